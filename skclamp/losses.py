@@ -1,0 +1,144 @@
+"""Focal loss of logits, as a function and as a module.
+
+The cross-entropy is its case ``gamma=0``. Imports nothing of the package.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def focal_loss(logits, target, *, gamma=0.0, sample_weight=None, reduction="mean"):
+    """Focal loss ``-(1 - p_y)^gamma * log p_y`` with ``p = softmax(logits)``.
+
+    It is computed from the margin between a sample's own logit and the log-sum-exp of the others, so that both factors
+    and all gradients stay finite where ``p_y`` rounds to 0 or 1, fractional ``gamma`` included.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Unnormalised log-probabilities of a floating-point dtype, at least two classes.
+    target : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each sample's class.
+    gamma : float, default=0.0
+        Focusing parameter, at least 0. At 0 the loss is exactly the cross-entropy.
+    sample_weight : torch.Tensor of shape (n_samples,), default=None
+        Weights; the mean is then ``sum(w * loss) / sum(w)``.
+    reduction : {"mean", "sum", "none"}, default="mean"
+        How the samples' losses are put together.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar, or shape (n_samples,) with ``reduction="none"``.
+
+    Raises
+    ------
+    ValueError
+        If `gamma` is negative or not finite, `reduction` is unknown, `logits` is not (n_samples, n_classes >= 2), or
+        `target` or `sample_weight` doesn't have one value a sample.
+
+    References
+    ----------
+    T.-Y. Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 4; J. Mukhoti et al., "Calibrating
+    Deep Neural Networks using Focal Loss", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.losses import focal_loss
+    >>> logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> target = torch.tensor([0, 0])
+    >>> round(focal_loss(logits, target).item(), 4)
+    0.7201
+    >>> round(focal_loss(logits, target, gamma=2.0).item(), 4)
+    0.3519
+    """
+    _check_parameters(gamma, reduction)
+    _check_shapes(logits, target, sample_weight)
+    if gamma == 0:
+        loss = F.cross_entropy(logits, target, reduction="none")
+    else:
+        margin = _margin(logits, target)
+        loss = -torch.exp(gamma * F.logsigmoid(-margin)) * F.logsigmoid(margin)
+    return _reduce(loss, sample_weight, reduction)
+
+
+class FocalLoss(nn.Module):
+    """Focal loss as a criterion for training loops, skorch's among them.
+
+    Parameters
+    ----------
+    gamma : float, default=0.0
+        Focusing parameter, at least 0. At 0 the loss is exactly the cross-entropy.
+    reduction : {"mean", "sum", "none"}, default="mean"
+        How the samples' losses are put together.
+
+    Raises
+    ------
+    ValueError
+        If `gamma` is negative or not finite, or `reduction` is unknown.
+
+    See Also
+    --------
+    focal_loss : The function, with sample weights and the sources.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.losses import FocalLoss
+    >>> criterion = FocalLoss(gamma=1.0)
+    >>> criterion
+    FocalLoss(gamma=1.0, reduction='mean')
+    >>> round(criterion(torch.tensor([[2.0, 0.0]]), torch.tensor([0])).item(), 4)
+    0.0151
+    """
+
+    def __init__(self, gamma=0.0, reduction="mean"):
+        super().__init__()
+        _check_parameters(gamma, reduction)
+        self.gamma = gamma
+        self.reduction = reduction
+
+    def forward(self, logits, target, sample_weight=None):
+        """Loss of `logits` (n_samples, n_classes) for `target` (n_samples,); see :func:`focal_loss`."""
+        return focal_loss(logits, target, gamma=self.gamma, sample_weight=sample_weight, reduction=self.reduction)
+
+    def extra_repr(self):
+        """Parameters shown by ``repr``."""
+        return f"gamma={self.gamma}, reduction={self.reduction!r}"
+
+
+def _margin(logits, target):
+    """Log-odds of each sample's own class: its logit minus the log-sum-exp of all the others."""
+    column = target.unsqueeze(1)
+    own = logits.gather(1, column).squeeze(1)
+    others = logits.scatter(1, column, -torch.inf).logsumexp(1)
+    return own - others
+
+
+def _reduce(loss, sample_weight, reduction):
+    if sample_weight is not None:
+        loss = loss * sample_weight
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return loss.sum()
+    return loss.mean() if sample_weight is None else loss.sum() / sample_weight.sum()
+
+
+def _check_parameters(gamma, reduction):
+    if not 0 <= gamma < float("inf"):
+        raise ValueError(f"gamma must be a finite number >= 0, got {gamma!r}")
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
+
+
+def _check_shapes(logits, target, sample_weight):
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(f"logits must have shape (n_samples, n_classes >= 2), got {tuple(logits.shape)}")
+    for name, values in (("target", target), ("sample_weight", sample_weight)):
+        if values is not None and values.shape != logits.shape[:1]:
+            raise ValueError(f"{name} must have shape ({len(logits)},), one value a sample, got {tuple(values.shape)}")
