@@ -1,0 +1,50 @@
+# Every target sets up .venv by itself. On a fresh machine `make demo` and `make test` are all one needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Test processes, each with one thread: more threads than cores is the slow way on small networks.
+JOBS ?= 2
+
+# Benchmarks read the networks and images from here when the folder exists, and download CIFAR otherwise.
+DATA ?= ../shared/data
+DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
+
+.PHONY: install demo test bench lint dist clean help
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make install | demo | test | bench | lint | dist | clean"
+
+install: $(VENV)/installed-plot
+
+demo: $(VENV)/installed-plot
+	$(BIN)/python examples/digits.py
+
+test: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)
+	$(BIN)/python benchmarks/speed.py
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+dist: $(VENV)/installed-dev
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+# One stamp for each extra of pyproject.toml: installed once, and again when the dependencies change.
+$(VENV)/installed-%: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[$*]'
+	@touch $@
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
