@@ -54,7 +54,7 @@ def focal_loss(logits, target, *, gamma=0.0, sample_weight=None, reduction="mean
     >>> round(focal_loss(logits, target).item(), 4)
     0.7201
     >>> round(focal_loss(logits, target, gamma=2.0).item(), 4)
-    0.3519
+    0.3518
     """
     _check_parameters(gamma, reduction)
     _check_shapes(logits, target, sample_weight)
