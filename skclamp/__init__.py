@@ -1,0 +1,1 @@
+"""Post-hoc calibration of torch classifiers, the scikit-learn way."""

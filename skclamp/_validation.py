@@ -1,0 +1,206 @@
+"""Checks of labels, logits, probabilities and parameters: every error a user meets is worded here.
+
+The only importer of scikit-learn's private helpers.
+"""
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import type_of_target
+
+__all__ = ["Interval", "StrOptions"]
+
+
+def to_numpy(values):
+    """An array of what the user gave, tensors on any device included."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu().numpy()
+    return np.asarray(values)
+
+
+def check_labels(y):
+    """One-dimensional class labels as a numpy array.
+
+    Raises
+    ------
+    ValueError
+        If `y` is missing, not one-dimensional, continuous, or holds NaN.
+    """
+    if y is None:
+        raise ValueError(
+            "requires y to be passed, but the target y is None: y must hold one class label a sample, and may be left out "
+            "only when X is a Dataset of (input, label) pairs"
+        )
+    y = column_or_1d(to_numpy(y), warn=True)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("y must not hold NaN or infinity: Input y contains NaN or infinity")
+    if len(y) and type_of_target(y, input_name="y") == "continuous":
+        raise ValueError(
+            f"Unknown label type: continuous. y must hold class labels; got real values such as {first_fraction(y)}"
+        )
+    return y
+
+
+def first_fraction(y):
+    """The first value of a float array that isn't a whole number."""
+    return y[np.flatnonzero(y != np.floor(y))[0]]
+
+
+def check_same_length(y, n_samples, name="y"):
+    """Raise unless there is one value a sample."""
+    if len(y) != n_samples:
+        raise ValueError(
+            f"{name} must have one value a sample: X and {name} have inconsistent numbers of samples, "
+            f"{n_samples} and {len(y)}"
+        )
+
+
+def resolve_classes(y, n_columns, *, classes=None, known=None):
+    """Names of the columns of the logits.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Labels, as `check_labels` returns them.
+    n_columns : int
+        Width K of the logits.
+    classes : array-like of shape (K,), default=None
+        What the user says.
+    known : array-like of shape (K,), default=None
+        What the estimator knows (its ``classes_``).
+
+    Returns
+    -------
+    ndarray of shape (K,)
+
+    Raises
+    ------
+    ValueError
+        If the names are of another number than the columns, repeat, or can't be told from `y`.
+    """
+    if classes is not None:
+        return _check_class_names(to_numpy(classes), n_columns, "classes")
+    if known is not None:
+        return _check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
+    if _are_column_indices(y, n_columns):
+        return np.arange(n_columns).astype(y.dtype)
+    distinct = np.unique(y)
+    if len(distinct) != n_columns:
+        raise ValueError(
+            f"classes must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} kinds, one "
+            f"for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
+        )
+    return distinct
+
+
+def _check_class_names(names, n_columns, what):
+    if names.ndim != 1 or len(names) != n_columns:
+        raise ValueError(f"{what} must name the {n_columns} columns of the logits; got shape {names.shape}")
+    if len(np.unique(names)) != len(names):
+        raise ValueError(f"{what} must not repeat a name; got {_some(names)}")
+    return names
+
+
+def _are_column_indices(y, n_columns):
+    return y.dtype.kind in "biuf" and len(y) > 0 and y.min() >= 0 and y.max() <= n_columns - 1
+
+
+def encode_labels(y, classes):
+    """Column index of each label, int64.
+
+    Raises
+    ------
+    ValueError
+        If a label isn't among the classes.
+    """
+    order = np.argsort(classes)
+    places = np.searchsorted(classes, y, sorter=order)
+    codes = order[np.minimum(places, len(classes) - 1)]
+    unknown = classes[codes] != y
+    if np.any(unknown):
+        raise ValueError(f"y must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}")
+    return codes.astype(np.int64, copy=False)
+
+
+def _some(values, most=10):
+    shown = ", ".join(repr(v) for v in values[:most].tolist())
+    return f"[{shown}{', ...' if len(values) > most else ''}]"
+
+
+def check_sample_weight(sample_weight, n_samples):
+    """Finite, non-negative weights with a positive sum, as a float64 tensor; None stays None."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(to_numpy(sample_weight), dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n_samples, float(weight))
+    if weight.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar; sample_weight has shape {weight.shape}")
+    check_same_length(weight, n_samples, "sample_weight")
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise ValueError(
+            "sample_weight must be finite, non-negative and not zero everywhere; got values from "
+            f"{weight.min()} to {weight.max()}"
+        )
+    return torch.from_numpy(weight)
+
+
+def check_finite(values, name):
+    """Raise unless every entry of a floating-point tensor is finite."""
+    # One sum tells nearly always; only when it overflows or meets NaN is a second, exact look needed.
+    if torch.isfinite(values.sum()) or torch.isfinite(values).all():
+        return
+    bad = values[~torch.isfinite(values)][0].item()
+    raise ValueError(f"{name} must be finite: Input {name} contains NaN or infinity; got {bad}")
+
+
+def check_scores(X, name="X"):
+    """Logits or probabilities given as an array: a finite floating-point tensor of shape (n, K) or (n,).
+
+    Raises
+    ------
+    ValueError
+        If X is empty, of another shape, or holds NaN or infinity.
+    TypeError
+        If X isn't numeric.
+    """
+    values = X.detach() if isinstance(X, torch.Tensor) else tensor_of(np.asarray(X), name)
+    values = values if values.is_floating_point() else values.double()
+    if values.ndim not in (1, 2):
+        raise ValueError(
+            f"{name} must hold one row of logits or probabilities a sample, shape (n_samples, n_classes), when no "
+            f"estimator is given; got shape {tuple(values.shape)}"
+        )
+    if values.numel() == 0:
+        raise ValueError(f"{name} must not be empty; got shape {tuple(values.shape)}")
+    check_finite(values, name)
+    return values
+
+
+def tensor_of(values, name):
+    """A tensor of a numeric numpy array, sharing its memory."""
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be numeric; got dtype {values.dtype}")
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        values = values.astype(np.float64)
+    # torch warns of read-only memory (memory maps, broadcast views), which we never write to.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def check_probability_rows(probabilities, name="X"):
+    """Raise unless every row of a tensor of shape (n, K) is a distribution, to the precision of its dtype."""
+    low, high = probabilities.min().item(), probabilities.max().item()
+    if low < 0 or high > 1:
+        raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low} to {high}")
+    total = probabilities.sum(1, dtype=torch.float64)
+    tolerance = max(1e-6, 8 * torch.finfo(probabilities.dtype).eps)
+    worst = (total - 1).abs().argmax()
+    if abs(total[worst].item() - 1) > tolerance * 10:
+        raise ValueError(
+            f"{name} must hold probabilities: each row must sum to 1; row {worst} sums to {total[worst]:.6g}"
+        )

@@ -1,0 +1,278 @@
+"""BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks.
+
+A calibrator on logits implements ``_fit_logits`` and ``_transform_logits``; one that works on the inputs of the network
+overrides ``_fit`` and ``_logits``.
+"""
+
+import copy
+from contextlib import contextmanager
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from ._backbone import cross_fit, is_frozen, open_backbone
+from ._validation import (
+    Interval,
+    StrOptions,
+    check_labels,
+    check_same_length,
+    check_sample_weight,
+    encode_labels,
+    resolve_classes,
+)
+
+_ROWS_AT_ONCE = 1 << 20  # entries of a float64 chunk of probabilities: 8 MB
+
+
+class BaseCalibrator(ClassifierMixin, BaseEstimator):
+    """What every calibrator shares; see `skclamp.TemperatureScaling` for the parameters."""
+
+    _parameter_constraints: dict = {
+        "estimator": "no_validation",
+        "response": [StrOptions({"auto", "logits", "probabilities"})],
+        "classes": ["array-like", torch.Tensor, None],
+        "cv": ["cv_object"],
+        "device": [str, torch.device, None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "num_workers": [Interval(Integral, 0, None, closed="left")],
+        "pin_memory": ["boolean"],
+    }
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Learn the calibration map on held-out data; the network stays as it is.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor or torch.utils.data.Dataset
+            Inputs of the estimator, first axis the samples; or, without an estimator, logits (probabilities, if
+            ``response`` says so) of shape (n_samples, n_classes). A Dataset may yield (input, label) pairs.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out when X is a Dataset of pairs.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : object
+            The fitted calibrator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
+        """
+        self._validate_params()
+        with self._kept_on_error():
+            self._forget()
+            self._fit(X, y, sample_weight)
+        return self
+
+    def predict_proba(self, X):
+        """Calibrated probabilities.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor or torch.utils.data.Dataset
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Columns in the order of ``classes_``; each row sums to 1.
+        """
+        return _in_float64(torch.softmax, self._calibrated_logits(X))
+
+    def predict_log_proba(self, X):
+        """Logarithm of the calibrated probabilities, exact where they underflow.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor or torch.utils.data.Dataset
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+        """
+        return _in_float64(torch.log_softmax, self._calibrated_logits(X))
+
+    def predict(self, X):
+        """The most probable class of each sample.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor or torch.utils.data.Dataset
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Names of ``classes_``.
+        """
+        best = self._calibrated_logits(X).argmax(1).cpu().numpy()
+        return self.classes_[best]
+
+    def _fit(self, X, y, sample_weight):
+        if is_frozen(self.estimator):
+            backbone = self._open_backbone()
+            logits, labels = backbone.logits(X)
+            y = labels if y is None else y
+        else:
+            y = check_labels(y)
+            weight = check_sample_weight(sample_weight, len(y))
+            backbone, logits = cross_fit(self.estimator, X, y, response=self.response, cv=self.cv, sample_weight=weight)
+            self.estimator_ = backbone.classifier
+        classes, codes = self._check_y(y, logits, backbone)
+        self._fit_logits(logits, codes, check_sample_weight(sample_weight, len(logits)))
+        self._remember(backbone, classes, X)
+
+    def _check_y(self, y, logits, backbone):
+        """Names of the columns, and the labels as column indices on the logits' device."""
+        y = check_labels(y)
+        check_same_length(y, len(logits))
+        classes = resolve_classes(y, logits.shape[1], classes=self.classes, known=backbone.classes)
+        return classes, torch.from_numpy(encode_labels(y, classes)).to(logits.device)
+
+    def _open_backbone(self):
+        return open_backbone(
+            self.estimator,
+            response=self.response,
+            device=self.device,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+        )
+
+    def _remember(self, backbone, classes, X):
+        self._backbone = backbone
+        self.classes_ = classes
+        shape = getattr(X, "shape", None) or np.shape(X) if not isinstance(X, torch.utils.data.Dataset) else ()
+        if len(shape) > 1:
+            self.n_features_in_ = int(shape[1])
+        names = getattr(getattr(self, "estimator_", None), "feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = names
+
+    def _forget(self):
+        for name in [name for name in vars(self) if name.endswith("_") or name == "_backbone"]:
+            delattr(self, name)
+
+    @contextmanager
+    def _kept_on_error(self):
+        """Leave the calibrator as it was when the body raises, an earlier fit included."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _logits(self, X):
+        logits, _ = self._backbone.logits(X)
+        if logits.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting {len(self.classes_)} "
+                "features as input"
+            )
+        return logits
+
+    def _calibrated_logits(self, X):
+        check_is_fitted(self)
+        return self._transform_logits(self._logits(X))
+
+    def _fit_logits(self, logits, y, sample_weight):
+        """Hook: learn from logits (n, K), column indices (n,) and weights (n,) or None."""
+        raise TypeError(f"{type(self).__name__} must implement _fit_logits")
+
+    def _transform_logits(self, logits):
+        """Hook: calibrated log-probabilities (n, K), up to a constant a row."""
+        raise TypeError(f"{type(self).__name__} must implement _transform_logits")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if not is_frozen(self.estimator):
+            tags.input_tags.sparse = get_tags(self.estimator).input_tags.sparse
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "classes_")
+
+    def __sklearn_clone__(self):
+        """An unfitted copy that shares a frozen estimator."""
+        params = {
+            name: clone(value, safe=False) for name, value in self.get_params(deep=False).items() if name != "estimator"
+        }
+        estimator = self.estimator if is_frozen(self.estimator) else clone(self.estimator)
+        twin = type(self)(estimator=estimator, **params)
+        for name in ("_metadata_request", "_sklearn_output_config"):
+            if hasattr(self, name):
+                setattr(twin, name, copy.deepcopy(getattr(self, name)))
+        return twin
+
+    def get_params(self, deep=True):
+        """Get the parameters of this calibrator.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include those of an estimator that isn't frozen.
+
+        Returns
+        -------
+        dict
+        """
+        return super().get_params(deep=deep and not is_frozen(self.estimator))
+
+    def set_params(self, **params):
+        """Set parameters of this calibrator.
+
+        Parameters
+        ----------
+        **params : dict
+            New values by name; ``estimator__name`` reaches into an estimator that isn't frozen.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or reaches into a frozen estimator.
+        """
+        nested = [name for name in params if name.startswith("estimator__")]
+        if nested and is_frozen(params.get("estimator", self.estimator)):
+            raise ValueError(f"estimator is frozen: its parameters can't be set; got {nested[0]!r}")
+        return super().set_params(**params)
+
+    def __repr__(self, N_CHAR_MAX=700):
+        if not isinstance(self.estimator, torch.nn.Module):
+            return super().__repr__(N_CHAR_MAX)
+        shown = copy.copy(self)
+        shown.estimator = _ByName(self.estimator)
+        return BaseEstimator.__repr__(shown, N_CHAR_MAX)
+
+
+class _ByName:
+    """Stands for a network in a calibrator's repr, which would otherwise print every layer."""
+
+    def __init__(self, module):
+        self.name = type(module).__name__
+
+    def __repr__(self):
+        return f"{self.name}(...)"
+
+
+def _in_float64(function, logits):
+    """Apply softmax or log-softmax in float64 to a chunk of rows at a time."""
+    out = np.empty(tuple(logits.shape))
+    target = torch.from_numpy(out)
+    rows = max(1, _ROWS_AT_ONCE // logits.shape[1])
+    for chunk, place in zip(logits.split(rows), target.split(rows), strict=True):
+        place.copy_(function(chunk.double(), 1))
+    return out

@@ -1,0 +1,203 @@
+"""The calibrated network as a torch module: perturbation, frozen backbone, temperature.
+
+`ClampedModule` is what a user deploys. `LogitsModule` turns whatever a network returns into logits, and `frozen` holds
+a network still while others work around it.
+"""
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+RESPONSES = ("logits", "probabilities")
+
+
+@contextmanager
+def frozen(module):
+    """Hold a network in eval mode with weights that take no gradient; give back every flag as it was.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The user's network. Nothing of it but its flags is touched, and these are restored even when the body raises.
+    """
+    training = [(part, part.training) for part in module.modules()]
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        module.eval()
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield module
+    finally:
+        for part, flag in training:
+            part.training = flag
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+class LogitsModule(nn.Module):
+    """A network whose output is a matrix of logits, whatever the wrapped one returns.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Returns a tensor, a tuple or list whose first item is one, or an object or mapping with ``logits``. A column or a
+        vector is a sigmoid head: the second of two classes.
+    response : {"logits", "probabilities"}, default="logits"
+        What the tensor holds, after the nonlinearity.
+    nonlinearity : callable, default=None
+        Applied to the network's output first, as skorch's ``predict_nonlinearity``.
+
+    Raises
+    ------
+    TypeError
+        In ``forward``, if the output holds no floating-point tensor.
+    ValueError
+        In ``forward``, if that tensor is neither (n_samples, n_classes), (n_samples, 1) nor (n_samples,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.modules import LogitsModule
+    >>> head = LogitsModule(torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Sigmoid()), response="probabilities")
+    >>> head(torch.zeros(2, 3)).shape
+    torch.Size([2, 2])
+    """
+
+    def __init__(self, module, *, response="logits", nonlinearity=None):
+        super().__init__()
+        self.module = module
+        self.response = response
+        self.nonlinearity = nonlinearity
+
+    def forward(self, x):
+        """Logits of shape (n_samples, n_classes)."""
+        output = _tensor_in(self.module(x))
+        if self.nonlinearity is not None:
+            output = self.nonlinearity(output)
+        return logits_from(output, self.response, n_samples=len(x))
+
+
+def _tensor_in(output):
+    if isinstance(output, Mapping) and "logits" in output:
+        output = output["logits"]
+    elif hasattr(output, "logits"):
+        output = output.logits
+    elif isinstance(output, (tuple, list)) and len(output):
+        output = output[0]
+    if not isinstance(output, torch.Tensor) or not output.is_floating_point():
+        found = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
+        raise TypeError(
+            "the network must return floating-point logits: a tensor, a tuple whose first item is one, or an object or "
+            f"mapping with `logits`; got {found}"
+        )
+    return output
+
+
+def logits_from(scores, response, *, n_samples):
+    """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1) or (n,).
+
+    Parameters
+    ----------
+    scores : torch.Tensor
+        One row a sample; a vector or single column speaks of the second of two classes.
+    response : {"logits", "probabilities"}
+        What `scores` holds.
+    n_samples : int
+        How many rows there must be.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_samples, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If the shape is another.
+    """
+    if scores.ndim not in (1, 2) or len(scores) != n_samples:
+        raise ValueError(
+            f"the network must return one row of class scores a sample, shape ({n_samples}, n_classes); got shape "
+            f"{tuple(scores.shape)}. Segmentation and other dense outputs aren't supported"
+        )
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        return _binary_logits(scores.reshape(n_samples), response)
+    return scores if response == "logits" else _log(scores)
+
+
+def _binary_logits(score, response):
+    if response == "logits":
+        return torch.stack((torch.zeros_like(score), score), 1)
+    return torch.stack((_log(1 - score), _log(score)), 1)
+
+
+def _log(probability):
+    return torch.log(probability.clamp_min(torch.finfo(probability.dtype).tiny))
+
+
+class ClampedModule(nn.Module):
+    """Neural clamping: ``f(perturbation(x)) / T``, with f frozen.
+
+    An ordinary module that yields calibrated logits; softmax turns them into calibrated probabilities. It shares the
+    weights of the network it is given. Its ``train`` leaves the network in eval mode, since a batch norm that learns or a
+    dropout that draws would undo the calibration.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module
+        The network f, which takes a batch of inputs and yields logits (as `LogitsModule` understands them).
+    perturbation : torch.nn.Module, default=None
+        Transform of a batch of inputs; None leaves them as they are.
+    temperature : float, default=1.0
+        T > 0, which divides the logits.
+    response : {"logits", "probabilities"}, default="logits"
+        What the network yields. Probabilities become logits by their logarithm.
+
+    Attributes
+    ----------
+    temperature : torch.nn.Parameter
+        The scalar T.
+
+    Raises
+    ------
+    ValueError
+        If `temperature` isn't positive or `response` is unknown.
+
+    References
+    ----------
+    Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for Neural
+    Network Calibration", TMLR 2024, equation 5.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.modules import ClampedModule
+    >>> network = torch.nn.Linear(3, 4)
+    >>> module = ClampedModule(network, temperature=2.0)
+    >>> x = torch.ones(2, 3)
+    >>> torch.equal(module(x), network(x) / 2.0)
+    True
+    """
+
+    def __init__(self, backbone, perturbation=None, *, temperature=1.0, response="logits"):
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive; got {temperature}")
+        if response not in RESPONSES:
+            raise ValueError(f"response must be one of {RESPONSES}; got {response!r}")
+        self.logits = backbone if isinstance(backbone, LogitsModule) else LogitsModule(backbone, response=response)
+        self.perturbation = nn.Identity() if perturbation is None else perturbation
+        reference = next(backbone.parameters(), torch.empty(0))
+        self.temperature = nn.Parameter(torch.tensor(float(temperature), device=reference.device))
+
+    def forward(self, x):
+        """Calibrated logits of shape (n_samples, n_classes)."""
+        return self.logits(self.perturbation(x)) / self.temperature
+
+    def train(self, mode=True):
+        """Set the mode of the perturbation; the network stays in eval mode."""
+        self.training = mode
+        self.perturbation.train(mode)
+        self.logits.eval()
+        return self
