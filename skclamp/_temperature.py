@@ -12,6 +12,7 @@ Imports nothing of the package.
 """
 
 import math
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -29,8 +30,9 @@ _WIDE = 48
 # Sums over classes become means over rows for at least this many rows at a time.
 _BLOCK_ROWS = 2**13
 
-# The first guess comes from every n-th row, for the largest n that leaves this many.
+# The first guess comes from every n-th row, for the largest n that leaves this many, unless n is small.
 _SAMPLE_ROWS = 512
+_SAMPLE_STRIDE = 4
 _SAMPLE_TOLERANCE = 3e-3
 _TOLERANCE = 1e-11
 _MAX_PASSES = 100
@@ -40,6 +42,7 @@ _MAX_STEP = 2.5
 _GRID_DENSITY = 8
 _GRID_ROWS = 2048
 _MAX_VALLEYS = 3
+_ROOT_TOLERANCE = 1e-10
 
 
 class TemperatureSolution(NamedTuple):
@@ -90,12 +93,14 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     TemperatureSolution
         The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
     """
-    rows = _CentredRows(logits, y, sample_weight)
-    if rows.labels_lead():
-        return _solution_at(rows, bounds[0], gamma, at_bound=rows.any_spread())
-    if gamma > 0:
-        return _solve_focal(rows, gamma, bounds)
-    return _solve_nll(rows, bounds)
+    rows = _Rows(logits, y, sample_weight)
+    limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
+    search = _search_valleys if gamma > 0 else _search_convex
+    found = search(rows, limits, gamma)
+    temperature = min(max(math.exp(-found.place), bounds[0]), bounds[1])
+    if found.at_bound:
+        temperature = bounds[0] if found.place == limits[1] else bounds[1]
+    return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound)
 
 
 def log_likelihoods(logits, y, temperature):
@@ -121,3 +126,222 @@ def log_likelihoods(logits, y, temperature):
         scaled = part.double() / temperature
         torch.sub(scaled.gather(1, codes[:, None]).squeeze(1), scaled.logsumexp(1), out=values)
     return out.clamp_(max=0.0)
+
+
+class _Point(NamedTuple):
+    """Mean loss at one beta, its derivatives with respect to beta, and how far labels lag behind the top logits."""
+
+    beta: float
+    lag: float
+    loss: float
+    slope: float
+    curvature: float = 0.0
+    third: float = 0.0
+
+
+class _Found(NamedTuple):
+    """Outcome of a search; `place` is log(beta)."""
+
+    place: float
+    loss: float
+    converged: bool = True
+    at_bound: bool = False
+
+
+def _search_convex(rows, limits, gamma=0.0):
+    """The root of the NLL's slope, started from a sample's."""
+    start = _clip(0.0, *limits)
+    sample = rows.sample(_SAMPLE_ROWS, least_stride=_SAMPLE_STRIDE)
+    if sample is not None:
+        guess = _descend(sample, start, limits, _SAMPLE_TOLERANCE)
+        start = start if guess.at_bound else guess.place
+    return _descend(rows, start, limits, _TOLERANCE)
+
+
+def _descend(rows, place, limits, tolerance):
+    """Halley steps on log(beta) inside a bracket that each pass narrows."""
+    low, high, before = -math.inf, math.inf, math.inf
+    for _ in range(_MAX_PASSES):
+        point = rows.nll(math.exp(place))
+        if point.lag == 0:
+            return _where_labels_lead(point, limits)
+        place = math.log(point.beta)
+        low, high = (place, high) if point.slope < 0 else (low, place)
+        if low >= limits[1] or high <= limits[0]:
+            return _Found(place, point.loss, at_bound=True)
+        step, error = _halley_step(point)
+        if error <= tolerance:
+            return _arrive(point, step, limits)
+        slow = abs(point.slope) > before / 2 and math.isfinite(high - low)
+        before = abs(point.slope)
+        place = _inside(place + step, low, high, limits, bisect=slow)
+    return _Found(place, point.loss, converged=False)
+
+
+def _halley_step(point):
+    """Step on log(beta) to the root of the slope, at most `_MAX_STEP`, and an estimate of the error that it leaves."""
+    first = point.beta * point.curvature
+    second = first + point.beta**2 * point.third
+    denominator = first**2 - point.slope * second / 2
+    if first <= 0 or denominator <= 0:
+        return -math.copysign(_MAX_STEP, point.slope), math.inf
+    step = _clip(-point.slope * first / denominator, -_MAX_STEP, _MAX_STEP)
+    # The error is of third order in the step, on the scale over which the slope's own derivative changes.
+    return step, abs(step) * (2 * step * max(1.0, abs(second / first))) ** 2
+
+
+def _inside(place, low, high, limits, *, bisect):
+    """The next place to look: where the step leads, or the middle of the bracket."""
+    place = _clip(place, *limits)
+    if low < place < high and not bisect:
+        return place
+    return (max(low, limits[0]) + min(high, limits[1])) / 2
+
+
+def _arrive(point, step, limits):
+    """The last step needs no pass of its own: Taylor's formula gives the loss behind it."""
+    place = _clip(math.log(point.beta) + step, *limits)
+    move = math.exp(place) - point.beta
+    change = move * (point.slope + move * (point.curvature / 2 + move * point.third / 6))
+    return _Found(place, point.loss + change)
+
+
+def _where_labels_lead(point, limits):
+    """No label's logit is below another: the loss falls all the way to T = 0, unless it is flat."""
+    if point.curvature == 0 and point.slope == 0 and point.loss > 0:
+        return _Found(_clip(0.0, *limits), point.loss)
+    return _Found(limits[1], point.loss, at_bound=True)
+
+
+def _search_valleys(rows, limits, gamma):
+    """The lowest of the valleys that a grid of temperatures shows on a sample."""
+    grid = torch.linspace(*limits, max(3, round((limits[1] - limits[0]) * _GRID_DENSITY / math.log(10)))).tolist()
+    losses = _grid_losses(rows.sample(_GRID_ROWS) or rows, grid, gamma)
+    padded = [math.inf, *losses, math.inf]
+    valleys = [i for i, loss in enumerate(losses) if loss < padded[i] and loss <= padded[i + 2]]
+    best = sorted(valleys, key=losses.__getitem__)[:_MAX_VALLEYS]
+    return min((_bottom(rows, grid, i, gamma) for i in best), key=lambda found: found.loss)
+
+
+def _clip(value, low, high):
+    return min(max(value, low), high)
+
+
+def _grid_losses(rows, grid, gamma):
+    return [rows.focal(math.exp(place), gamma).loss for place in grid]
+
+
+def _bottom(rows, grid, index, gamma):
+    """Where all the rows have the bottom of a valley that a sample of them has near a grid point."""
+
+    def slope(place):
+        return rows.focal(math.exp(place), gamma).slope
+
+    left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
+    while left > 0 and slope(grid[left]) >= 0:
+        left -= 1
+    while right < len(grid) - 1 and slope(grid[right]) <= 0:
+        right += 1
+    inner = slope(grid[left]) < 0 < slope(grid[right])
+    place = brentq(slope, grid[left], grid[right], xtol=_ROOT_TOLERANCE) if inner else _edge(slope, grid, left, right)
+    point = rows.focal(math.exp(place), gamma)
+    if point.lag == 0:
+        return _where_labels_lead(point, (grid[0], grid[-1]))
+    return _Found(place, point.loss, at_bound=not inner)
+
+
+class _Rows:
+    """Rows of logits, centred chunk by chunk in a dtype wide enough, and the means over them that the searches ask for.
+
+    Each row is centred on its largest logit, exactly or as nearly as its dtype allows: a constant added to a row is gone
+    before anything is rounded.
+    """
+
+    def __init__(self, logits, y, weight=None):
+        self.logits, self.y = logits, y.to(logits.device)
+        ones = torch.ones(1, dtype=torch.float64, device=logits.device)
+        self.weight = ones.expand(len(y)) if weight is None else weight.to(ones)
+        self.dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        self.dim = 0 if logits.shape[1] < _WIDE else 1
+        self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
+        self.n_passes = 0
+
+    def sample(self, n_rows, least_stride=2):
+        """Every n-th row, `n_rows` of them or a few more; None where that would save little or weigh nothing."""
+        stride = len(self.y) // n_rows
+        weight = self.weight[::stride] if stride >= least_stride else self.weight[:0]
+        return _Rows(self.logits[::stride], self.y[::stride], weight) if weight.any() else None
+
+    def representable(self, beta):
+        """The nearest beta that multiplies logits without being rounded."""
+        return torch.tensor(beta, dtype=self.dtype).item()
+
+    def nll(self, beta):
+        """Mean NLL and its first three derivatives: means of log-sum-exp's cumulants, the label's logit taken off."""
+        return self._mean_point(beta, self._nll_rows, n_powers=3)
+
+    def focal(self, beta, gamma):
+        """Mean focal loss and its first derivative."""
+        return self._mean_point(beta, lambda *sums: self._focal_rows(*sums, gamma), n_powers=1)
+
+    def _mean_point(self, beta, rows_of, n_powers):
+        beta = self.representable(beta)
+        total = sum(rows_of(beta, label, sums) @ weight for weight, label, sums in self._blocks(beta, n_powers))
+        self.n_passes += 1
+        return _Point(beta, *(total / self.weight.sum()).tolist())
+
+    @staticmethod
+    def _nll_rows(beta, label, sums):
+        mean, square, cube = sums[1:] / sums[0]
+        variance = square - mean**2
+        third = cube - mean * (square + 2 * variance)
+        return torch.stack([label, sums[0].log() - beta * label, mean - label, variance, third])
+
+    @staticmethod
+    def _focal_rows(beta, label, sums, gamma):
+        log_p = (beta * label - sums[0].log()).clamp_(max=0.0)
+        miss = -torch.expm1(log_p)
+        factor = miss**gamma
+        # log(p) / (1 - p) tends to -1 as p tends to 1.
+        ratio = torch.where(miss > 0, log_p / miss, -1.0)
+        slope = factor * (gamma * log_p.exp() * ratio - 1)
+        return torch.stack([label, -factor * log_p, slope * (label - sums[1] / sums[0])])
+
+    def _blocks(self, beta, n_powers):
+        """Yield weights, labels' centred logits and power sums, in float64, for many rows at a time."""
+        chunk_rows = _rows_a_chunk(self.logits)
+        n_chunks = -(-_BLOCK_ROWS // chunk_rows)
+        chunks = iter(self.kept or self._centred())
+        for weight in self.weight.split(n_chunks * chunk_rows):
+            labels, sums = [], []
+            for centred, label in islice(chunks, n_chunks):
+                labels.append(label)
+                sums.append(self._power_sums(centred, beta, n_powers))
+            yield weight, torch.cat(labels).double(), torch.cat(sums, 1).double()
+
+    def _centred(self):
+        """Yield each chunk centred, with its labels' entries."""
+        size = _rows_a_chunk(self.logits)
+        for part, codes in zip(self.logits.split(size), self.y.split(size), strict=True):
+            part = part.to(self.dtype)
+            part = part.T.contiguous() if self.dim == 0 else part
+            centred = part - part.amax(self.dim, keepdim=True)
+            yield centred, centred.gather(self.dim, codes.unsqueeze(self.dim)).squeeze(self.dim)
+
+    def _power_sums(self, centred, beta, n_powers):
+        """Sums over classes of exp(beta c) c^j for j = 0 ... n_powers."""
+        terms = (centred * beta).exp_()
+        sums = [terms.sum(self.dim)]
+        for _ in range(n_powers):
+            sums.append(terms.mul_(centred).sum(self.dim))
+        return torch.stack(sums)
+
+
+def _rows_a_chunk(logits):
+    size = _CHUNK_SIZE.get(logits.device.type, _CHUNK_SIZE["other"])
+    return max(1, size // logits.shape[1])
+
+
+def _edge(slope, grid, left, right):
+    """The bound that the loss falls towards."""
+    return grid[left] if slope(grid[left]) >= 0 else grid[right]
