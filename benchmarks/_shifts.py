@@ -59,13 +59,13 @@ def stain(images, *, center=(0.45, 0.55), radius=0.2, softness=0.05, opacity=0.8
     return images * (1 - opacity * torch.sigmoid((radius - distance) / softness))
 
 
-def vignette(images, *, strength=0.6):
+def vignette(images, *, strength=0.8):
     """Corners darker than the centre: the light falls by `strength` with the squared distance, up to the corner."""
     row, column = _coordinates(images)
     return images * (1 - strength * 2 * ((row - 0.5) ** 2 + (column - 0.5) ** 2))
 
 
-def fixed_pattern(images, *, gain=0.1, offset=0.08, column_offset=0.05, seed=0):
+def fixed_pattern(images, *, gain=0.04, offset=0.015, column_offset=0.01, seed=0):
     """Fixed-pattern noise: each pixel of the sensor has a gain and an offset, each column an offset (std given)."""
     rng = torch.Generator().manual_seed(seed)
     shape = images.shape[1:]
@@ -75,14 +75,14 @@ def fixed_pattern(images, *, gain=0.1, offset=0.08, column_offset=0.05, seed=0):
     return (images * gains + offsets + columns).clamp_(0, 1)
 
 
-def sensor_noise(images, *, read=0.03, shot=0.03, seed=0):
+def sensor_noise(images, *, read=0.015, shot=0.03, seed=0):
     """High ISO: noise anew in every image, of variance read² + shot² · value."""
     rng = torch.Generator().manual_seed(seed)
     std = (read**2 + shot**2 * images).sqrt_()
     return (images + std * torch.randn(images.shape, generator=rng)).clamp_(0, 1)
 
 
-def jpeg(images, *, quality=30):
+def jpeg(images, *, quality=75):
     """JPEG compression, as Pillow does it, at `quality` (1 to 95)."""
     from PIL import Image
 
@@ -111,7 +111,7 @@ def video_range(images, *, black=16, white=235):
     return (black + (white - black) * images) / 255
 
 
-def defocus(images, *, radius=1.2):
+def defocus(images, *, radius=0.8):
     """Out of focus: the mean over a disc of `radius` pixels, its rim smoothed, borders repeated."""
     reach = int(np.ceil(radius))
     steps = torch.arange(-reach, reach + 1, dtype=images.dtype)
@@ -121,7 +121,7 @@ def defocus(images, *, radius=1.2):
     return functional.conv2d(padded, kernel, groups=images.shape[1]).clamp_(0, 1)
 
 
-def haze(images, *, density=0.45, airlight=(0.8, 0.85, 0.9)):
+def haze(images, *, density=0.35, airlight=(0.8, 0.85, 0.9)):
     """Haze: a share `density` of the light comes from a bright, bluish veil."""
     return ((1 - density) * images + density * _per_channel(airlight)).clamp_(0, 1)
 
@@ -141,7 +141,7 @@ def dead_columns(images, *, n_columns=2, seed=0):
     return shifted
 
 
-def quantization(images, *, bits=3):
+def quantization(images, *, bits=4):
     """A cheap converter: values rounded to 2 ** bits levels."""
     steps = 2**bits - 1
     return (images.clamp(0, 1) * steps).round_() / steps
