@@ -25,6 +25,9 @@ DEFAULT_BOUNDS = (1e-4, 1e4)
 _CHUNK_SIZE = {"cpu": 2**17, "other": 2**20}
 # Logits up to this many are centred once and kept (32 MB in float64); larger sets are centred anew in each pass.
 _KEPT_SIZE = 2**22
+# Sets of up to this many logits are treated in float64 whatever their dtype: it costs little, and rounding errors of so
+# few don't average out.
+_SMALL_SIZE = 2**16
 # Below this many classes the sums run down the columns of a transposed chunk: long loops in place of many short ones.
 _WIDE = 48
 # Sums over classes become means over rows for at least this many rows at a time.
@@ -36,7 +39,8 @@ _SAMPLE_STRIDE = 4
 _SAMPLE_TOLERANCE = 3e-3
 _TOLERANCE = 1e-11
 _MAX_PASSES = 100
-# The longest step on log T while only one side of the optimum has been seen: a factor of 12.
+# Where the slope is so flat that its derivatives lead nowhere, steps on log T start here and double up to a factor of 12.
+_FIRST_REACH = 0.5
 _MAX_STEP = 2.5
 # Focal losses: grid points a factor of 10 of T, rows that the grid looks at, valleys that all rows then judge.
 _GRID_DENSITY = 8
@@ -160,7 +164,7 @@ def _search_convex(rows, limits, gamma=0.0):
 
 def _descend(rows, place, limits, tolerance):
     """Halley steps on log(beta) inside a bracket that each pass narrows."""
-    low, high, before = -math.inf, math.inf, math.inf
+    low, high, before, reach = -math.inf, math.inf, math.inf, _FIRST_REACH
     for _ in range(_MAX_PASSES):
         point = rows.nll(math.exp(place))
         if point.lag == 0:
@@ -172,6 +176,8 @@ def _descend(rows, place, limits, tolerance):
         step, error = _halley_step(point)
         if error <= tolerance:
             return _arrive(point, step, limits)
+        if error > abs(step):
+            step, reach = math.copysign(max(abs(step), reach), step), min(2 * reach, _MAX_STEP)
         slow = abs(point.slope) > before / 2 and math.isfinite(high - low)
         before = abs(point.slope)
         place = _inside(place + step, low, high, limits, bisect=slow)
@@ -261,7 +267,8 @@ class _Rows:
         self.logits, self.y = logits, y.to(logits.device)
         ones = torch.ones(1, dtype=torch.float64, device=logits.device)
         self.weight = ones.expand(len(y)) if weight is None else weight.to(ones)
-        self.dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        wide = logits.dtype == torch.float64 or logits.numel() <= _SMALL_SIZE
+        self.dtype = torch.float64 if wide else torch.float32
         self.dim = 0 if logits.shape[1] < _WIDE else 1
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
         self.n_passes = 0
