@@ -1,7 +1,7 @@
 """The one door: whatever the user has becomes logits here.
 
-An array of logits or probabilities, an nn.Module, an initialised skorch net, a scikit-learn classifier. Batching, device,
-dtype and eval mode are decided in this file alone.
+An array of logits or probabilities, an nn.Module, an initialised skorch net, a scikit-learn classifier. Batching,
+device, dtype and eval mode are decided in this file alone.
 """
 
 import copy
@@ -231,8 +231,9 @@ def _skorch_logits(net, response, device):
     if isinstance(criterion, (nn.NLLLoss, nn.BCELoss)):
         return LogitsModule(module, response="probabilities")
     raise ValueError(
-        "response must be 'logits' or 'probabilities' where a skorch net's criterion and predict_nonlinearity don't tell what "
-        f"its module yields; got criterion {type(criterion).__name__} and predict_nonlinearity {net.predict_nonlinearity!r}"
+        "response must be 'logits' or 'probabilities' where a skorch net's criterion and predict_nonlinearity don't tell "
+        f"what its module yields; got criterion {type(criterion).__name__} and predict_nonlinearity "
+        f"{net.predict_nonlinearity!r}"
     )
 
 
@@ -275,7 +276,8 @@ def scoring_method(classifier, response):
         wanted = "decision_function" if hasattr(classifier, "decision_function") else "predict_proba"
     if not hasattr(classifier, wanted):
         raise ValueError(
-            f"response must be what the estimator offers; got {response!r}, but {type(classifier).__name__} has no {wanted}"
+            f"response must be what the estimator offers; got {response!r}, but {type(classifier).__name__} has no "
+            f"{wanted}"
         )
     return wanted
 

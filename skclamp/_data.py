@@ -16,7 +16,8 @@ def open_inputs(X, *, num_workers=0, pin_memory=False):
     Parameters
     ----------
     X : array-like, torch.Tensor or torch.utils.data.Dataset
-        Inputs of any rank from two on, first axis the samples; or a map-style Dataset of inputs or (input, label) pairs.
+        Inputs of any rank from two on, first axis the samples; or a map-style Dataset of inputs or of (input, label)
+        pairs.
     num_workers : int, default=0
         Processes that load a Dataset, as in torch's DataLoader.
     pin_memory : bool, default=False
@@ -86,8 +87,8 @@ class DatasetInputs:
     def __init__(self, dataset, *, num_workers=0, pin_memory=False):
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise TypeError(
-                f"X must be a map-style Dataset with a length and __getitem__; got {type(dataset).__name__}, which can't be "
-                "read in a known order twice"
+                f"X must be a map-style Dataset with a length and __getitem__; got {type(dataset).__name__}, which can't "
+                "be read in a known order twice"
             )
         if len(dataset) == 0:
             raise ValueError("X must not be empty; got a Dataset of length 0")

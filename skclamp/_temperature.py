@@ -12,9 +12,11 @@ Imports nothing of the package.
 """
 
 import math
+from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.optimize import brentq
 
@@ -101,9 +103,9 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
     search = _search_valleys if gamma > 0 else _search_convex
     found = search(rows, limits, gamma)
-    temperature = min(max(math.exp(-found.place), bounds[0]), bounds[1])
+    temperature = _clip(math.exp(-found.place), *bounds)
     if found.at_bound:
-        temperature = bounds[0] if found.place == limits[1] else bounds[1]
+        temperature = min(bounds, key=lambda bound: abs(math.log(bound) + found.place))
     return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound)
 
 
@@ -221,7 +223,7 @@ def _where_labels_lead(point, limits):
 
 def _search_valleys(rows, limits, gamma):
     """The lowest of the valleys that a grid of temperatures shows on a sample."""
-    grid = torch.linspace(*limits, max(3, round((limits[1] - limits[0]) * _GRID_DENSITY / math.log(10)))).tolist()
+    grid = np.linspace(*limits, max(3, round((limits[1] - limits[0]) * _GRID_DENSITY / math.log(10)))).tolist()
     losses = _grid_losses(rows.sample(_GRID_ROWS) or rows, grid, gamma)
     padded = [math.inf, *losses, math.inf]
     valleys = [i for i, loss in enumerate(losses) if loss < padded[i] and loss <= padded[i + 2]]
@@ -240,6 +242,7 @@ def _grid_losses(rows, grid, gamma):
 def _bottom(rows, grid, index, gamma):
     """Where all the rows have the bottom of a valley that a sample of them has near a grid point."""
 
+    @cache
     def slope(place):
         return rows.focal(math.exp(place), gamma).slope
 

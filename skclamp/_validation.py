@@ -31,8 +31,8 @@ def check_labels(y):
     """
     if y is None:
         raise ValueError(
-            "requires y to be passed, but the target y is None: y must hold one class label a sample, and may be left out "
-            "only when X is a Dataset of (input, label) pairs"
+            "requires y to be passed, but the target y is None: y must hold one class label a sample, and may be left "
+            "out only when X is a Dataset of (input, label) pairs"
         )
     y = column_or_1d(to_numpy(y), warn=True)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
@@ -90,8 +90,8 @@ def resolve_classes(y, n_columns, *, classes=None, known=None):
     distinct = np.unique(y)
     if len(distinct) != n_columns:
         raise ValueError(
-            f"classes must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} kinds, one "
-            f"for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
+            f"classes must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} kinds, "
+            f"one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
         )
     return distinct
 

@@ -25,7 +25,8 @@ from ._validation import (
     resolve_classes,
 )
 
-_ROWS_AT_ONCE = 1 << 20  # entries of a float64 chunk of probabilities: 8 MB
+# A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
+_ENTRIES_AT_ONCE = 1 << 17
 
 
 class BaseCalibrator(ClassifierMixin, BaseEstimator):
@@ -84,7 +85,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes), float64
             Columns in the order of ``classes_``; each row sums to 1.
         """
-        return _in_float64(torch.softmax, self._calibrated_logits(X))
+        return self._map_rows(torch.softmax, X)
 
     def predict_log_proba(self, X):
         """Logarithm of the calibrated probabilities, exact where they underflow.
@@ -98,7 +99,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes), float64
         """
-        return _in_float64(torch.log_softmax, self._calibrated_logits(X))
+        return self._map_rows(torch.log_softmax, X)
 
     def predict(self, X):
         """The most probable class of each sample.
@@ -113,7 +114,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Names of ``classes_``.
         """
-        best = self._calibrated_logits(X).argmax(1).cpu().numpy()
+        best = self.predict_log_proba(X).argmax(1)
         return self.classes_[best]
 
     def _fit(self, X, y, sample_weight):
@@ -150,9 +151,9 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def _remember(self, backbone, classes, X):
         self._backbone = backbone
         self.classes_ = classes
-        shape = getattr(X, "shape", None) or np.shape(X) if not isinstance(X, torch.utils.data.Dataset) else ()
-        if len(shape) > 1:
-            self.n_features_in_ = int(shape[1])
+        if not isinstance(X, torch.utils.data.Dataset):
+            shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+            self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
         names = getattr(getattr(self, "estimator_", None), "feature_names_in_", None)
         if names is not None:
             self.feature_names_in_ = names
@@ -176,21 +177,27 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         logits, _ = self._backbone.logits(X)
         if logits.shape[1] != len(self.classes_):
             raise ValueError(
-                f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting {len(self.classes_)} "
-                "features as input"
+                f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
+                f"{len(self.classes_)} features as input"
             )
         return logits
 
-    def _calibrated_logits(self, X):
+    def _map_rows(self, normalise, X):
+        """Calibrated and normalised rows in float64, a chunk at a time."""
         check_is_fitted(self)
-        return self._transform_logits(self._logits(X))
+        logits = self._logits(X)
+        out = np.empty(tuple(logits.shape))
+        rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
+        for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
+            place.copy_(normalise(self._transform_logits(chunk.double()), 1))
+        return out
 
     def _fit_logits(self, logits, y, sample_weight):
         """Hook: learn from logits (n, K), column indices (n,) and weights (n,) or None."""
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
     def _transform_logits(self, logits):
-        """Hook: calibrated log-probabilities (n, K), up to a constant a row."""
+        """Hook: calibrated log-probabilities, up to a constant a row, of some rows of float64 logits."""
         raise TypeError(f"{type(self).__name__} must implement _transform_logits")
 
     def __sklearn_tags__(self):
@@ -266,13 +273,3 @@ class _ByName:
 
     def __repr__(self):
         return f"{self.name}(...)"
-
-
-def _in_float64(function, logits):
-    """Apply softmax or log-softmax in float64 to a chunk of rows at a time."""
-    out = np.empty(tuple(logits.shape))
-    target = torch.from_numpy(out)
-    rows = max(1, _ROWS_AT_ONCE // logits.shape[1])
-    for chunk, place in zip(logits.split(rows), target.split(rows), strict=True):
-        place.copy_(function(chunk.double(), 1))
-    return out

@@ -42,8 +42,8 @@ class LogitsModule(nn.Module):
     Parameters
     ----------
     module : torch.nn.Module
-        Returns a tensor, a tuple or list whose first item is one, or an object or mapping with ``logits``. A column or a
-        vector is a sigmoid head: the second of two classes.
+        Returns a tensor, a tuple or list whose first item is one, or an object or mapping with ``logits``. A column or
+        a vector is a sigmoid head: the second of two classes.
     response : {"logits", "probabilities"}, default="logits"
         What the tensor holds, after the nonlinearity.
     nonlinearity : callable, default=None
@@ -140,8 +140,8 @@ class ClampedModule(nn.Module):
     """Neural clamping: ``f(perturbation(x)) / T``, with f frozen.
 
     An ordinary module that yields calibrated logits; softmax turns them into calibrated probabilities. It shares the
-    weights of the network it is given. Its ``train`` leaves the network in eval mode, since a batch norm that learns or a
-    dropout that draws would undo the calibration.
+    weights of the network it is given. Its ``train`` leaves the network in eval mode, since a batch norm that learns or
+    a dropout that draws would undo the calibration.
 
     Parameters
     ----------
@@ -188,12 +188,13 @@ class ClampedModule(nn.Module):
             raise ValueError(f"response must be one of {RESPONSES}; got {response!r}")
         self.logits = backbone if isinstance(backbone, LogitsModule) else LogitsModule(backbone, response=response)
         self.perturbation = nn.Identity() if perturbation is None else perturbation
-        reference = next(backbone.parameters(), torch.empty(0))
-        self.temperature = nn.Parameter(torch.tensor(float(temperature), device=reference.device))
+        place = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
+        dtype = torch.promote_types(place.dtype, torch.float32)
+        self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
 
     def forward(self, x):
         """Calibrated logits of shape (n_samples, n_classes)."""
-        return self.logits(self.perturbation(x)) / self.temperature
+        return self.logits(self.perturbation(x).to(x.dtype)) / self.temperature
 
     def train(self, mode=True):
         """Set the mode of the perturbation; the network stays in eval mode."""

@@ -1,0 +1,242 @@
+"""One calibration problem: a frozen network, its inputs and labels, and the logits at the identity.
+
+What every strategy of clamping needs and shares: perturbations at their start, exact temperatures, gradients with respect
+to the input, and the count of passes over the network.
+"""
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ._backbone import NetworkBackbone
+from ._temperature import log_likelihoods, solve_temperature
+from ._validation import to_numpy
+from .perturbations import PERTURBATIONS
+
+
+@dataclass
+class Passes:
+    """How many samples went through the network, forward and back."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+@dataclass
+class Problem:
+    """The data of one fit.
+
+    Attributes
+    ----------
+    backbone : NetworkBackbone
+        The frozen network.
+    inputs : ArrayInputs or DatasetInputs
+        The calibration samples.
+    codes : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each label.
+    weight : torch.Tensor of shape (n_samples,) or None
+        Sample weights.
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        The network's, at the identity.
+    passes : Passes
+        Shared by all parts of a problem.
+    """
+
+    backbone: NetworkBackbone
+    inputs: object
+    codes: torch.Tensor
+    weight: torch.Tensor | None
+    logits: torch.Tensor
+    passes: Passes = field(default_factory=Passes)
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def take(self, rows):
+        """The same problem on some of its samples."""
+        rows = torch.as_tensor(rows)
+        on = rows.to(self.codes.device)
+        weight = None if self.weight is None else self.weight[on]
+        return Problem(self.backbone, self.inputs.take(rows), self.codes[on], weight, self.logits[on], self.passes)
+
+    def logits_under(self, perturbation):
+        """Logits of the perturbed inputs."""
+        self.passes.forward += len(self)
+        return self.backbone.logits(self.inputs, perturbation)[0]
+
+    def temperature(self, logits=None, gamma=0.0):
+        """The exact temperature of some logits; of those at the identity by default."""
+        logits = self.logits if logits is None else logits
+        return solve_temperature(logits, self.codes, sample_weight=self.weight, gamma=gamma).temperature
+
+    def log_likelihoods(self, temperature, logits=None):
+        """Log-probability of each label."""
+        return log_likelihoods(self.logits if logits is None else logits, self.codes, temperature)
+
+    def targets(self):
+        """Column indices and, where there are any, weights, on the CPU for a loader."""
+        return tuple(part.cpu() for part in (self.codes, self.weight) if part is not None)
+
+    def input_gradients(self, value, batch_size=None):
+        """Yield each batch with the gradient of ``value(logits, codes)`` with respect to it.
+
+        Parameters
+        ----------
+        value : callable
+            A scalar of a batch of logits and column indices.
+        batch_size : int, default=None
+            The backbone's by default.
+        """
+        done = 0
+        for x, _ in self.inputs.batches(batch_size or self.backbone.batch_size):
+            x = self.backbone.to_device(x).detach().requires_grad_()
+            codes = self.codes[done : done + len(x)]
+            done += len(x)
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(value(self.backbone.module(x), codes), x)
+            self.passes.forward += len(x)
+            self.passes.backward += len(x)
+            yield x.detach(), gradient
+
+    def example(self, n_samples=32):
+        """A few inputs as the network takes them."""
+        x, _ = next(iter(self.inputs.batches(min(n_samples, len(self)))))
+        return self.backbone.to_device(x)
+
+
+def check_differentiable(problem):
+    """Raise unless the network's logits depend on its inputs through operations that have a gradient."""
+    x = problem.example()
+    if not x.is_floating_point():
+        raise TypeError(
+            f"X must hold floating-point inputs: a perturbation can't be added to {x.dtype}. Give the network's "
+            "embeddings, or use TemperatureScaling"
+        )
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = problem.backbone.module(x)
+        # Distinct weights: the plain sum of logits may be constant by design.
+        value = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
+        gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
+    if gradient is None or not gradient.any():
+        raise ValueError(
+            "the network's output must depend on its input through differentiable operations: the gradient of the logits "
+            f"with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling"
+        )
+
+
+def make_perturbation(perturbation, problem):
+    """A perturbation at the identity, in the place and precision of the network's inputs.
+
+    Parameters
+    ----------
+    perturbation : str or torch.nn.Module
+        A name of `PERTURBATIONS`, or a module to copy.
+    problem : Problem
+        Whose inputs it is for.
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If the name is unknown, or a module isn't the identity, changes the shape or has no parameters.
+    """
+    x = problem.example()
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if isinstance(perturbation, str):
+        return PERTURBATIONS[perturbation](tuple(x.shape[1:])).to(x.device, dtype)
+    made = copy.deepcopy(perturbation).to(x.device, dtype)
+    _check_identity(made, x)
+    return made
+
+
+def _check_identity(perturbation, x):
+    name = type(perturbation).__name__
+    if not any(parameter.requires_grad for parameter in perturbation.parameters()):
+        raise ValueError(f"perturbation must have parameters to learn; got {name}, which has none")
+    with torch.no_grad():
+        moved = perturbation(x)
+    if moved.shape != x.shape:
+        raise ValueError(
+            f"perturbation must keep the shape of its input {tuple(x.shape)}; {name} gave {tuple(moved.shape)}"
+        )
+    distance = (moved - x).abs().max().item()
+    if not distance <= 1e-5 * max(1.0, x.abs().max().item()):
+        raise ValueError(f"perturbation must start as the identity; {name} moves an input by {distance:.3g}")
+
+
+def initialise(perturbation, init, *, scale, generator, problem, temperature):
+    """Move a perturbation from the identity to where training starts.
+
+    Parameters
+    ----------
+    perturbation : torch.nn.Module
+        At the identity; changed in place.
+    init : {"zeros", "normal", "gradient"} or array-like
+        Nothing; normal noise on every parameter; the mean gradient of the summed logits over T with respect to the input;
+        or the value of the only parameter, such as delta.
+    scale : float
+        Standard deviation of the noise.
+    generator : torch.Generator
+        Its source.
+    problem : Problem
+        Where the gradient comes from.
+    temperature : float
+        T of the gradient.
+
+    Raises
+    ------
+    ValueError
+        If an array's shape isn't the parameter's, or "gradient" or an array is asked of a perturbation with several.
+    """
+    if isinstance(init, str) and init == "zeros":
+        return
+    with torch.no_grad():
+        if isinstance(init, str) and init == "normal":
+            for parameter in perturbation.parameters():
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+                parameter.add_(noise.to(parameter), alpha=scale)
+            return
+        parameter = _only_parameter(perturbation, init)
+        value = mean_input_gradient(problem, temperature) if isinstance(init, str) else _as_delta(init, parameter)
+        parameter.copy_(value)
+
+
+def _only_parameter(perturbation, init):
+    parameters = list(perturbation.parameters())
+    if len(parameters) != 1:
+        what = repr(init) if isinstance(init, str) else "an array"
+        raise ValueError(
+            f"init must be 'zeros' or 'normal' for a perturbation with several parameters; got {what} for "
+            f"{type(perturbation).__name__}"
+        )
+    return parameters[0]
+
+
+def _as_delta(init, parameter):
+    value = to_numpy(init)
+    if value.shape != tuple(parameter.shape):
+        raise ValueError(f"init must have the shape of one input, {tuple(parameter.shape)}; got {value.shape}")
+    if not np.isfinite(value).all():
+        raise ValueError("init must be finite; got NaN or infinity")
+    return torch.from_numpy(np.ascontiguousarray(value)).to(parameter)
+
+
+def mean_input_gradient(problem, temperature):
+    """The thesis's "gradient" initialisation: the mean gradient of sum_k f_k(x) / T with respect to x."""
+    total = 0.0
+    for _, gradient in problem.input_gradients(lambda logits, _: logits.sum() / temperature):
+        total = total + gradient.double().sum(0)
+    return total / len(problem)
+
+
+def identity_of(perturbation):
+    """A copy of a perturbation's parameters, taken while it is the identity."""
+    return [parameter.detach().clone() for parameter in perturbation.parameters()]

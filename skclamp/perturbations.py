@@ -1,0 +1,288 @@
+"""Input transforms that clamping learns: small modules that start as the identity.
+
+Each takes the shape of one input, channels first, and has few parameters; `FullPerturbation` is the thesis's. Any
+nn.Module that starts as the identity and keeps shapes serves as well, an nn.Sequential of these among them. Imports
+nothing of the package.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def _per_channel(shape, fill):
+    """A parameter that broadcasts over everything but channels, for inputs (n, C), (n, C, L), (n, C, H, W), ..."""
+    return nn.Parameter(torch.full((shape[0],) + (1,) * (len(shape) - 1), float(fill)))
+
+
+def _check_spatial(shape, name, ranks):
+    if len(shape) not in ranks:
+        wanted = " or ".join(f"{rank + 1}-dimensional" for rank in ranks)
+        raise ValueError(
+            f"perturbation={name!r} needs a channel axis and {wanted} X, (n_samples, n_channels, ...); got inputs of "
+            f"shape {tuple(shape)}. Use 'channel' or 'affine', or 'full'"
+        )
+
+
+class FullPerturbation(nn.Module):
+    """One offset for every entry of the input: ``x + delta``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one input.
+
+    Attributes
+    ----------
+    delta : torch.nn.Parameter of shape ``shape``
+        Starts at zero.
+
+    References
+    ----------
+    Tang, Chen and Ho, "Neural Clamping", TMLR 2024, equation 5.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import FullPerturbation
+    >>> FullPerturbation((3, 2, 2))(torch.ones(1, 3, 2, 2)).sum().item()
+    12.0
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        self.delta = nn.Parameter(torch.zeros(tuple(shape)))
+
+    def forward(self, x):
+        """Perturbed batch, of the same shape."""
+        return x + self.delta
+
+
+class ChannelPerturbation(nn.Module):
+    """One offset a channel (a feature, where X is 2-dimensional): ``x + offset``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one input, channels first.
+
+    Attributes
+    ----------
+    offset : torch.nn.Parameter of shape (n_channels, 1, ...)
+        Starts at zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import ChannelPerturbation
+    >>> ChannelPerturbation((3, 2, 2)).offset.shape
+    torch.Size([3, 1, 1])
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        self.offset = _per_channel(shape, 0)
+
+    def forward(self, x):
+        """Perturbed batch, of the same shape."""
+        return x + self.offset
+
+
+class AffinePerturbation(nn.Module):
+    """Gain and offset a channel (a feature, where X is 2-dimensional): ``gain * x + offset``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one input, channels first.
+
+    Attributes
+    ----------
+    gain, offset : torch.nn.Parameter of shape (n_channels, 1, ...)
+        Start at one and zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import AffinePerturbation
+    >>> AffinePerturbation((5,))(torch.ones(2, 5)).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        self.gain = _per_channel(shape, 1)
+        self.offset = _per_channel(shape, 0)
+
+    def forward(self, x):
+        """Perturbed batch, of the same shape."""
+        return x * self.gain + self.offset
+
+
+class ColorPerturbation(nn.Module):
+    """A matrix across channels, and an offset: ``x'_c = sum_d matrix_cd x_d + offset_c``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one input, channels first, with one to three axes behind.
+
+    Attributes
+    ----------
+    matrix : torch.nn.Parameter of shape (n_channels, n_channels)
+        Starts as the identity.
+    offset : torch.nn.Parameter of shape (n_channels, 1, ...)
+        Starts at zero.
+
+    Raises
+    ------
+    ValueError
+        If the inputs have no axis beside that of channels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import ColorPerturbation
+    >>> ColorPerturbation((3, 8, 8)).matrix.shape
+    torch.Size([3, 3])
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        _check_spatial(shape, "color", (2, 3, 4))
+        self.matrix = nn.Parameter(torch.eye(shape[0]))
+        self.offset = _per_channel(shape, 0)
+
+    def forward(self, x):
+        """Perturbed batch, of the same shape."""
+        return torch.einsum("cd,nd...->nc...", self.matrix, x) + self.offset
+
+
+class FilterPerturbation(nn.Module):
+    """A small filter for each channel, and an offset; the borders repeat the outermost entries.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one input, channels first: (n_channels, length) or (n_channels, height, width).
+    size : int, default=3
+        Odd width of the filter, in entries.
+
+    Attributes
+    ----------
+    weight : torch.nn.Parameter of shape (n_channels, 1, size[, size])
+        Starts as a unit impulse.
+    offset : torch.nn.Parameter of shape (n_channels, 1[, 1])
+        Starts at zero.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are neither sequences nor images with channels, or `size` isn't odd or exceeds them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import FilterPerturbation
+    >>> FilterPerturbation((3, 8, 8)).weight.shape
+    torch.Size([3, 1, 3, 3])
+    """
+
+    def __init__(self, shape, size=3):
+        super().__init__()
+        _check_spatial(shape, "filter", (2, 3))
+        if size % 2 == 0 or size < 1 or size > min(shape[1:]):
+            raise ValueError(f"size must be odd and at most the input's {min(shape[1:])} entries; got {size}")
+        n_axes = len(shape) - 1
+        impulse = torch.zeros((shape[0], 1) + (size,) * n_axes)
+        impulse[(slice(None), 0) + (size // 2,) * n_axes] = 1
+        self.weight = nn.Parameter(impulse)
+        self.offset = _per_channel(shape, 0)
+        self.padding = (size // 2,) * (2 * n_axes)
+
+    def forward(self, x):
+        """Perturbed batch, of the same shape."""
+        convolve = F.conv1d if x.ndim == 3 else F.conv2d
+        return convolve(F.pad(x, self.padding, mode="replicate"), self.weight, groups=len(self.weight)) + self.offset
+
+
+class GridPerturbation(nn.Module):
+    """A coarse map of gains and offsets, enlarged to the input linearly: ``gain_map * x + offset_map``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one input, channels first: (n_channels, length) or (n_channels, height, width).
+    size : int, default=6
+        Entries of the map along each axis.
+
+    Attributes
+    ----------
+    gain, offset : torch.nn.Parameter of shape (1, n_channels, size[, size])
+        Start at one and zero.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are neither sequences nor images with channels, or are smaller than the grid.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import GridPerturbation
+    >>> GridPerturbation((3, 32, 32), size=4).gain.shape
+    torch.Size([1, 3, 4, 4])
+    """
+
+    def __init__(self, shape, size=6):
+        super().__init__()
+        _check_spatial(shape, "grid", (2, 3))
+        if not 1 <= size <= min(shape[1:]):
+            raise ValueError(
+                f"size must be at least 1 and no larger than the input's {min(shape[1:])} entries; got {size}"
+            )
+        cells = (1, shape[0]) + (size,) * (len(shape) - 1)
+        self.gain = nn.Parameter(torch.ones(cells))
+        self.offset = nn.Parameter(torch.zeros(cells))
+
+    def forward(self, x):
+        """Perturbed batch, of the same shape."""
+        # Enlarging the gain's deviation keeps the identity exact: weights of an interpolation sum to 1 only nearly.
+        return x + x * self._enlarge(self.gain - 1, x) + self._enlarge(self.offset, x)
+
+    def _enlarge(self, cells, x):
+        mode = "linear" if x.ndim == 3 else "bilinear"
+        return F.interpolate(cells, size=x.shape[2:], mode=mode, align_corners=False)
+
+
+def additive_part(perturbation, shape):
+    """The tensor of one input's shape that a perturbation adds, or None where it does more than add.
+
+    Parameters
+    ----------
+    perturbation : torch.nn.Module
+        A fitted perturbation.
+    shape : tuple of int
+        Shape of one input.
+
+    Returns
+    -------
+    torch.Tensor or None
+    """
+    if isinstance(perturbation, nn.Identity):
+        return torch.zeros(shape)
+    if isinstance(perturbation, FullPerturbation):
+        return perturbation.delta
+    if isinstance(perturbation, ChannelPerturbation):
+        return perturbation.offset.expand(shape)
+    return None
+
+
+PERTURBATIONS = {
+    "full": FullPerturbation,
+    "channel": ChannelPerturbation,
+    "affine": AffinePerturbation,
+    "color": ColorPerturbation,
+    "filter": FilterPerturbation,
+    "grid": GridPerturbation,
+}
