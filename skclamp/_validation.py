@@ -3,15 +3,20 @@
 The only importer of scikit-learn's private helpers.
 """
 
+import numbers
 import warnings
 
 import numpy as np
 import torch
+from sklearn.metrics._scorer import _BaseScorer as BaseScorer
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import type_of_target
 
-__all__ = ["Interval", "StrOptions"]
+__all__ = ["BaseScorer", "Interval", "StrOptions"]
+
+# A row of probabilities may miss the sum 1 by this much: half precision cast to float32 does.
+ROW_SUM_TOLERANCE = 1e-3
 
 
 def to_numpy(values):
@@ -21,7 +26,7 @@ def to_numpy(values):
     return np.asarray(values)
 
 
-def check_labels(y):
+def check_labels(y, name="y"):
     """One-dimensional class labels as a numpy array.
 
     Raises
@@ -31,15 +36,16 @@ def check_labels(y):
     """
     if y is None:
         raise ValueError(
-            "requires y to be passed, but the target y is None: y must hold one class label a sample, and may be left "
+            f"requires y to be passed, but the target {name} is None: {name} must hold one class label a sample, and may be left "
             "out only when X is a Dataset of (input, label) pairs"
         )
     y = column_or_1d(to_numpy(y), warn=True)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("y must not hold NaN or infinity: Input y contains NaN or infinity")
-    if len(y) and type_of_target(y, input_name="y") == "continuous":
+        raise ValueError(f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity")
+    # Whole numbers need no look at their kind, which would sort them.
+    if len(y) and y.dtype.kind not in "iub" and type_of_target(y, input_name=name) == "continuous":
         raise ValueError(
-            f"Unknown label type: continuous. y must hold class labels; got real values such as {first_fraction(y)}"
+            f"Unknown label type: continuous. {name} must hold class labels; got real values such as {first_fraction(y)}"
         )
     return y
 
@@ -58,7 +64,7 @@ def check_same_length(y, n_samples, name="y"):
         )
 
 
-def resolve_classes(y, n_columns, *, classes=None, known=None):
+def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classes"):
     """Names of the columns of the logits.
 
     Parameters
@@ -71,6 +77,8 @@ def resolve_classes(y, n_columns, *, classes=None, known=None):
         What the user says.
     known : array-like of shape (K,), default=None
         What the estimator knows (its ``classes_``).
+    parameter : str, default="classes"
+        What the user calls `classes`, for messages.
 
     Returns
     -------
@@ -82,7 +90,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None):
         If the names are of another number than the columns, repeat, or can't be told from `y`.
     """
     if classes is not None:
-        return _check_class_names(to_numpy(classes), n_columns, "classes")
+        return _check_class_names(to_numpy(classes), n_columns, parameter)
     if known is not None:
         return _check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
     if _are_column_indices(y, n_columns):
@@ -90,7 +98,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None):
     distinct = np.unique(y)
     if len(distinct) != n_columns:
         raise ValueError(
-            f"classes must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} kinds, "
+            f"{parameter} must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} kinds, "
             f"one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
         )
     return distinct
@@ -108,7 +116,7 @@ def _are_column_indices(y, n_columns):
     return y.dtype.kind in "biuf" and len(y) > 0 and y.min() >= 0 and y.max() <= n_columns - 1
 
 
-def encode_labels(y, classes):
+def encode_labels(y, classes, name="y"):
     """Column index of each label, int64.
 
     Raises
@@ -121,7 +129,9 @@ def encode_labels(y, classes):
     codes = order[np.minimum(places, len(classes) - 1)]
     unknown = classes[codes] != y
     if np.any(unknown):
-        raise ValueError(f"y must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}")
+        raise ValueError(
+            f"{name} must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}"
+        )
     return codes.astype(np.int64, copy=False)
 
 
@@ -198,9 +208,97 @@ def check_probability_rows(probabilities, name="X"):
     if low < 0 or high > 1:
         raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low} to {high}")
     total = probabilities.sum(1, dtype=torch.float64)
-    tolerance = max(1e-6, 8 * torch.finfo(probabilities.dtype).eps)
+    tolerance = max(ROW_SUM_TOLERANCE, 80 * torch.finfo(probabilities.dtype).eps)
     worst = (total - 1).abs().argmax()
-    if abs(total[worst].item() - 1) > tolerance * 10:
+    if abs(total[worst].item() - 1) > tolerance:
         raise ValueError(
             f"{name} must hold probabilities: each row must sum to 1; row {worst} sums to {total[worst]:.6g}"
         )
+
+
+def check_whole_number(value, name, low=1):
+    """An int of at least `low`.
+
+    Raises
+    ------
+    TypeError
+        If `value` isn't a whole number.
+    ValueError
+        If it is less than `low`.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be a whole number of at least {low}; got {value!r}")
+    if value < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}; got {value}")
+    return int(value)
+
+
+def encode_targets(y_true, n_columns, labels=None):
+    """Column index of each label that a metric is given, int64; `labels` names the columns.
+
+    Raises
+    ------
+    ValueError
+        If `y_true` isn't a vector of class labels, its columns can't be told, or a label isn't among them.
+    """
+    y = check_labels(y_true, "y_true")
+    if labels is None and _are_column_indices(y, n_columns):
+        return y.astype(np.int64)
+    return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")
+
+
+def as_probability_matrix(y_proba):
+    """Probabilities as an array or tensor of shape (n, K >= 2), its values not yet looked at.
+
+    One dimension, or one column, holds the probabilities of the second of two classes.
+
+    Raises
+    ------
+    ValueError
+        If `y_proba` is empty or of another shape.
+    TypeError
+        If it isn't numeric.
+    """
+    proba = y_proba.detach() if isinstance(y_proba, torch.Tensor) else _as_real_array(y_proba, "y_proba")
+    if proba.ndim == 0 or proba.ndim > 2 or 0 in proba.shape:
+        raise ValueError(
+            "y_proba must have shape (n_samples, n_classes), or (n_samples,) for two classes, and not be empty; "
+            f"got shape {tuple(proba.shape)}"
+        )
+    if proba.ndim == 2 and proba.shape[1] > 1:
+        return proba
+    second = proba.reshape(-1)
+    stack = torch.stack if isinstance(proba, torch.Tensor) else np.stack
+    return stack([1 - second, second], 1)
+
+
+def _as_real_array(values, name):
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
+    return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
+
+
+def check_probability_chunk(chunk, first_row, name="y_proba"):
+    """Raise unless every row of a C-contiguous array is a distribution, to `ROW_SUM_TOLERANCE`.
+
+    Two reads of the chunk: NaN and infinity show in the sums, and with no negative entry the sums bound the entries.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = chunk @ np.ones(chunk.shape[1], chunk.dtype)
+        fine = chunk.min() >= 0 and np.abs(total - 1).max() <= ROW_SUM_TOLERANCE
+    if not fine:
+        _explain_bad_probabilities(chunk, total, first_row, name)
+
+
+def _explain_bad_probabilities(chunk, total, first_row, name):
+    if not np.isfinite(chunk).all():
+        value = chunk[~np.isfinite(chunk)][0]
+        raise ValueError(f"{name} must be finite: Input {name} contains NaN or infinity; got {value}")
+    low, high = chunk.min(), chunk.max()
+    if low < 0 or high > 1 + ROW_SUM_TOLERANCE:
+        raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
+    worst = np.abs(total - 1).argmax()
+    raise ValueError(
+        f"{name} must hold probabilities: each row must sum to 1; row {first_row + worst} sums to {total[worst]:.6g}"
+    )
