@@ -15,9 +15,6 @@ from sklearn.utils.multiclass import type_of_target
 
 __all__ = ["BaseScorer", "Interval", "StrOptions"]
 
-# A row of probabilities may miss the sum 1 by this much: half precision cast to float32 does.
-ROW_SUM_TOLERANCE = 1e-3
-
 
 def to_numpy(values):
     """An array of what the user gave, tensors on any device included."""
@@ -36,8 +33,8 @@ def check_labels(y, name="y"):
     """
     if y is None:
         raise ValueError(
-            f"requires y to be passed, but the target {name} is None: {name} must hold one class label a sample, and may be left "
-            "out only when X is a Dataset of (input, label) pairs"
+            f"requires y to be passed, but the target {name} is None: {name} must hold one class label a sample, and "
+            "may be left out only when X is a Dataset of (input, label) pairs"
         )
     y = column_or_1d(to_numpy(y), warn=True)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
@@ -45,7 +42,8 @@ def check_labels(y, name="y"):
     # Whole numbers need no look at their kind, which would sort them.
     if len(y) and y.dtype.kind not in "iub" and type_of_target(y, input_name=name) == "continuous":
         raise ValueError(
-            f"Unknown label type: continuous. {name} must hold class labels; got real values such as {first_fraction(y)}"
+            f"Unknown label type: continuous. {name} must hold class labels; "
+            f"got real values such as {first_fraction(y)}"
         )
     return y
 
@@ -98,8 +96,8 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classe
     distinct = np.unique(y)
     if len(distinct) != n_columns:
         raise ValueError(
-            f"{parameter} must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} kinds, "
-            f"one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
+            f"{parameter} must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} "
+            f"kinds, one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
         )
     return distinct
 
@@ -124,6 +122,8 @@ def encode_labels(y, classes, name="y"):
     ValueError
         If a label isn't among the classes.
     """
+    if _are_column_indices(y, len(classes)) and np.array_equal(classes, np.arange(len(classes))):
+        return y.astype(np.int64, copy=False)
     order = np.argsort(classes)
     places = np.searchsorted(classes, y, sorter=order)
     codes = order[np.minimum(places, len(classes) - 1)]
@@ -202,13 +202,18 @@ def tensor_of(values, name):
         return torch.from_numpy(np.ascontiguousarray(values))
 
 
+def row_sum_tolerance(eps):
+    """How far a row's sum may be from 1; float32 and float64 rows may have been half precision once."""
+    return max(1e-3, 4 * eps)
+
+
 def check_probability_rows(probabilities, name="X"):
     """Raise unless every row of a tensor of shape (n, K) is a distribution, to the precision of its dtype."""
     low, high = probabilities.min().item(), probabilities.max().item()
     if low < 0 or high > 1:
         raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low} to {high}")
     total = probabilities.sum(1, dtype=torch.float64)
-    tolerance = max(ROW_SUM_TOLERANCE, 80 * torch.finfo(probabilities.dtype).eps)
+    tolerance = row_sum_tolerance(torch.finfo(probabilities.dtype).eps)
     worst = (total - 1).abs().argmax()
     if abs(total[worst].item() - 1) > tolerance:
         raise ValueError(
@@ -279,24 +284,24 @@ def _as_real_array(values, name):
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
 
 
-def check_probability_chunk(chunk, first_row, name="y_proba"):
-    """Raise unless every row of a C-contiguous array is a distribution, to `ROW_SUM_TOLERANCE`.
+def check_probability_chunk(chunk, first_row, tolerance, name="y_proba"):
+    """Raise unless every row of a C-contiguous array is a distribution, its sum 1 to within `tolerance`.
 
     Two reads of the chunk: NaN and infinity show in the sums, and with no negative entry the sums bound the entries.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         total = chunk @ np.ones(chunk.shape[1], chunk.dtype)
-        fine = chunk.min() >= 0 and np.abs(total - 1).max() <= ROW_SUM_TOLERANCE
+        fine = chunk.min() >= 0 and np.abs(total - 1).max() <= tolerance
     if not fine:
-        _explain_bad_probabilities(chunk, total, first_row, name)
+        _explain_bad_probabilities(chunk, total, first_row, tolerance, name)
 
 
-def _explain_bad_probabilities(chunk, total, first_row, name):
+def _explain_bad_probabilities(chunk, total, first_row, tolerance, name):
     if not np.isfinite(chunk).all():
         value = chunk[~np.isfinite(chunk)][0]
         raise ValueError(f"{name} must be finite: Input {name} contains NaN or infinity; got {value}")
     low, high = chunk.min(), chunk.max()
-    if low < 0 or high > 1 + ROW_SUM_TOLERANCE:
+    if low < 0 or high > 1 + tolerance:
         raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
     worst = np.abs(total - 1).argmax()
     raise ValueError(
