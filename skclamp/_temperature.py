@@ -41,7 +41,7 @@ _SAMPLE_STRIDE = 4
 _SAMPLE_TOLERANCE = 3e-3
 _TOLERANCE = 1e-11
 _MAX_PASSES = 100
-# Where the slope is so flat that its derivatives lead nowhere, steps on log T start here and double up to a factor of 12.
+# Where the slope is too flat for its derivatives to lead anywhere, steps on log T start here and double up to the second.
 _FIRST_REACH = 0.5
 _MAX_STEP = 2.5
 # Focal losses: grid points a factor of 10 of T, rows that the grid looks at, valleys that all rows then judge.
@@ -262,8 +262,8 @@ def _bottom(rows, grid, index, gamma):
 class _Rows:
     """Rows of logits, centred chunk by chunk in a dtype wide enough, and the means over them that the searches ask for.
 
-    Each row is centred on its largest logit, exactly or as nearly as its dtype allows: a constant added to a row is gone
-    before anything is rounded.
+    Each row is centred on its largest logit first, exactly or as nearly as its dtype allows: a constant added to a row
+    is gone before anything else is rounded.
     """
 
     def __init__(self, logits, y, weight=None):
@@ -288,46 +288,35 @@ class _Rows:
 
     def nll(self, beta):
         """Mean NLL and its first three derivatives: means of log-sum-exp's cumulants, the label's logit taken off."""
-        return self._mean_point(beta, self._nll_rows, n_powers=3)
+        beta = self.representable(beta)
+        # Rows: label, log-sum-exp and the first three moments; columns: their means, and those times mean and mean^2.
+        (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = self._average(
+            _nll_totals(table, weight) for table, weight in self._blocks(beta, n_powers=3)
+        )
+        third = cube - 3 * square_mean + 2 * mean3
+        return _Point(beta, lag, log_sum - beta * lag, mean - lag, square - mean2, third)
 
     def focal(self, beta, gamma):
         """Mean focal loss and its first derivative."""
-        return self._mean_point(beta, lambda *sums: self._focal_rows(*sums, gamma), n_powers=1)
-
-    def _mean_point(self, beta, rows_of, n_powers):
         beta = self.representable(beta)
-        total = sum(rows_of(beta, label, sums) @ weight for weight, label, sums in self._blocks(beta, n_powers))
+        totals = (_focal_totals(table, weight, beta, gamma) for table, weight in self._blocks(beta, n_powers=1))
+        return _Point(beta, *self._average(totals))
+
+    def _average(self, totals):
         self.n_passes += 1
-        return _Point(beta, *(total / self.weight.sum()).tolist())
-
-    @staticmethod
-    def _nll_rows(beta, label, sums):
-        mean, square, cube = sums[1:] / sums[0]
-        variance = square - mean**2
-        third = cube - mean * (square + 2 * variance)
-        return torch.stack([label, sums[0].log() - beta * label, mean - label, variance, third])
-
-    @staticmethod
-    def _focal_rows(beta, label, sums, gamma):
-        log_p = (beta * label - sums[0].log()).clamp_(max=0.0)
-        miss = -torch.expm1(log_p)
-        factor = miss**gamma
-        # log(p) / (1 - p) tends to -1 as p tends to 1.
-        ratio = torch.where(miss > 0, log_p / miss, -1.0)
-        slope = factor * (gamma * log_p.exp() * ratio - 1)
-        return torch.stack([label, -factor * log_p, slope * (label - sums[1] / sums[0])])
+        return (sum(totals) / self.weight.sum()).tolist()
 
     def _blocks(self, beta, n_powers):
-        """Yield weights, labels' centred logits and power sums, in float64, for many rows at a time."""
+        """Yield, for many rows at a time, a float64 table of labels' centred logits and power sums, and the weights."""
         chunk_rows = _rows_a_chunk(self.logits)
         n_chunks = -(-_BLOCK_ROWS // chunk_rows)
         chunks = iter(self.kept or self._centred())
         for weight in self.weight.split(n_chunks * chunk_rows):
-            labels, sums = [], []
-            for centred, label in islice(chunks, n_chunks):
-                labels.append(label)
-                sums.append(self._power_sums(centred, beta, n_powers))
-            yield weight, torch.cat(labels).double(), torch.cat(sums, 1).double()
+            parts = [
+                torch.stack([label, *self._power_sums(centred, beta, n_powers)])
+                for centred, label in islice(chunks, n_chunks)
+            ]
+            yield torch.cat(parts, 1).double(), weight
 
     def _centred(self):
         """Yield each chunk centred, with its labels' entries."""
@@ -339,12 +328,29 @@ class _Rows:
             yield centred, centred.gather(self.dim, codes.unsqueeze(self.dim)).squeeze(self.dim)
 
     def _power_sums(self, centred, beta, n_powers):
-        """Sums over classes of exp(beta c) c^j for j = 0 ... n_powers."""
+        """Yield the sums over classes of exp(beta c) c^j for j = 0 ... n_powers."""
         terms = (centred * beta).exp_()
-        sums = [terms.sum(self.dim)]
+        yield terms.sum(self.dim)
         for _ in range(n_powers):
-            sums.append(terms.mul_(centred).sum(self.dim))
-        return torch.stack(sums)
+            yield terms.mul_(centred).sum(self.dim)
+
+
+def _nll_totals(table, weight):
+    table[2:].div_(table[1])
+    table[1].log_()
+    weighted = weight * table[2]
+    return table @ torch.stack([weight, weighted, weighted * table[2]], 1)
+
+
+def _focal_totals(table, weight, beta, gamma):
+    label, total, first = table
+    log_p = (beta * label - total.log()).clamp_(max=0.0)
+    miss = -torch.expm1(log_p)
+    factor = miss**gamma
+    # log(p) / (1 - p) tends to -1 as p tends to 1.
+    ratio = torch.where(miss > 0, log_p / miss, -1.0)
+    slope = factor * (gamma * log_p.exp() * ratio - 1) * (label - first / total)
+    return torch.stack([label, -factor * log_p, slope]) @ weight
 
 
 def _rows_a_chunk(logits):

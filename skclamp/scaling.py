@@ -1,0 +1,150 @@
+"""Parametric maps of logits: TemperatureScaling."""
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ._temperature import DEFAULT_BOUNDS, solve_temperature
+from ._validation import Interval
+from .base import BaseCalibrator
+
+
+class TemperatureScaling(BaseCalibrator):
+    """Calibration by one temperature: ``softmax(logits / T)``, with T at the exact optimum of the loss.
+
+    The predicted class stays what it was; only the confidence changes. The mean negative log-likelihood (NLL) is convex
+    in 1/T, so its optimum is unique, and found to rounding error, usually in two passes over the logits. The memory
+    needed beyond the logits is below 64 MB whatever their number.
+
+    Parameters
+    ----------
+    estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
+        What yields the logits. A network, an initialised skorch net and a fitted classifier are frozen and shared by
+        reference. An unfitted scikit-learn classifier is cloned, and cross-fitted as `cv` says. With None, X itself
+        holds logits.
+    gamma : float, default=0.0
+        Focusing parameter of the focal loss that T minimises, at least 0; at 0 it is the NLL. The focal loss isn't
+        convex: the best of the valleys that a grid on log T shows is taken. Values above 0 make probabilities less
+        confident.
+    bounds : tuple of two floats, default=(1e-4, 1e4)
+        Least and largest temperature, both positive. T ends at the least where no label has a lower logit than another
+        class (separable data), and at the largest where the labels' logits are on average no higher than the others.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What X or the estimator yields. "auto" takes arrays and modules to yield logits, and follows what a skorch net
+        or a classifier says of itself.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the logits' columns. Needed unless the labels are 0 ... n_classes - 1 or of exactly n_classes kinds, or
+        the estimator knows them.
+    cv : int, cross-validation generator or iterable, default=None
+        Splits for an estimator that isn't fitted, as in scikit-learn's ``cross_val_predict``.
+    device : str or torch.device, default=None
+        Where a network runs: by default where it is, elsewhere a copy of it.
+    batch_size : int, default=128
+        Samples a forward pass of a network.
+    num_workers, pin_memory : int, default=0, and bool, default=False
+        As in torch's DataLoader, for Datasets.
+
+    Attributes
+    ----------
+    temperature_ : float
+        The optimal T.
+    n_iter_ : int
+        How often the solver read all the logits.
+    classes_ : ndarray of shape (n_classes,)
+        Names of the classes, in the order of the columns.
+    n_features_in_ : int
+        Second dimension of X in `fit`; not set for a Dataset.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the loss still falls beyond one of the `bounds`.
+
+    See Also
+    --------
+    skclamp.NeuralClampingCalibrator : Learns a perturbation of the input together with the temperature.
+
+    References
+    ----------
+    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import TemperatureScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 5))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = TemperatureScaling().fit(logits, y)
+    >>> round(calibrator.temperature_, 2)
+    2.08
+    >>> calibrator.predict_proba(logits[:2]).round(2)
+    array([[0.19, 0.13, 0.41, 0.19, 0.08],
+           [0.13, 0.52, 0.31, 0.03, 0.01]])
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "gamma": [Interval(Real, 0, None, closed="left")],
+        "bounds": ["array-like"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        gamma=0.0,
+        bounds=DEFAULT_BOUNDS,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=128,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        self.estimator = estimator
+        self.gamma = gamma
+        self.bounds = bounds
+        self.response = response
+        self.classes = classes
+        self.cv = cv
+        self.device = device
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+
+    def _fit(self, X, y, sample_weight):
+        _check_bounds(self.bounds)
+        super()._fit(X, y, sample_weight)
+
+    def _fit_logits(self, logits, y, sample_weight):
+        bounds = tuple(map(float, self.bounds))
+        solution = solve_temperature(logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds)
+        if solution.at_bound:
+            _warn_at_bound(solution.temperature, lowest=solution.temperature == bounds[0])
+        self.temperature_ = solution.temperature
+        self.n_iter_ = solution.n_passes
+
+    def _transform_logits(self, logits):
+        return logits / self.temperature_
+
+
+def _check_bounds(bounds):
+    values = np.asarray(bounds)
+    if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] < values[1] < np.inf:
+        raise ValueError(f"bounds must be two finite temperatures, 0 < lowest < highest; got {bounds!r}")
+
+
+def _warn_at_bound(temperature, *, lowest):
+    if lowest:
+        reason = "the data may be separable: hardly a label has a lower logit than another class"
+    else:
+        reason = "the logits may say nothing of the labels"
+    warnings.warn(
+        f"temperature_ is at the bound {temperature:g}, beyond which the loss still falls; {reason}",
+        ConvergenceWarning,
+        stacklevel=5,
+    )
