@@ -5,6 +5,7 @@ device, dtype and eval mode are decided in this file alone.
 """
 
 import copy
+import inspect
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,7 +19,7 @@ from skorch import NeuralNet
 from torch import nn
 
 from ._data import open_inputs
-from ._validation import check_labels, check_probability_rows, check_scores
+from ._validation import check_labels, check_probability_rows, check_scores, check_unit_interval, to_numpy
 from .modules import LogitsModule, frozen, logits_from
 
 
@@ -70,7 +71,7 @@ def open_backbone(estimator, *, response="auto", device=None, batch_size=128, nu
         estimator = estimator.estimator
     loading = {"batch_size": batch_size, "num_workers": num_workers, "pin_memory": pin_memory}
     if estimator is None:
-        return ArrayBackbone(response)
+        return ArrayBackbone(response, device)
     if isinstance(estimator, nn.Module):
         response = "logits" if response == "auto" else response
         return NetworkBackbone(LogitsModule(on_device(estimator, device), response=response), **loading)
@@ -78,36 +79,52 @@ def open_backbone(estimator, *, response="auto", device=None, batch_size=128, nu
         return NetworkBackbone(
             _skorch_logits(estimator, response, device), classes=_skorch_classes(estimator), **loading
         )
-    if is_classifier(estimator) and (hasattr(estimator, "decision_function") or hasattr(estimator, "predict_proba")):
-        return ClassifierBackbone(estimator, response)
-    raise TypeError(
-        "estimator must be None, a torch.nn.Module, an initialised skorch net or a scikit-learn classifier with "
-        f"decision_function or predict_proba; got {type(estimator).__name__}"
-    )
+    check_classifier(estimator)
+    return ClassifierBackbone(estimator, response)
+
+
+def check_classifier(estimator):
+    """Raise unless an estimator is a scikit-learn classifier that gives scores."""
+    scoring = hasattr(estimator, "decision_function") or hasattr(estimator, "predict_proba")
+    if inspect.isclass(estimator) or not (scoring and is_classifier(estimator)):
+        got = f"the class {estimator.__name__}" if inspect.isclass(estimator) else type(estimator).__name__
+        raise TypeError(
+            "estimator must be None, a torch.nn.Module, an initialised skorch net or a scikit-learn classifier with "
+            f"decision_function or predict_proba; got {got}"
+        )
 
 
 class ArrayBackbone:
-    """No network: the inputs are logits or probabilities already."""
+    """No network: the inputs are logits or probabilities already.
+
+    Parameters
+    ----------
+    response : {"auto", "logits", "probabilities"}
+        What they are; "auto" means logits.
+    device : str or torch.device, default=None
+        Where they are brought; None is where they are.
+    """
 
     classes = None
 
-    def __init__(self, response):
+    def __init__(self, response, device=None):
         self.response = "logits" if response == "auto" else response
+        self.device = None if device is None else check_device(device)
 
     def logits(self, X):
         """Logits of shape (n, K), and None for labels."""
-        scores = check_scores(X)
-        if self.response == "probabilities" and scores.ndim == 2 and scores.shape[1] > 1:
-            check_probability_rows(scores)
-        elif self.response == "probabilities":
-            _check_unit_interval(scores)
+        scores = check_scores(X).to(self.device)
+        if self.response == "probabilities":
+            check_probabilities(scores)
         return logits_from(scores, self.response, n_samples=len(scores)), None
 
 
-def _check_unit_interval(scores):
-    low, high = scores.min().item(), scores.max().item()
-    if low < 0 or high > 1:
-        raise ValueError(f"X must hold probabilities between 0 and 1; got values from {low} to {high}")
+def check_probabilities(scores, name="X"):
+    """Raise unless the rows of (n, K) are distributions, or the entries of (n, 1) or (n,) probabilities."""
+    if scores.ndim == 2 and scores.shape[1] > 1:
+        check_probability_rows(scores, name)
+    else:
+        check_unit_interval(scores, name)
 
 
 class NetworkBackbone:
@@ -125,7 +142,8 @@ class NetworkBackbone:
     Attributes
     ----------
     device, dtype
-        Where inputs go and what floating-point inputs become: those of the network's first floating-point weight.
+        Where inputs go and what floating-point inputs become: those of the network's first floating-point weight. A
+        network without one takes inputs as they are.
     """
 
     def __init__(self, module, *, classes=None, batch_size=128, num_workers=0, pin_memory=False):
@@ -142,7 +160,7 @@ class NetworkBackbone:
     def to_device(self, x):
         """A batch of inputs as the network takes it."""
         if x.is_floating_point():
-            return x.to(self.device, self.dtype, non_blocking=True)
+            return x.to(self.device, self.dtype or x.dtype, non_blocking=True)
         return x.to(self.device, torch.int64, non_blocking=True)
 
     @contextmanager
@@ -168,17 +186,30 @@ class NetworkBackbone:
     def _run(self, inputs, transform):
         out, labels, done = None, [], 0
         for x, y in inputs.batches(self.batch_size):
-            z = self.module(transform(self.to_device(x)))
+            z = self._forward(transform(self.to_device(x)))
+            if self.module.response == "probabilities":
+                check_probability_rows(z.exp(), f"the network's output for samples {done}, {done + 1}, ...")
             out = z.new_empty(len(inputs), z.shape[1]) if out is None else out
             out[done : done + len(z)] = z
             done += len(z)
             labels.append(y)
         check_logits(out)
-        return out, None if labels[0] is None else check_labels(torch.cat(labels))
+        return out, None if labels[0] is None else check_labels(np.concatenate([to_numpy(part) for part in labels]))
+
+    def _forward(self, x):
+        try:
+            return self.module(x)
+        except RuntimeError as error:
+            if x.is_floating_point():
+                raise
+            raise TypeError(
+                "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
+                f"that the network can't take: {error}"
+            ) from error
 
 
 def check_logits(logits):
-    """Raise unless a network's outputs are finite and of two classes at least."""
+    """Raise unless a network's outputs are finite."""
     if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
         row = int((~torch.isfinite(logits)).any(1).nonzero()[0])
         raise ValueError(f"the network must yield finite logits; got NaN or infinity for sample {row}")
@@ -189,7 +220,7 @@ def _place_of(module):
     tensors = [*module.parameters(), *module.buffers()]
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
     first = next(iter(floating + tensors), torch.empty(0))
-    return first.device, floating[0].dtype if floating else torch.get_default_dtype()
+    return first.device, floating[0].dtype if floating else None
 
 
 def on_device(module, device):
@@ -226,15 +257,33 @@ def _skorch_logits(net, response, device):
     criterion = getattr(net.criterion_, "_orig_mod", net.criterion_)
     if callable(net.predict_nonlinearity):
         return LogitsModule(module, response="probabilities", nonlinearity=net.predict_nonlinearity)
-    if isinstance(criterion, (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss)):
-        return LogitsModule(module, response="logits")
-    if isinstance(criterion, (nn.NLLLoss, nn.BCELoss)):
-        return LogitsModule(module, response="probabilities")
+    for kind, known, nonlinearity in _CRITERIA:
+        if isinstance(criterion, kind):
+            return LogitsModule(module, response=known, nonlinearity=nonlinearity)
     raise ValueError(
-        "response must be 'logits' or 'probabilities' where a skorch net's criterion and predict_nonlinearity don't tell "
-        f"what its module yields; got criterion {type(criterion).__name__} and predict_nonlinearity "
+        "response must be 'logits' or 'probabilities' where a skorch net's criterion and predict_nonlinearity don't "
+        f"tell what its module yields; got criterion {type(criterion).__name__} and predict_nonlinearity "
         f"{net.predict_nonlinearity!r}"
     )
+
+
+def single_score(output):
+    """A sigmoid head's output, unless there are several: those are labels that don't exclude each other."""
+    if output.ndim > 1 and output.shape[-1] > 1:
+        raise ValueError(
+            "the network must tell exclusive classes apart: multilabel outputs, a binary cross-entropy on "
+            f"{output.shape[-1]} columns, aren't supported"
+        )
+    return output
+
+
+# What a module yields that was trained with each criterion.
+_CRITERIA = (
+    (nn.CrossEntropyLoss, "logits", None),
+    (nn.NLLLoss, "probabilities", None),
+    (nn.BCEWithLogitsLoss, "logits", single_score),
+    (nn.BCELoss, "probabilities", single_score),
+)
 
 
 def _skorch_classes(net):
@@ -258,15 +307,17 @@ class ClassifierBackbone:
 
     def logits_of(self, scores):
         """Logits from what the scoring method returned."""
-        scores = check_scores(scores, f"{type(self.classifier).__name__}.{self.method}(X)")
+        name = f"{type(self.classifier).__name__}.{self.method}(X)"
+        scores = check_scores(scores, name)
         if scores.ndim == 2 and scores.shape[1] != len(self.classes):
             raise ValueError(
                 f"estimator must give one score a class; {self.method} gave {scores.shape[1]} columns for "
                 f"{len(self.classes)} classes. For a support vector machine set decision_function_shape='ovr'"
             )
-        return logits_from(
-            scores, "logits" if self.method == "decision_function" else "probabilities", n_samples=len(scores)
-        )
+        if self.method == "decision_function":
+            return logits_from(scores, "logits", n_samples=len(scores))
+        check_probabilities(scores, name)
+        return logits_from(scores, "probabilities", n_samples=len(scores))
 
 
 def scoring_method(classifier, response):

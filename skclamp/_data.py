@@ -3,7 +3,6 @@
 Imports only `_validation`. What a batch becomes on the network's device is `_backbone`'s affair.
 """
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
@@ -36,7 +35,7 @@ def open_inputs(X, *, num_workers=0, pin_memory=False):
     """
     if isinstance(X, Dataset):
         return DatasetInputs(X, num_workers=num_workers, pin_memory=pin_memory)
-    return ArrayInputs(X if isinstance(X, torch.Tensor) else np.asarray(X))
+    return ArrayInputs(X)
 
 
 def check_input_dtype(x):
@@ -52,7 +51,7 @@ class ArrayInputs:
     """Samples along the first axis of an array or tensor, which stays where it is and as it is."""
 
     def __init__(self, values):
-        self.values = values.detach() if isinstance(values, torch.Tensor) else tensor_of(values, "X")
+        self.values = tensor_of(values, "X")
         if self.values.ndim < 2:
             raise ValueError(
                 "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
@@ -78,7 +77,10 @@ class ArrayInputs:
         """A Dataset of (input, targets) that torch's DataLoader reads a batch at a time (with `collate`)."""
         return _BatchedDataset(self.values, *targets)
 
-    collate = staticmethod(lambda batch: batch)
+    @staticmethod
+    def collate(batch):
+        """What `training_set` fetched: a batch already."""
+        return batch
 
 
 class DatasetInputs:
@@ -87,8 +89,8 @@ class DatasetInputs:
     def __init__(self, dataset, *, num_workers=0, pin_memory=False):
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise TypeError(
-                f"X must be a map-style Dataset with a length and __getitem__; got {type(dataset).__name__}, which can't "
-                "be read in a known order twice"
+                f"X must be a map-style Dataset with a length and __getitem__; got {type(dataset).__name__}, which "
+                "can't be read in a known order twice"
             )
         if len(dataset) == 0:
             raise ValueError("X must not be empty; got a Dataset of length 0")
@@ -107,7 +109,7 @@ class DatasetInputs:
         # A generator of its own keeps the loader from drawing from torch's global state.
         loader = DataLoader(self.dataset, batch_size=batch_size, generator=torch.Generator(), **self.loading)
         for item in loader:
-            inputs, labels = item[:2] if isinstance(item, (tuple, list)) else (item, None)
+            inputs, labels = _split(item)
             check_input_dtype(inputs)
             yield _finite(inputs), labels
 
@@ -116,6 +118,17 @@ class DatasetInputs:
         return _PairedDataset(self.dataset, *targets)
 
     collate = staticmethod(torch.utils.data.default_collate)
+
+
+def _split(item):
+    """Inputs and labels, or None, of a sample or a batch of a Dataset."""
+    inputs, labels = (*item, None)[:2] if isinstance(item, (tuple, list)) else (item, None)
+    if not isinstance(inputs, torch.Tensor):
+        raise TypeError(
+            "X must be a Dataset whose items are one input, or a tuple of an input and a label; got inputs of type "
+            f"{type(inputs).__name__}"
+        )
+    return inputs, labels
 
 
 def _finite(batch):

@@ -12,8 +12,9 @@ from sklearn.metrics._scorer import _BaseScorer as BaseScorer
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _num_samples as num_samples
 
-__all__ = ["BaseScorer", "Interval", "StrOptions"]
+__all__ = ["BaseScorer", "Interval", "StrOptions", "num_samples"]
 
 
 def to_numpy(values):
@@ -40,12 +41,22 @@ def check_labels(y, name="y"):
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity")
     # Whole numbers need no look at their kind, which would sort them.
-    if len(y) and y.dtype.kind not in "iub" and type_of_target(y, input_name=name) == "continuous":
+    if len(y) and y.dtype.kind not in "iub" and _kind_of(y, name) == "continuous":
         raise ValueError(
             f"Unknown label type: continuous. {name} must hold class labels; "
             f"got real values such as {first_fraction(y)}"
         )
     return y
+
+
+def _kind_of(y, name):
+    """scikit-learn's type of target, without its warning of many classes: few samples a class are usual here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes")
+        try:
+            return type_of_target(y, input_name=name)
+        except TypeError as error:
+            raise ValueError(f"{name} must hold labels of one type, which can be sorted: {error}") from error
 
 
 def first_fraction(y):
@@ -92,7 +103,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classe
     if known is not None:
         return _check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
     if _are_column_indices(y, n_columns):
-        return np.arange(n_columns).astype(y.dtype)
+        return _column_indices(n_columns, y.dtype)
     distinct = np.unique(y)
     if len(distinct) != n_columns:
         raise ValueError(
@@ -111,7 +122,16 @@ def _check_class_names(names, n_columns, what):
 
 
 def _are_column_indices(y, n_columns):
-    return y.dtype.kind in "biuf" and len(y) > 0 and y.min() >= 0 and y.max() <= n_columns - 1
+    if y.dtype.kind not in ("biuf" if n_columns == 2 else "iuf"):
+        return False
+    return len(y) > 0 and y.min() >= 0 and y.max() <= n_columns - 1
+
+
+def _column_indices(n_columns, dtype):
+    """0 ... K - 1 in the labels' own dtype, where it is wide enough for all of them."""
+    indices = np.arange(n_columns)
+    cast = indices.astype(dtype)
+    return cast if np.array_equal(cast, indices) else indices
 
 
 def encode_labels(y, classes, name="y"):
@@ -177,7 +197,7 @@ def check_scores(X, name="X"):
     TypeError
         If X isn't numeric.
     """
-    values = X.detach() if isinstance(X, torch.Tensor) else tensor_of(np.asarray(X), name)
+    values = tensor_of(X, name)
     values = values if values.is_floating_point() else values.double()
     if values.ndim not in (1, 2):
         raise ValueError(
@@ -191,9 +211,20 @@ def check_scores(X, name="X"):
 
 
 def tensor_of(values, name):
-    """A tensor of a numeric numpy array, sharing its memory."""
+    """A tensor of a real-valued array or tensor, sharing its memory.
+
+    Raises
+    ------
+    TypeError
+        If the entries are complex or no numbers.
+    """
+    if isinstance(values, torch.Tensor):
+        if values.is_complex():
+            raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
+        return values.detach()
+    values = np.asarray(values)
     if values.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be numeric; got dtype {values.dtype}")
+        raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     # torch warns of read-only memory (memory maps, broadcast views), which we never write to.
@@ -207,13 +238,18 @@ def row_sum_tolerance(eps):
     return max(1e-3, 4 * eps)
 
 
+def check_unit_interval(probabilities, name="X", tolerance=1e-6):
+    """Raise unless the entries of a tensor lie between 0 and 1, rounding errors above 1 aside."""
+    low, high = probabilities.min().item(), probabilities.max().item()
+    if low < 0 or high > 1 + tolerance:
+        raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
+
+
 def check_probability_rows(probabilities, name="X"):
     """Raise unless every row of a tensor of shape (n, K) is a distribution, to the precision of its dtype."""
-    low, high = probabilities.min().item(), probabilities.max().item()
-    if low < 0 or high > 1:
-        raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low} to {high}")
-    total = probabilities.sum(1, dtype=torch.float64)
     tolerance = row_sum_tolerance(torch.finfo(probabilities.dtype).eps)
+    check_unit_interval(probabilities, name, tolerance)
+    total = probabilities.sum(1, dtype=torch.float64)
     worst = (total - 1).abs().argmax()
     if abs(total[worst].item() - 1) > tolerance:
         raise ValueError(
@@ -264,7 +300,7 @@ def as_probability_matrix(y_proba):
     TypeError
         If it isn't numeric.
     """
-    proba = y_proba.detach() if isinstance(y_proba, torch.Tensor) else _as_real_array(y_proba, "y_proba")
+    proba = _as_floating(y_proba, "y_proba")
     if proba.ndim == 0 or proba.ndim > 2 or 0 in proba.shape:
         raise ValueError(
             "y_proba must have shape (n_samples, n_classes), or (n_samples,) for two classes, and not be empty; "
@@ -277,7 +313,9 @@ def as_probability_matrix(y_proba):
     return stack([1 - second, second], 1)
 
 
-def _as_real_array(values, name):
+def _as_floating(values, name):
+    if isinstance(values, torch.Tensor):
+        return values.detach() if values.is_floating_point() else values.double()
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")

@@ -11,10 +11,12 @@ from numbers import Integral
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNet
 
-from ._backbone import cross_fit, is_frozen, open_backbone
+from ._backbone import check_classifier, cross_fit, is_frozen, open_backbone
 from ._validation import (
     Interval,
     StrOptions,
@@ -22,11 +24,21 @@ from ._validation import (
     check_same_length,
     check_sample_weight,
     encode_labels,
+    num_samples,
     resolve_classes,
 )
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
+
+
+def _check_given_labels(X, y):
+    """Labels, looked at before a network spends time on X; None where a Dataset is to bring them."""
+    if isinstance(X, torch.utils.data.Dataset):
+        return y if y is None else check_labels(y)
+    y = check_labels(y)
+    check_same_length(y, num_samples(X))
+    return y
 
 
 class BaseCalibrator(ClassifierMixin, BaseEstimator):
@@ -67,6 +79,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
         """
         self._validate_params()
+        y = _check_given_labels(X, y)
         with self._kept_on_error():
             self._forget()
             self._fit(X, y, sample_weight)
@@ -84,6 +97,13 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes), float64
             Columns in the order of ``classes_``; each row sums to 1.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
         return self._map_rows(torch.softmax, X)
 
@@ -98,6 +118,14 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float64
+            Columns in the order of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
         return self._map_rows(torch.log_softmax, X)
 
@@ -113,6 +141,13 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
             Names of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
         best = self.predict_log_proba(X).argmax(1)
         return self.classes_[best]
@@ -123,6 +158,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             logits, labels = backbone.logits(X)
             y = labels if y is None else y
         else:
+            check_classifier(self.estimator)
             y = check_labels(y)
             weight = check_sample_weight(sample_weight, len(y))
             backbone, logits = cross_fit(self.estimator, X, y, response=self.response, cv=self.cv, sample_weight=weight)
@@ -258,15 +294,21 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         return super().set_params(**params)
 
     def __repr__(self, N_CHAR_MAX=700):
-        if not isinstance(self.estimator, torch.nn.Module):
-            return super().__repr__(N_CHAR_MAX)
         shown = copy.copy(self)
-        shown.estimator = _ByName(self.estimator)
+        for name, value in vars(self).items():
+            setattr(shown, name, _by_name(value))
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
 
 
+def _by_name(value):
+    """What a repr shows of a parameter: of networks, which would print every layer, only the class."""
+    if isinstance(value, FrozenEstimator):
+        return FrozenEstimator(_by_name(value.estimator))
+    return _ByName(value) if isinstance(value, (torch.nn.Module, NeuralNet)) else value
+
+
 class _ByName:
-    """Stands for a network in a calibrator's repr, which would otherwise print every layer."""
+    """Stands for a network in a calibrator's repr."""
 
     def __init__(self, module):
         self.name = type(module).__name__
