@@ -1,0 +1,241 @@
+"""Bins of confidence and what falls into them: one implementation for every metric and every picture.
+
+Imports only `_validation`. Whatever has K columns is read once, in chunks of rows that stay in the processor's cache
+while they are checked and reduced; all else has one entry a sample or a bin.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ._validation import (
+    as_probability_matrix,
+    check_probability_chunk,
+    check_same_length,
+    check_sample_weight,
+    check_whole_number,
+    encode_targets,
+    row_sum_tolerance,
+)
+
+# Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
+CHUNK_SIZE = 2**17
+
+
+@dataclass(frozen=True)
+class BinTable:
+    """What falls into each bin of confidence; ``pandas.DataFrame(dataclasses.asdict(table))`` shows it.
+
+    Attributes
+    ----------
+    lower, upper : ndarray of shape (n_bins,)
+        Edges of the bins; a bin is open on the left and closed on the right, but for the first, which holds its lower
+        edge too.
+    count : ndarray of shape (n_bins,)
+        Number of samples, or the sum of their weights. Here and below shape (n_bins, n_classes) where every class has
+        its own bins.
+    confidence : ndarray of shape (n_bins,)
+        Mean confidence; 0 in an empty bin.
+    accuracy : ndarray of shape (n_bins,)
+        Share of the samples that are right (or of the class in question); 0 in an empty bin.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @classmethod
+    def from_sums(cls, edges, count, confidence_sum, hit_sum):
+        """Build the table from sums over the samples of each bin."""
+        divisor = np.where(count > 0, count, 1)
+        return cls(edges[:-1], edges[1:], count, confidence_sum / divisor, hit_sum / divisor)
+
+    @property
+    def edges(self):
+        """All edges, one more than there are bins."""
+        return np.append(self.lower, self.upper[-1])
+
+    @property
+    def share(self):
+        """Part of all samples (or of their weight) in each bin."""
+        return self.count / self.count.sum(0)
+
+    @property
+    def gap(self):
+        """Accuracy minus confidence: below 0 where the classifier is over-confident."""
+        return self.accuracy - self.confidence
+
+    def expected_gap(self):
+        """Mean absolute gap over the samples: a float, or one a class."""
+        return (self.share * np.abs(self.gap)).sum(0)
+
+    def maximum_gap(self):
+        """Largest absolute gap of a bin."""
+        return np.abs(self.gap).max(0)
+
+
+class Probabilities:
+    """Class probabilities of one data set, and what a pass over them yields, computed once and kept.
+
+    Every metric takes one in the place of an array, so that several metrics, or many draws of labels, share a pass.
+
+    Parameters
+    ----------
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities of any floating-point dtype; one dimension holds those of the second of two classes. They are
+        checked while they are first read.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+    """
+
+    def __init__(self, y_proba, sample_weight=None):
+        self._values = as_probability_matrix(y_proba)
+        self.n_samples, self.n_classes = self._values.shape
+        weight = check_sample_weight(sample_weight, self.n_samples)
+        self.weight = None if weight is None else weight.numpy()
+        self._columns = {}
+
+    def encode(self, y_true, labels=None):
+        """Column index of each sample's label."""
+        codes = encode_targets(y_true, self.n_classes, labels)
+        check_same_length(codes, self.n_samples, "y_true")
+        return codes
+
+    def chunks(self):
+        """Yield (slice of rows, checked C-contiguous array of float32 or float64) over all rows."""
+        tolerance = row_sum_tolerance(self._finfo.eps)
+        step = max(1, CHUNK_SIZE // self.n_classes)
+        for start in range(0, self.n_samples, step):
+            rows = slice(start, start + step)
+            chunk = _as_native_array(self._values[rows])
+            check_probability_chunk(chunk, start, tolerance)
+            yield rows, chunk
+
+    @cached_property
+    def top_label(self):
+        """Confidence (float64) and column index of each sample's most probable class; the first of equals."""
+        confidence = np.empty(self.n_samples)
+        prediction = np.empty(self.n_samples, np.int64)
+        for rows, chunk in self.chunks():
+            best = chunk.argmax(1)
+            prediction[rows] = best
+            confidence[rows] = _pick(chunk, best)
+        return confidence, prediction
+
+    def equal_width_edges(self, n_bins):
+        """Edges k/n_bins rounded to the probabilities' dtype, so that a probability of k/n_bins closes bin k in any."""
+        edges = np.arange(n_bins + 1) / check_whole_number(n_bins, "n_bins")
+        if isinstance(self._values, torch.Tensor):
+            return torch.from_numpy(edges).to(self._values.dtype).double().cpu().numpy()
+        return edges.astype(self._values.dtype).astype(np.float64)
+
+    def equal_mass_edges(self, n_bins):
+        """Edges, all of them confidences, between which equal numbers (or weights) of samples lie, ties aside.
+
+        Edge k is the last confidence, in ascending order, before which at most k/n_bins of the samples come.
+        """
+        n_bins = check_whole_number(n_bins, "n_bins")
+        confidence, _ = self.top_label
+        if self.weight is None:
+            before, total, ascending = np.arange(self.n_samples), self.n_samples, np.sort(confidence)
+        else:
+            order = np.argsort(confidence, kind="stable")
+            ascending, weight = confidence[order], self.weight[order]
+            before, total = np.cumsum(weight) - weight, weight.sum()
+        # Products instead of quotients: whole numbers stay exact.
+        place = np.searchsorted(before * n_bins, np.arange(n_bins + 1) * total, side="right") - 1
+        return ascending[place]
+
+    def top_label_table(self, codes, edges, include_lowest=True):
+        """Bins of the confidence in the most probable class, and how often it is the right one.
+
+        With ``include_lowest=False`` samples on the lowest edge count as exactly calibrated.
+        """
+        confidence, prediction = self.top_label
+        hits = (prediction == codes).astype(np.float64)
+        if not include_lowest:
+            hits = np.where(confidence > edges[0], hits, confidence)
+        bins, n_bins = bin_indices(confidence, edges), len(edges) - 1
+        sums = [_sum_by(bins, values, self.weight, n_bins) for values in (None, confidence, hits)]
+        return BinTable.from_sums(edges, *sums)
+
+    def classwise_table(self, codes, edges):
+        """Bins of every class's probability, class by class, and how often the class is the right one."""
+        count, total = self._column_sums(edges)
+        own = self.of_label(codes)
+        place = bin_indices(own, edges) * self.n_classes + codes
+        hits = _sum_by(place, None, self.weight, count.size).reshape(count.shape)
+        return BinTable.from_sums(edges, count, total, hits)
+
+    def of_label(self, codes):
+        """Probability (float64) of each sample's own class."""
+        if isinstance(self._values, torch.Tensor):
+            column = torch.from_numpy(codes).to(self._values.device).unsqueeze(1)
+            return self._values.gather(1, column).squeeze(1).double().cpu().numpy()
+        return self._values[np.arange(self.n_samples), codes].astype(np.float64)
+
+    def average(self, values):
+        """Mean of one value a sample, weighted."""
+        return float(np.average(values, weights=self.weight))
+
+    def _column_sums(self, edges):
+        """Count and sum of probabilities, shape (n_bins, n_classes); kept, as many draws of labels share them.
+
+        A row has fewer than n_bins entries beyond the first bin however many classes there are, so only they are
+        looked at singly; the first bin is what remains of the columns' totals.
+        """
+        if len(edges) not in self._columns:
+            count, total = np.zeros((2, len(edges) - 1, self.n_classes))
+            for rows, chunk in self.chunks():
+                weight = np.ones(len(chunk)) if self.weight is None else self.weight[rows]
+                _add_beyond_first(chunk, weight, edges, count, total)
+                count[0] += weight.sum()
+                total[0] += weight @ chunk.astype(np.float64)
+            count[0] -= count[1:].sum(0)
+            total[0] = np.where(count[0] > 0, np.maximum(total[0] - total[1:].sum(0), 0), 0)
+            self._columns[len(edges)] = count, total
+        return self._columns[len(edges)]
+
+    @property
+    def _finfo(self):
+        is_tensor = isinstance(self._values, torch.Tensor)
+        return (torch.finfo if is_tensor else np.finfo)(self._values.dtype)
+
+
+def bin_indices(values, edges):
+    """Index of the right-closed bin of each value; what lies outside goes to the first or last bin."""
+    return np.searchsorted(edges[1:-1], values, side="left")
+
+
+def _add_beyond_first(chunk, weight, edges, count, total):
+    """Add the entries of a chunk beyond the first bin to the tables of shape (n_bins, n_classes)."""
+    beyond = np.flatnonzero(chunk > chunk.dtype.type(edges[1]))
+    row, column = np.divmod(beyond, chunk.shape[1])
+    values = chunk.ravel()[beyond].astype(np.float64)
+    place = bin_indices(values, edges) * chunk.shape[1] + column
+    count += _sum_by(place, None, weight[row], count.size).reshape(count.shape)
+    total += _sum_by(place, values, weight[row], total.size).reshape(total.shape)
+
+
+def _sum_by(place, values, weight, n_places):
+    """Sum of values times weights at each place; None stands for ones."""
+    if values is not None and weight is not None:
+        values = values * weight
+    return np.bincount(place, weight if values is None else values, n_places)
+
+
+def _pick(chunk, columns):
+    """One entry a row."""
+    return chunk[np.arange(len(chunk)), columns]
+
+
+def _as_native_array(values):
+    """C-contiguous float32 or float64 array of a slice of an array or tensor, a view where it can be."""
+    if isinstance(values, torch.Tensor):
+        values = values.cpu()
+        values = (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()
+    return np.ascontiguousarray(values, np.float64 if values.dtype == np.float64 else np.float32)

@@ -1,0 +1,121 @@
+"""Scorers for model selection that know the classes of the columns.
+
+Imports `_validation` and the metrics.
+"""
+
+import numpy as np
+
+from .._validation import BaseScorer, check_same_length, check_sample_weight, encode_targets, to_numpy
+from ._calibration import brier_score, expected_calibration_error
+
+# Stands for log 0: an infinite loss would make all candidates equal.
+LOG_TINY = float(np.log(np.finfo(np.float64).tiny))
+
+
+class CalibrationScorer(BaseScorer):
+    """Scorer ``(estimator, X, y, sample_weight=None) -> float`` that names the columns by ``estimator.classes_``.
+
+    Made by :func:`make_calibration_scorer`. A class that only `y` holds, because a training fold missed it, has
+    probability 0.
+    """
+
+    fill = 0.0
+
+    def _score(self, method_caller, estimator, X, y_true, **kwargs):
+        """Score of an estimator; `method_caller` would hand on one column where there are two classes."""
+        self._warn_overlap("The scorer's own parameters are given again as metadata.", kwargs)
+        response = self._response(estimator, X)
+        labels = getattr(estimator, "classes_", None)
+        if labels is not None:
+            response, labels = _with_unseen(response, to_numpy(labels), to_numpy(y_true), self.fill)
+        return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
+
+    def _response(self, estimator, X):
+        return to_numpy(estimator.predict_proba(X))
+
+    def __repr__(self):
+        better = "" if self._sign < 0 else ", greater_is_better=True"
+        options = "".join(f", {name}={value!r}" for name, value in self._kwargs.items())
+        return f"make_calibration_scorer({self._score_func.__name__}{better}{options})"
+
+
+class LogLikelihoodScorer(CalibrationScorer):
+    """Mean log-likelihood, from ``predict_log_proba`` where there is one: no precision lost, nothing clipped."""
+
+    fill = -np.inf
+
+    def _response(self, estimator, X):
+        # Some estimators take the logarithm of 0 themselves.
+        with np.errstate(divide="ignore"):
+            if hasattr(estimator, "predict_log_proba"):
+                return to_numpy(estimator.predict_log_proba(X))
+            return np.log(super()._response(estimator, X).astype(np.float64))
+
+    def __repr__(self):
+        return "LogLikelihoodScorer()"
+
+
+def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
+    """Make a scorer of a calibration metric, for ``scoring=`` in GridSearchCV, cross_val_score and the like.
+
+    Unlike ``sklearn.metrics.make_scorer`` it tells the metric the labels of the columns (``estimator.classes_``), so
+    that folds which miss a class can be scored.
+
+    Parameters
+    ----------
+    metric : callable
+        ``metric(y_true, y_proba, *, labels, **kwargs) -> float``.
+    greater_is_better : bool, default=False
+        If False, the scorer returns the metric negated.
+    **kwargs
+        Options of the metric, such as `n_bins`.
+
+    Returns
+    -------
+    CalibrationScorer
+        It pickles, and takes `sample_weight` if the metric does.
+
+    Raises
+    ------
+    TypeError
+        If `metric` isn't callable.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from skclamp.metrics import classwise_calibration_error, make_calibration_scorer
+    >>> scorer = make_calibration_scorer(classwise_calibration_error, n_bins=10)
+    >>> X, y = load_iris(return_X_y=True)
+    >>> bool((cross_val_score(LogisticRegression(max_iter=1000), X, y, scoring=scorer) < 0).all())
+    True
+    """
+    if not callable(metric):
+        raise TypeError(f"metric must be a callable metric(y_true, y_proba, *, labels); got {metric!r}")
+    return CalibrationScorer(metric, 1 if greater_is_better else -1, kwargs, "predict_proba")
+
+
+def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=None):
+    """Mean of ``-log p_y``, from log-probabilities of shape (n_samples, n_classes)."""
+    codes = encode_targets(y_true, log_proba.shape[1], labels)
+    check_same_length(codes, len(log_proba), "y_true")
+    own = log_proba[np.arange(len(codes)), codes].astype(np.float64)
+    if np.isnan(own).any():
+        raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
+    weight = check_sample_weight(sample_weight, len(codes))
+    return float(-np.average(np.where(np.isneginf(own), LOG_TINY, own), weights=weight))
+
+
+def _with_unseen(response, labels, y_true, fill):
+    """Columns of `fill` for classes that the estimator never saw; as it was where none is known: that is a mistake."""
+    unseen = np.setdiff1d(y_true, labels)
+    if len(unseen) == 0 or not np.isin(y_true, labels).any():
+        return response, labels
+    columns = np.full((len(response), len(unseen)), fill, response.dtype)
+    return np.hstack([response, columns]), np.concatenate([labels, unseen])
+
+
+neg_log_likelihood_scorer = LogLikelihoodScorer(negative_log_likelihood, -1, {}, "predict_proba")
+neg_expected_calibration_error_scorer = make_calibration_scorer(expected_calibration_error)
+neg_brier_score_scorer = make_calibration_scorer(brier_score)
