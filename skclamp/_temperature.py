@@ -12,7 +12,7 @@ Imports nothing of the package.
 """
 
 import math
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -24,7 +24,8 @@ from scipy.optimize import brentq
 DEFAULT_BOUNDS = (1e-4, 1e4)
 
 # A chunk and its exponentials stay in the second-level cache of a processor's core; a GPU wants fewer, longer kernels.
-_CHUNK_SIZE = {"cpu": 2**17, "other": 2**20}
+_CHUNK_SIZE = 2**17
+_GPU_CHUNK_SIZE = 2**20
 # Logits up to this many are centred once and kept (32 MB in float64); larger sets are centred anew in each pass.
 _KEPT_SIZE = 2**22
 # Sets of up to this many logits are treated in float64 whatever their dtype: it costs little, and rounding errors of so
@@ -41,7 +42,8 @@ _SAMPLE_STRIDE = 4
 _SAMPLE_TOLERANCE = 3e-3
 _TOLERANCE = 1e-11
 _MAX_PASSES = 100
-# Where the slope is too flat for its derivatives to lead anywhere, steps on log T start here and double up to the second.
+# Steps on log T where the slope is too flat for its derivatives to lead anywhere: the first, doubled each time up to
+# the second, a factor of 12.
 _FIRST_REACH = 0.5
 _MAX_STEP = 2.5
 # Focal losses: grid points a factor of 10 of T, rows that the grid looks at, valleys that all rows then judge.
@@ -170,7 +172,7 @@ def _descend(rows, place, limits, tolerance):
     for _ in range(_MAX_PASSES):
         point = rows.nll(math.exp(place))
         if point.lag == 0:
-            return _where_labels_lead(point, limits)
+            return _where_labels_lead(rows.nll, point, limits)
         place = math.log(point.beta)
         low, high = (place, high) if point.slope < 0 else (low, place)
         if low >= limits[1] or high <= limits[0]:
@@ -214,29 +216,26 @@ def _arrive(point, step, limits):
     return _Found(place, point.loss + change)
 
 
-def _where_labels_lead(point, limits):
+def _clip(value, low, high):
+    return min(max(value, low), high)
+
+
+def _where_labels_lead(loss_at, point, limits):
     """No label's logit is below another: the loss falls all the way to T = 0, unless it is flat."""
     if point.curvature == 0 and point.slope == 0 and point.loss > 0:
         return _Found(_clip(0.0, *limits), point.loss)
-    return _Found(limits[1], point.loss, at_bound=True)
+    return _Found(limits[1], loss_at(math.exp(limits[1])).loss, at_bound=True)
 
 
 def _search_valleys(rows, limits, gamma):
     """The lowest of the valleys that a grid of temperatures shows on a sample."""
     grid = np.linspace(*limits, max(3, round((limits[1] - limits[0]) * _GRID_DENSITY / math.log(10)))).tolist()
-    losses = _grid_losses(rows.sample(_GRID_ROWS) or rows, grid, gamma)
+    sample = rows.sample(_GRID_ROWS) or rows
+    losses = [sample.focal(math.exp(place), gamma).loss for place in grid]
     padded = [math.inf, *losses, math.inf]
     valleys = [i for i, loss in enumerate(losses) if loss < padded[i] and loss <= padded[i + 2]]
     best = sorted(valleys, key=losses.__getitem__)[:_MAX_VALLEYS]
     return min((_bottom(rows, grid, i, gamma) for i in best), key=lambda found: found.loss)
-
-
-def _clip(value, low, high):
-    return min(max(value, low), high)
-
-
-def _grid_losses(rows, grid, gamma):
-    return [rows.focal(math.exp(place), gamma).loss for place in grid]
 
 
 def _bottom(rows, grid, index, gamma):
@@ -255,8 +254,13 @@ def _bottom(rows, grid, index, gamma):
     place = brentq(slope, grid[left], grid[right], xtol=_ROOT_TOLERANCE) if inner else _edge(slope, grid, left, right)
     point = rows.focal(math.exp(place), gamma)
     if point.lag == 0:
-        return _where_labels_lead(point, (grid[0], grid[-1]))
+        return _where_labels_lead(partial(rows.focal, gamma=gamma), point, (grid[0], grid[-1]))
     return _Found(place, point.loss, at_bound=not inner)
+
+
+def _edge(slope, grid, left, right):
+    """The bound that the loss falls towards."""
+    return grid[left] if slope(grid[left]) >= 0 else grid[right]
 
 
 class _Rows:
@@ -354,10 +358,5 @@ def _focal_totals(table, weight, beta, gamma):
 
 
 def _rows_a_chunk(logits):
-    size = _CHUNK_SIZE.get(logits.device.type, _CHUNK_SIZE["other"])
+    size = _CHUNK_SIZE if logits.device.type == "cpu" else _GPU_CHUNK_SIZE
     return max(1, size // logits.shape[1])
-
-
-def _edge(slope, grid, left, right):
-    """The bound that the loss falls towards."""
-    return grid[left] if slope(grid[left]) >= 0 else grid[right]
