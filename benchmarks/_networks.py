@@ -139,7 +139,7 @@ def _state_dict(name, url, data_dir):
         return torch.load(Path(data_dir) / f"{name}.pt", map_location="cpu", weights_only=True)
     if url is None:
         raise ValueError(f"the weights of {name!r} aren't public: give data_dir, the folder of {name}.pt")
-    checkpoint = torch.hub.load_state_dict_from_url(url, map_location="cpu")
+    checkpoint = torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True)
     # Saved from a DataParallel network.
     return {key.removeprefix("module."): tensor for key, tensor in checkpoint["state_dict"].items()}
 

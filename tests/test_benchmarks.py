@@ -1,0 +1,219 @@
+"""The benchmarks' helpers: networks, splits, shifts and standard errors."""
+
+import numpy as np
+import pytest
+import torch
+
+from _data import load_images, split_halves
+from _estimates import Estimate, paired_estimate, resampled_estimate
+from _networks import CIFAR100_STATISTICS, IMAGENET_STATISTICS, RESNETS, CifarResNet, compute_logits, load_resnet
+from _shifts import SHIFTS
+
+N_IMAGES = 600
+RANDOM_SHIFTS = ["fixed_pattern", "sensor_noise", "dead_columns"]
+UNCLIPPED_SHIFTS = ["normalization"]
+
+
+@pytest.fixture(scope="module")
+def cifar10(data_dir):
+    images, labels = load_images("cifar10_test", data_dir)
+    return images[:N_IMAGES].clone(), labels[:N_IMAGES]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def accuracy(network, images, labels):
+    return (compute_logits(network, images).argmax(1).numpy() == labels).mean()
+
+
+# Networks.
+
+
+def test_images_are_scaled_and_channels_first(cifar10):
+    images, labels = cifar10
+    assert images.shape == (N_IMAGES, 3, 32, 32)
+    assert images.dtype == torch.float32
+    assert (images.min(), images.max()) == (0, 1)
+    assert labels.dtype == np.int64
+    assert set(labels) == set(range(10))
+
+
+def test_resnet20_yields_the_reference_logits(cifar10, data_dir):
+    logits = compute_logits(load_resnet("cifar10_resnet20", data_dir), cifar10[0])
+    with np.load(data_dir / "nctoolkit_reference.npz") as reference:
+        expected = reference["cifar10_resnet20/logits"][:N_IMAGES]
+    np.testing.assert_allclose(logits, expected, atol=5e-5)
+
+
+def test_resnet32_is_as_accurate_as_published(cifar10, data_dir):
+    """92.63 % over the 10,000 test images: within three standard errors on a slice."""
+    error = np.sqrt(0.9263 * (1 - 0.9263) / N_IMAGES)
+    assert abs(accuracy(load_resnet("cifar10_resnet32", data_dir), *cifar10) - 0.9263) < 3 * error
+
+
+def test_cifar100_resnet20_is_as_accurate_as_measured(data_dir):
+    images, labels = load_images("cifar100_test", data_dir)
+    network = load_resnet("cifar100_resnet20", data_dir)
+    error = np.sqrt(0.6431 * (1 - 0.6431) / N_IMAGES)
+    assert abs(accuracy(network, images[:N_IMAGES], labels[:N_IMAGES]) - 0.6431) < 3 * error
+
+
+@pytest.mark.parametrize("name, n_parameters", [("cifar10_resnet20", 269_722), ("cifar10_resnet32", 464_154)])
+def test_resnets_have_the_papers_size(name, n_parameters):
+    """0.27 and 0.46 million: shortcuts have no parameters."""
+    spec = RESNETS[name]
+    network = CifarResNet(spec.depth, spec.n_classes, *spec.statistics)
+    assert sum(parameter.numel() for parameter in network.parameters()) == n_parameters
+
+
+def test_public_checkpoints_load_without_their_prefix(monkeypatch):
+    spec = RESNETS["cifar10_resnet20"]
+    trained = CifarResNet(spec.depth, spec.n_classes, *spec.statistics)
+    checkpoint = {"state_dict": {f"module.{key}": value for key, value in trained.state_dict().items()}}
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **kwargs: checkpoint)
+    loaded = load_resnet("cifar10_resnet20")
+    assert not loaded.training
+    assert torch.equal(loaded.linear.weight, trained.linear.weight)
+
+
+def test_load_resnet_refuses_an_unknown_name():
+    with pytest.raises(ValueError, match="name must be one of .*cifar10_resnet20.*, got 'resnet18'"):
+        load_resnet("resnet18")
+
+
+def test_load_resnet_says_which_weights_are_not_public():
+    with pytest.raises(ValueError, match="'cifar100_resnet20' aren't public: give data_dir"):
+        load_resnet("cifar100_resnet20")
+
+
+# Splits.
+
+
+def test_halves_are_stratified_and_disjoint():
+    labels = np.repeat(np.arange(10), 20)
+    calibration, test = split_halves(labels, seed=3)
+    assert sorted([*calibration, *test]) == list(range(200))
+    np.testing.assert_array_equal(np.bincount(labels[calibration]), np.full(10, 10))
+
+
+def test_smaller_calibration_sets_keep_the_test_half():
+    labels = np.repeat(np.arange(10), 20)
+    calibration, test = split_halves(labels, seed=3)
+    part, same_test = split_halves(labels, seed=3, n_calibration=40)
+    np.testing.assert_array_equal(test, same_test)
+    assert set(part) < set(calibration)
+    np.testing.assert_array_equal(np.bincount(labels[part]), np.full(10, 4))
+
+
+def test_split_halves_refuses_more_than_half():
+    with pytest.raises(ValueError, match="n_calibration must be at most half of the data, 100, got 101"):
+        split_halves(np.repeat(np.arange(10), 20), seed=0, n_calibration=101)
+
+
+# Shifts.
+
+
+@pytest.mark.parametrize("name", SHIFTS)
+def test_shifts_repeat_themselves_and_keep_the_input(name, images):
+    before = images.clone()
+    first, second = SHIFTS[name](images), SHIFTS[name](images)
+    assert torch.equal(first, second)
+    assert torch.equal(images, before)
+    assert first.shape == images.shape
+    assert first.dtype == torch.float32
+    assert first.data_ptr() != images.data_ptr()
+    assert torch.equal(first, images) == (name == "none")
+
+
+@pytest.mark.parametrize("name", sorted(set(SHIFTS) - set(UNCLIPPED_SHIFTS)))
+def test_shifted_images_stay_in_range(name, images):
+    shifted = SHIFTS[name](images)
+    assert shifted.min() >= 0
+    assert shifted.max() <= 1
+
+
+@pytest.mark.parametrize("name", sorted(set(SHIFTS) - {"sensor_noise"}))
+def test_shifts_do_the_same_to_every_image(name, images):
+    """All but noise belong to the camera: an image's shift doesn't depend on its place in the batch."""
+    torch.testing.assert_close(SHIFTS[name](images)[:1], SHIFTS[name](images[:1]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", RANDOM_SHIFTS)
+def test_random_shifts_depend_on_the_seed_alone(name, images):
+    torch.manual_seed(0)
+    first = SHIFTS[name](images, seed=1)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    assert torch.equal(first, SHIFTS[name](images, seed=1))
+    assert torch.equal(state, torch.get_rng_state())
+    assert not torch.equal(first, SHIFTS[name](images, seed=2))
+
+
+@pytest.mark.parametrize("expected", [IMAGENET_STATISTICS, CIFAR100_STATISTICS])
+def test_normalization_feeds_the_wrongly_normalised_image(expected, images):
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in expected)
+    entered = (SHIFTS["normalization"](images, expected=expected) - mean) / std
+    torch.testing.assert_close(entered, (images - 0.5) / 0.5)
+
+
+def test_defocus_keeps_flat_images(images):
+    flat = torch.full_like(images, 0.3)
+    torch.testing.assert_close(SHIFTS["defocus"](flat), flat)
+
+
+def test_sensor_noise_has_the_variance_it_says():
+    value, read, shot = 0.5, 0.02, 0.05
+    flat = torch.full((8, 3, 32, 32), value)
+    noise = SHIFTS["sensor_noise"](flat, read=read, shot=shot) - flat
+    assert noise.var().item() == pytest.approx(read**2 + shot**2 * value, rel=0.05)
+
+
+def test_video_range_ends_at_black_and_white():
+    ends = torch.tensor([0.0, 1.0]).expand(1, 3, 1, 2)
+    assert SHIFTS["video_range"](ends)[0, 0, 0].mul(255).tolist() == pytest.approx([16, 235])
+
+
+# Statistics.
+
+
+def test_corrected_standard_error_by_hand():
+    """Mean 3, s² = (4 + 1 + 0 + 9) / 3; halves: variance s² · (1/4 + 1)."""
+    estimate = resampled_estimate([1.0, 2.0, 3.0, 6.0])
+    assert estimate.mean == 3
+    assert estimate.standard_error == pytest.approx(np.sqrt(14 / 3 * 1.25))
+
+
+def test_correction_follows_the_test_fraction():
+    """rho = 0.2: n_test / n_train = 1/4."""
+    assert resampled_estimate([0.0, 2.0], test_fraction=0.2).standard_error == pytest.approx(np.sqrt(2 * (0.5 + 0.25)))
+
+
+def test_paired_estimate_is_that_of_the_differences():
+    estimate = paired_estimate([3.0, 5.0, 10.0], [2.0, 3.0, 4.0])
+    assert estimate == resampled_estimate([1.0, 2.0, 6.0])
+
+
+def test_single_split_has_no_standard_error():
+    estimate = resampled_estimate([0.5])
+    assert estimate.mean == 0.5
+    assert np.isnan(estimate.standard_error)
+
+
+def test_estimates_format_both_numbers():
+    assert f"{Estimate(0.12345, 0.0067):+.3f}" == "+0.123 ± 0.007"
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.5])
+def test_test_fraction_is_checked(fraction):
+    with pytest.raises(ValueError, match=f"test_fraction must be between 0 and 1, both excluded, got {fraction}"):
+        resampled_estimate([1.0, 2.0], test_fraction=fraction)
+
+
+def test_values_are_checked():
+    with pytest.raises(ValueError, match=r"values must be 1-d .* got an array of shape \(0,\)"):
+        resampled_estimate([])
+    with pytest.raises(ValueError, match=r"values and baseline must have one result a split, got \(1,\) and \(2,\)"):
+        paired_estimate([1.0], [1.0, 2.0])
