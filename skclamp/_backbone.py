@@ -181,13 +181,15 @@ class NetworkBackbone:
         """
         inputs = X if hasattr(X, "batches") else self.open(X)
         with self.evaluating():
-            return self._run(inputs, transform or nn.Identity())
+            return self._run(inputs, transform)
 
     def _run(self, inputs, transform):
         out, labels, done = None, [], 0
         for x, y in inputs.batches(self.batch_size):
-            z = self._forward(transform(self.to_device(x)))
-            if self.module.response == "probabilities":
+            x = self.to_device(x)
+            z = self._forward(x if transform is None else transform(x))
+            # Only of the inputs as given: what a perturbation does to them says nothing of the user's declaration.
+            if transform is None and self.module.response == "probabilities":
                 check_probability_rows(z.exp(), f"the network's output for samples {done}, {done + 1}, ...")
             out = z.new_empty(len(inputs), z.shape[1]) if out is None else out
             out[done : done + len(z)] = z

@@ -230,7 +230,7 @@ def tensor_of(values, name):
     # torch warns of read-only memory (memory maps, broadcast views), which we never write to.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.ascontiguousarray(values))
+        return torch.from_numpy(np.asarray(values, order="C"))
 
 
 def row_sum_tolerance(eps):

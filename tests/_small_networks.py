@@ -1,0 +1,108 @@
+"""Small networks, inputs for them, and a snapshot of everything that a calibrator must leave as it was."""
+
+import numpy as np
+import torch
+from torch import nn
+
+N_CLASSES = 4
+
+
+def convolutional(seed=0, n_classes=N_CLASSES):
+    """Convolution, batch norm with a history, dropout and a linear head, in eval mode; over-confident by a factor."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(24, n_classes),
+    )
+    with torch.no_grad():
+        network(torch.randn(64, 3, 8, 8))
+        network[-1].weight.mul_(12)
+    return network.eval()
+
+
+def perceptron(seed=0, n_features=6, n_outputs=N_CLASSES, *last):
+    """Two linear layers and whatever follows them, in eval mode."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(n_features, 16), nn.Tanh(), nn.Linear(16, n_outputs), *last)
+    with torch.no_grad():
+        network[2].weight.mul_(6)
+    return network.eval()
+
+
+def images(n_samples=96, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_samples, 3, 8, 8)).astype(np.float32)
+
+
+def vectors(n_samples=200, n_features=6, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_samples, n_features)).astype(np.float32)
+
+
+def logits(n_samples=300, n_classes=N_CLASSES, seed=0, scale=3.0):
+    return np.random.default_rng(seed).normal(scale=scale, size=(n_samples, n_classes))
+
+
+def bare_logits(network, X):
+    """What the network itself says of X, in eval mode, its mode given back."""
+    was_training = [(part, part.training) for part in network.modules()]
+    network.eval()
+    with torch.no_grad():
+        out = network(torch.as_tensor(X))
+    for part, flag in was_training:
+        part.training = flag
+    return out.double().numpy()
+
+
+def labels_of(scores, temperature=2.0, seed=0):
+    """Labels drawn from softmax(scores / temperature), so that this temperature is about right."""
+    noise = np.random.default_rng(seed).gumbel(size=np.shape(scores))
+    return (np.asarray(scores) / temperature + noise).argmax(1)
+
+
+def softmax(scores):
+    return torch.softmax(torch.as_tensor(scores).double(), 1).numpy()
+
+
+def nll(scores, y):
+    return torch.nn.functional.cross_entropy(torch.as_tensor(scores).double(), torch.as_tensor(y)).item()
+
+
+def snapshot(network):
+    """Everything about a network and the global random states, in a form that `==` compares exactly."""
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    return {
+        "values": {name: _bytes(tensor) for name, tensor in tensors},
+        "places": {name: (id(tensor), tensor.data_ptr(), tensor.device) for name, tensor in tensors},
+        "requires_grad": {name: parameter.requires_grad for name, parameter in network.named_parameters()},
+        "gradients": {name: _bytes(parameter.grad) for name, parameter in network.named_parameters()},
+        "training": {name: part.training for name, part in network.named_modules()},
+        "hooks": {name: _hooks(part) for name, part in network.named_modules()},
+        "numpy": str(np.random.get_state(legacy=False)) + repr(np.random.get_state()[1].tobytes()),
+        "torch": _bytes(torch.get_rng_state()),
+    }
+
+
+def _bytes(tensor):
+    if tensor is None:
+        return None
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _hooks(part):
+    return {name: list(value) for name, value in vars(part).items() if name.endswith("_hooks")}
+
+
+def put_into_odd_state(network):
+    """Train mode but for one layer, a frozen weight, gradients on the others, and a hook."""
+    network.train()
+    network[0].eval()
+    parameters = list(network.parameters())
+    parameters[0].requires_grad_(False)
+    for parameter in parameters[1:]:
+        parameter.grad = torch.full_like(parameter, 0.25)
+    network[0].register_forward_hook(lambda module, inputs, output: None)
+    return network

@@ -1,0 +1,194 @@
+import copy
+from collections import namedtuple
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import convolutional, images, perceptron, put_into_odd_state, snapshot
+from torch import nn
+
+from skclamp.modules import ClampedModule, LogitsModule, frozen, logits_from
+from skclamp.perturbations import ChannelPerturbation
+
+SCORES = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
+
+
+class Returning(nn.Module):
+    """Wraps what a linear layer gives into something else."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.wrap = wrap
+
+    def forward(self, x):
+        return self.wrap(self.linear(x))
+
+
+Output = namedtuple("Output", ["loss", "logits"])
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda z: z,
+        lambda z: (z, "features"),
+        lambda z: [z],
+        lambda z: {"loss": None, "logits": z},
+        lambda z: SimpleNamespace(logits=z),
+        lambda z: Output(None, z),
+    ],
+    ids=["tensor", "tuple", "list", "mapping", "object", "named tuple"],
+)
+def test_logits_are_found_in_whatever_a_module_returns(wrap):
+    module = Returning(wrap)
+    assert torch.equal(LogitsModule(module)(SCORES), module.linear(SCORES))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "found"),
+    [
+        (lambda z: "text", "got str"),
+        (lambda z: {"scores": z}, "got dict"),
+        (lambda z: (), "got tuple"),
+        (lambda z: z.argmax(1), "got a tensor of torch.int64"),
+        (lambda z: None, "got NoneType"),
+    ],
+)
+def test_outputs_without_logits_are_refused(wrap, found):
+    with pytest.raises(TypeError, match=f"the network must return floating-point logits: .*{found}"):
+        LogitsModule(Returning(wrap))(SCORES)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((2, 5, 4, 4), r"the network must return one row of class scores a sample, .* got shape \(2, 5, 4, 4\)"),
+        ((2, 5, 7), r"got shape \(2, 5, 7\)"),
+        ((3, 5), r"shape \(2, n_classes\); got shape \(3, 5\)"),
+        ((), r"got shape \(\)"),
+    ],
+)
+def test_outputs_of_other_shapes_are_refused(shape, message):
+    with pytest.raises(ValueError, match=message):
+        logits_from(torch.zeros(shape), "logits", n_samples=2)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_sigmoid_heads_speak_of_the_second_class(shape):
+    score = torch.tensor([-2.0, 0.0, 3.0])
+    from_logits = logits_from(score.reshape(shape), "logits", n_samples=3)
+    from_probabilities = logits_from(score.sigmoid().reshape(shape), "probabilities", n_samples=3)
+    expected = torch.stack([1 - score.sigmoid(), score.sigmoid()], 1)
+    torch.testing.assert_close(from_logits.softmax(1), expected)
+    torch.testing.assert_close(from_probabilities.softmax(1), expected)
+
+
+def test_probabilities_become_logits_that_give_them_back():
+    probabilities = SCORES.softmax(1)
+    logits = logits_from(probabilities, "probabilities", n_samples=2)
+    torch.testing.assert_close(logits.softmax(1), probabilities)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_certain_probabilities_become_finite_logits(dtype):
+    logits = logits_from(torch.eye(3, dtype=dtype), "probabilities", n_samples=3)
+    assert torch.isfinite(logits).all()
+    assert torch.isfinite(logits_from(torch.tensor([0.0, 1.0], dtype=dtype), "probabilities", n_samples=2)).all()
+
+
+def test_nonlinearity_comes_before_the_response():
+    module = LogitsModule(nn.Identity(), response="probabilities", nonlinearity=lambda z: torch.softmax(z, 1))
+    torch.testing.assert_close(module(SCORES).softmax(1), SCORES.softmax(1))
+
+
+def test_frozen_gives_back_every_flag():
+    network = put_into_odd_state(convolutional())
+    before = snapshot(network)
+    with frozen(network):
+        assert not any(part.training for part in network.modules())
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert snapshot(network) == before
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_frozen_gives_back_every_flag_after_an_error(error):
+    network = put_into_odd_state(convolutional())
+    before = snapshot(network)
+    with pytest.raises(error), frozen(network):
+        raise error
+    assert snapshot(network) == before
+
+
+def test_clamped_module_is_perturbation_network_temperature():
+    network, x = convolutional(), torch.from_numpy(images(5))
+    perturbation = ChannelPerturbation((3, 8, 8))
+    with torch.no_grad():
+        perturbation.offset += torch.tensor([0.1, -0.2, 0.3]).reshape(3, 1, 1)
+        found = ClampedModule(network, perturbation, temperature=1.7)(x)
+        expected = network(x + perturbation.offset) / 1.7
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_clamped_module_without_perturbation_is_temperature_scaling():
+    network, x = perceptron(), torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ClampedModule(network, temperature=4.0)(x), network(x) / 4)
+
+
+def test_clamped_module_shares_the_network():
+    network = perceptron()
+    module = ClampedModule(network)
+    assert {id(p) for p in network.parameters()} < {id(p) for p in module.parameters()}
+    with torch.no_grad():
+        network[0].weight.zero_()
+    assert not module.logits.module[0].weight.any()
+
+
+def test_train_leaves_the_network_in_eval_mode():
+    network = convolutional().train()
+    module = ClampedModule(network, nn.Dropout(0.5))
+    module.train()
+    assert module.training
+    assert module.perturbation.training
+    assert not any(part.training for part in network.modules())
+    x = torch.from_numpy(images(6))
+    before = copy.deepcopy(network.state_dict())
+    assert torch.equal(module.logits(x), module.logits(x)), "dropout draws"
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    module.eval()
+    assert not module.perturbation.training
+
+
+def test_state_dict_round_trip():
+    source = ClampedModule(convolutional(0), ChannelPerturbation((3, 8, 8)), temperature=2.5).eval()
+    with torch.no_grad():
+        source.perturbation.offset.fill_(0.3)
+    target = ClampedModule(convolutional(1), ChannelPerturbation((3, 8, 8))).eval()
+    target.load_state_dict(source.state_dict())
+    x = torch.from_numpy(images(4))
+    assert torch.equal(source(x), target(x))
+
+
+def test_gradients_reach_perturbation_and_temperature():
+    module = ClampedModule(convolutional(), ChannelPerturbation((3, 8, 8)))
+    module(torch.from_numpy(images(4))).square().sum().backward()
+    assert module.perturbation.offset.grad.any()
+    assert module.temperature.grad.any()
+
+
+def test_half_precision_networks_get_their_own_dtype_and_a_float32_temperature():
+    module = ClampedModule(perceptron().bfloat16(), ChannelPerturbation((6,)), temperature=1.3)
+    assert module.temperature.dtype == torch.float32
+    assert module(torch.zeros(2, 6, dtype=torch.bfloat16)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, np.nan])
+def test_temperature_must_be_positive(temperature):
+    with pytest.raises(ValueError, match=f"temperature must be positive; got {temperature}"):
+        ClampedModule(perceptron(), temperature=temperature)
+
+
+def test_response_must_be_known():
+    with pytest.raises(ValueError, match="response must be one of .* got 'scores'"):
+        ClampedModule(perceptron(), response="scores")
