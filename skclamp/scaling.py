@@ -146,5 +146,5 @@ def _warn_at_bound(temperature, *, lowest):
     warnings.warn(
         f"temperature_ is at the bound {temperature:g}, beyond which the loss still falls; {reason}",
         ConvergenceWarning,
-        stacklevel=5,
+        stacklevel=6,  # the caller of fit
     )

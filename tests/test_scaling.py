@@ -1,0 +1,324 @@
+import copy
+import pickle
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, softmax
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from skclamp import TemperatureScaling
+
+
+def draw(n_samples=2000, n_classes=5, *, temperature=2.0, scale=3.0, seed=0):
+    """Logits, and labels drawn from softmax(logits / temperature)."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=scale, size=(n_samples, n_classes))
+    return logits, (logits / temperature + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4)).double()
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 1.0, 3.0, 20.0])
+def test_finds_the_temperature_that_drew_the_labels(temperature):
+    logits, y = draw(20000, temperature=temperature, scale=3.0 * temperature)
+    calibrator = TemperatureScaling().fit(logits, y)
+    assert calibrator.temperature_ == pytest.approx(temperature, rel=0.05)
+    assert isinstance(calibrator.temperature_, float)
+    assert 1 <= calibrator.n_iter_ <= 3
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("n_classes", [2, 5, 300])
+def test_probabilities_are_a_softmax_in_float64(dtype, n_classes):
+    logits, y = draw(n_classes=n_classes)
+    logits = logits.astype(dtype)
+    calibrator = TemperatureScaling(classes=range(n_classes)).fit(logits, y)
+    expected = logits.astype(np.float64) / calibrator.temperature_
+    proba = calibrator.predict_proba(logits)
+    assert proba.dtype == np.float64
+    np.testing.assert_allclose(proba, softmax(expected, axis=1), rtol=1e-12)
+    np.testing.assert_allclose(calibrator.predict_log_proba(logits), log_softmax(expected, axis=1), rtol=1e-12)
+
+
+def test_the_loss_is_least():
+    logits, y = draw()
+    calibrator = TemperatureScaling().fit(logits, y)
+    best = log_loss(y, calibrator.predict_proba(logits))
+    for factor in (0.99, 1.01):
+        other = softmax(logits / (factor * calibrator.temperature_), axis=1)
+        assert best < log_loss(y, other)
+
+
+def test_predictions_stay_what_they_were():
+    logits, y = draw()
+    calibrator = TemperatureScaling().fit(logits, y)
+    np.testing.assert_array_equal(calibrator.predict(logits), logits.argmax(1))
+    assert calibrator.score(logits, y) == np.mean(logits.argmax(1) == y)
+
+
+@pytest.mark.parametrize(("n_samples", "n_classes"), [(500, 2), (3000, 10), (20000, 30)])
+def test_three_ways_to_say_the_same(n_samples, n_classes):
+    logits, y = draw(n_samples, n_classes)
+    expected = TemperatureScaling().fit(logits, y)
+    shift = np.random.default_rng(1).normal(scale=30.0, size=(n_samples, 1))
+    shifted = TemperatureScaling().fit(logits + shift, y)
+    log_proba = TemperatureScaling().fit(log_softmax(logits, axis=1), y)
+    proba = TemperatureScaling(response="probabilities").fit(softmax(logits, axis=1), y)
+    for same in (shifted, log_proba, proba):
+        assert same.temperature_ == pytest.approx(expected.temperature_, rel=1e-8)
+    np.testing.assert_allclose(
+        proba.predict_proba(softmax(logits, axis=1)), expected.predict_proba(logits), rtol=1e-7, atol=1e-12
+    )
+
+
+def test_one_column_is_the_log_odds_of_the_second_class():
+    logits, y = draw(n_classes=2)
+    expected = TemperatureScaling().fit(logits, y)
+    for odds in (logits[:, 1] - logits[:, 0], (logits[:, 1] - logits[:, 0])[:, None]):
+        calibrator = TemperatureScaling().fit(odds, y)
+        assert calibrator.temperature_ == pytest.approx(expected.temperature_, rel=1e-10)
+        np.testing.assert_allclose(calibrator.predict_proba(odds), expected.predict_proba(logits), rtol=1e-10)
+
+
+def test_sample_weight():
+    logits, y = draw()
+    weight = np.random.default_rng(1).integers(0, 3, size=len(y))
+    weighted = TemperatureScaling().fit(logits, y, sample_weight=weight)
+    repeated = TemperatureScaling().fit(np.repeat(logits, weight, axis=0), np.repeat(y, weight))
+    assert weighted.temperature_ == pytest.approx(repeated.temperature_, rel=1e-9)
+    assert weighted.temperature_ != TemperatureScaling().fit(logits, y).temperature_
+
+
+@pytest.mark.parametrize(
+    "names", [np.array(list("edcba")), np.arange(1, 6), np.arange(5.0), np.array([3, 1, 4, 15, 9])], ids=str
+)
+def test_labels_of_every_kind(names):
+    logits, y = draw()
+    expected = TemperatureScaling().fit(logits, y)
+    calibrator = TemperatureScaling(classes=names).fit(logits, names[y])
+    assert calibrator.temperature_ == expected.temperature_
+    np.testing.assert_array_equal(calibrator.classes_, names)
+    np.testing.assert_array_equal(calibrator.predict(logits), names[logits.argmax(1)])
+
+
+def test_sorted_names_are_told_from_the_labels():
+    logits, y = draw()
+    calibrator = TemperatureScaling().fit(logits, np.array(list("abcde"))[y])
+    assert list(calibrator.classes_) == list("abcde")
+    assert calibrator.temperature_ == TemperatureScaling().fit(logits, y).temperature_
+
+
+def test_calibration_set_that_misses_classes():
+    logits, y = draw()
+    kept = y < 3
+    calibrator = TemperatureScaling().fit(logits[kept], y[kept])
+    assert list(calibrator.classes_) == [0, 1, 2, 3, 4]
+    assert calibrator.predict_proba(logits).shape == (len(y), 5)
+    assert set(calibrator.predict(logits)) == {0, 1, 2, 3, 4}
+
+
+def test_gamma_smooths():
+    logits, y = draw()
+    temperatures = [TemperatureScaling(gamma=gamma).fit(logits, y).temperature_ for gamma in (0, 0.5, 1, 2)]
+    assert np.all(np.diff(temperatures) > 0.01)
+
+
+def inputs_for(network, n_samples=500):
+    """Inputs, labels drawn from the network's probabilities, and its logits."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_samples, 6))
+    with torch.no_grad():
+        logits = copy.deepcopy(network).eval()(torch.from_numpy(X)).numpy()
+    return X, (logits + rng.gumbel(size=logits.shape)).argmax(1), logits
+
+
+def test_network(network):
+    X, y, logits = inputs_for(network)
+    before = copy.deepcopy(network.state_dict())
+    network.train()
+    calibrator = TemperatureScaling(network, batch_size=64).fit(X, y)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert calibrator.temperature_ == pytest.approx(TemperatureScaling().fit(logits, y).temperature_, rel=1e-9)
+    np.testing.assert_allclose(
+        calibrator.predict_proba(X), softmax(logits / calibrator.temperature_, axis=1), rtol=1e-10
+    )
+
+
+def test_dataset_of_pairs(network):
+    X, y = (torch.from_numpy(values) for values in inputs_for(network)[:2])
+    from_pairs = TemperatureScaling(network).fit(TensorDataset(X, y))
+    from_arrays = TemperatureScaling(network).fit(X, y)
+    assert from_pairs.temperature_ == from_arrays.temperature_
+    np.testing.assert_array_equal(from_pairs.predict_proba(TensorDataset(X)), from_arrays.predict_proba(X))
+
+
+def test_fitted_and_unfitted_classifiers():
+    X, y = make_classification(600, n_informative=8, n_classes=3, random_state=0)
+    fitted = LogisticRegression(C=100.0).fit(X[:300], y[:300])
+    calibrator = TemperatureScaling(fitted).fit(X[300:], y[300:])
+    expected = TemperatureScaling().fit(fitted.decision_function(X[300:]), y[300:])
+    assert calibrator.temperature_ == pytest.approx(expected.temperature_, rel=1e-12)
+    crossed = TemperatureScaling(LogisticRegression(C=100.0), cv=3).fit(X, y)
+    response = cross_val_predict(LogisticRegression(C=100.0), X, y, cv=3, method="decision_function")
+    assert crossed.temperature_ == pytest.approx(TemperatureScaling().fit(response, y).temperature_, rel=1e-10)
+
+
+def test_agrees_with_scikit_learn():
+    """On its own ground, a cross-fitted multiclass classifier; its own solver is less exact."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        X, y = make_classification(1500, n_informative=8, n_classes=3, random_state=0)
+        theirs = CalibratedClassifierCV(LogisticRegression(C=100.0), method="temperature", ensemble=False, cv=3)
+        try:
+            theirs.fit(X, y)
+        except ValueError:
+            pytest.skip("this scikit-learn has no temperature scaling")
+    ours = TemperatureScaling(LogisticRegression(C=100.0), cv=3).fit(X, y)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-3)
+
+
+def test_separable_data_warn():
+    logits, _ = draw()
+    calibrator = TemperatureScaling(bounds=(0.1, 10.0))
+    with pytest.warns(ConvergenceWarning, match=r"temperature_ is at the bound 0\.1, .* separable"):
+        calibrator.fit(logits, logits.argmax(1))
+    assert calibrator.temperature_ == 0.1
+    assert np.isfinite(calibrator.predict_log_proba(logits)).all()
+
+
+def test_useless_logits_warn():
+    logits, _ = draw()
+    with pytest.warns(ConvergenceWarning, match=r"at the bound 10, .* say nothing of the labels") as caught:
+        TemperatureScaling(bounds=[0.1, 10]).fit(logits, logits.argmin(1))
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "bounds", [(0, 1), (2.0, 1.0), (1.0, 1.0), (-1.0, 1.0), (0.1, np.inf), (np.nan, 1.0), (1.0,), (1, 2, 3), ("a", "b")]
+)
+def test_bad_bounds(bounds):
+    logits, y = draw(20)
+    with pytest.raises(ValueError, match="bounds must be two finite temperatures, 0 < lowest < highest; got "):
+        TemperatureScaling(bounds=bounds).fit(logits, y)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"gamma": -0.5}, "The 'gamma' parameter .* Got -0.5 instead"),
+        ({"gamma": np.inf}, "gamma"),
+        ({"gamma": "one"}, "The 'gamma' parameter .* Got 'one' instead"),
+        ({"bounds": 3.0}, "The 'bounds' parameter .* Got 3.0 instead"),
+        ({"response": "scores"}, "The 'response' parameter .* Got 'scores' instead"),
+        ({"batch_size": 0}, "The 'batch_size' parameter .* Got 0 instead"),
+        ({"classes": ["a", "b"]}, "classes must name the 5 columns of the logits"),
+    ],
+)
+def test_bad_parameters(params, message):
+    logits, y = draw(20)
+    with pytest.raises(ValueError, match=message):
+        TemperatureScaling(**params).fit(logits, y)
+
+
+def test_bad_bounds_cost_no_forward_pass(network):
+    calls = []
+    network.register_forward_hook(lambda *_: calls.append(1))
+    with pytest.raises(ValueError, match="bounds"):
+        TemperatureScaling(network, bounds=(2, 1)).fit(np.zeros((10, 6)), np.zeros(10, int))
+    assert not calls
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_logits_that_are_not_finite(value, dtype):
+    logits, y = draw(200)
+    logits[17, 3] = value
+    with pytest.raises(ValueError, match="X must be finite"):
+        TemperatureScaling().fit(logits.astype(dtype), y)
+
+
+def test_bad_labels():
+    logits, y = draw(200)
+    with pytest.raises(ValueError, match="one value a sample"):
+        TemperatureScaling().fit(logits, y[:-1])
+    with pytest.raises(ValueError, match="y must hold labels among the classes"):
+        TemperatureScaling(classes=range(5)).fit(logits, y + 3)
+    with pytest.raises(ValueError, match="continuous"):
+        TemperatureScaling().fit(logits, y + 0.5)
+    with pytest.raises(ValueError, match="classes must be given"):
+        TemperatureScaling().fit(logits, np.where(y > 2, 7, 9))
+
+
+def test_predict_before_fit():
+    with pytest.raises(NotFittedError, match="TemperatureScaling"):
+        TemperatureScaling().predict_proba(np.zeros((2, 3)))
+
+
+def test_a_failed_fit_keeps_the_last_one():
+    logits, y = draw()
+    calibrator = TemperatureScaling().fit(logits, y)
+    before = calibrator.temperature_
+    with pytest.raises(ValueError, match="finite"):
+        calibrator.fit(np.full_like(logits, np.nan), y)
+    assert calibrator.temperature_ == before
+    assert calibrator.predict_proba(logits).shape == logits.shape
+
+
+def test_fits_are_bit_identical():
+    logits, y = draw()
+    assert TemperatureScaling().fit(logits, y).temperature_ == TemperatureScaling().fit(logits, y).temperature_
+
+
+def test_copies_predict_the_same(tmp_path, network):
+    X, y, _ = inputs_for(network)
+    calibrator = TemperatureScaling(network).fit(X, y)
+    joblib.dump(calibrator, tmp_path / "calibrator.joblib")
+    for twin in (pickle.loads(pickle.dumps(calibrator)), joblib.load(tmp_path / "calibrator.joblib")):
+        np.testing.assert_array_equal(twin.predict_proba(X), calibrator.predict_proba(X))
+
+
+def test_clone_shares_the_network(network):
+    calibrator = TemperatureScaling(network, gamma=0.5, bounds=(0.5, 2.0))
+    twin = clone(calibrator)
+    assert twin.estimator is network
+    assert (twin.gamma, twin.bounds) == (0.5, (0.5, 2.0))
+    assert not hasattr(twin, "temperature_")
+
+
+def test_grid_search_over_gamma_prefers_the_nll():
+    logits, y = draw(temperature=1.0)
+    search = GridSearchCV(TemperatureScaling(), {"gamma": [0.0, 2.0]}, scoring="neg_log_loss", cv=3).fit(logits, y)
+    assert search.best_params_ == {"gamma": 0.0}
+    low, high = np.sort(search.cv_results_["mean_test_score"])
+    assert low < high - 0.01
+
+
+def test_last_step_of_a_pipeline():
+    logits, y = draw()
+    pipeline = make_pipeline(StandardScaler(with_mean=False, with_std=False), TemperatureScaling()).fit(logits, y)
+    np.testing.assert_allclose(
+        pipeline.predict_proba(logits), TemperatureScaling().fit(logits, y).predict_proba(logits), rtol=1e-12
+    )
+
+
+def test_repr_is_short(network):
+    assert repr(TemperatureScaling(gamma=1.0)) == "TemperatureScaling(gamma=1.0)"
+    assert len(repr(TemperatureScaling(network))) < 60
