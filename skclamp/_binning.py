@@ -193,9 +193,8 @@ class Probabilities:
             for rows, chunk in self.chunks():
                 weight = np.ones(len(chunk)) if self.weight is None else self.weight[rows]
                 _add_beyond_first(chunk, weight, edges, count, total)
-                count[0] += weight.sum()
-                total[0] += weight @ chunk.astype(np.float64)
-            count[0] -= count[1:].sum(0)
+                total[0] += _column_totals(chunk, weight)
+            count[0] = (self.n_samples if self.weight is None else self.weight.sum()) - count[1:].sum(0)
             total[0] = np.where(count[0] > 0, np.maximum(total[0] - total[1:].sum(0), 0), 0)
             self._columns[len(edges)] = count, total
         return self._columns[len(edges)]
@@ -217,8 +216,15 @@ def _add_beyond_first(chunk, weight, edges, count, total):
     row, column = np.divmod(beyond, chunk.shape[1])
     values = chunk.ravel()[beyond].astype(np.float64)
     place = bin_indices(values, edges) * chunk.shape[1] + column
-    count += _sum_by(place, None, weight[row], count.size).reshape(count.shape)
-    total += _sum_by(place, values, weight[row], total.size).reshape(total.shape)
+    np.add.at(count.ravel(), place, weight[row])
+    np.add.at(total.ravel(), place, weight[row] * values)
+
+
+def _column_totals(chunk, weight, block=256):
+    """Weighted sum of each column; only within a block of rows are sums rounded to float32."""
+    weight = weight.astype(chunk.dtype)
+    starts = range(0, len(chunk), block)
+    return np.sum([weight[i : i + block] @ chunk[i : i + block] for i in starts], axis=0, dtype=np.float64)
 
 
 def _sum_by(place, values, weight, n_places):

@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from sklearn.utils import check_random_state
 
 from .._validation import check_whole_number
@@ -91,19 +92,16 @@ def draw_labels(proba, n_draws, random_state):
     """Column indices drawn from each row's probabilities, shape (n_draws, n_samples)."""
     labels = np.empty((n_draws, proba.n_samples), np.int32)
     for rows, chunk in proba.chunks():
-        labels[:, rows] = _draw_rows(chunk, n_draws, random_state)
+        labels[:, rows] = _draw_rows(chunk, n_draws, random_state).T
     return labels
 
 
 def _draw_rows(chunk, n_draws, random_state):
-    """Invert all rows' distribution functions at once: row i's, put between i and i + 1, form one ascending array."""
-    n_rows, n_classes = chunk.shape
-    cumulative = np.cumsum(chunk, axis=1, dtype=np.float64)
-    row = np.arange(n_rows)
-    ascending = (cumulative / cumulative[:, -1:] + row[:, None]).ravel()
-    place = np.searchsorted(ascending, random_state.random_sample((n_draws, n_rows)) + row, side="right")
-    # A draw next to the end of its row can round into the next one.
-    return np.minimum(place - row * n_classes, n_classes - 1)
+    """Draws from each row, shape (n_rows, n_draws), by inversion of its distribution function."""
+    cumulative = torch.from_numpy(chunk).cumsum(1, dtype=torch.float64)
+    draws = torch.from_numpy(random_state.random_sample((len(chunk), n_draws))) * cumulative[:, -1:]
+    # The product may round up to the row's sum, beyond its last class.
+    return torch.searchsorted(cumulative, draws, right=True).clamp(max=chunk.shape[1] - 1).numpy()
 
 
 def _shares(metric):
