@@ -1,7 +1,10 @@
 """Small networks, inputs for them, and a snapshot of everything that a calibrator must leave as it was."""
 
+import pickle
+
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch import nn
 
 N_CLASSES = 4
@@ -81,7 +84,7 @@ def snapshot(network):
         "gradients": {name: _bytes(parameter.grad) for name, parameter in network.named_parameters()},
         "training": {name: part.training for name, part in network.named_modules()},
         "hooks": {name: _hooks(part) for name, part in network.named_modules()},
-        "numpy": str(np.random.get_state(legacy=False)) + repr(np.random.get_state()[1].tobytes()),
+        "numpy": pickle.dumps(check_random_state(None).get_state()),
         "torch": _bytes(torch.get_rng_state()),
     }
 
