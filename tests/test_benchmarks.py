@@ -1,9 +1,12 @@
-"""The benchmarks' helpers: networks, splits, shifts and standard errors."""
+"""The benchmarks' helpers: networks, splits, shifts and standard errors; the quality benchmark on a few images."""
+
+import csv
 
 import numpy as np
 import pytest
 import torch
 
+import quality
 from _data import load_images, split_halves
 from _estimates import Estimate, paired_estimate, resampled_estimate
 from _networks import CIFAR100_STATISTICS, IMAGENET_STATISTICS, RESNETS, CifarResNet, compute_logits, load_resnet
@@ -217,3 +220,40 @@ def test_values_are_checked():
         resampled_estimate([])
     with pytest.raises(ValueError, match=r"values and baseline must have one result a split, got \(1,\) and \(2,\)"):
         paired_estimate([1.0], [1.0, 2.0])
+
+
+# The quality benchmark.
+
+
+@pytest.fixture
+def quality_run(data_dir, tmp_path, capsys):
+    """Printed text and rows of the CSV file of a run on the first images."""
+    path = tmp_path / "results" / "quality.csv"
+    options = ["--networks", "cifar10_resnet20", "--methods", "uncalibrated", "temperature"]
+    quality.main(["--data", str(data_dir), "--n-images", "400", "--seeds", "2", "--output", str(path), *options])
+    with path.open() as file:
+        return capsys.readouterr().out, list(csv.DictReader(file))
+
+
+def test_quality_writes_every_result(quality_run):
+    _, rows = quality_run
+    runs = [(row["seed"], row["method"]) for row in rows]
+    assert runs == [(seed, method) for seed in "01" for method in ("uncalibrated", "temperature")]
+    assert all(np.isfinite(float(row[score])) for row in rows for score in (*quality.SCORES, "ece_floor", "seconds"))
+
+
+def test_quality_tabulates_means_and_paired_differences(quality_run):
+    text, rows = quality_run
+    nll = {method: [float(row["nll"]) for row in rows if row["method"] == method] for method in quality.METHODS[:2]}
+    assert f"{resampled_estimate(nll['temperature']):.4f}" in text
+    assert f"{paired_estimate(nll['uncalibrated'], nll['temperature']):+.4f}" in text
+
+
+def test_quality_scores_by_hand():
+    """Two classes, four samples of confidence 0.75, three of them right."""
+    log_proba = np.log([[0.75, 0.25], [0.75, 0.25], [0.25, 0.75], [0.25, 0.75]])
+    scores = quality.evaluate(np.array([0, 0, 1, 0]), log_proba)
+    assert scores["nll"] == pytest.approx(-(3 * np.log(0.75) + np.log(0.25)) / 4)
+    assert scores["brier"] == pytest.approx((3 * 0.0625 + 0.5625) / 4)
+    assert scores["accuracy"] == 75
+    assert scores["ece"] == pytest.approx(0)
