@@ -14,9 +14,9 @@ from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from skorch import NeuralNetClassifier
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from skorch import NeuralNetClassifier
 from tabulate import tabulate
 from torch import nn
 
