@@ -3,6 +3,8 @@
 The cross-entropy is its case ``gamma=0``. Imports nothing of the package.
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def focal_loss(logits, target, *, gamma=0.0, sample_weight=None, reduction="mean"):
+def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduction="mean"):
     """Focal loss ``-(1 - p_y)^gamma * log p_y`` with ``p = softmax(logits)``.
 
     It is computed from the margin between a sample's own logit and the log-sum-exp of the others, so that both factors
@@ -24,6 +26,9 @@ def focal_loss(logits, target, *, gamma=0.0, sample_weight=None, reduction="mean
         Column index of each sample's class.
     gamma : float, default=0.0
         Focusing parameter, at least 0. At 0 the loss is exactly the cross-entropy.
+    eps : float, default=0.0
+        Clip ``p_y`` to [eps, 1 - eps], beyond which there is no gradient. The reference implementation of neural
+        clamping does so at 1e-7; 0 is exact.
     sample_weight : torch.Tensor of shape (n_samples,), default=None
         Weights; the mean is then ``sum(w * loss) / sum(w)``.
     reduction : {"mean", "sum", "none"}, default="mean"
@@ -37,8 +42,8 @@ def focal_loss(logits, target, *, gamma=0.0, sample_weight=None, reduction="mean
     Raises
     ------
     ValueError
-        If `gamma` is negative or not finite, `reduction` is unknown, `logits` is not (n_samples, n_classes >= 2), or
-        `target` or `sample_weight` doesn't have one value a sample.
+        If `gamma` is negative or not finite, `eps` outside [0, 0.5), `reduction` unknown, `logits` not of shape
+        (n_samples, n_classes >= 2), or if `target` or `sample_weight` doesn't have one value a sample.
 
     References
     ----------
@@ -56,13 +61,12 @@ def focal_loss(logits, target, *, gamma=0.0, sample_weight=None, reduction="mean
     >>> round(focal_loss(logits, target, gamma=2.0).item(), 4)
     0.3518
     """
-    _check_parameters(gamma, reduction)
+    _check_parameters(gamma, eps, reduction)
     _check_shapes(logits, target, sample_weight)
-    if gamma == 0:
+    if gamma == eps == 0:
         loss = F.cross_entropy(logits, target, reduction="none")
     else:
-        margin = _margin(logits, target)
-        loss = -torch.exp(gamma * F.logsigmoid(-margin)) * F.logsigmoid(margin)
+        loss = _focal_of_margin(_margin(logits, target), gamma, eps)
     return _reduce(loss, sample_weight, reduction)
 
 
@@ -75,11 +79,13 @@ class FocalLoss(nn.Module):
         Focusing parameter, at least 0. At 0 the loss is exactly the cross-entropy.
     reduction : {"mean", "sum", "none"}, default="mean"
         How the samples' losses are put together.
+    eps : float, default=0.0
+        Clip ``p_y`` to [eps, 1 - eps]; 0 is exact.
 
     Raises
     ------
     ValueError
-        If `gamma` is negative or not finite, or `reduction` is unknown.
+        If `gamma` is negative or not finite, `eps` outside [0, 0.5), or `reduction` unknown.
 
     See Also
     --------
@@ -91,24 +97,27 @@ class FocalLoss(nn.Module):
     >>> from skclamp.losses import FocalLoss
     >>> criterion = FocalLoss(gamma=1.0)
     >>> criterion
-    FocalLoss(gamma=1.0, reduction='mean')
+    FocalLoss(gamma=1.0, reduction='mean', eps=0.0)
     >>> round(criterion(torch.tensor([[2.0, 0.0]]), torch.tensor([0])).item(), 4)
     0.0151
     """
 
-    def __init__(self, gamma=0.0, reduction="mean"):
+    def __init__(self, gamma=0.0, reduction="mean", eps=0.0):
         super().__init__()
-        _check_parameters(gamma, reduction)
+        _check_parameters(gamma, eps, reduction)
         self.gamma = gamma
         self.reduction = reduction
+        self.eps = eps
 
     def forward(self, logits, target, sample_weight=None):
         """Loss of `logits` (n_samples, n_classes) for `target` (n_samples,); see :func:`focal_loss`."""
-        return focal_loss(logits, target, gamma=self.gamma, sample_weight=sample_weight, reduction=self.reduction)
+        return focal_loss(
+            logits, target, gamma=self.gamma, eps=self.eps, sample_weight=sample_weight, reduction=self.reduction
+        )
 
     def extra_repr(self):
         """Parameters shown by ``repr``."""
-        return f"gamma={self.gamma}, reduction={self.reduction!r}"
+        return f"gamma={self.gamma}, reduction={self.reduction!r}, eps={self.eps}"
 
 
 def _margin(logits, target):
@@ -117,6 +126,14 @@ def _margin(logits, target):
     own = logits.gather(1, column).squeeze(1)
     others = logits.scatter(1, column, -torch.inf).logsumexp(1)
     return own - others
+
+
+def _focal_of_margin(margin, gamma, eps):
+    """Loss of samples whose probability is the sigmoid of `margin`."""
+    if eps:
+        bound = math.log1p(-eps) - math.log(eps)
+        margin = margin.clamp(-bound, bound)
+    return -torch.exp(gamma * F.logsigmoid(-margin)) * F.logsigmoid(margin)
 
 
 def _reduce(loss, sample_weight, reduction):
@@ -129,9 +146,11 @@ def _reduce(loss, sample_weight, reduction):
     return loss.mean() if sample_weight is None else loss.sum() / sample_weight.sum()
 
 
-def _check_parameters(gamma, reduction):
+def _check_parameters(gamma, eps, reduction):
     if not 0 <= gamma < float("inf"):
         raise ValueError(f"gamma must be a finite number >= 0, got {gamma!r}")
+    if not 0 <= eps < 0.5:
+        raise ValueError(f"eps must be in [0, 0.5), got {eps!r}")
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
 
