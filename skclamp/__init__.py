@@ -1,8 +1,8 @@
 """Post-hoc calibration of torch classifiers, the scikit-learn way."""
 
-from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator
+from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator, NeuralClampingCalibratorCV
 from .scaling import TemperatureScaling
 
 __version__ = "0.1.0"
 
-__all__ = ["REFERENCE_SETTINGS", "NeuralClampingCalibrator", "TemperatureScaling", "__version__"]
+__all__ = ["REFERENCE_SETTINGS", "NeuralClampingCalibrator", "NeuralClampingCalibratorCV", "TemperatureScaling", "__version__"]

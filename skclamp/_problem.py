@@ -5,7 +5,7 @@ to the input, and the count of passes over the network.
 """
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,11 @@ from ._backbone import NetworkBackbone
 from ._temperature import log_likelihoods, solve_temperature
 from ._validation import to_numpy
 from .perturbations import PERTURBATIONS
+
+# What "auto" tries, by the number of axes of X; from three on there are channels and positions.
+AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
+MOST_PARAMETERS = 512
+SAMPLES_A_PARAMETER = 5
 
 
 @dataclass
@@ -66,34 +71,47 @@ class Problem:
         self.passes.forward += len(self)
         return self.backbone.logits(self.inputs, perturbation)[0]
 
-    def temperature(self, logits=None, gamma=0.0):
-        """The exact temperature of some logits; of those at the identity by default."""
+    def solve(self, logits=None, gamma=0.0):
+        """The exact temperature of some logits, and the loss there; of those at the identity by default."""
         logits = self.logits if logits is None else logits
-        return solve_temperature(logits, self.codes, sample_weight=self.weight, gamma=gamma).temperature
+        return solve_temperature(logits, self.codes, sample_weight=self.weight, gamma=gamma)
 
     def log_likelihoods(self, temperature, logits=None):
         """Log-probability of each label."""
         return log_likelihoods(self.logits if logits is None else logits, self.codes, temperature)
 
+    def cost(self):
+        """Passes over the network, forward and backward: how often each sample went through it on average."""
+        return {"forward": self.passes.forward / len(self), "backward": self.passes.backward / len(self)}
+
     def targets(self):
         """Column indices and, where there are any, weights, on the CPU for a loader."""
         return tuple(part.cpu() for part in (self.codes, self.weight) if part is not None)
 
-    def input_gradients(self, value, batch_size=None):
+    def labelled_batches(self):
+        """Yield (inputs, column indices, weights) in order, on the network's device; weights are float64."""
+        done = 0
+        for x, _ in self.inputs.batches(self.backbone.batch_size):
+            rows = slice(done, done + len(x))
+            done += len(x)
+            codes = self.codes[rows]
+            weight = torch.ones(len(x), dtype=torch.float64) if self.weight is None else self.weight[rows]
+            yield self.backbone.to_device(x), codes, weight.to(codes.device)
+
+    def on(self, backbone):
+        """The same problem with another, equivalent backbone."""
+        return replace(self, backbone=backbone)
+
+    def input_gradients(self, value):
         """Yield each batch with the gradient of ``value(logits, codes)`` with respect to it.
 
         Parameters
         ----------
         value : callable
             A scalar of a batch of logits and column indices.
-        batch_size : int, default=None
-            The backbone's by default.
         """
-        done = 0
-        for x, _ in self.inputs.batches(batch_size or self.backbone.batch_size):
-            x = self.backbone.to_device(x).detach().requires_grad_()
-            codes = self.codes[done : done + len(x)]
-            done += len(x)
+        for x, codes, _ in self.labelled_batches():
+            x = x.detach().requires_grad_()
             with torch.enable_grad():
                 (gradient,) = torch.autograd.grad(value(self.backbone.module(x), codes), x)
             self.passes.forward += len(x)
@@ -155,6 +173,17 @@ def make_perturbation(perturbation, problem):
     made = copy.deepcopy(perturbation).to(x.device, dtype)
     _check_identity(made, x)
     return made
+
+
+def candidates(problem):
+    """The families that "auto" chooses from, at the identity, by name.
+
+    A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
+    """
+    x = problem.example(1)
+    most = min(MOST_PARAMETERS, len(problem) // SAMPLES_A_PARAMETER)
+    made = {name: make_perturbation(name, problem) for name in AUTO_FAMILIES[min(x.ndim, 3)]}
+    return {name: family for name, family in made.items() if sum(p.numel() for p in family.parameters()) <= most}
 
 
 def _check_identity(perturbation, x):

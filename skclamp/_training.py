@@ -1,20 +1,81 @@
-"""Trains a clamped module by gradient descent: skorch's loop, with the focal loss, the penalty and T kept positive.
+"""Trains a clamped module by a torch optimiser: skorch's loop, with the focal loss, the penalty and T kept positive.
 
 The loop is skorch's own, so its callbacks, history, ``lr``, ``max_epochs`` and ``verbose`` mean what they mean there.
 """
 
 import inspect
+import logging
+from dataclasses import dataclass, field
 
 import torch
 from skorch import NeuralNet
+from skorch.history import History
+from torch import nn
 from torch.utils.data import DataLoader
 
 from .losses import FocalLoss
+from .modules import ClampedModule
+
+logger = logging.getLogger("skclamp")
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
+DEFAULT_LR = 0.01
+
 # A raw T that a large step carried below zero restarts here rather than flipping every prediction.
 SMALLEST_TEMPERATURE = 1e-4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of `skclamp.NeuralClampingCalibrator` that say what to learn and how; see there."""
+
+    perturbation: str | nn.Module | None
+    init: object
+    init_scale: float
+    init_temperature: str | float
+    gamma: float
+    penalty: float
+    optimizer: str | type
+    optimizer_params: dict | None
+    lr: str | float
+    momentum: float
+    max_epochs: int
+    batch_size: int
+    shuffle: bool
+    num_workers: int
+    pin_memory: bool
+    callbacks: list | None
+    verbose: int
+
+
+@dataclass
+class State:
+    """Where training stands: what it starts from, and what it leaves.
+
+    Attributes
+    ----------
+    perturbation : torch.nn.Module
+        Changed in place by training.
+    identity : list of torch.Tensor
+        Its parameters at the identity.
+    temperature : float
+        T.
+    extensions : dict of str to torch.nn.Module
+        Perturbations at the identity that the natural gradient may append.
+    history : skorch.history.History
+        Of the training.
+    """
+
+    perturbation: nn.Module
+    identity: list
+    temperature: float
+    extensions: dict = field(default_factory=dict)
+    history: History = field(default_factory=History)
+
+
+class Converged(Exception):
+    """Raised within the loop by an optimiser that has nothing left to do."""
 
 
 class ClampingNet(NeuralNet):
@@ -77,12 +138,84 @@ class ClampingNet(NeuralNet):
         return step
 
     def run(self, dataset):
-        """Train from the module's present state; unlike ``fit``, an interrupt isn't swallowed."""
+        """Train from the module's present state until the last epoch, convergence, or an interrupt.
+
+        As with skorch's ``fit``, an interrupt (from the keyboard, or from a callback such as EarlyStopping) ends the training
+        and keeps what was learned.
+        """
         self.initialize()
         self.notify("on_train_begin", X=dataset, y=None)
-        self.fit_loop(dataset)
+        try:
+            self.fit_loop(dataset)
+        except Converged:
+            self.history.pop()
+        except KeyboardInterrupt:
+            logger.info("training ended by an interrupt in epoch %d", len(self.history))
         self.notify("on_train_end", X=dataset, y=None)
         return self
+
+
+def run_net(net_class, state, problem, settings, generator, **extra):
+    """Train with a net of skorch.
+
+    Parameters
+    ----------
+    net_class : type
+        ClampingNet or a subclass.
+    state : State
+        Where to start; changed in place.
+    problem : Problem
+        The samples, their labels and weights, and the network they are for, which is frozen already.
+    settings : Settings
+        How to train.
+    generator : torch.Generator
+        Source of the order of samples.
+    **extra
+        Further arguments of the class.
+    """
+    module = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
+    loading = {
+        "shuffle": settings.shuffle,
+        "num_workers": settings.num_workers,
+        "pin_memory": settings.pin_memory,
+        "generator": generator,
+        "collate_fn": problem.inputs.collate,
+    }
+    net = net_class(
+        module,
+        criterion=FocalLoss(gamma=settings.gamma),
+        max_epochs=settings.max_epochs,
+        batch_size=settings.batch_size,
+        callbacks=settings.callbacks,
+        verbose=settings.verbose,
+        train_split=None,
+        device=None,
+        iterator_train=DataLoader,
+        to_device=problem.backbone.to_device,
+        passes=problem.passes,
+        penalty=settings.penalty,
+        identity=state.identity,
+        **{f"iterator_train__{name}": value for name, value in loading.items()},
+        **extra,
+    )
+    net.run(problem.inputs.training_set(*problem.targets()))
+    state.temperature = net.module_.temperature.item()
+    state.history = net.history
+
+
+def train(state, problem, settings, generator):
+    """Train in place with an optimiser of torch; the parameters are those of `run_net`."""
+    optimizer = resolve_optimizer(settings.optimizer)
+    run_net(
+        ClampingNet,
+        state,
+        problem,
+        settings,
+        generator,
+        optimizer=optimizer,
+        lr=DEFAULT_LR if settings.lr == "auto" else settings.lr,
+        **optimizer_settings(optimizer, settings.momentum, settings.optimizer_params),
+    )
 
 
 def resolve_optimizer(optimizer):
@@ -96,7 +229,8 @@ def resolve_optimizer(optimizer):
     found = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
     if not (inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)):
         raise ValueError(
-            f"optimizer must be one of {sorted(OPTIMIZERS)} or a subclass of torch.optim.Optimizer; got {optimizer!r}"
+            f"optimizer must be 'auto', 'natural', one of {sorted(OPTIMIZERS)} or a subclass of torch.optim.Optimizer; got "
+            f"{optimizer!r}"
         )
     return found
 
@@ -107,52 +241,3 @@ def optimizer_settings(optimizer, momentum, optimizer_params):
     settings = {"momentum": momentum} if has_momentum else {}
     settings.update(optimizer_params or {})
     return {f"optimizer__{name}": value for name, value in settings.items()}
-
-
-def train(module, problem, *, gamma, penalty, identity, optimizer, optimizer_params, lr, momentum, **settings):
-    """Train the perturbation and the temperature of a clamped module in place.
-
-    Parameters
-    ----------
-    module : ClampedModule
-        Its network is frozen already.
-    problem : Problem
-        The samples, their labels and weights, and the network they are for.
-    gamma, penalty : float
-        Focusing parameter; weight of the norm of the perturbation's distance from the identity.
-    identity : list of torch.Tensor
-        The perturbation's parameters at the identity.
-    optimizer : str or class
-        See `resolve_optimizer`.
-    optimizer_params : dict or None
-        Further arguments of the optimiser.
-    lr, momentum : float
-        Its learning rate and, where it has one, momentum.
-    **settings
-        ``max_epochs``, ``batch_size``, ``callbacks``, ``verbose``, ``shuffle``, ``generator``, ``num_workers`` and
-        ``pin_memory``.
-
-    Returns
-    -------
-    skorch.history.History
-    """
-    optimizer = resolve_optimizer(optimizer)
-    loading = {name: settings.pop(name) for name in ("shuffle", "generator", "num_workers", "pin_memory")}
-    net = ClampingNet(
-        module,
-        criterion=FocalLoss(gamma=gamma),
-        optimizer=optimizer,
-        lr=lr,
-        train_split=None,
-        device=None,
-        iterator_train=DataLoader,
-        to_device=problem.backbone.to_device,
-        passes=problem.passes,
-        penalty=penalty,
-        identity=identity,
-        **{f"iterator_train__{name}": value for name, value in loading.items()},
-        iterator_train__collate_fn=problem.inputs.collate,
-        **optimizer_settings(optimizer, momentum, optimizer_params),
-        **settings,
-    )
-    return net.run(problem.inputs.training_set(*problem.targets())).history

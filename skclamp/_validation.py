@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.metrics._scorer import _BaseScorer as BaseScorer
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples as num_samples
 
@@ -345,3 +345,11 @@ def _explain_bad_probabilities(chunk, total, first_row, tolerance, name):
     raise ValueError(
         f"{name} must hold probabilities: each row must sum to 1; row {first_row + worst} sums to {total[worst]:.6g}"
     )
+
+
+def check_grid(values, name, constraints):
+    """Raise unless a grid has values and each is one that the parameter of a single estimator may take."""
+    if not len(values):
+        raise ValueError(f"{name} must hold at least one value; got an empty grid")
+    for value in values:
+        validate_parameter_constraints({name: constraints}, {name: value}, caller_name="each value of the grid")

@@ -1,20 +1,20 @@
-"""NeuralClampingCalibrator: a learned perturbation of the input and a temperature, around a frozen network."""
+"""NeuralClampingCalibrator and its CV form: a perturbation of the input and a temperature, around a frozen network.
 
-from numbers import Integral, Real
+This file holds the parameters and which candidates compete; the work is done in `_clamping` and below.
+"""
+
+import itertools
+from numbers import Real
 
 import numpy as np
-import torch
-from sklearn.utils import check_random_state
-from skorch.history import History
+from scipy.stats import rankdata
+from sklearn.model_selection import KFold, check_cv
 from torch import nn
 
-from ._backbone import ArrayBackbone, ClassifierBackbone, NetworkBackbone, is_frozen
-from ._problem import Passes, Problem, check_differentiable, identity_of, initialise, make_perturbation
-from ._training import OPTIMIZERS, resolve_optimizer, train
-from ._validation import Interval, StrOptions, check_sample_weight
-from .base import BaseCalibrator
-from .modules import ClampedModule, LogitsModule, frozen
-from .perturbations import PERTURBATIONS, additive_part
+from ._clamping import BaseClamping
+from ._guard import MIN_SAMPLES, NOTHING_TRIED
+from ._validation import Interval, StrOptions, check_grid
+from .perturbations import PERTURBATIONS
 
 REFERENCE_SETTINGS = {
     "perturbation": "full",
@@ -31,73 +31,191 @@ REFERENCE_SETTINGS = {
     "batch_size": 1000,
     "shuffle": True,
     "validation_fraction": None,
+    "precision": "float32",
 }
 
 
-_NEEDS_GRADIENT = (
-    "estimator must be a torch network, whose input has a gradient, for neural clamping: an nn.Module, an initialised skorch "
-    "net, or None with logits as X; got {}. For other classifiers use TemperatureScaling"
-)
-
-_OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to; got inputs of shape {}"
-
-_TRAINING = (
-    "gamma",
-    "penalty",
-    "optimizer",
-    "optimizer_params",
-    "lr",
-    "momentum",
-    "max_epochs",
-    "batch_size",
-    "shuffle",
-)
-_LOADING = ("num_workers", "pin_memory", "callbacks", "verbose")
+AUTO_GAMMAS = (0.0, 0.5, 1.0, 2.0)
 
 
-class NeuralClampingCalibrator(BaseCalibrator):
-    """Doc."""
+# Parameters of the CV form, and what each of their values is to a single calibrator.
+_GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}
+
+
+class NeuralClampingCalibrator(BaseClamping):
+    """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.
+
+    The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``. Perturbation and T minimise, on the calibration
+    set, the mean focal loss plus `penalty` times the distance of the perturbation's parameters from the identity. With its
+    defaults it picks the family of the perturbation, proves on held-out folds that it beats temperature scaling, and is
+    temperature scaling where it doesn't. `REFERENCE_SETTINGS` are the authors'.
+
+    Parameters
+    ----------
+    estimator : torch.nn.Module, skorch.NeuralNet or FrozenEstimator, default=None
+        The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds logits.
+    perturbation : str, torch.nn.Module or None, default="auto"
+        "full" is one offset for every entry of the input (the thesis); "channel" an offset a channel; "affine" a gain and an
+        offset a channel; "curve" a quadratic tone curve a channel; "color" a matrix across channels; "filter" a small filter
+        a channel; "grid" a coarse map of gains and offsets. For X of shape (n_samples, n_features), features are channels,
+        and "full", "channel", "affine" and "curve" apply. "auto" appends those that the scores ask for, one after another.
+        A module that starts as the identity, keeps shapes and treats each sample alike is copied. None is temperature
+        scaling.
+    gamma : float or "auto", default=0.0
+        Focusing parameter of the focal loss, at least 0. 0 is the NLL; more rewards entropy. "auto" takes the best of 0,
+        0.5, 1 and 2 on held-out folds.
+    penalty : float, default=0.0
+        Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
+    init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
+        Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
+        `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
+        input; or at an array of the parameter's shape, such as a delta.
+    init_scale : float, default=0.001
+        Standard deviation of "normal", in units of the input.
+    init_temperature : "optimal" or float, default="optimal"
+        Where T starts; "optimal" is temperature scaling's.
+    refit_temperature : bool, default=True
+        Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held.
+    optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
+        "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters; "auto"
+        is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's loop.
+    optimizer_params : dict, default=None
+        Further arguments of a torch optimiser.
+    lr : float or "auto", default="auto"
+        Learning rate, as in skorch, of a torch optimiser; "auto" is 0.01. With "natural", the length of the first trial step
+        in natural steps, which the line search doubles or halves; "auto" is 1.
+    momentum : float, default=0.9
+        Of the optimisers that have one.
+    max_epochs : int, default=10
+        Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
+        larger than chance makes them.
+    batch_size : int, default=128
+        Samples a pass through the network takes at once, and samples a step of a torch optimiser.
+    shuffle : bool, default=True
+        Whether a torch optimiser sees the samples in a new order each epoch.
+    validation_fraction : float or None, default=0.5
+        Part of the samples that each fold of the guard holds out: 0.5 is two folds, 0.2 five. Below 100 samples the result
+        is temperature scaling. None trains on all the data without a guard.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in hardware.
+        The last temperature, and all that is predicted, come from the network's own precision.
+    compile : bool, default=False
+        Whether training runs a `torch.compile`d copy of the network.
+    num_workers : int, default=0
+        Processes that load a Dataset, as in torch's DataLoader.
+    pin_memory : bool, default=False
+        As in torch's DataLoader.
+    device : str or torch.device, default=None
+        Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
+    random_state : int, RandomState instance or None, default=None
+        Of noise, folds, the order of samples, and the samples that steps are tried on.
+    callbacks : list of skorch.callbacks.Callback, default=None
+        Called in the final training.
+    verbose : int, default=0
+        At 1, the final training prints a line an epoch, as skorch does.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a skorch
+        net what its criterion and nonlinearity say.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are exactly K
+        distinct labels.
+
+    Attributes
+    ----------
+    temperature_ : float
+        T.
+    perturbation_ : torch.nn.Module
+        The fitted input transform; without parameters where none was kept.
+    delta_ : ndarray of one input's shape
+        What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
+    accepted_ : bool
+        Whether a perturbation was kept.
+    verdict_ : Verdict
+        The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and ``p_value``;
+        only where candidates were compared.
+    module_ : ClampedModule
+        Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network's
+        weights.
+    classes_ : ndarray of shape (n_classes,)
+        Names of the columns.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    history_ : skorch.history.History
+        Of the final training: a row an epoch.
+    n_iter_ : int
+        Epochs of the final training.
+    cost_ : dict
+        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average.
+
+    Raises
+    ------
+    ValueError
+        If a parameter or the data break a rule, the network's output doesn't depend on its input, or training diverges.
+    TypeError
+        If the estimator isn't a network, or X isn't floating-point.
+
+    See Also
+    --------
+    NeuralClampingCalibratorCV : Chooses gamma, penalty, learning rate and family from a grid.
+    TemperatureScaling : The same without a perturbation, for any classifier.
+
+    Notes
+    -----
+    A natural-gradient step solves for the parameters with the second moments of the per-sample scores (the empirical Fisher
+    information, shrunk towards its diagonal); one pass over the network serves all families, since their scores are
+    contractions of the same input gradients. "auto" takes the family with the largest score statistic less twice its degrees
+    of freedom, goes on from there, and stops where no score is larger than chance makes it.
+
+    References
+    ----------
+    .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for Neural
+       Network Calibration", TMLR 2024, equations 5 to 7.
+    .. [2] J. Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import make_classification
+    >>> from skclamp import NeuralClampingCalibrator
+    >>> X, y = make_classification(600, n_informative=6, n_classes=3, random_state=0)
+    >>> X = X.astype("float32")
+    >>> _ = torch.manual_seed(0)
+    >>> network = torch.nn.Sequential(torch.nn.Linear(20, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3))
+    >>> calibrator = NeuralClampingCalibrator(network, random_state=0).fit(X, y)
+    >>> calibrator.predict_proba(X).shape
+    (600, 3)
+    """
 
     _parameter_constraints: dict = {
-        **BaseCalibrator._parameter_constraints,
-        "perturbation": [StrOptions(set(PERTURBATIONS)), nn.Module, None],
-        "gamma": [Interval(Real, 0, None, closed="left")],
+        **BaseClamping._parameter_constraints,
+        "perturbation": [StrOptions({"auto", *PERTURBATIONS}), nn.Module, None],
+        "gamma": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "penalty": [Interval(Real, 0, None, closed="left")],
-        "init": [StrOptions({"zeros", "normal", "gradient"}), "array-like", torch.Tensor],
-        "init_scale": [Interval(Real, 0, None, closed="left")],
-        "init_temperature": [StrOptions({"optimal"}), Interval(Real, 0, None, closed="neither")],
-        "refit_temperature": ["boolean"],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), type],
-        "optimizer_params": [dict, None],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "momentum": [Interval(Real, 0, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
-        "random_state": ["random_state"],
-        "callbacks": [list, None],
-        "verbose": ["verbose"],
     }
 
     def __init__(
         self,
         estimator=None,
         *,
-        perturbation="full",
+        perturbation="auto",
         gamma=0.0,
         penalty=0.0,
         init="zeros",
         init_scale=0.001,
         init_temperature="optimal",
         refit_temperature=True,
-        optimizer="adam",
+        optimizer="auto",
         optimizer_params=None,
-        lr=0.01,
+        lr="auto",
         momentum=0.9,
         max_epochs=10,
         batch_size=128,
         shuffle=True,
-        validation_fraction=None,
+        validation_fraction=0.5,
+        precision="auto",
+        compile=False,
         num_workers=0,
         pin_memory=False,
         device=None,
@@ -106,7 +224,6 @@ class NeuralClampingCalibrator(BaseCalibrator):
         verbose=0,
         response="auto",
         classes=None,
-        cv=None,
     ):
         self.estimator = estimator
         self.perturbation = perturbation
@@ -124,6 +241,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.validation_fraction = validation_fraction
+        self.precision = precision
+        self.compile = compile
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.device = device
@@ -132,89 +251,271 @@ class NeuralClampingCalibrator(BaseCalibrator):
         self.verbose = verbose
         self.response = response
         self.classes = classes
-        self.cv = cv
 
-    def _open_backbone(self):
-        if not is_frozen(self.estimator):
-            raise TypeError(_NEEDS_GRADIENT.format(type(self.estimator).__name__))
-        backbone = super()._open_backbone()
-        if isinstance(backbone, ClassifierBackbone):
-            raise TypeError(_NEEDS_GRADIENT.format(type(backbone.classifier).__name__))
-        if isinstance(backbone, ArrayBackbone):
-            return NetworkBackbone(LogitsModule(nn.Identity(), response=backbone.response), batch_size=self.batch_size)
-        return backbone
-
-    def _fit(self, X, y, sample_weight):
-        resolve_optimizer(self.optimizer)
-        backbone = self._open_backbone()
-        generator = torch.Generator().manual_seed(_draw_seed(self.random_state))
-        with frozen(backbone.module), torch.random.fork_rng(devices=[]):
-            problem, classes = self._pose(backbone, X, y, sample_weight)
-            perturbation, temperature, history = self._clamp(problem, generator)
-        self._set_fitted(problem, perturbation, temperature, history)
-        self._remember(backbone, classes, X)
-
-    def _pose(self, backbone, X, y, sample_weight):
-        """The problem that `fit` solves, and the names of its classes."""
-        inputs = backbone.open(X)
-        logits, labels = backbone.logits(inputs)
-        classes, codes = self._check_y(labels if y is None else y, logits, backbone)
-        weight = check_sample_weight(sample_weight, len(inputs))
-        return Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs))), classes
-
-    def _clamp(self, problem, generator):
-        """Learn from a problem: the perturbation, the temperature and the training's history."""
+    def _path(self):
         if self.perturbation is None:
-            return nn.Identity(), problem.temperature(gamma=0.0 if self.refit_temperature else self.gamma), History()
-        check_differentiable(problem)
-        perturbation = make_perturbation(self.perturbation, problem)
-        identity = identity_of(perturbation)
-        start = problem.temperature() if self.init_temperature == "optimal" else float(self.init_temperature)
-        initialise(
-            perturbation, self.init, scale=self.init_scale, generator=generator, problem=problem, temperature=start
-        )
-        module = ClampedModule(problem.backbone.module, perturbation, temperature=start)
-        history = train(
-            module,
-            problem,
-            identity=identity,
-            generator=generator,
-            **{name: getattr(self, name) for name in _TRAINING + _LOADING},
-        )
-        perturbation.eval()
-        if self.refit_temperature:
-            return perturbation, problem.temperature(problem.logits_under(perturbation)), history
-        return perturbation, module.temperature.item(), history
+            return []
+        if not isinstance(self.gamma, str):
+            return [self._settings()]
+        return [self._settings(gamma=gamma) for gamma in AUTO_GAMMAS]
 
-    def _set_fitted(self, problem, perturbation, temperature, history):
-        self.temperature_ = temperature
-        self.perturbation_ = perturbation
-        delta = additive_part(perturbation, problem.example(1).shape[1:])
-        if delta is not None:
-            self.delta_ = delta.detach().cpu().numpy()
-        self.module_ = ClampedModule(problem.backbone.module, perturbation, temperature=temperature)
-        self.history_ = history
-        self.n_iter_ = len(history)
+    def _unperturbed(self, problem, gamma=0.0):
+        """Temperature scaling; with the focal loss where no exact NLL solve comes last."""
+        focal = 0.0 if self.refit_temperature or isinstance(self.gamma, str) else self.gamma
+        return super()._unperturbed(problem, focal)
 
-    def _logits(self, X):
-        return self._backbone.logits(X, self._perturb)[0]
-
-    def _perturb(self, x):
-        """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
-        try:
-            moved = self.perturbation_(x)
-        except RuntimeError as error:
-            raise ValueError(_OTHER_SHAPE.format(tuple(x.shape[1:]))) from error
-        if moved.shape != x.shape:
-            raise ValueError(_OTHER_SHAPE.format(tuple(x.shape[1:])))
-        return moved.to(x.dtype)
-
-    def _transform_logits(self, logits):
-        return logits / self.temperature_
+    def _compete(self, problem, learner, path):
+        """The settings to keep, or None where the guard refuses, and the state to start from."""
+        if self.validation_fraction is None and len(path) == 1:
+            return path[0], None
+        if len(problem) < MIN_SAMPLES:
+            self.verdict_ = NOTHING_TRIED
+            return None, None
+        n_folds = max(2, round(1 / (self.validation_fraction or 0.5)))
+        splits = KFold(n_folds, shuffle=True, random_state=learner.draw_seed()).split(np.empty(len(problem)))
+        _, best, start = self._examine(problem, learner, path, splits)
+        if self.validation_fraction is not None and not self.verdict_.accepted:
+            return None, None
+        return path[best], start
 
 
-def _draw_seed(random_state):
-    """A seed for torch from scikit-learn's ``random_state``; None leaves numpy's global state alone."""
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    return int(check_random_state(random_state).randint(2**31))
+class NeuralClampingCalibratorCV(BaseClamping):
+    """Neural clamping with gamma, penalty, learning rate and family chosen by cross-validation.
+
+    Does what a `GridSearchCV` over `NeuralClampingCalibrator` does, and shares what its candidates have in common: logits,
+    the accelerated network, and the way to the optimum, on which candidates of one family go on from each other. The best
+    candidate's held-out losses also serve as the guard: it must beat temperature scaling, and the more candidates there were
+    the more clearly.
+
+    Parameters
+    ----------
+    estimator : torch.nn.Module, skorch.NeuralNet or FrozenEstimator, default=None
+        The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds logits.
+    perturbations : sequence of str or torch.nn.Module, default=("auto",)
+        Families, see `NeuralClampingCalibrator`.
+    gammas : sequence of float, default=(0.0, 0.5, 1.0, 2.0)
+        Focusing parameters of the focal loss.
+    penalties : sequence of float, default=(0.0,)
+        Weights of the perturbation's norm.
+    lrs : sequence of float or "auto", default=("auto",)
+        Learning rates, see `NeuralClampingCalibrator`.
+    cv : int, cross-validation generator or iterable, default=3
+        Folds, stratified where an int is given; each sample must be held out once.
+    init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
+        Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
+        `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
+        input; or at an array of the parameter's shape, such as a delta.
+    init_scale : float, default=0.001
+        Standard deviation of "normal", in units of the input.
+    init_temperature : "optimal" or float, default="optimal"
+        Where T starts; "optimal" is temperature scaling's.
+    refit_temperature : bool, default=True
+        Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held.
+    optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
+        "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters; "auto"
+        is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's loop.
+    optimizer_params : dict, default=None
+        Further arguments of a torch optimiser.
+    momentum : float, default=0.9
+        Of the optimisers that have one.
+    max_epochs : int, default=10
+        Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
+        larger than chance makes them.
+    batch_size : int, default=128
+        Samples a pass through the network takes at once, and samples a step of a torch optimiser.
+    shuffle : bool, default=True
+        Whether a torch optimiser sees the samples in a new order each epoch.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in hardware.
+        The last temperature, and all that is predicted, come from the network's own precision.
+    compile : bool, default=False
+        Whether training runs a `torch.compile`d copy of the network.
+    num_workers : int, default=0
+        Processes that load a Dataset, as in torch's DataLoader.
+    pin_memory : bool, default=False
+        As in torch's DataLoader.
+    device : str or torch.device, default=None
+        Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
+    random_state : int, RandomState instance or None, default=None
+        Of noise, folds, the order of samples, and the samples that steps are tried on.
+    callbacks : list of skorch.callbacks.Callback, default=None
+        Called in the final training.
+    verbose : int, default=0
+        At 1, the final training prints a line an epoch, as skorch does.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a skorch
+        net what its criterion and nonlinearity say.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are exactly K
+        distinct labels.
+
+    Attributes
+    ----------
+    cv_results_ : dict
+        As GridSearchCV's: ``params``, ``param_*``, ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and
+        ``rank_test_score``; scores are negative mean NLLs. Candidates share their work, so there are no times.
+    best_index_ : int
+        The row with the best mean score.
+    best_params_ : dict
+        Its parameters.
+    best_score_ : float
+        Its mean score.
+    temperature_ : float
+        T.
+    perturbation_ : torch.nn.Module
+        The fitted input transform; without parameters where none was kept.
+    delta_ : ndarray of one input's shape
+        What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
+    accepted_ : bool
+        Whether a perturbation was kept.
+    verdict_ : Verdict
+        The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and ``p_value``;
+        only where candidates were compared.
+    module_ : ClampedModule
+        Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network's
+        weights.
+    classes_ : ndarray of shape (n_classes,)
+        Names of the columns.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    history_ : skorch.history.History
+        Of the final training: a row an epoch.
+    n_iter_ : int
+        Epochs of the final training.
+    cost_ : dict
+        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `NeuralClampingCalibrator`; and where a grid is empty or holds a value that breaks a rule.
+
+    See Also
+    --------
+    NeuralClampingCalibrator : One setting.
+
+    References
+    ----------
+    .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for Neural
+       Network Calibration", TMLR 2024.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import make_classification
+    >>> from skclamp import NeuralClampingCalibratorCV
+    >>> X, y = make_classification(600, n_informative=6, n_classes=3, random_state=0)
+    >>> X = X.astype("float32")
+    >>> _ = torch.manual_seed(0)
+    >>> network = torch.nn.Sequential(torch.nn.Linear(20, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3))
+    >>> search = NeuralClampingCalibratorCV(network, perturbations=["affine"], gammas=[0, 1], random_state=0).fit(X, y)
+    >>> sorted(search.best_params_)
+    ['gamma', 'lr', 'penalty', 'perturbation']
+    """
+
+    _parameter_constraints: dict = {
+        **BaseClamping._parameter_constraints,
+        **{name: ["array-like"] for name in _GRIDS},
+        "cv": ["cv_object"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        perturbations=("auto",),
+        gammas=(0.0, 0.5, 1.0, 2.0),
+        penalties=(0.0,),
+        lrs=("auto",),
+        cv=3,
+        init="zeros",
+        init_scale=0.001,
+        init_temperature="optimal",
+        refit_temperature=True,
+        optimizer="auto",
+        optimizer_params=None,
+        momentum=0.9,
+        max_epochs=10,
+        batch_size=128,
+        shuffle=True,
+        precision="auto",
+        compile=False,
+        num_workers=0,
+        pin_memory=False,
+        device=None,
+        random_state=None,
+        callbacks=None,
+        verbose=0,
+        response="auto",
+        classes=None,
+    ):
+        self.estimator = estimator
+        self.perturbations = perturbations
+        self.gammas = gammas
+        self.penalties = penalties
+        self.lrs = lrs
+        self.cv = cv
+        self.init = init
+        self.init_scale = init_scale
+        self.init_temperature = init_temperature
+        self.refit_temperature = refit_temperature
+        self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
+        self.momentum = momentum
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.precision = precision
+        self.compile = compile
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.device = device
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.response = response
+        self.classes = classes
+
+    def _validate_params(self):
+        super()._validate_params()
+        for grid, name in _GRIDS.items():
+            check_grid(getattr(self, grid), grid, NeuralClampingCalibrator._parameter_constraints[name])
+
+    def _path(self):
+        """The grid, in an order in which neighbours resemble each other."""
+        grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
+        return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
+
+    def _compete(self, problem, learner, path):
+        """The settings to keep, or None where the guard refuses, and the state to start from."""
+        codes = problem.codes.cpu().numpy()
+        folds = check_cv(self.cv, codes, classifier=True)
+        evidence, best, start = self._examine(problem, learner, path, folds.split(codes, codes))
+        self.cv_results_ = _results(path, evidence)
+        self.best_index_ = best
+        self.best_params_ = self.cv_results_["params"][best]
+        self.best_score_ = float(self.cv_results_["mean_test_score"][best])
+        if len(problem) < MIN_SAMPLES or not self.verdict_.accepted:
+            return None, None
+        return path[best], start
+
+
+def _results(path, evidence):
+    """Held-out scores of a grid in the form of GridSearchCV's ``cv_results_``."""
+    params = [{name: getattr(settings, name) for name in _GRIDS.values()} for settings in path]
+    scores = -evidence.fold_losses()
+    results = {f"param_{name}": _column([row[name] for row in params]) for name in _GRIDS.values()}
+    results["params"] = params
+    results.update({f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])})
+    results["mean_test_score"] = scores.mean(1)
+    results["std_test_score"] = scores.std(1)
+    results["rank_test_score"] = rankdata(-scores.mean(1), method="min").astype(np.int32)
+    return results
+
+
+def _column(values):
+    """A masked array of objects; numpy itself would take an nn.Sequential apart."""
+    column = np.ma.empty(len(values), dtype=object)
+    for k, value in enumerate(values):
+        column[k] = value
+    return column

@@ -5,6 +5,8 @@ nn.Module that starts as the identity and keeps shapes serves as well, an nn.Seq
 nothing of the package.
 """
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -119,6 +121,40 @@ class AffinePerturbation(nn.Module):
         return x * self.gain + self.offset
 
 
+class CurvePerturbation(nn.Module):
+    """A tone curve a channel: ``bend * x**2 + gain * x + offset``.
+
+    What a wrong transfer function (gamma) or an exposure error does, it undoes to second order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one input, channels first.
+
+    Attributes
+    ----------
+    bend, gain, offset : torch.nn.Parameter of shape (n_channels, 1, ...)
+        Start at zero, one and zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import CurvePerturbation
+    >>> CurvePerturbation((3, 8, 8)).bend.shape
+    torch.Size([3, 1, 1])
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        self.bend = _per_channel(shape, 0)
+        self.gain = _per_channel(shape, 1)
+        self.offset = _per_channel(shape, 0)
+
+    def forward(self, x):
+        """Perturbed batch, of the same shape."""
+        return x * (self.gain + self.bend * x) + self.offset
+
+
 class ColorPerturbation(nn.Module):
     """A matrix across channels, and an offset: ``x'_c = sum_d matrix_cd x_d + offset_c``.
 
@@ -202,8 +238,14 @@ class FilterPerturbation(nn.Module):
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
-        convolve = F.conv1d if x.ndim == 3 else F.conv2d
-        return convolve(F.pad(x, self.padding, mode="replicate"), self.weight, groups=len(self.weight)) + self.offset
+        # A sum of shifted copies: for so few channels several times quicker on a processor than a grouped convolution.
+        padded = F.pad(x, self.padding, mode="replicate")
+        taps = self.weight.flatten(2).unbind(2)
+        moved = self.offset
+        for tap, shift in zip(taps, itertools.product(range(self.weight.shape[-1]), repeat=x.ndim - 2), strict=True):
+            window = tuple(slice(start, start + length) for start, length in zip(shift, x.shape[2:], strict=True))
+            moved = moved + tap.view_as(self.offset) * padded[(..., *window)]
+        return moved
 
 
 class GridPerturbation(nn.Module):
@@ -269,7 +311,7 @@ def additive_part(perturbation, shape):
     -------
     torch.Tensor or None
     """
-    if isinstance(perturbation, nn.Identity):
+    if not any(True for _ in perturbation.parameters()):
         return torch.zeros(shape)
     if isinstance(perturbation, FullPerturbation):
         return perturbation.delta
@@ -278,10 +320,14 @@ def additive_part(perturbation, shape):
     return None
 
 
+# Special cases of every richer family, and so never worth a second step.
+CONTAINED_IN_ALL = ("channel", "affine")
+
 PERTURBATIONS = {
     "full": FullPerturbation,
     "channel": ChannelPerturbation,
     "affine": AffinePerturbation,
+    "curve": CurvePerturbation,
     "color": ColorPerturbation,
     "filter": FilterPerturbation,
     "grid": GridPerturbation,

@@ -1,0 +1,151 @@
+"""What the calibrators that clamp share: posing the problem, the competition's evidence, the last exact temperature.
+
+A subclass says which settings compete (``_path``) and which of them, if any, is kept (``_compete``).
+"""
+
+from dataclasses import fields, replace
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch import nn
+
+from ._backbone import ArrayBackbone, ClassifierBackbone, NetworkBackbone, is_frozen
+from ._fast import accelerate
+from ._guard import cross_examine
+from ._learner import Learner, is_natural
+from ._problem import Passes, Problem, check_differentiable
+from ._training import OPTIMIZERS, Settings, State, resolve_optimizer
+from ._validation import Interval, StrOptions, check_sample_weight
+from .base import BaseCalibrator
+from .modules import ClampedModule, LogitsModule, frozen
+from .perturbations import additive_part
+
+_NEEDS_GRADIENT = (
+    "estimator must be a torch network, whose input has a gradient, for neural clamping: an nn.Module, an initialised skorch "
+    "net, or None with logits as X; got {}. For other classifiers use TemperatureScaling"
+)
+
+_OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to; got inputs of shape {}"
+
+
+class BaseClamping(BaseCalibrator):
+    """What the calibrators that clamp share: the problem, the competition, the last exact temperature."""
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "init": [StrOptions({"zeros", "normal", "gradient"}), "array-like", torch.Tensor],
+        "init_scale": [Interval(Real, 0, None, closed="left")],
+        "init_temperature": [StrOptions({"optimal"}), Interval(Real, 0, None, closed="neither")],
+        "refit_temperature": ["boolean"],
+        "optimizer": [StrOptions({"auto", "natural", *OPTIMIZERS}), type],
+        "optimizer_params": [dict, None],
+        "momentum": [Interval(Real, 0, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "compile": ["boolean"],
+        "random_state": ["random_state"],
+        "callbacks": [list, None],
+        "verbose": ["verbose"],
+    }
+    del _parameter_constraints["cv"]
+
+    def _open_backbone(self):
+        if not is_frozen(self.estimator):
+            raise TypeError(_NEEDS_GRADIENT.format(type(self.estimator).__name__))
+        backbone = super()._open_backbone()
+        if isinstance(backbone, ClassifierBackbone):
+            raise TypeError(_NEEDS_GRADIENT.format(type(backbone.classifier).__name__))
+        if isinstance(backbone, ArrayBackbone):
+            return NetworkBackbone(LogitsModule(nn.Identity(), response=backbone.response), batch_size=self.batch_size)
+        return backbone
+
+    def _fit(self, X, y, sample_weight):
+        if self.optimizer not in ("auto", "natural"):
+            resolve_optimizer(self.optimizer)
+        backbone = self._open_backbone()
+        generator = torch.Generator().manual_seed(_draw_seed(self.random_state))
+        with frozen(backbone.module), torch.random.fork_rng(devices=[]):
+            problem, classes = self._pose(backbone, X, y, sample_weight)
+            state = self._clamp(problem, generator) or self._unperturbed(problem)
+        self._set_fitted(problem, state)
+        self._remember(backbone, classes, X)
+
+    def _pose(self, backbone, X, y, sample_weight):
+        """The problem that `fit` solves, and the names of its classes."""
+        inputs = backbone.open(X)
+        logits, labels = backbone.logits(inputs)
+        classes, codes = self._check_y(labels if y is None else y, logits, backbone)
+        weight = check_sample_weight(sample_weight, len(inputs))
+        return Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs))), classes
+
+    def _clamp(self, problem, generator):
+        """Learn from a problem: the state that training left, None for temperature scaling."""
+        path = self._path()
+        if not path:
+            return None
+        check_differentiable(problem)
+        fast = problem.on(accelerate(problem.backbone, problem.example(), self.precision, compile=self.compile))
+        learner = Learner(generator)
+        settings, start = self._compete(fast, learner, path)
+        if settings is None:
+            return None
+        state = learner.fit(fast, settings, start)
+        if self.refit_temperature:
+            state.temperature = problem.solve(problem.logits_under(state.perturbation)).temperature
+        return state
+
+    def _unperturbed(self, problem, gamma=0.0):
+        """Temperature scaling."""
+        return State(nn.Identity(), [], problem.solve(gamma=gamma).temperature)
+
+    def _settings(self, **varied):
+        """The settings of one candidate."""
+        names = [field.name for field in fields(Settings) if field.name not in varied]
+        return Settings(**varied, **{name: getattr(self, name) for name in names})
+
+    def _examine(self, problem, learner, path, splits):
+        """Held-out evidence of the candidates, the best one, and the state to start it from."""
+        quiet = [replace(settings, callbacks=None, verbose=0) for settings in path]
+        evidence = cross_examine(problem, lambda part: learner.fit_path(part, quiet), splits)
+        best = evidence.best()
+        self.verdict_ = evidence.verdict(best)
+        start = evidence.warm_start(best)
+        return evidence, best, start if is_natural(start, path[best]) else None
+
+    def _set_fitted(self, problem, state):
+        self.temperature_ = state.temperature
+        self.perturbation_ = state.perturbation
+        delta = additive_part(state.perturbation, problem.example(1).shape[1:])
+        if delta is not None:
+            self.delta_ = delta.detach().cpu().numpy()
+        self.module_ = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
+        self.accepted_ = bool(state.identity)
+        self.cost_ = problem.cost()
+        self.history_ = state.history
+        self.n_iter_ = len(state.history)
+
+    def _logits(self, X):
+        return self._backbone.logits(X, self._perturb)[0]
+
+    def _perturb(self, x):
+        """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
+        try:
+            moved = self.perturbation_(x)
+        except RuntimeError as error:
+            raise ValueError(_OTHER_SHAPE.format(tuple(x.shape[1:]))) from error
+        if moved.shape != x.shape:
+            raise ValueError(_OTHER_SHAPE.format(tuple(x.shape[1:])))
+        return moved.to(x.dtype)
+
+    def _transform_logits(self, logits):
+        return logits / self.temperature_
+
+
+def _draw_seed(random_state):
+    """A seed for torch from scikit-learn's ``random_state``; None leaves numpy's global state alone."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    return int(check_random_state(random_state).randint(2**31))

@@ -1,0 +1,135 @@
+"""A faster, transient copy of a network for the duration of a fit: fused batch norms, channels last, bfloat16.
+
+Every step is checked on a batch and left out where it fails or changes the logits; the user's network isn't touched.
+"""
+
+import copy
+import warnings
+
+import torch
+from torch.fx.experimental.optimization import fuse
+
+from .modules import LogitsModule
+
+# A fused network may round differently, no more.
+_FUSED_TOLERANCE = 1e-4
+# Tracing runs the user's forward on symbols, where code for tensors fails in its own ways.
+_TRACING_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+class _FastLogits(LogitsModule):
+    """Logits in float32 of a network that runs in the memory format and precision that suit it."""
+
+    def __init__(self, module, *, response, nonlinearity, memory_format=torch.contiguous_format, autocast=None):
+        super().__init__(module, response=response, nonlinearity=nonlinearity)
+        self.memory_format = memory_format
+        self.autocast = autocast
+
+    def forward(self, x):
+        x = x.contiguous(memory_format=self.memory_format)
+        if self.autocast is None:
+            return super().forward(x)
+        with torch.autocast(x.device.type, self.autocast):
+            logits = super().forward(x)
+        return logits.float()
+
+
+def accelerate(backbone, x, precision="auto", *, compile=False):
+    """The quickest equivalent of a frozen network that this machine and this network allow.
+
+    Parameters
+    ----------
+    backbone : NetworkBackbone
+        In eval mode, without gradients to its weights.
+    x : torch.Tensor
+        A few inputs on its device, for the checks.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Whether the network runs under bfloat16 autocast; "auto" does so where the processor has instructions for it.
+    compile : bool, default=False
+        Whether to hand the copy to `torch.compile`.
+
+    Returns
+    -------
+    NetworkBackbone
+        Around a copy, or around the network itself where nothing quicker works.
+    """
+    with torch.no_grad():
+        expected = backbone.module(x)
+        logits = _fused(backbone.module, x, expected)
+        logits = _channels_last(logits, x, expected)
+        if _wants_bfloat16(precision, backbone):
+            logits = _autocast(logits, x)
+    if compile:
+        logits.module = torch.compile(logits.module)
+    fast = copy.copy(backbone)
+    fast.module = logits
+    return fast
+
+
+def _variant(logits, module=None, **changes):
+    settings = {
+        "memory_format": getattr(logits, "memory_format", torch.contiguous_format),
+        "autocast": getattr(logits, "autocast", None),
+    }
+    settings.update(changes)
+    return _FastLogits(
+        logits.module if module is None else module,
+        response=logits.response,
+        nonlinearity=logits.nonlinearity,
+        **settings,
+    )
+
+
+def _fused(logits, x, expected):
+    """With each convolution and its batch norm in one, where torch.fx can trace the network."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            candidate = _variant(logits, fuse(logits.module))
+        for parameter in candidate.parameters():
+            parameter.requires_grad_(False)
+        return candidate if _same(candidate, x, expected) else _variant(logits)
+    except _TRACING_ERRORS:
+        return _variant(logits)
+
+
+def _channels_last(logits, x, expected):
+    """With images stored pixel by pixel, which convolutions on a processor and on tensor cores prefer."""
+    memory_format = _CHANNELS_LAST.get(x.ndim)
+    if memory_format is None or not any(p.ndim == x.ndim for p in logits.parameters()):
+        return logits
+    candidate = _variant(
+        logits, copy.deepcopy(logits.module).to(memory_format=memory_format), memory_format=memory_format
+    )
+    return candidate if _same(candidate, x, expected) else logits
+
+
+def _autocast(logits, x):
+    """Under bfloat16 autocast, where the network can; else as it is."""
+    candidate = _variant(logits, autocast=torch.bfloat16)
+    try:
+        return candidate if torch.isfinite(candidate(x)).all() else logits
+    except RuntimeError:
+        return logits
+
+
+def _same(candidate, x, expected):
+    scale = max(1.0, expected.abs().max().item())
+    return (candidate(x) - expected).abs().max().item() <= _FUSED_TOLERANCE * scale
+
+
+def _wants_bfloat16(precision, backbone):
+    if precision == "auto":
+        return backbone.dtype == torch.float32 and has_bfloat16(backbone.device)
+    return precision == "bfloat16"
+
+
+def has_bfloat16(device):
+    """Whether a device multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
+    return False

@@ -1,0 +1,150 @@
+"""The guard: is a perturbation demonstrably better than temperature scaling, on samples that chose nothing?
+
+Each fold is held out once. What a candidate chooses and fits (its family, parameters, steps, and both arms' temperatures) it
+learns from the other folds. The guard sees the paired differences of the held-out samples' negative log-likelihoods (NLL)
+and, where several candidates competed, asks the more of the winner.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+logger = logging.getLogger("skclamp")
+
+# A perturbation that does nothing passes this rarely.
+LEVEL = 0.02
+# With fewer samples no difference of a plausible size can be told from chance, and temperature scaling it is.
+MIN_SAMPLES = 100
+
+
+@dataclass
+class Evidence:
+    """Held-out losses of some candidates and of temperature scaling.
+
+    Attributes
+    ----------
+    plain : ndarray of shape (n_samples,)
+        NLL of temperature scaling.
+    losses : ndarray of shape (n_candidates, n_samples)
+        NLL of each candidate.
+    weight : ndarray of shape (n_samples,)
+        Sample weights.
+    folds : list of ndarray
+        Held-out rows of each fold.
+    states : list of list of State
+        What each fold fitted, one for each candidate.
+    """
+
+    plain: np.ndarray
+    losses: np.ndarray
+    weight: np.ndarray
+    folds: list
+    states: list
+
+    def fold_losses(self):
+        """Mean NLL of each candidate (rows) on each fold (columns)."""
+        return np.array([np.average(self.losses[:, rows], axis=1, weights=self.weight[rows]) for rows in self.folds]).T
+
+    def best(self):
+        """Index of the candidate with the least mean held-out NLL, the mean being over folds."""
+        return int(self.fold_losses().mean(1).argmin())
+
+    def verdict(self, candidate, level=LEVEL):
+        """Whether a candidate, the best of all, beats temperature scaling."""
+        mean, error, p_value = student_below_zero(self.losses[candidate] - self.plain, self.weight)
+        p_value = min(1.0, p_value * len(self.losses))
+        logger.info("held-out NLL minus temperature scaling's: %.5f +- %.5f (p = %.3g)", mean, error, p_value)
+        return Verdict(p_value < level, mean, error, p_value)
+
+    def warm_start(self, candidate):
+        """The state of a candidate from the fold in which it did best against temperature scaling."""
+        differences = self.losses[candidate] - self.plain
+        gains = [np.average(differences[rows], weights=self.weight[rows]) for rows in self.folds]
+        return self.states[int(np.argmin(gains))][candidate]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The guard's decision.
+
+    Attributes
+    ----------
+    accepted : bool
+        Whether the perturbation is kept.
+    difference, standard_error : float
+        Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error.
+    p_value : float
+        Of the one-sided test against "not below zero", times the number of candidates.
+    """
+
+    accepted: bool
+    difference: float
+    standard_error: float
+    p_value: float
+
+
+NOTHING_TRIED = Verdict(False, 0.0, 0.0, 1.0)
+
+
+def cross_examine(problem, fit_all, splits):
+    """Fit every candidate in each fold, and judge it out of fold.
+
+    Parameters
+    ----------
+    problem : Problem
+        All the samples.
+    fit_all : callable
+        Maps a Problem to a list of States, one for each candidate.
+    splits : iterable of (ndarray, ndarray)
+        Training and held-out rows; each row is held out once.
+
+    Returns
+    -------
+    Evidence
+    """
+    plain, losses, folds, states = np.empty(len(problem)), [], [], []
+    for train_rows, rows in splits:
+        train, held_out = problem.take(train_rows), problem.take(rows)
+        states.append(fit_all(train))
+        folds.append(rows)
+        plain[rows] = held_out_losses(train, held_out)
+        losses.append([held_out_losses(train, held_out, state.perturbation) for state in states[-1]])
+    pooled = np.empty((len(losses[0]), len(problem)))
+    for rows, parts in zip(folds, losses, strict=True):
+        pooled[:, rows] = parts
+    weight = np.ones(len(problem)) if problem.weight is None else problem.weight.cpu().numpy()
+    return Evidence(plain, pooled, weight, folds, states)
+
+
+def held_out_losses(train, held_out, perturbation=None):
+    """NLL of each held-out sample, at the exact temperature of the training samples."""
+    if perturbation is None or not any(True for _ in perturbation.parameters()):
+        return -held_out.log_likelihoods(train.solve().temperature).cpu().numpy()
+    temperature = train.solve(train.logits_under(perturbation)).temperature
+    return -held_out.log_likelihoods(temperature, held_out.logits_under(perturbation)).cpu().numpy()
+
+
+def student_below_zero(differences, weight):
+    """Mean, standard error and one-sided p value of paired differences.
+
+    Parameters
+    ----------
+    differences : ndarray of shape (n_samples,)
+        New loss minus old.
+    weight : ndarray of shape (n_samples,)
+        Sample weights.
+
+    Returns
+    -------
+    mean, standard_error, p_value : float
+        The p value is that of Student's test against "not below zero"; 1 where the differences don't vary.
+    """
+    share = weight / weight.sum()
+    mean = share @ differences
+    effective = 1 / (share**2).sum()
+    if effective <= 1 or not np.ptp(differences[weight > 0]):
+        return float(mean), 0.0, 1.0
+    error = np.sqrt(share**2 @ (differences - mean) ** 2 * effective / (effective - 1))
+    return float(mean), float(error), float(stats.t.cdf(mean / error, effective - 1))

@@ -1,0 +1,112 @@
+"""Fits a perturbation and a temperature to a problem, as the settings say: start, optimiser, warm starts.
+
+No guard here: what a Learner returns is the best it can do on the samples it was given.
+"""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from ._natural import descend
+from ._problem import candidates, identity_of, initialise, make_perturbation
+from ._training import State, train
+
+# Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
+FEW_PARAMETERS = 512
+
+
+class Learner:
+    """Fits states to problems.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Source of noise, of the order of samples and of the samples that steps are tried on.
+    """
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    def draw_seed(self):
+        """A seed for scikit-learn."""
+        return torch.randint(2**31, (), generator=self.generator).item()
+
+    def fit(self, problem, settings, start=None):
+        """The state that training leaves.
+
+        Parameters
+        ----------
+        problem : Problem
+            The samples and the network.
+        settings : Settings
+            What to learn, and how.
+        start : State, default=None
+            Where to start instead of at the identity.
+
+        Returns
+        -------
+        State
+        """
+        state = self._start(problem, settings) if start is None else copy.deepcopy(start)
+        optimise = descend if is_natural(state, settings) else train
+        optimise(state, problem, settings, self.generator)
+        state.perturbation.eval()
+        return state
+
+    def fit_path(self, problem, path):
+        """A state for each of several settings; natural-gradient steps go on from a predecessor with the same perturbation.
+
+        Parameters
+        ----------
+        problem : Problem
+            The samples and the network.
+        path : list of Settings
+            Neighbours should resemble each other.
+
+        Returns
+        -------
+        list of State
+        """
+        states, leaders = [], {}
+        for settings in path:
+            leader = leaders.get(settings.perturbation)
+            if leader is None:
+                states.append(self.fit(problem, settings))
+                if is_natural(states[-1], settings):
+                    leaders[settings.perturbation] = states[-1]
+            else:
+                states.append(self._follow(problem, settings, leader))
+        return states
+
+    def _follow(self, problem, settings, leader):
+        """One step from a converged neighbour, in the perturbation that it chose."""
+        start = replace(leader, extensions={})
+        return self.fit(problem, replace(settings, max_epochs=1), start) if start.identity else start
+
+    def _start(self, problem, settings):
+        if settings.init_temperature == "optimal":
+            temperature = problem.solve(gamma=settings.gamma).temperature
+        else:
+            temperature = float(settings.init_temperature)
+        if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+            return State(nn.Sequential(), [], temperature, candidates(problem))
+        perturbation = make_perturbation(settings.perturbation, problem)
+        state = State(perturbation, identity_of(perturbation), temperature)
+        initialise(
+            perturbation,
+            settings.init,
+            scale=settings.init_scale,
+            generator=self.generator,
+            problem=problem,
+            temperature=temperature,
+        )
+        return state
+
+
+def is_natural(state, settings):
+    """Whether training takes natural-gradient steps: by default where there are few parameters."""
+    if settings.optimizer != "auto":
+        return settings.optimizer == "natural"
+    return sum(identity.numel() for identity in state.identity) <= FEW_PARAMETERS

@@ -1,0 +1,209 @@
+"""Per-sample scores of a perturbation: what its parameters and log T say of each sample's loss.
+
+One pass over the network gives the gradient of each sample's loss with respect to its input. Contracted with the
+perturbation alone, which is cheap, it gives the gradient of each sample's loss with respect to the parameters of *any*
+perturbation that agrees with the one the network saw: at the identity, with those of all families at once.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch.func import functional_call, grad, vmap
+from torch.nn.utils import parameters_to_vector
+
+from .losses import focal_loss
+
+
+@dataclass
+class Moments:
+    """Sums of scores over samples.
+
+    Attributes
+    ----------
+    weight, weight_squared : float
+        Sums of the sample weights and of their squares.
+    first : torch.Tensor of shape (n_parameters + 1,), float64
+        Weighted mean score; the last entry is that of log T.
+    second : torch.Tensor of shape (n_parameters + 1, n_parameters + 1), float64
+        Weighted mean of their outer products: the empirical Fisher information.
+    """
+
+    weight: float
+    weight_squared: float
+    first: torch.Tensor
+    second: torch.Tensor
+
+    @classmethod
+    def of(cls, scores, weight):
+        """From the scores of some samples."""
+        scores = scores.double()
+        total = weight.sum().item()
+        weighted = scores * weight[:, None]
+        return cls(total, (weight**2).sum().item(), weighted.sum(0) / total, weighted.T @ scores / total)
+
+    def __add__(self, other):
+        total = self.weight + other.weight
+        a, b = self.weight / total, other.weight / total
+        return Moments(
+            total,
+            self.weight_squared + other.weight_squared,
+            a * self.first + b * other.first,
+            a * self.second + b * other.second,
+        )
+
+    @property
+    def n_effective(self):
+        """Number of equally weighted samples that would tell as much."""
+        return self.weight**2 / self.weight_squared
+
+
+def score_moments(problem, perturbation, temperature, *, gamma=0.0, extensions=()):
+    """Moments of the scores of a perturbation alone, and followed by each of some extensions, from one pass.
+
+    Parameters
+    ----------
+    problem : Problem
+        Samples and network.
+    perturbation : torch.nn.Module
+        What the network sees its inputs through.
+    temperature : float
+        T.
+    gamma : float, default=0.0
+        Focusing parameter of the loss.
+    extensions : sequence of torch.nn.Module, default=()
+        Perturbations at the identity, each of which could follow `perturbation`.
+
+    Returns
+    -------
+    list of Moments
+        Of the perturbation's own parameters, then of these with each extension's.
+    """
+    sums = None
+    for x, perturbed, cotangent, temperature_score, weight in _loss_gradients(
+        problem, perturbation, temperature, gamma
+    ):
+        own = perturbation_scores(perturbation, x, cotangent)
+        added = [own[:, :0], *(perturbation_scores(extension, perturbed, cotangent) for extension in extensions)]
+        parts = [Moments.of(torch.cat([own, more, temperature_score[:, None]], 1), weight) for more in added]
+        sums = parts if sums is None else [total + part for total, part in zip(sums, parts, strict=True)]
+    return sums
+
+
+def _loss_gradients(problem, seen, temperature, gamma):
+    """Yield inputs, perturbed inputs, the gradients of each sample's loss with respect to these and to log T, weights."""
+    for x, codes, weight in problem.labelled_batches():
+        with torch.no_grad():
+            perturbed = seen(x).to(x.dtype)
+        with torch.enable_grad():
+            # Detached anew: the identity returns the batch itself, which must not start to record.
+            perturbed = perturbed.detach().requires_grad_()
+            logits = problem.backbone.module(perturbed)
+            scaled = (logits.detach() / temperature).requires_grad_()
+            losses = focal_loss(scaled, codes, gamma=gamma, reduction="sum")
+            (slope,) = torch.autograd.grad(losses, scaled)
+            (cotangent,) = torch.autograd.grad(logits, perturbed, slope / temperature)
+        problem.passes.forward += len(x)
+        problem.passes.backward += len(x)
+        yield x, perturbed.detach(), cotangent.contiguous(), -(slope * scaled.detach()).sum(1), weight
+
+
+def perturbation_scores(perturbation, x, cotangent):
+    """Gradient of each sample's loss with respect to a perturbation's parameters.
+
+    Parameters
+    ----------
+    perturbation : torch.nn.Module
+        Treats each sample alike and by itself.
+    x, cotangent : torch.Tensor of shape (n_samples, ...)
+        Inputs, and the gradients of each sample's loss with respect to its perturbed input.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_samples, n_parameters)
+        Columns in the order of ``parameters_to_vector``.
+    """
+    parameters = {name: p.detach() for name, p in perturbation.named_parameters()}
+    if not parameters:
+        return x.new_empty(len(x), 0)
+
+    def inner_product(parameters, x, cotangent):
+        moved = functional_call(perturbation, parameters, (x.unsqueeze(0),))
+        return (moved.squeeze(0) * cotangent).sum()
+
+    per_sample = vmap(grad(inner_product), in_dims=(None, 0, 0))(parameters, x, cotangent)
+    return torch.cat([per_sample[name].flatten(1) for name in parameters], 1)
+
+
+@dataclass
+class Step:
+    """The natural-gradient step and the evidence for it.
+
+    Attributes
+    ----------
+    direction : torch.Tensor of shape (n_parameters + 1,), float64
+        Step on the parameters and on log T.
+    statistic : float
+        Score (Lagrange multiplier) statistic of the perturbation's parameters, T being free: chi-squared with
+        `freedom` degrees of freedom where nothing is to be gained.
+    freedom : float
+        Effective number of parameters.
+    """
+
+    direction: torch.Tensor
+    statistic: float
+    freedom: float
+
+    @property
+    def evidence(self):
+        """Statistic less twice its expectation under the null: Akaike's criterion for moving at all."""
+        return self.statistic - 2 * self.freedom
+
+
+def natural_step(moments):
+    """Step of natural gradient descent from the moments of the scores.
+
+    The scores' correlations are shrunk towards zero by the oracle-approximating formula, so that perturbations with many
+    parameters and few samples stay well posed.
+
+    Parameters
+    ----------
+    moments : Moments
+        At the present parameters.
+
+    Returns
+    -------
+    Step
+
+    References
+    ----------
+    Chen, Wiesel, Eldar and Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE Transactions on Signal
+    Processing, 2010, equation 23; Amari, "Natural Gradient Works Efficiently in Learning", Neural Computation, 1998.
+    """
+    scale = moments.second.diagonal().sqrt()
+    alive = scale > scale.max() * 1e-7
+    scale = torch.where(alive, scale, torch.ones_like(scale))
+    slope = torch.where(alive, moments.first / scale, torch.zeros_like(scale))
+    correlation = moments.second / scale.outer(scale)
+    shrunk = _shrink(correlation, moments.n_effective)
+    shrunk.diagonal()[~alive] = 1.0
+    solved = torch.linalg.solve(shrunk, slope)
+    # Without the part that a change of T alone explains.
+    statistic = moments.n_effective * (slope @ solved - slope[-1] ** 2).item()
+    freedom = torch.linalg.solve(shrunk, correlation).diagonal()[alive].sum().item() - 1
+    return Step(-solved / scale, max(statistic, 0.0), max(freedom, 0.0))
+
+
+def _shrink(correlation, n_samples):
+    """Oracle-approximating shrinkage of a correlation matrix towards the identity."""
+    size = len(correlation)
+    squares = (correlation**2).sum().item()
+    spread = (n_samples + 1 - 2 / size) * (squares - size)
+    amount = min(1.0, ((1 - 2 / size) * squares + size**2) / spread) if spread > 0 else 1.0
+    shrunk = (1 - amount) * correlation
+    shrunk.diagonal().add_(amount)
+    return shrunk
+
+
+def parameters_of(perturbation):
+    """A perturbation's parameters as one vector."""
+    return parameters_to_vector([p.detach() for p in perturbation.parameters()])
