@@ -278,6 +278,7 @@ class _Rows:
         self.dtype = torch.float64 if wide else torch.float32
         self.dim = 0 if logits.shape[1] < _WIDE else 1
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
+        self.scratch = torch.empty(_rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
         self.n_passes = 0
 
     def sample(self, n_rows, least_stride=2):
@@ -333,7 +334,8 @@ class _Rows:
 
     def _power_sums(self, centred, beta, n_powers):
         """Yield the sums over classes of exp(beta c) c^j for j = 0 ... n_powers."""
-        terms = (centred * beta).exp_()
+        # One buffer for all the chunks: fresh memory would cost more than the arithmetic, page by page.
+        terms = torch.mul(centred, beta, out=self.scratch[: centred.numel()].view(centred.shape)).exp_()
         yield terms.sum(self.dim)
         for _ in range(n_powers):
             yield terms.mul_(centred).sum(self.dim)
