@@ -5,4 +5,10 @@ from .scaling import TemperatureScaling
 
 __version__ = "0.1.0"
 
-__all__ = ["REFERENCE_SETTINGS", "NeuralClampingCalibrator", "NeuralClampingCalibratorCV", "TemperatureScaling", "__version__"]
+__all__ = [
+    "REFERENCE_SETTINGS",
+    "NeuralClampingCalibrator",
+    "NeuralClampingCalibratorCV",
+    "TemperatureScaling",
+    "__version__",
+]

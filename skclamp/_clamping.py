@@ -23,8 +23,8 @@ from .modules import ClampedModule, LogitsModule, frozen
 from .perturbations import additive_part
 
 _NEEDS_GRADIENT = (
-    "estimator must be a torch network, whose input has a gradient, for neural clamping: an nn.Module, an initialised skorch "
-    "net, or None with logits as X; got {}. For other classifiers use TemperatureScaling"
+    "estimator must be a torch network, whose input has a gradient, for neural clamping: an nn.Module, an initialised "
+    "skorch net, or None with logits as X; got {}. For other classifiers use TemperatureScaling"
 )
 
 _OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to; got inputs of shape {}"

@@ -7,7 +7,6 @@ import copy
 import warnings
 
 import torch
-from torch.fx.experimental.optimization import fuse
 
 from .modules import LogitsModule
 
@@ -85,7 +84,10 @@ def _fused(logits, x, expected):
     """With each convolution and its batch norm in one, where torch.fx can trace the network."""
     try:
         with warnings.catch_warnings():
+            # The import and the tracing both meet deprecations of torch's own.
             warnings.simplefilter("ignore")
+            from torch.fx.experimental.optimization import fuse
+
             candidate = _variant(logits, fuse(logits.module))
         for parameter in candidate.parameters():
             parameter.requires_grad_(False)

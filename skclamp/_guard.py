@@ -1,8 +1,8 @@
-"""The guard: is a perturbation demonstrably better than temperature scaling, on samples that chose nothing?
+"""The guard: whether a perturbation demonstrably beats temperature scaling, on samples that chose nothing.
 
-Each fold is held out once. What a candidate chooses and fits (its family, parameters, steps, and both arms' temperatures) it
-learns from the other folds. The guard sees the paired differences of the held-out samples' negative log-likelihoods (NLL)
-and, where several candidates competed, asks the more of the winner.
+Each fold is held out once. What a candidate chooses and fits (its family, parameters, steps, and both arms'
+temperatures) it learns from the other folds. The guard sees the paired differences of the held-out samples' negative
+log-likelihoods (NLL) and, where several candidates competed, asks the more of the winner.
 """
 
 import logging

@@ -56,7 +56,7 @@ class Learner:
         return state
 
     def fit_path(self, problem, path):
-        """A state for each of several settings; natural-gradient steps go on from a predecessor with the same perturbation.
+        """A state for each of several settings, of which those with one perturbation share its first fit.
 
         Parameters
         ----------

@@ -1,7 +1,8 @@
-"""Natural gradient descent for perturbations of few parameters: full passes, the empirical Fisher metric, a line search.
+"""Natural gradient descent for perturbations of few parameters.
 
-A step is solved for with the second moments of the per-sample scores and its length is found on a subsample by forward
-passes alone, with T at its optimum at every trial. A few such steps do what hundreds of plain gradient steps do.
+A step is solved for with the second moments of the per-sample scores (the empirical Fisher metric), and its length is
+found on a subsample by forward passes alone, with T at its optimum at every trial. A few such steps over all the
+samples do what hundreds of plain gradient steps do.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """One calibration problem: a frozen network, its inputs and labels, and the logits at the identity.
 
-What every strategy of clamping needs and shares: perturbations at their start, exact temperatures, gradients with respect
-to the input, and the count of passes over the network.
+What every strategy of clamping needs and shares: perturbations at their start, exact temperatures, gradients with
+respect to the input, and the count of passes over the network.
 """
 
 import copy
@@ -140,8 +140,8 @@ def check_differentiable(problem):
         gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
     if gradient is None or not gradient.any():
         raise ValueError(
-            "the network's output must depend on its input through differentiable operations: the gradient of the logits "
-            f"with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling"
+            "the network's output must depend on its input through differentiable operations: the gradient of the "
+            f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling"
         )
 
 
@@ -209,8 +209,8 @@ def initialise(perturbation, init, *, scale, generator, problem, temperature):
     perturbation : torch.nn.Module
         At the identity; changed in place.
     init : {"zeros", "normal", "gradient"} or array-like
-        Nothing; normal noise on every parameter; the mean gradient of the summed logits over T with respect to the input;
-        or the value of the only parameter, such as delta.
+        Nothing; normal noise on every parameter; the mean gradient of the summed logits over T with respect to the
+        input; or the value of the only parameter, such as delta.
     scale : float
         Standard deviation of the noise.
     generator : torch.Generator

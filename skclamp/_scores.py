@@ -90,7 +90,7 @@ def score_moments(problem, perturbation, temperature, *, gamma=0.0, extensions=(
 
 
 def _loss_gradients(problem, seen, temperature, gamma):
-    """Yield inputs, perturbed inputs, the gradients of each sample's loss with respect to these and to log T, weights."""
+    """Yield inputs, perturbed inputs, gradients of each sample's loss by these and by log T, and weights."""
     for x, codes, weight in problem.labelled_batches():
         with torch.no_grad():
             perturbed = seen(x).to(x.dtype)
@@ -162,8 +162,8 @@ class Step:
 def natural_step(moments):
     """Step of natural gradient descent from the moments of the scores.
 
-    The scores' correlations are shrunk towards zero by the oracle-approximating formula, so that perturbations with many
-    parameters and few samples stay well posed.
+    The scores' correlations are shrunk towards zero by the oracle-approximating formula, so that perturbations with
+    many parameters and few samples stay well posed.
 
     Parameters
     ----------

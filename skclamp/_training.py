@@ -103,7 +103,7 @@ class ClampingNet(NeuralNet):
         self.identity = identity
 
     def get_all_learnable_params(self):
-        """The perturbation and T: the user's weights, and the gradients that hang on them, are nobody's business here."""
+        """The perturbation and T; the user's weights, and the gradients that hang on them, are left alone."""
         for name, parameter in self.module_.named_parameters():
             if not name.startswith("logits."):
                 yield name, parameter
@@ -140,8 +140,8 @@ class ClampingNet(NeuralNet):
     def run(self, dataset):
         """Train from the module's present state until the last epoch, convergence, or an interrupt.
 
-        As with skorch's ``fit``, an interrupt (from the keyboard, or from a callback such as EarlyStopping) ends the training
-        and keeps what was learned.
+        As with skorch's ``fit``, an interrupt (from the keyboard, or from a callback such as EarlyStopping) ends the
+        training and keeps what was learned.
         """
         self.initialize()
         self.notify("on_train_begin", X=dataset, y=None)
@@ -229,14 +229,14 @@ def resolve_optimizer(optimizer):
     found = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
     if not (inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)):
         raise ValueError(
-            f"optimizer must be 'auto', 'natural', one of {sorted(OPTIMIZERS)} or a subclass of torch.optim.Optimizer; got "
-            f"{optimizer!r}"
+            f"optimizer must be 'auto', 'natural', one of {sorted(OPTIMIZERS)} or a subclass of torch.optim.Optimizer; "
+            f"got {optimizer!r}"
         )
     return found
 
 
 def optimizer_settings(optimizer, momentum, optimizer_params):
-    """skorch's ``optimizer__*`` arguments; momentum goes to the optimisers that have it."""
+    """The ``optimizer__*`` arguments of a skorch net; momentum goes to the optimisers that have it."""
     has_momentum = "momentum" in inspect.signature(optimizer).parameters
     settings = {"momentum": momentum} if has_momentum else {}
     settings.update(optimizer_params or {})

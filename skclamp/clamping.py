@@ -45,25 +45,26 @@ _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", 
 class NeuralClampingCalibrator(BaseClamping):
     """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.
 
-    The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``. Perturbation and T minimise, on the calibration
-    set, the mean focal loss plus `penalty` times the distance of the perturbation's parameters from the identity. With its
-    defaults it picks the family of the perturbation, proves on held-out folds that it beats temperature scaling, and is
-    temperature scaling where it doesn't. `REFERENCE_SETTINGS` are the authors'.
+    The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``. Perturbation and T minimise, on the
+    calibration set, the mean focal loss plus `penalty` times the distance of the perturbation's parameters from the
+    identity. With its defaults it picks the family of the perturbation, proves on held-out folds that it beats
+    temperature scaling, and is temperature scaling where it doesn't. `REFERENCE_SETTINGS` are the authors'.
 
     Parameters
     ----------
     estimator : torch.nn.Module, skorch.NeuralNet or FrozenEstimator, default=None
-        The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds logits.
+        The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds
+        logits.
     perturbation : str, torch.nn.Module or None, default="auto"
-        "full" is one offset for every entry of the input (the thesis); "channel" an offset a channel; "affine" a gain and an
-        offset a channel; "curve" a quadratic tone curve a channel; "color" a matrix across channels; "filter" a small filter
-        a channel; "grid" a coarse map of gains and offsets. For X of shape (n_samples, n_features), features are channels,
-        and "full", "channel", "affine" and "curve" apply. "auto" appends those that the scores ask for, one after another.
-        A module that starts as the identity, keeps shapes and treats each sample alike is copied. None is temperature
-        scaling.
+        "full" is one offset for every entry of the input (the thesis); "channel" an offset a channel; "affine" a gain
+        and an offset a channel; "curve" a quadratic tone curve a channel; "color" a matrix across channels; "filter" a
+        small filter a channel; "grid" a coarse map of gains and offsets. For X of shape (n_samples, n_features),
+        features are channels, and "full", "channel", "affine" and "curve" apply. "auto" appends those that the scores
+        ask for, one after another. A module that starts as the identity, keeps shapes and treats each sample alike is
+        copied. None is temperature scaling.
     gamma : float or "auto", default=0.0
-        Focusing parameter of the focal loss, at least 0. 0 is the NLL; more rewards entropy. "auto" takes the best of 0,
-        0.5, 1 and 2 on held-out folds.
+        Focusing parameter of the focal loss, at least 0. 0 is the NLL; more rewards entropy. "auto" takes the best of
+        0, 0.5, 1 and 2 on held-out folds.
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
     init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
@@ -77,13 +78,14 @@ class NeuralClampingCalibrator(BaseClamping):
     refit_temperature : bool, default=True
         Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held.
     optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
-        "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters; "auto"
-        is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's loop.
+        "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
+        "auto" is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's
+        loop.
     optimizer_params : dict, default=None
         Further arguments of a torch optimiser.
     lr : float or "auto", default="auto"
-        Learning rate, as in skorch, of a torch optimiser; "auto" is 0.01. With "natural", the length of the first trial step
-        in natural steps, which the line search doubles or halves; "auto" is 1.
+        Learning rate, as in skorch, of a torch optimiser; "auto" is 0.01. With "natural", the length of the first
+        trial step in natural steps, which the line search doubles or halves; "auto" is 1.
     momentum : float, default=0.9
         Of the optimisers that have one.
     max_epochs : int, default=10
@@ -94,11 +96,11 @@ class NeuralClampingCalibrator(BaseClamping):
     shuffle : bool, default=True
         Whether a torch optimiser sees the samples in a new order each epoch.
     validation_fraction : float or None, default=0.5
-        Part of the samples that each fold of the guard holds out: 0.5 is two folds, 0.2 five. Below 100 samples the result
-        is temperature scaling. None trains on all the data without a guard.
+        Part of the samples that each fold of the guard holds out: 0.5 is two folds, 0.2 five. Below 100 samples the
+        result is temperature scaling. None trains on all the data without a guard.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in hardware.
-        The last temperature, and all that is predicted, come from the network's own precision.
+        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
+        hardware. The last temperature, and all that is predicted, come from the network's own precision.
     compile : bool, default=False
         Whether training runs a `torch.compile`d copy of the network.
     num_workers : int, default=0
@@ -114,11 +116,11 @@ class NeuralClampingCalibrator(BaseClamping):
     verbose : int, default=0
         At 1, the final training prints a line an epoch, as skorch does.
     response : {"auto", "logits", "probabilities"}, default="auto"
-        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a skorch
-        net what its criterion and nonlinearity say.
+        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
+        skorch net what its criterion and nonlinearity say.
     classes : array-like of shape (n_classes,), default=None
-        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are exactly K
-        distinct labels.
+        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
+        exactly K distinct labels.
 
     Attributes
     ----------
@@ -131,8 +133,8 @@ class NeuralClampingCalibrator(BaseClamping):
     accepted_ : bool
         Whether a perturbation was kept.
     verdict_ : Verdict
-        The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and ``p_value``;
-        only where candidates were compared.
+        The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and
+        ``p_value``; only where candidates were compared.
     module_ : ClampedModule
         Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network's
         weights.
@@ -161,14 +163,15 @@ class NeuralClampingCalibrator(BaseClamping):
 
     Notes
     -----
-    A natural-gradient step solves for the parameters with the second moments of the per-sample scores (the empirical Fisher
-    information, shrunk towards its diagonal); one pass over the network serves all families, since their scores are
-    contractions of the same input gradients. "auto" takes the family with the largest score statistic less twice its degrees
-    of freedom, goes on from there, and stops where no score is larger than chance makes it.
+    A natural-gradient step solves for the parameters with the second moments of the per-sample scores (the empirical
+    Fisher information, shrunk towards its diagonal); one pass over the network serves all families, since their scores
+    are contractions of the same input gradients. "auto" takes the family with the largest score statistic less twice
+    its degrees of freedom, goes on from there, and stops where no score is larger than chance makes it.
 
     References
     ----------
-    .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for Neural
+    .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for
+    Neural
        Network Calibration", TMLR 2024, equations 5 to 7.
     .. [2] J. Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss", NeurIPS 2020.
 
@@ -282,15 +285,16 @@ class NeuralClampingCalibrator(BaseClamping):
 class NeuralClampingCalibratorCV(BaseClamping):
     """Neural clamping with gamma, penalty, learning rate and family chosen by cross-validation.
 
-    Does what a `GridSearchCV` over `NeuralClampingCalibrator` does, and shares what its candidates have in common: logits,
-    the accelerated network, and the way to the optimum, on which candidates of one family go on from each other. The best
-    candidate's held-out losses also serve as the guard: it must beat temperature scaling, and the more candidates there were
-    the more clearly.
+    Does what a `GridSearchCV` over `NeuralClampingCalibrator` does, and shares what its candidates have in common:
+    logits, the accelerated network, and the way to the optimum, on which candidates of one family go on from each
+    other. The best candidate's held-out losses also serve as the guard: it must beat temperature scaling, and the more
+    candidates there were the more clearly.
 
     Parameters
     ----------
     estimator : torch.nn.Module, skorch.NeuralNet or FrozenEstimator, default=None
-        The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds logits.
+        The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds
+        logits.
     perturbations : sequence of str or torch.nn.Module, default=("auto",)
         Families, see `NeuralClampingCalibrator`.
     gammas : sequence of float, default=(0.0, 0.5, 1.0, 2.0)
@@ -312,8 +316,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
     refit_temperature : bool, default=True
         Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held.
     optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
-        "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters; "auto"
-        is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's loop.
+        "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
+        "auto" is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's
+        loop.
     optimizer_params : dict, default=None
         Further arguments of a torch optimiser.
     momentum : float, default=0.9
@@ -326,8 +331,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
     shuffle : bool, default=True
         Whether a torch optimiser sees the samples in a new order each epoch.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in hardware.
-        The last temperature, and all that is predicted, come from the network's own precision.
+        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
+        hardware. The last temperature, and all that is predicted, come from the network's own precision.
     compile : bool, default=False
         Whether training runs a `torch.compile`d copy of the network.
     num_workers : int, default=0
@@ -343,11 +348,11 @@ class NeuralClampingCalibratorCV(BaseClamping):
     verbose : int, default=0
         At 1, the final training prints a line an epoch, as skorch does.
     response : {"auto", "logits", "probabilities"}, default="auto"
-        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a skorch
-        net what its criterion and nonlinearity say.
+        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
+        skorch net what its criterion and nonlinearity say.
     classes : array-like of shape (n_classes,), default=None
-        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are exactly K
-        distinct labels.
+        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
+        exactly K distinct labels.
 
     Attributes
     ----------
@@ -369,8 +374,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
     accepted_ : bool
         Whether a perturbation was kept.
     verdict_ : Verdict
-        The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and ``p_value``;
-        only where candidates were compared.
+        The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and
+        ``p_value``; only where candidates were compared.
     module_ : ClampedModule
         Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network's
         weights.
@@ -396,7 +401,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
 
     References
     ----------
-    .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for Neural
+    .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for
+    Neural
        Network Calibration", TMLR 2024.
 
     Examples

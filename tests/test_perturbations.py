@@ -7,6 +7,7 @@ from skclamp.perturbations import (
     AffinePerturbation,
     ChannelPerturbation,
     ColorPerturbation,
+    CurvePerturbation,
     FilterPerturbation,
     FullPerturbation,
     GridPerturbation,
@@ -18,6 +19,7 @@ FITTING = {
     "full": SHAPES,
     "channel": SHAPES,
     "affine": SHAPES,
+    "curve": SHAPES,
     "color": {"sequence", "image", "volume"},
     "filter": {"sequence", "image"},
     "grid": {"sequence", "image"},
@@ -103,6 +105,13 @@ def test_filter_looks_at_neighbours_and_repeats_the_border():
     corner = x[2, 1][[0, 0, 1]][:, [0, 0, 1]]
     expected = (perturbation.weight[1, 0] * corner).sum() + perturbation.offset[1, 0, 0]
     torch.testing.assert_close(out[2, 1, 0, 0], expected)
+
+
+def test_a_curve_bends():
+    curve, x = CurvePerturbation((3, 8, 7)), batch("image")
+    with torch.no_grad():
+        curve.bend.fill_(0.5), curve.gain.fill_(1.2), curve.offset.fill_(-0.3)
+    torch.testing.assert_close(curve(x), 0.5 * x**2 + 1.2 * x - 0.3)
 
 
 def test_a_grid_of_one_cell_is_affine():
