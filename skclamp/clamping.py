@@ -8,13 +8,13 @@ from sklearn.utils import check_random_state
 from skorch.history import History
 from torch import nn
 
-from ._backbone import ArrayBackbone, ClassifierBackbone, NetworkBackbone, is_frozen
+from ._backbone import ArrayBackbone, ClassifierBackbone, ScoresBackbone, is_frozen
 from ._problem import Passes, Problem, check_differentiable, identity_of, initialise, make_perturbation
 from ._training import OPTIMIZERS, resolve_optimizer, train
 from ._validation import Interval, StrOptions, check_sample_weight
 from .base import BaseCalibrator
-from .modules import ClampedModule, LogitsModule, frozen
-from .perturbations import PERTURBATIONS, additive_part
+from .modules import ClampedModule, frozen
+from .perturbations import PERTURBATIONS, FullPerturbation, additive_part
 
 REFERENCE_SETTINGS = {
     "perturbation": "full",
@@ -39,7 +39,7 @@ _NEEDS_GRADIENT = (
     "net, or None with logits as X; got {}. For other classifiers use TemperatureScaling"
 )
 
-_OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to; got inputs of shape {}"
+_OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
 
 _TRAINING = (
     "gamma",
@@ -141,7 +141,7 @@ class NeuralClampingCalibrator(BaseCalibrator):
         if isinstance(backbone, ClassifierBackbone):
             raise TypeError(_NEEDS_GRADIENT.format(type(backbone.classifier).__name__))
         if isinstance(backbone, ArrayBackbone):
-            return NetworkBackbone(LogitsModule(nn.Identity(), response=backbone.response), batch_size=self.batch_size)
+            return ScoresBackbone(backbone, batch_size=self.batch_size)
         return backbone
 
     def _fit(self, X, y, sample_weight):
@@ -189,7 +189,8 @@ class NeuralClampingCalibrator(BaseCalibrator):
     def _set_fitted(self, problem, perturbation, temperature, history):
         self.temperature_ = temperature
         self.perturbation_ = perturbation
-        delta = additive_part(perturbation, problem.example(1).shape[1:])
+        self._input_shape = problem.example(1).shape[1:]
+        delta = additive_part(perturbation, self._input_shape)
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
         self.module_ = ClampedModule(problem.backbone.module, perturbation, temperature=temperature)
@@ -201,12 +202,16 @@ class NeuralClampingCalibrator(BaseCalibrator):
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
+        # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
+        whole = isinstance(self.perturbation_, FullPerturbation)
+        if x.ndim != len(self._input_shape) + 1 or (whole and x.shape[1:] != self._input_shape):
+            raise ValueError(_OTHER_SHAPE.format(tuple(self._input_shape), tuple(x.shape[1:])))
         try:
             moved = self.perturbation_(x)
         except RuntimeError as error:
-            raise ValueError(_OTHER_SHAPE.format(tuple(x.shape[1:]))) from error
+            raise ValueError(_OTHER_SHAPE.format(tuple(self._input_shape), tuple(x.shape[1:]))) from error
         if moved.shape != x.shape:
-            raise ValueError(_OTHER_SHAPE.format(tuple(x.shape[1:])))
+            raise ValueError(_OTHER_SHAPE.format(tuple(self._input_shape), tuple(x.shape[1:])))
         return moved.to(x.dtype)
 
     def _transform_logits(self, logits):
