@@ -210,6 +210,26 @@ class NetworkBackbone:
             ) from error
 
 
+class ScoresBackbone(NetworkBackbone):
+    """Logits or probabilities as the inputs of a network that hands logits on: what clamps them perturbs logits.
+
+    Parameters
+    ----------
+    scores : ArrayBackbone
+        Makes logits of them.
+    batch_size : int, default=128
+        Samples at a time.
+    """
+
+    def __init__(self, scores, *, batch_size=128):
+        super().__init__(LogitsModule(nn.Identity()), batch_size=batch_size)
+        self.scores = scores
+
+    def open(self, X):
+        """The logits behind one interface, see `open_inputs`."""
+        return super().open(self.scores.logits(X)[0])
+
+
 def check_logits(logits):
     """Raise unless a network's outputs are finite."""
     if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
@@ -218,11 +238,11 @@ def check_logits(logits):
 
 
 def _place_of(module):
-    """Device and floating-point dtype of a network, from its first weight or buffer that has one."""
+    """Device and floating-point dtype of a network, from its first weight or buffer that has one; or None."""
     tensors = [*module.parameters(), *module.buffers()]
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
-    first = next(iter(floating + tensors), torch.empty(0))
-    return first.device, floating[0].dtype if floating else None
+    device = (floating + tensors)[0].device if tensors else None
+    return device, floating[0].dtype if floating else None
 
 
 def on_device(module, device):
@@ -231,8 +251,9 @@ def on_device(module, device):
         return module
     device = check_device(device)
     own, _ = _place_of(module)
-    same = own.type == device.type and (device.index is None or own.index == device.index)
-    return module if same else copy.deepcopy(module).to(device)
+    if own is None or (own.type == device.type and device.index in (None, own.index)):
+        return module
+    return copy.deepcopy(module).to(device)
 
 
 def check_device(device):

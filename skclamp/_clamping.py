@@ -11,7 +11,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import nn
 
-from ._backbone import ArrayBackbone, ClassifierBackbone, NetworkBackbone, is_frozen
+from ._backbone import ArrayBackbone, ClassifierBackbone, ScoresBackbone, is_frozen
 from ._fast import accelerate
 from ._guard import cross_examine
 from ._learner import Learner, is_natural
@@ -19,15 +19,15 @@ from ._problem import Passes, Problem, check_differentiable
 from ._training import OPTIMIZERS, Settings, State, resolve_optimizer
 from ._validation import Interval, StrOptions, check_sample_weight
 from .base import BaseCalibrator
-from .modules import ClampedModule, LogitsModule, frozen
-from .perturbations import additive_part
+from .modules import ClampedModule, frozen
+from .perturbations import FullPerturbation, additive_part
 
 _NEEDS_GRADIENT = (
     "estimator must be a torch network, whose input has a gradient, for neural clamping: an nn.Module, an initialised "
     "skorch net, or None with logits as X; got {}. For other classifiers use TemperatureScaling"
 )
 
-_OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to; got inputs of shape {}"
+_OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
 
 
 class BaseClamping(BaseCalibrator):
@@ -59,7 +59,7 @@ class BaseClamping(BaseCalibrator):
         if isinstance(backbone, ClassifierBackbone):
             raise TypeError(_NEEDS_GRADIENT.format(type(backbone.classifier).__name__))
         if isinstance(backbone, ArrayBackbone):
-            return NetworkBackbone(LogitsModule(nn.Identity(), response=backbone.response), batch_size=self.batch_size)
+            return ScoresBackbone(backbone, batch_size=self.batch_size)
         return backbone
 
     def _fit(self, X, y, sample_weight):
@@ -118,7 +118,8 @@ class BaseClamping(BaseCalibrator):
     def _set_fitted(self, problem, state):
         self.temperature_ = state.temperature
         self.perturbation_ = state.perturbation
-        delta = additive_part(state.perturbation, problem.example(1).shape[1:])
+        self._input_shape = problem.example(1).shape[1:]
+        delta = additive_part(state.perturbation, self._input_shape)
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
         self.module_ = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
@@ -132,12 +133,17 @@ class BaseClamping(BaseCalibrator):
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
+        misfit = _OTHER_SHAPE.format(tuple(self._input_shape), tuple(x.shape[1:]))
+        # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
+        whole = isinstance(self.perturbation_, FullPerturbation)
+        if x.ndim != len(self._input_shape) + 1 or (whole and x.shape[1:] != self._input_shape):
+            raise ValueError(misfit)
         try:
             moved = self.perturbation_(x)
         except RuntimeError as error:
-            raise ValueError(_OTHER_SHAPE.format(tuple(x.shape[1:]))) from error
+            raise ValueError(misfit) from error
         if moved.shape != x.shape:
-            raise ValueError(_OTHER_SHAPE.format(tuple(x.shape[1:])))
+            raise ValueError(misfit)
         return moved.to(x.dtype)
 
     def _transform_logits(self, logits):
