@@ -33,9 +33,9 @@ from skclamp.metrics import (
 N_BINS = 10
 
 
-def main():
+def main(arguments=None):
     """Train, calibrate for both cameras, print and draw."""
-    options = parse_options()
+    options = parse_options(arguments)
     torch.set_num_threads(1)  # the network is too small for more
     (X_train, y_train), (X_val, y_val), (X_test, y_test) = load_splits()
     net = train_network(X_train, y_train)
@@ -58,10 +58,10 @@ def main():
     print(f"\nReliability diagrams: {options.output}")
 
 
-def parse_options():
+def parse_options(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default="reliability.png", help="picture to write (default: %(default)s)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def load_splits():
@@ -126,11 +126,11 @@ def evaluate(model, X, y):
 
 def draw(fitted, y, path):
     """Reliability diagrams: a row for each camera, a column for each calibrator."""
-    figure, axes = plt.subplots(2, 3, figsize=(13, 9), layout="constrained")
-    for ax, ((camera, name), (model, X)) in zip(axes.flat, fitted.items(), strict=True):
-        ReliabilityDisplay.from_estimator(model, X, y, n_bins=N_BINS, name=name, ax=ax)
-        ax.set_title(f"{camera} camera, {name}")
-    figure.savefig(path, dpi=100)
+    figure, axes = plt.subplots(2, 3, figsize=(15, 12), layout="constrained")
+    with plt.rc_context({"legend.fontsize": "small", "legend.title_fontsize": "small"}):
+        for ax, ((camera, name), (model, X)) in zip(axes.flat, fitted.items(), strict=True):
+            ReliabilityDisplay.from_estimator(model, X, y, n_bins=N_BINS, name=f"{camera} camera: {name}", ax=ax)
+    figure.savefig(path, dpi=80)
 
 
 if __name__ == "__main__":
