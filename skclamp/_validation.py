@@ -37,7 +37,9 @@ def check_labels(y, name="y"):
             f"requires y to be passed, but the target {name} is None: {name} must hold one class label a sample, and "
             "may be left out only when X is a Dataset of (input, label) pairs"
         )
-    y = column_or_1d(to_numpy(y), warn=True)
+    y = to_numpy(y)
+    if y.ndim != 1:
+        y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity")
     # Whole numbers need no look at their kind, which would sort them.
