@@ -1,0 +1,210 @@
+"""The reliability display: what it draws is what the metrics say."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression, Perceptron
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+
+from skclamp.display import ReliabilityDisplay
+from skclamp.metrics import (
+    NoiseFloor,
+    adaptive_expected_calibration_error,
+    calibration_noise_floor,
+    expected_calibration_error,
+)
+
+plt = pytest.importorskip("matplotlib.pyplot")
+METRICS = {"uniform": expected_calibration_error, "quantile": adaptive_expected_calibration_error}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def _data(n=300, k=4):
+    random = np.random.default_rng(0)
+    return random.integers(k, size=n), random.dirichlet(np.full(k, 0.4), n)
+
+
+def _legend(ax):
+    legend = ax.get_legend()
+    return legend.get_title().get_text(), [text.get_text() for text in legend.get_texts()]
+
+
+@pytest.mark.parametrize("strategy", METRICS)
+@pytest.mark.parametrize("k", [2, 4])
+def test_bars_are_the_bins(strategy, k):
+    y, proba = _data(k=k)
+    display = ReliabilityDisplay.from_predictions(y, proba, n_bins=8, strategy=strategy, n_draws=5)
+    value, bins = METRICS[strategy](y, proba, n_bins=8, return_bins=True)
+    held = bins.count > 0
+    assert len(display.bars_) == len(display.gaps_) == held.sum()
+    tops = [bar.get_height() for bar in display.bars_]
+    np.testing.assert_allclose(tops, bins.accuracy[held])
+    gaps = [bar.get_y() + bar.get_height() for bar in display.gaps_]
+    np.testing.assert_allclose(gaps, bins.confidence[held])
+    np.testing.assert_allclose([bar.get_x() + bar.get_width() for bar in display.bars_], bins.upper[held])
+    assert display.bins.expected_gap() == value
+
+
+@pytest.mark.parametrize(("strategy", "metric_name"), [("uniform", "ECE"), ("quantile", "AECE")])
+def test_legend_tells_the_metric_and_its_noise_floor(strategy, metric_name):
+    y, proba = _data()
+    display = ReliabilityDisplay.from_predictions(y, proba, strategy=strategy, n_draws=30, random_state=4, name="net")
+    value = 100 * METRICS[strategy](y, proba)
+    mean, quantile = calibration_noise_floor(METRICS[strategy], proba, n_draws=30, random_state=4)
+    title, entries = _legend(display.ax_)
+    expected = f"net\n{metric_name} {value:.2f} %\nnoise floor {100 * mean:.2f} % (95 %: {100 * quantile:.2f} %)"
+    assert title == expected
+    assert entries == ["perfect calibration", "accuracy", "gap to mean confidence"]
+
+
+def test_histogram_shows_where_the_samples_are():
+    y, proba = _data()
+    for strategy in METRICS:
+        display = ReliabilityDisplay.from_predictions(y, proba, n_bins=10, strategy=strategy, n_draws=0)
+        heights = [bar.get_height() for bar in display.histogram_ax_.patches]
+        expected, _ = np.histogram(proba.max(1), np.linspace(0, 1, 11))
+        np.testing.assert_allclose(heights, 100 * expected / len(y))
+        accuracy, confidence = (proba.argmax(1) == y).mean(), proba.max(1).mean()
+        assert _legend(display.histogram_ax_)[1] == [
+            f"accuracy {100 * accuracy:.1f} %",
+            f"mean confidence {100 * confidence:.1f} %",
+        ]
+        assert [line.get_xdata()[0] for line in display.histogram_ax_.lines] == pytest.approx([accuracy, confidence])
+
+
+def test_the_floor_and_the_diagonal_can_be_left_out():
+    y, proba = _data()
+    display = ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ref_line=False)
+    title, entries = _legend(display.ax_)
+    assert display.noise_floor is None and "floor" not in title
+    assert entries == ["accuracy", "gap to mean confidence"] and not display.ax_.lines
+
+
+@pytest.mark.parametrize("names", [None, ["setosa", "versicolor", "virginica"]])
+def test_from_estimator_is_from_predictions(names):
+    X, y = load_iris(return_X_y=True)
+    y = y if names is None else np.array(names)[y]
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    weight = np.random.default_rng(0).random(len(y))
+    display = ReliabilityDisplay.from_estimator(model, X[:90], y[:90], sample_weight=weight[:90], n_draws=5)
+    expected, bins = expected_calibration_error(
+        y[:90], model.predict_proba(X[:90]), labels=model.classes_, sample_weight=weight[:90], return_bins=True
+    )
+    assert display.bins.expected_gap() == expected
+    np.testing.assert_array_equal(display.bins.count, bins.count)
+    assert display.estimator_name == "Pipeline" and _legend(display.ax_)[0].startswith("Pipeline\nECE")
+    assert ReliabilityDisplay.from_estimator(model, X, y, name="mine", n_draws=0).estimator_name == "mine"
+
+
+def test_tensors_and_one_dimension_do():
+    y, proba = _data(k=2)
+    both = ReliabilityDisplay.from_predictions(y, proba, n_draws=5)
+    one = ReliabilityDisplay.from_predictions(torch.from_numpy(y), torch.from_numpy(proba[:, 1]), n_draws=5)
+    assert _legend(one.ax_) == _legend(both.ax_)
+
+
+def test_is_reproducible_without_touching_the_global_random_state():
+    y, proba = _data()
+    shared = check_random_state(None)
+    before = shared.get_state()[1].copy()
+    first, second = (ReliabilityDisplay.from_predictions(y, proba, n_draws=10).noise_floor for _ in range(2))
+    assert first == second
+    np.testing.assert_array_equal(shared.get_state()[1], before)
+
+
+def test_shares_the_room_of_given_axes():
+    y, proba = _data()
+    figure, axes = plt.subplots(1, 2)
+    before = axes[1].get_position().bounds
+    displays = [ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ax=ax) for ax in axes]
+    for display, ax in zip(displays, axes, strict=True):
+        assert display.ax_ is ax and display.figure_ is figure
+    assert len(figure.axes) == 4
+    _check_room(displays[1], before)
+
+
+def test_shares_the_room_of_axes_outside_a_grid():
+    y, proba = _data()
+    ax = plt.figure().add_axes([0.2, 0.1, 0.5, 0.8])
+    display = ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ax=ax)
+    _check_room(display, (0.2, 0.1, 0.5, 0.8))
+
+
+def _check_room(display, room):
+    """The diagram is above the histogram, and both fill the room."""
+    left, bottom, width, height = room
+    upper, lower = display.ax_.get_position(), display.histogram_ax_.get_position()
+    assert lower.y0 == pytest.approx(bottom) and upper.y1 == pytest.approx(bottom + height)
+    assert lower.y1 < upper.y0 and upper.height > 2 * lower.height
+    for box in (upper, lower):
+        assert (box.x0, box.width) == pytest.approx((left, width))
+    assert display.ax_.get_xlim() == display.histogram_ax_.get_xlim() == (0, 1)
+
+
+def test_constructor_and_plot_take_bins_made_elsewhere():
+    y, proba = _data()
+    _, bins = expected_calibration_error(y, proba, return_bins=True)
+    display = ReliabilityDisplay(bins, noise_floor=NoiseFloor(0.01, 0.02), estimator_name="old", metric_name="error")
+    assert not hasattr(display, "ax_")
+    assert display.plot(name="new") is display
+    title, _ = _legend(display.ax_)
+    assert title.startswith("new\nerror ") and title.endswith("noise floor 1.00 % (95 %: 2.00 %)")
+
+
+@pytest.mark.parametrize("strategy", METRICS)
+@pytest.mark.parametrize(
+    ("y", "proba"),
+    [([0], [[0.3, 0.7]]), ([0, 1, 2], np.eye(3)), ([1] * 9, np.full((9, 3), 1 / 3)), ([0, 1], [0.5, 0.5])],
+)
+def test_degenerate_data_are_drawn_without_a_warning(strategy, y, proba):
+    display = ReliabilityDisplay.from_predictions(y, proba, strategy=strategy, n_draws=3)
+    display.figure_.canvas.draw()
+    assert len(display.bars_) >= 1
+    for bar in (*display.bars_, *display.gaps_):
+        assert bar.get_width() > 0 and np.isfinite([bar.get_x(), bar.get_y(), bar.get_height()]).all()
+
+
+def test_empty_bins_have_no_bars():
+    y, proba = _data()
+    _, bins = expected_calibration_error(y, proba, n_bins=4, return_bins=True)
+    display = ReliabilityDisplay(replace(bins, count=np.array([0, 0, 5, 0]))).plot()
+    assert len(display.bars_) == len(display.gaps_) == 1
+
+
+def test_writes_a_picture(tmp_path):
+    y, proba = _data()
+    ReliabilityDisplay.from_predictions(y, proba, n_draws=3).figure_.savefig(tmp_path / "reliability.png")
+    assert (tmp_path / "reliability.png").stat().st_size > 10_000
+
+
+def test_says_what_to_install_without_matplotlib(monkeypatch):
+    y, proba = _data()
+    _, bins = expected_calibration_error(y, proba, return_bins=True)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"drawing needs matplotlib: pip install 'skclamp\[plot\]'"):
+        ReliabilityDisplay(bins).plot()
+
+
+def test_refuses_bad_input():
+    y, proba = _data()
+    with pytest.raises(ValueError, match=r"strategy must be one of \('uniform', 'quantile'\); got 'equal'"):
+        ReliabilityDisplay.from_predictions(y, proba, strategy="equal")
+    with pytest.raises(ValueError, match="each row must sum to 1"):
+        ReliabilityDisplay.from_predictions(y, 0.5 * proba)
+    with pytest.raises(ValueError, match="n_draws must be a whole number of at least 1; got -1"):
+        ReliabilityDisplay.from_predictions(y, proba, n_draws=-1)
+    with pytest.raises(TypeError, match="estimator must have predict_proba; got Perceptron, which has none"):
+        ReliabilityDisplay.from_estimator(Perceptron().fit(proba, y), proba, y)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bins'"):
+        ReliabilityDisplay.from_estimator(LogisticRegression().fit(proba, y), proba, y, bins=3)
