@@ -1,9 +1,10 @@
 """Calibrate a small network on scikit-learn's digits: for the camera it was trained for, and for a fogged one.
 
-A convolutional network trained on 300 images is right about 19 times in 20 and far too sure of itself. Two calibrators
-repair that on 600 other images, and 897 more judge them. Then the camera fogs up: the network, frozen, gets grey
+A convolutional network trained on 300 images is right about 19 times in 20 and too sure of itself. Two calibrators
+repair that on 600 other images, and 897 more judge them. On the clear camera neural clamping finds nothing to do to the
+images that demonstrably helps, and is temperature scaling. Then the camera fogs up: the network, frozen, gets grey
 images, and the calibrators are fitted anew on what the camera sees now. Temperature scaling can only make the network
-less sure; neural clamping learns what to do to the images, and wins most of the lost accuracy back.
+less sure; neural clamping learns what to do to the images, and wins the lost accuracy back.
 
 Prints a table and writes reliability.png. Takes some seconds.
 """
@@ -50,6 +51,9 @@ def main(arguments=None):
             rows.append({"camera": camera, "calibrator": name, **evaluate(model, shift(X_test), y_test)})
             fitted[camera, name] = model, shift(X_test)
     print(tabulate(rows, headers="keys", floatfmt=("", "", ".1f", ".3f", ".3f", ".1f")))
+    print("")
+    for camera in ("clear", "fogged"):
+        print(f"{camera} camera: {describe(fitted[camera, 'neural clamping'][0])}")
     print(
         "\nNLL (negative log-likelihood) and Brier score decide. The floor is the ECE (expected calibration error) that"
         "\nperfectly calibrated probabilities like these would show on as many samples: its mean, and 95 % quantile."
@@ -122,6 +126,15 @@ def evaluate(model, X, y):
         "ECE %": 100 * error(y, proba),
         "floor %": f"{100 * floor.mean:.1f} ({100 * floor.quantile:.1f})",
     }
+
+
+def describe(calibrator):
+    """What neural clamping decided on held-out parts of the calibration data."""
+    if not calibrator.accepted_:
+        return "no change of the images demonstrably helps, neural clamping is temperature scaling"
+    verdict = calibrator.verdict_
+    gain = f"{verdict.difference:+.3f} ± {verdict.standard_error:.3f}"
+    return f"neural clamping changes the images; NLL on held-out calibration data against temperature scaling {gain}"
 
 
 def draw(fitted, y, path):

@@ -19,7 +19,7 @@ def digits(tmp_path_factory):
         demo = runpy.run_path(str(EXAMPLES / "digits.py"))
         patch.setitem(demo["main"].__globals__, "print", lambda text: lines.extend(text.splitlines()))
         demo["main"](["--output", str(path)])
-    rows = [re.split(r"  +", line.strip()) for line in lines if line.startswith(("clear", "fogged"))]
+    rows = [re.split(r"  +", line.strip()) for line in lines if re.match("(clear|fogged)  ", line)]
     scores = {(camera, name): [float(value) for value in values[:4]] for camera, name, *values in rows}
     return scores, path
 
@@ -48,6 +48,12 @@ def test_digits_neural_clamping_wins_back_what_the_fog_cost(digits):
     accuracy_clear, *_ = scores["clear", "uncalibrated"]
     assert accuracy - accuracy_before > 0.8 * (accuracy_clear - accuracy_before)
     assert nll < 0.7 * nll_before
+
+
+def test_digits_neural_clamping_does_no_harm_on_the_clear_camera(digits):
+    scores, _ = digits
+    nll, nll_before = scores["clear", "neural clamping"][1], scores["clear", "temperature scaling"][1]
+    assert nll <= nll_before + 0.001
 
 
 def test_digits_draws_its_picture(digits):
