@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from _timing import TRUE_TEMPERATURE, best_time, simulated_logits
 from skclamp import metrics
@@ -63,7 +64,7 @@ def rows(sizes, threads):
     sizes : list of (int, int)
         Numbers of samples and classes.
     threads : int
-        For torch.
+        For torch and numpy.
 
     Returns
     -------
@@ -75,7 +76,9 @@ def rows(sizes, threads):
         (what, ours, {"skclamp": ours, **{name: peer for name, peer in peers.items() if _works(what, name, peer)}})
         for what, ours, peers in CONTESTS
     ]
-    return [row for size in sizes for row in _rows_at(size, contests)]
+    # numpy's products have threads of their own.
+    with threadpool_limits(threads):
+        return [row for size in sizes for row in _rows_at(size, contests)]
 
 
 def _works(what, name, method):
