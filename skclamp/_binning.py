@@ -128,9 +128,10 @@ class Probabilities:
 
     def equal_width_edges(self, n_bins):
         """Edges k/n_bins rounded to the probabilities' dtype, so that a probability of k/n_bins closes bin k in any."""
-        edges = np.arange(n_bins + 1) / check_whole_number(n_bins, "n_bins")
+        n_bins = check_whole_number(n_bins, "n_bins")
+        edges = np.arange(n_bins + 1) / n_bins
         if isinstance(self._values, torch.Tensor):
-            return torch.from_numpy(edges).to(self._values.dtype).double().cpu().numpy()
+            return torch.from_numpy(edges).to(self._values.dtype).double().numpy()
         return edges.astype(self._values.dtype).astype(np.float64)
 
     def equal_mass_edges(self, n_bins):
@@ -175,7 +176,7 @@ class Probabilities:
         """Probability (float64) of each sample's own class."""
         if isinstance(self._values, torch.Tensor):
             column = torch.from_numpy(codes).to(self._values.device).unsqueeze(1)
-            return self._values.gather(1, column).squeeze(1).double().cpu().numpy()
+            return self._values.gather(1, column).squeeze(1).cpu().double().numpy()
         return self._values[np.arange(self.n_samples), codes].astype(np.float64)
 
     def average(self, values):

@@ -426,9 +426,11 @@ def test_refuses_bad_weights(metric, weight, match):
 
 
 @pytest.mark.parametrize("metric", BINNED.values(), ids=BINNED)
-@pytest.mark.parametrize(("n_bins", "error"), [(0, ValueError), (-3, ValueError), (2.5, TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("n_bins", "error"), [(0, ValueError), (-3, ValueError), (2.5, TypeError), (True, TypeError), ("auto", TypeError)]
+)
 def test_refuses_bad_numbers_of_bins(metric, n_bins, error):
-    with pytest.raises(error, match=f"n_bins must be a whole number of at least 1; got {n_bins}"):
+    with pytest.raises(error, match=f"n_bins must be a whole number of at least 1; got {n_bins!r}"):
         metric(*_data(), n_bins=n_bins)
 
 
