@@ -215,6 +215,15 @@ def test_tensors_are_arrays(metric, dtype):
     assert metric(torch.from_numpy(y), torch.from_numpy(proba)) == metric(y, proba)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_metric
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_tensors_may_be_on_another_device(metric, dtype):
+    y, proba = (torch.from_numpy(values) for values in _data())
+    proba = proba.to(dtype)
+    assert metric(y.cuda(), proba.cuda()) == metric(y, proba)
+
+
 @every_metric
 def test_low_precision_is_close(metric):
     y, proba = _data(dtype=np.float32)
