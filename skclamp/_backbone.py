@@ -187,7 +187,7 @@ class NetworkBackbone:
         out, labels, done = None, [], 0
         for x, y in inputs.batches(self.batch_size):
             x = self.to_device(x)
-            z = self._forward(x if transform is None else transform(x))
+            z = self._forward(x if transform is None else transform(x).to(x.dtype))
             # Only of the inputs as given: what a perturbation does to them says nothing of the user's declaration.
             if transform is None and self.module.response == "probabilities":
                 check_probability_rows(z.exp(), f"the network's output for samples {done}, {done + 1}, ...")

@@ -1,0 +1,326 @@
+"""What clamping learns, by explicit settings: the defaults' choices are tested elsewhere."""
+
+import logging
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _plain_clamping import X, Y, clamping
+from _small_networks import (
+    bare_logits,
+    convolutional,
+    images,
+    labels_of,
+    nll,
+    softmax,
+)
+from skorch.callbacks import Callback
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from skclamp import TemperatureScaling
+from skclamp.losses import focal_loss
+from skclamp.modules import ClampedModule
+from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
+
+
+@pytest.fixture(scope="module")
+def network():
+    return convolutional()
+
+
+@pytest.fixture(scope="module")
+def fitted(network):
+    return clamping(network).fit(X, Y)
+
+
+# What is learned
+
+
+def test_fitted_attributes(network, fitted):
+    assert fitted.delta_.shape == (3, 8, 8)
+    assert np.abs(fitted.delta_).max() > 1e-3
+    assert isinstance(fitted.temperature_, float)
+    assert fitted.temperature_ > 0
+    assert fitted.n_iter_ == len(fitted.history_) == 3
+    assert fitted.n_features_in_ == 3
+    assert fitted.classes_.tolist() == [0, 1, 2, 3]
+    assert isinstance(fitted.module_, ClampedModule)
+    assert np.isfinite(fitted.history_[:, "train_loss"]).all()
+
+
+def test_predictions_are_those_of_a_plain_loop(network, fitted):
+    probabilities = []
+    with torch.no_grad():
+        for i in range(0, len(X), 20):
+            x = torch.as_tensor(X[i : i + 20]) + torch.as_tensor(fitted.delta_)
+            probabilities.append(torch.softmax(network(x).double() / fitted.temperature_, 1))
+    np.testing.assert_allclose(fitted.predict_proba(X), torch.cat(probabilities), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("perturbation", ["full", "channel", "affine", "color", "filter", "grid", None])
+def test_the_module_says_what_predict_proba_says(perturbation):
+    network = convolutional().train()
+    calibrator = clamping(network, perturbation=perturbation).fit(X, Y)
+    module = calibrator.module_.eval()
+    with torch.no_grad():
+        found = torch.softmax(module(torch.as_tensor(X)).double(), 1)
+    np.testing.assert_allclose(found, calibrator.predict_proba(X), rtol=0, atol=1e-6)
+    assert isinstance(module, nn.Module)
+    assert {id(p) for p in network.parameters()} <= {id(p) for p in module.parameters()}
+
+
+def test_the_module_trains_without_moving_the_network():
+    network = convolutional()
+    module = clamping(network).fit(X, Y).module_.train()
+    before = bare_logits(network, X)
+    for _ in range(3):
+        module(torch.as_tensor(X))
+    np.testing.assert_array_equal(bare_logits(network, X), before)
+
+
+def test_the_modules_state_dict_carries_everything(network, fitted):
+    other = clamping(convolutional(seed=1)).fit(X, Y)
+    other.module_.load_state_dict(fitted.module_.state_dict())
+    x = torch.as_tensor(X)
+    assert torch.equal(other.module_.eval()(x), fitted.module_.eval()(x))
+
+
+def test_delta_is_none_of_the_attributes_where_more_than_adding_is_done(network):
+    calibrator = clamping(network, perturbation="affine").fit(X, Y)
+    assert isinstance(calibrator.perturbation_, AffinePerturbation)
+    assert not hasattr(calibrator, "delta_")
+
+
+def test_a_refit_forgets_what_does_not_hold_any_more(network):
+    calibrator = clamping(network).fit(X, Y)
+    calibrator.set_params(perturbation="affine").fit(X, Y)
+    assert not hasattr(calibrator, "delta_")
+
+
+# Settings act
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    "change", [{"gamma": 2.0}, {"lr": 0.02}, {"penalty": 0.5}, {"max_epochs": 1}, {"batch_size": 96}]
+)
+def test_every_setting_acts_whatever_the_optimiser(network, optimizer, change):
+    base = clamping(network, optimizer=optimizer).fit(X, Y)
+    other = clamping(network, optimizer=optimizer, **change).fit(X, Y)
+    assert np.abs(base.delta_ - other.delta_).max() > 1e-5
+
+
+def test_momentum_acts_and_adam_has_none(network):
+    deltas = [clamping(network, momentum=m).fit(X, Y).delta_ for m in (0.0, 0.9)]
+    assert np.abs(deltas[0] - deltas[1]).max() > 1e-4
+    adams = [clamping(network, optimizer="adam", momentum=m).fit(X, Y).delta_ for m in (0.0, 0.9)]
+    np.testing.assert_array_equal(*adams)
+
+
+def test_optimisers_of_torch_and_their_parameters(network):
+    named = clamping(network, optimizer="adam", optimizer_params={"betas": (0.5, 0.9)}).fit(X, Y)
+    given = clamping(network, optimizer=torch.optim.Adam, optimizer_params={"betas": (0.5, 0.9)}).fit(X, Y)
+    plain = clamping(network, optimizer="adam").fit(X, Y)
+    np.testing.assert_array_equal(named.delta_, given.delta_)
+    assert np.abs(named.delta_ - plain.delta_).max() > 1e-5
+
+
+def test_a_full_batch_step_of_sgd_is_the_gradients(network):
+    """One step from delta = 0, T = 1: -lr times the gradient of the mean focal loss."""
+    settings = {"gamma": 1.5, "max_epochs": 1, "batch_size": 96, "init_temperature": 1.0, "refit_temperature": False}
+    calibrator = clamping(network, lr=0.3, **settings).fit(X, Y)
+    delta, temperature = torch.zeros(3, 8, 8, requires_grad=True), torch.ones((), requires_grad=True)
+    loss = focal_loss(network(torch.as_tensor(X) + delta) / temperature, torch.as_tensor(Y), gamma=1.5)
+    by_delta, by_temperature = torch.autograd.grad(loss, (delta, temperature))
+    np.testing.assert_allclose(calibrator.delta_, -0.3 * by_delta, rtol=0, atol=1e-6)
+    assert calibrator.temperature_ == pytest.approx(1 - 0.3 * by_temperature.item(), abs=1e-6)
+    assert calibrator.history_[-1, "train_loss"] == pytest.approx(loss.item(), abs=1e-6)
+
+
+def test_the_penalty_pulls_towards_the_identity(network):
+    # Small steps: the norm has a kink at the identity, around which larger ones jump to and fro.
+    settings = {"perturbation": "channel", "lr": 0.01, "momentum": 0.0, "max_epochs": 20}
+    norms = [np.linalg.norm(clamping(network, penalty=p, **settings).fit(X, Y).delta_) for p in (0.0, 0.02, 0.2)]
+    assert norms[0] > 1.2 * norms[1] > 1.2 * norms[2]
+
+
+def test_perturbation_none_is_temperature_scaling(network):
+    found = clamping(network, perturbation=None).fit(X, Y)
+    expected = TemperatureScaling(network).fit(X, Y)
+    assert found.temperature_ == expected.temperature_
+    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+    assert not found.delta_.any()
+
+
+def test_temperature_stays_positive(network):
+    calibrator = clamping(network, lr=3.0, refit_temperature=False, max_epochs=5, momentum=0.0).fit(X, Y)
+    assert calibrator.temperature_ > 0
+    assert np.isfinite(calibrator.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("init", "check"),
+    [
+        ("zeros", lambda delta: np.abs(delta).max() < 1e-9),
+        ("normal", lambda delta: 0.25 < delta.std() < 0.35),
+        ("gradient", lambda delta: np.abs(delta).max() > 1e-3),
+        (np.full((3, 8, 8), 0.5), lambda delta: np.abs(delta - 0.5).max() < 1e-6),
+        (torch.full((3, 8, 8), 0.5), lambda delta: np.abs(delta - 0.5).max() < 1e-6),
+        (np.full((3, 8, 8), 0.5).tolist(), lambda delta: np.abs(delta - 0.5).max() < 1e-6),
+    ],
+    ids=["zeros", "normal", "gradient", "array", "tensor", "list"],
+)
+def test_initialisations(network, init, check):
+    assert check(clamping(network, init=init, init_scale=0.3, lr=1e-12, max_epochs=1).fit(X, Y).delta_)
+
+
+def test_gradient_initialisation_is_the_mean_gradient_of_the_summed_logits(network):
+    x = torch.as_tensor(X).requires_grad_()
+    (gradient,) = torch.autograd.grad(network(x).sum() / 2.5, x)
+    found = clamping(network, init="gradient", init_temperature=2.5, lr=1e-12, max_epochs=1).fit(X, Y)
+    np.testing.assert_allclose(found.delta_, gradient.mean(0), rtol=0, atol=1e-6)
+
+
+def test_custom_perturbations_are_copied(network):
+    given = ChannelPerturbation((3, 8, 8))
+    calibrator = clamping(network, perturbation=given).fit(X, Y)
+    assert not given.offset.any()
+    np.testing.assert_array_equal(calibrator.delta_, clamping(network, perturbation="channel").fit(X, Y).delta_)
+
+
+def test_verbose_is_skorchs(network, capsys):
+    clamping(network, verbose=1).fit(X, Y)
+    assert "train_loss" in capsys.readouterr().out
+    clamping(network, verbose=0).fit(X, Y)
+    assert not capsys.readouterr().out
+
+
+class Recorder(Callback):
+    """Notes what it is called for."""
+
+    def __init__(self):
+        self.calls = []
+
+    def on_train_begin(self, net, **kwargs):
+        self.calls.append("begin")
+
+    def on_batch_end(self, net, batch=None, training=None, **kwargs):
+        assert training
+        self.calls.append("batch")
+
+    def on_train_end(self, net, **kwargs):
+        self.calls.append("end")
+
+
+def test_callbacks_are_skorchs(network):
+    recorder = Recorder()
+    clamping(network, callbacks=[recorder], max_epochs=2).fit(X, Y)
+    assert recorder.calls == ["begin", *["batch"] * 6, "end"]
+
+
+def test_fit_is_quiet(network, caplog):
+    with caplog.at_level(logging.WARNING), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clamping(network).fit(X, Y).predict_proba(X)
+    assert not caplog.records
+
+
+# The theory
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"gamma": 2.0}, {"perturbation": "affine", "penalty": 0.1}, {"perturbation": None}]
+)
+def test_the_refitted_temperature_meets_the_first_order_condition(network, settings):
+    calibrator = clamping(network, refit_temperature=True, **settings).fit(X, Y)
+    with torch.no_grad():
+        z = network(calibrator.perturbation_(torch.as_tensor(X))).double().numpy()
+    p = softmax(z / calibrator.temperature_)
+    slope = (p * z).sum(1).mean() - z[np.arange(len(z)), Y].mean()
+    assert abs(slope) < 1e-6 * np.abs(z).mean()
+
+
+def test_without_refit_the_temperature_is_the_trained_one(network):
+    refitted = clamping(network, gamma=2.0).fit(X, Y)
+    trained = clamping(network, gamma=2.0, refit_temperature=False).fit(X, Y)
+    np.testing.assert_array_equal(refitted.delta_, trained.delta_)
+    assert trained.temperature_ == pytest.approx(trained.module_.temperature.item())
+    assert abs(refitted.temperature_ - trained.temperature_) > 1e-3
+    assert nll(refitted.predict_log_proba(X), Y) < nll(trained.predict_log_proba(X), Y)
+
+
+@pytest.mark.parametrize("perturbation", ["full", "channel", "affine", "filter"])
+def test_the_joint_optimum_is_no_worse_than_temperature_scaling(network, perturbation):
+    alone = nll(TemperatureScaling(network).fit(X, Y).predict_log_proba(X), Y)
+    settings = {"batch_size": len(X), "shuffle": False, "optimizer": "adam", "lr": 0.01, "max_epochs": 20}
+    joint = clamping(network, perturbation=perturbation, **settings).fit(X, Y)
+    assert nll(joint.predict_log_proba(X), Y) < alone - 1e-3
+
+
+def test_a_step_along_the_entropys_gradient_raises_the_entropy(network):
+    def entropy(delta):
+        log_p = torch.log_softmax(network(torch.as_tensor(X) + delta).double() / 1.5, 1)
+        return -(log_p.exp() * log_p).sum(1).mean()
+
+    zero = torch.zeros(3, 8, 8, requires_grad=True)
+    (gradient,) = torch.autograd.grad(entropy(zero), zero)
+    step = 1e-2 * gradient / gradient.norm()
+    with torch.no_grad():
+        assert entropy(step) > entropy(zero) > entropy(-step)
+    steps = {sign: clamping(network, init=(sign * step).numpy(), lr=1e-12, max_epochs=1) for sign in (-1, 1)}
+    found = {}
+    for sign, calibrator in steps.items():
+        calibrator.set_params(init_temperature=1.5, refit_temperature=False).fit(X, Y)
+        p = calibrator.predict_proba(X)
+        found[sign] = -(p * np.log(p)).sum(1).mean()
+    assert found[1] > entropy(zero).item() > found[-1]
+
+
+def test_it_repairs_a_shifted_input(network):
+    shift = np.array([1.0, -1.5, 0.5], dtype=np.float32).reshape(3, 1, 1)
+    many = images(600, seed=3)
+    y = labels_of(bare_logits(network, many), seed=3)
+    shifted = many + shift
+    settings = {"perturbation": "channel", "optimizer": "adam", "lr": 0.1, "max_epochs": 30}
+    calibrator = clamping(network, **settings).fit(shifted[:300], y[:300])
+    alone = TemperatureScaling(network).fit(shifted[:300], y[:300])
+    assert nll(calibrator.predict_log_proba(shifted[300:]), y[300:]) < nll(
+        alone.predict_log_proba(shifted[300:]), y[300:]
+    )
+
+
+# Sample weights
+
+
+FULL_BATCH = {"batch_size": 1000, "shuffle": False, "max_epochs": 4}
+
+
+@pytest.mark.parametrize("settings", [{}, {"gamma": 1.0, "refit_temperature": False}, {"perturbation": None}])
+def test_integer_weights_are_repeated_samples(network, settings):
+    weight = np.random.default_rng(0).integers(0, 4, len(X))
+    repeated = np.repeat(np.arange(len(X)), weight)
+    weighted = clamping(network, **FULL_BATCH, **settings).fit(X, Y, sample_weight=weight)
+    expected = clamping(network, **FULL_BATCH, **settings).fit(X[repeated], Y[repeated])
+    np.testing.assert_allclose(weighted.delta_, expected.delta_, rtol=0, atol=1e-5)
+    assert weighted.temperature_ == pytest.approx(expected.temperature_, rel=1e-4)
+
+
+def test_weights_act(network):
+    weight = np.where(Y == 0, 10.0, 1.0)
+    weighted, plain = clamping(network).fit(X, Y, sample_weight=weight), clamping(network).fit(X, Y)
+    assert np.abs(weighted.delta_ - plain.delta_).max() > 1e-3
+    assert weighted.predict_proba(X)[:, 0].mean() > plain.predict_proba(X)[:, 0].mean()
+
+
+def test_equal_weights_change_nothing(network):
+    weighted = clamping(network).fit(X, Y, sample_weight=np.full(len(X), 3.0))
+    np.testing.assert_allclose(weighted.delta_, clamping(network).fit(X, Y).delta_, rtol=0, atol=1e-5)
+
+
+def test_weights_go_with_datasets(network):
+    weight = np.random.default_rng(0).random(len(X))
+    pairs = TensorDataset(torch.as_tensor(X), torch.as_tensor(Y))
+    found = clamping(network).fit(pairs, sample_weight=weight)
+    np.testing.assert_array_equal(found.delta_, clamping(network).fit(X, Y, sample_weight=weight).delta_)

@@ -1,0 +1,310 @@
+"""What clamping takes, and what it says to what it doesn't take."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from _plain_clamping import X, Y, clamping
+from _small_networks import (
+    bare_logits,
+    convolutional,
+    labels_of,
+    logits,
+    perceptron,
+    snapshot,
+    softmax,
+    vectors,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from skorch import NeuralNet, NeuralNetClassifier
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+@pytest.fixture(scope="module")
+def network():
+    return convolutional()
+
+
+@pytest.fixture(scope="module")
+def fitted(network):
+    return clamping(network).fit(X, Y)
+
+
+# What X and the estimator may be
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_datasets_give_what_arrays_give(network, shuffle):
+    pairs = TensorDataset(torch.as_tensor(X), torch.as_tensor(Y))
+    found = clamping(network, shuffle=shuffle).fit(pairs)
+    expected = clamping(network, shuffle=shuffle).fit(X, Y)
+    np.testing.assert_array_equal(found.delta_, expected.delta_)
+    np.testing.assert_array_equal(found.predict_proba(pairs), expected.predict_proba(X))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, torch.as_tensor])
+def test_arrays_of_any_float_dtype_and_tensors(network, kind):
+    given = kind(X) if kind is torch.as_tensor else X.astype(kind)
+    found = clamping(network).fit(given, Y)
+    np.testing.assert_allclose(found.delta_, clamping(network).fit(X, Y).delta_, atol=2e-3 if kind == np.float16 else 0)
+
+
+def test_a_float64_network_is_clamped_in_float64():
+    calibrator = clamping(convolutional().double()).fit(X, Y)
+    assert calibrator.delta_.dtype == np.float64
+    assert calibrator.module_.temperature.dtype == torch.float64
+
+
+def test_a_bfloat16_network_keeps_a_float32_delta():
+    calibrator = clamping(perceptron().bfloat16()).fit(vectors(), labels_of(bare_logits(perceptron(), vectors())))
+    assert calibrator.delta_.dtype == np.float32
+    assert calibrator.delta_.any()
+    np.testing.assert_allclose(calibrator.predict_proba(vectors()).sum(1), 1)
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, FrozenEstimator])
+def test_skorch_nets(network, wrap):
+    net = NeuralNetClassifier(
+        nn.Sequential(convolutional(), nn.Softmax(1)), max_epochs=1, lr=0.0, verbose=0, train_split=None
+    )
+    net.initialize()
+    before = snapshot(net.module_)
+    calibrator = clamping(wrap(net), optimizer="adam").fit(X, Y)
+    assert snapshot(net.module_) == before
+    moved = net.predict_proba(X + calibrator.delta_)
+    expected = softmax(np.log(moved) / calibrator.temperature_)
+    np.testing.assert_allclose(calibrator.predict_proba(X), expected, atol=1e-5)
+
+
+def test_logits_themselves_are_clamped_by_a_bias():
+    Z = logits()
+    y = labels_of(Z + [2.0, 0, 0, -2.0])
+    calibrator = clamping(None, optimizer="adam", lr=0.1, max_epochs=30).fit(Z, y)
+    assert calibrator.delta_.shape == (4,)
+    assert np.ptp(calibrator.delta_) > 2
+    expected = softmax((Z + calibrator.delta_) / calibrator.temperature_)
+    np.testing.assert_allclose(calibrator.predict_proba(Z), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+@pytest.mark.parametrize("response", ["logits", "probabilities"])
+def test_binary_scores_are_clamped_as_two_logits(shape, response):
+    score = logits(200, 1).ravel()
+    Z = np.column_stack([np.zeros(200), score])
+    y = labels_of(Z)
+    given = score if response == "logits" else 1 / (1 + np.exp(-score))
+    found = clamping(None, response=response).fit(given.reshape(shape), y)
+    expected = clamping(None).fit(Z, y)
+    np.testing.assert_allclose(found.predict_proba(given.reshape(shape)), expected.predict_proba(Z), atol=1e-6)
+
+
+def test_probabilities_are_clamped_as_logits():
+    Z = logits()
+    y = labels_of(Z)
+    found = clamping(None, response="probabilities").fit(softmax(Z), y)
+    assert found.temperature_ == pytest.approx(clamping(None).fit(Z, y).temperature_, rel=0.05)
+    with pytest.raises(ValueError, match="X must hold probabilities"):
+        found.predict_proba(Z)
+
+
+def test_shared_weights_follow_the_network():
+    network = convolutional()
+    calibrator = clamping(network).fit(X, Y)
+    before = calibrator.predict_proba(X)
+    with torch.no_grad():
+        network[-1].bias += torch.tensor([3.0, 0, 0, 0])
+    assert np.abs(calibrator.predict_proba(X) - before).max() > 0.1
+
+
+def test_pickles_hold_one_copy_of_the_network(fitted):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+    assert next(again.estimator.parameters()) is next(again.module_.logits.parameters())
+    assert again.history_ == fitted.history_
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": -0.5}, "'gamma' parameter of NeuralClampingCalibrator must be .* Got -0.5"),
+        ({"gamma": np.nan}, "'gamma' parameter"),
+        ({"lr": 0}, "'lr' parameter of NeuralClampingCalibrator must be .* Got 0"),
+        ({"lr": -1e-3}, "'lr' parameter .* Got -0.001"),
+        ({"max_epochs": 0}, "'max_epochs' parameter .* Got 0"),
+        ({"max_epochs": 1.5}, "'max_epochs' parameter .* Got 1.5"),
+        ({"batch_size": 0}, "'batch_size' parameter .* Got 0"),
+        ({"penalty": -1}, "'penalty' parameter .* Got -1"),
+        ({"momentum": -0.1}, "'momentum' parameter .* Got -0.1"),
+        ({"init_scale": -1}, "'init_scale' parameter .* Got -1"),
+        ({"init_temperature": 0}, "'init_temperature' parameter .* Got 0"),
+        ({"init_temperature": "best"}, "'init_temperature' parameter .* Got 'best'"),
+        ({"perturbation": "pixel"}, "'perturbation' parameter .*'full'.* Got 'pixel'"),
+        ({"init": "random"}, "'init' parameter .*'gradient'.* Got 'random'"),
+        ({"optimizer": "newton-raphson"}, "'optimizer' parameter .* Got 'newton-raphson'"),
+        ({"optimizer": dict}, "optimizer must be .* a subclass of torch.optim.Optimizer; got <class 'dict'>"),
+        ({"validation_fraction": 1.0}, "'validation_fraction' parameter .* Got 1.0"),
+        ({"response": "scores"}, "'response' parameter .* Got 'scores'"),
+        ({"device": "cuda:99"}, "device must name a device that is there, .* got 'cuda:99'"),
+        ({"device": "nonsense"}, "device must name a device that is there, .* got 'nonsense'"),
+        ({"init": np.zeros((3, 8))}, r"init must have the shape of one input, \(3, 8, 8\); got \(3, 8\)"),
+        ({"init": np.zeros((1, 3, 8, 8))}, r"init must have the shape of one input, \(3, 8, 8\); got \(1, 3, 8, 8\)"),
+        ({"init": np.full((3, 8, 8), np.nan)}, "init must be finite; got NaN or infinity"),
+        (
+            {"init": "gradient", "perturbation": "affine"},
+            "init must be 'zeros' or 'normal' .* got 'gradient' for Affine",
+        ),
+        (
+            {"init": np.zeros(3), "perturbation": "affine"},
+            "init must be 'zeros' or 'normal' .* got an array for Affine",
+        ),
+        ({"perturbation": nn.Linear(8, 8)}, "perturbation must start as the identity; Linear moves an input by"),
+        ({"perturbation": nn.Flatten()}, "perturbation must have parameters to learn; got Flatten"),
+        (
+            {"perturbation": nn.Linear(8, 3)},
+            r"perturbation must keep the shape of its input \(32, 3, 8, 8\); Linear gave \(32, 3, 8, 3\)",
+        ),
+        ({"classes": ["a", "b"]}, "classes must name the 4 columns"),
+    ],
+)
+def test_bad_parameters(network, settings, message):
+    with pytest.raises(ValueError, match=message):
+        clamping(network, **settings).fit(X, Y)
+
+
+def changed(value):
+    bad = X.copy()
+    bad[3, 1, 2, 2] = value
+    return bad
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "error", "message"),
+    [
+        (changed(np.nan), Y, ValueError, "X must be finite: Input X contains NaN or infinity; got nan"),
+        (changed(np.inf), Y, ValueError, "X must be finite: Input X contains NaN or infinity; got inf"),
+        (X[:0], Y[:0], ValueError, "X must not be empty"),
+        (X, Y[:-1], ValueError, "y must have one value a sample: .* 96 and 95"),
+        (X[:, 0, 0, 0], Y, ValueError, "X must have samples along its first axis .* 1-dimensional array for a network"),
+        (X, Y + 1, ValueError, r"y must hold labels among the classes \[0, 1, 2, 3\]; got \[4\]"),
+        (X, Y + 0.5, ValueError, "Unknown label type: continuous. y must hold class labels"),
+        (X, np.eye(4)[Y], ValueError, "y should be a 1d array"),
+        (X, None, ValueError, "requires y to be passed"),
+        ((255 * X).astype(np.uint8), Y, TypeError, "X must hold floating-point inputs .*uint8.* integer images first"),
+        (X.astype(str), Y, TypeError, "X must be numeric and real; got dtype <U"),
+    ],
+)
+def test_bad_data(network, inputs, labels, error, message):
+    with pytest.raises(error, match=message):
+        clamping(network, classes=[0, 1, 2, 3]).fit(inputs, labels)
+
+
+class Constant(nn.Module):
+    """Logits that depend on nothing of the input, or through nothing that has a gradient."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.logits = nn.Parameter(torch.arange(4.0))
+
+    def forward(self, x):
+        if self.how == "nothing":
+            return self.logits.expand(len(x), 4)
+        if self.how == "sign":
+            return (x.flatten(1)[:, :4].sign() + self.logits) * 3
+        return x.flatten(1)[:, :4].detach() + self.logits
+
+
+@pytest.mark.parametrize(("how", "what"), [("nothing", "missing"), ("detached", "missing"), ("sign", "zero")])
+def test_networks_that_pass_no_gradient(how, what):
+    with pytest.raises(ValueError, match=f"the network's output must depend on its input .* is {what}"):
+        clamping(Constant(how)).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (nn.Conv2d(3, 4, 1), "the network must return one row of class scores a sample"),
+        (nn.Flatten(0), "the network must return one row of class scores a sample"),
+    ],
+)
+def test_networks_whose_output_is_no_row_a_sample(network, message):
+    with pytest.raises(ValueError, match=message):
+        clamping(network).fit(X, Y)
+
+
+def test_multilabel_networks():
+    head = nn.Sequential(convolutional(), nn.Sigmoid())
+    with pytest.raises(ValueError, match="each row must sum to 1"):
+        clamping(head, response="probabilities").fit(X, Y)
+    with pytest.raises(ValueError, match="multilabel outputs"):
+        clamping(NeuralNet(convolutional(), nn.BCEWithLogitsLoss).initialize()).fit(X, Y)
+
+
+def test_tokens_have_no_gradient():
+    tokens = np.random.default_rng(0).integers(0, 9, (60, 5))
+    network = nn.Sequential(nn.Embedding(9, 2), nn.Flatten(), nn.Linear(10, 3))
+    with pytest.raises(
+        TypeError, match="X must hold floating-point inputs: a perturbation can't be added to torch.int64"
+    ):
+        clamping(network).fit(tokens, np.resize([0, 1, 2], 60))
+
+
+@pytest.mark.parametrize(
+    "classifier", [LogisticRegression(), LogisticRegression().fit(vectors(9), np.resize([0, 1], 9))]
+)
+def test_classifiers_have_no_gradient(classifier):
+    with pytest.raises(
+        TypeError, match="estimator must be a torch network, .* got LogisticRegression. .* TemperatureScaling"
+    ):
+        clamping(classifier).fit(vectors(), np.resize([0, 1], 200))
+
+
+def test_uninitialised_skorch_nets():
+    with pytest.raises(ValueError, match="estimator must be an initialised skorch net"):
+        clamping(NeuralNetClassifier(convolutional())).fit(X, Y)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 5), (1, 8, 8), (8, 8), (3, 1, 1), (192,)])
+def test_inputs_of_another_shape_at_predict(fitted, shape):
+    message = rf"X must have inputs of the shape that the perturbation was fitted to, \(3, 8, 8\); got .*{shape[-1]}"
+    for n_samples in (2, 3, 8):
+        with pytest.raises(ValueError, match=message):
+            fitted.predict_proba(np.zeros((n_samples, *shape), dtype=np.float32))
+
+
+def test_bad_inputs_at_predict(fitted):
+    with pytest.raises(ValueError, match="X must be finite"):
+        fitted.predict_proba(changed(np.nan))
+    with pytest.raises(TypeError, match="X must hold floating-point inputs"):
+        fitted.predict_proba(X.astype(np.int64))
+    with pytest.raises(ValueError, match="X must not be empty"):
+        fitted.predict_proba(X[:0])
+
+
+def test_networks_that_take_images_of_other_sizes_do_so_with_channelwise_perturbations(network):
+    calibrator = clamping(network, perturbation="channel").fit(X, Y)
+    wide = np.concatenate([X, X], axis=3)
+    assert calibrator.predict_proba(wide).shape == (96, 4)
+
+
+# Accelerators
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("settings", [{}, {"perturbation": "affine", "optimizer": "adam"}, {"init": "gradient"}])
+def test_cuda_trains_a_copy(settings):
+    network = convolutional()
+    before = snapshot(network)
+    states = torch.cuda.get_rng_state_all()
+    found = clamping(network, device="cuda", **settings).fit(X, Y)
+    assert snapshot(network) == before
+    assert all(torch.equal(a, b) for a, b in zip(states, torch.cuda.get_rng_state_all(), strict=True))
+    assert next(found.module_.parameters()).device.type == "cuda"
+    expected = clamping(network, **settings).fit(X, Y)
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-2)
