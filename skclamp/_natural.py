@@ -12,7 +12,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ._scores import natural_step, parameters_of, score_moments
 from ._training import ClampingNet, Converged, run_net
-from .perturbations import CONTAINED_IN_ALL
+from .perturbations import CONTAINED_IN_ALL, learnable
 
 # Samples that the length of a step is tried on.
 _TRIAL_SAMPLES = 512
@@ -127,11 +127,13 @@ class NaturalNet(ClampingNet):
         return solved.loss + penalty, solved.temperature
 
     def _move(self, parameters):
-        vector_to_parameters(parameters, self.module_.perturbation.parameters())
+        vector_to_parameters(parameters, learnable(self.module_.perturbation))
 
 
 def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
+    # What draws in train mode, such as dropout, has no scores.
+    state.perturbation.eval()
     trial = problem.take(torch.randperm(len(problem), generator=generator)[:_TRIAL_SAMPLES].sort().values)
     run_net(
         NaturalNet,
