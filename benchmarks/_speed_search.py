@@ -60,7 +60,7 @@ def agreement(search, ours):
     error = gains.std(ddof=1) / np.sqrt(len(gains))
     return {
         "choice": "{}, gamma={}".format(*best),
-        "lead": gains.mean() / error if error else np.inf,
+        "lead": gains.mean() / error if gains.any() else 0.0,
         "same_choice": int(best == our_best),
         "score_difference": max(abs(scores[c].mean() - our_scores[c].mean()) for c in scores),
     }
