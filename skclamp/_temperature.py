@@ -232,7 +232,8 @@ def _where_labels_lead(loss_at, point, limits):
 
 def _search_valleys(rows, limits, gamma):
     """The lowest of the valleys that a grid of temperatures shows."""
-    grid = np.linspace(*limits, max(3, round((limits[1] - limits[0]) * _GRID_DENSITY / math.log(10)))).tolist()
+    low, high = limits
+    grid = np.linspace(low, high, max(3, round((high - low) * _GRID_DENSITY / math.log(10)))).tolist()
     losses = _grid_losses(rows, grid, gamma)
     padded = [math.inf, *losses, math.inf]
     valleys = [i for i, loss in enumerate(losses) if loss < padded[i] and loss <= padded[i + 2]]
