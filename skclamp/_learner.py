@@ -50,6 +50,8 @@ class Learner:
         State
         """
         state = self._start(problem, settings) if start is None else copy.deepcopy(start)
+        if not state.identity and not state.extensions:
+            return state
         optimise = descend if is_natural(state, settings) else train
         optimise(state, problem, settings, self.generator)
         state.perturbation.eval()

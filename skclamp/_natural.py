@@ -5,6 +5,7 @@ found on a subsample by forward passes alone, with T at its optimum at every tri
 samples do what hundreds of plain gradient steps do.
 """
 
+import math
 from dataclasses import replace
 
 import torch
@@ -121,7 +122,11 @@ class NaturalNet(ClampingNet):
     def _try(self, parameters):
         """Loss and optimal temperature of the trial samples at some parameters."""
         self._move(parameters)
-        logits = self.trial.logits_under(self.module_.perturbation)
+        try:
+            logits = self.trial.logits_under(self.module_.perturbation)
+        except ValueError:
+            # So long a step that the network's arithmetic overflows.
+            return math.inf, self.module_.temperature.item()
         solved = self.trial.solve(logits, gamma=self.criterion_.gamma)
         penalty = self.penalty * self._deviation().item() if self.penalty else 0.0
         return solved.loss + penalty, solved.temperature

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from ._backbone import NetworkBackbone
 from ._temperature import log_likelihoods, solve_temperature
@@ -155,8 +156,8 @@ def make_perturbation(perturbation, problem):
 
     Parameters
     ----------
-    perturbation : str or torch.nn.Module
-        A name of `PERTURBATIONS`, or a module to copy.
+    perturbation : str, torch.nn.Module or None
+        A name of `PERTURBATIONS`, a module to copy, or nothing.
     problem : Problem
         Whose inputs it is for.
 
@@ -173,6 +174,8 @@ def make_perturbation(perturbation, problem):
     """
     x = problem.example()
     dtype = torch.promote_types(x.dtype, torch.float32)
+    if perturbation is None:
+        return nn.Sequential()
     if isinstance(perturbation, str):
         return PERTURBATIONS[perturbation](tuple(x.shape[1:])).to(x.device, dtype)
     made = copy.deepcopy(perturbation).to(x.device, dtype)

@@ -38,6 +38,8 @@ REFERENCE_SETTINGS = {
 AUTO_GAMMAS = (0.0, 0.5, 1.0, 2.0)
 
 
+_GAMMA_RULE = Interval(Real, 0, None, closed="left")
+
 # Parameters of the CV form, and what each of their values is to a single calibrator.
 _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}
 
@@ -192,7 +194,7 @@ class NeuralClampingCalibrator(BaseClamping):
     _parameter_constraints: dict = {
         **BaseClamping._parameter_constraints,
         "perturbation": [StrOptions({"auto", *PERTURBATIONS}), nn.Module, None],
-        "gamma": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "gamma": [StrOptions({"auto"}), _GAMMA_RULE],
         "penalty": [Interval(Real, 0, None, closed="left")],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
@@ -296,7 +298,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
     estimator : torch.nn.Module, skorch.NeuralNet or FrozenEstimator, default=None
         The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds
         logits.
-    perturbations : sequence of str or torch.nn.Module, default=("auto",)
+    perturbations : sequence of str, torch.nn.Module or None, default=("auto",)
         Families, see `NeuralClampingCalibrator`.
     gammas : sequence of float, default=(0.0, 0.5, 1.0, 2.0)
         Focusing parameters of the focal loss.
@@ -485,8 +487,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
 
     def _validate_params(self):
         super()._validate_params()
+        rules = {**NeuralClampingCalibrator._parameter_constraints, "gamma": [_GAMMA_RULE]}
         for grid, name in _GRIDS.items():
-            check_grid(getattr(self, grid), grid, NeuralClampingCalibrator._parameter_constraints[name])
+            check_grid(getattr(self, grid), grid, rules[name])
 
     def _path(self):
         """The grid, in an order in which neighbours resemble each other."""

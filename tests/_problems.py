@@ -39,7 +39,8 @@ def moved(perturbation, scale=0.2, seed=1):
 
 def flat(perturbation):
     """All of a perturbation's parameters in one array."""
-    return torch.cat([parameter.detach().flatten() for parameter in perturbation.parameters()]).numpy()
+    parts = [parameter.detach().flatten() for parameter in perturbation.parameters()]
+    return torch.cat([torch.empty(0), *parts]).numpy()
 
 
 def moments_of(problem, perturbation, temperature, gamma=0.0, extensions=()):

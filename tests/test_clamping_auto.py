@@ -1,0 +1,332 @@
+"""What the defaults of NeuralClampingCalibrator promise: shifts are repaired, nothing else is touched."""
+
+import logging
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _digits import calibration_and_test, convolutional_network, shifted
+from _problems import flat, linear
+from _small_networks import bare_logits, labels_of, nll, snapshot, vectors
+from sklearn.base import clone
+from sklearn.datasets import load_wine
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.metrics import neg_log_likelihood_scorer
+from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ColorPerturbation, FilterPerturbation
+
+NETWORK = linear(6)
+TABULAR = vectors(900) * np.float32(0.7) + np.float32(0.6)
+LABELS = labels_of(bare_logits(NETWORK, vectors(900)))
+
+
+def auto(estimator, **settings):
+    return NeuralClampingCalibrator(estimator, **{"random_state": 0, **settings})
+
+
+def scores(calibrator, x, y):
+    """NLL and accuracy."""
+    return nll(calibrator.predict_log_proba(x), y), np.mean(calibrator.predict(x) == y)
+
+
+def temperature_scaling(network):
+    return TemperatureScaling(network)
+
+
+def compare(shift, n_seeds=3, n_calibration=900, **settings):
+    """NLL and accuracy on test images of temperature scaling and clamping, (seed, method, score); and acceptances."""
+    network, found, accepted = convolutional_network(), [], []
+    for seed in range(n_seeds):
+        (x, y), (x_test, y_test) = calibration_and_test(seed, n_calibration)
+        x, x_test = shifted(x, shift), shifted(x_test, shift)
+        fits = [each.fit(x, y) for each in (temperature_scaling(network), auto(network, random_state=seed, **settings))]
+        found.append([scores(each, x_test, y_test) for each in fits])
+        accepted.append(fits[1].accepted_)
+    return np.array(found), accepted
+
+
+# Shifts
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound")
+@pytest.mark.parametrize("shift", ["gain and offset", "mixed colours"])
+def test_it_repairs_what_no_temperature_can(shift):
+    found, accepted = compare(shift)
+    ratios, gains = found[:, 1, 0] / found[:, 0, 0], found[:, 1, 1] - found[:, 0, 1]
+    assert sum(accepted) >= 2
+    assert ratios.max() <= 1
+    assert ratios.mean() < 0.8
+    assert gains.mean() > 0.01
+
+
+def test_it_repairs_blur_or_leaves_it():
+    found, accepted = compare("blur")
+    differences = found[:, 1, 0] - found[:, 0, 0]
+    assert any(accepted)
+    assert differences.mean() < -0.01
+    assert not differences[~np.array(accepted)].any()
+    assert (found[:, 1, 1] - found[:, 0, 1]).mean() >= 0
+
+
+def test_it_does_no_harm_without_a_shift():
+    found, accepted = compare("none", n_seeds=5)
+    assert (found[:, 1, 0] - found[:, 0, 0]).mean() < 0.002
+    assert sum(accepted) <= 1
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound")
+@pytest.mark.parametrize(
+    ("shift", "family"),
+    [("gain and offset", "affine"), ("gain and offset", "curve"), ("mixed colours", "color"), ("blur", "filter")],
+)
+def test_single_families_repair_their_own_shifts(shift, family):
+    found, accepted = compare(shift, perturbation=family)
+    assert any(accepted)
+    assert (found[:, 1, 0] / found[:, 0, 0]).mean() < 0.95
+
+
+def test_tabular_inputs():
+    """Sensors that drifted: gain and offset of each feature."""
+    for seed in range(3):
+        x = vectors(1500, seed=seed)
+        y = labels_of(bare_logits(NETWORK, x), seed=seed)
+        drifted = x * np.float32(0.7) + np.linspace(-0.8, 0.8, 6, dtype=np.float32)
+        fits = [each.fit(drifted[:750], y[:750]) for each in (temperature_scaling(NETWORK), auto(NETWORK))]
+        before, after = (scores(each, drifted[750:], y[750:]) for each in fits)
+        assert fits[1].accepted_
+        assert after[0] < before[0] - 0.02
+        assert after[1] > before[1]
+
+
+def test_sequences():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv1d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 10, 4)).eval()
+    with torch.no_grad():
+        network[-1].weight.mul_(15)
+    x = np.random.default_rng(0).normal(size=(1600, 3, 12)).astype(np.float32)
+    y = labels_of(bare_logits(network, x), temperature=1.0)
+    turned = x[:, [1, 2, 0]]
+    fits = [each.fit(turned[:800], y[:800]) for each in (temperature_scaling(network), auto(network, max_epochs=20))]
+    before, after = (scores(each, turned[800:], y[800:]) for each in fits)
+    assert fits[1].accepted_
+    assert after[0] < 0.9 * before[0]
+    assert after[1] > before[1] + 0.05
+
+
+def test_real_data_whose_sensors_drifted():
+    x, y = load_wine(return_X_y=True)
+    x = ((x - x.mean(0)) / x.std(0)).astype(np.float32)
+    torch.manual_seed(0)
+    network = nn.Linear(13, 3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    for _ in range(50):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(torch.as_tensor(x)), torch.as_tensor(y)).backward()
+        optimizer.step()
+    drifted = x + np.random.default_rng(0).normal(0, 1.5, 13).astype(np.float32)
+    found = auto(network.eval()).fit(drifted[::2], y[::2])
+    assert not found.accepted_  # too few samples
+    found.set_params(validation_fraction=None, perturbation="channel").fit(drifted[::2], y[::2])
+    assert scores(found, drifted[1::2], y[1::2])[1] >= np.mean(bare_logits(network, drifted[1::2]).argmax(1) == y[1::2])
+
+
+# Temperature scaling is contained
+
+
+@pytest.mark.parametrize("family", PERTURBATIONS)
+def test_every_family_contains_temperature_scaling(family):
+    """Without the guard, and on the data it was fitted to, no family is worse."""
+    network = convolutional_network()
+    (x, y), _ = calibration_and_test(0)
+    for shift in ("none", "blur"):
+        given = shifted(x, shift)
+        alone = scores(temperature_scaling(network).fit(given, y), given, y)[0]
+        found = auto(network, perturbation=family, validation_fraction=None, precision="float32", max_epochs=5)
+        assert scores(found.fit(given, y), given, y)[0] <= alone + 1e-6
+
+
+@pytest.mark.parametrize("family", ["channel", "affine", "auto"])
+def test_every_family_contains_temperature_scaling_on_vectors(family):
+    alone = scores(temperature_scaling(NETWORK).fit(TABULAR, LABELS), TABULAR, LABELS)[0]
+    found = auto(NETWORK, perturbation=family, validation_fraction=None).fit(TABULAR, LABELS)
+    assert scores(found, TABULAR, LABELS)[0] < alone
+
+
+# Parameters
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_gamma_auto(guarded):
+    network = convolutional_network()
+    (x, y), (x_test, y_test) = calibration_and_test(0)
+    x, x_test = shifted(x, "gain and offset"), shifted(x_test, "gain and offset")
+    settings = {"perturbation": "affine", "validation_fraction": 0.5 if guarded else None}
+    found = auto(network, gamma="auto", **settings).fit(x, y)
+    fixed = [auto(network, gamma=gamma, **settings).fit(x, y) for gamma in (0.0, 2.0)]
+    losses = [scores(each, x_test, y_test)[0] for each in fixed]
+    assert found.accepted_
+    assert scores(found, x_test, y_test)[0] < max(losses) + 0.02
+    assert hasattr(found, "verdict_")
+    # What the choice costs is shared, not multiplied.
+    assert found.cost_["backward"] < 3.5 * max(each.cost_["backward"] for each in fixed)
+
+
+def test_custom_perturbations():
+    network = convolutional_network()
+    (x, y), (x_test, y_test) = calibration_and_test(0, 900)
+    x, x_test = shifted(x, "gain and offset"), shifted(x_test, "gain and offset")
+    given = nn.Sequential(AffinePerturbation((3, 8, 8)), nn.Identity())
+    found = auto(network, perturbation=given).fit(x, y)
+    assert found.accepted_
+    assert isinstance(found.perturbation_, nn.Sequential)
+    np.testing.assert_array_equal(flat(given), [1.0] * 3 + [0.0] * 3)
+    expected = auto(network, perturbation="affine").fit(x, y)
+    np.testing.assert_allclose(found.predict_proba(x_test), expected.predict_proba(x_test), atol=1e-5)
+    assert scores(found, x_test, y_test)[0] < scores(temperature_scaling(network).fit(x, y), x_test, y_test)[0]
+
+
+def test_compositions():
+    network = convolutional_network()
+    (x, y), _ = calibration_and_test(0, 900)
+    given = nn.Sequential(ColorPerturbation((3, 8, 8)), FilterPerturbation((3, 8, 8)))
+    found = auto(network, perturbation=given, validation_fraction=None).fit(shifted(x, "gain and offset"), y)
+    assert not torch.equal(found.perturbation_[0].matrix, torch.eye(3))
+    assert not torch.equal(found.perturbation_[1].weight, given[1].weight)
+
+
+@pytest.mark.parametrize("fraction", [None, 0.5], ids=["unguarded", "guarded"])
+@pytest.mark.parametrize("optimizer", ["auto", "adam"])
+def test_candidates_of_a_grid_search_really_differ(fraction, optimizer):
+    """On shifted data, where there is something to learn."""
+    lrs = [0.3, 1.0] if optimizer == "auto" else [0.01, 0.03]
+    settings = {"perturbation": "affine", "validation_fraction": fraction, "optimizer": optimizer, "max_epochs": 2}
+    grid = {"gamma": [0.0, 1.0, 3.0], "lr": lrs}
+    search = GridSearchCV(auto(NETWORK, **settings), grid, cv=2, scoring=neg_log_likelihood_scorer, error_score="raise")
+    search.fit(TABULAR, LABELS)
+    fits = []
+    for params in search.cv_results_["params"]:
+        found = clone(search.estimator).set_params(**params).fit(TABULAR, LABELS)
+        assert found.accepted_
+        fits.append(flat(found.perturbation_))
+    assert min(np.abs(a - b).max() for i, a in enumerate(fits) for b in fits[:i]) > 1e-5
+    results = search.cv_results_["mean_test_score"]
+    assert len(np.unique(results.round(9))) == len(results)
+    assert search.best_estimator_.accepted_
+
+
+def test_cross_val_predict_clones_and_shares_the_network():
+    before = snapshot(NETWORK)
+    proba = cross_val_predict(auto(NETWORK), TABULAR, LABELS, cv=3, method="predict_proba")
+    assert proba.shape == (900, 8)
+    assert snapshot(NETWORK) == before
+    alone = cross_val_predict(temperature_scaling(NETWORK), TABULAR, LABELS, cv=3, method="predict_proba")
+    assert nll(np.log(proba), LABELS) < nll(np.log(alone), LABELS)
+
+
+# What comes with it
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return auto(NETWORK).fit(TABULAR, LABELS)
+
+
+def test_attributes(fitted):
+    assert fitted.accepted_ is True
+    assert fitted.verdict_.accepted
+    assert fitted.cost_.keys() == {"forward", "backward"}
+    assert fitted.cost_["forward"] > fitted.cost_["backward"] > 0
+    assert isinstance(fitted.perturbation_, nn.Sequential)
+    assert flat(fitted.perturbation_).size
+
+
+def test_the_module_says_the_same(fitted):
+    with torch.no_grad():
+        z = fitted.module_.eval()(torch.as_tensor(TABULAR)).double()
+    np.testing.assert_allclose(torch.softmax(z, 1), fitted.predict_proba(TABULAR), atol=1e-6)
+
+
+def test_pickles(fitted):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(TABULAR), fitted.predict_proba(TABULAR))
+    assert again.verdict_ == fitted.verdict_
+
+
+@pytest.mark.parametrize("settings", [{}, {"gamma": "auto"}, {"perturbation": "affine"}, {"validation_fraction": None}])
+def test_one_random_state_gives_one_result(settings):
+    torch.manual_seed(0)
+    first = auto(NETWORK, **settings).fit(TABULAR, LABELS)
+    torch.manual_seed(1)
+    second = auto(NETWORK, **settings).fit(TABULAR, LABELS)
+    np.testing.assert_array_equal(flat(first.perturbation_), flat(second.perturbation_))
+    assert first.temperature_ == second.temperature_
+    assert first.cost_ == second.cost_
+    np.testing.assert_array_equal(first.predict_proba(TABULAR), second.predict_proba(TABULAR))
+
+
+def test_datasets_give_what_arrays_give(fitted):
+    pairs = TensorDataset(torch.as_tensor(TABULAR), torch.as_tensor(LABELS))
+    found = auto(NETWORK).fit(pairs)
+    np.testing.assert_array_equal(flat(found.perturbation_), flat(fitted.perturbation_))
+    np.testing.assert_array_equal(found.predict_proba(pairs), fitted.predict_proba(TABULAR))
+
+
+def test_weights_go_all_the_way():
+    weight = np.random.default_rng(0).random(len(LABELS)) + 0.1
+    pairs = TensorDataset(torch.as_tensor(TABULAR), torch.as_tensor(LABELS))
+    found = auto(NETWORK, gamma="auto").fit(pairs, sample_weight=weight)
+    expected = auto(NETWORK, gamma="auto").fit(TABULAR, LABELS, sample_weight=weight)
+    np.testing.assert_array_equal(flat(found.perturbation_), flat(expected.perturbation_))
+    plain = auto(NETWORK, gamma="auto").fit(TABULAR, LABELS)
+    assert np.abs(found.predict_proba(TABULAR) - plain.predict_proba(TABULAR)).max() > 1e-4
+    scaled = auto(NETWORK, gamma="auto").fit(TABULAR, LABELS, sample_weight=8 * weight)
+    np.testing.assert_allclose(scaled.predict_proba(TABULAR), expected.predict_proba(TABULAR), atol=1e-3)
+
+
+def test_fit_is_quiet(caplog):
+    with caplog.at_level(logging.WARNING), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        auto(NETWORK).fit(TABULAR, LABELS).predict_proba(TABULAR)
+    assert not caplog.records
+
+
+def test_logits_are_clamped_by_default_too():
+    Z = bare_logits(NETWORK, vectors(900))
+    y = labels_of(Z + np.linspace(-1.5, 1.5, 8))
+    found, alone = auto(None).fit(Z, y), temperature_scaling(None).fit(Z, y)
+    assert found.accepted_
+    assert nll(found.predict_log_proba(Z), y) < nll(alone.predict_log_proba(Z), y) - 0.05
+
+
+# Real images
+
+
+@pytest.fixture(scope="module")
+def resnet(data_dir):
+    networks = pytest.importorskip("_networks", reason="needs the benchmarks' networks")
+    with np.load(data_dir / "cifar10_test.npz") as archive:
+        images = archive["images"][:2000].transpose(0, 3, 1, 2).astype(np.float32) / 255
+        labels = archive["labels"][:2000].astype(int)
+    return networks.load_resnet("cifar10_resnet20", data_dir), images, labels
+
+
+def test_it_repairs_darkness_on_real_images(resnet):
+    network, images, labels = resnet
+    dark = images * np.float32(0.35)
+    found, alone = (each.fit(dark[:1000], labels[:1000]) for each in (auto(network), temperature_scaling(network)))
+    after, before = (scores(each, dark[1000:], labels[1000:]) for each in (found, alone))
+    assert found.accepted_
+    assert after[0] <= 0.8 * before[0]
+    assert after[1] > before[1] + 0.02
+
+
+def test_it_does_no_harm_on_real_images(resnet):
+    network, images, labels = resnet
+    found, alone = (each.fit(images[:1000], labels[:1000]) for each in (auto(network), temperature_scaling(network)))
+    after, before = (scores(each, images[1000:], labels[1000:])[0] for each in (found, alone))
+    assert after - before <= 0.002
