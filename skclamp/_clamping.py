@@ -35,6 +35,7 @@ class BaseClamping(BaseCalibrator):
 
     _parameter_constraints: dict = {
         **BaseCalibrator._parameter_constraints,
+        "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
         "init": [StrOptions({"zeros", "normal", "gradient"}), "array-like", torch.Tensor],
         "init_scale": [Interval(Real, 0, None, closed="left")],
         "init_temperature": [StrOptions({"optimal"}), Interval(Real, 0, None, closed="neither")],

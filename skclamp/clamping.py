@@ -19,6 +19,7 @@ from .perturbations import PERTURBATIONS
 REFERENCE_SETTINGS = {
     "perturbation": "full",
     "gamma": 1.0,
+    "loss_eps": 1e-7,
     "penalty": 0.01,
     "init": "normal",
     "init_scale": 0.001,
@@ -67,6 +68,9 @@ class NeuralClampingCalibrator(BaseClamping):
         0, 0.5, 1 and 2 on held-out folds.
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
+    loss_eps : float, default=0.0
+        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does so
+        at 1e-7; 0 is the exact loss.
     init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
         Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
         `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
@@ -88,7 +92,7 @@ class NeuralClampingCalibrator(BaseClamping):
         trial step in natural steps, which the line search doubles or halves; "auto" is 1.
     momentum : float, default=0.9
         Of the optimisers that have one.
-    max_epochs : int, default=10
+    max_epochs : int, default=8
         Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
         larger than chance makes them.
     batch_size : int, default=128
@@ -204,6 +208,7 @@ class NeuralClampingCalibrator(BaseClamping):
         *,
         perturbation="auto",
         gamma=0.0,
+        loss_eps=0.0,
         penalty=0.0,
         init="zeros",
         init_scale=0.001,
@@ -213,7 +218,7 @@ class NeuralClampingCalibrator(BaseClamping):
         optimizer_params=None,
         lr="auto",
         momentum=0.9,
-        max_epochs=10,
+        max_epochs=8,
         batch_size=128,
         shuffle=True,
         validation_fraction=0.5,
@@ -231,6 +236,7 @@ class NeuralClampingCalibrator(BaseClamping):
         self.estimator = estimator
         self.perturbation = perturbation
         self.gamma = gamma
+        self.loss_eps = loss_eps
         self.penalty = penalty
         self.init = init
         self.init_scale = init_scale
@@ -305,6 +311,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Learning rates, see `NeuralClampingCalibrator`.
     cv : int, cross-validation generator or iterable, default=3
         Folds, stratified where an int is given; each sample must be held out once.
+    loss_eps : float, default=0.0
+        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does so
+        at 1e-7; 0 is the exact loss.
     init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
         Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
         `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
@@ -323,7 +332,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Further arguments of a torch optimiser.
     momentum : float, default=0.9
         Of the optimisers that have one.
-    max_epochs : int, default=10
+    max_epochs : int, default=8
         Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
         larger than chance makes them.
     batch_size : int, default=128
@@ -434,6 +443,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         penalties=(0.0,),
         lrs=("auto",),
         cv=3,
+        loss_eps=0.0,
         init="zeros",
         init_scale=0.001,
         init_temperature="optimal",
@@ -441,7 +451,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         optimizer="auto",
         optimizer_params=None,
         momentum=0.9,
-        max_epochs=10,
+        max_epochs=8,
         batch_size=128,
         shuffle=True,
         precision="auto",
@@ -461,6 +471,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         self.penalties = penalties
         self.lrs = lrs
         self.cv = cv
+        self.loss_eps = loss_eps
         self.init = init
         self.init_scale = init_scale
         self.init_temperature = init_temperature
