@@ -57,3 +57,11 @@ def paired_estimate(values, baseline, test_fraction=0.5):
     if values.shape != baseline.shape:
         raise ValueError(f"values and baseline must have one result a split, got {values.shape} and {baseline.shape}")
     return resampled_estimate(values - baseline, test_fraction)
+
+
+def ratio_estimate(values, baseline, test_fraction=0.5):
+    """Mean of values over mean of baseline, with the corrected standard error of this ratio by the delta method."""
+    values, baseline = np.asarray(values, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    ratio = float(values.mean() / baseline.mean())
+    residuals = paired_estimate(values, ratio * baseline, test_fraction)
+    return Estimate(ratio, residuals.standard_error / float(baseline.mean()))

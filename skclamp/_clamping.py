@@ -67,11 +67,14 @@ class BaseClamping(BaseCalibrator):
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
         backbone = self._open_backbone()
-        generator = torch.Generator().manual_seed(_draw_seed(self.random_state))
+        seed = _draw_seed(self.random_state)
+        generator = torch.Generator().manual_seed(seed)
         with frozen(backbone.module), torch.random.fork_rng(devices=[]):
+            # What a Dataset that augments, or a dropout in the perturbation, draws by itself follows the seed as well.
+            torch.default_generator.manual_seed(seed)
             problem, classes = self._pose(backbone, X, y, sample_weight)
             state = self._clamp(problem, generator) or self._unperturbed(problem)
-        self._set_fitted(problem, state)
+            self._set_fitted(problem, state)
         self._remember(backbone, classes, X)
 
     def _pose(self, backbone, X, y, sample_weight):
@@ -93,6 +96,8 @@ class BaseClamping(BaseCalibrator):
         settings, start = self._compete(fast, learner, path)
         if settings is None:
             return None
+        # What the folds found is near the optimum already: the last steps are refinement.
+        settings = settings if start is None else replace(settings, max_epochs=max(1, settings.max_epochs // 2))
         state = learner.fit(fast, settings, start)
         if self.refit_temperature:
             state.temperature = problem.solve(problem.logits_under(state.perturbation)).temperature

@@ -60,7 +60,7 @@ class Evidence:
         return Verdict(p_value < level and max(self.fold_differences(candidate)) < 0, mean, error, p_value)
 
     def fold_differences(self, candidate):
-        """Mean held-out NLL of a candidate minus temperature scaling's, fold by fold; the guard asks all to be below 0."""
+        """Mean held-out NLL of a candidate minus temperature scaling's on each fold; all must be below 0."""
         differences = self.losses[candidate] - self.plain
         return [np.average(differences[rows], weights=self.weight[rows]) for rows in self.folds]
 

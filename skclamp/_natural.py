@@ -1,8 +1,8 @@
 """Natural gradient descent for perturbations of few parameters.
 
 A step is solved for with the second moments of the per-sample scores (the empirical Fisher metric), and its length is
-found on a subsample by forward passes alone, with T at its optimum at every trial. The way is made on the subsample, and
-the last steps on all the samples: a few such passes do what hundreds of plain gradient steps do.
+found on a subsample by forward passes alone, with T at its optimum at every trial. The way is made on the subsample,
+and the last steps on all the samples: a few such passes do what hundreds of plain gradient steps do.
 """
 
 from dataclasses import replace
@@ -13,13 +13,14 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from ._posterior import natural_step
 from ._scores import parameters_of, perturbation_metric, score_moments
 from ._training import ClampingNet, Converged, run_net
-from .perturbations import CONTAINED_IN_ALL
+from .perturbations import CONTAINED_IN_ALL, learnable
 
 # Samples that the first steps are made on and that the length of each step is tried on.
 _TRIAL_SAMPLES = 512
 _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
-# A step that should gain less, summed over the samples, is no longer worth a pass; nats.
-_SMALLEST_GAIN = 1.0
+# A step that should gain less, in nats summed over the samples and as a share of all that speaks for the perturbation,
+# is no longer worth a pass.
+_SMALLEST_GAIN, _SMALLEST_SHARE = 1.0, 0.03
 # Log Bayes factor that speaks for another family; nats.
 _LEAST_EVIDENCE = 3.0
 
@@ -38,8 +39,8 @@ class NaturalNet(ClampingNet):
     trial : Problem
         Some of them.
     state : State
-        Whose perturbation the module holds. Before each step, that of its extensions for which the scores speak loudest,
-        if any, is appended to the perturbation, an nn.Sequential then.
+        Whose perturbation the module holds. Before each step, that of its extensions for which the scores speak
+        loudest, if any, is appended to the perturbation, an nn.Sequential then.
     rough : bool
         Whether to begin on the trial samples.
     """
@@ -156,11 +157,11 @@ class NaturalNet(ClampingNet):
         return solved.loss + step.prior(self._moved()) + penalty, solved.temperature
 
     def _move(self, parameters):
-        vector_to_parameters(parameters, self.module_.perturbation.parameters())
+        vector_to_parameters(parameters, learnable(self.module_.perturbation))
 
 
 def _is_worth(step):
-    return step is not None and step.gain >= _SMALLEST_GAIN
+    return step is not None and step.gain >= max(_SMALLEST_GAIN, _SMALLEST_SHARE * step.evidence)
 
 
 def _evidence(step):
@@ -169,6 +170,8 @@ def _evidence(step):
 
 def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
+    # What draws in train mode, such as dropout, has no scores.
+    state.perturbation.eval()
     trial = problem.take(torch.randperm(len(problem), generator=generator)[:_TRIAL_SAMPLES].sort().values)
     rough = len(problem) > len(trial) and not state.metrics
     _measure(state, trial, generator)

@@ -1,7 +1,7 @@
 """The natural-gradient step, regularised by evidence: where a quadratic model of the loss and a Gaussian prior meet.
 
-Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the scores most
-probable. A block that the data don't speak for is held at the identity; one that they do is hardly held at all.
+Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the scores
+most probable. A block that the data don't speak for is held at the identity; one that they do is hardly held at all.
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ import torch
 from ._backbone import NetworkBackbone
 from ._temperature import log_likelihoods, solve_temperature
 from ._validation import to_numpy
-from .perturbations import PERTURBATIONS
+from .perturbations import PERTURBATIONS, learnable
 
 # What "auto" tries, by the number of axes of X; from three on there are channels and positions.
 AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
@@ -182,13 +182,20 @@ def candidates(problem):
     """
     x = problem.example(1)
     most = min(MOST_PARAMETERS, len(problem) // SAMPLES_A_PARAMETER)
-    made = {name: make_perturbation(name, problem) for name in AUTO_FAMILIES[min(x.ndim, 3)]}
-    return {name: family for name, family in made.items() if sum(p.numel() for p in family.parameters()) <= most}
+    made = {}
+    for name in AUTO_FAMILIES[min(x.ndim, 3)]:
+        try:
+            family = make_perturbation(name, problem)
+        except ValueError:
+            continue
+        if sum(p.numel() for p in family.parameters()) <= most:
+            made[name] = family
+    return made
 
 
 def _check_identity(perturbation, x):
     name = type(perturbation).__name__
-    if not any(parameter.requires_grad for parameter in perturbation.parameters()):
+    if not learnable(perturbation):
         raise ValueError(f"perturbation must have parameters to learn; got {name}, which has none")
     with torch.no_grad():
         moved = perturbation(x)
@@ -229,7 +236,7 @@ def initialise(perturbation, init, *, scale, generator, problem, temperature):
         return
     with torch.no_grad():
         if isinstance(init, str) and init == "normal":
-            for parameter in perturbation.parameters():
+            for parameter in learnable(perturbation):
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
                 parameter.add_(noise.to(parameter), alpha=scale)
             return
@@ -239,7 +246,7 @@ def initialise(perturbation, init, *, scale, generator, problem, temperature):
 
 
 def _only_parameter(perturbation, init):
-    parameters = list(perturbation.parameters())
+    parameters = learnable(perturbation)
     if len(parameters) != 1:
         what = repr(init) if isinstance(init, str) else "an array"
         raise ValueError(
@@ -267,5 +274,5 @@ def mean_input_gradient(problem, temperature):
 
 
 def identity_of(perturbation):
-    """A copy of a perturbation's parameters, taken while it is the identity."""
-    return [parameter.detach().clone() for parameter in perturbation.parameters()]
+    """A copy of a perturbation's learnable parameters, taken while it is the identity."""
+    return [parameter.detach().clone() for parameter in learnable(perturbation)]

@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.utils import parameters_to_vector
 
 from .losses import FocalLoss, focal_loss
+from .perturbations import learnable
 
 _METRIC_JITTER = 1e-3
 
@@ -94,6 +95,8 @@ def score_moments(problem, perturbation, temperature, *, loss=None, extensions=(
 def _loss_gradients(problem, seen, temperature, loss):
     """Yield inputs, perturbed inputs, gradients of each sample's loss by these and by log T, and weights."""
     for x, codes, weight in problem.labelled_batches():
+        if not weight.any():
+            continue
         with torch.no_grad():
             perturbed = seen(x).to(x.dtype)
         with torch.enable_grad():
@@ -124,7 +127,7 @@ def perturbation_scores(perturbation, x, cotangent):
     torch.Tensor of shape (n_samples, n_parameters)
         Columns in the order of ``parameters_to_vector``.
     """
-    parameters = {name: p.detach() for name, p in perturbation.named_parameters()}
+    parameters = {name: p.detach() for name, p in perturbation.named_parameters() if p.requires_grad}
     if not parameters:
         return x.new_empty(len(x), 0)
 
@@ -161,5 +164,5 @@ def perturbation_metric(perturbation, x, generator):
 
 
 def parameters_of(perturbation):
-    """A perturbation's parameters as one vector."""
-    return parameters_to_vector([p.detach() for p in perturbation.parameters()])
+    """A perturbation's learnable parameters as one vector."""
+    return parameters_to_vector([p.detach() for p in learnable(perturbation)])

@@ -40,7 +40,8 @@ _BLOCK_ROWS = 2**13
 _SAMPLE_ROWS = 512
 _SAMPLE_STRIDE = 4
 _SAMPLE_TOLERANCE = 3e-3
-_TOLERANCE = 1e-11
+# The estimated error of log T that ends the search; in float32 rounding leaves no less than this.
+_TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-9}
 _MAX_PASSES = 100
 # Steps on log T where the slope is too flat for its derivatives to lead anywhere: the first, doubled each time up to
 # the second, a factor of 12.
@@ -65,7 +66,7 @@ class TemperatureSolution(NamedTuple):
     n_passes : int
         How often all the rows were read.
     converged : bool
-        Whether the error of log T, as estimated from the last step, is below 1e-11.
+        Whether the error of log T, as estimated from the last step, is below 1e-11 (1e-9 in float32).
     at_bound : bool
         Whether the loss still falls beyond the bound that `temperature` is.
     """
@@ -163,7 +164,7 @@ def _search_convex(rows, limits, gamma=0.0):
     if sample is not None:
         guess = _descend(sample, start, limits, _SAMPLE_TOLERANCE)
         start = start if guess.at_bound else guess.place
-    return _descend(rows, start, limits, _TOLERANCE)
+    return _descend(rows, start, limits, _TOLERANCE[rows.dtype])
 
 
 def _descend(rows, place, limits, tolerance):

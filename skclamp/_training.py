@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from .losses import FocalLoss
 from .modules import ClampedModule
+from .perturbations import learnable
 
 logger = logging.getLogger("skclamp")
 
@@ -125,7 +126,7 @@ class ClampingNet(NeuralNet):
         return loss + self.penalty * self._deviation() if self.penalty else loss
 
     def _deviation(self):
-        parameters = self.module_.perturbation.parameters()
+        parameters = learnable(self.module_.perturbation)
         moved = [(p - at).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
         return torch.linalg.vector_norm(torch.cat(moved))
 

@@ -26,6 +26,7 @@ from ._validation import (
     encode_labels,
     num_samples,
     resolve_classes,
+    tensor_of,
 )
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
@@ -172,7 +173,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         y = check_labels(y)
         check_same_length(y, len(logits))
         classes = resolve_classes(y, logits.shape[1], classes=self.classes, known=backbone.classes)
-        return classes, torch.from_numpy(encode_labels(y, classes)).to(logits.device)
+        return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
 
     def _open_backbone(self):
         return open_backbone(

@@ -69,8 +69,8 @@ class NeuralClampingCalibrator(BaseClamping):
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
     loss_eps : float, default=0.0
-        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does so
-        at 1e-7; 0 is the exact loss.
+        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does
+        so at 1e-7; 0 is the exact loss.
     init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
         Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
         `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
@@ -312,8 +312,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
     cv : int, cross-validation generator or iterable, default=3
         Folds, stratified where an int is given; each sample must be held out once.
     loss_eps : float, default=0.0
-        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does so
-        at 1e-7; 0 is the exact loss.
+        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does
+        so at 1e-7; 0 is the exact loss.
     init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
         Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
         `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the

@@ -140,8 +140,9 @@ class ClampedModule(nn.Module):
     """Neural clamping: ``f(perturbation(x)) / T``, with f frozen.
 
     An ordinary module that yields calibrated logits; softmax turns them into calibrated probabilities. It shares the
-    weights of the network it is given. Its ``train`` leaves the network in eval mode, since a batch norm that learns or
-    a dropout that draws would undo the calibration.
+    weights of the network it is given. Call ``eval`` before use, as with any module: the shared network goes into eval
+    mode with it. ``train`` leaves the network there, since a batch norm that learns or a dropout that draws would undo
+    the calibration.
 
     Parameters
     ----------

@@ -301,6 +301,11 @@ class GridPerturbation(nn.Module):
         return F.interpolate(cells, size=x.shape[2:], mode=mode, align_corners=False)
 
 
+def learnable(perturbation):
+    """The parameters that may move: a user's module may hold others fixed."""
+    return [parameter for parameter in perturbation.parameters() if parameter.requires_grad]
+
+
 def additive_part(perturbation, shape):
     """The tensor of one input's shape that a perturbation adds, or None where it does more than add.
 

@@ -11,6 +11,7 @@ from _small_networks import (
 )
 from skorch.callbacks import Callback
 from torch import nn
+from torch.utils.data import Dataset
 
 from skclamp import TemperatureScaling
 
@@ -185,6 +186,27 @@ def test_nothing_is_random_without_shuffling_and_noise(network):
     first = clamping(network, shuffle=False, random_state=0).fit(X, Y)
     second = clamping(network, shuffle=False, random_state=1).fit(X, Y)
     np.testing.assert_array_equal(first.delta_, second.delta_)
+
+
+class Noisy(Dataset):
+    """Adds new noise whenever a sample is read, as augmentation does."""
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, index):
+        return torch.as_tensor(X[index]) + 0.3 * torch.randn(3, 8, 8), int(Y[index])
+
+
+def test_datasets_that_augment_follow_the_random_state(network):
+    deltas = []
+    for random_state, seed in [(0, 0), (0, 1), (1, 0)]:
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        deltas.append(clamping(network, random_state=random_state, shuffle=False).fit(Noisy()).delta_)
+        assert torch.equal(before, torch.get_rng_state())
+    np.testing.assert_array_equal(deltas[0], deltas[1])
+    assert np.abs(deltas[0] - deltas[2]).max() > 1e-4
 
 
 def test_a_random_state_instance_advances(network):

@@ -1,0 +1,95 @@
+"""The tabular case of the shift suite: an MLP on scikit-learn's own data, whose sensors drift after training."""
+
+import numpy as np
+import torch
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
+
+
+def digits():
+    """1,797 digits as 64 sensors see them, one a pixel."""
+    return load_digits(return_X_y=True)
+
+
+def digits_coarse():
+    """The same through 16 sensors, each of which sees the mean of 2 x 2 pixels."""
+    X, y = digits()
+    return X.reshape(-1, 4, 2, 4, 2).mean((2, 4)).reshape(-1, 16), y
+
+
+def breast_cancer():
+    """569 biopsies with 30 measurements."""
+    return load_breast_cancer(return_X_y=True)
+
+
+# Each with the numbers of samples to train on and to calibrate on; the others are tested on.
+TABLES = {
+    "digits_mlp": (digits, 400, 800),
+    "digits_coarse_mlp": (digits_coarse, 400, 800),
+    "breast_cancer_mlp": (breast_cancer, 120, 300),
+}
+
+
+def drift(X, *, share=0.25, gain=0.5, offset=1.0, seed=0):
+    """Sensors that drift: a share of the features gets a log-normal gain and a normal offset (spreads given).
+
+    X is standardised, so the offset's spread is in standard deviations of the feature.
+    """
+    rng = np.random.default_rng(seed)
+    shifted = X.copy()
+    drifted = rng.permutation(X.shape[1])[: max(1, round(share * X.shape[1]))]
+    gains, offsets = np.exp(rng.normal(0, gain, len(drifted))), rng.normal(0, offset, len(drifted))
+    shifted[:, drifted] = X[:, drifted] * gains + offsets
+    return shifted
+
+
+TABULAR_SHIFTS = {"none": lambda X, seed: X.copy(), "drift": lambda X, seed: drift(X, seed=seed)}
+
+
+def train_mlp(name, seed):
+    """A trained network and the standardised data that it hasn't seen.
+
+    Parameters
+    ----------
+    name : {"digits_mlp", "digits_coarse_mlp", "breast_cancer_mlp"}
+        The data.
+    seed : int
+        Of the split and of the weights.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        In eval mode; yields logits.
+    X : array of shape (n, n_features), float32
+    y : array of shape (n,), int64
+    """
+    load, n_train, _ = TABLES[name]
+    X, y = load()
+    X_train, X, y_train, y = train_test_split(X, y, train_size=n_train, stratify=y, random_state=seed)
+    scaler = StandardScaler().fit(X_train)
+    network = _fit_mlp(scaler.transform(X_train).astype(np.float32), y_train, seed)
+    return network, scaler.transform(X).astype(np.float32), y.astype(np.int64)
+
+
+def _fit_mlp(X, y, seed):
+    n_classes = len(np.unique(y))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mlp = nn.Sequential(
+            nn.Linear(X.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, n_classes)
+        )
+        net = NeuralNetClassifier(
+            mlp,
+            criterion=nn.CrossEntropyLoss,
+            optimizer=torch.optim.Adam,
+            lr=1e-3,
+            batch_size=32,
+            iterator_train__shuffle=True,
+            max_epochs=60,
+            train_split=None,
+            verbose=0,
+        )
+        return net.fit(X, y.astype(np.int64)).module_.eval()

@@ -1,0 +1,91 @@
+"""Every calibrator with data for it: a new one is tested by a row in `CALIBRATORS`."""
+
+from functools import cached_property
+
+import numpy as np
+from _small_networks import (
+    bare_logits,
+    convolutional,
+    images,
+    labels_of,
+    logits,
+    perceptron,
+    softmax,
+    vectors,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+
+N_SAMPLES = 200
+PLAIN = {"perturbation": "full", "optimizer": "sgd", "max_epochs": 2, "validation_fraction": None, "random_state": 0}
+
+
+class Case:
+    """An unfitted calibrator of four classes, inputs for it, and labels that the inputs say something of."""
+
+    def __init__(self, make, X):
+        self.make = make
+        self.X = X
+
+    @cached_property
+    def y(self):
+        """Drawn from a network's or the logits' probabilities, smoothed."""
+        if self.X.ndim == 4:
+            return labels_of(bare_logits(convolutional(), self.X))
+        if self.X.shape[1] == 4:
+            return labels_of(np.log(self.X) if self.X.min() > 0 else self.X)
+        return labels_of(bare_logits(perceptron(), self.X.astype(np.float32)))
+
+    @cached_property
+    def fitted(self):
+        """The calibrator, fitted once; not to be changed."""
+        return self.make().fit(self.X, self.y)
+
+    @property
+    def knows_its_classes(self):
+        """Whether the estimator names the columns."""
+        return isinstance(self.make().estimator, (LogisticRegression, FrozenEstimator))
+
+    @property
+    def learns_its_classes(self):
+        """Whether the estimator is fitted to the same labels."""
+        return isinstance(self.make().estimator, LogisticRegression)
+
+
+IMAGES, VECTORS, LOGITS = images(N_SAMPLES), vectors(N_SAMPLES).astype(np.float64), logits(N_SAMPLES)
+PROBABILITIES = softmax(LOGITS)
+
+
+def initialised_skorch_net():
+    return NeuralNetClassifier(convolutional(), criterion=nn.CrossEntropyLoss).initialize()
+
+
+def fitted_classifier():
+    y = labels_of(bare_logits(perceptron(), vectors(N_SAMPLES)), seed=1)
+    return FrozenEstimator(LogisticRegression().fit(VECTORS, y))
+
+
+CALIBRATORS = {
+    "temperature of logits": Case(TemperatureScaling, LOGITS),
+    "temperature of probabilities": Case(lambda: TemperatureScaling(response="probabilities"), PROBABILITIES),
+    "temperature of a network": Case(lambda: TemperatureScaling(convolutional()), IMAGES),
+    "focal temperature": Case(lambda: TemperatureScaling(perceptron(), gamma=1.0), VECTORS),
+    "temperature of a skorch net": Case(lambda: TemperatureScaling(initialised_skorch_net()), IMAGES),
+    "temperature of a fitted classifier": Case(lambda: TemperatureScaling(fitted_classifier()), VECTORS),
+    "temperature of an unfitted classifier": Case(lambda: TemperatureScaling(LogisticRegression(), cv=2), VECTORS),
+    "clamping": Case(lambda: NeuralClampingCalibrator(convolutional(), random_state=0), IMAGES),
+    "clamping without guard": Case(lambda: NeuralClampingCalibrator(convolutional(), **PLAIN), IMAGES),
+    "clamping of vectors": Case(lambda: NeuralClampingCalibrator(perceptron(), random_state=0), VECTORS),
+    "clamping of a skorch net": Case(lambda: NeuralClampingCalibrator(initialised_skorch_net(), **PLAIN), IMAGES),
+    "clamping of logits": Case(lambda: NeuralClampingCalibrator(random_state=0), LOGITS),
+    "clamping, chosen": Case(
+        lambda: NeuralClampingCalibratorCV(
+            convolutional(), perturbations=["affine", "channel"], gammas=[0.0, 1.0], cv=2, random_state=0
+        ),
+        IMAGES,
+    ),
+}

@@ -1,0 +1,36 @@
+"""Calibration problems as the solvers see them."""
+
+import torch
+
+from skclamp._backbone import open_backbone
+from skclamp._problem import Problem
+from skclamp._scores import score_moments
+
+
+def pose(network, X, y, weight=None, batch_size=128):
+    """The problem of calibrating a network in eval mode, on a CPU."""
+    backbone = open_backbone(network, batch_size=batch_size)
+    inputs = backbone.open(X)
+    logits, _ = backbone.logits(inputs)
+    weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float64)
+    return Problem(backbone, inputs, torch.as_tensor(y), weight, logits)
+
+
+def moved(perturbation, scale=0.2, seed=1):
+    """A perturbation with every parameter moved by noise."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in perturbation.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(noise.to(parameter), alpha=scale)
+    return perturbation
+
+
+def flat(perturbation):
+    """All of a perturbation's parameters in one array."""
+    return torch.cat([parameter.detach().flatten() for parameter in perturbation.parameters()]).numpy()
+
+
+def moments_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
+    """Moments of the scores of the focal loss."""
+    return score_moments(problem, perturbation, temperature, gamma=gamma, extensions=extensions)

@@ -1,0 +1,158 @@
+"""What every calibrator promises to users of scikit-learn."""
+
+import copy
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+from _calibrators import CALIBRATORS, N_SAMPLES, initialised_skorch_net
+from _small_networks import (
+    snapshot,
+)
+from sklearn.base import clone, is_classifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skclamp import TemperatureScaling
+from skclamp.metrics import (
+    neg_brier_score_scorer,
+    neg_expected_calibration_error_scorer,
+    neg_log_likelihood_scorer,
+)
+
+
+@pytest.fixture(params=CALIBRATORS)
+def case(request):
+    return CALIBRATORS[request.param]
+
+
+@pytest.fixture
+def fitted(case):
+    return case.fitted
+
+
+def test_clone_shares_what_is_frozen(case, fitted):
+    twin = clone(fitted)
+    assert not hasattr(twin, "classes_")
+    frozen = not case.learns_its_classes
+    assert (twin.estimator is fitted.estimator) == frozen
+    theirs, ours = twin.get_params(), fitted.get_params()
+    assert {k: v for k, v in theirs.items() if k != "estimator"} == {k: v for k, v in ours.items() if k != "estimator"}
+    np.testing.assert_array_equal(twin.fit(case.X, case.y).predict_proba(case.X), fitted.predict_proba(case.X))
+
+
+def test_a_clone_of_a_skorch_net_stays_initialised():
+    net = initialised_skorch_net()
+    assert clone(TemperatureScaling(net)).estimator.module_ is net.module_
+
+
+def test_parameters_of_a_frozen_estimator_are_out_of_reach(case):
+    calibrator = case.make()
+    if case.learns_its_classes:
+        calibrator.set_params(estimator__C=0.1)
+        assert calibrator.estimator.C == 0.1
+        return
+    assert not [name for name in calibrator.get_params() if "__" in name]
+    with pytest.raises(ValueError, match="estimator is frozen: its parameters can't be set; got 'estimator__lr'"):
+        calibrator.set_params(estimator__lr=0.1)
+
+
+def test_parameters_go_in_and_come_out(case):
+    calibrator = case.make()
+    params = calibrator.get_params(deep=False)
+    assert type(calibrator)(**params).get_params(deep=False) == params
+    with pytest.raises(ValueError, match="Invalid parameter 'temperature'"):
+        calibrator.set_params(temperature=2)
+
+
+@pytest.mark.parametrize("way", ["pickle", "joblib", "deepcopy"])
+def test_copies_predict_the_same(case, fitted, way, tmp_path):
+    if way == "pickle":
+        again = pickle.loads(pickle.dumps(fitted))
+    elif way == "joblib":
+        again = joblib.load(joblib.dump(fitted, tmp_path / "calibrator.joblib")[0])
+    else:
+        again = copy.deepcopy(fitted)
+    np.testing.assert_array_equal(again.predict_proba(case.X), fitted.predict_proba(case.X))
+    assert again.classes_.tolist() == fitted.classes_.tolist()
+
+
+def test_repr_is_short(case, fitted):
+    for shown in (repr(case.make()), repr(fitted), str(fitted)):
+        assert shown.startswith(type(fitted).__name__)
+        assert len(shown) < 250
+        assert "\n" not in shown or len(shown.splitlines()) < 5
+        assert "in_features" not in shown
+    assert type(fitted).__name__ in fitted._repr_html_()
+
+
+def test_it_is_a_classifier(case):
+    assert is_classifier(case.make())
+
+
+def test_cross_val_predict(case):
+    cv = StratifiedKFold(2, shuffle=True, random_state=0)
+    proba = cross_val_predict(case.make(), case.X, case.y, cv=cv, method="predict_proba")
+    assert proba.shape == (N_SAMPLES, 4)
+    np.testing.assert_allclose(proba.sum(1), 1)
+
+
+def test_last_step_of_a_pipeline(case, fitted):
+    pipeline = make_pipeline(FunctionTransformer(lambda X: X / 2), case.make())
+    pipeline.fit(2 * case.X, case.y)
+    np.testing.assert_array_equal(pipeline.predict_proba(2 * case.X), fitted.predict_proba(case.X))
+    assert pipeline.classes_.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    ["neg_log_loss", neg_log_likelihood_scorer, neg_brier_score_scorer, neg_expected_calibration_error_scorer],
+    ids=["scikit-learn's", "NLL", "Brier", "ECE"],
+)
+def test_scorers(case, scoring):
+    scores = cross_val_score(case.make(), case.X, case.y, scoring=scoring, cv=2)
+    assert np.isfinite(scores).all()
+    assert (scores < 0).all()
+
+
+GRIDS = {
+    "temperature of logits": {"gamma": [0.0, 3.0]},
+    "temperature of a network": {"gamma": [0.0, 3.0]},
+    "clamping without guard": {"gamma": [0, 2.0], "lr": [1e-3, 1e-1]},
+    "clamping of a skorch net": {"gamma": [0, 2.0], "lr": [1e-3, 1e-1]},
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("scoring", ["neg_log_loss", neg_log_likelihood_scorer], ids=["scikit-learn's", "NLL"])
+def test_grid_search(name, scoring):
+    case = CALIBRATORS[name]
+    calibrator = case.make()
+    search = GridSearchCV(calibrator, GRIDS[name], scoring=scoring, cv=2).fit(case.X, case.y)
+    scores = search.cv_results_["mean_test_score"]
+    assert len(set(scores.tolist())) == len(scores), "candidates that are the same"
+    assert search.best_estimator_.estimator is calibrator.estimator
+    np.testing.assert_allclose(search.predict_proba(case.X).sum(1), 1)
+
+
+def test_grid_search_in_processes_finds_what_it_finds_in_one():
+    case = CALIBRATORS["clamping without guard"]
+    calibrator = case.make()
+    before = snapshot(calibrator.estimator)
+    settings = {"param_grid": GRIDS["clamping without guard"], "scoring": neg_log_likelihood_scorer, "cv": 2}
+    alone, together = (GridSearchCV(calibrator, n_jobs=n_jobs, **settings).fit(case.X, case.y) for n_jobs in (1, 2))
+    assert together.best_params_ == alone.best_params_
+    scores = [search.cv_results_["mean_test_score"] for search in (alone, together)]
+    np.testing.assert_allclose(*scores, rtol=1e-6)
+    assert snapshot(calibrator.estimator) == before
+    assert together.best_estimator_.estimator is calibrator.estimator
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks([TemperatureScaling(LogisticRegression())])
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)

@@ -1,0 +1,344 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _digits import calibration_and_test, convolutional_network, shifted
+from _problems import flat
+from _small_networks import (
+    N_CLASSES,
+    bare_logits,
+    convolutional,
+    images,
+    labels_of,
+    nll,
+    perceptron,
+    put_into_odd_state,
+    snapshot,
+    vectors,
+)
+from scipy.optimize import minimize
+from skorch.callbacks import Callback, EarlyStopping
+from torch import nn
+
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
+
+N_FEATURES = 4
+GAIN = np.array([0.5, 2.0, 1.0, 0.7], dtype=np.float32)
+OFFSET = np.array([0.5, -0.6, 0.0, 1.0], dtype=np.float32)
+
+
+def linear(n_classes=8):
+    """A softmax regression without bias, to which all directions of its inputs matter alike."""
+    network = nn.Linear(N_FEATURES, n_classes, bias=False)
+    weight = np.random.default_rng(0).normal(size=(n_classes, N_FEATURES))
+    with torch.no_grad():
+        network.weight.copy_(4 * torch.as_tensor(np.linalg.qr(weight - weight.mean(0))[0]))
+    return network.eval()
+
+
+NETWORK = linear()
+CLEAN = vectors(3000, N_FEATURES)
+Y = labels_of(bare_logits(NETWORK, CLEAN), temperature=1.5)
+X = (CLEAN - OFFSET) / GAIN
+
+
+def natural(estimator=NETWORK, **settings):
+    """Natural-gradient descent on all the samples, in float32."""
+    defaults = {"perturbation": "affine", "validation_fraction": None, "precision": "float32", "random_state": 0}
+    return NeuralClampingCalibrator(estimator, **{**defaults, **settings})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return natural().fit(X, Y)
+
+
+# It finds the optimum
+
+
+def least_loss():
+    """The best that any gain, offset and temperature do: a convex problem in gain / T and offset / T."""
+    weight = NETWORK.weight.detach().double().numpy()
+
+    def loss(p):
+        return nll((X * p[:N_FEATURES] + p[N_FEATURES:]) @ weight.T, Y)
+
+    start = np.r_[np.ones(N_FEATURES), np.zeros(N_FEATURES)]
+    return minimize(loss, start).fun, 2 * N_FEATURES
+
+
+def test_it_undoes_a_known_gain_and_offset(fitted):
+    gain, offset = fitted.perturbation_.gain.detach().numpy(), fitted.perturbation_.offset.detach().numpy()
+    # A common factor of gain and offset is a temperature's.
+    common = gain.mean() / GAIN.mean()
+    np.testing.assert_allclose(gain / common, GAIN, rtol=0.12)
+    np.testing.assert_allclose(offset / common, OFFSET, atol=0.12)
+    assert fitted.temperature_ / common == pytest.approx(1.5, rel=0.1)
+
+
+def test_it_ends_within_chance_of_the_optimum(fitted):
+    """The excess of the loss is below its expected excess over the loss of the true parameters, n_parameters / (2 n)."""
+    best, n_parameters = least_loss()
+    alone = nll(TemperatureScaling(NETWORK).fit(X, Y).predict_log_proba(X), Y)
+    found = nll(fitted.predict_log_proba(X), Y)
+    assert alone - best > 0.1
+    assert best - 1e-9 <= found < best + n_parameters / len(X)
+
+
+def test_a_few_steps_suffice(fitted):
+    assert 1 < fitted.n_iter_ < 10
+    few, many = (natural(max_epochs=n).fit(X, Y) for n in (1, 50))
+    assert few.n_iter_ == 1
+    assert many.n_iter_ == fitted.n_iter_
+    np.testing.assert_array_equal(flat(many.perturbation_), flat(fitted.perturbation_))
+
+
+def test_the_loss_falls_with_every_step(fitted):
+    losses = [*fitted.history_[:, "train_loss"]]
+    assert len(losses) == fitted.n_iter_
+    assert (np.diff(losses) < 0).all()
+    assert losses[0] < nll(TemperatureScaling(NETWORK).fit(X, Y).predict_log_proba(X), Y)
+
+
+def test_history_tells_of_each_step(fitted):
+    for name in ("train_loss", "temperature", "step", "dur"):
+        values = fitted.history_[:, name]
+        assert np.isfinite(values).all(), name
+        assert min(values) > 0, name
+    assert fitted.history_[-1, "temperature"] == pytest.approx(fitted.temperature_, rel=0.1)
+
+
+def test_it_stops_where_there_is_nothing_to_learn():
+    found = natural().fit(CLEAN, Y)
+    assert found.n_iter_ <= 2
+    np.testing.assert_allclose(found.perturbation_.gain.detach() / found.perturbation_.gain.mean().item(), 1, atol=0.15)
+    np.testing.assert_allclose(found.perturbation_.offset.detach(), 0, atol=0.15)
+
+
+def test_passes_are_counted(fitted):
+    assert fitted.cost_["backward"] <= fitted.n_iter_ + 1
+    assert fitted.cost_["forward"] < 4 * (fitted.n_iter_ + 2)
+    assert natural(max_epochs=1).fit(X, Y).cost_["backward"] == pytest.approx(1, abs=0.4)
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Digits whose colours were swapped, which takes many steps to undo."""
+    (x, y), _ = calibration_and_test(0)
+    return convolutional_network(), shifted(x, "mixed colours"), y
+
+
+def test_far_from_the_optimum_the_loss_falls_with_every_step(mixed):
+    network, x, y = mixed
+    calibrator = natural(network, perturbation="color").fit(x, y)
+    losses = [*calibrator.history_[:, "train_loss"]]
+    assert len(losses) > 3
+    assert (np.diff(losses) < 0).all()
+    assert losses[-1] < losses[0] / 2
+
+
+# Settings act
+
+
+def test_gamma_acts():
+    fits = [flat(natural(gamma=gamma).fit(X, Y).perturbation_) for gamma in (0.0, 0.5, 1.0, 2.0)]
+    assert min(np.abs(a - b).max() for i, a in enumerate(fits) for b in fits[:i]) > 1e-4
+
+
+def test_gamma_raises_the_temperature_that_is_not_refitted():
+    found = [natural(gamma=gamma, refit_temperature=False).fit(X, Y) for gamma in (0.0, 2.0)]
+    entropies = [-(c.predict_proba(X) * c.predict_log_proba(X)).sum(1).mean() for c in found]
+    assert entropies[1] > entropies[0] + 0.05
+
+
+def test_a_large_penalty_keeps_the_identity():
+    found = natural(penalty=100.0).fit(X, Y)
+    np.testing.assert_array_equal(flat(found.perturbation_), [1.0] * N_FEATURES + [0.0] * N_FEATURES)
+    assert found.temperature_ == pytest.approx(TemperatureScaling(NETWORK).fit(X, Y).temperature_, rel=1e-9)
+
+
+def test_the_penalty_shortens_the_way():
+    identity = np.r_[np.ones(N_FEATURES), np.zeros(N_FEATURES)]
+    fits = [flat(natural(penalty=penalty).fit(X, Y).perturbation_) for penalty in (0.0, 0.01, 0.05)]
+    norms = [np.linalg.norm(fit - identity) for fit in fits]
+    assert norms[0] > norms[1] > norms[2] > 0
+
+
+def test_lr_acts():
+    fits = [flat(natural(lr=lr, max_epochs=2).fit(X, Y).perturbation_) for lr in (0.1, 0.3, 1.0)]
+    assert min(np.abs(a - b).max() for i, a in enumerate(fits) for b in fits[:i]) > 1e-5
+
+
+def test_auto_is_natural_for_few_parameters(fitted):
+    np.testing.assert_array_equal(
+        flat(natural(optimizer="natural").fit(X, Y).perturbation_), flat(fitted.perturbation_)
+    )
+    assert np.abs(flat(natural(optimizer="adam").fit(X, Y).perturbation_) - flat(fitted.perturbation_)).max() > 1e-3
+
+
+def test_it_starts_where_init_says():
+    start = np.array([0.3, -0.4, 0.0, 0.5], dtype=np.float32)
+    found = natural(perturbation="channel", init=start, penalty=100.0, max_epochs=1).fit(X, Y)
+    assert np.linalg.norm(found.delta_) < np.linalg.norm(start)
+    noisy = natural(init="normal", init_scale=0.3, max_epochs=1).fit(X, Y)
+    assert np.abs(flat(noisy.perturbation_) - flat(natural(max_epochs=1).fit(X, Y).perturbation_)).max() > 1e-4
+
+
+# The loop is skorch's
+
+
+def test_verbose_prints_a_line_a_step(capsys):
+    calibrator = natural(verbose=1).fit(X, Y)
+    out = capsys.readouterr().out
+    assert "train_loss" in out
+    assert "temperature" in out
+    assert f"{calibrator.history_[-1, 'train_loss']:.4f}" in out
+    natural(verbose=0).fit(X, Y)
+    assert not capsys.readouterr().out
+
+
+class Recorder(Callback):
+    """Notes what it is called for, and ends the training after some epochs."""
+
+    def __init__(self, n_epochs=100):
+        self.calls = []
+        self.n_epochs = n_epochs
+
+    def on_train_begin(self, net, **kwargs):
+        self.calls.append("begin")
+
+    def on_epoch_end(self, net, **kwargs):
+        self.calls.append("epoch")
+        if len(net.history) == self.n_epochs:
+            raise KeyboardInterrupt
+
+    def on_train_end(self, net, **kwargs):
+        self.calls.append("end")
+
+
+def test_callbacks_are_called_each_epoch():
+    recorder = Recorder()
+    calibrator = natural(callbacks=[recorder]).fit(X, Y)
+    assert recorder.calls == ["begin", *["epoch"] * calibrator.n_iter_, "end"]
+
+
+def test_callbacks_see_the_final_training_alone():
+    recorder = Recorder()
+    calibrator = natural(callbacks=[recorder], validation_fraction=0.5).fit(X, Y)
+    assert calibrator.accepted_
+    assert recorder.calls == ["begin", *["epoch"] * calibrator.n_iter_, "end"]
+
+
+def test_an_interrupt_keeps_what_was_learned(fitted):
+    calibrator = natural(callbacks=[Recorder(n_epochs=2)]).fit(X, Y)
+    assert calibrator.n_iter_ == 2
+    np.testing.assert_array_equal(flat(calibrator.perturbation_), flat(natural(max_epochs=2).fit(X, Y).perturbation_))
+
+
+def test_early_stopping(mixed):
+    network, x, y = mixed
+    stopping = EarlyStopping(monitor="train_loss", patience=1, threshold=0.9)
+    calibrator = natural(network, perturbation="color", callbacks=[stopping]).fit(x, y)
+    assert 1 <= calibrator.n_iter_ < natural(network, perturbation="color").fit(x, y).n_iter_
+
+
+# It harms nothing
+
+
+@pytest.mark.parametrize("odd", [False, True], ids=["eval", "odd state"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"perturbation": "auto"}, {"gamma": "auto", "validation_fraction": 0.5}],
+    ids=["affine", "auto", "guarded"],
+)
+def test_the_network_is_as_it_was(settings, odd):
+    network = put_into_odd_state(convolutional()) if odd else convolutional()
+    x = images(160)
+    y = labels_of(bare_logits(network, x))
+    before = snapshot(network)
+    calibrator = natural(network, **settings).fit(x, y)
+    assert snapshot(network) == before
+    calibrator.predict_proba(x)
+    assert snapshot(network) == before
+
+
+def test_separable_data_end_in_finite_parameters():
+    """Every label is the network's own: the loss falls for ever as T does, and scores vanish."""
+    network, x = perceptron(), vectors(300)
+    y = bare_logits(network, x).argmax(1)
+    for settings in ({}, {"perturbation": "auto"}, {"perturbation": "auto", "validation_fraction": 0.5}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            calibrator = natural(network, max_epochs=30, **settings).fit(x, y)
+        assert np.isfinite(calibrator.predict_proba(x)).all(), settings
+        assert all(torch.isfinite(p).all() for p in calibrator.perturbation_.parameters()), settings
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 5, 20])
+@pytest.mark.parametrize("perturbation", ["affine", "filter", "grid", "auto"])
+def test_few_samples_are_fitted_all_the_same_without_the_guard(perturbation, n_samples):
+    network, x = convolutional(), images(n_samples)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        calibrator = natural(network, perturbation=perturbation).fit(x, np.zeros(n_samples, dtype=int))
+    assert np.isfinite(calibrator.predict_proba(x)).all()
+
+
+def test_dead_inputs_leave_their_parameters_alone():
+    x = X.copy()
+    x[:, 1] = 0.0
+    gain = natural().fit(x, Y).perturbation_.gain.detach().numpy()
+    assert gain[1] == 1
+    assert (gain[[0, 2, 3]] != 1).all()
+
+
+def test_frozen_parameters_of_a_users_module_do_not_move():
+    given = AffinePerturbation((N_FEATURES,))
+    given.gain.requires_grad_(False)
+    calibrator = natural(perturbation=given).fit(X, Y)
+    np.testing.assert_array_equal(calibrator.perturbation_.gain.detach(), 1)
+    expected = natural(perturbation="channel").fit(X, Y)
+    np.testing.assert_allclose(calibrator.perturbation_.offset.detach(), expected.delta_, rtol=1e-5, atol=1e-5)
+
+
+class Dropped(ChannelPerturbation):
+    """The thesis's option: dropout of delta while training."""
+
+    def forward(self, x):
+        return x + nn.functional.dropout(self.offset, 0.5, self.training)
+
+
+def test_dropout_in_a_users_module_is_off():
+    calibrator = natural(perturbation=Dropped((N_FEATURES,))).fit(X, Y)
+    expected = natural(perturbation="channel").fit(X, Y)
+    np.testing.assert_allclose(calibrator.perturbation_.offset.detach(), expected.delta_, rtol=1e-5, atol=1e-5)
+    assert not calibrator.perturbation_.training
+
+
+# Weights, and repetition
+
+
+def test_integer_weights_are_repeated_samples():
+    """Up to which samples steps are tried on."""
+    weight = np.random.default_rng(0).integers(0, 4, len(X))
+    repeated = np.repeat(np.arange(len(X)), weight)
+    found = natural().fit(X, Y, sample_weight=weight)
+    expected = natural().fit(X[repeated], Y[repeated])
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=0.03)
+
+
+def test_weights_act():
+    weight = np.where(Y == 0, 10.0, 1.0)
+    found, plain = natural().fit(X, Y, sample_weight=weight), natural().fit(X, Y)
+    assert found.predict_proba(X)[:, 0].mean() > plain.predict_proba(X)[:, 0].mean() + 0.01
+
+
+@pytest.mark.parametrize("perturbation", ["affine", "auto"])
+def test_one_random_state_gives_one_result(perturbation):
+    network, x = perceptron(), vectors(700)
+    y = labels_of(bare_logits(network, x)) % N_CLASSES
+    first, second = (natural(network, perturbation=perturbation).fit(x + 0.5, y) for _ in range(2))
+    np.testing.assert_array_equal(flat(first.perturbation_), flat(second.perturbation_))
+    assert first.temperature_ == second.temperature_
