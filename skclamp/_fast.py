@@ -7,13 +7,15 @@ import copy
 import warnings
 
 import torch
+from torch import nn
 
 from .modules import LogitsModule
 
 # A fused network may round differently, no more.
 _FUSED_TOLERANCE = 1e-4
 # Tracing runs the user's forward on symbols, where code for tensors fails in its own ways.
-_TRACING_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
+_TRACING_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, NameError, LookupError, AssertionError)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -82,6 +84,8 @@ def _variant(logits, module=None, **changes):
 
 def _fused(logits, x, expected):
     """With each convolution and its batch norm in one, where torch.fx can trace the network."""
+    if not any(isinstance(part, _BATCH_NORMS) for part in logits.modules()):
+        return _variant(logits)
     try:
         with warnings.catch_warnings():
             # The import and the tracing both meet deprecations of torch's own.
@@ -101,9 +105,12 @@ def _channels_last(logits, x, expected):
     memory_format = _CHANNELS_LAST.get(x.ndim)
     if memory_format is None or not any(p.ndim == x.ndim for p in logits.parameters()):
         return logits
-    candidate = _variant(
-        logits, copy.deepcopy(logits.module).to(memory_format=memory_format), memory_format=memory_format
-    )
+    try:
+        copied = copy.deepcopy(logits.module).to(memory_format=memory_format)
+    except (RuntimeError, TypeError):
+        # A module may hold a lock, a file, an activation that somebody kept.
+        return logits
+    candidate = _variant(logits, copied, memory_format=memory_format)
     return candidate if _same(candidate, x, expected) else logits
 
 

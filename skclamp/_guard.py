@@ -56,8 +56,10 @@ class Evidence:
         differences = self.losses[candidate] - self.plain
         mean, error, p_value = student_below_zero(differences, self.weight)
         p_value = min(1.0, p_value * len(self.losses))
-        logger.info("held-out NLL minus temperature scaling's: %.5f +- %.5f (p = %.3g)", mean, error, p_value)
-        return Verdict(p_value < level and max(self.fold_differences(candidate)) < 0, mean, error, p_value)
+        verdict = Verdict(p_value < level and max(self.fold_differences(candidate)) < 0, mean, error, p_value)
+        kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
+        logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, mean, error, p_value)
+        return verdict
 
     def fold_differences(self, candidate):
         """Mean held-out NLL of a candidate minus temperature scaling's on each fold; all must be below 0."""
@@ -107,7 +109,14 @@ def cross_examine(problem, fit_all, splits):
     Returns
     -------
     Evidence
+
+    Raises
+    ------
+    ValueError
+        If a row isn't held out once.
     """
+    splits = list(splits)
+    _check_partition([rows for _, rows in splits], len(problem))
     plain, losses, folds, states = np.empty(len(problem)), [], [], []
     for train_rows, rows in splits:
         train, held_out = problem.take(train_rows), problem.take(rows)
@@ -120,6 +129,13 @@ def cross_examine(problem, fit_all, splits):
         pooled[:, rows] = parts
     weight = np.ones(len(problem)) if problem.weight is None else problem.weight.cpu().numpy()
     return Evidence(plain, pooled, weight, folds, states)
+
+
+def _check_partition(parts, n_samples):
+    held_out = np.bincount(np.concatenate(parts), minlength=n_samples)
+    if (held_out != 1).any():
+        row = int((held_out != 1).argmax())
+        raise ValueError(f"cv must hold out each sample exactly once; got sample {row} {held_out[row]} times")
 
 
 def held_out_losses(train, held_out, perturbation=None):

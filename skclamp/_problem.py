@@ -59,6 +59,11 @@ class Problem:
     def __len__(self):
         return len(self.inputs)
 
+    @property
+    def n_weighted(self):
+        """Number of samples that count: those with weight."""
+        return len(self) if self.weight is None else int((self.weight > 0).sum())
+
     def take(self, rows):
         """The same problem on some of its samples."""
         rows = torch.as_tensor(rows)

@@ -166,7 +166,7 @@ def check_sample_weight(sample_weight, n_samples):
     """Finite, non-negative weights with a positive sum, as a float64 tensor; None stays None."""
     if sample_weight is None:
         return None
-    weight = np.asarray(to_numpy(sample_weight), dtype=np.float64)
+    weight = np.asarray(to_numpy(sample_weight), dtype=np.float64, order="C")
     if weight.ndim == 0:
         weight = np.full(n_samples, float(weight))
     if weight.ndim != 1:

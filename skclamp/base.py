@@ -206,8 +206,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _logits(self, X):

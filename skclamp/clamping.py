@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, check_cv
 from torch import nn
 
 from ._clamping import BaseClamping
-from ._guard import MIN_SAMPLES, NOTHING_TRIED
+from ._guard import MIN_SAMPLES, NOTHING_TRIED, logger
 from ._validation import Interval, StrOptions, check_grid
 from .perturbations import PERTURBATIONS
 
@@ -277,7 +277,8 @@ class NeuralClampingCalibrator(BaseClamping):
         """The settings to keep, or None where the guard refuses, and the state to start from."""
         if self.validation_fraction is None and len(path) == 1:
             return path[0], None
-        if len(problem) < MIN_SAMPLES:
+        if problem.n_weighted < MIN_SAMPLES:
+            logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
             self.verdict_ = NOTHING_TRIED
             return None, None
         n_folds = max(2, round(1 / (self.validation_fraction or 0.5)))
@@ -512,7 +513,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         self.best_index_ = best
         self.best_params_ = self.cv_results_["params"][best]
         self.best_score_ = float(self.cv_results_["mean_test_score"][best])
-        if len(problem) < MIN_SAMPLES or not self.verdict_.accepted:
+        if problem.n_weighted < MIN_SAMPLES or not self.verdict_.accepted:
             return None, None
         return path[best], start
 

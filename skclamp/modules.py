@@ -195,7 +195,8 @@ class ClampedModule(nn.Module):
 
     def forward(self, x):
         """Calibrated logits of shape (n_samples, n_classes)."""
-        return self.logits(self.perturbation(x).to(x.dtype)) / self.temperature
+        # With an axis of its own, a float32 T promotes logits of half precision; a scalar would be rounded to theirs.
+        return self.logits(self.perturbation(x).to(x.dtype)) / self.temperature.reshape(1)
 
     def train(self, mode=True):
         """Set the mode of the perturbation; the network stays in eval mode."""

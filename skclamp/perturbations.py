@@ -191,7 +191,7 @@ class ColorPerturbation(nn.Module):
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
-        return torch.einsum("cd,nd...->nc...", self.matrix, x) + self.offset
+        return torch.einsum("cd,nd...->nc...", self.matrix, x.to(self.matrix.dtype)) + self.offset
 
 
 class FilterPerturbation(nn.Module):

@@ -1,6 +1,8 @@
 """Calibration problems as the solvers see them."""
 
+import numpy as np
 import torch
+from torch import nn
 
 from skclamp._backbone import open_backbone
 from skclamp._problem import Problem
@@ -14,6 +16,15 @@ def pose(network, X, y, weight=None, batch_size=128):
     logits, _ = backbone.logits(inputs)
     weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float64)
     return Problem(backbone, inputs, torch.as_tensor(y), weight, logits)
+
+
+def linear(n_features, n_classes=8):
+    """A softmax regression without bias, to which all directions of its inputs matter alike."""
+    network = nn.Linear(n_features, n_classes, bias=False)
+    weight = np.random.default_rng(0).normal(size=(n_classes, n_features))
+    with torch.no_grad():
+        network.weight.copy_(4 * torch.as_tensor(np.linalg.qr(weight - weight.mean(0))[0]))
+    return network.eval()
 
 
 def moved(perturbation, scale=0.2, seed=1):

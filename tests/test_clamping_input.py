@@ -65,6 +65,16 @@ def test_a_bfloat16_network_keeps_a_float32_delta():
     np.testing.assert_allclose(calibrator.predict_proba(vectors()).sum(1), 1)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("perturbation", ["auto", "color", "filter", "grid"])
+def test_half_precision_networks_are_clamped_by_every_family(dtype, perturbation):
+    calibrator = clamping(convolutional().to(dtype), perturbation=perturbation, optimizer="natural").fit(X, Y)
+    module = calibrator.module_.eval()
+    with torch.no_grad():
+        found = torch.softmax(module(torch.as_tensor(X).to(dtype)).double(), 1)
+    np.testing.assert_allclose(calibrator.predict_proba(X), found, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("wrap", [lambda net: net, FrozenEstimator])
 def test_skorch_nets(network, wrap):
     net = NeuralNetClassifier(

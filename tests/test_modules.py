@@ -177,10 +177,11 @@ def test_gradients_reach_perturbation_and_temperature():
     assert module.temperature.grad.any()
 
 
-def test_half_precision_networks_get_their_own_dtype_and_a_float32_temperature():
-    module = ClampedModule(perceptron().bfloat16(), ChannelPerturbation((6,)), temperature=1.3)
+def test_half_precision_networks_get_their_own_dtype_and_yield_float32():
+    network, x = perceptron().bfloat16(), torch.randn(9, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+    module = ClampedModule(network, ChannelPerturbation((6,)), temperature=1.3)
     assert module.temperature.dtype == torch.float32
-    assert module(torch.zeros(2, 6, dtype=torch.bfloat16)).shape == (2, 4)
+    assert torch.equal(module(x), network(x).float() / module.temperature)
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, np.nan])

@@ -156,3 +156,11 @@ def test_additive_part_is_what_the_perturbation_adds():
 @pytest.mark.parametrize("name", ["affine", "color", "filter", "grid"])
 def test_additive_part_is_none_where_more_than_adding_is_done(name):
     assert additive_part(PERTURBATIONS[name]((3, 8, 7)), (3, 8, 7)) is None
+
+
+@pytest.mark.parametrize(("name", "shape"), PAIRS)
+def test_inputs_of_half_precision_are_perturbed_in_float32(name, shape):
+    perturbation, x = moved(PERTURBATIONS[name](SHAPES[shape])), batch(shape).bfloat16()
+    out = perturbation(x)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, perturbation(x.float()))

@@ -1,0 +1,181 @@
+"""How often the guard lets a perturbation pass that does nothing: a simulation in which none can help.
+
+Labels are drawn from the network itself: with probabilities ``softmax(f(x) / T)`` for a frozen random network f, the
+identity and T are the optimum. Every accepted perturbation is then a false one, and what it costs is known without
+noise: the cross-entropy from the true probabilities, on inputs that nothing was fitted to.
+
+    python benchmarks/guard.py
+    python benchmarks/guard.py --sizes 100 1000 --repetitions 500 --out guard.csv
+
+Results are appended to the CSV file; what it has already is left out.
+"""
+
+import argparse
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import binomtest
+from tabulate import tabulate
+from torch import nn
+from tqdm import tqdm
+
+from _result_file import ResultFile
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp._guard import LEVEL, NOTHING_TRIED
+
+TRUE_TEMPERATURE = 1.7
+N_CLASSES = 10
+N_TEST = 2000
+SETTINGS = {
+    "auto": {},
+    "affine": {"perturbation": "affine"},
+    "auto, gamma": {"gamma": "auto"},
+    "affine, unguarded": {"perturbation": "affine", "validation_fraction": None},
+}
+COLUMNS = ("network", "setting", "n", "repetition", "accepted", "excess", "difference", "p_value")
+
+
+class Truth:
+    """A frozen random network and the probabilities that labels are drawn with.
+
+    Parameters
+    ----------
+    name : {"cnn", "mlp"}
+        Images of 3 x 8 x 8, or 8 features.
+    """
+
+    def __init__(self, name):
+        self.shape = {"cnn": (3, 8, 8), "mlp": (8,)}[name]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.network = standardised(NETWORKS[name](), torch.randn(N_TEST, *self.shape))
+            self.X_test = torch.randn(N_TEST, *self.shape)
+        self.proba_test = self.probabilities(self.X_test)
+
+    @torch.no_grad()
+    def probabilities(self, X):
+        """True ones, (n, K), float64."""
+        return (self.network(X).double() / TRUE_TEMPERATURE).softmax(1)
+
+    def draw(self, n, seed):
+        """Inputs and labels of n samples."""
+        rng = torch.Generator().manual_seed(seed)
+        X = torch.randn(n, *self.shape, generator=rng)
+        return X, torch.multinomial(self.probabilities(X), 1, generator=rng)[:, 0].numpy()
+
+    def cross_entropy(self, calibrator):
+        """The expected NLL of a calibrator on the test inputs, without noise from labels."""
+        return -(self.proba_test.numpy() * calibrator.predict_log_proba(self.X_test)).sum(1).mean()
+
+
+def cnn():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(144, N_CLASSES),
+    )
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, N_CLASSES))
+
+
+NETWORKS = {"cnn": cnn, "mlp": mlp}
+
+
+def standardised(network, X, spread=14.0):
+    """The network, its logits scaled so that no class is rare and about 85 % of the labels are the likeliest one."""
+    with torch.no_grad():
+        logits = network(X)
+        last = network[-1]
+        last.weight.mul_(spread / logits.std(0)[:, None])
+        last.bias.sub_(logits.mean(0)).mul_(spread / logits.std(0))
+    return network.eval()
+
+
+def repeat(truth, setting, n, seed):
+    """One calibration set: whether a perturbation passed, and the true cost of that."""
+    X, y = truth.draw(n, seed)
+    classes = np.arange(N_CLASSES)
+    calibrator = NeuralClampingCalibrator(truth.network, classes=classes, random_state=seed, **SETTINGS[setting])
+    calibrator.fit(X, y)
+    excess = 0.0
+    if calibrator.accepted_:
+        plain = TemperatureScaling(truth.network, classes=classes).fit(X, y)
+        excess = truth.cross_entropy(calibrator) - truth.cross_entropy(plain)
+    verdict = getattr(calibrator, "verdict_", NOTHING_TRIED)
+    return {
+        "accepted": int(calibrator.accepted_),
+        "excess": excess,
+        "difference": verdict.difference,
+        "p_value": verdict.p_value,
+    }
+
+
+def compute(options):
+    """Compute and write the results that the file doesn't have yet."""
+    results = ResultFile(options.out, COLUMNS, 4)
+    truths = {name: Truth(name) for name in options.networks}
+    seeds = range(options.seed0, options.seed0 + options.repetitions)
+    keys = product(options.networks, options.settings, options.sizes, seeds)
+    for key in tqdm([key for key in keys if key not in results], disable=None):
+        name, setting, n, seed = key
+        results.append([{**dict(zip(COLUMNS, key, strict=False)), **repeat(truths[name], setting, n, seed)}])
+
+
+def table(results):
+    """A line a network, setting and size: false acceptances with their 95 % interval, and their mean cost."""
+    rows = []
+    for (network, setting, n), part in results.groupby(["network", "setting", "n"], sort=False):
+        rate, low, high = acceptance(part["accepted"])
+        rows.append(
+            {
+                "network": network,
+                "setting": setting,
+                "n": n,
+                "runs": len(part),
+                "accepted %": f"{100 * rate:.1f}",
+                "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}",
+                "within the level": "yes" if low <= LEVEL else "no",
+                "mean excess NLL": f"{part['excess'].mean():+.1e}",
+                "excess where accepted": f"{part['excess'][part['accepted'] == 1].mean():+.1e}",
+            }
+        )
+    return tabulate(rows, headers="keys", disable_numparse=True)
+
+
+def acceptance(accepted):
+    """Share of runs with an accepted perturbation, and its Clopper-Pearson interval."""
+    test = binomtest(int(accepted.sum()), len(accepted))
+    interval = test.proportion_ci()
+    return test.statistic, interval.low, interval.high
+
+
+def parse_options(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--sizes", nargs="+", type=int, default=(50, 100, 200, 500, 1000), help="calibration samples")
+    parser.add_argument("--repetitions", type=int, default=300, help="(default: %(default)s)")
+    parser.add_argument("--seed0", type=int, default=0, help="the first seed (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/guard.csv"), help="CSV file to append to")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    options = parse_options(arguments)
+    torch.set_num_threads(options.threads)
+    compute(options)
+    print(f"false acceptances, to be at most {100 * LEVEL:.0f} %; excess: true NLL minus temperature scaling's")
+    print(table(pd.read_csv(options.out)))
+
+
+if __name__ == "__main__":
+    main()
