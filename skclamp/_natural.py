@@ -13,14 +13,15 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from ._posterior import natural_step
 from ._scores import parameters_of, perturbation_metric, score_moments
 from ._training import ClampingNet, Converged, run_net
-from .perturbations import CONTAINED_IN_ALL, learnable
+from .perturbations import SPECIAL_CASES, learnable
 
-# Samples that the first steps are made on and that the length of each step is tried on.
-_TRIAL_SAMPLES = 512
+# Samples that each of the first steps is made on, and that the length of any step is tried on.
+_ROUGH_SAMPLES = _TRIAL_SAMPLES = 512
 _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
-# A step that should gain less, in nats summed over the samples and as a share of all that speaks for the perturbation,
-# is no longer worth a pass.
-_SMALLEST_GAIN, _SMALLEST_SHARE = 1.0, 0.03
+# At the most so many steps are made on these alone.
+_ROUGH_STEPS = 5
+# A step that should gain less, summed over the samples, is no longer worth a pass; nats.
+_SMALLEST_GAIN = 1.0
 # Log Bayes factor that speaks for another family; nats.
 _LEAST_EVIDENCE = 3.0
 
@@ -36,19 +37,19 @@ class NaturalNet(ClampingNet):
         As for `ClampingNet`.
     samples : Problem
         All the samples, on the backbone that takes the steps.
-    trial : Problem
-        Some of them.
     state : State
         Whose perturbation the module holds. Before each step, that of its extensions for which the scores speak
         loudest, if any, is appended to the perturbation, an nn.Sequential then.
+    draws : torch.Generator
+        Source of the samples of rough steps and of trials.
     rough : bool
-        Whether to begin on the trial samples.
+        Whether to begin with steps on few samples.
     """
 
-    def __init__(self, *args, samples=None, trial=None, rough=False, **kwargs):
+    def __init__(self, *args, samples=None, draws=None, rough=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.samples = samples
-        self.trial = trial
+        self.draws = draws
         self.rough = rough
         self.finished = False
 
@@ -58,34 +59,46 @@ class NaturalNet(ClampingNet):
             return
         if self.finished:
             raise Converged
-        # Half of the epochs at the least are for all the samples.
-        self.rough = self.rough and 2 * len(self.history) <= self.max_epochs
-        step = self._choose_step()
+        self.rough = self.rough and len(self.history) <= min(_ROUGH_STEPS, self.max_epochs // 2)
+        step, loss = self._choose_step()
         if self.rough and not _is_worth(step):
             self.rough = False
-            step = self._choose_step()
+            step, loss = self._choose_step()
         if not _is_worth(step):
             raise Converged
-        length, loss = self._search(step)
+        # Other samples than the direction's, where there are any: what these alone would like is not worth having.
+        length = self._search(step, self._draw(_TRIAL_SAMPLES))
+        if length == 0 and not self.rough:
+            raise Converged
         self.history.record("train_loss", loss)
         self.history.record("temperature", self.module_.temperature.item())
         self.history.record("gain", step.gain)
         self.history.record("step", length)
-        # A step that the search had to shorten leads along the floor of a valley, where passes buy little more.
-        self.finished = not self.rough and length < self.lr
+        # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
+        self.finished = not self.rough and length < self.lr / 2
         self.rough = self.rough and length > 0
 
+    def _draw(self, n_samples):
+        """Some samples at random."""
+        n_samples = min(n_samples, len(self.samples))
+        return self.samples.take(torch.randperm(len(self.samples), generator=self.draws)[:n_samples].sort().values)
+
     def _choose_step(self):
-        """The step of the perturbation as it is, or, where more evidence speaks for it, of an extended one; or None."""
+        """A step and the loss before it.
+
+        The step is that of the perturbation as it is, or, where more evidence speaks for it, of an extended one; None
+        where there is neither.
+        """
         state, left = self.state, list(self.state.extensions.items())
         moved = self._moved()
         moments = score_moments(
-            self.trial if self.rough else self.samples,
+            self._draw(_ROUGH_SAMPLES) if self.rough else self.samples,
             state.perturbation,
             self.module_.temperature.item(),
             loss=self.criterion_,
             extensions=[extension for _, (extension, _) in left],
         )
+        loss = moments[0].loss
         moments = [self._penalised(part, moved) for part in moments]
         step = natural_step(moments[0], moved, state.metrics) if len(moved) else None
         best, name = step, None
@@ -98,7 +111,7 @@ class NaturalNet(ClampingNet):
         elif not self.rough:
             # Families that all the samples didn't ask for won't be asked for again; their scores cost time.
             state.extensions.clear()
-        return best
+        return best, loss
 
     def _moved(self):
         """The perturbation's parameters minus the identity."""
@@ -108,8 +121,8 @@ class NaturalNet(ClampingNet):
 
     def _extend(self, name):
         extension, metric = self.state.extensions.pop(name)
-        for contained in CONTAINED_IN_ALL:
-            self.state.extensions.pop(contained, None)
+        for special_case in SPECIAL_CASES.get(name, ()):
+            self.state.extensions.pop(special_case, None)
         self.state.perturbation.add_module(name, extension)
         self.state.metrics.append(metric)
         self.state.identity.extend(p.detach().clone() for p in extension.parameters())
@@ -124,15 +137,15 @@ class NaturalNet(ClampingNet):
         second.diagonal()[own] += self.penalty / norm
         return replace(moments, first=first, second=second)
 
-    def _search(self, step):
-        """Move along a step as far as the trial samples' loss falls."""
+    def _search(self, step, trial):
+        """Move along a step as far as the loss of some samples falls; the length."""
         start = parameters_of(self.module_.perturbation)
         direction = step.direction.to(start)
         tried = {}
 
         def loss(length):
             if length not in tried:
-                tried[length] = self._try(start + length * direction, step)
+                tried[length] = self._try(start + length * direction, step, trial)
             return tried[length][0]
 
         length = self.lr
@@ -146,13 +159,13 @@ class NaturalNet(ClampingNet):
         self._move(start + best * direction)
         with torch.no_grad():
             self.module_.temperature.fill_(tried[best][1])
-        return best, tried[best][0]
+        return best
 
-    def _try(self, parameters, step):
-        """Loss, with the prior and the penalty, and optimal temperature of the trial samples at some parameters."""
+    def _try(self, parameters, step, trial):
+        """Loss, with the prior and the penalty, and optimal temperature of some samples at some parameters."""
         self._move(parameters)
-        logits = self.trial.logits_under(self.module_.perturbation)
-        solved = self.trial.solve(logits, gamma=self.criterion_.gamma)
+        logits = trial.logits_under(self.module_.perturbation)
+        solved = trial.solve(logits, gamma=self.criterion_.gamma)
         penalty = self.penalty * self._deviation().item() if self.penalty else 0.0
         return solved.loss + step.prior(self._moved()) + penalty, solved.temperature
 
@@ -161,7 +174,7 @@ class NaturalNet(ClampingNet):
 
 
 def _is_worth(step):
-    return step is not None and step.gain >= max(_SMALLEST_GAIN, _SMALLEST_SHARE * step.evidence)
+    return step is not None and step.gain >= _SMALLEST_GAIN
 
 
 def _evidence(step):
@@ -172,9 +185,8 @@ def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
     # What draws in train mode, such as dropout, has no scores.
     state.perturbation.eval()
-    trial = problem.take(torch.randperm(len(problem), generator=generator)[:_TRIAL_SAMPLES].sort().values)
-    rough = len(problem) > len(trial) and not state.metrics
-    _measure(state, trial, generator)
+    rough = len(problem) > _ROUGH_SAMPLES and not state.metrics
+    _measure(state, problem.example(_ROUGH_SAMPLES), generator)
     run_net(
         NaturalNet,
         state,
@@ -183,14 +195,13 @@ def descend(state, problem, settings, generator):
         generator,
         lr=1.0 if settings.lr == "auto" else settings.lr,
         samples=problem,
-        trial=trial,
+        draws=generator,
         rough=rough,
     )
 
 
-def _measure(state, trial, generator):
+def _measure(state, x, generator):
     """Give a state, and its extensions, the metrics of their parameters where they have none yet."""
-    x = trial.example(len(trial))
     if state.identity and not state.metrics:
         state.metrics.append(perturbation_metric(state.perturbation, x, generator))
     for name, extension in state.extensions.items():

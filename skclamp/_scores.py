@@ -29,20 +29,24 @@ class Moments:
         Weighted mean score; the last entry is that of log T.
     second : torch.Tensor of shape (n_parameters + 1, n_parameters + 1), float64
         Weighted mean of their outer products: the empirical Fisher information.
+    loss : float, default=0.0
+        Weighted mean loss, where it was asked for.
     """
 
     weight: float
     weight_squared: float
     first: torch.Tensor
     second: torch.Tensor
+    loss: float = 0.0
 
     @classmethod
-    def of(cls, scores, weight):
-        """From the scores of some samples."""
+    def of(cls, scores, weight, losses=None):
+        """From the scores, and perhaps the losses, of some samples."""
         scores = scores.double()
         total = weight.sum().item()
         weighted = scores * weight[:, None]
-        return cls(total, (weight**2).sum().item(), weighted.sum(0) / total, weighted.T @ scores / total)
+        loss = 0.0 if losses is None else (losses.double() @ weight).item() / total
+        return cls(total, (weight**2).sum().item(), weighted.sum(0) / total, weighted.T @ scores / total, loss)
 
     def __add__(self, other):
         total = self.weight + other.weight
@@ -52,6 +56,7 @@ class Moments:
             self.weight_squared + other.weight_squared,
             a * self.first + b * other.first,
             a * self.second + b * other.second,
+            a * self.loss + b * other.loss,
         )
 
     @property
@@ -82,18 +87,18 @@ def score_moments(problem, perturbation, temperature, *, loss=None, extensions=(
         Of the perturbation's own parameters, then of these with each extension's.
     """
     sums = None
-    for x, perturbed, cotangent, temperature_score, weight in _loss_gradients(
+    for x, perturbed, cotangent, temperature_score, losses, weight in _loss_gradients(
         problem, perturbation, temperature, loss or FocalLoss()
     ):
         own = perturbation_scores(perturbation, x, cotangent)
         added = [own[:, :0], *(perturbation_scores(extension, perturbed, cotangent) for extension in extensions)]
-        parts = [Moments.of(torch.cat([own, more, temperature_score[:, None]], 1), weight) for more in added]
+        parts = [Moments.of(torch.cat([own, more, temperature_score[:, None]], 1), weight, losses) for more in added]
         sums = parts if sums is None else [total + part for total, part in zip(sums, parts, strict=True)]
     return sums
 
 
 def _loss_gradients(problem, seen, temperature, loss):
-    """Yield inputs, perturbed inputs, gradients of each sample's loss by these and by log T, and weights."""
+    """Yield inputs, perturbed inputs, gradients of each sample's loss by these and by log T, losses and weights."""
     for x, codes, weight in problem.labelled_batches():
         if not weight.any():
             continue
@@ -104,12 +109,12 @@ def _loss_gradients(problem, seen, temperature, loss):
             perturbed = perturbed.detach().requires_grad_()
             logits = problem.backbone.module(perturbed)
             scaled = (logits.detach() / temperature).requires_grad_()
-            losses = focal_loss(scaled, codes, gamma=loss.gamma, eps=loss.eps, reduction="sum")
-            (slope,) = torch.autograd.grad(losses, scaled)
+            losses = focal_loss(scaled, codes, gamma=loss.gamma, eps=loss.eps, reduction="none")
+            (slope,) = torch.autograd.grad(losses.sum(), scaled)
             (cotangent,) = torch.autograd.grad(logits, perturbed, slope / temperature)
         problem.passes.forward += len(x)
         problem.passes.backward += len(x)
-        yield x, perturbed.detach(), cotangent.contiguous(), -(slope * scaled.detach()).sum(1), weight
+        yield x, perturbed.detach(), cotangent.contiguous(), -(slope * scaled.detach()).sum(1), losses.detach(), weight
 
 
 def perturbation_scores(perturbation, x, cotangent):

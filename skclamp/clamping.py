@@ -92,7 +92,7 @@ class NeuralClampingCalibrator(BaseClamping):
         trial step in natural steps, which the line search doubles or halves; "auto" is 1.
     momentum : float, default=0.9
         Of the optimisers that have one.
-    max_epochs : int, default=8
+    max_epochs : int, default=10
         Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
         larger than chance makes them.
     batch_size : int, default=128
@@ -218,7 +218,7 @@ class NeuralClampingCalibrator(BaseClamping):
         optimizer_params=None,
         lr="auto",
         momentum=0.9,
-        max_epochs=8,
+        max_epochs=10,
         batch_size=128,
         shuffle=True,
         validation_fraction=0.5,
@@ -333,7 +333,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Further arguments of a torch optimiser.
     momentum : float, default=0.9
         Of the optimisers that have one.
-    max_epochs : int, default=8
+    max_epochs : int, default=10
         Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
         larger than chance makes them.
     batch_size : int, default=128
@@ -452,7 +452,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         optimizer="auto",
         optimizer_params=None,
         momentum=0.9,
-        max_epochs=8,
+        max_epochs=10,
         batch_size=128,
         shuffle=True,
         precision="auto",

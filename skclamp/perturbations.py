@@ -329,8 +329,14 @@ def additive_part(perturbation, shape):
     return None
 
 
-# Special cases of every richer family, and so never worth a second step.
-CONTAINED_IN_ALL = ("channel", "affine")
+# Families that are special cases of another, and so never worth a step after it.
+SPECIAL_CASES = {
+    "affine": ("channel",),
+    "curve": ("channel", "affine"),
+    "color": ("channel", "affine"),
+    "filter": ("channel", "affine"),
+    "grid": ("channel", "affine"),
+}
 
 PERTURBATIONS = {
     "full": FullPerturbation,
