@@ -35,9 +35,14 @@ def plain_pass(network, inputs):
     return measure(lambda: compute_logits(network, inputs, BATCH_SIZE))[1]
 
 
+def least(*times):
+    """The least wall time and the least processor time of several."""
+    return Spent(*map(min, zip(*times, strict=True)))
+
+
 def measure_relative(function, network, inputs):
     """What a function returns, and its time over that of a plain forward pass, the best of one before and one after."""
     before = plain_pass(network, inputs)
     result, spent = measure(function)
     after = plain_pass(network, inputs)
-    return result, spent.over(Spent(*map(min, before, after)))
+    return result, spent.over(least(before, after))

@@ -134,6 +134,7 @@ def table(results):
     rows = []
     for (network, setting, n), part in results.groupby(["network", "setting", "n"], sort=False):
         rate, low, high = acceptance(part["accepted"])
+        passed = part["excess"][part["accepted"] == 1]
         rows.append(
             {
                 "network": network,
@@ -144,7 +145,7 @@ def table(results):
                 "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}",
                 "within the level": "yes" if low <= LEVEL else "no",
                 "mean excess NLL": f"{part['excess'].mean():+.1e}",
-                "excess where accepted": f"{part['excess'][part['accepted'] == 1].mean():+.1e}",
+                "excess where accepted": f"{passed.mean():+.1e}" if len(passed) else "",
             }
         )
     return tabulate(rows, headers="keys", disable_numparse=True)

@@ -36,20 +36,24 @@ _WIDE = 48
 # Sums over classes become means over rows for at least this many rows at a time.
 _BLOCK_ROWS = 2**13
 
-# The first guess comes from every n-th row, for the largest n that leaves this many, unless n is small.
+# The first guess comes from this many rows, where there are some times more.
 _SAMPLE_ROWS = 512
-_SAMPLE_STRIDE = 4
+_SAMPLE_RATIO = 4
 _SAMPLE_TOLERANCE = 3e-3
-# The estimated error of log T that ends the search; in float32 rounding leaves no less than this.
-_TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-9}
+# The estimated error of log T that ends the search, for float64 logits and for others, where rounding leaves no less.
+_TOLERANCE = 1e-11
+_NARROW_TOLERANCE = 1e-9
 _MAX_PASSES = 100
 # Steps on log T where the slope is too flat for its derivatives to lead anywhere: the first, doubled each time up to
 # the second, a factor of 12.
 _FIRST_REACH = 0.5
 _MAX_STEP = 2.5
-# Focal losses: grid points a factor of 10 of T, rows that the grid looks at, valleys that all rows then judge.
+# Focal losses: grid points a factor of 10 of T; rows that it looks at first where there are some times more; relative
+# standard errors within which all the rows then judge; valleys that are searched.
 _GRID_DENSITY = 8
 _GRID_ROWS = 2048
+_GRID_RATIO = 2
+_SAMPLE_ERRORS = 5
 _MAX_VALLEYS = 3
 _ROOT_TOLERANCE = 1e-10
 
@@ -66,7 +70,7 @@ class TemperatureSolution(NamedTuple):
     n_passes : int
         How often all the rows were read.
     converged : bool
-        Whether the error of log T, as estimated from the last step, is below 1e-11 (1e-9 in float32).
+        Whether the error of log T, as estimated from the last step, is below 1e-11 (1e-9 where logits aren't float64).
     at_bound : bool
         Whether the loss still falls beyond the bound that `temperature` is.
     """
@@ -160,16 +164,16 @@ class _Found(NamedTuple):
 def _search_convex(rows, limits, gamma=0.0):
     """The root of the NLL's slope, started from a sample's."""
     start = _clip(0.0, *limits)
-    sample = rows.sample(_SAMPLE_ROWS, least_stride=_SAMPLE_STRIDE)
+    sample = rows.sample(_SAMPLE_ROWS, _SAMPLE_RATIO)
     if sample is not None:
         guess = _descend(sample, start, limits, _SAMPLE_TOLERANCE)
         start = start if guess.at_bound else guess.place
-    return _descend(rows, start, limits, _TOLERANCE[rows.dtype])
+    return _descend(rows, start, limits, _TOLERANCE if rows.logits.dtype == torch.float64 else _NARROW_TOLERANCE)
 
 
 def _descend(rows, place, limits, tolerance):
     """Halley steps on log(beta) inside a bracket that each pass narrows."""
-    low, high, before, reach = -math.inf, math.inf, math.inf, _FIRST_REACH
+    low, high, reach = -math.inf, math.inf, _FIRST_REACH
     for _ in range(_MAX_PASSES):
         point = rows.nll(math.exp(place))
         if point.lag == 0:
@@ -183,9 +187,7 @@ def _descend(rows, place, limits, tolerance):
             return _arrive(point, step, limits)
         if error > abs(step):
             step, reach = math.copysign(max(abs(step), reach), step), min(2 * reach, _MAX_STEP)
-        slow = abs(point.slope) > before / 2 and math.isfinite(high - low)
-        before = abs(point.slope)
-        place = _inside(place + step, low, high, limits, bisect=slow)
+        place = _inside(place + step, low, high, limits)
     return _Found(place, point.loss, converged=False)
 
 
@@ -201,10 +203,10 @@ def _halley_step(point):
     return step, abs(step) * (2 * step * max(1.0, abs(second / first))) ** 2
 
 
-def _inside(place, low, high, limits, *, bisect):
+def _inside(place, low, high, limits):
     """The next place to look: where the step leads, or the middle of the bracket."""
     place = _clip(place, *limits)
-    if low < place < high and not bisect:
+    if low < place < high:
         return place
     return (max(low, limits[0]) + min(high, limits[1])) / 2
 
@@ -229,18 +231,31 @@ def _where_labels_lead(loss_at, point, limits):
 
 
 def _search_valleys(rows, limits, gamma):
-    """The lowest of the valleys that a grid of temperatures shows on a sample."""
-    grid = np.linspace(*limits, max(3, round((limits[1] - limits[0]) * _GRID_DENSITY / math.log(10)))).tolist()
-    sample = rows.sample(_GRID_ROWS) or rows
-    losses = [sample.focal(math.exp(place), gamma).loss for place in grid]
+    """The lowest of the valleys that a grid of temperatures shows."""
+    low, high = limits
+    grid = np.linspace(low, high, max(3, round((high - low) * _GRID_DENSITY / math.log(10)))).tolist()
+    losses = _grid_losses(rows, grid, gamma)
     padded = [math.inf, *losses, math.inf]
     valleys = [i for i, loss in enumerate(losses) if loss < padded[i] and loss <= padded[i + 2]]
     best = sorted(valleys, key=losses.__getitem__)[:_MAX_VALLEYS]
     return min((_bottom(rows, grid, i, gamma) for i in best), key=lambda found: found.loss)
 
 
+def _grid_losses(rows, grid, gamma):
+    """Losses on a grid: of all the rows where a sample of them comes near its least loss, infinite elsewhere."""
+    sample = rows.sample(_GRID_ROWS, _GRID_RATIO)
+    if sample is None:
+        return [rows.focal(math.exp(place), gamma).loss for place in grid]
+    losses = [sample.focal(math.exp(place), gamma).loss for place in grid]
+    near = min(losses) * (1 + _SAMPLE_ERRORS / math.sqrt(len(sample.y)))
+    return [
+        rows.focal(math.exp(place), gamma).loss if loss <= near else math.inf
+        for place, loss in zip(grid, losses, strict=True)
+    ]
+
+
 def _bottom(rows, grid, index, gamma):
-    """Where all the rows have the bottom of a valley that a sample of them has near a grid point."""
+    """The bottom of the valley at a grid point; first its two sides are found."""
 
     @cache
     def slope(place):
@@ -282,11 +297,15 @@ class _Rows:
         self.scratch = torch.empty(_rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
         self.n_passes = 0
 
-    def sample(self, n_rows, least_stride=2):
-        """Every n-th row, `n_rows` of them or a few more; None where that would save little or weigh nothing."""
-        stride = len(self.y) // n_rows
-        weight = self.weight[::stride] if stride >= least_stride else self.weight[:0]
-        return _Rows(self.logits[::stride], self.y[::stride], weight) if weight.any() else None
+    def sample(self, n_rows, least_ratio):
+        """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
+        n_rows = min(n_rows, max(1, _KEPT_SIZE // self.logits.shape[1]))
+        if len(self.y) < least_ratio * n_rows:
+            return None
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.randint(len(self.y), (n_rows,), generator=generator).to(self.y.device)
+        weight = self.weight[chosen]
+        return _Rows(self.logits[chosen], self.y[chosen], weight) if weight.any() else None
 
     def representable(self, beta):
         """The nearest beta that multiplies logits without being rounded."""

@@ -15,7 +15,7 @@ import shift
 from _data import load_images
 from _estimates import ratio_estimate, resampled_estimate
 from _networks import compute_logits, load_resnet
-from _relative_time import Spent, measure_relative
+from _relative_time import Spent, least, measure_relative
 from _result_file import ResultFile
 from _shift_figure import shifts_in_order
 from _shift_tables import floors, main_runs, pair, read_results, report
@@ -79,6 +79,7 @@ def test_relative_time_is_over_a_plain_pass():
     assert len(result) == 5
     assert relative.wall > 1
     assert Spent(6.0, 4.0).over(Spent(2.0, 4.0)) == (3.0, 1.0)
+    assert least(Spent(6.0, 4.0), Spent(7.0, 3.0)) == (6.0, 3.0)
 
 
 # Vector scaling.
