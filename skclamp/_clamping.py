@@ -35,6 +35,7 @@ class BaseClamping(BaseCalibrator):
 
     _parameter_constraints: dict = {
         **BaseCalibrator._parameter_constraints,
+        "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
         "init": [StrOptions({"zeros", "normal", "gradient"}), "array-like", torch.Tensor],
         "init_scale": [Interval(Real, 0, None, closed="left")],
         "init_temperature": [StrOptions({"optimal"}), Interval(Real, 0, None, closed="neither")],
@@ -95,6 +96,8 @@ class BaseClamping(BaseCalibrator):
         settings, start = self._compete(fast, learner, path)
         if settings is None:
             return None
+        # What the folds found is near the optimum already: the last steps are refinement.
+        settings = settings if start is None else replace(settings, max_epochs=max(1, settings.max_epochs // 2))
         state = learner.fit(fast, settings, start)
         if self.refit_temperature:
             state.temperature = problem.solve(problem.logits_under(state.perturbation)).temperature

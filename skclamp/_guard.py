@@ -53,18 +53,22 @@ class Evidence:
 
     def verdict(self, candidate, level=LEVEL):
         """Whether a candidate, the best of all, beats temperature scaling."""
-        mean, error, p_value = student_below_zero(self.losses[candidate] - self.plain, self.weight)
+        differences = self.losses[candidate] - self.plain
+        mean, error, p_value = student_below_zero(differences, self.weight)
         p_value = min(1.0, p_value * len(self.losses))
-        verdict = Verdict(p_value < level, mean, error, p_value)
+        verdict = Verdict(p_value < level and max(self.fold_differences(candidate)) < 0, mean, error, p_value)
         kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
         logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, mean, error, p_value)
         return verdict
 
+    def fold_differences(self, candidate):
+        """Mean held-out NLL of a candidate minus temperature scaling's on each fold; all must be below 0."""
+        differences = self.losses[candidate] - self.plain
+        return [np.average(differences[rows], weights=self.weight[rows]) for rows in self.folds]
+
     def warm_start(self, candidate):
         """The state of a candidate from the fold in which it did best against temperature scaling."""
-        differences = self.losses[candidate] - self.plain
-        gains = [np.average(differences[rows], weights=self.weight[rows]) for rows in self.folds]
-        return self.states[int(np.argmin(gains))][candidate]
+        return self.states[int(np.argmin(self.fold_differences(candidate)))][candidate]
 
 
 @dataclass(frozen=True)

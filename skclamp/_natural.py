@@ -1,8 +1,8 @@
 """Natural gradient descent for perturbations of few parameters.
 
 A step is solved for with the second moments of the per-sample scores (the empirical Fisher metric), and its length is
-found on a subsample by forward passes alone, with T at its optimum at every trial. A few such steps over all the
-samples do what hundreds of plain gradient steps do.
+found on a subsample by forward passes alone, with T at its optimum at every trial. The way is made on the subsample,
+and the last steps on all the samples: a few such passes do what hundreds of plain gradient steps do.
 """
 
 import math
@@ -11,17 +11,24 @@ from dataclasses import replace
 import torch
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from ._scores import natural_step, parameters_of, score_moments
+from ._posterior import natural_step
+from ._scores import parameters_of, perturbation_metric, score_moments
 from ._training import ClampingNet, Converged, run_net
-from .perturbations import CONTAINED_IN_ALL, learnable
+from .perturbations import SPECIAL_CASES, learnable
 
-# Samples that the length of a step is tried on.
-_TRIAL_SAMPLES = 512
+# Samples that each of the first steps is made on, and that the length of any step is tried on.
+_ROUGH_SAMPLES = _TRIAL_SAMPLES = 512
 _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
+# At the most so many steps are made on these alone.
+_ROUGH_STEPS = 5
+# A step that should gain less, summed over the samples, is no longer worth a pass; nats.
+_SMALLEST_GAIN = 1.0
+# Log Bayes factor that speaks for another family; nats.
+_LEAST_EVIDENCE = 3.0
 
 
 class NaturalNet(ClampingNet):
-    """skorch's loop with one natural-gradient step an epoch.
+    """A net of skorch that takes one natural-gradient step an epoch.
 
     ``lr`` is the length of the first trial step, in natural steps; the line search doubles or halves it from there.
 
@@ -30,64 +37,100 @@ class NaturalNet(ClampingNet):
     *args, **kwargs
         As for `ClampingNet`.
     samples : Problem
-        The samples, on the backbone that takes the steps.
-    trial : Problem
-        The samples that step lengths are tried on.
-    extensions : dict of str to torch.nn.Module
-        Perturbations at the identity. Before each step, the one for which the scores speak loudest, if any, is appended
-        to the module's perturbation, an nn.Sequential then.
+        All the samples, on the backbone that takes the steps.
+    state : State
+        Whose perturbation the module holds. Before each step, that of its extensions for which the scores speak
+        loudest, if any, is appended to the perturbation, an nn.Sequential then.
+    draws : torch.Generator
+        Source of the samples of rough steps and of trials.
+    rough : bool
+        Whether to begin with steps on few samples.
     """
 
-    def __init__(self, *args, samples=None, trial=None, extensions=(), **kwargs):
+    def __init__(self, *args, samples=None, draws=None, rough=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.samples = samples
-        self.trial = trial
-        self.extensions = extensions
+        self.draws = draws
+        self.rough = rough
+        self.finished = False
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """One step on all the samples."""
+        """One step."""
         if not training:
             return
-        step = self._choose_step()
-        self.history.record("statistic", step.statistic)
-        if step.evidence <= -step.freedom:
+        if self.finished:
             raise Converged
-        length, loss = self._search(step)
-        self.history.record("step", length)
+        self.rough = self.rough and len(self.history) <= min(_ROUGH_STEPS, self.max_epochs // 2)
+        step, loss = self._choose_step()
+        if self.rough and not _is_worth(step):
+            self.rough = False
+            step, loss = self._choose_step()
+        if not _is_worth(step):
+            raise Converged
+        # Other samples than the direction's, where there are any: what these alone would like is not worth having.
+        length = self._search(step, self._draw(_TRIAL_SAMPLES))
+        if length == 0 and not self.rough:
+            raise Converged
         self.history.record("train_loss", loss)
         self.history.record("temperature", self.module_.temperature.item())
-        if length == 0:
-            raise Converged
+        self.history.record("gain", step.gain)
+        self.history.record("step", length)
+        # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
+        self.finished = not self.rough and length < self.lr / 2
+        self.rough = self.rough and length > 0
+
+    def _draw(self, n_samples):
+        """Some samples at random."""
+        n_samples = min(n_samples, len(self.samples))
+        return self.samples.take(torch.randperm(len(self.samples), generator=self.draws)[:n_samples].sort().values)
 
     def _choose_step(self):
-        """The step of the perturbation as it is, or, where more evidence speaks for it, of an extended one."""
-        left = dict(self.extensions)
+        """A step and the loss before it.
+
+        The step is that of the perturbation as it is, or, where more evidence speaks for it, of an extended one; None
+        where there is neither.
+        """
+        state, left = self.state, list(self.state.extensions.items())
+        moved = self._moved()
         moments = score_moments(
-            self.samples,
-            self.module_.perturbation,
+            self._draw(_ROUGH_SAMPLES) if self.rough else self.samples,
+            state.perturbation,
             self.module_.temperature.item(),
-            gamma=self.criterion_.gamma,
-            extensions=left.values(),
+            loss=self.criterion_,
+            extensions=[extension for _, (extension, _) in left],
         )
-        steps = [natural_step(self._penalised(part)) for part in moments]
-        best = max(range(len(steps)), key=lambda k: steps[k].evidence)
-        if best > 0:
-            self._extend(list(left)[best - 1])
-        return steps[best]
+        loss = moments[0].loss
+        moments = [self._penalised(part, moved) for part in moments]
+        step = natural_step(moments[0], moved, state.metrics) if len(moved) else None
+        best, name = step, None
+        for part, (key, (_, metric)) in zip(moments[1:], left, strict=True):
+            extended = natural_step(part, torch.cat([moved, moved.new_zeros(len(metric))]), [*state.metrics, metric])
+            if extended.evidence > max(_evidence(best), _evidence(step) + _LEAST_EVIDENCE):
+                best, name = extended, key
+        if name is not None:
+            self._extend(name)
+        elif not self.rough:
+            # Families that all the samples didn't ask for won't be asked for again; their scores cost time.
+            state.extensions.clear()
+        return best, loss
+
+    def _moved(self):
+        """The perturbation's parameters minus the identity."""
+        if not self.state.identity:
+            return torch.empty(0)
+        return parameters_of(self.state.perturbation) - parameters_to_vector(self.state.identity)
 
     def _extend(self, name):
-        extension = self.extensions.pop(name)
-        for contained in CONTAINED_IN_ALL:
-            self.extensions.pop(contained, None)
-        self.module_.perturbation.add_module(name, extension)
-        self.identity.extend(p.detach().clone() for p in extension.parameters())
+        extension, metric = self.state.extensions.pop(name)
+        for special_case in SPECIAL_CASES.get(name, ()):
+            self.state.extensions.pop(special_case, None)
+        self.state.perturbation.add_module(name, extension)
+        self.state.metrics.append(metric)
+        self.state.identity.extend(p.detach().clone() for p in extension.parameters())
 
-    def _penalised(self, moments):
+    def _penalised(self, moments, moved):
         """With the slope and the curvature of the penalty, where it has them: away from the identity."""
-        moved = (
-            parameters_of(self.module_.perturbation) - parameters_to_vector(self.identity) if self.identity else None
-        )
-        if not self.penalty or moved is None or not moved.any():
+        if not self.penalty or not moved.any():
             return moments
         norm = moved.norm().item()
         first, second, own = moments.first.clone(), moments.second.clone(), slice(0, len(moved))
@@ -95,15 +138,15 @@ class NaturalNet(ClampingNet):
         second.diagonal()[own] += self.penalty / norm
         return replace(moments, first=first, second=second)
 
-    def _search(self, step):
-        """Move along a step as far as the trial samples' loss falls."""
+    def _search(self, step, trial):
+        """Move along a step as far as the loss of some samples falls; the length."""
         start = parameters_of(self.module_.perturbation)
-        direction = step.direction[:-1].to(start)
+        direction = step.direction.to(start)
         tried = {}
 
         def loss(length):
             if length not in tried:
-                tried[length] = self._try(start + length * direction)
+                tried[length] = self._try(start + length * direction, step, trial)
             return tried[length][0]
 
         length = self.lr
@@ -117,29 +160,38 @@ class NaturalNet(ClampingNet):
         self._move(start + best * direction)
         with torch.no_grad():
             self.module_.temperature.fill_(tried[best][1])
-        return best, tried[best][0]
+        return best
 
-    def _try(self, parameters):
-        """Loss and optimal temperature of the trial samples at some parameters."""
+    def _try(self, parameters, step, trial):
+        """Loss, with the prior and the penalty, and optimal temperature of some samples at some parameters."""
         self._move(parameters)
         try:
-            logits = self.trial.logits_under(self.module_.perturbation)
+            logits = trial.logits_under(self.module_.perturbation)
         except ValueError:
             # So long a step that the network's arithmetic overflows.
             return math.inf, self.module_.temperature.item()
-        solved = self.trial.solve(logits, gamma=self.criterion_.gamma)
+        solved = trial.solve(logits, gamma=self.criterion_.gamma)
         penalty = self.penalty * self._deviation().item() if self.penalty else 0.0
-        return solved.loss + penalty, solved.temperature
+        return solved.loss + step.prior(self._moved()) + penalty, solved.temperature
 
     def _move(self, parameters):
         vector_to_parameters(parameters, learnable(self.module_.perturbation))
+
+
+def _is_worth(step):
+    return step is not None and step.gain >= _SMALLEST_GAIN
+
+
+def _evidence(step):
+    return 0.0 if step is None else step.evidence
 
 
 def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
     # What draws in train mode, such as dropout, has no scores.
     state.perturbation.eval()
-    trial = problem.take(torch.randperm(len(problem), generator=generator)[:_TRIAL_SAMPLES].sort().values)
+    rough = len(problem) > _ROUGH_SAMPLES and not state.metrics
+    _measure(state, problem.example(_ROUGH_SAMPLES), generator)
     run_net(
         NaturalNet,
         state,
@@ -148,6 +200,15 @@ def descend(state, problem, settings, generator):
         generator,
         lr=1.0 if settings.lr == "auto" else settings.lr,
         samples=problem,
-        trial=trial,
-        extensions=state.extensions,
+        draws=generator,
+        rough=rough,
     )
+
+
+def _measure(state, x, generator):
+    """Give a state, and its extensions, the metrics of their parameters where they have none yet."""
+    if state.identity and not state.metrics:
+        state.metrics.append(perturbation_metric(state.perturbation, x, generator))
+    for name, extension in state.extensions.items():
+        if not isinstance(extension, tuple):
+            state.extensions[name] = extension, perturbation_metric(extension, x, generator)

@@ -11,8 +11,10 @@ import torch
 from torch.func import functional_call, grad, vmap
 from torch.nn.utils import parameters_to_vector
 
-from .losses import focal_loss
+from .losses import FocalLoss, focal_loss
 from .perturbations import learnable
+
+_METRIC_JITTER = 1e-3
 
 
 @dataclass
@@ -27,20 +29,24 @@ class Moments:
         Weighted mean score; the last entry is that of log T.
     second : torch.Tensor of shape (n_parameters + 1, n_parameters + 1), float64
         Weighted mean of their outer products: the empirical Fisher information.
+    loss : float, default=0.0
+        Weighted mean loss, where it was asked for.
     """
 
     weight: float
     weight_squared: float
     first: torch.Tensor
     second: torch.Tensor
+    loss: float = 0.0
 
     @classmethod
-    def of(cls, scores, weight):
-        """From the scores of some samples."""
+    def of(cls, scores, weight, losses=None):
+        """From the scores, and perhaps the losses, of some samples."""
         scores = scores.double()
         total = weight.sum().item()
         weighted = scores * weight[:, None]
-        return cls(total, (weight**2).sum().item(), weighted.sum(0) / total, weighted.T @ scores / total)
+        loss = 0.0 if losses is None else (losses.double() @ weight).item() / total
+        return cls(total, (weight**2).sum().item(), weighted.sum(0) / total, weighted.T @ scores / total, loss)
 
     def __add__(self, other):
         total = self.weight + other.weight
@@ -50,6 +56,7 @@ class Moments:
             self.weight_squared + other.weight_squared,
             a * self.first + b * other.first,
             a * self.second + b * other.second,
+            a * self.loss + b * other.loss,
         )
 
     @property
@@ -58,7 +65,7 @@ class Moments:
         return self.weight**2 / self.weight_squared
 
 
-def score_moments(problem, perturbation, temperature, *, gamma=0.0, extensions=()):
+def score_moments(problem, perturbation, temperature, *, loss=None, extensions=()):
     """Moments of the scores of a perturbation alone, and followed by each of some extensions, from one pass.
 
     Parameters
@@ -69,8 +76,8 @@ def score_moments(problem, perturbation, temperature, *, gamma=0.0, extensions=(
         What the network sees its inputs through.
     temperature : float
         T.
-    gamma : float, default=0.0
-        Focusing parameter of the loss.
+    loss : FocalLoss, default=None
+        Whose gamma and eps to use; the NLL by default.
     extensions : sequence of torch.nn.Module, default=()
         Perturbations at the identity, each of which could follow `perturbation`.
 
@@ -80,18 +87,18 @@ def score_moments(problem, perturbation, temperature, *, gamma=0.0, extensions=(
         Of the perturbation's own parameters, then of these with each extension's.
     """
     sums = None
-    for x, perturbed, cotangent, temperature_score, weight in _loss_gradients(
-        problem, perturbation, temperature, gamma
+    for x, perturbed, cotangent, temperature_score, losses, weight in _loss_gradients(
+        problem, perturbation, temperature, loss or FocalLoss()
     ):
         own = perturbation_scores(perturbation, x, cotangent)
         added = [own[:, :0], *(perturbation_scores(extension, perturbed, cotangent) for extension in extensions)]
-        parts = [Moments.of(torch.cat([own, more, temperature_score[:, None]], 1), weight) for more in added]
+        parts = [Moments.of(torch.cat([own, more, temperature_score[:, None]], 1), weight, losses) for more in added]
         sums = parts if sums is None else [total + part for total, part in zip(sums, parts, strict=True)]
     return sums
 
 
-def _loss_gradients(problem, seen, temperature, gamma):
-    """Yield inputs, perturbed inputs, gradients of each sample's loss by these and by log T, and weights."""
+def _loss_gradients(problem, seen, temperature, loss):
+    """Yield inputs, perturbed inputs, gradients of each sample's loss by these and by log T, losses and weights."""
     for x, codes, weight in problem.labelled_batches():
         if not weight.any():
             continue
@@ -102,12 +109,12 @@ def _loss_gradients(problem, seen, temperature, gamma):
             perturbed = perturbed.detach().requires_grad_()
             logits = problem.backbone.module(perturbed)
             scaled = (logits.detach() / temperature).requires_grad_()
-            losses = focal_loss(scaled, codes, gamma=gamma, reduction="sum")
-            (slope,) = torch.autograd.grad(losses, scaled)
+            losses = focal_loss(scaled, codes, gamma=loss.gamma, eps=loss.eps, reduction="none")
+            (slope,) = torch.autograd.grad(losses.sum(), scaled)
             (cotangent,) = torch.autograd.grad(logits, perturbed, slope / temperature)
         problem.passes.forward += len(x)
         problem.passes.backward += len(x)
-        yield x, perturbed.detach(), cotangent.contiguous(), -(slope * scaled.detach()).sum(1), weight
+        yield x, perturbed.detach(), cotangent.contiguous(), -(slope * scaled.detach()).sum(1), losses.detach(), weight
 
 
 def perturbation_scores(perturbation, x, cotangent):
@@ -137,74 +144,28 @@ def perturbation_scores(perturbation, x, cotangent):
     return torch.cat([per_sample[name].flatten(1) for name in parameters], 1)
 
 
-@dataclass
-class Step:
-    """The natural-gradient step and the evidence for it.
-
-    Attributes
-    ----------
-    direction : torch.Tensor of shape (n_parameters + 1,), float64
-        Step on the parameters and on log T.
-    statistic : float
-        Score (Lagrange multiplier) statistic of the perturbation's parameters, T being free: chi-squared with
-        `freedom` degrees of freedom where nothing is to be gained.
-    freedom : float
-        Effective number of parameters.
-    """
-
-    direction: torch.Tensor
-    statistic: float
-    freedom: float
-
-    @property
-    def evidence(self):
-        """Statistic less twice its expectation under the null: Akaike's criterion for moving at all."""
-        return self.statistic - 2 * self.freedom
-
-
-def natural_step(moments):
-    """Step of natural gradient descent from the moments of the scores.
-
-    The scores' correlations are shrunk towards zero by the oracle-approximating formula, so that perturbations with
-    many parameters and few samples stay well posed.
+def perturbation_metric(perturbation, x, generator):
+    """How far a perturbation's parameters move its output: mean squared change an entry, as a quadratic form.
 
     Parameters
     ----------
-    moments : Moments
-        At the present parameters.
+    perturbation : torch.nn.Module
+        At the identity.
+    x : torch.Tensor of shape (n_samples, ...)
+        Some inputs.
+    generator : torch.Generator
+        Source of white noise, whose scores have this form for their second moments.
 
     Returns
     -------
-    Step
-
-    References
-    ----------
-    Chen, Wiesel, Eldar and Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE Transactions on Signal
-    Processing, 2010, equation 23; Amari, "Natural Gradient Works Efficiently in Learning", Neural Computation, 1998.
+    torch.Tensor of shape (n_parameters, n_parameters), float64
     """
-    scale = moments.second.diagonal().sqrt()
-    alive = scale > scale.max() * 1e-7
-    scale = torch.where(alive, scale, torch.ones_like(scale))
-    slope = torch.where(alive, moments.first / scale, torch.zeros_like(scale))
-    correlation = moments.second / scale.outer(scale)
-    shrunk = _shrink(correlation, moments.n_effective)
-    shrunk.diagonal()[~alive] = 1.0
-    solved = torch.linalg.solve(shrunk, slope)
-    # Without the part that a change of T alone explains.
-    statistic = moments.n_effective * (slope @ solved - slope[-1] ** 2).item()
-    freedom = torch.linalg.solve(shrunk, correlation).diagonal()[alive].sum().item() - 1
-    return Step(-solved / scale, max(statistic, 0.0), max(freedom, 0.0))
-
-
-def _shrink(correlation, n_samples):
-    """Oracle-approximating shrinkage of a correlation matrix towards the identity."""
-    size = len(correlation)
-    squares = (correlation**2).sum().item()
-    spread = (n_samples + 1 - 2 / size) * (squares - size)
-    amount = min(1.0, ((1 - 2 / size) * squares + size**2) / spread) if spread > 0 else 1.0
-    shrunk = (1 - amount) * correlation
-    shrunk.diagonal().add_(amount)
-    return shrunk
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
+    scores = perturbation_scores(perturbation, x, noise).double()
+    metric = scores.T @ scores / x.numel()
+    # Noise alone would leave directions that few samples span without any size.
+    metric.diagonal().mul_(1 + _METRIC_JITTER).add_(_METRIC_JITTER * metric.diagonal().mean())
+    return metric
 
 
 def parameters_of(perturbation):

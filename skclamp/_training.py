@@ -36,6 +36,7 @@ class Settings:
     init_scale: float
     init_temperature: str | float
     gamma: float
+    loss_eps: float
     penalty: float
     optimizer: str | type
     optimizer_params: dict | None
@@ -62,8 +63,10 @@ class State:
         Its parameters at the identity.
     temperature : float
         T.
-    extensions : dict of str to torch.nn.Module
-        Perturbations at the identity that the natural gradient may append.
+    extensions : dict
+        Perturbations at the identity that the natural gradient may append, by name, and their metrics once measured.
+    metrics : list of torch.Tensor
+        Of the perturbation's blocks; see `perturbation_metric`. Empty until the natural gradient has measured them.
     history : skorch.history.History
         Of the training.
     """
@@ -72,6 +75,7 @@ class State:
     identity: list
     temperature: float
     extensions: dict = field(default_factory=dict)
+    metrics: list = field(default_factory=list)
     history: History = field(default_factory=History)
 
 
@@ -92,16 +96,16 @@ class ClampingNet(NeuralNet):
         Where samples that went through the network are counted.
     penalty : float, default=0.0
         Weight of the norm of (perturbation parameters - identity) in the loss.
-    identity : list of torch.Tensor, default=()
-        The perturbation's parameters at the identity.
+    state : State
+        Whose perturbation the module holds.
     """
 
-    def __init__(self, *args, to_device=None, passes=None, penalty=0.0, identity=(), **kwargs):
+    def __init__(self, *args, to_device=None, passes=None, penalty=0.0, state=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.to_device = to_device
         self.passes = passes
         self.penalty = penalty
-        self.identity = identity
+        self.state = state
 
     def get_all_learnable_params(self):
         """The perturbation and T; the user's weights, and the gradients that hang on them, are left alone."""
@@ -123,7 +127,7 @@ class ClampingNet(NeuralNet):
 
     def _deviation(self):
         parameters = learnable(self.module_.perturbation)
-        moved = [(p - at).flatten() for p, at in zip(parameters, self.identity, strict=True)]
+        moved = [(p - at).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
         return torch.linalg.vector_norm(torch.cat(moved))
 
     def train_step(self, batch, **fit_params):
@@ -184,7 +188,7 @@ def run_net(net_class, state, problem, settings, generator, **extra):
     }
     net = net_class(
         module,
-        criterion=FocalLoss(gamma=settings.gamma),
+        criterion=FocalLoss(gamma=settings.gamma, eps=settings.loss_eps),
         max_epochs=settings.max_epochs,
         batch_size=settings.batch_size,
         callbacks=settings.callbacks,
@@ -195,7 +199,7 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         to_device=problem.backbone.to_device,
         passes=problem.passes,
         penalty=settings.penalty,
-        identity=state.identity,
+        state=state,
         **{f"iterator_train__{name}": value for name, value in loading.items()},
         **extra,
     )

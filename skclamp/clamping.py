@@ -19,6 +19,7 @@ from .perturbations import PERTURBATIONS
 REFERENCE_SETTINGS = {
     "perturbation": "full",
     "gamma": 1.0,
+    "loss_eps": 1e-7,
     "penalty": 0.01,
     "init": "normal",
     "init_scale": 0.001,
@@ -69,6 +70,9 @@ class NeuralClampingCalibrator(BaseClamping):
         0, 0.5, 1 and 2 on held-out folds.
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
+    loss_eps : float, default=0.0
+        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does
+        so at 1e-7; 0 is the exact loss.
     init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
         Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
         `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
@@ -206,6 +210,7 @@ class NeuralClampingCalibrator(BaseClamping):
         *,
         perturbation="auto",
         gamma=0.0,
+        loss_eps=0.0,
         penalty=0.0,
         init="zeros",
         init_scale=0.001,
@@ -233,6 +238,7 @@ class NeuralClampingCalibrator(BaseClamping):
         self.estimator = estimator
         self.perturbation = perturbation
         self.gamma = gamma
+        self.loss_eps = loss_eps
         self.penalty = penalty
         self.init = init
         self.init_scale = init_scale
@@ -308,6 +314,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Learning rates, see `NeuralClampingCalibrator`.
     cv : int, cross-validation generator or iterable, default=3
         Folds, stratified where an int is given; each sample must be held out once.
+    loss_eps : float, default=0.0
+        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does
+        so at 1e-7; 0 is the exact loss.
     init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
         Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
         `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
@@ -437,6 +446,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         penalties=(0.0,),
         lrs=("auto",),
         cv=3,
+        loss_eps=0.0,
         init="zeros",
         init_scale=0.001,
         init_temperature="optimal",
@@ -464,6 +474,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         self.penalties = penalties
         self.lrs = lrs
         self.cv = cv
+        self.loss_eps = loss_eps
         self.init = init
         self.init_scale = init_scale
         self.init_temperature = init_temperature

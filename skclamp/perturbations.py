@@ -251,16 +251,20 @@ class FilterPerturbation(nn.Module):
 class GridPerturbation(nn.Module):
     """A coarse map of gains and offsets, enlarged to the input linearly: ``gain_map * x + offset_map``.
 
+    Dirt, shade and glare on a lens are the same for all channels, and so is the map unless told otherwise.
+
     Parameters
     ----------
     shape : tuple of int
         Shape of one input, channels first: (n_channels, length) or (n_channels, height, width).
     size : int, default=6
         Entries of the map along each axis.
+    per_channel : bool, default=False
+        Whether each channel has a map of its own.
 
     Attributes
     ----------
-    gain, offset : torch.nn.Parameter of shape (1, n_channels, size[, size])
+    gain, offset : torch.nn.Parameter of shape (1, n_maps, size[, size])
         Start at one and zero.
 
     Raises
@@ -273,17 +277,17 @@ class GridPerturbation(nn.Module):
     >>> import torch
     >>> from skclamp.perturbations import GridPerturbation
     >>> GridPerturbation((3, 32, 32), size=4).gain.shape
-    torch.Size([1, 3, 4, 4])
+    torch.Size([1, 1, 4, 4])
     """
 
-    def __init__(self, shape, size=6):
+    def __init__(self, shape, size=6, *, per_channel=False):
         super().__init__()
         _check_spatial(shape, "grid", (2, 3))
         if not 1 <= size <= min(shape[1:]):
             raise ValueError(
                 f"size must be at least 1 and no larger than the input's {min(shape[1:])} entries; got {size}"
             )
-        cells = (1, shape[0]) + (size,) * (len(shape) - 1)
+        cells = (1, shape[0] if per_channel else 1) + (size,) * (len(shape) - 1)
         self.gain = nn.Parameter(torch.ones(cells))
         self.offset = nn.Parameter(torch.zeros(cells))
 
@@ -325,8 +329,14 @@ def additive_part(perturbation, shape):
     return None
 
 
-# Special cases of every richer family, and so never worth a second step.
-CONTAINED_IN_ALL = ("channel", "affine")
+# Families that are special cases of another, and so never worth a step after it.
+SPECIAL_CASES = {
+    "affine": ("channel",),
+    "curve": ("channel", "affine"),
+    "color": ("channel", "affine"),
+    "filter": ("channel", "affine"),
+    "grid": ("channel", "affine"),
+}
 
 PERTURBATIONS = {
     "full": FullPerturbation,
