@@ -7,6 +7,8 @@ from torch import nn
 from skclamp._backbone import open_backbone
 from skclamp._problem import Problem
 from skclamp._scores import score_moments
+from skclamp.losses import FocalLoss
+from skclamp.losses import FocalLoss
 
 
 def pose(network, X, y, weight=None, batch_size=128):
@@ -45,4 +47,4 @@ def flat(perturbation):
 
 def moments_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
     """Moments of the scores of the focal loss."""
-    return score_moments(problem, perturbation, temperature, gamma=gamma, extensions=extensions)
+    return score_moments(problem, perturbation, temperature, loss=FocalLoss(gamma=gamma), extensions=extensions)
