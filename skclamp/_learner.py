@@ -71,7 +71,8 @@ class Learner:
         -------
         list of State
         """
-        states, leaders = [], {}
+        states: list[State] = []
+        leaders: dict[object, State] = {}
         for settings in path:
             leader = leaders.get(settings.perturbation)
             if leader is None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ._backbone import NetworkBackbone
+from ._data import ArrayInputs, DatasetInputs
 from ._temperature import log_likelihoods, solve_temperature
 from ._validation import to_numpy
 from .perturbations import PERTURBATIONS, learnable
@@ -51,7 +52,7 @@ class Problem:
     """
 
     backbone: NetworkBackbone
-    inputs: object
+    inputs: ArrayInputs | DatasetInputs
     codes: torch.Tensor
     weight: torch.Tensor | None
     logits: torch.Tensor

@@ -243,8 +243,10 @@ class FilterPerturbation(nn.Module):
         taps = self.weight.flatten(2).unbind(2)
         moved = self.offset
         for tap, shift in zip(taps, itertools.product(range(self.weight.shape[-1]), repeat=x.ndim - 2), strict=True):
-            window = tuple(slice(start, start + length) for start, length in zip(shift, x.shape[2:], strict=True))
-            moved = moved + tap.view_as(self.offset) * padded[(..., *window)]
+            window = padded
+            for axis, (start, length) in enumerate(zip(shift, x.shape[2:], strict=True), start=2):
+                window = window.narrow(axis, start, length)
+            moved = moved + tap.view_as(self.offset) * window
         return moved
 
 

@@ -8,7 +8,6 @@ from skclamp._backbone import open_backbone
 from skclamp._problem import Problem
 from skclamp._scores import score_moments
 from skclamp.losses import FocalLoss
-from skclamp.losses import FocalLoss
 
 
 def pose(network, X, y, weight=None, batch_size=128):

@@ -124,8 +124,10 @@ def test_a_batch_without_weight_says_nothing():
 
 def test_equal_weights_count_samples():
     scores = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
-    assert Moments.of(scores, torch.full((40,), 0.3, dtype=torch.float64)).n_effective == pytest.approx(40)
-    uneven = Moments.of(scores, torch.linspace(0, 1, 40, dtype=torch.float64))
+    assert Moments.of(scores, torch.full((40,), 0.3, dtype=torch.float64), scores[:, 0]).n_effective == pytest.approx(
+        40
+    )
+    uneven = Moments.of(scores, torch.linspace(0, 1, 40, dtype=torch.float64), scores[:, 0])
     assert 20 < uneven.n_effective < 40
 
 
