@@ -154,15 +154,24 @@ class Probabilities:
     def top_label_table(self, codes, edges, include_lowest=True):
         """Bins of the confidence in the most probable class, and how often it is the right one.
 
-        With ``include_lowest=False`` samples on the lowest edge count as exactly calibrated.
+        With ``include_lowest=False`` samples on the lowest edge count as exactly calibrated; with "auto" where there is
+        one alone.
         """
         confidence, prediction = self.top_label
         hits = (prediction == codes).astype(np.float64)
+        if include_lowest == "auto":
+            include_lowest = len(confidence) == 1 or self._is_shared(confidence == edges[0])
         if not include_lowest:
             hits = np.where(confidence > edges[0], hits, confidence)
         bins, n_bins = bin_indices(confidence, edges), len(edges) - 1
         sums = [_sum_by(bins, values, self.weight, n_bins) for values in (None, confidence, hits)]
         return BinTable.from_sums(edges, *sums)
+
+    def _is_shared(self, chosen):
+        """Whether some samples are more than one; a weight of several times the least stands for several."""
+        if self.weight is None:
+            return chosen.sum() > 1
+        return self.weight[chosen].sum() > self.weight[self.weight > 0].min()
 
     def classwise_table(self, codes, edges):
         """Bins of every class's probability, class by class, and how often the class is the right one."""

@@ -80,7 +80,7 @@ def expected_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sampl
 
 
 def adaptive_expected_calibration_error(
-    y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, include_lowest=True, return_bins=False
+    y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, include_lowest="auto", return_bins=False
 ):
     """Expected calibration error with bins of equal mass (AECE) of the most probable class.
 
@@ -99,10 +99,11 @@ def adaptive_expected_calibration_error(
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
-    include_lowest : bool, default=True
+    include_lowest : bool or "auto", default="auto"
         Whether samples of the lowest confidence count. False leaves the first bin open on the left, as widespread
         implementations and the reference implementation of neural clamping do: the least confident sample then counts
-        as calibrated, and a classifier of constant confidence has no error.
+        as calibrated, and a classifier of constant confidence has no error. "auto" agrees with them on ordinary data,
+        where one sample is the least confident, and counts those that share the lowest confidence.
     return_bins : bool, default=False
         Whether to return the bins too.
 
@@ -127,7 +128,7 @@ def adaptive_expected_calibration_error(
     --------
     >>> from skclamp.metrics import adaptive_expected_calibration_error
     >>> y_proba = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
-    >>> round(adaptive_expected_calibration_error([0, 0, 0, 1], y_proba, n_bins=2), 4)
+    >>> round(adaptive_expected_calibration_error([0, 0, 0, 1], y_proba, n_bins=2, include_lowest=True), 4)
     0.05
     """
     proba = as_probabilities(y_proba, sample_weight)
