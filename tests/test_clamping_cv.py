@@ -75,22 +75,29 @@ def test_cv_results_are_laid_out_as_grid_searchs(fitted, expected):
     assert found["rank_test_score"].dtype == expected.cv_results_["rank_test_score"].dtype
 
 
-def test_scores_are_grid_searchs(fitted, expected):
-    for key in ("mean_test_score", "split0_test_score", "split1_test_score", "split2_test_score"):
-        np.testing.assert_allclose(fitted.cv_results_[key], expected.cv_results_[key], rtol=0, atol=1e-2)
-    np.testing.assert_allclose(
-        fitted.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"], rtol=0, atol=5e-3
+def test_scores_and_choice_are_grid_searchs():
+    """Where the best two differ by more than chance, as families do here; gammas don't, and then the scores agree."""
+    clean = vectors(3000, seed=1)
+    y = labels_of(bare_logits(NETWORK, clean))
+    x = clean * np.linspace(0.5, 1.5, 6, dtype=np.float32) + np.float32(0.7)
+    found = search(gammas=[0.0, 2.0]).fit(x, y)
+    expected = grid_search(3)
+    expected.set_params(param_grid={"perturbation": GRID["perturbations"], "gamma": [0.0, 2.0]}).fit(x, y)
+    assert found.best_params_["perturbation"] == expected.best_params_["perturbation"] == "affine"
+    scores, wanted = (
+        {
+            (row["perturbation"], row["gamma"]): score
+            for row, score in zip(each.cv_results_["params"], each.cv_results_["mean_test_score"], strict=True)
+        }
+        for each in (found, expected)
     )
-
-
-def test_the_choice_is_grid_searchs(fitted, expected):
-    """Where the best two differ by more than chance; here, a family from the other."""
-    means = expected.cv_results_["mean_test_score"]
-    families = means.reshape(2, 3)
-    assert families[1].min() > families[0].max() + 0.01
-    assert fitted.best_params_["perturbation"] == expected.best_params_["perturbation"] == "affine"
-    assert fitted.best_score_ == pytest.approx(expected.best_score_, abs=1e-3)
-    assert means[fitted.best_index_] >= expected.best_score_ - 1e-3
+    assert wanted["affine", 0.0] > wanted["channel", 0.0] + 0.01
+    # Of scores of 2,000 training samples, an optimum is known to half a parameter's nats by each.
+    for name, n_parameters in (("channel", 6), ("affine", 12)):
+        assert scores[name, 0.0] == pytest.approx(wanted[name, 0.0], abs=n_parameters / 2 / 2000)
+    chosen = found.best_params_["perturbation"], found.best_params_["gamma"]
+    assert wanted[chosen] >= expected.best_score_ - 1e-3
+    assert found.best_score_ == pytest.approx(expected.best_score_, abs=1e-3)
 
 
 def test_statistics_of_the_scores(fitted):
@@ -114,7 +121,7 @@ def test_best_attributes(fitted):
 def test_equal_candidates_share_a_rank():
     found = search(perturbations=["channel", "channel"], gammas=[0.0]).fit(X, LABELS)
     assert found.cv_results_["rank_test_score"].tolist() in ([1, 1], [1, 2], [2, 1])
-    np.testing.assert_allclose(*found.cv_results_["mean_test_score"], atol=2e-3)
+    np.testing.assert_allclose(*found.cv_results_["mean_test_score"], atol=0.01)
 
 
 def test_the_order_of_the_grid_is_that_of_the_product():
@@ -175,7 +182,7 @@ def test_else_it_is_temperature_scaling(n_samples):
 
 def test_more_candidates_must_win_more_clearly():
     verdicts = [search(perturbations=["channel"] * n, gammas=[0.0]).fit(X, LABELS).verdict_ for n in (1, 5)]
-    assert verdicts[0].difference == pytest.approx(verdicts[1].difference, abs=5e-3)
+    assert verdicts[0].difference == pytest.approx(verdicts[1].difference, abs=0.01)
     assert verdicts[0].p_value < verdicts[1].p_value < 1
 
 
@@ -217,7 +224,7 @@ def test_penalties_and_learning_rates_compete():
     alone = grid_search(3).set_params(param_grid={"perturbation": ["affine"], "penalty": [0.0, 100.0]}).fit(X, LABELS)
     assert found.best_params_["penalty"] == alone.best_params_["penalty"] == 0.0
     np.testing.assert_allclose(
-        found.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], rtol=0, atol=5e-3
+        found.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], rtol=0, atol=0.01
     )
 
 
@@ -366,13 +373,16 @@ def test_weights_go_all_the_way(fitted):
 
 
 def test_held_out_scores_are_weighted():
-    """With weight on a fold's half alone, its score is that half's."""
+    """With weight on a fold's half alone, its score is that half's, up to chance in the fits' last steps."""
     weight = np.where(np.arange(len(X)) % 2, 1.0, 0.0)
     folds = [(np.arange(450, 900), np.arange(450)), (np.arange(450), np.arange(450, 900))]
     halves = [(train[1::2] // 2, test[1::2] // 2) for train, test in folds]
     found = search(cv=folds, gammas=[0.0]).fit(X, LABELS, sample_weight=weight)
     expected = search(cv=halves, gammas=[0.0]).fit(X[1::2], LABELS[1::2])
-    np.testing.assert_allclose(found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"], atol=2e-3)
+    everything = search(cv=folds, gammas=[0.0]).fit(X, LABELS).cv_results_["split0_test_score"]
+    for key in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_allclose(found.cv_results_[key], expected.cv_results_[key], atol=0.02)
+    assert np.abs(everything - expected.cv_results_["split0_test_score"]).max() > 0.01
 
 
 def test_the_network_is_as_it_was():
