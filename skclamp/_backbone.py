@@ -6,6 +6,7 @@ device, dtype and eval mode are decided in this file alone.
 
 import copy
 import inspect
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,13 +15,17 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_val_predict
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from skorch import NeuralNet
 from torch import nn
 
 from ._data import open_inputs
 from ._validation import check_labels, check_probability_rows, check_scores, check_unit_interval, to_numpy
 from .modules import LogitsModule, frozen, logits_from
+
+# Forests and neighbours vote probabilities of exactly 0, which aren't meant to be infinite log-odds; scikit-learn's own
+# calibration takes them for as much.
+_LEAST_VOTE = torch.finfo(torch.float64).eps
 
 
 def is_frozen(estimator):
@@ -340,7 +345,7 @@ class ClassifierBackbone:
         if self.method == "decision_function":
             return logits_from(scores, "logits", n_samples=len(scores))
         check_probabilities(scores, name)
-        return logits_from(scores, "probabilities", n_samples=len(scores))
+        return logits_from(scores.double(), "probabilities", n_samples=len(scores), floor=_LEAST_VOTE)
 
 
 def scoring_method(classifier, response):
@@ -354,6 +359,20 @@ def scoring_method(classifier, response):
             f"{wanted}"
         )
     return wanted
+
+
+def _fit_params(classifier, sample_weight):
+    """Weights for a classifier's own fit, where it takes them."""
+    if sample_weight is None:
+        return {}
+    if not has_fit_parameter(classifier, "sample_weight"):
+        warnings.warn(
+            f"{type(classifier).__name__}.fit takes no sample_weight: the weights are used for the calibration alone",
+            UserWarning,
+            stacklevel=5,
+        )
+        return {}
+    return {"sample_weight": np.asarray(sample_weight)}
 
 
 def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
@@ -379,7 +398,7 @@ def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
     logits : torch.Tensor of shape (n_samples, n_classes)
         Out of fold.
     """
-    params = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)}
+    params = _fit_params(classifier, sample_weight)
     fitted = clone(classifier).fit(X, y, **params)
     backbone = ClassifierBackbone(fitted, response)
     scores = cross_val_predict(clone(classifier), X, y, cv=cv, method=backbone.method, params=params)

@@ -16,6 +16,7 @@ from ._fast import accelerate
 from ._guard import cross_examine
 from ._learner import Learner, is_natural
 from ._problem import Passes, Problem, check_differentiable
+from ._temperature import warn_of_bound
 from ._training import OPTIMIZERS, Settings, State, resolve_optimizer
 from ._validation import Interval, StrOptions, check_sample_weight
 from .base import BaseCalibrator
@@ -100,12 +101,16 @@ class BaseClamping(BaseCalibrator):
         settings = settings if start is None else replace(settings, max_epochs=max(1, settings.max_epochs // 2))
         state = learner.fit(fast, settings, start)
         if self.refit_temperature:
-            state.temperature = problem.solve(problem.logits_under(state.perturbation)).temperature
+            solution = problem.solve(problem.logits_under(state.perturbation))
+            warn_of_bound(solution, stacklevel=5)
+            state.temperature = solution.temperature
         return state
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling."""
-        return State(nn.Identity(), [], problem.solve(gamma=gamma).temperature)
+        solution = problem.solve(gamma=gamma)
+        warn_of_bound(solution, stacklevel=6)
+        return State(nn.Identity(), [], solution.temperature)
 
     def _settings(self, **varied):
         """The settings of one candidate."""

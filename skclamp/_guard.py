@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import stats
 
 logger = logging.getLogger("skclamp")
@@ -56,7 +57,8 @@ class Evidence:
         differences = self.losses[candidate] - self.plain
         mean, error, p_value = student_below_zero(differences, self.weight)
         p_value = min(1.0, p_value * len(self.losses))
-        verdict = Verdict(p_value < level and max(self.fold_differences(candidate)) < 0, mean, error, p_value)
+        accepted = p_value < level and max(self.fold_differences(candidate)) < 0
+        verdict = Verdict(bool(accepted), mean, error, p_value)
         kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
         logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, mean, error, p_value)
         return verdict
@@ -117,6 +119,7 @@ def cross_examine(problem, fit_all, splits):
     """
     splits = list(splits)
     _check_partition([rows for _, rows in splits], len(problem))
+    _check_weights(splits, problem.weight)
     plain, losses, folds, states = np.empty(len(problem)), [], [], []
     for train_rows, rows in splits:
         train, held_out = problem.take(train_rows), problem.take(rows)
@@ -136,6 +139,15 @@ def _check_partition(parts, n_samples):
     if (held_out != 1).any():
         row = int((held_out != 1).argmax())
         raise ValueError(f"cv must hold out each sample exactly once; got sample {row} {held_out[row]} times")
+
+
+def _check_weights(splits, weight):
+    if weight is None:
+        return
+    for k, (train, held_out) in enumerate(splits):
+        for rows, what in ((train, "to train on"), (held_out, "held out")):
+            if not weight[torch.as_tensor(rows)].any():
+                raise ValueError(f"sample_weight must not be zero on all the samples {what}; got zeros in fold {k}")
 
 
 def held_out_losses(train, held_out, perturbation=None):

@@ -12,6 +12,7 @@ Imports nothing of the package.
 """
 
 import math
+import warnings
 from functools import cache, partial
 from itertools import islice
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import brentq
+from sklearn.exceptions import ConvergenceWarning
 
 # What scikit-learn's own temperature scaling allows, rounded: exp(-10) to exp(10).
 DEFAULT_BOUNDS = (1e-4, 1e4)
@@ -114,6 +116,31 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     if found.at_bound:
         temperature = min(bounds, key=lambda bound: abs(math.log(bound) + found.place))
     return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound)
+
+
+def warn_of_bound(solution, bounds=DEFAULT_BOUNDS, *, stacklevel):
+    """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``.
+
+    Parameters
+    ----------
+    solution : TemperatureSolution
+        What was found.
+    bounds : tuple of two floats, default=(1e-4, 1e4)
+        Where it was sought.
+    stacklevel : int
+        Of the caller of ``fit``, as in `warnings.warn`.
+    """
+    if not solution.at_bound:
+        return
+    if solution.temperature == bounds[0]:
+        reason = "the data may be separable: hardly a label has a lower logit than another class"
+    else:
+        reason = "the logits may say nothing of the labels"
+    warnings.warn(
+        f"temperature_ is at the bound {solution.temperature:g}, beyond which the loss still falls; {reason}",
+        ConvergenceWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def log_likelihoods(logits, y, temperature):

@@ -105,6 +105,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classe
     if known is not None:
         return _check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
     if _are_column_indices(y, n_columns):
+        _warn_of_another_origin(y, n_columns, parameter)
         return _column_indices(n_columns, y.dtype)
     distinct = np.unique(y)
     if len(distinct) != n_columns:
@@ -113,6 +114,17 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classe
             f"kinds, one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
         )
     return distinct
+
+
+def _warn_of_another_origin(y, n_columns, parameter):
+    """Labels 1 ... K without the last look like column indices without the first."""
+    if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
+        warnings.warn(
+            f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from 1, "
+            f"give {parameter}",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _check_class_names(names, n_columns, what):

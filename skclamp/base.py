@@ -13,7 +13,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
 from ._backbone import check_classifier, cross_fit, is_frozen, open_backbone
@@ -191,9 +191,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         if not isinstance(X, torch.utils.data.Dataset):
             shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
             self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
-        names = getattr(getattr(self, "estimator_", None), "feature_names_in_", None)
-        if names is not None:
-            self.feature_names_in_ = names
+        if hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True)
 
     def _forget(self):
         for name in [name for name in vars(self) if name.endswith("_") or name == "_backbone"]:
@@ -222,6 +221,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def _map_rows(self, normalise, X):
         """Calibrated and normalised rows in float64, a chunk at a time."""
         check_is_fitted(self)
+        if hasattr(X, "columns"):
+            validate_data(self, X, reset=False, skip_check_array=True)
         logits = self._logits(X)
         out = np.empty(tuple(logits.shape))
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])

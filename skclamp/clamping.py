@@ -4,6 +4,7 @@ This file holds the parameters and which candidates compete; the work is done in
 """
 
 import itertools
+from dataclasses import replace
 from numbers import Real
 
 import numpy as np
@@ -279,7 +280,7 @@ class NeuralClampingCalibrator(BaseClamping):
         """The settings to keep, or None where the guard refuses, and the state to start from."""
         if self.validation_fraction is None and len(path) == 1:
             return path[0], None
-        if problem.n_weighted < MIN_SAMPLES:
+        if self.validation_fraction is not None and problem.n_weighted < MIN_SAMPLES:
             logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
             self.verdict_ = NOTHING_TRIED
             return None, None
@@ -516,7 +517,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
         self.best_index_ = best
         self.best_params_ = self.cv_results_["params"][best]
         self.best_score_ = float(self.cv_results_["mean_test_score"][best])
-        if problem.n_weighted < MIN_SAMPLES or not self.verdict_.accepted:
+        if problem.n_weighted < MIN_SAMPLES:
+            self.verdict_ = replace(self.verdict_, accepted=False)
+        if not self.verdict_.accepted:
             return None, None
         return path[best], start
 

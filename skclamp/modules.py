@@ -4,8 +4,10 @@
 a network still while others work around it.
 """
 
+import threading
 from collections.abc import Mapping
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -22,18 +24,42 @@ def frozen(module):
     module : torch.nn.Module
         The user's network. Nothing of it but its flags is touched, and these are restored even when the body raises.
     """
-    training = [(part, part.training) for part in module.modules()]
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    network = module.module if isinstance(module, LogitsModule) else module
+    with _LOCK:
+        hold = _HOLDS[network] if network in _HOLDS else _HOLDS.setdefault(network, _Hold(network))
+        hold.n_holders += 1
     try:
-        module.eval()
-        for parameter in trainable:
-            parameter.requires_grad_(False)
         yield module
     finally:
-        for part, flag in training:
+        with _LOCK:
+            hold.n_holders -= 1
+            if not hold.n_holders:
+                del _HOLDS[network]
+                hold.release()
+
+
+class _Hold:
+    """A network held still; the flags that it had before the first of those who hold it."""
+
+    def __init__(self, network):
+        self.n_holders = 0
+        self.training = [(part, part.training) for part in network.modules()]
+        self.trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        network.eval()
+        for parameter in self.trainable:
+            parameter.requires_grad_(False)
+
+    def release(self):
+        """Give back the flags."""
+        for part, flag in self.training:
             part.training = flag
-        for parameter in trainable:
+        for parameter in self.trainable:
             parameter.requires_grad_(True)
+
+
+# Threads that predict with one network hold it together: the last to leave gives its flags back.
+_HOLDS: WeakKeyDictionary = WeakKeyDictionary()
+_LOCK = threading.RLock()
 
 
 class LogitsModule(nn.Module):
@@ -95,7 +121,7 @@ def _tensor_in(output):
     return output
 
 
-def logits_from(scores, response, *, n_samples):
+def logits_from(scores, response, *, n_samples, floor=None):
     """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1) or (n,).
 
     Parameters
@@ -106,6 +132,8 @@ def logits_from(scores, response, *, n_samples):
         What `scores` holds.
     n_samples : int
         How many rows there must be.
+    floor : float, default=None
+        Least probability that a logarithm is taken of; float32's least normal number by default, for all dtypes.
 
     Returns
     -------
@@ -122,18 +150,16 @@ def logits_from(scores, response, *, n_samples):
             f"{tuple(scores.shape)}. Segmentation and other dense outputs aren't supported"
         )
     if scores.ndim == 1 or scores.shape[1] == 1:
-        return _binary_logits(scores.reshape(n_samples), response)
-    return scores if response == "logits" else _log(scores)
+        score = scores.reshape(n_samples)
+        other = torch.zeros_like(score) if response == "logits" else 1 - score
+        scores = torch.stack((other, score), 1)
+    return scores if response == "logits" else _log(scores, floor)
 
 
-def _binary_logits(score, response):
-    if response == "logits":
-        return torch.stack((torch.zeros_like(score), score), 1)
-    return torch.stack((_log(1 - score), _log(score)), 1)
-
-
-def _log(probability):
-    return torch.log(probability.clamp_min(torch.finfo(probability.dtype).tiny))
+def _log(probability, floor):
+    # In half precision the floor would be 0 itself.
+    wide = probability.to(torch.promote_types(probability.dtype, torch.float32))
+    return torch.log(wide.clamp_min(torch.finfo(torch.float32).tiny if floor is None else floor))
 
 
 class ClampedModule(nn.Module):

@@ -1,12 +1,10 @@
 """Parametric maps of logits: TemperatureScaling."""
 
-import warnings
 from numbers import Real
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
-from ._temperature import DEFAULT_BOUNDS, solve_temperature
+from ._temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
 from ._validation import Interval
 from .base import BaseCalibrator
 
@@ -123,8 +121,7 @@ class TemperatureScaling(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight):
         bounds = tuple(map(float, self.bounds))
         solution = solve_temperature(logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds)
-        if solution.at_bound:
-            _warn_at_bound(solution.temperature, lowest=solution.temperature == bounds[0])
+        warn_of_bound(solution, bounds, stacklevel=6)
         self.temperature_ = solution.temperature
         self.n_iter_ = solution.n_passes
 
@@ -136,15 +133,3 @@ def _check_bounds(bounds):
     values = np.asarray(bounds)
     if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] < values[1] < np.inf:
         raise ValueError(f"bounds must be two finite temperatures, 0 < lowest < highest; got {bounds!r}")
-
-
-def _warn_at_bound(temperature, *, lowest):
-    if lowest:
-        reason = "the data may be separable: hardly a label has a lower logit than another class"
-    else:
-        reason = "the logits may say nothing of the labels"
-    warnings.warn(
-        f"temperature_ is at the bound {temperature:g}, beyond which the loss still falls; {reason}",
-        ConvergenceWarning,
-        stacklevel=6,  # the caller of fit
-    )

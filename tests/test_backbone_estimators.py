@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 from _small_networks import bare_logits, labels_of, nll, perceptron, softmax, vectors
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -206,3 +210,21 @@ def test_calibration_helps_held_out_data(classified):
     calibrator = TemperatureScaling(network).fit(vectors(600, seed=1)[:300], y[:300])
     calibrated = calibrator.predict_log_proba(vectors(600, seed=1)[300:])
     assert nll(calibrated, y[300:]) < nll(scores[300:], y[300:]) - 0.05
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_votes_of_exactly_zero_do_not_rule_the_temperature(dtype):
+    """A forest's zeros are no infinite log-odds: the calibrated NLL beats the raw one's."""
+    X, y = load_digits(return_X_y=True)
+    forest = RandomForestClassifier(10, random_state=0).fit(X[:800], y[:800])
+    calibrator = TemperatureScaling(forest).fit(X[800:1300], y[800:1300])
+    assert 0.2 < calibrator.temperature_ < 3
+    raw = log_loss(y[1300:], forest.predict_proba(X[1300:]))
+    assert log_loss(y[1300:], calibrator.predict_proba(X[1300:].astype(dtype))) < raw
+
+
+def test_weights_stay_with_the_calibration_where_the_classifier_takes_none():
+    X, y = load_digits(return_X_y=True)
+    weight = np.random.default_rng(0).random(500)
+    with pytest.warns(UserWarning, match="KNeighborsClassifier.fit takes no sample_weight"):
+        TemperatureScaling(KNeighborsClassifier()).fit(X[:500], y[:500], sample_weight=weight)

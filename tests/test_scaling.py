@@ -322,3 +322,20 @@ def test_last_step_of_a_pipeline():
 def test_repr_is_short(network):
     assert repr(TemperatureScaling(gamma=1.0)) == "TemperatureScaling(gamma=1.0)"
     assert len(repr(TemperatureScaling(network))) < 60
+
+
+def test_columns_of_a_frame_must_be_those_of_fit():
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
+    calibrator = TemperatureScaling().fit(frame, rng.integers(0, 3, 200))
+    assert calibrator.feature_names_in_.tolist() == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="feature names should match"):
+        calibrator.predict_proba(frame[["c", "a", "b"]])
+
+
+def test_labels_that_seem_to_count_from_one_are_asked_about():
+    rng = np.random.default_rng(0)
+    with pytest.warns(UserWarning, match="labels 1 ... 3 are taken for column indices"):
+        y = rng.integers(1, 4, 300)
+        TemperatureScaling().fit(rng.normal(size=(300, 4)) + np.eye(4)[y], y)

@@ -12,7 +12,11 @@ from .._binning import Probabilities
 
 def as_probabilities(y_proba, sample_weight=None):
     """Probabilities that share their passes: those given, or new ones of an array."""
-    return y_proba if isinstance(y_proba, Probabilities) else Probabilities(y_proba, sample_weight)
+    if not isinstance(y_proba, Probabilities):
+        return Probabilities(y_proba, sample_weight)
+    if sample_weight is not None:
+        raise ValueError("sample_weight must be None where y_proba is a Probabilities object, which has its own")
+    return y_proba
 
 
 def expected_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, return_bins=False):
