@@ -169,7 +169,7 @@ def test_shift_on_images_records_what_the_network_says(data_dir, tmp_path, capsy
     assert float(rows["none", "uncalibrated"]["nll"]) == pytest.approx(expected, rel=1e-5)
     auto = rows["normalization", "auto"]
     assert float(auto["forward"]) > 2
-    assert float(auto["nll"]) < float(rows["normalization", "temperature"]["nll"])
+    assert float(auto["nll"]) <= float(rows["normalization", "temperature"]["nll"])
     assert float(auto["relative_time"]) > 1
     assert (auto["accepted"] == "1") == (auto["families"] != "")
     assert "no shift" in capsys.readouterr().out
@@ -252,10 +252,10 @@ def test_true_cross_entropy_is_least_at_the_truth(truth):
     assert 0 < fitted - -(proba * np.log(proba)).sum(1).mean() < 0.01
 
 
-def test_unguarded_perturbations_cost_what_the_guard_saves(truth):
+def test_the_prior_alone_holds_back_what_nothing_speaks_for(truth):
     runs = [guard.repeat(truth, "affine, unguarded", 100, seed) for seed in range(3)]
     assert all(run["accepted"] for run in runs)
-    assert np.mean([run["excess"] for run in runs]) > 0
+    assert 0 <= np.mean([run["excess"] for run in runs]) < 0.005
 
 
 def test_guard_simulation_tabulates_false_acceptances(tmp_path, capsys):

@@ -74,7 +74,7 @@ def test_it_repairs_blur_or_leaves_it():
 
 
 def test_it_does_no_harm_without_a_shift():
-    found, accepted = compare("none", n_seeds=5)
+    found, accepted = compare("none", n_seeds=4)
     assert (found[:, 1, 0] - found[:, 0, 0]).mean() < 0.002
     assert sum(accepted) <= 1
 
@@ -85,7 +85,7 @@ def test_it_does_no_harm_without_a_shift():
     [("gain and offset", "affine"), ("gain and offset", "curve"), ("mixed colours", "color"), ("blur", "filter")],
 )
 def test_single_families_repair_their_own_shifts(shift, family):
-    found, accepted = compare(shift, perturbation=family)
+    found, accepted = compare(shift, n_seeds=2, perturbation=family)
     assert any(accepted)
     assert (found[:, 1, 0] / found[:, 0, 0]).mean() < 0.95
 
@@ -205,7 +205,7 @@ def test_candidates_of_a_grid_search_really_differ(fraction, optimizer):
     """On shifted data, where there is something to learn."""
     lrs = [0.3, 1.0] if optimizer == "auto" else [0.01, 0.03]
     settings = {"perturbation": "affine", "validation_fraction": fraction, "optimizer": optimizer, "max_epochs": 2}
-    grid = {"gamma": [0.0, 1.0, 3.0], "lr": lrs}
+    grid = {"gamma": [0.0, 2.0], "lr": lrs}
     search = GridSearchCV(auto(NETWORK, **settings), grid, cv=2, scoring=neg_log_likelihood_scorer, error_score="raise")
     search.fit(TABULAR, LABELS)
     fits = []
