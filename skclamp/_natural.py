@@ -7,6 +7,7 @@ and the last steps on all the samples: a few such passes do what hundreds of pla
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -142,12 +143,15 @@ class NaturalNet(ClampingNet):
         """Move along a step as far as the loss of some samples falls; the length."""
         start = parameters_of(self.module_.perturbation)
         direction = step.direction.to(start)
-        tried = {}
+        tried = {0.0: self._try(start, step, trial)}
+        # The prior may hold back, not undo: where a network is nearly perfect its scores vanish, and with them what
+        # speaks for the way that led there.
+        worst = tried[0.0].bare + _SMALLEST_GAIN / len(trial)
 
         def loss(length):
             if length not in tried:
                 tried[length] = self._try(start + length * direction, step, trial)
-            return tried[length][0]
+            return tried[length].penalised if tried[length].bare <= worst else math.inf
 
         length = self.lr
         if loss(length) < loss(0.0):
@@ -159,23 +163,31 @@ class NaturalNet(ClampingNet):
         best = min(tried, key=loss)
         self._move(start + best * direction)
         with torch.no_grad():
-            self.module_.temperature.fill_(tried[best][1])
+            self.module_.temperature.fill_(tried[best].temperature)
         return best
 
     def _try(self, parameters, step, trial):
-        """Loss, with the prior and the penalty, and optimal temperature of some samples at some parameters."""
+        """What some samples say of some parameters."""
         self._move(parameters)
         try:
             logits = trial.logits_under(self.module_.perturbation)
         except ValueError:
             # So long a step that the network's arithmetic overflows.
-            return math.inf, self.module_.temperature.item()
+            return _Trial(math.inf, math.inf, self.module_.temperature.item())
         solved = trial.solve(logits, gamma=self.criterion_.gamma)
-        penalty = self.penalty * self._deviation().item() if self.penalty else 0.0
-        return solved.loss + step.prior(self._moved()) + penalty, solved.temperature
+        bare = solved.loss + (self.penalty * self._deviation().item() if self.penalty else 0.0)
+        return _Trial(bare + step.prior(self._moved()), bare, solved.temperature)
 
     def _move(self, parameters):
         vector_to_parameters(parameters, learnable(self.module_.perturbation))
+
+
+class _Trial(NamedTuple):
+    """Loss with the prior, loss without, and the optimal temperature."""
+
+    penalised: float
+    bare: float
+    temperature: float
 
 
 def _is_worth(step):

@@ -352,3 +352,14 @@ def test_steps_on_which_the_network_overflows_are_not_taken():
     x = CLEAN.clip(-4, 4)
     calibrator = natural(Overflows(), lr=16.0).fit(x, Y)
     assert np.isfinite(calibrator.predict_proba(x)).all()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_was_learned_is_not_undone_where_the_network_becomes_nearly_perfect(seed):
+    """Scores vanish there, and with them the evidence for the way that led there."""
+    network, (calibration, test) = convolutional_network(), calibration_and_test(seed)
+    x, x_test = (shifted(part[0], "mixed colours") for part in (calibration, test))
+    calibrator = natural(network, perturbation="color", random_state=seed).fit(x, calibration[1])
+    losses = np.array([*calibrator.history_[:, "train_loss"]])
+    assert losses[-1] < losses.min() + 0.02 < 0.3
+    assert nll(calibrator.predict_log_proba(x_test), test[1]) < 0.25
