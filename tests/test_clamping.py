@@ -81,7 +81,8 @@ def test_the_module_trains_without_moving_the_network():
 
 
 def test_the_modules_state_dict_carries_everything(network, fitted):
-    other = clamping(convolutional(seed=1)).fit(X, Y)
+    stranger = convolutional(seed=1)
+    other = clamping(stranger).fit(X, labels_of(bare_logits(stranger, X)))
     other.module_.load_state_dict(fitted.module_.state_dict())
     x = torch.as_tensor(X)
     assert torch.equal(other.module_.eval()(x), fitted.module_.eval()(x))
