@@ -25,7 +25,7 @@ def draw(n_samples, n_classes, *, temperature=1.5, scale=1.0, seed=0):
 
 
 def first_order_gap(logits, y, temperature, weight=None):
-    """METHOD.md's condition: mean label logit minus mean expected logit, over the mean absolute logit."""
+    """The first-order condition: mean label logit minus mean expected logit, over the mean absolute logit."""
     z = logits.double().numpy()
     p = softmax(z / temperature, axis=1)
     own = z[np.arange(len(y)), y.numpy()][:, None]
