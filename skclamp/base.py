@@ -56,6 +56,27 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         "pin_memory": ["boolean"],
     }
 
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=128,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        self.estimator = estimator
+        self.response = response
+        self.classes = classes
+        self.cv = cv
+        self.device = device
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+
     def fit(self, X, y=None, sample_weight=None):
         """Learn the calibration map on held-out data; the network stays as it is.
 

@@ -1,14 +1,16 @@
-"""Parametric maps of logits: TemperatureScaling."""
+"""TemperatureScaling: one temperature for all logits."""
 
 from numbers import Real
 
 import numpy as np
 
-from ._temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
-from ._validation import Interval
-from .base import BaseCalibrator
+from .._docstrings import with_shared_docs
+from .._temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
+from .._validation import Interval
+from ..base import BaseCalibrator
 
 
+@with_shared_docs
 class TemperatureScaling(BaseCalibrator):
     """Calibration by one temperature: ``softmax(logits / T)``, with T at the exact optimum of the loss.
 
@@ -18,10 +20,7 @@ class TemperatureScaling(BaseCalibrator):
 
     Parameters
     ----------
-    estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
-        What yields the logits. A network, an initialised skorch net and a fitted classifier are frozen and shared by
-        reference. An unfitted scikit-learn classifier is cloned, and cross-fitted as `cv` says. With None, X itself
-        holds logits.
+    {estimator}
     gamma : float, default=0.0
         Focusing parameter of the focal loss that T minimises, at least 0; at 0 it is the NLL. The focal loss isn't
         convex: the best of the valleys that a grid on log T shows is taken. Values above 0 make probabilities less
@@ -29,20 +28,7 @@ class TemperatureScaling(BaseCalibrator):
     bounds : tuple of two floats, default=(1e-4, 1e4)
         Least and largest temperature, both positive. T ends at the least where no label has a lower logit than another
         class (separable data), and at the largest where the labels' logits are on average no higher than the others.
-    response : {"auto", "logits", "probabilities"}, default="auto"
-        What X or the estimator yields. "auto" takes arrays and modules to yield logits, and follows what a skorch net
-        or a classifier says of itself.
-    classes : array-like of shape (n_classes,), default=None
-        Names of the logits' columns. Needed unless the labels are 0 ... n_classes - 1 or of exactly n_classes kinds, or
-        the estimator knows them.
-    cv : int, cross-validation generator or iterable, default=None
-        Splits for an estimator that isn't fitted, as in scikit-learn's ``cross_val_predict``.
-    device : str or torch.device, default=None
-        Where a network runs: by default where it is, elsewhere a copy of it.
-    batch_size : int, default=128
-        Samples a forward pass of a network.
-    num_workers, pin_memory : int, default=0, and bool, default=False
-        As in torch's DataLoader, for Datasets.
+    {shared_parameters}
 
     Attributes
     ----------
@@ -50,10 +36,7 @@ class TemperatureScaling(BaseCalibrator):
         The optimal T.
     n_iter_ : int
         How often the solver read all the logits.
-    classes_ : ndarray of shape (n_classes,)
-        Names of the classes, in the order of the columns.
-    n_features_in_ : int
-        Second dimension of X in `fit`; not set for a Dataset.
+    {shared_attributes}
 
     Warns
     -----
@@ -103,16 +86,18 @@ class TemperatureScaling(BaseCalibrator):
         num_workers=0,
         pin_memory=False,
     ):
-        self.estimator = estimator
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
         self.gamma = gamma
         self.bounds = bounds
-        self.response = response
-        self.classes = classes
-        self.cv = cv
-        self.device = device
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.pin_memory = pin_memory
 
     def _fit(self, X, y, sample_weight):
         _check_bounds(self.bounds)
