@@ -43,7 +43,7 @@ def _is_fitted(estimator):
     return True
 
 
-def open_backbone(estimator, *, response="auto", device=None, batch_size=128, num_workers=0, pin_memory=False):
+def open_backbone(estimator, *, response="auto", device=None, batch_size=64, num_workers=0, pin_memory=False):
     """Find the way from an estimator's inputs to logits.
 
     Parameters
@@ -54,7 +54,7 @@ def open_backbone(estimator, *, response="auto", device=None, batch_size=128, nu
         What the array or the estimator yields; "auto" follows what is known of it.
     device : str or torch.device, default=None
         Where a network runs; None is where it is. On another device a copy of it runs.
-    batch_size : int, default=128
+    batch_size : int, default=64
         Samples a forward pass.
     num_workers, pin_memory
         As in torch's DataLoader, for Datasets.
@@ -151,7 +151,7 @@ class NetworkBackbone:
         network without one takes inputs as they are.
     """
 
-    def __init__(self, module, *, classes=None, batch_size=128, num_workers=0, pin_memory=False):
+    def __init__(self, module, *, classes=None, batch_size=64, num_workers=0, pin_memory=False):
         self.module = module
         self.classes = classes
         self.batch_size = batch_size
@@ -222,11 +222,11 @@ class ScoresBackbone(NetworkBackbone):
     ----------
     scores : ArrayBackbone
         Makes logits of them.
-    batch_size : int, default=128
+    batch_size : int, default=64
         Samples at a time.
     """
 
-    def __init__(self, scores, *, batch_size=128):
+    def __init__(self, scores, *, batch_size=64):
         super().__init__(LogitsModule(nn.Identity()), batch_size=batch_size)
         self.scores = scores
 

@@ -92,7 +92,7 @@ class BaseClamping(BaseCalibrator):
         if not path:
             return None
         check_differentiable(problem)
-        fast = problem.on(accelerate(problem.backbone, problem.example(), self.precision, compile=self.compile))
+        fast = accelerate(problem, self.precision, compile=self.compile)
         learner = Learner(generator)
         settings, start = self._compete(fast, learner, path)
         if settings is None:
@@ -101,7 +101,7 @@ class BaseClamping(BaseCalibrator):
         settings = settings if start is None else replace(settings, max_epochs=max(1, settings.max_epochs // 2))
         state = learner.fit(fast, settings, start)
         if self.refit_temperature:
-            solution = problem.solve(problem.logits_under(state.perturbation))
+            solution = problem.solve(fast.in_full_precision().logits_under(state.perturbation))
             warn_of_bound(solution, stacklevel=5)
             state.temperature = solution.temperature
         return state

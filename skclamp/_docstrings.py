@@ -19,7 +19,7 @@ cv : int, cross-validation generator or iterable, default=None
     Splits for an estimator that isn't fitted, as in scikit-learn's ``cross_val_predict``.
 device : str or torch.device, default=None
     Where a network runs: by default where it is, elsewhere a copy of it.
-batch_size : int, default=128
+batch_size : int, default=64
     Samples a forward pass of a network.
 num_workers, pin_memory : int, default=0, and bool, default=False
     As in torch's DataLoader, for Datasets.""",

@@ -5,6 +5,7 @@ Every step is checked on a batch and left out where it fails or changes the logi
 
 import copy
 import warnings
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -36,15 +37,13 @@ class _FastLogits(LogitsModule):
         return logits.float()
 
 
-def accelerate(backbone, x, precision="auto", *, compile=False):
-    """The quickest equivalent of a frozen network that this machine and this network allow.
+def accelerate(problem, precision="auto", *, compile=False):
+    """A problem on the quickest equivalents of its network that this machine and this network allow.
 
     Parameters
     ----------
-    backbone : NetworkBackbone
-        In eval mode, without gradients to its weights.
-    x : torch.Tensor
-        A few inputs on its device, for the checks.
+    problem : Problem
+        Its network is in eval mode and has no gradients to its weights.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Whether the network runs under bfloat16 autocast; "auto" does so where the processor has instructions for it.
     compile : bool, default=False
@@ -52,20 +51,25 @@ def accelerate(backbone, x, precision="auto", *, compile=False):
 
     Returns
     -------
-    NetworkBackbone
-        Around a copy, or around the network itself where nothing quicker works.
+    Problem
+        With copies of the network: `backbone`, the quickest, and `exact`, in the network's own precision. Where nothing
+        quicker works they share its layers.
     """
+    backbone, x = problem.backbone, problem.example()
     with torch.no_grad():
         expected = backbone.module(x)
-        logits = _fused(backbone.module, x, expected)
-        logits = _channels_last(logits, x, expected)
-        if _wants_bfloat16(precision, backbone):
-            logits = _autocast(logits, x)
+        exact = _channels_last(_fused(backbone.module, x, expected), x, expected)
+        quick = _autocast(exact, x) if _wants_bfloat16(precision, backbone) else exact
     if compile:
-        logits.module = torch.compile(logits.module)
-    fast = copy.copy(backbone)
-    fast.module = logits
-    return fast
+        quick = _variant(quick, torch.compile(quick.module))
+    return replace(problem, backbone=_around(backbone, quick), exact=_around(backbone, exact))
+
+
+def _around(backbone, module):
+    """The same backbone with another module."""
+    twin = copy.copy(backbone)
+    twin.module = module
+    return twin
 
 
 def _variant(logits, module=None, **changes):

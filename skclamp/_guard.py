@@ -155,7 +155,8 @@ def held_out_losses(train, held_out, perturbation=None):
     if perturbation is None or not any(True for _ in perturbation.parameters()):
         return -held_out.log_likelihoods(train.solve().temperature).cpu().numpy()
     temperature = train.solve(train.logits_under(perturbation)).temperature
-    return -held_out.log_likelihoods(temperature, held_out.logits_under(perturbation)).cpu().numpy()
+    logits = held_out.in_full_precision().logits_under(perturbation)
+    return -held_out.log_likelihoods(temperature, logits).cpu().numpy()
 
 
 def student_below_zero(differences, weight):

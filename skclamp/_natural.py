@@ -24,6 +24,8 @@ _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
 _ROUGH_STEPS = 5
 # A step that should gain less, summed over the samples, is no longer worth a pass; nats.
 _SMALLEST_GAIN = 1.0
+# One that should gain less than this, as it does near the optimum, leaves less than the smallest gain behind.
+_LAST_GAIN = 8.0
 # Log Bayes factor that speaks for another family; nats.
 _LEAST_EVIDENCE = 3.0
 
@@ -63,10 +65,11 @@ class NaturalNet(ClampingNet):
             raise Converged
         self.rough = self.rough and len(self.history) <= min(_ROUGH_STEPS, self.max_epochs // 2)
         step, loss = self._choose_step()
-        if self.rough and not _is_worth(step):
+        # Few fresh samples would like to move even the optimum, by half a nat a parameter that they determine.
+        if self.rough and not _gains(step, step.freedom if step else 0.0):
             self.rough = False
             step, loss = self._choose_step()
-        if not _is_worth(step):
+        if not _gains(step, _SMALLEST_GAIN):
             raise Converged
         # Other samples than the direction's, where there are any: what these alone would like is not worth having.
         length = self._search(step, self._draw(_TRIAL_SAMPLES))
@@ -77,7 +80,7 @@ class NaturalNet(ClampingNet):
         self.history.record("gain", step.gain)
         self.history.record("step", length)
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
-        self.finished = not self.rough and length < self.lr / 2
+        self.finished = not self.rough and (length < self.lr / 2 or step.gain < _LAST_GAIN)
         self.rough = self.rough and length > 0
 
     def _draw(self, n_samples):
@@ -190,8 +193,8 @@ class _Trial(NamedTuple):
     temperature: float
 
 
-def _is_worth(step):
-    return step is not None and step.gain >= _SMALLEST_GAIN
+def _gains(step, least):
+    return step is not None and step.gain >= max(least, _SMALLEST_GAIN)
 
 
 def _evidence(step):

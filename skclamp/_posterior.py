@@ -27,6 +27,8 @@ class Step:
         Log Bayes factor of these parameters against the identity, in nats.
     precision : torch.Tensor of shape (n_parameters, n_parameters), float64
         Of the prior, for the sum over samples.
+    freedom : float
+        Number of parameters that the data determine, the others being held by the prior.
     n_effective : float
         Number of samples.
     """
@@ -35,6 +37,7 @@ class Step:
     gain: float
     evidence: float
     precision: torch.Tensor
+    freedom: float
     n_effective: float
 
     def prior(self, moved):
@@ -69,10 +72,12 @@ def natural_step(moments, moved, metrics):
     moved = moved.double().to(slope.device)
     pull = n * (curvature @ moved - slope)
     blocks = list(torch.arange(len(moved)).split([len(metric) for metric in metrics]))
-    prior, posterior, mode = _fit_precisions(n * curvature, pull, metrics, blocks)
+    prior, posterior, covariance, mode = _fit_precisions(n * curvature, pull, metrics, blocks)
     direction = mode - moved
     evidence = 0.5 * (pull @ mode + _log_determinant(prior) - _log_determinant(posterior)).item()
-    return Step(direction, 0.5 * (direction @ posterior @ direction).item(), evidence, prior, n)
+    gain = 0.5 * (direction @ posterior @ direction).item()
+    freedom = len(moved) - (covariance * prior).sum().item()
+    return Step(direction, gain, evidence, prior, freedom, n)
 
 
 def _without_temperature(moments):
@@ -84,7 +89,7 @@ def _without_temperature(moments):
 
 
 def _fit_precisions(curvature, pull, metrics, blocks):
-    """MacKay's fixed point: prior and posterior precision matrices, and the posterior's mode."""
+    """MacKay's fixed point: prior and posterior precisions, the posterior's covariance and its mode."""
     sizes = [metric.diagonal().sum() for metric in metrics]
     precisions = [
         0.1 * (curvature.diagonal()[block].sum() / size).item() + _PRECISION_LIMITS[0]
@@ -102,7 +107,7 @@ def _fit_precisions(curvature, pull, metrics, blocks):
         ]
         if all(abs(new / old - 1) < _SETTLED for new, old in zip(precisions, before, strict=True)):
             break
-    return prior, posterior, mode
+    return prior, posterior, covariance, mode
 
 
 def _precision(metric, mode, covariance, precision):

@@ -49,6 +49,8 @@ class Problem:
         The network's, at the identity.
     passes : Passes
         Shared by all parts of a problem.
+    exact : NetworkBackbone, default=None
+        The network in its own precision, where `backbone` is a less exact copy.
     """
 
     backbone: NetworkBackbone
@@ -57,6 +59,7 @@ class Problem:
     weight: torch.Tensor | None
     logits: torch.Tensor
     passes: Passes = field(default_factory=Passes)
+    exact: NetworkBackbone | None = None
 
     def __len__(self):
         return len(self.inputs)
@@ -71,7 +74,9 @@ class Problem:
         rows = torch.as_tensor(rows)
         on = rows.to(self.codes.device)
         weight = None if self.weight is None else self.weight[on]
-        return Problem(self.backbone, self.inputs.take(rows), self.codes[on], weight, self.logits[on], self.passes)
+        return replace(
+            self, inputs=self.inputs.take(rows), codes=self.codes[on], weight=weight, logits=self.logits[on]
+        )
 
     def logits_under(self, perturbation):
         """Logits of the perturbed inputs."""
@@ -105,9 +110,9 @@ class Problem:
             weight = torch.ones(len(x), dtype=torch.float64) if self.weight is None else self.weight[rows]
             yield self.backbone.to_device(x), codes, weight.to(codes.device)
 
-    def on(self, backbone):
-        """The same problem with another, equivalent backbone."""
-        return replace(self, backbone=backbone)
+    def in_full_precision(self):
+        """The same problem on the network in its own precision, for what decides and what is reported."""
+        return self if self.exact is None else replace(self, backbone=self.exact, exact=None)
 
     def input_gradients(self, value):
         """Yield each batch with the gradient of ``value(logits, codes)`` with respect to it.

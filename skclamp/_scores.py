@@ -8,7 +8,7 @@ perturbation that agrees with the one the network saw: at the identity, with tho
 from dataclasses import dataclass
 
 import torch
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vmap
 from torch.nn.utils import parameters_to_vector
 
 from .losses import FocalLoss, focal_loss
@@ -132,16 +132,24 @@ def perturbation_scores(perturbation, x, cotangent):
     torch.Tensor of shape (n_samples, n_parameters)
         Columns in the order of ``parameters_to_vector``.
     """
-    parameters = {name: p.detach() for name, p in perturbation.named_parameters() if p.requires_grad}
+    # A copy of the parameters for each sample, so that one backward pass gives each sample's own gradient.
+    parameters = {
+        name: p.detach().expand(len(x), *p.shape).clone().requires_grad_()
+        for name, p in perturbation.named_parameters()
+        if p.requires_grad
+    }
     if not parameters:
         return x.new_empty(len(x), 0)
 
-    def inner_product(parameters, x, cotangent):
-        moved = functional_call(perturbation, parameters, (x.unsqueeze(0),))
-        return (moved.squeeze(0) * cotangent).sum()
+    def move(parameters, x):
+        return functional_call(perturbation, parameters, (x.unsqueeze(0),)).squeeze(0)
 
-    per_sample = vmap(grad(inner_product), in_dims=(None, 0, 0))(parameters, x, cotangent)
-    return torch.cat([per_sample[name].flatten(1) for name in parameters], 1)
+    with torch.enable_grad():
+        moved = vmap(move)(parameters, x)
+        per_sample = torch.autograd.grad(
+            moved, list(parameters.values()), cotangent.to(moved.dtype), allow_unused=True, materialize_grads=True
+        )
+    return torch.cat([gradient.flatten(1) for gradient in per_sample], 1)
 
 
 def perturbation_metric(perturbation, x, generator):

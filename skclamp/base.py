@@ -64,7 +64,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         classes=None,
         cv=None,
         device=None,
-        batch_size=128,
+        batch_size=64,
         num_workers=0,
         pin_memory=False,
     ):

@@ -66,7 +66,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
     max_epochs : int, default=10
         Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
         larger than chance makes them.
-    batch_size : int, default=128
+    batch_size : int, default=64
         Samples a pass through the network takes at once, and samples a step of a torch optimiser.
     shuffle : bool, default=True
         Whether a torch optimiser sees the samples in a new order each epoch.
@@ -183,7 +183,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         optimizer_params=None,
         momentum=0.9,
         max_epochs=10,
-        batch_size=128,
+        batch_size=64,
         shuffle=True,
         precision="auto",
         compile=False,

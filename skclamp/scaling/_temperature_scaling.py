@@ -82,7 +82,7 @@ class TemperatureScaling(BaseCalibrator):
         classes=None,
         cv=None,
         device=None,
-        batch_size=128,
+        batch_size=64,
         num_workers=0,
         pin_memory=False,
     ):
