@@ -1,0 +1,70 @@
+"""What the affine output maps share: the exact temperature first, features of it, a regression, the map."""
+
+import numpy as np
+import torch
+
+from .._temperature import solve_temperature, warn_of_bound
+from ..base import BaseCalibrator
+from ._softmax_regression import warn_of_weak_fit
+
+# Of the caller of `fit` from `_fit_logits`: _fit_logits, _fit, fit, the caller; and the function that warns.
+_CALLER = 5
+
+
+class AffineScaling(BaseCalibrator):
+    """Temperature scaling, then an affine map of log-probabilities; subclasses say which features and which map.
+
+    Hooks: ``_features(logits)``, float64 rows that don't change with a constant added to a row of logits; and
+    ``_solve(features, y, sample_weight)``, which learns ``coef_`` and ``intercept_`` and returns a `Solution`.
+    """
+
+    def _fit_logits(self, logits, y, sample_weight):
+        solution = solve_temperature(logits, y, sample_weight=sample_weight)
+        warn_of_bound(solution, stacklevel=_CALLER)
+        self.temperature_ = solution.temperature
+        self._n_effective = len(y) if sample_weight is None else sample_weight.sum().item()
+        fit = self._solve(self._features(logits.double()), y, sample_weight)
+        warn_of_weak_fit(fit, stacklevel=_CALLER)
+        self.n_iter_ = fit.n_evaluations
+
+    def _transform_logits(self, logits):
+        features = self._features(logits)
+        coef, intercept = (torch.from_numpy(values).to(features) for values in (self.coef_, self.intercept_))
+        return torch.addcmul(intercept, features, coef) if coef.ndim == 1 else torch.addmm(intercept, features, coef.T)
+
+    def _features(self, logits):
+        """Hook."""
+        raise TypeError(f"{type(self).__name__} must implement _features")
+
+    def _solve(self, features, y, sample_weight):
+        """Hook."""
+        raise TypeError(f"{type(self).__name__} must implement _solve")
+
+
+class StructuredScaling(AffineScaling):
+    """Features of the structured maps: smoothed log-probabilities at the optimal temperature."""
+
+    def _features(self, logits):
+        """Logarithms of softmax(logits / T) mixed with one part in n + 1 of the uniform distribution."""
+        n_classes, n = logits.shape[1], self._n_effective
+        log_proba = torch.log_softmax(logits / self.temperature_, 1).add_(float(np.log(n / (n + 1))))
+        uniform = log_proba.new_tensor(-np.log(n_classes * (n + 1)))
+        return torch.logaddexp(log_proba, uniform)
+
+
+def identity_vector(n_classes):
+    """Parameters of the `VectorRegression` that leaves its features as they are."""
+    return np.stack([np.ones(n_classes), np.zeros(n_classes)])
+
+
+def identity_matrix(n_classes):
+    """Parameters of the `MatrixRegression` that leaves its features as they are."""
+    return np.eye(n_classes, n_classes + 1)
+
+
+def matrix_strengths(n_classes, *, off_diagonal, diagonal, intercept):
+    """Penalties of a `MatrixRegression`, by the role of each parameter."""
+    strengths = np.full((n_classes, n_classes + 1), float(off_diagonal))
+    np.fill_diagonal(strengths, diagonal)
+    strengths[:, -1] = intercept
+    return strengths

@@ -1,0 +1,312 @@
+"""The shared solver of the affine output maps: penalised softmax regression on log-probabilities, from a known start.
+
+A map scores class k of a sample with features x by ``g_k x_k + b_k`` (vector) or ``sum_j W_kj x_j + b_k`` (matrix). Its
+mean negative log-likelihood (NLL) plus a weighted ridge around the start is convex. scipy's L-BFGS minimises it in
+coordinates in which the Hessian at the start is the identity or, where that is too large to be factored, has ones on
+its diagonal: calibration starts near its optimum, and few evaluations remain. The label terms of the NLL are linear in
+the parameters and summed once.
+
+Imports nothing of the package.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.linalg import cholesky, solve_triangular
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+
+# A ridge on every parameter, too weak to be seen where data speak, keeps the optimum finite and unique where they
+# don't: separable data, missing classes, what a softmax leaves undetermined.
+_RIDGE = 1e-6
+# A chunk of features and its scores stay in the second-level cache of a processor's core.
+_CHUNK_SIZE = 2**16
+_GPU_CHUNK_SIZE = 2**22
+# The Hessian at the start is factored for up to this many parameters; of more, its diagonal scales them.
+_MOST_FACTORED = 460
+# In whitened coordinates the loss is about |gradient|^2 / 2 above its least; the other tolerance is relative.
+_GRADIENT_TOLERANCE = 1e-5
+_LOSS_TOLERANCE = 1e-8
+_MAX_ITERATIONS = 500
+_MEMORY = 20
+
+
+class Solution(NamedTuple):
+    """Where the penalised loss is least.
+
+    Attributes
+    ----------
+    parameters : ndarray, float64
+        Of the regression's shape.
+    n_evaluations : int
+        How often the loss was evaluated.
+    converged : bool
+        Whether a tolerance was met.
+    """
+
+    parameters: np.ndarray
+    n_evaluations: int
+    converged: bool
+
+
+class SoftmaxRegression(ABC):
+    """Mean NLL of a softmax of affine scores, and its derivatives; subclasses say which scores.
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (n_samples, n_classes), float64
+        One feature a class.
+    y : torch.Tensor of shape (n_samples,), int64
+        Column indices of the labels.
+    weight : torch.Tensor of shape (n_samples,), float64, default=None
+        Non-negative weights with a positive sum.
+    """
+
+    def __init__(self, features, y, weight=None):
+        n_samples, self.n_classes = features.shape
+        self.device = features.device
+        weight = torch.ones_like(features[:, 0]) if weight is None else weight.to(self.device)
+        size = _CHUNK_SIZE if self.device.type == "cpu" else _GPU_CHUNK_SIZE
+        rows = min(max(1, size // self.n_classes), n_samples)
+        self.buffer = features.new_empty(self.n_classes * rows)
+        self.label_sums = features.new_zeros(self.shape)
+        self.chunks = []
+        parts = (values.split(rows) for values in (features, y.to(self.device), weight / weight.sum()))
+        for x, codes, w in zip(*parts, strict=True):
+            # Classes first: sums over them run along long rows.
+            x = self._arrange(x.T)
+            self.chunks.append((x, w))
+            self._add_label_sums(x, codes, w)
+
+    def loss_and_gradient(self, parameters):
+        """Mean NLL and its gradient at an array of the regression's shape."""
+        theta = torch.from_numpy(parameters).to(self.device)
+        gradient = -self.label_sums
+        loss = (theta * gradient).sum()
+        for x, w, proba, log_sum in self._softmaxes(theta):
+            loss += log_sum @ w
+            self._add_gradient(gradient, proba.mul_(w), x)
+        return loss.item(), gradient.cpu().numpy()
+
+    def curvature(self, parameters):
+        """The diagonal of the Hessian, of the regression's shape."""
+        total = torch.zeros_like(self.label_sums)
+        for x, w, proba, _ in self._softmaxes(torch.from_numpy(parameters).to(self.device)):
+            self._add_curvature(total, proba.mul_(1 - proba).mul_(w), x)
+        return total.cpu().numpy()
+
+    def hessian(self, parameters):
+        """Second derivatives, a matrix over the flat parameters."""
+        return self._hessian(torch.from_numpy(parameters).to(self.device)).cpu().numpy()
+
+    def _softmaxes(self, theta):
+        """Yield each chunk with its weights, probabilities, and the logarithms of what normalised them.
+
+        The probabilities lie in one buffer: fresh memory for each chunk would cost more than the arithmetic.
+        """
+        for x, w in self.chunks:
+            scores = self._scores(theta, x, self.buffer[: self.n_classes * len(w)].view(self.n_classes, -1))
+            top = scores.amax(0)
+            scores.sub_(top).exp_()
+            total = scores.sum(0)
+            yield x, w, scores.div_(total), total.log_().add_(top)
+
+    @property
+    @abstractmethod
+    def shape(self):
+        """Shape of the parameters."""
+
+    @staticmethod
+    @abstractmethod
+    def _arrange(x):
+        """Features, classes first, as the other hooks want them."""
+
+    @abstractmethod
+    def _add_label_sums(self, x, codes, w):
+        """Add the derivatives of the labels' mean score."""
+
+    @staticmethod
+    @abstractmethod
+    def _scores(theta, x, out):
+        """Affine scores, into `out`."""
+
+    @staticmethod
+    @abstractmethod
+    def _add_gradient(gradient, proba, x):
+        """Add the derivatives of the mean log-sum-exp, from weighted probabilities; these may be overwritten."""
+
+    @staticmethod
+    @abstractmethod
+    def _add_curvature(total, variance, x):
+        """Add what `curvature` sums, from weighted p (1 - p); these may be overwritten."""
+
+    @abstractmethod
+    def _hessian(self, theta):
+        """The Hessian as a tensor."""
+
+
+class VectorRegression(SoftmaxRegression):
+    """Scores ``g_k x_k + b_k``; parameters of shape (2, n_classes): g, then b."""
+
+    @property
+    def shape(self):
+        return 2, self.n_classes
+
+    @staticmethod
+    def _arrange(x):
+        return x.contiguous()
+
+    def _add_label_sums(self, x, codes, w):
+        self.label_sums[0].index_add_(0, codes, w * x.gather(0, codes[None])[0])
+        self.label_sums[1].index_add_(0, codes, w)
+
+    @staticmethod
+    def _scores(theta, x, out):
+        return torch.addcmul(theta[1][:, None], theta[0][:, None], x, out=out)
+
+    @staticmethod
+    def _add_gradient(gradient, proba, x):
+        gradient[1] += proba.sum(1)
+        gradient[0] += proba.mul_(x).sum(1)
+
+    @staticmethod
+    def _add_curvature(total, variance, x):
+        total[1] += variance.sum(1)
+        total[0] += variance.mul_(x).mul_(x).sum(1)
+
+    def _hessian(self, theta):
+        total = theta.new_zeros(2 * self.n_classes, 2 * self.n_classes)
+        own = theta.new_zeros(3, self.n_classes)
+        for x, w, proba, _ in self._softmaxes(theta):
+            slopes = torch.cat([proba * x, proba])
+            weighted = slopes * w
+            total.addmm_(weighted, slopes.T, alpha=-1)
+            linear, constant = weighted.split(self.n_classes)
+            own += torch.stack([(linear * x).sum(1), linear.sum(1), constant.sum(1)])
+        for offset, values in ((0, own[[0, 2]].flatten()), (self.n_classes, own[1]), (-self.n_classes, own[1])):
+            total.diagonal(offset).add_(values)
+        return total
+
+
+class MatrixRegression(SoftmaxRegression):
+    """Scores ``sum_j W_kj x_j + b_k``; parameters of shape (n_classes, n_classes + 1): W, and b as its last column."""
+
+    @property
+    def shape(self):
+        return self.n_classes, self.n_classes + 1
+
+    @staticmethod
+    def _arrange(x):
+        return torch.cat([x, torch.ones_like(x[:1])])
+
+    def _add_label_sums(self, x, codes, w):
+        self.label_sums.index_add_(0, codes, (x * w).T)
+
+    @staticmethod
+    def _scores(theta, x, out):
+        return torch.mm(theta, x, out=out)
+
+    @staticmethod
+    def _add_gradient(gradient, proba, x):
+        gradient.addmm_(proba, x.T)
+
+    @staticmethod
+    def _add_curvature(total, variance, x):
+        total.addmm_(variance, (x * x).T)
+
+    def _hessian(self, theta):
+        # Sums over samples for each pair of classes and each pair of features.
+        j, k = torch.tril_indices(self.n_classes, self.n_classes, device=self.device)
+        a, c = torch.tril_indices(self.n_classes + 1, self.n_classes + 1, device=self.device)
+        total = theta.new_zeros(len(j), len(a))
+        for x, w, proba, _ in self._softmaxes(theta):
+            covariance = -proba[j] * proba[k]
+            covariance[j == k] += proba
+            total.addmm_(covariance.mul_(w), (x[a] * x[c]).T)
+        return _unfold(total, self.n_classes)
+
+
+def _unfold(pairs, n_classes):
+    """The symmetric matrix over (class, feature) whose entries for pairs of classes and pairs of features are given."""
+    by_class, by_feature = _pair_numbers(n_classes), _pair_numbers(n_classes + 1)
+    size = n_classes * (n_classes + 1)
+    return pairs[by_class[:, None, :, None], by_feature[None, :, None, :]].reshape(size, size)
+
+
+def _pair_numbers(n):
+    """Where each pair, in either order, stands among `torch.tril_indices`."""
+    numbers = torch.arange(n)
+    first, second = torch.maximum(numbers[:, None], numbers), torch.minimum(numbers[:, None], numbers)
+    return first * (first + 1) // 2 + second
+
+
+def minimise(regression, start, penalty=0.0, *, centre=None):
+    """Least mean NLL plus ``sum(penalty * (parameters - centre)^2)``.
+
+    Parameters
+    ----------
+    regression : VectorRegression or MatrixRegression
+        The data.
+    start : ndarray of its shape
+        Where the search starts.
+    penalty : ndarray of its shape or what broadcasts to it, default=0.0
+        Non-negative strengths.
+    centre : ndarray of its shape, default=None
+        What the penalty draws towards; None is `start`.
+
+    Returns
+    -------
+    Solution
+    """
+    ridge = np.broadcast_to(penalty, start.shape) + _RIDGE
+    offset = np.zeros_like(start) if centre is None else start - centre
+    unwhiten, whiten = _whitening(regression, start, ridge)
+
+    def objective(u):
+        step = unwhiten(u).reshape(start.shape)
+        loss, gradient = regression.loss_and_gradient(start + step)
+        pull = ridge * (offset + step)
+        return loss + (pull * (offset + step)).sum(), whiten((gradient + 2 * pull).ravel())
+
+    options = {
+        "maxiter": _MAX_ITERATIONS,
+        "maxfun": 2 * _MAX_ITERATIONS,
+        "maxcor": _MEMORY,
+        "gtol": _GRADIENT_TOLERANCE,
+        "ftol": _LOSS_TOLERANCE,
+    }
+    found = minimize(objective, np.zeros(start.size), jac=True, method="L-BFGS-B", options=options)
+    return Solution(start + unwhiten(found.x).reshape(start.shape), found.nfev, found.success)
+
+
+def _whitening(regression, start, ridge):
+    """The map from whitened coordinates to steps from the start, and its transpose for gradients."""
+    if start.size > _MOST_FACTORED:
+        scale = 1 / np.sqrt(regression.curvature(start) + 2 * ridge).ravel()
+        return lambda u: scale * u, lambda gradient: scale * gradient
+    factor = cholesky(regression.hessian(start) + 2 * np.diag(ridge.ravel()), lower=True)
+    return (
+        lambda u: solve_triangular(factor, u, lower=True, trans="T", check_finite=False),
+        lambda gradient: solve_triangular(factor, gradient, lower=True, check_finite=False),
+    )
+
+
+def warn_of_weak_fit(solution, *, stacklevel):
+    """Warn where the optimiser stopped early; on behalf of a calibrator's ``fit``.
+
+    Parameters
+    ----------
+    solution : Solution
+        What was found.
+    stacklevel : int
+        Of the caller of ``fit``, as in `warnings.warn`.
+    """
+    if not solution.converged:
+        warnings.warn(
+            f"the loss hadn't converged after {solution.n_evaluations} evaluations; the data may be separable",
+            ConvergenceWarning,
+            stacklevel=stacklevel,
+        )

@@ -1,0 +1,237 @@
+"""StructuredVectorScaling and StructuredMatrixScaling: affine maps drawn towards temperature scaling."""
+
+from numbers import Real
+
+from .._docstrings import with_shared_docs
+from .._validation import Interval
+from ._affine import StructuredScaling, identity_matrix, identity_vector, matrix_strengths
+from ._softmax_regression import MatrixRegression, VectorRegression, minimise
+
+_STRENGTH = [Interval(Real, 0, None, closed="left")]
+
+
+@with_shared_docs
+class StructuredVectorScaling(StructuredScaling):
+    """Structured vector scaling (SVS): a gain and an offset a class on the temperature-scaled log-probabilities.
+
+    With x the logarithms of softmax(logits / T), T the optimal temperature, of n samples and K classes, the map is
+    ``softmax(coef * x + intercept)``, and it minimises
+
+        mean NLL + (K / n) * (diagonal_penalty * sum((coef - 1)^2) + intercept_penalty * sum(intercept^2)),
+
+    which is convex. As strengths grow it tends to temperature scaling, as n grows to vector scaling. The probabilities
+    are first mixed with one part in n + 1 of the uniform distribution, so that no logarithm is extreme.
+
+    Parameters
+    ----------
+    {estimator}
+    diagonal_penalty : float, default=1.0
+        Strength that draws the gains to 1, at least 0.
+    intercept_penalty : float, default=1.0
+        Strength that draws the offsets to 0, at least 0.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes,)
+        Gains of the temperature-scaled log-probabilities.
+    intercept_ : ndarray of shape (n_classes,)
+        Offsets, in nats.
+    temperature_ : float
+        The optimal T.
+    n_iter_ : int
+        How often the solver read all the logits after that.
+    {shared_attributes}
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the temperature is at its bound, or the solver stops early.
+
+    Notes
+    -----
+    Sample weights count as repetitions: n is their sum.
+
+    See Also
+    --------
+    StructuredMatrixScaling : Mixes the log-probabilities of different classes too.
+
+    References
+    ----------
+    E. Berta, D. Holzmüller, M. I. Jordan and F. Bach, "Structured matrix scaling for multi-class calibration", 2025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import StructuredVectorScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 5))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = StructuredVectorScaling().fit(logits, y)
+    >>> round(calibrator.temperature_, 2)
+    2.08
+    >>> calibrator.coef_.round(2)
+    array([1.05, 0.95, 1.04, 1.06, 0.91])
+    """
+
+    _parameter_constraints: dict = {
+        **StructuredScaling._parameter_constraints,
+        "diagonal_penalty": _STRENGTH,
+        "intercept_penalty": _STRENGTH,
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        diagonal_penalty=1.0,
+        intercept_penalty=1.0,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=128,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+        self.diagonal_penalty = diagonal_penalty
+        self.intercept_penalty = intercept_penalty
+
+    def _solve(self, features, y, sample_weight):
+        n_classes = features.shape[1]
+        unit = n_classes / self._n_effective
+        strengths = [[unit * self.diagonal_penalty], [unit * self.intercept_penalty]]
+        solution = minimise(VectorRegression(features, y, sample_weight), identity_vector(n_classes), strengths)
+        self.coef_, self.intercept_ = solution.parameters
+        return solution
+
+
+@with_shared_docs
+class StructuredMatrixScaling(StructuredScaling):
+    """Structured matrix scaling (SMS): an affine map of the temperature-scaled log-probabilities, near the identity.
+
+    With x the logarithms of softmax(logits / T), T the optimal temperature, of n samples and K classes, the map is
+    ``softmax(coef @ x + intercept)``, and it minimises
+
+        mean NLL + (K / n) * (  off_diagonal_penalty * (K - 1) * sum of squares off the diagonal of coef
+                              + diagonal_penalty * sum of squares of (its diagonal - 1)
+                              + intercept_penalty * sum(intercept^2)),
+
+    which is convex. As strengths grow it tends to temperature scaling, as n grows to matrix scaling: the entries that
+    are many are held most. The probabilities are first mixed with one part in n + 1 of the uniform distribution, so
+    that no logarithm is extreme.
+
+    Parameters
+    ----------
+    {estimator}
+    off_diagonal_penalty : float, default=1.0
+        Strength that draws the entries off the diagonal to 0, at least 0.
+    diagonal_penalty : float, default=1.0
+        Strength that draws the diagonal to 1, at least 0.
+    intercept_penalty : float, default=1.0
+        Strength that draws the offsets to 0, at least 0.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes, n_classes)
+        What each class's score (row) takes of the temperature-scaled log-probabilities.
+    intercept_ : ndarray of shape (n_classes,)
+        Offsets, in nats.
+    temperature_ : float
+        The optimal T.
+    n_iter_ : int
+        How often the solver read all the logits after that.
+    {shared_attributes}
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the temperature is at its bound, or the solver stops early.
+
+    Notes
+    -----
+    Sample weights count as repetitions: n is their sum.
+
+    See Also
+    --------
+    StructuredVectorScaling : The same with a diagonal matrix.
+    MatrixScaling, DirichletCalibration : Leave the diagonal free, and choose the strengths by cross-validation.
+
+    References
+    ----------
+    E. Berta, D. Holzmüller, M. I. Jordan and F. Bach, "Structured matrix scaling for multi-class calibration", 2025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import StructuredMatrixScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(500, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = StructuredMatrixScaling().fit(logits, y)
+    >>> calibrator.coef_.shape
+    (3, 3)
+    >>> calibrator.coef_.diagonal().round(1)
+    array([1., 1., 1.])
+    """
+
+    _parameter_constraints: dict = {
+        **StructuredScaling._parameter_constraints,
+        "off_diagonal_penalty": _STRENGTH,
+        "diagonal_penalty": _STRENGTH,
+        "intercept_penalty": _STRENGTH,
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        off_diagonal_penalty=1.0,
+        diagonal_penalty=1.0,
+        intercept_penalty=1.0,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=128,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+        self.off_diagonal_penalty = off_diagonal_penalty
+        self.diagonal_penalty = diagonal_penalty
+        self.intercept_penalty = intercept_penalty
+
+    def _solve(self, features, y, sample_weight):
+        n_classes = features.shape[1]
+        unit = n_classes / self._n_effective
+        strengths = matrix_strengths(
+            n_classes,
+            off_diagonal=unit * (n_classes - 1) * self.off_diagonal_penalty,
+            diagonal=unit * self.diagonal_penalty,
+            intercept=unit * self.intercept_penalty,
+        )
+        solution = minimise(MatrixRegression(features, y, sample_weight), identity_matrix(n_classes), strengths)
+        self.coef_ = solution.parameters[:, :-1].copy()
+        self.intercept_ = solution.parameters[:, -1].copy()
+        return solution
