@@ -2,14 +2,29 @@
 
 from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator
 from .clamping_cv import NeuralClampingCalibratorCV
-from .scaling import TemperatureScaling
+from .nonparametric import (
+    AccuracyPreservingIsotonic,
+    BayesianBinningIntoQuantiles,
+    HistogramBinning,
+    IsotonicCalibration,
+    VennAbersCalibration,
+)
+from .scaling import StructuredMatrixScaling, StructuredVectorScaling, TemperatureScaling, VectorScaling
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "REFERENCE_SETTINGS",
+    "AccuracyPreservingIsotonic",
+    "BayesianBinningIntoQuantiles",
+    "HistogramBinning",
+    "IsotonicCalibration",
     "NeuralClampingCalibrator",
     "NeuralClampingCalibratorCV",
+    "REFERENCE_SETTINGS",
+    "StructuredMatrixScaling",
+    "StructuredVectorScaling",
     "TemperatureScaling",
+    "VectorScaling",
+    "VennAbersCalibration",
     "__version__",
 ]

@@ -1,0 +1,15 @@
+"""Nonparametric maps of probabilities: bins, and functions that are monotone and nothing else."""
+
+from ._accuracy_preserving import AccuracyPreservingIsotonic
+from ._bayesian_binning import BayesianBinningIntoQuantiles
+from ._histogram_binning import HistogramBinning
+from ._isotonic import IsotonicCalibration
+from ._venn_abers import VennAbersCalibration
+
+__all__ = [
+    "AccuracyPreservingIsotonic",
+    "BayesianBinningIntoQuantiles",
+    "HistogramBinning",
+    "IsotonicCalibration",
+    "VennAbersCalibration",
+]

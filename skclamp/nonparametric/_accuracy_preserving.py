@@ -1,0 +1,107 @@
+"""AccuracyPreservingIsotonic (IRM): one strictly monotone function for the probabilities of all classes."""
+
+import math
+from numbers import Real
+
+import numpy as np
+import torch
+
+from .._docstrings import with_shared_docs
+from .._validation import Interval
+from ..base import BaseCalibrator
+from ._class_maps import LinearMaps
+from ._isotonic import isotonic_knots
+from ._one_vs_rest import probability_columns, weights_of
+
+
+@with_shared_docs
+class AccuracyPreservingIsotonic(BaseCalibrator):
+    """Calibration by one isotonic regression for the probabilities of all classes, made strict (IRM).
+
+    All n_samples × n_classes probabilities are regressed together on whether each is the label's, and a small slope is
+    added, so that different probabilities stay different: the predicted class stays what it was. Each row is
+    renormalised.
+
+    Parameters
+    ----------
+    {estimator}
+    slope : float, default=None
+        Weight of the uncalibrated probability beside the isotonic function's value, above 0. None takes
+        1 / (n_samples + 1), the weight of one sample more: where the function is 0, the probability doesn't vanish.
+        The paper's own code has 1e-9.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    map_ : LinearMaps
+        Knots and values of the isotonic function, in one row.
+    slope_ : float
+        The weight of the uncalibrated probability.
+    {shared_attributes}
+
+    See Also
+    --------
+    skclamp.IsotonicCalibration : One function a class, and not strict.
+
+    References
+    ----------
+    J. Zhang, B. Kailkhura and T. Y.-J. Han, "Mix-n-Match: Ensemble and Compositional Methods for Uncertainty
+    Calibration in Deep Learning", ICML 2020, section 4.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import AccuracyPreservingIsotonic
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = AccuracyPreservingIsotonic().fit(logits, y)
+    >>> calibrator.predict_proba(logits[:2]).round(2)
+    array([[0.29, 0.16, 0.55],
+           [0.33, 0.12, 0.55]])
+    >>> bool((calibrator.predict(logits) == logits.argmax(axis=1)).all())
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "slope": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        slope=None,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=64,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+        self.slope = slope
+
+    def _fit_logits(self, logits, y, sample_weight):
+        columns, codes = probability_columns(logits), y.cpu().numpy()
+        weight = weights_of(sample_weight, len(codes))
+        hit = codes == np.arange(len(columns))[:, None]
+        knots = isotonic_knots(columns.ravel(), hit.ravel(), np.tile(weight, len(columns)))
+        self.map_ = LinearMaps.of([knots])
+        self.slope_ = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
+
+    def _transform_logits(self, logits):
+        log_score = torch.log_softmax(logits.cpu(), 1)
+        value = self.map_(log_score.exp().view(1, -1)).view_as(log_score)
+        return torch.logaddexp(value.log(), log_score + math.log(self.slope_)).to(logits.device)

@@ -1,0 +1,124 @@
+"""HistogramBinning: in each bin of a class's probability, the share of samples that are of the class."""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+from .._docstrings import with_shared_docs
+from .._validation import Interval, StrOptions
+from ..base import BaseCalibrator
+from ._class_maps import StepMaps
+from ._one_vs_rest import OneVsRestCalibrator, distinct_scores
+from ._quantiles import bounds_between, quantile_places
+
+
+@with_shared_docs
+class HistogramBinning(OneVsRestCalibrator):
+    """Calibration by the share of hits in bins of each class's probability, the rows renormalised.
+
+    The predicted class can change, and probabilities of one bin can no longer be told apart.
+
+    Parameters
+    ----------
+    {estimator}
+    n_bins : int, default=15
+        Number of bins a class.
+    strategy : {"uniform", "quantile"}, default="uniform"
+        Bins that are equally wide, or that hold equally many samples, as far as equal probabilities allow. With many
+        classes, quantile bins lump the probabilities that decide together: n_bins must then be large.
+    prior_strength : float, default=1.0
+        How many samples the uncalibrated probability counts for: so many, with the bin's mean probability for their
+        share of hits, are added to each bin. At 0 a bin is its share of hits alone, which may be 0 (then 2.2e-16
+        stands for it), and an empty bin is its midpoint.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    maps_ : StepMaps
+        Inner edges and heights of the bins, one row a class. An edge belongs to the bin on its left.
+    seen_ : ndarray of shape (n_classes,), dtype bool
+        Whether the calibration set holds a sample of each class; a class without keeps its probability.
+    {shared_attributes}
+
+    Warns
+    -----
+    UserWarning
+        If the calibration set misses a class.
+
+    See Also
+    --------
+    skclamp.BayesianBinningIntoQuantiles : Averages over numbers of bins.
+
+    References
+    ----------
+    B. Zadrozny and C. Elkan, "Obtaining Calibrated Probability Estimates from Decision Trees and Naive Bayesian
+    Classifiers", ICML 2001, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import HistogramBinning
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = HistogramBinning(n_bins=5).fit(logits, y)
+    >>> calibrator.maps_.values[0].numpy().round(2)
+    array([0.1 , 0.3 , 0.43, 0.61, 0.78])
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "n_bins": [Interval(Integral, 1, None, closed="left")],
+        "strategy": [StrOptions({"quantile", "uniform"})],
+        "prior_strength": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_bins=15,
+        strategy="uniform",
+        prior_strength=1.0,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=64,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+        self.n_bins = n_bins
+        self.strategy = strategy
+        self.prior_strength = prior_strength
+
+    def _fit_class(self, score, hit, weight):
+        edges = self._edges(score, hit, weight)
+        place = np.searchsorted(edges, score)
+        total, hits, scores = (
+            np.bincount(place, each, len(edges) + 1) for each in (weight, weight * hit, weight * score)
+        )
+        bounds = np.concatenate([[0.0], edges, [1.0]])
+        mean = np.divide(scores, total, out=(bounds[1:] + bounds[:-1]) / 2, where=total > 0)
+        strength = self.prior_strength
+        return edges, np.divide(hits + strength * mean, total + strength, out=mean, where=total + strength > 0)
+
+    def _edges(self, score, hit, weight):
+        if self.strategy == "uniform":
+            return np.linspace(0, 1, self.n_bins + 1)[1:-1]
+        distinct, total, _ = distinct_scores(score, hit, weight)
+        places = quantile_places(total, np.arange(1, self.n_bins), self.n_bins)
+        return bounds_between(distinct)[np.unique(places[(places > 0) & (places < len(distinct))])]
+
+    def _join(self, maps):
+        return StepMaps.of(maps)

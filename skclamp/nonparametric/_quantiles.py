@@ -1,0 +1,33 @@
+"""Where to cut distinct scores so that the parts weigh equally much.
+
+Imports nothing of the package.
+"""
+
+import numpy as np
+
+
+def bounds_between(distinct):
+    """0, the midpoints between m distinct ascending probabilities, and 1: m + 1 bounds."""
+    low, high = distinct[:-1], distinct[1:]
+    middle = (low + high) / 2
+    # Between neighbouring floats the midpoint may round to the upper one, which belongs to the right.
+    return np.concatenate([[0.0], np.where(middle < high, middle, low), [1.0]])
+
+
+def quantile_places(total, part, n_parts):
+    """How many of the distinct scores lie left of the cut at ``part / n_parts`` of their weight.
+
+    Parameters
+    ----------
+    total : ndarray of shape (m,)
+        Positive weight of each distinct score, in ascending order of the scores.
+    part, n_parts : ndarrays of int, of shapes that broadcast
+        Which of how many cuts, from 0 to `n_parts`.
+
+    Returns
+    -------
+    ndarray of int
+        From 0 to m. A score's weight isn't divided: the cut is at the first place that has enough on its left.
+    """
+    left = np.concatenate([[0.0], np.cumsum(total)])
+    return np.minimum(np.searchsorted(left, left[-1] * part / n_parts), len(total))

@@ -1,0 +1,336 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+from _small_networks import labels_of, logits, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.isotonic import IsotonicRegression
+
+from skclamp import (
+    AccuracyPreservingIsotonic,
+    BayesianBinningIntoQuantiles,
+    HistogramBinning,
+    IsotonicCalibration,
+    VennAbersCalibration,
+)
+
+EPS = np.finfo(float).eps
+ALL = [
+    HistogramBinning,
+    lambda: HistogramBinning(strategy="quantile"),
+    BayesianBinningIntoQuantiles,
+    IsotonicCalibration,
+    AccuracyPreservingIsotonic,
+    VennAbersCalibration,
+]
+NAMES = ["uniform bins", "quantile bins", "BBQ", "isotonic", "IRM", "Venn-Abers"]
+
+
+@pytest.fixture(params=ALL, ids=NAMES)
+def make(request):
+    if request.param is VennAbersCalibration:
+        pytest.importorskip("venn_abers")
+    return request.param
+
+
+def draw(n_samples=400, n_classes=4, seed=0):
+    Z = logits(n_samples, n_classes, seed=seed)
+    return Z, labels_of(Z, seed=seed + 1)
+
+
+def normalised(columns):
+    columns = np.maximum(columns, EPS)
+    return columns / columns.sum(1, keepdims=True)
+
+
+# Values, against independent computations
+
+
+class Given(ClassifierMixin, BaseEstimator):
+    """Yields the probabilities that it is given."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return X
+
+    def predict(self, X):
+        return self.classes_[X.argmax(1)]
+
+
+@pytest.mark.filterwarnings("ignore:Since FrozenEstimator does not appear to accept sample_weight:UserWarning")
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_isotonic_is_scikit_learns(n_classes, weighted):
+    Z, y = draw(1000, n_classes)
+    Z = np.round(Z, 1)  # some probabilities come twice
+    new = logits(500, n_classes, seed=5, scale=4.0)
+    weight = np.random.default_rng(2).uniform(0.5, 2.0, len(y)) if weighted else None
+    theirs = CalibratedClassifierCV(FrozenEstimator(Given().fit(softmax(Z), y)), method="isotonic", ensemble=False)
+    theirs.fit(softmax(Z), y, sample_weight=weight)
+    ours = IsotonicCalibration().fit(Z, y, sample_weight=weight)
+    for X in (Z, new):
+        np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(softmax(X)), rtol=0, atol=1e-12)
+
+
+def test_uniform_bins_by_hand():
+    p = np.array([0.1, 0.2, 0.5, 0.4, 0.9])
+    y = np.array([0, 1, 1, 0, 1])
+    calibrator = HistogramBinning(n_bins=2, prior_strength=0, response="probabilities")
+    calibrator.fit(np.stack([1 - p, p], 1), y)
+    assert calibrator.maps_.edges.tolist() == [[0.5], [0.5]]
+    # Of class 1, four samples are in (0, 0.5], two of them hits; of class 0, where 0.5 is in the lower bin too, 2 of 3.
+    np.testing.assert_allclose(calibrator.maps_.values.numpy(), [[0, 2 / 3], [0.5, 1]])
+    proba = calibrator.predict_proba(np.array([[0.7, 0.3], [0.2, 0.8]]))
+    np.testing.assert_allclose(proba, normalised(np.array([[2 / 3, 0.5], [0, 1]])))
+
+
+def test_an_empty_bin_is_its_midpoint_and_the_prior_counts_like_samples():
+    p = np.array([0.1, 0.15, 0.9])
+    X, y = np.stack([1 - p, p], 1), np.array([0, 1, 1])
+    bare = HistogramBinning(n_bins=5, prior_strength=0, response="probabilities").fit(X, y)
+    np.testing.assert_allclose(bare.maps_.values[1].numpy(), [0.5, 0.3, 0.5, 0.7, 1.0])
+    prior = HistogramBinning(n_bins=5, prior_strength=3, response="probabilities").fit(X, y)
+    np.testing.assert_allclose(prior.maps_.values[1].numpy(), [(1 + 3 * 0.125) / 5, 0.3, 0.5, 0.7, (1 + 2.7) / 4])
+
+
+@pytest.mark.parametrize("prior_strength", [0, 1.5])
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+def test_bins_by_brute_force(strategy, prior_strength):
+    Z, y = draw(300, 3)
+    new, n_bins = logits(100, 3, seed=5), 7
+    calibrator = HistogramBinning(n_bins=n_bins, strategy=strategy, prior_strength=prior_strength).fit(Z, y)
+    columns = np.empty((100, 3))
+    for k in range(3):
+        score, ordered = softmax(Z)[:, k], np.sort(softmax(Z)[:, k])
+        cuts = [math.ceil(300 * j / n_bins) for j in range(1, n_bins)]
+        inner = {"uniform": np.arange(1, n_bins) / n_bins, "quantile": [ordered[c - 1 : c + 1].mean() for c in cuts]}
+        edges = [0, *inner[strategy], 1]
+        for i, p in enumerate(softmax(new)[:, k]):
+            b = next(j for j in range(n_bins) if p <= edges[j + 1])
+            inside = (score > edges[b]) & (score <= edges[b + 1])
+            if strategy == "quantile":
+                assert inside.sum() in (42, 43)
+            hits, prior = (y[inside] == k).sum(), prior_strength * score[inside].mean()
+            columns[i, k] = (hits + prior) / (inside.sum() + prior_strength)
+    np.testing.assert_allclose(calibrator.predict_proba(new), normalised(columns), rtol=1e-10)
+
+
+def bbq_by_brute_force(score, hit, new, strength):
+    """Naeini et al. (2015), one binning after the other."""
+    n, order = len(score), np.argsort(score)
+    score, hit = score[order], hit[order]
+    root = n ** (1 / 3)
+    sizes = range(max(1, int(root / 10)), min(math.ceil(n / 5), math.ceil(10 * root)) + 1)
+    evidence, predictions = [], []
+    for n_bins in sizes:
+        cuts = [math.ceil(n * j / n_bins) for j in range(n_bins + 1)]
+        edges = [0, *((score[c - 1] + score[c]) / 2 for c in cuts[1:-1]), 1]
+        total, heights = 0, []
+        for b in range(n_bins):
+            m, size = hit[cuts[b] : cuts[b + 1]].sum(), cuts[b + 1] - cuts[b]
+            middle, s = (edges[b] + edges[b + 1]) / 2, strength / n_bins
+            total += math.lgamma(s) - math.lgamma(size + s)
+            total += math.lgamma(m + s * middle) - math.lgamma(s * middle)
+            total += math.lgamma(size - m + s * (1 - middle)) - math.lgamma(s * (1 - middle))
+            heights.append((m + s * middle) / (size + s))
+        evidence.append(total)
+        predictions.append([heights[next(b for b in range(n_bins) if p <= edges[b + 1])] for p in new])
+    posterior = np.exp(np.array(evidence) - max(evidence))
+    return posterior @ np.array(predictions) / posterior.sum()
+
+
+@pytest.mark.parametrize("strength", [2.0, 30.0])
+def test_bbq_by_brute_force(strength):
+    Z, y = draw(250, 3)
+    new = logits(50, 3, seed=5)
+    calibrator = BayesianBinningIntoQuantiles(prior_strength=strength).fit(Z, y)
+    columns = [bbq_by_brute_force(softmax(Z)[:, k], y == k, softmax(new)[:, k], strength) for k in range(3)]
+    np.testing.assert_allclose(calibrator.predict_proba(new), normalised(np.stack(columns, 1)), rtol=1e-8)
+
+
+@pytest.mark.parametrize("slope", [None, 0.01])
+def test_irm_is_one_isotonic_regression_of_all_probabilities(slope):
+    Z, y = draw(300)
+    new = logits(100, seed=5)
+    regression = IsotonicRegression(out_of_bounds="clip").fit(softmax(Z).ravel(), np.eye(4)[y].ravel())
+    expected = regression.predict(softmax(new).ravel()).reshape(-1, 4) + (slope or 1 / 301) * softmax(new)
+    calibrator = AccuracyPreservingIsotonic(slope=slope).fit(Z, y)
+    assert calibrator.slope_ == (slope or 1 / 301)
+    np.testing.assert_allclose(
+        calibrator.predict_proba(new), expected / expected.sum(1, keepdims=True), rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("scale", [0.01, 3.0, 100.0, 1e4])
+def test_irm_keeps_the_order_of_each_row(scale):
+    Z = logits(500, 20, scale=scale)
+    calibrator = AccuracyPreservingIsotonic().fit(Z, labels_of(Z, temperature=scale))
+    log_proba = calibrator.predict_log_proba(Z)
+    assert np.isfinite(log_proba).all()
+    np.testing.assert_array_equal(log_proba.argmax(1), Z.argmax(1))
+    assert np.diff(np.take_along_axis(log_proba, Z.argsort(1), axis=1), axis=1).min() > -1e-12
+
+
+def test_venn_abers_by_brute_force():
+    pytest.importorskip("venn_abers")
+    Z, y = draw(60, 3)
+    Z[40:] = Z[:20]  # some probabilities come twice
+    new = np.concatenate([Z[:5], logits(10, 3, seed=5)])
+    columns = np.empty((len(new), 3))
+    for k in range(3):
+        score, hit = softmax(Z)[:, k], (y == k).astype(float)
+        for i, p in enumerate(softmax(new)[:, k]):
+            p0, p1 = (IsotonicRegression().fit([*score, p], [*hit, added]).predict([p])[0] for added in (0.0, 1.0))
+            columns[i, k] = p1 / (1 - p0 + p1)
+    calibrator = VennAbersCalibration().fit(Z, y)
+    np.testing.assert_allclose(calibrator.predict_proba(new), normalised(columns), rtol=1e-9)
+
+
+def test_venn_abers_rounds_to_the_precision():
+    pytest.importorskip("venn_abers")
+    Z, y = draw()
+    calibrator = VennAbersCalibration(precision=2).fit(Z, y)
+    knots = calibrator.maps_.knots[0].numpy()
+    np.testing.assert_array_equal(knots[np.isfinite(knots)], np.unique(np.round(softmax(Z)[:, 0], 2)))
+
+
+def test_importing_venn_abers_leaves_numpys_warnings_on():
+    pytest.importorskip("venn_abers")
+    before = np.geterr()
+    VennAbersCalibration().fit(*draw(50))
+    assert np.geterr() == before
+
+
+# What they promise alike
+
+
+def test_integer_weights_are_repetitions(make):
+    Z, y = draw()
+    weight = np.random.default_rng(1).integers(0, 4, size=len(y))
+    weighted = make().fit(Z, y, sample_weight=weight)
+    repeated = make().fit(np.repeat(Z, weight, axis=0), np.repeat(y, weight))
+    np.testing.assert_allclose(weighted.predict_proba(Z), repeated.predict_proba(Z), rtol=0, atol=1e-10)
+    assert np.abs(weighted.predict_proba(Z) - make().fit(Z, y).predict_proba(Z)).max() > 0.01
+
+
+def test_the_order_of_samples_and_classes_and_a_constant_a_row_do_not_matter(make):
+    Z, y = draw()
+    rng = np.random.default_rng(3)
+    expected = make().fit(Z, y).predict_proba(Z)
+    order, columns = rng.permutation(len(y)), np.array([2, 0, 3, 1])
+    np.testing.assert_allclose(make().fit(Z[order], y[order]).predict_proba(Z), expected, rtol=0, atol=1e-12)
+    permuted = make().fit(Z[:, columns], columns.argsort()[y]).predict_proba(Z[:, columns])
+    np.testing.assert_allclose(permuted, expected[:, columns], rtol=0, atol=1e-10)
+    # Multiples of a power of 2, which floats add exactly.
+    exact = np.round(Z * 2**20) / 2**20
+    shifted = exact + rng.integers(-50, 50, size=(len(y), 1))
+    np.testing.assert_array_equal(
+        make().fit(shifted, y).predict_proba(shifted), make().fit(exact, y).predict_proba(exact)
+    )
+
+
+def test_two_classes_are_one_column(make):
+    Z, y = draw(n_classes=2)
+    odds = Z[:, 1] - Z[:, 0]
+    both = np.stack([np.zeros_like(odds), odds], 1)
+    np.testing.assert_array_equal(make().fit(odds, y).predict_proba(odds), make().fit(both, y).predict_proba(both))
+
+
+def test_it_calibrates(make):
+    """Labels come from half the logits: what is fitted to them is nearer to the true probabilities."""
+    Z, y = draw(5000)
+    new, true = logits(2000, seed=7), softmax(logits(2000, seed=7) / 2)
+    error = np.abs(make().fit(Z, y).predict_proba(new) - true).mean()
+    assert error < 0.5 * np.abs(softmax(new) - true).mean()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_narrow_logits(make, dtype):
+    Z, y = draw()
+    narrow = Z.astype(dtype)
+    wide = narrow.astype(np.float64)
+    np.testing.assert_array_equal(make().fit(narrow, y).predict_proba(narrow), make().fit(wide, y).predict_proba(wide))
+
+
+def test_classes_without_samples_keep_their_probability(make):
+    Z, y = draw()
+    few = y != 2
+    if make is AccuracyPreservingIsotonic:
+        proba = make().fit(Z[few], y[few]).predict_proba(Z)
+        assert (proba > 0).all()
+        return
+    with pytest.warns(UserWarning, match="1 of 4 classes have no sample in the calibration set: their scores are kept"):
+        calibrator = make().fit(Z[few], y[few])
+    assert calibrator.seen_.tolist() == [True, True, False, True]
+    proba = calibrator.predict_proba(Z)
+    whole = proba[:, 2] / softmax(Z)[:, 2]  # 1 / the sum of the unnormalised row
+    np.testing.assert_allclose(1 / whole, 1 / whole.clip(0.5, 5), rtol=1e-12)
+
+
+def degenerate_sets():
+    Z, y = draw(60)
+    yield "two samples", Z[:2], np.array([0, 1])
+    yield "all right", Z, Z.argmax(1)
+    yield "all wrong", Z, Z.argmin(1)
+    yield "constant logits", np.zeros_like(Z), y
+    yield "duplicates", np.repeat(Z[:2], 30, axis=0), y
+    yield "extreme", Z * 1e5, y
+    yield "one class", Z, np.ones_like(y)
+
+
+@pytest.mark.parametrize("case", list(degenerate_sets()), ids=lambda case: case[0])
+def test_degenerate_sets(make, case):
+    _, Z, y = case
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*have no sample in the calibration set", category=UserWarning)
+        calibrator = make().fit(Z, y)
+    log_proba = calibrator.predict_log_proba(np.concatenate([Z, logits(50, seed=9, scale=30.0)]))
+    assert np.isfinite(log_proba).all()
+    np.testing.assert_allclose(np.exp(log_proba).sum(1), 1)
+
+
+def test_a_thousand_classes(make):
+    Z = logits(300, 1000)
+    y = labels_of(Z)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*have no sample in the calibration set", category=UserWarning)
+        log_proba = make().fit(Z, y).predict_log_proba(Z[:100])
+    assert np.isfinite(log_proba).all()
+
+
+# Bad parameters
+
+
+@pytest.mark.parametrize(
+    ("calibrator", "message"),
+    [
+        (HistogramBinning(n_bins=0), "'n_bins' parameter of HistogramBinning must be an int in the range"),
+        (HistogramBinning(n_bins=2.5), "'n_bins' parameter of HistogramBinning must be an int"),
+        (HistogramBinning(strategy="kmeans"), "'strategy' parameter of HistogramBinning must be a str among"),
+        (HistogramBinning(prior_strength=-1), "'prior_strength' parameter of HistogramBinning must be a float"),
+        (BayesianBinningIntoQuantiles(prior_strength=0), "'prior_strength' parameter of Bayesian.* must be a float"),
+        (AccuracyPreservingIsotonic(slope=0), "'slope' parameter of AccuracyPreservingIsotonic must be a float"),
+        (VennAbersCalibration(precision=-1), "'precision' parameter of VennAbersCalibration must be an int"),
+    ],
+)
+def test_bad_parameters(calibrator, message):
+    with pytest.raises(ValueError, match=message):
+        calibrator.fit(*draw(20))
+
+
+def test_venn_abers_takes_whole_weights_alone():
+    Z, y = draw(20)
+    with pytest.raises(ValueError, match="sample_weight must be of whole numbers for VennAbersCalibration; got 0.5"):
+        VennAbersCalibration().fit(Z, y, sample_weight=np.full(20, 0.5))
+
+
+def test_without_venn_abers(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "venn_abers", None)
+    with pytest.raises(ImportError, match=r"VennAbersCalibration needs the package venn-abers: pip install 'skclamp"):
+        VennAbersCalibration().fit(*draw(20))
