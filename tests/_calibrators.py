@@ -18,7 +18,16 @@ from sklearn.linear_model import LogisticRegression
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp import (
+    AccuracyPreservingIsotonic,
+    BayesianBinningIntoQuantiles,
+    HistogramBinning,
+    IsotonicCalibration,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    TemperatureScaling,
+    VennAbersCalibration,
+)
 
 N_SAMPLES = 200
 PLAIN = {"perturbation": "full", "optimizer": "sgd", "max_epochs": 2, "validation_fraction": None, "random_state": 0}
@@ -88,4 +97,11 @@ CALIBRATORS = {
         ),
         IMAGES,
     ),
+    "histogram binning": Case(HistogramBinning, LOGITS),
+    "quantile binning of a network": Case(lambda: HistogramBinning(convolutional(), strategy="quantile"), IMAGES),
+    "BBQ": Case(BayesianBinningIntoQuantiles, LOGITS),
+    "isotonic": Case(IsotonicCalibration, LOGITS),
+    "isotonic of an unfitted classifier": Case(lambda: IsotonicCalibration(LogisticRegression(), cv=2), VECTORS),
+    "accuracy-preserving isotonic": Case(AccuracyPreservingIsotonic, LOGITS),
+    "Venn-Abers": Case(VennAbersCalibration, LOGITS),
 }

@@ -17,7 +17,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skclamp import TemperatureScaling
+from skclamp import (
+    AccuracyPreservingIsotonic,
+    BayesianBinningIntoQuantiles,
+    HistogramBinning,
+    IsotonicCalibration,
+    TemperatureScaling,
+    VennAbersCalibration,
+)
 from skclamp.metrics import (
     neg_brier_score_scorer,
     neg_expected_calibration_error_scorer,
@@ -153,6 +160,16 @@ def test_grid_search_in_processes_finds_what_it_finds_in_one():
 
 
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks([TemperatureScaling(LogisticRegression())])
+@pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
+@parametrize_with_checks(
+    [
+        TemperatureScaling(LogisticRegression()),
+        HistogramBinning(LogisticRegression()),
+        BayesianBinningIntoQuantiles(LogisticRegression()),
+        IsotonicCalibration(LogisticRegression()),
+        AccuracyPreservingIsotonic(LogisticRegression()),
+        VennAbersCalibration(LogisticRegression()),
+    ]
+)
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
