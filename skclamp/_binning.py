@@ -4,8 +4,9 @@ Imports only `_validation`. Whatever has K columns is read once, in chunks of ro
 while they are checked and reduced; all else has one entry a sample or a bin.
 """
 
+import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -77,6 +78,74 @@ class BinTable:
         """Largest absolute gap of a bin."""
         return np.abs(self.gap).max(0)
 
+    def error(self, norm="l1"):
+        """Norm of the gaps, weighted by the samples in each bin: "l1", "l2" (a root mean square) or "max"."""
+        if norm == "max":
+            return self.maximum_gap()
+        return self.expected_gap() if norm == "l1" else np.sqrt((self.share * self.gap**2).sum(0))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A confidence for each sample, and whether it came true: what calibration errors reduce K columns to.
+
+    Attributes
+    ----------
+    confidence : ndarray of shape (n_samples,), dtype float64
+        Probability that was given to an event.
+    hits : ndarray of shape (n_samples,), dtype float64
+        1 where the event came true, else 0.
+    weight : ndarray of shape (n_samples,), default=None
+        Weights of the samples; None stands for ones.
+    """
+
+    confidence: np.ndarray
+    hits: np.ndarray
+    weight: np.ndarray | None = None
+
+    @property
+    def residual(self):
+        """Hits minus confidence: its mean is 0 on every set of confidences if they are calibrated."""
+        return self.hits - self.confidence
+
+    @cached_property
+    def masses(self):
+        """Weight of each sample."""
+        return np.ones(len(self.confidence)) if self.weight is None else self.weight
+
+    def above(self, threshold):
+        """Those whose confidence exceeds a threshold; None keeps all."""
+        if threshold is None:
+            return self
+        kept = self.confidence > threshold
+        return Pairs(self.confidence[kept], self.hits[kept], None if self.weight is None else self.weight[kept])
+
+    def equal_mass_edges(self, n_bins, side="left"):
+        """As the function of this name."""
+        return equal_mass_edges(self.confidence, self.weight, n_bins, side)
+
+    def table(self, edges, include_lowest=True):
+        """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
+        hits = self.counted_hits(edges, include_lowest)
+        bins, n_bins = bin_indices(self.confidence, edges), len(edges) - 1
+        sums = [_sum_by(bins, values, self.weight, n_bins) for values in (None, self.confidence, hits)]
+        return BinTable.from_sums(edges, *sums)
+
+    def counted_hits(self, edges, include_lowest=True):
+        """Hits, those on the lowest edge replaced by their confidence where they are to count as exactly calibrated.
+
+        That is with ``include_lowest=False``, or "auto" where there is one alone.
+        """
+        if include_lowest == "auto":
+            include_lowest = len(self.confidence) == 1 or self._is_shared(self.confidence == edges[0])
+        return self.hits if include_lowest else np.where(self.confidence > edges[0], self.hits, self.confidence)
+
+    def _is_shared(self, chosen):
+        """Whether some samples are more than one; a weight of several times the least stands for several."""
+        if self.weight is None:
+            return chosen.sum() > 1
+        return self.weight[chosen].sum() > self.weight[self.weight > 0].min()
+
 
 class Probabilities:
     """Class probabilities of one data set, and what a pass over them yields, computed once and kept.
@@ -97,7 +166,7 @@ class Probabilities:
         self.n_samples, self.n_classes = self._values.shape
         weight = check_sample_weight(sample_weight, self.n_samples)
         self.weight = None if weight is None else weight.numpy()
-        self._columns = {}
+        self._kept, self._tops = {}, {}
 
     def encode(self, y_true, labels=None):
         """Column index of each sample's label."""
@@ -135,47 +204,42 @@ class Probabilities:
         return edges.astype(self._values.dtype).astype(np.float64)
 
     def equal_mass_edges(self, n_bins):
-        """Edges, all of them confidences, between which equal numbers (or weights) of samples lie, ties aside.
-
-        Edge k is the last confidence, in ascending order, before which at most k/n_bins of the samples come.
-        """
-        n_bins = check_whole_number(n_bins, "n_bins")
-        confidence, _ = self.top_label
-        if self.weight is None:
-            before, total, ascending = np.arange(self.n_samples), self.n_samples, np.sort(confidence)
-        else:
-            order = np.argsort(confidence, kind="stable")
-            ascending, weight = confidence[order], self.weight[order]
-            before, total = np.cumsum(weight) - weight, weight.sum()
-        # Products instead of quotients: whole numbers stay exact.
-        place = np.searchsorted(before * n_bins, np.arange(n_bins + 1) * total, side="right") - 1
-        return ascending[place]
+        """Edges of bins that hold equal numbers of the most probable classes, the first bin one more than the last."""
+        return equal_mass_edges(self.top_label[0], self.weight, n_bins, side="right")
 
     def top_label_table(self, codes, edges, include_lowest=True):
-        """Bins of the confidence in the most probable class, and how often it is the right one.
+        """Bins of the confidence in the most probable class, and how often it is the right one."""
+        return self.pairs(codes).table(edges, include_lowest)
 
-        With ``include_lowest=False`` samples on the lowest edge count as exactly calibrated; with "auto" where there is
-        one alone.
-        """
-        confidence, prediction = self.top_label
-        hits = (prediction == codes).astype(np.float64)
-        if include_lowest == "auto":
-            include_lowest = len(confidence) == 1 or self._is_shared(confidence == edges[0])
-        if not include_lowest:
-            hits = np.where(confidence > edges[0], hits, confidence)
-        bins, n_bins = bin_indices(confidence, edges), len(edges) - 1
-        sums = [_sum_by(bins, values, self.weight, n_bins) for values in (None, confidence, hits)]
-        return BinTable.from_sums(edges, *sums)
+    def pairs(self, codes, top_k=1, threshold=None):
+        """Probability of the `top_k` most probable classes together, and whether the label is among them."""
+        top_k = check_whole_number(top_k, "top_k")
+        if top_k == 1:
+            confidence, prediction = self.top_label
+            hits = prediction == codes
+        else:
+            confidence, predictions = self._top_labels(top_k)
+            hits = (predictions == codes[:, None]).any(1)
+        return Pairs(confidence, hits.astype(np.float64), self.weight).above(threshold)
 
-    def _is_shared(self, chosen):
-        """Whether some samples are more than one; a weight of several times the least stands for several."""
-        if self.weight is None:
-            return chosen.sum() > 1
-        return self.weight[chosen].sum() > self.weight[self.weight > 0].min()
+    def class_pairs(self, codes, threshold=None, block=32):
+        """Yield the pairs of each class: its probability, and whether it is the label."""
+        _ = self.top_label  # the pass that checks the values
+        for start in range(0, self.n_classes, block):
+            columns = _as_native_array(self._values[:, start : start + block]).T.astype(np.float64, order="C")
+            for k, column in enumerate(columns, start):
+                yield Pairs(column, (codes == k).astype(np.float64), self.weight).above(threshold)
+
+    def reweighted(self, weight):
+        """The same samples under other weights, whose top labels needn't be looked for again."""
+        _ = self.top_label
+        other = copy.copy(self)
+        other.weight, other._kept = weight, {}
+        return other
 
     def classwise_table(self, codes, edges):
         """Bins of every class's probability, class by class, and how often the class is the right one."""
-        count, total = self._column_sums(edges)
+        count, total = self.kept(("columns", len(edges)), partial(self._column_sums, edges))
         own = self.of_label(codes)
         place = bin_indices(own, edges) * self.n_classes + codes
         hits = _sum_by(place, None, self.weight, count.size).reshape(count.shape)
@@ -192,22 +256,40 @@ class Probabilities:
         """Mean of one value a sample, weighted."""
         return float(np.average(values, weights=self.weight))
 
+    def kept(self, key, compute):
+        """What a function computes of the probabilities and weights, kept, as many draws of labels share it."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
+    def _top_labels(self, top_k):
+        """Sum (float64) and column indices of each sample's `top_k` largest probabilities; kept for further labels."""
+        if top_k > self.n_classes:
+            raise ValueError(f"top_k must be at most the number of classes, {self.n_classes}; got {top_k}")
+        if top_k not in self._tops:
+            confidence = np.empty(self.n_samples)
+            predictions = np.empty((self.n_samples, top_k), np.int64)
+            for rows, chunk in self.chunks():
+                largest, columns = torch.from_numpy(chunk).topk(top_k, 1)
+                predictions[rows] = columns.numpy()
+                confidence[rows] = largest.double().sum(1).numpy()
+            self._tops[top_k] = confidence, predictions
+        return self._tops[top_k]
+
     def _column_sums(self, edges):
-        """Count and sum of probabilities, shape (n_bins, n_classes); kept, as many draws of labels share them.
+        """Count and sum of probabilities, shape (n_bins, n_classes).
 
         A row has fewer than n_bins entries beyond the first bin however many classes there are, so only they are
         looked at singly; the first bin is what remains of the columns' totals.
         """
-        if len(edges) not in self._columns:
-            count, total = np.zeros((2, len(edges) - 1, self.n_classes))
-            for rows, chunk in self.chunks():
-                weight = np.ones(len(chunk)) if self.weight is None else self.weight[rows]
-                _add_beyond_first(chunk, weight, edges, count, total)
-                total[0] += _column_totals(chunk, weight)
-            count[0] = (self.n_samples if self.weight is None else self.weight.sum()) - count[1:].sum(0)
-            total[0] = np.where(count[0] > 0, np.maximum(total[0] - total[1:].sum(0), 0), 0)
-            self._columns[len(edges)] = count, total
-        return self._columns[len(edges)]
+        count, total = np.zeros((2, len(edges) - 1, self.n_classes))
+        for rows, chunk in self.chunks():
+            weight = np.ones(len(chunk)) if self.weight is None else self.weight[rows]
+            _add_beyond_first(chunk, weight, edges, count, total)
+            total[0] += _column_totals(chunk, weight)
+        count[0] = (self.n_samples if self.weight is None else self.weight.sum()) - count[1:].sum(0)
+        total[0] = np.where(count[0] > 0, np.maximum(total[0] - total[1:].sum(0), 0), 0)
+        return count, total
 
     @property
     def _finfo(self):
@@ -218,6 +300,24 @@ class Probabilities:
 def bin_indices(values, edges):
     """Index of the right-closed bin of each value; what lies outside goes to the first or last bin."""
     return np.searchsorted(edges[1:-1], values, side="left")
+
+
+def equal_mass_edges(confidence, weight, n_bins, side="left"):
+    """Edges, all of them confidences, between which equal numbers (or weights) of samples lie, ties aside.
+
+    Edge k is the last confidence, in ascending order, before which less than k/n_bins of the samples come; with
+    ``side="right"`` at most k/n_bins, so that the first bin has one sample more and the last one less.
+    """
+    n_bins = check_whole_number(n_bins, "n_bins")
+    if weight is None:
+        before, total, ascending = np.arange(len(confidence)), len(confidence), np.sort(confidence)
+    else:
+        order = np.argsort(confidence, kind="stable")
+        ascending, weight = confidence[order], weight[order]
+        before, total = np.cumsum(weight) - weight, weight.sum()
+    # Products instead of quotients: whole numbers stay exact.
+    place = np.searchsorted(before * n_bins, np.arange(n_bins + 1) * total, side=side) - 1
+    return ascending[np.maximum(place, 0)]
 
 
 def _add_beyond_first(chunk, weight, edges, count, total):

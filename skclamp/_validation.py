@@ -288,6 +288,30 @@ def check_whole_number(value, name, low=1):
     return int(value)
 
 
+def check_choice(value, name, choices):
+    """Raise ValueError unless `value` is one of the choices, which are strings."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {tuple(choices)}; got {value!r}")
+
+
+def check_number(value, name, low, high, closed="both"):
+    """A float between two bounds, which `closed` ("both", "left", "right" or "neither") counts in or out.
+
+    Raises
+    ------
+    TypeError
+        If `value` isn't a real number.
+    ValueError
+        If it is outside.
+    """
+    interval = Interval(numbers.Real, low, high, closed=closed)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be {interval}; got {value!r}")
+    if not interval.is_satisfied_by(value):
+        raise ValueError(f"{name} must be {interval}; got {value!r}")
+    return float(value)
+
+
 def encode_targets(y_true, n_columns, labels=None):
     """Column index of each label that a metric is given, int64; `labels` names the columns.
 

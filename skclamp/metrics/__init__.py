@@ -1,20 +1,23 @@
-"""Calibration metrics, the noise floor under them, and scorers for model selection."""
+"""Calibration metrics, their noise floors and bootstrap intervals, and scorers for model selection."""
 
 from ._calibration import (
     adaptive_expected_calibration_error,
-    brier_score,
     classwise_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
-    predictive_entropy,
 )
+from ._kernel_density import kde_calibration_error
+from ._kolmogorov_smirnov import ks_calibration_error
+from ._less_biased import debiased_calibration_error, sweep_calibration_error
 from ._noise_floor import NoiseFloor, calibration_noise_floor
+from ._proper_scores import brier_score, negative_log_likelihood, predictive_entropy
 from ._scorers import (
     make_calibration_scorer,
     neg_brier_score_scorer,
     neg_expected_calibration_error_scorer,
     neg_log_likelihood_scorer,
 )
+from ._smooth import smooth_calibration_error
 
 __all__ = [
     "NoiseFloor",
@@ -22,11 +25,17 @@ __all__ = [
     "brier_score",
     "calibration_noise_floor",
     "classwise_calibration_error",
+    "debiased_calibration_error",
     "expected_calibration_error",
+    "kde_calibration_error",
+    "ks_calibration_error",
     "make_calibration_scorer",
     "maximum_calibration_error",
     "neg_brier_score_scorer",
     "neg_expected_calibration_error_scorer",
     "neg_log_likelihood_scorer",
+    "negative_log_likelihood",
     "predictive_entropy",
+    "smooth_calibration_error",
+    "sweep_calibration_error",
 ]

@@ -1,25 +1,26 @@
-"""Calibration errors, the Brier score and entropy: thin shells over the bins of `_binning`.
+"""Binned calibration errors: thin shells over the bins of `_binning`.
 
-Imports `_binning` and `_validation`. All take class labels (or column indices) and class probabilities, numpy arrays
-or torch tensors.
+Imports `_reduction`. All take class labels (or column indices) and class probabilities, numpy arrays or torch tensors.
 """
 
-import numpy as np
-import torch
+from functools import partial
 
-from .._binning import Probabilities
-
-
-def as_probabilities(y_proba, sample_weight=None):
-    """Probabilities that share their passes: those given, or new ones of an array."""
-    if not isinstance(y_proba, Probabilities):
-        return Probabilities(y_proba, sample_weight)
-    if sample_weight is not None:
-        raise ValueError("sample_weight must be None where y_proba is a Probabilities object, which has its own")
-    return y_proba
+from .._validation import check_whole_number
+from ._reduction import as_probabilities, check_options, each_class, edges_of, some_pairs
 
 
-def expected_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, return_bins=False):
+def expected_calibration_error(
+    y_true,
+    y_proba,
+    *,
+    n_bins=15,
+    labels=None,
+    sample_weight=None,
+    return_bins=False,
+    norm="l1",
+    top_k=1,
+    threshold=None,
+):
     """Expected calibration error (ECE) of the most probable class.
 
     The confidences are sorted into `n_bins` bins of equal width, and the absolute differences between accuracy and mean
@@ -41,6 +42,13 @@ def expected_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sampl
         Weights of the samples.
     return_bins : bool, default=False
         Whether to return the bins too.
+    norm : {"l1", "l2", "max"}, default="l1"
+        How the bins' gaps are put together: their mean over the samples, their root mean square, or the largest.
+    top_k : int, default=1
+        How many of the most probable classes are taken together: the confidence is the sum of their probabilities, and
+        a sample is right if its label is among them.
+    threshold : float, default=None
+        Only samples whose confidence exceeds it count; it lies in [0, 1).
 
     Returns
     -------
@@ -54,7 +62,8 @@ def expected_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sampl
     ValueError
         If `y_proba` isn't finite, lies outside [0, 1], has rows that don't sum to 1 or no rows; if `y_true` has another
         length, isn't made of class labels, or holds labels that aren't among the columns'; if `sample_weight` is
-        negative or not finite; if `n_bins` is less than 1.
+        negative or not finite; if `n_bins` or `top_k` is less than 1 or `top_k` greater than the number of classes; if
+        `norm` is unknown; if no confidence exceeds `threshold`.
     TypeError
         If `y_proba` isn't numeric or `n_bins` isn't a whole number.
 
@@ -65,7 +74,8 @@ def expected_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sampl
 
     References
     ----------
-    C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
+    C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3. K. Gupta et al., "Calibration of
+    Neural Networks using Splines", ICLR 2021, section 2 (`top_k`).
 
     Examples
     --------
@@ -77,14 +87,25 @@ def expected_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sampl
     >>> bins.count
     array([0, 0, 1, 2, 1])
     """
+    check_options(norm=norm, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
-    table = _equal_width_table(y_true, proba, n_bins, labels)
-    ece = float(table.expected_gap())
+    table = _equal_width_table(y_true, proba, n_bins, labels, top_k, threshold)
+    ece = float(table.error(norm))
     return (ece, table) if return_bins else ece
 
 
 def adaptive_expected_calibration_error(
-    y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, include_lowest="auto", return_bins=False
+    y_true,
+    y_proba,
+    *,
+    n_bins=15,
+    labels=None,
+    sample_weight=None,
+    include_lowest="auto",
+    return_bins=False,
+    norm="l1",
+    top_k=1,
+    threshold=None,
 ):
     """Expected calibration error with bins of equal mass (AECE) of the most probable class.
 
@@ -110,6 +131,12 @@ def adaptive_expected_calibration_error(
         where one sample is the least confident, and counts those that share the lowest confidence.
     return_bins : bool, default=False
         Whether to return the bins too.
+    norm : {"l1", "l2", "max"}, default="l1"
+        Mean, root mean square or largest of the bins' gaps.
+    top_k : int, default=1
+        How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
+    threshold : float, default=None
+        Only samples whose confidence exceeds it count, and share the bins.
 
     Returns
     -------
@@ -135,14 +162,15 @@ def adaptive_expected_calibration_error(
     >>> round(adaptive_expected_calibration_error([0, 0, 0, 1], y_proba, n_bins=2, include_lowest=True), 4)
     0.05
     """
+    check_options(norm=norm, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
-    codes = proba.encode(y_true, labels)
-    table = proba.top_label_table(codes, proba.equal_mass_edges(n_bins), include_lowest)
-    aece = float(table.expected_gap())
+    pairs = some_pairs(proba, proba.encode(y_true, labels), top_k, threshold)
+    table = pairs.table(pairs.equal_mass_edges(n_bins, side="right"), include_lowest)
+    aece = float(table.error(norm))
     return (aece, table) if return_bins else aece
 
 
-def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None):
+def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, top_k=1, threshold=None):
     """Maximum calibration error (MCE): the largest gap between a bin's accuracy and mean confidence.
 
     Bins of few samples dominate it; prefer an average where you compare classifiers.
@@ -159,6 +187,10 @@ def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
+    top_k : int, default=1
+        How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
+    threshold : float, default=None
+        Only samples whose confidence exceeds it count.
 
     Returns
     -------
@@ -181,11 +213,23 @@ def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample
     >>> round(maximum_calibration_error([0, 0, 0, 1], y_proba, n_bins=5), 4)
     0.4
     """
-    table = _equal_width_table(y_true, as_probabilities(y_proba, sample_weight), n_bins, labels)
-    return float(table.maximum_gap())
+    check_options(threshold=threshold)
+    proba = as_probabilities(y_proba, sample_weight)
+    return float(_equal_width_table(y_true, proba, n_bins, labels, top_k, threshold).maximum_gap())
 
 
-def classwise_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample_weight=None, average="macro"):
+def classwise_calibration_error(
+    y_true,
+    y_proba,
+    *,
+    n_bins=15,
+    labels=None,
+    sample_weight=None,
+    average="macro",
+    norm="l1",
+    strategy="uniform",
+    threshold=None,
+):
     """Classwise (static) expected calibration error (SCE): the one-vs-rest ECE of every class's probability.
 
     Parameters
@@ -202,6 +246,13 @@ def classwise_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, samp
         Weights of the samples.
     average : {"macro"} or None, default="macro"
         The mean over the classes, or None for one value a class.
+    norm : {"l1", "l2", "max"}, default="l1"
+        Mean, root mean square or largest of the gaps of a class's bins.
+    strategy : {"uniform", "quantile"}, default="uniform"
+        Bins of equal width, or of an equal number of samples; the latter sorts every class's probabilities.
+    threshold : float, default=None
+        Only probabilities above it count; it lies in [0, 1). With ``strategy="quantile"`` that is TACE, the
+        thresholded adaptive calibration error. A class without any has an error of 0.
 
     Returns
     -------
@@ -211,12 +262,12 @@ def classwise_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, samp
     Raises
     ------
     ValueError, TypeError
-        As :func:`expected_calibration_error`, and if `average` is unknown.
+        As :func:`expected_calibration_error`, and if `average` or `strategy` is unknown.
 
     References
     ----------
-    J. Nixon et al., "Measuring Calibration in Deep Learning", CVPR Workshops 2019, section 3.2; M. Kull et al., "Beyond
-    temperature scaling", NeurIPS 2019.
+    J. Nixon et al., "Measuring Calibration in Deep Learning", CVPR Workshops 2019, section 3 (SCE, ACE, TACE). M. Kull
+    et al., "Beyond temperature scaling", NeurIPS 2019.
 
     Examples
     --------
@@ -227,111 +278,21 @@ def classwise_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, samp
     """
     if average not in ("macro", None):
         raise ValueError(f"average must be 'macro' or None; got {average!r}")
+    check_options(norm=norm, strategy=strategy, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
-    table = proba.classwise_table(proba.encode(y_true, labels), proba.equal_width_edges(n_bins))
-    per_class = table.expected_gap()
+    codes = proba.encode(y_true, labels)
+    if strategy == "uniform" and threshold is None:
+        per_class = proba.classwise_table(codes, proba.equal_width_edges(n_bins)).error(norm)
+    else:
+        check_whole_number(n_bins, "n_bins")
+        per_class = each_class(partial(_binned_error, proba, n_bins, strategy, norm), proba, codes, threshold)
     return float(per_class.mean()) if average else per_class
 
 
-def brier_score(y_true, y_proba, *, labels=None, sample_weight=None, scale_by_half="auto"):
-    """Multiclass Brier score: mean squared distance between the probabilities and the label's unit vector.
-
-    A proper score: the true probabilities minimise it in expectation.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        Class labels, or column indices.
-    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; see :func:`expected_calibration_error`.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-    scale_by_half : bool or "auto", default="auto"
-        Whether to halve the sum over classes, so that the worst score is 1 instead of 2. "auto" halves it for two
-        classes, as ``sklearn.metrics.brier_score_loss`` does.
-
-    Returns
-    -------
-    score : float
-        Between 0 (best) and 2, or 1 where halved.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As :func:`expected_calibration_error`, and if `scale_by_half` is unknown.
-
-    References
-    ----------
-    G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950.
-
-    Examples
-    --------
-    >>> from skclamp.metrics import brier_score
-    >>> round(brier_score([0, 2], [[0.8, 0.1, 0.1], [0.2, 0.3, 0.5]]), 4)
-    0.22
-    """
-    if scale_by_half not in (True, False, "auto"):
-        raise ValueError(f"scale_by_half must be True, False or 'auto'; got {scale_by_half!r}")
-    proba = as_probabilities(y_proba, sample_weight)
-    score = proba.average(_squared_distances(proba, proba.encode(y_true, labels)))
-    halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
-    return score / 2 if halve else score
+def _binned_error(proba, n_bins, strategy, norm, pairs):
+    return pairs.table(edges_of(pairs, proba, n_bins, strategy)).error(norm)
 
 
-def predictive_entropy(y_proba, *, sample_weight=None):
-    """Mean Shannon entropy of the predicted probabilities, in nats.
-
-    Parameters
-    ----------
-    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-
-    Returns
-    -------
-    entropy : float
-        Between 0 (certain) and log(n_classes).
-
-    Raises
-    ------
-    ValueError, TypeError
-        If `y_proba` or `sample_weight` are bad, as for :func:`expected_calibration_error`.
-
-    References
-    ----------
-    C. E. Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal 27, 1948.
-
-    Examples
-    --------
-    >>> from skclamp.metrics import predictive_entropy
-    >>> round(predictive_entropy([[0.5, 0.5], [1.0, 0.0]]), 4)
-    0.3466
-    """
-    proba = as_probabilities(y_proba, sample_weight)
-    entropy = np.empty(proba.n_samples)
-    for rows, chunk in proba.chunks():
-        entropy[rows] = _row_entropies(torch.from_numpy(chunk))
-    return proba.average(entropy)
-
-
-def _equal_width_table(y_true, proba, n_bins, labels):
-    return proba.top_label_table(proba.encode(y_true, labels), proba.equal_width_edges(n_bins))
-
-
-def _row_entropies(rows):
-    """Entropy of each row of a tensor; torch's own `entr` takes four times as long."""
-    tiny = torch.finfo(rows.dtype).tiny
-    return (-(rows * rows.clamp_min(tiny).log()).sum(1, dtype=torch.float64)).numpy()
-
-
-def _squared_distances(proba, codes):
-    """Squared distance of each row to its label's unit vector, in float64: never negative by rounding."""
-    distance = np.empty(proba.n_samples)
-    for rows, chunk in proba.chunks():
-        error = chunk.astype(np.float64)
-        error[np.arange(len(error)), codes[rows]] -= 1
-        distance[rows] = np.einsum("ij,ij->i", error, error)
-    return distance
+def _equal_width_table(y_true, proba, n_bins, labels, top_k, threshold):
+    pairs = some_pairs(proba, proba.encode(y_true, labels), top_k, threshold)
+    return pairs.table(proba.equal_width_edges(n_bins))

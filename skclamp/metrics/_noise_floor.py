@@ -11,8 +11,8 @@ import torch
 from sklearn.utils import check_random_state
 
 from .._validation import check_whole_number
-from . import _calibration
-from ._calibration import as_probabilities
+from . import _calibration, _proper_scores
+from ._reduction import as_probabilities
 
 # Metrics that take `Probabilities`, so that all draws share one pass over the array.
 _SHARING = (
@@ -20,7 +20,7 @@ _SHARING = (
     _calibration.adaptive_expected_calibration_error,
     _calibration.maximum_calibration_error,
     _calibration.classwise_calibration_error,
-    _calibration.brier_score,
+    _proper_scores.brier_score,
 )
 
 

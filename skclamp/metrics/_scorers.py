@@ -6,10 +6,8 @@ Imports `_validation` and the metrics.
 import numpy as np
 
 from .._validation import BaseScorer, check_same_length, check_sample_weight, encode_targets, to_numpy
-from ._calibration import brier_score, expected_calibration_error
-
-# Stands for log 0: an infinite loss would make all candidates equal.
-LOG_TINY = float(np.log(np.finfo(np.float64).tiny))
+from ._calibration import expected_calibration_error
+from ._proper_scores import LOG_TINY, brier_score
 
 
 class CalibrationScorer(BaseScorer):

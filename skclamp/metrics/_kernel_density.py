@@ -1,0 +1,150 @@
+"""Canonical calibration error by Dirichlet kernels on the simplex: of the whole probability vector.
+
+Imports `_binning`, `_validation` and `_reduction`. Every pair of samples is looked at, in blocks of rows.
+"""
+
+import math
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import gammaln
+
+from .._validation import check_number
+from ._reduction import as_probabilities, check_options
+
+# Entries of a block of kernel values: 1 MB, which a core's second-level cache holds.
+_BLOCK_SIZE = 2**17
+_BANDWIDTHS = (1e-4, 1.0)
+# Of log bandwidth: the likelihood is flat around its maximum.
+_BANDWIDTH_TOLERANCE = 0.02
+# Stands for log 0, so that its product with 0 is 0.
+_OUT_OF_REACH = -(2.0**500)
+_TINY = np.finfo(np.float64).tiny
+
+
+def kde_calibration_error(y_true, y_proba, *, bandwidth=None, norm="l1", labels=None, sample_weight=None):
+    """Canonical calibration error by kernel density estimation: of the whole vector of probabilities.
+
+    At each sample the other samples' labels are averaged with Dirichlet kernels around their probabilities, and
+    compared with its own probabilities. Time grows with the square of the number of samples, and what can be seen on a
+    simplex shrinks fast with its dimension: it is for few classes (up to about five) and a few thousand samples.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Class labels, or column indices.
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    bandwidth : float, default=None
+        Of the kernels, above 0 and at most 1; None takes the maximum of the leave-one-out likelihood. Compare values
+        of one bandwidth.
+    norm : {"l1", "l2", "max"}, default="l1"
+        The mean over the samples of the sum over the classes of the absolute differences, the root of the mean of
+        their sum of squares, or the largest of all. Two classes have the same difference: their "l1" is twice that of
+        the second's probability.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        How many samples each stands for. Their scale matters, as those that a sample stands for beside itself are
+        neighbours of its.
+
+    Returns
+    -------
+    error : float
+        Between 0 (best) and 2 ("l1"), the root of 2 ("l2"), or 1 ("max"). A sample without neighbours counts as
+        calibrated.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`expected_calibration_error`, and if `bandwidth` is outside (0, 1].
+
+    References
+    ----------
+    T. Popordanoska, R. Sayer and M. B. Blaschko, "A Consistent and Differentiable Lp Canonical Calibration Error
+    Estimator", NeurIPS 2022, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp.metrics import kde_calibration_error
+    >>> random = np.random.default_rng(0)
+    >>> y_proba = random.dirichlet([1, 1, 1], 500)
+    >>> calibrated = (random.uniform(size=(500, 1)) > y_proba.cumsum(1)).sum(1)
+    >>> kde_calibration_error(calibrated, y_proba) < 0.3 < kde_calibration_error(np.zeros(500, int), y_proba)
+    True
+    """
+    check_options(norm=norm)
+    if bandwidth is not None:
+        check_number(bandwidth, "bandwidth", 0, 1, closed="right")
+    proba = as_probabilities(y_proba, sample_weight)
+    codes = proba.encode(y_true, labels)
+    kernels = proba.kept("kernels", lambda: _Kernels(proba))
+    gaps = kernels.mean_labels(codes, bandwidth or kernels.likeliest_bandwidth) - kernels.points
+    return _norm(np.abs(gaps), kernels.weight, norm)
+
+
+def _norm(gaps, weight, norm):
+    if norm == "max":
+        return float(gaps[weight > 0].max())
+    if norm == "l1":
+        return float(np.average(gaps.sum(1), weights=weight))
+    return float(np.sqrt(np.average((gaps**2).sum(1), weights=weight)))
+
+
+class _Kernels:
+    """Dirichlet kernels around points of the simplex, each left out at itself."""
+
+    def __init__(self, proba):
+        self.points = np.concatenate([chunk.astype(np.float64) for _, chunk in proba.chunks()])
+        self.weight = np.ones(proba.n_samples) if proba.weight is None else proba.weight
+        # A sample of weight 3 has two neighbours at its own place.
+        self.repeated = np.maximum(self.weight - 1, 0)
+
+    def mean_labels(self, codes, bandwidth):
+        """Kernel mean at each point of the other points' unit vectors; the point itself where it has no neighbour."""
+        unit = np.zeros_like(self.points)
+        unit[np.arange(len(codes)), codes] = 1
+        means = np.empty_like(self.points)
+        for rows in self._blocks():
+            kernel, total = self._likelihood(rows, bandwidth)
+            alone = torch.isinf(total)[:, None]
+            share = (kernel - total[:, None]).exp_().numpy()
+            means[rows] = np.where(alone, self.points[rows], share @ unit)
+        return means
+
+    @cached_property
+    def likeliest_bandwidth(self):
+        """The bandwidth of the greatest leave-one-out likelihood of the points."""
+        bounds = tuple(map(math.log, _BANDWIDTHS))
+        found = minimize_scalar(
+            self._log_loss, bounds=bounds, method="bounded", options={"xatol": _BANDWIDTH_TOLERANCE}
+        )
+        return math.exp(found.x)
+
+    def _log_loss(self, log_bandwidth):
+        densities = [self._likelihood(rows, math.exp(log_bandwidth))[1] for rows in self._blocks()]
+        # Points that only a wider kernel reaches, and no infinity.
+        return -np.dot(self.weight, np.maximum(np.concatenate(densities), math.log(_TINY)))
+
+    def _likelihood(self, rows, bandwidth):
+        """Log of weight times kernel of all points (columns) at some of them (rows), and the log of their sums."""
+        with np.errstate(divide="ignore"):
+            logs = torch.from_numpy(np.maximum(np.log(self.points[rows]), _OUT_OF_REACH))
+            weights = np.log(np.stack([self.weight, self.repeated]))
+        shape = self.points / bandwidth + 1
+        constants = gammaln(shape.sum(1)) - gammaln(shape).sum(1)
+        of_others, of_itself = torch.from_numpy(constants + weights)
+        kernel = logs @ torch.from_numpy(self.points.T / bandwidth)
+        # A point with p = 0 is out of a kernel's reach unless it has p = 0 too.
+        kernel[kernel < _OUT_OF_REACH / 2**10] = -torch.inf
+        itself = kernel.diagonal(rows.start) + of_itself[rows]
+        kernel += of_others
+        kernel.diagonal(rows.start).copy_(itself)
+        return kernel, kernel.logsumexp(1)
+
+    def _blocks(self):
+        n, step = len(self.points), max(1, _BLOCK_SIZE // len(self.points))
+        return [slice(start, min(start + step, n)) for start in range(0, n, step)]

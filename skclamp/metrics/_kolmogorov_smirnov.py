@@ -1,0 +1,68 @@
+"""Kolmogorov-Smirnov calibration error: the largest gap between cumulated confidence and cumulated hits.
+
+Imports `_binning` and `_reduction`.
+"""
+
+import numpy as np
+
+from ._reduction import reduced_error
+
+
+def ks_calibration_error(
+    y_true, y_proba, *, mode="top-label", top_k=1, threshold=None, labels=None, sample_weight=None
+):
+    """Kolmogorov-Smirnov (KS) calibration error: no bins, no kernel, nothing to choose.
+
+    Confidence and hits are summed up in the order of the confidences; the largest difference of the sums, over the
+    number of samples, is the error. Where all gaps have one sign it is their mean; gaps of opposite signs may cancel.
+    Samples of one confidence are never parted, so their order doesn't matter.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Class labels, or column indices.
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    mode : {"top-label", "classwise"}, default="top-label"
+        Of the most probable class, or the mean over the one-vs-rest errors of every class.
+    top_k : int, default=1
+        How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
+    threshold : float, default=None
+        Only confidences above it count; it lies in [0, 1).
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    error : float
+        Between 0 (best) and 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`expected_calibration_error`; if `mode` is unknown, or `top_k` isn't 1 where every class is its own.
+
+    References
+    ----------
+    K. Gupta et al., "Calibration of Neural Networks using Splines", ICLR 2021, section 3.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import ks_calibration_error
+    >>> y_proba = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
+    >>> round(ks_calibration_error([0, 0, 0, 1], y_proba), 4)
+    0.1
+    """
+    shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": sample_weight}
+    return reduced_error(pairs_ks_error, y_true, y_proba, **shared)
+
+
+def pairs_ks_error(pairs):
+    """KS error of pairs."""
+    order = np.argsort(pairs.confidence)
+    confidence = pairs.confidence[order]
+    sums = np.cumsum((pairs.masses * pairs.residual)[order])
+    last_of_ties = np.append(confidence[1:] != confidence[:-1], True)
+    return np.abs(sums[last_of_ties]).max() / pairs.masses.sum()

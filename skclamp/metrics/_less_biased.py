@@ -1,0 +1,215 @@
+"""Binned calibration errors with less bias: corrected for the noise of each bin, or with bins no finer than needed.
+
+Imports `_binning`, `_validation` and `_reduction`.
+"""
+
+from functools import partial
+
+import numpy as np
+from scipy.special import ndtr
+
+from .._validation import check_choice, check_whole_number
+from ._reduction import (
+    as_probabilities,
+    check_options,
+    each_class,
+    edges_of,
+    reduced_error,
+    some_pairs,
+)
+
+
+def debiased_calibration_error(
+    y_true,
+    y_proba,
+    *,
+    n_bins=15,
+    norm="l2",
+    strategy="quantile",
+    mode="top-label",
+    top_k=1,
+    threshold=None,
+    labels=None,
+    sample_weight=None,
+):
+    """Binned calibration error less what the noise of the labels adds to it.
+
+    A bin's squared gap is on average too large by the variance of its accuracy, which can be estimated and taken off:
+    the squared l2 error is then unbiased. Of the l1 error the first-order bias is taken off, in closed form for normal
+    accuracies. A result below 0 is 0, and a bin of fewer than two samples says nothing and counts as calibrated.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Class labels, or column indices.
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    n_bins : int, default=15
+        Number of bins.
+    norm : {"l1", "l2"}, default="l2"
+        Mean or root mean square of the bins' gaps.
+    strategy : {"uniform", "quantile"}, default="quantile"
+        Bins of equal width, or of an equal number of samples, ties aside.
+    mode : {"top-label", "classwise"}, default="top-label"
+        Of the most probable class, or of all the one-vs-rest errors together: their mean, or the root of the mean of
+        their squares.
+    top_k : int, default=1
+        How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
+    threshold : float, default=None
+        Only confidences above it count; it lies in [0, 1).
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        How many samples each stands for. Their scale matters, as the noise depends on the number of samples.
+
+    Returns
+    -------
+    error : float
+        Between 0 (best) and 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`expected_calibration_error`; if `norm`, `strategy` or `mode` is unknown, or `top_k` isn't 1 where
+        every class is its own.
+
+    References
+    ----------
+    A. Kumar, P. Liang and T. Ma, "Verified Uncertainty Calibration", NeurIPS 2019, section 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp.metrics import debiased_calibration_error, expected_calibration_error
+    >>> random = np.random.default_rng(0)
+    >>> y_proba = random.uniform(size=2000)
+    >>> y_true = random.uniform(size=2000) < y_proba
+    >>> plain = expected_calibration_error(y_true, y_proba, norm="l2")
+    >>> debiased_calibration_error(y_true, y_proba) < plain
+    True
+    """
+    check_choice(norm, "norm", ("l1", "l2"))
+    check_options(strategy=strategy, mode=mode, top_k=top_k, threshold=threshold)
+    check_whole_number(n_bins, "n_bins")
+    proba = as_probabilities(y_proba, sample_weight)
+    codes = proba.encode(y_true, labels)
+    power = partial(_unbiased_power, proba, n_bins, strategy, _POWERS[norm])
+    if mode == "classwise":
+        mean = each_class(power, proba, codes, threshold).mean()
+    else:
+        mean = power(some_pairs(proba, codes, top_k, threshold))
+    return float(max(mean, 0.0) ** (1 if norm == "l1" else 0.5))
+
+
+def sweep_calibration_error(
+    y_true,
+    y_proba,
+    *,
+    norm="l1",
+    mode="top-label",
+    top_k=1,
+    threshold=None,
+    labels=None,
+    sample_weight=None,
+):
+    """Calibration error in as many bins of equal mass as keep the accuracy from falling: the monotonic sweep.
+
+    The number of bins grows from one until the accuracy falls somewhere from one bin to the next; the last number
+    before that is taken. So the bins are as fine as the data allow, and a small sample has few.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Class labels, or column indices.
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    norm : {"l1", "l2", "max"}, default="l1"
+        Mean, root mean square or largest of the bins' gaps.
+    mode : {"top-label", "classwise"}, default="top-label"
+        Of the most probable class, or the mean over the one-vs-rest errors of every class, each with bins of its own.
+    top_k : int, default=1
+        How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
+    threshold : float, default=None
+        Only confidences above it count; it lies in [0, 1).
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    error : float
+        Between 0 (best) and 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`expected_calibration_error`; if `norm` or `mode` is unknown, or `top_k` isn't 1 where every class is
+        its own.
+
+    References
+    ----------
+    R. Roelofs et al., "Mitigating Bias in Calibration Error Estimation", AISTATS 2022, algorithm 1.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import sweep_calibration_error
+    >>> y_proba = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
+    >>> round(sweep_calibration_error([0, 0, 0, 1], y_proba), 4)
+    0.15
+    """
+    check_options(norm=norm)
+    shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": sample_weight}
+    return reduced_error(partial(_sweep_error, norm=norm), y_true, y_proba, **shared)
+
+
+def _unbiased_power(proba, n_bins, strategy, power, pairs):
+    table = pairs.table(edges_of(pairs, proba, n_bins, strategy))
+    enough = table.count >= 2
+    variance = table.accuracy * (1 - table.accuracy)
+    return (table.share * power(table.gap, variance, table.count))[enough].sum()
+
+
+def _squares(gap, variance, count):
+    """Squared gaps without the variance of the accuracy."""
+    return gap**2 - variance / np.maximum(count - 1, 1)
+
+
+def _absolutes(gap, variance, count):
+    """Absolute gaps less their bias, were they the true ones: twice them minus the mean of a folded normal."""
+    scale = np.sqrt(variance / np.maximum(count, 1))
+    size = np.abs(gap)
+    ratio = size / np.where(scale > 0, scale, 1)
+    folded = scale * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + size * (1 - 2 * ndtr(-ratio))
+    return np.where(scale > 0, 2 * size - folded, size)
+
+
+_POWERS = {"l1": _absolutes, "l2": _squares}
+
+
+def _sweep_error(pairs, norm):
+    return pairs.table(pairs.equal_mass_edges(_monotonic_bins(pairs))).error(norm)
+
+
+def _monotonic_bins(pairs):
+    """The greatest number of equal-mass bins up to which the accuracy never falls from one bin to the next."""
+    before, mass, hits = _distinct(pairs)
+    if (np.diff(hits / mass) >= 0).all():
+        return len(mass)
+    total, mass_sums, hit_sums = mass.sum(), np.append(0.0, np.cumsum(mass)), np.append(0.0, np.cumsum(hits))
+    for n_bins in range(2, len(mass) + 1):
+        inner = np.searchsorted(before, np.arange(1, n_bins) * total / n_bins)
+        cuts = np.unique(np.concatenate([[0], inner, [len(mass)]]))
+        accuracy = np.diff(hit_sums[cuts]) / np.diff(mass_sums[cuts])
+        # What sums in another order leave of equal accuracies is no fall.
+        if (np.diff(accuracy) < -1e-12).any():
+            return n_bins - 1
+    return len(mass)
+
+
+def _distinct(pairs):
+    """Distinct confidences in ascending order: mass before each, its own mass and its hits."""
+    _, group = np.unique(pairs.confidence, return_inverse=True)
+    mass, hits = np.bincount(group, pairs.masses), np.bincount(group, pairs.masses * pairs.hits)
+    mass, hits = mass[mass > 0], hits[mass > 0]
+    return np.cumsum(mass) - mass, mass, hits

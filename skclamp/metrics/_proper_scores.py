@@ -1,0 +1,162 @@
+"""Proper scores and entropy: the negative log-likelihood, the Brier score, Shannon's entropy.
+
+Imports `_validation` and `_reduction`.
+"""
+
+import numpy as np
+import torch
+
+from ._reduction import as_probabilities
+
+# Stands for log 0: an infinite loss would make all candidates equal.
+LOG_TINY = float(np.log(np.finfo(np.float64).tiny))
+
+
+def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None):
+    """Negative log-likelihood (NLL, log loss): mean of ``-log p`` of each sample's class, in nats.
+
+    A proper score: the true probabilities minimise it in expectation. Unlike ``sklearn.metrics.log_loss`` it clips
+    nothing but probabilities of 0, which count as the least normal float64 (-log p = 708.4).
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Class labels, or column indices.
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    nll : float
+        At least 0 (best).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`expected_calibration_error`.
+
+    References
+    ----------
+    I. J. Good, "Rational Decisions", Journal of the Royal Statistical Society B 14, 1952.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import negative_log_likelihood
+    >>> round(negative_log_likelihood([0, 2], [[0.8, 0.1, 0.1], [0.2, 0.3, 0.5]]), 4)
+    0.4581
+    """
+    proba = as_probabilities(y_proba, sample_weight)
+    return proba.average(log_losses(proba, proba.encode(y_true, labels)))
+
+
+def brier_score(y_true, y_proba, *, labels=None, sample_weight=None, scale_by_half="auto"):
+    """Multiclass Brier score: mean squared distance between the probabilities and the label's unit vector.
+
+    A proper score: the true probabilities minimise it in expectation.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Class labels, or column indices.
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+    scale_by_half : bool or "auto", default="auto"
+        Whether to halve the sum over classes, so that the worst score is 1 instead of 2. "auto" halves it for two
+        classes, as ``sklearn.metrics.brier_score_loss`` does.
+
+    Returns
+    -------
+    score : float
+        Between 0 (best) and 2, or 1 where halved.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`expected_calibration_error`, and if `scale_by_half` is unknown.
+
+    References
+    ----------
+    G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import brier_score
+    >>> round(brier_score([0, 2], [[0.8, 0.1, 0.1], [0.2, 0.3, 0.5]]), 4)
+    0.22
+    """
+    if scale_by_half not in (True, False, "auto"):
+        raise ValueError(f"scale_by_half must be True, False or 'auto'; got {scale_by_half!r}")
+    proba = as_probabilities(y_proba, sample_weight)
+    score = proba.average(squared_distances(proba, proba.encode(y_true, labels)))
+    halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
+    return score / 2 if halve else score
+
+
+def predictive_entropy(y_proba, *, sample_weight=None):
+    """Mean Shannon entropy of the predicted probabilities, in nats.
+
+    Parameters
+    ----------
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    entropy : float
+        Between 0 (certain) and log(n_classes).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `y_proba` or `sample_weight` are bad, as for :func:`expected_calibration_error`.
+
+    References
+    ----------
+    C. E. Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal 27, 1948.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import predictive_entropy
+    >>> round(predictive_entropy([[0.5, 0.5], [1.0, 0.0]]), 4)
+    0.3466
+    """
+    proba = as_probabilities(y_proba, sample_weight)
+    entropy = np.empty(proba.n_samples)
+    for rows, chunk in proba.chunks():
+        entropy[rows] = _row_entropies(torch.from_numpy(chunk))
+    return proba.average(entropy)
+
+
+def _row_entropies(rows):
+    """Entropy of each row of a tensor; torch's own `entr` takes four times as long."""
+    tiny = torch.finfo(rows.dtype).tiny
+    return (-(rows * rows.clamp_min(tiny).log()).sum(1, dtype=torch.float64)).numpy()
+
+
+def squared_distances(proba, codes):
+    """Squared distance of each row to its label's unit vector, in float64: never negative by rounding."""
+    distance = np.empty(proba.n_samples)
+    for rows, chunk in proba.chunks():
+        error = chunk.astype(np.float64)
+        error[np.arange(len(error)), codes[rows]] -= 1
+        distance[rows] = np.einsum("ij,ij->i", error, error)
+    return distance
+
+
+def log_losses(proba, codes):
+    """Negative log-probability of each sample's class, float64; the values are checked on the way."""
+    _ = proba.top_label
+    with np.errstate(divide="ignore"):
+        own = np.log(proba.of_label(codes))
+    # A probability that rounds beyond 1 has no gain.
+    return -np.clip(own, LOG_TINY, 0.0)

@@ -1,0 +1,147 @@
+"""Smooth calibration error: residuals smoothed by a kernel as wide as the error itself.
+
+Imports `_binning`, `_validation` and `_reduction`.
+"""
+
+from functools import partial
+
+import numpy as np
+from scipy.fft import dct
+from scipy.optimize import brentq
+
+from .._validation import check_number
+from ._reduction import reduced_error
+
+# Cells of the grid on [0, 1]: far narrower than the bandwidths that errors above the noise ask for.
+N_CELLS = 2**12
+_BANDWIDTH_TOLERANCE = 1e-7
+
+
+def smooth_calibration_error(
+    y_true,
+    y_proba,
+    *,
+    bandwidth=None,
+    mode="top-label",
+    top_k=1,
+    threshold=None,
+    labels=None,
+    sample_weight=None,
+    return_bandwidth=False,
+):
+    """Smooth expected calibration error (smECE): no bins, and no bandwidth to choose.
+
+    The differences between outcome and confidence are smoothed along the confidence by a Gaussian kernel reflected at 0
+    and 1, and their absolute values integrated. Wider kernels give smaller errors; smECE is the one error that equals
+    its kernel's bandwidth. It is consistent: within a constant factor of the distance to the nearest calibrated
+    predictor, and continuous in the probabilities.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Class labels, or column indices.
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    bandwidth : float, default=None
+        Standard deviation of the kernel, above 0 and at most 1; None finds the fixed point.
+    mode : {"top-label", "classwise"}, default="top-label"
+        Of the most probable class, or the mean over the one-vs-rest errors of every class. For two classes "classwise"
+        is the error of the second's probability.
+    top_k : int, default=1
+        How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
+    threshold : float, default=None
+        Only confidences above it count; it lies in [0, 1).
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+    return_bandwidth : bool, default=False
+        Whether to return the bandwidth too; only with ``mode="top-label"``.
+
+    Returns
+    -------
+    error : float
+        Between 0 (best) and 1.
+    bandwidth : float
+        Of the kernel; only if `return_bandwidth` is True.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`expected_calibration_error`; if `bandwidth` is outside (0, 1] or `mode` unknown; if `top_k` isn't 1,
+        or a bandwidth asked for, where every class is its own.
+
+    References
+    ----------
+    J. Błasiok and P. Nakkiran, "Smooth ECE: Principled Reliability Diagrams via Kernel Smoothing", ICLR 2024
+    (arXiv:2309.12236).
+
+    Examples
+    --------
+    >>> from skclamp.metrics import smooth_calibration_error
+    >>> y_proba = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
+    >>> round(smooth_calibration_error([0, 0, 0, 1], y_proba), 4)
+    0.0963
+    """
+    if bandwidth is not None:
+        check_number(bandwidth, "bandwidth", 0, 1, closed="right")
+    if return_bandwidth and mode == "classwise":
+        raise ValueError("return_bandwidth must be False with mode='classwise', where every class has its own")
+    shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": sample_weight}
+    error = reduced_error(partial(pairs_smooth_error, bandwidth=bandwidth), y_true, y_proba, **shared)
+    if return_bandwidth:
+        return error, error if bandwidth is None else float(bandwidth)
+    return error
+
+
+def pairs_smooth_error(pairs, bandwidth=None):
+    """Smooth error of pairs at a bandwidth, or where the two are equal."""
+    cosines = cosine_transform(residuals_on_grid(pairs) / pairs.masses.sum())
+    return fixed_point(cosines) if bandwidth is None else integral(smooth(cosines, bandwidth))
+
+
+def fixed_point(cosines):
+    """The bandwidth that equals the error which it gives: unique, as the error falls while the bandwidth grows."""
+
+    def excess(bandwidth):
+        return integral(smooth(cosines, bandwidth)) - bandwidth
+
+    if excess(_BANDWIDTH_TOLERANCE) <= 0:
+        return max(0.0, float(integral(smooth(cosines, _BANDWIDTH_TOLERANCE))))
+    return brentq(excess, _BANDWIDTH_TOLERANCE, 1.0 + _BANDWIDTH_TOLERANCE, xtol=_BANDWIDTH_TOLERANCE)
+
+
+def grid_places(confidence, n_cells=N_CELLS):
+    """Index of the grid point below each confidence, and how far beyond it the confidence is, in cells."""
+    place = np.clip(confidence, 0.0, 1.0) * n_cells
+    below = np.minimum(place.astype(np.int64), n_cells - 1)
+    return below, place - below
+
+
+def residuals_on_grid(pairs):
+    """Weighted residuals, each shared by the two grid points beside its confidence."""
+    below, beyond = grid_places(pairs.confidence)
+    residual = pairs.masses * pairs.residual
+    grid = np.bincount(below, residual * (1 - beyond), N_CELLS + 1)
+    grid[1:] += np.bincount(below, residual * beyond, N_CELLS)
+    return grid
+
+
+def cosine_transform(grid):
+    """Cosine coefficients, along the last axis, of point masses on the grid."""
+    # The transform counts the two end points by half.
+    grid = grid.copy()
+    grid[..., [0, -1]] *= 2
+    return dct(grid, type=1) / 2
+
+
+def smooth(cosines, bandwidth):
+    """Density on the grid after smoothing by the reflected Gaussian, under which each cosine only shrinks."""
+    waves = np.pi * bandwidth * np.arange(cosines.shape[-1])
+    return dct(cosines * np.exp(-(waves**2) / 2), type=1)
+
+
+def integral(density):
+    """Integral over [0, 1] of the absolute value, by the trapezoidal rule along the last axis."""
+    density = np.abs(density)
+    return (density.sum(-1) - (density[..., 0] + density[..., -1]) / 2) / (density.shape[-1] - 1)
