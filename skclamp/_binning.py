@@ -63,7 +63,8 @@ class BinTable:
     @property
     def share(self):
         """Part of all samples (or of their weight) in each bin."""
-        return self.count / self.count.sum(0)
+        total = self.count.sum(0)
+        return self.count / np.where(total > 0, total, 1)
 
     @property
     def gap(self):

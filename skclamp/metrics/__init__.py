@@ -1,5 +1,6 @@
 """Calibration metrics, their noise floors and bootstrap intervals, and scorers for model selection."""
 
+from ._bootstrap import BootstrapInterval, PairedTest, bootstrap_interval, paired_bootstrap_test
 from ._calibration import (
     adaptive_expected_calibration_error,
     classwise_calibration_error,
@@ -20,8 +21,11 @@ from ._scorers import (
 from ._smooth import smooth_calibration_error
 
 __all__ = [
+    "BootstrapInterval",
     "NoiseFloor",
+    "PairedTest",
     "adaptive_expected_calibration_error",
+    "bootstrap_interval",
     "brier_score",
     "calibration_noise_floor",
     "classwise_calibration_error",
@@ -35,6 +39,7 @@ __all__ = [
     "neg_expected_calibration_error_scorer",
     "neg_log_likelihood_scorer",
     "negative_log_likelihood",
+    "paired_bootstrap_test",
     "predictive_entropy",
     "smooth_calibration_error",
     "sweep_calibration_error",

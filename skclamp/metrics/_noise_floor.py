@@ -11,16 +11,22 @@ import torch
 from sklearn.utils import check_random_state
 
 from .._validation import check_whole_number
-from . import _calibration, _proper_scores
+from . import _calibration, _kernel_density, _kolmogorov_smirnov, _less_biased, _proper_scores, _smooth
 from ._reduction import as_probabilities
 
-# Metrics that take `Probabilities`, so that all draws share one pass over the array.
+# Metrics that take `Probabilities`, so that all draws share what a pass over the array yields.
 _SHARING = (
     _calibration.expected_calibration_error,
     _calibration.adaptive_expected_calibration_error,
     _calibration.maximum_calibration_error,
     _calibration.classwise_calibration_error,
+    _less_biased.debiased_calibration_error,
+    _less_biased.sweep_calibration_error,
+    _smooth.smooth_calibration_error,
+    _kolmogorov_smirnov.ks_calibration_error,
+    _kernel_density.kde_calibration_error,
     _proper_scores.brier_score,
+    _proper_scores.negative_log_likelihood,
 )
 
 
@@ -82,7 +88,7 @@ def calibration_noise_floor(metric, y_proba, *, n_draws=200, quantile=0.95, samp
     """
     _check_parameters(metric, n_draws, quantile, sample_weight)
     proba = as_probabilities(y_proba, sample_weight)
-    given = proba if _shares(metric) else y_proba
+    given = proba if is_ours(metric) else y_proba
     draws = draw_labels(proba, n_draws, check_random_state(random_state))
     values = [metric(labels, given) for labels in draws]
     return NoiseFloor(float(np.mean(values)), float(np.quantile(values, quantile)))
@@ -104,14 +110,15 @@ def _draw_rows(chunk, n_draws, random_state):
     return torch.searchsorted(cumulative, draws, right=True).clamp(max=chunk.shape[1] - 1).numpy()
 
 
-def _shares(metric):
+def is_ours(metric):
+    """Whether a metric, its options fixed or not, takes `Probabilities`."""
     return (metric.func if isinstance(metric, partial) else metric) in _SHARING
 
 
 def _check_parameters(metric, n_draws, quantile, sample_weight):
     if not callable(metric):
         raise TypeError(f"metric must be a callable metric(y_true, y_proba); got {metric!r}")
-    if sample_weight is not None and not _shares(metric):
+    if sample_weight is not None and not is_ours(metric):
         raise TypeError(
             f"sample_weight must be None for a metric of another package, whose own weights functools.partial can fix; "
             f"got weights for {metric!r}"

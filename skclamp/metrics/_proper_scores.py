@@ -95,9 +95,7 @@ def brier_score(y_true, y_proba, *, labels=None, sample_weight=None, scale_by_ha
     if scale_by_half not in (True, False, "auto"):
         raise ValueError(f"scale_by_half must be True, False or 'auto'; got {scale_by_half!r}")
     proba = as_probabilities(y_proba, sample_weight)
-    score = proba.average(squared_distances(proba, proba.encode(y_true, labels)))
-    halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
-    return score / 2 if halve else score
+    return proba.average(brier_losses(proba, proba.encode(y_true, labels), scale_by_half))
 
 
 def predictive_entropy(y_proba, *, sample_weight=None):
@@ -143,14 +141,15 @@ def _row_entropies(rows):
     return (-(rows * rows.clamp_min(tiny).log()).sum(1, dtype=torch.float64)).numpy()
 
 
-def squared_distances(proba, codes):
+def brier_losses(proba, codes, scale_by_half="auto"):
     """Squared distance of each row to its label's unit vector, in float64: never negative by rounding."""
     distance = np.empty(proba.n_samples)
     for rows, chunk in proba.chunks():
         error = chunk.astype(np.float64)
         error[np.arange(len(error)), codes[rows]] -= 1
         distance[rows] = np.einsum("ij,ij->i", error, error)
-    return distance
+    halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
+    return distance / 2 if halve else distance
 
 
 def log_losses(proba, codes):

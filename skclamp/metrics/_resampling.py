@@ -1,0 +1,324 @@
+"""Metrics under many weightings of the samples at once: what the bootstrap computes in place of passes over the data.
+
+Imports `_binning` and the metrics. A metric is reduced to sums over the samples, linear in their weights, and a value
+of these sums. Calibration errors are norms of residuals (hits minus confidence), so the sums also tell what the value
+would be if the sample's systematic residuals were larger or smaller by some factor while the noise stays.
+"""
+
+import numpy as np
+
+from .._binning import BinTable, bin_indices
+from . import _calibration, _kolmogorov_smirnov, _proper_scores, _smooth
+from ._kolmogorov_smirnov import pairs_ks_error
+from ._reduction import check_options, some_pairs
+from ._smooth import N_CELLS, cosine_transform, fixed_point, grid_places, integral, pairs_smooth_error, smooth
+
+# Groups of neighbouring confidences between which the KS error's replicates are looked at.
+_MOST_GROUPS = 2**12
+
+
+class GroupSums:
+    """Sums over groups of samples, for many weightings.
+
+    Parameters
+    ----------
+    place : ndarray of shape (n_samples,)
+        Group of each sample.
+    n_groups : int
+        Number of groups, some of which may be empty.
+    """
+
+    def __init__(self, place, n_groups):
+        self.order = np.argsort(place, kind="stable")
+        self._used, self._starts = np.unique(place[self.order], return_index=True)
+        self._n_groups = n_groups
+
+    def __call__(self, values):
+        """Sums of values of shape (n_weightings, n_samples), which are in this object's order of the samples."""
+        sums = np.zeros((len(values), self._n_groups))
+        sums[:, self._used] = np.add.reduceat(values, self._starts, axis=1)
+        return sums
+
+
+class MeanScore:
+    """A mean of one value a sample: no bias, and nothing to scale."""
+
+    is_error = False
+
+    def __init__(self, values):
+        self._values = values
+
+    def sums(self, weights):
+        """Weighted sum of the values and sum of the weights, each of shape (n_weightings,)."""
+        return weights @ self._values, weights.sum(1)
+
+    def values(self, sums):
+        """Mean of each weighting."""
+        return sums[0] / sums[1]
+
+
+class BinnedErrors:
+    """A binned calibration error with the bins of the whole sample."""
+
+    is_error = True
+
+    def __init__(self, pairs, kept, edges, norm, include_lowest=True):
+        self._edges, self._norm = edges, norm
+        self._groups = GroupSums(bin_indices(pairs.confidence, edges), len(edges) - 1)
+        self._index = kept[self._groups.order]
+        residual = pairs.counted_hits(edges, include_lowest) - pairs.confidence
+        self._residual = residual[self._groups.order]
+        table = pairs.table(edges, include_lowest)
+        self.value, self._gap = float(table.error(norm)), table.gap
+
+    def sums(self, weights):
+        """Residual and weight of each bin, of shape (n_weightings, n_bins)."""
+        weights = weights[:, self._index]
+        return self._groups(weights * self._residual), self._groups(weights)
+
+    def values(self, sums, scale=1.0):
+        """Error of each weighting with the sample's gaps scaled."""
+        residual, mass = sums
+        shifted = residual + (scale - 1) * self._gap * mass
+        return BinTable.from_sums(self._edges, mass.T, np.zeros_like(mass.T), shifted.T).error(self._norm)
+
+    def at_scale(self, scale):
+        """Error of the sample itself with its gaps scaled."""
+        return scale * self.value
+
+
+class ClasswiseErrors:
+    """The mean over the classes of one-vs-rest errors in bins of equal width.
+
+    The probabilities are read once for each block of weightings; beyond the first bin a row has few entries, whose
+    places are kept.
+    """
+
+    is_error = True
+
+    def __init__(self, proba, codes, edges, norm):
+        self._proba, self._edges, self._norm = proba, edges, norm
+        self._shape = len(edges) - 1, proba.n_classes
+        row, place, value = _entries_beyond_first(proba, edges)
+        self._beyond = _GroupedEntries(row, place, self._shape)
+        self._value = value[self._beyond.order]
+        self._own = _GroupedEntries(
+            np.arange(len(codes)), bin_indices(proba.of_label(codes), edges) * proba.n_classes + codes, self._shape
+        )
+        table = proba.classwise_table(codes, edges)
+        self.value, self._gap = float(table.error(norm).mean()), table.gap
+
+    def sums(self, weights):
+        """Residual and weight of each bin of each class, of shape (n_weightings, n_bins, n_classes)."""
+        mass = self._beyond(weights)
+        confidence = self._beyond(weights, self._value)
+        mass[:, 0] = weights.sum(1)[:, None] - mass[:, 1:].sum(1)
+        confidence[:, 0] = self._column_totals(weights) - confidence[:, 1:].sum(1)
+        return self._own(weights) - confidence, mass
+
+    def values(self, sums, scale=1.0):
+        """Error of each weighting with the sample's gaps scaled."""
+        residual, mass = (np.moveaxis(part, 1, 0) for part in sums)
+        shifted = residual + (scale - 1) * self._gap[:, None] * mass
+        return BinTable.from_sums(self._edges, mass, np.zeros_like(mass), shifted).error(self._norm).mean(1)
+
+    def at_scale(self, scale):
+        """Error of the sample itself with its gaps scaled."""
+        return scale * self.value
+
+    def _column_totals(self, weights):
+        totals = np.zeros((len(weights), self._shape[1]))
+        for rows, chunk in self._proba.chunks():
+            totals += weights[:, rows].astype(chunk.dtype) @ chunk
+        return totals
+
+
+class _GroupedEntries:
+    """Weighted sums of some entries of a matrix over places of a table."""
+
+    def __init__(self, row, place, shape):
+        self._groups = GroupSums(place, shape[0] * shape[1])
+        self.order, self._shape = self._groups.order, shape
+        self._row = row[self.order]
+
+    def __call__(self, weights, values=None):
+        weights = weights[:, self._row]
+        return self._groups(weights if values is None else weights * values).reshape(-1, *self._shape)
+
+
+class KSErrors:
+    """The KS error, looked at between at most 4,096 groups of confidences."""
+
+    is_error = True
+
+    def __init__(self, pairs, kept):
+        _, group = np.unique(pairs.confidence, return_inverse=True)
+        n_groups = group.max() + 1
+        if n_groups > _MOST_GROUPS:
+            group, n_groups = group * _MOST_GROUPS // n_groups, _MOST_GROUPS
+        self._groups = GroupSums(group, n_groups)
+        self._index, self._residual = kept[self._groups.order], pairs.residual[self._groups.order]
+        self._path = np.cumsum(self._groups(pairs.masses[self._groups.order] * self._residual[None]), 1)
+        self._path /= pairs.masses.sum()
+        self.value, self.estimate = float(pairs_ks_error(pairs)), float(np.abs(self._path).max())
+
+    def sums(self, weights):
+        """Cumulated residuals over the sum of weights, of shape (n_weightings, n_groups)."""
+        weights = weights[:, self._index]
+        return (np.cumsum(self._groups(weights * self._residual), 1) / _positive(weights),)
+
+    def values(self, sums, scale=1.0):
+        """Error of each weighting with the sample's residuals scaled."""
+        return np.abs(sums[0] + (scale - 1) * self._path).max(1)
+
+    def at_scale(self, scale):
+        """Error of the sample itself with its residuals scaled."""
+        return scale * self.value
+
+
+class SmoothErrors:
+    """The smooth error with the bandwidth of the whole sample.
+
+    A weighting's own fixed point is at most the sample's exactly if its error at the sample's bandwidth is.
+    """
+
+    is_error = True
+
+    def __init__(self, pairs, kept, bandwidth=None):
+        self._fixed = bandwidth
+        self.value = float(pairs_smooth_error(pairs, bandwidth))
+        self._bandwidth = max(bandwidth or self.value, 1 / N_CELLS)
+        below, beyond = grid_places(pairs.confidence)
+        self._groups = GroupSums(below, N_CELLS)
+        order = self._groups.order
+        self._index = kept[order]
+        self._left, self._right = (pairs.residual * part for part in (1 - beyond, beyond))
+        self._left, self._right = self._left[order], self._right[order]
+        self._sample = self._cosines(pairs.masses[order][None])
+        self._path = smooth(self._sample, self._bandwidth)
+
+    def sums(self, weights):
+        """Smoothed residuals over the sum of weights, of shape (n_weightings, n_points)."""
+        return (smooth(self._cosines(weights[:, self._index]), self._bandwidth),)
+
+    def values(self, sums, scale=1.0):
+        """Error of each weighting with the sample's residuals scaled."""
+        return integral(sums[0] + (scale - 1) * self._path)
+
+    def at_scale(self, scale):
+        """Error of the sample itself with its residuals scaled."""
+        if self._fixed is not None:
+            return scale * self.value
+        return float(fixed_point(scale * self._sample[0]))
+
+    def _cosines(self, weights):
+        grid = np.zeros((len(weights), N_CELLS + 1))
+        grid[:, :-1] += self._groups(weights * self._left)
+        grid[:, 1:] += self._groups(weights * self._right)
+        return cosine_transform(grid / _positive(weights))
+
+
+class AnyMetric:
+    """A metric that is called anew for every weighting: one of this package, which shares passes, or any other."""
+
+    def __init__(self, metric, proba, codes, y_proba, shares):
+        self._metric, self._proba, self._codes, self._y_proba = metric, proba, codes, y_proba
+        self.is_error = self._shares = shares
+
+    def sums(self, weights):
+        """Value of each weighting already."""
+        return (np.array([self._value(weight) for weight in weights]),)
+
+    def values(self, sums):
+        """What `sums` found."""
+        return sums[0]
+
+    def _value(self, weight):
+        if self._shares:
+            return self._metric(self._codes, self._proba.reweighted(weight))
+        rows = np.repeat(np.arange(len(weight)), weight.astype(np.int64))
+        return self._metric(self._codes[rows], self._y_proba[rows])
+
+
+def resampled(metric, options, codes, proba):
+    """The metric as sums and a value of them, or None for one that has no such form."""
+    reduce = _REDUCTIONS.get(metric)
+    return reduce(codes, proba, **options) if reduce else None
+
+
+def _uniform(codes, proba, *, n_bins=15, norm="l1", top_k=1, threshold=None):
+    check_options(norm=norm, threshold=threshold)
+    pairs, kept = _kept_pairs(codes, proba, top_k, threshold)
+    return BinnedErrors(pairs, kept, proba.equal_width_edges(n_bins), norm)
+
+
+def _maximum(codes, proba, **options):
+    return _uniform(codes, proba, norm="max", **options)
+
+
+def _adaptive(codes, proba, *, n_bins=15, include_lowest="auto", norm="l1", top_k=1, threshold=None):
+    check_options(norm=norm, threshold=threshold)
+    pairs, kept = _kept_pairs(codes, proba, top_k, threshold)
+    return BinnedErrors(pairs, kept, pairs.equal_mass_edges(n_bins, side="right"), norm, include_lowest)
+
+
+def _classwise(codes, proba, *, n_bins=15, norm="l1", strategy="uniform", threshold=None, average="macro"):
+    check_options(norm=norm, strategy=strategy, threshold=threshold)
+    if strategy == "uniform" and threshold is None and average == "macro":
+        return ClasswiseErrors(proba, codes, proba.equal_width_edges(n_bins), norm)
+    return None
+
+
+def _ks(codes, proba, *, mode="top-label", top_k=1, threshold=None):
+    check_options(mode=mode, top_k=top_k, threshold=threshold)
+    return KSErrors(*_kept_pairs(codes, proba, top_k, threshold)) if mode == "top-label" else None
+
+
+def _smoothed(codes, proba, *, bandwidth=None, mode="top-label", top_k=1, threshold=None):
+    check_options(mode=mode, top_k=top_k, threshold=threshold)
+    if mode != "top-label":
+        return None
+    return SmoothErrors(*_kept_pairs(codes, proba, top_k, threshold), bandwidth)
+
+
+def _nll(codes, proba):
+    return MeanScore(_proper_scores.log_losses(proba, codes))
+
+
+def _brier(codes, proba, *, scale_by_half="auto"):
+    return MeanScore(_proper_scores.brier_losses(proba, codes, scale_by_half))
+
+
+_REDUCTIONS = {
+    _calibration.expected_calibration_error: _uniform,
+    _calibration.maximum_calibration_error: _maximum,
+    _calibration.adaptive_expected_calibration_error: _adaptive,
+    _calibration.classwise_calibration_error: _classwise,
+    _kolmogorov_smirnov.ks_calibration_error: _ks,
+    _smooth.smooth_calibration_error: _smoothed,
+    _proper_scores.negative_log_likelihood: _nll,
+    _proper_scores.brier_score: _brier,
+}
+
+
+def _kept_pairs(codes, proba, top_k, threshold):
+    """Pairs above the threshold, and which samples they are of."""
+    pairs = some_pairs(proba, codes, top_k, threshold)
+    kept = np.arange(proba.n_samples)
+    return pairs, kept if threshold is None else kept[proba.pairs(codes, top_k).confidence > threshold]
+
+
+def _positive(weights):
+    """Sum of each weighting, shape (n_weightings, 1), 1 in the place of 0."""
+    total = weights.sum(1, keepdims=True)
+    return np.where(total > 0, total, 1.0)
+
+
+def _entries_beyond_first(proba, edges):
+    """Row, place in a table of bins by classes, and value of every probability beyond the first bin."""
+    found = []
+    for rows, chunk in proba.chunks():
+        row, column = np.nonzero(chunk > chunk.dtype.type(edges[1]))
+        value = chunk[row, column].astype(np.float64)
+        found.append((row + rows.start, bin_indices(value, edges) * proba.n_classes + column, value))
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
