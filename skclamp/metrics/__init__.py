@@ -7,6 +7,7 @@ from ._calibration import (
     expected_calibration_error,
     maximum_calibration_error,
 )
+from ._decomposition import CalibrationRefinement, calibration_refinement
 from ._kernel_density import kde_calibration_error
 from ._kolmogorov_smirnov import ks_calibration_error
 from ._less_biased import debiased_calibration_error, sweep_calibration_error
@@ -22,12 +23,14 @@ from ._smooth import smooth_calibration_error
 
 __all__ = [
     "BootstrapInterval",
+    "CalibrationRefinement",
     "NoiseFloor",
     "PairedTest",
     "adaptive_expected_calibration_error",
     "bootstrap_interval",
     "brier_score",
     "calibration_noise_floor",
+    "calibration_refinement",
     "classwise_calibration_error",
     "debiased_calibration_error",
     "expected_calibration_error",

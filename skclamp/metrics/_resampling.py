@@ -5,6 +5,8 @@ of these sums. Calibration errors are norms of residuals (hits minus confidence)
 would be if the sample's systematic residuals were larger or smaller by some factor while the noise stays.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .._binning import BinTable, bin_indices
@@ -278,7 +280,8 @@ def _smoothed(codes, proba, *, bandwidth=None, mode="top-label", top_k=1, thresh
     check_options(mode=mode, top_k=top_k, threshold=threshold)
     if mode != "top-label":
         return None
-    return SmoothErrors(*_kept_pairs(codes, proba, top_k, threshold), bandwidth)
+    pairs, kept = _kept_pairs(codes, proba, top_k, threshold)
+    return SmoothErrors(pairs, kept, bandwidth)
 
 
 def _nll(codes, proba):
@@ -289,7 +292,7 @@ def _brier(codes, proba, *, scale_by_half="auto"):
     return MeanScore(_proper_scores.brier_losses(proba, codes, scale_by_half))
 
 
-_REDUCTIONS = {
+_REDUCTIONS: dict[Callable, Callable] = {
     _calibration.expected_calibration_error: _uniform,
     _calibration.maximum_calibration_error: _maximum,
     _calibration.adaptive_expected_calibration_error: _adaptive,
