@@ -9,18 +9,33 @@ from .nonparametric import (
     IsotonicCalibration,
     VennAbersCalibration,
 )
-from .scaling import StructuredMatrixScaling, StructuredVectorScaling, TemperatureScaling, VectorScaling
+from .scaling import (
+    BetaCalibration,
+    DirichletCalibration,
+    EnsembleTemperatureScaling,
+    MatrixScaling,
+    PlattScaling,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AccuracyPreservingIsotonic",
     "BayesianBinningIntoQuantiles",
+    "BetaCalibration",
+    "DirichletCalibration",
+    "EnsembleTemperatureScaling",
     "HistogramBinning",
     "IsotonicCalibration",
+    "MatrixScaling",
     "NeuralClampingCalibrator",
     "NeuralClampingCalibratorCV",
     "REFERENCE_SETTINGS",
+    "PlattScaling",
     "StructuredMatrixScaling",
     "StructuredVectorScaling",
     "TemperatureScaling",

@@ -111,7 +111,15 @@ def test_gradients_and_hessians(regression, n_classes, monkeypatch):
     steps = 1e-5 * np.eye(theta.size)
     numerical = [(gradient(theta.ravel() + step) - gradient(theta.ravel() - step)) / 2e-5 for step in steps]
     np.testing.assert_allclose(hessian, numerical, atol=1e-8)
-    np.testing.assert_allclose(loss.curvature(theta).ravel(), hessian.diagonal(), atol=1e-12)
+    squares, _ = loss.curvature(theta)
+    np.testing.assert_allclose(squares.ravel(), hessian.diagonal(), atol=1e-12)
+    direction = rng.normal(size=theta.shape)
+    along = loss.curvature_along(theta, direction)
+    for k in range(n_classes):
+        own = np.zeros_like(theta)
+        part = (slice(None), k) if regression is VectorRegression else k
+        own[part] = direction[part]
+        assert along[k] == pytest.approx(own.ravel() @ hessian @ own.ravel())
 
 
 @pytest.mark.parametrize("regression", REGRESSIONS)

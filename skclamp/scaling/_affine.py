@@ -1,31 +1,21 @@
-"""What the affine output maps share: the exact temperature first, features of it, a regression, the map."""
+"""What the affine output maps share: features of the logits, a regression on them, the map."""
 
 import numpy as np
 import torch
 
-from .._temperature import solve_temperature, warn_of_bound
-from ..base import BaseCalibrator
-from ._softmax_regression import warn_of_weak_fit
-
-# Of the caller of `fit` from `_fit_logits`: _fit_logits, _fit, fit, the caller; and the function that warns.
-_CALLER = 5
+from ._temperature_first import TemperatureFirst
 
 
-class AffineScaling(BaseCalibrator):
-    """Temperature scaling, then an affine map of log-probabilities; subclasses say which features and which map.
+class AffineScaling(TemperatureFirst):
+    """An affine map of log-probabilities; subclasses say which features and which map.
 
     Hooks: ``_features(logits)``, float64 rows that don't change with a constant added to a row of logits; and
     ``_solve(features, y, sample_weight)``, which learns ``coef_`` and ``intercept_`` and returns a `Solution`.
     """
 
-    def _fit_logits(self, logits, y, sample_weight):
-        solution = solve_temperature(logits, y, sample_weight=sample_weight)
-        warn_of_bound(solution, stacklevel=_CALLER)
-        self.temperature_ = solution.temperature
+    def _fit_map(self, logits, y, sample_weight):
         self._n_effective = len(y) if sample_weight is None else sample_weight.sum().item()
-        fit = self._solve(self._features(logits.double()), y, sample_weight)
-        warn_of_weak_fit(fit, stacklevel=_CALLER)
-        self.n_iter_ = fit.n_evaluations
+        return self._solve(self._features(logits), y, sample_weight)
 
     def _transform_logits(self, logits):
         features = self._features(logits)

@@ -1,10 +1,9 @@
 """The shared solver of the affine output maps: penalised softmax regression on log-probabilities, from a known start.
 
 A map scores class k of a sample with features x by ``g_k x_k + b_k`` (vector) or ``sum_j W_kj x_j + b_k`` (matrix). Its
-mean negative log-likelihood (NLL) plus a weighted ridge around the start is convex. scipy's L-BFGS minimises it in
-coordinates in which the Hessian at the start is the identity or, where that is too large to be factored, has ones on
-its diagonal: calibration starts near its optimum, and few evaluations remain. The label terms of the NLL are linear in
-the parameters and summed once.
+mean negative log-likelihood (NLL) plus a weighted ridge is convex. scipy's L-BFGS minimises it in coordinates in which
+the Hessian at the start is the identity or, where that is too large to be factored, near it: calibration starts close
+to its optimum, and few evaluations remain. The label terms of the NLL are linear in the parameters and summed once.
 
 Imports nothing of the package.
 """
@@ -25,9 +24,9 @@ _RIDGE = 1e-6
 # A chunk of features and its scores stay in the second-level cache of a processor's core.
 _CHUNK_SIZE = 2**16
 _GPU_CHUNK_SIZE = 2**22
-# The Hessian at the start is factored for up to this many parameters; of more, its diagonal scales them.
+# The Hessian at the start is factored for up to this many parameters.
 _MOST_FACTORED = 460
-# In whitened coordinates the loss is about |gradient|^2 / 2 above its least; the other tolerance is relative.
+# In whitened coordinates the loss is about |gradient|^2 / 2 above its least; the other tolerance is of the loss itself.
 _GRADIENT_TOLERANCE = 1e-5
 _LOSS_TOLERANCE = 1e-8
 _MAX_ITERATIONS = 500
@@ -92,10 +91,21 @@ class SoftmaxRegression(ABC):
         return loss.item(), gradient.cpu().numpy()
 
     def curvature(self, parameters):
-        """The diagonal of the Hessian, of the regression's shape."""
-        total = torch.zeros_like(self.label_sums)
+        """The diagonal of the Hessian, and the mean features of each class, weighted as there; of the shape."""
+        squares, means = torch.zeros_like(self.label_sums), torch.zeros_like(self.label_sums)
         for x, w, proba, _ in self._softmaxes(torch.from_numpy(parameters).to(self.device)):
-            self._add_curvature(total, proba.mul_(1 - proba).mul_(w), x)
+            variance = proba.mul_(1 - proba).mul_(w)
+            self._add_gradient(squares, variance.clone(), x * x)
+            self._add_gradient(means, variance, x)
+        return squares.cpu().numpy(), means.cpu().numpy()
+
+    def curvature_along(self, parameters, direction):
+        """Second derivative along each class's part of a direction."""
+        direction = torch.from_numpy(direction).to(self.device)
+        total = direction.new_zeros(self.n_classes)
+        for x, w, proba, _ in self._softmaxes(torch.from_numpy(parameters).to(self.device)):
+            slope = self._scores(direction, x, torch.empty_like(proba))
+            total += (proba.mul_(1 - proba).mul_(w) * slope.square_()).sum(1)
         return total.cpu().numpy()
 
     def hessian(self, parameters):
@@ -136,12 +146,7 @@ class SoftmaxRegression(ABC):
     @staticmethod
     @abstractmethod
     def _add_gradient(gradient, proba, x):
-        """Add the derivatives of the mean log-sum-exp, from weighted probabilities; these may be overwritten."""
-
-    @staticmethod
-    @abstractmethod
-    def _add_curvature(total, variance, x):
-        """Add what `curvature` sums, from weighted p (1 - p); these may be overwritten."""
+        """Add each class's features times its weights, such as probabilities; these may be overwritten."""
 
     @abstractmethod
     def _hessian(self, theta):
@@ -150,6 +155,8 @@ class SoftmaxRegression(ABC):
 
 class VectorRegression(SoftmaxRegression):
     """Scores ``g_k x_k + b_k``; parameters of shape (2, n_classes): g, then b."""
+
+    feature_axis = 0
 
     @property
     def shape(self):
@@ -172,11 +179,6 @@ class VectorRegression(SoftmaxRegression):
         gradient[1] += proba.sum(1)
         gradient[0] += proba.mul_(x).sum(1)
 
-    @staticmethod
-    def _add_curvature(total, variance, x):
-        total[1] += variance.sum(1)
-        total[0] += variance.mul_(x).mul_(x).sum(1)
-
     def _hessian(self, theta):
         total = theta.new_zeros(2 * self.n_classes, 2 * self.n_classes)
         own = theta.new_zeros(3, self.n_classes)
@@ -193,6 +195,8 @@ class VectorRegression(SoftmaxRegression):
 
 class MatrixRegression(SoftmaxRegression):
     """Scores ``sum_j W_kj x_j + b_k``; parameters of shape (n_classes, n_classes + 1): W, and b as its last column."""
+
+    feature_axis = 1
 
     @property
     def shape(self):
@@ -212,10 +216,6 @@ class MatrixRegression(SoftmaxRegression):
     @staticmethod
     def _add_gradient(gradient, proba, x):
         gradient.addmm_(proba, x.T)
-
-    @staticmethod
-    def _add_curvature(total, variance, x):
-        total.addmm_(variance, (x * x).T)
 
     def _hessian(self, theta):
         # Sums over samples for each pair of classes and each pair of features.
@@ -243,7 +243,7 @@ def _pair_numbers(n):
     return first * (first + 1) // 2 + second
 
 
-def minimise(regression, start, penalty=0.0, *, centre=None):
+def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOLERANCE):
     """Least mean NLL plus ``sum(penalty * (parameters - centre)^2)``.
 
     Parameters
@@ -256,6 +256,8 @@ def minimise(regression, start, penalty=0.0, *, centre=None):
         Non-negative strengths.
     centre : ndarray of its shape, default=None
         What the penalty draws towards; None is `start`.
+    tolerance : float, default=1e-8
+        Relative decrease of the loss in one step that ends the search.
 
     Returns
     -------
@@ -276,7 +278,7 @@ def minimise(regression, start, penalty=0.0, *, centre=None):
         "maxfun": 2 * _MAX_ITERATIONS,
         "maxcor": _MEMORY,
         "gtol": _GRADIENT_TOLERANCE,
-        "ftol": _LOSS_TOLERANCE,
+        "ftol": tolerance,
     }
     found = minimize(objective, np.zeros(start.size), jac=True, method="L-BFGS-B", options=options)
     return Solution(start + unwhiten(found.x).reshape(start.shape), found.nfev, found.success)
@@ -285,12 +287,33 @@ def minimise(regression, start, penalty=0.0, *, centre=None):
 def _whitening(regression, start, ridge):
     """The map from whitened coordinates to steps from the start, and its transpose for gradients."""
     if start.size > _MOST_FACTORED:
-        scale = 1 / np.sqrt(regression.curvature(start) + 2 * ridge).ravel()
-        return lambda u: scale * u, lambda gradient: scale * gradient
+        return _near_whitening(regression, start, ridge)
     factor = cholesky(regression.hessian(start) + 2 * np.diag(ridge.ravel()), lower=True)
     return (
         lambda u: solve_triangular(factor, u, lower=True, trans="T", check_finite=False),
         lambda gradient: solve_triangular(factor, gradient, lower=True, check_finite=False),
+    )
+
+
+def _near_whitening(regression, start, ridge):
+    """Scale the Hessian's diagonal to ones, and shrink the one direction in which each class's features add up.
+
+    All log-probabilities are negative: along their mean, a class's coefficients act as one.
+    """
+    axis = regression.feature_axis
+    squares, means = regression.curvature(start)
+    scale = 1 / np.sqrt(squares + 2 * ridge)
+    common = means * scale
+    common /= np.maximum(np.linalg.norm(common, axis=axis, keepdims=True), np.finfo(float).tiny)
+    along = regression.curvature_along(start, common * scale) + (2 * ridge * (common * scale) ** 2).sum(axis)
+    shrink = np.expand_dims(1 / np.sqrt(np.maximum(along, 1)) - 1, axis) * common
+
+    def stretched(u):
+        return u + shrink * (u * common).sum(axis, keepdims=True)
+
+    return (
+        lambda u: (scale * stretched(u.reshape(start.shape))).ravel(),
+        lambda gradient: stretched(scale * gradient.reshape(start.shape)).ravel(),
     )
 
 

@@ -56,7 +56,7 @@ class VectorScaling(AffineScaling):
     >>> y = (logits / 2.0 + bias + rng.gumbel(size=logits.shape)).argmax(axis=1)
     >>> calibrator = VectorScaling().fit(logits, y)
     >>> (calibrator.intercept_ - calibrator.intercept_[0]).round(1)
-    array([0. , 1. , 1.9])
+    array([0. , 1.1, 2. ])
     """
 
     def _features(self, logits):

@@ -1,0 +1,267 @@
+"""MatrixScaling and DirichletCalibration: free affine maps with off-diagonal and intercept regularisation (ODIR)."""
+
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+
+from .._docstrings import with_shared_docs
+from .._validation import Interval
+from ._affine import AffineScaling, identity_matrix, identity_vector, matrix_strengths
+from ._softmax_regression import MatrixRegression, VectorRegression, minimise
+from ._strengths import Folds, deal_folds
+
+# Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
+_OFF_DIAGONAL_MULTIPLES = 4.0 ** np.arange(3, -9, -1)
+_INTERCEPT_MULTIPLES = 4.0 ** np.arange(2, -9, -1)
+
+
+class OdirScaling(AffineScaling):
+    """An affine map of all classes' features; ridges on the entries off the diagonal, and on the offsets.
+
+    The regression sees features divided by the temperature, so that it starts at the identity; the strengths are meant
+    for the coefficients of the features themselves.
+    """
+
+    _parameter_constraints: dict = {
+        **AffineScaling._parameter_constraints,
+        "off_diagonal_penalty": [Interval(Real, 0, None, closed="left"), None],
+        "intercept_penalty": [Interval(Real, 0, None, closed="left"), None],
+        "n_folds": [Interval(Integral, 2, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        off_diagonal_penalty=None,
+        intercept_penalty=None,
+        n_folds=5,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=128,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+        self.off_diagonal_penalty = off_diagonal_penalty
+        self.intercept_penalty = intercept_penalty
+        self.n_folds = n_folds
+
+    def _solve(self, features, y, sample_weight):
+        n_classes = features.shape[1]
+        weight = torch.ones_like(features[:, 0]) if sample_weight is None else sample_weight
+        data = features / self.temperature_, y, weight
+        off_diagonal, intercept = self._chosen(data, *self._given(n_classes))
+        self.off_diagonal_penalty_ = float(off_diagonal * self._per_strength(n_classes))
+        self.intercept_penalty_ = float(intercept * n_classes)
+        solution = _fit_all(data, off_diagonal, intercept)
+        self.coef_ = solution.parameters[:, :-1] / self.temperature_
+        self.intercept_ = solution.parameters[:, -1].copy()
+        return solution
+
+    def _per_strength(self, n_classes):
+        """The penalty on the mean square of coefficients, for a strength on the square of one in the regression."""
+        return n_classes * (n_classes - 1) * self.temperature_**2
+
+    def _given(self, n_classes):
+        """The strengths off the diagonal and of the intercepts, None where they are to be chosen."""
+        units = self._per_strength(n_classes), n_classes
+        penalties = self.off_diagonal_penalty, self.intercept_penalty
+        return [None if penalty is None else penalty / unit for penalty, unit in zip(penalties, units, strict=True)]
+
+    def _chosen(self, data, off_diagonal, intercept):
+        """Strengths of least out-of-fold loss: of the intercepts with gains alone, then off the diagonal."""
+        if off_diagonal is not None and intercept is not None:
+            return off_diagonal, intercept
+        features, y, _ = data
+        n_classes = features.shape[1]
+        unit = n_classes / self._n_effective
+        numbers = deal_folds(torch.log_softmax(features, 1), y, min(self.n_folds, len(y)))
+        vector = Folds(VectorRegression, data, numbers, identity_vector(n_classes))
+        candidates = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
+        intercept = vector.walk(candidates, lambda strength: [[0.0], [strength]], default=unit)
+        if off_diagonal is not None:
+            return off_diagonal, intercept
+        matrix = Folds(MatrixRegression, data, numbers, identity_matrix(n_classes))
+        matrix.parameters = [_as_matrix(parameters) for parameters in vector.parameters]
+        unit *= n_classes - 1
+        candidates = unit * _OFF_DIAGONAL_MULTIPLES
+        return matrix.walk(candidates, partial(_strengths, n_classes, intercept), default=unit), intercept
+
+
+def _fit_all(data, off_diagonal, intercept):
+    n_classes = data[0].shape[1]
+    vector = minimise(VectorRegression(*data), identity_vector(n_classes), [[0.0], [intercept]])
+    strengths = _strengths(n_classes, intercept, off_diagonal)
+    start = _as_matrix(vector.parameters)
+    return minimise(MatrixRegression(*data), start, strengths, centre=identity_matrix(n_classes))
+
+
+def _strengths(n_classes, intercept, off_diagonal):
+    return matrix_strengths(n_classes, off_diagonal=off_diagonal, diagonal=0.0, intercept=intercept)
+
+
+def _as_matrix(parameters):
+    """Parameters of a `MatrixRegression` that does what a `VectorRegression` does."""
+    gain, intercept = parameters
+    return np.column_stack([np.diag(gain), intercept])
+
+
+@with_shared_docs
+class MatrixScaling(OdirScaling):
+    """Calibration by an affine map of the logits: ``softmax(coef @ (logits - their mean) + intercept)``.
+
+    It minimises the mean negative log-likelihood (NLL) with off-diagonal and intercept regularisation (ODIR) for K
+    classes,
+
+        mean NLL + off_diagonal_penalty / (K (K - 1)) * sum of squares off the diagonal of coef
+                 + intercept_penalty / K * sum(intercept^2),
+
+    which is convex. Gains of the classes, on the diagonal, are free. Each row's mean is taken off first, which makes
+    the map blind to constants added to it. Without the penalties, K^2 coefficients overfit badly when K is large.
+
+    Parameters
+    ----------
+    {estimator}
+    off_diagonal_penalty : float, default=None
+        Strength that draws the entries off the diagonal to 0, at least 0. None chooses it by cross-validation: the
+        lowest out-of-fold NLL on the way from strong to weak.
+    intercept_penalty : float, default=None
+        Strength that draws the offsets to 0, at least 0. None chooses it in the same way, before the other and with a
+        diagonal matrix.
+    n_folds : int, default=5
+        Folds of the calibration set for the strengths, at least 2; they spread each class and its hard samples evenly,
+        and nothing about them is random.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes, n_classes)
+        What each class's score (row) takes of the centred logits.
+    intercept_ : ndarray of shape (n_classes,)
+        Offsets, in nats.
+    off_diagonal_penalty_, intercept_penalty_ : float
+        The strengths given or chosen.
+    temperature_ : float
+        The optimal T of temperature scaling: the search starts at ``coef_ = identity / T``.
+    n_iter_ : int
+        How often the last fit read all the logits.
+    {shared_attributes}
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the temperature is at its bound, or the solver stops early.
+
+    See Also
+    --------
+    DirichletCalibration : The same of log-probabilities.
+    StructuredMatrixScaling : Penalties of fixed strength: much faster, often as good.
+
+    References
+    ----------
+    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
+    M. Kull, M. Perello Nieto, M. Kängsepp, T. Silva Filho, H. Song and P. Flach, "Beyond temperature scaling: Obtaining
+    well-calibrated multi-class probabilities with Dirichlet calibration", NeurIPS 2019 (ODIR).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import MatrixScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(4000, 3))
+    >>> confusion = np.array([[0.5, 0.2, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.5]])  # class 0 should take of class 1
+    >>> y = (logits @ confusion.T + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    >>> calibrator = MatrixScaling().fit(logits, y)
+    >>> (calibrator.coef_[0] - calibrator.coef_[2]).round(1)
+    array([ 0.4,  0.1, -0.6])
+    """
+
+    def _features(self, logits):
+        return logits - logits.mean(1, keepdim=True)
+
+
+@with_shared_docs
+class DirichletCalibration(OdirScaling):
+    """Dirichlet calibration: an affine map of log-probabilities, ``softmax(coef @ log_softmax(logits) + intercept)``.
+
+    It is what Bayes' rule gives when the probabilities of each class's samples follow a Dirichlet distribution. It
+    minimises the mean negative log-likelihood (NLL) with off-diagonal and intercept regularisation (ODIR) for K
+    classes,
+
+        mean NLL + off_diagonal_penalty / (K (K - 1)) * sum of squares off the diagonal of coef
+                 + intercept_penalty / K * sum(intercept^2),
+
+    which is convex. Gains of the classes, on the diagonal, are free. Without the penalties, K^2 coefficients overfit
+    badly when K is large.
+
+    Parameters
+    ----------
+    {estimator}
+    off_diagonal_penalty : float, default=None
+        Strength that draws the entries off the diagonal to 0, at least 0. None chooses it by cross-validation: the
+        lowest out-of-fold NLL on the way from strong to weak.
+    intercept_penalty : float, default=None
+        Strength that draws the offsets to 0, at least 0. None chooses it in the same way, before the other and with a
+        diagonal matrix.
+    n_folds : int, default=5
+        Folds of the calibration set for the strengths, at least 2; they spread each class and its hard samples evenly,
+        and nothing about them is random.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes, n_classes)
+        What each class's score (row) takes of the log-probabilities.
+    intercept_ : ndarray of shape (n_classes,)
+        Offsets, in nats.
+    off_diagonal_penalty_, intercept_penalty_ : float
+        The strengths given or chosen.
+    temperature_ : float
+        The optimal T of temperature scaling: the search starts at ``coef_ = identity / T``.
+    n_iter_ : int
+        How often the last fit read all the logits.
+    {shared_attributes}
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the temperature is at its bound, or the solver stops early.
+
+    See Also
+    --------
+    MatrixScaling : The same of logits.
+    StructuredMatrixScaling : Penalties of fixed strength: much faster, often as good.
+
+    References
+    ----------
+    M. Kull, M. Perello Nieto, M. Kängsepp, T. Silva Filho, H. Song and P. Flach, "Beyond temperature scaling: Obtaining
+    well-calibrated multi-class probabilities with Dirichlet calibration", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import DirichletCalibration
+    >>> rng = np.random.default_rng(0)
+    >>> proba = rng.dirichlet([1.0, 1.0, 1.0], size=4000)
+    >>> y = (2.0 * np.log(proba) + rng.gumbel(size=proba.shape)).argmax(axis=1)  # the network is too cautious
+    >>> calibrator = DirichletCalibration(response="probabilities").fit(proba, y)
+    >>> calibrator.coef_.diagonal().round()
+    array([2., 2., 2.])
+    """
+
+    def _features(self, logits):
+        return torch.log_softmax(logits, 1)

@@ -1,0 +1,142 @@
+"""Ensemble temperature scaling: the mixture's weights and temperature against other ways to find them."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from skclamp import EnsembleTemperatureScaling, TemperatureScaling
+from skclamp.metrics import brier_score
+
+LOSSES = ["nll", "mse"]
+
+
+def draw(n_samples=2000, n_classes=4, *, noise=0.15, temperature=2.0, seed=0):
+    """Logits, and labels of which a share is drawn blindly."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=4.0, size=(n_samples, n_classes))
+    y = (logits / temperature + rng.gumbel(size=logits.shape)).argmax(1)
+    blind = rng.random(n_samples) < noise
+    y[blind] = rng.integers(n_classes, size=blind.sum())
+    return logits, y
+
+
+def mixture(weights, logits, temperature):
+    uniform = np.full(logits.shape, 1 / logits.shape[1])
+    parts = [softmax(logits / temperature, axis=1), softmax(logits, axis=1), uniform]
+    return sum(weight * part for weight, part in zip(weights, parts, strict=True))
+
+
+def loss_of(proba, y, loss, weight=None):
+    if loss == "nll":
+        return np.average(-np.log(proba[np.arange(len(y)), y]), weights=weight)
+    return np.average(((proba - np.eye(proba.shape[1])[y]) ** 2).sum(1), weights=weight)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("noise", [0.0, 0.15])
+def test_the_weights_are_at_the_optimum(loss, noise, weighted):
+    """As scipy's SLSQP finds it, by numerical gradients, from the middle."""
+    logits, y = draw(noise=noise)
+    weight = np.random.default_rng(1).uniform(0.2, 3.0, len(y)) if weighted else None
+    fitted = EnsembleTemperatureScaling(loss=loss).fit(logits, y, sample_weight=weight)
+
+    def objective(weights):
+        return loss_of(mixture(weights, logits, fitted.temperature_), y, loss, weight)
+
+    constraint = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
+    found = minimize(
+        objective, np.full(3, 1 / 3), bounds=[(1e-9, 1)] * 3, constraints=constraint, method="SLSQP", tol=1e-12
+    )
+    assert objective(fitted.weights_) <= found.fun + 1e-6
+    assert fitted.weights_.sum() == pytest.approx(1)
+    assert (fitted.weights_ >= 0).all()
+    expected = np.log(mixture(fitted.weights_, logits, fitted.temperature_))
+    np.testing.assert_allclose(fitted.predict_log_proba(logits), expected, atol=1e-12)
+
+
+def test_the_squared_loss_has_a_temperature_of_its_own():
+    logits, y = draw()
+    fitted = EnsembleTemperatureScaling(loss="mse").fit(logits, y)
+    grid = np.geomspace(0.2, 20, 400)
+    losses = [brier_score(y, softmax(logits / t, axis=1)) for t in grid]
+    assert fitted.temperature_ == pytest.approx(grid[np.argmin(losses)], rel=0.02)
+    assert brier_score(y, softmax(logits / fitted.temperature_, axis=1)) <= min(losses) + 1e-9
+
+
+def test_the_likelihood_has_that_of_temperature_scaling():
+    logits, y = draw()
+    alone = TemperatureScaling().fit(logits, y)
+    assert EnsembleTemperatureScaling().fit(logits, y).temperature_ == alone.temperature_
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_order_of_the_classes_stays(loss):
+    logits, y = draw()
+    fitted = EnsembleTemperatureScaling(loss=loss).fit(logits, y)
+    np.testing.assert_array_equal(fitted.predict_proba(logits).argsort(1), logits.argsort(1))
+
+
+def test_blind_labels_are_found():
+    """One temperature can only blur them: it takes the uniform part to leave the others as they are."""
+    logits, y = draw(50_000, noise=0.2)
+    fitted = EnsembleTemperatureScaling().fit(logits, y)
+    assert fitted.weights_[2] > 0.1
+    alone = softmax(logits / fitted.temperature_, axis=1)
+    assert loss_of(fitted.predict_proba(logits), y, "nll") < loss_of(alone, y, "nll") - 0.01
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_integer_weights_are_repetition(loss):
+    logits, y = draw()
+    weight = np.random.default_rng(0).integers(0, 4, len(y))
+    weighted = EnsembleTemperatureScaling(loss=loss).fit(logits, y, sample_weight=weight)
+    repeated = EnsembleTemperatureScaling(loss=loss).fit(np.repeat(logits, weight, axis=0), np.repeat(y, weight))
+    np.testing.assert_allclose(weighted.predict_proba(logits), repeated.predict_proba(logits), atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_constants_added_to_rows_change_nothing(loss):
+    logits, y = draw()
+    shift = np.random.default_rng(0).normal(scale=20.0, size=(len(y), 1))
+    plain, moved = (EnsembleTemperatureScaling(loss=loss).fit(each, y) for each in (logits, logits + shift))
+    np.testing.assert_allclose(moved.predict_proba(logits), plain.predict_proba(logits), atol=1e-6)
+
+
+POOR = {
+    "one sample": (np.array([[2.0, 0.0, 1.0]]), np.array([0])),
+    "all right": (10 * np.eye(3)[np.arange(30) % 3], np.arange(30) % 3),
+    "all wrong": (10 * np.eye(3)[np.arange(30) % 3], (np.arange(30) + 1) % 3),
+    "one class": (np.random.default_rng(0).normal(size=(30, 3)), np.zeros(30, int)),
+    "constant logits": (np.zeros((30, 3)), np.arange(30) % 2),
+    "extreme logits": (1e4 * np.random.default_rng(0).normal(size=(30, 3)), np.arange(30) % 3),
+}
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("data", POOR)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_poor_data_give_probabilities(loss, data):
+    logits, y = POOR[data]
+    proba = EnsembleTemperatureScaling(loss=loss, classes=range(3)).fit(logits, y).predict_proba(logits)
+    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-12)
+    assert (proba >= 0).all()
+
+
+def test_the_uniform_part_bounds_the_loss_of_confident_mistakes():
+    """One sample in ten thousand is wrong with a logit of 1000: temperature scaling has to bow to it alone."""
+    logits = np.zeros((10_000, 3))
+    y = np.arange(10_000) % 3
+    logits[np.arange(10_000), y] = 8.0
+    logits[0] = [0.0, 1000.0, 0.0]
+    alone, fitted = TemperatureScaling().fit(logits, y), EnsembleTemperatureScaling().fit(logits, y)
+    losses = [-each.predict_log_proba(logits)[np.arange(10_000), y].mean() for each in (alone, fitted)]
+    assert losses[1] < losses[0] - 0.001
+    assert losses[0] == pytest.approx(-log_softmax(logits / alone.temperature_, axis=1)[np.arange(10_000), y].mean())
+
+
+def test_unknown_losses():
+    logits, y = draw()
+    with pytest.raises(ValueError, match="'loss' parameter of EnsembleTemperatureScaling must be a str among"):
+        EnsembleTemperatureScaling(loss="brier").fit(logits, y)
