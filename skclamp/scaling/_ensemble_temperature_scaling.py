@@ -12,20 +12,22 @@ from .._temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
 from .._validation import StrOptions
 from ..base import BaseCalibrator
 
-# Where the squared loss of a temperature is looked at first, as log T from the optimum of the NLL.
-_GRID = np.linspace(-2.0, 2.0, 9)
-_LOG_TEMPERATURE_TOLERANCE = 1e-5
-# A mixture's weight that is less than this is none.
-_LEAST_WEIGHT = 1e-8
+# Squared loss: where it is looked at first, as log T from the optimum of the NLL.
+_GRID = np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0])
+_LOG_TEMPERATURE_TOLERANCE = 1e-4
+# NLL: where the search starts, what it takes for none, and when it ends.
+_FIRST_SHARES = (0.98, 0.01, 0.01)
+_LEAST_SHARE = 1e-8
+_OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
 
 
 @with_shared_docs
 class EnsembleTemperatureScaling(BaseCalibrator):
     """Ensemble temperature scaling (ETS): ``w0 softmax(logits / T) + w1 softmax(logits) + w2 / n_classes``.
 
-    T is the optimum of the loss for temperature scaling; then the weights, which are non-negative and sum to 1, are at
-    the optimum of the loss, which is convex in them. The predicted class stays what it was. ``w = (1, 0, 0)`` is
-    temperature scaling; w2 keeps every probability away from 0.
+    T and the weights, which are non-negative and sum to 1, minimise the loss together: it is convex in the weights, and
+    the best T is sought near that of temperature scaling, which is ``w = (1, 0, 0)``. The predicted class stays what it
+    was; w2 keeps every probability away from 0.
 
     Parameters
     ----------
@@ -105,74 +107,90 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         warn_of_bound(solution, stacklevel=5)
         logits = logits.double()
         weight = torch.ones_like(logits[:, 0]) if sample_weight is None else sample_weight.to(logits.device)
-        fit = _fit_nll if self.loss == "nll" else _fit_squared
-        self.temperature_, self.weights_ = fit(logits, y.to(logits.device), weight / weight.sum(), solution.temperature)
+        fit = _fit_likely if self.loss == "nll" else _fit_squared
+        data = logits.T.contiguous(), y.to(logits.device), weight / weight.sum()
+        self.temperature_, self.weights_ = fit(*data, solution.temperature)
 
     def _transform_logits(self, logits):
         parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1)]
         parts.append(torch.full_like(logits, -math.log(logits.shape[1])))
-        shares = torch.from_numpy(self.weights_).to(logits).log_()
+        shares = torch.from_numpy(self.weights_).to(logits).log()
         return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
 
 
-def _fit_nll(logits, y, weight, temperature):
-    """The temperature as it is, and the weights of least NLL: a matter of the labels' own probabilities."""
-    rows = torch.arange(len(y), device=y.device)
-    parts = [torch.log_softmax(logits / t, 1)[rows, y].cpu().numpy() for t in (temperature, 1.0)]
-    log_parts = np.column_stack([*parts, np.full(len(y), -math.log(logits.shape[1]))])
-    return temperature, _mixture_weights(log_parts, weight.cpu().numpy())
+def _fit_likely(logits, y, weight, temperature):
+    """Temperature and shares of least NLL, from those of temperature scaling; a matter of the labels' probabilities.
 
-
-def _mixture_weights(log_parts, weight):
-    """Shares of greatest mean log-likelihood.
-
-    Maximising ``mean log(parts @ shares) - sum(shares)`` over all that aren't negative makes their sum 1 by itself.
+    Maximising ``mean log(parts @ shares) - sum(shares)`` over all shares that aren't negative makes their sum 1.
     """
-    parts = np.exp(log_parts - log_parts.max(1, keepdims=True))
+    weight = weight.cpu().numpy()
+    plain, _ = _label_log_proba(logits, y, 1.0)
+    uniform = np.full(len(y), -math.log(len(logits)))
 
-    def objective(shares):
-        mixed = parts @ shares
-        return shares.sum() - weight @ np.log(mixed), 1 - parts.T @ (weight / mixed)
+    def objective(parameters):
+        log_temperature, *shares = parameters
+        tempered, slope = _label_log_proba(logits, y, math.exp(log_temperature))
+        log_parts = np.stack([tempered, plain, uniform])
+        top = log_parts.max(0)
+        parts = np.exp(log_parts - top)
+        mixed = shares @ parts
+        ratio = parts * (weight / mixed)
+        loss = sum(shares) - weight @ (np.log(mixed) + top)
+        return loss, np.array([-shares[0] * (ratio[0] @ slope), *(1 - ratio.sum(1))])
 
-    bounds = [(0.1 * _LEAST_WEIGHT, None)] * 3
-    shares = minimize(
-        objective, [0.8, 0.1, 0.1], jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-12, "gtol": 1e-7}
-    ).x
-    shares[shares < _LEAST_WEIGHT] = 0
-    return shares / shares.sum()
+    start = [math.log(temperature), *_FIRST_SHARES]
+    bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _LEAST_SHARE, None)] * 3]
+    found = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=_OPTIONS).x
+    shares = np.where(found[1:] < _LEAST_SHARE, 0, found[1:])
+    return math.exp(found[0]), shares / shares.sum()
+
+
+def _label_log_proba(logits, y, temperature):
+    """Log-probability of each label, and its derivative with respect to log T."""
+    scaled = logits / temperature
+    log_sum = scaled.logsumexp(0)
+    label = scaled.gather(0, y[None])[0]
+    mean = (scaled - log_sum).exp_().mul_(scaled).sum(0)
+    return (label - log_sum).cpu().numpy(), (mean - label).cpu().numpy()
 
 
 def _fit_squared(logits, y, weight, temperature):
-    """The temperature and then the weights of least mean squared error."""
-    one_hot = torch.nn.functional.one_hot(y, logits.shape[1]).to(logits)
+    """Temperature and shares of least mean squared error: the shares solve a quadratic programme at each temperature."""
+    rows = torch.arange(len(y), device=y.device)
+    plain, even = torch.softmax(logits, 0), 1 / len(logits)
+    gram = np.full((3, 3), even)
+    gram[1, 1] = ((plain * plain).sum(0) @ weight).item()
+    label = np.array([0.0, (plain[y, rows] @ weight).item(), even])
 
-    def loss(log_temperature):
-        error = torch.softmax(logits / math.exp(log_temperature), 1).sub_(one_hot)
-        return (error.square_().sum(1) @ weight).item()
+    def solve(log_temperature):
+        tempered = torch.softmax(logits / math.exp(log_temperature), 0)
+        gram[0, 1] = gram[1, 0] = ((tempered * plain).sum(0) @ weight).item()
+        label[0] = (tempered[y, rows] @ weight).item()
+        gram[0, 0] = (tempered.square_().sum(0) @ weight).item()
+        return _squared_shares(gram, label)
 
-    temperature = math.exp(_lowest(loss, np.clip(_GRID + math.log(temperature), *np.log(DEFAULT_BOUNDS))))
-    parts = [torch.softmax(logits / t, 1) for t in (temperature, 1.0)]
-    parts.append(torch.full_like(logits, 1 / logits.shape[1]))
-    gram = [[((a * b).sum(1) @ weight).item() for b in parts] for a in parts]
-    label = [((part * one_hot).sum(1) @ weight).item() for part in parts]
-    return temperature, _squared_weights(np.array(gram), np.array(label))
+    place = _lowest(lambda log_temperature: solve(log_temperature)[0], math.log(temperature))
+    return math.exp(place), solve(place)[1]
 
 
-def _lowest(function, grid):
-    """A minimum near the lowest point of a grid."""
+def _lowest(function, guess):
+    """Where a function of log T is lowest, near a guess."""
+    grid = np.clip(guess + _GRID, *np.log(DEFAULT_BOUNDS)).tolist()
     best = int(np.argmin([function(place) for place in grid]))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = minimize_scalar(
-        function, bounds=(low, high), method="bounded", options={"xatol": _LOG_TEMPERATURE_TOLERANCE}
-    )
+    bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found = minimize_scalar(function, bounds=bounds, method="bounded", options={"xatol": _LOG_TEMPERATURE_TOLERANCE})
     return min((grid[best], found.x), key=function)
 
 
-def _squared_weights(gram, label):
-    """Shares of the least ``shares @ gram @ shares - 2 label @ shares``: the best of the optima of all subsets."""
+def _squared_shares(gram, label):
+    """Least ``shares @ gram @ shares - 2 label @ shares`` and the shares there: the best of all subsets' optima."""
+
+    def loss(shares):
+        return shares @ gram @ shares - 2 * label @ shares
+
     candidates = [_on_face(gram, label, list(face)) for size in (1, 2, 3) for face in combinations(range(3), size)]
-    feasible = [shares for shares in candidates if shares.min() >= 0]
-    return min(feasible, key=lambda shares: shares @ gram @ shares - 2 * label @ shares)
+    best = min((shares for shares in candidates if shares.min() >= 0), key=loss)
+    return loss(best), best
 
 
 def _on_face(gram, label, face):
