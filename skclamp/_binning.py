@@ -19,6 +19,7 @@ from ._validation import (
     check_whole_number,
     encode_targets,
     row_sum_tolerance,
+    tensor_of,
 )
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
@@ -271,7 +272,7 @@ class Probabilities:
             confidence = np.empty(self.n_samples)
             predictions = np.empty((self.n_samples, top_k), np.int64)
             for rows, chunk in self.chunks():
-                largest, columns = torch.from_numpy(chunk).topk(top_k, 1)
+                largest, columns = tensor_of(chunk, "y_proba").topk(top_k, 1)
                 predictions[rows] = columns.numpy()
                 confidence[rows] = largest.double().sum(1).numpy()
             self._tops[top_k] = confidence, predictions

@@ -17,6 +17,7 @@ from ._reduction import as_probabilities, check_options
 # Entries of a block of kernel values: 1 MB, which a core's second-level cache holds.
 _BLOCK_SIZE = 2**17
 _BANDWIDTHS = (1e-4, 1.0)
+_N_LIKELIHOOD = 512
 # Of log bandwidth: the likelihood is flat around its maximum.
 _BANDWIDTH_TOLERANCE = 0.02
 # Stands for log 0, so that its product with 0 is 0.
@@ -38,8 +39,9 @@ def kde_calibration_error(y_true, y_proba, *, bandwidth=None, norm="l1", labels=
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
         Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
     bandwidth : float, default=None
-        Of the kernels, above 0 and at most 1; None takes the maximum of the leave-one-out likelihood. Compare values
-        of one bandwidth.
+        Of the kernels, above 0 and at most 1. None takes the maximum of the leave-one-out likelihood of 512 samples
+        spread over all, narrowed by ``(512 / n_samples) ** (2 / (n_classes + 3))``, which lets noise and blur fall at
+        one rate. Compare values of one bandwidth.
     norm : {"l1", "l2", "max"}, default="l1"
         The mean over the samples of the sum over the classes of the absolute differences, the root of the mean of
         their sum of squares, or the largest of all. Two classes have the same difference: their "l1" is twice that of
@@ -81,8 +83,8 @@ def kde_calibration_error(y_true, y_proba, *, bandwidth=None, norm="l1", labels=
         check_number(bandwidth, "bandwidth", 0, 1, closed="right")
     proba = as_probabilities(y_proba, sample_weight)
     codes = proba.encode(y_true, labels)
-    kernels = proba.kept("kernels", lambda: _Kernels(proba))
-    gaps = kernels.mean_labels(codes, bandwidth or kernels.likeliest_bandwidth) - kernels.points
+    kernels = proba.kept("kernels", lambda: _kernels_of(proba))
+    gaps = kernels.mean_labels(codes, bandwidth or kernels.bandwidth) - kernels.points
     return _norm(np.abs(gaps), kernels.weight, norm)
 
 
@@ -94,12 +96,16 @@ def _norm(gaps, weight, norm):
     return float(np.sqrt(np.average((gaps**2).sum(1), weights=weight)))
 
 
+def _kernels_of(proba):
+    points = np.concatenate([chunk.astype(np.float64) for _, chunk in proba.chunks()])
+    return _Kernels(points, np.ones(len(points)) if proba.weight is None else proba.weight)
+
+
 class _Kernels:
     """Dirichlet kernels around points of the simplex, each left out at itself."""
 
-    def __init__(self, proba):
-        self.points = np.concatenate([chunk.astype(np.float64) for _, chunk in proba.chunks()])
-        self.weight = np.ones(proba.n_samples) if proba.weight is None else proba.weight
+    def __init__(self, points, weight):
+        self.points, self.weight = points, weight
         # A sample of weight 3 has two neighbours at its own place.
         self.repeated = np.maximum(self.weight - 1, 0)
 
@@ -116,8 +122,19 @@ class _Kernels:
         return means
 
     @cached_property
-    def likeliest_bandwidth(self):
-        """The bandwidth of the greatest leave-one-out likelihood of the points."""
+    def bandwidth(self):
+        """The likeliest bandwidth of some of the points, narrowed for their number."""
+        total = self.weight.sum()
+        if total <= _N_LIKELIHOOD:
+            return self._likeliest_bandwidth()
+        order = np.lexsort(self.points.T)
+        places = (np.arange(_N_LIKELIHOOD) + 0.5) / _N_LIKELIHOOD * total
+        some = self.points[order[np.searchsorted(np.cumsum(self.weight[order]), places)]]
+        likeliest = _Kernels(some, np.ones(_N_LIKELIHOOD))._likeliest_bandwidth()
+        return likeliest * (_N_LIKELIHOOD / total) ** (2 / (self.points.shape[1] + 3))
+
+    def _likeliest_bandwidth(self):
+        """The bandwidth of the greatest leave-one-out likelihood."""
         bounds = tuple(map(math.log, _BANDWIDTHS))
         found = minimize_scalar(
             self._log_loss, bounds=bounds, method="bounded", options={"xatol": _BANDWIDTH_TOLERANCE}

@@ -18,6 +18,9 @@ from ._reduction import (
     some_pairs,
 )
 
+# Bins of the sweep, which ends long before unless hardly any accuracy falls.
+_MOST_BINS = 2**16
+
 
 def debiased_calibration_error(
     y_true,
@@ -115,7 +118,8 @@ def sweep_calibration_error(
     """Calibration error in as many bins of equal mass as keep the accuracy from falling: the monotonic sweep.
 
     The number of bins grows from one until the accuracy falls somewhere from one bin to the next; the last number
-    before that is taken. So the bins are as fine as the data allow, and a small sample has few.
+    before that is taken. So the bins are as fine as the data allow, and a small sample has few. Where no accuracy ever
+    falls, every confidence is a bin.
 
     Parameters
     ----------
@@ -188,28 +192,28 @@ _POWERS = {"l1": _absolutes, "l2": _squares}
 
 
 def _sweep_error(pairs, norm):
-    return pairs.table(pairs.equal_mass_edges(_monotonic_bins(pairs))).error(norm)
+    return pairs.table(_sweep_edges(pairs)).error(norm)
 
 
-def _monotonic_bins(pairs):
-    """The greatest number of equal-mass bins up to which the accuracy never falls from one bin to the next."""
-    before, mass, hits = _distinct(pairs)
+def _sweep_edges(pairs):
+    """Edges of as many equal-mass bins as there can be before the accuracy first falls from one to the next."""
+    confidence, mass, hits = _distinct(pairs)
     if (np.diff(hits / mass) >= 0).all():
-        return len(mass)
-    total, mass_sums, hit_sums = mass.sum(), np.append(0.0, np.cumsum(mass)), np.append(0.0, np.cumsum(hits))
-    for n_bins in range(2, len(mass) + 1):
-        inner = np.searchsorted(before, np.arange(1, n_bins) * total / n_bins)
+        return np.append(confidence[0], confidence)
+    mass_sums, hit_sums = (np.append(0.0, np.cumsum(sums)) for sums in (mass, hits))
+    for n_bins in range(2, _MOST_BINS):
+        inner = np.searchsorted(mass_sums[:-1], np.arange(1, n_bins) * mass_sums[-1] / n_bins)
         cuts = np.unique(np.concatenate([[0], inner, [len(mass)]]))
         accuracy = np.diff(hit_sums[cuts]) / np.diff(mass_sums[cuts])
         # What sums in another order leave of equal accuracies is no fall.
         if (np.diff(accuracy) < -1e-12).any():
-            return n_bins - 1
-    return len(mass)
+            break
+    return pairs.equal_mass_edges(n_bins - 1)
 
 
 def _distinct(pairs):
-    """Distinct confidences in ascending order: mass before each, its own mass and its hits."""
-    _, group = np.unique(pairs.confidence, return_inverse=True)
+    """Distinct confidences in ascending order, their masses and their hits."""
+    confidence, group = np.unique(pairs.confidence, return_inverse=True)
     mass, hits = np.bincount(group, pairs.masses), np.bincount(group, pairs.masses * pairs.hits)
-    mass, hits = mass[mass > 0], hits[mass > 0]
-    return np.cumsum(mass) - mass, mass, hits
+    some = mass > 0
+    return confidence[some], mass[some], hits[some]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from .._validation import check_whole_number
+from .._validation import check_whole_number, tensor_of
 from . import _calibration, _kernel_density, _kolmogorov_smirnov, _less_biased, _proper_scores, _smooth
 from ._reduction import as_probabilities
 
@@ -104,7 +104,7 @@ def draw_labels(proba, n_draws, random_state):
 
 def _draw_rows(chunk, n_draws, random_state):
     """Draws from each row, shape (n_rows, n_draws), by inversion of its distribution function."""
-    cumulative = torch.from_numpy(chunk).cumsum(1, dtype=torch.float64)
+    cumulative = tensor_of(chunk, "y_proba").cumsum(1, dtype=torch.float64)
     draws = torch.from_numpy(random_state.random_sample((len(chunk), n_draws))) * cumulative[:, -1:]
     # The product may round up to the row's sum, beyond its last class.
     return torch.searchsorted(cumulative, draws, right=True).clamp(max=chunk.shape[1] - 1).numpy()

@@ -6,6 +6,7 @@ Imports `_validation` and `_reduction`.
 import numpy as np
 import torch
 
+from .._validation import tensor_of
 from ._reduction import as_probabilities
 
 # Stands for log 0: an infinite loss would make all candidates equal.
@@ -131,7 +132,7 @@ def predictive_entropy(y_proba, *, sample_weight=None):
     proba = as_probabilities(y_proba, sample_weight)
     entropy = np.empty(proba.n_samples)
     for rows, chunk in proba.chunks():
-        entropy[rows] = _row_entropies(torch.from_numpy(chunk))
+        entropy[rows] = _row_entropies(tensor_of(chunk, "y_proba"))
     return proba.average(entropy)
 
 

@@ -13,10 +13,12 @@ from .._binning import BinTable, bin_indices
 from . import _calibration, _kolmogorov_smirnov, _proper_scores, _smooth
 from ._kolmogorov_smirnov import pairs_ks_error
 from ._reduction import check_options, some_pairs
-from ._smooth import N_CELLS, cosine_transform, fixed_point, grid_places, integral, pairs_smooth_error, smooth
+from ._smooth import cosine_transform, fixed_point, grid_places, integral, pairs_smooth_error, smooth
 
 # Groups of neighbouring confidences between which the KS error's replicates are looked at.
 _MOST_GROUPS = 2**12
+# Cells of the grid on which the smooth error's replicates are smoothed.
+_N_CELLS = 2**11
 
 
 class GroupSums:
@@ -189,15 +191,16 @@ class SmoothErrors:
     def __init__(self, pairs, kept, bandwidth=None):
         self._fixed = bandwidth
         self.value = float(pairs_smooth_error(pairs, bandwidth))
-        self._bandwidth = max(bandwidth or self.value, 1 / N_CELLS)
-        below, beyond = grid_places(pairs.confidence)
-        self._groups = GroupSums(below, N_CELLS)
+        self._bandwidth = max(bandwidth or self.value, 1 / _N_CELLS)
+        below, beyond = grid_places(pairs.confidence, _N_CELLS)
+        self._groups = GroupSums(below, _N_CELLS)
         order = self._groups.order
         self._index = kept[order]
         self._left, self._right = (pairs.residual * part for part in (1 - beyond, beyond))
         self._left, self._right = self._left[order], self._right[order]
         self._sample = self._cosines(pairs.masses[order][None])
         self._path = smooth(self._sample, self._bandwidth)
+        self.estimate = float(integral(self._path)[0])
 
     def sums(self, weights):
         """Smoothed residuals over the sum of weights, of shape (n_weightings, n_points)."""
@@ -214,7 +217,7 @@ class SmoothErrors:
         return float(fixed_point(scale * self._sample[0]))
 
     def _cosines(self, weights):
-        grid = np.zeros((len(weights), N_CELLS + 1))
+        grid = np.zeros((len(weights), _N_CELLS + 1))
         grid[:, :-1] += self._groups(weights * self._left)
         grid[:, 1:] += self._groups(weights * self._right)
         return cosine_transform(grid / _positive(weights))

@@ -13,7 +13,7 @@ from .._validation import check_number
 from ._reduction import reduced_error
 
 # Cells of the grid on [0, 1]: far narrower than the bandwidths that errors above the noise ask for.
-N_CELLS = 2**12
+N_CELLS = 2**13
 _BANDWIDTH_TOLERANCE = 1e-7
 
 
@@ -96,7 +96,7 @@ def smooth_calibration_error(
 
 def pairs_smooth_error(pairs, bandwidth=None):
     """Smooth error of pairs at a bandwidth, or where the two are equal."""
-    cosines = cosine_transform(residuals_on_grid(pairs) / pairs.masses.sum())
+    cosines = cosine_transform(_residuals_on_grid(pairs) / pairs.masses.sum())
     return fixed_point(cosines) if bandwidth is None else integral(smooth(cosines, bandwidth))
 
 
@@ -111,16 +111,16 @@ def fixed_point(cosines):
     return brentq(excess, _BANDWIDTH_TOLERANCE, 1.0 + _BANDWIDTH_TOLERANCE, xtol=_BANDWIDTH_TOLERANCE)
 
 
-def grid_places(confidence, n_cells=N_CELLS):
+def grid_places(confidence, n_cells):
     """Index of the grid point below each confidence, and how far beyond it the confidence is, in cells."""
     place = np.clip(confidence, 0.0, 1.0) * n_cells
     below = np.minimum(place.astype(np.int64), n_cells - 1)
     return below, place - below
 
 
-def residuals_on_grid(pairs):
+def _residuals_on_grid(pairs):
     """Weighted residuals, each shared by the two grid points beside its confidence."""
-    below, beyond = grid_places(pairs.confidence)
+    below, beyond = grid_places(pairs.confidence, N_CELLS)
     residual = pairs.masses * pairs.residual
     grid = np.bincount(below, residual * (1 - beyond), N_CELLS + 1)
     grid[1:] += np.bincount(below, residual * beyond, N_CELLS)

@@ -1,0 +1,417 @@
+"""Calibration errors against brute force on their definitions, and how fast they fall on calibrated data."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from _metrics import draw, draw_calibrated
+from scipy.integrate import trapezoid
+from scipy.stats import dirichlet, norm
+
+from skclamp.metrics import (
+    adaptive_expected_calibration_error,
+    brier_score,
+    calibration_noise_floor,
+    calibration_refinement,
+    classwise_calibration_error,
+    debiased_calibration_error,
+    expected_calibration_error,
+    kde_calibration_error,
+    ks_calibration_error,
+    maximum_calibration_error,
+    negative_log_likelihood,
+    smooth_calibration_error,
+    sweep_calibration_error,
+)
+
+exactly = partial(pytest.approx, abs=1e-12)
+
+
+def _top(y, proba, k=1):
+    """Confidence and hits of the k most probable classes."""
+    best = np.argsort(-proba, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(proba, best, 1).sum(1), (best == np.asarray(y)[:, None]).any(1).astype(float)
+
+
+def _bins(confidence, hits, upper):
+    """Confidence and hits of each bin that isn't empty; bins are closed on the right."""
+    lower = [-1.0, *upper[:-1]]
+    inside = [(confidence > a) & (confidence <= b) for a, b in zip(lower, upper, strict=True)]
+    return [(confidence[held], hits[held]) for held in inside if held.any()]
+
+
+def _equal_mass(confidence, hits, n_bins):
+    """The sample of rank r is in bin floor(r * n_bins / n), with all that share its confidence."""
+    order = np.argsort(confidence, kind="stable")
+    bins, n = {}, len(confidence)
+    for rank, i in enumerate(order):
+        if rank == 0 or confidence[i] != confidence[order[rank - 1]]:
+            place = rank * n_bins // n
+        bins.setdefault(place, []).append(i)
+    return [(confidence[members], hits[members]) for _, members in sorted(bins.items())]
+
+
+def _norm(bins, kind):
+    n = sum(len(c) for c, _ in bins)
+    gaps = np.array([abs(h.mean() - c.mean()) for c, h in bins])
+    shares = np.array([len(c) / n for c, _ in bins])
+    return {"l1": shares @ gaps, "l2": np.sqrt(shares @ gaps**2), "max": gaps.max()}[kind]
+
+
+UPPER = np.arange(1, 16) / 15
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2", "max"])
+@pytest.mark.parametrize("top_k", [1, 2, 4])
+@pytest.mark.parametrize("threshold", [None, 0.6])
+def test_norms_of_the_most_probable_classes(kind, top_k, threshold):
+    y, proba = draw()
+    confidence, hits = _top(y, proba, top_k)
+    kept = confidence > (threshold or 0)
+    confidence, hits = confidence[kept], hits[kept]
+    options = {"top_k": top_k, "threshold": threshold}
+    expected = _norm(_bins(confidence, hits, UPPER), kind)
+    assert expected_calibration_error(y, proba, norm=kind, **options) == exactly(expected)
+    if kind == "max":
+        assert maximum_calibration_error(y, proba, **options) == exactly(expected)
+    edges = np.interp(np.linspace(0, kept.sum(), 16), np.arange(kept.sum()), np.sort(confidence))
+    adaptive = partial(adaptive_expected_calibration_error, include_lowest=True)
+    assert adaptive(y, proba, norm=kind, **options) == exactly(_norm(_bins(confidence, hits, edges[1:]), kind))
+
+
+def test_all_classes_together_are_always_right():
+    y, proba = draw()
+    assert expected_calibration_error(y, proba, top_k=5) == exactly(0)
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2", "max"])
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+@pytest.mark.parametrize("threshold", [None, 0.05, 0.3])
+def test_classwise_norms(kind, strategy, threshold):
+    y, proba = draw(n=300, k=4)
+    expected = []
+    for k, column in enumerate(proba.T):
+        kept = column > (-1 if threshold is None else threshold)
+        pair = column[kept], (y == k)[kept].astype(float)
+        bins = _bins(*pair, np.arange(1, 8) / 7) if strategy == "uniform" else _equal_mass(*pair, 7)
+        expected.append(_norm(bins, kind))
+    options = {"n_bins": 7, "norm": kind, "strategy": strategy, "threshold": threshold}
+    np.testing.assert_allclose(classwise_calibration_error(y, proba, average=None, **options), expected, atol=1e-6)
+    assert classwise_calibration_error(y, proba, **options) == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_a_class_below_the_threshold_has_no_error():
+    proba = np.array([[0.9, 0.08, 0.02], [0.2, 0.75, 0.05]])
+    per_class = classwise_calibration_error([1, 1], proba, threshold=0.1, average=None)
+    np.testing.assert_allclose(per_class, [0.2 / 2 + 0.9 / 2, 0.25, 0])
+
+
+# The debiased error
+
+
+def _plain_debiased(bins, kind):
+    """Squares less the variance of a mean of labels; or twice the plain error less its mean over normal accuracies."""
+    n, total = sum(len(c) for c, _ in bins), 0.0
+    for c, h in bins:
+        if len(c) < 2:
+            continue
+        gap, variance = h.mean() - c.mean(), h.mean() * (1 - h.mean())
+        if kind == "l2":
+            total += len(c) / n * (gap**2 - variance / (len(c) - 1))
+        else:
+            draws = norm.ppf((np.arange(40_000) + 0.5) / 40_000) * np.sqrt(variance / len(c)) + gap
+            total += len(c) / n * (2 * abs(gap) - np.abs(draws).mean())
+    return total
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+@pytest.mark.parametrize("n", [2, 37, 400])
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+def test_debiased_is_its_definition(kind, n, strategy):
+    y, proba = draw(n=n)
+    pair = _top(y, proba)
+    bins = _bins(*pair, UPPER) if strategy == "uniform" else _equal_mass(*pair, 15)
+    expected = max(_plain_debiased(bins, kind), 0)
+    value = debiased_calibration_error(y, proba, norm=kind, strategy=strategy)
+    assert value ** (2 if kind == "l2" else 1) == pytest.approx(expected, abs=1e-5 if kind == "l1" else 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+def test_debiased_of_every_class_together(kind):
+    y, proba = draw()
+    classes = [_plain_debiased(_equal_mass(p, (y == k).astype(float), 15), kind) for k, p in enumerate(proba.T)]
+    value = debiased_calibration_error(y, proba, norm=kind, mode="classwise")
+    assert value ** (2 if kind == "l2" else 1) == pytest.approx(np.mean(classes), abs=1e-5 if kind == "l1" else 1e-12)
+
+
+def test_debiased_squares_have_the_right_mean():
+    """Gaps of 0.05 in each of two bins, whatever the sample's size; the plain error is far above."""
+    random = np.random.default_rng(0)
+    confidence = np.repeat([0.6, 0.8], 25)
+    proba = np.stack([1 - confidence, confidence], 1)
+    plain, debiased = [], []
+    for _ in range(4000):
+        y = (random.uniform(size=50) < confidence - 0.05).astype(int)
+        table = [(confidence[half], y[half].astype(float)) for half in (slice(25), slice(25, None))]
+        plain.append(expected_calibration_error(y, proba, norm="l2") ** 2)
+        debiased.append(_plain_debiased(table, "l2"))
+        if debiased[-1] > 0:
+            value = debiased_calibration_error(y, proba, strategy="uniform") ** 2
+            assert value == exactly(debiased[-1])
+    error = np.std(debiased) / np.sqrt(4000)
+    assert np.mean(debiased) == pytest.approx(0.05**2, abs=4 * error)
+    assert np.mean(plain) > 0.05**2 + 20 * error
+
+
+# The sweep
+
+
+def _plain_sweep(confidence, hits):
+    best = [(confidence, hits)]
+    for n_bins in range(2, len(confidence) + 1):
+        bins = _equal_mass(confidence, hits, n_bins)
+        if (np.diff([h.mean() for _, h in bins]) < -1e-12).any():
+            break
+        best = bins
+    return best
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 60, 300])
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("kind", ["l1", "l2", "max"])
+def test_sweep_is_its_definition(n, ties, kind):
+    for seed in range(5):
+        y, proba = draw_calibrated(n, 4, seed)
+        if ties:
+            proba = np.maximum(proba.round(1), 0.05)
+            proba /= proba.sum(1, keepdims=True)
+        expected = _norm(_plain_sweep(*_top(y, proba)), kind)
+        assert sweep_calibration_error(y, proba, norm=kind) == exactly(expected)
+
+
+def test_sweep_takes_all_bins_where_nothing_ever_falls():
+    p = np.linspace(0.51, 0.99, 50)
+    assert sweep_calibration_error(np.ones(50, int), p) == exactly((1 - p).mean())
+    y = (np.arange(50) >= 20).astype(int)
+    assert sweep_calibration_error(y, p) == exactly(np.abs(y - p).mean())
+
+
+# The smooth error
+
+
+def _plain_smooth(confidence, hits, bandwidth, n_points=40_001):
+    """Riemann's sum over images of the kernel at 0 and 1."""
+    t, density = np.linspace(0, 1, n_points), 0.0
+    for c, h in zip(confidence, hits, strict=True):
+        for image in [2 * m + sign * c for m in range(-3, 4) for sign in (1, -1)]:
+            density = density + (h - c) * norm.pdf(t, image, bandwidth)
+    return trapezoid(np.abs(density), t) / len(confidence)
+
+
+@pytest.mark.parametrize("bandwidth", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize("n", [1, 3, 20])
+def test_smooth_is_its_definition(n, bandwidth):
+    y, proba = draw(n=n)
+    expected = _plain_smooth(*_top(y, proba), bandwidth, 8001)
+    assert smooth_calibration_error(y, proba, bandwidth=bandwidth) == pytest.approx(expected, abs=1e-6)
+
+
+def test_smooth_is_the_bandwidth_that_equals_its_error():
+    for y, proba in (draw(), draw_calibrated(3000, 10), draw_calibrated(50, 2)):
+        error, bandwidth = smooth_calibration_error(y, proba, return_bandwidth=True)
+        assert error == bandwidth
+        assert smooth_calibration_error(y, proba, bandwidth=error) == pytest.approx(error, abs=1e-6)
+        wider = [smooth_calibration_error(y, proba, bandwidth=b) for b in np.geomspace(1e-3, 1, 20)]
+        assert (np.diff(wider) <= 1e-9).all()
+    assert smooth_calibration_error(y, proba, bandwidth=0.2, return_bandwidth=True)[1] == 0.2
+    with pytest.raises(ValueError, match="return_bandwidth must be False with mode='classwise'"):
+        smooth_calibration_error(y, proba, mode="classwise", return_bandwidth=True)
+
+
+def test_smooth_of_one_kind_of_sample_is_its_gap():
+    proba, y = np.tile([0.3, 0.7], (10, 1)), np.arange(10) % 2
+    for bandwidth in (None, 0.01, 1.0):
+        assert smooth_calibration_error(y, proba, bandwidth=bandwidth) == pytest.approx(0.2, abs=1e-6)
+
+
+def test_smooth_is_continuous_where_bins_jump():
+    y = np.array([0, 1] * 100)
+    around = [np.stack([np.full(200, 0.5 - s), np.full(200, 0.5 + s)], 1) for s in (1e-9, -1e-9)]
+    mixed = np.where(y[:, None] == 1, *around)
+    assert smooth_calibration_error(y, mixed, mode="classwise") < 1e-4
+    assert classwise_calibration_error(y, mixed, n_bins=2) > 0.4
+
+
+# KS and KDE
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("n", [1, 5, 200])
+def test_ks_is_its_definition(n, ties):
+    y, proba = draw(n=n)
+    if ties:
+        proba = np.maximum(proba.round(1), 0.05)
+        proba /= proba.sum(1, keepdims=True)
+    confidence, hits = _top(y, proba)
+    expected = max(abs((hits - confidence)[confidence <= c].sum()) / n for c in confidence)
+    assert ks_calibration_error(y, proba) == exactly(expected)
+    classes = [max(abs(((y == k) - p)[p <= c].sum()) / n for c in p) for k, p in enumerate(proba.T)]
+    assert ks_calibration_error(y, proba, mode="classwise") == exactly(np.mean(classes))
+
+
+def test_ks_of_calibrated_classes_is_small_for_many_classes():
+    y, proba = draw_calibrated(5000, 10)
+    assert ks_calibration_error(y, proba) < 0.03 and ks_calibration_error(y, proba, mode="classwise") < 0.01
+
+
+@pytest.mark.parametrize("bandwidth", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("k", [2, 3])
+def test_kde_is_its_definition(k, bandwidth):
+    y, proba = draw_calibrated(40, k)
+    unit, gaps = np.eye(k)[y], []
+    for j, p in enumerate(proba):
+        kernel = np.array([dirichlet.pdf(p, q / bandwidth + 1) if i != j else 0 for i, q in enumerate(proba)])
+        gaps.append(np.abs(kernel @ unit / kernel.sum() - p))
+    gaps = np.array(gaps)
+    expected = {"l1": gaps.sum(1).mean(), "l2": np.sqrt((gaps**2).sum(1).mean()), "max": gaps.max()}
+    for kind, value in expected.items():
+        assert kde_calibration_error(y, proba, bandwidth=bandwidth, norm=kind) == pytest.approx(value, rel=1e-9)
+
+
+def test_kde_takes_the_likeliest_bandwidth():
+    y, proba = draw_calibrated(60, 3)
+
+    def likelihood(bandwidth):
+        return sum(
+            np.log(sum(dirichlet.pdf(p, q / bandwidth + 1) for i, q in enumerate(proba) if i != j))
+            for j, p in enumerate(proba)
+        )
+
+    grid = np.geomspace(1e-3, 1, 25)
+    best = grid[np.argmax([likelihood(bandwidth) for bandwidth in grid])]
+    near = [kde_calibration_error(y, proba, bandwidth=min(best * f, 1)) for f in (0.75, 1.35)]
+    assert min(near) - 0.01 <= kde_calibration_error(y, proba) <= max(near) + 0.01
+
+
+def test_kde_finds_its_few_neighbours_where_there_are_zeros():
+    proba = np.array([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0], [0, 0, 1.0]])
+    assert kde_calibration_error([0, 0, 1, 1, 2], proba) == 0
+    # Each of the first two is told by the other; the last has no neighbour.
+    assert kde_calibration_error([1, 0, 1, 1, 0], proba) == pytest.approx(2 / 5)
+
+
+# Proper scores
+
+
+def test_nll_is_the_mean_of_logs_and_finite():
+    y, proba = draw()
+    own = proba[np.arange(len(y)), y]
+    assert negative_log_likelihood(y, proba) == pytest.approx(-np.log(own).mean(), rel=1e-12)
+    assert negative_log_likelihood([1, 0], [[1.0, 0.0], [1.0, 0.0]]) == pytest.approx(708.396 / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("score", ["log_loss", "brier"])
+@pytest.mark.parametrize("recalibration", ["temperature", "isotonic", "auto"])
+@pytest.mark.parametrize("k", [2, 4])
+def test_parts_sum_to_the_score(score, recalibration, k):
+    y, proba = draw_calibrated(500, k)
+    proba = proba**2 / (proba**2).sum(1, keepdims=True)
+    if (score, recalibration) == ("log_loss", "isotonic") and k > 2:
+        with pytest.raises(ValueError, match="recalibration must not be 'isotonic' with score='log_loss'"):
+            calibration_refinement(y, proba, score=score, recalibration=recalibration)
+        return
+    found = calibration_refinement(y, proba, score=score, recalibration=recalibration)
+    metric = negative_log_likelihood if score == "log_loss" else brier_score
+    assert found.score == exactly(metric(y, proba)) and found.score == exactly(found.calibration + found.refinement)
+    assert found.calibration > 0.005
+
+
+@pytest.mark.parametrize("score", ["log_loss", "brier"])
+def test_refinement_by_temperature_is_the_best_of_a_grid(score):
+    y, proba = draw_calibrated(2000, 4)
+    metric = negative_log_likelihood if score == "log_loss" else brier_score
+    sharp = [proba**a / (proba**a).sum(1, keepdims=True) for a in np.linspace(0.7, 1.4, 141)]
+    left = calibration_refinement(y, sharp[-1], score=score, recalibration="temperature").refinement
+    assert left == pytest.approx(min(metric(y, p) for p in sharp), abs=1e-5)
+    assert left <= min(metric(y, p) for p in sharp) + 1e-12
+
+
+def test_refinement_by_isotonic_functions_ignores_increasing_maps():
+    y, proba = draw_calibrated(1000, 2)
+    bent = proba[:, 1] ** 3
+    for score in ("log_loss", "brier"):
+        parts = [calibration_refinement(y, p, score=score) for p in (proba[:, 1], bent)]
+        assert parts[0].refinement == pytest.approx(parts[1].refinement, rel=1e-9)
+        assert parts[0].calibration < parts[1].calibration
+
+
+# Rates on calibrated data
+
+FAST = -1 / 2
+RATES = {
+    # Means over a fixed number of bins, and sups of a process of means: n^(-1/2).
+    "ece": (expected_calibration_error, FAST),
+    "ece, l2": (partial(expected_calibration_error, norm="l2"), FAST),
+    "ece, max": (partial(adaptive_expected_calibration_error, norm="max"), FAST),
+    "ece, top 2": (partial(expected_calibration_error, top_k=2), FAST),
+    "aece": (adaptive_expected_calibration_error, FAST),
+    "sce": (classwise_calibration_error, FAST),
+    "debiased": (debiased_calibration_error, FAST),
+    "debiased, l1": (partial(debiased_calibration_error, norm="l1"), FAST),
+    "ks": (ks_calibration_error, FAST),
+    # Noise of (n h)^(-1/2) in a window h that equals it, or in which accuracies must differ by it: n^(-1/3).
+    "sweep": (sweep_calibration_error, -1 / 3),
+    "smooth": (smooth_calibration_error, -1 / 3),
+    # What a fit of one parameter gains, and of an increasing function.
+    "temperature": (lambda y, p: calibration_refinement(y, p, recalibration="temperature").calibration, -1.0),
+    "isotonic": (lambda y, p: calibration_refinement(y, p, score="brier").calibration, -2 / 3),
+}
+
+
+def _slope(metric, sizes, k, n_draws, tilt=2.0):
+    """Slope of log error in log n, for labels drawn from softmax probabilities."""
+    means = []
+    for n in sizes:
+        logits = tilt * np.random.default_rng(n).normal(size=(n, k)).astype(np.float32)
+        proba = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        draws = max(n_draws * sizes[0] // n, 12)
+        means.append(calibration_noise_floor(metric, proba, n_draws=draws, random_state=0).mean)
+    return np.polyfit(np.log(sizes), np.log(means), 1)[0]
+
+
+@pytest.mark.parametrize("k", [2, 10, 100])
+@pytest.mark.parametrize("name", RATES)
+def test_error_of_calibrated_data_falls_as_theory_says(name, k):
+    metric, rate = RATES[name]
+    if name == "ece, top 2" and k == 2:
+        pytest.skip("both classes are always right")
+    if name == "isotonic" and k == 100:
+        pytest.skip("fits 100 functions a draw")
+    # Errors that are clipped at 0 or have one degree of freedom are very noisy.
+    noisy = name in ("temperature", "debiased", "debiased, l1")
+    sizes = (1000, 10_000, 100_000) if k < 100 else (1000, 6000, 36_000)
+    slope = _slope(metric, sizes, k, 400 if noisy else 60)
+    assert slope == pytest.approx(rate, abs=0.25 if noisy else 0.08)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_kde_of_calibrated_data_falls_as_theory_says(k):
+    """Noise (n h^((K-1)/2))^(-1/2) and blur h are alike where h falls as n^(-2/(K+3)), and so do they."""
+    rate, sizes, means = -2 / (k + 3), (300, 1200, 4800), []
+    for n in sizes:
+        proba = np.random.default_rng(n).dirichlet(np.ones(k), n)
+        metric = partial(kde_calibration_error, bandwidth=0.3 * n**rate)
+        means.append(calibration_noise_floor(metric, proba, n_draws=12, random_state=0).mean)
+    slope = np.polyfit(np.log(sizes), np.log(means), 1)[0]
+    assert slope == pytest.approx(rate, abs=0.1)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_kde_of_calibrated_data_falls_with_its_own_bandwidth(k):
+    """Which falls at the same rate, but differs by chance."""
+    sizes, means = (600, 4800), []
+    for n in sizes:
+        proba = [np.random.default_rng((n, seed)).dirichlet(np.ones(k), n) for seed in range(4)]
+        floors = [calibration_noise_floor(kde_calibration_error, p, n_draws=2, random_state=0) for p in proba]
+        means.append(np.mean([floor.mean for floor in floors]))
+    assert np.log(means[1] / means[0]) / np.log(8) == pytest.approx(-2 / (k + 3), abs=0.15)
