@@ -76,5 +76,5 @@ def _warn_of_unseen(seen):
         f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set: their scores are "
         "kept as they are",
         UserWarning,
-        stacklevel=6,
+        stacklevel=5,
     )

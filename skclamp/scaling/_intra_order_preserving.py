@@ -1,0 +1,149 @@
+"""IntraOrderPreservingCalibration (IOP): maps of logits that keep the order within each row."""
+
+import math
+from numbers import Integral, Real
+
+from .._docstrings import with_shared_docs
+from .._validation import Interval, StrOptions, check_whole_number
+from ..base import BaseCalibrator
+from ._order_preserving import OrderPreservingCalibrator
+from ._rank_maps import LogitFunction, RankNetwork, interpolation, spread_ranks
+
+# How many ranks the network sees and sets: all of them up to so many classes.
+_MOST_RANKS = 16
+
+
+@with_shared_docs
+class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
+    """Calibration by a network that stretches the gaps between sorted logits (IOP): the order of each row stays.
+
+    After temperature scaling, each gap between neighbours among a row's sorted log-probabilities is multiplied by a
+    positive number, which a small network gives from these log-probabilities. The network starts at 1 for every gap,
+    which is temperature scaling, and minimises the negative log-likelihood with a quadratic penalty by L-BFGS. With
+    more than 16 classes it sees and sets 16 ranks, dense at the top; the others are interpolated.
+
+    Parameters
+    ----------
+    {estimator}
+    variant : {"order-invariant", "order-preserving", "diagonal"}, default="order-invariant"
+        What the gaps depend on: the sorted log-probabilities, so that the classes are treated alike; these and the
+        class of each; or, for "diagonal", one increasing function for all log-probabilities (linear between fixed
+        places) takes the network's part.
+    hidden_layer_sizes : sequence of int, default=(10,)
+        Widths of the network's layers; not for "diagonal".
+    alpha : float, default=10.0
+        Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
+    max_iter : int, default=1000
+        Most iterations of L-BFGS.
+    tol : float, default=1e-8
+        Relative fall of the loss within an iteration below which the search ends.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    temperature_ : float
+        The optimal T of temperature scaling, which comes first.
+    module_ : torch.nn.Module
+        Takes log-probabilities in descending order to logits in descending order.
+    n_iter_ : int
+        Iterations of L-BFGS.
+    {shared_attributes}
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the temperature is at its bound, or L-BFGS stops at `max_iter`.
+
+    See Also
+    --------
+    skclamp.ParameterizedTemperatureScaling : One factor a row in place of one a gap.
+
+    References
+    ----------
+    A. Rahimi, A. Shaban, C.-A. Cheng, R. Hartley and B. Boots, "Intra Order-Preserving Functions for Calibration of
+    Multi-Class Neural Networks", NeurIPS 2020, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import IntraOrderPreservingCalibration
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 5))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = IntraOrderPreservingCalibration().fit(logits, y)
+    >>> calibrator.predict_proba(logits[:2]).round(2)
+    array([[0.2 , 0.13, 0.4 , 0.19, 0.07],
+           [0.14, 0.51, 0.31, 0.03, 0.01]])
+    >>> bool((calibrator.predict_proba(logits).argsort(axis=1) == logits.argsort(axis=1)).all())
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "variant": [StrOptions({"order-invariant", "order-preserving", "diagonal"})],
+        "hidden_layer_sizes": ["array-like"],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        variant="order-invariant",
+        hidden_layer_sizes=(10,),
+        alpha=10.0,
+        max_iter=1000,
+        tol=1e-8,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=64,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+        self.variant = variant
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.alpha = alpha
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def _module(self, ordered, weight):
+        if self.variant == "diagonal":
+            return LogitFunction()
+        n_classes = ordered.shape[1]
+        gaps = spread_ranks(n_classes - 1, _MOST_RANKS)
+        network = RankNetwork(
+            spread_ranks(n_classes, _MOST_RANKS),
+            interpolation(gaps, n_classes - 1),
+            check_layer_sizes(self.hidden_layer_sizes),
+            n_class_features=n_classes if self.variant == "order-preserving" else 0,
+        )
+        network.standardise(ordered, weight)
+        return network
+
+    def _by_class(self, scaled):
+        if self.variant != "order-preserving":
+            return None
+        # All the classes' weights together may be as large as those of one rank.
+        return (scaled - scaled.mean(1, keepdim=True)) / math.sqrt(scaled.shape[1])
+
+
+def check_layer_sizes(sizes):
+    """Widths of hidden layers as a tuple; ValueError or TypeError unless there are some and all are whole."""
+    sizes = tuple(check_whole_number(size, "each of hidden_layer_sizes") for size in sizes)
+    if not sizes:
+        raise ValueError("hidden_layer_sizes must hold at least one width; got none")
+    return sizes

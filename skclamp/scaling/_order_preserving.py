@@ -1,0 +1,110 @@
+"""OrderPreservingCalibrator: what calibrators share that stretch sorted logits and give each its place back.
+
+The stretching module is fitted by L-BFGS to the whole calibration set. Imports the base and the floors below it.
+"""
+
+import warnings
+
+import torch
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from .._temperature import solve_temperature, warn_of_bound
+from ..base import BaseCalibrator
+
+# Entries of a chunk: its intermediate results stay in the cache, forward and backward.
+_CHUNK_SIZE = 2**17
+# Larger sets of logits are kept and treated in float32.
+_WIDE_SIZE = 2**23
+# Largest entry of the gradient that ends the search, if the loss hasn't stopped falling before.
+_GRADIENT_TOLERANCE = 1e-7
+
+
+class OrderPreservingCalibrator(BaseCalibrator):
+    """Temperature scaling, then a module that keeps the order of each row: subclasses implement ``_module``."""
+
+    def _fit_logits(self, logits, y, sample_weight):
+        solution = solve_temperature(logits, y, sample_weight=sample_weight)
+        warn_of_bound(solution, stacklevel=5)
+        self.temperature_ = solution.temperature
+        wide = logits.numel() <= _WIDE_SIZE
+        scaled = self._scale(logits.double() if wide else logits.float())
+        ordered, order = scaled.sort(dim=1, descending=True, stable=True)
+        weight = torch.ones_like(ordered[:, 0]) if sample_weight is None else sample_weight.to(ordered)
+        module = self._module(ordered, weight).to(ordered)
+        rows = _Rows(ordered, (order == y[:, None]).int().argmax(1), weight / weight.sum(), self._by_class(scaled))
+        found = minimise(module, rows, self.alpha / weight.sum().item(), self.max_iter, self.tol)
+        self.module_ = module.double()
+        self.n_iter_ = found.nit
+        if found.status == 1:
+            warnings.warn(
+                f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations, before it converged",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _transform_logits(self, logits):
+        scaled = self._scale(logits)
+        ordered, order = scaled.sort(dim=1, descending=True, stable=True)
+        with torch.no_grad():
+            stretched = self.module_.to(logits.device)(ordered, self._by_class(scaled))
+        return torch.empty_like(stretched).scatter_(1, order, stretched)
+
+    def _scale(self, logits):
+        return torch.log_softmax(logits / self.temperature_, 1)
+
+    def _by_class(self, scaled):
+        """Hook: further features of scaled log-probabilities (n, K), in the order of the classes, or None."""
+        return
+
+    def _module(self, ordered, weight):
+        """Hook: the module to fit, which changes nothing yet; given the scaled log-probabilities in order."""
+        raise TypeError(f"{type(self).__name__} must implement _module")
+
+
+class _Rows:
+    """The calibration set in chunks: sorted log-probabilities, labels' ranks, shares of the weight, class features."""
+
+    def __init__(self, ordered, rank, share, by_class):
+        size = max(1, _CHUNK_SIZE // ordered.shape[1])
+        parts = [each.split(size) for each in (ordered, rank, share)]
+        others = by_class.split(size) if by_class is not None else [None] * len(parts[0])
+        self.chunks = list(zip(*parts, others, strict=True))
+
+    def loss_with_gradients(self, module):
+        """Mean NLL; its gradients are added to those of the module's parameters."""
+        total = 0.0
+        for ordered, rank, share, by_class in self.chunks:
+            loss = share @ cross_entropy(module(ordered, by_class), rank, reduction="none")
+            loss.backward()
+            total += loss.item()
+        return total
+
+
+def minimise(module, rows, penalty, max_iter, tol):
+    """Set a module's parameters to where the mean NLL plus ``penalty / 2`` times their squared norm is least.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+    """
+    parameters = list(module.parameters())
+    like = parameters_to_vector(parameters).detach()
+
+    def objective(vector):
+        vector_to_parameters(torch.from_numpy(vector).to(like), parameters)
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        loss = rows.loss_with_gradients(module)
+        gradient = parameters_to_vector([parameter.grad for parameter in parameters]).double().cpu().numpy()
+        return loss + penalty / 2 * vector @ vector, gradient + penalty * vector
+
+    options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": tol, "gtol": _GRADIENT_TOLERANCE}
+    start = like.double().cpu().numpy()
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    vector_to_parameters(torch.from_numpy(found.x).to(like), parameters)
+    module.zero_grad(set_to_none=True)
+    module.requires_grad_(False)
+    return found

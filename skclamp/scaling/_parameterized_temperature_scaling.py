@@ -1,0 +1,125 @@
+"""ParameterizedTemperatureScaling (PTS): a temperature for each sample, from its largest logits."""
+
+from numbers import Integral, Real
+
+import torch
+
+from .._docstrings import with_shared_docs
+from .._validation import Interval
+from ..base import BaseCalibrator
+from ._intra_order_preserving import check_layer_sizes
+from ._order_preserving import OrderPreservingCalibrator
+from ._rank_maps import RankNetwork
+
+
+@with_shared_docs
+class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
+    """Calibration by a temperature that a small network gives for each sample from its largest logits (PTS).
+
+    After temperature scaling, each row's log-probabilities are multiplied by a positive number, which the network
+    gives from the largest of them. It starts at 1 for every row, which is temperature scaling, and minimises the
+    negative log-likelihood (the paper: the squared error) with a quadratic penalty by L-BFGS. The order of each row
+    stays.
+
+    Parameters
+    ----------
+    {estimator}
+    n_top : int, default=10
+        How many of a row's largest log-probabilities the network sees.
+    hidden_layer_sizes : sequence of int, default=(5, 5)
+        Widths of the network's layers.
+    alpha : float, default=10.0
+        Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
+    max_iter : int, default=1000
+        Most iterations of L-BFGS.
+    tol : float, default=1e-8
+        Relative fall of the loss within an iteration below which the search ends.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    temperature_ : float
+        The optimal T of temperature scaling, which comes first.
+    module_ : torch.nn.Module
+        Takes log-probabilities in descending order to logits in descending order.
+    n_iter_ : int
+        Iterations of L-BFGS.
+    {shared_attributes}
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the temperature is at its bound, or L-BFGS stops at `max_iter`.
+
+    See Also
+    --------
+    skclamp.TemperatureScaling : One temperature for all samples.
+    skclamp.IntraOrderPreservingCalibration : One factor a gap between sorted logits.
+
+    References
+    ----------
+    C. Tomani, D. Cremers and F. Buettner, "Parameterized Temperature Scaling for Boosting the Expressive Power in
+    Post-Hoc Uncertainty Calibration", ECCV 2022, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import ParameterizedTemperatureScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 5))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = ParameterizedTemperatureScaling().fit(logits, y)
+    >>> calibrator.predict_proba(logits[:2]).round(2)
+    array([[0.19, 0.13, 0.41, 0.19, 0.08],
+           [0.13, 0.52, 0.31, 0.03, 0.01]])
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "n_top": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like"],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_top=10,
+        hidden_layer_sizes=(5, 5),
+        alpha=10.0,
+        max_iter=1000,
+        tol=1e-8,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=64,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+        self.n_top = n_top
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.alpha = alpha
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def _module(self, ordered, weight):
+        n_classes = ordered.shape[1]
+        network = RankNetwork(
+            range(min(self.n_top, n_classes)), torch.ones(1, n_classes - 1), check_layer_sizes(self.hidden_layer_sizes)
+        )
+        network.standardise(ordered, weight)
+        return network

@@ -1,0 +1,117 @@
+"""Modules that take log-probabilities in descending order to logits in descending order.
+
+Imports nothing of the package.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+# softplus(0 + this) = 1: before the fit nothing changes.
+_ONE = math.log(math.e - 1)
+# The function of one logit bends at 0 and at 2^-6 ... 2^6 nats below certainty.
+_BENDS = 2.0 ** np.arange(-6, 7)
+
+
+def spread_ranks(n_ranks, most):
+    """At most so many of the ranks 0 ... n_ranks - 1: all of them, or dense at the top and ever sparser below."""
+    if n_ranks <= most:
+        return np.arange(n_ranks)
+    return np.unique(np.round(np.geomspace(1, n_ranks, most)).astype(int)) - 1
+
+
+def interpolation(ranks, n_ranks):
+    """Matrix that takes values at some ranks to all of them, linearly in log(1 + rank)."""
+    places, knots = np.log1p(np.arange(n_ranks)), np.log1p(ranks)
+    return torch.tensor(np.array([np.interp(places, knots, unit) for unit in np.eye(len(ranks))]))
+
+
+class RankNetwork(nn.Module):
+    """Sorted log-probabilities to sorted logits: each gap is multiplied by a positive number that a network gives.
+
+    Parameters
+    ----------
+    ranks : array of int
+        Which of the sorted log-probabilities the network sees.
+    basis : torch.Tensor of shape (n_outputs, K - 1)
+        How the network's outputs, made positive, add up to the multipliers of the gaps.
+    hidden_layer_sizes : sequence of int
+        Widths of the layers with tanh in between.
+    n_class_features : int, default=0
+        How many further features, in the order of the classes, the network sees. They start without weight.
+    """
+
+    ranks: torch.Tensor
+    basis: torch.Tensor
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, ranks, basis, hidden_layer_sizes, n_class_features=0):
+        super().__init__()
+        self.register_buffer("ranks", torch.as_tensor(ranks))
+        self.register_buffer("basis", basis.double())
+        self.register_buffer("mean", torch.zeros(len(ranks), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        sizes = [len(ranks), *hidden_layer_sizes, len(basis)]
+        layers = [
+            nn.utils.skip_init(nn.Linear, *ends, dtype=torch.float64)
+            for ends in zip(sizes[:-1], sizes[1:], strict=True)
+        ]
+        self.layers = nn.ModuleList(layers)
+        self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
+        _start(layers)
+
+    @torch.no_grad()
+    def standardise(self, ordered, weight):
+        """Look at the features' means, and at one scale for all of them."""
+        features = ordered[:, self.ranks].double()
+        share = (weight / weight.sum())[:, None]
+        self.mean = (share * features).sum(0)
+        scale = (share * (features - self.mean).square()).sum(0).sqrt().mean()
+        self.scale = scale if scale > 0 else torch.ones_like(scale)
+
+    def multipliers(self, ordered, by_class=None):
+        """Positive numbers (n, n_outputs): 1 before the fit."""
+        values = (ordered[:, self.ranks] - self.mean) / self.scale
+        first, *others = self.layers
+        values = first(values) if by_class is None else first(values) + by_class @ self.by_class.T / self.scale
+        for layer in others:
+            values = layer(torch.tanh(values))
+        return functional.softplus(values + _ONE)
+
+    def forward(self, ordered, by_class=None):
+        """Logits (n, K) in descending order, the first of them 0, from log-probabilities in descending order."""
+        gaps = ordered[:, :-1] - ordered[:, 1:]
+        return functional.pad(-torch.cumsum(gaps * (self.multipliers(ordered, by_class) @ self.basis), 1), (1, 0))
+
+
+@torch.no_grad()
+def _start(layers):
+    """Hidden units drawn the same way each time, and outputs that change nothing."""
+    generator = torch.Generator().manual_seed(0)
+    for layer in layers:
+        layer.bias.zero_()
+        layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
+    layers[-1].weight.zero_()
+
+
+class LogitFunction(nn.Module):
+    """One increasing function for all log-probabilities: linear between fixed places, its slopes positive."""
+
+    places: torch.Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("places", torch.tensor([0.0, *_BENDS], dtype=torch.float64))
+        self.raw_slopes = nn.Parameter(torch.zeros(len(self.places), dtype=torch.float64))
+
+    def forward(self, ordered, by_class=None):
+        """Logits (n, K) from log-probabilities (n, K), entry by entry."""
+        slopes = functional.softplus(self.raw_slopes + _ONE)
+        heights = functional.pad(torch.cumsum(slopes[:-1] * self.places.diff(), 0), (1, 0))
+        depth = -ordered
+        segment = (torch.bucketize(depth, self.places, right=True) - 1).clamp_(min=0)
+        return -(heights[segment] + slopes[segment] * (depth - self.places[segment]))

@@ -1,0 +1,312 @@
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import labels_of, logits, softmax
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
+
+from skclamp import IntraOrderPreservingCalibration, ParameterizedTemperatureScaling, TemperatureScaling
+from skclamp.scaling._rank_maps import LogitFunction, RankNetwork, interpolation, spread_ranks
+
+VARIANTS = ["order-invariant", "order-preserving", "diagonal"]
+ALL = [
+    *(partial(IntraOrderPreservingCalibration, variant=variant) for variant in VARIANTS),
+    ParameterizedTemperatureScaling,
+]
+
+
+@pytest.fixture(params=ALL, ids=[*VARIANTS, "PTS"])
+def make(request):
+    return request.param
+
+
+def draw(n_samples=400, n_classes=5, seed=0, temperature=2.0):
+    Z = logits(n_samples, n_classes, seed=seed)
+    return Z, labels_of(Z, temperature, seed=seed + 1)
+
+
+def mixed(n_samples, n_classes=5, seed=0, share=0.3):
+    """Labels of which a share says nothing of the logits: no temperature can mend that."""
+    Z, y = draw(n_samples, n_classes, seed, temperature=1.0)
+    rng = np.random.default_rng(seed + 2)
+    return Z, np.where(rng.random(n_samples) < share, rng.integers(n_classes, size=n_samples), y)
+
+
+# The modules
+
+
+def stirred(module, scale=1.0):
+    """With parameters of any values."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=scale, generator=generator)
+    return module
+
+
+def modules(n_classes):
+    network = RankNetwork(
+        spread_ranks(n_classes, 6), interpolation(spread_ranks(n_classes - 1, 6), n_classes - 1), (4, 3)
+    )
+    return [network, LogitFunction()]
+
+
+@pytest.mark.parametrize("n_classes", [2, 5, 40])
+def test_a_new_module_changes_nothing(n_classes):
+    ordered = torch.log_softmax(torch.from_numpy(logits(20, n_classes)), 1).sort(dim=1, descending=True).values
+    for module in modules(n_classes):
+        out = module(ordered)
+        torch.testing.assert_close(out - out[:, :1], ordered - ordered[:, :1])
+
+
+@pytest.mark.parametrize("n_classes", [2, 5, 40])
+@pytest.mark.parametrize("scale", [0.5, 5.0])
+def test_modules_keep_the_order_whatever_their_parameters(n_classes, scale):
+    ordered = torch.log_softmax(torch.from_numpy(logits(200, n_classes, scale=scale)), 1)
+    ordered = ordered.sort(dim=1, descending=True).values
+    for module in modules(n_classes):
+        assert (stirred(module)(ordered).diff(dim=1) < 0).all()
+
+
+def test_the_network_by_hand():
+    network = stirred(RankNetwork([0, 2], torch.tensor([[1.0, 0.5], [0.0, 0.5]]), (3,)))
+    ordered = torch.tensor([[-0.1, -2.5, -4.0]], dtype=torch.float64)
+    a, b, c, d = (parameter.detach().numpy() for parameter in network.layers.parameters())
+    multipliers = np.log1p(np.exp(c @ np.tanh(a @ [-0.1, -4.0] + b) + d + np.log(np.e - 1)))
+    gaps = np.array([2.4, 1.5]) * [multipliers[0], multipliers.mean()]
+    np.testing.assert_allclose(network(ordered).detach().numpy()[0], [0, -gaps[0], -gaps.sum()])
+
+
+def test_the_function_of_one_logit_is_linear_between_its_places():
+    function = stirred(LogitFunction())
+    slopes = np.log1p(np.exp(function.raw_slopes.detach().numpy() + np.log(np.e - 1)))
+    places = function.places.numpy()
+    heights = np.concatenate([[0], np.cumsum(slopes[:-1] * np.diff(places))])
+    depth = np.linspace(0, 60, 500)[None]
+    np.testing.assert_allclose(function(torch.from_numpy(-depth)).detach().numpy(), -np.interp(depth, places, heights))
+    beyond = function(torch.tensor([[-100.0, -101.0]], dtype=torch.float64)).detach().numpy()
+    np.testing.assert_allclose(-np.diff(beyond), [[slopes[-1]]])
+
+
+def test_ranks_are_dense_at_the_top():
+    assert spread_ranks(5, 16).tolist() == [0, 1, 2, 3, 4]
+    ranks = spread_ranks(1000, 16)
+    assert len(ranks) <= 16
+    assert ranks[[0, 1, 2, -1]].tolist() == [0, 1, 2, 999]
+    assert (np.diff(ranks, 2) >= 0).all()
+    np.testing.assert_allclose(interpolation(ranks, 1000).numpy().sum(0), 1)
+
+
+# The fit
+
+
+def objective(calibrator, Z, y, sample_weight=None):
+    """The loss that the fit minimises, computed anew."""
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    loss = log_loss(y, calibrator.predict_proba(Z), sample_weight=weight, labels=calibrator.classes_)
+    squares = sum(parameter.square().sum().item() for parameter in calibrator.module_.parameters())
+    return loss + calibrator.alpha / 2 / weight.sum() * squares
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_objective_is_at_a_minimum(make, weighted):
+    Z, y = mixed(500)
+    weight = np.random.default_rng(0).uniform(0.2, 3.0, 500) if weighted else None
+    calibrator = make(tol=0).fit(Z, y, sample_weight=weight)
+    best = objective(calibrator, Z, y, weight)
+    twin = pickle.loads(pickle.dumps(calibrator))
+    parameters = list(twin.module_.parameters())
+    start = torch.nn.utils.parameters_to_vector(parameters).double()
+    rng = np.random.default_rng(1)
+    for size in (1e-3, 1e-2, 1e-1):
+        for _ in range(20):
+            step = torch.from_numpy(rng.normal(size=len(start)))
+            torch.nn.utils.vector_to_parameters(start + size * step / step.norm(), parameters)
+            assert objective(twin, Z, y, weight) > best - 1e-9
+
+
+def test_the_diagonal_variant_is_found_by_another_solver():
+    Z, y = mixed(300, 4)
+    calibrator = IntraOrderPreservingCalibration(variant="diagonal", tol=0).fit(Z, y)
+    depth = -log_softmax(Z / calibrator.temperature_, axis=1)
+    places = np.array([0, *2.0 ** np.arange(-6, 7)])
+    lengths = np.append(np.diff(places), np.inf)
+
+    def loss(raw):
+        slopes = np.log1p(np.exp(raw + np.log(np.e - 1)))
+        scores = -(slopes * np.clip(depth[:, :, None] - places, 0, lengths)).sum(2)
+        return -log_softmax(scores, axis=1)[np.arange(300), y].mean() + 10 / 600 * raw @ raw
+
+    found = minimize(loss, np.zeros(14), method="SLSQP", options={"ftol": 1e-12, "maxiter": 500})
+    np.testing.assert_allclose(calibrator.module_.raw_slopes.numpy(), found.x, atol=1e-3)
+    assert objective(calibrator, Z, y) == pytest.approx(found.fun, abs=1e-8)
+
+
+def test_it_is_no_worse_than_temperature_scaling_on_the_calibration_set(make):
+    for Z, y in (draw(), mixed(400)):
+        scaled, alone = make().fit(Z, y), TemperatureScaling().fit(Z, y)
+        assert scaled.temperature_ == pytest.approx(alone.temperature_, rel=1e-9)
+        assert log_loss(y, scaled.predict_proba(Z)) <= log_loss(y, alone.predict_proba(Z)) + 1e-9
+
+
+def test_it_mends_what_a_temperature_cannot(make):
+    Z, y = mixed(5000)
+    new, true = logits(2000, 5, seed=7), 0.7 * softmax(logits(2000, 5, seed=7)) + 0.3 / 5
+    errors = [np.abs(each.fit(Z, y).predict_proba(new) - true).mean() for each in (make(), TemperatureScaling())]
+    assert errors[0] < (0.9 if make is ParameterizedTemperatureScaling else 0.6) * errors[1]
+
+
+def test_a_strong_penalty_leaves_temperature_scaling(make):
+    Z, y = mixed(400)
+    expected = TemperatureScaling().fit(Z, y).predict_proba(Z)
+    np.testing.assert_allclose(make(alpha=1e9).fit(Z, y).predict_proba(Z), expected, atol=1e-5)
+
+
+def test_classes_count_for_the_order_preserving_variant_alone():
+    """The first two classes are over-confident, the others aren't."""
+    Z = logits(5000, 4)
+    y = labels_of(np.where(Z.argmax(1)[:, None] < 2, Z / 4, Z))
+    losses = {
+        variant: log_loss(y, IntraOrderPreservingCalibration(variant=variant).fit(Z, y).predict_proba(Z))
+        for variant in VARIANTS
+    }
+    assert losses["order-preserving"] < losses["order-invariant"] - 0.02
+    assert losses["order-preserving"] < losses["diagonal"] - 0.02
+
+
+# Promises
+
+
+@pytest.mark.parametrize("scale", [0.01, 3.0, 1e4])
+@pytest.mark.parametrize("n_classes", [2, 5, 40])
+def test_the_order_of_each_row_stays(make, scale, n_classes):
+    Z = logits(300, n_classes, scale=scale)
+    y = labels_of(Z, temperature=scale / 2)
+    log_proba = make().fit(Z, y).predict_log_proba(Z)
+    np.testing.assert_array_equal(log_proba.argsort(1), Z.argsort(1))
+
+
+def test_equal_logits_stay_equal(make):
+    Z, y = draw()
+    Z[:, 3] = Z[:, 1]
+    proba = make().fit(Z, y).predict_proba(Z)
+    np.testing.assert_allclose(proba[:, 3], proba[:, 1], rtol=1e-12)
+
+
+def test_integer_weights_are_repetitions(make):
+    Z, y = mixed(400)
+    weight = np.random.default_rng(1).integers(0, 4, size=len(y))
+    weighted = make().fit(Z, y, sample_weight=weight).predict_proba(Z)
+    repeated = make().fit(np.repeat(Z, weight, axis=0), np.repeat(y, weight)).predict_proba(Z)
+    np.testing.assert_allclose(weighted, repeated, rtol=0, atol=1e-3)
+    assert np.abs(weighted - make().fit(Z, y).predict_proba(Z)).max() > 0.01
+
+
+def test_the_order_of_samples_and_classes_and_constants_and_units_do_not_matter(make):
+    Z, y = mixed(400)
+    rng = np.random.default_rng(3)
+    expected = make().fit(Z, y).predict_proba(Z)
+    order, columns = rng.permutation(len(y)), np.array([2, 0, 3, 1, 4])
+    same = [
+        make().fit(Z[order], y[order]).predict_proba(Z),
+        make().fit(Z[:, columns], columns.argsort()[y]).predict_proba(Z[:, columns])[:, columns.argsort()],
+        make().fit(Z + rng.normal(scale=30, size=(400, 1)), y).predict_proba(Z - 5),
+        make().fit(1000 * Z, y).predict_proba(1000 * Z),
+    ]
+    for found in same:
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+
+
+def test_two_classes_are_one_column(make):
+    Z, y = draw(n_classes=2)
+    odds = Z[:, 1] - Z[:, 0]
+    both = np.stack([np.zeros_like(odds), odds], 1)
+    np.testing.assert_array_equal(make().fit(odds, y).predict_proba(odds), make().fit(both, y).predict_proba(both))
+
+
+def test_single_precision_finds_the_same(make):
+    Z, y = mixed(1000)
+    narrow = make().fit(Z.astype(np.float32), y).predict_proba(Z.astype(np.float32))
+    np.testing.assert_allclose(narrow, make().fit(Z, y).predict_proba(Z), rtol=0, atol=1e-3)
+
+
+def test_large_sets_are_treated_in_single_precision(make, monkeypatch):
+    Z, y = mixed(1000)
+    expected = make().fit(Z, y).predict_proba(Z)
+    monkeypatch.setattr("skclamp.scaling._order_preserving._WIDE_SIZE", 100)
+    found = make().fit(Z, y)
+    assert next(found.module_.parameters()).dtype == torch.float64
+    np.testing.assert_allclose(found.predict_proba(Z), expected, rtol=0, atol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("what", ["two samples", "all right", "all wrong", "constant", "duplicates", "missing"])
+def test_degenerate_sets(make, what):
+    Z, y = draw(60)
+    few = y != 2
+    X, labels = {
+        "two samples": (Z[:2], np.array([0, 1])),
+        "all right": (Z, Z.argmax(1)),
+        "all wrong": (Z, Z.argmin(1)),
+        "constant": (np.zeros_like(Z), y),
+        "duplicates": (np.repeat(Z[:2], 30, axis=0), y),
+        "missing": (Z[few], y[few]),
+    }[what]
+    if what in ("all right", "all wrong"):
+        with pytest.warns(ConvergenceWarning, match="temperature_ is at the bound") as caught:
+            calibrator = make().fit(X, labels)
+        assert caught[0].filename == __file__
+    else:
+        calibrator = make().fit(X, labels)
+    log_proba = calibrator.predict_log_proba(np.concatenate([Z, logits(20, 5, seed=3, scale=50.0)]))
+    assert np.isfinite(log_proba).all()
+
+
+def test_a_thousand_classes(make):
+    Z = logits(500, 1000)
+    y = labels_of(Z)
+    calibrator = make(max_iter=1000).fit(Z, y)
+    assert np.isfinite(calibrator.predict_log_proba(Z)).all()
+
+
+def test_stopping_early_is_told(make):
+    with pytest.warns(ConvergenceWarning, match="stopped after max_iter=1 iterations, before it converged") as caught:
+        calibrator = make(max_iter=1).fit(*mixed(300))
+    assert caught[0].filename == __file__
+    assert calibrator.n_iter_ == 1
+
+
+def test_the_random_state_stays_as_it_was(make):
+    before = torch.get_rng_state()
+    make().fit(*mixed(100))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+IOP, PTS = IntraOrderPreservingCalibration, ParameterizedTemperatureScaling
+
+
+@pytest.mark.parametrize(
+    ("calibrator", "error", "message"),
+    [
+        (
+            IOP(variant="sorted"),
+            ValueError,
+            "'variant' parameter of Intra.* must be a str among",
+        ),
+        (IOP(alpha=-1), ValueError, "'alpha' parameter of Intra.* must be a float in the range"),
+        (IOP(max_iter=0), ValueError, "'max_iter' parameter of Intra.* must be an int in the range"),
+        (IOP(tol=-1), ValueError, "'tol' parameter of Intra.* must be a float in the range"),
+        (IOP(hidden_layer_sizes=()), ValueError, "hidden_layer_sizes must hold at least one width; got none"),
+        (IOP(hidden_layer_sizes=(0,)), ValueError, "each of hidden_layer_sizes must be a whole number of at least 1"),
+        (PTS(hidden_layer_sizes=(2.5,)), TypeError, "each of hidden_layer_sizes must be a whole number"),
+        (PTS(n_top=0), ValueError, "'n_top' parameter of Parameterized.* must be an int in the range"),
+    ],
+)
+def test_bad_parameters(calibrator, error, message):
+    with pytest.raises(error, match=message):
+        calibrator.fit(*draw(50))
