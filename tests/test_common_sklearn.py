@@ -20,9 +20,20 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skclamp import (
     AccuracyPreservingIsotonic,
     BayesianBinningIntoQuantiles,
+    BetaCalibration,
+    DirichletCalibration,
+    EnsembleTemperatureScaling,
     HistogramBinning,
+    IntraOrderPreservingCalibration,
     IsotonicCalibration,
+    MatrixScaling,
+    ParameterizedTemperatureScaling,
+    PlattScaling,
+    SplineCalibration,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
     TemperatureScaling,
+    VectorScaling,
     VennAbersCalibration,
 )
 from skclamp.metrics import (
@@ -161,14 +172,27 @@ def test_grid_search_in_processes_finds_what_it_finds_in_one():
 
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
+@pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge:sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [
         TemperatureScaling(LogisticRegression()),
+        VectorScaling(LogisticRegression()),
+        StructuredVectorScaling(LogisticRegression()),
+        StructuredMatrixScaling(LogisticRegression()),
+        MatrixScaling(LogisticRegression()),
+        DirichletCalibration(LogisticRegression()),
+        EnsembleTemperatureScaling(LogisticRegression()),
+        PlattScaling(LogisticRegression()),
+        BetaCalibration(LogisticRegression()),
         HistogramBinning(LogisticRegression()),
         BayesianBinningIntoQuantiles(LogisticRegression()),
         IsotonicCalibration(LogisticRegression()),
         AccuracyPreservingIsotonic(LogisticRegression()),
         VennAbersCalibration(LogisticRegression()),
+        SplineCalibration(LogisticRegression()),
+        ParameterizedTemperatureScaling(LogisticRegression()),
+        IntraOrderPreservingCalibration(LogisticRegression()),
     ]
 )
 def test_scikit_learns_own_checks(estimator, check):

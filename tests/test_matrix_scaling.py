@@ -117,11 +117,21 @@ def test_neither_order_of_samples_nor_of_classes_matters(calibrator):
 def test_folds_spread_classes_and_hard_samples():
     logits, y = draw(1000, 4)
     log_proba = log_softmax(logits, axis=1)
-    folds = deal_folds(torch.from_numpy(log_proba), torch.from_numpy(y), 5)
+    folds = deal_folds(torch.from_numpy(log_proba), torch.from_numpy(y), torch.ones(1000), 5)
     counts = np.array([np.bincount(y[folds == fold], minlength=4) for fold in range(5)])
     assert (np.ptp(counts, axis=0) <= 1).all()
     losses = [mean_nll(log_proba[folds == fold], y[folds == fold]) for fold in range(5)]
     assert np.ptp(losses) < 0.1 * np.std(log_proba[np.arange(1000), y])
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_integer_weights_are_repetition_in_cross_validation_too(calibrator):
+    logits, y = draw(300)
+    weight = np.random.default_rng(0).integers(0, 4, len(y))
+    weighted = calibrator().fit(logits, y, sample_weight=weight)
+    repeated = calibrator().fit(np.repeat(logits, weight, axis=0), np.repeat(y, weight))
+    assert weighted.off_diagonal_penalty_ == pytest.approx(repeated.off_diagonal_penalty_)
+    np.testing.assert_allclose(weighted.predict_proba(logits), repeated.predict_proba(logits), atol=1e-8)
 
 
 @pytest.mark.parametrize("calibrator", CALIBRATORS)

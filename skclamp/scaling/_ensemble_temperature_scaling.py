@@ -155,7 +155,7 @@ def _label_log_proba(logits, y, temperature):
 
 
 def _fit_squared(logits, y, weight, temperature):
-    """Temperature and shares of least mean squared error: the shares solve a quadratic programme at each temperature."""
+    """Temperature and shares of least mean squared error: the shares solve a quadratic programme at each T."""
     rows = torch.arange(len(y), device=y.device)
     plain, even = torch.softmax(logits, 0), 1 / len(logits)
     gram = np.full((3, 3), even)

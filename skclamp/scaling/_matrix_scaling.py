@@ -86,10 +86,10 @@ class OdirScaling(AffineScaling):
         """Strengths of least out-of-fold loss: of the intercepts with gains alone, then off the diagonal."""
         if off_diagonal is not None and intercept is not None:
             return off_diagonal, intercept
-        features, y, _ = data
+        features, y, weight = data
         n_classes = features.shape[1]
         unit = n_classes / self._n_effective
-        numbers = deal_folds(torch.log_softmax(features, 1), y, min(self.n_folds, len(y)))
+        numbers = deal_folds(torch.log_softmax(features, 1), y, weight, self.n_folds)
         vector = Folds(VectorRegression, data, numbers, identity_vector(n_classes))
         candidates = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
         intercept = vector.walk(candidates, lambda strength: [[0.0], [strength]], default=unit)
