@@ -37,6 +37,18 @@ def netcal_aece(y, proba):
     return ECE(N_BINS, equal_intervals=False).measure(proba, y)
 
 
+def relplot_smooth(y, proba):
+    """Smooth ECE of relplot, with its own choice of the most probable class."""
+    import relplot
+
+    return relplot.smECE(*relplot.multiclass_logits_to_confidences(proba, y, probs=True))
+
+
+def ece_interval(y, proba):
+    """Upper end of a bootstrap interval of 1,000 replicates."""
+    return metrics.bootstrap_interval(metrics.expected_calibration_error, y, proba, random_state=0).high
+
+
 def plain_sce(y, proba):
     """Classwise ECE as one writes it in torch: a bin index for every entry, and one scatter for each sum."""
     proba, one_hot = torch.from_numpy(proba), torch.from_numpy(np.eye(proba.shape[1], dtype=np.float32)[y])
@@ -50,6 +62,11 @@ CONTESTS = (
     ("ECE", metrics.expected_calibration_error, {"torchmetrics": torchmetrics_ece, "netcal": netcal_ece}),
     ("AECE", metrics.adaptive_expected_calibration_error, {"netcal": netcal_aece}),
     ("classwise ECE", metrics.classwise_calibration_error, {"plain torch": plain_sce}),
+    ("smooth ECE", metrics.smooth_calibration_error, {"relplot": relplot_smooth}),
+    ("KS", metrics.ks_calibration_error, {}),
+    ("debiased ECE", metrics.debiased_calibration_error, {}),
+    ("sweep", metrics.sweep_calibration_error, {}),
+    ("ECE, 1,000 replicates", ece_interval, {}),
     ("MCE", metrics.maximum_calibration_error, {}),
     ("Brier", metrics.brier_score, {}),
     ("entropy", lambda y, proba: metrics.predictive_entropy(proba), {}),

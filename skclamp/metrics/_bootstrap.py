@@ -102,8 +102,8 @@ def bootstrap_interval(
         Probability that the interval covers the true value, between 0 and 1.
     method : {"debiased", "percentile", "basic"}, default="debiased"
         "percentile" takes quantiles of the replicates, "basic" mirrors them at the value. Proper scores have no bias:
-        for them "debiased" is "percentile". For metrics that aren't resampled through sums it is "basic", which takes
-        off part of the bias only.
+        for them "debiased" is "percentile", as it is for other packages' metrics. For errors that aren't resampled
+        through sums it is "basic", which takes off part of the bias only.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
