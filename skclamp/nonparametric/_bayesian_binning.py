@@ -5,11 +5,12 @@ from numbers import Real
 import numpy as np
 from scipy.special import betaln, softmax
 
+from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
 from .._validation import Interval
 from ..base import BaseCalibrator
 from ._class_maps import StepMaps
-from ._one_vs_rest import EPS, OneVsRestCalibrator, distinct_scores
+from ._one_vs_rest import EPS, OneVsRestCalibrator
 from ._quantiles import bounds_between, quantile_places
 
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples a bin on average.
@@ -98,7 +99,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
         self.prior_strength = prior_strength
 
     def _fit_class(self, score, hit, weight):
-        distinct, total, hits = distinct_scores(score, hit, weight)
+        distinct, total, hits = distinct_scores(score, hit, weight, SAME * score)
         bounds = bounds_between(distinct)
         binnings = _Binnings(total, hits, bounds, self.prior_strength)
         starts, heights = binnings.average()

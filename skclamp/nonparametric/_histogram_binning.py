@@ -4,11 +4,12 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
 from .._validation import Interval, StrOptions
 from ..base import BaseCalibrator
 from ._class_maps import StepMaps
-from ._one_vs_rest import OneVsRestCalibrator, distinct_scores
+from ._one_vs_rest import OneVsRestCalibrator
 from ._quantiles import bounds_between, quantile_places
 
 
@@ -116,7 +117,7 @@ class HistogramBinning(OneVsRestCalibrator):
     def _edges(self, score, hit, weight):
         if self.strategy == "uniform":
             return np.linspace(0, 1, self.n_bins + 1)[1:-1]
-        distinct, total, _ = distinct_scores(score, hit, weight)
+        distinct, total, _ = distinct_scores(score, hit, weight, SAME * score)
         places = quantile_places(total, np.arange(1, self.n_bins), self.n_bins)
         return bounds_between(distinct)[np.unique(places[(places > 0) & (places < len(distinct))])]
 

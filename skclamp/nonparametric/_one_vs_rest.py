@@ -13,8 +13,6 @@ from ..base import BaseCalibrator
 # Stands for probability 0, as in scikit-learn's log_loss: an infinite loss would make all calibrators equal.
 EPS = float(np.finfo(np.float64).eps)
 _ROWS_AT_ONCE = 4096
-# Relative difference of two scores up to which they are one.
-_SAME = 1e-12
 
 
 def probability_columns(logits):
@@ -26,17 +24,6 @@ def probability_columns(logits):
 def weights_of(sample_weight, n_samples):
     """Weights as an array: ones where none are given."""
     return np.ones(n_samples) if sample_weight is None else sample_weight.cpu().numpy()
-
-
-def distinct_scores(score, hit, weight):
-    """Distinct scores in ascending order, the weight of the samples that have each, and that of the hits among them.
-
-    Scores that only rounding errors tell apart are one: else the order of the samples could decide where a bin ends.
-    """
-    order = np.argsort(score, kind="stable")
-    score, hit, weight = score[order], hit[order], weight[order]
-    first = np.flatnonzero(np.diff(score, prepend=-1) > _SAME * score)
-    return score[first], np.add.reduceat(weight, first), np.add.reduceat(weight * hit, first)
 
 
 class OneVsRestCalibrator(BaseCalibrator):

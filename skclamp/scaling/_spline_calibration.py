@@ -8,6 +8,7 @@ import torch
 from scipy.interpolate import CubicSpline
 from scipy.special import expit, logit
 
+from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
 from .._validation import Interval
 from ..base import BaseCalibrator
@@ -98,8 +99,8 @@ class SplineCalibration(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight):
         odds, hit = _odds_and_hits(logits, y)
         weight = np.ones(len(hit)) if sample_weight is None else sample_weight.cpu().numpy()
-        self.log_odds_, place = np.unique(odds[weight > 0], return_inverse=True)
-        total, hits = (np.bincount(place, each[weight > 0]) for each in (weight, weight * hit))
+        odds, hit, weight = odds[weight > 0], hit[weight > 0], weight[weight > 0]
+        self.log_odds_, total, hits = distinct_scores(odds, hit, weight, SAME * (1 + np.abs(odds)))
         self._fit_spline(expit(self.log_odds_), total, hits)
         if len(total) < self.n_knots:
             warnings.warn(
