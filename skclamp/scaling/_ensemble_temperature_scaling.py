@@ -108,7 +108,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         logits = logits.double()
         weight = torch.ones_like(logits[:, 0]) if sample_weight is None else sample_weight.to(logits.device)
         fit = _fit_likely if self.loss == "nll" else _fit_squared
-        data = logits.T.contiguous(), y.to(logits.device), weight / weight.sum()
+        data = (logits - logits.amax(1, keepdim=True)).T.contiguous(), y.to(logits.device), weight / weight.sum()
         self.temperature_, self.weights_ = fit(*data, solution.temperature)
 
     def _transform_logits(self, logits):
@@ -146,12 +146,13 @@ def _fit_likely(logits, y, weight, temperature):
 
 
 def _label_log_proba(logits, y, temperature):
-    """Log-probability of each label, and its derivative with respect to log T."""
+    """Log-probability of each label, and its derivative with respect to log T; the logits are centred on the largest."""
     scaled = logits / temperature
-    log_sum = scaled.logsumexp(0)
     label = scaled.gather(0, y[None])[0]
-    mean = (scaled - log_sum).exp_().mul_(scaled).sum(0)
-    return (label - log_sum).cpu().numpy(), (mean - label).cpu().numpy()
+    terms = scaled.exp()
+    total = terms.sum(0)
+    mean = terms.mul_(scaled).sum(0).div_(total)
+    return (label - total.log_()).cpu().numpy(), (mean - label).cpu().numpy()
 
 
 def _fit_squared(logits, y, weight, temperature):

@@ -1,0 +1,203 @@
+"""Each output map against the package that has it too: paired NLL difference and fit time, on the same data and splits.
+
+    python benchmarks/peers.py --data DIR
+    python benchmarks/peers.py --data DIR --methods PlattScaling --records cifar100_lenet-5 --out peers.csv
+
+Stratified halves of 10,000 test images: one calibrates, the other tests. A difference is ours minus the peer's, below
+0 where ours is better, with the corrected resampled standard error. Fit times are the least of some repetitions, ours
+and the peer's in turns, on one thread; their ratio is the median over the splits. Peers that aren't installed (extra
+``bench``) are left out with a line. With ``--out``, comparisons that the file holds already are left out.
+"""
+
+import argparse
+import time
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from sklearn.base import clone
+from tabulate import tabulate
+from threadpoolctl import threadpool_limits
+
+from _data import add_data_argument, split_halves
+from _estimates import paired_estimate
+from _peers import LEAST, PEERS
+from _records import RECORDS, load_record
+from _result_file import ResultFile
+from skclamp import (
+    BetaCalibration,
+    DirichletCalibration,
+    EnsembleTemperatureScaling,
+    MatrixScaling,
+    PlattScaling,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+
+
+class Comparison(NamedTuple):
+    """Ours by name, and the peer's name in `PEERS`, or another of ours."""
+
+    method: str
+    peer: str
+
+
+OURS = {
+    "TemperatureScaling": TemperatureScaling(),
+    "VectorScaling": VectorScaling(),
+    "StructuredVectorScaling": StructuredVectorScaling(),
+    "StructuredMatrixScaling": StructuredMatrixScaling(),
+    "MatrixScaling": MatrixScaling(),
+    "DirichletCalibration": DirichletCalibration(),
+    "EnsembleTemperatureScaling": EnsembleTemperatureScaling(),
+    "EnsembleTemperatureScaling(mse)": EnsembleTemperatureScaling(loss="mse"),
+    "PlattScaling": PlattScaling(),
+    "BetaCalibration": BetaCalibration(),
+}
+COMPARISONS = [
+    Comparison("TemperatureScaling", "scikit-learn temperature"),
+    Comparison("VectorScaling", "probmetrics vector"),
+    Comparison("StructuredVectorScaling", "probmetrics SVS"),
+    Comparison("StructuredMatrixScaling", "probmetrics SMS"),
+    Comparison("MatrixScaling", "VectorScaling"),
+    Comparison("MatrixScaling", "probmetrics matrix"),
+    Comparison("DirichletCalibration", "VectorScaling"),
+    Comparison("EnsembleTemperatureScaling", "probmetrics ETS(ce)"),
+    Comparison("EnsembleTemperatureScaling(mse)", "probmetrics ETS(mse)"),
+    Comparison("PlattScaling", "scikit-learn sigmoid of log-odds"),
+    Comparison("PlattScaling", "scikit-learn sigmoid of log p"),
+    Comparison("BetaCalibration", "betacal one-vs-rest"),
+]
+MEASURES = ("nll", "peer_nll", "difference", "standard_error", "fit_ms", "peer_ms", "ratio")
+COLUMNS = ("record", *Comparison._fields, *MEASURES)
+FORMATS = ("", "", "", ".4f", ".4f", "+.5f", ".5f", ".1f", ".1f", ".2f")
+
+
+class Split(NamedTuple):
+    """Logits and labels of a record, and who is calibrated and tested on."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+    calibration: np.ndarray
+    test: np.ndarray
+
+
+class Outcome(NamedTuple):
+    """Test NLL in nats, and the seconds of the fit."""
+
+    nll: float
+    seconds: float
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    torch.set_num_threads(1)
+    file = ResultFile(options.out, COLUMNS, n_key=3) if options.out else None
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows = list(compare_all(options, file))
+    print(
+        f"{options.seeds} stratified halves, one thread; difference: NLL less the peer's; ratio: fit time to the peer's"
+    )
+    print(tabulate([[row[name] for name in COLUMNS] for row in rows], headers=COLUMNS, floatfmt=FORMATS))
+
+
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data_argument(parser)
+    parser.add_argument("--methods", nargs="+", choices=sorted({c.method for c in COMPARISONS}), help="default: all")
+    parser.add_argument("--records", nargs="+", choices=RECORDS, default=RECORDS, help="default: all")
+    parser.add_argument("--seeds", type=int, default=5, help="number of splits (default: 5)")
+    parser.add_argument("--repeats", type=int, default=3, help="fits of which the fastest counts (default: 3)")
+    parser.add_argument("--out", metavar="CSV", help="file to append the results to")
+    return parser.parse_args(arguments)
+
+
+def compare_all(options, file=None):
+    """Yield a row for each comparison and record, those in the file excepted."""
+    for record in options.records:
+        asked = [c for c in COMPARISONS if not options.methods or c.method in options.methods]
+        asked = [c for c in asked if file is None or (record, *c) not in file]
+        if not asked:
+            continue
+        logits, labels = load_record(record, options.data)
+        splits = [Split(logits, labels, *split_halves(labels, seed)) for seed in range(options.seeds)]
+        for comparison in asked:
+            try:
+                row = {"record": record, **compare(comparison, splits, options.repeats)}
+            except ImportError as error:
+                print(f"{comparison.peer} is left out: {error}")
+                continue
+            if file is not None:
+                file.append([row])
+            yield row
+
+
+def compare(comparison, splits, repeats):
+    """The row of one comparison."""
+    pairs = [run_pair(comparison, split, repeats) for split in splits]
+    ours, theirs = zip(*pairs, strict=True)
+    nll, peer_nll = ([outcome.nll for outcome in outcomes] for outcomes in (ours, theirs))
+    seconds, peer_seconds = (np.array([outcome.seconds for outcome in outcomes]) for outcomes in (ours, theirs))
+    difference = paired_estimate(nll, peer_nll)
+    return {
+        **comparison._asdict(),
+        "nll": np.mean(nll),
+        "peer_nll": np.mean(peer_nll),
+        "difference": difference.mean,
+        "standard_error": difference.standard_error,
+        "fit_ms": 1e3 * np.median(seconds),
+        "peer_ms": 1e3 * np.median(peer_seconds),
+        "ratio": np.median(seconds / peer_seconds),
+    }
+
+
+def run_pair(comparison, split, repeats):
+    """Outcomes of both on one split, fitted in turns."""
+    runs = [run_of(comparison.method), run_of(comparison.peer)]
+    nlls, seconds = [np.nan, np.nan], [np.inf, np.inf]
+    for _ in range(repeats):
+        for i, run in enumerate(runs):
+            nlls[i], once = run(split)
+            seconds[i] = min(seconds[i], once)
+    return [Outcome(*outcome) for outcome in zip(nlls, seconds, strict=True)]
+
+
+def run_of(name):
+    """What fits a method of `OURS` or `PEERS` to a split, and returns its test NLL and seconds."""
+    if name in OURS:
+        return lambda split: run_ours(clone(OURS[name]), split)
+    make = PEERS[name]
+    return lambda split: run_peer(make(), split)
+
+
+def run_ours(calibrator, split):
+    calibrator.set_params(classes=np.arange(split.logits.shape[1]))
+    seconds = timed(calibrator.fit, split.logits[split.calibration], split.labels[split.calibration])
+    return mean_nll(calibrator.predict_log_proba(split.logits[split.test]), split.labels[split.test]), seconds
+
+
+def run_peer(calibrator, split):
+    proba = np.exp(log_softmax(split.logits.astype(np.float64), axis=1))
+    seconds = timed(calibrator.fit, proba[split.calibration], split.labels[split.calibration])
+    found = np.asarray(calibrator.predict_proba(proba[split.test]), dtype=np.float64)
+    return mean_nll(np.log(np.maximum(found, LEAST)), split.labels[split.test]), seconds
+
+
+def timed(function, *arguments):
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def mean_nll(log_proba, labels):
+    return -log_proba[np.arange(len(labels)), labels].mean()
+
+
+if __name__ == "__main__":
+    main()
