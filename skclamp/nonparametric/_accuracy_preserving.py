@@ -11,7 +11,7 @@ from .._validation import Interval
 from ..base import BaseCalibrator
 from ._class_maps import LinearMaps
 from ._isotonic import isotonic_knots
-from ._one_vs_rest import probability_columns, weights_of
+from ._one_vs_rest import softmax_of, weights_of
 
 
 @with_shared_docs
@@ -50,8 +50,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from skclamp import AccuracyPreservingIsotonic
+    >>>     >>> from skclamp import AccuracyPreservingIsotonic
     >>> rng = np.random.default_rng(0)
     >>> logits = rng.normal(scale=3.0, size=(1000, 3))
     >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
@@ -94,14 +93,27 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
         self.slope = slope
 
     def _fit_logits(self, logits, y, sample_weight):
-        columns, codes = probability_columns(logits), y.cpu().numpy()
+        score, codes = softmax_of(logits).cpu().numpy(), y.cpu().numpy()
         weight = weights_of(sample_weight, len(codes))
-        hit = codes == np.arange(len(columns))[:, None]
-        knots = isotonic_knots(columns.ravel(), hit.ravel(), np.tile(weight, len(columns)))
-        self.map_ = LinearMaps.of([knots])
+        self.map_ = LinearMaps.of([_pooled_knots(score[weight > 0], codes[weight > 0], weight[weight > 0])])
         self.slope_ = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
 
     def _transform_logits(self, logits):
         log_score = torch.log_softmax(logits.cpu(), 1)
         value = self.map_(log_score.exp().view(1, -1)).view_as(log_score)
         return torch.logaddexp(value.log(), log_score + math.log(self.slope_)).to(logits.device)
+
+
+def _pooled_knots(score, codes, weight):
+    """Knots and values of the isotonic regression of all scores (n, K) on whether each is the label's.
+
+    Below the least score of a label the function is 0: one score stands for all that lie there, most of them.
+    """
+    n_classes, rows = score.shape[1], np.arange(len(codes))
+    order = np.argsort(score, axis=None)
+    ordered = score.ravel()[order]
+    n_low = np.searchsorted(ordered, score[rows, codes].min())
+    order, ordered = order[max(n_low - 1, 0) :], ordered[max(n_low - 1, 0) :]
+    hit = np.zeros(score.size)
+    hit[rows * n_classes + codes] = 1
+    return isotonic_knots(ordered, hit[order], weight[order // n_classes])

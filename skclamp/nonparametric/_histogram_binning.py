@@ -3,12 +3,13 @@
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 
 from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
 from .._validation import Interval, StrOptions
 from ..base import BaseCalibrator
-from ._class_maps import StepMaps
+from ._class_maps import StepMaps, padded
 from ._one_vs_rest import OneVsRestCalibrator
 from ._quantiles import bounds_between, quantile_places
 
@@ -58,6 +59,7 @@ class HistogramBinning(OneVsRestCalibrator):
     Examples
     --------
     >>> import numpy as np
+    import torch
     >>> from skclamp import HistogramBinning
     >>> rng = np.random.default_rng(0)
     >>> logits = rng.normal(scale=3.0, size=(1000, 3))
@@ -103,23 +105,32 @@ class HistogramBinning(OneVsRestCalibrator):
         self.strategy = strategy
         self.prior_strength = prior_strength
 
-    def _fit_class(self, score, hit, weight):
-        edges = self._edges(score, hit, weight)
-        place = np.searchsorted(edges, score)
-        total, hits, scores = (
-            np.bincount(place, each, len(edges) + 1) for each in (weight, weight * hit, weight * score)
+    def _fit_maps(self, columns, codes, weight):
+        edges = padded(self._edges(columns, codes, weight), np.inf)
+        n_classes, n_steps = len(columns), edges.shape[1] + 1
+        place = torch.searchsorted(edges, torch.from_numpy(columns)).numpy() + n_steps * np.arange(n_classes)[:, None]
+        total, scores = (
+            np.bincount(place.ravel(), each.ravel(), n_classes * n_steps)
+            for each in (np.broadcast_to(weight, columns.shape), weight * columns)
         )
-        bounds = np.concatenate([[0.0], edges, [1.0]])
-        mean = np.divide(scores, total, out=(bounds[1:] + bounds[:-1]) / 2, where=total > 0)
-        strength = self.prior_strength
-        return edges, np.divide(hits + strength * mean, total + strength, out=mean, where=total + strength > 0)
+        hits = np.bincount(place[codes, np.arange(len(codes))], weight, n_classes * n_steps)
+        bounds = np.pad(edges.numpy(), ((0, 0), (1, 1)), constant_values=(0, 1)).clip(max=1)
+        middle = (bounds[:, 1:] + bounds[:, :-1]).ravel() / 2
+        heights = self._heights(total, hits, np.divide(scores, total, out=middle, where=total > 0))
+        return StepMaps(edges, torch.from_numpy(heights.reshape(n_classes, n_steps)))
 
-    def _edges(self, score, hit, weight):
+    def _heights(self, total, hits, mean):
+        """Share of hits in each bin, the prior added; its mean score or midpoint where it has neither."""
+        strength = self.prior_strength
+        return np.divide(hits + strength * mean, total + strength, out=mean, where=total + strength > 0)
+
+    def _edges(self, columns, codes, weight):
+        """Inner edges, one array a class."""
         if self.strategy == "uniform":
-            return np.linspace(0, 1, self.n_bins + 1)[1:-1]
+            return [np.linspace(0, 1, self.n_bins + 1)[1:-1]] * len(columns)
+        return [self._quantiles(score, codes == k, weight) for k, score in enumerate(columns)]
+
+    def _quantiles(self, score, hit, weight):
         distinct, total, _ = distinct_scores(score, hit, weight, SAME * score)
         places = quantile_places(total, np.arange(1, self.n_bins), self.n_bins)
         return bounds_between(distinct)[np.unique(places[(places > 0) & (places < len(distinct))])]
-
-    def _join(self, maps):
-        return StepMaps.of(maps)

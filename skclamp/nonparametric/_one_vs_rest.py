@@ -15,10 +15,10 @@ EPS = float(np.finfo(np.float64).eps)
 _ROWS_AT_ONCE = 4096
 
 
-def probability_columns(logits):
-    """Probabilities of logits (n, K) as a C-contiguous float64 array (K, n): one row a class."""
-    parts = [torch.softmax(part.double(), 1).T for part in logits.split(_ROWS_AT_ONCE)]
-    return np.ascontiguousarray(torch.cat(parts, 1).cpu().numpy())
+def softmax_of(logits):
+    """Probabilities of logits (n, K) in float64, with no copy of the logits that wide."""
+    parts = [torch.softmax(part.double(), 1) for part in logits.split(_ROWS_AT_ONCE)]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def weights_of(sample_weight, n_samples):
@@ -27,19 +27,24 @@ def weights_of(sample_weight, n_samples):
 
 
 class OneVsRestCalibrator(BaseCalibrator):
-    """What the calibrators by class share: subclasses implement ``_fit_class`` and ``_join``.
+    """What the calibrators by class share: subclasses implement ``_fit_class`` and ``_join``, or ``_fit_maps``.
 
     A class without a sample in the calibration set keeps its probability, for nothing is known of it.
     """
 
     def _fit_logits(self, logits, y, sample_weight):
-        codes = y.cpu().numpy()
-        weight = weights_of(sample_weight, len(codes))
-        columns = probability_columns(logits[weight > 0])
-        codes, weight = codes[weight > 0], weight[weight > 0]
-        self.maps_ = self._join([self._fit_class(score, codes == k, weight) for k, score in enumerate(columns)])
+        if sample_weight is not None:
+            counted = sample_weight > 0
+            logits, y, sample_weight = logits[counted], y[counted], sample_weight[counted]
+        codes, weight = y.cpu().numpy(), weights_of(sample_weight, len(y))
+        columns = softmax_of(logits).T.contiguous().cpu().numpy()
+        self.maps_ = self._fit_maps(columns, codes, weight)
         self.seen_ = np.bincount(codes, minlength=len(columns)) > 0
         _warn_of_unseen(self.seen_)
+
+    def _fit_maps(self, columns, codes, weight):
+        """The maps of all classes: a function of probabilities (K, n); columns (K, n) are those of the fit."""
+        return self._join([self._fit_class(score, codes == k, weight) for k, score in enumerate(columns)])
 
     def _transform_logits(self, logits):
         score = torch.softmax(logits.cpu(), 1)
