@@ -100,9 +100,7 @@ def main(arguments=None):
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows = list(compare_all(options, file))
-    print(
-        f"{options.seeds} stratified halves, one thread; difference: NLL less the peer's; ratio: fit time to the peer's"
-    )
+    print(f"{options.seeds} stratified halves, one thread; difference: NLL less the peer's; ratio: of fit times")
     print(tabulate([[row[name] for name in COLUMNS] for row in rows], headers=COLUMNS, floatfmt=FORMATS))
 
 
@@ -110,6 +108,7 @@ def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_argument(parser)
     parser.add_argument("--methods", nargs="+", choices=sorted({c.method for c in COMPARISONS}), help="default: all")
+    parser.add_argument("--peers", nargs="+", choices=sorted({c.peer for c in COMPARISONS}), help="default: all")
     parser.add_argument("--records", nargs="+", choices=RECORDS, default=RECORDS, help="default: all")
     parser.add_argument("--seeds", type=int, default=5, help="number of splits (default: 5)")
     parser.add_argument("--repeats", type=int, default=3, help="fits of which the fastest counts (default: 3)")
@@ -120,8 +119,7 @@ def parse(arguments=None):
 def compare_all(options, file=None):
     """Yield a row for each comparison and record, those in the file excepted."""
     for record in options.records:
-        asked = [c for c in COMPARISONS if not options.methods or c.method in options.methods]
-        asked = [c for c in asked if file is None or (record, *c) not in file]
+        asked = [c for c in wanted(options) if file is None or (record, *c) not in file]
         if not asked:
             continue
         logits, labels = load_record(record, options.data)
@@ -135,6 +133,15 @@ def compare_all(options, file=None):
             if file is not None:
                 file.append([row])
             yield row
+
+
+def wanted(options):
+    """Comparisons of the methods and with the peers that were asked for."""
+    return [
+        comparison
+        for comparison in COMPARISONS
+        if comparison.method in (options.methods or OURS) and comparison.peer in (options.peers or {**PEERS, **OURS})
+    ]
 
 
 def compare(comparison, splits, repeats):

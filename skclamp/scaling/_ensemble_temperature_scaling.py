@@ -146,7 +146,7 @@ def _fit_likely(logits, y, weight, temperature):
 
 
 def _label_log_proba(logits, y, temperature):
-    """Log-probability of each label, and its derivative with respect to log T; the logits are centred on the largest."""
+    """Log-probability of each label, and its derivative with respect to log T; logits are centred."""
     scaled = logits / temperature
     label = scaled.gather(0, y[None])[0]
     terms = scaled.exp()
