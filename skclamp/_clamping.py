@@ -114,12 +114,13 @@ class BaseClamping(BaseCalibrator):
 
     def _settings(self, **varied):
         """The settings of one candidate."""
-        names = [field.name for field in fields(Settings) if field.name not in varied]
+        names = [field.name for field in fields(Settings) if hasattr(self, field.name) and field.name not in varied]
         return Settings(**varied, **{name: getattr(self, name) for name in names})
 
     def _examine(self, problem, learner, path, splits):
         """Held-out evidence of the candidates, the best one, and the state to start it from."""
-        quiet = [replace(settings, callbacks=None, verbose=0) for settings in path]
+        # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
+        quiet = [replace(settings, callbacks=None, verbose=0, draft=len(path) == 1) for settings in path]
         evidence = cross_examine(problem, lambda part: learner.fit_path(part, quiet), splits)
         best = evidence.best()
         self.verdict_ = evidence.verdict(best)

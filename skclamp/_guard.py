@@ -5,12 +5,14 @@ temperatures) it learns from the other folds. The guard sees the paired differen
 log-likelihoods (NLL) and, where several candidates competed, asks the more of the winner.
 """
 
+import copy
 import logging
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import stats
+from scipy.special import logsumexp
 
 logger = logging.getLogger("skclamp")
 
@@ -56,12 +58,29 @@ class Evidence:
         """Whether a candidate, the best of all, beats temperature scaling."""
         differences = self.losses[candidate] - self.plain
         mean, error, p_value = student_below_zero(differences, self.weight)
-        p_value = min(1.0, p_value * len(self.losses))
+        p_value = min(1.0, max(p_value, self.universal_p_value(candidate)) * len(self.losses))
         accepted = p_value < level and max(self.fold_differences(candidate)) < 0
         verdict = Verdict(bool(accepted), mean, error, p_value)
         kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
         logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, mean, error, p_value)
         return verdict
+
+    def universal_p_value(self, candidate):
+        """P value of a candidate by universal inference, which holds whatever the sample size.
+
+        A perturbation fitted elsewhere has an expected likelihood ratio of 1 to the truth, if temperature scaling is
+        that. Student's test alone would let pass what is learned from a fold, held back by the prior to almost
+        nothing, and by chance points the same way in the other.
+
+        References
+        ----------
+        L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020, equation 7.
+        """
+        gains = [
+            -difference * n_effective(self.weight[rows])
+            for difference, rows in zip(self.fold_differences(candidate), self.folds, strict=True)
+        ]
+        return float(np.exp(min(0.0, np.log(len(gains)) - logsumexp(gains))))
 
     def fold_differences(self, candidate):
         """Mean held-out NLL of a candidate minus temperature scaling's on each fold; all must be below 0."""
@@ -69,8 +88,17 @@ class Evidence:
         return [np.average(differences[rows], weights=self.weight[rows]) for rows in self.folds]
 
     def warm_start(self, candidate):
-        """The state of a candidate from the fold in which it did best against temperature scaling."""
-        return self.states[int(np.argmin(self.fold_differences(candidate)))][candidate]
+        """Where to start on all the samples: what the folds agree on, or the best of them.
+
+        Folds that chose the same perturbation have their parameters averaged, which is nearly as good as a fit to all
+        their samples; of others the one counts that did best against temperature scaling.
+        """
+        states = [fold[candidate] for fold in self.states]
+        best = copy.deepcopy(states[int(np.argmin(self.fold_differences(candidate)))])
+        parts = [state.perturbation.state_dict() for state in states]
+        if all(_alike(part, parts[0]) for part in parts):
+            best.perturbation.load_state_dict({name: _mean([part[name] for part in parts]) for name in parts[0]})
+        return best
 
 
 @dataclass(frozen=True)
@@ -84,7 +112,8 @@ class Verdict:
     difference, standard_error : float
         Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error.
     p_value : float
-        Of the one-sided test against "not below zero", times the number of candidates.
+        Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
+        number of candidates.
     """
 
     accepted: bool
@@ -134,6 +163,16 @@ def cross_examine(problem, fit_all, splits):
     return Evidence(plain, pooled, weight, folds, states)
 
 
+def _alike(a, b):
+    """Whether two state dicts are of the same perturbation."""
+    return list(a) == list(b) and all(a[name].shape == b[name].shape for name in a)
+
+
+def _mean(tensors):
+    """Of floating-point tensors; what counts or flags is the first's."""
+    return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]
+
+
 def _check_partition(parts, n_samples):
     held_out = np.bincount(np.concatenate(parts), minlength=n_samples)
     if (held_out != 1).any():
@@ -159,6 +198,11 @@ def held_out_losses(train, held_out, perturbation=None):
     return -held_out.log_likelihoods(temperature, logits).cpu().numpy()
 
 
+def n_effective(weight):
+    """Number of equally weighted samples that would tell as much."""
+    return weight.sum() ** 2 / (weight**2).sum()
+
+
 def student_below_zero(differences, weight):
     """Mean, standard error and one-sided p value of paired differences.
 
@@ -176,7 +220,7 @@ def student_below_zero(differences, weight):
     """
     share = weight / weight.sum()
     mean = share @ differences
-    effective = 1 / (share**2).sum()
+    effective = n_effective(weight)
     if effective <= 1 or not np.ptp(differences[weight > 0]):
         return float(mean), 0.0, 1.0
     error = np.sqrt(share**2 @ (differences - mean) ** 2 * effective / (effective - 1))

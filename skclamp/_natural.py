@@ -18,14 +18,17 @@ from ._training import ClampingNet, Converged, run_net
 from .perturbations import SPECIAL_CASES, learnable
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
-_ROUGH_SAMPLES = _TRIAL_SAMPLES = 512
+_ROUGH_SAMPLES = 512
+_ROUGH_TRIAL_SAMPLES, _TRIAL_SAMPLES = 256, 512
 _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
 # At the most so many steps are made on these alone.
 _ROUGH_STEPS = 5
 # A step that should gain less, summed over the samples, is no longer worth a pass; nats.
 _SMALLEST_GAIN = 1.0
 # One that should gain less than this, as it does near the optimum, leaves less than the smallest gain behind.
-_LAST_GAIN = 8.0
+_LAST_GAIN = 16.0
+# Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already.
+_LAST_PART = 0.25
 # Log Bayes factor that speaks for another family; nats.
 _LEAST_EVIDENCE = 3.0
 
@@ -48,13 +51,16 @@ class NaturalNet(ClampingNet):
         Source of the samples of rough steps and of trials.
     rough : bool
         Whether to begin with steps on few samples.
+    draft : bool
+        Whether to stop as soon as the verdict is clear.
     """
 
-    def __init__(self, *args, samples=None, draws=None, rough=False, **kwargs):
+    def __init__(self, *args, samples=None, draws=None, rough=False, draft=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.samples = samples
         self.draws = draws
         self.rough = rough
+        self.draft = draft
         self.finished = False
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -72,7 +78,7 @@ class NaturalNet(ClampingNet):
         if not _gains(step, _SMALLEST_GAIN):
             raise Converged
         # Other samples than the direction's, where there are any: what these alone would like is not worth having.
-        length = self._search(step, self._draw(_TRIAL_SAMPLES))
+        length = self._search(step, self._draw(_ROUGH_TRIAL_SAMPLES if self.rough else _TRIAL_SAMPLES))
         if length == 0 and not self.rough:
             raise Converged
         self.history.record("train_loss", loss)
@@ -80,7 +86,8 @@ class NaturalNet(ClampingNet):
         self.history.record("gain", step.gain)
         self.history.record("step", length)
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
-        self.finished = not self.rough and (length < self.lr / 2 or step.gain < _LAST_GAIN)
+        least = max(_LAST_GAIN, _LAST_PART * step.evidence) if self.draft else _LAST_GAIN
+        self.finished = not self.rough and (length < self.lr / 2 or step.gain < least)
         self.rough = self.rough and length > 0
 
     def _draw(self, n_samples):
@@ -147,14 +154,13 @@ class NaturalNet(ClampingNet):
         start = parameters_of(self.module_.perturbation)
         direction = step.direction.to(start)
         tried = {0.0: self._try(start, step, trial)}
+
         # The prior may hold back, not undo: where a network is nearly perfect its scores vanish, and with them what
         # speaks for the way that led there.
-        worst = tried[0.0].bare + _SMALLEST_GAIN / len(trial)
-
         def loss(length):
             if length not in tried:
                 tried[length] = self._try(start + length * direction, step, trial)
-            return tried[length].penalised if tried[length].bare <= worst else math.inf
+            return math.inf if tried[0.0].clearly_below(tried[length], "bare") else tried[length].penalised
 
         length = self.lr
         if loss(length) < loss(0.0):
@@ -164,6 +170,9 @@ class NaturalNet(ClampingNet):
             while length > _SHORTEST_STEP * self.lr and loss(length) >= loss(0.0):
                 length /= 2
         best = min(tried, key=loss)
+        if loss(self.lr) < math.inf and not tried[best].clearly_below(tried[self.lr], "penalised"):
+            # All the samples say lr; these few say nothing else that couldn't be chance.
+            best = self.lr
         self._move(start + best * direction)
         with torch.no_grad():
             self.module_.temperature.fill_(tried[best].temperature)
@@ -176,21 +185,31 @@ class NaturalNet(ClampingNet):
             logits = trial.logits_under(self.module_.perturbation)
         except ValueError:
             # So long a step that the network's arithmetic overflows.
-            return _Trial(math.inf, math.inf, self.module_.temperature.item())
+            return _Trial(math.inf, math.inf, self.module_.temperature.item(), torch.full((len(trial),), math.inf))
         solved = trial.solve(logits, gamma=self.criterion_.gamma)
         bare = solved.loss + (self.penalty * self._deviation().item() if self.penalty else 0.0)
-        return _Trial(bare + step.prior(self._moved()), bare, solved.temperature)
+        losses = trial.losses(solved.temperature, logits, gamma=self.criterion_.gamma)
+        return _Trial(bare + step.prior(self._moved()), bare, solved.temperature, losses)
 
     def _move(self, parameters):
         vector_to_parameters(parameters, learnable(self.module_.perturbation))
 
 
 class _Trial(NamedTuple):
-    """Loss with the prior, loss without, and the optimal temperature."""
+    """Loss with the prior, loss without, the optimal temperature, and each sample's loss times its weight."""
 
     penalised: float
     bare: float
     temperature: float
+    losses: torch.Tensor
+
+    def clearly_below(self, other, which):
+        """Whether a loss is lower than another's by more than two standard errors of their difference."""
+        gap = getattr(other, which) - getattr(self, which)
+        if len(self.losses) < 2 or math.isinf(gap):
+            return gap > 0
+        error = (self.losses - other.losses).std().item() / math.sqrt(len(self.losses))
+        return gap > max(2 * error, _SMALLEST_GAIN / len(self.losses))
 
 
 def _gains(step, least):
@@ -217,6 +236,7 @@ def descend(state, problem, settings, generator):
         samples=problem,
         draws=generator,
         rough=rough,
+        draft=settings.draft,
     )
 
 

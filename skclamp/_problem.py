@@ -15,6 +15,7 @@ from ._backbone import NetworkBackbone
 from ._data import ArrayInputs, DatasetInputs
 from ._temperature import log_likelihoods, solve_temperature
 from ._validation import to_numpy
+from .losses import focal_loss
 from .perturbations import PERTURBATIONS, learnable
 
 # What "auto" tries, by the number of axes of X; from three on there are channels and positions.
@@ -74,9 +75,7 @@ class Problem:
         rows = torch.as_tensor(rows)
         on = rows.to(self.codes.device)
         weight = None if self.weight is None else self.weight[on]
-        return replace(
-            self, inputs=self.inputs.take(rows), codes=self.codes[on], weight=weight, logits=self.logits[on]
-        )
+        return replace(self, inputs=self.inputs.take(rows), codes=self.codes[on], weight=weight, logits=self.logits[on])
 
     def logits_under(self, perturbation):
         """Logits of the perturbed inputs."""
@@ -91,6 +90,11 @@ class Problem:
     def log_likelihoods(self, temperature, logits=None):
         """Log-probability of each label."""
         return log_likelihoods(self.logits if logits is None else logits, self.codes, temperature)
+
+    def losses(self, temperature, logits, gamma=0.0):
+        """Focal loss of each sample, times its weight over the mean weight."""
+        losses = focal_loss(logits.double() / temperature, self.codes, gamma=gamma, reduction="none")
+        return losses if self.weight is None else losses * (self.weight / self.weight.mean())
 
     def cost(self):
         """Passes over the network, forward and backward: how often each sample went through it on average."""

@@ -49,6 +49,8 @@ class Settings:
     pin_memory: bool
     callbacks: list | None
     verbose: int
+    # Whether the result is to be judged only, not kept.
+    draft: bool = False
 
 
 @dataclass

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network
+from _problems import pose
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, put_into_odd_state, snapshot
 from torch import nn
 from torch.nn import functional as F
 
 from skclamp import NeuralClampingCalibrator
-from skclamp._backbone import open_backbone
 from skclamp._fast import accelerate, has_bfloat16
 from skclamp.modules import LogitsModule, frozen
 
@@ -20,12 +20,10 @@ X = images(40)
 
 def fast_and_plain(network, x=X, **settings):
     """Logits of the accelerated and of the plain network, and the former's module."""
-    backbone = open_backbone(network)
-    x = backbone.to_device(torch.as_tensor(x))
+    problem = pose(network, x, np.zeros(len(x), dtype=int))
     with frozen(network), torch.no_grad():
-        plain = backbone.module(x)
-        module = accelerate(backbone, x[:32], **{"precision": "float32", **settings}).module
-        return module(x), plain, module
+        module = accelerate(problem, **{"precision": "float32", **settings}).backbone.module
+        return module(problem.backbone.to_device(torch.as_tensor(x))), problem.logits, module
 
 
 def kinds(module):

@@ -105,6 +105,32 @@ def test_every_competitor_raises_the_bar():
     assert not among.accepted
 
 
+def test_the_likelihood_ratio_by_hand():
+    losses = np.random.default_rng(0).normal(-0.1, 1.0, 60)
+    first, second = losses[:30].sum(), losses[30:].sum()
+    expected = 1 / np.mean([np.exp(-first), np.exp(-second)])
+    assert evidence_of(losses).universal_p_value(0) == pytest.approx(min(1.0, expected))
+    assert evidence_of(losses, weight=np.full(60, 3.0)).universal_p_value(0) == pytest.approx(min(1.0, expected))
+    assert evidence_of(np.full(60, -1e4)).universal_p_value(0) == 0
+    assert evidence_of(np.full(60, 1e4)).universal_p_value(0) == 1
+
+
+def cross_fitted_noise(rng, n=100, n_features=20, step=1e-3):
+    """Held-out differences of a small step along each fold's mean score, where scores are noise."""
+    scores = rng.normal(size=(2, n, n_features))
+    steps = -step * scores.mean(1)
+    return np.concatenate([scores[1] @ steps[0], scores[0] @ steps[1]])
+
+
+def test_steps_of_almost_nothing_are_not_taken_for_proof():
+    """Folds that agree by chance do so twice, which Student's test, for independent samples, doesn't know."""
+    rng = np.random.default_rng(0)
+    evidence = [evidence_of(cross_fitted_noise(rng)) for _ in range(500)]
+    student = [student_below_zero(one.losses[0], one.weight)[2] < LEVEL for one in evidence]
+    assert np.mean(student) > 2 * LEVEL
+    assert not any(one.verdict(0).accepted for one in evidence)
+
+
 def test_p_values_end_at_one():
     assert evidence_of(*np.random.default_rng(0).normal(0.5, 1.0, (9, 100))).verdict(0).p_value == 1.0
 

@@ -20,7 +20,7 @@ Y = labels_of(bare_logits(NETWORK, X))
 
 def settings(**changed):
     parameters = {**NeuralClampingCalibrator().get_params(), "perturbation": "affine", **changed}
-    return Settings(**{name: parameters[name] for name in Settings.__dataclass_fields__})
+    return Settings(**{name: parameters[name] for name in Settings.__dataclass_fields__ if name in parameters})
 
 
 def learner(seed=0):
