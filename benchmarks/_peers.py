@@ -4,6 +4,8 @@ They are given float64 probabilities, of which those that want logits take the l
 made: whatever isn't installed (extra ``bench``) raises ImportError then.
 """
 
+import contextlib
+import io
 import warnings
 
 import numpy as np
@@ -93,6 +95,82 @@ class OneVsRest:
         return columns / columns.sum(1, keepdims=True)
 
 
+class NetcalBinning:
+    """A binning of netcal; its progress bars and warnings are kept back.
+
+    Parameters
+    ----------
+    class_name : str
+        In ``netcal.binning``.
+    """
+
+    def __init__(self, class_name, **parameters):
+        from netcal import binning
+
+        self.calibrator = getattr(binning, class_name)(**parameters)
+
+    def fit(self, proba, y):
+        """Fit the calibrator."""
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            self.calibrator.fit(proba, y)
+        return self
+
+    def predict_proba(self, proba):
+        """Calibrated probabilities."""
+        return self.calibrator.transform(proba)
+
+
+class Binary:
+    """A binary calibrator of probmetrics or venn-abers, given the probability of the hit alone.
+
+    Parameters
+    ----------
+    calibrator : object
+        With ``fit(proba, y)`` and ``predict_proba(proba)`` on two columns; the latter may return a tuple.
+    """
+
+    def __init__(self, calibrator):
+        self.calibrator = calibrator
+
+    def fit(self, p, hit):
+        """Fit the calibrator."""
+        self.calibrator.fit(np.stack([1 - p, p], 1), hit)
+        return self
+
+    def predict(self, p):
+        """Calibrated probability of the hit."""
+        found = self.calibrator.predict_proba(np.stack([1 - p, p], 1))
+        return (found[0] if isinstance(found, tuple) else found)[:, 1]
+
+
+class TopLabel:
+    """A binary calibrator for the top probability; the other classes share the rest in proportion.
+
+    Parameters
+    ----------
+    binary : object
+        With ``fit(p, hit)`` and ``predict(p)``.
+    """
+
+    def __init__(self, binary):
+        self.binary = binary
+
+    def fit(self, proba, y):
+        """Fit the calibrator to the top probability and whether it is the label's."""
+        self.binary.fit(proba.max(1), (proba.argmax(1) == y).astype(int))
+        return self
+
+    def predict_proba(self, proba):
+        """Calibrated probabilities; those of the top class are kept off 0 and 1, where the NLL is infinite."""
+        top = proba.argmax(1)[:, None]
+        score = np.take_along_axis(proba, top, 1)
+        calibrated = np.clip(self.binary.predict(score[:, 0]), 1e-6, 1 - 1e-6)[:, None]
+        others = proba * (1 - calibrated) / np.maximum(1 - score, LEAST)
+        np.put_along_axis(others, top, calibrated, 1)
+        return others / others.sum(1, keepdims=True)
+
+
 def _probmetrics(class_name, **parameters):
     def make():
         from probmetrics.calibrators import logistic, temperature_scaling
@@ -109,6 +187,30 @@ def _beta():
     return OneVsRest(lambda: BetaCalibration("abm"))
 
 
+def _histograms():
+    from probmetrics.calibrators.binning import BinaryHistogramBinningCalibrator
+
+    return OneVsRest(lambda: Binary(BinaryHistogramBinningCalibrator(n_bins=15)))
+
+
+def _splines():
+    from probmetrics.calibrators.splines import CDFSplineCalibrator
+
+    return TopLabel(Binary(CDFSplineCalibrator()))
+
+
+def _intra_order_preserving():
+    from probmetrics.calibrators.orderpreserving import IntraOrderPreservingCalibrator
+
+    return IntraOrderPreservingCalibrator()
+
+
+def _venn_abers():
+    from venn_abers import VennAbers
+
+    return OneVsRest(lambda: Binary(VennAbers()))
+
+
 PEERS = {
     "probmetrics temperature": _probmetrics("TemperatureScalingCalibrator"),
     "probmetrics vector": _probmetrics("VectorScalingCalibrator"),
@@ -121,4 +223,11 @@ PEERS = {
     "scikit-learn sigmoid of log p": lambda: ScikitLearn("sigmoid"),
     "scikit-learn sigmoid of log-odds": lambda: ScikitLearn("sigmoid", log_odds),
     "betacal one-vs-rest": _beta,
+    "scikit-learn isotonic": lambda: ScikitLearn("isotonic", lambda proba: proba),
+    "netcal histogram binning": lambda: NetcalBinning("HistogramBinning", bins=15),
+    "probmetrics histogram binning": _histograms,
+    "netcal BBQ": lambda: NetcalBinning("BBQ"),
+    "venn-abers one-vs-rest": _venn_abers,
+    "probmetrics spline": _splines,
+    "probmetrics IOP": _intra_order_preserving,
 }

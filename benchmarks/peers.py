@@ -23,19 +23,27 @@ from threadpoolctl import threadpool_limits
 
 from _data import add_data_argument, split_halves
 from _estimates import paired_estimate
-from _peers import LEAST, PEERS
+from _peers import PEERS
 from _records import RECORDS, load_record
 from _result_file import ResultFile
 from skclamp import (
+    AccuracyPreservingIsotonic,
+    BayesianBinningIntoQuantiles,
     BetaCalibration,
     DirichletCalibration,
     EnsembleTemperatureScaling,
+    HistogramBinning,
+    IntraOrderPreservingCalibration,
+    IsotonicCalibration,
     MatrixScaling,
+    ParameterizedTemperatureScaling,
     PlattScaling,
+    SplineCalibration,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
+    VennAbersCalibration,
 )
 
 
@@ -57,6 +65,15 @@ OURS = {
     "EnsembleTemperatureScaling(mse)": EnsembleTemperatureScaling(loss="mse"),
     "PlattScaling": PlattScaling(),
     "BetaCalibration": BetaCalibration(),
+    "HistogramBinning": HistogramBinning(),
+    "BayesianBinningIntoQuantiles": BayesianBinningIntoQuantiles(),
+    "IsotonicCalibration": IsotonicCalibration(),
+    "AccuracyPreservingIsotonic": AccuracyPreservingIsotonic(),
+    "VennAbersCalibration": VennAbersCalibration(),
+    "SplineCalibration": SplineCalibration(),
+    "ParameterizedTemperatureScaling": ParameterizedTemperatureScaling(),
+    "IntraOrderPreservingCalibration": IntraOrderPreservingCalibration(),
+    "IntraOrderPreservingCalibration(order-preserving)": IntraOrderPreservingCalibration(variant="order-preserving"),
 }
 COMPARISONS = [
     Comparison("TemperatureScaling", "scikit-learn temperature"),
@@ -71,6 +88,16 @@ COMPARISONS = [
     Comparison("PlattScaling", "scikit-learn sigmoid of log-odds"),
     Comparison("PlattScaling", "scikit-learn sigmoid of log p"),
     Comparison("BetaCalibration", "betacal one-vs-rest"),
+    Comparison("HistogramBinning", "netcal histogram binning"),
+    Comparison("HistogramBinning", "probmetrics histogram binning"),
+    Comparison("BayesianBinningIntoQuantiles", "netcal BBQ"),
+    Comparison("IsotonicCalibration", "scikit-learn isotonic"),
+    Comparison("AccuracyPreservingIsotonic", "scikit-learn isotonic"),
+    Comparison("VennAbersCalibration", "venn-abers one-vs-rest"),
+    Comparison("SplineCalibration", "probmetrics spline"),
+    Comparison("ParameterizedTemperatureScaling", "TemperatureScaling"),
+    Comparison("IntraOrderPreservingCalibration", "probmetrics IOP"),
+    Comparison("IntraOrderPreservingCalibration(order-preserving)", "probmetrics IOP"),
 ]
 MEASURES = ("nll", "peer_nll", "difference", "standard_error", "fit_ms", "peer_ms", "ratio")
 COLUMNS = ("record", *Comparison._fields, *MEASURES)
@@ -192,7 +219,9 @@ def run_peer(calibrator, split):
     proba = np.exp(log_softmax(split.logits.astype(np.float64), axis=1))
     seconds = timed(calibrator.fit, proba[split.calibration], split.labels[split.calibration])
     found = np.asarray(calibrator.predict_proba(proba[split.test]), dtype=np.float64)
-    return mean_nll(np.log(np.maximum(found, LEAST)), split.labels[split.test]), seconds
+    # Some peers give probability 0: it counts as in scikit-learn's log_loss.
+    found = np.maximum(found, np.finfo(np.float64).eps)
+    return mean_nll(np.log(found), split.labels[split.test]), seconds
 
 
 def timed(function, *arguments):

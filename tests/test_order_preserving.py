@@ -201,22 +201,22 @@ def test_equal_logits_stay_equal(make):
 def test_integer_weights_are_repetitions(make):
     Z, y = mixed(400)
     weight = np.random.default_rng(1).integers(0, 4, size=len(y))
-    weighted = make().fit(Z, y, sample_weight=weight).predict_proba(Z)
-    repeated = make().fit(np.repeat(Z, weight, axis=0), np.repeat(y, weight)).predict_proba(Z)
+    weighted = make(tol=1e-9).fit(Z, y, sample_weight=weight).predict_proba(Z)
+    repeated = make(tol=1e-9).fit(np.repeat(Z, weight, axis=0), np.repeat(y, weight)).predict_proba(Z)
     np.testing.assert_allclose(weighted, repeated, rtol=0, atol=1e-3)
-    assert np.abs(weighted - make().fit(Z, y).predict_proba(Z)).max() > 0.01
+    assert np.abs(weighted - make(tol=1e-9).fit(Z, y).predict_proba(Z)).max() > 0.01
 
 
 def test_the_order_of_samples_and_classes_and_constants_and_units_do_not_matter(make):
     Z, y = mixed(400)
     rng = np.random.default_rng(3)
-    expected = make().fit(Z, y).predict_proba(Z)
+    expected = make(tol=1e-9).fit(Z, y).predict_proba(Z)
     order, columns = rng.permutation(len(y)), np.array([2, 0, 3, 1, 4])
     same = [
-        make().fit(Z[order], y[order]).predict_proba(Z),
-        make().fit(Z[:, columns], columns.argsort()[y]).predict_proba(Z[:, columns])[:, columns.argsort()],
-        make().fit(Z + rng.normal(scale=30, size=(400, 1)), y).predict_proba(Z - 5),
-        make().fit(1000 * Z, y).predict_proba(1000 * Z),
+        make(tol=1e-9).fit(Z[order], y[order]).predict_proba(Z),
+        make(tol=1e-9).fit(Z[:, columns], columns.argsort()[y]).predict_proba(Z[:, columns])[:, columns.argsort()],
+        make(tol=1e-9).fit(Z + rng.normal(scale=30, size=(400, 1)), y).predict_proba(Z - 5),
+        make(tol=1e-9).fit(1000 * Z, y).predict_proba(1000 * Z),
     ]
     for found in same:
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
@@ -231,8 +231,8 @@ def test_two_classes_are_one_column(make):
 
 def test_single_precision_finds_the_same(make):
     Z, y = mixed(1000)
-    narrow = make().fit(Z.astype(np.float32), y).predict_proba(Z.astype(np.float32))
-    np.testing.assert_allclose(narrow, make().fit(Z, y).predict_proba(Z), rtol=0, atol=1e-3)
+    narrow = make(tol=1e-9).fit(Z.astype(np.float32), y).predict_proba(Z.astype(np.float32))
+    np.testing.assert_allclose(narrow, make(tol=1e-9).fit(Z, y).predict_proba(Z), rtol=0, atol=1e-3)
 
 
 def test_large_sets_are_treated_in_single_precision(make, monkeypatch):

@@ -35,7 +35,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
-    tol : float, default=1e-8
+    tol : float, default=1e-7
         Relative fall of the loss within an iteration below which the search ends.
     {shared_parameters}
 
@@ -95,7 +95,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         hidden_layer_sizes=(10,),
         alpha=10.0,
         max_iter=1000,
-        tol=1e-8,
+        tol=1e-7,
         response="auto",
         classes=None,
         cv=None,

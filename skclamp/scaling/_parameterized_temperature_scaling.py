@@ -32,7 +32,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
-    tol : float, default=1e-8
+    tol : float, default=1e-7
         Relative fall of the loss within an iteration below which the search ends.
     {shared_parameters}
 
@@ -91,7 +91,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         hidden_layer_sizes=(5, 5),
         alpha=10.0,
         max_iter=1000,
-        tol=1e-8,
+        tol=1e-7,
         response="auto",
         classes=None,
         cv=None,
