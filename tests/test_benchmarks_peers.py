@@ -1,0 +1,92 @@
+"""The comparison with peers on made-up logits, with scikit-learn for the peer that is always there."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import peers
+from _peers import PEERS, OneVsRest, ScikitLearn, log_odds
+from _records import load_record
+from skclamp import TemperatureScaling
+
+
+@pytest.fixture
+def record(monkeypatch):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=4.0, size=(600, 4)).astype(np.float32)
+    y = (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1)
+    monkeypatch.setattr(peers, "load_record", lambda name, data_dir: (logits, y))
+    return logits, y
+
+
+def test_rows_hold_paired_differences_and_times(record, tmp_path, capsys):
+    out = tmp_path / "peers.csv"
+    arguments = ["--methods", "TemperatureScaling", "PlattScaling", "MatrixScaling", "--records", "cifar100_lenet-5"]
+    arguments += ["--peers", *(name for name in PEERS if name.startswith("scikit-learn")), "VectorScaling"]
+    arguments += ["--seeds", "2", "--repeats", "1", "--out", str(out)]
+    peers.main(arguments)
+    assert "PlattScaling" in capsys.readouterr().out
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["method"] for row in rows} == {"TemperatureScaling", "PlattScaling", "MatrixScaling"}
+    same = rows[0]
+    assert (same["method"], same["peer"]) == ("TemperatureScaling", "scikit-learn temperature")
+    assert abs(float(same["difference"])) < 1e-5
+    for row in rows:
+        assert float(row["difference"]) == pytest.approx(float(row["nll"]) - float(row["peer_nll"]), abs=1e-9)
+        assert float(row["ratio"]) > 0
+        assert float(row["fit_ms"]) > 0
+
+    peers.main(arguments)
+    assert out.read_text().count("\n") == len(rows) + 1, "what the file holds is left out"
+
+
+def test_peers_that_are_missing_are_left_out(record, monkeypatch, capsys):
+    def missing():
+        raise ImportError("No module named 'nowhere'")
+
+    monkeypatch.setitem(PEERS, "scikit-learn temperature", missing)
+    peers.main(["--methods", "TemperatureScaling", "--records", "cifar100_lenet-5", "--seeds", "1"])
+    assert "scikit-learn temperature is left out: No module named 'nowhere'" in capsys.readouterr().out
+
+
+def test_every_comparison_names_what_there_is():
+    for comparison in peers.COMPARISONS:
+        assert comparison.method in peers.OURS
+        assert comparison.peer in PEERS or comparison.peer in peers.OURS
+
+
+def test_scikit_learn_gets_log_probabilities(record):
+    logits, y = record
+    proba = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(1, keepdims=True)
+    theirs = ScikitLearn("temperature").fit(proba, y).predict_proba(proba)
+    np.testing.assert_allclose(theirs, TemperatureScaling().fit(logits, y).predict_proba(logits), atol=1e-3)
+    np.testing.assert_allclose(log_odds(np.array([0.25, 0.5])), [-np.log(3), 0])
+
+
+def test_one_vs_rest_renormalises():
+    class Half:
+        def fit(self, p, y):
+            self.share = y.mean()
+            return self
+
+        def predict(self, p):
+            return np.full(len(p), self.share)
+
+    y = np.repeat([0, 1, 2], [5, 3, 2])
+    proba = OneVsRest(Half).fit(np.full((10, 3), 1 / 3), y).predict_proba(np.full((4, 3), 1 / 3))
+    np.testing.assert_allclose(proba, np.tile([0.5, 0.3, 0.2], (4, 1)))
+
+
+def test_records_are_known_by_name():
+    with pytest.raises(ValueError, match="name must be one of .* got 'mnist'"):
+        load_record("mnist")
+    with pytest.raises(ValueError, match="the probabilities of 'cifar100_lenet-5' aren't public: give data_dir"):
+        load_record("cifar100_lenet-5")
+
+
+def test_the_records_are_as_accurate_as_recorded(data_dir):
+    logits, y = load_record("cifar100_wideresnet-16-4", data_dir)
+    assert logits.shape == (10_000, 100)
+    assert (logits.argmax(1) == y).mean() == pytest.approx(0.7556, abs=0.003)
