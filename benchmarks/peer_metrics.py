@@ -9,7 +9,8 @@ installed is left out with a line. Each comparison says what makes it fair:
   away), with its own kernel evaluated on a fine grid in the place of 200 points; the row "as it comes" shows what that
   grid and its bisection to 1/1024 make of it. Confidences keep away from 0 and 1, where its reflection counts a point
   once instead of twice.
-- uncertainty-calibration's bins of equal mass are ours where no bin has a sample more than another.
+- uncertainty-calibration's bins of equal mass are ours where no bin has a sample more than another, and its classwise
+  error where no class is clipped at 0: ours clips the mean over the classes.
 - Its l1 correction is a mean over random draws, ours a closed form: they differ by chance.
 """
 

@@ -103,6 +103,16 @@ def test_ks_replicates_of_many_samples_look_at_groups():
     assert form.estimate == pytest.approx(form.value, rel=0.02) and form.estimate <= form.value
 
 
+def test_ks_upper_ends_come_from_a_straight_path():
+    y, array = draw_calibrated(300, 4)
+    form = resampled(ks_calibration_error, {}, y, Probabilities(array))
+    plain, sums = form.with_plain_shape(), form.sums(np.ones((1, 300)))
+    for scale in (0.0, 0.5, 2.0):
+        assert plain.values(sums, scale) == pytest.approx(scale * form.value)
+    noisy = form.sums(np.random.default_rng(0).multinomial(300, np.full(300, 1 / 300), size=400).astype(float))
+    assert np.mean(plain.values(noisy, 1.0)) < np.mean(form.values(noisy, 1.0))
+
+
 @pytest.mark.parametrize("metric", [expected_calibration_error, ks_calibration_error, smooth_calibration_error])
 def test_the_probabilities_are_read_once(monkeypatch, metric):
     passes, chunks = [], Probabilities.chunks

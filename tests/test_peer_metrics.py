@@ -27,5 +27,5 @@ def test_peers_that_are_missing_are_left_out(monkeypatch, capsys):
 def test_agrees_with_a_peer_that_is_there(monkeypatch, peer, module):
     pytest.importorskip(module)
     monkeypatch.setattr(peer_metrics, "PEERS", {peer: peer_metrics.PEERS[peer]})
-    for row in peer_metrics.rows(3000, 4):
+    for row in peer_metrics.rows(15_000, 5):
         assert row["difference"] < (1e-3 if "chance" in row["what"] or "as it comes" in row["what"] else 1e-6)

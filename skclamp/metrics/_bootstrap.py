@@ -306,8 +306,9 @@ def _invert(form, sums, tail):
     """Median-unbiased value and interval: true errors under which a value up to the one found isn't too rare."""
     chance = partial(_chance, form, sums)
     low, middle = (form.at_scale(_last_above(chance, level)) for level in (1 - tail, 0.5))
+    upper = form.with_plain_shape() if hasattr(form, "with_plain_shape") else form
     at_zero = chance(0.0)
-    high = form.value if at_zero == 0 else form.at_scale(_last_above(chance, tail * at_zero))
+    high = form.value if at_zero == 0 else upper.at_scale(_last_above(partial(_chance, upper, sums), tail * at_zero))
     return middle, min(low, high), high
 
 

@@ -5,6 +5,7 @@ of these sums. Calibration errors are norms of residuals (hits minus confidence)
 would be if the sample's systematic residuals were larger or smaller by some factor while the noise stays.
 """
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,8 @@ from ._smooth import cosine_transform, fixed_point, grid_places, integral, pairs
 
 # Groups of neighbouring confidences between which the KS error's replicates are looked at.
 _MOST_GROUPS = 2**12
+# Divisor in the place of 0.
+_SMALL = np.finfo(np.float64).tiny
 # Cells of the grid on which the smooth error's replicates are smoothed.
 _N_CELLS = 2**11
 
@@ -165,6 +168,8 @@ class KSErrors:
         self._path = np.cumsum(self._groups(pairs.masses[self._groups.order] * self._residual[None]), 1)
         self._path /= pairs.masses.sum()
         self.value, self.estimate = float(pairs_ks_error(pairs)), float(np.abs(self._path).max())
+        self._shape = self._path
+        self._reached = np.cumsum(self._groups(pairs.masses[self._groups.order][None]), 1) / pairs.masses.sum()
 
     def sums(self, weights):
         """Cumulated residuals over the sum of weights, of shape (n_weightings, n_groups)."""
@@ -173,7 +178,18 @@ class KSErrors:
 
     def values(self, sums, scale=1.0):
         """Error of each weighting with the sample's residuals scaled."""
-        return np.abs(sums[0] + (scale - 1) * self._path).max(1)
+        return np.abs(sums[0] - self._path + scale * self._shape).max(1)
+
+    def with_plain_shape(self):
+        """The same with a straight path to the greatest value, which noise could hardly have made larger.
+
+        The sample's own path has noise that adds to the replicates': under it a value as small as the one found seems
+        rarer than it is, which matters for the upper end of an interval.
+        """
+        other, best = copy.copy(self), np.abs(self._path).argmax()
+        straight = np.minimum(self._reached / max(self._reached[0, best], _SMALL), 1)
+        other._shape = self._path[0, best] * straight
+        return other
 
     def at_scale(self, scale):
         """Error of the sample itself with its residuals scaled."""
