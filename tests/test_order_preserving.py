@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 from skclamp import IntraOrderPreservingCalibration, ParameterizedTemperatureScaling, TemperatureScaling
-from skclamp.scaling._rank_maps import LogitFunction, RankNetwork, interpolation, spread_ranks
+from skclamp.scaling._rank_maps import GapNetwork, LogitFunction, RowNetwork, interpolation, spread_ranks
 
 VARIANTS = ["order-invariant", "order-preserving", "diagonal"]
 ALL = [
@@ -50,10 +50,7 @@ def stirred(module, scale=1.0):
 
 
 def modules(n_classes):
-    network = RankNetwork(
-        spread_ranks(n_classes, 6), interpolation(spread_ranks(n_classes - 1, 6), n_classes - 1), (4, 3)
-    )
-    return [network, LogitFunction()]
+    return [GapNetwork(n_classes, 6, (4, 3)), RowNetwork(2, (5,)), LogitFunction()]
 
 
 @pytest.mark.parametrize("n_classes", [2, 5, 40])
@@ -73,13 +70,22 @@ def test_modules_keep_the_order_whatever_their_parameters(n_classes, scale):
         assert (stirred(module)(ordered).diff(dim=1) < 0).all()
 
 
-def test_the_network_by_hand():
-    network = stirred(RankNetwork([0, 2], torch.tensor([[1.0, 0.5], [0.0, 0.5]]), (3,)))
-    ordered = torch.tensor([[-0.1, -2.5, -4.0]], dtype=torch.float64)
+def values_by_hand(network, features):
     a, b, c, d = (parameter.detach().numpy() for parameter in network.layers.parameters())
-    multipliers = np.log1p(np.exp(c @ np.tanh(a @ [-0.1, -4.0] + b) + d + np.log(np.e - 1)))
-    gaps = np.array([2.4, 1.5]) * [multipliers[0], multipliers.mean()]
-    np.testing.assert_allclose(network(ordered).detach().numpy()[0], [0, -gaps[0], -gaps.sum()])
+    return np.log1p(np.exp(c @ np.tanh(a @ features + b) + d + np.log(np.e - 1)))
+
+
+def test_the_networks_by_hand():
+    row = np.log([0.5, 0.25, 0.15, 0.1])
+    gaps = stirred(GapNetwork(4, 2, (3,)))
+    assert gaps.ranks.tolist() == [0, 3]
+    first, last = values_by_hand(gaps, row[[0, 3]])
+    middle = np.interp(np.log(2), [0, np.log(3)], [first, last])
+    expected = np.append(0, np.cumsum(np.diff(row) * [first, middle, last]))
+    np.testing.assert_allclose(gaps(torch.from_numpy(row[None])).detach().numpy()[0], expected)
+    rows = stirred(RowNetwork(2, (3,)))
+    expected = row * values_by_hand(rows, row[:2])
+    np.testing.assert_allclose(rows(torch.from_numpy(row[None])).detach().numpy()[0], expected)
 
 
 def test_the_function_of_one_logit_is_linear_between_its_places():

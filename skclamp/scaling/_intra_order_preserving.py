@@ -7,7 +7,7 @@ from .._docstrings import with_shared_docs
 from .._validation import Interval, StrOptions, check_whole_number
 from ..base import BaseCalibrator
 from ._order_preserving import OrderPreservingCalibrator
-from ._rank_maps import LogitFunction, RankNetwork, interpolation, spread_ranks
+from ._rank_maps import GapNetwork, LogitFunction
 
 # How many ranks the network sees and sets: all of them up to so many classes.
 _MOST_RANKS = 16
@@ -124,13 +124,9 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         if self.variant == "diagonal":
             return LogitFunction()
         n_classes = ordered.shape[1]
-        gaps = spread_ranks(n_classes - 1, _MOST_RANKS)
-        network = RankNetwork(
-            spread_ranks(n_classes, _MOST_RANKS),
-            interpolation(gaps, n_classes - 1),
-            check_layer_sizes(self.hidden_layer_sizes),
-            n_class_features=n_classes if self.variant == "order-preserving" else 0,
-        )
+        n_class_features = n_classes if self.variant == "order-preserving" else 0
+        sizes = check_layer_sizes(self.hidden_layer_sizes)
+        network = GapNetwork(n_classes, _MOST_RANKS, sizes, n_class_features)
         network.standardise(ordered, weight)
         return network
 

@@ -2,14 +2,12 @@
 
 from numbers import Integral, Real
 
-import torch
-
 from .._docstrings import with_shared_docs
 from .._validation import Interval
 from ..base import BaseCalibrator
 from ._intra_order_preserving import check_layer_sizes
 from ._order_preserving import OrderPreservingCalibrator
-from ._rank_maps import RankNetwork
+from ._rank_maps import RowNetwork
 
 
 @with_shared_docs
@@ -117,9 +115,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         self.tol = tol
 
     def _module(self, ordered, weight):
-        n_classes = ordered.shape[1]
-        network = RankNetwork(
-            range(min(self.n_top, n_classes)), torch.ones(1, n_classes - 1), check_layer_sizes(self.hidden_layer_sizes)
-        )
+        n_top = min(self.n_top, ordered.shape[1])
+        network = RowNetwork(n_top, check_layer_sizes(self.hidden_layer_sizes))
         network.standardise(ordered, weight)
         return network

@@ -30,14 +30,14 @@ def interpolation(ranks, n_ranks):
 
 
 class RankNetwork(nn.Module):
-    """Sorted log-probabilities to sorted logits: each gap is multiplied by a positive number that a network gives.
+    """Positive numbers from sorted log-probabilities, all 1 at first; subclasses stretch the logits by them.
 
     Parameters
     ----------
-    ranks : array of int
+    ranks : sequence of int
         Which of the sorted log-probabilities the network sees.
-    basis : torch.Tensor of shape (n_outputs, K - 1)
-        How the network's outputs, made positive, add up to the multipliers of the gaps.
+    n_outputs : int
+        How many numbers it gives.
     hidden_layer_sizes : sequence of int
         Widths of the layers with tanh in between.
     n_class_features : int, default=0
@@ -45,21 +45,17 @@ class RankNetwork(nn.Module):
     """
 
     ranks: torch.Tensor
-    basis: torch.Tensor
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, ranks, basis, hidden_layer_sizes, n_class_features=0):
+    def __init__(self, ranks, n_outputs, hidden_layer_sizes, n_class_features=0):
         super().__init__()
         self.register_buffer("ranks", torch.as_tensor(ranks))
-        self.register_buffer("basis", basis.double())
         self.register_buffer("mean", torch.zeros(len(ranks), dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-        sizes = [len(ranks), *hidden_layer_sizes, len(basis)]
-        layers = [
-            nn.utils.skip_init(nn.Linear, *ends, dtype=torch.float64)
-            for ends in zip(sizes[:-1], sizes[1:], strict=True)
-        ]
+        sizes = [len(ranks), *hidden_layer_sizes, n_outputs]
+        ends = zip(sizes[:-1], sizes[1:], strict=True)
+        layers = [nn.utils.skip_init(nn.Linear, *each, dtype=torch.float64) for each in ends]
         self.layers = nn.ModuleList(layers)
         self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
         _start(layers)
@@ -74,7 +70,7 @@ class RankNetwork(nn.Module):
         self.scale = scale if scale > 0 else torch.ones_like(scale)
 
     def multipliers(self, ordered, by_class=None):
-        """Positive numbers (n, n_outputs): 1 before the fit."""
+        """The positive numbers, (n, n_outputs)."""
         values = (ordered[:, self.ranks] - self.mean) / self.scale
         first, *others = self.layers
         values = first(values) if by_class is None else first(values) + by_class @ self.by_class.T / self.scale
@@ -82,10 +78,50 @@ class RankNetwork(nn.Module):
             values = layer(torch.tanh(values))
         return functional.softplus(values + _ONE)
 
+
+class GapNetwork(RankNetwork):
+    """Multiplies each gap between neighbours among the sorted log-probabilities.
+
+    Parameters
+    ----------
+    n_classes : int
+        K, the number of log-probabilities.
+    most_ranks : int
+        How many of them the network sees, and how many gaps it sets, at most; the others are interpolated.
+    hidden_layer_sizes, n_class_features
+        As in `RankNetwork`.
+    """
+
+    basis: torch.Tensor
+
+    def __init__(self, n_classes, most_ranks, hidden_layer_sizes, n_class_features=0):
+        gaps = spread_ranks(n_classes - 1, most_ranks)
+        super().__init__(spread_ranks(n_classes, most_ranks), len(gaps), hidden_layer_sizes, n_class_features)
+        self.register_buffer("basis", interpolation(gaps, n_classes - 1))
+
     def forward(self, ordered, by_class=None):
         """Logits (n, K) in descending order, the first of them 0, from log-probabilities in descending order."""
         gaps = ordered[:, :-1] - ordered[:, 1:]
         return functional.pad(-torch.cumsum(gaps * (self.multipliers(ordered, by_class) @ self.basis), 1), (1, 0))
+
+
+class RowNetwork(RankNetwork):
+    """Multiplies all the log-probabilities of a row by one number.
+
+    Parameters
+    ----------
+    n_top : int
+        How many of the largest log-probabilities the network sees.
+    hidden_layer_sizes
+        As in `RankNetwork`.
+    """
+
+    def __init__(self, n_top, hidden_layer_sizes):
+        super().__init__(range(n_top), 1, hidden_layer_sizes)
+
+    def forward(self, ordered, by_class=None):
+        """Logits (n, K) from log-probabilities in descending order."""
+        return ordered * self.multipliers(ordered)
 
 
 @torch.no_grad()
