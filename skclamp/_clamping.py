@@ -8,6 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch import nn
 
@@ -48,11 +49,64 @@ class BaseClamping(BaseCalibrator):
         "shuffle": ["boolean"],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "compile": ["boolean"],
+        "output": [BaseCalibrator, None],
         "random_state": ["random_state"],
         "callbacks": [list, None],
         "verbose": ["verbose"],
     }
     del _parameter_constraints["cv"]
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        loss_eps=0.0,
+        init="zeros",
+        init_scale=0.001,
+        init_temperature="optimal",
+        refit_temperature=True,
+        optimizer="auto",
+        optimizer_params=None,
+        momentum=0.9,
+        max_epochs=10,
+        shuffle=True,
+        output=None,
+        precision="auto",
+        compile=False,
+        random_state=None,
+        callbacks=None,
+        verbose=0,
+        response="auto",
+        classes=None,
+        device=None,
+        batch_size=64,
+        num_workers=0,
+        pin_memory=False,
+    ):
+        # Without the base's: no `cv` here, since networks are never fitted.
+        self.estimator = estimator
+        self.response = response
+        self.classes = classes
+        self.device = device
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.loss_eps = loss_eps
+        self.init = init
+        self.init_scale = init_scale
+        self.init_temperature = init_temperature
+        self.refit_temperature = refit_temperature
+        self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
+        self.momentum = momentum
+        self.max_epochs = max_epochs
+        self.shuffle = shuffle
+        self.output = output
+        self.precision = precision
+        self.compile = compile
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.verbose = verbose
 
     def _open_backbone(self):
         if not is_frozen(self.estimator):
@@ -76,6 +130,8 @@ class BaseClamping(BaseCalibrator):
             problem, classes = self._pose(backbone, X, y, sample_weight)
             state = self._clamp(problem, generator) or self._unperturbed(problem)
             self._set_fitted(problem, state)
+            if self.output is not None:
+                self.output_ = self._fit_output(problem, state)
         self._remember(backbone, classes, X)
 
     def _pose(self, backbone, X, y, sample_weight):
@@ -105,6 +161,14 @@ class BaseClamping(BaseCalibrator):
             warn_of_bound(solution, stacklevel=5)
             state.temperature = solution.temperature
         return state
+
+    def _fit_output(self, problem, state):
+        """A clone of the output map, fitted to the logits of the perturbed inputs."""
+        logits = problem.logits_under(state.perturbation) if state.identity else problem.logits
+        columns = np.arange(logits.shape[1])
+        output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
+        weight = None if problem.weight is None else problem.weight.cpu()
+        return output.fit(logits, problem.codes.cpu(), sample_weight=weight)
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling."""
@@ -159,7 +223,7 @@ class BaseClamping(BaseCalibrator):
         return moved.to(x.dtype)
 
     def _transform_logits(self, logits):
-        return logits / self.temperature_
+        return logits / self.temperature_ if self.output is None else self.output_._transform_logits(logits)
 
 
 def _draw_seed(random_state):

@@ -30,16 +30,108 @@ n_features_in_ : int
     Second dimension of X in `fit`; not set for a Dataset.""",
 }
 
+# The same of the calibrators that clamp.
+_CLAMPING = {
+    "clamped_estimator": """
+estimator : torch.nn.Module, skorch.NeuralNet or FrozenEstimator, default=None
+    The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds
+    logits.""",
+    "start_and_optimizer": """
+loss_eps : float, default=0.0
+    The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does
+    so at 1e-7; 0 is the exact loss.
+init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
+    Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
+    `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
+    input; or at an array of the parameter's shape, such as a delta.
+init_scale : float, default=0.001
+    Standard deviation of "normal", in units of the input.
+init_temperature : "optimal" or float, default="optimal"
+    Where T starts; "optimal" is temperature scaling's.
+refit_temperature : bool, default=True
+    Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held.
+optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
+    "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
+    "auto" is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's
+    loop.
+optimizer_params : dict, default=None
+    Further arguments of a torch optimiser.""",
+    "loop": """
+momentum : float, default=0.9
+    Of the optimisers that have one.
+max_epochs : int, default=10
+    Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
+    larger than chance makes them.
+batch_size : int, default=64
+    Samples a pass through the network takes at once, and samples a step of a torch optimiser.
+shuffle : bool, default=True
+    Whether a torch optimiser sees the samples in a new order each epoch.""",
+    "computation": """
+output : BaseCalibrator, default=None
+    A map of logits that takes the temperature's place at the end, such as ``StructuredMatrixScaling()``: a clone of
+    it is fitted to the logits of the perturbed inputs. None is the temperature.
+precision : {"auto", "float32", "bfloat16"}, default="auto"
+    Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
+    hardware. The last temperature, and all that is predicted, come from the network's own precision.
+compile : bool, default=False
+    Whether training runs a `torch.compile`d copy of the network.
+num_workers : int, default=0
+    Processes that load a Dataset, as in torch's DataLoader.
+pin_memory : bool, default=False
+    As in torch's DataLoader.
+device : str or torch.device, default=None
+    Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
+random_state : int, RandomState instance or None, default=None
+    Of noise, folds, the order of samples, and the samples that steps are tried on.
+callbacks : list of skorch.callbacks.Callback, default=None
+    Called in the final training.
+verbose : int, default=0
+    At 1, the final training prints a line an epoch, as skorch does.
+response : {"auto", "logits", "probabilities"}, default="auto"
+    What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
+    skorch net what its criterion and nonlinearity say.
+classes : array-like of shape (n_classes,), default=None
+    Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
+    exactly K distinct labels.""",
+    "clamped_attributes": """
+temperature_ : float
+    T.
+perturbation_ : torch.nn.Module
+    The fitted input transform; without parameters where none was kept.
+delta_ : ndarray of one input's shape
+    What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
+accepted_ : bool
+    Whether a perturbation was kept.
+verdict_ : Verdict
+    The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and
+    ``p_value``; only where candidates were compared.
+output_ : BaseCalibrator
+    The fitted clone of `output`; only where one was given. `module_` then holds the temperature all the same.
+module_ : ClampedModule
+    Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network's
+    weights.
+classes_ : ndarray of shape (n_classes,)
+    Names of the columns.
+n_features_in_ : int
+    ``X.shape[1]``.
+history_ : skorch.history.History
+    Of the final training: a row an epoch.
+n_iter_ : int
+    Epochs of the final training.
+cost_ : dict
+    Passes "forward" and "backward": how often each sample went through the network during `fit`, on average.""",
+}
+
 
 def with_shared_docs(calibrator):
     """Fill the places that a class's docstring leaves for what all calibrators share.
 
-    A place is a line of its own: ``{estimator}``, ``{shared_parameters}`` or ``{shared_attributes}``. Docstrings that
-    Python has stripped (``-OO``) stay away.
+    A place is a line of its own that names a text above, such as ``{estimator}``. Docstrings that Python has stripped
+    (``-OO``) stay away.
     """
     if calibrator.__doc__ is not None:
         doc = inspect.cleandoc(calibrator.__doc__)
-        for name, text in _SHARED.items():
+        for name, text in (_SHARED | _CLAMPING).items():
             doc = doc.replace(f"{{{name}}}", text.strip("\n"))
         calibrator.__doc__ = doc
     return calibrator

@@ -292,7 +292,9 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         -------
         dict
         """
-        return super().get_params(deep=deep and not is_frozen(self.estimator))
+        params = super().get_params(deep=deep)
+        nested = [name for name in params if name.startswith("estimator__")]
+        return {k: v for k, v in params.items() if k not in nested} if is_frozen(self.estimator) else params
 
     def set_params(self, **params):
         """Set parameters of this calibrator.

@@ -10,6 +10,7 @@ from sklearn.model_selection import KFold
 from torch import nn
 
 from ._clamping import BaseClamping
+from ._docstrings import with_shared_docs
 from ._guard import MIN_SAMPLES, NOTHING_TRIED, logger
 from ._validation import Interval, StrOptions
 from .perturbations import PERTURBATIONS
@@ -40,6 +41,7 @@ AUTO_GAMMAS = (0.0, 0.5, 1.0, 2.0)
 GAMMA_RULE = Interval(Real, 0, None, closed="left")
 
 
+@with_shared_docs
 class NeuralClampingCalibrator(BaseClamping):
     """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.
 
@@ -50,9 +52,7 @@ class NeuralClampingCalibrator(BaseClamping):
 
     Parameters
     ----------
-    estimator : torch.nn.Module, skorch.NeuralNet or FrozenEstimator, default=None
-        The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds
-        logits.
+    {clamped_estimator}
     perturbation : str, torch.nn.Module or None, default="auto"
         "full" is one offset for every entry of the input (the thesis); "channel" an offset a channel; "affine" a gain
         and an offset a channel; "curve" a quadratic tone curve a channel; "color" a matrix across channels; "filter" a
@@ -65,90 +65,19 @@ class NeuralClampingCalibrator(BaseClamping):
         0, 0.5, 1 and 2 on held-out folds.
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
-    loss_eps : float, default=0.0
-        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does
-        so at 1e-7; 0 is the exact loss.
-    init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
-        Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
-        `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
-        input; or at an array of the parameter's shape, such as a delta.
-    init_scale : float, default=0.001
-        Standard deviation of "normal", in units of the input.
-    init_temperature : "optimal" or float, default="optimal"
-        Where T starts; "optimal" is temperature scaling's.
-    refit_temperature : bool, default=True
-        Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held.
-    optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
-        "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
-        "auto" is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's
-        loop.
-    optimizer_params : dict, default=None
-        Further arguments of a torch optimiser.
+    {start_and_optimizer}
     lr : float or "auto", default="auto"
         Learning rate, as in skorch, of a torch optimiser; "auto" is 0.01. With "natural", the length of the first
         trial step in natural steps, which the line search doubles or halves; "auto" is 1.
-    momentum : float, default=0.9
-        Of the optimisers that have one.
-    max_epochs : int, default=10
-        Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
-        larger than chance makes them.
-    batch_size : int, default=64
-        Samples a pass through the network takes at once, and samples a step of a torch optimiser.
-    shuffle : bool, default=True
-        Whether a torch optimiser sees the samples in a new order each epoch.
+    {loop}
     validation_fraction : float or None, default=0.5
         Part of the samples that each fold of the guard holds out: 0.5 is two folds, 0.2 five. Below 100 samples the
         result is temperature scaling. None trains on all the data without a guard.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
-        hardware. The last temperature, and all that is predicted, come from the network's own precision.
-    compile : bool, default=False
-        Whether training runs a `torch.compile`d copy of the network.
-    num_workers : int, default=0
-        Processes that load a Dataset, as in torch's DataLoader.
-    pin_memory : bool, default=False
-        As in torch's DataLoader.
-    device : str or torch.device, default=None
-        Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
-    random_state : int, RandomState instance or None, default=None
-        Of noise, folds, the order of samples, and the samples that steps are tried on.
-    callbacks : list of skorch.callbacks.Callback, default=None
-        Called in the final training.
-    verbose : int, default=0
-        At 1, the final training prints a line an epoch, as skorch does.
-    response : {"auto", "logits", "probabilities"}, default="auto"
-        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
-        skorch net what its criterion and nonlinearity say.
-    classes : array-like of shape (n_classes,), default=None
-        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
-        exactly K distinct labels.
+    {computation}
 
     Attributes
     ----------
-    temperature_ : float
-        T.
-    perturbation_ : torch.nn.Module
-        The fitted input transform; without parameters where none was kept.
-    delta_ : ndarray of one input's shape
-        What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
-    accepted_ : bool
-        Whether a perturbation was kept.
-    verdict_ : Verdict
-        The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and
-        ``p_value``; only where candidates were compared.
-    module_ : ClampedModule
-        Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network's
-        weights.
-    classes_ : ndarray of shape (n_classes,)
-        Names of the columns.
-    n_features_in_ : int
-        ``X.shape[1]``.
-    history_ : skorch.history.History
-        Of the final training: a row an epoch.
-    n_iter_ : int
-        Epochs of the final training.
-    cost_ : dict
-        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average.
+    {clamped_attributes}
 
     Raises
     ------
@@ -165,16 +94,20 @@ class NeuralClampingCalibrator(BaseClamping):
     Notes
     -----
     A natural-gradient step solves for the parameters with the second moments of the per-sample scores (the empirical
-    Fisher information, shrunk towards its diagonal); one pass over the network serves all families, since their scores
-    are contractions of the same input gradients. "auto" takes the family with the largest score statistic less twice
-    its degrees of freedom, goes on from there, and stops where no score is larger than chance makes it.
+    Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
+    largest evidence [3]_. One pass over the network serves all families, since their scores are contractions of the
+    same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20.
+
+    The guard keeps a perturbation where its held-out NLL is below temperature scaling's in every fold, by Student's
+    test of the paired differences and by universal inference [4]_, both at 2 % over the number of candidates.
 
     References
     ----------
     .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for
-    Neural
-       Network Calibration", TMLR 2024, equations 5 to 7.
+       Neural Network Calibration", TMLR 2024, equations 5 to 7.
     .. [2] J. Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss", NeurIPS 2020.
+    .. [3] D. MacKay, "Bayesian Interpolation", Neural Computation 1992.
+    .. [4] L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020.
 
     Examples
     --------
@@ -219,6 +152,7 @@ class NeuralClampingCalibrator(BaseClamping):
         batch_size=64,
         shuffle=True,
         validation_fraction=0.5,
+        output=None,
         precision="auto",
         compile=False,
         num_workers=0,
@@ -230,33 +164,36 @@ class NeuralClampingCalibrator(BaseClamping):
         response="auto",
         classes=None,
     ):
-        self.estimator = estimator
+        super().__init__(
+            estimator,
+            loss_eps=loss_eps,
+            init=init,
+            init_scale=init_scale,
+            init_temperature=init_temperature,
+            refit_temperature=refit_temperature,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            momentum=momentum,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            output=output,
+            precision=precision,
+            compile=compile,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            device=device,
+            random_state=random_state,
+            callbacks=callbacks,
+            verbose=verbose,
+            response=response,
+            classes=classes,
+        )
         self.perturbation = perturbation
         self.gamma = gamma
-        self.loss_eps = loss_eps
         self.penalty = penalty
-        self.init = init
-        self.init_scale = init_scale
-        self.init_temperature = init_temperature
-        self.refit_temperature = refit_temperature
-        self.optimizer = optimizer
-        self.optimizer_params = optimizer_params
         self.lr = lr
-        self.momentum = momentum
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.shuffle = shuffle
         self.validation_fraction = validation_fraction
-        self.precision = precision
-        self.compile = compile
-        self.num_workers = num_workers
-        self.pin_memory = pin_memory
-        self.device = device
-        self.random_state = random_state
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.response = response
-        self.classes = classes
 
     def _path(self):
         if self.perturbation is None:
@@ -279,6 +216,11 @@ class NeuralClampingCalibrator(BaseClamping):
             self.verdict_ = NOTHING_TRIED
             return None, None
         n_folds = max(2, round(1 / (self.validation_fraction or 0.5)))
+        if n_folds > len(problem):
+            raise ValueError(
+                f"validation_fraction must hold out at least one of {len(problem)} samples; got "
+                f"{self.validation_fraction}"
+            )
         splits = KFold(n_folds, shuffle=True, random_state=learner.draw_seed()).split(np.empty(len(problem)))
         _, best, start = self._examine(problem, learner, path, splits)
         if self.validation_fraction is not None and not self.verdict_.accepted:

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 from sklearn.model_selection import check_cv
 
 from ._clamping import BaseClamping
+from ._docstrings import with_shared_docs
 from ._guard import MIN_SAMPLES
 from ._validation import check_grid
 from .clamping import GAMMA_RULE, NeuralClampingCalibrator
@@ -19,6 +20,7 @@ from .clamping import GAMMA_RULE, NeuralClampingCalibrator
 _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}
 
 
+@with_shared_docs
 class NeuralClampingCalibratorCV(BaseClamping):
     """Neural clamping with gamma, penalty, learning rate and family chosen by cross-validation.
 
@@ -29,9 +31,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
 
     Parameters
     ----------
-    estimator : torch.nn.Module, skorch.NeuralNet or FrozenEstimator, default=None
-        The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds
-        logits.
+    {clamped_estimator}
     perturbations : sequence of str, torch.nn.Module or None, default=("auto",)
         Families, see `NeuralClampingCalibrator`.
     gammas : sequence of float, default=(0.0, 0.5, 1.0, 2.0)
@@ -42,57 +42,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Learning rates, see `NeuralClampingCalibrator`.
     cv : int, cross-validation generator or iterable, default=3
         Folds, stratified where an int is given; each sample must be held out once.
-    loss_eps : float, default=0.0
-        The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does
-        so at 1e-7; 0 is the exact loss.
-    init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
-        Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
-        `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
-        input; or at an array of the parameter's shape, such as a delta.
-    init_scale : float, default=0.001
-        Standard deviation of "normal", in units of the input.
-    init_temperature : "optimal" or float, default="optimal"
-        Where T starts; "optimal" is temperature scaling's.
-    refit_temperature : bool, default=True
-        Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held.
-    optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
-        "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
-        "auto" is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's
-        loop.
-    optimizer_params : dict, default=None
-        Further arguments of a torch optimiser.
-    momentum : float, default=0.9
-        Of the optimisers that have one.
-    max_epochs : int, default=10
-        Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
-        larger than chance makes them.
-    batch_size : int, default=64
-        Samples a pass through the network takes at once, and samples a step of a torch optimiser.
-    shuffle : bool, default=True
-        Whether a torch optimiser sees the samples in a new order each epoch.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
-        hardware. The last temperature, and all that is predicted, come from the network's own precision.
-    compile : bool, default=False
-        Whether training runs a `torch.compile`d copy of the network.
-    num_workers : int, default=0
-        Processes that load a Dataset, as in torch's DataLoader.
-    pin_memory : bool, default=False
-        As in torch's DataLoader.
-    device : str or torch.device, default=None
-        Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
-    random_state : int, RandomState instance or None, default=None
-        Of noise, folds, the order of samples, and the samples that steps are tried on.
-    callbacks : list of skorch.callbacks.Callback, default=None
-        Called in the final training.
-    verbose : int, default=0
-        At 1, the final training prints a line an epoch, as skorch does.
-    response : {"auto", "logits", "probabilities"}, default="auto"
-        What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
-        skorch net what its criterion and nonlinearity say.
-    classes : array-like of shape (n_classes,), default=None
-        Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
-        exactly K distinct labels.
+    {start_and_optimizer}
+    {loop}
+    {computation}
 
     Attributes
     ----------
@@ -105,30 +57,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Its parameters.
     best_score_ : float
         Its mean score.
-    temperature_ : float
-        T.
-    perturbation_ : torch.nn.Module
-        The fitted input transform; without parameters where none was kept.
-    delta_ : ndarray of one input's shape
-        What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
-    accepted_ : bool
-        Whether a perturbation was kept.
-    verdict_ : Verdict
-        The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and
-        ``p_value``; only where candidates were compared.
-    module_ : ClampedModule
-        Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network's
-        weights.
-    classes_ : ndarray of shape (n_classes,)
-        Names of the columns.
-    n_features_in_ : int
-        ``X.shape[1]``.
-    history_ : skorch.history.History
-        Of the final training: a row an epoch.
-    n_iter_ : int
-        Epochs of the final training.
-    cost_ : dict
-        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average.
+    {clamped_attributes}
 
     Raises
     ------
@@ -142,8 +71,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
     References
     ----------
     .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for
-    Neural
-       Network Calibration", TMLR 2024.
+       Neural Network Calibration", TMLR 2024.
 
     Examples
     --------
@@ -185,6 +113,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         max_epochs=10,
         batch_size=64,
         shuffle=True,
+        output=None,
         precision="auto",
         compile=False,
         num_workers=0,
@@ -196,33 +125,36 @@ class NeuralClampingCalibratorCV(BaseClamping):
         response="auto",
         classes=None,
     ):
-        self.estimator = estimator
+        super().__init__(
+            estimator,
+            loss_eps=loss_eps,
+            init=init,
+            init_scale=init_scale,
+            init_temperature=init_temperature,
+            refit_temperature=refit_temperature,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            momentum=momentum,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            output=output,
+            precision=precision,
+            compile=compile,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            device=device,
+            random_state=random_state,
+            callbacks=callbacks,
+            verbose=verbose,
+            response=response,
+            classes=classes,
+        )
         self.perturbations = perturbations
         self.gammas = gammas
         self.penalties = penalties
         self.lrs = lrs
         self.cv = cv
-        self.loss_eps = loss_eps
-        self.init = init
-        self.init_scale = init_scale
-        self.init_temperature = init_temperature
-        self.refit_temperature = refit_temperature
-        self.optimizer = optimizer
-        self.optimizer_params = optimizer_params
-        self.momentum = momentum
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.precision = precision
-        self.compile = compile
-        self.num_workers = num_workers
-        self.pin_memory = pin_memory
-        self.device = device
-        self.random_state = random_state
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.response = response
-        self.classes = classes
 
     def _validate_params(self):
         super()._validate_params()

@@ -10,7 +10,7 @@ from skclamp._scores import score_moments
 from skclamp.losses import FocalLoss
 
 
-def pose(network, X, y, weight=None, batch_size=128):
+def pose(network, X, y, weight=None, batch_size=64):
     """The problem of calibrating a network in eval mode, on a CPU."""
     backbone = open_backbone(network, batch_size=batch_size)
     inputs = backbone.open(X)

@@ -15,11 +15,12 @@ from _small_networks import (
     nll,
     softmax,
 )
+from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from skclamp import TemperatureScaling
+from skclamp import TemperatureScaling, VectorScaling
 from skclamp.losses import focal_loss
 from skclamp.modules import ClampedModule
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
@@ -325,3 +326,35 @@ def test_weights_go_with_datasets(network):
     pairs = TensorDataset(torch.as_tensor(X), torch.as_tensor(Y))
     found = clamping(network).fit(pairs, sample_weight=weight)
     np.testing.assert_array_equal(found.delta_, clamping(network).fit(X, Y, sample_weight=weight).delta_)
+
+
+# An output map in the temperature's place
+
+
+@pytest.mark.parametrize("perturbation", ["channel", None])
+def test_an_output_map_is_fitted_to_the_logits_of_the_perturbed_inputs(network, perturbation):
+    given = VectorScaling(batch_size=7)
+    settings = {"perturbation": perturbation, "refit_temperature": True, "random_state": 0}
+    found = clamping(network, output=given, **settings).fit(X, Y)
+    plain = clamping(network, **settings).fit(X, Y)
+    with torch.no_grad():
+        moved = network(plain.perturbation_(torch.as_tensor(X)))
+    expected = VectorScaling().fit(moved, Y)
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(moved), atol=1e-6)
+    assert np.abs(found.predict_proba(X) - plain.predict_proba(X)).max() > 1e-3
+    assert found.temperature_ == plain.temperature_
+    assert not hasattr(given, "classes_")
+
+
+def test_parameters_of_an_output_map_can_be_searched(network):
+    calibrator = clamping(network, output=TemperatureScaling())
+    assert calibrator.get_params()["output__gamma"] == 0.0
+    assert clone(calibrator.set_params(output__gamma=2.0)).output.gamma == 2.0
+    assert not [name for name in calibrator.get_params() if name.startswith("estimator__")]
+    focal = calibrator.fit(X, Y).predict_proba(X)
+    assert focal.max(1).mean() < calibrator.set_params(output__gamma=0.0).fit(X, Y).predict_proba(X).max(1).mean()
+
+
+def test_an_output_that_is_no_calibrator_is_refused(network):
+    with pytest.raises(ValueError, match="'output' parameter of NeuralClampingCalibrator must be .*BaseCalibrator"):
+        clamping(network, output="vector").fit(X, Y)
