@@ -4,8 +4,8 @@
     python benchmarks/bootstrap_coverage.py --n-simulations 1000 --sizes 500 5000 --out coverage.csv
 
 Logits are normal, labels are drawn from their softmax, and the predictions are ``softmax(logits / T)``: calibrated at
-T = 1, under-confident above. The truth is the metric of a million samples whose hits are replaced by their probability,
-with the bins of the sample in question where they depend on it. A coverage is good at the nominal level or somewhat
+T = 1, under-confident above. The truth is the metric of 400,000 samples whose hits are replaced by their probability. A
+coverage is good at the nominal level or somewhat
 above, as an error of exactly 0 can only be covered from above.
 """
 
