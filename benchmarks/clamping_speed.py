@@ -1,8 +1,9 @@
 """Speed of neural clamping in multiples of one plain float32 forward pass of the network over the same images.
 
 Fits of one family and of "auto", the guard included, without and with a shift, beside a plain loop with the published
-settings, of which a few epochs are measured and the rest extrapolated; and NeuralClampingCalibratorCV beside a
-GridSearchCV over the same grid and folds. All in one process; factors are of processor times.
+settings, of which a few epochs are measured and the rest extrapolated; NeuralClampingCalibratorCV beside a
+GridSearchCV over the same grid and folds; and what the optimisers reach for their passes. All in one process; factors
+are of processor times.
 
     python benchmarks/clamping_speed.py --data DIR
     python benchmarks/clamping_speed.py --data DIR --size 1000 --parts fit --shifts darkness
@@ -20,15 +21,19 @@ from _data import add_data_argument, load_images
 from _networks import RESNETS, load_resnet
 from _shifts import SHIFTS
 from _speed_fit import fit_rows
+from _speed_optimizers import optimizer_rows
 from _speed_search import search_rows
 
 PARTS = {
     "fit": ("shift", "what", "precision", "relative_time", "relative_cpu", "forward", "backward", "kept", "factor"),
+    "optimizers": ("shift", "what", "precision", "relative_time", "relative_cpu", "forward", "backward", "nll_ratio"),
     "search": (
         *("shift", "what", "relative_time", "relative_cpu", "factor"),
         *("choice", "lead", "same_choice", "score_difference"),
     ),
 }
+# Images that the optimisers are judged by.
+N_TEST = 2000
 COLUMNS = ("part", "n", *dict.fromkeys(name for columns in PARTS.values() for name in columns))
 
 
@@ -43,6 +48,12 @@ def compute(options):
         images, labels = calibration_images(options.search_size, options)
         for shift in options.search_shifts:
             yield from search_rows(network, SHIFTS[shift](images), labels, shift)
+    if "optimizers" in options.parts:
+        images, labels = calibration_images(options.search_size + N_TEST, options)
+        n = options.search_size
+        for shift in options.search_shifts:
+            shifted = SHIFTS[shift](images)
+            yield from optimizer_rows(network, (shifted[:n], labels[:n]), (shifted[n:], labels[n:]), shift)
 
 
 def calibration_images(n, options):
@@ -76,7 +87,9 @@ def parse_options(arguments=None):
     parser.add_argument("--size", type=int, default=5000, help="images of a fit (default: %(default)s)")
     parser.add_argument("--shifts", nargs="+", choices=SHIFTS, default=["none", "darkness"], metavar="SHIFT")
     parser.add_argument("--epochs", type=int, default=1, help="epochs of the plain loop to measure")
-    parser.add_argument("--search-size", type=int, default=1200, help="images of a search (default: %(default)s)")
+    parser.add_argument(
+        "--search-size", type=int, default=1200, help="images of a search, and for optimizers (default: %(default)s)"
+    )
     parser.add_argument("--search-shifts", nargs="+", choices=SHIFTS, default=["darkness"], metavar="SHIFT")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/clamping_speed.csv"), help="CSV file")
@@ -86,7 +99,7 @@ def parse_options(arguments=None):
 def main(arguments=None):
     options = parse_options(arguments)
     torch.set_num_threads(options.threads)
-    sizes = {"fit": options.size, "search": options.search_size}
+    sizes = {"fit": options.size, "search": options.search_size, "optimizers": options.search_size}
     rows = []
     for row in compute(options):
         rows.append({**row, "n": sizes[row["part"]]})
