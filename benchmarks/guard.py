@@ -33,7 +33,8 @@ SETTINGS = {
     "auto": {},
     "affine": {"perturbation": "affine"},
     "auto, gamma": {"gamma": "auto"},
-    "affine, unguarded": {"perturbation": "affine", "validation_fraction": None},
+    # A free offset of every entry by gradient descent: what happens without a guard, and without a prior.
+    "full by Adam, unguarded": {"perturbation": "full", "optimizer": "adam", "validation_fraction": None},
 }
 COLUMNS = ("network", "setting", "n", "repetition", "accepted", "excess", "difference", "p_value")
 

@@ -121,6 +121,8 @@ class BaseClamping(BaseCalibrator):
     def _fit(self, X, y, sample_weight):
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
+        for settings in self._path():
+            _check_start(settings)
         backbone = self._open_backbone()
         seed = _draw_seed(self.random_state)
         generator = torch.Generator().manual_seed(seed)
@@ -224,6 +226,15 @@ class BaseClamping(BaseCalibrator):
 
     def _transform_logits(self, logits):
         return logits / self.temperature_ if self.output is None else self.output_._transform_logits(logits)
+
+
+def _check_start(settings):
+    chosen = isinstance(settings.perturbation, str) and settings.perturbation == "auto"
+    if chosen and not (isinstance(settings.init, str) and settings.init == "zeros"):
+        raise ValueError(
+            "init must be 'zeros' where perturbation is 'auto', which starts without parameters; got "
+            f"{settings.init!r}. Name a family"
+        )
 
 
 def _draw_seed(random_state):

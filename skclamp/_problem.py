@@ -5,6 +5,7 @@ respect to the input, and the count of passes over the network.
 """
 
 import copy
+import logging
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +18,8 @@ from ._temperature import log_likelihoods, solve_temperature
 from ._validation import to_numpy
 from .losses import focal_loss
 from .perturbations import PERTURBATIONS, learnable
+
+logger = logging.getLogger("skclamp")
 
 # What "auto" tries, by the number of axes of X; from three on there are channels and positions.
 AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
@@ -208,6 +211,14 @@ def candidates(problem):
             continue
         if sum(p.numel() for p in family.parameters()) <= most:
             made[name] = family
+    if not made:
+        logger.info(
+            "temperature scaling: each family that suits inputs of shape %s has more than %d parameters, too many "
+            "for %d samples",
+            tuple(x.shape[1:]),
+            most,
+            len(problem),
+        )
     return made
 
 

@@ -252,10 +252,10 @@ def test_true_cross_entropy_is_least_at_the_truth(truth):
     assert 0 < fitted - -(proba * np.log(proba)).sum(1).mean() < 0.01
 
 
-def test_the_prior_alone_holds_back_what_nothing_speaks_for(truth):
-    runs = [guard.repeat(truth, "affine, unguarded", 100, seed) for seed in range(3)]
+def test_without_guard_and_prior_a_free_perturbation_costs_something(truth):
+    runs = [guard.repeat(truth, "full by Adam, unguarded", 100, seed) for seed in range(3)]
     assert all(run["accepted"] for run in runs)
-    assert 0 <= np.mean([run["excess"] for run in runs]) < 0.005
+    assert np.mean([run["excess"] for run in runs]) > 0.003
 
 
 def test_guard_simulation_tabulates_false_acceptances(tmp_path, capsys):

@@ -330,3 +330,19 @@ def test_it_does_no_harm_on_real_images(resnet):
     found, alone = (each.fit(images[:1000], labels[:1000]) for each in (auto(network), temperature_scaling(network)))
     after, before = (scores(each, images[1000:], labels[1000:])[0] for each in (found, alone))
     assert after - before <= 0.002
+
+
+def test_it_says_so_where_no_family_has_few_enough_parameters(caplog):
+    network, x = torch.nn.Linear(300, 3), vectors(200, 300)
+    y = labels_of(bare_logits(network, x))
+    with caplog.at_level(logging.INFO, logger="skclamp"):
+        found = auto(network).fit(x, y)
+    assert not found.accepted_
+    assert "each family that suits inputs of shape (300,) has more than" in caplog.text
+
+
+def test_a_start_away_from_the_identity_needs_a_family():
+    network, x = torch.nn.Linear(6, 3), vectors(200)
+    y = labels_of(bare_logits(network, x))
+    with pytest.raises(ValueError, match="init must be 'zeros' where perturbation is 'auto'.*got 'normal'"):
+        auto(network, init="normal").fit(x, y)

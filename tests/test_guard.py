@@ -376,3 +376,9 @@ def test_labels_may_have_names():
     assert found.accepted_
     assert found.classes_.tolist() == names.tolist()
     np.testing.assert_array_equal(found.delta_, guarded(perturbation="channel").fit(x + 1, y).delta_)
+
+
+def test_folds_must_not_be_smaller_than_a_sample():
+    x, y = tabular(200)
+    with pytest.raises(ValueError, match="validation_fraction must hold out at least one of 200 samples; got 0.001"):
+        guarded(validation_fraction=0.001).fit(x, y)
