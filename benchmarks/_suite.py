@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from _relative_time import measure_relative
-from _vector_scaling import fit_vector_scaling, vector_scaled
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, VectorScaling
 from skclamp.metrics import expected_calibration_error
 
 METHODS = ("uncalibrated", "temperature", "vector", "auto")
@@ -77,14 +76,18 @@ def uncalibrated(split, temperature=1.0):
 
 
 def temperature(split):
-    calibrator = TemperatureScaling(classes=np.arange(split.logits.shape[1]))
-    calibrator.fit(split.logits[split.calibration], split.labels[split.calibration])
+    calibrator = fit_to_logits(TemperatureScaling, split)
     return uncalibrated(split, calibrator.temperature_), {"temperature": calibrator.temperature_}
 
 
 def vector(split):
-    parameters = fit_vector_scaling(split.logits[split.calibration], split.labels[split.calibration])
-    return vector_scaled(split.logits[split.test], *parameters), {}
+    return fit_to_logits(VectorScaling, split).predict_log_proba(split.logits[split.test]), {}
+
+
+def fit_to_logits(calibrator, split):
+    """An output-only calibrator, fitted to the calibration part's logits."""
+    calibrator = calibrator(classes=np.arange(split.logits.shape[1]))
+    return calibrator.fit(split.logits[split.calibration], split.labels[split.calibration])
 
 
 def auto(split, seed):

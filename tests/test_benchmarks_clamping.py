@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from _small_networks import bare_logits, convolutional, images, labels_of, logits
+from _small_networks import bare_logits, convolutional, images, labels_of
 
 import _speed_fit
 import clamping_speed
@@ -23,7 +23,6 @@ from _speed_fit import plain_loop
 from _speed_search import agreement, search_rows
 from _suite import METHODS, families
 from _tabular import TABLES, drift, train_mlp
-from _vector_scaling import fit_vector_scaling, vector_scaled
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator, TemperatureScaling
 from skclamp.perturbations import AffinePerturbation, ColorPerturbation, GridPerturbation
 
@@ -83,21 +82,6 @@ def test_relative_time_is_over_a_plain_pass():
 
 
 # Vector scaling.
-
-
-def test_vector_scaling_finds_the_gains_and_biases_that_labels_were_drawn_with():
-    z, gain, bias = logits(20000), np.array([0.5, 1.0, 1.5, 0.8]), np.array([0.5, -0.5, 0.0, 0.0])
-    found_gain, found_bias = fit_vector_scaling(z, labels_of(gain * z + bias, temperature=1.0))
-    np.testing.assert_allclose(found_gain, gain, atol=0.05)
-    np.testing.assert_allclose(found_bias - found_bias.mean(), bias - bias.mean(), atol=0.1)
-
-
-def test_vector_scaling_is_at_its_optimum():
-    """At the optimum of the biases the mean probability of each class is its share of the labels."""
-    z = logits(500)
-    y = labels_of(z)
-    proba = np.exp(vector_scaled(z, *fit_vector_scaling(z, y)))
-    np.testing.assert_allclose(proba.mean(0), np.bincount(y) / len(y), atol=1e-3)
 
 
 # The shift suite.
