@@ -9,6 +9,7 @@ from .nonparametric import (
     IsotonicCalibration,
     VennAbersCalibration,
 )
+from .report import CalibratorComparison, compare_calibrators
 from .scaling import (
     BetaCalibration,
     DirichletCalibration,
@@ -23,6 +24,7 @@ from .scaling import (
     TemperatureScaling,
     VectorScaling,
 )
+from .selection import CalibratorSelector, default_candidates
 
 __version__ = "0.1.0"
 
@@ -30,6 +32,8 @@ __all__ = [
     "AccuracyPreservingIsotonic",
     "BayesianBinningIntoQuantiles",
     "BetaCalibration",
+    "CalibratorComparison",
+    "CalibratorSelector",
     "DirichletCalibration",
     "EnsembleTemperatureScaling",
     "HistogramBinning",
@@ -48,4 +52,6 @@ __all__ = [
     "VectorScaling",
     "VennAbersCalibration",
     "__version__",
+    "default_candidates",
+    "compare_calibrators",
 ]

@@ -1,15 +1,16 @@
-"""Pictures of calibration in the manner of scikit-learn's displays.
+"""ReliabilityDisplay: accuracy against confidence, bin by bin.
 
-Imports `_binning` and the metrics; matplotlib (the extra ``plot``) only where it draws.
+Imports `_binning`, the metrics and `_axes`.
 """
 
 from functools import partial
 
 import numpy as np
 
-from ._binning import Probabilities
-from ._validation import to_numpy
-from .metrics import adaptive_expected_calibration_error, calibration_noise_floor, expected_calibration_error
+from .._binning import Probabilities
+from .._validation import to_numpy
+from ..metrics import adaptive_expected_calibration_error, calibration_noise_floor, expected_calibration_error
+from ._axes import new_axes, split_off_lower, without_frame
 
 # The kind of bins: the metric that averages their gaps, and its short name.
 _METRICS = {
@@ -231,15 +232,14 @@ class ReliabilityDisplay:
         ImportError
             If matplotlib isn't installed.
         """
-        self.ax_ = _new_axes() if ax is None else ax
+        self.ax_ = new_axes() if ax is None else ax
         self.figure_ = self.ax_.figure
-        self.histogram_ax_ = _split_off_lower(self.ax_)
+        self.histogram_ax_ = split_off_lower(self.ax_)
         self._draw_bins()
         if ref_line:
             self.ax_.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
         self._draw_histogram()
-        for axes in (self.ax_, self.histogram_ax_):
-            axes.spines[["top", "right"]].set_visible(False)
+        without_frame(self.ax_, self.histogram_ax_)
         self.ax_.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
         self.ax_.tick_params(labelbottom=False)
         self.ax_.legend(
@@ -287,26 +287,6 @@ class ReliabilityDisplay:
             mean, quantile = (100 * value for value in self.noise_floor)
             lines.append(f"noise floor {mean:.2f} % (95 %: {quantile:.2f} %)")
         return "\n".join(lines)
-
-
-def _new_axes():
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("drawing needs matplotlib: pip install 'skclamp[plot]'") from error
-    return plt.subplots(figsize=(6, 7), layout="constrained")[1]
-
-
-def _split_off_lower(ax, share=0.27, space=0.04):
-    """New axes on the lower part of the room that `ax` had, below the same horizontal axis."""
-    spec = ax.get_subplotspec()
-    if spec is None:
-        left, bottom, width, height = ax.get_position().bounds
-        ax.set_position([left, bottom + (share + space) * height, width, (1 - share - space) * height])
-        return ax.figure.add_axes([left, bottom, width, share * height], sharex=ax)
-    grid = spec.subgridspec(2, 1, height_ratios=(1 - share, share), hspace=space)
-    ax.set_subplotspec(grid[0])
-    return ax.figure.add_subplot(grid[1], sharex=ax)
 
 
 def _places(bins, narrowest=0.004):

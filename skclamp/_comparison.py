@@ -1,0 +1,352 @@
+"""What `report` shows: calibrators fitted to one set of logits and scored on another, and which of them tie.
+
+Imports `_backbone`, the metrics and the calibrators.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from scipy import stats
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from . import nonparametric, scaling
+from ._backbone import NetworkBackbone, check_classifier, cross_fit, is_frozen, open_backbone
+from ._binning import Probabilities
+from ._clamping import BaseClamping
+from ._validation import check_labels, check_same_length, encode_labels, resolve_classes
+from .base import BaseCalibrator
+from .clamping import NeuralClampingCalibrator
+from .metrics import (
+    adaptive_expected_calibration_error,
+    bootstrap_interval,
+    brier_score,
+    calibration_noise_floor,
+    classwise_calibration_error,
+    expected_calibration_error,
+)
+from .metrics._proper_scores import log_losses
+
+# Full matrices of more classes than this take minutes, and structured ones do as well.
+_MOST_CLASSES_OF_A_MATRIX = 50
+# Maps of one class against the rest see as many positive samples as a class has.
+_FEWEST_SAMPLES_A_CLASS = 10
+# In nats: differences of a sample's loss that are rounding.
+_ROUNDING = 1e-9
+
+UNCALIBRATED = "uncalibrated"
+
+
+@dataclass(frozen=True)
+class CalibratorScores:
+    """One row of a comparison: what a calibrator reaches on the test set.
+
+    Attributes
+    ----------
+    name : str
+        Of the calibrator.
+    accuracy, nll, brier, ece, aece, sce : float
+        Accuracy; negative log-likelihood in nats; Brier score; expected calibration error, the adaptive one and the
+        classwise one. All but the NLL are parts of 1, not percentages.
+    ece_low, ece_high : float
+        Bootstrap interval of the ECE.
+    ece_floor, ece_floor_quantile : float
+        Mean, and 95 % quantile, of the ECE of perfectly calibrated probabilities like these.
+    nll_difference, nll_difference_se : float
+        Mean of the paired differences to the best calibrator's NLL, and its standard error.
+    p_value : float
+        Of a difference of 0, corrected for the number of calibrators.
+    tied : bool
+        Whether the calibrator is the best or can't be told from it.
+    fit_time, predict_time : float
+        Seconds. Those of output maps exclude the network, whose logits all of them share.
+    """
+
+    name: str
+    accuracy: float
+    nll: float
+    brier: float
+    ece: float
+    ece_low: float
+    ece_high: float
+    ece_floor: float
+    ece_floor_quantile: float
+    aece: float
+    sce: float
+    nll_difference: float
+    nll_difference_se: float
+    p_value: float
+    tied: bool
+    fit_time: float
+    predict_time: float
+
+
+class SharedLogits:
+    """The network's logits of the calibration and the test set, each computed once, with their labels.
+
+    Parameters
+    ----------
+    estimator : object
+        As in `BaseCalibrator`.
+    shared : dict
+        The parameters `response`, `classes`, `cv`, `device`, `batch_size`, `num_workers` and `pin_memory`.
+    X_cal, y_cal, X_test, y_test : array-like, Dataset or None
+        The data.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Names of the columns.
+    calibration, test : torch.Tensor of shape (n_samples, n_classes)
+        Logits.
+    calibration_codes, test_codes : ndarray of shape (n_samples,)
+        Column index of each label.
+    seconds : tuple of float
+        What the logits of either set took.
+    """
+
+    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test):
+        self._estimator, self._shared, self._X_cal = estimator, shared, X_cal
+        y_cal, fit_seconds = timed(self._open, y_cal)
+        (self.test, labels), test_seconds = timed(self.backbone.logits, X_test)
+        self.seconds = fit_seconds, test_seconds
+        _check_test_logits(self.test, self.calibration.shape[1])
+        self.classes = resolve_classes(
+            y_cal, self.calibration.shape[1], classes=shared["classes"], known=self.backbone.classes
+        )
+        self.calibration_codes = encode_labels(y_cal, self.classes, "y_cal")
+        y_test = check_labels(labels if y_test is None else y_test, "y_test")
+        check_same_length(y_test, len(self.test), "y_test")
+        self.test_codes = encode_labels(y_test, self.classes, "y_test")
+
+    def _open(self, y_cal):
+        """Find the logits of the calibration set, and return its labels."""
+        if is_frozen(self._estimator):
+            opening = {name: value for name, value in self._shared.items() if name not in ("classes", "cv")}
+            self.backbone = open_backbone(self._estimator, **opening)
+            self.calibration, labels = self.backbone.logits(self._X_cal)
+            y_cal = check_labels(labels if y_cal is None else y_cal, "y_cal")
+        else:
+            check_classifier(self._estimator)
+            y_cal = check_labels(y_cal, "y_cal")
+            options = {name: self._shared[name] for name in ("response", "cv")}
+            self.backbone, self.calibration = cross_fit(self._estimator, self._X_cal, y_cal, **options)
+        check_same_length(y_cal, len(self.calibration), "y_cal")
+        return y_cal
+
+    @property
+    def is_of_a_network(self):
+        """Whether a torch network made the logits from floating-point inputs, which neural clamping can perturb."""
+        if not isinstance(self.backbone, NetworkBackbone):
+            return False
+        x, _ = next(iter(self.backbone.open(self._X_cal).batches(1)))
+        return x.is_floating_point()
+
+    def fit(self, calibrator):
+        """A fitted clone of an output map, that takes these logits until `hand_over`."""
+        fitted = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
+        return fitted.fit(self.calibration, self.calibration_codes)
+
+    def hand_over(self, fitted):
+        """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
+        fitted.set_params(estimator=self._estimator, **self._shared)
+        if not is_frozen(self._estimator):
+            fitted.estimator_ = self.backbone.classifier
+        del fitted.n_features_in_
+        fitted._remember(self.backbone, self.classes, self._X_cal)
+        return fitted
+
+
+def _check_test_logits(logits, n_columns):
+    if logits.shape[1] != n_columns:
+        raise ValueError(f"X_test must give logits of {n_columns} columns, as X_cal does; got {logits.shape[1]}")
+    if len(logits) < 2:
+        raise ValueError(f"X_test must hold at least 2 samples; got {len(logits)}")
+
+
+def default_calibrators(logits, random_state):
+    """The package's calibrators that suit the number of classes and of samples, by name."""
+    n_classes, n_samples = len(logits.classes), len(logits.calibration)
+    found = [
+        scaling.TemperatureScaling(),
+        scaling.EnsembleTemperatureScaling(),
+        scaling.ParameterizedTemperatureScaling(),
+        scaling.VectorScaling(),
+        scaling.StructuredVectorScaling(),
+        scaling.StructuredMatrixScaling(),
+        scaling.PlattScaling(),
+        scaling.BetaCalibration(),
+        scaling.SplineCalibration(),
+        scaling.IntraOrderPreservingCalibration(),
+        nonparametric.AccuracyPreservingIsotonic(),
+    ]
+    if n_classes <= _MOST_CLASSES_OF_A_MATRIX:
+        found += [scaling.MatrixScaling(), scaling.DirichletCalibration()]
+    if n_samples >= _FEWEST_SAMPLES_A_CLASS * n_classes:
+        found += [
+            nonparametric.IsotonicCalibration(),
+            nonparametric.HistogramBinning(),
+            nonparametric.BayesianBinningIntoQuantiles(),
+        ]
+    if logits.is_of_a_network:
+        found.append(NeuralClampingCalibrator(random_state=random_state))
+    return named(found)
+
+
+def named(calibrators):
+    """Calibrators by name: those given, or those of their classes, numbered where a class comes several times."""
+    if isinstance(calibrators, dict):
+        _check_calibrators(calibrators)
+        return calibrators
+    if isinstance(calibrators, BaseCalibrator) or not hasattr(calibrators, "__iter__"):
+        raise TypeError(f"calibrators must be a list of calibrators or a dict of them by name; got {calibrators!r}")
+    kinds = [type(calibrator).__name__ for calibrator in calibrators]
+    names = [
+        kind if kinds.count(kind) == 1 else f"{kind}-{kinds[: place + 1].count(kind)}"
+        for place, kind in enumerate(kinds)
+    ]
+    found = dict(zip(names, calibrators, strict=True))
+    _check_calibrators(found)
+    return found
+
+
+def _check_calibrators(calibrators):
+    if not calibrators:
+        raise ValueError("calibrators must hold at least one calibrator; got none")
+    if UNCALIBRATED in calibrators:
+        raise ValueError(f"calibrators must not be named {UNCALIBRATED!r}, which is the estimator's own row")
+    for name, calibrator in calibrators.items():
+        if not isinstance(calibrator, BaseCalibrator):
+            raise TypeError(f"calibrators must be calibrators of skclamp; got {calibrator!r} for {name!r}")
+        if calibrator.estimator is not None:
+            raise ValueError(
+                f"calibrators must have estimator=None, since all of them share one; got {calibrator!r} for {name!r}"
+            )
+        calibrator._validate_params()
+
+
+def fit_and_predict(calibrator, logits, estimator, shared, data):
+    """The fitted calibrator, its probabilities of the test set, and `fit_time` and `predict_time`.
+
+    Parameters
+    ----------
+    calibrator : BaseCalibrator
+        Unfitted, without an estimator.
+    logits : SharedLogits
+        Of the data.
+    estimator : object
+        What made them.
+    shared : dict
+        As in `SharedLogits`.
+    data : tuple
+        X_cal, y_cal and X_test.
+    """
+    if isinstance(calibrator, BaseClamping):
+        X_cal, y_cal, X_test = data
+        own = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
+        fitted, fit_time = timed(clone(calibrator).set_params(estimator=estimator, **own).fit, X_cal, y_cal)
+        proba, predict_time = timed(fitted.predict_proba, X_test)
+    else:
+        fitted, fit_time = timed(logits.fit, calibrator)
+        proba, predict_time = timed(fitted.predict_proba, logits.test)
+        logits.hand_over(fitted)
+    return fitted, proba, {"fit_time": fit_time, "predict_time": predict_time}
+
+
+def timed(function, *args):
+    """What a function returns, and the seconds that it took."""
+    started = time.perf_counter()
+    result = function(*args)
+    return result, time.perf_counter() - started
+
+
+class Scoring:
+    """Scores probabilities of one test set; draws and resamples are the same for all of them.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,)
+        Column index of each label.
+    n_bins, n_resamples, n_draws : int
+        Bins, bootstrap replicates, and draws of labels for the noise floor.
+    random_state : int, RandomState instance or None
+        Seed.
+    """
+
+    def __init__(self, codes, *, n_bins, n_resamples, n_draws, random_state):
+        self._codes = codes
+        self._n_bins, self._n_resamples, self._n_draws = n_bins, n_resamples, n_draws
+        self._seed = check_random_state(random_state).randint(2**31 - 1)
+
+    def __call__(self, y_proba):
+        """Scores by name, and the loss of each sample."""
+        proba, codes = Probabilities(y_proba), self._codes
+        ece = partial(expected_calibration_error, n_bins=self._n_bins)
+        interval = bootstrap_interval(ece, codes, proba, n_resamples=self._n_resamples, random_state=self._seed)
+        floor = calibration_noise_floor(ece, proba, n_draws=self._n_draws, random_state=self._seed)
+        losses = log_losses(proba, codes)
+        scores = {
+            "accuracy": float((proba.top_label[1] == codes).mean()),
+            "nll": float(losses.mean()),
+            "brier": brier_score(codes, proba),
+            "ece": interval.value,
+            "ece_low": interval.low,
+            "ece_high": interval.high,
+            "ece_floor": floor.mean,
+            "ece_floor_quantile": floor.quantile,
+            "aece": adaptive_expected_calibration_error(codes, proba, n_bins=self._n_bins),
+            "sce": classwise_calibration_error(codes, proba, n_bins=self._n_bins),
+        }
+        return scores, losses
+
+
+def compare_losses(losses, alpha):
+    """How each calibrator's losses differ from the best one's.
+
+    Parameters
+    ----------
+    losses : array-like of shape (n_calibrators, n_samples)
+        Losses of the samples.
+    alpha : float
+        Chance of calling a calibrator worse that isn't.
+
+    Returns
+    -------
+    list of dict
+        For each calibrator `nll_difference`, `nll_difference_se`, `p_value` and `tied`.
+    """
+    losses = np.asarray(losses)
+    best = losses.mean(1).argmin()
+    differences = losses - losses[best]
+    errors = differences.std(1, ddof=1) / np.sqrt(losses.shape[1])
+    others = np.arange(len(losses)) != best
+    p_values = np.ones(len(losses))
+    p_values[others] = holm(_paired_p_values(differences, errors)[others])
+    return [
+        {"nll_difference": float(d), "nll_difference_se": float(e), "p_value": float(p), "tied": bool(p > alpha)}
+        for d, e, p in zip(differences.mean(1), errors, p_values, strict=True)
+    ]
+
+
+def _paired_p_values(differences, errors):
+    """Of Student's paired test, two-sided, from the differences and the standard error of their mean.
+
+    The bootstrap's p-value is no smaller than one over its replicates, which a correction for many calibrators then
+    multiplies; and the mean of many samples needs no bootstrap.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(differences.mean(1)) / errors
+    same = np.abs(differences).max(1) <= _ROUNDING
+    return np.where(same, 1.0, 2 * stats.t.sf(t, differences.shape[1] - 1))
+
+
+def holm(p_values):
+    """P-values adjusted for their number by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979)."""
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values)
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

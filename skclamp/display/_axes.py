@@ -1,0 +1,47 @@
+"""Axes of figures, and the room on them; matplotlib (the extra ``plot``) is imported where it draws."""
+
+import numpy as np
+
+
+def pyplot():
+    """matplotlib.pyplot, or an ImportError that says what to install."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("drawing needs matplotlib: pip install 'skclamp[plot]'") from error
+    return plt
+
+
+def new_axes(n_rows=1, n_columns=1, *, figsize=(6, 7), **kwargs):
+    """Axes of a new figure, an array of shape (n_rows, n_columns), or one alone."""
+    axes = pyplot().subplots(n_rows, n_columns, figsize=figsize, layout="constrained", squeeze=False, **kwargs)[1]
+    return axes.item() if axes.size == 1 else axes
+
+
+def panels(n_panels, *, n_columns=3, size=(3.0, 3.0), **kwargs):
+    """Axes of a new figure for some panels, row by row; places that are left over are hidden."""
+    n_columns = min(n_columns, n_panels)
+    n_rows = -(-n_panels // n_columns)
+    figsize = (size[0] * n_columns, size[1] * n_rows)
+    axes = np.atleast_1d(new_axes(n_rows, n_columns, figsize=figsize, **kwargs)).ravel()
+    for ax in axes[n_panels:]:
+        ax.set_visible(False)
+    return axes[:n_panels]
+
+
+def split_off_lower(ax, share=0.27, space=0.04):
+    """New axes on the lower part of the room that `ax` had, below the same horizontal axis."""
+    spec = ax.get_subplotspec()
+    if spec is None:
+        left, bottom, width, height = ax.get_position().bounds
+        ax.set_position([left, bottom + (share + space) * height, width, (1 - share - space) * height])
+        return ax.figure.add_axes([left, bottom, width, share * height], sharex=ax)
+    grid = spec.subgridspec(2, 1, height_ratios=(1 - share, share), hspace=space)
+    ax.set_subplotspec(grid[0])
+    return ax.figure.add_subplot(grid[1], sharex=ax)
+
+
+def without_frame(*axes):
+    """Take the upper and right lines off axes."""
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)

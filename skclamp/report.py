@@ -1,0 +1,302 @@
+"""compare_calibrators: which calibrator to take for a network, as a table, a DataFrame and a picture."""
+
+from dataclasses import asdict
+
+import torch
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ._comparison import (
+    UNCALIBRATED,
+    CalibratorScores,
+    Scoring,
+    SharedLogits,
+    compare_losses,
+    default_calibrators,
+    fit_and_predict,
+    named,
+    timed,
+)
+from ._comparison_figure import draw_comparison
+from ._validation import check_number, check_whole_number
+
+_HEADERS = (
+    ("calibrator", ""),
+    ("acc. %", ".2f"),
+    ("NLL", ".4f"),
+    ("- best", "+.4f"),
+    ("s.e.", ".4f"),
+    ("tied", ""),
+    ("Brier", ".4f"),
+    ("ECE % [95 %]", ""),
+    ("floor (95 %)", ""),
+    ("AECE %", ".2f"),
+    ("SCE %", ".3f"),
+    ("fit s", ".2f"),
+    ("pred. s", ".2f"),
+)
+
+
+class CalibratorComparison:
+    """Calibrators side by side on one test set: what `compare_calibrators` returns.
+
+    Printed, it is a table, the lowest NLL first. "best" has it; those "tied" with the best can't be told from it: of
+    them take the simplest, or the fastest. The NLL and the Brier score decide; the ECE is shown with its bootstrap
+    interval and its noise floor, below which differences say nothing.
+
+    Parameters
+    ----------
+    rows : list of CalibratorScores
+        Scores, in any order.
+    calibrators : dict
+        Fitted calibrators by name; the row "uncalibrated" has none.
+    network_times : tuple of float, default=(0.0, 0.0)
+        Seconds that the logits of the calibration and of the test set took.
+    alpha : float, default=0.05
+        Level of the tests.
+
+    Attributes
+    ----------
+    rows : list of CalibratorScores
+        Scores, the lowest NLL first.
+    calibrators : dict
+        Fitted calibrators by name, each a calibrator of the estimator that was compared.
+    network_times : tuple of float
+        As the parameter.
+
+    See Also
+    --------
+    compare_calibrators : Makes one.
+    """
+
+    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05):
+        self.rows = sorted(rows, key=lambda row: row.nll)
+        self.calibrators = calibrators
+        self.network_times = network_times
+        self.alpha = alpha
+
+    def __getitem__(self, name):
+        """Scores of one calibrator."""
+        return {row.name: row for row in self.rows}[name]
+
+    @property
+    def best(self):
+        """Name of the row with the lowest NLL."""
+        return self.rows[0].name
+
+    @property
+    def tied(self):
+        """Names of the rows that can't be told from the best, and of the best itself, the lowest NLL first."""
+        return [row.name for row in self.rows if row.tied]
+
+    def to_frame(self):
+        """The scores as a pandas DataFrame, indexed by the calibrators' names.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns as the attributes of `CalibratorScores`.
+
+        Raises
+        ------
+        ImportError
+            If pandas isn't installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("a DataFrame needs pandas: pip install pandas") from error
+        return pd.DataFrame([asdict(row) for row in self.rows]).set_index("name")
+
+    def plot(self, *, axes=None):
+        """Draw the differences of NLL to the best calibrator, and the ECE with its interval and noise floor.
+
+        Parameters
+        ----------
+        axes : pair of matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            If matplotlib isn't installed.
+        """
+        return draw_comparison(self.rows, axes)
+
+    def __str__(self):
+        return f"{self._table('simple')}\n\n{self._notes()}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        return f"{self._table('html')}\n<p>{self._notes()}</p>"
+
+    def _table(self, style):
+        headers, formats = zip(*_HEADERS, strict=True)
+        cells = [_cells(row, row.name == self.best) for row in self.rows]
+        return tabulate(cells, headers=headers, floatfmt=formats, tablefmt=style)
+
+    def _notes(self):
+        calibration, test = self.network_times
+        return (
+            f"tied: not told from the best by its NLL (paired test, Holm-corrected, {self.alpha:g}). "
+            "floor: ECE of perfectly calibrated\nprobabilities like these, mean and 95 % quantile. Times of output "
+            f"maps come on top of the network's, {calibration:.2f} s to calibrate\nand {test:.2f} s to test."
+        )
+
+
+def _cells(row, is_best):
+    """One line of the table."""
+    tied = "best" if is_best else "tied" if row.tied else ""
+    ece = f"{100 * row.ece:.2f} [{100 * row.ece_low:.2f}, {100 * row.ece_high:.2f}]"
+    floor = f"{100 * row.ece_floor:.2f} ({100 * row.ece_floor_quantile:.2f})"
+    nll = (row.nll, row.nll_difference, row.nll_difference_se)
+    errors = (ece, floor, 100 * row.aece, 100 * row.sce)
+    return (row.name, 100 * row.accuracy, *nll, tied, row.brier, *errors, row.fit_time, row.predict_time)
+
+
+def compare_calibrators(
+    estimator,
+    X_cal,
+    y_cal,
+    X_test,
+    y_test,
+    *,
+    calibrators=None,
+    n_bins=15,
+    n_resamples=1000,
+    n_draws=200,
+    alpha=0.05,
+    random_state=0,
+    verbose=0,
+    response="auto",
+    classes=None,
+    cv=None,
+    device=None,
+    batch_size=64,
+    num_workers=0,
+    pin_memory=False,
+):
+    """Fit calibrators to one set of data, and compare them, and the uncalibrated network, on another.
+
+    The network's logits of either set are computed once, for all calibrators but those that perturb its inputs.
+
+    Parameters
+    ----------
+    estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None
+        What to calibrate, as for every calibrator. None means that `X_cal` and `X_test` are logits.
+    X_cal, X_test : array-like, torch.Tensor or torch.utils.data.Dataset
+        Inputs to calibrate with, and inputs to compare on. Neither may have trained the network.
+    y_cal, y_test : array-like of shape (n_samples,) or None
+        Class labels; None where a Dataset brings them.
+    calibrators : list, or dict by name, default=None
+        Unfitted calibrators without an estimator, which are cloned. None takes those of the package that suit the
+        number of classes and of samples, neural clamping among them for a torch network.
+    n_bins : int, default=15
+        Bins of the calibration errors.
+    n_resamples : int, default=1000
+        Bootstrap replicates for the interval of the ECE.
+    n_draws : int, default=200
+        Draws of labels for its noise floor.
+    alpha : float, default=0.05
+        A calibrator whose NLL is the best's in truth is called worse with at most this probability.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the resamples and draws, which are the same for all calibrators, and of neural clamping where
+        `calibrators` is None.
+    verbose : int, default=0
+        At 1, a progress bar.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What the estimator, or X without one, yields.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the columns, where neither estimator nor labels tell.
+    cv : int, cross-validation generator or iterable, default=None
+        Splits for a scikit-learn classifier that isn't fitted, which is cross-fitted on the calibration set.
+    device : str or torch.device, default=None
+        Where a network runs.
+    batch_size : int, default=64
+        Samples a forward pass of a network; neural clamping has its own.
+    num_workers, pin_memory : int, default=0, and bool, default=False
+        As in torch's DataLoader, for Datasets.
+
+    Returns
+    -------
+    CalibratorComparison
+        The scores, to be printed, tabulated or plotted, and the fitted calibrators.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a calibrator is none of this package or has an estimator of its own, a name is taken, or any parameter or
+        data break a rule.
+
+    Notes
+    -----
+    A row is tied with the one of lowest NLL unless a paired Student's test of the samples' losses, Holm-corrected for
+    the number of rows, tells them apart. The tests are two-sided though only the worse can be rejected: that allows
+    for the best having been chosen on the same data.
+
+    References
+    ----------
+    S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6, 1979.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from skclamp import StructuredVectorScaling, TemperatureScaling, compare_calibrators
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=600, random_state=0)
+    >>> X_cal, X_test, y_cal, y_test = train_test_split(X_rest, y_rest, train_size=600, random_state=0)
+    >>> network = GaussianNB().fit(X_train, y_train)
+    >>> maps = [TemperatureScaling(), StructuredVectorScaling()]
+    >>> comparison = compare_calibrators(network, X_cal, y_cal, X_test, y_test, calibrators=maps)
+    >>> comparison.best
+    'StructuredVectorScaling'
+    >>> comparison.calibrators[comparison.best].predict_proba(X_test).shape
+    (597, 10)
+    """
+    for name, value, low in (("n_bins", n_bins, 1), ("n_resamples", n_resamples, 2), ("n_draws", n_draws, 1)):
+        check_whole_number(value, name, low)
+    check_number(alpha, "alpha", 0, 1, closed="neither")
+    shared = {
+        "response": response,
+        "classes": classes,
+        "cv": cv,
+        "device": device,
+        "batch_size": batch_size,
+        "num_workers": num_workers,
+        "pin_memory": pin_memory,
+    }
+    chosen = None if calibrators is None else named(calibrators)
+    logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test)
+    scoring = Scoring(
+        logits.test_codes, n_bins=n_bins, n_resamples=n_resamples, n_draws=n_draws, random_state=random_state
+    )
+    if chosen is None:
+        chosen = default_calibrators(logits, random_state)
+    data = X_cal, y_cal, X_test
+    rows, losses, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, verbose)
+    rows = [
+        CalibratorScores(**scores, **comparison)
+        for scores, comparison in zip(rows, compare_losses(losses, alpha), strict=True)
+    ]
+    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha)
+
+
+def _score_all(calibrators, scoring, logits, estimator, shared, data, verbose):
+    """Scores of the uncalibrated estimator and of all calibrators, the losses of each sample, and what was fitted."""
+    proba, seconds = timed(lambda: torch.softmax(logits.test.double(), 1).cpu().numpy())
+    scores, own_losses = scoring(proba)
+    rows = [{"name": UNCALIBRATED, **scores, "fit_time": 0.0, "predict_time": seconds}]
+    losses, fitted = [own_losses], {}
+    for name, calibrator in tqdm(calibrators.items(), disable=not verbose, unit="calibrator"):
+        fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
+        scores, own_losses = scoring(proba)
+        rows.append({"name": name, **scores, **times})
+        losses.append(own_losses)
+    return rows, losses, fitted
