@@ -1,0 +1,160 @@
+"""Trial: candidates, and the stack of them, judged on samples that they haven't seen."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from ._stacking import stacked, stacking_weights
+from .base import BaseCalibrator
+from .metrics._proper_scores import LOG_TINY
+
+
+class Samples(NamedTuple):
+    """Logits (n, K), column indices (n,) and weights (n,) or None."""
+
+    logits: torch.Tensor
+    y: torch.Tensor
+    weight: torch.Tensor | None
+
+    def shares(self):
+        """The weights, with a sum of 1 and on the logits' device."""
+        ones = torch.ones(len(self.y), dtype=torch.float64, device=self.logits.device)
+        weight = ones if self.weight is None else self.weight.to(ones)
+        return weight / weight.sum()
+
+    def take(self, rows):
+        """Some of them."""
+        return Samples(*(None if values is None else values[rows.to(values.device)] for values in self))
+
+    def fit(self, calibrator):
+        """A clone of an output map, fitted to these."""
+        columns = np.arange(self.logits.shape[1])
+        fitted = clone(calibrator).set_params(response="logits", classes=columns)
+        return fitted.fit(self.logits, self.y.cpu(), sample_weight=self.weight)
+
+
+class Trial:
+    """Candidates, and their stack, on samples that they haven't seen.
+
+    Attributes
+    ----------
+    losses : ndarray of shape (n_rows, n_samples)
+        NLL of each sample; a row a candidate, the stack last.
+    weights : ndarray of shape (n_candidates,)
+        Of the stack, learned from all samples.
+    n_parameters : list of n_rows ints
+        What each has learned.
+    shares, fold_shares : ndarrays of shapes (n_samples,) and (n_folds,)
+        Shares of the weight.
+    """
+
+    def __init__(self, maps, samples, numbers, *, stack):
+        self.samples = samples
+        self.folds = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)]
+        self.shares = samples.shares().cpu().numpy()
+        self.fold_shares = np.array([self.shares[held].sum() for held in self.folds])
+        with warnings.catch_warnings():
+            # Of weak fits to a part of the samples; that to all of them warns by itself.
+            warnings.simplefilter("ignore")
+            self.fitted = [[samples.take(~held).fit(calibrator) for calibrator in maps] for held in self.folds]
+        self.n_parameters = [max(map(count_parameters, same)) for same in zip(*self.fitted, strict=True)]
+        log_proba = self._predict()
+        self.losses = np.stack([_losses(each, samples.y) for each in log_proba])
+        if stack:
+            self._stack(log_proba)
+
+    def _predict(self):
+        logits = self.samples.logits
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        out = torch.empty((len(self.fitted[0]), *logits.shape), dtype=dtype, device=logits.device)
+        for held, calibrators in zip(self.folds, self.fitted, strict=True):
+            rows = held.to(logits.device)
+            for place, calibrator in zip(out, calibrators, strict=True):
+                place[rows] = torch.from_numpy(calibrator.predict_log_proba(logits[rows])).to(out)
+        return out.clamp_(min=LOG_TINY)
+
+    def _stack(self, log_proba):
+        """Weights from all samples; losses of each fold's samples with weights from the others."""
+        y, shares = self.samples.y, self.samples.shares()
+        start = np.zeros(len(log_proba))
+        start[(self.losses @ self.shares).argmin()] = 1.0
+        self.weights = stacking_weights(log_proba, y, shares, start)
+        losses = np.empty(len(y))
+        for held, calibrators in zip(self.folds, self.fitted, strict=True):
+            rest, rows = (mask.to(y.device) for mask in (~held, held))
+            weights = stacking_weights(log_proba[:, rest], y[rest], shares[rest], self.weights)
+            losses[held] = _losses(torch.log_softmax(stacked(log_proba[:, rows], weights), 1), y[rows])
+            stack = Stack(calibrators=list(calibrators), weights=weights)
+            calibrators.append(stack.set_params(classes=np.arange(log_proba.shape[2])).fit(*self.samples.take(held)))
+        self.losses = np.vstack([self.losses, losses])
+        used = self.weights > 0
+        self.n_parameters.append(int(np.sum(self.n_parameters, where=used) + used.sum()))
+
+    def scores(self, scorer):
+        """Scores of each row (rows) on each fold (columns), greater is better."""
+        if scorer is None:
+            return -np.stack([self._fold_means(held) for held in self.folds], 1)
+        columns = [
+            [_score(scorer, calibrator, self.samples.take(held)) for calibrator in calibrators]
+            for held, calibrators in zip(self.folds, self.fitted, strict=True)
+        ]
+        return np.array(columns).T
+
+    def _fold_means(self, held):
+        return np.average(self.losses[:, held], axis=1, weights=self.shares[held])
+
+
+def _losses(log_proba, y):
+    return -log_proba.double().gather(1, y[:, None])[:, 0].cpu().numpy()
+
+
+def _score(scorer, calibrator, samples):
+    options = {} if samples.weight is None else {"sample_weight": samples.weight.cpu().numpy()}
+    score = scorer(calibrator, samples.logits, samples.y.cpu().numpy(), **options)
+    if not np.isscalar(score) or not np.isfinite(score):
+        raise ValueError(f"scoring must give a finite number; got {score!r}")
+    return float(score)
+
+
+class Stack(BaseCalibrator):
+    """Weighted sum of output maps' log-probabilities; `fit` fits the maps."""
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "calibrators": [list],
+        "weights": [np.ndarray],
+    }
+
+    def __init__(self, estimator=None, *, calibrators, weights, response="auto", classes=None):
+        super().__init__(estimator, response=response, classes=classes)
+        self.calibrators = calibrators
+        self.weights = weights
+
+    def _fit_logits(self, logits, y, sample_weight):
+        samples = Samples(logits, y, sample_weight)
+        self.calibrators_ = [each if each.__sklearn_is_fitted__() else samples.fit(each) for each in self.calibrators]
+
+    def _transform_logits(self, logits):
+        parts = [torch.log_softmax(each._transform_logits(logits), 1) for each in self.calibrators_]
+        return stacked(torch.stack(parts).clamp_(min=LOG_TINY), self.weights)
+
+
+def count_parameters(calibrator):
+    """How many numbers a fitted calibrator has learned."""
+    learned = [value for name, value in vars(calibrator).items() if name.endswith("_") and name != "classes_"]
+    return sum(map(_size, learned))
+
+
+def _size(value):
+    if isinstance(value, float):
+        return 1
+    if isinstance(value, np.ndarray):
+        return value.size
+    if isinstance(value, torch.nn.Module):
+        return sum(parameter.numel() for parameter in value.parameters())
+    if isinstance(value, BaseCalibrator):
+        return count_parameters(value)
+    return sum(map(_size, value)) if isinstance(value, (list, tuple)) else 0
