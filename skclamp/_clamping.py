@@ -219,6 +219,8 @@ class BaseClamping(BaseCalibrator):
         try:
             moved = self.perturbation_(x)
         except RuntimeError as error:
+            if x.shape[1:] == self._input_shape:
+                raise
             raise ValueError(misfit) from error
         if moved.shape != x.shape:
             raise ValueError(misfit)
