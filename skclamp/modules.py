@@ -1,7 +1,7 @@
 """The calibrated network as a torch module: perturbation, frozen backbone, temperature.
 
-`ClampedModule` is what a user deploys. `LogitsModule` turns whatever a network returns into logits, and `frozen` holds
-a network still while others work around it.
+`ClampedModule` is what a user deploys. `LogitsModule` turns whatever a network returns into logits, `as_module` makes a
+network of a scikit-learn classifier, and `frozen` holds a network still while others work around it.
 """
 
 import threading
@@ -11,6 +11,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+
+from ._classifier_modules import as_module
+
+__all__ = ["ClampedModule", "LogitsModule", "as_module", "frozen", "logits_from"]
 
 RESPONSES = ("logits", "probabilities")
 
