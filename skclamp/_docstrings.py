@@ -49,7 +49,8 @@ init_scale : float, default=0.001
 init_temperature : "optimal" or float, default="optimal"
     Where T starts; "optimal" is temperature scaling's.
 refit_temperature : bool, default=True
-    Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held.
+    Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held. Without, T is
+    that of the focal loss; held-out folds compare perturbations at exact temperatures all the same.
 optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
     "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
     "auto" is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's
@@ -69,7 +70,8 @@ shuffle : bool, default=True
     "computation": """
 output : BaseCalibrator, default=None
     A map of logits that takes the temperature's place at the end, such as ``StructuredMatrixScaling()``: a clone of
-    it is fitted to the logits of the perturbed inputs. None is the temperature.
+    it is fitted to the logits of the perturbed inputs. Whether a perturbation is kept is judged with a temperature
+    alone, and the map itself isn't judged at all: it may overfit as it would by itself. None is the temperature.
 precision : {"auto", "float32", "bfloat16"}, default="auto"
     Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
     hardware. The last temperature, and all that is predicted, come from the network's own precision.
@@ -104,12 +106,12 @@ accepted_ : bool
     Whether a perturbation was kept.
 verdict_ : Verdict
     The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and
-    ``p_value``; only where candidates were compared.
+    ``p_value``. It speaks of the whole procedure, since each fold chooses by itself. Only where a guard was asked for.
 output_ : BaseCalibrator
     The fitted clone of `output`; only where one was given. `module_` then holds the temperature all the same.
 module_ : ClampedModule
-    Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network's
-    weights.
+    Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network, its
+    weights and its flags: call ``module_.eval()`` before use.
 classes_ : ndarray of shape (n_classes,)
     Names of the columns.
 n_features_in_ : int

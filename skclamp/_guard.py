@@ -38,6 +38,8 @@ class Evidence:
         Held-out rows of each fold.
     states : list of list of State
         What each fold fitted, one for each candidate.
+    least : list of float
+        Mean NLL of temperature scaling on each fold at the fold's own temperature: its best there.
     """
 
     plain: np.ndarray
@@ -45,6 +47,7 @@ class Evidence:
     weight: np.ndarray
     folds: list
     states: list
+    least: list
 
     def fold_losses(self):
         """Mean NLL of each candidate (rows) on each fold (columns)."""
@@ -66,19 +69,21 @@ class Evidence:
         return verdict
 
     def universal_p_value(self, candidate):
-        """P value of a candidate by universal inference, which holds whatever the sample size.
+        """P value of a candidate by universal inference, against the labels being temperature scaling's at some T.
 
-        A perturbation fitted elsewhere has an expected likelihood ratio of 1 to the truth, if temperature scaling is
-        that. Student's test alone would let pass what is learned from a fold, held back by the prior to almost
-        nothing, and by chance points the same way in the other.
+        The expected likelihood ratio of what was fitted elsewhere to the truth is 1, whatever the sample size, and to
+        the best T of the held-out samples it is less. Student's test alone would let pass what is learned from a fold,
+        held back by the prior to almost nothing, and by chance points the same way in the other. Uneven weights count
+        as the number of equal ones that tell as much, which is an approximation.
 
         References
         ----------
         L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020, equation 7.
         """
+        losses = self.fold_losses()[candidate]
         gains = [
-            -difference * n_effective(self.weight[rows])
-            for difference, rows in zip(self.fold_differences(candidate), self.folds, strict=True)
+            (least - loss) * n_effective(self.weight[rows])
+            for least, loss, rows in zip(self.least, losses, self.folds, strict=True)
         ]
         return float(np.exp(min(0.0, np.log(len(gains)) - logsumexp(gains))))
 
@@ -149,18 +154,19 @@ def cross_examine(problem, fit_all, splits):
     splits = list(splits)
     _check_partition([rows for _, rows in splits], len(problem))
     _check_weights(splits, problem.weight)
-    plain, losses, folds, states = np.empty(len(problem)), [], [], []
+    plain, losses, folds, states, least = np.empty(len(problem)), [], [], [], []
     for train_rows, rows in splits:
         train, held_out = problem.take(train_rows), problem.take(rows)
         states.append(fit_all(train))
         folds.append(rows)
         plain[rows] = held_out_losses(train, held_out)
+        least.append(held_out.solve().loss)
         losses.append([held_out_losses(train, held_out, state.perturbation) for state in states[-1]])
     pooled = np.empty((len(losses[0]), len(problem)))
     for rows, parts in zip(folds, losses, strict=True):
         pooled[:, rows] = parts
     weight = np.ones(len(problem)) if problem.weight is None else problem.weight.cpu().numpy()
-    return Evidence(plain, pooled, weight, folds, states)
+    return Evidence(plain, pooled, weight, folds, states, least)
 
 
 def _alike(a, b):

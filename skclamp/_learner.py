@@ -13,6 +13,8 @@ from ._natural import descend
 from ._problem import candidates, identity_of, initialise, make_perturbation
 from ._training import State, train
 
+# From the optimum of one gamma to that of the next, where a step is worth a pass.
+_FOLLOWING_STEPS = 3
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
 FEW_PARAMETERS = 512
 
@@ -52,13 +54,19 @@ class Learner:
         state = self._start(problem, settings) if start is None else copy.deepcopy(start)
         if not state.identity and not state.extensions:
             return state
-        optimise = descend if is_natural(state, settings) else train
+        natural = is_natural(state, settings)
+        if natural and settings.optimizer_params:
+            raise ValueError(
+                "optimizer_params must be None for natural-gradient steps, which have none; got "
+                f"{settings.optimizer_params!r}. Name an optimizer of torch"
+            )
+        optimise = descend if natural else train
         optimise(state, problem, settings, self.generator)
         state.perturbation.eval()
         return state
 
     def fit_path(self, problem, path):
-        """A state for each of several settings, of which those with one perturbation share its first fit.
+        """A state for each of several settings, of which those that differ by gamma alone share the first one's fit.
 
         Parameters
         ----------
@@ -74,19 +82,21 @@ class Learner:
         states: list[State] = []
         leaders: dict[object, State] = {}
         for settings in path:
-            leader = leaders.get(settings.perturbation)
+            family = settings.perturbation, settings.penalty, settings.lr
+            leader = leaders.get(family)
             if leader is None:
                 states.append(self.fit(problem, settings))
                 if is_natural(states[-1], settings):
-                    leaders[settings.perturbation] = states[-1]
+                    leaders[family] = states[-1]
             else:
                 states.append(self._follow(problem, settings, leader))
         return states
 
     def _follow(self, problem, settings, leader):
-        """One step from a converged neighbour, in the perturbation that it chose."""
+        """The few steps from a converged neighbour, in the perturbation that it chose."""
         start = replace(leader, extensions={})
-        return self.fit(problem, replace(settings, max_epochs=1), start) if start.identity else start
+        few = min(settings.max_epochs, _FOLLOWING_STEPS)
+        return self.fit(problem, replace(settings, max_epochs=few), start) if start.identity else start
 
     def _start(self, problem, settings):
         if settings.init_temperature == "optimal":

@@ -25,8 +25,9 @@ _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
 _ROUGH_STEPS = 5
 # A step that should gain less, summed over the samples, is no longer worth a pass; nats.
 _SMALLEST_GAIN = 1.0
-# One that should gain less than this, as it does near the optimum, leaves less than the smallest gain behind.
-_LAST_GAIN = 16.0
+# One that should gain less nats than this, times the root of the number of samples, leaves less than the smallest gain
+# behind: a step's error is of third order in its length, in nats as the square of its gain over the samples.
+_LAST_GAIN = 1 / 3
 # Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already.
 _LAST_PART = 0.25
 # Log Bayes factor that speaks for another family; nats.
@@ -86,7 +87,9 @@ class NaturalNet(ClampingNet):
         self.history.record("gain", step.gain)
         self.history.record("step", length)
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
-        least = max(_LAST_GAIN, _LAST_PART * step.evidence) if self.draft else _LAST_GAIN
+        least = _LAST_GAIN * math.sqrt(step.n_effective)
+        if self.draft:
+            least = max(least, _LAST_PART * step.evidence)
         self.finished = not self.rough and (length < self.lr / 2 or step.gain < least)
         self.rough = self.rough and length > 0
 

@@ -51,6 +51,8 @@ class Settings:
     verbose: int
     # Whether the result is to be judged only, not kept.
     draft: bool = False
+    # Whether an interrupt ends the training and keeps what was learned, or is the caller's.
+    interruptible: bool = True
 
 
 @dataclass
@@ -100,10 +102,13 @@ class ClampingNet(NeuralNet):
         Weight of the norm of (perturbation parameters - identity) in the loss.
     state : State
         Whose perturbation the module holds.
+    interruptible : bool, default=True
+        Whether an interrupt ends the training and keeps what was learned, or is the caller's.
     """
 
-    def __init__(self, *args, to_device=None, passes=None, penalty=0.0, state=None, **kwargs):
+    def __init__(self, *args, to_device=None, passes=None, penalty=0.0, state=None, interruptible=True, **kwargs):
         super().__init__(*args, **kwargs)
+        self.interruptible = interruptible
         self.to_device = to_device
         self.passes = passes
         self.penalty = penalty
@@ -157,6 +162,8 @@ class ClampingNet(NeuralNet):
         except Converged:
             self.history.pop()
         except KeyboardInterrupt:
+            if not self.interruptible:
+                raise
             logger.info("training ended by an interrupt in epoch %d", len(self.history))
         self.notify("on_train_end", X=dataset, y=None)
         return self
@@ -202,6 +209,7 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         passes=problem.passes,
         penalty=settings.penalty,
         state=state,
+        interruptible=settings.interruptible,
         **{f"iterator_train__{name}": value for name, value in loading.items()},
         **extra,
     )

@@ -71,8 +71,9 @@ class NeuralClampingCalibrator(BaseClamping):
         trial step in natural steps, which the line search doubles or halves; "auto" is 1.
     {loop}
     validation_fraction : float or None, default=0.5
-        Part of the samples that each fold of the guard holds out: 0.5 is two folds, 0.2 five. Below 100 samples the
-        result is temperature scaling. None trains on all the data without a guard.
+        Part of the samples that each fold of the guard holds out, at most a half: 0.5 is two folds, 0.2 five. Samples
+        should be independent: copies or neighbouring frames on both sides of a split prove nothing. Below 100 samples
+        the result is temperature scaling. None trains on all the data without a guard.
     {computation}
 
     Attributes
@@ -129,7 +130,7 @@ class NeuralClampingCalibrator(BaseClamping):
         "gamma": [StrOptions({"auto"}), GAMMA_RULE],
         "penalty": [Interval(Real, 0, None, closed="left")],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
+        "validation_fraction": [Interval(Real, 0, 0.5, closed="right"), None],
     }
 
     def __init__(

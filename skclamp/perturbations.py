@@ -337,7 +337,6 @@ SPECIAL_CASES = {
     "curve": ("channel", "affine"),
     "color": ("channel", "affine"),
     "filter": ("channel", "affine"),
-    "grid": ("channel", "affine"),
 }
 
 PERTURBATIONS = {

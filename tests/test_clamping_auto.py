@@ -346,3 +346,9 @@ def test_a_start_away_from_the_identity_needs_a_family():
     y = labels_of(bare_logits(network, x))
     with pytest.raises(ValueError, match="init must be 'zeros' where perturbation is 'auto'.*got 'normal'"):
         auto(network, init="normal").fit(x, y)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", torch.optim.LBFGS])
+def test_optimisers_that_cannot_append_families_need_one(optimizer):
+    with pytest.raises(ValueError, match="optimizer must be 'auto' or 'natural' where perturbation is 'auto'"):
+        auto(NETWORK, optimizer=optimizer).fit(TABULAR, LABELS)

@@ -5,15 +5,19 @@ import pytest
 import torch
 from _plain_clamping import DIVERGING, X, Y, clamping
 from _small_networks import (
+    bare_logits,
     convolutional,
+    labels_of,
+    perceptron,
     put_into_odd_state,
     snapshot,
+    vectors,
 )
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Dataset
 
-from skclamp import TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +218,14 @@ def test_a_random_state_instance_advances(network):
     first = clamping(network, random_state=random_state).fit(X, Y)
     second = clamping(network, random_state=random_state).fit(X, Y)
     assert np.abs(first.delta_ - second.delta_).max() > 1e-6
+
+
+@pytest.mark.parametrize("n_calls", range(8, 60, 13))
+def test_an_interrupt_within_the_guard_is_the_callers(n_calls):
+    """A half-trained fold must not be judged."""
+    network = Fragile(perceptron(), n_calls)
+    x = vectors(600) + 0.8
+    before = snapshot(network)
+    with pytest.raises(KeyboardInterrupt):
+        NeuralClampingCalibrator(network, random_state=0).fit(x, labels_of(bare_logits(perceptron(), vectors(600))))
+    assert snapshot(network) == before
