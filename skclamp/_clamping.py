@@ -12,7 +12,8 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch import nn
 
-from ._backbone import ArrayBackbone, ClassifierBackbone, ScoresBackbone, is_frozen
+from ._backbone import ArrayBackbone, ClassifierBackbone, ScoresBackbone
+from ._differentiable import DifferentiableBackbone
 from ._fast import accelerate
 from ._guard import cross_examine
 from ._learner import Learner, is_natural
@@ -23,11 +24,6 @@ from ._validation import Interval, StrOptions, check_sample_weight
 from .base import BaseCalibrator
 from .modules import ClampedModule, frozen
 from .perturbations import FullPerturbation, additive_part
-
-_NEEDS_GRADIENT = (
-    "estimator must be a torch network, whose input has a gradient, for neural clamping: an nn.Module, an initialised "
-    "skorch net, or None with logits as X; got {}. For other classifiers use TemperatureScaling"
-)
 
 _OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
 
@@ -109,11 +105,9 @@ class BaseClamping(BaseCalibrator):
         self.verbose = verbose
 
     def _open_backbone(self):
-        if not is_frozen(self.estimator):
-            raise TypeError(_NEEDS_GRADIENT.format(type(self.estimator).__name__))
         backbone = super()._open_backbone()
         if isinstance(backbone, ClassifierBackbone):
-            raise TypeError(_NEEDS_GRADIENT.format(type(backbone.classifier).__name__))
+            return DifferentiableBackbone(backbone.classifier, self.response, device=self.device, **self._loading())
         if isinstance(backbone, ArrayBackbone):
             return ScoresBackbone(backbone, batch_size=self.batch_size)
         return backbone
@@ -122,7 +116,7 @@ class BaseClamping(BaseCalibrator):
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
         for settings in self._path():
-            _check_start(settings)
+            _check_auto(settings)
         backbone = self._open_backbone()
         seed = _draw_seed(self.random_state)
         generator = torch.Generator().manual_seed(seed)
@@ -162,6 +156,10 @@ class BaseClamping(BaseCalibrator):
             solution = problem.solve(fast.in_full_precision().logits_under(state.perturbation))
             warn_of_bound(solution, stacklevel=5)
             state.temperature = solution.temperature
+        elif is_natural(state, settings):
+            # The steps left it at the optimum of the few samples that they were tried on.
+            logits = fast.in_full_precision().logits_under(state.perturbation)
+            state.temperature = problem.solve(logits, gamma=settings.gamma).temperature
         return state
 
     def _fit_output(self, problem, state):
@@ -186,7 +184,9 @@ class BaseClamping(BaseCalibrator):
     def _examine(self, problem, learner, path, splits):
         """Held-out evidence of the candidates, the best one, and the state to start it from."""
         # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
-        quiet = [replace(settings, callbacks=None, verbose=0, draft=len(path) == 1) for settings in path]
+        quiet = [
+            replace(settings, callbacks=None, verbose=0, draft=len(path) == 1, interruptible=False) for settings in path
+        ]
         evidence = cross_examine(problem, lambda part: learner.fit_path(part, quiet), splits)
         best = evidence.best()
         self.verdict_ = evidence.verdict(best)
@@ -227,15 +227,19 @@ class BaseClamping(BaseCalibrator):
         return moved.to(x.dtype)
 
     def _transform_logits(self, logits):
-        return logits / self.temperature_ if self.output is None else self.output_._transform_logits(logits)
+        return self.output_._transform_logits(logits) if hasattr(self, "output_") else logits / self.temperature_
 
 
-def _check_start(settings):
-    chosen = isinstance(settings.perturbation, str) and settings.perturbation == "auto"
-    if chosen and not (isinstance(settings.init, str) and settings.init == "zeros"):
+def _check_auto(settings):
+    """Raise where something is asked of "auto", which starts without parameters, that needs a family."""
+    if not (isinstance(settings.perturbation, str) and settings.perturbation == "auto"):
+        return
+    if not (isinstance(settings.init, str) and settings.init == "zeros"):
+        raise ValueError(f"init must be 'zeros' where perturbation is 'auto'; got {settings.init!r}. Name a family")
+    if settings.optimizer not in ("auto", "natural"):
         raise ValueError(
-            "init must be 'zeros' where perturbation is 'auto', which starts without parameters; got "
-            f"{settings.init!r}. Name a family"
+            "optimizer must be 'auto' or 'natural' where perturbation is 'auto', since others can't append families; "
+            f"got {settings.optimizer!r}. Name a family"
         )
 
 

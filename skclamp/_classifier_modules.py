@@ -172,7 +172,7 @@ def _standard_scaler(scaler):
 
 
 def _min_max_scaler(scaler):
-    clip = [nn.Hardtanh(*map(float, scaler.feature_range))] if scaler.clip else []
+    clip = [nn.Hardtanh(float(scaler.feature_range[0]), float(scaler.feature_range[1]))] if scaler.clip else []
     return [_Scaled(-scaler.min_ / scaler.scale_, 1 / scaler.scale_), *clip]
 
 

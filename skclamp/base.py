@@ -197,14 +197,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
 
     def _open_backbone(self):
-        return open_backbone(
-            self.estimator,
-            response=self.response,
-            device=self.device,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            pin_memory=self.pin_memory,
-        )
+        return open_backbone(self.estimator, response=self.response, device=self.device, **self._loading())
+
+    def _loading(self):
+        """How a network's inputs are read."""
+        return {name: getattr(self, name) for name in ("batch_size", "num_workers", "pin_memory")}
 
     def _remember(self, backbone, classes, X):
         self._backbone = backbone
