@@ -50,7 +50,8 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     Examples
     --------
-    >>>     >>> from skclamp import AccuracyPreservingIsotonic
+    >>> import numpy as np
+    >>> from skclamp import AccuracyPreservingIsotonic
     >>> rng = np.random.default_rng(0)
     >>> logits = rng.normal(scale=3.0, size=(1000, 3))
     >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)

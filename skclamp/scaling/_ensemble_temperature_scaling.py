@@ -86,7 +86,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         classes=None,
         cv=None,
         device=None,
-        batch_size=128,
+        batch_size=64,
         num_workers=0,
         pin_memory=False,
     ):

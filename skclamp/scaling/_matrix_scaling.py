@@ -42,7 +42,7 @@ class OdirScaling(AffineScaling):
         classes=None,
         cv=None,
         device=None,
-        batch_size=128,
+        batch_size=64,
         num_workers=0,
         pin_memory=False,
     ):

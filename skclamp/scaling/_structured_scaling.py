@@ -90,7 +90,7 @@ class StructuredVectorScaling(StructuredScaling):
         classes=None,
         cv=None,
         device=None,
-        batch_size=128,
+        batch_size=64,
         num_workers=0,
         pin_memory=False,
     ):
@@ -204,7 +204,7 @@ class StructuredMatrixScaling(StructuredScaling):
         classes=None,
         cv=None,
         device=None,
-        batch_size=128,
+        batch_size=64,
         num_workers=0,
         pin_memory=False,
     ):
