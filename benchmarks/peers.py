@@ -30,6 +30,7 @@ from skclamp import (
     AccuracyPreservingIsotonic,
     BayesianBinningIntoQuantiles,
     BetaCalibration,
+    CalibratorSelector,
     DirichletCalibration,
     EnsembleTemperatureScaling,
     HistogramBinning,
@@ -74,6 +75,7 @@ OURS = {
     "ParameterizedTemperatureScaling": ParameterizedTemperatureScaling(),
     "IntraOrderPreservingCalibration": IntraOrderPreservingCalibration(),
     "IntraOrderPreservingCalibration(order-preserving)": IntraOrderPreservingCalibration(variant="order-preserving"),
+    "CalibratorSelector": CalibratorSelector(),
 }
 COMPARISONS = [
     Comparison("TemperatureScaling", "scikit-learn temperature"),
@@ -98,6 +100,9 @@ COMPARISONS = [
     Comparison("ParameterizedTemperatureScaling", "TemperatureScaling"),
     Comparison("IntraOrderPreservingCalibration", "probmetrics IOP"),
     Comparison("IntraOrderPreservingCalibration(order-preserving)", "probmetrics IOP"),
+    Comparison("CalibratorSelector", "probmetrics SMS"),
+    Comparison("CalibratorSelector", "probmetrics IOP"),
+    Comparison("CalibratorSelector", "probmetrics vector"),
 ]
 MEASURES = ("nll", "peer_nll", "difference", "standard_error", "fit_ms", "peer_ms", "ratio")
 COLUMNS = ("record", *Comparison._fields, *MEASURES)

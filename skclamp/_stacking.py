@@ -15,14 +15,14 @@ _TOLERANCE = 1e-8
 _MAX_STEPS = 50
 _MAX_HALVINGS = 30
 # Part of the mean curvature that is added to each: maps may agree with each other, exactly.
-_RIDGE = 1e-8
+_JITTER = 1e-8
 
 
-def stacking_weights(log_proba, y, weight, start):
-    """Weights at which ``softmax(sum_j weights[j] * log_proba[j])`` has the least mean negative log-likelihood.
+def stacking_weights(log_proba, y, weight, start, strength=0.0):
+    """Weights at which ``softmax(sum_j weights[j] * log_proba[j])`` has the least negative log-likelihood.
 
-    The loss is convex. Each Newton step is a non-negative least squares problem, so that weights at the bound are 0
-    exactly.
+    To its sum over the samples, ``strength / 2 * sum((weights - 1 / n_maps)^2)`` is added. This is convex. Each Newton
+    step is a non-negative least squares problem, so that weights at the bound are 0 exactly.
 
     Parameters
     ----------
@@ -31,17 +31,20 @@ def stacking_weights(log_proba, y, weight, start):
     y : torch.Tensor of shape (n_samples,), int64
         Column indices of the labels.
     weight : torch.Tensor of shape (n_samples,), float64
-        Weights of the samples, with a positive sum.
+        Weights of the samples, which count as repetitions.
     start : ndarray of shape (n_maps,)
         Where to start, at least 0.
+    strength : float, default=0.0
+        Of the pull towards equal weights.
 
     Returns
     -------
     ndarray of shape (n_maps,)
     """
-    share = weight / weight.sum()
+    total = weight.sum()
+    data, ridge = (log_proba, y, weight / total), strength / total.item()
     weights = np.array(start, dtype=np.float64)
-    loss, gradient, hessian = _derivatives(log_proba, y, share, weights)
+    loss, gradient, hessian = _derivatives(*data, weights, ridge)
     for _ in range(_MAX_STEPS):
         step = _newton_step(weights, gradient, hessian)
         # The quadratic model falls by half of this.
@@ -50,7 +53,7 @@ def stacking_weights(log_proba, y, weight, start):
             break
         size, before = 1.0, loss
         for _ in range(_MAX_HALVINGS):
-            found = _derivatives(log_proba, y, share, weights + size * step)
+            found = _derivatives(*data, weights + size * step, ridge)
             if found[0] <= before - 1e-4 * size * promise:
                 break
             size /= 2
@@ -68,17 +71,18 @@ def stacked(log_proba, weights):
 
 def _newton_step(weights, gradient, hessian):
     """To where the quadratic model of the loss is least among weights that aren't negative."""
-    ridge = _RIDGE * np.trace(hessian) / len(weights) + np.finfo(float).tiny
-    root = cholesky(hessian + ridge * np.eye(len(weights)))
+    jitter = _JITTER * np.trace(hessian) / len(weights) + np.finfo(float).tiny
+    root = cholesky(hessian + jitter * np.eye(len(weights)))
     target = root @ weights - solve_triangular(root, gradient, trans="T")
     return nnls(root, target)[0] - weights
 
 
-def _derivatives(log_proba, y, share, weights):
-    """Mean loss with its gradient and Hessian."""
+def _derivatives(log_proba, y, share, weights, ridge):
+    """Mean loss and penalty, with their gradient and Hessian."""
     n_maps, _, n_classes = log_proba.shape
     rows = max(1, _CHUNK_SIZE // (n_maps * n_classes))
-    loss, gradient, hessian = 0.0, np.zeros(n_maps), np.zeros((n_maps, n_maps))
+    off = weights - 1 / n_maps
+    loss, gradient, hessian = ridge / 2 * off @ off, ridge * off, ridge * np.eye(n_maps)
     for scores, codes, part in zip(log_proba.split(rows, 1), y.split(rows), share.split(rows), strict=True):
         terms = _chunk_derivatives(scores.double(), codes, part, torch.from_numpy(weights).to(part))
         loss += terms[0].item()

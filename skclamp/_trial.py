@@ -11,6 +11,9 @@ from ._stacking import stacked, stacking_weights
 from .base import BaseCalibrator
 from .metrics._proper_scores import LOG_TINY
 
+# Of the pull towards equal weights in the stack, in nats: maps that are as good as each other share alike.
+_STRENGTH = 10.0
+
 
 class Samples(NamedTuple):
     """Logits (n, K), column indices (n,) and weights (n,) or None."""
@@ -19,11 +22,10 @@ class Samples(NamedTuple):
     y: torch.Tensor
     weight: torch.Tensor | None
 
-    def shares(self):
-        """The weights, with a sum of 1 and on the logits' device."""
+    def weights(self):
+        """The weights on the logits' device; 1 where there are none."""
         ones = torch.ones(len(self.y), dtype=torch.float64, device=self.logits.device)
-        weight = ones if self.weight is None else self.weight.to(ones)
-        return weight / weight.sum()
+        return ones if self.weight is None else self.weight.to(ones)
 
     def take(self, rows):
         """Some of them."""
@@ -54,7 +56,8 @@ class Trial:
     def __init__(self, maps, samples, numbers, *, stack):
         self.samples = samples
         self.folds = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)]
-        self.shares = samples.shares().cpu().numpy()
+        weight = samples.weights().cpu().numpy()
+        self.shares = weight / weight.sum()
         self.fold_shares = np.array([self.shares[held].sum() for held in self.folds])
         with warnings.catch_warnings():
             # Of weak fits to a part of the samples; that to all of them warns by itself.
@@ -78,14 +81,14 @@ class Trial:
 
     def _stack(self, log_proba):
         """Weights from all samples; losses of each fold's samples with weights from the others."""
-        y, shares = self.samples.y, self.samples.shares()
+        y, weight = self.samples.y, self.samples.weights()
         start = np.zeros(len(log_proba))
         start[(self.losses @ self.shares).argmin()] = 1.0
-        self.weights = stacking_weights(log_proba, y, shares, start)
+        self.weights = stacking_weights(log_proba, y, weight, start, _STRENGTH)
         losses = np.empty(len(y))
         for held, calibrators in zip(self.folds, self.fitted, strict=True):
             rest, rows = (mask.to(y.device) for mask in (~held, held))
-            weights = stacking_weights(log_proba[:, rest], y[rest], shares[rest], self.weights)
+            weights = stacking_weights(log_proba[:, rest], y[rest], weight[rest], self.weights, _STRENGTH)
             losses[held] = _losses(torch.log_softmax(stacked(log_proba[:, rows], weights), 1), y[rows])
             stack = Stack(calibrators=list(calibrators), weights=weights)
             calibrators.append(stack.set_params(classes=np.arange(log_proba.shape[2])).fit(*self.samples.take(held)))

@@ -70,8 +70,9 @@ class CalibratorSelector(BaseCalibrator):
 
     The network's logits are computed once. Every candidate is fitted without each fold in turn, and judged on the
     samples of that fold. The stack adds up log-probabilities, ``softmax(sum_j weights_[j] * log p_j)``, with weights
-    of at least 0 and the least negative log-likelihood (NLL) out of fold; it is judged fold by fold as well, with
-    weights learned from the other folds. What is chosen is then fitted to all the samples.
+    of at least 0 and the least negative log-likelihood (NLL) out of fold, drawn a little towards equal ones; it is
+    judged fold by fold as well, with weights learned from the other folds. What is chosen is then fitted to all the
+    samples.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ class CalibratorSelector(BaseCalibrator):
         `default_candidates()`.
     scoring : str, callable or None, default=None
         What is best: a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's name for one;
-        y holds column indices. None is the NLL, free of rounding.
+        y holds column indices. None is the negative NLL.
     stack : bool, default=True
         Whether the stack competes.
     one_standard_error : bool, default=False
@@ -107,7 +108,7 @@ class CalibratorSelector(BaseCalibrator):
     cv_results_ : dict of arrays
         As GridSearchCV's, a row a candidate and the stack last: ``params``, ``param_candidate``, ``n_parameters``,
         ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
-        weight of its samples. Absent where nothing could be held out.
+        weight of its samples. It and `best_score_` are absent where nothing could be held out.
     {shared_attributes}
 
     Raises
@@ -199,7 +200,7 @@ class CalibratorSelector(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight):
         names, maps = zip(*(self.candidates or default_candidates()), strict=True)
         samples = Samples(logits, y, sample_weight)
-        numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, samples.shares().cpu(), self.n_folds)
+        numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, samples.weights().cpu(), self.n_folds)
         if not numbers.any():
             self._take_the_smallest(names, maps, samples)
             return

@@ -22,6 +22,7 @@ from skclamp import (
     AccuracyPreservingIsotonic,
     BayesianBinningIntoQuantiles,
     BetaCalibration,
+    CalibratorSelector,
     DirichletCalibration,
     EnsembleTemperatureScaling,
     HistogramBinning,
@@ -134,4 +135,8 @@ CALIBRATORS = {
     "order-invariant": Case(IntraOrderPreservingCalibration, LOGITS),
     "order-preserving": Case(lambda: IntraOrderPreservingCalibration(variant="order-preserving"), LOGITS),
     "diagonal of a network": Case(lambda: IntraOrderPreservingCalibration(convolutional(), variant="diagonal"), IMAGES),
+    "selector": Case(CalibratorSelector, LOGITS),
+    "selector by one standard error, of a network": Case(
+        lambda: CalibratorSelector(convolutional(), one_standard_error=True, n_folds=3), IMAGES
+    ),
 }

@@ -312,6 +312,7 @@ def test_a_failed_fit_keeps_the_earlier_one(case):
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
+@pytest.mark.filterwarnings("ignore:the calibration set has no two distinct samples:UserWarning")
 @pytest.mark.parametrize("n_samples", [1, 2, 10])
 @pytest.mark.parametrize("labels", ["one class", "own"])
 def test_few_samples(case, n_samples, labels):

@@ -21,6 +21,7 @@ from skclamp import (
     AccuracyPreservingIsotonic,
     BayesianBinningIntoQuantiles,
     BetaCalibration,
+    CalibratorSelector,
     DirichletCalibration,
     EnsembleTemperatureScaling,
     HistogramBinning,
@@ -173,6 +174,7 @@ def test_grid_search_in_processes_finds_what_it_finds_in_one():
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
+@pytest.mark.filterwarnings("ignore:the calibration set has no two distinct samples:UserWarning")
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge:sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [
@@ -193,6 +195,7 @@ def test_grid_search_in_processes_finds_what_it_finds_in_one():
         SplineCalibration(LogisticRegression()),
         ParameterizedTemperatureScaling(LogisticRegression()),
         IntraOrderPreservingCalibration(LogisticRegression()),
+        CalibratorSelector(LogisticRegression()),
     ]
 )
 def test_scikit_learns_own_checks(estimator, check):
