@@ -22,7 +22,7 @@ from skclamp.metrics import (
     paired_bootstrap_test,
     smooth_calibration_error,
 )
-from skclamp.metrics._bootstrap import _resampling_weights
+from skclamp.metrics._bootstrap import resampling_weights
 from skclamp.metrics._resampling import KSErrors, resampled
 
 EXACT = {
@@ -58,7 +58,7 @@ def test_replicates_are_the_metric_under_weights(name, weighted):
     own = np.random.default_rng(1).uniform(0.5, 2, len(y)) if weighted else None
     proba = Probabilities(array, own)
     metric, form = _form(name, y, proba)
-    weights = np.concatenate(list(_resampling_weights(proba, 30, check_random_state(0))))
+    weights = np.concatenate(list(resampling_weights(proba, 30, check_random_state(0))))
     expected = [metric(y, array, sample_weight=weight) for weight in weights]
     # The smooth error's replicates have a coarser grid.
     np.testing.assert_allclose(form.values(form.sums(weights)), expected, rtol=1e-9 if "smooth" not in name else 1e-4)
@@ -66,7 +66,7 @@ def test_replicates_are_the_metric_under_weights(name, weighted):
 
 def test_replicates_are_resamples():
     y, array = draw()
-    rows = list(_resampling_weights(Probabilities(array), 50, check_random_state(0)))[0]
+    rows = list(resampling_weights(Probabilities(array), 50, check_random_state(0)))[0]
     assert rows.shape == (50, 400) and (rows.sum(1) == 400).all() and (rows == rows.round()).all()
     assert np.mean(rows == 0) == pytest.approx(np.exp(-1), abs=0.02)
     drawn = np.repeat(np.arange(400), rows[0].astype(int))
@@ -154,7 +154,7 @@ def test_proper_scores_have_the_intervals_of_a_mean():
 def test_quantile_intervals_are_quantiles(method):
     y, proba = draw()
     shared = Probabilities(proba)
-    weights = np.concatenate(list(_resampling_weights(shared, 200, check_random_state(3))))
+    weights = np.concatenate(list(resampling_weights(shared, 200, check_random_state(3))))
     values = [expected_calibration_error(y, proba, sample_weight=weight) for weight in weights]
     low, high = np.quantile(values, [0.05, 0.95])
     plain = expected_calibration_error(y, proba)

@@ -20,13 +20,19 @@ def new_axes(n_rows=1, n_columns=1, *, figsize=(6, 7), **kwargs):
 
 def panels(n_panels, *, n_columns=3, size=(3.0, 3.0), **kwargs):
     """Axes of a new figure for some panels, row by row; places that are left over are hidden."""
-    n_columns = min(n_columns, n_panels)
+    n_columns = balanced(n_panels, n_columns)
     n_rows = -(-n_panels // n_columns)
     figsize = (size[0] * n_columns, size[1] * n_rows)
     axes = np.atleast_1d(new_axes(n_rows, n_columns, figsize=figsize, **kwargs)).ravel()
     for ax in axes[n_panels:]:
         ax.set_visible(False)
     return axes[:n_panels]
+
+
+def balanced(n_panels, n_columns):
+    """As many columns, at most those given, as fill the rows most evenly."""
+    n_rows = -(-n_panels // n_columns)
+    return -(-n_panels // n_rows)
 
 
 def split_off_lower(ax, share=0.27, space=0.04):

@@ -8,19 +8,17 @@ from functools import partial
 import numpy as np
 
 from .._binning import Probabilities
-from .._validation import to_numpy
+from .._validation import check_number, to_numpy
 from ..metrics import adaptive_expected_calibration_error, calibration_noise_floor, expected_calibration_error
 from ._axes import new_axes, split_off_lower, without_frame
+from ._bars import ACCURACY_STYLE, CURVE_STYLE, GAP_STYLE, HISTOGRAM_STYLE, INTERVAL_STYLE, places
+from ._curves import accuracy_intervals, resampler, smooth_curve
 
 # The kind of bins: the metric that averages their gaps, and its short name.
 _METRICS = {
     "uniform": (expected_calibration_error, "ECE"),
     "quantile": (adaptive_expected_calibration_error, "AECE"),
 }
-# Dark bars under a light hatched gap differ in print without colours, too.
-ACCURACY_STYLE = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
-GAP_STYLE = {"facecolor": (0.96, 0.70, 0.56, 0.75), "edgecolor": "#9c2f10", "hatch": "////", "linewidth": 0.8}
-HISTOGRAM_STYLE = {"color": "#b4bcc6", "edgecolor": "white", "linewidth": 0.8}
 
 
 class ReliabilityDisplay:
@@ -42,6 +40,12 @@ class ReliabilityDisplay:
         Mean and quantile of this metric for perfectly calibrated probabilities; None shows none.
     estimator_name : str, default=None
         Name shown in the legend.
+    intervals : ndarray of shape (2, n_bins), default=None
+        Lower and upper ends of the bins' accuracies; None shows none.
+    curve : SmoothCurve, default=None
+        Smoothed accuracy, with its band; None shows none.
+    confidence_level : float, default=0.95
+        Of the intervals and the band.
 
     Attributes
     ----------
@@ -74,12 +78,26 @@ class ReliabilityDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, bins, *, histogram=None, metric_name="ECE", noise_floor=None, estimator_name=None):
+    def __init__(
+        self,
+        bins,
+        *,
+        histogram=None,
+        metric_name="ECE",
+        noise_floor=None,
+        estimator_name=None,
+        intervals=None,
+        curve=None,
+        confidence_level=0.95,
+    ):
         self.bins = bins
         self.histogram = histogram
         self.metric_name = metric_name
         self.noise_floor = noise_floor
         self.estimator_name = estimator_name
+        self.intervals = intervals
+        self.curve = curve
+        self.confidence_level = confidence_level
 
     @classmethod
     def from_estimator(cls, estimator, X, y, *, name=None, sample_weight=None, **kwargs):
@@ -146,6 +164,9 @@ class ReliabilityDisplay:
         labels=None,
         sample_weight=None,
         n_draws=200,
+        n_resamples=0,
+        confidence_level=0.95,
+        smooth=False,
         random_state=0,
         name=None,
         ax=None,
@@ -169,8 +190,15 @@ class ReliabilityDisplay:
             Weights of the samples.
         n_draws : int, default=200
             Draws of labels for the noise floor; 0 shows none.
+        n_resamples : int, default=0
+            Bootstrap replicates for intervals of the bins' accuracies and a band around the smooth curve; 0 shows none.
+        confidence_level : float, default=0.95
+            Of these, bin by bin and point by point.
+        smooth : bool, default=False
+            Whether to draw the smoothed accuracy as well. Its mean gap to the diagonal is the smooth calibration error,
+            which the legend then tells.
         random_state : int, RandomState instance or None, default=0
-            Seed of these draws.
+            Seed of the draws and replicates.
         name : str, default=None
             Name shown in the legend.
         ax : matplotlib Axes, default=None
@@ -196,6 +224,40 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_predictions([0, 0, 0, 1], y_proba, n_bins=5)
         >>> plt.close(display.figure_)
         """
+        display = cls.compute(
+            y_true,
+            y_proba,
+            n_bins=n_bins,
+            strategy=strategy,
+            labels=labels,
+            sample_weight=sample_weight,
+            n_draws=n_draws,
+            n_resamples=n_resamples,
+            confidence_level=confidence_level,
+            smooth=smooth,
+            random_state=random_state,
+            name=name,
+        )
+        return display.plot(ax=ax, ref_line=ref_line)
+
+    @classmethod
+    def compute(
+        cls,
+        y_true,
+        y_proba,
+        *,
+        n_bins=15,
+        strategy="uniform",
+        labels=None,
+        sample_weight=None,
+        n_draws=200,
+        n_resamples=0,
+        confidence_level=0.95,
+        smooth=False,
+        random_state=0,
+        name=None,
+    ):
+        """The display of :meth:`from_predictions`, whose parameters these are, not drawn yet."""
         if strategy not in _METRICS:
             raise ValueError(f"strategy must be one of {tuple(_METRICS)}; got {strategy!r}")
         metric, metric_name = _METRICS[strategy]
@@ -206,8 +268,21 @@ class ReliabilityDisplay:
         if n_draws:
             error = partial(metric, n_bins=n_bins)
             floor = calibration_noise_floor(error, proba, n_draws=n_draws, random_state=random_state)
-        display = cls(bins, histogram=histogram, metric_name=metric_name, noise_floor=floor, estimator_name=name)
-        return display.plot(ax=ax, ref_line=ref_line)
+        check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
+        resamples = resampler(proba, n_resamples, random_state)
+        pairs = proba.pairs(proba.encode(y_true, labels))
+        intervals = accuracy_intervals(pairs, bins.edges, resamples(), confidence_level) if n_resamples else None
+        curve = smooth_curve(pairs, resamples(), confidence_level) if smooth else None
+        return cls(
+            bins,
+            histogram=histogram,
+            metric_name=metric_name,
+            noise_floor=floor,
+            estimator_name=name,
+            intervals=intervals,
+            curve=curve,
+            confidence_level=confidence_level,
+        )
 
     def plot(self, *, ax=None, name=None, ref_line=True):
         """Draw the diagram and the histogram.
@@ -238,6 +313,8 @@ class ReliabilityDisplay:
         self._draw_bins()
         if ref_line:
             self.ax_.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
+        self._draw_intervals()
+        self._draw_curve()
         self._draw_histogram()
         without_frame(self.ax_, self.histogram_ax_)
         self.ax_.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
@@ -247,9 +324,20 @@ class ReliabilityDisplay:
         )
         return self
 
+    def draw_panel(self, ax):
+        """Draw the diagram alone, without histogram and legend, on axes of a figure of many."""
+        self.ax_, self.figure_ = ax, ax.figure
+        self._draw_bins()
+        ax.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
+        self._draw_intervals()
+        self._draw_curve()
+        without_frame(ax)
+        ax.set(xlim=(0, 1), ylim=(0, 1.01))
+        ax.set_title(self._panel_title(), fontsize="small", loc="left")
+
     def _draw_bins(self):
         bins, held = self.bins, self.bins.count > 0
-        left, width = _places(bins)
+        left, width = places(bins)
         self.bars_ = self.ax_.bar(
             left[held], bins.accuracy[held], width[held], align="edge", label="accuracy", **ACCURACY_STYLE
         )
@@ -263,9 +351,29 @@ class ReliabilityDisplay:
             **GAP_STYLE,
         )
 
+    def _draw_intervals(self):
+        if self.intervals is None:
+            return
+        held = self.bins.count > 0
+        left, width = places(self.bins)
+        accuracy, (low, high) = self.bins.accuracy[held], self.intervals[:, held]
+        # A skewed interval of replicates needn't hold the value itself.
+        ends = np.maximum([accuracy - low, high - accuracy], 0)
+        label = f"{100 * self.confidence_level:g} % interval"
+        self.ax_.errorbar((left + width / 2)[held], accuracy, ends, label=label, **INTERVAL_STYLE)
+
+    def _draw_curve(self):
+        if self.curve is None:
+            return
+        curve = self.curve
+        if curve.low is not None:
+            label = f"{100 * self.confidence_level:g} % band"
+            self.ax_.fill_between(curve.confidence, curve.low, curve.high, color="black", alpha=0.2, lw=0, label=label)
+        self.ax_.plot(curve.confidence, curve.accuracy, label="smoothed accuracy", **CURVE_STYLE)
+
     def _draw_histogram(self):
         bins, ax = self.bins if self.histogram is None else self.histogram, self.histogram_ax_
-        left, width = _places(bins)
+        left, width = places(bins)
         ax.bar(left, 100 * bins.share, width, align="edge", **HISTOGRAM_STYLE)
         accuracy, confidence = ((bins.share * mean).sum() for mean in (bins.accuracy, bins.confidence))
         ax.axvline(accuracy, color="#1d3f66", linewidth=1.8, label=f"accuracy {100 * accuracy:.1f} %")
@@ -279,6 +387,10 @@ class ReliabilityDisplay:
         ax.set(xlabel="confidence", ylabel="samples (%)")
         ax.legend(loc="best")
 
+    def _panel_title(self):
+        floor = "" if self.noise_floor is None else f" (floor {100 * self.noise_floor.quantile:.2f} %)"
+        return f"{self.estimator_name}\n{self.metric_name} {100 * self.bins.expected_gap():.2f} %{floor}"
+
     def _summary(self, name):
         """Title of the legend: the name, the metric and its noise floor."""
         lines = [] if name is None else [name]
@@ -286,10 +398,6 @@ class ReliabilityDisplay:
         if self.noise_floor is not None:
             mean, quantile = (100 * value for value in self.noise_floor)
             lines.append(f"noise floor {mean:.2f} % (95 %: {quantile:.2f} %)")
+        if self.curve is not None:
+            lines.append(f"smooth ECE {100 * self.curve.error:.2f} %")
         return "\n".join(lines)
-
-
-def _places(bins, narrowest=0.004):
-    """Left end and width of each bar; bins of equal mass may be too narrow to be seen."""
-    width = np.maximum(bins.upper - bins.lower, narrowest)
-    return bins.upper - width, width

@@ -258,12 +258,12 @@ def _replicates(forms, proba, n_resamples, random_state):
     """Sums of each form under the same resamples of the samples: a tuple of arrays for each."""
     blocks = [
         [form.sums(weights) for form in forms]
-        for weights in _resampling_weights(proba, n_resamples, check_random_state(random_state))
+        for weights in resampling_weights(proba, n_resamples, check_random_state(random_state))
     ]
     return [tuple(map(np.concatenate, zip(*own, strict=True))) for own in zip(*blocks, strict=True)]
 
 
-def _resampling_weights(proba, n_resamples, random_state):
+def resampling_weights(proba, n_resamples, random_state):
     """Yield blocks of weights, shape (n_replicates, n_samples): how often a sample is drawn, times its own weight."""
     generator = np.random.default_rng(random_state.randint(2**31 - 1))
     n, step = proba.n_samples, max(1, _BLOCK_SIZE // proba.n_samples)

@@ -1,0 +1,149 @@
+"""What reliability diagrams show beside bins: the smoothed curve, and bootstrap intervals of either.
+
+Imports `_binning` and the metrics.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from .._binning import bin_indices
+from .._validation import check_whole_number
+from ..metrics._bootstrap import resampling_weights
+from ..metrics._resampling import GroupSums
+from ..metrics._smooth import cosine_transform, grid_places, pairs_smooth_error, smooth
+
+# Points of the curve are 1 / _N_CELLS apart.
+_N_CELLS = 2**10
+# Where the kernel covers fewer samples than this, a curve would show noise.
+_FEWEST_SAMPLES = 5.0
+# As much of a sample as rounding may leave where there is none.
+_NO_SAMPLES = 1e-6
+
+
+@dataclass(frozen=True)
+class SmoothCurve:
+    """Accuracy as a smooth function of the confidence.
+
+    At each confidence the kernel's mean residual (hits minus confidence) is added to it, so that the mean gap between
+    curve and diagonal, over the smoothed confidences, is the smooth calibration error.
+
+    Attributes
+    ----------
+    confidence : ndarray of shape (n_points,)
+        From 0 to 1.
+    accuracy : ndarray of shape (n_points,)
+        NaN where there are too few samples.
+    low, high : ndarray of shape (n_points,) or None
+        Bootstrap band; None where none was asked for.
+    density : ndarray of shape (n_points,)
+        Of the smoothed confidences; its integral is 1.
+    bandwidth : float
+        Standard deviation of the kernel.
+    error : float
+        Smooth calibration error.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    low: np.ndarray | None
+    high: np.ndarray | None
+    density: np.ndarray
+    bandwidth: float
+    error: float
+
+
+def resampler(proba, n_resamples, random_state):
+    """A function that yields the same bootstrap weights of the samples, in blocks, each time; none for 0 replicates."""
+    check_whole_number(n_resamples, "n_resamples", low=0)
+    seed = check_random_state(random_state).randint(2**31 - 1)
+    return lambda: resampling_weights(proba, n_resamples, check_random_state(seed)) if n_resamples else iter(())
+
+
+def smooth_curve(pairs, resamples=(), confidence_level=0.95):
+    """Smoothed accuracy of pairs of confidence and hit, at the bandwidth of the smooth calibration error.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        Of confidence and hit.
+    resamples : iterable of ndarray of shape (n_replicates, n_samples), default=()
+        Weights of the samples in bootstrap replicates; without any there is no band.
+    confidence_level : float, default=0.95
+        Of the band, at each confidence.
+
+    Returns
+    -------
+    SmoothCurve
+    """
+    error = float(pairs_smooth_error(pairs))
+    bandwidth = max(error, 1 / _N_CELLS)
+    confidence = np.arange(_N_CELLS + 1) / _N_CELLS
+    sums = _KernelSums(pairs, bandwidth)
+    residual, density = sums(pairs.masses[None])
+    # Of so many samples the kernel's mean has the variance.
+    n_effective = len(pairs.confidence) * density[0] * 2 * np.sqrt(np.pi) * bandwidth
+    shown = n_effective >= min(_FEWEST_SAMPLES, len(pairs.confidence) / 4)
+    replicates = [np.clip(confidence + _ratio(*sums(weights)), 0, 1) for weights in resamples]
+    low, high = np.where(shown, _interval(replicates, confidence_level), np.nan) if replicates else (None, None)
+    accuracy = np.where(shown, np.clip(confidence + _ratio(residual, density)[0], 0, 1), np.nan)
+    return SmoothCurve(confidence, accuracy, low, high, density[0], bandwidth, error)
+
+
+class _KernelSums:
+    """Smoothed residuals and confidences, as densities, for many weightings of the samples."""
+
+    def __init__(self, pairs, bandwidth):
+        self._bandwidth = bandwidth
+        below, beyond = grid_places(pairs.confidence, _N_CELLS)
+        self._groups = GroupSums(below, _N_CELLS)
+        self._order = self._groups.order
+        self._beyond, self._residual = beyond[self._order], pairs.residual[self._order]
+
+    def __call__(self, weights):
+        """Two arrays of shape (n_weightings, n_points)."""
+        weights = weights[:, self._order] / weights.sum(1, keepdims=True)
+        return self._smoothed(weights * self._residual), self._smoothed(weights)
+
+    def _smoothed(self, values):
+        grid = np.zeros((len(values), _N_CELLS + 1))
+        grid[:, :-1] += self._groups(values * (1 - self._beyond))
+        grid[:, 1:] += self._groups(values * self._beyond)
+        return smooth(cosine_transform(grid), self._bandwidth)
+
+
+def _ratio(residual, density):
+    """Mean residual, 0 where there are no samples."""
+    return np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
+
+
+def accuracy_intervals(pairs, edges, resamples, confidence_level=0.95):
+    """Bootstrap intervals of the bins' accuracies, shape (2, n_bins); NaN in empty bins.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        Of confidence and hit.
+    edges : ndarray of shape (n_bins + 1,)
+        The bins, which stay as they are.
+    resamples, confidence_level
+        As for `smooth_curve`.
+    """
+    groups = GroupSums(bin_indices(pairs.confidence, edges), len(edges) - 1)
+    hits, replicates = pairs.hits[groups.order], []
+    for weights in resamples:
+        weights = weights[:, groups.order]
+        mass = groups(weights)
+        # A replicate may miss a bin of few samples.
+        replicates.append(np.where(mass > 0, groups(weights * hits) / np.where(mass > 0, mass, 1), np.nan))
+    held = ~np.isnan(np.concatenate(replicates)).all(0)
+    intervals = np.full((2, len(edges) - 1), np.nan)
+    intervals[:, held] = _interval([rows[:, held] for rows in replicates], confidence_level)
+    return intervals
+
+
+def _interval(replicates, confidence_level):
+    """Quantiles that hold this share of the replicates, which come in blocks, between them."""
+    tail = (1 - confidence_level) / 2
+    return np.nanquantile(np.concatenate(replicates), [tail, 1 - tail], axis=0)

@@ -1,0 +1,171 @@
+"""PerturbationDisplay: what neural clamping learned to do to the inputs, and how the training went.
+
+Imports `_clamping`, the perturbations, `_perturbation_panels` and `_axes`.
+"""
+
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from .._clamping import BaseClamping
+from ..perturbations import PERTURBATIONS
+from ._axes import panels
+from ._perturbation_panels import history_panels, message_panel, panels_of
+
+_PANEL = (2.9, 2.7)
+
+
+class PerturbationDisplay:
+    """The fitted perturbation of a clamping calibrator as pictures, bars or curves, and its training.
+
+    Use :meth:`from_estimator` to make one. Offsets and gains are bars, one a channel, against the dotted line where
+    they would do nothing; a matrix, filters, a grid and a delta of images are pictures; tone curves are curves. Where
+    no perturbation was kept, the display says so.
+
+    Parameters
+    ----------
+    perturbation : torch.nn.Module
+        The fitted input transform: one of :mod:`skclamp.perturbations`, a torch.nn.Sequential of them, or any module,
+        whose parameters are then shown one by one.
+    temperature : float, default=None
+        T, for the title.
+    history : skorch.history.History, default=None
+        Of the training; None or an empty one shows none.
+    channel_names : list of str, default=None
+        Names of the channels (features, where X is 2-dimensional); None numbers them.
+    input_range : (float, float), default=(0.0, 1.0)
+        Inputs over which tone curves are drawn.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+        One a panel.
+    figure_ : matplotlib Figure
+        Figure that holds them.
+
+    See Also
+    --------
+    skclamp.NeuralClampingCalibrator : Learns perturbations.
+
+    References
+    ----------
+    Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping", TMLR 2024.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import torch
+    >>> from skclamp.display import PerturbationDisplay
+    >>> from skclamp.perturbations import AffinePerturbation
+    >>> display = PerturbationDisplay(AffinePerturbation((3, 8, 8)), channel_names=["red", "green", "blue"]).plot()
+    >>> [ax.get_title() for ax in display.axes_]
+    ['affine: gain', 'affine: offset']
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, perturbation, *, temperature=None, history=None, channel_names=None, input_range=(0.0, 1.0)):
+        self.perturbation = perturbation
+        self.temperature = temperature
+        self.history = history
+        self.channel_names = channel_names
+        self.input_range = input_range
+
+    @classmethod
+    def from_estimator(cls, estimator, *, channel_names=None, input_range=(0.0, 1.0), show_history=True, n_columns=3):
+        """Show what a fitted calibrator learned.
+
+        Parameters
+        ----------
+        estimator : NeuralClampingCalibrator or NeuralClampingCalibratorCV
+            Fitted.
+        channel_names : list of str, default=None
+            Names of the channels; None numbers them.
+        input_range : (float, float), default=(0.0, 1.0)
+            Inputs over which tone curves are drawn.
+        show_history : bool, default=True
+            Whether to show the final training, if there was one.
+        n_columns : int, default=3
+            Panels side by side.
+
+        Returns
+        -------
+        PerturbationDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator doesn't learn perturbations.
+        NotFittedError
+            If it isn't fitted.
+        ValueError
+            As :meth:`plot`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> import torch
+        >>> from skclamp import NeuralClampingCalibrator
+        >>> from skclamp.display import PerturbationDisplay
+        >>> X, y = torch.randn(50, 4), torch.arange(50) % 3
+        >>> network = torch.nn.Linear(4, 3)
+        >>> calibrator = NeuralClampingCalibrator(network, perturbation="channel", validation_fraction=None)
+        >>> display = PerturbationDisplay.from_estimator(calibrator.fit(X, y))
+        >>> plt.close(display.figure_)
+        """
+        if not isinstance(estimator, BaseClamping):
+            got = type(estimator).__name__
+            raise TypeError(f"estimator must be a NeuralClampingCalibrator, which learns a perturbation; got {got}")
+        check_is_fitted(estimator)
+        display = cls(
+            estimator.perturbation_,
+            temperature=estimator.temperature_,
+            history=estimator.history_ if show_history else None,
+            channel_names=channel_names,
+            input_range=input_range,
+        )
+        return display.plot(n_columns=n_columns)
+
+    def plot(self, *, n_columns=3):
+        """Draw a panel for each part.
+
+        Parameters
+        ----------
+        n_columns : int, default=3
+            Panels side by side.
+
+        Returns
+        -------
+        PerturbationDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib isn't installed.
+        ValueError
+            If `channel_names` aren't as many as there are channels.
+        """
+        drawn = self._panels()
+        self.axes_ = panels(len(drawn), n_columns=n_columns, size=_PANEL)
+        self.figure_ = self.axes_[0].figure
+        for panel, ax in zip(drawn, self.axes_, strict=True):
+            panel.draw(ax)
+        if self.temperature is not None:
+            self.figure_.suptitle(f"T = {self.temperature:.4g}", x=0.01, ha="left", fontsize="medium")
+        return self
+
+    def _panels(self):
+        found = [
+            panel
+            for name, block in blocks_of(self.perturbation)
+            for panel in panels_of(name, block, self.channel_names, self.input_range)
+        ]
+        return (found or [message_panel("no perturbation kept")]) + history_panels(self.history)
+
+
+def blocks_of(perturbation):
+    """Names and modules of a chain's links, or of a perturbation alone, in the order in which inputs go through."""
+    if isinstance(perturbation, nn.Sequential):
+        return list(perturbation.named_children())
+    names = {kind: name for name, kind in PERTURBATIONS.items()}
+    return [(names.get(type(perturbation), type(perturbation).__name__), perturbation)]

@@ -1,0 +1,252 @@
+"""The panels of a perturbation: which picture shows which parameter.
+
+Imports the perturbations and `_axes`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..perturbations import (
+    AffinePerturbation,
+    ChannelPerturbation,
+    ColorPerturbation,
+    CurvePerturbation,
+    FilterPerturbation,
+    FullPerturbation,
+    GridPerturbation,
+)
+from ._axes import without_frame
+
+_BARS = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
+_NOTHING = {"color": "black", "linestyle": ":", "linewidth": 1.2}
+# Ever brighter from low to high, in greyscale as well.
+_COLORS = "cividis"
+_LINES = ("-", "--", "-.", ":")
+_MOST_NAMES = 12
+_MOST_LINES = 4
+_MOST_IMAGES = 6
+# Cells of a picture that still have room for their number.
+_MOST_NUMBERS = 36
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A title, and what draws the rest on axes."""
+
+    title: str
+    fill: Callable
+
+    def draw(self, ax):
+        """Draw it on axes."""
+        self.fill(ax)
+        ax.set_title(self.title, fontsize="medium")
+
+
+def panels_of(name, block, channel_names, input_range):
+    """Panels of one perturbation: those of its kind, or of each parameter of a kind that isn't known.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in titles.
+    block : torch.nn.Module
+        The perturbation.
+    channel_names : list of str or None
+        Names of the channels.
+    input_range : (float, float)
+        Where tone curves are drawn.
+
+    Returns
+    -------
+    list of Panel
+    """
+    arrays = {key: value.detach().cpu().double().numpy() for key, value in block.named_parameters()}
+    kind = next((own for own in _KINDS if isinstance(block, own)), None)
+    if kind is CurvePerturbation:
+        return [_curve_panel(name, arrays, channel_names, input_range)]
+    show = _KINDS.get(kind, {})
+    found = []
+    for key, values in arrays.items():
+        panels, nothing = show.get(key, (_any_panels, None))
+        found += panels(f"{name}: {key}", values, channel_names, nothing)
+    return found
+
+
+def _bar_panels(title, values, names, nothing):
+    values = values.ravel()
+    names = _channel_names(names, len(values))
+    return [Panel(title, lambda ax: _draw_bars(ax, values, names, nothing))]
+
+
+def _delta_panels(title, values, names, nothing):
+    """Bars of features, a picture of sequences, or a picture a channel of images."""
+    if values.ndim == 3:
+        return _picture_panels(title, values, names, nothing)
+    if values.ndim == 2:
+        return _image_panels([title], [values])
+    return _bar_panels(title, values, names, nothing) if values.ndim < 2 else _any_panels(title, values, names, nothing)
+
+
+def _matrix_panels(title, values, names, nothing):
+    names = _channel_names(names, len(values))
+    return _image_panels([title], [values], names)
+
+
+def _filter_panels(title, values, names, nothing):
+    """A picture a channel, or a picture of all where filters are of one dimension."""
+    values = values[:, 0]
+    if values.ndim == 2:
+        return _image_panels([title], [values])
+    return _picture_panels(title, values, names, nothing)
+
+
+def _map_panels(title, values, names, nothing):
+    """A picture a map of images, or bars along a sequence."""
+    values = values[0]
+    if values.ndim == 3:
+        return _picture_panels(title, values, names, nothing)
+    if len(values) > 1:
+        return _image_panels([title], [values])
+    return _bar_panels(title, values, None, nothing)
+
+
+def _picture_panels(title, values, names, nothing):
+    """A picture a channel, all on the same scale; of more than six, their mean and their spread."""
+    if len(values) == 1:
+        return _image_panels([title], list(values))
+    if len(values) > _MOST_IMAGES:
+        return _image_panels([f"{title}, mean of channels", f"{title}, their spread"], [values.mean(0), values.std(0)])
+    titles = [f"{title}, {name}" for name in _channel_names(names, len(values), numbered="channel {}")]
+    low, high = values.min(), values.max()
+    return _image_panels(titles, list(values), limits=(low, high))
+
+
+def _any_panels(title, values, names, nothing):
+    if values.ndim == 2 and min(values.shape) > 1:
+        return _image_panels([title], [values])
+    return _bar_panels(title, values, None, nothing)
+
+
+def _image_panels(titles, images, names=None, limits=(None, None)):
+    return [
+        Panel(title, lambda ax, image=image: _draw_image(ax, image, names, limits))
+        for title, image in zip(titles, images, strict=True)
+    ]
+
+
+def _curve_panel(name, arrays, names, input_range):
+    """Tone curves; of more than four channels their parameters would be a tangle, so all are of one line."""
+    bend, gain, offset = (arrays[key].ravel() for key in ("bend", "gain", "offset"))
+    names = _channel_names(names, len(bend))
+    x = np.linspace(*input_range, 101)
+    curves = bend[:, None] * x**2 + gain[:, None] * x + offset[:, None]
+    return Panel(f"{name}: tone curve", lambda ax: _draw_curves(ax, x, curves, names))
+
+
+def history_panels(history):
+    """Loss, and T where it was recorded, of each epoch; none without epochs."""
+    if not history:
+        return []
+    found = []
+    losses = [key for key in ("train_loss", "valid_loss") if key in history[-1]]
+    if losses:
+        found.append(Panel("training", lambda ax: _draw_history(ax, history, losses, "loss")))
+    if "temperature" in history[-1]:
+        found.append(Panel("temperature", lambda ax: _draw_history(ax, history, ["temperature"], "T")))
+    return found
+
+
+def message_panel(text):
+    """A panel that says something instead of showing it."""
+
+    def fill(ax):
+        ax.set_axis_off()
+        ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+
+    return Panel("", fill)
+
+
+def _channel_names(names, n_channels, numbered="{}"):
+    if names is None:
+        return [numbered.format(k) for k in range(n_channels)]
+    if len(names) != n_channels:
+        raise ValueError(f"channel_names must be {n_channels}, one a channel; got {len(names)}")
+    return list(names)
+
+
+def _draw_bars(ax, values, names, nothing):
+    """Bars from the value that does nothing, which is 0 where it isn't known."""
+    base = nothing or 0.0
+    places = np.arange(len(values))
+    ax.bar(places, values - base, bottom=base, **_BARS)
+    ax.axhline(base, **_NOTHING)
+    _name_places(ax, places, names)
+    ax.margins(y=0.12)
+    without_frame(ax)
+
+
+def _name_places(ax, places, names):
+    """Names below the bars as far as there is room; slanted where they are long."""
+    if len(names) > _MOST_NAMES:
+        ax.set_xlabel("channel")
+        return
+    slanted = sum(map(len, names)) + 2 * len(names) > 30
+    ax.set_xticks(places, names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
+
+
+def _draw_image(ax, image, names, limits):
+    aspect = "equal" if max(image.shape) < 4 * min(image.shape) else "auto"
+    shown = ax.imshow(image, cmap=_COLORS, vmin=limits[0], vmax=limits[1], interpolation="nearest", aspect=aspect)
+    ax.figure.colorbar(shown, ax=ax, shrink=0.85)
+    if names is None:
+        ax.set(xticks=[], yticks=[])
+    else:
+        places = range(len(names))
+        ax.set_xticks(places, names)
+        ax.set_yticks(places, names)
+        ax.set(xlabel="from", ylabel="to")
+    if image.size <= _MOST_NUMBERS:
+        _write_numbers(ax, image, shown)
+
+
+def _write_numbers(ax, image, shown):
+    for (row, column), value in np.ndenumerate(image):
+        dark = shown.norm(value) < 0.5
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
+
+
+def _draw_curves(ax, x, curves, names):
+    if len(curves) > _MOST_LINES:
+        ax.plot(x, curves.T, color=_BARS["color"], linewidth=0.8, alpha=0.6)
+    else:
+        for curve, name, line in zip(curves, names, _LINES, strict=False):
+            ax.plot(x, curve, linestyle=line, linewidth=1.8, label=name)
+        ax.legend(fontsize="small", handlelength=3)
+    ax.plot(x, x, color="#8a8a8a", linewidth=0.8)
+    ax.set(xlabel="input", ylabel="what the network sees")
+    without_frame(ax)
+
+
+def _draw_history(ax, history, keys, ylabel):
+    epochs = history[:, "epoch"]
+    for key, line in zip(keys, _LINES, strict=False):
+        ax.plot(epochs, history[:, key], color="#1d3f66", linestyle=line, marker="o", markersize=3, label=key)
+    if len(keys) > 1:
+        ax.legend(fontsize="small")
+    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    without_frame(ax)
+
+
+# For each parameter, what draws it, and its value where it does nothing.
+_KINDS: dict[type, dict[str, tuple[Callable, float | None]]] = {
+    FullPerturbation: {"delta": (_delta_panels, 0.0)},
+    ChannelPerturbation: {"offset": (_bar_panels, 0.0)},
+    AffinePerturbation: {"gain": (_bar_panels, 1.0), "offset": (_bar_panels, 0.0)},
+    CurvePerturbation: {},
+    ColorPerturbation: {"matrix": (_matrix_panels, None), "offset": (_bar_panels, 0.0)},
+    FilterPerturbation: {"weight": (_filter_panels, None), "offset": (_bar_panels, 0.0)},
+    GridPerturbation: {"gain": (_map_panels, 1.0), "offset": (_map_panels, 0.0)},
+}

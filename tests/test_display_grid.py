@@ -1,0 +1,138 @@
+"""Several reliability diagrams in one figure: each shows what it would show alone."""
+
+import numpy as np
+import pytest
+from _digits import calibration_and_test, convolutional_network, shifted
+from sklearn.linear_model import Perceptron
+
+from skclamp import TemperatureScaling, VectorScaling
+from skclamp.display import ReliabilityDisplay, ReliabilityGridDisplay
+from skclamp.metrics import classwise_calibration_error, expected_calibration_error, smooth_calibration_error
+
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    X, y = calibration_and_test(0)[1]
+    return shifted(X, "gain and offset"), y
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Two calibrators of a network whose camera is off."""
+    X, y = calibration_and_test(0)[0]
+    X = shifted(X, "gain and offset")
+    make = {"temperature": TemperatureScaling, "vector": VectorScaling}
+    return {name: own(convolutional_network()).fit(X, y) for name, own in make.items()}
+
+
+@pytest.fixture(scope="module")
+def proba(fitted, held_out):
+    return {name: calibrator.predict_proba(held_out[0]) for name, calibrator in fitted.items()}
+
+
+def test_panels_are_the_diagrams_of_each(fitted, proba, held_out):
+    X, y = held_out
+    grid = ReliabilityGridDisplay.from_estimators(fitted, X, y, n_bins=8, n_draws=10)
+    assert len(grid.axes_) == 2 and grid.figure_ is grid.axes_[0].figure
+    for (name, own), display, ax in zip(proba.items(), grid.displays, grid.axes_, strict=True):
+        alone = ReliabilityDisplay.from_predictions(y, own, n_bins=8, n_draws=10)
+        np.testing.assert_allclose([bar.get_height() for bar in display.bars_], [b.get_height() for b in alone.bars_])
+        ece, floor = 100 * expected_calibration_error(y, own, n_bins=8), 100 * alone.noise_floor.quantile
+        assert ax.get_title("left") == f"{name}\nECE {ece:.2f} % (floor {floor:.2f} %)"
+    grid.figure_.canvas.draw()
+    listed = ReliabilityGridDisplay.from_estimators(list(fitted.values()), X, y, n_draws=0)
+    assert [own.estimator_name for own in listed.displays] == ["TemperatureScaling", "VectorScaling"]
+
+
+def test_overlay_shows_each_curve(proba, held_out):
+    y = held_out[1]
+    grid = ReliabilityGridDisplay.from_predictions(y, proba, overlay=True, n_draws=0, n_resamples=20)
+    upper, lower = grid.axes_
+    labels = [text.get_text() for text in upper.get_legend().get_texts()]
+    assert labels == [
+        f"{name}: smooth ECE {100 * smooth_calibration_error(y, own):.2f} %" for name, own in proba.items()
+    ]
+    for display, line, below in zip(grid.displays, upper.lines, lower.lines, strict=False):
+        np.testing.assert_array_equal(line.get_ydata(), display.curve.accuracy)
+        np.testing.assert_array_equal(below.get_ydata(), display.curve.density)
+    assert len(upper.collections) == 2
+    styles = [(line.get_linestyle(), line.get_color()) for line in lower.lines]
+    assert len(set(styles)) == 2
+    own = plt.figure().add_subplot()
+    assert ReliabilityGridDisplay.from_predictions(y, proba, overlay=True, n_draws=0, ax=own).axes_[0] is own
+
+
+def test_classes_are_shown_each_against_the_rest(proba, held_out):
+    y, own = held_out[1], proba["temperature"]
+    names = np.array([f"digit {k}" for k in range(10)])
+    grid = ReliabilityGridDisplay.from_classes(names[y], own, labels=names, n_bins=6, n_resamples=15, smooth=True)
+    errors = classwise_calibration_error(y, own, n_bins=6, average=None)
+    order = np.argsort(-errors, kind="stable")
+    assert [display.estimator_name for display in grid.displays] == list(names[order])
+    for k, display in zip(order, grid.displays, strict=True):
+        assert display.bins.expected_gap() == pytest.approx(errors[k])
+        one_vs_rest = np.column_stack([1 - own[:, k], own[:, k]])
+        inside = (own[:, k] > 0.5) & (own[:, k] <= 4 / 6)
+        assert display.bins.count[3] == inside.sum()
+        if inside.any():
+            assert display.bins.accuracy[3] == pytest.approx((y[inside] == k).mean())
+        assert display.curve.error == pytest.approx(
+            smooth_calibration_error((y == k).astype(int), one_vs_rest, mode="classwise")
+        )
+    chosen = ReliabilityGridDisplay.from_classes(y, own, classes=[7, 2], n_bins=6)
+    assert [display.estimator_name for display in chosen.displays] == ["7", "2"]
+
+
+def test_shows_at_most_twelve_classes_unasked():
+    random = np.random.default_rng(0)
+    grid = ReliabilityGridDisplay.from_classes(random.integers(20, size=200), random.dirichlet(np.ones(20), 200))
+    assert len(grid.axes_) == 12 and len(grid.figure_.axes) == 12
+
+
+def test_places_left_over_are_hidden(proba, held_out):
+    three = {**proba, "again": proba["vector"]}
+    grid = ReliabilityGridDisplay.from_predictions(held_out[1], three, n_draws=0, n_columns=2)
+    assert [ax.get_visible() for ax in grid.figure_.axes] == [True, True, True, False]
+
+
+def test_labels_do_not_overlap(proba, held_out):
+    grid = ReliabilityGridDisplay.from_predictions(held_out[1], proba, n_draws=5, n_resamples=10, smooth=True)
+    renderer = grid.figure_.canvas.get_renderer()
+    grid.figure_.canvas.draw()
+    titles = [ax._left_title.get_window_extent(renderer) for ax in grid.axes_]
+    legend = grid.figure_.legends[0].get_window_extent(renderer)
+    assert not titles[0].overlaps(titles[1])
+    assert not any(title.overlaps(legend) for title in titles)
+    assert legend.x1 <= grid.figure_.bbox.x1
+
+
+def test_refuses_bad_input(proba, held_out, fitted):
+    X, y = held_out
+    with pytest.raises(TypeError, match="y_proba must be a dict of probabilities by name; got ndarray"):
+        ReliabilityGridDisplay.from_predictions(y, proba["vector"])
+    with pytest.raises(TypeError, match="got Perceptron for 'p'"):
+        ReliabilityGridDisplay.from_estimators({"p": Perceptron()}, X, y)
+    with pytest.raises(ValueError, match="estimators must be a dict by name where several are of one class"):
+        ReliabilityGridDisplay.from_estimators([fitted["vector"]] * 2, X, y)
+    with pytest.raises(ValueError, match="n_columns must be a whole number of at least 1; got 0"):
+        ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0, n_columns=0)
+    with pytest.raises(ValueError, match=r"classes must be columns 0 \.\.\. 9; got 10"):
+        ReliabilityGridDisplay.from_classes(y, proba["vector"], classes=[10])
+    with pytest.raises(ValueError, match="classes must name at least one column; got none"):
+        ReliabilityGridDisplay.from_classes(y, proba["vector"], classes=[])
+    displays = ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0).displays
+    with pytest.raises(ValueError, match="overlay must be False unless every display has a smooth curve"):
+        ReliabilityGridDisplay(displays).plot(overlay=True)
+    with pytest.raises(ValueError, match="overlay must be False for more than 6 curves; got 7"):
+        many = {str(k): proba["vector"] for k in range(7)}
+        ReliabilityGridDisplay.from_predictions(y, many, overlay=True, n_draws=0)
+    with pytest.raises(ValueError, match="displays must hold at least one; got none"):
+        ReliabilityGridDisplay([]).plot()

@@ -1,0 +1,156 @@
+"""The perturbation display: what it draws are the fitted parameters."""
+
+import numpy as np
+import pytest
+import torch
+from _digits import calibration_and_test, convolutional_network, shifted
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.display import PerturbationDisplay
+from skclamp.perturbations import (
+    PERTURBATIONS,
+    AffinePerturbation,
+    ChannelPerturbation,
+    FilterPerturbation,
+    FullPerturbation,
+    GridPerturbation,
+)
+
+plt = pytest.importorskip("matplotlib.pyplot")
+NAMES = ["plain", "inverted", "blurred"]
+UNGUARDED = {"validation_fraction": None, "max_epochs": 3, "random_state": 0}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def _fit(**params):
+    (X, y), _ = calibration_and_test(0)
+    return NeuralClampingCalibrator(convolutional_network(), **params).fit(shifted(X, "gain and offset"), y)
+
+
+def _heights(ax):
+    """Ends of the bars."""
+    return [bar.get_y() + bar.get_height() for bar in ax.patches]
+
+
+def _images(axes):
+    return [ax.images[0].get_array() for ax in axes if ax.images]
+
+
+def _values(module, name):
+    return getattr(module, name).detach().numpy()
+
+
+@pytest.mark.parametrize("family", PERTURBATIONS)
+def test_shows_the_fitted_parameters(family):
+    calibrator = _fit(perturbation=family, **UNGUARDED)
+    display = PerturbationDisplay.from_estimator(calibrator, channel_names=NAMES)
+    fitted = calibrator.perturbation_
+    fitted = fitted[0] if isinstance(fitted, nn.Sequential) else fitted
+    shown = {ax.get_title(): ax for ax in display.axes_}
+    display.figure_.canvas.draw()
+    for name in ("gain", "offset"):
+        if family in ("channel", "affine", "color", "filter") and hasattr(fitted, name):
+            ax = shown[f"{family}: {name}"]
+            np.testing.assert_allclose(_heights(ax), _values(fitted, name).ravel(), atol=1e-6)
+            assert [label.get_text() for label in ax.get_xticklabels()] == NAMES
+        if family == "grid":
+            np.testing.assert_allclose(_images([shown[f"grid: {name}"]])[0], _values(fitted, name)[0, 0])
+    if family == "full":
+        np.testing.assert_allclose(_images(display.axes_), calibrator.delta_)
+    if family == "color":
+        np.testing.assert_allclose(_images(display.axes_)[0], _values(fitted, "matrix"))
+    if family == "filter":
+        np.testing.assert_allclose(_images(display.axes_), _values(fitted, "weight")[:, 0])
+    if family == "curve":
+        for line, bend, gain, offset in zip(
+            shown["curve: tone curve"].lines,
+            *(_values(fitted, key).ravel() for key in ("bend", "gain", "offset")),
+            strict=False,
+        ):
+            x = line.get_xdata()
+            np.testing.assert_allclose(line.get_ydata(), bend * x**2 + gain * x + offset, atol=1e-6)
+    assert f"T = {calibrator.temperature_:.4g}" == display.figure_.get_suptitle()
+
+
+def test_shows_the_training():
+    calibrator = _fit(perturbation="affine", **UNGUARDED)
+    display = PerturbationDisplay.from_estimator(calibrator)
+    shown = {ax.get_title(): ax for ax in display.axes_}
+    line = shown["training"].lines[0]
+    assert list(line.get_xdata()) == calibrator.history_[:, "epoch"]
+    assert list(line.get_ydata()) == calibrator.history_[:, "train_loss"]
+    assert list(shown["temperature"].lines[0].get_ydata()) == calibrator.history_[:, "temperature"]
+    bare = PerturbationDisplay.from_estimator(calibrator, show_history=False)
+    assert [ax.get_title() for ax in bare.axes_] == ["affine: gain", "affine: offset"]
+    by_torch = PerturbationDisplay.from_estimator(_fit(perturbation="full", optimizer="adam", **UNGUARDED))
+    assert "training" in {ax.get_title() for ax in by_torch.axes_}
+
+
+def test_shows_every_link_of_a_chain():
+    chain = nn.Sequential()
+    chain.add_module("affine", AffinePerturbation((3, 8, 8)))
+    chain.add_module("filter", FilterPerturbation((3, 8, 8)))
+    display = PerturbationDisplay(chain, channel_names=NAMES).plot()
+    titles = [ax.get_title() for ax in display.axes_]
+    pictures = [f"filter: weight, {name}" for name in NAMES]
+    assert titles == ["affine: gain", "affine: offset", *pictures, "filter: offset"]
+
+
+def test_says_that_nothing_was_kept():
+    (X, y), _ = calibration_and_test(0)
+    calibrator = NeuralClampingCalibrator(convolutional_network(), perturbation=None).fit(X, y)
+    display = PerturbationDisplay.from_estimator(calibrator)
+    assert [text.get_text() for text in display.axes_[0].texts] == ["no perturbation kept"]
+    assert len(display.axes_) == 1 and not display.axes_[0].patches
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "titles", "n_images"),
+    [
+        (FullPerturbation((5,)), ["full: delta"], 0),
+        (FullPerturbation((2, 30)), ["full: delta"], 1),
+        (FullPerturbation((1, 6, 6)), ["full: delta"], 1),
+        (FullPerturbation((16, 6, 6)), ["full: delta, mean of channels", "full: delta, their spread"], 2),
+        (ChannelPerturbation((40,)), ["channel: offset"], 0),
+        (FilterPerturbation((2, 30)), ["filter: weight", "filter: offset"], 1),
+        (GridPerturbation((2, 30)), ["grid: gain", "grid: offset"], 0),
+        (GridPerturbation((2, 30), per_channel=True), ["grid: gain", "grid: offset"], 2),
+        (nn.Linear(3, 3), ["Linear: weight", "Linear: bias"], 1),
+    ],
+)
+def test_any_shape_of_input_has_a_picture(perturbation, titles, n_images):
+    display = PerturbationDisplay(perturbation).plot()
+    display.figure_.canvas.draw()
+    assert [ax.get_title() for ax in display.axes_] == titles
+    assert sum(len(ax.images) for ax in display.axes_) == n_images
+
+
+def test_numbers_stand_in_small_pictures_and_can_be_read():
+    perturbation = FilterPerturbation((1, 8, 8))
+    ax = PerturbationDisplay(perturbation).plot().axes_[0]
+    assert [text.get_text() for text in ax.texts] == ["0.00"] * 4 + ["1.00"] + ["0.00"] * 4
+    assert {text.get_text(): text.get_color() for text in ax.texts} == {"0.00": "white", "1.00": "black"}
+
+
+def test_panels_do_not_overlap():
+    display = PerturbationDisplay.from_estimator(_fit(perturbation="filter", **UNGUARDED), channel_names=NAMES)
+    display.figure_.canvas.draw()
+    boxes = [ax.get_tightbbox() for ax in display.axes_]
+    for k, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:k])
+
+
+def test_refuses_bad_input():
+    with pytest.raises(TypeError, match="must be a NeuralClampingCalibrator, .*; got TemperatureScaling"):
+        PerturbationDisplay.from_estimator(TemperatureScaling())
+    with pytest.raises(NotFittedError):
+        PerturbationDisplay.from_estimator(NeuralClampingCalibrator(torch.nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match="channel_names must be 3, one a channel; got 2"):
+        PerturbationDisplay(AffinePerturbation((3, 4, 4)), channel_names=["a", "b"]).plot()
