@@ -197,19 +197,27 @@ def default_calibrators(logits, random_state):
 
 def named(calibrators):
     """Calibrators by name: those given, or those of their classes, numbered where a class comes several times."""
-    if isinstance(calibrators, dict):
-        _check_calibrators(calibrators)
-        return calibrators
     if isinstance(calibrators, BaseCalibrator) or not hasattr(calibrators, "__iter__"):
         raise TypeError(f"calibrators must be a list of calibrators or a dict of them by name; got {calibrators!r}")
+    if isinstance(calibrators, dict):
+        found = calibrators
+    else:
+        calibrators = list(calibrators)
+        paired = all(isinstance(each, tuple) and len(each) == 2 for each in calibrators)
+        pairs = calibrators if paired else list(zip(_names_of_classes(calibrators), calibrators, strict=True))
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError(f"calibrators must have names of their own; got {[name for name, _ in pairs]}")
+    _check_calibrators(found)
+    return found
+
+
+def _names_of_classes(calibrators):
     kinds = [type(calibrator).__name__ for calibrator in calibrators]
-    names = [
+    return [
         kind if kinds.count(kind) == 1 else f"{kind}-{kinds[: place + 1].count(kind)}"
         for place, kind in enumerate(kinds)
     ]
-    found = dict(zip(names, calibrators, strict=True))
-    _check_calibrators(found)
-    return found
 
 
 def _check_calibrators(calibrators):

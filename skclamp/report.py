@@ -193,9 +193,10 @@ def compare_calibrators(
         Inputs to calibrate with, and inputs to compare on. Neither may have trained the network.
     y_cal, y_test : array-like of shape (n_samples,) or None
         Class labels; None where a Dataset brings them.
-    calibrators : list, or dict by name, default=None
+    calibrators : list, list of (str, calibrator), or dict by name, default=None
         Unfitted calibrators without an estimator, which are cloned. None takes those of the package that suit the
-        number of classes and of samples, neural clamping among them for a torch network.
+        number of classes and of samples, neural clamping among them for a torch network; `CalibratorSelector`, which
+        takes several times as long as its candidates, isn't.
     n_bins : int, default=15
         Bins of the calibration errors.
     n_resamples : int, default=1000

@@ -298,6 +298,11 @@ def test_numbers_calibrators_of_one_class():
     found = compare_calibrators(None, _logits(100), _labels(100), _logits(90), _labels(90), **options)
     assert list(found.calibrators) == ["HistogramBinning-1", "TemperatureScaling", "HistogramBinning-2"]
     assert found.calibrators["HistogramBinning-2"].n_bins == 5
+    pairs = [("five", HistogramBinning(n_bins=5))]
+    of_pairs = compare_calibrators(
+        None, _logits(100), _labels(100), _logits(90), _labels(90), calibrators=pairs, **FEW
+    )
+    assert of_pairs["five"].nll == found["HistogramBinning-2"].nll
     with pytest.raises(KeyError, match="HistogramBinning"):
         found["HistogramBinning"]
 
@@ -311,6 +316,7 @@ def test_numbers_calibrators_of_one_class():
         ({"calibrators": [TemperatureScaling]}, TypeError, r"must be calibrators of skclamp; got <class"),
         ({"calibrators": {"uncalibrated": TemperatureScaling()}}, ValueError, "must not be named 'uncalibrated'"),
         ({"calibrators": [TemperatureScaling(LogisticRegression())]}, ValueError, "must have estimator=None"),
+        ({"calibrators": [("a", TemperatureScaling())] * 2}, ValueError, r"names of their own; got \['a', 'a'\]"),
         ({"calibrators": [HistogramBinning(n_bins=0)]}, ValueError, "'n_bins' parameter of HistogramBinning"),
         ({"n_bins": 0}, ValueError, "n_bins must be a whole number of at least 1; got 0"),
         ({"n_resamples": 1}, ValueError, "n_resamples must be a whole number of at least 2; got 1"),
