@@ -248,8 +248,8 @@ def test_sigmoid_heads(flat, response):
     ("network", "inputs", "message"),
     [
         (nn.Conv2d(3, 4, 1), images(8), r"got shape \(8, 4, 8, 8\). Segmentation and other dense outputs"),
-        (nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2))), X, r"got shape \(128, 2, 2\)"),
-        (nn.Flatten(0), X, r"got shape \(768,\)"),
+        (nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2))), X, r"got shape \(64, 2, 2\)"),
+        (nn.Flatten(0), X, r"got shape \(384,\)"),
     ],
 )
 def test_outputs_of_other_shapes(network, inputs, message):

@@ -184,6 +184,7 @@ def test_plots_what_it_holds(comparison):
     plt.close("all")
 
 
+@pytest.mark.filterwarnings("ignore:the loss hadn't converged.*may be separable")
 def test_defaults_suit_the_problem(data):
     X_cal, y_cal, X_test, y_test = data
     comparison = compare_calibrators(convolutional_network(), X_cal[:150], y_cal[:150], X_test, y_test, **FEW)

@@ -59,7 +59,6 @@ class HistogramBinning(OneVsRestCalibrator):
     Examples
     --------
     >>> import numpy as np
-    import torch
     >>> from skclamp import HistogramBinning
     >>> rng = np.random.default_rng(0)
     >>> logits = rng.normal(scale=3.0, size=(1000, 3))
