@@ -1,6 +1,7 @@
 """Trial: candidates, and the stack of them, judged on samples that they haven't seen."""
 
 import warnings
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,8 @@ class Samples(NamedTuple):
 
     def take(self, rows):
         """Some of them."""
-        return Samples(*(None if values is None else values[rows.to(values.device)] for values in self))
+        logits, y = (values[rows.to(values.device)] for values in (self.logits, self.y))
+        return Samples(logits, y, None if self.weight is None else self.weight[rows.to(self.weight.device)])
 
     def fit(self, calibrator):
         """A clone of an output map, fitted to these."""
@@ -117,7 +119,7 @@ def _losses(log_proba, y):
 def _score(scorer, calibrator, samples):
     options = {} if samples.weight is None else {"sample_weight": samples.weight.cpu().numpy()}
     score = scorer(calibrator, samples.logits, samples.y.cpu().numpy(), **options)
-    if not np.isscalar(score) or not np.isfinite(score):
+    if not isinstance(score, Real) or not np.isfinite(score):
         raise ValueError(f"scoring must give a finite number; got {score!r}")
     return float(score)
 

@@ -202,7 +202,7 @@ def test_refuses_bad_input():
         ReliabilityDisplay.from_predictions(y, proba, strategy="equal")
     with pytest.raises(ValueError, match="each row must sum to 1"):
         ReliabilityDisplay.from_predictions(y, 0.5 * proba)
-    with pytest.raises(ValueError, match="n_draws must be a whole number of at least 1; got -1"):
+    with pytest.raises(ValueError, match="n_draws must be a whole number of at least 0; got -1"):
         ReliabilityDisplay.from_predictions(y, proba, n_draws=-1)
     with pytest.raises(TypeError, match="estimator must have predict_proba; got Perceptron, which has none"):
         ReliabilityDisplay.from_estimator(Perceptron().fit(proba, y), proba, y)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 
-from skclamp._binning import Probabilities
+from skclamp._binning import Pairs, Probabilities
 from skclamp.display import ReliabilityDisplay
 from skclamp.display._curves import accuracy_intervals, resampler, smooth_curve
 from skclamp.metrics import expected_calibration_error, smooth_calibration_error
@@ -40,12 +40,13 @@ def _kernel(t, centre, bandwidth):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_curve_is_the_kernel_mean_of_the_residuals(weighted):
     y, proba = _data()
-    weight = np.random.default_rng(1).integers(1, 4, len(y)).astype(float) if weighted else None
+    weight = np.random.default_rng(1).integers(0, 4, len(y)).astype(float) if weighted else None
     _, pairs = _pairs(y, proba, weight)
     curve = smooth_curve(pairs)
     assert curve.error == smooth_calibration_error(y, proba, sample_weight=weight)
     shown = ~np.isnan(curve.accuracy)
-    assert shown.mean() > 0.4
+    ends = curve.confidence[shown][[0, -1]]
+    np.testing.assert_allclose(ends, [(seen := pairs.confidence[pairs.masses > 0]).min(), seen.max()], atol=2**-10)
     t = curve.confidence[shown]
     kernel = _kernel(t[:, None], pairs.confidence, curve.bandwidth) * pairs.masses
     expected = t + (kernel * pairs.residual).sum(1) / kernel.sum(1)
@@ -53,9 +54,29 @@ def test_curve_is_the_kernel_mean_of_the_residuals(weighted):
     assert curve.low is None and curve.high is None
 
 
+def test_curve_stays_an_accuracy():
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.6, 1, 2000)
+    pairs = Pairs(confidence, np.ones(2000))
+    curve = smooth_curve(pairs, [random.integers(3, size=(9, 2000))])
+    shown = ~np.isnan(curve.accuracy)
+    kernel = _kernel(curve.confidence[shown, None], confidence, curve.bandwidth)
+    unlimited = curve.confidence[shown] + (kernel * (1 - confidence)).sum(1) / kernel.sum(1)
+    assert unlimited[-1] > 1.02 and curve.accuracy[shown][-1] == 1 == curve.high[shown][-1]
+    np.testing.assert_allclose(curve.accuracy[shown], np.minimum(unlimited, 1), atol=2e-4)
+
+
+def test_curve_of_a_calibrated_classifier_is_the_diagonal_up_to_the_ends():
+    confidence = np.repeat(np.linspace(0, 1, 201), 200)
+    hits = np.concatenate([np.arange(200) < 200 * c - 1e-9 for c in confidence[::200]]).astype(float)
+    curve = smooth_curve(Pairs(confidence, hits))
+    np.testing.assert_allclose(curve.accuracy, curve.confidence, atol=1e-3)
+
+
 def test_mean_gap_of_the_curve_is_the_smooth_error():
-    y, proba = _data(3000)
-    _, pairs = _pairs(y, proba)
+    random = np.random.default_rng(0)
+    confidence = random.uniform(size=3000)
+    pairs = Pairs(confidence, (random.uniform(size=3000) < 0.2 + 0.6 * confidence**2).astype(float))
     curve = smooth_curve(pairs)
     gap = np.abs(np.nan_to_num(curve.accuracy - curve.confidence)) * curve.density
     assert trapezoid(gap, curve.confidence) == pytest.approx(curve.error, rel=0.01)
@@ -89,7 +110,16 @@ def test_intervals_hold_quantiles_of_resampled_bins():
         if not values:
             assert np.isnan(low[k]) and np.isnan(high[k])
             continue
+        assert len(set(values)) > 1
         np.testing.assert_allclose([low[k], high[k]], np.quantile(values, [0.05, 0.95]))
+
+
+def test_intervals_doubt_bins_without_an_error():
+    confidence = np.array([0.1, 0.6, 0.6, 0.6, 0.9])
+    pairs = Pairs(confidence, np.array([0.0, 1, 1, 1, 1]), np.array([1.0, 2, 2, 2, 0]))
+    low, high = accuracy_intervals(pairs, np.linspace(0, 1, 5), [np.ones((4, 5)) * pairs.masses], 0.9)
+    np.testing.assert_allclose(low, [0, np.nan, 0.05 ** (1 / 3), np.nan])
+    np.testing.assert_allclose(high, [0.95, np.nan, 1, np.nan])
 
 
 def test_intervals_cover_the_true_accuracy():
@@ -159,5 +189,7 @@ def test_refuses_bad_input():
     y, proba = _data(50)
     with pytest.raises(ValueError, match="n_resamples must be a whole number of at least 0; got -1"):
         ReliabilityDisplay.from_predictions(y, proba, n_resamples=-1)
+    with pytest.raises(TypeError, match="n_resamples must be a whole number of at least 0; got 2.5"):
+        ReliabilityDisplay.from_predictions(y, proba, n_resamples=2.5)
     with pytest.raises(ValueError, match="confidence_level must be .*; got 1.5"):
         ReliabilityDisplay.from_predictions(y, proba, confidence_level=1.5)

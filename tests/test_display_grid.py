@@ -44,7 +44,9 @@ def test_panels_are_the_diagrams_of_each(fitted, proba, held_out):
     assert len(grid.axes_) == 2 and grid.figure_ is grid.axes_[0].figure
     for (name, own), display, ax in zip(proba.items(), grid.displays, grid.axes_, strict=True):
         alone = ReliabilityDisplay.from_predictions(y, own, n_bins=8, n_draws=10)
-        np.testing.assert_allclose([bar.get_height() for bar in display.bars_], [b.get_height() for b in alone.bars_])
+        heights = [bar.get_height() for bar in ax.containers[0]]
+        np.testing.assert_allclose(heights, [bar.get_height() for bar in alone.bars_])
+        assert display.bins.expected_gap() == alone.bins.expected_gap()
         ece, floor = 100 * expected_calibration_error(y, own, n_bins=8), 100 * alone.noise_floor.quantile
         assert ax.get_title("left") == f"{name}\nECE {ece:.2f} % (floor {floor:.2f} %)"
     grid.figure_.canvas.draw()
@@ -87,7 +89,7 @@ def test_classes_are_shown_each_against_the_rest(proba, held_out):
         assert display.curve.error == pytest.approx(
             smooth_calibration_error((y == k).astype(int), one_vs_rest, mode="classwise")
         )
-    chosen = ReliabilityGridDisplay.from_classes(y, own, classes=[7, 2], n_bins=6)
+    chosen = ReliabilityGridDisplay.from_classes(y, own, columns=[7, 2], n_bins=6)
     assert [display.estimator_name for display in chosen.displays] == ["7", "2"]
 
 
@@ -118,16 +120,25 @@ def test_refuses_bad_input(proba, held_out, fitted):
     X, y = held_out
     with pytest.raises(TypeError, match="y_proba must be a dict of probabilities by name; got ndarray"):
         ReliabilityGridDisplay.from_predictions(y, proba["vector"])
+    with pytest.raises(ValueError, match="y_proba must hold at least one calibrator's probabilities; got none"):
+        ReliabilityGridDisplay.from_predictions(y, {})
+    with pytest.raises(TypeError, match="estimators must be a dict by name, or a list; got VectorScaling"):
+        ReliabilityGridDisplay.from_estimators(fitted["vector"], X, y)
+    with pytest.raises(ValueError, match="estimators must hold at least one; got none"):
+        ReliabilityGridDisplay.from_estimators([], X, y)
+    with pytest.raises(ValueError, match="estimators must have the same classes_; got .* for 'other', .*ten"):
+        named = TemperatureScaling(classes=[*"abcdefghi", "ten"]).fit(proba["vector"], np.array([*"abcdefghi"] * 9))
+        ReliabilityGridDisplay.from_estimators({**fitted, "other": named}, X, y)
     with pytest.raises(TypeError, match="got Perceptron for 'p'"):
         ReliabilityGridDisplay.from_estimators({"p": Perceptron()}, X, y)
     with pytest.raises(ValueError, match="estimators must be a dict by name where several are of one class"):
         ReliabilityGridDisplay.from_estimators([fitted["vector"]] * 2, X, y)
     with pytest.raises(ValueError, match="n_columns must be a whole number of at least 1; got 0"):
         ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0, n_columns=0)
-    with pytest.raises(ValueError, match=r"classes must be columns 0 \.\.\. 9; got 10"):
-        ReliabilityGridDisplay.from_classes(y, proba["vector"], classes=[10])
-    with pytest.raises(ValueError, match="classes must name at least one column; got none"):
-        ReliabilityGridDisplay.from_classes(y, proba["vector"], classes=[])
+    with pytest.raises(ValueError, match=r"columns must be among 0 \.\.\. 9; got 10"):
+        ReliabilityGridDisplay.from_classes(y, proba["vector"], columns=[10])
+    with pytest.raises(ValueError, match="columns must name at least one; got none"):
+        ReliabilityGridDisplay.from_classes(y, proba["vector"], columns=[])
     displays = ReliabilityGridDisplay.from_predictions(y, proba, n_draws=0).displays
     with pytest.raises(ValueError, match="overlay must be False unless every display has a smooth curve"):
         ReliabilityGridDisplay(displays).plot(overlay=True)

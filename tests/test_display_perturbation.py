@@ -13,6 +13,7 @@ from skclamp.perturbations import (
     PERTURBATIONS,
     AffinePerturbation,
     ChannelPerturbation,
+    CurvePerturbation,
     FilterPerturbation,
     FullPerturbation,
     GridPerturbation,
@@ -99,7 +100,7 @@ def test_shows_every_link_of_a_chain():
     chain.add_module("filter", FilterPerturbation((3, 8, 8)))
     display = PerturbationDisplay(chain, channel_names=NAMES).plot()
     titles = [ax.get_title() for ax in display.axes_]
-    pictures = [f"filter: weight, {name}" for name in NAMES]
+    pictures = [f"filter: weight\n{name}" for name in NAMES]
     assert titles == ["affine: gain", "affine: offset", *pictures, "filter: offset"]
 
 
@@ -117,7 +118,7 @@ def test_says_that_nothing_was_kept():
         (FullPerturbation((5,)), ["full: delta"], 0),
         (FullPerturbation((2, 30)), ["full: delta"], 1),
         (FullPerturbation((1, 6, 6)), ["full: delta"], 1),
-        (FullPerturbation((16, 6, 6)), ["full: delta, mean of channels", "full: delta, their spread"], 2),
+        (FullPerturbation((16, 6, 6)), ["full: delta\nmean of channels", "full: delta\ntheir spread"], 2),
         (ChannelPerturbation((40,)), ["channel: offset"], 0),
         (FilterPerturbation((2, 30)), ["filter: weight", "filter: offset"], 1),
         (GridPerturbation((2, 30)), ["grid: gain", "grid: offset"], 0),
@@ -139,10 +140,24 @@ def test_numbers_stand_in_small_pictures_and_can_be_read():
     assert {text.get_text(): text.get_color() for text in ax.texts} == {"0.00": "white", "1.00": "black"}
 
 
-def test_panels_do_not_overlap():
+def test_panels_and_names_do_not_overlap():
     display = PerturbationDisplay.from_estimator(_fit(perturbation="filter", **UNGUARDED), channel_names=NAMES)
     display.figure_.canvas.draw()
-    boxes = [ax.get_tightbbox() for ax in display.axes_]
+    # Of pictures, with their scales.
+    boxes = [ax.get_tightbbox() for ax in display.figure_.axes if ax.get_visible()]
+    assert len(boxes) > len(display.axes_)
+    _check_apart(boxes)
+
+
+@pytest.mark.parametrize("names", [NAMES, [f"feature number {k}" for k in range(13)], list("abcdefghijklmnopqrst")])
+def test_names_stand_side_by_side(names):
+    ax = PerturbationDisplay(ChannelPerturbation((len(names),)), channel_names=names).plot().axes_[0]
+    ax.figure.canvas.draw()
+    assert [label.get_text() for label in ax.get_xticklabels()] == names
+    _check_apart([label.get_window_extent() for label in ax.get_xticklabels()])
+
+
+def _check_apart(boxes):
     for k, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:k])
 
@@ -154,3 +169,7 @@ def test_refuses_bad_input():
         PerturbationDisplay.from_estimator(NeuralClampingCalibrator(torch.nn.Linear(2, 2)))
     with pytest.raises(ValueError, match="channel_names must be 3, one a channel; got 2"):
         PerturbationDisplay(AffinePerturbation((3, 4, 4)), channel_names=["a", "b"]).plot()
+    with pytest.raises(ValueError, match=r"input_range must be ascending; got \(1, 0\)"):
+        PerturbationDisplay(CurvePerturbation((3, 4, 4)), input_range=(1, 0)).plot()
+    with pytest.raises(ValueError, match="n_columns must be a whole number of at least 1; got 0"):
+        PerturbationDisplay(AffinePerturbation((3, 4, 4))).plot(n_columns=0)

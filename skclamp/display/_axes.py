@@ -51,3 +51,15 @@ def without_frame(*axes):
     """Take the upper and right lines off axes."""
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+
+
+def figure_legend(ax):
+    """What stands on axes, told above all axes of their figure, in as many columns as it has room for."""
+    figure, (handles, labels) = ax.figure, ax.get_legend_handles_labels()
+    for n_columns in range(len(labels), 0, -1):
+        legend = figure.legend(
+            handles, labels, loc="outside upper left", ncols=n_columns, frameon=False, fontsize="small"
+        )
+        if n_columns == 1 or legend.get_window_extent().width <= 0.92 * figure.bbox.width:
+            return
+        legend.remove()

@@ -16,6 +16,8 @@ from ..metrics._smooth import cosine_transform, grid_places, pairs_smooth_error,
 
 # Points of the curve are 1 / _N_CELLS apart.
 _N_CELLS = 2**10
+# Narrower kernels would make the curve noisier than the bars beside it: this covers as much as a bin of ten.
+_LEAST_BANDWIDTH = 0.03
 # Where the kernel covers fewer samples than this, a curve would show noise.
 _FEWEST_SAMPLES = 5.0
 # As much of a sample as rounding may leave where there is none.
@@ -26,21 +28,23 @@ _NO_SAMPLES = 1e-6
 class SmoothCurve:
     """Accuracy as a smooth function of the confidence.
 
-    At each confidence the kernel's mean residual (hits minus confidence) is added to it, so that the mean gap between
-    curve and diagonal, over the smoothed confidences, is the smooth calibration error.
+    At each confidence the kernel's mean residual (hits minus confidence) is added to it. The mean gap between curve and
+    diagonal, over the smoothed confidences, is the smooth calibration error where that is the bandwidth, but for parts
+    that aren't shown. A calibrated classifier has the diagonal as its curve, ends included, where the kernel's mean of
+    the hits would be drawn to the middle. As an accuracy the curve is cut off at 0 and 1.
 
     Attributes
     ----------
     confidence : ndarray of shape (n_points,)
         From 0 to 1.
     accuracy : ndarray of shape (n_points,)
-        NaN where there are too few samples.
+        NaN where there are too few samples, and beyond the least and the greatest confidence.
     low, high : ndarray of shape (n_points,) or None
         Bootstrap band; None where none was asked for.
     density : ndarray of shape (n_points,)
         Of the smoothed confidences; its integral is 1.
     bandwidth : float
-        Standard deviation of the kernel.
+        Standard deviation of the kernel: the smooth calibration error, or 0.03 where that is less.
     error : float
         Smooth calibration error.
     """
@@ -62,7 +66,7 @@ def resampler(proba, n_resamples, random_state):
 
 
 def smooth_curve(pairs, resamples=(), confidence_level=0.95):
-    """Smoothed accuracy of pairs of confidence and hit, at the bandwidth of the smooth calibration error.
+    """Smoothed accuracy of pairs of confidence and hit; the bandwidth is the smooth calibration error, 0.03 at least.
 
     Parameters
     ----------
@@ -78,13 +82,11 @@ def smooth_curve(pairs, resamples=(), confidence_level=0.95):
     SmoothCurve
     """
     error = float(pairs_smooth_error(pairs))
-    bandwidth = max(error, 1 / _N_CELLS)
+    bandwidth = max(error, _LEAST_BANDWIDTH)
     confidence = np.arange(_N_CELLS + 1) / _N_CELLS
     sums = _KernelSums(pairs, bandwidth)
     residual, density = sums(pairs.masses[None])
-    # Of so many samples the kernel's mean has the variance.
-    n_effective = len(pairs.confidence) * density[0] * 2 * np.sqrt(np.pi) * bandwidth
-    shown = n_effective >= min(_FEWEST_SAMPLES, len(pairs.confidence) / 4)
+    shown = _is_supported(pairs, confidence, density[0] * bandwidth)
     replicates = [np.clip(confidence + _ratio(*sums(weights)), 0, 1) for weights in resamples]
     low, high = np.where(shown, _interval(replicates, confidence_level), np.nan) if replicates else (None, None)
     accuracy = np.where(shown, np.clip(confidence + _ratio(residual, density)[0], 0, 1), np.nan)
@@ -113,6 +115,21 @@ class _KernelSums:
         return smooth(cosine_transform(grid), self._bandwidth)
 
 
+def _is_supported(pairs, confidence, share):
+    """Where enough samples are below the kernel, and others are on either side; `share` is density times bandwidth."""
+    n_samples = _effective_number(pairs.masses)
+    # A mean of so many samples has the variance of the kernel's.
+    n_below_kernel = n_samples * share * 2 * np.sqrt(np.pi)
+    weighing = pairs.confidence[pairs.masses > 0]
+    inside = (confidence > weighing.min() - 1 / _N_CELLS) & (confidence < weighing.max() + 1 / _N_CELLS)
+    return inside & (n_below_kernel >= min(_FEWEST_SAMPLES, n_samples / 4))
+
+
+def _effective_number(weight):
+    """Of samples of equal weight whose mean has the same variance (Kish)."""
+    return weight.sum() ** 2 / (weight**2).sum()
+
+
 def _ratio(residual, density):
     """Mean residual, 0 where there are no samples."""
     return np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
@@ -120,6 +137,9 @@ def _ratio(residual, density):
 
 def accuracy_intervals(pairs, edges, resamples, confidence_level=0.95):
     """Bootstrap intervals of the bins' accuracies, shape (2, n_bins); NaN in empty bins.
+
+    Where all samples are right, or all wrong, so they are in every replicate: the interval ends there at the exact
+    binomial bound (Clopper and Pearson).
 
     Parameters
     ----------
@@ -130,16 +150,22 @@ def accuracy_intervals(pairs, edges, resamples, confidence_level=0.95):
     resamples, confidence_level
         As for `smooth_curve`.
     """
-    groups = GroupSums(bin_indices(pairs.confidence, edges), len(edges) - 1)
+    place, n_bins = bin_indices(pairs.confidence, edges), len(edges) - 1
+    groups = GroupSums(place, n_bins)
     hits, replicates = pairs.hits[groups.order], []
     for weights in resamples:
         weights = weights[:, groups.order]
         mass = groups(weights)
         # A replicate may miss a bin of few samples.
         replicates.append(np.where(mass > 0, groups(weights * hits) / np.where(mass > 0, mass, 1), np.nan))
+    intervals = np.full((2, n_bins), np.nan)
     held = ~np.isnan(np.concatenate(replicates)).all(0)
-    intervals = np.full((2, len(edges) - 1), np.nan)
     intervals[:, held] = _interval([rows[:, held] for rows in replicates], confidence_level)
+    for k in np.unique(place[pairs.masses > 0]):
+        own = (place == k) & (pairs.masses > 0)
+        if np.ptp(pairs.hits[own]) == 0:
+            bound = ((1 - confidence_level) / 2) ** (1 / _effective_number(pairs.masses[own]))
+            intervals[:, k] = (bound, 1) if pairs.hits[own][0] else (0, 1 - bound)
     return intervals
 
 

@@ -1,17 +1,18 @@
 """PerturbationDisplay: what neural clamping learned to do to the inputs, and how the training went.
 
-Imports `_clamping`, the perturbations, `_perturbation_panels` and `_axes`.
+Imports `_clamping`, `_validation`, the perturbations, `_perturbation_panels` and `_axes`.
 """
 
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .._clamping import BaseClamping
+from .._validation import check_whole_number
 from ..perturbations import PERTURBATIONS
 from ._axes import panels
 from ._perturbation_panels import history_panels, message_panel, panels_of
 
-_PANEL = (2.9, 2.7)
+_PANEL = (2.6, 2.5)
 
 
 class PerturbationDisplay:
@@ -31,7 +32,7 @@ class PerturbationDisplay:
     history : skorch.history.History, default=None
         Of the training; None or an empty one shows none.
     channel_names : list of str, default=None
-        Names of the channels (features, where X is 2-dimensional); None numbers them.
+        Names of the channels (features, where X is 2-dimensional), shown as long as there is room. None numbers them.
     input_range : (float, float), default=(0.0, 1.0)
         Inputs over which tone curves are drawn.
 
@@ -99,6 +100,8 @@ class PerturbationDisplay:
             If it isn't fitted.
         ValueError
             As :meth:`plot`.
+        ImportError
+            If matplotlib isn't installed.
 
         Examples
         --------
@@ -106,10 +109,15 @@ class PerturbationDisplay:
         >>> import torch
         >>> from skclamp import NeuralClampingCalibrator
         >>> from skclamp.display import PerturbationDisplay
-        >>> X, y = torch.randn(50, 4), torch.arange(50) % 3
-        >>> network = torch.nn.Linear(4, 3)
-        >>> calibrator = NeuralClampingCalibrator(network, perturbation="channel", validation_fraction=None)
-        >>> display = PerturbationDisplay.from_estimator(calibrator.fit(X, y))
+        >>> _ = torch.manual_seed(0)
+        >>> network = torch.nn.Linear(2, 3)
+        >>> X = 5 * torch.randn(500, 2)
+        >>> y = torch.multinomial(network(X).softmax(1), 1)[:, 0]
+        >>> X[:, 1] += 2  # the second sensor has lost its zero
+        >>> calibrator = NeuralClampingCalibrator(network, perturbation="channel", random_state=0).fit(X, y)
+        >>> display = PerturbationDisplay.from_estimator(calibrator, channel_names=["first", "second"])
+        >>> [ax.get_title() for ax in display.axes_]
+        ['channel: offset', 'training', 'temperature']
         >>> plt.close(display.figure_)
         """
         if not isinstance(estimator, BaseClamping):
@@ -118,7 +126,8 @@ class PerturbationDisplay:
         check_is_fitted(estimator)
         display = cls(
             estimator.perturbation_,
-            temperature=estimator.temperature_,
+            # Another output map takes its place.
+            temperature=None if hasattr(estimator, "output_") else estimator.temperature_,
             history=estimator.history_ if show_history else None,
             channel_names=channel_names,
             input_range=input_range,
@@ -143,8 +152,10 @@ class PerturbationDisplay:
         ImportError
             If matplotlib isn't installed.
         ValueError
-            If `channel_names` aren't as many as there are channels.
+            If `channel_names` aren't as many as there are channels, `input_range` isn't ascending, or `n_columns` is
+            less than 1.
         """
+        check_whole_number(n_columns, "n_columns")
         drawn = self._panels()
         self.axes_ = panels(len(drawn), n_columns=n_columns, size=_PANEL)
         self.figure_ = self.axes_[0].figure

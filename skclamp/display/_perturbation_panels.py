@@ -24,11 +24,12 @@ _NOTHING = {"color": "black", "linestyle": ":", "linewidth": 1.2}
 # Ever brighter from low to high, in greyscale as well.
 _COLORS = "cividis"
 _LINES = ("-", "--", "-.", ":")
-_MOST_NAMES = 12
+# Names that a panel has room for in all, and letters of theirs side by side.
+_MOST_NAMES, _MOST_LETTERS = 20, 18
 _MOST_LINES = 4
 _MOST_IMAGES = 6
 # Cells of a picture that still have room for their number.
-_MOST_NUMBERS = 36
+_MOST_NUMBERS = 16
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def panels_of(name, block, channel_names, input_range):
     kind = next((own for own in _KINDS if isinstance(block, own)), None)
     if kind is CurvePerturbation:
         return [_curve_panel(name, arrays, channel_names, input_range)]
-    show = _KINDS.get(kind, {})
+    show = {} if kind is None else _KINDS[kind]
     found = []
     for key, values in arrays.items():
         panels, nothing = show.get(key, (_any_panels, None))
@@ -76,7 +77,7 @@ def panels_of(name, block, channel_names, input_range):
 
 def _bar_panels(title, values, names, nothing):
     values = values.ravel()
-    names = _channel_names(names, len(values))
+    names = None if names is None else _channel_names(names, len(values))
     return [Panel(title, lambda ax: _draw_bars(ax, values, names, nothing))]
 
 
@@ -117,8 +118,8 @@ def _picture_panels(title, values, names, nothing):
     if len(values) == 1:
         return _image_panels([title], list(values))
     if len(values) > _MOST_IMAGES:
-        return _image_panels([f"{title}, mean of channels", f"{title}, their spread"], [values.mean(0), values.std(0)])
-    titles = [f"{title}, {name}" for name in _channel_names(names, len(values), numbered="channel {}")]
+        return _image_panels([f"{title}\nmean of channels", f"{title}\ntheir spread"], [values.mean(0), values.std(0)])
+    titles = [f"{title}\n{name}" for name in _channel_names(names, len(values), numbered="channel {}")]
     low, high = values.min(), values.max()
     return _image_panels(titles, list(values), limits=(low, high))
 
@@ -140,7 +141,10 @@ def _curve_panel(name, arrays, names, input_range):
     """Tone curves; of more than four channels their parameters would be a tangle, so all are of one line."""
     bend, gain, offset = (arrays[key].ravel() for key in ("bend", "gain", "offset"))
     names = _channel_names(names, len(bend))
-    x = np.linspace(*input_range, 101)
+    low, high = input_range
+    if not low < high:
+        raise ValueError(f"input_range must be ascending; got {input_range}")
+    x = np.linspace(low, high, 101)
     curves = bend[:, None] * x**2 + gain[:, None] * x + offset[:, None]
     return Panel(f"{name}: tone curve", lambda ax: _draw_curves(ax, x, curves, names))
 
@@ -182,18 +186,21 @@ def _draw_bars(ax, values, names, nothing):
     places = np.arange(len(values))
     ax.bar(places, values - base, bottom=base, **_BARS)
     ax.axhline(base, **_NOTHING)
-    _name_places(ax, places, names)
+    if names is not None and len(names) <= _MOST_NAMES:
+        _name_places(ax, places, names)
+    else:
+        ax.set_xlabel("channel")
+        ax.xaxis.get_major_locator().set_params(integer=True, nbins=min(len(values), 6))
     ax.margins(y=0.12)
     without_frame(ax)
 
 
 def _name_places(ax, places, names):
-    """Names below the bars as far as there is room; slanted where they are long."""
-    if len(names) > _MOST_NAMES:
-        ax.set_xlabel("channel")
-        return
-    slanted = sum(map(len, names)) + 2 * len(names) > 30
-    ax.set_xticks(places, names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
+    """Names below the places, upright where they are too long to stand side by side."""
+    if sum(map(len, names)) + 2 * len(names) > _MOST_LETTERS:
+        ax.set_xticks(places, names, rotation=90, fontsize="small")
+    else:
+        ax.set_xticks(places, names)
 
 
 def _draw_image(ax, image, names, limits):
@@ -203,8 +210,8 @@ def _draw_image(ax, image, names, limits):
     if names is None:
         ax.set(xticks=[], yticks=[])
     else:
-        places = range(len(names))
-        ax.set_xticks(places, names)
+        places = np.arange(len(names))
+        _name_places(ax, places, names)
         ax.set_yticks(places, names)
         ax.set(xlabel="from", ylabel="to")
     if image.size <= _MOST_NUMBERS:
@@ -224,7 +231,7 @@ def _draw_curves(ax, x, curves, names):
         for curve, name, line in zip(curves, names, _LINES, strict=False):
             ax.plot(x, curve, linestyle=line, linewidth=1.8, label=name)
         ax.legend(fontsize="small", handlelength=3)
-    ax.plot(x, x, color="#8a8a8a", linewidth=0.8)
+    ax.plot(x, x, **_NOTHING)
     ax.set(xlabel="input", ylabel="what the network sees")
     without_frame(ax)
 

@@ -1,18 +1,16 @@
 """ReliabilityDisplay: accuracy against confidence, bin by bin.
 
-Imports `_binning`, the metrics and `_axes`.
+Imports `_binning`, the metrics, `_axes`, `_curves` and `_diagram`.
 """
 
 from functools import partial
 
-import numpy as np
-
 from .._binning import Probabilities
-from .._validation import check_number, to_numpy
+from .._validation import check_choice, check_number, check_whole_number, to_numpy
 from ..metrics import adaptive_expected_calibration_error, calibration_noise_floor, expected_calibration_error
-from ._axes import new_axes, split_off_lower, without_frame
-from ._bars import ACCURACY_STYLE, CURVE_STYLE, GAP_STYLE, HISTOGRAM_STYLE, INTERVAL_STYLE, places
+from ._axes import new_axes, split_off_lower
 from ._curves import accuracy_intervals, resampler, smooth_curve
+from ._diagram import draw_diagram, draw_histogram
 
 # The kind of bins: the metric that averages their gaps, and its short name.
 _METRICS = {
@@ -60,12 +58,14 @@ class ReliabilityDisplay:
 
     See Also
     --------
+    ReliabilityGridDisplay : Several calibrators, or every class, in one figure.
     sklearn.calibration.CalibrationDisplay : A curve for the positive class of two.
 
     References
     ----------
     A. Niculescu-Mizil and R. Caruana, "Predicting Good Probabilities with Supervised Learning", ICML 2005; C. Guo et
-    al., "On Calibration of Modern Neural Networks", ICML 2017, figure 1.
+    al., "On Calibration of Modern Neural Networks", ICML 2017, figure 1; of the curve, J. Błasiok and P. Nakkiran,
+    "Smooth ECE: Principled Reliability Diagrams via Kernel Smoothing", ICLR 2024.
 
     Examples
     --------
@@ -195,8 +195,8 @@ class ReliabilityDisplay:
         confidence_level : float, default=0.95
             Of these, bin by bin and point by point.
         smooth : bool, default=False
-            Whether to draw the smoothed accuracy as well. Its mean gap to the diagonal is the smooth calibration error,
-            which the legend then tells.
+            Whether to draw the smoothed accuracy as well, and tell the smooth calibration error. The kernel is the
+            error's own, of standard deviation 0.03 at least.
         random_state : int, RandomState instance or None, default=0
             Seed of the draws and replicates.
         name : str, default=None
@@ -214,7 +214,10 @@ class ReliabilityDisplay:
         Raises
         ------
         ValueError, TypeError
-            As :func:`skclamp.metrics.expected_calibration_error`, and if `strategy` is unknown.
+            As :func:`skclamp.metrics.expected_calibration_error`; if `strategy` is unknown, `n_draws` or `n_resamples`
+            no whole number, or `confidence_level` outside (0, 1).
+        ImportError
+            If matplotlib isn't installed.
 
         Examples
         --------
@@ -224,7 +227,7 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_predictions([0, 0, 0, 1], y_proba, n_bins=5)
         >>> plt.close(display.figure_)
         """
-        display = cls.compute(
+        display = cls._compute(
             y_true,
             y_proba,
             n_bins=n_bins,
@@ -241,7 +244,7 @@ class ReliabilityDisplay:
         return display.plot(ax=ax, ref_line=ref_line)
 
     @classmethod
-    def compute(
+    def _compute(
         cls,
         y_true,
         y_proba,
@@ -257,10 +260,11 @@ class ReliabilityDisplay:
         random_state=0,
         name=None,
     ):
-        """The display of :meth:`from_predictions`, whose parameters these are, not drawn yet."""
-        if strategy not in _METRICS:
-            raise ValueError(f"strategy must be one of {tuple(_METRICS)}; got {strategy!r}")
+        """The display of `from_predictions`, whose parameters these are, not drawn yet."""
+        check_choice(strategy, "strategy", _METRICS)
         metric, metric_name = _METRICS[strategy]
+        check_whole_number(n_draws, "n_draws", low=0)
+        check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
         proba = Probabilities(y_proba, sample_weight)
         _, bins = metric(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
         _, histogram = expected_calibration_error(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
@@ -268,7 +272,6 @@ class ReliabilityDisplay:
         if n_draws:
             error = partial(metric, n_bins=n_bins)
             floor = calibration_noise_floor(error, proba, n_draws=n_draws, random_state=random_state)
-        check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
         resamples = resampler(proba, n_resamples, random_state)
         pairs = proba.pairs(proba.encode(y_true, labels))
         intervals = accuracy_intervals(pairs, bins.edges, resamples(), confidence_level) if n_resamples else None
@@ -310,86 +313,20 @@ class ReliabilityDisplay:
         self.ax_ = new_axes() if ax is None else ax
         self.figure_ = self.ax_.figure
         self.histogram_ax_ = split_off_lower(self.ax_)
-        self._draw_bins()
-        if ref_line:
-            self.ax_.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
-        self._draw_intervals()
-        self._draw_curve()
-        self._draw_histogram()
-        without_frame(self.ax_, self.histogram_ax_)
-        self.ax_.set(xlim=(0, 1), ylim=(0, 1.01), ylabel="accuracy")
-        self.ax_.tick_params(labelbottom=False)
-        self.ax_.legend(
-            title=self._summary(self.estimator_name if name is None else name), loc="upper left", alignment="left"
+        self.bars_, self.gaps_ = draw_diagram(
+            self.ax_, self.bins, self.intervals, self.curve, self.confidence_level, ref_line
         )
+        draw_histogram(self.histogram_ax_, self.bins if self.histogram is None else self.histogram)
+        self.ax_.set_ylabel("accuracy")
+        self.ax_.tick_params(labelbottom=False)
+        self._draw_legend(self._summary(self.estimator_name if name is None else name))
         return self
 
-    def draw_panel(self, ax):
-        """Draw the diagram alone, without histogram and legend, on axes of a figure of many."""
-        self.ax_, self.figure_ = ax, ax.figure
-        self._draw_bins()
-        ax.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
-        self._draw_intervals()
-        self._draw_curve()
-        without_frame(ax)
-        ax.set(xlim=(0, 1), ylim=(0, 1.01))
-        ax.set_title(self._panel_title(), fontsize="small", loc="left")
-
-    def _draw_bins(self):
-        bins, held = self.bins, self.bins.count > 0
-        left, width = places(bins)
-        self.bars_ = self.ax_.bar(
-            left[held], bins.accuracy[held], width[held], align="edge", label="accuracy", **ACCURACY_STYLE
-        )
-        self.gaps_ = self.ax_.bar(
-            left[held],
-            -bins.gap[held],
-            width[held],
-            bins.accuracy[held],
-            align="edge",
-            label="gap to mean confidence",
-            **GAP_STYLE,
-        )
-
-    def _draw_intervals(self):
-        if self.intervals is None:
-            return
-        held = self.bins.count > 0
-        left, width = places(self.bins)
-        accuracy, (low, high) = self.bins.accuracy[held], self.intervals[:, held]
-        # A skewed interval of replicates needn't hold the value itself.
-        ends = np.maximum([accuracy - low, high - accuracy], 0)
-        label = f"{100 * self.confidence_level:g} % interval"
-        self.ax_.errorbar((left + width / 2)[held], accuracy, ends, label=label, **INTERVAL_STYLE)
-
-    def _draw_curve(self):
-        if self.curve is None:
-            return
-        curve = self.curve
-        if curve.low is not None:
-            label = f"{100 * self.confidence_level:g} % band"
-            self.ax_.fill_between(curve.confidence, curve.low, curve.high, color="black", alpha=0.2, lw=0, label=label)
-        self.ax_.plot(curve.confidence, curve.accuracy, label="smoothed accuracy", **CURVE_STYLE)
-
-    def _draw_histogram(self):
-        bins, ax = self.bins if self.histogram is None else self.histogram, self.histogram_ax_
-        left, width = places(bins)
-        ax.bar(left, 100 * bins.share, width, align="edge", **HISTOGRAM_STYLE)
-        accuracy, confidence = ((bins.share * mean).sum() for mean in (bins.accuracy, bins.confidence))
-        ax.axvline(accuracy, color="#1d3f66", linewidth=1.8, label=f"accuracy {100 * accuracy:.1f} %")
-        ax.axvline(
-            confidence,
-            color="#9c2f10",
-            linewidth=1.8,
-            linestyle="--",
-            label=f"mean confidence {100 * confidence:.1f} %",
-        )
-        ax.set(xlabel="confidence", ylabel="samples (%)")
-        ax.legend(loc="best")
-
-    def _panel_title(self):
-        floor = "" if self.noise_floor is None else f" (floor {100 * self.noise_floor.quantile:.2f} %)"
-        return f"{self.estimator_name}\n{self.metric_name} {100 * self.bins.expected_gap():.2f} %{floor}"
+    def _draw_legend(self, title):
+        """Above the diagonal, where there are no bars; above the diagram where intervals may be there."""
+        wide = self.intervals is not None and self.figure_.get_layout_engine() is not None
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "frameon": False} if wide else {}
+        self.ax_.legend(title=title, alignment="left", **{"loc": "upper left", "framealpha": 0.9, **place})
 
     def _summary(self, name):
         """Title of the legend: the name, the metric and its noise floor."""

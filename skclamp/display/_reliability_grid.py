@@ -7,8 +7,9 @@ import numpy as np
 
 from .._binning import Probabilities
 from .._validation import check_number, check_whole_number, to_numpy
-from ._axes import balanced, new_axes, panels, split_off_lower, without_frame
+from ._axes import balanced, figure_legend, new_axes, panels, split_off_lower, without_frame
 from ._curves import accuracy_intervals, resampler, smooth_curve
+from ._diagram import draw_diagram
 from ._reliability import ReliabilityDisplay
 
 # Lines that differ without colours, too.
@@ -20,7 +21,8 @@ _LINES = [
         strict=True,
     )
 ]
-_PANEL = (2.6, 2.9)
+# Inches; letters on wider figures become too small on a page.
+_WIDEST_PANEL, _WIDEST_FIGURE, _HEIGHT_TO_WIDTH = 2.6, 8.0, 1.12
 
 
 class ReliabilityGridDisplay:
@@ -73,7 +75,8 @@ class ReliabilityGridDisplay:
         Parameters
         ----------
         estimators : dict of fitted classifiers by name, or list of them
-            Each with `predict_proba` and the same classes, such as the `calibrators` of a `CalibratorComparison`.
+            Each with `predict_proba` and the same `classes_`, such as the `calibrators` of a `CalibratorComparison`.
+            Those of a list, all of different classes, go by their classes' names.
         X : array-like, tensor or Dataset
             Inputs, as the estimators take them.
         y : array-like of shape (n_samples,)
@@ -91,19 +94,28 @@ class ReliabilityGridDisplay:
         Raises
         ------
         TypeError
-            If an estimator has no `predict_proba`.
+            If `estimators` is neither a dict nor a list, or one of them has no `predict_proba`.
         ValueError
-            As :meth:`from_predictions`.
+            If there are none, two of a list are of one class, or their `classes_` differ; and as
+            :meth:`from_predictions`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from skclamp.display import ReliabilityGridDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> fitted = [GaussianNB().fit(X, y), LogisticRegression(max_iter=500).fit(X, y)]
+        >>> display = ReliabilityGridDisplay.from_estimators(fitted, X, y, n_bins=5)
+        >>> [own.estimator_name for own in display.displays]
+        ['GaussianNB', 'LogisticRegression']
+        >>> plt.close(display.figure_)
         """
-        found = estimators if isinstance(estimators, dict) else {type(each).__name__: each for each in estimators}
-        if len(found) < len(estimators):
-            raise ValueError("estimators must be a dict by name where several are of one class; got a list")
-        for name, each in found.items():
-            if not hasattr(each, "predict_proba"):
-                raise TypeError(f"estimators must have predict_proba; got {type(each).__name__} for {name!r}")
-        classes = [getattr(each, "classes_", None) for each in found.values()]
-        labels = next((to_numpy(own) for own in classes if own is not None), None)
-        proba = {name: each.predict_proba(X) for name, each in found.items()}
+        estimators = _by_name(estimators)
+        proba = {name: each.predict_proba(X) for name, each in estimators.items()}
+        labels = _shared_classes(estimators)
         return cls.from_predictions(y, proba, labels=labels, sample_weight=sample_weight, **kwargs)
 
     @classmethod
@@ -114,7 +126,7 @@ class ReliabilityGridDisplay:
         ----------
         y_true : array-like of shape (n_samples,)
             Class labels, or column indices.
-        y_proba : dict of array-like of shape (n_samples, n_classes) or (n_samples,)
+        y_proba : dict of array-likes or tensors of shape (n_samples, n_classes) or (n_samples,)
             Probabilities by the calibrators' names.
         overlay : bool, default=False
             Draw the smoothed curves on one pair of axes instead of a panel for each. Up to six can be told apart.
@@ -135,7 +147,9 @@ class ReliabilityGridDisplay:
         Raises
         ------
         ValueError, TypeError
-            As :meth:`ReliabilityDisplay.from_predictions`; if `y_proba` isn't a dict or has no entry.
+            As :meth:`ReliabilityDisplay.from_predictions` and :meth:`plot`; if `y_proba` isn't a dict or is empty.
+        ImportError
+            If matplotlib isn't installed.
 
         Examples
         --------
@@ -145,11 +159,13 @@ class ReliabilityGridDisplay:
         >>> display = ReliabilityGridDisplay.from_predictions([0, 1, 1] * 6, proba, overlay=True)
         >>> plt.close(display.figure_)
         """
-        if not isinstance(y_proba, dict) or not y_proba:
+        if not isinstance(y_proba, dict):
             raise TypeError(f"y_proba must be a dict of probabilities by name; got {type(y_proba).__name__}")
+        if not y_proba:
+            raise ValueError("y_proba must hold at least one calibrator's probabilities; got none")
         if overlay:
             kwargs["smooth"] = True
-        displays = [ReliabilityDisplay.compute(y_true, own, name=name, **kwargs) for name, own in y_proba.items()]
+        displays = [ReliabilityDisplay._compute(y_true, own, name=name, **kwargs) for name, own in y_proba.items()]
         return cls(displays).plot(overlay=overlay, n_columns=n_columns, ax=ax)
 
     @classmethod
@@ -158,7 +174,7 @@ class ReliabilityGridDisplay:
         y_true,
         y_proba,
         *,
-        classes=None,
+        columns=None,
         n_bins=10,
         labels=None,
         sample_weight=None,
@@ -176,9 +192,9 @@ class ReliabilityGridDisplay:
             Class labels, or column indices.
         y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
             Probabilities.
-        classes : list of int, default=None
-            Which columns to show, in this order. None shows the twelve of the largest classwise error, the largest
-            first.
+        columns : list of int, default=None
+            Which columns of `y_proba` to show, in this order. None shows the twelve of the largest classwise error, the
+            largest first.
         n_bins : int, default=10
             Bins of equal width.
         labels : array-like of shape (n_classes,), default=None
@@ -204,7 +220,24 @@ class ReliabilityGridDisplay:
         Raises
         ------
         ValueError, TypeError
-            As :meth:`ReliabilityDisplay.from_predictions`; if `classes` names a column that isn't there.
+            As :meth:`ReliabilityDisplay.from_predictions` and :meth:`plot`; if `columns` names none, or one that isn't
+            there.
+        ImportError
+            If matplotlib isn't installed.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from skclamp.display import ReliabilityGridDisplay
+        >>> iris = load_iris()
+        >>> proba = GaussianNB().fit(iris.data, iris.target).predict_proba(iris.data)
+        >>> names = iris.target_names
+        >>> display = ReliabilityGridDisplay.from_classes(names[iris.target], proba, labels=names, n_bins=5)
+        >>> [own.estimator_name for own in display.displays]
+        ['versicolor', 'virginica', 'setosa']
+        >>> plt.close(display.figure_)
         """
         proba = Probabilities(y_proba, sample_weight)
         codes = proba.encode(y_true, labels)
@@ -223,7 +256,7 @@ class ReliabilityGridDisplay:
                 curve=smooth_curve(pairs[k], resamples(), confidence_level) if smooth else None,
                 confidence_level=confidence_level,
             )
-            for k in _chosen_classes(classes, tables)
+            for k in _chosen(columns, tables)
         ]
         return cls(displays).plot(n_columns=n_columns, xlabel="probability", ylabel="share of the class")
 
@@ -264,19 +297,20 @@ class ReliabilityGridDisplay:
         return self
 
     def _plot_panels(self, n_columns, xlabel, ylabel):
-        axes = panels(len(self.displays), n_columns=n_columns, size=_PANEL, sharex=True, sharey=True)
-        n_columns = balanced(len(axes), n_columns)
+        n_columns = balanced(len(self.displays), n_columns)
+        width = min(_WIDEST_PANEL, _WIDEST_FIGURE / n_columns)
+        size = (width, _HEIGHT_TO_WIDTH * width)
+        axes = panels(len(self.displays), n_columns=n_columns, size=size, sharex=True, sharey=True)
         for place, (display, ax) in enumerate(zip(self.displays, axes, strict=True)):
-            display.draw_panel(ax)
-            ax.set_ylabel(ylabel if place % n_columns == 0 else "")
-            ax.set_xlabel(xlabel if place >= len(axes) - n_columns else "")
+            draw_diagram(ax, display.bins, display.intervals, display.curve, display.confidence_level)
+            ax.set_title(_title(display), fontsize="small", loc="left")
             ax.set_xticks([0.0, 0.5, 1.0])
+            # A panel may have an empty place beneath it.
             ax.tick_params(labelbottom=place >= len(axes) - n_columns)
-        handles, labels = axes[0].get_legend_handles_labels()
-        n_legend = min(len(labels), 2 * n_columns)
-        axes[0].figure.legend(
-            handles, labels, loc="outside upper left", ncols=n_legend, frameon=False, fontsize="small"
-        )
+        figure = axes[0].figure
+        figure.supxlabel(xlabel, fontsize="medium")
+        figure.supylabel(ylabel, fontsize="medium")
+        figure_legend(axes[0])
         self.axes_ = np.array(axes)
 
     def _plot_curves(self, ax, xlabel, ylabel):
@@ -303,14 +337,44 @@ class ReliabilityGridDisplay:
         self.axes_ = np.array([ax, lower])
 
 
-def _chosen_classes(classes, tables, most=12):
+def _by_name(estimators):
+    """Estimators by name, each of which can predict probabilities."""
+    if not isinstance(estimators, (dict, list, tuple)):
+        raise TypeError(f"estimators must be a dict by name, or a list; got {type(estimators).__name__}")
+    found = estimators if isinstance(estimators, dict) else {type(each).__name__: each for each in estimators}
+    if len(found) < len(estimators):
+        raise ValueError("estimators must be a dict by name where several are of one class; got a list")
+    if not found:
+        raise ValueError("estimators must hold at least one; got none")
+    for name, each in found.items():
+        if not hasattr(each, "predict_proba"):
+            raise TypeError(f"estimators must have predict_proba; got {type(each).__name__} for {name!r}")
+    return found
+
+
+def _shared_classes(estimators):
+    """What the columns of all are called; None where no estimator tells."""
+    known = {name: to_numpy(each.classes_) for name, each in estimators.items() if hasattr(each, "classes_")}
+    first = next(iter(known.values()), None)
+    for name, classes in known.items():
+        if not np.array_equal(classes, first):
+            raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
+    return first
+
+
+def _title(display):
+    floor = "" if display.noise_floor is None else f" (floor {100 * display.noise_floor.quantile:.2f} %)"
+    return f"{display.estimator_name}\n{display.metric_name} {100 * display.bins.expected_gap():.2f} %{floor}"
+
+
+def _chosen(columns, tables, most=12):
     """The columns asked for, or those of the largest errors."""
-    if classes is None:
+    if columns is None:
         return np.argsort([-table.expected_gap() for table in tables], kind="stable")[:most]
-    for k in classes:
-        check_whole_number(k, "classes", low=0)
+    for k in columns:
+        check_whole_number(k, "columns", low=0)
         if k >= len(tables):
-            raise ValueError(f"classes must be columns 0 ... {len(tables) - 1}; got {k}")
-    if not len(classes):
-        raise ValueError("classes must name at least one column; got none")
-    return classes
+            raise ValueError(f"columns must be among 0 ... {len(tables) - 1}; got {k}")
+    if not len(columns):
+        raise ValueError("columns must name at least one; got none")
+    return columns

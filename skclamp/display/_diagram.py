@@ -1,0 +1,75 @@
+"""What a reliability diagram is drawn from: bars, intervals, the smoothed curve and a histogram, on given axes.
+
+Imports `_axes`.
+"""
+
+import numpy as np
+
+from ._axes import without_frame
+
+# Dark bars under a light hatched gap differ in print without colours, too.
+_ACCURACY = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
+_GAP = {"facecolor": (0.96, 0.70, 0.56, 0.75), "edgecolor": "#9c2f10", "hatch": "////", "linewidth": 0.8}
+_INTERVAL = {"fmt": "none", "ecolor": "black", "elinewidth": 1.2, "capsize": 2.5}
+_CURVE = {"color": "black", "linewidth": 2.0}
+_HISTOGRAM = {"color": "#b4bcc6", "edgecolor": "white", "linewidth": 0.8}
+
+
+def draw_diagram(ax, bins, intervals, curve, confidence_level, ref_line=True):
+    """The diagram; returns the bars of the accuracies and those of the gaps."""
+    bars = _draw_bins(ax, bins)
+    if ref_line:
+        ax.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
+    if intervals is not None:
+        _draw_intervals(ax, bins, intervals, confidence_level)
+    if curve is not None:
+        _draw_curve(ax, curve, confidence_level)
+    without_frame(ax)
+    ax.set(xlim=(0, 1), ylim=(0, 1.01))
+    return bars
+
+
+def draw_histogram(ax, bins):
+    """Where the samples are, their accuracy and their mean confidence."""
+    left, width = _places(bins)
+    ax.bar(left, 100 * bins.share, width, align="edge", **_HISTOGRAM)
+    means = (
+        ("accuracy", bins.accuracy, {"color": "#1d3f66"}),
+        ("mean confidence", bins.confidence, {"color": "#9c2f10", "linestyle": "--"}),
+    )
+    for name, values, line in means:
+        mean = (bins.share * values).sum()
+        ax.axvline(mean, linewidth=1.8, label=f"{name} {100 * mean:.1f} %", **line)
+    without_frame(ax)
+    ax.set(xlabel="confidence", ylabel="samples (%)")
+    ax.legend(loc="best")
+
+
+def _draw_bins(ax, bins):
+    held, (left, width) = bins.count > 0, _places(bins)
+    own = {"x": left[held], "width": width[held], "align": "edge"}
+    accuracy = bins.accuracy[held]
+    bars = ax.bar(height=accuracy, label="accuracy", **own, **_ACCURACY)
+    return bars, ax.bar(height=-bins.gap[held], bottom=accuracy, label="gap to mean confidence", **own, **_GAP)
+
+
+def _draw_intervals(ax, bins, intervals, confidence_level):
+    held, (left, width) = bins.count > 0, _places(bins)
+    accuracy, (low, high) = bins.accuracy[held], intervals[:, held]
+    # A skewed interval of replicates needn't hold the value itself.
+    ends = np.maximum([accuracy - low, high - accuracy], 0)
+    label = f"{100 * confidence_level:g} % interval"
+    ax.errorbar((left + width / 2)[held], accuracy, ends, label=label, **_INTERVAL)
+
+
+def _draw_curve(ax, curve, confidence_level):
+    if curve.low is not None:
+        label = f"{100 * confidence_level:g} % band"
+        ax.fill_between(curve.confidence, curve.low, curve.high, color="black", alpha=0.2, lw=0, label=label)
+    ax.plot(curve.confidence, curve.accuracy, label="smoothed accuracy", **_CURVE)
+
+
+def _places(bins, narrowest=0.004):
+    """Left end and width of each bar; bins of equal mass may be too narrow to be seen."""
+    width = np.maximum(bins.upper - bins.lower, narrowest)
+    return bins.upper - width, width
