@@ -1,5 +1,6 @@
 """Trial: candidates, and the stack of them, judged on samples that they haven't seen."""
 
+import math
 import warnings
 from numbers import Real
 from typing import NamedTuple
@@ -119,7 +120,7 @@ def _losses(log_proba, y):
 def _score(scorer, calibrator, samples):
     options = {} if samples.weight is None else {"sample_weight": samples.weight.cpu().numpy()}
     score = scorer(calibrator, samples.logits, samples.y.cpu().numpy(), **options)
-    if not isinstance(score, Real) or not np.isfinite(score):
+    if not isinstance(score, Real) or not math.isfinite(score):
         raise ValueError(f"scoring must give a finite number; got {score!r}")
     return float(score)
 

@@ -355,7 +355,9 @@ def _by_name(estimators):
 def _shared_classes(estimators):
     """What the columns of all are called; None where no estimator tells."""
     known = {name: to_numpy(each.classes_) for name, each in estimators.items() if hasattr(each, "classes_")}
-    first = next(iter(known.values()), None)
+    if not known:
+        return None
+    first = next(iter(known.values()))
     for name, classes in known.items():
         if not np.array_equal(classes, first):
             raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
