@@ -149,7 +149,7 @@ def test_panels_and_names_do_not_overlap():
     _check_apart(boxes)
 
 
-@pytest.mark.parametrize("names", [NAMES, [f"feature number {k}" for k in range(13)], list("abcdefghijklmnopqrst")])
+@pytest.mark.parametrize("names", [NAMES, [f"feature number {k}" for k in range(13)], list("abcdefghijklmn")])
 def test_names_stand_side_by_side(names):
     ax = PerturbationDisplay(ChannelPerturbation((len(names),)), channel_names=names).plot().axes_[0]
     ax.figure.canvas.draw()

@@ -117,7 +117,7 @@ class PerturbationDisplay:
         >>> calibrator = NeuralClampingCalibrator(network, perturbation="channel", random_state=0).fit(X, y)
         >>> display = PerturbationDisplay.from_estimator(calibrator, channel_names=["first", "second"])
         >>> [ax.get_title() for ax in display.axes_]
-        ['channel: offset', 'training', 'temperature']
+        ['channel: offset']
         >>> plt.close(display.figure_)
         """
         if not isinstance(estimator, BaseClamping):

@@ -25,7 +25,7 @@ _NOTHING = {"color": "black", "linestyle": ":", "linewidth": 1.2}
 _COLORS = "cividis"
 _LINES = ("-", "--", "-.", ":")
 # Names that a panel has room for in all, and letters of theirs side by side.
-_MOST_NAMES, _MOST_LETTERS = 20, 18
+_MOST_NAMES, _MOST_LETTERS = 14, 18
 _MOST_LINES = 4
 _MOST_IMAGES = 6
 # Cells of a picture that still have room for their number.

@@ -236,7 +236,7 @@ class ReliabilityGridDisplay:
         >>> names = iris.target_names
         >>> display = ReliabilityGridDisplay.from_classes(names[iris.target], proba, labels=names, n_bins=5)
         >>> [own.estimator_name for own in display.displays]
-        ['versicolor', 'virginica', 'setosa']
+        ['virginica', 'versicolor', 'setosa']
         >>> plt.close(display.figure_)
         """
         proba = Probabilities(y_proba, sample_weight)
