@@ -6,16 +6,14 @@ device, dtype and eval mode are decided in this file alone.
 
 import copy
 import inspect
-import warnings
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import cross_val_predict
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
@@ -25,7 +23,7 @@ from .modules import LogitsModule, frozen, logits_from
 
 # Forests and neighbours vote probabilities of exactly 0, which aren't meant to be infinite log-odds; scikit-learn's own
 # calibration takes them for as much.
-_LEAST_VOTE = torch.finfo(torch.float64).eps
+LEAST_VOTE = torch.finfo(torch.float64).eps
 
 
 def is_frozen(estimator):
@@ -345,7 +343,7 @@ class ClassifierBackbone:
         if self.method == "decision_function":
             return logits_from(scores, "logits", n_samples=len(scores))
         check_probabilities(scores, name)
-        return logits_from(scores.double(), "probabilities", n_samples=len(scores), floor=_LEAST_VOTE)
+        return logits_from(scores.double(), "probabilities", n_samples=len(scores), floor=LEAST_VOTE)
 
 
 def scoring_method(classifier, response):
@@ -359,47 +357,3 @@ def scoring_method(classifier, response):
             f"{wanted}"
         )
     return wanted
-
-
-def _fit_params(classifier, sample_weight):
-    """Weights for a classifier's own fit, where it takes them."""
-    if sample_weight is None:
-        return {}
-    if not has_fit_parameter(classifier, "sample_weight"):
-        warnings.warn(
-            f"{type(classifier).__name__}.fit takes no sample_weight: the weights are used for the calibration alone",
-            UserWarning,
-            stacklevel=5,
-        )
-        return {}
-    return {"sample_weight": np.asarray(sample_weight)}
-
-
-def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
-    """Fit an unfitted classifier on all the data, and its logits for each sample from a clone that hasn't seen it.
-
-    Parameters
-    ----------
-    classifier : unfitted scikit-learn classifier
-        Cloned, never fitted itself.
-    X, y : array-like
-        The training data.
-    response : {"auto", "logits", "probabilities"}
-        See `open_backbone`.
-    cv : int, cross-validation generator or None
-        As in `sklearn.model_selection.cross_val_predict`.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        Passed to the classifier's ``fit`` where given.
-
-    Returns
-    -------
-    backbone : ClassifierBackbone
-        Around the classifier fitted on all the data.
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        Out of fold.
-    """
-    params = _fit_params(classifier, sample_weight)
-    fitted = clone(classifier).fit(X, y, **params)
-    backbone = ClassifierBackbone(fitted, response)
-    scores = cross_val_predict(clone(classifier), X, y, cv=cv, method=backbone.method, params=params)
-    return backbone, backbone.logits_of(scores)

@@ -12,8 +12,9 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch import nn
 
-from ._backbone import ArrayBackbone, ClassifierBackbone, ScoresBackbone
-from ._differentiable import DifferentiableBackbone
+from ._backbone import ArrayBackbone, ClassifierBackbone, ScoresBackbone, is_frozen
+from ._cross_fit import cross_fit_networks
+from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
 from ._fast import accelerate
 from ._guard import cross_examine
 from ._learner import Learner, is_natural
@@ -50,7 +51,6 @@ class BaseClamping(BaseCalibrator):
         "callbacks": [list, None],
         "verbose": ["verbose"],
     }
-    del _parameter_constraints["cv"]
 
     def __init__(
         self,
@@ -74,19 +74,22 @@ class BaseClamping(BaseCalibrator):
         verbose=0,
         response="auto",
         classes=None,
+        cv=None,
         device=None,
         batch_size=64,
         num_workers=0,
         pin_memory=False,
     ):
-        # Without the base's: no `cv` here, since networks are never fitted.
-        self.estimator = estimator
-        self.response = response
-        self.classes = classes
-        self.device = device
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.pin_memory = pin_memory
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
         self.loss_eps = loss_eps
         self.init = init
         self.init_scale = init_scale
@@ -117,7 +120,12 @@ class BaseClamping(BaseCalibrator):
             resolve_optimizer(self.optimizer)
         for settings in self._path():
             _check_auto(settings)
-        backbone = self._open_backbone()
+        if is_frozen(self.estimator):
+            backbone = deployed = self._open_backbone()
+        else:
+            options = {"response": self.response, "cv": self.cv, "device": self.device, **self._loading()}
+            backbone, deployed = cross_fit_networks(self.estimator, X, y, sample_weight, **options)
+            self.estimator_ = deployed.classifier
         seed = _draw_seed(self.random_state)
         generator = torch.Generator().manual_seed(seed)
         with frozen(backbone.module), torch.random.fork_rng(devices=[]):
@@ -125,10 +133,10 @@ class BaseClamping(BaseCalibrator):
             torch.default_generator.manual_seed(seed)
             problem, classes = self._pose(backbone, X, y, sample_weight)
             state = self._clamp(problem, generator) or self._unperturbed(problem)
-            self._set_fitted(problem, state)
+            self._set_fitted(problem, state, deployed.module)
             if self.output is not None:
                 self.output_ = self._fit_output(problem, state)
-        self._remember(backbone, classes, X)
+        self._remember(deployed, classes, X)
 
     def _pose(self, backbone, X, y, sample_weight):
         """The problem that `fit` solves, and the names of its classes."""
@@ -144,7 +152,9 @@ class BaseClamping(BaseCalibrator):
         if not path:
             return None
         check_differentiable(problem)
-        fast = accelerate(problem, self.precision, compile=self.compile)
+        # Small networks in float64, of which there is one for each fold, leave nothing to gain.
+        crossed = isinstance(problem.backbone, CrossFittedBackbone)
+        fast = problem if crossed else accelerate(problem, self.precision, compile=self.compile)
         learner = Learner(generator)
         settings, start = self._compete(fast, learner, path)
         if settings is None:
@@ -193,14 +203,14 @@ class BaseClamping(BaseCalibrator):
         start = evidence.warm_start(best)
         return evidence, best, start if is_natural(start, path[best]) else None
 
-    def _set_fitted(self, problem, state):
+    def _set_fitted(self, problem, state, network):
         self.temperature_ = state.temperature
         self.perturbation_ = state.perturbation
         self._input_shape = problem.example(1).shape[1:]
         delta = additive_part(state.perturbation, self._input_shape)
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
-        self.module_ = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
+        self.module_ = ClampedModule(network, state.perturbation, temperature=state.temperature)
         self.accepted_ = bool(state.identity)
         self.cost_ = problem.cost()
         self.history_ = state.history

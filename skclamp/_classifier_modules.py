@@ -77,17 +77,19 @@ def as_module(estimator, *, response_method="auto"):
     True
     """
     check_choice(response_method, "response_method", ("auto", "predict_proba", "decision_function"))
-    *transformers, classifier = _steps(estimator)
+    transformers, classifier = differentiable_steps(estimator)
     layers = [layer for step in transformers for layer in _layers(step, _TRANSFORMERS)]
-    _check_kind(classifier, _CLASSIFIERS)
     layers += _logits_layers(classifier, _method(classifier, response_method))
     return nn.Sequential(*layers)
 
 
-def is_differentiable(estimator):
-    """Whether `as_module` knows a classifier, fitted or not, and all that comes before it."""
+def differentiable_steps(estimator):
+    """The transformers and the classifier, fitted or not, of what `as_module` knows; TypeError for others."""
     *transformers, classifier = _steps(estimator)
-    return type(classifier) in _CLASSIFIERS and all(type(step) in _TRANSFORMERS for step in transformers)
+    for step in transformers:
+        _check_kind(step, _TRANSFORMERS)
+    _check_kind(classifier, _CLASSIFIERS)
+    return transformers, classifier
 
 
 def _steps(estimator):
@@ -112,7 +114,6 @@ def _check_kind(step, known):
 
 
 def _layers(step, known):
-    _check_kind(step, known)
     check_is_fitted(step)
     return known[type(step)](step)
 

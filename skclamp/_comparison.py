@@ -13,9 +13,10 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from . import nonparametric, scaling
-from ._backbone import NetworkBackbone, check_classifier, cross_fit, is_frozen, open_backbone
+from ._backbone import NetworkBackbone, check_classifier, is_frozen, open_backbone
 from ._binning import Probabilities
 from ._clamping import BaseClamping
+from ._cross_fit import cross_fit
 from ._validation import check_labels, check_same_length, encode_labels, resolve_classes
 from .base import BaseCalibrator
 from .clamping import NeuralClampingCalibrator
@@ -254,6 +255,8 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
     if isinstance(calibrator, BaseClamping):
         X_cal, y_cal, X_test = data
         own = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
+        if not is_frozen(estimator):
+            own["cv"] = shared["cv"]
         fitted, fit_time = timed(clone(calibrator).set_params(estimator=estimator, **own).fit, X_cal, y_cal)
         proba, predict_time = timed(fitted.predict_proba, X_test)
     else:

@@ -33,9 +33,12 @@ n_features_in_ : int
 # The same of the calibrators that clamp.
 _CLAMPING = {
     "clamped_estimator": """
-estimator : torch.nn.Module, skorch.NeuralNet or FrozenEstimator, default=None
-    The trained network; a skorch net must be initialised. It is shared, never changed. None means that X holds
-    logits.""",
+estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
+    The trained network; a skorch net must be initialised. It is shared, never changed. Of scikit-learn's classifiers,
+    and Pipelines that end in one, those will do that `skclamp.modules.as_module` makes a network of, in float64: most
+    linear ones, and MLPClassifier. A fitted one is frozen as well. An unfitted one is cloned, and cross-fitted as `cv`
+    says: while clamping learns, each sample goes through the clone that hasn't seen it, and predictions come from a
+    clone fitted to all the data. None means that X holds logits.""",
     "start_and_optimizer": """
 loss_eps : float, default=0.0
     The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does
@@ -91,11 +94,13 @@ verbose : int, default=0
     At 1, the final training prints a line an epoch, as skorch does.
 response : {"auto", "logits", "probabilities"}, default="auto"
     What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
-    skorch net what its criterion and nonlinearity say.
+    skorch net what its criterion and nonlinearity say; of a classifier its decision function, if it has one.
 classes : array-like of shape (n_classes,), default=None
     Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
     exactly K distinct labels.""",
     "clamped_attributes": """
+estimator_ : scikit-learn classifier
+    The clone fitted to all the data; only where `estimator` isn't fitted.
 temperature_ : float
     T.
 perturbation_ : torch.nn.Module

@@ -152,7 +152,7 @@ def cross_examine(problem, fit_all, splits):
         If a row isn't held out once.
     """
     splits = list(splits)
-    _check_partition([rows for _, rows in splits], len(problem))
+    check_partition([rows for _, rows in splits], len(problem))
     _check_weights(splits, problem.weight)
     plain, losses, folds, states, least = np.empty(len(problem)), [], [], [], []
     for train_rows, rows in splits:
@@ -179,7 +179,8 @@ def _mean(tensors):
     return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]
 
 
-def _check_partition(parts, n_samples):
+def check_partition(parts, n_samples):
+    """Raise unless each sample is in one of the held-out parts."""
     held_out = np.bincount(np.concatenate(parts), minlength=n_samples)
     if (held_out != 1).any():
         row = int((held_out != 1).argmax())

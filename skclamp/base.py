@@ -16,7 +16,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
-from ._backbone import check_classifier, cross_fit, is_frozen, open_backbone
+from ._backbone import check_classifier, is_frozen, open_backbone
+from ._cross_fit import cross_fit
 from ._validation import (
     Interval,
     StrOptions,

@@ -75,6 +75,9 @@ class NeuralClampingCalibrator(BaseClamping):
         should be independent: copies or neighbouring frames on both sides of a split prove nothing. Below 100 samples
         the result is temperature scaling. None trains on all the data without a guard.
     {computation}
+    cv : int, cross-validation generator or iterable, default=None
+        Splits for a classifier that isn't fitted, as in scikit-learn's ``cross_val_predict``; those of the guard are
+        its own.
 
     Attributes
     ----------
@@ -85,12 +88,13 @@ class NeuralClampingCalibrator(BaseClamping):
     ValueError
         If a parameter or the data break a rule, the network's output doesn't depend on its input, or training diverges.
     TypeError
-        If the estimator isn't a network, or X isn't floating-point.
+        If the estimator is neither a network nor a classifier that can be made one, or X isn't floating-point.
 
     See Also
     --------
     NeuralClampingCalibratorCV : Chooses gamma, penalty, learning rate and family from a grid.
     TemperatureScaling : The same without a perturbation, for any classifier.
+    skclamp.modules.as_module : Which of scikit-learn's classifiers can be clamped.
 
     Notes
     -----
@@ -164,6 +168,7 @@ class NeuralClampingCalibrator(BaseClamping):
         verbose=0,
         response="auto",
         classes=None,
+        cv=None,
     ):
         super().__init__(
             estimator,
@@ -189,6 +194,7 @@ class NeuralClampingCalibrator(BaseClamping):
             verbose=verbose,
             response=response,
             classes=classes,
+            cv=cv,
         )
         self.perturbation = perturbation
         self.gamma = gamma

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 from sklearn.model_selection import check_cv
 
 from ._clamping import BaseClamping
+from ._differentiable import CrossFittedBackbone
 from ._docstrings import with_shared_docs
 from ._guard import MIN_SAMPLES
 from ._validation import check_grid
@@ -41,7 +42,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
     lrs : sequence of float or "auto", default=("auto",)
         Learning rates, see `NeuralClampingCalibrator`.
     cv : int, cross-validation generator or iterable, default=3
-        Folds, stratified where an int is given; each sample must be held out once.
+        Folds, stratified where an int is given; each sample must be held out once. A classifier that isn't fitted is
+        cross-fitted on the same folds.
     {start_and_optimizer}
     {loop}
     {computation}
@@ -90,7 +92,6 @@ class NeuralClampingCalibratorCV(BaseClamping):
     _parameter_constraints: dict = {
         **BaseClamping._parameter_constraints,
         **{name: ["array-like"] for name in _GRIDS},
-        "cv": ["cv_object"],
     }
 
     def __init__(
@@ -149,12 +150,12 @@ class NeuralClampingCalibratorCV(BaseClamping):
             verbose=verbose,
             response=response,
             classes=classes,
+            cv=cv,
         )
         self.perturbations = perturbations
         self.gammas = gammas
         self.penalties = penalties
         self.lrs = lrs
-        self.cv = cv
 
     def _validate_params(self):
         super()._validate_params()
@@ -169,9 +170,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
 
     def _compete(self, problem, learner, path):
         """The settings to keep, or None where the guard refuses, and the state to start from."""
-        codes = problem.codes.cpu().numpy()
-        folds = check_cv(self.cv, codes, classifier=True)
-        evidence, best, start = self._examine(problem, learner, path, folds.split(codes, codes))
+        evidence, best, start = self._examine(problem, learner, path, self._splits(problem))
         self.cv_results_ = _results(path, evidence)
         self.best_index_ = best
         self.best_params_ = self.cv_results_["params"][best]
@@ -181,6 +180,13 @@ class NeuralClampingCalibratorCV(BaseClamping):
         if not self.verdict_.accepted:
             return None, None
         return path[best], start
+
+    def _splits(self, problem):
+        """Training and held-out rows of each fold."""
+        if isinstance(problem.backbone, CrossFittedBackbone):
+            return problem.backbone.splits
+        codes = problem.codes.cpu().numpy()
+        return check_cv(self.cv, codes, classifier=True).split(codes, codes)
 
 
 def _results(path, evidence):

@@ -109,6 +109,18 @@ CALIBRATORS = {
         ),
         IMAGES,
     ),
+    "clamping of a fitted classifier": Case(
+        lambda: NeuralClampingCalibrator(fitted_classifier(), random_state=0), VECTORS
+    ),
+    "clamping of an unfitted classifier": Case(
+        lambda: NeuralClampingCalibrator(LogisticRegression(), cv=2, random_state=0), VECTORS
+    ),
+    "clamping of an unfitted classifier, chosen": Case(
+        lambda: NeuralClampingCalibratorCV(
+            LogisticRegression(), perturbations=["channel"], gammas=[0.0, 1.0], cv=2, random_state=0
+        ),
+        VECTORS,
+    ),
     "vector": Case(VectorScaling, LOGITS),
     "vector of a network": Case(lambda: VectorScaling(convolutional()), IMAGES),
     "structured vector": Case(StructuredVectorScaling, LOGITS),

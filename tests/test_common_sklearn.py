@@ -28,6 +28,8 @@ from skclamp import (
     IntraOrderPreservingCalibration,
     IsotonicCalibration,
     MatrixScaling,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
     ParameterizedTemperatureScaling,
     PlattScaling,
     SplineCalibration,
@@ -196,6 +198,8 @@ def test_grid_search_in_processes_finds_what_it_finds_in_one():
         ParameterizedTemperatureScaling(LogisticRegression()),
         IntraOrderPreservingCalibration(LogisticRegression()),
         CalibratorSelector(LogisticRegression()),
+        NeuralClampingCalibrator(LogisticRegression()),
+        NeuralClampingCalibratorCV(LogisticRegression(), perturbations=["affine"], gammas=[0.0]),
     ]
 )
 def test_scikit_learns_own_checks(estimator, check):

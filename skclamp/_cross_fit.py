@@ -1,0 +1,120 @@
+"""Classifiers that come unfitted: fitted on all the data and, for what calibrates, without each fold in turn.
+
+Imports `_backbone`, `_differentiable` and `_guard`.
+"""
+
+import warnings
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_predict, cross_validate
+from sklearn.utils.validation import has_fit_parameter
+from torch.utils.data import Dataset
+
+from ._backbone import ClassifierBackbone, check_classifier
+from ._classifier_modules import differentiable_steps
+from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
+from ._guard import check_partition
+from ._validation import check_labels, check_sample_weight, to_numpy
+
+
+def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
+    """Fit an unfitted classifier on all the data, and its logits for each sample from a clone that hasn't seen it.
+
+    Parameters
+    ----------
+    classifier : unfitted scikit-learn classifier
+        Cloned, never fitted itself.
+    X, y : array-like
+        The training data.
+    response : {"auto", "logits", "probabilities"}
+        See `open_backbone`.
+    cv : int, cross-validation generator or None
+        As in `sklearn.model_selection.cross_val_predict`.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Passed to the classifier's ``fit`` where given.
+
+    Returns
+    -------
+    backbone : ClassifierBackbone
+        Around the classifier fitted on all the data.
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Out of fold.
+    """
+    params = _fit_params(classifier, sample_weight)
+    fitted = clone(classifier).fit(X, y, **params)
+    backbone = ClassifierBackbone(fitted, response)
+    scores = cross_val_predict(clone(classifier), X, y, cv=cv, method=backbone.method, params=params)
+    return backbone, backbone.logits_of(scores)
+
+
+def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, device=None, **loading):
+    """Fit an unfitted classifier on all the data, and without each fold, as networks that clamping can perturb.
+
+    Parameters
+    ----------
+    classifier : unfitted scikit-learn classifier
+        Cloned, never fitted itself.
+    X, y : array-like
+        The training data.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Passed to the classifier's ``fit`` where given.
+    response, device, **loading
+        See `open_backbone`.
+    cv : int, cross-validation generator or None
+        As in `sklearn.model_selection.cross_val_predict`.
+
+    Returns
+    -------
+    CrossFittedBackbone
+        To calibrate on.
+    DifferentiableBackbone
+        To predict with: of the classifier fitted on all the data.
+
+    Raises
+    ------
+    TypeError
+        If the classifier's output has no gradient with respect to its input that we know of, or X is a Dataset.
+    ValueError
+        If the data or `cv` break a rule.
+    """
+    check_classifier(classifier)
+    differentiable_steps(classifier)
+    if isinstance(X, Dataset):
+        raise TypeError(f"X must be an array where the classifier isn't fitted; got the Dataset {type(X).__name__}")
+    X, y = to_numpy(X) if hasattr(X, "detach") else X, check_labels(y)
+    weight = check_sample_weight(sample_weight, len(y))
+    params = _fit_params(classifier, weight)
+    whole = DifferentiableBackbone(clone(classifier).fit(X, y, **params), response, device=device, **loading)
+    found = cross_validate(
+        clone(classifier),
+        X,
+        y,
+        cv=cv,
+        params=params,
+        scoring=_unscored,
+        return_estimator=True,
+        return_indices=True,
+        error_score="raise",
+    )
+    splits = list(zip(found["indices"]["train"], found["indices"]["test"], strict=True))
+    check_partition([rows for _, rows in splits], len(y))
+    return CrossFittedBackbone(whole, found["estimator"], splits, response, device=device, **loading), whole
+
+
+def _unscored(classifier, X, y):
+    return 0.0
+
+
+def _fit_params(classifier, sample_weight):
+    """Weights for a classifier's own fit, where it takes them."""
+    if sample_weight is None:
+        return {}
+    if not has_fit_parameter(classifier, "sample_weight"):
+        warnings.warn(
+            f"{type(classifier).__name__}.fit takes no sample_weight: the weights are used for the calibration alone",
+            UserWarning,
+            stacklevel=5,
+        )
+        return {}
+    return {"sample_weight": np.asarray(sample_weight)}
