@@ -17,6 +17,7 @@ from ._folds import draw_folds
 from ._guard import student_below_zero
 from ._trial import Samples, Stack, Trial, count_parameters
 from ._validation import Interval, StrOptions
+from ._warned import warned_from
 from .base import BaseCalibrator
 from .scaling import (
     BetaCalibration,
@@ -29,6 +30,8 @@ from .scaling import (
 
 # What the stack is called among the candidates.
 _STACK = "stack"
+# Of the caller of `fit` in a function that `_fit_logits` calls: _fit_logits, _fit, fit, the caller.
+_CALLER = 4
 
 
 def default_candidates():
@@ -227,15 +230,19 @@ class CalibratorSelector(BaseCalibrator):
         return min(within, key=lambda row: (trial.n_parameters[row], -means[row]))
 
     def _refit(self, maps, trial, samples):
-        if self.best_index_ < len(maps):
-            self.best_estimator_ = samples.fit(maps[self.best_index_])
-            return
-        self.weights_ = trial.weights
-        used = np.flatnonzero(trial.weights)
-        self.best_estimator_ = samples.fit(Stack(calibrators=[maps[j] for j in used], weights=trial.weights[used]))
+        chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial.weights)
+        with warned_from(_CALLER):
+            self.best_estimator_ = samples.fit(chosen)
+
+    def _stack(self, maps, weights):
+        self.weights_ = weights
+        # Without any weight the stack says the same of all classes, and one map tells it how many there are.
+        used = np.flatnonzero(weights) if weights.any() else [0]
+        return Stack(calibrators=[maps[j] for j in used], weights=weights[used])
 
     def _take_the_smallest(self, names, maps, samples):
-        fitted = [samples.fit(calibrator) for calibrator in maps]
+        with warned_from(_CALLER):
+            fitted = [samples.fit(calibrator) for calibrator in maps]
         self.best_index_ = int(np.argmin([count_parameters(calibrator) for calibrator in fitted]))
         self.best_estimator_ = fitted[self.best_index_]
         self.best_params_ = {"candidate": names[self.best_index_]}

@@ -204,41 +204,10 @@ def test_equal_logits_stay_equal(make):
     np.testing.assert_allclose(proba[:, 3], proba[:, 1], rtol=1e-12)
 
 
-def test_integer_weights_are_repetitions(make):
+def test_units_do_not_matter(make):
     Z, y = mixed(400)
-    weight = np.random.default_rng(1).integers(0, 4, size=len(y))
-    weighted = make(tol=1e-9).fit(Z, y, sample_weight=weight).predict_proba(Z)
-    repeated = make(tol=1e-9).fit(np.repeat(Z, weight, axis=0), np.repeat(y, weight)).predict_proba(Z)
-    np.testing.assert_allclose(weighted, repeated, rtol=0, atol=1e-3)
-    assert np.abs(weighted - make(tol=1e-9).fit(Z, y).predict_proba(Z)).max() > 0.01
-
-
-def test_the_order_of_samples_and_classes_and_constants_and_units_do_not_matter(make):
-    Z, y = mixed(400)
-    rng = np.random.default_rng(3)
     expected = make(tol=1e-9).fit(Z, y).predict_proba(Z)
-    order, columns = rng.permutation(len(y)), np.array([2, 0, 3, 1, 4])
-    same = [
-        make(tol=1e-9).fit(Z[order], y[order]).predict_proba(Z),
-        make(tol=1e-9).fit(Z[:, columns], columns.argsort()[y]).predict_proba(Z[:, columns])[:, columns.argsort()],
-        make(tol=1e-9).fit(Z + rng.normal(scale=30, size=(400, 1)), y).predict_proba(Z - 5),
-        make(tol=1e-9).fit(1000 * Z, y).predict_proba(1000 * Z),
-    ]
-    for found in same:
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
-
-
-def test_two_classes_are_one_column(make):
-    Z, y = draw(n_classes=2)
-    odds = Z[:, 1] - Z[:, 0]
-    both = np.stack([np.zeros_like(odds), odds], 1)
-    np.testing.assert_array_equal(make().fit(odds, y).predict_proba(odds), make().fit(both, y).predict_proba(both))
-
-
-def test_single_precision_finds_the_same(make):
-    Z, y = mixed(1000)
-    narrow = make(tol=1e-9).fit(Z.astype(np.float32), y).predict_proba(Z.astype(np.float32))
-    np.testing.assert_allclose(narrow, make(tol=1e-9).fit(Z, y).predict_proba(Z), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(make(tol=1e-9).fit(1000 * Z, y).predict_proba(1000 * Z), expected, rtol=0, atol=1e-3)
 
 
 def test_large_sets_are_treated_in_single_precision(make, monkeypatch):
@@ -248,36 +217,6 @@ def test_large_sets_are_treated_in_single_precision(make, monkeypatch):
     found = make().fit(Z, y)
     assert next(found.module_.parameters()).dtype == torch.float64
     np.testing.assert_allclose(found.predict_proba(Z), expected, rtol=0, atol=1e-2)
-
-
-@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("what", ["two samples", "all right", "all wrong", "constant", "duplicates", "missing"])
-def test_degenerate_sets(make, what):
-    Z, y = draw(60)
-    few = y != 2
-    X, labels = {
-        "two samples": (Z[:2], np.array([0, 1])),
-        "all right": (Z, Z.argmax(1)),
-        "all wrong": (Z, Z.argmin(1)),
-        "constant": (np.zeros_like(Z), y),
-        "duplicates": (np.repeat(Z[:2], 30, axis=0), y),
-        "missing": (Z[few], y[few]),
-    }[what]
-    if what in ("all right", "all wrong"):
-        with pytest.warns(ConvergenceWarning, match="temperature_ is at the bound") as caught:
-            calibrator = make().fit(X, labels)
-        assert caught[0].filename == __file__
-    else:
-        calibrator = make().fit(X, labels)
-    log_proba = calibrator.predict_log_proba(np.concatenate([Z, logits(20, 5, seed=3, scale=50.0)]))
-    assert np.isfinite(log_proba).all()
-
-
-def test_a_thousand_classes(make):
-    Z = logits(100, 1000)
-    y = labels_of(Z)
-    calibrator = make(tol=1e-5).fit(Z, y)
-    assert np.isfinite(calibrator.predict_log_proba(Z)).all()
 
 
 def test_stopping_early_is_told(make):

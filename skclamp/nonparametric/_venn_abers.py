@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
 from .._validation import Interval
 from ..base import BaseCalibrator
@@ -105,7 +106,10 @@ class VennAbersCalibration(OneVsRestCalibrator):
         if (weight != np.rint(weight)).any():
             fraction = weight[weight != np.rint(weight)][0]
             raise ValueError(f"sample_weight must be of whole numbers for VennAbersCalibration; got {fraction}")
-        return _p0_p1(np.repeat(score, weight.astype(int)), np.repeat(hit, weight.astype(int)), self.precision)
+        distinct, total, hits = distinct_scores(score, hit, weight, SAME * score)
+        counts = np.stack([hits, total - hits], 1).astype(int)
+        label = np.resize([1.0, 0.0], counts.size).repeat(counts.ravel())
+        return _p0_p1(distinct.repeat(counts.sum(1)), label, self.precision)
 
     def _join(self, maps):
         return VennAbersMaps.of(maps)
@@ -134,8 +138,9 @@ class VennAbersMaps(NamedTuple):
 
     def __call__(self, scores):
         """Calibrated probabilities at scores (K, n) in float64."""
-        low = self.p0.gather(1, torch.searchsorted(self.knots, scores, right=True))
-        high = self.p1.gather(1, torch.searchsorted(self.knots, scores))
+        # A score that only rounding errors tell from a knot is at the knot.
+        low = self.p0.gather(1, torch.searchsorted(self.knots, scores * (1 + SAME), right=True))
+        high = self.p1.gather(1, torch.searchsorted(self.knots, scores * (1 - SAME)))
         return high / (1 - low + high)
 
 
@@ -145,7 +150,7 @@ def _p0_p1(score, hit, precision):
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All-NaN")
         calc_p0p1 = _import_calc_p0p1()
-        p0, p1, knots = calc_p0p1(np.stack([1 - score, score], 1), hit.astype(float), precision)
+        p0, p1, knots = calc_p0p1(np.stack([1 - score, score], 1), hit, precision)
     return knots, p0[:, 1], p1[:, 1]
 
 

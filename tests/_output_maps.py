@@ -1,0 +1,159 @@
+"""Every output map with what its promises need: a public calibrator of logits is tested as soon as it is public."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from _small_networks import logits
+
+import skclamp
+from skclamp import (
+    CalibratorSelector,
+    EnsembleTemperatureScaling,
+    HistogramBinning,
+    IntraOrderPreservingCalibration,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp._clamping import BaseClamping
+from skclamp.base import BaseCalibrator
+from skclamp.metrics import neg_brier_score_scorer
+
+BY_CLASS = "maps each class by itself"
+MIXES = "has a gain or an offset a class"
+
+
+# Degenerate sets that a map warns of.
+AT_BOUND = frozenset({"two samples", "all right", "all wrong", "huge logits"})
+UNSEEN_CLASSES = frozenset({"two samples", "one class", "missing class"})
+FEW_SCORES = frozenset({"two samples", "constant logits", "duplicates"})
+
+
+@dataclass(frozen=True)
+class OutputMap:
+    """How a calibrator of logits is made, what it warns of, and where it can't promise what the others do.
+
+    Attributes
+    ----------
+    make : callable
+        Yields it unfitted.
+    changes_predictions : str
+        Why the predicted class may change; empty where it can't.
+    warns : frozenset of str
+        The degenerate sets to which the fit is weak, and says so. A temperature is: no finite one is optimal.
+    n_classes : int
+        Up to how many classes it is tried on.
+    """
+
+    make: Callable[..., BaseCalibrator]
+    changes_predictions: str = ""
+    warns: frozenset = AT_BOUND
+    n_classes: int = 1000
+
+    def fit(self, X, y, **options):
+        """The map, fitted."""
+        return self.make().fit(X, y, **options)
+
+
+def public_calibrators():
+    """Every public calibrator by name."""
+    public = {name: getattr(skclamp, name) for name in skclamp.__all__}
+    return {name: cls for name, cls in public.items() if isinstance(cls, type) and issubclass(cls, BaseCalibrator)}
+
+
+PUBLIC = public_calibrators()
+FEW = [("temperature", TemperatureScaling()), ("structured", StructuredVectorScaling()), ("vector", VectorScaling())]
+CHOICE = "may choose a map that does"
+BINS = {"changes_predictions": BY_CLASS, "warns": UNSEEN_CLASSES}
+# A million coefficients, at one strength after the other, take minutes.
+MATRIX = {"changes_predictions": MIXES, "n_classes": 100}
+
+# By name of the class: what is to be known of it. Everything else is made as it comes and promises all.
+KNOWN = {
+    # Its slope leaves the say to the uncalibrated probability where samples are few.
+    "AccuracyPreservingIsotonic": {"warns": frozenset()},
+    "BayesianBinningIntoQuantiles": BINS,
+    "BetaCalibration": {"changes_predictions": BY_CLASS},
+    "CalibratorSelector": {
+        "make": partial(CalibratorSelector, candidates=FEW, n_folds=3),
+        "changes_predictions": CHOICE,
+    },
+    "DirichletCalibration": MATRIX,
+    "HistogramBinning": BINS,
+    "IsotonicCalibration": BINS,
+    "MatrixScaling": MATRIX,
+    "PlattScaling": {"changes_predictions": BY_CLASS},
+    "SplineCalibration": {"warns": FEW_SCORES},
+    "StructuredMatrixScaling": {"changes_predictions": MIXES},
+    "StructuredVectorScaling": {"changes_predictions": MIXES},
+    "VectorScaling": {"changes_predictions": MIXES},
+    "VennAbersCalibration": BINS,
+}
+FURTHER = {
+    "focal temperature": OutputMap(partial(TemperatureScaling, gamma=1.0)),
+    "ensemble of temperatures, squared loss": OutputMap(partial(EnsembleTemperatureScaling, loss="mse")),
+    "quantile binning": OutputMap(partial(HistogramBinning, strategy="quantile"), **BINS),
+    "order-preserving": OutputMap(partial(IntraOrderPreservingCalibration, variant="order-preserving")),
+    "diagonal": OutputMap(partial(IntraOrderPreservingCalibration, variant="diagonal")),
+    "selector by one standard error": OutputMap(
+        partial(CalibratorSelector, candidates=FEW, n_folds=3, one_standard_error=True, scoring=neg_brier_score_scorer),
+        CHOICE,
+    ),
+    "clamping without perturbation": OutputMap(partial(NeuralClampingCalibrator, perturbation=None)),
+}
+
+OUTPUT_MAPS = {
+    name: OutputMap(**{"make": cls, **KNOWN.get(name, {})})
+    for name, cls in PUBLIC.items()
+    if not issubclass(cls, BaseClamping)
+} | FURTHER
+
+
+@dataclass(frozen=True)
+class Clamping:
+    """How a calibrator of a network's inputs is made, and what keeps it from promising what others do.
+
+    Attributes
+    ----------
+    make : callable
+        Yields it unfitted, for a network.
+    draws : str
+        What it draws by the position of the samples, so that their order counts; empty where it draws nothing.
+    """
+
+    make: Callable[..., BaseClamping]
+    draws: str = ""
+
+
+WHOLE = {"optimizer": "sgd", "lr": 0.02, "batch_size": 4096, "max_epochs": 20, "precision": "float32"}
+MOVED = partial(NeuralClampingCalibrator, perturbation="affine", validation_fraction=None, random_state=0, **WHOLE)
+KNOWN_CLAMPING = {
+    "NeuralClampingCalibrator": Clamping(MOVED),
+    "NeuralClampingCalibratorCV": Clamping(
+        partial(NeuralClampingCalibratorCV, perturbations=["affine", "channel"], gammas=[0.0, 1.0], random_state=0),
+        "folds",
+    ),
+}
+CLAMPING = {
+    name: KNOWN_CLAMPING.get(name, Clamping(cls)) for name, cls in PUBLIC.items() if issubclass(cls, BaseClamping)
+} | {
+    "clamping with an output map": Clamping(partial(MOVED, output=StructuredVectorScaling())),
+    "guarded natural steps": Clamping(partial(NeuralClampingCalibrator, random_state=0), "halves and batches"),
+}
+
+
+# Those of an extra are skipped where it isn't installed.
+NEEDS = {"VennAbersCalibration": "venn_abers"}
+
+
+def draw(n_samples=240, n_classes=4, seed=0):
+    """Logits, and labels from an affine map of them, of which a share is drawn blindly: each family has work to do."""
+    rng = np.random.default_rng(seed)
+    Z = logits(n_samples, n_classes, seed=seed)
+    scores = Z @ (np.eye(n_classes) + rng.normal(scale=0.1, size=(n_classes, n_classes))) / 2
+    y = (scores + np.linspace(-0.7, 0.7, n_classes) + rng.gumbel(size=Z.shape)).argmax(1)
+    return Z, np.where(rng.random(n_samples) < 0.15, rng.integers(n_classes, size=n_samples), y)

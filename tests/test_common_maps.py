@@ -1,0 +1,206 @@
+"""What every output map promises: who comes in which order, and in which form, doesn't matter; poor data do no harm."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _output_maps import CLAMPING, NEEDS, OUTPUT_MAPS, PUBLIC, draw
+from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
+from scipy.special import logsumexp
+
+from skclamp import TemperatureScaling
+
+# Sums in another order differ by rounding, and searches are to end where nothing else is left.
+ATOL = 1e-9
+
+
+@pytest.fixture(params=OUTPUT_MAPS)
+def output_map(request):
+    if request.param in NEEDS:
+        pytest.importorskip(NEEDS[request.param])
+    return OUTPUT_MAPS[request.param]
+
+
+def test_every_public_calibrator_is_here():
+    assert set(PUBLIC) <= {*OUTPUT_MAPS, *CLAMPING}
+    assert len(PUBLIC) >= 20
+
+
+def close(found, expected, atol=ATOL):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
+# Samples, classes and constants
+
+
+def test_any_order_of_the_samples_will_do(output_map):
+    Z, y = draw()
+    order = np.random.default_rng(1).permutation(len(y))
+    close(output_map.fit(Z[order], y[order]).predict_proba(Z), output_map.fit(Z, y).predict_proba(Z))
+
+
+@pytest.mark.parametrize("columns", [[2, 0, 3, 1], [1, 0]], ids=["four", "two"])
+def test_permuted_classes_permute_the_result(output_map, columns):
+    Z, y = draw(n_classes=len(columns))
+    permuted = output_map.fit(Z[:, columns], np.argsort(columns)[y]).predict_proba(Z[:, columns])
+    close(permuted, output_map.fit(Z, y).predict_proba(Z)[:, columns])
+
+
+def test_integer_weights_are_repetitions(output_map):
+    Z, y = draw()
+    rng = np.random.default_rng(1)
+    weight = np.where(Z.argmax(1) == y, rng.integers(0, 2, len(y)), rng.integers(1, 5, len(y)))
+    weighted = output_map.fit(Z, y, sample_weight=weight).predict_proba(Z)
+    close(weighted, output_map.fit(np.repeat(Z, weight, axis=0), np.repeat(y, weight)).predict_proba(Z))
+    assert np.abs(weighted - output_map.fit(Z, y).predict_proba(Z)).max() > 0.01
+
+
+def test_a_constant_added_to_a_row_changes_nothing(output_map):
+    Z, y = draw()
+    # Multiples of a power of 2 are added exactly.
+    Z = np.round(Z * 2**20) / 2**20
+    shift = np.random.default_rng(1).integers(-50, 50, size=(len(y), 1))
+    close(output_map.fit(Z + shift, y).predict_proba(Z - shift), output_map.fit(Z, y).predict_proba(Z))
+
+
+def test_rounding_errors_stay_rounding_errors(output_map):
+    Z, y = draw()
+    off = Z * (1 + 1e-15 * np.random.default_rng(1).uniform(-1, 1, Z.shape))
+    expected = output_map.fit(Z, y).predict_proba(Z)
+    close(output_map.fit(Z, y).predict_proba(off), expected)
+    close(output_map.fit(off, y).predict_proba(Z), expected)
+
+
+# Forms of the same data
+
+
+def test_one_column_is_the_log_odds_of_the_second_class(output_map):
+    Z, y = draw(n_classes=2)
+    odds = Z[:, 1] - Z[:, 0]
+    both = np.stack([np.zeros_like(odds), odds], 1)
+    expected = output_map.fit(both, y).predict_proba(both)
+    for column in (odds, odds[:, None]):
+        np.testing.assert_array_equal(output_map.fit(column, y).predict_proba(column), expected)
+    close(output_map.fit(Z, y).predict_proba(Z), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_narrow_logits_are_as_good_as_wide_ones(output_map, dtype):
+    Z, y = draw()
+    narrow = Z.astype(dtype)
+    wide = narrow.astype(np.float64)
+    proba = output_map.fit(narrow, y).predict_proba(narrow)
+    assert proba.dtype == np.float64
+    close(proba, output_map.fit(wide, y).predict_proba(wide), atol=1e-6)
+
+
+def test_tensors_and_lists_are_as_good_as_arrays(output_map):
+    Z, y = draw()
+    weight = np.random.default_rng(1).integers(1, 4, len(y))
+    expected = output_map.fit(Z, y, sample_weight=weight).predict_proba(Z)
+    for form in (torch.from_numpy, np.ndarray.tolist):
+        X, labels, weights = map(form, (Z, y, weight))
+        np.testing.assert_array_equal(output_map.fit(X, labels, sample_weight=weights).predict_proba(X), expected)
+
+
+# Predictions
+
+
+def test_predictions_stay_what_they_were_where_that_is_promised(output_map):
+    """Labels shun the first two classes: what may change a prediction does."""
+    Z = logits(400, 4, seed=2)
+    y = labels_of(Z - [3, 3, 0, 0])
+    changed = output_map.fit(Z, y).predict(Z) != Z.argmax(1)
+    assert changed.any() == bool(output_map.changes_predictions)
+
+
+# Many classes, and poor data
+
+
+@pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
+@pytest.mark.filterwarnings("ignore:the loss hadn't converged:sklearn.exceptions.ConvergenceWarning")
+def test_a_thousand_classes_most_of_which_are_missing(output_map):
+    n_classes = output_map.n_classes
+    Z, y = draw(40, n_classes)
+    calibrator = output_map.make().set_params(classes=range(n_classes)).fit(Z, y)
+    log_proba = calibrator.predict_log_proba(logits(20, n_classes, seed=3))
+    assert log_proba.shape == (20, n_classes)
+    assert np.isfinite(log_proba).all()
+    close(logsumexp(log_proba, axis=1), 0)
+
+
+def one_sample_of_a_class(Z, y):
+    rare = np.flatnonzero(y == 2)
+    kept = np.r_[np.flatnonzero(y != 2), rare[:1]]
+    return Z[kept], y[kept]
+
+
+DEGENERATE = {
+    "one sample of a class": one_sample_of_a_class,
+    "two samples": lambda Z, y: (Z[:2], np.array([0, 1])),
+    "all right": lambda Z, y: (Z, Z.argmax(1)),
+    "all wrong": lambda Z, y: (Z, Z.argmin(1)),
+    "constant logits": lambda Z, y: (np.zeros_like(Z), y),
+    "duplicates": lambda Z, y: (np.repeat(Z[:2], 30, axis=0), np.repeat([3, 0, 1, 2], 15)),
+    "one class": lambda Z, y: (Z, np.ones_like(y)),
+    "missing class": lambda Z, y: (Z[y != 2], y[y != 2]),
+    "huge logits": lambda Z, y: (1e5 * Z, y),
+    "tiny logits": lambda Z, y: (Z / 1e3, y),
+}
+
+
+@pytest.mark.parametrize("what", DEGENERATE)
+def test_degenerate_sets(output_map, what):
+    Z, y = draw(60)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        calibrator = output_map.make().set_params(classes=range(4)).fit(*DEGENERATE[what](Z, y))
+    assert bool(caught) == (what in output_map.warns)
+    assert {each.filename for each in caught} <= {__file__}
+    for scale in (0, 1, 1e4, np.finfo(np.float32).max / 20):
+        log_proba = calibrator.predict_log_proba(scale * Z)
+        assert np.isfinite(log_proba).all()
+        close(logsumexp(log_proba, axis=1), 0)
+
+
+# Through a network
+
+
+NETWORK, INPUTS = perceptron(), vectors(600)
+# The network sees inputs that have lost gain and offset.
+CODES = labels_of(bare_logits(NETWORK, 1.6 * INPUTS + 0.7), temperature=1.5)
+
+
+def with_permuted_last_layer(network, columns):
+    twin = copy.deepcopy(network)
+    with torch.no_grad():
+        for value in twin[-1].parameters():
+            value.copy_(value[columns])
+    return twin
+
+
+@pytest.mark.parametrize("clamping", CLAMPING.values(), ids=CLAMPING)
+def test_a_permuted_last_layer_permutes_the_result(clamping):
+    columns = [2, 0, 3, 1]
+    plain = clamping.make(NETWORK).fit(INPUTS, CODES)
+    assert plain.accepted_
+    twin = clamping.make(with_permuted_last_layer(NETWORK, columns)).fit(INPUTS, np.argsort(columns)[CODES])
+    close(twin.predict_proba(INPUTS), plain.predict_proba(INPUTS)[:, columns], atol=1e-5)
+
+
+WITHOUT_DRAWS = {name: clamping for name, clamping in CLAMPING.items() if not clamping.draws}
+
+
+@pytest.mark.parametrize("clamping", WITHOUT_DRAWS.values(), ids=WITHOUT_DRAWS)
+def test_neither_order_nor_repetition_of_inputs_matters(clamping):
+    rng = np.random.default_rng(1)
+    weight, order = rng.integers(0, 4, len(CODES)), rng.permutation(len(CODES))
+    weighted = clamping.make(NETWORK).fit(INPUTS, CODES, sample_weight=weight).predict_proba(INPUTS)
+    repeated = np.repeat(INPUTS, weight, axis=0), np.repeat(CODES, weight)
+    close(clamping.make(NETWORK).fit(*repeated).predict_proba(INPUTS), weighted, atol=1e-5)
+    shuffled = clamping.make(NETWORK).fit(INPUTS[order], CODES[order], sample_weight=weight[order])
+    close(shuffled.predict_proba(INPUTS), weighted, atol=1e-5)
+    for other in (clamping.make(NETWORK), TemperatureScaling(NETWORK)):
+        assert np.abs(other.fit(INPUTS, CODES).predict_proba(INPUTS) - weighted).max() > 0.01
