@@ -5,13 +5,16 @@ No guard here: what a Learner returns is the best it can do on the samples it wa
 
 import copy
 from dataclasses import replace
+from itertools import groupby
 
 import torch
 from torch import nn
 
 from ._natural import descend
 from ._problem import candidates, identity_of, initialise, make_perturbation
+from ._scores import Scores, score_moments
 from ._training import State, train
+from .losses import FocalLoss
 
 # From the optimum of one gamma to that of the next, where a step is worth a pass.
 _FOLLOWING_STEPS = 3
@@ -80,23 +83,30 @@ class Learner:
         list of State
         """
         states: list[State] = []
-        leaders: dict[object, State] = {}
-        for settings in path:
-            family = settings.perturbation, settings.penalty, settings.lr
-            leader = leaders.get(family)
-            if leader is None:
-                states.append(self.fit(problem, settings))
-                if is_natural(states[-1], settings):
-                    leaders[family] = states[-1]
+        for _, family in groupby(path, key=lambda settings: (settings.perturbation, settings.penalty, settings.lr)):
+            leading, *following = family
+            leader = self.fit(problem, leading)
+            states.append(leader)
+            if is_natural(leader, leading):
+                states.extend(self._follow(problem, following, leader))
             else:
-                states.append(self._follow(problem, settings, leader))
+                states.extend(self.fit(problem, settings) for settings in following)
         return states
 
-    def _follow(self, problem, settings, leader):
-        """The few steps from a converged neighbour, in the perturbation that it chose."""
-        start = replace(leader, extensions={})
-        few = min(settings.max_epochs, _FOLLOWING_STEPS)
-        return self.fit(problem, replace(settings, max_epochs=few), start) if start.identity else start
+    def _follow(self, problem, path, leader):
+        """The few steps from a converged neighbour, in the perturbation that it chose; the first from a shared pass."""
+        if not path or not leader.identity:
+            return [leader] * len(path)
+        losses = [FocalLoss(settings.gamma, eps=settings.loss_eps) for settings in path]
+        scores = score_moments(problem, leader.perturbation, leader.temperature, losses)
+        return [
+            self.fit(
+                problem,
+                replace(settings, max_epochs=min(settings.max_epochs, _FOLLOWING_STEPS)),
+                replace(leader, extensions={}, scores=Scores(scores.logits, [moments])),
+            )
+            for settings, moments in zip(path, scores.moments, strict=True)
+        ]
 
     def _start(self, problem, settings):
         if settings.init_temperature == "optimal":

@@ -27,7 +27,7 @@ _ROUGH_STEPS = 5
 _SMALLEST_GAIN = 1.0
 # One that should gain less nats than this, times the root of the number of samples, leaves less than the smallest gain
 # behind: a step's error is of third order in its length, in nats as the square of its gain over the samples.
-_LAST_GAIN = 1 / 3
+_LAST_GAIN = 0.2
 # Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already.
 _LAST_PART = 0.25
 # Log Bayes factor that speaks for another family; nats.
@@ -78,8 +78,7 @@ class NaturalNet(ClampingNet):
             step, loss = self._choose_step()
         if not _gains(step, _SMALLEST_GAIN):
             raise Converged
-        # Other samples than the direction's, where there are any: what these alone would like is not worth having.
-        length = self._search(step, self._draw(_ROUGH_TRIAL_SAMPLES if self.rough else _TRIAL_SAMPLES))
+        length = self._search(step)
         if length == 0 and not self.rough:
             raise Converged
         self.history.record("train_loss", loss)
@@ -94,9 +93,9 @@ class NaturalNet(ClampingNet):
         self.rough = self.rough and length > 0
 
     def _draw(self, n_samples):
-        """Some samples at random."""
+        """Some samples at random, as their numbers."""
         n_samples = min(n_samples, len(self.samples))
-        return self.samples.take(torch.randperm(len(self.samples), generator=self.draws)[:n_samples].sort().values)
+        return torch.randperm(len(self.samples), generator=self.draws)[:n_samples].sort().values
 
     def _choose_step(self):
         """A step and the loss before it.
@@ -106,13 +105,7 @@ class NaturalNet(ClampingNet):
         """
         state, left = self.state, list(self.state.extensions.items())
         moved = self._moved()
-        moments = score_moments(
-            self._draw(_ROUGH_SAMPLES) if self.rough else self.samples,
-            state.perturbation,
-            self.module_.temperature.item(),
-            loss=self.criterion_,
-            extensions=[extension for _, (extension, _) in left],
-        )
+        (moments,) = self._score([extension for _, (extension, _) in left]).moments
         loss = moments[0].loss
         moments = [self._penalised(part, moved) for part in moments]
         step = natural_step(moments[0], moved, state.metrics) if len(moved) else None
@@ -127,6 +120,17 @@ class NaturalNet(ClampingNet):
             # Families that all the samples didn't ask for won't be asked for again; their scores cost time.
             state.extensions.clear()
         return best, loss
+
+    def _score(self, extensions):
+        """Scores at the present parameters."""
+        if self.state.scores is None:
+            samples = self.samples.take(self._draw(_ROUGH_SAMPLES)) if self.rough else self.samples
+            temperature = self.module_.temperature.item()
+            scores = score_moments(samples, self.state.perturbation, temperature, [self.criterion_], extensions)
+            if self.rough:
+                return scores
+            self.state.scores = scores
+        return self.state.scores
 
     def _moved(self):
         """The perturbation's parameters minus the identity."""
@@ -152,11 +156,14 @@ class NaturalNet(ClampingNet):
         second.diagonal()[own] += self.penalty / norm
         return replace(moments, first=first, second=second)
 
-    def _search(self, step, trial):
+    def _search(self, step):
         """Move along a step as far as the loss of some samples falls; the length."""
+        # Other samples than the direction's, where there are any: what these alone would like is not worth having.
+        rows = self._draw(_ROUGH_TRIAL_SAMPLES if self.rough else _TRIAL_SAMPLES)
+        trial, known, self.state.scores = self.samples.take(rows), self.state.scores, None
         start = parameters_of(self.module_.perturbation)
         direction = step.direction.to(start)
-        tried = {0.0: self._try(start, step, trial)}
+        tried = {0.0: self._try(start, step, trial, None if known is None else known.logits[rows])}
 
         # The prior may hold back, not undo: where a network is nearly perfect its scores vanish, and with them what
         # speaks for the way that led there.
@@ -181,11 +188,11 @@ class NaturalNet(ClampingNet):
             self.module_.temperature.fill_(tried[best].temperature)
         return best
 
-    def _try(self, parameters, step, trial):
+    def _try(self, parameters, step, trial, logits=None):
         """What some samples say of some parameters."""
         self._move(parameters)
         try:
-            logits = trial.logits_under(self.module_.perturbation)
+            logits = trial.logits_under(self.module_.perturbation) if logits is None else logits
         except ValueError:
             # So long a step that the network's arithmetic overflows.
             return _Trial(math.inf, math.inf, self.module_.temperature.item(), torch.full((len(trial),), math.inf))
@@ -227,7 +234,8 @@ def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
     # What draws in train mode, such as dropout, has no scores.
     state.perturbation.eval()
-    rough = len(problem) > _ROUGH_SAMPLES and not state.metrics
+    # Fewer samples are soon gone through, all of them.
+    rough = len(problem) > 2 * _ROUGH_SAMPLES and not state.metrics
     _measure(state, problem.example(_ROUGH_SAMPLES), generator)
     run_net(
         NaturalNet,
@@ -241,6 +249,7 @@ def descend(state, problem, settings, generator):
         rough=rough,
         draft=settings.draft,
     )
+    state.scores = None
 
 
 def _measure(state, x, generator):

@@ -6,12 +6,13 @@ perturbation that agrees with the one the network saw: at the identity, with tho
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.func import functional_call, vmap
 from torch.nn.utils import parameters_to_vector
 
-from .losses import FocalLoss, focal_loss
+from .losses import focal_of_margin, margin_of
 from .perturbations import learnable
 
 _METRIC_JITTER = 1e-3
@@ -65,8 +66,26 @@ class Moments:
         return self.weight**2 / self.weight_squared
 
 
-def score_moments(problem, perturbation, temperature, *, loss=None, extensions=()):
+@dataclass
+class Scores:
+    """What one pass over the network says of some samples.
+
+    Attributes
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Of the perturbed inputs; 0 where a whole batch is without weight.
+    moments : list of list of Moments
+        For each loss, of the perturbation's own parameters, then of these with each extension's.
+    """
+
+    logits: torch.Tensor
+    moments: list
+
+
+def score_moments(problem, perturbation, temperature, losses, extensions=()):
     """Moments of the scores of a perturbation alone, and followed by each of some extensions, from one pass.
+
+    Focal losses depend on the margin of the label alone, so that their scores are multiples of each other.
 
     Parameters
     ----------
@@ -76,45 +95,72 @@ def score_moments(problem, perturbation, temperature, *, loss=None, extensions=(
         What the network sees its inputs through.
     temperature : float
         T.
-    loss : FocalLoss, default=None
-        Whose gamma and eps to use; the NLL by default.
+    losses : sequence of FocalLoss
+        Whose gamma and eps to use.
     extensions : sequence of torch.nn.Module, default=()
         Perturbations at the identity, each of which could follow `perturbation`.
 
     Returns
     -------
-    list of Moments
-        Of the perturbation's own parameters, then of these with each extension's.
+    Scores
     """
-    sums = None
-    for x, perturbed, cotangent, temperature_score, losses, weight in _loss_gradients(
-        problem, perturbation, temperature, loss or FocalLoss()
-    ):
-        own = perturbation_scores(perturbation, x, cotangent)
-        added = [own[:, :0], *(perturbation_scores(extension, perturbed, cotangent) for extension in extensions)]
-        parts = [Moments.of(torch.cat([own, more, temperature_score[:, None]], 1), weight, losses) for more in added]
-        sums = parts if sums is None else [total + part for total, part in zip(sums, parts, strict=True)]
-    return sums
-
-
-def _loss_gradients(problem, seen, temperature, loss):
-    """Yield inputs, perturbed inputs, gradients of each sample's loss by these and by log T, losses and weights."""
+    rows, logits, sums = 0, torch.zeros_like(problem.logits), None
     for x, codes, weight in problem.labelled_batches():
-        if not weight.any():
-            continue
-        with torch.no_grad():
-            perturbed = seen(x).to(x.dtype)
-        with torch.enable_grad():
-            # Detached anew: the identity returns the batch itself, which must not start to record.
-            perturbed = perturbed.detach().requires_grad_()
-            logits = problem.backbone.module(perturbed)
-            scaled = (logits.detach() / temperature).requires_grad_()
-            losses = focal_loss(scaled, codes, gamma=loss.gamma, eps=loss.eps, reduction="none")
-            (slope,) = torch.autograd.grad(losses.sum(), scaled)
-            (cotangent,) = torch.autograd.grad(logits, perturbed, slope / temperature)
-        problem.passes.forward += len(x)
-        problem.passes.backward += len(x)
-        yield x, perturbed.detach(), cotangent.contiguous(), -(slope * scaled.detach()).sum(1), losses.detach(), weight
+        if weight.any():
+            part = _pass(problem, perturbation, temperature, x, codes)
+            logits[rows : rows + len(x)] = part.logits
+            own = perturbation_scores(perturbation, x, part.cotangent)
+            added = [own[:, :0], *(perturbation_scores(each, part.perturbed, part.cotangent) for each in extensions)]
+            scores = [torch.cat([own, more, part.temperature_score[:, None]], 1) for more in added]
+            found = [_moments(part.margin, scores, weight, loss) for loss in losses]
+            sums = found if sums is None else [_sums(total, more) for total, more in zip(sums, found, strict=True)]
+        rows += len(x)
+    return Scores(logits, sums)
+
+
+class _Pass(NamedTuple):
+    """A batch that went through the network and back: gradients of each sample's margin, by inputs and by log T."""
+
+    perturbed: torch.Tensor
+    logits: torch.Tensor
+    margin: torch.Tensor
+    cotangent: torch.Tensor
+    temperature_score: torch.Tensor
+
+
+def _pass(problem, seen, temperature, x, codes):
+    with torch.no_grad():
+        perturbed = seen(x).to(x.dtype)
+    with torch.enable_grad():
+        # Detached anew: the identity returns the batch itself, which must not start to record.
+        perturbed = perturbed.detach().requires_grad_()
+        logits = problem.backbone.module(perturbed)
+        scaled = (logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) / temperature).requires_grad_()
+        margin = margin_of(scaled, codes)
+        (slope,) = torch.autograd.grad(margin.sum(), scaled)
+        (cotangent,) = torch.autograd.grad(logits, perturbed, (slope / temperature).to(logits.dtype))
+    problem.passes.forward += len(x)
+    problem.passes.backward += len(x)
+    return _Pass(
+        perturbed.detach(),
+        logits.detach(),
+        margin.detach(),
+        cotangent.contiguous(),
+        -(slope * scaled.detach()).sum(1),
+    )
+
+
+def _moments(margin, scores, weight, loss):
+    """Of one loss, from the scores of the margin."""
+    margin = margin.clone().requires_grad_()
+    with torch.enable_grad():
+        losses = focal_of_margin(margin, loss.gamma, loss.eps)
+        (factor,) = torch.autograd.grad(losses.sum(), margin)
+    return [Moments.of(factor[:, None] * part, weight, losses.detach()) for part in scores]
+
+
+def _sums(total, more):
+    return [a + b for a, b in zip(total, more, strict=True)]
 
 
 def perturbation_scores(perturbation, x, cotangent):

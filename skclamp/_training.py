@@ -13,6 +13,7 @@ from skorch.history import History
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ._scores import Scores
 from .losses import FocalLoss
 from .modules import ClampedModule
 from .perturbations import learnable
@@ -73,6 +74,8 @@ class State:
         Of the perturbation's blocks; see `perturbation_metric`. Empty until the natural gradient has measured them.
     history : skorch.history.History
         Of the training.
+    scores : Scores, default=None
+        At these parameters, of all the samples, where a pass told them already.
     """
 
     perturbation: nn.Module
@@ -81,6 +84,7 @@ class State:
     extensions: dict = field(default_factory=dict)
     metrics: list = field(default_factory=list)
     history: History = field(default_factory=History)
+    scores: Scores | None = None
 
 
 class Converged(Exception):

@@ -66,8 +66,24 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     if gamma == eps == 0:
         loss = F.cross_entropy(logits, target, reduction="none")
     else:
-        loss = _focal_of_margin(_margin(logits, target), gamma, eps)
+        loss = focal_of_margin(margin_of(logits, target), gamma, eps)
     return _reduce(loss, sample_weight, reduction)
+
+
+def margin_of(logits, target):
+    """Log-odds of each sample's own class: its logit minus the log-sum-exp of all the others."""
+    column = target.unsqueeze(1)
+    own = logits.gather(1, column).squeeze(1)
+    others = logits.scatter(1, column, -torch.inf).logsumexp(1)
+    return own - others
+
+
+def focal_of_margin(margin, gamma=0.0, eps=0.0):
+    """Focal loss of samples whose label has the probability ``sigmoid(margin)``."""
+    if eps:
+        bound = math.log1p(-eps) - math.log(eps)
+        margin = margin.clamp(-bound, bound)
+    return -torch.exp(gamma * F.logsigmoid(-margin)) * F.logsigmoid(margin)
 
 
 class FocalLoss(nn.Module):
@@ -118,22 +134,6 @@ class FocalLoss(nn.Module):
     def extra_repr(self):
         """Parameters shown by ``repr``."""
         return f"gamma={self.gamma}, reduction={self.reduction!r}, eps={self.eps}"
-
-
-def _margin(logits, target):
-    """Log-odds of each sample's own class: its logit minus the log-sum-exp of all the others."""
-    column = target.unsqueeze(1)
-    own = logits.gather(1, column).squeeze(1)
-    others = logits.scatter(1, column, -torch.inf).logsumexp(1)
-    return own - others
-
-
-def _focal_of_margin(margin, gamma, eps):
-    """Loss of samples whose probability is the sigmoid of `margin`."""
-    if eps:
-        bound = math.log1p(-eps) - math.log(eps)
-        margin = margin.clamp(-bound, bound)
-    return -torch.exp(gamma * F.logsigmoid(-margin)) * F.logsigmoid(margin)
 
 
 def _reduce(loss, sample_weight, reduction):

@@ -46,4 +46,4 @@ def flat(perturbation):
 
 def moments_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
     """Moments of the scores of the focal loss."""
-    return score_moments(problem, perturbation, temperature, loss=FocalLoss(gamma=gamma), extensions=extensions)
+    return score_moments(problem, perturbation, temperature, [FocalLoss(gamma=gamma)], extensions).moments[0]

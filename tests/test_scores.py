@@ -5,8 +5,8 @@ from _problems import flat, moments_of, moved, pose
 from _small_networks import bare_logits, convolutional, images, labels_of
 from torch import nn
 
-from skclamp._scores import Moments, perturbation_scores
-from skclamp.losses import focal_loss
+from skclamp._scores import Moments, perturbation_scores, score_moments
+from skclamp.losses import FocalLoss, focal_loss
 from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ColorPerturbation
 
 IMAGE = (3, 8, 8)
@@ -166,3 +166,19 @@ def test_scores_do_not_touch_the_inputs():
     moments_of(pose(convolutional(), x, Y), nn.Identity(), 1.0)
     assert not x.requires_grad
     np.testing.assert_array_equal(x, X)
+
+
+def test_one_pass_serves_all_losses():
+    """Those that focus, or clip, have multiples of the same scores."""
+    network, own = convolutional(), moved(AffinePerturbation(IMAGE))
+    problem = pose(network, X, Y, WEIGHT)
+    losses = [FocalLoss(gamma, eps=eps) for gamma, eps in ((0.0, 0.0), (0.5, 0.0), (2.0, 0.3))]
+    found = score_moments(problem, own, 1.4, losses, [ColorPerturbation(IMAGE)])
+    assert (problem.passes.forward, problem.passes.backward) == (len(X), len(X))
+    np.testing.assert_allclose(found.logits, bare_logits(nn.Sequential(own, network), X), rtol=1e-4, atol=1e-5)
+    for loss, shared in zip(losses, found.moments, strict=True):
+        (alone,) = score_moments(problem, own, 1.4, [loss], [ColorPerturbation(IMAGE)]).moments
+        for one, other in zip(alone, shared, strict=True):
+            np.testing.assert_array_equal(one.second, other.second)
+            assert one.loss == other.loss
+    assert not np.allclose(found.moments[0][0].second, found.moments[2][0].second)
