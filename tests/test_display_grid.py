@@ -127,7 +127,8 @@ def test_refuses_bad_input(proba, held_out, fitted):
     with pytest.raises(ValueError, match="estimators must hold at least one; got none"):
         ReliabilityGridDisplay.from_estimators([], X, y)
     with pytest.raises(ValueError, match="estimators must have the same classes_; got .* for 'other', .*ten"):
-        named = TemperatureScaling(classes=[*"abcdefghi", "ten"]).fit(proba["vector"], np.array([*"abcdefghi"] * 9))
+        names = np.array([*"abcdefghi", "ten"])
+        named = TemperatureScaling(response="probabilities").fit(proba["vector"], names[y])
         ReliabilityGridDisplay.from_estimators({**fitted, "other": named}, X, y)
     with pytest.raises(TypeError, match="got Perceptron for 'p'"):
         ReliabilityGridDisplay.from_estimators({"p": Perceptron()}, X, y)

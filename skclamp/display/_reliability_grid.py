@@ -114,8 +114,8 @@ class ReliabilityGridDisplay:
         >>> plt.close(display.figure_)
         """
         estimators = _by_name(estimators)
-        proba = {name: each.predict_proba(X) for name, each in estimators.items()}
         labels = _shared_classes(estimators)
+        proba = {name: each.predict_proba(X) for name, each in estimators.items()}
         return cls.from_predictions(y, proba, labels=labels, sample_weight=sample_weight, **kwargs)
 
     @classmethod
