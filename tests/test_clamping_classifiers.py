@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from _plain_clamping import clamping
+from _problems import moments_of
 from _small_networks import nll, softmax
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
@@ -28,7 +29,6 @@ from torch.utils.data import TensorDataset
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
 from skclamp._cross_fit import cross_fit_networks
 from skclamp._problem import Problem
-from skclamp._scores import score_moments
 from skclamp.modules import as_module
 from skclamp.perturbations import ChannelPerturbation
 
@@ -230,7 +230,7 @@ def test_scores_are_those_of_each_samples_own_fold(rows):
     logits, _ = backbone.logits(inputs)
     np.testing.assert_allclose(logits, by_hand(LogisticRegression(), FOLDS, 0.0), atol=1e-9)
     part = Problem(backbone, inputs, torch.as_tensor(CODES), None, logits).take(rows)
-    (moments,) = score_moments(part, ChannelPerturbation((5,)).double(), 1.0)
+    (moments,) = moments_of(part, ChannelPerturbation((5,)).double(), 1.0)
     np.testing.assert_allclose(moments.first[:-1], slope(LogisticRegression(), rows), atol=1e-6)
     assert moments.loss == pytest.approx(mean_nll(LogisticRegression(), 0.0, rows))
 
