@@ -94,7 +94,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
         self.slope = slope
 
     def _fit_logits(self, logits, y, sample_weight):
-        score, codes = softmax_of(logits).cpu().numpy(), y.cpu().numpy()
+        score, codes = softmax_of(logits).numpy(), y.cpu().numpy()
         weight = weights_of(sample_weight, len(codes))
         self.map_ = LinearMaps.of([_pooled_knots(score[weight > 0], codes[weight > 0], weight[weight > 0])])
         self.slope_ = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)

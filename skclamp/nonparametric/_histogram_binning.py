@@ -108,10 +108,10 @@ class HistogramBinning(OneVsRestCalibrator):
         edges = padded(self._edges(columns, codes, weight), np.inf)
         n_classes, n_steps = len(columns), edges.shape[1] + 1
         place = torch.searchsorted(edges, torch.from_numpy(columns)).numpy() + n_steps * np.arange(n_classes)[:, None]
-        total, scores = (
-            np.bincount(place.ravel(), each.ravel(), n_classes * n_steps)
-            for each in (np.broadcast_to(weight, columns.shape), weight * columns)
-        )
+        # Samples of weight 1 are counted, in half the time of a sum.
+        shared = None if (weight == 1).all() else np.broadcast_to(weight, columns.shape).ravel()
+        total = np.bincount(place.ravel(), shared, n_classes * n_steps)
+        scores = np.bincount(place.ravel(), (weight * columns).ravel(), n_classes * n_steps)
         hits = np.bincount(place[codes, np.arange(len(codes))], weight, n_classes * n_steps)
         bounds = np.pad(edges.numpy(), ((0, 0), (1, 1)), constant_values=(0, 1)).clip(max=1)
         middle = (bounds[:, 1:] + bounds[:, :-1]).ravel() / 2
