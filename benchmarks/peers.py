@@ -4,9 +4,10 @@
     python benchmarks/peers.py --data DIR --methods PlattScaling --records cifar100_lenet-5 --out peers.csv
 
 Stratified halves of 10,000 test images: one calibrates, the other tests. A difference is ours minus the peer's, below
-0 where ours is better, with the corrected resampled standard error. Fit times are the least of some repetitions, ours
-and the peer's in turns, on one thread; their ratio is the median over the splits. Peers that aren't installed (extra
-``bench``) are left out with a line. With ``--out``, comparisons that the file holds already are left out.
+0 where ours is better, with the corrected resampled standard error. Fit times are processor time, which other programs
+on the machine hardly lengthen: the least of some repetitions, ours and the peer's in turns, on one thread; their ratio
+is the median over the splits. Peers that aren't installed (extra ``bench``) are left out with a line. With ``--out``,
+comparisons that the file holds already are left out.
 """
 
 import argparse
@@ -230,10 +231,10 @@ def run_peer(calibrator, split):
 
 
 def timed(function, *arguments):
-    """Seconds that a call takes."""
-    start = time.perf_counter()
+    """Seconds of processor time that a call takes."""
+    start = time.process_time()
     function(*arguments)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def mean_nll(log_proba, labels):
