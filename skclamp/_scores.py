@@ -104,7 +104,8 @@ def score_moments(problem, perturbation, temperature, losses, extensions=()):
     -------
     Scores
     """
-    rows, logits, sums = 0, torch.zeros_like(problem.logits), None
+    rows, logits = 0, torch.zeros_like(problem.logits)
+    sums: list[list[Moments]] = []
     for x, codes, weight in problem.labelled_batches():
         if weight.any():
             part = _pass(problem, perturbation, temperature, x, codes)
@@ -113,7 +114,7 @@ def score_moments(problem, perturbation, temperature, losses, extensions=()):
             added = [own[:, :0], *(perturbation_scores(each, part.perturbed, part.cotangent) for each in extensions)]
             scores = [torch.cat([own, more, part.temperature_score[:, None]], 1) for more in added]
             found = [_moments(part.margin, scores, weight, loss) for loss in losses]
-            sums = found if sums is None else [_sums(total, more) for total, more in zip(sums, found, strict=True)]
+            sums = [_sums(total, more) for total, more in zip(sums, found, strict=True)] if sums else found
         rows += len(x)
     return Scores(logits, sums)
 
