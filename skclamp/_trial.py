@@ -1,4 +1,4 @@
-"""Trial: candidates, and the stack of them, judged on samples that they haven't seen."""
+"""Trial: candidates, the stack of them and the stack recalibrated, judged on samples that they haven't seen."""
 
 import math
 import warnings
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 from ._stacking import stacked, stacking_weights
 from .base import BaseCalibrator
@@ -44,10 +45,21 @@ class Samples(NamedTuple):
 class Trial:
     """Candidates, and their stack, on samples that they haven't seen.
 
+    Parameters
+    ----------
+    maps : sequence of BaseCalibrator
+        The candidates.
+    samples : Samples
+        What they are fitted to and judged on.
+    numbers : ndarray of shape (n_samples,), int
+        The fold of each sample.
+    recalibration : BaseCalibrator or None
+        The map that follows the stack; None for no stack at all.
+
     Attributes
     ----------
     losses : ndarray of shape (n_rows, n_samples)
-        NLL of each sample; a row a candidate, the stack last.
+        NLL of each sample; a row a candidate, then the stack, then the stack recalibrated.
     weights : ndarray of shape (n_candidates,)
         Of the stack, learned from all samples.
     n_parameters : list of n_rows ints
@@ -56,8 +68,8 @@ class Trial:
         Shares of the weight.
     """
 
-    def __init__(self, maps, samples, numbers, *, stack):
-        self.samples = samples
+    def __init__(self, maps, samples, numbers, recalibration):
+        self.samples, self.recalibration = samples, recalibration
         self.folds = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)]
         weight = samples.weights().cpu().numpy()
         self.shares = weight / weight.sum()
@@ -67,10 +79,10 @@ class Trial:
             warnings.simplefilter("ignore")
             self.fitted = [[samples.take(~held).fit(calibrator) for calibrator in maps] for held in self.folds]
         self.n_parameters = [max(map(count_parameters, same)) for same in zip(*self.fitted, strict=True)]
-        log_proba = self._predict()
-        self.losses = np.stack([_losses(each, samples.y) for each in log_proba])
-        if stack:
-            self._stack(log_proba)
+        self.log_proba = self._predict()
+        self.losses = np.stack([_losses(each, samples.y) for each in self.log_proba])
+        if recalibration is not None:
+            self._stack()
 
     def _predict(self):
         logits = self.samples.logits
@@ -82,22 +94,39 @@ class Trial:
                 place[rows] = torch.from_numpy(calibrator.predict_log_proba(logits[rows])).to(out)
         return out.clamp_(min=LOG_TINY)
 
-    def _stack(self, log_proba):
-        """Weights from all samples; losses of each fold's samples with weights from the others."""
+    def _stack(self):
+        """Weights from all samples; losses of each fold's samples with weights and recalibration from the others."""
         y, weight = self.samples.y, self.samples.weights()
-        start = np.zeros(len(log_proba))
+        start = np.zeros(len(self.log_proba))
         start[(self.losses @ self.shares).argmin()] = 1.0
-        self.weights = stacking_weights(log_proba, y, weight, start, _STRENGTH)
-        losses = np.empty(len(y))
+        self.weights = stacking_weights(self.log_proba, y, weight, start, _STRENGTH)
+        losses = np.empty((2, len(y)))
         for held, calibrators in zip(self.folds, self.fitted, strict=True):
             rest, rows = (mask.to(y.device) for mask in (~held, held))
-            weights = stacking_weights(log_proba[:, rest], y[rest], weight[rest], self.weights, _STRENGTH)
-            losses[held] = _losses(torch.log_softmax(stacked(log_proba[:, rows], weights), 1), y[rows])
-            stack = Stack(calibrators=list(calibrators), weights=weights)
-            calibrators.append(stack.set_params(classes=np.arange(log_proba.shape[2])).fit(*self.samples.take(held)))
+            weights = stacking_weights(self.log_proba[:, rest], y[rest], weight[rest], self.weights, _STRENGTH)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                last = self.fit_recalibration(weights, ~held)
+            pooled = stacked(self.log_proba[:, rows], weights)
+            for place, scores in zip(losses, (pooled, last._transform_logits(pooled)), strict=True):
+                place[held] = _losses(torch.log_softmax(scores, 1), y[rows])
+            calibrators += self._fold_stacks(list(calibrators), weights, last, held)
         self.losses = np.vstack([self.losses, losses])
         used = self.weights > 0
-        self.n_parameters.append(int(np.sum(self.n_parameters, where=used) + used.sum()))
+        n_parameters = int(np.sum(self.n_parameters, where=used) + used.sum())
+        self.n_parameters += [n_parameters, n_parameters + count_parameters(last)]
+
+    def _fold_stacks(self, calibrators, weights, last, held):
+        """The stack of a fold's calibrators, without and with its recalibration."""
+        plain = Stack(calibrators=calibrators, weights=weights, classes=np.arange(self.samples.logits.shape[1]))
+        recalibrated = clone(plain).set_params(calibrators=calibrators, last=FrozenEstimator(last))
+        return [stack.fit(*self.samples.take(held)) for stack in (plain, recalibrated)]
+
+    def fit_recalibration(self, weights, rows=None):
+        """The map after the stack with these weights, fitted to what that says out of fold of some samples, or all."""
+        rows = torch.ones(len(self.samples.y), dtype=torch.bool) if rows is None else rows
+        pooled = stacked(self.log_proba[:, rows.to(self.log_proba.device)], weights)
+        return self.samples.take(rows)._replace(logits=pooled).fit(self.recalibration)
 
     def scores(self, scorer):
         """Scores of each row (rows) on each fold (columns), greater is better."""
@@ -126,18 +155,20 @@ def _score(scorer, calibrator, samples):
 
 
 class Stack(BaseCalibrator):
-    """Weighted sum of output maps' log-probabilities; `fit` fits the maps."""
+    """Weighted sum of output maps' log-probabilities, and a frozen map of it if there is one; `fit` fits the maps."""
 
     _parameter_constraints: dict = {
         **BaseCalibrator._parameter_constraints,
         "calibrators": [list],
         "weights": [np.ndarray],
+        "last": [FrozenEstimator, None],
     }
 
-    def __init__(self, estimator=None, *, calibrators, weights, response="auto", classes=None):
+    def __init__(self, estimator=None, *, calibrators, weights, last=None, response="auto", classes=None):
         super().__init__(estimator, response=response, classes=classes)
         self.calibrators = calibrators
         self.weights = weights
+        self.last = last
 
     def _fit_logits(self, logits, y, sample_weight):
         samples = Samples(logits, y, sample_weight)
@@ -145,7 +176,8 @@ class Stack(BaseCalibrator):
 
     def _transform_logits(self, logits):
         parts = [torch.log_softmax(each._transform_logits(logits), 1) for each in self.calibrators_]
-        return stacked(torch.stack(parts).clamp_(min=LOG_TINY), self.weights)
+        pooled = stacked(torch.stack(parts).clamp_(min=LOG_TINY), self.weights)
+        return pooled if self.last is None else self.last.estimator._transform_logits(pooled)
 
 
 def count_parameters(calibrator):

@@ -10,6 +10,7 @@ from numbers import Integral
 import numpy as np
 import torch
 from scipy.stats import rankdata
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from ._docstrings import with_shared_docs
@@ -28,8 +29,8 @@ from .scaling import (
     VectorScaling,
 )
 
-# What the stack is called among the candidates.
-_STACK = "stack"
+# What the stack is called among the candidates, as it is and with a map that follows it.
+_STACKS = ("stack", "recalibrated stack")
 # Of the caller of `fit` in a function that `_fit_logits` calls: _fit_logits, _fit, fit, the caller.
 _CALLER = 4
 
@@ -69,13 +70,14 @@ def _structured_matrix(off_diagonal_penalty):
 
 @with_shared_docs
 class CalibratorSelector(BaseCalibrator):
-    """Chooses among output maps the one that does best out of fold, or stacks them where that does better still.
+    """Chooses among output maps the one that does best out of fold, or a stack of them where that does better still.
 
     The network's logits are computed once. Every candidate is fitted without each fold in turn, and judged on the
     samples of that fold. The stack adds up log-probabilities, ``softmax(sum_j weights_[j] * log p_j)``, with weights
-    of at least 0 and the least negative log-likelihood (NLL) out of fold, drawn a little towards equal ones; it is
-    judged fold by fold as well, with weights learned from the other folds. What is chosen is then fitted to all the
-    samples.
+    of at least 0 and the least negative log-likelihood (NLL) out of fold, drawn a little towards equal ones. A
+    pool of calibrated maps isn't calibrated by itself, so that the stack competes a second time with an
+    order-preserving map after it, fitted out of fold. Both are judged fold by fold as well, with weights and map
+    learned from the other folds. What is chosen is then fitted to all the samples.
 
     Parameters
     ----------
@@ -87,7 +89,7 @@ class CalibratorSelector(BaseCalibrator):
         What is best: a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's name for one;
         y holds column indices. None is the negative NLL.
     stack : bool, default=True
-        Whether the stack competes.
+        Whether the stack competes, as it is and recalibrated.
     one_standard_error : bool, default=False
         Take the fewest parameters among those that are worse than the best by no more than one standard error of the
         difference: of the samples' paired losses or, with another `scoring`, of the folds' paired scores.
@@ -101,15 +103,15 @@ class CalibratorSelector(BaseCalibrator):
     best_index_ : int
         The row of `cv_results_` that was chosen.
     best_params_ : dict
-        Its name, under "candidate"; "stack" for the stack.
+        Its name, under "candidate"; "stack" or "recalibrated stack" for the stack.
     best_score_ : float
         Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise).
     best_estimator_ : BaseCalibrator
         The calibrator of that row, of logits, fitted to all the samples.
     weights_ : ndarray of shape (n_candidates,)
-        Weights of the candidates' log-probabilities; only where the stack was chosen.
+        Weights of the candidates' log-probabilities; only where a stack was chosen.
     cv_results_ : dict of arrays
-        As GridSearchCV's, a row a candidate and the stack last: ``params``, ``param_candidate``, ``n_parameters``,
+        As GridSearchCV's, a row a candidate and the two stacks last: ``params``, ``param_candidate``, ``n_parameters``,
         ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
         weight of its samples. It and `best_score_` are absent where nothing could be held out.
     {shared_attributes}
@@ -128,8 +130,8 @@ class CalibratorSelector(BaseCalibrator):
 
     Notes
     -----
-    Time: each candidate is fitted ``n_folds`` times, and again if it is used. Memory: the candidates'
-    log-probabilities of all samples at once, in the precision of the logits, if the stack competes.
+    Time: each candidate and the map after the stack are fitted ``n_folds`` times, and again if they are used. Memory:
+    the candidates' log-probabilities of all samples at once, in the precision of the logits, if the stack competes.
 
     See Also
     --------
@@ -138,7 +140,8 @@ class CalibratorSelector(BaseCalibrator):
     References
     ----------
     D. H. Wolpert, "Stacked generalization", Neural Networks 5, 1992. L. Breiman, J. Friedman, R. Olshen and C. Stone,
-    "Classification and Regression Trees", 1984, section 3.4.3 (one standard error).
+    "Classification and Regression Trees", 1984, section 3.4.3 (one standard error). R. Ranjan and T. Gneiting,
+    "Combining probability forecasts", Journal of the Royal Statistical Society B 72, 2010 (recalibrating a pool).
 
     Examples
     --------
@@ -207,10 +210,11 @@ class CalibratorSelector(BaseCalibrator):
         if not numbers.any():
             self._take_the_smallest(names, maps, samples)
             return
-        trial = Trial(maps, samples, numbers, stack=self.stack and len(maps) > 1)
+        stacks = self.stack and len(maps) > 1
+        trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None)
         scores = trial.scores(None if self.scoring is None else get_scorer(self.scoring))
         self.best_index_ = self._choose(trial, scores)
-        self.cv_results_ = _results([*names, _STACK][: len(scores)], trial, scores)
+        self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores)
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self._refit(maps, trial, samples)
@@ -230,15 +234,16 @@ class CalibratorSelector(BaseCalibrator):
         return min(within, key=lambda row: (trial.n_parameters[row], -means[row]))
 
     def _refit(self, maps, trial, samples):
-        chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial.weights)
         with warned_from(_CALLER):
+            chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial)
             self.best_estimator_ = samples.fit(chosen)
 
-    def _stack(self, maps, weights):
-        self.weights_ = weights
+    def _stack(self, maps, trial):
+        self.weights_ = weights = trial.weights
         # Without any weight the stack says the same of all classes, and one map tells it how many there are.
         used = np.flatnonzero(weights) if weights.any() else [0]
-        return Stack(calibrators=[maps[j] for j in used], weights=weights[used])
+        last = None if self.best_index_ == len(maps) else FrozenEstimator(trial.fit_recalibration(weights))
+        return Stack(calibrators=[maps[j] for j in used], weights=weights[used], last=last)
 
     def _take_the_smallest(self, names, maps, samples):
         with warned_from(_CALLER):
@@ -263,8 +268,10 @@ def _check_candidates(candidates):
         raise ValueError(f"candidates must hold at least one (name, calibrator) pair; got {candidates!r}")
     names = [_checked_name(pair) for pair in candidates]
     twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or _STACK in names:
-        raise ValueError(f"candidates must have distinct names, and none {_STACK!r}; got {names}")
+    if twice or set(names) & set(_STACKS):
+        raise ValueError(
+            f"candidates must have distinct names, and none {' or '.join(map(repr, _STACKS))}; got {names}"
+        )
 
 
 def _checked_name(pair):

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skclamp import (
     CalibratorSelector,
+    IntraOrderPreservingCalibration,
     MatrixScaling,
     NeuralClampingCalibrator,
     StructuredMatrixScaling,
@@ -177,9 +178,27 @@ def test_the_stack_is_kept_where_two_maps_know_different_things():
     np.testing.assert_allclose(selector.predict_proba(Z), expected, atol=1e-12)
     assert nll(selector.predict_log_proba(Z), y) < min(nll(part, y) for part in parts) - 0.1
     used = selector.weights_ > 0
-    assert selector.cv_results_["n_parameters"].tolist() == [4, 4, 4, 4 * used.sum() + used.sum()]
+    assert selector.cv_results_["n_parameters"].tolist()[:4] == [4, 4, 4, 4 * used.sum() + used.sum()]
     twin = clone(selector.best_estimator_).fit(Z, y)
     np.testing.assert_array_equal(twin.predict_proba(Z), selector.predict_proba(Z))
+
+
+def test_a_stack_is_recalibrated_where_its_maps_cannot_bend():
+    """A third of the labels are drawn blindly: no power of the probabilities gives theirs, their order still does."""
+    Z = logits(6000)
+    y, blind = drawn_labels(Z), np.random.default_rng(2).random(6000) < 1 / 3
+    y[blind] = np.random.default_rng(3).integers(4, size=blind.sum())
+    (fit, fit_y), (new, new_y) = (Z[:3000], y[:3000]), (Z[3000:], y[3000:])
+    selector = CalibratorSelector(candidates=TWO).fit(fit, fit_y)
+    assert selector.best_params_ == {"candidate": "recalibrated stack"}
+    parts = [clone(calibrator).fit(fit, fit_y).predict_log_proba(new) for _, calibrator in TWO]
+    plain = np.tensordot(selector.weights_, parts, 1)
+    assert nll(selector.predict_log_proba(new), new_y) < nll(plain, new_y) - 0.01
+    np.testing.assert_array_equal(selector.predict(new), plain.argmax(1))
+    n_parameters = selector.cv_results_["n_parameters"]
+    assert n_parameters[3] > n_parameters[2] > max(n_parameters[:2])
+    twin = clone(selector.best_estimator_).fit(fit, fit_y)
+    np.testing.assert_array_equal(twin.predict_proba(new), selector.predict_proba(new))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -189,12 +208,12 @@ def test_the_stack_is_never_chosen_when_it_is_worse_out_of_fold(seed, scoring):
     y = drawn_labels(Z / 2, seed)
     selector = CalibratorSelector(candidates=FAMILIES, scoring=scoring).fit(Z, y)
     scores = selector.cv_results_["mean_test_score"]
-    assert scores.shape == (4,)
-    stacked = selector.best_params_ == {"candidate": "stack"}
-    assert stacked == (scores[3] > scores[:3].max()) == hasattr(selector, "weights_")
+    assert scores.shape == (5,)
+    stacked = selector.best_params_["candidate"] in ("stack", "recalibrated stack")
+    assert stacked == (scores[3:].max() > scores[:3].max()) == hasattr(selector, "weights_")
 
 
-def test_the_stack_is_judged_with_weights_from_the_other_folds():
+def test_the_stack_is_judged_with_weights_and_recalibration_from_the_other_folds():
     Z = logits(200)
     y = drawn_labels(Z / 2)
     selector = CalibratorSelector(candidates=FAMILIES, n_folds=4).fit(Z, y)
@@ -209,8 +228,10 @@ def test_the_stack_is_judged_with_weights_from_the_other_folds():
         parts, labels = torch.from_numpy(unseen), torch.from_numpy(y)
         ones = torch.ones(int((~held).sum()), dtype=torch.float64)
         weights = stacking_weights(parts[:, ~held], labels[~held], ones, np.full(3, 1 / 3), _STRENGTH)
-        expected = -nll(np.tensordot(weights, unseen[:, held], 1), y[held])
-        assert selector.cv_results_[f"split{k}_test_score"][3] == pytest.approx(expected, abs=1e-4)
+        pooled = np.tensordot(weights, unseen, 1)
+        last = IntraOrderPreservingCalibration(classes=range(4)).fit(pooled[~held], y[~held])
+        expected = [-nll(pooled[held], y[held]), -nll(last.predict_log_proba(pooled[held]), y[held])]
+        assert selector.cv_results_[f"split{k}_test_score"][3:] == pytest.approx(expected, abs=1e-4)
 
 
 def test_maps_that_agree_can_be_stacked():
@@ -313,7 +334,7 @@ def test_default_candidates_are_new_each_time_and_all_take_part():
     assert not set(map(id, calibrators)) & {id(calibrator) for _, calibrator in default_candidates()}
     Z = logits(200)
     selector = CalibratorSelector().fit(Z, labels_of(Z))
-    assert selector.cv_results_["param_candidate"].tolist() == [*names, "stack"]
+    assert selector.cv_results_["param_candidate"].tolist() == [*names, "stack", "recalibrated stack"]
     assert (selector.cv_results_["n_parameters"] > 0).all()
 
 
@@ -341,7 +362,11 @@ def test_number_of_parameters():
     [
         ([], ValueError, r"candidates must hold at least one \(name, calibrator\) pair; got \[\]"),
         ([*TWO, TWO[0]], ValueError, r"candidates must have distinct names, .* got \['temperature', 'vector', 'temp"),
-        ([("stack", TemperatureScaling())], ValueError, "candidates must have distinct names, and none 'stack'"),
+        (
+            [("stack", TemperatureScaling())],
+            ValueError,
+            r"candidates must have distinct names, and none 'stack' or 're",
+        ),
         ([TemperatureScaling()], TypeError, r"candidates must hold \(name, calibrator\) pairs; got TemperatureScaling"),
         ([(1, TemperatureScaling())], TypeError, r"candidates must hold \(name, calibrator\) pairs; got \(1, "),
         ([("a", LogisticRegression())], TypeError, "candidates must be calibrators of skclamp; got LogisticReg.* 'a'"),
