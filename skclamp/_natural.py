@@ -27,7 +27,7 @@ _ROUGH_STEPS = 5
 _SMALLEST_GAIN = 1.0
 # One that should gain less nats than this, times the root of the number of samples, leaves less than the smallest gain
 # behind: a step's error is of third order in its length, in nats as the square of its gain over the samples.
-_LAST_GAIN = 0.2
+_LAST_GAIN = 0.15
 # Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already.
 _LAST_PART = 0.25
 # Log Bayes factor that speaks for another family; nats.
@@ -37,7 +37,8 @@ _LEAST_EVIDENCE = 3.0
 class NaturalNet(ClampingNet):
     """A net of skorch that takes one natural-gradient step an epoch.
 
-    ``lr`` is the length of the first trial step, in natural steps; the line search doubles or halves it from there.
+    ``lr`` is the length of the first trial step, in natural steps; the line search doubles or halves it, and begins
+    where it ended the last time.
 
     Parameters
     ----------
@@ -63,6 +64,7 @@ class NaturalNet(ClampingNet):
         self.rough = rough
         self.draft = draft
         self.finished = False
+        self.stride = None
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One step."""
@@ -172,17 +174,19 @@ class NaturalNet(ClampingNet):
                 tried[length] = self._try(start + length * direction, step, trial)
             return math.inf if tried[0.0].clearly_below(tried[length], "bare") else tried[length].penalised
 
-        length = self.lr
+        usual = length = self.stride or self.lr
         if loss(length) < loss(0.0):
-            while length < _LONGEST_STEP and loss(2 * length) < loss(length):
+            while _is_short(length, loss(0.0) - loss(length), step) and loss(2 * length) < loss(length):
                 length *= 2
         else:
-            while length > _SHORTEST_STEP * self.lr and loss(length) >= loss(0.0):
+            while length > _SHORTEST_STEP * usual and loss(length) >= loss(0.0):
                 length /= 2
         best = min(tried, key=loss)
-        if loss(self.lr) < math.inf and not tried[best].clearly_below(tried[self.lr], "penalised"):
-            # All the samples say lr; these few say nothing else that couldn't be chance.
-            best = self.lr
+        if not self.rough and loss(usual) < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):
+            # These few samples say nothing else that couldn't be chance.
+            best = usual
+        # The scores' second moments may be off from the curvature, by about the same factor from step to step.
+        self.stride = best or self.stride
         self._move(start + best * direction)
         with torch.no_grad():
             self.module_.temperature.fill_(tried[best].temperature)
@@ -220,6 +224,11 @@ class _Trial(NamedTuple):
             return gap > 0
         error = (self.losses - other.losses).std().item() / math.sqrt(len(self.losses))
         return gap > max(2 * error, _SMALLEST_GAIN / len(self.losses))
+
+
+def _is_short(length, fall, step):
+    """Whether a parabola with a step's slope, and this fall of the mean loss, is lowest beyond 3/2 of this length."""
+    return length < _LONGEST_STEP and fall * step.n_effective > 4 / 3 * length * step.gain
 
 
 def _gains(step, least):
