@@ -300,9 +300,7 @@ def test_numbers_calibrators_of_one_class():
     assert list(found.calibrators) == ["HistogramBinning-1", "TemperatureScaling", "HistogramBinning-2"]
     assert found.calibrators["HistogramBinning-2"].n_bins == 5
     pairs = [("five", HistogramBinning(n_bins=5))]
-    of_pairs = compare_calibrators(
-        None, _logits(100), _labels(100), _logits(90), _labels(90), calibrators=pairs, **FEW
-    )
+    of_pairs = compare_calibrators(None, _logits(100), _labels(100), _logits(90), _labels(90), calibrators=pairs, **FEW)
     assert of_pairs["five"].nll == found["HistogramBinning-2"].nll
     with pytest.raises(KeyError, match="HistogramBinning"):
         found["HistogramBinning"]
