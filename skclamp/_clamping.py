@@ -159,8 +159,8 @@ class BaseClamping(BaseCalibrator):
         settings, start = self._compete(fast, learner, path)
         if settings is None:
             return None
-        # What the folds found is near the optimum already: the last steps are refinement.
-        settings = settings if start is None else replace(settings, max_epochs=max(1, settings.max_epochs // 2))
+        # What the folds found is near the optimum already. More than a step would lead to where nobody has looked.
+        settings = settings if start is None else replace(settings, max_epochs=1)
         state = learner.fit(fast, settings, start)
         if self.refit_temperature:
             solution = problem.solve(fast.in_full_precision().logits_under(state.perturbation))
@@ -238,6 +238,12 @@ class BaseClamping(BaseCalibrator):
 
     def _transform_logits(self, logits):
         return self.output_._transform_logits(logits) if hasattr(self, "output_") else logits / self.temperature_
+
+    @property
+    def _n_parameters(self):
+        # The network in `module_` isn't learned, and `delta_` is the perturbation's once more.
+        output = self.output_._n_parameters if hasattr(self, "output_") else 1
+        return output + sum(parameter.numel() for parameter in self.perturbation_.parameters())
 
 
 def _check_auto(settings):

@@ -78,7 +78,7 @@ class Trial:
             # Of weak fits to a part of the samples; that to all of them warns by itself.
             warnings.simplefilter("ignore")
             self.fitted = [[samples.take(~held).fit(calibrator) for calibrator in maps] for held in self.folds]
-        self.n_parameters = [max(map(count_parameters, same)) for same in zip(*self.fitted, strict=True)]
+        self.n_parameters = [max(each._n_parameters for each in same) for same in zip(*self.fitted, strict=True)]
         self.log_proba = self._predict()
         self.losses = np.stack([_losses(each, samples.y) for each in self.log_proba])
         if recalibration is not None:
@@ -114,7 +114,7 @@ class Trial:
         self.losses = np.vstack([self.losses, losses])
         used = self.weights > 0
         n_parameters = int(np.sum(self.n_parameters, where=used) + used.sum())
-        self.n_parameters += [n_parameters, n_parameters + count_parameters(last)]
+        self.n_parameters += [n_parameters, n_parameters + last._n_parameters]
 
     def _fold_stacks(self, calibrators, weights, last, held):
         """The stack of a fold's calibrators, without and with its recalibration."""
@@ -179,20 +179,7 @@ class Stack(BaseCalibrator):
         pooled = stacked(torch.stack(parts).clamp_(min=LOG_TINY), self.weights)
         return pooled if self.last is None else self.last.estimator._transform_logits(pooled)
 
-
-def count_parameters(calibrator):
-    """How many numbers a fitted calibrator has learned."""
-    learned = [value for name, value in vars(calibrator).items() if name.endswith("_") and name != "classes_"]
-    return sum(map(_size, learned))
-
-
-def _size(value):
-    if isinstance(value, float):
-        return 1
-    if isinstance(value, np.ndarray):
-        return value.size
-    if isinstance(value, torch.nn.Module):
-        return sum(parameter.numel() for parameter in value.parameters())
-    if isinstance(value, BaseCalibrator):
-        return count_parameters(value)
-    return sum(map(_size, value)) if isinstance(value, (list, tuple)) else 0
+    @property
+    def _n_parameters(self):
+        last = 0 if self.last is None else self.last.estimator._n_parameters
+        return super()._n_parameters + len(self.weights) + last

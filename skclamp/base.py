@@ -257,6 +257,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """Hook: calibrated log-probabilities, up to a constant a row, of some rows of float64 logits."""
         raise TypeError(f"{type(self).__name__} must implement _transform_logits")
 
+    @property
+    def _n_parameters(self):
+        """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
+        return sum(_n_floats(value) for name, value in vars(self).items() if name.endswith("_") and name != "classes_")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         if not is_frozen(self.estimator):
@@ -321,6 +326,20 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         for name, value in vars(self).items():
             setattr(shown, name, _by_name(value))
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
+
+
+def _n_floats(value):
+    """How many floats a learned attribute holds; indices, counts and flags are none."""
+    if isinstance(value, BaseCalibrator):
+        return value._n_parameters
+    if isinstance(value, torch.nn.Module):
+        value = list(value.parameters())
+    if isinstance(value, (list, tuple)):
+        return sum(map(_n_floats, value))
+    if isinstance(value, torch.Tensor):
+        return value.numel() if value.is_floating_point() else 0
+    known = isinstance(value, (float, np.floating, np.ndarray))
+    return np.size(value) if known and np.asarray(value).dtype.kind == "f" else 0
 
 
 def _by_name(value):

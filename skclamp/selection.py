@@ -16,7 +16,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from ._docstrings import with_shared_docs
 from ._folds import draw_folds
 from ._guard import student_below_zero
-from ._trial import Samples, Stack, Trial, count_parameters
+from ._trial import Samples, Stack, Trial
 from ._validation import Interval, StrOptions
 from ._warned import warned_from
 from .base import BaseCalibrator
@@ -113,7 +113,8 @@ class CalibratorSelector(BaseCalibrator):
     cv_results_ : dict of arrays
         As GridSearchCV's, a row a candidate and the two stacks last: ``params``, ``param_candidate``, ``n_parameters``,
         ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
-        weight of its samples. It and `best_score_` are absent where nothing could be held out.
+        weight of its samples. ``n_parameters`` counts what the samples set, the knots and heights of a nonparametric
+        map too. It and `best_score_` are absent where nothing could be held out.
     {shared_attributes}
 
     Raises
@@ -248,7 +249,7 @@ class CalibratorSelector(BaseCalibrator):
     def _take_the_smallest(self, names, maps, samples):
         with warned_from(_CALLER):
             fitted = [samples.fit(calibrator) for calibrator in maps]
-        self.best_index_ = int(np.argmin([count_parameters(calibrator) for calibrator in fitted]))
+        self.best_index_ = int(np.argmin([calibrator._n_parameters for calibrator in fitted]))
         self.best_estimator_ = fitted[self.best_index_]
         self.best_params_ = {"candidate": names[self.best_index_]}
         warnings.warn(
@@ -260,6 +261,10 @@ class CalibratorSelector(BaseCalibrator):
 
     def _transform_logits(self, logits):
         return self.best_estimator_._transform_logits(logits)
+
+    @property
+    def _n_parameters(self):
+        return self.best_estimator_._n_parameters
 
 
 def _check_candidates(candidates):

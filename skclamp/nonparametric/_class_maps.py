@@ -43,6 +43,10 @@ class StepMaps(NamedTuple):
         """Values at scores (K, n) in float64."""
         return self.values.gather(1, torch.searchsorted(self.edges, scores))
 
+    def sizes(self):
+        """How many numbers the function of each class has, edges and heights together."""
+        return (2 * self.edges.isfinite().sum(1) + 1).numpy()
+
 
 class LinearMaps(NamedTuple):
     """One function a class that is linear between its knots and constant beyond them.
@@ -74,3 +78,7 @@ class LinearMaps(NamedTuple):
         # Beyond the knots both ends are one knot, or the right one is infinite: the slope is taken for 0.
         slope = torch.where(high > low, (end - start) / (high - low), 0.0)
         return start + slope * (scores - low)
+
+    def sizes(self):
+        """How many numbers the function of each class has, knots and values together."""
+        return (2 * self.knots.isfinite().sum(1)).numpy()

@@ -123,6 +123,13 @@ class HistogramBinning(OneVsRestCalibrator):
         strength = self.prior_strength
         return np.divide(hits + strength * mean, total + strength, out=mean, where=total + strength > 0)
 
+    @property
+    def _n_parameters(self):
+        if self.strategy == "quantile":
+            return super()._n_parameters
+        # Edges of equally wide bins are no news from the samples.
+        return int(self.seen_.sum()) * self.maps_.values.shape[1]
+
     def _edges(self, columns, codes, weight):
         """Inner edges, one array a class."""
         if self.strategy == "uniform":

@@ -56,6 +56,10 @@ class OneVsRestCalibrator(BaseCalibrator):
         calibrated = torch.where(torch.from_numpy(self.seen_), mapped, score)
         return calibrated.clamp_min(EPS).log().to(logits.device)
 
+    @property
+    def _n_parameters(self):
+        return int(self.maps_.sizes()[self.seen_].sum())
+
     def _fit_class(self, score, hit, weight):
         """Hook: the map of a class from its probabilities, whether it is the sample's class, and positive weights."""
         raise TypeError(f"{type(self).__name__} must implement _fit_class")

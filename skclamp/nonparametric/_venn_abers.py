@@ -143,6 +143,10 @@ class VennAbersMaps(NamedTuple):
         high = self.p1.gather(1, torch.searchsorted(self.knots, scores * (1 - SAME)))
         return high / (1 - low + high)
 
+    def sizes(self):
+        """How many numbers the predictor of each class has, knots and values together."""
+        return (3 * self.knots.isfinite().sum(1) + 2).numpy()
+
 
 def _p0_p1(score, hit, precision):
     """Distinct scores and the package's two regressions, one value left of the first and one after each."""

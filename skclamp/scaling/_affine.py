@@ -22,6 +22,11 @@ class AffineScaling(TemperatureFirst):
         coef, intercept = (torch.from_numpy(values).to(features) for values in (self.coef_, self.intercept_))
         return torch.addcmul(intercept, features, coef) if coef.ndim == 1 else torch.addmm(intercept, features, coef.T)
 
+    @property
+    def _n_parameters(self):
+        # Without T: maps of one form tie, whether they keep it apart or their gains absorb it.
+        return self.coef_.size + self.intercept_.size
+
     def _features(self, logits):
         """Hook."""
         raise TypeError(f"{type(self).__name__} must implement _features")

@@ -117,6 +117,11 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         shares = torch.from_numpy(self.weights_).to(logits).log()
         return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
 
+    @property
+    def _n_parameters(self):
+        # The shares sum to 1: one of them follows from the others.
+        return super()._n_parameters - 1
+
 
 def _fit_likely(logits, y, weight, temperature):
     """Temperature and shares of least NLL, from those of temperature scaling; a matter of the labels' probabilities.

@@ -126,6 +126,11 @@ class SplineCalibration(BaseCalibrator):
         lead = torch.from_numpy(logit(accuracy)).to(logits).maximum(others.amax(1) + _LEAD)
         return others.scatter(1, top[:, None], lead[:, None])
 
+    @property
+    def _n_parameters(self):
+        # The spline's heights at fixed knots; `log_odds_` and `accuracy_` are its slope along the samples.
+        return len(self.spline_.x)
+
 
 def top_and_others(logits):
     """Index and log-odds of each row's top class, and log-probabilities of the others given that it isn't the top."""
