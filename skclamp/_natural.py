@@ -95,9 +95,7 @@ class NaturalNet(ClampingNet):
         self.rough = self.rough and length > 0
 
     def _draw(self, n_samples):
-        """Some samples at random, as their numbers."""
-        n_samples = min(n_samples, len(self.samples))
-        return torch.randperm(len(self.samples), generator=self.draws)[:n_samples].sort().values
+        return _draw(self.samples, n_samples, self.draws)
 
     def _choose_step(self):
         """A step and the loss before it.
@@ -226,6 +224,12 @@ class _Trial(NamedTuple):
         return gap > max(2 * error, _SMALLEST_GAIN / len(self.losses))
 
 
+def _draw(problem, n_samples, generator):
+    """Some samples that have weight at random, as their numbers."""
+    rows = torch.arange(len(problem)) if problem.weight is None else problem.weight.cpu().nonzero()[:, 0]
+    return rows[torch.randperm(len(rows), generator=generator)[:n_samples].sort().values]
+
+
 def _is_short(length, fall, step):
     """Whether a parabola with a step's slope, and this fall of the mean loss, is lowest beyond 3/2 of this length."""
     return length < _LONGEST_STEP and fall * step.n_effective > 4 / 3 * length * step.gain
@@ -244,8 +248,9 @@ def descend(state, problem, settings, generator):
     # What draws in train mode, such as dropout, has no scores.
     state.perturbation.eval()
     # Fewer samples are soon gone through, all of them.
-    rough = len(problem) > 2 * _ROUGH_SAMPLES and not state.metrics
-    _measure(state, problem.example(_ROUGH_SAMPLES), generator)
+    rough = problem.n_weighted > 2 * _ROUGH_SAMPLES and not state.metrics
+    rows = _draw(problem, _ROUGH_SAMPLES, generator)
+    _measure(state, problem.take(rows).example(len(rows)), generator)
     run_net(
         NaturalNet,
         state,

@@ -80,6 +80,10 @@ class Problem:
         weight = None if self.weight is None else self.weight[on]
         return replace(self, inputs=self.inputs.take(rows), codes=self.codes[on], weight=weight, logits=self.logits[on])
 
+    def weighted(self):
+        """The same problem without samples of weight 0."""
+        return self if self.weight is None or self.weight.all() else self.take(self.weight.cpu().nonzero()[:, 0])
+
     def logits_under(self, perturbation):
         """Logits of the perturbed inputs."""
         self.passes.forward += len(self)

@@ -209,6 +209,10 @@ class NeuralClampingCalibrator(BaseClamping):
             return [self._settings()]
         return [self._settings(gamma=gamma) for gamma in AUTO_GAMMAS]
 
+    def _clamp(self, problem, generator):
+        # Folds and draws of samples without weight would say less than of as many others.
+        return super()._clamp(problem.weighted(), generator)
+
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling; with the focal loss where no exact NLL solve comes last."""
         focal = 0.0 if self.refit_temperature or isinstance(self.gamma, str) else self.gamma

@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
 from skclamp.metrics import neg_log_likelihood_scorer
 from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ColorPerturbation, FilterPerturbation
 
@@ -287,6 +287,34 @@ def test_weights_go_all_the_way():
     assert np.abs(found.predict_proba(TABULAR) - plain.predict_proba(TABULAR)).max() > 1e-4
     scaled = auto(NETWORK, gamma="auto").fit(TABULAR, LABELS, sample_weight=8 * weight)
     np.testing.assert_allclose(scaled.predict_proba(TABULAR), expected.predict_proba(TABULAR), atol=1e-3)
+
+
+def many_without_weight(few=1500, many=6000):
+    """Drifted inputs, labels and weights; the many labels without weight are anything."""
+    rng = np.random.default_rng(0)
+    weight = np.zeros(few + many)
+    weight[rng.permutation(few + many)[:few]] = 1.0
+    x, y = vectors(few + many), rng.integers(0, 6, few + many)
+    y[weight > 0] = labels_of(bare_logits(NETWORK, x[weight > 0]))
+    return x * np.float32(0.6) + np.float32(0.5), y, weight
+
+
+def test_samples_without_weight_are_as_if_absent():
+    x, y, weight = many_without_weight()
+    found = auto(NETWORK).fit(x, y, sample_weight=weight)
+    expected = auto(NETWORK).fit(x[weight > 0], y[weight > 0])
+    assert found.accepted_
+    np.testing.assert_array_equal(flat(found.perturbation_), flat(expected.perturbation_))
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-12)
+
+
+def test_a_search_passes_by_samples_without_weight():
+    x, y, weight = many_without_weight()
+    found = NeuralClampingCalibratorCV(NETWORK, gammas=[0.0, 1.0], random_state=0).fit(x, y, sample_weight=weight)
+    alone = auto(NETWORK).fit(x[weight > 0], y[weight > 0])
+    losses = [nll(each.predict_log_proba(x[weight > 0]), y[weight > 0]) for each in (found, alone)]
+    assert found.accepted_
+    assert losses[0] == pytest.approx(losses[1], abs=12 / 1500)
 
 
 def test_fit_is_quiet(caplog):

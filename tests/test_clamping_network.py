@@ -220,7 +220,7 @@ def test_a_random_state_instance_advances(network):
     assert np.abs(first.delta_ - second.delta_).max() > 1e-6
 
 
-@pytest.mark.parametrize("n_calls", range(8, 60, 13))
+@pytest.mark.parametrize("n_calls", range(8, 40, 8))
 def test_an_interrupt_within_the_guard_is_the_callers(n_calls):
     """A half-trained fold must not be judged."""
     network = Fragile(perceptron(), n_calls)
