@@ -159,8 +159,9 @@ class BaseClamping(BaseCalibrator):
         settings, start = self._compete(fast, learner, path)
         if settings is None:
             return None
-        # What the folds found is near the optimum already. More than a step would lead to where nobody has looked.
-        settings = settings if start is None else replace(settings, max_epochs=1)
+        # What the folds found is near the optimum already: the last steps are refinement.
+        if start is not None:
+            settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2), refining=True)
         state = learner.fit(fast, settings, start)
         if self.refit_temperature:
             solution = problem.solve(fast.in_full_precision().logits_under(state.perturbation))

@@ -55,14 +55,17 @@ class NaturalNet(ClampingNet):
         Whether to begin with steps on few samples.
     draft : bool
         Whether to stop as soon as the verdict is clear.
+    refining : bool
+        Whether each step must promise less than the one before, as it does on the way to a near optimum.
     """
 
-    def __init__(self, *args, samples=None, draws=None, rough=False, draft=False, **kwargs):
+    def __init__(self, *args, samples=None, draws=None, rough=False, draft=False, refining=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.samples = samples
         self.draws = draws
         self.rough = rough
         self.draft = draft
+        self.refining = refining
         self.finished = False
         self.stride = None
 
@@ -78,7 +81,7 @@ class NaturalNet(ClampingNet):
         if self.rough and not _gains(step, step.freedom if step else 0.0):
             self.rough = False
             step, loss = self._choose_step()
-        if not _gains(step, _SMALLEST_GAIN):
+        if not _gains(step, _SMALLEST_GAIN) or (self.refining and self._runs_away(step)):
             raise Converged
         length = self._search(step)
         if length == 0 and not self.rough:
@@ -93,6 +96,9 @@ class NaturalNet(ClampingNet):
             least = max(least, _LAST_PART * step.evidence)
         self.finished = not self.rough and (length < self.lr / 2 or step.gain < least)
         self.rough = self.rough and length > 0
+
+    def _runs_away(self, step):
+        return len(self.history) > 1 and step.gain > self.history[-2, "gain"]
 
     def _draw(self, n_samples):
         return _draw(self.samples, n_samples, self.draws)
@@ -262,6 +268,7 @@ def descend(state, problem, settings, generator):
         draws=generator,
         rough=rough,
         draft=settings.draft,
+        refining=settings.refining,
     )
     state.scores = None
 

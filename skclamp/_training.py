@@ -52,6 +52,8 @@ class Settings:
     verbose: int
     # Whether the result is to be judged only, not kept.
     draft: bool = False
+    # Whether it starts from what was judged, so that it must not lead far away.
+    refining: bool = False
     # Whether an interrupt ends the training and keeps what was learned, or is the caller's.
     interruptible: bool = True
 

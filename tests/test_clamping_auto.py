@@ -80,6 +80,15 @@ def test_it_does_no_harm_without_a_shift():
     assert sum(accepted) <= 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_folds_found_is_refined_not_left(seed):
+    """A last step that promises more than the one before leads away from where held-out samples have looked."""
+    (x, y), _ = calibration_and_test(seed, 900)
+    found = auto(convolutional_network(), random_state=seed).fit(shifted(x, "gain and offset"), y)
+    gains = found.history_[:, "gain"] if found.accepted_ else []
+    assert np.all(np.diff(gains) <= 0)
+
+
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound")
 @pytest.mark.parametrize(
     ("shift", "family"),
