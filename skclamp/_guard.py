@@ -231,4 +231,7 @@ def student_below_zero(differences, weight):
     if effective <= 1 or not np.ptp(differences[weight > 0]):
         return float(mean), 0.0, 1.0
     error = np.sqrt(share**2 @ (differences - mean) ** 2 * effective / (effective - 1))
+    if not error:
+        # Differences so small that their squares vanish.
+        return float(mean), 0.0, 1.0
     return float(mean), float(error), float(stats.t.cdf(mean / error, effective - 1))

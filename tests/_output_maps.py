@@ -30,6 +30,8 @@ MIXES = "has a gain or an offset a class"
 # Degenerate sets that a map warns of.
 AT_BOUND = frozenset({"two samples", "all right", "all wrong", "huge logits"})
 UNSEEN_CLASSES = frozenset({"two samples", "one class", "missing class"})
+# A stack has a temperature of its own, which such sets drive to a bound.
+STACKED = AT_BOUND | {"one class", "duplicates"}
 FEW_SCORES = frozenset({"two samples", "constant logits", "duplicates"})
 
 
@@ -81,6 +83,7 @@ KNOWN = {
     "CalibratorSelector": {
         "make": partial(CalibratorSelector, candidates=FEW, n_folds=3),
         "changes_predictions": CHOICE,
+        "warns": STACKED,
     },
     "DirichletCalibration": MATRIX,
     "HistogramBinning": BINS,
@@ -102,6 +105,7 @@ FURTHER = {
     "selector by one standard error": OutputMap(
         partial(CalibratorSelector, candidates=FEW, n_folds=3, one_standard_error=True, scoring=neg_brier_score_scorer),
         CHOICE,
+        STACKED,
     ),
     "clamping without perturbation": OutputMap(partial(NeuralClampingCalibrator, perturbation=None)),
 }
