@@ -6,12 +6,13 @@ Imports `_backbone`, `_differentiable` and `_guard`.
 import warnings
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_predict, cross_validate
 from sklearn.utils.validation import has_fit_parameter
 from torch.utils.data import Dataset
 
-from ._backbone import ClassifierBackbone, check_classifier
+from ._backbone import LEAST_VOTE, ClassifierBackbone, check_classifier
 from ._classifier_modules import differentiable_steps
 from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
 from ._guard import check_partition
@@ -45,7 +46,7 @@ def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
     fitted = clone(classifier).fit(X, y, **params)
     backbone = ClassifierBackbone(fitted, response)
     scores = cross_val_predict(clone(classifier), X, y, cv=cv, method=backbone.method, params=params)
-    return backbone, backbone.logits_of(scores)
+    return backbone, backbone.logits_of(_with_least_votes(scores))
 
 
 def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, device=None, **loading):
@@ -80,8 +81,7 @@ def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, de
     """
     check_classifier(classifier)
     differentiable_steps(classifier)
-    if isinstance(X, Dataset):
-        raise TypeError(f"X must be an array where the classifier isn't fitted; got the Dataset {type(X).__name__}")
+    check_no_dataset(X)
     X, y = to_numpy(X) if hasattr(X, "detach") else X, check_labels(y)
     weight = check_sample_weight(sample_weight, len(y))
     params = _fit_params(classifier, weight)
@@ -100,6 +100,21 @@ def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, de
     splits = list(zip(found["indices"]["train"], found["indices"]["test"], strict=True))
     check_partition([rows for _, rows in splits], len(y))
     return CrossFittedBackbone(whole, found["estimator"], splits, response, device=device, **loading), whole
+
+
+def check_no_dataset(X):
+    """Raise where there are no rows to fit a classifier to."""
+    if isinstance(X, Dataset):
+        raise TypeError(f"X must be an array where the classifier isn't fitted; got the Dataset {type(X).__name__}")
+
+
+def _with_least_votes(scores):
+    """Classes that a fold never saw, which scikit-learn gives the least float, have next to no probability."""
+    unseen = scores == np.finfo(scores.dtype).min
+    if not unseen.any():
+        return scores
+    least = logsumexp(np.where(unseen, -np.inf, scores), axis=1, keepdims=True) + np.log(LEAST_VOTE)
+    return np.where(unseen, least, scores)
 
 
 def _unscored(classifier, X, y):

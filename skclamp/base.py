@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
 from ._backbone import check_classifier, is_frozen, open_backbone
-from ._cross_fit import cross_fit
+from ._cross_fit import check_no_dataset, cross_fit
 from ._validation import (
     Interval,
     StrOptions,
@@ -182,6 +182,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             y = labels if y is None else y
         else:
             check_classifier(self.estimator)
+            check_no_dataset(X)
             y = check_labels(y)
             weight = check_sample_weight(sample_weight, len(y))
             backbone, logits = cross_fit(self.estimator, X, y, response=self.response, cv=self.cv, sample_weight=weight)
