@@ -6,6 +6,7 @@ device, dtype and eval mode are decided in this file alone.
 
 import copy
 import inspect
+import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -344,6 +345,12 @@ class ClassifierBackbone:
             return logits_from(scores, "logits", n_samples=len(scores))
         check_probabilities(scores, name)
         return logits_from(scores.double(), "probabilities", n_samples=len(scores), floor=LEAST_VOTE)
+
+
+def of_all_classes(logits, columns, n_classes):
+    """Logits of all classes, from those of some: the others have next to no probability."""
+    least = logits.logsumexp(1, keepdim=True) + math.log(LEAST_VOTE)
+    return least.expand(-1, n_classes).index_copy(1, columns, logits)
 
 
 def scoring_method(classifier, response):

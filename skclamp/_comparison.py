@@ -16,7 +16,7 @@ from . import nonparametric, scaling
 from ._backbone import NetworkBackbone, check_classifier, is_frozen, open_backbone
 from ._binning import Probabilities
 from ._clamping import BaseClamping
-from ._cross_fit import cross_fit
+from ._cross_fit import check_no_dataset, cross_fit
 from ._validation import check_labels, check_same_length, encode_labels, resolve_classes
 from .base import BaseCalibrator
 from .clamping import NeuralClampingCalibrator
@@ -131,6 +131,7 @@ class SharedLogits:
             y_cal = check_labels(labels if y_cal is None else y_cal, "y_cal")
         else:
             check_classifier(self._estimator)
+            check_no_dataset(self._X_cal, "X_cal")
             y_cal = check_labels(y_cal, "y_cal")
             options = {name: self._shared[name] for name in ("response", "cv")}
             self.backbone, self.calibration = cross_fit(self._estimator, self._X_cal, y_cal, **options)

@@ -6,17 +6,17 @@ Imports `_backbone`, `_differentiable` and `_guard`.
 import warnings
 
 import numpy as np
-from scipy.special import logsumexp
+import torch
 from sklearn.base import clone
-from sklearn.model_selection import cross_val_predict, cross_validate
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.model_selection import cross_validate
+from sklearn.utils.validation import has_fit_parameter, indexable
 from torch.utils.data import Dataset
 
-from ._backbone import LEAST_VOTE, ClassifierBackbone, check_classifier
+from ._backbone import ClassifierBackbone, check_classifier, of_all_classes
 from ._classifier_modules import differentiable_steps
 from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
 from ._guard import check_partition
-from ._validation import check_labels, check_sample_weight, to_numpy
+from ._validation import check_labels, check_sample_weight, num_samples, take_rows, to_numpy
 
 
 def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
@@ -42,11 +42,16 @@ def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
     logits : torch.Tensor of shape (n_samples, n_classes)
         Out of fold.
     """
+    (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
     params = _fit_params(classifier, sample_weight)
-    fitted = clone(classifier).fit(X, y, **params)
-    backbone = ClassifierBackbone(fitted, response)
-    scores = cross_val_predict(clone(classifier), X, y, cv=cv, method=backbone.method, params=params)
-    return backbone, backbone.logits_of(_with_least_votes(scores))
+    backbone = ClassifierBackbone(clone(classifier).fit(X, y, **params), response)
+    classifiers, splits = _fit_folds(classifier, X, y, cv, params)
+    held_out = [rows for _, rows in splits]
+    parts = [
+        _logits_of_all(backbone.classes, each, take_rows(X, rows), response)
+        for each, rows in zip(classifiers, held_out, strict=True)
+    ]
+    return backbone, torch.cat(parts)[np.concatenate(held_out).argsort()]
 
 
 def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, device=None, **loading):
@@ -86,6 +91,20 @@ def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, de
     weight = check_sample_weight(sample_weight, len(y))
     params = _fit_params(classifier, weight)
     whole = DifferentiableBackbone(clone(classifier).fit(X, y, **params), response, device=device, **loading)
+    classifiers, splits = _fit_folds(classifier, X, y, cv, params)
+    return CrossFittedBackbone(whole, classifiers, splits, response, device=device, **loading), whole
+
+
+def check_no_dataset(X, name="X"):
+    """Raise where there are no rows to fit a classifier to."""
+    if isinstance(X, Dataset):
+        raise TypeError(
+            f"{name} must be an array where the classifier isn't fitted; got the Dataset {type(X).__name__}"
+        )
+
+
+def _fit_folds(classifier, X, y, cv, params):
+    """A clone fitted without each fold, and training and held-out rows of each; each row is held out once."""
     found = cross_validate(
         clone(classifier),
         X,
@@ -99,22 +118,20 @@ def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, de
     )
     splits = list(zip(found["indices"]["train"], found["indices"]["test"], strict=True))
     check_partition([rows for _, rows in splits], len(y))
-    return CrossFittedBackbone(whole, found["estimator"], splits, response, device=device, **loading), whole
+    return found["estimator"], splits
 
 
-def check_no_dataset(X):
-    """Raise where there are no rows to fit a classifier to."""
-    if isinstance(X, Dataset):
-        raise TypeError(f"X must be an array where the classifier isn't fitted; got the Dataset {type(X).__name__}")
-
-
-def _with_least_votes(scores):
-    """Classes that a fold never saw, which scikit-learn gives the least float, have next to no probability."""
-    unseen = scores == np.finfo(scores.dtype).min
-    if not unseen.any():
-        return scores
-    least = logsumexp(np.where(unseen, -np.inf, scores), axis=1, keepdims=True) + np.log(LEAST_VOTE)
-    return np.where(unseen, least, scores)
+def _logits_of_all(classes, classifier, X, response):
+    """Logits of a fold's classifier, with those of the classes that it hasn't seen."""
+    seen = classifier.classes_
+    if len(seen) == 1:
+        # A single column would be taken for the second of two classes.
+        logits = torch.zeros(num_samples(X), 1, dtype=torch.float64)
+    else:
+        logits, _ = ClassifierBackbone(classifier, response).logits(X)
+    if len(seen) == len(classes):
+        return logits
+    return of_all_classes(logits, torch.as_tensor(np.searchsorted(classes, seen)), len(classes))
 
 
 def _unscored(classifier, X, y):

@@ -3,8 +3,6 @@
 Imports `_backbone` and what lies below it.
 """
 
-import math
-
 import numpy as np
 import torch
 from scipy.sparse import issparse
@@ -13,7 +11,7 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 from torch.utils.data import Dataset
 
-from ._backbone import LEAST_VOTE, NetworkBackbone, on_device, scoring_method
+from ._backbone import NetworkBackbone, of_all_classes, on_device, scoring_method
 from ._validation import to_numpy
 from .modules import LogitsModule, as_module
 
@@ -60,7 +58,7 @@ class CrossFittedBackbone(NetworkBackbone):
     """
 
     def __init__(self, whole, classifiers, splits, response, *, device=None, **loading):
-        networks = [_of_all_classes(_network(each, response), each.classes_, whole.classes) for each in classifiers]
+        networks = [_widened(_network(each, response), each.classes_, whole.classes) for each in classifiers]
         self._router = on_device(_Router(networks), device)
         super().__init__(LogitsModule(self._router), classes=whole.classes, **loading)
         self.splits = splits
@@ -92,12 +90,12 @@ def _network(classifier, response):
     return as_module(classifier, response_method=scoring_method(classifier, response))
 
 
-def _of_all_classes(network, seen, classes):
+def _widened(network, seen, classes):
     return network if len(seen) == len(classes) else _Widened(network, np.searchsorted(classes, seen), len(classes))
 
 
 class _Widened(nn.Module):
-    """Logits of all classes, from a network of some: the others have next to no probability."""
+    """A network of some classes as one of all, see `of_all_classes`."""
 
     def __init__(self, network, columns, n_classes):
         super().__init__()
@@ -106,9 +104,7 @@ class _Widened(nn.Module):
         self.register_buffer("columns", torch.as_tensor(columns))
 
     def forward(self, x):
-        logits = self.network(x)
-        least = logits.logsumexp(1, keepdim=True) + math.log(LEAST_VOTE)
-        return least.expand(-1, self.n_classes).index_copy(1, self.columns, logits)
+        return of_all_classes(self.network(x), self.columns, self.n_classes)
 
 
 class _Router(nn.Module):

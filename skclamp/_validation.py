@@ -9,12 +9,13 @@ import warnings
 import numpy as np
 import torch
 from sklearn.metrics._scorer import _BaseScorer as BaseScorer
+from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples as num_samples
 
-__all__ = ["BaseScorer", "Interval", "StrOptions", "num_samples"]
+__all__ = ["BaseScorer", "Interval", "StrOptions", "num_samples", "take_rows"]
 
 
 def to_numpy(values):
