@@ -163,14 +163,12 @@ class BaseClamping(BaseCalibrator):
         if start is not None:
             settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2), refining=True)
         state = learner.fit(fast, settings, start)
-        if self.refit_temperature:
-            solution = problem.solve(fast.in_full_precision().logits_under(state.perturbation))
+        # Natural steps leave T at the optimum of the few samples that they were tried on.
+        if self.refit_temperature or is_natural(state, settings):
+            logits = fast.in_full_precision().logits_under(state.perturbation)
+            solution = problem.solve(logits, gamma=0.0 if self.refit_temperature else settings.gamma)
             warn_of_bound(solution, stacklevel=5)
             state.temperature = solution.temperature
-        elif is_natural(state, settings):
-            # The steps left it at the optimum of the few samples that they were tried on.
-            logits = fast.in_full_precision().logits_under(state.perturbation)
-            state.temperature = problem.solve(logits, gamma=settings.gamma).temperature
         return state
 
     def _fit_output(self, problem, state):

@@ -16,8 +16,6 @@ from ._scores import Scores, score_moments
 from ._training import State, train
 from .losses import FocalLoss
 
-# From the optimum of one gamma to that of the next, where a step is worth a pass.
-_FOLLOWING_STEPS = 3
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
 FEW_PARAMETERS = 512
 
@@ -94,7 +92,7 @@ class Learner:
         return states
 
     def _follow(self, problem, path, leader):
-        """The few steps from a converged neighbour, in the perturbation that it chose; the first from a shared pass."""
+        """A step from a converged neighbour, in the perturbation that it chose; one pass serves them all."""
         if not path or not leader.identity:
             return [leader] * len(path)
         losses = [FocalLoss(settings.gamma, eps=settings.loss_eps) for settings in path]
@@ -102,7 +100,7 @@ class Learner:
         return [
             self.fit(
                 problem,
-                replace(settings, max_epochs=min(settings.max_epochs, _FOLLOWING_STEPS)),
+                replace(settings, max_epochs=1),
                 replace(leader, extensions={}, scores=Scores(scores.logits, [moments])),
             )
             for settings, moments in zip(path, scores.moments, strict=True)

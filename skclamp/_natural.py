@@ -25,7 +25,7 @@ _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
 _ROUGH_STEPS = 5
 # A step that should gain less, summed over the samples, is no longer worth a pass; nats.
 _SMALLEST_GAIN = 1.0
-# One that should gain less nats than this, times the root of the number of samples, leaves less than the smallest gain
+# One that should gain fewer nats than this, times the root of the number of samples, leaves less than the smallest gain
 # behind: a step's error is of third order in its length, in nats as the square of its gain over the samples.
 _LAST_GAIN = 0.15
 # Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already.
@@ -98,6 +98,7 @@ class NaturalNet(ClampingNet):
         self.rough = self.rough and length > 0
 
     def _runs_away(self, step):
+        # The last row of the history is that of this step, still empty.
         return len(self.history) > 1 and step.gain > self.history[-2, "gain"]
 
     def _draw(self, n_samples):
@@ -183,7 +184,7 @@ class NaturalNet(ClampingNet):
             while _is_short(length, loss(0.0) - loss(length), step) and loss(2 * length) < loss(length):
                 length *= 2
         else:
-            while length > _SHORTEST_STEP * usual and loss(length) >= loss(0.0):
+            while length > _SHORTEST_STEP * self.lr and loss(length) >= loss(0.0):
                 length /= 2
         best = min(tried, key=loss)
         if not self.rough and loss(usual) < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):

@@ -70,8 +70,7 @@ def test_it_repairs_blur_or_leaves_it():
     assert any(accepted)
     assert differences.mean() < -0.01
     assert not differences[~np.array(accepted)].any()
-    gained = found[:, 1, 1] - found[:, 0, 1]
-    assert gained.mean() > -2 * gained.std(ddof=1) / np.sqrt(len(gained)) - 1e-9
+    assert (found[:, 1, 1] - found[:, 0, 1]).mean() >= 0
 
 
 def test_it_does_no_harm_without_a_shift():
