@@ -167,7 +167,7 @@ class BaseClamping(BaseCalibrator):
         if self.refit_temperature or is_natural(state, settings):
             logits = fast.in_full_precision().logits_under(state.perturbation)
             solution = problem.solve(logits, gamma=0.0 if self.refit_temperature else settings.gamma)
-            warn_of_bound(solution, stacklevel=5)
+            warn_of_bound(solution)
             state.temperature = solution.temperature
         return state
 
@@ -182,7 +182,7 @@ class BaseClamping(BaseCalibrator):
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling."""
         solution = problem.solve(gamma=gamma)
-        warn_of_bound(solution, stacklevel=6)
+        warn_of_bound(solution)
         return State(nn.Identity(), [], solution.temperature)
 
     def _settings(self, **varied):

@@ -3,8 +3,6 @@
 Imports `_backbone`, `_differentiable` and `_guard`.
 """
 
-import warnings
-
 import numpy as np
 import torch
 from sklearn.base import clone
@@ -17,6 +15,7 @@ from ._classifier_modules import differentiable_steps
 from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
 from ._guard import check_partition
 from ._validation import check_labels, check_sample_weight, num_samples, take_rows, to_numpy
+from ._warnings import warn_caller
 
 
 def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
@@ -143,10 +142,8 @@ def _fit_params(classifier, sample_weight):
     if sample_weight is None:
         return {}
     if not has_fit_parameter(classifier, "sample_weight"):
-        warnings.warn(
-            f"{type(classifier).__name__}.fit takes no sample_weight: the weights are used for the calibration alone",
-            UserWarning,
-            stacklevel=5,
+        warn_caller(
+            f"{type(classifier).__name__}.fit takes no sample_weight: the weights are used for the calibration alone"
         )
         return {}
     return {"sample_weight": np.asarray(sample_weight)}

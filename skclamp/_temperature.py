@@ -8,13 +8,11 @@ has the mean variance and the mean third cumulant of z_i under p_i for derivativ
 sums p, p z, p z^2 and p z^3 while a chunk is in the cache, and so buys a step of third order. Focal losses (gamma > 0)
 aren't convex: a grid on log T finds their valleys, a bracketing root finder the bottom of each.
 
-Imports nothing of the package.
+Of the package it imports `_temperature_rows`, which holds the sums, and `_warnings`.
 """
 
 import math
-import warnings
 from functools import cache, partial
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -22,21 +20,11 @@ import torch
 from scipy.optimize import brentq
 from sklearn.exceptions import ConvergenceWarning
 
+from ._temperature_rows import LogitRows, rows_a_chunk
+from ._warnings import warn_caller
+
 # What scikit-learn's own temperature scaling allows, rounded: exp(-10) to exp(10).
 DEFAULT_BOUNDS = (1e-4, 1e4)
-
-# A chunk and its exponentials stay in the second-level cache of a processor's core; a GPU wants fewer, longer kernels.
-_CHUNK_SIZE = 2**17
-_GPU_CHUNK_SIZE = 2**20
-# Logits up to this many are centred once and kept (32 MB in float64); larger sets are centred anew in each pass.
-_KEPT_SIZE = 2**22
-# Sets of up to this many logits are treated in float64 whatever their dtype: it costs little, and rounding errors of so
-# few don't average out.
-_SMALL_SIZE = 2**16
-# Below this many classes the sums run down the columns of a transposed chunk: long loops in place of many short ones.
-_WIDE = 48
-# Sums over classes become means over rows for at least this many rows at a time.
-_BLOCK_ROWS = 2**13
 
 # The first guess comes from this many rows, where there are some times more.
 _SAMPLE_ROWS = 512
@@ -108,7 +96,7 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     TemperatureSolution
         The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
     """
-    rows = _Rows(logits, y, sample_weight)
+    rows = LogitRows(logits, y, sample_weight)
     limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
     search = _search_valleys if gamma > 0 else _search_convex
     found = search(rows, limits, gamma)
@@ -118,7 +106,7 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound)
 
 
-def warn_of_bound(solution, bounds=DEFAULT_BOUNDS, *, stacklevel):
+def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``.
 
     Parameters
@@ -127,8 +115,6 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS, *, stacklevel):
         What was found.
     bounds : tuple of two floats, default=(1e-4, 1e4)
         Where it was sought.
-    stacklevel : int
-        Of the caller of ``fit``, as in `warnings.warn`.
     """
     if not solution.at_bound:
         return
@@ -136,10 +122,9 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS, *, stacklevel):
         reason = "the data may be separable: hardly a label has a lower logit than another class"
     else:
         reason = "the logits may say nothing of the labels"
-    warnings.warn(
+    warn_caller(
         f"temperature_ is at the bound {solution.temperature:g}, beyond which the loss still falls; {reason}",
         ConvergenceWarning,
-        stacklevel=stacklevel,
     )
 
 
@@ -161,22 +146,11 @@ def log_likelihoods(logits, y, temperature):
         At most 0, on the logits' device.
     """
     out = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
-    size = _rows_a_chunk(logits)
+    size = rows_a_chunk(logits)
     for part, codes, values in zip(logits.split(size), y.split(size), out.split(size), strict=True):
         scaled = part.double() / temperature
         torch.sub(scaled.gather(1, codes[:, None]).squeeze(1), scaled.logsumexp(1), out=values)
     return out.clamp_(max=0.0)
-
-
-class _Point(NamedTuple):
-    """Mean loss at one beta, its derivatives with respect to beta, and how far labels lag behind the top logits."""
-
-    beta: float
-    lag: float
-    loss: float
-    slope: float
-    curvature: float = 0.0
-    third: float = 0.0
 
 
 class _Found(NamedTuple):
@@ -304,108 +278,3 @@ def _bottom(rows, grid, index, gamma):
 def _edge(slope, grid, left, right):
     """The bound that the loss falls towards."""
     return grid[left] if slope(grid[left]) >= 0 else grid[right]
-
-
-class _Rows:
-    """Rows of logits, centred chunk by chunk in a dtype wide enough, and the means over them that the searches ask for.
-
-    Each row is centred on its largest logit first, exactly or as nearly as its dtype allows: a constant added to a row
-    is gone before anything else is rounded.
-    """
-
-    def __init__(self, logits, y, weight=None):
-        self.logits, self.y = logits, y.to(logits.device)
-        ones = torch.ones(1, dtype=torch.float64, device=logits.device)
-        self.weight = ones.expand(len(y)) if weight is None else weight.to(ones)
-        wide = logits.dtype == torch.float64 or logits.numel() <= _SMALL_SIZE
-        self.dtype = torch.float64 if wide else torch.float32
-        self.dim = 0 if logits.shape[1] < _WIDE else 1
-        self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
-        self.scratch = torch.empty(_rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
-        self.n_passes = 0
-
-    def sample(self, n_rows, least_ratio):
-        """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
-        n_rows = min(n_rows, max(1, _KEPT_SIZE // self.logits.shape[1]))
-        if len(self.y) < least_ratio * n_rows:
-            return None
-        generator = torch.Generator().manual_seed(0)
-        chosen = torch.randint(len(self.y), (n_rows,), generator=generator).to(self.y.device)
-        weight = self.weight[chosen]
-        return _Rows(self.logits[chosen], self.y[chosen], weight) if weight.any() else None
-
-    def representable(self, beta):
-        """The nearest beta that multiplies logits without being rounded."""
-        return torch.tensor(beta, dtype=self.dtype).item()
-
-    def nll(self, beta):
-        """Mean NLL and its first three derivatives: means of log-sum-exp's cumulants, the label's logit taken off."""
-        beta = self.representable(beta)
-        # Rows: label, log-sum-exp and the first three moments; columns: their means, and those times mean and mean^2.
-        (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = self._average(
-            _nll_totals(table, weight) for table, weight in self._blocks(beta, n_powers=3)
-        )
-        third = cube - 3 * square_mean + 2 * mean3
-        return _Point(beta, lag, log_sum - beta * lag, mean - lag, square - mean2, third)
-
-    def focal(self, beta, gamma):
-        """Mean focal loss and its first derivative."""
-        beta = self.representable(beta)
-        totals = (_focal_totals(table, weight, beta, gamma) for table, weight in self._blocks(beta, n_powers=1))
-        return _Point(beta, *self._average(totals))
-
-    def _average(self, totals):
-        self.n_passes += 1
-        return (sum(totals) / self.weight.sum()).tolist()
-
-    def _blocks(self, beta, n_powers):
-        """Yield, for many rows at a time, a float64 table of labels' centred logits and power sums, and the weights."""
-        chunk_rows = _rows_a_chunk(self.logits)
-        n_chunks = -(-_BLOCK_ROWS // chunk_rows)
-        chunks = iter(self.kept or self._centred())
-        for weight in self.weight.split(n_chunks * chunk_rows):
-            parts = [
-                torch.stack([label, *self._power_sums(centred, beta, n_powers)])
-                for centred, label in islice(chunks, n_chunks)
-            ]
-            yield torch.cat(parts, 1).double(), weight
-
-    def _centred(self):
-        """Yield each chunk centred, with its labels' entries."""
-        size = _rows_a_chunk(self.logits)
-        for part, codes in zip(self.logits.split(size), self.y.split(size), strict=True):
-            part = part.to(self.dtype)
-            part = part.T.contiguous() if self.dim == 0 else part
-            centred = part - part.amax(self.dim, keepdim=True)
-            yield centred, centred.gather(self.dim, codes.unsqueeze(self.dim)).squeeze(self.dim)
-
-    def _power_sums(self, centred, beta, n_powers):
-        """Yield the sums over classes of exp(beta c) c^j for j = 0 ... n_powers."""
-        # One buffer for all the chunks: fresh memory would cost more than the arithmetic, page by page.
-        terms = torch.mul(centred, beta, out=self.scratch[: centred.numel()].view(centred.shape)).exp_()
-        yield terms.sum(self.dim)
-        for _ in range(n_powers):
-            yield terms.mul_(centred).sum(self.dim)
-
-
-def _nll_totals(table, weight):
-    table[2:].div_(table[1])
-    table[1].log_()
-    weighted = weight * table[2]
-    return table @ torch.stack([weight, weighted, weighted * table[2]], 1)
-
-
-def _focal_totals(table, weight, beta, gamma):
-    label, total, first = table
-    log_p = (beta * label - total.log()).clamp_(max=0.0)
-    miss = -torch.expm1(log_p)
-    factor = miss**gamma
-    # log(p) / (1 - p) tends to -1 as p tends to 1.
-    ratio = torch.where(miss > 0, log_p / miss, -1.0)
-    slope = factor * (gamma * log_p.exp() * ratio - 1) * (label - first / total)
-    return torch.stack([label, -factor * log_p, slope]) @ weight
-
-
-def _rows_a_chunk(logits):
-    size = _CHUNK_SIZE if logits.device.type == "cpu" else _GPU_CHUNK_SIZE
-    return max(1, size // logits.shape[1])

@@ -15,6 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples as num_samples
 
+from ._warnings import warn_caller
+
 __all__ = ["BaseScorer", "Interval", "StrOptions", "num_samples", "take_rows"]
 
 
@@ -120,11 +122,9 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classe
 def _warn_of_another_origin(y, n_columns, parameter):
     """Labels 1 ... K without the last look like column indices without the first."""
     if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
-        warnings.warn(
+        warn_caller(
             f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from 1, "
-            f"give {parameter}",
-            UserWarning,
-            stacklevel=4,
+            f"give {parameter}"
         )
 
 

@@ -3,7 +3,6 @@
 The out-of-fold work is done in `_trial`, the maps are those of the floor below.
 """
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral
 
@@ -18,7 +17,7 @@ from ._folds import draw_folds
 from ._guard import student_below_zero
 from ._trial import Samples, Stack, Trial
 from ._validation import Interval, StrOptions
-from ._warned import warned_from
+from ._warnings import warn_caller
 from .base import BaseCalibrator
 from .scaling import (
     BetaCalibration,
@@ -31,8 +30,6 @@ from .scaling import (
 
 # What the stack is called among the candidates, as it is and with a map that follows it.
 _STACKS = ("stack", "recalibrated stack")
-# Of the caller of `fit` in a function that `_fit_logits` calls: _fit_logits, _fit, fit, the caller.
-_CALLER = 4
 
 
 def default_candidates():
@@ -235,9 +232,8 @@ class CalibratorSelector(BaseCalibrator):
         return min(within, key=lambda row: (trial.n_parameters[row], -means[row]))
 
     def _refit(self, maps, trial, samples):
-        with warned_from(_CALLER):
-            chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial)
-            self.best_estimator_ = samples.fit(chosen)
+        chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial)
+        self.best_estimator_ = samples.fit(chosen)
 
     def _stack(self, maps, trial):
         self.weights_ = weights = trial.weights
@@ -247,16 +243,13 @@ class CalibratorSelector(BaseCalibrator):
         return Stack(calibrators=[maps[j] for j in used], weights=weights[used], last=last)
 
     def _take_the_smallest(self, names, maps, samples):
-        with warned_from(_CALLER):
-            fitted = [samples.fit(calibrator) for calibrator in maps]
+        fitted = [samples.fit(calibrator) for calibrator in maps]
         self.best_index_ = int(np.argmin([calibrator._n_parameters for calibrator in fitted]))
         self.best_estimator_ = fitted[self.best_index_]
         self.best_params_ = {"candidate": names[self.best_index_]}
-        warnings.warn(
+        warn_caller(
             "the calibration set has no two distinct samples with weight, of which one could be held out: "
-            f"{names[self.best_index_]!r}, which has the fewest parameters, is taken unseen",
-            UserWarning,
-            stacklevel=5,
+            f"{names[self.best_index_]!r}, which has the fewest parameters, is taken unseen"
         )
 
     def _transform_logits(self, logits):

@@ -3,6 +3,7 @@
 from functools import cached_property
 
 import numpy as np
+import pytest
 from _small_networks import (
     bare_logits,
     convolutional,
@@ -45,6 +46,11 @@ N_SAMPLES = 200
 PLAIN = {"perturbation": "full", "optimizer": "sgd", "max_epochs": 2, "validation_fraction": None, "random_state": 0}
 
 
+def network_of(calibrator):
+    """The estimator's module, if it has or is one; otherwise the estimator."""
+    return getattr(calibrator.estimator, "module_", calibrator.estimator)
+
+
 class Case:
     """An unfitted calibrator of four classes, inputs for it, and labels that the inputs say something of."""
 
@@ -70,6 +76,17 @@ class Case:
     def knows_its_classes(self):
         """Whether the estimator names the columns."""
         return isinstance(self.make().estimator, (LogisticRegression, FrozenEstimator))
+
+    @property
+    def network(self):
+        """What a new calibrator has for a network, see `network_of`."""
+        return network_of(self.make())
+
+    @property
+    def aims_at_nll(self):
+        """Whether what is learned has the least NLL on the samples themselves."""
+        made = self.make()
+        return not (getattr(made, "gamma", 0) or made.cv or isinstance(made, SplineCalibration))
 
     @property
     def learns_its_classes(self):
@@ -152,3 +169,10 @@ CALIBRATORS = {
         lambda: CalibratorSelector(convolutional(), one_standard_error=True, n_folds=3), IMAGES
     ),
 }
+
+
+def where(holds):
+    """Parametrises a test over the cases of which something holds: of the others it would say nothing."""
+    return pytest.mark.parametrize(
+        "case", [pytest.param(case, id=name) for name, case in CALIBRATORS.items() if holds(case)]
+    )

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-# Set before anything imports matplotlib: tests draw off screen.
+# Set before anything imports matplotlib or scipy: tests draw off screen, and scikit-learn checks its array API too.
 os.environ["MPLBACKEND"] = "agg"
+os.environ["SCIPY_ARRAY_API"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
 

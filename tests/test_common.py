@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from _calibrators import CALIBRATORS, N_SAMPLES
+from _calibrators import CALIBRATORS, N_SAMPLES, network_of, where
 from _small_networks import (
     labels_of,
     logits,
@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, SplineCalibration, TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.metrics import (
     neg_log_likelihood_scorer,
 )
@@ -27,11 +27,6 @@ def case(request):
 @pytest.fixture
 def fitted(case):
     return case.fitted
-
-
-def network_of(calibrator):
-    estimator = calibrator.estimator
-    return getattr(estimator, "module_", estimator)
 
 
 # Predictions
@@ -59,10 +54,9 @@ def test_each_row_is_predicted_by_itself(case, fitted):
     np.testing.assert_allclose(fitted.predict_proba(case.X[7:8]), proba[7:8], rtol=0, atol=1e-5)
 
 
+@where(lambda case: case.aims_at_nll)
 def test_calibration_is_no_worse_than_temperature_scaling_on_the_calibration_set(case, fitted):
     """The guard or the last exact temperature sees to it; a focal loss aims elsewhere."""
-    if getattr(fitted, "gamma", 0) or getattr(fitted, "cv", None) or isinstance(fitted, SplineCalibration):
-        pytest.skip("aims at something else than the NLL of the calibration set")
     alone = TemperatureScaling(fitted.estimator).fit(case.X, case.y)
     scores = [neg_log_likelihood_scorer(each, case.X, case.y) for each in (fitted, alone)]
     assert scores[0] >= scores[1] - 1e-3
@@ -103,12 +97,11 @@ def test_read_only_and_strided_arrays_will_do(case, fitted):
     np.testing.assert_allclose(found, fitted.predict_proba(case.X), rtol=0, atol=1e-6)
 
 
+@where(lambda case: isinstance(case.network, nn.Module))
 @pytest.mark.parametrize("odd", [False, True], ids=["eval", "odd state"])
 def test_the_network_and_the_random_states_stay_as_they_were(case, odd):
     calibrator = case.make()
     network = network_of(calibrator)
-    if not isinstance(network, nn.Module):
-        pytest.skip("has no network")
     if odd:
         put_into_odd_state(network)
     before = snapshot(network)
@@ -133,11 +126,10 @@ class Interrupting(nn.Module):
         return x
 
 
+@where(lambda case: isinstance(case.make().estimator, nn.Module))
 @pytest.mark.parametrize("n_calls", [1, 4, 12])
 def test_interrupts_leave_the_network_as_it_was(case, n_calls):
     calibrator = case.make()
-    if not isinstance(calibrator.estimator, nn.Module):
-        pytest.skip("has no module of its own")
     network = nn.Sequential(Interrupting(n_calls), *put_into_odd_state(calibrator.estimator))
     before = snapshot(network)
     calibrator.set_params(estimator=network, batch_size=64)
@@ -167,6 +159,7 @@ def test_sample_weights_act(case, fitted):
 # Labels
 
 
+@where(lambda case: case.learns_its_classes or not case.knows_its_classes)
 @pytest.mark.parametrize(
     "names",
     [
@@ -180,29 +173,25 @@ def test_sample_weights_act(case, fitted):
     ids=["strings", "objects", "from 1", "floats", "gaps", "uint8"],
 )
 def test_labels_of_any_kind(case, fitted, names):
-    if case.knows_its_classes and not case.learns_its_classes:
-        pytest.skip("knows its classes")
     calibrator = case.make().fit(case.X, names[case.y])
     assert calibrator.classes_.tolist() == names.tolist()
     np.testing.assert_array_equal(calibrator.predict_proba(case.X), fitted.predict_proba(case.X))
     assert set(calibrator.predict(case.X)) <= set(names)
 
 
+@where(lambda case: not case.learns_its_classes)
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
 def test_classes_that_the_calibration_set_misses(case):
     calibrator, y = case.make(), case.y
-    if case.learns_its_classes:
-        pytest.skip("learns the classes from the same labels")
     few = y != 2
     calibrator.fit(case.X[few], y[few])
     assert calibrator.classes_.tolist() == [0, 1, 2, 3]
     assert calibrator.predict_proba(case.X).shape == (N_SAMPLES, 4)
 
 
+@where(lambda case: not case.knows_its_classes)
 def test_classes_name_the_columns(case, fitted):
     calibrator = case.make()
-    if case.knows_its_classes:
-        pytest.skip("knows its classes")
     names = np.array(["delta", "alpha", "charlie", "bravo"])
     calibrator.set_params(classes=names).fit(case.X, names[case.y])
     assert calibrator.classes_.tolist() == names.tolist()
@@ -251,10 +240,9 @@ def test_bad_data(case, what):
     assert not [name for name in vars(calibrator) if name.endswith("_")]
 
 
+@where(lambda case: not case.learns_its_classes)
 def test_labels_outside_the_classes(case):
     calibrator = case.make()
-    if case.learns_its_classes:
-        pytest.skip("learns the classes from the same labels")
     y = np.where(case.y == 3, 9, case.y)
     with pytest.raises(ValueError, match=r"y must hold labels among the classes \[0, 1, 2, 3\]; got \[9\]"):
         if not case.knows_its_classes:
@@ -262,10 +250,9 @@ def test_labels_outside_the_classes(case):
         calibrator.fit(case.X, y)
 
 
+@where(lambda case: not case.knows_its_classes)
 def test_columns_that_cannot_be_named(case):
     calibrator = case.make()
-    if case.knows_its_classes:
-        pytest.skip("knows its classes")
     names = np.array(["a", "b", "c"])[case.y % 3]
     with pytest.raises(ValueError, match=r"classes must be given when .* y has 3 distinct labels: \['a', 'b', 'c'\]"):
         calibrator.fit(case.X, names)
@@ -288,11 +275,10 @@ def test_bad_inputs_at_predict(case, fitted):
         fitted.predict_proba(case.X[:0])
 
 
+@where(lambda case: isinstance(case.network, (nn.Module, type(None))))
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
 def test_devices_that_are_not_there(case, device):
     calibrator = case.make().set_params(device=device)
-    if not isinstance(network_of(calibrator), (nn.Module, type(None))):
-        pytest.skip("has no network")
     with pytest.raises(ValueError, match=f"device must name a device that is there, .* got '{device}'"):
         calibrator.fit(case.X, case.y)
 
@@ -309,6 +295,7 @@ def test_a_failed_fit_keeps_the_earlier_one(case):
 # Small and extreme data
 
 
+@where(lambda case: not case.make().cv)  # which needs samples of each class in each fold
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
@@ -317,8 +304,6 @@ def test_a_failed_fit_keeps_the_earlier_one(case):
 @pytest.mark.parametrize("labels", ["one class", "own"])
 def test_few_samples(case, n_samples, labels):
     calibrator = case.make()
-    if getattr(calibrator, "cv", None):
-        pytest.skip("needs samples of each class in each fold")
     y = np.zeros(n_samples, int) if labels == "one class" else case.y[:n_samples]
     proba = calibrator.fit(case.X[:n_samples], y).predict_proba(case.X)
     assert proba.shape == (N_SAMPLES, 4)

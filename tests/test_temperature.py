@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skclamp import _temperature
+from skclamp import _temperature, _temperature_rows
 from skclamp._temperature import DEFAULT_BOUNDS, log_likelihoods, solve_temperature
 from skclamp.losses import focal_loss
 
@@ -280,9 +280,9 @@ def test_chunks_change_nothing(monkeypatch, n_classes, gamma):
     logits, y = draw(1003, n_classes, scale=8.0)
     weight = torch.rand(1003, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = solve_temperature(logits, y, sample_weight=weight, gamma=gamma)
-    monkeypatch.setattr(_temperature, "_CHUNK_SIZE", 1000)
-    monkeypatch.setattr(_temperature, "_BLOCK_ROWS", 37)
-    monkeypatch.setattr(_temperature, "_KEPT_SIZE", 0)
+    monkeypatch.setattr(_temperature_rows, "_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(_temperature_rows, "_BLOCK_ROWS", 37)
+    monkeypatch.setattr(_temperature_rows, "_KEPT_SIZE", 0)
     found = solve_temperature(logits, y, sample_weight=weight, gamma=gamma)
     assert found.temperature == pytest.approx(expected.temperature, rel=1e-9)
     assert found.loss == pytest.approx(expected.loss, rel=1e-12)
@@ -315,7 +315,7 @@ def test_memory_beyond_the_logits(n_samples, n_classes, gamma):
     with PeakMemory() as memory:
         solve_temperature(logits, y, gamma=gamma)
     assert memory.peak < 64e6
-    if logits.numel() > _temperature._KEPT_SIZE:
+    if logits.numel() > _temperature_rows._KEPT_SIZE:
         assert memory.peak < logits.nbytes
     with PeakMemory() as memory:
         log_likelihoods(logits, y, 1.3)
@@ -343,7 +343,7 @@ def test_log_likelihoods(dtype, monkeypatch):
     logits = logits.to(dtype)
     expected = (logits.double() / 0.6).log_softmax(1)[torch.arange(200), y]
     for size in (2**17, 100):
-        monkeypatch.setattr(_temperature, "_CHUNK_SIZE", size)
+        monkeypatch.setattr(_temperature_rows, "_CHUNK_SIZE", size)
         found = log_likelihoods(logits, y, 0.6)
         assert found.dtype == torch.float64
         assert found.max() <= 0

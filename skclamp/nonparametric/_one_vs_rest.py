@@ -3,11 +3,10 @@
 Imports the base and the floors below it.
 """
 
-import warnings
-
 import numpy as np
 import torch
 
+from .._warnings import warn_caller
 from ..base import BaseCalibrator
 
 # Stands for probability 0, as in scikit-learn's log_loss: an infinite loss would make all calibrators equal.
@@ -72,9 +71,7 @@ class OneVsRestCalibrator(BaseCalibrator):
 def _warn_of_unseen(seen):
     if seen.all():
         return
-    warnings.warn(
+    warn_caller(
         f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set: their scores are "
-        "kept as they are",
-        UserWarning,
-        stacklevel=5,
+        "kept as they are"
     )

@@ -104,7 +104,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight)
-        warn_of_bound(solution, stacklevel=5)
+        warn_of_bound(solution)
         logits = logits.double()
         weight = torch.ones_like(logits[:, 0]) if sample_weight is None else sample_weight.to(logits.device)
         fit = _fit_likely if self.loss == "nll" else _fit_squared

@@ -3,8 +3,6 @@
 The stretching module is fitted by L-BFGS to the whole calibration set. Imports the base and the floors below it.
 """
 
-import warnings
-
 import torch
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
@@ -12,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._temperature import solve_temperature, warn_of_bound
+from .._warnings import warn_caller
 from ..base import BaseCalibrator
 
 # Entries of a chunk: its intermediate results stay in the cache, forward and backward.
@@ -27,7 +26,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight)
-        warn_of_bound(solution, stacklevel=5)
+        warn_of_bound(solution)
         self.temperature_ = solution.temperature
         wide = logits.numel() <= _WIDE_SIZE
         scaled = self._scale(logits.double() if wide else logits.float())
@@ -39,10 +38,9 @@ class OrderPreservingCalibrator(BaseCalibrator):
         self.module_ = module.double()
         self.n_iter_ = found.nit
         if found.status == 1:
-            warnings.warn(
+            warn_caller(
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations, before it converged",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def _transform_logits(self, logits):

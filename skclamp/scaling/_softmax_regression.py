@@ -5,10 +5,9 @@ mean negative log-likelihood (NLL) plus a weighted ridge is convex. scipy's L-BF
 the Hessian at the start is the identity or, where that is too large to be factored, near it: calibration starts close
 to its optimum, and few evaluations remain. The label terms of the NLL are linear in the parameters and summed once.
 
-Imports nothing of the package.
+Of the package it imports `_warnings` alone.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -17,6 +16,8 @@ import torch
 from scipy.linalg import cholesky, solve, solve_triangular
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
+
+from .._warnings import warn_caller
 
 # A ridge on every parameter, too weak to be seen where data speak, keeps the optimum finite and unique where they
 # don't: separable data, missing classes, what a softmax leaves undetermined.
@@ -356,19 +357,16 @@ def _near_whitening(regression, start, ridge):
     )
 
 
-def warn_of_weak_fit(solution, *, stacklevel):
+def warn_of_weak_fit(solution):
     """Warn where the optimiser stopped early; on behalf of a calibrator's ``fit``.
 
     Parameters
     ----------
     solution : Solution
         What was found.
-    stacklevel : int
-        Of the caller of ``fit``, as in `warnings.warn`.
     """
     if not solution.converged:
-        warnings.warn(
+        warn_caller(
             f"the loss hadn't converged after {solution.n_evaluations} evaluations; the data may be separable",
             ConvergenceWarning,
-            stacklevel=stacklevel,
         )

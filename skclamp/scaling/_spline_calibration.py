@@ -1,6 +1,5 @@
 """SplineCalibration: the top probability by a spline through the cumulative gap between accuracy and confidence."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -11,6 +10,7 @@ from scipy.special import expit, logit
 from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
 from .._validation import Interval
+from .._warnings import warn_caller
 from ..base import BaseCalibrator
 
 # By how much the log-odds of the predicted class stay above the next, at least.
@@ -103,10 +103,8 @@ class SplineCalibration(BaseCalibrator):
         self.log_odds_, total, hits = distinct_scores(odds, hit, weight, SAME * (1 + np.abs(odds)))
         self._fit_spline(expit(self.log_odds_), total, hits)
         if len(total) < self.n_knots:
-            warnings.warn(
-                f"the calibration set has {len(total)} distinct top probabilities, fewer than n_knots={self.n_knots}",
-                UserWarning,
-                stacklevel=4,
+            warn_caller(
+                f"the calibration set has {len(total)} distinct top probabilities, fewer than n_knots={self.n_knots}"
             )
 
     def _fit_spline(self, score, total, hits):

@@ -4,21 +4,18 @@ from .._temperature import solve_temperature, warn_of_bound
 from ..base import BaseCalibrator
 from ._softmax_regression import warn_of_weak_fit
 
-# Of the caller of `fit` in a function that `_fit_logits` calls: itself, _fit_logits, _fit, fit, the caller.
-_CALLER = 5
-
 
 class TemperatureFirst(BaseCalibrator):
     """Learns ``temperature_``, and hands on to ``_fit_map(logits, y, sample_weight)``, which returns a `Solution`."""
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight)
-        warn_of_bound(solution, stacklevel=_CALLER)
+        warn_of_bound(solution)
         self.temperature_ = solution.temperature
         fit = self._fit_map(logits.double(), y, sample_weight)
         # Where no temperature is optimal a map that holds more can't be either, and one warning will do.
         if not solution.at_bound:
-            warn_of_weak_fit(fit, stacklevel=_CALLER)
+            warn_of_weak_fit(fit)
         self.n_iter_ = fit.n_evaluations
 
     def _fit_map(self, logits, y, sample_weight):

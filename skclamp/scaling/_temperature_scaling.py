@@ -106,7 +106,7 @@ class TemperatureScaling(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight):
         bounds = tuple(map(float, self.bounds))
         solution = solve_temperature(logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds)
-        warn_of_bound(solution, bounds, stacklevel=6)
+        warn_of_bound(solution, bounds)
         self.temperature_ = solution.temperature
         self.n_iter_ = solution.n_passes
 

@@ -1,0 +1,26 @@
+"""Warnings on behalf of whoever called the package.
+
+Imports nothing of the package.
+"""
+
+import inspect
+import os
+import warnings
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+def warn_caller(message, category=UserWarning):
+    """Warn as if the first line outside the package had caused it, however deep within a fit another one is.
+
+    Parameters
+    ----------
+    message : str
+        What to say.
+    category : type, default=UserWarning
+        A subclass of Warning.
+    """
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
