@@ -161,12 +161,27 @@ def cross_examine(problem, fit_all, splits):
         folds.append(rows)
         plain[rows] = held_out_losses(train, held_out)
         least.append(held_out.solve().loss)
-        losses.append([held_out_losses(train, held_out, state.perturbation) for state in states[-1]])
+        losses.append(_losses_of_all(train, held_out, [state.perturbation for state in states[-1]]))
     pooled = np.empty((len(losses[0]), len(problem)))
     for rows, parts in zip(folds, losses, strict=True):
         pooled[:, rows] = parts
     weight = np.ones(len(problem)) if problem.weight is None else problem.weight.cpu().numpy()
     return Evidence(plain, pooled, weight, folds, states, least)
+
+
+def _losses_of_all(train, held_out, perturbations):
+    """Held-out losses of each perturbation; of equal ones, where neighbours on a path took no step, from one pass."""
+    found: list[tuple[dict, np.ndarray]] = []
+    for perturbation in perturbations:
+        state = perturbation.state_dict()
+        twins = (losses for other, losses in found if _equal(other, state))
+        losses = next(twins, None)
+        found.append((state, held_out_losses(train, held_out, perturbation) if losses is None else losses))
+    return [losses for _, losses in found]
+
+
+def _equal(a, b):
+    return _alike(a, b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def _alike(a, b):

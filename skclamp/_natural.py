@@ -83,7 +83,11 @@ class NaturalNet(ClampingNet):
             step, loss = self._choose_step()
         if not _gains(step, _SMALLEST_GAIN) or (self.refining and self._runs_away(step)):
             raise Converged
-        length = self._search(step)
+        least = _LAST_GAIN * math.sqrt(step.n_effective)
+        if self.draft:
+            least = max(least, _LAST_PART * step.evidence)
+        self.finished = not self.rough and step.gain < least
+        length = self._search(step, lengthen=not self.finished)
         if length == 0 and not self.rough:
             raise Converged
         self.history.record("train_loss", loss)
@@ -91,10 +95,7 @@ class NaturalNet(ClampingNet):
         self.history.record("gain", step.gain)
         self.history.record("step", length)
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
-        least = _LAST_GAIN * math.sqrt(step.n_effective)
-        if self.draft:
-            least = max(least, _LAST_PART * step.evidence)
-        self.finished = not self.rough and (length < self.lr / 2 or step.gain < least)
+        self.finished = self.finished or (not self.rough and length < self.lr / 2)
         self.rough = self.rough and length > 0
 
     def _runs_away(self, step):
@@ -163,8 +164,8 @@ class NaturalNet(ClampingNet):
         second.diagonal()[own] += self.penalty / norm
         return replace(moments, first=first, second=second)
 
-    def _search(self, step):
-        """Move along a step as far as the loss of some samples falls; the length."""
+    def _search(self, step, lengthen):
+        """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
         # Other samples than the direction's, where there are any: what these alone would like is not worth having.
         rows = self._draw(_ROUGH_TRIAL_SAMPLES if self.rough else _TRIAL_SAMPLES)
         trial, known, self.state.scores = self.samples.take(rows), self.state.scores, None
@@ -181,7 +182,7 @@ class NaturalNet(ClampingNet):
 
         usual = length = self.stride or self.lr
         if loss(length) < loss(0.0):
-            while _is_short(length, loss(0.0) - loss(length), step) and loss(2 * length) < loss(length):
+            while lengthen and _is_short(length, loss(0.0) - loss(length), step) and loss(2 * length) < loss(length):
                 length *= 2
         else:
             while length > _SHORTEST_STEP * self.lr and loss(length) >= loss(0.0):

@@ -215,6 +215,22 @@ def test_a_perturbation_without_parameters_ties_with_temperature_scaling():
     assert np.abs(held_out_losses(train, held_out, moved(ChannelPerturbation((6,)))) - plain).max() > 1e-3
 
 
+def test_equal_perturbations_are_judged_by_one_pass():
+    x, y = tabular(60)
+    problem = pose(NETWORK, x, y)
+    splits = [(np.arange(30, 60), np.arange(30)), (np.arange(30), np.arange(30, 60))]
+    values = [0.1, 0.2, 0.1, np.nextafter(np.float32(0.1), np.float32(1))]
+    passes = []
+    for chosen in ([0.1], values):
+        before = problem.passes.forward
+        evidence = cross_examine(problem, lambda part, chosen=chosen: [perturb(v) for v in chosen], splits)
+        passes.append(problem.passes.forward - before)
+    assert passes[1] == 3 * passes[0]
+    for row, value in zip(evidence.losses, values, strict=True):
+        alone = cross_examine(problem, lambda part, value=value: [perturb(value)], splits)
+        np.testing.assert_array_equal(row, alone.losses[0])
+
+
 @pytest.mark.parametrize(("fraction", "n_folds"), [(0.5, 2), (0.34, 3), (0.2, 5)])
 def test_validation_fraction_is_what_each_fold_holds_out(fraction, n_folds):
     """Held-out passes at the perturbed inputs: one a sample, however many folds; training passes: the rest."""
