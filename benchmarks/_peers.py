@@ -1,7 +1,8 @@
 """Calibrators of other packages behind one call: ``PEERS[name]()`` has ``fit(proba, y)`` and ``predict_proba(proba)``.
 
-They are given float64 probabilities, of which those that want logits take the logarithm. Imports happen when a peer is
-made: whatever isn't installed (extra ``bench``) raises ImportError then.
+They are given float64 probabilities, of which those that want logits take the logarithm. Of scikit-learn it is the maps
+within `CalibratedClassifierCV`, whose time would hold a cross-validation as well. Imports happen when a peer is made:
+whatever isn't installed (extra ``bench``) raises ImportError then.
 """
 
 import contextlib
@@ -9,58 +10,32 @@ import io
 import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import _SigmoidCalibration, _TemperatureScaling
+from sklearn.isotonic import IsotonicRegression
 
 # The least probability whose logarithm is taken.
 LEAST = 1e-300
 
 
-class Scores(ClassifierMixin, BaseEstimator):
-    """A fitted classifier whose inputs are its scores."""
+class Temperature:
+    """Scikit-learn's temperature scaling, on the logarithm of the probabilities."""
 
-    def __init__(self, n_classes):
-        self.n_classes = n_classes
-        self.classes_ = np.arange(n_classes)
-
-    def fit(self, X, y):
-        """Nothing to learn."""
-        return self
-
-    def predict(self, X):
-        """The class of the highest score."""
-        return X.argmax(1)
-
-    def decision_function(self, X):
-        """The inputs."""
-        return X[:, 1] if self.n_classes == 2 else X
-
-
-class ScikitLearn:
-    """`CalibratedClassifierCV` on given scores.
-
-    Parameters
-    ----------
-    method : str
-        As there.
-    scores : callable
-        From probabilities.
-    """
-
-    def __init__(self, method, scores=lambda proba: np.log(np.maximum(proba, LEAST))):
-        self.method, self.scores = method, scores
+    def __init__(self):
+        self.calibrator = _TemperatureScaling()
 
     def fit(self, proba, y):
-        """Fit the calibrator alone."""
-        from sklearn.calibration import CalibratedClassifierCV
-        from sklearn.frozen import FrozenEstimator
-
-        frozen = FrozenEstimator(Scores(proba.shape[1]))
-        self.calibrator = CalibratedClassifierCV(frozen, method=self.method, ensemble=False).fit(self.scores(proba), y)
+        """Fit the calibrator."""
+        self.calibrator.fit(log_p(proba), y)
         return self
 
     def predict_proba(self, proba):
         """Calibrated probabilities."""
-        return self.calibrator.predict_proba(self.scores(proba))
+        return self.calibrator.predict(log_p(proba))
+
+
+def log_p(proba):
+    """Of each class."""
+    return np.log(np.maximum(proba, LEAST))
 
 
 def log_odds(proba):
@@ -76,21 +51,25 @@ class OneVsRest:
     ----------
     make : callable
         Makes it.
+    scores : callable, default=None
+        What it takes, from probabilities; None for these.
     """
 
-    def __init__(self, make):
-        self.make = make
+    def __init__(self, make, scores=None):
+        self.make, self.scores = make, scores or (lambda proba: proba)
 
     def fit(self, proba, y):
         """One calibrator a class."""
+        scores = self.scores(proba)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.calibrators = [self.make().fit(proba[:, k], (y == k).astype(int)) for k in range(proba.shape[1])]
+            self.calibrators = [self.make().fit(scores[:, k], (y == k).astype(int)) for k in range(scores.shape[1])]
         return self
 
     def predict_proba(self, proba):
         """Calibrated probabilities."""
-        columns = [calibrator.predict(proba[:, k]) for k, calibrator in enumerate(self.calibrators)]
+        scores = self.scores(proba)
+        columns = [calibrator.predict(scores[:, k]) for k, calibrator in enumerate(self.calibrators)]
         columns = np.maximum(np.column_stack(columns), LEAST)
         return columns / columns.sum(1, keepdims=True)
 
@@ -219,11 +198,11 @@ PEERS = {
     "probmetrics matrix": _probmetrics("MatrixScalingCalibrator"),
     "probmetrics ETS(ce)": _probmetrics("ETSCalibrator", loss="ce"),
     "probmetrics ETS(mse)": _probmetrics("ETSCalibrator", loss="mse"),
-    "scikit-learn temperature": lambda: ScikitLearn("temperature"),
-    "scikit-learn sigmoid of log p": lambda: ScikitLearn("sigmoid"),
-    "scikit-learn sigmoid of log-odds": lambda: ScikitLearn("sigmoid", log_odds),
+    "scikit-learn temperature": Temperature,
+    "scikit-learn sigmoid of log p": lambda: OneVsRest(_SigmoidCalibration, log_p),
+    "scikit-learn sigmoid of log-odds": lambda: OneVsRest(_SigmoidCalibration, log_odds),
     "betacal one-vs-rest": _beta,
-    "scikit-learn isotonic": lambda: ScikitLearn("isotonic", lambda proba: proba),
+    "scikit-learn isotonic": lambda: OneVsRest(lambda: IsotonicRegression(out_of_bounds="clip")),
     "netcal histogram binning": lambda: NetcalBinning("HistogramBinning", bins=15),
     "probmetrics histogram binning": _histograms,
     "netcal BBQ": lambda: NetcalBinning("BBQ"),

@@ -4,11 +4,14 @@ import csv
 
 import numpy as np
 import pytest
+from scipy.special import softmax
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 
 import peers
-from _peers import PEERS, OneVsRest, ScikitLearn, log_odds
+from _peers import PEERS, OneVsRest, log_odds, log_p
 from _records import load_record
-from skclamp import TemperatureScaling
 
 
 @pytest.fixture
@@ -57,12 +60,29 @@ def test_every_comparison_names_what_there_is():
         assert comparison.peer in PEERS or comparison.peer in peers.OURS
 
 
-def test_scikit_learn_gets_log_probabilities(record):
+@pytest.mark.parametrize(
+    ("name", "method", "scores"),
+    [
+        ("temperature", "temperature", log_p),
+        ("sigmoid of log p", "sigmoid", log_p),
+        ("sigmoid of log-odds", "sigmoid", log_odds),
+        ("isotonic", "isotonic", np.asarray),
+    ],
+)
+def test_scikit_learns_maps_are_those_of_calibrated_classifier_cv(record, name, method, scores):
     logits, y = record
-    proba = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(1, keepdims=True)
-    theirs = ScikitLearn("temperature").fit(proba, y).predict_proba(proba)
-    np.testing.assert_allclose(theirs, TemperatureScaling().fit(logits, y).predict_proba(logits), atol=1e-3)
+    proba = softmax(logits.astype(float), axis=1)
+    classifier = LogisticRegression()
+    # Hands its inputs on as scores.
+    classifier.classes_, classifier.coef_, classifier.intercept_ = np.unique(y), np.eye(proba.shape[1]), 0.0
+    whole = CalibratedClassifierCV(FrozenEstimator(classifier), method=method, ensemble=False).fit(scores(proba), y)
+    alone = PEERS[f"scikit-learn {name}"]().fit(proba, y).predict_proba(proba)
+    np.testing.assert_allclose(alone, whole.predict_proba(scores(proba)), atol=1e-12)
+
+
+def test_scores_of_the_peers():
     np.testing.assert_allclose(log_odds(np.array([0.25, 0.5])), [-np.log(3), 0])
+    np.testing.assert_allclose(log_p(np.array([0.25, 0.0])), np.log([0.25, 1e-300]))
 
 
 def test_one_vs_rest_renormalises():

@@ -1,5 +1,6 @@
 """IsotonicCalibration: an isotonic regression a class."""
 
+from sklearn import config_context
 from sklearn.isotonic import IsotonicRegression
 
 from .._docstrings import with_shared_docs
@@ -9,7 +10,9 @@ from ._one_vs_rest import OneVsRestCalibrator
 
 def isotonic_knots(score, hit, weight):
     """Knots and values of scikit-learn's isotonic regression of hits on scores, linear in between."""
-    regression = IsotonicRegression(out_of_bounds="clip").fit(score, hit, sample_weight=weight)
+    # What a calibrator was given is checked already.
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        regression = IsotonicRegression(out_of_bounds="clip").fit(score, hit, sample_weight=weight)
     return regression.X_thresholds_, regression.y_thresholds_
 
 
