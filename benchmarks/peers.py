@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from tabulate import tabulate
 from threadpoolctl import threadpool_limits
@@ -47,6 +47,7 @@ from skclamp import (
     VectorScaling,
     VennAbersCalibration,
 )
+from skclamp.metrics import expected_calibration_error
 
 
 class Comparison(NamedTuple):
@@ -105,9 +106,9 @@ COMPARISONS = [
     Comparison("CalibratorSelector", "probmetrics IOP"),
     Comparison("CalibratorSelector", "probmetrics vector"),
 ]
-MEASURES = ("nll", "peer_nll", "difference", "standard_error", "fit_ms", "peer_ms", "ratio")
+MEASURES = ("nll", "peer_nll", "difference", "standard_error", "ece", "peer_ece", "fit_ms", "peer_ms", "ratio")
 COLUMNS = ("record", *Comparison._fields, *MEASURES)
-FORMATS = ("", "", "", ".4f", ".4f", "+.5f", ".5f", ".1f", ".1f", ".2f")
+FORMATS = ("", "", "", ".4f", ".4f", "+.5f", ".5f", ".2f", ".2f", ".1f", ".1f", ".2f")
 
 
 class Split(NamedTuple):
@@ -120,9 +121,10 @@ class Split(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Test NLL in nats, and the seconds of the fit."""
+    """Test NLL in nats, test ECE of 15 bins in per cent, and the seconds of the fit."""
 
     nll: float
+    ece: float
     seconds: float
 
 
@@ -133,7 +135,9 @@ def main(arguments=None):
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows = list(compare_all(options, file))
-    print(f"{options.seeds} stratified halves, one thread; difference: NLL less the peer's; ratio: of fit times")
+    print(
+        f"{options.seeds} stratified halves, one thread; difference: NLL less the peer's; ece: %; ratio: of fit times"
+    )
     print(tabulate([[row[name] for name in COLUMNS] for row in rows], headers=COLUMNS, floatfmt=FORMATS))
 
 
@@ -180,35 +184,31 @@ def wanted(options):
 def compare(comparison, splits, repeats):
     """The row of one comparison."""
     pairs = [run_pair(comparison, split, repeats) for split in splits]
-    ours, theirs = zip(*pairs, strict=True)
-    nll, peer_nll = ([outcome.nll for outcome in outcomes] for outcomes in (ours, theirs))
-    seconds, peer_seconds = (np.array([outcome.seconds for outcome in outcomes]) for outcomes in (ours, theirs))
-    difference = paired_estimate(nll, peer_nll)
+    ours, theirs = (Outcome(*map(np.array, zip(*outcomes, strict=True))) for outcomes in zip(*pairs, strict=True))
+    difference = paired_estimate(ours.nll, theirs.nll)
     return {
         **comparison._asdict(),
-        "nll": np.mean(nll),
-        "peer_nll": np.mean(peer_nll),
+        "nll": ours.nll.mean(),
+        "peer_nll": theirs.nll.mean(),
         "difference": difference.mean,
         "standard_error": difference.standard_error,
-        "fit_ms": 1e3 * np.median(seconds),
-        "peer_ms": 1e3 * np.median(peer_seconds),
-        "ratio": np.median(seconds / peer_seconds),
+        "ece": ours.ece.mean(),
+        "peer_ece": theirs.ece.mean(),
+        "fit_ms": 1e3 * np.median(ours.seconds),
+        "peer_ms": 1e3 * np.median(theirs.seconds),
+        "ratio": np.median(ours.seconds / theirs.seconds),
     }
 
 
 def run_pair(comparison, split, repeats):
     """Outcomes of both on one split, fitted in turns."""
     runs = [run_of(comparison.method), run_of(comparison.peer)]
-    nlls, seconds = [np.nan, np.nan], [np.inf, np.inf]
-    for _ in range(repeats):
-        for i, run in enumerate(runs):
-            nlls[i], once = run(split)
-            seconds[i] = min(seconds[i], once)
-    return [Outcome(*outcome) for outcome in zip(nlls, seconds, strict=True)]
+    turns = zip(*([run(split) for run in runs] for _ in range(repeats)), strict=True)
+    return [min(same, key=lambda outcome: outcome.seconds) for same in turns]
 
 
 def run_of(name):
-    """What fits a method of `OURS` or `PEERS` to a split, and returns its test NLL and seconds."""
+    """What fits a method of `OURS` or `PEERS` to a split, and returns the Outcome."""
     if name in OURS:
         return lambda split: run_ours(clone(OURS[name]), split)
     make = PEERS[name]
@@ -218,7 +218,7 @@ def run_of(name):
 def run_ours(calibrator, split):
     calibrator.set_params(classes=np.arange(split.logits.shape[1]))
     seconds = timed(calibrator.fit, split.logits[split.calibration], split.labels[split.calibration])
-    return mean_nll(calibrator.predict_log_proba(split.logits[split.test]), split.labels[split.test]), seconds
+    return outcome(calibrator.predict_log_proba(split.logits[split.test]), split.labels[split.test], seconds)
 
 
 def run_peer(calibrator, split):
@@ -227,7 +227,7 @@ def run_peer(calibrator, split):
     found = np.asarray(calibrator.predict_proba(proba[split.test]), dtype=np.float64)
     # Some peers give probability 0: it counts as in scikit-learn's log_loss.
     found = np.maximum(found, np.finfo(np.float64).eps)
-    return mean_nll(np.log(found), split.labels[split.test]), seconds
+    return outcome(np.log(found), split.labels[split.test], seconds)
 
 
 def timed(function, *arguments):
@@ -237,8 +237,9 @@ def timed(function, *arguments):
     return time.process_time() - start
 
 
-def mean_nll(log_proba, labels):
-    return -log_proba[np.arange(len(labels)), labels].mean()
+def outcome(log_proba, labels, seconds):
+    nll = -log_proba[np.arange(len(labels)), labels].mean()
+    return Outcome(nll, 100 * expected_calibration_error(labels, softmax(log_proba, axis=1)), seconds)
 
 
 if __name__ == "__main__":
