@@ -7,10 +7,12 @@ import numpy as np
 
 # Relative difference of two samples' log-probabilities that is no more than rounding.
 _EQUAL = 1e-9
+# More equal samples than this are no copies: the scores tell few samples apart, as votes do, or are saturated.
+_MOST_COPIES = 10
 
 
 def draw_folds(log_proba, y, weight, n_folds):
-    """Number of the fold of each sample: drawn with a fixed seed, stratified by class, equal samples kept together.
+    """Number of the fold of each sample: drawn with a fixed seed, stratified by class, copies kept together.
 
     Within a class the draw is uniform. Folds that held equally many hard samples each would resemble each other more
     than new data do, and flatter the maps that overfit.
@@ -30,23 +32,48 @@ def draw_folds(log_proba, y, weight, n_folds):
     -------
     ndarray of shape (n_samples,)
     """
-    own = log_proba.gather(1, y[:, None].to(log_proba.device))[:, 0].cpu().numpy()
-    labels, weight = y.cpu().numpy(), weight.cpu().numpy()
-    order, first = _distinct_samples(own, labels, weight)
+    order, first = _ranked(log_proba, y, weight)
+    labels = y.cpu().numpy()[order]
     drawn = np.empty(first.sum(), dtype=np.int64)
     generator = np.random.default_rng(0)
-    starts = np.flatnonzero(np.diff(labels[order][first], prepend=-1, append=-1))
+    starts = np.flatnonzero(np.diff(labels[first], prepend=-1, append=-1))
     for low, high in zip(starts[:-1], starts[1:], strict=True):
         drawn[low:high] = generator.permutation(np.arange(low, high) % n_folds)
-    folds = np.zeros(len(labels), dtype=np.int64)
-    folds[order] = drawn[np.cumsum(first) - 1]
+    return _numbers(drawn, order, first, len(y))
+
+
+def deal_folds(log_proba, y, weight, n_folds):
+    """Number of the fold of each sample: classes and their hard samples spread evenly, copies kept together.
+
+    Nothing is drawn: the samples are ranked by class and, within a class, by the log-probability of their label, and
+    dealt out in that order. The parameters and the value are those of `draw_folds`.
+    """
+    order, first = _ranked(log_proba, y, weight)
+    return _numbers(np.arange(first.sum()) % n_folds, order, first, len(y))
+
+
+def _numbers(dealt, order, first, n_samples):
+    folds = np.zeros(n_samples, dtype=np.int64)
+    folds[order] = dealt[np.cumsum(first) - 1]
     return folds
 
 
-def _distinct_samples(own, labels, weight):
-    """Indices of the samples with weight, by class and then by `own`, and which of them differ from the one before."""
-    of_class = np.bincount(labels, weight * own) / np.maximum(np.bincount(labels, weight), np.finfo(float).tiny)
-    order = np.lexsort([own, labels, of_class[labels]])
+def _ranked(log_proba, y, weight):
+    """Indices of the samples with weight, by class and then from hard to easy, and which of them begin a group.
+
+    Copies of a sample make a group, unless they are too many for copies, and there are others.
+    """
+    own = log_proba.gather(1, y[:, None].to(log_proba.device))[:, 0].cpu().numpy()
+    whole = log_proba.sum(1).cpu().numpy()
+    labels, weight = y.cpu().numpy(), weight.cpu().numpy()
+    ease = np.bincount(labels, weight * own) / np.maximum(np.bincount(labels, weight), np.finfo(float).tiny)
+    order = np.lexsort([whole, own, labels, ease[labels]])
     order = order[weight[order] > 0]
-    apart = np.diff(own[order]) > _EQUAL * np.abs(own[order[1:]])
-    return order, np.r_[True, apart | (np.diff(labels[order]) != 0)]
+    first = np.r_[True, _apart(own[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
+    group = np.cumsum(first) - 1
+    size = np.bincount(group)
+    return order, first | (size > _MOST_COPIES)[group] if len(size) > 1 else first
+
+
+def _apart(values):
+    return np.abs(np.diff(values)) > _EQUAL * np.abs(values[1:])

@@ -31,7 +31,7 @@ MIXES = "has a gain or an offset a class"
 AT_BOUND = frozenset({"two samples", "all right", "all wrong", "huge logits"})
 UNSEEN_CLASSES = frozenset({"two samples", "one class", "missing class"})
 # A stack has a temperature of its own, which such sets drive to a bound.
-STACKED = AT_BOUND | {"one class", "duplicates"}
+STACKED = AT_BOUND | {"one class"}
 FEW_SCORES = frozenset({"two samples", "constant logits", "duplicates"})
 
 

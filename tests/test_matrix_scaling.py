@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from skclamp import DirichletCalibration, MatrixScaling, TemperatureScaling, VectorScaling
-from skclamp.scaling._strengths import deal_folds
+from skclamp._folds import deal_folds
 
 CALIBRATORS = [MatrixScaling, DirichletCalibration]
 

@@ -26,6 +26,15 @@ def terms(logits, temperature):
     return np.log(proba), np.log1p(-proba)
 
 
+def regression(odds, hit, weight):
+    """Scikit-learn's, on Platt's targets: of each sample a part is a hit, and the rest none."""
+    n_hits = weight @ hit
+    target = np.where(hit, (n_hits + 1) / (n_hits + 2), 1 / (weight.sum() - n_hits + 2))
+    parts = np.r_[weight * target, weight * (1 - target)]
+    outcomes = np.repeat([True, False], len(hit))
+    return LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(np.r_[odds, odds], outcomes, sample_weight=parts)
+
+
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 def test_platt_scaling_is_a_logistic_regression_a_class(weighted):
     logits, y = draw()
@@ -35,7 +44,7 @@ def test_platt_scaling_is_a_logistic_regression_a_class(weighted):
     proba = []
     for k in range(4):
         odds = (log_p - log_rest)[:, k, None]
-        alone = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(odds, y == k, sample_weight=weight)
+        alone = regression(odds, y == k, np.ones(len(y)) if weight is None else weight)
         assert fitted.coef_[k] == pytest.approx(alone.coef_[0, 0], rel=1e-3)
         assert fitted.intercept_[k] == pytest.approx(alone.intercept_[0], abs=1e-3)
         proba.append(alone.predict_proba(odds)[:, 1])
@@ -111,3 +120,17 @@ def test_gains_of_1_are_temperature_scaling(calibrator):
     y = (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1)
     fitted, alone = (each().fit(logits, y) for each in (calibrator, TemperatureScaling))
     np.testing.assert_allclose(fitted.predict_proba(logits), alone.predict_proba(logits), atol=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("calibrator", [PlattScaling, BetaCalibration])
+def test_separable_classes_have_an_optimum_that_is_found(calibrator):
+    """No T is optimal there; Platt's targets are worth (n+ + 1) / (n+ + 2) where the scores tell the classes apart."""
+    y = np.repeat([0, 1, 2], 20)
+    logits = np.random.default_rng(0).normal(size=(60, 3)) + 12.0 * np.eye(3)[y]
+    fitted = calibrator().fit(logits, y)
+    assert 0 < fitted.n_iter_ < 20
+    proba = fitted.predict_proba(logits)[np.arange(60), y]
+    sure = (21 / 22) / (21 / 22 + 2 / 42)
+    np.testing.assert_allclose(proba, sure, atol=0.05)
+    assert np.mean(proba) == pytest.approx(sure, abs=0.01)

@@ -20,7 +20,7 @@ from skclamp import (
     VectorScaling,
     default_candidates,
 )
-from skclamp._folds import draw_folds
+from skclamp._folds import deal_folds, draw_folds
 from skclamp._stacking import stacking_weights
 from skclamp._trial import _STRENGTH
 from skclamp.base import BaseCalibrator
@@ -248,7 +248,7 @@ def test_maps_that_agree_can_be_stacked():
 
 def test_a_stack_of_nothing_says_the_same_of_all_classes():
     """Two samples again and again, with labels that contradict whatever one learns of the others."""
-    Z, y = np.repeat(logits(60)[:2], 30, axis=0), labels_of(logits(60))
+    Z, y = np.repeat(logits(40)[:2], 20, axis=0), labels_of(logits(40))
     candidates = [("temperature", TemperatureScaling()), ("structured", StructuredVectorScaling())]
     selector = CalibratorSelector(candidates=candidates, n_folds=3)
     with pytest.warns(ConvergenceWarning, match="temperature_ is at the bound") as caught:
@@ -276,6 +276,21 @@ def test_folds_spread_the_classes_and_keep_equal_samples_together():
     counts = np.array([np.bincount(numbers[y == k], minlength=5) for k in range(4)]) / 3
     assert np.ptp(counts, axis=1).max() <= 1
     assert np.ptp(counts.sum(0)) <= 4
+
+
+@pytest.mark.parametrize("split", [draw_folds, deal_folds])
+@pytest.mark.parametrize("kind", ["votes", "saturated"])
+def test_folds_are_even_where_many_samples_have_equal_scores(split, kind):
+    """Votes of a few neighbours, and logits whose softmax is 0 or 1, in arithmetic."""
+    Z = logits(900)
+    y = torch.from_numpy(labels_of(Z))
+    votes = (5 * log_softmax(Z).exp()).round()
+    scores = torch.log_softmax(votes.clamp(min=1e-9).log(), 1) if kind == "votes" else log_softmax(1000 * Z)
+    assert len(np.unique(scores.gather(1, y[:, None]))) < 700, "ties"
+    numbers = split(scores, y, torch.ones(900, dtype=torch.float64), 5)
+    for k in range(4):
+        shares = np.bincount(numbers[y == k], minlength=5) / (y == k).sum().item()
+        assert shares.min() > 0.1 and shares.max() < 0.3
 
 
 def test_folds_do_not_share_out_the_hard_samples_evenly():

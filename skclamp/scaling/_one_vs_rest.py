@@ -9,7 +9,7 @@ import torch
 
 from ._softmax_regression import Solution
 
-# Too weak to be seen where data speak; keeps the optimum finite where classes are separable or missing.
+# Too weak to be seen where data speak; keeps the optimum finite where a class has no sample.
 _RIDGE = 1e-6
 # The terms of so many classes at a time stay near the processor.
 _CHUNK_SIZE = 2**16
@@ -37,8 +37,10 @@ def log_odds_terms(logits):
     return log_p, torch.log1p(-log_p.exp()).scatter_(1, top, others)
 
 
-def fit_one_vs_rest(terms, y, sample_weight, *, smoothed=False, monotone=False):
+def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False):
     """Coefficients of ``sigmoid(sum_j coef_jk terms_jk + intercept_k)``, the probability that y is class k.
+
+    The targets are Platt's, as if one sample more had come out either way, in place of 0 and 1.
 
     Parameters
     ----------
@@ -48,8 +50,6 @@ def fit_one_vs_rest(terms, y, sample_weight, *, smoothed=False, monotone=False):
         Column indices of the labels.
     sample_weight : torch.Tensor of shape (n_samples,), float64, or None
         Non-negative weights with a positive sum.
-    smoothed : bool, default=False
-        Platt's targets, as if one sample more had come out either way, in place of 0 and 1.
     monotone : bool, default=False
         No coefficient of a term below 0.
 
@@ -65,17 +65,16 @@ def fit_one_vs_rest(terms, y, sample_weight, *, smoothed=False, monotone=False):
     for classes in torch.arange(n_classes, device=y.device).split(max(1, _CHUNK_SIZE // n_samples)):
         x = torch.stack([term[:, classes].T for term in terms])
         x = torch.cat([x, torch.ones_like(x[:1])])
-        target = (y == classes[:, None]).to(x)
-        target = _smoothed(target, weight) if smoothed else target
+        target = _targets(y == classes[:, None], weight)
         found.append(_fit(x, target, weight / weight.sum(), monotone))
     parameters = torch.cat([theta for theta, _, _ in found]).T.contiguous().cpu().numpy()
     return Solution(parameters, max(n_steps for _, n_steps, _ in found), all(fine for _, _, fine in found))
 
 
-def _smoothed(target, weight):
+def _targets(hit, weight):
     """(n+ + 1) / (n+ + 2) for a class's n+ samples, 1 / (n- + 2) for the others."""
-    inside = (target @ weight)[:, None]
-    return torch.where(target > 0, (inside + 1) / (inside + 2), 1 / (weight.sum() - inside + 2))
+    inside = (hit.to(weight) @ weight)[:, None]
+    return torch.where(hit, (inside + 1) / (inside + 2), 1 / (weight.sum() - inside + 2))
 
 
 def _fit(x, target, weight, monotone):
@@ -95,7 +94,7 @@ def _newton(x, target, weight, free):
     """Minima of mean log losses, one a class, over their free parameters; each step is halved where it goes too far."""
     start = free.clone()
     start[:, -1] = 0
-    theta, (loss, score) = start, _losses(start, start, x, target, weight)
+    theta, loss, score = _shrunk(start, x, target, weight)
     for step_number in range(_MAX_STEPS):
         step, decrement = _newton_step(theta - start, score, x, target, weight, free)
         if decrement.max() < _TOLERANCE:
@@ -103,13 +102,30 @@ def _newton(x, target, weight, free):
         length = torch.ones_like(decrement)
         for _ in range(_MAX_HALVINGS):
             trial = theta - length[:, None] * step
-            trial_loss, score = _losses(trial, start, x, target, weight)
+            trial_loss, trial_score = _losses(trial, start, x, target, weight)
             too_far = trial_loss > loss - 0.1 * length * decrement + _TOLERANCE
             if not too_far.any():
                 break
             length = torch.where(too_far, length / 2, length)
-        theta, loss = trial, trial_loss
+        else:
+            return theta, step_number, False
+        theta, loss, score = trial, trial_loss, trial_score
     return theta, _MAX_STEPS, False
+
+
+def _shrunk(start, x, target, weight):
+    """The start, of each class halved as long as that helps, with its losses and scores.
+
+    Log-odds at a temperature at its bound are so large that Newton's method would see no curvature.
+    """
+    theta, (loss, score) = start, _losses(start, start, x, target, weight)
+    while True:
+        trial_loss, trial_score = _losses(theta / 2, start, x, target, weight)
+        better = trial_loss < loss
+        if not better.any():
+            return theta, loss, score
+        theta = torch.where(better[:, None], theta / 2, theta)
+        loss, score = torch.where(better, trial_loss, loss), torch.where(better[:, None], trial_score, score)
 
 
 def _losses(theta, start, x, target, weight):

@@ -11,10 +11,10 @@ from ._temperature_first import TemperatureFirst
 class OneVsRestScaling(TemperatureFirst):
     """A sigmoid of terms of each class's log-odds at the optimal temperature; subclasses say which terms."""
 
-    _options: dict = {}
+    _monotone = False
 
     def _fit_map(self, logits, y, sample_weight):
-        solution = fit_one_vs_rest(self._terms(logits / self.temperature_), y, sample_weight, **self._options)
+        solution = fit_one_vs_rest(self._terms(logits / self.temperature_), y, sample_weight, monotone=self._monotone)
         *coef, self.intercept_ = solution.parameters
         self._remember_coef(coef)
         return solution
@@ -44,7 +44,8 @@ class PlattScaling(OneVsRestScaling):
 
     With p = softmax(logits / T), T the optimal temperature, class k gets
     ``sigmoid(coef_k * log(p_k / (1 - p_k)) + intercept_k)``, a logistic regression on whether the label is k, and a row
-    is divided by its sum. ``coef = 1, intercept = 0`` is temperature scaling, where the search starts.
+    is divided by its sum. ``coef = 1, intercept = 0`` is temperature scaling, where the search starts. The targets are
+    Platt's, as if one sample more had come out either way: few samples of a class, or separable ones, need them.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ class BetaCalibration(OneVsRestScaling):
     array([0.3, 0.5, 0.7])
     """
 
-    _options: dict = {"smoothed": True, "monotone": True}
+    _monotone = True
 
     def _terms(self, logits):
         log_p, log_rest = log_odds_terms(logits)

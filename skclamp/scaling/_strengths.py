@@ -1,9 +1,4 @@
-"""Cross-validation of a penalty's strength for the shared solver: folds, and a walk from strong to weak.
-
-The folds don't depend on the order of the samples or of the classes, a weight is as good as repetition, and nothing is
-drawn at random: samples are ranked by class and, within a class, by the log-probability of their label, and dealt out
-in that order.
-"""
+"""Cross-validation of a penalty's strength for the shared solver: regressions by fold, a walk from strong to weak."""
 
 import numpy as np
 import torch
@@ -12,40 +7,8 @@ from ._softmax_regression import minimise
 
 # Enough to rank strengths by their out-of-fold losses.
 _TOLERANCE = 1e-6
-# Relative difference of two samples' log-probabilities that is no more than rounding.
-_EQUAL = 1e-9
 # Nats by which the first folds may be worse before the others are spared.
 _CLEARLY_WORSE = 1e-3
-
-
-def deal_folds(log_proba, y, weight, n_folds):
-    """Number of the fold of each sample: classes and their hard samples spread evenly, equal samples kept together.
-
-    Parameters
-    ----------
-    log_proba : torch.Tensor of shape (n_samples, n_classes), float64
-        Says how hard a sample is.
-    y : torch.Tensor of shape (n_samples,), int64
-        Column indices of the labels.
-    weight : torch.Tensor of shape (n_samples,), float64
-        Their weights; one of 0 is as good as absent.
-    n_folds : int
-        How many at most.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-    """
-    hardness = log_proba.gather(1, y[:, None].to(log_proba.device))[:, 0].cpu().numpy()
-    labels, weight = y.cpu().numpy(), weight.cpu().numpy()
-    of_class = np.bincount(labels, weight * hardness) / np.maximum(np.bincount(labels, weight), np.finfo(float).tiny)
-    order = np.lexsort([hardness, labels, of_class[labels]])
-    order = order[weight[order] > 0]
-    apart = np.diff(hardness[order]) > _EQUAL * np.abs(hardness[order[1:]])
-    groups = np.r_[0, np.cumsum(apart | (np.diff(labels[order]) != 0))]
-    folds = np.zeros(len(labels), dtype=np.int64)
-    folds[order] = groups % n_folds
-    return folds
 
 
 class Folds:

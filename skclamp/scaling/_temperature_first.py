@@ -13,9 +13,7 @@ class TemperatureFirst(BaseCalibrator):
         warn_of_bound(solution)
         self.temperature_ = solution.temperature
         fit = self._fit_map(logits.double(), y, sample_weight)
-        # Where no temperature is optimal a map that holds more can't be either, and one warning will do.
-        if not solution.at_bound:
-            warn_of_weak_fit(fit)
+        warn_of_weak_fit(fit)
         self.n_iter_ = fit.n_evaluations
 
     def _fit_map(self, logits, y, sample_weight):
