@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 from scipy import stats
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from . import nonparametric, scaling
-from ._backbone import NetworkBackbone, check_classifier, is_frozen, open_backbone
+from ._backbone import ClassifierBackbone, NetworkBackbone, check_classifier, is_frozen, open_backbone
 from ._binning import Probabilities
 from ._clamping import BaseClamping
 from ._cross_fit import check_no_dataset, cross_fit
@@ -109,7 +110,7 @@ class SharedLogits:
     """
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test):
-        self._estimator, self._shared, self._X_cal = estimator, shared, X_cal
+        self._estimator, self._shared, self._X_cal, self._X_test = estimator, shared, X_cal, X_test
         y_cal, fit_seconds = timed(self._open, y_cal)
         (self.test, labels), test_seconds = timed(self.backbone.logits, X_test)
         self.seconds = fit_seconds, test_seconds
@@ -145,6 +146,12 @@ class SharedLogits:
             return False
         x, _ = next(iter(self.backbone.open(self._X_cal).batches(1)))
         return x.is_floating_point()
+
+    def uncalibrated(self):
+        """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""
+        if isinstance(self.backbone, ClassifierBackbone) and hasattr(self.backbone.classifier, "predict_proba"):
+            return self.backbone.classifier.predict_proba(self._X_test)
+        return torch.softmax(self.test.double(), 1).cpu().numpy()
 
     def fit(self, calibrator):
         """A fitted clone of an output map, that takes these logits until `hand_over`."""

@@ -101,10 +101,14 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classe
     Raises
     ------
     ValueError
-        If the names are of another number than the columns, repeat, or can't be told from `y`.
+        If the names are of another number than the columns, repeat, are the estimator's in another order, or can't be
+        told from `y`.
     """
     if classes is not None:
-        return _check_class_names(to_numpy(classes), n_columns, parameter)
+        names = _check_class_names(to_numpy(classes), n_columns, parameter)
+        if known is not None:
+            _check_order(names, to_numpy(known), parameter)
+        return names
     if known is not None:
         return _check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
     if _are_column_indices(y, n_columns):
@@ -125,6 +129,14 @@ def _warn_of_another_origin(y, n_columns, parameter):
         warn_caller(
             f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from 1, "
             f"give {parameter}"
+        )
+
+
+def _check_order(names, known, parameter):
+    """Columns can be renamed, but the estimator's own names in another order would swap the classes."""
+    if not np.array_equal(names, known) and set(names.tolist()) == set(known.tolist()):
+        raise ValueError(
+            f"{parameter} must be in the order of the estimator's classes_, {_some(known)}; got {_some(names)}"
         )
 
 

@@ -230,6 +230,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             raise
 
     def _logits(self, X):
+        shape, expected = getattr(X, "shape", ()), getattr(self, "n_features_in_", None)
+        if len(shape) == 2 and expected not in (None, shape[1]):
+            raise ValueError(
+                f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
+            )
         logits, _ = self._backbone.logits(X)
         if logits.shape[1] != len(self.classes_):
             raise ValueError(
@@ -241,7 +246,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def _map_rows(self, normalise, X):
         """Calibrated and normalised rows in float64, a chunk at a time."""
         check_is_fitted(self)
-        if hasattr(X, "columns"):
+        named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
+        if named and not isinstance(X, torch.utils.data.Dataset):
             validate_data(self, X, reset=False, skip_check_array=True)
         logits = self._logits(X)
         out = np.empty(tuple(logits.shape))

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 
-import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -291,7 +290,7 @@ def compare_calibrators(
 
 def _score_all(calibrators, scoring, logits, estimator, shared, data, verbose):
     """Scores of the uncalibrated estimator and of all calibrators, the losses of each sample, and what was fitted."""
-    proba, seconds = timed(lambda: torch.softmax(logits.test.double(), 1).cpu().numpy())
+    proba, seconds = timed(logits.uncalibrated)
     scores, own_losses = scoring(proba)
     rows = [{"name": UNCALIBRATED, **scores, "fit_time": 0.0, "predict_time": seconds}]
     losses, fitted = [own_losses], {}

@@ -14,6 +14,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from torch.utils.data import TensorDataset
 
 from skclamp import (
@@ -241,6 +242,19 @@ def test_takes_datasets_of_pairs(data):
     np.testing.assert_allclose(
         fitted.predict_proba(pairs[1]), of_arrays.calibrators["matrix"].predict_proba(X_test), atol=1e-6
     )
+
+
+def test_uncalibrated_is_what_the_classifier_itself_says():
+    """One-vs-rest probabilities aren't the softmax of the scores."""
+    X, y = load_iris(return_X_y=True)
+    model = OneVsRestClassifier(LogisticRegression()).fit(X[::3], y[::3])
+    comparison = compare_calibrators(
+        model, X[1::3], y[1::3], X[2::3], y[2::3], calibrators=[TemperatureScaling()], **FEW
+    )
+    own = negative_log_likelihood(y[2::3], model.predict_proba(X[2::3]))
+    assert comparison["uncalibrated"].nll == pytest.approx(own)
+    softmax = -log_softmax(model.decision_function(X[2::3]), axis=1)[np.arange(50), y[2::3]].mean()
+    assert abs(softmax - own) > 0.01
 
 
 def test_cross_fits_a_classifier_that_is_not_fitted():

@@ -298,6 +298,18 @@ def test_columns_of_a_frame_must_be_those_of_fit():
     assert calibrator.feature_names_in_.tolist() == ["a", "b", "c"]
     with pytest.raises(ValueError, match="feature names should match"):
         calibrator.predict_proba(frame[["c", "a", "b"]])
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        calibrator.predict_proba(frame.to_numpy())
+
+
+def test_inputs_of_a_network_must_be_as_wide_as_in_fit():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 4)).astype(np.float32), rng.integers(0, 3, 200)
+    calibrator = TemperatureScaling(nn.Linear(4, 3)).fit(x, y)
+    with pytest.raises(ValueError, match="X has 3 features, but TemperatureScaling is expecting 4 features as input"):
+        calibrator.predict_proba(x[:, :3])
+    of_a_dataset = TemperatureScaling(calibrator.estimator).fit(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)))
+    np.testing.assert_array_equal(of_a_dataset.predict_proba(x), calibrator.predict_proba(x))
 
 
 def test_labels_that_seem_to_count_from_one_are_asked_about():

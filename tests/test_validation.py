@@ -98,6 +98,12 @@ def test_resolve_classes_prefers_what_the_user_says():
     [
         ([5, 6], 3, {}, r"classes must be given when the labels are neither 0 \.\.\. 2 .* 2 distinct labels: \[5, 6\]"),
         (["a"], 2, {}, "classes must be given .* y has 1 distinct labels"),
+        (
+            ["a", "b"],
+            2,
+            {"classes": ["b", "a"], "known": ["a", "b"]},
+            r"classes must be in the order of the estimator's classes_, \['a', 'b'\]; got \['b', 'a'\]",
+        ),
         ([True, False], 3, {}, "classes must be given .* y has 2 distinct labels"),
         ([0, 1], 3, {"classes": [0, 1]}, r"classes must name the 3 columns of the logits; got shape \(2,\)"),
         ([0, 1], 2, {"classes": [[0, 1]]}, r"classes must name the 2 columns of the logits; got shape \(1, 2\)"),
