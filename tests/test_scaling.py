@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from _small_networks import bare_logits, labels_of, perceptron, vectors
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -303,9 +304,9 @@ def test_columns_of_a_frame_must_be_those_of_fit():
 
 
 def test_inputs_of_a_network_must_be_as_wide_as_in_fit():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(200, 4)).astype(np.float32), rng.integers(0, 3, 200)
-    calibrator = TemperatureScaling(nn.Linear(4, 3)).fit(x, y)
+    network, x = perceptron(n_features=4), vectors(n_features=4)
+    y = labels_of(bare_logits(network, x))
+    calibrator = TemperatureScaling(network).fit(x, y)
     with pytest.raises(ValueError, match="X has 3 features, but TemperatureScaling is expecting 4 features as input"):
         calibrator.predict_proba(x[:, :3])
     of_a_dataset = TemperatureScaling(calibrator.estimator).fit(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)))
