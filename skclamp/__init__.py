@@ -1,5 +1,6 @@
 """Post-hoc calibration of torch classifiers, the scikit-learn way."""
 
+from ._version import __version__
 from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator
 from .clamping_cv import NeuralClampingCalibratorCV
 from .nonparametric import (
@@ -9,6 +10,7 @@ from .nonparametric import (
     IsotonicCalibration,
     VennAbersCalibration,
 )
+from .persistence import load
 from .report import CalibratorComparison, compare_calibrators
 from .scaling import (
     BetaCalibration,
@@ -25,8 +27,6 @@ from .scaling import (
     VectorScaling,
 )
 from .selection import CalibratorSelector, default_candidates
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AccuracyPreservingIsotonic",
@@ -52,6 +52,7 @@ __all__ = [
     "VectorScaling",
     "VennAbersCalibration",
     "__version__",
-    "default_candidates",
     "compare_calibrators",
+    "default_candidates",
+    "load",
 ]

@@ -52,6 +52,8 @@ class BaseClamping(BaseCalibrator):
         "verbose": ["verbose"],
     }
 
+    _not_saved = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
+
     def __init__(
         self,
         estimator=None,
@@ -206,14 +208,22 @@ class BaseClamping(BaseCalibrator):
         self.temperature_ = state.temperature
         self.perturbation_ = state.perturbation
         self._input_shape = problem.example(1).shape[1:]
-        delta = additive_part(state.perturbation, self._input_shape)
-        if delta is not None:
-            self.delta_ = delta.detach().cpu().numpy()
-        self.module_ = ClampedModule(network, state.perturbation, temperature=state.temperature)
+        self._set_derived(network)
         self.accepted_ = bool(state.identity)
         self.cost_ = problem.cost()
         self.history_ = state.history
         self.n_iter_ = len(state.history)
+
+    def _set_derived(self, network):
+        delta = additive_part(self.perturbation_, self._input_shape)
+        if delta is not None:
+            self.delta_ = delta.detach().cpu().numpy()
+        self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_)
+
+    def _restore(self, learned, backbone=None):
+        super()._restore(learned, backbone)
+        self.perturbation_.to(self._backbone.device)
+        self._set_derived(self._backbone.module)
 
     def _logits(self, X):
         return self._backbone.logits(X, self._perturb)[0]

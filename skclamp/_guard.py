@@ -14,6 +14,8 @@ import torch
 from scipy import stats
 from scipy.special import logsumexp
 
+from ._encoding import register
+
 logger = logging.getLogger("skclamp")
 
 # A perturbation that does nothing passes this rarely.
@@ -106,6 +108,7 @@ class Evidence:
         return best
 
 
+@register
 @dataclass(frozen=True)
 class Verdict:
     """The guard's decision.

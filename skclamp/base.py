@@ -18,6 +18,7 @@ from skorch import NeuralNet
 
 from ._backbone import check_classifier, is_frozen, open_backbone
 from ._cross_fit import check_no_dataset, cross_fit
+from ._encoding import register
 from ._validation import (
     Interval,
     StrOptions,
@@ -29,9 +30,12 @@ from ._validation import (
     resolve_classes,
     tensor_of,
 )
+from .persistence import save
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
+# What scikit-learn's own methods set, which are neither parameters nor learned.
+_CONFIGURED = ("_metadata_request", "_sklearn_output_config")
 
 
 def _check_given_labels(X, y):
@@ -56,6 +60,13 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         "num_workers": [Interval(Integral, 0, None, closed="left")],
         "pin_memory": ["boolean"],
     }
+
+    # What a saved calibrator does without, or makes anew from the rest and its network.
+    _not_saved: frozenset = frozenset({"_backbone", "estimator_", "cv_results_"})
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        register(cls, _arguments)
 
     def __init__(
         self,
@@ -214,6 +225,48 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True)
 
+    def save(self, path):
+        """Write what was learned to a file, without the network; `skclamp.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The safetensors file to write. One that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError
+            If a perturbation is a module of the user's own that `skclamp.persistence.register` doesn't know.
+        ImportError
+            If safetensors isn't installed: ``pip install "skclamp[save]"``.
+
+        Warns
+        -----
+        UserWarning
+            If a parameter, such as callbacks, can't be saved.
+        """
+        check_is_fitted(self)
+        save(self, path)
+
+    def _learned(self):
+        """What `save` keeps beside the parameters."""
+        params = self._get_param_names()
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in params and name not in self._not_saved and name not in _CONFIGURED
+        }
+
+    def _restore(self, learned, backbone=None):
+        """Take on what `_learned` gave, around the network of `backbone` or, without one, the calibrator's own."""
+        shadowing = [name for name in learned if hasattr(type(self), name)]
+        if shadowing:
+            raise ValueError(f"{type(self).__name__} doesn't learn {shadowing[0]!r}")
+        self.__dict__.update(learned)
+        self._backbone = self._open_backbone() if backbone is None else backbone
+
     def _forget(self):
         for name in [name for name in vars(self) if name.endswith("_") or name == "_backbone"]:
             delattr(self, name)
@@ -230,7 +283,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             raise
 
     def _logits(self, X):
-        shape, expected = getattr(X, "shape", ()), getattr(self, "n_features_in_", None)
+        shape, expected = tuple(getattr(X, "shape", ())), getattr(self, "n_features_in_", None)
         if len(shape) == 2 and expected not in (None, shape[1]):
             raise ValueError(
                 f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
@@ -285,7 +338,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         }
         estimator = self.estimator if is_frozen(self.estimator) else clone(self.estimator)
         twin = type(self)(estimator=estimator, **params)
-        for name in ("_metadata_request", "_sklearn_output_config"):
+        for name in _CONFIGURED:
             if hasattr(self, name):
                 setattr(twin, name, copy.deepcopy(getattr(self, name)))
         return twin
@@ -333,6 +386,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         for name, value in vars(self).items():
             setattr(shown, name, _by_name(value))
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
+
+
+def _arguments(calibrator):
+    """What `save` takes for the arguments of a calibrator."""
+    return {name: value for name, value in calibrator.get_params(deep=False).items() if name != "estimator"}
 
 
 def _n_floats(value):

@@ -106,7 +106,8 @@ class LogitsModule(nn.Module):
         output = _tensor_in(self.module(x))
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
-        return logits_from(output, self.response, n_samples=len(x))
+        # An exporter traces a shape where it takes a length for a constant.
+        return logits_from(output, self.response, n_samples=x.shape[0])
 
 
 def _tensor_in(output):
@@ -148,7 +149,7 @@ def logits_from(scores, response, *, n_samples, floor=None):
     ValueError
         If the shape is another.
     """
-    if scores.ndim not in (1, 2) or len(scores) != n_samples:
+    if scores.ndim not in (1, 2) or scores.shape[0] != n_samples:
         raise ValueError(
             f"the network must return one row of class scores a sample, shape ({n_samples}, n_classes); got shape "
             f"{tuple(scores.shape)}. Segmentation and other dense outputs aren't supported"

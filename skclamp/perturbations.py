@@ -53,6 +53,7 @@ class FullPerturbation(nn.Module):
 
     def __init__(self, shape):
         super().__init__()
+        self.shape = tuple(shape)
         self.delta = nn.Parameter(torch.zeros(tuple(shape)))
 
     def forward(self, x):
@@ -83,6 +84,7 @@ class ChannelPerturbation(nn.Module):
 
     def __init__(self, shape):
         super().__init__()
+        self.shape = tuple(shape)
         self.offset = _per_channel(shape, 0)
 
     def forward(self, x):
@@ -113,6 +115,7 @@ class AffinePerturbation(nn.Module):
 
     def __init__(self, shape):
         super().__init__()
+        self.shape = tuple(shape)
         self.gain = _per_channel(shape, 1)
         self.offset = _per_channel(shape, 0)
 
@@ -146,6 +149,7 @@ class CurvePerturbation(nn.Module):
 
     def __init__(self, shape):
         super().__init__()
+        self.shape = tuple(shape)
         self.bend = _per_channel(shape, 0)
         self.gain = _per_channel(shape, 1)
         self.offset = _per_channel(shape, 0)
@@ -185,6 +189,7 @@ class ColorPerturbation(nn.Module):
 
     def __init__(self, shape):
         super().__init__()
+        self.shape = tuple(shape)
         _check_spatial(shape, "color", (2, 3, 4))
         self.matrix = nn.Parameter(torch.eye(shape[0]))
         self.offset = _per_channel(shape, 0)
@@ -226,9 +231,11 @@ class FilterPerturbation(nn.Module):
 
     def __init__(self, shape, size=3):
         super().__init__()
+        self.shape = tuple(shape)
         _check_spatial(shape, "filter", (2, 3))
         if size % 2 == 0 or size < 1 or size > min(shape[1:]):
             raise ValueError(f"size must be odd and at most the input's {min(shape[1:])} entries; got {size}")
+        self.size = size
         n_axes = len(shape) - 1
         impulse = torch.zeros((shape[0], 1) + (size,) * n_axes)
         impulse[(slice(None), 0) + (size // 2,) * n_axes] = 1
@@ -284,11 +291,14 @@ class GridPerturbation(nn.Module):
 
     def __init__(self, shape, size=6, *, per_channel=False):
         super().__init__()
+        self.shape = tuple(shape)
         _check_spatial(shape, "grid", (2, 3))
         if not 1 <= size <= min(shape[1:]):
             raise ValueError(
                 f"size must be at least 1 and no larger than the input's {min(shape[1:])} entries; got {size}"
             )
+        self.size = size
+        self.per_channel = per_channel
         cells = (1, shape[0] if per_channel else 1) + (size,) * (len(shape) - 1)
         self.gain = nn.Parameter(torch.ones(cells))
         self.offset = nn.Parameter(torch.zeros(cells))

@@ -9,10 +9,12 @@ from _small_networks import (
     put_into_odd_state,
     snapshot,
 )
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss
 from torch import nn
 
+import skclamp
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.metrics import (
     neg_log_likelihood_scorer,
@@ -60,6 +62,22 @@ def test_calibration_is_no_worse_than_temperature_scaling_on_the_calibration_set
     alone = TemperatureScaling(fitted.estimator).fit(case.X, case.y)
     scores = [neg_log_likelihood_scorer(each, case.X, case.y) for each in (fitted, alone)]
     assert scores[0] >= scores[1] - 1e-3
+
+
+# Saving
+
+
+def test_what_was_saved_and_loaded_predicts_the_same_and_knows_as_much(case, fitted, tmp_path):
+    fitted.save(tmp_path / "saved")
+    loaded = skclamp.load(tmp_path / "saved", getattr(fitted, "estimator_", fitted.estimator))
+    np.testing.assert_array_equal(loaded.predict_log_proba(case.X), fitted.predict_log_proba(case.X))
+    forgotten = set(vars(fitted)) - set(vars(loaded))
+    assert forgotten <= {"estimator_", "history_", "cv_results_"}
+    assert loaded._n_parameters == fitted._n_parameters
+    twins = clone(loaded).get_params(), clone(fitted).get_params()
+    assert str({k: v for k, v in twins[0].items() if "estimator" not in k}) == str(
+        {k: v for k, v in twins[1].items() if "estimator" not in k}
+    )
 
 
 # Fitting

@@ -128,7 +128,7 @@ class PerturbationDisplay:
             estimator.perturbation_,
             # Another output map takes its place.
             temperature=None if hasattr(estimator, "output_") else estimator.temperature_,
-            history=estimator.history_ if show_history else None,
+            history=getattr(estimator, "history_", None) if show_history else None,
             channel_names=channel_names,
             input_range=input_range,
         )

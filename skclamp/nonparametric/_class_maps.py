@@ -1,13 +1,15 @@
 """Functions of one probability for each of K classes, all evaluated at once: steps, and lines between knots.
 
 The functions' knots are rows of one padded matrix, so that a search is one call however many classes there are.
-Imports nothing of the package.
+Imports `_encoding` alone of the package.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from .._encoding import register
 
 
 def padded(rows, fill=None):
@@ -19,6 +21,7 @@ def padded(rows, fill=None):
     return torch.from_numpy(out)
 
 
+@register
 class StepMaps(NamedTuple):
     """One function a class that is constant between its edges.
 
@@ -48,6 +51,7 @@ class StepMaps(NamedTuple):
         return (2 * self.edges.isfinite().sum(1) + 1).numpy()
 
 
+@register
 class LinearMaps(NamedTuple):
     """One function a class that is linear between its knots and constant beyond them.
 

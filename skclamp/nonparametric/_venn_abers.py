@@ -9,6 +9,7 @@ import torch
 
 from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
+from .._encoding import register
 from .._validation import Interval
 from ..base import BaseCalibrator
 from ._class_maps import padded
@@ -115,6 +116,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
         return VennAbersMaps.of(maps)
 
 
+@register
 class VennAbersMaps(NamedTuple):
     """One Venn-Abers predictor a class.
 

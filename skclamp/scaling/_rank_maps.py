@@ -1,6 +1,6 @@
 """Modules that take log-probabilities in descending order to logits in descending order.
 
-Imports nothing of the package.
+Imports `_encoding` alone of the package.
 """
 
 import math
@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from .._encoding import register
 
 # softplus(0 + this) = 1: before the fit nothing changes.
 _ONE = math.log(math.e - 1)
@@ -50,6 +52,8 @@ class RankNetwork(nn.Module):
 
     def __init__(self, ranks, n_outputs, hidden_layer_sizes, n_class_features=0):
         super().__init__()
+        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        self.n_class_features = n_class_features
         self.register_buffer("ranks", torch.as_tensor(ranks))
         self.register_buffer("mean", torch.zeros(len(ranks), dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
@@ -79,6 +83,7 @@ class RankNetwork(nn.Module):
         return functional.softplus(values + _ONE)
 
 
+@register
 class GapNetwork(RankNetwork):
     """Multiplies each gap between neighbours among the sorted log-probabilities.
 
@@ -97,6 +102,8 @@ class GapNetwork(RankNetwork):
     def __init__(self, n_classes, most_ranks, hidden_layer_sizes, n_class_features=0):
         gaps = spread_ranks(n_classes - 1, most_ranks)
         super().__init__(spread_ranks(n_classes, most_ranks), len(gaps), hidden_layer_sizes, n_class_features)
+        self.n_classes = n_classes
+        self.most_ranks = most_ranks
         self.register_buffer("basis", interpolation(gaps, n_classes - 1))
 
     def forward(self, ordered, by_class=None):
@@ -105,6 +112,7 @@ class GapNetwork(RankNetwork):
         return functional.pad(-torch.cumsum(gaps * (self.multipliers(ordered, by_class) @ self.basis), 1), (1, 0))
 
 
+@register
 class RowNetwork(RankNetwork):
     """Multiplies all the log-probabilities of a row by one number.
 
@@ -118,6 +126,7 @@ class RowNetwork(RankNetwork):
 
     def __init__(self, n_top, hidden_layer_sizes):
         super().__init__(range(n_top), 1, hidden_layer_sizes)
+        self.n_top = n_top
 
     def forward(self, ordered, by_class=None):
         """Logits (n, K) from log-probabilities in descending order."""
@@ -134,6 +143,7 @@ def _start(layers):
     layers[-1].weight.zero_()
 
 
+@register
 class LogitFunction(nn.Module):
     """One increasing function for all log-probabilities: linear between fixed places, its slopes positive."""
 

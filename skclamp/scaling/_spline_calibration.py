@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 
 from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
+from .._encoding import register
 from .._validation import Interval
 from .._warnings import warn_caller
 from ..base import BaseCalibrator
@@ -143,6 +144,9 @@ def _odds_and_hits(logits, y):
     parts = [top_and_others(part.double())[:2] for part in logits.split(_ROWS_AT_ONCE)]
     top, odds = (torch.cat(each) for each in zip(*parts, strict=True))
     return odds.cpu().numpy(), (top == y).cpu().numpy()
+
+
+register(CubicSpline, lambda spline: {"x": spline.x, "y": spline(spline.x), "bc_type": "natural"})
 
 
 def natural_spline(x, y, weight, n_knots):

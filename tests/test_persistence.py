@@ -1,0 +1,390 @@
+"""Saving and loading: what comes back, which network it is put around, and files that are no calibrators'."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pandas
+import pytest
+import safetensors
+import torch
+from _small_networks import bare_logits, convolutional, images, labels_of, logits, perceptron, vectors
+from safetensors.numpy import load_file, save_file
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EpochTimer
+from torch import nn
+
+import skclamp
+from _data import load_images
+from _networks import load_resnet
+from skclamp import (
+    CalibratorSelector,
+    IntraOrderPreservingCalibration,
+    NeuralClampingCalibrator,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp.display import PerturbationDisplay
+from skclamp.persistence import register
+from skclamp.perturbations import PERTURBATIONS, FilterPerturbation, GridPerturbation
+
+IMAGES, LOGITS = images(200), logits(300)
+Y = labels_of(LOGITS)
+FREE = {"optimizer": "adam", "max_epochs": 2, "validation_fraction": None, "random_state": 0}
+
+
+@register
+class Exposure(nn.Module):
+    def __init__(self, start=1.0):
+        super().__init__()
+        self.start = start
+        self.gain = nn.Parameter(torch.tensor(start))
+
+    def forward(self, x):
+        return self.gain * x
+
+
+class Unknown(Exposure):
+    pass
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "calibrator.safetensors"
+
+
+@pytest.fixture
+def saved(path):
+    """A file that holds a temperature of logits."""
+    TemperatureScaling().fit(LOGITS, Y).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clamped():
+    """An unguarded perturbation around a network."""
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation="affine", **FREE)
+    return calibrator.fit(IMAGES, labels_of(bare_logits(convolutional(), IMAGES)))
+
+
+def round_trip(calibrator, path, estimator=None, **options):
+    calibrator.save(path)
+    return skclamp.load(path, calibrator.estimator if estimator is None else estimator, **options)
+
+
+# What comes back
+
+
+@pytest.mark.parametrize(
+    "perturbation",
+    [
+        *PERTURBATIONS,
+        None,
+        GridPerturbation((3, 8, 8), 2, per_channel=True),
+        FilterPerturbation((3, 8, 8), 5),
+        Exposure(),
+        nn.Sequential(GridPerturbation((3, 8, 8)), nn.Sequential(Exposure(), FilterPerturbation((3, 8, 8)))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_every_perturbation_comes_back(perturbation, path):
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation=perturbation, **FREE)
+    calibrator.fit(IMAGES, np.arange(200) % 4)
+    loaded = round_trip(calibrator, path)
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
+    x = torch.from_numpy(IMAGES)
+    with torch.no_grad():
+        assert torch.equal(loaded.module_.eval()(x), calibrator.module_.eval()(x))
+    assert loaded.accepted_ == calibrator.accepted_
+    assert hasattr(loaded, "delta_") == hasattr(calibrator, "delta_")
+    assert all(p.requires_grad for p in loaded.perturbation_.parameters())
+
+
+def test_an_output_map_on_clamped_logits_comes_back(path):
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation="channel", output=VectorScaling(), **FREE)
+    calibrator.fit(IMAGES, np.arange(200) % 4)
+    loaded = round_trip(calibrator, path)
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
+    assert isinstance(loaded.output, VectorScaling)
+
+
+@pytest.mark.parametrize("which", ["stack", "recalibrated stack"])
+def test_a_stack_comes_back(which, path):
+    candidates = [("temperature", TemperatureScaling()), ("ranks", IntraOrderPreservingCalibration())]
+    selector = CalibratorSelector(candidates=candidates)
+    # The choice is the data's; here it is the test's.
+    selector._choose = lambda trial, scores: {"stack": 2, "recalibrated stack": 3}[which]
+    selector.fit(LOGITS, Y)
+    del selector._choose
+    assert selector.best_params_ == {"candidate": which}
+    loaded = round_trip(selector, path)
+    np.testing.assert_array_equal(loaded.predict_proba(LOGITS), selector.predict_proba(LOGITS))
+    assert [name for name, _ in loaded.candidates] == ["temperature", "ranks"]
+
+
+@pytest.mark.parametrize(
+    "names", [list("abcd"), np.array(list("abcd"), dtype=object), [10, 20, 30, 40], np.arange(4, dtype=np.uint8)]
+)
+def test_names_of_classes_come_back(names, path):
+    calibrator = TemperatureScaling().fit(LOGITS, np.array(names)[Y])
+    loaded = round_trip(calibrator, path)
+    assert loaded.classes_.dtype == calibrator.classes_.dtype
+    np.testing.assert_array_equal(loaded.predict(LOGITS), calibrator.predict(LOGITS))
+
+
+def test_names_of_features_come_back(path):
+    X = pandas.DataFrame(vectors().astype(float), columns=list("uvwxyz"))
+    y = labels_of(vectors()[:, :3])
+    calibrator = TemperatureScaling(LogisticRegression().fit(X, y)).fit(X, y)
+    loaded = round_trip(calibrator, path)
+    assert list(loaded.feature_names_in_) == list("uvwxyz")
+    with pytest.raises(ValueError, match="feature names"):
+        loaded.predict(X.rename(columns={"u": "a"}))
+
+
+def test_a_parameter_that_is_no_value_is_said_to_be_left_out(path):
+    calibrator = NeuralClampingCalibrator(
+        convolutional(), perturbation="affine", **{**FREE, "optimizer": torch.optim.Adam}, callbacks=[EpochTimer()]
+    ).fit(IMAGES, np.arange(200) % 4)
+    with pytest.warns(UserWarning, match="callbacks"):
+        calibrator.save(path)
+    loaded = skclamp.load(path, calibrator.estimator)
+    assert loaded.optimizer is torch.optim.Adam
+    assert loaded.callbacks is None
+
+
+def test_what_was_loaded_shows_its_perturbation_and_fits_again(clamped, path):
+    loaded = round_trip(clamped, path)
+    display = PerturbationDisplay.from_estimator(loaded)
+    assert display.history is None
+    again = loaded.fit(IMAGES, np.arange(200) % 4)
+    assert len(again.history_) == 2
+
+
+def test_infinite_numbers_come_back(path):
+    calibrator = TemperatureScaling().fit(LOGITS, Y)
+    calibrator.odd_ = -np.inf
+    assert round_trip(calibrator, path).odd_ == -np.inf
+
+
+@pytest.mark.parametrize("family", ["full", "color", "grid"])
+def test_a_file_for_a_cifar_network_takes_less_than_30_kB(family, data_dir, path):
+    X, y = load_images("cifar10_test", data_dir)
+    network = load_resnet("cifar10_resnet20", data_dir)
+    calibrator = NeuralClampingCalibrator(network, perturbation=family, **FREE).fit(X[:200], y[:200])
+    calibrator.save(path)
+    assert path.stat().st_size <= 30_000
+
+
+# The network
+
+
+def test_the_network_is_the_one_given_and_stays_as_it_was(clamped, path):
+    twin = convolutional().train()
+    loaded = round_trip(clamped, path, twin)
+    assert loaded.estimator is twin
+    assert all(part.training for part in twin.modules())
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES))
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile], ids=["DataParallel", "compiled"])
+def test_a_wrapped_network_is_the_same(wrap, clamped, path):
+    assert round_trip(clamped, path, wrap(convolutional())).temperature_ == clamped.temperature_
+
+
+@pytest.mark.parametrize("other", [convolutional(seed=1), perceptron(), convolutional(n_classes=5)])
+def test_another_network_is_refused(other, clamped, path):
+    with pytest.raises(ValueError, match="estimator must be the network that the calibrator was fitted around"):
+        round_trip(clamped, path, other)
+
+
+def test_one_weight_makes_another_network(clamped, path):
+    network = convolutional()
+    with torch.no_grad():
+        network[-1].bias[0] += 1e-6
+    with pytest.raises(ValueError, match="other weights"):
+        round_trip(clamped, path, network)
+    round_trip(clamped, path, network, strict=False)
+
+
+def test_a_copy_in_another_precision_passes_where_asked(clamped, path):
+    double = convolutional().double()
+    loaded = round_trip(clamped, path, double, strict=False)
+    np.testing.assert_allclose(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES), rtol=0, atol=1e-5)
+
+
+def test_a_network_is_needed_where_there_was_one_and_only_there(clamped, saved):
+    with pytest.raises(ValueError, match="estimator must be None: this is a calibrator of logits; got Sequential"):
+        skclamp.load(saved, convolutional())
+    clamped.save(saved)
+    with pytest.raises(ValueError, match="estimator must be the network it was fitted around; got None"):
+        skclamp.load(saved)
+
+
+def test_a_skorch_net_and_its_module_are_the_same_network(clamped, path):
+    net = NeuralNetClassifier(convolutional(), criterion=nn.CrossEntropyLoss).initialize()
+    loaded = round_trip(clamped, path, net)
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES))
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression()), RandomForestClassifier(5)],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_classifier_is_known_after_it_was_pickled(classifier, path):
+    X, y = vectors().astype(float), labels_of(vectors()[:, :3])
+    classifier.fit(X, y)
+    calibrator = TemperatureScaling(FrozenEstimator(classifier)).fit(X, y)
+    loaded = round_trip(calibrator, path, pickle.loads(pickle.dumps(classifier)))
+    np.testing.assert_array_equal(loaded.predict_proba(X), calibrator.predict_proba(X))
+    with pytest.raises(ValueError, match="other weights"):
+        skclamp.load(path, classifier.fit(X[1:], y[1:]))
+
+
+def test_parameters_can_be_set_anew(clamped, path):
+    assert round_trip(clamped, path, batch_size=7).batch_size == 7
+    with pytest.raises(ValueError, match="device must name a device that is there.*'nowhere'"):
+        round_trip(clamped, path, device="nowhere")
+    with pytest.raises(ValueError, match="Invalid parameter 'size'"):
+        round_trip(clamped, path, size=7)
+    with pytest.raises(ValueError, match="batch_size"):
+        round_trip(clamped, path, batch_size=0)
+
+
+# Bad input
+
+
+def test_only_what_is_fitted_can_be_saved(path):
+    with pytest.raises(NotFittedError):
+        TemperatureScaling().save(path)
+    assert not path.exists()
+
+
+def test_a_perturbation_that_nobody_knows_cannot_be_saved(saved):
+    before = saved.read_bytes()
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation=Unknown(), **FREE)
+    calibrator.fit(IMAGES, np.arange(200) % 4)
+    with pytest.raises(
+        TypeError, match=r"perturbation_ must be of a class.*got Unknown: see skclamp.persistence.regis"
+    ):
+        calibrator.save(saved)
+    assert saved.read_bytes() == before
+
+
+def test_an_earlier_file_survives_a_failure(saved, monkeypatch):
+    before = saved.read_bytes()
+
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        VectorScaling().fit(LOGITS, Y).save(saved)
+    assert saved.read_bytes() == before
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_a_missing_file_is_missing(path):
+    with pytest.raises(FileNotFoundError):
+        skclamp.load(path)
+
+
+@pytest.mark.parametrize("part", [0, 1, 7, 8, 9, 100, 0.5, 0.99])
+def test_a_truncated_file_is_refused(part, saved):
+    data = saved.read_bytes()
+    saved.write_bytes(data[: int(part * len(data)) if isinstance(part, float) else part])
+    with pytest.raises(ValueError, match="must be a file that a calibrator's save wrote"):
+        skclamp.load(saved)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.abort, ()
+
+
+def test_a_pickle_is_refused_unopened(path):
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match="must be a file that a calibrator's save wrote"):
+        skclamp.load(path)
+
+
+def test_other_weights_are_refused(path):
+    save_file({"weight": np.zeros(3)}, path)
+    with pytest.raises(ValueError, match="got one of something else"):
+        skclamp.load(path)
+
+
+def change(path, edit):
+    """Write a file anew with another header."""
+    with safetensors.safe_open(path, framework="np") as file:
+        header = json.loads(file.metadata()["skclamp"])
+    edit(header)
+    save_file(load_file(path), path, {"skclamp": json.dumps(header)})
+
+
+def test_a_newer_format_is_said_to_be_newer(saved):
+    change(saved, lambda header: header.update(format=2, version="7.0"))
+    with pytest.raises(ValueError, match="must have format 1 or an older one; got 2, which skclamp 7.0 wrote"):
+        skclamp.load(saved)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"class": "os.system"},
+        {"class": "subprocess.Popen", "arguments": {"args": ["true"]}},
+        {"class": "torch.nn.modules.container.Sequential", "arguments": {"modules": []}},
+        {"class": 3},
+        {"class": "VectorScaling"},
+        {"state": None},
+        {"state": {"predict_proba": 1}},
+        {"state": {"_restore": 1}},
+        {"state": {"__class__": "VectorScaling"}},
+        {"state": {"temperature_": {"array": "of another"}}},
+        {"state": {"temperature_": {"pickle": "gASVKAAAAAA="}}},
+        {"state": {"temperature_": {"optimizer": "lr_scheduler"}}},
+        {"state": {"temperature_": {"array": {"dtype": "V8", "items": []}}}},
+        {"state": {"temperature_": {"tuple": 1, "list": 2}}},
+        {"arguments": {"no_such": 1}},
+    ],
+)
+def test_a_forged_header_is_refused(edit, saved):
+    change(saved, lambda header: header["calibrator"].update(edit))
+    with pytest.raises(ValueError, match="must be a file that a calibrator's save wrote; got one that's damaged"):
+        skclamp.load(saved)
+
+
+@pytest.mark.parametrize("depth", [300, 100_000])
+def test_a_deep_header_is_refused(depth, saved):
+    """JSON's reader gives up on the one, ours on the other."""
+    deep = '{"tuple": [' * depth + "1" + "]}" * depth
+    content = '{"class": "TemperatureScaling", "arguments": ' + deep + "}"
+    header = '{"format": 1, "fingerprint": null, "calibrator": ' + content + "}"
+    save_file({}, saved, {"skclamp": header})
+    with pytest.raises(ValueError, match="must be a file that a calibrator's save wrote; got one that's damaged"):
+        skclamp.load(saved)
+
+
+def test_an_estimator_comes_from_no_file(saved):
+    change(saved, lambda header: header["calibrator"]["arguments"].update(estimator="network.pt"))
+    assert skclamp.load(saved).estimator is None
+
+
+def test_a_parameter_out_of_bounds_is_refused(saved):
+    change(saved, lambda header: header["calibrator"]["arguments"].update(batch_size=-1))
+    with pytest.raises(ValueError, match="batch_size"):
+        skclamp.load(saved)
+
+
+def test_without_safetensors_the_error_says_what_to_install(saved, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match=r"pip install 'skclamp\[save\]'"):
+        skclamp.load(saved)
