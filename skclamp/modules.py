@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ._classifier_modules import as_module
+from ._fold import divide_outputs, with_perturbation
 
 __all__ = ["ClampedModule", "LogitsModule", "as_module", "frozen", "logits_from"]
 
@@ -228,6 +229,41 @@ class ClampedModule(nn.Module):
         """Calibrated logits of shape (n_samples, n_classes)."""
         # With an axis of its own, a float32 T promotes logits of half precision; a scalar would be rounded to theirs.
         return self.logits(self.perturbation(x).to(x.dtype)) / self.temperature.reshape(1)
+
+    def fold(self):
+        """An equivalent network that needs no more time than the original: a copy with other weights.
+
+        The first layer takes on the perturbation, where it can do so exactly: a linear layer any perturbation that is
+        affine in the inputs; a convolution without zero padding "channel", "affine" and "color". The last layer takes
+        on the temperature where it is linear; otherwise one division remains.
+
+        Returns
+        -------
+        torch.nn.Module
+            Yields calibrated logits.
+
+        Raises
+        ------
+        ValueError
+            If no layer can take the perturbation exactly, or torch.fx can't trace the network; the message says why.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from skclamp.modules import ClampedModule
+        >>> from skclamp.perturbations import AffinePerturbation
+        >>> network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+        >>> module = ClampedModule(network, AffinePerturbation((3,)), temperature=2.0).eval()
+        >>> x = torch.ones(2, 3)
+        >>> torch.allclose(module.fold()(x), module(x), atol=1e-6)
+        True
+        """
+        head, temperature = self.logits, self.temperature.item()
+        network = with_perturbation(head.module, self.perturbation)
+        if head.response == "logits" and head.nonlinearity is None and divide_outputs(network, temperature):
+            return LogitsModule(network)
+        head = LogitsModule(network, response=head.response, nonlinearity=head.nonlinearity)
+        return ClampedModule(head, temperature=temperature).eval()
 
     def train(self, mode=True):
         """Set the mode of the perturbation; the network stays in eval mode."""

@@ -1,0 +1,163 @@
+"""`ClampedModule.fold`: the same logits from other weights, or the reason why not."""
+
+import copy
+
+import pytest
+import torch
+from _small_networks import convolutional, perceptron, snapshot
+from torch import nn
+
+from skclamp.modules import ClampedModule, LogitsModule
+from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, FullPerturbation, GridPerturbation
+
+SHAPE = (4, 6, 6)
+
+
+def moved(perturbation, seed=0):
+    """The perturbation with other parameters than those of the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in perturbation.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return perturbation
+
+
+def network_after(*first):
+    """Some first layers, and a head that takes whatever they yield."""
+    torch.manual_seed(0)
+    return nn.Sequential(*first, nn.ReLU(), nn.Flatten(), nn.LazyLinear(5)).eval()
+
+
+def unpadded(**options):
+    network = network_after(nn.Conv2d(4, 8, 3, **options))
+    network(torch.zeros(1, *SHAPE))
+    return network
+
+
+def flat():
+    return network_after(nn.Flatten(), nn.Linear(4 * 6 * 6, 16))
+
+
+def check(module, x, dtype=torch.float32, temperature_too=True):
+    before = snapshot(module)
+    folded = module.fold()
+    assert snapshot(module) == before
+    assert isinstance(folded, LogitsModule if temperature_too else ClampedModule)
+    assert not any(type(part) in PERTURBATIONS.values() for part in folded.modules())
+    with torch.no_grad():
+        expected = module.eval()(x)
+        assert not torch.allclose(module.logits(x) / module.temperature, expected, atol=1e-3)
+        torch.testing.assert_close(folded(x), expected, rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12)
+    return folded
+
+
+@pytest.mark.parametrize("family", ["full", "channel", "affine", "color", "filter", "grid"])
+def test_a_linear_layer_takes_on_every_affine_family(family):
+    network = flat()
+    network(torch.zeros(1, *SHAPE))
+    check(ClampedModule(network, moved(PERTURBATIONS[family](SHAPE)), temperature=1.7), torch.randn(9, *SHAPE))
+
+
+@pytest.mark.parametrize("family", ["full", "channel", "affine"])
+def test_a_linear_layer_takes_on_changes_of_features_in_double_precision(family):
+    module = ClampedModule(perceptron().double(), moved(PERTURBATIONS[family]((6,))).double(), temperature=1.7)
+    check(module, torch.randn(9, 6, dtype=torch.float64), torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("options", "family"),
+    [
+        ({}, "channel"),
+        ({}, "affine"),
+        ({}, "color"),
+        ({"bias": False}, "affine"),
+        ({"stride": 2, "dilation": 2}, "color"),
+        ({"groups": 4}, "affine"),
+        ({"groups": 2}, "channel"),
+        ({"padding": "valid"}, "color"),
+        ({"padding": 1, "padding_mode": "reflect"}, "color"),
+        ({"padding": "same", "padding_mode": "replicate"}, "affine"),
+    ],
+)
+def test_a_convolution_takes_on_what_is_the_same_everywhere(options, family):
+    check(
+        ClampedModule(unpadded(**options), moved(PERTURBATIONS[family](SHAPE)), temperature=0.6), torch.randn(9, *SHAPE)
+    )
+
+
+def test_zeros_around_the_input_stay_zeros_without_an_offset():
+    perturbation = moved(AffinePerturbation(SHAPE))
+    with torch.no_grad():
+        perturbation.offset.zero_()
+    check(ClampedModule(unpadded(padding=1), perturbation), torch.randn(9, *SHAPE))
+
+
+def test_several_perturbations_become_one():
+    both = nn.Sequential(moved(PERTURBATIONS["color"](SHAPE)), moved(AffinePerturbation(SHAPE), seed=1))
+    check(ClampedModule(unpadded(), both, temperature=1.2), torch.randn(9, *SHAPE))
+
+
+def test_tied_weights_come_apart():
+    layer = nn.Linear(6, 6)
+    network = nn.Sequential(layer, nn.Tanh(), nn.Linear(6, 6))
+    network[2].weight = layer.weight
+    folded = check(ClampedModule(network, moved(AffinePerturbation((6,))), temperature=3.0), torch.randn(9, 6))
+    assert folded.module[0].weight is not folded.module[2].weight
+
+
+@pytest.mark.parametrize(
+    "network",
+    [nn.Sequential(nn.Linear(6, 4), nn.Softmax(1)), nn.Sequential(nn.Linear(6, 4), nn.Tanh())],
+    ids=["probabilities", "bounded logits"],
+)
+def test_a_division_remains_behind_another_last_layer(network):
+    response = "probabilities" if isinstance(network[-1], nn.Softmax) else "logits"
+    module = ClampedModule(network, moved(AffinePerturbation((6,))), temperature=2.0, response=response)
+    check(module, torch.randn(9, 6), temperature_too=False)
+
+
+def test_a_temperature_alone_needs_no_particular_first_layer():
+    module = ClampedModule(convolutional(), temperature=2.0)
+    x = torch.randn(5, 3, 8, 8)
+    torch.testing.assert_close(module.fold()(x), module.eval()(x), rtol=0, atol=1e-5)
+
+
+class TwoWays(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.layer(x) + x
+
+
+class Twice(TwoWays):
+    def forward(self, x):
+        return self.layer(self.layer(x))
+
+
+class Branching(TwoWays):
+    def forward(self, x):
+        return self.layer(x) if x.sum() > 0 else -self.layer(x)
+
+
+@pytest.mark.parametrize(
+    ("network", "perturbation", "reason"),
+    [
+        (unpadded(padding=1), AffinePerturbation(SHAPE), "without zero padding"),
+        (unpadded(padding="same"), AffinePerturbation(SHAPE), "without zero padding"),
+        (unpadded(), FullPerturbation(SHAPE), "same everywhere before a convolution; got FullPerturbation"),
+        (unpadded(), nn.Sequential(AffinePerturbation(SHAPE), GridPerturbation(SHAPE)), "got GridPerturbation"),
+        (unpadded(groups=2), PERTURBATIONS["color"](SHAPE), "without groups where the perturbation mixes channels"),
+        (perceptron(), PERTURBATIONS["curve"]((6,)), "affine in the inputs; this one is bent"),
+        (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 4)), AffinePerturbation((6,)), "to come first; got BatchNorm1d"),
+        (TwoWays(), AffinePerturbation((6,)), "one first layer; 2 operations take its inputs"),
+        (Twice(), AffinePerturbation((6,)), "a first layer that is used once; a Linear is used again"),
+        (Branching(), AffinePerturbation((6,)), "operations torch.fx can trace; Branching has others"),
+        (nn.Linear(6, 4), AffinePerturbation((5, 6)), "takes the inputs whole"),
+    ],
+)
+def test_what_cannot_be_folded_exactly_is_refused_with_the_reason(network, perturbation, reason):
+    network = copy.deepcopy(network)
+    with pytest.raises(ValueError, match=f"fold needs .*{reason}"):
+        ClampedModule(network, moved(perturbation)).fold()
