@@ -4,7 +4,16 @@ Imports only `_validation`. What a batch becomes on the network's device is `_ba
 """
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    default_collate,
+)
 
 from ._validation import check_finite, tensor_of
 
@@ -14,9 +23,9 @@ def open_inputs(X, *, num_workers=0, pin_memory=False):
 
     Parameters
     ----------
-    X : array-like, torch.Tensor or torch.utils.data.Dataset
+    X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
         Inputs of any rank from two on, first axis the samples; or a map-style Dataset of inputs or of (input, label)
-        pairs.
+        pairs, or a DataLoader that goes through one in order.
     num_workers : int, default=0
         Processes that load a Dataset, as in torch's DataLoader.
     pin_memory : bool, default=False
@@ -31,11 +40,52 @@ def open_inputs(X, *, num_workers=0, pin_memory=False):
     TypeError
         If X isn't numeric, holds integer images, or is an iterable-style Dataset.
     ValueError
-        If X is empty or one-dimensional.
+        If X is empty or one-dimensional, or a DataLoader that shuffles.
     """
+    X = dataset_behind(X)
     if isinstance(X, Dataset):
         return DatasetInputs(X, num_workers=num_workers, pin_memory=pin_memory)
     return ArrayInputs(X)
+
+
+def dataset_behind(X, *, any_order=False):
+    """What a DataLoader loads; anything else as it is.
+
+    Parameters
+    ----------
+    X : object
+        Perhaps a DataLoader.
+    any_order : bool, default=False
+        Whether nothing beside X goes by the order of its samples, so that it may shuffle them.
+
+    Returns
+    -------
+    object
+        The Dataset, which is read in its own order and in batches of the calibrator's size.
+
+    Raises
+    ------
+    ValueError
+        If the DataLoader leaves out samples, repeats some, or shuffles where it mustn't.
+    TypeError
+        If it collates or batches in its own way, which a Dataset alone knows nothing of.
+    """
+    if not isinstance(X, DataLoader):
+        return X
+    if isinstance(X.dataset, IterableDataset):
+        return X.dataset
+    if X.collate_fn is not default_collate or type(X.batch_sampler) not in (BatchSampler, type(None)):
+        raise TypeError(
+            "X must be a DataLoader with torch's own collate_fn and batch_sampler; got others. Give its Dataset, with "
+            "items as the network takes them"
+        )
+    n_loaded, n_samples = len(X.sampler), len(X.dataset)  # type: ignore[arg-type]
+    whole = n_loaded == n_samples and not getattr(X.sampler, "replacement", False)
+    allowed = (SequentialSampler, RandomSampler) if any_order else SequentialSampler
+    if not (whole and isinstance(X.sampler, allowed)):
+        rule = "loads each sample once" if any_order else "loads each sample once, in order: what goes with them does"
+        raise ValueError(f"X must be a DataLoader that {rule}; got one with a {type(X.sampler).__name__}")
+    return X.dataset
 
 
 def check_input_dtype(x):

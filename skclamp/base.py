@@ -18,6 +18,7 @@ from skorch import NeuralNet
 
 from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
 from ._cross_fit import check_no_dataset, cross_fit
+from ._data import dataset_behind
 from ._encoding import register
 from ._validation import (
     Interval,
@@ -94,9 +95,10 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, torch.Tensor or torch.utils.data.Dataset
+        X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
             Inputs of the estimator, first axis the samples; or, without an estimator, logits (probabilities, if
-            ``response`` says so) of shape (n_samples, n_classes). A Dataset may yield (input, label) pairs.
+            ``response`` says so) of shape (n_samples, n_classes). A Dataset may yield (input, label) pairs. A
+            DataLoader stands for its Dataset, and may shuffle where labels come from there.
         y : array-like of shape (n_samples,), default=None
             Class labels. May be left out when X is a Dataset of pairs.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -113,6 +115,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
         """
         self._validate_params()
+        X = dataset_behind(X, any_order=y is None and sample_weight is None)
         y = _check_given_labels(X, y)
         with self._kept_on_error():
             self._forget()
@@ -124,8 +127,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, torch.Tensor or torch.utils.data.Dataset
-            As in `fit`.
+        X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`; a DataLoader mustn't shuffle.
 
         Returns
         -------
@@ -146,8 +149,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, torch.Tensor or torch.utils.data.Dataset
-            As in `fit`.
+        X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`; a DataLoader mustn't shuffle.
 
         Returns
         -------
@@ -209,8 +212,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, torch.Tensor or torch.utils.data.Dataset
-            As in `fit`.
+        X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`; a DataLoader mustn't shuffle.
 
         Returns
         -------
@@ -342,6 +345,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def _map_rows(self, normalise, X):
         """Calibrated and normalised rows in float64."""
         check_is_fitted(self)
+        X = dataset_behind(X)
         named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
         if named and not isinstance(X, torch.utils.data.Dataset):
             validate_data(self, X, reset=False, skip_check_array=True)

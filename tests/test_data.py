@@ -1,9 +1,22 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from _small_networks import bare_logits, convolutional, images, labels_of
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
-from skclamp._data import ArrayInputs, DatasetInputs, open_inputs
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp._data import ArrayInputs, DatasetInputs, dataset_behind, open_inputs
 
 X = np.arange(40, dtype=np.float32).reshape(10, 4)
 Y = torch.arange(10)
@@ -163,3 +176,79 @@ def test_reading_an_array_finds_the_bad_entry(value):
 def test_opening_tells_arrays_from_datasets():
     assert isinstance(open_inputs(X), ArrayInputs)
     assert isinstance(open_inputs(KINDS["pairs"]), DatasetInputs)
+
+
+# DataLoaders
+
+
+PAIRS = KINDS["pairs"]
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 3, "drop_last": True}])
+def test_a_loader_in_order_is_its_dataset(options):
+    assert dataset_behind(DataLoader(PAIRS, **options)) is PAIRS
+    inputs = torch.cat([x for x, _ in open_inputs(DataLoader(PAIRS, **options)).batches(4)])
+    assert torch.equal(inputs, torch.from_numpy(X))
+
+
+def test_what_is_no_loader_stays_what_it_is():
+    assert dataset_behind(X) is X
+    assert dataset_behind(PAIRS) is PAIRS
+
+
+def test_a_loader_may_shuffle_where_nothing_goes_by_its_order():
+    loader = DataLoader(PAIRS, shuffle=True)
+    assert dataset_behind(loader, any_order=True) is PAIRS
+    with pytest.raises(ValueError, match="in order: what goes with them does; got one with a RandomSampler"):
+        dataset_behind(loader)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        RandomSampler(PAIRS, replacement=True),
+        RandomSampler(PAIRS, num_samples=3),
+        SubsetRandomSampler(range(3)),
+        WeightedRandomSampler(torch.ones(10), 10),
+    ],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_a_loader_must_load_each_sample_once(sampler):
+    with pytest.raises(ValueError, match=f"loads each sample once; got one with a {type(sampler).__name__}"):
+        dataset_behind(DataLoader(PAIRS, sampler=sampler), any_order=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"collate_fn": lambda items: items},
+        {"batch_sampler": type("Twice", (BatchSampler,), {})(SequentialSampler(PAIRS), 2, False)},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_loader_that_batches_in_its_own_way_is_refused(options):
+    with pytest.raises(TypeError, match="torch's own collate_fn and batch_sampler; got others. Give its Dataset"):
+        dataset_behind(DataLoader(PAIRS, **options))
+
+
+def test_a_loader_of_a_stream_is_refused_as_the_stream_is():
+    with pytest.raises(TypeError, match="X must be a map-style Dataset with a length and __getitem__; got Stream"):
+        open_inputs(DataLoader(Stream()))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [TemperatureScaling, lambda network: NeuralClampingCalibrator(network, random_state=0)],
+    ids=["temperature", "clamping"],
+)
+def test_calibrators_take_loaders_as_datasets(make):
+    network = convolutional()
+    x = torch.from_numpy(images(200))
+    pairs = TensorDataset(x, torch.from_numpy(labels_of(bare_logits(network, x))))
+    expected = make(network).fit(pairs)
+    calibrator = make(network).fit(DataLoader(pairs, batch_size=7, shuffle=True))
+    np.testing.assert_array_equal(calibrator.predict_proba(DataLoader(pairs)), expected.predict_proba(x))
+    with pytest.raises(ValueError, match="RandomSampler"):
+        calibrator.predict(DataLoader(pairs, shuffle=True))
+    with pytest.raises(ValueError, match="RandomSampler"):
+        calibrator.fit(DataLoader(pairs, shuffle=True), pairs.tensors[1])
