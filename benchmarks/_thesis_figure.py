@@ -55,6 +55,7 @@ def draw_table(rows):
     right.plot(rows["ece"], places, "o", color="#0b3c6f", ms=4.5, label="ECE, and interval of the true one")
     left.set_yticks(places, _names(rows))
     left.invert_yaxis()
+    left.locator_params(axis="x", nbins=5)
     left.set_xlabel("test NLL − temperature scaling's")
     right.set_xlabel("ECE in %")
     figure.legend(loc="outside upper right", ncols=2, fontsize=8)
