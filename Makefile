@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# pip reads it, and it takes other versions for what the packages allow.
+export PIP_CONSTRAINT
+
 # Test processes, each with one thread: more threads than cores is the slow way on small networks.
 JOBS ?= 2
 
@@ -11,12 +14,12 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test bench lint dist clean help
+.PHONY: install demo test test-oldest bench lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | test | bench | lint | dist | clean"
+	@echo "make install | demo | test | test-oldest | bench | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
@@ -25,6 +28,12 @@ demo: $(VENV)/installed-plot
 
 test: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+# With the oldest versions that pyproject.toml allows, for which it takes a Python of its own: 3.10.
+OLDEST_PYTHON ?= python3.10
+
+test-oldest:
+	$(MAKE) test VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)
@@ -39,7 +48,7 @@ dist: $(VENV)/installed-dev
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest build dist *.egg-info
 
 # One stamp for each extra of pyproject.toml: installed once, and again when the dependencies change.
 $(VENV)/installed-%: pyproject.toml | $(BIN)/pip

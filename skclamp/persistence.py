@@ -7,6 +7,7 @@ lies below it.
 
 import json
 import os
+import pickle
 import tempfile
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -181,7 +182,8 @@ def fingerprint(backbone):
     if isinstance(backbone, (ArrayBackbone, ScoresBackbone)):
         return None
     if not hasattr(backbone, "module"):
-        return joblib.hash(backbone.classifier)
+        # Pickling moves arrays and parts strings; as it may lie between saving and loading, it lies before both.
+        return joblib.hash(pickle.loads(pickle.dumps(backbone.classifier)))
     digest = blake2b(digest_size=16)
     for name, tensor in sorted(_weights(backbone.module).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -118,7 +118,11 @@ def test_it_gives_the_classifiers_own_probabilities_or_scores(name, n_classes):
         assert logits.dtype == np.float64
         assert n_classes > 2 or not logits[:, 0].any()
         if hasattr(classifier, "predict_proba"):
-            np.testing.assert_allclose(softmax(logits, 1), classifier.predict_proba(X), rtol=0, atol=1e-9)
+            expected = classifier.predict_proba(X)
+            # scikit-learn 1.6 gives NaN where the probabilities of all classes underflow.
+            known = np.isfinite(expected).all(1)
+            assert known.mean() > 0.9
+            np.testing.assert_allclose(softmax(logits, 1)[known], expected[known], rtol=0, atol=1e-9)
         else:
             scores = classifier.decision_function(X)
             np.testing.assert_allclose(logits[:, 1] if n_classes == 2 else logits, scores, rtol=1e-12, atol=1e-9)

@@ -93,7 +93,7 @@ def test_probabilities_become_logits_that_give_them_back():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_certain_probabilities_become_finite_logits(dtype):
-    logits = logits_from(torch.eye(3, dtype=dtype), "probabilities", n_samples=3)
+    logits = logits_from(torch.eye(3).to(dtype), "probabilities", n_samples=3)
     assert torch.isfinite(logits).all()
     assert torch.isfinite(logits_from(torch.tensor([0.0, 1.0], dtype=dtype), "probabilities", n_samples=2)).all()
 

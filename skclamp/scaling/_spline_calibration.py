@@ -154,5 +154,5 @@ def natural_spline(x, y, weight, n_knots):
     knots = np.linspace(0, 1, n_knots)
     basis = CubicSpline(knots, np.eye(n_knots), bc_type="natural")(x)
     root = np.sqrt(weight)
-    heights, *_ = np.linalg.lstsq(basis * root[:, None], y * root)
+    heights, *_ = np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)
     return CubicSpline(knots, heights, bc_type="natural")
