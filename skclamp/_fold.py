@@ -9,10 +9,18 @@ import math
 import torch
 from torch import fx, nn
 
-from .perturbations import AffinePerturbation, ChannelPerturbation, ColorPerturbation
+from .perturbations import (
+    AffinePerturbation,
+    ChannelPerturbation,
+    ColorPerturbation,
+    FilterPerturbation,
+    FullPerturbation,
+    GridPerturbation,
+)
 
 # These do the same at every place, and so commute with looking at a window.
 _POINTWISE = (nn.Identity, ChannelPerturbation, AffinePerturbation, ColorPerturbation)
+_AFFINE = (*_POINTWISE, FullPerturbation, FilterPerturbation, GridPerturbation)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -24,7 +32,7 @@ def with_perturbation(network, perturbation):
     network : torch.nn.Module
         Left as it is.
     perturbation : torch.nn.Module
-        Affine in the inputs.
+        Of this package's families, or several in a row.
 
     Returns
     -------
@@ -37,24 +45,44 @@ def with_perturbation(network, perturbation):
         If the first layer can't take the perturbation exactly; the message says why.
     """
     network = copy.deepcopy(network).eval()
-    if any(True for _ in perturbation.parameters()):
-        layer = _first_layer(network)
-        fold = _fold_linear if isinstance(layer, nn.Linear) else _fold_convolution
-        with torch.no_grad():
-            fold(layer, copy.deepcopy(perturbation).eval().double().cpu())
+    parts = [part for part in perturbation.modules() if type(part) is not nn.Sequential]
+    if all(type(part) is nn.Identity for part in parts):
+        return network
+    layer, flattened = _first_layer(network)
+    with torch.no_grad():
+        perturbation = copy.deepcopy(perturbation).eval().double().cpu()
+        if type(layer) is nn.Linear:
+            _check_kinds(parts, _AFFINE, "a perturbation of this package that is affine in the inputs")
+            _fold_linear(layer, perturbation)
+        elif flattened:
+            raise ValueError("fold needs a linear layer after the inputs are flattened; got a convolution")
+        else:
+            _check_kinds(parts, _POINTWISE, "a perturbation that is the same everywhere before a convolution")
+            _fold_convolution(layer, perturbation)
     return network
 
 
+def _check_kinds(parts, allowed, rule):
+    others = sorted({type(part).__name__ for part in parts if type(part) not in allowed})
+    if others:
+        raise ValueError(f"fold needs {rule}; got {', '.join(others)}")
+
+
 def divide_outputs(network, temperature):
-    """Have the last layer yield its outputs divided by T; False where a network's last layer isn't a linear one."""
+    """Have the last layer yield its outputs divided by T; False where it can't: it isn't linear, or not used by itself.
+
+    In half precision T would be rounded, and the outputs with it.
+    """
     whole, graph = _traced(network)
     (output,) = next(node for node in graph.nodes if node.op == "output").args
     layer = _layer_at(whole, output) if isinstance(output, fx.Node) else None
-    if type(layer) is not nn.Linear or len(output.users) != 1 or _n_uses(graph, output) > 1:
+    if type(layer) is not nn.Linear or len(output.users) != 1 or _other_use(whole, graph, output, layer):
         return False
-    layer.weight = nn.Parameter(layer.weight.detach() / temperature)
+    if layer.weight.dtype not in (torch.float32, torch.float64):
+        return False
+    layer.weight = _like(layer.weight.detach() / temperature, layer.weight)
     if layer.bias is not None:
-        layer.bias = nn.Parameter(layer.bias.detach() / temperature)
+        layer.bias = _like(layer.bias.detach() / temperature, layer.bias)
     return True
 
 
@@ -70,9 +98,10 @@ def _traced(network):
 
 
 def _first_layer(network):
-    """The layer that takes the inputs, as they are or flattened."""
+    """The layer that takes the inputs, and whether they are flattened before."""
     whole, graph = _traced(network)
     node = next(node for node in graph.nodes if node.op == "placeholder")
+    flattened = False
     while True:
         if len(node.users) != 1:
             raise ValueError(f"fold needs a network with one first layer; {len(node.users)} operations take its inputs")
@@ -80,37 +109,53 @@ def _first_layer(network):
         layer = _layer_at(whole, node)
         if type(layer) in (nn.Linear, *_CONVOLUTIONS):
             break
-        if not isinstance(layer, (nn.Identity, nn.Flatten, nn.Dropout)) and not _flattens(node):
-            found = node.target if layer is None else type(layer).__name__
+        flattened |= _flattens(node, layer)
+        if not (_flattens(node, layer) or type(layer) in (nn.Identity, nn.Dropout)):
+            found = getattr(node.target, "__name__", node.target) if layer is None else type(layer).__name__
             raise ValueError(f"fold needs a linear layer or a convolution to come first; got {found}")
-    if _n_uses(graph, node) > 1:
-        raise ValueError(f"fold needs a first layer that is used once; a {type(layer).__name__} is used again")
-    return layer
+    reason = _other_use(whole, graph, node, layer)
+    if reason:
+        raise ValueError(f"fold needs a first layer that does nothing else; this {type(layer).__name__} {reason}")
+    return layer, flattened
 
 
 def _layer_at(whole, node):
     return whole.get_submodule(node.target) if node.op == "call_module" else None
 
 
-def _n_uses(graph, node):
-    return sum(other.op == node.op and other.target == node.target for other in graph.nodes)
+def _flattens(node, layer):
+    if type(layer) is nn.Flatten:
+        return (layer.start_dim, layer.end_dim) == (1, -1)
+    start = node.kwargs.get("start_dim", (*node.args[1:], None)[0])
+    return node.target in (torch.flatten, "flatten") and start == 1 and len(node.args) + len(node.kwargs) == 2
 
 
-def _flattens(node):
-    return node.target in (torch.flatten, "flatten") and node.args[1:] == (1,)
+def _other_use(whole, graph, node, layer):
+    """What makes a layer more than one use of its own weights; "" if nothing does."""
+    if sum(other.op == node.op and other.target == node.target for other in graph.nodes) > 1:
+        return "is used again"
+    weights = [id(parameter) for parameter in layer.parameters()]
+    if any(id(_tensor_at(whole, other.target)) in weights for other in graph.nodes if other.op == "get_attr"):
+        return "lends its weights to another operation"
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return "has hooks"
+    return ""
+
+
+def _tensor_at(whole, target):
+    module, _, name = target.rpartition(".")
+    return getattr(whole.get_submodule(module), name)
 
 
 def _fold_linear(layer, perturbation):
-    """Of any perturbation that is affine: the weights times its Jacobian, and the weights times what it makes of 0."""
+    """The weights times the perturbation's Jacobian, and the weights times what it makes of 0."""
     weight = layer.weight.double().cpu()
     shape = _input_shape(perturbation, layer.in_features)
-    zero = torch.zeros(1, *shape, dtype=torch.float64)
     with torch.enable_grad():
+        zero = torch.zeros(1, *shape, dtype=torch.float64)
         at_zero, pull_back = torch.func.vjp(perturbation, zero)  # type: ignore[misc]
-        rows = weight.reshape(-1, 1, *shape)
-        slopes = torch.func.vmap(lambda row: pull_back(row)[0])(rows).detach()
-    _check_affine(perturbation, rows, slopes, at_zero.detach(), shape)
-    _replace(layer, slopes.reshape(weight.shape), weight @ at_zero.detach().reshape(-1))
+        slopes = torch.func.vmap(lambda row: pull_back(row)[0])(weight.reshape(-1, 1, *shape))
+    _replace(layer, slopes.detach().reshape(weight.shape), weight @ at_zero.detach().reshape(-1))
 
 
 def _input_shape(perturbation, n_features):
@@ -123,19 +168,7 @@ def _input_shape(perturbation, n_features):
     return shape
 
 
-def _check_affine(perturbation, rows, slopes, at_zero, shape):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, *shape, dtype=torch.float64, generator=generator)
-    found = (rows * (perturbation(x) - at_zero)).flatten(1).sum(1)
-    if not torch.allclose(found, (slopes * x).flatten(1).sum(1), rtol=1e-9, atol=1e-9 * rows.abs().sum().item()):
-        raise ValueError("fold needs a perturbation that is affine in the inputs; this one is bent")
-
-
 def _fold_convolution(layer, perturbation):
-    parts = [part for part in perturbation.modules() if not isinstance(part, nn.Sequential)]
-    if not all(isinstance(part, _POINTWISE) for part in parts):
-        names = ", ".join(sorted({type(part).__name__ for part in parts if not isinstance(part, _POINTWISE)}))
-        raise ValueError(f"fold needs a perturbation that is the same everywhere before a convolution; got {names}")
     channels = layer.in_channels
     units = torch.cat([torch.zeros(1, channels), torch.eye(channels)]).double()
     out = perturbation(units.reshape(channels + 1, channels, *[1] * (layer.weight.ndim - 2))).flatten(1)
@@ -164,5 +197,9 @@ def _amounts(padding):
 def _replace(layer, weight, shift):
     """Give a layer weights of its own, and a shift on top of its bias."""
     bias = 0 if layer.bias is None else layer.bias.double().cpu()
-    layer.bias = nn.Parameter((shift + bias).to(layer.weight))
-    layer.weight = nn.Parameter(weight.to(layer.weight))
+    layer.bias = _like(shift + bias, layer.weight)
+    layer.weight = _like(weight, layer.weight)
+
+
+def _like(value, parameter):
+    return nn.Parameter(value.to(parameter), requires_grad=parameter.requires_grad)

@@ -4,6 +4,7 @@ Nothing here imports from the package.
 """
 
 import numpy as np
+import torch
 
 # Relative difference of two samples' log-probabilities that is no more than rounding.
 _EQUAL = 1e-9
@@ -64,15 +65,23 @@ def _ranked(log_proba, y, weight):
     Copies of a sample make a group, unless they are too many for copies, and there are others.
     """
     own = log_proba.gather(1, y[:, None].to(log_proba.device))[:, 0].cpu().numpy()
-    whole = log_proba.sum(1).cpu().numpy()
     labels, weight = y.cpu().numpy(), weight.cpu().numpy()
-    ease = np.bincount(labels, weight * own) / np.maximum(np.bincount(labels, weight), np.finfo(float).tiny)
-    order = np.lexsort([whole, own, labels, ease[labels]])
+    sums = np.bincount(labels, weight * own, minlength=log_proba.shape[1])
+    ease = sums / np.maximum(np.bincount(labels, weight, minlength=len(sums)), np.finfo(float).tiny)
+    whole = _mixed(log_proba, ease)
+    order = np.lexsort([weight, whole, own, labels, ease[labels]])
     order = order[weight[order] > 0]
     first = np.r_[True, _apart(own[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
     group = np.cumsum(first) - 1
     size = np.bincount(group)
     return order, first | (size > _MOST_COPIES)[group] if len(size) > 1 else first
+
+
+def _mixed(log_proba, ease):
+    """A number for each row that tells it from others, its permutations among them; classes go by their ease."""
+    mix = np.empty(len(ease))
+    mix[np.argsort(ease)] = np.random.default_rng(0).uniform(1, 2, len(ease))
+    return (log_proba @ torch.from_numpy(mix).to(log_proba)).cpu().numpy()
 
 
 def _apart(values):

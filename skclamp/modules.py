@@ -233,14 +233,14 @@ class ClampedModule(nn.Module):
     def fold(self):
         """An equivalent network that needs no more time than the original: a copy with other weights.
 
-        The first layer takes on the perturbation, where it can do so exactly: a linear layer any perturbation that is
-        affine in the inputs; a convolution without zero padding "channel", "affine" and "color". The last layer takes
-        on the temperature where it is linear; otherwise one division remains.
+        The first layer takes on the perturbation, where it can do so exactly: a linear layer any of the families but
+        "curve"; a convolution "channel", "affine" and "color", unless it pads with zeros what these shift. The last
+        layer takes on the temperature where it is linear; otherwise one division remains.
 
         Returns
         -------
         torch.nn.Module
-            Yields calibrated logits.
+            Yields calibrated logits. It is in eval mode and should stay there.
 
         Raises
         ------
@@ -261,7 +261,7 @@ class ClampedModule(nn.Module):
         head, temperature = self.logits, self.temperature.item()
         network = with_perturbation(head.module, self.perturbation)
         if head.response == "logits" and head.nonlinearity is None and divide_outputs(network, temperature):
-            return LogitsModule(network)
+            return LogitsModule(network).eval()
         head = LogitsModule(network, response=head.response, nonlinearity=head.nonlinearity)
         return ClampedModule(head, temperature=temperature).eval()
 

@@ -42,7 +42,8 @@ def check(module, x, dtype=torch.float32, temperature_too=True):
     folded = module.fold()
     assert snapshot(module) == before
     assert isinstance(folded, LogitsModule if temperature_too else ClampedModule)
-    assert not any(type(part) in PERTURBATIONS.values() for part in folded.modules())
+    assert not any(part.training for part in folded.modules())
+    assert {p.requires_grad for p in folded.parameters()} <= {p.requires_grad for p in module.parameters()}
     with torch.no_grad():
         expected = module.eval()(x)
         assert not torch.allclose(module.logits(x) / module.temperature, expected, atol=1e-3)
@@ -119,6 +120,95 @@ def test_a_temperature_alone_needs_no_particular_first_layer():
     torch.testing.assert_close(module.fold()(x), module.eval()(x), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [(nn.Dropout(0.9),), (nn.Identity(), nn.Flatten())],
+    ids=["dropout", "flatten"],
+)
+def test_what_changes_no_number_may_come_before_the_first_layer(first):
+    network = nn.Sequential(*first, perceptron())
+    check(ClampedModule(network, moved(AffinePerturbation((6,))), temperature=2.0), torch.randn(9, 6))
+
+
+class Flattening(nn.Module):
+    """The functional ways of the first step."""
+
+    def __init__(self, flatten):
+        super().__init__()
+        self.flatten = flatten
+        self.head = nn.Linear(4 * 6 * 6, 5)
+
+    def forward(self, x):
+        return self.head(self.flatten(x))
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [
+        lambda x: x.flatten(1),
+        lambda x: x.flatten(start_dim=1),
+        lambda x: torch.flatten(x, 1),
+        lambda x: torch.flatten(x, start_dim=1),
+    ],
+)
+def test_the_inputs_may_be_flattened_by_a_function(flatten):
+    module = ClampedModule(Flattening(flatten), moved(PERTURBATIONS["grid"](SHAPE)), temperature=2.0)
+    check(module, torch.randn(9, *SHAPE))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_temperature_is_not_rounded_to_half_precision(dtype):
+    module = ClampedModule(perceptron().to(dtype), moved(AffinePerturbation((6,))), temperature=1.7)
+    folded = module.fold()
+    x = torch.randn(9, 6, dtype=dtype)
+    assert folded(x).dtype == module.eval()(x).dtype == torch.float32
+    torch.testing.assert_close(folded(x), module(x), rtol=0.05, atol=0.1)
+
+
+class TwoLayers(nn.Module):
+    """A layer and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(6, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.body(x)))
+
+
+class TwiceAtTheEnd(TwoLayers):
+    """One layer that is used in the middle and at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.head(torch.tanh(self.body(x)))))
+
+
+class LendingAtTheEnd(TwiceAtTheEnd):
+    """Its last layer's weights are used by a function as well."""
+
+    def forward(self, x):
+        return self.head(nn.functional.linear(torch.tanh(self.body(x)), self.head.weight))
+
+
+class HookedAtTheEnd(TwoLayers):
+    """A hook stands behind the last layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.head.register_forward_hook(lambda layer, inputs, output: torch.tanh(output))
+
+
+@pytest.mark.parametrize("kind", [TwiceAtTheEnd, LendingAtTheEnd, HookedAtTheEnd])
+def test_a_division_remains_where_the_last_layer_does_more(kind):
+    torch.manual_seed(0)
+    module = ClampedModule(kind(), moved(AffinePerturbation((6,))), temperature=2.0)
+    check(module, torch.randn(9, 6), temperature_too=False)
+
+
 class TwoWays(nn.Module):
     def __init__(self):
         super().__init__()
@@ -131,6 +221,25 @@ class TwoWays(nn.Module):
 class Twice(TwoWays):
     def forward(self, x):
         return self.layer(self.layer(x))
+
+
+class Lending(TwoWays):
+    def forward(self, x):
+        return nn.functional.linear(torch.tanh(self.layer(x)), self.layer.weight)
+
+
+class Hooked(TwoWays):
+    def __init__(self):
+        super().__init__()
+        self.layer.register_forward_pre_hook(lambda layer, inputs: (inputs[0] / 2,))
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class Bent(AffinePerturbation):
+    def forward(self, x):
+        return super().forward(x) + x**2
 
 
 class Branching(TwoWays):
@@ -146,10 +255,18 @@ class Branching(TwoWays):
         (unpadded(), FullPerturbation(SHAPE), "same everywhere before a convolution; got FullPerturbation"),
         (unpadded(), nn.Sequential(AffinePerturbation(SHAPE), GridPerturbation(SHAPE)), "got GridPerturbation"),
         (unpadded(groups=2), PERTURBATIONS["color"](SHAPE), "without groups where the perturbation mixes channels"),
-        (perceptron(), PERTURBATIONS["curve"]((6,)), "affine in the inputs; this one is bent"),
+        (perceptron(), PERTURBATIONS["curve"]((6,)), "affine in the inputs; got CurvePerturbation"),
+        (perceptron(), Bent((6,)), "a perturbation of this package that is affine in the inputs; got Bent"),
+        (perceptron(), nn.Tanh(), "a perturbation of this package that is affine in the inputs; got Tanh"),
+        (unpadded(), Bent(SHAPE), "same everywhere before a convolution; got Bent"),
+        (nn.Sequential(nn.Flatten(), nn.Unflatten(1, SHAPE)), AffinePerturbation(SHAPE), "come first; got Unflatten"),
+        (nn.Sequential(nn.Flatten(1, 2), nn.Conv1d(24, 5, 6)), AffinePerturbation(SHAPE), "come first; got Flatten"),
+        (nn.Sequential(nn.Flatten(), nn.Conv1d(6, 5, 6)), AffinePerturbation((6,)), "flattened; got a convolution"),
+        (Lending(), AffinePerturbation((6,)), "does nothing else; this Linear lends its weights to another operation"),
+        (Hooked(), AffinePerturbation((6,)), "does nothing else; this Linear has hooks"),
         (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 4)), AffinePerturbation((6,)), "to come first; got BatchNorm1d"),
         (TwoWays(), AffinePerturbation((6,)), "one first layer; 2 operations take its inputs"),
-        (Twice(), AffinePerturbation((6,)), "a first layer that is used once; a Linear is used again"),
+        (Twice(), AffinePerturbation((6,)), "a first layer that does nothing else; this Linear is used again"),
         (Branching(), AffinePerturbation((6,)), "operations torch.fx can trace; Branching has others"),
         (nn.Linear(6, 4), AffinePerturbation((5, 6)), "takes the inputs whole"),
     ],
