@@ -7,6 +7,7 @@ come back, so that a file can't choose what code runs. Imports nothing of the pa
 
 import inspect
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -41,7 +42,8 @@ def register(cls, arguments=None):
     Parameters
     ----------
     cls : type
-        Of a torch.nn.Module the state dict is saved as well. A file refers to it by its module and name.
+        Of a torch.nn.Module the state dict is saved as well. A file refers to the class by its module and name: one
+        that is defined in a script or a notebook is known there alone.
     arguments : callable, default=None
         Takes an object to the constructor's arguments, a dict; by default attributes of the same names hold them.
 
@@ -86,13 +88,19 @@ def _attributes(value):
 
 
 register(nn.Identity, lambda _: {})
-register(nn.Sequential, lambda value: {"modules": list(value)})
+register(nn.Sequential, lambda value: {"modules": dict(value.named_children())})
 register(FrozenEstimator)
+
+
+class UnknownClassError(ValueError):
+    """A file holds an object of a class that isn't registered."""
 
 
 def _class_of(key):
     if key not in _KINDS:
-        raise ValueError(f"it holds an object of the class {key!r}, which isn't known here: import what defines it")
+        raise UnknownClassError(
+            f"holds an object of the class {key!r}, which isn't known here: import what registers it"
+        )
     return _KINDS[key].cls
 
 
@@ -136,7 +144,7 @@ class Writer:
         encoded = {}
         for key, argument in arguments.items():
             try:
-                encoded[key] = self.encode(argument, f"{name}.{key}")
+                encoded[key] = self.encode(argument, f"{name}({key})")
             except TypeError:
                 # A calibrator has its defaults to fall back on, and no parameter has a say in what it predicts.
                 if not hasattr(value, "_learned"):
@@ -148,6 +156,8 @@ class Writer:
         """Keep an array aside; returns its key."""
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise TypeError(f"{name} must be an array of numbers or strings to be saved; got dtype {array.dtype}")
+        if name in self.arrays:
+            raise ValueError(f"two arrays are called {name}")
         self.arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
         return name
 
@@ -179,7 +189,7 @@ class Reader:
         """The object as its constructor makes it; `others` take precedence over the arguments that were written."""
         cls = _class_of(content["class"])
         arguments = {name: self.decode(value) for name, value in content["arguments"].items()} | others
-        return cls(*arguments["modules"]) if cls is nn.Sequential else cls(**arguments)
+        return cls(OrderedDict(arguments["modules"])) if cls is nn.Sequential else cls(**arguments)
 
     def decode_state(self, content):
         """What the object has beyond its arguments, a dict."""
@@ -190,13 +200,18 @@ def _state(value):
     """What an object has beyond its arguments."""
     if isinstance(value, nn.Module):
         # A container's parts are its arguments, and bring their own.
-        return {} if isinstance(value, nn.Sequential) else value.state_dict()
+        if isinstance(value, nn.Sequential):
+            return {}
+        fixed = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
+        return {"tensors": dict(value.state_dict()), "fixed": fixed}
     return value._learned() if hasattr(value, "_learned") else {}
 
 
 def _set_state(value, state):
-    if isinstance(value, nn.Module) and not isinstance(value, nn.Sequential):
-        value.load_state_dict(state, assign=True)
+    if isinstance(value, nn.Module) and state:
+        value.load_state_dict(state["tensors"], assign=True)
+        for name in state["fixed"]:
+            value.get_parameter(name).requires_grad_(False)
     elif state:
         value._restore(state)
 

@@ -31,7 +31,7 @@ from ._validation import (
     resolve_classes,
     tensor_of,
 )
-from .persistence import save
+from .persistence import write
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
@@ -62,8 +62,10 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         "pin_memory": ["boolean"],
     }
 
-    # What a saved calibrator does without, or makes anew from the rest and its network.
-    _not_saved: frozenset = frozenset({"_backbone", "estimator_", "cv_results_"})
+    # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network; and those
+    # that it needs though they aren't public.
+    _not_saved: frozenset = frozenset({"estimator_", "cv_results_"})
+    _private_saved: frozenset = frozenset()
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -171,12 +173,13 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         For whoever runs the network elsewhere, once and for several uses. What `predict_log_proba` makes of the
         inputs, this makes of the network's logits for them; of neural clamping, of its logits for the *perturbed*
-        inputs, ``calibrator.module_.logits(calibrator.perturbation_(x))``.
+        inputs: with ``module = calibrator.module_.eval()``, of ``module.logits(module.perturbation(x))``.
 
         Parameters
         ----------
         logits : array-like or torch.Tensor of shape (n_samples, n_classes)
-            Or (n_samples,) or (n_samples, 1), for the second of two classes. Logarithms of probabilities will do.
+            Or (n_samples,) or (n_samples, 1), for the second of two classes. Logits whatever ``response`` says;
+            logarithms of positive probabilities are some.
 
         Returns
         -------
@@ -283,6 +286,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             Before `fit`.
         TypeError
             If a perturbation is a module of the user's own that `skclamp.persistence.register` doesn't know.
+        FileNotFoundError
+            If there is no such folder.
         ImportError
             If safetensors isn't installed: ``pip install "skclamp[save]"``.
 
@@ -292,16 +297,12 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             If a parameter, such as callbacks, can't be saved.
         """
         check_is_fitted(self)
-        save(self, path)
+        write(self, path)
 
     def _learned(self):
         """What `save` keeps beside the parameters."""
-        params = self._get_param_names()
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name not in params and name not in self._not_saved and name not in _CONFIGURED
-        }
+        names = [name for name in vars(self) if name.endswith("_") and name not in self._not_saved]
+        return {name: getattr(self, name) for name in (*names, *self._private_saved)}
 
     def _restore(self, learned, backbone=None):
         """Take on what `_learned` gave, around the network of `backbone` or, without one, the calibrator's own."""

@@ -5,37 +5,38 @@ network and where each learned array belongs. Reading it runs no code that it co
 lies below it.
 """
 
+import errno
 import json
 import os
-import pickle
-import tempfile
+import warnings
+from collections.abc import Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-import joblib
 import numpy as np
 import torch
+from torch import nn
 
-from ._backbone import ArrayBackbone, ScoresBackbone
-from ._encoding import Reader, Writer, register
+from ._backbone import ArrayBackbone, ScoresBackbone, is_frozen
+from ._encoding import Reader, UnknownClassError, Writer, register
 from ._version import __version__
 from ._warnings import warn_caller
 from .perturbations import PERTURBATIONS
 
-__all__ = ["load", "register", "save"]
+__all__ = ["load", "register"]
 
 FORMAT = 1
 _KEY = "skclamp"
-# What DataParallel, `LogitsModule` and torch.compile call the network within.
-_WRAPPERS = {"module", "_orig_mod"}
 _DAMAGED = "{} must be a file that a calibrator's save wrote; got one that's damaged: {}"
+# What says where and how a network runs, and nothing of what was learned.
+_RUNNING = ("batch_size", "device", "num_workers", "pin_memory")
 
 for _family in PERTURBATIONS.values():
     register(_family)
 
 
-def save(calibrator, path):
+def write(calibrator, path):
     """Write a fitted calibrator; see `BaseCalibrator.save`."""
     writer = Writer()
     content = writer.encode_object(calibrator, type(calibrator).__name__)
@@ -50,21 +51,21 @@ def save(calibrator, path):
             f"{', '.join(sorted(set(writer.left_out)))}: can't be saved; a loaded calibrator has the default, which "
             "matters only to another fit"
         )
-    data = _safetensors().numpy.save(writer.arrays, {_KEY: json.dumps(header, allow_nan=False)})
-    _replace(Path(path), data)
+    _replace(path, _safetensors().numpy.save(writer.arrays, {_KEY: json.dumps(header, allow_nan=False)}))
 
 
 def _replace(path, data):
     """Write a file such that a failure leaves an earlier one as it was."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        try:
-            file.write(data)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            file.close()
-            os.unlink(file.name)
-            raise
+    path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def load(path, estimator=None, *, strict=True, **params):
@@ -78,10 +79,12 @@ def load(path, estimator=None, *, strict=True, **params):
         What the calibrator was fitted around: the same network, built and loaded as usual. For a classifier that
         `fit` itself fitted, this is the calibrator's ``estimator_``. None for a calibrator of logits.
     strict : bool, default=True
-        Whether the weights must be those that the calibrator was fitted to, bit by bit. False lets through a copy in
-        another precision, which then has to be known to give the same logits.
+        Whether to check that it is the same: of a network, that its layers are of the same classes, with the same
+        weights and buffers bit by bit, and its outputs read in the same way; of a classifier, that it gives a few
+        random inputs the same scores, if it takes random numbers. False lets through what is known to give the same
+        logits, such as a copy in another precision.
     **params
-        Parameters of the calibrator to set anew, such as ``device``.
+        ``batch_size``, ``device``, ``num_workers`` or ``pin_memory``, where they should be others than in `fit`.
 
     Returns
     -------
@@ -90,10 +93,11 @@ def load(path, estimator=None, *, strict=True, **params):
 
     Raises
     ------
-    ValueError
-        If the file isn't a calibrator's, is damaged or of a newer format; if the network is another.
-    TypeError, ValueError
-        If a parameter breaks a rule.
+    FileNotFoundError
+        If there is no such file.
+    ValueError, TypeError
+        If the file isn't a calibrator's, is damaged or of a newer format, or needs a class that isn't imported; if the
+        network is another; if a parameter breaks a rule.
     ImportError
         If safetensors isn't installed: ``pip install "skclamp[save]"``.
 
@@ -113,19 +117,40 @@ def load(path, estimator=None, *, strict=True, **params):
     >>> loaded.temperature_ == calibrator.temperature_
     True
     """
+    _check_params(params)
     header, arrays = _read(path)
     reader = Reader(arrays)
     with _damage_told(path):
         content, written = header["calibrator"], header["fingerprint"]
         calibrator = reader.decode_arguments(content)
-        learn = calibrator._restore
+        restore = calibrator._restore
+    _check_kind(written, estimator)
     calibrator.set_params(estimator=estimator, **params)
     calibrator._validate_params()
     backbone = calibrator._open_backbone()
-    _check_fingerprint(written, backbone, estimator, strict)
+    if strict and not _agree(written, fingerprint(backbone)):
+        raise ValueError(
+            f"estimator must be the network that the calibrator was fitted around; got {type(estimator).__name__} with "
+            "other weights, layers or outputs. strict=False lets through what is known to give the same logits"
+        )
     with _damage_told(path):
-        learn(reader.decode_state(content), backbone)
+        restore(reader.decode_state(content), backbone)
     return calibrator
+
+
+def _check_params(params):
+    others = sorted(set(params) - set(_RUNNING))
+    if others:
+        raise TypeError(f"a parameter that is set anew must be one of {', '.join(_RUNNING)}; got {others[0]!r}")
+
+
+def _check_kind(written, estimator):
+    """Raise if there is an estimator where the calibrator had none, none where it had one, or one that isn't fitted."""
+    if (written is None) != (estimator is None):
+        rule = "None: this is a calibrator of logits" if written is None else "the network it was fitted around"
+        raise ValueError(f"estimator must be {rule}; got {None if estimator is None else type(estimator).__name__}")
+    if not is_frozen(estimator):
+        raise ValueError(f"estimator must be fitted, as the calibrator's was; got {estimator!r}")
 
 
 def _read(path):
@@ -155,50 +180,75 @@ def _damage_told(path):
     """Say of any error that a file's content causes that the file is at fault."""
     try:
         yield
+    except UnknownClassError as error:
+        raise ValueError(f"{path} {error}") from error
     except (AttributeError, IndexError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} must be a file that a calibrator's save wrote; got one that's damaged: {error}"
         ) from error
 
 
-def _check_fingerprint(written, backbone, estimator, strict):
-    """Raise if a calibrator wasn't fitted around this estimator."""
-    if (written is None) != (estimator is None):
-        rule = "None: this is a calibrator of logits" if written is None else "the network it was fitted around"
-        raise ValueError(f"estimator must be {rule}; got {_by_name(estimator)}")
-    if strict and written != fingerprint(backbone):
-        raise ValueError(
-            f"estimator must be the network that the calibrator was fitted around; got {_by_name(estimator)} with "
-            "other weights. strict=False lets through a copy in another precision"
-        )
-
-
-def _by_name(estimator):
-    return None if estimator is None else type(estimator).__name__
-
-
 def fingerprint(backbone):
-    """What tells one network from another: a hash of its weights' names, types, shapes and bytes; None without one."""
+    """What tells one network from another, in JSON; None without one.
+
+    Of a torch network it is a hash of the classes of its parts, its weights and buffers, and of how its outputs are
+    read. A classifier's attributes may change as it predicts, and with scikit-learn's version: it is known by what it
+    makes of random inputs.
+    """
     if isinstance(backbone, (ArrayBackbone, ScoresBackbone)):
         return None
-    if not hasattr(backbone, "module"):
-        # Pickling moves arrays and parts strings; as it may lie between saving and loading, it lies before both.
-        return joblib.hash(pickle.loads(pickle.dumps(backbone.classifier)))
+    return _hash(backbone.module) if hasattr(backbone, "module") else _scores(backbone)
+
+
+def _hash(head):
     digest = blake2b(digest_size=16)
-    for name, tensor in sorted(_weights(backbone.module).items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    network = head.module
+    while isinstance(network, nn.DataParallel) or hasattr(network, "_orig_mod"):
+        network = network.module if isinstance(network, nn.DataParallel) else network._orig_mod
+    nonlinearity = getattr(head.nonlinearity, "__qualname__", type(head.nonlinearity).__qualname__)
+    _feed(digest, (head.response, nonlinearity))
+    for name, part in network.named_modules():
+        _feed(digest, (name, type(part).__qualname__))
+    # Some buffers aren't in the state dict, and what quantised layers hold is only there.
+    tensors = {**dict(network.named_buffers()), **network.state_dict()}
+    for name, value in sorted(tensors.items()):
+        _feed(digest, (name, value))
     return digest.hexdigest()
 
 
-def _weights(module):
-    """The plain tensors of a network's state, under the names that they have without a wrapper around the network."""
-    state = module.state_dict()
-    return {
-        ".".join(part for part in name.split(".") if part not in _WRAPPERS): value
-        for name, value in state.items()
-        if isinstance(value, torch.Tensor) and not value.is_quantized
-    }
+def _feed(digest, value):
+    """Hash a value: tensors by their bytes, sequences by their items, others by their representation."""
+    if isinstance(value, torch.Tensor) and value.is_quantized:
+        value = (str(value.qscheme()), value.int_repr(), value.dequantize())
+    if isinstance(value, torch.Tensor):
+        digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        digest.update(f"{len(value)} ".encode())
+        for item in value:
+            _feed(digest, item)
+    else:
+        digest.update(f"{value!r} ".encode())
+
+
+def _scores(backbone):
+    """One number for each of a few random inputs of several scales; an empty list if it takes other inputs."""
+    rng = np.random.default_rng(0)
+    n_features = getattr(backbone.classifier, "n_features_in_", 1)
+    X = rng.normal(size=(16, n_features)) * 10.0 ** rng.uniform(-2, 3, (16, 1))
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            logits = backbone.logits(X)[0].cpu().numpy()
+    except Exception:  # noqa: BLE001 - what takes texts or named columns fails in its own way
+        return []
+    return np.tanh(logits / 100).dot(rng.uniform(1, 2, logits.shape[1])).tolist()
+
+
+def _agree(written, found):
+    if isinstance(written, list) and isinstance(found, list):
+        return len(written) == len(found) and np.allclose(written, found, rtol=1e-6, atol=1e-9)
+    return written == found
 
 
 def _safetensors():

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from test_export import HOW, check_the_same
+from _export import HOW, check_the_same
 from torch import nn
 
 import skclamp
@@ -94,7 +94,6 @@ def fitted(request):
 
 def test_predictions_are_the_deployed_modules(fitted):
     calibrator, X = fitted
-    assert calibrator.accepted_
     assert all(part.training for part in calibrator.estimator.modules())
     with torch.no_grad(), frozen(calibrator.estimator):
         expected = torch.softmax(calibrator.module_(torch.from_numpy(X)), 1)

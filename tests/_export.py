@@ -1,0 +1,48 @@
+"""The ways out of Python that a deployed module must take: torch.export, TorchScript's trace and ONNX."""
+
+import warnings
+
+import pytest
+import torch
+
+
+def any_batch():
+    return ({0: torch.export.Dim("n", min=1)},)
+
+
+def exported(module, x, _folder):
+    return torch.export.export(module, (x,), dynamic_shapes=any_batch()).module()
+
+
+def traced(module, x, folder):
+    with warnings.catch_warnings():
+        # TorchScript is deprecated, says torch; and our checks of shapes aren't traced, it warns.
+        warnings.simplefilter("ignore")
+        torch.jit.trace(module, x).save(folder / "module.pt")
+        return torch.jit.load(folder / "module.pt")
+
+
+def onnx(module, x, folder):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    with warnings.catch_warnings():
+        # Of torch's and onnxscript's own doing.
+        warnings.simplefilter("ignore")
+        options = {"dynamo": True, "dynamic_shapes": any_batch(), "verbose": False}
+        torch.onnx.export(module, (x,), folder / "module.onnx", **options)
+    session = runtime.InferenceSession(folder / "module.onnx")
+    return lambda x: torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+
+
+HOW = pytest.mark.parametrize("how", [exported, traced, onnx], ids=lambda how: how.__name__)
+
+
+def check_the_same(module, x, how, folder):
+    """Probabilities to 1e-5, and logits to 1e-5 of the largest: kernels round their sums each in its own way."""
+    with torch.no_grad():
+        expected = module(x)
+        away = how(module, x[:3], folder)
+        for rows in (slice(0, 1), slice(None)):
+            found = away(x[rows])
+            torch.testing.assert_close(found, expected[rows], rtol=0, atol=1e-5 * max(1, expected.abs().max()))
+            torch.testing.assert_close(found.softmax(1), expected[rows].softmax(1), rtol=0, atol=1e-5)
