@@ -61,31 +61,39 @@ def dataset_behind(X, *, any_order=False):
     Returns
     -------
     object
-        The Dataset, which is read in its own order and in batches of the calibrator's size.
+        The Dataset, which is read in its own order, in batches and by workers as the calibrator's parameters say.
 
     Raises
     ------
     ValueError
         If the DataLoader leaves out samples, repeats some, or shuffles where it mustn't.
     TypeError
-        If it collates or batches in its own way, which a Dataset alone knows nothing of.
+        If it does something of its own, which a Dataset alone knows nothing of.
     """
     if not isinstance(X, DataLoader):
         return X
     if isinstance(X.dataset, IterableDataset):
         return X.dataset
-    if X.collate_fn is not default_collate or type(X.batch_sampler) not in (BatchSampler, type(None)):
+    plain = type(X) is DataLoader and X.collate_fn is default_collate and X.worker_init_fn is None
+    if not plain or type(X.batch_sampler) is not BatchSampler:
         raise TypeError(
-            "X must be a DataLoader with torch's own collate_fn and batch_sampler; got others. Give its Dataset, with "
-            "items as the network takes them"
+            "X must be torch's own DataLoader, with its own collate_fn, batch_sampler and worker_init_fn; got another. "
+            "Give its Dataset, with items as the network takes them"
         )
-    n_loaded, n_samples = len(X.sampler), len(X.dataset)  # type: ignore[arg-type]
-    whole = n_loaded == n_samples and not getattr(X.sampler, "replacement", False)
-    allowed = (SequentialSampler, RandomSampler) if any_order else SequentialSampler
-    if not (whole and isinstance(X.sampler, allowed)):
+    n_left_out = len(X.dataset) % X.batch_size if X.drop_last else 0  # type: ignore[arg-type, operator]
+    if n_left_out:
+        raise ValueError(
+            f"X must be a DataLoader that leaves out nothing; got drop_last=True, and {n_left_out} samples"
+        )
+    if not (type(X.sampler) is SequentialSampler or (any_order and _shuffles(X))):
         rule = "loads each sample once" if any_order else "loads each sample once, in order: what goes with them does"
         raise ValueError(f"X must be a DataLoader that {rule}; got one with a {type(X.sampler).__name__}")
     return X.dataset
+
+
+def _shuffles(loader):
+    sampler = loader.sampler
+    return type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == len(loader.dataset)
 
 
 def check_input_dtype(x):

@@ -100,11 +100,13 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
             Inputs of the estimator, first axis the samples; or, without an estimator, logits (probabilities, if
             ``response`` says so) of shape (n_samples, n_classes). A Dataset may yield (input, label) pairs. A
-            DataLoader stands for its Dataset, and may shuffle where labels come from there.
+            DataLoader stands for its Dataset, read with the calibrator's `batch_size`, `num_workers` and `pin_memory`;
+            it may shuffle where nothing else goes by the order.
         y : array-like of shape (n_samples,), default=None
             Class labels. May be left out when X is a Dataset of pairs.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
+            Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
+            as Platt's targets are, goes by their sum.
 
         Returns
         -------

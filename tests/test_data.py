@@ -184,7 +184,7 @@ def test_opening_tells_arrays_from_datasets():
 PAIRS = KINDS["pairs"]
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_size": 3, "drop_last": True}])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 5, "drop_last": True}])
 def test_a_loader_in_order_is_its_dataset(options):
     assert dataset_behind(DataLoader(PAIRS, **options)) is PAIRS
     inputs = torch.cat([x for x, _ in open_inputs(DataLoader(PAIRS, **options)).batches(4)])
@@ -218,17 +218,37 @@ def test_a_loader_must_load_each_sample_once(sampler):
         dataset_behind(DataLoader(PAIRS, sampler=sampler), any_order=True)
 
 
+class Backwards(SequentialSampler):
+    def __iter__(self):
+        return reversed(range(len(self)))
+
+
+class Scaling(DataLoader):
+    def __iter__(self):
+        return ((x / 2, y) for x, y in super().__iter__())
+
+
 @pytest.mark.parametrize(
-    "options",
+    "loader",
     [
-        {"collate_fn": lambda items: items},
-        {"batch_sampler": type("Twice", (BatchSampler,), {})(SequentialSampler(PAIRS), 2, False)},
+        DataLoader(PAIRS, collate_fn=lambda items: items),
+        DataLoader(PAIRS, batch_sampler=type("Twice", (BatchSampler,), {})(SequentialSampler(PAIRS), 2, False)),
+        DataLoader(PAIRS, worker_init_fn=lambda number: None),
+        DataLoader(PAIRS, batch_size=None),
+        Scaling(PAIRS),
     ],
-    ids=lambda options: next(iter(options)),
+    ids=["collate_fn", "batch_sampler", "worker_init_fn", "no batches", "subclass"],
 )
-def test_a_loader_that_batches_in_its_own_way_is_refused(options):
-    with pytest.raises(TypeError, match="torch's own collate_fn and batch_sampler; got others. Give its Dataset"):
-        dataset_behind(DataLoader(PAIRS, **options))
+def test_a_loader_that_does_something_of_its_own_is_refused(loader):
+    with pytest.raises(TypeError, match="X must be torch's own DataLoader, with its own collate_fn.*Give its Dataset"):
+        dataset_behind(loader, any_order=True)
+
+
+def test_a_loader_must_neither_turn_round_nor_leave_out():
+    with pytest.raises(ValueError, match="in order: what goes with them does; got one with a Backwards"):
+        dataset_behind(DataLoader(PAIRS, sampler=Backwards(PAIRS)))
+    with pytest.raises(ValueError, match="leaves out no sample; got drop_last=True, and 1 more"):
+        dataset_behind(DataLoader(PAIRS, batch_size=3, drop_last=True))
 
 
 def test_a_loader_of_a_stream_is_refused_as_the_stream_is():
@@ -250,5 +270,6 @@ def test_calibrators_take_loaders_as_datasets(make):
     np.testing.assert_array_equal(calibrator.predict_proba(DataLoader(pairs)), expected.predict_proba(x))
     with pytest.raises(ValueError, match="RandomSampler"):
         calibrator.predict(DataLoader(pairs, shuffle=True))
-    with pytest.raises(ValueError, match="RandomSampler"):
-        calibrator.fit(DataLoader(pairs, shuffle=True), pairs.tensors[1])
+    for with_order in ({"y": pairs.tensors[1]}, {"sample_weight": np.ones(200)}):
+        with pytest.raises(ValueError, match="RandomSampler"):
+            calibrator.fit(DataLoader(pairs, shuffle=True), **with_order)

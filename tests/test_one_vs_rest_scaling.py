@@ -5,9 +5,11 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from skclamp import BetaCalibration, PlattScaling, TemperatureScaling
+from skclamp.scaling import _one_vs_rest
 from skclamp.scaling._one_vs_rest import fit_one_vs_rest, log_odds_terms
 
 CALIBRATORS = [PlattScaling, BetaCalibration]
@@ -71,6 +73,14 @@ def test_beta_calibration_is_a_constrained_logistic_regression_a_class():
         proba.append(expit(ours[0] * log_p[:, k] - ours[1] * log_rest[:, k] + ours[2]))
     expected = np.transpose(proba) / np.sum(proba, axis=0)[:, None]
     np.testing.assert_allclose(fitted.predict_proba(logits), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_MAX_STEPS", 1), ("_MAX_HALVINGS", 0)])
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_a_search_that_ends_early_is_told(calibrator, limit, value, monkeypatch):
+    monkeypatch.setattr(_one_vs_rest, limit, value)
+    with pytest.warns(ConvergenceWarning):
+        calibrator().fit(*draw())
 
 
 def test_beta_gains_are_never_negative():
