@@ -82,9 +82,7 @@ def dataset_behind(X, *, any_order=False):
         )
     n_left_out = len(X.dataset) % X.batch_size if X.drop_last else 0  # type: ignore[arg-type, operator]
     if n_left_out:
-        raise ValueError(
-            f"X must be a DataLoader that leaves out nothing; got drop_last=True, and {n_left_out} samples"
-        )
+        raise ValueError(f"X must be a DataLoader that leaves out no sample; got drop_last=True, and {n_left_out} more")
     if not (type(X.sampler) is SequentialSampler or (any_order and _shuffles(X))):
         rule = "loads each sample once" if any_order else "loads each sample once, in order: what goes with them does"
         raise ValueError(f"X must be a DataLoader that {rule}; got one with a {type(X.sampler).__name__}")
