@@ -136,9 +136,9 @@ class BaseClamping(BaseCalibrator):
             torch.default_generator.manual_seed(seed)
             problem, classes = self._pose(backbone, X, y, sample_weight)
             state = self._clamp(problem, generator) or self._unperturbed(problem)
-            self._set_fitted(problem, state, deployed.module)
             if self.output is not None:
                 self.output_ = self._fit_output(problem, state)
+            self._set_fitted(problem, state, deployed.module)
         self._remember(deployed, classes, X)
 
     def _pose(self, backbone, X, y, sample_weight):
@@ -219,7 +219,8 @@ class BaseClamping(BaseCalibrator):
         delta = additive_part(self.perturbation_, self._input_shape)
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
-        self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_)
+        output = self.output_._transform_logits if hasattr(self, "output_") else None
+        self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output)
 
     def _restore(self, learned, backbone=None):
         super()._restore(learned, backbone)

@@ -113,10 +113,10 @@ verdict_ : Verdict
     The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and
     ``p_value``. It speaks of the whole procedure, since each fold chooses by itself. Only where a guard was asked for.
 output_ : BaseCalibrator
-    The fitted clone of `output`; only where one was given. `module_` then holds the temperature all the same.
+    The fitted clone of `output`; only where one was given.
 module_ : ClampedModule
-    Perturbation, network and temperature as one torch module that yields calibrated logits. It shares the network, its
-    weights and its flags: call ``module_.eval()`` before use.
+    Perturbation, network and temperature, or `output_` in its place, as one torch module that yields calibrated logits.
+    It shares the network, its weights and its flags: call ``module_.eval()`` before use.
 classes_ : ndarray of shape (n_classes,)
     Names of the columns.
 n_features_in_ : int

@@ -186,6 +186,8 @@ class ClampedModule(nn.Module):
         T > 0, which divides the logits.
     response : {"logits", "probabilities"}, default="logits"
         What the network yields. Probabilities become logits by their logarithm.
+    output : callable, default=None
+        Takes the logits, in float64, to calibrated ones in place of the temperature.
 
     Attributes
     ----------
@@ -213,7 +215,7 @@ class ClampedModule(nn.Module):
     True
     """
 
-    def __init__(self, backbone, perturbation=None, *, temperature=1.0, response="logits"):
+    def __init__(self, backbone, perturbation=None, *, temperature=1.0, response="logits", output=None):
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be positive; got {temperature}")
@@ -221,14 +223,18 @@ class ClampedModule(nn.Module):
             raise ValueError(f"response must be one of {RESPONSES}; got {response!r}")
         self.logits = backbone if isinstance(backbone, LogitsModule) else LogitsModule(backbone, response=response)
         self.perturbation = nn.Identity() if perturbation is None else perturbation
+        self.output = output
         place = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
         dtype = torch.promote_types(place.dtype, torch.float32)
         self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
 
     def forward(self, x):
         """Calibrated logits of shape (n_samples, n_classes)."""
+        logits = self.logits(self.perturbation(x).to(x.dtype))
+        if self.output is not None:
+            return self.output(logits.double()).to(torch.promote_types(logits.dtype, torch.float32))
         # With an axis of its own, a float32 T promotes logits of half precision; a scalar would be rounded to theirs.
-        return self.logits(self.perturbation(x).to(x.dtype)) / self.temperature.reshape(1)
+        return logits / self.temperature.reshape(1)
 
     def fold(self):
         """An equivalent network that needs no more time than the original: a copy with other weights.
@@ -260,10 +266,11 @@ class ClampedModule(nn.Module):
         """
         head, temperature = self.logits, self.temperature.item()
         network = with_perturbation(head.module, self.perturbation)
-        if head.response == "logits" and head.nonlinearity is None and divide_outputs(network, temperature):
+        plain = head.response == "logits" and head.nonlinearity is None and self.output is None
+        if plain and divide_outputs(network, temperature):
             return LogitsModule(network).eval()
         head = LogitsModule(network, response=head.response, nonlinearity=head.nonlinearity)
-        return ClampedModule(head, temperature=temperature).eval()
+        return ClampedModule(head, temperature=temperature, output=self.output).eval()
 
     def train(self, mode=True):
         """Set the mode of the perturbation; the network stays in eval mode."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from _data import load_images
 from _networks import load_resnet
-from skclamp import NeuralClampingCalibrator
+from skclamp import NeuralClampingCalibrator, StructuredMatrixScaling
 from skclamp.perturbations import PERTURBATIONS
 
 IMAGES = images(40)
@@ -51,3 +51,11 @@ def test_a_residual_network_gives_the_same_logits_elsewhere(how, data_dir, tmp_p
     X, y = load_images("cifar10_test", data_dir)
     module, x = fitted_module(load_resnet("cifar10_resnet20", data_dir), X[:40], "color", y[:40])
     check_the_same(module, x, how, tmp_path)
+
+
+@HOW
+def test_an_output_map_gives_the_same_logits_elsewhere(how, tmp_path):
+    options = {"perturbation": "affine", "optimizer": "adam", "max_epochs": 1, "validation_fraction": None}
+    calibrator = NeuralClampingCalibrator(convolutional(), output=StructuredMatrixScaling(), random_state=0, **options)
+    calibrator.fit(IMAGES, np.arange(40) % 4)
+    check_the_same(calibrator.module_.eval(), torch.from_numpy(IMAGES), how, tmp_path)
