@@ -146,7 +146,8 @@ class Writer:
             try:
                 encoded[key] = self.encode(argument, f"{name}({key})")
             except TypeError:
-                # A calibrator has its defaults to fall back on, and no parameter has a say in what it predicts.
+                # A calibrator has its default to fall back on. What can't be written, such as callbacks, random states
+                # and scorers, is for fitting.
                 if not hasattr(value, "_learned"):
                     raise
                 self.left_out.append(key)
@@ -185,10 +186,10 @@ class Reader:
         _set_state(value, self.decode_state(content))
         return value
 
-    def decode_arguments(self, content, **others):
-        """The object as its constructor makes it; `others` take precedence over the arguments that were written."""
+    def decode_arguments(self, content):
+        """The object as its constructor makes it."""
         cls = _class_of(content["class"])
-        arguments = {name: self.decode(value) for name, value in content["arguments"].items()} | others
+        arguments = {name: self.decode(value) for name, value in content["arguments"].items()}
         return cls(OrderedDict(arguments["modules"])) if cls is nn.Sequential else cls(**arguments)
 
     def decode_state(self, content):

@@ -303,8 +303,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
     def _learned(self):
         """What `save` keeps beside the parameters."""
-        names = [name for name in vars(self) if name.endswith("_") and name not in self._not_saved]
-        return {name: getattr(self, name) for name in (*names, *self._private_saved)}
+        public = {name for name in vars(self) if name.endswith("_")} - self._not_saved
+        return {name: value for name, value in vars(self).items() if name in public | self._private_saved}
 
     def _restore(self, learned, backbone=None):
         """Take on what `_learned` gave, around the network of `backbone` or, without one, the calibrator's own."""
