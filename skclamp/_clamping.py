@@ -53,7 +53,6 @@ class BaseClamping(BaseCalibrator):
     }
 
     _not_saved = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
-    _private_saved = frozenset({"_input_shape"})
 
     def __init__(
         self,

@@ -75,23 +75,26 @@ def dataset_behind(X, *, any_order=False):
     if isinstance(X.dataset, IterableDataset):
         return X.dataset
     plain = type(X) is DataLoader and X.collate_fn is default_collate and X.worker_init_fn is None
-    if not plain or type(X.batch_sampler) is not BatchSampler:
+    batches = X.batch_sampler
+    if not plain or type(batches) is not BatchSampler:
         raise TypeError(
             "X must be torch's own DataLoader, with its own collate_fn, batch_sampler and worker_init_fn; got another. "
             "Give its Dataset, with items as the network takes them"
         )
-    n_left_out = len(X.dataset) % X.batch_size if X.drop_last else 0  # type: ignore[arg-type, operator]
+    n_left_out = len(X.dataset) % batches.batch_size if batches.drop_last else 0  # type: ignore[arg-type]
     if n_left_out:
-        raise ValueError(f"X must be a DataLoader that leaves out no sample; got drop_last=True, and {n_left_out} more")
-    if not (type(X.sampler) is SequentialSampler or (any_order and _shuffles(X))):
+        raise ValueError(f"X must be a DataLoader that leaves out no sample; its drop_last leaves out {n_left_out}")
+    if not (_is_whole(batches.sampler, X.dataset) and (any_order or type(batches.sampler) is SequentialSampler)):
         rule = "loads each sample once" if any_order else "loads each sample once, in order: what goes with them does"
-        raise ValueError(f"X must be a DataLoader that {rule}; got one with a {type(X.sampler).__name__}")
+        raise ValueError(f"X must be a DataLoader that {rule}; got one with a {type(batches.sampler).__name__}")
     return X.dataset
 
 
-def _shuffles(loader):
-    sampler = loader.sampler
-    return type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == len(loader.dataset)
+def _is_whole(sampler, dataset):
+    """Whether a sampler draws each sample of a data set once."""
+    if type(sampler) is RandomSampler and (sampler.replacement or sampler.num_samples != len(dataset)):
+        return False
+    return type(sampler) in (SequentialSampler, RandomSampler) and len(sampler.data_source) == len(dataset)
 
 
 def check_input_dtype(x):

@@ -116,7 +116,8 @@ output_ : BaseCalibrator
     The fitted clone of `output`; only where one was given.
 module_ : ClampedModule
     Perturbation, network and temperature, or `output_` in its place, as one torch module that yields calibrated logits.
-    It shares the network, its weights and its flags: call ``module_.eval()`` before use.
+    It shares the network, its weights and its flags: call ``module_.eval()`` before use. ONNX lacks what a map with
+    steps or knots needs.
 classes_ : ndarray of shape (n_classes,)
     Names of the columns.
 n_features_in_ : int

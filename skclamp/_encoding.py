@@ -88,7 +88,7 @@ def _attributes(value):
 
 
 register(nn.Identity, lambda _: {})
-register(nn.Sequential, lambda value: {"modules": dict(value.named_children())})
+register(nn.Sequential, lambda value: {"modules": dict(value._modules)})
 register(FrozenEstimator)
 
 

@@ -150,7 +150,11 @@ def _tensor_at(whole, target):
 def _fold_linear(layer, perturbation):
     """The weights times the perturbation's Jacobian, and the weights times what it makes of 0."""
     weight = layer.weight.double().cpu()
-    shape = _input_shape(perturbation, layer.in_features)
+    shape = input_shape(perturbation)
+    if shape is None or math.prod(shape) != layer.in_features:
+        raise ValueError(
+            f"fold needs a first layer that takes the inputs whole, {shape}; got one of {layer.in_features} numbers"
+        )
     with torch.enable_grad():
         zero = torch.zeros(1, *shape, dtype=torch.float64)
         at_zero, pull_back = torch.func.vjp(perturbation, zero)  # type: ignore[misc]
@@ -158,14 +162,24 @@ def _fold_linear(layer, perturbation):
     _replace(layer, slopes.detach().reshape(weight.shape), weight @ at_zero.detach().reshape(-1))
 
 
-def _input_shape(perturbation, n_features):
+def input_shape(perturbation):
+    """Shape of one input, as the parts of a perturbation know it; None if they don't."""
     shapes = {part.shape for part in perturbation.modules() if hasattr(part, "shape")}
-    shape = shapes.pop() if len(shapes) == 1 else (n_features,)
-    if math.prod(shape) != n_features:
+    return shapes.pop() if len(shapes) == 1 else None
+
+
+@torch.no_grad()
+def check_the_same(module, folded, shape):
+    """Raise unless a folded module gives the logits of the original: not all that a network does is in its graph."""
+    weight = next(module.logits.parameters())
+    x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
+    expected, found = module(x), folded(x)
+    precision = 1e-4 if weight.dtype in (torch.float32, torch.float64) else 0.1
+    if not torch.allclose(found, expected, rtol=0, atol=precision * max(1.0, expected.abs().max().item())):
         raise ValueError(
-            f"fold needs a first layer that takes the inputs whole, {shape}; it takes {n_features} numbers"
+            "fold needs a network all of which torch.fx sees: hooks, or weights that are used in passing, give other "
+            "logits than the folded layers"
         )
-    return shape
 
 
 def _fold_convolution(layer, perturbation):

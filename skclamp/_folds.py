@@ -68,7 +68,7 @@ def _ranked(log_proba, y, weight):
     labels, weight = y.cpu().numpy(), weight.cpu().numpy()
     sums = np.bincount(labels, weight * own, minlength=log_proba.shape[1])
     ease = sums / np.maximum(np.bincount(labels, weight, minlength=len(sums)), np.finfo(float).tiny)
-    whole = _mixed(log_proba, ease)
+    whole = _mixed(log_proba, np.lexsort([weight @ log_proba.cpu().numpy(), ease]))
     order = np.lexsort([weight, whole, own, labels, ease[labels]])
     order = order[weight[order] > 0]
     first = np.r_[True, _apart(own[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
@@ -77,10 +77,10 @@ def _ranked(log_proba, y, weight):
     return order, first | (size > _MOST_COPIES)[group] if len(size) > 1 else first
 
 
-def _mixed(log_proba, ease):
-    """A number for each row that tells it from others, its permutations among them; classes go by their ease."""
-    mix = np.empty(len(ease))
-    mix[np.argsort(ease)] = np.random.default_rng(0).uniform(1, 2, len(ease))
+def _mixed(log_proba, classes):
+    """A number for each row that tells it from others, its permutations among them; `classes` is their order."""
+    mix = np.empty(len(classes))
+    mix[classes] = np.random.default_rng(0).uniform(1, 2, len(classes))
     return (log_proba @ torch.from_numpy(mix).to(log_proba)).cpu().numpy()
 
 

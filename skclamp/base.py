@@ -62,10 +62,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         "pin_memory": ["boolean"],
     }
 
-    # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network; and those
-    # that it needs though they aren't public.
-    _not_saved: frozenset = frozenset({"estimator_", "cv_results_"})
-    _private_saved: frozenset = frozenset()
+    # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network.
+    _not_saved: frozenset = frozenset({"_backbone", "estimator_", "cv_results_"})
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -303,8 +301,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
     def _learned(self):
         """What `save` keeps beside the parameters."""
-        public = {name for name in vars(self) if name.endswith("_")} - self._not_saved
-        return {name: value for name, value in vars(self).items() if name in public | self._private_saved}
+        learned = {name for name in vars(self) if name.startswith("_") or name.endswith("_")}
+        return {name: getattr(self, name) for name in sorted(learned - self._not_saved - set(_CONFIGURED))}
 
     def _restore(self, learned, backbone=None):
         """Take on what `_learned` gave, around the network of `backbone` or, without one, the calibrator's own."""

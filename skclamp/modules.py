@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ._classifier_modules import as_module
-from ._fold import divide_outputs, with_perturbation
+from ._fold import check_the_same, divide_outputs, input_shape, with_perturbation
 
 __all__ = ["ClampedModule", "LogitsModule", "as_module", "frozen", "logits_from"]
 
@@ -266,15 +266,25 @@ class ClampedModule(nn.Module):
         """
         head, temperature = self.logits, self.temperature.item()
         network = with_perturbation(head.module, self.perturbation)
+        shape = input_shape(self.perturbation)
         plain = head.response == "logits" and head.nonlinearity is None and self.output is None
-        if plain and divide_outputs(network, temperature):
-            return LogitsModule(network).eval()
-        head = LogitsModule(network, response=head.response, nonlinearity=head.nonlinearity)
-        return ClampedModule(head, temperature=temperature, output=self.output).eval()
+        # Without a shape there is nothing to check the result on, and without a perturbation little to gain.
+        folded: nn.Module
+        if plain and shape is not None and divide_outputs(network, temperature):
+            folded = LogitsModule(network)
+        else:
+            head = LogitsModule(network, response=head.response, nonlinearity=head.nonlinearity)
+            folded = ClampedModule(head, temperature=temperature, output=self.output)
+        if shape is not None:
+            with frozen(self.logits):
+                check_the_same(self, folded.eval(), shape)
+        return folded.eval()
 
     def train(self, mode=True):
         """Set the mode of the perturbation; the network stays in eval mode."""
         self.training = mode
         self.perturbation.train(mode)
         self.logits.eval()
+        if isinstance(self.output, nn.Module):
+            self.output.eval()
         return self

@@ -8,11 +8,11 @@ lies below it.
 import errno
 import json
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -59,9 +59,10 @@ def _replace(path, data):
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{uuid4().hex}")
     try:
-        part.write_bytes(data)
+        with open(part, "xb") as file:
+            file.write(data)
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -80,9 +81,8 @@ def load(path, estimator=None, *, strict=True, **params):
         `fit` itself fitted, this is the calibrator's ``estimator_``. None for a calibrator of logits.
     strict : bool, default=True
         Whether to check that it is the same: of a network, that its layers are of the same classes, with the same
-        weights and buffers bit by bit, and its outputs read in the same way; of a classifier, that it gives a few
-        random inputs the same scores, if it takes random numbers. False lets through what is known to give the same
-        logits, such as a copy in another precision.
+        weights and buffers bit by bit, and its outputs read in the same way; of a classifier, that the arrays in it
+        are the same. False lets through what is known to give the same logits, such as a copy in another precision.
     **params
         ``batch_size``, ``device``, ``num_workers`` or ``pin_memory``, where they should be others than in `fit`.
 
@@ -128,7 +128,7 @@ def load(path, estimator=None, *, strict=True, **params):
     calibrator.set_params(estimator=estimator, **params)
     calibrator._validate_params()
     backbone = calibrator._open_backbone()
-    if strict and not _agree(written, fingerprint(backbone)):
+    if strict and written != fingerprint(backbone):
         raise ValueError(
             f"estimator must be the network that the calibrator was fitted around; got {type(estimator).__name__} with "
             "other weights, layers or outputs. strict=False lets through what is known to give the same logits"
@@ -189,66 +189,80 @@ def _damage_told(path):
 
 
 def fingerprint(backbone):
-    """What tells one network from another, in JSON; None without one.
+    """What tells one network from another; None without one.
 
     Of a torch network it is a hash of the classes of its parts, its weights and buffers, and of how its outputs are
-    read. A classifier's attributes may change as it predicts, and with scikit-learn's version: it is known by what it
-    makes of random inputs.
+    read. Of a classifier it is one of the arrays of numbers in it: what else there is may change as it predicts.
     """
     if isinstance(backbone, (ArrayBackbone, ScoresBackbone)):
         return None
-    return _hash(backbone.module) if hasattr(backbone, "module") else _scores(backbone)
-
-
-def _hash(head):
     digest = blake2b(digest_size=16)
-    network = head.module
-    while isinstance(network, nn.DataParallel) or hasattr(network, "_orig_mod"):
-        network = network.module if isinstance(network, nn.DataParallel) else network._orig_mod
-    nonlinearity = getattr(head.nonlinearity, "__qualname__", type(head.nonlinearity).__qualname__)
-    _feed(digest, (head.response, nonlinearity))
-    for name, part in network.named_modules():
-        _feed(digest, (name, type(part).__qualname__))
-    # Some buffers aren't in the state dict, and what quantised layers hold is only there.
-    tensors = {**dict(network.named_buffers()), **network.state_dict()}
-    for name, value in sorted(tensors.items()):
-        _feed(digest, (name, value))
+    if hasattr(backbone, "module"):
+        _feed_network(digest, backbone.module)
+    else:
+        _feed_arrays(digest, backbone.classifier, set())
     return digest.hexdigest()
 
 
+def _feed_network(digest, head):
+    network = head.module
+    while isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        network = network.module
+    nonlinearity = getattr(head.nonlinearity, "__qualname__", type(head.nonlinearity).__qualname__)
+    _feed(digest, (head.response, nonlinearity))
+    for name, part in network.named_modules():
+        if not hasattr(part, "_orig_mod"):
+            _feed(digest, (_uncompiled(name), type(part).__qualname__))
+    # Some buffers aren't in the state dict, and what quantised layers hold is only there.
+    tensors = {**dict(network.named_buffers()), **network.state_dict()}
+    _feed(digest, {_uncompiled(name): value for name, value in tensors.items()})
+
+
+def _uncompiled(name):
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
 def _feed(digest, value):
-    """Hash a value: tensors by their bytes, sequences by their items, others by their representation."""
+    """Hash a value by its content; of objects that aren't known only the class."""
     if isinstance(value, torch.Tensor) and value.is_quantized:
         value = (str(value.qscheme()), value.int_repr(), value.dequantize())
     if isinstance(value, torch.Tensor):
-        digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+        dense = value.detach().to_dense().cpu().contiguous()
+        _feed(digest, (str(value.dtype), tuple(value.shape)))
+        digest.update(dense.reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, np.ndarray) and value.dtype.names:
+        _feed(digest, {name: value[name] for name in value.dtype.names})
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        _feed(digest, (value.dtype.str, value.shape, value.tobytes()))
+    elif isinstance(value, Mapping):
+        _feed(digest, [item for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for item in pair])
+    elif isinstance(value, (list, tuple)):
         digest.update(f"{len(value)} ".encode())
         for item in value:
             _feed(digest, item)
+    elif isinstance(value, bytes):
+        digest.update(value)
     else:
-        digest.update(f"{value!r} ".encode())
+        plain = value is None or isinstance(value, (bool, int, float, str, torch.dtype))
+        digest.update(f"{value if plain else type(value).__qualname__!r} ".encode())
 
 
-def _scores(backbone):
-    """One number for each of a few random inputs of several scales; an empty list if it takes other inputs."""
-    rng = np.random.default_rng(0)
-    n_features = getattr(backbone.classifier, "n_features_in_", 1)
-    X = rng.normal(size=(16, n_features)) * 10.0 ** rng.uniform(-2, 3, (16, 1))
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            logits = backbone.logits(X)[0].cpu().numpy()
-    except Exception:  # noqa: BLE001 - what takes texts or named columns fails in its own way
-        return []
-    return np.tanh(logits / 100).dot(rng.uniform(1, 2, logits.shape[1])).tolist()
-
-
-def _agree(written, found):
-    if isinstance(written, list) and isinstance(found, list):
-        return len(written) == len(found) and np.allclose(written, found, rtol=1e-6, atol=1e-9)
-    return written == found
+def _feed_arrays(digest, value, seen):
+    """Hash the arrays of numbers in an object and its parts, in the order of their names."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, torch.Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
+        _feed(digest, value)
+    elif isinstance(value, (list, tuple, np.ndarray)):
+        for item in value:
+            _feed_arrays(digest, item, seen)
+    elif type(value).__module__ == "sklearn.tree._tree":
+        _feed(digest, {name: part for name, part in value.__getstate__().items() if isinstance(part, np.ndarray)})
+    else:
+        parts = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+        for name in sorted(parts, key=str):
+            _feed_arrays(digest, parts[name], seen)
 
 
 def _safetensors():

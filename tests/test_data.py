@@ -210,12 +210,16 @@ def test_a_loader_may_shuffle_where_nothing_goes_by_its_order():
         RandomSampler(PAIRS, num_samples=3),
         SubsetRandomSampler(range(3)),
         WeightedRandomSampler(torch.ones(10), 10),
+        SequentialSampler(range(3)),
+        RandomSampler(range(3), num_samples=10),
     ],
     ids=lambda sampler: type(sampler).__name__,
 )
 def test_a_loader_must_load_each_sample_once(sampler):
     with pytest.raises(ValueError, match=f"loads each sample once; got one with a {type(sampler).__name__}"):
         dataset_behind(DataLoader(PAIRS, sampler=sampler), any_order=True)
+    with pytest.raises(ValueError, match="loads each sample once"):
+        dataset_behind(DataLoader(PAIRS, batch_sampler=BatchSampler(sampler, 4, False)), any_order=True)
 
 
 class Backwards(SequentialSampler):
@@ -247,8 +251,12 @@ def test_a_loader_that_does_something_of_its_own_is_refused(loader):
 def test_a_loader_must_neither_turn_round_nor_leave_out():
     with pytest.raises(ValueError, match="in order: what goes with them does; got one with a Backwards"):
         dataset_behind(DataLoader(PAIRS, sampler=Backwards(PAIRS)))
-    with pytest.raises(ValueError, match="leaves out no sample; got drop_last=True, and 1 more"):
+    with pytest.raises(ValueError, match="leaves out no sample; its drop_last leaves out 1"):
         dataset_behind(DataLoader(PAIRS, batch_size=3, drop_last=True))
+    with pytest.raises(ValueError, match="its drop_last leaves out 1"):
+        dataset_behind(DataLoader(PAIRS, batch_sampler=BatchSampler(SequentialSampler(PAIRS), 3, True)))
+    with pytest.raises(ValueError, match="in order: what goes with them does; got one with a RandomSampler"):
+        dataset_behind(DataLoader(PAIRS, batch_sampler=BatchSampler(RandomSampler(PAIRS), 4, False)))
 
 
 def test_a_loader_of_a_stream_is_refused_as_the_stream_is():

@@ -1,16 +1,18 @@
 """What a user deploys leaves Python: torch.export, TorchScript's trace and ONNX give its logits for any batch size."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
-from _export import HOW, check_the_same
+from _export import HOW, check_the_same, exported, onnx, traced
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from _data import load_images
 from _networks import load_resnet
-from skclamp import NeuralClampingCalibrator, StructuredMatrixScaling
+from skclamp import NeuralClampingCalibrator, SplineCalibration, StructuredMatrixScaling
 from skclamp.perturbations import PERTURBATIONS
 
 IMAGES = images(40)
@@ -53,9 +55,16 @@ def test_a_residual_network_gives_the_same_logits_elsewhere(how, data_dir, tmp_p
     check_the_same(module, x, how, tmp_path)
 
 
-@HOW
-def test_an_output_map_gives_the_same_logits_elsewhere(how, tmp_path):
+@pytest.mark.parametrize(
+    ("output", "how"),
+    [
+        *itertools.product([StructuredMatrixScaling()], [exported, traced, onnx]),
+        # ONNX has no searchsorted.
+        *itertools.product([SplineCalibration(n_knots=3)], [exported, traced]),
+    ],
+)
+def test_an_output_map_gives_the_same_logits_elsewhere(output, how, tmp_path):
     options = {"perturbation": "affine", "optimizer": "adam", "max_epochs": 1, "validation_fraction": None}
-    calibrator = NeuralClampingCalibrator(convolutional(), output=StructuredMatrixScaling(), random_state=0, **options)
+    calibrator = NeuralClampingCalibrator(convolutional(), output=output, random_state=0, **options)
     calibrator.fit(IMAGES, np.arange(40) % 4)
     check_the_same(calibrator.module_.eval(), torch.from_numpy(IMAGES), how, tmp_path)

@@ -237,6 +237,21 @@ class Hooked(TwoWays):
         return self.layer(x)
 
 
+class HookedBefore(TwoWays):
+    def __init__(self):
+        super().__init__()
+        self.start = nn.Identity()
+        self.start.register_forward_pre_hook(lambda layer, inputs: (torch.tanh(inputs[0]),))
+
+    def forward(self, x):
+        return self.layer(self.start(x))
+
+
+class InPassing(TwoWays):
+    def forward(self, x):
+        return torch.tanh(self.layer(x)) + sum((p**2).sum() for p in self.layer.parameters())
+
+
 class Bent(AffinePerturbation):
     def forward(self, x):
         return super().forward(x) + x**2
@@ -263,6 +278,8 @@ class Branching(TwoWays):
         (nn.Sequential(nn.Flatten(1, 2), nn.Conv1d(24, 5, 6)), AffinePerturbation(SHAPE), "come first; got Flatten"),
         (nn.Sequential(nn.Flatten(), nn.Conv1d(6, 5, 6)), AffinePerturbation((6,)), "flattened; got a convolution"),
         (Lending(), AffinePerturbation((6,)), "does nothing else; this Linear lends its weights to another operation"),
+        (HookedBefore(), AffinePerturbation((6,)), "all of which torch.fx sees"),
+        (InPassing(), AffinePerturbation((6,)), "all of which torch.fx sees"),
         (Hooked(), AffinePerturbation((6,)), "does nothing else; this Linear has hooks"),
         (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 4)), AffinePerturbation((6,)), "to come first; got BatchNorm1d"),
         (TwoWays(), AffinePerturbation((6,)), "one first layer; 2 operations take its inputs"),

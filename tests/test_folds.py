@@ -20,9 +20,11 @@ def folds_of(folds, log_proba, y, weight, n_folds=3):
 
 
 @pytest.mark.parametrize("folds", [draw_folds, deal_folds])
+@pytest.mark.parametrize("n_seen", [4, 2])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_of_samples_and_classes_decides_nothing_though_most_are_tied(folds, seed):
+def test_the_order_of_samples_and_classes_decides_nothing_though_most_are_tied(folds, seed, n_seen):
     log_proba, y = votes(400, seed=seed)
+    y %= n_seen
     rng = np.random.default_rng(seed)
     weight = rng.integers(1, 4, 400).astype(float)
     rows, classes = rng.permutation(400), rng.permutation(4)

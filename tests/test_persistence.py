@@ -15,17 +15,19 @@ import torch
 from _small_networks import bare_logits, convolutional, images, labels_of, logits, perceptron, vectors
 from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
+from sklearn.datasets import load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.naive_bayes import MultinomialNB
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EpochTimer
 from torch import nn
@@ -204,6 +206,29 @@ def test_what_a_module_was_made_with_is_kept_apart_from_what_it_learned(path):
     assert loaded.perturbation_.gain == calibrator.perturbation_.gain != 1
 
 
+class Shifted(TemperatureScaling):
+    """A user's subclass, which learns something of its own."""
+
+    def _fit_logits(self, logits, y, sample_weight):
+        super()._fit_logits(logits, y, sample_weight)
+        self._shift = torch.arange(4.0)
+
+    def _transform_logits(self, logits):
+        return super()._transform_logits(logits) + self._shift
+
+
+def test_what_a_subclass_keeps_to_itself_comes_back(path):
+    calibrator = Shifted().fit(LOGITS, Y)
+    np.testing.assert_array_equal(round_trip(calibrator, path).predict_proba(LOGITS), calibrator.predict_proba(LOGITS))
+
+
+def test_a_module_that_comes_twice_comes_back_twice(path):
+    part = PERTURBATIONS["channel"]((3, 8, 8))
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation=nn.Sequential(part, part), **FREE)
+    calibrator.fit(IMAGES, np.arange(200) % 4)
+    np.testing.assert_array_equal(round_trip(calibrator, path).predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
+
+
 def test_what_others_hang_on_a_calibrator_is_left_there(path):
     calibrator = TemperatureScaling().fit(LOGITS, Y)
     calibrator.owner = object()
@@ -368,13 +393,70 @@ def test_a_classifier_is_known_after_it_was_pickled_and_used(classifier, path):
         skclamp.load(path, clone(classifier).fit(X[40:], y[40:]))
 
 
-def test_a_classifier_of_texts_is_taken_unseen(path):
+def test_a_classifier_of_texts_is_known(path):
     texts = np.array(["one two", "two three", "three one", "one one"] * 10)
     y = np.random.default_rng(0).integers(0, 3, 40)
     classifier = make_pipeline(CountVectorizer(), MultinomialNB()).fit(texts, y)
     calibrator = TemperatureScaling(FrozenEstimator(classifier)).fit(texts, y)
     loaded = round_trip(calibrator, path)
     np.testing.assert_array_equal(loaded.predict_proba(texts), calibrator.predict_proba(texts))
+    with pytest.raises(ValueError, match="other weights"):
+        skclamp.load(path, clone(classifier).fit(texts[1:], y[1:]))
+
+
+@pytest.mark.parametrize("classifier", [KNeighborsClassifier(1), GaussianNB(), DecisionTreeClassifier()])
+def test_classifiers_of_two_halves_are_two(classifier, path):
+    X, y = load_wine(return_X_y=True)
+    halves = [clone(classifier).fit(X[start::2], y[start::2]) for start in (0, 1)]
+    with warnings.catch_warnings():
+        # Such classifiers are too sure of their own samples for any temperature.
+        warnings.simplefilter("ignore")
+        TemperatureScaling(FrozenEstimator(halves[0])).fit(X, y).save(path)
+    skclamp.load(path, halves[0])
+    with pytest.raises(ValueError, match="other weights"):
+        skclamp.load(path, halves[1])
+
+
+class Extra(nn.Linear):
+    """A layer with a state of its own in the state dict."""
+
+    def __init__(self, extra):
+        super().__init__(4, 4)
+        nn.init.eye_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.extra = extra
+
+    def get_extra_state(self):
+        return self.extra
+
+    def set_extra_state(self, state):
+        self.extra = state
+
+
+@pytest.mark.parametrize("place", [4, "key"])
+def test_an_extra_state_counts_by_its_content(place, path):
+    def network(value):
+        long = torch.zeros(5000)
+        long[4] = value
+        return Extra({"key": value if place == "key" else 0, "long": long, "set": {1, 2}, "none": None})
+
+    X = LOGITS.astype(np.float32)
+    calibrator = TemperatureScaling(network(1)).fit(X, Y)
+    round_trip(calibrator, path, network(1))
+    with pytest.raises(ValueError, match="other weights"):
+        skclamp.load(path, network(2))
+
+
+def test_a_compiled_part_and_a_sparse_buffer_make_no_other_network(path):
+    network = perceptron(0, 4)
+    network.register_buffer("mask", torch.eye(4).to_sparse())
+    X = LOGITS.astype(np.float32)
+    calibrator = TemperatureScaling(network).fit(X, labels_of(bare_logits(network, X)))
+    again = perceptron(0, 4)
+    again.register_buffer("mask", torch.eye(4).to_sparse())
+    round_trip(calibrator, path, nn.DataParallel(again))
+    again[0] = torch.compile(again[0])
+    skclamp.load(path, again)
 
 
 def test_an_estimator_that_is_not_fitted_is_refused(clamped, path):

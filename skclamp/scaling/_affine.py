@@ -13,8 +13,6 @@ class AffineScaling(TemperatureFirst):
     ``_solve(features, y, sample_weight)``, which learns ``coef_`` and ``intercept_`` and returns a `Solution`.
     """
 
-    _private_saved = frozenset({"_n_effective"})
-
     def _fit_map(self, logits, y, sample_weight):
         self._n_effective = len(y) if sample_weight is None else sample_weight.sum().item()
         return self._solve(self._features(logits), y, sample_weight)
