@@ -112,7 +112,9 @@ class LogitsModule(nn.Module):
 
 
 def _tensor_in(output):
-    if isinstance(output, Mapping) and "logits" in output:
+    if isinstance(output, torch.Tensor):
+        pass
+    elif isinstance(output, Mapping) and "logits" in output:
         output = output["logits"]
     elif hasattr(output, "logits"):
         output = output.logits

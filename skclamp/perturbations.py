@@ -246,7 +246,7 @@ class FilterPerturbation(nn.Module):
     def forward(self, x):
         """Perturbed batch, of the same shape."""
         # A sum of shifted copies: for so few channels several times quicker on a processor than a grouped convolution.
-        padded = F.pad(x, self.padding, mode="replicate")
+        padded = F.pad(x.to(self.weight.dtype), self.padding, mode="replicate")
         taps = self.weight.flatten(2).unbind(2)
         moved = self.offset
         for tap, shift in zip(taps, itertools.product(range(self.weight.shape[-1]), repeat=x.ndim - 2), strict=True):

@@ -9,6 +9,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
+pytest.importorskip("sklearn", minversion="1.8", reason="needs scikit-learn's own temperature scaling")
+
 import peers
 from _peers import PEERS, OneVsRest, log_odds, log_p
 from _records import load_record

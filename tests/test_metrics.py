@@ -669,7 +669,8 @@ def test_weights_are_routed():
         scorer = make_calibration_scorer(brier_score).set_score_request(sample_weight=True)
         model = DummyClassifier().set_fit_request(sample_weight=True)
         result = cross_validate(model, X, y, scoring=scorer, cv=3, params={"sample_weight": weight})
-        plain = cross_validate(DummyClassifier(), X, y, scoring=make_calibration_scorer(brier_score), cv=3)
+        scorer = make_calibration_scorer(brier_score)
+        plain = cross_validate(DummyClassifier(), X, y, scoring=scorer, cv=3, params={})
     assert not np.allclose(result["test_score"], plain["test_score"])
 
 

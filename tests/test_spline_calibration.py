@@ -24,7 +24,7 @@ def test_the_spline_is_natural_and_has_the_least_error():
     basis = make_lsq_spline(np.linspace(0, 1, 50), np.eye(8)[np.arange(50) % 8], knots)
     basis.c = np.eye(8)
     rows = np.concatenate([basis(x) * np.sqrt(weight)[:, None], 1e6 * basis([0, 1], 2)])
-    heights = np.linalg.lstsq(rows, np.concatenate([y * np.sqrt(weight), [0, 0]]))[0]
+    heights = np.linalg.lstsq(rows, np.concatenate([y * np.sqrt(weight), [0, 0]]), rcond=None)[0]
     np.testing.assert_allclose(spline(x), basis(x) @ heights, atol=1e-6)
 
 
