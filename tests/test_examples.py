@@ -65,7 +65,8 @@ def test_digits_draws_its_picture(digits):
     assert picture[..., :3].std() > 0.1
 
 
-def test_readme_code_runs(capsys):
+def test_readme_code_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (X_val, y_val), (X_test, y_test) = calibration_and_test(0)
     names = {"net": convolutional_network(), "X_val": X_val, "y_val": y_val, "X_test": X_test, "y_test": y_test}
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
