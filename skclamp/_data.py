@@ -72,7 +72,7 @@ def dataset_behind(X, *, any_order=False):
     """
     if not isinstance(X, DataLoader):
         return X
-    if isinstance(X.dataset, IterableDataset):
+    if isinstance(X.dataset, IterableDataset) or not hasattr(X.dataset, "__len__"):
         return X.dataset
     plain = type(X) is DataLoader and X.collate_fn is default_collate and X.worker_init_fn is None
     batches = X.batch_sampler
@@ -81,7 +81,7 @@ def dataset_behind(X, *, any_order=False):
             "X must be torch's own DataLoader, with its own collate_fn, batch_sampler and worker_init_fn; got another. "
             "Give its Dataset, with items as the network takes them"
         )
-    n_left_out = len(X.dataset) % batches.batch_size if batches.drop_last else 0  # type: ignore[arg-type]
+    n_left_out = len(X.dataset) % batches.batch_size if batches.drop_last else 0
     if n_left_out:
         raise ValueError(f"X must be a DataLoader that leaves out no sample; its drop_last leaves out {n_left_out}")
     if not (_is_whole(batches.sampler, X.dataset) and (any_order or type(batches.sampler) is SequentialSampler)):

@@ -162,9 +162,7 @@ def _read(path):
             # What the file is mapped to can't be written to, and goes with it.
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} must be a file that a calibrator's save wrote; got one that's damaged: {error}"
-        ) from error
+        raise ValueError(_DAMAGED.format(path, error)) from error
     if not isinstance(header, dict) or not isinstance(header.get("format"), int):
         raise ValueError(f"{path} must be a file that a calibrator's save wrote; got one of something else")
     if header["format"] > FORMAT:
@@ -183,9 +181,7 @@ def _damage_told(path):
     except UnknownClassError as error:
         raise ValueError(f"{path} {error}") from error
     except (AttributeError, IndexError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} must be a file that a calibrator's save wrote; got one that's damaged: {error}"
-        ) from error
+        raise ValueError(_DAMAGED.format(path, error)) from error
 
 
 def fingerprint(backbone):

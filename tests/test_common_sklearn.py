@@ -162,7 +162,6 @@ def test_grid_search_in_processes_finds_what_it_finds_in_one():
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has no two distinct samples:UserWarning")
-@pytest.mark.filterwarnings("ignore:The least populated class in y has only:UserWarning")
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge:sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks([cls(LogisticRegression(), **QUICK.get(name, {})) for name, cls in PUBLIC.items()])
 def test_scikit_learns_own_checks(estimator, check):
