@@ -5,11 +5,11 @@ from numbers import Real
 import numpy as np
 from scipy.special import betaln, softmax
 
+from .._class_maps import StepMaps
 from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
 from .._validation import Interval
 from ..base import BaseCalibrator
-from ._class_maps import StepMaps
 from ._one_vs_rest import EPS, OneVsRestCalibrator
 from ._quantiles import bounds_between, quantile_places
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .._class_maps import padded
 from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
 from .._encoding import register
 from .._validation import Interval
 from ..base import BaseCalibrator
-from ._class_maps import padded
 from ._one_vs_rest import OneVsRestCalibrator
 
 

@@ -7,6 +7,7 @@ import torch
 from scipy.interpolate import CubicSpline
 from scipy.special import expit
 
+from .._class_maps import LinearMaps
 from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
 from .._encoding import register
@@ -121,23 +122,14 @@ class SplineCalibration(BaseCalibrator):
 
     def _transform_logits(self, logits):
         top, odds, others = top_and_others(logits)
-        knots, values = (torch.from_numpy(each).to(odds) for each in (self.log_odds_, self.accuracy_))
-        lead = torch.logit(interpolate(odds, knots, values)).maximum(others.amax(1) + _LEAD)
+        curve = LinearMaps(*(torch.from_numpy(each)[None].to(odds) for each in (self.log_odds_, self.accuracy_)))
+        lead = torch.logit(curve(odds[None])[0]).maximum(others.amax(1) + _LEAD)
         return others.scatter(1, top[:, None], lead[:, None])
 
     @property
     def _n_parameters(self):
         # The spline's heights at fixed knots; `log_odds_` and `accuracy_` are its slope along the samples.
         return len(self.spline_.x)
-
-
-def interpolate(x, knots, values):
-    """Linear between ascending knots, constant beyond them: numpy's interp, for tensors."""
-    right = torch.searchsorted(knots, x).clamp(max=len(knots) - 1)
-    left = (right - 1).clamp(min=0)
-    low, high = knots[left], knots[right]
-    part = torch.where(high > low, (x - low) / (high - low), 0.0).clamp(0, 1)
-    return torch.lerp(values[left], values[right], part)
 
 
 def top_and_others(logits):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._encoding import register
+from ._encoding import register
 
 
 def padded(rows, fill=None):
