@@ -23,6 +23,7 @@ from ._temperature import warn_of_bound
 from ._training import OPTIMIZERS, Settings, State, resolve_optimizer
 from ._validation import Interval, StrOptions, check_sample_weight
 from .base import BaseCalibrator
+from .distributed import Shard
 from .modules import ClampedModule, frozen
 from .perturbations import FullPerturbation, additive_part
 
@@ -117,7 +118,7 @@ class BaseClamping(BaseCalibrator):
             return ScoresBackbone(backbone, batch_size=self.batch_size)
         return backbone
 
-    def _fit(self, X, y, sample_weight):
+    def _fit(self, X, y, sample_weight, ranks):
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
         for settings in self._path():
@@ -128,25 +129,28 @@ class BaseClamping(BaseCalibrator):
             options = {"response": self.response, "cv": self.cv, "device": self.device, **self._loading()}
             backbone, deployed = cross_fit_networks(self.estimator, X, y, sample_weight, **options)
             self.estimator_ = deployed.classifier
-        seed = _draw_seed(self.random_state)
+        seed = ranks.everyone(_draw_seed(self.random_state))[0]
         generator = torch.Generator().manual_seed(seed)
         with frozen(backbone.module), torch.random.fork_rng(devices=[]):
             # What a Dataset that augments, or a dropout in the perturbation, draws by itself follows the seed as well.
             torch.default_generator.manual_seed(seed)
-            problem, classes = self._pose(backbone, X, y, sample_weight)
+            problem, classes = self._pose(backbone, X, y, sample_weight, ranks)
             state = self._clamp(problem, generator) or self._unperturbed(problem)
             if self.output is not None:
                 self.output_ = self._fit_output(problem, state)
             self._set_fitted(problem, state, deployed.module)
         self._remember(deployed, classes, X)
 
-    def _pose(self, backbone, X, y, sample_weight):
+    def _pose(self, backbone, X, y, sample_weight, ranks):
         """The problem that `fit` solves, and the names of its classes."""
         inputs = backbone.open(X)
         logits, labels = backbone.logits(inputs)
-        classes, codes = self._check_y(labels if y is None else y, logits, backbone)
+        classes, codes = self._check_y(labels if y is None else y, logits, backbone, ranks)
         weight = check_sample_weight(sample_weight, len(inputs))
-        return Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs))), classes
+        shard = Shard.of(ranks, len(inputs))
+        problem = Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs)), shard)
+        ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))
+        return problem, classes
 
     def _clamp(self, problem, generator):
         """Learn from a problem: the state that training left, None for temperature scaling."""
@@ -175,11 +179,11 @@ class BaseClamping(BaseCalibrator):
 
     def _fit_output(self, problem, state):
         """A clone of the output map, fitted to the logits of the perturbed inputs."""
-        logits = problem.logits_under(state.perturbation) if state.identity else problem.logits
+        own = problem.logits_under(state.perturbation) if state.identity else problem.logits
+        logits, codes = problem.shard.whole(own), problem.shard.whole(problem.codes)
         columns = np.arange(logits.shape[1])
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
-        weight = None if problem.weight is None else problem.weight.cpu()
-        return output.fit(logits, problem.codes.cpu(), sample_weight=weight)
+        return output.fit(logits, codes.cpu(), sample_weight=problem.sample_weights())
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling."""

@@ -154,9 +154,11 @@ def cross_examine(problem, fit_all, splits):
     ValueError
         If a row isn't held out once.
     """
-    splits = list(splits)
+    # In the order of the samples, as processes that share them need it.
+    splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
+    weight = problem.sample_weights()
     check_partition([rows for _, rows in splits], len(problem))
-    _check_weights(splits, problem.weight)
+    _check_weights(splits, weight)
     plain, losses, folds, states, least = np.empty(len(problem)), [], [], [], []
     for train_rows, rows in splits:
         train, held_out = problem.take(train_rows), problem.take(rows)
@@ -168,7 +170,7 @@ def cross_examine(problem, fit_all, splits):
     pooled = np.empty((len(losses[0]), len(problem)))
     for rows, parts in zip(folds, losses, strict=True):
         pooled[:, rows] = parts
-    weight = np.ones(len(problem)) if problem.weight is None else problem.weight.cpu().numpy()
+    weight = np.ones(len(problem)) if weight is None else weight.numpy()
     return Evidence(plain, pooled, weight, folds, states, least)
 
 

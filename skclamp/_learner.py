@@ -13,7 +13,9 @@ from torch import nn
 from ._natural import descend
 from ._problem import candidates, identity_of, initialise, make_perturbation
 from ._scores import Scores, score_moments
+from ._sharded_training import train_on_shards
 from ._training import State, train
+from .distributed import ALONE
 from .losses import FocalLoss
 
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
@@ -61,7 +63,7 @@ class Learner:
                 "optimizer_params must be None for natural-gradient steps, which have none; got "
                 f"{settings.optimizer_params!r}. Name an optimizer of torch"
             )
-        optimise = descend if natural else train
+        optimise = descend if natural else train_on_shards if problem.shard.ranks is not ALONE else train
         optimise(state, problem, settings, self.generator)
         state.perturbation.eval()
         return state

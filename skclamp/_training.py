@@ -120,6 +120,12 @@ class ClampingNet(NeuralNet):
         self.penalty = penalty
         self.state = state
 
+    @staticmethod
+    def reading(problem, settings, generator):
+        """A Dataset of (input, targets), and how torch's DataLoader is to read it."""
+        loading = {"batch_size": settings.batch_size, "shuffle": settings.shuffle}
+        return problem.inputs.training_set(*problem.targets()), loading
+
     def get_all_learnable_params(self):
         """The perturbation and T; the user's weights, and the gradients that hang on them, are left alone."""
         for name, parameter in self.module_.named_parameters():
@@ -134,9 +140,12 @@ class ClampingNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean focal loss plus the penalty."""
-        codes, *weight = (target.to(y_pred.device) for target in y_true)
-        loss = self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, codes, *weight)
+        loss = self._data_loss(y_pred, y_true)
         return loss + self.penalty * self._deviation() if self.penalty else loss
+
+    def _data_loss(self, y_pred, targets):
+        codes, *weight = (target.to(y_pred.device) for target in targets)
+        return self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, codes, *weight)
 
     def _deviation(self):
         parameters = learnable(self.module_.perturbation)
@@ -194,8 +203,8 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         Further arguments of the class.
     """
     module = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
-    loading = {
-        "shuffle": settings.shuffle,
+    dataset, loading = net_class.reading(problem, settings, generator)
+    loading |= {
         "num_workers": settings.num_workers,
         "pin_memory": settings.pin_memory,
         "generator": generator,
@@ -219,16 +228,16 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         **{f"iterator_train__{name}": value for name, value in loading.items()},
         **extra,
     )
-    net.run(problem.inputs.training_set(*problem.targets()))
+    net.run(dataset)
     state.temperature = net.module_.temperature.item()
     state.history = net.history
 
 
-def train(state, problem, settings, generator):
+def train(state, problem, settings, generator, net_class=ClampingNet, **extra):
     """Train in place with an optimiser of torch; the parameters are those of `run_net`."""
     optimizer = resolve_optimizer(settings.optimizer)
     run_net(
-        ClampingNet,
+        net_class,
         state,
         problem,
         settings,
@@ -236,6 +245,7 @@ def train(state, problem, settings, generator):
         optimizer=optimizer,
         lr=DEFAULT_LR if settings.lr == "auto" else settings.lr,
         **optimizer_settings(optimizer, settings.momentum, settings.optimizer_params),
+        **extra,
     )
 
 

@@ -31,10 +31,13 @@ from ._validation import (
     resolve_classes,
     tensor_of,
 )
-from .persistence import write
+from .distributed import ALONE, Shard, current
+from .persistence import fingerprint, write
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
+# Parameters in which the ranks of a sharded fit may differ.
+_OF_EACH_RANK = ("callbacks", "device", "num_workers", "pin_memory", "random_state", "verbose")
 # What scikit-learn's own methods set, which are neither parameters nor learned.
 _CONFIGURED = ("_metadata_request", "_sklearn_output_config")
 
@@ -116,12 +119,14 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         ValueError, TypeError
             If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
         """
-        self._validate_params()
-        X = dataset_behind(X, any_order=y is None and sample_weight is None)
-        y = _check_given_labels(X, y)
-        with self._kept_on_error():
+        ranks = current()
+        with self._kept_on_error(), ranks.fitting():
+            self._validate_params()
+            X = dataset_behind(X, any_order=y is None and sample_weight is None)
+            y = _check_given_labels(X, y)
+            self._check_alike(ranks, sample_weight)
             self._forget()
-            self._fit(X, y, sample_weight)
+            self._fit(X, y, sample_weight, ranks)
         return self
 
     def predict_proba(self, X):
@@ -233,7 +238,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         best = self.predict_log_proba(X).argmax(1)
         return self.classes_[best]
 
-    def _fit(self, X, y, sample_weight):
+    def _fit(self, X, y, sample_weight, ranks):
         if is_frozen(self.estimator):
             backbone = self._open_backbone()
             logits, labels = backbone.logits(X)
@@ -245,15 +250,33 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             weight = check_sample_weight(sample_weight, len(y))
             backbone, logits = cross_fit(self.estimator, X, y, response=self.response, cv=self.cv, sample_weight=weight)
             self.estimator_ = backbone.classifier
-        classes, codes = self._check_y(y, logits, backbone)
-        self._fit_logits(logits, codes, check_sample_weight(sample_weight, len(logits)))
+        classes, codes = self._check_y(y, logits, backbone, ranks)
+        weight = check_sample_weight(sample_weight, len(logits))
+        shard = Shard.of(ranks, len(logits))
+        whole_weight = None if weight is None else shard.whole(weight)
+        self._fit_logits(shard.whole(logits), shard.whole(codes), whole_weight)
         self._remember(backbone, classes, X)
 
-    def _check_y(self, y, logits, backbone):
+    def _check_alike(self, ranks, sample_weight):
+        """Raise on all ranks where one was asked for something else."""
+        if ranks is ALONE:
+            return
+        if not is_frozen(self.estimator):
+            raise ValueError(f"estimator must be fitted where samples are sharded; got {self.estimator!r}")
+        given = {name: repr(value) for name, value in _arguments(self).items() if name not in _OF_EACH_RANK}
+        given["sample_weight"] = "None" if sample_weight is None else "weights"
+        ranks.check_alike(calibrator=type(self).__name__, **given)
+
+    def _check_y(self, y, logits, backbone, ranks):
         """Names of the columns, and the labels as column indices on the logits' device."""
         y = check_labels(y)
         check_same_length(y, len(logits))
-        classes = resolve_classes(y, logits.shape[1], classes=self.classes, known=backbone.classes)
+        seen = y
+        if ranks is not ALONE:
+            kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}
+            ranks.check_alike(number_of_classes=logits.shape[1], network=fingerprint(backbone), **kinds)
+            seen = np.concatenate(ranks.everyone(np.unique(y)))
+        classes = resolve_classes(seen, logits.shape[1], classes=self.classes, known=backbone.classes)
         return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
 
     def _open_backbone(self):
