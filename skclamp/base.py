@@ -20,6 +20,7 @@ from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
 from ._cross_fit import check_no_dataset, cross_fit
 from ._data import dataset_behind
 from ._encoding import register
+from ._pickling import has_large_weights, reduce_around
 from ._validation import (
     Interval,
     StrOptions,
@@ -404,6 +405,18 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "classes_")
+
+    def __reduce_ex__(self, protocol):
+        network = self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
+        if not has_large_weights(network):
+            return super().__reduce_ex__(protocol)
+        return reduce_around(network, type(self)._from_state, self.__getstate__())
+
+    @classmethod
+    def _from_state(cls, state):
+        calibrator = cls.__new__(cls)
+        calibrator.__setstate__(state)
+        return calibrator
 
     def __sklearn_clone__(self):
         """An unfitted copy that shares a frozen estimator."""
