@@ -19,6 +19,7 @@ from ._fast import accelerate
 from ._guard import cross_examine
 from ._learner import Learner, is_natural
 from ._problem import Passes, Problem, check_differentiable
+from ._progress import Progress
 from ._temperature import warn_of_bound
 from ._training import OPTIMIZERS, Settings, State, resolve_optimizer
 from ._validation import Interval, StrOptions, check_sample_weight
@@ -135,7 +136,9 @@ class BaseClamping(BaseCalibrator):
             # What a Dataset that augments, or a dropout in the perturbation, draws by itself follows the seed as well.
             torch.default_generator.manual_seed(seed)
             problem, classes = self._pose(backbone, X, y, sample_weight, ranks)
-            state = self._clamp(problem, generator) or self._unperturbed(problem)
+            # At 2, skorch's own lines take its place.
+            with Progress(self.verbose == 1 and ranks.rank == 0, self.max_epochs) as progress:
+                state = self._clamp(problem, Learner(generator, progress)) or self._unperturbed(problem)
             if self.output is not None:
                 self.output_ = self._fit_output(problem, state)
             self._set_fitted(problem, state, deployed.module)
@@ -152,7 +155,7 @@ class BaseClamping(BaseCalibrator):
         ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))
         return problem, classes
 
-    def _clamp(self, problem, generator):
+    def _clamp(self, problem, learner):
         """Learn from a problem: the state that training left, None for temperature scaling."""
         path = self._path()
         if not path:
@@ -161,13 +164,13 @@ class BaseClamping(BaseCalibrator):
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
         crossed = isinstance(problem.backbone, CrossFittedBackbone)
         fast = problem if crossed else accelerate(problem, self.precision, compile=self.compile)
-        learner = Learner(generator)
         settings, start = self._compete(fast, learner, path)
         if settings is None:
             return None
         # What the folds found is near the optimum already: the last steps are refinement.
         if start is not None:
             settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2), refining=True)
+        learner.progress.begin("all samples")
         state = learner.fit(fast, settings, start)
         # Natural steps leave T at the optimum of the few samples that they were tried on.
         if self.refit_temperature or is_natural(state, settings):
@@ -202,7 +205,9 @@ class BaseClamping(BaseCalibrator):
         quiet = [
             replace(settings, callbacks=None, verbose=0, draft=len(path) == 1, interruptible=False) for settings in path
         ]
-        evidence = cross_examine(problem, lambda part: learner.fit_path(part, quiet), splits)
+        splits = list(splits)
+        learner.progress.expect(len(splits) * len(path) + 1)
+        evidence = cross_examine(problem, lambda part: learner.fit_path(part, quiet), splits, learner.progress)
         best = evidence.best()
         self.verdict_ = evidence.verdict(best)
         start = evidence.warm_start(best)

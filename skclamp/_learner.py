@@ -29,10 +29,13 @@ class Learner:
     ----------
     generator : torch.Generator
         Source of noise, of the order of samples and of the samples that steps are tried on.
+    progress : Progress, default=None
+        Told of every training.
     """
 
-    def __init__(self, generator):
+    def __init__(self, generator, progress=None):
         self.generator = generator
+        self.progress = progress
 
     def draw_seed(self):
         """A seed for scikit-learn."""
@@ -64,7 +67,8 @@ class Learner:
                 f"{settings.optimizer_params!r}. Name an optimizer of torch"
             )
         optimise = descend if natural else train_on_shards if problem.shard.ranks is not ALONE else train
-        optimise(state, problem, settings, self.generator)
+        callbacks = [*(settings.callbacks or ()), *([self.progress] if self.progress else ())]
+        optimise(state, problem, replace(settings, callbacks=callbacks), self.generator)
         state.perturbation.eval()
         return state
 

@@ -98,6 +98,10 @@ class NaturalNet(ClampingNet):
         self.finished = self.finished or (not self.rough and length < self.lr / 2)
         self.rough = self.rough and length > 0
 
+    def _improved(self):
+        # Each step lowers the loss; the one in the history is that before it.
+        return True
+
     def _runs_away(self, step):
         # The last row of the history is that of this step, still empty.
         return len(self.history) > 1 and step.gain > self.history[-2, "gain"]

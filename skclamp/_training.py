@@ -8,12 +8,14 @@ import logging
 from dataclasses import dataclass, field
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.history import History
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ._scores import Scores
+from ._warnings import warn_caller
 from .losses import FocalLoss
 from .modules import ClampedModule
 from .perturbations import learnable
@@ -114,6 +116,7 @@ class ClampingNet(NeuralNet):
 
     def __init__(self, *args, to_device=None, passes=None, penalty=0.0, state=None, interruptible=True, **kwargs):
         super().__init__(*args, **kwargs)
+        self.ended_by_callback = False
         self.interruptible = interruptible
         self.to_device = to_device
         self.passes = passes
@@ -164,13 +167,39 @@ class ClampingNet(NeuralNet):
             self.module_.temperature.clamp_(min=SMALLEST_TEMPERATURE)
         return step
 
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """An epoch, and T at its end."""
+        super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        if training:
+            self.history.record("temperature", self.module_.temperature.item())
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the callbacks, of which one may end the training as an interrupt from the keyboard does."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            self.ended_by_callback = True
+            raise
+        # A callback of skorch's puts the loss into the history.
+        if method_name == "on_epoch_end" and self._improved():
+            self._keep()
+
+    def _improved(self):
+        losses = self.history[:, "train_loss"]
+        return losses[-1] <= min(losses)
+
+    def _keep(self):
+        learned = [p.detach().clone() for _, p in self.get_all_learnable_params()]
+        self.kept_ = len(self.history), learned
+
     def run(self, dataset):
         """Train from the module's present state until the last epoch, convergence, or an interrupt.
 
-        As with skorch's ``fit``, an interrupt (from the keyboard, or from a callback such as EarlyStopping) ends the
-        training and keeps what was learned.
+        As with skorch's ``fit``, an interrupt ends the training. One from a callback such as EarlyStopping keeps what
+        was learned, one from the keyboard the best state at the end of an epoch.
         """
         self.initialize()
+        self._keep()
         self.notify("on_train_begin", X=dataset, y=None)
         try:
             self.fit_loop(dataset)
@@ -179,9 +208,26 @@ class ClampingNet(NeuralNet):
         except KeyboardInterrupt:
             if not self.interruptible:
                 raise
-            logger.info("training ended by an interrupt in epoch %d", len(self.history))
+            if self.ended_by_callback:
+                logger.info("training ended by a callback in epoch %d", len(self.history))
+            else:
+                self._return_to_the_best()
         self.notify("on_train_end", X=dataset, y=None)
         return self
+
+    def _return_to_the_best(self):
+        n_epochs, learned = self.kept_
+        with torch.no_grad():
+            for (_, parameter), best in zip(self.get_all_learnable_params(), learned, strict=True):
+                parameter.copy_(best)
+        warn_caller(
+            f"training was interrupted in epoch {len(self.history)} of {self.max_epochs}: the state after epoch "
+            f"{n_epochs} is kept, the best so far",
+            ConvergenceWarning,
+        )
+        # An epoch that wasn't finished has no loss.
+        if self.history and "train_loss" not in self.history[-1]:
+            self.history.pop()
 
 
 def run_net(net_class, state, problem, settings, generator, **extra):
@@ -216,7 +262,7 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         max_epochs=settings.max_epochs,
         batch_size=settings.batch_size,
         callbacks=settings.callbacks,
-        verbose=settings.verbose,
+        verbose=max(0, settings.verbose - 1),
         train_split=None,
         device=None,
         iterator_train=DataLoader,

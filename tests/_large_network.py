@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.metrics import neg_log_likelihood_scorer
 
 WIDTH = 4800
 
@@ -64,7 +65,7 @@ def main(n_jobs):
     if n_jobs > 1:
         calibrator, grid, scoring = TemperatureScaling(network), {"gamma": range(12)}, where_the_weights_are
     else:
-        calibrator, scoring = NeuralClampingCalibrator(network, **settings), "neg_log_loss"
+        calibrator, scoring = NeuralClampingCalibrator(network, **settings), neg_log_likelihood_scorer
         grid = {"gamma": [0, 0.5, 1, 2], "penalty": [0, 0.01, 0.1]}
     search = GridSearchCV(calibrator, grid, cv=2, n_jobs=n_jobs, scoring=scoring).fit(X, y)
     found = {
