@@ -104,7 +104,7 @@ def _bytes_of(storage):
 def _storage_of(array):
     if isinstance(array, np.memmap) and not array.flags.writeable:
         # What writes to it has pages of its own from then on, as every process had that got a copy.
-        array = np.memmap(array.filename, array.dtype, "c", array.offset, array.shape)
+        array = np.memmap(str(array.filename), array.dtype, "c", array.offset, array.shape)
     with warnings.catch_warnings():
         # Arrays that can't be written to, as of a pickle in shared memory.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
