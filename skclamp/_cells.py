@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 # Bins that every page offers, beside the comparison's own unless they are more than a picture can show.
-_COUNTS = (*range(1, 21), 25, 30, 40, 50, 60, 80, 100)
+_COUNTS = (*range(1, 21), 25, 30, 40, 50)
 _MOST_BINS = 1000
 # Finer where networks are most of the time: 0.99 and 0.999 aren't alike.
 _THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 1000)), 0.9995, 0.9999)
@@ -31,13 +31,17 @@ class Menu:
     thresholds: tuple[float, ...]
 
     @cached_property
+    def bin_edges(self):
+        """Edges of all bins of equal width."""
+        return np.unique(np.concatenate([np.arange(n + 1) / n for n in self.counts]))
+
+    @cached_property
     def edges(self):
-        """Edges of all bins of equal width, and the thresholds."""
-        fractions = [np.arange(n + 1) / n for n in self.counts]
-        return np.unique(np.concatenate([*fractions, self.thresholds]))
+        """These and the thresholds."""
+        return np.union1d(self.bin_edges, self.thresholds)
 
     def ranks(self, n_samples, side):
-        """Places, among ascending confidences, of the inner and outer edges of all bins of equal mass."""
+        """Places, among ascending confidences, of the edges of all bins of equal mass."""
         return np.unique(np.concatenate([equal_mass_ranks(n_samples, n, side) for n in self.counts]))
 
 
@@ -79,7 +83,7 @@ class Cells:
     floors: np.ndarray
 
     @classmethod
-    def of(cls, confidence, hits, drawn, menu, *, dtype, side, spare_lowest):
+    def of(cls, confidence, hits, drawn, menu, *, dtype, is_top):
         """Sum up samples.
 
         Parameters
@@ -94,28 +98,27 @@ class Cells:
             The bins.
         dtype : dtype
             Of the probabilities, to which edges are rounded.
-        side : {"left", "right"}
-            As in `_binning.equal_mass_edges`.
-        spare_lowest : bool
-            Whether the least confident sample, if it is one alone among others, counts as calibrated in bins of equal
-            mass, as in ``adaptive_expected_calibration_error``.
+        is_top : bool
+            Whether the event is that the most probable class is right. Thresholds are of its confidence alone, and the
+            bins of equal mass those of ``adaptive_expected_calibration_error``, where the least confident sample, if it
+            is one alone, counts as calibrated; else those of ``classwise_calibration_error``.
         """
+        side = "right" if is_top else "left"
         order = np.argsort(confidence, kind="stable")
         ascending = confidence[order]
-        edges = menu.edges.astype(dtype).astype(np.float64)
-        cuts = np.unique(np.concatenate([edges, ascending[menu.ranks(len(order), side)]]))
+        width_cuts = (menu.edges if is_top else menu.bin_edges).astype(dtype).astype(np.float64)
+        cuts = np.union1d(width_cuts, ascending[menu.ranks(len(order), side)])
         _, start, of_sample = np.unique(np.searchsorted(cuts, ascending), return_index=True, return_inverse=True)
         count = np.diff(start, append=len(order))
         upper = ascending[start + count - 1]
-        place = np.searchsorted(edges, upper)
+        place = np.searchsorted(menu.edges.astype(dtype), upper)
         total = np.add.reduceat(ascending, start)
-        own = np.bincount(of_sample[hits[order]], minlength=len(start))
         cell = np.empty(len(order), np.intp)
         cell[order] = of_sample
-        residuals = [np.bincount(cell[row], minlength=len(start)) - total for row in drawn]
-        bounds = _Bounds.of(place, count, menu, side)
-        spared = spare_lowest and count[0] == 1 < len(order)
-        return cls(place, upper, total, count, own, bounds.floors(np.array(residuals), len(order), spared))
+        residuals = np.array([np.bincount(cell[row], minlength=len(start)) for row in drawn]) - total
+        spared = is_top and count[0] == 1 < len(order)
+        floors = _Bounds.of(place, count, menu, side).floors(residuals, len(order), spared)
+        return cls(place, upper, total, count, np.bincount(cell[hits], minlength=len(start)), floors)
 
 
 @dataclass(frozen=True)

@@ -331,11 +331,9 @@ class Scoring:
     def _binned(self, y_proba, top_label, draws):
         codes, (confidence, prediction) = self._codes, top_label
         cells = partial(Cells.of, menu=self._menu, dtype=y_proba.dtype)
-        hits = prediction == codes, draws == prediction
-        top = cells(confidence, *hits, side="right", spare_lowest=True)
+        top = cells(confidence, prediction == codes, draws == prediction, is_top=True)
         classes = [
-            cells(y_proba[:, k].astype(np.float64), codes == k, draws == k, side="left", spare_lowest=False)
-            for k in self._columns
+            cells(y_proba[:, k].astype(np.float64), codes == k, draws == k, is_top=False) for k in self._columns
         ]
         return BinnedPredictions(top, tuple(classes))
 

@@ -24,6 +24,8 @@ MOST_BYTES = 4 * 10**6
 _SCRIPTS = ("numbers.js", "charts.js", "page.js")
 # What a picture on the page can show.
 _MOST_PIXELS, _MOST_BARS = 256, 512
+# Of a float32.
+_ROUNDING = 1e-7
 
 
 def page_of(comparison, binned, *, title, channel_names):
@@ -94,13 +96,19 @@ def _cells_of(predictions):
 
 
 def _packed(cells):
-    """Columns over all cells one after another, compressed, in base64; those of eight bytes come first."""
-    columns = [
-        np.concatenate([part.confidence for part in cells]).astype("<f8"),
-        np.concatenate([part.floors.ravel() for part in cells]).astype("<f4"),
-        np.concatenate([part.upper for part in cells]).astype("<f4"),
-        *(np.concatenate([getattr(part, name) for part in cells]).astype("<u4") for name in ("place", "count", "hits")),
-    ]
+    """Columns over all cells one after another, compressed, in base64.
+
+    A sum of confidences is told by what it lacks to the count times the upper end: nothing in a cell of one value.
+    """
+    count, place, hits, upper, total = (
+        np.concatenate([getattr(part, name) for part in cells])
+        for name in ("count", "place", "hits", "upper", "confidence")
+    )
+    upper = upper.astype("<f4")
+    lack = count * upper.astype(np.float64) - total
+    lack[lack < _ROUNDING * total] = 0
+    millionths = np.rint(1e6 * np.concatenate([part.floors.ravel() for part in cells]))
+    columns = [upper, lack.astype("<f4"), *(own.astype("<u4") for own in (place, count, hits, millionths))]
     return _base64(zlib.compress(b"".join(column.tobytes() for column in columns), 9))
 
 

@@ -18,7 +18,7 @@ const draw = (tag, attributes = {}, ...children) => fill(document.createElementN
 
 const linear = (from, to) => (value) => to[0] + ((value - from[0]) / (from[1] - from[0])) * (to[1] - to[0]);
 
-const LEFT = 42;
+const LEFT = 52;
 const RIGHT = 10;
 const TOP = 10;
 
@@ -49,6 +49,9 @@ function xAxis({ x, bottom }, label) {
   ];
 }
 
+const rotated = ({ top, bottom }, label) =>
+  draw("text", { class: "label", transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, label);
+
 // About four round steps from 0 to at least a value.
 function roundTicks(value) {
   const power = 10 ** Math.floor(Math.log10(value / 3));
@@ -74,7 +77,8 @@ function reliabilityDiagram(width, bins, histogram, means, words) {
   const diagram = area(width, TOP, height, 1);
   const strip = area(width, diagram.bottom + 14, 84, 1);
   const most = Math.max(...histogram.map((bin) => bin.count));
-  strip.y = linear([0, most], [strip.bottom, strip.top]);
+  // Of a square-root scale the few beside the many can be seen.
+  strip.y = (count) => strip.bottom - Math.sqrt(count / most) * (strip.bottom - strip.top);
   const held = bins.filter((bin) => bin.count > 0);
   return canvasOf(
     width,
@@ -84,8 +88,9 @@ function reliabilityDiagram(width, bins, histogram, means, words) {
     held.map((bin) => barAndGap(diagram, bin)),
     draw("line", { class: "diagonal", x1: diagram.x(0), y1: diagram.y(0), x2: diagram.x(1), y2: diagram.y(1) }),
     held.map((bin) => whisker(diagram, bin)),
-    draw("text", { class: "label", x: 0, y: 0, transform: `translate(11 ${(diagram.top + diagram.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, words.y),
-    yAxis(strip, [0, most], (tick) => tick.toString()),
+    rotated(diagram, words.y),
+    yAxis(strip, [0, Math.round(most / 4), most], (tick) => tick.toString()),
+    rotated(strip, "samples"),
     histogram.filter((bin) => bin.count > 0).map((bin) => column(strip, bin)),
     meanLine(strip, means.accuracy, "mean accuracy-line"),
     meanLine(strip, means.confidence, "mean confidence-line"),

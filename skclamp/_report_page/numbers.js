@@ -22,10 +22,10 @@ async function unpack(data) {
     at += column.byteLength;
     return column;
   };
-  const confidence = take(Float64Array, nCells);
-  const floors = take(Float32Array, nFloors * data.sizes.length);
-  const upper = take(Float32Array, nCells);
+  const [upper, lack] = [0, 1].map(() => take(Float32Array, nCells));
   const [place, count, hits] = [0, 1, 2].map(() => take(Uint32Array, nCells));
+  const millionths = take(Uint32Array, nFloors * data.sizes.length);
+  const confidence = Float64Array.from(lack, (value, k) => count[k] * upper[k] - value);
   let start = 0;
   const series = data.sizes.map((size, k) => {
     const own = Object.fromEntries(
@@ -35,7 +35,7 @@ async function unpack(data) {
       ]),
     );
     start += size;
-    own.floors = floors.subarray(k * nFloors, (k + 1) * nFloors);
+    own.floors = Array.from(millionths.subarray(k * nFloors, (k + 1) * nFloors), (value) => value / 1e6);
     own.reached = own.count.map(((total) => (value) => (total += value))(0));
     own.nSamples = data.nSamples;
     return own;

@@ -46,12 +46,8 @@ function showLead() {
       make("strong", {}, `${gap > 0 ? "over" : "under"}-confident by ${digits(Math.abs(100 * gap), 1)} points. `),
     );
   }
-  parts.push(
-    `Of ${data.rows.length}, `,
-    make("strong", {}, best.name),
-    ` has the lowest NLL, ${digits(best.nll, 4)}; `,
-    tied ? `${tied} can’t be told from it.` : "all others are told from it.",
-  );
+  const company = ["none of the others is", "one other is"][tied] ?? `${tied} others are`;
+  parts.push(make("strong", {}, best.name), ` has the lowest NLL, ${digits(best.nll, 4)}; ${company} tied with it.`);
   $("lead").replaceChildren(...parts);
   const facts = { "test samples": data.nSamples, classes: data.nClasses, calibrators: data.rows.length - (own ? 1 : 0) };
   $("facts").replaceChildren(
@@ -233,8 +229,8 @@ function classButton(name, k, errors, most) {
     "button",
     { type: "button", "aria-pressed": String(state.event === k), "data-class": k },
     make("span", { class: "class-name" }, name),
+    make("span", {}, values[0], " → ", values[1], " %"),
     classMark(errors, most),
-    make("span", { class: "class-values" }, values[0], " → ", values[1], " %"),
   );
   button.addEventListener("click", () => {
     choose({ event: state.event === k ? -1 : k });
@@ -342,8 +338,8 @@ const COLUMNS = [
   { head: "floor % (95 %)", of: (row) => row.ece_floor, cell: (row) => [tellPercent(row.ece_floor), " (", tellPercent(row.ece_floor_quantile), ")"] },
   { head: "AECE %", of: (row) => row.aece, cell: (row) => tellPercent(row.aece) },
   { head: "SCE %", of: (row) => row.sce, cell: (row) => tellPercent(row.sce, 3) },
-  { head: "fit s", of: (row) => row.fit_time, cell: (row) => tell(row.fit_time, digits(row.fit_time, 2)) },
-  { head: "predict s", of: (row) => row.predict_time, cell: (row) => tell(row.predict_time, digits(row.predict_time, 2)) },
+  { head: "fit, s", of: (row) => row.fit_time, cell: (row) => tell(row.fit_time, digits(row.fit_time, 2)) },
+  { head: "predict, s", of: (row) => row.predict_time, cell: (row) => tell(row.predict_time, digits(row.predict_time, 2)) },
 ];
 const sorting = { column: 1, down: false };
 
