@@ -332,9 +332,7 @@ class Scoring:
         codes, (confidence, prediction) = self._codes, top_label
         cells = partial(Cells.of, menu=self._menu, dtype=y_proba.dtype)
         top = cells(confidence, prediction == codes, draws == prediction, is_top=True)
-        classes = [
-            cells(y_proba[:, k].astype(np.float64), codes == k, draws == k, is_top=False) for k in self._columns
-        ]
+        classes = [cells(y_proba[:, k].astype(np.float64), codes == k, draws == k, is_top=False) for k in self._columns]
         return BinnedPredictions(top, tuple(classes))
 
     def binned_test(self, predictions):

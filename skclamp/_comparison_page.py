@@ -71,9 +71,7 @@ def _hash(text):
 
 
 def _data(comparison, binned, title, perturbations):
-    cells = [
-        part for row in comparison.rows for part in _cells_of(binned.predictions[row.name])
-    ]
+    cells = [part for row in comparison.rows for part in _cells_of(binned.predictions[row.name])]
     return {
         "title": title,
         "alpha": comparison.alpha,

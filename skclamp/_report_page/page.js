@@ -403,7 +403,7 @@ function verdictOf({ accepted, verdict, temperature }) {
   const scale = temperature === null ? "" : [" T = ", tell(temperature, digits(temperature, 4)), "."];
   if (accepted) return [make("strong", { class: "fine" }, "✓ Kept."), told ?? " It wasn’t asked to prove itself.", scale];
   if (verdict === null) return [make("strong", {}, "No perturbation."), " None was asked for.", scale];
-  if (verdict.standard_error === 0) return [make("strong", {}, "No perturbation."), " Too few samples to prove one; this is temperature scaling.", scale];
+  if (verdict.standard_error === 0) return [make("strong", {}, "No perturbation."), " None promised anything on the folds, or there were fewer than 100 samples; this is temperature scaling.", scale];
   return [make("strong", {}, "Refused."), " The perturbation didn’t prove itself on held-out samples; this is temperature scaling.", told, scale];
 }
 
