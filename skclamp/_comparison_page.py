@@ -10,6 +10,7 @@ import html
 import json
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib import resources
 from itertools import chain
@@ -63,7 +64,7 @@ def _fill(title, data):
 
 
 def _read(name):
-    return resources.files(__package__).joinpath("_report_page", name).read_text(encoding="utf-8")
+    return (resources.files("skclamp") / "_report_page" / name).read_text(encoding="utf-8")
 
 
 def _hash(text):
@@ -163,7 +164,7 @@ def _curves(x, curves, names):
     return {"x": _rounded(x), "curves": [_rounded(curve) for curve in curves], "names": _texts(names)}
 
 
-_CONTENTS = {"bars": _bars, "image": _image, "curves": _curves}
+_CONTENTS: dict[str, Callable[..., dict]] = {"bars": _bars, "image": _image, "curves": _curves}
 
 
 def _range(values):

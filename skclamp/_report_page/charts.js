@@ -59,7 +59,7 @@ function roundTicks(value) {
   return Array.from({ length: Math.ceil(value / step - 1e-9) + 1 }, (_, k) => k * step);
 }
 
-const percent = (value) => `${+(100 * value).toFixed(2)} %`;
+const percent = (value) => `${+(100 * value).toFixed(2)} %`;
 
 function canvasOf(width, height, label, ...children) {
   return draw("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", role: "img", "aria-label": label }, ...children);
@@ -215,31 +215,45 @@ function colorOf(share) {
   return RAMP[below].map((value, k) => Math.round(value + (place - below) * (RAMP[below + 1][k] - value)));
 }
 
-const short = (value) => Number(value.toPrecision(3)).toString();
+const short = (value) => Number(value.toPrecision(3)).toString().replace("-", "−");
 
+const DASHES = ["none", "7 3", "2 3", "7 3 2 3"];
 const PANELS = { bars: barPanel, image: imagePanel, curves: curvePanel };
 
 function barPanel(panel) {
-  const [width, height] = [280, 170];
+  const [width, height, left, right] = [280, 170, 58, 274];
   const values = [...panel.values, panel.nothing];
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const y = linear([low, high === low ? low + 1 : high], [height - 34, 16]);
-  const step = (width - 60) / panel.values.length;
-  const named = panel.names && panel.names.length <= 14;
-  const spoken = panel.values.length <= 14 ? panel.values.map((value, k) => `${panel.names ? panel.names[k] : k} ${short(value)}`).join(", ") : `${panel.n} values from ${short(low)} to ${short(high)}`;
+  const step = (right - left) / panel.values.length;
+  const few = panel.values.length <= 14;
+  const named = panel.names && few;
+  const name = (k) => (panel.names ? panel.names[k] : `channel ${k}`);
+  const spoken = few
+    ? panel.values.map((value, k) => `${name(k)} ${short(value)}`).join(", ")
+    : `${panel.n} values from ${short(low)} to ${short(high)}`;
   return canvasOf(
     width,
     height,
     `${panel.title}: ${spoken}; ${short(panel.nothing)} changes nothing`,
-    [...new Set([low, high])].map((tick) => draw("text", { class: "tick", x: 46, y: y(tick) + 4, "text-anchor": "end" }, short(tick))),
-    panel.values.map((value, k) => {
-      const [top, bottom] = [y(Math.max(value, panel.nothing)), y(Math.min(value, panel.nothing))];
-      return draw("rect", { class: "bar", x: 52 + step * k + Math.min(2, step * 0.1), width: Math.max(step - Math.min(4, step * 0.2), 0.5), y: top, height: Math.max(bottom - top, 0.5) });
-    }),
-    draw("line", { class: "diagonal", x1: 50, x2: width - 6, y1: y(panel.nothing), y2: y(panel.nothing) }),
-    named && panel.names.map((name, k) => draw("text", { class: "tick", x: 52 + step * (k + 0.5), y: height - 12, "text-anchor": "middle" }, clipped(name, step))),
-    !named && draw("text", { class: "label", x: 52 + (width - 60) / 2, y: height - 12, "text-anchor": "middle" }, "channel"),
+    [...new Set([low, high])].map((tick) =>
+      draw("text", { class: "tick", x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)),
+    ),
+    panel.values.map((value, k) => barOf(value, panel.nothing, left + step * k, step, y)),
+    draw("line", { class: "diagonal", x1: left - 2, x2: right, y1: y(panel.nothing), y2: y(panel.nothing) }),
+    named &&
+      panel.names.map((own, k) =>
+        draw("text", { class: "tick", x: left + step * (k + 0.5), y: height - 12, "text-anchor": "middle" }, clipped(own, step)),
+      ),
+    !named && draw("text", { class: "label", x: (left + right) / 2, y: height - 12, "text-anchor": "middle" }, "channel"),
   );
+}
+
+function barOf(value, nothing, left, step, y) {
+  const [top, bottom] = [y(Math.max(value, nothing)), y(Math.min(value, nothing))];
+  const space = Math.min(2, step * 0.1);
+  const size = { width: Math.max(step - 2 * space, 0.5), height: Math.max(bottom - top, 0.5) };
+  return draw("rect", { class: "bar", x: left + space, y: top, ...size });
 }
 
 // As much of a name as there is room for, at some seven pixels a letter.
@@ -294,27 +308,31 @@ function numberCell(value, low, high) {
 }
 
 function curvePanel(panel) {
-  const [width, height] = [280, 220];
+  const [width, height, left] = [280, 220, 52];
   const values = [...panel.curves.flat(), ...panel.x];
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const [from, to] = [panel.x[0], panel.x.at(-1)];
-  const x = linear([from, to], [46, width - 10]);
+  const x = linear([from, to], [left, width - 10]);
   const y = linear([low, high], [height - 42, 12]);
-  const dashes = ["", "7 3", "2 3", "7 3 2 3"];
-  const few = panel.curves.length <= dashes.length;
+  const few = panel.curves.length <= DASHES.length;
+  const spoken = panel.curves.map((curve, k) => `${panel.names[k]} ${short(curve[0])} to ${short(curve.at(-1))}`);
+  const told = few ? spoken.join(", ") : `${spoken.length} channels`;
   const svg = canvasOf(
     width,
     height,
-    `${panel.title}: what the network sees over the input, for ${panel.names.join(", ")}; from input 0 to 1: ${panel.curves.map((curve, k) => `${panel.names[k]} ${short(curve[0])} to ${short(curve.at(-1))}`).join(", ")}`,
+    `${panel.title}: what the network sees as the input goes from ${short(from)} to ${short(to)}: ${told}`,
     draw("line", { class: "diagonal", x1: x(from), y1: y(from), x2: x(to), y2: y(to) }),
-    panel.curves.map((curve, k) => draw("path", { class: "curve", "stroke-dasharray": few ? dashes[k] : "", d: path(curve.map((value, i) => [x(panel.x[i]), y(value)])) })),
-    [low, high].map((tick) => draw("text", { class: "tick", x: 40, y: y(tick) + 4, "text-anchor": "end" }, short(tick))),
+    panel.curves.map((curve, k) =>
+      draw("path", { class: "curve", "stroke-dasharray": few && DASHES[k], d: path(curve.map((value, i) => [x(panel.x[i]), y(value)])) }),
+    ),
+    [low, high].map((tick) => draw("text", { class: "tick", x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick))),
     [from, to].map((tick) => draw("text", { class: "tick", x: x(tick), y: height - 26, "text-anchor": "middle" }, short(tick))),
-    draw("text", { class: "label", x: (x(from) + x(to)) / 2, y: height - 8, "text-anchor": "middle" }, "input"),
+    draw("text", { class: "label", x: (left + width - 10) / 2, y: height - 8, "text-anchor": "middle" }, "input"),
   );
-  if (!few) return svg;
-  const names = panel.names.map((name, k) =>
-    make("li", {}, draw("svg", { width: 30, height: 8, "aria-hidden": "true" }, draw("line", { class: "curve", x1: 0, x2: 30, y1: 4, y2: 4, "stroke-dasharray": dashes[k] })), name),
-  );
-  return make("div", {}, svg, make("ul", { class: "legend" }, names));
+  return few ? make("div", {}, svg, make("ul", { class: "legend" }, panel.names.map(dashLegend))) : svg;
+}
+
+function dashLegend(name, k) {
+  const line = draw("line", { class: "curve", x1: 0, x2: 30, y1: 4, y2: 4, "stroke-dasharray": DASHES[k] });
+  return make("li", {}, draw("svg", { width: 30, height: 8, "aria-hidden": "true", focusable: "false" }, line), name);
 }

@@ -20,6 +20,8 @@ const state = {
 };
 
 const digits = (value, n) => (value === null ? "∞" : value.toFixed(n));
+// An edge of a bin; of classes that are hardly ever probable most are tiny.
+const edgeText = (value) => (value > 0 && value < 0.0005 ? value.toExponential(1) : digits(value, 4));
 const tell = (value, text) => make("data", { value }, text);
 const tellPercent = (value, n = 2) => tell(value, digits(100 * value, n));
 const plural = (n, word, words = `${word}s`) => `${n.toLocaleString("en")} ${n === 1 ? word : words}`;
@@ -42,7 +44,7 @@ function showLead() {
     const { accuracy, confidence } = errorsOf(tableOf(own[0], edges, data.counts[0], "uniform", true), own[0], data, "uniform");
     const gap = confidence - accuracy;
     parts.push(
-      `Uncalibrated, the classifier is right on ${digits(100 * accuracy, 1)} % of the test samples and says ${digits(100 * confidence, 1)} % on average: `,
+      `Uncalibrated, the classifier is right on ${digits(100 * accuracy, 1)} % of the test samples and says ${digits(100 * confidence, 1)} % on average: `,
       make("strong", {}, `${gap > 0 ? "over" : "under"}-confident by ${digits(Math.abs(100 * gap), 1)} points. `),
     );
   }
@@ -68,7 +70,7 @@ function frameOf(side) {
   handle.addEventListener("keydown", (event) => moveBin(event));
   handle.addEventListener("focus", () => state.bin === null && setBin(firstHeld(side)));
   for (const kind of ["pointermove", "pointerdown"]) handle.addEventListener(kind, (event) => setBin(binAt(side, event)));
-  handle.addEventListener("pointerleave", () => document.activeElement?.className !== "handle" && setBin(null));
+  handle.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && document.activeElement !== handle && setBin(null));
   return { plot, handle, caption, readout, table, bins: [] };
 }
 
@@ -115,7 +117,7 @@ function showBin(side) {
 }
 
 function wordsOf(bin) {
-  const range = make("strong", {}, `(${digits(bin.lower, 4)}, ${digits(bin.upper, 4)}]`);
+  const range = make("strong", {}, `(${edgeText(bin.lower)}, ${edgeText(bin.upper)}]`);
   if (bin.count === 0) return [range, " holds no samples."];
   const gap = bin.accuracy - bin.confidence;
   const hits = isTop() ? "right" : `of class ${className()}`;
@@ -125,13 +127,13 @@ function wordsOf(bin) {
     tell(bin.hits, bin.hits.toLocaleString("en")),
     ` ${hits}: `,
     tellPercent(bin.accuracy),
-    " % [",
+    " % [",
     tellPercent(bin.low),
     ", ",
     tellPercent(bin.high),
     "], mean confidence ",
     tellPercent(bin.confidence),
-    ` %; ${gap < 0 ? "over" : "under"}-confident by ${points(gap)} points`,
+    ` %; ${gap < 0 ? "over" : "under"}-confident by ${points(gap)} points`,
     bin.low <= bin.confidence && bin.confidence <= bin.high ? ", within the interval." : ".",
     bin.spared ? " The least confident sample counts as calibrated." : "",
   ];
@@ -150,8 +152,8 @@ function showDiagram(side) {
     y: isTop() ? "accuracy" : "share of the class",
     label:
       `Reliability diagram of ${names[state[side]]}: ${state.nBins} bins of ${KINDS[state.strategy]}, ${errorName()} ` +
-      `${digits(100 * errors.expected, 2)} %, accuracy ${digits(100 * errors.accuracy, 2)} %, mean confidence ` +
-      `${digits(100 * errors.confidence, 2)} %. The numbers are in a table below.`,
+      `${digits(100 * errors.expected, 2)} %, accuracy ${digits(100 * errors.accuracy, 2)} %, mean confidence ` +
+      `${digits(100 * errors.confidence, 2)} %. The numbers are in a table below.`,
   };
   frame.plot.replaceChildren(reliabilityDiagram(frame.plot.clientWidth, bins, histogram, errors, words));
   fillBinTable(frame.table, bins, side);
@@ -164,15 +166,15 @@ function captionOf(row, errors) {
   return [
     make("span", { class: "name" }, row.name),
     rank && make("span", { class: "tag" }, rank),
-    make("span", { class: "headline" }, `${errorName()} `, tellPercent(errors.expected), " %"),
+    make("span", { class: "headline" }, `${errorName()} `, tellPercent(errors.expected), " %"),
     make(
       "span",
       { class: "note" },
       "noise floor ",
       tellPercent(errors.floor),
-      " %, 95 %: ",
+      " %, 95 %: ",
       tellPercent(errors.floorQuantile),
-      " % — ",
+      " % — ",
       make("strong", { class: within ? "fine" : "bad" }, within ? "✓ within the floor" : "▲ above the floor"),
     ),
     make(
@@ -180,19 +182,19 @@ function captionOf(row, errors) {
       { class: "note" },
       isTop() ? "accuracy " : "share ",
       tellPercent(errors.accuracy),
-      " % (solid line), mean confidence ",
+      " % (solid line), mean confidence ",
       tellPercent(errors.confidence),
-      " % (dashed), largest gap ",
+      " % (dashed), largest gap ",
       tellPercent(errors.maximum),
-      " %",
+      " %",
     ),
   ].filter(Boolean);
 }
 
 function fillBinTable(table, bins, side) {
-  const heads = ["bin", "samples", isTop() ? "right" : "of class", "confidence %", "accuracy %", "95 % interval", "gap, points"];
+  const heads = ["bin", "samples", isTop() ? "right" : "of class", "confidence %", isTop() ? "accuracy %" : "share %", "95 % interval", "gap, points"];
   const rows = bins.map((bin) => {
-    const range = make("th", { scope: "row" }, "(", tell(bin.lower, digits(bin.lower, 4)), ", ", tell(bin.upper, digits(bin.upper, 4)), "]");
+    const range = make("th", { scope: "row" }, "(", tell(bin.lower, edgeText(bin.lower)), ", ", tell(bin.upper, edgeText(bin.upper)), "]");
     const counts = [bin.count, bin.hits].map((value) => make("td", {}, tell(value, value.toLocaleString("en"))));
     if (bin.count === 0) return make("tr", {}, range, counts, Array.from({ length: 4 }, () => make("td", {}, "–")));
     const cells = [tellPercent(bin.confidence), tellPercent(bin.accuracy), [tellPercent(bin.low), "–", tellPercent(bin.high)], tellPercent(bin.accuracy - bin.confidence)];
@@ -229,7 +231,7 @@ function classButton(name, k, errors, most) {
     "button",
     { type: "button", "aria-pressed": String(state.event === k), "data-class": k },
     make("span", { class: "class-name" }, name),
-    make("span", {}, values[0], " → ", values[1], " %"),
+    make("span", {}, values[0], " → ", values[1], " %"),
     classMark(errors, most),
   );
   button.addEventListener("click", () => {
@@ -247,12 +249,12 @@ function classesNote(errors) {
     make("strong", { class: "first-name" }, names[state.left]),
     ", below ",
     make("strong", { class: "second-name" }, names[state.right]),
-    "; the tick is the 95 % quantile of the noise floor. ",
+    "; the tick is the 95 % quantile of the noise floor. ",
     all ? "Mean over the classes, SCE: " : "Mean over these classes: ",
     tellPercent(left, 3),
     " → ",
     tellPercent(right, 3),
-    " %. Choose a class to see its diagrams above.",
+    " %. Choose a class to see its diagrams above.",
     all ? "" : ` The ${data.classNames.length} most frequent of ${data.nClasses} classes are on this page.`,
   ];
 }
@@ -271,7 +273,7 @@ function showThreshold() {
   for (const side of SIDES) {
     const figure = $(`${side}-cut`);
     const own = acceptedOf(methods[state[side]][0], edges, threshold);
-    const label = `Errors of ${names[state[side]]} among accepted answers, over the threshold. Above ${threshold} it accepts ${digits(100 * own.coverage, 2)} %, with ${own.observed} errors, ${digits(own.expected, 1)} expected.`;
+    const label = `Errors of ${names[state[side]]} among accepted answers, over the threshold. Above ${threshold} it accepts ${digits(100 * own.coverage, 2)} %, with ${own.observed} errors, ${digits(own.expected, 1)} expected.`;
     const caption = make("figcaption", {}, make("span", { class: "name" }, names[state[side]]), make("span", { class: "note" }, acceptedWords(own)));
     const plot = make("div", { class: "plot" });
     figure.replaceChildren(caption, plot);
@@ -285,13 +287,13 @@ function acceptedWords(own) {
   return [
     "accepts ",
     tellPercent(own.coverage),
-    " %, ",
+    " %, ",
     make("strong", {}, tell(own.observed, own.observed.toLocaleString("en")), ` ${own.observed === 1 ? "error" : "errors"} for `, tell(own.expected, digits(own.expected, 1)), " expected"),
   ];
 }
 
 function showThresholdTable(threshold) {
-  const heads = ["calibrator", "accepted", "coverage %", "accuracy % [95 %]", "errors observed", "errors expected", "promise"];
+  const heads = ["calibrator", "accepted", "coverage %", "accuracy % [95 %]", "errors observed", "errors expected", "promise"];
   const rows = data.rows.map((row, k) => {
     const own = acceptedOf(methods[k][0], edges, threshold);
     return make("tr", { class: rowClass(k) }, make("th", { scope: "row" }, row.name), thresholdCells(own).map((cell) => make("td", {}, cell)));
@@ -333,9 +335,9 @@ const COLUMNS = [
   },
   { head: "accuracy %", down: true, of: (row) => row.accuracy, cell: (row) => tellPercent(row.accuracy) },
   { head: "Brier", of: (row) => row.brier, cell: (row) => tell(row.brier, digits(row.brier, 4)) },
-  { head: "ECE % [95 %]", of: (row) => row.ece, cell: (row) => [tellPercent(row.ece), " [", tellPercent(row.ece_low), ", ", tellPercent(row.ece_high), "]"] },
+  { head: "ECE % [95 %]", of: (row) => row.ece, cell: (row) => [tellPercent(row.ece), " [", tellPercent(row.ece_low), ", ", tellPercent(row.ece_high), "]"] },
   { head: "ECE on its floor", of: (row) => row.ece - row.ece_floor_quantile, cell: (row) => errorMark(row, most) },
-  { head: "floor % (95 %)", of: (row) => row.ece_floor, cell: (row) => [tellPercent(row.ece_floor), " (", tellPercent(row.ece_floor_quantile), ")"] },
+  { head: "floor % (95 %)", of: (row) => row.ece_floor, cell: (row) => [tellPercent(row.ece_floor), " (", tellPercent(row.ece_floor_quantile), ")"] },
   { head: "AECE %", of: (row) => row.aece, cell: (row) => tellPercent(row.aece) },
   { head: "SCE %", of: (row) => row.sce, cell: (row) => tellPercent(row.sce, 3) },
   { head: "fit, s", of: (row) => row.fit_time, cell: (row) => tell(row.fit_time, digits(row.fit_time, 2)) },
@@ -375,7 +377,7 @@ function showNotes() {
   $("scores-caption").replaceChildren("Scores on the test set; a heading sorts by its column");
   $("scores-note").replaceChildren(
     `The NLL decides. “Tied” is not told from the best by a paired test (Holm-corrected, level ${data.alpha}). The picture shows the ECE ` +
-      `(${data.nBins} bins) as a diamond, its 95 % interval as a line, and the noise floor as a grey bar: a diamond on the bar says nothing.`,
+      `(${data.nBins} bins) as a diamond, its 95 % interval as a line, and the noise floor as a grey bar: a diamond on the bar says nothing.`,
   );
   $("page-note").replaceChildren(
     `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, neither the samples nor their predictions, and loads nothing. ` +
@@ -420,7 +422,7 @@ function announce(text) {
 function announceErrors() {
   const told = SIDES.map((side) => {
     const { expected } = errorsOf(frames[side].bins, seriesOf(state[side]), data, state.strategy);
-    return `${names[state[side]]}: ${errorName()} ${digits(100 * expected, 2)} %`;
+    return `${names[state[side]]}: ${errorName()} ${digits(100 * expected, 2)} %`;
   });
   announce(`${told.join("; ")}, ${plural(state.nBins, "bin")} of ${KINDS[state.strategy]}`);
 }
