@@ -22,7 +22,8 @@ from .display._perturbation import blocks_of
 from .display._perturbation_panels import panels_of
 
 MOST_BYTES = 4 * 10**6
-_SCRIPTS = ("numbers.js", "charts.js", "page.js")
+# Together they are one module, in this order.
+_SCRIPTS = "numbers charts panels state head reliability classes threshold scores perturbations page".split()
 # What a picture on the page can show.
 _MOST_PIXELS, _MOST_BARS = 256, 512
 # Of a float32.
@@ -44,14 +45,19 @@ def page_of(comparison, binned, *, title, channel_names):
 
 
 def _with_fewer_classes(binned):
-    kept = len(binned.class_names) // 2
-    predictions = {name: replace(own, classes=own.classes[:kept]) for name, own in binned.predictions.items()}
-    return replace(binned, class_names=binned.class_names[:kept], predictions=predictions)
+    """The more frequent half of the classes."""
+    some = next(iter(binned.predictions.values())).classes
+    by_frequency = np.argsort([-cells.hits.sum() for cells in some], kind="stable")
+    kept = np.sort(by_frequency[: len(some) // 2])
+    predictions = {
+        name: replace(own, classes=tuple(own.classes[k] for k in kept)) for name, own in binned.predictions.items()
+    }
+    return replace(binned, class_names=[binned.class_names[k] for k in kept], predictions=predictions)
 
 
 def _fill(title, data):
     """The template with its parts; scripts and styles are allowed by their hashes alone."""
-    style, script = _read("page.css"), "\n".join(_read(name) for name in _SCRIPTS)
+    style, script = _read("page.css"), "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
     parts = {
         "title": html.escape(title),
         "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}",

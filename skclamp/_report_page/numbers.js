@@ -36,7 +36,12 @@ async function unpack(data) {
     );
     start += size;
     own.floors = Array.from(millionths.subarray(k * nFloors, (k + 1) * nFloors), (value) => value / 1e6);
-    own.reached = own.count.map(((total) => (value) => (total += value))(0));
+    own.reached = own.count.map(
+      (
+        (total) => (value) =>
+          (total += value)
+      )(0),
+    );
     own.nSamples = data.nSamples;
     return own;
   });
@@ -66,7 +71,8 @@ const firstAbove = (series, edges, edge) => {
   return firstWhere(series.place, (place) => place > index);
 };
 
-// Place, among ascending confidences, of edge k of n bins of equal mass; "top" counts from the right, classes from the left.
+// Place, among ascending confidences, of edge k of n bins of equal mass. The metrics count ranks from the right for the
+// most probable class, and from the left for others.
 function rankOf(k, n, nSamples, top) {
   if (top) return Math.min(Math.floor((k * nSamples) / n), nSamples - 1);
   return Math.max(Math.ceil((k * nSamples) / n) - 1, 0);
