@@ -23,7 +23,10 @@ from .display._perturbation_panels import panels_of
 
 MOST_BYTES = 4 * 10**6
 # Together they are one module, in this order.
-_SCRIPTS = "numbers charts panels state head reliability classes threshold scores perturbations page".split()
+_SCRIPTS = (
+    *("numbers", "charts", "panels", "state", "head", "reliability"),
+    *("classes", "threshold", "scores", "perturbations", "page"),
+)
 # What a picture on the page can show.
 _MOST_PIXELS, _MOST_BARS = 256, 512
 # Of a float32.

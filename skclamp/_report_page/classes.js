@@ -21,7 +21,7 @@ function classButton(name, k, errors, most) {
   const button = make(
     "button",
     { type: "button", "aria-pressed": String(state.event === k), "data-class": k },
-    make("span", { class: "class-name" }, name),
+    make("span", { class: "class-name", title: name }, name),
     make("span", {}, values[0], " → ", values[1], " %"),
     classMark(errors, most),
   );

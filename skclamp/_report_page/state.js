@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 
 const data = JSON.parse($("data").textContent);
 const edges = edgesOf(data);
+if (!("DecompressionStream" in globalThis)) $("lead").replaceChildren("This page needs a browser of 2023 or later.");
 const methods = await unpack(data);
 const names = data.rows.map((row) => row.name);
 // Where an event is -1 it is that the most probable class is right; else the class of this index.
