@@ -2,7 +2,7 @@
 
 const most = Math.max(...data.rows.map((row) => Math.max(row.ece_high, row.ece_floor_quantile)));
 const COLUMNS = [
-  { head: "calibrator", of: (row) => row.name, cell: (row) => row.name },
+  { head: "calibrator", of: (row) => row.name, cell: (row) => breakable(row.name) },
   { head: "NLL", of: (row) => row.nll, cell: (row) => tell(row.nll, digits(row.nll, 4)) },
   {
     head: "above the best ± s.e.",

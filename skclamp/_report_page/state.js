@@ -29,6 +29,8 @@ const tellCount = (value) => tell(value, value.toLocaleString("en"));
 const plural = (n, word, words = `${word}s`) => `${n.toLocaleString("en")} ${n === 1 ? word : words}`;
 const points = (value) => digits(Math.abs(100 * value), 2);
 
+// A name that a narrow column may break before its capitals.
+const breakable = (name) => name.split(/(?=[A-Z])/).flatMap((part, k) => (k ? [make("wbr"), part] : [part]));
 const rowOf = (head, cells, attributes = {}) => {
   const others = cells.map((cell) => make("td", {}, cell));
   return make("tr", attributes, make("th", { scope: "row" }, head), others);

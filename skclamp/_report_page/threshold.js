@@ -60,7 +60,7 @@ function showThresholdTable(threshold) {
   ];
   const rows = data.rows.map((row, k) => {
     const own = acceptedOf(methods[k][0], edges, threshold);
-    return rowOf(row.name, thresholdCells(own), { class: rowClass(k) });
+    return rowOf(breakable(row.name), thresholdCells(own), { class: rowClass(k) });
   });
   $("cut-caption").replaceChildren(`Had each answered only above a confidence of ${threshold}`);
   fillTable($("cut-table"), heads, rows);
