@@ -49,10 +49,10 @@ print(comparison)
 # %%
 # Which to take
 # -------------
-# "tied" are those whose NLL a paired test doesn't tell from the best one's. Here there are more digits to calibrate with
-# than to train on, so maps with a weight for every pair of classes have something to learn, and raise the accuracy too.
-# A temperature can't, but its one parameter needs hardly any data. Neural clamping has the same row wherever it finds no
-# change of the images that helps. The ECE ranks nothing: nearly all are around the noise floor.
+# "tied" are those whose NLL a paired test doesn't tell from the best one's. Here there are more digits to calibrate
+# with than to train on, so maps with a weight for every pair of classes have something to learn, and raise the accuracy
+# too. A temperature can't, but its one parameter needs hardly any data. Neural clamping has the same row wherever it
+# finds no change of the images that helps. The ECE ranks nothing: nearly all are around the noise floor.
 
 print("tied with the best:", ", ".join(comparison.tied))
 calibrator = comparison.calibrators["TemperatureScaling"]  # fitted, ready for use

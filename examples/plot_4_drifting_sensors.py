@@ -10,8 +10,8 @@ classes, when a simpler method does as well.
 # %%
 # A pad of sensors
 # ----------------
-# Each sensor measures the mean of 2 x 2 pixels of a handwritten digit, from 0 to 16. The classifier is a plain pipeline,
-# trained before the drift.
+# Each sensor measures the mean of 2 x 2 pixels of a handwritten digit, from 0 to 16. The classifier is a plain
+# pipeline, trained before the drift.
 
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.model_selection import train_test_split

@@ -41,8 +41,8 @@ for _ in range(100):
 # ----------
 # With ``refit_temperature=False`` the temperature is what the focal loss made it; with True, the default, it is solved
 # for again at the end, under the plain negative log-likelihood (NLL). ``validation_fraction=None`` leaves out the guard
-# of each fit: the search holds data out itself. The scorer is ours because scikit-learn's ``"neg_log_loss"`` fails where
-# a fold misses a class.
+# of each fit: the search holds data out itself. The scorer is ours since scikit-learn's ``"neg_log_loss"`` has no value
+# where a fold misses a class.
 
 from skclamp import NeuralClampingCalibrator
 from skclamp.metrics import neg_log_likelihood_scorer, negative_log_likelihood
@@ -79,8 +79,8 @@ print("perturbation kept:", quick.accepted_)
 # %%
 # What gamma does
 # ---------------
-# Without the last solve a large ``gamma`` makes the network too unsure, and the NLL rises. With it, what ``gamma`` still
-# changes is less than the standard deviation between folds, which the bands show: nothing to lose sleep over.
+# Without the last solve a large ``gamma`` makes the network too unsure, and the NLL rises. With it, what ``gamma``
+# still changes is less than the standard deviation between folds, which the bands show: nothing to lose sleep over.
 
 import matplotlib.pyplot as plt
 

@@ -79,7 +79,8 @@ print("perturbation kept:", last["calibrate"].accepted_)
 # %%
 # Side by side
 # ------------
-# All three are classifiers as any other. The cross-fitted one has had more digits to learn from, and is right more often.
+# All three are classifiers as any other. The cross-fitted one has had more digits to learn from, and is right more
+# often.
 
 import matplotlib.pyplot as plt
 

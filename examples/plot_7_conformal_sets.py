@@ -20,7 +20,7 @@ from torch import nn
 
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype("float32").reshape(-1, 1, 8, 8)
-X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=600, stratify=y, random_state=0)
+X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=300, stratify=y, random_state=0)
 evening = X_rest / 2 + 0.2
 X_cal, X_rest, y_cal, y_rest = train_test_split(evening, y_rest, train_size=300, stratify=y_rest, random_state=0)
 
@@ -34,7 +34,7 @@ network = nn.Sequential(
     nn.Linear(128, 10),
 )
 optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-for _ in range(100):
+for _ in range(150):
     optimizer.zero_grad()
     nn.functional.cross_entropy(network(torch.from_numpy(X_train)), torch.from_numpy(y_train)).backward()
     optimizer.step()
@@ -79,9 +79,9 @@ for name, proba in probabilities.items():
 # %%
 # Conformal sets
 # --------------
-# Adaptive prediction sets (APS; Romano, Sesia and Candès, 2020) don't trust the probabilities. On 200 pictures they look
-# up the sum at which the true class had come up in 95 % of cases, and stop there instead. That holds the level whatever
-# the probabilities are worth, on average over draws of the 200: here over 200 such draws.
+# Adaptive prediction sets (APS; Romano, Sesia and Candès, 2020) don't trust the probabilities. On 200 pictures they
+# look up the sum at which the true class had come up in 95 % of cases, and stop there instead. That holds the level
+# whatever the probabilities are worth, on average over draws of the 200: here over 200 such draws.
 
 from sklearn.model_selection import ShuffleSplit
 
@@ -101,20 +101,21 @@ for name, proba in probabilities.items():
 # %%
 # What calibration is good for
 # ----------------------------
-# On the left, calibrated probabilities keep what they promise; uncalibrated ones don't. Conformal sets hold the level
-# with either. On the right, temperature scaling hardly changes the size of conformal sets, since it leaves the ranking of
-# the classes as it was. Neural clamping makes the network right more often, and that is what makes sets small.
+# On the left, calibrated probabilities keep about what they promise; uncalibrated ones don't. Conformal sets hold the
+# level (dotted) with either. On the right, honest sets of an unsure network are large. Temperature scaling hardly
+# changes the size of conformal sets: it leaves the order of the classes as it was. Neural clamping makes the network
+# right more often, and that is what makes sets small.
 
 import matplotlib.pyplot as plt
 
 places = np.arange(len(probabilities))
-figure, (left, right) = plt.subplots(1, 2, figsize=(6, 3), layout="constrained", sharey=True)
+figure, (left, right) = plt.subplots(1, 2, figsize=(6.5, 3), layout="constrained", sharey=True)
 left.hlines(places - 0.15, *(100 * np.array([list(kept.values()), list(promised.values())])), color="#7a8594")
 left.plot(100 * np.array(list(promised.values())), places - 0.15, "o", mfc="white", color="#c4561e", label="promised")
 left.plot(100 * np.array(list(kept.values())), places - 0.15, "o", color="#c4561e", label="kept")
 left.plot(100 * np.array(list(covered.values())), places + 0.15, "D", color="#1d3f66", label="conformal")
 left.axvline(100 * LEVEL, color="black", linestyle=":")
-left.set(xlabel="true class in the set (%)", yticks=places, yticklabels=probabilities)
+left.set(xlim=(None, 101), xlabel="true class in the set (%)", yticks=places, yticklabels=probabilities)
 left.invert_yaxis()
 for kind, offset, style in (("plain", -0.17, {"color": "#e9b898"}), ("conformal", 0.17, {"color": "#1d3f66"})):
     bars = right.barh(places + offset, [sizes[name, kind] for name in probabilities], height=0.3, label=kind, **style)
@@ -122,4 +123,4 @@ for kind, offset, style in (("plain", -0.17, {"color": "#e9b898"}), ("conformal"
 right.set(xlabel="classes in a set", xlim=(0, 1.25 * max(sizes.values())))
 for ax in (left, right):
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(loc="lower left", bbox_to_anchor=(-0.05, 1), ncols=3, frameon=False, fontsize="small", columnspacing=1)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.1, 1), ncols=3, frameon=False, handlelength=1, columnspacing=0.8)
