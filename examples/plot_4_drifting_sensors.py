@@ -44,19 +44,20 @@ print(f"accuracy after the drift:  {100 * pipeline.score(X_test, y_test):.1f} %"
 # ``perturbation="channel"`` is one offset for each sensor: what a lost zero needs. Without it neural clamping would
 # choose between offsets, gains and tone curves by itself.
 
-from skclamp import NeuralClampingCalibrator, PlattScaling, TemperatureScaling, VectorScaling
-from skclamp.metrics import negative_log_likelihood
+from skclamp import (
+    NeuralClampingCalibrator,
+    PlattScaling,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
 
-calibrators = {
-    "temperature scaling": TemperatureScaling(pipeline),
-    "vector scaling": VectorScaling(pipeline),
-    "neural clamping": NeuralClampingCalibrator(pipeline, perturbation="channel", random_state=0),
-}
-for name, calibrator in calibrators.items():
-    nll = negative_log_likelihood(y_test, calibrator.fit(X_cal, y_cal).predict_proba(X_test))
-    print(f"{name:<19}: accuracy {100 * calibrator.score(X_test, y_test):.1f} %, NLL {nll:.3f}")
-
-correction = calibrators["neural clamping"].perturbation_.offset.detach().numpy()
+clamping = NeuralClampingCalibrator(perturbation="channel", random_state=0)
+pad = compare_calibrators(
+    pipeline, X_cal, y_cal, X_test, y_test, calibrators=[TemperatureScaling(), VectorScaling(), clamping]
+)
+for row in pad.rows:
+    print(f"{row.name:<25} accuracy {100 * row.accuracy:.1f} %, NLL {row.nll:.3f}")
 
 # %%
 # Of two classes a simpler method may do
@@ -72,23 +73,23 @@ X_rest[:, [0, 2, 10, 12, 20, 22]] *= 0.7  # radius and perimeter: mean, standard
 X_rest[:, [3, 13, 23]] *= 0.7**2  # area
 X_cal, X_test, y_cal, y_test = train_test_split(X_rest, y_rest, train_size=300, stratify=y_rest, random_state=0)
 
-calibrators = {
-    "temperature scaling": TemperatureScaling(pipeline),
-    "Platt scaling": PlattScaling(pipeline),
-    "neural clamping": NeuralClampingCalibrator(pipeline, random_state=0),
-}
-for name, calibrator in calibrators.items():
-    nll = negative_log_likelihood(y_test, calibrator.fit(X_cal, y_cal).predict_proba(X_test))
-    print(f"{name:<19}: accuracy {100 * calibrator.score(X_test, y_test):.1f} %, NLL {nll:.3f}")
+clamping = NeuralClampingCalibrator(random_state=0)
+biopsies = compare_calibrators(
+    pipeline, X_cal, y_cal, X_test, y_test, calibrators=[TemperatureScaling(), PlattScaling(), clamping]
+)
+for row in biopsies.rows:
+    print(f"{row.name:<25} accuracy {100 * row.accuracy:.1f} %, NLL {row.nll:.3f}")
 
 # %%
 # Which sensors?
 # --------------
-# Back to the pad, and to what was learned for it. The corrections are the largest where the drift was, and against it.
-# Other sensors are moved as well: neighbours feel the same stroke, so one can stand in for another.
+# Back to the pad, and to what was learned for it. Where a sensor drifted the correction goes against it, and is larger
+# than elsewhere on the whole. The others are moved as well: neighbours feel the same stroke of the pen, so one can
+# stand in for another, and the network doesn't tell which was wrong.
 
 import matplotlib.pyplot as plt
 
+correction = pad.calibrators["NeuralClampingCalibrator"].perturbation_.offset.detach().numpy()
 sensors = np.arange(16)
 figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
 ax.bar(sensors - 0.2, drift, width=0.4, color="#c9cfd6", edgecolor="black", hatch="////", label="drift")

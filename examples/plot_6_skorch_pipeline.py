@@ -9,6 +9,8 @@ scaler: around the fitted pipeline, around an unfitted one, which is then cross-
 # %%
 # A scaler and a net
 # ------------------
+# skorch gets the network's class rather than a network. A network would keep its weights when the net is cloned, and
+# what is trained anew below would start from what it has seen already.
 
 import torch
 from sklearn.datasets import load_digits
@@ -23,9 +25,17 @@ X = X.astype("float32")
 X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=400, stratify=y, random_state=0)
 X_cal, X_test, y_cal, y_test = train_test_split(X_rest, y_rest, train_size=500, stratify=y_rest, random_state=0)
 
+
+class Reader(nn.Sequential):
+    """Logits of the ten digits from 64 pixels."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
 torch.manual_seed(0)
 net = NeuralNetClassifier(
-    nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)),
+    Reader,
     criterion=nn.CrossEntropyLoss,
     optimizer=torch.optim.Adam,
     lr=0.003,
@@ -64,17 +74,16 @@ print(f"T = {cross_fitted.temperature_:.2f}")
 # As the last step
 # ----------------
 # The calibrator can also stand where the net stood. Around the net itself it sees logits, and inputs with gradients,
-# which neural clamping needs. The trained net stays as it is when the pipeline is fitted; the scaler is fitted anew, to
-# what it will see from now on.
+# which neural clamping needs. Fitting this pipeline leaves the trained net as it is; the scaler has to be frozen, so
+# that it goes on scaling as the net is used to.
 
-from sklearn.pipeline import Pipeline
+from sklearn.frozen import FrozenEstimator
 
 from skclamp import NeuralClampingCalibrator
 
-trained = pipeline[-1]
-last = Pipeline([("scale", StandardScaler()), ("calibrate", NeuralClampingCalibrator(trained, random_state=0))])
-last.fit(X_cal, y_cal)
-print("perturbation kept:", last["calibrate"].accepted_)
+scaler, trained = pipeline.named_steps.values()
+last = make_pipeline(FrozenEstimator(scaler), NeuralClampingCalibrator(trained, random_state=0)).fit(X_cal, y_cal)
+print("perturbation kept:", last[-1].accepted_)
 
 # %%
 # Side by side

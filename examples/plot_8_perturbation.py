@@ -64,8 +64,8 @@ from skclamp.display import PerturbationDisplay
 from skclamp.perturbations import GridPerturbation
 
 grid = GridPerturbation((1, 8, 8), size=4)
-clamped = NeuralClampingCalibrator(network, perturbation=grid, random_state=0).fit(stained, y_cal)
-display = PerturbationDisplay.from_estimator(clamped, show_history=False)
+stain = NeuralClampingCalibrator(network, perturbation=grid, random_state=0).fit(stained, y_cal)
+display = PerturbationDisplay.from_estimator(stain, show_history=False)
 
 # %%
 # A wrong tone curve
@@ -73,8 +73,8 @@ display = PerturbationDisplay.from_estimator(clamped, show_history=False)
 # The values were raised to the power of 0.4. What the network gets to see is bent the other way. The dashed curve is
 # the exact inverse, which a quadratic one can only come near to; dotted, nothing would change.
 
-clamped = NeuralClampingCalibrator(network, perturbation="curve", random_state=0).fit(washed_out, y_cal)
-display = PerturbationDisplay.from_estimator(clamped, channel_names=["learned"], show_history=False)
+tone = NeuralClampingCalibrator(network, perturbation="curve", random_state=0).fit(washed_out, y_cal)
+display = PerturbationDisplay.from_estimator(tone, channel_names=["learned"], show_history=False)
 values = np.linspace(0, 1)
 display.axes_[0].plot(values, values**2.5, color="black", linestyle="--", label="exact inverse")
 legend = display.axes_[0].legend()
@@ -85,14 +85,14 @@ legend = display.axes_[0].legend()
 # A filter with a large positive weight in the middle and negative ones beside it: it sharpens. The offset hardly
 # counts.
 
-clamped = NeuralClampingCalibrator(network, perturbation="filter", random_state=0).fit(blurred, y_cal)
-display = PerturbationDisplay.from_estimator(clamped, channel_names=["grey"], show_history=False)
+focus = NeuralClampingCalibrator(network, perturbation="filter", random_state=0).fit(blurred, y_cal)
+display = PerturbationDisplay.from_estimator(focus, channel_names=["grey"], show_history=False)
 
 # %%
 # Nothing happened
 # ----------------
 # On pictures as the network knows them no change of theirs helps beyond doubt, and the display says so.
 
-clamped = NeuralClampingCalibrator(network, random_state=0).fit(X_cal, y_cal)
-display = PerturbationDisplay.from_estimator(clamped)
-print("kept:", clamped.accepted_)
+nothing = NeuralClampingCalibrator(network, random_state=0).fit(X_cal, y_cal)
+display = PerturbationDisplay.from_estimator(nothing)
+print("kept:", nothing.accepted_)
