@@ -14,6 +14,7 @@ import torch
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
@@ -35,6 +36,11 @@ def is_frozen(estimator):
 def _is_fitted(estimator):
     if estimator is None:
         return True
+    if isinstance(estimator, Pipeline) and estimator.steps:
+        return _is_fitted(estimator.steps[-1][1])
+    if isinstance(estimator, NeuralNet):
+        # scikit-learn takes nets of older skorchs for fitted from the start.
+        return estimator.initialized_
     try:
         check_is_fitted(estimator)
     except (NotFittedError, TypeError):

@@ -127,6 +127,13 @@ def test_fitted_classifiers_are_used_as_they_are(classified, classifier, wrap):
     np.testing.assert_allclose(calibrator.predict_proba(X), fitted.predict_proba(X), atol=1e-9)
 
 
+def test_a_pipeline_is_frozen_once_its_skorch_net_is_trained():
+    net = NeuralNetClassifier(perceptron(), criterion=nn.CrossEntropyLoss, max_epochs=1, train_split=None, verbose=0)
+    pipeline = make_pipeline(StandardScaler(), net)
+    assert not is_frozen(pipeline)
+    assert is_frozen(pipeline.fit(X, labels_of(bare_logits(perceptron(), X))))
+
+
 @pytest.mark.parametrize("cv", [None, 3, StratifiedKFold(4, shuffle=True, random_state=0)])
 def test_unfitted_classifiers_are_cross_fitted(classified, cv):
     X, y = classified
