@@ -5,6 +5,7 @@ Imports only `_validation`. How a Dataset is read in batches is `_data`'s affair
 
 from collections.abc import Mapping
 
+from scipy.sparse import issparse
 from skorch.helper import SliceDataset
 from torch.utils.data import (
     BatchSampler,
@@ -48,7 +49,8 @@ def dataset_behind(X, *, any_order=False):
     """
     if isinstance(X, DataLoader):
         X = _loaded(X, any_order)
-    if isinstance(X, Mapping):
+    # A sparse matrix of scipy's may be a mapping of places.
+    if isinstance(X, Mapping) and not issparse(X):
         return NamedArrays(X)
     if _is_hugging_face(X):
         # Without a format its items are lists, which take long to convert.
