@@ -38,7 +38,7 @@ def check_labels(y, name="y"):
     if y is None:
         raise ValueError(
             f"requires y to be passed, but the target {name} is None: {name} must hold one class label a sample, and "
-            "may be left out only when X is a Dataset of (input, label) pairs"
+            "may be left out only when X brings them: a Dataset of (input, label) pairs, or a dict with 'labels'"
         )
     y = to_numpy(y)
     if y.ndim != 1:
