@@ -18,6 +18,7 @@ from skorch import NeuralNet
 from torch import nn
 
 from ._data import open_inputs
+from ._data_sets import check_no_dataset
 from ._device import Destination, check_device, on_device, place_of
 from ._skorch import skorch_classes, skorch_logits
 from ._validation import check_labels, check_probability_rows, check_scores, check_unit_interval, to_numpy
@@ -119,6 +120,7 @@ class ArrayBackbone:
 
     def logits(self, X):
         """Logits of shape (n, K), and None for labels."""
+        check_no_dataset(X, "where there is no estimator")
         scores = check_scores(X).to(self.device)
         if self.response == "probabilities":
             check_probabilities(scores)
@@ -311,6 +313,7 @@ class ClassifierBackbone:
 
     def logits(self, X):
         """Logits of shape (n, K), and None for labels."""
+        check_no_dataset(X, "where the estimator is a scikit-learn classifier")
         return self.logits_of(getattr(self.classifier, self.method)(X)), None
 
     def logits_of(self, scores):

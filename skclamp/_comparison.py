@@ -18,8 +18,8 @@ from ._backbone import ClassifierBackbone, NetworkBackbone, check_classifier, is
 from ._binning import Probabilities
 from ._cells import BinnedPredictions, BinnedTest, Cells, menu_with
 from ._clamping import BaseClamping
-from ._cross_fit import check_no_dataset, cross_fit
-from ._data_sets import dataset_behind
+from ._cross_fit import cross_fit
+from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
 from ._validation import check_labels, check_same_length, encode_labels, resolve_classes
 from .base import BaseCalibrator
 from .clamping import NeuralClampingCalibrator
@@ -138,7 +138,7 @@ class SharedLogits:
             y_cal = check_labels(labels if y_cal is None else y_cal, "y_cal")
         else:
             check_classifier(self._estimator)
-            check_no_dataset(self._X_cal, "X_cal")
+            check_no_dataset(self._X_cal, UNFITTED, "X_cal")
             y_cal = check_labels(y_cal, "y_cal")
             options = {name: self._shared[name] for name in ("response", "cv")}
             self.backbone, self.calibration = cross_fit(self._estimator, self._X_cal, y_cal, **options)

@@ -60,6 +60,15 @@ def dataset_behind(X, *, any_order=False):
     return X if isinstance(X, Dataset) else _ItemsOf(X)
 
 
+UNFITTED = "where the classifier isn't fitted"
+
+
+def check_no_dataset(X, where, name="X"):
+    """Raise for a Dataset where only an array will do."""
+    if isinstance(X, Dataset):
+        raise TypeError(f"{name} must be an array {where}; got the Dataset {type(X).__name__}")
+
+
 def fetch(dataset, indices):
     """Items of a map-style Dataset, at once where it can."""
     if callable(getattr(dataset, "__getitems__", None)):

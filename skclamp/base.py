@@ -17,8 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
 from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
-from ._cross_fit import check_no_dataset, cross_fit
-from ._data_sets import dataset_behind
+from ._cross_fit import cross_fit
+from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
 from ._encoding import register
 from ._pickling import has_large_weights, reduce_around
 from ._validation import (
@@ -252,7 +252,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             y = labels if y is None else y
         else:
             check_classifier(self.estimator)
-            check_no_dataset(X)
+            check_no_dataset(X, UNFITTED)
             y = check_labels(y)
             weight = check_sample_weight(sample_weight, len(y))
             backbone, logits = cross_fit(self.estimator, X, y, response=self.response, cv=self.cv, sample_weight=weight)

@@ -294,9 +294,17 @@ def test_labels_are_still_needed():
         make("temperature").fit(NAMED)
 
 
-def test_unfitted_classifiers_take_no_names():
-    with pytest.raises(TypeError, match="X must be an array where the classifier isn't fitted; got the Dataset Named"):
-        TemperatureScaling(LogisticRegression()).fit(NAMED, ROLLED_Y)
+@pytest.mark.parametrize(
+    ("estimator", "where"),
+    [
+        (None, "there is no estimator"),
+        (LogisticRegression(), "the classifier isn't fitted"),
+        (LogisticRegression().fit(IMAGES[:, 0, 0], Y), "the estimator is a scikit-learn classifier"),
+    ],
+)
+def test_names_are_for_networks(estimator, where):
+    with pytest.raises(TypeError, match=f"X must be an array where {where}; got the Dataset NamedArrays"):
+        TemperatureScaling(estimator).fit(NAMED, ROLLED_Y)
 
 
 def test_named_arrays_are_a_dataset():
