@@ -182,6 +182,8 @@ def _split(item):
 
 
 def _tensor(value, name, lists=False):
+    if type(value) is torch.Tensor and not value.is_complex():
+        return value
     numeric = (torch.Tensor, np.ndarray, np.generic, Number)
     if not isinstance(value, (*numeric, list, tuple) if lists else numeric):
         raise TypeError(
@@ -196,11 +198,15 @@ def _tensor(value, name, lists=False):
 
 def _stacked(inputs):
     """Inputs of several samples as one batch."""
-    kinds = {tuple(item) if isinstance(item, dict) else None for item in inputs}
+    kinds = {tuple(sorted(item)) if isinstance(item, dict) else "no names" for item in inputs}
     if len(kinds) > 1:
         raise TypeError(f"X must be a Dataset whose items have the same entries; got {' and '.join(map(str, kinds))}")
-    _check_sizes([_sizes(item, axis=0) for item in inputs])
-    return default_collate(list(inputs))
+    try:
+        return default_collate(list(inputs))
+    except RuntimeError:
+        # Looked at only where they don't fit: a batch of small inputs is quickly made.
+        _check_sizes([_sizes(item, axis=0) for item in inputs])
+        raise
 
 
 def _sizes(inputs, axis=1):
