@@ -109,7 +109,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             a label; Hugging Face's data sets and skorch's SliceDataset are Datasets too. A dict's "labels" or "label"
             are labels. A DataLoader stands for its Dataset, read with the calibrator's `batch_size`, `num_workers` and
             `pin_memory`; it may shuffle where nothing else goes by the order. An IterableDataset is gone through once,
-            which all calibrators can do but those that clamp.
+            which all calibrators can do but those that clamp. For scikit-learn's searches, which choose rows, wrap a
+            Dataset in skorch's SliceDataset, a dict in its SliceDict.
         y : array-like of shape (n_samples,), default=None
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -90,6 +90,15 @@ def test_tables_of_integers():
     np.testing.assert_array_equal(calibrator.predict_proba(X), expected)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_bytes_travel_to_another_device_from_pinned_memory():
+    options = {"device": "cuda", "num_workers": 1, "pin_memory": True}
+    calibrator = TemperatureScaling(NETWORK, integer_scale=SCALE, **options).fit(Items())
+    expected = TemperatureScaling(NETWORK).fit(FLOATS, Y).predict_proba(FLOATS)
+    for X in (BYTES, Items()):
+        np.testing.assert_allclose(calibrator.predict_proba(X), expected, rtol=0, atol=1e-3)
+
+
 class Paired(nn.Module):
     def __init__(self):
         super().__init__()
