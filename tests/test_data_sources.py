@@ -132,10 +132,14 @@ def test_a_slice_is_read_in_batches_and_not_at_once():
 # Worker processes
 
 
+def nothing():
+    pass
+
+
 class Images(Dataset):
     """Images and labels; reading the eleventh does what it is told."""
 
-    def __init__(self, at_10=lambda: None):
+    def __init__(self, at_10=nothing):
         self.at_10 = at_10
         self.images = torch.from_numpy(images(N_SAMPLES))
         self.labels = labels_of(bare_logits(convolutional(), self.images))
@@ -189,14 +193,15 @@ def test_a_worker_that_fails_or_dies_ends_the_fit_with_its_error(make, at_10, n_
     np.testing.assert_array_equal(calibrator.predict_proba(images(3)), predicted)
 
 
+class Uneven(Images):
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return (image[:, :5] if index == 10 else image), label
+
+
 @pytest.mark.parametrize("n_workers", [0, 1])
 @pytest.mark.parametrize("make", [TemperatureScaling, clamping])
 def test_images_of_several_sizes(make, n_workers):
-    class Uneven(Images):
-        def __getitem__(self, index):
-            image, label = super().__getitem__(index)
-            return (image[:, :5] if index == 10 else image), label
-
     network = convolutional()
     before = snapshot(network)
     message = r"X must hold inputs of one size; got inputs of shapes \(3, 5, 8\), \(3, 8, 8\). Resize, crop or pad them"
