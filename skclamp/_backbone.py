@@ -4,7 +4,6 @@ An array of logits or probabilities, an nn.Module, an initialised skorch net, a 
 device, dtype and eval mode are decided in this file alone.
 """
 
-import copy
 import inspect
 import math
 from contextlib import contextmanager
@@ -20,6 +19,9 @@ from skorch import NeuralNet
 from torch import nn
 
 from ._data import open_inputs
+from ._data_sets import check_no_dataset
+from ._device import Destination, check_device, on_device, place_of
+from ._skorch import skorch_classes, skorch_logits
 from ._validation import check_labels, check_probability_rows, check_scores, check_unit_interval, to_numpy
 from .modules import LogitsModule, frozen, logits_from
 
@@ -48,7 +50,7 @@ def _is_fitted(estimator):
     return True
 
 
-def open_backbone(estimator, *, response="auto", device=None, batch_size=64, num_workers=0, pin_memory=False):
+def open_backbone(estimator, *, response="auto", device=None, input_key=None, perturbs=False, **loading):
     """Find the way from an estimator's inputs to logits.
 
     Parameters
@@ -59,10 +61,12 @@ def open_backbone(estimator, *, response="auto", device=None, batch_size=64, num
         What the array or the estimator yields; "auto" follows what is known of it.
     device : str or torch.device, default=None
         Where a network runs; None is where it is. On another device a copy of it runs.
-    batch_size : int, default=64
-        Samples a forward pass.
-    num_workers, pin_memory
-        As in torch's DataLoader, for Datasets.
+    input_key : str, default=None
+        The entry of a dict of inputs that is perturbed; and the name under which a network takes an array.
+    perturbs : bool, default=False
+        Whether inputs are to be perturbed, so that a dict of them needs an `input_key`.
+    **loading
+        How a network's inputs are read, see `NetworkBackbone`.
 
     Returns
     -------
@@ -79,16 +83,15 @@ def open_backbone(estimator, *, response="auto", device=None, batch_size=64, num
     """
     if isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
-    loading = {"batch_size": batch_size, "num_workers": num_workers, "pin_memory": pin_memory}
     if estimator is None:
         return ArrayBackbone(response, device)
     if isinstance(estimator, nn.Module):
         response = "logits" if response == "auto" else response
-        return NetworkBackbone(LogitsModule(on_device(estimator, device), response=response), **loading)
+        module = LogitsModule(on_device(estimator, device), response=response, input_key=input_key)
+        return NetworkBackbone(module, perturbs=perturbs, **loading)
     if isinstance(estimator, NeuralNet):
-        return NetworkBackbone(
-            _skorch_logits(estimator, response, device), classes=_skorch_classes(estimator), **loading
-        )
+        module = skorch_logits(estimator, response, device, input_key)
+        return NetworkBackbone(module, classes=skorch_classes(estimator), perturbs=perturbs, **loading)
     check_classifier(estimator)
     return ClassifierBackbone(estimator, response)
 
@@ -123,6 +126,7 @@ class ArrayBackbone:
 
     def logits(self, X):
         """Logits of shape (n, K), and None for labels."""
+        check_no_dataset(X, "where there is no estimator")
         scores = check_scores(X).to(self.device)
         if self.response == "probabilities":
             check_probabilities(scores)
@@ -146,8 +150,14 @@ class NetworkBackbone:
         The network; its response is known.
     classes : ndarray of shape (K,), default=None
         Names of its columns, where they are known.
-    batch_size, num_workers, pin_memory
+    perturbs : bool, default=False
         See `open_backbone`.
+    batch_size : int, default=64
+        Samples a forward pass.
+    num_workers, pin_memory
+        As in torch's DataLoader, for Datasets.
+    integer_scale
+        See `Destination`.
 
     Attributes
     ----------
@@ -156,22 +166,60 @@ class NetworkBackbone:
         network without one takes inputs as they are.
     """
 
-    def __init__(self, module, *, classes=None, batch_size=64, num_workers=0, pin_memory=False):
+    def __init__(
+        self,
+        module,
+        *,
+        classes=None,
+        perturbs=False,
+        batch_size=64,
+        num_workers=0,
+        pin_memory=False,
+        integer_scale=None,
+    ):
         self.module = module
         self.classes = classes
+        self.perturbs = perturbs
         self.batch_size = batch_size
-        self.loading = {"num_workers": num_workers, "pin_memory": pin_memory}
-        self.device, self.dtype = _place_of(module)
+        self.device, self.dtype = place_of(module)
+        self._destination = Destination(self.device, self.dtype, integer_scale)
+        # torch warns of pinned memory where there is nowhere to copy it to.
+        pins = pin_memory and self.device is not None and self.device.type != "cpu"
+        self.loading = {"num_workers": num_workers, "pin_memory": pins}
 
     def open(self, X):
         """The inputs behind one interface, see `open_inputs`."""
         return open_inputs(X, **self.loading)
 
-    def to_device(self, x):
-        """A batch of inputs as the network takes it."""
-        if x.is_floating_point():
-            return x.to(self.device, self.dtype or x.dtype, non_blocking=True)
-        return x.to(self.device, torch.int64, non_blocking=True)
+    def to_device(self, batch):
+        """A batch of inputs as the network takes it.
+
+        Returns
+        -------
+        x : torch.Tensor or None
+            The input that is perturbed. None where all have names, and none is to be perturbed.
+        others : dict of str to torch.Tensor
+            What goes to the network by name.
+
+        Raises
+        ------
+        TypeError
+            If it holds integers that stand for measurements, on a scale that isn't known.
+        ValueError
+            If it has no entry of the name of the input that is perturbed.
+        """
+        if isinstance(batch, torch.Tensor):
+            return self._destination.bring(batch), {}
+        others = {name: self._destination.bring(entry, name) for name, entry in batch.items()}
+        key = self.module.input_key
+        if key is None and not self.perturbs:
+            return None, others
+        if key not in others:
+            raise ValueError(
+                f"input_key must name the entry of X that is perturbed, one of {', '.join(map(repr, others))}; got "
+                f"{key!r}"
+            )
+        return others.pop(key), others
 
     @contextmanager
     def evaluating(self):
@@ -180,14 +228,14 @@ class NetworkBackbone:
             yield
 
     def logits(self, X, transform=None):
-        """Logits of shape (n, K) on the network's device, and the labels where X is a Dataset of pairs.
+        """Logits of shape (n, K) on the network's device, and the labels where X brings them.
 
         Parameters
         ----------
-        X : array-like, torch.Tensor, Dataset or inputs of `open`
+        X : array-like, torch.Tensor, mapping, Dataset or inputs of `open`
             The inputs.
         transform : callable, default=None
-            Applied to each batch of inputs on the device.
+            Applied on the device to each batch of the inputs that are perturbed.
         """
         inputs = X if hasattr(X, "batches") else self.open(X)
         with self.evaluating():
@@ -195,29 +243,43 @@ class NetworkBackbone:
 
     def _run(self, inputs, transform):
         out, labels, done = None, [], 0
-        for x, y in inputs.batches(self.batch_size):
-            x = self.to_device(x)
-            z = self._forward(x if transform is None else transform(x).to(x.dtype))
+        for batch, y in inputs.batches(self.batch_size):
+            x, others = self.to_device(batch)
+            z = self._forward(x if transform is None else transform(x).to(x.dtype), others)
             # Only of the inputs as given: what a perturbation does to them says nothing of the user's declaration.
             if transform is None and self.module.response == "probabilities":
                 check_probability_rows(z.exp(), f"the network's output for samples {done}, {done + 1}, ...")
-            out = z.new_empty(len(inputs), z.shape[1]) if out is None else out
+            if out is None:
+                out = z.new_empty(len(inputs) if hasattr(inputs, "__len__") else len(z), z.shape[1])
+            out = _with_room(out, done + len(z))
             out[done : done + len(z)] = z
             done += len(z)
             labels.append(y)
-        check_logits(out)
-        return out, None if labels[0] is None else check_labels(np.concatenate([to_numpy(part) for part in labels]))
+        if out is None:
+            raise ValueError("X must not be empty; got a stream without samples")
+        check_logits(out[:done])
+        given = labels[0] is not None
+        return out[:done], check_labels(np.concatenate([to_numpy(part) for part in labels])) if given else None
 
-    def _forward(self, x):
+    def _forward(self, x, others):
         try:
-            return self.module(x)
+            return self.module(x, **others)
         except RuntimeError as error:
-            if x.is_floating_point():
+            if others or x.is_floating_point():
                 raise
             raise TypeError(
                 "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
                 f"that the network can't take: {error}"
             ) from error
+
+
+def _with_room(rows, n_rows):
+    """These rows, with room for so many: streams don't say how many are to come."""
+    if n_rows <= len(rows):
+        return rows
+    larger = rows.new_empty(max(n_rows, 2 * len(rows)), rows.shape[1])
+    larger[: len(rows)] = rows
+    return larger
 
 
 class ScoresBackbone(NetworkBackbone):
@@ -247,85 +309,6 @@ def check_logits(logits):
         raise ValueError(f"the network must yield finite logits; got NaN or infinity for sample {row}")
 
 
-def _place_of(module):
-    """Device and floating-point dtype of a network, from its first weight or buffer that has one; or None."""
-    tensors = [*module.parameters(), *module.buffers()]
-    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
-    device = (floating + tensors)[0].device if tensors else None
-    return device, floating[0].dtype if floating else None
-
-
-def on_device(module, device):
-    """The network itself where `device` is None or its own; else a copy there."""
-    if device is None:
-        return module
-    device = check_device(device)
-    own, _ = _place_of(module)
-    if own is None or (own.type == device.type and device.index in (None, own.index)):
-        return module
-    return copy.deepcopy(module).to(device)
-
-
-def check_device(device):
-    """A torch.device that exists, or ValueError."""
-    try:
-        checked = torch.device(device)
-        torch.empty(0, device=checked)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(
-            f"device must name a device that is there, such as 'cpu' or 'cuda:0'; got {device!r}: {error}"
-        ) from error
-    return checked
-
-
-def _skorch_logits(net, response, device):
-    """A skorch net's module, with what its criterion and nonlinearity say of its output."""
-    if not getattr(net, "initialized_", False):
-        raise NotFittedError(
-            f"estimator must be an initialised skorch net: call fit or initialize; got {type(net).__name__}"
-        )
-    module = on_device(net.module_, device)
-    if response != "auto":
-        return LogitsModule(module, response=response)
-    criterion = getattr(net.criterion_, "_orig_mod", net.criterion_)
-    if callable(net.predict_nonlinearity):
-        return LogitsModule(module, response="probabilities", nonlinearity=net.predict_nonlinearity)
-    for kind, known, nonlinearity in _CRITERIA:
-        if isinstance(criterion, kind):
-            return LogitsModule(module, response=known, nonlinearity=nonlinearity)
-    raise ValueError(
-        "response must be 'logits' or 'probabilities' where a skorch net's criterion and predict_nonlinearity don't "
-        f"tell what its module yields; got criterion {type(criterion).__name__} and predict_nonlinearity "
-        f"{net.predict_nonlinearity!r}"
-    )
-
-
-def single_score(output):
-    """A sigmoid head's output, unless there are several: those are labels that don't exclude each other."""
-    if output.ndim > 1 and output.shape[-1] > 1:
-        raise ValueError(
-            "the network must tell exclusive classes apart: multilabel outputs, a binary cross-entropy on "
-            f"{output.shape[-1]} columns, aren't supported"
-        )
-    return output
-
-
-# What a module yields that was trained with each criterion.
-_CRITERIA = (
-    (nn.CrossEntropyLoss, "logits", None),
-    (nn.NLLLoss, "probabilities", None),
-    (nn.BCEWithLogitsLoss, "logits", single_score),
-    (nn.BCELoss, "probabilities", single_score),
-)
-
-
-def _skorch_classes(net):
-    try:
-        return net.classes_
-    except AttributeError:
-        return None
-
-
 class ClassifierBackbone:
     """A fitted scikit-learn classifier: its decision function, or else the logarithm of its probabilities."""
 
@@ -336,6 +319,7 @@ class ClassifierBackbone:
 
     def logits(self, X):
         """Logits of shape (n, K), and None for labels."""
+        check_no_dataset(X, "where the estimator is a scikit-learn classifier")
         return self.logits_of(getattr(self.classifier, self.method)(X)), None
 
     def logits_of(self, scores):

@@ -14,6 +14,7 @@ from torch import nn
 
 from ._backbone import ArrayBackbone, ClassifierBackbone, ScoresBackbone, is_frozen
 from ._cross_fit import cross_fit_networks
+from ._data import StreamInputs
 from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
 from ._fast import accelerate
 from ._guard import cross_examine
@@ -49,6 +50,7 @@ class BaseClamping(BaseCalibrator):
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "compile": ["boolean"],
         "output": [BaseCalibrator, None],
+        "input_key": [str, None],
         "random_state": ["random_state"],
         "callbacks": [list, None],
         "verbose": ["verbose"],
@@ -83,6 +85,8 @@ class BaseClamping(BaseCalibrator):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
+        input_key=None,
     ):
         super().__init__(
             estimator,
@@ -93,6 +97,7 @@ class BaseClamping(BaseCalibrator):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.loss_eps = loss_eps
         self.init = init
@@ -106,13 +111,14 @@ class BaseClamping(BaseCalibrator):
         self.shuffle = shuffle
         self.output = output
         self.precision = precision
+        self.input_key = input_key
         self.compile = compile
         self.random_state = random_state
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def _open_backbone(self):
-        backbone = super()._open_backbone()
+    def _open_backbone(self, **options):
+        backbone = super()._open_backbone(input_key=self.input_key, perturbs=True, **options)
         if isinstance(backbone, ClassifierBackbone):
             return DifferentiableBackbone(backbone.classifier, self.response, device=self.device, **self._loading())
         if isinstance(backbone, ArrayBackbone):
@@ -147,6 +153,12 @@ class BaseClamping(BaseCalibrator):
     def _pose(self, backbone, X, y, sample_weight, ranks):
         """The problem that `fit` solves, and the names of its classes."""
         inputs = backbone.open(X)
+        if isinstance(inputs, StreamInputs):
+            raise TypeError(
+                "X must be an array, a dict or a map-style Dataset: clamping reads samples several times, by their "
+                f"numbers; got {type(X).__name__}, a stream. Collect its samples first, or use a calibrator of the "
+                "outputs alone, such as TemperatureScaling"
+            )
         logits, labels = backbone.logits(inputs)
         classes, codes = self._check_y(labels if y is None else y, logits, backbone, ranks)
         weight = check_sample_weight(sample_weight, len(inputs))

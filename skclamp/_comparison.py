@@ -18,7 +18,8 @@ from ._backbone import ClassifierBackbone, NetworkBackbone, check_classifier, is
 from ._binning import Probabilities
 from ._cells import BinnedPredictions, BinnedTest, Cells, menu_with
 from ._clamping import BaseClamping
-from ._cross_fit import check_no_dataset, cross_fit
+from ._cross_fit import cross_fit
+from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
 from ._validation import check_labels, check_same_length, encode_labels, resolve_classes
 from .base import BaseCalibrator
 from .clamping import NeuralClampingCalibrator
@@ -96,8 +97,9 @@ class SharedLogits:
     estimator : object
         As in `BaseCalibrator`.
     shared : dict
-        The parameters `response`, `classes`, `cv`, `device`, `batch_size`, `num_workers` and `pin_memory`.
-    X_cal, y_cal, X_test, y_test : array-like, Dataset or None
+        The parameters `response`, `classes`, `cv`, `device`, `batch_size`, `num_workers`, `pin_memory` and
+        `integer_scale`.
+    X_cal, y_cal, X_test, y_test : array-like, dict, Dataset, DataLoader or None
         The data.
 
     Attributes
@@ -113,9 +115,10 @@ class SharedLogits:
     """
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test):
-        self._estimator, self._shared, self._X_cal, self._X_test = estimator, shared, X_cal, X_test
+        self._estimator, self._shared = estimator, shared
+        self._X_cal, self._X_test = dataset_behind(X_cal, any_order=y_cal is None), dataset_behind(X_test)
         y_cal, fit_seconds = timed(self._open, y_cal)
-        (self.test, labels), test_seconds = timed(self.backbone.logits, X_test)
+        (self.test, labels), test_seconds = timed(self.backbone.logits, self._X_test)
         self.seconds = fit_seconds, test_seconds
         _check_test_logits(self.test, self.calibration.shape[1])
         self.classes = resolve_classes(
@@ -135,7 +138,7 @@ class SharedLogits:
             y_cal = check_labels(labels if y_cal is None else y_cal, "y_cal")
         else:
             check_classifier(self._estimator)
-            check_no_dataset(self._X_cal, "X_cal")
+            check_no_dataset(self._X_cal, UNFITTED, "X_cal")
             y_cal = check_labels(y_cal, "y_cal")
             options = {name: self._shared[name] for name in ("response", "cv")}
             self.backbone, self.calibration = cross_fit(self._estimator, self._X_cal, y_cal, **options)
@@ -144,11 +147,12 @@ class SharedLogits:
 
     @property
     def is_of_a_network(self):
-        """Whether a torch network made the logits from floating-point inputs, which neural clamping can perturb."""
+        """Whether a torch network made the logits from one floating-point input, which neural clamping can perturb."""
         if not isinstance(self.backbone, NetworkBackbone):
             return False
-        x, _ = next(iter(self.backbone.open(self._X_cal).batches(1)))
-        return x.is_floating_point()
+        batch, _ = next(iter(self.backbone.open(self._X_cal).batches(1)))
+        x, _ = self.backbone.to_device(batch)
+        return x is not None and x.is_floating_point()
 
     def uncalibrated(self):
         """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""

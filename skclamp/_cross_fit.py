@@ -8,10 +8,10 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 from sklearn.utils.validation import has_fit_parameter, indexable
-from torch.utils.data import Dataset
 
 from ._backbone import ClassifierBackbone, check_classifier, of_all_classes
 from ._classifier_modules import differentiable_steps
+from ._data_sets import UNFITTED, check_no_dataset
 from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
 from ._guard import check_partition
 from ._validation import check_labels, check_sample_weight, num_samples, take_rows, to_numpy
@@ -85,21 +85,13 @@ def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, de
     """
     check_classifier(classifier)
     differentiable_steps(classifier)
-    check_no_dataset(X)
+    check_no_dataset(X, UNFITTED)
     X, y = to_numpy(X) if hasattr(X, "detach") else X, check_labels(y)
     weight = check_sample_weight(sample_weight, len(y))
     params = _fit_params(classifier, weight)
     whole = DifferentiableBackbone(clone(classifier).fit(X, y, **params), response, device=device, **loading)
     classifiers, splits = _fit_folds(classifier, X, y, cv, params)
     return CrossFittedBackbone(whole, classifiers, splits, response, device=device, **loading), whole
-
-
-def check_no_dataset(X, name="X"):
-    """Raise where there are no rows to fit a classifier to."""
-    if isinstance(X, Dataset):
-        raise TypeError(
-            f"{name} must be an array where the classifier isn't fitted; got the Dataset {type(X).__name__}"
-        )
 
 
 def _fit_folds(classifier, X, y, cv, params):

@@ -1,20 +1,17 @@
-"""A network's inputs as batches: numpy arrays, tensors and torch Datasets behind one interface.
+"""A network's inputs as batches: arrays, dicts of arrays, torch Datasets and streams behind one interface.
 
-Imports only `_validation`. What a batch becomes on the network's device is `_backbone`'s affair.
+A batch is a tensor, or a dict of tensors by the names under which the network takes them. Imports only `_data_sets` and
+`_validation`. What a batch becomes on the network's device is `_backbone`'s affair.
 """
 
-import torch
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-    default_collate,
-)
+from collections.abc import Mapping
+from numbers import Number
 
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+
+from ._data_sets import NamedArrays, dataset_behind, fetch, is_stream, without_labels
 from ._validation import check_finite, tensor_of
 
 
@@ -23,9 +20,9 @@ def open_inputs(X, *, num_workers=0, pin_memory=False):
 
     Parameters
     ----------
-    X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
-        Inputs of any rank from two on, first axis the samples; or a map-style Dataset of inputs or of (input, label)
-        pairs, or a DataLoader that goes through one in order.
+    X : array-like, torch.Tensor, mapping, Dataset or DataLoader
+        Inputs of any rank from two on, first axis the samples; a dict of such; a Dataset of inputs or of (input, label)
+        pairs, inputs being arrays or dicts of arrays; or what `dataset_behind` makes one of.
     num_workers : int, default=0
         Processes that load a Dataset, as in torch's DataLoader.
     pin_memory : bool, default=False
@@ -33,108 +30,77 @@ def open_inputs(X, *, num_workers=0, pin_memory=False):
 
     Returns
     -------
-    ArrayInputs or DatasetInputs
+    ArrayInputs, DatasetInputs or StreamInputs
 
     Raises
     ------
     TypeError
-        If X isn't numeric, holds integer images, or is an iterable-style Dataset.
+        If X isn't numeric, or is a Dataset without a length.
     ValueError
         If X is empty or one-dimensional, or a DataLoader that shuffles.
     """
     X = dataset_behind(X)
-    if isinstance(X, Dataset):
-        return DatasetInputs(X, num_workers=num_workers, pin_memory=pin_memory)
-    return ArrayInputs(X)
+    loading = {"num_workers": num_workers, "pin_memory": pin_memory}
+    if isinstance(X, NamedArrays):
+        return ArrayInputs(X.tensors, X.labels)
+    if not isinstance(X, Dataset):
+        return ArrayInputs(_array(X))
+    return StreamInputs(X, **loading) if is_stream(X) else DatasetInputs(X, **loading)
 
 
-def dataset_behind(X, *, any_order=False):
-    """What a DataLoader loads; anything else as it is.
-
-    Parameters
-    ----------
-    X : object
-        Perhaps a DataLoader.
-    any_order : bool, default=False
-        Whether nothing beside X goes by the order of its samples, so that it may shuffle them.
-
-    Returns
-    -------
-    object
-        The Dataset, which is read in its own order, in batches and by workers as the calibrator's parameters say.
-
-    Raises
-    ------
-    ValueError
-        If the DataLoader leaves out samples, repeats some, or shuffles where it mustn't.
-    TypeError
-        If it does something of its own, which a Dataset alone knows nothing of.
-    """
-    if not isinstance(X, DataLoader):
-        return X
-    if isinstance(X.dataset, IterableDataset) or not hasattr(X.dataset, "__len__"):
-        return X.dataset
-    plain = type(X) is DataLoader and X.collate_fn is default_collate and X.worker_init_fn is None
-    batches = X.batch_sampler
-    if not plain or type(batches) is not BatchSampler:
-        raise TypeError(
-            "X must be torch's own DataLoader, with its own collate_fn, batch_sampler and worker_init_fn; got another. "
-            "Give its Dataset, with items as the network takes them"
+def _array(X):
+    values = tensor_of(X, "X")
+    if values.ndim < 2:
+        raise ValueError(
+            "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
+            f"{values.ndim}-dimensional array for a network"
         )
-    n_left_out = len(X.dataset) % batches.batch_size if batches.drop_last else 0
-    if n_left_out:
-        raise ValueError(f"X must be a DataLoader that leaves out no sample; its drop_last leaves out {n_left_out}")
-    if not (_is_whole(batches.sampler, X.dataset) and (any_order or type(batches.sampler) is SequentialSampler)):
-        rule = "loads each sample once" if any_order else "loads each sample once, in order: what goes with them does"
-        raise ValueError(f"X must be a DataLoader that {rule}; got one with a {type(batches.sampler).__name__}")
-    return X.dataset
-
-
-def _is_whole(sampler, dataset):
-    """Whether a sampler draws each sample of a data set once."""
-    if type(sampler) is RandomSampler and (sampler.replacement or sampler.num_samples != len(dataset)):
-        return False
-    return type(sampler) in (SequentialSampler, RandomSampler) and len(sampler.data_source) == len(dataset)
-
-
-def check_input_dtype(x):
-    """Raise for integers that stand for measurements rather than tokens."""
-    if not x.is_floating_point() and x.ndim > 2:
-        raise TypeError(
-            f"X must hold floating-point inputs on the scale the network was trained with; got {x.dtype} of shape "
-            f"{tuple(x.shape)}. Convert integer images first, for instance with X / 255"
-        )
+    if values.numel() == 0:
+        raise ValueError(f"X must not be empty: Found array with 0 sample(s); got shape {tuple(values.shape)}")
+    return values
 
 
 class ArrayInputs:
-    """Samples along the first axis of an array or tensor, which stays where it is and as it is."""
+    """Samples along the first axis of tensors, which stay where they are and as they are.
 
-    def __init__(self, values):
-        self.values = tensor_of(values, "X")
-        if self.values.ndim < 2:
-            raise ValueError(
-                "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
-                f"{self.values.ndim}-dimensional array for a network"
-            )
-        if self.values.numel() == 0:
-            raise ValueError(f"X must not be empty: Found array with 0 sample(s); got shape {tuple(self.values.shape)}")
-        check_input_dtype(self.values)
+    Parameters
+    ----------
+    values : torch.Tensor or dict of str to torch.Tensor
+        The inputs.
+    labels : ndarray, default=None
+        Their labels.
+    rows : torch.Tensor, default=None
+        The samples that count, in this order; None is all of them.
+    """
+
+    def __init__(self, values, labels=None, rows=None):
+        self.values, self.labels, self.rows = values, labels, rows
 
     def __len__(self):
-        return len(self.values)
+        return len(next(_entries(self.values)) if self.rows is None else self.rows)
 
     def take(self, indices):
-        """The samples at these positions, copied."""
-        return ArrayInputs(self.values[torch.as_tensor(indices)])
+        """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
+        return ArrayInputs(self.values, self.labels, self._rows(torch.as_tensor(indices)))
+
+    def at(self, positions):
+        """Inputs and labels or None at some positions, a tensor or a slice; copied where they aren't neighbours."""
+        rows = self._rows(positions)
+        labels = None if self.labels is None else self.labels[rows]
+        return _apply(lambda tensor: tensor[rows], self.values), labels
+
+    def _rows(self, positions):
+        return positions if self.rows is None else self.rows[positions]
 
     def batches(self, batch_size):
-        """Yield (inputs, None) in order, each batch checked to be finite."""
-        for batch in self.values.split(batch_size):
-            yield _finite(batch), None
+        """Yield (inputs, labels or None) in order, each batch checked to be finite."""
+        for start in range(0, len(self), batch_size):
+            inputs, labels = self.at(slice(start, start + batch_size))
+            yield _finite(inputs), labels
 
     def training_set(self, *targets):
         """A Dataset of (input, targets) that torch's DataLoader reads a batch at a time (with `collate`)."""
-        return _BatchedDataset(self.values, *targets)
+        return _BatchedDataset(self, *targets)
 
     @staticmethod
     def collate(batch):
@@ -142,19 +108,44 @@ class ArrayInputs:
         return batch
 
 
-class DatasetInputs:
-    """Samples of a torch Dataset, read again whenever they are asked for."""
+class _LoadedInputs:
+    """Samples of a Dataset, read again each time by a DataLoader, which takes the options `loading`."""
+
+    def __init__(self, dataset, **loading):
+        self.dataset = dataset
+        self.loading = loading
+
+    def batches(self, batch_size):
+        """Yield (inputs, labels or None) in order, each batch checked to be finite, all of inputs of one size."""
+        # A generator of its own keeps the loader from drawing from torch's global state.
+        options = {"batch_size": batch_size, "generator": torch.Generator(), "collate_fn": _collate, **self.loading}
+        sizes = None
+        for inputs, labels in DataLoader(self.dataset, **options):
+            sizes = _sizes(inputs) if sizes is None else sizes
+            _check_sizes([sizes, _sizes(inputs)])
+            yield _finite(inputs), labels
+
+
+class StreamInputs(_LoadedInputs):
+    """Samples of a Dataset that can only be gone through, of unknown number."""
 
     def __init__(self, dataset, *, num_workers=0, pin_memory=False):
-        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        # Several workers would each go through the stream, or change the order of one that they share.
+        super().__init__(dataset, num_workers=min(1, num_workers), pin_memory=pin_memory)
+
+
+class DatasetInputs(_LoadedInputs):
+    """Samples of a map-style Dataset."""
+
+    def __init__(self, dataset, *, num_workers=0, pin_memory=False):
+        if not hasattr(dataset, "__len__"):
             raise TypeError(
-                f"X must be a map-style Dataset with a length and __getitem__; got {type(dataset).__name__}, which "
-                "can't be read in a known order twice"
+                f"X must be a Dataset with a length, or an IterableDataset; got {type(dataset).__name__}, which has "
+                "neither length nor order"
             )
         if len(dataset) == 0:
             raise ValueError("X must not be empty; got a Dataset of length 0")
-        self.dataset = dataset
-        self.loading = {"num_workers": num_workers, "pin_memory": pin_memory}
+        super().__init__(dataset, num_workers=num_workers, pin_memory=pin_memory)
 
     def __len__(self):
         return len(self.dataset)
@@ -163,36 +154,96 @@ class DatasetInputs:
         """The samples at these positions, as a view of the Dataset."""
         return DatasetInputs(Subset(self.dataset, [int(i) for i in indices]), **self.loading)
 
-    def batches(self, batch_size):
-        """Yield (inputs, labels or None) in order, each batch checked to be finite and floating-point."""
-        # A generator of its own keeps the loader from drawing from torch's global state.
-        loader = DataLoader(self.dataset, batch_size=batch_size, generator=torch.Generator(), **self.loading)
-        for item in loader:
-            inputs, labels = _split(item)
-            check_input_dtype(inputs)
-            yield _finite(inputs), labels
-
     def training_set(self, *targets):
         """A Dataset of (input, targets)."""
         return _PairedDataset(self.dataset, *targets)
 
-    collate = staticmethod(torch.utils.data.default_collate)
+    @staticmethod
+    def collate(items):
+        """A batch of (inputs, targets) from what `training_set` fetched."""
+        inputs, targets = zip(*items, strict=True)
+        return _stacked(inputs), default_collate(list(targets))
+
+
+def _collate(items):
+    """A batch of (inputs, labels or None) from items of a Dataset; runs in the workers."""
+    inputs, labels = zip(*map(_split, items), strict=True)
+    return _stacked(inputs), None if labels[0] is None else default_collate(list(labels))
 
 
 def _split(item):
-    """Inputs and labels, or None, of a sample or a batch of a Dataset."""
-    inputs, labels = (*item, None)[:2] if isinstance(item, (tuple, list)) else (item, None)
-    if not isinstance(inputs, torch.Tensor):
+    """Inputs, as a tensor or a dict of tensors, and the label or None, of an item of a Dataset."""
+    inputs, label = (*item, None)[:2] if isinstance(item, (tuple, list)) else (item, None)
+    if not isinstance(inputs, Mapping):
+        return _tensor(inputs, "X"), label
+    entries, own_label = without_labels(inputs)
+    tensors = {name: _tensor(value, _called(name), lists=True) for name, value in entries.items()}
+    return tensors, own_label if label is None else label
+
+
+def _tensor(value, name, lists=False):
+    if type(value) is torch.Tensor and not value.is_complex():
+        return value
+    numeric = (torch.Tensor, np.ndarray, np.generic, Number)
+    if not isinstance(value, (*numeric, list, tuple) if lists else numeric):
         raise TypeError(
-            "X must be a Dataset whose items are one input, or a tuple of an input and a label; got inputs of type "
-            f"{type(inputs).__name__}"
+            f"{name} must be a tensor or an array in each item of a Dataset, an item being one input, or a tuple of an "
+            f"input and a label; got inputs of type {type(value).__name__}"
         )
-    return inputs, labels
+    try:
+        return tensor_of(value, name)
+    except ValueError as error:
+        raise ValueError(f"{name} must hold numbers in equal rows: {error}") from error
+
+
+def _stacked(inputs):
+    """Inputs of several samples as one batch."""
+    kinds = {tuple(sorted(item)) if isinstance(item, dict) else "no names" for item in inputs}
+    if len(kinds) > 1:
+        raise TypeError(f"X must be a Dataset whose items have the same entries; got {' and '.join(map(str, kinds))}")
+    try:
+        return default_collate(list(inputs))
+    except RuntimeError:
+        # Looked at only where they don't fit: a batch of small inputs is quickly made.
+        _check_sizes([_sizes(item, axis=0) for item in inputs])
+        raise
+
+
+def _sizes(inputs, axis=1):
+    """Shape of an input, of each entry; `axis` is its first one."""
+    named = inputs if isinstance(inputs, dict) else {None: inputs}
+    return {name: tuple(tensor.shape[axis:]) for name, tensor in named.items()}
+
+
+def _check_sizes(sizes):
+    for name in sizes[0]:
+        found = sorted({size[name] for size in sizes})
+        if len(found) > 1:
+            raise ValueError(
+                f"{_called(name)} must hold inputs of one size; got inputs of shapes {', '.join(map(str, found[:5]))}"
+                f"{', ...' if len(found) > 5 else ''}. Resize, crop or pad them"
+            )
+
+
+def _called(name):
+    return "X" if name is None else f"entry {name!r} of X"
+
+
+def _entries(inputs):
+    return iter(inputs.values()) if isinstance(inputs, dict) else iter([inputs])
+
+
+def _apply(function, inputs):
+    """The same of each entry."""
+    if isinstance(inputs, dict):
+        return {name: function(tensor) for name, tensor in inputs.items()}
+    return function(inputs)
 
 
 def _finite(batch):
-    if batch.is_floating_point():
-        check_finite(batch, "X")
+    for tensor in _entries(batch):
+        if tensor.is_floating_point():
+            check_finite(tensor, "X")
     return batch
 
 
@@ -207,7 +258,8 @@ class _BatchedDataset(Dataset):
 
     def __getitems__(self, indices):
         rows = torch.as_tensor(indices)
-        return self.inputs[rows], tuple(target[rows] for target in self.targets)
+        inputs, _ = self.inputs.at(rows)
+        return inputs, tuple(target[rows] for target in self.targets)
 
 
 class _PairedDataset(Dataset):
@@ -219,7 +271,7 @@ class _PairedDataset(Dataset):
     def __len__(self):
         return len(self.dataset)
 
-    def __getitem__(self, index):
-        item = self.dataset[index]
-        inputs = item[0] if isinstance(item, (tuple, list)) else item
-        return inputs, tuple(target[index] for target in self.targets)
+    def __getitems__(self, indices):
+        inputs = [_split(item)[0] for item in fetch(self.dataset, indices)]
+        targets = [tuple(target[i] for target in self.targets) for i in indices]
+        return list(zip(inputs, targets, strict=True))

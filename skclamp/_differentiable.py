@@ -11,7 +11,8 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 from torch.utils.data import Dataset
 
-from ._backbone import NetworkBackbone, of_all_classes, on_device, scoring_method
+from ._backbone import NetworkBackbone, of_all_classes, scoring_method
+from ._device import on_device
 from ._validation import to_numpy
 from .modules import LogitsModule, as_module
 
@@ -31,7 +32,7 @@ class DifferentiableBackbone(NetworkBackbone):
 
     def __init__(self, classifier, response, *, device=None, **loading):
         network = on_device(_network(classifier, response), device)
-        super().__init__(LogitsModule(network), classes=classifier.classes_, **loading)
+        super().__init__(LogitsModule(network), classes=classifier.classes_, perturbs=True, **loading)
         self.classifier = classifier
 
     def open(self, X):

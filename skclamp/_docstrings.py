@@ -22,12 +22,16 @@ device : str or torch.device, default=None
 batch_size : int, default=64
     Samples a forward pass of a network.
 num_workers, pin_memory : int, default=0, and bool, default=False
-    As in torch's DataLoader, for Datasets.""",
+    As in torch's DataLoader, for Datasets.
+integer_scale : float or dict of str to float, default=None
+    What a network's integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the
+    device, so that X stays small. Floating-point inputs are taken as they are. Where X is a dict, the scales of the
+    entries that have one. None leaves integers, such as tokens, and refuses images of them.""",
     "shared_attributes": """
 classes_ : ndarray of shape (n_classes,)
     Names of the classes, in the order of the columns.
 n_features_in_ : int
-    Second dimension of X in `fit`; not set for a Dataset.""",
+    Second dimension of X in `fit`; not set for a dict or a Dataset.""",
 }
 
 # The same of the calibrators that clamp.
@@ -84,6 +88,13 @@ num_workers : int, default=0
     Processes that load a Dataset, as in torch's DataLoader.
 pin_memory : bool, default=False
     As in torch's DataLoader.
+integer_scale : float or dict of str to float, default=None
+    What integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the device, so that X
+    stays small. Where X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take
+    inputs on this scale: give `module_` the products.
+input_key : str, default=None
+    The entry of X that is perturbed, where X is a dict or a Dataset of dicts, such as "pixel_values" or
+    "inputs_embeds". The others go with each sample unchanged. An array X goes to the network under this name.
 device : str or torch.device, default=None
     Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
 random_state : int, RandomState instance or None, default=None
@@ -117,8 +128,8 @@ output_ : BaseCalibrator
     The fitted clone of `output`; only where one was given.
 module_ : ClampedModule
     Perturbation, network and temperature, or `output_` in its place, as one torch module that yields calibrated logits.
-    It shares the network, its weights and its flags: call ``module_.eval()`` before use. ONNX lacks what a map with
-    steps or knots needs.
+    It shares the network, its weights and its flags: call ``module_.eval()`` before use. Where the network takes
+    several inputs by name, so does this: ``module_(**inputs)``. ONNX lacks what a map with steps or knots needs.
 classes_ : ndarray of shape (n_classes,)
     Names of the columns.
 n_features_in_ : int

@@ -23,17 +23,17 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 class _FastLogits(LogitsModule):
     """Logits in float32 of a network that runs in the memory format and precision that suit it."""
 
-    def __init__(self, module, *, response, nonlinearity, memory_format=torch.contiguous_format, autocast=None):
-        super().__init__(module, response=response, nonlinearity=nonlinearity)
+    def __init__(self, module, *, memory_format=torch.contiguous_format, autocast=None, **reading):
+        super().__init__(module, **reading)
         self.memory_format = memory_format
         self.autocast = autocast
 
-    def forward(self, x):
+    def forward(self, x=None, **others):
         x = x.contiguous(memory_format=self.memory_format)
         if self.autocast is None:
-            return super().forward(x)
+            return super().forward(x, **others)
         with torch.autocast(x.device.type, self.autocast):
-            logits = super().forward(x)
+            logits = super().forward(x, **others)
         return logits.float()
 
 
@@ -55,14 +55,19 @@ def accelerate(problem, precision="auto", *, compile=False):
         With copies of the network: `backbone`, the quickest, and `exact`, in the network's own precision. Where nothing
         quicker works they share its layers.
     """
-    backbone, x = problem.backbone, problem.example()
+    backbone, batch = problem.backbone, problem.example_batch()
     with torch.no_grad():
-        expected = backbone.module(x)
-        exact = _channels_last(_fused(backbone.module, x, expected), x, expected)
-        quick = _autocast(exact, x) if _wants_bfloat16(precision, backbone) else exact
+        expected = _run(backbone.module, batch)
+        exact = _channels_last(_fused(backbone.module, batch, expected), batch, expected)
+        quick = _autocast(exact, batch) if _wants_bfloat16(precision, backbone) else exact
     if compile:
         quick = _variant(quick, torch.compile(quick.module))
     return replace(problem, backbone=_around(backbone, quick), exact=_around(backbone, exact))
+
+
+def _run(module, batch):
+    x, others = batch
+    return module(x, **others)
 
 
 def _around(backbone, module):
@@ -80,13 +85,12 @@ def _variant(logits, module=None, **changes):
     settings.update(changes)
     return _FastLogits(
         logits.module if module is None else module,
-        response=logits.response,
-        nonlinearity=logits.nonlinearity,
+        **logits.reading,
         **settings,
     )
 
 
-def _fused(logits, x, expected):
+def _fused(logits, batch, expected):
     """With each convolution and its batch norm in one, where torch.fx can trace the network."""
     if not any(isinstance(part, _BATCH_NORMS) for part in logits.modules()):
         return _variant(logits)
@@ -99,15 +103,16 @@ def _fused(logits, x, expected):
             candidate = _variant(logits, fuse(logits.module))
         for parameter in candidate.parameters():
             parameter.requires_grad_(False)
-        return candidate if _same(candidate, x, expected) else _variant(logits)
+        return candidate if _same(candidate, batch, expected) else _variant(logits)
     except _TRACING_ERRORS:
         return _variant(logits)
 
 
-def _channels_last(logits, x, expected):
+def _channels_last(logits, batch, expected):
     """With images stored pixel by pixel, which convolutions on a processor and on tensor cores prefer."""
-    memory_format = _CHANNELS_LAST.get(x.ndim)
-    if memory_format is None or not any(p.ndim == x.ndim for p in logits.parameters()):
+    n_axes = batch[0].ndim
+    memory_format = _CHANNELS_LAST.get(n_axes)
+    if memory_format is None or not any(p.ndim == n_axes for p in logits.parameters()):
         return logits
     try:
         copied = copy.deepcopy(logits.module).to(memory_format=memory_format)
@@ -115,21 +120,21 @@ def _channels_last(logits, x, expected):
         # A module may hold a lock, a file, an activation that somebody kept.
         return logits
     candidate = _variant(logits, copied, memory_format=memory_format)
-    return candidate if _same(candidate, x, expected) else logits
+    return candidate if _same(candidate, batch, expected) else logits
 
 
-def _autocast(logits, x):
+def _autocast(logits, batch):
     """Under bfloat16 autocast, where the network can; else as it is."""
     candidate = _variant(logits, autocast=torch.bfloat16)
     try:
-        return candidate if torch.isfinite(candidate(x)).all() else logits
+        return candidate if torch.isfinite(_run(candidate, batch)).all() else logits
     except RuntimeError:
         return logits
 
 
-def _same(candidate, x, expected):
+def _same(candidate, batch, expected):
     scale = max(1.0, expected.abs().max().item())
-    return (candidate(x) - expected).abs().max().item() <= _FUSED_TOLERANCE * scale
+    return (_run(candidate, batch) - expected).abs().max().item() <= _FUSED_TOLERANCE * scale
 
 
 def _wants_bfloat16(precision, backbone):

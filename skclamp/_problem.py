@@ -154,16 +154,20 @@ class Problem:
         return tuple(part.cpu() for part in (self.codes, self.weight) if part is not None)
 
     def labelled_batches(self):
-        """Yield (inputs, column indices, weights) in order, on the network's device; weights are float64."""
+        """Yield (inputs, others, column indices, weights) in order, on the network's device; weights are float64.
+
+        The inputs are those that are perturbed, and the others a dict of what the network takes with them by name.
+        """
         if not self.shard.size:
             return
         done = 0
-        for x, _ in self.inputs.batches(self.backbone.batch_size):
+        for batch, _ in self.inputs.batches(self.backbone.batch_size):
+            x, others = self.backbone.to_device(batch)
             rows = slice(done, done + len(x))
             done += len(x)
             codes = self.codes[rows]
             weight = torch.ones(len(x), dtype=torch.float64) if self.weight is None else self.weight[rows]
-            yield self.backbone.to_device(x), codes, weight.to(codes.device)
+            yield x, others, codes, weight.to(codes.device)
 
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""
@@ -177,23 +181,27 @@ class Problem:
         value : callable
             A scalar of a batch of logits and column indices.
         """
-        for x, codes, _ in self.labelled_batches():
+        for x, others, codes, _ in self.labelled_batches():
             x = x.detach().requires_grad_()
             with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(value(self.backbone.module(x), codes), x)
+                (gradient,) = torch.autograd.grad(value(self.backbone.module(x, **others), codes), x)
             self.passes.forward += len(x)
             self.passes.backward += len(x)
             yield x.detach(), gradient
 
     def example(self, n_samples=32):
-        """A few of this process's inputs as the network takes them."""
-        x, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
-        return self.backbone.to_device(x)
+        """A few of this process's inputs that are perturbed, as the network takes them."""
+        return self.example_batch(n_samples)[0]
+
+    def example_batch(self, n_samples=32):
+        """A few inputs, and what the network takes with them by name."""
+        batch, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
+        return self.backbone.to_device(batch)
 
 
 def check_differentiable(problem):
     """Raise unless the network's logits depend on its inputs through operations that have a gradient."""
-    x = problem.example()
+    x, others = problem.example_batch()
     if not x.is_floating_point():
         raise TypeError(
             f"X must hold floating-point inputs: a perturbation can't be added to {x.dtype}. Give the network's "
@@ -201,7 +209,7 @@ def check_differentiable(problem):
         )
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        logits = problem.backbone.module(x)
+        logits = problem.backbone.module(x, **others)
         # Distinct weights: the plain sum of logits may be constant by design.
         value = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
         gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None

@@ -131,9 +131,9 @@ def score_moments(problem, perturbation, temperature, losses, extensions=()):
         sum(p.numel() for part in (perturbation, *more) for p in learnable(part)) + 1 for more in _each(extensions)
     ]
     sums = [[Moments.none(size, logits.device) for size in sizes] for _ in losses]
-    for x, codes, weight in problem.labelled_batches():
+    for x, others, codes, weight in problem.labelled_batches():
         if weight.any():
-            part = _pass(problem, perturbation, temperature, x, codes)
+            part = _pass(problem, perturbation, temperature, x, others, codes)
             logits[rows : rows + len(x)] = part.logits
             own = perturbation_scores(perturbation, x, part.cotangent)
             added = [own[:, :0], *(perturbation_scores(each, part.perturbed, part.cotangent) for each in extensions)]
@@ -171,13 +171,13 @@ class _Pass(NamedTuple):
     temperature_score: torch.Tensor
 
 
-def _pass(problem, seen, temperature, x, codes):
+def _pass(problem, seen, temperature, x, others, codes):
     with torch.no_grad():
         perturbed = seen(x).to(x.dtype)
     with torch.enable_grad():
         # Detached anew: the identity returns the batch itself, which must not start to record.
         perturbed = perturbed.detach().requires_grad_()
-        logits = problem.backbone.module(perturbed)
+        logits = problem.backbone.module(perturbed, **others)
         scaled = (logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) / temperature).requires_grad_()
         margin = margin_of(scaled, codes)
         (slope,) = torch.autograd.grad(margin.sum(), scaled)

@@ -48,8 +48,6 @@ class Settings:
     max_epochs: int
     batch_size: int
     shuffle: bool
-    num_workers: int
-    pin_memory: bool
     callbacks: list | None
     verbose: int
     # Whether the result is to be judged only, not kept.
@@ -137,9 +135,10 @@ class ClampingNet(NeuralNet):
 
     def infer(self, x, **fit_params):
         """Logits of a batch."""
+        x, others = self.to_device(x)
         self.passes.forward += len(x)
         self.passes.backward += len(x)
-        return self.module_(self.to_device(x), **fit_params)
+        return self.module_(x, **others, **fit_params)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean focal loss plus the penalty."""
@@ -251,8 +250,7 @@ def run_net(net_class, state, problem, settings, generator, **extra):
     module = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
     dataset, loading = net_class.reading(problem, settings, generator)
     loading |= {
-        "num_workers": settings.num_workers,
-        "pin_memory": settings.pin_memory,
+        **problem.backbone.loading,
         "generator": generator,
         "collate_fn": problem.inputs.collate,
     }

@@ -38,7 +38,7 @@ def check_labels(y, name="y"):
     if y is None:
         raise ValueError(
             f"requires y to be passed, but the target {name} is None: {name} must hold one class label a sample, and "
-            "may be left out only when X is a Dataset of (input, label) pairs"
+            "may be left out only when X brings them: a Dataset of (input, label) pairs, or a dict with 'labels'"
         )
     y = to_numpy(y)
     if y.ndim != 1:
@@ -265,10 +265,13 @@ def tensor_of(values, name):
         raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
+    values = np.asarray(values, order="C")
+    if values.flags.writeable:
+        return torch.from_numpy(values)
     # torch warns of read-only memory (memory maps, broadcast views), which we never write to.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.asarray(values, order="C"))
+        return torch.from_numpy(values)
 
 
 def row_sum_tolerance(eps):

@@ -6,7 +6,7 @@ overrides ``_fit`` and ``_logits``.
 
 import copy
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
 from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
-from ._cross_fit import check_no_dataset, cross_fit
-from ._data import dataset_behind
+from ._cross_fit import cross_fit
+from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
 from ._encoding import register
 from ._pickling import has_large_weights, reduce_around
 from ._validation import (
@@ -64,6 +64,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "num_workers": [Interval(Integral, 0, None, closed="left")],
         "pin_memory": ["boolean"],
+        "integer_scale": [Interval(Real, 0, None, closed="neither"), dict, None],
     }
 
     # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network.
@@ -84,6 +85,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         self.estimator = estimator
         self.response = response
@@ -93,19 +95,24 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+        self.integer_scale = integer_scale
 
     def fit(self, X, y=None, sample_weight=None):
         """Learn the calibration map on held-out data; the network stays as it is.
 
         Parameters
         ----------
-        X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             Inputs of the estimator, first axis the samples; or, without an estimator, logits (probabilities, if
-            ``response`` says so) of shape (n_samples, n_classes). A Dataset may yield (input, label) pairs. A
-            DataLoader stands for its Dataset, read with the calibrator's `batch_size`, `num_workers` and `pin_memory`;
-            it may shuffle where nothing else goes by the order.
+            ``response`` says so) of shape (n_samples, n_classes). A network that takes several inputs by name,
+            ``network(**X)``, has them in a dict of arrays. A Dataset yields inputs, such dicts, or pairs of either and
+            a label; Hugging Face's data sets and skorch's SliceDataset are Datasets too. A dict's "labels" or "label"
+            are labels. A DataLoader stands for its Dataset, read with the calibrator's `batch_size`, `num_workers` and
+            `pin_memory`; it may shuffle where nothing else goes by the order. An IterableDataset is gone through once,
+            which all calibrators can do but those that clamp. For scikit-learn's searches, which choose rows, wrap a
+            Dataset in skorch's SliceDataset, a dict in its SliceDict.
         y : array-like of shape (n_samples,), default=None
-            Class labels. May be left out when X is a Dataset of pairs.
+            Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
             as Platt's targets are, goes by their sum.
@@ -135,8 +142,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            As in `fit`; a DataLoader mustn't shuffle.
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`; a DataLoader mustn't shuffle. Labels in it are left aside.
 
         Returns
         -------
@@ -157,8 +164,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            As in `fit`; a DataLoader mustn't shuffle.
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`; a DataLoader mustn't shuffle. Labels in it are left aside.
 
         Returns
         -------
@@ -221,8 +228,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
-            As in `fit`; a DataLoader mustn't shuffle.
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`; a DataLoader mustn't shuffle. Labels in it are left aside.
 
         Returns
         -------
@@ -246,7 +253,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             y = labels if y is None else y
         else:
             check_classifier(self.estimator)
-            check_no_dataset(X)
+            check_no_dataset(X, UNFITTED)
             y = check_labels(y)
             weight = check_sample_weight(sample_weight, len(y))
             backbone, logits = cross_fit(self.estimator, X, y, response=self.response, cv=self.cv, sample_weight=weight)
@@ -280,12 +287,13 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         classes = resolve_classes(seen, logits.shape[1], classes=self.classes, known=backbone.classes)
         return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
 
-    def _open_backbone(self):
-        return open_backbone(self.estimator, response=self.response, device=self.device, **self._loading())
+    def _open_backbone(self, **options):
+        options |= self._loading()
+        return open_backbone(self.estimator, response=self.response, device=self.device, **options)
 
     def _loading(self):
         """How a network's inputs are read."""
-        return {name: getattr(self, name) for name in ("batch_size", "num_workers", "pin_memory")}
+        return {name: getattr(self, name) for name in ("batch_size", "num_workers", "pin_memory", "integer_scale")}
 
     def _remember(self, backbone, classes, X):
         self._backbone = backbone

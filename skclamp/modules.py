@@ -79,6 +79,8 @@ class LogitsModule(nn.Module):
         What the tensor holds, after the nonlinearity.
     nonlinearity : callable, default=None
         Applied to the network's output first, as skorch's ``predict_nonlinearity``.
+    input_key : str, default=None
+        The name under which the network takes the input that comes without one; None is its first argument.
 
     Raises
     ------
@@ -96,19 +98,28 @@ class LogitsModule(nn.Module):
     torch.Size([2, 2])
     """
 
-    def __init__(self, module, *, response="logits", nonlinearity=None):
+    def __init__(self, module, *, response="logits", nonlinearity=None, input_key=None):
         super().__init__()
         self.module = module
         self.response = response
         self.nonlinearity = nonlinearity
+        self.input_key = input_key
 
-    def forward(self, x):
-        """Logits of shape (n_samples, n_classes)."""
-        output = _tensor_in(self.module(x))
+    @property
+    def reading(self):
+        """How the network is read: the arguments beside it, a dict."""
+        return {name: getattr(self, name) for name in ("response", "nonlinearity", "input_key")}
+
+    def forward(self, x=None, **others):
+        """Logits of shape (n_samples, n_classes); `others` go to the network by name."""
+        if x is not None and self.input_key is not None:
+            x, others = None, {self.input_key: x, **others}
+        output = _tensor_in(self.module(**others) if x is None else self.module(x, **others))
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
+        one = next(iter(others.values())) if x is None else x
         # An exporter traces a shape where it takes a length for a constant.
-        return logits_from(output, self.response, n_samples=x.shape[0])
+        return logits_from(output, self.response, n_samples=one.shape[0])
 
 
 def _tensor_in(output):
@@ -190,6 +201,9 @@ class ClampedModule(nn.Module):
         What the network yields. Probabilities become logits by their logarithm.
     output : callable, default=None
         Takes the logits, in float64, to calibrated ones in place of the temperature.
+    input_key : str, default=None
+        Of a network that takes several inputs by name, the one that is perturbed. The module takes them as the network
+        does, ``module(**inputs)``, or this one without its name.
 
     Attributes
     ----------
@@ -217,22 +231,28 @@ class ClampedModule(nn.Module):
     True
     """
 
-    def __init__(self, backbone, perturbation=None, *, temperature=1.0, response="logits", output=None):
+    def __init__(self, backbone, perturbation=None, *, temperature=1.0, response="logits", output=None, input_key=None):
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be positive; got {temperature}")
         if response not in RESPONSES:
             raise ValueError(f"response must be one of {RESPONSES}; got {response!r}")
-        self.logits = backbone if isinstance(backbone, LogitsModule) else LogitsModule(backbone, response=response)
+        if not isinstance(backbone, LogitsModule):
+            backbone = LogitsModule(backbone, response=response, input_key=input_key)
+        self.logits = backbone
         self.perturbation = nn.Identity() if perturbation is None else perturbation
         self.output = output
         place = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
         dtype = torch.promote_types(place.dtype, torch.float32)
         self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
 
-    def forward(self, x):
-        """Calibrated logits of shape (n_samples, n_classes)."""
-        logits = self.logits(self.perturbation(x).to(x.dtype))
+    def forward(self, x=None, **others):
+        """Calibrated logits of shape (n_samples, n_classes); `others` go to the network by name."""
+        key = self.logits.input_key
+        if x is None and key not in others:
+            raise TypeError(f"the input that is perturbed must come first, or by its name, input_key={key!r}")
+        x = others.pop(key) if x is None else x
+        logits = self.logits(self.perturbation(x).to(x.dtype), **others)
         if self.output is not None:
             return self.output(logits.double()).to(torch.promote_types(logits.dtype, torch.float32))
         # With an axis of its own, a float32 T promotes logits of half precision; a scalar would be rounded to theirs.
@@ -267,6 +287,8 @@ class ClampedModule(nn.Module):
         True
         """
         head, temperature = self.logits, self.temperature.item()
+        if head.input_key is not None:
+            raise ValueError(f"fold needs a network whose only input has no name; got one that takes {head.input_key}")
         network = with_perturbation(head.module, self.perturbation)
         shape = input_shape(self.perturbation)
         plain = head.response == "logits" and head.nonlinearity is None and self.output is None
@@ -275,7 +297,7 @@ class ClampedModule(nn.Module):
         if plain and shape is not None and divide_outputs(network, temperature):
             folded = LogitsModule(network)
         else:
-            head = LogitsModule(network, response=head.response, nonlinearity=head.nonlinearity)
+            head = LogitsModule(network, **head.reading)
             folded = ClampedModule(head, temperature=temperature, output=self.output)
         if shape is not None:
             with frozen(self.logits):

@@ -231,6 +231,7 @@ def compare_calibrators(
     batch_size=64,
     num_workers=0,
     pin_memory=False,
+    integer_scale=None,
 ):
     """Fit calibrators to one set of data, and compare them, and the uncalibrated network, on another.
 
@@ -240,7 +241,7 @@ def compare_calibrators(
     ----------
     estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None
         What to calibrate, as for every calibrator. None means that `X_cal` and `X_test` are logits.
-    X_cal, X_test : array-like, torch.Tensor or torch.utils.data.Dataset
+    X_cal, X_test : array-like, torch.Tensor, dict, torch.utils.data.Dataset or DataLoader
         Inputs to calibrate with, and inputs to compare on. Neither may have trained the network.
     y_cal, y_test : array-like of shape (n_samples,) or None
         Class labels; None where a Dataset brings them.
@@ -273,6 +274,8 @@ def compare_calibrators(
         Samples a forward pass of a network; neural clamping has its own.
     num_workers, pin_memory : int, default=0, and bool, default=False
         As in torch's DataLoader, for Datasets.
+    integer_scale : float or dict of str to float, default=None
+        What integer inputs are multiplied by, as for every calibrator.
 
     Returns
     -------
@@ -323,6 +326,7 @@ def compare_calibrators(
         "batch_size": batch_size,
         "num_workers": num_workers,
         "pin_memory": pin_memory,
+        "integer_scale": integer_scale,
     }
     chosen = None if calibrators is None else named(calibrators)
     logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test)

@@ -179,6 +179,7 @@ class CalibratorSelector(BaseCalibrator):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         super().__init__(
             estimator,
@@ -189,6 +190,7 @@ class CalibratorSelector(BaseCalibrator):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.candidates = candidates
         self.scoring = scoring

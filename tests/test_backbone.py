@@ -212,7 +212,7 @@ def test_datasets_may_name_their_classes():
 
 
 def test_a_dataset_without_labels_needs_y():
-    with pytest.raises(ValueError, match="requires y to be passed, .* only when X is a Dataset"):
+    with pytest.raises(ValueError, match="requires y to be passed, .* only when X brings them: a Dataset"):
         TemperatureScaling(perceptron()).fit(Inputs(X))
 
 

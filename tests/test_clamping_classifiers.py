@@ -237,7 +237,7 @@ def test_scores_are_those_of_each_samples_own_fold(rows):
 
 def test_the_network_refuses_samples_whose_folds_it_wasnt_told():
     backbone, _ = cross_fit_networks(LogisticRegression(), X, Y, response="auto", cv=3)
-    x = backbone.to_device(torch.zeros(4, 6, dtype=torch.float64))
+    x, _ = backbone.to_device(torch.zeros(4, 6, dtype=torch.float64))
     with pytest.raises(RuntimeError, match="the folds of 4 samples are known; got 3 samples"):
         backbone.module(x[:3])
 

@@ -205,7 +205,12 @@ def changed(value):
         (X, Y + 0.5, ValueError, "Unknown label type: continuous. y must hold class labels"),
         (X, np.eye(4)[Y], ValueError, "y should be a 1d array"),
         (X, None, ValueError, "requires y to be passed"),
-        ((255 * X).astype(np.uint8), Y, TypeError, "X must hold floating-point inputs .*uint8.* integer images first"),
+        (
+            (255 * X).astype(np.uint8),
+            Y,
+            TypeError,
+            "X must hold floating-point inputs .*uint8.*State the scale of integer images",
+        ),
         (X.astype(str), Y, TypeError, "X must be numeric and real; got dtype <U"),
     ],
 )

@@ -23,7 +23,7 @@ def fast_and_plain(network, x=X, **settings):
     problem = pose(network, x, np.zeros(len(x), dtype=int))
     with frozen(network), torch.no_grad():
         module = accelerate(problem, **{"precision": "float32", **settings}).backbone.module
-        return module(problem.backbone.to_device(torch.as_tensor(x))), problem.logits, module
+        return module(problem.backbone.to_device(torch.as_tensor(x))[0]), problem.logits, module
 
 
 def kinds(module):

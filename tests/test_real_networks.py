@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from _export import HOW, check_the_same
+from _hugging_face import transformers_for_torch
 from torch import nn
 
 import skclamp
@@ -38,25 +39,15 @@ def efficientnet_lite0():
     return network, images()
 
 
-class OfEmbeddings(nn.Module):
-    """A Hugging Face model that is given its tokens' embeddings, which can be perturbed, for the tokens."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, embeddings):
-        return self.model(inputs_embeds=embeddings)
-
-
 def sequence_classifier():
-    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skclamp[test]'")
+    transformers = transformers_for_torch()
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     config = transformers.BertConfig(vocab_size=100, num_labels=N_CLASSES, **sizes)
     model = transformers.BertForSequenceClassification(config)
     nn.init.normal_(model.classifier.weight)
     tokens = torch.randint(100, (N_SAMPLES, 7))
-    return OfEmbeddings(model), model.get_input_embeddings()(tokens).detach().numpy()
+    # Embeddings can be perturbed, tokens can't.
+    return model, model.get_input_embeddings()(tokens).detach().numpy()
 
 
 def images():
@@ -70,10 +61,14 @@ NETWORKS = {
 }
 
 
-def often_wrong(network, X):
+# The names of inputs that don't come first.
+KEYS = {"sequence classifier": "inputs_embeds"}
+
+
+def often_wrong(network, X, key):
     """Labels at which a moderate temperature is the best one: the network's first, second, third and fourth choice."""
     with torch.no_grad():
-        logits = LogitsModule(network.eval())(torch.from_numpy(X))
+        logits = LogitsModule(network.eval(), input_key=key)(torch.from_numpy(X))
     return logits.argsort(1, descending=True).diagonal().numpy()
 
 
@@ -85,9 +80,12 @@ def fitted(request):
         # Of the packages' own doing.
         warnings.simplefilter("ignore")
         network, X = NETWORKS[request.param]()
-    options = {"perturbation": "affine", "validation_fraction": None, "precision": "float32", "random_state": 0}
-    calibrator = NeuralClampingCalibrator(network, optimizer="adam", max_epochs=1, batch_size=3, **options)
-    y = often_wrong(network, X)
+    key = KEYS.get(request.param)
+    options = {"perturbation": "affine", "validation_fraction": None, "precision": "float32", "input_key": key}
+    calibrator = NeuralClampingCalibrator(
+        network, optimizer="adam", max_epochs=1, batch_size=3, random_state=0, **options
+    )
+    y = often_wrong(network, X, key)
     network.train()
     return calibrator.fit(X, y), X
 

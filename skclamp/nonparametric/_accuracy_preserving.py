@@ -80,6 +80,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         super().__init__(
             estimator,
@@ -90,6 +91,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.slope = slope
 

@@ -90,6 +90,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         super().__init__(
             estimator,
@@ -100,6 +101,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.precision = precision
 

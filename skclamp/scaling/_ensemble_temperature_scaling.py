@@ -89,6 +89,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         super().__init__(
             estimator,
@@ -99,6 +100,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.loss = loss
 

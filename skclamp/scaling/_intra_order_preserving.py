@@ -103,6 +103,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         super().__init__(
             estimator,
@@ -113,6 +114,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.variant = variant
         self.hidden_layer_sizes = hidden_layer_sizes

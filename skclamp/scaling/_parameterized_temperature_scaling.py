@@ -97,6 +97,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         super().__init__(
             estimator,
@@ -107,6 +108,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.n_top = n_top
         self.hidden_layer_sizes = hidden_layer_sizes

@@ -85,6 +85,7 @@ class SplineCalibration(BaseCalibrator):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         super().__init__(
             estimator,
@@ -95,6 +96,7 @@ class SplineCalibration(BaseCalibrator):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.n_knots = n_knots
 

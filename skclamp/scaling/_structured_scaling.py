@@ -93,6 +93,7 @@ class StructuredVectorScaling(StructuredScaling):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         super().__init__(
             estimator,
@@ -103,6 +104,7 @@ class StructuredVectorScaling(StructuredScaling):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.diagonal_penalty = diagonal_penalty
         self.intercept_penalty = intercept_penalty
@@ -207,6 +209,7 @@ class StructuredMatrixScaling(StructuredScaling):
         batch_size=64,
         num_workers=0,
         pin_memory=False,
+        integer_scale=None,
     ):
         super().__init__(
             estimator,
@@ -217,6 +220,7 @@ class StructuredMatrixScaling(StructuredScaling):
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            integer_scale=integer_scale,
         )
         self.off_diagonal_penalty = off_diagonal_penalty
         self.diagonal_penalty = diagonal_penalty
