@@ -13,13 +13,13 @@ X_val, X_test, y_val, y_test = train_test_split(X_rest, y_rest, train_size=600, 
 # A small network, trained until it is sure of all that it has seen.
 torch.manual_seed(0)
 net = nn.Sequential(
-    nn.Conv2d(1, 12, 3, padding=1),
+    nn.Conv2d(1, 12, 3),
     nn.ReLU(),
     nn.Conv2d(12, 24, 3, padding=1),
     nn.ReLU(),
     nn.MaxPool2d(2),
     nn.Flatten(),
-    nn.Linear(384, 64),
+    nn.Linear(216, 64),
     nn.ReLU(),
     nn.Linear(64, 10),
 )
