@@ -1,3 +1,5 @@
+"""Scikit-learn's digits, and a small network that is trained until it is sure of all that it has seen."""
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -10,7 +12,6 @@ X = (X / 16).astype(np.float32).reshape(-1, 1, 8, 8)
 X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=300, stratify=y, random_state=0)
 X_val, X_test, y_val, y_test = train_test_split(X_rest, y_rest, train_size=600, stratify=y_rest, random_state=0)
 
-# A small network, trained until it is sure of all that it has seen.
 torch.manual_seed(0)
 net = nn.Sequential(
     nn.Conv2d(1, 12, 3),
