@@ -1,6 +1,7 @@
 """The code of the README and of every page of the documentation runs, the blocks of one page one after the other."""
 
 import doctest
+import importlib
 import re
 import textwrap
 from functools import cache
@@ -92,6 +93,29 @@ def test_only_what_needs_other_packages_or_machines_is_left_out():
         "coming_from/torch_uncertainty.rst",
         "guide/distributed.rst",
     }
+
+
+def reference():
+    """Modules that the API reference has a section of, and the names that it lists, with what they name."""
+    modules, found = [], {}
+    for line in (DOCS / "api" / "index.rst").read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(r"\.\. module:: (\S+)", line):
+            modules.append(importlib.import_module(match[1]))
+        elif match := re.fullmatch(r"   (\w[\w.]*)", line):
+            *path, name = f"{modules[-1].__name__}.{match[1]}".split(".")
+            found[match[1]] = getattr(importlib.import_module(".".join(path)), name)
+    return modules, found
+
+
+def test_every_public_name_is_in_the_reference_with_an_example():
+    modules, found = reference()
+    for module in modules:
+        for name in getattr(module, "__all__", []):
+            # Ready-made scorers are named in the text.
+            if not name.startswith(("__", "neg_")):
+                assert found[name] is getattr(module, name)
+    for name, value in found.items():
+        assert not callable(value) or ">>> " in value.__doc__, f"{name} has no example"
 
 
 def test_every_block_of_a_page_is_found(tmp_path):
