@@ -54,6 +54,8 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
+    # That page fetches scripts from the network.
+    "write_computation_times": False,
     "abort_on_example_error": True,
     "within_subsection_order": "FileNameSortKey",
     "plot_gallery": "True",
