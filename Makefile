@@ -14,12 +14,12 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test test-oldest bench lint dist clean help
+.PHONY: install demo test test-oldest bench docs lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | test | test-oldest | bench | lint | dist | clean"
+	@echo "make install | demo | test | test-oldest | bench | docs | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
@@ -39,6 +39,10 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)
 	$(BIN)/python benchmarks/speed.py
 
+# Read docs/_build/html/index.html. It needs no network, and any warning fails it.
+docs: $(VENV)/installed-docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build/html
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,7 +52,7 @@ dist: $(VENV)/installed-dev
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) .venv-oldest build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest build dist docs/_build docs/api/examples docs/api/generated docs/auto_examples *.egg-info
 
 # One stamp for each extra of pyproject.toml: installed once, and again when the dependencies change.
 $(VENV)/installed-%: pyproject.toml | $(BIN)/pip

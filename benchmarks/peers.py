@@ -121,10 +121,11 @@ class Split(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Test NLL in nats, test ECE of 15 bins in per cent, and the seconds of the fit."""
+    """Test NLL in nats, test ECE of 15 bins in per cent, test accuracy, and the seconds of the fit."""
 
     nll: float
     ece: float
+    accuracy: float
     seconds: float
 
 
@@ -239,7 +240,8 @@ def timed(function, *arguments):
 
 def outcome(log_proba, labels, seconds):
     nll = -log_proba[np.arange(len(labels)), labels].mean()
-    return Outcome(nll, 100 * expected_calibration_error(labels, softmax(log_proba, axis=1)), seconds)
+    ece = expected_calibration_error(labels, softmax(log_proba, axis=1))
+    return Outcome(nll, 100 * ece, (log_proba.argmax(1) == labels).mean(), seconds)
 
 
 if __name__ == "__main__":

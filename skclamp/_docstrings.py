@@ -83,7 +83,7 @@ precision : {"auto", "float32", "bfloat16"}, default="auto"
     Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
     hardware. The last temperature, and all that is predicted, come from the network's own precision.
 compile : bool, default=False
-    Whether training runs a `torch.compile`d copy of the network.
+    Whether training runs a copy of the network that `torch.compile` has compiled.
 num_workers : int, default=0
     Processes that load a Dataset, as in torch's DataLoader.
 pin_memory : bool, default=False

@@ -53,7 +53,27 @@ def _check_given_labels(X, y):
 
 
 class BaseCalibrator(ClassifierMixin, BaseEstimator):
-    """What every calibrator shares; see `skclamp.TemperatureScaling` for the parameters."""
+    """What every calibrator shares; see `skclamp.TemperatureScaling` for the parameters.
+
+    A calibrator of one's own implements two hooks: ``_fit_logits``, which learns from logits, column indices and
+    weights (or None), all tensors, and ``_transform_logits``, which takes some rows of float64 logits to calibrated
+    ones.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.base import BaseCalibrator
+    >>> class PriorCorrection(BaseCalibrator):
+    ...     def _fit_logits(self, logits, y, sample_weight):
+    ...         predicted, found = logits.softmax(1).mean(0), y.bincount(minlength=logits.shape[1]) / len(y)
+    ...         self.shift_ = torch.log(found / predicted)
+    ...
+    ...     def _transform_logits(self, logits):
+    ...         return logits + self.shift_
+    >>> logits, y = torch.zeros(4, 2), [0, 1, 1, 1]
+    >>> PriorCorrection().fit(logits, y).predict_proba(logits[:1]).round(2)
+    array([[0.25, 0.75]])
+    """
 
     _parameter_constraints: dict = {
         "estimator": "no_validation",

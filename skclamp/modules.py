@@ -28,6 +28,17 @@ def frozen(module):
     ----------
     module : torch.nn.Module
         The user's network. Nothing of it but its flags is touched, and these are restored even when the body raises.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.modules import frozen
+    >>> network = torch.nn.Linear(3, 4)
+    >>> with frozen(network):
+    ...     network.training, network.weight.requires_grad
+    (False, False)
+    >>> network.training, network.weight.requires_grad
+    (True, True)
     """
     network = module.module if isinstance(module, LogitsModule) else module
     with _LOCK:
@@ -162,6 +173,14 @@ def logits_from(scores, response, *, n_samples, floor=None):
     ------
     ValueError
         If the shape is another.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.modules import logits_from
+    >>> logits_from(torch.tensor([2.0, -1.0]), "logits", n_samples=2)
+    tensor([[ 0.,  2.],
+            [ 0., -1.]])
     """
     if scores.ndim not in (1, 2) or scores.shape[0] != n_samples:
         raise ValueError(

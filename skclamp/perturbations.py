@@ -196,7 +196,7 @@ class ColorPerturbation(nn.Module):
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
-        return torch.einsum("cd,nd...->nc...", self.matrix, x.to(self.matrix.dtype)) + self.offset
+        return torch.einsum("ij,nj...->ni...", self.matrix, x.to(self.matrix.dtype)) + self.offset
 
 
 class FilterPerturbation(nn.Module):

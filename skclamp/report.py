@@ -70,6 +70,20 @@ class CalibratorComparison:
     See Also
     --------
     compare_calibrators : Makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import TemperatureScaling, compare_calibrators
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    >>> halves = logits[:500], y[:500], logits[500:], y[500:]
+    >>> comparison = compare_calibrators(None, *halves, calibrators=[TemperatureScaling()])
+    >>> [row.name for row in comparison.rows]
+    ['TemperatureScaling', 'uncalibrated']
+    >>> comparison["uncalibrated"].nll > comparison["TemperatureScaling"].nll
+    True
     """
 
     def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, binned=None):

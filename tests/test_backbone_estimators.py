@@ -162,7 +162,7 @@ def test_response_chooses_the_method(classified):
     fitted = LogisticRegression().fit(X, y)
     by_probabilities = TemperatureScaling(fitted, response="probabilities").fit(X, y)
     assert by_probabilities.temperature_ == pytest.approx(TemperatureScaling(fitted).fit(X, y).temperature_, rel=1e-6)
-    with pytest.raises(ValueError, match="response must be what the estimator offers; got 'logits', but Gaus"):
+    with pytest.raises(ValueError, match="response must be what the estimator offers; got 'logits', but GaussianNB"):
         TemperatureScaling(GaussianNB().fit(X, y), response="logits").fit(X, y)
 
 

@@ -143,7 +143,7 @@ def test_a_full_batch_step_of_sgd_is_the_gradients(network):
 
 
 def test_the_penalty_pulls_towards_the_identity(network):
-    # Small steps: the norm has a kink at the identity, around which larger ones jump to and fro.
+    # Small steps: the norm has a kink at the identity, around which larger ones jump back and forth.
     settings = {"perturbation": "channel", "lr": 0.01, "momentum": 0.0, "max_epochs": 20}
     norms = [np.linalg.norm(clamping(network, penalty=p, **settings).fit(X, Y).delta_) for p in (0.0, 0.02, 0.2)]
     assert norms[0] > 1.2 * norms[1] > 1.2 * norms[2]

@@ -1,4 +1,4 @@
-"""The examples and the README's code run, and show what they say they show."""
+"""The examples run, and show what they say they show."""
 
 import re
 import runpy
@@ -9,7 +9,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from _digits import calibration_and_test, convolutional_network
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -181,18 +180,3 @@ def test_gallery_script_runs_draws_and_shows_what_it_says(script):
     assert all(figure.get_figwidth() <= 8 for figure in figures)
     plt.close("all")
     CLAIMS[script.stem](names)
-
-
-def test_readme_code_runs(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (X_val, y_val), (X_test, y_test) = calibration_and_test(0)
-    names = {"net": convolutional_network(), "X_val": X_val, "y_val": y_val, "X_test": X_test, "y_test": y_test}
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) >= 2
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    plt.close("all")
-    assert names["proba"].shape == (len(y_test), 10)
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in ("uncalibrated", "TemperatureScaling", "VectorScaling", "floor (95 %)"))
-    assert names["calibrator"].score(X_test, y_test) == names["comparison"]["TemperatureScaling"].accuracy

@@ -37,6 +37,13 @@ class BootstrapInterval(NamedTuple):
         The interval.
     standard_error : float
         Standard deviation of the replicates.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import bootstrap_interval, brier_score
+    >>> interval = bootstrap_interval(brier_score, [0, 1, 1, 0], [0.2, 0.9, 0.6, 0.4], random_state=0)
+    >>> interval.low <= interval.value <= interval.high
+    True
     """
 
     value: float
@@ -57,6 +64,13 @@ class PairedTest(NamedTuple):
         Bootstrap interval of the difference.
     pvalue : float
         Of the hypothesis that there is none.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import brier_score, paired_bootstrap_test
+    >>> test = paired_bootstrap_test(brier_score, [0, 1, 1, 0], [0.2, 0.9, 0.6, 0.4], [0.5] * 4, random_state=0)
+    >>> test.low < test.difference < test.high
+    True
     """
 
     difference: float

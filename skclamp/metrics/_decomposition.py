@@ -33,6 +33,13 @@ class CalibrationRefinement(NamedTuple):
         What the recalibration saves, at least 0.
     refinement : float
         The score after recalibration.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import calibration_refinement
+    >>> parts = calibration_refinement([0, 1, 1, 0], [0.2, 0.9, 0.6, 0.4])
+    >>> abs(parts.calibration + parts.refinement - parts.score) < 1e-9
+    True
     """
 
     score: float

@@ -31,7 +31,22 @@ _SHARING = (
 
 
 class NoiseFloor(NamedTuple):
-    """Mean and upper quantile of a metric over draws of labels."""
+    """Mean and upper quantile of a metric over draws of labels.
+
+    Attributes
+    ----------
+    mean : float
+        Mean over the draws.
+    quantile : float
+        The quantile that was asked for.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import calibration_noise_floor, expected_calibration_error
+    >>> floor = calibration_noise_floor(expected_calibration_error, [0.2, 0.9, 0.6, 0.4], random_state=0)
+    >>> 0 < floor.mean < floor.quantile
+    True
+    """
 
     mean: float
     quantile: float

@@ -1,0 +1,185 @@
+"""The code of the README and of every page of the documentation runs, the blocks of one page one after the other."""
+
+import doctest
+import importlib
+import re
+import textwrap
+from functools import cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from _digits import calibration_and_test, convolutional_network
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+# Folders of what is made, or no page.
+MADE = {"_build", "_templates", "auto_examples", "examples", "generated"}
+PAGES = sorted(page for page in DOCS.rglob("*.rst") if not MADE & set(page.relative_to(DOCS).parts))
+
+DIRECTIVE = re.compile(r"(?P<indent> *)\.\. (?P<kind>code-block|literalinclude):: (?P<argument>\S+)")
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def blocks(page):
+    """(kind, number of the line before, text) of what a page would have run: "include", "python" or "doctest"."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    number = 0
+    while number < len(lines):
+        line, start = lines[number], number + 1
+        number += 1
+        if match := DIRECTIVE.match(line):
+            while number < len(lines) and _is_within(lines[number], len(match["indent"])):
+                number += 1
+            options, code = _options_and_code(lines[start:number])
+            if match["kind"] == "literalinclude":
+                yield "include", start, match["argument"]
+            elif match["argument"] == "python" and ":class: not-run" not in options:
+                yield "python", start + len(options), code
+        elif line.lstrip().startswith(">>> "):
+            while number < len(lines) and lines[number].strip():
+                number += 1
+            yield "doctest", start - 1, textwrap.dedent("\n".join(lines[start - 1 : number]) + "\n")
+
+
+def _is_within(line, indent):
+    return not line.strip() or len(line) - len(line.lstrip()) > indent
+
+
+def _options_and_code(lines):
+    """The options of a directive, and what it holds, each line at its place."""
+    n_options = next((n for n, line in enumerate(lines) if not line.lstrip().startswith(":")), len(lines))
+    return [line.strip() for line in lines[:n_options]], textwrap.dedent("\n".join(lines[n_options:]) + "\n")
+
+
+@cache
+def included(path):
+    """Names that a script leaves behind: pages that begin with the same one share its network."""
+    names = {}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)
+    return names
+
+
+def run_doctest(text, names, page, number):
+    test = doctest.DocTestParser().get_doctest(text, names, page.name, str(page), number)
+    # A copy of the names is what get_doctest makes.
+    test.globs = names
+    runner, report = doctest.DocTestRunner(optionflags=FLAGS, verbose=False), []
+    runner.run(test, out=report.append, clear_globs=False)
+    assert not runner.failures, "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS).with_suffix("")))
+def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    if page.stem == "deployment" and torch.__version__ < "2.5":
+        pytest.skip("this torch exports networks for a few batch sizes alone")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    with torch.random.fork_rng():
+        for kind, number, text in blocks(page):
+            if kind == "include":
+                names.update(included((page.parent / text).resolve()))
+            elif kind == "doctest":
+                run_doctest(text, names, page, number)
+            else:
+                exec(compile("\n" * number + text, str(page), "exec"), names)
+    plt.close("all")
+
+
+def test_only_what_needs_other_packages_or_machines_is_left_out():
+    left_out = {str(page.relative_to(DOCS)) for page in PAGES if ":class: not-run" in page.read_text(encoding="utf-8")}
+    assert left_out <= {
+        "coming_from/nctoolkit.rst",
+        "coming_from/netcal.rst",
+        "coming_from/torch_uncertainty.rst",
+        "guide/distributed.rst",
+    }
+
+
+def reference():
+    """Modules that the API reference has a section of, and the names that it lists, with what they name."""
+    modules, found = [], {}
+    for line in (DOCS / "api" / "index.rst").read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(r"\.\. module:: (\S+)", line):
+            modules.append(importlib.import_module(match[1]))
+        elif match := re.fullmatch(r"   (\w[\w.]*)", line):
+            *path, name = f"{modules[-1].__name__}.{match[1]}".split(".")
+            found[match[1]] = getattr(importlib.import_module(".".join(path)), name)
+    return modules, found
+
+
+def test_every_public_name_is_in_the_reference_with_an_example():
+    modules, found = reference()
+    for module in modules:
+        for name in getattr(module, "__all__", []):
+            # Ready-made scorers are named in the text.
+            if not name.startswith(("__", "neg_")):
+                assert found[name] is getattr(module, name)
+    for name, value in found.items():
+        assert not callable(value) or ">>> " in value.__doc__, f"{name} has no example"
+
+
+def test_every_block_of_a_page_is_found(tmp_path):
+    page = tmp_path / "page.rst"
+    page.write_text(
+        textwrap.dedent("""\
+        Title
+
+        .. code-block:: python
+           :caption: A caption
+
+           a = 1
+
+           b = 2
+
+        .. grid:: 1
+
+           .. code-block:: python
+
+              c = a + b
+
+        .. code-block:: python
+           :class: not-run
+
+           import nowhere
+
+        .. code-block:: text
+
+           not code
+
+        .. literalinclude:: other.py
+           :language: python
+
+        >>> c
+        3
+        >>> d = 4
+
+        The end.
+        """)
+    )
+    found = list(blocks(page))
+    assert [kind for kind, _, _ in found] == ["python", "python", "include", "doctest"]
+    names = {}
+    for kind, number, text in found:
+        if kind == "python":
+            exec(compile("\n" * number + text, "page.rst", "exec"), names)
+    run_doctest(found[-1][2], names, page, found[-1][1])
+    assert names["d"] == 4
+    with pytest.raises(AssertionError, match=r"Expected:\n +4\n +Got:\n +3"):
+        run_doctest(">>> c\n4\n", names, page, 0)
+
+
+def test_readme_code_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (X_val, y_val), (X_test, y_test) = calibration_and_test(0)
+    names = {"net": convolutional_network(), "X_val": X_val, "y_val": y_val, "X_test": X_test, "y_test": y_test}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    plt.close("all")
+    assert names["proba"].shape == (len(y_test), 10)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("uncalibrated", "TemperatureScaling", "VectorScaling", "floor (95 %)"))
+    assert names["calibrator"].score(X_test, y_test) == names["comparison"]["TemperatureScaling"].accuracy
