@@ -126,7 +126,7 @@ class BaseClamping(BaseCalibrator):
             backbone = deployed = self._open_backbone()
         else:
             options = {"response": self.response, "cv": self.cv, "device": self.device, **self._loading()}
-            backbone, deployed = cross_fit_networks(self.estimator, X, y, sample_weight, **options)
+            backbone, deployed = cross_fit_networks(self.estimator, X, y, self._metadata, **options)
             self.estimator_ = deployed.classifier
         seed = _draw_seed(self.random_state)
         generator = torch.Generator().manual_seed(seed)

@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples as num_samples
 
 from ._warnings import warn_caller
+from .exceptions import CalibrationSetWarning
 
 __all__ = ["BaseScorer", "Interval", "StrOptions", "num_samples", "take_rows"]
 
@@ -128,7 +129,8 @@ def _warn_of_another_origin(y, n_columns, parameter):
     if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
         warn_caller(
             f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from 1, "
-            f"give {parameter}"
+            f"give {parameter}",
+            CalibrationSetWarning,
         )
 
 

@@ -20,6 +20,7 @@ from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
 from ._cross_fit import check_no_dataset, cross_fit
 from ._data import dataset_behind
 from ._encoding import register
+from ._metadata import NO_METADATA, route, router_of
 from ._validation import (
     Interval,
     StrOptions,
@@ -90,7 +91,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         self.num_workers = num_workers
         self.pin_memory = pin_memory
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None, **params):
         """Learn the calibration map on held-out data; the network stays as it is.
 
         Parameters
@@ -105,6 +106,9 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
             as Platt's targets are, goes by their sum.
+        **params : dict
+            Metadata for the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, and
+            the weights, go to the classifier and to the splitter `cv` as these request them, ``groups`` for instance.
 
         Returns
         -------
@@ -119,10 +123,42 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         self._validate_params()
         X = dataset_behind(X, any_order=y is None and sample_weight is None)
         y = _check_given_labels(X, y)
+        metadata = self._route(y, sample_weight, params)
         with self._kept_on_error():
             self._forget()
+            self._metadata = metadata
             self._fit(X, y, sample_weight)
+            del self._metadata
         return self
+
+    def get_metadata_routing(self):
+        """Who gets the metadata that `fit` is given.
+
+        Returns
+        -------
+        MetadataRouter
+            To a classifier that isn't fitted, and to the splitter that folds for it.
+        """
+        return self._router().add_self_request(self)
+
+    def _router(self):
+        return router_of(type(self).__name__, **self._routed_to())
+
+    def _routed_to(self):
+        """The classifier that `fit` fits and the splitter that it uses, where it does."""
+        return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self.cv}
+
+    def _route(self, y, sample_weight, params):
+        """Metadata on their way, the weights among them."""
+        if sample_weight is not None:
+            weight = sample_weight if y is None else check_sample_weight(sample_weight, len(y)).numpy()
+            params = {"sample_weight": weight, **params}
+        params = {name: value for name, value in params.items() if value is not None}
+        if not params:
+            return NO_METADATA
+        if not is_frozen(self.estimator):
+            check_classifier(self.estimator)
+        return route(self.get_metadata_routing(), params, **self._routed_to())
 
     def predict_proba(self, X):
         """Calibrated probabilities.
@@ -242,8 +278,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             check_classifier(self.estimator)
             check_no_dataset(X)
             y = check_labels(y)
-            weight = check_sample_weight(sample_weight, len(y))
-            backbone, logits = cross_fit(self.estimator, X, y, response=self.response, cv=self.cv, sample_weight=weight)
+            options = {"response": self.response, "cv": self.cv, "metadata": self._metadata}
+            backbone, logits = cross_fit(self.estimator, X, y, **options)
             self.estimator_ = backbone.classifier
         classes, codes = self._check_y(y, logits, backbone)
         self._fit_logits(logits, codes, check_sample_weight(sample_weight, len(logits)))
@@ -293,7 +329,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         Warns
         -----
-        UserWarning
+        NotSavedWarning
             If a parameter, such as callbacks, can't be saved.
         """
         check_is_fitted(self)

@@ -22,6 +22,7 @@ from ._backbone import ArrayBackbone, ScoresBackbone, is_frozen
 from ._encoding import Reader, UnknownClassError, Writer, register
 from ._version import __version__
 from ._warnings import warn_caller
+from .exceptions import NotSavedWarning
 from .perturbations import PERTURBATIONS
 
 __all__ = ["load", "register"]
@@ -49,7 +50,8 @@ def write(calibrator, path):
     if writer.left_out:
         warn_caller(
             f"{', '.join(sorted(set(writer.left_out)))}: can't be saved; a loaded calibrator has the default, which "
-            "matters only to another fit"
+            "matters only to another fit",
+            NotSavedWarning,
         )
     _replace(path, _safetensors().numpy.save(writer.arrays, {_KEY: json.dumps(header, allow_nan=False)}))
 

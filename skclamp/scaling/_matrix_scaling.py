@@ -164,7 +164,7 @@ class MatrixScaling(OdirScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     See Also
@@ -239,7 +239,7 @@ class DirichletCalibration(OdirScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     See Also

@@ -45,7 +45,7 @@ class StructuredVectorScaling(StructuredScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     Notes
@@ -156,7 +156,7 @@ class StructuredMatrixScaling(StructuredScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     Notes

@@ -1,0 +1,56 @@
+"""The warnings that the package gives, each of a class of its own: a filter can tell one from another.
+
+Imports nothing of the package.
+"""
+
+from sklearn.exceptions import ConvergenceWarning
+
+__all__ = [
+    "CalibrationSetWarning",
+    "CalibrationWarning",
+    "NotConvergedWarning",
+    "NotSavedWarning",
+    "TrainingDataWarning",
+    "UnusedWeightWarning",
+]
+
+
+class CalibrationWarning(UserWarning):
+    """What all warnings of the package are.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from skclamp import IsotonicCalibration
+    >>> from skclamp.exceptions import CalibrationSetWarning
+    >>> logits = np.random.default_rng(0).normal(size=(50, 3))
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", CalibrationSetWarning)
+    ...     calibrator = IsotonicCalibration().fit(logits, np.arange(50) % 2)
+    """
+
+
+class NotConvergedWarning(CalibrationWarning, ConvergenceWarning):
+    """An optimiser stopped early, or at a bound; scikit-learn's ConvergenceWarning too."""
+
+
+class CalibrationSetWarning(CalibrationWarning):
+    """The calibration set holds too little for what is asked of it: samples, classes, distinct scores."""
+
+
+class TrainingDataWarning(CalibrationSetWarning):
+    """The network makes no error on the calibration set, as on what it was trained on.
+
+    Given where a fitted estimator is right on each of at least 500 samples. Their error rate is then below 0.6 % with
+    95 % confidence, and how sure to be of errors can't be learned from them. An easy problem looks the same: only
+    whoever split the data knows. Training data with a few errors in them can't be told from others at all, and pass.
+    """
+
+
+class UnusedWeightWarning(CalibrationWarning):
+    """A classifier's ``fit`` takes no sample_weight, which then weighs the calibration alone."""
+
+
+class NotSavedWarning(CalibrationWarning):
+    """A parameter can't be saved with the calibrator."""
