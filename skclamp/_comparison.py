@@ -96,9 +96,13 @@ class SharedLogits:
         The parameters `response`, `classes`, `cv`, `device`, `batch_size`, `num_workers` and `pin_memory`.
     X_cal, y_cal, X_test, y_test : array-like, Dataset or None
         The data.
+    params : dict
+        What the calibrators' ``fit`` is given beside them.
 
     Attributes
     ----------
+    params : dict
+        As the parameter.
     classes : ndarray of shape (n_classes,)
         Names of the columns.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
@@ -109,8 +113,9 @@ class SharedLogits:
         What the logits of either set took.
     """
 
-    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test):
+    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params):
         self._estimator, self._shared, self._X_cal, self._X_test = estimator, shared, X_cal, X_test
+        self.params = params
         y_cal, fit_seconds = timed(self._open, y_cal)
         (self.test, labels), test_seconds = timed(self.backbone.logits, X_test)
         self.seconds = fit_seconds, test_seconds
@@ -130,14 +135,21 @@ class SharedLogits:
             self.backbone = open_backbone(self._estimator, **opening)
             self.calibration, labels = self.backbone.logits(self._X_cal)
             y_cal = check_labels(labels if y_cal is None else y_cal, "y_cal")
+            self._route(y_cal)
         else:
             check_classifier(self._estimator)
             check_no_dataset(self._X_cal, "X_cal")
             y_cal = check_labels(y_cal, "y_cal")
             options = {name: self._shared[name] for name in ("response", "cv")}
+            options["metadata"] = self._route(y_cal)
             self.backbone, self.calibration = cross_fit(self._estimator, self._X_cal, y_cal, **options)
         check_same_length(y_cal, len(self.calibration), "y_cal")
         return y_cal
+
+    def _route(self, y_cal):
+        """What of the parameters of ``fit`` goes where: the same for all calibrators."""
+        params = {"sample_weight": None, **self.params}
+        return scaling.TemperatureScaling(self._estimator, cv=self._shared["cv"])._route(y_cal, params)
 
     @property
     def is_of_a_network(self):
@@ -156,7 +168,8 @@ class SharedLogits:
     def fit(self, calibrator):
         """A fitted clone of an output map, that takes these logits until `hand_over`."""
         fitted = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
-        return fitted.fit(self.calibration, self.calibration_codes)
+        weight = self.params.get("sample_weight")
+        return fitted.fit(self.calibration, self.calibration_codes, sample_weight=weight)
 
     def hand_over(self, fitted):
         """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
@@ -265,7 +278,7 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
         own = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
         if not is_frozen(estimator):
             own["cv"] = shared["cv"]
-        fitted, fit_time = timed(clone(calibrator).set_params(estimator=estimator, **own).fit, X_cal, y_cal)
+        fitted, fit_time = timed(clone(calibrator).set_params(estimator=estimator, **own).fit, X_cal, y_cal, **logits.params)
         proba, predict_time = timed(fitted.predict_proba, X_test)
     else:
         fitted, fit_time = timed(logits.fit, calibrator)
@@ -274,10 +287,10 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
     return fitted, proba, {"fit_time": fit_time, "predict_time": predict_time}
 
 
-def timed(function, *args):
+def timed(function, *args, **kwargs):
     """What a function returns, and the seconds that it took."""
     started = time.perf_counter()
-    result = function(*args)
+    result = function(*args, **kwargs)
     return result, time.perf_counter() - started
 
 

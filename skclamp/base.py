@@ -123,7 +123,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         self._validate_params()
         X = dataset_behind(X, any_order=y is None and sample_weight is None)
         y = _check_given_labels(X, y)
-        metadata = self._route(y, sample_weight, params)
+        metadata = self._route(y, {"sample_weight": sample_weight, **params})
         with self._kept_on_error():
             self._forget()
             self._metadata = metadata
@@ -148,14 +148,13 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """The classifier that `fit` fits and the splitter that it uses, where it does."""
         return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self.cv}
 
-    def _route(self, y, sample_weight, params):
+    def _route(self, y, params):
         """Metadata on their way, the weights among them."""
-        if sample_weight is not None:
-            weight = sample_weight if y is None else check_sample_weight(sample_weight, len(y)).numpy()
-            params = {"sample_weight": weight, **params}
         params = {name: value for name, value in params.items() if value is not None}
         if not params:
             return NO_METADATA
+        if "sample_weight" in params and y is not None:
+            params["sample_weight"] = check_sample_weight(params["sample_weight"], len(y)).numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
         return route(self.get_metadata_routing(), params, **self._routed_to())

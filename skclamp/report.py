@@ -166,6 +166,7 @@ def compare_calibrators(
     y_test,
     *,
     calibrators=None,
+    params=None,
     n_bins=15,
     n_resamples=1000,
     n_draws=200,
@@ -196,6 +197,9 @@ def compare_calibrators(
         Unfitted calibrators without an estimator, which are cloned. None takes those of the package that suit the
         number of classes and of samples, neural clamping among them for a torch network; `CalibratorSelector`, which
         takes several times as long as its candidates, isn't.
+    params : dict, default=None
+        What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``. The test set's samples count
+        alike.
     n_bins : int, default=15
         Bins of the calibration errors.
     n_resamples : int, default=1000
@@ -273,7 +277,7 @@ def compare_calibrators(
         "pin_memory": pin_memory,
     }
     chosen = None if calibrators is None else named(calibrators)
-    logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test)
+    logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {})
     scoring = Scoring(
         logits.test_codes, n_bins=n_bins, n_resamples=n_resamples, n_draws=n_draws, random_state=random_state
     )
