@@ -146,6 +146,7 @@ class BaseClamping(BaseCalibrator):
         logits, labels = backbone.logits(inputs)
         classes, codes = self._check_y(labels if y is None else y, logits, backbone)
         weight = check_sample_weight(sample_weight, len(inputs))
+        self._warn_of_training_data(logits, codes, weight)
         return Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs))), classes
 
     def _clamp(self, problem, generator):

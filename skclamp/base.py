@@ -31,6 +31,7 @@ from ._validation import (
     num_samples,
     resolve_classes,
     tensor_of,
+    warn_if_never_wrong,
 )
 from .persistence import write
 
@@ -119,9 +120,16 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         ------
         ValueError, TypeError
             If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
+
+        Warns
+        -----
+        TrainingDataWarning
+            If a fitted estimator is right on each of 500 samples or more, as on those that trained it.
+        CalibrationWarning
+            Others of its kind, see `skclamp.exceptions`.
         """
         self._validate_params()
-        X = dataset_behind(X, any_order=y is None and sample_weight is None)
+        X = dataset_behind(X, any_order=y is None and sample_weight is None and not params)
         y = _check_given_labels(X, y)
         metadata = self._route(y, {"sample_weight": sample_weight, **params})
         with self._kept_on_error():
@@ -281,7 +289,9 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             backbone, logits = cross_fit(self.estimator, X, y, **options)
             self.estimator_ = backbone.classifier
         classes, codes = self._check_y(y, logits, backbone)
-        self._fit_logits(logits, codes, check_sample_weight(sample_weight, len(logits)))
+        weight = check_sample_weight(sample_weight, len(logits))
+        self._warn_of_training_data(logits, codes, weight)
+        self._fit_logits(logits, codes, weight)
         self._remember(backbone, classes, X)
 
     def _check_y(self, y, logits, backbone):
@@ -290,6 +300,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         check_same_length(y, len(logits))
         classes = resolve_classes(y, logits.shape[1], classes=self.classes, known=backbone.classes)
         return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
+
+    def _warn_of_training_data(self, logits, codes, weight):
+        """Only where there is a network that can have seen them: folds are fitted without what they calibrate on."""
+        if self.estimator is not None and is_frozen(self.estimator):
+            warn_if_never_wrong(logits, codes, weight)
 
     def _open_backbone(self):
         return open_backbone(self.estimator, response=self.response, device=self.device, **self._loading())
