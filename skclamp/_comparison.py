@@ -19,8 +19,10 @@ from ._binning import Probabilities
 from ._clamping import BaseClamping
 from ._cross_fit import check_no_dataset, cross_fit
 from ._validation import check_labels, check_same_length, encode_labels, resolve_classes
+from ._warnings import warn_caller
 from .base import BaseCalibrator
 from .clamping import NeuralClampingCalibrator
+from .exceptions import TrainingDataWarning
 from .metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
@@ -37,6 +39,9 @@ _MOST_CLASSES_OF_A_MATRIX = 50
 _FEWEST_SAMPLES_A_CLASS = 10
 # In nats: differences of a sample's loss that are rounding.
 _ROUNDING = 1e-9
+
+# An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
+_CHANCE_OF_ACCURACIES = 1e-4
 
 UNCALIBRATED = "uncalibrated"
 
@@ -127,6 +132,8 @@ class SharedLogits:
         y_test = check_labels(labels if y_test is None else y_test, "y_test")
         check_same_length(y_test, len(self.test), "y_test")
         self.test_codes = encode_labels(y_test, self.classes, "y_test")
+        if is_frozen(estimator):
+            self._warn_of_training_data()
 
     def _open(self, y_cal):
         """Find the logits of the calibration set, and return its labels."""
@@ -150,6 +157,19 @@ class SharedLogits:
         """What of the parameters of ``fit`` goes where: the same for all calibrators."""
         params = {"sample_weight": None, **self.params}
         return scaling.TemperatureScaling(self._estimator, cv=self._shared["cv"])._route(y_cal, params)
+
+    def _warn_of_training_data(self):
+        """An accuracy on the calibration set that the test set's can't be by chance."""
+        pairs = (self.calibration, self.calibration_codes), (self.test, self.test_codes)
+        hits = [(logits.argmax(1).cpu().numpy() == codes) for logits, codes in pairs]
+        counts = [[hit.sum(), len(hit) - hit.sum()] for hit in hits]
+        if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
+            warn_caller(
+                f"the accuracy is {hits[0].mean():.2%} on X_cal and {hits[1].mean():.2%} on X_test, which isn't by "
+                "chance: either X_cal trained the network, and nothing learned from it will do, or X_test is of "
+                "another kind",
+                TrainingDataWarning,
+            )
 
     @property
     def is_of_a_network(self):

@@ -237,6 +237,12 @@ def compare_calibrators(
         If a calibrator is none of this package or has an estimator of its own, a name is taken, or any parameter or
         data break a rule.
 
+    Warns
+    -----
+    TrainingDataWarning
+        If a fitted estimator is more often right on `X_cal` than on `X_test`, by Fisher's exact test at 0.01 %: it
+        knows `X_cal` from its training, or `X_test` is of another kind.
+
     Notes
     -----
     A row is tied with the one of lowest NLL unless a paired Student's test of the samples' losses, Holm-corrected for

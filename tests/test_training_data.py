@@ -118,6 +118,26 @@ def test_cross_fitted_classifiers_are_not_suspected_in_a_comparison():
     assert not [warning for warning in caught if issubclass(warning.category, TrainingDataWarning)]
 
 
+def compared(network, X, y, X_test, y_test):
+    options = {"n_resamples": 2, "n_draws": 1, "calibrators": [TemperatureScaling()]}
+    return compare_calibrators(network, X, y, X_test, y_test, **options)
+
+
+def test_a_comparison_tells_training_data_by_the_test_sets_accuracy():
+    """Also such with some errors in them, as noisy labels cause."""
+    (X, y), (X_rest, y_rest) = splits()
+    noisy = y.copy()
+    noisy[:6] = (noisy[:6] + 1) % 10
+    network = trained_network(100)
+    with pytest.warns(TrainingDataWarning, match=r"accuracy is 99.00% on X_cal and 9\d.\d\d% on X_test, .* by chance"):
+        compared(network, X, noisy, X_rest, y_rest)
+    logits, rest = (network(torch.as_tensor(part)).detach() for part in (X, X_rest))
+    with pytest.warns(TrainingDataWarning):
+        compared(None, logits, noisy, rest, y_rest)
+    compared(network, X_rest[:600], y_rest[:600], X_rest[600:], y_rest[600:])
+    compared(network, X_rest[:600], y_rest[:600], X, y)
+
+
 def test_real_networks_on_test_images(data_dir):
     reference = np.load(data_dir / "nctoolkit_reference.npz")
     logits, y = reference["cifar10_resnet20/logits"], reference["cifar10_resnet20/labels"]
