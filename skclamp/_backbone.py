@@ -206,6 +206,11 @@ class NetworkBackbone:
         try:
             return self.module(x)
         except RuntimeError as error:
+            if x.is_floating_point() and self.dtype is None:
+                raise TypeError(
+                    "X must have the dtype that the network computes in, which has no weights that would tell; got "
+                    f"{x.dtype}: {error}"
+                ) from error
             if x.is_floating_point():
                 raise
             raise TypeError(

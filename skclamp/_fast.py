@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from ._wrappers import is_spread, unwrapped
 from .modules import LogitsModule
 
 # A fused network may round differently, no more.
@@ -58,7 +59,7 @@ def accelerate(problem, precision="auto", *, compile=False):
     backbone, x = problem.backbone, problem.example()
     with torch.no_grad():
         expected = backbone.module(x)
-        exact = _channels_last(_fused(backbone.module, x, expected), x, expected)
+        exact = _channels_last(_fused(_bare(backbone.module, x, expected), x, expected), x, expected)
         quick = _autocast(exact, x) if _wants_bfloat16(precision, backbone) else exact
     if compile:
         quick = _variant(quick, torch.compile(quick.module))
@@ -84,6 +85,14 @@ def _variant(logits, module=None, **changes):
         nonlinearity=logits.nonlinearity,
         **settings,
     )
+
+
+def _bare(logits, x, expected):
+    """Without what compiled the network, or would spread it over several devices that aren't there."""
+    if is_spread(logits.module):
+        return logits
+    candidate = _variant(logits, unwrapped(logits.module))
+    return candidate if _same(candidate, x, expected) else logits
 
 
 def _fused(logits, x, expected):

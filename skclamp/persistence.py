@@ -16,12 +16,11 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from torch import nn
-
 from ._backbone import ArrayBackbone, ScoresBackbone, is_frozen
 from ._encoding import Reader, UnknownClassError, Writer, register
 from ._version import __version__
 from ._warnings import warn_caller
+from ._wrappers import unwrapped
 from .exceptions import NotSavedWarning
 from .perturbations import PERTURBATIONS
 
@@ -203,9 +202,7 @@ def fingerprint(backbone):
 
 
 def _feed_network(digest, head):
-    network = head.module
-    while isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        network = network.module
+    network = unwrapped(head.module)
     nonlinearity = getattr(head.nonlinearity, "__qualname__", type(head.nonlinearity).__qualname__)
     _feed(digest, (head.response, nonlinearity))
     for name, part in network.named_modules():

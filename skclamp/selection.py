@@ -201,7 +201,9 @@ class CalibratorSelector(BaseCalibrator):
 
     def _router(self):
         router = super()._router()
-        return router if self.scoring is None else router.add(scorer=self._scorer(), method_mapping=calls("fit", "score"))
+        return (
+            router if self.scoring is None else router.add(scorer=self._scorer(), method_mapping=calls("fit", "score"))
+        )
 
     def _scorer(self):
         return None if self.scoring is None else get_scorer(self.scoring)

@@ -16,7 +16,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skclamp import IsotonicCalibration, NeuralClampingCalibrator, TemperatureScaling, VectorScaling, compare_calibrators
+from skclamp import (
+    IsotonicCalibration,
+    NeuralClampingCalibrator,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
 from skclamp._validation import MANY_SAMPLES
 from skclamp.exceptions import CalibrationWarning, NotConvergedWarning, TrainingDataWarning
 
