@@ -298,9 +298,8 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
         own = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
         if not is_frozen(estimator):
             own["cv"] = shared["cv"]
-        fitted, fit_time = timed(
-            clone(calibrator).set_params(estimator=estimator, **own).fit, X_cal, y_cal, **logits.params
-        )
+        unfitted = clone(calibrator).set_params(estimator=estimator, **own)
+        fitted, fit_time = timed(unfitted.fit, X_cal, y_cal, **logits.params)
         proba, predict_time = timed(fitted.predict_proba, X_test)
     else:
         fitted, fit_time = timed(logits.fit, calibrator)

@@ -120,11 +120,11 @@ def _channels_last(logits, x, expected):
         return logits
     try:
         copied = copy.deepcopy(logits.module).to(memory_format=memory_format)
+        candidate = _variant(logits, copied, memory_format=memory_format)
+        return candidate if _same(candidate, x, expected) else logits
     except (RuntimeError, TypeError):
-        # A module may hold a lock, a file, an activation that somebody kept.
+        # A module may hold a lock, a file, an activation that somebody kept; and `view` asks for rows in order.
         return logits
-    candidate = _variant(logits, copied, memory_format=memory_format)
-    return candidate if _same(candidate, x, expected) else logits
 
 
 def _autocast(logits, x):

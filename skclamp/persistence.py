@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+
 from ._backbone import ArrayBackbone, ScoresBackbone, is_frozen
 from ._encoding import Reader, UnknownClassError, Writer, register
 from ._version import __version__

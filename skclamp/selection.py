@@ -200,10 +200,8 @@ class CalibratorSelector(BaseCalibrator):
         self.n_folds = n_folds
 
     def _router(self):
-        router = super()._router()
-        return (
-            router if self.scoring is None else router.add(scorer=self._scorer(), method_mapping=calls("fit", "score"))
-        )
+        router, scorer = super()._router(), self._scorer()
+        return router if scorer is None else router.add(scorer=scorer, method_mapping=calls("fit", "score"))
 
     def _scorer(self):
         return None if self.scoring is None else get_scorer(self.scoring)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from .._warnings import warn_caller
-from ..exceptions import CalibrationSetWarning
 from ..base import BaseCalibrator
+from ..exceptions import CalibrationSetWarning
 
 # Stands for probability 0, as in scikit-learn's log_loss: an infinite loss would make all calibrators equal.
 EPS = float(np.finfo(np.float64).eps)

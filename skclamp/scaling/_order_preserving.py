@@ -10,8 +10,8 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._temperature import solve_temperature, warn_of_bound
 from .._warnings import warn_caller
-from ..exceptions import NotConvergedWarning
 from ..base import BaseCalibrator
+from ..exceptions import NotConvergedWarning
 
 # Entries of a chunk: its intermediate results stay in the cache, forward and backward.
 _CHUNK_SIZE = 2**17

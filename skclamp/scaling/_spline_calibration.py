@@ -13,8 +13,8 @@ from .._docstrings import with_shared_docs
 from .._encoding import register
 from .._validation import Interval
 from .._warnings import warn_caller
-from ..exceptions import CalibrationSetWarning
 from ..base import BaseCalibrator
+from ..exceptions import CalibrationSetWarning
 
 # By how much the log-odds of the predicted class stay above the next, at least.
 _LEAD = 1e-9
