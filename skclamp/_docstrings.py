@@ -27,7 +27,7 @@ num_workers, pin_memory : int, default=0, and bool, default=False
 classes_ : ndarray of shape (n_classes,)
     Names of the classes, in the order of the columns.
 n_features_in_ : int
-    Second dimension of X in `fit`; not set for a Dataset.""",
+    Second dimension of X in `fit`; not set where X has more than two, or is a Dataset.""",
 }
 
 # The same of the calibrators that clamp.
@@ -121,7 +121,7 @@ module_ : ClampedModule
 classes_ : ndarray of shape (n_classes,)
     Names of the columns.
 n_features_in_ : int
-    ``X.shape[1]``.
+    ``X.shape[1]``; not set where X has more than two dimensions, or is a Dataset.
 history_ : skorch.history.History
     Of the final training: a row an epoch.
 n_iter_ : int

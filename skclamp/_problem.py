@@ -167,8 +167,8 @@ def check_differentiable(problem):
     if gradient is None or not gradient.any():
         raise ValueError(
             "the network's output must depend on its input through differentiable operations: the gradient of the "
-            f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling; or clamp "
-            "the network as it was before it was quantised or optimised for inference"
+            f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling; or "
+            "clamp the network as it was before it was quantised or optimised for inference"
         )
 
 

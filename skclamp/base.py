@@ -318,7 +318,9 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         if not isinstance(X, torch.utils.data.Dataset):
             shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
-            self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
+            # Images have no number of features: what is told one tries the estimator on rows of so many.
+            if len(shape) <= 2:
+                self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
         if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True)
 
