@@ -8,7 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from torch import nn
 
@@ -108,6 +108,10 @@ class BaseClamping(BaseCalibrator):
         self.random_state = random_state
         self.callbacks = callbacks
         self.verbose = verbose
+
+    def __getstate__(self):
+        """The attributes as they are: perturbation and network are on one device, and share what they share."""
+        return BaseEstimator.__getstate__(self)
 
     def _open_backbone(self):
         backbone = super()._open_backbone()

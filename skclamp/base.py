@@ -19,7 +19,7 @@ from skorch import NeuralNet
 from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
 from ._cross_fit import check_no_dataset, cross_fit
 from ._data import dataset_behind
-from ._encoding import register
+from ._encoding import Packed, is_registered, register
 from ._metadata import NO_METADATA, route, router_of
 from ._validation import (
     Interval,
@@ -327,6 +327,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def save(self, path):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
 
+        For the whole calibrator there are joblib and, unless it holds a torch module, skops.
+
         Parameters
         ----------
         path : str or path-like
@@ -484,11 +486,25 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             raise ValueError(f"estimator is frozen: its parameters can't be set; got {nested[0]!r}")
         return super().set_params(**params)
 
+    def __getstate__(self):
+        """The attributes; those of learned ones that hold tensors, which skops can't, as arrays."""
+        return {name: _packed(name, value) for name, value in super().__getstate__().items()}
+
+    def __setstate__(self, state):
+        unpacked = {name: value.value() if isinstance(value, Packed) else value for name, value in state.items()}
+        super().__setstate__(unpacked)
+
     def __repr__(self, N_CHAR_MAX=700):
-        shown = copy.copy(self)
+        shown = object.__new__(type(self))
         for name, value in vars(self).items():
             setattr(shown, name, _by_name(value))
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
+
+
+def _packed(name, value):
+    """What stands for an attribute in a calibrator's state."""
+    whole = isinstance(value, (BaseCalibrator, FrozenEstimator))
+    return Packed(value) if name.endswith("_") and is_registered(value) and not whole else value
 
 
 def _arguments(calibrator):

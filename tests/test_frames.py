@@ -41,6 +41,8 @@ MAKES = {
 
 @pytest.fixture(params=["pandas", "polars"])
 def library(request):
+    if not hasattr(StandardScaler().fit(frame(request.param)), "feature_names_in_"):
+        pytest.skip(f"this scikit-learn sees no columns in frames of this {request.param}")
     return request.param
 
 
