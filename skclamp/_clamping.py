@@ -19,10 +19,12 @@ from ._fast import accelerate
 from ._guard import cross_examine
 from ._learner import Learner, is_natural
 from ._problem import Passes, Problem, check_differentiable
+from ._progress import Progress
 from ._temperature import warn_of_bound
 from ._training import OPTIMIZERS, Settings, State, resolve_optimizer
 from ._validation import Interval, StrOptions, check_sample_weight
 from .base import BaseCalibrator
+from .distributed import Shard
 from .modules import ClampedModule, frozen
 from .perturbations import FullPerturbation, additive_part
 
@@ -121,7 +123,7 @@ class BaseClamping(BaseCalibrator):
             return ScoresBackbone(backbone, batch_size=self.batch_size)
         return backbone
 
-    def _fit(self, X, y, sample_weight):
+    def _fit(self, X, y, sample_weight, ranks):
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
         for settings in self._path():
@@ -132,28 +134,33 @@ class BaseClamping(BaseCalibrator):
             options = {"response": self.response, "cv": self.cv, "device": self.device, **self._loading()}
             backbone, deployed = cross_fit_networks(self.estimator, X, y, self._metadata, **options)
             self.estimator_ = deployed.classifier
-        seed = _draw_seed(self.random_state)
+        seed = ranks.everyone(_draw_seed(self.random_state))[0]
         generator = torch.Generator().manual_seed(seed)
         with frozen(backbone.module), torch.random.fork_rng(devices=[]):
             # What a Dataset that augments, or a dropout in the perturbation, draws by itself follows the seed as well.
             torch.default_generator.manual_seed(seed)
-            problem, classes = self._pose(backbone, X, y, sample_weight)
-            state = self._clamp(problem, generator) or self._unperturbed(problem)
+            problem, classes = self._pose(backbone, X, y, sample_weight, ranks)
+            # At 2, skorch's own lines take its place.
+            with Progress(self.verbose == 1 and ranks.rank == 0, self.max_epochs) as progress:
+                state = self._clamp(problem, Learner(generator, progress)) or self._unperturbed(problem)
             if self.output is not None:
                 self.output_ = self._fit_output(problem, state)
             self._set_fitted(problem, state, deployed.module)
         self._remember(deployed, classes, X)
 
-    def _pose(self, backbone, X, y, sample_weight):
+    def _pose(self, backbone, X, y, sample_weight, ranks):
         """The problem that `fit` solves, and the names of its classes."""
         inputs = backbone.open(X)
         logits, labels = backbone.logits(inputs)
-        classes, codes = self._check_y(labels if y is None else y, logits, backbone)
+        classes, codes = self._check_y(labels if y is None else y, logits, backbone, ranks)
         weight = check_sample_weight(sample_weight, len(inputs))
-        self._warn_of_training_data(logits, codes, weight)
-        return Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs))), classes
+        self._warn_of_training_data(logits, codes, weight, ranks)
+        shard = Shard.of(ranks, len(inputs))
+        problem = Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs)), shard)
+        ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))
+        return problem, classes
 
-    def _clamp(self, problem, generator):
+    def _clamp(self, problem, learner):
         """Learn from a problem: the state that training left, None for temperature scaling."""
         path = self._path()
         if not path:
@@ -162,13 +169,13 @@ class BaseClamping(BaseCalibrator):
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
         crossed = isinstance(problem.backbone, CrossFittedBackbone)
         fast = problem if crossed else accelerate(problem, self.precision, compile=self.compile)
-        learner = Learner(generator)
         settings, start = self._compete(fast, learner, path)
         if settings is None:
             return None
         # What the folds found is near the optimum already: the last steps are refinement.
         if start is not None:
             settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2), refining=True)
+        learner.progress.begin("all samples")
         state = learner.fit(fast, settings, start)
         # Natural steps leave T at the optimum of the few samples that they were tried on.
         if self.refit_temperature or is_natural(state, settings):
@@ -180,11 +187,11 @@ class BaseClamping(BaseCalibrator):
 
     def _fit_output(self, problem, state):
         """A clone of the output map, fitted to the logits of the perturbed inputs."""
-        logits = problem.logits_under(state.perturbation) if state.identity else problem.logits
+        own = problem.logits_under(state.perturbation) if state.identity else problem.logits
+        logits, codes = problem.shard.whole(own), problem.shard.whole(problem.codes)
         columns = np.arange(logits.shape[1])
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
-        weight = None if problem.weight is None else problem.weight.cpu()
-        return output.fit(logits, problem.codes.cpu(), sample_weight=weight)
+        return output.fit(logits, codes.cpu(), sample_weight=problem.sample_weights())
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling."""
@@ -203,7 +210,9 @@ class BaseClamping(BaseCalibrator):
         quiet = [
             replace(settings, callbacks=None, verbose=0, draft=len(path) == 1, interruptible=False) for settings in path
         ]
-        evidence = cross_examine(problem, lambda part: learner.fit_path(part, quiet), splits)
+        splits = list(splits)
+        learner.progress.expect(len(splits) * len(path) + 1)
+        evidence = cross_examine(problem, lambda part: learner.fit_path(part, quiet), splits, learner.progress)
         best = evidence.best()
         self.verdict_ = evidence.verdict(best)
         start = evidence.warm_start(best)

@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from . import nonparametric, scaling
 from ._backbone import ClassifierBackbone, NetworkBackbone, check_classifier, is_frozen, open_backbone
 from ._binning import Probabilities
+from ._cells import BinnedPredictions, BinnedTest, Cells, menu_with
 from ._clamping import BaseClamping
 from ._cross_fit import check_no_dataset, cross_fit
 from ._validation import check_labels, check_same_length, encode_labels, resolve_classes
@@ -27,16 +28,18 @@ from .metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
     brier_score,
-    calibration_noise_floor,
     classwise_calibration_error,
     expected_calibration_error,
 )
+from .metrics._noise_floor import draw_labels, floor_of
 from .metrics._proper_scores import log_losses
 
 # Full matrices of more classes than this take minutes, and structured ones do as well.
 _MOST_CLASSES_OF_A_MATRIX = 50
 # Maps of one class against the rest see as many positive samples as a class has.
 _FEWEST_SAMPLES_A_CLASS = 10
+# Classes with bins of their own, the most frequent ones: what a page has room for.
+_MOST_CLASSES_BINNED = 24
 # In nats: differences of a sample's loss that are rounding.
 _ROUNDING = 1e-9
 
@@ -322,23 +325,28 @@ class Scoring:
     ----------
     codes : ndarray of shape (n_samples,)
         Column index of each label.
+    classes : ndarray of shape (n_classes,)
+        Names of the columns.
     n_bins, n_resamples, n_draws : int
         Bins, bootstrap replicates, and draws of labels for the noise floor.
     random_state : int, RandomState instance or None
         Seed.
     """
 
-    def __init__(self, codes, *, n_bins, n_resamples, n_draws, random_state):
-        self._codes = codes
+    def __init__(self, codes, classes, *, n_bins, n_resamples, n_draws, random_state):
+        self._codes, self._classes = codes, classes
         self._n_bins, self._n_resamples, self._n_draws = n_bins, n_resamples, n_draws
         self._seed = check_random_state(random_state).randint(2**31 - 1)
+        self._menu = menu_with(n_bins)
+        self._columns = _most_frequent(codes, len(classes))
 
     def __call__(self, y_proba):
-        """Scores by name, and the loss of each sample."""
+        """Scores by name, the loss of each sample, and `BinnedPredictions`."""
         proba, codes = Probabilities(y_proba), self._codes
         ece = partial(expected_calibration_error, n_bins=self._n_bins)
         interval = bootstrap_interval(ece, codes, proba, n_resamples=self._n_resamples, random_state=self._seed)
-        floor = calibration_noise_floor(ece, proba, n_draws=self._n_draws, random_state=self._seed)
+        draws = draw_labels(proba, self._n_draws, check_random_state(self._seed))
+        floor = floor_of(ece, proba, draws)
         losses = log_losses(proba, codes)
         scores = {
             "accuracy": float((proba.top_label[1] == codes).mean()),
@@ -352,7 +360,26 @@ class Scoring:
             "aece": adaptive_expected_calibration_error(codes, proba, n_bins=self._n_bins),
             "sce": classwise_calibration_error(codes, proba, n_bins=self._n_bins),
         }
-        return scores, losses
+        return scores, losses, self._binned(y_proba, proba.top_label, draws)
+
+    def _binned(self, y_proba, top_label, draws):
+        codes, (confidence, prediction) = self._codes, top_label
+        cells = partial(Cells.of, menu=self._menu, dtype=y_proba.dtype)
+        top = cells(confidence, prediction == codes, draws == prediction, is_top=True)
+        classes = [cells(y_proba[:, k].astype(np.float64), codes == k, draws == k, is_top=False) for k in self._columns]
+        return BinnedPredictions(top, tuple(classes))
+
+    def binned_test(self, predictions):
+        """What a page needs of the test set, from the `BinnedPredictions` of each calibrator by name."""
+        names = [str(self._classes[k]) for k in self._columns]
+        size = len(self._codes), len(self._classes)
+        return BinnedTest(self._menu, self._n_bins, *size, names, predictions)
+
+
+def _most_frequent(codes, n_classes):
+    """Columns of the most frequent classes, ascending."""
+    counts = np.bincount(codes, minlength=n_classes)
+    return np.sort(np.argsort(-counts, kind="stable")[:_MOST_CLASSES_BINNED])
 
 
 def compare_losses(losses, alpha):

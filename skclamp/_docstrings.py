@@ -91,7 +91,8 @@ random_state : int, RandomState instance or None, default=None
 callbacks : list of skorch.callbacks.Callback, default=None
     Called in the final training.
 verbose : int, default=0
-    At 1, the final training prints a line an epoch, as skorch does.
+    At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. At 2, the
+    final training prints a line an epoch instead, as skorch does.
 response : {"auto", "logits", "probabilities"}, default="auto"
     What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
     skorch net what its criterion and nonlinearity say; of a classifier its decision function, if it has one.

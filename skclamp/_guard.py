@@ -133,7 +133,7 @@ class Verdict:
 NOTHING_TRIED = Verdict(False, 0.0, 0.0, 1.0)
 
 
-def cross_examine(problem, fit_all, splits):
+def cross_examine(problem, fit_all, splits, progress=None):
     """Fit every candidate in each fold, and judge it out of fold.
 
     Parameters
@@ -144,6 +144,8 @@ def cross_examine(problem, fit_all, splits):
         Maps a Problem to a list of States, one for each candidate.
     splits : iterable of (ndarray, ndarray)
         Training and held-out rows; each row is held out once.
+    progress : Progress, default=None
+        Told of every fold.
 
     Returns
     -------
@@ -154,21 +156,28 @@ def cross_examine(problem, fit_all, splits):
     ValueError
         If a row isn't held out once.
     """
-    splits = list(splits)
+    # In the order of the samples, as processes that share them need it.
+    splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
+    weight = problem.sample_weights()
     check_partition([rows for _, rows in splits], len(problem))
-    _check_weights(splits, problem.weight)
+    _check_weights(splits, weight)
+    weight = np.ones(len(problem)) if weight is None else weight.numpy()
     plain, losses, folds, states, least = np.empty(len(problem)), [], [], [], []
-    for train_rows, rows in splits:
+    for k, (train_rows, rows) in enumerate(splits):
+        if progress:
+            progress.begin(f"fold {k + 1} of {len(splits)}")
         train, held_out = problem.take(train_rows), problem.take(rows)
         states.append(fit_all(train))
         folds.append(rows)
         plain[rows] = held_out_losses(train, held_out)
         least.append(held_out.solve().loss)
         losses.append(_losses_of_all(train, held_out, [state.perturbation for state in states[-1]]))
+        if progress:
+            means = np.average([plain[rows], *losses[-1]], axis=1, weights=weight[rows])
+            progress.held_out(means[1:].min(), means[0])
     pooled = np.empty((len(losses[0]), len(problem)))
     for rows, parts in zip(folds, losses, strict=True):
         pooled[:, rows] = parts
-    weight = np.ones(len(problem)) if problem.weight is None else problem.weight.cpu().numpy()
     return Evidence(plain, pooled, weight, folds, states, least)
 
 

@@ -13,7 +13,9 @@ from torch import nn
 from ._natural import descend
 from ._problem import candidates, identity_of, initialise, make_perturbation
 from ._scores import Scores, score_moments
+from ._sharded_training import train_on_shards
 from ._training import State, train
+from .distributed import ALONE
 from .losses import FocalLoss
 
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
@@ -27,10 +29,13 @@ class Learner:
     ----------
     generator : torch.Generator
         Source of noise, of the order of samples and of the samples that steps are tried on.
+    progress : Progress, default=None
+        Told of every training.
     """
 
-    def __init__(self, generator):
+    def __init__(self, generator, progress=None):
         self.generator = generator
+        self.progress = progress
 
     def draw_seed(self):
         """A seed for scikit-learn."""
@@ -61,8 +66,9 @@ class Learner:
                 "optimizer_params must be None for natural-gradient steps, which have none; got "
                 f"{settings.optimizer_params!r}. Name an optimizer of torch"
             )
-        optimise = descend if natural else train
-        optimise(state, problem, settings, self.generator)
+        optimise = descend if natural else train_on_shards if problem.shard.ranks is not ALONE else train
+        callbacks = [*(settings.callbacks or ()), *([self.progress] if self.progress else ())]
+        optimise(state, problem, replace(settings, callbacks=callbacks), self.generator)
         state.perturbation.eval()
         return state
 

@@ -98,6 +98,10 @@ class NaturalNet(ClampingNet):
         self.finished = self.finished or (not self.rough and length < self.lr / 2)
         self.rough = self.rough and length > 0
 
+    def _improved(self):
+        # Each step lowers the loss; the one in the history is that before it.
+        return True
+
     def _runs_away(self, step):
         # The last row of the history is that of this step, still empty.
         return len(self.history) > 1 and step.gain > self.history[-2, "gain"]
@@ -171,7 +175,8 @@ class NaturalNet(ClampingNet):
         trial, known, self.state.scores = self.samples.take(rows), self.state.scores, None
         start = parameters_of(self.module_.perturbation)
         direction = step.direction.to(start)
-        tried = {0.0: self._try(start, step, trial, None if known is None else known.logits[rows])}
+        at_start = None if known is None else self.samples.logits_of(rows, known.logits)
+        tried = {0.0: self._try(start, step, trial, at_start)}
 
         # The prior may hold back, not undo: where a network is nearly perfect its scores vanish, and with them what
         # speaks for the way that led there.
@@ -201,10 +206,9 @@ class NaturalNet(ClampingNet):
     def _try(self, parameters, step, trial, logits=None):
         """What some samples say of some parameters."""
         self._move(parameters)
-        try:
-            logits = trial.logits_under(self.module_.perturbation) if logits is None else logits
-        except ValueError:
-            # So long a step that the network's arithmetic overflows.
+        logits = trial.try_logits_under(self.module_.perturbation) if logits is None else logits
+        if logits is None:
+            # So long a step.
             return _Trial(math.inf, math.inf, self.module_.temperature.item(), torch.full((len(trial),), math.inf))
         solved = trial.solve(logits, gamma=self.criterion_.gamma)
         bare = solved.loss + (self.penalty * self._deviation().item() if self.penalty else 0.0)
@@ -234,7 +238,7 @@ class _Trial(NamedTuple):
 
 def _draw(problem, n_samples, generator):
     """Some samples that have weight at random, as their numbers."""
-    rows = torch.arange(len(problem)) if problem.weight is None else problem.weight.cpu().nonzero()[:, 0]
+    rows = problem.counting()
     return rows[torch.randperm(len(rows), generator=generator)[:n_samples].sort().values]
 
 
@@ -258,7 +262,7 @@ def descend(state, problem, settings, generator):
     # Fewer samples are soon gone through, all of them.
     rough = problem.n_weighted > 2 * _ROUGH_SAMPLES and not state.metrics
     rows = _draw(problem, _ROUGH_SAMPLES, generator)
-    _measure(state, problem.take(rows).example(len(rows)), generator)
+    _measure(state, problem.take(rows), generator)
     run_net(
         NaturalNet,
         state,
@@ -275,10 +279,11 @@ def descend(state, problem, settings, generator):
     state.scores = None
 
 
-def _measure(state, x, generator):
+def _measure(state, samples, generator):
     """Give a state, and its extensions, the metrics of their parameters where they have none yet."""
+    x, shard = samples.example(len(samples)), samples.shard
     if state.identity and not state.metrics:
-        state.metrics.append(perturbation_metric(state.perturbation, x, generator))
+        state.metrics.append(perturbation_metric(state.perturbation, x, generator, shard))
     for name, extension in state.extensions.items():
         if not isinstance(extension, tuple):
-            state.extensions[name] = extension, perturbation_metric(extension, x, generator)
+            state.extensions[name] = extension, perturbation_metric(extension, x, generator, shard)

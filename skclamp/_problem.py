@@ -17,6 +17,7 @@ from ._backbone import NetworkBackbone
 from ._data import ArrayInputs, DatasetInputs
 from ._temperature import log_likelihoods, solve_temperature
 from ._validation import to_numpy
+from .distributed import ALONE, Shard
 from .losses import focal_loss
 from .perturbations import PERTURBATIONS, learnable
 
@@ -38,7 +39,10 @@ class Passes:
 
 @dataclass
 class Problem:
-    """The data of one fit.
+    """The data of one fit, of which this process may hold a part only.
+
+    Its length, its loss and positions in it are those of all the samples; `inputs`, `codes`, `weight` and `logits` are
+    of this process's.
 
     Attributes
     ----------
@@ -54,6 +58,8 @@ class Problem:
         The network's, at the identity.
     passes : Passes
         Shared by all parts of a problem.
+    shard : Shard, default=None
+        Which samples these are of those of all processes; by default all.
     exact : NetworkBackbone, default=None
         The network in its own precision, where `backbone` is a less exact copy.
     """
@@ -64,49 +70,85 @@ class Problem:
     weight: torch.Tensor | None
     logits: torch.Tensor
     passes: Passes = field(default_factory=Passes)
+    shard: Shard = None  # type: ignore[assignment]
     exact: NetworkBackbone | None = None
 
+    def __post_init__(self):
+        self.shard = self.shard or Shard.of(ALONE, len(self.logits))
+
     def __len__(self):
-        return len(self.inputs)
+        return self.shard.total
+
+    def sample_weights(self):
+        """Weights of all the samples, on the CPU; None where there are none."""
+        return None if self.weight is None else self.shard.whole(self.weight).cpu()
+
+    def counting(self):
+        """Positions of the samples that count: those with weight."""
+        weight = self.sample_weights()
+        return torch.arange(len(self)) if weight is None else weight.nonzero()[:, 0]
 
     @property
     def n_weighted(self):
-        """Number of samples that count: those with weight."""
-        return len(self) if self.weight is None else int((self.weight > 0).sum())
+        """Number of samples that count."""
+        return len(self) if self.weight is None else len(self.counting())
 
     def take(self, rows):
         """The same problem on some of its samples."""
-        rows = torch.as_tensor(rows)
+        shard, rows = self.shard.take(torch.as_tensor(rows))
         on = rows.to(self.codes.device)
         weight = None if self.weight is None else self.weight[on]
-        return replace(self, inputs=self.inputs.take(rows), codes=self.codes[on], weight=weight, logits=self.logits[on])
+        # A process that has none of them keeps an input for its shape.
+        inputs = self.inputs.take(rows if len(rows) else [0])
+        return replace(self, shard=shard, inputs=inputs, codes=self.codes[on], weight=weight, logits=self.logits[on])
 
     def weighted(self):
         """The same problem without samples of weight 0."""
-        return self if self.weight is None or self.weight.all() else self.take(self.weight.cpu().nonzero()[:, 0])
+        rows = self.counting()
+        return self if len(rows) == len(self) else self.take(rows)
 
     def logits_under(self, perturbation):
         """Logits of the perturbed inputs."""
-        self.passes.forward += len(self)
+        if not self.shard.size:
+            return self.logits
+        self.passes.forward += self.shard.size
         return self.backbone.logits(self.inputs, perturbation)[0]
+
+    def try_logits_under(self, perturbation):
+        """Logits of the perturbed inputs; None where the network's arithmetic overflows on any process."""
+        try:
+            logits = self.logits_under(perturbation)
+        except ValueError:
+            logits = None
+        n_overflows = self.shard.ranks.sum(torch.tensor(float(logits is None))).item()
+        return None if n_overflows else logits
+
+    def logits_of(self, rows, logits):
+        """Those of some positions among logits of this process's samples."""
+        _, rows = self.shard.take(rows)
+        return logits[rows.to(logits.device)]
 
     def solve(self, logits=None, gamma=0.0):
         """The exact temperature of some logits, and the loss there; of those at the identity by default."""
         logits = self.logits if logits is None else logits
-        return solve_temperature(logits, self.codes, sample_weight=self.weight, gamma=gamma)
+        return solve_temperature(logits, self.codes, sample_weight=self.weight, gamma=gamma, shard=self.shard)
 
     def log_likelihoods(self, temperature, logits=None):
-        """Log-probability of each label."""
-        return log_likelihoods(self.logits if logits is None else logits, self.codes, temperature)
+        """Log-probability of each label, of all the samples."""
+        own = log_likelihoods(self.logits if logits is None else logits, self.codes, temperature)
+        return self.shard.whole(own)
 
     def losses(self, temperature, logits, gamma=0.0):
-        """Focal loss of each sample, times its weight over the mean weight."""
+        """Focal loss of each sample, of all, times its weight over the mean weight."""
         losses = focal_loss(logits.double() / temperature, self.codes, gamma=gamma, reduction="none")
-        return losses if self.weight is None else losses * (self.weight / self.weight.mean())
+        losses, weight = self.shard.whole(losses), self.sample_weights()
+        return losses if weight is None else losses * (weight / weight.mean()).to(losses.device)
 
     def cost(self):
         """Passes over the network, forward and backward: how often each sample went through it on average."""
-        return {"forward": self.passes.forward / len(self), "backward": self.passes.backward / len(self)}
+        passes = torch.tensor([self.passes.forward, self.passes.backward], dtype=torch.float64)
+        forward, backward = (self.shard.ranks.sum(passes) / len(self)).tolist()
+        return {"forward": forward, "backward": backward}
 
     def targets(self):
         """Column indices and, where there are any, weights, on the CPU for a loader."""
@@ -114,6 +156,8 @@ class Problem:
 
     def labelled_batches(self):
         """Yield (inputs, column indices, weights) in order, on the network's device; weights are float64."""
+        if not self.shard.size:
+            return
         done = 0
         for x, _ in self.inputs.batches(self.backbone.batch_size):
             rows = slice(done, done + len(x))
@@ -143,8 +187,8 @@ class Problem:
             yield x.detach(), gradient
 
     def example(self, n_samples=32):
-        """A few inputs as the network takes them."""
-        x, _ = next(iter(self.inputs.batches(min(n_samples, len(self)))))
+        """A few of this process's inputs as the network takes them."""
+        x, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
         return self.backbone.to_device(x)
 
 
@@ -304,10 +348,10 @@ def _as_delta(init, parameter):
 
 def mean_input_gradient(problem, temperature):
     """The thesis's "gradient" initialisation: the mean gradient of sum_k f_k(x) / T with respect to x."""
-    total = 0.0
+    total = problem.example(1)[0].double().zero_()
     for _, gradient in problem.input_gradients(lambda logits, _: logits.sum() / temperature):
-        total = total + gradient.double().sum(0)
-    return total / len(problem)
+        total += gradient.double().sum(0)
+    return problem.shard.ranks.sum(total) / len(problem)
 
 
 def identity_of(perturbation):

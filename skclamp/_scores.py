@@ -5,6 +5,7 @@ perturbation alone, which is cheap, it gives the gradient of each sample's loss 
 perturbation that agrees with the one the network saw: at the identity, with those of all families at once.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch.func import functional_call, vmap
 from torch.nn.utils import parameters_to_vector
 
+from .distributed import ALONE, Shard
 from .losses import focal_of_margin, margin_of
 from .perturbations import learnable
 
@@ -49,8 +51,22 @@ class Moments:
         loss = 0.0 if losses is None else (losses.double() @ weight).item() / total
         return cls(total, (weight**2).sum().item(), weighted.sum(0) / total, weighted.T @ scores / total, loss)
 
+    def vector(self):
+        """The means as one vector."""
+        loss = self.first.new_tensor([self.loss])
+        return torch.cat([loss, self.first, self.second.flatten()])
+
+    @classmethod
+    def of_vector(cls, vector, weight, weight_squared):
+        """From the means as one vector, and the sums of weights."""
+        # Of length 1 + k + k^2.
+        k = math.isqrt(len(vector) - 1)
+        return cls(weight, weight_squared, vector[1 : k + 1], vector[k + 1 :].view(k, k), vector[0].item())
+
     def __add__(self, other):
         total = self.weight + other.weight
+        if not total:
+            return self
         a, b = self.weight / total, other.weight / total
         return Moments(
             total,
@@ -59,6 +75,12 @@ class Moments:
             a * self.second + b * other.second,
             a * self.loss + b * other.loss,
         )
+
+    @classmethod
+    def none(cls, n_scores, device):
+        """Of no samples: what others can be added to."""
+        first = torch.zeros(n_scores, dtype=torch.float64, device=device)
+        return cls(0.0, 0.0, first, torch.outer(first, first))
 
     @property
     def n_effective(self):
@@ -105,7 +127,10 @@ def score_moments(problem, perturbation, temperature, losses, extensions=()):
     Scores
     """
     rows, logits = 0, torch.zeros_like(problem.logits)
-    sums: list[list[Moments]] = []
+    sizes = [
+        sum(p.numel() for part in (perturbation, *more) for p in learnable(part)) + 1 for more in _each(extensions)
+    ]
+    sums = [[Moments.none(size, logits.device) for size in sizes] for _ in losses]
     for x, codes, weight in problem.labelled_batches():
         if weight.any():
             part = _pass(problem, perturbation, temperature, x, codes)
@@ -114,9 +139,26 @@ def score_moments(problem, perturbation, temperature, losses, extensions=()):
             added = [own[:, :0], *(perturbation_scores(each, part.perturbed, part.cotangent) for each in extensions)]
             scores = [torch.cat([own, more, part.temperature_score[:, None]], 1) for more in added]
             found = [_moments(part.margin, scores, weight, loss) for loss in losses]
-            sums = [_sums(total, more) for total, more in zip(sums, found, strict=True)] if sums else found
+            sums = [_sums(total, more) for total, more in zip(sums, found, strict=True)]
         rows += len(x)
-    return Scores(logits, sums)
+    return Scores(logits, [_of_all(part, problem.shard.ranks) for part in sums])
+
+
+def _each(extensions):
+    """The perturbation's own parameters, and these with each extension's, as what is added to them."""
+    return [(), *((extension,) for extension in extensions)]
+
+
+def _of_all(moments, ranks):
+    """Moments of the samples of all processes, in one exchange."""
+    if ranks is ALONE:
+        return moments
+    parts = [part.weight * part.vector() for part in moments]
+    weights = [torch.tensor([part.weight, part.weight_squared], dtype=torch.float64) for part in moments]
+    sums = ranks.sum(torch.cat([*parts, *(pair.to(parts[0]) for pair in weights)]))
+    *parts, weights = sums.split([*map(len, parts), 2 * len(moments)])
+    pairs = weights.view(-1, 2).tolist()
+    return [Moments.of_vector(part / pair[0], *pair) for part, pair in zip(parts, pairs, strict=True)]
 
 
 class _Pass(NamedTuple):
@@ -199,7 +241,7 @@ def perturbation_scores(perturbation, x, cotangent):
     return torch.cat([gradient.flatten(1) for gradient in per_sample], 1)
 
 
-def perturbation_metric(perturbation, x, generator):
+def perturbation_metric(perturbation, x, generator, shard=None):
     """How far a perturbation's parameters move its output: mean squared change an entry, as a quadratic form.
 
     Parameters
@@ -207,17 +249,21 @@ def perturbation_metric(perturbation, x, generator):
     perturbation : torch.nn.Module
         At the identity.
     x : torch.Tensor of shape (n_samples, ...)
-        Some inputs.
+        Some inputs: those of this process, from the first on.
     generator : torch.Generator
         Source of white noise, whose scores have this form for their second moments.
+    shard : Shard, default=None
+        Which they are of those of all processes; by default all.
 
     Returns
     -------
     torch.Tensor of shape (n_parameters, n_parameters), float64
     """
-    noise = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
-    scores = perturbation_scores(perturbation, x, noise).double()
-    metric = scores.T @ scores / x.numel()
+    shard = shard or Shard.of(ALONE, len(x))
+    noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)
+    own = noise[shard.start : shard.start + shard.size].to(x)
+    scores = perturbation_scores(perturbation, x[: shard.size], own).double()
+    metric = shard.ranks.sum(scores.T @ scores) / noise.numel()
     # Noise alone would leave directions that few samples span without any size.
     metric.diagonal().mul_(1 + _METRIC_JITTER).add_(_METRIC_JITTER * metric.diagonal().mean())
     return metric

@@ -8,7 +8,7 @@ has the mean variance and the mean third cumulant of z_i under p_i for derivativ
 sums p, p z, p z^2 and p z^3 while a chunk is in the cache, and so buys a step of third order. Focal losses (gamma > 0)
 aren't convex: a grid on log T finds their valleys, a bracketing root finder the bottom of each.
 
-Of the package it imports `_temperature_rows`, which holds the sums, `_warnings` and `exceptions`.
+Of the package it imports `_temperature_rows`, which holds the sums, `distributed`, `_warnings` and `exceptions`.
 """
 
 import math
@@ -21,6 +21,7 @@ from scipy.optimize import brentq
 
 from ._temperature_rows import LogitRows, rows_a_chunk
 from ._warnings import warn_caller
+from .distributed import ALONE
 from .exceptions import NotConvergedWarning
 
 # What scikit-learn's own temperature scaling allows, rounded: exp(-10) to exp(10).
@@ -45,6 +46,8 @@ _GRID_ROWS = 2048
 _GRID_RATIO = 2
 _SAMPLE_ERRORS = 5
 _MAX_VALLEYS = 3
+# Processes that share up to this many logits gather them (256 kB in float32).
+_GATHERED_SIZE = 2**16
 _ROOT_TOLERANCE = 1e-10
 
 
@@ -72,7 +75,7 @@ class TemperatureSolution(NamedTuple):
     at_bound: bool
 
 
-def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS):
+def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, shard=None):
     """Temperature at which ``softmax(logits / T)`` has the least mean focal loss.
 
     Memory beyond the logits stays below 64 MB whatever their number. float64 logits are treated in float64; all others
@@ -90,13 +93,20 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
         Focusing parameter; at 0 the loss is the NLL.
     bounds : tuple of two floats, default=(1e-4, 1e4)
         Least and largest T.
+    shard : Shard, default=None
+        Which rows these are of those of all processes, of which T is; by default all.
 
     Returns
     -------
     TemperatureSolution
         The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
     """
-    rows = LogitRows(logits, y, sample_weight)
+    ranks = ALONE if shard is None else shard.ranks
+    if ranks is not ALONE and shard.total * logits.shape[1] <= _GATHERED_SIZE:
+        # So few are told once, in place of sums at each step of the search.
+        logits, y = shard.whole(logits), shard.whole(y)
+        sample_weight, ranks = None if sample_weight is None else shard.whole(sample_weight), ALONE
+    rows = LogitRows(logits, y, sample_weight, ranks)
     limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
     search = _search_valleys if gamma > 0 else _search_convex
     found = search(rows, limits, gamma)
@@ -244,15 +254,15 @@ def _search_valleys(rows, limits, gamma):
 
 def _grid_losses(rows, grid, gamma):
     """Losses on a grid: of all the rows where a sample of them comes near its least loss, infinite elsewhere."""
+    betas = np.exp(grid)
     sample = rows.sample(_GRID_ROWS, _GRID_RATIO)
     if sample is None:
-        return [rows.focal(math.exp(place), gamma).loss for place in grid]
-    losses = [sample.focal(math.exp(place), gamma).loss for place in grid]
-    near = min(losses) * (1 + _SAMPLE_ERRORS / math.sqrt(len(sample.y)))
-    return [
-        rows.focal(math.exp(place), gamma).loss if loss <= near else math.inf
-        for place, loss in zip(grid, losses, strict=True)
-    ]
+        return rows.focal_losses(betas, gamma)
+    losses = np.array(sample.focal_losses(betas, gamma))
+    near = losses <= losses.min() * (1 + _SAMPLE_ERRORS / math.sqrt(len(sample.y)))
+    out = np.full(len(grid), math.inf)
+    out[near] = rows.focal_losses(betas[near], gamma)
+    return out.tolist()
 
 
 def _bottom(rows, grid, index, gamma):

@@ -1,12 +1,14 @@
 """Rows of logits as the searches for a temperature see them: mean losses and their derivatives, a chunk at a time.
 
-Imports nothing of the package.
+Imports `distributed`: where processes share the rows, the means are over those of all.
 """
 
 from itertools import islice
 from typing import NamedTuple
 
 import torch
+
+from .distributed import ALONE
 
 # A chunk and its exponentials stay in the second-level cache of a processor's core; a GPU wants fewer, longer kernels.
 _CHUNK_SIZE = 2**17
@@ -40,11 +42,13 @@ class LogitRows:
     is gone before anything else is rounded.
     """
 
-    def __init__(self, logits, y, weight=None):
+    def __init__(self, logits, y, weight=None, ranks=ALONE):
         self.logits, self.y = logits, y.to(logits.device)
         ones = torch.ones(1, dtype=torch.float64, device=logits.device)
         self.weight = ones.expand(len(y)) if weight is None else weight.to(ones)
-        wide = logits.dtype == torch.float64 or logits.numel() <= _SMALL_SIZE
+        self.ranks = ranks
+        self.n_rows, self.total_weight = ranks.sum(torch.stack([ones.sum() * len(y), self.weight.sum()])).tolist()
+        wide = logits.dtype == torch.float64 or self.n_rows * logits.shape[1] <= _SMALL_SIZE
         self.dtype = torch.float64 if wide else torch.float32
         self.dim = 0 if logits.shape[1] < _WIDE else 1
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
@@ -54,7 +58,8 @@ class LogitRows:
     def sample(self, n_rows, least_ratio):
         """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
         n_rows = min(n_rows, max(1, _KEPT_SIZE // self.logits.shape[1]))
-        if len(self.y) < least_ratio * n_rows:
+        # What several processes drew, each from its own rows, would be none of one's.
+        if self.ranks is not ALONE or len(self.y) < least_ratio * n_rows:
             return None
         generator = torch.Generator().manual_seed(0)
         chosen = torch.randint(len(self.y), (n_rows,), generator=generator).to(self.y.device)
@@ -70,7 +75,7 @@ class LogitRows:
         beta = self.representable(beta)
         # Rows: label, log-sum-exp and the first three moments; columns: their means, and those times mean and mean^2.
         (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = self._average(
-            _nll_totals(table, weight) for table, weight in self._blocks(beta, n_powers=3)
+            (_nll_totals(table, weight) for table, weight in self._blocks(beta, n_powers=3)), shape=(5, 3)
         )
         third = cube - 3 * square_mean + 2 * mean3
         return Point(beta, lag, log_sum - beta * lag, mean - lag, square - mean2, third)
@@ -78,12 +83,23 @@ class LogitRows:
     def focal(self, beta, gamma):
         """Mean focal loss and its first derivative."""
         beta = self.representable(beta)
-        totals = (_focal_totals(table, weight, beta, gamma) for table, weight in self._blocks(beta, n_powers=1))
-        return Point(beta, *self._average(totals))
+        return Point(beta, *self._average(self._focal(beta, gamma), shape=(3,)))
 
-    def _average(self, totals):
+    def focal_losses(self, betas, gamma):
+        """Mean focal losses at several betas."""
+        betas = [self.representable(beta) for beta in betas]
+        own = [self._total(self._focal(beta, gamma), shape=(3,))[1] for beta in betas]
+        return (self.ranks.sum(torch.stack(own)) / self.total_weight).tolist()
+
+    def _focal(self, beta, gamma):
+        return (_focal_totals(table, weight, beta, gamma) for table, weight in self._blocks(beta, n_powers=1))
+
+    def _average(self, totals, shape):
+        return (self.ranks.sum(self._total(totals, shape)) / self.total_weight).tolist()
+
+    def _total(self, totals, shape):
         self.n_passes += 1
-        return (sum(totals) / self.weight.sum()).tolist()
+        return sum(totals, start=torch.zeros(shape, dtype=torch.float64, device=self.weight.device))
 
     def _blocks(self, beta, n_powers):
         """Yield, for many rows at a time, a float64 table of labels' centred logits and power sums, and the weights."""

@@ -14,6 +14,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ._scores import Scores
+from ._warnings import warn_caller
+from .exceptions import InterruptedFitWarning
 from .losses import FocalLoss
 from .modules import ClampedModule
 from .perturbations import learnable
@@ -114,11 +116,18 @@ class ClampingNet(NeuralNet):
 
     def __init__(self, *args, to_device=None, passes=None, penalty=0.0, state=None, interruptible=True, **kwargs):
         super().__init__(*args, **kwargs)
+        self.ended_by_callback = False
         self.interruptible = interruptible
         self.to_device = to_device
         self.passes = passes
         self.penalty = penalty
         self.state = state
+
+    @staticmethod
+    def reading(problem, settings, generator):
+        """A Dataset of (input, targets), and how torch's DataLoader is to read it."""
+        loading = {"batch_size": settings.batch_size, "shuffle": settings.shuffle}
+        return problem.inputs.training_set(*problem.targets()), loading
 
     def get_all_learnable_params(self):
         """The perturbation and T; the user's weights, and the gradients that hang on them, are left alone."""
@@ -134,9 +143,12 @@ class ClampingNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean focal loss plus the penalty."""
-        codes, *weight = (target.to(y_pred.device) for target in y_true)
-        loss = self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, codes, *weight)
+        loss = self._data_loss(y_pred, y_true)
         return loss + self.penalty * self._deviation() if self.penalty else loss
+
+    def _data_loss(self, y_pred, targets):
+        codes, *weight = (target.to(y_pred.device) for target in targets)
+        return self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, codes, *weight)
 
     def _deviation(self):
         parameters = learnable(self.module_.perturbation)
@@ -155,13 +167,39 @@ class ClampingNet(NeuralNet):
             self.module_.temperature.clamp_(min=SMALLEST_TEMPERATURE)
         return step
 
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """An epoch, and T at its end."""
+        super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        if training:
+            self.history.record("temperature", self.module_.temperature.item())
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the callbacks, of which one may end the training as an interrupt from the keyboard does."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            self.ended_by_callback = True
+            raise
+        # A callback of skorch's puts the loss into the history.
+        if method_name == "on_epoch_end" and self._improved():
+            self._keep()
+
+    def _improved(self):
+        losses = self.history[:, "train_loss"]
+        return losses[-1] <= min(losses)
+
+    def _keep(self):
+        learned = [p.detach().clone() for _, p in self.get_all_learnable_params()]
+        self.kept_ = len(self.history), learned
+
     def run(self, dataset):
         """Train from the module's present state until the last epoch, convergence, or an interrupt.
 
-        As with skorch's ``fit``, an interrupt (from the keyboard, or from a callback such as EarlyStopping) ends the
-        training and keeps what was learned.
+        As with skorch's ``fit``, an interrupt ends the training. One from a callback such as EarlyStopping keeps what
+        was learned, one from the keyboard the best state at the end of an epoch.
         """
         self.initialize()
+        self._keep()
         self.notify("on_train_begin", X=dataset, y=None)
         try:
             self.fit_loop(dataset)
@@ -170,9 +208,26 @@ class ClampingNet(NeuralNet):
         except KeyboardInterrupt:
             if not self.interruptible:
                 raise
-            logger.info("training ended by an interrupt in epoch %d", len(self.history))
+            if self.ended_by_callback:
+                logger.info("training ended by a callback in epoch %d", len(self.history))
+            else:
+                self._return_to_the_best()
         self.notify("on_train_end", X=dataset, y=None)
         return self
+
+    def _return_to_the_best(self):
+        n_epochs, learned = self.kept_
+        with torch.no_grad():
+            for (_, parameter), best in zip(self.get_all_learnable_params(), learned, strict=True):
+                parameter.copy_(best)
+        warn_caller(
+            f"training was interrupted in epoch {len(self.history)} of {self.max_epochs}: the state after epoch "
+            f"{n_epochs} is kept, the best so far",
+            InterruptedFitWarning,
+        )
+        # An epoch that wasn't finished has no loss.
+        if self.history and "train_loss" not in self.history[-1]:
+            self.history.pop()
 
 
 def run_net(net_class, state, problem, settings, generator, **extra):
@@ -194,8 +249,8 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         Further arguments of the class.
     """
     module = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
-    loading = {
-        "shuffle": settings.shuffle,
+    dataset, loading = net_class.reading(problem, settings, generator)
+    loading |= {
         "num_workers": settings.num_workers,
         "pin_memory": settings.pin_memory,
         "generator": generator,
@@ -207,7 +262,7 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         max_epochs=settings.max_epochs,
         batch_size=settings.batch_size,
         callbacks=settings.callbacks,
-        verbose=settings.verbose,
+        verbose=max(0, settings.verbose - 1),
         train_split=None,
         device=None,
         iterator_train=DataLoader,
@@ -219,16 +274,16 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         **{f"iterator_train__{name}": value for name, value in loading.items()},
         **extra,
     )
-    net.run(problem.inputs.training_set(*problem.targets()))
+    net.run(dataset)
     state.temperature = net.module_.temperature.item()
     state.history = net.history
 
 
-def train(state, problem, settings, generator):
+def train(state, problem, settings, generator, net_class=ClampingNet, **extra):
     """Train in place with an optimiser of torch; the parameters are those of `run_net`."""
     optimizer = resolve_optimizer(settings.optimizer)
     run_net(
-        ClampingNet,
+        net_class,
         state,
         problem,
         settings,
@@ -236,6 +291,7 @@ def train(state, problem, settings, generator):
         optimizer=optimizer,
         lr=DEFAULT_LR if settings.lr == "auto" else settings.lr,
         **optimizer_settings(optimizer, settings.momentum, settings.optimizer_params),
+        **extra,
     )
 
 

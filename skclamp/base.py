@@ -21,6 +21,7 @@ from ._cross_fit import check_no_dataset, cross_fit
 from ._data import dataset_behind
 from ._encoding import Packed, is_registered, register
 from ._metadata import NO_METADATA, route, router_of
+from ._pickling import has_large_weights, reduce_around
 from ._validation import (
     Interval,
     StrOptions,
@@ -33,10 +34,13 @@ from ._validation import (
     tensor_of,
     warn_if_never_wrong,
 )
-from .persistence import write
+from .distributed import ALONE, Shard, current
+from .persistence import fingerprint, write
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
+# Parameters in which the ranks of a sharded fit may differ.
+_OF_EACH_RANK = ("callbacks", "device", "num_workers", "pin_memory", "random_state", "verbose")
 # What scikit-learn's own methods set, which are neither parameters nor learned.
 _CONFIGURED = ("_metadata_request", "_sklearn_output_config")
 
@@ -128,14 +132,16 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         CalibrationWarning
             Others of its kind, see `skclamp.exceptions`.
         """
-        self._validate_params()
-        X = dataset_behind(X, any_order=y is None and sample_weight is None and not params)
-        y = _check_given_labels(X, y)
-        metadata = self._route(y, {"sample_weight": sample_weight, **params})
-        with self._kept_on_error():
+        ranks = current()
+        with self._kept_on_error(), ranks.fitting():
+            self._validate_params()
+            X = dataset_behind(X, any_order=y is None and sample_weight is None and not params)
+            y = _check_given_labels(X, y)
+            metadata = self._route(y, {"sample_weight": sample_weight, **params})
+            self._check_alike(ranks, sample_weight, params)
             self._forget()
             self._metadata = metadata
-            self._fit(X, y, sample_weight)
+            self._fit(X, y, sample_weight, ranks)
             del self._metadata
         return self
 
@@ -276,7 +282,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         best = self.predict_log_proba(X).argmax(1)
         return self.classes_[best]
 
-    def _fit(self, X, y, sample_weight):
+    def _fit(self, X, y, sample_weight, ranks):
         if is_frozen(self.estimator):
             backbone = self._open_backbone()
             logits, labels = backbone.logits(X)
@@ -288,22 +294,41 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             options = {"response": self.response, "cv": self.cv, "metadata": self._metadata}
             backbone, logits = cross_fit(self.estimator, X, y, **options)
             self.estimator_ = backbone.classifier
-        classes, codes = self._check_y(y, logits, backbone)
+        classes, codes = self._check_y(y, logits, backbone, ranks)
         weight = check_sample_weight(sample_weight, len(logits))
-        self._warn_of_training_data(logits, codes, weight)
-        self._fit_logits(logits, codes, weight)
+        self._warn_of_training_data(logits, codes, weight, ranks)
+        shard = Shard.of(ranks, len(logits))
+        whole_weight = None if weight is None else shard.whole(weight)
+        self._fit_logits(shard.whole(logits), shard.whole(codes), whole_weight)
         self._remember(backbone, classes, X)
 
-    def _check_y(self, y, logits, backbone):
+    def _check_alike(self, ranks, sample_weight, params):
+        """Raise on all ranks where one was asked for something else."""
+        if ranks is ALONE:
+            return
+        if params:
+            raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
+        if not is_frozen(self.estimator):
+            raise ValueError(f"estimator must be fitted where samples are sharded; got {self.estimator!r}")
+        given = {name: repr(value) for name, value in _arguments(self).items() if name not in _OF_EACH_RANK}
+        given["sample_weight"] = "None" if sample_weight is None else "weights"
+        ranks.check_alike(calibrator=type(self).__name__, **given)
+
+    def _check_y(self, y, logits, backbone, ranks):
         """Names of the columns, and the labels as column indices on the logits' device."""
         y = check_labels(y)
         check_same_length(y, len(logits))
-        classes = resolve_classes(y, logits.shape[1], classes=self.classes, known=backbone.classes)
+        seen = y
+        if ranks is not ALONE:
+            kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}
+            ranks.check_alike(number_of_classes=logits.shape[1], network=fingerprint(backbone), **kinds)
+            seen = np.concatenate(ranks.everyone(np.unique(y)))
+        classes = resolve_classes(seen, logits.shape[1], classes=self.classes, known=backbone.classes)
         return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
 
-    def _warn_of_training_data(self, logits, codes, weight):
+    def _warn_of_training_data(self, logits, codes, weight, ranks):
         """Only where there is a network that can have seen them: folds are fitted without what they calibrate on."""
-        if self.estimator is not None and is_frozen(self.estimator):
+        if self.estimator is not None and is_frozen(self.estimator) and ranks is ALONE:
             warn_if_never_wrong(logits, codes, weight)
 
     def _open_backbone(self):
@@ -435,6 +460,18 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "classes_")
+
+    def __reduce_ex__(self, protocol):
+        network = self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
+        if not has_large_weights(network):
+            return super().__reduce_ex__(protocol)
+        return reduce_around(network, type(self)._from_state, self.__getstate__())
+
+    @classmethod
+    def _from_state(cls, state):
+        calibrator = cls.__new__(cls)
+        calibrator.__setstate__(state)
+        return calibrator
 
     def __sklearn_clone__(self):
         """An unfitted copy that shares a frozen estimator."""

@@ -209,9 +209,9 @@ class NeuralClampingCalibrator(BaseClamping):
             return [self._settings()]
         return [self._settings(gamma=gamma) for gamma in AUTO_GAMMAS]
 
-    def _clamp(self, problem, generator):
+    def _clamp(self, problem, learner):
         # Folds and draws of samples without weight would say less than of as many others.
-        return super()._clamp(problem.weighted(), generator)
+        return super()._clamp(problem.weighted(), learner)
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling; with the focal loss where no exact NLL solve comes last."""

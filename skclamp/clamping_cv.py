@@ -189,7 +189,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         """Training and held-out rows of each fold."""
         if isinstance(problem.backbone, CrossFittedBackbone):
             return problem.backbone.splits
-        codes = problem.codes.cpu().numpy()
+        codes = problem.shard.whole(problem.codes).cpu().numpy()
         return check_cv(self.cv, codes, classifier=True).split(codes, codes, **self._metadata.split)
 
 

@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 __all__ = [
     "CalibrationSetWarning",
     "CalibrationWarning",
+    "InterruptedFitWarning",
     "NotConvergedWarning",
     "NotSavedWarning",
     "TrainingDataWarning",
@@ -33,6 +34,10 @@ class CalibrationWarning(UserWarning):
 
 class NotConvergedWarning(CalibrationWarning, ConvergenceWarning):
     """An optimiser stopped early, or at a bound; scikit-learn's ConvergenceWarning too."""
+
+
+class InterruptedFitWarning(NotConvergedWarning):
+    """Training was interrupted, from the keyboard for instance; the best state so far is kept."""
 
 
 class CalibrationSetWarning(CalibrationWarning):

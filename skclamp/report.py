@@ -1,6 +1,7 @@
-"""compare_calibrators: which calibrator to take for a network, as a table, a DataFrame and a picture."""
+"""compare_calibrators: which calibrator to take for a network, as a table, a DataFrame, a picture and a page."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from tabulate import tabulate
 from tqdm import tqdm
@@ -17,6 +18,7 @@ from ._comparison import (
     timed,
 )
 from ._comparison_figure import draw_comparison
+from ._comparison_page import page_of
 from ._validation import check_number, check_whole_number
 
 _HEADERS = (
@@ -53,6 +55,8 @@ class CalibratorComparison:
         Seconds that the logits of the calibration and of the test set took.
     alpha : float, default=0.05
         Level of the tests.
+    binned : BinnedTest, default=None
+        Sums over the test set from which `to_html` makes its diagrams; None makes no page.
 
     Attributes
     ----------
@@ -68,11 +72,12 @@ class CalibratorComparison:
     compare_calibrators : Makes one.
     """
 
-    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05):
+    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, binned=None):
         self.rows = sorted(rows, key=lambda row: row.nll)
         self.calibrators = calibrators
         self.network_times = network_times
         self.alpha = alpha
+        self._binned = binned
 
     def __getitem__(self, name):
         """Scores of one calibrator."""
@@ -125,6 +130,53 @@ class CalibratorComparison:
             If matplotlib isn't installed.
         """
         return draw_comparison(self.rows, axes)
+
+    def to_html(self, path, *, title="Calibration report", channel_names=None):
+        """Write an interactive page: one file of at most 4 MB, which loads nothing from anywhere.
+
+        The reader sees two calibrators' reliability diagrams side by side, of the most probable class or of one class's
+        probability, chooses the number of bins and their kind, and reads counts and 95 % intervals bin by bin. Further
+        down are what each calibrator would have done at a threshold of confidence, the scores, and what neural
+        clamping learned. The file holds sums over the test set, neither its samples nor their predictions. Of more
+        than 24 classes, the most frequent ones have diagrams of their own, and fewer if the file would be too large.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to write; a file that is there is replaced.
+        title : str, default="Calibration report"
+            Heading of the page.
+        channel_names : list of str, default=None
+            Names of the inputs' channels (features, where X is 2-dimensional), for what neural clamping learned. None
+            numbers them.
+
+        Raises
+        ------
+        ValueError
+            If the comparison wasn't made by `compare_calibrators`, or `channel_names` aren't as many as there are
+            channels.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from skclamp import TemperatureScaling, compare_calibrators
+        >>> random = np.random.default_rng(0)
+        >>> logits = random.normal(scale=2, size=(400, 3))
+        >>> y = (logits / 2 + random.gumbel(size=(400, 3))).argmax(axis=1)
+        >>> parts = logits[:200], y[:200], logits[200:], y[200:]
+        >>> comparison = compare_calibrators(None, *parts, calibrators=[TemperatureScaling()])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "report.html")
+        ...     comparison.to_html(path, title="Three classes")
+        ...     "<title>Three classes</title>" in path.read_text(encoding="utf-8")
+        True
+        """
+        if self._binned is None:
+            raise ValueError("binned must be what compare_calibrators passes, for a page; got None")
+        page = page_of(self, self._binned, title=title, channel_names=channel_names)
+        Path(path).write_text(page, encoding="utf-8")
 
     def __str__(self):
         return f"{self._table('simple')}\n\n{self._notes()}"
@@ -229,7 +281,7 @@ def compare_calibrators(
     Returns
     -------
     CalibratorComparison
-        The scores, to be printed, tabulated or plotted, and the fitted calibrators.
+        The scores, to be printed, tabulated, plotted or written as an interactive page, and the fitted calibrators.
 
     Raises
     ------
@@ -284,29 +336,32 @@ def compare_calibrators(
     }
     chosen = None if calibrators is None else named(calibrators)
     logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {})
-    scoring = Scoring(
-        logits.test_codes, n_bins=n_bins, n_resamples=n_resamples, n_draws=n_draws, random_state=random_state
-    )
+    options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
+    scoring = Scoring(logits.test_codes, logits.classes, **options)
     if chosen is None:
         chosen = default_calibrators(logits, random_state)
     data = X_cal, y_cal, X_test
-    rows, losses, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, verbose)
+    rows, losses, binned, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, verbose)
     rows = [
         CalibratorScores(**scores, **comparison)
         for scores, comparison in zip(rows, compare_losses(losses, alpha), strict=True)
     ]
-    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha)
+    binned = scoring.binned_test(binned)
+    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, binned=binned)
 
 
 def _score_all(calibrators, scoring, logits, estimator, shared, data, verbose):
-    """Scores of the uncalibrated estimator and of all calibrators, the losses of each sample, and what was fitted."""
-    proba, seconds = timed(logits.uncalibrated)
-    scores, own_losses = scoring(proba)
-    rows = [{"name": UNCALIBRATED, **scores, "fit_time": 0.0, "predict_time": seconds}]
-    losses, fitted = [own_losses], {}
-    for name, calibrator in tqdm(calibrators.items(), disable=not verbose, unit="calibrator"):
-        fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
-        scores, own_losses = scoring(proba)
+    """Scores of the uncalibrated estimator and of all calibrators, losses of each sample, bins, and what was fitted."""
+    rows, losses, binned, fitted = [], [], {}, {}
+
+    def score(name, proba, times):
+        scores, own_losses, binned[name] = scoring(proba)
         rows.append({"name": name, **scores, **times})
         losses.append(own_losses)
-    return rows, losses, fitted
+
+    proba, seconds = timed(logits.uncalibrated)
+    score(UNCALIBRATED, proba, {"fit_time": 0.0, "predict_time": seconds})
+    for name, calibrator in tqdm(calibrators.items(), disable=not verbose, unit="calibrator"):
+        fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
+        score(name, proba, times)
+    return rows, losses, binned, fitted

@@ -193,8 +193,8 @@ def test_custom_perturbations_are_copied(network):
     np.testing.assert_array_equal(calibrator.delta_, clamping(network, perturbation="channel").fit(X, Y).delta_)
 
 
-def test_verbose_is_skorchs(network, capsys):
-    clamping(network, verbose=1).fit(X, Y)
+def test_verbose_is_skorchs_from_two_on(network, capsys):
+    clamping(network, verbose=2).fit(X, Y)
     assert "train_loss" in capsys.readouterr().out
     clamping(network, verbose=0).fit(X, Y)
     assert not capsys.readouterr().out

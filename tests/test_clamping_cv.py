@@ -407,7 +407,7 @@ def test_it_is_quiet():
 
 
 def test_verbose_shows_the_last_training_alone(capsys):
-    found = search(gammas=[0.0], verbose=1).fit(X, LABELS)
+    found = search(gammas=[0.0], verbose=2).fit(X, LABELS)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()[:1].isdigit()]
     assert len(lines) == found.n_iter_
 

@@ -184,7 +184,7 @@ def test_it_starts_where_init_says():
 
 
 def test_verbose_prints_a_line_a_step(capsys):
-    calibrator = natural(verbose=1).fit(X, Y)
+    calibrator = natural(verbose=2).fit(X, Y)
     out = capsys.readouterr().out
     assert "train_loss" in out
     assert "temperature" in out

@@ -4,7 +4,8 @@ Imports the perturbations and `_axes`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -34,14 +35,15 @@ _MOST_NUMBERS = 16
 
 @dataclass(frozen=True)
 class Panel:
-    """A title, and what draws the rest on axes."""
+    """What a picture shows, apart from how: `kind` is one of `_DRAWN`, whose function takes the `content`."""
 
     title: str
-    fill: Callable
+    kind: str
+    content: dict[str, Any] = field(default_factory=dict)
 
     def draw(self, ax):
         """Draw it on axes."""
-        self.fill(ax)
+        _DRAWN[self.kind](ax, **self.content)
         ax.set_title(self.title, fontsize="medium")
 
 
@@ -78,7 +80,7 @@ def panels_of(name, block, channel_names, input_range):
 def _bar_panels(title, values, names, nothing):
     values = values.ravel()
     names = None if names is None else _channel_names(names, len(values))
-    return [Panel(title, lambda ax: _draw_bars(ax, values, names, nothing))]
+    return [Panel(title, "bars", {"values": values, "names": names, "nothing": nothing})]
 
 
 def _delta_panels(title, values, names, nothing):
@@ -132,7 +134,7 @@ def _any_panels(title, values, names, nothing):
 
 def _image_panels(titles, images, names=None, limits=(None, None)):
     return [
-        Panel(title, lambda ax, image=image: _draw_image(ax, image, names, limits))
+        Panel(title, "image", {"image": image, "names": names, "limits": limits})
         for title, image in zip(titles, images, strict=True)
     ]
 
@@ -146,7 +148,7 @@ def _curve_panel(name, arrays, names, input_range):
         raise ValueError(f"input_range must be ascending; got {input_range}")
     x = np.linspace(low, high, 101)
     curves = bend[:, None] * x**2 + gain[:, None] * x + offset[:, None]
-    return Panel(f"{name}: tone curve", lambda ax: _draw_curves(ax, x, curves, names))
+    return Panel(f"{name}: tone curve", "curves", {"x": x, "curves": curves, "names": names})
 
 
 def history_panels(history):
@@ -156,20 +158,21 @@ def history_panels(history):
     found = []
     losses = [key for key in ("train_loss", "valid_loss") if key in history[-1]]
     if losses:
-        found.append(Panel("training", lambda ax: _draw_history(ax, history, losses, "loss")))
+        found.append(Panel("training", "history", {"history": history, "keys": losses, "ylabel": "loss"}))
     if "temperature" in history[-1]:
-        found.append(Panel("temperature", lambda ax: _draw_history(ax, history, ["temperature"], "T")))
+        content = {"history": history, "keys": ["temperature"], "ylabel": "T"}
+        found.append(Panel("temperature", "history", content))
     return found
 
 
 def message_panel(text):
     """A panel that says something instead of showing it."""
+    return Panel("", "message", {"text": text})
 
-    def fill(ax):
-        ax.set_axis_off()
-        ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
 
-    return Panel("", fill)
+def _draw_message(ax, text):
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
 
 
 def _channel_names(names, n_channels, numbered="{}"):
@@ -247,6 +250,13 @@ def _draw_history(ax, history, keys, ylabel):
     without_frame(ax)
 
 
+_DRAWN: dict[str, Callable] = {
+    "bars": _draw_bars,
+    "image": _draw_image,
+    "curves": _draw_curves,
+    "history": _draw_history,
+    "message": _draw_message,
+}
 # For each parameter, what draws it, and its value where it does nothing.
 _KINDS: dict[type, dict[str, tuple[Callable, float | None]]] = {
     FullPerturbation: {"delta": (_delta_panels, 0.0)},

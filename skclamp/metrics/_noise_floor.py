@@ -90,6 +90,11 @@ def calibration_noise_floor(metric, y_proba, *, n_draws=200, quantile=0.95, samp
     proba = as_probabilities(y_proba, sample_weight)
     given = proba if is_ours(metric) else y_proba
     draws = draw_labels(proba, n_draws, check_random_state(random_state))
+    return floor_of(metric, given, draws, quantile)
+
+
+def floor_of(metric, given, draws, quantile=0.95):
+    """The floor from labels that were drawn already, shape (n_draws, n_samples)."""
     values = [metric(labels, given) for labels in draws]
     return NoiseFloor(float(np.mean(values)), float(np.quantile(values, quantile)))
 

@@ -99,9 +99,9 @@ class TemperatureScaling(BaseCalibrator):
         self.gamma = gamma
         self.bounds = bounds
 
-    def _fit(self, X, y, sample_weight):
+    def _fit(self, X, y, sample_weight, ranks):
         _check_bounds(self.bounds)
-        super()._fit(X, y, sample_weight)
+        super()._fit(X, y, sample_weight, ranks)
 
     def _fit_logits(self, logits, y, sample_weight):
         bounds = tuple(map(float, self.bounds))

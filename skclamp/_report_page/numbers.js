@@ -1,0 +1,149 @@
+// The numbers: cells as Python packed them, and bins, intervals and thresholds made of them. Nothing is drawn here.
+
+// Of the standard normal distribution: 95 % lie within.
+const Z = 1.959963984540054;
+
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+async function inflate(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).arrayBuffer();
+}
+
+// The series of each calibrator, most probable class first: columns over its cells, and noise floors.
+async function unpack(data) {
+  const buffer = await inflate(data.cells);
+  const nCells = sum(data.sizes);
+  const nFloors = 4 * data.counts.length;
+  let at = 0;
+  const take = (Kind, length) => {
+    const column = new Kind(buffer, at, length);
+    at += column.byteLength;
+    return column;
+  };
+  const [upper, lack] = [0, 1].map(() => take(Float32Array, nCells));
+  const [place, count, hits] = [0, 1, 2].map(() => take(Uint32Array, nCells));
+  const millionths = take(Uint32Array, nFloors * data.sizes.length);
+  const confidence = Float64Array.from(lack, (value, k) => count[k] * upper[k] - value);
+  let start = 0;
+  const series = data.sizes.map((size, k) => {
+    const own = Object.fromEntries(
+      Object.entries({ confidence, upper, place, count, hits }).map(([name, column]) => [
+        name,
+        column.subarray(start, start + size),
+      ]),
+    );
+    start += size;
+    own.floors = Array.from(millionths.subarray(k * nFloors, (k + 1) * nFloors), (value) => value / 1e6);
+    own.reached = own.count.map(
+      (
+        (total) => (value) =>
+          (total += value)
+      )(0),
+    );
+    own.nSamples = data.nSamples;
+    return own;
+  });
+  const each = 1 + data.classNames.length;
+  return data.rows.map((row, k) => series.slice(k * each, (k + 1) * each));
+}
+
+// All edges that bins of equal width can have, and the thresholds: what the cells' places count.
+function edgesOf(data) {
+  const fractions = data.counts.flatMap((n) => Array.from({ length: n + 1 }, (_, k) => k / n));
+  return [...new Set([...fractions, ...data.thresholds])].sort((a, b) => a - b);
+}
+
+// Index of the first value for which a test holds that fails before it and holds after it.
+function firstWhere(values, test) {
+  let [low, high] = [0, values.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (test(values[middle])) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+const firstAbove = (series, edges, edge) => {
+  const index = firstWhere(edges, (value) => value >= edge);
+  return firstWhere(series.place, (place) => place > index);
+};
+
+// Place, among ascending confidences, of edge k of n bins of equal mass. The metrics count ranks from the right for the
+// most probable class, and from the left for others.
+function rankOf(k, n, nSamples, top) {
+  if (top) return Math.min(Math.floor((k * nSamples) / n), nSamples - 1);
+  return Math.max(Math.ceil((k * nSamples) / n) - 1, 0);
+}
+
+const cellOf = (series, rank) => firstWhere(series.reached, (reached) => reached > rank);
+
+// Bins of a series. `top` is whether its event is that the most probable class is right.
+function tableOf(series, edges, n, strategy, top) {
+  const mass = strategy === "quantile";
+  const edge = (k) => (mass ? series.upper[cellOf(series, rankOf(k, n, series.nSamples, top))] : k / n);
+  const bound = (k) =>
+    mass ? cellOf(series, rankOf(k, n, series.nSamples, top)) + 1 : firstAbove(series, edges, k / n);
+  const bounds = [0, ...Array.from({ length: n - 1 }, (_, k) => bound(k + 1)), series.count.length];
+  const spared = mass && top && series.count[0] === 1 && series.nSamples > 1;
+  return Array.from({ length: n }, (_, k) => {
+    const own = totalOf(series, bounds[k], bounds[k + 1]);
+    const counted = spared && k === 0 ? own.hits - series.hits[0] + series.confidence[0] : own.hits;
+    return { lower: edge(k), upper: edge(k + 1), ...own, ...sharesOf(own, counted), spared: spared && k === 0 };
+  });
+}
+
+function totalOf(series, start, end) {
+  const own = { count: 0, hits: 0, total: 0 };
+  for (let cell = start; cell < end; cell += 1) {
+    own.count += series.count[cell];
+    own.hits += series.hits[cell];
+    own.total += series.confidence[cell];
+  }
+  return own;
+}
+
+function sharesOf({ count, hits, total }, counted = hits) {
+  if (count === 0) return { confidence: 0, accuracy: 0, low: 0, high: 1 };
+  const [low, high] = wilson(hits, count);
+  return { confidence: total / count, accuracy: counted / count, low, high };
+}
+
+// Interval of a share at 95 % (E. B. Wilson, Journal of the American Statistical Association 22, 1927).
+function wilson(hits, count) {
+  const share = hits / count;
+  const square = (Z * Z) / count;
+  const centre = (share + square / 2) / (1 + square);
+  const half = (Z * Math.sqrt((share * (1 - share)) / count + square / (4 * count))) / (1 + square);
+  return [hits === 0 ? 0 : centre - half, hits === count ? 1 : centre + half];
+}
+
+// Mean and largest absolute gap, accuracy and mean confidence of all samples, and the noise floor of the mean gap.
+function errorsOf(bins, series, data, strategy) {
+  const n = series.nSamples;
+  const held = bins.filter((bin) => bin.count > 0);
+  const gaps = held.map((bin) => Math.abs(bin.accuracy - bin.confidence));
+  const at = 2 * (data.counts.indexOf(bins.length) + (strategy === "quantile" ? data.counts.length : 0));
+  return {
+    expected: sum(held.map((bin, k) => (bin.count * gaps[k]) / n)),
+    maximum: Math.max(...gaps),
+    accuracy: sum(bins.map((bin) => bin.hits)) / n,
+    confidence: sum(bins.map((bin) => bin.total)) / n,
+    floor: series.floors[at],
+    floorQuantile: series.floors[at + 1],
+  };
+}
+
+// What is accepted above a threshold: counts, errors, and the accuracy with its interval.
+function acceptedOf(series, edges, threshold) {
+  const own = totalOf(series, firstAbove(series, edges, threshold), series.count.length);
+  return {
+    ...own,
+    ...sharesOf(own),
+    coverage: own.count / series.nSamples,
+    observed: own.count - own.hits,
+    expected: own.count - own.total,
+  };
+}

@@ -1,0 +1,106 @@
+// The controls: what they change, and the start of it all.
+
+let spoken;
+function announce(text) {
+  clearTimeout(spoken);
+  spoken = setTimeout(() => $("live").replaceChildren(text), 400);
+}
+
+function announceErrors() {
+  const told = SIDES.map((side) => {
+    const { expected } = errorsOf(frames[side].bins, seriesOf(state[side]), data, state.strategy);
+    return `${names[state[side]]}: ${errorName()} ${digits(100 * expected, 2)} %`;
+  });
+  announce(`${told.join("; ")}, ${plural(state.nBins, "bin")} of ${KINDS[state.strategy]}`);
+}
+
+function choose(changes) {
+  Object.assign(state, changes, { bin: null });
+  syncControls();
+  showReliability();
+  if ("left" in changes || "right" in changes) {
+    showThreshold();
+    showScores();
+  }
+  announceErrors();
+}
+
+function chooseThreshold(threshold) {
+  state.threshold = threshold;
+  syncControls();
+  showThreshold();
+  const own = SIDES.map((side) => `${names[state[side]]}: ${$(`${side}-cut`).querySelector(".note").textContent}`);
+  announce(`Above ${threshold}: ${own.join("; ")}`);
+}
+
+function syncControls() {
+  for (const name of [...SIDES, "event"]) $(name).value = state[name];
+  $("bins").value = data.counts.indexOf(state.nBins);
+  $("bins-value").replaceChildren(state.nBins.toString());
+  $("bins").setAttribute("aria-valuetext", plural(state.nBins, "bin"));
+  $("cut").value = data.thresholds.indexOf(state.threshold);
+  $("cut-value").replaceChildren(state.threshold.toString());
+  $("cut").setAttribute("aria-valuetext", `a confidence of ${state.threshold}`);
+  $("legend-accuracy").replaceChildren(isTop() ? "accuracy" : "share of the class");
+}
+
+function buildControls() {
+  for (const side of SIDES) {
+    $(side).replaceChildren(...names.map((name, k) => make("option", { value: k }, name)));
+    $(side).addEventListener("change", (event) => choose({ [side]: Number(event.target.value) }));
+  }
+  const classes = data.classNames.map((name, k) => make("option", { value: k }, name));
+  $("event").replaceChildren(
+    make("option", { value: -1 }, "most probable class"),
+    ...(classes.length ? [make("optgroup", { label: "one class’s probability" }, classes)] : []),
+  );
+  $("event").addEventListener("change", (event) => choose({ event: Number(event.target.value) }));
+  $("bins").max = data.counts.length - 1;
+  $("bins").addEventListener("input", (event) => choose({ nBins: data.counts[event.target.value] }));
+  $("cut").max = data.thresholds.length - 1;
+  $("cut").addEventListener("input", (event) => chooseThreshold(data.thresholds[event.target.value]));
+  for (const radio of document.getElementsByName("strategy")) {
+    radio.addEventListener("change", (event) => choose({ strategy: event.target.value }));
+  }
+  $("controls").addEventListener("submit", (event) => event.preventDefault());
+}
+
+function buildTheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement;
+  const current = () => root.dataset.theme ?? (dark.matches ? "dark" : "light");
+  const label = () => $("theme").replaceChildren(current() === "dark" ? "☀ Light" : "☾ Dark");
+  $("theme").addEventListener("click", () => {
+    root.dataset.theme = current() === "dark" ? "light" : "dark";
+    label();
+  });
+  dark.addEventListener("change", label);
+  label();
+}
+
+function showReliability() {
+  SIDES.forEach(showDiagram);
+  showClasses();
+}
+
+function watchWidth() {
+  let width = frames.left.plot.clientWidth;
+  new ResizeObserver(() => {
+    if (frames.left.plot.clientWidth === width) return;
+    width = frames.left.plot.clientWidth;
+    showReliability();
+    showThreshold();
+  }).observe(frames.left.plot);
+}
+
+buildTheme();
+buildControls();
+syncControls();
+showLead();
+showNotes();
+showReliability();
+showThreshold();
+showScores();
+showPerturbations();
+watchWidth();
+document.documentElement.dataset.ready = "";

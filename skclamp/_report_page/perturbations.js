@@ -1,0 +1,49 @@
+// What neural clamping learned, and why it was kept or refused.
+
+function showPerturbations() {
+  const cards = data.perturbations.map((own) =>
+    make(
+      "article",
+      { class: "card" },
+      make("h3", {}, own.name),
+      make("p", {}, verdictOf(own)),
+      make("div", { class: "panels" }, own.panels.map(panelOf)),
+    ),
+  );
+  const none = make("p", { class: "card" }, "No calibrator of this comparison perturbs the inputs.");
+  $("perturbations").replaceChildren(...(cards.length ? cards : [none]));
+}
+
+function panelOf(panel) {
+  return make("figure", {}, make("figcaption", {}, panel.title.replace("\n", ", ")), PANELS[panel.kind](panel));
+}
+
+function verdictOf({ accepted, verdict, temperature }) {
+  const told = verdict && [
+    " Held-out NLL ",
+    tell(verdict.difference, signed(verdict.difference)),
+    " ± ",
+    tell(verdict.standard_error, digits(verdict.standard_error, 4)),
+    " against temperature scaling’s, p = ",
+    tell(verdict.p_value, Number(verdict.p_value.toPrecision(2)).toString()),
+    ".",
+  ];
+  const scale = temperature === null ? "" : [" T = ", tell(temperature, digits(temperature, 4)), "."];
+  if (accepted)
+    return [make("strong", { class: "fine" }, "✓ Kept."), told ?? " It wasn’t asked to prove itself.", scale];
+  if (verdict === null) return [make("strong", {}, "No perturbation."), " None was asked for.", scale];
+  if (verdict.standard_error === 0)
+    return [
+      make("strong", {}, "No perturbation."),
+      " None promised anything on the folds, or there were fewer than 100 samples; this is temperature scaling.",
+      scale,
+    ];
+  return [
+    make("strong", {}, "Refused."),
+    " The perturbation didn’t prove itself on held-out samples; this is temperature scaling.",
+    told,
+    scale,
+  ];
+}
+
+const signed = (value) => `${value < 0 ? "−" : "+"}${digits(Math.abs(value), 4)}`;

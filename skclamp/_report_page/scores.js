@@ -1,0 +1,92 @@
+// The table of scores, sorted by the column of the reader's choice, and the notes to it.
+
+const most = Math.max(...data.rows.map((row) => Math.max(row.ece_high, row.ece_floor_quantile)));
+const COLUMNS = [
+  { head: "calibrator", of: (row) => row.name, cell: (row) => breakable(row.name) },
+  { head: "NLL", of: (row) => row.nll, cell: (row) => tell(row.nll, digits(row.nll, 4)) },
+  {
+    head: "above the best ± s.e.",
+    of: (row) => row.nll_difference,
+    cell: (row) =>
+      row.name === names[0]
+        ? make("strong", {}, "best")
+        : [
+            tell(row.nll_difference, digits(row.nll_difference, 4)),
+            " ± ",
+            tell(row.nll_difference_se, digits(row.nll_difference_se, 4)),
+            row.tied ? make("strong", {}, " tied") : "",
+          ],
+  },
+  { head: "accuracy %", down: true, of: (row) => row.accuracy, cell: (row) => tellPercent(row.accuracy) },
+  { head: "Brier", of: (row) => row.brier, cell: (row) => tell(row.brier, digits(row.brier, 4)) },
+  {
+    head: "ECE % [95 %]",
+    of: (row) => row.ece,
+    cell: (row) => [tellPercent(row.ece), " [", tellPercent(row.ece_low), ", ", tellPercent(row.ece_high), "]"],
+  },
+  { head: "ECE on its floor", of: (row) => row.ece - row.ece_floor_quantile, cell: (row) => errorMark(row, most) },
+  {
+    head: "floor % (95 %)",
+    of: (row) => row.ece_floor,
+    cell: (row) => [tellPercent(row.ece_floor), " (", tellPercent(row.ece_floor_quantile), ")"],
+  },
+  { head: "AECE %", of: (row) => row.aece, cell: (row) => tellPercent(row.aece) },
+  { head: "SCE %", of: (row) => row.sce, cell: (row) => tellPercent(row.sce, 3) },
+  { head: "fit, s", of: (row) => row.fit_time, cell: (row) => tell(row.fit_time, digits(row.fit_time, 2)) },
+  {
+    head: "predict, s",
+    of: (row) => row.predict_time,
+    cell: (row) => tell(row.predict_time, digits(row.predict_time, 2)),
+  },
+];
+const sorting = { column: 1, down: false };
+
+function showScores() {
+  const { of } = COLUMNS[sorting.column];
+  const order = data.rows
+    .map((_, k) => k)
+    .sort((a, b) => {
+      const [first, second] = [of(data.rows[a]), of(data.rows[b])];
+      return (first < second ? -1 : first > second ? 1 : 0) * (sorting.down ? -1 : 1);
+    });
+  const rows = order.map((k) => {
+    const [name, ...cells] = COLUMNS.map((column) => column.cell(data.rows[k]));
+    return rowOf(name, cells, { class: rowClass(k) });
+  });
+  fillTable($("score-table"), COLUMNS.map(sortHead), rows);
+}
+
+function sortHead(column, k) {
+  const current = sorting.column === k;
+  const arrow = make("span", { class: "arrow", "aria-hidden": "true" }, current ? (sorting.down ? "▼" : "▲") : "↕");
+  const button = make("button", { type: "button" }, column.head, arrow);
+  button.addEventListener("click", () => {
+    sorting.down = current ? !sorting.down : Boolean(column.down);
+    sorting.column = k;
+    showScores();
+    $("score-table").tHead.rows[0].cells[k].firstChild.focus();
+    announce(`Sorted by ${column.head}, ${sorting.down ? "descending" : "ascending"}`);
+  });
+  return make(
+    "th",
+    { scope: "col", "aria-sort": current ? (sorting.down ? "descending" : "ascending") : "none" },
+    button,
+  );
+}
+
+function showNotes() {
+  const [calibration, test] = data.networkTimes;
+  $("scores-caption").replaceChildren("Scores on the test set; a heading sorts by its column");
+  $("scores-note").replaceChildren(
+    `The NLL decides. “Tied” is not told from the best by a paired test (Holm-corrected, level ${data.alpha}). ` +
+      `The picture shows the ECE (${data.nBins} bins) as a diamond, its 95 % interval as a line, and the noise floor ` +
+      "as a grey bar: a diamond on the bar says nothing.",
+  );
+  $("page-note").replaceChildren(
+    `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, neither the samples nor ` +
+      "their predictions, and loads nothing. " +
+      `Times of output maps come on top of the network’s, ${digits(calibration, 2)} s for the ` +
+      `calibration and ${digits(test, 2)} s for the test set. ` +
+      `The number of bins in the table of scores is ${data.nBins}.`,
+  );
+}

@@ -1,0 +1,48 @@
+// The data, what the reader has chosen of it, and how numbers are told.
+
+const SIDES = ["left", "right"];
+const KINDS = { uniform: "equal width", quantile: "equal mass" };
+const $ = (id) => document.getElementById(id);
+
+const data = JSON.parse($("data").textContent);
+const edges = edgesOf(data);
+if (!("DecompressionStream" in globalThis)) $("lead").replaceChildren("This page needs a browser of 2023 or later.");
+const methods = await unpack(data);
+const names = data.rows.map((row) => row.name);
+// Where an event is -1 it is that the most probable class is right; else the class of this index.
+const state = {
+  left: Math.max(names.indexOf("uncalibrated"), 0),
+  right: names[0] === "uncalibrated" ? Math.min(1, names.length - 1) : 0,
+  event: -1,
+  nBins: data.counts.includes(data.nBins) ? data.nBins : data.counts.at(-1),
+  strategy: "uniform",
+  threshold: 0.9,
+  bin: null,
+};
+
+const digits = (value, n) => value.toFixed(n);
+// An edge of a bin; of classes that are hardly ever probable most are tiny.
+const edgeText = (value) => (value > 0 && value < 0.0005 ? value.toExponential(1) : digits(value, 4));
+const tell = (value, text) => make("data", { value }, text);
+const tellPercent = (value, n = 2) => tell(value, digits(100 * value, n));
+const tellCount = (value) => tell(value, value.toLocaleString("en"));
+const plural = (n, word, words = `${word}s`) => `${n.toLocaleString("en")} ${n === 1 ? word : words}`;
+const points = (value) => digits(Math.abs(100 * value), 2);
+
+// A name that a narrow column may break before its capitals.
+const breakable = (name) => name.split(/(?=[A-Z])/).flatMap((part, k) => (k ? [make("wbr"), part] : [part]));
+const rowOf = (head, cells, attributes = {}) => {
+  const others = cells.map((cell) => make("td", {}, cell));
+  return make("tr", attributes, make("th", { scope: "row" }, head), others);
+};
+const headOf = (heads) => {
+  const cells = heads.map((head) => (typeof head === "string" ? make("th", { scope: "col" }, head) : head));
+  return make("tr", {}, cells);
+};
+
+const isTop = () => state.event < 0;
+const seriesOf = (method) => methods[method][state.event + 1];
+const tableFor = (series, strategy = state.strategy, top = isTop()) =>
+  tableOf(series, edges, state.nBins, strategy, top);
+const errorName = () => (isTop() && state.strategy === "quantile" ? "AECE" : "ECE");
+const className = () => data.classNames[state.event];

@@ -1,0 +1,147 @@
+"""Fits on digits from a fogged camera, by one process or by several that hold a part each; run by test_distributed.
+
+``python _sharded_fits.py FOLDER`` fits everything in one process, ``torchrun … _sharded_fits.py FOLDER`` in several.
+Each process writes what came out, by the name of the fit, to FOLDER/PROCESSES-RANK.pt.
+"""
+
+import copy
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from _digits import calibration_and_test, convolutional_network
+from torch.utils.data import TensorDataset
+
+from skclamp import (
+    REFERENCE_SETTINGS,
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp.distributed import sharded
+
+N_PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
+RANK = int(os.environ.get("RANK", 0))
+# Of 600: the first process has less than half, and none of the classes 8 and 9.
+CUT = 240
+
+NETWORK = convolutional_network()
+SETTINGS = {"estimator": NETWORK, "precision": "float32", "random_state": 0}
+FITS = {
+    "affine": NeuralClampingCalibrator(perturbation="affine", **SETTINGS),
+    "auto": NeuralClampingCalibrator(**SETTINGS),
+    "gamma": NeuralClampingCalibrator(gamma="auto", perturbation="affine", **SETTINGS),
+    "output": NeuralClampingCalibrator(perturbation="affine", output=VectorScaling(), **SETTINGS),
+    "reference": NeuralClampingCalibrator(
+        NETWORK, **{**REFERENCE_SETTINGS, "max_epochs": 3, "batch_size": 50}, random_state=0
+    ),
+    "gradient": NeuralClampingCalibrator(
+        perturbation="full", init="gradient", max_epochs=2, validation_fraction=None, penalty=0.01, **SETTINGS
+    ),
+    "dataset": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, **SETTINGS),
+    "search": NeuralClampingCalibratorCV(perturbations=["channel", "affine"], gammas=[0, 1], **SETTINGS),
+    "seeds": NeuralClampingCalibrator(NETWORK, perturbation="affine", precision="float32"),
+    "temperature": TemperatureScaling(NETWORK),
+    "focal": TemperatureScaling(NETWORK, gamma=2.0),
+    "selector": CalibratorSelector(NETWORK),
+}
+WEIGHTED = ("auto", "search", "temperature", "gradient")
+
+
+def calibration_data():
+    """Fogged images, labels and weights, the samples of the classes 8 and 9 last."""
+    (X, y), _ = calibration_and_test(0)
+    X, y = 0.25 + 0.5 * np.asarray(X), np.asarray(y)
+    order = np.argsort(y >= 8, kind="stable")
+    weight = np.random.default_rng(0).uniform(0, 2, len(y))
+    weight[::7] = 0
+    return X[order].astype(np.float32), y[order], weight
+
+
+def outcome(calibrator, X):
+    """What a fit left, as plain values."""
+    names = ("temperature_", "accepted_", "delta_", "cost_", "best_params_", "classes_")
+    found = {name: getattr(calibrator, name) for name in names if hasattr(calibrator, name)}
+    if hasattr(calibrator, "history_"):
+        found["losses"] = [row["train_loss"] for row in calibrator.history_]
+    if hasattr(calibrator, "verdict_"):
+        found["p_value"] = calibrator.verdict_.p_value
+    return {**found, "proba": calibrator.predict_proba(X[:100])}
+
+
+def fit_all(fit):
+    """Outcomes of all fits; `fit` takes a calibrator, the data and weights."""
+    X, y, weight = calibration_data()
+    results = {}
+    for name, calibrator in FITS.items():
+        fitted = fit(calibrator, X, y, weight if name in WEIGHTED else None, as_dataset=name == "dataset")
+        results[name] = outcome(fitted, X)
+    return results
+
+
+def fit_part(calibrator, X, y, weight, *, as_dataset=False, own=None):
+    """A fit to some of the samples: by default this process's."""
+    own = own or (slice(0, len(y)) if N_PROCESSES == 1 else slice(0, CUT) if RANK == 0 else slice(CUT, len(y)))
+    weight = None if weight is None else weight[own]
+    if as_dataset:
+        return calibrator.fit(TensorDataset(torch.from_numpy(X[own]), torch.from_numpy(y[own])))
+    return calibrator.fit(X[own], y[own], weight)
+
+
+def failures():
+    """What each process is told where one of them gives something else; a fit after each shows that all go on."""
+    X, y, _ = calibration_data()
+    images, labels = (X[:CUT], y[:CUT]) if RANK == 0 else (X[CUT:], y[CUT:])
+    other = copy.deepcopy(NETWORK)
+    with torch.no_grad():
+        next(other.parameters()).mul_(2)
+    nine = torch.nn.Sequential(NETWORK, torch.nn.Linear(10, 9))
+    with_nan = images.copy()
+    with_nan[-1] = np.nan
+    faults = {
+        "another network": (other, images, labels),
+        "nine classes": (nine, images, labels % 9),
+        "not a number": (NETWORK, with_nan, labels),
+        "no labels": (NETWORK, images, labels[1:]),
+        "strings": (NETWORK, images, labels.astype(str)),
+        "integers": (NETWORK, (255 * images).astype(np.uint8), labels),
+        "another shape": (torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), NETWORK), images[..., :4], labels),
+        "another gamma": (NETWORK, images, labels),
+    }
+    told = {}
+    for name, (network, given, y_given) in faults.items():
+        mine = (network, given, y_given) if RANK == 1 else (NETWORK, images, labels)
+        if name == "another shape":
+            mine = (network, *mine[1:])
+        gamma = 1.0 if name == "another gamma" and RANK == 1 else 0.0
+        calibrator = NeuralClampingCalibrator(perturbation="affine", precision="float32", random_state=0, gamma=gamma)
+        try:
+            calibrator.set_params(estimator=mine[0]).fit(*mine[1:])
+            told[name] = None
+        except Exception as error:  # noqa: BLE001
+            told[name] = type(error).__name__, str(error)
+        told[f"after {name}"] = TemperatureScaling(NETWORK).fit(images, labels).temperature_
+    return told
+
+
+def main(folder):
+    """Fit, and write what came out."""
+    torch.set_num_threads(1)
+    if N_PROCESSES == 1:
+        results = fit_all(fit_part)
+    else:
+        dist.init_process_group("gloo")
+        with sharded() as ranks:
+            results = {**fit_all(fit_part), "failures": failures()}
+        results["n_bytes"] = ranks.n_bytes
+        dist.destroy_process_group()
+    torch.save(results, Path(folder) / f"{N_PROCESSES}-{RANK}.pt")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

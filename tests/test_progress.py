@@ -1,0 +1,134 @@
+"""What a fit shows while it runs, and what an interrupt from the keyboard leaves of it."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from _digits import calibration_and_test, convolutional_network
+from sklearn.exceptions import ConvergenceWarning
+from torch import nn
+
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
+
+(IMAGES, Y), _ = calibration_and_test(0)
+FOGGED = np.float32(0.25) + np.float32(0.5) * IMAGES
+
+
+def last_bar(captured):
+    """The bar as it was left, and nothing on standard output."""
+    assert not captured.out
+    return captured.err.split("\r")[-1]
+
+
+def test_a_bar_counts_the_epochs_and_shows_what_they_did(capsys):
+    fitted = NeuralClampingCalibrator(convolutional_network(), random_state=0, verbose=1).fit(FOGGED, Y)
+    captured = capsys.readouterr()
+    bar = last_bar(captured)
+    assert "all samples: 100%" in bar
+    assert "30/30" in bar
+    assert f"loss={fitted.history_[-1, 'train_loss']:.4f}" in bar
+    assert f"T={fitted.history_[-1, 'temperature']:.3f}" in bar
+    assert re.search(r"fold 1 of 2.*\r.*fold 2 of 2", captured.err)
+    held_out, plain = (
+        np.array([float(value) for value in re.findall(rf"{name}=([\d.]+)", captured.err)])
+        for name in ("held-out NLL", "with T alone")
+    )
+    # The mean over two folds of equal size is the guard's.
+    difference = np.mean([held_out[0] - plain[0], held_out[-1] - plain[-1]])
+    assert difference == pytest.approx(fitted.verdict_.difference, abs=1.5e-4)
+
+
+def test_a_bar_is_full_where_the_guard_refuses(capsys):
+    calibrator = NeuralClampingCalibrator(convolutional_network(), perturbation="affine", random_state=0, verbose=1)
+    assert not calibrator.fit(IMAGES, Y).accepted_
+    bar = last_bar(capsys.readouterr())
+    assert "100%" in bar
+    assert "30/30" in bar
+
+
+def test_a_search_counts_all_its_trainings(capsys):
+    search = NeuralClampingCalibratorCV(
+        convolutional_network(), perturbations=["channel", "affine"], gammas=[0.0], cv=2, random_state=0, verbose=1
+    )
+    search.fit(FOGGED, Y)
+    assert "50/50" in last_bar(capsys.readouterr())
+
+
+def test_nothing_is_shown_by_default(capfd):
+    NeuralClampingCalibrator(convolutional_network(), perturbation="affine", random_state=0).fit(FOGGED, Y)
+    captured = capfd.readouterr()
+    assert not captured.out
+    assert not captured.err
+
+
+class Interrupted(nn.Module):
+    """A network during one of whose passes Ctrl-C is pressed."""
+
+    def __init__(self, call):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).requires_grad_(False)
+        self.layers[2].weight.mul_(6)
+        self.call = call
+        self.n_calls = 0
+
+    def forward(self, x):
+        self.n_calls += 1
+        if self.n_calls == self.call:
+            raise KeyboardInterrupt
+        return self.layers(x)
+
+
+def shifted_vectors(network):
+    x = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    y = torch.multinomial(network.layers(x).softmax(1), 1, generator=torch.Generator().manual_seed(1))[:, 0]
+    return x + 0.8, y
+
+
+def fit(call=0, **settings):
+    network = Interrupted(call)
+    calibrator = NeuralClampingCalibrator(
+        network, perturbation="channel", validation_fraction=None, batch_size=100, random_state=0, **settings
+    )
+    return calibrator.fit(*shifted_vectors(network)), network
+
+
+@pytest.mark.parametrize("optimizer", ["natural", "adam"])
+def test_ctrl_c_keeps_the_best_epoch_and_warns(optimizer):
+    whole, network = fit(optimizer=optimizer, max_epochs=6)
+    assert whole.n_iter_ > 1
+    # The last pass but those of the final temperature.
+    call = network.n_calls - 5
+    with pytest.warns(ConvergenceWarning, match=r"interrupted in epoch \d of 6: the state after epoch \d is kept"):
+        found, network = fit(call, optimizer=optimizer, max_epochs=6)
+    assert 0 < found.n_iter_ < 6
+    assert found.delta_.any()
+    assert not network.training or network.layers.training
+    shorter, _ = fit(optimizer=optimizer, max_epochs=found.n_iter_)
+    np.testing.assert_array_equal(found.delta_, shorter.delta_)
+    assert found.temperature_ == shorter.temperature_
+    assert list(found.history_[:, "train_loss"]) == list(shorter.history_[:, "train_loss"])
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_the_identity():
+    _, network = fit(optimizer="adam", max_epochs=1)
+    # Of a pass for the logits, two looks at the network and four steps, the second step.
+    call = network.n_calls - 4 - 2
+    with pytest.warns(ConvergenceWarning, match="in epoch 1 of 1: the state after epoch 0 is kept"):
+        found, _ = fit(call, optimizer="adam", max_epochs=1)
+    assert not found.delta_.any()
+    assert found.n_iter_ == 0
+
+
+def test_ctrl_c_goes_back_to_a_better_epoch():
+    settings = {"optimizer": "adam", "lr": 0.6}
+    whole, network = fit(**settings, max_epochs=6)
+    losses = whole.history_[:5, "train_loss"]
+    assert np.argmin(losses) == 3
+    call = network.n_calls - 4 - 1
+    with pytest.warns(ConvergenceWarning, match="in epoch 6 of 6: the state after epoch 4 is kept"):
+        found, _ = fit(call, **settings, max_epochs=6)
+    assert list(found.history_[:, "train_loss"]) == losses
+    best, _ = fit(**settings, max_epochs=4)
+    np.testing.assert_array_equal(found.delta_, best.delta_)
