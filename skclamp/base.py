@@ -306,10 +306,10 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """Raise on all ranks where one was asked for something else."""
         if ranks is ALONE:
             return
-        if params:
-            raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
         if not is_frozen(self.estimator):
             raise ValueError(f"estimator must be fitted where samples are sharded; got {self.estimator!r}")
+        if params:
+            raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
         given = {name: repr(value) for name, value in _arguments(self).items() if name not in _OF_EACH_RANK}
         given["sample_weight"] = "None" if sample_weight is None else "weights"
         ranks.check_alike(calibrator=type(self).__name__, **given)
