@@ -352,7 +352,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def save(self, path):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
 
-        For the whole calibrator there are joblib and, unless it holds a torch module, skops.
+        For the whole calibrator there are joblib and, but around a torch network, skops.
 
         Parameters
         ----------
