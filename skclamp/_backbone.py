@@ -265,6 +265,11 @@ class NetworkBackbone:
         try:
             return self.module(x, **others)
         except RuntimeError as error:
+            if x is not None and x.is_floating_point() and self.dtype is None and not others:
+                raise TypeError(
+                    "X must have the dtype that the network computes in, which has no weights that would tell; got "
+                    f"{x.dtype}: {error}"
+                ) from error
             if others or x.is_floating_point():
                 raise
             raise TypeError(

@@ -8,14 +8,17 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
+from skorch import NeuralNet
 from torch import nn
 
 from ._backbone import ArrayBackbone, ClassifierBackbone, ScoresBackbone, is_frozen
 from ._cross_fit import cross_fit_networks
 from ._data import StreamInputs
 from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
+from ._encoding import Packed, is_registered
 from ._fast import accelerate
 from ._guard import cross_examine
 from ._learner import Learner, is_natural
@@ -29,6 +32,8 @@ from .distributed import Shard
 from .modules import ClampedModule, frozen
 from .perturbations import FullPerturbation, additive_part
 
+# Torch modules around what is no torch module: the state of a calibrator goes without them.
+_MADE_ANEW = ("_backbone", "module_")
 _OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
 
 
@@ -117,6 +122,29 @@ class BaseClamping(BaseCalibrator):
         self.callbacks = callbacks
         self.verbose = verbose
 
+    def __getstate__(self):
+        """The attributes; around a network as they are, since they share it, otherwise without what is made anew."""
+        state = BaseEstimator.__getstate__(self)
+        frozen_part = self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
+        if isinstance(frozen_part, (nn.Module, NeuralNet)):
+            return state
+        kept = {name: value for name, value in state.items() if name not in _MADE_ANEW}
+        if is_registered(kept.get("perturbation_")):
+            kept["perturbation_"] = Packed(kept["perturbation_"])
+        return kept
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "perturbation_" in state and "_backbone" not in state:
+            self._backbone = self._reopen_backbone()
+            self.perturbation_.to(self._backbone.device)
+            self._set_derived(self._backbone.module)
+
+    def _reopen_backbone(self):
+        if not hasattr(self, "estimator_"):
+            return self._open_backbone()
+        return DifferentiableBackbone(self.estimator_, self.response, device=self.device, **self._loading())
+
     def _open_backbone(self, **options):
         backbone = super()._open_backbone(input_key=self.input_key, perturbs=True, **options)
         if isinstance(backbone, ClassifierBackbone):
@@ -134,7 +162,7 @@ class BaseClamping(BaseCalibrator):
             backbone = deployed = self._open_backbone()
         else:
             options = {"response": self.response, "cv": self.cv, "device": self.device, **self._loading()}
-            backbone, deployed = cross_fit_networks(self.estimator, X, y, sample_weight, **options)
+            backbone, deployed = cross_fit_networks(self.estimator, X, y, self._metadata, **options)
             self.estimator_ = deployed.classifier
         seed = ranks.everyone(_draw_seed(self.random_state))[0]
         generator = torch.Generator().manual_seed(seed)
@@ -162,6 +190,7 @@ class BaseClamping(BaseCalibrator):
         logits, labels = backbone.logits(inputs)
         classes, codes = self._check_y(labels if y is None else y, logits, backbone, ranks)
         weight = check_sample_weight(sample_weight, len(inputs))
+        self._warn_of_training_data(logits, codes, weight, ranks)
         shard = Shard.of(ranks, len(inputs))
         problem = Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs)), shard)
         ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))

@@ -21,8 +21,10 @@ from ._clamping import BaseClamping
 from ._cross_fit import cross_fit
 from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
 from ._validation import check_labels, check_same_length, encode_labels, resolve_classes
+from ._warnings import warn_caller
 from .base import BaseCalibrator
 from .clamping import NeuralClampingCalibrator
+from .exceptions import TrainingDataWarning
 from .metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
@@ -41,6 +43,9 @@ _FEWEST_SAMPLES_A_CLASS = 10
 _MOST_CLASSES_BINNED = 24
 # In nats: differences of a sample's loss that are rounding.
 _ROUNDING = 1e-9
+
+# An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
+_CHANCE_OF_ACCURACIES = 1e-4
 
 UNCALIBRATED = "uncalibrated"
 
@@ -101,9 +106,13 @@ class SharedLogits:
         `integer_scale`.
     X_cal, y_cal, X_test, y_test : array-like, dict, Dataset, DataLoader or None
         The data.
+    params : dict
+        What the calibrators' ``fit`` is given beside them.
 
     Attributes
     ----------
+    params : dict
+        As the parameter.
     classes : ndarray of shape (n_classes,)
         Names of the columns.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
@@ -114,9 +123,10 @@ class SharedLogits:
         What the logits of either set took.
     """
 
-    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test):
+    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params):
         self._estimator, self._shared = estimator, shared
         self._X_cal, self._X_test = dataset_behind(X_cal, any_order=y_cal is None), dataset_behind(X_test)
+        self.params = params
         y_cal, fit_seconds = timed(self._open, y_cal)
         (self.test, labels), test_seconds = timed(self.backbone.logits, self._X_test)
         self.seconds = fit_seconds, test_seconds
@@ -128,6 +138,8 @@ class SharedLogits:
         y_test = check_labels(labels if y_test is None else y_test, "y_test")
         check_same_length(y_test, len(self.test), "y_test")
         self.test_codes = encode_labels(y_test, self.classes, "y_test")
+        if is_frozen(estimator):
+            self._warn_of_training_data()
 
     def _open(self, y_cal):
         """Find the logits of the calibration set, and return its labels."""
@@ -136,14 +148,34 @@ class SharedLogits:
             self.backbone = open_backbone(self._estimator, **opening)
             self.calibration, labels = self.backbone.logits(self._X_cal)
             y_cal = check_labels(labels if y_cal is None else y_cal, "y_cal")
+            self._route(y_cal)
         else:
             check_classifier(self._estimator)
             check_no_dataset(self._X_cal, UNFITTED, "X_cal")
             y_cal = check_labels(y_cal, "y_cal")
             options = {name: self._shared[name] for name in ("response", "cv")}
+            options["metadata"] = self._route(y_cal)
             self.backbone, self.calibration = cross_fit(self._estimator, self._X_cal, y_cal, **options)
         check_same_length(y_cal, len(self.calibration), "y_cal")
         return y_cal
+
+    def _route(self, y_cal):
+        """What of the parameters of ``fit`` goes where: the same for all calibrators."""
+        params = {"sample_weight": None, **self.params}
+        return scaling.TemperatureScaling(self._estimator, cv=self._shared["cv"])._route(y_cal, params)
+
+    def _warn_of_training_data(self):
+        """An accuracy on the calibration set that the test set's can't be by chance."""
+        pairs = (self.calibration, self.calibration_codes), (self.test, self.test_codes)
+        hits = [(logits.argmax(1).cpu().numpy() == codes) for logits, codes in pairs]
+        counts = [[hit.sum(), len(hit) - hit.sum()] for hit in hits]
+        if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
+            warn_caller(
+                f"the accuracy is {hits[0].mean():.2%} on X_cal and {hits[1].mean():.2%} on X_test, which isn't by "
+                "chance: either X_cal trained the network, and nothing learned from it will do, or X_test is of "
+                "another kind",
+                TrainingDataWarning,
+            )
 
     @property
     def is_of_a_network(self):
@@ -163,7 +195,8 @@ class SharedLogits:
     def fit(self, calibrator):
         """A fitted clone of an output map, that takes these logits until `hand_over`."""
         fitted = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
-        return fitted.fit(self.calibration, self.calibration_codes)
+        weight = self.params.get("sample_weight")
+        return fitted.fit(self.calibration, self.calibration_codes, sample_weight=weight)
 
     def hand_over(self, fitted):
         """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
@@ -272,7 +305,8 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
         own = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
         if not is_frozen(estimator):
             own["cv"] = shared["cv"]
-        fitted, fit_time = timed(clone(calibrator).set_params(estimator=estimator, **own).fit, X_cal, y_cal)
+        unfitted = clone(calibrator).set_params(estimator=estimator, **own)
+        fitted, fit_time = timed(unfitted.fit, X_cal, y_cal, **logits.params)
         proba, predict_time = timed(fitted.predict_proba, X_test)
     else:
         fitted, fit_time = timed(logits.fit, calibrator)
@@ -281,10 +315,10 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
     return fitted, proba, {"fit_time": fit_time, "predict_time": predict_time}
 
 
-def timed(function, *args):
+def timed(function, *args, **kwargs):
     """What a function returns, and the seconds that it took."""
     started = time.perf_counter()
-    result = function(*args)
+    result = function(*args, **kwargs)
     return result, time.perf_counter() - started
 
 

@@ -1,24 +1,24 @@
 """Classifiers that come unfitted: fitted on all the data and, for what calibrates, without each fold in turn.
 
-Imports `_backbone`, `_differentiable` and `_guard`.
+Imports `_backbone`, `_differentiable`, `_guard` and `_metadata`.
 """
 
 import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
-from sklearn.utils.validation import has_fit_parameter, indexable
+from sklearn.utils.validation import indexable
 
 from ._backbone import ClassifierBackbone, check_classifier, of_all_classes
 from ._classifier_modules import differentiable_steps
 from ._data_sets import UNFITTED, check_no_dataset
 from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
 from ._guard import check_partition
-from ._validation import check_labels, check_sample_weight, num_samples, take_rows, to_numpy
-from ._warnings import warn_caller
+from ._metadata import NO_METADATA
+from ._validation import check_labels, num_samples, take_rows, to_numpy
 
 
-def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
+def cross_fit(classifier, X, y, *, response, cv, metadata=NO_METADATA):
     """Fit an unfitted classifier on all the data, and its logits for each sample from a clone that hasn't seen it.
 
     Parameters
@@ -31,8 +31,8 @@ def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
         See `open_backbone`.
     cv : int, cross-validation generator or None
         As in `sklearn.model_selection.cross_val_predict`.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        Passed to the classifier's ``fit`` where given.
+    metadata : Metadata, default=NO_METADATA
+        For the classifier and for the splitter, see `_metadata`.
 
     Returns
     -------
@@ -42,9 +42,8 @@ def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
         Out of fold.
     """
     (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
-    params = _fit_params(classifier, sample_weight)
-    backbone = ClassifierBackbone(clone(classifier).fit(X, y, **params), response)
-    classifiers, splits = _fit_folds(classifier, X, y, cv, params)
+    backbone = ClassifierBackbone(clone(classifier).fit(X, y, **metadata.fit), response)
+    classifiers, splits = _fit_folds(classifier, X, y, cv, metadata.given)
     held_out = [rows for _, rows in splits]
     parts = [
         _logits_of_all(backbone.classes, each, take_rows(X, rows), response)
@@ -53,7 +52,7 @@ def cross_fit(classifier, X, y, *, response, cv, sample_weight=None):
     return backbone, torch.cat(parts)[np.concatenate(held_out).argsort()]
 
 
-def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, device=None, **loading):
+def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, device=None, **loading):
     """Fit an unfitted classifier on all the data, and without each fold, as networks that clamping can perturb.
 
     Parameters
@@ -62,8 +61,8 @@ def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, de
         Cloned, never fitted itself.
     X, y : array-like
         The training data.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Passed to the classifier's ``fit`` where given.
+    metadata : Metadata, default=NO_METADATA
+        For the classifier and for the splitter, see `_metadata`.
     response, device, **loading
         See `open_backbone`.
     cv : int, cross-validation generator or None
@@ -87,10 +86,8 @@ def cross_fit_networks(classifier, X, y, sample_weight=None, *, response, cv, de
     differentiable_steps(classifier)
     check_no_dataset(X, UNFITTED)
     X, y = to_numpy(X) if hasattr(X, "detach") else X, check_labels(y)
-    weight = check_sample_weight(sample_weight, len(y))
-    params = _fit_params(classifier, weight)
-    whole = DifferentiableBackbone(clone(classifier).fit(X, y, **params), response, device=device, **loading)
-    classifiers, splits = _fit_folds(classifier, X, y, cv, params)
+    whole = DifferentiableBackbone(clone(classifier).fit(X, y, **metadata.fit), response, device=device, **loading)
+    classifiers, splits = _fit_folds(classifier, X, y, cv, metadata.given)
     return CrossFittedBackbone(whole, classifiers, splits, response, device=device, **loading), whole
 
 
@@ -127,15 +124,3 @@ def _logits_of_all(classes, classifier, X, response):
 
 def _unscored(classifier, X, y):
     return 0.0
-
-
-def _fit_params(classifier, sample_weight):
-    """Weights for a classifier's own fit, where it takes them."""
-    if sample_weight is None:
-        return {}
-    if not has_fit_parameter(classifier, "sample_weight"):
-        warn_caller(
-            f"{type(classifier).__name__}.fit takes no sample_weight: the weights are used for the calibration alone"
-        )
-        return {}
-    return {"sample_weight": np.asarray(sample_weight)}

@@ -31,7 +31,7 @@ integer_scale : float or dict of str to float, default=None
 classes_ : ndarray of shape (n_classes,)
     Names of the classes, in the order of the columns.
 n_features_in_ : int
-    Second dimension of X in `fit`; not set for a dict or a Dataset.""",
+    Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.""",
 }
 
 # The same of the calibrators that clamp.
@@ -133,7 +133,7 @@ module_ : ClampedModule
 classes_ : ndarray of shape (n_classes,)
     Names of the columns.
 n_features_in_ : int
-    ``X.shape[1]``.
+    ``X.shape[1]``; not set where X has more than two dimensions, or is a Dataset.
 history_ : skorch.history.History
     Of the final training: a row an epoch.
 n_iter_ : int

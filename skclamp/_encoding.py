@@ -6,6 +6,7 @@ come back, so that a file can't choose what code runs. Imports nothing of the pa
 """
 
 import inspect
+import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -123,7 +124,7 @@ class Writer:
         """JSON of a value; `name` is where it stands. TypeError if it can't be written."""
         if value is None or isinstance(value, (bool, str)):
             return value
-        if _key(type(value)) in _KINDS:
+        if is_registered(value):
             return {"object": self.encode_object(value, name)}
         for tag, (kind, write, _) in _CODECS.items():
             if isinstance(value, kind):
@@ -195,6 +196,30 @@ class Reader:
     def decode_state(self, content):
         """What the object has beyond its arguments, a dict."""
         return {name: self.decode(value) for name, value in content["state"].items()}
+
+
+class Packed:
+    """An object of a registered class as text and arrays, for formats that know no tensors, such as skops's.
+
+    Parameters
+    ----------
+    value : object
+        Of a registered class.
+    """
+
+    def __init__(self, value):
+        writer = Writer()
+        self.text = json.dumps(writer.encode(value, "value"))
+        self.arrays = writer.arrays
+
+    def value(self):
+        """An equal of the object."""
+        return Reader(self.arrays).decode(json.loads(self.text))
+
+
+def is_registered(value):
+    """Whether a value is of a registered class."""
+    return _key(type(value)) in _KINDS
 
 
 def _state(value):

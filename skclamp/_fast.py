@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from ._wrappers import is_spread, unwrapped
 from .modules import LogitsModule
 
 # A fused network may round differently, no more.
@@ -58,7 +59,8 @@ def accelerate(problem, precision="auto", *, compile=False):
     backbone, batch = problem.backbone, problem.example_batch()
     with torch.no_grad():
         expected = _run(backbone.module, batch)
-        exact = _channels_last(_fused(backbone.module, batch, expected), batch, expected)
+        bare = _bare(backbone.module, batch, expected)
+        exact = _channels_last(_fused(bare, batch, expected), batch, expected)
         quick = _autocast(exact, batch) if _wants_bfloat16(precision, backbone) else exact
     if compile:
         quick = _variant(quick, torch.compile(quick.module))
@@ -90,6 +92,14 @@ def _variant(logits, module=None, **changes):
     )
 
 
+def _bare(logits, batch, expected):
+    """Without what compiled the network, or would spread it over several devices that aren't there."""
+    if is_spread(logits.module):
+        return logits
+    candidate = _variant(logits, unwrapped(logits.module))
+    return candidate if _same(candidate, batch, expected) else logits
+
+
 def _fused(logits, batch, expected):
     """With each convolution and its batch norm in one, where torch.fx can trace the network."""
     if not any(isinstance(part, _BATCH_NORMS) for part in logits.modules()):
@@ -116,11 +126,11 @@ def _channels_last(logits, batch, expected):
         return logits
     try:
         copied = copy.deepcopy(logits.module).to(memory_format=memory_format)
+        candidate = _variant(logits, copied, memory_format=memory_format)
+        return candidate if _same(candidate, batch, expected) else logits
     except (RuntimeError, TypeError):
-        # A module may hold a lock, a file, an activation that somebody kept.
+        # A module may hold a lock, a file, an activation that somebody kept; and `view` asks for rows in order.
         return logits
-    candidate = _variant(logits, copied, memory_format=memory_format)
-    return candidate if _same(candidate, batch, expected) else logits
 
 
 def _autocast(logits, batch):

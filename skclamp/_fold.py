@@ -1,6 +1,6 @@
 """A perturbation and a temperature folded into the first and last layers of a copy of the network.
 
-Imports `perturbations` alone of the package.
+Of the package it imports `perturbations` and `_wrappers`.
 """
 
 import copy
@@ -9,6 +9,7 @@ import math
 import torch
 from torch import fx, nn
 
+from ._wrappers import unwrapped
 from .perturbations import (
     AffinePerturbation,
     ChannelPerturbation,
@@ -44,7 +45,7 @@ def with_perturbation(network, perturbation):
     ValueError
         If the first layer can't take the perturbation exactly; the message says why.
     """
-    network = copy.deepcopy(network).eval()
+    network = copy.deepcopy(unwrapped(network)).eval()
     parts = [part for part in perturbation.modules() if type(part) is not nn.Sequential]
     if all(type(part) is nn.Identity for part in parts):
         return network

@@ -6,6 +6,7 @@ respect to the input, and the count of passes over the network.
 
 import copy
 import logging
+import warnings
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -208,7 +209,9 @@ def check_differentiable(problem):
             "embeddings, or use TemperatureScaling"
         )
     x = x.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), warnings.catch_warnings():
+        # Of quantised layers torch warns, and says only that it may be wrong.
+        warnings.filterwarnings("ignore", message=".*an autograd kernel was not registered")
         logits = problem.backbone.module(x, **others)
         # Distinct weights: the plain sum of logits may be constant by design.
         value = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
@@ -216,7 +219,8 @@ def check_differentiable(problem):
     if gradient is None or not gradient.any():
         raise ValueError(
             "the network's output must depend on its input through differentiable operations: the gradient of the "
-            f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling"
+            f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling; or "
+            "clamp the network as it was before it was quantised or optimised for inference"
         )
 
 

@@ -8,7 +8,7 @@ has the mean variance and the mean third cumulant of z_i under p_i for derivativ
 sums p, p z, p z^2 and p z^3 while a chunk is in the cache, and so buys a step of third order. Focal losses (gamma > 0)
 aren't convex: a grid on log T finds their valleys, a bracketing root finder the bottom of each.
 
-Of the package it imports `_temperature_rows`, which holds the sums, `distributed` and `_warnings`.
+Of the package it imports `_temperature_rows`, which holds the sums, `distributed`, `_warnings` and `exceptions`.
 """
 
 import math
@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import brentq
-from sklearn.exceptions import ConvergenceWarning
 
 from ._temperature_rows import LogitRows, rows_a_chunk
 from ._warnings import warn_caller
 from .distributed import ALONE
+from .exceptions import NotConvergedWarning
 
 # What scikit-learn's own temperature scaling allows, rounded: exp(-10) to exp(10).
 DEFAULT_BOUNDS = (1e-4, 1e4)
@@ -134,7 +134,7 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
         reason = "the logits may say nothing of the labels"
     warn_caller(
         f"temperature_ is at the bound {solution.temperature:g}, beyond which the loss still falls; {reason}",
-        ConvergenceWarning,
+        NotConvergedWarning,
     )
 
 

@@ -8,7 +8,6 @@ import logging
 from dataclasses import dataclass, field
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.history import History
 from torch import nn
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ._scores import Scores
 from ._warnings import warn_caller
+from .exceptions import InterruptedFitWarning
 from .losses import FocalLoss
 from .modules import ClampedModule
 from .perturbations import learnable
@@ -222,7 +222,7 @@ class ClampingNet(NeuralNet):
         warn_caller(
             f"training was interrupted in epoch {len(self.history)} of {self.max_epochs}: the state after epoch "
             f"{n_epochs} is kept, the best so far",
-            ConvergenceWarning,
+            InterruptedFitWarning,
         )
         # An epoch that wasn't finished has no loss.
         if self.history and "train_loss" not in self.history[-1]:

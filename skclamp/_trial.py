@@ -10,6 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
+from ._metadata import of_rows
 from ._stacking import stacked, stacking_weights
 from .base import BaseCalibrator
 from .metrics._proper_scores import LOG_TINY
@@ -128,15 +129,19 @@ class Trial:
         pooled = stacked(self.log_proba[:, rows.to(self.log_proba.device)], weights)
         return self.samples.take(rows)._replace(logits=pooled).fit(self.recalibration)
 
-    def scores(self, scorer):
-        """Scores of each row (rows) on each fold (columns), greater is better."""
+    def scores(self, scorer, metadata):
+        """Scores of each row (rows) on each fold (columns), greater is better; metadata are what the scorer is told."""
         if scorer is None:
             return -np.stack([self._fold_means(held) for held in self.folds], 1)
         columns = [
-            [_score(scorer, calibrator, self.samples.take(held)) for calibrator in calibrators]
+            self._scores_of_fold(scorer, calibrators, held, of_rows(metadata, held.numpy(), len(held)))
             for held, calibrators in zip(self.folds, self.fitted, strict=True)
         ]
         return np.array(columns).T
+
+    def _scores_of_fold(self, scorer, calibrators, held, metadata):
+        samples = self.samples.take(held)
+        return [_score(scorer, calibrator, samples, metadata) for calibrator in calibrators]
 
     def _fold_means(self, held):
         return np.average(self.losses[:, held], axis=1, weights=self.shares[held])
@@ -146,9 +151,8 @@ def _losses(log_proba, y):
     return -log_proba.double().gather(1, y[:, None])[:, 0].cpu().numpy()
 
 
-def _score(scorer, calibrator, samples):
-    options = {} if samples.weight is None else {"sample_weight": samples.weight.cpu().numpy()}
-    score = scorer(calibrator, samples.logits, samples.y.cpu().numpy(), **options)
+def _score(scorer, calibrator, samples, metadata):
+    score = scorer(calibrator, samples.logits, samples.y.cpu().numpy(), **metadata)
     if not isinstance(score, Real) or not math.isfinite(score):
         raise ValueError(f"scoring must give a finite number; got {score!r}")
     return float(score)

@@ -16,6 +16,10 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples as num_samples
 
 from ._warnings import warn_caller
+from .exceptions import CalibrationSetWarning, TrainingDataWarning
+
+# By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
+MANY_SAMPLES = 500
 
 __all__ = ["BaseScorer", "Interval", "StrOptions", "num_samples", "take_rows"]
 
@@ -128,7 +132,8 @@ def _warn_of_another_origin(y, n_columns, parameter):
     if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
         warn_caller(
             f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from 1, "
-            f"give {parameter}"
+            f"give {parameter}",
+            CalibrationSetWarning,
         )
 
 
@@ -214,6 +219,33 @@ def check_sample_weight(sample_weight, n_samples):
             f"{weight.min()} to {weight.max()}"
         )
     return torch.from_numpy(weight)
+
+
+def warn_if_never_wrong(logits, codes, weight):
+    """Warn where a network is right on each of many samples, as on those that trained it.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        The network's.
+    codes : torch.Tensor of shape (n_samples,)
+        Column index of each label.
+    weight : torch.Tensor of shape (n_samples,) or None
+        Samples without weight don't count.
+    """
+    n_samples = len(codes) if weight is None else int((weight > 0).sum())
+    if n_samples < MANY_SAMPLES:
+        return
+    for start in range(0, len(codes), MANY_SAMPLES):
+        rows = slice(start, start + MANY_SAMPLES)
+        wrong = logits[rows].argmax(1) != codes[rows]
+        if (wrong if weight is None else wrong & (weight[rows].to(wrong.device) > 0)).any():
+            return
+    warn_caller(
+        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, calibrate "
+        "on others, since how sure to be of its errors can't be learned from these",
+        TrainingDataWarning,
+    )
 
 
 def check_finite(values, name):

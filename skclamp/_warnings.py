@@ -10,15 +10,15 @@ import warnings
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
 
-def warn_caller(message, category=UserWarning):
+def warn_caller(message, category):
     """Warn as if the first line outside the package had caused it, however deep within a fit another one is.
 
     Parameters
     ----------
     message : str
         What to say.
-    category : type, default=UserWarning
-        A subclass of Warning.
+    category : type
+        A subclass of `CalibrationWarning`.
     """
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):

@@ -19,7 +19,8 @@ from skorch import NeuralNet
 from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
 from ._cross_fit import cross_fit
 from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
-from ._encoding import register
+from ._encoding import Packed, is_registered, register
+from ._metadata import NO_METADATA, route, router_of
 from ._pickling import has_large_weights, reduce_around
 from ._validation import (
     Interval,
@@ -31,6 +32,7 @@ from ._validation import (
     num_samples,
     resolve_classes,
     tensor_of,
+    warn_if_never_wrong,
 )
 from .distributed import ALONE, Shard, current
 from .persistence import fingerprint, write
@@ -117,7 +119,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         self.pin_memory = pin_memory
         self.integer_scale = integer_scale
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None, **params):
         """Learn the calibration map on held-out data; the network stays as it is.
 
         Parameters
@@ -136,6 +138,9 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
             as Platt's targets are, goes by their sum.
+        **params : dict
+            Metadata for the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, and
+            the weights, go to the classifier and to the splitter `cv` as these request them, ``groups`` for instance.
 
         Returns
         -------
@@ -146,16 +151,54 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         ------
         ValueError, TypeError
             If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
+
+        Warns
+        -----
+        TrainingDataWarning
+            If a fitted estimator is right on each of 500 samples or more, as on those that trained it.
+        CalibrationWarning
+            Others of its kind, see `skclamp.exceptions`.
         """
         ranks = current()
         with self._kept_on_error(), ranks.fitting():
             self._validate_params()
-            X = dataset_behind(X, any_order=y is None and sample_weight is None)
+            X = dataset_behind(X, any_order=y is None and sample_weight is None and not params)
             y = _check_given_labels(X, y)
-            self._check_alike(ranks, sample_weight)
+            metadata = self._route(y, {"sample_weight": sample_weight, **params})
+            self._check_alike(ranks, sample_weight, params)
             self._forget()
+            self._metadata = metadata
             self._fit(X, y, sample_weight, ranks)
+            del self._metadata
         return self
+
+    def get_metadata_routing(self):
+        """Who gets the metadata that `fit` is given.
+
+        Returns
+        -------
+        MetadataRouter
+            To a classifier that isn't fitted, and to the splitter that folds for it.
+        """
+        return self._router().add_self_request(self)
+
+    def _router(self):
+        return router_of(type(self).__name__, **self._routed_to())
+
+    def _routed_to(self):
+        """The classifier that `fit` fits and the splitter that it uses, where it does."""
+        return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self.cv}
+
+    def _route(self, y, params):
+        """Metadata on their way, the weights among them."""
+        params = {name: value for name, value in params.items() if value is not None}
+        if not params:
+            return NO_METADATA
+        if "sample_weight" in params and y is not None:
+            params["sample_weight"] = check_sample_weight(params["sample_weight"], len(y)).numpy()
+        if not is_frozen(self.estimator):
+            check_classifier(self.estimator)
+        return route(self.get_metadata_routing(), params, **self._routed_to())
 
     def predict_proba(self, X):
         """Calibrated probabilities.
@@ -275,22 +318,25 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             check_classifier(self.estimator)
             check_no_dataset(X, UNFITTED)
             y = check_labels(y)
-            weight = check_sample_weight(sample_weight, len(y))
-            backbone, logits = cross_fit(self.estimator, X, y, response=self.response, cv=self.cv, sample_weight=weight)
+            options = {"response": self.response, "cv": self.cv, "metadata": self._metadata}
+            backbone, logits = cross_fit(self.estimator, X, y, **options)
             self.estimator_ = backbone.classifier
         classes, codes = self._check_y(y, logits, backbone, ranks)
         weight = check_sample_weight(sample_weight, len(logits))
+        self._warn_of_training_data(logits, codes, weight, ranks)
         shard = Shard.of(ranks, len(logits))
         whole_weight = None if weight is None else shard.whole(weight)
         self._fit_logits(shard.whole(logits), shard.whole(codes), whole_weight)
         self._remember(backbone, classes, X)
 
-    def _check_alike(self, ranks, sample_weight):
+    def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""
         if ranks is ALONE:
             return
         if not is_frozen(self.estimator):
             raise ValueError(f"estimator must be fitted where samples are sharded; got {self.estimator!r}")
+        if params:
+            raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
         given = {name: repr(value) for name, value in _arguments(self).items() if name not in _OF_EACH_RANK}
         given["sample_weight"] = "None" if sample_weight is None else "weights"
         ranks.check_alike(calibrator=type(self).__name__, **given)
@@ -307,6 +353,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         classes = resolve_classes(seen, logits.shape[1], classes=self.classes, known=backbone.classes)
         return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
 
+    def _warn_of_training_data(self, logits, codes, weight, ranks):
+        """Only where there is a network that can have seen them: folds are fitted without what they calibrate on."""
+        if self.estimator is not None and is_frozen(self.estimator) and ranks is ALONE:
+            warn_if_never_wrong(logits, codes, weight)
+
     def _open_backbone(self, **options):
         options |= self._loading()
         return open_backbone(self.estimator, response=self.response, device=self.device, **options)
@@ -320,12 +371,16 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         if not isinstance(X, torch.utils.data.Dataset):
             shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
-            self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
+            # Images have no number of features: what is told one tries the estimator on rows of so many.
+            if len(shape) <= 2:
+                self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
         if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True)
 
     def save(self, path):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
+
+        For the whole calibrator there are joblib and, but around a torch network, skops.
 
         Parameters
         ----------
@@ -345,7 +400,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
         Warns
         -----
-        UserWarning
+        NotSavedWarning
             If a parameter, such as callbacks, can't be saved.
         """
         check_is_fitted(self)
@@ -496,11 +551,25 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             raise ValueError(f"estimator is frozen: its parameters can't be set; got {nested[0]!r}")
         return super().set_params(**params)
 
+    def __getstate__(self):
+        """The attributes; those of learned ones that hold tensors, which skops can't, as arrays."""
+        return {name: _packed(name, value) for name, value in super().__getstate__().items()}
+
+    def __setstate__(self, state):
+        unpacked = {name: value.value() if isinstance(value, Packed) else value for name, value in state.items()}
+        super().__setstate__(unpacked)
+
     def __repr__(self, N_CHAR_MAX=700):
-        shown = copy.copy(self)
+        shown = object.__new__(type(self))
         for name, value in vars(self).items():
             setattr(shown, name, _by_name(value))
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
+
+
+def _packed(name, value):
+    """What stands for an attribute in a calibrator's state."""
+    whole = isinstance(value, (BaseCalibrator, FrozenEstimator))
+    return Packed(value) if name.endswith("_") and is_registered(value) and not whole else value
 
 
 def _arguments(calibrator):

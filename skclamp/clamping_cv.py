@@ -43,7 +43,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Learning rates, see `NeuralClampingCalibrator`.
     cv : int, cross-validation generator or iterable, default=3
         Folds, stratified where an int is given; each sample must be held out once. A classifier that isn't fitted is
-        cross-fitted on the same folds.
+        cross-fitted on the same folds. With scikit-learn's metadata routing a splitter gets what it requests of what
+        `fit` is given, such as ``groups``.
     {start_and_optimizer}
     {loop}
     {computation}
@@ -167,6 +168,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
         for grid, name in _GRIDS.items():
             check_grid(getattr(self, grid), grid, rules[name])
 
+    def _routed_to(self):
+        return {**super()._routed_to(), "splitter": self.cv}
+
     def _path(self):
         """The grid, in an order in which neighbours resemble each other."""
         grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
@@ -190,7 +194,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         if isinstance(problem.backbone, CrossFittedBackbone):
             return problem.backbone.splits
         codes = problem.shard.whole(problem.codes).cpu().numpy()
-        return check_cv(self.cv, codes, classifier=True).split(codes, codes)
+        return check_cv(self.cv, codes, classifier=True).split(codes, codes, **self._metadata.split)
 
 
 def _results(path, evidence):

@@ -6,7 +6,7 @@ network of a scikit-learn classifier, and `frozen` holds a network still while o
 
 import threading
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from weakref import WeakKeyDictionary
 
 import torch
@@ -59,9 +59,11 @@ class _Hold:
 
     def __init__(self, network):
         self.n_holders = 0
-        self.training = [(part, part.training) for part in network.modules()]
+        # What torch.jit.freeze made has no mode.
+        self.training = [(part, part.training) for part in network.modules() if hasattr(part, "training")]
         self.trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        network.eval()
+        if self.training:
+            _set_mode(network, False)
         for parameter in self.trainable:
             parameter.requires_grad_(False)
 
@@ -71,6 +73,12 @@ class _Hold:
             part.training = flag
         for parameter in self.trainable:
             parameter.requires_grad_(True)
+
+
+def _set_mode(network, mode):
+    """As the network's own ``train``; one that torch.export made stays in the mode that it was exported in."""
+    with suppress(NotImplementedError):
+        network.train(mode)
 
 
 # Threads that predict with one network hold it together: the last to leave gives its flags back.
@@ -120,6 +128,12 @@ class LogitsModule(nn.Module):
     def reading(self):
         """How the network is read: the arguments beside it, a dict."""
         return {name: getattr(self, name) for name in ("response", "nonlinearity", "input_key")}
+
+    def train(self, mode=True):
+        """Set the mode, of the network as well where it can be set."""
+        self.training = mode
+        _set_mode(self.module, mode)
+        return self
 
     def forward(self, x=None, **others):
         """Logits of shape (n_samples, n_classes); `others` go to the network by name."""

@@ -16,12 +16,13 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from torch import nn
 
 from ._backbone import ArrayBackbone, ScoresBackbone, is_frozen
 from ._encoding import Reader, UnknownClassError, Writer, register
 from ._version import __version__
 from ._warnings import warn_caller
+from ._wrappers import unwrapped
+from .exceptions import NotSavedWarning
 from .perturbations import PERTURBATIONS
 
 __all__ = ["load", "register"]
@@ -49,7 +50,8 @@ def write(calibrator, path):
     if writer.left_out:
         warn_caller(
             f"{', '.join(sorted(set(writer.left_out)))}: can't be saved; a loaded calibrator has the default, which "
-            "matters only to another fit"
+            "matters only to another fit",
+            NotSavedWarning,
         )
     _replace(path, _safetensors().numpy.save(writer.arrays, {_KEY: json.dumps(header, allow_nan=False)}))
 
@@ -201,9 +203,7 @@ def fingerprint(backbone):
 
 
 def _feed_network(digest, head):
-    network = head.module
-    while isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        network = network.module
+    network = unwrapped(head.module)
     nonlinearity = getattr(head.nonlinearity, "__qualname__", type(head.nonlinearity).__qualname__)
     _feed(digest, (head.response, nonlinearity))
     for name, part in network.named_modules():

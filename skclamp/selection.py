@@ -15,10 +15,12 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from ._docstrings import with_shared_docs
 from ._folds import draw_folds
 from ._guard import student_below_zero
+from ._metadata import calls, routing_enabled
 from ._trial import Samples, Stack, Trial
 from ._validation import Interval, StrOptions
 from ._warnings import warn_caller
 from .base import BaseCalibrator
+from .exceptions import CalibrationSetWarning
 from .scaling import (
     BetaCalibration,
     IntraOrderPreservingCalibration,
@@ -84,7 +86,8 @@ class CalibratorSelector(BaseCalibrator):
         `default_candidates()`.
     scoring : str, callable or None, default=None
         What is best: a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's name for one;
-        y holds column indices. None is the negative NLL.
+        y holds column indices. None is the negative NLL. A scorer gets the weights of the samples; with scikit-learn's
+        metadata routing, what it requests of what `fit` is given.
     stack : bool, default=True
         Whether the stack competes, as it is and recalibrated.
     one_standard_error : bool, default=False
@@ -122,7 +125,7 @@ class CalibratorSelector(BaseCalibrator):
 
     Warns
     -----
-    UserWarning
+    CalibrationSetWarning
         If there are no two distinct samples, so that nothing can be held out: the candidate with the fewest
         parameters is taken.
 
@@ -198,6 +201,19 @@ class CalibratorSelector(BaseCalibrator):
         self.one_standard_error = one_standard_error
         self.n_folds = n_folds
 
+    def _router(self):
+        router, scorer = super()._router(), self._scorer()
+        return router if scorer is None else router.add(scorer=scorer, method_mapping=calls("fit", "score"))
+
+    def _scorer(self):
+        return None if self.scoring is None else get_scorer(self.scoring)
+
+    def _score_metadata(self, sample_weight):
+        """What scorers are told of the samples beside their labels: what they request or, without routing, weights."""
+        if routing_enabled():
+            return self._metadata.score
+        return {} if sample_weight is None else {"sample_weight": sample_weight.cpu().numpy()}
+
     def _validate_params(self):
         super()._validate_params()
         if self.candidates is not None:
@@ -212,7 +228,7 @@ class CalibratorSelector(BaseCalibrator):
             return
         stacks = self.stack and len(maps) > 1
         trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None)
-        scores = trial.scores(None if self.scoring is None else get_scorer(self.scoring))
+        scores = trial.scores(self._scorer(), self._score_metadata(sample_weight))
         self.best_index_ = self._choose(trial, scores)
         self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores)
         self.best_params_ = self.cv_results_["params"][self.best_index_]
@@ -251,7 +267,8 @@ class CalibratorSelector(BaseCalibrator):
         self.best_params_ = {"candidate": names[self.best_index_]}
         warn_caller(
             "the calibration set has no two distinct samples with weight, of which one could be held out: "
-            f"{names[self.best_index_]!r}, which has the fewest parameters, is taken unseen"
+            f"{names[self.best_index_]!r}, which has the fewest parameters, is taken unseen",
+            CalibrationSetWarning,
         )
 
     def _transform_logits(self, logits):

@@ -281,15 +281,6 @@ def test_the_own_device_shares_the_network_and_another_gets_a_copy():
     assert next(network.parameters()).device.type == "cpu"
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("wrap", [torch.jit.script, lambda m: torch.jit.trace(m, torch.zeros(2, 6)), nn.DataParallel])
-def test_scripted_traced_and_parallel_networks(wrap):
-    y = labels_of(bare_logits(perceptron(), X))
-    found = TemperatureScaling(wrap(perceptron())).fit(X, y)
-    expected = TemperatureScaling(perceptron()).fit(X, y)
-    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-6)
-
-
 # Accelerators
 
 

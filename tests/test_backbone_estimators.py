@@ -21,6 +21,7 @@ from torch import nn
 
 from skclamp import TemperatureScaling
 from skclamp._backbone import is_frozen
+from skclamp.exceptions import UnusedWeightWarning
 
 X = vectors()
 
@@ -233,5 +234,5 @@ def test_votes_of_exactly_zero_do_not_rule_the_temperature(dtype):
 def test_weights_stay_with_the_calibration_where_the_classifier_takes_none():
     X, y = load_digits(return_X_y=True)
     weight = np.random.default_rng(0).random(500)
-    with pytest.warns(UserWarning, match="KNeighborsClassifier.fit takes no sample_weight"):
+    with pytest.warns(UnusedWeightWarning, match="KNeighborsClassifier.fit takes no sample_weight"):
         TemperatureScaling(KNeighborsClassifier()).fit(X[:500], y[:500], sample_weight=weight)

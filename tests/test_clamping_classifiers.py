@@ -29,6 +29,7 @@ from torch.utils.data import TensorDataset
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
 from skclamp._cross_fit import cross_fit_networks
 from skclamp._problem import Problem
+from skclamp.exceptions import UnusedWeightWarning
 from skclamp.modules import as_module
 from skclamp.perturbations import ChannelPerturbation
 
@@ -282,7 +283,7 @@ def test_sample_weights_go_to_the_classifier_and_to_the_calibration():
     expected = LogisticRegression().fit(X, Y, sample_weight=weight)
     np.testing.assert_array_equal(calibrator.estimator_.coef_, expected.coef_)
     calibrator = clamping(LinearDiscriminantAnalysis(), cv=3)
-    with pytest.warns(UserWarning, match="LinearDiscriminantAnalysis.fit takes no sample_weight") as warned:
+    with pytest.warns(UnusedWeightWarning, match="LinearDiscriminantAnalysis.fit takes no sample_weight") as warned:
         calibrator.fit(X, Y, sample_weight=weight)
     assert warned[0].filename == __file__
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 import torch.distributed as dist
 from _sharded_fits import CUT, FITS, WEIGHTED, calibration_data
+from _small_networks import convolutional
+from sklearn.model_selection import GroupKFold
 
-from skclamp import TemperatureScaling
+from skclamp import NeuralClampingCalibratorCV, TemperatureScaling
 from skclamp.distributed import ALONE, Shard, current, sharded
 
 TESTS = Path(__file__).resolve().parent
@@ -180,6 +183,14 @@ def test_an_unfitted_classifier_is_refused(group_of_one):
     X, y, _ = calibration_data()
     with sharded(), pytest.raises(ValueError, match="estimator must be fitted where samples are sharded"):
         TemperatureScaling(LogisticRegression()).fit(X.reshape(len(X), -1), y)
+
+
+def test_groups_for_a_splitter_are_refused(group_of_one):
+    X, y, _ = calibration_data()
+    search = NeuralClampingCalibratorCV(convolutional(), cv=GroupKFold(2))
+    refused = pytest.raises(ValueError, match=r"metadata must be sample_weight alone .* got \['groups'\]")
+    with sklearn.config_context(enable_metadata_routing=True), sharded(), refused:
+        search.fit(X, y, groups=y)
 
 
 def test_an_exception_of_the_users_own_goes_through(group_of_one):

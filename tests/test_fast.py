@@ -201,6 +201,24 @@ def test_networks_that_cannot_be_copied(network, held):
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
 
 
+class Viewing(nn.Module):
+    """Flattens by `view`, which asks for images that lie in rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+        self.linear = nn.Linear(4 * 36, 4)
+
+    def forward(self, x):
+        x = self.convolution(x)
+        return self.linear(x.view(x.size(0), -1))
+
+
+def test_networks_that_flatten_by_view():
+    fast, plain, _ = fast_and_plain(Viewing().eval())
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("network", [Attending().eval(), perceptron()], ids=["attention", "perceptron"])
 def test_no_copies_where_they_gain_nothing(network):
     x = X if isinstance(network, Attending) else X.reshape(len(X), -1)[:, :6]

@@ -15,6 +15,7 @@ from skclamp import (
     IsotonicCalibration,
     VennAbersCalibration,
 )
+from skclamp.exceptions import CalibrationSetWarning
 
 EPS = np.finfo(float).eps
 ALL = [
@@ -224,7 +225,9 @@ def test_classes_without_samples_keep_their_probability(make):
         proba = make().fit(Z[few], y[few]).predict_proba(Z)
         assert (proba > 0).all()
         return
-    with pytest.warns(UserWarning, match="1 of 4 classes have no sample in the calibration set: their scores are kept"):
+    with pytest.warns(
+        CalibrationSetWarning, match="1 of 4 classes have no sample in the calibration set: their scores are kept"
+    ):
         calibrator = make().fit(Z[few], y[few])
     assert calibrator.seen_.tolist() == [True, True, False, True]
     proba = calibrator.predict_proba(Z)

@@ -13,6 +13,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
+from skclamp.exceptions import CalibrationSetWarning
 
 # Of four classes. Networks: weights and offsets of each layer, and the temperature before it.
 PARAMETRIC = {
@@ -128,5 +129,5 @@ def test_one_standard_error_takes_no_nonparametric_map_for_the_simpler_one(name,
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
 def test_a_temperature_is_taken_unseen():
     candidates = [("isotonic", AccuracyPreservingIsotonic()), ("temperature", TemperatureScaling())]
-    with pytest.warns(UserWarning, match="no two distinct samples with weight, .* 'temperature', which has the fewest"):
+    with pytest.warns(CalibrationSetWarning, match="no two distinct samples .* 'temperature', which has the fewest"):
         CalibratorSelector(candidates=candidates).fit(np.tile([0.0, 1.0, 2.0], (20, 1)), np.zeros(20, int))

@@ -43,6 +43,7 @@ from skclamp import (
     VectorScaling,
 )
 from skclamp.display import PerturbationDisplay
+from skclamp.exceptions import NotSavedWarning
 from skclamp.modules import LogitsModule
 from skclamp.persistence import register
 from skclamp.perturbations import PERTURBATIONS, FilterPerturbation, GridPerturbation
@@ -165,7 +166,7 @@ def test_a_parameter_that_is_no_value_is_said_to_be_left_out(path):
     calibrator = NeuralClampingCalibrator(
         convolutional(), perturbation="affine", **{**FREE, "optimizer": torch.optim.Adam}, callbacks=[EpochTimer()]
     ).fit(IMAGES, np.arange(200) % 4)
-    with pytest.warns(UserWarning, match="callbacks"):
+    with pytest.warns(NotSavedWarning, match="callbacks"):
         calibrator.save(path)
     loaded = skclamp.load(path, calibrator.estimator)
     assert loaded.optimizer is torch.optim.Adam

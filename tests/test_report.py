@@ -113,7 +113,7 @@ def test_keeps_calibrators_of_the_network(comparison, data, name):
     fitted = comparison.calibrators[name]
     assert fitted.estimator is convolutional_network()
     np.testing.assert_array_equal(fitted.classes_, np.arange(10))
-    assert fitted.n_features_in_ == 3
+    assert not hasattr(fitted, "n_features_in_")
     np.testing.assert_allclose(fitted.predict_proba(data[2]), _direct(name, data), atol=1e-6)
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.predict_proba(data[2]), fitted.predict_proba(data[2]))

@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from skclamp import TemperatureScaling
+from skclamp.exceptions import CalibrationSetWarning
 
 
 def draw(n_samples=2000, n_classes=5, *, temperature=2.0, scale=3.0, seed=0):
@@ -315,6 +316,6 @@ def test_inputs_of_a_network_must_be_as_wide_as_in_fit():
 
 def test_labels_that_seem_to_count_from_one_are_asked_about():
     rng = np.random.default_rng(0)
-    with pytest.warns(UserWarning, match="labels 1 ... 3 are taken for column indices"):
+    with pytest.warns(CalibrationSetWarning, match="labels 1 ... 3 are taken for column indices"):
         y = rng.integers(1, 4, 300)
         TemperatureScaling().fit(rng.normal(size=(300, 4)) + np.eye(4)[y], y)

@@ -24,6 +24,7 @@ from skclamp._folds import deal_folds, draw_folds
 from skclamp._stacking import stacking_weights
 from skclamp._trial import _STRENGTH
 from skclamp.base import BaseCalibrator
+from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import make_calibration_scorer, neg_brier_score_scorer, neg_log_likelihood_scorer
 
 TWO = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
@@ -415,7 +416,7 @@ def test_bad_parameters(params, message):
 def test_too_few_samples_for_folds():
     candidates = [("vector", VectorScaling()), ("structured", StructuredVectorScaling())]
     Z = np.repeat(logits(1), 20, axis=0)
-    with pytest.warns(UserWarning, match="no two distinct samples with weight, .* 'vector', which has the fewest"):
+    with pytest.warns(CalibrationSetWarning, match="no two distinct samples .* 'vector', which has the fewest"):
         selector = CalibratorSelector(candidates=candidates).fit(Z, np.zeros(20, int))
     assert selector.best_params_ == {"candidate": "vector"}
     assert not hasattr(selector, "cv_results_")

@@ -6,6 +6,7 @@ from scipy.interpolate import make_lsq_spline
 from scipy.special import log_softmax
 
 from skclamp import SplineCalibration
+from skclamp.exceptions import CalibrationSetWarning
 from skclamp.scaling._spline_calibration import natural_spline, top_and_others
 
 
@@ -109,7 +110,7 @@ def test_few_distinct_scores_are_told(what):
         "duplicates": (np.repeat(Z[:2], 30, axis=0), y, 2),
     }[what]
     with pytest.warns(
-        UserWarning, match=f"has {n_distinct} distinct top probabilities, fewer than n_knots=6"
+        CalibrationSetWarning, match=f"has {n_distinct} distinct top probabilities, fewer than n_knots=6"
     ) as caught:
         calibrator = SplineCalibration().fit(X, labels)
     assert caught[0].filename == __file__

@@ -43,7 +43,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
 
     Warns
     -----
-    UserWarning
+    CalibrationSetWarning
         If the calibration set misses a class.
 
     See Also

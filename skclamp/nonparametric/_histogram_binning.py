@@ -44,7 +44,7 @@ class HistogramBinning(OneVsRestCalibrator):
 
     Warns
     -----
-    UserWarning
+    CalibrationSetWarning
         If the calibration set misses a class.
 
     See Also

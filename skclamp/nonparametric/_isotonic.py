@@ -40,7 +40,7 @@ class IsotonicCalibration(OneVsRestCalibrator):
 
     Warns
     -----
-    UserWarning
+    CalibrationSetWarning
         If the calibration set misses a class.
 
     See Also

@@ -8,6 +8,7 @@ import torch
 
 from .._warnings import warn_caller
 from ..base import BaseCalibrator
+from ..exceptions import CalibrationSetWarning
 
 # Stands for probability 0, as in scikit-learn's log_loss: an infinite loss would make all calibrators equal.
 EPS = float(np.finfo(np.float64).eps)
@@ -73,5 +74,6 @@ def _warn_of_unseen(seen):
         return
     warn_caller(
         f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set: their scores are "
-        "kept as they are"
+        "kept as they are",
+        CalibrationSetWarning,
     )

@@ -48,7 +48,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
 
     Warns
     -----
-    UserWarning
+    CalibrationSetWarning
         If the calibration set misses a class.
 
     See Also

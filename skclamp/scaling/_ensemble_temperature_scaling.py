@@ -46,7 +46,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the NLL still falls beyond the bounds of the temperature, 1e-4 and 1e4.
 
     See Also

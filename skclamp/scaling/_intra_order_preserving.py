@@ -51,7 +51,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or L-BFGS stops at `max_iter`.
 
     See Also

@@ -166,7 +166,7 @@ class MatrixScaling(OdirScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     See Also
@@ -241,7 +241,7 @@ class DirichletCalibration(OdirScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     See Also

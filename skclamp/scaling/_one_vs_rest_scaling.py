@@ -66,7 +66,7 @@ class PlattScaling(OneVsRestScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     See Also
@@ -132,7 +132,7 @@ class BetaCalibration(OneVsRestScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     See Also

@@ -5,13 +5,13 @@ The stretching module is fitted by L-BFGS to the whole calibration set. Imports 
 
 import torch
 from scipy.optimize import minimize
-from sklearn.exceptions import ConvergenceWarning
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._temperature import solve_temperature, warn_of_bound
 from .._warnings import warn_caller
 from ..base import BaseCalibrator
+from ..exceptions import NotConvergedWarning
 
 # Entries of a chunk: its intermediate results stay in the cache, forward and backward.
 _CHUNK_SIZE = 2**17
@@ -40,7 +40,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
         if found.status == 1:
             warn_caller(
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations, before it converged",
-                ConvergenceWarning,
+                NotConvergedWarning,
             )
 
     def _transform_logits(self, logits):

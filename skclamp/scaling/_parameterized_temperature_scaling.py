@@ -46,7 +46,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or L-BFGS stops at `max_iter`.
 
     See Also

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from scipy.linalg import cholesky, solve, solve_triangular
 from scipy.optimize import minimize
-from sklearn.exceptions import ConvergenceWarning
 
 from .._warnings import warn_caller
+from ..exceptions import NotConvergedWarning
 
 # A ridge on every parameter, too weak to be seen where data speak, keeps the optimum finite and unique where they
 # don't: separable data, missing classes, what a softmax leaves undetermined.
@@ -368,5 +368,5 @@ def warn_of_weak_fit(solution):
     if not solution.converged:
         warn_caller(
             f"the loss hadn't converged after {solution.n_evaluations} evaluations; the data may be separable",
-            ConvergenceWarning,
+            NotConvergedWarning,
         )

@@ -14,6 +14,7 @@ from .._encoding import register
 from .._validation import Interval
 from .._warnings import warn_caller
 from ..base import BaseCalibrator
+from ..exceptions import CalibrationSetWarning
 
 # By how much the log-odds of the predicted class stay above the next, at least.
 _LEAD = 1e-9
@@ -47,7 +48,7 @@ class SplineCalibration(BaseCalibrator):
 
     Warns
     -----
-    UserWarning
+    CalibrationSetWarning
         If there are fewer distinct top probabilities than knots.
 
     References
@@ -108,7 +109,8 @@ class SplineCalibration(BaseCalibrator):
         self._fit_spline(expit(self.log_odds_), total, hits)
         if len(total) < self.n_knots:
             warn_caller(
-                f"the calibration set has {len(total)} distinct top probabilities, fewer than n_knots={self.n_knots}"
+                f"the calibration set has {len(total)} distinct top probabilities, fewer than n_knots={self.n_knots}",
+                CalibrationSetWarning,
             )
 
     def _fit_spline(self, score, total, hits):

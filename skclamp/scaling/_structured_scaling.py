@@ -45,7 +45,7 @@ class StructuredVectorScaling(StructuredScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     Notes
@@ -158,7 +158,7 @@ class StructuredMatrixScaling(StructuredScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     Notes

@@ -40,7 +40,7 @@ class TemperatureScaling(BaseCalibrator):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the loss still falls beyond one of the `bounds`.
 
     See Also

@@ -34,7 +34,7 @@ class VectorScaling(AffineScaling):
 
     Warns
     -----
-    ConvergenceWarning
+    NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
     See Also

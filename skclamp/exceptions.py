@@ -1,0 +1,62 @@
+"""The warnings that the package gives, each of a class of its own: a filter can tell one from another.
+
+Imports nothing of the package.
+"""
+
+from sklearn.exceptions import ConvergenceWarning
+
+__all__ = [
+    "CalibrationSetWarning",
+    "CalibrationWarning",
+    "InterruptedFitWarning",
+    "NotConvergedWarning",
+    "NotSavedWarning",
+    "TrainingDataWarning",
+    "UnusedWeightWarning",
+]
+
+
+class CalibrationWarning(UserWarning):
+    """What all warnings of the package are.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from skclamp import IsotonicCalibration
+    >>> from skclamp.exceptions import CalibrationSetWarning
+    >>> logits = np.random.default_rng(0).normal(size=(50, 3))
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", CalibrationSetWarning)
+    ...     calibrator = IsotonicCalibration().fit(logits, np.arange(50) % 2)
+    """
+
+
+class NotConvergedWarning(CalibrationWarning, ConvergenceWarning):
+    """An optimiser stopped early, or at a bound; scikit-learn's ConvergenceWarning too."""
+
+
+class InterruptedFitWarning(NotConvergedWarning):
+    """Training was interrupted, from the keyboard for instance; the best state so far is kept."""
+
+
+class CalibrationSetWarning(CalibrationWarning):
+    """The calibration set holds too little for what is asked of it: samples, classes, distinct scores."""
+
+
+class TrainingDataWarning(CalibrationSetWarning):
+    """The calibration set may be what trained the network.
+
+    Given by `fit` where a fitted estimator is right on each of at least 500 samples. Their error rate is then below
+    0.6 % with 95 % confidence, and how sure to be of errors can't be learned from them. An easy problem looks the same:
+    only whoever split the data knows. Training data with a few errors among them can't be told from others by
+    themselves, and pass; `compare_calibrators`, which has a test set, tells them by the two accuracies.
+    """
+
+
+class UnusedWeightWarning(CalibrationWarning):
+    """A classifier's ``fit`` takes no sample_weight, which then weighs the calibration alone."""
+
+
+class NotSavedWarning(CalibrationWarning):
+    """A parameter can't be saved with the calibrator."""

@@ -1,0 +1,43 @@
+"""Every warning of the package is of a class of its own, and stands at the user's line."""
+
+import ast
+import pickle
+from pathlib import Path
+
+import pytest
+import sklearn.exceptions
+
+import skclamp
+from skclamp import exceptions
+from skclamp.exceptions import CalibrationWarning, InterruptedFitWarning, NotConvergedWarning
+
+PACKAGE = Path(skclamp.__file__).parent
+
+
+def calls_of(path, name):
+    """Arguments of each call of a function in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [call.args for call in calls if getattr(call.func, "id", getattr(call.func, "attr", None)) == name]
+
+
+def test_each_warning_has_one_of_the_public_classes():
+    calls = [args for path in PACKAGE.rglob("*.py") for args in calls_of(path, "warn_caller")]
+    given = {args[1].id if len(args) > 1 else None for args in calls}
+    assert given == set(exceptions.__all__) - {"CalibrationWarning"}
+    direct = [path.name for path in PACKAGE.rglob("*.py") if calls_of(path, "warn")]
+    assert direct == ["_warnings.py"]
+
+
+@pytest.mark.parametrize("name", exceptions.__all__)
+def test_classes_are_documented_user_warnings(name):
+    kind = getattr(exceptions, name)
+    assert issubclass(kind, CalibrationWarning)
+    assert issubclass(kind, UserWarning)
+    again = pickle.loads(pickle.dumps(kind("said")))
+    assert (type(again), again.args) == (kind, ("said",))
+
+
+def test_what_did_not_converge_is_scikit_learns_warning_too():
+    for kind in (NotConvergedWarning, InterruptedFitWarning):
+        assert issubclass(kind, sklearn.exceptions.ConvergenceWarning)

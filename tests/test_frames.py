@@ -1,0 +1,182 @@
+"""pandas and polars frames as X, and calibrators behind transformers that yield them (`set_output`)."""
+
+import warnings
+
+import numpy as np
+import pytest
+from _small_networks import bare_logits, labels_of, perceptron
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skclamp import (
+    CalibratorSelector,
+    IsotonicCalibration,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    TemperatureScaling,
+    compare_calibrators,
+)
+
+NAMES = ["a", "b", "c", "d"]
+X = np.random.default_rng(0).normal(size=(300, 4))
+# Something that both the inputs as logits and the network's logits tell.
+Y = labels_of(X + bare_logits(perceptron(0, 4), X.astype(np.float32)) / 2, temperature=1.0)
+MAKES = {
+    "temperature of logits": TemperatureScaling,
+    "isotonic of logits": IsotonicCalibration,
+    "selector of logits": lambda: CalibratorSelector(n_folds=2, candidates=[("only", TemperatureScaling())]),
+    "temperature of a network": lambda: TemperatureScaling(perceptron(0, 4)),
+    "temperature of an unfitted classifier": lambda: TemperatureScaling(LogisticRegression(), cv=2),
+    "clamped network": lambda: NeuralClampingCalibrator(perceptron(0, 4), random_state=0),
+    "clamped float64 network": lambda: NeuralClampingCalibrator(perceptron(0, 4).double(), random_state=0),
+    "clamped unfitted classifier": lambda: NeuralClampingCalibrator(LogisticRegression(), cv=2, random_state=0),
+    "clamped network, chosen": lambda: NeuralClampingCalibratorCV(
+        perceptron(0, 4), perturbations=["affine"], gammas=[0.0], random_state=0
+    ),
+}
+
+
+@pytest.fixture(params=["pandas", "polars"])
+def library(request):
+    if not hasattr(StandardScaler().fit(frame(request.param)), "feature_names_in_"):
+        pytest.skip(f"this scikit-learn sees no columns in frames of this {request.param}")
+    return request.param
+
+
+@pytest.fixture(params=MAKES)
+def calibrator(request):
+    return MAKES[request.param]()
+
+
+def frame(library, values=X, names=NAMES):
+    """Columns by name."""
+    module = pytest.importorskip(library, reason=f"needs {library}")
+    return module.DataFrame({name: values[:, k] for k, name in enumerate(names)})
+
+
+def test_a_frame_is_its_values_with_names(calibrator, library):
+    expected = calibrator.fit(X, Y).predict_proba(X)
+    assert not hasattr(calibrator, "feature_names_in_")
+    data = frame(library)
+    np.testing.assert_allclose(calibrator.fit(data, Y).predict_proba(data), expected, rtol=0, atol=1e-9)
+    assert calibrator.feature_names_in_.tolist() == NAMES
+    assert calibrator.n_features_in_ == 4
+    assert calibrator.score(data, Y) == (calibrator.predict(data) == Y).mean()
+
+
+def test_a_series_of_labels(library):
+    module = pytest.importorskip(library)
+    for labels in (Y, np.array(list("pqrs"))[Y]):
+        fitted = TemperatureScaling(LogisticRegression(), cv=2).fit(frame(library), module.Series(labels))
+        np.testing.assert_array_equal(fitted.classes_, np.unique(labels))
+        assert fitted.score(frame(library), module.Series(labels)) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ["a", "b", "c", "z"],
+            "Feature names unseen at fit time:\n- z\nFeature names seen at fit time, yet now missing",
+        ),
+        (["b", "a", "c", "d"], "Feature names must be in the same order as they were in fit"),
+        (["a", "b", "c", "d", "e"], "Feature names unseen at fit time:\n- e"),
+        (["a", "b", "c"], "Feature names seen at fit time, yet now missing:\n- d"),
+    ],
+    ids=["renamed", "swapped", "one more", "one less"],
+)
+def test_other_columns_than_at_fit_are_an_error(calibrator, library, names, said):
+    calibrator.fit(frame(library), Y)
+    other = frame(library, np.column_stack([X, X[:, 0]]), names)
+    for predict in (calibrator.predict, calibrator.predict_proba, calibrator.predict_log_proba):
+        with pytest.raises(ValueError, match=said):
+            predict(other)
+    with pytest.raises(ValueError, match=said):
+        calibrator.score(other, Y)
+
+
+def test_names_that_come_or_go_are_told(calibrator, library):
+    """As scikit-learn does: an array may be what was meant."""
+    calibrator.fit(frame(library), Y)
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but .* was fitted with feature names"):
+        calibrator.predict_proba(X)
+    calibrator.fit(X, Y)
+    with pytest.warns(UserWarning, match="X has feature names, but .* was fitted without feature names"):
+        calibrator.predict_proba(frame(library))
+
+
+def test_a_fit_to_an_array_forgets_the_names(calibrator, library):
+    calibrator.fit(frame(library), Y).fit(X, Y)
+    assert not hasattr(calibrator, "feature_names_in_")
+
+
+def test_columns_that_hold_no_numbers(library):
+    data = {"a": ["x"] * 300, "b": ["y"] * 300}
+    text = pytest.importorskip(library).DataFrame(data)
+    for made in (
+        TemperatureScaling(),
+        TemperatureScaling(perceptron(0, 2)),
+        NeuralClampingCalibrator(perceptron(0, 2)),
+    ):
+        with pytest.raises(TypeError, match="must be numeric and real; got dtype"):
+            made.fit(text, Y)
+
+
+# set_output
+
+
+def test_behind_transformers_that_yield_frames(calibrator, library):
+    pytest.importorskip(library)
+    scaled = StandardScaler().fit_transform(X)
+    expected = calibrator.fit(scaled, Y).predict_proba(scaled)
+    pipeline = make_pipeline(StandardScaler(), calibrator).set_output(transform=library)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline.fit(frame(library), Y)
+        np.testing.assert_allclose(pipeline.predict_proba(frame(library)), expected, rtol=0, atol=1e-9)
+    assert pipeline[-1].feature_names_in_.tolist() == NAMES
+    assert isinstance(pipeline.predict_proba(frame(library)), np.ndarray)
+    out_of_fold = cross_val_predict(pipeline, frame(library), Y, cv=2, method="predict_proba")
+    np.testing.assert_allclose(out_of_fold.sum(1), 1)
+
+
+def test_behind_a_choice_of_columns(library):
+    pytest.importorskip(library)
+    chosen = make_column_transformer((StandardScaler(), ["d", "b"]), ("passthrough", ["a"]))
+    chosen.set_output(transform=library)
+    pipeline = make_pipeline(chosen, TemperatureScaling(LogisticRegression(), cv=2)).fit(frame(library), Y)
+    assert [name.split("__")[-1] for name in pipeline[-1].feature_names_in_] == ["d", "b", "a"]
+    assert pipeline[-1].n_features_in_ == 3
+
+
+def test_a_classifier_fitted_to_a_frame_keeps_its_names(library):
+    data = frame(library)
+    fitted = LogisticRegression().fit(data, Y)
+    for made in (TemperatureScaling(fitted), NeuralClampingCalibrator(fitted, random_state=0)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            made.fit(data, Y).predict_proba(data)
+        assert made.feature_names_in_.tolist() == NAMES
+        with pytest.raises(ValueError, match="Feature names must be in the same order"):
+            made.fit(frame(library, X, NAMES[::-1]), Y)
+
+
+def test_a_comparison_of_frames(library):
+    data = frame(library)
+    maps = [TemperatureScaling(), NeuralClampingCalibrator(perturbation="affine", random_state=0)]
+    options = {"calibrators": maps, "n_resamples": 2, "n_draws": 1}
+    found = compare_calibrators(LogisticRegression(), data, Y, data, Y, **options)
+    for made in found.calibrators.values():
+        assert made.feature_names_in_.tolist() == NAMES
+        assert made.predict_proba(data).shape == (300, 4)
+
+
+def test_weights_from_a_frame(library):
+    weight = np.random.default_rng(1).random(300)
+    column = frame(library, weight[:, None], ["w"])["w"]
+    found = TemperatureScaling(LogisticRegression(), cv=2).fit(frame(library), Y, sample_weight=column)
+    expected = TemperatureScaling(LogisticRegression(), cv=2).fit(X, Y, sample_weight=weight)
+    assert found.temperature_ == expected.temperature_

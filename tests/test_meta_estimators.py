@@ -1,0 +1,208 @@
+"""scikit-learn's meta-estimators, inspections and displays around calibrators, as around any classifier of its own."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import sklearn
+import torch
+from _small_networks import bare_logits, labels_of, perceptron, snapshot
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay
+from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.inspection import PartialDependenceDisplay, permutation_importance
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    TunedThresholdClassifierCV,
+    cross_val_predict,
+    learning_curve,
+    validation_curve,
+)
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.fixes import parse_version
+
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, VectorScaling
+from skclamp.display import ReliabilityDisplay
+
+N_SAMPLES = 300
+
+
+def problem(n_classes):
+    """Inputs, and labels of which a network knows something."""
+    X = np.random.default_rng(0).normal(size=(N_SAMPLES, 6))
+    return X, labels_of(bare_logits(perceptron(0, 6, n_classes), X.astype(np.float32)))
+
+
+def classifier(n_classes):
+    X, y = problem(n_classes)
+    return LogisticRegression().fit(X[:150], y[:150])
+
+
+# Each makes an unfitted calibrator of the inputs of `problem`, by the number of classes.
+CALIBRATORS = {
+    "output map of a classifier": lambda k: VectorScaling(classifier(k)),
+    "output map of a frozen classifier": lambda k: TemperatureScaling(FrozenEstimator(classifier(k))),
+    "output map of an unfitted classifier": lambda k: TemperatureScaling(LogisticRegression(), cv=2),
+    "clamped classifier": lambda k: NeuralClampingCalibrator(classifier(k), random_state=0),
+    "clamped float32 network": lambda k: NeuralClampingCalibrator(perceptron(0, 6, k), random_state=0),
+    "clamped float64 network": lambda k: NeuralClampingCalibrator(perceptron(0, 6, k).double(), random_state=0),
+}
+PROBABILISTIC = {
+    "frozen": lambda c, X, y: FrozenEstimator(clone(c).fit(X, y)),
+    "frozen, fitted again": lambda c, X, y: FrozenEstimator(clone(c).fit(X, y)).fit(X[:9], y[:9]),
+    "pipeline": lambda c, X, y: make_pipeline(StandardScaler(), c).fit(X, y),
+    "soft vote": lambda c, X, y: VotingClassifier(
+        [("ours", c), ("theirs", LogisticRegression())], voting="soft", weights=[2, 1]
+    ).fit(X, y),
+    "stack": lambda c, X, y: StackingClassifier([("ours", c), ("theirs", LogisticRegression())], cv=2).fit(X, y),
+    "stack of fitted ones": lambda c, X, y: StackingClassifier([("ours", clone(c).fit(X, y))], cv="prefit").fit(X, y),
+    "bag": lambda c, X, y: BaggingClassifier(c, n_estimators=2, random_state=0).fit(X, y),
+    "calibrated again": lambda c, X, y: CalibratedClassifierCV(c, cv=2).fit(X, y),
+    "calibrated again, frozen": lambda c, X, y: CalibratedClassifierCV(
+        FrozenEstimator(clone(c).fit(X, y)), method="isotonic"
+    ).fit(X, y),
+}
+BINARY = {
+    "fixed threshold": lambda c, X, y: FixedThresholdClassifier(c, threshold=0.3).fit(X, y),
+    "fixed threshold of a fitted one": lambda c, X, y: FixedThresholdClassifier(
+        FrozenEstimator(clone(c).fit(X, y)), threshold=0.3
+    ).fit(X, y),
+    "tuned threshold": lambda c, X, y: TunedThresholdClassifierCV(c, cv=2, thresholds=20).fit(X, y),
+    "tuned threshold of a fitted one": lambda c, X, y: TunedThresholdClassifierCV(
+        clone(c).fit(X, y), cv="prefit", refit=False, thresholds=20
+    ).fit(X, y),
+}
+
+
+@pytest.fixture(params=[2, 3], ids=["binary", "three classes"])
+def n_classes(request):
+    return request.param
+
+
+@pytest.fixture(params=CALIBRATORS)
+def made(request, n_classes):
+    """An unfitted calibrator."""
+    return CALIBRATORS[request.param](n_classes)
+
+
+@pytest.mark.parametrize("meta", PROBABILISTIC)
+def test_probabilities_of_meta_estimators(made, n_classes, meta):
+    X, y = problem(n_classes)
+    given = made.estimator
+    before = snapshot(given) if isinstance(given, torch.nn.Module) else None
+    # A fitted classifier knows its classes by the names that it was fitted to.
+    names = y if before is None else np.array(list("pqr"))[y]
+    fitted = PROBABILISTIC[meta](made, X, names)
+    proba = fitted.predict_proba(X)
+    assert proba.shape == (N_SAMPLES, n_classes)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    np.testing.assert_array_equal(fitted.classes_, np.unique(names))
+    assert log_loss(names, proba, labels=np.unique(names)) < 0.9 * np.log(n_classes)
+    assert before is None or snapshot(given) == before
+
+
+def test_a_soft_vote_is_the_mean_of_the_probabilities(made, n_classes):
+    X, y = problem(n_classes)
+    vote = VotingClassifier([("a", made), ("b", LogisticRegression())], voting="soft").fit(X, y)
+    expected = (made.fit(X, y).predict_proba(X) + LogisticRegression().fit(X, y).predict_proba(X)) / 2
+    np.testing.assert_allclose(vote.predict_proba(X), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("meta", BINARY)
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_thresholds(kind, meta):
+    X, y = problem(2)
+    fitted = BINARY[meta](CALIBRATORS[kind](2), X, y)
+    score = CALIBRATORS[kind](2).fit(X, y).predict_proba(X)[:, 1]
+    threshold = getattr(fitted, "best_threshold_", 0.3)
+    np.testing.assert_array_equal(fitted.predict(X), (score >= threshold).astype(int))
+
+
+@pytest.mark.parametrize("meta", [OneVsRestClassifier, OneVsOneClassifier])
+@pytest.mark.parametrize("make", [TemperatureScaling, NeuralClampingCalibrator])
+def test_one_class_against_others(make, meta):
+    X, y = problem(3)
+    fitted = meta(make(LogisticRegression(), cv=2)).fit(X, y)
+    assert fitted.score(X, y) > meta(LogisticRegression()).fit(X, y).score(X, y) - 0.03
+    assert all(part.classes_.tolist() == [0, 1] for part in fitted.estimators_)
+
+
+def test_importances_by_permutation(made, n_classes):
+    X, y = problem(n_classes)
+    found = permutation_importance(made.fit(X, y), X, y, scoring="neg_log_loss", n_repeats=2, random_state=0)
+    assert found.importances_mean.shape == (6,)
+    assert found.importances_mean.max() > 0.02
+
+
+def test_curves_and_predictions_out_of_fold(made, n_classes):
+    X, y = problem(n_classes)
+    options = {"cv": 2, "scoring": "neg_log_loss", "error_score": "raise"}
+    sizes, _, scores = learning_curve(made, X, y, train_sizes=[0.5, 1.0], **options)
+    assert sizes.tolist() == [75, 150]
+    assert (scores > -np.log(n_classes)).all()
+    _, scores = validation_curve(made, X, y, param_name="batch_size", param_range=[32, 64], **options)
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-3)
+    log_proba = cross_val_predict(made, X, y, cv=2, method="predict_log_proba")
+    np.testing.assert_allclose(np.exp(log_proba).sum(1), 1)
+
+
+# Pictures
+
+
+@pytest.fixture
+def no_figures_left():
+    yield
+    plt.close("all")
+
+
+@pytest.mark.usefixtures("no_figures_left")
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_scikit_learns_displays(kind):
+    X, y = problem(2)
+    fitted = CALIBRATORS[kind](2).fit(X, y)
+    theirs = CalibrationDisplay.from_estimator(fitted, X, y, n_bins=5)
+    np.testing.assert_array_equal(theirs.y_prob, fitted.predict_proba(X)[:, 1])
+    assert theirs.estimator_name == type(fitted).__name__
+    shown = PartialDependenceDisplay.from_estimator(fitted, X, [0], grid_resolution=3, response_method="predict_proba")
+    assert np.isfinite(shown.pd_results[0]["average"]).all()
+
+
+@pytest.mark.usefixtures("no_figures_left")
+def test_our_reliability_display_of_either_kind(made, n_classes):
+    X, y = problem(n_classes)
+    shown = ReliabilityDisplay.from_estimator(made.fit(X, y), X, y)
+    expected = ReliabilityDisplay.from_predictions(y, made.predict_proba(X))
+    np.testing.assert_array_equal(shown.bins.accuracy, expected.bins.accuracy)
+    np.testing.assert_array_equal(shown.bins.confidence, expected.bins.confidence)
+
+
+# What scikit-learn asks of them
+
+
+def test_tags(made):
+    tags = get_tags(made)
+    assert tags.estimator_type == "classifier"
+    assert tags.classifier_tags.multi_class
+    assert not tags.classifier_tags.multi_label
+    assert tags.target_tags.required
+    assert not tags.input_tags.allow_nan
+
+
+def test_an_html_repr_shows_what_was_learned_and_not_the_network(made, n_classes):
+    if parse_version(sklearn.__version__) < parse_version("1.9"):
+        pytest.skip("older scikit-learns show parameters alone")
+    X, y = problem(n_classes)
+    html = made.fit(X, y)._repr_html_()
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    assert "in_features" not in text
+    if hasattr(made, "temperature_"):
+        assert re.search(rf"temperature_ float {made.temperature_:.3f}".rstrip("0"), text)
+    if hasattr(made, "accepted_"):
+        assert f"accepted_ bool {made.accepted_}" in text
