@@ -1,9 +1,10 @@
 """What the processes of a sharded fit tell each other, counted, and what that makes of larger sets, by arithmetic.
 
 Bytes and exchanges don't depend on what the network costs, nor on how many processes there are: a process sends as much
-in a group of one. So a small network sees images of the real size, made darker than it expects, and the counts at two
-numbers of samples give the bytes that each more of them adds. The table goes on with those: bytes that a process sends
-in a fit, what it keeps of its own samples' logits, and what it keeps of all samples for the guard.
+in a group of one. So a small network sees images of the real size, made darker than it expects. The second table adds
+what each more sample costs by design, times the number of samples: logits and label where they are gathered, one loss
+of each candidate and of temperature scaling for the guard, a gradient a step of 1,000 samples for the reference. Beside
+it, what a process holds: its part of the logits, and of all samples what it has gathered.
 
     python benchmarks/distributed_cost.py
 """
@@ -12,8 +13,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from sklearn.base import clone
 from tabulate import tabulate
 from torch import nn
 
@@ -22,14 +25,22 @@ from skclamp.distributed import sharded
 
 SHAPES = {"CIFAR": ((3, 32, 32), 10), "ImageNet": ((3, 224, 224), 1000)}
 FITS = {
-    "TemperatureScaling": lambda net: TemperatureScaling(net),
-    "perturbation=None": lambda net: NeuralClampingCalibrator(net, perturbation=None),
-    "affine": lambda net: NeuralClampingCalibrator(net, perturbation="affine", precision="float32", random_state=0),
-    "auto": lambda net: NeuralClampingCalibrator(net, precision="float32", random_state=0),
-    "reference, an epoch": lambda net: NeuralClampingCalibrator(
-        net, **{**REFERENCE_SETTINGS, "max_epochs": 1}, random_state=0
-    ),
+    "TemperatureScaling": TemperatureScaling(),
+    "perturbation=None": NeuralClampingCalibrator(perturbation=None),
+    "affine": NeuralClampingCalibrator(perturbation="affine", precision="float32", random_state=0),
+    "auto": NeuralClampingCalibrator(precision="float32", random_state=0),
+    "reference, an epoch": NeuralClampingCalibrator(**{**REFERENCE_SETTINGS, "max_epochs": 1}, random_state=0),
 }
+
+
+def bytes_a_sample(fit, shape, n_classes):
+    """What a process sends for each sample of all, and how much of it stays with every process."""
+    gathered = {"TemperatureScaling": 4 * n_classes + 8, "affine": 16, "auto": 16}.get(fit, 0)
+    # Of 1,000 samples, the gradients of delta and T, the loss and the weight.
+    stepped = 8 * (np.prod(shape) + 3) / 1000 if fit.startswith("reference") else 0
+    return gathered + stepped, gathered
+
+
 LARGER = {"CIFAR": (10_000, 10**6, 10**9), "ImageNet": (50_000, 10**6, 10**9)}
 MEGA = 10**6
 
@@ -62,7 +73,7 @@ def count(name, fit, n_samples):
     """Exchanges, bytes and passes of a fit."""
     network, images, labels = problem(name, n_samples)
     with sharded() as ranks:
-        calibrator = FITS[fit](network).fit(images, labels)
+        calibrator = clone(FITS[fit]).set_params(estimator=network).fit(images, labels)
     cost = getattr(calibrator, "cost_", {"forward": 1.0, "backward": 0.0})
     return {
         "inputs": name,
@@ -96,18 +107,19 @@ def problem(name, n_samples):
 
 def extrapolate(counts, n_ranks):
     """What the counts say of larger sets."""
-    for (name, fit), (few, many) in counts.items():
-        _, n_classes = SHAPES[name]
-        slope = (many["sent bytes"] - few["sent bytes"]) / (many["samples"] - few["samples"])
+    for (name, fit), (*_, many) in counts.items():
+        shape, n_classes = SHAPES[name]
+        sent, kept = bytes_a_sample(fit, shape, n_classes)
         for n_samples in LARGER[name]:
             yield {
                 "inputs": name,
                 "fit": fit,
                 "samples": n_samples,
                 "passes": many["forward"] + many["backward"],
-                "sent MB": (many["sent bytes"] + slope * (n_samples - many["samples"])) / MEGA,
-                "bytes a sample": slope,
-                f"own logits MB (1 of {n_ranks})": 4 * n_classes * n_samples / n_ranks / MEGA,
+                "sent MB": (many["sent bytes"] + sent * (n_samples - many["samples"])) / MEGA,
+                "sent bytes a sample": sent,
+                f"logits of 1 of {n_ranks} MB": 4 * n_classes * n_samples / n_ranks / MEGA,
+                "gathered MB": kept * n_samples / MEGA,
             }
 
 
