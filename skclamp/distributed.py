@@ -1,8 +1,8 @@
 """sharded: one fit by several processes, each of which holds a part of the calibration data.
 
 Every process runs the same fit on its own samples; what depends on the samples of all goes through the few methods of
-`Ranks`, over torch.distributed. Where an error ends the fit in one process, it ends it in all. Imports nothing of the
-package.
+`Ranks`, over torch.distributed. Where an error ends the fit in one process, it ends it in all. Of the package it
+imports `exceptions`.
 """
 
 import pickle
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+
+from .exceptions import RankLostError
 
 __all__ = ["sharded"]
 
@@ -137,10 +139,6 @@ class Ranks:
                 f"rank {self.rank} of {self.size} can't reach the others: one of them has died, or torch.distributed "
                 f"gave up waiting ({error})"
             ) from error
-
-
-class RankLostError(RuntimeError):
-    """A process of the group has died or can't be reached."""
 
 
 def _report(error):

@@ -1,4 +1,4 @@
-"""The warnings that the package gives, each of a class of its own: a filter can tell one from another.
+"""The warnings that the package gives, each of a class of its own, and the one error that Python has no name for.
 
 Imports nothing of the package.
 """
@@ -11,6 +11,7 @@ __all__ = [
     "InterruptedFitWarning",
     "NotConvergedWarning",
     "NotSavedWarning",
+    "RankLostError",
     "TrainingDataWarning",
     "UnusedWeightWarning",
 ]
@@ -60,3 +61,7 @@ class UnusedWeightWarning(CalibrationWarning):
 
 class NotSavedWarning(CalibrationWarning):
     """A parameter can't be saved with the calibrator."""
+
+
+class RankLostError(RuntimeError):
+    """A process that shares a fit has died or can't be reached; see `skclamp.distributed.sharded`."""
