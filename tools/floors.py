@@ -8,7 +8,6 @@ shouldn't. Run by `make lint`; needs no package.
 import ast
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,17 +15,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "skclamp"
 
 # Floors from the ground up, each of wings that don't know of each other, each of rows of modules that don't either.
-FLOORS: list[dict[str, list[str]]] = [
+FLOORS = [
     {
         "what stands by itself": [
-            "_cells _distinct _docstrings _encoding _folds _pickling _posterior _progress _stacking _version _warnings",
-            "distributed losses perturbations",
+            "_cells _distinct _docstrings _encoding _folds _pickling _posterior _progress _stacking _version _warnings "
+            "_wrappers distributed exceptions losses perturbations",
         ],
     },
     {
         "checks, bins and exact temperatures": [
             "_class_maps _guard _temperature_rows _validation",
-            "_binning _data_sets _device _temperature",
+            "_binning _data_sets _device _metadata _temperature",
         ],
     },
     {
@@ -126,7 +125,7 @@ class Import(NamedTuple):
     in_function: bool
 
 
-def places(floors=FLOORS) -> dict[str, Place]:
+def places(floors=FLOORS):
     """The place of each module that the table holds."""
     return {
         module: Place(floor, wing, row)
@@ -137,7 +136,7 @@ def places(floors=FLOORS) -> dict[str, Place]:
     }
 
 
-def modules_of(package: Path) -> dict[str, Path]:
+def modules_of(package):
     """Files of a package by the module's name within it; that of the package itself is empty."""
     found = {}
     for path in sorted(package.rglob("*.py")):
@@ -146,7 +145,7 @@ def modules_of(package: Path) -> dict[str, Path]:
     return found
 
 
-def imports(tree: ast.AST, package: str, in_function: bool = False) -> Iterator[Import]:
+def imports(tree, package, in_function=False):
     """Everything that a module imports; `package` is the full name of the package that relative names start from."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
@@ -161,16 +160,17 @@ def imports(tree: ast.AST, package: str, in_function: bool = False) -> Iterator[
         yield from (Import(name, node.lineno, in_function) for name in names)
 
 
-def faults_of(module: str, path: Path, package: str, floors: dict[str, Place]) -> Iterator[str]:
+def faults_of(module, there, package, floors):
     """What is wrong with a module's imports."""
+    path = there[module]
     tree = ast.parse(path.read_text(encoding="utf-8"))
     parent = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found = list(imports(tree, ".".join(filter(None, [package, parent]))))
     for name, line, in_function in found:
         top, *inner = name.split(".")
         if top == package:
-            target = _module_in(inner, floors)
-            if not floors[module].is_above(floors[target]):
+            target = _module_in(inner, there)
+            if target in floors and not floors[module].is_above(floors[target]):
                 yield f"{path}:{line}: {module or package} is not above {target or package}, which it imports"
         elif top not in ANYWHERE | AT_THE_TOP.get(module, set()) and not in_function:
             yield f"{path}:{line}: {top} is optional, and imported at the top; import it where it is used"
@@ -183,32 +183,27 @@ def faults_of(module: str, path: Path, package: str, floors: dict[str, Place]) -
         yield f"{path}:1: {module} imports something of the package, and its docstring says nothing"
 
 
-def _module_in(parts: list[str], floors: dict[str, Place]) -> str:
+def _module_in(parts, there):
     """The module of the package that an imported name is or lies in."""
-    while parts and ".".join(parts) not in floors:
+    while parts and ".".join(parts) not in there:
         parts = parts[:-1]
     return ".".join(parts)
 
 
-def faults(package: Path, floors: list[dict[str, list[str]]]) -> list[str]:
+def faults(package, floors=FLOORS):
     """What is wrong with a package's imports, and with the table of its floors."""
     known, there = places(floors), modules_of(package)
-    found = [
-        f"{path}: {name} is on no floor; add it to {Path(__file__).name}"
-        for name, path in there.items()
-        if name not in known
-    ]
-    found += [
-        f"{Path(__file__).name}: {name} is on a floor, and there is no such module" for name in known.keys() - there
-    ]
+    table = Path(__file__).name
+    found = [f"{there[name]}: {name} is on no floor; add it to {table}" for name in there.keys() - known]
+    found += [f"{table}: {name} is on a floor, and there is no such module" for name in known.keys() - there]
     for module in there.keys() & known:
-        found += faults_of(module, there[module], package.name, known)
+        found += faults_of(module, there, package.name, known)
     return sorted(found)
 
 
-def main() -> int:
+def main():
     """Print what is wrong; the exit status says whether anything is."""
-    found = faults(ROOT / PACKAGE, FLOORS)
+    found = faults(ROOT / PACKAGE)
     print("\n".join(found) or f"{len(places())} modules, each above what it imports")
     return bool(found)
 
