@@ -14,26 +14,35 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test test-oldest bench docs lint dist clean help
+.PHONY: install demo test test-only test-oldest coverage bench docs lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | test | test-oldest | bench | docs | lint | dist | clean"
+	@echo "make install | demo | test | test-only | test-oldest | coverage | bench | docs | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
 demo: $(VENV)/installed-plot
 	$(BIN)/python examples/digits.py
 
-test: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+test: lint
+	$(PYTEST)
+
+test-only: $(VENV)/installed-test
+	$(PYTEST)
+
+# Lines and branches of the package; below what setup.cfg asks for it fails.
+coverage: $(VENV)/installed-dev
+	$(PYTEST) --cov
 
 # With the oldest versions that pyproject.toml allows, for which it takes a Python of its own: 3.10.
 OLDEST_PYTHON ?= python3.10
 
 test-oldest:
-	$(MAKE) test VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
+	$(MAKE) test-only VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)
@@ -47,6 +56,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/python tools/floors.py
+	$(BIN)/python tools/docstrings.py
 
 dist: $(VENV)/installed-dev
 	$(BIN)/python -m build

@@ -37,7 +37,7 @@ class Kind(NamedTuple):
 _KINDS: dict[str, Kind] = {}
 
 
-def register(cls, arguments=None):
+def register(cls, arguments=None):  # numpydoc ignore=PR02
     """Let objects of a class be saved and loaded; serves as a decorator.
 
     Parameters

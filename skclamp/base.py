@@ -19,6 +19,7 @@ from skorch import NeuralNet
 from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
 from ._cross_fit import cross_fit
 from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
+from ._docstrings import with_shared_docs
 from ._encoding import Packed, is_registered, register
 from ._metadata import NO_METADATA, route, router_of
 from ._pickling import has_large_weights, reduce_around
@@ -54,12 +55,18 @@ def _check_given_labels(X, y):
     return y
 
 
+@with_shared_docs
 class BaseCalibrator(ClassifierMixin, BaseEstimator):
-    """What every calibrator shares; see `skclamp.TemperatureScaling` for the parameters.
+    """What every calibrator shares.
 
     A calibrator of one's own implements two hooks: ``_fit_logits``, which learns from logits, column indices and
     weights (or None), all tensors, and ``_transform_logits``, which takes some rows of float64 logits to calibrated
     ones.
+
+    Parameters
+    ----------
+    {estimator}
+    {shared_parameters}
 
     Examples
     --------
@@ -524,6 +531,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         Returns
         -------
         dict
+            Values by name.
         """
         params = super().get_params(deep=deep)
         nested = [name for name in params if name.startswith("estimator__")]
@@ -540,6 +548,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         Returns
         -------
         self : object
+            The calibrator itself.
 
         Raises
         ------

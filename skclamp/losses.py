@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+__all__ = ["FocalLoss", "focal_loss"]
+
 REDUCTIONS = ("mean", "sum", "none")
 
 

@@ -29,6 +29,11 @@ def frozen(module):
     module : torch.nn.Module
         The user's network. Nothing of it but its flags is touched, and these are restored even when the body raises.
 
+    Yields
+    ------
+    torch.nn.Module
+        The network itself.
+
     Examples
     --------
     >>> import torch
@@ -182,6 +187,7 @@ def logits_from(scores, response, *, n_samples, floor=None):
     Returns
     -------
     torch.Tensor of shape (n_samples, n_classes)
+        One column a class, two where the scores had one.
 
     Raises
     ------

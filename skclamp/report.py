@@ -137,6 +137,7 @@ class CalibratorComparison:
         Returns
         -------
         matplotlib.figure.Figure
+            The axes' figure.
 
         Raises
         ------
@@ -256,10 +257,12 @@ def compare_calibrators(
     ----------
     estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None
         What to calibrate, as for every calibrator. None means that `X_cal` and `X_test` are logits.
-    X_cal, X_test : array-like, torch.Tensor, dict, torch.utils.data.Dataset or DataLoader
-        Inputs to calibrate with, and inputs to compare on. Neither may have trained the network.
-    y_cal, y_test : array-like of shape (n_samples,) or None
-        Class labels; None where a Dataset brings them.
+    X_cal : array-like, torch.Tensor, dict, torch.utils.data.Dataset or DataLoader
+        Inputs to calibrate with, none of which may have trained the network.
+    y_cal : array-like of shape (n_samples,) or None
+        Their labels; None where a Dataset brings them.
+    X_test, y_test : as `X_cal` and `y_cal`
+        What to compare on, which may not have trained the network either.
     calibrators : list, list of (str, calibrator), or dict by name, default=None
         Unfitted calibrators without an estimator, which are cloned. None takes those of the package that suit the
         number of classes and of samples, neural clamping among them for a torch network; `CalibratorSelector`, which

@@ -42,6 +42,7 @@ def default_candidates():
     Returns
     -------
     list of (str, BaseCalibrator)
+        Names and unfitted maps.
 
     Examples
     --------
@@ -129,14 +130,14 @@ class CalibratorSelector(BaseCalibrator):
         If there are no two distinct samples, so that nothing can be held out: the candidate with the fewest
         parameters is taken.
 
+    See Also
+    --------
+    default_candidates : The list that is used when none is given.
+
     Notes
     -----
     Time: each candidate and the map after the stack are fitted ``n_folds`` times, and again if they are used. Memory:
     the candidates' log-probabilities of all samples at once, in the precision of the logits, if the stack competes.
-
-    See Also
-    --------
-    default_candidates : The list that is used when none is given.
 
     References
     ----------

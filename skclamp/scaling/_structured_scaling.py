@@ -48,13 +48,13 @@ class StructuredVectorScaling(StructuredScaling):
     NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
-    Notes
-    -----
-    Sample weights count as repetitions: n is their sum.
-
     See Also
     --------
     StructuredMatrixScaling : Mixes the log-probabilities of different classes too.
+
+    Notes
+    -----
+    Sample weights count as repetitions: n is their sum.
 
     References
     ----------
@@ -161,14 +161,14 @@ class StructuredMatrixScaling(StructuredScaling):
     NotConvergedWarning
         If the temperature is at its bound, or the solver stops early.
 
-    Notes
-    -----
-    Sample weights count as repetitions: n is their sum.
-
     See Also
     --------
     StructuredVectorScaling : The same with a diagonal matrix.
     MatrixScaling, DirichletCalibration : Leave the diagonal free, and choose the strengths by cross-validation.
+
+    Notes
+    -----
+    Sample weights count as repetitions: n is their sum.
 
     References
     ----------
