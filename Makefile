@@ -36,7 +36,7 @@ test-only: $(VENV)/installed-test
 
 # Lines and branches of the package; below what setup.cfg asks for it fails.
 coverage: $(VENV)/installed-dev
-	$(PYTEST) --cov
+	$(PYTEST) --cov=skclamp
 
 # With the oldest versions that pyproject.toml allows, for which it takes a Python of its own: 3.10.
 OLDEST_PYTHON ?= python3.10
