@@ -124,8 +124,8 @@ class ArrayBackbone:
         self.response = "logits" if response == "auto" else response
         self.device = None if device is None else check_device(device)
 
-    def logits(self, X):
-        """Logits of shape (n, K), and None for labels."""
+    def logits(self, X, *, labelled=False):
+        """Logits of shape (n, K), and None for labels, wanted or not."""
         check_no_dataset(X, "where there is no estimator")
         scores = check_scores(X).to(self.device)
         if self.response == "probabilities":
@@ -210,8 +210,9 @@ class NetworkBackbone:
         """
         if isinstance(batch, torch.Tensor):
             return self._destination.bring(batch), {}
-        others = {name: self._destination.bring(entry, name) for name, entry in batch.items()}
         key = self.module.input_key
+        destination = self._destination.among(batch, key)
+        others = {name: destination.bring(entry, name) for name, entry in batch.items()}
         if key is None and not self.perturbs:
             return None, others
         if key not in others:
@@ -227,7 +228,7 @@ class NetworkBackbone:
         with frozen(self.module), torch.no_grad():
             yield
 
-    def logits(self, X, transform=None):
+    def logits(self, X, transform=None, *, labelled=True):
         """Logits of shape (n, K) on the network's device, and the labels where X brings them.
 
         Parameters
@@ -236,19 +237,22 @@ class NetworkBackbone:
             The inputs.
         transform : callable, default=None
             Applied on the device to each batch of the inputs that are perturbed.
+        labelled : bool, default=True
+            Whether the labels are wanted.
         """
         inputs = X if hasattr(X, "batches") else self.open(X)
         with self.evaluating():
-            return self._run(inputs, transform)
+            return self._run(inputs, transform, labelled)
 
-    def _run(self, inputs, transform):
+    def _run(self, inputs, transform, labelled):
         out, labels, done = None, [], 0
         for batch, y in inputs.batches(self.batch_size):
             x, others = self.to_device(batch)
             z = self._forward(x if transform is None else transform(x).to(x.dtype), others)
             # Only of the inputs as given: what a perturbation does to them says nothing of the user's declaration.
             if transform is None and self.module.response == "probabilities":
-                check_probability_rows(z.exp(), f"the network's output for samples {done}, {done + 1}, ...")
+                name = f"the network's output for samples {done}, {done + 1}, ..."
+                check_probability_rows(z.exp(), name, self.dtype)
             if out is None:
                 out = z.new_empty(len(inputs) if hasattr(inputs, "__len__") else len(z), z.shape[1])
             out = _with_room(out, done + len(z))
@@ -258,7 +262,7 @@ class NetworkBackbone:
         if out is None:
             raise ValueError("X must not be empty; got a stream without samples")
         check_logits(out[:done])
-        given = labels[0] is not None
+        given = labelled and labels[0] is not None
         return out[:done], check_labels(np.concatenate([to_numpy(part) for part in labels])) if given else None
 
     def _forward(self, x, others):
@@ -322,8 +326,8 @@ class ClassifierBackbone:
         self.method = scoring_method(classifier, response)
         self.classes = classifier.classes_
 
-    def logits(self, X):
-        """Logits of shape (n, K), and None for labels."""
+    def logits(self, X, *, labelled=False):
+        """Logits of shape (n, K), and None for labels, wanted or not."""
         check_no_dataset(X, "where the estimator is a scikit-learn classifier")
         return self.logits_of(getattr(self.classifier, self.method)(X)), None
 

@@ -26,7 +26,7 @@ from ._problem import Passes, Problem, check_differentiable
 from ._progress import Progress
 from ._temperature import warn_of_bound
 from ._training import OPTIMIZERS, Settings, State, resolve_optimizer
-from ._validation import Interval, StrOptions, check_sample_weight
+from ._validation import Interval, StrOptions
 from .base import BaseCalibrator
 from .distributed import Shard
 from .modules import ClampedModule, frozen
@@ -187,9 +187,9 @@ class BaseClamping(BaseCalibrator):
                 f"numbers; got {type(X).__name__}, a stream. Collect its samples first, or use a calibrator of the "
                 "outputs alone, such as TemperatureScaling"
             )
-        logits, labels = backbone.logits(inputs)
+        logits, labels = backbone.logits(inputs, labelled=y is None)
         classes, codes = self._check_y(labels if y is None else y, logits, backbone, ranks)
-        weight = check_sample_weight(sample_weight, len(inputs))
+        weight = self._check_weight(sample_weight, len(inputs), ranks)
         self._warn_of_training_data(logits, codes, weight, ranks)
         shard = Shard.of(ranks, len(inputs))
         problem = Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs)), shard)
@@ -277,7 +277,7 @@ class BaseClamping(BaseCalibrator):
         self._set_derived(self._backbone.module)
 
     def _logits(self, X):
-        return self._backbone.logits(X, self._perturb)[0]
+        return self._backbone.logits(X, self._perturb, labelled=False)[0]
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""

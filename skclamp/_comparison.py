@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 from sklearn.base import clone
 from sklearn.utils import check_random_state
+from torch.utils.data import IterableDataset
 
 from . import nonparametric, scaling
 from ._backbone import ClassifierBackbone, NetworkBackbone, check_classifier, is_frozen, open_backbone
@@ -125,7 +126,10 @@ class SharedLogits:
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params):
         self._estimator, self._shared = estimator, shared
-        self._X_cal, self._X_test = dataset_behind(X_cal, any_order=y_cal is None), dataset_behind(X_test)
+        self._X_cal, self._X_test = (
+            dataset_behind(X_cal, any_order=y_cal is None and not params),
+            dataset_behind(X_test),
+        )
         self.params = params
         y_cal, fit_seconds = timed(self._open, y_cal)
         (self.test, labels), test_seconds = timed(self.backbone.logits, self._X_test)
@@ -180,7 +184,7 @@ class SharedLogits:
     @property
     def is_of_a_network(self):
         """Whether a torch network made the logits from one floating-point input, which neural clamping can perturb."""
-        if not isinstance(self.backbone, NetworkBackbone):
+        if not isinstance(self.backbone, NetworkBackbone) or isinstance(self._X_cal, IterableDataset):
             return False
         batch, _ = next(iter(self.backbone.open(self._X_cal).batches(1)))
         x, _ = self.backbone.to_device(batch)

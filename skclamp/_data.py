@@ -173,6 +173,11 @@ def _collate(items):
 
 def _split(item):
     """Inputs, as a tensor or a dict of tensors, and the label or None, of an item of a Dataset."""
+    if isinstance(item, (tuple, list)) and len(item) > 2:
+        raise TypeError(
+            "X must be a Dataset whose items are one input, or a tuple of an input and a label; got a tuple of "
+            f"{len(item)}. Give weights to fit"
+        )
     inputs, label = (*item, None)[:2] if isinstance(item, (tuple, list)) else (item, None)
     if not isinstance(inputs, Mapping):
         return _tensor(inputs, "X"), label
@@ -272,6 +277,7 @@ class _PairedDataset(Dataset):
         return len(self.dataset)
 
     def __getitems__(self, indices):
-        inputs = [_split(item)[0] for item in fetch(self.dataset, indices)]
+        # A number of no sample's stands for none, whose targets weigh nothing.
+        inputs = [_split(item)[0] for item in fetch(self.dataset, [max(i, 0) for i in indices])]
         targets = [tuple(target[i] for target in self.targets) for i in indices]
         return list(zip(inputs, targets, strict=True))

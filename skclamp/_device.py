@@ -4,7 +4,7 @@ Imports only `_validation`.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -70,6 +70,31 @@ class Destination:
         for name, scale in scales.items():
             check_number(scale, f"integer_scale[{name!r}]", 0, None, closed="neither")
 
+    def among(self, batch, input_key):
+        """The same for the entries of a batch: one scale is that of the perturbed entry, or of the only one.
+
+        Raises
+        ------
+        ValueError
+            If scales are of entries that aren't there, or it can't be told of which one is.
+        """
+        scale = self.integer_scale
+        if isinstance(scale, dict):
+            unknown = sorted(set(scale) - set(batch))
+            if unknown:
+                raise ValueError(
+                    f"integer_scale must name entries of X, {', '.join(map(repr, batch))}; got {unknown[0]!r}"
+                )
+            return self
+        if scale is None:
+            return self
+        if input_key is None and len(batch) > 1:
+            raise ValueError(
+                f"integer_scale must be a dict of scales by entry where X has several, {', '.join(map(repr, batch))}; "
+                f"got {scale!r}"
+            )
+        return replace(self, integer_scale={next(iter(batch)) if input_key is None else input_key: scale})
+
     def bring(self, x, name=None):
         """A tensor as the network takes it; `name` is its entry's, None where it is all of X.
 
@@ -79,17 +104,22 @@ class Destination:
             If it holds integers that stand for measurements, on a scale that isn't known.
         """
         if x.is_floating_point():
-            return x.to(self.device, self.dtype or x.dtype, non_blocking=True)
+            return x.to(self.device, self.dtype or x.dtype, non_blocking=self._hurries)
         scale = self._scale_of(name)
         if scale is not None:
             # As bytes they travel in less time.
-            return x.to(self.device, non_blocking=True).to(self.dtype or torch.get_default_dtype()).mul_(scale)
+            return x.to(self.device, non_blocking=self._hurries).to(self.dtype or torch.get_default_dtype()).mul_(scale)
         if name is None and x.ndim > 2:
             raise TypeError(
                 f"X must hold floating-point inputs on the scale the network was trained with; got {x.dtype} of shape "
                 f"{tuple(x.shape)}. State the scale of integer images, for instance integer_scale=1 / 255"
             )
-        return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=True)
+        return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=self._hurries)
+
+    @property
+    def _hurries(self):
+        # What comes back from a GPU must have arrived before it is read.
+        return self.device is not None and self.device.type == "cuda"
 
     def _scale_of(self, name):
         if isinstance(self.integer_scale, dict):

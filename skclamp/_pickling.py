@@ -5,7 +5,9 @@ with every task. So the weights of a pickled network are numpy arrays here, whic
 Imports nothing of the package.
 """
 
+import inspect
 import io
+import itertools
 import pickle
 import warnings
 from weakref import WeakKeyDictionary
@@ -23,16 +25,30 @@ except ImportError:
 # joblib maps arrays from this size on; a network without one of them stays as it is.
 _LARGE = 2**20
 
-# joblib knows an array that it has written by its identity. By network, then by address and size.
+# joblib knows an array that it has written by its identity. By network: how often its weights were changed in place,
+# and the arrays by address and size.
 _arrays: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def goes_to_a_worker():
+    """Whether joblib's own processes are about to be sent what is pickled now."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if ".loky." in f".{frame.f_globals.get('__name__', '')}.":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def has_large_weights(network):
     """Whether something is a network of which joblib would rather map some weights."""
     if not isinstance(network, nn.Module):
         return False
-    tensors = (tensor for part in (network.parameters(), network.buffers()) for tensor in part)
-    return any(tensor.device.type == "cpu" and tensor.nbytes >= _LARGE for tensor in tensors)
+    return any(tensor.device.type == "cpu" and tensor.nbytes >= _LARGE for tensor in _weights(network))
+
+
+def _weights(network):
+    return itertools.chain(network.parameters(), network.buffers())
 
 
 def reduce_around(network, build, state):
@@ -51,11 +67,12 @@ def reduce_around(network, build, state):
     -------
     tuple
     """
-    file = io.BytesIO()
-    pickler = _Pickler(file, _arrays.get(network, {}))
+    file, version = io.BytesIO(), sum(0 if tensor.is_inference() else tensor._version for tensor in _weights(network))
+    known_version, known = _arrays.get(network, (None, {}))
+    pickler = _Pickler(file, known if known_version == version else {})
     pickler.dump(state)
     # Arrays of weights that the network has no more would keep these alive.
-    _arrays[network] = pickler.arrays
+    _arrays[network] = version, pickler.arrays
     return _rebuild, (build, file.getvalue(), list(pickler.arrays.values()))
 
 

@@ -11,19 +11,7 @@ from ._training import ClampingNet, train
 
 
 class ShardedNet(ClampingNet):
-    """A net of skorch whose every batch is spread over processes.
-
-    Parameters
-    ----------
-    *args, **kwargs
-        As for `ClampingNet`.
-    ranks : Ranks
-        The processes.
-    """
-
-    def __init__(self, *args, ranks=None, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.ranks = ranks
+    """A net of skorch whose every batch is spread over processes; the parameters are those of `ClampingNet`."""
 
     @staticmethod
     def reading(problem, settings, generator):
@@ -81,4 +69,4 @@ class _Batches:
 
 def train_on_shards(state, problem, settings, generator):
     """Train in place with an optimiser of torch; the parameters are those of `run_net`."""
-    train(state, problem, settings, generator, net_class=ShardedNet, ranks=problem.shard.ranks)
+    train(state, problem, settings, generator, net_class=ShardedNet)

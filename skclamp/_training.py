@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ._scores import Scores
 from ._warnings import warn_caller
+from .distributed import ALONE
 from .exceptions import InterruptedFitWarning
 from .losses import FocalLoss
 from .modules import ClampedModule
@@ -110,10 +111,23 @@ class ClampingNet(NeuralNet):
         Whose perturbation the module holds.
     interruptible : bool, default=True
         Whether an interrupt ends the training and keeps what was learned, or is the caller's.
+    ranks : Alone or Ranks, default=ALONE
+        The processes that share the samples.
     """
 
-    def __init__(self, *args, to_device=None, passes=None, penalty=0.0, state=None, interruptible=True, **kwargs):
+    def __init__(
+        self,
+        *args,
+        to_device=None,
+        passes=None,
+        penalty=0.0,
+        state=None,
+        interruptible=True,
+        ranks=ALONE,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
+        self.ranks = ranks
         self.ended_by_callback = False
         self.interruptible = interruptible
         self.to_device = to_device
@@ -174,14 +188,20 @@ class ClampingNet(NeuralNet):
 
     def notify(self, method_name, **cb_kwargs):
         """Tell the callbacks, of which one may end the training as an interrupt from the keyboard does."""
+        ends = False
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt:
-            self.ended_by_callback = True
-            raise
-        # A callback of skorch's puts the loss into the history.
-        if method_name == "on_epoch_end" and self._improved():
-            self._keep()
+            ends = True
+        if method_name == "on_epoch_end":
+            ends = bool(self.ranks.sum(torch.tensor(float(ends))))
+            # A callback of skorch's puts the loss into the history.
+            if self._improved():
+                self._keep()
+        if ends:
+            # Within an epoch the other processes wouldn't know of it.
+            self.ended_by_callback = self.ranks is ALONE or method_name == "on_epoch_end"
+            raise KeyboardInterrupt
 
     def _improved(self):
         losses = self.history[:, "train_loss"]
@@ -205,7 +225,7 @@ class ClampingNet(NeuralNet):
         except Converged:
             self.history.pop()
         except KeyboardInterrupt:
-            if not self.interruptible:
+            if not self.interruptible or not (self.ended_by_callback or self.ranks is ALONE):
                 raise
             if self.ended_by_callback:
                 logger.info("training ended by a callback in epoch %d", len(self.history))
@@ -269,6 +289,7 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         penalty=settings.penalty,
         state=state,
         interruptible=settings.interruptible,
+        ranks=problem.shard.ranks,
         **{f"iterator_train__{name}": value for name, value in loading.items()},
         **extra,
     )

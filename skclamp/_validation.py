@@ -203,8 +203,8 @@ def _some(values, most=10):
     return f"[{shown}{', ...' if len(values) > most else ''}]"
 
 
-def check_sample_weight(sample_weight, n_samples):
-    """Finite, non-negative weights with a positive sum, as a float64 tensor; None stays None."""
+def check_sample_weight(sample_weight, n_samples, *, some=True):
+    """Finite, non-negative weights, and some positive ones if so asked, as a float64 tensor; None stays None."""
     if sample_weight is None:
         return None
     weight = np.asarray(to_numpy(sample_weight), dtype=np.float64, order="C")
@@ -213,7 +213,7 @@ def check_sample_weight(sample_weight, n_samples):
     if weight.ndim != 1:
         raise ValueError(f"Sample weights must be 1D array or scalar; sample_weight has shape {weight.shape}")
     check_same_length(weight, n_samples, "sample_weight")
-    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+    if not np.isfinite(weight).all() or (weight < 0).any() or (some and not weight.any()):
         raise ValueError(
             "sample_weight must be finite, non-negative and not zero everywhere; got values from "
             f"{weight.min()} to {weight.max()}"
@@ -318,9 +318,9 @@ def check_unit_interval(probabilities, name="X", tolerance=1e-6):
         raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
 
 
-def check_probability_rows(probabilities, name="X"):
-    """Raise unless every row of a tensor of shape (n, K) is a distribution, to the precision of its dtype."""
-    tolerance = row_sum_tolerance(torch.finfo(probabilities.dtype).eps)
+def check_probability_rows(probabilities, name="X", dtype=None):
+    """Raise unless every row of a tensor of shape (n, K) is a distribution, to the precision of its dtype or this."""
+    tolerance = row_sum_tolerance(torch.finfo(dtype or probabilities.dtype).eps)
     check_unit_interval(probabilities, name, tolerance)
     total = probabilities.sum(1, dtype=torch.float64)
     worst = (total - 1).abs().argmax()

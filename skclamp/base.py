@@ -22,7 +22,7 @@ from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
 from ._docstrings import with_shared_docs
 from ._encoding import Packed, is_registered, register
 from ._metadata import NO_METADATA, route, router_of
-from ._pickling import has_large_weights, reduce_around
+from ._pickling import goes_to_a_worker, has_large_weights, reduce_around
 from ._validation import (
     Interval,
     StrOptions,
@@ -35,8 +35,8 @@ from ._validation import (
     tensor_of,
     warn_if_never_wrong,
 )
-from .distributed import ALONE, Shard, current
-from .persistence import fingerprint, write
+from .distributed import ALONE, Shard, Told, current
+from .persistence import content_hash, fingerprint, write
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
@@ -171,7 +171,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             self._validate_params()
             X = dataset_behind(X, any_order=y is None and sample_weight is None and not params)
             y = _check_given_labels(X, y)
-            metadata = self._route(y, {"sample_weight": sample_weight, **params})
+            metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             self._check_alike(ranks, sample_weight, params)
             self._forget()
             self._metadata = metadata
@@ -196,13 +196,13 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """The classifier that `fit` fits and the splitter that it uses, where it does."""
         return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self.cv}
 
-    def _route(self, y, params):
+    def _route(self, y, params, ranks=ALONE):
         """Metadata on their way, the weights among them."""
         params = {name: value for name, value in params.items() if value is not None}
         if not params:
             return NO_METADATA
         if "sample_weight" in params and y is not None:
-            params["sample_weight"] = check_sample_weight(params["sample_weight"], len(y)).numpy()
+            params["sample_weight"] = self._check_weight(params["sample_weight"], len(y), ranks).numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
         return route(self.get_metadata_routing(), params, **self._routed_to())
@@ -319,7 +319,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def _fit(self, X, y, sample_weight, ranks):
         if is_frozen(self.estimator):
             backbone = self._open_backbone()
-            logits, labels = backbone.logits(X)
+            logits, labels = backbone.logits(X, labelled=y is None)
             y = labels if y is None else y
         else:
             check_classifier(self.estimator)
@@ -329,7 +329,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             backbone, logits = cross_fit(self.estimator, X, y, **options)
             self.estimator_ = backbone.classifier
         classes, codes = self._check_y(y, logits, backbone, ranks)
-        weight = check_sample_weight(sample_weight, len(logits))
+        weight = self._check_weight(sample_weight, len(logits), ranks)
         self._warn_of_training_data(logits, codes, weight, ranks)
         shard = Shard.of(ranks, len(logits))
         whole_weight = None if weight is None else shard.whole(weight)
@@ -344,9 +344,17 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             raise ValueError(f"estimator must be fitted where samples are sharded; got {self.estimator!r}")
         if params:
             raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
-        given = {name: repr(value) for name, value in _arguments(self).items() if name not in _OF_EACH_RANK}
-        given["sample_weight"] = "None" if sample_weight is None else "weights"
-        ranks.check_alike(calibrator=type(self).__name__, **given)
+        given = {name: value for name, value in _arguments(self).items() if name not in _OF_EACH_RANK}
+        told: dict[str, Told | str] = {name: Told(repr(value), content_hash(value)) for name, value in given.items()}
+        told["sample_weight"] = "None" if sample_weight is None else "weights"
+        ranks.check_alike(calibrator=type(self).__name__, **told)
+
+    def _check_weight(self, sample_weight, n_samples, ranks):
+        """Weights of this process's samples, of which those of all mustn't be 0."""
+        weight = check_sample_weight(sample_weight, n_samples, some=ranks is ALONE)
+        if weight is not None and ranks is not ALONE and not ranks.sum(weight.sum()):
+            raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
+        return weight
 
     def _check_y(self, y, logits, backbone, ranks):
         """Names of the columns, and the labels as column indices on the logits' device."""
@@ -447,7 +455,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
             )
-        return self._check_width(self._backbone.logits(X)[0])
+        return self._check_width(self._backbone.logits(X, labelled=False)[0])
 
     def _check_width(self, logits):
         if logits.shape[1] != len(self.classes_):
@@ -496,9 +504,14 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "classes_")
 
+    def __copy__(self):
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
     def __reduce_ex__(self, protocol):
         network = self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
-        if not has_large_weights(network):
+        if not (goes_to_a_worker() and has_large_weights(network)):
             return super().__reduce_ex__(protocol)
         return reduce_around(network, type(self)._from_state, self.__getstate__())
 

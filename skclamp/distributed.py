@@ -8,7 +8,7 @@ imports `exceptions`.
 import pickle
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
@@ -40,6 +40,25 @@ class Alone:
 
 
 ALONE = Alone()
+
+
+@dataclass(frozen=True)
+class Told:
+    """A value as processes tell each other of it: compared by its content, shown as it is.
+
+    Attributes
+    ----------
+    shown : str
+        Its repr.
+    content : str
+        A hash of what is in it.
+    """
+
+    shown: str = field(compare=False)
+    content: str
+
+    def __repr__(self):
+        return self.shown
 
 
 class Ranks:

@@ -16,6 +16,8 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
+from torch import nn
 
 from ._backbone import ArrayBackbone, ScoresBackbone, is_frozen
 from ._encoding import Reader, UnknownClassError, Writer, register
@@ -200,6 +202,32 @@ def fingerprint(backbone):
     else:
         _feed_arrays(digest, backbone.classifier, set())
     return digest.hexdigest()
+
+
+def content_hash(value):
+    """What tells one parameter of a calibrator from another by what is in it, in any process."""
+    digest = blake2b(digest_size=16)
+    _feed(digest, _contents(value))
+    return digest.hexdigest()
+
+
+def _contents(value):
+    """Networks as their tensors, objects as their attributes, functions and classes by their names."""
+    if isinstance(value, nn.Module):
+        return [type(value).__qualname__, dict(value.named_buffers()), dict(value.state_dict())]
+    if isinstance(value, BaseEstimator):
+        return [type(value).__qualname__, _contents(value.get_params(deep=False))]
+    if isinstance(value, Mapping):
+        return {name: _contents(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_contents(part) for part in value]
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.dtype == object):
+        return _contents(value.tolist())
+    if hasattr(value, "__qualname__"):
+        return [value.__module__, value.__qualname__]
+    if hasattr(value, "__dict__") and not isinstance(value, (np.ndarray, torch.Tensor)):
+        return [type(value).__qualname__, _contents(vars(value))]
+    return value
 
 
 def _feed_network(digest, head):

@@ -342,9 +342,10 @@ def compare_calibrators(
     >>> comparison.calibrators[comparison.best].predict_proba(X_test).shape
     (597, 10)
     """
-    for name, value, low in (("n_bins", n_bins, 1), ("n_resamples", n_resamples, 2), ("n_draws", n_draws, 1)):
-        check_whole_number(value, name, low)
-    check_number(alpha, "alpha", 0, 1, closed="neither")
+    n_bins = check_whole_number(n_bins, "n_bins", 1)
+    n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
+    n_draws = check_whole_number(n_draws, "n_draws", 1)
+    alpha = float(check_number(alpha, "alpha", 0, 1, closed="neither"))
     shared = {
         "response": response,
         "classes": classes,

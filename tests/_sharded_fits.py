@@ -13,7 +13,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from _digits import calibration_and_test, convolutional_network
-from torch.utils.data import TensorDataset
+from skorch.callbacks import Callback
+from torch.utils.data import Dataset, TensorDataset
 
 from skclamp import (
     REFERENCE_SETTINGS,
@@ -24,11 +25,39 @@ from skclamp import (
     VectorScaling,
 )
 from skclamp.distributed import sharded
+from skclamp.metrics import brier_score
 
 N_PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
 RANK = int(os.environ.get("RANK", 0))
 # Of 600: the first process has less than half, and none of the classes 8 and 9.
 CUT = 240
+
+
+def negative_brier(calibrator, X, y, sample_weight=None):
+    """A scorer that each process has a copy of."""
+    return -brier_score(y, calibrator.predict_proba(X), sample_weight=sample_weight)
+
+
+class Stop(Callback):
+    """Ends the training of one process, and with it of all, after two epochs."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if RANK == N_PROCESSES - 1 and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+class Keyed(Dataset):
+    """Samples by keys of six digits, of which none is negative."""
+
+    def __init__(self, X, y):
+        self.rows = {f"{i:06d}": pair for i, pair in enumerate(zip(X, y, strict=True))}
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[f"{index:06d}"]
+
 
 NETWORK = convolutional_network()
 SETTINGS = {"estimator": NETWORK, "precision": "float32", "random_state": 0}
@@ -48,8 +77,13 @@ FITS = {
     "seeds": NeuralClampingCalibrator(NETWORK, perturbation="affine", precision="float32"),
     "temperature": TemperatureScaling(NETWORK),
     "focal": TemperatureScaling(NETWORK, gamma=2.0),
-    "selector": CalibratorSelector(NETWORK),
+    "selector": CalibratorSelector(NETWORK, scoring=negative_brier),
+    "stopped": NeuralClampingCalibrator(
+        NETWORK, perturbation="full", max_epochs=6, validation_fraction=None, callbacks=[Stop()], random_state=0
+    ),
+    "keys": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, shuffle=False, **SETTINGS),
 }
+DATASETS = {"dataset": lambda X, y: TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), "keys": Keyed}
 WEIGHTED = ("auto", "search", "temperature", "gradient")
 
 
@@ -79,18 +113,44 @@ def fit_all(fit):
     X, y, weight = calibration_data()
     results = {}
     for name, calibrator in FITS.items():
-        fitted = fit(calibrator, X, y, weight if name in WEIGHTED else None, as_dataset=name == "dataset")
+        fitted = fit(calibrator, X, y, weight if name in WEIGHTED else None, dataset=DATASETS.get(name))
         results[name] = outcome(fitted, X)
     return results
 
 
-def fit_part(calibrator, X, y, weight, *, as_dataset=False, own=None):
-    """A fit to some of the samples: by default this process's."""
-    own = own or (slice(0, len(y)) if N_PROCESSES == 1 else slice(0, CUT) if RANK == 0 else slice(CUT, len(y)))
-    weight = None if weight is None else weight[own]
-    if as_dataset:
-        return calibrator.fit(TensorDataset(torch.from_numpy(X[own]), torch.from_numpy(y[own])))
-    return calibrator.fit(X[own], y[own], weight)
+def fit_part(calibrator, X, y, weight, *, dataset=None):
+    """A fit to this process's samples."""
+    own = slice(0, len(y)) if N_PROCESSES == 1 else slice(0, CUT) if RANK == 0 else slice(CUT, len(y))
+    if dataset is not None:
+        return calibrator.fit(dataset(X[own], y[own]))
+    return calibrator.fit(X[own], y[own], None if weight is None else weight[own])
+
+
+class Interrupt(Callback):
+    """Ctrl-C between two batches, if the process is the second."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if RANK == 1 and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+# Of 3 x 8 x 8 numbers, of which a repr leaves out most.
+INIT = np.zeros((3, 8, 8), np.float32)
+OTHER_INIT = np.pad(np.ones((1, 1, 1), np.float32), ((1, 1), (3, 4), (3, 4)))
+OTHERWISE = {
+    "another init": {"perturbation": "full", "init": np.tile(INIT, (8, 1, 1))},
+    "an interrupt": {
+        "perturbation": "full",
+        "optimizer": "sgd",
+        "validation_fraction": None,
+        "callbacks": [Interrupt()],
+    },
+}
+AT_FAULT = {
+    **OTHERWISE,
+    "another gamma": {"gamma": 1.0},
+    "another init": {"perturbation": "full", "init": np.tile(OTHER_INIT, (8, 1, 1))},
+}
 
 
 def failures():
@@ -112,18 +172,20 @@ def failures():
         "integers": (NETWORK, (255 * images).astype(np.uint8), labels),
         "another shape": (torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), NETWORK), images[..., :4], labels),
         "another gamma": (NETWORK, images, labels),
+        "another init": (NETWORK, images, labels),
+        "an interrupt": (NETWORK, images, labels),
     }
     told = {}
     for name, (network, given, y_given) in faults.items():
         mine = (network, given, y_given) if RANK == 1 else (NETWORK, images, labels)
         if name == "another shape":
             mine = (network, *mine[1:])
-        gamma = 1.0 if name == "another gamma" and RANK == 1 else 0.0
-        calibrator = NeuralClampingCalibrator(perturbation="affine", precision="float32", random_state=0, gamma=gamma)
+        settings = {"perturbation": "affine", **(AT_FAULT.get(name, {}) if RANK == 1 else OTHERWISE.get(name, {}))}
+        calibrator = NeuralClampingCalibrator(mine[0], precision="float32", random_state=0, **settings)
         try:
-            calibrator.set_params(estimator=mine[0]).fit(*mine[1:])
+            calibrator.fit(*mine[1:])
             told[name] = None
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             told[name] = type(error).__name__, str(error)
         told[f"after {name}"] = TemperatureScaling(NETWORK).fit(images, labels).temperature_
     return told

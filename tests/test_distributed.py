@@ -20,7 +20,7 @@ from skclamp.distributed import ALONE, Shard, current, sharded
 
 TESTS = Path(__file__).resolve().parent
 # Fits whose steps follow float32 gradients, which several processes add up in another order.
-ROUNDED = ("reference", "gradient", "dataset")
+ROUNDED = ("reference", "gradient", "dataset", "stopped", "keys")
 
 
 def environment():
@@ -73,6 +73,8 @@ def test_each_fit_did_something(results):
     assert alone["search"]["accepted_"]
     assert np.abs(alone["reference"]["delta_"]).max() > 1e-3
     assert alone["dataset"]["losses"]
+    assert alone["keys"]["losses"]
+    assert len(alone["stopped"]["losses"]) == 2
     assert abs(alone["temperature"]["temperature_"] - alone["focal"]["temperature_"]) > 0.01
     assert set(WEIGHTED) < set(FITS)
 
@@ -102,6 +104,8 @@ def test_processes_exchange_less_than_their_inputs(results):
         ("integers", "TypeError", "floating-point"),
         ("another shape", "ValueError", "shape of an input must be the same on all ranks"),
         ("another gamma", "ValueError", "gamma must be the same on all ranks; got 0.0 on rank 0 and 1.0 on rank 1"),
+        ("another init", "ValueError", "init must be the same on all ranks"),
+        ("an interrupt", "KeyboardInterrupt", "on rank 1"),
     ],
 )
 def test_an_error_in_one_process_is_raised_in_all(results, fault, kind, rule):

@@ -16,7 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._pickling import has_large_weights
+from skclamp._pickling import _arrays, has_large_weights, reduce_around
 
 SCRIPT = Path(__file__).resolve().parent / "_large_network.py"
 NETWORK_SIZE = 4800**2 * 4
@@ -72,6 +72,18 @@ def fitted():
     return calibrator.fit(X, y), X
 
 
+def sent(calibrator):
+    """What a worker of joblib is sent of a calibrator, as bytes."""
+    network = getattr(calibrator.estimator, "estimator", calibrator.estimator)
+    return pickle.dumps(reduce_around(network, type(calibrator)._from_state, calibrator.__getstate__()))
+
+
+def received(data):
+    """What the worker makes of it."""
+    rebuild, arguments = pickle.loads(data)
+    return rebuild(*arguments)
+
+
 def through_joblib(calibrator):
     file = io.BytesIO()
     joblib.dump(calibrator, file)
@@ -79,9 +91,15 @@ def through_joblib(calibrator):
     return joblib.load(file)
 
 
-@pytest.mark.parametrize(
-    "copied", [lambda c: pickle.loads(pickle.dumps(c)), through_joblib, copy.deepcopy], ids=["pickle", "joblib", "copy"]
-)
+COPIES = {
+    "worker": lambda c: received(sent(c)),
+    "pickle": lambda c: pickle.loads(pickle.dumps(c)),
+    "joblib": through_joblib,
+    "deepcopy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 def test_a_copy_predicts_alike_and_holds_its_network_once(fitted, copied):
     calibrator, X = fitted
     again = copied(calibrator)
@@ -92,37 +110,70 @@ def test_a_copy_predicts_alike_and_holds_its_network_once(fitted, copied):
     assert network.encode.weight is network.again.weight
     assert not network.encode.weight.requires_grad
     assert network.scale.dtype == torch.float64
-    network.rows[0, 0] = 7.0
-    assert network.encode.weight[0, 0] == 7.0
+    with torch.no_grad():
+        network.encode.weight[0, 0] = 7.0
     assert calibrator.estimator.encode.weight[0, 0] != 7.0
 
 
-def test_a_pickle_holds_each_weight_once(fitted):
+def test_a_worker_gets_views_as_views(fitted):
+    network = received(sent(fitted[0])).estimator
+    network.rows[0, 0] = 7.0
+    assert network.encode.weight[0, 0] == 7.0
+    assert fitted[0].estimator.encode.weight[0, 0] != 7.0
+
+
+def test_a_shallow_copy_shares_its_network(fitted):
+    calibrator, X = fitted
+    again = copy.copy(calibrator)
+    assert again.estimator is calibrator.estimator
+    assert again.module_ is calibrator.module_
+    assert again.set_params(batch_size=7).batch_size != calibrator.batch_size
+
+
+@pytest.mark.parametrize("copied", [lambda pair: pickle.loads(pickle.dumps(pair)), copy.deepcopy])
+def test_what_is_copied_with_its_network_stays_around_it(copied):
+    network = Wide()
+    network, calibrator = copied((network, TemperatureScaling(network)))
+    assert calibrator.estimator is network
+
+
+def test_a_worker_is_sent_each_weight_once(fitted):
     weights = sum(t.nbytes for t in fitted[0].estimator.state_dict(keep_vars=True).values()) - 600 * 600 * 4
     assert weights == 600 * 600 * (4 + 8)
-    assert len(pickle.dumps(fitted[0])) < 1.02 * weights
+    assert len(sent(fitted[0])) < 1.02 * weights
 
 
-def test_a_frozen_network_is_shared_as_well(tmp_path):
+def test_what_a_worker_writes_to_mapped_weights_is_its_own(tmp_path):
     calibrator = TemperatureScaling(FrozenEstimator(Wide()))
-    joblib.dump(calibrator, tmp_path / "calibrator.joblib")
-    again = joblib.load(tmp_path / "calibrator.joblib", mmap_mode="r")
-    # Mapped as what may be written to by this process alone.
-    again.estimator.estimator.encode.weight.zero_()
-    assert calibrator.estimator.estimator.encode.weight.any()
-    assert joblib.load(tmp_path / "calibrator.joblib").estimator.estimator.encode.weight.any()
+    joblib.dump(pickle.loads(sent(calibrator)), tmp_path / "sent.joblib")
+    rebuild, arguments = joblib.load(tmp_path / "sent.joblib", mmap_mode="r")
+    assert any(isinstance(array, np.memmap) for array in arguments[-1])
+    rebuild(*arguments).estimator.estimator.encode.weight.zero_()
+    rebuild, arguments = joblib.load(tmp_path / "sent.joblib", mmap_mode="r")
+    assert rebuild(*arguments).estimator.estimator.encode.weight.any()
 
 
 def test_weights_that_a_network_has_no_more_are_let_go():
     network = Wide()
-    calibrator = TemperatureScaling(network)
-    pickle.dumps(calibrator)
+    sent(TemperatureScaling(network))
     before = network.scale.untyped_storage().data_ptr()
     network.scale = torch.ones(600, 600)
-    pickle.dumps(calibrator)
-    from skclamp._pickling import _arrays
+    sent(TemperatureScaling(network))
+    _, arrays = _arrays[network]
+    assert before not in {address for address, _ in arrays}
 
-    assert before not in {address for address, _ in _arrays[network]}
+
+def test_weights_that_were_changed_are_sent_anew():
+    network = Wide()
+    calibrator = TemperatureScaling(network)
+
+    def first(calibrator):
+        return float(calibrator.estimator.encode.weight[0, 0])
+
+    with joblib.Parallel(n_jobs=2) as parallel:
+        for value in (1.0, 2.0):
+            network.encode.weight.fill_(value)
+            assert parallel([joblib.delayed(first)(calibrator)] * 2) == [value] * 2
 
 
 @pytest.mark.parametrize("estimator", [None, nn.Linear(3, 3), FrozenEstimator(nn.Linear(3, 3))])
