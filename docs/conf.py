@@ -49,7 +49,6 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"^(?!.*plot_).*\.py$",
     "backreferences_dir": "api/examples",
     "doc_module": ("skclamp",),
-    "reference_url": {"skclamp": None},
     "remove_config_comments": True,
     "download_all_examples": False,
     "show_memory": False,

@@ -280,10 +280,18 @@ def _check_calibrators(calibrators):
         raise ValueError(f"calibrators must not be named {UNCALIBRATED!r}, which is the estimator's own row")
     for name, calibrator in calibrators.items():
         if not isinstance(calibrator, BaseCalibrator):
-            raise TypeError(f"calibrators must be calibrators of skclamp; got {calibrator!r} for {name!r}")
+            raise TypeError(
+                f"calibrators must be calibrators of skclamp, such as TemperatureScaling(); got {calibrator!r} for "
+                f"{name!r}"
+            )
         if calibrator.estimator is not None:
             raise ValueError(
                 f"calibrators must have estimator=None, since all of them share one; got {calibrator!r} for {name!r}"
+            )
+        if calibrator.response != "auto":
+            raise ValueError(
+                "calibrators must have response='auto', since all of them see the same: give response to the "
+                f"comparison; got {calibrator.response!r} for {name!r}"
             )
         calibrator._validate_params()
 

@@ -69,7 +69,8 @@ momentum : float, default=0.9
     Of the optimisers that have one.
 max_epochs : int, default=10
     Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
-    larger than chance makes them.
+    larger than chance makes them. Ctrl-C in the last training, after the guard's, keeps the best epoch with a warning;
+    before that, it ends the fit.
 batch_size : int, default=64
     Samples a pass through the network takes at once, and samples a step of a torch optimiser.
 shuffle : bool, default=True

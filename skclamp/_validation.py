@@ -45,6 +45,11 @@ def check_labels(y, name="y"):
             "may be left out only when X brings them: a Dataset of (input, label) pairs, or a dict with 'labels'"
         )
     y = to_numpy(y)
+    if y.ndim == 2 and y.shape[1] > 1:
+        raise ValueError(
+            f"{name} should be a 1d array, got an array of shape {y.shape} instead: one class label a sample. "
+            f"Multilabel targets aren't supported; of one-hot ones take {name}.argmax(1)"
+        )
     if y.ndim != 1:
         y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
@@ -219,6 +224,23 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
             f"{weight.min()} to {weight.max()}"
         )
     return torch.from_numpy(weight)
+
+
+def warn_if_probabilities(logits):
+    """Warn where logits, taken for such because nothing else was said, look like probabilities.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Raw ones, of which hardly any has rows of positive numbers that sum to 1.
+    """
+    tolerance = row_sum_tolerance(torch.finfo(logits.dtype).eps)
+    if (logits >= 0).all() and ((logits.sum(1) - 1).abs() <= tolerance).all():
+        warn_caller(
+            "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
+            'probabilities, say response="probabilities"; if not, response="logits"',
+            CalibrationSetWarning,
+        )
 
 
 def warn_if_never_wrong(logits, codes, weight):

@@ -34,6 +34,7 @@ from ._validation import (
     resolve_classes,
     tensor_of,
     warn_if_never_wrong,
+    warn_if_probabilities,
 )
 from .distributed import ALONE, Shard, Told, current
 from .persistence import content_hash, fingerprint, write
@@ -360,6 +361,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """Names of the columns, and the labels as column indices on the logits' device."""
         y = check_labels(y)
         check_same_length(y, len(logits))
+        if self.response == "auto" and isinstance(self.estimator, (torch.nn.Module, type(None))):
+            warn_if_probabilities(logits)
         seen = y
         if ranks is not ALONE:
             kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}

@@ -154,7 +154,10 @@ def _check_kind(written, estimator):
         rule = "None: this is a calibrator of logits" if written is None else "the network it was fitted around"
         raise ValueError(f"estimator must be {rule}; got {None if estimator is None else type(estimator).__name__}")
     if not is_frozen(estimator):
-        raise ValueError(f"estimator must be fitted, as the calibrator's was; got {estimator!r}")
+        raise ValueError(
+            "estimator must be fitted, as the calibrator's was: what fit itself fitted is its estimator_; got "
+            f"{type(estimator).__name__}"
+        )
 
 
 def _read(path):
