@@ -172,8 +172,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             self._validate_params()
             X = dataset_behind(X, any_order=y is None and sample_weight is None and not params)
             y = _check_given_labels(X, y)
-            metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             self._check_alike(ranks, sample_weight, params)
+            metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             self._forget()
             self._metadata = metadata
             self._fit(X, y, sample_weight, ranks)
@@ -203,7 +203,9 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         if not params:
             return NO_METADATA
         if "sample_weight" in params and y is not None:
-            params["sample_weight"] = self._check_weight(params["sample_weight"], len(y), ranks).numpy()
+            weight = self._check_weight(params["sample_weight"], len(y), ranks)
+            # A scorer sees the samples of all.
+            params["sample_weight"] = Shard.of(ranks, len(y)).whole(weight).numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
         return route(self.get_metadata_routing(), params, **self._routed_to())

@@ -16,7 +16,6 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 
 from ._backbone import ArrayBackbone, ScoresBackbone, is_frozen
@@ -214,22 +213,25 @@ def content_hash(value):
     return digest.hexdigest()
 
 
-def _contents(value):
+def _contents(value, around=()):
     """Networks as their tensors, objects as their attributes, functions and classes by their names."""
-    if isinstance(value, nn.Module):
-        return [type(value).__qualname__, dict(value.named_buffers()), dict(value.state_dict())]
-    if isinstance(value, BaseEstimator):
-        return [type(value).__qualname__, _contents(value.get_params(deep=False))]
-    if isinstance(value, Mapping):
-        return {name: _contents(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_contents(part) for part in value]
+    if isinstance(value, (str, bytes, torch.Tensor)):
+        return value
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.dtype == object):
-        return _contents(value.tolist())
+        value = value.tolist()
     if hasattr(value, "__qualname__"):
         return [value.__module__, value.__qualname__]
-    if hasattr(value, "__dict__") and not isinstance(value, (np.ndarray, torch.Tensor)):
-        return [type(value).__qualname__, _contents(vars(value))]
+    if id(value) in around:
+        return type(value).__qualname__
+    around = (*around, id(value))
+    if isinstance(value, nn.Module):
+        return [type(value).__qualname__, dict(value.named_buffers()), dict(value.state_dict())]
+    if isinstance(value, Mapping):
+        return {name: _contents(part, around) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_contents(part, around) for part in value]
+    if hasattr(value, "__dict__") and not isinstance(value, np.ndarray):
+        return [type(value).__qualname__, _contents(vars(value), around)]
     return value
 
 

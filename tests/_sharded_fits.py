@@ -76,6 +76,7 @@ FITS = {
     "search": NeuralClampingCalibratorCV(perturbations=["channel", "affine"], gammas=[0, 1], **SETTINGS),
     "seeds": NeuralClampingCalibrator(NETWORK, perturbation="affine", precision="float32"),
     "temperature": TemperatureScaling(NETWORK),
+    "weightless": TemperatureScaling(NETWORK),
     "focal": TemperatureScaling(NETWORK, gamma=2.0),
     "selector": CalibratorSelector(NETWORK, scoring=negative_brier),
     "stopped": NeuralClampingCalibrator(
@@ -113,7 +114,9 @@ def fit_all(fit):
     X, y, weight = calibration_data()
     results = {}
     for name, calibrator in FITS.items():
-        fitted = fit(calibrator, X, y, weight if name in WEIGHTED else None, dataset=DATASETS.get(name))
+        given = weight if name in WEIGHTED else np.where(np.arange(len(y)) < CUT, 0, weight)
+        given = given if name in (*WEIGHTED, "weightless") else None
+        fitted = fit(calibrator, X, y, given, dataset=DATASETS.get(name))
         results[name] = outcome(fitted, X)
     return results
 

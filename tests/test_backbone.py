@@ -1,5 +1,7 @@
 """Arrays and modules at the one door."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from skclamp import TemperatureScaling
 from skclamp._backbone import open_backbone
+from skclamp.exceptions import CalibrationSetWarning
 
 X = vectors()
 
@@ -304,3 +307,26 @@ def test_cuda_logits_are_treated_where_they_are():
     found = TemperatureScaling().fit(Z, torch.as_tensor(y, device="cuda"))
     assert found.temperature_ == pytest.approx(TemperatureScaling().fit(logits(), y).temperature_, rel=1e-9)
     np.testing.assert_allclose(found.predict_proba(Z), TemperatureScaling().fit(logits(), y).predict_proba(logits()))
+
+
+@pytest.mark.parametrize("estimator", [None, nn.Softmax(1)], ids=["array", "network"])
+def test_probabilities_taken_for_logits_are_noticed(estimator):
+    z = logits()
+    y = labels_of(z)
+    X = softmax(z) if estimator is None else z
+    with pytest.warns(CalibrationSetWarning, match='say response="probabilities"'):
+        TemperatureScaling(estimator).fit(X, y)
+    for response in ("probabilities", "logits"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", CalibrationSetWarning)
+            TemperatureScaling(estimator, response=response).fit(X, y)
+
+
+def test_probabilities_in_bfloat16_are_as_exact_as_they_can_be():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 10), nn.Softmax(1)).to(torch.bfloat16)
+    X = torch.randn(400, 8)
+    with torch.no_grad():
+        y = torch.multinomial(network(X.to(torch.bfloat16)).float(), 1)[:, 0]
+    calibrator = TemperatureScaling(network, response="probabilities").fit(X, y)
+    np.testing.assert_allclose(calibrator.predict_proba(X).sum(1), 1)

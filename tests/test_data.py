@@ -313,3 +313,33 @@ def test_calibrators_take_loaders_as_datasets(make):
     for with_order in ({"y": pairs.tensors[1]}, {"sample_weight": np.ones(200)}):
         with pytest.raises(ValueError, match="RandomSampler"):
             calibrator.fit(DataLoader(pairs, shuffle=True), **with_order)
+
+
+class Odd(TensorDataset):
+    """Images with what isn't a label, as data sets to predict have it."""
+
+    def __init__(self, images, label):
+        super().__init__(images)
+        self.label = label
+
+    def __getitem__(self, index):
+        return super().__getitem__(index)[0], self.label
+
+
+@pytest.mark.parametrize(
+    "label", [float("nan"), 0.3, torch.eye(3)[0], {"box": 1}], ids=["nan", "real", "one-hot", "dict"]
+)
+def test_labels_are_left_aside_where_none_are_wanted(label):
+    network, X = convolutional(), torch.as_tensor(images(60))
+    y = labels_of(bare_logits(network, X), 1.0)
+    calibrator = TemperatureScaling(network).fit(X, y)
+    np.testing.assert_array_equal(calibrator.predict_proba(Odd(X, label)), calibrator.predict_proba(X))
+    given = TemperatureScaling(network).fit(Odd(X, label), y)
+    assert given.temperature_ == calibrator.temperature_
+
+
+def test_a_third_part_of_an_item_is_not_lost():
+    network, X = convolutional(), torch.as_tensor(images(60))
+    weighted = TensorDataset(X, torch.zeros(60, dtype=torch.int64), torch.ones(60))
+    with pytest.raises(TypeError, match="a tuple of an input and a label; got a tuple of 3. Give weights to fit"):
+        TemperatureScaling(network).fit(weighted)

@@ -152,3 +152,39 @@ def test_images_of_integers_need_a_scale(make, X, scale):
 def test_bad_scales(scale, error, message):
     with pytest.raises(error, match=message):
         TemperatureScaling(NETWORK, integer_scale=scale).fit(BYTES, Y)
+
+
+class ByName(nn.Module):
+    """Takes images by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = NETWORK
+
+    def forward(self, pixels, shift=None):
+        return self.network(pixels if shift is None else pixels + shift)
+
+
+def test_one_scale_is_that_of_the_only_entry_or_of_the_perturbed_one():
+    expected = TemperatureScaling(NETWORK).fit(FLOATS, Y).temperature_
+    alone = TemperatureScaling(ByName(), integer_scale=SCALE).fit({"pixels": BYTES}, Y)
+    assert alone.temperature_ == expected
+    shift = np.zeros((N_SAMPLES, 3, 8, 8), np.float32)
+    named = NeuralClampingCalibrator(ByName(), perturbation=None, input_key="pixels", integer_scale=SCALE)
+    assert named.fit({"pixels": BYTES, "shift": shift}, Y).temperature_ == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("scale", "rule"),
+    [
+        (
+            SCALE,
+            r"integer_scale must be a dict of scales by entry where X has several, 'pixels', 'shift'; got 0.015625",
+        ),
+        ({"pixel": SCALE}, "integer_scale must name entries of X, 'pixels', 'shift'; got 'pixel'"),
+    ],
+)
+def test_a_scale_of_nobody_knows_what_is_refused(scale, rule):
+    X = {"pixels": BYTES, "shift": np.zeros((N_SAMPLES, 3, 8, 8), np.float32)}
+    with pytest.raises(ValueError, match=rule):
+        TemperatureScaling(ByName(), integer_scale=scale).fit(X, Y)

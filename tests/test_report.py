@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from skclamp import (
     HistogramBinning,
@@ -359,3 +359,46 @@ def test_refuses_bad_input(options, error, message):
     }
     with pytest.raises(error, match=message):
         compare_calibrators(**{**given, **options})
+
+
+def test_maps_leave_the_response_to_the_comparison(data):
+    with pytest.raises(ValueError, match="calibrators must have response='auto'.* got 'probabilities' for 'Temp"):
+        compare_calibrators(convolutional_network(), *data, calibrators=[TemperatureScaling(response="probabilities")])
+
+
+def _of(network, n_samples):
+    """Inputs, and labels that a network of three is somewhat too sure of."""
+    X = 3 * torch.randn(n_samples, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        proba = (network(X) / 1.5).softmax(1)
+    return X.numpy(), torch.multinomial(proba, 1, generator=torch.Generator().manual_seed(0))[:, 0].numpy()
+
+
+def test_a_loader_mustnt_shuffle_where_weights_go_by_its_order():
+    network = torch.nn.Linear(3, 3)
+    X, y = _of(network, 60)
+    loader = DataLoader(TensorDataset(torch.as_tensor(X), torch.as_tensor(y)), shuffle=True)
+    maps = [TemperatureScaling()]
+    compare_calibrators(network, loader, None, X, y, calibrators=maps, n_resamples=10, n_draws=10)
+    with pytest.raises(ValueError, match="X must be a DataLoader that loads each sample once, in order"):
+        compare_calibrators(network, loader, None, X, y, calibrators=maps, params={"sample_weight": np.ones(60)})
+
+
+def test_a_stream_is_compared_without_clamping():
+    network = torch.nn.Linear(3, 3)
+    X, y = _of(network, 90)
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield from zip(X, y.tolist(), strict=True)
+
+    comparison = compare_calibrators(network, Stream(), None, X, y, n_resamples=10, n_draws=10)
+    assert "NeuralClampingCalibrator" not in comparison.calibrators
+    assert "TemperatureScaling" in comparison.calibrators
+
+
+def test_numpys_numbers_are_numbers(tmp_path):
+    z, y = _of(torch.nn.Identity(), 90)
+    options = {"n_bins": np.int64(10), "n_resamples": np.int32(10), "n_draws": np.int64(10), "alpha": np.float32(0.05)}
+    comparison = compare_calibrators(None, z, y, z, y, calibrators=[TemperatureScaling()], **options)
+    comparison.to_html(tmp_path / "report.html")
