@@ -57,6 +57,7 @@ def main(n_jobs):
         network.last.weight.mul_(100)
         X = torch.randn(48, 20)
         y = torch.multinomial((network(X) / 2).softmax(1), 1)[:, 0].numpy()
+        X = X.numpy()
     # What the first fit leaves in caches is no search's.
     settings = {"perturbation": "affine", "max_epochs": 1, "validation_fraction": None, "random_state": 0}
     NeuralClampingCalibrator(network, **settings).fit(X, y)

@@ -125,10 +125,11 @@ def test_ctrl_c_goes_back_to_a_better_epoch():
     settings = {"optimizer": "adam", "lr": 0.6}
     whole, network = fit(**settings, max_epochs=6)
     losses = whole.history_[:5, "train_loss"]
-    assert np.argmin(losses) == 3
+    n_best = int(np.argmin(losses)) + 1
+    assert n_best < 5
     call = network.n_calls - 4 - 1
-    with pytest.warns(ConvergenceWarning, match="in epoch 6 of 6: the state after epoch 4 is kept"):
+    with pytest.warns(ConvergenceWarning, match=f"in epoch 6 of 6: the state after epoch {n_best} is kept"):
         found, _ = fit(call, **settings, max_epochs=6)
     assert list(found.history_[:, "train_loss"]) == losses
-    best, _ = fit(**settings, max_epochs=4)
+    best, _ = fit(**settings, max_epochs=n_best)
     np.testing.assert_array_equal(found.delta_, best.delta_)
