@@ -173,11 +173,6 @@ def _collate(items):
 
 def _split(item):
     """Inputs, as a tensor or a dict of tensors, and the label or None, of an item of a Dataset."""
-    if isinstance(item, (tuple, list)) and len(item) > 2:
-        raise TypeError(
-            "X must be a Dataset whose items are one input, or a tuple of an input and a label; got a tuple of "
-            f"{len(item)}. Give weights to fit"
-        )
     inputs, label = (*item, None)[:2] if isinstance(item, (tuple, list)) else (item, None)
     if not isinstance(inputs, Mapping):
         return _tensor(inputs, "X"), label

@@ -47,8 +47,8 @@ def check_labels(y, name="y"):
     y = to_numpy(y)
     if y.ndim == 2 and y.shape[1] > 1:
         raise ValueError(
-            f"{name} should be a 1d array, got an array of shape {y.shape} instead: one class label a sample. "
-            f"Multilabel targets aren't supported; of one-hot ones take {name}.argmax(1)"
+            f"y should be a 1d array, got an array of shape {y.shape} instead: {name} must hold one class label a "
+            f"sample. Multilabel targets aren't supported; of one-hot ones take {name}.argmax(1)"
         )
     if y.ndim != 1:
         y = column_or_1d(y, warn=True)

@@ -136,11 +136,12 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             Inputs of the estimator, first axis the samples; or, without an estimator, logits (probabilities, if
             ``response`` says so) of shape (n_samples, n_classes). A network that takes several inputs by name,
             ``network(**X)``, has them in a dict of arrays. A Dataset yields inputs, such dicts, or pairs of either and
-            a label; Hugging Face's data sets and skorch's SliceDataset are Datasets too. A dict's "labels" or "label"
-            are labels. A DataLoader stands for its Dataset, read with the calibrator's `batch_size`, `num_workers` and
-            `pin_memory`; it may shuffle where nothing else goes by the order. An IterableDataset is gone through once,
-            which all calibrators can do but those that clamp. For scikit-learn's searches, which choose rows, wrap a
-            Dataset in skorch's SliceDataset, a dict in its SliceDict.
+            a label; what else an item holds, such as a weight, is left aside. Hugging Face's data sets and skorch's
+            SliceDataset are Datasets too. A dict's "labels" or "label" are labels. A DataLoader stands for its Dataset,
+            read with the calibrator's `batch_size`, `num_workers` and `pin_memory`; it may shuffle where nothing else
+            goes by the order. An IterableDataset is gone through once, which all calibrators can do but those that
+            clamp. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's SliceDataset, a dict in
+            its SliceDict.
         y : array-like of shape (n_samples,), default=None
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None

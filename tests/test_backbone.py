@@ -40,7 +40,8 @@ def test_arrays_are_probabilities_where_one_says_so():
 def test_values_between_0_and_1_are_not_guessed_to_be_probabilities():
     P = softmax(logits())
     y = labels_of(np.log(P), temperature=0.5)
-    as_logits = TemperatureScaling().fit(P, y)
+    with pytest.warns(CalibrationSetWarning):
+        as_logits = TemperatureScaling().fit(P, y)
     as_probabilities = TemperatureScaling(response="probabilities").fit(P, y)
     assert as_logits.temperature_ < as_probabilities.temperature_ / 2
 

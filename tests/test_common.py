@@ -83,7 +83,7 @@ def test_logits_of_perturbed_inputs_are_transformed_as_those_of_the_inputs(name)
 @where(lambda case: case.aims_at_nll)
 def test_calibration_is_no_worse_than_temperature_scaling_on_the_calibration_set(case, fitted):
     """The guard or the last exact temperature sees to it; a focal loss aims elsewhere."""
-    alone = TemperatureScaling(fitted.estimator).fit(case.X, case.y)
+    alone = TemperatureScaling(fitted.estimator, response=fitted.response).fit(case.X, case.y)
     scores = [neg_log_likelihood_scorer(each, case.X, case.y) for each in (fitted, alone)]
     assert scores[0] >= scores[1] - 1e-3
 

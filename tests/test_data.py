@@ -336,10 +336,3 @@ def test_labels_are_left_aside_where_none_are_wanted(label):
     np.testing.assert_array_equal(calibrator.predict_proba(Odd(X, label)), calibrator.predict_proba(X))
     given = TemperatureScaling(network).fit(Odd(X, label), y)
     assert given.temperature_ == calibrator.temperature_
-
-
-def test_a_third_part_of_an_item_is_not_lost():
-    network, X = convolutional(), torch.as_tensor(images(60))
-    weighted = TensorDataset(X, torch.zeros(60, dtype=torch.int64), torch.ones(60))
-    with pytest.raises(TypeError, match="a tuple of an input and a label; got a tuple of 3. Give weights to fit"):
-        TemperatureScaling(network).fit(weighted)
