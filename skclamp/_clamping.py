@@ -9,7 +9,6 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from torch import nn
@@ -28,7 +27,7 @@ from ._temperature import warn_of_bound
 from ._training import OPTIMIZERS, Settings, State, resolve_optimizer
 from ._validation import Interval, StrOptions
 from .base import BaseCalibrator
-from .distributed import Shard
+from .distributed import ALONE, Shard
 from .modules import ClampedModule, frozen
 from .perturbations import FullPerturbation, additive_part
 
@@ -125,8 +124,7 @@ class BaseClamping(BaseCalibrator):
     def __getstate__(self):
         """The attributes; around a network as they are, since they share it, otherwise without what is made anew."""
         state = BaseEstimator.__getstate__(self)
-        frozen_part = self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
-        if isinstance(frozen_part, (nn.Module, NeuralNet)):
+        if isinstance(self._frozen_part(), (nn.Module, NeuralNet)):
             return state
         kept = {name: value for name, value in state.items() if name not in _MADE_ANEW}
         if is_registered(kept.get("perturbation_")):
@@ -192,8 +190,9 @@ class BaseClamping(BaseCalibrator):
         weight = self._check_weight(sample_weight, len(inputs), ranks)
         self._warn_of_training_data(logits, codes, weight, ranks)
         shard = Shard.of(ranks, len(inputs))
-        problem = Problem(backbone, inputs, codes, weight, logits, Passes(forward=len(inputs)), shard)
-        ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))
+        problem = Problem(backbone, inputs, codes, weight, logits, shard, Passes(forward=len(inputs)))
+        if ranks is not ALONE:
+            ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))
         return problem, classes
 
     def _clamp(self, problem, learner):

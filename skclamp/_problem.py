@@ -17,7 +17,7 @@ from ._backbone import NetworkBackbone
 from ._data import ArrayInputs, DatasetInputs
 from ._temperature import log_likelihoods, solve_temperature
 from ._validation import to_numpy
-from .distributed import ALONE, Shard
+from .distributed import Shard
 from .losses import focal_loss
 from .perturbations import PERTURBATIONS, learnable
 
@@ -56,10 +56,10 @@ class Problem:
         Sample weights.
     logits : torch.Tensor of shape (n_samples, n_classes)
         The network's, at the identity.
+    shard : Shard
+        Which samples these are of those of all processes.
     passes : Passes
         Shared by all parts of a problem.
-    shard : Shard, default=None
-        Which samples these are of those of all processes; by default all.
     exact : NetworkBackbone, default=None
         The network in its own precision, where `backbone` is a less exact copy.
     """
@@ -69,12 +69,9 @@ class Problem:
     codes: torch.Tensor
     weight: torch.Tensor | None
     logits: torch.Tensor
+    shard: Shard
     passes: Passes = field(default_factory=Passes)
-    shard: Shard = None  # type: ignore[assignment]
     exact: NetworkBackbone | None = None
-
-    def __post_init__(self):
-        self.shard = self.shard or Shard.of(ALONE, len(self.logits))
 
     def __len__(self):
         return self.shard.total

@@ -510,14 +510,18 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "classes_")
 
+    def _frozen_part(self):
+        """The estimator itself, taken out of scikit-learn's wrapper."""
+        return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
+
     def __copy__(self):
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
         return twin
 
     def __reduce_ex__(self, protocol):
-        network = self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
-        if not (goes_to_a_worker() and has_large_weights(network)):
+        network = self._frozen_part()
+        if not (has_large_weights(network) and goes_to_a_worker()):
             return super().__reduce_ex__(protocol)
         return reduce_around(network, type(self)._from_state, self.__getstate__())
 

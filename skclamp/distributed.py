@@ -31,9 +31,6 @@ class Alone:
         """What each process says, in the order of the ranks."""
         return [value]
 
-    def check_alike(self, **values):
-        """Raise on all ranks where one differs from the others."""
-
     def fitting(self):
         """For the length of a fit: no fit within it talks to others, and its error is everyone's."""
         return nullcontext()
@@ -190,9 +187,9 @@ def sharded(group=None):
 
     Every process of the group calls the same ``fit`` with its own samples, for instance under ``torchrun``. All end
     with the same perturbation, temperature and verdict: those of one process on all the samples, rank after rank, but
-    for rounding. Neural clamping exchanges sums over samples, and a few numbers a sample where its guard or sample
-    weights need them, but neither inputs nor logits; calibrators of the output gather the logits of all. Predictions
-    are each process's own affair.
+    for rounding. Neural clamping exchanges sums over samples, a few numbers a sample where its guard or sample weights
+    need them, and logits of a few samples at a time, never inputs; calibrators of the output, and the `output` of one
+    that clamps, gather the logits of all. Predictions are each process's own affair.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from torch import nn
 from skclamp._backbone import open_backbone
 from skclamp._problem import Problem
 from skclamp._scores import score_moments
+from skclamp.distributed import ALONE, Shard
 from skclamp.losses import FocalLoss
 
 
@@ -16,7 +17,7 @@ def pose(network, X, y, weight=None, batch_size=64):
     inputs = backbone.open(X)
     logits, _ = backbone.logits(inputs)
     weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float64)
-    return Problem(backbone, inputs, torch.as_tensor(y), weight, logits)
+    return Problem(backbone, inputs, torch.as_tensor(y), weight, logits, Shard.of(ALONE, len(logits)))
 
 
 def linear(n_features, n_classes=8):

@@ -29,6 +29,7 @@ from torch.utils.data import TensorDataset
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
 from skclamp._cross_fit import cross_fit_networks
 from skclamp._problem import Problem
+from skclamp.distributed import ALONE, Shard
 from skclamp.exceptions import UnusedWeightWarning
 from skclamp.modules import as_module
 from skclamp.perturbations import ChannelPerturbation
@@ -230,7 +231,7 @@ def test_scores_are_those_of_each_samples_own_fold(rows):
     inputs = backbone.open(X)
     logits, _ = backbone.logits(inputs)
     np.testing.assert_allclose(logits, by_hand(LogisticRegression(), FOLDS, 0.0), atol=1e-9)
-    part = Problem(backbone, inputs, torch.as_tensor(CODES), None, logits).take(rows)
+    part = Problem(backbone, inputs, torch.as_tensor(CODES), None, logits, Shard.of(ALONE, len(logits))).take(rows)
     (moments,) = moments_of(part, ChannelPerturbation((5,)).double(), 1.0)
     np.testing.assert_allclose(moments.first[:-1], slope(LogisticRegression(), rows), atol=1e-6)
     assert moments.loss == pytest.approx(mean_nll(LogisticRegression(), 0.0, rows))
