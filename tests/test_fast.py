@@ -167,14 +167,12 @@ class Unusual(nn.Module):
             return self.network[3:](self.network[:3](x))
         elif self.how == "asserts":
             assert x.shape[1] == 3
-        elif self.how == "writes":
-            x[:, 0] *= 2
         return self.network(x)
 
 
-@pytest.mark.parametrize("how", ["iterates", "converts", "slices", "asserts", "writes"])
+@pytest.mark.parametrize("how", ["iterates", "converts", "slices", "asserts"])
 def test_batch_norms_are_fused_whatever_python_does_before(how):
-    fast, plain, module = fast_and_plain(Unusual(how).eval(), X.copy())
+    fast, plain, module = fast_and_plain(Unusual(how).eval())
     assert nn.BatchNorm2d not in kinds(module)
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
 

@@ -304,7 +304,11 @@ def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
         (unpadded(), Bent(SHAPE), "same everywhere before a convolution; got Bent"),
         (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Flatten()), AffinePerturbation((6,)), "come first; got none"),
         (nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 4)), AffinePerturbation((6,)), "come first; got none"),
-        (network_after(nn.Flatten(1, 2), nn.Conv1d(24, 5, 6)), AffinePerturbation(SHAPE), "reshaped; got a convolution"),
+        (
+            network_after(nn.Flatten(1, 2), nn.Conv1d(24, 5, 6)),
+            AffinePerturbation(SHAPE),
+            "reshaped; got a convolution",
+        ),
         (Lending(), AffinePerturbation((6,)), "does nothing else; this Linear lends its weights to another operation"),
         (HookedBefore(), AffinePerturbation((6,)), "to come first; got none"),
         (InPassing(), AffinePerturbation((6,)), "this Linear lends its weights to another operation"),
