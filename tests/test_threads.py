@@ -170,8 +170,9 @@ def test_warnings_stay_as_they_are_while_searches_overlap(quick_switches):
     x = np.random.default_rng(0).normal(size=(60, 3))
     y = labels_of(x)
     x.flags.writeable = False
+    candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
     with warnings.catch_warnings():
         before, show = list(warnings.filters), warnings.showwarning
-        in_threads(lambda k: CalibratorSelector(candidates=[TemperatureScaling(), VectorScaling()]).fit(x, y), 40)
+        in_threads(lambda k: CalibratorSelector(candidates=candidates).fit(x, y), 40)
         assert warnings.filters == before
         assert warnings.showwarning is show
