@@ -164,9 +164,7 @@ class BaseClamping(BaseCalibrator):
             self.estimator_ = deployed.classifier
         seed = ranks.everyone(_draw_seed(self.random_state))[0]
         generator = torch.Generator().manual_seed(seed)
-        with frozen(backbone.module), torch.random.fork_rng(devices=[]):
-            # What a Dataset that augments, or a dropout in the perturbation, draws by itself follows the seed as well.
-            torch.default_generator.manual_seed(seed)
+        with frozen(backbone.module):
             problem, classes = self._pose(backbone, X, y, sample_weight, ranks)
             # At 2, skorch's own lines take its place.
             with Progress(self.verbose == 1 and ranks.rank == 0, self.max_epochs) as progress:

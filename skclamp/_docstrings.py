@@ -99,7 +99,9 @@ input_key : str, default=None
 device : str or torch.device, default=None
     Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
 random_state : int, RandomState instance or None, default=None
-    Of noise, folds, the order of samples, and the samples that steps are tried on.
+    Of noise, folds, the order of samples, and the samples that steps are tried on; global random states are left
+    alone. What your own code draws, an augmenting Dataset or a dropout in a perturbation, comes from the global ones,
+    as in loops of torch: seed these yourself. Worker processes seed their own, as a DataLoader has them do.
 callbacks : list of skorch.callbacks.Callback, default=None
     Called in the final training.
 verbose : int, default=0

@@ -4,20 +4,19 @@ Every step is checked on a batch and left out where it fails or changes the logi
 """
 
 import copy
-import warnings
 from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from ._layer_calls import convolutions_before_norms
 from ._wrappers import is_spread, unwrapped
 from .modules import LogitsModule
 
 # A fused network may round differently, no more.
 _FUSED_TOLERANCE = 1e-4
-# Tracing runs the user's forward on symbols, where code for tensors fails in its own ways.
-_TRACING_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, NameError, LookupError, AssertionError)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -101,21 +100,43 @@ def _bare(logits, batch, expected):
 
 
 def _fused(logits, batch, expected):
-    """With each convolution and its batch norm in one, where torch.fx can trace the network."""
-    if not any(isinstance(part, _BATCH_NORMS) for part in logits.modules()):
+    """With each convolution and its batch norm in one."""
+    if not any(isinstance(part, _BatchNorm) for part in logits.modules()) or _has_compiled_parts(logits):
         return _variant(logits)
     try:
-        with warnings.catch_warnings():
-            # The import and the tracing both meet deprecations of torch's own.
-            warnings.simplefilter("ignore")
-            from torch.fx.experimental.optimization import fuse
-
-            candidate = _variant(logits, fuse(logits.module))
-        for parameter in candidate.parameters():
-            parameter.requires_grad_(False)
-        return candidate if _same(candidate, batch, expected) else _variant(logits)
-    except _TRACING_ERRORS:
+        candidate = _variant(logits, copy.deepcopy(logits.module))
+        pairs = convolutions_before_norms(candidate.module, lambda: _run(candidate, batch))
+        for convolution, norm in pairs:
+            _fuse(convolution, norm)
+        _remove(candidate, {norm for _, norm in pairs})
+        candidate.requires_grad_(False)
+        return candidate if pairs and _same(candidate, batch, expected) else _variant(logits)
+    except Exception:  # noqa: BLE001 - a copy of a network may fail in as many ways as there are networks
         return _variant(logits)
+
+
+def _has_compiled_parts(network):
+    """Whether a compiler has made one of the layers into something that hooks would have it make again."""
+    return any(hasattr(part, "_orig_mod") for part in network.modules())
+
+
+def _fuse(convolution, norm):
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+
+
+def _remove(network, layers):
+    for part in network.modules():
+        for name, child in part.named_children():
+            if child in layers:
+                setattr(part, name, nn.Identity())
 
 
 def _channels_last(logits, batch, expected):

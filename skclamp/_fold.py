@@ -1,15 +1,15 @@
-"""A perturbation and a temperature folded into the first and last layers of a copy of the network.
+"""A perturbation and a temperature folded into the first and last layers of a private copy of a network.
 
-Of the package it imports `perturbations` and `_wrappers`.
+Of the package it imports `perturbations` and `_layer_calls`.
 """
 
 import copy
 import math
 
 import torch
-from torch import fx, nn
+from torch import nn
 
-from ._wrappers import unwrapped
+from ._layer_calls import called_once, record
 from .perturbations import (
     AffinePerturbation,
     ChannelPerturbation,
@@ -22,45 +22,43 @@ from .perturbations import (
 # These do the same at every place, and so commute with looking at a window.
 _POINTWISE = (nn.Identity, ChannelPerturbation, AffinePerturbation, ColorPerturbation)
 _AFFINE = (*_POINTWISE, FullPerturbation, FilterPerturbation, GridPerturbation)
+_RULE = "a perturbation of this package that is affine in the inputs"
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def with_perturbation(network, perturbation):
-    """A copy of a network that perturbs its inputs by itself.
+def take_on(head, perturbation):
+    """Have the first layer of a network perturb the inputs.
 
     Parameters
     ----------
-    network : torch.nn.Module
-        Left as it is.
+    head : LogitsModule
+        Around the network, both in eval mode. Its first layer is given other weights.
     perturbation : torch.nn.Module
         Of this package's families, or several in a row.
-
-    Returns
-    -------
-    torch.nn.Module
-        In eval mode.
 
     Raises
     ------
     ValueError
         If the first layer can't take the perturbation exactly; the message says why.
     """
-    network = copy.deepcopy(unwrapped(network)).eval()
     parts = [part for part in perturbation.modules() if type(part) is not nn.Sequential]
     if all(type(part) is nn.Identity for part in parts):
-        return network
-    layer, flattened = _first_layer(network)
+        return
+    shape = input_shape(perturbation)
+    if shape is None:
+        _check_kinds(parts, _AFFINE, _RULE)
+        raise ValueError("fold needs perturbations of inputs of one shape; got several")
+    layer, whole = _first_layer(head, shape)
     with torch.no_grad():
         perturbation = copy.deepcopy(perturbation).eval().double().cpu()
         if type(layer) is nn.Linear:
-            _check_kinds(parts, _AFFINE, "a perturbation of this package that is affine in the inputs")
+            _check_kinds(parts, _AFFINE, _RULE)
             _fold_linear(layer, perturbation)
-        elif flattened:
-            raise ValueError("fold needs a linear layer after the inputs are flattened; got a convolution")
+        elif not whole:
+            raise ValueError("fold needs a linear layer after the inputs are reshaped; got a convolution")
         else:
             _check_kinds(parts, _POINTWISE, "a perturbation that is the same everywhere before a convolution")
             _fold_convolution(layer, perturbation)
-    return network
 
 
 def _check_kinds(parts, allowed, rule):
@@ -69,83 +67,108 @@ def _check_kinds(parts, allowed, rule):
         raise ValueError(f"fold needs {rule}; got {', '.join(others)}")
 
 
-def divide_outputs(network, temperature):
+@torch.no_grad()
+def divide_outputs(head, temperature, shape):
     """Have the last layer yield its outputs divided by T; False where it can't: it isn't linear, or not used by itself.
 
     In half precision T would be rounded, and the outputs with it.
     """
-    whole, graph = _traced(network)
-    (output,) = next(node for node in graph.nodes if node.op == "output").args
-    layer = _layer_at(whole, output) if isinstance(output, fx.Node) else None
-    if type(layer) is not nn.Linear or len(output.users) != 1 or _other_use(whole, graph, output, layer):
+    network, x = head.module, _example(head, shape)
+    calls, output = record(_leaves(network), lambda: network(x))
+    last = next((call.layer for call in called_once(calls) if call.given is output), None)
+    if type(last) is not nn.Linear or last.weight.dtype not in (torch.float32, torch.float64):
         return False
-    if layer.weight.dtype not in (torch.float32, torch.float64):
+    weight, bias = last.weight, last.bias
+    _scale(last, weight, bias, 2.0)
+    # Doubling is exact: whatever else is done with the weights, or behind the layer, shows.
+    if not _close(network(x), 2 * output, x.dtype):
+        last.weight, last.bias = weight, bias
         return False
-    layer.weight = _like(layer.weight.detach() / temperature, layer.weight)
-    if layer.bias is not None:
-        layer.bias = _like(layer.bias.detach() / temperature, layer.bias)
+    _scale(last, weight, bias, 1 / temperature)
     return True
 
 
-def _traced(network):
-    """A module around the network, whose parts may be a single layer, and its graph."""
-    whole = nn.Sequential(network)
-    try:
-        return whole, fx.Tracer().trace(whole)
-    except Exception as error:  # noqa: BLE001 - fx fails in as many ways as there are networks
-        raise ValueError(
-            f"fold needs a network whose operations torch.fx can trace; {type(network).__name__} has others: {error}"
-        ) from error
+def _scale(layer, weight, bias, factor):
+    layer.weight = _like(weight.detach() * factor, weight)
+    if bias is not None:
+        layer.bias = _like(bias.detach() * factor, bias)
 
 
-def _first_layer(network):
-    """The layer that takes the inputs, and whether they are flattened before."""
-    whole, graph = _traced(network)
-    node = next(node for node in graph.nodes if node.op == "placeholder")
-    flattened = False
-    while True:
-        if len(node.users) != 1:
-            raise ValueError(f"fold needs a network with one first layer; {len(node.users)} operations take its inputs")
-        (node,) = node.users
-        layer = _layer_at(whole, node)
-        if type(layer) in (nn.Linear, *_CONVOLUTIONS):
-            break
-        flattened |= _flattens(node, layer)
-        if not (_flattens(node, layer) or type(layer) in (nn.Identity, nn.Dropout)):
-            found = getattr(node.target, "__name__", node.target) if layer is None else type(layer).__name__
-            raise ValueError(f"fold needs a linear layer or a convolution to come first; got {found}")
-    reason = _other_use(whole, graph, node, layer)
+def _leaves(network):
+    return [part for part in network.modules() if not any(part.children())]
+
+
+def _example(head, shape):
+    """Inputs of the network's precision."""
+    weight = next(head.parameters(), torch.zeros(()))
+    return torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
+
+
+@torch.no_grad()
+def _first_layer(head, shape):
+    """The layer that takes the inputs, and whether it does so in their own shape."""
+    x = _example(head, shape)
+    hooked = {part for part in head.modules() if part._forward_hooks or part._forward_pre_hooks}
+    calls, logits = record(_leaves(head), lambda: head(x))
+    first = next((call for call in calls if _holds(call.taken, x) and not _holds(call.given, x)), None)
+    if first is None or type(first.layer) not in (nn.Linear, *_CONVOLUTIONS):
+        found = "none that takes the inputs as they are" if first is None else type(first.layer).__name__
+        raise ValueError(f"fold needs a linear layer or a convolution to come first; got {found}")
+    layer = first.layer
+    if first not in called_once(calls):
+        reason = "is used again"
+    elif layer in hooked:
+        reason = "has hooks"
+    elif _uses_weights_elsewhere(head, first, x, logits):
+        reason = "lends its weights to another operation"
+    else:
+        reason = ""
     if reason:
         raise ValueError(f"fold needs a first layer that does nothing else; this {type(layer).__name__} {reason}")
-    return layer, flattened
+    if _uses_inputs_elsewhere(head, first, x, logits):
+        raise ValueError("fold needs a network with one first layer; other operations take its inputs too")
+    return layer, first.taken.shape == x.shape
 
 
-def _layer_at(whole, node):
-    return whole.get_submodule(node.target) if node.op == "call_module" else None
+def _holds(tensor, x):
+    """Whether a tensor is the inputs, unchanged, or a view that reshapes each of them."""
+    same = tensor.data_ptr() == x.data_ptr() and tensor.shape[:1] == x.shape[:1] and tensor.numel() == x.numel()
+    return same and tensor._version == 0 and tensor.is_contiguous()
 
 
-def _flattens(node, layer):
-    if type(layer) is nn.Flatten:
-        return (layer.start_dim, layer.end_dim) == (1, -1)
-    start = node.kwargs.get("start_dim", (*node.args[1:], None)[0])
-    return node.target in (torch.flatten, "flatten") and start == 1 and len(node.args) + len(node.kwargs) == 2
+def _uses_weights_elsewhere(head, call, x, logits):
+    """Whether other weights of a layer change the logits while it gives the same."""
+    own = dict(call.layer.named_parameters())
+    for name, parameter in own.items():
+        setattr(call.layer, name, _like(torch.full_like(parameter, math.nan), parameter))
+    try:
+        return not _gives(head, call, x, logits)
+    finally:
+        for name, parameter in own.items():
+            setattr(call.layer, name, parameter)
 
 
-def _other_use(whole, graph, node, layer):
-    """What makes a layer more than one use of its own weights; "" if nothing does."""
-    if sum(other.op == node.op and other.target == node.target for other in graph.nodes) > 1:
-        return "is used again"
-    weights = [id(parameter) for parameter in layer.parameters()]
-    if any(id(_tensor_at(whole, other.target)) in weights for other in graph.nodes if other.op == "get_attr"):
-        return "lends its weights to another operation"
-    if layer._forward_hooks or layer._forward_pre_hooks:
-        return "has hooks"
-    return ""
+def _uses_inputs_elsewhere(head, call, x, logits):
+    """Whether other inputs change the logits while their layer gives the same."""
+    return not all(_gives(head, call, torch.full_like(x, other), logits) for other in (math.nan, 0.0, 1e4, -1e4))
 
 
-def _tensor_at(whole, target):
-    module, _, name = target.rpartition(".")
-    return getattr(whole.get_submodule(module), name)
+def _gives(head, call, x, logits):
+    """Whether a network gives these logits, with what a layer gave once."""
+    # What follows may change it in place.
+    handle = call.layer.register_forward_hook(lambda *_: call.given.clone())
+    try:
+        return _close(head(x), logits, x.dtype)
+    except Exception:  # noqa: BLE001 - of inputs that are no numbers a network may complain in its own way
+        return False
+    finally:
+        handle.remove()
+
+
+def _close(found, expected, dtype):
+    """Whether a network of this precision may have given both."""
+    precision = 1e-4 if dtype in (torch.float32, torch.float64) else 0.1
+    return torch.allclose(found, expected, rtol=0, atol=precision * max(1.0, expected.abs().max().item()))
 
 
 def _fold_linear(layer, perturbation):
@@ -171,16 +194,10 @@ def input_shape(perturbation):
 
 @torch.no_grad()
 def check_the_same(module, folded, shape):
-    """Raise unless a folded module gives the logits of the original: not all that a network does is in its graph."""
-    weight = next(module.logits.parameters())
-    x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
-    expected, found = module(x), folded(x)
-    precision = 1e-4 if weight.dtype in (torch.float32, torch.float64) else 0.1
-    if not torch.allclose(found, expected, rtol=0, atol=precision * max(1.0, expected.abs().max().item())):
-        raise ValueError(
-            "fold needs a network all of which torch.fx sees: hooks, or weights that are used in passing, give other "
-            "logits than the folded layers"
-        )
+    """Raise unless a folded module gives the logits of the original."""
+    x = _example(module.logits, shape)
+    if not _close(folded(x), module(x), x.dtype):
+        raise ValueError("fold needs a network that gives the same logits from the same inputs; the folded one doesn't")
 
 
 def _fold_convolution(layer, perturbation):

@@ -2,19 +2,20 @@
 
 joblib hands a worker a large numpy array as a file that all of them map, written once a search; a torch tensor it sends
 with every task. So the weights of a pickled network are numpy arrays here, which share their memory with the tensors.
-Imports nothing of the package.
+Of the package it imports `_arrays`.
 """
 
 import inspect
 import io
 import itertools
 import pickle
-import warnings
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
+
+from ._arrays import tensor_over
 
 try:
     from cloudpickle import CloudPickler
@@ -122,7 +123,5 @@ def _storage_of(array):
     if isinstance(array, np.memmap) and not array.flags.writeable:
         # What writes to it has pages of its own from then on, as every process had that got a copy.
         array = np.memmap(str(array.filename), array.dtype, "c", array.offset, array.shape)
-    with warnings.catch_warnings():
-        # Arrays that can't be written to, as of a pickle in shared memory.
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array).untyped_storage()
+    # Others that can't be written to are those of a pickle in shared memory.
+    return tensor_over(array).untyped_storage()

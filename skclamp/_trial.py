@@ -1,7 +1,6 @@
 """Trial: candidates, the stack of them and the stack recalibrated, judged on samples that they haven't seen."""
 
 import math
-import warnings
 from numbers import Real
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 
 from ._metadata import of_rows
 from ._stacking import stacked, stacking_weights
+from ._warnings import no_warnings
 from .base import BaseCalibrator
 from .metrics._proper_scores import LOG_TINY
 
@@ -75,9 +75,8 @@ class Trial:
         weight = samples.weights().cpu().numpy()
         self.shares = weight / weight.sum()
         self.fold_shares = np.array([self.shares[held].sum() for held in self.folds])
-        with warnings.catch_warnings():
-            # Of weak fits to a part of the samples; that to all of them warns by itself.
-            warnings.simplefilter("ignore")
+        # Of weak fits to a part of the samples; that to all of them warns by itself.
+        with no_warnings():
             self.fitted = [[samples.take(~held).fit(calibrator) for calibrator in maps] for held in self.folds]
         self.n_parameters = [max(each._n_parameters for each in same) for same in zip(*self.fitted, strict=True)]
         self.log_proba = self._predict()
@@ -105,8 +104,7 @@ class Trial:
         for held, calibrators in zip(self.folds, self.fitted, strict=True):
             rest, rows = (mask.to(y.device) for mask in (~held, held))
             weights = stacking_weights(self.log_proba[:, rest], y[rest], weight[rest], self.weights, _STRENGTH)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with no_warnings():
                 last = self.fit_recalibration(weights, ~held)
             pooled = stacked(self.log_proba[:, rows], weights)
             for place, scores in zip(losses, (pooled, last._transform_logits(pooled)), strict=True):

@@ -4,7 +4,6 @@ The only importer of scikit-learn's private helpers.
 """
 
 import numbers
-import warnings
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples as num_samples
 
+from ._arrays import tensor_over
 from ._warnings import warn_caller
 from .exceptions import CalibrationSetWarning, TrainingDataWarning
 
@@ -65,12 +65,11 @@ def check_labels(y, name="y"):
 
 def _kind_of(y, name):
     """scikit-learn's type of target, without its warning of many classes: few samples a class are usual here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The number of unique classes")
-        try:
-            return type_of_target(y, input_name=name)
-        except TypeError as error:
-            raise ValueError(f"{name} must hold labels of one type, which can be sorted: {error}") from error
+    try:
+        # Labels that are all there twice are no more than half as many as the samples.
+        return type_of_target(np.repeat(y, 2), input_name=name)
+    except TypeError as error:
+        raise ValueError(f"{name} must hold labels of one type, which can be sorted: {error}") from error
 
 
 def first_fraction(y):
@@ -320,12 +319,7 @@ def tensor_of(values, name):
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     values = np.asarray(values, order="C")
-    if values.flags.writeable:
-        return torch.from_numpy(values)
-    # torch warns of read-only memory (memory maps, broadcast views), which we never write to.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(values)
+    return tensor_over(values)
 
 
 def row_sum_tolerance(eps):

@@ -4,16 +4,18 @@
 network of a scikit-learn classifier, and `frozen` holds a network still while others work around it.
 """
 
+import copy
 import threading
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ._classifier_modules import as_module
-from ._fold import check_the_same, divide_outputs, input_shape, with_perturbation
+from ._fold import check_the_same, divide_outputs, input_shape, take_on
+from ._wrappers import unwrapped
 
 __all__ = ["ClampedModule", "LogitsModule", "as_module", "frozen", "logits_from"]
 
@@ -46,49 +48,72 @@ def frozen(module):
     (True, True)
     """
     network = module.module if isinstance(module, LogitsModule) else module
-    with _LOCK:
-        hold = _HOLDS[network] if network in _HOLDS else _HOLDS.setdefault(network, _Hold(network))
-        hold.n_holders += 1
+    held = _hold(network)
     try:
         yield module
     finally:
-        with _LOCK:
-            hold.n_holders -= 1
-            if not hold.n_holders:
-                del _HOLDS[network]
-                hold.release()
+        _release(held)
 
 
-class _Hold:
-    """A network held still; the flags that it had before the first of those who hold it."""
+@dataclass
+class _Held:
+    """A part of a network, or a parameter, that is held still; its flag before, and how many hold it."""
 
-    def __init__(self, network):
-        self.n_holders = 0
-        # What torch.jit.freeze made has no mode.
-        self.training = [(part, part.training) for part in network.modules() if hasattr(part, "training")]
-        self.trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        if self.training:
+    thing: nn.Module | nn.Parameter
+    flag: bool
+    n_holders: int = 0
+
+
+# Threads whose networks have parts in common hold these together: the last to leave gives their flags back.
+_HELD: dict[int, _Held] = {}
+_LOCK = threading.RLock()
+
+
+def _hold(network):
+    """Have each part in eval mode and each parameter without gradient; the list of them."""
+    # What torch.jit.freeze made has no mode.
+    parts = [part for part in network.modules() if hasattr(part, "training")]
+    parameters = list(network.parameters())
+    with _LOCK:
+        for thing, flag in [*((p, p.training) for p in parts), *((p, p.requires_grad) for p in parameters)]:
+            _HELD.setdefault(id(thing), _Held(thing, flag)).n_holders += 1
+        if parts:
             _set_mode(network, False)
-        for parameter in self.trainable:
-            parameter.requires_grad_(False)
+        for parameter in parameters:
+            if parameter.requires_grad:
+                parameter.requires_grad_(False)
+    return [*parts, *parameters]
 
-    def release(self):
-        """Give back the flags."""
-        for part, flag in self.training:
-            part.training = flag
-        for parameter in self.trainable:
-            parameter.requires_grad_(True)
+
+def _release(things):
+    """Give back the flags of what nobody else holds."""
+    with _LOCK:
+        for thing in things:
+            held = _HELD[id(thing)]
+            held.n_holders -= 1
+            if not held.n_holders:
+                del _HELD[id(thing)]
+                if isinstance(thing, nn.Module):
+                    thing.training = held.flag
+                elif held.flag:
+                    thing.requires_grad_(True)
+
+
+def _private_copy(head):
+    """A copy of a head around a copy of its network in eval mode, whose weights take gradients as nobody held them."""
+    network = unwrapped(head.module)
+    with _LOCK:
+        copied = copy.deepcopy(network)
+        for twin, parameter in zip(copied.parameters(), network.parameters(), strict=True):
+            if id(parameter) in _HELD:
+                twin.requires_grad_(_HELD[id(parameter)].flag)
+    return LogitsModule(copied, **head.reading).eval()
 
 
 def _set_mode(network, mode):
     """As the network's own ``train``; one that torch.export made stays in the mode that it was exported in."""
     with suppress(NotImplementedError):
         network.train(mode)
-
-
-# Threads that predict with one network hold it together: the last to leave gives its flags back.
-_HOLDS: WeakKeyDictionary = WeakKeyDictionary()
-_LOCK = threading.RLock()
 
 
 class LogitsModule(nn.Module):
@@ -312,7 +337,7 @@ class ClampedModule(nn.Module):
         Raises
         ------
         ValueError
-            If no layer can take the perturbation exactly, or torch.fx can't trace the network; the message says why.
+            If no layer can take the perturbation exactly; the message says why.
 
         Examples
         --------
@@ -328,15 +353,13 @@ class ClampedModule(nn.Module):
         head, temperature = self.logits, self.temperature.item()
         if head.input_key is not None:
             raise ValueError(f"fold needs a network whose only input has no name; got one that takes {head.input_key}")
-        network = with_perturbation(head.module, self.perturbation)
+        head = _private_copy(head)
+        take_on(head, self.perturbation)
         shape = input_shape(self.perturbation)
         plain = head.response == "logits" and head.nonlinearity is None and self.output is None
         # Without a shape there is nothing to check the result on, and without a perturbation little to gain.
-        folded: nn.Module
-        if plain and shape is not None and divide_outputs(network, temperature):
-            folded = LogitsModule(network)
-        else:
-            head = LogitsModule(network, **head.reading)
+        folded: nn.Module = head
+        if not (plain and shape is not None and divide_outputs(head, temperature, shape)):
             folded = ClampedModule(head, temperature=temperature, output=self.output)
         if shape is not None:
             with frozen(self.logits):

@@ -202,13 +202,12 @@ class Noisy(Dataset):
         return torch.as_tensor(X[index]) + 0.3 * torch.randn(3, 8, 8), int(Y[index])
 
 
-def test_datasets_that_augment_follow_the_random_state(network):
+def test_what_a_dataset_draws_follows_torchs_own_seed(network):
+    """As in loops of torch: the state that `random_state` seeds is ours alone."""
     deltas = []
-    for random_state, seed in [(0, 0), (0, 1), (1, 0)]:
+    for random_state, seed in [(0, 0), (1, 0), (0, 1)]:
         torch.manual_seed(seed)
-        before = torch.get_rng_state()
         deltas.append(clamping(network, random_state=random_state, shuffle=False).fit(Noisy()).delta_)
-        assert torch.equal(before, torch.get_rng_state())
     np.testing.assert_array_equal(deltas[0], deltas[1])
     assert np.abs(deltas[0] - deltas[2]).max() > 1e-4
 

@@ -247,6 +247,15 @@ class HookedBefore(TwoWays):
         return self.layer(self.start(x))
 
 
+class HookedBehind(TwoWays):
+    def __init__(self):
+        super().__init__()
+        self.layer.register_forward_hook(lambda layer, inputs, output: output + inputs[0])
+
+    def forward(self, x):
+        return self.layer(x)
+
+
 class InPassing(TwoWays):
     def forward(self, x):
         return torch.tanh(self.layer(x)) + sum((p**2).sum() for p in self.layer.parameters())
@@ -258,8 +267,27 @@ class Bent(AffinePerturbation):
 
 
 class Branching(TwoWays):
+    """The way through it depends on the inputs themselves."""
+
     def forward(self, x):
         return self.layer(x) if x.sum() > 0 else -self.layer(x)
+
+
+class BranchingBehind(TwoLayers):
+    """The way through it depends on what the first layer gives."""
+
+    def forward(self, x):
+        hidden = self.body(x)
+        return self.head(torch.tanh(hidden)) if hidden.mean() > 0 else -self.head(torch.relu_(hidden))
+
+
+@pytest.mark.parametrize("scale", [1.0, -1.0])
+def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
+    torch.manual_seed(0)
+    module = ClampedModule(BranchingBehind(), moved(AffinePerturbation((6,))), temperature=2.0)
+    folded, x = module.fold(), scale * torch.rand(9, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), module.eval()(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -274,18 +302,23 @@ class Branching(TwoWays):
         (perceptron(), Bent((6,)), "a perturbation of this package that is affine in the inputs; got Bent"),
         (perceptron(), nn.Tanh(), "a perturbation of this package that is affine in the inputs; got Tanh"),
         (unpadded(), Bent(SHAPE), "same everywhere before a convolution; got Bent"),
-        (nn.Sequential(nn.Flatten(), nn.Unflatten(1, SHAPE)), AffinePerturbation(SHAPE), "come first; got Unflatten"),
-        (nn.Sequential(nn.Flatten(1, 2), nn.Conv1d(24, 5, 6)), AffinePerturbation(SHAPE), "come first; got Flatten"),
-        (nn.Sequential(nn.Flatten(), nn.Conv1d(6, 5, 6)), AffinePerturbation((6,)), "flattened; got a convolution"),
+        (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Flatten()), AffinePerturbation((6,)), "come first; got none"),
+        (nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 4)), AffinePerturbation((6,)), "come first; got none"),
+        (
+            network_after(nn.Flatten(1, 2), nn.Conv1d(24, 5, 6)),
+            AffinePerturbation(SHAPE),
+            "reshaped; got a convolution",
+        ),
         (Lending(), AffinePerturbation((6,)), "does nothing else; this Linear lends its weights to another operation"),
-        (HookedBefore(), AffinePerturbation((6,)), "all of which torch.fx sees"),
-        (InPassing(), AffinePerturbation((6,)), "all of which torch.fx sees"),
-        (Hooked(), AffinePerturbation((6,)), "does nothing else; this Linear has hooks"),
+        (HookedBefore(), AffinePerturbation((6,)), "to come first; got none"),
+        (InPassing(), AffinePerturbation((6,)), "this Linear lends its weights to another operation"),
+        (HookedBehind(), AffinePerturbation((6,)), "does nothing else; this Linear has hooks"),
+        (Hooked(), AffinePerturbation((6,)), "to come first; got none that takes the inputs as they are"),
         (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 4)), AffinePerturbation((6,)), "to come first; got BatchNorm1d"),
-        (TwoWays(), AffinePerturbation((6,)), "one first layer; 2 operations take its inputs"),
+        (TwoWays(), AffinePerturbation((6,)), "one first layer; other operations take its inputs"),
         (Twice(), AffinePerturbation((6,)), "a first layer that does nothing else; this Linear is used again"),
-        (Branching(), AffinePerturbation((6,)), "operations torch.fx can trace; Branching has others"),
-        (nn.Linear(6, 4), AffinePerturbation((5, 6)), "takes the inputs whole"),
+        (Branching(), AffinePerturbation((6,)), "one first layer; other operations take its inputs"),
+        (nn.Sequential(nn.Linear(6, 4), nn.Flatten()), AffinePerturbation((5, 6)), "takes the inputs whole"),
     ],
 )
 def test_what_cannot_be_folded_exactly_is_refused_with_the_reason(network, perturbation, reason):

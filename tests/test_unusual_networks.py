@@ -19,6 +19,8 @@ pytestmark = [
     # Torch's own, where it scripts, exports, copies and compiles.
     pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*"),
+    # What it says of the quantised, before we say what to do instead.
+    pytest.mark.filterwarnings("ignore:.*an autograd kernel was not registered:UserWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
 ]
 
