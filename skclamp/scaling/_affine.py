@@ -3,7 +3,11 @@
 import numpy as np
 import torch
 
+from .._temperature import DEFAULT_BOUNDS
 from ._temperature_first import TemperatureFirst
+
+# Beyond it a regression's features are no log-probabilities that a temperature could calm.
+_LARGEST_FEATURE = 2.0**10
 
 
 class AffineScaling(TemperatureFirst):
@@ -26,6 +30,15 @@ class AffineScaling(TemperatureFirst):
     def _n_parameters(self):
         # Without T: maps of one form tie, whether they keep it apart or their gains absorb it.
         return self.coef_.size + self.intercept_.size
+
+    def _unit(self, features):
+        """What features are divided by, so that the search starts at the identity: the temperature.
+
+        Where it is at its upper bound, logits may be so large that more is needed.
+        """
+        if self.temperature_ < DEFAULT_BOUNDS[1]:
+            return self.temperature_
+        return max(self.temperature_, 2.0 ** np.ceil(np.log2(features.abs().max().item() / _LARGEST_FEATURE)))
 
     def _features(self, logits):
         """Hook."""
