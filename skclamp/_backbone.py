@@ -22,7 +22,14 @@ from ._data import open_inputs
 from ._data_sets import check_no_dataset
 from ._device import Destination, check_device, on_device, place_of
 from ._skorch import skorch_classes, skorch_logits
-from ._validation import check_labels, check_logit_range, check_probability_rows, check_scores, check_unit_interval, to_numpy
+from ._validation import (
+    check_labels,
+    check_logit_range,
+    check_probability_rows,
+    check_scores,
+    check_unit_interval,
+    to_numpy,
+)
 from .modules import LogitsModule, frozen, logits_from
 
 # Forests and neighbours vote probabilities of exactly 0, which aren't meant to be infinite log-odds; scikit-learn's own

@@ -121,8 +121,8 @@ def _inverse(precision):
         if not failed:
             return torch.cholesky_inverse(factor) * scale[:, None] * scale
     raise ValueError(
-        "X must hold inputs, and the network yield logits, small enough that the scores of a perturbation are finite in "
-        f"the network's dtype; got a curvature with entries up to {precision.abs().max().item():g}"
+        "X must hold inputs, and the network yield logits, small enough that the scores of a perturbation are finite "
+        f"in the network's dtype; got a curvature with entries up to {precision.abs().max().item():g}"
     )
 
 

@@ -232,8 +232,8 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
     low, high = _WEIGHT_LIMITS
     if weight.any() and not low <= weight.max() <= high:
         raise ValueError(
-            f"sample_weight must have a largest value between {low:g} and {high:g}, within which weights can be squared "
-            f"and summed; got {weight.max()}"
+            f"sample_weight must have a largest value between {low:g} and {high:g}, within which weights can be "
+            f"squared and summed; got {weight.max()}"
         )
     negligible = (weight > 0) & (weight < _LEAST_PART * weight.max())
     return torch.from_numpy(np.where(negligible, 0.0, weight) if negligible.any() else weight)
@@ -295,12 +295,12 @@ def check_finite(values, name):
 def check_logit_range(logits, name):
     """Raise unless logits are finite, and small enough to be computed with; one pass over them."""
     low, high = logits.aminmax()
-    if -LARGEST_LOGIT <= low and high <= LARGEST_LOGIT:
+    if low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT:
         return
     check_finite(logits, name)
     raise ValueError(
-        f"{name} must hold logits of at most {LARGEST_LOGIT:.2g} in magnitude, float32's largest number; got values from "
-        f"{low.item():.6g} to {high.item():.6g}"
+        f"{name} must hold logits of at most {LARGEST_LOGIT:.2g} in magnitude, float32's largest number; got values "
+        f"from {low.item():.6g} to {high.item():.6g}"
     )
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from .._temperature import DEFAULT_BOUNDS
+from .._temperature import DEFAULT_BOUNDS, solve_temperature
 from ._temperature_first import TemperatureFirst
 
-# Beyond it a regression's features are no log-probabilities that a temperature could calm.
+# Features are brought below this, by a power of two, where no temperature within its bounds calms them.
 _LARGEST_FEATURE = 2.0**10
 
 
@@ -31,14 +31,15 @@ class AffineScaling(TemperatureFirst):
         # Without T: maps of one form tie, whether they keep it apart or their gains absorb it.
         return self.coef_.size + self.intercept_.size
 
-    def _unit(self, features):
+    def _unit(self, features, y, sample_weight):
         """What features are divided by, so that the search starts at the identity: the temperature.
 
-        Where it is at its upper bound, logits may be so large that more is needed.
+        Where it is at its upper bound and logits are so large that more is needed, the best without a bound.
         """
-        if self.temperature_ < DEFAULT_BOUNDS[1]:
+        scale = 2.0 ** np.ceil(np.log2(max(features.abs().max().item(), 1) / _LARGEST_FEATURE))
+        if self.temperature_ < DEFAULT_BOUNDS[1] or scale <= self.temperature_:
             return self.temperature_
-        return max(self.temperature_, 2.0 ** np.ceil(np.log2(features.abs().max().item() / _LARGEST_FEATURE)))
+        return scale * solve_temperature(features / scale, y, sample_weight=sample_weight).temperature
 
     def _features(self, logits):
         """Hook."""

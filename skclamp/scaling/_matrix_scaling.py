@@ -69,7 +69,7 @@ class OdirScaling(AffineScaling):
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]
         weight = torch.ones_like(features[:, 0]) if sample_weight is None else sample_weight
-        unit = self._unit(features)
+        unit = self._unit(features, y, sample_weight)
         per_strength = n_classes * (n_classes - 1) * unit**2
         data = features / unit, y, weight
         off_diagonal, intercept = self._chosen(data, *self._given(per_strength, n_classes))
@@ -197,12 +197,12 @@ class MatrixScaling(OdirScaling):
     """
 
     def _solve(self, features, y, sample_weight):
-        largest, most = features.abs().max().item(), _LARGEST_RATIO * self._unit(features)
-        if largest > most and self.temperature_ > DEFAULT_BOUNDS[0]:
+        largest, temperature = features.abs().max().item(), self._unit(features, y, sample_weight)
+        if largest > _LARGEST_RATIO * temperature > _LARGEST_RATIO * DEFAULT_BOUNDS[0]:
             raise ValueError(
-                f"X must hold logits of at most {_LARGEST_RATIO:g} times the temperature, beside which the others of their "
-                f"row are lost in its mean; got {largest:g} at a temperature of {self.temperature_:g}. Clip what stands "
-                "for a class that is impossible, or take DirichletCalibration"
+                f"X must hold logits of at most {_LARGEST_RATIO:g} times the temperature, beside which the others of "
+                f"their row are lost in its mean; got {largest:g} at a temperature of {temperature:g}. Clip what "
+                "stands for a class that is impossible, or take DirichletCalibration"
             )
         return super()._solve(features, y, sample_weight)
 
