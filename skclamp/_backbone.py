@@ -22,7 +22,14 @@ from ._data import open_inputs
 from ._data_sets import check_no_dataset
 from ._device import Destination, check_device, on_device, place_of
 from ._skorch import skorch_classes, skorch_logits
-from ._validation import check_labels, check_probability_rows, check_scores, check_unit_interval, to_numpy
+from ._validation import (
+    check_labels,
+    check_logit_range,
+    check_probability_rows,
+    check_scores,
+    check_unit_interval,
+    to_numpy,
+)
 from .modules import LogitsModule, frozen, logits_from
 
 # Forests and neighbours vote probabilities of exactly 0, which aren't meant to be infinite log-odds; scikit-learn's own
@@ -312,10 +319,11 @@ class ScoresBackbone(NetworkBackbone):
 
 
 def check_logits(logits):
-    """Raise unless a network's outputs are finite."""
+    """Raise unless a network's outputs are finite, and small enough to be computed with."""
     if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
         row = int((~torch.isfinite(logits)).any(1).nonzero()[0])
         raise ValueError(f"the network must yield finite logits; got NaN or infinity for sample {row}")
+    check_logit_range(logits, "the network's output")
 
 
 class ClassifierBackbone:

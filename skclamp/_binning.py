@@ -24,6 +24,8 @@ from ._validation import (
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
 CHUNK_SIZE = 2**17
+# Relative errors that sums of weights may have: what they tell apart alone is a tie.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -312,13 +314,15 @@ def equal_mass_edges(confidence, weight, n_bins, side="left"):
     """
     n_bins = check_whole_number(n_bins, "n_bins")
     if weight is None:
-        before, total, ascending = np.arange(len(confidence)), len(confidence), np.sort(confidence)
+        before, total, ascending, noise = np.arange(len(confidence)), len(confidence), np.sort(confidence), 0
     else:
         order = np.argsort(confidence, kind="stable")
         ascending, weight = confidence[order], weight[order]
         before, total = np.cumsum(weight) - weight, weight.sum()
+        noise = ROUNDING * n_bins * total
     # Products instead of quotients: whole numbers stay exact.
-    place = np.searchsorted(before * n_bins, np.arange(n_bins + 1) * total, side=side) - 1
+    wanted = np.arange(n_bins + 1) * total + (noise if side == "right" else -noise)
+    place = np.searchsorted(before * n_bins, wanted, side=side) - 1
     return ascending[np.maximum(place, 0)]
 
 
@@ -334,9 +338,15 @@ def _add_beyond_first(chunk, weight, edges, count, total):
 
 def _column_totals(chunk, weight, block=256):
     """Weighted sum of each column; only within a block of rows are sums rounded to float32."""
-    weight = weight.astype(chunk.dtype)
+    weight, scale = weights_like(chunk, weight)
     starts = range(0, len(chunk), block)
-    return np.sum([weight[i : i + block] @ chunk[i : i + block] for i in starts], axis=0, dtype=np.float64)
+    return scale * np.sum([weight[i : i + block] @ chunk[i : i + block] for i in starts], axis=0, dtype=np.float64)
+
+
+def weights_like(chunk, weight):
+    """Weights in the dtype of some probabilities, whose range may be narrow, and the power of two that they lack."""
+    scale = np.exp2(np.floor(np.log2(weight.max()))) if weight.any() else 1.0
+    return (weight / scale).astype(chunk.dtype), scale
 
 
 def _sum_by(place, values, weight, n_places):

@@ -11,6 +11,8 @@ import torch
 _ITERATIONS = 30
 _SETTLED = 0.02
 _PRECISION_LIMITS = (1e-10, 1e12)
+# What is added, one after another, to the unit diagonal of a precision that rounding errors leave singular.
+_JITTERS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
 
 
 @dataclass
@@ -98,7 +100,7 @@ def _fit_precisions(curvature, pull, metrics, blocks):
     for _ in range(_ITERATIONS):
         prior = torch.block_diag(*[p * metric for p, metric in zip(precisions, metrics, strict=True)])
         posterior = curvature + prior
-        covariance = torch.cholesky_inverse(torch.linalg.cholesky(posterior))
+        covariance = _inverse(posterior)
         mode = covariance @ pull
         before = precisions
         precisions = [
@@ -108,6 +110,20 @@ def _fit_precisions(curvature, pull, metrics, blocks):
         if all(abs(new / old - 1) < _SETTLED for new, old in zip(precisions, before, strict=True)):
             break
     return prior, posterior, covariance, mode
+
+
+def _inverse(precision):
+    """Inverse of a positive definite matrix, whose diagonal powers of two bring near 1 first."""
+    scale = torch.exp2(-(precision.diagonal().log2() / 2).round())
+    scaled = precision * scale[:, None] * scale
+    for jitter in _JITTERS:
+        factor, failed = torch.linalg.cholesky_ex(scaled + jitter * torch.eye(len(scaled)).to(scaled))
+        if not failed:
+            return torch.cholesky_inverse(factor) * scale[:, None] * scale
+    raise ValueError(
+        "X must hold inputs, and the network yield logits, small enough that the scores of a perturbation are finite "
+        f"in the network's dtype; got a curvature with entries up to {precision.abs().max().item():g}"
+    )
 
 
 def _precision(metric, mode, covariance, precision):

@@ -119,7 +119,8 @@ class LogitRows:
         for part, codes in zip(self.logits.split(size), self.y.split(size), strict=True):
             part = part.to(self.dtype)
             part = part.T.contiguous() if self.dim == 0 else part
-            centred = part - part.amax(self.dim, keepdim=True)
+            # Twice the largest number is infinite.
+            centred = (part - part.amax(self.dim, keepdim=True)).clamp_(min=torch.finfo(self.dtype).min)
             yield centred, centred.gather(self.dim, codes.unsqueeze(self.dim)).squeeze(self.dim)
 
     def _power_sums(self, centred, beta, n_powers):

@@ -20,6 +20,12 @@ from .exceptions import CalibrationSetWarning, TrainingDataWarning
 
 # By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
 MANY_SAMPLES = 500
+# float32's largest number: whatever a network yields. From there on float64's squares and quotients stay finite.
+LARGEST_LOGIT = torch.finfo(torch.float32).max
+# Where the largest weight lies between these, sums of weights and of their squares are neither 0 nor infinite; weights
+# that are less than this part of it are 0 beside it.
+_WEIGHT_LIMITS = (1e-100, 1e100)
+_LEAST_PART = 1e-50
 
 __all__ = ["BaseScorer", "Interval", "StrOptions", "num_samples", "take_rows"]
 
@@ -222,7 +228,14 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
             "sample_weight must be finite, non-negative and not zero everywhere; got values from "
             f"{weight.min()} to {weight.max()}"
         )
-    return torch.from_numpy(weight)
+    low, high = _WEIGHT_LIMITS
+    if weight.any() and not low <= weight.max() <= high:
+        raise ValueError(
+            f"sample_weight must have a largest value between {low:g} and {high:g}, within which weights can be "
+            f"squared and summed; got {weight.max()}"
+        )
+    negligible = (weight > 0) & (weight < _LEAST_PART * weight.max())
+    return torch.from_numpy(np.where(negligible, 0.0, weight) if negligible.any() else weight)
 
 
 def warn_if_probabilities(logits):
@@ -278,13 +291,25 @@ def check_finite(values, name):
     raise ValueError(f"{name} must be finite: Input {name} contains NaN or infinity; got {bad}")
 
 
+def check_logit_range(logits, name):
+    """Raise unless logits are finite, and small enough to be computed with; one pass over them."""
+    low, high = logits.aminmax()
+    if low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT:
+        return
+    check_finite(logits, name)
+    raise ValueError(
+        f"{name} must hold logits of at most {LARGEST_LOGIT:.2g} in magnitude, float32's largest number; got values "
+        f"from {low.item():.6g} to {high.item():.6g}"
+    )
+
+
 def check_scores(X, name="X"):
     """Logits or probabilities given as an array: a finite floating-point tensor of shape (n, K) or (n,).
 
     Raises
     ------
     ValueError
-        If X is empty, of another shape, or holds NaN or infinity.
+        If X is empty, of another shape, or holds NaN, infinity or numbers beyond float32's range.
     TypeError
         If X isn't numeric.
     """
@@ -297,7 +322,7 @@ def check_scores(X, name="X"):
         )
     if values.numel() == 0:
         raise ValueError(f"{name} must not be empty; got shape {tuple(values.shape)}")
-    check_finite(values, name)
+    check_logit_range(values, name)
     return values
 
 

@@ -146,7 +146,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
-            as Platt's targets are, goes by their sum.
+            as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
         **params : dict
             Metadata for the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, and
             the weights, go to the classifier and to the splitter `cv` as these request them, ``groups`` for instance.

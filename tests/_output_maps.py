@@ -150,10 +150,6 @@ CLAMPING = {
 }
 
 
-# Those of an extra are skipped where it isn't installed.
-NEEDS = {"VennAbersCalibration": "venn_abers"}
-
-
 def draw(n_samples=240, n_classes=4, seed=0):
     """Logits, and labels from an affine map of them, of which a share is drawn blindly: each family has work to do."""
     rng = np.random.default_rng(seed)

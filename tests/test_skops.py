@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from _calibrators import CALIBRATORS
-from _output_maps import NEEDS, OUTPUT_MAPS
+from _output_maps import OUTPUT_MAPS
 from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import skclamp
-from skclamp import IsotonicCalibration, NeuralClampingCalibrator, TemperatureScaling, VennAbersCalibration
+from skclamp import IsotonicCalibration, NeuralClampingCalibrator, TemperatureScaling
 from skclamp._clamping import BaseClamping
 
 Z = logits(200)
@@ -43,8 +43,6 @@ def round_trip(skops, calibrator, path):
 
 @pytest.mark.parametrize("name", MAPS)
 def test_output_maps(skops, name, tmp_path):
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name])
     fitted = OUTPUT_MAPS[name].fit(Z, Y)
     loaded = round_trip(skops, fitted, tmp_path / "calibrator.skops")
     np.testing.assert_array_equal(loaded.predict_log_proba(Z), fitted.predict_log_proba(Z))
@@ -55,8 +53,6 @@ def test_output_maps(skops, name, tmp_path):
 @pytest.mark.parametrize("name", [name for name in CALIBRATORS if name not in OF_NETWORKS])
 def test_calibrators_of_logits_and_of_classifiers(skops, name, tmp_path):
     case = CALIBRATORS[name]
-    if isinstance(case.make(), VennAbersCalibration):
-        pytest.importorskip("venn_abers")
     loaded = round_trip(skops, case.fitted, tmp_path / "calibrator.skops")
     np.testing.assert_array_equal(loaded.predict_log_proba(case.X), case.fitted.predict_log_proba(case.X))
 
@@ -114,8 +110,6 @@ def test_networks_of_torch_are_for_save_and_joblib(name, tmp_path):
 
 @pytest.mark.parametrize("name", MAPS)
 def test_the_state_of_an_output_map_holds_no_tensors(name):
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name])
     state = OUTPUT_MAPS[name].fit(Z, Y).__getstate__()
     packed = [value for value in state.values() if hasattr(value, "arrays")]
     assert not [value for value in state.values() if isinstance(value, nn.Module)]

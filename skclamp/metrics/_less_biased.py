@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from scipy.special import ndtr
 
+from .._binning import ROUNDING
 from .._validation import check_choice, check_whole_number
 from ._reduction import (
     as_probabilities,
@@ -202,11 +203,11 @@ def _sweep_edges(pairs):
         return np.append(confidence[0], confidence)
     mass_sums, hit_sums = (np.append(0.0, np.cumsum(sums)) for sums in (mass, hits))
     for n_bins in range(2, _MOST_BINS):
-        inner = np.searchsorted(mass_sums[:-1], np.arange(1, n_bins) * mass_sums[-1] / n_bins)
+        inner = np.searchsorted(mass_sums[:-1], (np.arange(1, n_bins) / n_bins - ROUNDING) * mass_sums[-1])
         cuts = np.unique(np.concatenate([[0], inner, [len(mass)]]))
         accuracy = np.diff(hit_sums[cuts]) / np.diff(mass_sums[cuts])
         # What sums in another order leave of equal accuracies is no fall.
-        if (np.diff(accuracy) < -1e-12).any():
+        if (np.diff(accuracy) < -ROUNDING).any():
             break
     return pairs.equal_mass_edges(n_bins - 1)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._binning import BinTable, bin_indices
+from .._binning import BinTable, bin_indices, weights_like
 from . import _calibration, _kolmogorov_smirnov, _proper_scores, _smooth
 from ._kolmogorov_smirnov import pairs_ks_error
 from ._reduction import check_options, some_pairs
@@ -136,7 +136,8 @@ class ClasswiseErrors:
     def _column_totals(self, weights):
         totals = np.zeros((len(weights), self._shape[1]))
         for rows, chunk in self._proba.chunks():
-            totals += weights[:, rows].astype(chunk.dtype) @ chunk
+            weight, scale = weights_like(chunk, weights[:, rows])
+            totals += scale * (weight @ chunk)
         return totals
 
 

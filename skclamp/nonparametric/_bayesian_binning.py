@@ -16,6 +16,8 @@ from ._quantiles import bounds_between, quantile_places
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples a bin on average.
 _RANGE = 10
 _LEAST_SAMPLES = 5
+# Samples that a distinct score counts for at the most: large weights ask for no more bins than there is to part.
+_MOST_SAMPLES = 30
 
 
 @with_shared_docs
@@ -115,7 +117,7 @@ class _Binnings:
     """Every bin of every binning of one class, side by side: between which places it lies, and what it holds."""
 
     def __init__(self, total, hits, bounds, prior_strength):
-        sizes = _numbers_of_bins(total.sum())
+        sizes = _numbers_of_bins(min(total.sum(), _MOST_SAMPLES * len(total)))
         self.binning = np.repeat(np.arange(len(sizes)), sizes)
         n_bins = sizes[self.binning]
         part = np.arange(len(n_bins)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

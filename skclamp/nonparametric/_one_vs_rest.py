@@ -12,6 +12,8 @@ from ..exceptions import CalibrationSetWarning
 
 # Stands for probability 0, as in scikit-learn's log_loss: an infinite loss would make all calibrators equal.
 EPS = float(np.finfo(np.float64).eps)
+# Beside so many samples one more, which smooths, can just be told from none.
+_MOST_SAMPLES = 1e12
 
 
 def softmax_of(logits):
@@ -41,6 +43,8 @@ class OneVsRestCalibrator(BaseCalibrator):
             counted = sample_weight > 0
             logits, y, sample_weight = logits[counted], y[counted], sample_weight[counted]
         codes, weight = y.cpu().numpy(), weights_of(sample_weight, len(y))
+        if weight.sum() > _MOST_SAMPLES:
+            weight = weight * (_MOST_SAMPLES / weight.sum())
         columns = softmax_of(logits).T.numpy()
         self.maps_ = self._fit_maps(columns, codes, weight)
         self.seen_ = np.bincount(codes, minlength=len(columns)) > 0

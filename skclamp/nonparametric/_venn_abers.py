@@ -1,6 +1,5 @@
-"""VennAbersCalibration: inductive Venn-Abers predictors a class, by the package venn-abers."""
+"""VennAbersCalibration: inductive Venn-Abers predictors a class."""
 
-import warnings
 from numbers import Integral
 from typing import NamedTuple
 
@@ -21,8 +20,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
     """Calibration by one inductive Venn-Abers predictor a class, the rows renormalised.
 
     Two isotonic regressions a class and probability p, one with (p, 0) and one with (p, 1) added to the calibration
-    set, give p0 and p1; the class's calibrated probability is p1 / (1 - p0 + p1). Needs the package venn-abers:
-    ``pip install 'skclamp[venn]'``. The predicted class can change.
+    set, give p0 and p1; the class's calibrated probability is p1 / (1 - p0 + p1). The predicted class can change.
 
     Parameters
     ----------
@@ -38,13 +36,6 @@ class VennAbersCalibration(OneVsRestCalibrator):
     seen_ : ndarray of shape (n_classes,), dtype bool
         Whether the calibration set holds a sample of each class; a class without keeps its probability.
     {shared_attributes}
-
-    Raises
-    ------
-    ImportError
-        In `fit`, without the package venn-abers.
-    ValueError
-        In `fit`, if `sample_weight` isn't of whole numbers: the package has no weights, so samples are repeated.
 
     Warns
     -----
@@ -106,13 +97,12 @@ class VennAbersCalibration(OneVsRestCalibrator):
         self.precision = precision
 
     def _fit_class(self, score, hit, weight):
-        if (weight != np.rint(weight)).any():
-            fraction = weight[weight != np.rint(weight)][0]
-            raise ValueError(f"sample_weight must be of whole numbers for VennAbersCalibration; got {fraction}")
+        if self.precision is not None:
+            score = np.round(score, self.precision)
         distinct, total, hits = distinct_scores(score, hit, weight, SAME * score)
-        counts = np.stack([hits, total - hits], 1).astype(int)
-        label = np.resize([1.0, 0.0], counts.size).repeat(counts.ravel())
-        return _p0_p1(distinct.repeat(counts.sum(1)), label, self.precision)
+        # Whatever holds of hits holds of misses in the opposite order.
+        p1 = 1 - _with_a_miss(total[::-1], (total - hits)[::-1])[::-1]
+        return distinct, _with_a_miss(total, hits), p1
 
     def _join(self, maps):
         return VennAbersMaps.of(maps)
@@ -152,19 +142,27 @@ class VennAbersMaps(NamedTuple):
         return (3 * self.knots.isfinite().sum(1) + 2).numpy()
 
 
-def _p0_p1(score, hit, precision):
-    """Distinct scores and the package's two regressions, one value left of the first and one after each."""
-    # The package turns numpy's warnings off, for everyone, when it is imported.
-    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="All-NaN")
-        calc_p0p1 = _import_calc_p0p1()
-        p0, p1, knots = calc_p0p1(np.stack([1 - score, score], 1), hit, precision)
-    return knots, p0[:, 1], p1[:, 1]
+def _with_a_miss(total, hits):
+    """Value at a further miss of the isotonic regression with it, for each of the m + 1 places among m scores.
 
+    It is the slope of the greatest convex minorant of the cumulated hits over the cumulated weights, the miss among
+    them; from right to left it changes only where a sum lies below the minorant's last line.
 
-def _import_calc_p0p1():
-    try:
-        from venn_abers import calc_p0p1
-    except ImportError as error:
-        raise ImportError("VennAbersCalibration needs the package venn-abers: pip install 'skclamp[venn]'") from error
-    return calc_p0p1
+    Parameters
+    ----------
+    total, hits : ndarrays of shape (m,)
+        Weight of each distinct score, in ascending order, and that of its hits.
+
+    Returns
+    -------
+    ndarray of shape (m + 1,)
+    """
+    x, y = (np.concatenate([[0.0], np.cumsum(values)]) for values in (total, hits))
+    values = np.zeros(len(x))
+    corner_x, corner_y, slope = x[-1] + 1, np.inf, 0.0
+    for i in range(len(x) - 1, 0, -1):
+        if y[i] < corner_y + (x[i] + 1 - corner_x) * slope:
+            corner_x, corner_y = x[i] + 1, y[i]
+            slope = ((corner_y - y[:i]) / (corner_x - x[:i])).max()
+        values[i] = slope
+    return values

@@ -3,7 +3,11 @@
 import numpy as np
 import torch
 
+from .._temperature import DEFAULT_BOUNDS, solve_temperature
 from ._temperature_first import TemperatureFirst
+
+# Features are brought below this, by a power of two, where no temperature within its bounds calms them.
+_LARGEST_FEATURE = 2.0**10
 
 
 class AffineScaling(TemperatureFirst):
@@ -26,6 +30,16 @@ class AffineScaling(TemperatureFirst):
     def _n_parameters(self):
         # Without T: maps of one form tie, whether they keep it apart or their gains absorb it.
         return self.coef_.size + self.intercept_.size
+
+    def _unit(self, features, y, sample_weight):
+        """What features are divided by, so that the search starts at the identity: the temperature.
+
+        Where it is at its upper bound and logits are so large that more is needed, the best without a bound.
+        """
+        scale = 2.0 ** np.ceil(np.log2(max(features.abs().max().item(), 1) / _LARGEST_FEATURE))
+        if self.temperature_ < DEFAULT_BOUNDS[1] or scale <= self.temperature_:
+            return self.temperature_
+        return scale * solve_temperature(features / scale, y, sample_weight=sample_weight).temperature
 
     def _features(self, logits):
         """Hook."""

@@ -8,6 +8,7 @@ import torch
 
 from .._docstrings import with_shared_docs
 from .._folds import deal_folds
+from .._temperature import DEFAULT_BOUNDS
 from .._validation import Interval
 from ._affine import AffineScaling, identity_matrix, identity_vector, matrix_strengths
 from ._softmax_regression import MatrixRegression, VectorRegression, minimise
@@ -16,6 +17,8 @@ from ._strengths import Folds
 # Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
 _OFF_DIAGONAL_MULTIPLES = 4.0 ** np.arange(3, -9, -1)
 _INTERCEPT_MULTIPLES = 4.0 ** np.arange(2, -9, -1)
+# Relative to this, float64 holds differences of a hundredth.
+_LARGEST_RATIO = 1e13
 
 
 class OdirScaling(AffineScaling):
@@ -66,22 +69,22 @@ class OdirScaling(AffineScaling):
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]
         weight = torch.ones_like(features[:, 0]) if sample_weight is None else sample_weight
-        data = features / self.temperature_, y, weight
-        off_diagonal, intercept = self._chosen(data, *self._given(n_classes))
-        self.off_diagonal_penalty_ = float(off_diagonal * self._per_strength(n_classes))
+        unit = self._unit(features, y, sample_weight)
+        per_strength = n_classes * (n_classes - 1) * unit**2
+        data = features / unit, y, weight
+        off_diagonal, intercept = self._chosen(data, *self._given(per_strength, n_classes))
+        self.off_diagonal_penalty_ = float(off_diagonal * per_strength)
         self.intercept_penalty_ = float(intercept * n_classes)
         solution = _fit_all(data, off_diagonal, intercept)
-        self.coef_ = solution.parameters[:, :-1] / self.temperature_
+        self.coef_ = solution.parameters[:, :-1] / unit
         self.intercept_ = solution.parameters[:, -1].copy()
         return solution
 
-    def _per_strength(self, n_classes):
-        """The penalty on the mean square of coefficients, for a strength on the square of one in the regression."""
-        return n_classes * (n_classes - 1) * self.temperature_**2
+    def _given(self, *units):
+        """The strengths off the diagonal and of the intercepts, None where they are to be chosen.
 
-    def _given(self, n_classes):
-        """The strengths off the diagonal and of the intercepts, None where they are to be chosen."""
-        units = self._per_strength(n_classes), n_classes
+        A unit is the penalty on a mean square of coefficients for a strength of 1 on squares in the regression.
+        """
         penalties = self.off_diagonal_penalty, self.intercept_penalty
         return [None if penalty is None else penalty / unit for penalty, unit in zip(penalties, units, strict=True)]
 
@@ -192,6 +195,16 @@ class MatrixScaling(OdirScaling):
     >>> (calibrator.coef_[0] - calibrator.coef_[2]).round(1)
     array([ 0.4,  0.1, -0.6])
     """
+
+    def _solve(self, features, y, sample_weight):
+        largest, temperature = features.abs().max().item(), self._unit(features, y, sample_weight)
+        if largest > _LARGEST_RATIO * temperature > _LARGEST_RATIO * DEFAULT_BOUNDS[0]:
+            raise ValueError(
+                f"X must hold logits of at most {_LARGEST_RATIO:g} times the temperature, beside which the others of "
+                f"their row are lost in its mean; got {largest:g} at a temperature of {temperature:g}. Clip what "
+                "stands for a class that is impossible, or take DirichletCalibration"
+            )
+        return super()._solve(features, y, sample_weight)
 
     def _features(self, logits):
         return logits - logits.mean(1, keepdim=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.linalg import cholesky, solve, solve_triangular
+from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from .._warnings import warn_caller
@@ -38,6 +38,8 @@ _MAX_NEWTON_STEPS = 50
 _PARAMETER_TOLERANCE = 1e-9
 _ROUNDING = 1e-14
 _MEMORY = 20
+# What is added, one after another, to the unit diagonal of a Hessian that rounding errors leave singular.
+_JITTERS = 10.0 ** np.arange(-14, 1, 2)
 
 
 class Solution(NamedTuple):
@@ -313,7 +315,8 @@ def _polished(penalised, parameters):
     """Newton steps to rounding error."""
     loss, gradient = penalised(parameters)
     for _ in range(_MAX_NEWTON_STEPS):
-        step = solve(penalised.hessian(parameters), gradient.ravel(), assume_a="pos").reshape(parameters.shape)
+        scale, factor = _factored(penalised.hessian(parameters))
+        step = (scale * cho_solve((factor, True), scale * gradient.ravel())).reshape(parameters.shape)
         trial = penalised(parameters - step)
         while trial[0] > loss + _ROUNDING and np.abs(step).max() > _PARAMETER_TOLERANCE:
             step /= 2
@@ -328,11 +331,26 @@ def _whitening(regression, start, ridge):
     """The map from whitened coordinates to steps from the start, and its transpose for gradients."""
     if start.size > _MOST_FACTORED:
         return _near_whitening(regression, start, ridge)
-    factor = cholesky(regression.hessian(start) + 2 * np.diag(ridge.ravel()), lower=True)
+    scale, factor = _factored(regression.hessian(start) + 2 * np.diag(ridge.ravel()))
     return (
-        lambda u: solve_triangular(factor, u, lower=True, trans="T", check_finite=False),
-        lambda gradient: solve_triangular(factor, gradient, lower=True, check_finite=False),
+        lambda u: scale * solve_triangular(factor, u, lower=True, trans="T", check_finite=False),
+        lambda gradient: solve_triangular(factor, scale * gradient, lower=True, check_finite=False),
     )
+
+
+def _factored(hessian):
+    """Powers of two that bring a Hessian's diagonal near 1, and the lower Cholesky factor of what they make of it.
+
+    Features of very different sizes are no reason for it to be singular, and the factor of any other is the same.
+    """
+    scale = np.exp2(-np.rint(np.log2(hessian.diagonal()) / 2))
+    scaled = hessian * scale[:, None] * scale
+    for jitter in (0.0, *_JITTERS):
+        try:
+            return scale, cholesky(scaled + jitter * np.eye(len(scaled)), lower=True)
+        except LinAlgError:
+            continue
+    raise ValueError("X must hold logits that float64 can multiply; the Hessian of the loss isn't positive definite")
 
 
 def _near_whitening(regression, start, ridge):

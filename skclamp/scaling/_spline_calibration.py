@@ -119,9 +119,11 @@ class SplineCalibration(BaseCalibrator):
         share, gap = np.cumsum(total) / n_samples, np.cumsum(hits - total * score) / n_samples
         self.spline_ = natural_spline(share, gap, total, self.n_knots)
         ends = np.concatenate([[0.0], share])
-        slope = np.diff(self.spline_(ends)) / np.diff(ends)
-        # As sure as n samples can make one: Laplace's rule of succession.
-        least = 1 / (n_samples + 2)
+        width = np.diff(ends)
+        # Weights that are lost in the sum have no width.
+        slope = np.divide(np.diff(self.spline_(ends)), width, out=self.spline_(share, 1), where=width > 0)
+        # As sure as n samples can make one: Laplace's rule of succession. Nearer to 1 there is no number.
+        least = max(1 / (n_samples + 2), np.finfo(float).eps)
         self.accuracy_ = np.clip(score + slope, least, 1 - least)
 
     def _transform_logits(self, logits):

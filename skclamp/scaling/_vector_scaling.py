@@ -63,8 +63,9 @@ class VectorScaling(AffineScaling):
         return torch.log_softmax(logits, 1)
 
     def _solve(self, features, y, sample_weight):
-        regression = VectorRegression(features / self.temperature_, y, sample_weight)
+        unit = self._unit(features, y, sample_weight)
+        regression = VectorRegression(features / unit, y, sample_weight)
         solution = minimise(regression, identity_vector(features.shape[1]))
         gain, self.intercept_ = solution.parameters
-        self.coef_ = gain / self.temperature_
+        self.coef_ = gain / unit
         return solution

@@ -1,0 +1,192 @@
+"""Huge and tiny logits and weights: the right number or an error that names what is wrong, never NaN."""
+
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from _calibrators import LOGITS, where
+from _metrics import METRICS, SCALE_MATTERS, draw
+from _small_networks import labels_of
+from sklearn.exceptions import ConvergenceWarning
+
+import skclamp
+from skclamp import (
+    BayesianBinningIntoQuantiles,
+    CalibratorSelector,
+    DirichletCalibration,
+    IsotonicCalibration,
+    MatrixScaling,
+    SplineCalibration,
+    VectorScaling,
+    VennAbersCalibration,
+)
+from skclamp.exceptions import CalibrationWarning
+from skclamp.metrics import bootstrap_interval, classwise_calibration_error, negative_log_likelihood
+
+of_logits = where(lambda case: case.X is LOGITS and case.make().estimator is None)
+# The selector fits all the others.
+of_logits_alone = where(
+    lambda case: case.X is LOGITS and case.make().estimator is None and not isinstance(case.make(), CalibratorSelector)
+)
+UNIT = LOGITS / np.abs(LOGITS).max()
+
+
+def fitted_proba(calibrator, X, y, **options):
+    """Probabilities after a fit of which nothing but what the package itself knows is warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", CalibrationWarning)
+        calibrator.fit(X, y, **options)
+        proba, log_proba = calibrator.predict_proba(X), calibrator.predict_log_proba(X)
+    np.testing.assert_allclose(proba.sum(1), 1, rtol=0, atol=1e-9)
+    assert np.isfinite(log_proba).all()
+    return proba
+
+
+@of_logits
+@pytest.mark.parametrize(("scale", "dtype"), [(1e-300, np.float64), (1e12, np.float32), (3e37, np.float32)])
+def test_logits_of_any_scale(case, scale, dtype):
+    fitted_proba(case.make(), (scale * UNIT).astype(dtype), case.y)
+
+
+@of_logits
+def test_logits_beyond_float32(case):
+    with pytest.raises(
+        ValueError, match=r"X must hold logits of at most 3.4e\+38 in magnitude, float32's largest number"
+    ):
+        case.make().fit(1e308 * UNIT, case.y)
+    with pytest.raises(ValueError, match=r"X must hold logits of at most 3.4e\+38 in magnitude"):
+        case.fitted.predict_proba(1e300 * UNIT)
+
+
+@of_logits_alone
+@pytest.mark.parametrize("scale", [1e-100, 1e15, 1e99])
+def test_weights_of_any_scale(case, scale):
+    weight = np.random.default_rng(0).integers(1, 5, len(case.y))
+    fitted_proba(case.make(), LOGITS, case.y, sample_weight=scale * weight)
+
+
+@of_logits
+def test_weights_of_very_different_sizes(case):
+    weight = 10 ** np.random.default_rng(0).uniform(-30, 15, len(case.y))
+    fitted_proba(case.make(), LOGITS, case.y, sample_weight=weight)
+
+
+@of_logits
+@pytest.mark.parametrize("scale", [1e-200, 1e155])
+def test_weights_that_can_not_be_squared(case, scale):
+    with pytest.raises(ValueError, match="sample_weight must have a largest value between 1e-100 and 1e.100, .*; got"):
+        case.make().fit(LOGITS, case.y, sample_weight=np.full(len(case.y), scale))
+
+
+@pytest.mark.parametrize("calibrator", [VectorScaling, MatrixScaling, DirichletCalibration])
+def test_maps_that_learn_gains_do_as_well_for_huge_logits(calibrator):
+    y = labels_of(LOGITS)
+    plain = negative_log_likelihood(y, calibrator().fit(LOGITS, y).predict_proba(LOGITS))
+    with pytest.warns(ConvergenceWarning, match="temperature_ is at the bound"):
+        huge = calibrator().fit(1e20 * LOGITS, y)
+    assert negative_log_likelihood(y, huge.predict_proba(1e20 * LOGITS)) == pytest.approx(plain, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [(name, -1e9) for name in skclamp.scaling.__all__]
+    # The network of this one standardises all log-probabilities by one scale.
+    + [(name, -3e38) for name in skclamp.scaling.__all__ if name != "IntraOrderPreservingCalibration"],
+)
+def test_a_masked_class_is_none(name, mask):
+    """A logit that stands for an impossible class takes nothing from what the others are calibrated to."""
+    X, y = LOGITS.copy(), LOGITS[:, :3].argmax(1)
+    y[::3] = (y[::3] + 1) % 3
+    X[:, 3] = mask
+    calibrator = getattr(skclamp, name)(classes=range(4))
+    if name == "MatrixScaling" and mask < -1e13:
+        with pytest.raises(
+            ValueError, match=r"X must hold logits of at most 1e\+13 times the temperature, beside which"
+        ):
+            calibrator.fit(X, y)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        proba = calibrator.fit(X, y).predict_proba(X)
+        moderate = getattr(skclamp, name)(classes=range(4)).fit(np.maximum(X, -1e4), y).predict_proba(X.clip(-1e4))
+    np.testing.assert_allclose(proba, moderate, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("calibrator", [BayesianBinningIntoQuantiles, VennAbersCalibration])
+def test_memory_does_not_grow_with_the_size_of_weights(calibrator):
+    X, y = LOGITS[:100], labels_of(LOGITS)[:100]
+    tracemalloc.start()
+    large = calibrator().fit(X, y, sample_weight=np.full(100, 1e9)).predict_proba(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**25
+    assert np.isfinite(large).all()
+
+
+def test_venn_abers_with_large_weights_is_isotonic_regression():
+    """One sample more changes nothing."""
+    y, weight = labels_of(LOGITS), np.full(len(LOGITS), 1e9)
+    venn, isotonic = (
+        make().fit(LOGITS, y, sample_weight=weight).predict_proba(LOGITS)
+        for make in (VennAbersCalibration, IsotonicCalibration)
+    )
+    np.testing.assert_allclose(venn, isotonic, rtol=0, atol=1e-6)
+
+
+def test_weights_that_are_fractions():
+    y = labels_of(LOGITS)
+    whole, halves = (
+        VennAbersCalibration().fit(np.repeat(LOGITS, times, axis=0), np.repeat(y, times), sample_weight=weight)
+        for times, weight in ((1, None), (2, np.full(2 * len(y), 0.5)))
+    )
+    np.testing.assert_allclose(whole.predict_proba(LOGITS), halves.predict_proba(LOGITS), rtol=0, atol=1e-12)
+
+
+def test_spline_of_weights_beyond_the_resolution_of_their_sum():
+    weight = np.ones(len(LOGITS))
+    weight[0] = 1e18
+    fitted_proba(SplineCalibration(), LOGITS, labels_of(LOGITS), sample_weight=weight)
+
+
+# Metrics
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-99, 1e-46, 1e-10, 1e15, 1e40, 1e99])
+@pytest.mark.parametrize("name", set(METRICS) - SCALE_MATTERS)
+def test_metrics_go_by_the_ratios_of_weights(name, scale, dtype):
+    y, proba = draw(dtype=dtype)
+    weight = np.random.default_rng(0).integers(1, 5, len(y))
+    expected = METRICS[name](y, proba, sample_weight=weight)
+    assert METRICS[name](y, proba, sample_weight=scale * weight) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(SCALE_MATTERS))
+@pytest.mark.parametrize("scale", [1e-99, 1e99])
+def test_metrics_that_go_by_the_number_of_samples_are_finite(name, scale):
+    y, proba = draw()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(METRICS[name](y, proba, sample_weight=np.full(len(y), scale)))
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_refuse_weights_that_can_not_be_squared(name, scale):
+    y, proba = draw()
+    with pytest.raises(ValueError, match="sample_weight must have a largest value between 1e-100 and 1e.100"):
+        METRICS[name](y, proba, sample_weight=np.full(len(y), scale))
+
+
+@pytest.mark.parametrize("scale", [1e-46, 1e40])
+def test_resampling_goes_by_the_ratios_of_weights(scale):
+    y, proba = draw(dtype=np.float32)
+    plain, scaled = (
+        bootstrap_interval(
+            classwise_calibration_error, y, proba, n_resamples=20, sample_weight=np.full(len(y), size), random_state=0
+        )
+        for size in (1.0, scale)
+    )
+    np.testing.assert_allclose(scaled, plain, rtol=1e-4)
