@@ -1,8 +1,8 @@
 """Save and load what a calibrator learned: one small safetensors file, never the network.
 
 The file's metadata are JSON: the calibrator's class and parameters, the versions that wrote it, a fingerprint of the
-network and where each learned array belongs. Reading it runs no code that it could choose. Imports `_backbone` and what
-lies below it.
+network, where each learned array belongs, and a checksum over all this and the arrays. Reading it runs no code that it
+could choose. Imports `_backbone` and what lies below it.
 """
 
 import errno
@@ -28,7 +28,7 @@ from .perturbations import PERTURBATIONS
 
 __all__ = ["load", "register"]
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "skclamp"
 _DAMAGED = "{} must be a file that a calibrator's save wrote; got one that's damaged: {}"
 # What says where and how a network runs, and nothing of what was learned.
@@ -48,6 +48,7 @@ def write(calibrator, path):
         "fingerprint": fingerprint(calibrator._backbone),
         "calibrator": content,
     }
+    header["checksum"] = checksum(header, writer.arrays)
     if writer.left_out:
         warn_caller(
             f"{', '.join(sorted(set(writer.left_out)))}: can't be saved; a loaded calibrator has the default, which "
@@ -99,7 +100,7 @@ def load(path, estimator=None, *, strict=True, **params):
     FileNotFoundError
         If there is no such file.
     ValueError, TypeError
-        If the file isn't a calibrator's, is damaged or of a newer format, or needs a class that isn't imported; if the
+        If the file isn't a calibrator's, is damaged or of another format, or needs a class that isn't imported; if the
         network is another; if a parameter breaks a rule.
     ImportError
         If safetensors isn't installed: ``pip install "skclamp[save]"``.
@@ -161,33 +162,43 @@ def _check_kind(written, estimator):
 
 def _read(path):
     """The header, and the arrays by name."""
-    safetensors = _safetensors()
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
-            # What the file is mapped to can't be written to, and goes with it.
-            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(_DAMAGED.format(path, error)) from error
+    safetensors, name_of_file = _safetensors(), os.fsdecode(path)
+    with _damage_told(path), safetensors.safe_open(name_of_file, framework="np") as file:
+        header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+        # What the file is mapped to can't be written to, and goes with it.
+        arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     if not isinstance(header, dict) or not isinstance(header.get("format"), int):
         raise ValueError(f"{path} must be a file that a calibrator's save wrote; got one of something else")
-    if header["format"] > FORMAT:
+    if header["format"] != FORMAT:
         raise ValueError(
-            f"{path} must have format {FORMAT} or an older one; got {header['format']}, which skclamp "
-            f"{header.get('version')} wrote. This is skclamp {__version__}"
+            f"{path} must have format {FORMAT}; got {header['format']}, which skclamp {header.get('version')} wrote. "
+            f"This is skclamp {__version__}"
         )
+    with _damage_told(path):
+        if header.pop("checksum", None) != checksum(header, arrays):
+            raise ValueError("its checksum isn't that of its content")
     return header, arrays
 
 
 @contextmanager
 def _damage_told(path):
     """Say of any error that a file's content causes that the file is at fault."""
+    damage = (AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError)
     try:
         yield
     except UnknownClassError as error:
         raise ValueError(f"{path} {error}") from error
-    except (AttributeError, IndexError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
+    except (*damage, _safetensors().SafetensorError) as error:
         raise ValueError(_DAMAGED.format(path, error)) from error
+
+
+def checksum(header, arrays):
+    """What tells whether a file holds what was written: a hash of the header, and of the arrays by name."""
+    digest = blake2b(digest_size=16)
+    # As they lie in the file, on any machine.
+    little = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
+    _feed(digest, (json.dumps(header), little))
+    return digest.hexdigest()
 
 
 def fingerprint(backbone):
