@@ -165,7 +165,8 @@ def check_settings(problem, settings):
     """
     state = _at_identity(problem, settings)
     check_init(state.perturbation, settings.init)
-    if settings.optimizer_params and (state.identity or state.extensions) and is_natural(state, settings):
+    learns = bool(state.identity) or _is_auto(settings.perturbation)
+    if learns and settings.optimizer_params and is_natural(state, settings):
         raise ValueError(
             "optimizer_params must be None for natural-gradient steps, which have none; got "
             f"{settings.optimizer_params!r}. Name an optimizer of torch"
