@@ -163,9 +163,10 @@ def check_settings(problem, settings):
     TypeError, ValueError
         As `make_perturbation` and `check_init`; and for `optimizer_params` of natural-gradient steps.
     """
-    state = _at_identity(problem, settings)
+    appends = _is_auto(settings.perturbation)
+    state = State(nn.Sequential(), [], 1.0) if appends else _at_identity(problem, settings)
     check_init(state.perturbation, settings.init)
-    learns = bool(state.identity) or _is_auto(settings.perturbation)
+    learns = appends or bool(state.identity)
     if learns and settings.optimizer_params and is_natural(state, settings):
         raise ValueError(
             "optimizer_params must be None for natural-gradient steps, which have none; got "

@@ -376,13 +376,14 @@ def _as_value_of(parameter, init):
 
 def mean_gradient(perturbation, problem, temperature):
     """The thesis's "gradient" initialisation: the mean gradient of sum_k f_k / T with respect to the only parameter."""
-    (parameter,) = learnable(perturbation)
-    total = torch.zeros_like(parameter, dtype=torch.float64)
+    # In float64 the order of the samples is of no account, nor which process has them.
+    exact = copy.deepcopy(perturbation).double()
+    (parameter,) = learnable(exact)
+    total = torch.zeros_like(parameter)
     for x, gradient in problem.input_gradients(temperature):
         with torch.enable_grad():
-            moved = perturbation(x)
-        (part,) = torch.autograd.grad(moved, parameter, gradient.to(moved.dtype))
-        total += part.double()
+            moved = exact(x.double())
+        total += torch.autograd.grad(moved, parameter, gradient.to(moved.dtype))[0]
     return problem.shard.ranks.sum(total) / len(problem)
 
 
