@@ -20,7 +20,7 @@ from ._differentiable import CrossFittedBackbone, DifferentiableBackbone
 from ._encoding import Packed, is_registered
 from ._fast import accelerate
 from ._guard import cross_examine
-from ._learner import Learner, is_natural
+from ._learner import Learner, check_settings, is_natural
 from ._problem import Passes, Problem, check_differentiable
 from ._progress import Progress
 from ._temperature import warn_of_bound
@@ -199,6 +199,8 @@ class BaseClamping(BaseCalibrator):
         if not path:
             return None
         check_differentiable(problem)
+        for settings in path:
+            check_settings(problem, settings)
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
         crossed = isinstance(problem.backbone, CrossFittedBackbone)
         fast = problem if crossed else accelerate(problem, self.precision, compile=self.compile)

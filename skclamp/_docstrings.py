@@ -45,30 +45,34 @@ estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, 
     clone fitted to all the data. None means that X holds logits.""",
     "start_and_optimizer": """
 loss_eps : float, default=0.0
-    The training loss clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5. The authors' toolkit does
-    so at 1e-7; 0 is the exact loss.
+    The training loss of a torch optimiser clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5, beyond
+    which a sample has no gradient. The authors' toolkit does so at 1e-7; 0 is the exact loss, which natural-gradient
+    steps always take.
 init : {"zeros", "normal", "gradient"} or array-like, default="zeros"
     Where the perturbation starts: at the identity; at the identity plus normal noise of standard deviation
-    `init_scale` on each parameter; for "full", at the mean gradient of the summed logits over T with respect to the
-    input; or at an array of the parameter's shape, such as a delta.
+    `init_scale` on each parameter; at the identity plus the mean gradient there, with respect to the parameter, of the
+    summed logits over T; or at an array of the parameter's shape, such as a delta. The last two are for perturbations
+    of one parameter, such as "full" and "channel".
 init_scale : float, default=0.001
     Standard deviation of "normal", in units of the input.
 init_temperature : "optimal" or float, default="optimal"
-    Where T starts; "optimal" is temperature scaling's.
+    Where T starts with a torch optimiser; "optimal" is temperature scaling's. Natural-gradient steps start at the
+    optimal T, whatever is given here.
 refit_temperature : bool, default=True
     Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held. Without, T is
     that of the focal loss; held-out folds compare perturbations at exact temperatures all the same.
 optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
     "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
-    "auto" is "natural" up to 512 parameters and Adam beyond. A subclass of torch.optim.Optimizer runs in skorch's
-    loop.
+    "auto" is "natural" up to 512 parameters of the perturbation and "adam" beyond: an offset for each of 3 x 32 x 32
+    entries has 3,072. "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop.
 optimizer_params : dict, default=None
-    Further arguments of a torch optimiser.""",
+    Further arguments of a torch optimiser; natural-gradient steps have none.""",
     "loop": """
 momentum : float, default=0.9
     Of the optimisers that have one.
 max_epochs : int, default=10
-    Passes of training over the data at the most. Natural-gradient training stops by itself when the scores are no
+    Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most so
+    many natural-gradient steps. Natural-gradient training stops by itself when the scores are no
     larger than chance makes them. Ctrl-C in the last training, after the guard's, keeps the best epoch with a warning;
     before that, it ends the fit.
 batch_size : int, default=64

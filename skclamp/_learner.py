@@ -11,15 +11,19 @@ import torch
 from torch import nn
 
 from ._natural import descend
-from ._problem import candidates, identity_of, initialise, make_perturbation
+from ._problem import (
+    MOST_PARAMETERS,
+    candidates,
+    check_init,
+    identity_of,
+    initialise,
+    is_zeros,
+    make_perturbation,
+)
 from ._scores import Scores, score_moments
 from ._sharded_training import train_on_shards
 from ._training import State, train
 from .distributed import ALONE
-from .losses import FocalLoss
-
-# Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
-FEW_PARAMETERS = 512
 
 
 class Learner:
@@ -60,15 +64,11 @@ class Learner:
         state = self._start(problem, settings) if start is None else copy.deepcopy(start)
         if not state.identity and not state.extensions:
             return state
-        natural = is_natural(state, settings)
-        if natural and settings.optimizer_params:
-            raise ValueError(
-                "optimizer_params must be None for natural-gradient steps, which have none; got "
-                f"{settings.optimizer_params!r}. Name an optimizer of torch"
-            )
-        optimise = descend if natural else train_on_shards if problem.shard.ranks is not ALONE else train
+        optimizer = chosen_optimizer(state, settings)
+        own_loop = train_on_shards if problem.shard.ranks is not ALONE else train
+        optimise = descend if optimizer == "natural" else own_loop
         callbacks = [*(settings.callbacks or ()), *([self.progress] if self.progress else ())]
-        optimise(state, problem, replace(settings, callbacks=callbacks), self.generator)
+        optimise(state, problem, replace(settings, optimizer=optimizer, callbacks=callbacks), self.generator)
         state.perturbation.eval()
         return state
 
@@ -101,8 +101,8 @@ class Learner:
         """A step from a converged neighbour, in the perturbation that it chose; one pass serves them all."""
         if not path or not leader.identity:
             return [leader] * len(path)
-        losses = [FocalLoss(settings.gamma, eps=settings.loss_eps) for settings in path]
-        scores = score_moments(problem, leader.perturbation, leader.temperature, losses)
+        gammas = [settings.gamma for settings in path]
+        scores = score_moments(problem, leader.perturbation, leader.temperature, gammas)
         return [
             self.fit(
                 problem,
@@ -113,27 +113,76 @@ class Learner:
         ]
 
     def _start(self, problem, settings):
-        if settings.init_temperature == "optimal":
-            temperature = problem.solve(gamma=settings.gamma).temperature
+        state = _at_identity(problem, settings)
+        natural = is_natural(state, settings)
+        # Natural steps have T at its optimum at every trial: one far off would only blur the first direction.
+        if natural or settings.init_temperature == "optimal":
+            state.temperature = problem.solve(gamma=settings.gamma).temperature
         else:
-            temperature = float(settings.init_temperature)
-        if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
-            return State(nn.Sequential(), [], temperature, candidates(problem))
-        perturbation = make_perturbation(settings.perturbation, problem)
-        state = State(perturbation, identity_of(perturbation), temperature)
+            state.temperature = float(settings.init_temperature)
         initialise(
-            perturbation,
+            state.perturbation,
             settings.init,
             scale=settings.init_scale,
             generator=self.generator,
             problem=problem,
-            temperature=temperature,
+            temperature=state.temperature,
         )
+        if natural and not is_zeros(settings.init):
+            logits = problem.try_logits_under(state.perturbation)
+            if logits is not None:
+                state.temperature = problem.solve(logits, gamma=settings.gamma).temperature
         return state
 
 
-def is_natural(state, settings):
-    """Whether training takes natural-gradient steps: by default where there are few parameters."""
+def _at_identity(problem, settings):
+    """A state at the identity, its T at 1."""
+    if _is_auto(settings.perturbation):
+        return State(nn.Sequential(), [], 1.0, candidates(problem))
+    # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
+    perturbation = make_perturbation(settings.perturbation, problem).eval()
+    return State(perturbation, identity_of(perturbation), 1.0)
+
+
+def _is_auto(perturbation):
+    return isinstance(perturbation, str) and perturbation == "auto"
+
+
+def check_settings(problem, settings):
+    """Raise where the start or the optimiser doesn't suit the perturbation, or this the inputs.
+
+    Parameters
+    ----------
+    problem : Problem
+        Whose inputs they are.
+    settings : Settings
+        What would be learned, and how.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `make_perturbation` and `check_init`; and for `optimizer_params` of natural-gradient steps.
+    """
+    appends = _is_auto(settings.perturbation)
+    state = State(nn.Sequential(), [], 1.0) if appends else _at_identity(problem, settings)
+    check_init(state.perturbation, settings.init)
+    learns = appends or bool(state.identity)
+    if learns and settings.optimizer_params and is_natural(state, settings):
+        raise ValueError(
+            "optimizer_params must be None for natural-gradient steps, which have none; got "
+            f"{settings.optimizer_params!r}. Name an optimizer of torch"
+        )
+
+
+def chosen_optimizer(state, settings):
+    """The optimiser; of "auto" natural-gradient steps where there are few parameters, and Adam beyond."""
     if settings.optimizer != "auto":
-        return settings.optimizer == "natural"
-    return sum(identity.numel() for identity in state.identity) <= FEW_PARAMETERS
+        return settings.optimizer
+    # Families that are appended one after another may together be more than few.
+    few = _is_auto(settings.perturbation) or sum(part.numel() for part in state.identity) <= MOST_PARAMETERS
+    return "natural" if few else "adam"
+
+
+def is_natural(state, settings):
+    """Whether training takes natural-gradient steps."""
+    return chosen_optimizer(state, settings) == "natural"

@@ -138,7 +138,7 @@ class NaturalNet(ClampingNet):
         if self.state.scores is None:
             samples = self.samples.take(self._draw(_ROUGH_SAMPLES)) if self.rough else self.samples
             temperature = self.module_.temperature.item()
-            scores = score_moments(samples, self.state.perturbation, temperature, [self.criterion_], extensions)
+            scores = score_moments(samples, self.state.perturbation, temperature, [self.criterion_.gamma], extensions)
             if self.rough:
                 return scores
             self.state.scores = scores

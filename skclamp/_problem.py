@@ -15,7 +15,6 @@ from torch import nn
 from ._backbone import NetworkBackbone
 from ._data import ArrayInputs, DatasetInputs
 from ._temperature import log_likelihoods, solve_temperature
-from ._validation import to_numpy
 from .distributed import Shard
 from .losses import focal_loss
 from .perturbations import PERTURBATIONS, learnable
@@ -24,6 +23,7 @@ logger = logging.getLogger("skclamp")
 
 # What "auto" tries, by the number of axes of X; from three on there are channels and positions.
 AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
+# Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
 MOST_PARAMETERS = 512
 SAMPLES_A_PARAMETER = 5
 
@@ -170,18 +170,15 @@ class Problem:
         """The same problem on the network in its own precision, for what decides and what is reported."""
         return self if self.exact is None else replace(self, backbone=self.exact, exact=None)
 
-    def input_gradients(self, value):
-        """Yield each batch with the gradient of ``value(logits, codes)`` with respect to it.
-
-        Parameters
-        ----------
-        value : callable
-            A scalar of a batch of logits and column indices.
-        """
-        for x, others, codes, _ in self.labelled_batches():
+    def input_gradients(self, temperature):
+        """Yield each batch with the gradient of its samples' summed logits over T, times weight over mean weight."""
+        mean_weight = 1.0 if self.weight is None else self.sample_weights().mean().item()
+        for x, others, _, weight in self.labelled_batches():
             x = x.detach().requires_grad_()
             with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(value(self.backbone.module(x, **others), codes), x)
+                logits = self.backbone.module(x, **others)
+                share = (weight / (mean_weight * temperature)).to(logits)
+                (gradient,) = torch.autograd.grad(logits.sum(1) @ share, x)
             self.passes.forward += len(x)
             self.passes.backward += len(x)
             yield x.detach(), gradient
@@ -291,6 +288,40 @@ def _check_identity(perturbation, x):
         raise ValueError(f"perturbation must start as the identity; {name} moves an input by {distance:.3g}")
 
 
+def is_zeros(init):
+    """Whether training starts at the identity."""
+    return isinstance(init, str) and init == "zeros"
+
+
+def check_init(perturbation, init):
+    """Raise unless training of a perturbation can start there.
+
+    Parameters
+    ----------
+    perturbation : torch.nn.Module
+        At the identity.
+    init : {"zeros", "normal", "gradient"} or array-like
+        See `initialise`.
+
+    Raises
+    ------
+    ValueError
+        If an array isn't finite numbers of the parameter's shape, or "gradient" or an array is asked of a perturbation
+        with several.
+    """
+    parameters = learnable(perturbation)
+    if not parameters or (isinstance(init, str) and init in ("zeros", "normal")):
+        return
+    if len(parameters) > 1:
+        what = repr(init) if isinstance(init, str) else "an array"
+        raise ValueError(
+            f"init must be 'zeros' or 'normal' for a perturbation with several parameters; got {what} for "
+            f"{type(perturbation).__name__}"
+        )
+    if not isinstance(init, str):
+        _as_value_of(parameters[0], init)
+
+
 def initialise(perturbation, init, *, scale, generator, problem, temperature):
     """Move a perturbation from the identity to where training starts.
 
@@ -300,7 +331,7 @@ def initialise(perturbation, init, *, scale, generator, problem, temperature):
         At the identity; changed in place.
     init : {"zeros", "normal", "gradient"} or array-like
         Nothing; normal noise on every parameter; the mean gradient of the summed logits over T with respect to the
-        input; or the value of the only parameter, such as delta.
+        only parameter; or the value of the only parameter, such as delta.
     scale : float
         Standard deviation of the noise.
     generator : torch.Generator
@@ -309,50 +340,47 @@ def initialise(perturbation, init, *, scale, generator, problem, temperature):
         Where the gradient comes from.
     temperature : float
         T of the gradient.
-
-    Raises
-    ------
-    ValueError
-        If an array's shape isn't the parameter's, or "gradient" or an array is asked of a perturbation with several.
     """
-    if isinstance(init, str) and init == "zeros":
+    parameters = learnable(perturbation)
+    if is_zeros(init) or not parameters:
         return
     with torch.no_grad():
         if isinstance(init, str) and init == "normal":
-            for parameter in learnable(perturbation):
+            for parameter in parameters:
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
                 parameter.add_(noise.to(parameter), alpha=scale)
-            return
-        parameter = _only_parameter(perturbation, init)
-        value = mean_input_gradient(problem, temperature) if isinstance(init, str) else _as_delta(init, parameter)
-        parameter.copy_(value)
+        elif isinstance(init, str):
+            parameters[0].add_(mean_gradient(perturbation, problem, temperature))
+        else:
+            parameters[0].copy_(_as_value_of(parameters[0], init))
 
 
-def _only_parameter(perturbation, init):
-    parameters = learnable(perturbation)
-    if len(parameters) != 1:
-        what = repr(init) if isinstance(init, str) else "an array"
+def _as_value_of(parameter, init):
+    try:
+        value = torch.as_tensor(init if isinstance(init, torch.Tensor) else np.asarray(init, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"init must be an array of numbers: {error}") from error
+    if value.shape != parameter.shape:
         raise ValueError(
-            f"init must be 'zeros' or 'normal' for a perturbation with several parameters; got {what} for "
-            f"{type(perturbation).__name__}"
+            f"init must have the shape of the perturbation's parameter, {tuple(parameter.shape)}; got "
+            f"{tuple(value.shape)}"
         )
-    return parameters[0]
+    value = value.to(parameter)
+    if not value.isfinite().all():
+        raise ValueError(f"init must be finite; got NaN or infinity in {value.dtype}")
+    return value
 
 
-def _as_delta(init, parameter):
-    value = to_numpy(init)
-    if value.shape != tuple(parameter.shape):
-        raise ValueError(f"init must have the shape of one input, {tuple(parameter.shape)}; got {value.shape}")
-    if not np.isfinite(value).all():
-        raise ValueError("init must be finite; got NaN or infinity")
-    return torch.from_numpy(np.ascontiguousarray(value)).to(parameter)
-
-
-def mean_input_gradient(problem, temperature):
-    """The thesis's "gradient" initialisation: the mean gradient of sum_k f_k(x) / T with respect to x."""
-    total = problem.example(1)[0].double().zero_()
-    for _, gradient in problem.input_gradients(lambda logits, _: logits.sum() / temperature):
-        total += gradient.double().sum(0)
+def mean_gradient(perturbation, problem, temperature):
+    """The thesis's "gradient" initialisation: the mean gradient of sum_k f_k / T with respect to the only parameter."""
+    # In float64 the order of the samples is of no account, nor which process has them.
+    exact = copy.deepcopy(perturbation).double()
+    (parameter,) = learnable(exact)
+    total = torch.zeros_like(parameter)
+    for x, gradient in problem.input_gradients(temperature):
+        with torch.enable_grad():
+            moved = exact(x.double())
+        total += torch.autograd.grad(moved, parameter, gradient.to(moved.dtype))[0]
     return problem.shard.ranks.sum(total) / len(problem)
 
 

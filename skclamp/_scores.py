@@ -97,14 +97,14 @@ class Scores:
     logits : torch.Tensor of shape (n_samples, n_classes)
         Of the perturbed inputs; 0 where a whole batch is without weight.
     moments : list of list of Moments
-        For each loss, of the perturbation's own parameters, then of these with each extension's.
+        For each gamma, of the perturbation's own parameters, then of these with each extension's.
     """
 
     logits: torch.Tensor
     moments: list
 
 
-def score_moments(problem, perturbation, temperature, losses, extensions=()):
+def score_moments(problem, perturbation, temperature, gammas, extensions=()):
     """Moments of the scores of a perturbation alone, and followed by each of some extensions, from one pass.
 
     Focal losses depend on the margin of the label alone, so that their scores are multiples of each other.
@@ -117,8 +117,8 @@ def score_moments(problem, perturbation, temperature, losses, extensions=()):
         What the network sees its inputs through.
     temperature : float
         T.
-    losses : sequence of FocalLoss
-        Whose gamma and eps to use.
+    gammas : sequence of float
+        Of the focal losses.
     extensions : sequence of torch.nn.Module, default=()
         Perturbations at the identity, each of which could follow `perturbation`.
 
@@ -130,7 +130,7 @@ def score_moments(problem, perturbation, temperature, losses, extensions=()):
     sizes = [
         sum(p.numel() for part in (perturbation, *more) for p in learnable(part)) + 1 for more in _each(extensions)
     ]
-    sums = [[Moments.none(size, logits.device) for size in sizes] for _ in losses]
+    sums = [[Moments.none(size, logits.device) for size in sizes] for _ in gammas]
     for x, others, codes, weight in problem.labelled_batches():
         if weight.any():
             part = _pass(problem, perturbation, temperature, x, others, codes)
@@ -138,7 +138,7 @@ def score_moments(problem, perturbation, temperature, losses, extensions=()):
             own = perturbation_scores(perturbation, x, part.cotangent)
             added = [own[:, :0], *(perturbation_scores(each, part.perturbed, part.cotangent) for each in extensions)]
             scores = [torch.cat([own, more, part.temperature_score[:, None]], 1) for more in added]
-            found = [_moments(part.margin, scores, weight, loss) for loss in losses]
+            found = [_moments(part.margin, scores, weight, gamma) for gamma in gammas]
             sums = [_sums(total, more) for total, more in zip(sums, found, strict=True)]
         rows += len(x)
     return Scores(logits, [_of_all(part, problem.shard.ranks) for part in sums])
@@ -193,11 +193,11 @@ def _pass(problem, seen, temperature, x, others, codes):
     )
 
 
-def _moments(margin, scores, weight, loss):
-    """Of one loss, from the scores of the margin."""
+def _moments(margin, scores, weight, gamma):
+    """Of one focal loss, from the scores of the margin."""
     margin = margin.clone().requires_grad_()
     with torch.enable_grad():
-        losses = focal_of_margin(margin, loss.gamma, loss.eps)
+        losses = focal_of_margin(margin, gamma)
         (factor,) = torch.autograd.grad(losses.sum(), margin)
     return [Moments.of(factor[:, None] * part, weight, losses.detach()) for part in scores]
 
@@ -238,7 +238,7 @@ def perturbation_scores(perturbation, x, cotangent):
         per_sample = torch.autograd.grad(
             moved, list(parameters.values()), cotangent.to(moved.dtype), allow_unused=True, materialize_grads=True
         )
-    return torch.cat([gradient.flatten(1) for gradient in per_sample], 1)
+    return torch.cat([gradient.reshape(len(x), -1) for gradient in per_sample], 1)
 
 
 def perturbation_metric(perturbation, x, generator, shard=None):

@@ -226,18 +226,27 @@ class NeuralClampingCalibrator(BaseClamping):
         """The settings to keep, or None where the guard refuses, and the state to start from."""
         if self.validation_fraction is None and len(path) == 1:
             return path[0], None
+        n_folds = self._n_folds(problem)
         if self.validation_fraction is not None and problem.n_weighted < MIN_SAMPLES:
             logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
             self.verdict_ = NOTHING_TRIED
             return None, None
-        n_folds = max(2, round(1 / (self.validation_fraction or 0.5)))
-        if n_folds > len(problem):
-            raise ValueError(
-                f"validation_fraction must hold out at least one of {len(problem)} samples; got "
-                f"{self.validation_fraction}"
-            )
         splits = KFold(n_folds, shuffle=True, random_state=learner.draw_seed()).split(np.empty(len(problem)))
         _, best, start = self._examine(problem, learner, path, splits)
         if self.validation_fraction is not None and not self.verdict_.accepted:
             return None, None
         return path[best], start
+
+    def _n_folds(self, problem):
+        if self.validation_fraction is None:
+            if len(problem) < 2:
+                raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {len(problem)}")
+            return 2
+        n_folds = max(2, round(1 / self.validation_fraction))
+        # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
+        n_samples = max(len(problem), MIN_SAMPLES)
+        if n_folds > n_samples:
+            raise ValueError(
+                f"validation_fraction must hold out at least one of {n_samples} samples; got {self.validation_fraction}"
+            )
+        return n_folds

@@ -8,7 +8,6 @@ from skclamp._backbone import open_backbone
 from skclamp._problem import Problem
 from skclamp._scores import score_moments
 from skclamp.distributed import ALONE, Shard
-from skclamp.losses import FocalLoss
 
 
 def pose(network, X, y, weight=None, batch_size=64):
@@ -47,4 +46,4 @@ def flat(perturbation):
 
 def moments_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
     """Moments of the scores of the focal loss."""
-    return score_moments(problem, perturbation, temperature, [FocalLoss(gamma=gamma)], extensions).moments[0]
+    return score_moments(problem, perturbation, temperature, [gamma], extensions).moments[0]

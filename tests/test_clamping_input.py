@@ -162,8 +162,14 @@ def test_pickles_hold_one_copy_of_the_network(fitted):
         ({"response": "scores"}, "'response' parameter .* Got 'scores'"),
         ({"device": "cuda:99"}, "device must name a device that is there, .* got 'cuda:99'"),
         ({"device": "nonsense"}, "device must name a device that is there, .* got 'nonsense'"),
-        ({"init": np.zeros((3, 8))}, r"init must have the shape of one input, \(3, 8, 8\); got \(3, 8\)"),
-        ({"init": np.zeros((1, 3, 8, 8))}, r"init must have the shape of one input, \(3, 8, 8\); got \(1, 3, 8, 8\)"),
+        (
+            {"init": np.zeros((3, 8))},
+            r"init must have the shape of the perturbation's parameter, \(3, 8, 8\); got \(3, 8\)",
+        ),
+        (
+            {"init": np.zeros((1, 3, 8, 8))},
+            r"init must have the shape of the perturbation's parameter, \(3, 8, 8\); got \(1, 3, 8, 8\)",
+        ),
         ({"init": np.full((3, 8, 8), np.nan)}, "init must be finite; got NaN or infinity"),
         (
             {"init": "gradient", "perturbation": "affine"},

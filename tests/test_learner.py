@@ -8,7 +8,7 @@ from _small_networks import bare_logits, convolutional, images, labels_of, perce
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator
-from skclamp._learner import FEW_PARAMETERS, Learner, is_natural
+from skclamp._learner import Learner, is_natural
 from skclamp._problem import MOST_PARAMETERS, candidates, check_differentiable, identity_of, make_perturbation
 from skclamp._training import Settings, State
 from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ChannelPerturbation
@@ -172,8 +172,8 @@ def test_a_grid_larger_than_the_input_says_so():
 
 
 def test_natural_steps_are_for_few_parameters():
-    few = ChannelPerturbation((FEW_PARAMETERS,))
-    many = ChannelPerturbation((FEW_PARAMETERS + 1,))
+    few = ChannelPerturbation((MOST_PARAMETERS,))
+    many = ChannelPerturbation((MOST_PARAMETERS + 1,))
     states = [State(perturbation, identity_of(perturbation), 1.0) for perturbation in (few, many)]
     assert [is_natural(state, settings()) for state in states] == [True, False]
     assert [is_natural(state, settings(optimizer="natural")) for state in states] == [True, True]

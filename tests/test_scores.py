@@ -6,7 +6,7 @@ from _small_networks import bare_logits, convolutional, images, labels_of
 from torch import nn
 
 from skclamp._scores import Moments, perturbation_scores, score_moments
-from skclamp.losses import FocalLoss, focal_loss
+from skclamp.losses import focal_loss
 from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ColorPerturbation
 
 IMAGE = (3, 8, 8)
@@ -169,15 +169,15 @@ def test_scores_do_not_touch_the_inputs():
 
 
 def test_one_pass_serves_all_losses():
-    """Those that focus, or clip, have multiples of the same scores."""
+    """Those that focus have multiples of the same scores."""
     network, own = convolutional(), moved(AffinePerturbation(IMAGE))
     problem = pose(network, X, Y, WEIGHT)
-    losses = [FocalLoss(gamma, eps=eps) for gamma, eps in ((0.0, 0.0), (0.5, 0.0), (2.0, 0.3))]
-    found = score_moments(problem, own, 1.4, losses, [ColorPerturbation(IMAGE)])
+    gammas = [0.0, 0.5, 2.0]
+    found = score_moments(problem, own, 1.4, gammas, [ColorPerturbation(IMAGE)])
     assert (problem.passes.forward, problem.passes.backward) == (len(X), len(X))
     np.testing.assert_allclose(found.logits, bare_logits(nn.Sequential(own, network), X), rtol=1e-4, atol=1e-5)
-    for loss, shared in zip(losses, found.moments, strict=True):
-        (alone,) = score_moments(problem, own, 1.4, [loss], [ColorPerturbation(IMAGE)]).moments
+    for gamma, shared in zip(gammas, found.moments, strict=True):
+        (alone,) = score_moments(problem, own, 1.4, [gamma], [ColorPerturbation(IMAGE)]).moments
         for one, other in zip(alone, shared, strict=True):
             np.testing.assert_array_equal(one.second, other.second)
             assert one.loss == other.loss
