@@ -107,6 +107,25 @@ class Evidence:
             best.perturbation.load_state_dict({name: _mean([part[name] for part in parts]) for name in parts[0]})
         return best
 
+    def held_out_logits(self, problem, candidate):
+        """Logits of this process's samples, each under what the other folds made of a candidate.
+
+        Parameters
+        ----------
+        problem : Problem
+            All the samples.
+        candidate : int
+            Which one.
+        """
+        logits = problem.logits.clone()
+        for rows, states in zip(self.folds, self.states, strict=True):
+            perturbation = states[candidate].perturbation
+            if any(True for _ in perturbation.parameters()):
+                _, own = problem.shard.take(torch.as_tensor(rows))
+                held_out = problem.take(rows).in_full_precision()
+                logits[own.to(logits.device)] = held_out.logits_under(perturbation)
+        return logits
+
 
 @register
 @dataclass(frozen=True)
@@ -224,10 +243,13 @@ def _check_weights(splits, weight):
 
 
 def held_out_losses(train, held_out, perturbation=None):
-    """NLL of each held-out sample, at the exact temperature of the training samples."""
+    """NLL of each held-out sample, at the exact temperature of the training samples, their labels smoothed.
+
+    A few flawless training samples would otherwise promise certainty, which a single held-out mistake refutes.
+    """
     if perturbation is None or not any(True for _ in perturbation.parameters()):
-        return -held_out.log_likelihoods(train.solve().temperature).cpu().numpy()
-    temperature = train.solve(train.logits_under(perturbation)).temperature
+        return -held_out.log_likelihoods(train.solve(smooth=True).temperature).cpu().numpy()
+    temperature = train.solve(train.logits_under(perturbation), smooth=True).temperature
     logits = held_out.in_full_precision().logits_under(perturbation)
     return -held_out.log_likelihoods(temperature, logits).cpu().numpy()
 

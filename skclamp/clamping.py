@@ -223,13 +223,13 @@ class NeuralClampingCalibrator(BaseClamping):
         return super()._unperturbed(problem, focal)
 
     def _compete(self, problem, learner, path):
-        """The settings to keep, or None where the guard refuses, and the state to start from."""
+        """The settings to keep, the state to start from and the held-out logits; None where the guard refuses."""
         if self.validation_fraction is None and len(path) == 1:
-            return path[0], None
+            return path[0], None, None
         if self.validation_fraction is not None and problem.n_weighted < MIN_SAMPLES:
             logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
             self.verdict_ = NOTHING_TRIED
-            return None, None
+            return None
         n_folds = max(2, round(1 / (self.validation_fraction or 0.5)))
         if n_folds > len(problem):
             raise ValueError(
@@ -237,7 +237,9 @@ class NeuralClampingCalibrator(BaseClamping):
                 f"{self.validation_fraction}"
             )
         splits = KFold(n_folds, shuffle=True, random_state=learner.draw_seed()).split(np.empty(len(problem)))
-        _, best, start = self._examine(problem, learner, path, splits)
-        if self.validation_fraction is not None and not self.verdict_.accepted:
-            return None, None
-        return path[best], start
+        evidence, best, start = self._examine(problem, learner, path, splits)
+        if self.validation_fraction is None:
+            return path[best], start, None
+        if not self.verdict_.accepted:
+            return None
+        return path[best], start, evidence.held_out_logits(problem, best)
