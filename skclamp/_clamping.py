@@ -221,7 +221,9 @@ class BaseClamping(BaseCalibrator):
         natural = is_natural(state, settings)
         if self.refit_temperature or natural:
             gamma = 0.0 if self.refit_temperature else settings.gamma
-            solution = problem.solve(logits, gamma=gamma, smooth=natural or unseen is not None)
+            # So few parameters, driven so far, may separate the samples, which then promise certainty.
+            smooth = unseen is not None or (natural and state.moved)
+            solution = problem.solve(logits, gamma=gamma, smooth=smooth)
             warn_of_bound(solution)
             state.temperature = solution.temperature
         self._fit_output(problem, logits)

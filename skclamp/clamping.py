@@ -104,7 +104,9 @@ class NeuralClampingCalibrator(BaseClamping):
     same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's in every fold, by Student's
-    test of the paired differences and by universal inference [4]_, both at 2 % over the number of candidates.
+    test of the paired differences and by universal inference [4]_, both at 2 % over the number of candidates. The last
+    T comes from the pooled held-out logits: in sample, many parameters on few samples make it too small. Its labels
+    are smoothed as Platt's targets are [5]_.
 
     References
     ----------
@@ -113,6 +115,7 @@ class NeuralClampingCalibrator(BaseClamping):
     .. [2] J. Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss", NeurIPS 2020.
     .. [3] D. MacKay, "Bayesian Interpolation", Neural Computation 1992.
     .. [4] L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020.
+    .. [5] J. Platt, "Probabilistic Outputs for Support Vector Machines", Advances in Large Margin Classifiers 1999.
 
     Examples
     --------
