@@ -168,9 +168,10 @@ class BaseClamping(BaseCalibrator):
             problem, classes = self._pose(backbone, X, y, sample_weight, ranks)
             # At 2, skorch's own lines take its place.
             with Progress(self.verbose == 1 and ranks.rank == 0, self.max_epochs) as progress:
-                state = self._clamp(problem, Learner(generator, progress)) or self._unperturbed(problem)
-            if self.output is not None:
-                self.output_ = self._fit_output(problem, state)
+                state = self._clamp(problem, Learner(generator, progress))
+            if state is None:
+                state = self._unperturbed(problem)
+                self._fit_output(problem, problem.logits)
             self._set_fitted(problem, state, deployed.module)
         self._remember(deployed, classes, X)
 
@@ -194,7 +195,7 @@ class BaseClamping(BaseCalibrator):
         return problem, classes
 
     def _clamp(self, problem, learner):
-        """Learn from a problem: the state that training left, None for temperature scaling."""
+        """Learn from a problem: the state that training left and `output`, None for temperature scaling."""
         path = self._path()
         if not path:
             return None
@@ -204,29 +205,38 @@ class BaseClamping(BaseCalibrator):
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
         crossed = isinstance(problem.backbone, CrossFittedBackbone)
         fast = problem if crossed else accelerate(problem, self.precision, compile=self.compile)
-        settings, start = self._compete(fast, learner, path)
-        if settings is None:
+        kept = self._compete(fast, learner, path)
+        if kept is None:
             return None
+        settings, start, unseen = kept
         # What the folds found is near the optimum already: the last steps are refinement.
         if start is not None:
             settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2), refining=True)
         learner.progress.begin("all samples")
         state = learner.fit(fast, settings, start)
+        if not state.identity:
+            return None
+        logits = fast.in_full_precision().logits_under(state.perturbation) if unseen is None else unseen
         # Natural steps leave T at the optimum of the few samples that they were tried on.
-        if self.refit_temperature or is_natural(state, settings):
-            logits = fast.in_full_precision().logits_under(state.perturbation)
-            solution = problem.solve(logits, gamma=0.0 if self.refit_temperature else settings.gamma)
+        natural = is_natural(state, settings)
+        if self.refit_temperature or natural:
+            gamma = 0.0 if self.refit_temperature else settings.gamma
+            # So few parameters, driven so far, may separate the samples, which then promise certainty.
+            smooth = unseen is not None or (natural and state.moved)
+            solution = problem.solve(logits, gamma=gamma, smooth=smooth)
             warn_of_bound(solution)
             state.temperature = solution.temperature
+        self._fit_output(problem, logits)
         return state
 
-    def _fit_output(self, problem, state):
-        """A clone of the output map, fitted to the logits of the perturbed inputs."""
-        own = problem.logits_under(state.perturbation) if state.identity else problem.logits
-        logits, codes = problem.shard.whole(own), problem.shard.whole(problem.codes)
+    def _fit_output(self, problem, logits):
+        """Fit a clone of the output map, where there is one, to this process's logits and those of the others."""
+        if self.output is None:
+            return
+        logits, codes = problem.shard.whole(logits), problem.shard.whole(problem.codes)
         columns = np.arange(logits.shape[1])
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
-        return output.fit(logits, codes.cpu(), sample_weight=problem.sample_weights())
+        self.output_ = output.fit(logits, codes.cpu(), sample_weight=problem.sample_weights())
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling."""
@@ -240,7 +250,7 @@ class BaseClamping(BaseCalibrator):
         return Settings(**varied, **{name: getattr(self, name) for name in names})
 
     def _examine(self, problem, learner, path, splits):
-        """Held-out evidence of the candidates, the best one, and the state to start it from."""
+        """Held-out evidence of the candidates, the best one, the and the state to start it from."""
         # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
         quiet = [
             replace(settings, callbacks=None, verbose=0, draft=len(path) == 1, interruptible=False) for settings in path

@@ -60,7 +60,10 @@ init_temperature : "optimal" or float, default="optimal"
     optimal T, whatever is given here.
 refit_temperature : bool, default=True
     Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held. Without, T is
-    that of the focal loss; held-out folds compare perturbations at exact temperatures all the same.
+    that of the focal loss; held-out folds compare perturbations at exact temperatures all the same. Where folds judged
+    the perturbation, the logits are out of fold: each sample's under what its fold, which held it out, fitted. There,
+    and where natural steps learned without a guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few
+    flawless samples promise no certainty.
 optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
     "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
     "auto" is "natural" up to 512 parameters of the perturbation and "adam" beyond: an offset for each of 3 x 32 x 32
@@ -82,8 +85,9 @@ shuffle : bool, default=True
     "computation": """
 output : BaseCalibrator, default=None
     A map of logits that takes the temperature's place at the end, such as ``StructuredMatrixScaling()``: a clone of
-    it is fitted to the logits of the perturbed inputs. Whether a perturbation is kept is judged with a temperature
-    alone, and the map itself isn't judged at all: it may overfit as it would by itself. None is the temperature.
+    it is fitted to the logits of the perturbed inputs, those that `refit_temperature` speaks of. Whether a
+    perturbation is kept is judged with a temperature alone, and the map itself isn't judged at all: it may overfit as
+    it would by itself. None is the temperature.
 precision : {"auto", "float32", "bfloat16"}, default="auto"
     Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
     hardware. The last temperature, and all that is predicted, come from the network's own precision.

@@ -107,6 +107,24 @@ class Evidence:
             best.perturbation.load_state_dict({name: _mean([part[name] for part in parts]) for name in parts[0]})
         return best
 
+    def held_out_logits(self, problem, candidate):
+        """Logits of this process's samples, each under what the other folds made of a candidate.
+
+        Parameters
+        ----------
+        problem : Problem
+            All the samples.
+        candidate : int
+            Which one.
+        """
+        logits = problem.logits.clone()
+        for rows, states in zip(self.folds, self.states, strict=True):
+            if states[candidate].moved:
+                _, own = problem.shard.take(torch.as_tensor(rows))
+                held_out = problem.take(rows).in_full_precision()
+                logits[own.to(logits.device)] = held_out.logits_under(states[candidate].perturbation)
+        return logits
+
 
 @register
 @dataclass(frozen=True)
@@ -171,7 +189,7 @@ def cross_examine(problem, fit_all, splits, progress=None):
         folds.append(rows)
         plain[rows] = held_out_losses(train, held_out)
         least.append(held_out.solve().loss)
-        losses.append(_losses_of_all(train, held_out, [state.perturbation for state in states[-1]]))
+        losses.append(_losses_of_all(train, held_out, states[-1], plain[rows]))
         if progress:
             means = np.average([plain[rows], *losses[-1]], axis=1, weights=weight[rows])
             progress.held_out(means[1:].min(), means[0])
@@ -181,14 +199,14 @@ def cross_examine(problem, fit_all, splits, progress=None):
     return Evidence(plain, pooled, weight, folds, states, least)
 
 
-def _losses_of_all(train, held_out, perturbations):
-    """Held-out losses of each perturbation; of equal ones, where neighbours on a path took no step, from one pass."""
+def _losses_of_all(train, held_out, states, plain):
+    """Held-out losses of each state; of equal ones, where neighbours on a path took no step, from one pass."""
     found: list[tuple[dict, np.ndarray]] = []
-    for perturbation in perturbations:
-        state = perturbation.state_dict()
-        twins = (losses for other, losses in found if _equal(other, state))
-        losses = next(twins, None)
-        found.append((state, held_out_losses(train, held_out, perturbation) if losses is None else losses))
+    for state in states:
+        parameters = state.perturbation.state_dict()
+        twins = (losses for other, losses in found if _equal(other, parameters))
+        losses = next(twins, None) if state.moved else plain
+        found.append((parameters, held_out_losses(train, held_out, state.perturbation) if losses is None else losses))
     return [losses for _, losses in found]
 
 
@@ -224,10 +242,14 @@ def _check_weights(splits, weight):
 
 
 def held_out_losses(train, held_out, perturbation=None):
-    """NLL of each held-out sample, at the exact temperature of the training samples."""
-    if perturbation is None or not any(True for _ in perturbation.parameters()):
+    """NLL of each held-out sample, at the exact temperature of the training samples.
+
+    Under a perturbation the labels are smoothed: parameters that separate the training samples would otherwise promise
+    certainty, which a single held-out mistake refutes.
+    """
+    if perturbation is None:
         return -held_out.log_likelihoods(train.solve().temperature).cpu().numpy()
-    temperature = train.solve(train.logits_under(perturbation)).temperature
+    temperature = train.solve(train.logits_under(perturbation), smooth=True).temperature
     logits = held_out.in_full_precision().logits_under(perturbation)
     return -held_out.log_likelihoods(temperature, logits).cpu().numpy()
 

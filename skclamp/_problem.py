@@ -124,10 +124,12 @@ class Problem:
         _, rows = self.shard.take(rows)
         return logits[rows.to(logits.device)]
 
-    def solve(self, logits=None, gamma=0.0):
+    def solve(self, logits=None, gamma=0.0, **options):
         """The exact temperature of some logits, and the loss there; of those at the identity by default."""
         logits = self.logits if logits is None else logits
-        return solve_temperature(logits, self.codes, sample_weight=self.weight, gamma=gamma, shard=self.shard)
+        return solve_temperature(
+            logits, self.codes, sample_weight=self.weight, gamma=gamma, shard=self.shard, **options
+        )
 
     def log_likelihoods(self, temperature, logits=None):
         """Log-probability of each label, of all the samples."""

@@ -75,7 +75,7 @@ class TemperatureSolution(NamedTuple):
     at_bound: bool
 
 
-def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, shard=None):
+def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, shard=None, smooth=False):
     """Temperature at which ``softmax(logits / T)`` has the least mean focal loss.
 
     Memory beyond the logits stays below 64 MB whatever their number. float64 logits are treated in float64; all others
@@ -95,6 +95,10 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
         Least and largest T.
     shard : Shard, default=None
         Which rows these are of those of all processes, of which T is; by default all.
+    smooth : bool, default=False
+        Whether a label has the probability 1 - 1 / (n_samples + 2) and the other classes share the rest, as Platt's
+        targets do: n flawless samples then lead to no T at the bound. Uneven weights count as the number of equal ones
+        that tell as much.
 
     Returns
     -------
@@ -106,7 +110,7 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
         # So few are told once, in place of sums at each step of the search.
         logits, y = shard.whole(logits), shard.whole(y)
         sample_weight, ranks = None if sample_weight is None else shard.whole(sample_weight), ALONE
-    rows = LogitRows(logits, y, sample_weight, ranks)
+    rows = LogitRows(logits, y, sample_weight, ranks, smooth=smooth)
     limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
     search = _search_valleys if gamma > 0 else _search_convex
     found = search(rows, limits, gamma)

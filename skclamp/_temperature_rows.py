@@ -40,9 +40,13 @@ class LogitRows:
 
     Each row is centred on its largest logit first, exactly or as nearly as its dtype allows: a constant added to a row
     is gone before anything else is rounded.
+
+    Smoothed, a label has the probability 1 - 1 / (n + 2) and the other classes share the rest, n being the number of
+    equally weighted samples that would tell as much. To the NLL that adds beta times a constant, the ``pull``; focal
+    losses get the same.
     """
 
-    def __init__(self, logits, y, weight=None, ranks=ALONE):
+    def __init__(self, logits, y, weight=None, ranks=ALONE, *, smooth=False):
         self.logits, self.y = logits, y.to(logits.device)
         ones = torch.ones(1, dtype=torch.float64, device=logits.device)
         self.weight = ones.expand(len(y)) if weight is None else weight.to(ones)
@@ -54,6 +58,7 @@ class LogitRows:
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
         self.scratch = torch.empty(rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
         self.n_passes = 0
+        self.pull = self._smoothing() if smooth else 0.0
 
     def sample(self, n_rows, least_ratio):
         """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
@@ -64,7 +69,11 @@ class LogitRows:
         generator = torch.Generator().manual_seed(0)
         chosen = torch.randint(len(self.y), (n_rows,), generator=generator).to(self.y.device)
         weight = self.weight[chosen]
-        return LogitRows(self.logits[chosen], self.y[chosen], weight) if weight.any() else None
+        if not weight.any():
+            return None
+        drawn = LogitRows(self.logits[chosen], self.y[chosen], weight)
+        drawn.pull = self.pull
+        return drawn
 
     def representable(self, beta):
         """The nearest beta that multiplies logits without being rounded."""
@@ -77,19 +86,34 @@ class LogitRows:
         (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = self._average(
             (_nll_totals(table, weight) for table, weight in self._blocks(beta, n_powers=3)), shape=(5, 3)
         )
+        lag -= self.pull
         third = cube - 3 * square_mean + 2 * mean3
         return Point(beta, lag, log_sum - beta * lag, mean - lag, square - mean2, third)
 
     def focal(self, beta, gamma):
         """Mean focal loss and its first derivative."""
         beta = self.representable(beta)
-        return Point(beta, *self._average(self._focal(beta, gamma), shape=(3,)))
+        lag, loss, slope = self._average(self._focal(beta, gamma), shape=(3,))
+        return Point(beta, lag - self.pull, loss + beta * self.pull, slope + self.pull)
 
     def focal_losses(self, betas, gamma):
         """Mean focal losses at several betas."""
         betas = [self.representable(beta) for beta in betas]
         own = [self._total(self._focal(beta, gamma), shape=(3,))[1] for beta in betas]
-        return (self.ranks.sum(torch.stack(own)) / self.total_weight).tolist()
+        losses = self.ranks.sum(torch.stack(own)) / self.total_weight
+        return [loss + beta * self.pull for loss, beta in zip(losses.tolist(), betas, strict=True)]
+
+    def _smoothing(self):
+        """By how much a label leads the other classes' mean, times the probability that these are given."""
+        size = rows_a_chunk(self.logits)
+        n_others = max(1, self.logits.shape[1] - 1)
+        leads = (
+            weight @ (label - (centred.sum(self.dim) - label) / n_others).double()
+            for (centred, label), weight in zip(self.kept or self._centred(), self.weight.split(size), strict=True)
+        )
+        lead, squares = self.ranks.sum(torch.stack([self._total(leads, shape=()), self.weight.square().sum()])).tolist()
+        n_effective = self.total_weight**2 / squares
+        return lead / self.total_weight / (n_effective + 2)
 
     def _focal(self, beta, gamma):
         return (_focal_totals(table, weight, beta, gamma) for table, weight in self._blocks(beta, n_powers=1))

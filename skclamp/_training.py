@@ -89,6 +89,12 @@ class State:
     history: History = field(default_factory=History)
     scores: Scores | None = None
 
+    @property
+    def moved(self):
+        """Whether the perturbation is another than the identity."""
+        parameters = learnable(self.perturbation)
+        return any(not torch.equal(p, at) for p, at in zip(parameters, self.identity, strict=True))
+
 
 class Converged(Exception):
     """Raised within the loop by an optimiser that has nothing left to do."""

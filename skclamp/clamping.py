@@ -104,7 +104,9 @@ class NeuralClampingCalibrator(BaseClamping):
     same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's in every fold, by Student's
-    test of the paired differences and by universal inference [4]_, both at 2 % over the number of candidates.
+    test of the paired differences and by universal inference [4]_, both at 2 % over the number of candidates. The last
+    T comes from the pooled held-out logits: in sample, many parameters on few samples make it too small. Its labels
+    are smoothed as Platt's targets are [5]_.
 
     References
     ----------
@@ -113,6 +115,7 @@ class NeuralClampingCalibrator(BaseClamping):
     .. [2] J. Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss", NeurIPS 2020.
     .. [3] D. MacKay, "Bayesian Interpolation", Neural Computation 1992.
     .. [4] L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020.
+    .. [5] J. Platt, "Probabilistic Outputs for Support Vector Machines", Advances in Large Margin Classifiers 1999.
 
     Examples
     --------
@@ -223,19 +226,21 @@ class NeuralClampingCalibrator(BaseClamping):
         return super()._unperturbed(problem, focal)
 
     def _compete(self, problem, learner, path):
-        """The settings to keep, or None where the guard refuses, and the state to start from."""
+        """The settings to keep, the state to start from and the held-out logits; None where the guard refuses."""
         if self.validation_fraction is None and len(path) == 1:
-            return path[0], None
+            return path[0], None, None
         n_folds = self._n_folds(problem)
         if self.validation_fraction is not None and problem.n_weighted < MIN_SAMPLES:
             logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
             self.verdict_ = NOTHING_TRIED
-            return None, None
+            return None
         splits = KFold(n_folds, shuffle=True, random_state=learner.draw_seed()).split(np.empty(len(problem)))
-        _, best, start = self._examine(problem, learner, path, splits)
-        if self.validation_fraction is not None and not self.verdict_.accepted:
-            return None, None
-        return path[best], start
+        evidence, best, start = self._examine(problem, learner, path, splits)
+        if self.validation_fraction is None:
+            return path[best], start, None
+        if not self.verdict_.accepted:
+            return None
+        return path[best], start, evidence.held_out_logits(problem, best)
 
     def _n_folds(self, problem):
         if self.validation_fraction is None:

@@ -177,7 +177,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
 
     def _compete(self, problem, learner, path):
-        """The settings to keep, or None where the guard refuses, and the state to start from."""
+        """The settings to keep, the state to start from and the held-out logits; None where the guard refuses."""
         evidence, best, start = self._examine(problem, learner, path, self._splits(problem))
         self.cv_results_ = _results(path, evidence)
         self.best_index_ = best
@@ -186,8 +186,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
         if problem.n_weighted < MIN_SAMPLES:
             self.verdict_ = replace(self.verdict_, accepted=False)
         if not self.verdict_.accepted:
-            return None, None
-        return path[best], start
+            return None
+        return path[best], start, evidence.held_out_logits(problem, best)
 
     def _splits(self, problem):
         """Training and held-out rows of each fold."""

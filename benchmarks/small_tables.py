@@ -1,0 +1,143 @@
+"""Few labelled samples of a table that has drifted: what clamping does where it has nearly as many parameters.
+
+A network is trained on the first two batches of the gas sensors (128 features, 6 classes; Vergara et al., 2012). Each
+draw takes 100 to 300 samples of a later batch to calibrate on, and judges by the rest of that batch. Every draw is
+appended to a CSV file as it is computed; what the file has already is left out.
+
+    python benchmarks/small_tables.py --data DIR
+    python benchmarks/small_tables.py --data DIR --draws 30 --families affine --out affine.csv
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import log_loss
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+from tabulate import tabulate
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from _result_file import ResultFile
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.exceptions import CalibrationWarning
+from skclamp.modules import as_module
+
+FAMILIES = ("channel", "affine", "auto")
+TRAINING_BATCHES, LATER_BATCHES = (1, 2), (3, 4, 5, 6, 8, 9)
+LEAST, MOST = 100, 300
+# What is left to judge by, at the least.
+N_TEST = 50
+SCORES = ("nll", "unfloored", "accuracy")
+COLUMNS = ("family", "draw", "batch", "n", "accepted", "temperature", *SCORES, *(f"ts_{score}" for score in SCORES))
+
+
+def load_sensors(data_dir, n_iter=200):
+    """A perceptron as a torch module, and its standardised inputs, labels as column indices and batches."""
+    with np.load(Path(data_dir) / "gas_sensor_drift.npz") as file:
+        X, y, batch = file["X"], file["y"], file["batch"]
+    known = np.isin(batch, TRAINING_BATCHES)
+    X = StandardScaler().fit(X[known]).transform(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = MLPClassifier(max_iter=n_iter, random_state=0).fit(X[known], y[known])
+    return as_module(classifier), X, np.searchsorted(classifier.classes_, y), batch
+
+
+def draw(batch, seed):
+    """A later batch, and its samples to calibrate and to test on."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(LATER_BATCHES)
+    rows = rng.permutation(np.flatnonzero(batch == chosen))
+    n = rng.integers(LEAST, min(MOST, len(rows) - N_TEST) + 1)
+    return chosen, rows[:n], rows[n:]
+
+
+def score(calibrator, X, columns):
+    """NLL in nats as scikit-learn has it, that of log-probabilities without its floor, and accuracy in per cent.
+
+    A sensor that fails gives one sample logits of several hundred, at which the second says nothing of the others.
+    """
+    log_proba = calibrator.predict_log_proba(X)
+    nll = log_loss(columns, np.exp(log_proba), labels=range(log_proba.shape[1]))
+    accuracy = 100 * (log_proba.argmax(1) == columns).mean()
+    return nll, -log_proba[np.arange(len(columns)), columns].mean(), accuracy
+
+
+def run(sensors, family, seed):
+    """The row of one draw and family."""
+    network, X, columns, batch = sensors
+    chosen, fit, test = draw(batch, seed)
+    classes = np.arange(columns.max() + 1)
+    plain = TemperatureScaling(network, classes=classes)
+    clamping = NeuralClampingCalibrator(network, perturbation=family, random_state=seed, classes=classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        own, baseline = (score(each.fit(X[fit], columns[fit]), X[test], columns[test]) for each in (clamping, plain))
+    found = (int(clamping.accepted_), clamping.temperature_)
+    return dict(zip(COLUMNS, (family, seed, chosen, len(fit), *found, *own, *baseline), strict=True))
+
+
+def compute(options):
+    """Compute and write the draws that the file doesn't have yet."""
+    results = ResultFile(options.out, COLUMNS, 2)
+    keys = [(family, seed) for seed in range(options.draws) for family in options.families]
+    pending = [key for key in keys if key not in results]
+    if not pending:
+        return
+    sensors = load_sensors(options.data, options.iterations)
+    for family, seed in tqdm(pending, disable=None):
+        results.append([run(sensors, family, seed)])
+
+
+def table(results):
+    """A line a family: NLL minus temperature scaling's, at its worst and on average, and what was kept."""
+    results = results.assign(difference=results.nll - results.ts_nll, gained=results.accuracy - results.ts_accuracy)
+    rows = []
+    for family, part in results.groupby("family", sort=False):
+        kept = part[part.accepted == 1]
+        rows.append(
+            {
+                "family": family,
+                "draws": len(part),
+                "kept": len(kept),
+                "worst": f"{part.difference.max():+.4f}",
+                "mean": f"{part.difference.mean():+.4f}",
+                "mean where kept": f"{kept.difference.mean():+.4f}" if len(kept) else "",
+                "points of accuracy where kept": f"{kept.gained.mean():+.1f}" if len(kept) else "",
+                "temperature scaling's mean": f"{part.ts_nll.mean():.4f}",
+            }
+        )
+    return tabulate(rows, headers="keys", disable_numparse=True)
+
+
+def parse_options(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", required=True, help="folder of gas_sensor_drift.npz (X, y, batch)"
+    )
+    parser.add_argument("--draws", type=int, default=300, help="(default: %(default)s)")
+    parser.add_argument("--families", nargs="+", default=FAMILIES, help="perturbations (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=200, help="of the network's training (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch and numpy (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results/small_tables.csv"), help="CSV file to append to"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    options = parse_options(arguments)
+    torch.set_num_threads(options.threads)
+    with threadpool_limits(options.threads):
+        compute(options)
+    print("NLL minus temperature scaling's, on the rest of the batch")
+    print(table(pd.read_csv(options.out)))
+
+
+if __name__ == "__main__":
+    main()
