@@ -293,13 +293,13 @@ def check_finite(values, name):
 
 def check_logit_range(logits, name):
     """Raise unless logits are finite, and small enough to be computed with; one pass over them."""
-    low, high = logits.aminmax()
+    low, high = (bound.item() for bound in logits.aminmax())
     if low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT:
         return
     check_finite(logits, name)
     raise ValueError(
         f"{name} must hold logits of at most {LARGEST_LOGIT:.2g} in magnitude, float32's largest number; got values "
-        f"from {low.item():.6g} to {high.item():.6g}"
+        f"from {low:.6g} to {high:.6g}"
     )
 
 
