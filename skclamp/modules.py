@@ -14,6 +14,7 @@ from torch import nn
 
 from ._classifier_modules import as_module
 from ._fold import check_the_same, divide_outputs, input_shape, with_perturbation
+from ._least_probability import log_of
 
 __all__ = ["ClampedModule", "LogitsModule", "as_module", "frozen", "logits_from"]
 
@@ -170,7 +171,7 @@ def _tensor_in(output):
     return output
 
 
-def logits_from(scores, response, *, n_samples, floor=None):
+def logits_from(scores, response, *, n_samples):
     """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1) or (n,).
 
     Parameters
@@ -178,11 +179,9 @@ def logits_from(scores, response, *, n_samples, floor=None):
     scores : torch.Tensor
         One row a sample; a vector or single column speaks of the second of two classes.
     response : {"logits", "probabilities"}
-        What `scores` holds.
+        What `scores` holds. A probability below 2.2e-16, float64's epsilon, counts as that.
     n_samples : int
         How many rows there must be.
-    floor : float, default=None
-        Least probability that a logarithm is taken of; float32's least normal number by default, for all dtypes.
 
     Returns
     -------
@@ -211,13 +210,7 @@ def logits_from(scores, response, *, n_samples, floor=None):
         score = scores.reshape(n_samples)
         other = torch.zeros_like(score) if response == "logits" else 1 - score
         scores = torch.stack((other, score), 1)
-    return scores if response == "logits" else _log(scores, floor)
-
-
-def _log(probability, floor):
-    # In half precision the floor would be 0 itself.
-    wide = probability.to(torch.promote_types(probability.dtype, torch.float32))
-    return torch.log(wide.clamp_min(torch.finfo(torch.float32).tiny if floor is None else floor))
+    return scores if response == "logits" else log_of(scores)
 
 
 class ClampedModule(nn.Module):

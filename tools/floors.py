@@ -18,8 +18,8 @@ PACKAGE = "skclamp"
 FLOORS = [
     {
         "what stands by itself": [
-            "_cells _distinct _docstrings _encoding _folds _pickling _posterior _progress _stacking _version _warnings "
-            "_wrappers exceptions losses perturbations",
+            "_cells _distinct _docstrings _encoding _folds _least_probability _pickling _posterior _progress _stacking "
+            "_version _warnings _wrappers exceptions losses perturbations",
             "distributed",
         ],
     },
