@@ -141,16 +141,22 @@ class LogitsModule(nn.Module):
         _set_mode(self.module, mode)
         return self
 
-    def forward(self, x=None, **others):
-        """Logits of shape (n_samples, n_classes); `others` go to the network by name."""
-        if x is not None and self.input_key is not None:
-            x, others = None, {self.input_key: x, **others}
-        output = _tensor_in(self.module(**others) if x is None else self.module(x, **others))
+    def forward(self, x=None, /, **others):
+        """Logits of shape (n_samples, n_classes); `others` go to the network by name, "x" among them."""
+        first = [] if x is None else [x]
+        if first and self.input_key is not None:
+            first, others = [], {self.input_key: x, **others}
+        one = next(iter([*first, *others.values()]))
+        output = _tensor_in(self.module(*map(_copied, first), **{name: _copied(each) for name, each in others.items()}))
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
-        one = next(iter(others.values())) if x is None else x
         # An exporter traces a shape where it takes a length for a constant.
         return logits_from(output, self.response, n_samples=one.shape[0])
+
+
+def _copied(value):
+    """What a network may overwrite: its first operation may work in place, on the user's own memory or on a leaf."""
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _tensor_in(output):
@@ -278,11 +284,12 @@ class ClampedModule(nn.Module):
         dtype = torch.promote_types(place.dtype, torch.float32)
         self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
 
-    def forward(self, x=None, **others):
+    def forward(self, x=None, /, **others):
         """Calibrated logits of shape (n_samples, n_classes); `others` go to the network by name."""
-        key = self.logits.input_key
+        # Without a name of the network's, the input that comes first may be called x.
+        key = self.logits.input_key or "x"
         if x is None and key not in others:
-            raise TypeError(f"the input that is perturbed must come first, or by its name, input_key={key!r}")
+            raise TypeError(f"the input that is perturbed must come first, or by its name, {key!r}")
         x = others.pop(key) if x is None else x
         logits = self.logits(self.perturbation(x).to(x.dtype), **others)
         if self.output is not None:
