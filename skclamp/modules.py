@@ -236,7 +236,7 @@ class ClampedModule(nn.Module):
     temperature : float, default=1.0
         T > 0, which divides the logits.
     response : {"logits", "probabilities"}, default="logits"
-        What the network yields. Probabilities become logits by their logarithm.
+        What the network yields. Probabilities become logits by their logarithm; each below 2.2e-16 counts as that.
     output : callable, default=None
         Takes the logits, in float64, to calibrated ones in place of the temperature.
     input_key : str, default=None
@@ -289,7 +289,7 @@ class ClampedModule(nn.Module):
         # Without a name of the network's, the input that comes first may be called x.
         key = self.logits.input_key or "x"
         if x is None and key not in others:
-            raise TypeError(f"the input that is perturbed must come first, or by its name, {key!r}")
+            raise TypeError(f"the input that is perturbed must come first, or by its name, input_key={key!r}")
         x = others.pop(key) if x is None else x
         logits = self.logits(self.perturbation(x).to(x.dtype), **others)
         if self.output is not None:
