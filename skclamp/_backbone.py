@@ -5,7 +5,6 @@ device, dtype and eval mode are decided in this file alone.
 """
 
 import inspect
-import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import nn
 from ._data import open_inputs
 from ._data_sets import check_no_dataset
 from ._device import Destination, check_device, on_device, place_of
+from ._least_probability import LOG_LEAST
 from ._skorch import skorch_classes, skorch_logits
 from ._validation import (
     check_labels,
@@ -31,10 +31,6 @@ from ._validation import (
     to_numpy,
 )
 from .modules import LogitsModule, frozen, logits_from
-
-# Forests and neighbours vote probabilities of exactly 0, which aren't meant to be infinite log-odds; scikit-learn's own
-# calibration takes them for as much.
-LEAST_VOTE = torch.finfo(torch.float64).eps
 
 
 def is_frozen(estimator):
@@ -351,12 +347,12 @@ class ClassifierBackbone:
         if self.method == "decision_function":
             return logits_from(scores, "logits", n_samples=len(scores))
         check_probabilities(scores, name)
-        return logits_from(scores.double(), "probabilities", n_samples=len(scores), floor=LEAST_VOTE)
+        return logits_from(scores.double(), "probabilities", n_samples=len(scores))
 
 
 def of_all_classes(logits, columns, n_classes):
     """Logits of all classes, from those of some: the others have next to no probability."""
-    least = logits.logsumexp(1, keepdim=True) + math.log(LEAST_VOTE)
+    least = logits.logsumexp(1, keepdim=True) + LOG_LEAST
     return least.expand(-1, n_classes).index_copy(1, columns, logits)
 
 

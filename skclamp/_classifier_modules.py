@@ -1,7 +1,7 @@
 """scikit-learn's differentiable classifiers as torch modules in float64.
 
 One function for each kind of estimator: `_CLASSIFIERS` end in logits, `_TRANSFORMERS` may come before.
-Imports only `_validation`.
+Imports only `_least_probability` and `_validation`.
 """
 
 import numpy as np
@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn.utils import skip_init
 
+from ._least_probability import log_of
 from ._validation import check_choice, to_numpy
 
 _EPS = torch.finfo(torch.float64).eps
@@ -247,8 +248,8 @@ class _ModifiedHuber(nn.Module):
 
     def forward(self, scores):
         proba = (scores.clamp(-1, 1) + 1) / 2
-        logits = proba.clamp_min(_EPS).log()
-        return logits if scores.shape[1] > 1 else logits - (1 - proba).clamp_min(_EPS).log()
+        logits = log_of(proba)
+        return logits if scores.shape[1] > 1 else logits - log_of(1 - proba)
 
 
 class _Doubled(nn.Module):

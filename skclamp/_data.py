@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from ._data_sets import NamedArrays, dataset_behind, fetch, is_stream, without_labels
-from ._validation import check_finite, tensor_of
+from ._validation import check_finite, tensor_of, to_numpy
 
 
 def open_inputs(X, *, num_workers=0, pin_memory=False):
@@ -175,10 +175,14 @@ def _split(item):
     """Inputs, as a tensor or a dict of tensors, and the label or None, of an item of a Dataset."""
     inputs, label = (*item, None)[:2] if isinstance(item, (tuple, list)) else (item, None)
     if not isinstance(inputs, Mapping):
-        return _tensor(inputs, "X"), label
+        return _tensor(inputs, "X"), _native(label)
     entries, own_label = without_labels(inputs)
     tensors = {name: _tensor(value, _called(name), lists=True) for name, value in entries.items()}
-    return tensors, own_label if label is None else label
+    return tensors, _native(own_label if label is None else label)
+
+
+def _native(label):
+    return to_numpy(label) if isinstance(label, np.ndarray) else label
 
 
 def _tensor(value, name, lists=False):

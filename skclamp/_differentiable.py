@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from ._backbone import NetworkBackbone, of_all_classes, scoring_method
 from ._device import on_device
+from ._least_probability import floored
 from ._validation import to_numpy
 from .modules import LogitsModule, as_module
 
@@ -88,11 +89,20 @@ def as_table(classifier, X):
 
 def _network(classifier, response):
     # The scores of the calibrators that see outputs alone: without a perturbation the result is theirs.
-    return as_module(classifier, response_method=scoring_method(classifier, response))
+    method = scoring_method(classifier, response)
+    network = as_module(classifier, response_method=method)
+    return network if method == "decision_function" else nn.Sequential(network, _LogProbabilities())
 
 
 def _widened(network, seen, classes):
     return network if len(seen) == len(classes) else _Widened(network, np.searchsorted(classes, seen), len(classes))
+
+
+class _LogProbabilities(nn.Module):
+    """Logarithms of the softmax of scores, which the least probability bounds."""
+
+    def forward(self, scores):
+        return floored(torch.log_softmax(scores, 1))
 
 
 class _Widened(nn.Module):

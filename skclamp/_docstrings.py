@@ -11,7 +11,8 @@ estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, 
     "shared_parameters": """
 response : {"auto", "logits", "probabilities"}, default="auto"
     What X or the estimator yields. "auto" takes arrays and modules to yield logits, and follows what a skorch net
-    or a classifier says of itself.
+    or a classifier says of itself. Probabilities become logits by their logarithm; each below 2.2e-16, float64's
+    epsilon, counts as that.
 classes : array-like of shape (n_classes,), default=None
     Names of the logits' columns. Needed unless the labels are 0 ... n_classes - 1 or of exactly n_classes kinds, or
     the estimator knows them.

@@ -28,7 +28,7 @@ class _FastLogits(LogitsModule):
         self.memory_format = memory_format
         self.autocast = autocast
 
-    def forward(self, x=None, **others):
+    def forward(self, x=None, /, **others):
         x = x.contiguous(memory_format=self.memory_format)
         if self.autocast is None:
             return super().forward(x, **others)

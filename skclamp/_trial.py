@@ -9,11 +9,11 @@ import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
+from ._least_probability import LOG_LEAST
 from ._metadata import of_rows
 from ._stacking import stacked, stacking_weights
 from ._warnings import no_warnings
 from .base import BaseCalibrator
-from .metrics._proper_scores import LOG_TINY
 
 # Of the pull towards equal weights in the stack, in nats: maps that are as good as each other share alike.
 _STRENGTH = 10.0
@@ -92,7 +92,7 @@ class Trial:
             rows = held.to(logits.device)
             for place, calibrator in zip(out, calibrators, strict=True):
                 place[rows] = torch.from_numpy(calibrator.predict_log_proba(logits[rows])).to(out)
-        return out.clamp_(min=LOG_TINY)
+        return out.clamp_(min=LOG_LEAST)
 
     def _stack(self):
         """Weights from all samples; losses of each fold's samples with weights and recalibration from the others."""
@@ -178,7 +178,7 @@ class Stack(BaseCalibrator):
 
     def _transform_logits(self, logits):
         parts = [torch.log_softmax(each._transform_logits(logits), 1) for each in self.calibrators_]
-        pooled = stacked(torch.stack(parts).clamp_(min=LOG_TINY), self.weights)
+        pooled = stacked(torch.stack(parts).clamp_(min=LOG_LEAST), self.weights)
         return pooled if self.last is None else self.last.estimator._transform_logits(pooled)
 
     @property

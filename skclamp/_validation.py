@@ -31,10 +31,12 @@ __all__ = ["BaseScorer", "Interval", "StrOptions", "num_samples", "take_rows"]
 
 
 def to_numpy(values):
-    """An array of what the user gave, tensors on any device included."""
+    """An array of what the user gave, in this machine's byte order; tensors on any device included."""
     if isinstance(values, torch.Tensor):
         return values.detach().cpu().numpy()
-    return np.asarray(values)
+    array = np.asarray(values)
+    # HDF5 and FITS keep big-endian numbers, which torch doesn't take.
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def check_labels(y, name="y"):
@@ -338,7 +340,7 @@ def tensor_of(values, name):
         if values.is_complex():
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
         return values.detach()
-    values = np.asarray(values)
+    values = to_numpy(values)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
@@ -454,7 +456,7 @@ def as_probability_matrix(y_proba):
 def _as_floating(values, name):
     if isinstance(values, torch.Tensor):
         return values.detach() if values.is_floating_point() else values.double()
-    array = np.asarray(values)
+    array = to_numpy(values)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)

@@ -485,7 +485,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         out = np.empty(tuple(logits.shape))
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
-            place.copy_(normalise(self._transform_logits(chunk.double()), 1))
+            place.copy_(normalise(self._transform_logits(chunk.to(torch.float64, copy=True)), 1))
         return out
 
     def _fit_logits(self, logits, y, sample_weight):

@@ -15,6 +15,7 @@ from torch import nn
 
 from ._classifier_modules import as_module
 from ._fold import check_the_same, divide_outputs, input_shape, take_on
+from ._least_probability import log_of
 from ._wrappers import unwrapped
 
 __all__ = ["ClampedModule", "LogitsModule", "as_module", "frozen", "logits_from"]
@@ -165,16 +166,22 @@ class LogitsModule(nn.Module):
         _set_mode(self.module, mode)
         return self
 
-    def forward(self, x=None, **others):
-        """Logits of shape (n_samples, n_classes); `others` go to the network by name."""
-        if x is not None and self.input_key is not None:
-            x, others = None, {self.input_key: x, **others}
-        output = _tensor_in(self.module(**others) if x is None else self.module(x, **others))
+    def forward(self, x=None, /, **others):
+        """Logits of shape (n_samples, n_classes); `others` go to the network by name, "x" among them."""
+        first = [] if x is None else [x]
+        if first and self.input_key is not None:
+            first, others = [], {self.input_key: x, **others}
+        one = next(iter([*first, *others.values()]))
+        output = _tensor_in(self.module(*map(_copied, first), **{name: _copied(each) for name, each in others.items()}))
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
-        one = next(iter(others.values())) if x is None else x
         # An exporter traces a shape where it takes a length for a constant.
         return logits_from(output, self.response, n_samples=one.shape[0])
+
+
+def _copied(value):
+    """What a network may overwrite: its first operation may work in place, on the user's own memory or on a leaf."""
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _tensor_in(output):
@@ -195,7 +202,7 @@ def _tensor_in(output):
     return output
 
 
-def logits_from(scores, response, *, n_samples, floor=None):
+def logits_from(scores, response, *, n_samples):
     """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1) or (n,).
 
     Parameters
@@ -203,11 +210,9 @@ def logits_from(scores, response, *, n_samples, floor=None):
     scores : torch.Tensor
         One row a sample; a vector or single column speaks of the second of two classes.
     response : {"logits", "probabilities"}
-        What `scores` holds.
+        What `scores` holds. A probability below 2.2e-16, float64's epsilon, counts as that.
     n_samples : int
         How many rows there must be.
-    floor : float, default=None
-        Least probability that a logarithm is taken of; float32's least normal number by default, for all dtypes.
 
     Returns
     -------
@@ -236,13 +241,7 @@ def logits_from(scores, response, *, n_samples, floor=None):
         score = scores.reshape(n_samples)
         other = torch.zeros_like(score) if response == "logits" else 1 - score
         scores = torch.stack((other, score), 1)
-    return scores if response == "logits" else _log(scores, floor)
-
-
-def _log(probability, floor):
-    # In half precision the floor would be 0 itself.
-    wide = probability.to(torch.promote_types(probability.dtype, torch.float32))
-    return torch.log(wide.clamp_min(torch.finfo(torch.float32).tiny if floor is None else floor))
+    return scores if response == "logits" else log_of(scores)
 
 
 class ClampedModule(nn.Module):
@@ -262,7 +261,7 @@ class ClampedModule(nn.Module):
     temperature : float, default=1.0
         T > 0, which divides the logits.
     response : {"logits", "probabilities"}, default="logits"
-        What the network yields. Probabilities become logits by their logarithm.
+        What the network yields. Probabilities become logits by their logarithm; each below 2.2e-16 counts as that.
     output : callable, default=None
         Takes the logits, in float64, to calibrated ones in place of the temperature.
     input_key : str, default=None
@@ -310,9 +309,10 @@ class ClampedModule(nn.Module):
         dtype = torch.promote_types(place.dtype, torch.float32)
         self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
 
-    def forward(self, x=None, **others):
+    def forward(self, x=None, /, **others):
         """Calibrated logits of shape (n_samples, n_classes); `others` go to the network by name."""
-        key = self.logits.input_key
+        # Without a name of the network's, the input that comes first may be called x.
+        key = self.logits.input_key or "x"
         if x is None and key not in others:
             raise TypeError(f"the input that is perturbed must come first, or by its name, input_key={key!r}")
         x = others.pop(key) if x is None else x

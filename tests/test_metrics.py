@@ -617,7 +617,7 @@ def test_a_class_that_the_estimator_never_saw_has_probability_zero():
     assert neg_brier_score_scorer(model, proba, [0, 2]) == pytest.approx(-(0.16 + 0.16 + 0.36 + 0.16 + 1) / 2)
     assert neg_expected_calibration_error_scorer(model, proba, [0, 2]) == pytest.approx(-0.1)
     worst = neg_log_likelihood_scorer(model, proba, [0, 2])
-    assert worst == pytest.approx((np.log(0.6) + np.log(np.finfo(float).tiny)) / 2)
+    assert worst == pytest.approx((np.log(0.6) + np.log(np.finfo(float).eps)) / 2)
 
 
 @every_scorer
@@ -627,10 +627,12 @@ def test_scorers_refuse_labels_of_another_kind(scorer):
 
 
 def test_the_likelihood_comes_from_log_probabilities():
-    log_proba = np.array([[-1000.0, 0.0], [0.0, -1000.0]])
-    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba, [0, 0]) == -500
-    # Without them, probability 0 counts as the smallest normal float.
-    assert neg_log_likelihood_scorer(_Fixed((0, 1)), np.exp(log_proba), [0, 0]) == pytest.approx(-708.4 / 2, abs=0.1)
+    log_proba = np.array([[-1e-20, -46.0], [-46.0, -1e-20]])
+    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba[:1], [0]) == 1e-20 * -1
+    # Without them there is none between 0 and what rounds a probability to 1.
+    assert neg_log_likelihood_scorer(_Fixed((0, 1)), np.exp(log_proba[:1]), [0]) == 0
+    least = np.log(np.finfo(float).eps)
+    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba, [1, 0]) == pytest.approx(least)
 
 
 def test_the_likelihood_refuses_nan():

@@ -18,8 +18,8 @@ PACKAGE = "skclamp"
 FLOORS = [
     {
         "what stands by itself": [
-            "_arrays _cells _distinct _docstrings _encoding _folds _layer_calls _posterior _progress _stacking "
-            "_version _warnings _wrappers exceptions losses perturbations",
+            "_arrays _cells _distinct _docstrings _encoding _folds _layer_calls _least_probability _posterior _progress "
+            "_stacking _version _warnings _wrappers exceptions losses perturbations",
             "_pickling",
             "distributed",
         ],

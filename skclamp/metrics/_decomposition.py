@@ -1,6 +1,6 @@
 """A proper score in two parts: what recalibration could save, and what would remain.
 
-Imports `_temperature`, `_validation` and the proper scores.
+Imports `_least_probability`, `_temperature`, `_validation` and the proper scores.
 """
 
 from typing import NamedTuple
@@ -10,8 +10,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.isotonic import isotonic_regression
 
+from .._least_probability import LEAST_PROBABILITY, log_of
 from .._temperature import log_likelihoods, solve_temperature
-from .._validation import check_choice
+from .._validation import check_choice, tensor_of
 from ._proper_scores import brier_losses, log_losses
 from ._reduction import as_probabilities
 
@@ -132,7 +133,7 @@ def _isotonic_log_loss(proba, codes):
     (pairs,) = _classes(proba, codes)
     fitted = _increasing(pairs)
     own = np.where(pairs.hits > 0, fitted, 1 - fitted)
-    return np.average(-np.log(np.clip(own, np.finfo(np.float64).tiny, 1.0)) + 0.0, weights=pairs.weight)
+    return np.average(-np.log(np.clip(own, LEAST_PROBABILITY, 1.0)) + 0.0, weights=pairs.weight)
 
 
 def _classes(proba, codes):
@@ -181,9 +182,9 @@ def _mean_brier(logits, y, weight, temperature):
 
 def _tensors(proba, codes):
     """Finite logits, column indices and weights."""
-    logits = np.concatenate([np.log(np.maximum(chunk, np.finfo(chunk.dtype).tiny)) for _, chunk in proba.chunks()])
+    logits = torch.cat([log_of(tensor_of(chunk, "y_proba")) for _, chunk in proba.chunks()])
     weight = None if proba.weight is None else torch.from_numpy(proba.weight)
-    return torch.from_numpy(logits), torch.from_numpy(codes), weight
+    return logits, torch.from_numpy(codes), weight
 
 
 _REFINEMENTS = {

@@ -1,23 +1,21 @@
 """Proper scores and entropy: the negative log-likelihood, the Brier score, Shannon's entropy.
 
-Imports `_validation` and `_reduction`.
+Imports `_least_probability`, `_validation` and `_reduction`.
 """
 
 import numpy as np
 import torch
 
+from .._least_probability import LOG_LEAST
 from .._validation import tensor_of
 from ._reduction import as_probabilities
-
-# Stands for log 0: an infinite loss would make all candidates equal.
-LOG_TINY = float(np.log(np.finfo(np.float64).tiny))
 
 
 def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None):
     """Negative log-likelihood (NLL, log loss): mean of ``-log p`` of each sample's class, in nats.
 
-    A proper score: the true probabilities minimise it in expectation. Unlike ``sklearn.metrics.log_loss`` it clips
-    nothing but probabilities of 0, which count as the least normal float64 (-log p = 708.4).
+    A proper score: the true probabilities minimise it in expectation. A probability below 2.2e-16, float64's epsilon,
+    counts as that (-log p = 36.04), whatever the dtype; the calibrators take such probabilities for as much.
 
     Parameters
     ----------
@@ -159,4 +157,4 @@ def log_losses(proba, codes):
     with np.errstate(divide="ignore"):
         own = np.log(proba.of_label(codes))
     # A probability that rounds beyond 1 has no gain.
-    return -np.clip(own, LOG_TINY, 0.0)
+    return -np.clip(own, LOG_LEAST, 0.0)

@@ -1,13 +1,14 @@
 """Scorers for model selection that know the classes of the columns.
 
-Imports `_validation` and the metrics.
+Imports `_least_probability`, `_validation` and the metrics.
 """
 
 import numpy as np
 
+from .._least_probability import LOG_LEAST
 from .._validation import BaseScorer, check_same_length, check_sample_weight, encode_targets, to_numpy
 from ._calibration import expected_calibration_error
-from ._proper_scores import LOG_TINY, brier_score
+from ._proper_scores import brier_score
 
 
 class CalibrationScorer(BaseScorer):
@@ -38,7 +39,7 @@ class CalibrationScorer(BaseScorer):
 
 
 class LogLikelihoodScorer(CalibrationScorer):
-    """Mean log-likelihood, from ``predict_log_proba`` where there is one: no precision lost, nothing clipped."""
+    """Mean log-likelihood, from ``predict_log_proba`` where there is one: no precision is lost."""
 
     fill = -np.inf
 
@@ -95,14 +96,14 @@ def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
 
 
 def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=None):
-    """Mean of ``-log p_y``, from log-probabilities of shape (n_samples, n_classes)."""
+    """Mean of ``-log p_y``, from log-probabilities of shape (n_samples, n_classes); the metric's floor is its own."""
     codes = encode_targets(y_true, log_proba.shape[1], labels)
     check_same_length(codes, len(log_proba), "y_true")
     own = log_proba[np.arange(len(codes)), codes].astype(np.float64)
     if np.isnan(own).any():
         raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
     weight = check_sample_weight(sample_weight, len(codes))
-    return float(-np.average(np.where(np.isneginf(own), LOG_TINY, own), weights=weight))
+    return float(-np.average(np.maximum(own, LOG_LEAST), weights=weight))
 
 
 def _with_unseen(response, labels, y_true, fill):

@@ -8,9 +8,10 @@ from scipy.special import betaln, softmax
 from .._class_maps import StepMaps
 from .._distinct import SAME, distinct_scores
 from .._docstrings import with_shared_docs
+from .._least_probability import LEAST_PROBABILITY
 from .._validation import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import EPS, OneVsRestCalibrator
+from ._one_vs_rest import OneVsRestCalibrator
 from ._quantiles import bounds_between, quantile_places
 
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples a bin on average.
@@ -123,7 +124,7 @@ class _Binnings:
         part = np.arange(len(n_bins)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         self.start, self.end = quantile_places(total, part, n_bins), quantile_places(total, part + 1, n_bins)
         self.total, self.hits = (self._sums(each) for each in (total, hits))
-        mean = np.clip((bounds[self.start] + bounds[self.end]) / 2, EPS, 1 - EPS)
+        mean = np.clip((bounds[self.start] + bounds[self.end]) / 2, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
         self.strength = prior_strength / n_bins
         self.alpha, self.beta = self.strength * mean, self.strength * (1 - mean)
 

@@ -6,12 +6,11 @@ Imports the base and the floors below it.
 import numpy as np
 import torch
 
+from .._least_probability import log_of
 from .._warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
 
-# Stands for probability 0, as in scikit-learn's log_loss: an infinite loss would make all calibrators equal.
-EPS = float(np.finfo(np.float64).eps)
 # Beside so many samples one more, which smooths, can just be told from none.
 _MOST_SAMPLES = 1e12
 
@@ -58,7 +57,7 @@ class OneVsRestCalibrator(BaseCalibrator):
         score = softmax_of(logits)
         mapped = self.maps_(score.T).T
         calibrated = torch.where(torch.from_numpy(self.seen_), mapped, score)
-        return calibrated.clamp_min(EPS).log().to(logits.device)
+        return log_of(calibrated).to(logits.device)
 
     @property
     def _n_parameters(self):

@@ -1,0 +1,88 @@
+"""Big-endian arrays, as HDF5 and FITS files hold them, give what the machine's own give."""
+
+import numpy as np
+import pytest
+from _small_networks import labels_of, logits, perceptron, softmax, vectors
+from torch import nn
+from torch.utils.data import Dataset
+
+from skclamp import NeuralClampingCalibrator, PlattScaling, TemperatureScaling
+from skclamp.metrics import bootstrap_interval, expected_calibration_error, negative_log_likelihood
+
+X, Z = vectors(120), logits(120)
+Y = labels_of(Z)
+WEIGHT = np.random.default_rng(0).uniform(0.5, 2, size=120)
+PLAIN = {"perturbation": "full", "optimizer": "adam", "max_epochs": 1, "validation_fraction": None, "random_state": 0}
+
+
+def swapped(values):
+    return values.astype(values.dtype.newbyteorder(">"))
+
+
+def same(calibrator, other, X):
+    np.testing.assert_array_equal(calibrator.predict_proba(swapped(X)), other.predict_proba(X))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_logits_and_probabilities(dtype):
+    for response, given in (("logits", Z.astype(dtype)), ("probabilities", softmax(Z).astype(dtype))):
+        make = PlattScaling(response=response)
+        make.fit(swapped(given), swapped(Y), sample_weight=swapped(WEIGHT))
+        same(make, PlattScaling(response=response).fit(given, Y, sample_weight=WEIGHT), given)
+
+
+@pytest.mark.parametrize("names", [np.array([3, 5, 7, 9]), np.array(["a", "b", "c", "d"])])
+def test_inputs_of_a_network_names_of_classes_and_initial_values(names):
+    options = {**PLAIN, "init": np.full(X.shape[1], 0.1), "classes": names}
+    found = NeuralClampingCalibrator(perceptron(), **{**options, "init": swapped(options["init"])})
+    found.set_params(classes=swapped(names)).fit(swapped(X), swapped(names[Y]), sample_weight=swapped(WEIGHT))
+    expected = NeuralClampingCalibrator(perceptron(), **options).fit(X, names[Y], sample_weight=WEIGHT)
+    same(found, expected, X)
+    np.testing.assert_array_equal(found.predict(swapped(X)), expected.predict(X))
+
+
+class Sum(nn.Module):
+    """A network of two inputs by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = perceptron()
+
+    def forward(self, a, b):
+        return self.network(a + b)
+
+
+def test_entries_by_name():
+    given = {"a": X, "b": X[::-1].copy()}
+    foreign = {name: swapped(values) for name, values in given.items()}
+    found = TemperatureScaling(Sum()).fit({**foreign, "labels": swapped(Y)}).predict_proba(foreign)
+    np.testing.assert_array_equal(found, TemperatureScaling(Sum()).fit(given, Y).predict_proba(given))
+
+
+class Items(Dataset):
+    """Rows, with labels as arrays without axes."""
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, index):
+        return swapped(X)[index], swapped(Y)[index, None].reshape(())
+
+
+@pytest.mark.parametrize("make", [TemperatureScaling, NeuralClampingCalibrator])
+def test_items_of_datasets(make):
+    options = {} if make is TemperatureScaling else PLAIN
+    found = make(perceptron(), **options).fit(Items()).predict_proba(Items())
+    np.testing.assert_array_equal(found, make(perceptron(), **options).fit(X, Y).predict_proba(X))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_metrics(dtype):
+    proba = softmax(Z).astype(dtype)
+    foreign, own = (swapped(Y), swapped(proba)), (Y, proba)
+    weights = {"sample_weight": swapped(WEIGHT)}, {"sample_weight": WEIGHT}
+    for metric in (expected_calibration_error, negative_log_likelihood):
+        assert metric(*foreign, **weights[0]) == metric(*own, **weights[1])
+    draws = {"n_resamples": 20, "random_state": 0}
+    found = bootstrap_interval(expected_calibration_error, *foreign, **draws)
+    assert found == bootstrap_interval(expected_calibration_error, *own, **draws)
