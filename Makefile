@@ -38,8 +38,8 @@ test-only: $(VENV)/installed-test
 coverage: $(VENV)/installed-dev
 	$(PYTEST) --cov=skclamp
 
-# With the oldest versions that pyproject.toml allows, for which it takes a Python of its own: 3.10.
-OLDEST_PYTHON ?= python3.10
+# With the oldest versions that pyproject.toml allows, on the oldest Python.
+OLDEST_PYTHON ?= python3.11
 
 test-oldest:
 	$(MAKE) test-only VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt

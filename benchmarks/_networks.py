@@ -48,7 +48,7 @@ class BasicBlock(nn.Module):
         """Every `stride`-th pixel, zeros for the new channels."""
         if self.stride == 1 and self.new_channels == 0:
             return x
-        thinned = x[:, :, :: self.stride, :: self.stride]
+        thinned = x[..., :: self.stride, :: self.stride]
         return functional.pad(thinned, (0, 0, 0, 0, self.new_channels, self.new_channels))
 
     def forward(self, x):

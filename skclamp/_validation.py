@@ -151,7 +151,7 @@ def _warn_of_another_origin(y, n_columns, parameter):
 
 def _check_order(names, known, parameter):
     """Columns can be renamed, but the estimator's own names in another order would swap the classes."""
-    if not _same(names, known) and set(names.tolist()) == set(known.tolist()):
+    if not np.array_equal(names, known) and set(names.tolist()) == set(known.tolist()):
         raise ValueError(
             f"{parameter} must be in the order of the estimator's classes_, {_some(known)}; got {_some(names)}"
         )
@@ -186,28 +186,17 @@ def encode_labels(y, classes, name="y"):
     ValueError
         If a label isn't among the classes.
     """
-    if _are_column_indices(y, len(classes)) and _same(classes, np.arange(len(classes))):
+    if _are_column_indices(y, len(classes)) and np.array_equal(classes, np.arange(len(classes))):
         return y.astype(np.int64, copy=False)
     order = np.argsort(classes)
     places = np.searchsorted(classes, y, sorter=order)
     codes = order[np.minimum(places, len(classes) - 1)]
-    unknown = classes[codes] != y if _comparable(classes, y) else np.ones(len(y), dtype=bool)
+    unknown = classes[codes] != y
     if np.any(unknown):
         raise ValueError(
             f"{name} must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}"
         )
     return codes.astype(np.int64, copy=False)
-
-
-def _same(a, b):
-    return _comparable(a, b) and np.array_equal(a, b)
-
-
-def _comparable(a, b):
-    """Whether not one array is of strings and the other of numbers, of which numpy before 1.25 would warn."""
-    kinds = {"U": "text", "S": "text", "O": "any"}
-    kind_a, kind_b = (kinds.get(each.dtype.kind, "number") for each in (a, b))
-    return kind_a == kind_b or "any" in (kind_a, kind_b)
 
 
 def _some(values, most=10):

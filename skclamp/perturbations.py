@@ -258,8 +258,9 @@ class FilterPerturbation(nn.Module):
         # A sum of shifted copies: for so few channels several times quicker on a processor than a grouped convolution.
         padded = F.pad(x.to(self.weight.dtype), self.padding, mode="replicate")
         taps = self.weight.flatten(2).unbind(2)
+        shifts = [range(self.weight.shape[-1])] * (x.ndim - 2)
         moved = self.offset
-        for tap, shift in zip(taps, itertools.product(range(self.weight.shape[-1]), repeat=x.ndim - 2), strict=True):
+        for tap, shift in zip(taps, itertools.product(*shifts), strict=True):
             window = padded
             for axis, (start, length) in enumerate(zip(shift, x.shape[2:], strict=True), start=2):
                 window = window.narrow(axis, start, length)

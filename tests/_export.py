@@ -11,8 +11,6 @@ def any_batch():
 
 
 def exported(module, x, _folder):
-    if torch.__version__ < "2.5":
-        pytest.skip("this torch exports networks for a few batch sizes alone")
     return torch.export.export(module, (x,), dynamic_shapes=any_batch()).module()
 
 

@@ -156,13 +156,7 @@ def test_datasets_without_a_length_are_refused(made):
         (lambda i: (object(), 0), TypeError, "X must be a tensor or an array .* got inputs of type object"),
         (lambda i: ([torch.zeros(3)] * 2, 0), TypeError, "X must be a tensor or an array .* got inputs of type list"),
         (lambda i: {"x": "text"}, TypeError, "entry 'x' of X must be a tensor or an array .* type str"),
-        pytest.param(
-            lambda i: {"x": [[1], [2, 3]]},
-            ValueError,
-            "entry 'x' of X must hold numbers in equal rows",
-            # Before, they made an array of objects, with a warning.
-            marks=pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "1.24.0", reason="needs numpy 1.24"),
-        ),
+        (lambda i: {"x": [[1], [2, 3]]}, ValueError, "entry 'x' of X must hold numbers in equal rows"),
         (
             lambda i: {"x": X[i]} if i % 2 else {"x": X[i], "y": X[i]},
             TypeError,

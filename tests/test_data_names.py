@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _hugging_face import transformers_for_torch
 from _small_networks import bare_logits, convolutional, images, labels_of, put_into_odd_state, snapshot
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
@@ -206,7 +205,6 @@ def test_the_module_takes_what_the_network_takes(fitted):
         module.fold()
 
 
-@pytest.mark.skipif(torch.__version__ < "2.5", reason="this torch exports no inputs by name")
 def test_the_module_exports(fitted):
     tensors = {name: torch.from_numpy(values[:5]) for name, values in NAMED.items()}
     exported = torch.export.export(fitted.module_.eval(), (), tensors).module()
@@ -244,10 +242,6 @@ def test_comparison():
 # What is wrong
 
 
-# Before, rows of different lengths made an array of objects, with a warning.
-RAGGED = pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "1.24.0", reason="needs numpy 1.24")
-
-
 @pytest.mark.parametrize("key", [None, "pixel"])
 def test_the_perturbed_entry_must_be_named(fitted, key):
     message = f"input_key must name the entry of X that is perturbed, one of 'pixels', 'roll'; got {key!r}"
@@ -281,12 +275,7 @@ def test_integers_cannot_be_perturbed():
             TypeError,
             "entry 'spare' of X must be numeric and real; got dtype <U1",
         ),
-        pytest.param(
-            {"ids": [[1, 2], [3]]},
-            ValueError,
-            "entry 'ids' of X must have samples of one size; pad them",
-            marks=RAGGED,
-        ),
+        ({"ids": [[1, 2], [3]]}, ValueError, "entry 'ids' of X must have samples of one size; pad them"),
         ({**NAMED, "pixels": np.where(IMAGES < 2, IMAGES, np.nan)}, ValueError, "X must be finite"),
     ],
 )
@@ -329,7 +318,7 @@ def test_named_arrays_are_a_dataset():
 
 
 def build(name):
-    transformers = transformers_for_torch()
+    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skclamp[test]'")
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     sizes["num_labels"] = N_CLASSES
     torch.manual_seed(0)

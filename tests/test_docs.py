@@ -72,8 +72,6 @@ def run_doctest(text, names, page, number):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS).with_suffix("")))
 def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
-    if page.stem == "deployment" and torch.__version__ < "2.5":
-        pytest.skip("this torch exports networks for a few batch sizes alone")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     with torch.random.fork_rng():

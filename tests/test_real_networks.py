@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from _export import HOW, check_the_same
-from _hugging_face import transformers_for_torch
 from torch import nn
 
 import skclamp
@@ -40,7 +39,7 @@ def efficientnet_lite0():
 
 
 def sequence_classifier():
-    transformers = transformers_for_torch()
+    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skclamp[test]'")
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     config = transformers.BertConfig(vocab_size=100, num_labels=N_CLASSES, **sizes)
     model = transformers.BertForSequenceClassification(config)
