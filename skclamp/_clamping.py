@@ -188,7 +188,7 @@ class BaseClamping(BaseCalibrator):
         logits, labels = backbone.logits(inputs, labelled=y is None)
         classes, codes = self._check_y(labels if y is None else y, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(inputs), ranks)
-        self._warn_of_training_data(logits, codes, weight, ranks)
+        self._look_at(logits, codes, weight, classes, backbone, ranks)
         shard = Shard.of(ranks, len(inputs))
         problem = Problem(backbone, inputs, codes, weight, logits, shard, Passes(forward=len(inputs)))
         if ranks is not ALONE:

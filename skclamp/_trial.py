@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 
 from ._metadata import of_rows
 from ._stacking import stacked, stacking_weights
+from ._warnings import unheard
 from .base import BaseCalibrator
 from .metrics._proper_scores import LOG_TINY
 
@@ -75,7 +76,7 @@ class Trial:
         weight = samples.weights().cpu().numpy()
         self.shares = weight / weight.sum()
         self.fold_shares = np.array([self.shares[held].sum() for held in self.folds])
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), unheard():
             # Of weak fits to a part of the samples; that to all of them warns by itself.
             warnings.simplefilter("ignore")
             self.fitted = [[samples.take(~held).fit(calibrator) for calibrator in maps] for held in self.folds]
@@ -105,7 +106,7 @@ class Trial:
         for held, calibrators in zip(self.folds, self.fitted, strict=True):
             rest, rows = (mask.to(y.device) for mask in (~held, held))
             weights = stacking_weights(self.log_proba[:, rest], y[rest], weight[rest], self.weights, _STRENGTH)
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), unheard():
                 warnings.simplefilter("ignore")
                 last = self.fit_recalibration(weights, ~held)
             pooled = stacked(self.log_proba[:, rows], weights)

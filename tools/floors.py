@@ -27,6 +27,7 @@ FLOORS = [
         "checks, bins and exact temperatures": [
             "_class_maps _guard _temperature_rows _validation",
             "_binning _data_sets _device _metadata _temperature",
+            "_plausibility",
         ],
     },
     {

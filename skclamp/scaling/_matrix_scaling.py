@@ -75,6 +75,10 @@ class OdirScaling(AffineScaling):
         self.intercept_ = solution.parameters[:, -1].copy()
         return solution
 
+    @property
+    def _n_free(self):
+        return super()._n_free if self.off_diagonal_penalty_ else self._n_parameters
+
     def _per_strength(self, n_classes):
         """The penalty on the mean square of coefficients, for a strength on the square of one in the regression."""
         return n_classes * (n_classes - 1) * self.temperature_**2
