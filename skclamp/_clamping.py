@@ -304,6 +304,11 @@ class BaseClamping(BaseCalibrator):
         output = self.output_._n_parameters if hasattr(self, "output_") else 1
         return output + sum(parameter.numel() for parameter in self.perturbation_.parameters())
 
+    @property
+    def _n_free(self):
+        # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
+        return self.output_._n_free if hasattr(self, "output_") else 1
+
 
 def _check_auto(settings):
     """Raise where something is asked of "auto", which starts without parameters, that needs a family."""

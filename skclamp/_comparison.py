@@ -173,7 +173,8 @@ class SharedLogits:
         """For all the calibrators; those fitted to these logits don't look at them again."""
         looking = scaling.TemperatureScaling(self._estimator, **self._shared)
         weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
-        looking._look_at(self.calibration, self.calibration_codes, weight, self.classes, self.backbone)
+        codes = torch.from_numpy(self.calibration_codes).to(self.calibration.device)
+        looking._look_at(self.calibration, codes, weight, self.classes, self.backbone)
         looking._look_back()
 
     def _look_for_training_data(self):

@@ -176,7 +176,7 @@ def _look_at_width(best, labels, weight, n_columns):
     labelled = np.bincount(labels, weight, minlength=n_columns)
     n_distinct = int((labelled > 0).sum())
     n_samples = weight.sum() ** 2 / (weight**2).sum()
-    if 2 * n_distinct > n_columns or n_samples < _FEWEST_SAMPLES_A_PARAMETER:
+    if not 1 < n_distinct <= n_columns / 2 or n_samples < _FEWEST_SAMPLES_A_PARAMETER:
         return
     astray = np.average(labelled[best] == 0, weights=weight)
     # Good and Turing: classes that were seen once have the share of those that weren't seen.

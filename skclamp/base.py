@@ -530,7 +530,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     @property
     def _n_free(self):
         """Hook: how many of them nothing but the samples holds: no penalty, no pooling, no held-out samples."""
-        return 1
+        return 0
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
