@@ -145,7 +145,11 @@ def better_order(best, labels, weight):
     np.add.at(counts, (best[first], labels[first]), weight[first])
     # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
     excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
-    order = linear_sum_assignment(excess, maximize=True)[1]
+    # Where a column's own label leads in its row and its column no other order is sought, which saves most of the time.
+    own = excess.diagonal()
+    suspects = np.flatnonzero((own < excess.max(0)) | (own < excess.max(1)))
+    order = np.arange(len(columns))
+    order[suspects] = suspects[linear_sum_assignment(excess[np.ix_(suspects, suspects)], maximize=True)[1]]
     if not _is_better(order, best[~first], labels[~first], weight[~first]):
         return None
     places = np.arange(columns[-1] + 1)

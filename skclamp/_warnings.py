@@ -85,17 +85,16 @@ class one_warning:  # noqa: N801
     """Context of a fit: gives one warning of all that was noted in it, and in fits within it."""
 
     def __enter__(self):
-        self._token = _NOTES.set(_Notes()) if _NOTES.get() is None else None
-        _NOTES.get().depth += 1
+        around = _NOTES.get()
+        self._notes = _Notes() if around is None else around
+        self._notes.depth += 1
+        self._token = _NOTES.set(self._notes)
 
     def __exit__(self, kind, error, traceback):
-        notes = _NOTES.get()
-        notes.depth -= 1
-        if self._token is None:
-            return
+        self._notes.depth -= 1
         _NOTES.reset(self._token)
-        if notes and kind is None:
-            _tell(list(dict.fromkeys(notes)))
+        if self._notes and not self._notes.depth and kind is None:
+            _tell(list(dict.fromkeys(self._notes)))
 
 
 class unheard:  # noqa: N801

@@ -11,7 +11,6 @@ from torch import nn
 
 import skclamp
 from skclamp import (
-    CalibratorSelector,
     IsotonicCalibration,
     NeuralClampingCalibrator,
     TemperatureScaling,
@@ -115,7 +114,9 @@ def test_weights_tell_which_samples_count():
 def test_random_states_are_left_alone_and_warnings_are_the_same_twice():
     logits, y = problem()
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    assert given(TemperatureScaling(), np.roll(logits, 1, 1), y) == given(TemperatureScaling(), np.roll(logits, 1, 1), y)
+    assert given(TemperatureScaling(), np.roll(logits, 1, 1), y) == given(
+        TemperatureScaling(), np.roll(logits, 1, 1), y
+    )
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
     assert random.getstate() == before[2]
