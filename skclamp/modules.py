@@ -225,8 +225,8 @@ def check_floating(output):
     if not isinstance(output, torch.Tensor) or not output.is_floating_point():
         found = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
         raise TypeError(
-            "the network must return floating-point logits: a tensor, an object or mapping with `logits`, or a tuple or "
-            f"mapping whose first item is one, unless LogitsModule's output_key names another; got {found}"
+            "the network must return floating-point logits: a tensor, an object or mapping with `logits`, or a tuple "
+            f"or mapping whose first item is one, unless LogitsModule's output_key names another; got {found}"
         )
     return output
 

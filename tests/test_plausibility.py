@@ -113,12 +113,11 @@ def test_weights_tell_which_samples_count():
 
 def test_random_states_are_left_alone_and_warnings_are_the_same_twice():
     logits, y = problem()
-    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    assert given(TemperatureScaling(), np.roll(logits, 1, 1), y) == given(
-        TemperatureScaling(), np.roll(logits, 1, 1), y
-    )
+    wrong = np.roll(logits, 1, axis=1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    assert given(TemperatureScaling(), wrong, y) == given(TemperatureScaling(), wrong, y)
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert (np.random.get_state()[1] == before[1]).all()
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
     assert random.getstate() == before[2]
 
 
