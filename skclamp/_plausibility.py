@@ -79,8 +79,9 @@ def look_at(logits, codes, weight, classes, *, known, inputs=None):
     """
     n_samples = len(codes) if weight is None else int((weight > 0).sum())
     rows = _some_rows(codes, weight)
-    logits, codes = logits[rows], codes[rows]
-    weight = torch.ones(len(codes), dtype=torch.float64) if weight is None else weight.cpu()[rows.cpu()]
+    if len(rows) < len(codes):
+        logits, codes, weight = logits[rows], codes[rows], None if weight is None else weight[rows.to(weight.device)]
+    weight = torch.ones(len(codes), dtype=torch.float64) if weight is None else weight.cpu()
     best, labels, weights = logits.argmax(1).cpu().numpy(), codes.cpu().numpy(), weight.numpy() / weight.max().item()
     if not known:
         _look_at_order(best, labels, weights, classes)
@@ -232,7 +233,7 @@ def look_back(looks, temperature, *, raw):
 def _look_at_sigmoid(looks, temperature):
     """Outputs of sigmoids: a single one, the second of two columns, or one a class that is far too flat for logits."""
     logits = looks.logits
-    if looks.n_samples < _FEWEST_SAMPLES_A_PARAMETER or not ((logits >= 0) & (logits <= 1)).all():
+    if looks.n_samples < _FEWEST_SAMPLES_A_PARAMETER or not _in_unit_interval(logits):
         return False
     single = logits.shape[1] == 2 and not logits[:, 0].any() and logits[:, 1].any()
     if not (single or temperature < _SIGMOID_T) or _sum_to_one(logits):
@@ -245,6 +246,11 @@ def _look_at_sigmoid(looks, temperature):
         explains=True,
     )
     return True
+
+
+def _in_unit_interval(logits):
+    """The first row tells nearly always."""
+    return all(part.min() >= 0 and part.max() <= 1 for part in (logits[:1], logits))
 
 
 def look_for_probabilities(logits):
