@@ -395,7 +395,7 @@ class ClampedModule(nn.Module):
         # Without a shape there is nothing to check the result on, and without a perturbation little to gain.
         folded: nn.Module
         if plain and shape is not None and divide_outputs(network, temperature):
-            folded = LogitsModule(network)
+            folded = LogitsModule(network, output_key=head.output_key)
         else:
             head = LogitsModule(network, **head.reading)
             folded = ClampedModule(head, temperature=temperature, output=self.output)
