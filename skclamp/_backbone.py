@@ -5,6 +5,7 @@ device, dtype and eval mode are decided in this file alone.
 """
 
 import inspect
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,6 +31,7 @@ from ._validation import (
     check_unit_interval,
     to_numpy,
 )
+from ._wrappers import unwrapped
 from .modules import LogitsModule, frozen, logits_from
 
 
@@ -122,6 +124,7 @@ class ArrayBackbone:
     """
 
     classes = None
+    likely_classes = None
 
     def __init__(self, response, device=None):
         self.response = "logits" if response == "auto" else response
@@ -167,7 +170,11 @@ class NetworkBackbone:
     device, dtype
         Where inputs go and what floating-point inputs become: those of the network's first floating-point weight. A
         network without one takes inputs as they are.
+    range_of_inputs : tuple of two floats or None
+        Of the first batch of floating-point inputs that it was given.
     """
+
+    range_of_inputs = None
 
     def __init__(
         self,
@@ -189,6 +196,20 @@ class NetworkBackbone:
         # torch warns of pinned memory where there is nowhere to copy it to.
         pins = pin_memory and self.device is not None and self.device.type != "cpu"
         self.loading = {"num_workers": num_workers, "pin_memory": pins}
+
+    @property
+    def likely_classes(self):
+        """What a Hugging Face model's config calls the columns, in their order; None without one."""
+        network = unwrapped(self.module.module)
+        network = unwrapped(network.module) if isinstance(network, LogitsModule) else network
+        names = getattr(getattr(network, "config", None), "id2label", None)
+        return None if not isinstance(names, Mapping) else np.array([str(names[k]) for k in sorted(names, key=int)])
+
+    @property
+    def guessed_item(self):
+        """What is taken of what the network returns, where others could be meant."""
+        heads = (part for part in self.module.modules() if isinstance(part, LogitsModule))
+        return next((head.guessed for head in heads if head.guessed is not None), None)
 
     def open(self, X):
         """The inputs behind one interface, see `open_inputs`."""
@@ -251,6 +272,8 @@ class NetworkBackbone:
         out, labels, done = None, [], 0
         for batch, y in inputs.batches(self.batch_size):
             x, others = self.to_device(batch)
+            if self.range_of_inputs is None and x is not None and x.is_floating_point() and x.numel():
+                self.range_of_inputs = x.min().item(), x.max().item()
             z = self._forward(x if transform is None else transform(x).to(x.dtype), others)
             # Only of the inputs as given: what a perturbation does to them says nothing of the user's declaration.
             if transform is None and self.module.response == "probabilities":
@@ -324,6 +347,8 @@ def check_logits(logits):
 
 class ClassifierBackbone:
     """A fitted scikit-learn classifier: its decision function, or else the logarithm of its probabilities."""
+
+    likely_classes = None
 
     def __init__(self, classifier, response):
         self.classifier = classifier

@@ -187,7 +187,7 @@ class BaseClamping(BaseCalibrator):
         logits, labels = backbone.logits(inputs, labelled=y is None)
         classes, codes = self._check_y(labels if y is None else y, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(inputs), ranks)
-        self._warn_of_training_data(logits, codes, weight, ranks)
+        self._look_at(logits, codes, weight, classes, backbone, ranks)
         shard = Shard.of(ranks, len(inputs))
         problem = Problem(backbone, inputs, codes, weight, logits, shard, Passes(forward=len(inputs)))
         if ranks is not ALONE:
@@ -313,6 +313,11 @@ class BaseClamping(BaseCalibrator):
         # The network in `module_` isn't learned, and `delta_` is the perturbation's once more.
         output = self.output_._n_parameters if hasattr(self, "output_") else 1
         return output + sum(parameter.numel() for parameter in self.perturbation_.parameters())
+
+    @property
+    def _n_free(self):
+        # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
+        return self.output_._n_free if hasattr(self, "output_") else 1
 
 
 def _check_auto(settings):

@@ -21,8 +21,8 @@ from ._cells import BinnedPredictions, BinnedTest, Cells, menu_with
 from ._clamping import BaseClamping
 from ._cross_fit import cross_fit
 from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
-from ._validation import check_labels, check_same_length, encode_labels, resolve_classes
-from ._warnings import warn_caller
+from ._validation import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
+from ._warnings import note, one_warning
 from .base import BaseCalibrator
 from .clamping import NeuralClampingCalibrator
 from .exceptions import TrainingDataWarning
@@ -135,15 +135,16 @@ class SharedLogits:
         (self.test, labels), test_seconds = timed(self.backbone.logits, self._X_test)
         self.seconds = fit_seconds, test_seconds
         _check_test_logits(self.test, self.calibration.shape[1])
-        self.classes = resolve_classes(
-            y_cal, self.calibration.shape[1], classes=shared["classes"], known=self.backbone.classes
-        )
+        names = {"known": self.backbone.classes, "likely": self.backbone.likely_classes}
+        self.classes = resolve_classes(y_cal, self.calibration.shape[1], classes=shared["classes"], **names)
         self.calibration_codes = encode_labels(y_cal, self.classes, "y_cal")
         y_test = check_labels(labels if y_test is None else y_test, "y_test")
         check_same_length(y_test, len(self.test), "y_test")
         self.test_codes = encode_labels(y_test, self.classes, "y_test")
-        if is_frozen(estimator):
-            self._warn_of_training_data()
+        with one_warning():
+            if is_frozen(estimator):
+                self._look_for_training_data()
+            self._look_once()
 
     def _open(self, y_cal):
         """Find the logits of the calibration set, and return its labels."""
@@ -168,17 +169,26 @@ class SharedLogits:
         params = {"sample_weight": None, **self.params}
         return scaling.TemperatureScaling(self._estimator, cv=self._shared["cv"])._route(y_cal, params)
 
-    def _warn_of_training_data(self):
+    def _look_once(self):
+        """For all the calibrators; those fitted to these logits don't look at them again."""
+        looking = scaling.TemperatureScaling(self._estimator, **self._shared)
+        weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
+        codes = torch.from_numpy(self.calibration_codes).to(self.calibration.device)
+        looking._look_at(self.calibration, codes, weight, self.classes, self.backbone)
+        looking._look_back()
+
+    def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""
         pairs = (self.calibration, self.calibration_codes), (self.test, self.test_codes)
         hits = [(logits.argmax(1).cpu().numpy() == codes) for logits, codes in pairs]
         counts = [[hit.sum(), len(hit) - hit.sum()] for hit in hits]
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
-            warn_caller(
+            note(
                 f"the accuracy is {hits[0].mean():.2%} on X_cal and {hits[1].mean():.2%} on X_test, which isn't by "
                 "chance: either X_cal trained the network, and nothing learned from it will do, or X_test is of "
                 "another kind",
                 TrainingDataWarning,
+                explains=True,
             )
 
     @property
@@ -200,7 +210,8 @@ class SharedLogits:
         """A fitted clone of an output map, that takes these logits until `hand_over`."""
         fitted = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
         weight = self.params.get("sample_weight")
-        return fitted.fit(self.calibration, self.calibration_codes, sample_weight=weight)
+        with one_warning():
+            return fitted.fit(self.calibration, self.calibration_codes, sample_weight=weight)
 
     def hand_over(self, fitted):
         """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
@@ -318,7 +329,8 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
         if not is_frozen(estimator):
             own["cv"] = shared["cv"]
         unfitted = clone(calibrator).set_params(estimator=estimator, **own)
-        fitted, fit_time = timed(unfitted.fit, X_cal, y_cal, **logits.params)
+        with one_warning():
+            fitted, fit_time = timed(unfitted.fit, X_cal, y_cal, **logits.params)
         proba, predict_time = timed(fitted.predict_proba, X_test)
     else:
         fitted, fit_time = timed(logits.fit, calibrator)

@@ -20,7 +20,7 @@ import torch
 from scipy.optimize import brentq
 
 from ._temperature_rows import LogitRows, rows_a_chunk
-from ._warnings import warn_caller
+from ._warnings import note
 from .distributed import ALONE
 from .exceptions import NotConvergedWarning
 
@@ -136,9 +136,10 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
         reason = "the data may be separable: hardly a label has a lower logit than another class"
     else:
         reason = "the logits may say nothing of the labels"
-    warn_caller(
+    note(
         f"temperature_ is at the bound {solution.temperature:g}, beyond which the loss still falls; {reason}",
         NotConvergedWarning,
+        puzzles=True,
     )
 
 

@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from ._least_probability import LOG_LEAST
 from ._metadata import of_rows
 from ._stacking import stacked, stacking_weights
-from ._warnings import no_warnings
+from ._warnings import unheard
 from .base import BaseCalibrator
 
 # Of the pull towards equal weights in the stack, in nats: maps that are as good as each other share alike.
@@ -76,7 +76,7 @@ class Trial:
         self.shares = weight / weight.sum()
         self.fold_shares = np.array([self.shares[held].sum() for held in self.folds])
         # Of weak fits to a part of the samples; that to all of them warns by itself.
-        with no_warnings():
+        with unheard():
             self.fitted = [[samples.take(~held).fit(calibrator) for calibrator in maps] for held in self.folds]
         self.n_parameters = [max(each._n_parameters for each in same) for same in zip(*self.fitted, strict=True)]
         self.log_proba = self._predict()
@@ -104,7 +104,7 @@ class Trial:
         for held, calibrators in zip(self.folds, self.fitted, strict=True):
             rest, rows = (mask.to(y.device) for mask in (~held, held))
             weights = stacking_weights(self.log_proba[:, rest], y[rest], weight[rest], self.weights, _STRENGTH)
-            with no_warnings():
+            with unheard():
                 last = self.fit_recalibration(weights, ~held)
             pooled = stacked(self.log_proba[:, rows], weights)
             for place, scores in zip(losses, (pooled, last._transform_logits(pooled)), strict=True):

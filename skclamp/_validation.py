@@ -15,11 +15,9 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples as num_samples
 
 from ._arrays import tensor_over
-from ._warnings import warn_caller
-from .exceptions import CalibrationSetWarning, TrainingDataWarning
+from ._warnings import note
+from .exceptions import CalibrationSetWarning
 
-# By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
-MANY_SAMPLES = 500
 # float32's largest number: whatever a network yields. From there on float64's squares and quotients stay finite.
 LARGEST_LOGIT = torch.finfo(torch.float32).max
 # Where the largest weight lies between these, sums of weights and of their squares are neither 0 nor infinite; weights
@@ -94,7 +92,7 @@ def check_same_length(y, n_samples, name="y"):
         )
 
 
-def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classes"):
+def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, parameter="classes"):
     """Names of the columns of the logits.
 
     Parameters
@@ -107,6 +105,8 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classe
         What the user says.
     known : array-like of shape (K,), default=None
         What the estimator knows (its ``classes_``).
+    likely : array-like of shape (K,), default=None
+        What the network's makers call the columns: their names where all labels are among these, which are strings.
     parameter : str, default="classes"
         What the user calls `classes`, for messages.
 
@@ -127,6 +127,8 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classe
         return names
     if known is not None:
         return _check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
+    if likely is not None and len(set(likely.tolist())) == n_columns and set(y.tolist()) <= set(likely.tolist()):
+        return likely
     if _are_column_indices(y, n_columns):
         _warn_of_another_origin(y, n_columns, parameter)
         return _column_indices(n_columns, y.dtype)
@@ -142,7 +144,7 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, parameter="classe
 def _warn_of_another_origin(y, n_columns, parameter):
     """Labels 1 ... K without the last look like column indices without the first."""
     if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
-        warn_caller(
+        note(
             f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from 1, "
             f"give {parameter}",
             CalibrationSetWarning,
@@ -227,50 +229,6 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
         )
     negligible = (weight > 0) & (weight < _LEAST_PART * weight.max())
     return torch.from_numpy(np.where(negligible, 0.0, weight) if negligible.any() else weight)
-
-
-def warn_if_probabilities(logits):
-    """Warn where logits, taken for such because nothing else was said, look like probabilities.
-
-    Parameters
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        Raw ones, of which hardly any has rows of positive numbers that sum to 1.
-    """
-    tolerance = row_sum_tolerance(torch.finfo(logits.dtype).eps)
-    if (logits >= 0).all() and ((logits.sum(1) - 1).abs() <= tolerance).all():
-        warn_caller(
-            "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
-            'probabilities, say response="probabilities"; if not, response="logits"',
-            CalibrationSetWarning,
-        )
-
-
-def warn_if_never_wrong(logits, codes, weight):
-    """Warn where a network is right on each of many samples, as on those that trained it.
-
-    Parameters
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        The network's.
-    codes : torch.Tensor of shape (n_samples,)
-        Column index of each label.
-    weight : torch.Tensor of shape (n_samples,) or None
-        Samples without weight don't count.
-    """
-    n_samples = len(codes) if weight is None else int((weight > 0).sum())
-    if n_samples < MANY_SAMPLES:
-        return
-    for start in range(0, len(codes), MANY_SAMPLES):
-        rows = slice(start, start + MANY_SAMPLES)
-        wrong = logits[rows].argmax(1) != codes[rows]
-        if (wrong if weight is None else wrong & (weight[rows].to(wrong.device) > 0)).any():
-            return
-    warn_caller(
-        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, calibrate "
-        "on others, since how sure to be of its errors can't be learned from these",
-        TrainingDataWarning,
-    )
 
 
 def check_finite(values, name):

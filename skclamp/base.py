@@ -16,13 +16,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
-from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
+from ._backbone import ArrayBackbone, NetworkBackbone, check_classifier, is_frozen, open_backbone
 from ._cross_fit import cross_fit
 from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
 from ._docstrings import with_shared_docs
 from ._encoding import Packed, is_registered, register
 from ._metadata import NO_METADATA, route, router_of
 from ._pickling import goes_to_a_worker, has_large_weights, reduce_around
+from ._plausibility import look_at, look_at_item, look_at_number, look_back, look_for_errors, look_for_probabilities
 from ._validation import (
     Interval,
     StrOptions,
@@ -33,9 +34,8 @@ from ._validation import (
     num_samples,
     resolve_classes,
     tensor_of,
-    warn_if_never_wrong,
-    warn_if_probabilities,
 )
+from ._warnings import one_warning, within_another_fit
 from .distributed import ALONE, Shard, Told, current
 from .persistence import content_hash, fingerprint, write
 
@@ -169,7 +169,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             Others of its kind, see `skclamp.exceptions`.
         """
         ranks = current()
-        with self._kept_on_error(), ranks.fitting():
+        with self._kept_on_error(), ranks.fitting(), one_warning():
             self._validate_params()
             X = dataset_behind(X, any_order=y is None and sample_weight is None and not params)
             y = _check_given_labels(X, y)
@@ -177,8 +177,10 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             self._forget()
             self._metadata = metadata
+            self._looks = None
             self._fit(X, y, sample_weight, ranks)
-            del self._metadata
+            self._look_back()
+            del self._metadata, self._looks
         return self
 
     def get_metadata_routing(self):
@@ -334,7 +336,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             self.estimator_ = backbone.classifier
         classes, codes = self._check_y(y, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(logits), ranks)
-        self._warn_of_training_data(logits, codes, weight, ranks)
+        self._look_at(logits, codes, weight, classes, backbone, ranks)
         shard = Shard.of(ranks, len(logits))
         whole_weight = None if weight is None else shard.whole(weight)
         self._fit_logits(shard.whole(logits), shard.whole(codes), whole_weight)
@@ -364,20 +366,44 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """Names of the columns, and the labels as column indices on the logits' device."""
         y = check_labels(y)
         check_same_length(y, len(logits))
-        if self.response == "auto" and isinstance(self.estimator, (torch.nn.Module, type(None))):
-            warn_if_probabilities(logits)
+        if self._takes_for_logits() and not within_another_fit():
+            look_for_probabilities(logits)
         seen = y
         if ranks is not ALONE:
             kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}
             ranks.check_alike(number_of_classes=logits.shape[1], network=fingerprint(backbone), **kinds)
             seen = np.concatenate(ranks.everyone(np.unique(y)))
-        classes = resolve_classes(seen, logits.shape[1], classes=self.classes, known=backbone.classes)
+        names = {"known": backbone.classes, "likely": backbone.likely_classes}
+        classes = resolve_classes(seen, logits.shape[1], classes=self.classes, **names)
         return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
 
-    def _warn_of_training_data(self, logits, codes, weight, ranks):
-        """Only where there is a network that can have seen them: folds are fitted without what they calibrate on."""
-        if self.estimator is not None and is_frozen(self.estimator) and ranks is ALONE:
-            warn_if_never_wrong(logits, codes, weight)
+    def _takes_for_logits(self):
+        """Whether nobody said that what is taken for logits is."""
+        return self.response == "auto" and isinstance(self._frozen_part(), (torch.nn.Module, type(None)))
+
+    def _look_at(self, logits, codes, weight, classes, backbone, ranks=ALONE):
+        """Note what looks like a mistake in the data, unless another fit has looked at them."""
+        self._looks = None
+        if ranks is not ALONE or within_another_fit():
+            return
+        # Folds are fitted without what they calibrate on.
+        if self.estimator is not None and is_frozen(self.estimator):
+            look_for_errors(logits, codes, weight)
+        # What other classifiers call scores needn't be logits, and they know their classes.
+        if isinstance(self._frozen_part(), (torch.nn.Module, NeuralNet, type(None))):
+            inputs = None
+            if isinstance(backbone, NetworkBackbone):
+                look_at_item(backbone.guessed_item)
+                inputs = backbone.range_of_inputs
+            known = backbone.classes is not None
+            self._looks = look_at(logits, codes, weight, classes, known=known, inputs=inputs)
+
+    def _look_back(self):
+        """Note what looks like a mistake in what was fitted."""
+        if self._looks is None:
+            return
+        look_back(self._looks, getattr(self, "temperature_", None), raw=self._takes_for_logits())
+        look_at_number(self._looks.n_samples, self._n_free, type(self).__name__)
 
     def _open_backbone(self, **options):
         options |= self._loading()
@@ -500,6 +526,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def _n_parameters(self):
         """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
         return sum(_n_floats(value) for name, value in vars(self).items() if name.endswith("_") and name != "classes_")
+
+    @property
+    def _n_free(self):
+        """Hook: how many of them nothing but the samples holds: no penalty, no pooling, no held-out samples."""
+        return 0
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -120,12 +120,11 @@ class NeuralClampingCalibrator(BaseClamping):
     Examples
     --------
     >>> import torch
-    >>> from sklearn.datasets import make_classification
     >>> from skclamp import NeuralClampingCalibrator
-    >>> X, y = make_classification(600, n_informative=6, n_classes=3, random_state=0)
-    >>> X = X.astype("float32")
     >>> _ = torch.manual_seed(0)
     >>> network = torch.nn.Sequential(torch.nn.Linear(20, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3))
+    >>> X = torch.randn(600, 20)
+    >>> y = torch.multinomial((3 * network(X)).softmax(1), 1)[:, 0]
     >>> calibrator = NeuralClampingCalibrator(network, random_state=0).fit(X, y)
     >>> calibrator.predict_proba(X).shape
     (600, 3)

@@ -24,6 +24,7 @@ from ._version import __version__
 from ._warnings import warn_caller
 from ._wrappers import unwrapped
 from .exceptions import NotSavedWarning
+from .modules import LogitsModule
 from .perturbations import PERTURBATIONS
 
 __all__ = ["load", "register"]
@@ -249,8 +250,10 @@ def _contents(value, around=()):
 def _feed_network(digest, head):
     network = unwrapped(head.module)
     nonlinearity = getattr(head.nonlinearity, "__qualname__", type(head.nonlinearity).__qualname__)
-    _feed(digest, (head.response, nonlinearity))
+    _feed(digest, (head.response, nonlinearity, head.output_key))
     for name, part in network.named_modules():
+        if isinstance(part, LogitsModule):
+            _feed(digest, (part.response, part.output_key))
         if not hasattr(part, "_orig_mod"):
             _feed(digest, (_uncompiled(name), type(part).__qualname__))
     # Some buffers aren't in the state dict, and what quantised layers hold is only there.

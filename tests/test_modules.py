@@ -50,7 +50,8 @@ def test_logits_are_found_in_whatever_a_module_returns(wrap):
     ("wrap", "found"),
     [
         (lambda z: "text", "got str"),
-        (lambda z: {"scores": z}, "got dict"),
+        (lambda z: {"scores": "text"}, "got str"),
+        (lambda z: {}, "got dict"),
         (lambda z: (), "got tuple"),
         (lambda z: z.argmax(1), "got a tensor of torch.int64"),
         (lambda z: None, "got NoneType"),

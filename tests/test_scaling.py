@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from skclamp import TemperatureScaling
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, CalibrationWarning
 
 
 def draw(n_samples=2000, n_classes=5, *, temperature=2.0, scale=3.0, seed=0):
@@ -174,7 +174,7 @@ def test_separable_data_warn():
 
 def test_useless_logits_warn():
     logits, _ = draw()
-    with pytest.warns(ConvergenceWarning, match=r"at the bound 10, .* say nothing of the labels") as caught:
+    with pytest.warns(CalibrationWarning, match=r"at the bound 10, .* say nothing of the labels") as caught:
         TemperatureScaling(bounds=[0.1, 10]).fit(logits, logits.argmin(1))
     assert caught[0].filename == __file__
 

@@ -18,8 +18,8 @@ PACKAGE = "skclamp"
 FLOORS = [
     {
         "what stands by itself": [
-            "_arrays _cells _distinct _docstrings _encoding _folds _layer_calls _least_probability _posterior _progress "
-            "_stacking _version _warnings _wrappers exceptions losses perturbations",
+            "_arrays _cells _distinct _docstrings _encoding _folds _layer_calls _least_probability _posterior "
+            "_progress _stacking _version _warnings _wrappers exceptions losses perturbations",
             "_pickling",
             "distributed",
         ],
@@ -28,6 +28,7 @@ FLOORS = [
         "checks, bins and exact temperatures": [
             "_class_maps _guard _temperature_rows _validation",
             "_binning _data_sets _device _metadata _temperature",
+            "_plausibility",
         ],
     },
     {

@@ -124,6 +124,10 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         # The shares sum to 1: one of them follows from the others.
         return super()._n_parameters - 1
 
+    @property
+    def _n_free(self):
+        return self._n_parameters
+
 
 def _fit_likely(logits, y, weight, temperature):
     """Temperature and shares of least NLL, from those of temperature scaling; a matter of the labels' probabilities.

@@ -80,6 +80,10 @@ class OdirScaling(AffineScaling):
         self.intercept_ = solution.parameters[:, -1].copy()
         return solution
 
+    @property
+    def _n_free(self):
+        return super()._n_free if self.off_diagonal_penalty_ else self._n_parameters
+
     def _given(self, *units):
         """The strengths off the diagonal and of the intercepts, None where they are to be chosen.
 

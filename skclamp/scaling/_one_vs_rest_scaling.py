@@ -25,6 +25,10 @@ class OneVsRestScaling(TemperatureFirst):
             score = torch.addcmul(score, torch.from_numpy(coef).to(logits), term)
         return logsigmoid(score)
 
+    @property
+    def _n_free(self):
+        return self._n_parameters
+
     def _terms(self, logits):
         """Hook: terms of scaled logits, as a list."""
         raise TypeError(f"{type(self).__name__} must implement _terms")

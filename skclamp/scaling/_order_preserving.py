@@ -50,6 +50,10 @@ class OrderPreservingCalibrator(BaseCalibrator):
             stretched = self.module_.to(logits.device)(ordered, self._by_class(scaled))
         return torch.empty_like(stretched).scatter_(1, order, stretched)
 
+    @property
+    def _n_free(self):
+        return 1
+
     def _scale(self, logits):
         return torch.log_softmax(logits / self.temperature_, 1)
 

@@ -16,6 +16,10 @@ class TemperatureFirst(BaseCalibrator):
         warn_of_weak_fit(fit)
         self.n_iter_ = fit.n_evaluations
 
+    @property
+    def _n_free(self):
+        return 1
+
     def _fit_map(self, logits, y, sample_weight):
         """Hook."""
         raise TypeError(f"{type(self).__name__} must implement _fit_map")

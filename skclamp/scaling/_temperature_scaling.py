@@ -101,6 +101,10 @@ class TemperatureScaling(BaseCalibrator):
         self.gamma = gamma
         self.bounds = bounds
 
+    @property
+    def _n_free(self):
+        return 1
+
     def _fit(self, X, y, sample_weight, ranks):
         _check_bounds(self.bounds)
         super()._fit(X, y, sample_weight, ranks)

@@ -59,6 +59,10 @@ class VectorScaling(AffineScaling):
     array([0. , 1.1, 2. ])
     """
 
+    @property
+    def _n_free(self):
+        return self._n_parameters
+
     def _features(self, logits):
         return torch.log_softmax(logits, 1)
 

@@ -1,0 +1,319 @@
+"""Silent nonsense: one warning that says what was seen and why it may be; none where all is fine."""
+
+import random
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import skclamp
+from skclamp import (
+    IsotonicCalibration,
+    NeuralClampingCalibrator,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
+from skclamp.exceptions import CalibrationSetWarning, CalibrationWarning, TrainingDataWarning
+from skclamp.modules import LogitsModule
+
+KINDS = [TemperatureScaling, IsotonicCalibration, VectorScaling, NeuralClampingCalibrator]
+CAUSES = ["X is on another scale", "another order", "is probabilities", "the samples trained", "too few samples"]
+
+
+def given(calibrator, X, y, **options):
+    """What the package warns of in a fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        calibrator.fit(X, y, **options)
+    return [(type(each.message), str(each.message)) for each in caught if each.category is not DeprecationWarning]
+
+
+def problem(n_samples=2000, n_classes=10, *, margin=3.0, scale=1.0, seed=0):
+    """Logits that are calibrated but for their scale, of an accuracy that the margin sets."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_classes, size=n_samples)
+    logits = rng.normal(size=(n_samples, n_classes))
+    logits[np.arange(n_samples), y] += margin
+    return margin * logits * scale, y
+
+
+def test_nothing_is_said_of_ordinary_problems():
+    """Up to the accuracy of MNIST, with biases, rare classes, sorted labels and weights among them."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(2000, 1000)).astype(np.float32)
+    for k in range(200):
+        n_classes = (2, 10, 100, 1000)[k % 4]
+        margin, y = rng.uniform(1.0, 3.5), rng.integers(n_classes, size=2000)
+        logits = np.roll(noise, k, axis=0)[:, :n_classes].copy()
+        logits[np.arange(2000), y] += margin
+        logits = logits * np.float32(margin * rng.uniform(0.3, 4)) + rng.normal(size=n_classes).astype("f4") * (k % 3)
+        rows = np.argsort(y) if k % 5 == 0 else np.arange(len(y))
+        weight = rng.exponential(size=len(y)) if k % 7 == 0 else None
+        assert given(TemperatureScaling(), logits[rows], y[rows], sample_weight=weight) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_said_of_what_is_fine_by_any_calibrator(kind):
+    assert given(kind(), *problem()) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_in_another_order(kind):
+    logits, y = problem()
+    ((category, message),) = given(kind(), np.roll(logits, 1, axis=1), y)
+    assert category is CalibrationSetWarning
+    assert message.startswith("the columns may be in another order: the accuracy is 0.")
+    assert "pass classes=" in message
+    assert given(kind(classes=[9, *range(9)]), np.roll(logits, 1, axis=1), y) == []
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 100, 1000])
+def test_two_columns_swapped_or_all_permuted(n_classes):
+    logits, y = problem(4000, n_classes, margin=4.0)
+    order = np.random.default_rng(1).permutation(n_classes) if n_classes > 3 else [1, 0, *range(2, n_classes)]
+    assert "another order" in given(TemperatureScaling(), logits[:, order], y)[0][1]
+
+
+def test_names_are_taken_as_sorted():
+    logits, y = problem(n_classes=3)
+    names = np.array(["plane", "cat", "dog"])
+    ((_, message),) = given(TemperatureScaling(), logits, names[y])
+    assert "with classes ['cat', 'dog', 'plane']" in message
+    assert given(TemperatureScaling(classes=names), logits, names[y]) == []
+
+
+def test_a_class_that_is_predicted_too_often_is_not_misplaced():
+    logits, y = problem(n_classes=2, margin=1.5)
+    keep = (y == 1) | (np.arange(len(y)) % 5 == 0)
+    biased = logits + [6.0, 0.0]
+    assert (biased[keep].argmax(1) == y[keep]).mean() < 0.5
+    assert not [each for _, each in given(VectorScaling(), biased[keep], y[keep]) if "another order:" in each]
+
+
+def test_labels_that_have_nothing_to_do_with_the_logits_have_no_other_order():
+    rng = np.random.default_rng(0)
+    for n_classes in (2, 5, 50):
+        for _ in range(20):
+            found = given(TemperatureScaling(), rng.normal(size=(500, n_classes)), rng.integers(n_classes, size=500))
+            assert not [message for _, message in found if "another order:" in message]
+
+
+def test_weights_tell_which_samples_count():
+    logits, y = problem()
+    wrong, weight = np.roll(logits, 1, axis=1), np.ones(len(y))
+    weight[1000:] = 0
+    mixed = np.concatenate([logits[:1000], wrong[1000:]])
+    assert given(TemperatureScaling(), mixed, y, sample_weight=weight) == []
+    assert "another order" in given(TemperatureScaling(), mixed, y, sample_weight=1 - weight)[0][1]
+
+
+def test_random_states_are_left_alone_and_warnings_are_the_same_twice():
+    logits, y = problem()
+    wrong = np.roll(logits, 1, axis=1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    assert given(TemperatureScaling(), wrong, y) == given(TemperatureScaling(), wrong, y)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+    assert random.getstate() == before[2]
+
+
+class Model(nn.Module):
+    """Hands its inputs on as logits, with Hugging Face's names of its columns."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.config = SimpleNamespace(id2label=dict(enumerate(names)))
+
+    def forward(self, x):
+        return SimpleNamespace(logits=x)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, LogitsModule, nn.DataParallel])
+def test_a_hugging_face_model_names_its_columns(wrap):
+    logits, y = problem(n_classes=3)
+    names = np.array(["plane", "cat", "dog"])
+    calibrator = TemperatureScaling(wrap(Model(names)))
+    assert given(calibrator, logits, names[y]) == []
+    assert calibrator.classes_.tolist() == names.tolist()
+    assert calibrator.fit(logits[y < 2], names[y[y < 2]]).classes_.tolist() == names.tolist()
+    assert calibrator.fit(logits, y).classes_.tolist() == [0, 1, 2]
+    others = np.array(["c", "a", "b"])
+    assert calibrator.set_params(classes=others).fit(logits, others[y]).classes_.tolist() == others.tolist()
+
+
+def test_more_columns_than_labels():
+    rng = np.random.default_rng(0)
+    ((category, message),) = given(TemperatureScaling(), rng.normal(size=(500, 64)), rng.integers(10, size=500))
+    assert category is CalibrationSetWarning
+    assert message.startswith("there are 64 columns for 10 distinct labels")
+
+
+def test_classes_that_the_samples_miss_are_no_nonsense():
+    logits, y = problem(3000, 1000)
+    few = y < 100
+    assert given(TemperatureScaling(), logits[few], y[few]) == []
+    poor, labels = problem(300, 1000, margin=0.3, seed=1)
+    assert not [each for _, each in given(TemperatureScaling(), poor, labels) if "columns" in each.split(". ")[0]]
+
+
+class Returning(nn.Module):
+    """Two linear layers, and what is made of their outputs."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        torch.manual_seed(0)
+        self.features, self.head, self.wrap = nn.Linear(4, 8), nn.Linear(8, 3), wrap
+
+    def forward(self, x):
+        features = self.features(x)
+        return self.wrap(features, self.head(features))
+
+
+def pair(features, logits):
+    return features, logits
+
+
+def entries(features, logits):
+    return {"features": features, "out": logits}
+
+
+def inputs():
+    X = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
+    logits = Returning(pair)(X)[1]
+    return X, torch.multinomial(logits.softmax(1), 1, generator=torch.Generator().manual_seed(1))[:, 0].numpy()
+
+
+@pytest.mark.parametrize(("wrap", "key"), [(pair, 1), (entries, "out")])
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
+def test_what_is_taken_of_several_things_is_said_and_can_be_chosen(kind, wrap, key, tmp_path):
+    X, y = inputs()
+    network = Returning(wrap)
+    ((_, message),) = [each for each in given(kind(network), X, y) if "several things" in each[1]]
+    assert ("item 0 of a tuple of 2 items" if wrap is pair else "entry 'features' of a mapping") in message
+    chosen = kind(LogitsModule(network, output_key=key))
+    assert given(chosen, X, y) == []
+    assert chosen.temperature_ == kind(Returning(lambda _, logits: logits)).fit(X, y).temperature_
+    chosen.save(tmp_path / "saved")
+    loaded = skclamp.load(tmp_path / "saved", LogitsModule(network, output_key=key))
+    np.testing.assert_array_equal(loaded.predict_proba(X), chosen.predict_proba(X))
+    with pytest.raises(ValueError, match="estimator must be the network that the calibrator was fitted around"):
+        skclamp.load(tmp_path / "saved", LogitsModule(network))
+
+
+@pytest.mark.parametrize(("wrap", "key"), [(pair, 1), (entries, "out")])
+def test_the_chosen_item_is_exported(wrap, key):
+    X, y = inputs()
+    module = NeuralClampingCalibrator(LogitsModule(Returning(wrap), output_key=key)).fit(X, y).module_.eval()
+    exported = torch.export.export(module, (X[:5],)).module()
+    torch.testing.assert_close(exported(X[:5]), module(X[:5]))
+
+
+def test_an_item_that_is_not_there():
+    X, y = inputs()
+    for key in (2, "out"):
+        with pytest.raises(TypeError, match=f"output_key must be an item .* got {key!r}, .* a tuple of 2 items"):
+            TemperatureScaling(LogitsModule(Returning(pair), output_key=key)).fit(X, y)
+
+
+def test_nothing_is_said_of_a_single_tensor_among_others():
+    X, y = inputs()
+    assert given(TemperatureScaling(Returning(lambda _, logits: (logits, None, "more"))), X, y) == []
+
+
+def in_order(message):
+    places = [message.index(cause, message.index("Likely causes")) for cause in CAUSES]
+    return places == sorted(places)
+
+
+@pytest.mark.parametrize("kind", KINDS[:3])
+def test_pixels_of_bytes_where_fractions_were_meant(kind):
+    logits, y = problem(margin=2.0)
+    low, span = logits.min(), np.ptp(logits)
+    X = np.float32(np.round((logits - low) / span * 255))
+    X[0, :2] = 0, 255
+    network = nn.Linear(10, 10, bias=False)
+    nn.init.eye_(network.weight).data.mul_(span)
+    assert given(TemperatureScaling(network), X / 255, y) == []
+    ((category, message),) = given(kind(network), X, y)
+    assert category is CalibrationSetWarning
+    assert "is extreme; the accuracy is" in message
+    assert "and X ranges from 0 to 255" in message
+    assert in_order(message)
+
+
+@pytest.mark.parametrize("scale", [1 / 200, 200])
+def test_extreme_temperatures(scale):
+    ((category, message),) = given(TemperatureScaling(), *problem(scale=scale))
+    assert category is CalibrationSetWarning
+    assert message.startswith("temperature_ is ")
+    assert in_order(message)
+
+
+def test_what_a_bound_and_an_order_say_is_said_at_once():
+    logits, y = problem(n_classes=2)
+    ((category, message),) = given(TemperatureScaling(), logits[:, ::-1].copy(), y)
+    assert category is CalibrationSetWarning
+    assert "another order" in message
+    assert "temperature_ is at the bound" in message
+
+
+def test_nearly_no_error_and_sharper_than_any_network():
+    logits, y = problem(margin=20.0, scale=1e-3)
+    y[0] = logits[0].argsort()[-2]
+    logits[0, y[0]] = logits[0].max() - 1e-3
+    ((_, message),) = given(TemperatureScaling(), logits, y)
+    assert message.startswith("temperature_ is ")
+    assert in_order(message)
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_outputs_of_sigmoids(n_classes):
+    logits, y = problem(n_classes=n_classes)
+    scores = logits[:, 1] - logits[:, 0] if n_classes == 2 else logits - 4
+    ((category, message),) = given(TemperatureScaling(), 1 / (1 + np.exp(-scores)), y)
+    assert category is CalibrationSetWarning
+    assert message.startswith("what is taken for logits lies between 0 and 1")
+
+
+def test_probabilities_and_training_data_are_told_once_with_the_rest():
+    logits, y = problem()
+    proba = torch.softmax(torch.from_numpy(logits), 1)
+    ((_, message),) = given(TemperatureScaling(), proba, y)
+    assert message.startswith("X, or what the network makes of it, holds rows that sum to 1")
+    ((category, message),) = given(TemperatureScaling(nn.Identity()), logits, logits.argmax(1))
+    assert category is TrainingDataWarning
+    assert "temperature_ is at the bound" in message
+
+
+def test_fewer_than_twenty_samples_for_each_parameter():
+    ((_, message),) = given(VectorScaling(), *problem(300))
+    assert message.startswith("300 samples are fewer than 20 for each of the 20 parameters that VectorScaling fits")
+    logits, y = problem(19, 2, margin=1.0)
+    assert "19 samples are fewer than 20 for the parameter" in given(TemperatureScaling(), logits, y)[0][1]
+    assert given(TemperatureScaling(), *problem(300)) == []
+
+
+def test_a_comparison_says_it_once():
+    logits, y = problem()
+    wrong = np.roll(logits, 1, axis=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        maps = [TemperatureScaling(), VectorScaling(), IsotonicCalibration()]
+        compare_calibrators(None, wrong, y, wrong, y, calibrators=maps, n_resamples=2, n_draws=1)
+    found = [str(each.message) for each in caught if issubclass(each.category, CalibrationWarning)]
+    assert len([message for message in found if "another order:" in message]) == 1
+
+
+def test_the_warning_stands_at_the_users_line_and_spares_what_fails():
+    logits, y = problem()
+    with pytest.warns(CalibrationSetWarning) as caught:
+        TemperatureScaling().fit(np.roll(logits, 1, axis=1), y)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="y must hold labels among the classes"):
+            TemperatureScaling(classes=range(10)).fit(np.roll(logits, 1, axis=1), y + 5)
