@@ -69,6 +69,7 @@ def test_two_processes_fit_what_one_does(results, name):
 def test_each_fit_did_something(results):
     alone = results[0]
     assert alone["affine"]["accepted_"]
+    assert alone["auto"]["accepted_"]
     assert alone["gamma"]["accepted_"]
     assert alone["search"]["accepted_"]
     assert np.abs(alone["reference"]["delta_"]).max() > 1e-3
