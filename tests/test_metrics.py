@@ -628,7 +628,7 @@ def test_scorers_refuse_labels_of_another_kind(scorer):
 
 def test_the_likelihood_comes_from_log_probabilities():
     log_proba = np.array([[-1e-20, -46.0], [-46.0, -1e-20]])
-    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba[:1], [0]) == 1e-20 * -1
+    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba[:1], [0]) == -1e-20
     # Without them there is none between 0 and what rounds a probability to 1.
     assert neg_log_likelihood_scorer(_Fixed((0, 1)), np.exp(log_proba[:1]), [0]) == 0
     least = np.log(np.finfo(float).eps)
