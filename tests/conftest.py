@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OLD_WARNINGS = [
     (scipy, "1.16", r"Values in x were outside bounds:RuntimeWarning:scipy\.optimize\..*"),
     (sklearn, "1.9", r"invalid value encountered in .*divide:RuntimeWarning:sklearn\.linear_model\..*"),
+    (torch, "2.7", r"Skipping serialization of .*:UserWarning:torch\..*"),
 ]
 
 
