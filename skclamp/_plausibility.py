@@ -12,7 +12,7 @@ from scipy.special import betainc
 
 from ._temperature import DEFAULT_BOUNDS, solve_temperature
 from ._validation import row_sum_tolerance
-from ._warnings import note
+from ._warnings import note, puzzled
 from .exceptions import CalibrationSetWarning, TrainingDataWarning
 
 # By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
@@ -24,6 +24,8 @@ _MOST_ROWS_FOR_T = 2000
 _MOST_COLUMNS = 2048
 _LEVEL = 1e-3
 _DEVIATIONS = 3.09  # of that level, one-sided
+# Of an order with the labels, beyond chance: Cohen's kappa.
+_LEAST_AGREEMENT = 1 / 3
 _FEWEST_SAMPLES_A_PARAMETER = 20
 _LEAST_T, _MOST_T = 0.05, 20.0
 # Sharper than any network on samples that it hasn't seen, where it is right on nearly all.
@@ -173,7 +175,11 @@ def _is_better(order, best, labels, weight):
         return False
     share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
     surplus = weight * (gain - (share[order[best]] - share[best]))
-    return surplus.sum() > _DEVIATIONS * np.sqrt((surplus**2).sum())
+    if surplus.sum() <= _DEVIATIONS * np.sqrt((surplus**2).sum()):
+        return False
+    # Inputs that have shifted confuse classes as well, but the right order makes a network worth its calibration.
+    hits, chance = np.average([order[best] == labels, share[order[best]]], axis=1, weights=weight)
+    return hits - chance > _LEAST_AGREEMENT * (1 - chance)
 
 
 def _look_at_width(best, labels, weight, n_columns):
@@ -216,8 +222,8 @@ def look_back(looks, temperature, *, raw):
         temperature = solve_temperature(looks.logits[on], looks.codes[on], sample_weight=looks.weight[rows]).temperature
     if raw and _look_at_sigmoid(looks, temperature):
         return
-    # At a bound the search has said so; without a search of the fit's own, samples that are separable are no news.
-    if temperature == DEFAULT_BOUNDS[0] or (found and temperature == DEFAULT_BOUNDS[1]):
+    # A search that ended at a bound has said so; where only this one does, separable samples are no news.
+    if puzzled() or (not found and temperature == DEFAULT_BOUNDS[0]):
         return
     sharp = temperature < _SHARP_T and looks.accuracy > _NEARLY_ALWAYS
     if not (temperature < _LEAST_T or temperature > _MOST_T or sharp):
@@ -235,7 +241,7 @@ def _look_at_sigmoid(looks, temperature):
     logits = looks.logits
     if looks.n_samples < _FEWEST_SAMPLES_A_PARAMETER or not _in_unit_interval(logits):
         return False
-    single = logits.shape[1] == 2 and not logits[:, 0].any() and logits[:, 1].any()
+    single = logits.shape[1] == 2 and not logits[:, 0].any()
     if not (single or temperature < _SIGMOID_T) or _sum_to_one(logits):
         return False
     advice = 'say response="probabilities"' if single else "give the network without its sigmoid"
@@ -249,8 +255,8 @@ def _look_at_sigmoid(looks, temperature):
 
 
 def _in_unit_interval(logits):
-    """The first row tells nearly always."""
-    return all(part.min() >= 0 and part.max() <= 1 for part in (logits[:1], logits))
+    """Whether all lie between 0 and 1, and some above 0; the first row tells nearly always."""
+    return all(part.min() >= 0 and part.max() <= 1 for part in (logits[:1], logits)) and bool(logits.any())
 
 
 def look_for_probabilities(logits):

@@ -80,6 +80,11 @@ def note(message, category, *, explains=False, puzzles=False):
         notes.append(_Note(message, category, explains, puzzles))
 
 
+def puzzled():
+    """Whether something that may have any of the usual causes was noted."""
+    return any(each.puzzles for each in _NOTES.get() or ())
+
+
 def within_another_fit():
     """Whether the fit that is going on is a part of another one, which has looked at the data."""
     notes = _NOTES.get()

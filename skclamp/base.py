@@ -16,7 +16,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
-from ._backbone import ArrayBackbone, NetworkBackbone, check_classifier, is_frozen, open_backbone
+from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
 from ._cross_fit import cross_fit
 from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
 from ._docstrings import with_shared_docs
@@ -392,7 +392,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         # What other classifiers call scores needn't be logits, and they know their classes.
         if isinstance(self._frozen_part(), (torch.nn.Module, NeuralNet, type(None))):
             inputs = None
-            if isinstance(backbone, NetworkBackbone):
+            if self.estimator is not None:
                 look_at_item(backbone.guessed_item)
                 inputs = backbone.range_of_inputs
             known = backbone.classes is not None

@@ -396,6 +396,7 @@ def _pointers(network):
 
 @pytest.mark.parametrize("network", [Branching(), NoBfloat16(), Attending(), Held(convolutional(), threading.Lock())])
 @pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+@pytest.mark.filterwarnings("ignore:the network returns several things:UserWarning")
 def test_odd_networks_are_clamped_all_the_same(network, precision, caplog):
     network, x = network.eval(), images(200)
     with torch.no_grad():
