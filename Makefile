@@ -57,7 +57,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
-	$(BIN)/python tools/floors.py
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/docstrings.py
 
 dist: $(VENV)/installed-dev

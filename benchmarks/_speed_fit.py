@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from _relative_time import measure_relative
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator
-from skclamp._fast import has_bfloat16
+from skclamp.clamping._acceleration import has_bfloat16
 
 FAMILIES = ("affine", "auto")
 

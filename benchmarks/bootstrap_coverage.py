@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 from tabulate import tabulate
 
-from skclamp._binning import Pairs, Probabilities
 from skclamp.metrics import (
     bootstrap_interval,
     brier_score,
@@ -26,6 +25,7 @@ from skclamp.metrics import (
     paired_bootstrap_test,
     smooth_calibration_error,
 )
+from skclamp.metrics._binning import Pairs, Probabilities
 from skclamp.metrics._kolmogorov_smirnov import pairs_ks_error
 from skclamp.metrics._smooth import pairs_smooth_error
 

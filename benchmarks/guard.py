@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from _result_file import ResultFile
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._guard import LEVEL, NOTHING_TRIED
+from skclamp.clamping._guard import LEVEL, NOTHING_TRIED
 
 TRUE_TEMPERATURE = 1.7
 N_CLASSES = 10

@@ -23,12 +23,7 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.display import ReliabilityDisplay
-from skclamp.metrics import (
-    brier_score,
-    calibration_noise_floor,
-    expected_calibration_error,
-    neg_log_likelihood_scorer,
-)
+from skclamp.metrics import brier_score, calibration_noise_floor, expected_calibration_error, neg_log_likelihood_scorer
 
 # With 897 test images fifteen bins would be noisy.
 N_BINS = 10

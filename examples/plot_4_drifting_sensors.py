@@ -44,13 +44,7 @@ print(f"accuracy after the drift:  {100 * pipeline.score(X_test, y_test):.1f} %"
 # ``perturbation="channel"`` is one offset for each sensor: what a lost zero needs. Without it neural clamping would
 # choose between offsets, gains and tone curves by itself.
 
-from skclamp import (
-    NeuralClampingCalibrator,
-    PlattScaling,
-    TemperatureScaling,
-    VectorScaling,
-    compare_calibrators,
-)
+from skclamp import NeuralClampingCalibrator, PlattScaling, TemperatureScaling, VectorScaling, compare_calibrators
 
 clamping = NeuralClampingCalibrator(perturbation="channel", random_state=0)
 pad = compare_calibrators(

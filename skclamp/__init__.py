@@ -1,17 +1,16 @@
 """Post-hoc calibration of torch classifiers, the scikit-learn way."""
 
 from ._version import __version__
-from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator
-from .clamping_cv import NeuralClampingCalibratorCV
+from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator, NeuralClampingCalibratorCV
 from .nonparametric import (
     AccuracyPreservingIsotonic,
     BayesianBinningIntoQuantiles,
     HistogramBinning,
     IsotonicCalibration,
+    SplineCalibration,
     VennAbersCalibration,
 )
 from .persistence import load
-from .report import CalibratorComparison, compare_calibrators
 from .scaling import (
     BetaCalibration,
     DirichletCalibration,
@@ -20,13 +19,12 @@ from .scaling import (
     MatrixScaling,
     ParameterizedTemperatureScaling,
     PlattScaling,
-    SplineCalibration,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
 )
-from .selection import CalibratorSelector, default_candidates
+from .selection import CalibratorComparison, CalibratorSelector, compare_calibrators, default_candidates
 
 __all__ = [
     "AccuracyPreservingIsotonic",

@@ -16,28 +16,29 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
-from ._backbone import ArrayBackbone, check_classifier, is_frozen, open_backbone
-from ._cross_fit import cross_fit
-from ._data_sets import UNFITTED, check_no_dataset, dataset_behind
-from ._docstrings import with_shared_docs
-from ._encoding import Packed, is_registered, register
-from ._metadata import NO_METADATA, route, router_of
-from ._pickling import goes_to_a_worker, has_large_weights, reduce_around
-from ._plausibility import look_at, look_at_item, look_at_number, look_back, look_for_errors, look_for_probabilities
-from ._validation import (
-    Interval,
-    StrOptions,
-    check_labels,
-    check_same_length,
-    check_sample_weight,
-    encode_labels,
-    num_samples,
-    resolve_classes,
-    tensor_of,
+from ._backbones.array import ArrayBackbone
+from ._backbones.cross_fit import cross_fit
+from ._backbones.datasets import UNFITTED, check_no_dataset, dataset_behind
+from ._backbones.fingerprint import content_hash, fingerprint
+from ._backbones.opening import check_classifier, is_frozen, open_backbone
+from ._backbones.plausibility import (
+    look_at,
+    look_at_item,
+    look_at_number,
+    look_back,
+    look_for_errors,
+    look_for_probabilities,
 )
-from ._warnings import one_warning, within_another_fit
+from ._utils.arrays import tensor_of
+from ._utils.docstrings import with_shared_docs
+from ._utils.encoding import Packed, is_registered, register
+from ._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
+from ._utils.metadata import NO_METADATA, route, router_of
+from ._utils.pickling import goes_to_a_worker, has_large_weights, reduce_around
+from ._utils.sklearn_private import Interval, StrOptions, num_samples
+from ._utils.warnings import one_warning, within_another_fit
 from .distributed import ALONE, Shard, Told, current
-from .persistence import content_hash, fingerprint, write
+from .persistence import write
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17

@@ -1,8 +1,7 @@
 """sharded: one fit by several processes, each of which holds a part of the calibration data.
 
 Every process runs the same fit on its own samples; what depends on the samples of all goes through the few methods of
-`Ranks`, over torch.distributed. Where an error ends the fit in one process, it ends it in all. Of the package it
-imports `exceptions`.
+`Ranks`, over torch.distributed. Where an error ends the fit in one process, it ends it in all.
 """
 
 import pickle

@@ -1,7 +1,4 @@
-"""The warnings that the package gives, each of a class of its own, and the one error that Python has no name for.
-
-Imports nothing of the package.
-"""
+"""The package's warnings and its one error."""
 
 from sklearn.exceptions import ConvergenceWarning
 

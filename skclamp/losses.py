@@ -1,7 +1,4 @@
-"""Focal loss of logits, as a function and as a module.
-
-The cross-entropy is its case ``gamma=0``. Imports nothing of the package.
-"""
+"""The focal loss of logits, as a function and as a module; cross-entropy is its case gamma=0."""
 
 import math
 

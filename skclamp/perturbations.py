@@ -1,8 +1,7 @@
 """Input transforms that clamping learns: small modules that start as the identity.
 
 Each takes the shape of one input, channels first, and has few parameters; `FullPerturbation` is the thesis's. Any
-nn.Module that starts as the identity and keeps shapes serves as well, an nn.Sequential of these among them. Imports
-nothing of the package.
+nn.Module that starts as the identity and keeps shapes serves as well, an nn.Sequential of these among them.
 """
 
 import itertools

@@ -19,8 +19,8 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp._clamping import BaseClamping
 from skclamp.base import BaseCalibrator
+from skclamp.clamping._base import BaseClamping
 from skclamp.metrics import neg_brier_score_scorer
 
 BY_CLASS = "maps each class by itself"

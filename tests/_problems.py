@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from skclamp._backbone import open_backbone
-from skclamp._problem import Problem
-from skclamp._scores import score_moments
+from skclamp._backbones.opening import open_backbone
+from skclamp.clamping._problem import Problem
+from skclamp.clamping._score_moments import score_moments
 from skclamp.distributed import ALONE, Shard
 
 

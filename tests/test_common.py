@@ -17,7 +17,7 @@ from torch import nn
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._clamping import BaseClamping
+from skclamp.clamping._base import BaseClamping
 from skclamp.metrics import neg_log_likelihood_scorer
 from skclamp.modules import frozen
 

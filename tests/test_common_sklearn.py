@@ -18,14 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skclamp import (
-    TemperatureScaling,
-)
-from skclamp.metrics import (
-    neg_brier_score_scorer,
-    neg_expected_calibration_error_scorer,
-    neg_log_likelihood_scorer,
-)
+from skclamp import TemperatureScaling
+from skclamp.metrics import neg_brier_score_scorer, neg_expected_calibration_error_scorer, neg_log_likelihood_scorer
 
 # A grid of one, where the default's size costs time and shows nothing.
 QUICK = {"NeuralClampingCalibratorCV": {"perturbations": ["affine"], "gammas": [0.0]}}

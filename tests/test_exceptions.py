@@ -28,7 +28,7 @@ def test_each_warning_has_one_of_the_public_classes():
     given = {args[1].id if len(args) > 1 else None for args in calls}
     assert given == set(WARNINGS) - {"CalibrationWarning"}
     direct = [path.name for path in PACKAGE.rglob("*.py") if calls_of(path, "warn")]
-    assert direct == ["_warnings.py"]
+    assert direct == ["warnings.py"]
 
 
 @pytest.mark.parametrize("name", WARNINGS)

@@ -43,10 +43,11 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
+from skclamp._utils.encoding import register
 from skclamp.display import PerturbationDisplay
 from skclamp.exceptions import NotSavedWarning
 from skclamp.modules import LogitsModule
-from skclamp.persistence import checksum, register
+from skclamp.persistence import checksum
 from skclamp.perturbations import PERTURBATIONS, FilterPerturbation, GridPerturbation
 
 IMAGES, LOGITS = images(200), logits(300)

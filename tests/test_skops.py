@@ -17,7 +17,7 @@ from torch import nn
 
 import skclamp
 from skclamp import IsotonicCalibration, NeuralClampingCalibrator, TemperatureScaling
-from skclamp._clamping import BaseClamping
+from skclamp.clamping._base import BaseClamping
 
 Z = logits(200)
 Y = labels_of(Z)

@@ -1,97 +1,82 @@
-"""The developer's scripts find what they are for, and the package holds to them."""
+"""The developer's scripts and configured rules find what they are for, and the package holds to them."""
 
-import textwrap
+import shutil
+import subprocess
+import sys
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 
 import pytest
 
-import floors
-
-TWO_FLOORS = [
-    {"ground": ["low _validation", "lower_roof"]},
-    {"one wing": ["high"], "another": ["other"]},
-    {"roof": [""]},
-]
+ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture
-def house(tmp_path):
-    """Builds a package in which no module imports anything but what is said; gives what is wrong with it."""
-
-    def build(**sources):
-        package = tmp_path / "house"
-        package.mkdir()
-        names = {"__init__", "low", "_validation", "lower_roof", "high", "other", *sources}
-        for name in names:
-            source = textwrap.dedent(sources.get(name, ""))
-            (package / f"{name}.py").write_text(source, encoding="utf-8")
-        return [fault.replace(f"{package}/", "") for fault in floors.faults(package, TWO_FLOORS)]
-
-    return build
+def lint_imports(folder):
+    """What import-linter says of the package in a folder, by the contracts of pyproject.toml."""
+    pytest.importorskip("importlinter")
+    command = "from importlinter.cli import lint_imports_command as main; main(['--no-cache', 'pyproject.toml'])"
+    return subprocess.run([sys.executable, "-c", command], cwd=folder, capture_output=True, text=True)
 
 
 def test_the_package_stands_on_its_floors():
-    assert floors.faults(floors.ROOT / "skclamp") == []
-
-
-def test_what_is_below_may_be_imported(house):
-    sources = {
-        "__init__": "from . import high\nfrom .other import name",
-        "high": "import os, numpy.linalg\nfrom . import low\nfrom .lower_roof import name\nimport house.low",
-        "lower_roof": "from .low import a, b",
-        "low": "def draw():\n    import matplotlib.pyplot as plt",
-        "_validation": "from sklearn.utils import _safe_indexing",
-    }
-    assert house(**sources) == []
+    ran = lint_imports(ROOT)
+    assert ran.returncode == 0, ran.stdout
 
 
 @pytest.mark.parametrize(
     ("module", "source", "fault"),
     [
-        ("low", "from .high import name", "low.py:1: low is not above high"),
-        ("low", "from . import high", "low.py:1: low is not above high"),
-        ("low", "import house.high as high", "low.py:1: low is not above high"),
-        ("low", "from . import _validation", "low.py:1: low is not above _validation"),
-        ("low", "from .lower_roof import name", "low.py:1: low is not above lower_roof"),
-        ("high", "\nfrom .other import name", "high.py:2: high is not above other"),
-        ("high", "from . import __version__", "high.py:1: high is not above house"),
-        ("low", "def late():\n    from .high import name", "low.py:2: low is not above high"),
-        ("low", "if True:\n    import pandas as pd", "low.py:2: pandas is optional"),
-        ("low", "class A:\n    from onnx.helper import name", "low.py:2: onnx is optional"),
-        ("high", "from sklearn.utils import _safe_indexing", r"high.py:1: sklearn.utils._safe_indexing is private"),
+        ("_utils/arrays", "from ..base import BaseCalibrator", "skclamp._utils is not allowed to import skclamp.base"),
         (
-            "high",
-            "def f():\n    from sklearn.utils._tags import Tags",
-            "high.py:2: sklearn.utils._tags.Tags is private",
+            "scaling/_affine",
+            "def f():\n    from .. import clamping",
+            "scaling is not allowed to import skclamp.clamping",
         ),
-        ("high", '"""Imports\nnothing of the package."""\nfrom . import low', "high.py:1: high imports something"),
-        ("new", "", "new.py: new is on no floor"),
+        ("losses", "from . import perturbations", "skclamp.losses is not allowed to import skclamp.perturbations"),
+        ("_utils/arrays", "from . import labels", "- .labels -> .arrays"),
+        ("base", "from . import __doc__", "skclamp.base is not allowed to import skclamp"),
+        ("novelty", "", "skclamp.novelty"),
     ],
 )
-def test_what_is_wrong_is_named(house, module, source, fault):
-    (found,) = house(**{module: source})
-    assert found.startswith(fault)
+def test_imports_that_run_up_are_named(tmp_path, module, source, fault):
+    shutil.copytree(ROOT / "skclamp", tmp_path / "skclamp", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with open(tmp_path / "skclamp" / f"{module}.py", "a", encoding="utf-8") as file:
+        file.write(f"\n{source}\n")
+    ran = lint_imports(tmp_path)
+    assert ran.returncode != 0
+    assert fault in " ".join(ran.stdout.split())
 
 
-def test_a_row_without_its_module_is_named(tmp_path):
-    (tmp_path / "__init__.py").touch()
-    assert floors.faults(tmp_path, [{"ground": ["gone"]}, {"roof": [""]}]) == [
-        "floors.py: gone is on a floor, and there is no such module"
+@pytest.mark.parametrize(
+    ("module", "source", "rule"),
+    [
+        ("base", "from sklearn.utils._param_validation import Interval", "TID251"),
+        ("base", "from sklearn.utils import _safe_indexing", "TID251"),
+        ("base", "def f():\n    from sklearn.utils.validation import _num_samples", "TID251"),
+        ("_utils/sklearn_private", "from sklearn.utils import _safe_indexing", None),
+        ("display/_axes", "import matplotlib.pyplot as plt", "TID253"),
+        ("selection/_compare", "from pandas import DataFrame", "TID253"),
+        ("display/_axes", "def f():\n    import matplotlib.pyplot as plt", None),
+        ("base", "from sklearn.utils.validation import check_is_fitted\nimport skorch", None),
+    ],
+)
+def test_private_helpers_and_optional_packages_are_named(module, source, rule):
+    pytest.importorskip("ruff")
+    options = [
+        "--select",
+        "TID",
+        "--stdin-filename",
+        f"skclamp/{module}.py",
+        "--no-cache",
+        "--output-format",
+        "concise",
     ]
-
-
-def test_relative_imports_of_subpackages(tmp_path):
-    (tmp_path / "part").mkdir()
-    for name, source in {
-        "__init__": "",
-        "low": "",
-        "part/__init__": "from ._inner import name\nfrom .. import low",
-        "part/_inner": "from ..low import name\nfrom . import name",
-    }.items():
-        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
-    (found,) = floors.faults(tmp_path, [{"ground": ["low", "part._inner", "part"]}, {"roof": [""]}])
-    assert found.endswith("_inner.py:2: part._inner is not above part, which it imports")
+    command = [sys.executable, "-m", "ruff", "check", *options, "-"]
+    ran = subprocess.run(command, input=f"{source}\n", cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == (rule is not None), ran.stderr
+    assert rule is None or rule in ran.stdout
 
 
 @pytest.fixture

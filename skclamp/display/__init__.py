@@ -1,7 +1,4 @@
-"""Pictures of calibration in the manner of scikit-learn's displays.
-
-Imports the metrics and the perturbations; matplotlib (the extra ``plot``) only where it draws.
-"""
+"""Plots of calibration in the manner of scikit-learn's displays."""
 
 from ._perturbation import PerturbationDisplay
 from ._reliability import ReliabilityDisplay

@@ -1,15 +1,12 @@
-"""What reliability diagrams show beside bins: the smoothed curve, and bootstrap intervals of either.
-
-Imports `_binning` and the metrics.
-"""
+"""What reliability diagrams show beside bins: the smoothed curve, and bootstrap intervals of either."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._binning import bin_indices
-from .._validation import check_whole_number
+from .._utils.parameters import check_whole_number
+from ..metrics._binning import bin_indices
 from ..metrics._bootstrap import resampling_weights
 from ..metrics._resampling import GroupSums
 from ..metrics._smooth import cosine_transform, grid_places, pairs_smooth_error, smooth

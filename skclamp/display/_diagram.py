@@ -1,7 +1,4 @@
-"""What a reliability diagram is drawn from: bars, intervals, the smoothed curve and a histogram, on given axes.
-
-Imports `_axes`.
-"""
+"""What a reliability diagram is drawn from: bars, intervals, the smoothed curve and a histogram, on given axes."""
 
 import numpy as np
 

@@ -1,18 +1,16 @@
-"""PerturbationDisplay: what neural clamping learned to do to the inputs, and how the training went.
-
-Imports `_clamping`, `_validation`, the perturbations, `_perturbation_panels` and `_axes`.
-"""
+"""PerturbationDisplay: what neural clamping learned to do to the inputs, and how the training went."""
 
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .._clamping import BaseClamping
-from .._validation import check_whole_number
+from .._utils.parameters import check_whole_number
 from ..perturbations import PERTURBATIONS
 from ._axes import panels
 from ._perturbation_panels import history_panels, message_panel, panels_of
 
 _PANEL = (2.6, 2.5)
+# What calibrators that learn a perturbation, or choose among several, call it.
+_LEARNED = ("perturbation", "perturbations")
 
 
 class PerturbationDisplay:
@@ -120,7 +118,7 @@ class PerturbationDisplay:
         ['channel: offset']
         >>> plt.close(display.figure_)
         """
-        if not isinstance(estimator, BaseClamping):
+        if not any(hasattr(estimator, name) for name in _LEARNED):
             got = type(estimator).__name__
             raise TypeError(f"estimator must be a NeuralClampingCalibrator, which learns a perturbation; got {got}")
         check_is_fitted(estimator)

@@ -1,7 +1,4 @@
-"""The panels of a perturbation: which picture shows which parameter.
-
-Imports the perturbations and `_axes`.
-"""
+"""The panels of a perturbation: which picture shows which parameter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

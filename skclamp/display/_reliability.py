@@ -1,13 +1,11 @@
-"""ReliabilityDisplay: accuracy against confidence, bin by bin.
-
-Imports `_binning`, the metrics, `_axes`, `_curves` and `_diagram`.
-"""
+"""ReliabilityDisplay: accuracy against confidence, bin by bin."""
 
 from functools import partial
 
-from .._binning import Probabilities
-from .._validation import check_choice, check_number, check_whole_number, to_numpy
+from .._utils.arrays import to_numpy
+from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import adaptive_expected_calibration_error, calibration_noise_floor, expected_calibration_error
+from ..metrics._binning import Probabilities
 from ._axes import new_axes, split_off_lower
 from ._curves import accuracy_intervals, resampler, smooth_curve
 from ._diagram import draw_diagram, draw_histogram

@@ -1,12 +1,10 @@
-"""ReliabilityGridDisplay: several calibrators, or every class, in one figure.
-
-Imports `_binning`, the metrics and the files beside it.
-"""
+"""ReliabilityGridDisplay: several calibrators, or every class, in one figure."""
 
 import numpy as np
 
-from .._binning import Probabilities
-from .._validation import check_number, check_whole_number, to_numpy
+from .._utils.arrays import to_numpy
+from .._utils.parameters import check_number, check_whole_number
+from ..metrics._binning import Probabilities
 from ._axes import balanced, figure_legend, new_axes, panels, split_off_lower, without_frame
 from ._curves import accuracy_intervals, resampler, smooth_curve
 from ._diagram import draw_diagram

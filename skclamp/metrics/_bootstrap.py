@@ -1,7 +1,4 @@
-"""Bootstrap intervals of metrics, and a paired test between two calibrators.
-
-Imports `_validation`, `_resampling` and the metrics.
-"""
+"""Bootstrap intervals of metrics, and a paired test between two calibrators."""
 
 from functools import partial
 from typing import NamedTuple
@@ -9,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._validation import check_choice, check_number, check_same_length, check_whole_number, to_numpy
+from .._utils.arrays import to_numpy
+from .._utils.labels import check_same_length
+from .._utils.parameters import check_choice, check_number, check_whole_number
 from ._noise_floor import is_ours
 from ._reduction import as_probabilities
 from ._resampling import AnyMetric, resampled

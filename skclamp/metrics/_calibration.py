@@ -1,11 +1,8 @@
-"""Binned calibration errors: thin shells over the bins of `_binning`.
-
-Imports `_reduction`. All take class labels (or column indices) and class probabilities, numpy arrays or torch tensors.
-"""
+"""Binned calibration errors: expected, adaptive, classwise and maximum."""
 
 from functools import partial
 
-from .._validation import check_whole_number
+from .._utils.parameters import check_whole_number
 from ._reduction import as_probabilities, check_options, each_class, edges_of, some_pairs
 
 

@@ -1,7 +1,4 @@
-"""A proper score in two parts: what recalibration could save, and what would remain.
-
-Imports `_least_probability`, `_temperature`, `_validation` and the proper scores.
-"""
+"""A proper score in two parts: what recalibration could save, and what would remain."""
 
 from typing import NamedTuple
 
@@ -10,9 +7,10 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.isotonic import isotonic_regression
 
-from .._least_probability import LEAST_PROBABILITY, log_of
-from .._temperature import log_likelihoods, solve_temperature
-from .._validation import check_choice, tensor_of
+from .._solvers.temperature import log_likelihoods, solve_temperature
+from .._utils.arrays import tensor_of
+from .._utils.least_probability import LEAST_PROBABILITY, log_of
+from .._utils.parameters import check_choice
 from ._proper_scores import brier_losses, log_losses
 from ._reduction import as_probabilities
 

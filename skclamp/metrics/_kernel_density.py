@@ -1,6 +1,6 @@
 """Canonical calibration error by Dirichlet kernels on the simplex: of the whole probability vector.
 
-Imports `_binning`, `_validation` and `_reduction`. Every pair of samples is looked at, in blocks of rows.
+Every pair of samples is looked at, in blocks of rows.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
 
-from .._validation import check_number
+from .._utils.parameters import check_number
 from ._reduction import as_probabilities, check_options
 
 # Entries of a block of kernel values: 1 MB, which a core's second-level cache holds.

@@ -1,7 +1,4 @@
-"""Kolmogorov-Smirnov calibration error: the largest gap between cumulated confidence and cumulated hits.
-
-Imports `_binning` and `_reduction`.
-"""
+"""Kolmogorov-Smirnov calibration error: the largest gap between cumulated confidence and cumulated hits."""
 
 import numpy as np
 

@@ -1,23 +1,13 @@
-"""Binned calibration errors with less bias: corrected for the noise of each bin, or with bins no finer than needed.
-
-Imports `_binning`, `_validation` and `_reduction`.
-"""
+"""Binned calibration errors with less bias: corrected for the noise of each bin, or with bins no finer than needed."""
 
 from functools import partial
 
 import numpy as np
 from scipy.special import ndtr
 
-from .._binning import ROUNDING
-from .._validation import check_choice, check_whole_number
-from ._reduction import (
-    as_probabilities,
-    check_options,
-    each_class,
-    edges_of,
-    reduced_error,
-    some_pairs,
-)
+from .._utils.parameters import check_choice, check_whole_number
+from ._binning import ROUNDING
+from ._reduction import as_probabilities, check_options, each_class, edges_of, reduced_error, some_pairs
 
 # Bins of the sweep, which ends long before unless hardly any accuracy falls.
 _MOST_BINS = 2**16

@@ -1,7 +1,4 @@
-"""The noise floor of a metric: what a perfectly calibrated classifier would show on a sample of this size.
-
-Imports `_binning`, `_validation` and the metrics.
-"""
+"""The noise floor of a metric: what a perfectly calibrated classifier would show on a sample of this size."""
 
 from functools import partial
 from typing import NamedTuple
@@ -10,7 +7,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from .._validation import check_whole_number, tensor_of
+from .._utils.arrays import tensor_of
+from .._utils.parameters import check_whole_number
 from . import _calibration, _kernel_density, _kolmogorov_smirnov, _less_biased, _proper_scores, _smooth
 from ._reduction import as_probabilities
 

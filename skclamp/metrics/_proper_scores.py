@@ -1,13 +1,10 @@
-"""Proper scores and entropy: the negative log-likelihood, the Brier score, Shannon's entropy.
-
-Imports `_least_probability`, `_validation` and `_reduction`.
-"""
+"""Proper scores and entropy: the negative log-likelihood, the Brier score, Shannon's entropy."""
 
 import numpy as np
 import torch
 
-from .._least_probability import LOG_LEAST
-from .._validation import tensor_of
+from .._utils.arrays import tensor_of
+from .._utils.least_probability import LOG_LEAST
 from ._reduction import as_probabilities
 
 

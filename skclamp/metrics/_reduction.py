@@ -1,12 +1,9 @@
-"""From what the user gives to pairs of confidence and hit, on which the calibration errors are computed.
-
-Imports `_binning` and `_validation`.
-"""
+"""From what the user gives to pairs of confidence and hit, on which the calibration errors are computed."""
 
 import numpy as np
 
-from .._binning import Probabilities
-from .._validation import check_choice, check_number
+from .._utils.parameters import check_choice, check_number
+from ._binning import Probabilities
 
 NORMS = ("l1", "l2", "max")
 STRATEGIES = ("uniform", "quantile")

@@ -1,8 +1,8 @@
 """Metrics under many weightings of the samples at once: what the bootstrap computes in place of passes over the data.
 
-Imports `_binning` and the metrics. A metric is reduced to sums over the samples, linear in their weights, and a value
-of these sums. Calibration errors are norms of residuals (hits minus confidence), so the sums also tell what the value
-would be if the sample's systematic residuals were larger or smaller by some factor while the noise stays.
+A metric is reduced to sums over the samples, linear in their weights, and a value of these sums. Calibration errors are
+norms of residuals (hits minus confidence), so the sums also tell what the value would be if the sample's systematic
+residuals were larger or smaller by some factor while the noise stays.
 """
 
 import copy
@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._binning import BinTable, bin_indices, weights_like
 from . import _calibration, _kolmogorov_smirnov, _proper_scores, _smooth
+from ._binning import BinTable, bin_indices, weights_like
 from ._kolmogorov_smirnov import pairs_ks_error
 from ._reduction import check_options, some_pairs
 from ._smooth import cosine_transform, fixed_point, grid_places, integral, pairs_smooth_error, smooth

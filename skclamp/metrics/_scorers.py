@@ -1,12 +1,11 @@
-"""Scorers for model selection that know the classes of the columns.
-
-Imports `_least_probability`, `_validation` and the metrics.
-"""
+"""Scorers for model selection that know the classes of the columns."""
 
 import numpy as np
 
-from .._least_probability import LOG_LEAST
-from .._validation import BaseScorer, check_same_length, check_sample_weight, encode_targets, to_numpy
+from .._utils.arrays import to_numpy
+from .._utils.labels import check_same_length, check_sample_weight, encode_targets
+from .._utils.least_probability import LOG_LEAST
+from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
 from ._proper_scores import brier_score
 

@@ -1,7 +1,4 @@
-"""Smooth calibration error: residuals smoothed by a kernel as wide as the error itself.
-
-Imports `_binning`, `_validation` and `_reduction`.
-"""
+"""Smooth calibration error: residuals smoothed by a kernel as wide as the error itself."""
 
 from functools import partial
 
@@ -9,7 +6,7 @@ import numpy as np
 from scipy.fft import dct
 from scipy.optimize import brentq
 
-from .._validation import check_number
+from .._utils.parameters import check_number
 from ._reduction import reduced_error
 
 # Cells of the grid on [0, 1]: far narrower than the bandwidths that errors above the noise ask for.

@@ -4,6 +4,7 @@ from ._accuracy_preserving import AccuracyPreservingIsotonic
 from ._bayesian_binning import BayesianBinningIntoQuantiles
 from ._histogram_binning import HistogramBinning
 from ._isotonic import IsotonicCalibration
+from ._spline_calibration import SplineCalibration
 from ._venn_abers import VennAbersCalibration
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "BayesianBinningIntoQuantiles",
     "HistogramBinning",
     "IsotonicCalibration",
+    "SplineCalibration",
     "VennAbersCalibration",
 ]

@@ -6,10 +6,10 @@ from numbers import Real
 import numpy as np
 import torch
 
-from .._class_maps import LinearMaps
-from .._docstrings import with_shared_docs
-from .._validation import Interval
+from .._utils.docstrings import with_shared_docs
+from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
+from ._class_maps import LinearMaps
 from ._isotonic import isotonic_knots
 from ._one_vs_rest import softmax_of, weights_of
 

@@ -5,14 +5,13 @@ from numbers import Real
 import numpy as np
 from scipy.special import betaln, softmax
 
-from .._class_maps import StepMaps
-from .._distinct import SAME, distinct_scores
-from .._docstrings import with_shared_docs
-from .._least_probability import LEAST_PROBABILITY
-from .._validation import Interval
+from .._utils.docstrings import with_shared_docs
+from .._utils.least_probability import LEAST_PROBABILITY
+from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
+from ._class_maps import StepMaps
 from ._one_vs_rest import OneVsRestCalibrator
-from ._quantiles import bounds_between, quantile_places
+from ._quantiles import SAME, bounds_between, distinct_scores, quantile_places
 
 # Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples a bin on average.
 _RANGE = 10

@@ -5,13 +5,12 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 
-from .._class_maps import StepMaps, padded
-from .._distinct import SAME, distinct_scores
-from .._docstrings import with_shared_docs
-from .._validation import Interval, StrOptions
+from .._utils.docstrings import with_shared_docs
+from .._utils.sklearn_private import Interval, StrOptions
 from ..base import BaseCalibrator
+from ._class_maps import StepMaps, padded
 from ._one_vs_rest import OneVsRestCalibrator
-from ._quantiles import bounds_between, quantile_places
+from ._quantiles import SAME, bounds_between, distinct_scores, quantile_places
 
 
 @with_shared_docs

@@ -3,8 +3,8 @@
 from sklearn import config_context
 from sklearn.isotonic import IsotonicRegression
 
-from .._class_maps import LinearMaps
-from .._docstrings import with_shared_docs
+from .._utils.docstrings import with_shared_docs
+from ._class_maps import LinearMaps
 from ._one_vs_rest import OneVsRestCalibrator
 
 

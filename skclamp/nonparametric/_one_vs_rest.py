@@ -1,13 +1,10 @@
-"""OneVsRestCalibrator: one map of probabilities a class, fitted to "this class or not", and the rows renormalised.
-
-Imports the base and the floors below it.
-"""
+"""OneVsRestCalibrator: one map of probabilities a class, fitted to "this class or not", and the rows renormalised."""
 
 import numpy as np
 import torch
 
-from .._least_probability import log_of
-from .._warnings import warn_caller
+from .._utils.least_probability import log_of
+from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._class_maps import padded
-from .._distinct import SAME, distinct_scores
-from .._docstrings import with_shared_docs
-from .._encoding import register
-from .._validation import Interval
+from .._utils.docstrings import with_shared_docs
+from .._utils.encoding import register
+from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
+from ._class_maps import padded
 from ._one_vs_rest import OneVsRestCalibrator
+from ._quantiles import SAME, distinct_scores
 
 
 @with_shared_docs

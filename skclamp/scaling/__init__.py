@@ -5,7 +5,6 @@ from ._intra_order_preserving import IntraOrderPreservingCalibration
 from ._matrix_scaling import DirichletCalibration, MatrixScaling
 from ._one_vs_rest_scaling import BetaCalibration, PlattScaling
 from ._parameterized_temperature_scaling import ParameterizedTemperatureScaling
-from ._spline_calibration import SplineCalibration
 from ._structured_scaling import StructuredMatrixScaling, StructuredVectorScaling
 from ._temperature_scaling import TemperatureScaling
 from ._vector_scaling import VectorScaling
@@ -18,7 +17,6 @@ __all__ = [
     "MatrixScaling",
     "ParameterizedTemperatureScaling",
     "PlattScaling",
-    "SplineCalibration",
     "StructuredMatrixScaling",
     "StructuredVectorScaling",
     "TemperatureScaling",

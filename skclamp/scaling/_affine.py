@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from .._temperature import DEFAULT_BOUNDS, solve_temperature
-from ._temperature_first import TemperatureFirst
+from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
+from ._temperature_scaling import TemperatureFirst
 
 # Features are brought below this, by a power of two, where no temperature within its bounds calms them.
 _LARGEST_FEATURE = 2.0**10

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from scipy.optimize import minimize, minimize_scalar
 
-from .._docstrings import with_shared_docs
-from .._temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
-from .._validation import StrOptions
+from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
+from .._utils.docstrings import with_shared_docs
+from .._utils.sklearn_private import StrOptions
 from ..base import BaseCalibrator
 
 # Squared loss: where it is looked at first, as log T from the optimum of the NLL.

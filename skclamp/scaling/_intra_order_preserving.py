@@ -3,8 +3,9 @@
 import math
 from numbers import Integral, Real
 
-from .._docstrings import with_shared_docs
-from .._validation import Interval, StrOptions, check_whole_number
+from .._utils.docstrings import with_shared_docs
+from .._utils.parameters import check_whole_number
+from .._utils.sklearn_private import Interval, StrOptions
 from ..base import BaseCalibrator
 from ._order_preserving import OrderPreservingCalibrator
 from ._rank_maps import GapNetwork, LogitFunction

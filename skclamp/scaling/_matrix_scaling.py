@@ -6,13 +6,13 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 
-from .._docstrings import with_shared_docs
-from .._folds import deal_folds
-from .._temperature import DEFAULT_BOUNDS
-from .._validation import Interval
+from .._solvers.penalty_path import Folds
+from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
+from .._solvers.temperature import DEFAULT_BOUNDS
+from .._utils.docstrings import with_shared_docs
+from .._utils.folds import deal_folds
+from .._utils.sklearn_private import Interval
 from ._affine import AffineScaling, identity_matrix, identity_vector, matrix_strengths
-from ._softmax_regression import MatrixRegression, VectorRegression, minimise
-from ._strengths import Folds
 
 # Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
 _OFF_DIAGONAL_MULTIPLES = 4.0 ** np.arange(3, -9, -1)

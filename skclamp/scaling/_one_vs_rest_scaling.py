@@ -3,9 +3,9 @@
 import torch
 from torch.nn.functional import logsigmoid
 
-from .._docstrings import with_shared_docs
-from ._one_vs_rest import fit_one_vs_rest, log_odds_terms
-from ._temperature_first import TemperatureFirst
+from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms
+from .._utils.docstrings import with_shared_docs
+from ._temperature_scaling import TemperatureFirst
 
 
 class OneVsRestScaling(TemperatureFirst):

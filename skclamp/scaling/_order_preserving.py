@@ -1,6 +1,6 @@
 """OrderPreservingCalibrator: what calibrators share that stretch sorted logits and give each its place back.
 
-The stretching module is fitted by L-BFGS to the whole calibration set. Imports the base and the floors below it.
+The stretching module is fitted by L-BFGS to the whole calibration set.
 """
 
 import torch
@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from .._temperature import solve_temperature, warn_of_bound
-from .._warnings import warn_caller
+from .._solvers.temperature import solve_temperature, warn_of_bound
+from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import NotConvergedWarning
 

@@ -2,8 +2,8 @@
 
 from numbers import Integral, Real
 
-from .._docstrings import with_shared_docs
-from .._validation import Interval
+from .._utils.docstrings import with_shared_docs
+from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
 from ._intra_order_preserving import check_layer_sizes
 from ._order_preserving import OrderPreservingCalibrator

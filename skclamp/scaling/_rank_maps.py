@@ -1,7 +1,4 @@
-"""Modules that take log-probabilities in descending order to logits in descending order.
-
-Imports `_encoding` alone of the package.
-"""
+"""Modules that take log-probabilities in descending order to logits in descending order."""
 
 import math
 
@@ -10,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .._encoding import register
+from .._utils.encoding import register
 
 # softplus(0 + this) = 1: before the fit nothing changes.
 _ONE = math.log(math.e - 1)

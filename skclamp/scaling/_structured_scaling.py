@@ -2,10 +2,10 @@
 
 from numbers import Real
 
-from .._docstrings import with_shared_docs
-from .._validation import Interval
+from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
+from .._utils.docstrings import with_shared_docs
+from .._utils.sklearn_private import Interval
 from ._affine import StructuredScaling, identity_matrix, identity_vector, matrix_strengths
-from ._softmax_regression import MatrixRegression, VectorRegression, minimise
 
 _STRENGTH = [Interval(Real, 0, None, closed="left")]
 

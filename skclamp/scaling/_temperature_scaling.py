@@ -4,9 +4,10 @@ from numbers import Real
 
 import numpy as np
 
-from .._docstrings import with_shared_docs
-from .._temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
-from .._validation import Interval
+from .._solvers.softmax_regression import warn_of_weak_fit
+from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
+from .._utils.docstrings import with_shared_docs
+from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
 
 
@@ -124,3 +125,23 @@ def _check_bounds(bounds):
     values = np.asarray(bounds)
     if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] < values[1] < np.inf:
         raise ValueError(f"bounds must be two finite temperatures, 0 < lowest < highest; got {bounds!r}")
+
+
+class TemperatureFirst(BaseCalibrator):
+    """Learns ``temperature_``, and hands on to ``_fit_map(logits, y, sample_weight)``, which returns a `Solution`."""
+
+    def _fit_logits(self, logits, y, sample_weight):
+        solution = solve_temperature(logits, y, sample_weight=sample_weight)
+        warn_of_bound(solution)
+        self.temperature_ = solution.temperature
+        fit = self._fit_map(logits.double(), y, sample_weight)
+        warn_of_weak_fit(fit)
+        self.n_iter_ = fit.n_evaluations
+
+    @property
+    def _n_free(self):
+        return 1
+
+    def _fit_map(self, logits, y, sample_weight):
+        """Hook."""
+        raise TypeError(f"{type(self).__name__} must implement _fit_map")

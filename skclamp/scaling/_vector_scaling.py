@@ -2,9 +2,9 @@
 
 import torch
 
-from .._docstrings import with_shared_docs
+from .._solvers.softmax_regression import VectorRegression, minimise
+from .._utils.docstrings import with_shared_docs
 from ._affine import AffineScaling, identity_vector
-from ._softmax_regression import VectorRegression, minimise
 
 
 @with_shared_docs

@@ -1,0 +1,1 @@
+"""Whatever the user has becomes logits: its inputs, its device, its network or classifier."""

@@ -1,0 +1,41 @@
+"""Arrays of logits or probabilities as a backbone."""
+
+from .._utils.arrays import check_probability_rows, check_scores, check_unit_interval
+from ..modules import logits_from
+from .datasets import check_no_dataset
+from .device import check_device
+
+
+class ArrayBackbone:
+    """No network: the inputs are logits or probabilities already.
+
+    Parameters
+    ----------
+    response : {"auto", "logits", "probabilities"}
+        What they are; "auto" means logits.
+    device : str or torch.device, default=None
+        Where they are brought; None is where they are.
+    """
+
+    classes = None
+    likely_classes = None
+
+    def __init__(self, response, device=None):
+        self.response = "logits" if response == "auto" else response
+        self.device = None if device is None else check_device(device)
+
+    def logits(self, X, *, labelled=False):
+        """Logits of shape (n, K), and None for labels, wanted or not."""
+        check_no_dataset(X, "where there is no estimator")
+        scores = check_scores(X).to(self.device)
+        if self.response == "probabilities":
+            check_probabilities(scores)
+        return logits_from(scores, self.response, n_samples=len(scores)), None
+
+
+def check_probabilities(scores, name="X"):
+    """Raise unless the rows of (n, K) are distributions, or the entries of (n, 1) or (n,) probabilities."""
+    if scores.ndim == 2 and scores.shape[1] > 1:
+        check_probability_rows(scores, name)
+    else:
+        check_unit_interval(scores, name)

@@ -1,0 +1,126 @@
+"""Unfitted classifiers: fitted on all the data and, to calibrate, without each fold in turn."""
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import cross_validate
+from sklearn.utils.validation import indexable
+
+from .._utils.arrays import to_numpy
+from .._utils.folds import check_partition
+from .._utils.labels import check_labels
+from .._utils.metadata import NO_METADATA
+from .._utils.sklearn_private import num_samples, take_rows
+from ..modules._from_sklearn import differentiable_steps
+from .classifier import ClassifierBackbone, of_all_classes
+from .datasets import UNFITTED, check_no_dataset
+from .differentiable import CrossFittedBackbone, DifferentiableBackbone
+from .opening import check_classifier
+
+
+def cross_fit(classifier, X, y, *, response, cv, metadata=NO_METADATA):
+    """Fit an unfitted classifier on all the data, and its logits for each sample from a clone that hasn't seen it.
+
+    Parameters
+    ----------
+    classifier : unfitted scikit-learn classifier
+        Cloned, never fitted itself.
+    X, y : array-like
+        The training data.
+    response : {"auto", "logits", "probabilities"}
+        See `open_backbone`.
+    cv : int, cross-validation generator or None
+        As in `sklearn.model_selection.cross_val_predict`.
+    metadata : Metadata, default=NO_METADATA
+        For the classifier and for the splitter, see `_utils.metadata`.
+
+    Returns
+    -------
+    backbone : ClassifierBackbone
+        Around the classifier fitted on all the data.
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Out of fold.
+    """
+    (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
+    backbone = ClassifierBackbone(clone(classifier).fit(X, y, **metadata.fit), response)
+    classifiers, splits = _fit_folds(classifier, X, y, cv, metadata.given)
+    held_out = [rows for _, rows in splits]
+    parts = [
+        _logits_of_all(backbone.classes, each, take_rows(X, rows), response)
+        for each, rows in zip(classifiers, held_out, strict=True)
+    ]
+    return backbone, torch.cat(parts)[np.concatenate(held_out).argsort()]
+
+
+def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, device=None, **loading):
+    """Fit an unfitted classifier on all the data, and without each fold, as networks that clamping can perturb.
+
+    Parameters
+    ----------
+    classifier : unfitted scikit-learn classifier
+        Cloned, never fitted itself.
+    X, y : array-like
+        The training data.
+    metadata : Metadata, default=NO_METADATA
+        For the classifier and for the splitter, see `_utils.metadata`.
+    response, device, **loading
+        See `open_backbone`.
+    cv : int, cross-validation generator or None
+        As in `sklearn.model_selection.cross_val_predict`.
+
+    Returns
+    -------
+    CrossFittedBackbone
+        To calibrate on.
+    DifferentiableBackbone
+        To predict with: of the classifier fitted on all the data.
+
+    Raises
+    ------
+    TypeError
+        If the classifier's output has no gradient with respect to its input that we know of, or X is a Dataset.
+    ValueError
+        If the data or `cv` break a rule.
+    """
+    check_classifier(classifier)
+    differentiable_steps(classifier)
+    check_no_dataset(X, UNFITTED)
+    X, y = to_numpy(X) if hasattr(X, "detach") else X, check_labels(y)
+    whole = DifferentiableBackbone(clone(classifier).fit(X, y, **metadata.fit), response, device=device, **loading)
+    classifiers, splits = _fit_folds(classifier, X, y, cv, metadata.given)
+    return CrossFittedBackbone(whole, classifiers, splits, response, device=device, **loading), whole
+
+
+def _fit_folds(classifier, X, y, cv, params):
+    """A clone fitted without each fold, and training and held-out rows of each; each row is held out once."""
+    found = cross_validate(
+        clone(classifier),
+        X,
+        y,
+        cv=cv,
+        params=params,
+        scoring=_unscored,
+        return_estimator=True,
+        return_indices=True,
+        error_score="raise",
+    )
+    splits = list(zip(found["indices"]["train"], found["indices"]["test"], strict=True))
+    check_partition([rows for _, rows in splits], len(y))
+    return found["estimator"], splits
+
+
+def _logits_of_all(classes, classifier, X, response):
+    """Logits of a fold's classifier, with those of the classes that it hasn't seen."""
+    seen = classifier.classes_
+    if len(seen) == 1:
+        # A single column would be taken for the second of two classes.
+        logits = torch.zeros(num_samples(X), 1, dtype=torch.float64)
+    else:
+        logits, _ = ClassifierBackbone(classifier, response).logits(X)
+    if len(seen) == len(classes):
+        return logits
+    return of_all_classes(logits, torch.as_tensor(np.searchsorted(classes, seen)), len(classes))
+
+
+def _unscored(classifier, X, y):
+    return 0.0

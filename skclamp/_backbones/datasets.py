@@ -1,0 +1,192 @@
+"""Whatever holds samples and isn't an array becomes a torch Dataset."""
+
+from collections.abc import Mapping
+
+from scipy.sparse import issparse
+from skorch.helper import SliceDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+)
+
+from .._utils.arrays import tensor_of, to_numpy
+
+# What Hugging Face's models call their labels, and their data sets mostly do.
+LABELS = ("labels", "label")
+
+
+def dataset_behind(X, *, any_order=False):
+    """What holds samples as a torch Dataset: a DataLoader's, and a view of what is none by class; an array as it is.
+
+    Parameters
+    ----------
+    X : object
+        What the user gave.
+    any_order : bool, default=False
+        Whether nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them.
+
+    Returns
+    -------
+    object
+        Of a DataLoader the Dataset, which is read in its own order, in batches and by workers as the calibrator's
+        parameters say; `NamedArrays` of a dict; else X.
+
+    Raises
+    ------
+    ValueError
+        If a DataLoader leaves out samples, repeats some, or shuffles where it mustn't; if a dict's entries differ in
+        length.
+    TypeError
+        If a DataLoader does something of its own, which a Dataset alone knows nothing of.
+    """
+    if isinstance(X, DataLoader):
+        X = _loaded(X, any_order)
+    # A sparse matrix of scipy's may be a mapping of places.
+    if isinstance(X, Mapping) and not issparse(X):
+        return NamedArrays(X)
+    if _is_hugging_face(X):
+        # Without a format its items are lists, which take long to convert.
+        X = X.with_format("torch") if _has_no_format(X) else X
+    elif not isinstance(X, SliceDataset):
+        return X
+    return X if isinstance(X, Dataset) else _ItemsOf(X)
+
+
+UNFITTED = "where the classifier isn't fitted"
+
+
+def check_no_dataset(X, where, name="X"):
+    """Raise for a Dataset where only an array will do."""
+    if isinstance(X, Dataset):
+        raise TypeError(f"{name} must be an array {where}; got the Dataset {type(X).__name__}")
+
+
+def fetch(dataset, indices):
+    """Items of a map-style Dataset, at once where it can."""
+    if callable(getattr(dataset, "__getitems__", None)):
+        return dataset.__getitems__(indices)
+    return [dataset[i] for i in indices]
+
+
+def is_stream(dataset):
+    """Whether a Dataset can only be gone through, and not be asked for the sample at some place."""
+    return isinstance(dataset, IterableDataset)
+
+
+def _is_hugging_face(X):
+    return hasattr(X, "with_format") and hasattr(X, "column_names")
+
+
+def _has_no_format(X):
+    if hasattr(X, "format"):
+        return X.format["type"] is None
+    return getattr(getattr(X, "_formatting", None), "format_type", None) is None
+
+
+class _ItemsOf(Dataset):
+    """A torch Dataset of what has a length and items."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[int(index)]
+
+    def __getitems__(self, indices):
+        return fetch(self.items, indices)
+
+
+class NamedArrays(Dataset):
+    """Arrays by the names under which a network takes them, first axes the samples; labels may be among them.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array-like
+        As a tokenizer returns it, for instance. An entry "labels" or "label" holds labels.
+
+    Attributes
+    ----------
+    tensors : dict of str to torch.Tensor
+        The inputs, which stay where they are and as they are.
+    labels : ndarray or None
+        Of shape (n_samples,).
+
+    Raises
+    ------
+    ValueError
+        If there are no inputs, or the entries aren't equally long.
+    TypeError
+        If an entry isn't numeric.
+    """
+
+    def __init__(self, arrays):
+        arrays, labels = without_labels(arrays)
+        self.tensors = {name: _entry(values, name) for name, values in arrays.items()}
+        self.labels = None if labels is None else to_numpy(labels)
+        lengths = {name: len(values) for name, values in self.tensors.items()}
+        if self.labels is not None:
+            lengths["labels"] = len(self.labels)
+        if not self.tensors or not all(lengths.values()):
+            raise ValueError(f"X must not be empty; got a dict with entries of {lengths} samples")
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"X must be a dict of arrays with one entry a sample each; got lengths {lengths}")
+
+    def __len__(self):
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, index):
+        inputs = {name: values[index] for name, values in self.tensors.items()}
+        return inputs if self.labels is None else (inputs, self.labels[index])
+
+
+def without_labels(entries):
+    """The inputs of a mapping, as a dict, and its labels or None."""
+    found = [name for name in LABELS if name in entries]
+    return {name: entries[name] for name in entries if name not in found}, entries[found[0]] if found else None
+
+
+def _entry(values, name):
+    try:
+        tensor = tensor_of(values, f"entry {name!r} of X")
+    except ValueError as error:
+        raise ValueError(f"entry {name!r} of X must have samples of one size; pad them: {error}") from error
+    if tensor.ndim == 0:
+        raise ValueError(f"entry {name!r} of X must have samples along its first axis; got the single number {tensor}")
+    return tensor
+
+
+def _loaded(loader, any_order):
+    """The Dataset of a DataLoader that goes through it as it is."""
+    plain = type(loader) is DataLoader and loader.collate_fn is default_collate and loader.worker_init_fn is None
+    batches = loader.batch_sampler
+    if not plain or type(batches) is not BatchSampler:
+        raise TypeError(
+            "X must be torch's own DataLoader, with its own collate_fn, batch_sampler and worker_init_fn; got another. "
+            "Give its Dataset, with items as the network takes them"
+        )
+    if is_stream(loader.dataset) or not hasattr(loader.dataset, "__len__"):
+        if batches.drop_last:
+            raise ValueError("X must be a DataLoader that leaves out no sample; got one of a stream with drop_last")
+        return loader.dataset
+    n_left_out = len(loader.dataset) % batches.batch_size if batches.drop_last else 0
+    if n_left_out:
+        raise ValueError(f"X must be a DataLoader that leaves out no sample; its drop_last leaves out {n_left_out}")
+    if not (_is_whole(batches.sampler, loader.dataset) and (any_order or type(batches.sampler) is SequentialSampler)):
+        rule = "loads each sample once" if any_order else "loads each sample once, in order: what goes with them does"
+        raise ValueError(f"X must be a DataLoader that {rule}; got one with a {type(batches.sampler).__name__}")
+    return loader.dataset
+
+
+def _is_whole(sampler, dataset):
+    """Whether a sampler draws each sample of a data set once."""
+    if type(sampler) is RandomSampler and (sampler.replacement or sampler.num_samples != len(dataset)):
+        return False
+    return type(sampler) in (SequentialSampler, RandomSampler) and len(sampler.data_source) == len(dataset)

@@ -1,0 +1,133 @@
+"""scikit-learn's differentiable classifiers as frozen networks, for what perturbs their inputs."""
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn.utils import get_tags
+from sklearn.utils.validation import validate_data
+from torch import nn
+from torch.utils.data import Dataset
+
+from .._utils.arrays import to_numpy
+from .._utils.least_probability import floored
+from ..modules import LogitsModule, as_module
+from .classifier import of_all_classes, scoring_method
+from .device import on_device
+from .network import NetworkBackbone
+
+
+class DifferentiableBackbone(NetworkBackbone):
+    """A fitted classifier as a network in float64, which takes inputs as the classifier itself does.
+
+    Parameters
+    ----------
+    classifier : fitted scikit-learn classifier
+        One that `as_module` knows.
+    response : {"auto", "logits", "probabilities"}
+        See `open_backbone`.
+    device, **loading
+        As in `open_backbone`.
+    """
+
+    def __init__(self, classifier, response, *, device=None, **loading):
+        network = on_device(_network(classifier, response), device)
+        super().__init__(LogitsModule(network), classes=classifier.classes_, perturbs=True, **loading)
+        self.classifier = classifier
+
+    def open(self, X):
+        """The inputs behind one interface, see `open_inputs`; frames and sparse matrices become dense."""
+        return super().open(X if isinstance(X, Dataset) else as_table(self.classifier, X))
+
+
+class CrossFittedBackbone(NetworkBackbone):
+    """Classifiers fitted without one fold each, as one network: a sample goes through that of its own fold.
+
+    The inputs of `open` have the number of their fold for a last column. `to_device` takes it off, and the network
+    expects the batch that went through there last.
+
+    Parameters
+    ----------
+    whole : DifferentiableBackbone
+        Of the classifier fitted to all the samples.
+    classifiers : list of fitted scikit-learn classifiers
+        One a fold, of the same kind; some may have missed classes.
+    splits : list of (ndarray, ndarray)
+        Training and held-out rows of each fold; each row is held out once.
+    response, device, **loading
+        As in `DifferentiableBackbone`.
+    """
+
+    def __init__(self, whole, classifiers, splits, response, *, device=None, **loading):
+        networks = [_widened(_network(each, response), each.classes_, whole.classes) for each in classifiers]
+        self._router = on_device(_Router(networks), device)
+        super().__init__(LogitsModule(self._router), classes=whole.classes, **loading)
+        self.splits = splits
+        self._classifier = whole.classifier
+
+    def open(self, X):
+        """The samples that the classifiers were fitted to, each with its fold."""
+        folds = np.empty(sum(len(rows) for _, rows in self.splits))
+        for k, (_, rows) in enumerate(self.splits):
+            folds[rows] = k
+        return super().open(np.column_stack([as_table(self._classifier, X), folds]))
+
+    def to_device(self, x):
+        """A batch of inputs as the network takes it, which is told their folds."""
+        self._router.folds = x[:, -1].to(self.device)
+        return super().to_device(x[:, :-1])
+
+
+def as_table(classifier, X):
+    """Inputs as a dense float64 array, checked against what a fitted classifier was fitted to."""
+    sparse = get_tags(classifier).input_tags.sparse
+    X = to_numpy(X) if hasattr(X, "detach") else X
+    X = validate_data(classifier, X, reset=False, accept_sparse=sparse and "csr", dtype=np.float64)
+    return X.toarray() if issparse(X) else X
+
+
+def _network(classifier, response):
+    # The scores of the calibrators that see outputs alone: without a perturbation the result is theirs.
+    method = scoring_method(classifier, response)
+    network = as_module(classifier, response_method=method)
+    return network if method == "decision_function" else nn.Sequential(network, _LogProbabilities())
+
+
+def _widened(network, seen, classes):
+    return network if len(seen) == len(classes) else _Widened(network, np.searchsorted(classes, seen), len(classes))
+
+
+class _LogProbabilities(nn.Module):
+    """Logarithms of the softmax of scores, which the least probability bounds."""
+
+    def forward(self, scores):
+        return floored(torch.log_softmax(scores, 1))
+
+
+class _Widened(nn.Module):
+    """A network of some classes as one of all, see `of_all_classes`."""
+
+    def __init__(self, network, columns, n_classes):
+        super().__init__()
+        self.network = network
+        self.n_classes = n_classes
+        self.register_buffer("columns", torch.as_tensor(columns))
+
+    def forward(self, x):
+        return of_all_classes(self.network(x), self.columns, self.n_classes)
+
+
+class _Router(nn.Module):
+    """Each sample through the network of its fold; ``folds`` are those of the batch that comes next."""
+
+    folds: torch.Tensor
+
+    def __init__(self, networks):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x):
+        if len(x) != len(self.folds):
+            raise RuntimeError(f"the folds of {len(self.folds)} samples are known; got {len(x)} samples")
+        rows = [(self.folds == k).nonzero()[:, 0] for k in range(len(self.networks))]
+        parts = [network(x[of_fold]) for network, of_fold in zip(self.networks, rows, strict=True)]
+        return torch.cat(parts)[torch.cat(rows).argsort()]

@@ -1,0 +1,213 @@
+"""A frozen torch network as a backbone: batches, eval mode and its logits."""
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from .._utils.arrays import check_logit_range, check_probability_rows, to_numpy
+from .._utils.labels import check_labels
+from ..modules import LogitsModule, frozen
+from ..modules._unwrap import unwrapped
+from .device import Destination, place_of
+from .inputs import open_inputs
+
+
+class NetworkBackbone:
+    """A frozen torch network, run in batches on its device.
+
+    Parameters
+    ----------
+    module : LogitsModule
+        The network; its response is known.
+    classes : ndarray of shape (K,), default=None
+        Names of its columns, where they are known.
+    perturbs : bool, default=False
+        See `open_backbone`.
+    batch_size : int, default=64
+        Samples a forward pass.
+    num_workers, pin_memory
+        As in torch's DataLoader, for Datasets.
+    integer_scale
+        See `Destination`.
+
+    Attributes
+    ----------
+    device, dtype
+        Where inputs go and what floating-point inputs become: those of the network's first floating-point weight. A
+        network without one takes inputs as they are.
+    range_of_inputs : tuple of two floats or None
+        Of the first batch of floating-point inputs that it was given.
+    """
+
+    range_of_inputs = None
+
+    def __init__(
+        self,
+        module,
+        *,
+        classes=None,
+        perturbs=False,
+        batch_size=64,
+        num_workers=0,
+        pin_memory=False,
+        integer_scale=None,
+    ):
+        self.module = module
+        self.classes = classes
+        self.perturbs = perturbs
+        self.batch_size = batch_size
+        self.device, self.dtype = place_of(module)
+        self._destination = Destination(self.device, self.dtype, integer_scale)
+        # torch warns of pinned memory where there is nowhere to copy it to.
+        pins = pin_memory and self.device is not None and self.device.type != "cpu"
+        self.loading = {"num_workers": num_workers, "pin_memory": pins}
+
+    @property
+    def likely_classes(self):
+        """What a Hugging Face model's config calls the columns, in their order; None without one."""
+        network = unwrapped(self.module.module)
+        network = unwrapped(network.module) if isinstance(network, LogitsModule) else network
+        names = getattr(getattr(network, "config", None), "id2label", None)
+        return None if not isinstance(names, Mapping) else np.array([str(names[k]) for k in sorted(names, key=int)])
+
+    @property
+    def guessed_item(self):
+        """What is taken of what the network returns, where others could be meant."""
+        heads = (part for part in self.module.modules() if isinstance(part, LogitsModule))
+        return next((head.guessed for head in heads if head.guessed is not None), None)
+
+    def open(self, X):
+        """The inputs behind one interface, see `open_inputs`."""
+        return open_inputs(X, **self.loading)
+
+    def to_device(self, batch):
+        """A batch of inputs as the network takes it.
+
+        Returns
+        -------
+        x : torch.Tensor or None
+            The input that is perturbed. None where all have names, and none is to be perturbed.
+        others : dict of str to torch.Tensor
+            What goes to the network by name.
+
+        Raises
+        ------
+        TypeError
+            If it holds integers that stand for measurements, on a scale that isn't known.
+        ValueError
+            If it has no entry of the name of the input that is perturbed.
+        """
+        if isinstance(batch, torch.Tensor):
+            return self._destination.bring(batch), {}
+        key = self.module.input_key
+        destination = self._destination.among(batch, key)
+        others = {name: destination.bring(entry, name) for name, entry in batch.items()}
+        if key is None and not self.perturbs:
+            return None, others
+        if key not in others:
+            raise ValueError(
+                f"input_key must name the entry of X that is perturbed, one of {', '.join(map(repr, others))}; got "
+                f"{key!r}"
+            )
+        return others.pop(key), others
+
+    @contextmanager
+    def evaluating(self):
+        """The network in eval mode and without gradients; its flags are restored."""
+        with frozen(self.module), torch.no_grad():
+            yield
+
+    def logits(self, X, transform=None, *, labelled=True):
+        """Logits of shape (n, K) on the network's device, and the labels where X brings them.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, mapping, Dataset or inputs of `open`
+            The inputs.
+        transform : callable, default=None
+            Applied on the device to each batch of the inputs that are perturbed.
+        labelled : bool, default=True
+            Whether the labels are wanted.
+        """
+        inputs = X if hasattr(X, "batches") else self.open(X)
+        with self.evaluating():
+            return self._run(inputs, transform, labelled)
+
+    def _run(self, inputs, transform, labelled):
+        out, labels, done = None, [], 0
+        for batch, y in inputs.batches(self.batch_size):
+            x, others = self.to_device(batch)
+            if self.range_of_inputs is None and x is not None and x.is_floating_point() and x.numel():
+                self.range_of_inputs = x.min().item(), x.max().item()
+            z = self._forward(x if transform is None else transform(x).to(x.dtype), others)
+            # Only of the inputs as given: what a perturbation does to them says nothing of the user's declaration.
+            if transform is None and self.module.response == "probabilities":
+                name = f"the network's output for samples {done}, {done + 1}, ..."
+                check_probability_rows(z.exp(), name, self.dtype)
+            if out is None:
+                out = z.new_empty(len(inputs) if hasattr(inputs, "__len__") else len(z), z.shape[1])
+            out = _with_room(out, done + len(z))
+            out[done : done + len(z)] = z
+            done += len(z)
+            labels.append(y)
+        if out is None:
+            raise ValueError("X must not be empty; got a stream without samples")
+        check_logits(out[:done])
+        given = labelled and labels[0] is not None
+        return out[:done], check_labels(np.concatenate([to_numpy(part) for part in labels])) if given else None
+
+    def _forward(self, x, others):
+        try:
+            return self.module(x, **others)
+        except RuntimeError as error:
+            if x is not None and x.is_floating_point() and self.dtype is None and not others:
+                raise TypeError(
+                    "X must have the dtype that the network computes in, which has no weights that would tell; got "
+                    f"{x.dtype}: {error}"
+                ) from error
+            if others or x.is_floating_point():
+                raise
+            raise TypeError(
+                "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
+                f"that the network can't take: {error}"
+            ) from error
+
+
+def _with_room(rows, n_rows):
+    """These rows, with room for so many: streams don't say how many are to come."""
+    if n_rows <= len(rows):
+        return rows
+    larger = rows.new_empty(max(n_rows, 2 * len(rows)), rows.shape[1])
+    larger[: len(rows)] = rows
+    return larger
+
+
+class ScoresBackbone(NetworkBackbone):
+    """Logits or probabilities as the inputs of a network that hands logits on: what clamps them perturbs logits.
+
+    Parameters
+    ----------
+    scores : ArrayBackbone
+        Makes logits of them.
+    batch_size : int, default=64
+        Samples at a time.
+    """
+
+    def __init__(self, scores, *, batch_size=64):
+        super().__init__(LogitsModule(nn.Identity()), batch_size=batch_size)
+        self.scores = scores
+
+    def open(self, X):
+        """The logits behind one interface, see `open_inputs`."""
+        return super().open(self.scores.logits(X)[0])
+
+
+def check_logits(logits):
+    """Raise unless a network's outputs are finite, and small enough to be computed with."""
+    if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
+        row = int((~torch.isfinite(logits)).any(1).nonzero()[0])
+        raise ValueError(f"the network must yield finite logits; got NaN or infinity for sample {row}")
+    check_logit_range(logits, "the network's output")

@@ -1,0 +1,340 @@
+"""Silent nonsense: what logits and labels show of a misuse that no single value betrays.
+
+Each function looks, and notes what it sees for the one warning of the fit that is going on.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.special import betainc
+
+from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
+from .._utils.arrays import row_sum_tolerance
+from .._utils.warnings import note, puzzled
+from ..exceptions import CalibrationSetWarning, TrainingDataWarning
+
+# By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
+MANY_SAMPLES = 500
+# Looks at more samples would cost time and see no more.
+_MOST_ROWS = 1 << 16
+_MOST_ROWS_FOR_T = 2000
+# The Hungarian method takes time with the cube of the columns.
+_MOST_COLUMNS = 2048
+_LEVEL = 1e-3
+_DEVIATIONS = 3.09  # of that level, one-sided
+# Of an order with the labels, beyond chance: Cohen's kappa.
+_LEAST_AGREEMENT = 1 / 3
+_FEWEST_SAMPLES_A_PARAMETER = 20
+_LEAST_T, _MOST_T = 0.05, 20.0
+# Sharper than any network on samples that it hasn't seen, where it is right on nearly all.
+_SHARP_T, _NEARLY_ALWAYS = 0.3, 0.998
+# Logits of a span of 1 that need no sharpening needn't come from a sigmoid.
+_SIGMOID_T = 0.5
+
+
+class Looks(NamedTuple):
+    """What was looked at before a fit, kept for the second look at what it found.
+
+    Attributes
+    ----------
+    logits, codes, weight : torch.Tensor
+        Of all samples, or of some drawn the same way each time; those without weight are left out.
+    n_samples : int
+        How many have weight, of all.
+    accuracy : float
+        Weighted, of the samples looked at.
+    inputs : tuple of two floats or None
+        Range of a network's first inputs.
+    """
+
+    logits: torch.Tensor
+    codes: torch.Tensor
+    weight: torch.Tensor
+    n_samples: int
+    accuracy: float
+    inputs: tuple | None
+
+
+def look_at(logits, codes, weight, classes, *, known, inputs=None):
+    """Look at a network's logits and the labels before a fit.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        The network's.
+    codes : torch.Tensor of shape (n_samples,)
+        Column index of each label.
+    weight : torch.Tensor of shape (n_samples,) or None
+        Sample weights.
+    classes : ndarray of shape (n_classes,)
+        Names of the columns.
+    known : bool
+        Whether the estimator itself knows them, so that their order can't be wrong.
+    inputs : tuple of two floats, default=None
+        Range of the network's first inputs.
+
+    Returns
+    -------
+    Looks
+    """
+    n_samples = len(codes) if weight is None else int((weight > 0).sum())
+    rows = _some_rows(codes, weight)
+    if len(rows) < len(codes):
+        logits, codes, weight = logits[rows], codes[rows], None if weight is None else weight[rows.to(weight.device)]
+    weight = torch.ones(len(codes), dtype=torch.float64) if weight is None else weight.cpu()
+    best, labels, weights = logits.argmax(1).cpu().numpy(), codes.cpu().numpy(), weight.numpy() / weight.max().item()
+    if not known:
+        _look_at_order(best, labels, weights, classes)
+        _look_at_width(best, labels, weights, len(classes))
+    accuracy = float(np.average(best == labels, weights=weights))
+    return Looks(logits, codes, weight, n_samples, accuracy, inputs)
+
+
+def _some_rows(codes, weight):
+    """Positions of the samples with weight, or of some of them, drawn the same way each time."""
+    rows = torch.arange(len(codes)) if weight is None else weight.cpu().nonzero()[:, 0]
+    return rows[_drawn(len(rows), _MOST_ROWS)].to(codes.device)
+
+
+def _drawn(n, most):
+    if n <= most:
+        return torch.arange(n)
+    return torch.from_numpy(np.sort(np.random.default_rng(0).choice(n, most, replace=False)))
+
+
+def _look_at_order(best, labels, weight, classes):
+    order = better_order(best, labels, weight)
+    if order is None:
+        return
+    as_given = np.average(best == labels, weights=weight)
+    permuted = np.average(order[best] == labels, weights=weight)
+    shown = ", ".join(repr(name) for name in classes[:4].tolist()) + (", ..." if len(classes) > 4 else "")
+    note(
+        f"the columns may be in another order: the accuracy is {as_given:.1%} with classes [{shown}], and "
+        f"{permuted:.1%} were the columns permuted: pass classes=..., a name for each column in its order",
+        CalibrationSetWarning,
+        explains=True,
+    )
+
+
+def better_order(best, labels, weight):
+    """The columns' places in an order that fits the labels significantly better; None where there is none.
+
+    It is found on one half of the samples and tested on the other.
+
+    Parameters
+    ----------
+    best, labels : ndarrays of shape (n_samples,)
+        Column of the greatest logit, and that of the label.
+    weight : ndarray of shape (n_samples,)
+        Positive.
+
+    Returns
+    -------
+    ndarray or None
+        Where each column up to the greatest that occurs goes.
+    """
+    # Of fewer errors even flawless mending isn't significant.
+    if (best != labels).sum() < -np.log2(_LEVEL):
+        return None
+    columns, codes = np.unique(np.concatenate([best, labels]), return_inverse=True)
+    best, labels = codes.reshape(2, -1)
+    if len(columns) > _MOST_COLUMNS:
+        return None
+    first = np.random.default_rng(0).random(len(best)) < 0.5
+    counts = np.zeros((len(columns), len(columns)))
+    np.add.at(counts, (best[first], labels[first]), weight[first])
+    # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
+    excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
+    # Where a column's own label leads in its row and its column no other order is sought, which saves most of the time.
+    own = excess.diagonal()
+    suspects = np.flatnonzero((own < excess.max(0)) | (own < excess.max(1)))
+    order = np.arange(len(columns))
+    order[suspects] = suspects[linear_sum_assignment(excess[np.ix_(suspects, suspects)], maximize=True)[1]]
+    if not _is_better(order, best[~first], labels[~first], weight[~first]):
+        return None
+    places = np.arange(columns[-1] + 1)
+    places[columns] = columns[order]
+    return places
+
+
+def _is_better(order, best, labels, weight):
+    """Whether an order is more accurate, by a sign test of the samples on which the two differ, and beyond chance."""
+    if not len(best):
+        return False
+    gain = (order[best] == labels).astype(float) - (best == labels)
+    differ = gain != 0
+    if not differ.any():
+        return False
+    # Of unequal weights the number of samples that would tell as much.
+    effective = weight[differ].sum() ** 2 / (weight[differ] ** 2).sum()
+    n_better = effective * np.average(gain[differ] > 0, weights=weight[differ])
+    if n_better == 0 or betainc(n_better, effective - n_better + 1, 0.5) >= _LEVEL:
+        return False
+    share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
+    surplus = weight * (gain - (share[order[best]] - share[best]))
+    if surplus.sum() <= _DEVIATIONS * np.sqrt((surplus**2).sum()):
+        return False
+    # Inputs that have shifted confuse classes as well, but the right order makes a network worth its calibration.
+    hits, chance = np.average([order[best] == labels, share[order[best]]], axis=1, weights=weight)
+    return hits - chance > _LEAST_AGREEMENT * (1 - chance)
+
+
+def _look_at_width(best, labels, weight, n_columns):
+    """Columns that most predictions are in and no label has, by more than the rarity of labels explains."""
+    labelled = np.bincount(labels, weight, minlength=n_columns)
+    n_distinct = int((labelled > 0).sum())
+    n_samples = weight.sum() ** 2 / (weight**2).sum()
+    if not 1 < n_distinct <= n_columns / 2 or n_samples < _FEWEST_SAMPLES_A_PARAMETER:
+        return
+    astray = np.average(labelled[best] == 0, weights=weight)
+    # Good and Turing: classes that were seen once have the share of those that weren't seen.
+    unseen = (np.bincount(labels, minlength=n_columns) == 1).sum() / len(labels)
+    if astray - unseen > 0.5:
+        note(
+            f"there are {n_columns} columns for {n_distinct} distinct labels, and {astray:.0%} of the predictions are "
+            "in columns that no label has: what the network returns may be features, not logits, or the labels those "
+            "of another problem",
+            CalibrationSetWarning,
+            explains=True,
+        )
+
+
+def look_back(looks, temperature, *, raw):
+    """Look at the temperature of logits, once it is known.
+
+    Parameters
+    ----------
+    looks : Looks
+        Of before the fit.
+    temperature : float or None
+        What the fit found; None for a calibrator without one, in whose place temperature scaling's is solved.
+    raw : bool
+        Whether nobody said that the logits are logits.
+    """
+    found = temperature is not None
+    seen = "temperature_" if found else "the best temperature of the logits"
+    if not found:
+        rows = _drawn(len(looks.codes), _MOST_ROWS_FOR_T)
+        on = rows.to(looks.codes.device)
+        temperature = solve_temperature(looks.logits[on], looks.codes[on], sample_weight=looks.weight[rows]).temperature
+    if raw and _look_at_sigmoid(looks, temperature):
+        return
+    # A search that ended at a bound has said so; where only this one does, separable samples are no news.
+    if puzzled() or (not found and temperature == DEFAULT_BOUNDS[0]):
+        return
+    sharp = temperature < _SHARP_T and looks.accuracy > _NEARLY_ALWAYS
+    if not (temperature < _LEAST_T or temperature > _MOST_T or sharp):
+        return
+    scale = "" if looks.inputs is None else f", and X ranges from {looks.inputs[0]:.4g} to {looks.inputs[1]:.4g}"
+    note(
+        f"{seen} is {temperature:.4g}, which is extreme; the accuracy is {looks.accuracy:.1%}{scale}",
+        CalibrationSetWarning,
+        puzzles=True,
+    )
+
+
+def _look_at_sigmoid(looks, temperature):
+    """Outputs of sigmoids: a single one, the second of two columns, or one a class that is far too flat for logits."""
+    logits = looks.logits
+    if looks.n_samples < _FEWEST_SAMPLES_A_PARAMETER or not _in_unit_interval(logits):
+        return False
+    single = logits.shape[1] == 2 and not logits[:, 0].any()
+    if not (single or temperature < _SIGMOID_T) or _sum_to_one(logits):
+        return False
+    advice = 'say response="probabilities"' if single else "give the network without its sigmoid"
+    note(
+        f"what is taken for logits lies between 0 and 1, as the outputs of a sigmoid do: if it is one's, {advice}; if "
+        'not, say response="logits"',
+        CalibrationSetWarning,
+        explains=True,
+    )
+    return True
+
+
+def _in_unit_interval(logits):
+    """Whether all lie between 0 and 1, and some above 0; the first row tells nearly always."""
+    return all(part.min() >= 0 and part.max() <= 1 for part in (logits[:1], logits)) and bool(logits.any())
+
+
+def look_for_probabilities(logits):
+    """Look whether logits, taken for such because nothing else was said, are probabilities.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Raw ones, of which hardly any has rows of positive numbers that sum to 1.
+    """
+    if (logits >= 0).all() and _sum_to_one(logits):
+        note(
+            "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
+            'probabilities, say response="probabilities"; if not, response="logits"',
+            CalibrationSetWarning,
+            explains=True,
+        )
+
+
+def _sum_to_one(logits):
+    return bool(((logits.sum(1) - 1).abs() <= row_sum_tolerance(torch.finfo(logits.dtype).eps)).all())
+
+
+def look_for_errors(logits, codes, weight):
+    """Look whether a network is right on each of many samples, as on those that trained it.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        The network's.
+    codes : torch.Tensor of shape (n_samples,)
+        Column index of each label.
+    weight : torch.Tensor of shape (n_samples,) or None
+        Samples without weight don't count.
+    """
+    n_samples = len(codes) if weight is None else int((weight > 0).sum())
+    if n_samples < MANY_SAMPLES:
+        return
+    for start in range(0, len(codes), MANY_SAMPLES):
+        rows = slice(start, start + MANY_SAMPLES)
+        wrong = logits[rows].argmax(1) != codes[rows]
+        if (wrong if weight is None else wrong & (weight[rows].to(wrong.device) > 0)).any():
+            return
+    note(
+        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, calibrate "
+        "on others, since how sure to be of its errors can't be learned from these",
+        TrainingDataWarning,
+        explains=True,
+    )
+
+
+def look_at_item(guess):
+    """Note what is taken of the several things that a network returns; None where there is no choice."""
+    if guess is None:
+        return
+    note(
+        f"the network returns several things, and {guess} is taken for the logits: LogitsModule(network, "
+        "output_key=...) says which it is",
+        CalibrationSetWarning,
+    )
+
+
+def look_at_number(n_samples, n_parameters, name):
+    """Look whether the samples are many enough for the parameters that nothing else holds.
+
+    Parameters
+    ----------
+    n_samples, n_parameters : int
+        How many there are.
+    name : str
+        Of the calibrator.
+    """
+    if n_samples >= _FEWEST_SAMPLES_A_PARAMETER * n_parameters:
+        return
+    held = "parameter" if n_parameters == 1 else f"each of the {n_parameters} parameters"
+    other = "" if n_parameters == 1 else ", or take a calibrator with fewer, such as TemperatureScaling"
+    note(
+        f"{n_samples} samples are fewer than {_FEWEST_SAMPLES_A_PARAMETER} for {'the ' if n_parameters == 1 else ''}"
+        f"{held} that {name} fits: collect more{other}",
+        CalibrationSetWarning,
+    )

@@ -1,0 +1,1 @@
+"""Numerical solvers on tensors and arrays: temperatures, regressions, stacking weights."""

@@ -1,0 +1,146 @@
+"""The solver of the one-vs-rest maps: a small logistic regression for each class, many of them at once.
+
+Newton's method on arrays (terms, classes, samples): a step costs a few passes, whatever the number of classes.
+"""
+
+import torch
+
+from .softmax_regression import Solution
+
+# Too weak to be seen where data speak; keeps the optimum finite where a class has no sample.
+_RIDGE = 1e-6
+# The terms of so many classes at a time stay near the processor.
+_CHUNK_SIZE = 2**16
+_MAX_STEPS = 50
+_MAX_HALVINGS = 30
+# Newton decrement, twice the loss still to be gained.
+_TOLERANCE = 1e-10
+
+
+def log_odds_terms(logits):
+    """Log p and log(1 - p) of each class's probability, exact where p is next to 1 too.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes), float64
+        Up to a constant a row.
+
+    Returns
+    -------
+    log_p, log_rest : tensors of shape (n_samples, n_classes)
+    """
+    log_p = torch.log_softmax(logits, 1)
+    top = log_p.argmax(1, keepdim=True)
+    others = log_p.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True)
+    return log_p, torch.log1p(-log_p.exp()).scatter_(1, top, others)
+
+
+def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False):
+    """Coefficients of ``sigmoid(sum_j coef_jk terms_jk + intercept_k)``, the probability that y is class k.
+
+    The targets are Platt's, as if one sample more had come out either way, in place of 0 and 1.
+
+    Parameters
+    ----------
+    terms : list of tensors of shape (n_samples, n_classes), float64
+        A coefficient of 1 for each, without intercept, is where the search starts.
+    y : torch.Tensor of shape (n_samples,), int64
+        Column indices of the labels.
+    sample_weight : torch.Tensor of shape (n_samples,), float64, or None
+        Non-negative weights with a positive sum.
+    monotone : bool, default=False
+        No coefficient of a term below 0.
+
+    Returns
+    -------
+    Solution
+        Its parameters of shape (len(terms) + 1, n_classes), the intercepts last.
+    """
+    n_samples, n_classes = terms[0].shape
+    y = y.to(terms[0].device)
+    weight = torch.ones_like(terms[0][:, 0]) if sample_weight is None else sample_weight.to(terms[0])
+    found = []
+    for classes in torch.arange(n_classes, device=y.device).split(max(1, _CHUNK_SIZE // n_samples)):
+        x = torch.stack([term[:, classes].T for term in terms])
+        x = torch.cat([x, torch.ones_like(x[:1])])
+        target = _targets(y == classes[:, None], weight)
+        found.append(_fit(x, target, weight / weight.sum(), monotone))
+    parameters = torch.cat([theta for theta, _, _ in found]).T.contiguous().cpu().numpy()
+    return Solution(parameters, max(n_steps for _, n_steps, _ in found), all(fine for _, _, fine in found))
+
+
+def _targets(hit, weight):
+    """(n+ + 1) / (n+ + 2) for a class's n+ samples, 1 / (n- + 2) for the others."""
+    inside = (hit.to(weight) @ weight)[:, None]
+    return torch.where(hit, (inside + 1) / (inside + 2), 1 / (weight.sum() - inside + 2))
+
+
+def _fit(x, target, weight, monotone):
+    """Parameters (classes, terms) of some classes; of terms that would be negative, the first is left out and so on."""
+    free = torch.ones_like(x[:, :, 0].T)
+    while True:
+        theta, n_steps, converged = _newton(x, target, weight, free)
+        negative = (theta < 0) & (free > 0)
+        negative[:, -1] = False
+        if not monotone or not negative.any():
+            return theta, n_steps, converged
+        rows = negative.any(1).nonzero()[:, 0]
+        free[rows, negative[rows].to(torch.int8).argmax(1)] = 0
+
+
+def _newton(x, target, weight, free):
+    """Minima of mean log losses, one a class, over their free parameters; each step is halved where it goes too far."""
+    start = free.clone()
+    start[:, -1] = 0
+    theta, loss, score = _shrunk(start, x, target, weight)
+    for step_number in range(_MAX_STEPS):
+        step, decrement = _newton_step(theta - start, score, x, target, weight, free)
+        if decrement.max() < _TOLERANCE:
+            return theta, step_number, True
+        length = torch.ones_like(decrement)
+        for _ in range(_MAX_HALVINGS):
+            trial = theta - length[:, None] * step
+            trial_loss, trial_score = _losses(trial, start, x, target, weight)
+            too_far = trial_loss > loss - 0.1 * length * decrement + _TOLERANCE
+            if not too_far.any():
+                break
+            length = torch.where(too_far, length / 2, length)
+        else:
+            return theta, step_number, False
+        theta, loss, score = trial, trial_loss, trial_score
+    return theta, _MAX_STEPS, False
+
+
+def _shrunk(start, x, target, weight):
+    """The start, of each class halved as long as that helps, with its losses and scores.
+
+    Log-odds at a temperature at its bound are so large that Newton's method would see no curvature.
+    """
+    theta, (loss, score) = start, _losses(start, start, x, target, weight)
+    while True:
+        trial_loss, trial_score = _losses(theta / 2, start, x, target, weight)
+        better = trial_loss < loss
+        if not better.any():
+            return theta, loss, score
+        theta = torch.where(better[:, None], theta / 2, theta)
+        loss, score = torch.where(better, trial_loss, loss), torch.where(better[:, None], trial_score, score)
+
+
+def _losses(theta, start, x, target, weight):
+    score = (theta.T[:, :, None] * x).sum(0)
+    # log(1 + exp(score)) - target * score
+    losses = torch.exp(-score.abs()).log1p_().add_(score.clamp(min=0)).addcmul_(target, score, value=-1)
+    return losses @ weight + _RIDGE * ((theta - start) ** 2).sum(1), score
+
+
+def _newton_step(offset, score, x, target, weight, free):
+    """Step to subtract, and the Newton decrement of each class; 0 for what isn't free."""
+    proba = torch.sigmoid(score)
+    residual, variance = (proba - target) * weight, proba * (1 - proba) * weight
+    gradient = (torch.stack([(residual * term).sum(1) for term in x], 1) + 2 * _RIDGE * offset) * free
+    weighted = variance * x
+    hessian = torch.stack([torch.stack([(term * w).sum(1) for term in x], 1) for w in weighted], 1)
+    hessian = hessian * free[:, :, None] * free[:, None, :]
+    hessian.diagonal(dim1=1, dim2=2).add_(2 * _RIDGE + 1 - free)
+    step = torch.linalg.solve(hessian, gradient)
+    return step, (step * gradient).sum(1)

@@ -1,0 +1,293 @@
+"""Solves for one temperature on logits, exactly: a safeguarded Halley iteration on log(1/T), over chunks of rows.
+
+The mean negative log-likelihood (NLL) of ``softmax(beta * z)`` is convex in ``beta = 1 / T``. Its derivative,
+
+    mean_i ( sum_k p_ik z_ik - z_i[y_i] ),
+
+has the mean variance and the mean third cumulant of z_i under p_i for derivatives of its own. One pass over the logits
+sums p, p z, p z^2 and p z^3 while a chunk is in the cache, and so buys a step of third order. Focal losses (gamma > 0)
+aren't convex: a grid on log T finds their valleys, a bracketing root finder the bottom of each.
+"""
+
+import math
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import brentq
+
+from .._utils.warnings import note
+from ..distributed import ALONE
+from ..exceptions import NotConvergedWarning
+from .temperature_sums import LogitRows, rows_a_chunk
+
+# What scikit-learn's own temperature scaling allows, rounded: exp(-10) to exp(10).
+DEFAULT_BOUNDS = (1e-4, 1e4)
+
+# The first guess comes from this many rows, where there are some times more.
+_SAMPLE_ROWS = 512
+_SAMPLE_RATIO = 4
+_SAMPLE_TOLERANCE = 3e-3
+# The estimated error of log T that ends the search, for float64 logits and for others, where rounding leaves no less.
+_TOLERANCE = 1e-11
+_NARROW_TOLERANCE = 1e-9
+_MAX_PASSES = 100
+# Steps on log T where the slope is too flat for its derivatives to lead anywhere: the first, doubled each time up to
+# the second, a factor of 12.
+_FIRST_REACH = 0.5
+_MAX_STEP = 2.5
+# Focal losses: grid points a factor of 10 of T; rows that it looks at first where there are some times more; relative
+# standard errors within which all the rows then judge; valleys that are searched.
+_GRID_DENSITY = 8
+_GRID_ROWS = 2048
+_GRID_RATIO = 2
+_SAMPLE_ERRORS = 5
+_MAX_VALLEYS = 3
+# Processes that share up to this many logits gather them (256 kB in float32).
+_GATHERED_SIZE = 2**16
+_ROOT_TOLERANCE = 1e-10
+
+
+class TemperatureSolution(NamedTuple):
+    """Where the loss is least.
+
+    Attributes
+    ----------
+    temperature : float
+        The optimal T.
+    loss : float
+        Mean loss there.
+    n_passes : int
+        How often all the rows were read.
+    converged : bool
+        Whether the error of log T, as estimated from the last step, is below 1e-11 (1e-9 where logits aren't float64).
+    at_bound : bool
+        Whether the loss still falls beyond the bound that `temperature` is.
+    """
+
+    temperature: float
+    loss: float
+    n_passes: int
+    converged: bool
+    at_bound: bool
+
+
+def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, shard=None, smooth=False):
+    """Temperature at which ``softmax(logits / T)`` has the least mean focal loss.
+
+    Memory beyond the logits stays below 64 MB whatever their number. float64 logits are treated in float64; all others
+    are centred and exponentiated in float32, with sums over rows in float64.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Finite, of any float dtype, on any device.
+    y : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each sample's class.
+    sample_weight : torch.Tensor of shape (n_samples,), default=None
+        Non-negative weights with a positive sum.
+    gamma : float, default=0.0
+        Focusing parameter; at 0 the loss is the NLL.
+    bounds : tuple of two floats, default=(1e-4, 1e4)
+        Least and largest T.
+    shard : Shard, default=None
+        Which rows these are of those of all processes, of which T is; by default all.
+    smooth : bool, default=False
+        Whether a label has the probability 1 - 1 / (n_samples + 2) and the other classes share the rest, as Platt's
+        targets do: n flawless samples then lead to no T at the bound. Uneven weights count as the number of equal ones
+        that tell as much.
+
+    Returns
+    -------
+    TemperatureSolution
+        The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
+    """
+    ranks = ALONE if shard is None else shard.ranks
+    if ranks is not ALONE and shard.total * logits.shape[1] <= _GATHERED_SIZE:
+        # So few are told once, in place of sums at each step of the search.
+        logits, y = shard.whole(logits), shard.whole(y)
+        sample_weight, ranks = None if sample_weight is None else shard.whole(sample_weight), ALONE
+    rows = LogitRows(logits, y, sample_weight, ranks, smooth=smooth)
+    limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
+    search = _search_valleys if gamma > 0 else _search_convex
+    found = search(rows, limits, gamma)
+    temperature = _clip(math.exp(-found.place), *bounds)
+    if found.at_bound:
+        temperature = min(bounds, key=lambda bound: abs(math.log(bound) + found.place))
+    return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound)
+
+
+def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
+    """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``.
+
+    Parameters
+    ----------
+    solution : TemperatureSolution
+        What was found.
+    bounds : tuple of two floats, default=(1e-4, 1e4)
+        Where it was sought.
+    """
+    if not solution.at_bound:
+        return
+    if solution.temperature == bounds[0]:
+        reason = "the data may be separable: hardly a label has a lower logit than another class"
+    else:
+        reason = "the logits may say nothing of the labels"
+    note(
+        f"temperature_ is at the bound {solution.temperature:g}, beyond which the loss still falls; {reason}",
+        NotConvergedWarning,
+        puzzles=True,
+    )
+
+
+def log_likelihoods(logits, y, temperature):
+    """Log-probability of each sample's class under ``softmax(logits / temperature)``, in chunks and in float64.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Finite, of any float dtype, on any device.
+    y : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each sample's class.
+    temperature : float
+        Positive.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_samples,), dtype float64
+        At most 0, on the logits' device.
+    """
+    out = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
+    size = rows_a_chunk(logits)
+    for part, codes, values in zip(logits.split(size), y.split(size), out.split(size), strict=True):
+        scaled = part.double() / temperature
+        torch.sub(scaled.gather(1, codes[:, None]).squeeze(1), scaled.logsumexp(1), out=values)
+    return out.clamp_(max=0.0)
+
+
+class _Found(NamedTuple):
+    """Outcome of a search; `place` is log(beta)."""
+
+    place: float
+    loss: float
+    converged: bool = True
+    at_bound: bool = False
+
+
+def _search_convex(rows, limits, gamma=0.0):
+    """The root of the NLL's slope, started from a sample's."""
+    start = _clip(0.0, *limits)
+    sample = rows.sample(_SAMPLE_ROWS, _SAMPLE_RATIO)
+    if sample is not None:
+        guess = _descend(sample, start, limits, _SAMPLE_TOLERANCE)
+        start = start if guess.at_bound else guess.place
+    return _descend(rows, start, limits, _TOLERANCE if rows.logits.dtype == torch.float64 else _NARROW_TOLERANCE)
+
+
+def _descend(rows, place, limits, tolerance):
+    """Halley steps on log(beta) inside a bracket that each pass narrows."""
+    low, high, reach = -math.inf, math.inf, _FIRST_REACH
+    for _ in range(_MAX_PASSES):
+        point = rows.nll(math.exp(place))
+        if point.lag == 0:
+            return _where_labels_lead(rows.nll, point, limits)
+        place = math.log(point.beta)
+        low, high = (place, high) if point.slope < 0 else (low, place)
+        if low >= limits[1] or high <= limits[0]:
+            return _Found(place, point.loss, at_bound=True)
+        step, error = _halley_step(point)
+        if error <= tolerance:
+            return _arrive(point, step, limits)
+        if error > abs(step):
+            step, reach = math.copysign(max(abs(step), reach), step), min(2 * reach, _MAX_STEP)
+        place = _inside(place + step, low, high, limits)
+    return _Found(place, point.loss, converged=False)
+
+
+def _halley_step(point):
+    """Step on log(beta) to the root of the slope, at most `_MAX_STEP`, and an estimate of the error that it leaves."""
+    first = point.beta * point.curvature
+    second = first + point.beta**2 * point.third
+    denominator = first**2 - point.slope * second / 2
+    if first <= 0 or denominator <= 0:
+        return -math.copysign(_MAX_STEP, point.slope), math.inf
+    step = _clip(-point.slope * first / denominator, -_MAX_STEP, _MAX_STEP)
+    # The error is of third order in the step, on the scale over which the slope's own derivative changes.
+    return step, abs(step) * (2 * step * max(1.0, abs(second / first))) ** 2
+
+
+def _inside(place, low, high, limits):
+    """The next place to look: where the step leads, or the middle of the bracket."""
+    place = _clip(place, *limits)
+    if low < place < high:
+        return place
+    return (max(low, limits[0]) + min(high, limits[1])) / 2
+
+
+def _arrive(point, step, limits):
+    """The last step needs no pass of its own: Taylor's formula gives the loss behind it."""
+    place = _clip(math.log(point.beta) + step, *limits)
+    move = math.exp(place) - point.beta
+    change = move * (point.slope + move * (point.curvature / 2 + move * point.third / 6))
+    return _Found(place, point.loss + change)
+
+
+def _clip(value, low, high):
+    return min(max(value, low), high)
+
+
+def _where_labels_lead(loss_at, point, limits):
+    """No label's logit is below another: the loss falls all the way to T = 0, unless it is flat."""
+    if point.curvature == 0 and point.slope == 0 and point.loss > 0:
+        return _Found(_clip(0.0, *limits), point.loss)
+    return _Found(limits[1], loss_at(math.exp(limits[1])).loss, at_bound=True)
+
+
+def _search_valleys(rows, limits, gamma):
+    """The lowest of the valleys that a grid of temperatures shows."""
+    low, high = limits
+    grid = np.linspace(low, high, max(3, round((high - low) * _GRID_DENSITY / math.log(10)))).tolist()
+    losses = _grid_losses(rows, grid, gamma)
+    padded = [math.inf, *losses, math.inf]
+    valleys = [i for i, loss in enumerate(losses) if loss < padded[i] and loss <= padded[i + 2]]
+    best = sorted(valleys, key=losses.__getitem__)[:_MAX_VALLEYS]
+    return min((_bottom(rows, grid, i, gamma) for i in best), key=lambda found: found.loss)
+
+
+def _grid_losses(rows, grid, gamma):
+    """Losses on a grid: of all the rows where a sample of them comes near its least loss, infinite elsewhere."""
+    betas = np.exp(grid)
+    sample = rows.sample(_GRID_ROWS, _GRID_RATIO)
+    if sample is None:
+        return rows.focal_losses(betas, gamma)
+    losses = np.array(sample.focal_losses(betas, gamma))
+    near = losses <= losses.min() * (1 + _SAMPLE_ERRORS / math.sqrt(len(sample.y)))
+    out = np.full(len(grid), math.inf)
+    out[near] = rows.focal_losses(betas[near], gamma)
+    return out.tolist()
+
+
+def _bottom(rows, grid, index, gamma):
+    """The bottom of the valley at a grid point; first its two sides are found."""
+
+    @cache
+    def slope(place):
+        return rows.focal(math.exp(place), gamma).slope
+
+    left, right = max(index - 1, 0), min(index + 1, len(grid) - 1)
+    while left > 0 and slope(grid[left]) >= 0:
+        left -= 1
+    while right < len(grid) - 1 and slope(grid[right]) <= 0:
+        right += 1
+    inner = slope(grid[left]) < 0 < slope(grid[right])
+    place = brentq(slope, grid[left], grid[right], xtol=_ROOT_TOLERANCE) if inner else _edge(slope, grid, left, right)
+    point = rows.focal(math.exp(place), gamma)
+    if point.lag == 0:
+        return _where_labels_lead(partial(rows.focal, gamma=gamma), point, (grid[0], grid[-1]))
+    return _Found(place, point.loss, at_bound=not inner)
+
+
+def _edge(slope, grid, left, right):
+    """The bound that the loss falls towards."""
+    return grid[left] if slope(grid[left]) >= 0 else grid[right]

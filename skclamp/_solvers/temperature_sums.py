@@ -1,0 +1,177 @@
+"""Rows of logits as the searches for a temperature see them: mean losses and their derivatives, a chunk at a time."""
+
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+
+from ..distributed import ALONE
+
+# A chunk and its exponentials stay in the second-level cache of a processor's core; a GPU wants fewer, longer kernels.
+_CHUNK_SIZE = 2**17
+_GPU_CHUNK_SIZE = 2**20
+# Logits up to this many are centred once and kept (32 MB in float64); larger sets are centred anew in each pass.
+_KEPT_SIZE = 2**22
+# Sets of up to this many logits are treated in float64 whatever their dtype: it costs little, and rounding errors of so
+# few don't average out.
+_SMALL_SIZE = 2**16
+# Below this many classes the sums run down the columns of a transposed chunk: long loops in place of many short ones.
+_WIDE = 48
+# Sums over classes become means over rows for at least this many rows at a time.
+_BLOCK_ROWS = 2**13
+
+
+class Point(NamedTuple):
+    """Mean loss at one beta, its derivatives with respect to beta, and how far labels lag behind the top logits."""
+
+    beta: float
+    lag: float
+    loss: float
+    slope: float
+    curvature: float = 0.0
+    third: float = 0.0
+
+
+class LogitRows:
+    """Rows of logits, centred chunk by chunk in a dtype wide enough, and the means over them that the searches ask for.
+
+    Each row is centred on its largest logit first, exactly or as nearly as its dtype allows: a constant added to a row
+    is gone before anything else is rounded.
+
+    Smoothed, a label has the probability 1 - 1 / (n + 2) and the other classes share the rest, n being the number of
+    equally weighted samples that would tell as much. To the NLL that adds beta times a constant, the ``pull``; focal
+    losses get the same.
+    """
+
+    def __init__(self, logits, y, weight=None, ranks=ALONE, *, smooth=False):
+        self.logits, self.y = logits, y.to(logits.device)
+        ones = torch.ones(1, dtype=torch.float64, device=logits.device)
+        self.weight = ones.expand(len(y)) if weight is None else weight.to(ones)
+        self.ranks = ranks
+        self.n_rows, self.total_weight = ranks.sum(torch.stack([ones.sum() * len(y), self.weight.sum()])).tolist()
+        wide = logits.dtype == torch.float64 or self.n_rows * logits.shape[1] <= _SMALL_SIZE
+        self.dtype = torch.float64 if wide else torch.float32
+        self.dim = 0 if logits.shape[1] < _WIDE else 1
+        self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
+        self.scratch = torch.empty(rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
+        self.n_passes = 0
+        self.pull = self._smoothing() if smooth else 0.0
+
+    def sample(self, n_rows, least_ratio):
+        """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
+        n_rows = min(n_rows, max(1, _KEPT_SIZE // self.logits.shape[1]))
+        # What several processes drew, each from its own rows, would be none of one's.
+        if self.ranks is not ALONE or len(self.y) < least_ratio * n_rows:
+            return None
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.randint(len(self.y), (n_rows,), generator=generator).to(self.y.device)
+        weight = self.weight[chosen]
+        if not weight.any():
+            return None
+        drawn = LogitRows(self.logits[chosen], self.y[chosen], weight)
+        drawn.pull = self.pull
+        return drawn
+
+    def representable(self, beta):
+        """The nearest beta that multiplies logits without being rounded."""
+        return torch.tensor(beta, dtype=self.dtype).item()
+
+    def nll(self, beta):
+        """Mean NLL and its first three derivatives: means of log-sum-exp's cumulants, the label's logit taken off."""
+        beta = self.representable(beta)
+        # Rows: label, log-sum-exp and the first three moments; columns: their means, and those times mean and mean^2.
+        (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = self._average(
+            (_nll_totals(table, weight) for table, weight in self._blocks(beta, n_powers=3)), shape=(5, 3)
+        )
+        lag -= self.pull
+        third = cube - 3 * square_mean + 2 * mean3
+        return Point(beta, lag, log_sum - beta * lag, mean - lag, square - mean2, third)
+
+    def focal(self, beta, gamma):
+        """Mean focal loss and its first derivative."""
+        beta = self.representable(beta)
+        lag, loss, slope = self._average(self._focal(beta, gamma), shape=(3,))
+        return Point(beta, lag - self.pull, loss + beta * self.pull, slope + self.pull)
+
+    def focal_losses(self, betas, gamma):
+        """Mean focal losses at several betas."""
+        betas = [self.representable(beta) for beta in betas]
+        own = [self._total(self._focal(beta, gamma), shape=(3,))[1] for beta in betas]
+        losses = self.ranks.sum(torch.stack(own)) / self.total_weight
+        return [loss + beta * self.pull for loss, beta in zip(losses.tolist(), betas, strict=True)]
+
+    def _smoothing(self):
+        """By how much a label leads the other classes' mean, times the probability that these are given."""
+        size = rows_a_chunk(self.logits)
+        n_others = max(1, self.logits.shape[1] - 1)
+        leads = (
+            weight @ (label - (centred.sum(self.dim) - label) / n_others).double()
+            for (centred, label), weight in zip(self.kept or self._centred(), self.weight.split(size), strict=True)
+        )
+        lead, squares = self.ranks.sum(torch.stack([self._total(leads, shape=()), self.weight.square().sum()])).tolist()
+        n_effective = self.total_weight**2 / squares
+        return lead / self.total_weight / (n_effective + 2)
+
+    def _focal(self, beta, gamma):
+        return (_focal_totals(table, weight, beta, gamma) for table, weight in self._blocks(beta, n_powers=1))
+
+    def _average(self, totals, shape):
+        return (self.ranks.sum(self._total(totals, shape)) / self.total_weight).tolist()
+
+    def _total(self, totals, shape):
+        self.n_passes += 1
+        return sum(totals, start=torch.zeros(shape, dtype=torch.float64, device=self.weight.device))
+
+    def _blocks(self, beta, n_powers):
+        """Yield, for many rows at a time, a float64 table of labels' centred logits and power sums, and the weights."""
+        chunk_rows = rows_a_chunk(self.logits)
+        n_chunks = -(-_BLOCK_ROWS // chunk_rows)
+        chunks = iter(self.kept or self._centred())
+        for weight in self.weight.split(n_chunks * chunk_rows):
+            parts = [
+                torch.stack([label, *self._power_sums(centred, beta, n_powers)])
+                for centred, label in islice(chunks, n_chunks)
+            ]
+            yield torch.cat(parts, 1).double(), weight
+
+    def _centred(self):
+        """Yield each chunk centred, with its labels' entries."""
+        size = rows_a_chunk(self.logits)
+        for part, codes in zip(self.logits.split(size), self.y.split(size), strict=True):
+            part = part.to(self.dtype)
+            part = part.T.contiguous() if self.dim == 0 else part
+            # Twice the largest number is infinite.
+            centred = (part - part.amax(self.dim, keepdim=True)).clamp_(min=torch.finfo(self.dtype).min)
+            yield centred, centred.gather(self.dim, codes.unsqueeze(self.dim)).squeeze(self.dim)
+
+    def _power_sums(self, centred, beta, n_powers):
+        """Yield the sums over classes of exp(beta c) c^j for j = 0 ... n_powers."""
+        # One buffer for all the chunks: fresh memory would cost more than the arithmetic, page by page.
+        terms = torch.mul(centred, beta, out=self.scratch[: centred.numel()].view(centred.shape)).exp_()
+        yield terms.sum(self.dim)
+        for _ in range(n_powers):
+            yield terms.mul_(centred).sum(self.dim)
+
+
+def _nll_totals(table, weight):
+    table[2:].div_(table[1])
+    table[1].log_()
+    weighted = weight * table[2]
+    return table @ torch.stack([weight, weighted, weighted * table[2]], 1)
+
+
+def _focal_totals(table, weight, beta, gamma):
+    label, total, first = table
+    log_p = (beta * label - total.log()).clamp_(max=0.0)
+    miss = -torch.expm1(log_p)
+    factor = miss**gamma
+    # log(p) / (1 - p) tends to -1 as p tends to 1.
+    ratio = torch.where(miss > 0, log_p / miss, -1.0)
+    slope = factor * (gamma * log_p.exp() * ratio - 1) * (label - first / total)
+    return torch.stack([label, -factor * log_p, slope]) @ weight
+
+
+def rows_a_chunk(logits):
+    """How many rows of some logits are treated at a time."""
+    size = _CHUNK_SIZE if logits.device.type == "cpu" else _GPU_CHUNK_SIZE
+    return max(1, size // logits.shape[1])

@@ -1,0 +1,1 @@
+"""Checks, folds, statistics and routing that every room uses."""

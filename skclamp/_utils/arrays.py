@@ -1,0 +1,181 @@
+"""Checks of arrays: logits, probabilities and their conversion to numpy or torch."""
+
+import numpy as np
+import torch
+
+# float32's largest number: whatever a network yields. From there on float64's squares and quotients stay finite.
+LARGEST_LOGIT = torch.finfo(torch.float32).max
+
+
+def to_numpy(values):
+    """An array of what the user gave, in this machine's byte order; tensors on any device included."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu().numpy()
+    array = np.asarray(values)
+    # HDF5 and FITS keep big-endian numbers, which torch doesn't take.
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def check_finite(values, name):
+    """Raise unless every entry of a floating-point tensor is finite."""
+    # One sum tells nearly always; only when it overflows or meets NaN is a second, exact look needed.
+    if torch.isfinite(values.sum()) or torch.isfinite(values).all():
+        return
+    bad = values[~torch.isfinite(values)][0].item()
+    raise ValueError(f"{name} must be finite: Input {name} contains NaN or infinity; got {bad}")
+
+
+def check_logit_range(logits, name):
+    """Raise unless logits are finite, and small enough to be computed with; one pass over them."""
+    low, high = (bound.item() for bound in logits.aminmax())
+    if low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT:
+        return
+    check_finite(logits, name)
+    raise ValueError(
+        f"{name} must hold logits of at most {LARGEST_LOGIT:.2g} in magnitude, float32's largest number; got values "
+        f"from {low:.6g} to {high:.6g}"
+    )
+
+
+def check_scores(X, name="X"):
+    """Logits or probabilities given as an array: a finite floating-point tensor of shape (n, K) or (n,).
+
+    Raises
+    ------
+    ValueError
+        If X is empty, of another shape, or holds NaN, infinity or numbers beyond float32's range.
+    TypeError
+        If X isn't numeric.
+    """
+    values = tensor_of(X, name)
+    values = values if values.is_floating_point() else values.double()
+    if values.ndim not in (1, 2):
+        raise ValueError(
+            f"{name} must hold one row of logits or probabilities a sample, shape (n_samples, n_classes), when no "
+            f"estimator is given; got shape {tuple(values.shape)}"
+        )
+    if values.numel() == 0:
+        raise ValueError(f"{name} must not be empty; got shape {tuple(values.shape)}")
+    check_logit_range(values, name)
+    return values
+
+
+def tensor_of(values, name):
+    """A tensor of a real-valued array or tensor, sharing its memory.
+
+    Raises
+    ------
+    TypeError
+        If the entries are complex or no numbers.
+    """
+    if isinstance(values, torch.Tensor):
+        if values.is_complex():
+            raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
+        return values.detach()
+    values = to_numpy(values)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        values = values.astype(np.float64)
+    values = np.asarray(values, order="C")
+    return tensor_over(values)
+
+
+def row_sum_tolerance(eps):
+    """How far a row's sum may be from 1; float32 and float64 rows may have been half precision once."""
+    return max(1e-3, 4 * eps)
+
+
+def check_unit_interval(probabilities, name="X", tolerance=1e-6):
+    """Raise unless the entries of a tensor lie between 0 and 1, rounding errors above 1 aside."""
+    low, high = probabilities.min().item(), probabilities.max().item()
+    if low < 0 or high > 1 + tolerance:
+        raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
+
+
+def check_probability_rows(probabilities, name="X", dtype=None):
+    """Raise unless every row of a tensor of shape (n, K) is a distribution, to the precision of its dtype or this."""
+    tolerance = row_sum_tolerance(torch.finfo(dtype or probabilities.dtype).eps)
+    check_unit_interval(probabilities, name, tolerance)
+    total = probabilities.sum(1, dtype=torch.float64)
+    worst = (total - 1).abs().argmax()
+    if abs(total[worst].item() - 1) > tolerance:
+        raise ValueError(
+            f"{name} must hold probabilities: each row must sum to 1; row {worst} sums to {total[worst]:.6g}"
+        )
+
+
+def as_probability_matrix(y_proba):
+    """Probabilities as an array or tensor of shape (n, K >= 2), its values not yet looked at.
+
+    One dimension, or one column, holds the probabilities of the second of two classes.
+
+    Raises
+    ------
+    ValueError
+        If `y_proba` is empty or of another shape.
+    TypeError
+        If it isn't numeric.
+    """
+    proba = _as_floating(y_proba, "y_proba")
+    if proba.ndim == 0 or proba.ndim > 2 or 0 in proba.shape:
+        raise ValueError(
+            "y_proba must have shape (n_samples, n_classes), or (n_samples,) for two classes, and not be empty; "
+            f"got shape {tuple(proba.shape)}"
+        )
+    if proba.ndim == 2 and proba.shape[1] > 1:
+        return proba
+    second = proba.reshape(-1)
+    stack = torch.stack if isinstance(proba, torch.Tensor) else np.stack
+    return stack([1 - second, second], 1)
+
+
+def _as_floating(values, name):
+    if isinstance(values, torch.Tensor):
+        return values.detach() if values.is_floating_point() else values.double()
+    array = to_numpy(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
+    return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
+
+
+def check_probability_chunk(chunk, first_row, tolerance, name="y_proba"):
+    """Raise unless every row of a C-contiguous array is a distribution, its sum 1 to within `tolerance`.
+
+    Two reads of the chunk: NaN and infinity show in the sums, and with no negative entry the sums bound the entries.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = chunk @ np.ones(chunk.shape[1], chunk.dtype)
+        fine = chunk.min() >= 0 and np.abs(total - 1).max() <= tolerance
+    if not fine:
+        _explain_bad_probabilities(chunk, total, first_row, tolerance, name)
+
+
+def _explain_bad_probabilities(chunk, total, first_row, tolerance, name):
+    if not np.isfinite(chunk).all():
+        value = chunk[~np.isfinite(chunk)][0]
+        raise ValueError(f"{name} must be finite: Input {name} contains NaN or infinity; got {value}")
+    low, high = chunk.min(), chunk.max()
+    if low < 0 or high > 1 + tolerance:
+        raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
+    worst = np.abs(total - 1).argmax()
+    raise ValueError(
+        f"{name} must hold probabilities: each row must sum to 1; row {first_row + worst} sums to {total[worst]:.6g}"
+    )
+
+
+class _Writable:
+    """An array's memory, said to be writable."""
+
+    def __init__(self, array):
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+        self.array = array
+
+
+def tensor_over(array):
+    """A tensor that shares an array's memory, which mustn't be written to where the array can't be.
+
+    Of read-only arrays (memory maps, broadcast views) torch warns, and to silence a warning would do so in all threads.
+    """
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Writable(array)))

@@ -1,0 +1,322 @@
+"""Values as JSON beside named arrays, and back: how `persistence` writes what was learned.
+
+JSON's own values stand for themselves; anything else is ``{kind: content}``. An object is the arguments of its
+constructor, found under their names as scikit-learn finds parameters, and its state. Only classes that are registered
+come back, so that a file can't choose what code runs.
+"""
+
+import inspect
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+from torch import nn
+
+
+class Kind(NamedTuple):
+    """A class whose objects can be written.
+
+    Attributes
+    ----------
+    cls : type
+        The class.
+    arguments : callable
+        Takes an object to the arguments that make its like, a dict.
+    """
+
+    cls: type
+    arguments: Callable[[Any], dict]
+
+
+_KINDS: dict[str, Kind] = {}
+
+
+def register(cls, arguments=None):  # numpydoc ignore=PR02
+    """Let objects of a class be saved and loaded; serves as a decorator.
+
+    Parameters
+    ----------
+    cls : type
+        Of a torch.nn.Module the state dict is saved as well. A file refers to the class by its module and name: one
+        that is defined in a script or a notebook is known there alone.
+    arguments : callable, default=None
+        Takes an object to the constructor's arguments, a dict; by default attributes of the same names hold them.
+
+    Returns
+    -------
+    type
+        The class itself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.persistence import register
+    >>> @register
+    ... class Brightness(torch.nn.Module):
+    ...     def __init__(self, start=1.0):
+    ...         super().__init__()
+    ...         self.start = start
+    ...         self.gain = torch.nn.Parameter(torch.tensor(start))
+    ...
+    ...     def forward(self, x):
+    ...         return self.gain * x
+    """
+    _KINDS[_key(cls)] = Kind(cls, arguments or _attributes)
+    return cls
+
+
+def _key(cls):
+    # Ours may move from file to file.
+    ours = cls.__module__.partition(".")[0] == "skclamp"
+    return cls.__qualname__ if ours else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _attributes(value):
+    names = list(inspect.signature(type(value)).parameters)
+    missing = [name for name in names if not hasattr(value, name)]
+    if missing:
+        raise TypeError(
+            f"{type(value).__name__} must keep the arguments of its constructor under their names to be saved; it has "
+            f"no attribute {missing[0]!r}"
+        )
+    return {name: getattr(value, name) for name in names}
+
+
+register(nn.Identity, lambda _: {})
+register(nn.Sequential, lambda value: {"modules": dict(value._modules)})
+register(FrozenEstimator)
+
+
+class UnknownClassError(ValueError):
+    """A file holds an object of a class that isn't registered."""
+
+
+def _class_of(key):
+    if key not in _KINDS:
+        raise UnknownClassError(
+            f"holds an object of the class {key!r}, which isn't known here: import what registers it"
+        )
+    return _KINDS[key].cls
+
+
+class Writer:
+    """Takes values to JSON; the arrays among them are kept aside.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        What the JSON refers to.
+    left_out : list of str
+        Parameters of calibrators that can't be written.
+    """
+
+    def __init__(self):
+        self.arrays = {}
+        self.left_out = []
+
+    def encode(self, value, name):
+        """JSON of a value; `name` is where it stands. TypeError if it can't be written."""
+        if value is None or isinstance(value, (bool, str)):
+            return value
+        if is_registered(value):
+            return {"object": self.encode_object(value, name)}
+        for tag, (kind, write, _) in _CODECS.items():
+            if isinstance(value, kind):
+                content = write(self, value, name)
+                return content if tag in _PLAIN else {tag: content}
+        raise TypeError(
+            f"{name} must be of a class that can be saved; got {_named(value)}: see skclamp.persistence.register"
+        )
+
+    def encode_object(self, value, name):
+        """JSON of an object of a registered class."""
+        key = _key(type(value))
+        arguments = self._encode_arguments(value, _KINDS[key].arguments(value), name)
+        state = {part: self.encode(each, f"{name}.{part}") for part, each in _state(value).items()}
+        return {"class": key, "arguments": arguments, "state": state}
+
+    def _encode_arguments(self, value, arguments, name):
+        encoded = {}
+        for key, argument in arguments.items():
+            try:
+                encoded[key] = self.encode(argument, f"{name}({key})")
+            except TypeError:
+                # A calibrator has its default to fall back on. What can't be written, such as callbacks, random states
+                # and scorers, is for fitting.
+                if not hasattr(value, "_learned"):
+                    raise
+                self.left_out.append(key)
+        return encoded
+
+    def put(self, array, name):
+        """Keep an array aside; returns its key."""
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise TypeError(f"{name} must be an array of numbers or strings to be saved; got dtype {array.dtype}")
+        if name in self.arrays:
+            raise ValueError(f"two arrays are called {name}")
+        self.arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+        return name
+
+
+class Reader:
+    """Takes JSON back to values, with the arrays that it refers to."""
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+    def decode(self, content):
+        """The value; ValueError, TypeError, KeyError or RuntimeError if there is no such."""
+        if isinstance(content, list):
+            return [self.decode(each) for each in content]
+        if not isinstance(content, dict):
+            return content
+        ((tag, inner),) = content.items()
+        if tag == "object":
+            return self.decode_object(inner)
+        return _CODECS[tag][2](self, inner)
+
+    def decode_object(self, content):
+        """An object of a registered class."""
+        value = self.decode_arguments(content)
+        _set_state(value, self.decode_state(content))
+        return value
+
+    def decode_arguments(self, content):
+        """The object as its constructor makes it."""
+        cls = _class_of(content["class"])
+        arguments = {name: self.decode(value) for name, value in content["arguments"].items()}
+        return cls(OrderedDict(arguments["modules"])) if cls is nn.Sequential else cls(**arguments)
+
+    def decode_state(self, content):
+        """What the object has beyond its arguments, a dict."""
+        return {name: self.decode(value) for name, value in content["state"].items()}
+
+
+class Packed:
+    """An object of a registered class as text and arrays, for formats that know no tensors, such as skops's.
+
+    Parameters
+    ----------
+    value : object
+        Of a registered class.
+    """
+
+    def __init__(self, value):
+        writer = Writer()
+        self.text = json.dumps(writer.encode(value, "value"))
+        self.arrays = writer.arrays
+
+    def value(self):
+        """An equal of the object."""
+        return Reader(self.arrays).decode(json.loads(self.text))
+
+
+def is_registered(value):
+    """Whether a value is of a registered class."""
+    return _key(type(value)) in _KINDS
+
+
+def _state(value):
+    """What an object has beyond its arguments."""
+    if isinstance(value, nn.Module):
+        # A container's parts are its arguments, and bring their own.
+        if isinstance(value, nn.Sequential):
+            return {}
+        fixed = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
+        return {"tensors": dict(value.state_dict()), "fixed": fixed}
+    return value._learned() if hasattr(value, "_learned") else {}
+
+
+def _set_state(value, state):
+    if isinstance(value, nn.Module) and state:
+        value.load_state_dict(state["tensors"], assign=True)
+        for name in state["fixed"]:
+            value.get_parameter(name).requires_grad_(False)
+    elif state:
+        value._restore(state)
+
+
+def _named(value):
+    return f"the class {value.__name__}" if inspect.isclass(value) else type(value).__name__
+
+
+def _write_float(_writer, value, _name):
+    return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+
+
+def _write_array(writer, value, name):
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be an array without a mask to be saved")
+    if value.dtype.kind in "OU":
+        return {"dtype": value.dtype.str, "items": writer.encode(value.tolist(), name)}
+    return writer.put(value, name)
+
+
+def _read_array(reader, content):
+    if isinstance(content, dict):
+        return np.array(reader.decode(content["items"]), dtype=_text_dtype(content["dtype"]))
+    return reader.arrays[content]
+
+
+def _text_dtype(code):
+    dtype = np.dtype(code)
+    if dtype.kind not in "OU":
+        raise ValueError(f"it holds an array of strings of dtype {dtype}")
+    return dtype
+
+
+def _write_optimizer(_writer, value, name):
+    own_name = value.__name__
+    if vars(torch.optim).get(own_name) is not value:
+        raise TypeError(f"{name} must be one of torch.optim to be saved; got {_named(value)}")
+    return own_name
+
+
+def _read_optimizer(_reader, content):
+    optimizer = vars(torch.optim)[content]
+    if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
+        raise ValueError(f"it names {content!r} as an optimiser of torch")
+    return optimizer
+
+
+# How each kind of value is written and read; the first that fits counts.
+_CODECS: dict[str, tuple] = {
+    "bool": (np.bool_, lambda _w, value, _n: bool(value), None),
+    "integer": (Integral, lambda _w, value, _n: int(value), None),
+    "real": (Real, _write_float, None),
+    "float": ((), None, lambda _r, content: float(content)),
+    "shape": (torch.Size, lambda _w, value, _n: list(value), lambda _r, content: torch.Size(content)),
+    "tuple": (
+        tuple,
+        lambda writer, value, name: writer.encode(list(value), name),
+        lambda reader, content: tuple(reader.decode(content)),
+    ),
+    "list": (
+        list,
+        lambda writer, value, name: [writer.encode(each, f"{name}.{k}") for k, each in enumerate(value)],
+        None,
+    ),
+    "dict": (
+        dict,
+        lambda writer, value, name: [
+            [writer.encode(key, name), writer.encode(each, f"{name}.{key}")] for key, each in value.items()
+        ],
+        lambda reader, content: {reader.decode(key): reader.decode(each) for key, each in content},
+    ),
+    "array": (np.ndarray, _write_array, _read_array),
+    "tensor": (
+        torch.Tensor,
+        lambda writer, value, name: writer.put(value.detach().cpu().numpy(), name),
+        lambda reader, content: torch.from_numpy(reader.arrays[content]),
+    ),
+    "device": (torch.device, lambda _w, value, _n: str(value), lambda _r, content: torch.device(content)),
+    "optimizer": (type, _write_optimizer, _read_optimizer),
+}
+# JSON has these itself.
+_PLAIN = {"bool", "integer", "real", "list"}

@@ -1,0 +1,93 @@
+"""Folds of a calibration set that depend on neither the order of its samples nor that of the classes."""
+
+import numpy as np
+import torch
+
+# Relative difference of two samples' log-probabilities that is no more than rounding.
+_EQUAL = 1e-9
+# More equal samples than this are no copies: the scores tell few samples apart, as votes do, or are saturated.
+_MOST_COPIES = 10
+
+
+def draw_folds(log_proba, y, weight, n_folds):
+    """Number of the fold of each sample: drawn with a fixed seed, stratified by class, copies kept together.
+
+    Within a class the draw is uniform. Folds that held equally many hard samples each would resemble each other more
+    than new data do, and flatter the maps that overfit.
+
+    Parameters
+    ----------
+    log_proba : torch.Tensor of shape (n_samples, n_classes), float64
+        Ranks the samples of a class, whatever order they come in.
+    y : torch.Tensor of shape (n_samples,), int64
+        Column indices of the labels.
+    weight : torch.Tensor of shape (n_samples,), float64
+        Their weights; one of 0 is as good as absent.
+    n_folds : int
+        How many at most; fewer where there are fewer distinct samples.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+    """
+    order, first = _ranked(log_proba, y, weight)
+    labels = y.cpu().numpy()[order]
+    drawn = np.empty(first.sum(), dtype=np.int64)
+    generator = np.random.default_rng(0)
+    starts = np.flatnonzero(np.diff(labels[first], prepend=-1, append=-1))
+    for low, high in zip(starts[:-1], starts[1:], strict=True):
+        drawn[low:high] = generator.permutation(np.arange(low, high) % n_folds)
+    return _numbers(drawn, order, first, len(y))
+
+
+def deal_folds(log_proba, y, weight, n_folds):
+    """Number of the fold of each sample: classes and their hard samples spread evenly, copies kept together.
+
+    Nothing is drawn: the samples are ranked by class and, within a class, by the log-probability of their label, and
+    dealt out in that order. The parameters and the value are those of `draw_folds`.
+    """
+    order, first = _ranked(log_proba, y, weight)
+    return _numbers(np.arange(first.sum()) % n_folds, order, first, len(y))
+
+
+def _numbers(dealt, order, first, n_samples):
+    folds = np.zeros(n_samples, dtype=np.int64)
+    folds[order] = dealt[np.cumsum(first) - 1]
+    return folds
+
+
+def _ranked(log_proba, y, weight):
+    """Indices of the samples with weight, by class and then from hard to easy, and which of them begin a group.
+
+    Copies of a sample make a group, unless they are too many for copies, and there are others.
+    """
+    own = log_proba.gather(1, y[:, None].to(log_proba.device))[:, 0].cpu().numpy()
+    labels, weight = y.cpu().numpy(), weight.cpu().numpy()
+    sums = np.bincount(labels, weight * own, minlength=log_proba.shape[1])
+    ease = sums / np.maximum(np.bincount(labels, weight, minlength=len(sums)), np.finfo(float).tiny)
+    whole = _mixed(log_proba, np.lexsort([weight @ log_proba.cpu().numpy(), ease]))
+    order = np.lexsort([weight, whole, own, labels, ease[labels]])
+    order = order[weight[order] > 0]
+    first = np.r_[True, _apart(own[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
+    group = np.cumsum(first) - 1
+    size = np.bincount(group)
+    return order, first | (size > _MOST_COPIES)[group] if len(size) > 1 else first
+
+
+def _mixed(log_proba, classes):
+    """A number for each row that tells it from others, its permutations among them; `classes` is their order."""
+    mix = np.empty(len(classes))
+    mix[classes] = np.random.default_rng(0).uniform(1, 2, len(classes))
+    return (log_proba @ torch.from_numpy(mix).to(log_proba)).cpu().numpy()
+
+
+def _apart(values):
+    return np.abs(np.diff(values)) > _EQUAL * np.abs(values[1:])
+
+
+def check_partition(parts, n_samples):
+    """Raise unless each sample is in one of the held-out parts."""
+    held_out = np.bincount(np.concatenate(parts), minlength=n_samples)
+    if (held_out != 1).any():
+        row = int((held_out != 1).argmax())
+        raise ValueError(f"cv must hold out each sample exactly once; got sample {row} {held_out[row]} times")

@@ -1,0 +1,223 @@
+"""Checks of labels, class names and sample weights, and the warnings they give rise to."""
+
+import numpy as np
+import torch
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import type_of_target
+
+from ..exceptions import CalibrationSetWarning
+from .arrays import to_numpy
+from .warnings import note
+
+# Where the largest weight lies between these, sums of weights and of their squares are neither 0 nor infinite; weights
+# that are less than this part of it are 0 beside it.
+_WEIGHT_LIMITS = (1e-100, 1e100)
+_LEAST_PART = 1e-50
+
+
+def check_labels(y, name="y"):
+    """One-dimensional class labels as a numpy array.
+
+    Raises
+    ------
+    ValueError
+        If `y` is missing, not one-dimensional, continuous, or holds NaN.
+    """
+    if y is None:
+        raise ValueError(
+            f"requires y to be passed, but the target {name} is None: {name} must hold one class label a sample, and "
+            "may be left out only when X brings them: a Dataset of (input, label) pairs, or a dict with 'labels'"
+        )
+    y = to_numpy(y)
+    if y.ndim == 2 and y.shape[1] > 1:
+        raise ValueError(
+            f"y should be a 1d array, got an array of shape {y.shape} instead: {name} must hold one class label a "
+            f"sample. Multilabel targets aren't supported; of one-hot ones take {name}.argmax(1)"
+        )
+    if y.ndim != 1:
+        y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError(f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity")
+    # Whole numbers need no look at their kind, which would sort them.
+    if len(y) and y.dtype.kind not in "iub" and _kind_of(y, name) == "continuous":
+        raise ValueError(
+            f"Unknown label type: continuous. {name} must hold class labels; "
+            f"got real values such as {first_fraction(y)}"
+        )
+    return y
+
+
+def _kind_of(y, name):
+    """scikit-learn's type of target, without its warning of many classes: few samples a class are usual here."""
+    try:
+        # Labels that are all there twice are no more than half as many as the samples.
+        return type_of_target(np.repeat(y, 2), input_name=name)
+    except TypeError as error:
+        raise ValueError(f"{name} must hold labels of one type, which can be sorted: {error}") from error
+
+
+def first_fraction(y):
+    """The first value of a float array that isn't a whole number."""
+    return y[np.flatnonzero(y != np.floor(y))[0]]
+
+
+def check_same_length(y, n_samples, name="y"):
+    """Raise unless there is one value a sample."""
+    if len(y) != n_samples:
+        raise ValueError(
+            f"{name} must have one value a sample: X and {name} have inconsistent numbers of samples, "
+            f"{n_samples} and {len(y)}"
+        )
+
+
+def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, parameter="classes"):
+    """Names of the columns of the logits.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Labels, as `check_labels` returns them.
+    n_columns : int
+        Width K of the logits.
+    classes : array-like of shape (K,), default=None
+        What the user says.
+    known : array-like of shape (K,), default=None
+        What the estimator knows (its ``classes_``).
+    likely : array-like of shape (K,), default=None
+        What the network's makers call the columns: their names where all labels are among these, which are strings.
+    parameter : str, default="classes"
+        What the user calls `classes`, for messages.
+
+    Returns
+    -------
+    ndarray of shape (K,)
+
+    Raises
+    ------
+    ValueError
+        If the names are of another number than the columns, repeat, are the estimator's in another order, or can't be
+        told from `y`.
+    """
+    if classes is not None:
+        names = _check_class_names(to_numpy(classes), n_columns, parameter)
+        if known is not None:
+            _check_order(names, to_numpy(known), parameter)
+        return names
+    if known is not None:
+        return _check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
+    if likely is not None and len(set(likely.tolist())) == n_columns and set(y.tolist()) <= set(likely.tolist()):
+        return likely
+    if _are_column_indices(y, n_columns):
+        _warn_of_another_origin(y, n_columns, parameter)
+        return _column_indices(n_columns, y.dtype)
+    distinct = np.unique(y)
+    if len(distinct) != n_columns:
+        raise ValueError(
+            f"{parameter} must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} "
+            f"kinds, one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
+        )
+    return distinct
+
+
+def _warn_of_another_origin(y, n_columns, parameter):
+    """Labels 1 ... K without the last look like column indices without the first."""
+    if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
+        note(
+            f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from 1, "
+            f"give {parameter}",
+            CalibrationSetWarning,
+        )
+
+
+def _check_order(names, known, parameter):
+    """Columns can be renamed, but the estimator's own names in another order would swap the classes."""
+    if not np.array_equal(names, known) and set(names.tolist()) == set(known.tolist()):
+        raise ValueError(
+            f"{parameter} must be in the order of the estimator's classes_, {_some(known)}; got {_some(names)}"
+        )
+
+
+def _check_class_names(names, n_columns, what):
+    if names.ndim != 1 or len(names) != n_columns:
+        raise ValueError(f"{what} must name the {n_columns} columns of the logits; got shape {names.shape}")
+    if len(np.unique(names)) != len(names):
+        raise ValueError(f"{what} must not repeat a name; got {_some(names)}")
+    return names
+
+
+def _are_column_indices(y, n_columns):
+    if y.dtype.kind not in ("biuf" if n_columns == 2 else "iuf"):
+        return False
+    return len(y) > 0 and y.min() >= 0 and y.max() <= n_columns - 1
+
+
+def _column_indices(n_columns, dtype):
+    """0 ... K - 1 in the labels' own dtype, where it is wide enough for all of them."""
+    indices = np.arange(n_columns)
+    cast = indices.astype(dtype)
+    return cast if np.array_equal(cast, indices) else indices
+
+
+def encode_labels(y, classes, name="y"):
+    """Column index of each label, int64.
+
+    Raises
+    ------
+    ValueError
+        If a label isn't among the classes.
+    """
+    if _are_column_indices(y, len(classes)) and np.array_equal(classes, np.arange(len(classes))):
+        return y.astype(np.int64, copy=False)
+    order = np.argsort(classes)
+    places = np.searchsorted(classes, y, sorter=order)
+    codes = order[np.minimum(places, len(classes) - 1)]
+    unknown = classes[codes] != y
+    if np.any(unknown):
+        raise ValueError(
+            f"{name} must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}"
+        )
+    return codes.astype(np.int64, copy=False)
+
+
+def _some(values, most=10):
+    shown = ", ".join(repr(v) for v in values[:most].tolist())
+    return f"[{shown}{', ...' if len(values) > most else ''}]"
+
+
+def check_sample_weight(sample_weight, n_samples, *, some=True):
+    """Finite, non-negative weights, and some positive ones if so asked, as a float64 tensor; None stays None."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(to_numpy(sample_weight), dtype=np.float64, order="C")
+    if weight.ndim == 0:
+        weight = np.full(n_samples, float(weight))
+    if weight.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar; sample_weight has shape {weight.shape}")
+    check_same_length(weight, n_samples, "sample_weight")
+    if not np.isfinite(weight).all() or (weight < 0).any() or (some and not weight.any()):
+        raise ValueError(
+            "sample_weight must be finite, non-negative and not zero everywhere; got values from "
+            f"{weight.min()} to {weight.max()}"
+        )
+    low, high = _WEIGHT_LIMITS
+    if weight.any() and not low <= weight.max() <= high:
+        raise ValueError(
+            f"sample_weight must have a largest value between {low:g} and {high:g}, within which weights can be "
+            f"squared and summed; got {weight.max()}"
+        )
+    negligible = (weight > 0) & (weight < _LEAST_PART * weight.max())
+    return torch.from_numpy(np.where(negligible, 0.0, weight) if negligible.any() else weight)
+
+
+def encode_targets(y_true, n_columns, labels=None):
+    """Column index of each label that a metric is given, int64; `labels` names the columns.
+
+    Raises
+    ------
+    ValueError
+        If `y_true` isn't a vector of class labels, its columns can't be told, or a label isn't among them.
+    """
+    y = check_labels(y_true, "y_true")
+    if labels is None and _are_column_indices(y, n_columns):
+        return y.astype(np.int64)
+    return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")

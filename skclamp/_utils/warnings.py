@@ -1,0 +1,124 @@
+"""Warnings on behalf of whoever called the package, those of a fit in one."""
+
+import inspect
+import os
+import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_CAUSES = (
+    "X is on another scale than what trained the network",
+    "the labels are in another order than the columns (pass classes=...)",
+    'what is taken for logits is probabilities (response="probabilities")',
+    "the samples trained the network",
+    "there are too few samples",
+)
+
+
+def warn_caller(message, category):
+    """Warn as if the first line outside the package had caused it, however deep within a fit another one is.
+
+    Parameters
+    ----------
+    message : str
+        What to say.
+    category : type
+        A subclass of `CalibrationWarning`.
+    """
+    notes = _NOTES.get()
+    if notes is not None and notes.unheard:
+        return
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+class _Note(NamedTuple):
+    """Something seen: a cause (`explains`), a symptom that several causes have (`puzzles`), or neither."""
+
+    message: str
+    category: type
+    explains: bool
+    puzzles: bool
+
+
+class _Notes(list):
+    """Those of the fits that are going on, one within the other."""
+
+    depth = 0
+    unheard = False
+
+
+_NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
+
+
+def note(message, category, *, explains=False, puzzles=False):
+    """Have something said in the one warning of the fit that is going on; outside of fits it is said at once.
+
+    Parameters
+    ----------
+    message : str
+        What was seen and, where that is sure, what to do.
+    category : type
+        A subclass of `CalibrationWarning`.
+    explains : bool, default=False
+        Whether it is a cause, which makes guesses at the causes of other notes needless and gives the warning its
+        category.
+    puzzles : bool, default=False
+        Whether it may have any of the usual causes.
+    """
+    notes = _NOTES.get()
+    if notes is None:
+        warn_caller(message, category)
+    else:
+        notes.append(_Note(message, category, explains, puzzles))
+
+
+def puzzled():
+    """Whether something that may have any of the usual causes was noted."""
+    return any(each.puzzles for each in _NOTES.get() or ())
+
+
+def within_another_fit():
+    """Whether the fit that is going on is a part of another one, which has looked at the data."""
+    notes = _NOTES.get()
+    return notes is not None and notes.depth > 1
+
+
+@contextmanager
+def one_warning():
+    """Give one warning of all that is noted in a fit, and in fits within it, once it has succeeded."""
+    around = _NOTES.get()
+    notes = _Notes() if around is None else around
+    notes.depth += 1
+    token = _NOTES.set(notes)
+    try:
+        yield
+    finally:
+        notes.depth -= 1
+        _NOTES.reset(token)
+    if notes and not notes.depth:
+        _tell(list(dict.fromkeys(notes)))
+
+
+@contextmanager
+def unheard():
+    """Leave aside what the package warns of, in this thread alone, as Python's filters couldn't."""
+    notes = _Notes()
+    notes.depth, notes.unheard = 1, True
+    token = _NOTES.set(notes)
+    try:
+        yield
+    finally:
+        _NOTES.reset(token)
+
+
+def _tell(notes):
+    notes.sort(key=lambda each: not each.explains)
+    message = "; ".join(each.message for each in notes)
+    if any(each.puzzles for each in notes) and not notes[0].explains:
+        message += ". Likely causes, the likeliest first: " + "; ".join(_CAUSES)
+    warn_caller(message, notes[0].category)

@@ -1,0 +1,184 @@
+"""A faster, transient copy of a network for the duration of a fit: fused batch norms, channels last, bfloat16.
+
+Every step is checked on a batch and left out where it fails or changes the logits; the user's network isn't touched.
+"""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from ..modules import LogitsModule
+from ..modules._layer_calls import convolutions_before_norms
+from ..modules._unwrap import is_spread, unwrapped
+
+# A fused network may round differently, no more.
+_FUSED_TOLERANCE = 1e-4
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+class _FastLogits(LogitsModule):
+    """Logits in float32 of a network that runs in the memory format and precision that suit it."""
+
+    def __init__(self, module, *, memory_format=torch.contiguous_format, autocast=None, **reading):
+        super().__init__(module, **reading)
+        self.memory_format = memory_format
+        self.autocast = autocast
+
+    def forward(self, x=None, /, **others):
+        x = x.contiguous(memory_format=self.memory_format)
+        if self.autocast is None:
+            return super().forward(x, **others)
+        with torch.autocast(x.device.type, self.autocast):
+            logits = super().forward(x, **others)
+        return logits.float()
+
+
+def accelerate(problem, precision="auto", *, compile=False):
+    """A problem on the quickest equivalents of its network that this machine and this network allow.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its network is in eval mode and has no gradients to its weights.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Whether the network runs under bfloat16 autocast; "auto" does so where the processor has instructions for it.
+    compile : bool, default=False
+        Whether to hand the copy to `torch.compile`.
+
+    Returns
+    -------
+    Problem
+        With copies of the network: `backbone`, the quickest, and `exact`, in the network's own precision. Where nothing
+        quicker works they share its layers.
+    """
+    backbone, batch = problem.backbone, problem.example_batch()
+    with torch.no_grad():
+        expected = _run(backbone.module, batch)
+        bare = _bare(backbone.module, batch, expected)
+        exact = _channels_last(_fused(bare, batch, expected), batch, expected)
+        quick = _autocast(exact, batch) if _wants_bfloat16(precision, backbone) else exact
+    if compile:
+        quick = _variant(quick, torch.compile(quick.module))
+    return replace(problem, backbone=_around(backbone, quick), exact=_around(backbone, exact))
+
+
+def _run(module, batch):
+    x, others = batch
+    return module(x, **others)
+
+
+def _around(backbone, module):
+    """The same backbone with another module."""
+    twin = copy.copy(backbone)
+    twin.module = module
+    return twin
+
+
+def _variant(logits, module=None, **changes):
+    settings = {
+        "memory_format": getattr(logits, "memory_format", torch.contiguous_format),
+        "autocast": getattr(logits, "autocast", None),
+    }
+    settings.update(changes)
+    return _FastLogits(
+        logits.module if module is None else module,
+        **logits.reading,
+        **settings,
+    )
+
+
+def _bare(logits, batch, expected):
+    """Without what compiled the network, or would spread it over several devices that aren't there."""
+    if is_spread(logits.module):
+        return logits
+    candidate = _variant(logits, unwrapped(logits.module))
+    return candidate if _same(candidate, batch, expected) else logits
+
+
+def _fused(logits, batch, expected):
+    """With each convolution and its batch norm in one."""
+    if not any(isinstance(part, _BatchNorm) for part in logits.modules()) or _has_compiled_parts(logits):
+        return _variant(logits)
+    try:
+        candidate = _variant(logits, copy.deepcopy(logits.module))
+        pairs = convolutions_before_norms(candidate.module, lambda: _run(candidate, batch))
+        for convolution, norm in pairs:
+            _fuse(convolution, norm)
+        _remove(candidate, {norm for _, norm in pairs})
+        candidate.requires_grad_(False)
+        return candidate if pairs and _same(candidate, batch, expected) else _variant(logits)
+    except Exception:  # noqa: BLE001 - a copy of a network may fail in as many ways as there are networks
+        return _variant(logits)
+
+
+def _has_compiled_parts(network):
+    """Whether a compiler has made one of the layers into something that hooks would have it make again."""
+    return any(hasattr(part, "_orig_mod") for part in network.modules())
+
+
+def _fuse(convolution, norm):
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+
+
+def _remove(network, layers):
+    for part in network.modules():
+        for name, child in part.named_children():
+            if child in layers:
+                setattr(part, name, nn.Identity())
+
+
+def _channels_last(logits, batch, expected):
+    """With images stored pixel by pixel, which convolutions on a processor and on tensor cores prefer."""
+    n_axes = batch[0].ndim
+    memory_format = _CHANNELS_LAST.get(n_axes)
+    if memory_format is None or not any(p.ndim == n_axes for p in logits.parameters()):
+        return logits
+    try:
+        copied = copy.deepcopy(logits.module).to(memory_format=memory_format)
+        candidate = _variant(logits, copied, memory_format=memory_format)
+        return candidate if _same(candidate, batch, expected) else logits
+    except (RuntimeError, TypeError):
+        # A module may hold a lock, a file, an activation that somebody kept; and `view` asks for rows in order.
+        return logits
+
+
+def _autocast(logits, batch):
+    """Under bfloat16 autocast, where the network can; else as it is."""
+    candidate = _variant(logits, autocast=torch.bfloat16)
+    try:
+        return candidate if torch.isfinite(_run(candidate, batch)).all() else logits
+    except RuntimeError:
+        return logits
+
+
+def _same(candidate, batch, expected):
+    scale = max(1.0, expected.abs().max().item())
+    return (_run(candidate, batch) - expected).abs().max().item() <= _FUSED_TOLERANCE * scale
+
+
+def _wants_bfloat16(precision, backbone):
+    if precision == "auto":
+        return backbone.dtype == torch.float32 and has_bfloat16(backbone.device)
+    return precision == "bfloat16"
+
+
+def has_bfloat16(device):
+    """Whether a device multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
+    return False

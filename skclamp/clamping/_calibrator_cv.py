@@ -1,0 +1,215 @@
+"""NeuralClampingCalibratorCV: neural clamping over a grid, in the manner of LogisticRegressionCV."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.model_selection import check_cv
+
+from .._backbones.differentiable import CrossFittedBackbone
+from .._utils.docstrings import with_shared_docs
+from .._utils.parameters import check_grid
+from ._base import BaseClamping
+from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
+from ._guard import MIN_SAMPLES
+
+# Parameters of the CV form, and what each of their values is to a single calibrator.
+_GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}
+
+
+@with_shared_docs
+class NeuralClampingCalibratorCV(BaseClamping):
+    """Neural clamping with gamma, penalty, learning rate and family chosen by cross-validation.
+
+    Does what a `GridSearchCV` over `NeuralClampingCalibrator` does, and shares what its candidates have in common:
+    logits, the accelerated network, and the way to the optimum, on which candidates of one family go on from each
+    other. The best candidate's held-out losses also serve as the guard: it must beat temperature scaling, and the more
+    candidates there were the more clearly.
+
+    Parameters
+    ----------
+    {clamped_estimator}
+    perturbations : sequence of str, torch.nn.Module or None, default=("auto",)
+        Families, see `NeuralClampingCalibrator`.
+    gammas : sequence of float, default=(0.0, 0.5, 1.0, 2.0)
+        Focusing parameters of the focal loss.
+    penalties : sequence of float, default=(0.0,)
+        Weights of the perturbation's norm.
+    lrs : sequence of float or "auto", default=("auto",)
+        Learning rates, see `NeuralClampingCalibrator`.
+    cv : int, cross-validation generator or iterable, default=3
+        Folds, stratified where an int is given; each sample must be held out once. A classifier that isn't fitted is
+        cross-fitted on the same folds. With scikit-learn's metadata routing a splitter gets what it requests of what
+        `fit` is given, such as ``groups``.
+    {start_and_optimizer}
+    {loop}
+    {computation}
+
+    Attributes
+    ----------
+    cv_results_ : dict
+        As GridSearchCV's: ``params``, ``param_*``, ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and
+        ``rank_test_score``; scores are negative mean NLLs. Candidates share their work, so there are no times.
+    best_index_ : int
+        The row with the best mean score.
+    best_params_ : dict
+        Its parameters.
+    best_score_ : float
+        Its mean score.
+    {clamped_attributes}
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `NeuralClampingCalibrator`; and where a grid is empty or holds a value that breaks a rule.
+
+    See Also
+    --------
+    NeuralClampingCalibrator : One setting.
+
+    References
+    ----------
+    .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for
+       Neural Network Calibration", TMLR 2024.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import make_classification
+    >>> from skclamp import NeuralClampingCalibratorCV
+    >>> X, y = make_classification(600, n_informative=6, n_classes=3, random_state=0)
+    >>> X = X.astype("float32")
+    >>> _ = torch.manual_seed(0)
+    >>> network = torch.nn.Sequential(torch.nn.Linear(20, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3))
+    >>> search = NeuralClampingCalibratorCV(network, perturbations=["affine"], gammas=[0, 1], random_state=0).fit(X, y)
+    >>> sorted(search.best_params_)
+    ['gamma', 'lr', 'penalty', 'perturbation']
+    """
+
+    _parameter_constraints: dict = {
+        **BaseClamping._parameter_constraints,
+        **{name: ["array-like"] for name in _GRIDS},
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        perturbations=("auto",),
+        gammas=(0.0, 0.5, 1.0, 2.0),
+        penalties=(0.0,),
+        lrs=("auto",),
+        cv=3,
+        loss_eps=0.0,
+        init="zeros",
+        init_scale=0.001,
+        init_temperature="optimal",
+        refit_temperature=True,
+        optimizer="auto",
+        optimizer_params=None,
+        momentum=0.9,
+        max_epochs=10,
+        batch_size=64,
+        shuffle=True,
+        output=None,
+        precision="auto",
+        compile=False,
+        num_workers=0,
+        pin_memory=False,
+        integer_scale=None,
+        input_key=None,
+        device=None,
+        random_state=None,
+        callbacks=None,
+        verbose=0,
+        response="auto",
+        classes=None,
+    ):
+        super().__init__(
+            estimator,
+            loss_eps=loss_eps,
+            init=init,
+            init_scale=init_scale,
+            init_temperature=init_temperature,
+            refit_temperature=refit_temperature,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            momentum=momentum,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            output=output,
+            precision=precision,
+            compile=compile,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            integer_scale=integer_scale,
+            input_key=input_key,
+            device=device,
+            random_state=random_state,
+            callbacks=callbacks,
+            verbose=verbose,
+            response=response,
+            classes=classes,
+            cv=cv,
+        )
+        self.perturbations = perturbations
+        self.gammas = gammas
+        self.penalties = penalties
+        self.lrs = lrs
+
+    def _validate_params(self):
+        super()._validate_params()
+        rules = {**NeuralClampingCalibrator._parameter_constraints, "gamma": [GAMMA_RULE]}
+        for grid, name in _GRIDS.items():
+            check_grid(getattr(self, grid), grid, rules[name])
+
+    def _routed_to(self):
+        return {**super()._routed_to(), "splitter": self.cv}
+
+    def _path(self):
+        """The grid, in an order in which neighbours resemble each other."""
+        grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
+        return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
+
+    def _compete(self, problem, learner, path):
+        """The settings to keep, the state to start from and the held-out logits; None where the guard refuses."""
+        evidence, best, start = self._examine(problem, learner, path, self._splits(problem))
+        self.cv_results_ = _results(path, evidence)
+        self.best_index_ = best
+        self.best_params_ = self.cv_results_["params"][best]
+        self.best_score_ = float(self.cv_results_["mean_test_score"][best])
+        if problem.n_weighted < MIN_SAMPLES:
+            self.verdict_ = replace(self.verdict_, accepted=False)
+        if not self.verdict_.accepted:
+            return None
+        return path[best], start, evidence.held_out_logits(problem, best)
+
+    def _splits(self, problem):
+        """Training and held-out rows of each fold."""
+        if isinstance(problem.backbone, CrossFittedBackbone):
+            return problem.backbone.splits
+        codes = problem.shard.whole(problem.codes).cpu().numpy()
+        return check_cv(self.cv, codes, classifier=True).split(codes, codes, **self._metadata.split)
+
+
+def _results(path, evidence):
+    """Held-out scores of a grid in the form of GridSearchCV's ``cv_results_``."""
+    params = [{name: getattr(settings, name) for name in _GRIDS.values()} for settings in path]
+    scores = -evidence.fold_losses()
+    results = {f"param_{name}": _column([row[name] for row in params]) for name in _GRIDS.values()}
+    results["params"] = params
+    results.update({f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])})
+    results["mean_test_score"] = scores.mean(1)
+    results["std_test_score"] = scores.std(1)
+    results["rank_test_score"] = rankdata(-scores.mean(1), method="min").astype(np.int32)
+    return results
+
+
+def _column(values):
+    """A masked array of objects; numpy itself would take an nn.Sequential apart."""
+    column = np.ma.empty(len(values), dtype=object)
+    for k, value in enumerate(values):
+        column[k] = value
+    return column

@@ -1,0 +1,247 @@
+"""The guard: whether a perturbation demonstrably beats temperature scaling, on samples that chose nothing.
+
+Each fold is held out once. What a candidate chooses and fits (its family, parameters, steps, and both arms'
+temperatures) it learns from the other folds. The guard sees the paired differences of the held-out samples' negative
+log-likelihoods (NLL) and, where several candidates competed, asks the more of the winner.
+"""
+
+import copy
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import logsumexp
+
+from .._utils.encoding import register
+from .._utils.folds import check_partition
+from .._utils.statistics import n_effective, student_below_zero
+
+logger = logging.getLogger("skclamp")
+
+# A perturbation that does nothing passes this rarely.
+LEVEL = 0.02
+# With fewer samples no difference of a plausible size can be told from chance, and temperature scaling it is.
+MIN_SAMPLES = 100
+
+
+@dataclass
+class Evidence:
+    """Held-out losses of some candidates and of temperature scaling.
+
+    Attributes
+    ----------
+    plain : ndarray of shape (n_samples,)
+        NLL of temperature scaling.
+    losses : ndarray of shape (n_candidates, n_samples)
+        NLL of each candidate.
+    weight : ndarray of shape (n_samples,)
+        Sample weights.
+    folds : list of ndarray
+        Held-out rows of each fold.
+    states : list of list of State
+        What each fold fitted, one for each candidate.
+    least : list of float
+        Mean NLL of temperature scaling on each fold at the fold's own temperature: its best there.
+    """
+
+    plain: np.ndarray
+    losses: np.ndarray
+    weight: np.ndarray
+    folds: list
+    states: list
+    least: list
+
+    def fold_losses(self):
+        """Mean NLL of each candidate (rows) on each fold (columns)."""
+        return np.array([np.average(self.losses[:, rows], axis=1, weights=self.weight[rows]) for rows in self.folds]).T
+
+    def best(self):
+        """Index of the candidate with the least mean held-out NLL, the mean being over folds."""
+        return int(self.fold_losses().mean(1).argmin())
+
+    def verdict(self, candidate, level=LEVEL):
+        """Whether a candidate, the best of all, beats temperature scaling."""
+        differences = self.losses[candidate] - self.plain
+        mean, error, p_value = student_below_zero(differences, self.weight)
+        p_value = min(1.0, max(p_value, self.universal_p_value(candidate)) * len(self.losses))
+        accepted = p_value < level and max(self.fold_differences(candidate)) < 0
+        verdict = Verdict(bool(accepted), mean, error, p_value)
+        kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
+        logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, mean, error, p_value)
+        return verdict
+
+    def universal_p_value(self, candidate):
+        """P value of a candidate by universal inference, against the labels being temperature scaling's at some T.
+
+        The expected likelihood ratio of what was fitted elsewhere to the truth is 1, whatever the sample size, and to
+        the best T of the held-out samples it is less. Student's test alone would let pass what is learned from a fold,
+        held back by the prior to almost nothing, and by chance points the same way in the other. Uneven weights count
+        as the number of equal ones that tell as much, which is an approximation.
+
+        References
+        ----------
+        L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020, equation 7.
+        """
+        losses = self.fold_losses()[candidate]
+        gains = [
+            (least - loss) * n_effective(self.weight[rows])
+            for least, loss, rows in zip(self.least, losses, self.folds, strict=True)
+        ]
+        return float(np.exp(min(0.0, np.log(len(gains)) - logsumexp(gains))))
+
+    def fold_differences(self, candidate):
+        """Mean held-out NLL of a candidate minus temperature scaling's on each fold; all must be below 0."""
+        differences = self.losses[candidate] - self.plain
+        return [np.average(differences[rows], weights=self.weight[rows]) for rows in self.folds]
+
+    def warm_start(self, candidate):
+        """Where to start on all the samples: what the folds agree on, or the best of them.
+
+        Folds that chose the same perturbation have their parameters averaged, which is nearly as good as a fit to all
+        their samples; of others the one counts that did best against temperature scaling.
+        """
+        states = [fold[candidate] for fold in self.states]
+        best = copy.deepcopy(states[int(np.argmin(self.fold_differences(candidate)))])
+        parts = [state.perturbation.state_dict() for state in states]
+        if all(_alike(part, parts[0]) for part in parts):
+            best.perturbation.load_state_dict({name: _mean([part[name] for part in parts]) for name in parts[0]})
+        return best
+
+    def held_out_logits(self, problem, candidate):
+        """Logits of this process's samples, each under what the other folds made of a candidate.
+
+        Parameters
+        ----------
+        problem : Problem
+            All the samples.
+        candidate : int
+            Which one.
+        """
+        logits = problem.logits.clone()
+        for rows, states in zip(self.folds, self.states, strict=True):
+            if states[candidate].moved:
+                _, own = problem.shard.take(torch.as_tensor(rows))
+                held_out = problem.take(rows).in_full_precision()
+                logits[own.to(logits.device)] = held_out.logits_under(states[candidate].perturbation)
+        return logits
+
+
+@register
+@dataclass(frozen=True)
+class Verdict:
+    """The guard's decision.
+
+    Attributes
+    ----------
+    accepted : bool
+        Whether the perturbation is kept.
+    difference, standard_error : float
+        Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error.
+    p_value : float
+        Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
+        number of candidates.
+    """
+
+    accepted: bool
+    difference: float
+    standard_error: float
+    p_value: float
+
+
+NOTHING_TRIED = Verdict(False, 0.0, 0.0, 1.0)
+
+
+def cross_examine(problem, fit_all, splits, progress=None):
+    """Fit every candidate in each fold, and judge it out of fold.
+
+    Parameters
+    ----------
+    problem : Problem
+        All the samples.
+    fit_all : callable
+        Maps a Problem to a list of States, one for each candidate.
+    splits : iterable of (ndarray, ndarray)
+        Training and held-out rows; each row is held out once.
+    progress : Progress, default=None
+        Told of every fold.
+
+    Returns
+    -------
+    Evidence
+
+    Raises
+    ------
+    ValueError
+        If a row isn't held out once.
+    """
+    # In the order of the samples, as processes that share them need it.
+    splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
+    weight = problem.sample_weights()
+    check_partition([rows for _, rows in splits], len(problem))
+    _check_weights(splits, weight)
+    weight = np.ones(len(problem)) if weight is None else weight.numpy()
+    plain, losses, folds, states, least = np.empty(len(problem)), [], [], [], []
+    for k, (train_rows, rows) in enumerate(splits):
+        if progress:
+            progress.begin(f"fold {k + 1} of {len(splits)}")
+        train, held_out = problem.take(train_rows), problem.take(rows)
+        states.append(fit_all(train))
+        folds.append(rows)
+        plain[rows] = held_out_losses(train, held_out)
+        least.append(held_out.solve().loss)
+        losses.append(_losses_of_all(train, held_out, states[-1], plain[rows]))
+        if progress:
+            means = np.average([plain[rows], *losses[-1]], axis=1, weights=weight[rows])
+            progress.held_out(means[1:].min(), means[0])
+    pooled = np.empty((len(losses[0]), len(problem)))
+    for rows, parts in zip(folds, losses, strict=True):
+        pooled[:, rows] = parts
+    return Evidence(plain, pooled, weight, folds, states, least)
+
+
+def _losses_of_all(train, held_out, states, plain):
+    """Held-out losses of each state; of equal ones, where neighbours on a path took no step, from one pass."""
+    found: list[tuple[dict, np.ndarray]] = []
+    for state in states:
+        parameters = state.perturbation.state_dict()
+        twins = (losses for other, losses in found if _equal(other, parameters))
+        losses = next(twins, None) if state.moved else plain
+        found.append((parameters, held_out_losses(train, held_out, state.perturbation) if losses is None else losses))
+    return [losses for _, losses in found]
+
+
+def _equal(a, b):
+    return _alike(a, b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def _alike(a, b):
+    """Whether two state dicts are of the same perturbation."""
+    return list(a) == list(b) and all(a[name].shape == b[name].shape for name in a)
+
+
+def _mean(tensors):
+    """Of floating-point tensors; what counts or flags is the first's."""
+    return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]
+
+
+def _check_weights(splits, weight):
+    if weight is None:
+        return
+    for k, (train, held_out) in enumerate(splits):
+        for rows, what in ((train, "to train on"), (held_out, "held out")):
+            if not weight[torch.as_tensor(rows)].any():
+                raise ValueError(f"sample_weight must not be zero on all the samples {what}; got zeros in fold {k}")
+
+
+def held_out_losses(train, held_out, perturbation=None):
+    """NLL of each held-out sample, at the exact temperature of the training samples.
+
+    Under a perturbation the labels are smoothed: parameters that separate the training samples would otherwise promise
+    certainty, which a single held-out mistake refutes.
+    """
+    if perturbation is None:
+        return -held_out.log_likelihoods(train.solve().temperature).cpu().numpy()
+    temperature = train.solve(train.logits_under(perturbation), smooth=True).temperature
+    logits = held_out.in_full_precision().logits_under(perturbation)
+    return -held_out.log_likelihoods(temperature, logits).cpu().numpy()

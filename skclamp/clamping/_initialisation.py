@@ -1,0 +1,215 @@
+"""Perturbations at the identity, and where their training starts."""
+
+import copy
+import logging
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..perturbations import PERTURBATIONS, learnable
+
+logger = logging.getLogger("skclamp")
+
+
+# What "auto" tries, by the number of axes of X; from three on there are channels and positions.
+AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
+# Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
+MOST_PARAMETERS = 512
+SAMPLES_A_PARAMETER = 5
+
+
+def check_differentiable(problem):
+    """Raise unless the network's logits depend on its inputs through operations that have a gradient."""
+    x, others = problem.example_batch()
+    if not x.is_floating_point():
+        raise TypeError(
+            f"X must hold floating-point inputs: a perturbation can't be added to {x.dtype}. Give the network's "
+            "embeddings, or use TemperatureScaling"
+        )
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = problem.backbone.module(x, **others)
+        # Distinct weights: the plain sum of logits may be constant by design.
+        value = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
+        gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
+    if gradient is None or not gradient.any():
+        raise ValueError(
+            "the network's output must depend on its input through differentiable operations: the gradient of the "
+            f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling; or "
+            "clamp the network as it was before it was quantised or optimised for inference"
+        )
+
+
+def make_perturbation(perturbation, problem):
+    """A perturbation at the identity, in the place and precision of the network's inputs.
+
+    Parameters
+    ----------
+    perturbation : str, torch.nn.Module or None
+        A name of `PERTURBATIONS`, a module to copy, or nothing.
+    problem : Problem
+        Whose inputs it is for.
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If the name is unknown, or a module isn't the identity, changes the shape or has no parameters.
+    """
+    x = problem.example()
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if perturbation is None:
+        return nn.Sequential()
+    if isinstance(perturbation, str):
+        return PERTURBATIONS[perturbation](tuple(x.shape[1:])).to(x.device, dtype)
+    made = copy.deepcopy(perturbation).to(x.device, dtype)
+    _check_identity(made, x)
+    return made
+
+
+def candidates(problem):
+    """The families that "auto" chooses from, at the identity, by name.
+
+    A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
+    """
+    x = problem.example(1)
+    most = min(MOST_PARAMETERS, len(problem) // SAMPLES_A_PARAMETER)
+    made = {}
+    for name in AUTO_FAMILIES[min(x.ndim, 3)]:
+        try:
+            family = make_perturbation(name, problem)
+        except ValueError:
+            continue
+        if sum(p.numel() for p in family.parameters()) <= most:
+            made[name] = family
+    if not made:
+        logger.info(
+            "temperature scaling: each family that suits inputs of shape %s has more than %d parameters, too many "
+            "for %d samples",
+            tuple(x.shape[1:]),
+            most,
+            len(problem),
+        )
+    return made
+
+
+def _check_identity(perturbation, x):
+    name = type(perturbation).__name__
+    if not learnable(perturbation):
+        raise ValueError(f"perturbation must have parameters to learn; got {name}, which has none")
+    with torch.no_grad():
+        moved = perturbation(x)
+    if moved.shape != x.shape:
+        raise ValueError(
+            f"perturbation must keep the shape of its input {tuple(x.shape)}; {name} gave {tuple(moved.shape)}"
+        )
+    distance = (moved - x).abs().max().item()
+    if not distance <= 1e-5 * max(1.0, x.abs().max().item()):
+        raise ValueError(f"perturbation must start as the identity; {name} moves an input by {distance:.3g}")
+
+
+def is_zeros(init):
+    """Whether training starts at the identity."""
+    return isinstance(init, str) and init == "zeros"
+
+
+def check_init(perturbation, init):
+    """Raise unless training of a perturbation can start there.
+
+    Parameters
+    ----------
+    perturbation : torch.nn.Module
+        At the identity.
+    init : {"zeros", "normal", "gradient"} or array-like
+        See `initialise`.
+
+    Raises
+    ------
+    ValueError
+        If an array isn't finite numbers of the parameter's shape, or "gradient" or an array is asked of a perturbation
+        with several.
+    """
+    parameters = learnable(perturbation)
+    if not parameters or (isinstance(init, str) and init in ("zeros", "normal")):
+        return
+    if len(parameters) > 1:
+        what = repr(init) if isinstance(init, str) else "an array"
+        raise ValueError(
+            f"init must be 'zeros' or 'normal' for a perturbation with several parameters; got {what} for "
+            f"{type(perturbation).__name__}"
+        )
+    if not isinstance(init, str):
+        _as_value_of(parameters[0], init)
+
+
+def initialise(perturbation, init, *, scale, generator, problem, temperature):
+    """Move a perturbation from the identity to where training starts.
+
+    Parameters
+    ----------
+    perturbation : torch.nn.Module
+        At the identity; changed in place.
+    init : {"zeros", "normal", "gradient"} or array-like
+        Nothing; normal noise on every parameter; the mean gradient of the summed logits over T with respect to the
+        only parameter; or the value of the only parameter, such as delta.
+    scale : float
+        Standard deviation of the noise.
+    generator : torch.Generator
+        Its source.
+    problem : Problem
+        Where the gradient comes from.
+    temperature : float
+        T of the gradient.
+    """
+    parameters = learnable(perturbation)
+    if is_zeros(init) or not parameters:
+        return
+    with torch.no_grad():
+        if isinstance(init, str) and init == "normal":
+            for parameter in parameters:
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+                parameter.add_(noise.to(parameter), alpha=scale)
+        elif isinstance(init, str):
+            parameters[0].add_(mean_gradient(perturbation, problem, temperature))
+        else:
+            parameters[0].copy_(_as_value_of(parameters[0], init))
+
+
+def _as_value_of(parameter, init):
+    try:
+        value = torch.as_tensor(init if isinstance(init, torch.Tensor) else np.asarray(init, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"init must be an array of numbers: {error}") from error
+    if value.shape != parameter.shape:
+        raise ValueError(
+            f"init must have the shape of the perturbation's parameter, {tuple(parameter.shape)}; got "
+            f"{tuple(value.shape)}"
+        )
+    value = value.to(parameter)
+    if not value.isfinite().all():
+        raise ValueError(f"init must be finite; got NaN or infinity in {value.dtype}")
+    return value
+
+
+def mean_gradient(perturbation, problem, temperature):
+    """The thesis's "gradient" initialisation: the mean gradient of sum_k f_k / T with respect to the only parameter."""
+    # In float64 the order of the samples is of no account, nor which process has them.
+    exact = copy.deepcopy(perturbation).double()
+    (parameter,) = learnable(exact)
+    total = torch.zeros_like(parameter)
+    for x, gradient in problem.input_gradients(temperature):
+        with torch.enable_grad():
+            moved = exact(x.double())
+        total += torch.autograd.grad(moved, parameter, gradient.to(moved.dtype))[0]
+    return problem.shard.ranks.sum(total) / len(problem)
+
+
+def identity_of(perturbation):
+    """A copy of a perturbation's learnable parameters, taken while it is the identity."""
+    return [parameter.detach().clone() for parameter in learnable(perturbation)]

@@ -1,0 +1,189 @@
+"""Fits a perturbation and a temperature to a problem, as the settings say: start, optimiser, warm starts.
+
+No guard here: what a Learner returns is the best it can do on the samples it was given.
+"""
+
+import copy
+from dataclasses import replace
+from itertools import groupby
+
+import torch
+from torch import nn
+
+from ..distributed import ALONE
+from ._initialisation import (
+    MOST_PARAMETERS,
+    candidates,
+    check_init,
+    identity_of,
+    initialise,
+    is_zeros,
+    make_perturbation,
+)
+from ._natural_gradient import descend
+from ._score_moments import Scores, score_moments
+from ._sharded_training import train_on_shards
+from ._state import State
+from ._training import train
+
+
+class Learner:
+    """Fits states to problems.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Source of noise, of the order of samples and of the samples that steps are tried on.
+    progress : Progress, default=None
+        Told of every training.
+    """
+
+    def __init__(self, generator, progress=None):
+        self.generator = generator
+        self.progress = progress
+
+    def draw_seed(self):
+        """A seed for scikit-learn."""
+        return torch.randint(2**31, (), generator=self.generator).item()
+
+    def fit(self, problem, settings, start=None):
+        """The state that training leaves.
+
+        Parameters
+        ----------
+        problem : Problem
+            The samples and the network.
+        settings : Settings
+            What to learn, and how.
+        start : State, default=None
+            Where to start instead of at the identity.
+
+        Returns
+        -------
+        State
+        """
+        state = self._start(problem, settings) if start is None else copy.deepcopy(start)
+        if not state.identity and not state.extensions:
+            return state
+        optimizer = chosen_optimizer(state, settings)
+        own_loop = train_on_shards if problem.shard.ranks is not ALONE else train
+        optimise = descend if optimizer == "natural" else own_loop
+        callbacks = [*(settings.callbacks or ()), *([self.progress] if self.progress else ())]
+        optimise(state, problem, replace(settings, optimizer=optimizer, callbacks=callbacks), self.generator)
+        state.perturbation.eval()
+        return state
+
+    def fit_path(self, problem, path):
+        """A state for each of several settings, of which those that differ by gamma alone share the first one's fit.
+
+        Parameters
+        ----------
+        problem : Problem
+            The samples and the network.
+        path : list of Settings
+            Neighbours should resemble each other.
+
+        Returns
+        -------
+        list of State
+        """
+        states: list[State] = []
+        for _, family in groupby(path, key=lambda settings: (settings.perturbation, settings.penalty, settings.lr)):
+            leading, *following = family
+            leader = self.fit(problem, leading)
+            states.append(leader)
+            if is_natural(leader, leading):
+                states.extend(self._follow(problem, following, leader))
+            else:
+                states.extend(self.fit(problem, settings) for settings in following)
+        return states
+
+    def _follow(self, problem, path, leader):
+        """A step from a converged neighbour, in the perturbation that it chose; one pass serves them all."""
+        if not path or not leader.identity:
+            return [leader] * len(path)
+        gammas = [settings.gamma for settings in path]
+        scores = score_moments(problem, leader.perturbation, leader.temperature, gammas)
+        return [
+            self.fit(
+                problem,
+                replace(settings, max_epochs=1),
+                replace(leader, extensions={}, scores=Scores(scores.logits, [moments])),
+            )
+            for settings, moments in zip(path, scores.moments, strict=True)
+        ]
+
+    def _start(self, problem, settings):
+        state = _at_identity(problem, settings)
+        natural = is_natural(state, settings)
+        # Natural steps have T at its optimum at every trial: one far off would only blur the first direction.
+        if natural or settings.init_temperature == "optimal":
+            state.temperature = problem.solve(gamma=settings.gamma).temperature
+        else:
+            state.temperature = float(settings.init_temperature)
+        initialise(
+            state.perturbation,
+            settings.init,
+            scale=settings.init_scale,
+            generator=self.generator,
+            problem=problem,
+            temperature=state.temperature,
+        )
+        if natural and not is_zeros(settings.init):
+            logits = problem.try_logits_under(state.perturbation)
+            if logits is not None:
+                state.temperature = problem.solve(logits, gamma=settings.gamma).temperature
+        return state
+
+
+def _at_identity(problem, settings):
+    """A state at the identity, its T at 1."""
+    if _is_auto(settings.perturbation):
+        return State(nn.Sequential(), [], 1.0, candidates(problem))
+    # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
+    perturbation = make_perturbation(settings.perturbation, problem).eval()
+    return State(perturbation, identity_of(perturbation), 1.0)
+
+
+def _is_auto(perturbation):
+    return isinstance(perturbation, str) and perturbation == "auto"
+
+
+def check_settings(problem, settings):
+    """Raise where the start or the optimiser doesn't suit the perturbation, or this the inputs.
+
+    Parameters
+    ----------
+    problem : Problem
+        Whose inputs they are.
+    settings : Settings
+        What would be learned, and how.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `make_perturbation` and `check_init`; and for `optimizer_params` of natural-gradient steps.
+    """
+    appends = _is_auto(settings.perturbation)
+    state = State(nn.Sequential(), [], 1.0) if appends else _at_identity(problem, settings)
+    check_init(state.perturbation, settings.init)
+    learns = appends or bool(state.identity)
+    if learns and settings.optimizer_params and is_natural(state, settings):
+        raise ValueError(
+            "optimizer_params must be None for natural-gradient steps, which have none; got "
+            f"{settings.optimizer_params!r}. Name an optimizer of torch"
+        )
+
+
+def chosen_optimizer(state, settings):
+    """The optimiser; of "auto" natural-gradient steps where there are few parameters, and Adam beyond."""
+    if settings.optimizer != "auto":
+        return settings.optimizer
+    # Families that are appended one after another may together be more than few.
+    few = _is_auto(settings.perturbation) or sum(part.numel() for part in state.identity) <= MOST_PARAMETERS
+    return "natural" if few else "adam"
+
+
+def is_natural(state, settings):
+    """Whether training takes natural-gradient steps."""
+    return chosen_optimizer(state, settings) == "natural"

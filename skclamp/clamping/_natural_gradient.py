@@ -1,0 +1,289 @@
+"""Natural gradient descent for perturbations of few parameters.
+
+A step is solved for with the second moments of the per-sample scores (the empirical Fisher metric), and its length is
+found on a subsample by forward passes alone, with T at its optimum at every trial. The way is made on the subsample,
+and the last steps on all the samples: a few such passes do what hundreds of plain gradient steps do.
+"""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from ..perturbations import SPECIAL_CASES, learnable
+from ._posterior import natural_step
+from ._score_moments import parameters_of, perturbation_metric, score_moments
+from ._training import ClampingNet, Converged, run_net
+
+# Samples that each of the first steps is made on, and that the length of any step is tried on.
+_ROUGH_SAMPLES = 512
+_ROUGH_TRIAL_SAMPLES, _TRIAL_SAMPLES = 256, 512
+_LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
+# At the most so many steps are made on these alone.
+_ROUGH_STEPS = 5
+# A step that should gain less, summed over the samples, is no longer worth a pass; nats.
+_SMALLEST_GAIN = 1.0
+# One that should gain fewer nats than this, times the root of the number of samples, leaves less than the smallest gain
+# behind: a step's error is of third order in its length, in nats as the square of its gain over the samples.
+_LAST_GAIN = 0.15
+# Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already.
+_LAST_PART = 0.25
+# Log Bayes factor that speaks for another family; nats.
+_LEAST_EVIDENCE = 3.0
+
+
+class NaturalNet(ClampingNet):
+    """A net of skorch that takes one natural-gradient step an epoch.
+
+    ``lr`` is the length of the first trial step, in natural steps; the line search doubles or halves it, and begins
+    where it ended the last time.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As for `ClampingNet`.
+    samples : Problem
+        All the samples, on the backbone that takes the steps.
+    state : State
+        Whose perturbation the module holds. Before each step, that of its extensions for which the scores speak
+        loudest, if any, is appended to the perturbation, an nn.Sequential then.
+    draws : torch.Generator
+        Source of the samples of rough steps and of trials.
+    rough : bool
+        Whether to begin with steps on few samples.
+    draft : bool
+        Whether to stop as soon as the verdict is clear.
+    refining : bool
+        Whether each step must promise less than the one before, as it does on the way to a near optimum.
+    """
+
+    def __init__(self, *args, samples=None, draws=None, rough=False, draft=False, refining=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.samples = samples
+        self.draws = draws
+        self.rough = rough
+        self.draft = draft
+        self.refining = refining
+        self.finished = False
+        self.stride = None
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """One step."""
+        if not training:
+            return
+        if self.finished:
+            raise Converged
+        self.rough = self.rough and len(self.history) <= min(_ROUGH_STEPS, self.max_epochs // 2)
+        step, loss = self._choose_step()
+        # Few fresh samples would like to move even the optimum, by half a nat a parameter that they determine.
+        if self.rough and not _gains(step, step.freedom if step else 0.0):
+            self.rough = False
+            step, loss = self._choose_step()
+        if not _gains(step, _SMALLEST_GAIN) or (self.refining and self._runs_away(step)):
+            raise Converged
+        least = _LAST_GAIN * math.sqrt(step.n_effective)
+        if self.draft:
+            least = max(least, _LAST_PART * step.evidence)
+        self.finished = not self.rough and step.gain < least
+        length = self._search(step, lengthen=not self.finished)
+        if length == 0 and not self.rough:
+            raise Converged
+        self.history.record("train_loss", loss)
+        self.history.record("temperature", self.module_.temperature.item())
+        self.history.record("gain", step.gain)
+        self.history.record("step", length)
+        # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
+        self.finished = self.finished or (not self.rough and length < self.lr / 2)
+        self.rough = self.rough and length > 0
+
+    def _improved(self):
+        # Each step lowers the loss; the one in the history is that before it.
+        return True
+
+    def _runs_away(self, step):
+        # The last row of the history is that of this step, still empty.
+        return len(self.history) > 1 and step.gain > self.history[-2, "gain"]
+
+    def _draw(self, n_samples):
+        return _draw(self.samples, n_samples, self.draws)
+
+    def _choose_step(self):
+        """A step and the loss before it.
+
+        The step is that of the perturbation as it is, or, where more evidence speaks for it, of an extended one; None
+        where there is neither.
+        """
+        state, left = self.state, list(self.state.extensions.items())
+        moved = self._moved()
+        (moments,) = self._score([extension for _, (extension, _) in left]).moments
+        loss = moments[0].loss
+        moments = [self._penalised(part, moved) for part in moments]
+        step = natural_step(moments[0], moved, state.metrics) if len(moved) else None
+        best, name = step, None
+        for part, (key, (_, metric)) in zip(moments[1:], left, strict=True):
+            extended = natural_step(part, torch.cat([moved, moved.new_zeros(len(metric))]), [*state.metrics, metric])
+            if extended.evidence > max(_evidence(best), _evidence(step) + _LEAST_EVIDENCE):
+                best, name = extended, key
+        if name is not None:
+            self._extend(name)
+        elif not self.rough:
+            # Families that all the samples didn't ask for won't be asked for again; their scores cost time.
+            state.extensions.clear()
+        return best, loss
+
+    def _score(self, extensions):
+        """Scores at the present parameters."""
+        if self.state.scores is None:
+            samples = self.samples.take(self._draw(_ROUGH_SAMPLES)) if self.rough else self.samples
+            temperature = self.module_.temperature.item()
+            scores = score_moments(samples, self.state.perturbation, temperature, [self.criterion_.gamma], extensions)
+            if self.rough:
+                return scores
+            self.state.scores = scores
+        return self.state.scores
+
+    def _moved(self):
+        """The perturbation's parameters minus the identity."""
+        if not self.state.identity:
+            return torch.empty(0)
+        return parameters_of(self.state.perturbation) - parameters_to_vector(self.state.identity)
+
+    def _extend(self, name):
+        extension, metric = self.state.extensions.pop(name)
+        for special_case in SPECIAL_CASES.get(name, ()):
+            self.state.extensions.pop(special_case, None)
+        self.state.perturbation.add_module(name, extension)
+        self.state.metrics.append(metric)
+        self.state.identity.extend(p.detach().clone() for p in extension.parameters())
+
+    def _penalised(self, moments, moved):
+        """With the slope and the curvature of the penalty, where it has them: away from the identity."""
+        if not self.penalty or not moved.any():
+            return moments
+        norm = moved.norm().item()
+        first, second, own = moments.first.clone(), moments.second.clone(), slice(0, len(moved))
+        first[own] += self.penalty * moved.double() / norm
+        second.diagonal()[own] += self.penalty / norm
+        return replace(moments, first=first, second=second)
+
+    def _search(self, step, lengthen):
+        """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
+        # Other samples than the direction's, where there are any: what these alone would like is not worth having.
+        rows = self._draw(_ROUGH_TRIAL_SAMPLES if self.rough else _TRIAL_SAMPLES)
+        trial, known, self.state.scores = self.samples.take(rows), self.state.scores, None
+        start = parameters_of(self.module_.perturbation)
+        direction = step.direction.to(start)
+        at_start = None if known is None else self.samples.logits_of(rows, known.logits)
+        tried = {0.0: self._try(start, step, trial, at_start)}
+
+        # The prior may hold back, not undo: where a network is nearly perfect its scores vanish, and with them what
+        # speaks for the way that led there.
+        def loss(length):
+            if length not in tried:
+                tried[length] = self._try(start + length * direction, step, trial)
+            return math.inf if tried[0.0].clearly_below(tried[length], "bare") else tried[length].penalised
+
+        usual = length = self.stride or self.lr
+        if loss(length) < loss(0.0):
+            while lengthen and _is_short(length, loss(0.0) - loss(length), step) and loss(2 * length) < loss(length):
+                length *= 2
+        else:
+            while length > _SHORTEST_STEP * self.lr and loss(length) >= loss(0.0):
+                length /= 2
+        best = min(tried, key=loss)
+        if not self.rough and loss(usual) < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):
+            # These few samples say nothing else that couldn't be chance.
+            best = usual
+        # The scores' second moments may be off from the curvature, by about the same factor from step to step.
+        self.stride = best or self.stride
+        self._move(start + best * direction)
+        with torch.no_grad():
+            self.module_.temperature.fill_(tried[best].temperature)
+        return best
+
+    def _try(self, parameters, step, trial, logits=None):
+        """What some samples say of some parameters."""
+        self._move(parameters)
+        logits = trial.try_logits_under(self.module_.perturbation) if logits is None else logits
+        if logits is None:
+            # So long a step.
+            return _Trial(math.inf, math.inf, self.module_.temperature.item(), torch.full((len(trial),), math.inf))
+        solved = trial.solve(logits, gamma=self.criterion_.gamma)
+        bare = solved.loss + (self.penalty * self._deviation().item() if self.penalty else 0.0)
+        losses = trial.losses(solved.temperature, logits, gamma=self.criterion_.gamma)
+        return _Trial(bare + step.prior(self._moved()), bare, solved.temperature, losses)
+
+    def _move(self, parameters):
+        vector_to_parameters(parameters, learnable(self.module_.perturbation))
+
+
+class _Trial(NamedTuple):
+    """Loss with the prior, loss without, the optimal temperature, and each sample's loss times its weight."""
+
+    penalised: float
+    bare: float
+    temperature: float
+    losses: torch.Tensor
+
+    def clearly_below(self, other, which):
+        """Whether a loss is lower than another's by more than two standard errors of their difference."""
+        gap = getattr(other, which) - getattr(self, which)
+        if len(self.losses) < 2 or math.isinf(gap):
+            return gap > 0
+        error = (self.losses - other.losses).std().item() / math.sqrt(len(self.losses))
+        return gap > max(2 * error, _SMALLEST_GAIN / len(self.losses))
+
+
+def _draw(problem, n_samples, generator):
+    """Some samples that have weight at random, as their numbers."""
+    rows = problem.counting()
+    return rows[torch.randperm(len(rows), generator=generator)[:n_samples].sort().values]
+
+
+def _is_short(length, fall, step):
+    """Whether a parabola with a step's slope, and this fall of the mean loss, is lowest beyond 3/2 of this length."""
+    return length < _LONGEST_STEP and fall * step.n_effective > 4 / 3 * length * step.gain
+
+
+def _gains(step, least):
+    return step is not None and step.gain >= max(least, _SMALLEST_GAIN)
+
+
+def _evidence(step):
+    return 0.0 if step is None else step.evidence
+
+
+def descend(state, problem, settings, generator):
+    """Train in place by natural gradient descent; the parameters are those of `run_net`."""
+    # What draws in train mode, such as dropout, has no scores.
+    state.perturbation.eval()
+    # Fewer samples are soon gone through, all of them.
+    rough = problem.n_weighted > 2 * _ROUGH_SAMPLES and not state.metrics
+    rows = _draw(problem, _ROUGH_SAMPLES, generator)
+    _measure(state, problem.take(rows), generator)
+    run_net(
+        NaturalNet,
+        state,
+        problem,
+        settings,
+        generator,
+        lr=1.0 if settings.lr == "auto" else settings.lr,
+        samples=problem,
+        draws=generator,
+        rough=rough,
+        draft=settings.draft,
+        refining=settings.refining,
+    )
+    state.scores = None
+
+
+def _measure(state, samples, generator):
+    """Give a state, and its extensions, the metrics of their parameters where they have none yet."""
+    x, shard = samples.example(len(samples)), samples.shard
+    if state.identity and not state.metrics:
+        state.metrics.append(perturbation_metric(state.perturbation, x, generator, shard))
+    for name, extension in state.extensions.items():
+        if not isinstance(extension, tuple):
+            state.extensions[name] = extension, perturbation_metric(extension, x, generator, shard)

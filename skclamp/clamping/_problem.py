@@ -1,0 +1,178 @@
+"""One calibration problem: a frozen network, its inputs and labels, and the logits at the identity."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from .._backbones.inputs import ArrayInputs, DatasetInputs
+from .._backbones.network import NetworkBackbone
+from .._solvers.temperature import log_likelihoods, solve_temperature
+from ..distributed import Shard
+from ..losses import focal_loss
+
+
+@dataclass
+class Passes:
+    """How many samples went through the network, forward and back."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+@dataclass
+class Problem:
+    """The data of one fit, of which this process may hold a part only.
+
+    Its length, its loss and positions in it are those of all the samples; `inputs`, `codes`, `weight` and `logits` are
+    of this process's.
+
+    Attributes
+    ----------
+    backbone : NetworkBackbone
+        The frozen network.
+    inputs : ArrayInputs or DatasetInputs
+        The calibration samples.
+    codes : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each label.
+    weight : torch.Tensor of shape (n_samples,) or None
+        Sample weights.
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        The network's, at the identity.
+    shard : Shard
+        Which samples these are of those of all processes.
+    passes : Passes
+        Shared by all parts of a problem.
+    exact : NetworkBackbone, default=None
+        The network in its own precision, where `backbone` is a less exact copy.
+    """
+
+    backbone: NetworkBackbone
+    inputs: ArrayInputs | DatasetInputs
+    codes: torch.Tensor
+    weight: torch.Tensor | None
+    logits: torch.Tensor
+    shard: Shard
+    passes: Passes = field(default_factory=Passes)
+    exact: NetworkBackbone | None = None
+
+    def __len__(self):
+        return self.shard.total
+
+    def sample_weights(self):
+        """Weights of all the samples, on the CPU; None where there are none."""
+        return None if self.weight is None else self.shard.whole(self.weight).cpu()
+
+    def counting(self):
+        """Positions of the samples that count: those with weight."""
+        weight = self.sample_weights()
+        return torch.arange(len(self)) if weight is None else weight.nonzero()[:, 0]
+
+    @property
+    def n_weighted(self):
+        """Number of samples that count."""
+        return len(self) if self.weight is None else len(self.counting())
+
+    def take(self, rows):
+        """The same problem on some of its samples."""
+        shard, rows = self.shard.take(torch.as_tensor(rows))
+        on = rows.to(self.codes.device)
+        weight = None if self.weight is None else self.weight[on]
+        # A process that has none of them keeps an input for its shape.
+        inputs = self.inputs.take(rows if len(rows) else [0])
+        return replace(self, shard=shard, inputs=inputs, codes=self.codes[on], weight=weight, logits=self.logits[on])
+
+    def weighted(self):
+        """The same problem without samples of weight 0."""
+        rows = self.counting()
+        return self if len(rows) == len(self) else self.take(rows)
+
+    def logits_under(self, perturbation):
+        """Logits of the perturbed inputs."""
+        if not self.shard.size:
+            return self.logits
+        self.passes.forward += self.shard.size
+        return self.backbone.logits(self.inputs, perturbation)[0]
+
+    def try_logits_under(self, perturbation):
+        """Logits of the perturbed inputs; None where the network's arithmetic overflows on any process."""
+        try:
+            logits = self.logits_under(perturbation)
+        except ValueError:
+            logits = None
+        n_overflows = self.shard.ranks.sum(torch.tensor(float(logits is None))).item()
+        return None if n_overflows else logits
+
+    def logits_of(self, rows, logits):
+        """Those of some positions among logits of this process's samples."""
+        _, rows = self.shard.take(rows)
+        return logits[rows.to(logits.device)]
+
+    def solve(self, logits=None, gamma=0.0, **options):
+        """The exact temperature of some logits, and the loss there; of those at the identity by default."""
+        logits = self.logits if logits is None else logits
+        return solve_temperature(
+            logits, self.codes, sample_weight=self.weight, gamma=gamma, shard=self.shard, **options
+        )
+
+    def log_likelihoods(self, temperature, logits=None):
+        """Log-probability of each label, of all the samples."""
+        own = log_likelihoods(self.logits if logits is None else logits, self.codes, temperature)
+        return self.shard.whole(own)
+
+    def losses(self, temperature, logits, gamma=0.0):
+        """Focal loss of each sample, of all, times its weight over the mean weight."""
+        losses = focal_loss(logits.double() / temperature, self.codes, gamma=gamma, reduction="none")
+        losses, weight = self.shard.whole(losses), self.sample_weights()
+        return losses if weight is None else losses * (weight / weight.mean()).to(losses.device)
+
+    def cost(self):
+        """Passes over the network, forward and backward: how often each sample went through it on average."""
+        passes = torch.tensor([self.passes.forward, self.passes.backward], dtype=torch.float64)
+        forward, backward = (self.shard.ranks.sum(passes) / len(self)).tolist()
+        return {"forward": forward, "backward": backward}
+
+    def targets(self):
+        """Column indices and, where there are any, weights, on the CPU for a loader."""
+        return tuple(part.cpu() for part in (self.codes, self.weight) if part is not None)
+
+    def labelled_batches(self):
+        """Yield (inputs, others, column indices, weights) in order, on the network's device; weights are float64.
+
+        The inputs are those that are perturbed, and the others a dict of what the network takes with them by name.
+        """
+        if not self.shard.size:
+            return
+        done = 0
+        for batch, _ in self.inputs.batches(self.backbone.batch_size):
+            x, others = self.backbone.to_device(batch)
+            rows = slice(done, done + len(x))
+            done += len(x)
+            codes = self.codes[rows]
+            weight = torch.ones(len(x), dtype=torch.float64) if self.weight is None else self.weight[rows]
+            yield x, others, codes, weight.to(codes.device)
+
+    def in_full_precision(self):
+        """The same problem on the network in its own precision, for what decides and what is reported."""
+        return self if self.exact is None else replace(self, backbone=self.exact, exact=None)
+
+    def input_gradients(self, temperature):
+        """Yield each batch with the gradient of its samples' summed logits over T, times weight over mean weight."""
+        mean_weight = 1.0 if self.weight is None else self.sample_weights().mean().item()
+        for x, others, _, weight in self.labelled_batches():
+            x = x.detach().requires_grad_()
+            with torch.enable_grad():
+                logits = self.backbone.module(x, **others)
+                share = (weight / (mean_weight * temperature)).to(logits)
+                (gradient,) = torch.autograd.grad(logits.sum(1) @ share, x)
+            self.passes.forward += len(x)
+            self.passes.backward += len(x)
+            yield x.detach(), gradient
+
+    def example(self, n_samples=32):
+        """A few of this process's inputs that are perturbed, as the network takes them."""
+        return self.example_batch(n_samples)[0]
+
+    def example_batch(self, n_samples=32):
+        """A few inputs, and what the network takes with them by name."""
+        batch, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
+        return self.backbone.to_device(batch)

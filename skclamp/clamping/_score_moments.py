@@ -1,0 +1,274 @@
+"""Per-sample scores of a perturbation: what its parameters and log T say of each sample's loss.
+
+One pass over the network gives the gradient of each sample's loss with respect to its input. Contracted with the
+perturbation alone, which is cheap, it gives the gradient of each sample's loss with respect to the parameters of *any*
+perturbation that agrees with the one the network saw: at the identity, with those of all families at once.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch.func import functional_call, vmap
+from torch.nn.utils import parameters_to_vector
+
+from ..distributed import ALONE, Shard
+from ..losses import focal_of_margin, margin_of
+from ..perturbations import learnable
+
+_METRIC_JITTER = 1e-3
+
+
+@dataclass
+class Moments:
+    """Sums of scores over samples.
+
+    Attributes
+    ----------
+    weight, weight_squared : float
+        Sums of the sample weights and of their squares.
+    first : torch.Tensor of shape (n_parameters + 1,), float64
+        Weighted mean score; the last entry is that of log T.
+    second : torch.Tensor of shape (n_parameters + 1, n_parameters + 1), float64
+        Weighted mean of their outer products: the empirical Fisher information.
+    loss : float, default=0.0
+        Weighted mean loss, where it was asked for.
+    """
+
+    weight: float
+    weight_squared: float
+    first: torch.Tensor
+    second: torch.Tensor
+    loss: float = 0.0
+
+    @classmethod
+    def of(cls, scores, weight, losses=None):
+        """From the scores, and perhaps the losses, of some samples."""
+        scores = scores.double()
+        total = weight.sum().item()
+        weighted = scores * weight[:, None]
+        loss = 0.0 if losses is None else (losses.double() @ weight).item() / total
+        return cls(total, (weight**2).sum().item(), weighted.sum(0) / total, weighted.T @ scores / total, loss)
+
+    def vector(self):
+        """The means as one vector."""
+        loss = self.first.new_tensor([self.loss])
+        return torch.cat([loss, self.first, self.second.flatten()])
+
+    @classmethod
+    def of_vector(cls, vector, weight, weight_squared):
+        """From the means as one vector, and the sums of weights."""
+        # Of length 1 + k + k^2.
+        k = math.isqrt(len(vector) - 1)
+        return cls(weight, weight_squared, vector[1 : k + 1], vector[k + 1 :].view(k, k), vector[0].item())
+
+    def __add__(self, other):
+        total = self.weight + other.weight
+        if not total:
+            return self
+        a, b = self.weight / total, other.weight / total
+        return Moments(
+            total,
+            self.weight_squared + other.weight_squared,
+            a * self.first + b * other.first,
+            a * self.second + b * other.second,
+            a * self.loss + b * other.loss,
+        )
+
+    @classmethod
+    def none(cls, n_scores, device):
+        """Of no samples: what others can be added to."""
+        first = torch.zeros(n_scores, dtype=torch.float64, device=device)
+        return cls(0.0, 0.0, first, torch.outer(first, first))
+
+    @property
+    def n_effective(self):
+        """Number of equally weighted samples that would tell as much."""
+        return self.weight**2 / self.weight_squared
+
+
+@dataclass
+class Scores:
+    """What one pass over the network says of some samples.
+
+    Attributes
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Of the perturbed inputs; 0 where a whole batch is without weight.
+    moments : list of list of Moments
+        For each gamma, of the perturbation's own parameters, then of these with each extension's.
+    """
+
+    logits: torch.Tensor
+    moments: list
+
+
+def score_moments(problem, perturbation, temperature, gammas, extensions=()):
+    """Moments of the scores of a perturbation alone, and followed by each of some extensions, from one pass.
+
+    Focal losses depend on the margin of the label alone, so that their scores are multiples of each other.
+
+    Parameters
+    ----------
+    problem : Problem
+        Samples and network.
+    perturbation : torch.nn.Module
+        What the network sees its inputs through.
+    temperature : float
+        T.
+    gammas : sequence of float
+        Of the focal losses.
+    extensions : sequence of torch.nn.Module, default=()
+        Perturbations at the identity, each of which could follow `perturbation`.
+
+    Returns
+    -------
+    Scores
+    """
+    rows, logits = 0, torch.zeros_like(problem.logits)
+    sizes = [
+        sum(p.numel() for part in (perturbation, *more) for p in learnable(part)) + 1 for more in _each(extensions)
+    ]
+    sums = [[Moments.none(size, logits.device) for size in sizes] for _ in gammas]
+    for x, others, codes, weight in problem.labelled_batches():
+        if weight.any():
+            part = _pass(problem, perturbation, temperature, x, others, codes)
+            logits[rows : rows + len(x)] = part.logits
+            own = perturbation_scores(perturbation, x, part.cotangent)
+            added = [own[:, :0], *(perturbation_scores(each, part.perturbed, part.cotangent) for each in extensions)]
+            scores = [torch.cat([own, more, part.temperature_score[:, None]], 1) for more in added]
+            found = [_moments(part.margin, scores, weight, gamma) for gamma in gammas]
+            sums = [_sums(total, more) for total, more in zip(sums, found, strict=True)]
+        rows += len(x)
+    return Scores(logits, [_of_all(part, problem.shard.ranks) for part in sums])
+
+
+def _each(extensions):
+    """The perturbation's own parameters, and these with each extension's, as what is added to them."""
+    return [(), *((extension,) for extension in extensions)]
+
+
+def _of_all(moments, ranks):
+    """Moments of the samples of all processes, in one exchange."""
+    if ranks is ALONE:
+        return moments
+    parts = [part.weight * part.vector() for part in moments]
+    weights = [torch.tensor([part.weight, part.weight_squared], dtype=torch.float64) for part in moments]
+    sums = ranks.sum(torch.cat([*parts, *(pair.to(parts[0]) for pair in weights)]))
+    *parts, weights = sums.split([*map(len, parts), 2 * len(moments)])
+    pairs = weights.view(-1, 2).tolist()
+    return [Moments.of_vector(part / pair[0], *pair) for part, pair in zip(parts, pairs, strict=True)]
+
+
+class _Pass(NamedTuple):
+    """A batch that went through the network and back: gradients of each sample's margin, by inputs and by log T."""
+
+    perturbed: torch.Tensor
+    logits: torch.Tensor
+    margin: torch.Tensor
+    cotangent: torch.Tensor
+    temperature_score: torch.Tensor
+
+
+def _pass(problem, seen, temperature, x, others, codes):
+    with torch.no_grad():
+        perturbed = seen(x).to(x.dtype)
+    with torch.enable_grad():
+        # Detached anew: the identity returns the batch itself, which must not start to record.
+        perturbed = perturbed.detach().requires_grad_()
+        logits = problem.backbone.module(perturbed, **others)
+        scaled = (logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) / temperature).requires_grad_()
+        margin = margin_of(scaled, codes)
+        (slope,) = torch.autograd.grad(margin.sum(), scaled)
+        (cotangent,) = torch.autograd.grad(logits, perturbed, (slope / temperature).to(logits.dtype))
+    problem.passes.forward += len(x)
+    problem.passes.backward += len(x)
+    return _Pass(
+        perturbed.detach(),
+        logits.detach(),
+        margin.detach(),
+        cotangent.contiguous(),
+        -(slope * scaled.detach()).sum(1),
+    )
+
+
+def _moments(margin, scores, weight, gamma):
+    """Of one focal loss, from the scores of the margin."""
+    margin = margin.clone().requires_grad_()
+    with torch.enable_grad():
+        losses = focal_of_margin(margin, gamma)
+        (factor,) = torch.autograd.grad(losses.sum(), margin)
+    return [Moments.of(factor[:, None] * part, weight, losses.detach()) for part in scores]
+
+
+def _sums(total, more):
+    return [a + b for a, b in zip(total, more, strict=True)]
+
+
+def perturbation_scores(perturbation, x, cotangent):
+    """Gradient of each sample's loss with respect to a perturbation's parameters.
+
+    Parameters
+    ----------
+    perturbation : torch.nn.Module
+        Treats each sample alike and by itself.
+    x, cotangent : torch.Tensor of shape (n_samples, ...)
+        Inputs, and the gradients of each sample's loss with respect to its perturbed input.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_samples, n_parameters)
+        Columns in the order of ``parameters_to_vector``.
+    """
+    # A copy of the parameters for each sample, so that one backward pass gives each sample's own gradient.
+    parameters = {
+        name: p.detach().expand(len(x), *p.shape).clone().requires_grad_()
+        for name, p in perturbation.named_parameters()
+        if p.requires_grad
+    }
+    if not parameters:
+        return x.new_empty(len(x), 0)
+
+    def move(parameters, x):
+        return functional_call(perturbation, parameters, (x.unsqueeze(0),)).squeeze(0)
+
+    with torch.enable_grad():
+        moved = vmap(move)(parameters, x)
+        per_sample = torch.autograd.grad(
+            moved, list(parameters.values()), cotangent.to(moved.dtype), allow_unused=True, materialize_grads=True
+        )
+    return torch.cat([gradient.reshape(len(x), -1) for gradient in per_sample], 1)
+
+
+def perturbation_metric(perturbation, x, generator, shard=None):
+    """How far a perturbation's parameters move its output: mean squared change an entry, as a quadratic form.
+
+    Parameters
+    ----------
+    perturbation : torch.nn.Module
+        At the identity.
+    x : torch.Tensor of shape (n_samples, ...)
+        Some inputs: those of this process, from the first on.
+    generator : torch.Generator
+        Source of white noise, whose scores have this form for their second moments.
+    shard : Shard, default=None
+        Which they are of those of all processes; by default all.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_parameters, n_parameters), float64
+    """
+    shard = shard or Shard.of(ALONE, len(x))
+    noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)
+    own = noise[shard.start : shard.start + shard.size].to(x)
+    scores = perturbation_scores(perturbation, x[: shard.size], own).double()
+    metric = shard.ranks.sum(scores.T @ scores) / noise.numel()
+    # Noise alone would leave directions that few samples span without any size.
+    metric.diagonal().mul_(1 + _METRIC_JITTER).add_(_METRIC_JITTER * metric.diagonal().mean())
+    return metric
+
+
+def parameters_of(perturbation):
+    """A perturbation's learnable parameters as one vector."""
+    return parameters_to_vector([p.detach() for p in learnable(perturbation)])

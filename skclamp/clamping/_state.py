@@ -1,0 +1,77 @@
+"""Settings of a training, and the state that it starts from and leaves."""
+
+from dataclasses import dataclass, field
+
+import torch
+from skorch.history import History
+from torch import nn
+
+from ..perturbations import learnable
+from ._score_moments import Scores
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of `skclamp.NeuralClampingCalibrator` that say what to learn and how; see there."""
+
+    perturbation: str | nn.Module | None
+    init: object
+    init_scale: float
+    init_temperature: str | float
+    gamma: float
+    loss_eps: float
+    penalty: float
+    optimizer: str | type
+    optimizer_params: dict | None
+    lr: str | float
+    momentum: float
+    max_epochs: int
+    batch_size: int
+    shuffle: bool
+    callbacks: list | None
+    verbose: int
+    # Whether the result is to be judged only, not kept.
+    draft: bool = False
+    # Whether it starts from what was judged, so that it must not lead far away.
+    refining: bool = False
+    # Whether an interrupt ends the training and keeps what was learned, or is the caller's.
+    interruptible: bool = True
+
+
+@dataclass
+class State:
+    """Where training stands: what it starts from, and what it leaves.
+
+    Attributes
+    ----------
+    perturbation : torch.nn.Module
+        Changed in place by training.
+    identity : list of torch.Tensor
+        Its parameters at the identity.
+    temperature : float
+        T.
+    extensions : dict
+        Perturbations at the identity that the natural gradient may append, by name, and their metrics once measured.
+    metrics : list of torch.Tensor
+        Of the perturbation's blocks; see `perturbation_metric`. Empty until the natural gradient has measured them.
+    history : skorch.history.History
+        Of the training.
+    scores : Scores, default=None
+        At these parameters, of all the samples, where a pass told them already.
+    """
+
+    perturbation: nn.Module
+    identity: list
+    temperature: float
+    extensions: dict = field(default_factory=dict)
+    metrics: list = field(default_factory=list)
+    history: History = field(default_factory=History)
+    scores: Scores | None = None
+
+    @property
+    def moved(self):
+        """Whether the perturbation is another than the identity."""
+        parameters = learnable(self.perturbation)
+        return any(not torch.equal(p, at) for p, at in zip(parameters, self.identity, strict=True))

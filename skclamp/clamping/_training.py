@@ -1,0 +1,275 @@
+"""Trains a clamped module by a torch optimiser: skorch's loop, with the focal loss, the penalty and T kept positive.
+
+The loop is skorch's own, so its callbacks, history, ``lr``, ``max_epochs`` and ``verbose`` mean what they mean there.
+"""
+
+import inspect
+import logging
+
+import torch
+from skorch import NeuralNet
+from torch.utils.data import DataLoader
+
+from .._utils.warnings import warn_caller
+from ..distributed import ALONE
+from ..exceptions import InterruptedFitWarning
+from ..losses import FocalLoss
+from ..modules import ClampedModule
+from ..perturbations import learnable
+from ._state import OPTIMIZERS
+
+logger = logging.getLogger("skclamp")
+
+DEFAULT_LR = 0.01
+
+# A raw T that a large step carried below zero restarts here rather than flipping every prediction.
+SMALLEST_TEMPERATURE = 1e-4
+
+
+class Converged(Exception):
+    """Raised within the loop by an optimiser that has nothing left to do."""
+
+
+class ClampingNet(NeuralNet):
+    """skorch's loop around a ClampedModule whose network is frozen.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        skorch's own.
+    to_device : callable
+        Puts a batch of inputs where the network takes it.
+    passes : Passes
+        Where samples that went through the network are counted.
+    penalty : float, default=0.0
+        Weight of the norm of (perturbation parameters - identity) in the loss.
+    state : State
+        Whose perturbation the module holds.
+    interruptible : bool, default=True
+        Whether an interrupt ends the training and keeps what was learned, or is the caller's.
+    ranks : Alone or Ranks, default=ALONE
+        The processes that share the samples.
+    """
+
+    def __init__(
+        self,
+        *args,
+        to_device=None,
+        passes=None,
+        penalty=0.0,
+        state=None,
+        interruptible=True,
+        ranks=ALONE,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self.ranks = ranks
+        self.ended_by_callback = False
+        self.interruptible = interruptible
+        self.to_device = to_device
+        self.passes = passes
+        self.penalty = penalty
+        self.state = state
+
+    @staticmethod
+    def reading(problem, settings, generator):
+        """A Dataset of (input, targets), and how torch's DataLoader is to read it."""
+        loading = {"batch_size": settings.batch_size, "shuffle": settings.shuffle}
+        return problem.inputs.training_set(*problem.targets()), loading
+
+    def get_all_learnable_params(self):
+        """The perturbation and T; the user's weights, and the gradients that hang on them, are left alone."""
+        for name, parameter in self.module_.named_parameters():
+            if not name.startswith("logits."):
+                yield name, parameter
+
+    def infer(self, x, **fit_params):
+        """Logits of a batch."""
+        x, others = self.to_device(x)
+        self.passes.forward += len(x)
+        self.passes.backward += len(x)
+        return self.module_(x, **others, **fit_params)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Mean focal loss plus the penalty."""
+        loss = self._data_loss(y_pred, y_true)
+        return loss + self.penalty * self._deviation() if self.penalty else loss
+
+    def _data_loss(self, y_pred, targets):
+        codes, *weight = (target.to(y_pred.device) for target in targets)
+        return self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, codes, *weight)
+
+    def _deviation(self):
+        parameters = learnable(self.module_.perturbation)
+        moved = [(p - at).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
+        return torch.linalg.vector_norm(torch.cat(moved))
+
+    def train_step(self, batch, **fit_params):
+        """One step of the optimiser; stops where the loss is no longer a number."""
+        step = super().train_step(batch, **fit_params)
+        if not torch.isfinite(step["loss"]):
+            raise ValueError(
+                f"training diverged: the loss became {step['loss'].item()} in epoch {len(self.history)}; lower lr, got "
+                f"{self.lr}"
+            )
+        with torch.no_grad():
+            self.module_.temperature.clamp_(min=SMALLEST_TEMPERATURE)
+        return step
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """An epoch, and T at its end."""
+        super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        if training:
+            self.history.record("temperature", self.module_.temperature.item())
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the callbacks, of which one may end the training as an interrupt from the keyboard does."""
+        ends = False
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            ends = True
+        if method_name == "on_epoch_end":
+            ends = bool(self.ranks.sum(torch.tensor(float(ends))))
+            # A callback of skorch's puts the loss into the history.
+            if self._improved():
+                self._keep()
+        if ends:
+            # Within an epoch the other processes wouldn't know of it.
+            self.ended_by_callback = self.ranks is ALONE or method_name == "on_epoch_end"
+            raise KeyboardInterrupt
+
+    def _improved(self):
+        losses = self.history[:, "train_loss"]
+        return losses[-1] <= min(losses)
+
+    def _keep(self):
+        learned = [p.detach().clone() for _, p in self.get_all_learnable_params()]
+        self.kept_ = len(self.history), learned
+
+    def run(self, dataset):
+        """Train from the module's present state until the last epoch, convergence, or an interrupt.
+
+        As with skorch's ``fit``, an interrupt ends the training. One from a callback such as EarlyStopping keeps what
+        was learned, one from the keyboard the best state at the end of an epoch.
+        """
+        self.initialize()
+        self._keep()
+        self.notify("on_train_begin", X=dataset, y=None)
+        try:
+            self.fit_loop(dataset)
+        except Converged:
+            self.history.pop()
+        except KeyboardInterrupt:
+            if not self.interruptible or not (self.ended_by_callback or self.ranks is ALONE):
+                raise
+            if self.ended_by_callback:
+                logger.info("training ended by a callback in epoch %d", len(self.history))
+            else:
+                self._return_to_the_best()
+        self.notify("on_train_end", X=dataset, y=None)
+        return self
+
+    def _return_to_the_best(self):
+        n_epochs, learned = self.kept_
+        with torch.no_grad():
+            for (_, parameter), best in zip(self.get_all_learnable_params(), learned, strict=True):
+                parameter.copy_(best)
+        warn_caller(
+            f"training was interrupted in epoch {len(self.history)} of {self.max_epochs}: the state after epoch "
+            f"{n_epochs} is kept, the best so far",
+            InterruptedFitWarning,
+        )
+        # An epoch that wasn't finished has no loss.
+        if self.history and "train_loss" not in self.history[-1]:
+            self.history.pop()
+
+
+def run_net(net_class, state, problem, settings, generator, **extra):
+    """Train with a net of skorch.
+
+    Parameters
+    ----------
+    net_class : type
+        ClampingNet or a subclass.
+    state : State
+        Where to start; changed in place.
+    problem : Problem
+        The samples, their labels and weights, and the network they are for, which is frozen already.
+    settings : Settings
+        How to train.
+    generator : torch.Generator
+        Source of the order of samples.
+    **extra
+        Further arguments of the class.
+    """
+    module = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
+    dataset, loading = net_class.reading(problem, settings, generator)
+    loading |= {
+        **problem.backbone.loading,
+        "generator": generator,
+        "collate_fn": problem.inputs.collate,
+    }
+    net = net_class(
+        module,
+        criterion=FocalLoss(gamma=settings.gamma, eps=settings.loss_eps),
+        max_epochs=settings.max_epochs,
+        batch_size=settings.batch_size,
+        callbacks=settings.callbacks,
+        verbose=max(0, settings.verbose - 1),
+        train_split=None,
+        device=None,
+        iterator_train=DataLoader,
+        to_device=problem.backbone.to_device,
+        passes=problem.passes,
+        penalty=settings.penalty,
+        state=state,
+        interruptible=settings.interruptible,
+        ranks=problem.shard.ranks,
+        **{f"iterator_train__{name}": value for name, value in loading.items()},
+        **extra,
+    )
+    net.run(dataset)
+    state.temperature = net.module_.temperature.item()
+    state.history = net.history
+
+
+def train(state, problem, settings, generator, net_class=ClampingNet, **extra):
+    """Train in place with an optimiser of torch; the parameters are those of `run_net`."""
+    optimizer = resolve_optimizer(settings.optimizer)
+    run_net(
+        net_class,
+        state,
+        problem,
+        settings,
+        generator,
+        optimizer=optimizer,
+        lr=DEFAULT_LR if settings.lr == "auto" else settings.lr,
+        **optimizer_settings(optimizer, settings.momentum, settings.optimizer_params),
+        **extra,
+    )
+
+
+def resolve_optimizer(optimizer):
+    """The class of a torch optimiser from its name or itself.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a known name nor a subclass of torch.optim.Optimizer.
+    """
+    found = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
+    if not (inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)):
+        raise ValueError(
+            f"optimizer must be 'auto', 'natural', one of {sorted(OPTIMIZERS)} or a subclass of torch.optim.Optimizer; "
+            f"got {optimizer!r}"
+        )
+    return found
+
+
+def optimizer_settings(optimizer, momentum, optimizer_params):
+    """The ``optimizer__*`` arguments of a skorch net; momentum goes to the optimisers that have it."""
+    has_momentum = "momentum" in inspect.signature(optimizer).parameters
+    settings = {"momentum": momentum} if has_momentum else {}
+    settings.update(optimizer_params or {})
+    return {f"optimizer__{name}": value for name, value in settings.items()}

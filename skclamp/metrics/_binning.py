@@ -1,0 +1,362 @@
+"""Bins of confidence and what falls into them: one implementation for every metric and every picture.
+
+Whatever has K columns is read once, in chunks of rows that stay in the processor's cache while they are checked and
+reduced; all else has one entry a sample or a bin.
+"""
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+
+from .._utils.arrays import as_probability_matrix, check_probability_chunk, row_sum_tolerance, tensor_of
+from .._utils.labels import check_same_length, check_sample_weight, encode_targets
+from .._utils.parameters import check_whole_number
+
+# Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
+CHUNK_SIZE = 2**17
+# Relative errors that sums of weights may have: what they tell apart alone is a tie.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class BinTable:
+    """What falls into each bin of confidence; ``pandas.DataFrame(dataclasses.asdict(table))`` shows it.
+
+    Attributes
+    ----------
+    lower, upper : ndarray of shape (n_bins,)
+        Edges of the bins; a bin is open on the left and closed on the right, but for the first, which holds its lower
+        edge too.
+    count : ndarray of shape (n_bins,)
+        Number of samples, or the sum of their weights. Here and below shape (n_bins, n_classes) where every class has
+        its own bins.
+    confidence : ndarray of shape (n_bins,)
+        Mean confidence; 0 in an empty bin.
+    accuracy : ndarray of shape (n_bins,)
+        Share of the samples that are right (or of the class in question); 0 in an empty bin.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @classmethod
+    def from_sums(cls, edges, count, confidence_sum, hit_sum):
+        """Build the table from sums over the samples of each bin."""
+        divisor = np.where(count > 0, count, 1)
+        return cls(edges[:-1], edges[1:], count, confidence_sum / divisor, hit_sum / divisor)
+
+    @property
+    def edges(self):
+        """All edges, one more than there are bins."""
+        return np.append(self.lower, self.upper[-1])
+
+    @property
+    def share(self):
+        """Part of all samples (or of their weight) in each bin."""
+        total = self.count.sum(0)
+        return self.count / np.where(total > 0, total, 1)
+
+    @property
+    def gap(self):
+        """Accuracy minus confidence: below 0 where the classifier is over-confident."""
+        return self.accuracy - self.confidence
+
+    def expected_gap(self):
+        """Mean absolute gap over the samples: a float, or one a class."""
+        return (self.share * np.abs(self.gap)).sum(0)
+
+    def maximum_gap(self):
+        """Largest absolute gap of a bin."""
+        return np.abs(self.gap).max(0)
+
+    def error(self, norm="l1"):
+        """Norm of the gaps, weighted by the samples in each bin: "l1", "l2" (a root mean square) or "max"."""
+        if norm == "max":
+            return self.maximum_gap()
+        return self.expected_gap() if norm == "l1" else np.sqrt((self.share * self.gap**2).sum(0))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A confidence for each sample, and whether it came true: what calibration errors reduce K columns to.
+
+    Attributes
+    ----------
+    confidence : ndarray of shape (n_samples,), dtype float64
+        Probability that was given to an event.
+    hits : ndarray of shape (n_samples,), dtype float64
+        1 where the event came true, else 0.
+    weight : ndarray of shape (n_samples,), default=None
+        Weights of the samples; None stands for ones.
+    """
+
+    confidence: np.ndarray
+    hits: np.ndarray
+    weight: np.ndarray | None = None
+
+    @property
+    def residual(self):
+        """Hits minus confidence: its mean is 0 on every set of confidences if they are calibrated."""
+        return self.hits - self.confidence
+
+    @cached_property
+    def masses(self):
+        """Weight of each sample."""
+        return np.ones(len(self.confidence)) if self.weight is None else self.weight
+
+    def above(self, threshold):
+        """Those whose confidence exceeds a threshold; None keeps all."""
+        if threshold is None:
+            return self
+        kept = self.confidence > threshold
+        return Pairs(self.confidence[kept], self.hits[kept], None if self.weight is None else self.weight[kept])
+
+    def equal_mass_edges(self, n_bins, side="left"):
+        """As the function of this name."""
+        return equal_mass_edges(self.confidence, self.weight, n_bins, side)
+
+    def table(self, edges, include_lowest=True):
+        """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
+        hits = self.counted_hits(edges, include_lowest)
+        bins, n_bins = bin_indices(self.confidence, edges), len(edges) - 1
+        sums = [_sum_by(bins, values, self.weight, n_bins) for values in (None, self.confidence, hits)]
+        return BinTable.from_sums(edges, *sums)
+
+    def counted_hits(self, edges, include_lowest=True):
+        """Hits, those on the lowest edge replaced by their confidence where they are to count as exactly calibrated.
+
+        That is with ``include_lowest=False``, or "auto" where there is one alone.
+        """
+        if include_lowest == "auto":
+            include_lowest = len(self.confidence) == 1 or self._is_shared(self.confidence == edges[0])
+        return self.hits if include_lowest else np.where(self.confidence > edges[0], self.hits, self.confidence)
+
+    def _is_shared(self, chosen):
+        """Whether some samples are more than one; a weight of several times the least stands for several."""
+        if self.weight is None:
+            return chosen.sum() > 1
+        return self.weight[chosen].sum() > self.weight[self.weight > 0].min()
+
+
+class Probabilities:
+    """Class probabilities of one data set, and what a pass over them yields, computed once and kept.
+
+    Every metric takes one in the place of an array, so that several metrics, or many draws of labels, share a pass.
+
+    Parameters
+    ----------
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities of any floating-point dtype; one dimension holds those of the second of two classes. They are
+        checked while they are first read.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+    """
+
+    def __init__(self, y_proba, sample_weight=None):
+        self._values = as_probability_matrix(y_proba)
+        self.n_samples, self.n_classes = self._values.shape
+        weight = check_sample_weight(sample_weight, self.n_samples)
+        self.weight = None if weight is None else weight.numpy()
+        self._kept, self._tops = {}, {}
+
+    def encode(self, y_true, labels=None):
+        """Column index of each sample's label."""
+        codes = encode_targets(y_true, self.n_classes, labels)
+        check_same_length(codes, self.n_samples, "y_true")
+        return codes
+
+    def chunks(self):
+        """Yield (slice of rows, checked C-contiguous array of float32 or float64) over all rows."""
+        tolerance = row_sum_tolerance(self._finfo.eps)
+        step = max(1, CHUNK_SIZE // self.n_classes)
+        for start in range(0, self.n_samples, step):
+            rows = slice(start, start + step)
+            chunk = _as_native_array(self._values[rows])
+            check_probability_chunk(chunk, start, tolerance)
+            yield rows, chunk
+
+    @cached_property
+    def top_label(self):
+        """Confidence (float64) and column index of each sample's most probable class; the first of equals."""
+        confidence = np.empty(self.n_samples)
+        prediction = np.empty(self.n_samples, np.int64)
+        for rows, chunk in self.chunks():
+            best = chunk.argmax(1)
+            prediction[rows] = best
+            confidence[rows] = _pick(chunk, best)
+        return confidence, prediction
+
+    def equal_width_edges(self, n_bins):
+        """Edges k/n_bins rounded to the probabilities' dtype, so that a probability of k/n_bins closes bin k in any."""
+        n_bins = check_whole_number(n_bins, "n_bins")
+        edges = np.arange(n_bins + 1) / n_bins
+        if isinstance(self._values, torch.Tensor):
+            return torch.from_numpy(edges).to(self._values.dtype).double().numpy()
+        return edges.astype(self._values.dtype).astype(np.float64)
+
+    def equal_mass_edges(self, n_bins):
+        """Edges of bins that hold equal numbers of the most probable classes, the first bin one more than the last."""
+        return equal_mass_edges(self.top_label[0], self.weight, n_bins, side="right")
+
+    def top_label_table(self, codes, edges, include_lowest=True):
+        """Bins of the confidence in the most probable class, and how often it is the right one."""
+        return self.pairs(codes).table(edges, include_lowest)
+
+    def pairs(self, codes, top_k=1, threshold=None):
+        """Probability of the `top_k` most probable classes together, and whether the label is among them."""
+        top_k = check_whole_number(top_k, "top_k")
+        if top_k == 1:
+            confidence, prediction = self.top_label
+            hits = prediction == codes
+        else:
+            confidence, predictions = self._top_labels(top_k)
+            hits = (predictions == codes[:, None]).any(1)
+        return Pairs(confidence, hits.astype(np.float64), self.weight).above(threshold)
+
+    def class_pairs(self, codes, threshold=None, block=32):
+        """Yield the pairs of each class: its probability, and whether it is the label."""
+        _ = self.top_label  # the pass that checks the values
+        for start in range(0, self.n_classes, block):
+            columns = _as_native_array(self._values[:, start : start + block]).T.astype(np.float64, order="C")
+            for k, column in enumerate(columns, start):
+                yield Pairs(column, (codes == k).astype(np.float64), self.weight).above(threshold)
+
+    def reweighted(self, weight):
+        """The same samples under other weights, whose top labels needn't be looked for again."""
+        _ = self.top_label
+        other = copy.copy(self)
+        other.weight, other._kept = weight, {}
+        return other
+
+    def classwise_table(self, codes, edges):
+        """Bins of every class's probability, class by class, and how often the class is the right one."""
+        count, total = self.kept(("columns", len(edges)), partial(self._column_sums, edges))
+        own = self.of_label(codes)
+        place = bin_indices(own, edges) * self.n_classes + codes
+        hits = _sum_by(place, None, self.weight, count.size).reshape(count.shape)
+        return BinTable.from_sums(edges, count, total, hits)
+
+    def of_label(self, codes):
+        """Probability (float64) of each sample's own class."""
+        if isinstance(self._values, torch.Tensor):
+            column = torch.from_numpy(codes).to(self._values.device).unsqueeze(1)
+            return self._values.gather(1, column).squeeze(1).cpu().double().numpy()
+        return self._values[np.arange(self.n_samples), codes].astype(np.float64)
+
+    def average(self, values):
+        """Mean of one value a sample, weighted."""
+        return float(np.average(values, weights=self.weight))
+
+    def kept(self, key, compute):
+        """What a function computes of the probabilities and weights, kept, as many draws of labels share it."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
+    def _top_labels(self, top_k):
+        """Sum (float64) and column indices of each sample's `top_k` largest probabilities; kept for further labels."""
+        if top_k > self.n_classes:
+            raise ValueError(f"top_k must be at most the number of classes, {self.n_classes}; got {top_k}")
+        if top_k not in self._tops:
+            confidence = np.empty(self.n_samples)
+            predictions = np.empty((self.n_samples, top_k), np.int64)
+            for rows, chunk in self.chunks():
+                largest, columns = tensor_of(chunk, "y_proba").topk(top_k, 1)
+                predictions[rows] = columns.numpy()
+                confidence[rows] = largest.double().sum(1).numpy()
+            self._tops[top_k] = confidence, predictions
+        return self._tops[top_k]
+
+    def _column_sums(self, edges):
+        """Count and sum of probabilities, shape (n_bins, n_classes).
+
+        A row has fewer than n_bins entries beyond the first bin however many classes there are, so only they are
+        looked at singly; the first bin is what remains of the columns' totals.
+        """
+        count, total = np.zeros((2, len(edges) - 1, self.n_classes))
+        for rows, chunk in self.chunks():
+            weight = np.ones(len(chunk)) if self.weight is None else self.weight[rows]
+            _add_beyond_first(chunk, weight, edges, count, total)
+            total[0] += _column_totals(chunk, weight)
+        count[0] = (self.n_samples if self.weight is None else self.weight.sum()) - count[1:].sum(0)
+        total[0] = np.where(count[0] > 0, np.maximum(total[0] - total[1:].sum(0), 0), 0)
+        return count, total
+
+    @property
+    def _finfo(self):
+        is_tensor = isinstance(self._values, torch.Tensor)
+        return (torch.finfo if is_tensor else np.finfo)(self._values.dtype)
+
+
+def bin_indices(values, edges):
+    """Index of the right-closed bin of each value; what lies outside goes to the first or last bin."""
+    return np.searchsorted(edges[1:-1], values, side="left")
+
+
+def equal_mass_edges(confidence, weight, n_bins, side="left"):
+    """Edges, all of them confidences, between which equal numbers (or weights) of samples lie, ties aside.
+
+    Edge k is the last confidence, in ascending order, before which less than k/n_bins of the samples come; with
+    ``side="right"`` at most k/n_bins, so that the first bin has one sample more and the last one less.
+    """
+    n_bins = check_whole_number(n_bins, "n_bins")
+    if weight is None:
+        before, total, ascending, noise = np.arange(len(confidence)), len(confidence), np.sort(confidence), 0
+    else:
+        order = np.argsort(confidence, kind="stable")
+        ascending, weight = confidence[order], weight[order]
+        before, total = np.cumsum(weight) - weight, weight.sum()
+        noise = ROUNDING * n_bins * total
+    # Products instead of quotients: whole numbers stay exact.
+    wanted = np.arange(n_bins + 1) * total + (noise if side == "right" else -noise)
+    place = np.searchsorted(before * n_bins, wanted, side=side) - 1
+    return ascending[np.maximum(place, 0)]
+
+
+def _add_beyond_first(chunk, weight, edges, count, total):
+    """Add the entries of a chunk beyond the first bin to the tables of shape (n_bins, n_classes)."""
+    beyond = np.flatnonzero(chunk > chunk.dtype.type(edges[1]))
+    row, column = np.divmod(beyond, chunk.shape[1])
+    values = chunk.ravel()[beyond].astype(np.float64)
+    place = bin_indices(values, edges) * chunk.shape[1] + column
+    np.add.at(count.ravel(), place, weight[row])
+    np.add.at(total.ravel(), place, weight[row] * values)
+
+
+def _column_totals(chunk, weight, block=256):
+    """Weighted sum of each column; only within a block of rows are sums rounded to float32."""
+    weight, scale = weights_like(chunk, weight)
+    starts = range(0, len(chunk), block)
+    return scale * np.sum([weight[i : i + block] @ chunk[i : i + block] for i in starts], axis=0, dtype=np.float64)
+
+
+def weights_like(chunk, weight):
+    """Weights in the dtype of some probabilities, whose range may be narrow, and the power of two that they lack."""
+    scale = np.exp2(np.floor(np.log2(weight.max()))) if weight.any() else 1.0
+    return (weight / scale).astype(chunk.dtype), scale
+
+
+def _sum_by(place, values, weight, n_places):
+    """Sum of values times weights at each place; None stands for ones."""
+    if values is not None and weight is not None:
+        values = values * weight
+    return np.bincount(place, weight if values is None else values, n_places)
+
+
+def _pick(chunk, columns):
+    """One entry a row."""
+    return chunk[np.arange(len(chunk)), columns]
+
+
+def _as_native_array(values):
+    """C-contiguous float32 or float64 array of a slice of an array or tensor, a view where it can be."""
+    if isinstance(values, torch.Tensor):
+        values = values.cpu()
+        values = (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()
+    return np.ascontiguousarray(values, np.float64 if values.dtype == np.float64 else np.float32)

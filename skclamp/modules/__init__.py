@@ -1,0 +1,8 @@
+"""Torch modules: logits of any network, and the calibrated network to deploy."""
+
+from ._clamped import ClampedModule
+from ._from_sklearn import as_module
+from ._frozen import frozen
+from ._logits import LogitsModule, logits_from
+
+__all__ = ["ClampedModule", "LogitsModule", "as_module", "frozen", "logits_from"]

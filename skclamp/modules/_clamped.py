@@ -1,0 +1,156 @@
+"""ClampedModule: perturbation, frozen network and temperature as one module."""
+
+import copy
+
+import torch
+from torch import nn
+
+from ._frozen import _HELD, _LOCK, frozen
+from ._logits import RESPONSES, LogitsModule
+from ._unwrap import unwrapped
+from ._weight_folding import check_the_same, divide_outputs, input_shape, take_on
+
+
+def _private_copy(head):
+    """A copy of a head around a copy of its network in eval mode, whose weights take gradients as nobody held them."""
+    network = unwrapped(head.module)
+    with _LOCK:
+        copied = copy.deepcopy(network)
+        for twin, parameter in zip(copied.parameters(), network.parameters(), strict=True):
+            if id(parameter) in _HELD:
+                twin.requires_grad_(_HELD[id(parameter)].flag)
+    return LogitsModule(copied, **head.reading).eval()
+
+
+class ClampedModule(nn.Module):
+    """Neural clamping: ``f(perturbation(x)) / T``, with f frozen.
+
+    An ordinary module that yields calibrated logits; softmax turns them into calibrated probabilities. It shares the
+    weights of the network it is given. Call ``eval`` before use, as with any module: the shared network goes into eval
+    mode with it. ``train`` leaves the network there, since a batch norm that learns or a dropout that draws would undo
+    the calibration.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module
+        The network f, which takes a batch of inputs and yields logits (as `LogitsModule` understands them).
+    perturbation : torch.nn.Module, default=None
+        Transform of a batch of inputs; None leaves them as they are.
+    temperature : float, default=1.0
+        T > 0, which divides the logits.
+    response : {"logits", "probabilities"}, default="logits"
+        What the network yields. Probabilities become logits by their logarithm; each below 2.2e-16 counts as that.
+    output : callable, default=None
+        Takes the logits, in float64, to calibrated ones in place of the temperature.
+    input_key : str, default=None
+        Of a network that takes several inputs by name, the one that is perturbed. The module takes them as the network
+        does, ``module(**inputs)``, or this one without its name.
+
+    Attributes
+    ----------
+    temperature : torch.nn.Parameter
+        The scalar T.
+
+    Raises
+    ------
+    ValueError
+        If `temperature` isn't positive or `response` is unknown.
+
+    References
+    ----------
+    Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for Neural
+    Network Calibration", TMLR 2024, equation 5.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.modules import ClampedModule
+    >>> network = torch.nn.Linear(3, 4)
+    >>> module = ClampedModule(network, temperature=2.0)
+    >>> x = torch.ones(2, 3)
+    >>> torch.equal(module(x), network(x) / 2.0)
+    True
+    """
+
+    def __init__(self, backbone, perturbation=None, *, temperature=1.0, response="logits", output=None, input_key=None):
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive; got {temperature}")
+        if response not in RESPONSES:
+            raise ValueError(f"response must be one of {RESPONSES}; got {response!r}")
+        if not isinstance(backbone, LogitsModule):
+            backbone = LogitsModule(backbone, response=response, input_key=input_key)
+        self.logits = backbone
+        self.perturbation = nn.Identity() if perturbation is None else perturbation
+        self.output = output
+        place = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
+        dtype = torch.promote_types(place.dtype, torch.float32)
+        self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
+
+    def forward(self, x=None, /, **others):
+        """Calibrated logits of shape (n_samples, n_classes); `others` go to the network by name."""
+        # Without a name of the network's, the input that comes first may be called x.
+        key = self.logits.input_key or "x"
+        if x is None and key not in others:
+            raise TypeError(f"the input that is perturbed must come first, or by its name, input_key={key!r}")
+        x = others.pop(key) if x is None else x
+        logits = self.logits(self.perturbation(x).to(x.dtype), **others)
+        if self.output is not None:
+            return self.output(logits.double()).to(torch.promote_types(logits.dtype, torch.float32))
+        # With an axis of its own, a float32 T promotes logits of half precision; a scalar would be rounded to theirs.
+        return logits / self.temperature.reshape(1)
+
+    def fold(self):
+        """An equivalent network that needs no more time than the original: a copy with other weights.
+
+        The first layer takes on the perturbation, where it can do so exactly: a linear layer any of the families but
+        "curve"; a convolution "channel", "affine" and "color", unless it pads with zeros what these shift. The last
+        layer takes on the temperature where it is linear; otherwise one division remains.
+
+        Returns
+        -------
+        torch.nn.Module
+            Yields calibrated logits. It is in eval mode and should stay there.
+
+        Raises
+        ------
+        ValueError
+            If no layer can take the perturbation exactly; the message says why.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from skclamp.modules import ClampedModule
+        >>> from skclamp.perturbations import AffinePerturbation
+        >>> network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+        >>> module = ClampedModule(network, AffinePerturbation((3,)), temperature=2.0).eval()
+        >>> x = torch.ones(2, 3)
+        >>> torch.allclose(module.fold()(x), module(x), atol=1e-6)
+        True
+        """
+        head, temperature = self.logits, self.temperature.item()
+        if head.input_key is not None:
+            raise ValueError(f"fold needs a network whose only input has no name; got one that takes {head.input_key}")
+        head = _private_copy(head)
+        take_on(head, self.perturbation)
+        shape = input_shape(self.perturbation)
+        plain = head.response == "logits" and head.nonlinearity is None and self.output is None
+        # Without a shape there is nothing to check the result on, and without a perturbation little to gain.
+        folded: nn.Module
+        if plain and shape is not None and divide_outputs(head, temperature, shape):
+            folded = LogitsModule(head.module, output_key=head.output_key)
+        else:
+            folded = ClampedModule(head, temperature=temperature, output=self.output)
+        if shape is not None:
+            with frozen(self.logits):
+                check_the_same(self, folded.eval(), shape)
+        return folded.eval()
+
+    def train(self, mode=True):
+        """Set the mode of the perturbation; the network stays in eval mode."""
+        self.training = mode
+        self.perturbation.train(mode)
+        self.logits.eval()
+        if isinstance(self.output, nn.Module):
+            self.output.eval()
+        return self

@@ -1,0 +1,284 @@
+"""scikit-learn's differentiable classifiers as torch modules in float64."""
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import (
+    LogisticRegression,
+    LogisticRegressionCV,
+    Perceptron,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    SGDClassifier,
+)
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+from torch.nn.utils import skip_init
+
+from .._utils.arrays import to_numpy
+from .._utils.least_probability import log_of
+from .._utils.parameters import check_choice
+
+_EPS = torch.finfo(torch.float64).eps
+_LOG_MAX = float(np.log(np.finfo(np.float64).max))
+
+
+def as_module(estimator, *, response_method="auto"):
+    """A fitted scikit-learn classifier as a torch module that yields logits in float64.
+
+    Parameters
+    ----------
+    estimator : fitted classifier or Pipeline
+        A LogisticRegression(CV), SGDClassifier, Perceptron, LinearSVC, RidgeClassifier(CV), LinearDiscriminantAnalysis
+        or MLPClassifier; before it, in a Pipeline, any of StandardScaler, MinMaxScaler, MaxAbsScaler, Normalizer and
+        PCA. Its numbers are copied.
+    response_method : {"auto", "predict_proba", "decision_function"}, default="auto"
+        What the logits agree with: their softmax with the probabilities, or they themselves with the decision
+        function. "auto" is the former where the classifier has it.
+
+    Returns
+    -------
+    torch.nn.Module
+        Maps float64 inputs of shape (n_samples, n_features) to logits of shape (n_samples, n_classes), columns in the
+        order of ``classes_``; of two classes the first has logit 0.
+
+    Raises
+    ------
+    TypeError
+        If the estimator, or a step of it, is of another kind.
+    ValueError
+        If it lacks `response_method`, or tells labels that don't exclude each other.
+    NotFittedError
+        If it isn't fitted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skclamp.modules import as_module
+    >>> X, y = load_iris(return_X_y=True)
+    >>> pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    >>> module = as_module(pipeline)
+    >>> with torch.no_grad():
+    ...     proba = module(torch.from_numpy(X)).softmax(1)
+    >>> bool(abs(proba.numpy() - pipeline.predict_proba(X)).max() < 1e-9)
+    True
+    """
+    check_choice(response_method, "response_method", ("auto", "predict_proba", "decision_function"))
+    transformers, classifier = differentiable_steps(estimator)
+    layers = [layer for step in transformers for layer in _layers(step, _TRANSFORMERS)]
+    layers += _logits_layers(classifier, _method(classifier, response_method))
+    return nn.Sequential(*layers)
+
+
+def differentiable_steps(estimator):
+    """The transformers and the classifier, fitted or not, of what `as_module` knows; TypeError for others."""
+    *transformers, classifier = _steps(estimator)
+    for step in transformers:
+        _check_kind(step, _TRANSFORMERS)
+    _check_kind(classifier, _CLASSIFIERS)
+    return transformers, classifier
+
+
+def _steps(estimator):
+    """Transformers and, last, the classifier, with nested Pipelines taken apart."""
+    if isinstance(estimator, FrozenEstimator):
+        return _steps(estimator.estimator)
+    if isinstance(estimator, Pipeline):
+        kept = [step for _, step in estimator.steps if step is not None and not isinstance(step, str)]
+        return [part for step in kept for part in _steps(step)] or [estimator]
+    return [estimator]
+
+
+def _check_kind(step, known):
+    if type(step) in known:
+        return
+    kind = "classifiers" if known is _CLASSIFIERS else "transformers"
+    raise TypeError(
+        "estimator must be a scikit-learn classifier whose output has a gradient with respect to its input. The "
+        f"{kind} known are {', '.join(each.__name__ for each in known)}; got {type(step).__name__}. Calibrate others "
+        "by their outputs alone, for instance with TemperatureScaling"
+    )
+
+
+def _layers(step, known):
+    check_is_fitted(step)
+    return known[type(step)](step)
+
+
+def _method(classifier, wanted):
+    if wanted == "auto":
+        return "predict_proba" if hasattr(classifier, "predict_proba") else "decision_function"
+    if not hasattr(classifier, wanted):
+        raise ValueError(
+            f"response_method must be what the estimator offers; got {wanted!r}, but {type(classifier).__name__} has "
+            f"no {wanted}"
+        )
+    return wanted
+
+
+def _logits_layers(classifier, method):
+    scores = _layers(classifier, _CLASSIFIERS)
+    n_columns = scores[-1].out_features
+    binarizer = getattr(classifier, "_label_binarizer", None)
+    if len(classifier.classes_) < 2 or getattr(binarizer, "y_type_", "").startswith("multilabel"):
+        raise ValueError(
+            f"estimator must tell two or more classes apart that exclude each other; got {type(classifier).__name__} "
+            f"with {n_columns} scores for the labels {list(classifier.classes_)}"
+        )
+    link = _link(classifier) if method == "predict_proba" else None
+    return scores + ([] if link is None else [link]) + ([_TwoColumns()] if n_columns == 1 else [])
+
+
+def _link(classifier):
+    """What stands between scores and the logarithm of probabilities, where that isn't the softmax or the sigmoid."""
+    several = len(classifier.classes_) > 2
+    if isinstance(classifier, SGDClassifier):
+        if classifier.loss == "modified_huber":
+            return _ModifiedHuber()
+        return _OneVsRest() if several else None
+    # Only older scikit-learns have `multi_class`, and let liblinear tell several classes apart.
+    strategy = getattr(classifier, "multi_class", "auto")
+    if several and (strategy == "ovr" or getattr(classifier, "solver", None) == "liblinear"):
+        return _OneVsRest()
+    return None if several or strategy != "multinomial" else _Doubled()
+
+
+def _linear_classifier(classifier):
+    weight = classifier.coef_.toarray() if issparse(classifier.coef_) else to_numpy(classifier.coef_)
+    # One row of two classes; some keep it as a vector.
+    return [_linear(np.atleast_2d(weight), np.atleast_1d(to_numpy(classifier.intercept_)))]
+
+
+def _multilayer_perceptron(classifier):
+    linear = [_linear(w.T, b) for w, b in zip(classifier.coefs_, classifier.intercepts_, strict=True)]
+    activation = _ACTIVATIONS[classifier.activation]
+    return [layer for each in linear[:-1] for layer in (each, activation())] + linear[-1:]
+
+
+def _standard_scaler(scaler):
+    return [_Scaled(scaler.mean_ if scaler.with_mean else 0.0, scaler.scale_ if scaler.with_std else 1.0)]
+
+
+def _min_max_scaler(scaler):
+    clip = [nn.Hardtanh(float(scaler.feature_range[0]), float(scaler.feature_range[1]))] if scaler.clip else []
+    return [_Scaled(-scaler.min_ / scaler.scale_, 1 / scaler.scale_), *clip]
+
+
+def _max_abs_scaler(scaler):
+    # Younger than the scaler itself.
+    clip = [nn.Hardtanh()] if getattr(scaler, "clip", False) else []
+    return [_Scaled(0.0, scaler.scale_), *clip]
+
+
+def _normalizer(normalizer):
+    return [_Normalised({"l1": 1.0, "l2": 2.0, "max": np.inf}[normalizer.norm])]
+
+
+def _pca(pca):
+    weight, mean = to_numpy(pca.components_), to_numpy(pca.mean_)
+    scale = np.maximum(np.sqrt(to_numpy(pca.explained_variance_)), _EPS) if pca.whiten else np.ones(len(weight))
+    return [_linear(weight / scale[:, None], -(weight @ mean) / scale)]
+
+
+def _linear(weight, bias):
+    weight, bias = _float64(weight), _float64(bias)
+    # Without drawing from the global random state.
+    layer = skip_init(nn.Linear, weight.shape[1], weight.shape[0], dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
+
+
+def _float64(values):
+    return torch.tensor(to_numpy(values), dtype=torch.float64)
+
+
+class _Scaled(nn.Module):
+    """(x - center) / scale."""
+
+    def __init__(self, center, scale):
+        super().__init__()
+        self.register_buffer("center", _float64(center))
+        self.register_buffer("scale", _float64(scale))
+
+    def forward(self, x):
+        return (x - self.center) / self.scale
+
+
+class _Normalised(nn.Module):
+    """Rows over their norms; what scikit-learn takes for zero stays."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.order = order
+
+    def forward(self, x):
+        norm = torch.linalg.vector_norm(x, self.order, dim=1, keepdim=True)
+        return x / torch.where(norm < 10 * _EPS, 1.0, norm)
+
+
+class _OneVsRest(nn.Module):
+    """Logarithm of each score's sigmoid.
+
+    scikit-learn's sigmoid is 0 where exp(-score) overflows, and a row of zeros is even.
+    """
+
+    def forward(self, scores):
+        logits = nn.functional.logsigmoid(scores)
+        return torch.where(logits < -_LOG_MAX, -2 * _LOG_MAX, logits)
+
+
+class _ModifiedHuber(nn.Module):
+    """Log-probabilities, or the log-odds of a single score, that rise linearly in probability from -1 to 1."""
+
+    def forward(self, scores):
+        proba = (scores.clamp(-1, 1) + 1) / 2
+        logits = log_of(proba)
+        return logits if scores.shape[1] > 1 else logits - log_of(1 - proba)
+
+
+class _Doubled(nn.Module):
+    """Log-odds of the softmax over (-z, z)."""
+
+    def forward(self, score):
+        return 2 * score
+
+
+class _TwoColumns(nn.Module):
+    """A single score as the logits (0, z)."""
+
+    def forward(self, score):
+        return torch.cat((torch.zeros_like(score), score), 1)
+
+
+_CLASSIFIERS = {
+    LogisticRegression: _linear_classifier,
+    LogisticRegressionCV: _linear_classifier,
+    SGDClassifier: _linear_classifier,
+    Perceptron: _linear_classifier,
+    LinearSVC: _linear_classifier,
+    RidgeClassifier: _linear_classifier,
+    RidgeClassifierCV: _linear_classifier,
+    LinearDiscriminantAnalysis: _linear_classifier,
+    MLPClassifier: _multilayer_perceptron,
+}
+_TRANSFORMERS = {
+    StandardScaler: _standard_scaler,
+    MinMaxScaler: _min_max_scaler,
+    MaxAbsScaler: _max_abs_scaler,
+    Normalizer: _normalizer,
+    PCA: _pca,
+}
+_ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}

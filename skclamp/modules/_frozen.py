@@ -1,0 +1,86 @@
+"""frozen: a network held in eval mode, its weights without gradients."""
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import nn
+
+from ._logits import LogitsModule, set_mode
+
+
+@contextmanager
+def frozen(module):
+    """Hold a network in eval mode with weights that take no gradient; give back every flag as it was.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The user's network. Nothing of it but its flags is touched, and these are restored even when the body raises.
+
+    Yields
+    ------
+    torch.nn.Module
+        The network itself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.modules import frozen
+    >>> network = torch.nn.Linear(3, 4)
+    >>> with frozen(network):
+    ...     network.training, network.weight.requires_grad
+    (False, False)
+    >>> network.training, network.weight.requires_grad
+    (True, True)
+    """
+    network = module.module if isinstance(module, LogitsModule) else module
+    held = _hold(network)
+    try:
+        yield module
+    finally:
+        _release(held)
+
+
+@dataclass
+class _Held:
+    """A part of a network, or a parameter, that is held still; its flag before, and how many hold it."""
+
+    thing: nn.Module | nn.Parameter
+    flag: bool
+    n_holders: int = 0
+
+
+# Threads whose networks have parts in common hold these together: the last to leave gives their flags back.
+_HELD: dict[int, _Held] = {}
+_LOCK = threading.RLock()
+
+
+def _hold(network):
+    """Have each part in eval mode and each parameter without gradient; the list of them."""
+    # What torch.jit.freeze made has no mode.
+    parts = [part for part in network.modules() if hasattr(part, "training")]
+    parameters = list(network.parameters())
+    with _LOCK:
+        for thing, flag in [*((p, p.training) for p in parts), *((p, p.requires_grad) for p in parameters)]:
+            _HELD.setdefault(id(thing), _Held(thing, flag)).n_holders += 1
+        if parts:
+            set_mode(network, False)
+        for parameter in parameters:
+            if parameter.requires_grad:
+                parameter.requires_grad_(False)
+    return [*parts, *parameters]
+
+
+def _release(things):
+    """Give back the flags of what nobody else holds."""
+    with _LOCK:
+        for thing in things:
+            held = _HELD[id(thing)]
+            held.n_holders -= 1
+            if not held.n_holders:
+                del _HELD[id(thing)]
+                if isinstance(thing, nn.Module):
+                    thing.training = held.flag
+                elif held.flag:
+                    thing.requires_grad_(True)

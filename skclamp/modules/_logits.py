@@ -1,0 +1,206 @@
+"""LogitsModule: the logits of a network, whatever it returns."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import torch
+from torch import nn
+
+from .._utils.least_probability import log_of
+
+RESPONSES = ("logits", "probabilities")
+
+
+def set_mode(network, mode):
+    """As the network's own ``train``; one that torch.export made stays in the mode that it was exported in."""
+    with suppress(NotImplementedError):
+        network.train(mode)
+
+
+class LogitsModule(nn.Module):
+    """A network whose output is a matrix of logits, whatever the wrapped one returns.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Returns a tensor, an object or mapping with ``logits``, or a tuple, list or mapping of which `output_key` says
+        what to take. A column or a vector is a sigmoid head: the second of two classes.
+    response : {"logits", "probabilities"}, default="logits"
+        What the tensor holds, after the nonlinearity.
+    nonlinearity : callable, default=None
+        Applied to the network's output first, as skorch's ``predict_nonlinearity``.
+    input_key : str, default=None
+        The name under which the network takes the input that comes without one; None is its first argument.
+    output_key : int or str, default=None
+        The item of a tuple or list, by its place, or of a mapping or object, by its name, that holds the logits. None
+        is ``logits`` where there are such, else the first item; where others could be meant, ``fit`` warns.
+
+    Attributes
+    ----------
+    guessed : str or None
+        What was taken in the last ``forward`` of what the network returned, where others could be meant.
+
+    Raises
+    ------
+    TypeError
+        In ``forward``, if the output, or the item of it that is taken, is no floating-point tensor.
+    ValueError
+        In ``forward``, if that tensor is neither (n_samples, n_classes), (n_samples, 1) nor (n_samples,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.modules import LogitsModule
+    >>> head = LogitsModule(torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Sigmoid()), response="probabilities")
+    >>> head(torch.zeros(2, 3)).shape
+    torch.Size([2, 2])
+
+    Of a network that returns features and logits, the second item:
+
+    >>> class Returns(torch.nn.Module):
+    ...     def forward(self, x):
+    ...         return x, x[:, :2]
+    >>> LogitsModule(Returns(), output_key=1)(torch.zeros(4, 3)).shape
+    torch.Size([4, 2])
+    """
+
+    # Of modules that were pickled before.
+    guessed = None
+
+    def __init__(self, module, *, response="logits", nonlinearity=None, input_key=None, output_key=None):
+        super().__init__()
+        self.module = module
+        self.response = response
+        self.nonlinearity = nonlinearity
+        self.input_key = input_key
+        self.output_key = output_key
+        self.guessed = None
+
+    @property
+    def reading(self):
+        """How the network is read: the arguments beside it, a dict."""
+        return {name: getattr(self, name) for name in ("response", "nonlinearity", "input_key", "output_key")}
+
+    def train(self, mode=True):
+        """Set the mode, of the network as well where it can be set."""
+        self.training = mode
+        set_mode(self.module, mode)
+        return self
+
+    def forward(self, x=None, /, **others):
+        """Logits of shape (n_samples, n_classes); `others` go to the network by name, "x" among them."""
+        first = [] if x is None else [x]
+        if first and self.input_key is not None:
+            first, others = [], {self.input_key: x, **others}
+        one = next(iter([*first, *others.values()]))
+        output = self.module(*map(_copied, first), **{name: _copied(each) for name, each in others.items()})
+        output = self._taken_from(output)
+        if self.nonlinearity is not None:
+            output = self.nonlinearity(output)
+        # An exporter traces a shape where it takes a length for a constant.
+        return logits_from(output, self.response, n_samples=one.shape[0])
+
+    def _taken_from(self, output):
+        if self.output_key is not None:
+            return check_floating(_item(output, self.output_key))
+        taken, guess = _tensor_in(output)
+        # Compilers and exporters record what happens to tensors, and nothing else.
+        if guess != self.guessed and not torch.compiler.is_compiling():
+            self.guessed = guess
+        return taken
+
+
+def _item(output, key):
+    """An item by its place, or one by its name."""
+    try:
+        return getattr(output, key) if isinstance(key, str) and hasattr(output, key) else output[key]
+    except (LookupError, TypeError) as error:
+        raise TypeError(
+            f"output_key must be an item of what the network returns; got {key!r}, but it returns {_shown(output)}"
+        ) from error
+
+
+def _copied(value):
+    """What a network may overwrite: its first operation may work in place, on the user's own memory or on a leaf."""
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def _tensor_in(output):
+    """The tensor that is taken where nobody said which, and what it is where others could be meant, else None."""
+    guess = None
+    if isinstance(output, torch.Tensor):
+        taken = output
+    elif isinstance(output, Mapping) and "logits" in output:
+        taken = output["logits"]
+    elif hasattr(output, "logits"):
+        taken = output.logits
+    elif isinstance(output, Mapping) and output:
+        name, taken = next(iter(output.items()))
+        guess = f"the entry {name!r} of {_shown(output)}"
+    elif isinstance(output, (tuple, list)) and output:
+        taken = output[0]
+        if sum(isinstance(item, torch.Tensor) and item.is_floating_point() for item in output) > 1:
+            guess = f"item 0 of {_shown(output)}"
+    else:
+        taken = output
+    return check_floating(taken), guess
+
+
+def _shown(output):
+    if isinstance(output, Mapping):
+        return f"a mapping with {', '.join(map(repr, output))}"
+    sized = isinstance(output, (tuple, list))
+    return f"a {type(output).__name__} of {len(output)} items" if sized else f"a {type(output).__name__}"
+
+
+def check_floating(output):
+    """Raise unless what is taken for a network's logits is a floating-point tensor."""
+    if not isinstance(output, torch.Tensor) or not output.is_floating_point():
+        found = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
+        raise TypeError(
+            "the network must return floating-point logits: a tensor, an object or mapping with `logits`, or a tuple "
+            f"or mapping whose first item is one, unless LogitsModule's output_key names another; got {found}"
+        )
+    return output
+
+
+def logits_from(scores, response, *, n_samples):
+    """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1) or (n,).
+
+    Parameters
+    ----------
+    scores : torch.Tensor
+        One row a sample; a vector or single column speaks of the second of two classes.
+    response : {"logits", "probabilities"}
+        What `scores` holds. A probability below 2.2e-16, float64's epsilon, counts as that.
+    n_samples : int
+        How many rows there must be.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_samples, n_classes)
+        One column a class, two where the scores had one.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.modules import logits_from
+    >>> logits_from(torch.tensor([2.0, -1.0]), "logits", n_samples=2)
+    tensor([[ 0.,  2.],
+            [ 0., -1.]])
+    """
+    if scores.ndim not in (1, 2) or scores.shape[0] != n_samples:
+        raise ValueError(
+            f"the network must return one row of class scores a sample, shape ({n_samples}, n_classes); got shape "
+            f"{tuple(scores.shape)}. Segmentation and other dense outputs aren't supported"
+        )
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        score = scores.reshape(n_samples)
+        other = torch.zeros_like(score) if response == "logits" else 1 - score
+        scores = torch.stack((other, score), 1)
+    return scores if response == "logits" else log_of(scores)

@@ -1,0 +1,234 @@
+"""A perturbation and a temperature absorbed by the first and last layers of a copy of the network."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from ..perturbations import (
+    AffinePerturbation,
+    ChannelPerturbation,
+    ColorPerturbation,
+    FilterPerturbation,
+    FullPerturbation,
+    GridPerturbation,
+)
+from ._layer_calls import called_once, record
+
+# These do the same at every place, and so commute with looking at a window.
+_POINTWISE = (nn.Identity, ChannelPerturbation, AffinePerturbation, ColorPerturbation)
+_AFFINE = (*_POINTWISE, FullPerturbation, FilterPerturbation, GridPerturbation)
+_RULE = "a perturbation of this package that is affine in the inputs"
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def take_on(head, perturbation):
+    """Have the first layer of a network perturb the inputs.
+
+    Parameters
+    ----------
+    head : LogitsModule
+        Around the network, both in eval mode. Its first layer is given other weights.
+    perturbation : torch.nn.Module
+        Of this package's families, or several in a row.
+
+    Raises
+    ------
+    ValueError
+        If the first layer can't take the perturbation exactly; the message says why.
+    """
+    parts = [part for part in perturbation.modules() if type(part) is not nn.Sequential]
+    if all(type(part) is nn.Identity for part in parts):
+        return
+    shape = input_shape(perturbation)
+    if shape is None:
+        _check_kinds(parts, _AFFINE, _RULE)
+        raise ValueError("fold needs perturbations of inputs of one shape; got several")
+    layer, whole = _first_layer(head, shape)
+    with torch.no_grad():
+        perturbation = copy.deepcopy(perturbation).eval().double().cpu()
+        if type(layer) is nn.Linear:
+            _check_kinds(parts, _AFFINE, _RULE)
+            _fold_linear(layer, perturbation)
+        elif not whole:
+            raise ValueError("fold needs a linear layer after the inputs are reshaped; got a convolution")
+        else:
+            _check_kinds(parts, _POINTWISE, "a perturbation that is the same everywhere before a convolution")
+            _fold_convolution(layer, perturbation)
+
+
+def _check_kinds(parts, allowed, rule):
+    others = sorted({type(part).__name__ for part in parts if type(part) not in allowed})
+    if others:
+        raise ValueError(f"fold needs {rule}; got {', '.join(others)}")
+
+
+@torch.no_grad()
+def divide_outputs(head, temperature, shape):
+    """Have the last layer yield its outputs divided by T; False where it can't: it isn't linear, or not used by itself.
+
+    In half precision T would be rounded, and the outputs with it.
+    """
+    network, x = head.module, _example(head, shape)
+    calls, output = record(_leaves(network), lambda: network(x))
+    last = next((call.layer for call in called_once(calls) if call.given is output), None)
+    if type(last) is not nn.Linear or last.weight.dtype not in (torch.float32, torch.float64):
+        return False
+    weight, bias = last.weight, last.bias
+    _scale(last, weight, bias, 2.0)
+    # Doubling is exact: whatever else is done with the weights, or behind the layer, shows.
+    if not _close(network(x), 2 * output, x.dtype):
+        last.weight, last.bias = weight, bias
+        return False
+    _scale(last, weight, bias, 1 / temperature)
+    return True
+
+
+def _scale(layer, weight, bias, factor):
+    layer.weight = _like(weight.detach() * factor, weight)
+    if bias is not None:
+        layer.bias = _like(bias.detach() * factor, bias)
+
+
+def _leaves(network):
+    return [part for part in network.modules() if not any(part.children())]
+
+
+def _example(head, shape):
+    """Inputs of the network's precision."""
+    weight = next(head.parameters(), torch.zeros(()))
+    return torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
+
+
+@torch.no_grad()
+def _first_layer(head, shape):
+    """The layer that takes the inputs, and whether it does so in their own shape."""
+    x = _example(head, shape)
+    hooked = {part for part in head.modules() if part._forward_hooks or part._forward_pre_hooks}
+    calls, logits = record(_leaves(head), lambda: head(x))
+    first = next((call for call in calls if _holds(call.taken, x) and not _holds(call.given, x)), None)
+    if first is None or type(first.layer) not in (nn.Linear, *_CONVOLUTIONS):
+        found = "none that takes the inputs as they are" if first is None else type(first.layer).__name__
+        raise ValueError(f"fold needs a linear layer or a convolution to come first; got {found}")
+    layer = first.layer
+    if first not in called_once(calls):
+        reason = "is used again"
+    elif layer in hooked:
+        reason = "has hooks"
+    elif _uses_weights_elsewhere(head, first, x, logits):
+        reason = "lends its weights to another operation"
+    else:
+        reason = ""
+    if reason:
+        raise ValueError(f"fold needs a first layer that does nothing else; this {type(layer).__name__} {reason}")
+    if _uses_inputs_elsewhere(head, first, x, logits):
+        raise ValueError("fold needs a network with one first layer; other operations take its inputs too")
+    return layer, first.taken.shape == x.shape
+
+
+def _holds(tensor, x):
+    """Whether a tensor is the inputs, unchanged, or a view that reshapes each of them."""
+    same = tensor.data_ptr() == x.data_ptr() and tensor.shape[:1] == x.shape[:1] and tensor.numel() == x.numel()
+    return same and tensor._version == 0 and tensor.is_contiguous()
+
+
+def _uses_weights_elsewhere(head, call, x, logits):
+    """Whether other weights of a layer change the logits while it gives the same."""
+    own = dict(call.layer.named_parameters())
+    for name, parameter in own.items():
+        setattr(call.layer, name, _like(torch.full_like(parameter, math.nan), parameter))
+    try:
+        return not _gives(head, call, x, logits)
+    finally:
+        for name, parameter in own.items():
+            setattr(call.layer, name, parameter)
+
+
+def _uses_inputs_elsewhere(head, call, x, logits):
+    """Whether other inputs change the logits while their layer gives the same."""
+    return not all(_gives(head, call, torch.full_like(x, other), logits) for other in (math.nan, 0.0, 1e4, -1e4))
+
+
+def _gives(head, call, x, logits):
+    """Whether a network gives these logits, with what a layer gave once."""
+    # What follows may change it in place.
+    handle = call.layer.register_forward_hook(lambda *_: call.given.clone())
+    try:
+        return _close(head(x), logits, x.dtype)
+    except Exception:  # noqa: BLE001 - of inputs that are no numbers a network may complain in its own way
+        return False
+    finally:
+        handle.remove()
+
+
+def _close(found, expected, dtype):
+    """Whether a network of this precision may have given both."""
+    precision = 1e-4 if dtype in (torch.float32, torch.float64) else 0.1
+    return torch.allclose(found, expected, rtol=0, atol=precision * max(1.0, expected.abs().max().item()))
+
+
+def _fold_linear(layer, perturbation):
+    """The weights times the perturbation's Jacobian, and the weights times what it makes of 0."""
+    weight = layer.weight.double().cpu()
+    shape = input_shape(perturbation)
+    if shape is None or math.prod(shape) != layer.in_features:
+        raise ValueError(
+            f"fold needs a first layer that takes the inputs whole, {shape}; got one of {layer.in_features} numbers"
+        )
+    with torch.enable_grad():
+        zero = torch.zeros(1, *shape, dtype=torch.float64)
+        at_zero, pull_back = torch.func.vjp(perturbation, zero)  # type: ignore[misc]
+        slopes = torch.func.vmap(lambda row: pull_back(row)[0])(weight.reshape(-1, 1, *shape))
+    _replace(layer, slopes.detach().reshape(weight.shape), weight @ at_zero.detach().reshape(-1))
+
+
+def input_shape(perturbation):
+    """Shape of one input, as the parts of a perturbation know it; None if they don't."""
+    shapes = {part.shape for part in perturbation.modules() if hasattr(part, "shape")}
+    return shapes.pop() if len(shapes) == 1 else None
+
+
+@torch.no_grad()
+def check_the_same(module, folded, shape):
+    """Raise unless a folded module gives the logits of the original."""
+    x = _example(module.logits, shape)
+    if not _close(folded(x), module(x), x.dtype):
+        raise ValueError("fold needs a network that gives the same logits from the same inputs; the folded one doesn't")
+
+
+def _fold_convolution(layer, perturbation):
+    channels = layer.in_channels
+    units = torch.cat([torch.zeros(1, channels), torch.eye(channels)]).double()
+    out = perturbation(units.reshape(channels + 1, channels, *[1] * (layer.weight.ndim - 2))).flatten(1)
+    offset, matrix = out[0], (out[1:] - out[0]).T
+    if offset.any() and layer.padding_mode == "zeros" and layer.padding != "valid" and any(_amounts(layer.padding)):
+        raise ValueError(
+            "fold needs a first convolution without zero padding: it pads what is perturbed already, with zeros that "
+            "the offset would no longer leave as they are"
+        )
+    weight = layer.weight.double().cpu()
+    per_group = weight.shape[1]
+    blocks = [matrix[k : k + per_group, k : k + per_group] for k in range(0, channels, per_group)]
+    if not torch.equal(torch.block_diag(*blocks), matrix):
+        raise ValueError("fold needs a first convolution without groups where the perturbation mixes channels")
+    by_group = weight.chunk(layer.groups)
+    moved = torch.cat([torch.einsum("oc...,cd->od...", w, block) for w, block in zip(by_group, blocks, strict=True)])
+    offsets = offset.split(per_group)
+    shifts = [torch.einsum("oc...,c->o...", w, b).flatten(1).sum(1) for w, b in zip(by_group, offsets, strict=True)]
+    _replace(layer, moved, torch.cat(shifts))
+
+
+def _amounts(padding):
+    return [1] if isinstance(padding, str) else padding
+
+
+def _replace(layer, weight, shift):
+    """Give a layer weights of its own, and a shift on top of its bias."""
+    bias = 0 if layer.bias is None else layer.bias.double().cpu()
+    layer.bias = _like(shift + bias, layer.weight)
+    layer.weight = _like(weight, layer.weight)
+
+
+def _like(value, parameter):
+    return nn.Parameter(value.to(parameter), requires_grad=parameter.requires_grad)

@@ -1,0 +1,165 @@
+"""SplineCalibration: the top probability by a spline through the cumulative gap between accuracy and confidence."""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+from scipy.special import expit
+
+from .._utils.docstrings import with_shared_docs
+from .._utils.encoding import register
+from .._utils.sklearn_private import Interval
+from .._utils.warnings import warn_caller
+from ..base import BaseCalibrator
+from ..exceptions import CalibrationSetWarning
+from ._class_maps import LinearMaps
+from ._quantiles import SAME, distinct_scores
+
+# By how much the log-odds of the predicted class stay above the next, at least.
+_LEAD = 1e-9
+_ROWS_AT_ONCE = 4096
+
+
+@with_shared_docs
+class SplineCalibration(BaseCalibrator):
+    """Calibration of the top probability by a spline; the other classes share what remains in proportion.
+
+    Along the samples in the order of their top probability, the running sum of (hits − top probabilities) is
+    approximated by a natural cubic spline, by least squares with a knot at equal shares of the samples; its slope is
+    the accuracy less the top probability there. The predicted class stays what it was.
+
+    Parameters
+    ----------
+    {estimator}
+    n_knots : int, default=6
+        Number of the spline's knots, the two ends included.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    spline_ : scipy.interpolate.CubicSpline
+        The cumulative gap as a function of the share of the samples.
+    log_odds_ : ndarray of shape (n_distinct,)
+        Log-odds of the top class in the calibration set, ascending.
+    accuracy_ : ndarray of shape (n_distinct,)
+        The calibrated top probability at each of them; linear in between.
+    {shared_attributes}
+
+    Warns
+    -----
+    CalibrationSetWarning
+        If there are fewer distinct top probabilities than knots.
+
+    References
+    ----------
+    K. Gupta, A. Rahimi, T. Ajanthan, T. Mensink, C. Sminchisescu and R. Hartley, "Calibration of Neural Networks using
+    Splines", ICLR 2021, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import SplineCalibration
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 5))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = SplineCalibration().fit(logits, y)
+    >>> calibrator.predict_proba(logits[:2]).round(2)
+    array([[0.22, 0.1 , 0.43, 0.21, 0.03],
+           [0.07, 0.49, 0.43, 0.  , 0.  ]])
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "n_knots": [Interval(Integral, 3, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_knots=6,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=64,
+        num_workers=0,
+        pin_memory=False,
+        integer_scale=None,
+    ):
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            integer_scale=integer_scale,
+        )
+        self.n_knots = n_knots
+
+    def _fit_logits(self, logits, y, sample_weight):
+        odds, hit = _odds_and_hits(logits, y)
+        weight = np.ones(len(hit)) if sample_weight is None else sample_weight.cpu().numpy()
+        odds, hit, weight = odds[weight > 0], hit[weight > 0], weight[weight > 0]
+        self.log_odds_, total, hits = distinct_scores(odds, hit, weight, SAME * (1 + np.abs(odds)))
+        self._fit_spline(expit(self.log_odds_), total, hits)
+        if len(total) < self.n_knots:
+            warn_caller(
+                f"the calibration set has {len(total)} distinct top probabilities, fewer than n_knots={self.n_knots}",
+                CalibrationSetWarning,
+            )
+
+    def _fit_spline(self, score, total, hits):
+        """From the distinct top probabilities, ascending, the weight that each has and that of its hits."""
+        n_samples = total.sum()
+        share, gap = np.cumsum(total) / n_samples, np.cumsum(hits - total * score) / n_samples
+        self.spline_ = natural_spline(share, gap, total, self.n_knots)
+        ends = np.concatenate([[0.0], share])
+        width = np.diff(ends)
+        # Weights that are lost in the sum have no width.
+        slope = np.divide(np.diff(self.spline_(ends)), width, out=self.spline_(share, 1), where=width > 0)
+        # As sure as n samples can make one: Laplace's rule of succession. Nearer to 1 there is no number.
+        least = max(1 / (n_samples + 2), np.finfo(float).eps)
+        self.accuracy_ = np.clip(score + slope, least, 1 - least)
+
+    def _transform_logits(self, logits):
+        top, odds, others = top_and_others(logits)
+        curve = LinearMaps(*(torch.from_numpy(each)[None].to(odds) for each in (self.log_odds_, self.accuracy_)))
+        lead = torch.logit(curve(odds[None])[0]).maximum(others.amax(1) + _LEAD)
+        return others.scatter(1, top[:, None], lead[:, None])
+
+    @property
+    def _n_parameters(self):
+        # The spline's heights at fixed knots; `log_odds_` and `accuracy_` are its slope along the samples.
+        return len(self.spline_.x)
+
+
+def top_and_others(logits):
+    """Index and log-odds of each row's top class, and log-probabilities of the others given that it isn't the top."""
+    best, top = logits.max(1)
+    others = logits.scatter(1, top[:, None], -torch.inf)
+    rest = others.logsumexp(1)
+    return top, best - rest, others - rest[:, None]
+
+
+def _odds_and_hits(logits, y):
+    """Log-odds of the top class, and whether it is the label, as arrays."""
+    parts = [top_and_others(part.double())[:2] for part in logits.split(_ROWS_AT_ONCE)]
+    top, odds = (torch.cat(each) for each in zip(*parts, strict=True))
+    return odds.cpu().numpy(), (top == y).cpu().numpy()
+
+
+register(CubicSpline, lambda spline: {"x": spline.x, "y": spline(spline.x), "bc_type": "natural"})
+
+
+def natural_spline(x, y, weight, n_knots):
+    """Natural cubic spline on [0, 1] with equidistant knots that has the least weighted squared error."""
+    knots = np.linspace(0, 1, n_knots)
+    basis = CubicSpline(knots, np.eye(n_knots), bc_type="natural")(x)
+    root = np.sqrt(weight)
+    heights, *_ = np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)
+    return CubicSpline(knots, heights, bc_type="natural")

@@ -1,0 +1,6 @@
+"""Which calibrator to take: out of fold, or side by side on a test set."""
+
+from ._compare import CalibratorComparison, compare_calibrators
+from ._selector import CalibratorSelector, default_candidates
+
+__all__ = ["CalibratorComparison", "CalibratorSelector", "compare_calibrators", "default_candidates"]

@@ -1,0 +1,88 @@
+"""The calibrators of a comparison, by name."""
+
+from .. import nonparametric, scaling
+from ..base import BaseCalibrator
+from ..clamping import NeuralClampingCalibrator
+
+# Full matrices of more classes than this take minutes, and structured ones do as well.
+_MOST_CLASSES_OF_A_MATRIX = 50
+# Maps of one class against the rest see as many positive samples as a class has.
+_FEWEST_SAMPLES_A_CLASS = 10
+UNCALIBRATED = "uncalibrated"
+
+
+def default_calibrators(logits, random_state):
+    """The package's calibrators that suit the number of classes and of samples, by name."""
+    n_classes, n_samples = len(logits.classes), len(logits.calibration)
+    found = [
+        scaling.TemperatureScaling(),
+        scaling.EnsembleTemperatureScaling(),
+        scaling.ParameterizedTemperatureScaling(),
+        scaling.VectorScaling(),
+        scaling.StructuredVectorScaling(),
+        scaling.StructuredMatrixScaling(),
+        scaling.PlattScaling(),
+        scaling.BetaCalibration(),
+        nonparametric.SplineCalibration(),
+        scaling.IntraOrderPreservingCalibration(),
+        nonparametric.AccuracyPreservingIsotonic(),
+    ]
+    if n_classes <= _MOST_CLASSES_OF_A_MATRIX:
+        found += [scaling.MatrixScaling(), scaling.DirichletCalibration()]
+    if n_samples >= _FEWEST_SAMPLES_A_CLASS * n_classes:
+        found += [
+            nonparametric.IsotonicCalibration(),
+            nonparametric.HistogramBinning(),
+            nonparametric.BayesianBinningIntoQuantiles(),
+        ]
+    if logits.is_of_a_network:
+        found.append(NeuralClampingCalibrator(random_state=random_state))
+    return named(found)
+
+
+def named(calibrators):
+    """Calibrators by name: those given, or those of their classes, numbered where a class comes several times."""
+    if isinstance(calibrators, BaseCalibrator) or not hasattr(calibrators, "__iter__"):
+        raise TypeError(f"calibrators must be a list of calibrators or a dict of them by name; got {calibrators!r}")
+    if isinstance(calibrators, dict):
+        found = calibrators
+    else:
+        calibrators = list(calibrators)
+        paired = all(isinstance(each, tuple) and len(each) == 2 for each in calibrators)
+        pairs = calibrators if paired else list(zip(_names_of_classes(calibrators), calibrators, strict=True))
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError(f"calibrators must have names of their own; got {[name for name, _ in pairs]}")
+    _check_calibrators(found)
+    return found
+
+
+def _names_of_classes(calibrators):
+    kinds = [type(calibrator).__name__ for calibrator in calibrators]
+    return [
+        kind if kinds.count(kind) == 1 else f"{kind}-{kinds[: place + 1].count(kind)}"
+        for place, kind in enumerate(kinds)
+    ]
+
+
+def _check_calibrators(calibrators):
+    if not calibrators:
+        raise ValueError("calibrators must hold at least one calibrator; got none")
+    if UNCALIBRATED in calibrators:
+        raise ValueError(f"calibrators must not be named {UNCALIBRATED!r}, which is the estimator's own row")
+    for name, calibrator in calibrators.items():
+        if not isinstance(calibrator, BaseCalibrator):
+            raise TypeError(
+                f"calibrators must be calibrators of skclamp, such as TemperatureScaling(); got {calibrator!r} for "
+                f"{name!r}"
+            )
+        if calibrator.estimator is not None:
+            raise ValueError(
+                f"calibrators must have estimator=None, since all of them share one; got {calibrator!r} for {name!r}"
+            )
+        if calibrator.response != "auto":
+            raise ValueError(
+                "calibrators must have response='auto', since all of them see the same: give response to the "
+                f"comparison; got {calibrator.response!r} for {name!r}"
+            )
+        calibrator._validate_params()

@@ -1,0 +1,381 @@
+"""compare_calibrators: calibrators side by side on a test set, as a table, a DataFrame, a figure and a page."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from .._utils.parameters import check_number, check_whole_number
+from ._candidates import UNCALIBRATED, default_calibrators, named
+from ._figure import draw_comparison
+from ._page import page_of
+from ._scoring import CalibratorScores, Scoring, compare_losses
+from ._shared_logits import SharedLogits, fit_and_predict, timed
+
+_HEADERS = (
+    ("calibrator", ""),
+    ("acc. %", ".2f"),
+    ("NLL", ".4f"),
+    ("- best", "+.4f"),
+    ("s.e.", ".4f"),
+    ("tied", ""),
+    ("Brier", ".4f"),
+    ("ECE % [95 %]", ""),
+    ("floor (95 %)", ""),
+    ("AECE %", ".2f"),
+    ("SCE %", ".3f"),
+    ("fit s", ".2f"),
+    ("pred. s", ".2f"),
+)
+
+
+class CalibratorComparison:
+    """Calibrators side by side on one test set: what `compare_calibrators` returns.
+
+    Printed, it is a table, the lowest NLL first. "best" has it; those "tied" with the best can't be told from it: of
+    them take the simplest, or the fastest. The NLL and the Brier score decide; the ECE is shown with its bootstrap
+    interval and its noise floor, below which differences say nothing.
+
+    Parameters
+    ----------
+    rows : list of CalibratorScores
+        Scores, in any order.
+    calibrators : dict
+        Fitted calibrators by name; the row "uncalibrated" has none.
+    network_times : tuple of float, default=(0.0, 0.0)
+        Seconds that the logits of the calibration and of the test set took.
+    alpha : float, default=0.05
+        Level of the tests.
+    binned : BinnedTest, default=None
+        Sums over the test set from which `to_html` makes its diagrams; None makes no page.
+
+    Attributes
+    ----------
+    rows : list of CalibratorScores
+        Scores, the lowest NLL first.
+    calibrators : dict
+        Fitted calibrators by name, each a calibrator of the estimator that was compared.
+    network_times : tuple of float
+        As the parameter.
+
+    See Also
+    --------
+    compare_calibrators : Makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import TemperatureScaling, compare_calibrators
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    >>> halves = logits[:500], y[:500], logits[500:], y[500:]
+    >>> comparison = compare_calibrators(None, *halves, calibrators=[TemperatureScaling()])
+    >>> [row.name for row in comparison.rows]
+    ['TemperatureScaling', 'uncalibrated']
+    >>> comparison["uncalibrated"].nll > comparison["TemperatureScaling"].nll
+    True
+    """
+
+    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, binned=None):
+        self.rows = sorted(rows, key=lambda row: row.nll)
+        self.calibrators = calibrators
+        self.network_times = network_times
+        self.alpha = alpha
+        self._binned = binned
+
+    def __getitem__(self, name):
+        """Scores of one calibrator."""
+        return {row.name: row for row in self.rows}[name]
+
+    @property
+    def best(self):
+        """Name of the row with the lowest NLL."""
+        return self.rows[0].name
+
+    @property
+    def tied(self):
+        """Names of the rows that can't be told from the best, and of the best itself, the lowest NLL first."""
+        return [row.name for row in self.rows if row.tied]
+
+    def to_frame(self):
+        """The scores as a pandas DataFrame, indexed by the calibrators' names.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns as the attributes of `CalibratorScores`.
+
+        Raises
+        ------
+        ImportError
+            If pandas isn't installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("a DataFrame needs pandas: pip install pandas") from error
+        return pd.DataFrame([asdict(row) for row in self.rows]).set_index("name")
+
+    def plot(self, *, axes=None):
+        """Draw the differences of NLL to the best calibrator, and the ECE with its interval and noise floor.
+
+        Parameters
+        ----------
+        axes : pair of matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The axes' figure.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib isn't installed.
+        """
+        return draw_comparison(self.rows, axes)
+
+    def to_html(self, path, *, title="Calibration report", channel_names=None):
+        """Write an interactive page: one file of at most 4 MB, which loads nothing from anywhere.
+
+        The reader sees two calibrators' reliability diagrams side by side, of the most probable class or of one class's
+        probability, chooses the number of bins and their kind, and reads counts and 95 % intervals bin by bin. Further
+        down are what each calibrator would have done at a threshold of confidence, the scores, and what neural
+        clamping learned. The file holds sums over the test set, neither its samples nor their predictions. Of more
+        than 24 classes, the most frequent ones have diagrams of their own, and fewer if the file would be too large.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to write; a file that is there is replaced.
+        title : str, default="Calibration report"
+            Heading of the page.
+        channel_names : list of str, default=None
+            Names of the inputs' channels (features, where X is 2-dimensional), for what neural clamping learned. None
+            numbers them.
+
+        Raises
+        ------
+        ValueError
+            If the comparison wasn't made by `compare_calibrators`, or `channel_names` aren't as many as there are
+            channels.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from skclamp import TemperatureScaling, compare_calibrators
+        >>> random = np.random.default_rng(0)
+        >>> logits = random.normal(scale=2, size=(400, 3))
+        >>> y = (logits / 2 + random.gumbel(size=(400, 3))).argmax(axis=1)
+        >>> parts = logits[:200], y[:200], logits[200:], y[200:]
+        >>> comparison = compare_calibrators(None, *parts, calibrators=[TemperatureScaling()])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "report.html")
+        ...     comparison.to_html(path, title="Three classes")
+        ...     "<title>Three classes</title>" in path.read_text(encoding="utf-8")
+        True
+        """
+        if self._binned is None:
+            raise ValueError("binned must be what compare_calibrators passes, for a page; got None")
+        page = page_of(self, self._binned, title=title, channel_names=channel_names)
+        Path(path).write_text(page, encoding="utf-8")
+
+    def __str__(self):
+        return f"{self._table('simple')}\n\n{self._notes()}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        return f"{self._table('html')}\n<p>{self._notes()}</p>"
+
+    def _table(self, style):
+        headers, formats = zip(*_HEADERS, strict=True)
+        cells = [_cells(row, row.name == self.best) for row in self.rows]
+        return tabulate(cells, headers=headers, floatfmt=formats, tablefmt=style)
+
+    def _notes(self):
+        calibration, test = self.network_times
+        return (
+            f"tied: not told from the best by its NLL (paired test, Holm-corrected, {self.alpha:g}). "
+            "floor: ECE of perfectly calibrated\nprobabilities like these, mean and 95 % quantile. Times of output "
+            f"maps come on top of the network's, {calibration:.2f} s to calibrate\nand {test:.2f} s to test."
+        )
+
+
+def _cells(row, is_best):
+    """One line of the table."""
+    tied = "best" if is_best else "tied" if row.tied else ""
+    ece = f"{100 * row.ece:.2f} [{100 * row.ece_low:.2f}, {100 * row.ece_high:.2f}]"
+    floor = f"{100 * row.ece_floor:.2f} ({100 * row.ece_floor_quantile:.2f})"
+    nll = (row.nll, row.nll_difference, row.nll_difference_se)
+    errors = (ece, floor, 100 * row.aece, 100 * row.sce)
+    return (row.name, 100 * row.accuracy, *nll, tied, row.brier, *errors, row.fit_time, row.predict_time)
+
+
+def compare_calibrators(
+    estimator,
+    X_cal,
+    y_cal,
+    X_test,
+    y_test,
+    *,
+    calibrators=None,
+    params=None,
+    n_bins=15,
+    n_resamples=1000,
+    n_draws=200,
+    alpha=0.05,
+    random_state=0,
+    verbose=0,
+    response="auto",
+    classes=None,
+    cv=None,
+    device=None,
+    batch_size=64,
+    num_workers=0,
+    pin_memory=False,
+    integer_scale=None,
+):
+    """Fit calibrators to one set of data, and compare them, and the uncalibrated network, on another.
+
+    The network's logits of either set are computed once, for all calibrators but those that perturb its inputs.
+
+    Parameters
+    ----------
+    estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None
+        What to calibrate, as for every calibrator. None means that `X_cal` and `X_test` are logits.
+    X_cal : array-like, torch.Tensor, dict, torch.utils.data.Dataset or DataLoader
+        Inputs to calibrate with, none of which may have trained the network.
+    y_cal : array-like of shape (n_samples,) or None
+        Their labels; None where a Dataset brings them.
+    X_test, y_test : as `X_cal` and `y_cal`
+        What to compare on, which may not have trained the network either.
+    calibrators : list, list of (str, calibrator), or dict by name, default=None
+        Unfitted calibrators without an estimator, which are cloned. None takes those of the package that suit the
+        number of classes and of samples, neural clamping among them for a torch network; `CalibratorSelector`, which
+        takes several times as long as its candidates, isn't.
+    params : dict, default=None
+        What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``. The test set's samples count
+        alike.
+    n_bins : int, default=15
+        Bins of the calibration errors.
+    n_resamples : int, default=1000
+        Bootstrap replicates for the interval of the ECE.
+    n_draws : int, default=200
+        Draws of labels for its noise floor.
+    alpha : float, default=0.05
+        A calibrator whose NLL is the best's in truth is called worse with at most this probability.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the resamples and draws, which are the same for all calibrators, and of neural clamping where
+        `calibrators` is None.
+    verbose : int, default=0
+        At 1, a progress bar.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What the estimator, or X without one, yields.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the columns, where neither estimator nor labels tell.
+    cv : int, cross-validation generator or iterable, default=None
+        Splits for a scikit-learn classifier that isn't fitted, which is cross-fitted on the calibration set.
+    device : str or torch.device, default=None
+        Where a network runs.
+    batch_size : int, default=64
+        Samples a forward pass of a network; neural clamping has its own.
+    num_workers, pin_memory : int, default=0, and bool, default=False
+        As in torch's DataLoader, for Datasets.
+    integer_scale : float or dict of str to float, default=None
+        What integer inputs are multiplied by, as for every calibrator.
+
+    Returns
+    -------
+    CalibratorComparison
+        The scores, to be printed, tabulated, plotted or written as an interactive page, and the fitted calibrators.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a calibrator is none of this package or has an estimator of its own, a name is taken, or any parameter or
+        data break a rule.
+
+    Warns
+    -----
+    TrainingDataWarning
+        If a fitted estimator is more often right on `X_cal` than on `X_test`, by Fisher's exact test at 0.01 %: it
+        knows `X_cal` from its training, or `X_test` is of another kind.
+
+    Notes
+    -----
+    A row is tied with the one of lowest NLL unless a paired Student's test of the samples' losses, Holm-corrected for
+    the number of rows, tells them apart. The tests are two-sided though only the worse can be rejected: that allows
+    for the best having been chosen on the same data.
+
+    References
+    ----------
+    S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6, 1979.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from skclamp import StructuredVectorScaling, TemperatureScaling, compare_calibrators
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=600, random_state=0)
+    >>> X_cal, X_test, y_cal, y_test = train_test_split(X_rest, y_rest, train_size=600, random_state=0)
+    >>> network = GaussianNB().fit(X_train, y_train)
+    >>> maps = [TemperatureScaling(), StructuredVectorScaling()]
+    >>> comparison = compare_calibrators(network, X_cal, y_cal, X_test, y_test, calibrators=maps)
+    >>> comparison.best
+    'StructuredVectorScaling'
+    >>> comparison.calibrators[comparison.best].predict_proba(X_test).shape
+    (597, 10)
+    """
+    n_bins = check_whole_number(n_bins, "n_bins", 1)
+    n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
+    n_draws = check_whole_number(n_draws, "n_draws", 1)
+    alpha = float(check_number(alpha, "alpha", 0, 1, closed="neither"))
+    shared = {
+        "response": response,
+        "classes": classes,
+        "cv": cv,
+        "device": device,
+        "batch_size": batch_size,
+        "num_workers": num_workers,
+        "pin_memory": pin_memory,
+        "integer_scale": integer_scale,
+    }
+    chosen = None if calibrators is None else named(calibrators)
+    logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {})
+    options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
+    scoring = Scoring(logits.test_codes, logits.classes, **options)
+    if chosen is None:
+        chosen = default_calibrators(logits, random_state)
+    data = X_cal, y_cal, X_test
+    rows, losses, binned, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, verbose)
+    rows = [
+        CalibratorScores(**scores, **comparison)
+        for scores, comparison in zip(rows, compare_losses(losses, alpha), strict=True)
+    ]
+    binned = scoring.binned_test(binned)
+    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, binned=binned)
+
+
+def _score_all(calibrators, scoring, logits, estimator, shared, data, verbose):
+    """Scores of the uncalibrated estimator and of all calibrators, losses of each sample, bins, and what was fitted."""
+    rows, losses, binned, fitted = [], [], {}, {}
+
+    def score(name, proba, times):
+        scores, own_losses, binned[name] = scoring(proba)
+        rows.append({"name": name, **scores, **times})
+        losses.append(own_losses)
+
+    proba, seconds = timed(logits.uncalibrated)
+    score(UNCALIBRATED, proba, {"fit_time": 0.0, "predict_time": seconds})
+    for name, calibrator in tqdm(calibrators.items(), disable=not verbose, unit="calibrator"):
+        fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
+        score(name, proba, times)
+    return rows, losses, binned, fitted

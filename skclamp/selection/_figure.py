@@ -1,0 +1,82 @@
+"""The figure of a comparison: differences of NLL, and the ECE with its interval and noise floor."""
+
+import numpy as np
+
+from ..display._axes import new_axes, without_frame
+
+_TIED = {"color": "#1d3f66", "marker": "o", "linestyle": "none", "markersize": 6}
+_WORSE = {**_TIED, "markerfacecolor": "white"}
+_LEGEND = {"frameon": False, "fontsize": "small", "handlelength": 1.2, "handletextpad": 0.5, "columnspacing": 1.0}
+_FLOOR = {"color": "#d5dae0", "height": 0.7}
+
+
+def draw_comparison(rows, axes=None):
+    """Draw rows, best first, from the top down.
+
+    Parameters
+    ----------
+    rows : list of CalibratorScores
+        In the order in which they are shown.
+    axes : pair of matplotlib Axes, default=None
+        For the NLL and for the ECE; None makes a figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    if axes is None:
+        axes = new_axes(1, 2, figsize=(8, 1.4 + 0.3 * len(rows)), sharey=True)[0]
+    left, right = axes
+    places = np.arange(len(rows))
+    _draw_differences(left, rows, places)
+    _draw_errors(right, rows, places)
+    left.set_yticks(places, [row.name for row in rows])
+    left.set_ylim(len(rows) - 0.5, -0.5)
+    right.tick_params(axis="y", left=False)
+    for ax in axes:
+        ax.grid(axis="x", color="#e3e6ea", linewidth=0.8)
+        ax.set_axisbelow(True)
+    without_frame(*axes)
+    return left.figure
+
+
+def _draw_differences(ax, rows, places):
+    """NLL above the best one's, with 95 % intervals; a scale that is linear near 0 and logarithmic beyond."""
+    difference, error = (np.array([getattr(row, f"nll_difference{end}") for row in rows]) for end in ("", "_se"))
+    tied = np.array([row.tied for row in rows])
+    ax.errorbar(difference, places, xerr=1.96 * error, fmt="none", ecolor="#7a8594", elinewidth=1.5)
+    ax.plot(difference[tied], places[tied], label="tied with best", **_TIED)
+    ax.plot(difference[~tied], places[~tied], label="worse", **_WORSE)
+    linear = _power_of_ten(max(np.median(error) / 10, 1e-4))
+    ax.set_xscale("symlog", linthresh=linear, linscale=1.0)
+    furthest = _power_of_ten(max(linear, difference.max()))
+    ticks = [0.0, *np.logspace(np.log10(linear), np.log10(furthest), round(np.log10(furthest / linear)) + 1)]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xlim(-linear, 1.3 * (difference + 1.96 * error).max() + linear / 2)
+    ax.axvline(0, color="black", linewidth=1, linestyle=":")
+    ax.set_xlabel("NLL above the best")
+    _legend_above(ax)
+
+
+def _power_of_ten(value):
+    """The least power of ten that isn't below a value."""
+    return 10.0 ** np.ceil(np.log10(value))
+
+
+def _draw_errors(ax, rows, places):
+    """ECE with its interval, on the noise floor."""
+    floor, low, ece, high = (
+        100 * np.array([getattr(row, name) for row in rows])
+        for name in ("ece_floor_quantile", "ece_low", "ece", "ece_high")
+    )
+    ax.barh(places, floor, label="noise floor", **_FLOOR)
+    ax.hlines(places, low, high, color="#7a8594", linewidth=1.5, label="95 % interval")
+    ax.plot(ece, places, color="#9c2f10", marker="D", linestyle="none", markersize=5, label="ECE")
+    ax.set_xlim(left=0)
+    ax.set_xlabel("ECE (%)")
+    _legend_above(ax)
+
+
+def _legend_above(ax):
+    """Beside the marks there is no place that is always free."""
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, **_LEGEND)

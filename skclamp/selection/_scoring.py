@@ -1,0 +1,159 @@
+"""Scores of a comparison's calibrators, and which of them tie with the best."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from .._utils.statistics import holm, paired_p_values
+from ..metrics import (
+    adaptive_expected_calibration_error,
+    bootstrap_interval,
+    brier_score,
+    classwise_calibration_error,
+    expected_calibration_error,
+)
+from ..metrics._binning import Probabilities
+from ..metrics._noise_floor import draw_labels, floor_of
+from ..metrics._proper_scores import log_losses
+from ._cells import BinnedPredictions, BinnedTest, Cells, menu_with
+
+# Classes with bins of their own, the most frequent ones: what a page has room for.
+_MOST_CLASSES_BINNED = 24
+
+
+@dataclass(frozen=True)
+class CalibratorScores:
+    """One row of a comparison: what a calibrator reaches on the test set.
+
+    Attributes
+    ----------
+    name : str
+        Of the calibrator.
+    accuracy, nll, brier, ece, aece, sce : float
+        Accuracy; negative log-likelihood in nats; Brier score; expected calibration error, the adaptive one and the
+        classwise one. All but the NLL are parts of 1, not percentages.
+    ece_low, ece_high : float
+        Bootstrap interval of the ECE.
+    ece_floor, ece_floor_quantile : float
+        Mean, and 95 % quantile, of the ECE of perfectly calibrated probabilities like these.
+    nll_difference, nll_difference_se : float
+        Mean of the paired differences to the best calibrator's NLL, and its standard error.
+    p_value : float
+        Of a difference of 0, corrected for the number of calibrators.
+    tied : bool
+        Whether the calibrator is the best or can't be told from it.
+    fit_time, predict_time : float
+        Seconds. Those of output maps exclude the network, whose logits all of them share.
+    """
+
+    name: str
+    accuracy: float
+    nll: float
+    brier: float
+    ece: float
+    ece_low: float
+    ece_high: float
+    ece_floor: float
+    ece_floor_quantile: float
+    aece: float
+    sce: float
+    nll_difference: float
+    nll_difference_se: float
+    p_value: float
+    tied: bool
+    fit_time: float
+    predict_time: float
+
+
+class Scoring:
+    """Scores probabilities of one test set; draws and resamples are the same for all of them.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,)
+        Column index of each label.
+    classes : ndarray of shape (n_classes,)
+        Names of the columns.
+    n_bins, n_resamples, n_draws : int
+        Bins, bootstrap replicates, and draws of labels for the noise floor.
+    random_state : int, RandomState instance or None
+        Seed.
+    """
+
+    def __init__(self, codes, classes, *, n_bins, n_resamples, n_draws, random_state):
+        self._codes, self._classes = codes, classes
+        self._n_bins, self._n_resamples, self._n_draws = n_bins, n_resamples, n_draws
+        self._seed = check_random_state(random_state).randint(2**31 - 1)
+        self._menu = menu_with(n_bins)
+        self._columns = _most_frequent(codes, len(classes))
+
+    def __call__(self, y_proba):
+        """Scores by name, the loss of each sample, and `BinnedPredictions`."""
+        proba, codes = Probabilities(y_proba), self._codes
+        ece = partial(expected_calibration_error, n_bins=self._n_bins)
+        interval = bootstrap_interval(ece, codes, proba, n_resamples=self._n_resamples, random_state=self._seed)
+        draws = draw_labels(proba, self._n_draws, check_random_state(self._seed))
+        floor = floor_of(ece, proba, draws)
+        losses = log_losses(proba, codes)
+        scores = {
+            "accuracy": float((proba.top_label[1] == codes).mean()),
+            "nll": float(losses.mean()),
+            "brier": brier_score(codes, proba),
+            "ece": interval.value,
+            "ece_low": interval.low,
+            "ece_high": interval.high,
+            "ece_floor": floor.mean,
+            "ece_floor_quantile": floor.quantile,
+            "aece": adaptive_expected_calibration_error(codes, proba, n_bins=self._n_bins),
+            "sce": classwise_calibration_error(codes, proba, n_bins=self._n_bins),
+        }
+        return scores, losses, self._binned(y_proba, proba.top_label, draws)
+
+    def _binned(self, y_proba, top_label, draws):
+        codes, (confidence, prediction) = self._codes, top_label
+        cells = partial(Cells.of, menu=self._menu, dtype=y_proba.dtype)
+        top = cells(confidence, prediction == codes, draws == prediction, is_top=True)
+        classes = [cells(y_proba[:, k].astype(np.float64), codes == k, draws == k, is_top=False) for k in self._columns]
+        return BinnedPredictions(top, tuple(classes))
+
+    def binned_test(self, predictions):
+        """What a page needs of the test set, from the `BinnedPredictions` of each calibrator by name."""
+        names = [str(self._classes[k]) for k in self._columns]
+        size = len(self._codes), len(self._classes)
+        return BinnedTest(self._menu, self._n_bins, *size, names, predictions)
+
+
+def _most_frequent(codes, n_classes):
+    """Columns of the most frequent classes, ascending."""
+    counts = np.bincount(codes, minlength=n_classes)
+    return np.sort(np.argsort(-counts, kind="stable")[:_MOST_CLASSES_BINNED])
+
+
+def compare_losses(losses, alpha):
+    """How each calibrator's losses differ from the best one's.
+
+    Parameters
+    ----------
+    losses : array-like of shape (n_calibrators, n_samples)
+        Losses of the samples.
+    alpha : float
+        Chance of calling a calibrator worse that isn't.
+
+    Returns
+    -------
+    list of dict
+        For each calibrator `nll_difference`, `nll_difference_se`, `p_value` and `tied`.
+    """
+    losses = np.asarray(losses)
+    best = losses.mean(1).argmin()
+    differences = losses - losses[best]
+    errors = differences.std(1, ddof=1) / np.sqrt(losses.shape[1])
+    others = np.arange(len(losses)) != best
+    p_values = np.ones(len(losses))
+    p_values[others] = holm(paired_p_values(differences, errors)[others])
+    return [
+        {"nll_difference": float(d), "nll_difference_se": float(e), "p_value": float(p), "tied": bool(p > alpha)}
+        for d, e, p in zip(differences.mean(1), errors, p_values, strict=True)
+    ]

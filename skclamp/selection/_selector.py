@@ -1,0 +1,318 @@
+"""CalibratorSelector: the output map that does best out of fold, or a stack of several."""
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import get_scorer, get_scorer_names
+
+from .._utils.docstrings import with_shared_docs
+from .._utils.folds import draw_folds
+from .._utils.metadata import calls, routing_enabled
+from .._utils.sklearn_private import Interval, StrOptions
+from .._utils.statistics import student_below_zero
+from .._utils.warnings import warn_caller
+from ..base import BaseCalibrator
+from ..exceptions import CalibrationSetWarning
+from ..scaling import (
+    BetaCalibration,
+    IntraOrderPreservingCalibration,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from ._trial import Samples, Stack, Trial
+
+# What the stack is called among the candidates, as it is and with a map that follows it.
+_STACKS = ("stack", "recalibrated stack")
+
+
+def default_candidates():
+    """Output maps for `CalibratorSelector` to choose from: a short list, from few parameters to many.
+
+    The three structured matrices differ in strength: what suits 10 classes is far too strong for 100.
+
+    Returns
+    -------
+    list of (str, BaseCalibrator)
+        Names and unfitted maps.
+
+    Examples
+    --------
+    >>> from skclamp import default_candidates
+    >>> [name for name, _ in default_candidates()][:2]
+    ['temperature', 'order-preserving']
+    """
+    return [
+        ("temperature", TemperatureScaling()),
+        ("order-preserving", IntraOrderPreservingCalibration()),
+        ("structured vector", StructuredVectorScaling()),
+        ("vector", VectorScaling()),
+        ("beta", BetaCalibration()),
+        ("structured matrix", StructuredMatrixScaling()),
+        ("structured matrix / 16", _structured_matrix(1 / 16)),
+        ("structured matrix / 256", _structured_matrix(1 / 256)),
+    ]
+
+
+def _structured_matrix(off_diagonal_penalty):
+    return StructuredMatrixScaling(
+        off_diagonal_penalty=off_diagonal_penalty, diagonal_penalty=1 / 16, intercept_penalty=1 / 16
+    )
+
+
+@with_shared_docs
+class CalibratorSelector(BaseCalibrator):
+    """Chooses among output maps the one that does best out of fold, or a stack of them where that does better still.
+
+    The network's logits are computed once. Every candidate is fitted without each fold in turn, and judged on the
+    samples of that fold. The stack adds up log-probabilities, ``softmax(sum_j weights_[j] * log p_j)``, with weights
+    of at least 0 and the least negative log-likelihood (NLL) out of fold, drawn a little towards equal ones. A
+    pool of calibrated maps isn't calibrated by itself, so that the stack competes a second time with an
+    order-preserving map after it, fitted out of fold. Both are judged fold by fold as well, with weights and map
+    learned from the other folds. What is chosen is then fitted to all the samples.
+
+    Parameters
+    ----------
+    {estimator}
+    candidates : sequence of (str, BaseCalibrator), default=None
+        Names and output maps, none of which has an estimator of its own; clones of them are fitted. None is
+        `default_candidates()`.
+    scoring : str, callable or None, default=None
+        What is best: a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's name for one;
+        y holds column indices. None is the negative NLL. A scorer gets the weights of the samples; with scikit-learn's
+        metadata routing, what it requests of what `fit` is given.
+    stack : bool, default=True
+        Whether the stack competes, as it is and recalibrated.
+    one_standard_error : bool, default=False
+        Take the fewest parameters among those that are worse than the best by no more than one standard error of the
+        difference: of the samples' paired losses or, with another `scoring`, of the folds' paired scores.
+    n_folds : int, default=5
+        Folds, at least 2: stratified by class, equal samples kept together, drawn the same way whatever the order of
+        the samples.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    best_index_ : int
+        The row of `cv_results_` that was chosen.
+    best_params_ : dict
+        Its name, under "candidate"; "stack" or "recalibrated stack" for the stack.
+    best_score_ : float
+        Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise).
+    best_estimator_ : BaseCalibrator
+        The calibrator of that row, of logits, fitted to all the samples.
+    weights_ : ndarray of shape (n_candidates,)
+        Weights of the candidates' log-probabilities; only where a stack was chosen.
+    cv_results_ : dict of arrays
+        As GridSearchCV's, a row a candidate and the two stacks last: ``params``, ``param_candidate``, ``n_parameters``,
+        ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
+        weight of its samples. ``n_parameters`` counts what the samples set, the knots and heights of a nonparametric
+        map too. It and `best_score_` are absent where nothing could be held out.
+    {shared_attributes}
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `candidates` is empty, repeats a name, or holds something else than calibrators without an estimator; if a
+        score isn't a finite number.
+
+    Warns
+    -----
+    CalibrationSetWarning
+        If there are no two distinct samples, so that nothing can be held out: the candidate with the fewest
+        parameters is taken.
+
+    See Also
+    --------
+    default_candidates : The list that is used when none is given.
+
+    Notes
+    -----
+    Time: each candidate and the map after the stack are fitted ``n_folds`` times, and again if they are used. Memory:
+    the candidates' log-probabilities of all samples at once, in the precision of the logits, if the stack competes.
+
+    References
+    ----------
+    D. H. Wolpert, "Stacked generalization", Neural Networks 5, 1992. L. Breiman, J. Friedman, R. Olshen and C. Stone,
+    "Classification and Regression Trees", 1984, section 3.4.3 (one standard error). R. Ranjan and T. Gneiting,
+    "Combining probability forecasts", Journal of the Royal Statistical Society B 72, 2010 (recalibrating a pool).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import CalibratorSelector, TemperatureScaling, VectorScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+    >>> y = (logits / 2.0 + np.array([0.0, 1.0, 2.0]) + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    >>> candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
+    >>> selector = CalibratorSelector(candidates=candidates, stack=False).fit(logits, y)
+    >>> selector.best_params_
+    {'candidate': 'vector'}
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "candidates": ["array-like", None],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+        "stack": ["boolean"],
+        "one_standard_error": ["boolean"],
+        "n_folds": [Interval(Integral, 2, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        candidates=None,
+        scoring=None,
+        stack=True,
+        one_standard_error=False,
+        n_folds=5,
+        response="auto",
+        classes=None,
+        cv=None,
+        device=None,
+        batch_size=64,
+        num_workers=0,
+        pin_memory=False,
+        integer_scale=None,
+    ):
+        super().__init__(
+            estimator,
+            response=response,
+            classes=classes,
+            cv=cv,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            integer_scale=integer_scale,
+        )
+        self.candidates = candidates
+        self.scoring = scoring
+        self.stack = stack
+        self.one_standard_error = one_standard_error
+        self.n_folds = n_folds
+
+    def _router(self):
+        router, scorer = super()._router(), self._scorer()
+        return router if scorer is None else router.add(scorer=scorer, method_mapping=calls("fit", "score"))
+
+    def _scorer(self):
+        return None if self.scoring is None else get_scorer(self.scoring)
+
+    def _score_metadata(self, sample_weight):
+        """What scorers are told of the samples beside their labels: what they request or, without routing, weights."""
+        if routing_enabled():
+            return self._metadata.score
+        return {} if sample_weight is None else {"sample_weight": sample_weight.cpu().numpy()}
+
+    def _validate_params(self):
+        super()._validate_params()
+        if self.candidates is not None:
+            _check_candidates(self.candidates)
+
+    def _fit_logits(self, logits, y, sample_weight):
+        names, maps = zip(*(self.candidates or default_candidates()), strict=True)
+        samples = Samples(logits, y, sample_weight)
+        numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, samples.weights().cpu(), self.n_folds)
+        if not numbers.any():
+            self._take_the_smallest(names, maps, samples)
+            return
+        stacks = self.stack and len(maps) > 1
+        trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None)
+        scores = trial.scores(self._scorer(), self._score_metadata(sample_weight))
+        self.best_index_ = self._choose(trial, scores)
+        self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores)
+        self.best_params_ = self.cv_results_["params"][self.best_index_]
+        self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
+        self._refit(maps, trial, samples)
+
+    def _choose(self, trial, scores):
+        """The row with the best mean score, or the smallest within one standard error of it."""
+        means = scores @ trial.fold_shares
+        best = int(means.argmax())
+        if not self.one_standard_error:
+            return best
+        values, shares = (-trial.losses, trial.shares) if self.scoring is None else (scores, trial.fold_shares)
+        within = []
+        for row in range(len(scores)):
+            behind, error, _ = student_below_zero(values[best] - values[row], shares)
+            if behind <= error:
+                within.append(row)
+        return min(within, key=lambda row: (trial.n_parameters[row], -means[row]))
+
+    def _refit(self, maps, trial, samples):
+        chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial)
+        self.best_estimator_ = samples.fit(chosen)
+
+    def _stack(self, maps, trial):
+        self.weights_ = weights = trial.weights
+        # Without any weight the stack says the same of all classes, and one map tells it how many there are.
+        used = np.flatnonzero(weights) if weights.any() else [0]
+        last = None if self.best_index_ == len(maps) else FrozenEstimator(trial.fit_recalibration(weights))
+        return Stack(calibrators=[maps[j] for j in used], weights=weights[used], last=last)
+
+    def _take_the_smallest(self, names, maps, samples):
+        fitted = [samples.fit(calibrator) for calibrator in maps]
+        self.best_index_ = int(np.argmin([calibrator._n_parameters for calibrator in fitted]))
+        self.best_estimator_ = fitted[self.best_index_]
+        self.best_params_ = {"candidate": names[self.best_index_]}
+        warn_caller(
+            "the calibration set has no two distinct samples with weight, of which one could be held out: "
+            f"{names[self.best_index_]!r}, which has the fewest parameters, is taken unseen",
+            CalibrationSetWarning,
+        )
+
+    def _transform_logits(self, logits):
+        return self.best_estimator_._transform_logits(logits)
+
+    @property
+    def _n_parameters(self):
+        return self.best_estimator_._n_parameters
+
+
+def _check_candidates(candidates):
+    """Raise unless these are named output maps."""
+    if not isinstance(candidates, Sequence) or not len(candidates):
+        raise ValueError(f"candidates must hold at least one (name, calibrator) pair; got {candidates!r}")
+    names = [_checked_name(pair) for pair in candidates]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or set(names) & set(_STACKS):
+        raise ValueError(
+            f"candidates must have distinct names, and none {' or '.join(map(repr, _STACKS))}; got {names}"
+        )
+
+
+def _checked_name(pair):
+    """The name of a candidate that is a pair of a name and a calibrator."""
+    if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
+        raise TypeError(f"candidates must hold (name, calibrator) pairs; got {pair!r}")
+    name, calibrator = pair
+    if not isinstance(calibrator, BaseCalibrator):
+        raise TypeError(f"candidates must be calibrators of skclamp; got {calibrator!r} for {name!r}")
+    if calibrator.estimator is not None:
+        raise ValueError(
+            f"candidates must have no estimator of their own, the selector's logits are what they calibrate; "
+            f"{name!r} has {type(calibrator.estimator).__name__}"
+        )
+    return name
+
+
+def _results(names, trial, scores):
+    """Scores of candidates in the form of GridSearchCV's ``cv_results_``."""
+    means = scores @ trial.fold_shares
+    return {
+        "params": [{"candidate": name} for name in names],
+        "param_candidate": np.ma.array(names, dtype=object),
+        "n_parameters": np.array(trial.n_parameters),
+        **{f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])},
+        "mean_test_score": means,
+        "std_test_score": np.sqrt((scores - means[:, None]) ** 2 @ trial.fold_shares),
+        "rank_test_score": rankdata(-means, method="min").astype(np.int32),
+    }

@@ -1,0 +1,197 @@
+"""The logits that the calibrators of a comparison share, each set of them computed once."""
+
+import time
+
+import numpy as np
+import torch
+from scipy import stats
+from sklearn.base import clone
+from torch.utils.data import IterableDataset
+
+from .. import scaling
+from .._backbones.classifier import ClassifierBackbone
+from .._backbones.cross_fit import cross_fit
+from .._backbones.datasets import UNFITTED, check_no_dataset, dataset_behind
+from .._backbones.network import NetworkBackbone
+from .._backbones.opening import check_classifier, is_frozen, open_backbone
+from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
+from .._utils.warnings import note, one_warning
+from ..clamping._base import BaseClamping
+from ..exceptions import TrainingDataWarning
+
+# An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
+_CHANCE_OF_ACCURACIES = 1e-4
+
+
+class SharedLogits:
+    """The network's logits of the calibration and the test set, each computed once, with their labels.
+
+    Parameters
+    ----------
+    estimator : object
+        As in `BaseCalibrator`.
+    shared : dict
+        The parameters `response`, `classes`, `cv`, `device`, `batch_size`, `num_workers`, `pin_memory` and
+        `integer_scale`.
+    X_cal, y_cal, X_test, y_test : array-like, dict, Dataset, DataLoader or None
+        The data.
+    params : dict
+        What the calibrators' ``fit`` is given beside them.
+
+    Attributes
+    ----------
+    params : dict
+        As the parameter.
+    classes : ndarray of shape (n_classes,)
+        Names of the columns.
+    calibration, test : torch.Tensor of shape (n_samples, n_classes)
+        Logits.
+    calibration_codes, test_codes : ndarray of shape (n_samples,)
+        Column index of each label.
+    seconds : tuple of float
+        What the logits of either set took.
+    """
+
+    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params):
+        self._estimator, self._shared = estimator, shared
+        self._X_cal, self._X_test = (
+            dataset_behind(X_cal, any_order=y_cal is None and not params),
+            dataset_behind(X_test),
+        )
+        self.params = params
+        y_cal, fit_seconds = timed(self._open, y_cal)
+        (self.test, labels), test_seconds = timed(self.backbone.logits, self._X_test)
+        self.seconds = fit_seconds, test_seconds
+        _check_test_logits(self.test, self.calibration.shape[1])
+        names = {"known": self.backbone.classes, "likely": self.backbone.likely_classes}
+        self.classes = resolve_classes(y_cal, self.calibration.shape[1], classes=shared["classes"], **names)
+        self.calibration_codes = encode_labels(y_cal, self.classes, "y_cal")
+        y_test = check_labels(labels if y_test is None else y_test, "y_test")
+        check_same_length(y_test, len(self.test), "y_test")
+        self.test_codes = encode_labels(y_test, self.classes, "y_test")
+        with one_warning():
+            if is_frozen(estimator):
+                self._look_for_training_data()
+            self._look_once()
+
+    def _open(self, y_cal):
+        """Find the logits of the calibration set, and return its labels."""
+        if is_frozen(self._estimator):
+            opening = {name: value for name, value in self._shared.items() if name not in ("classes", "cv")}
+            self.backbone = open_backbone(self._estimator, **opening)
+            self.calibration, labels = self.backbone.logits(self._X_cal)
+            y_cal = check_labels(labels if y_cal is None else y_cal, "y_cal")
+            self._route(y_cal)
+        else:
+            check_classifier(self._estimator)
+            check_no_dataset(self._X_cal, UNFITTED, "X_cal")
+            y_cal = check_labels(y_cal, "y_cal")
+            options = {name: self._shared[name] for name in ("response", "cv")}
+            options["metadata"] = self._route(y_cal)
+            self.backbone, self.calibration = cross_fit(self._estimator, self._X_cal, y_cal, **options)
+        check_same_length(y_cal, len(self.calibration), "y_cal")
+        return y_cal
+
+    def _route(self, y_cal):
+        """What of the parameters of ``fit`` goes where: the same for all calibrators."""
+        params = {"sample_weight": None, **self.params}
+        return scaling.TemperatureScaling(self._estimator, cv=self._shared["cv"])._route(y_cal, params)
+
+    def _look_once(self):
+        """For all the calibrators; those fitted to these logits don't look at them again."""
+        looking = scaling.TemperatureScaling(self._estimator, **self._shared)
+        weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
+        codes = torch.from_numpy(self.calibration_codes).to(self.calibration.device)
+        looking._look_at(self.calibration, codes, weight, self.classes, self.backbone)
+        looking._look_back()
+
+    def _look_for_training_data(self):
+        """An accuracy on the calibration set that the test set's can't be by chance."""
+        pairs = (self.calibration, self.calibration_codes), (self.test, self.test_codes)
+        hits = [(logits.argmax(1).cpu().numpy() == codes) for logits, codes in pairs]
+        counts = [[hit.sum(), len(hit) - hit.sum()] for hit in hits]
+        if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
+            note(
+                f"the accuracy is {hits[0].mean():.2%} on X_cal and {hits[1].mean():.2%} on X_test, which isn't by "
+                "chance: either X_cal trained the network, and nothing learned from it will do, or X_test is of "
+                "another kind",
+                TrainingDataWarning,
+                explains=True,
+            )
+
+    @property
+    def is_of_a_network(self):
+        """Whether a torch network made the logits from one floating-point input, which neural clamping can perturb."""
+        if not isinstance(self.backbone, NetworkBackbone) or isinstance(self._X_cal, IterableDataset):
+            return False
+        batch, _ = next(iter(self.backbone.open(self._X_cal).batches(1)))
+        x, _ = self.backbone.to_device(batch)
+        return x is not None and x.is_floating_point()
+
+    def uncalibrated(self):
+        """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""
+        if isinstance(self.backbone, ClassifierBackbone) and hasattr(self.backbone.classifier, "predict_proba"):
+            return self.backbone.classifier.predict_proba(self._X_test)
+        return torch.softmax(self.test.double(), 1).cpu().numpy()
+
+    def fit(self, calibrator):
+        """A fitted clone of an output map, that takes these logits until `hand_over`."""
+        fitted = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
+        weight = self.params.get("sample_weight")
+        with one_warning():
+            return fitted.fit(self.calibration, self.calibration_codes, sample_weight=weight)
+
+    def hand_over(self, fitted):
+        """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
+        fitted.set_params(estimator=self._estimator, **self._shared)
+        if not is_frozen(self._estimator):
+            fitted.estimator_ = self.backbone.classifier
+        del fitted.n_features_in_
+        fitted._remember(self.backbone, self.classes, self._X_cal)
+        return fitted
+
+
+def _check_test_logits(logits, n_columns):
+    if logits.shape[1] != n_columns:
+        raise ValueError(f"X_test must give logits of {n_columns} columns, as X_cal does; got {logits.shape[1]}")
+    if len(logits) < 2:
+        raise ValueError(f"X_test must hold at least 2 samples; got {len(logits)}")
+
+
+def fit_and_predict(calibrator, logits, estimator, shared, data):
+    """The fitted calibrator, its probabilities of the test set, and `fit_time` and `predict_time`.
+
+    Parameters
+    ----------
+    calibrator : BaseCalibrator
+        Unfitted, without an estimator.
+    logits : SharedLogits
+        Of the data.
+    estimator : object
+        What made them.
+    shared : dict
+        As in `SharedLogits`.
+    data : tuple
+        X_cal, y_cal and X_test.
+    """
+    if isinstance(calibrator, BaseClamping):
+        X_cal, y_cal, X_test = data
+        own = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
+        if not is_frozen(estimator):
+            own["cv"] = shared["cv"]
+        unfitted = clone(calibrator).set_params(estimator=estimator, **own)
+        with one_warning():
+            fitted, fit_time = timed(unfitted.fit, X_cal, y_cal, **logits.params)
+        proba, predict_time = timed(fitted.predict_proba, X_test)
+    else:
+        fitted, fit_time = timed(logits.fit, calibrator)
+        proba, predict_time = timed(fitted.predict_proba, logits.test)
+        logits.hand_over(fitted)
+    return fitted, proba, {"fit_time": fit_time, "predict_time": predict_time}
+
+
+def timed(function, *args, **kwargs):
+    """What a function returns, and the seconds that it took."""
+    started = time.perf_counter()
+    result = function(*args, **kwargs)
+    return result, time.perf_counter() - started

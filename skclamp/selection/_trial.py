@@ -1,0 +1,187 @@
+"""Trial: candidates, the stack of them and the stack recalibrated, judged on samples that they haven't seen."""
+
+import math
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+
+from .._solvers.stacking import stacked, stacking_weights
+from .._utils.least_probability import LOG_LEAST
+from .._utils.metadata import of_rows
+from .._utils.warnings import unheard
+from ..base import BaseCalibrator
+
+# Of the pull towards equal weights in the stack, in nats: maps that are as good as each other share alike.
+_STRENGTH = 10.0
+
+
+class Samples(NamedTuple):
+    """Logits (n, K), column indices (n,) and weights (n,) or None."""
+
+    logits: torch.Tensor
+    y: torch.Tensor
+    weight: torch.Tensor | None
+
+    def weights(self):
+        """The weights on the logits' device; 1 where there are none."""
+        ones = torch.ones(len(self.y), dtype=torch.float64, device=self.logits.device)
+        return ones if self.weight is None else self.weight.to(ones)
+
+    def take(self, rows):
+        """Some of them."""
+        logits, y = (values[rows.to(values.device)] for values in (self.logits, self.y))
+        return Samples(logits, y, None if self.weight is None else self.weight[rows.to(self.weight.device)])
+
+    def fit(self, calibrator):
+        """A clone of an output map, fitted to these."""
+        columns = np.arange(self.logits.shape[1])
+        fitted = clone(calibrator).set_params(response="logits", classes=columns)
+        return fitted.fit(self.logits, self.y.cpu(), sample_weight=self.weight)
+
+
+class Trial:
+    """Candidates, and their stack, on samples that they haven't seen.
+
+    Parameters
+    ----------
+    maps : sequence of BaseCalibrator
+        The candidates.
+    samples : Samples
+        What they are fitted to and judged on.
+    numbers : ndarray of shape (n_samples,), int
+        The fold of each sample.
+    recalibration : BaseCalibrator or None
+        The map that follows the stack; None for no stack at all.
+
+    Attributes
+    ----------
+    losses : ndarray of shape (n_rows, n_samples)
+        NLL of each sample; a row a candidate, then the stack, then the stack recalibrated.
+    weights : ndarray of shape (n_candidates,)
+        Of the stack, learned from all samples.
+    n_parameters : list of n_rows ints
+        What each has learned.
+    shares, fold_shares : ndarrays of shapes (n_samples,) and (n_folds,)
+        Shares of the weight.
+    """
+
+    def __init__(self, maps, samples, numbers, recalibration):
+        self.samples, self.recalibration = samples, recalibration
+        self.folds = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)]
+        weight = samples.weights().cpu().numpy()
+        self.shares = weight / weight.sum()
+        self.fold_shares = np.array([self.shares[held].sum() for held in self.folds])
+        # Of weak fits to a part of the samples; that to all of them warns by itself.
+        with unheard():
+            self.fitted = [[samples.take(~held).fit(calibrator) for calibrator in maps] for held in self.folds]
+        self.n_parameters = [max(each._n_parameters for each in same) for same in zip(*self.fitted, strict=True)]
+        self.log_proba = self._predict()
+        self.losses = np.stack([_losses(each, samples.y) for each in self.log_proba])
+        if recalibration is not None:
+            self._stack()
+
+    def _predict(self):
+        logits = self.samples.logits
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        out = torch.empty((len(self.fitted[0]), *logits.shape), dtype=dtype, device=logits.device)
+        for held, calibrators in zip(self.folds, self.fitted, strict=True):
+            rows = held.to(logits.device)
+            for place, calibrator in zip(out, calibrators, strict=True):
+                place[rows] = torch.from_numpy(calibrator.predict_log_proba(logits[rows])).to(out)
+        return out.clamp_(min=LOG_LEAST)
+
+    def _stack(self):
+        """Weights from all samples; losses of each fold's samples with weights and recalibration from the others."""
+        y, weight = self.samples.y, self.samples.weights()
+        start = np.zeros(len(self.log_proba))
+        start[(self.losses @ self.shares).argmin()] = 1.0
+        self.weights = stacking_weights(self.log_proba, y, weight, start, _STRENGTH)
+        losses = np.empty((2, len(y)))
+        for held, calibrators in zip(self.folds, self.fitted, strict=True):
+            rest, rows = (mask.to(y.device) for mask in (~held, held))
+            weights = stacking_weights(self.log_proba[:, rest], y[rest], weight[rest], self.weights, _STRENGTH)
+            with unheard():
+                last = self.fit_recalibration(weights, ~held)
+            pooled = stacked(self.log_proba[:, rows], weights)
+            for place, scores in zip(losses, (pooled, last._transform_logits(pooled)), strict=True):
+                place[held] = _losses(torch.log_softmax(scores, 1), y[rows])
+            calibrators += self._fold_stacks(list(calibrators), weights, last, held)
+        self.losses = np.vstack([self.losses, losses])
+        used = self.weights > 0
+        n_parameters = int(np.sum(self.n_parameters, where=used) + used.sum())
+        self.n_parameters += [n_parameters, n_parameters + last._n_parameters]
+
+    def _fold_stacks(self, calibrators, weights, last, held):
+        """The stack of a fold's calibrators, without and with its recalibration."""
+        plain = Stack(calibrators=calibrators, weights=weights, classes=np.arange(self.samples.logits.shape[1]))
+        recalibrated = clone(plain).set_params(calibrators=calibrators, last=FrozenEstimator(last))
+        return [stack.fit(*self.samples.take(held)) for stack in (plain, recalibrated)]
+
+    def fit_recalibration(self, weights, rows=None):
+        """The map after the stack with these weights, fitted to what that says out of fold of some samples, or all."""
+        rows = torch.ones(len(self.samples.y), dtype=torch.bool) if rows is None else rows
+        pooled = stacked(self.log_proba[:, rows.to(self.log_proba.device)], weights)
+        return self.samples.take(rows)._replace(logits=pooled).fit(self.recalibration)
+
+    def scores(self, scorer, metadata):
+        """Scores of each row (rows) on each fold (columns), greater is better; metadata are what the scorer is told."""
+        if scorer is None:
+            return -np.stack([self._fold_means(held) for held in self.folds], 1)
+        columns = [
+            self._scores_of_fold(scorer, calibrators, held, of_rows(metadata, held.numpy(), len(held)))
+            for held, calibrators in zip(self.folds, self.fitted, strict=True)
+        ]
+        return np.array(columns).T
+
+    def _scores_of_fold(self, scorer, calibrators, held, metadata):
+        samples = self.samples.take(held)
+        return [_score(scorer, calibrator, samples, metadata) for calibrator in calibrators]
+
+    def _fold_means(self, held):
+        return np.average(self.losses[:, held], axis=1, weights=self.shares[held])
+
+
+def _losses(log_proba, y):
+    return -log_proba.double().gather(1, y[:, None])[:, 0].cpu().numpy()
+
+
+def _score(scorer, calibrator, samples, metadata):
+    score = scorer(calibrator, samples.logits, samples.y.cpu().numpy(), **metadata)
+    if not isinstance(score, Real) or not math.isfinite(score):
+        raise ValueError(f"scoring must give a finite number; got {score!r}")
+    return float(score)
+
+
+class Stack(BaseCalibrator):
+    """Weighted sum of output maps' log-probabilities, and a frozen map of it if there is one; `fit` fits the maps."""
+
+    _parameter_constraints: dict = {
+        **BaseCalibrator._parameter_constraints,
+        "calibrators": [list],
+        "weights": [np.ndarray],
+        "last": [FrozenEstimator, None],
+    }
+
+    def __init__(self, estimator=None, *, calibrators, weights, last=None, response="auto", classes=None):
+        super().__init__(estimator, response=response, classes=classes)
+        self.calibrators = calibrators
+        self.weights = weights
+        self.last = last
+
+    def _fit_logits(self, logits, y, sample_weight):
+        samples = Samples(logits, y, sample_weight)
+        self.calibrators_ = [each if each.__sklearn_is_fitted__() else samples.fit(each) for each in self.calibrators]
+
+    def _transform_logits(self, logits):
+        parts = [torch.log_softmax(each._transform_logits(logits), 1) for each in self.calibrators_]
+        pooled = stacked(torch.stack(parts).clamp_(min=LOG_LEAST), self.weights)
+        return pooled if self.last is None else self.last.estimator._transform_logits(pooled)
+
+    @property
+    def _n_parameters(self):
+        last = 0 if self.last is None else self.last.estimator._n_parameters
+        return super()._n_parameters + len(self.weights) + last

@@ -1,0 +1,333 @@
+"""Arrays and modules at the one door."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import bare_logits, convolutional, images, labels_of, logits, perceptron, softmax, vectors
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
+
+from skclamp import TemperatureScaling
+from skclamp._backbones.opening import open_backbone
+from skclamp.exceptions import CalibrationSetWarning
+
+X = vectors()
+
+
+def uncalibrated(calibrator, X, proba):
+    """What a calibrator says at T = 1, after a fit to labels drawn with given probabilities."""
+    calibrator.fit(X, labels_of(np.log(proba)))
+    calibrator.temperature_ = 1.0
+    return calibrator.predict_proba(X)
+
+
+# Arrays
+
+
+def test_arrays_are_logits():
+    Z = logits()
+    np.testing.assert_array_equal(open_backbone(None).logits(Z)[0], Z)
+
+
+def test_arrays_are_probabilities_where_one_says_so():
+    P = softmax(logits())
+    found, _ = open_backbone(None, response="probabilities").logits(P)
+    np.testing.assert_allclose(softmax(found), P, rtol=0, atol=1e-12)
+
+
+def test_values_between_0_and_1_are_not_guessed_to_be_probabilities():
+    P = softmax(logits())
+    y = labels_of(np.log(P), temperature=0.5)
+    with pytest.warns(CalibrationSetWarning):
+        as_logits = TemperatureScaling().fit(P, y)
+    as_probabilities = TemperatureScaling(response="probabilities").fit(P, y)
+    assert as_logits.temperature_ < as_probabilities.temperature_ / 2
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+@pytest.mark.parametrize("response", ["logits", "probabilities"])
+def test_one_column_means_binary(shape, response):
+    score = logits(200, 1).ravel()
+    y = labels_of(np.column_stack([np.zeros(200), score]))
+    given = score if response == "logits" else 1 / (1 + np.exp(-score))
+    one = TemperatureScaling(response=response).fit(given.reshape(shape), y)
+    two = TemperatureScaling().fit(np.column_stack([np.zeros(200), score]), y)
+    assert one.temperature_ == pytest.approx(two.temperature_, rel=1e-9)
+    assert one.predict_proba(given.reshape(shape)).shape == (200, 2)
+
+
+@pytest.mark.parametrize("wrap", [np.float16, np.float32, torch.tensor, lambda Z: Z.tolist()])
+def test_arrays_of_any_float_dtype_and_tensors(wrap):
+    Z = logits()
+    y = labels_of(Z)
+    expected = TemperatureScaling().fit(Z, y)
+    found = TemperatureScaling().fit(wrap(Z), y)
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-3)
+    np.testing.assert_allclose(found.predict_proba(wrap(Z)), expected.predict_proba(Z), atol=2e-3)
+
+
+def test_arrays_that_require_grad_are_read_without_it():
+    Z = torch.tensor(logits(), requires_grad=True)
+    TemperatureScaling().fit(Z, labels_of(logits())).predict_proba(Z)
+    assert Z.grad is None
+
+
+@pytest.mark.parametrize(
+    ("P", "message"),
+    [
+        ([[0.5, 0.6], [0.5, 0.5]], "X must hold probabilities: each row must sum to 1; row 0 sums to 1.1"),
+        ([[-0.5, 1.5], [0.5, 0.5]], "X must hold probabilities between 0 and 1; got values from -0.5 to 1.5"),
+        ([1.5, 0.5], "X must hold probabilities between 0 and 1; got values from 0.5 to 1.5"),
+        ([[1.5], [0.5]], "X must hold probabilities between 0 and 1; got values from 0.5 to 1.5"),
+    ],
+)
+def test_rows_that_are_no_distributions(P, message):
+    with pytest.raises(ValueError, match=message):
+        TemperatureScaling(response="probabilities").fit(np.array(P), [0, 1])
+
+
+# Modules
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_inputs_of_any_float_dtype_reach_the_network_in_its_own(dtype):
+    network = perceptron()
+    found, _ = open_backbone(network).logits(X.astype(dtype))
+    np.testing.assert_allclose(found, bare_logits(network, X.astype(dtype).astype(np.float32)), atol=1e-6)
+    assert found.dtype == torch.float32
+
+
+def test_a_float64_network_sees_float64():
+    network = perceptron().double()
+    found, _ = open_backbone(network).logits(X)
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found, bare_logits(network, X.astype(np.float64)), rtol=1e-12)
+
+
+def test_a_half_precision_network_yields_calibrated_float64():
+    network = perceptron().bfloat16()
+    y = labels_of(bare_logits(perceptron(), X))
+    calibrator = TemperatureScaling(network).fit(X, y)
+    proba = calibrator.predict_proba(X)
+    assert proba.dtype == np.float64
+    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-12)
+    assert calibrator.temperature_ == pytest.approx(2, rel=0.3)
+
+
+def test_a_network_without_weights_takes_inputs_as_they_are():
+    found, _ = open_backbone(nn.Softmax(1), response="probabilities").logits(logits())
+    np.testing.assert_allclose(softmax(found), softmax(logits()), rtol=0, atol=1e-14)
+
+
+class Embedding(nn.Module):
+    """Mean of the tokens' embeddings, as logits."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(20, 4)
+
+    def forward(self, tokens):
+        return self.table(tokens).mean(1) * 8
+
+
+def test_integer_tokens_reach_an_embedding():
+    tokens = np.random.default_rng(0).integers(0, 20, size=(200, 7)).astype(np.int32)
+    network = Embedding()
+    scores = bare_logits(network, tokens)
+    calibrator = TemperatureScaling(network).fit(tokens, labels_of(scores))
+    np.testing.assert_allclose(calibrator.predict_proba(tokens), softmax(scores / calibrator.temperature_), atol=1e-6)
+
+
+def test_integers_for_a_network_without_embedding():
+    with pytest.raises(TypeError, match="X must hold floating-point inputs, unless the network embeds integers"):
+        TemperatureScaling(perceptron()).fit((255 * X).astype(np.uint8), np.zeros(len(X), int))
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 2), (3, 2, 2)])
+def test_inputs_of_any_rank(shape):
+    size = int(np.prod(shape))
+    network = nn.Sequential(nn.Flatten(), perceptron(n_features=size))
+    inputs = np.random.default_rng(0).normal(size=(50, *shape))
+    np.testing.assert_allclose(
+        open_backbone(network).logits(inputs)[0], bare_logits(network, inputs.astype(np.float32)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 96, 1000])
+def test_batches_do_not_change_logits(batch_size):
+    network = convolutional()
+    found, _ = open_backbone(network, batch_size=batch_size).logits(images())
+    np.testing.assert_allclose(found, bare_logits(network, images()), atol=2e-5)
+
+
+class Inputs(Dataset):
+    """Inputs alone."""
+
+    def __init__(self, values):
+        self.values = torch.as_tensor(values)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        return self.values[index]
+
+
+def test_datasets_of_pairs_need_no_labels():
+    network = convolutional()
+    y = labels_of(bare_logits(network, images()))
+    pairs = TensorDataset(torch.as_tensor(images()), torch.as_tensor(y))
+    found = TemperatureScaling(network).fit(pairs)
+    expected = TemperatureScaling(network).fit(images(), y)
+    assert found.temperature_ == expected.temperature_
+    for X_test in (pairs, Inputs(images()), TensorDataset(torch.as_tensor(images()))):
+        np.testing.assert_array_equal(found.predict_proba(X_test), expected.predict_proba(images()))
+
+
+def test_labels_given_beside_a_dataset_of_pairs_win():
+    network = perceptron()
+    y = labels_of(bare_logits(network, X))
+    wrong = TensorDataset(torch.as_tensor(X), torch.zeros(len(X)))
+    assert TemperatureScaling(network).fit(wrong, y).temperature_ == TemperatureScaling(network).fit(X, y).temperature_
+
+
+class Named(Dataset):
+    """Inputs with their class's name."""
+
+    def __init__(self, values, names):
+        self.values, self.names = torch.as_tensor(values), names
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        return self.values[index], str(self.names[index])
+
+
+def test_datasets_may_name_their_classes():
+    network = perceptron()
+    y = labels_of(bare_logits(network, X))
+    calibrator = TemperatureScaling(network).fit(Named(X, np.array(list("abcd"))[y]))
+    assert calibrator.classes_.tolist() == ["a", "b", "c", "d"]
+    assert calibrator.temperature_ == TemperatureScaling(network).fit(X, y).temperature_
+
+
+def test_a_dataset_without_labels_needs_y():
+    with pytest.raises(ValueError, match="requires y to be passed, .* only when X brings them: a Dataset"):
+        TemperatureScaling(perceptron()).fit(Inputs(X))
+
+
+def test_module_that_yields_probabilities():
+    network = perceptron(0, 6, 4, nn.Softmax(1))
+    y = labels_of(bare_logits(perceptron(), X))
+    found = TemperatureScaling(network, response="probabilities").fit(X, y)
+    expected = TemperatureScaling(perceptron()).fit(X, y)
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-4)
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [(), (nn.Sigmoid(),)], ids=["logits", "several sigmoids"])
+def test_module_declared_to_yield_probabilities_that_yields_none(last):
+    network = perceptron(0, 6, 4, *last)
+    with pytest.raises(ValueError, match="the network's output for samples 0, 1, ... must hold probabilities"):
+        TemperatureScaling(network, response="probabilities").fit(X, np.zeros(len(X), int))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("response", ["logits", "probabilities"])
+def test_sigmoid_heads(flat, response):
+    last = ([nn.Sigmoid()] if response == "probabilities" else []) + ([nn.Flatten(0)] if flat else [])
+    network = perceptron(0, 6, 1, *last)
+    score = bare_logits(perceptron(0, 6, 1), X).ravel()
+    y = labels_of(np.column_stack([0 * score, score]))
+    calibrator = TemperatureScaling(network, response=response).fit(X, y)
+    p = 1 / (1 + np.exp(-score / calibrator.temperature_))
+    np.testing.assert_allclose(calibrator.predict_proba(X), np.column_stack([1 - p, p]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "inputs", "message"),
+    [
+        (nn.Conv2d(3, 4, 1), images(8), r"got shape \(8, 4, 8, 8\). Segmentation and other dense outputs"),
+        (nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2))), X, r"got shape \(64, 2, 2\)"),
+        (nn.Flatten(0), X, r"got shape \(384,\)"),
+    ],
+)
+def test_outputs_of_other_shapes(network, inputs, message):
+    with pytest.raises(ValueError, match=f"the network must return one row of class scores a sample, .*{message}"):
+        TemperatureScaling(network).fit(inputs, np.zeros(len(inputs), int))
+
+
+def test_networks_that_yield_nan():
+    network = perceptron()
+    with torch.no_grad():
+        network[2].weight[1] = torch.nan
+    with pytest.raises(ValueError, match="the network must yield finite logits; got NaN or infinity for sample 0"):
+        TemperatureScaling(network).fit(X, np.zeros(len(X), int))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
+@pytest.mark.parametrize("estimator", [None, perceptron()])
+def test_devices_that_are_not_there(estimator, device):
+    with pytest.raises(ValueError, match=f"device must name a device that is there, .* got '{device}'"):
+        TemperatureScaling(estimator, device=device).fit(X, np.resize(np.arange(6), len(X)))
+
+
+def test_the_own_device_shares_the_network_and_another_gets_a_copy():
+    network = perceptron()
+    assert open_backbone(network, device="cpu").module.module is network
+    elsewhere = open_backbone(network, device="meta").module.module
+    assert elsewhere is not network
+    assert next(elsewhere.parameters()).device.type == "meta"
+    assert next(network.parameters()).device.type == "cpu"
+
+
+# Accelerators
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("X_kind", ["array", "dataset"])
+def test_cuda_runs_a_copy_and_leaves_the_network_where_it_is(X_kind):
+    network = convolutional()
+    y = labels_of(bare_logits(network, images()))
+    inputs = images() if X_kind == "array" else TensorDataset(torch.as_tensor(images()), torch.as_tensor(y))
+    found = TemperatureScaling(network, device="cuda", pin_memory=True).fit(inputs, y)
+    expected = TemperatureScaling(network).fit(images(), y)
+    assert next(network.parameters()).device.type == "cpu"
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-3)
+    np.testing.assert_allclose(found.predict_proba(inputs), expected.predict_proba(images()), atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_logits_are_treated_where_they_are():
+    Z = torch.as_tensor(logits(), device="cuda")
+    y = labels_of(logits())
+    found = TemperatureScaling().fit(Z, torch.as_tensor(y, device="cuda"))
+    assert found.temperature_ == pytest.approx(TemperatureScaling().fit(logits(), y).temperature_, rel=1e-9)
+    np.testing.assert_allclose(found.predict_proba(Z), TemperatureScaling().fit(logits(), y).predict_proba(logits()))
+
+
+@pytest.mark.parametrize("estimator", [None, nn.Softmax(1)], ids=["array", "network"])
+def test_probabilities_taken_for_logits_are_noticed(estimator):
+    z = logits()
+    y = labels_of(z)
+    X = softmax(z) if estimator is None else z
+    with pytest.warns(CalibrationSetWarning, match='say response="probabilities"'):
+        TemperatureScaling(estimator).fit(X, y)
+    for response in ("probabilities", "logits"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", CalibrationSetWarning)
+            TemperatureScaling(estimator, response=response).fit(X, y)
+
+
+def test_probabilities_in_bfloat16_are_as_exact_as_they_can_be():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 10), nn.Softmax(1)).to(torch.bfloat16)
+    X = torch.randn(400, 8)
+    with torch.no_grad():
+        y = torch.multinomial(network(X.to(torch.bfloat16)).float(), 1)[:, 0]
+    calibrator = TemperatureScaling(network, response="probabilities").fit(X, y)
+    np.testing.assert_allclose(calibrator.predict_proba(X).sum(1), 1)

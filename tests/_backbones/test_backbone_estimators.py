@@ -1,0 +1,238 @@
+"""Skorch nets and scikit-learn classifiers at the one door."""
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import bare_logits, labels_of, nll, perceptron, softmax, vectors
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from torch import nn
+
+from skclamp import TemperatureScaling
+from skclamp._backbones.opening import is_frozen
+from skclamp.exceptions import UnusedWeightWarning
+
+X = vectors()
+
+
+def uncalibrated(calibrator, X, proba):
+    """What a calibrator says at T = 1, after a fit to labels drawn with given probabilities."""
+    calibrator.fit(X, labels_of(np.log(proba)))
+    calibrator.temperature_ = 1.0
+    return calibrator.predict_proba(X)
+
+
+# skorch
+
+
+def softmax_of(z):
+    return torch.softmax(z, dim=-1)
+
+
+SKORCH = {
+    "NLLLoss and a softmax": lambda: NeuralNetClassifier(perceptron(0, 6, 4, nn.Softmax(1))),
+    "CrossEntropyLoss": lambda: NeuralNetClassifier(perceptron(), criterion=nn.CrossEntropyLoss),
+    "CrossEntropyLoss, nonlinearity": lambda: NeuralNetClassifier(
+        perceptron(), criterion=nn.CrossEntropyLoss, predict_nonlinearity=softmax_of
+    ),
+    "NLLLoss, nonlinearity": lambda: NeuralNetClassifier(perceptron(), predict_nonlinearity=softmax_of),
+    "binary": lambda: NeuralNetBinaryClassifier(perceptron(0, 6, 1)),
+    "binary, flat": lambda: NeuralNetBinaryClassifier(perceptron(0, 6, 1, nn.Flatten(0))),
+    "BCELoss and a sigmoid": lambda: NeuralNet(perceptron(0, 6, 1, nn.Sigmoid(), nn.Flatten(0)), nn.BCELoss),
+    "NeuralNet": lambda: NeuralNet(perceptron(), nn.CrossEntropyLoss),
+}
+
+
+@pytest.mark.parametrize("kind", SKORCH)
+def test_skorch_nets_at_temperature_1_say_what_they_say_themselves(kind):
+    net = SKORCH[kind]().initialize()
+    expected = net.predict_proba(X)
+    found = uncalibrated(TemperatureScaling(net), X, expected)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_trained_skorch_net_knows_its_classes():
+    y = np.array(["no", "maybe", "yes"])[labels_of(bare_logits(perceptron(0, 6, 3), X))]
+    codes = np.unique(y, return_inverse=True)[1]
+    net = NeuralNetClassifier(
+        perceptron(0, 6, 3), criterion=nn.CrossEntropyLoss, max_epochs=1, verbose=0, classes=["maybe", "no", "yes"]
+    )
+    net.fit(X, codes)
+    few = y != "no"
+    calibrator = TemperatureScaling(net).fit(X[few], y[few])
+    assert calibrator.classes_.tolist() == ["maybe", "no", "yes"]
+    assert calibrator.predict_proba(X).shape == (len(X), 3)
+
+
+def test_frozen_estimator_around_a_skorch_net():
+    net = SKORCH["CrossEntropyLoss"]().initialize()
+    expected = net.predict_proba(X)
+    found = uncalibrated(TemperatureScaling(FrozenEstimator(net)), X, expected)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_response_overrides_what_a_skorch_net_says():
+    net = NeuralNet(perceptron(), nn.MultiMarginLoss).initialize()
+    with pytest.raises(ValueError, match="response must be 'logits' or 'probabilities' where .* MultiMarginLoss"):
+        TemperatureScaling(net).fit(X, np.resize(np.arange(4), len(X)))
+    expected = softmax(bare_logits(perceptron(), X))
+    found = uncalibrated(TemperatureScaling(net, response="logits"), X, expected)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_uninitialised_skorch_nets_are_refused():
+    with pytest.raises(NotFittedError, match="estimator must be an initialised skorch net: .* got NeuralNetClassifier"):
+        TemperatureScaling(SKORCH["CrossEntropyLoss"]()).fit(X, np.zeros(len(X), int))
+
+
+@pytest.mark.parametrize(("criterion", "last"), [(nn.BCEWithLogitsLoss, ()), (nn.BCELoss, (nn.Sigmoid(),))])
+def test_multilabel_skorch_nets_are_refused(criterion, last):
+    net = NeuralNet(perceptron(0, 6, 4, *last), criterion).initialize()
+    with pytest.raises(ValueError, match="the network must tell exclusive classes apart: multilabel .* on 4 columns"):
+        TemperatureScaling(net).fit(X, np.resize(np.arange(4), len(X)))
+
+
+# scikit-learn
+
+
+@pytest.fixture(scope="module")
+def classified():
+    y = labels_of(bare_logits(perceptron(), X), temperature=1.0)
+    return X.astype(np.float64), np.array(list("pqrs"))[y]
+
+
+@pytest.mark.parametrize("wrap", [lambda fitted: fitted, FrozenEstimator])
+@pytest.mark.parametrize(
+    "classifier",
+    [LogisticRegression(), GaussianNB(), make_pipeline(StandardScaler(), LogisticRegression())],
+    ids=["decision function", "probabilities", "pipeline"],
+)
+def test_fitted_classifiers_are_used_as_they_are(classified, classifier, wrap):
+    X, y = classified
+    fitted = classifier.fit(X[:100], y[:100])
+    calibrator = TemperatureScaling(wrap(fitted)).fit(X[100:], y[100:])
+    calibrator.temperature_ = 1.0
+    assert is_frozen(calibrator.estimator)
+    assert calibrator.classes_.tolist() == list("pqrs")
+    np.testing.assert_allclose(calibrator.predict_proba(X), fitted.predict_proba(X), atol=1e-9)
+
+
+def test_a_pipeline_is_frozen_once_its_skorch_net_is_trained():
+    net = NeuralNetClassifier(perceptron(), criterion=nn.CrossEntropyLoss, max_epochs=1, train_split=None, verbose=0)
+    pipeline = make_pipeline(StandardScaler(), net)
+    assert not is_frozen(pipeline)
+    assert is_frozen(pipeline.fit(X, labels_of(bare_logits(perceptron(), X))))
+
+
+@pytest.mark.parametrize("cv", [None, 3, StratifiedKFold(4, shuffle=True, random_state=0)])
+def test_unfitted_classifiers_are_cross_fitted(classified, cv):
+    X, y = classified
+    classifier = LogisticRegression()
+    calibrator = TemperatureScaling(classifier, cv=cv).fit(X, y)
+    scores = cross_val_predict(LogisticRegression(), X, y, cv=cv, method="decision_function")
+    expected = TemperatureScaling().fit(scores, y)
+    assert not hasattr(classifier, "classes_")
+    assert calibrator.temperature_ == expected.temperature_
+    whole = LogisticRegression().fit(X, y).decision_function(X)
+    np.testing.assert_allclose(calibrator.predict_proba(X), softmax(whole / expected.temperature_), atol=1e-12)
+
+
+def test_binary_classifiers_have_one_score(classified):
+    X, y = classified
+    binary = y < "r"
+    fitted = LogisticRegression().fit(X, binary)
+    calibrator = TemperatureScaling(fitted).fit(X, binary)
+    assert calibrator.classes_.tolist() == [False, True]
+    calibrator.temperature_ = 1.0
+    np.testing.assert_allclose(calibrator.predict_proba(X), fitted.predict_proba(X), atol=1e-12)
+
+
+def test_response_chooses_the_method(classified):
+    X, y = classified
+    fitted = LogisticRegression().fit(X, y)
+    by_probabilities = TemperatureScaling(fitted, response="probabilities").fit(X, y)
+    assert by_probabilities.temperature_ == pytest.approx(TemperatureScaling(fitted).fit(X, y).temperature_, rel=1e-6)
+    with pytest.raises(ValueError, match="response must be what the estimator offers; got 'logits', but GaussianNB"):
+        TemperatureScaling(GaussianNB().fit(X, y), response="logits").fit(X, y)
+
+
+def test_sample_weight_reaches_the_classifier(classified):
+    X, y = classified
+    weight = np.random.default_rng(0).integers(1, 4, len(X)).astype(float)
+    calibrator = TemperatureScaling(LogisticRegression(), cv=3).fit(X, y, sample_weight=weight)
+    np.testing.assert_array_equal(
+        calibrator.estimator_.coef_, LogisticRegression().fit(X, y, sample_weight=weight).coef_
+    )
+
+
+def test_one_against_one_machines_are_told_to_change(classified):
+    X, y = classified
+    machine = SVC(decision_function_shape="ovo").fit(X, y)
+    with pytest.raises(ValueError, match="gave 6 columns for 4 classes. For a support vector machine set"):
+        TemperatureScaling(machine).fit(X, y)
+
+
+class Unnormalised(GaussianNB):
+    def predict_proba(self, X):
+        return 2 * super().predict_proba(X)
+
+
+def test_classifiers_whose_probabilities_are_none(classified):
+    X, y = classified
+    with pytest.raises(ValueError, match=r"Unnormalised.predict_proba\(X\) must hold probabilities"):
+        TemperatureScaling(Unnormalised().fit(X, y)).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "found"),
+    [
+        ("network", "str"),
+        (nn.Linear, "the class Linear"),
+        (LogisticRegression, "the class LogisticRegression"),
+        (LinearRegression(), "LinearRegression"),
+        (LinearRegression().fit(X, X[:, 0]), "LinearRegression"),
+        (StandardScaler(), "StandardScaler"),
+        (lambda x: x, "function"),
+    ],
+)
+def test_estimators_of_no_known_kind(estimator, found):
+    with pytest.raises(TypeError, match=f"estimator must be None, a torch.nn.Module, .* got {found}$"):
+        TemperatureScaling(estimator).fit(X, np.resize(np.arange(4), len(X)))
+
+
+def test_calibration_helps_held_out_data(classified):
+    network = perceptron()
+    scores = bare_logits(network, vectors(600, seed=1))
+    y = labels_of(scores, temperature=2.5, seed=1)
+    calibrator = TemperatureScaling(network).fit(vectors(600, seed=1)[:300], y[:300])
+    calibrated = calibrator.predict_log_proba(vectors(600, seed=1)[300:])
+    assert nll(calibrated, y[300:]) < nll(scores[300:], y[300:]) - 0.05
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_votes_of_exactly_zero_do_not_rule_the_temperature(dtype):
+    """A forest's zeros are no infinite log-odds: the calibrated NLL beats the raw one's."""
+    X, y = load_digits(return_X_y=True)
+    forest = RandomForestClassifier(10, random_state=0).fit(X[:800], y[:800])
+    calibrator = TemperatureScaling(forest).fit(X[800:1300], y[800:1300])
+    assert 0.2 < calibrator.temperature_ < 3
+    raw = log_loss(y[1300:], forest.predict_proba(X[1300:]))
+    assert log_loss(y[1300:], calibrator.predict_proba(X[1300:].astype(dtype))) < raw
+
+
+def test_weights_stay_with_the_calibration_where_the_classifier_takes_none():
+    X, y = load_digits(return_X_y=True)
+    weight = np.random.default_rng(0).random(500)
+    with pytest.warns(UnusedWeightWarning, match="KNeighborsClassifier.fit takes no sample_weight"):
+        TemperatureScaling(KNeighborsClassifier()).fit(X[:500], y[:500], sample_weight=weight)

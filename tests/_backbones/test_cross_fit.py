@@ -1,0 +1,71 @@
+"""Unfitted classifiers in any calibrator: folds that miss a class, and data that can't be folded."""
+
+import numpy as np
+import pytest
+import torch
+from _output_maps import OUTPUT_MAPS
+from scipy.special import logsumexp
+from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
+from sklearn.naive_bayes import GaussianNB
+from torch.utils.data import TensorDataset
+
+from skclamp import TemperatureScaling
+from skclamp._backbones.cross_fit import cross_fit
+from skclamp._solvers.temperature import DEFAULT_BOUNDS
+from skclamp.selection import compare_calibrators
+
+RNG = np.random.default_rng(0)
+CENTRES = RNG.normal(scale=1.5, size=(4, 5))
+# The fold that holds out the only sample of the last class has never seen it.
+LABELS = np.r_[np.arange(400) % 3, 3]
+X = CENTRES[LABELS] + RNG.normal(scale=1.5, size=(401, 5))
+
+pytestmark = pytest.mark.filterwarnings("ignore:The least populated class in y has only 1 members:UserWarning")
+
+
+@pytest.mark.filterwarnings("ignore:the loss hadn't converged.*may be separable")
+@pytest.mark.parametrize("name", OUTPUT_MAPS)
+def test_a_class_that_a_fold_has_not_seen(name):
+    calibrator = OUTPUT_MAPS[name].make().set_params(estimator=LogisticRegression()).fit(X, LABELS)
+    log_proba = calibrator.predict_log_proba(X)
+    assert np.isfinite(log_proba).all()
+    np.testing.assert_allclose(logsumexp(log_proba, axis=1), 0, atol=1e-9)
+    assert calibrator.score(X, LABELS) > 0.6
+    temperature = getattr(calibrator, "temperature_", 1.0)
+    assert DEFAULT_BOUNDS[0] < temperature < DEFAULT_BOUNDS[1]
+
+
+def test_the_class_itself_hardly_moves_the_temperature():
+    seen = LABELS < 3
+    expected = TemperatureScaling(LogisticRegression()).fit(X[seen], LABELS[seen]).temperature_
+    assert TemperatureScaling(LogisticRegression()).fit(X, LABELS).temperature_ == pytest.approx(expected, rel=0.5)
+
+
+@pytest.mark.parametrize("classifier", [LogisticRegression(), LinearDiscriminantAnalysis(), GaussianNB()])
+@pytest.mark.parametrize("n_seen", [3, 2])
+def test_the_classes_that_a_fold_has_seen_keep_their_scores(classifier, n_seen):
+    """Two classes have a single score, and the column of the unseen one comes first."""
+    y = np.array(list("pqra"))[np.r_[3, np.arange(400) % n_seen]]
+    _, logits = cross_fit(classifier, X, y, response="auto", cv=KFold(4))
+    first = torch.softmax(logits[:101], 1).numpy()
+    expected = clone(classifier).fit(X[101:], y[101:]).predict_proba(X[:101])
+    np.testing.assert_allclose(first[:, 1:], expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(first[:, 0], np.finfo(float).eps, rtol=1e-6)
+
+
+def test_a_fold_that_has_seen_one_class():
+    y = np.r_[np.zeros(400, int), 1]
+    _, logits = cross_fit(GaussianNB(), X, y, response="auto", cv=KFold(4))
+    np.testing.assert_allclose(logits[301:], np.tile([0, np.log(np.finfo(float).eps)], (100, 1)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("y", [None, LABELS])
+def test_datasets_have_no_rows_to_fold(y):
+    data = TensorDataset(torch.as_tensor(X), torch.as_tensor(LABELS))
+    with pytest.raises(TypeError, match="X must be an array where the classifier isn't fitted; got the Dataset Tensor"):
+        TemperatureScaling(LogisticRegression()).fit(data, y)
+    with pytest.raises(TypeError, match="X_cal must be an array where the classifier isn't fitted; got the Dataset T"):
+        compare_calibrators(LogisticRegression(), data, y, X, LABELS)

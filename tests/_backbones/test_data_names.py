@@ -1,0 +1,363 @@
+"""Inputs by name: dicts of arrays, Datasets of dicts, Hugging Face's data sets and models."""
+
+import functools
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import bare_logits, convolutional, images, labels_of, put_into_odd_state, snapshot
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold
+from skorch import NeuralNetClassifier
+from skorch.helper import SliceDataset, SliceDict
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+import skclamp
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
+from skclamp._backbones.datasets import NamedArrays
+from skclamp.modules import ClampedModule
+from skclamp.perturbations import ChannelPerturbation
+
+N_SAMPLES, N_CLASSES = 240, 4
+
+
+class Rolled(nn.Module):
+    """Each sample's logits, rolled by a number that comes with it: told apart from the network only by what follows."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, roll, pixels, spare=None):
+        logits = self.network(pixels)
+        columns = (torch.arange(logits.shape[1], device=logits.device) - roll[:, None]) % logits.shape[1]
+        return {"logits": logits.gather(1, columns)}
+
+
+PLAIN = convolutional()
+# Paler than the network expects, so that there is something to learn.
+IMAGES = images(N_SAMPLES) / 2 + 1
+ROLL = np.random.default_rng(1).integers(N_CLASSES, size=N_SAMPLES)
+Y = labels_of(bare_logits(PLAIN, images(N_SAMPLES)), 1.0)
+NAMED = {"pixels": IMAGES, "roll": ROLL}
+ROLLED_Y = (Y + ROLL) % N_CLASSES
+
+
+class Items(Dataset):
+    """A Dataset of whatever a function of the index gives."""
+
+    def __init__(self, item):
+        self.item = item
+
+    def __len__(self):
+        return N_SAMPLES
+
+    def __getitem__(self, index):
+        return self.item(index)
+
+
+def row(i):
+    return {name: values[i] for name, values in NAMED.items()}
+
+
+def hugging_face(**columns):
+    datasets = pytest.importorskip("datasets", reason="needs Hugging Face's datasets: pip install 'skclamp[test]'")
+    return datasets.Dataset.from_dict({**NAMED, **columns})
+
+
+# What holds the same samples, and whether labels are in it.
+KINDS = {
+    "dict": (lambda: NAMED, False),
+    "dict of tensors": (lambda: {name: torch.from_numpy(values) for name, values in NAMED.items()}, False),
+    "dict of lists": (lambda: {name: values.tolist() for name, values in NAMED.items()}, False),
+    "dict with labels": (lambda: {**NAMED, "labels": ROLLED_Y}, True),
+    "SliceDict": (lambda: SliceDict(**NAMED), False),
+    "dicts": (lambda: Items(row), False),
+    "dicts with labels": (lambda: Items(lambda i: {**row(i), "label": ROLLED_Y[i]}), True),
+    "pairs": (lambda: Items(lambda i: (row(i), ROLLED_Y[i])), True),
+    "lists in pairs": (lambda: Items(lambda i: ({k: v.tolist() for k, v in row(i).items()}, int(ROLLED_Y[i]))), True),
+    "loader": (lambda: DataLoader(Items(lambda i: (row(i), ROLLED_Y[i])), batch_size=7), True),
+    "slice": (lambda: SliceDataset(Items(lambda i: (row(i), ROLLED_Y[i]))), False),
+    "Hugging Face's": (lambda: hugging_face(label=ROLLED_Y), True),
+    "Hugging Face's, formatted": (lambda: hugging_face(labels=ROLLED_Y).with_format("numpy"), True),
+}
+
+EXACT = {"precision": "float32", "random_state": 0}
+CALIBRATORS = {
+    "temperature": TemperatureScaling,
+    "natural": lambda network, **key: NeuralClampingCalibrator(network, perturbation="affine", **EXACT, **key),
+    "Adam": lambda network, **key: NeuralClampingCalibrator(
+        network, perturbation="affine", optimizer="adam", validation_fraction=None, **EXACT, **key
+    ),
+    "search": lambda network, **key: NeuralClampingCalibratorCV(
+        network, perturbations=["channel"], gammas=[0.0, 1.0], cv=KFold(2), **EXACT, **key
+    ),
+}
+
+
+def make(name, network=None):
+    key = {} if name == "temperature" else {"input_key": "pixels"}
+    return CALIBRATORS[name](Rolled(PLAIN) if network is None else network, **key)
+
+
+@functools.cache
+def expected(name):
+    """Probabilities of the network that knows of no companions, rolled."""
+    calibrator = CALIBRATORS[name](PLAIN).fit(IMAGES, Y)
+    assert getattr(calibrator, "accepted_", True)
+    columns = (np.arange(N_CLASSES) - ROLL[:, None]) % N_CLASSES
+    return np.take_along_axis(calibrator.predict_proba(IMAGES), columns, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("temperature", kind) for kind in KINDS] + [("natural", "dict with labels"), ("natural", "pairs")],
+)
+def test_companions_follow_their_samples(name, kind):
+    X, labelled = KINDS[kind][0](), KINDS[kind][1]
+    calibrator = make(name).fit(X, None if labelled else ROLLED_Y)
+    np.testing.assert_allclose(calibrator.predict_proba(X), expected(name), rtol=0, atol=1e-5)
+    assert not hasattr(calibrator, "n_features_in_")
+
+
+@pytest.mark.parametrize("kind", ["dict", "dicts"])
+@pytest.mark.parametrize("name", ["Adam", "search"])
+def test_companions_follow_through_training_and_folds(name, kind):
+    calibrator = make(name).fit(KINDS[kind][0](), ROLLED_Y)
+    np.testing.assert_allclose(calibrator.predict_proba(NAMED), expected(name), rtol=0, atol=1e-4)
+
+
+def test_weights_of_0_leave_samples_out_with_their_companions():
+    weight = np.random.default_rng(0).integers(2, size=N_SAMPLES)
+    kept = weight > 0
+    some = {name: values[kept] for name, values in NAMED.items()}
+    calibrator = make("natural").fit(NAMED, ROLLED_Y, sample_weight=weight)
+    assert calibrator.accepted_
+    expected = make("natural").fit(some, ROLLED_Y[kept]).predict_proba(some)
+    np.testing.assert_allclose(calibrator.predict_proba(some), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["SliceDict", "slice"])
+def test_grid_search(kind):
+    options = {"param_grid": {"gamma": [0.0, 2.0]}, "cv": KFold(2), "scoring": "neg_log_loss", "error_score": "raise"}
+    search = GridSearchCV(make("Adam"), **options).fit(KINDS[kind][0](), ROLLED_Y)
+    plain = GridSearchCV(CALIBRATORS["Adam"](PLAIN), **options).fit(IMAGES, Y)
+    found, expected = (each.cv_results_["mean_test_score"] for each in (search, plain))
+    assert expected[0] != expected[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_the_network_is_as_it_was():
+    network = Rolled(put_into_odd_state(convolutional()))
+    before = snapshot(network)
+    make("natural", network).fit(NAMED, ROLLED_Y).predict(NAMED)
+    assert snapshot(network) == before
+
+
+def test_a_skorch_net_takes_the_same_dict():
+    net = NeuralNetClassifier(Rolled(PLAIN), criterion=nn.CrossEntropyLoss).initialize()
+    calibrator = make("natural", net).fit(NAMED, ROLLED_Y)
+    np.testing.assert_allclose(calibrator.predict_proba(NAMED), expected("natural"), rtol=0, atol=1e-5)
+
+
+class ByName(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *, pixels):
+        return self.network(pixels)
+
+
+def test_an_array_goes_under_the_name():
+    calibrator = CALIBRATORS["natural"](ByName(PLAIN), input_key="pixels").fit(IMAGES, Y)
+    plain = CALIBRATORS["natural"](PLAIN).fit(IMAGES, Y).predict_proba(IMAGES)
+    for X in (IMAGES, {"pixels": IMAGES}):
+        np.testing.assert_allclose(calibrator.predict_proba(X), plain, rtol=0, atol=1e-6)
+
+
+# The deployed module
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return make("natural").fit(NAMED, ROLLED_Y)
+
+
+def test_the_module_takes_what_the_network_takes(fitted):
+    tensors = {name: torch.from_numpy(values) for name, values in NAMED.items()}
+    pixels, roll = tensors["pixels"], tensors["roll"]
+    module = fitted.module_.eval()
+    with torch.no_grad():
+        by_name, first = module(**tensors), module(pixels, roll=roll)
+    assert torch.equal(by_name, first)
+    np.testing.assert_allclose(by_name.softmax(1), fitted.predict_proba(NAMED), rtol=0, atol=1e-6)
+    with pytest.raises(TypeError, match="perturbed must come first, or by its name, input_key='pixels'"):
+        module(roll=roll)
+    with pytest.raises(ValueError, match="fold needs a network whose only input has no name; .* takes pixels"):
+        module.fold()
+
+
+def test_the_module_exports(fitted):
+    tensors = {name: torch.from_numpy(values[:5]) for name, values in NAMED.items()}
+    exported = torch.export.export(fitted.module_.eval(), (), tensors).module()
+    with torch.no_grad():
+        torch.testing.assert_close(exported(**tensors), fitted.module_(**tensors), rtol=0, atol=1e-5)
+
+
+def test_a_module_is_told_the_name():
+    module = ClampedModule(Rolled(PLAIN), ChannelPerturbation((3, 8, 8)), input_key="pixels").eval()
+    x = torch.from_numpy(IMAGES[:4])
+    with torch.no_grad():
+        assert torch.equal(module(pixels=x, roll=torch.zeros(4, dtype=torch.int64)), PLAIN(x))
+
+
+def test_saved_and_loaded(fitted, tmp_path):
+    fitted.save(tmp_path / "saved")
+    loaded = skclamp.load(tmp_path / "saved", Rolled(PLAIN))
+    np.testing.assert_array_equal(loaded.predict_proba(NAMED), fitted.predict_proba(NAMED))
+    assert loaded.module_.logits.input_key == "pixels"
+
+
+def test_comparison():
+    names = ["temperature", "natural"]
+    maps = {name: make(name).set_params(estimator=None) for name in names}
+    data = {**NAMED, "labels": ROLLED_Y}
+    comparison = compare_calibrators(Rolled(PLAIN), data, None, data, None, calibrators=maps, n_resamples=2, n_draws=2)
+    for name in names:
+        found = comparison.calibrators[name].predict_proba(NAMED)
+        np.testing.assert_allclose(found, expected(name), rtol=0, atol=1e-5)
+    # Which of the inputs to perturb isn't known.
+    found = compare_calibrators(Rolled(PLAIN), data, None, data, None, n_resamples=2, n_draws=2)
+    assert "NeuralClampingCalibrator" not in found.calibrators
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize("key", [None, "pixel"])
+def test_the_perturbed_entry_must_be_named(fitted, key):
+    message = f"input_key must name the entry of X that is perturbed, one of 'pixels', 'roll'; got {key!r}"
+    for X in (NAMED, Items(row)):
+        with pytest.raises(ValueError, match=message):
+            CALIBRATORS["natural"](Rolled(PLAIN), input_key=key).fit(X, ROLLED_Y)
+    with pytest.raises(ValueError, match="input_key must name .*one of 'roll'; got 'pixels'"):
+        fitted.predict({"roll": ROLL})
+
+
+def test_integers_cannot_be_perturbed():
+    with pytest.raises(TypeError, match="a perturbation can't be added to torch.int64"):
+        CALIBRATORS["natural"](Rolled(PLAIN), input_key="roll").fit(NAMED, ROLLED_Y)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        ({}, ValueError, "X must not be empty; got a dict with entries of {} samples"),
+        ({"labels": Y}, ValueError, "X must not be empty"),
+        ({**NAMED, "roll": ROLL[:0]}, ValueError, "X must not be empty; got a dict .*'pixels': 240, 'roll': 0"),
+        (
+            {**NAMED, "roll": ROLL[:7]},
+            ValueError,
+            "X must be a dict of arrays .* got lengths .*240, .roll.: 7",
+        ),
+        ({**NAMED, "labels": Y[:7]}, ValueError, "X must be a dict of arrays .* got lengths .*'labels': 7"),
+        ({**NAMED, "roll": 3}, ValueError, "entry 'roll' of X must have samples along its first axis; .* number 3"),
+        (
+            {**NAMED, "spare": ["a"] * N_SAMPLES},
+            TypeError,
+            "entry 'spare' of X must be numeric and real; got dtype <U1",
+        ),
+        ({"ids": [[1, 2], [3]]}, ValueError, "entry 'ids' of X must have samples of one size; pad them"),
+        ({**NAMED, "pixels": np.where(IMAGES < 2, IMAGES, np.nan)}, ValueError, "X must be finite"),
+    ],
+)
+def test_bad_dicts(X, error, message):
+    with pytest.raises(error, match=message):
+        make("temperature").fit(X, ROLLED_Y)
+
+
+def test_names_that_the_network_does_not_know():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'rolls'"):
+        make("temperature").fit({"pixels": IMAGES, "rolls": ROLL}, ROLLED_Y)
+
+
+def test_labels_are_still_needed():
+    with pytest.raises(ValueError, match="y must hold one class label a sample, and may be left out only when"):
+        make("temperature").fit(NAMED)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "where"),
+    [
+        (None, "there is no estimator"),
+        (LogisticRegression(), "the classifier isn't fitted"),
+        (LogisticRegression().fit(IMAGES[:, 0, 0], Y), "the estimator is a scikit-learn classifier"),
+    ],
+)
+def test_names_are_for_networks(estimator, where):
+    with pytest.raises(TypeError, match=f"X must be an array where {where}; got the Dataset NamedArrays"):
+        TemperatureScaling(estimator).fit(NAMED, ROLLED_Y)
+
+
+def test_named_arrays_are_a_dataset():
+    inputs, label = NamedArrays({**NAMED, "label": ROLLED_Y})[5]
+    assert label == ROLLED_Y[5]
+    np.testing.assert_array_equal(inputs["pixels"], IMAGES[5])
+    assert "label" not in NamedArrays(NAMED)[5]
+
+
+# Hugging Face's models as they are
+
+
+def build(name):
+    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skclamp[test]'")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes["num_labels"] = N_CLASSES
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        # Of the package's own doing.
+        warnings.simplefilter("ignore")
+        if name == "ViT":
+            config = transformers.ViTConfig(image_size=8, patch_size=4, **sizes)
+            model = transformers.AutoModelForImageClassification.from_config(config)
+            X = {"pixel_values": torch.from_numpy(IMAGES)}
+        else:
+            config = transformers.BertConfig(vocab_size=50, **sizes)
+            model = transformers.AutoModelForSequenceClassification.from_config(config)
+            tokens = torch.randint(50, (N_SAMPLES, 6))
+            mask = (torch.arange(6) < torch.randint(2, 7, (N_SAMPLES, 1))).long()
+            X = transformers.BatchEncoding({"input_ids": tokens, "attention_mask": mask})
+    nn.init.normal_(model.classifier.weight)
+    model.eval()
+    with torch.no_grad():
+        logits = model(**X).logits
+    return model, X, logits
+
+
+@pytest.mark.parametrize("name", ["ViT", "BERT"])
+def test_models_with_what_their_processors_give(name):
+    model, X, logits = build(name)
+    y = labels_of(logits)
+    calibrator = TemperatureScaling(model).fit(X, y)
+    bare = TemperatureScaling().fit(logits, y)
+    np.testing.assert_allclose(calibrator.predict_proba(X), bare.predict_proba(logits), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ViT", "BERT"])
+def test_models_are_clamped(name, tmp_path):
+    model, X, logits = build(name)
+    key = {"ViT": "pixel_values", "BERT": "inputs_embeds"}[name]
+    if name == "BERT":
+        X = {key: model.get_input_embeddings()(X["input_ids"]).detach(), "attention_mask": X["attention_mask"]}
+    options = {"perturbation": "channel", "validation_fraction": None, "random_state": 0}
+    calibrator = NeuralClampingCalibrator(model, input_key=key, **options).fit(X, labels_of(logits, 3.0))
+    assert calibrator.accepted_
+    with torch.no_grad():
+        deployed = calibrator.module_.eval()(**X).softmax(1)
+    np.testing.assert_allclose(calibrator.predict_proba(X), deployed, rtol=0, atol=1e-6)
+    calibrator.save(tmp_path / "saved")
+    again = skclamp.load(tmp_path / "saved", model).predict_proba(X)
+    np.testing.assert_array_equal(again, calibrator.predict_proba(X))

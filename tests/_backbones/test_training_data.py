@@ -1,0 +1,154 @@
+"""The warning of calibration on the training data: given where a network is never wrong, and on nothing honest."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _digits import convolutional_network, splits
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from skclamp import (
+    IsotonicCalibration,
+    NeuralClampingCalibrator,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
+from skclamp._backbones.plausibility import MANY_SAMPLES
+from skclamp.exceptions import CalibrationWarning, TrainingDataWarning
+
+PROBLEMS = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
+CLASSIFIERS = {
+    "logistic regression": lambda: LogisticRegression(max_iter=1000),
+    "hardly regularised": lambda: LogisticRegression(C=100, max_iter=1000),
+    "forest": lambda: RandomForestClassifier(50, random_state=0),
+    "boosted trees": lambda: HistGradientBoostingClassifier(max_iter=20, random_state=0),
+    "perceptron": lambda: MLPClassifier((32,), max_iter=150, random_state=0),
+}
+
+
+def given(calibrator, X, y, **options):
+    """Names of the package's warnings of a fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        calibrator.fit(X, y, **options)
+    return [type(warning.message) for warning in caught if isinstance(warning.message, CalibrationWarning)]
+
+
+def halves(problem, seed=0):
+    X, y = PROBLEMS[problem](return_X_y=True)
+    return train_test_split(StandardScaler().fit_transform(X), y, train_size=0.5, stratify=y, random_state=seed)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer. Maximum iterations")
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_held_out_samples_of_easy_problems_are_honest(problem, kind):
+    X_train, X, y_train, y = halves(problem)
+    fitted = CLASSIFIERS[kind]().fit(X_train, y_train)
+    for calibrator in (TemperatureScaling(fitted), IsotonicCalibration(FrozenEstimator(fitted))):
+        assert TrainingDataWarning not in given(calibrator, X, y)
+    assert TrainingDataWarning not in given(TemperatureScaling(CLASSIFIERS[kind](), cv=3), X, y)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer. Maximum iterations")
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_what_learned_the_digits_by_heart_is_told(kind):
+    X, _, y, _ = halves("digits")
+    fitted = CLASSIFIERS[kind]().fit(X, y)
+    assert (fitted.predict(X) == y).all()
+    assert given(TemperatureScaling(fitted), X, y) == [TrainingDataWarning]
+    assert given(IsotonicCalibration(fitted), X, y) == [TrainingDataWarning]
+    assert TrainingDataWarning not in given(TemperatureScaling(fitted), X[: MANY_SAMPLES - 1], y[: MANY_SAMPLES - 1])
+
+
+def trained_network(n_epochs):
+    (X, y), (_, _) = splits()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(n_epochs):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(torch.as_tensor(X)), torch.as_tensor(y)).backward()
+        optimizer.step()
+    return network
+
+
+@pytest.mark.parametrize("make", [convolutional_network, lambda: trained_network(100)], ids=["convolutions", "layers"])
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator, VectorScaling])
+def test_networks_on_what_trained_them_and_on_what_did_not(make, kind):
+    (X, y), (X_rest, y_rest) = splits()
+    assert TrainingDataWarning in given(kind(make()), X, y)
+    assert not given(kind(make()), X_rest, y_rest)
+
+
+def test_a_single_error_is_enough_to_pass():
+    """A network that is nearly always right on its training data can't be told from one on an easy problem."""
+    (X, y), _ = splits()
+    network, y = trained_network(100), y.copy()
+    y[-1] = (y[-1] + 1) % 10
+    assert TrainingDataWarning not in given(TemperatureScaling(network), X, y)
+    weight = np.ones(len(y))
+    weight[-1] = 0
+    assert TrainingDataWarning in given(TemperatureScaling(network), X, y, sample_weight=weight)
+    weight[: len(y) - MANY_SAMPLES] = 0
+    assert TrainingDataWarning not in given(TemperatureScaling(network), X, y, sample_weight=weight)
+
+
+def test_the_message_says_what_to_do_and_stands_at_the_users_line():
+    (X, y), _ = splits()
+    with pytest.warns(TrainingDataWarning, match="makes no error on the 600 samples .* calibrate on others") as caught:
+        given_here = IsotonicCalibration(trained_network(100)).fit(X, y)
+    assert given_here.classes_.tolist() == list(range(10))
+    assert caught[0].filename == __file__
+
+
+def test_cross_fitted_classifiers_are_not_suspected_in_a_comparison():
+    """What calibrates them they haven't seen, however easy the problem."""
+    X = np.linspace(-1, 1, 1200)[:, None]
+    y = (X[:, 0] > 0).astype(int)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        maps = [TemperatureScaling(), IsotonicCalibration()]
+        options = {"n_resamples": 2, "n_draws": 1, "calibrators": maps}
+        compare_calibrators(LogisticRegression(C=1e6, max_iter=1000), X, y, X, y, **options)
+    assert not [warning for warning in caught if issubclass(warning.category, TrainingDataWarning)]
+
+
+def compared(network, X, y, X_test, y_test):
+    options = {"n_resamples": 2, "n_draws": 1, "calibrators": [TemperatureScaling()]}
+    return compare_calibrators(network, X, y, X_test, y_test, **options)
+
+
+def test_a_comparison_tells_training_data_by_the_test_sets_accuracy():
+    """Also such with some errors in them, as noisy labels cause."""
+    (X, y), (X_rest, y_rest) = splits()
+    noisy = y.copy()
+    noisy[:6] = (noisy[:6] + 1) % 10
+    network = trained_network(100)
+    with pytest.warns(TrainingDataWarning, match=r"accuracy is 99.00% on X_cal and 9\d.\d\d% on X_test, .* by chance"):
+        compared(network, X, noisy, X_rest, y_rest)
+    logits, rest = (network(torch.as_tensor(part)).detach() for part in (X, X_rest))
+    with pytest.warns(TrainingDataWarning):
+        compared(None, logits, noisy, rest, y_rest)
+    compared(network, X_rest[:600], y_rest[:600], X_rest[600:], y_rest[600:])
+    compared(network, X_rest[:600], y_rest[:600], X, y)
+
+
+def test_real_networks_on_test_images(data_dir):
+    reference = np.load(data_dir / "nctoolkit_reference.npz")
+    logits, y = reference["cifar10_resnet20/logits"], reference["cifar10_resnet20/labels"]
+    assert not given(TemperatureScaling(nn.Identity()), logits, y)
+    for name in ("wideresnet-16-4", "lenet-5"):
+        stored = np.load(data_dir / f"cifar100_{name}_probabilities.npz")
+        proba, y = stored["predictions"], stored["ground_truth"]
+        proba = proba / proba.sum(1, keepdims=True)
+        assert not given(TemperatureScaling(nn.Identity(), response="probabilities"), proba, y.ravel())

@@ -1,0 +1,419 @@
+import math
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import brentq
+from scipy.special import softmax
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from skclamp._solvers import temperature as _temperature
+from skclamp._solvers import temperature_sums as _temperature_rows
+from skclamp._solvers.temperature import DEFAULT_BOUNDS, log_likelihoods, solve_temperature
+from skclamp.losses import focal_loss
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def draw(n_samples, n_classes, *, temperature=1.5, scale=1.0, seed=0):
+    """Logits within +-scale, and labels drawn from softmax(logits / temperature)."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(n_samples, n_classes))
+    logits *= scale / np.abs(logits).max()
+    y = (logits / temperature + rng.gumbel(size=logits.shape)).argmax(1)
+    return torch.from_numpy(logits), torch.from_numpy(y)
+
+
+def first_order_gap(logits, y, temperature, weight=None):
+    """The first-order condition: mean label logit minus mean expected logit, over the mean absolute logit."""
+    z = logits.double().numpy()
+    p = softmax(z / temperature, axis=1)
+    own = z[np.arange(len(y)), y.numpy()][:, None]
+    return np.average((p * (z - own)).sum(1), weights=weight) / np.abs(z).mean()
+
+
+def reference_temperature(logits, y, weight=None):
+    """The root of the first-order condition, by scipy alone."""
+    low, high = np.log(DEFAULT_BOUNDS)
+    return math.exp(
+        brentq(lambda place: first_order_gap(logits, y, math.exp(place), weight), low, high, xtol=1e-14, rtol=1e-14)
+    )
+
+
+class PeakMemory(TorchDispatchMode):
+    """Largest number of bytes that tensors made inside the block held at one time."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.peak, self.seen = 0, 0, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        known = {tensor.untyped_storage()._cdata for tensor in args if isinstance(tensor, torch.Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (list, tuple)) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage(), known)
+        return out
+
+    def _count(self, storage, known):
+        key = storage._cdata
+        if key in known or key in self.seen:
+            return
+        self.seen.add(key)
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, key, storage.nbytes())
+
+    def _forget(self, key, size):
+        self.seen.discard(key)
+        self.now -= size
+
+
+@pytest.mark.parametrize("n_classes", [2, 10, 1000])
+@pytest.mark.parametrize("temperature", [0.02, 0.3, 1.0, 5.0, 100.0])
+@pytest.mark.parametrize("steepness", [2.0, 20.0, 200.0])
+def test_first_order_condition(n_classes, temperature, steepness):
+    logits, y = draw(400, n_classes, temperature=temperature, scale=steepness * temperature)
+    found = solve_temperature(logits, y)
+    assert found.converged
+    if not found.at_bound:
+        assert abs(first_order_gap(logits, y, found.temperature)) < 1e-11
+        assert found.temperature == pytest.approx(reference_temperature(logits, y), rel=1e-8)
+
+
+def test_first_order_condition_covers_ordinary_cases():
+    """The cases above may end at a bound only where the labels are hardly random."""
+    for n_classes in (2, 10, 1000):
+        for temperature in (0.02, 1.0, 100.0):
+            logits, y = draw(400, n_classes, temperature=temperature, scale=20.0 * temperature)
+            found = solve_temperature(logits, y)
+            assert not found.at_bound
+            assert found.temperature == pytest.approx(temperature, rel=0.3)
+
+
+@pytest.mark.parametrize("temperature", [0.02, 1.0, 100.0])
+@pytest.mark.parametrize("n_classes", [2, 100])
+def test_logits_of_ten_thousand(temperature, n_classes):
+    """Near ties among huge logits decide: nearly all rows have probabilities of 0 and 1."""
+    logits, y = draw(3000, n_classes, temperature=temperature, scale=1e4)
+    logits[:300] *= temperature / 1e3
+    y[:300] = (
+        logits[:300] / temperature + torch.from_numpy(np.random.default_rng(1).gumbel(size=(300, n_classes)))
+    ).argmax(1)
+    found = solve_temperature(logits, y)
+    assert not found.at_bound
+    assert abs(first_order_gap(logits, y, found.temperature)) < 1e-11
+
+
+@pytest.mark.parametrize(("n_samples", "n_classes"), [(40, 10), (5000, 30), (4000, 200)])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_narrow_dtypes_agree_with_float64_on_the_same_data(dtype, n_samples, n_classes):
+    logits = draw(n_samples, n_classes, scale=12.0)[0].to(dtype)
+    y = draw(n_samples, n_classes, scale=12.0)[1]
+    exact = solve_temperature(logits.double(), y)
+    found = solve_temperature(logits, y)
+    assert found.temperature == pytest.approx(exact.temperature, rel=2e-8)
+    assert found.loss == pytest.approx(exact.loss, rel=1e-7)
+    assert abs(first_order_gap(logits, y, found.temperature)) < 1e-8
+
+
+@pytest.mark.parametrize("n_samples", [30, 3000])
+def test_a_constant_a_row_changes_nothing(n_samples):
+    logits, y = draw(n_samples, 10, scale=8.0)
+    shift = torch.from_numpy(np.random.default_rng(1).normal(scale=50.0, size=(n_samples, 1)))
+    expected = solve_temperature(logits, y).temperature
+    for same in (logits + shift, logits.log_softmax(1), logits - 1e3):
+        assert solve_temperature(same, y).temperature == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_constant_a_row_costs_float32_only_what_it_rounds():
+    """Whole numbers keep all their digits under the shift."""
+    logits, y = draw(20000, 10, scale=30.0)
+    logits = logits.round().float()
+    expected = solve_temperature(logits, y).temperature
+    assert solve_temperature(logits + 2.0**16, y).temperature == expected
+
+
+def test_temperature_scales_with_the_logits():
+    logits, y = draw(500, 5, scale=6.0)
+    expected = solve_temperature(logits, y).temperature
+    for factor in (1e-2, 7.0, 1e3):
+        assert solve_temperature(logits * factor, y).temperature == pytest.approx(factor * expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_integer_weights_equal_repetition(gamma):
+    logits, y = draw(3000, 6, scale=8.0)
+    weight = torch.from_numpy(np.random.default_rng(1).integers(0, 4, size=3000))
+    repeated = solve_temperature(logits.repeat_interleave(weight, 0), y.repeat_interleave(weight), gamma=gamma)
+    weighted = solve_temperature(logits, y, sample_weight=weight.double(), gamma=gamma)
+    assert weighted.temperature == pytest.approx(repeated.temperature, rel=1e-9)
+    assert weighted.loss == pytest.approx(repeated.loss, rel=1e-12)
+    scaled = solve_temperature(logits, y, sample_weight=1e-3 * weight, gamma=gamma)
+    assert scaled.temperature == pytest.approx(weighted.temperature, rel=1e-9)
+
+
+def test_weights_agree_with_scipy():
+    logits, y = draw(500, 4, scale=6.0)
+    weight = np.random.default_rng(1).exponential(size=500)
+    found = solve_temperature(logits, y, sample_weight=torch.from_numpy(weight))
+    assert found.temperature == pytest.approx(reference_temperature(logits, y, weight), rel=1e-9)
+
+
+def test_zero_weights_hide_rows_even_from_the_sample():
+    logits, y = draw(8000, 5, scale=6.0)
+    weight = torch.zeros(8000, dtype=torch.float64)
+    weight[8:40] = 1.0
+    found = solve_temperature(logits, y, sample_weight=weight)
+    assert found.temperature == pytest.approx(solve_temperature(logits[8:40], y[8:40]).temperature, rel=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("scale", [0.1, 10.0, 1e4])
+def test_separable_data_end_at_the_lower_bound(scale, gamma):
+    logits, _ = draw(200, 5, scale=scale)
+    found = solve_temperature(logits, logits.argmax(1), gamma=gamma, bounds=(0.05, 20.0))
+    assert found.at_bound
+    assert found.temperature == 0.05
+    expected = focal_loss(logits / 0.05, logits.argmax(1), gamma=gamma).item()
+    assert found.loss == pytest.approx(expected, rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_labels_worse_than_chance_end_at_the_upper_bound(gamma, dtype):
+    logits = draw(20000, 5, scale=10.0)[0].to(dtype)
+    found = solve_temperature(logits, logits.argmin(1), gamma=gamma, bounds=(0.1, 30.0))
+    assert found.at_bound
+    assert found.temperature == 30.0
+
+
+@pytest.mark.parametrize("bounds", [(2.0, 5.0), (0.2, 0.9)])
+def test_optimum_outside_the_bounds(bounds):
+    logits, y = draw(5000, 5, temperature=1.4, scale=8.0)
+    found = solve_temperature(logits, y, bounds=bounds)
+    assert found.at_bound
+    assert found.temperature == min(bounds, key=lambda bound: abs(bound - 1.4))
+    assert found.loss == pytest.approx(-log_likelihoods(logits, y, found.temperature).mean().item(), rel=1e-12)
+
+
+def test_separable_up_to_one_row():
+    """One mistake among many sure rows moves the optimum from the bound."""
+    logits, _ = draw(300, 4, scale=10.0)
+    y = logits.argmax(1)
+    y[0] = logits[0].argmin()
+    found = solve_temperature(logits, y)
+    assert not found.at_bound
+    assert found.temperature == pytest.approx(reference_temperature(logits, y), rel=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_constant_logits_leave_the_temperature_at_one(gamma):
+    found = solve_temperature(torch.full((20, 3), 4.0), torch.arange(20) % 3, gamma=gamma)
+    assert (found.temperature, found.converged, found.at_bound) == (1.0, True, False)
+    assert found.loss == pytest.approx((2 / 3) ** gamma * math.log(3))
+
+
+def test_one_sample():
+    logits = torch.tensor([[0.0, 1.0, 3.0]], dtype=torch.float64)
+    found = solve_temperature(logits, torch.tensor([1]))
+    assert found.at_bound  # a label below the mean
+    found = solve_temperature(logits - torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([1]))
+    assert found.temperature == pytest.approx(
+        reference_temperature(logits - torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([1])), rel=1e-10
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 1.5, 30.0])
+def test_two_passes_do(temperature):
+    """The sample finds the way; all the rows are read once to arrive and once to make sure."""
+    logits, y = draw(20000, 10, temperature=temperature, scale=8.0 * temperature)
+    assert solve_temperature(logits, y).n_passes <= 2
+    assert solve_temperature(logits.float(), y).n_passes <= 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hard_landscapes_take_few_passes(seed):
+    """Few rows of huge spread: the slope is flat nearly everywhere."""
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.standard_cauchy(size=(7, 10)) * 10 ** rng.uniform(-2, 4))
+    y = torch.from_numpy(rng.integers(0, 10, size=7))
+    found = solve_temperature(logits, y)
+    assert found.converged
+    assert found.n_passes <= 20
+    assert found.at_bound or abs(first_order_gap(logits, y, found.temperature)) < 1e-10
+
+
+def test_a_sample_unlike_the_rest():
+    """Three mistakes among many sure rows: none is in the sample, whose optimum is at the bound."""
+    logits, _ = draw(20000, 5, scale=200.0)
+    y = logits.argmax(1)
+    y[[77, 7777, 17777]] = logits[[77, 7777, 17777]].argmin(1)
+    found = solve_temperature(logits, y)
+    assert found.temperature == pytest.approx(reference_temperature(logits, y), rel=1e-9)
+    assert found.n_passes <= 4  # 11 from the bound
+
+
+def test_order_of_the_rows():
+    """Whole blocks and combs of rows that are unlike the rest don't mislead the search."""
+    logits, y = draw(6000, 5, scale=8.0)
+    y[::3] = logits[::3].argmin(1)
+    for order in (torch.arange(6000), torch.argsort(y), torch.argsort(logits.amax(1))):
+        found = solve_temperature(logits[order], y[order])
+        assert found.temperature == pytest.approx(reference_temperature(logits, y), rel=1e-9)
+        assert found.n_passes <= 3
+
+
+@pytest.mark.parametrize("dtype", FLOATS[1:])
+def test_small_sets_are_solved_in_float64(dtype):
+    """Rounding errors of few rows don't average out: with one row, float32 arithmetic is off by 1e-7 and more."""
+    for seed in range(10):
+        logits = draw(2, 1000, scale=30.0, seed=seed)[0].to(dtype)
+        y = logits.sort(1).indices[:, -3]
+        exact = solve_temperature(logits.double(), y)
+        assert solve_temperature(logits, y).temperature == pytest.approx(exact.temperature, rel=1e-9)
+
+
+@pytest.mark.parametrize("n_classes", [3, 100])
+@pytest.mark.parametrize("gamma", [0.0, 1.5])
+def test_chunks_change_nothing(monkeypatch, n_classes, gamma):
+    logits, y = draw(1003, n_classes, scale=8.0)
+    weight = torch.rand(1003, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = solve_temperature(logits, y, sample_weight=weight, gamma=gamma)
+    monkeypatch.setattr(_temperature_rows, "_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(_temperature_rows, "_BLOCK_ROWS", 37)
+    monkeypatch.setattr(_temperature_rows, "_KEPT_SIZE", 0)
+    found = solve_temperature(logits, y, sample_weight=weight, gamma=gamma)
+    assert found.temperature == pytest.approx(expected.temperature, rel=1e-9)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-12)
+
+
+def test_layouts_of_the_tensor():
+    logits, y = draw(600, 6, scale=8.0)
+    expected = solve_temperature(logits, y)
+    for view in (logits.T.contiguous().T, torch.cat([logits, logits], 1)[:, :6]):
+        assert solve_temperature(view, y).temperature == pytest.approx(expected.temperature, rel=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_the_input_stays_as_it_is(gamma):
+    logits, y = draw(600, 6, scale=8.0)
+    before = logits.clone(), y.clone()
+    solve_temperature(logits, y, gamma=gamma)
+    log_likelihoods(logits, y, 0.7)
+    assert torch.equal(logits, before[0])
+    assert torch.equal(y, before[1])
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+@pytest.mark.parametrize(("n_samples", "n_classes"), [(1_500_000, 2), (9_000, 600)])
+def test_memory_beyond_the_logits(n_samples, n_classes, gamma):
+    """Less than 64 MB; with these 12 and 22 MB of logits it would show that a pass copies them."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(n_samples, n_classes, generator=generator)
+    y = torch.randint(n_classes, (n_samples,), generator=generator)
+    with PeakMemory() as memory:
+        solve_temperature(logits, y, gamma=gamma)
+    assert memory.peak < 64e6
+    if logits.numel() > _temperature_rows._KEPT_SIZE:
+        assert memory.peak < logits.nbytes
+    with PeakMemory() as memory:
+        log_likelihoods(logits, y, 1.3)
+    assert memory.peak < 8 * n_samples + 16e6
+
+
+def test_peak_memory_sees_copies():
+    logits = torch.zeros(1000, 1000)
+    with PeakMemory() as memory:
+        (logits + 1).exp_().mul(2)
+    assert memory.peak == 2 * logits.nbytes
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_loss_is_that_of_log_likelihoods(dtype):
+    logits, y = draw(3000, 30, scale=12.0)
+    logits = logits.to(dtype)
+    found = solve_temperature(logits, y)
+    assert found.loss == pytest.approx(-log_likelihoods(logits, y, found.temperature).mean().item(), rel=1e-7)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_log_likelihoods(dtype, monkeypatch):
+    logits, y = draw(200, 7, scale=300.0)
+    logits = logits.to(dtype)
+    expected = (logits.double() / 0.6).log_softmax(1)[torch.arange(200), y]
+    for size in (2**17, 100):
+        monkeypatch.setattr(_temperature_rows, "_CHUNK_SIZE", size)
+        found = log_likelihoods(logits, y, 0.6)
+        assert found.dtype == torch.float64
+        assert found.max() <= 0
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def focal_on_grid(logits, y, gamma, n_points=600):
+    places = np.linspace(*np.log(DEFAULT_BOUNDS), n_points)
+    return min(focal_loss(logits / math.exp(place), y, gamma=gamma).item() for place in places)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize(("n_samples", "scale"), [(20, 0.5), (300, 10.0), (5000, 10.0), (300, 2e3)])
+def test_focal_loss_is_least(gamma, n_samples, scale):
+    logits, y = draw(n_samples, 5, scale=scale)
+    y[: n_samples // 5] = 0
+    found = solve_temperature(logits, y, gamma=gamma)
+    here = focal_loss(logits / found.temperature, y, gamma=gamma).item()
+    assert found.loss == pytest.approx(here, rel=1e-10)
+    assert here <= focal_on_grid(logits, y, gamma) + 1e-12
+    for factor in (0.999, 1.001):
+        assert here <= focal_loss(logits / (factor * found.temperature), y, gamma=gamma).item()
+
+
+def test_focal_loss_approaches_the_nll():
+    logits, y = draw(500, 5, scale=8.0)
+    expected = solve_temperature(logits, y)
+    found = solve_temperature(logits, y, gamma=1e-9)
+    assert found.temperature == pytest.approx(expected.temperature, rel=1e-6)
+
+
+def labels_that_lead(margins, counts, order=slice(None)):
+    """Rows of 1000 equal logits but for the label's, which leads by one of the margins: such groups make valleys."""
+    lead = torch.tensor(margins, dtype=torch.float64).repeat_interleave(torch.tensor(counts))[order]
+    y = torch.arange(len(lead)) % 1000
+    return torch.zeros(len(lead), 1000, dtype=torch.float64).scatter_(1, y[:, None], lead[:, None]), y
+
+
+TWO_VALLEYS = pytest.mark.parametrize(
+    ("margins", "counts", "gamma", "deepest", "other"),
+    [
+        ([-0.138, 55.141, 0.062, 13.072], [10, 3, 20, 11], 5, 0.012377, 1.6042),
+        ([-0.054, 3.906, 0.027], [5, 6, 9], 3, 0.44112, 0.0053972),
+    ],
+)
+
+
+@TWO_VALLEYS
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_focal_loss_of_two_valleys(margins, counts, gamma, deepest, other, dtype):
+    logits, y = labels_that_lead(margins, counts)
+    ridge = focal_loss(logits / math.sqrt(deepest * other), y, gamma=gamma)
+    assert all(focal_loss(logits / valley, y, gamma=gamma) < ridge for valley in (deepest, other))
+    found = solve_temperature(logits.to(dtype), y, gamma=gamma)
+    assert found.temperature == pytest.approx(deepest, rel=0.01)
+    assert found.loss <= focal_on_grid(logits, y, gamma) + 1e-6
+
+
+def test_all_the_rows_judge_the_valleys(monkeypatch):
+    """36 rows of 440 rank them the wrong way round."""
+    monkeypatch.setattr(_temperature, "_GRID_ROWS", 36)
+    logits, y = labels_that_lead([-0.138, 55.141, 0.062, 13.072], [100, 30, 200, 110])
+    assert solve_temperature(logits, y, gamma=5).temperature == pytest.approx(0.012377, rel=0.02)
+
+
+@pytest.mark.parametrize("period", [1, 2, 5])
+def test_no_comb_of_rows_stands_for_all(monkeypatch, period):
+    """Every second row, or block of rows, from a mixture that has one valley only, and not the deepest of the whole."""
+    monkeypatch.setattr(_temperature, "_GRID_ROWS", 500)
+    halves = torch.arange(1200).view(2, -1, period).transpose(0, 1).flatten()
+    logits, y = labels_that_lead([-0.054, 3.906, 0.027] * 2, [150, 90, 360, 150, 270, 180], halves)
+    assert solve_temperature(logits, y, gamma=3).temperature == pytest.approx(0.444, rel=0.02)

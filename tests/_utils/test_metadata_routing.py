@@ -1,0 +1,364 @@
+"""Metadata reach whom they are for, with scikit-learn's routing and without."""
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from _output_maps import PUBLIC
+from _small_networks import bare_logits, labels_of, perceptron
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer, make_scorer
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_predict, cross_validate
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skclamp import (
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
+from skclamp._utils.folds import draw_folds
+from skclamp.exceptions import UnusedWeightWarning
+
+RNG = np.random.default_rng(0)
+N_SAMPLES = 300
+X = RNG.normal(size=(N_SAMPLES, 6))
+Y = labels_of(bare_logits(perceptron(), X.astype(np.float32)))
+WEIGHT = RNG.integers(1, 5, N_SAMPLES).astype(float)
+GROUPS = RNG.integers(0, 8, N_SAMPLES)
+
+
+@pytest.fixture
+def routing():
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
+
+
+class Recording(ClassifierMixin, BaseEstimator):
+    """A logistic regression that notes what each of its clones' ``fit`` was given."""
+
+    def __init__(self, notes=None):
+        self.notes = notes
+
+    def fit(self, X, y, sample_weight=None, costs=None):
+        self.notes.append({"n": len(X), "sample_weight": sample_weight, "costs": costs})
+        self.model_ = LogisticRegression().fit(X, y, sample_weight)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def decision_function(self, X):
+        return self.model_.decision_function(X)
+
+    def __sklearn_clone__(self):
+        twin = type(self)(self.notes)
+        twin._metadata_request = self.get_metadata_routing()
+        return twin
+
+
+UNFITTED = {
+    "temperature": lambda classifier, cv: TemperatureScaling(classifier, cv=cv),
+    "vector": lambda classifier, cv: VectorScaling(classifier, cv=cv),
+    "selector": lambda classifier, cv: CalibratorSelector(
+        classifier, candidates=[("a", TemperatureScaling()), ("b", VectorScaling())], cv=cv
+    ),
+    "clamping": lambda classifier, cv: NeuralClampingCalibrator(classifier, cv=cv, random_state=0),
+    "clamping, chosen": lambda classifier, cv: NeuralClampingCalibratorCV(
+        classifier, cv=cv, perturbations=["affine"], gammas=[0.0], random_state=0
+    ),
+}
+
+
+# With routing
+
+
+@pytest.mark.parametrize("kind", UNFITTED)
+@pytest.mark.parametrize("asked", [True, False])
+def test_weights_reach_the_classifier_where_it_requests_them(kind, asked, routing):
+    classifier = LogisticRegression().set_fit_request(sample_weight=asked)
+    fitted = UNFITTED[kind](classifier, 3).fit(X, Y, sample_weight=WEIGHT)
+    expected = LogisticRegression().fit(X, Y, sample_weight=WEIGHT if asked else None)
+    np.testing.assert_array_equal(fitted.estimator_.coef_, expected.coef_)
+
+
+def test_weights_of_the_calibration_are_the_calibrators_own_affair(routing):
+    classifier = LogisticRegression().set_fit_request(sample_weight=False)
+    fitted = TemperatureScaling(classifier, cv=3).fit(X, Y, sample_weight=WEIGHT)
+    scores = cross_val_predict(LogisticRegression(), X, Y, cv=3, method="decision_function", params={})
+    assert fitted.temperature_ == TemperatureScaling().fit(scores, Y, sample_weight=WEIGHT).temperature_
+
+
+@pytest.mark.parametrize("kind", UNFITTED)
+def test_whoever_has_not_said_is_asked_as_in_scikit_learn(kind, routing):
+    for meta in (UNFITTED[kind](LogisticRegression(), 3), CalibratedClassifierCV(LogisticRegression())):
+        with pytest.raises(UnsetMetadataPassedError, match=r"sample_weight\] are passed but are not explicitly set"):
+            meta.fit(X, Y, sample_weight=WEIGHT)
+
+
+@pytest.mark.parametrize("kind", UNFITTED)
+def test_other_metadata_are_folded_with_the_samples(kind, routing):
+    notes, costs = [], RNG.random(N_SAMPLES)
+    classifier = Recording(notes).set_fit_request(sample_weight=False, costs=True)
+    if kind.startswith("clamping"):
+        with pytest.raises(TypeError, match="Recording"):
+            UNFITTED[kind](classifier, KFold(3)).fit(X, Y, costs=costs)
+        return
+    UNFITTED[kind](classifier, KFold(3)).fit(X, Y, sample_weight=WEIGHT, costs=costs)
+    assert [note["n"] for note in notes] == [300, 200, 200, 200]
+    assert all(note["sample_weight"] is None for note in notes)
+    np.testing.assert_array_equal(notes[0]["costs"], costs)
+    np.testing.assert_array_equal(notes[1]["costs"], costs[100:])
+
+
+def test_an_alias_is_what_the_caller_calls_it(routing):
+    classifier = LogisticRegression().set_fit_request(sample_weight="importance")
+    fitted = TemperatureScaling(classifier, cv=3).fit(X, Y, importance=WEIGHT)
+    weighted = LogisticRegression().fit(X, Y, sample_weight=WEIGHT)
+    np.testing.assert_array_equal(fitted.estimator_.coef_, weighted.coef_)
+    whole = TemperatureScaling(LogisticRegression().set_fit_request(sample_weight=True), cv=3)
+    whole.fit(X, Y, sample_weight=WEIGHT)
+    assert fitted.temperature_ != whole.temperature_, "the calibration itself went unweighted"
+
+
+@pytest.mark.parametrize("kind", UNFITTED)
+def test_groups_reach_the_splitter(kind, routing):
+    fitted = UNFITTED[kind](LogisticRegression(), GroupKFold(3)).fit(X, Y, groups=GROUPS)
+    splits = list(GroupKFold(3).split(X, Y, GROUPS))
+    expected = UNFITTED[kind](LogisticRegression(), splits).fit(X, Y)
+    np.testing.assert_array_equal(fitted.predict_proba(X), expected.predict_proba(X))
+    other = UNFITTED[kind](LogisticRegression(), 3).fit(X, Y)
+    assert np.abs(fitted.predict_proba(X) - other.predict_proba(X)).max() > 0
+
+
+def test_groups_reach_the_guard_of_a_network(routing):
+    search = NeuralClampingCalibratorCV(perceptron(), perturbations=["affine"], gammas=[0.0], random_state=0)
+    found = clone(search).set_params(cv=GroupKFold(3)).fit(X, Y, groups=GROUPS)
+    expected = clone(search).set_params(cv=list(GroupKFold(3).split(X, Y, GROUPS))).fit(X, Y)
+    assert found.best_score_ == expected.best_score_
+    with pytest.raises(ValueError, match="'groups' parameter should not be None"):
+        clone(search).set_params(cv=GroupKFold(3)).fit(X, Y)
+
+
+def test_what_nobody_requests_is_an_error(routing):
+    for calibrator in (TemperatureScaling(perceptron()), TemperatureScaling(LogisticRegression())):
+        with pytest.raises(TypeError, match="TemperatureScaling.fit got unexpected argument.* {'colour'}"):
+            calibrator.fit(X, Y, colour=WEIGHT)
+    with pytest.raises(TypeError, match="unexpected argument.* {'groups'}"):
+        TemperatureScaling(perceptron()).fit(X, Y, groups=GROUPS)
+
+
+def test_requests_live_in_clones(routing):
+    calibrator = TemperatureScaling(LogisticRegression().set_fit_request(sample_weight=True), cv=3)
+    twin = clone(calibrator.set_fit_request(sample_weight="mine").set_score_request(sample_weight=False))
+    assert str(twin.get_metadata_routing()) == str(calibrator.get_metadata_routing())
+    assert twin.get_metadata_routing().consumes("fit", ["mine"]) == {"mine"}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_calibrator_can_request(name, routing):
+    calibrator = PUBLIC[name]().set_fit_request(sample_weight="a").set_score_request(sample_weight="b")
+    requests = calibrator.get_metadata_routing()
+    assert requests.consumes("fit", ["a", "b", "sample_weight"]) == {"a"}
+    assert requests.consumes("score", ["a", "b", "sample_weight"]) == {"b"}
+
+
+# scikit-learn's meta-estimators around ours
+
+
+NETWORK = perceptron()
+
+
+def calibrators():
+    fitted = LogisticRegression().fit(X[:100], Y[:100])
+    return {
+        "a network": lambda: TemperatureScaling(NETWORK),
+        "a fitted classifier": lambda: TemperatureScaling(fitted),
+        "an unfitted classifier": lambda: TemperatureScaling(
+            LogisticRegression().set_fit_request(sample_weight=True), cv=2
+        ),
+        "clamping": lambda: NeuralClampingCalibrator(NETWORK, random_state=0),
+    }
+
+
+@pytest.mark.parametrize("kind", calibrators())
+def test_weights_through_a_pipeline(kind, routing):
+    calibrator = calibrators()[kind]().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), calibrator)
+    pipeline.fit(X, Y, sample_weight=WEIGHT)
+    scaled = StandardScaler().fit_transform(X)
+    expected = clone(calibrator).fit(scaled, Y, sample_weight=WEIGHT)
+    np.testing.assert_array_equal(pipeline.predict_proba(X), expected.predict_proba(scaled))
+    assert pipeline.score(X, Y, sample_weight=WEIGHT) == expected.score(scaled, Y, sample_weight=WEIGHT)
+    unweighted = clone(calibrator).fit(scaled, Y)
+    assert unweighted.temperature_ != expected.temperature_
+
+
+@pytest.mark.parametrize("kind", calibrators())
+def test_weights_and_groups_through_cross_validate(kind, routing):
+    calibrator = calibrators()[kind]().set_fit_request(sample_weight=True)
+    scorer = get_scorer("neg_log_loss").set_score_request(sample_weight=True)
+    params = {"sample_weight": WEIGHT, "groups": GROUPS}
+    found = cross_validate(calibrator, X, Y, scoring=scorer, cv=GroupKFold(2), params=params, error_score="raise")
+    for score, (train, test) in zip(found["test_score"], GroupKFold(2).split(X, Y, GROUPS), strict=True):
+        fitted = clone(calibrator).fit(X[train], Y[train], sample_weight=WEIGHT[train])
+        assert score == pytest.approx(scorer(fitted, X[test], Y[test], sample_weight=WEIGHT[test]))
+
+
+def test_weights_through_a_grid_search(routing):
+    calibrator = TemperatureScaling(NETWORK).set_fit_request(sample_weight=True)
+    scorer = get_scorer("neg_log_loss").set_score_request(sample_weight=True)
+    search = GridSearchCV(calibrator, {"gamma": [0.0, 2.0]}, scoring=scorer, cv=2).fit(X, Y, sample_weight=WEIGHT)
+    expected = TemperatureScaling(NETWORK, **search.best_params_).fit(X, Y, sample_weight=WEIGHT)
+    assert search.best_estimator_.temperature_ == expected.temperature_
+    with pytest.raises(UnsetMetadataPassedError, match="TemperatureScaling.fit"):
+        GridSearchCV(TemperatureScaling(NETWORK), {"gamma": [0.0]}, scoring=scorer, cv=2).fit(
+            X, Y, sample_weight=WEIGHT
+        )
+
+
+def test_weights_through_several_layers(routing):
+    """A search over a pipeline of a calibrator around an unfitted pipeline."""
+    inner = make_pipeline(StandardScaler(), LogisticRegression().set_fit_request(sample_weight=True))
+    inner[0].set_fit_request(sample_weight=False)
+    calibrator = TemperatureScaling(inner, cv=2).set_fit_request(sample_weight=True)
+    scorer = get_scorer("neg_log_loss").set_score_request(sample_weight=False)
+    search = GridSearchCV(make_pipeline(calibrator), {"temperaturescaling__gamma": [0.0]}, scoring=scorer, cv=2)
+    search.fit(X, Y, sample_weight=WEIGHT)
+    expected = LogisticRegression().fit(StandardScaler().fit_transform(X), Y, sample_weight=WEIGHT)
+    found = search.best_estimator_[0].estimator_[-1]
+    np.testing.assert_array_equal(found.coef_, expected.coef_)
+
+
+# A selector's scorer
+
+
+def noting(notes):
+    def score(y, proba, sample_weight=None, costs=None):
+        notes.append((len(y), sample_weight, costs))
+        return -float(len(notes))
+
+    return make_scorer(score, response_method="predict_proba")
+
+
+def selector(scorer):
+    return CalibratorSelector(candidates=[("a", TemperatureScaling())], scoring=scorer, n_folds=3)
+
+
+def test_a_selectors_scorer_gets_what_it_requests(routing):
+    logits, costs, notes = bare_logits(NETWORK, X.astype(np.float32)), RNG.random(N_SAMPLES), []
+    scorer = noting(notes).set_score_request(costs=True, sample_weight="importance")
+    selector(scorer).fit(logits, Y, sample_weight=WEIGHT, costs=costs, importance=2 * WEIGHT)
+    log_proba = torch.log_softmax(torch.as_tensor(logits), 1)
+    folds = draw_folds(log_proba, torch.as_tensor(Y), torch.as_tensor(WEIGHT), 3)
+    for k, (n, weight, of_fold) in enumerate(notes):
+        held = folds == k
+        assert n == held.sum()
+        np.testing.assert_array_equal(weight, 2 * WEIGHT[held])
+        np.testing.assert_array_equal(of_fold, costs[held])
+    assert len(notes) == 3
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_selectors_scorer_gets_weights_where_it_requests_them(asked, routing):
+    logits, notes = bare_logits(NETWORK, X.astype(np.float32)), []
+    selector(noting(notes).set_score_request(sample_weight=asked)).fit(logits, Y, sample_weight=WEIGHT)
+    assert [weight is not None for _, weight, _ in notes] == [asked] * 3
+
+
+def test_a_selector_asks_a_scorer_that_has_not_said_where_a_search_does(routing):
+    """Older scikit-learns let it pass unweighted."""
+    maps = TemperatureScaling().set_fit_request(sample_weight=True)
+    asking = []
+    for meta in (selector(noting([])), GridSearchCV(maps, {"gamma": [0.0]}, scoring=noting([]), cv=2)):
+        try:
+            meta.fit(bare_logits(NETWORK, X.astype(np.float32)), Y, sample_weight=WEIGHT)
+        except UnsetMetadataPassedError as error:
+            asking.append(error.unrequested_params)
+    assert len(asking) in (0, 2)
+
+
+def test_a_selectors_scorer_gets_weights_without_routing():
+    notes = []
+    selector(noting(notes)).fit(bare_logits(NETWORK, X.astype(np.float32)), Y, sample_weight=WEIGHT)
+    assert sum(weight.sum() for _, weight, _ in notes) == WEIGHT.sum()
+
+
+# A comparison
+
+
+def comparison(estimator, params, **options):
+    maps = {"T": TemperatureScaling(), "clamped": NeuralClampingCalibrator(perturbation="affine", random_state=0)}
+    options = {"n_resamples": 2, "n_draws": 1, "calibrators": maps, **options}
+    return compare_calibrators(estimator, X, Y, X, Y, params=params, **options).calibrators
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_weights_through_a_comparison(enabled):
+    with sklearn.config_context(enable_metadata_routing=enabled):
+        found = comparison(NETWORK, {"sample_weight": WEIGHT})
+    for calibrator in found.values():
+        expected = clone(calibrator).fit(X, Y, sample_weight=WEIGHT)
+        assert calibrator.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+        assert abs(calibrator.temperature_ - clone(calibrator).fit(X, Y).temperature_) > 1e-4
+
+
+def test_groups_and_weights_through_a_comparison_of_an_unfitted_classifier(routing):
+    classifier = LogisticRegression().set_fit_request(sample_weight=True)
+    params = {"sample_weight": WEIGHT, "groups": GROUPS}
+    found = comparison(classifier, params, cv=GroupKFold(3))
+    for calibrator in found.values():
+        expected = clone(calibrator).fit(X, Y, **params)
+        np.testing.assert_allclose(calibrator.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-9)
+
+
+# Without routing
+
+
+@pytest.mark.parametrize("kind", UNFITTED)
+def test_without_routing_the_classifier_gets_the_weights_that_it_takes(kind):
+    fitted = UNFITTED[kind](LogisticRegression(), 3).fit(X, Y, sample_weight=WEIGHT)
+    expected = LogisticRegression().fit(X, Y, sample_weight=WEIGHT)
+    np.testing.assert_array_equal(fitted.estimator_.coef_, expected.coef_)
+
+
+def test_without_routing_the_classifier_gets_all_else():
+    notes, costs = [], RNG.random(N_SAMPLES)
+    TemperatureScaling(Recording(notes), cv=KFold(3)).fit(X, Y, sample_weight=WEIGHT, costs=costs)
+    np.testing.assert_array_equal(notes[1]["costs"], costs[100:])
+    np.testing.assert_array_equal(notes[1]["sample_weight"], WEIGHT[100:])
+    pipeline = make_pipeline(StandardScaler(), GaussianNB())
+    with pytest.warns(UnusedWeightWarning, match="Pipeline.fit takes no sample_weight"):
+        found = TemperatureScaling(pipeline, cv=3).fit(X, Y, WEIGHT, gaussiannb__sample_weight=WEIGHT)
+    expected = clone(pipeline).fit(X, Y, gaussiannb__sample_weight=WEIGHT)
+    np.testing.assert_array_equal(found.estimator_.predict_proba(X), expected.predict_proba(X))
+
+
+def test_without_routing_a_typo_is_an_error():
+    with pytest.raises(TypeError, match=r"TemperatureScaling.fit takes X, y and sample_weight alone .* \['weights'\]"):
+        TemperatureScaling(perceptron()).fit(X, Y, weights=WEIGHT)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'weights'"):
+        TemperatureScaling(LogisticRegression()).fit(X, Y, weights=WEIGHT)
+
+
+def test_with_routing_a_classifier_without_weights_needs_no_word(routing):
+    """As in CalibratedClassifierCV: what it doesn't take it can't have requested."""
+    fitted = TemperatureScaling(KNeighborsClassifier(), cv=3).fit(X, Y, sample_weight=WEIGHT)
+    assert fitted.temperature_ != TemperatureScaling(KNeighborsClassifier(), cv=3).fit(X, Y).temperature_
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_weight_is_checked_before_a_network_runs(enabled):
+    with sklearn.config_context(enable_metadata_routing=enabled), pytest.raises(ValueError, match="one value a sample"):
+        TemperatureScaling(perceptron()).fit(X, Y, sample_weight=WEIGHT[:-1])
+
+
+def test_nothing_of_it_stays_behind():
+    fitted = TemperatureScaling(LogisticRegression(), cv=3).fit(X, Y, sample_weight=WEIGHT)
+    assert not hasattr(fitted, "_metadata")

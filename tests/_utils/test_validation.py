@@ -1,0 +1,248 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from skclamp._utils.arrays import (
+    check_finite,
+    check_probability_rows,
+    check_scores,
+    check_unit_interval,
+    tensor_of,
+    to_numpy,
+)
+from skclamp._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [0, 1, 2],
+        ["a", "b"],
+        np.array(["a", "b"], dtype=object),
+        np.array([1.0, 2.0]),
+        np.array([True, False]),
+        torch.tensor([3, 1]),
+        np.array([0, 1], dtype=np.uint8),
+    ],
+)
+def test_check_labels_takes_labels_of_any_kind(y):
+    np.testing.assert_array_equal(check_labels(y), to_numpy(y))
+
+
+@pytest.mark.parametrize("kind", [str, float])
+def test_many_classes_of_few_samples_are_nothing_to_warn_of(kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_labels(np.arange(60).astype(kind))
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "requires y to be passed, but the target y is None"),
+        ([0.5, 1.0], "Unknown label type: continuous.*y must hold class labels; got real values such as 0.5"),
+        ([0.0, np.nan], "y must not hold NaN or infinity"),
+        ([0.0, np.inf], "y must not hold NaN or infinity"),
+        (np.eye(3), r"y should be a 1d array, got an array of shape \(3, 3\)"),
+        (np.array(["a", None], dtype=object), "y must hold labels of one type"),
+        (np.array(["a", 1], dtype=object), "y must hold labels of one type"),
+    ],
+)
+def test_check_labels_says_what_is_wrong(y, message):
+    with pytest.raises(ValueError, match=message):
+        check_labels(y)
+
+
+def test_check_same_length_names_both_lengths():
+    with pytest.raises(ValueError, match="y must have one value a sample: .* inconsistent numbers of samples, 3 and 2"):
+        check_same_length([0, 1], 3)
+
+
+@pytest.mark.parametrize(
+    ("y", "n_columns", "expected"),
+    [
+        (np.array([0, 2]), 4, [0, 1, 2, 3]),
+        (np.array([0.0, 2.0]), 3, [0.0, 1.0, 2.0]),
+        (np.array([1, 2, 3]), 3, [1, 2, 3]),
+        (np.array(["b", "a"]), 2, ["a", "b"]),
+        (np.array([True, True]), 2, [False, True]),
+        (np.array([7, 7, 9]), 2, [7, 9]),
+    ],
+)
+def test_resolve_classes_from_the_labels(y, n_columns, expected):
+    classes = resolve_classes(y, n_columns)
+    np.testing.assert_array_equal(classes, expected)
+    assert classes.dtype.kind == np.asarray(expected).dtype.kind
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float16])
+def test_column_indices_are_distinct_where_the_labels_dtype_is_narrow(dtype):
+    classes = resolve_classes(np.array([0, 1, 100], dtype=dtype), 5000)
+    assert len(np.unique(classes)) == 5000
+
+
+def test_resolve_classes_prefers_what_the_user_says():
+    y = np.array([0, 1])
+    np.testing.assert_array_equal(resolve_classes(y, 2, classes=["x", "y"], known=["p", "q"]), ["x", "y"])
+    np.testing.assert_array_equal(resolve_classes(y, 2, known=["p", "q"]), ["p", "q"])
+
+
+@pytest.mark.parametrize(
+    ("y", "n_columns", "given", "message"),
+    [
+        ([5, 6], 3, {}, r"classes must be given when the labels are neither 0 \.\.\. 2 .* 2 distinct labels: \[5, 6\]"),
+        (["a"], 2, {}, "classes must be given .* y has 1 distinct labels"),
+        (
+            ["a", "b"],
+            2,
+            {"classes": ["b", "a"], "known": ["a", "b"]},
+            r"classes must be in the order of the estimator's classes_, \['a', 'b'\]; got \['b', 'a'\]",
+        ),
+        ([True, False], 3, {}, "classes must be given .* y has 2 distinct labels"),
+        ([0, 1], 3, {"classes": [0, 1]}, r"classes must name the 3 columns of the logits; got shape \(2,\)"),
+        ([0, 1], 2, {"classes": [[0, 1]]}, r"classes must name the 2 columns of the logits; got shape \(1, 2\)"),
+        ([0, 1], 2, {"classes": [1, 1]}, r"classes must not repeat a name; got \[1, 1\]"),
+        ([0, 1], 3, {"known": [0, 1]}, "the estimator's classes_ must name the 3 columns"),
+    ],
+)
+def test_resolve_classes_says_what_is_wrong(y, n_columns, given, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_classes(np.asarray(y), n_columns, **given)
+
+
+@pytest.mark.parametrize(
+    ("classes", "y", "codes"),
+    [
+        (["b", "a", "c"], ["a", "b", "c", "a"], [1, 0, 2, 1]),
+        ([0, 1, 2], [2, 0], [2, 0]),
+        ([3, 1, 2], [1.0, 3.0], [1, 0]),
+        ([False, True], [True, False], [1, 0]),
+    ],
+)
+def test_encode_labels_gives_columns_in_any_order_of_classes(classes, y, codes):
+    found = encode_labels(np.asarray(y), np.asarray(classes))
+    np.testing.assert_array_equal(found, codes)
+    assert found.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("classes", "y", "message"),
+    [
+        ([0, 1, 2], [0, 3], r"y must hold labels among the classes \[0, 1, 2\]; got \[3\]"),
+        ([0, 1, 2], [-1], r"got \[-1\]"),
+        (["a", "b"], ["z"], r"got \['z'\]"),
+        (["a", "b"], [1, 0], r"y must hold labels among the classes \['a', 'b'\]; got \[0, 1\]"),
+        ([0, 1], ["a"], r"y must hold labels among the classes \[0, 1\]; got \['a'\]"),
+    ],
+)
+def test_encode_labels_names_unknown_labels(classes, y, message):
+    with pytest.raises(ValueError, match=message):
+        encode_labels(np.asarray(y), np.asarray(classes))
+
+
+def test_long_lists_of_labels_are_cut():
+    with pytest.raises(ValueError, match=r"\[0, 1, .*9, \.\.\.\]; got \[50\]$"):
+        encode_labels(np.array([50]), np.arange(20))
+
+
+def test_sample_weight_becomes_float64():
+    assert check_sample_weight(None, 3) is None
+    weight = check_sample_weight([1, 2, 0], 3)
+    assert weight.dtype == torch.float64
+    assert weight.tolist() == [1, 2, 0]
+    assert check_sample_weight(2, 3).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1, 2], "sample_weight must have one value a sample: .* 3 and 2"),
+        ([[1], [1], [1]], r"Sample weights must be 1D array or scalar; sample_weight has shape \(3, 1\)"),
+        ([1, -1, 1], "sample_weight must be finite, non-negative and not zero everywhere; got values from -1.0 to 1.0"),
+        ([0, 0, 0], "sample_weight must be finite, non-negative and not zero everywhere; got values from 0.0 to 0.0"),
+        ([1, np.nan, 1], "sample_weight must be finite"),
+        ([1, np.inf, 1], "sample_weight must be finite"),
+    ],
+)
+def test_sample_weight_says_what_is_wrong(weight, message):
+    with pytest.raises(ValueError, match=message):
+        check_sample_weight(weight, 3)
+
+
+def test_check_finite_looks_twice_where_a_sum_overflows():
+    check_finite(torch.full((100,), 60000.0, dtype=torch.float16), "X")
+    with pytest.raises(ValueError, match="X must be finite: Input X contains NaN or infinity; got inf"):
+        check_finite(torch.tensor([1.0, torch.inf]), "X")
+
+
+def test_opposite_infinities_do_not_cancel():
+    with pytest.raises(ValueError, match="contains NaN or infinity; got inf"):
+        check_finite(torch.tensor([torch.inf, -torch.inf]), "X")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_scores_keep_their_precision_and_memory(dtype):
+    X = np.zeros((3, 2), dtype=dtype)
+    scores = check_scores(X)
+    assert scores.dtype == torch.from_numpy(X).dtype
+    assert scores.data_ptr() == X.ctypes.data
+
+
+def test_scores_from_lists_and_integers_are_floating_point():
+    assert check_scores([[1, 2], [3, 4]]).dtype == torch.float64
+    assert check_scores(torch.tensor([[1, 2], [3, 4]])).dtype == torch.float64
+    assert check_scores([0.5, 1.0]).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (np.zeros((2, 3, 4)), ValueError, r"X must hold one row of logits or probabilities .* got shape \(2, 3, 4\)"),
+        (np.float64(1.0), ValueError, r"X must hold one row of logits or probabilities .* got shape \(\)"),
+        (np.zeros((0, 3)), ValueError, r"X must not be empty; got shape \(0, 3\)"),
+        (np.zeros((3, 0)), ValueError, r"X must not be empty; got shape \(3, 0\)"),
+        ([[0.0, np.nan]], ValueError, "X must be finite: Input X contains NaN or infinity; got nan"),
+        ([[0.0, -np.inf]], ValueError, "X must be finite: Input X contains NaN or infinity; got -inf"),
+        ([["a", "b"]], TypeError, "X must be numeric and real; got dtype <U1"),
+        ([[1j, 0]], TypeError, "X must be numeric and real; got dtype complex128"),
+        (torch.tensor([[1j, 0]]), TypeError, "X must be numeric and real.*got torch.complex64"),
+    ],
+)
+def test_scores_say_what_is_wrong(X, error, message):
+    with pytest.raises(error, match=message):
+        check_scores(X)
+
+
+def test_read_only_and_wide_arrays_become_tensors_without_a_warning():
+    X = np.zeros((2, 2))
+    X.flags.writeable = False
+    assert tensor_of(X, "X").dtype == torch.float64
+    assert tensor_of(np.zeros((2, 2), dtype=np.longdouble), "X").dtype == torch.float64
+    assert tensor_of(np.zeros((4, 4))[::2, ::-1], "X").shape == (2, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_distributions_are_told_to_the_precision_of_their_dtype(dtype):
+    rows = torch.softmax(torch.randn(50, 1000, generator=torch.Generator().manual_seed(0)), 1).to(dtype)
+    check_probability_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[0.5, 0.5], [0.5, 0.6]], "X must hold probabilities: each row must sum to 1; row 1 sums to 1.1"),
+        ([[-0.5, 1.5]], "X must hold probabilities between 0 and 1; got values from -0.5 to 1.5"),
+        ([[2.0, 5.0]], "X must hold probabilities between 0 and 1; got values from 2 to 5"),
+    ],
+)
+def test_other_rows_are_no_distributions(rows, message):
+    with pytest.raises(ValueError, match=message):
+        check_probability_rows(torch.tensor(rows))
+
+
+def test_rounding_errors_above_one_are_allowed():
+    check_unit_interval(torch.tensor([1 + 1e-7, 0.0]))
+    with pytest.raises(ValueError, match="got values from 0.5 to 1.01"):
+        check_unit_interval(torch.tensor([1.01, 0.5]))

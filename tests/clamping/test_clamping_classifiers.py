@@ -1,0 +1,352 @@
+"""Clamping of scikit-learn's differentiable classifiers: fitted ones as they are, others cross-fitted."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from _plain_clamping import clamping
+from _problems import moments_of
+from _small_networks import nll, softmax
+from scipy.sparse import csr_matrix
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, RepeatedKFold, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+from torch.utils.data import TensorDataset
+
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
+from skclamp._backbones.cross_fit import cross_fit_networks
+from skclamp.clamping._problem import Problem
+from skclamp.distributed import ALONE, Shard
+from skclamp.exceptions import UnusedWeightWarning
+from skclamp.modules import as_module
+from skclamp.perturbations import ChannelPerturbation
+
+pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning")
+
+CLASSIFIERS = {
+    "logistic": LogisticRegression(),
+    "perceptron": MLPClassifier((16,), max_iter=60, random_state=0),
+    "pipeline": make_pipeline(StandardScaler(), PCA(4), LogisticRegression()),
+}
+SHIFT = np.array([2.0, -2.0, 1.0, 0.0, 1.0])
+
+
+def samples(n_samples=400, n_classes=3, seed=0):
+    X, y = make_blobs(n_samples, 5, centers=4, cluster_std=1.5, center_box=(-4, 4), random_state=seed)
+    return X, np.array(["a", "b", "c", "d"])[y % n_classes]
+
+
+X, Y = samples()
+NEW_X, NEW_Y = X[200:], Y[200:]
+
+
+@pytest.fixture(params=[2, 4], ids=["two classes", "four classes"])
+def n_classes(request):
+    return request.param
+
+
+def own_logits(classifier, X):
+    """What the classifier itself says."""
+    if not hasattr(classifier, "decision_function"):
+        return np.log(classifier.predict_proba(X))
+    scores = classifier.decision_function(X)
+    return scores if scores.ndim == 2 else np.column_stack([np.zeros(len(X)), scores])
+
+
+def probabilities_of(module, X):
+    with torch.no_grad():
+        return torch.softmax(module.eval()(torch.as_tensor(np.asarray(X, dtype=np.float64))), 1).numpy()
+
+
+# Fitted
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_shift_of_the_inputs_is_found_and_the_classifier_stays(name, n_classes):
+    X, y = samples(1200, n_classes)
+    classifier = clone(CLASSIFIERS[name]).fit(X[:300], y[:300])
+    shifted, before = X + SHIFT, pickle.dumps(classifier)
+    calibrator = NeuralClampingCalibrator(classifier, random_state=0).fit(shifted[300:800], y[300:800])
+    assert calibrator.accepted_
+    assert pickle.dumps(classifier) == before
+    alone = TemperatureScaling(classifier).fit(shifted[300:800], y[300:800])
+    new, labels = shifted[800:], y[800:]
+    assert calibrator.score(new, labels) > alone.score(new, labels) + 0.02
+    proba = calibrator.predict_proba(new)
+    np.testing.assert_allclose(proba, probabilities_of(calibrator.module_, new), rtol=0, atol=1e-12)
+    with torch.no_grad():
+        moved = calibrator.perturbation_(torch.from_numpy(new)).numpy()
+    expected = softmax(own_logits(classifier, moved) / calibrator.temperature_)
+    np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(calibrator)).predict_proba(new), proba)
+    twin = clone(calibrator)
+    assert twin.estimator is classifier
+    np.testing.assert_array_equal(twin.fit(shifted[300:800], y[300:800]).predict_proba(new), proba)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_without_a_perturbation_it_is_temperature_scaling(name, n_classes):
+    X, y = samples(300, n_classes)
+    classifier = clone(CLASSIFIERS[name]).fit(X[:150], y[:150])
+    found = NeuralClampingCalibrator(classifier, perturbation=None).fit(X[150:], y[150:])
+    expected = TemperatureScaling(classifier).fit(X[150:], y[150:])
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_frames_and_sparse_matrices_and_tensors_give_what_arrays_give(fitted):
+    def learned(X):
+        classifier = LogisticRegression()
+        classifier = FrozenEstimator(classifier.fit(X[:100], Y[:100])) if fitted else classifier
+        return clamping(classifier).fit(X[100:], Y[100:]).predict_proba(X)
+
+    expected = learned(X)
+    for given in (pd.DataFrame(X, columns=list("abcde")), csr_matrix(X), torch.from_numpy(X)):
+        np.testing.assert_allclose(learned(given), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_names_and_number_of_features_are_checked(fitted):
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    classifier = LogisticRegression().fit(frame, Y) if fitted else LogisticRegression()
+    calibrator = clamping(classifier).fit(frame, Y)
+    assert calibrator.feature_names_in_.tolist() == list("abcde")
+    with pytest.raises(ValueError, match="feature names should match"):
+        calibrator.predict_proba(frame.rename(columns={"a": "z"}))
+    calibrator = clamping(clone(calibrator.estimator).fit(X, Y) if fitted else LogisticRegression()).fit(X, Y)
+    with pytest.raises(ValueError, match="X has 4 features, but LogisticRegression is expecting 5 features"):
+        calibrator.predict_proba(X[:, :4])
+
+
+def test_datasets_will_do_for_a_fitted_classifier_alone():
+    classifier = LogisticRegression().fit(X, Y)
+    codes = torch.as_tensor(np.unique(Y, return_inverse=True)[1])
+    pairs = TensorDataset(torch.from_numpy(X), codes)
+    found = clamping(classifier, classes=[0, 1, 2]).fit(pairs)
+    assert found.predict_proba(X).shape == (400, 3)
+    with pytest.raises(TypeError, match="X must be an array where the classifier isn't fitted; got the Dataset Tensor"):
+        clamping(LogisticRegression()).fit(pairs, Y)
+
+
+def exploding(*args, **kwargs):
+    raise AssertionError("work was done")
+
+
+@pytest.mark.parametrize("search", [NeuralClampingCalibrator, NeuralClampingCalibratorCV])
+@pytest.mark.parametrize("wrap", [lambda each: each, lambda each: make_pipeline(StandardScaler(), each)])
+@pytest.mark.parametrize(
+    "classifier",
+    [RandomForestClassifier(2), DecisionTreeClassifier(), KNeighborsClassifier()],
+    ids=lambda classifier: type(classifier).__name__,
+)
+def test_what_has_no_gradient_is_refused_before_any_work(classifier, wrap, search, monkeypatch):
+    message = f"output has a gradient .* got {type(classifier).__name__}. Calibrate .* with TemperatureScaling"
+    fitted = wrap(clone(classifier)).fit(X, Y)
+    for method in ("fit", "predict_proba"):
+        monkeypatch.setattr(type(classifier), method, exploding)
+    for estimator in (fitted, FrozenEstimator(fitted), wrap(clone(classifier))):
+        with pytest.raises(TypeError, match=message):
+            search(estimator).fit(X, Y)
+
+
+def test_a_step_without_a_known_gradient_is_refused():
+    for estimator in (LogisticRegression(), LogisticRegression().fit(X, Y)):
+        pipeline = make_pipeline(FunctionTransformer(np.tanh), estimator)
+        with pytest.raises(TypeError, match="transformers known are StandardScaler, .* got FunctionTransformer"):
+            clamping(pipeline).fit(X, Y)
+
+
+# Not fitted
+
+
+def by_hand(classifier, folds, delta, response_method="decision_function"):
+    """Logits of X + delta, each row's from a clone that hasn't seen it, through scikit-learn alone."""
+    out = np.empty((len(X), 3))
+    for train, rows in folds.split(X, Y):
+        out[rows] = own_logits(clone(classifier).fit(X[train], Y[train]), X[rows] + delta)
+    return out
+
+
+CODES = np.unique(Y, return_inverse=True)[1]
+FOLDS = StratifiedKFold(3, shuffle=True, random_state=1)
+
+
+def mean_nll(classifier, delta, rows=slice(None), temperature=1.0):
+    return nll(by_hand(classifier, FOLDS, delta)[rows] / temperature, CODES[rows])
+
+
+def slope(classifier, rows=slice(None), step=1e-4):
+    """Of the mean NLL by delta, from finite differences."""
+    return np.array(
+        [
+            (mean_nll(classifier, step * e, rows) - mean_nll(classifier, -step * e, rows)) / (2 * step)
+            for e in np.eye(X.shape[1])
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_unfitted_and_without_a_perturbation_it_is_temperature_scaling(name, n_classes):
+    X, y = samples(200, n_classes)
+    found = NeuralClampingCalibrator(CLASSIFIERS[name], perturbation=None, cv=3).fit(X, y)
+    expected = TemperatureScaling(CLASSIFIERS[name], cv=3).fit(X, y)
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-6)
+    assert not hasattr(CLASSIFIERS[name], "classes_")
+
+
+@pytest.mark.parametrize("batch_size", [16, 1000])
+def test_the_temperature_is_that_of_each_samples_own_fold(batch_size):
+    delta = np.array([0.5, -1.0, 0.0, 1.0, 0.2])
+    settings = {"init": delta, "lr": 1e-12, "max_epochs": 1, "cv": FOLDS, "batch_size": batch_size}
+    calibrator = clamping(LogisticRegression(), **settings).fit(X, Y)
+    np.testing.assert_allclose(calibrator.delta_, delta, atol=1e-9)
+    expected = TemperatureScaling().fit(by_hand(LogisticRegression(), FOLDS, delta), CODES)
+    assert calibrator.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+
+
+def test_a_step_of_a_torch_optimiser_follows_the_gradient_of_each_samples_own_fold():
+    settings = {"lr": 1.0, "max_epochs": 1, "batch_size": 1000, "init_temperature": 1.0, "cv": FOLDS}
+    calibrator = clamping(LogisticRegression(), **settings).fit(X, Y)
+    np.testing.assert_allclose(calibrator.delta_, -slope(LogisticRegression()), atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [np.arange(400), np.random.default_rng(0).permutation(400)[:150]])
+def test_scores_are_those_of_each_samples_own_fold(rows):
+    backbone, _ = cross_fit_networks(LogisticRegression(), X, Y, response="auto", cv=FOLDS, batch_size=32)
+    inputs = backbone.open(X)
+    logits, _ = backbone.logits(inputs)
+    np.testing.assert_allclose(logits, by_hand(LogisticRegression(), FOLDS, 0.0), atol=1e-9)
+    part = Problem(backbone, inputs, torch.as_tensor(CODES), None, logits, Shard.of(ALONE, len(logits))).take(rows)
+    (moments,) = moments_of(part, ChannelPerturbation((5,)).double(), 1.0)
+    np.testing.assert_allclose(moments.first[:-1], slope(LogisticRegression(), rows), atol=1e-6)
+    assert moments.loss == pytest.approx(mean_nll(LogisticRegression(), 0.0, rows))
+
+
+def test_the_network_refuses_samples_whose_folds_it_wasnt_told():
+    backbone, _ = cross_fit_networks(LogisticRegression(), X, Y, response="auto", cv=3)
+    x, _ = backbone.to_device(torch.zeros(4, 6, dtype=torch.float64))
+    with pytest.raises(RuntimeError, match="the folds of 4 samples are known; got 3 samples"):
+        backbone.module(x[:3])
+
+
+@pytest.mark.parametrize("optimizer", ["natural", "adam"])
+@pytest.mark.parametrize("search", [NeuralClampingCalibrator, NeuralClampingCalibratorCV])
+def test_what_an_unfitted_classifier_gets_wrong_is_mended(search, optimizer):
+    """Discriminants of the wrong class frequencies err by a constant, which a moved input undoes."""
+    X, y = samples(1200)
+    classifier = LinearDiscriminantAnalysis(priors=[0.02, 0.49, 0.49])
+    family = {"perturbation": "channel"} if search is NeuralClampingCalibrator else {"perturbations": ["channel"]}
+    settings = {"optimizer": optimizer, "batch_size": 200, "cv": 3, "random_state": 0, **family}
+    calibrator = search(classifier, **settings).fit(X[:600], y[:600])
+    assert calibrator.accepted_
+    assert calibrator.estimator is classifier
+    assert not hasattr(classifier, "coef_")
+    codes = np.unique(y, return_inverse=True)[1][600:]
+    alone = TemperatureScaling(classifier).fit(X[:600], y[:600])
+    found = nll(calibrator.predict_log_proba(X[600:]), codes)
+    assert found < nll(alone.predict_log_proba(X[600:]), codes) - 0.02
+    whole = clone(classifier).fit(X[:600], y[:600])
+    np.testing.assert_array_equal(calibrator.estimator_.coef_, whole.coef_)
+    expected = softmax(whole.decision_function(X + calibrator.delta_) / calibrator.temperature_)
+    proba = calibrator.predict_proba(X)
+    np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(proba, probabilities_of(calibrator.module_, X), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(calibrator)).predict_proba(X), proba)
+    np.testing.assert_array_equal(clone(calibrator).fit(X[:600], y[:600]).predict_proba(X), proba)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"compile": True}, {"batch_size": 7}])
+def test_what_speeds_networks_up_changes_nothing(settings):
+    plain = {"optimizer": "natural", "perturbation": "affine", "cv": 3}
+    expected = clamping(LogisticRegression(), **plain).fit(X, Y)
+    found = clamping(LogisticRegression(), **plain, **settings).fit(X, Y)
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-9)
+
+
+def test_sample_weights_go_to_the_classifier_and_to_the_calibration():
+    weight = np.where(Y == "a", 5.0, 1.0)
+    calibrator = clamping(LogisticRegression(), cv=3).fit(X, Y, sample_weight=weight)
+    expected = LogisticRegression().fit(X, Y, sample_weight=weight)
+    np.testing.assert_array_equal(calibrator.estimator_.coef_, expected.coef_)
+    calibrator = clamping(LinearDiscriminantAnalysis(), cv=3)
+    with pytest.warns(UnusedWeightWarning, match="LinearDiscriminantAnalysis.fit takes no sample_weight") as warned:
+        calibrator.fit(X, Y, sample_weight=weight)
+    assert warned[0].filename == __file__
+
+
+def test_responses_and_parameters_of_the_classifier():
+    calibrator = clamping(LogisticRegression(), response="probabilities", cv=3).set_params(estimator__C=0.01)
+    calibrator.fit(X, Y)
+    assert calibrator.estimator_.C == 0.01
+    with pytest.raises(ValueError, match="response must be .* got 'probabilities', but LinearSVC has no predict_proba"):
+        clamping(LinearSVC(), response="probabilities").fit(X, Y)
+
+
+@pytest.mark.parametrize("perturbation", [None, "full"])
+def test_a_fold_that_misses_a_class(perturbation):
+    """The class has next to no probability there; the others keep theirs."""
+    y = Y.copy()
+    y[0] = "d"
+    calibrator = clamping(LogisticRegression(), perturbation=perturbation, cv=KFold(3))
+    calibrator.fit(X, y)
+    assert calibrator.classes_.tolist() == ["a", "b", "c", "d"]
+    assert np.isfinite(calibrator.predict_log_proba(X)).all()
+    backbone, _ = cross_fit_networks(LogisticRegression(), X, y, response="probabilities", cv=KFold(3))
+    logits, _ = backbone.logits(backbone.open(X))
+    seen = LogisticRegression().fit(X[134:], y[134:])
+    proba = softmax(logits[:134])
+    np.testing.assert_allclose(proba[:, :3], seen.predict_proba(X[:134]), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(proba[:, 3], np.finfo(float).eps, rtol=1e-6)
+
+
+# Folds
+
+
+def test_folds_must_hold_out_each_sample_once():
+    with pytest.raises(ValueError, match="cv must hold out each sample exactly once; got sample 0 2 times"):
+        clamping(LogisticRegression(), cv=RepeatedKFold(n_splits=2, n_repeats=2)).fit(X, Y)
+    with pytest.raises(ValueError, match="'cv' parameter of NeuralClampingCalibrator must be .* Got 1"):
+        clamping(LogisticRegression(), cv=1).fit(X, Y)
+
+
+def test_a_search_and_its_classifier_share_their_folds():
+    """So that splits that can be read but once do for both."""
+    kwargs = {"perturbations": ["channel"], "gammas": [0.0], "random_state": 0}
+    search = NeuralClampingCalibratorCV(LogisticRegression(), cv=FOLDS.split(X, Y), **kwargs).fit(X, Y)
+    again = NeuralClampingCalibratorCV(LogisticRegression(), cv=list(FOLDS.split(X, Y)), **kwargs).fit(X, Y)
+    for k in range(3):
+        scores = [each.cv_results_[f"split{k}_test_score"] for each in (search, again)]
+        np.testing.assert_array_equal(*scores)
+    assert "split3_test_score" not in search.cv_results_
+
+
+def test_a_comparison_hands_its_folds_on():
+    maps = {"clamping": clamping(None), "clamping, chosen": NeuralClampingCalibratorCV(gammas=[0.0], random_state=0)}
+    compared = compare_calibrators(LogisticRegression(), X[:200], Y[:200], NEW_X, NEW_Y, calibrators=maps, cv=FOLDS)
+    for name, calibrator in compared.calibrators.items():
+        assert calibrator.cv is FOLDS
+        expected = clone(calibrator).fit(X[:200], Y[:200]).predict_proba(NEW_X)
+        np.testing.assert_array_equal(calibrator.predict_proba(NEW_X), expected, err_msg=name)
+
+
+def test_the_modules_are_those_of_as_module():
+    calibrator = clamping(LogisticRegression(), cv=3, validation_fraction=None).fit(X, Y)
+    expected = as_module(calibrator.estimator_, response_method="decision_function")
+    with torch.no_grad():
+        moved = calibrator.perturbation_(torch.from_numpy(X))
+        np.testing.assert_array_equal(calibrator.module_.logits(moved), expected(moved))

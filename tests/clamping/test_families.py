@@ -1,0 +1,346 @@
+"""Every perturbation on every kind of input, all else default, and where training of any module starts."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from _digits import calibration_and_test, convolutional_network
+from _plain_clamping import clamping
+from _small_networks import bare_logits, convolutional, images, labels_of, logits, perceptron, vectors
+from skorch.callbacks import Callback
+from torch import nn
+
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp._utils.encoding import register
+from skclamp.persistence import load
+from skclamp.perturbations import PERTURBATIONS, ChannelPerturbation
+
+
+@register
+class Exposure(nn.Module):
+    """A user's perturbation of one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return x * self.log_gain.exp()
+
+
+class Contrast(nn.Module):
+    """A user's perturbation whose parameter isn't zero at the identity and moves neighbours in different ways."""
+
+    def __init__(self, n_columns):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(n_columns))
+
+    def forward(self, x):
+        return x * self.gain**2
+
+
+# Every family, all else default
+
+KINDS = ["images", "8 features", "600 features", "sequences"]
+SPATIAL = {"color", "filter", "grid"}
+
+
+@cache
+def data(kind, n_samples=110):
+    """A network, inputs and labels."""
+    if kind == "images":
+        network, X = convolutional(), images(n_samples)
+    elif kind == "sequences":
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv1d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(60, 4)).eval()
+        X = vectors(n_samples, 36).reshape(-1, 3, 12)
+    else:
+        n_features = int(kind.split()[0])
+        network, X = perceptron(n_features=n_features), vectors(n_samples, n_features)
+    return network, X, labels_of(bare_logits(network, X))
+
+
+@pytest.mark.parametrize("fraction", [0.5, None], ids=["guard", "no guard"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("perturbation", ["auto", *PERTURBATIONS, Exposure()], ids=str)
+def test_every_family_fits_or_says_what_suits(perturbation, kind, fraction):
+    network, X, y = data(kind)
+    calibrator = NeuralClampingCalibrator(
+        network, perturbation=perturbation, validation_fraction=fraction, random_state=0
+    )
+    if kind.endswith("features") and perturbation in SPATIAL:
+        with pytest.raises(ValueError, match=f"perturbation='{perturbation}' needs .* Use 'channel' or 'affine'"):
+            calibrator.fit(X, y)
+        return
+    proba = calibrator.fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    scaled = TemperatureScaling(network).fit(X, y).predict_proba(X)
+    if not calibrator.accepted_:
+        np.testing.assert_allclose(proba, scaled, rtol=1e-6)
+        assert fraction is not None or perturbation == "auto"
+    own = np.arange(len(y)), y
+    assert -np.log(proba[own]).mean() <= -np.log(scaled[own]).mean() + 1e-6
+
+
+# The default optimiser
+
+
+@pytest.mark.parametrize(("perturbation", "kind"), [("channel", "600 features"), ("affine", "600 features")])
+def test_beyond_few_parameters_auto_is_adam(perturbation, kind):
+    network, X, y = data(kind)
+    named = {"optimizer": "adam", "lr": 0.01, "max_epochs": 3, "batch_size": 32}
+    fits = [
+        clamping(network, perturbation=perturbation, **{**named, **changed}).fit(X, y)
+        for changed in ({}, {"optimizer": "auto"}, {"optimizer": "auto", "lr": "auto"})
+    ]
+    for fitted in fits[1:]:
+        np.testing.assert_array_equal(fitted.predict_proba(X), fits[0].predict_proba(X))
+        assert fitted.history_[:, "train_loss"] == fits[0].history_[:, "train_loss"]
+
+
+class CountEpochs(Callback):
+    n_epochs = 0
+
+    def on_epoch_end(self, net, **kwargs):
+        self.n_epochs += 1
+
+
+def test_auto_beyond_few_parameters_trains_as_torch_optimisers_do():
+    network, X, y = data("600 features")
+    counter = CountEpochs()
+    clamped = NeuralClampingCalibrator(
+        network, perturbation="affine", validation_fraction=None, max_epochs=4, lr=0.005, callbacks=[counter]
+    )
+    clamped.set_params(optimizer_params={"weight_decay": 0.0}, random_state=0).fit(X, y)
+    assert counter.n_epochs == clamped.n_iter_ == 4
+    losses = clamped.history_[:, "train_loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_families_of_few_and_of_many_parameters_compete():
+    network, X, y = data("600 features")
+    X = X + np.float32(1)
+    search = NeuralClampingCalibratorCV(
+        network, perturbations=["channel", Exposure(), None], gammas=[0.0, 1.0], max_epochs=2, random_state=0
+    ).fit(X, y)
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) > 2
+    np.testing.assert_allclose(search.predict_proba(X).sum(1), 1)
+
+
+def test_a_competition_of_many_parameters_can_be_won():
+    """An offset for each of 600 entries, by the default optimiser, from enough samples."""
+    network = nn.Sequential(nn.Linear(600, 4, bias=False), nn.Identity()).eval()
+    X = vectors(1500, 600)
+    y = labels_of(bare_logits(network, X), temperature=0.05)
+    for calibrator in (
+        NeuralClampingCalibrator(network, perturbation="full", random_state=0),
+        NeuralClampingCalibratorCV(network, perturbations=["full"], gammas=[0.0], random_state=0),
+    ):
+        calibrator.fit(X + network[0].weight.detach().numpy()[0] * 5, y)
+        assert calibrator.accepted_
+        assert calibrator.n_iter_ == calibrator.max_epochs
+
+
+# Starts
+
+STARTED = {"init": "gradient", "init_temperature": 2.5, "lr": 1e-12, "momentum": 0.0, "max_epochs": 1}
+
+
+def mean_gradient(network, perturbation, X, temperature):
+    """By autograd, of the whole composition."""
+    total = network(perturbation(torch.as_tensor(X))).sum() / temperature / len(X)
+    return torch.autograd.grad(total, list(perturbation.parameters()))[0].numpy()
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("images", lambda shape: "channel"),
+        ("sequences", lambda shape: "channel"),
+        ("8 features", lambda shape: "channel"),
+        ("images", lambda shape: Exposure()),
+        ("images", lambda shape: Contrast(shape[-1])),
+        ("sequences", lambda shape: nn.Sequential(nn.Dropout(0.5), Exposure())),
+    ],
+    ids=["channel of images", "channel of sequences", "channel of a table", "number", "columns", "dropout"],
+)
+def test_gradient_initialisation_follows_the_chain_rule(kind, make):
+    network, X, y = data(kind)
+    perturbation = make(X.shape[1:])
+    found = clamping(network, perturbation=perturbation, **STARTED)
+    if isinstance(perturbation, nn.Sequential):
+        # What draws doesn't start as the identity while it does so.
+        perturbation.eval()
+    learned = next(found.fit(X, y).perturbation_.parameters()).detach().numpy()
+    identity = ChannelPerturbation(X.shape[1:]) if perturbation == "channel" else perturbation
+    start = next(identity.parameters()).detach().numpy()
+    expected = start + mean_gradient(network, identity, X, 2.5)
+    assert learned.shape == start.shape
+    assert np.abs(expected - start).max() > 1e-2
+    np.testing.assert_allclose(learned, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_counts_integer_weights_as_repeated_samples():
+    network, X, y = data("images")
+    weight = np.random.default_rng(0).integers(0, 4, len(X))
+    weighted = clamping(network, **STARTED).fit(X, y, sample_weight=weight)
+    repeated = clamping(network, **STARTED).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
+    np.testing.assert_allclose(weighted.delta_, repeated.delta_, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("perturbations", [[None, "full"], [None]])
+@pytest.mark.parametrize("init", ["gradient", np.full((3, 8, 8), 0.01)], ids=["gradient", "array"])
+def test_none_has_no_start(perturbations, init):
+    network, X, y = data("images")
+    search = NeuralClampingCalibratorCV(
+        network, perturbations=perturbations, gammas=[0.0], init=init, optimizer="sgd", max_epochs=1
+    ).fit(X, y)
+    assert len(search.cv_results_["params"]) == len(perturbations)
+
+
+# A perturbation of one number
+
+
+@cache
+def dim():
+    (X, y), (Z, _) = calibration_and_test(0)
+    return 2 * X, y, 2 * Z
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": "natural", "init": torch.tensor(0.2), "precision": "float32"},
+        {"optimizer": "natural", "penalty": 1e-3, "gamma": "auto"},
+        {"optimizer": "adam", "init": np.array(-0.2)},
+        {"optimizer": "sgd", "init": "normal"},
+        {"optimizer": torch.optim.AdamW, "lr": 0.01, "validation_fraction": None},
+    ],
+    ids=str,
+)
+def test_a_parameter_without_axes_is_learned_saved_and_shown(settings, tmp_path):
+    display = pytest.importorskip("skclamp.display")
+    plt = pytest.importorskip("matplotlib.pyplot")
+    X, y, Z = dim()
+    calibrator = NeuralClampingCalibrator(
+        convolutional_network(), perturbation=Exposure(), random_state=0, **settings
+    ).fit(X, y)
+    assert calibrator.accepted_
+    assert calibrator.perturbation_.log_gain.shape == ()
+    assert -1.5 < calibrator.perturbation_.log_gain.item() < -0.3
+    calibrator.save(tmp_path / "calibrator")
+    loaded = load(tmp_path / "calibrator", convolutional_network())
+    np.testing.assert_array_equal(loaded.predict_proba(Z), calibrator.predict_proba(Z))
+    shown = display.PerturbationDisplay.from_estimator(calibrator).plot()
+    assert "log_gain" in shown.axes_[0].get_title()
+    plt.close(shown.figure_)
+
+
+@pytest.mark.parametrize("start", [-1.5, 0.3, 0.7])
+def test_natural_steps_find_the_optimum_from_afar(start):
+    """But for the few nats that no step is taken for."""
+    X, y, _ = dim()
+    losses = []
+    for init in ("zeros", np.array(start)):
+        calibrator = NeuralClampingCalibrator(
+            convolutional_network(), perturbation=Exposure(), init=init, validation_fraction=None, random_state=0
+        ).fit(X, y)
+        losses.append(-calibrator.predict_log_proba(X)[np.arange(len(y)), y].sum())
+    assert losses[1] == pytest.approx(losses[0], abs=2)
+
+
+def test_numbers_compete_with_families():
+    X, y, _ = dim()
+    search = NeuralClampingCalibratorCV(
+        convolutional_network(), perturbations=["channel", Exposure()], gammas=[0.0, 1.0], random_state=0
+    ).fit(X, y)
+    assert search.accepted_
+    assert isinstance(search.best_params_["perturbation"], Exposure)
+
+
+# What natural steps solve for themselves
+
+
+@pytest.mark.parametrize("perturbation", ["auto", "affine"])
+@pytest.mark.parametrize(
+    "settings", [{"init_temperature": 100.0}, {"init_temperature": 0.01}, {"loss_eps": 0.3}], ids=str
+)
+def test_natural_steps_start_from_the_exact_temperature_and_take_the_exact_loss(settings, perturbation):
+    X, y, Z = dim()
+    fits = [
+        NeuralClampingCalibrator(convolutional_network(), perturbation=perturbation, random_state=0, **changed).fit(
+            X, y
+        )
+        for changed in ({}, settings)
+    ]
+    assert fits[0].accepted_
+    np.testing.assert_array_equal(fits[1].predict_proba(Z), fits[0].predict_proba(Z))
+
+
+# Parameters are checked whatever the data
+
+
+@pytest.mark.parametrize("n_samples", [20, 110])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"init": np.zeros((3, 1))},
+            r"init must have the shape of the perturbation's parameter, \(3, 8, 8\); got \(3, 1\)",
+        ),
+        ({"init": ["a"]}, "init must be an array of numbers"),
+        ({"init": np.full((3, 8, 8), 1e300)}, "init must be finite; got NaN or infinity in torch.float32"),
+        (
+            {"perturbation": "affine", "init": "gradient"},
+            "init must be 'zeros' or 'normal' .* got 'gradient' for Affine",
+        ),
+        (
+            {"perturbation": "affine", "init": np.zeros(3)},
+            "init must be 'zeros' or 'normal' .* got an array for Affine",
+        ),
+        ({"perturbation": Exposure(), "init": np.zeros(1)}, r"init must have the shape .*, \(\); got \(1,\)"),
+        ({"perturbation": nn.Linear(8, 8)}, "perturbation must start as the identity; Linear moves an input by"),
+        ({"perturbation": nn.Flatten()}, "perturbation must have parameters to learn; got Flatten"),
+        (
+            {"optimizer": "natural", "optimizer_params": {"eps": 1}},
+            "optimizer_params must be None for natural-gradient",
+        ),
+        (
+            {"perturbation": "affine", "optimizer_params": {"eps": 1}},
+            "optimizer_params must be None for natural-gradient",
+        ),
+        (
+            {"perturbation": "auto", "optimizer_params": {"eps": 1}},
+            "optimizer_params must be None for natural-gradient",
+        ),
+        ({"perturbation": "auto", "init": "normal"}, "init must be 'zeros' where perturbation is 'auto'; got 'normal'"),
+        ({"validation_fraction": 1e-3}, "validation_fraction must hold out at least one of 1[01]0 samples; got 0.001"),
+    ],
+)
+def test_bad_parameters_are_refused_of_few_samples_too(settings, message, n_samples):
+    network, X, y = data("images")
+    calibrator = NeuralClampingCalibrator(network, **{"perturbation": "full", **settings})
+    with pytest.raises(ValueError, match=message):
+        calibrator.fit(X[:n_samples], y[:n_samples])
+
+
+def test_a_bad_candidate_is_refused_before_any_competes():
+    network, X, y = data("8 features")
+    calls = []
+    network = nn.Sequential(network, nn.Identity())
+    network[1].register_forward_hook(lambda *_: calls.append(1))
+    search = NeuralClampingCalibratorCV(network, perturbations=["channel", "color"], batch_size=128)
+    with pytest.raises(ValueError, match="perturbation='color' needs a channel axis"):
+        search.fit(X, y)
+    assert len(calls) <= 2
+
+
+def test_gamma_auto_needs_two_samples():
+    with pytest.raises(ValueError, match="gamma must be a number for fewer than two samples; got 'auto' for 1"):
+        NeuralClampingCalibrator(perturbation="channel", gamma="auto", validation_fraction=None, classes=range(4)).fit(
+            logits(1), [0]
+        )

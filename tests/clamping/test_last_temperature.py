@@ -1,0 +1,229 @@
+"""The last temperature of clamping: what samples that weren't fitted say of it, no label promising certainty."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _problems import linear
+from _small_networks import bare_logits, labels_of, nll, vectors
+from scipy.optimize import minimize_scalar
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp._solvers import temperature_sums as _temperature_rows
+from skclamp._solvers.temperature import solve_temperature
+from skclamp.base import BaseCalibrator
+
+NETWORK = linear(6)
+X = vectors(300)
+Y = labels_of(bare_logits(NETWORK, X), temperature=1.5)
+SHIFTED = X + np.float32(0.8)
+WEIGHT = np.random.default_rng(0).uniform(0.2, 2, len(Y))
+
+
+class Recorder(BaseCalibrator):
+    """An output map that changes nothing, and keeps what it was fitted to."""
+
+    def _fit_logits(self, logits, y, sample_weight):
+        self.seen_ = logits.double().numpy(), y.numpy(), None if sample_weight is None else sample_weight.numpy()
+
+    def _transform_logits(self, logits):
+        return logits
+
+
+def smoothed(scores, y, weight=None, gamma=0.0):
+    """T at which labels of probability 1 - 1 / (n + 2), the others sharing the rest, lose least; n is Kish's."""
+    weight = np.ones(len(y)) if weight is None else weight
+    spread = 1 / (weight.sum() ** 2 / (weight**2).sum() + 2)
+    others = torch.ones(scores.shape, dtype=torch.float64)
+    others[np.arange(len(y)), y] = 0
+
+    def loss(log_temperature):
+        log_proba = torch.log_softmax(torch.as_tensor(scores).double() / np.exp(log_temperature), 1)
+        own = log_proba[np.arange(len(y)), y]
+        mean_of_others = (log_proba * others).sum(1) / others.sum(1)
+        focal = -((-torch.expm1(own)) ** gamma) * own
+        return np.average(focal + spread * (own - mean_of_others), weights=weight)
+
+    return np.exp(minimize_scalar(loss, bounds=(-8, 8), options={"xatol": 1e-10}).x)
+
+
+def clamping(estimator=NETWORK, **settings):
+    return NeuralClampingCalibrator(estimator, **{"perturbation": "affine", "random_state": 0, **settings})
+
+
+def perturbed(calibrator, x):
+    """Logits of the perturbed inputs."""
+    with torch.no_grad():
+        return NETWORK(calibrator.perturbation_(torch.as_tensor(x))).double().numpy()
+
+
+# Small tables.
+
+
+@pytest.fixture(scope="module")
+def sensors(data_dir):
+    """A perceptron of the gas sensors' first two batches, and the third."""
+    path = data_dir / "gas_sensor_drift.npz"
+    if not path.exists():
+        pytest.skip("needs gas_sensor_drift.npz")
+    with np.load(path) as file:
+        x, y, batch = file["X"], file["y"], file["batch"]
+    known = np.isin(batch, (1, 2))
+    x = StandardScaler().fit(x[known]).transform(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = MLPClassifier((64,), max_iter=40, random_state=0).fit(x[known], y[known])
+    return classifier, x[batch == 3], y[batch == 3]
+
+
+@pytest.mark.parametrize("fraction", [0.5, None])
+@pytest.mark.parametrize("seed", [10, 17])
+def test_few_samples_of_many_features_promise_no_certainty(sensors, seed, fraction):
+    classifier, x, y = sensors
+    rows = np.random.default_rng(seed).permutation(len(y))
+    fit, test = rows[:200], rows[200:]
+    found = clamping(classifier, validation_fraction=fraction).fit(x[fit], y[fit])
+    plain = TemperatureScaling(classifier).fit(x[fit], y[fit])
+    columns = np.searchsorted(classifier.classes_, y[test])
+    assert found.accepted_
+    assert found.temperature_ > 0.1
+    assert nll(found.predict_log_proba(x[test]), columns) < nll(plain.predict_log_proba(x[test]), columns) - 0.1
+
+
+# With a guard.
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"gamma": "auto"}, {"validation_fraction": 0.2}, {"perturbation": "full", "optimizer": "adam", "lr": 0.05}],
+    ids=["affine", "gamma", "five folds", "adam"],
+)
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["equal", "weighted"])
+def test_the_guard_solves_t_and_the_output_out_of_fold(settings, weight):
+    found = clamping(output=Recorder(), **settings).fit(SHIFTED, Y, sample_weight=weight)
+    assert found.accepted_
+    scores, y, seen_weight = found.output_.seen_
+    np.testing.assert_array_equal(y, Y)
+    assert (seen_weight is None) == (weight is None)
+    assert found.temperature_ == pytest.approx(smoothed(scores, Y, weight), rel=1e-6)
+    # Each fold had its own perturbation, the result has another.
+    assert (np.abs(scores - perturbed(found, SHIFTED)).max(1) > 1e-3).all()
+    alone = clamping(**settings).fit(SHIFTED, Y, sample_weight=weight)
+    assert alone.temperature_ == found.temperature_
+
+
+def test_what_a_fold_says_depends_on_none_of_its_labels():
+    """Folds are drawn without a look at the labels: others change the logits of the other half alone."""
+    names = np.arange(Y.max() + 1)
+    found = clamping(output=Recorder(), classes=names).fit(SHIFTED, Y)
+    scores = found.output_.seen_[0]
+    labels = Y.copy()
+    labels[0] = (Y[0] + 1) % len(names)
+    changed = clamping(output=Recorder(), classes=names).fit(SHIFTED, labels)
+    assert changed.accepted_
+    same = (changed.output_.seen_[0] == scores).all(1)
+    assert same[0]
+    assert same.sum() == len(Y) / 2
+
+
+def test_the_search_solves_t_out_of_fold():
+    search = NeuralClampingCalibratorCV(NETWORK, perturbations=["channel"], output=Recorder(), random_state=0)
+    found = search.fit(SHIFTED, Y, sample_weight=WEIGHT)
+    assert found.accepted_
+    scores, _, _ = found.output_.seen_
+    assert found.temperature_ == pytest.approx(smoothed(scores, Y, WEIGHT), rel=1e-6)
+    assert (np.abs(scores - perturbed(found, SHIFTED)).max(1) > 1e-3).all()
+
+
+def test_samples_without_weight_are_as_if_absent():
+    weight = np.r_[np.ones(250), np.zeros(50)]
+    found = clamping(output=Recorder()).fit(SHIFTED, Y, sample_weight=weight)
+    expected = clamping(output=Recorder()).fit(SHIFTED[:250], Y[:250])
+    assert found.accepted_
+    assert found.temperature_ == pytest.approx(expected.temperature_)
+    np.testing.assert_allclose(found.output_.seen_[0], expected.output_.seen_[0], atol=1e-5)
+
+
+# Without.
+
+
+def test_without_a_guard_t_is_solved_in_sample():
+    natural = clamping(output=Recorder(), validation_fraction=None).fit(SHIFTED, Y)
+    scores = perturbed(natural, SHIFTED)
+    np.testing.assert_allclose(natural.output_.seen_[0], scores, atol=1e-5)
+    assert natural.temperature_ == pytest.approx(smoothed(scores, Y), rel=1e-5)
+
+
+def test_what_gradients_learned_without_a_guard_has_plain_labels():
+    adam = clamping(validation_fraction=None, optimizer="adam", batch_size=300, max_epochs=3).fit(SHIFTED, Y)
+    plain = TemperatureScaling().fit(perturbed(adam, SHIFTED), Y).temperature_
+    assert adam.temperature_ == pytest.approx(plain, rel=1e-5)
+    assert smoothed(perturbed(adam, SHIFTED), Y) > plain * 1.001
+
+
+def test_where_nothing_is_learned_t_is_temperature_scalings():
+    """Neither by a refusal, nor where the scores ask for no family, nor where a penalty holds one at the identity."""
+    plain = TemperatureScaling(NETWORK).fit(X, Y).temperature_
+    for settings in ({}, {"perturbation": "auto", "validation_fraction": None}):
+        found = clamping(**settings).fit(X, Y)
+        assert not found.accepted_
+        assert found.temperature_ == plain
+    held = clamping(validation_fraction=None, penalty=100.0, precision="float32").fit(X, Y)
+    assert held.temperature_ == pytest.approx(plain, rel=1e-9)
+
+
+# The solver.
+
+
+def separable(n_samples, n_classes, dtype=torch.float64):
+    """Logits whose largest is the label's."""
+    rng = np.random.default_rng(0)
+    scores = torch.as_tensor(rng.normal(size=(n_samples, n_classes)), dtype=dtype)
+    return scores, scores.argmax(1)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("n_classes", [2, 5, 60])
+def test_flawless_samples_have_an_inner_optimum(n_classes, gamma):
+    scores, y = separable(80, n_classes)
+    weight = torch.rand(80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert solve_temperature(scores, y, sample_weight=weight, gamma=gamma).at_bound
+    found = solve_temperature(scores, y, sample_weight=weight, gamma=gamma, smooth=True)
+    assert found.converged
+    assert not found.at_bound
+    assert found.temperature == pytest.approx(smoothed(scores, y, weight.numpy(), gamma), rel=1e-5)
+
+
+def test_binary_targets_are_platts_for_balanced_classes():
+    """His target for one of n samples of a class is (n + 1) / (n + 2)."""
+    scores = torch.tensor([[0.0, -1.0]] * 40)
+    found = solve_temperature(scores, torch.zeros(40, dtype=torch.int64), smooth=True)
+    assert torch.sigmoid(torch.tensor(1 / found.temperature)).item() == pytest.approx(41 / 42)
+
+
+def test_smoothing_knows_no_units_of_weight():
+    scores, y = separable(50, 4)
+    solved = [
+        solve_temperature(scores, y, sample_weight=torch.full((50,), unit), smooth=True).temperature
+        for unit in (1.0, 1e-6, 1e6)
+    ]
+    assert solved == pytest.approx([solve_temperature(scores, y, smooth=True).temperature] * 3)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_rows_go_the_same_way(dtype, gamma, monkeypatch):
+    """Too many are centred anew in each pass, and a few of them give the first guess."""
+    monkeypatch.setattr(_temperature_rows, "_KEPT_SIZE", 2**16)
+    monkeypatch.setattr(_temperature_rows, "_CHUNK_SIZE", 2**14)
+    scores, y = separable(5000, 50, dtype)
+    found = solve_temperature(scores, y, gamma=gamma, smooth=True)
+    assert found.converged
+    assert found.temperature == pytest.approx(smoothed(scores, y.numpy(), gamma=gamma), rel=1e-4)
+
+
+def test_constant_logits_leave_t_at_one():
+    assert solve_temperature(torch.zeros(20, 3), torch.zeros(20, dtype=torch.int64), smooth=True).temperature == 1.0

@@ -1,0 +1,280 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from _problems import flat, linear, moved, pose
+from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
+from torch import nn
+
+from skclamp import NeuralClampingCalibrator
+from skclamp.clamping._initialisation import (
+    MOST_PARAMETERS,
+    candidates,
+    check_differentiable,
+    identity_of,
+    make_perturbation,
+)
+from skclamp.clamping._learner import Learner, is_natural
+from skclamp.clamping._state import Settings, State
+from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ChannelPerturbation
+
+NETWORK = linear(6)
+X = vectors(400)
+Y = labels_of(bare_logits(NETWORK, X))
+
+
+def settings(**changed):
+    parameters = {**NeuralClampingCalibrator().get_params(), "perturbation": "affine", **changed}
+    return Settings(**{name: parameters[name] for name in Settings.__dataclass_fields__ if name in parameters})
+
+
+def learner(seed=0):
+    return Learner(torch.Generator().manual_seed(seed))
+
+
+class Flattens(nn.Module):
+    """Any shape in, the logits of a linear layer out."""
+
+    def __init__(self, shape):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(int(np.prod(shape)), 3)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1))
+
+
+def problem_of(shape, n_samples=4000, network=None):
+    x = np.random.default_rng(0).normal(size=(n_samples, *shape)).astype(np.float32)
+    return pose(network or Flattens(shape), x, np.arange(n_samples) % 3)
+
+
+# Candidates
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"),
+    [
+        ((6,), {"channel", "affine"}),
+        ((3, 16), {"affine", "curve", "color", "filter", "grid"}),
+        ((3, 8, 8), {"affine", "curve", "color", "filter", "grid"}),
+        ((1, 4, 4), {"affine", "curve", "color", "filter"}),
+        ((2, 2), {"affine", "curve", "color"}),
+        ((2, 4, 5, 6), {"affine", "curve", "color"}),
+        ((2, 3, 3, 2, 2), {"affine", "curve"}),
+    ],
+)
+def test_families_compete_where_the_shape_allows_it(shape, names):
+    found = candidates(problem_of(shape))
+    assert found.keys() == names
+    x = torch.randn(5, *shape)
+    for family in found.values():
+        torch.testing.assert_close(family(x), x, rtol=0, atol=1e-6)
+
+
+def test_candidates_have_few_parameters_for_the_samples():
+    sizes = {
+        n: [len(flat(family)) for family in candidates(problem_of((3, 8, 8), n)).values()]
+        for n in (10, 100, 1000, 9000)
+    }
+    assert not sizes[10]
+    for n, found in sizes.items():
+        assert all(size <= min(n / 5, MOST_PARAMETERS) for size in found)
+    assert len(sizes[10]) < len(sizes[100]) < len(sizes[9000])
+
+
+def test_many_features_have_no_candidates():
+    assert not candidates(problem_of((600,)))
+
+
+@pytest.mark.parametrize("shape", [(600,), (2, 2), (1, 4, 4), (2, 4, 5, 6), (2, 3, 3, 2, 2)])
+def test_auto_takes_inputs_of_any_shape(shape):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, *shape)).astype(np.float32)
+    network = Flattens(shape).eval()
+    calibrator = NeuralClampingCalibrator(network, random_state=0).fit(x, labels_of(bare_logits(network, x)))
+    assert np.isfinite(calibrator.predict_proba(x)).all()
+
+
+# Perturbations
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", PERTURBATIONS)
+def test_perturbations_are_made_for_the_networks_inputs(name, dtype):
+    problem = problem_of((3, 8, 8), 4, Flattens((3, 8, 8)).to(dtype))
+    made = make_perturbation(name, problem)
+    assert type(made) is PERTURBATIONS[name]
+    assert {p.dtype for p in made.parameters()} == {torch.promote_types(dtype, torch.float32)}
+
+
+class OneWay(nn.Module):
+    """A user's module that isn't fit to perturb."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.amount = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return {
+            "moves": lambda: x + 0.01 + self.amount,
+            "scales": lambda: x * (1.01 + self.amount),
+            "reshapes": lambda: x[:, :2] + self.amount,
+            "flattens": lambda: x.flatten(1) + self.amount,
+            "broadcasts": lambda: x.unsqueeze(1) + self.amount,
+            "spoils": lambda: x * (self.amount / 0.0),
+        }[self.how]()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (OneWay("moves"), "perturbation must start as the identity; OneWay moves an input by 0.01"),
+        (OneWay("scales"), "perturbation must start as the identity; OneWay moves"),
+        (OneWay("spoils"), "perturbation must start as the identity; OneWay moves an input by nan"),
+        (
+            OneWay("reshapes"),
+            r"perturbation must keep the shape of its input \(32, 3, 8, 8\); OneWay gave \(32, 2, 8, 8\)",
+        ),
+        (OneWay("flattens"), r"perturbation must keep the shape .* OneWay gave \(32, 192\)"),
+        (OneWay("broadcasts"), r"perturbation must keep the shape .* OneWay gave \(32, 1, 3, 8, 8\)"),
+        (moved(AffinePerturbation((3, 8, 8))), "perturbation must start as the identity; AffinePerturbation moves"),
+        (nn.Identity(), "perturbation must have parameters to learn; got Identity, which has none"),
+        (nn.Sequential(), "perturbation must have parameters to learn; got Sequential, which has none"),
+        (nn.BatchNorm2d(3, affine=False), "perturbation must have parameters to learn; got BatchNorm2d"),
+        (AffinePerturbation((3, 8, 8)).requires_grad_(False), "perturbation must have parameters to learn; got Affine"),
+    ],
+)
+@pytest.mark.parametrize("fraction", [None, 0.5])
+def test_bad_custom_perturbations(given, message, fraction):
+    x = images(120)
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation=given, validation_fraction=fraction)
+    with pytest.raises(ValueError, match=message):
+        calibrator.fit(x, labels_of(bare_logits(convolutional(), x)))
+
+
+@pytest.mark.parametrize("name", ["color", "filter", "grid"])
+def test_families_that_need_axes_say_so(name):
+    with pytest.raises(ValueError, match=f"perturbation='{name}' needs a channel axis and .* got inputs of shape .6,."):
+        NeuralClampingCalibrator(NETWORK, perturbation=name).fit(X, Y)
+
+
+@pytest.mark.parametrize("name", ["filter", "grid"])
+def test_families_that_need_two_or_three_axes_say_so(name):
+    problem = problem_of((2, 4, 5, 6), 4)
+    with pytest.raises(ValueError, match=f"perturbation='{name}' needs a channel axis and 3-dimensional or 4-"):
+        make_perturbation(name, problem)
+
+
+def test_a_grid_larger_than_the_input_says_so():
+    x = images(120)[:, :, :4, :4]
+    with pytest.raises(ValueError, match="size must be .* no larger than the input's 4 entries; got 6"):
+        NeuralClampingCalibrator(convolutional(), perturbation="grid").fit(x, np.arange(120) % 4)
+
+
+# Starts
+
+
+def test_natural_steps_are_for_few_parameters():
+    few = ChannelPerturbation((MOST_PARAMETERS,))
+    many = ChannelPerturbation((MOST_PARAMETERS + 1,))
+    states = [State(perturbation, identity_of(perturbation), 1.0) for perturbation in (few, many)]
+    assert [is_natural(state, settings()) for state in states] == [True, False]
+    assert [is_natural(state, settings(optimizer="natural")) for state in states] == [True, True]
+    assert [is_natural(state, settings(optimizer="adam")) for state in states] == [False, False]
+
+
+@pytest.mark.parametrize("optimizer", ["natural", "adam"])
+def test_a_start_is_gone_on_from_and_left_alone(optimizer):
+    problem = pose(NETWORK, X + 0.8, Y)
+    start = learner().fit(problem, settings(optimizer=optimizer, max_epochs=1, lr=0.2))
+    before = copy.deepcopy(start)
+    further = learner().fit(problem, settings(optimizer=optimizer, max_epochs=1, lr=0.2), start)
+    np.testing.assert_array_equal(flat(start.perturbation), flat(before.perturbation))
+    assert start.temperature == before.temperature
+    assert loss_of(problem, further) < loss_of(problem, start) < problem.solve().loss
+
+
+def loss_of(problem, state):
+    return problem.solve(problem.logits_under(state.perturbation)).loss
+
+
+def test_the_exact_temperature_is_the_start():
+    problem = pose(NETWORK, X, Y)
+    for gamma in (0.0, 2.0):
+        state = learner().fit(problem, settings(optimizer="sgd", lr=1e-12, max_epochs=1, gamma=gamma))
+        assert state.temperature == pytest.approx(problem.solve(gamma=gamma).temperature, rel=1e-5)
+    state = learner().fit(problem, settings(optimizer="sgd", lr=1e-12, max_epochs=1, init_temperature=3.0))
+    assert state.temperature == pytest.approx(3.0)
+
+
+def test_states_end_in_eval_mode():
+    problem = pose(NETWORK, X, Y)
+    for optimizer in ("natural", "adam"):
+        assert not learner().fit(problem, settings(optimizer=optimizer, max_epochs=1)).perturbation.training
+
+
+# Paths
+
+
+GAMMAS = (0.0, 0.5, 1.0, 2.0)
+
+
+def test_a_path_shares_its_first_fit():
+    problem = pose(NETWORK, X + 0.8, Y)
+    path = [settings(gamma=gamma) for gamma in GAMMAS]
+    states = learner().fit_path(problem, path)
+    shared = problem.passes.backward
+    apart = pose(NETWORK, X + 0.8, Y)
+    for one in path:
+        learner().fit(apart, one)
+    assert len(states) == len(path)
+    assert shared < 0.75 * apart.passes.backward
+
+
+def test_a_paths_states_are_where_fits_of_their_own_end():
+    problem = pose(NETWORK, X + 0.8, Y)
+    path = [settings(gamma=gamma) for gamma in GAMMAS]
+    states = learner().fit_path(problem, path)
+    n_parameters = len(flat(states[0].perturbation))
+    for one, state in zip(path, states, strict=True):
+        alone = learner().fit(problem, one)
+        found, expected = (
+            problem.solve(problem.logits_under(each.perturbation), gamma=one.gamma).loss for each in (state, alone)
+        )
+        assert found == pytest.approx(expected, abs=n_parameters / (2 * len(X)))
+
+
+def test_each_perturbation_leads_its_own_path():
+    problem = pose(NETWORK, X + 0.8, Y)
+    path = [settings(perturbation=name, gamma=gamma) for gamma in (0.0, 1.0) for name in ("channel", "affine")]
+    states = learner().fit_path(problem, path)
+    assert [type(state.perturbation) for state in states] == [ChannelPerturbation, AffinePerturbation] * 2
+
+
+def test_torch_optimisers_share_nothing():
+    problem = pose(NETWORK, X + 0.8, Y)
+    path = [settings(gamma=gamma, optimizer="adam", max_epochs=2) for gamma in (0.0, 1.0)]
+    states = learner().fit_path(problem, path)
+    # Each candidate from the identity: two epochs of two.
+    assert problem.passes.backward == 4 * len(X)
+    assert all(len(state.history) == 2 for state in states)
+
+
+def test_where_auto_finds_nothing_the_others_follow():
+    problem = pose(perceptron(), X, labels_of(bare_logits(perceptron(), X)))
+    states = learner().fit_path(problem, [settings(perturbation="auto", gamma=gamma) for gamma in GAMMAS])
+    assert len(states) == len(GAMMAS)
+    first = states[0]
+    if not first.identity:
+        assert all(not state.identity for state in states)
+
+
+# The check of the network
+
+
+def test_a_network_whose_logits_sum_to_a_constant_is_differentiable():
+    network = nn.Sequential(linear(6), nn.LogSoftmax(1))
+    check_differentiable(pose(network, X, Y))

@@ -1,0 +1,139 @@
+"""What a natural-gradient step owes to statistics: Newton's step, evidence, and steadiness where data are few."""
+
+import numpy as np
+import pytest
+import torch
+from _problems import flat, moments_of, pose
+from _small_networks import N_CLASSES, bare_logits, convolutional, images, labels_of, logits, nll, perceptron, vectors
+from scipy.optimize import minimize
+from torch import nn
+
+from skclamp._solvers.temperature import solve_temperature
+from skclamp.clamping._posterior import natural_step
+from skclamp.clamping._score_moments import Moments, perturbation_metric
+from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ChannelPerturbation
+
+IMAGE = (3, 8, 8)
+X = images(24)
+Y = labels_of(bare_logits(convolutional(), X))
+
+
+def metric_of(problem, perturbation):
+    return perturbation_metric(perturbation, problem.example(512), torch.Generator().manual_seed(0))
+
+
+def step_at(problem, perturbation, temperature=None):
+    """The step from the identity."""
+    temperature = problem.solve().temperature if temperature is None else temperature
+    (moments,) = moments_of(problem, perturbation, temperature)
+    return natural_step(moments, torch.zeros(len(flat(perturbation))), [metric_of(problem, perturbation)])
+
+
+def test_one_step_of_a_logistic_problem_does_most_of_the_work():
+    """Offsets of logits and T: a convex problem, whose optimum scipy finds."""
+    Z = logits(4000, scale=1.5)
+    y = labels_of(Z + [0.6, 0.0, -0.5, 0.2], temperature=1.3)
+    plain = solve_temperature(torch.as_tensor(Z), torch.as_tensor(y)).loss
+
+    def loss(offset):
+        return solve_temperature(torch.as_tensor(Z + offset), torch.as_tensor(y)).loss
+
+    optimum = minimize(lambda p: nll((Z + p[:-1]) / np.exp(p[-1]), y), [0.0] * 5).fun
+    step = step_at(pose(nn.Identity(), Z, y), ChannelPerturbation((N_CLASSES,)))
+    assert plain - optimum > 0.01
+    assert loss(step.direction.numpy()) - optimum < 0.05 * (plain - optimum)
+    assert step.gain == pytest.approx(len(y) * (plain - optimum), rel=0.2)
+
+
+def test_the_metric_is_the_mean_squared_change_of_the_input():
+    x = torch.randn(4000, 3, 5, 4, generator=torch.Generator().manual_seed(0)) + 1
+    perturbation = AffinePerturbation((3, 5, 4))
+    metric = perturbation_metric(perturbation, x, torch.Generator().manual_seed(1)).numpy()
+    change = np.array([0.1, -0.2, 0.3, 0.05, 0.1, -0.1])
+    gain, offset = (torch.tensor(part, dtype=torch.float32).view(3, 1, 1) for part in (change[:3], change[3:]))
+    expected = ((gain * x + offset) ** 2).mean().item()
+    assert change @ metric @ change == pytest.approx(expected, rel=0.05)
+
+
+def test_the_step_does_not_depend_on_the_units_of_the_parameters():
+    scores = torch.randn(300, 4, generator=torch.Generator().manual_seed(0)) + 0.3
+    weight, units = torch.ones(300, dtype=torch.float64), torch.tensor([1e-2, 1.0, 50.0, 1e3])
+    sizes = torch.eye(3, dtype=torch.float64)
+    inner = units[:-1].double()
+    plain = natural_step(Moments.of(scores, weight), torch.zeros(3), [sizes])
+    scaled = natural_step(Moments.of(scores * units, weight), torch.zeros(3), [sizes * inner.outer(inner)])
+    np.testing.assert_allclose(scaled.direction * inner, plain.direction, rtol=1e-5)
+    assert scaled.evidence == pytest.approx(plain.evidence, rel=1e-5)
+    assert scaled.gain == pytest.approx(plain.gain, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["channel", "affine"])
+def test_evidence_is_rare_where_nothing_is_to_be_gained(family):
+    """A Bayes factor of 20 (3 nats) for the wrong side turns up in fewer than one of 20 draws."""
+    network, x = perceptron(), vectors(1500)
+    scores = bare_logits(network, x)
+    evidence = [
+        step_at(pose(network, x, labels_of(scores, seed=seed), batch_size=1500), PERTURBATIONS[family]((6,))).evidence
+        for seed in range(60)
+    ]
+    assert np.mean(np.array(evidence) > 3) <= 0.05
+
+
+def test_evidence_grows_with_a_shift():
+    network, x = perceptron(), vectors(600)
+    y = labels_of(bare_logits(network, x))
+    none, some, much = (step_at(pose(network, x + shift, y), ChannelPerturbation((6,))) for shift in (0.0, 0.5, 1.5))
+    assert none.evidence < 3
+    assert none.evidence < some.evidence < much.evidence
+    assert much.evidence > 10
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 8])
+def test_fewer_samples_than_parameters_stay_finite(n_samples):
+    network = convolutional()
+    for family in PERTURBATIONS.values():
+        perturbation = family(IMAGE)
+        step = step_at(pose(network, X[:n_samples], Y[:n_samples]), perturbation, temperature=1.0)
+        assert torch.isfinite(step.direction).all()
+        assert np.isfinite([step.gain, step.evidence]).all()
+
+
+def test_parameters_that_do_nothing_stay_at_the_identity():
+    network, x = convolutional(), X.copy()
+    x[:, 1] = 0
+    step = step_at(pose(network, x, Y), AffinePerturbation(IMAGE))
+    assert torch.isfinite(step.direction).all()
+    assert abs(step.direction[1]) < 1e-6
+    assert step.direction[[0, 2, 3, 4, 5]].all()
+
+
+def test_scores_that_are_all_zero_give_no_step():
+    moments = Moments.of(torch.zeros(10, 4), torch.ones(10, dtype=torch.float64))
+    step = natural_step(moments, torch.zeros(3), [torch.eye(3, dtype=torch.float64)])
+    assert not step.direction.any()
+    assert step.gain == 0
+    assert step.evidence == pytest.approx(0, abs=1e-6)
+
+
+def test_each_block_has_a_prior_of_its_own():
+    """One that the scores speak for is hardly held, one that they don't is held at the identity."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(500, 5, generator=generator) + torch.tensor([0.5, 0.5, 0.0, 0.0, 0.0])
+    blocks = [torch.eye(2, dtype=torch.float64)] * 2
+    step = natural_step(Moments.of(scores, torch.ones(500, dtype=torch.float64)), torch.zeros(4), blocks)
+    assert step.precision[2, 2] > 10 * step.precision[0, 0]
+    assert step.direction[:2].abs().min() > 10 * step.direction[2:].abs().max()
+
+
+def test_a_step_lowers_the_loss_of_any_family():
+    network, x = convolutional(), images(400, seed=3)
+    y = labels_of(bare_logits(network, x))
+    problem = pose(network, 0.6 * x + 0.3, y)
+    for name, family in PERTURBATIONS.items():
+        perturbation = family(IMAGE)
+        step = step_at(problem, perturbation)
+        with torch.no_grad():
+            torch.nn.utils.vector_to_parameters(
+                torch.as_tensor(flat(perturbation)) + 0.25 * step.direction.float(), perturbation.parameters()
+            )
+        assert problem.solve(problem.logits_under(perturbation)).loss < problem.solve().loss, name

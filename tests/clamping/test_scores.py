@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+import torch
+from _problems import flat, moments_of, moved, pose
+from _small_networks import bare_logits, convolutional, images, labels_of
+from torch import nn
+
+from skclamp.clamping._score_moments import Moments, perturbation_scores, score_moments
+from skclamp.losses import focal_loss
+from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ColorPerturbation
+
+IMAGE = (3, 8, 8)
+X = images(24)
+Y = labels_of(bare_logits(convolutional(), X))
+WEIGHT = np.random.default_rng(0).random(len(X)) * 3
+
+
+class Bend(nn.Module):
+    """A user's perturbation: nested, with a buffer, and a parameter that others share."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = AffinePerturbation(IMAGE)
+        self.amount = nn.Parameter(torch.zeros(3, 1, 1))
+        self.register_buffer("slope", torch.tensor(0.7))
+
+    def forward(self, x):
+        return self.inner(x) + self.amount * torch.sin(self.slope * x) * self.inner.gain
+
+
+def perturbations():
+    made = {name: family(IMAGE) for name, family in PERTURBATIONS.items()}
+    made["sequence"] = nn.Sequential(ColorPerturbation(IMAGE), PERTURBATIONS["filter"](IMAGE))
+    made["user's"] = Bend()
+    return made
+
+
+def score_by_autograd(perturbation, network, x, y, temperature, gamma=0.0):
+    """Gradient of one sample's loss with respect to the parameters and log T."""
+    log_t = torch.tensor(float(np.log(temperature)), requires_grad=True)
+    loss = focal_loss(network(perturbation(x[None])) / log_t.exp(), torch.tensor([y]), gamma=gamma)
+    gradients = torch.autograd.grad(loss, [*perturbation.parameters(), log_t])
+    return torch.cat([gradient.flatten() for gradient in gradients]).double().numpy()
+
+
+def scores_by_autograd(perturbation, network, X, Y, temperature, gamma=0.0):
+    rows = zip(torch.as_tensor(X), Y, strict=True)
+    return np.array([score_by_autograd(perturbation, network, x, int(y), temperature, gamma) for x, y in rows])
+
+
+# Scores of single samples
+
+
+@pytest.mark.parametrize("name", perturbations())
+def test_scores_are_each_samples_gradient(name):
+    perturbation = moved(perturbations()[name])
+    x, cotangent = torch.as_tensor(X[:6]), torch.randn(6, *IMAGE, generator=torch.Generator().manual_seed(3))
+    expected = []
+    for i in range(6):
+        value = (perturbation(x[i : i + 1]) * cotangent[i]).sum()
+        parts = torch.autograd.grad(value, list(perturbation.parameters()))
+        expected.append(torch.cat([part.flatten() for part in parts]))
+    found = perturbation_scores(perturbation, x, cotangent)
+    assert found.abs().max() > 1
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 9), (2, 4, 5, 6)])
+@pytest.mark.parametrize("name", ["full", "channel", "affine", "curve"])
+def test_scores_of_inputs_of_any_rank(name, shape):
+    perturbation = moved(PERTURBATIONS[name](shape))
+    generator = torch.Generator().manual_seed(0)
+    x, cotangent = torch.randn(5, *shape, generator=generator), torch.randn(5, *shape, generator=generator)
+    found = perturbation_scores(perturbation, x, cotangent)
+    summed = torch.autograd.grad((perturbation(x) * cotangent).sum(), list(perturbation.parameters()))
+    torch.testing.assert_close(found.sum(0), torch.cat([part.flatten() for part in summed]), rtol=1e-4, atol=1e-4)
+
+
+def test_scores_leave_no_gradients_behind():
+    perturbation = Bend()
+    perturbation_scores(perturbation, torch.as_tensor(X), torch.ones(len(X), *IMAGE))
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in perturbation.parameters())
+
+
+def test_nothing_to_learn_has_no_scores():
+    assert perturbation_scores(nn.Sequential(), torch.as_tensor(X), torch.as_tensor(X)).shape == (len(X), 0)
+
+
+# Moments
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.5])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+def test_moments_are_weighted_sums_of_scores(weight, gamma):
+    network, perturbation = convolutional(), moved(AffinePerturbation(IMAGE))
+    scores = scores_by_autograd(perturbation, network, X, Y, 1.7, gamma)
+    w = np.ones(len(X)) if weight is None else weight
+    (found,) = moments_of(pose(network, X, Y, weight, batch_size=7), perturbation, 1.7, gamma=gamma)
+    assert found.weight == pytest.approx(w.sum())
+    assert found.weight_squared == pytest.approx((w**2).sum())
+    np.testing.assert_allclose(found.first, w @ scores / w.sum(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.second, (scores.T * w) @ scores / w.sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_moments_do_not_depend_on_the_batches():
+    network, perturbation = convolutional(), moved(AffinePerturbation(IMAGE))
+    found = [
+        moments_of(pose(network, X, Y, WEIGHT, batch_size=size), perturbation, 1.3)[0] for size in (1, 5, len(X), 100)
+    ]
+    for other in found[1:]:
+        assert other.n_effective == pytest.approx(found[0].n_effective)
+        np.testing.assert_allclose(other.first, found[0].first, atol=1e-5)
+        np.testing.assert_allclose(other.second, found[0].second, rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_without_weight_says_nothing():
+    network, perturbation = convolutional(), AffinePerturbation(IMAGE)
+    weight = np.where(np.arange(len(X)) < 16, 0.0, 2.0)
+    (found,) = moments_of(pose(network, X, Y, weight, batch_size=8), perturbation, 1.0)
+    (expected,) = moments_of(pose(network, X[16:], Y[16:]), perturbation, 1.0)
+    np.testing.assert_allclose(found.first, expected.first, atol=1e-5)
+    np.testing.assert_allclose(found.second, expected.second, rtol=1e-4, atol=1e-4)
+
+
+def test_equal_weights_count_samples():
+    scores = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    assert Moments.of(scores, torch.full((40,), 0.3, dtype=torch.float64), scores[:, 0]).n_effective == pytest.approx(
+        40
+    )
+    uneven = Moments.of(scores, torch.linspace(0, 1, 40, dtype=torch.float64), scores[:, 0])
+    assert 20 < uneven.n_effective < 40
+
+
+def test_one_pass_serves_all_extensions():
+    """An extension at the identity scores as the composition does."""
+    network, own = convolutional(), moved(AffinePerturbation(IMAGE))
+    extensions = [ColorPerturbation(IMAGE), PERTURBATIONS["filter"](IMAGE), PERTURBATIONS["grid"](IMAGE), Bend()]
+    problem = pose(network, X, Y, WEIGHT)
+    alone, *found = moments_of(problem, own, 1.4, gamma=1.0, extensions=extensions)
+    assert (problem.passes.forward, problem.passes.backward) == (len(X), len(X))
+    (expected,) = moments_of(problem, own, 1.4, gamma=1.0)
+    np.testing.assert_allclose(alone.second, expected.second, rtol=1e-5, atol=1e-5)
+    for extension, moments in zip(extensions, found, strict=True):
+        (expected,) = moments_of(problem, nn.Sequential(own, extension), 1.4, gamma=1.0)
+        assert len(moments.first) == len(flat(own)) + len(flat(extension)) + 1
+        np.testing.assert_allclose(moments.first, expected.first, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(moments.second, expected.second, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+def test_the_score_of_log_t_vanishes_at_the_exact_t(weight, gamma):
+    problem = pose(convolutional(), X, Y, weight)
+    exact = problem.solve(gamma=gamma).temperature
+    means = [
+        moments_of(problem, nn.Identity(), temperature, gamma)[0].first[-1].item()
+        for temperature in (0.7 * exact, exact, 1.4 * exact)
+    ]
+    assert abs(means[1]) < 1e-5
+    assert means[0] < -1e-3
+    assert means[2] > 1e-3
+
+
+def test_scores_do_not_touch_the_inputs():
+    x = torch.as_tensor(X.copy())
+    moments_of(pose(convolutional(), x, Y), nn.Identity(), 1.0)
+    assert not x.requires_grad
+    np.testing.assert_array_equal(x, X)
+
+
+def test_one_pass_serves_all_losses():
+    """Those that focus have multiples of the same scores."""
+    network, own = convolutional(), moved(AffinePerturbation(IMAGE))
+    problem = pose(network, X, Y, WEIGHT)
+    gammas = [0.0, 0.5, 2.0]
+    found = score_moments(problem, own, 1.4, gammas, [ColorPerturbation(IMAGE)])
+    assert (problem.passes.forward, problem.passes.backward) == (len(X), len(X))
+    np.testing.assert_allclose(found.logits, bare_logits(nn.Sequential(own, network), X), rtol=1e-4, atol=1e-5)
+    for gamma, shared in zip(gammas, found.moments, strict=True):
+        (alone,) = score_moments(problem, own, 1.4, [gamma], [ColorPerturbation(IMAGE)]).moments
+        for one, other in zip(alone, shared, strict=True):
+            np.testing.assert_array_equal(one.second, other.second)
+            assert one.loss == other.loss
+    assert not np.allclose(found.moments[0][0].second, found.moments[2][0].second)

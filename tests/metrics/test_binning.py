@@ -1,0 +1,199 @@
+"""Bins: exact edges in every dtype, tables against naive ones, one pass shared."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from skclamp.metrics import _binning
+from skclamp.metrics._binning import BinTable, Probabilities, bin_indices
+
+DTYPES = [np.float16, np.float32, np.float64]
+
+
+def _naive_index(value, edges):
+    """Index b of the bin (edges[b], edges[b + 1]] that holds the value, the first for its lower edge."""
+    inside = [b for b in range(len(edges) - 1) if edges[b] < value <= edges[b + 1]]
+    return inside[0] if inside else 0
+
+
+def _two_columns(p):
+    return np.stack([1 - p, p], 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_bins", [1, 2, 3, 7, 10, 15, 30, 49, 100])
+def test_a_probability_of_k_over_n_closes_bin_k_in_every_dtype(n_bins, dtype):
+    k = np.arange(1, n_bins + 1)
+    on_edge = (k / n_bins).astype(dtype)
+    edges = Probabilities(_two_columns(on_edge)).equal_width_edges(n_bins)
+    np.testing.assert_array_equal(bin_indices(on_edge.astype(float), edges), k - 1)
+    just_above = np.nextafter(on_edge[:-1], dtype(2))
+    np.testing.assert_array_equal(bin_indices(just_above.astype(float), edges), k[:-1])
+    just_below = np.nextafter(on_edge, dtype(0))
+    np.testing.assert_array_equal(bin_indices(just_below.astype(float), edges), k - 1)
+
+
+def test_edges_of_tensors_are_those_of_arrays():
+    for torch_dtype, dtype in ((torch.float16, np.float16), (torch.float32, np.float32), (torch.float64, np.float64)):
+        ours = Probabilities(torch.full((1, 3), 1 / 3, dtype=torch_dtype)).equal_width_edges(7)
+        np.testing.assert_array_equal(ours, Probabilities(np.full((1, 3), 1 / 3, dtype)).equal_width_edges(7))
+
+
+def test_bfloat16_edges():
+    k = torch.arange(1, 16)
+    on_edge = (k / 15).bfloat16()
+    edges = Probabilities(torch.stack([1 - on_edge, on_edge], 1)).equal_width_edges(15)
+    np.testing.assert_array_equal(bin_indices(on_edge.double().numpy(), edges), k - 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bins_of_random_values_are_the_naive_ones(dtype):
+    random = np.random.default_rng(0)
+    values = np.concatenate([random.random(500), [0, 1, 1e-30, 0.5, 1 / 3, 2 / 3]]).astype(dtype)
+    for n_bins in (1, 3, 10, 15):
+        edges = (np.arange(n_bins + 1) / n_bins).astype(dtype)
+        expected = [_naive_index(value, edges) for value in values]
+        np.testing.assert_array_equal(bin_indices(values.astype(float), edges.astype(float)), expected)
+
+
+def test_what_rounds_beyond_one_is_in_the_last_bin():
+    edges = np.linspace(0, 1, 11)
+    np.testing.assert_array_equal(bin_indices(np.array([1.0000001, -1e-9]), edges), [9, 0])
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (3, 2), (700, 3), (900, 250)])
+@pytest.mark.parametrize("chunk_size", [1, 64, 1000, 2**17])
+def test_chunks_cover_all_rows_in_order(monkeypatch, shape, chunk_size):
+    monkeypatch.setattr(_binning, "CHUNK_SIZE", chunk_size)
+    values = np.random.default_rng(0).dirichlet(np.ones(shape[1]), shape[0])
+    chunks = list(Probabilities(values).chunks())
+    np.testing.assert_array_equal(np.concatenate([chunk for _, chunk in chunks]), values)
+    for rows, chunk in chunks:
+        np.testing.assert_array_equal(values[rows], chunk)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        np.asfortranarray,
+        lambda p: np.repeat(p, 2, axis=0)[::2],
+        lambda p: p[:, ::-1].copy()[:, ::-1],
+        torch.from_numpy,
+        lambda p: torch.from_numpy(p).t().contiguous().t(),
+        lambda p: torch.from_numpy(p).requires_grad_(),
+        lambda p: p.tolist(),
+        lambda p: np.broadcast_to(p, p.shape),
+    ],
+)
+def test_memory_layout_doesnt_matter(layout):
+    values = np.random.default_rng(0).dirichlet(np.ones(5), 300)
+    codes = np.random.default_rng(1).integers(5, size=300)
+    for name in ("top_label_table", "classwise_table"):
+        plain, other = Probabilities(values), Probabilities(layout(values))
+        expected, got = (getattr(p, name)(codes, p.equal_width_edges(10)) for p in (plain, other))
+        for field, value in asdict(expected).items():
+            np.testing.assert_allclose(asdict(got)[field], value, rtol=1e-12, atol=1e-15)
+
+
+def test_top_label_is_the_first_of_equals():
+    _, prediction = Probabilities([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.25, 0.25, 0.5]]).top_label
+    np.testing.assert_array_equal(prediction, [0, 1, 2])
+
+
+def test_the_array_is_read_once_for_many_labels(monkeypatch):
+    passes = []
+    chunks = Probabilities.chunks
+    monkeypatch.setattr(Probabilities, "chunks", lambda self: passes.append(self) or chunks(self))
+    proba = Probabilities(np.random.default_rng(0).dirichlet(np.ones(3), 50))
+    for codes in (np.zeros(50, int), np.ones(50, int)):
+        proba.top_label_table(codes, proba.equal_width_edges(5))
+        proba.top_label_table(codes, proba.equal_mass_edges(5))
+        proba.classwise_table(codes, proba.equal_width_edges(5))
+    assert len(passes) == 2  # one for the top label, one for the columns
+
+
+def test_table_sums_and_gaps():
+    edges = np.array([0.0, 0.5, 1.0])
+    table = BinTable.from_sums(edges, np.array([0, 4]), np.array([0.0, 3.0]), np.array([0.0, 1.0]))
+    np.testing.assert_array_equal(table.edges, edges)
+    np.testing.assert_array_equal(table.share, [0, 1])
+    np.testing.assert_array_equal(table.confidence, [0, 0.75])
+    np.testing.assert_array_equal(table.gap, [0, -0.5])
+    assert table.expected_gap() == table.maximum_gap() == 0.5
+
+
+def test_table_goes_into_a_data_frame():
+    pandas = pytest.importorskip("pandas")
+    proba = Probabilities(np.random.default_rng(0).dirichlet(np.ones(3), 50))
+    frame = pandas.DataFrame(asdict(proba.top_label_table(np.zeros(50, int), proba.equal_width_edges(8))))
+    assert list(frame.columns) == ["lower", "upper", "count", "confidence", "accuracy"]
+    assert frame["count"].sum() == 50 and len(frame) == 8
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 14, 15, 16, 100, 1000])
+@pytest.mark.parametrize("n_bins", [1, 4, 15])
+def test_bins_of_equal_mass_hold_equal_numbers(n, n_bins):
+    p = np.random.default_rng(0).uniform(0.5, 1, n)
+    proba = Probabilities(_two_columns(p))
+    edges = proba.equal_mass_edges(n_bins)
+    count = proba.top_label_table(np.ones(n, int), edges).count
+    assert count.sum() == n and (np.diff(edges) >= 0).all()
+    # Edge k is the (floor(k n / n_bins) + 1)-th smallest, which the bin below it holds.
+    expected = np.sort(p)[[min(k * n // n_bins, n - 1) for k in range(n_bins + 1)]]
+    np.testing.assert_array_equal(edges, expected)
+    if n >= n_bins:
+        assert count[1:-1].size == 0 or np.ptp(count[1:-1]) <= 1
+
+
+def test_bins_of_equal_mass_dont_part_ties():
+    p = np.repeat([0.6, 0.7, 0.8], [5, 50, 5])
+    proba = Probabilities(_two_columns(p))
+    table = proba.top_label_table(np.ones(60, int), proba.equal_mass_edges(10))
+    np.testing.assert_array_equal(table.count[table.count > 0], [55, 5])
+    constant = Probabilities(np.full((9, 3), 1 / 3))
+    assert constant.top_label_table(np.zeros(9, int), constant.equal_mass_edges(4)).count.tolist() == [9, 0, 0, 0]
+
+
+@pytest.mark.parametrize("rule", ["equal_width_edges", "equal_mass_edges"])
+@pytest.mark.parametrize("table", ["top_label_table", "classwise_table"])
+def test_whole_weights_are_repetitions(rule, table):
+    random = np.random.default_rng(0)
+    values, codes = random.dirichlet(np.ones(4), 80).round(2), random.integers(4, size=80)
+    values[:, 0] += 1 - values.sum(1)
+    weight = random.integers(4, size=80)
+    weighted, repeated = Probabilities(values, weight), Probabilities(np.repeat(values, weight, axis=0))
+    first = getattr(weighted, table)(codes, getattr(weighted, rule)(7))
+    second = getattr(repeated, table)(np.repeat(codes, weight), getattr(repeated, rule)(7))
+    for field, value in asdict(second).items():
+        np.testing.assert_allclose(asdict(first)[field], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_bins", [1, 2, 10, 30])
+@pytest.mark.parametrize("n_classes", [2, 3, 40])
+@pytest.mark.parametrize("chunk_size", [100, 2**17])
+def test_classwise_table_is_the_naive_one(monkeypatch, dtype, n_bins, n_classes, chunk_size):
+    monkeypatch.setattr(_binning, "CHUNK_SIZE", chunk_size)
+    random = np.random.default_rng(0)
+    values = random.dirichlet(np.full(n_classes, 0.3), 300).astype(dtype)
+    # Rows with entries on edges, at 0 and at 1.
+    values[:20] = np.eye(n_classes)[random.integers(n_classes, size=20)]
+    values[20:40] = 0
+    values[20:40, 0], values[20:40, 1] = dtype(0.3), dtype(0.7)
+    codes = random.integers(n_classes, size=300)
+    proba = Probabilities(values)
+    edges = proba.equal_width_edges(n_bins)
+    table = proba.classwise_table(codes, edges)
+    for column in range(n_classes):
+        p = values[:, column].astype(float)
+        place = np.array([_naive_index(value, edges) for value in p])
+        for b in range(n_bins):
+            held = place == b
+            assert table.count[b, column] == held.sum()
+            if held.any():
+                assert table.confidence[b, column] == pytest.approx(p[held].mean(), abs=1e-6)
+                assert table.accuracy[b, column] == pytest.approx((codes[held] == column).mean(), abs=1e-12)
+            else:
+                assert table.confidence[b, column] == table.accuracy[b, column] == 0

@@ -1,0 +1,688 @@
+"""Metrics, their noise floor and the scorers: one table of promises, naive definitions, the reference, bad input."""
+
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_iris
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+
+from skclamp.metrics import (
+    adaptive_expected_calibration_error,
+    brier_score,
+    calibration_noise_floor,
+    classwise_calibration_error,
+    expected_calibration_error,
+    make_calibration_scorer,
+    maximum_calibration_error,
+    neg_brier_score_scorer,
+    neg_expected_calibration_error_scorer,
+    neg_log_likelihood_scorer,
+    predictive_entropy,
+)
+from skclamp.metrics._binning import Probabilities
+from skclamp.metrics._noise_floor import draw_labels
+
+BINNED = {
+    "ece": expected_calibration_error,
+    "aece": adaptive_expected_calibration_error,
+    "aece, lowest open": partial(adaptive_expected_calibration_error, include_lowest=False),
+    "mce": maximum_calibration_error,
+    "sce": classwise_calibration_error,
+}
+METRICS = {**BINNED, "brier": brier_score}
+SCORERS = {
+    "nll": neg_log_likelihood_scorer,
+    "ece": neg_expected_calibration_error_scorer,
+    "brier": neg_brier_score_scorer,
+}
+every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+every_scorer = pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
+
+
+def _data(n=400, k=5, dtype=np.float64, seed=0):
+    random = np.random.default_rng(seed)
+    proba = random.dirichlet(np.full(k, 0.4), n)
+    return random.integers(k, size=n), proba.astype(dtype)
+
+
+def _naive_gap(confidence, hits, edges, n, lowest=True):
+    gaps = []
+    for b in range(len(edges) - 1):
+        held = (confidence > edges[b]) & (confidence <= edges[b + 1])
+        if b == 0 and lowest:
+            held |= confidence == edges[0]
+        if held.any():
+            gaps.append((held.sum() / n, abs(hits[held].mean() - confidence[held].mean())))
+    return gaps
+
+
+def _naive_ece(y, proba, n_bins):
+    confidence, hits = proba.max(1), proba.argmax(1) == y
+    return sum(part * gap for part, gap in _naive_gap(confidence, hits, np.arange(n_bins + 1) / n_bins, len(y)))
+
+
+def _naive_mce(y, proba, n_bins):
+    confidence, hits = proba.max(1), proba.argmax(1) == y
+    return max(gap for _, gap in _naive_gap(confidence, hits, np.arange(n_bins + 1) / n_bins, len(y)))
+
+
+def _naive_sce(y, proba, n_bins):
+    edges = np.arange(n_bins + 1) / n_bins
+    classes = [_naive_gap(column, y == k, edges, len(y)) for k, column in enumerate(proba.T)]
+    return np.mean([sum(part * gap for part, gap in gaps) for gaps in classes])
+
+
+def _naive_aece(y, proba, n_bins, lowest):
+    confidence, hits, n = proba.max(1), proba.argmax(1) == y, len(y)
+    edges = np.interp(np.linspace(0, n, n_bins + 1), np.arange(n), np.sort(confidence))
+    return sum(part * gap for part, gap in _naive_gap(confidence, hits, edges, n, lowest))
+
+
+# Values
+
+
+@pytest.mark.parametrize("n_bins", [1, 2, 10, 15, 40])
+@pytest.mark.parametrize(("n", "k"), [(1, 2), (7, 3), (400, 2), (400, 30)])
+def test_metrics_are_their_definitions(n, k, n_bins):
+    y, proba = _data(n, k)
+    close = partial(pytest.approx, abs=1e-12)
+    assert expected_calibration_error(y, proba, n_bins=n_bins) == close(_naive_ece(y, proba, n_bins))
+    assert maximum_calibration_error(y, proba, n_bins=n_bins) == close(_naive_mce(y, proba, n_bins))
+    assert classwise_calibration_error(y, proba, n_bins=n_bins) == close(_naive_sce(y, proba, n_bins))
+    for lowest in (True, False):
+        aece = adaptive_expected_calibration_error(y, proba, n_bins=n_bins, include_lowest=lowest)
+        assert aece == close(_naive_aece(y, proba, n_bins, lowest))
+
+
+@pytest.mark.parametrize("k", [2, 3, 30])
+def test_brier_score_and_entropy_are_their_definitions(k):
+    y, proba = _data(200, k)
+    squares = ((proba - np.eye(k)[y]) ** 2).sum(1).mean()
+    assert brier_score(y, proba, scale_by_half=False) == pytest.approx(squares, rel=1e-12)
+    assert brier_score(y, proba, scale_by_half=True) == pytest.approx(squares / 2, rel=1e-12)
+    assert brier_score(y, proba) == pytest.approx(squares / (2 if k == 2 else 1), rel=1e-12)
+    assert predictive_entropy(proba) == pytest.approx(-(proba * np.log(proba)).sum(1).mean(), rel=1e-12)
+
+
+def test_binary_brier_score_is_scikit_learns():
+    y, proba = _data(200, 2)
+    assert brier_score(y, proba[:, 1]) == pytest.approx(brier_score_loss(y, proba[:, 1]), rel=1e-12)
+
+
+@pytest.mark.parametrize("temperature", ["1", "2.35"])
+@pytest.mark.parametrize("n_bins", [10, 15, 30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_metrics_agree_with_the_reference(data_dir, temperature, n_bins, dtype):
+    with np.load(data_dir / "nctoolkit_reference.npz") as reference:
+        logits = torch.from_numpy(reference["cifar10_resnet20/logits"]).to(dtype)
+        y = reference["cifar10_resnet20/labels"]
+        names = ("ece", "aece", "sce", "entropy")
+        expected = [float(reference[f"metrics/bins{n_bins}_T{temperature}/{name}"]) for name in names]
+    proba = torch.softmax(logits / float(temperature), 1)
+    ours = [
+        expected_calibration_error(y, proba, n_bins=n_bins),
+        adaptive_expected_calibration_error(y, proba, n_bins=n_bins),
+        classwise_calibration_error(y, proba, n_bins=n_bins),
+        predictive_entropy(proba),
+    ]
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-6)
+
+
+def test_the_lowest_confidence_counts_once(data_dir):
+    """With it the equal-mass error differs from the reference's, by what one sample weighs."""
+    with np.load(data_dir / "nctoolkit_reference.npz") as reference:
+        proba = torch.softmax(torch.from_numpy(reference["cifar10_resnet20/logits"]), 1)
+        y = reference["cifar10_resnet20/labels"]
+        expected = float(reference["metrics/bins15_T1/aece"])
+    assert adaptive_expected_calibration_error(y, proba) == pytest.approx(expected, abs=2e-6)
+    counted = adaptive_expected_calibration_error(y, proba, include_lowest=True)
+    assert 2e-6 < abs(counted - expected) <= 1 / len(y)
+
+
+def test_a_constant_confidence_has_an_error():
+    y, proba = np.zeros(10, int), np.full((10, 2), 0.5)
+    assert adaptive_expected_calibration_error(y, proba) == 0.5
+    assert adaptive_expected_calibration_error(y, proba, include_lowest=False) == 0
+
+
+def test_values_on_known_data():
+    # Every one of ten classes with confidence 0.7: half are right.
+    proba = np.full((10, 10), 0.3 / 9)
+    proba[np.arange(10), np.arange(10)] = 0.7
+    y = np.where(np.arange(10) < 5, np.arange(10), (np.arange(10) + 1) % 10)
+    for metric in (expected_calibration_error, adaptive_expected_calibration_error, maximum_calibration_error):
+        assert metric(y, proba) == pytest.approx(0.2)
+    assert brier_score(y, proba, scale_by_half=False) == pytest.approx(
+        0.5 * (0.09 + 9 * (0.3 / 9) ** 2) + 0.5 * (0.49 + (1 - 0.3 / 9) ** 2 + 8 * (0.3 / 9) ** 2)
+    )
+
+
+def test_bins_are_those_behind_the_value():
+    y, proba = _data()
+    for metric in (expected_calibration_error, adaptive_expected_calibration_error):
+        value, bins = metric(y, proba, n_bins=12, return_bins=True)
+        assert value == bins.expected_gap() == metric(y, proba, n_bins=12)
+        assert bins.count.sum() == len(y) and len(bins.count) == 12
+        held = (proba.max(1) > bins.lower[-1]) & (proba.max(1) <= bins.upper[-1])
+        assert bins.count[-1] == held.sum()
+        assert bins.accuracy[-1] == pytest.approx((proba.argmax(1) == y)[held].mean())
+
+
+def test_classwise_error_class_by_class():
+    y, proba = _data()
+    per_class = classwise_calibration_error(y, proba, average=None)
+    assert per_class.shape == (5,)
+    assert per_class.mean() == pytest.approx(classwise_calibration_error(y, proba))
+
+
+# Promises of every metric
+
+
+@every_metric
+def test_gives_a_float(metric):
+    y, proba = _data()
+    assert type(metric(y, proba)) is float
+
+
+@every_metric
+def test_order_of_samples_doesnt_matter(metric):
+    y, proba = _data()
+    order = np.random.default_rng(1).permutation(len(y))
+    assert metric(y[order], proba[order]) == pytest.approx(metric(y, proba), rel=1e-12)
+
+
+@every_metric
+def test_order_of_columns_doesnt_matter_where_labels_name_them(metric):
+    y, proba = _data()
+    order = np.array([3, 0, 4, 1, 2])
+    assert metric(y, proba[:, order], labels=order) == pytest.approx(metric(y, proba), rel=1e-12)
+
+
+@every_metric
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_tensors_are_arrays(metric, dtype):
+    y, proba = _data(dtype=dtype)
+    assert metric(torch.from_numpy(y), torch.from_numpy(proba)) == metric(y, proba)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_metric
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_tensors_may_be_on_another_device(metric, dtype):
+    y, proba = (torch.from_numpy(values) for values in _data())
+    proba = proba.to(dtype)
+    assert metric(y.cuda(), proba.cuda()) == metric(y, proba)
+
+
+@every_metric
+def test_low_precision_is_close(metric):
+    y, proba = _data(dtype=np.float32)
+    exact = metric(y, proba.astype(np.float64))
+    assert metric(y, proba) == pytest.approx(exact, abs=1e-6)
+    if metric is not maximum_calibration_error:  # one sample that changes bins can move the largest gap far
+        assert metric(y, proba.astype(np.float16)) == pytest.approx(exact, abs=0.02)
+        assert metric(y, torch.from_numpy(proba).bfloat16()) == pytest.approx(exact, abs=0.05)
+
+
+@every_metric
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["ant", "bee", "cat", "dog", "eel"]),
+        np.array(["ant", "bee", "cat", "dog", "eel"], dtype=object),
+        np.arange(1, 6),
+        np.arange(5.0),
+        np.array([-7, 0, 3, 10, 99]),
+    ],
+    ids=["str", "object", "1...K", "float", "any int"],
+)
+@pytest.mark.parametrize("say", [True, False])
+def test_any_labels_do(metric, names, say):
+    y, proba = _data()
+    assert metric(names[y], proba, labels=names if say else None) == metric(y, proba)
+
+
+@every_metric
+def test_a_class_may_be_missing_from_the_labels(metric):
+    y, proba = _data()
+    names = np.array(["ant", "bee", "cat", "dog", "eel"])
+    few = y != 3
+    assert metric(y[few], proba[few]) == metric(names[y[few]], proba[few], labels=names)
+
+
+@every_metric
+def test_one_dimension_is_the_second_class(metric):
+    y, proba = _data(k=2)
+    second = proba[:, 1]
+    both = np.stack([1 - second, second], 1)
+    for given in (second, second[:, None], torch.from_numpy(second), list(second)):
+        assert metric(y, given) == metric(y, both)
+    assert metric(y == 1, second) == metric(np.where(y == 1, "yes", "no"), second) == metric(y, second)
+
+
+@every_metric
+def test_whole_weights_are_repetitions_and_their_scale_doesnt_matter(metric):
+    y, proba = _data()
+    weight = np.random.default_rng(1).integers(4, size=len(y))
+    repeated = metric(np.repeat(y, weight), np.repeat(proba, weight, axis=0))
+    for given in (weight, 0.25 * weight, torch.from_numpy(weight)):
+        assert metric(y, proba, sample_weight=given) == pytest.approx(repeated, rel=1e-10)
+    assert metric(y, proba, sample_weight=np.full(len(y), 3)) == pytest.approx(metric(y, proba), rel=1e-12)
+
+
+DEGENERATE = {
+    "one sample": ([0], [[0.3, 0.7]]),
+    "one sample, one dimension": ([1], [0.5]),
+    "all labels equal": ([1] * 20, np.tile([0.2, 0.5, 0.3], (20, 1))),
+    "certain and right": ([0, 1, 2], np.eye(3)),
+    "certain and wrong": ([1, 2, 0], np.eye(3)),
+    "certain in float32": ([1, 2, 0], np.eye(3, dtype=np.float32)),
+    "uniform": ([0, 1, 2], np.full((3, 3), 1 / 3)),
+    "whole numbers": ([0, 1], np.array([[1, 0], [0, 1]])),
+    "truth values": ([0, 1], np.array([[True, False], [False, True]])),
+    "subnormal": ([0, 1], np.array([[1.0, 1e-42], [1e-42, 1.0]], np.float32)),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@every_metric
+@pytest.mark.parametrize("n_bins", [1, 15, 1000])
+@pytest.mark.parametrize("case", DEGENERATE.values(), ids=DEGENERATE)
+def test_degenerate_data_give_neither_nan_nor_warning(metric, n_bins, case):
+    options = {} if metric is brier_score else {"n_bins": n_bins}
+    with np.errstate(all="raise", under="ignore"):
+        value = metric(*case, **options)
+        entropy = predictive_entropy(case[1])
+    assert 0 <= value <= (2 if metric is brier_score else 1)
+    assert 0 <= entropy <= np.log(3) + 1e-12
+
+
+def test_extremes():
+    for metric in (expected_calibration_error, adaptive_expected_calibration_error, maximum_calibration_error):
+        assert metric([0, 1, 2], np.eye(3)) == 0
+        assert metric([1, 2, 0], np.eye(3)) == 1
+    assert classwise_calibration_error([0, 1, 2], np.eye(3)) == brier_score([0, 1, 2], np.eye(3)) == 0
+    assert brier_score([1, 2, 0], np.eye(3)) == 2 and brier_score([1, 0], np.eye(2)) == 1
+    assert predictive_entropy(np.eye(3)) == 0
+    assert predictive_entropy(np.full((4, 8), 1 / 8)) == pytest.approx(np.log(8))
+
+
+@every_metric
+def test_inputs_are_left_as_they_were(metric):
+    y, proba = _data()
+    before = y.copy(), proba.copy()
+    proba.flags.writeable = y.flags.writeable = False
+    metric(y, proba)
+    np.testing.assert_array_equal(y, before[0])
+    np.testing.assert_array_equal(proba, before[1])
+
+
+# Bad input
+
+
+def _with(row, column, value, dtype=np.float64):
+    _, proba = _data(dtype=dtype)
+    proba[row, column] = value
+    return proba
+
+
+@every_metric
+@pytest.mark.parametrize(
+    ("proba", "error", "match"),
+    [
+        (_with(3, 1, np.nan), ValueError, "y_proba must be finite: Input y_proba contains NaN or infinity; got nan"),
+        (_with(3, 1, np.inf, np.float32), ValueError, "y_proba must be finite.*got inf"),
+        (_with(3, 1, -0.2), ValueError, "y_proba must hold probabilities between 0 and 1; got values from -0.2 to"),
+        (_with(3, 1, 1.7), ValueError, "y_proba must hold probabilities between 0 and 1; got values from .* to 1.7"),
+        (0.9 * _data()[1], ValueError, "each row must sum to 1; row \\d+ sums to 0.9"),
+        (5 * np.log(_data()[1]), ValueError, "y_proba must hold probabilities between 0 and 1"),
+        (torch.full((400, 5), 0.25), ValueError, "each row must sum to 1; row 0 sums to 1.25"),
+        (np.full(400, 1.2), ValueError, "y_proba must hold probabilities between 0 and 1; got values from -0.2 to 1.2"),
+        (np.zeros((0, 5)), ValueError, r"not be empty; got shape \(0, 5\)"),
+        (
+            np.zeros((400, 5, 2)),
+            ValueError,
+            r"y_proba must have shape \(n_samples, n_classes\).*got shape \(400, 5, 2\)",
+        ),
+        (0.5, ValueError, r"y_proba must have shape \(n_samples, n_classes\).*got shape \(\)"),
+        (np.full((400, 5), "0.2"), TypeError, "y_proba must be numeric; got dtype <U3"),
+        (np.full((400, 5), 0.2 + 0j), TypeError, "y_proba must be numeric; got dtype complex128"),
+    ],
+)
+def test_refuses_what_are_no_probabilities(metric, proba, error, match):
+    y, _ = _data()
+    y = y if np.ndim(proba) != 1 else y % 2
+    with pytest.raises(error, match=match):
+        metric(y, proba)
+
+
+def test_names_the_row_in_later_chunks():
+    y, proba = _data(n=60_000)
+    proba[54_321] *= 1.1
+    with pytest.raises(ValueError, match="row 54321 sums to 1.1"):
+        expected_calibration_error(y, proba)
+
+
+@pytest.mark.parametrize("proba", [_with(3, 1, np.nan), 0.9 * _data()[1], np.zeros((0, 5))])
+def test_entropy_refuses_what_are_no_probabilities(proba):
+    with pytest.raises(ValueError, match="y_proba must"):
+        predictive_entropy(proba)
+
+
+def test_half_precision_rows_pass_as_float32():
+    y, proba = _data()
+    expected_calibration_error(y, proba.astype(np.float16).astype(np.float32))
+
+
+@every_metric
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        (np.zeros(399, int), "y_true must have one value a sample.*400 and 399"),
+        (np.linspace(0, 4, 400), "y_true must hold class labels; got real values such as 0.01"),
+        (np.full(400, np.nan), "y_true must not hold NaN or infinity"),
+        (np.full(400, 5), "labels must be given when the labels are neither 0 ... 4 nor of exactly 5 kinds.*: \\[5\\]"),
+        (np.full(400, -1), "labels must be given"),
+        (np.array(["a", "b"] * 200), "labels must be given"),
+        (np.zeros((400, 5), int), "y should be a 1d array, got an array of shape \\(400, 5\\)"),
+        (None, "the target y_true is None"),
+    ],
+)
+def test_refuses_bad_labels(metric, y, match):
+    with pytest.raises(ValueError, match=match):
+        metric(y, _data()[1])
+
+
+@every_metric
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        ([0, 1, 2, 3], r"labels must name the 5 columns of the logits; got shape \(4,\)"),
+        ([0, 1, 2, 3, 3], r"labels must not repeat a name; got \[0, 1, 2, 3, 3\]"),
+        ([1, 2, 3, 4, 5], r"y_true must hold labels among the classes \[1, 2, 3, 4, 5\]; got \[0\]"),
+        (list("abcde"), "y_true must hold labels among the classes"),
+    ],
+)
+def test_refuses_bad_names_of_columns(metric, labels, match):
+    y, proba = _data()
+    with pytest.raises(ValueError, match=match):
+        metric(y, proba, labels=labels)
+
+
+@every_metric
+@pytest.mark.parametrize(
+    ("weight", "match"),
+    [
+        (-np.ones(400), "sample_weight must be finite, non-negative and not zero everywhere; got values from -1.0"),
+        (np.zeros(400), "sample_weight must be finite, non-negative and not zero everywhere; got values from 0.0"),
+        (np.full(400, np.nan), "sample_weight must be finite.*got values from nan"),
+        (np.ones(399), "sample_weight must have one value a sample"),
+    ],
+)
+def test_refuses_bad_weights(metric, weight, match):
+    with pytest.raises(ValueError, match=match):
+        metric(*_data(), sample_weight=weight)
+
+
+@pytest.mark.parametrize("metric", BINNED.values(), ids=BINNED)
+@pytest.mark.parametrize(
+    ("n_bins", "error"), [(0, ValueError), (-3, ValueError), (2.5, TypeError), (True, TypeError), ("auto", TypeError)]
+)
+def test_refuses_bad_numbers_of_bins(metric, n_bins, error):
+    with pytest.raises(error, match=f"n_bins must be a whole number of at least 1; got {n_bins!r}"):
+        metric(*_data(), n_bins=n_bins)
+
+
+def test_refuses_unknown_options():
+    with pytest.raises(ValueError, match="average must be 'macro' or None; got 'micro'"):
+        classwise_calibration_error(*_data(), average="micro")
+    with pytest.raises(ValueError, match="scale_by_half must be True, False or 'auto'; got 'no'"):
+        brier_score(*_data(), scale_by_half="no")
+
+
+# The noise floor
+
+
+def test_labels_are_drawn_from_the_probabilities():
+    proba = np.array([[0.2, 0.0, 0.5, 0.3], [0.0, 1.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
+    labels = draw_labels(Probabilities(proba), 40_000, np.random.RandomState(0))
+    shares = np.stack([np.bincount(column, minlength=4) / 40_000 for column in labels.T])
+    np.testing.assert_allclose(shares, proba, rtol=0, atol=4 * np.sqrt(0.25 / 40_000))
+    assert not shares[proba == 0].any()
+
+
+def test_floor_of_a_brier_score_is_its_expectation():
+    _, proba = _data(n=2000)
+    floor = calibration_noise_floor(brier_score, proba, n_draws=300, random_state=0)
+    assert floor.mean == pytest.approx(1 - (proba**2).sum(1).mean(), abs=2e-3)
+    assert floor.mean < floor.quantile
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_floor_shares_passes_without_changing_a_value(metric):
+    _, proba = _data()
+    foreign = calibration_noise_floor(lambda y, p: metric(y, p), proba, n_draws=20, random_state=3)
+    assert calibration_noise_floor(metric, proba, n_draws=20, random_state=3) == foreign
+
+
+def test_calibrated_labels_lie_within_the_floor():
+    random = np.random.default_rng(0)
+    proba = random.dirichlet(np.ones(4), 2000)
+    floor = calibration_noise_floor(expected_calibration_error, proba, n_draws=1000, random_state=0)
+    drawn = [(random.random((2000, 1)) > proba.cumsum(1)).sum(1) for _ in range(1000)]
+    values = np.array([expected_calibration_error(y, proba) for y in drawn])
+    # Four standard errors of a difference between means, and of one between a quantile and a share.
+    assert floor.mean == pytest.approx(values.mean(), abs=4 * values.std() * np.sqrt(2 / 1000))
+    assert np.mean(values <= floor.quantile) == pytest.approx(0.95, abs=4 * np.sqrt(2 * 0.95 * 0.05 / 1000))
+
+
+def test_floor_falls_with_the_number_of_samples_and_is_reproducible():
+    floors = [
+        calibration_noise_floor(expected_calibration_error, _data(n)[1], n_draws=50, random_state=0).mean
+        for n in (100, 400, 1600)
+    ]
+    assert floors[0] > 1.5 * floors[1] > 1.5**2 * floors[2]
+    first, second = (
+        calibration_noise_floor(expected_calibration_error, _data()[1], n_draws=10, random_state=7) for _ in range(2)
+    )
+    assert first == second
+
+
+def test_floor_takes_options_weights_and_quantile():
+    _, proba = _data()
+    metric = partial(expected_calibration_error, n_bins=5)
+    weight = np.ones(len(proba))
+    plain = calibration_noise_floor(metric, proba, n_draws=20, quantile=1, random_state=0)
+    assert calibration_noise_floor(metric, proba, n_draws=20, quantile=1, sample_weight=weight, random_state=0) == (
+        pytest.approx(plain)
+    )
+    least = calibration_noise_floor(metric, proba, n_draws=20, quantile=0, random_state=0)
+    assert least.quantile < least.mean < plain.quantile
+
+
+def test_floor_leaves_the_global_random_state_alone():
+    shared = check_random_state(None)
+    before = shared.get_state()[1].copy()
+    calibration_noise_floor(expected_calibration_error, _data()[1], n_draws=3, random_state=0)
+    np.testing.assert_array_equal(shared.get_state()[1], before)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"n_draws": 0}, ValueError, "n_draws must be a whole number of at least 1; got 0"),
+        ({"n_draws": 1.5}, TypeError, "n_draws must be a whole number of at least 1; got 1.5"),
+        ({"quantile": 1.5}, ValueError, r"quantile must be in \[0, 1\]; got 1.5"),
+        ({"metric": "ece"}, TypeError, r"metric must be a callable metric\(y_true, y_proba\); got 'ece'"),
+        ({"metric": log_loss, "sample_weight": np.ones(400)}, TypeError, "sample_weight must be None for a metric of"),
+        ({"y_proba": 2 * _data()[1]}, ValueError, "y_proba must hold probabilities"),
+    ],
+)
+def test_floor_refuses_bad_parameters(options, error, match):
+    options = {"metric": expected_calibration_error, "y_proba": _data()[1], **options}
+    with pytest.raises(error, match=match):
+        calibration_noise_floor(**options)
+
+
+# Scorers
+
+
+class _Fixed(ClassifierMixin, BaseEstimator):
+    """A fitted classifier whose X are its probabilities or log-probabilities."""
+
+    def __init__(self, classes=(0, 1, 2), log=False):
+        self.classes = classes
+        self.log = log
+
+    def fit(self, X, y):
+        return self
+
+    @property
+    def classes_(self):
+        return np.array(self.classes)
+
+    def predict_proba(self, X):
+        return np.exp(X) if self.log else X
+
+    def __getattr__(self, name):
+        if name == "predict_log_proba" and self.log:
+            return lambda X: X
+        raise AttributeError(name)
+
+
+def _iris(names=None):
+    X, y = load_iris(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    return X[order], (y if names is None else np.array(names)[y])[order]
+
+
+@every_scorer
+@pytest.mark.parametrize("names", [None, [1, 2, 3], ["setosa", "versicolor", "virginica"]])
+def test_scorers_give_the_negated_metric(scorer, names):
+    X, y = _iris(names)
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    proba = model.predict_proba(X)
+    expected = {
+        neg_log_likelihood_scorer: log_loss(y, proba),
+        neg_expected_calibration_error_scorer: expected_calibration_error(y, proba, labels=model.classes_),
+        neg_brier_score_scorer: brier_score(y, proba, labels=model.classes_),
+    }
+    assert scorer(model, X, y) == pytest.approx(-expected[scorer], rel=1e-9)
+
+
+@every_scorer
+def test_scorers_pickle_and_take_weights(scorer):
+    X, y = _iris()
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    weight = np.random.default_rng(0).integers(3, size=len(y))
+    copy = pickle.loads(pickle.dumps(scorer))
+    repeated = scorer(model, np.repeat(X, weight, axis=0), np.repeat(y, weight))
+    assert copy(model, X, y, sample_weight=weight) == pytest.approx(repeated, rel=1e-9)
+    assert repr(copy) == repr(scorer) and "object at" not in repr(scorer)
+
+
+@every_scorer
+def test_scorers_score_folds_that_miss_a_class(scorer):
+    X, y = load_iris(return_X_y=True)
+    # The samples are in the classes' order: no test fold holds all three classes.
+    scores = cross_val_score(LogisticRegression(max_iter=1000), X, y, scoring=scorer, cv=KFold(5))
+    assert np.isfinite(scores).all() and len(scores) == 5
+    # Here it is the training fold that misses one.
+    folds = [(np.arange(100), np.arange(25, 150))]
+    assert np.isfinite(cross_val_score(LogisticRegression(max_iter=1000), X, y, scoring=scorer, cv=folds)).all()
+
+
+def test_scikit_learns_scorer_cant_where_ours_can():
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(UserWarning):
+        theirs = cross_val_score(LogisticRegression(max_iter=1000), X, y, scoring="neg_log_loss", cv=KFold(5))
+    assert np.isnan(theirs).any()
+
+
+def test_a_class_that_the_estimator_never_saw_has_probability_zero():
+    proba = np.array([[0.6, 0.4], [0.6, 0.4]])
+    model = _Fixed(classes=(0, 1))
+    assert neg_brier_score_scorer(model, proba, [0, 2]) == pytest.approx(-(0.16 + 0.16 + 0.36 + 0.16 + 1) / 2)
+    assert neg_expected_calibration_error_scorer(model, proba, [0, 2]) == pytest.approx(-0.1)
+    worst = neg_log_likelihood_scorer(model, proba, [0, 2])
+    assert worst == pytest.approx((np.log(0.6) + np.log(np.finfo(float).eps)) / 2)
+
+
+@every_scorer
+def test_scorers_refuse_labels_of_another_kind(scorer):
+    with pytest.raises(ValueError, match=r"y_true must hold labels among the classes \[0, 1\]"):
+        scorer(_Fixed(classes=(0, 1)), np.array([[0.6, 0.4], [0.6, 0.4]]), ["a", "b"])
+
+
+def test_the_likelihood_comes_from_log_probabilities():
+    log_proba = np.array([[-1e-20, -46.0], [-46.0, -1e-20]])
+    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba[:1], [0]) == -1e-20
+    # Without them there is none between 0 and what rounds a probability to 1.
+    assert neg_log_likelihood_scorer(_Fixed((0, 1)), np.exp(log_proba[:1]), [0]) == 0
+    least = np.log(np.finfo(float).eps)
+    assert neg_log_likelihood_scorer(_Fixed((0, 1), log=True), log_proba, [1, 0]) == pytest.approx(least)
+
+
+def test_the_likelihood_refuses_nan():
+    with pytest.raises(ValueError, match="predict_log_proba must not give NaN"):
+        neg_log_likelihood_scorer(_Fixed((0, 1), log=True), np.array([[np.nan, 0.0]]), [0])
+
+
+def test_estimators_that_take_the_logarithm_of_zero_dont_warn():
+    X, y = _iris()
+    forest = RandomForestClassifier(n_estimators=5, random_state=0).fit(X[:100], y[:100])
+    assert np.isfinite(neg_log_likelihood_scorer(forest, X, y))
+
+
+@every_scorer
+def test_scorers_choose_in_a_grid_search(scorer):
+    X, y = _iris(["a", "b", "c"])
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    search = GridSearchCV(model, {"logisticregression__C": [1e-6, 1.0]}, scoring=scorer, cv=3).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    if scorer is not neg_expected_calibration_error_scorer:
+        assert search.best_params_ == {"logisticregression__C": 1.0}
+
+
+def test_scorers_go_together():
+    X, y = _iris()
+    result = cross_validate(LogisticRegression(max_iter=1000), X, y, scoring=SCORERS, cv=3)
+    for name, scorer in SCORERS.items():
+        alone = cross_val_score(LogisticRegression(max_iter=1000), X, y, scoring=scorer, cv=3)
+        np.testing.assert_allclose(result[f"test_{name}"], alone)
+
+
+def test_weights_are_routed():
+    X, y = _iris()
+    weight = np.where(np.arange(len(y)) % 2, 1.0, 0.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = make_calibration_scorer(brier_score).set_score_request(sample_weight=True)
+        model = DummyClassifier().set_fit_request(sample_weight=True)
+        result = cross_validate(model, X, y, scoring=scorer, cv=3, params={"sample_weight": weight})
+        scorer = make_calibration_scorer(brier_score)
+        plain = cross_validate(DummyClassifier(), X, y, scoring=scorer, cv=3, params={})
+    assert not np.allclose(result["test_score"], plain["test_score"])
+
+
+def test_scorers_of_any_metric():
+    X, y = _iris()
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    scorer = make_calibration_scorer(classwise_calibration_error, n_bins=7)
+    assert repr(scorer) == "make_calibration_scorer(classwise_calibration_error, n_bins=7)"
+    assert scorer(model, X, y) == -classwise_calibration_error(y, model.predict_proba(X), n_bins=7)
+    greater = make_calibration_scorer(classwise_calibration_error, greater_is_better=True, n_bins=7)
+    assert greater(model, X, y) == -scorer(model, X, y)
+    with pytest.raises(TypeError, match="metric must be a callable"):
+        make_calibration_scorer("ece")

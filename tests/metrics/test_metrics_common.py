@@ -1,0 +1,298 @@
+"""What every metric promises: one registry of metrics x promises."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from _metrics import DECOMPOSED, ERRORS, MANY_CLASSES, METRICS, SCALE_MATTERS, draw, draw_calibrated, largest
+
+from skclamp.metrics import bootstrap_interval, calibration_noise_floor, paired_bootstrap_test
+from skclamp.metrics._binning import Probabilities
+
+NAMES = np.array(["ant", "bee", "cat", "dog", "eel"])
+every_metric = pytest.mark.parametrize("name", METRICS)
+close = partial(pytest.approx, rel=1e-7, abs=1e-9)
+
+
+@every_metric
+def test_gives_a_float_within_bounds(name):
+    y, proba = draw()
+    value = METRICS[name](y, proba)
+    assert type(value) is float
+    assert 0 <= value <= largest(name)
+
+
+@every_metric
+def test_order_of_samples_doesnt_matter(name):
+    y, proba = draw()
+    order = np.random.default_rng(1).permutation(len(y))
+    assert METRICS[name](y[order], proba[order]) == close(METRICS[name](y, proba))
+
+
+@every_metric
+def test_order_of_columns_doesnt_matter_where_labels_name_them(name):
+    y, proba = draw()
+    order = np.array([3, 0, 4, 1, 2])
+    assert METRICS[name](y, proba[:, order], labels=order) == close(METRICS[name](y, proba))
+
+
+@every_metric
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_tensors_are_arrays(name, dtype):
+    y, proba = draw(dtype=dtype)
+    assert METRICS[name](torch.from_numpy(y), torch.from_numpy(proba)) == METRICS[name](y, proba)
+
+
+@every_metric
+def test_single_precision_is_close(name):
+    y, proba = draw()
+    assert METRICS[name](y, proba.astype(np.float32)) == pytest.approx(METRICS[name](y, proba), rel=1e-4, abs=1e-5)
+
+
+@every_metric
+@pytest.mark.parametrize("names", [NAMES, NAMES.astype(object), np.array([-7, 0, 3, 10, 99])])
+@pytest.mark.parametrize("say", [True, False])
+def test_any_labels_do(name, names, say):
+    y, proba = draw()
+    assert METRICS[name](names[y], proba, labels=names if say else None) == METRICS[name](y, proba)
+
+
+@every_metric
+def test_a_class_may_be_missing_from_the_labels(name):
+    y, proba = draw()
+    few = y != 3
+    value = METRICS[name](y[few], proba[few])
+    assert np.isfinite(value)
+    assert METRICS[name](NAMES[y[few]], proba[few], labels=NAMES) == value
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - MANY_CLASSES))
+def test_one_dimension_is_the_second_of_two_classes(name):
+    y, proba = draw(k=2)
+    second = proba[:, 1]
+    expected = METRICS[name](y, np.stack([1 - second, second], 1))
+    for given in (second, second[:, None], torch.from_numpy(second), list(second)):
+        assert METRICS[name](y, given) == expected
+    assert METRICS[name](np.where(y == 1, "yes", "no"), second) == expected
+
+
+@every_metric
+def test_whole_weights_are_repetitions(name):
+    y, proba = draw()
+    weight = np.random.default_rng(1).integers(4, size=len(y))
+    repeated = METRICS[name](np.repeat(y, weight), np.repeat(proba, weight, axis=0))
+    for given in (weight, torch.from_numpy(weight)):
+        assert METRICS[name](y, proba, sample_weight=given) == close(repeated)
+    assert METRICS[name](y, proba, sample_weight=np.ones(len(y))) == close(METRICS[name](y, proba))
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - SCALE_MATTERS))
+def test_scale_of_weights_doesnt_matter(name):
+    y, proba = draw()
+    weight = np.random.default_rng(1).uniform(size=len(y))
+    expected = METRICS[name](y, proba, sample_weight=weight)
+    assert METRICS[name](y, proba, sample_weight=0.37 * weight) == close(expected)
+
+
+DEGENERATE = {
+    "one sample": ([0], [[0.3, 0.6, 0.1]]),
+    "two samples": ([0, 1], [[0.3, 0.6, 0.1], [0.6, 0.3, 0.1]]),
+    "all labels equal": ([1] * 20, np.tile([0.2, 0.7, 0.1], (20, 1))),
+    "certain and right": ([0, 1, 2], np.eye(3)),
+    "certain and wrong": ([1, 2, 0], np.eye(3)),
+    "certain, right and many": (np.arange(60) % 3, np.eye(3)[np.arange(60) % 3]),
+    "certain in float32": ([1, 2, 0], np.eye(3, dtype=np.float32)),
+    "zeros beside others": ([0, 1, 2, 2] * 5, [[0.6, 0.4, 0.0], [0.0, 0.4, 0.6], [0.0, 0.0, 1.0], [0.7, 0.0, 0.3]] * 5),
+    "whole numbers": ([0, 2], np.array([[1, 0, 0], [0, 1, 0]])),
+    "subnormal": ([0, 1], np.array([[1.0, 1e-42, 0], [1e-42, 1.0, 0]], np.float32)),
+    "all in one bin": ([0, 1, 2, 0], np.full((4, 3), [0.58, 0.22, 0.2])),
+    "duplicates": ([0, 0, 1, 1], [[0.6, 0.3, 0.1]] * 4),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@every_metric
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_degenerate_data_give_neither_nan_nor_warning(name, case):
+    with np.errstate(all="raise", under="ignore"):
+        value = METRICS[name](*DEGENERATE[case])
+    assert 0 <= value <= largest(name)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_certain_and_right_has_no_error(name):
+    for y in ([0, 1, 2], np.arange(60) % 3):
+        assert ERRORS[name](y, np.eye(3)[y]) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", sorted(set(ERRORS) - {"kde", "kde, l2", "kde, max"}))
+def test_a_temperature_that_is_far_off_shows(name):
+    y, proba = draw_calibrated(5000, 5)
+    off = proba**4 / (proba**4).sum(1, keepdims=True)
+    assert ERRORS[name](y, off) > 2 * ERRORS[name](y, proba)
+
+
+@every_metric
+def test_inputs_are_left_as_they_were(name):
+    y, proba = draw()
+    before = y.copy(), proba.copy()
+    proba.flags.writeable = y.flags.writeable = False
+    METRICS[name](y, proba)
+    np.testing.assert_array_equal(y, before[0])
+    np.testing.assert_array_equal(proba, before[1])
+
+
+@every_metric
+def test_shared_probabilities_give_the_same_for_any_labels(name):
+    y, proba = draw()
+    shared = Probabilities(proba)
+    for labels in (y, y[::-1].copy(), y):
+        assert METRICS[name](labels, shared) == METRICS[name](labels, proba)
+
+
+@every_metric
+def test_other_weights_of_shared_probabilities_are_weights(name):
+    y, proba = draw()
+    weight = np.random.default_rng(1).integers(4, size=len(y)).astype(float)
+    shared = Probabilities(proba)
+    METRICS[name](y, shared)
+    assert METRICS[name](y, shared.reweighted(weight)) == METRICS[name](y, proba, sample_weight=weight)
+    assert METRICS[name](y, shared) == METRICS[name](y, proba)
+
+
+# What is built on metrics
+
+
+@every_metric
+def test_has_a_noise_floor(name):
+    _, proba = draw(n=150, k=3)
+    floor = calibration_noise_floor(METRICS[name], proba, n_draws=5, random_state=0)
+    assert 0 <= floor.mean <= largest(name) and np.isfinite(floor.quantile)
+    assert floor == calibration_noise_floor(METRICS[name], proba, n_draws=5, random_state=0)
+
+
+@every_metric
+def test_has_a_bootstrap_interval_that_is_reproducible(name):
+    y, proba = draw_calibrated(120, 3)
+    options = {"n_resamples": 20, "random_state": 0}
+    interval = bootstrap_interval(METRICS[name], y, proba, **options)
+    assert interval == bootstrap_interval(METRICS[name], y, proba, **options)
+    assert interval.value == close(METRICS[name](y, proba))
+    assert interval.low <= interval.high and np.isfinite(interval).all()
+    if name not in DECOMPOSED:  # of which the bootstrap doesn't know that they are errors
+        assert interval.low >= 0
+
+
+@every_metric
+def test_has_a_paired_test(name):
+    y, proba = draw_calibrated(120, 3)
+    same = paired_bootstrap_test(METRICS[name], y, proba, proba.copy(), n_resamples=20, random_state=0)
+    assert same == (0, 0, 0, 1)
+    other = np.sqrt(proba) / np.sqrt(proba).sum(1, keepdims=True)
+    one_way, back = (
+        paired_bootstrap_test(METRICS[name], y, *pair, n_resamples=20, random_state=0)
+        for pair in ((proba, other), (other, proba))
+    )
+    assert one_way.difference == close(-back.difference) and one_way.pvalue == back.pvalue
+
+
+# Bad input
+
+
+def _with(value, dtype=np.float64):
+    _, proba = draw(dtype=dtype)
+    proba[3, 1] = value
+    return proba
+
+
+@every_metric
+@pytest.mark.parametrize(
+    ("proba", "error", "match"),
+    [
+        (_with(np.nan), ValueError, "y_proba must be finite: Input y_proba contains NaN or infinity; got nan"),
+        (_with(np.inf, np.float32), ValueError, "y_proba must be finite.*got inf"),
+        (_with(-0.2), ValueError, "y_proba must hold probabilities between 0 and 1; got values from -0.2 to"),
+        (0.9 * draw()[1], ValueError, "each row must sum to 1; row \\d+ sums to 0.9"),
+        (np.zeros((0, 5)), ValueError, r"not be empty; got shape \(0, 5\)"),
+        (np.full((400, 5), "0.2"), TypeError, "y_proba must be numeric; got dtype <U3"),
+    ],
+)
+def test_refuses_what_are_no_probabilities(name, proba, error, match):
+    with pytest.raises(error, match=match):
+        METRICS[name](draw()[0], proba)
+
+
+@every_metric
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"y_true": np.zeros(399, int)}, "y_true must have one value a sample.*400 and 399"),
+        ({"y_true": np.full(400, 5)}, "labels must be given when the labels are neither 0 ... 4 nor"),
+        ({"labels": [0, 1, 2, 3]}, r"labels must name the 5 columns of the logits; got shape \(4,\)"),
+        ({"sample_weight": -np.ones(400)}, "sample_weight must be finite, non-negative and not zero everywhere"),
+        ({"sample_weight": np.ones(399)}, "sample_weight must have one value a sample"),
+    ],
+)
+def test_refuses_bad_labels_and_weights(name, options, match):
+    y, proba = draw()
+    with pytest.raises(ValueError, match=match):
+        METRICS[name](**{"y_true": y, "y_proba": proba, **options})
+
+
+_OPTIONS = {
+    "norm": [("l3", ValueError, "norm must be one of .*; got 'l3'")],
+    "strategy": [("kmeans", ValueError, r"strategy must be one of \('uniform', 'quantile'\); got 'kmeans'")],
+    "mode": [(None, ValueError, r"mode must be one of \('top-label', 'classwise'\); got None")],
+    "n_bins": [
+        (0, ValueError, "n_bins must be a whole number of at least 1; got 0"),
+        (2.5, TypeError, "n_bins must be a whole number of at least 1; got 2.5"),
+    ],
+    "top_k": [
+        (0, ValueError, "top_k must be a whole number of at least 1; got 0"),
+        (6, ValueError, "top_k must be at most the number of classes, 5; got 6"),
+        (1.5, TypeError, "top_k must be a whole number of at least 1; got 1.5"),
+    ],
+    "threshold": [
+        (1.0, ValueError, "threshold must be .*; got 1.0"),
+        (-0.1, ValueError, "threshold must be .*; got -0.1"),
+        ("0.5", TypeError, "threshold must be .*; got '0.5'"),
+    ],
+    "bandwidth": [
+        (0.0, ValueError, "bandwidth must be .*; got 0.0"),
+        (1.5, ValueError, "bandwidth must be .*; got 1.5"),
+        (True, TypeError, "bandwidth must be .*; got True"),
+    ],
+}
+_PLAIN = ["ece", "aece", "mce", "sce", "debiased", "sweep", "smooth", "ks", "kde"]
+
+
+def _takes(metric, option):
+    return option in metric.__code__.co_varnames[: metric.__code__.co_kwonlyargcount + metric.__code__.co_argcount]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "error", "match"),
+    [
+        (name, option, *case)
+        for name in _PLAIN
+        for option, cases in _OPTIONS.items()
+        for case in cases
+        if _takes(METRICS[name], option)
+    ],
+)
+def test_refuses_bad_options(name, option, value, error, match):
+    with pytest.raises(error, match=match):
+        METRICS[name](*draw(), **{option: value})
+
+
+@pytest.mark.parametrize("name", ["debiased", "sweep", "smooth", "ks"])
+def test_every_class_is_its_own(name):
+    with pytest.raises(ValueError, match="top_k must be 1 with mode='classwise'; got 2"):
+        METRICS[name](*draw(), mode="classwise", top_k=2)
+
+
+@pytest.mark.parametrize("name", ["ece", "aece", "mce", "debiased", "sweep", "smooth", "ks"])
+def test_a_threshold_must_leave_a_sample(name):
+    with pytest.raises(ValueError, match="threshold must be below .* the largest of which is 0.6; got 0.6"):
+        METRICS[name]([0, 1], [[0.6, 0.4], [0.5, 0.5]], threshold=0.6)

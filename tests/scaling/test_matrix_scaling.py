@@ -1,0 +1,157 @@
+"""Matrix scaling and Dirichlet calibration: their optimum, and the strengths that cross-validation chooses."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+
+from skclamp import DirichletCalibration, MatrixScaling, TemperatureScaling, VectorScaling
+from skclamp._utils.folds import deal_folds
+
+CALIBRATORS = [MatrixScaling, DirichletCalibration]
+
+
+def draw(n_samples=600, n_classes=3, *, mixing=0.1, seed=0):
+    """Logits, and labels from an affine map of them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=3.0, size=(n_samples, n_classes))
+    matrix = (np.eye(n_classes) + rng.normal(scale=mixing, size=(n_classes, n_classes))) / 2
+    scores = logits @ matrix.T + rng.normal(scale=0.5, size=n_classes)
+    return logits, (scores + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+def features(calibrator, logits):
+    if isinstance(calibrator, MatrixScaling):
+        return logits - logits.mean(1, keepdims=True)
+    return log_softmax(logits, axis=1)
+
+
+def mean_nll(log_proba, y):
+    return -log_proba[np.arange(len(y)), y].mean()
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_the_objective_is_at_its_least(calibrator):
+    """scipy's BFGS by numerical gradients, in the units of the paper, finds nothing lower."""
+    logits, y = draw()
+    fitted = calibrator(off_diagonal_penalty=0.3, intercept_penalty=0.2).fit(logits, y)
+    x = features(fitted, logits)
+
+    def objective(flat):
+        coef, intercept = flat[:9].reshape(3, 3), flat[9:]
+        off = (coef**2).sum() - (coef.diagonal() ** 2).sum()
+        return mean_nll(log_softmax(x @ coef.T + intercept, axis=1), y) + 0.3 / 6 * off + 0.2 / 3 * (intercept**2).sum()
+
+    found = minimize(objective, np.r_[np.eye(3).ravel(), np.zeros(3)], options={"gtol": 1e-7})
+    assert objective(np.r_[fitted.coef_.ravel(), fitted.intercept_]) == pytest.approx(found.fun, abs=2e-6)
+    assert (fitted.off_diagonal_penalty_, fitted.intercept_penalty_) == pytest.approx((0.3, 0.2))
+    expected = log_softmax(x @ fitted.coef_.T + fitted.intercept_, axis=1)
+    np.testing.assert_allclose(fitted.predict_log_proba(logits), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_without_penalties_it_is_logistic_regression(calibrator):
+    logits, y = draw(2000)
+    fitted = calibrator(off_diagonal_penalty=0, intercept_penalty=0).fit(logits, y)
+    x = features(fitted, logits)
+    expected = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(x, y).predict_proba(x)
+    np.testing.assert_allclose(fitted.predict_proba(logits), expected, atol=1e-3)
+
+
+def test_strong_penalties_leave_gains_alone():
+    logits, y = draw()
+    fitted = DirichletCalibration(off_diagonal_penalty=1e9, intercept_penalty=1e9).fit(logits, y)
+    np.testing.assert_allclose(fitted.coef_ - np.diag(fitted.coef_.diagonal()), 0, atol=1e-6)
+    np.testing.assert_allclose(fitted.intercept_, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_cross_validation_follows_the_data(calibrator):
+    """Weak penalties where classes mix, strong ones where they don't."""
+    mixed = calibrator().fit(*draw(3000, 6, mixing=0.4))
+    clean = calibrator().fit(*draw(3000, 6, mixing=0.0))
+    assert mixed.off_diagonal_penalty_ < clean.off_diagonal_penalty_ / 10
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_the_strengths_chosen_give_the_same_again(calibrator):
+    logits, y = draw()
+    chosen = calibrator().fit(logits, y)
+    penalties = {name: getattr(chosen, f"{name}_") for name in ("off_diagonal_penalty", "intercept_penalty")}
+    again = calibrator(**penalties).fit(logits, y)
+    np.testing.assert_allclose(again.predict_proba(logits), chosen.predict_proba(logits), atol=1e-10)
+    for name in penalties:
+        half = calibrator(**{name: penalties[name]}).fit(logits, y)
+        assert getattr(half, f"{name}_") == pytest.approx(penalties[name])
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_no_collapse_where_coefficients_outnumber_samples(calibrator):
+    """Labels from a softmax of the logits: 40 x 40 coefficients on 500 samples can't help, and must not harm."""
+    logits, y = draw(4500, 40, mixing=0.0)
+    fitted, vector, temperature = (
+        each(classes=range(40)).fit(logits[:500], y[:500]) for each in (calibrator, VectorScaling, TemperatureScaling)
+    )
+    scores = [mean_nll(each.predict_log_proba(logits[500:]), y[500:]) for each in (fitted, vector, temperature)]
+    assert scores[0] < scores[1] + 0.0005
+    assert scores[0] < scores[2] + 0.05
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_neither_order_of_samples_nor_of_classes_matters(calibrator):
+    logits, y = draw(500, 5)
+    plain = calibrator().fit(logits, y)
+    samples = np.random.default_rng(0).permutation(500)
+    shuffled = calibrator().fit(logits[samples], y[samples])
+    classes = np.array([3, 0, 4, 1, 2])
+    permuted = calibrator().fit(logits[:, classes], np.argsort(classes)[y])
+    assert plain.off_diagonal_penalty_ == pytest.approx(shuffled.off_diagonal_penalty_)
+    assert plain.off_diagonal_penalty_ == pytest.approx(permuted.off_diagonal_penalty_)
+    expected = plain.predict_proba(logits)
+    np.testing.assert_allclose(shuffled.predict_proba(logits), expected, atol=1e-6)
+    np.testing.assert_allclose(permuted.predict_proba(logits[:, classes]), expected[:, classes], atol=1e-6)
+
+
+def test_folds_spread_classes_and_hard_samples():
+    logits, y = draw(1000, 4)
+    log_proba = log_softmax(logits, axis=1)
+    folds = deal_folds(torch.from_numpy(log_proba), torch.from_numpy(y), torch.ones(1000), 5)
+    counts = np.array([np.bincount(y[folds == fold], minlength=4) for fold in range(5)])
+    assert (np.ptp(counts, axis=0) <= 1).all()
+    losses = [mean_nll(log_proba[folds == fold], y[folds == fold]) for fold in range(5)]
+    assert np.ptp(losses) < 0.1 * np.std(log_proba[np.arange(1000), y])
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_integer_weights_are_repetition_in_cross_validation_too(calibrator):
+    logits, y = draw(300)
+    weight = np.random.default_rng(0).integers(0, 4, len(y))
+    weighted = calibrator().fit(logits, y, sample_weight=weight)
+    repeated = calibrator().fit(np.repeat(logits, weight, axis=0), np.repeat(y, weight))
+    assert weighted.off_diagonal_penalty_ == pytest.approx(repeated.off_diagonal_penalty_)
+    np.testing.assert_allclose(weighted.predict_proba(logits), repeated.predict_proba(logits), atol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+def test_weights_on_one_fold_alone():
+    logits, y = draw(50)
+    weight = np.zeros(50)
+    weight[3] = 1
+    assert np.isfinite(MatrixScaling().fit(logits, y, sample_weight=weight).coef_).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("off_diagonal_penalty", -1.0, "a float in the range"),
+        ("intercept_penalty", -1.0, "a float in the range"),
+        ("n_folds", 1, "an int in the range"),
+    ],
+)
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_bad_parameters(calibrator, name, value, rule):
+    logits, y = draw()
+    with pytest.raises(ValueError, match=f"'{name}' parameter of {calibrator.__name__} must be {rule}"):
+        calibrator(**{name: value}).fit(logits, y)

@@ -1,0 +1,118 @@
+"""Cells of confidences: whatever bins the menu offers, sums over cells are sums over samples."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from skclamp.metrics import (
+    adaptive_expected_calibration_error,
+    calibration_noise_floor,
+    classwise_calibration_error,
+    expected_calibration_error,
+)
+from skclamp.metrics._binning import Pairs, Probabilities, bin_indices, equal_mass_edges
+from skclamp.metrics._noise_floor import draw_labels
+from skclamp.selection._cells import Cells, equal_mass_ranks, menu_with
+
+MENU = menu_with(7)
+
+
+def _problem(kind, n_samples=400):
+    """Probabilities of three classes, smooth or of few values with edges among them, and labels."""
+    random = np.random.default_rng(0)
+    proba = random.dirichlet([0.6, 0.5, 0.4], size=n_samples)
+    if kind == "ties":
+        proba = np.round(20 * proba[:, :2]) / 20
+        proba = np.column_stack([proba, np.maximum(1 - proba.sum(1), 0)])
+    if kind == "float32":
+        proba = (np.round(10 * proba) / 10).astype(np.float32)
+        proba[:, 0] = 1 - proba[:, 1] - proba[:, 2]
+        proba = proba.clip(0, 1)
+    return proba, random.integers(3, size=n_samples)
+
+
+def _cells(kind, event):
+    """Cells of the most probable class (event None) or of a class, and the pairs that they sum up."""
+    proba, codes = _problem(kind)
+    draws = draw_labels(Probabilities(proba), 30, np.random.RandomState(3))
+    if event is None:
+        confidence, hits = proba.max(1).astype(np.float64), proba.argmax(1) == codes
+        drawn = draws == proba.argmax(1)
+    else:
+        confidence, hits, drawn = proba[:, event].astype(np.float64), codes == event, draws == event
+    cells = Cells.of(confidence, hits, drawn, MENU, dtype=proba.dtype, is_top=event is None)
+    return cells, Pairs(confidence, hits.astype(np.float64)), proba
+
+
+@pytest.mark.parametrize("n_bins", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("n_samples", [1, 2, 6, 7, 100])
+def test_ranks_are_where_the_edges_of_equal_mass_lie(n_bins, side, n_samples):
+    confidence = np.sort(np.random.default_rng(0).random(n_samples))
+    edges = equal_mass_edges(confidence, None, n_bins, side)
+    np.testing.assert_array_equal(confidence[equal_mass_ranks(n_samples, n_bins, side)], edges)
+
+
+@pytest.mark.parametrize("kind", ["smooth", "ties", "float32"])
+@pytest.mark.parametrize("event", [None, 1])
+def test_no_bin_on_offer_parts_a_cell(kind, event):
+    cells, pairs, proba = _cells(kind, event)
+    order = np.argsort(pairs.confidence, kind="stable")
+    of_sample = np.repeat(np.arange(len(cells.count)), cells.count)
+    side = "right" if event is None else "left"
+    for n_bins in MENU.counts:
+        for edges in (
+            Probabilities(proba).equal_width_edges(n_bins),
+            equal_mass_edges(pairs.confidence, None, n_bins, side),
+        ):
+            place = bin_indices(pairs.confidence[order], edges)
+            assert all(len({*place[of_sample == k]}) == 1 for k in range(len(cells.count)))
+    assert cells.count.sum() == len(order)
+    np.testing.assert_allclose(cells.confidence.sum(), pairs.confidence.sum())
+    assert cells.hits.sum() == pairs.hits.sum()
+    assert (cells.hits <= cells.count).all()
+    np.testing.assert_array_equal(cells.upper, pairs.confidence[order][np.cumsum(cells.count) - 1])
+
+
+@pytest.mark.parametrize("kind", ["smooth", "ties", "float32"])
+def test_thresholds_part_the_cells_of_the_most_probable_class(kind):
+    cells, pairs, proba = _cells(kind, None)
+    for index, threshold in enumerate(MENU.edges):
+        above = pairs.above(float(proba.dtype.type(threshold)))
+        kept = cells.place > index
+        assert cells.count[kept].sum() == len(above.confidence)
+        assert cells.hits[kept].sum() == above.hits.sum()
+
+
+@pytest.mark.parametrize("kind", ["smooth", "ties", "float32"])
+@pytest.mark.parametrize("n_bins", [1, 7, 15, 50])
+def test_floors_are_those_of_the_metrics(kind, n_bins):
+    cells, _, proba = _cells(kind, None)
+    for floors, metric in zip(
+        cells.floors, (expected_calibration_error, adaptive_expected_calibration_error), strict=True
+    ):
+        floor = calibration_noise_floor(partial(metric, n_bins=n_bins), proba, n_draws=30, random_state=3)
+        np.testing.assert_allclose(floors[MENU.counts.index(n_bins)], floor, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["smooth", "ties", "float32"])
+@pytest.mark.parametrize("n_bins", [1, 7, 15, 50])
+def test_floors_of_a_class_are_those_of_its_error(kind, n_bins):
+    cells, _, proba = _cells(kind, 1)
+    draws = draw_labels(Probabilities(proba), 30, np.random.RandomState(3))
+    for floors, strategy in zip(cells.floors, ("uniform", "quantile"), strict=True):
+        error = partial(
+            classwise_calibration_error, n_bins=n_bins, strategy=strategy, average=None, labels=np.arange(3)
+        )
+        values = [error(labels, proba)[1] for labels in draws]
+        expected = np.mean(values), np.quantile(values, 0.95)
+        # The metric adds up columns in the probabilities' own precision.
+        rtol = 1e-5 if kind == "float32" else 1e-9
+        np.testing.assert_allclose(floors[MENU.counts.index(n_bins)], expected, rtol=rtol, atol=1e-12)
+
+
+def test_menus_offer_the_comparisons_own_bins_unless_there_are_too_many():
+    assert 33 in menu_with(33).counts
+    assert menu_with(15).counts == menu_with(20).counts
+    assert max(menu_with(10**6).counts) == 1000

@@ -1,0 +1,433 @@
+"""CalibratorSelector: what it chooses, when it stacks, what it costs, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import convolutional, images, labels_of, logits, nll
+from scipy.optimize import minimize
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from skclamp import (
+    CalibratorSelector,
+    IntraOrderPreservingCalibration,
+    MatrixScaling,
+    NeuralClampingCalibrator,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+    default_candidates,
+)
+from skclamp._solvers.stacking import stacking_weights
+from skclamp._utils.folds import deal_folds, draw_folds
+from skclamp.base import BaseCalibrator
+from skclamp.exceptions import CalibrationSetWarning
+from skclamp.metrics import make_calibration_scorer, neg_brier_score_scorer, neg_log_likelihood_scorer
+from skclamp.selection._trial import _STRENGTH
+
+TWO = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
+FAMILIES = [*TWO, ("matrix", MatrixScaling(off_diagonal_penalty=0.1, intercept_penalty=0.01))]
+
+
+def drawn_labels(scores, seed=1):
+    """Labels drawn from softmax(scores)."""
+    return labels_of(scores, temperature=1.0, seed=seed)
+
+
+def truth_of(family, Z):
+    """Scores that only maps as rich as a family can give."""
+    if family == "temperature":
+        return Z / 2
+    if family == "vector":
+        return Z * np.array([0.3, 0.5, 0.7, 0.5]) + np.array([0.0, 1.0, -1.0, 0.5])
+    mixed = np.eye(4) / 2
+    mixed[0, 1] = mixed[2, 3] = 0.4
+    return Z @ mixed.T
+
+
+def log_softmax(scores):
+    return torch.log_softmax(torch.as_tensor(scores).double(), -1)
+
+
+# What is chosen
+
+
+@pytest.mark.parametrize("family", ["temperature", "vector", "matrix"])
+def test_the_family_that_drew_the_labels_is_found(family):
+    Z = logits(4000, seed=3)
+    y = drawn_labels(truth_of(family, Z))
+    selector = CalibratorSelector(candidates=FAMILIES, stack=False, one_standard_error=True).fit(Z, y)
+    assert selector.best_params_ == {"candidate": family}
+    assert type(selector.best_estimator_) is type(dict(FAMILIES)[family])
+    alone = clone(dict(FAMILIES)[family]).fit(Z, y)
+    np.testing.assert_array_equal(selector.predict_proba(Z), alone.predict_proba(Z))
+    assert not hasattr(selector, "weights_")
+
+
+def test_scores_are_those_of_maps_fitted_without_the_fold():
+    Z, candidates = logits(300), [("temperature", TemperatureScaling()), ("vector", StructuredVectorScaling())]
+    y = labels_of(Z)
+    selector = CalibratorSelector(candidates=candidates, n_folds=3, stack=False).fit(Z, y)
+    results = selector.cv_results_
+    numbers = draw_folds(log_softmax(Z), torch.from_numpy(y), torch.ones(300, dtype=torch.float64), 3)
+    for k in range(3):
+        held = numbers == k
+        for row, (_, calibrator) in enumerate(candidates):
+            again = clone(calibrator).set_params(classes=range(4)).fit(Z[~held], y[~held])
+            expected = neg_log_likelihood_scorer(again, Z[held], y[held])
+            assert results[f"split{k}_test_score"][row] == pytest.approx(expected, rel=1e-9)
+    shares = np.bincount(numbers) / 300
+    table = np.array([results[f"split{k}_test_score"] for k in range(3)])
+    np.testing.assert_allclose(results["mean_test_score"], shares @ table)
+    assert results["param_candidate"].tolist() == ["temperature", "vector"]
+    assert results["n_parameters"].tolist() == [1, 8]
+    assert sorted(results["rank_test_score"]) == [1, 2]
+    assert selector.best_index_ == results["mean_test_score"].argmax()
+    assert selector.best_score_ == results["mean_test_score"].max()
+
+
+def test_one_standard_error_prefers_fewer_parameters():
+    """Where a temperature drew the labels, gains and offsets of the classes look better by chance now and then."""
+    candidates = [("vector", StructuredVectorScaling()), ("temperature", TemperatureScaling())]
+    chosen = {False: 0, True: 0}
+    for seed in range(12):
+        Z = logits(400, seed=seed)
+        y = drawn_labels(Z / 2, seed)
+        for rule in chosen:
+            selector = CalibratorSelector(candidates=candidates, stack=False, one_standard_error=rule).fit(Z, y)
+            chosen[rule] += selector.best_params_ == {"candidate": "temperature"}
+            assert selector.best_score_ == selector.cv_results_["mean_test_score"][selector.best_index_]
+    assert chosen[False] < chosen[True]
+    assert chosen[True] >= 10
+
+
+def test_one_standard_error_keeps_what_is_clearly_better():
+    Z = logits(2000)
+    y = drawn_labels(truth_of("vector", Z))
+    selector = CalibratorSelector(candidates=TWO, one_standard_error=True, scoring=neg_brier_score_scorer).fit(Z, y)
+    assert selector.best_params_ == {"candidate": "vector"}
+
+
+def test_scoring_decides():
+    Z = logits(1000)
+    y = drawn_labels(truth_of("vector", Z))
+    worst_nll = make_calibration_scorer(nll_of, greater_is_better=True)
+    assert CalibratorSelector(candidates=TWO).fit(Z, y).best_params_ != {"candidate": "temperature"}
+    assert CalibratorSelector(candidates=TWO, stack=False, scoring=worst_nll).fit(Z, y).best_index_ == 0
+    by_name, by_scorer = (
+        CalibratorSelector(candidates=TWO, scoring=scoring).fit(Z, y) for scoring in ("neg_log_loss", None)
+    )
+    for name in ("mean_test_score", "split2_test_score"):
+        np.testing.assert_allclose(by_name.cv_results_[name], by_scorer.cv_results_[name], rtol=1e-6)
+
+
+def nll_of(y_true, y_proba, *, labels, sample_weight=None):
+    return -np.average(np.log(y_proba[np.arange(len(y_true)), y_true]), weights=sample_weight)
+
+
+# The stack
+
+
+def test_stacking_weights_are_the_optimum():
+    rng = np.random.default_rng(0)
+    Z = logits(600)
+    y, weight = drawn_labels(Z / 2), rng.uniform(0.5, 2, 600)
+    parts = log_softmax(
+        np.stack([Z, Z * rng.uniform(0.2, 1, 4), Z + rng.normal(size=Z.shape), rng.normal(size=Z.shape)])
+    )
+
+    def loss(weights):
+        log_proba = log_softmax(np.tensordot(weights, parts.numpy(), 1)).numpy()
+        return -np.average(log_proba[np.arange(600), y], weights=weight)
+
+    found = stacking_weights(parts, torch.from_numpy(y), torch.from_numpy(weight), np.eye(4)[0])
+    expected = minimize(loss, np.full(4, 0.25), bounds=[(0, None)] * 4, method="L-BFGS-B", options={"ftol": 1e-14})
+    assert loss(found) <= expected.fun + 1e-7
+    assert (found >= 0).all()
+    assert loss(np.array([0.25] * 4)) > loss(found) + 0.01
+
+
+class Part(BaseCalibrator):
+    """Knows nothing of some classes: gives their log-probabilities 0, before they are normalised."""
+
+    def __init__(self, estimator=None, *, known=(1, 1, 1, 1), response="auto", classes=None):
+        super().__init__(estimator, response=response, classes=classes)
+        self.known = known
+
+    def _fit_logits(self, logits, y, sample_weight):
+        self.known_ = np.array(self.known, dtype=float)
+
+    def _transform_logits(self, logits):
+        return logits * torch.from_numpy(self.known_)
+
+
+def test_the_stack_is_kept_where_two_maps_know_different_things():
+    Z = logits(4000)
+    y = drawn_labels(Z / 2)
+    candidates = [
+        ("first", Part(known=(1, 1, 0, 0))),
+        ("no more", Part(known=(1, 0, 0, 0))),
+        ("last", Part(known=(0, 0, 1, 1))),
+    ]
+    selector = CalibratorSelector(candidates=candidates).fit(Z, y)
+    assert selector.best_params_ == {"candidate": "stack"}
+    np.testing.assert_allclose(selector.weights_, [0.5, 0, 0.5], atol=0.05)
+    parts = [clone(calibrator).fit(Z, y).predict_log_proba(Z) for _, calibrator in candidates]
+    expected = torch.softmax(torch.as_tensor(np.tensordot(selector.weights_, parts, 1)), 1)
+    np.testing.assert_allclose(selector.predict_proba(Z), expected, atol=1e-12)
+    assert nll(selector.predict_log_proba(Z), y) < min(nll(part, y) for part in parts) - 0.1
+    used = selector.weights_ > 0
+    assert selector.cv_results_["n_parameters"].tolist()[:4] == [4, 4, 4, 4 * used.sum() + used.sum()]
+    assert selector._n_parameters == 5 * used.sum()
+    twin = clone(selector.best_estimator_).fit(Z, y)
+    np.testing.assert_array_equal(twin.predict_proba(Z), selector.predict_proba(Z))
+
+
+def test_a_stack_is_recalibrated_where_its_maps_cannot_bend():
+    """A third of the labels are drawn blindly: no power of the probabilities gives theirs, their order still does."""
+    Z = logits(6000)
+    y, blind = drawn_labels(Z), np.random.default_rng(2).random(6000) < 1 / 3
+    y[blind] = np.random.default_rng(3).integers(4, size=blind.sum())
+    (fit, fit_y), (new, new_y) = (Z[:3000], y[:3000]), (Z[3000:], y[3000:])
+    selector = CalibratorSelector(candidates=TWO).fit(fit, fit_y)
+    assert selector.best_params_ == {"candidate": "recalibrated stack"}
+    parts = [clone(calibrator).fit(fit, fit_y).predict_log_proba(new) for _, calibrator in TWO]
+    plain = np.tensordot(selector.weights_, parts, 1)
+    assert nll(selector.predict_log_proba(new), new_y) < nll(plain, new_y) - 0.01
+    np.testing.assert_array_equal(selector.predict(new), plain.argmax(1))
+    # Temperature, vector, their two weights, and an order-preserving map.
+    assert (selector.weights_ > 0).all()
+    assert selector.cv_results_["n_parameters"].tolist() == [1, 8, 11, 95]
+    assert selector._n_parameters == 95
+    twin = clone(selector.best_estimator_).fit(fit, fit_y)
+    np.testing.assert_array_equal(twin.predict_proba(new), selector.predict_proba(new))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("scoring", [None, neg_brier_score_scorer], ids=["NLL", "Brier"])
+def test_the_stack_is_never_chosen_when_it_is_worse_out_of_fold(seed, scoring):
+    Z = logits(150, seed=seed)
+    y = drawn_labels(Z / 2, seed)
+    selector = CalibratorSelector(candidates=FAMILIES, scoring=scoring).fit(Z, y)
+    scores = selector.cv_results_["mean_test_score"]
+    assert scores.shape == (5,)
+    stacked = selector.best_params_["candidate"] in ("stack", "recalibrated stack")
+    assert stacked == (scores[3:].max() > scores[:3].max()) == hasattr(selector, "weights_")
+
+
+def test_the_stack_is_judged_with_weights_and_recalibration_from_the_other_folds():
+    Z = logits(200)
+    y = drawn_labels(Z / 2)
+    selector = CalibratorSelector(candidates=FAMILIES, n_folds=4).fit(Z, y)
+    numbers = draw_folds(log_softmax(Z), torch.from_numpy(y), torch.ones(200, dtype=torch.float64), 4)
+    unseen = np.empty((3, 200, 4))
+    for k in range(4):
+        held = numbers == k
+        for row, (_, calibrator) in enumerate(FAMILIES):
+            unseen[row][held] = clone(calibrator).fit(Z[~held], y[~held]).predict_log_proba(Z[held])
+    for k in range(4):
+        held = torch.from_numpy(numbers == k)
+        parts, labels = torch.from_numpy(unseen), torch.from_numpy(y)
+        ones = torch.ones(int((~held).sum()), dtype=torch.float64)
+        weights = stacking_weights(parts[:, ~held], labels[~held], ones, np.full(3, 1 / 3), _STRENGTH)
+        pooled = np.tensordot(weights, unseen, 1)
+        last = IntraOrderPreservingCalibration(classes=range(4)).fit(pooled[~held], y[~held])
+        expected = [-nll(pooled[held], y[held]), -nll(last.predict_log_proba(pooled[held]), y[held])]
+        assert selector.cv_results_[f"split{k}_test_score"][3:] == pytest.approx(expected, abs=1e-4)
+
+
+def test_maps_that_agree_can_be_stacked():
+    Z = logits(400)
+    y = drawn_labels(Z / 2)
+    same = [("one", TemperatureScaling()), ("two", TemperatureScaling()), ("three", TemperatureScaling())]
+    selector = CalibratorSelector(candidates=same).fit(Z, y)
+    expected = TemperatureScaling().fit(Z, y).predict_proba(Z)
+    np.testing.assert_allclose(selector.predict_proba(Z), expected, atol=0.01)
+
+
+def test_a_stack_of_nothing_says_the_same_of_all_classes():
+    """Two samples again and again, with labels that contradict whatever one learns of the others."""
+    Z, y = np.repeat(logits(40)[:2], 20, axis=0), labels_of(logits(40))
+    candidates = [("temperature", TemperatureScaling()), ("structured", StructuredVectorScaling())]
+    selector = CalibratorSelector(candidates=candidates, n_folds=3)
+    with pytest.warns(ConvergenceWarning, match="temperature_ is at the bound") as caught:
+        selector.fit(Z, y)
+    assert {each.filename for each in caught} == {__file__}
+    assert selector.weights_.tolist() == [0, 0]
+    np.testing.assert_allclose(selector.predict_proba(Z), 0.25)
+
+
+def test_a_single_candidate_is_not_stacked():
+    Z = logits(200)
+    selector = CalibratorSelector(candidates=[("temperature", TemperatureScaling())]).fit(Z, labels_of(Z))
+    assert len(selector.cv_results_["params"]) == 1
+    assert selector.best_params_ == {"candidate": "temperature"}
+
+
+# Samples
+
+
+def test_folds_spread_the_classes_and_keep_equal_samples_together():
+    Z = log_softmax(np.repeat(logits(100), 3, axis=0))
+    y = torch.from_numpy(np.repeat(labels_of(logits(100)), 3))
+    numbers = draw_folds(Z, y, torch.ones(300, dtype=torch.float64), 5)
+    assert (numbers.reshape(-1, 3) == numbers[::3, None]).all()
+    counts = np.array([np.bincount(numbers[y == k], minlength=5) for k in range(4)]) / 3
+    assert np.ptp(counts, axis=1).max() <= 1
+    assert np.ptp(counts.sum(0)) <= 4
+
+
+@pytest.mark.parametrize("split", [draw_folds, deal_folds])
+@pytest.mark.parametrize("kind", ["votes", "saturated"])
+def test_folds_are_even_where_many_samples_have_equal_scores(split, kind):
+    """Votes of a few neighbours, and logits whose softmax is 0 or 1, in arithmetic."""
+    Z = logits(900)
+    y = torch.from_numpy(labels_of(Z))
+    votes = (5 * log_softmax(Z).exp()).round()
+    scores = torch.log_softmax(votes.clamp(min=1e-9).log(), 1) if kind == "votes" else log_softmax(1000 * Z)
+    assert len(np.unique(scores.gather(1, y[:, None]))) < 700, "ties"
+    numbers = split(scores, y, torch.ones(900, dtype=torch.float64), 5)
+    for k in range(4):
+        shares = np.bincount(numbers[y == k], minlength=5) / (y == k).sum().item()
+        assert shares.min() > 0.1 and shares.max() < 0.3
+
+
+def test_folds_do_not_share_out_the_hard_samples_evenly():
+    """A draw: the folds' mean losses vary as much as those of random parts do."""
+    Z = logits(4000)
+    y = drawn_labels(Z)
+    log_proba = log_softmax(Z)
+    losses = -log_proba.numpy()[np.arange(4000), y]
+    numbers = draw_folds(log_proba, torch.from_numpy(y), torch.ones(4000, dtype=torch.float64), 40)
+    spread = np.var([losses[numbers == k].mean() for k in range(40)], ddof=1)
+    assert 0.5 < spread / (losses.var() / 100) < 1.6
+
+
+# The network
+
+
+class Counting(torch.nn.Module):
+    """Counts the samples that go through a network."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.n_seen = 0
+
+    def forward(self, x):
+        self.n_seen += len(x)
+        return self.network(x)
+
+
+def test_the_logits_are_computed_once():
+    X = images(120)
+    network = Counting(convolutional()).eval()
+    y = labels_of(network.network(torch.from_numpy(X)).detach().numpy())
+    selector = CalibratorSelector(network, candidates=FAMILIES, scoring=neg_log_likelihood_scorer).fit(X, y)
+    assert network.n_seen == 120
+    selector.predict_proba(X)
+    assert network.n_seen == 240
+
+
+def test_in_the_place_of_the_temperature():
+    X = images(200)
+    network = convolutional()
+    Z = network(torch.from_numpy(X)).detach().numpy()
+    y = labels_of(Z)
+    output = CalibratorSelector(candidates=FAMILIES)
+    clamping = NeuralClampingCalibrator(network, perturbation=None, output=output, random_state=0).fit(X, y)
+    alone = CalibratorSelector(candidates=FAMILIES).fit(Z, y)
+    assert clamping.output_.best_params_ == alone.best_params_
+    np.testing.assert_allclose(clamping.predict_proba(X), alone.predict_proba(Z), atol=1e-6)
+    assert not hasattr(output, "best_index_")
+
+
+# Candidates
+
+
+def test_default_candidates_are_new_each_time_and_all_take_part():
+    names, calibrators = zip(*default_candidates(), strict=True)
+    assert len(set(names)) == len(names)
+    assert not set(map(id, calibrators)) & {id(calibrator) for _, calibrator in default_candidates()}
+    Z = logits(200)
+    selector = CalibratorSelector().fit(Z, labels_of(Z))
+    assert selector.cv_results_["param_candidate"].tolist() == [*names, "stack", "recalibrated stack"]
+    # Of four classes: 1 + 10 (4 + 1) + 3 (10 + 1) of the order-preserving map, 1 + 3 * 4 of beta calibration.
+    assert selector.cv_results_["n_parameters"][:-2].tolist() == [1, 84, 8, 8, 13, 20, 20, 20]
+
+
+def test_candidates_stay_as_they_were():
+    Z = logits(200)
+    CalibratorSelector(candidates=FAMILIES).fit(Z, labels_of(Z))
+    for _, calibrator in FAMILIES:
+        assert not hasattr(calibrator, "classes_")
+        assert calibrator.classes is None
+
+
+@pytest.mark.parametrize(
+    ("candidates", "error", "message"),
+    [
+        ([], ValueError, r"candidates must hold at least one \(name, calibrator\) pair; got \[\]"),
+        ([*TWO, TWO[0]], ValueError, r"candidates must have distinct names, .* got \['temperature', 'vector', 'temp"),
+        (
+            [("stack", TemperatureScaling())],
+            ValueError,
+            r"candidates must have distinct names, and none 'stack' or 're",
+        ),
+        ([TemperatureScaling()], TypeError, r"candidates must hold \(name, calibrator\) pairs; got TemperatureScaling"),
+        ([(1, TemperatureScaling())], TypeError, r"candidates must hold \(name, calibrator\) pairs; got \(1, "),
+        ([("a", LogisticRegression())], TypeError, "candidates must be calibrators of skclamp; got LogisticReg.* 'a'"),
+        (
+            [("a", TemperatureScaling(LogisticRegression()))],
+            ValueError,
+            "candidates must have no estimator of their own, .*; 'a' has LogisticRegression",
+        ),
+        ("temperature", ValueError, "The 'candidates' parameter of CalibratorSelector must be an array-like"),
+    ],
+)
+def test_bad_candidates(candidates, error, message):
+    network = Counting(convolutional()).eval()
+    with pytest.raises(error, match=message):
+        CalibratorSelector(network, candidates=candidates).fit(images(8), np.arange(8) % 4)
+    assert network.n_seen == 0, "refused before the network spends time"
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"scoring": "lowest"}, "The 'scoring' parameter of CalibratorSelector must be"),
+        ({"scoring": 1}, "The 'scoring' parameter of CalibratorSelector must be"),
+        ({"n_folds": 1}, "The 'n_folds' parameter of CalibratorSelector must be an int in the range"),
+        ({"stack": "yes"}, "The 'stack' parameter of CalibratorSelector must be"),
+        ({"one_standard_error": 2}, "The 'one_standard_error' parameter of CalibratorSelector must be"),
+        ({"scoring": lambda calibrator, X, y: np.nan}, "scoring must give a finite number; got nan"),
+        ({"scoring": lambda calibrator, X, y: [1.0]}, r"scoring must give a finite number; got \[1.0\]"),
+    ],
+)
+def test_bad_parameters(params, message):
+    Z = logits(50)
+    with pytest.raises(ValueError, match=message):
+        CalibratorSelector(candidates=TWO, **params).fit(Z, labels_of(Z))
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+def test_too_few_samples_for_folds():
+    candidates = [("vector", VectorScaling()), ("structured", StructuredVectorScaling())]
+    Z = np.repeat(logits(1), 20, axis=0)
+    with pytest.warns(CalibrationSetWarning, match="no two distinct samples .* 'vector', which has the fewest"):
+        selector = CalibratorSelector(candidates=candidates).fit(Z, np.zeros(20, int))
+    assert selector.best_params_ == {"candidate": "vector"}
+    assert not hasattr(selector, "cv_results_")
+    assert np.isfinite(selector.predict_proba(Z)).all()
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+def test_three_samples_are_enough_for_folds():
+    Z = logits(3)
+    selector = CalibratorSelector(candidates=[("a", StructuredVectorScaling()), ("b", StructuredMatrixScaling())])
+    selector.fit(Z, [0, 0, 1])
+    assert [name for name in selector.cv_results_ if name.startswith("split")] == [
+        f"split{k}_test_score" for k in range(3)
+    ]
