@@ -211,16 +211,20 @@ class NaturalNet(ClampingNet):
             # So long a step.
             return _Trial(math.inf, math.inf, self.module_.temperature.item(), torch.full((len(trial),), math.inf))
         solved = trial.solve(logits, gamma=self.criterion_.gamma)
+        temperature = solved.temperature
+        if solved.at_bound:
+            # At the T of samples that are separated, next to 0, scores vanish or know no bounds.
+            temperature = trial.solve(logits, gamma=self.criterion_.gamma, smooth=True).temperature
         bare = solved.loss + (self.penalty * self._deviation().item() if self.penalty else 0.0)
         losses = trial.losses(solved.temperature, logits, gamma=self.criterion_.gamma)
-        return _Trial(bare + step.prior(self._moved()), bare, solved.temperature, losses)
+        return _Trial(bare + step.prior(self._moved()), bare, temperature, losses)
 
     def _move(self, parameters):
         vector_to_parameters(parameters, learnable(self.module_.perturbation))
 
 
 class _Trial(NamedTuple):
-    """Loss with the prior, loss without, the optimal temperature, and each sample's loss times its weight."""
+    """Loss with the prior, loss without, the temperature to go on at, and each sample's loss times its weight."""
 
     penalised: float
     bare: float

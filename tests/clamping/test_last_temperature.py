@@ -65,7 +65,7 @@ def perturbed(calibrator, x):
 
 @pytest.fixture(scope="module")
 def sensors(data_dir):
-    """A perceptron of the gas sensors' first two batches, and the third."""
+    """A perceptron of the gas sensors' first two batches, all standardised inputs, labels and batches."""
     path = data_dir / "gas_sensor_drift.npz"
     if not path.exists():
         pytest.skip("needs gas_sensor_drift.npz")
@@ -76,21 +76,35 @@ def sensors(data_dir):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         classifier = MLPClassifier((64,), max_iter=40, random_state=0).fit(x[known], y[known])
-    return classifier, x[batch == 3], y[batch == 3]
+    return classifier, x, y, batch
+
+
+def split_off(batch, chosen, n_samples, seed):
+    """Some samples of a batch, and its others."""
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(batch == chosen))
+    return rows[:n_samples], rows[n_samples:]
 
 
 @pytest.mark.parametrize("fraction", [0.5, None])
 @pytest.mark.parametrize("seed", [10, 17])
 def test_few_samples_of_many_features_promise_no_certainty(sensors, seed, fraction):
-    classifier, x, y = sensors
-    rows = np.random.default_rng(seed).permutation(len(y))
-    fit, test = rows[:200], rows[200:]
+    classifier, x, y, batch = sensors
+    fit, test = split_off(batch, 3, 200, seed)
     found = clamping(classifier, validation_fraction=fraction).fit(x[fit], y[fit])
     plain = TemperatureScaling(classifier).fit(x[fit], y[fit])
     columns = np.searchsorted(classifier.classes_, y[test])
     assert found.accepted_
     assert found.temperature_ > 0.1
     assert nll(found.predict_log_proba(x[test]), columns) < nll(plain.predict_log_proba(x[test]), columns) - 0.1
+
+
+def test_steps_go_on_from_samples_that_are_separated(sensors):
+    """At the T that these alone would like, the scores of others have no bounds."""
+    classifier, x, y, batch = sensors
+    fit, test = split_off(batch, 5, 110, 13)
+    found = clamping(classifier).fit(x[fit], y[fit])
+    assert found.accepted_
+    assert found.score(x[test], y[test]) > classifier.score(x[test], y[test]) + 0.1
 
 
 # With a guard.
