@@ -53,6 +53,7 @@ def test_the_rest_shares_what_remains():
     np.testing.assert_allclose(*shares, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:the columns may be in another order:UserWarning")
 @pytest.mark.parametrize("n_classes", [2, 10])
 def test_predictions_stay_what_they_were(n_classes):
     """Even where nearly every prediction is wrong."""
