@@ -84,7 +84,7 @@ def plain_loop(network, images, codes, epochs):
     settings = REFERENCE_SETTINGS
     delta = torch.normal(0.0, settings["init_scale"], images.shape[1:]).requires_grad_()
     temperature = torch.tensor(settings["init_temperature"], requires_grad=True)
-    optimizer = torch.optim.SGD([delta, temperature], lr=settings["lr"], momentum=settings["momentum"])
+    optimizer = settings["optimizer"]([delta, temperature], lr=settings["lr"])
     for _ in range(epochs):
         for rows in torch.randperm(len(images)).split(settings["batch_size"]):
             network.zero_grad()

@@ -1,5 +1,7 @@
 """What each optimiser reaches for its passes: one family of few parameters, without the guard."""
 
+from functools import partial
+
 import torch
 from tqdm import tqdm
 
@@ -13,10 +15,9 @@ OPTIMIZERS = {
     "Adam, lr 0.01, 10 epochs": {"optimizer": "adam", "lr": 0.01},
     "Adam, lr 0.03, 10 epochs": {"optimizer": "adam", "lr": 0.03},
     "Adam, lr 0.03, 30 epochs": {"optimizer": "adam", "lr": 0.03, "max_epochs": 30},
-    "SGD, lr 0.01, 30 epochs": {"optimizer": "sgd", "lr": 0.01, "max_epochs": 30},
+    "SGD, lr 0.01, 30 epochs": {"optimizer": partial(torch.optim.SGD, momentum=0.9), "lr": 0.01, "max_epochs": 30},
     "L-BFGS, 10 epochs of 5": {
-        "optimizer": torch.optim.LBFGS,
-        "optimizer_params": {"max_iter": 5, "line_search_fn": "strong_wolfe"},
+        "optimizer": partial(torch.optim.LBFGS, max_iter=5, line_search_fn="strong_wolfe"),
         "lr": 1.0,
         "batch_size": 10_000,
     },

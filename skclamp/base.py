@@ -6,7 +6,9 @@ overrides ``_fit`` and ``_logits``.
 
 import copy
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -58,6 +60,7 @@ def _check_given_labels(X, y):
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class BaseCalibrator(ClassifierMixin, BaseEstimator):
     """What every calibrator shares.
 
@@ -86,7 +89,17 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     array([[0.25, 0.75]])
     """
 
-    _parameter_constraints: dict = {
+    estimator: object = field(default=None, kw_only=False)
+    response: str = "auto"
+    classes: object = None
+    cv: object = None
+    device: str | torch.device | None = None
+    batch_size: int = 64
+    num_workers: int = 0
+    pin_memory: bool = False
+    integer_scale: float | dict[str, float] | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
         "estimator": "no_validation",
         "response": [StrOptions({"auto", "logits", "probabilities"})],
         "classes": ["array-like", torch.Tensor, None],
@@ -99,34 +112,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     }
 
     # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network.
-    _not_saved: frozenset = frozenset({"_backbone", "estimator_", "cv_results_"})
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "cv_results_"})
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
         register(cls, _arguments)
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        self.estimator = estimator
-        self.response = response
-        self.classes = classes
-        self.cv = cv
-        self.device = device
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.pin_memory = pin_memory
-        self.integer_scale = integer_scale
 
     def fit(self, X, y=None, sample_weight=None, **params):
         """Learn the calibration map on held-out data; the network stays as it is.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 from _small_networks import logits
 
 import skclamp
@@ -133,7 +134,8 @@ class Clamping:
     draws: str = ""
 
 
-WHOLE = {"optimizer": "sgd", "lr": 0.02, "batch_size": 4096, "max_epochs": 20, "precision": "float32"}
+SGD = partial(torch.optim.SGD, momentum=0.9)
+WHOLE = {"optimizer": SGD, "lr": 0.02, "batch_size": 4096, "max_epochs": 20, "precision": "float32"}
 MOVED = partial(NeuralClampingCalibrator, perturbation="affine", validation_fraction=None, random_state=0, **WHOLE)
 KNOWN_CLAMPING = {
     "NeuralClampingCalibrator": Clamping(MOVED),

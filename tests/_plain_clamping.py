@@ -1,5 +1,8 @@
 """Calibrators that clamp by one plain run of gradient descent, without a guard, and data for them."""
 
+from functools import partial
+
+import torch
 from _small_networks import bare_logits, convolutional, images, labels_of
 
 from skclamp import NeuralClampingCalibrator
@@ -13,9 +16,8 @@ PLAIN = {
     "init": "zeros",
     "init_temperature": "optimal",
     "refit_temperature": True,
-    "optimizer": "sgd",
+    "optimizer": partial(torch.optim.SGD, momentum=0.9),
     "lr": 0.05,
-    "momentum": 0.9,
     "max_epochs": 3,
     "batch_size": 32,
     "shuffle": True,

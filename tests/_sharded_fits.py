@@ -7,6 +7,7 @@ Each process writes what came out, by the name of the fit, to FOLDER/PROCESSES-R
 import copy
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,10 +150,12 @@ OTHERWISE = {
         "validation_fraction": None,
         "callbacks": [Interrupt()],
     },
+    "another momentum": {"optimizer": partial(torch.optim.SGD, momentum=0.9)},
 }
 AT_FAULT = {
     **OTHERWISE,
     "another gamma": {"gamma": 1.0},
+    "another momentum": {"optimizer": partial(torch.optim.SGD, momentum=0.5)},
     "another init": {"perturbation": "full", "init": np.tile(OTHER_INIT, (8, 1, 1))},
 }
 
@@ -177,6 +180,7 @@ def failures():
         "another shape": (torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), NETWORK), images[..., :4], labels),
         "another gamma": (NETWORK, images, labels),
         "another init": (NETWORK, images, labels),
+        "another momentum": (NETWORK, images, labels),
         "an interrupt": (NETWORK, images, labels),
     }
     told = {}

@@ -106,6 +106,7 @@ def test_processes_exchange_less_than_their_inputs(results):
         ("another shape", "ValueError", "shape of an input must be the same on all ranks"),
         ("another gamma", "ValueError", "gamma must be the same on all ranks; got 0.0 on rank 0 and 1.0 on rank 1"),
         ("another init", "ValueError", "init must be the same on all ranks"),
+        ("another momentum", "ValueError", "optimizer must be the same on all ranks"),
         ("an interrupt", "KeyboardInterrupt", "on rank 1"),
     ],
 )

@@ -175,6 +175,16 @@ def test_a_parameter_that_is_no_value_is_said_to_be_left_out(path):
     assert loaded.callbacks is None
 
 
+def test_an_optimiser_with_arguments_is_saved(path):
+    optimizer = functools.partial(torch.optim.Adam, betas=(0.5, 0.9), eps=1e-6)
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation="affine", **{**FREE, "optimizer": optimizer})
+    loaded = round_trip(calibrator.fit(IMAGES, np.arange(200) % 4), path)
+    assert loaded.optimizer.func is torch.optim.Adam
+    assert loaded.optimizer.keywords == {"betas": (0.5, 0.9), "eps": 1e-6}
+    loaded.fit(IMAGES, np.arange(200) % 4)
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
+
+
 def test_what_was_loaded_shows_its_perturbation_and_fits_again(clamped, path):
     loaded = round_trip(clamped, path)
     display = PerturbationDisplay.from_estimator(loaded)
@@ -600,6 +610,8 @@ def test_another_format_is_refused(number, version, saved):
         {"state": {"temperature_": {"array": "of another"}}},
         {"state": {"temperature_": {"pickle": "gASVKAAAAAA="}}},
         {"state": {"temperature_": {"optimizer": "lr_scheduler"}}},
+        {"state": {"temperature_": {"optimizer with arguments": ["lr_scheduler", {"dict": []}]}}},
+        {"state": {"temperature_": {"optimizer with arguments": ["SGD", 1]}}},
         {"state": {"temperature_": {"array": {"dtype": "V8", "items": []}}}},
         {"state": {"temperature_": {"tuple": 1, "list": 2}}},
         {"arguments": {"no_such": 1}},

@@ -1,6 +1,7 @@
 """Hashes that tell networks, classifiers and parameters apart."""
 
 from collections.abc import Mapping
+from functools import partial
 from hashlib import blake2b
 
 import numpy as np
@@ -47,6 +48,8 @@ def _contents(value, around=()):
     if id(value) in around:
         return type(value).__qualname__
     around = (*around, id(value))
+    if isinstance(value, partial):
+        return _contents([value.func, value.args, value.keywords], around)
     if isinstance(value, nn.Module):
         return [type(value).__qualname__, dict(value.named_buffers()), dict(value.state_dict())]
     if isinstance(value, Mapping):

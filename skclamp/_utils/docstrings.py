@@ -1,6 +1,7 @@
 """Docstrings of the parameters and attributes that all calibrators share."""
 
 import inspect
+import re
 
 _SHARED = {
     "estimator": """
@@ -18,16 +19,16 @@ classes : array-like of shape (n_classes,), default=None
     the estimator knows them.
 cv : int, cross-validation generator or iterable, default=None
     Splits for an estimator that isn't fitted, as in scikit-learn's ``cross_val_predict``.
+integer_scale : float or dict of str to float, default=None
+    What a network's integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the
+    device, so that X stays small. Floating-point inputs are taken as they are. Where X is a dict, the scales of the
+    entries that have one. None leaves integers, such as tokens, and refuses images of them.
 device : str or torch.device, default=None
     Where a network runs: by default where it is, elsewhere a copy of it.
 batch_size : int, default=64
     Samples a forward pass of a network.
 num_workers, pin_memory : int, default=0, and bool, default=False
-    As in torch's DataLoader, for Datasets.
-integer_scale : float or dict of str to float, default=None
-    What a network's integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the
-    device, so that X stays small. Floating-point inputs are taken as they are. Where X is a dict, the scales of the
-    entries that have one. None leaves integers, such as tokens, and refuses images of them.""",
+    As in torch's DataLoader, for Datasets.""",
     "shared_attributes": """
 classes_ : ndarray of shape (n_classes,)
     Names of the classes, in the order of the columns.
@@ -44,6 +45,19 @@ estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, 
     linear ones, and MLPClassifier. A fitted one is frozen as well. An unfitted one is cloned, and cross-fitted as `cv`
     says: while clamping learns, each sample goes through the clone that hasn't seen it, and predictions come from a
     clone fitted to all the data. None means that X holds logits.""",
+    "outcome": """
+output : BaseCalibrator, default=None
+    A map of logits that takes the temperature's place at the end, such as ``StructuredMatrixScaling()``: a clone of
+    it is fitted to the logits of the perturbed inputs, those that `refit_temperature` speaks of. Whether a
+    perturbation is kept is judged with a temperature alone, and the map itself isn't judged at all: it may overfit as
+    it would by itself. None is the temperature.
+random_state : int, RandomState instance or None, default=None
+    Of noise, folds, the order of samples, and the samples that steps are tried on; global random states are left
+    alone. What your own code draws, an augmenting Dataset or a dropout in a perturbation, comes from the global ones,
+    as in loops of torch: seed these yourself. Worker processes seed their own, as a DataLoader has them do.
+verbose : int, default=0
+    At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. At 2, the
+    final training prints a line an epoch instead, as skorch does.""",
     "start_and_optimizer": """
 loss_eps : float, default=0.0
     The training loss of a torch optimiser clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5, beyond
@@ -65,63 +79,47 @@ refit_temperature : bool, default=True
     the perturbation, the logits are out of fold: each sample's under what its fold, which held it out, fitted. There,
     and where natural steps learned without a guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few
     flawless samples promise no certainty.
-optimizer : {"auto", "natural", "sgd", "adam"} or class, default="auto"
+optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, default="auto"
     "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
     "auto" is "natural" up to 512 parameters of the perturbation and "adam" beyond: an offset for each of 3 x 32 x 32
-    entries has 3,072. "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop.
-optimizer_params : dict, default=None
-    Further arguments of a torch optimiser; natural-gradient steps have none.""",
+    entries has 3,072. "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop. A partial sets
+    arguments other than `lr`: ``partial(torch.optim.SGD, momentum=0.9)``.""",
     "loop": """
-momentum : float, default=0.9
-    Of the optimisers that have one.
 max_epochs : int, default=10
     Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most so
-    many natural-gradient steps. Natural-gradient training stops by itself when the scores are no
-    larger than chance makes them. Ctrl-C in the last training, after the guard's, keeps the best epoch with a warning;
-    before that, it ends the fit.
-batch_size : int, default=64
-    Samples a pass through the network takes at once, and samples a step of a torch optimiser.
+    many natural-gradient steps. Natural-gradient training stops by itself when the scores are no larger than chance
+    makes them. Ctrl-C in the last training, after the guard's, keeps the best epoch with a warning; before that, it
+    ends the fit.
 shuffle : bool, default=True
-    Whether a torch optimiser sees the samples in a new order each epoch.""",
-    "computation": """
-output : BaseCalibrator, default=None
-    A map of logits that takes the temperature's place at the end, such as ``StructuredMatrixScaling()``: a clone of
-    it is fitted to the logits of the perturbed inputs, those that `refit_temperature` speaks of. Whether a
-    perturbation is kept is judged with a temperature alone, and the map itself isn't judged at all: it may overfit as
-    it would by itself. None is the temperature.
-precision : {"auto", "float32", "bfloat16"}, default="auto"
-    Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
-    hardware. The last temperature, and all that is predicted, come from the network's own precision.
-compile : bool, default=False
-    Whether training runs a copy of the network that `torch.compile` has compiled.
-num_workers : int, default=0
-    Processes that load a Dataset, as in torch's DataLoader.
-pin_memory : bool, default=False
-    As in torch's DataLoader.
-integer_scale : float or dict of str to float, default=None
-    What integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the device, so that X
-    stays small. Where X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take
-    inputs on this scale: give `module_` the products.
-input_key : str, default=None
-    The entry of X that is perturbed, where X is a dict or a Dataset of dicts, such as "pixel_values" or
-    "inputs_embeds". The others go with each sample unchanged. An array X goes to the network under this name.
-device : str or torch.device, default=None
-    Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
-random_state : int, RandomState instance or None, default=None
-    Of noise, folds, the order of samples, and the samples that steps are tried on; global random states are left
-    alone. What your own code draws, an augmenting Dataset or a dropout in a perturbation, comes from the global ones,
-    as in loops of torch: seed these yourself. Worker processes seed their own, as a DataLoader has them do.
+    Whether a torch optimiser sees the samples in a new order each epoch.
 callbacks : list of skorch.callbacks.Callback, default=None
-    Called in the final training.
-verbose : int, default=0
-    At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. At 2, the
-    final training prints a line an epoch instead, as skorch does.
+    Called in the final training.""",
+    "data": """
 response : {"auto", "logits", "probabilities"}, default="auto"
     What the network yields, or X without one. "auto" follows what is known: logits of a module or an array; of a
     skorch net what its criterion and nonlinearity say; of a classifier its decision function, if it has one.
 classes : array-like of shape (n_classes,), default=None
     Names of the columns. Needed unless the labels are 0 ... K-1, the estimator has ``classes_``, or there are
-    exactly K distinct labels.""",
+    exactly K distinct labels.
+input_key : str, default=None
+    The entry of X that is perturbed, where X is a dict or a Dataset of dicts, such as "pixel_values" or
+    "inputs_embeds". The others go with each sample unchanged. An array X goes to the network under this name.
+integer_scale : float or dict of str to float, default=None
+    What integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the device, so that X
+    stays small. Where X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take
+    inputs on this scale: give `module_` the products.""",
+    "computation": """
+device : str or torch.device, default=None
+    Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
+precision : {"auto", "float32", "bfloat16"}, default="auto"
+    Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
+    hardware. The last temperature, and all that is predicted, come from the network's own precision.
+batch_size : int, default=64
+    Samples a pass through the network takes at once, and samples a step of a torch optimiser.
+num_workers : int, default=0
+    Processes that load a Dataset, as in torch's DataLoader.
+pin_memory : bool, default=False
+    As in torch's DataLoader.""",
     "clamped_attributes": """
 estimator_ : scikit-learn classifier
     The clone fitted to all the data; only where `estimator` isn't fitted.
@@ -156,14 +154,27 @@ cost_ : dict
 
 
 def with_shared_docs(calibrator):
-    """Fill the places that a class's docstring leaves for what all calibrators share.
+    """Fill the places that a class's docstring leaves for what all calibrators share; order its signature likewise.
 
-    A place is a line of its own that names a text above, such as ``{estimator}``. Docstrings that Python has stripped
-    (``-OO``) stay away.
+    A place is a line of its own that names a text above, such as ``{estimator}``. A dataclass has the parameters of its
+    base first, a docstring those that matter most. Docstrings that Python has stripped (``-OO``) stay away.
     """
     if calibrator.__doc__ is not None:
         doc = inspect.cleandoc(calibrator.__doc__)
         for name, text in (_SHARED | _CLAMPING).items():
             doc = doc.replace(f"{{{name}}}", text.strip("\n"))
         calibrator.__doc__ = doc
+        # Without one of its own, it has the constructor of its base, and its order.
+        if "__init__" in vars(calibrator):
+            calibrator.__init__.__signature__ = _in_order(inspect.signature(calibrator.__init__), doc)
     return calibrator
+
+
+def _in_order(signature, doc):
+    """A constructor's signature in the order of the section "Parameters" of a docstring."""
+    section = doc.partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+    names = [name for names in re.findall(r"^(\w.*?) : ", section, re.MULTILINE) for name in names.split(", ")]
+    order = {name: place for place, name in enumerate(["self", *names])}
+    return signature.replace(
+        parameters=sorted(signature.parameters.values(), key=lambda parameter: order.get(parameter.name, 0))
+    )

@@ -10,6 +10,7 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -285,6 +286,15 @@ def _read_optimizer(_reader, content):
     return optimizer
 
 
+def _write_partial(writer, value, name):
+    return [_write_optimizer(writer, value.func, name), writer.encode(value.keywords, name)]
+
+
+def _read_partial(reader, content):
+    optimizer, arguments = content
+    return partial(_read_optimizer(reader, optimizer), **reader.decode(arguments))
+
+
 # How each kind of value is written and read; the first that fits counts.
 _CODECS: dict[str, tuple] = {
     "bool": (np.bool_, lambda _w, value, _n: bool(value), None),
@@ -317,6 +327,7 @@ _CODECS: dict[str, tuple] = {
     ),
     "device": (torch.device, lambda _w, value, _n: str(value), lambda _r, content: torch.device(content)),
     "optimizer": (type, _write_optimizer, _read_optimizer),
+    "optimizer with arguments": (partial, _write_partial, _read_partial),
 }
 # JSON has these itself.
 _PLAIN = {"bool", "integer", "real", "list"}

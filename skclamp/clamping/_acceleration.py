@@ -37,7 +37,7 @@ class _FastLogits(LogitsModule):
         return logits.float()
 
 
-def accelerate(problem, precision="auto", *, compile=False):
+def accelerate(problem, precision="auto"):
     """A problem on the quickest equivalents of its network that this machine and this network allow.
 
     Parameters
@@ -46,8 +46,6 @@ def accelerate(problem, precision="auto", *, compile=False):
         Its network is in eval mode and has no gradients to its weights.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Whether the network runs under bfloat16 autocast; "auto" does so where the processor has instructions for it.
-    compile : bool, default=False
-        Whether to hand the copy to `torch.compile`.
 
     Returns
     -------
@@ -61,8 +59,6 @@ def accelerate(problem, precision="auto", *, compile=False):
         bare = _bare(backbone.module, batch, expected)
         exact = _channels_last(_fused(bare, batch, expected), batch, expected)
         quick = _autocast(exact, batch) if _wants_bfloat16(precision, backbone) else exact
-    if compile:
-        quick = _variant(quick, torch.compile(quick.module))
     return replace(problem, backbone=_around(backbone, quick), exact=_around(backbone, exact))
 
 

@@ -1,7 +1,9 @@
 """BaseClamping: what the calibrators that perturb the input share, around two hooks."""
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -38,23 +40,36 @@ _MADE_ANEW = ("_backbone", "module_")
 _OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BaseClamping(BaseCalibrator):
     """What the calibrators that clamp share: the problem, the competition, the last exact temperature."""
 
-    _parameter_constraints: dict = {
+    loss_eps: float = 0.0
+    init: object = "zeros"
+    init_scale: float = 0.001
+    init_temperature: str | float = "optimal"
+    refit_temperature: bool = True
+    optimizer: str | type[torch.optim.Optimizer] | partial = "auto"
+    max_epochs: int = 10
+    shuffle: bool = True
+    output: BaseCalibrator | None = None
+    precision: str = "auto"
+    random_state: int | np.random.RandomState | None = None
+    callbacks: list | None = None
+    verbose: int = 0
+    input_key: str | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
         "init": [StrOptions({"zeros", "normal", "gradient"}), "array-like", torch.Tensor],
         "init_scale": [Interval(Real, 0, None, closed="left")],
         "init_temperature": [StrOptions({"optimal"}), Interval(Real, 0, None, closed="neither")],
         "refit_temperature": ["boolean"],
-        "optimizer": [StrOptions({"auto", "natural", *OPTIMIZERS}), type],
-        "optimizer_params": [dict, None],
-        "momentum": [Interval(Real, 0, None, closed="left")],
+        "optimizer": [StrOptions({"auto", "natural", *OPTIMIZERS}), type, partial],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
-        "compile": ["boolean"],
         "output": [BaseCalibrator, None],
         "input_key": [str, None],
         "random_state": ["random_state"],
@@ -62,66 +77,7 @@ class BaseClamping(BaseCalibrator):
         "verbose": ["verbose"],
     }
 
-    _not_saved = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        loss_eps=0.0,
-        init="zeros",
-        init_scale=0.001,
-        init_temperature="optimal",
-        refit_temperature=True,
-        optimizer="auto",
-        optimizer_params=None,
-        momentum=0.9,
-        max_epochs=10,
-        shuffle=True,
-        output=None,
-        precision="auto",
-        compile=False,
-        random_state=None,
-        callbacks=None,
-        verbose=0,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-        input_key=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.loss_eps = loss_eps
-        self.init = init
-        self.init_scale = init_scale
-        self.init_temperature = init_temperature
-        self.refit_temperature = refit_temperature
-        self.optimizer = optimizer
-        self.optimizer_params = optimizer_params
-        self.momentum = momentum
-        self.max_epochs = max_epochs
-        self.shuffle = shuffle
-        self.output = output
-        self.precision = precision
-        self.input_key = input_key
-        self.compile = compile
-        self.random_state = random_state
-        self.callbacks = callbacks
-        self.verbose = verbose
+    _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
 
     def __getstate__(self):
         """The attributes; around a network as they are, since they share it, otherwise without what is made anew."""
@@ -206,7 +162,7 @@ class BaseClamping(BaseCalibrator):
             check_settings(problem, settings)
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
         crossed = isinstance(problem.backbone, CrossFittedBackbone)
-        fast = problem if crossed else accelerate(problem, self.precision, compile=self.compile)
+        fast = problem if crossed else accelerate(problem, self.precision)
         kept = self._compete(fast, learner, path)
         if kept is None:
             return None

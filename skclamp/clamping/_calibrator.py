@@ -1,8 +1,12 @@
 """NeuralClampingCalibrator: a perturbation of the input and a temperature, around a frozen network."""
 
+from dataclasses import dataclass
+from functools import partial
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
+import torch
 from sklearn.model_selection import KFold
 from torch import nn
 
@@ -21,9 +25,8 @@ REFERENCE_SETTINGS = {
     "init_scale": 0.001,
     "init_temperature": 1.0,
     "refit_temperature": False,
-    "optimizer": "sgd",
+    "optimizer": partial(torch.optim.SGD, momentum=0.9),
     "lr": 0.01,
-    "momentum": 0.9,
     "max_epochs": 100,
     "batch_size": 1000,
     "shuffle": True,
@@ -39,6 +42,7 @@ GAMMA_RULE = Interval(Real, 0, None, closed="left")
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class NeuralClampingCalibrator(BaseClamping):
     """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.
 
@@ -62,19 +66,21 @@ class NeuralClampingCalibrator(BaseClamping):
         0, 0.5, 1 and 2 on held-out folds.
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
+    validation_fraction : float or None, default=0.5
+        Part of the samples that each fold of the guard holds out, at most a half: 0.5 is two folds, 0.2 five. Samples
+        should be independent: copies or neighbouring frames on both sides of a split prove nothing. Below 100 samples
+        the result is temperature scaling. None trains on all the data without a guard.
+    {outcome}
     {start_and_optimizer}
     lr : float or "auto", default="auto"
         Learning rate, as in skorch, of a torch optimiser; "auto" is 0.01. With "natural", the length of the first
         trial step in natural steps, which the line search doubles or halves; "auto" is 1.
     {loop}
-    validation_fraction : float or None, default=0.5
-        Part of the samples that each fold of the guard holds out, at most a half: 0.5 is two folds, 0.2 five. Samples
-        should be independent: copies or neighbouring frames on both sides of a split prove nothing. Below 100 samples
-        the result is temperature scaling. None trains on all the data without a guard.
-    {computation}
+    {data}
     cv : int, cross-validation generator or iterable, default=None
         Splits for a classifier that isn't fitted, as in scikit-learn's ``cross_val_predict``; those of the guard are
         its own.
+    {computation}
 
     Attributes
     ----------
@@ -127,7 +133,13 @@ class NeuralClampingCalibrator(BaseClamping):
     (600, 3)
     """
 
-    _parameter_constraints: dict = {
+    perturbation: str | nn.Module | None = "auto"
+    gamma: float | str = 0.0
+    penalty: float = 0.0
+    lr: float | str = "auto"
+    validation_fraction: float | None = 0.5
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseClamping._parameter_constraints,
         "perturbation": [StrOptions({"auto", *PERTURBATIONS}), nn.Module, None],
         "gamma": [StrOptions({"auto"}), GAMMA_RULE],
@@ -135,75 +147,6 @@ class NeuralClampingCalibrator(BaseClamping):
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 0.5, closed="right"), None],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        perturbation="auto",
-        gamma=0.0,
-        penalty=0.0,
-        loss_eps=0.0,
-        init="zeros",
-        init_scale=0.001,
-        init_temperature="optimal",
-        refit_temperature=True,
-        optimizer="auto",
-        optimizer_params=None,
-        lr="auto",
-        momentum=0.9,
-        max_epochs=10,
-        batch_size=64,
-        shuffle=True,
-        validation_fraction=0.5,
-        output=None,
-        precision="auto",
-        compile=False,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-        input_key=None,
-        device=None,
-        random_state=None,
-        callbacks=None,
-        verbose=0,
-        response="auto",
-        classes=None,
-        cv=None,
-    ):
-        super().__init__(
-            estimator,
-            loss_eps=loss_eps,
-            init=init,
-            init_scale=init_scale,
-            init_temperature=init_temperature,
-            refit_temperature=refit_temperature,
-            optimizer=optimizer,
-            optimizer_params=optimizer_params,
-            momentum=momentum,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            output=output,
-            precision=precision,
-            compile=compile,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-            input_key=input_key,
-            device=device,
-            random_state=random_state,
-            callbacks=callbacks,
-            verbose=verbose,
-            response=response,
-            classes=classes,
-            cv=cv,
-        )
-        self.perturbation = perturbation
-        self.gamma = gamma
-        self.penalty = penalty
-        self.lr = lr
-        self.validation_fraction = validation_fraction
 
     def _path(self):
         if self.perturbation is None:

@@ -1,7 +1,9 @@
 """NeuralClampingCalibratorCV: neural clamping over a grid, in the manner of LogisticRegressionCV."""
 
 import itertools
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy.stats import rankdata
@@ -19,6 +21,7 @@ _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", 
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class NeuralClampingCalibratorCV(BaseClamping):
     """Neural clamping with gamma, penalty, learning rate and family chosen by cross-validation.
 
@@ -42,8 +45,10 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Folds, stratified where an int is given; each sample must be held out once. A classifier that isn't fitted is
         cross-fitted on the same folds. With scikit-learn's metadata routing a splitter gets what it requests of what
         `fit` is given, such as ``groups``.
+    {outcome}
     {start_and_optimizer}
     {loop}
+    {data}
     {computation}
 
     Attributes
@@ -87,77 +92,16 @@ class NeuralClampingCalibratorCV(BaseClamping):
     ['gamma', 'lr', 'penalty', 'perturbation']
     """
 
-    _parameter_constraints: dict = {
+    perturbations: Sequence = ("auto",)
+    gammas: Sequence[float] = (0.0, 0.5, 1.0, 2.0)
+    penalties: Sequence[float] = (0.0,)
+    lrs: Sequence[float | str] = ("auto",)
+    cv: object = 3
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseClamping._parameter_constraints,
         **{name: ["array-like"] for name in _GRIDS},
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        perturbations=("auto",),
-        gammas=(0.0, 0.5, 1.0, 2.0),
-        penalties=(0.0,),
-        lrs=("auto",),
-        cv=3,
-        loss_eps=0.0,
-        init="zeros",
-        init_scale=0.001,
-        init_temperature="optimal",
-        refit_temperature=True,
-        optimizer="auto",
-        optimizer_params=None,
-        momentum=0.9,
-        max_epochs=10,
-        batch_size=64,
-        shuffle=True,
-        output=None,
-        precision="auto",
-        compile=False,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-        input_key=None,
-        device=None,
-        random_state=None,
-        callbacks=None,
-        verbose=0,
-        response="auto",
-        classes=None,
-    ):
-        super().__init__(
-            estimator,
-            loss_eps=loss_eps,
-            init=init,
-            init_scale=init_scale,
-            init_temperature=init_temperature,
-            refit_temperature=refit_temperature,
-            optimizer=optimizer,
-            optimizer_params=optimizer_params,
-            momentum=momentum,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            output=output,
-            precision=precision,
-            compile=compile,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-            input_key=input_key,
-            device=device,
-            random_state=random_state,
-            callbacks=callbacks,
-            verbose=verbose,
-            response=response,
-            classes=classes,
-            cv=cv,
-        )
-        self.perturbations = perturbations
-        self.gammas = gammas
-        self.penalties = penalties
-        self.lrs = lrs
 
     def _validate_params(self):
         super()._validate_params()

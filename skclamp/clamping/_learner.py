@@ -150,7 +150,7 @@ def _is_auto(perturbation):
 
 
 def check_settings(problem, settings):
-    """Raise where the start or the optimiser doesn't suit the perturbation, or this the inputs.
+    """Raise where the start doesn't suit the perturbation, or this the inputs.
 
     Parameters
     ----------
@@ -162,17 +162,11 @@ def check_settings(problem, settings):
     Raises
     ------
     TypeError, ValueError
-        As `make_perturbation` and `check_init`; and for `optimizer_params` of natural-gradient steps.
+        As `make_perturbation` and `check_init`.
     """
     appends = _is_auto(settings.perturbation)
     state = State(nn.Sequential(), [], 1.0) if appends else _at_identity(problem, settings)
     check_init(state.perturbation, settings.init)
-    learns = appends or bool(state.identity)
-    if learns and settings.optimizer_params and is_natural(state, settings):
-        raise ValueError(
-            "optimizer_params must be None for natural-gradient steps, which have none; got "
-            f"{settings.optimizer_params!r}. Name an optimizer of torch"
-        )
 
 
 def chosen_optimizer(state, settings):

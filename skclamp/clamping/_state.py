@@ -1,6 +1,7 @@
 """Settings of a training, and the state that it starts from and leaves."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from skorch.history import History
@@ -23,10 +24,8 @@ class Settings:
     gamma: float
     loss_eps: float
     penalty: float
-    optimizer: str | type
-    optimizer_params: dict | None
+    optimizer: str | type | partial
     lr: str | float
-    momentum: float
     max_epochs: int
     batch_size: int
     shuffle: bool

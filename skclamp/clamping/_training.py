@@ -5,6 +5,7 @@ The loop is skorch's own, so its callbacks, history, ``lr``, ``max_epochs`` and 
 
 import inspect
 import logging
+from functools import partial
 
 import torch
 from skorch import NeuralNet
@@ -236,40 +237,28 @@ def run_net(net_class, state, problem, settings, generator, **extra):
 
 def train(state, problem, settings, generator, net_class=ClampingNet, **extra):
     """Train in place with an optimiser of torch; the parameters are those of `run_net`."""
-    optimizer = resolve_optimizer(settings.optimizer)
-    run_net(
-        net_class,
-        state,
-        problem,
-        settings,
-        generator,
-        optimizer=optimizer,
-        lr=DEFAULT_LR if settings.lr == "auto" else settings.lr,
-        **optimizer_settings(optimizer, settings.momentum, settings.optimizer_params),
-        **extra,
-    )
+    optimizer, lr = resolve_optimizer(settings.optimizer), DEFAULT_LR if settings.lr == "auto" else settings.lr
+    run_net(net_class, state, problem, settings, generator, optimizer=optimizer, lr=lr, **extra)
 
 
 def resolve_optimizer(optimizer):
-    """The class of a torch optimiser from its name or itself.
+    """A class of torch's optimisers, or a partial of one, from its name or itself.
 
     Raises
     ------
     ValueError
-        If it is neither a known name nor a subclass of torch.optim.Optimizer.
+        If it is neither a known name, a subclass of torch.optim.Optimizer nor a partial of one; if a partial sets `lr`.
     """
     found = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
-    if not (inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)):
+    kind = found.func if isinstance(found, partial) else found
+    if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
         raise ValueError(
-            f"optimizer must be 'auto', 'natural', one of {sorted(OPTIMIZERS)} or a subclass of torch.optim.Optimizer; "
-            f"got {optimizer!r}"
+            f"optimizer must be 'auto', 'natural', one of {sorted(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or "
+            f"a functools.partial of one; got {optimizer!r}"
+        )
+    if isinstance(found, partial) and (found.args or "lr" in found.keywords):
+        raise ValueError(
+            "optimizer must be a functools.partial with named arguments alone, and without lr, which is a parameter of "
+            f"the calibrator; got {optimizer!r}"
         )
     return found
-
-
-def optimizer_settings(optimizer, momentum, optimizer_params):
-    """The ``optimizer__*`` arguments of a skorch net; momentum goes to the optimisers that have it."""
-    has_momentum = "momentum" in inspect.signature(optimizer).parameters
-    settings = {"momentum": momentum} if has_momentum else {}
-    settings.update(optimizer_params or {})
-    return {f"optimizer__{name}": value for name, value in settings.items()}

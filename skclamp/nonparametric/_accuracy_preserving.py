@@ -1,7 +1,9 @@
 """AccuracyPreservingIsotonic (IRM): one strictly monotone function for the probabilities of all classes."""
 
 import math
+from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from ._one_vs_rest import softmax_of, weights_of
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class AccuracyPreservingIsotonic(BaseCalibrator):
     """Calibration by one isotonic regression for the probabilities of all classes, made strict (IRM).
 
@@ -63,37 +66,12 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
     True
     """
 
-    _parameter_constraints: dict = {
+    slope: float | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "slope": [Interval(Real, 0, None, closed="neither"), None],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        slope=None,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.slope = slope
 
     def _fit_logits(self, logits, y, sample_weight):
         score, codes = softmax_of(logits).numpy(), y.cpu().numpy()

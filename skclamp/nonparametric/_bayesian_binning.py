@@ -1,6 +1,8 @@
 """BayesianBinningIntoQuantiles (BBQ): quantile bins of many numbers, averaged by their posterior probability."""
 
+from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import betaln, softmax
@@ -21,6 +23,7 @@ _MOST_SAMPLES = 30
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
     """Calibration by an average over quantile binnings of each class's probability (BBQ), the rows renormalised.
 
@@ -70,37 +73,12 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
            [0.33, 0.17, 0.5 ]])
     """
 
-    _parameter_constraints: dict = {
+    prior_strength: float = 2.0
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "prior_strength": [Interval(Real, 0, None, closed="neither")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        prior_strength=2.0,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.prior_strength = prior_strength
 
     def _fit_class(self, score, hit, weight):
         distinct, total, hits = distinct_scores(score, hit, weight, SAME * score)

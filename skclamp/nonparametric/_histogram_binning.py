@@ -1,6 +1,8 @@
 """HistogramBinning: in each bin of a class's probability, the share of samples that are of the class."""
 
+from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from ._quantiles import SAME, bounds_between, distinct_scores, quantile_places
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class HistogramBinning(OneVsRestCalibrator):
     """Calibration by the share of hits in bins of each class's probability, the rows renormalised.
 
@@ -67,43 +70,16 @@ class HistogramBinning(OneVsRestCalibrator):
     array([0.1 , 0.3 , 0.43, 0.61, 0.78])
     """
 
-    _parameter_constraints: dict = {
+    n_bins: int = 15
+    strategy: str = "uniform"
+    prior_strength: float = 1.0
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "n_bins": [Interval(Integral, 1, None, closed="left")],
         "strategy": [StrOptions({"quantile", "uniform"})],
         "prior_strength": [Interval(Real, 0, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        n_bins=15,
-        strategy="uniform",
-        prior_strength=1.0,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.n_bins = n_bins
-        self.strategy = strategy
-        self.prior_strength = prior_strength
 
     def _fit_maps(self, columns, codes, weight):
         edges = padded(self._edges(columns, codes, weight), np.inf)

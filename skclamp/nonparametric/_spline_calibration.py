@@ -1,6 +1,8 @@
 """SplineCalibration: the top probability by a spline through the cumulative gap between accuracy and confidence."""
 
+from dataclasses import dataclass
 from numbers import Integral
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ _ROWS_AT_ONCE = 4096
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class SplineCalibration(BaseCalibrator):
     """Calibration of the top probability by a spline; the other classes share what remains in proportion.
 
@@ -69,37 +72,12 @@ class SplineCalibration(BaseCalibrator):
            [0.07, 0.49, 0.43, 0.  , 0.  ]])
     """
 
-    _parameter_constraints: dict = {
+    n_knots: int = 6
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "n_knots": [Interval(Integral, 3, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        n_knots=6,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.n_knots = n_knots
 
     def _fit_logits(self, logits, y, sample_weight):
         odds, hit = _odds_and_hits(logits, y)

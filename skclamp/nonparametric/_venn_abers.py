@@ -1,7 +1,8 @@
 """VennAbersCalibration: inductive Venn-Abers predictors a class."""
 
+from dataclasses import dataclass
 from numbers import Integral
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ._quantiles import SAME, distinct_scores
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class VennAbersCalibration(OneVsRestCalibrator):
     """Calibration by one inductive Venn-Abers predictor a class, the rows renormalised.
 
@@ -64,37 +66,12 @@ class VennAbersCalibration(OneVsRestCalibrator):
            [0.32, 0.13, 0.55]])
     """
 
-    _parameter_constraints: dict = {
+    precision: int | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "precision": [Interval(Integral, 0, None, closed="left"), None],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        precision=None,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.precision = precision
 
     def _fit_class(self, score, hit, weight):
         if self.precision is not None:

@@ -1,7 +1,9 @@
 """EnsembleTemperatureScaling: a mixture of tempered, plain and uniform probabilities."""
 
 import math
+from dataclasses import dataclass
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ _OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class EnsembleTemperatureScaling(BaseCalibrator):
     """Ensemble temperature scaling (ETS): ``w0 softmax(logits / T) + w1 softmax(logits) + w2 / n_classes``.
 
@@ -72,37 +75,12 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     0.2
     """
 
-    _parameter_constraints: dict = {
+    loss: str = "nll"
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "loss": [StrOptions({"nll", "mse"})],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        loss="nll",
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.loss = loss
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight)

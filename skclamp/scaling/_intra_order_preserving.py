@@ -1,7 +1,10 @@
 """IntraOrderPreservingCalibration (IOP): maps of logits that keep the order within each row."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import ClassVar
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import check_whole_number
@@ -15,6 +18,7 @@ _MOST_RANKS = 16
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     """Calibration by a network that stretches the gaps between sorted logits (IOP): the order of each row stays.
 
@@ -79,7 +83,13 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     True
     """
 
-    _parameter_constraints: dict = {
+    variant: str = "order-invariant"
+    hidden_layer_sizes: Sequence[int] = (10,)
+    alpha: float = 10.0
+    max_iter: int = 1000
+    tol: float = 1e-7
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "variant": [StrOptions({"order-invariant", "order-preserving", "diagonal"})],
         "hidden_layer_sizes": ["array-like"],
@@ -87,41 +97,6 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        variant="order-invariant",
-        hidden_layer_sizes=(10,),
-        alpha=10.0,
-        max_iter=1000,
-        tol=1e-7,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.variant = variant
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.alpha = alpha
-        self.max_iter = max_iter
-        self.tol = tol
 
     def _module(self, ordered, weight):
         if self.variant == "diagonal":

@@ -1,7 +1,9 @@
 """MatrixScaling and DirichletCalibration: free affine maps with off-diagonal and intercept regularisation (ODIR)."""
 
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ _INTERCEPT_MULTIPLES = 4.0 ** np.arange(2, -9, -1)
 _LARGEST_RATIO = 1e13
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class OdirScaling(AffineScaling):
     """An affine map of all classes' features; ridges on the entries off the diagonal, and on the offsets.
 
@@ -28,43 +31,16 @@ class OdirScaling(AffineScaling):
     for the coefficients of the features themselves.
     """
 
-    _parameter_constraints: dict = {
+    off_diagonal_penalty: float | None = None
+    intercept_penalty: float | None = None
+    n_folds: int = 5
+
+    _parameter_constraints: ClassVar[dict] = {
         **AffineScaling._parameter_constraints,
         "off_diagonal_penalty": [Interval(Real, 0, None, closed="left"), None],
         "intercept_penalty": [Interval(Real, 0, None, closed="left"), None],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        off_diagonal_penalty=None,
-        intercept_penalty=None,
-        n_folds=5,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.off_diagonal_penalty = off_diagonal_penalty
-        self.intercept_penalty = intercept_penalty
-        self.n_folds = n_folds
 
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]
@@ -131,6 +107,7 @@ def _as_matrix(parameters):
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class MatrixScaling(OdirScaling):
     """Calibration by an affine map of the logits: ``softmax(coef @ (logits - their mean) + intercept)``.
 
@@ -215,6 +192,7 @@ class MatrixScaling(OdirScaling):
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class DirichletCalibration(OdirScaling):
     """Dirichlet calibration: an affine map of log-probabilities, ``softmax(coef @ log_softmax(logits) + intercept)``.
 

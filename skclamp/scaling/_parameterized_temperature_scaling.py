@@ -1,6 +1,9 @@
 """ParameterizedTemperatureScaling (PTS): a temperature for each sample, from its largest logits."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import ClassVar
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
@@ -11,6 +14,7 @@ from ._rank_maps import RowNetwork
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
     """Calibration by a temperature that a small network gives for each sample from its largest logits (PTS).
 
@@ -72,7 +76,13 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
            [0.13, 0.52, 0.31, 0.03, 0.01]])
     """
 
-    _parameter_constraints: dict = {
+    n_top: int = 10
+    hidden_layer_sizes: Sequence[int] = (5, 5)
+    alpha: float = 10.0
+    max_iter: int = 1000
+    tol: float = 1e-7
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "n_top": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
@@ -80,41 +90,6 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        n_top=10,
-        hidden_layer_sizes=(5, 5),
-        alpha=10.0,
-        max_iter=1000,
-        tol=1e-7,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.n_top = n_top
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.alpha = alpha
-        self.max_iter = max_iter
-        self.tol = tol
 
     def _module(self, ordered, weight):
         n_top = min(self.n_top, ordered.shape[1])

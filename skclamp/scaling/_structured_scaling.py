@@ -1,6 +1,8 @@
 """StructuredVectorScaling and StructuredMatrixScaling: affine maps drawn towards temperature scaling."""
 
+from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
 from .._utils.docstrings import with_shared_docs
@@ -11,6 +13,7 @@ _STRENGTH = [Interval(Real, 0, None, closed="left")]
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class StructuredVectorScaling(StructuredScaling):
     """Structured vector scaling (SVS): a gain and an offset a class on the temperature-scaled log-probabilities.
 
@@ -74,40 +77,14 @@ class StructuredVectorScaling(StructuredScaling):
     array([1.05, 0.95, 1.04, 1.06, 0.91])
     """
 
-    _parameter_constraints: dict = {
+    diagonal_penalty: float = 1.0
+    intercept_penalty: float = 1.0
+
+    _parameter_constraints: ClassVar[dict] = {
         **StructuredScaling._parameter_constraints,
         "diagonal_penalty": _STRENGTH,
         "intercept_penalty": _STRENGTH,
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        diagonal_penalty=1.0,
-        intercept_penalty=1.0,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.diagonal_penalty = diagonal_penalty
-        self.intercept_penalty = intercept_penalty
 
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]
@@ -119,6 +96,7 @@ class StructuredVectorScaling(StructuredScaling):
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class StructuredMatrixScaling(StructuredScaling):
     """Structured matrix scaling (SMS): an affine map of the temperature-scaled log-probabilities, near the identity.
 
@@ -188,43 +166,16 @@ class StructuredMatrixScaling(StructuredScaling):
     array([1., 1., 1.])
     """
 
-    _parameter_constraints: dict = {
+    off_diagonal_penalty: float = 1.0
+    diagonal_penalty: float = 1.0
+    intercept_penalty: float = 1.0
+
+    _parameter_constraints: ClassVar[dict] = {
         **StructuredScaling._parameter_constraints,
         "off_diagonal_penalty": _STRENGTH,
         "diagonal_penalty": _STRENGTH,
         "intercept_penalty": _STRENGTH,
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        off_diagonal_penalty=1.0,
-        diagonal_penalty=1.0,
-        intercept_penalty=1.0,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.off_diagonal_penalty = off_diagonal_penalty
-        self.diagonal_penalty = diagonal_penalty
-        self.intercept_penalty = intercept_penalty
 
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]

@@ -1,6 +1,8 @@
 """TemperatureScaling: one temperature for all logits."""
 
+from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from ..base import BaseCalibrator
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class TemperatureScaling(BaseCalibrator):
     """Calibration by one temperature: ``softmax(logits / T)``, with T at the exact optimum of the loss.
 
@@ -67,40 +70,14 @@ class TemperatureScaling(BaseCalibrator):
            [0.13, 0.52, 0.31, 0.03, 0.01]])
     """
 
-    _parameter_constraints: dict = {
+    gamma: float = 0.0
+    bounds: tuple[float, float] = DEFAULT_BOUNDS
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "gamma": [Interval(Real, 0, None, closed="left")],
         "bounds": ["array-like"],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        gamma=0.0,
-        bounds=DEFAULT_BOUNDS,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.gamma = gamma
-        self.bounds = bounds
 
     @property
     def _n_free(self):

@@ -1,7 +1,9 @@
 """CalibratorSelector: the output map that does best out of fold, or a stack of several."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -66,6 +68,7 @@ def _structured_matrix(off_diagonal_penalty):
 
 
 @with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
 class CalibratorSelector(BaseCalibrator):
     """Chooses among output maps the one that does best out of fold, or a stack of them where that does better still.
 
@@ -155,7 +158,13 @@ class CalibratorSelector(BaseCalibrator):
     {'candidate': 'vector'}
     """
 
-    _parameter_constraints: dict = {
+    candidates: Sequence[tuple[str, BaseCalibrator]] | None = None
+    scoring: str | Callable | None = None
+    stack: bool = True
+    one_standard_error: bool = False
+    n_folds: int = 5
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],
         "scoring": [StrOptions(set(get_scorer_names())), callable, None],
@@ -163,41 +172,6 @@ class CalibratorSelector(BaseCalibrator):
         "one_standard_error": ["boolean"],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        candidates=None,
-        scoring=None,
-        stack=True,
-        one_standard_error=False,
-        n_folds=5,
-        response="auto",
-        classes=None,
-        cv=None,
-        device=None,
-        batch_size=64,
-        num_workers=0,
-        pin_memory=False,
-        integer_scale=None,
-    ):
-        super().__init__(
-            estimator,
-            response=response,
-            classes=classes,
-            cv=cv,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            integer_scale=integer_scale,
-        )
-        self.candidates = candidates
-        self.scoring = scoring
-        self.stack = stack
-        self.one_standard_error = one_standard_error
-        self.n_folds = n_folds
 
     def _router(self):
         router, scorer = super()._router(), self._scorer()

@@ -1,8 +1,9 @@
 """Trial: candidates, the stack of them and the stack recalibrated, judged on samples that they haven't seen."""
 
 import math
+from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -156,21 +157,20 @@ def _score(scorer, calibrator, samples, metadata):
     return float(score)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Stack(BaseCalibrator):
     """Weighted sum of output maps' log-probabilities, and a frozen map of it if there is one; `fit` fits the maps."""
 
-    _parameter_constraints: dict = {
+    calibrators: list
+    weights: np.ndarray
+    last: FrozenEstimator | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "calibrators": [list],
         "weights": [np.ndarray],
         "last": [FrozenEstimator, None],
     }
-
-    def __init__(self, estimator=None, *, calibrators, weights, last=None, response="auto", classes=None):
-        super().__init__(estimator, response=response, classes=classes)
-        self.calibrators = calibrators
-        self.weights = weights
-        self.last = last
 
     def _fit_logits(self, logits, y, sample_weight):
         samples = Samples(logits, y, sample_weight)

@@ -270,7 +270,7 @@ def test_what_an_unfitted_classifier_gets_wrong_is_mended(search, optimizer):
     np.testing.assert_array_equal(clone(calibrator).fit(X[:600], y[:600]).predict_proba(X), proba)
 
 
-@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"compile": True}, {"batch_size": 7}])
+@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"batch_size": 7}])
 def test_what_speeds_networks_up_changes_nothing(settings):
     plain = {"optimizer": "natural", "perturbation": "affine", "cv": 3}
     expected = clamping(LogisticRegression(), **plain).fit(X, Y)

@@ -1,6 +1,7 @@
 """What clamping takes, and what it says to what it doesn't take."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.naive_bayes import GaussianNB
 from skorch import NeuralNet, NeuralNetClassifier
 from torch import nn
+from torch.optim import SGD
 from torch.utils.data import TensorDataset
 
 
@@ -150,14 +152,16 @@ def test_pickles_hold_one_copy_of_the_network(fitted):
         ({"max_epochs": 1.5}, "'max_epochs' parameter .* Got 1.5"),
         ({"batch_size": 0}, "'batch_size' parameter .* Got 0"),
         ({"penalty": -1}, "'penalty' parameter .* Got -1"),
-        ({"momentum": -0.1}, "'momentum' parameter .* Got -0.1"),
         ({"init_scale": -1}, "'init_scale' parameter .* Got -1"),
         ({"init_temperature": 0}, "'init_temperature' parameter .* Got 0"),
         ({"init_temperature": "best"}, "'init_temperature' parameter .* Got 'best'"),
         ({"perturbation": "pixel"}, "'perturbation' parameter .*'full'.* Got 'pixel'"),
         ({"init": "random"}, "'init' parameter .*'gradient'.* Got 'random'"),
         ({"optimizer": "newton-raphson"}, "'optimizer' parameter .* Got 'newton-raphson'"),
-        ({"optimizer": dict}, "optimizer must be .* a subclass of torch.optim.Optimizer; got <class 'dict'>"),
+        ({"optimizer": dict}, "optimizer must be .* a subclass of torch.optim.Optimizer .* got <class 'dict'>"),
+        ({"optimizer": partial(dict, lr=1)}, r"optimizer must be .* or a functools.partial of one; got .*'dict'"),
+        ({"optimizer": partial(SGD, lr=0.1)}, r"optimizer must be a functools.partial .* without lr.* lr=0.1\)"),
+        ({"optimizer": partial(SGD, [])}, r"optimizer must be a functools.partial with named arguments alone"),
         ({"validation_fraction": 1.0}, "'validation_fraction' parameter .* Got 1.0"),
         ({"response": "scores"}, "'response' parameter .* Got 'scores'"),
         ({"device": "cuda:99"}, "device must name a device that is there, .* got 'cuda:99'"),

@@ -1,6 +1,5 @@
 import logging
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -406,25 +405,3 @@ def test_odd_networks_are_clamped_all_the_same(network, precision, caplog):
         calibrator = NeuralClampingCalibrator(network, precision=precision, random_state=0).fit(0.5 * x + 0.3, y)
     assert np.isfinite(calibrator.predict_proba(x)).all()
     assert not caplog.records
-
-
-# Compilation
-
-
-def test_compile_trains_a_compiled_copy(monkeypatch):
-    """With a backend of torch that needs no compiler of C++."""
-    calls, original = [], torch.compile
-    monkeypatch.setattr(torch, "compile", lambda module: calls.append(module) or original(module, backend="eager"))
-    network, x = convolutional(), images(200)
-    y = labels_of(bare_logits(network, x))
-    before = snapshot(network)
-    settings = {"perturbation": "affine", "precision": "float32", "validation_fraction": None, "random_state": 0}
-    with warnings.catch_warnings():
-        # The compiler's own, of its looking at the gradients of what has none.
-        warnings.simplefilter("ignore")
-        found = NeuralClampingCalibrator(network, compile=True, **settings).fit(0.7 * x, y)
-    assert snapshot(network) == before
-    expected = NeuralClampingCalibrator(network, **settings).fit(0.7 * x, y)
-    np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=1e-3)
-    assert len(calls) == 1
-    assert not isinstance(found.module_.logits.module, torch._dynamo.eval_frame.OptimizedModule)

@@ -366,11 +366,6 @@ def test_what_was_learned_is_not_undone_where_the_network_becomes_nearly_perfect
     assert nll(calibrator.predict_log_proba(x_test), test[1]) < 0.25
 
 
-def test_it_takes_no_parameters_of_torch_optimisers():
-    with pytest.raises(ValueError, match="optimizer_params must be None for natural-gradient steps.*'nesterov': True"):
-        natural(optimizer_params={"nesterov": True}).fit(X, Y)
-
-
 def test_without_a_refit_the_temperature_is_that_of_the_focal_loss():
     found = natural(gamma=1.0, refit_temperature=False).fit(X, Y)
     with torch.no_grad():

@@ -68,7 +68,7 @@ def test_the_runs_differ_by_far_more_than_the_tolerance(reference):
 
 
 def test_gradient_initialisation(network, reference):
-    settings = {**REFERENCE_SETTINGS, "init": "gradient", "max_epochs": 1, "lr": 1e-12, "momentum": 0.0}
+    settings = {**REFERENCE_SETTINGS, "init": "gradient", "max_epochs": 1, "lr": 1e-12, "optimizer": "sgd"}
     calibrator = NeuralClampingCalibrator(network, **settings).fit(reference["x"], reference["y"])
     assert np.abs(reference["gradient_init"]).max() > 100 * TOLERANCE
     np.testing.assert_allclose(calibrator.delta_, reference["gradient_init"], rtol=0, atol=TOLERANCE)
@@ -77,9 +77,7 @@ def test_gradient_initialisation(network, reference):
 @pytest.mark.parametrize(
     ("name", "value"),
     {
-        "optimizer": "sgd",
         "lr": 0.01,
-        "momentum": 0.9,
         "batch_size": 1000,
         "max_epochs": 100,
         "gamma": 1.0,
@@ -95,6 +93,11 @@ def test_gradient_initialisation(network, reference):
 )
 def test_reference_settings(name, value):
     assert REFERENCE_SETTINGS[name] == value
+
+
+def test_the_reference_optimizer_is_sgd_with_momentum():
+    optimizer = REFERENCE_SETTINGS["optimizer"]
+    assert (optimizer.func, optimizer.keywords) == (torch.optim.SGD, {"momentum": 0.9})
 
 
 def test_reference_settings_are_parameters():

@@ -1,0 +1,102 @@
+"""Constructors: their signatures, docstrings and the reference agree, and users' subclasses have any kind they like."""
+
+import ast
+import copy
+import inspect
+import pickle
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from _output_maps import PUBLIC
+from _small_networks import labels_of, logits
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import check_estimator
+from test_docs import reference
+
+import skclamp
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.base import BaseCalibrator
+
+X = logits(300)
+Y = labels_of(X)
+
+
+@pytest.mark.parametrize("cls", [BaseCalibrator, *PUBLIC.values()])
+def test_signature_docstring_and_reference_agree(cls):
+    docscrape, documented = pytest.importorskip("numpydoc.docscrape"), {}
+    for names, kind, _ in docscrape.ClassDoc(cls)["Parameters"]:
+        defaults = map(ast.literal_eval, re.findall(r"default=(.+?)(?=, and|$)", kind))
+        documented.update(zip(names.split(", "), defaults, strict=True))
+    signature = inspect.signature(cls)
+    assert {name: parameter.default for name, parameter in signature.parameters.items()} == documented
+    assert list(signature.parameters) == list(documented)
+    kinds = [parameter.kind.name for parameter in signature.parameters.values()]
+    assert kinds == ["POSITIONAL_OR_KEYWORD", *["KEYWORD_ONLY"] * (len(kinds) - 1)]
+    assert cls().get_params(deep=False) == documented
+    assert cls in reference()[1].values()
+
+
+def test_only_the_estimator_may_be_given_by_its_place():
+    network = torch.nn.Linear(2, 2)
+    assert NeuralClampingCalibrator(network).estimator is network
+    with pytest.raises(TypeError, match="positional argument"):
+        TemperatureScaling(network, 1.0)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
+        NeuralClampingCalibrator(network, momentum=0.9)
+
+
+class Tempering(TemperatureScaling):
+    """Whose temperature is multiplied by a factor; subclasses say how they come by it."""
+
+    _parameter_constraints: ClassVar[dict] = {**TemperatureScaling._parameter_constraints, "factor": [float]}
+
+    def _transform_logits(self, logits):
+        return super()._transform_logits(logits) / self.factor
+
+
+class OwnConstructor(Tempering):
+    def __init__(self, estimator=None, *, factor=2.0, gamma=0.0, cv=None):
+        super().__init__(estimator, gamma=gamma, cv=cv)
+        self.factor = factor
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class LikeOurs(Tempering):
+    factor: float = 2.0
+
+
+@dataclass
+class BareDataclass(Tempering):
+    factor: float = 2.0
+
+
+SUBCLASSES = [OwnConstructor, LikeOurs, BareDataclass]
+
+
+@pytest.mark.parametrize("cls", SUBCLASSES)
+def test_subclasses_of_users(cls, tmp_path):
+    calibrator = cls(factor=4.0, gamma=1.0).set_params(gamma=0.5)
+    assert calibrator.get_params().items() >= {"estimator": None, "factor": 4.0, "gamma": 0.5}.items()
+    assert "factor=4.0" in repr(calibrator)
+    twin = clone(calibrator)
+    proba = calibrator.fit(X, Y).predict_proba(X)
+    plain = TemperatureScaling(gamma=0.5).fit(X, Y)
+    assert calibrator.temperature_ == plain.temperature_
+    assert proba.max() < plain.predict_proba(X).max()
+    calibrator.save(tmp_path / "saved")
+    others = [twin.fit(X, Y), copy.deepcopy(calibrator), pickle.loads(pickle.dumps(calibrator))]
+    for other in [*others, skclamp.load(tmp_path / "saved")]:
+        assert other.factor == 4.0
+        np.testing.assert_array_equal(other.predict_proba(X), proba)
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*:sklearn.exceptions.SkipTestWarning")
+@pytest.mark.parametrize("cls", SUBCLASSES[:2])
+def test_subclasses_of_users_pass_scikit_learns_checks(cls):
+    check_estimator(cls(LogisticRegression()))
