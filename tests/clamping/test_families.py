@@ -1,6 +1,6 @@
 """Every perturbation on every kind of input, all else default, and where training of any module starts."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -217,7 +217,7 @@ def dim():
         {"optimizer": "natural", "init": torch.tensor(0.2), "precision": "float32"},
         {"optimizer": "natural", "penalty": 1e-3, "gamma": "auto"},
         {"optimizer": "adam", "init": np.array(-0.2)},
-        {"optimizer": "sgd", "init": "normal"},
+        {"optimizer": partial(torch.optim.SGD, momentum=0.9), "init": "normal"},
         {"optimizer": torch.optim.AdamW, "lr": 0.01, "validation_fraction": None},
     ],
     ids=str,
