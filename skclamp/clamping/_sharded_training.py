@@ -7,7 +7,7 @@ over the processes.
 import torch
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 
-from ._training import ClampingNet, train
+from ._training import ClampingNet
 
 
 class ShardedNet(ClampingNet):
@@ -65,8 +65,3 @@ class _Batches:
         own = range(self.shard.start, self.shard.start + self.shard.size)
         for batch in self.batches:
             yield [row - self.shard.start for row in batch if row in own] or [-1]
-
-
-def train_on_shards(state, problem, settings, generator):
-    """Train in place with an optimiser of torch; the parameters are those of `run_net`."""
-    train(state, problem, settings, generator, net_class=ShardedNet)

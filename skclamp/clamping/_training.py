@@ -26,10 +26,6 @@ DEFAULT_LR = 0.01
 SMALLEST_TEMPERATURE = 1e-4
 
 
-class Converged(Exception):
-    """Raised within the loop by an optimiser that has nothing left to do."""
-
-
 class ClampingNet(NeuralNet):
     """skorch's loop around a ClampedModule whose network is frozen.
 
@@ -132,34 +128,30 @@ class ClampingNet(NeuralNet):
         if method_name == "on_epoch_end":
             ends = bool(self.ranks.sum(torch.tensor(float(ends))))
             # A callback of skorch's puts the loss into the history.
-            if self._improved():
-                self._keep()
+            losses = self.history[:, "train_loss"]
+            if losses[-1] <= min(losses):
+                self.keep()
         if ends:
             # Within an epoch the other processes wouldn't know of it.
             self.ended_by_callback = self.ranks is ALONE or method_name == "on_epoch_end"
             raise KeyboardInterrupt
 
-    def _improved(self):
-        losses = self.history[:, "train_loss"]
-        return losses[-1] <= min(losses)
-
-    def _keep(self):
+    def keep(self):
+        """Have an interrupt from the keyboard return to the present state."""
         learned = [p.detach().clone() for _, p in self.get_all_learnable_params()]
         self.kept_ = len(self.history), learned
 
-    def run(self, dataset):
-        """Train from the module's present state until the last epoch, convergence, or an interrupt.
+    def run(self, dataset, loop):
+        """Train from the module's present state until a loop over the epochs ends, or an interrupt.
 
         As with skorch's ``fit``, an interrupt ends the training. One from a callback such as EarlyStopping keeps what
         was learned, one from the keyboard the best state at the end of an epoch.
         """
         self.initialize()
-        self._keep()
+        self.keep()
         self.notify("on_train_begin", X=dataset, y=None)
         try:
-            self.fit_loop(dataset)
-        except Converged:
-            self.history.pop()
+            loop(self, dataset)
         except KeyboardInterrupt:
             if not self.interruptible or not (self.ended_by_callback or self.ranks is ALONE):
                 raise
@@ -185,7 +177,7 @@ class ClampingNet(NeuralNet):
             self.history.pop()
 
 
-def run_net(net_class, state, problem, settings, generator, **extra):
+def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_loop, **extra):
     """Train with a net of skorch.
 
     Parameters
@@ -200,6 +192,8 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         How to train.
     generator : torch.Generator
         Source of the order of samples.
+    loop : callable, default=NeuralNet.fit_loop
+        Goes over the epochs, given the net and the dataset; skorch's loop by default.
     **extra
         Further arguments of the class.
     """
@@ -229,7 +223,7 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         **{f"iterator_train__{name}": value for name, value in loading.items()},
         **extra,
     )
-    net.run(dataset)
+    net.run(dataset, loop)
     state.temperature = net.module_.temperature.item()
     state.history = net.history
 
