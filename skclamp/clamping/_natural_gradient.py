@@ -6,15 +6,18 @@ and the last steps on all the samples: a few such passes do what hundreds of pla
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ..perturbations import SPECIAL_CASES, learnable
 from ._posterior import natural_step
+from ._problem import Problem
 from ._score_moments import parameters_of, perturbation_metric, score_moments
+from ._state import Settings, State
 from ._training import ClampingNet, run_net
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
@@ -34,41 +37,26 @@ _LAST_PART = 0.25
 _LEAST_EVIDENCE = 3.0
 
 
+@dataclass
 class _Descent:
-    """The steps of one training, each from where the last one ended.
+    """The steps of one training, each from where the last one ended."""
 
-    Parameters
-    ----------
-    state : State
-        Whose perturbation is moved. Before each step, that of its extensions for which the scores speak loudest, if
-        any, is appended to the perturbation, an nn.Sequential then.
-    temperature : torch.nn.Parameter
-        T of the module that is trained; moved as well.
-    samples : Problem
-        All the samples, on the backbone that takes the steps.
-    settings : Settings
-        How to train.
-    lr : float
-        Length of the first trial step, in natural steps; the line search doubles or halves it, and begins where it
-        ended the last time.
-    draws : torch.Generator
-        Source of the samples of rough steps and of trials.
-    rough : bool
-        Whether to begin with steps on few samples.
-    """
-
-    def __init__(self, state, temperature, samples, settings, lr, draws, rough):
-        self.state = state
-        self.temperature = temperature
-        self.samples = samples
-        self.settings = settings
-        self.lr = lr
-        self.draws = draws
-        self.rough = rough
-        self.finished = False
-        self.stride = None
-        self.n_steps = 0
-        self.gain = math.inf
+    # Before each step that of its extensions for which the scores speak loudest, if any, is appended.
+    state: State
+    # T of the module that is trained.
+    temperature: nn.Parameter
+    samples: Problem
+    settings: Settings
+    # The first length that is tried, in natural steps; later ones begin where the line search ended the last time.
+    lr: float
+    # Source of the samples of rough steps and of trials.
+    draws: torch.Generator
+    # Whether steps are made on few samples.
+    rough: bool
+    finished: bool = False
+    stride: float | None = None
+    n_steps: int = 0
+    gain: float = math.inf
 
     def step(self):
         """Take a step; what the history tells of it, or None where none is worth its passes."""

@@ -17,28 +17,15 @@ from ._state import State
 
 @dataclass
 class Outcome:
-    """What a search found.
+    """What a search found."""
 
-    Attributes
-    ----------
-    evidence : Evidence, default=None
-        Of all candidates, where folds judged them.
-    best : int, default=0
-        The candidate that did best on it.
-    verdict : Verdict, default=None
-        On that candidate; None where nothing was compared.
-    state : State, default=None
-        What all the samples made of it; None where temperature scaling is the outcome.
-    problem : Problem, default=None
-        These samples.
-    logits : torch.Tensor of shape (n_samples, n_classes), default=None
-        Of their perturbed inputs in full precision: out of fold where folds kept the perturbation.
-    """
-
+    # Of all candidates, where folds judged them; which did best; and whether that one is to be kept.
     evidence: Evidence | None = None
     best: int = 0
     verdict: Verdict | None = None
+    # What all the samples made of it; None where temperature scaling is the outcome.
     state: State | None = None
+    # These samples, and the logits of their perturbed inputs: out of fold where folds kept the perturbation.
     problem: Problem | None = None
     logits: torch.Tensor | None = None
 

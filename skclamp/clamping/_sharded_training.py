@@ -28,9 +28,9 @@ class ShardedNet(ClampingNet):
         own = weight.sum()
         self.batch_weight_ = self.ranks.sum(own)
         share = (own / self.batch_weight_).to(y_pred)
+        loss = self._data_loss(y_pred, y_true) * share if own else y_pred.sum() * 0.0
         # With the penalty divided, the sum over the processes has it once.
-        penalty = self.penalty * self._deviation() / self.ranks.size if self.penalty else 0.0
-        return (self._data_loss(y_pred, y_true) * share if own else y_pred.sum() * 0.0) + penalty
+        return loss + self._penalty() / self.ranks.size
 
     def train_step_single(self, batch, **fit_params):
         """Loss and gradients of a batch, summed over the processes."""
