@@ -15,7 +15,7 @@ from torch import nn
 from .._backbones.array import ArrayBackbone
 from .._backbones.classifier import ClassifierBackbone
 from .._backbones.cross_fit import cross_fit_networks
-from .._backbones.differentiable import CrossFittedBackbone, DifferentiableBackbone
+from .._backbones.differentiable import DifferentiableBackbone
 from .._backbones.inputs import StreamInputs
 from .._backbones.network import ScoresBackbone
 from .._backbones.opening import is_frozen
@@ -26,10 +26,7 @@ from ..base import BaseCalibrator
 from ..distributed import ALONE, Shard
 from ..modules import ClampedModule, frozen
 from ..perturbations import FullPerturbation, additive_part
-from ._acceleration import accelerate
-from ._guard import cross_examine
-from ._initialisation import check_differentiable
-from ._learner import Learner, check_settings, is_natural
+from ._learner import Learner
 from ._problem import Passes, Problem
 from ._progress import Progress
 from ._state import OPTIMIZERS, Settings, State
@@ -112,7 +109,8 @@ class BaseClamping(BaseCalibrator):
     def _fit(self, X, y, sample_weight, ranks):
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
-        for settings in self._path():
+        candidates = self._candidates()
+        for settings in candidates:
             _check_auto(settings)
         if is_frozen(self.estimator):
             backbone = deployed = self._open_backbone()
@@ -126,11 +124,13 @@ class BaseClamping(BaseCalibrator):
             problem, classes = self._pose(backbone, X, y, sample_weight, ranks)
             # At 2, skorch's own lines take its place.
             with Progress(self.verbose == 1 and ranks.rank == 0, self.max_epochs) as progress:
-                state = self._clamp(problem, Learner(generator, progress))
-            if state is None:
-                state = self._unperturbed(problem)
-                self._fit_output(problem, problem.logits)
-            self._set_fitted(problem, state, deployed.module)
+                outcome = self._search(problem, candidates, Learner(generator, progress))
+            if outcome.verdict is not None:
+                self.verdict_ = outcome.verdict
+            if outcome.state is None:
+                outcome = replace(outcome, state=self._unperturbed(problem), problem=problem, logits=problem.logits)
+            self._fit_output(outcome.problem, outcome.logits)
+            self._set_fitted(problem, outcome.state, deployed.module)
         self._remember(deployed, classes, X)
 
     def _pose(self, backbone, X, y, sample_weight, ranks):
@@ -152,41 +152,6 @@ class BaseClamping(BaseCalibrator):
             ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))
         return problem, classes
 
-    def _clamp(self, problem, learner):
-        """Learn from a problem: the state that training left and `output`, None for temperature scaling."""
-        path = self._path()
-        if not path:
-            return None
-        check_differentiable(problem)
-        for settings in path:
-            check_settings(problem, settings)
-        # Small networks in float64, of which there is one for each fold, leave nothing to gain.
-        crossed = isinstance(problem.backbone, CrossFittedBackbone)
-        fast = problem if crossed else accelerate(problem, self.precision)
-        kept = self._compete(fast, learner, path)
-        if kept is None:
-            return None
-        settings, start, unseen = kept
-        # What the folds found is near the optimum already: the last steps are refinement.
-        if start is not None:
-            settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2), refining=True)
-        learner.progress.begin("all samples")
-        state = learner.fit(fast, settings, start)
-        if not state.identity:
-            return None
-        logits = fast.in_full_precision().logits_under(state.perturbation) if unseen is None else unseen
-        # Natural steps leave T at the optimum of the few samples that they were tried on.
-        natural = is_natural(state, settings)
-        if self.refit_temperature or natural:
-            gamma = 0.0 if self.refit_temperature else settings.gamma
-            # So few parameters, driven so far, may separate the samples, which then promise certainty.
-            smooth = unseen is not None or (natural and state.moved)
-            solution = problem.solve(logits, gamma=gamma, smooth=smooth)
-            warn_of_bound(solution)
-            state.temperature = solution.temperature
-        self._fit_output(problem, logits)
-        return state
-
     def _fit_output(self, problem, logits):
         """Fit a clone of the output map, where there is one, to this process's logits and those of the others."""
         if self.output is None:
@@ -206,20 +171,6 @@ class BaseClamping(BaseCalibrator):
         """The settings of one candidate."""
         names = [field.name for field in fields(Settings) if hasattr(self, field.name) and field.name not in varied]
         return Settings(**varied, **{name: getattr(self, name) for name in names})
-
-    def _examine(self, problem, learner, path, splits):
-        """Held-out evidence of the candidates, the best one, the and the state to start it from."""
-        # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
-        quiet = [
-            replace(settings, callbacks=None, verbose=0, draft=len(path) == 1, interruptible=False) for settings in path
-        ]
-        splits = list(splits)
-        learner.progress.expect(len(splits) * len(path) + 1)
-        evidence = cross_examine(problem, lambda part: learner.fit_path(part, quiet), splits, learner.progress)
-        best = evidence.best()
-        self.verdict_ = evidence.verdict(best)
-        start = evidence.warm_start(best)
-        return evidence, best, start if is_natural(start, path[best]) else None
 
     def _set_fitted(self, problem, state, network):
         self.temperature_ = state.temperature

@@ -14,7 +14,8 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval, StrOptions
 from ..perturbations import PERTURBATIONS
 from ._base import BaseClamping
-from ._guard import MIN_SAMPLES, NOTHING_TRIED, logger
+from ._guard import MIN_SAMPLES
+from ._search import Outcome, search
 
 REFERENCE_SETTINGS = {
     "perturbation": "full",
@@ -148,47 +149,43 @@ class NeuralClampingCalibrator(BaseClamping):
         "validation_fraction": [Interval(Real, 0, 0.5, closed="right"), None],
     }
 
-    def _path(self):
+    def _candidates(self):
         if self.perturbation is None:
             return []
         if not isinstance(self.gamma, str):
             return [self._settings()]
         return [self._settings(gamma=gamma) for gamma in AUTO_GAMMAS]
 
-    def _clamp(self, problem, learner):
+    def _search(self, problem, candidates, learner):
+        if not candidates:
+            return Outcome()
         # Folds and draws of samples without weight would say less than of as many others.
-        return super()._clamp(problem.weighted(), learner)
+        problem = problem.weighted()
+        guarded = self.validation_fraction is not None
+        splits = self._splits(len(problem), learner) if guarded or len(candidates) > 1 else []
+        return search(problem, candidates, splits, learner, guarded=guarded)
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling; with the focal loss where no exact NLL solve comes last."""
         focal = 0.0 if self.refit_temperature or isinstance(self.gamma, str) else self.gamma
         return super()._unperturbed(problem, focal)
 
-    def _compete(self, problem, learner, path):
-        """The settings to keep, the state to start from and the held-out logits; None where the guard refuses."""
-        if self.validation_fraction is None and len(path) == 1:
-            return path[0], None, None
-        n_folds = self._n_folds(problem)
-        if self.validation_fraction is not None and problem.n_weighted < MIN_SAMPLES:
-            logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
-            self.verdict_ = NOTHING_TRIED
-            return None
-        splits = KFold(n_folds, shuffle=True, random_state=learner.draw_seed()).split(np.empty(len(problem)))
-        evidence, best, start = self._examine(problem, learner, path, splits)
-        if self.validation_fraction is None:
-            return path[best], start, None
-        if not self.verdict_.accepted:
-            return None
-        return path[best], start, evidence.held_out_logits(problem, best)
+    def _splits(self, n_samples, learner):
+        """Training and held-out rows of each fold; none where so few samples could prove nothing."""
+        n_folds = self._n_folds(n_samples)
+        if self.validation_fraction is not None and n_samples < MIN_SAMPLES:
+            return []
+        folds = KFold(n_folds, shuffle=True, random_state=learner.draw_seed())
+        return list(folds.split(np.empty(n_samples)))
 
-    def _n_folds(self, problem):
+    def _n_folds(self, n_samples):
         if self.validation_fraction is None:
-            if len(problem) < 2:
-                raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {len(problem)}")
+            if n_samples < 2:
+                raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {n_samples}")
             return 2
         n_folds = max(2, round(1 / self.validation_fraction))
         # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
-        n_samples = max(len(problem), MIN_SAMPLES)
+        n_samples = max(n_samples, MIN_SAMPLES)
         if n_folds > n_samples:
             raise ValueError(
                 f"validation_fraction must hold out at least one of {n_samples} samples; got {self.validation_fraction}"

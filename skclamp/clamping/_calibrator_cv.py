@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import check_grid
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
-from ._guard import MIN_SAMPLES
+from ._search import search
 
 # Parameters of the CV form, and what each of their values is to a single calibrator.
 _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}
@@ -112,23 +112,18 @@ class NeuralClampingCalibratorCV(BaseClamping):
     def _routed_to(self):
         return {**super()._routed_to(), "splitter": self.cv}
 
-    def _path(self):
+    def _candidates(self):
         """The grid, in an order in which neighbours resemble each other."""
         grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
         return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
 
-    def _compete(self, problem, learner, path):
-        """The settings to keep, the state to start from and the held-out logits; None where the guard refuses."""
-        evidence, best, start = self._examine(problem, learner, path, self._splits(problem))
-        self.cv_results_ = _results(path, evidence)
-        self.best_index_ = best
-        self.best_params_ = self.cv_results_["params"][best]
-        self.best_score_ = float(self.cv_results_["mean_test_score"][best])
-        if problem.n_weighted < MIN_SAMPLES:
-            self.verdict_ = replace(self.verdict_, accepted=False)
-        if not self.verdict_.accepted:
-            return None
-        return path[best], start, evidence.held_out_logits(problem, best)
+    def _search(self, problem, candidates, learner):
+        outcome = search(problem, candidates, list(self._splits(problem)), learner, guarded=True)
+        self.cv_results_ = _results(candidates, outcome.evidence)
+        self.best_index_ = outcome.best
+        self.best_params_ = self.cv_results_["params"][outcome.best]
+        self.best_score_ = float(self.cv_results_["mean_test_score"][outcome.best])
+        return outcome
 
     def _splits(self, problem):
         """Training and held-out rows of each fold."""
@@ -138,9 +133,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
         return check_cv(self.cv, codes, classifier=True).split(codes, codes, **self._metadata.split)
 
 
-def _results(path, evidence):
+def _results(candidates, evidence):
     """Held-out scores of a grid in the form of GridSearchCV's ``cv_results_``."""
-    params = [{name: getattr(settings, name) for name in _GRIDS.values()} for settings in path]
+    params = [{name: getattr(settings, name) for name in _GRIDS.values()} for settings in candidates]
     scores = -evidence.fold_losses()
     results = {f"param_{name}": _column([row[name] for row in params]) for name in _GRIDS.values()}
     results["params"] = params

@@ -109,15 +109,7 @@ class Evidence:
         return best
 
     def held_out_logits(self, problem, candidate):
-        """Logits of this process's samples, each under what the other folds made of a candidate.
-
-        Parameters
-        ----------
-        problem : Problem
-            All the samples.
-        candidate : int
-            Which one.
-        """
+        """Logits of this process's samples, each under what the other folds made of a candidate."""
         logits = problem.logits.clone()
         for rows, states in zip(self.folds, self.states, strict=True):
             if states[candidate].moved:

@@ -22,9 +22,9 @@ from ._initialisation import (
 )
 from ._natural_gradient import descend
 from ._score_moments import Scores, score_moments
-from ._sharded_training import train_on_shards
+from ._sharded_training import ShardedNet
 from ._state import State
-from ._training import train
+from ._training import ClampingNet, train
 
 
 class Learner:
@@ -66,10 +66,13 @@ class Learner:
         if not state.identity and not state.extensions:
             return state
         optimizer = chosen_optimizer(state, settings)
-        own_loop = train_on_shards if problem.shard.ranks is not ALONE else train
-        optimise = descend if optimizer == "natural" else own_loop
         callbacks = [*(settings.callbacks or ()), *([self.progress] if self.progress else ())]
-        optimise(state, problem, replace(settings, optimizer=optimizer, callbacks=callbacks), self.generator)
+        settings = replace(settings, optimizer=optimizer, callbacks=callbacks)
+        if optimizer == "natural":
+            descend(state, problem, settings, self.generator)
+        else:
+            net_class = ClampingNet if problem.shard.ranks is ALONE else ShardedNet
+            train(state, problem, settings, self.generator, net_class)
         state.perturbation.eval()
         return state
 

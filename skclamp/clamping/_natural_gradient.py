@@ -6,16 +6,19 @@ and the last steps on all the samples: a few such passes do what hundreds of pla
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ..perturbations import SPECIAL_CASES, learnable
 from ._posterior import natural_step
+from ._problem import Problem
 from ._score_moments import parameters_of, perturbation_metric, score_moments
-from ._training import ClampingNet, Converged, run_net
+from ._state import Settings, State
+from ._training import ClampingNet, run_net
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
 _ROUGH_SAMPLES = 512
@@ -34,77 +37,53 @@ _LAST_PART = 0.25
 _LEAST_EVIDENCE = 3.0
 
 
-class NaturalNet(ClampingNet):
-    """A net of skorch that takes one natural-gradient step an epoch.
+@dataclass
+class _Descent:
+    """The steps of one training, each from where the last one ended."""
 
-    ``lr`` is the length of the first trial step, in natural steps; the line search doubles or halves it, and begins
-    where it ended the last time.
+    # Before each step that of its extensions for which the scores speak loudest, if any, is appended.
+    state: State
+    # T of the module that is trained.
+    temperature: nn.Parameter
+    samples: Problem
+    settings: Settings
+    # The first length that is tried, in natural steps; later ones begin where the line search ended the last time.
+    lr: float
+    # Source of the samples of rough steps and of trials.
+    draws: torch.Generator
+    # Whether steps are made on few samples.
+    rough: bool
+    finished: bool = False
+    stride: float | None = None
+    n_steps: int = 0
+    gain: float = math.inf
 
-    Parameters
-    ----------
-    *args, **kwargs
-        As for `ClampingNet`.
-    samples : Problem
-        All the samples, on the backbone that takes the steps.
-    state : State
-        Whose perturbation the module holds. Before each step, that of its extensions for which the scores speak
-        loudest, if any, is appended to the perturbation, an nn.Sequential then.
-    draws : torch.Generator
-        Source of the samples of rough steps and of trials.
-    rough : bool
-        Whether to begin with steps on few samples.
-    draft : bool
-        Whether to stop as soon as the verdict is clear.
-    refining : bool
-        Whether each step must promise less than the one before, as it does on the way to a near optimum.
-    """
-
-    def __init__(self, *args, samples=None, draws=None, rough=False, draft=False, refining=False, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.samples = samples
-        self.draws = draws
-        self.rough = rough
-        self.draft = draft
-        self.refining = refining
-        self.finished = False
-        self.stride = None
-
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """One step."""
-        if not training:
-            return
+    def step(self):
+        """Take a step; what the history tells of it, or None where none is worth its passes."""
         if self.finished:
-            raise Converged
-        self.rough = self.rough and len(self.history) <= min(_ROUGH_STEPS, self.max_epochs // 2)
+            return None
+        self.n_steps += 1
+        self.rough = self.rough and self.n_steps <= min(_ROUGH_STEPS, self.settings.max_epochs // 2)
         step, loss = self._choose_step()
         # Few fresh samples would like to move even the optimum, by half a nat a parameter that they determine.
         if self.rough and not _gains(step, step.freedom if step else 0.0):
             self.rough = False
             step, loss = self._choose_step()
-        if not _gains(step, _SMALLEST_GAIN) or (self.refining and self._runs_away(step)):
-            raise Converged
+        # On the way to a near optimum each step promises less than the one before.
+        if not _gains(step, _SMALLEST_GAIN) or (self.settings.refining and step.gain > self.gain):
+            return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
-        if self.draft:
+        if self.settings.draft:
             least = max(least, _LAST_PART * step.evidence)
         self.finished = not self.rough and step.gain < least
         length = self._search(step, lengthen=not self.finished)
         if length == 0 and not self.rough:
-            raise Converged
-        self.history.record("train_loss", loss)
-        self.history.record("temperature", self.module_.temperature.item())
-        self.history.record("gain", step.gain)
-        self.history.record("step", length)
+            return None
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
         self.finished = self.finished or (not self.rough and length < self.lr / 2)
         self.rough = self.rough and length > 0
-
-    def _improved(self):
-        # Each step lowers the loss; the one in the history is that before it.
-        return True
-
-    def _runs_away(self, step):
-        # The last row of the history is that of this step, still empty.
-        return len(self.history) > 1 and step.gain > self.history[-2, "gain"]
+        self.gain = step.gain
+        return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
 
     def _draw(self, n_samples):
         return _draw(self.samples, n_samples, self.draws)
@@ -137,8 +116,8 @@ class NaturalNet(ClampingNet):
         """Scores at the present parameters."""
         if self.state.scores is None:
             samples = self.samples.take(self._draw(_ROUGH_SAMPLES)) if self.rough else self.samples
-            temperature = self.module_.temperature.item()
-            scores = score_moments(samples, self.state.perturbation, temperature, [self.criterion_.gamma], extensions)
+            temperature = self.temperature.item()
+            scores = score_moments(samples, self.state.perturbation, temperature, [self.settings.gamma], extensions)
             if self.rough:
                 return scores
             self.state.scores = scores
@@ -160,12 +139,13 @@ class NaturalNet(ClampingNet):
 
     def _penalised(self, moments, moved):
         """With the slope and the curvature of the penalty, where it has them: away from the identity."""
-        if not self.penalty or not moved.any():
+        penalty = self.settings.penalty
+        if not penalty or not moved.any():
             return moments
         norm = moved.norm().item()
         first, second, own = moments.first.clone(), moments.second.clone(), slice(0, len(moved))
-        first[own] += self.penalty * moved.double() / norm
-        second.diagonal()[own] += self.penalty / norm
+        first[own] += penalty * moved.double() / norm
+        second.diagonal()[own] += penalty / norm
         return replace(moments, first=first, second=second)
 
     def _search(self, step, lengthen):
@@ -173,7 +153,7 @@ class NaturalNet(ClampingNet):
         # Other samples than the direction's, where there are any: what these alone would like is not worth having.
         rows = self._draw(_ROUGH_TRIAL_SAMPLES if self.rough else _TRIAL_SAMPLES)
         trial, known, self.state.scores = self.samples.take(rows), self.state.scores, None
-        start = parameters_of(self.module_.perturbation)
+        start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
         at_start = None if known is None else self.samples.logits_of(rows, known.logits)
         tried = {0.0: self._try(start, step, trial, at_start)}
@@ -200,27 +180,28 @@ class NaturalNet(ClampingNet):
         self.stride = best or self.stride
         self._move(start + best * direction)
         with torch.no_grad():
-            self.module_.temperature.fill_(tried[best].temperature)
+            self.temperature.fill_(tried[best].temperature)
         return best
 
     def _try(self, parameters, step, trial, logits=None):
         """What some samples say of some parameters."""
         self._move(parameters)
-        logits = trial.try_logits_under(self.module_.perturbation) if logits is None else logits
+        logits = trial.try_logits_under(self.state.perturbation) if logits is None else logits
         if logits is None:
             # So long a step.
-            return _Trial(math.inf, math.inf, self.module_.temperature.item(), torch.full((len(trial),), math.inf))
-        solved = trial.solve(logits, gamma=self.criterion_.gamma)
+            return _Trial(math.inf, math.inf, self.temperature.item(), torch.full((len(trial),), math.inf))
+        solved = trial.solve(logits, gamma=self.settings.gamma)
         temperature = solved.temperature
         if solved.at_bound:
             # At the T of samples that are separated, next to 0, scores vanish or know no bounds.
-            temperature = trial.solve(logits, gamma=self.criterion_.gamma, smooth=True).temperature
-        bare = solved.loss + (self.penalty * self._deviation().item() if self.penalty else 0.0)
-        losses = trial.losses(solved.temperature, logits, gamma=self.criterion_.gamma)
-        return _Trial(bare + step.prior(self._moved()), bare, temperature, losses)
+            temperature = trial.solve(logits, gamma=self.settings.gamma, smooth=True).temperature
+        moved = self._moved()
+        bare = solved.loss + self.settings.penalty * moved.norm().item()
+        losses = trial.losses(solved.temperature, logits, gamma=self.settings.gamma)
+        return _Trial(bare + step.prior(moved), bare, temperature, losses)
 
     def _move(self, parameters):
-        vector_to_parameters(parameters, learnable(self.module_.perturbation))
+        vector_to_parameters(parameters, learnable(self.state.perturbation))
 
 
 class _Trial(NamedTuple):
@@ -267,19 +248,25 @@ def descend(state, problem, settings, generator):
     rough = problem.n_weighted > 2 * _ROUGH_SAMPLES and not state.metrics
     rows = _draw(problem, _ROUGH_SAMPLES, generator)
     _measure(state, problem.take(rows), generator)
-    run_net(
-        NaturalNet,
-        state,
-        problem,
-        settings,
-        generator,
-        lr=1.0 if settings.lr == "auto" else settings.lr,
-        samples=problem,
-        draws=generator,
-        rough=rough,
-        draft=settings.draft,
-        refining=settings.refining,
-    )
+    lr = 1.0 if settings.lr == "auto" else settings.lr
+
+    def loop(net, dataset):
+        """One step an epoch; callbacks, and the history, are those of a net of skorch."""
+        descent = _Descent(state, net.module_.temperature, problem, settings, lr, generator, rough)
+        datasets = {"dataset_train": dataset, "dataset_valid": None}
+        for _ in range(settings.max_epochs):
+            net.notify("on_epoch_begin", **datasets)
+            told = descent.step()
+            if told is None:
+                net.history.pop()
+                return
+            for name, value in told.items():
+                net.history.record(name, value)
+            net.notify("on_epoch_end", **datasets)
+            # Each step lowers the loss; the one in the history is that before it.
+            net.keep()
+
+    run_net(ClampingNet, state, problem, settings, generator, loop=loop, lr=lr)
     state.scores = None
 
 

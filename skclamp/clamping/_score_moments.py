@@ -127,10 +127,8 @@ def score_moments(problem, perturbation, temperature, gammas, extensions=()):
     Scores
     """
     rows, logits = 0, torch.zeros_like(problem.logits)
-    sizes = [
-        sum(p.numel() for part in (perturbation, *more) for p in learnable(part)) + 1 for more in _each(extensions)
-    ]
-    sums = [[Moments.none(size, logits.device) for size in sizes] for _ in gammas]
+    n_own, *n_added = (sum(p.numel() for p in learnable(part)) for part in (perturbation, *extensions))
+    sums = [[Moments.none(n_own + n + 1, logits.device) for n in (0, *n_added)] for _ in gammas]
     for x, others, codes, weight in problem.labelled_batches():
         if weight.any():
             part = _pass(problem, perturbation, temperature, x, others, codes)
@@ -139,14 +137,9 @@ def score_moments(problem, perturbation, temperature, gammas, extensions=()):
             added = [own[:, :0], *(perturbation_scores(each, part.perturbed, part.cotangent) for each in extensions)]
             scores = [torch.cat([own, more, part.temperature_score[:, None]], 1) for more in added]
             found = [_moments(part.margin, scores, weight, gamma) for gamma in gammas]
-            sums = [_sums(total, more) for total, more in zip(sums, found, strict=True)]
+            sums = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(sums, found, strict=True)]
         rows += len(x)
     return Scores(logits, [_of_all(part, problem.shard.ranks) for part in sums])
-
-
-def _each(extensions):
-    """The perturbation's own parameters, and these with each extension's, as what is added to them."""
-    return [(), *((extension,) for extension in extensions)]
 
 
 def _of_all(moments, ranks):
@@ -200,10 +193,6 @@ def _moments(margin, scores, weight, gamma):
         losses = focal_of_margin(margin, gamma)
         (factor,) = torch.autograd.grad(losses.sum(), margin)
     return [Moments.of(factor[:, None] * part, weight, losses.detach()) for part in scores]
-
-
-def _sums(total, more):
-    return [a + b for a, b in zip(total, more, strict=True)]
 
 
 def perturbation_scores(perturbation, x, cotangent):

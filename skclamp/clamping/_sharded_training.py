@@ -7,7 +7,7 @@ over the processes.
 import torch
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 
-from ._training import ClampingNet, train
+from ._training import ClampingNet
 
 
 class ShardedNet(ClampingNet):
@@ -28,9 +28,9 @@ class ShardedNet(ClampingNet):
         own = weight.sum()
         self.batch_weight_ = self.ranks.sum(own)
         share = (own / self.batch_weight_).to(y_pred)
+        loss = self._data_loss(y_pred, y_true) * share if own else y_pred.sum() * 0.0
         # With the penalty divided, the sum over the processes has it once.
-        penalty = self.penalty * self._deviation() / self.ranks.size if self.penalty else 0.0
-        return (self._data_loss(y_pred, y_true) * share if own else y_pred.sum() * 0.0) + penalty
+        return loss + self._penalty() / self.ranks.size
 
     def train_step_single(self, batch, **fit_params):
         """Loss and gradients of a batch, summed over the processes."""
@@ -65,8 +65,3 @@ class _Batches:
         own = range(self.shard.start, self.shard.start + self.shard.size)
         for batch in self.batches:
             yield [row - self.shard.start for row in batch if row in own] or [-1]
-
-
-def train_on_shards(state, problem, settings, generator):
-    """Train in place with an optimiser of torch; the parameters are those of `run_net`."""
-    train(state, problem, settings, generator, net_class=ShardedNet)

@@ -21,6 +21,7 @@ class Settings:
     init: object
     init_scale: float
     init_temperature: str | float
+    refit_temperature: bool
     gamma: float
     loss_eps: float
     penalty: float
@@ -29,6 +30,8 @@ class Settings:
     max_epochs: int
     batch_size: int
     shuffle: bool
+    precision: str
+    compile: bool
     callbacks: list | None
     verbose: int
     # Whether the result is to be judged only, not kept.

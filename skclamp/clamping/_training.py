@@ -27,10 +27,6 @@ DEFAULT_LR = 0.01
 SMALLEST_TEMPERATURE = 1e-4
 
 
-class Converged(Exception):
-    """Raised within the loop by an optimiser that has nothing left to do."""
-
-
 class ClampingNet(NeuralNet):
     """skorch's loop around a ClampedModule whose network is frozen.
 
@@ -38,39 +34,17 @@ class ClampingNet(NeuralNet):
     ----------
     *args, **kwargs
         skorch's own.
-    to_device : callable
-        Puts a batch of inputs where the network takes it.
-    passes : Passes
-        Where samples that went through the network are counted.
-    penalty : float, default=0.0
-        Weight of the norm of (perturbation parameters - identity) in the loss.
-    state : State
-        Whose perturbation the module holds.
-    interruptible : bool, default=True
-        Whether an interrupt ends the training and keeps what was learned, or is the caller's.
-    ranks : Alone or Ranks, default=ALONE
-        The processes that share the samples.
+    problem, settings, state
+        Those of `run_net`.
     """
 
-    def __init__(
-        self,
-        *args,
-        to_device=None,
-        passes=None,
-        penalty=0.0,
-        state=None,
-        interruptible=True,
-        ranks=ALONE,
-        **kwargs,
-    ):
+    def __init__(self, *args, problem, settings, state, **kwargs):
         super().__init__(*args, **kwargs)
-        self.ranks = ranks
-        self.ended_by_callback = False
-        self.interruptible = interruptible
-        self.to_device = to_device
-        self.passes = passes
-        self.penalty = penalty
+        self.problem = problem
+        self.settings = settings
         self.state = state
+        self.ranks = problem.shard.ranks
+        self.ended_by_callback = False
 
     @staticmethod
     def reading(problem, settings, generator):
@@ -86,24 +60,25 @@ class ClampingNet(NeuralNet):
 
     def infer(self, x, **fit_params):
         """Logits of a batch."""
-        x, others = self.to_device(x)
-        self.passes.forward += len(x)
-        self.passes.backward += len(x)
+        x, others = self.problem.backbone.to_device(x)
+        self.problem.passes.forward += len(x)
+        self.problem.passes.backward += len(x)
         return self.module_(x, **others, **fit_params)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean focal loss plus the penalty."""
-        loss = self._data_loss(y_pred, y_true)
-        return loss + self.penalty * self._deviation() if self.penalty else loss
+        return self._data_loss(y_pred, y_true) + self._penalty()
 
     def _data_loss(self, y_pred, targets):
         codes, *weight = (target.to(y_pred.device) for target in targets)
         return self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, codes, *weight)
 
-    def _deviation(self):
+    def _penalty(self):
+        if not self.settings.penalty:
+            return 0.0
         parameters = learnable(self.module_.perturbation)
         moved = [(p - at).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
-        return torch.linalg.vector_norm(torch.cat(moved))
+        return self.settings.penalty * torch.linalg.vector_norm(torch.cat(moved))
 
     def train_step(self, batch, **fit_params):
         """One step of the optimiser; stops where the loss is no longer a number."""
@@ -133,36 +108,32 @@ class ClampingNet(NeuralNet):
         if method_name == "on_epoch_end":
             ends = bool(self.ranks.sum(torch.tensor(float(ends))))
             # A callback of skorch's puts the loss into the history.
-            if self._improved():
-                self._keep()
+            losses = self.history[:, "train_loss"]
+            if losses[-1] <= min(losses):
+                self.keep()
         if ends:
             # Within an epoch the other processes wouldn't know of it.
             self.ended_by_callback = self.ranks is ALONE or method_name == "on_epoch_end"
             raise KeyboardInterrupt
 
-    def _improved(self):
-        losses = self.history[:, "train_loss"]
-        return losses[-1] <= min(losses)
-
-    def _keep(self):
+    def keep(self):
+        """Have an interrupt from the keyboard return to the present state."""
         learned = [p.detach().clone() for _, p in self.get_all_learnable_params()]
         self.kept_ = len(self.history), learned
 
-    def run(self, dataset):
-        """Train from the module's present state until the last epoch, convergence, or an interrupt.
+    def run(self, dataset, loop):
+        """Train from the module's present state until a loop over the epochs ends, or an interrupt.
 
         As with skorch's ``fit``, an interrupt ends the training. One from a callback such as EarlyStopping keeps what
         was learned, one from the keyboard the best state at the end of an epoch.
         """
         self.initialize()
-        self._keep()
+        self.keep()
         self.notify("on_train_begin", X=dataset, y=None)
         try:
-            self.fit_loop(dataset)
-        except Converged:
-            self.history.pop()
+            loop(self, dataset)
         except KeyboardInterrupt:
-            if not self.interruptible or not (self.ended_by_callback or self.ranks is ALONE):
+            if not self.settings.interruptible or not (self.ended_by_callback or self.ranks is ALONE):
                 raise
             if self.ended_by_callback:
                 logger.info("training ended by a callback in epoch %d", len(self.history))
@@ -186,7 +157,7 @@ class ClampingNet(NeuralNet):
             self.history.pop()
 
 
-def run_net(net_class, state, problem, settings, generator, **extra):
+def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_loop, **extra):
     """Train with a net of skorch.
 
     Parameters
@@ -201,6 +172,8 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         How to train.
     generator : torch.Generator
         Source of the order of samples.
+    loop : callable, default=NeuralNet.fit_loop
+        Goes over the epochs, given the net and the dataset; skorch's loop by default.
     **extra
         Further arguments of the class.
     """
@@ -221,16 +194,13 @@ def run_net(net_class, state, problem, settings, generator, **extra):
         train_split=None,
         device=None,
         iterator_train=DataLoader,
-        to_device=problem.backbone.to_device,
-        passes=problem.passes,
-        penalty=settings.penalty,
+        problem=problem,
+        settings=settings,
         state=state,
-        interruptible=settings.interruptible,
-        ranks=problem.shard.ranks,
         **{f"iterator_train__{name}": value for name, value in loading.items()},
         **extra,
     )
-    net.run(dataset)
+    net.run(dataset, loop)
     state.temperature = net.module_.temperature.item()
     state.history = net.history
 

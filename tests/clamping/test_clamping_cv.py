@@ -184,7 +184,7 @@ def test_more_candidates_must_win_more_clearly(monkeypatch):
         seen.append(cross_examine(*args))
         return seen[-1]
 
-    monkeypatch.setattr("skclamp.clamping._base.cross_examine", examine)
+    monkeypatch.setattr("skclamp.clamping._search.cross_examine", examine)
     found = search(perturbations=["channel", "affine"], gammas=[0.0, 1.0]).fit(X, LABELS)
     (evidence,) = seen
     alone = replace(evidence, losses=evidence.losses[[found.best_index_]]).verdict(0)

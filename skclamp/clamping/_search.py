@@ -1,0 +1,105 @@
+"""The search: candidates are judged out of fold, and the best one is fitted to all the samples."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from .._backbones.differentiable import CrossFittedBackbone
+from .._solvers.temperature import warn_of_bound
+from ._acceleration import accelerate
+from ._guard import MIN_SAMPLES, NOTHING_TRIED, Evidence, Verdict, cross_examine, logger
+from ._initialisation import check_differentiable
+from ._learner import check_settings, is_natural
+from ._problem import Problem
+from ._state import State
+
+
+@dataclass
+class Outcome:
+    """What a search found."""
+
+    # Of all candidates, where folds judged them; which did best; and whether that one is to be kept.
+    evidence: Evidence | None = None
+    best: int = 0
+    verdict: Verdict | None = None
+    # What all the samples made of it; None where temperature scaling is the outcome.
+    state: State | None = None
+    # These samples, and the logits of their perturbed inputs: out of fold where folds kept the perturbation.
+    problem: Problem | None = None
+    logits: torch.Tensor | None = None
+
+
+def search(problem, candidates, splits, learner, *, guarded):
+    """Judge candidates on the folds, and fit the best one to all the samples.
+
+    Parameters
+    ----------
+    problem : Problem
+        The samples and the network.
+    candidates : list of Settings
+        At least one. Neighbours should resemble each other.
+    splits : list of (ndarray, ndarray)
+        Training and held-out rows of each fold; without any, the first candidate is the best.
+    learner : Learner
+        What fits them.
+    guarded : bool
+        Whether the best candidate is kept only where held-out samples prove that it beats temperature scaling.
+
+    Returns
+    -------
+    Outcome
+    """
+    check_differentiable(problem)
+    for settings in candidates:
+        check_settings(problem, settings)
+    # Small networks in float64, of which there is one for each fold, leave nothing to gain.
+    crossed = isinstance(problem.backbone, CrossFittedBackbone)
+    fast = problem if crossed else accelerate(problem, candidates[0].precision)
+    evidence, verdict = _judge(fast, candidates, splits, learner) if splits else (None, NOTHING_TRIED)
+    if guarded and problem.n_weighted < MIN_SAMPLES:
+        logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
+        verdict = replace(verdict, accepted=False)
+    best = evidence.best() if evidence else 0
+    outcome = Outcome(evidence, best, verdict if guarded or evidence else None)
+    if guarded and not verdict.accepted:
+        return outcome
+    settings, start = _refinement(candidates[best], evidence.warm_start(best) if evidence else None)
+    learner.progress.begin("all samples")
+    state = learner.fit(fast, settings, start)
+    if not state.identity:
+        return outcome
+    if guarded and evidence:
+        logits = evidence.held_out_logits(fast, best)
+    else:
+        logits = fast.in_full_precision().logits_under(state.perturbation)
+    _solve_temperature(problem, settings, state, logits, smooth=guarded)
+    return replace(outcome, state=state, problem=problem, logits=logits)
+
+
+def _judge(problem, candidates, splits, learner):
+    """Held-out evidence of the candidates, and the verdict on the best one."""
+    # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
+    draft = len(candidates) == 1
+    quiet = [replace(each, callbacks=None, verbose=0, draft=draft, interruptible=False) for each in candidates]
+    learner.progress.expect(len(splits) * len(candidates) + 1)
+    evidence = cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
+    return evidence, evidence.verdict(evidence.best())
+
+
+def _refinement(settings, start):
+    """How to go on from what the folds found, and from where: natural steps from there, others from the beginning."""
+    if start is None or not is_natural(start, settings):
+        return settings, None
+    return replace(settings, max_epochs=max(1, settings.max_epochs // 2), refining=True), start
+
+
+def _solve_temperature(problem, settings, state, logits, smooth):
+    # Natural steps leave T at the optimum of the few samples that they were tried on.
+    natural = is_natural(state, settings)
+    if settings.refit_temperature or natural:
+        gamma = 0.0 if settings.refit_temperature else settings.gamma
+        # So few parameters, driven so far, may separate the samples, which then promise certainty.
+        solution = problem.solve(logits, gamma=gamma, smooth=smooth or (natural and state.moved))
+        warn_of_bound(solution)
+        state.temperature = solution.temperature
