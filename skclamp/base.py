@@ -543,11 +543,6 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """The estimator itself, taken out of scikit-learn's wrapper."""
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
-    def __copy__(self):
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        return twin
-
     def __sklearn_clone__(self):
         """An unfitted copy that shares a frozen estimator."""
         params = {

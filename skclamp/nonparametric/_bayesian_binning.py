@@ -70,6 +70,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
            [0.33, 0.17, 0.5 ]])
     """
 
+    _maps = StepMaps
     _parameter_constraints: dict = {
         **BaseCalibrator._parameter_constraints,
         "prior_strength": [Interval(Real, 0, None, closed="neither")],
@@ -108,9 +109,6 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
         binnings = _Binnings(total, hits, bounds, self.prior_strength)
         starts, heights = binnings.average()
         return bounds[starts[1:]], heights
-
-    def _join(self, maps):
-        return StepMaps.of(maps)
 
 
 class _Binnings:
