@@ -197,7 +197,6 @@ PEERS = {
     "probmetrics SMS": _probmetrics("SMSCalibrator"),
     "probmetrics matrix": _probmetrics("MatrixScalingCalibrator"),
     "probmetrics ETS(ce)": _probmetrics("ETSCalibrator", loss="ce"),
-    "probmetrics ETS(mse)": _probmetrics("ETSCalibrator", loss="mse"),
     "scikit-learn temperature": Temperature,
     "scikit-learn sigmoid of log p": lambda: OneVsRest(_SigmoidCalibration, log_p),
     "scikit-learn sigmoid of log-odds": lambda: OneVsRest(_SigmoidCalibration, log_odds),

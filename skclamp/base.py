@@ -33,10 +33,9 @@ from ._backbones.plausibility import (
 )
 from ._utils.arrays import tensor_of
 from ._utils.docstrings import with_shared_docs
-from ._utils.encoding import Packed, is_registered, register
+from ._utils.encoding import register
 from ._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
 from ._utils.metadata import NO_METADATA, route, router_of
-from ._utils.pickling import goes_to_a_worker, has_large_weights, reduce_around
 from ._utils.sklearn_private import Interval, StrOptions, num_samples
 from ._utils.warnings import one_warning, within_another_fit
 from .distributed import ALONE, Shard, Told, current
@@ -418,8 +417,6 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def save(self, path):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
 
-        For the whole calibrator there are joblib and, but around a torch network, skops.
-
         Parameters
         ----------
         path : str or path-like
@@ -536,23 +533,6 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """The estimator itself, taken out of scikit-learn's wrapper."""
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
-    def __copy__(self):
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        return twin
-
-    def __reduce_ex__(self, protocol):
-        network = self._frozen_part()
-        if not (has_large_weights(network) and goes_to_a_worker()):
-            return super().__reduce_ex__(protocol)
-        return reduce_around(network, type(self)._from_state, self.__getstate__())
-
-    @classmethod
-    def _from_state(cls, state):
-        calibrator = cls.__new__(cls)
-        calibrator.__setstate__(state)
-        return calibrator
-
     def __sklearn_clone__(self):
         """An unfitted copy that shares a frozen estimator."""
         params = {
@@ -605,25 +585,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             raise ValueError(f"estimator is frozen: its parameters can't be set; got {nested[0]!r}")
         return super().set_params(**params)
 
-    def __getstate__(self):
-        """The attributes; those of learned ones that hold tensors, which skops can't, as arrays."""
-        return {name: _packed(name, value) for name, value in super().__getstate__().items()}
-
-    def __setstate__(self, state):
-        unpacked = {name: value.value() if isinstance(value, Packed) else value for name, value in state.items()}
-        super().__setstate__(unpacked)
-
     def __repr__(self, N_CHAR_MAX=700):
         shown = object.__new__(type(self))
         for name, value in vars(self).items():
             setattr(shown, name, _by_name(value))
         return BaseEstimator.__repr__(shown, N_CHAR_MAX)
-
-
-def _packed(name, value):
-    """What stands for an attribute in a calibrator's state."""
-    whole = isinstance(value, (BaseCalibrator, FrozenEstimator))
-    return Packed(value) if name.endswith("_") and is_registered(value) and not whole else value
 
 
 def _arguments(calibrator):

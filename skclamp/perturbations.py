@@ -270,7 +270,7 @@ class FilterPerturbation(nn.Module):
 class GridPerturbation(nn.Module):
     """A coarse map of gains and offsets, enlarged to the input linearly: ``gain_map * x + offset_map``.
 
-    Dirt, shade and glare on a lens are the same for all channels, and so is the map unless told otherwise.
+    Dirt, shade and glare on a lens are the same for all channels, and so is the map.
 
     Parameters
     ----------
@@ -278,12 +278,10 @@ class GridPerturbation(nn.Module):
         Shape of one input, channels first: (n_channels, length) or (n_channels, height, width).
     size : int, default=6
         Entries of the map along each axis.
-    per_channel : bool, default=False
-        Whether each channel has a map of its own.
 
     Attributes
     ----------
-    gain, offset : torch.nn.Parameter of shape (1, n_maps, size[, size])
+    gain, offset : torch.nn.Parameter of shape (1, 1, size[, size])
         Start at one and zero.
 
     Raises
@@ -299,7 +297,7 @@ class GridPerturbation(nn.Module):
     torch.Size([1, 1, 4, 4])
     """
 
-    def __init__(self, shape, size=6, *, per_channel=False):
+    def __init__(self, shape, size=6):
         super().__init__()
         self.shape = tuple(shape)
         _check_spatial(shape, "grid", (2, 3))
@@ -308,8 +306,7 @@ class GridPerturbation(nn.Module):
                 f"size must be at least 1 and no larger than the input's {min(shape[1:])} entries; got {size}"
             )
         self.size = size
-        self.per_channel = per_channel
-        cells = (1, shape[0] if per_channel else 1) + (size,) * (len(shape) - 1)
+        cells = (1, 1) + (size,) * (len(shape) - 1)
         self.gain = nn.Parameter(torch.ones(cells))
         self.offset = nn.Parameter(torch.zeros(cells))
 

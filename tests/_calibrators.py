@@ -151,7 +151,6 @@ CALIBRATORS = {
     "matrix of a network": Case(lambda: MatrixScaling(convolutional(), off_diagonal_penalty=0.1), IMAGES),
     "Dirichlet of probabilities": Case(lambda: DirichletCalibration(response="probabilities"), PROBABILITIES),
     "ensemble of temperatures": Case(EnsembleTemperatureScaling, LOGITS),
-    "ensemble of temperatures, squared loss": Case(lambda: EnsembleTemperatureScaling(loss="mse"), LOGITS),
     "Platt": Case(PlattScaling, LOGITS),
     "beta": Case(BetaCalibration, LOGITS),
     "histogram binning": Case(HistogramBinning, LOGITS),
@@ -165,7 +164,6 @@ CALIBRATORS = {
     "parameterized temperature": Case(ParameterizedTemperatureScaling, LOGITS),
     "order-invariant": Case(IntraOrderPreservingCalibration, LOGITS),
     "order-preserving": Case(lambda: IntraOrderPreservingCalibration(variant="order-preserving"), LOGITS),
-    "diagonal of a network": Case(lambda: IntraOrderPreservingCalibration(convolutional(), variant="diagonal"), IMAGES),
     "selector": Case(CalibratorSelector, LOGITS),
     "selector by one standard error, of a network": Case(
         lambda: CalibratorSelector(convolutional(), one_standard_error=True, n_folds=3), IMAGES

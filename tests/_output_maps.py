@@ -11,7 +11,6 @@ from _small_networks import logits
 import skclamp
 from skclamp import (
     CalibratorSelector,
-    EnsembleTemperatureScaling,
     HistogramBinning,
     IntraOrderPreservingCalibration,
     NeuralClampingCalibrator,
@@ -99,10 +98,8 @@ KNOWN = {
 }
 FURTHER = {
     "focal temperature": OutputMap(partial(TemperatureScaling, gamma=1.0)),
-    "ensemble of temperatures, squared loss": OutputMap(partial(EnsembleTemperatureScaling, loss="mse")),
     "quantile binning": OutputMap(partial(HistogramBinning, strategy="quantile"), **BINS),
     "order-preserving": OutputMap(partial(IntraOrderPreservingCalibration, variant="order-preserving")),
-    "diagonal": OutputMap(partial(IntraOrderPreservingCalibration, variant="diagonal")),
     "selector by one standard error": OutputMap(
         partial(CalibratorSelector, candidates=FEW, n_folds=3, one_standard_error=True, scoring=neg_brier_score_scorer),
         CHOICE,

@@ -30,8 +30,6 @@ PARAMETRIC = {
     "TemperatureScaling": 1,
     "VectorScaling": 2 * 4,
     "clamping without perturbation": 1,
-    "diagonal": 1 + 14,
-    "ensemble of temperatures, squared loss": 1 + 2,
     "focal temperature": 1,
     "order-preserving": 1 + 10 * (4 + 4 + 1) + 3 * (10 + 1),
 }

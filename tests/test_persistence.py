@@ -102,7 +102,7 @@ def round_trip(calibrator, path, estimator=None, **options):
     [
         *PERTURBATIONS,
         None,
-        GridPerturbation((3, 8, 8), 2, per_channel=True),
+        GridPerturbation((3, 8, 8), 2),
         FilterPerturbation((3, 8, 8), 5),
         Exposure(),
         nn.Sequential(GridPerturbation((3, 8, 8)), nn.Sequential(Exposure(), FilterPerturbation((3, 8, 8)))),

@@ -12,6 +12,7 @@ from scipy.special import betainc
 
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import row_sum_tolerance
+from .._utils.statistics import n_effective
 from .._utils.warnings import note, puzzled
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 
@@ -168,8 +169,7 @@ def _is_better(order, best, labels, weight):
     differ = gain != 0
     if not differ.any():
         return False
-    # Of unequal weights the number of samples that would tell as much.
-    effective = weight[differ].sum() ** 2 / (weight[differ] ** 2).sum()
+    effective = n_effective(weight[differ])
     n_better = effective * np.average(gain[differ] > 0, weights=weight[differ])
     if n_better == 0 or betainc(n_better, effective - n_better + 1, 0.5) >= _LEVEL:
         return False

@@ -147,17 +147,11 @@ def check_probability_chunk(chunk, first_row, tolerance, name="y_proba"):
     with np.errstate(invalid="ignore", over="ignore"):
         total = chunk @ np.ones(chunk.shape[1], chunk.dtype)
         fine = chunk.min() >= 0 and np.abs(total - 1).max() <= tolerance
-    if not fine:
-        _explain_bad_probabilities(chunk, total, first_row, tolerance, name)
-
-
-def _explain_bad_probabilities(chunk, total, first_row, tolerance, name):
-    if not np.isfinite(chunk).all():
-        value = chunk[~np.isfinite(chunk)][0]
-        raise ValueError(f"{name} must be finite: Input {name} contains NaN or infinity; got {value}")
-    low, high = chunk.min(), chunk.max()
-    if low < 0 or high > 1 + tolerance:
-        raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
+    if fine:
+        return
+    values = tensor_over(chunk)
+    check_finite(values, name)
+    check_unit_interval(values, name, tolerance)
     worst = np.abs(total - 1).argmax()
     raise ValueError(
         f"{name} must hold probabilities: each row must sum to 1; row {first_row + worst} sums to {total[worst]:.6g}"

@@ -6,7 +6,6 @@ come back, so that a file can't choose what code runs.
 """
 
 import inspect
-import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -197,25 +196,6 @@ class Reader:
     def decode_state(self, content):
         """What the object has beyond its arguments, a dict."""
         return {name: self.decode(value) for name, value in content["state"].items()}
-
-
-class Packed:
-    """An object of a registered class as text and arrays, for formats that know no tensors, such as skops's.
-
-    Parameters
-    ----------
-    value : object
-        Of a registered class.
-    """
-
-    def __init__(self, value):
-        writer = Writer()
-        self.text = json.dumps(writer.encode(value, "value"))
-        self.arrays = writer.arrays
-
-    def value(self):
-        """An equal of the object."""
-        return Reader(self.arrays).decode(json.loads(self.text))
 
 
 def is_registered(value):

@@ -1,13 +1,14 @@
 """Warnings on behalf of whoever called the package, those of a fit in one."""
 
+import contextlib
 import inspect
 import os
 import warnings
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+# The package's folder, and what leaves its context managers.
+_NOT_CALLERS = os.path.dirname(os.path.dirname(__file__)) + os.sep, contextlib.__file__
 _CAUSES = (
     "X is on another scale than what trained the network",
     "the labels are in another order than the columns (pass classes=...)",
@@ -31,7 +32,7 @@ def warn_caller(message, category):
     if notes is not None and notes.unheard:
         return
     frame, level = inspect.currentframe(), 1
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith(_NOT_CALLERS):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
 
@@ -88,7 +89,7 @@ def within_another_fit():
     return notes is not None and notes.depth > 1
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_warning():
     """Give one warning of all that is noted in a fit, and in fits within it, once it has succeeded."""
     around = _NOTES.get()
@@ -104,7 +105,7 @@ def one_warning():
         _tell(list(dict.fromkeys(notes)))
 
 
-@contextmanager
+@contextlib.contextmanager
 def unheard():
     """Leave aside what the package warns of, in this thread alone, as Python's filters couldn't."""
     notes = _Notes()

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils import check_random_state
-from skorch import NeuralNet
 from torch import nn
 
 from .._backbones.array import ArrayBackbone
@@ -20,7 +19,6 @@ from .._backbones.inputs import StreamInputs
 from .._backbones.network import ScoresBackbone
 from .._backbones.opening import is_frozen
 from .._solvers.temperature import warn_of_bound
-from .._utils.encoding import Packed, is_registered
 from .._utils.sklearn_private import Interval, StrOptions
 from ..base import BaseCalibrator
 from ..distributed import ALONE, Shard
@@ -32,8 +30,6 @@ from ._progress import Progress
 from ._state import OPTIMIZERS, Settings, State
 from ._training import resolve_optimizer
 
-# Torch modules around what is no torch module: the state of a calibrator goes without them.
-_MADE_ANEW = ("_backbone", "module_")
 _OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
 
 
@@ -75,28 +71,6 @@ class BaseClamping(BaseCalibrator):
     }
 
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
-
-    def __getstate__(self):
-        """The attributes; around a network as they are, since they share it, otherwise without what is made anew."""
-        state = BaseEstimator.__getstate__(self)
-        if isinstance(self._frozen_part(), (nn.Module, NeuralNet)):
-            return state
-        kept = {name: value for name, value in state.items() if name not in _MADE_ANEW}
-        if is_registered(kept.get("perturbation_")):
-            kept["perturbation_"] = Packed(kept["perturbation_"])
-        return kept
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if "perturbation_" in state and "_backbone" not in state:
-            self._backbone = self._reopen_backbone()
-            self.perturbation_.to(self._backbone.device)
-            self._set_derived(self._backbone.module)
-
-    def _reopen_backbone(self):
-        if not hasattr(self, "estimator_"):
-            return self._open_backbone()
-        return DifferentiableBackbone(self.estimator_, self.response, device=self.device, **self._loading())
 
     def _open_backbone(self, **options):
         backbone = super()._open_backbone(input_key=self.input_key, perturbs=True, **options)

@@ -31,7 +31,6 @@ class Settings:
     batch_size: int
     shuffle: bool
     precision: str
-    compile: bool
     callbacks: list | None
     verbose: int
     # Whether the result is to be judged only, not kept.

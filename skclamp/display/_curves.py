@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._utils.parameters import check_whole_number
+from .._utils.statistics import n_effective
 from ..metrics._binning import bin_indices
 from ..metrics._bootstrap import resampling_weights
 from ..metrics._resampling import GroupSums
@@ -114,17 +115,12 @@ class _KernelSums:
 
 def _is_supported(pairs, confidence, share):
     """Where enough samples are below the kernel, and others are on either side; `share` is density times bandwidth."""
-    n_samples = _effective_number(pairs.masses)
+    n_samples = n_effective(pairs.masses)
     # A mean of so many samples has the variance of the kernel's.
     n_below_kernel = n_samples * share * 2 * np.sqrt(np.pi)
     weighing = pairs.confidence[pairs.masses > 0]
     inside = (confidence > weighing.min() - 1 / _N_CELLS) & (confidence < weighing.max() + 1 / _N_CELLS)
     return inside & (n_below_kernel >= min(_FEWEST_SAMPLES, n_samples / 4))
-
-
-def _effective_number(weight):
-    """Of samples of equal weight whose mean has the same variance (Kish)."""
-    return weight.sum() ** 2 / (weight**2).sum()
 
 
 def _ratio(residual, density):
@@ -161,7 +157,7 @@ def accuracy_intervals(pairs, edges, resamples, confidence_level=0.95):
     for k in np.unique(place[pairs.masses > 0]):
         own = (place == k) & (pairs.masses > 0)
         if np.ptp(pairs.hits[own]) == 0:
-            bound = ((1 - confidence_level) / 2) ** (1 / _effective_number(pairs.masses[own]))
+            bound = ((1 - confidence_level) / 2) ** (1 / n_effective(pairs.masses[own]))
             intervals[:, k] = (bound, 1) if pairs.hits[own][0] else (0, 1 - bound)
     return intervals
 

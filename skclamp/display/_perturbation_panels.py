@@ -103,13 +103,9 @@ def _filter_panels(title, values, names, nothing):
 
 
 def _map_panels(title, values, names, nothing):
-    """A picture a map of images, or bars along a sequence."""
-    values = values[0]
-    if values.ndim == 3:
-        return _picture_panels(title, values, names, nothing)
-    if len(values) > 1:
-        return _image_panels([title], [values])
-    return _bar_panels(title, values, None, nothing)
+    """A picture of the map of images, or bars along a sequence."""
+    values = values[0, 0]
+    return _image_panels([title], [values]) if values.ndim == 2 else _bar_panels(title, values, None, nothing)
 
 
 def _picture_panels(title, values, names, nothing):

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from sklearn.isotonic import isotonic_regression
 
 from .._solvers.temperature import log_likelihoods, solve_temperature
@@ -16,9 +15,6 @@ from ._reduction import as_probabilities
 
 _SCORES = ("log_loss", "brier")
 _RECALIBRATIONS = ("auto", "temperature", "isotonic")
-# Of log temperature, within which the Brier score's optimum is sought around that of the NLL.
-_BRIER_REACH = 1.5
-_BRIER_TOLERANCE = 1e-5
 
 
 class CalibrationRefinement(NamedTuple):
@@ -63,8 +59,9 @@ def calibration_refinement(y_true, y_proba, *, score="log_loss", recalibration="
     score : {"log_loss", "brier"}, default="log_loss"
         The negative log-likelihood in nats, or the Brier score, halved for two classes.
     recalibration : {"auto", "temperature", "isotonic"}, default="auto"
-        The family: one temperature, or an increasing function for every class's probability. The latter decomposes the
-        Brier score class by class, and the log loss only of two classes. "auto" is "isotonic" where that is possible.
+        The family: one temperature, for the log loss, or an increasing function for every class's probability. The
+        latter decomposes the Brier score class by class, and the log loss only of two classes. "auto" is "isotonic"
+        where that is possible.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -78,8 +75,8 @@ def calibration_refinement(y_true, y_proba, *, score="log_loss", recalibration="
     Raises
     ------
     ValueError, TypeError
-        As :func:`expected_calibration_error`; if `score` or `recalibration` is unknown, or "isotonic" is asked for with
-        the log loss of more than two classes.
+        As :func:`expected_calibration_error`; if `score` or `recalibration` is unknown, "temperature" is asked for with
+        the Brier score, or "isotonic" with the log loss of more than two classes.
 
     Notes
     -----
@@ -114,6 +111,8 @@ def calibration_refinement(y_true, y_proba, *, score="log_loss", recalibration="
         recalibration = "isotonic" if isotonic_is_possible else "temperature"
     if recalibration == "isotonic" and not isotonic_is_possible:
         raise ValueError("recalibration must not be 'isotonic' with score='log_loss' and more than two classes")
+    if recalibration == "temperature" and score == "brier":
+        raise ValueError("recalibration must not be 'temperature' with score='brier'")
     total = proba.average((log_losses if score == "log_loss" else brier_losses)(proba, codes))
     # The identity is in either family: only a solver's tolerance could lie above it.
     left = min(float(_REFINEMENTS[score, recalibration](proba, codes)), total)
@@ -152,42 +151,15 @@ def _increasing(pairs):
 
 
 def _temperature_log_loss(proba, codes):
-    logits, y, weight = _tensors(proba, codes)
+    # Finite ones, by the logarithm's floor.
+    logits = torch.cat([log_of(tensor_of(chunk, "y_proba")) for _, chunk in proba.chunks()])
+    y, weight = torch.from_numpy(codes), None if proba.weight is None else torch.from_numpy(proba.weight)
     temperature = solve_temperature(logits, y, sample_weight=weight).temperature
     return proba.average(-log_likelihoods(logits, y, temperature).numpy())
-
-
-def _temperature_brier(proba, codes):
-    logits, y, weight = _tensors(proba, codes)
-    centre = np.log(solve_temperature(logits, y, sample_weight=weight).temperature)
-
-    def brier(log_temperature):
-        return _mean_brier(logits, y, weight, np.exp(log_temperature))
-
-    bounds = centre - _BRIER_REACH, centre + _BRIER_REACH
-    found = minimize_scalar(brier, bounds=bounds, method="bounded", options={"xatol": _BRIER_TOLERANCE})
-    return found.fun
-
-
-def _mean_brier(logits, y, weight, temperature):
-    error = torch.softmax(logits / temperature, 1)
-    error[torch.arange(len(y)), y] -= 1
-    distance = error.square_().sum(1)
-    if logits.shape[1] == 2:
-        distance /= 2
-    return np.average(distance.double().numpy(), weights=weight)
-
-
-def _tensors(proba, codes):
-    """Finite logits, column indices and weights."""
-    logits = torch.cat([log_of(tensor_of(chunk, "y_proba")) for _, chunk in proba.chunks()])
-    weight = None if proba.weight is None else torch.from_numpy(proba.weight)
-    return logits, torch.from_numpy(codes), weight
 
 
 _REFINEMENTS = {
     ("log_loss", "temperature"): _temperature_log_loss,
     ("log_loss", "isotonic"): _isotonic_log_loss,
-    ("brier", "temperature"): _temperature_brier,
     ("brier", "isotonic"): _isotonic_brier,
 }

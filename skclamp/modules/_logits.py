@@ -64,9 +64,6 @@ class LogitsModule(nn.Module):
     torch.Size([4, 2])
     """
 
-    # Of modules that were pickled before.
-    guessed = None
-
     def __init__(self, module, *, response="logits", nonlinearity=None, input_key=None, output_key=None):
         super().__init__()
         self.module = module

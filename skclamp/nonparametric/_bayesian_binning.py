@@ -75,6 +75,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
 
     prior_strength: float = 2.0
 
+    _maps = StepMaps
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "prior_strength": [Interval(Real, 0, None, closed="neither")],
@@ -86,9 +87,6 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
         binnings = _Binnings(total, hits, bounds, self.prior_strength)
         starts, heights = binnings.average()
         return bounds[starts[1:]], heights
-
-    def _join(self, maps):
-        return StepMaps.of(maps)
 
 
 class _Binnings:

@@ -65,8 +65,7 @@ class IsotonicCalibration(OneVsRestCalibrator):
            [0.33, 0.13, 0.54]])
     """
 
+    _maps = LinearMaps
+
     def _fit_class(self, score, hit, weight):
         return isotonic_knots(score, hit, weight)
-
-    def _join(self, maps):
-        return LinearMaps.of(maps)

@@ -29,9 +29,11 @@ def weights_of(sample_weight, n_samples):
 
 
 class OneVsRestCalibrator(BaseCalibrator):
-    """What the calibrators by class share: subclasses implement ``_fit_class`` and ``_join``, or ``_fit_maps``.
+    """What the calibrators by class share.
 
-    A class without a sample in the calibration set keeps its probability, for nothing is known of it.
+    Subclasses implement ``_fit_class(score, hit, weight)``, which learns a class's map from its probabilities, whether
+    it is the sample's class, and positive weights; ``_maps`` joins those of all. Or they implement ``_fit_maps``. A
+    class without a sample in the calibration set keeps its probability, for nothing is known of it.
     """
 
     def _fit_logits(self, logits, y, sample_weight):
@@ -48,7 +50,7 @@ class OneVsRestCalibrator(BaseCalibrator):
 
     def _fit_maps(self, columns, codes, weight):
         """The maps of all classes: a function of probabilities (K, n); columns (K, n) are those of the fit."""
-        return self._join([self._fit_class(score, codes == k, weight) for k, score in enumerate(columns)])
+        return self._maps.of([self._fit_class(score, codes == k, weight) for k, score in enumerate(columns)])
 
     def _transform_logits(self, logits):
         score = softmax_of(logits)
@@ -59,14 +61,6 @@ class OneVsRestCalibrator(BaseCalibrator):
     @property
     def _n_parameters(self):
         return int(self.maps_.sizes()[self.seen_].sum())
-
-    def _fit_class(self, score, hit, weight):
-        """Hook: the map of a class from its probabilities, whether it is the sample's class, and positive weights."""
-        raise TypeError(f"{type(self).__name__} must implement _fit_class")
-
-    def _join(self, maps):
-        """Hook: one callable on probabilities (K, n) from the maps of the K classes."""
-        raise TypeError(f"{type(self).__name__} must implement _join")
 
 
 def _warn_of_unseen(seen):

@@ -16,6 +16,40 @@ from ._one_vs_rest import OneVsRestCalibrator
 from ._quantiles import SAME, distinct_scores
 
 
+@register
+class VennAbersMaps(NamedTuple):
+    """One Venn-Abers predictor a class.
+
+    Attributes
+    ----------
+    knots : torch.Tensor of shape (K, m)
+        Distinct probabilities of the calibration set, ascending in each row. Filled up with infinity.
+    p0, p1 : torch.Tensor of shape (K, m + 1)
+        Values of the regressions with a further miss and a further hit.
+    """
+
+    knots: torch.Tensor
+    p0: torch.Tensor
+    p1: torch.Tensor
+
+    @classmethod
+    def of(cls, maps):
+        """From one triple (knots, p0, p1) a class, of any lengths."""
+        knots, p0, p1 = zip(*maps, strict=True)
+        return cls(padded(knots, np.inf), padded(p0), padded(p1))
+
+    def __call__(self, scores):
+        """Calibrated probabilities at scores (K, n) in float64."""
+        # A score that only rounding errors tell from a knot is at the knot.
+        low = self.p0.gather(1, torch.searchsorted(self.knots, scores * (1 + SAME), right=True))
+        high = self.p1.gather(1, torch.searchsorted(self.knots, scores * (1 - SAME)))
+        return high / (1 - low + high)
+
+    def sizes(self):
+        """How many numbers the predictor of each class has, knots and values together."""
+        return (3 * self.knots.isfinite().sum(1) + 2).numpy()
+
+
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
 class VennAbersCalibration(OneVsRestCalibrator):
@@ -68,6 +102,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
 
     precision: int | None = None
 
+    _maps = VennAbersMaps
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "precision": [Interval(Integral, 0, None, closed="left"), None],
@@ -80,43 +115,6 @@ class VennAbersCalibration(OneVsRestCalibrator):
         # Whatever holds of hits holds of misses in the opposite order.
         p1 = 1 - _with_a_miss(total[::-1], (total - hits)[::-1])[::-1]
         return distinct, _with_a_miss(total, hits), p1
-
-    def _join(self, maps):
-        return VennAbersMaps.of(maps)
-
-
-@register
-class VennAbersMaps(NamedTuple):
-    """One Venn-Abers predictor a class.
-
-    Attributes
-    ----------
-    knots : torch.Tensor of shape (K, m)
-        Distinct probabilities of the calibration set, ascending in each row. Filled up with infinity.
-    p0, p1 : torch.Tensor of shape (K, m + 1)
-        Values of the regressions with a further miss and a further hit.
-    """
-
-    knots: torch.Tensor
-    p0: torch.Tensor
-    p1: torch.Tensor
-
-    @classmethod
-    def of(cls, maps):
-        """From one triple (knots, p0, p1) a class, of any lengths."""
-        knots, p0, p1 = zip(*maps, strict=True)
-        return cls(padded(knots, np.inf), padded(p0), padded(p1))
-
-    def __call__(self, scores):
-        """Calibrated probabilities at scores (K, n) in float64."""
-        # A score that only rounding errors tell from a knot is at the knot.
-        low = self.p0.gather(1, torch.searchsorted(self.knots, scores * (1 + SAME), right=True))
-        high = self.p1.gather(1, torch.searchsorted(self.knots, scores * (1 - SAME)))
-        return high / (1 - low + high)
-
-    def sizes(self):
-        """How many numbers the predictor of each class has, knots and values together."""
-        return (3 * self.knots.isfinite().sum(1) + 2).numpy()
 
 
 def _with_a_miss(total, hits):

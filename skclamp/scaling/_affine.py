@@ -41,14 +41,6 @@ class AffineScaling(TemperatureFirst):
             return self.temperature_
         return scale * solve_temperature(features / scale, y, sample_weight=sample_weight).temperature
 
-    def _features(self, logits):
-        """Hook."""
-        raise TypeError(f"{type(self).__name__} must implement _features")
-
-    def _solve(self, features, y, sample_weight):
-        """Hook."""
-        raise TypeError(f"{type(self).__name__} must implement _solve")
-
 
 class StructuredScaling(AffineScaling):
     """Features of the structured maps: smoothed log-probabilities at the optimal temperature."""

@@ -1,42 +1,32 @@
 """EnsembleTemperatureScaling: a mixture of tempered, plain and uniform probabilities."""
 
 import math
-from dataclasses import dataclass
-from itertools import combinations
-from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
-from .._utils.sklearn_private import StrOptions
 from ..base import BaseCalibrator
 
-# Squared loss: where it is looked at first, as log T from the optimum of the NLL.
-_GRID = np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0])
-_LOG_TEMPERATURE_TOLERANCE = 1e-4
-# NLL: where the search starts, what it takes for none, and when it ends.
+# Where the search starts, what it takes for none, and when it ends.
 _FIRST_SHARES = (0.98, 0.01, 0.01)
 _LEAST_SHARE = 1e-8
 _OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
 
 
 @with_shared_docs
-@dataclass(eq=False, repr=False, kw_only=True)
 class EnsembleTemperatureScaling(BaseCalibrator):
     """Ensemble temperature scaling (ETS): ``w0 softmax(logits / T) + w1 softmax(logits) + w2 / n_classes``.
 
-    T and the weights, which are non-negative and sum to 1, minimise the loss together: it is convex in the weights, and
+    T and the weights, which are non-negative and sum to 1, minimise the NLL together: it is convex in the weights, and
     the best T is sought near that of temperature scaling, which is ``w = (1, 0, 0)``. The predicted class stays what it
     was; w2 keeps every probability away from 0.
 
     Parameters
     ----------
     {estimator}
-    loss : {"nll", "mse"}, default="nll"
-        The mean negative log-likelihood, or the mean squared error of the probabilities (Brier score).
     {shared_parameters}
 
     Attributes
@@ -75,21 +65,13 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     0.2
     """
 
-    loss: str = "nll"
-
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
-        "loss": [StrOptions({"nll", "mse"})],
-    }
-
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight)
         warn_of_bound(solution)
         logits = logits.double()
         weight = torch.ones_like(logits[:, 0]) if sample_weight is None else sample_weight.to(logits.device)
-        fit = _fit_likely if self.loss == "nll" else _fit_squared
         data = (logits - logits.amax(1, keepdim=True)).T.contiguous(), y.to(logits.device), weight / weight.sum()
-        self.temperature_, self.weights_ = fit(*data, solution.temperature)
+        self.temperature_, self.weights_ = _fit(*data, solution.temperature)
 
     def _transform_logits(self, logits):
         parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1)]
@@ -107,7 +89,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         return self._n_parameters
 
 
-def _fit_likely(logits, y, weight, temperature):
+def _fit(logits, y, weight, temperature):
     """Temperature and shares of least NLL, from those of temperature scaling; a matter of the labels' probabilities.
 
     Maximising ``mean log(parts @ shares) - sum(shares)`` over all shares that aren't negative makes their sum 1.
@@ -142,54 +124,3 @@ def _label_log_proba(logits, y, temperature):
     total = terms.sum(0)
     mean = terms.mul_(scaled).sum(0).div_(total)
     return (label - total.log_()).cpu().numpy(), (mean - label).cpu().numpy()
-
-
-def _fit_squared(logits, y, weight, temperature):
-    """Temperature and shares of least mean squared error: the shares solve a quadratic programme at each T."""
-    rows = torch.arange(len(y), device=y.device)
-    plain, even = torch.softmax(logits, 0), 1 / len(logits)
-    gram = np.full((3, 3), even)
-    gram[1, 1] = ((plain * plain).sum(0) @ weight).item()
-    label = np.array([0.0, (plain[y, rows] @ weight).item(), even])
-
-    def solve(log_temperature):
-        tempered = torch.softmax(logits / math.exp(log_temperature), 0)
-        gram[0, 1] = gram[1, 0] = ((tempered * plain).sum(0) @ weight).item()
-        label[0] = (tempered[y, rows] @ weight).item()
-        gram[0, 0] = (tempered.square_().sum(0) @ weight).item()
-        return _squared_shares(gram, label)
-
-    place = _lowest(lambda log_temperature: solve(log_temperature)[0], math.log(temperature))
-    return math.exp(place), solve(place)[1]
-
-
-def _lowest(function, guess):
-    """Where a function of log T is lowest, near a guess."""
-    grid = np.clip(guess + _GRID, *np.log(DEFAULT_BOUNDS)).tolist()
-    best = int(np.argmin([function(place) for place in grid]))
-    bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = minimize_scalar(function, bounds=bounds, method="bounded", options={"xatol": _LOG_TEMPERATURE_TOLERANCE})
-    return min((grid[best], found.x), key=function)
-
-
-def _squared_shares(gram, label):
-    """Least ``shares @ gram @ shares - 2 label @ shares`` and the shares there: the best of all subsets' optima."""
-
-    def loss(shares):
-        return shares @ gram @ shares - 2 * label @ shares
-
-    candidates = [_on_face(gram, label, list(face)) for size in (1, 2, 3) for face in combinations(range(3), size)]
-    best = min((shares for shares in candidates if shares.min() >= 0), key=loss)
-    return loss(best), best
-
-
-def _on_face(gram, label, face):
-    """The optimum among shares of some parts alone that sum to 1, whatever their signs."""
-    size = len(face)
-    system = np.ones((size + 1, size + 1))
-    system[:size, :size] = gram[np.ix_(face, face)]
-    system[size, size] = 0
-    solution = np.linalg.lstsq(system, np.append(label[face], 1.0), rcond=None)[0]
-    shares = np.zeros(3)
-    shares[face] = solution[:size]
-    return shares

@@ -11,7 +11,7 @@ from .._utils.parameters import check_whole_number
 from .._utils.sklearn_private import Interval, StrOptions
 from ..base import BaseCalibrator
 from ._order_preserving import OrderPreservingCalibrator
-from ._rank_maps import GapNetwork, LogitFunction
+from ._rank_maps import GapNetwork
 
 # How many ranks the network sees and sets: all of them up to so many classes.
 _MOST_RANKS = 16
@@ -30,12 +30,11 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     Parameters
     ----------
     {estimator}
-    variant : {"order-invariant", "order-preserving", "diagonal"}, default="order-invariant"
-        What the gaps depend on: the sorted log-probabilities, so that the classes are treated alike; these and the
-        class of each; or, for "diagonal", one increasing function for all log-probabilities (linear between fixed
-        places) takes the network's part.
+    variant : {"order-invariant", "order-preserving"}, default="order-invariant"
+        What the gaps depend on: the sorted log-probabilities, so that the classes are treated alike; or these and the
+        class of each.
     hidden_layer_sizes : sequence of int, default=(10,)
-        Widths of the network's layers; not for "diagonal".
+        Widths of the network's layers.
     alpha : float, default=10.0
         Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
     max_iter : int, default=1000
@@ -91,7 +90,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
-        "variant": [StrOptions({"order-invariant", "order-preserving", "diagonal"})],
+        "variant": [StrOptions({"order-invariant", "order-preserving"})],
         "hidden_layer_sizes": ["array-like"],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -99,8 +98,6 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     }
 
     def _module(self, ordered, weight):
-        if self.variant == "diagonal":
-            return LogitFunction()
         n_classes = ordered.shape[1]
         n_class_features = n_classes if self.variant == "order-preserving" else 0
         sizes = check_layer_sizes(self.hidden_layer_sizes)

@@ -9,37 +9,28 @@ from ._temperature_scaling import TemperatureFirst
 
 
 class OneVsRestScaling(TemperatureFirst):
-    """A sigmoid of terms of each class's log-odds at the optimal temperature; subclasses say which terms."""
+    """A sigmoid of terms of each class's log-odds at the optimal temperature.
+
+    Subclasses implement ``_terms(logits)``, a list, and name the attributes that hold the terms' coefficients.
+    """
 
     _monotone = False
 
     def _fit_map(self, logits, y, sample_weight):
         solution = fit_one_vs_rest(self._terms(logits / self.temperature_), y, sample_weight, monotone=self._monotone)
-        *coef, self.intercept_ = solution.parameters
-        self._remember_coef(coef)
+        *coefs, self.intercept_ = solution.parameters
+        self.__dict__.update(zip(self._coefs, coefs, strict=True))
         return solution
 
     def _transform_logits(self, logits):
         score = torch.from_numpy(self.intercept_).to(logits)
-        for coef, term in zip(self._coefs(), self._terms(logits / self.temperature_), strict=True):
-            score = torch.addcmul(score, torch.from_numpy(coef).to(logits), term)
+        for name, term in zip(self._coefs, self._terms(logits / self.temperature_), strict=True):
+            score = torch.addcmul(score, torch.from_numpy(getattr(self, name)).to(logits), term)
         return logsigmoid(score)
 
     @property
     def _n_free(self):
         return self._n_parameters
-
-    def _terms(self, logits):
-        """Hook: terms of scaled logits, as a list."""
-        raise TypeError(f"{type(self).__name__} must implement _terms")
-
-    def _remember_coef(self, coef):
-        """Hook: keep the list of coefficients."""
-        raise TypeError(f"{type(self).__name__} must implement _remember_coef")
-
-    def _coefs(self):
-        """Hook: the list kept."""
-        raise TypeError(f"{type(self).__name__} must implement _coefs")
 
 
 @with_shared_docs
@@ -96,15 +87,11 @@ class PlattScaling(OneVsRestScaling):
     array([-1.,  1.])
     """
 
+    _coefs = ("coef_",)
+
     def _terms(self, logits):
         log_p, log_rest = log_odds_terms(logits)
         return [log_p - log_rest]
-
-    def _remember_coef(self, coef):
-        (self.coef_,) = coef
-
-    def _coefs(self):
-        return [self.coef_]
 
 
 @with_shared_docs
@@ -162,13 +149,8 @@ class BetaCalibration(OneVsRestScaling):
     """
 
     _monotone = True
+    _coefs = "a_", "b_"
 
     def _terms(self, logits):
         log_p, log_rest = log_odds_terms(logits)
         return [log_p, -log_rest]
-
-    def _remember_coef(self, coef):
-        self.a_, self.b_ = coef
-
-    def _coefs(self):
-        return [self.a_, self.b_]

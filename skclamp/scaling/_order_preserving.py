@@ -22,7 +22,11 @@ _GRADIENT_TOLERANCE = 1e-7
 
 
 class OrderPreservingCalibrator(BaseCalibrator):
-    """Temperature scaling, then a module that keeps the order of each row: subclasses implement ``_module``."""
+    """Temperature scaling, then a module that keeps the order of each row.
+
+    Subclasses implement ``_module(ordered, weight)``: the module to fit, which changes nothing yet, given the scaled
+    log-probabilities in order.
+    """
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight)
@@ -60,10 +64,6 @@ class OrderPreservingCalibrator(BaseCalibrator):
     def _by_class(self, scaled):
         """Hook: further features of scaled log-probabilities (n, K), in the order of the classes, or None."""
         return
-
-    def _module(self, ordered, weight):
-        """Hook: the module to fit, which changes nothing yet; given the scaled log-probabilities in order."""
-        raise TypeError(f"{type(self).__name__} must implement _module")
 
 
 class _Rows:

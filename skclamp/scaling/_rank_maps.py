@@ -11,8 +11,6 @@ from .._utils.encoding import register
 
 # softplus(0 + this) = 1: before the fit nothing changes.
 _ONE = math.log(math.e - 1)
-# The function of one logit bends at 0 and at 2^-6 ... 2^6 nats below certainty.
-_BENDS = 2.0 ** np.arange(-6, 7)
 
 
 def spread_ranks(n_ranks, most):
@@ -138,23 +136,3 @@ def _start(layers):
         layer.bias.zero_()
         layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
     layers[-1].weight.zero_()
-
-
-@register
-class LogitFunction(nn.Module):
-    """One increasing function for all log-probabilities: linear between fixed places, its slopes positive."""
-
-    places: torch.Tensor
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("places", torch.tensor([0.0, *_BENDS], dtype=torch.float64))
-        self.raw_slopes = nn.Parameter(torch.zeros(len(self.places), dtype=torch.float64))
-
-    def forward(self, ordered, by_class=None):
-        """Logits (n, K) from log-probabilities (n, K), entry by entry."""
-        slopes = functional.softplus(self.raw_slopes + _ONE)
-        heights = functional.pad(torch.cumsum(slopes[:-1] * self.places.diff(), 0), (1, 0))
-        depth = -ordered
-        segment = (torch.bucketize(depth, self.places, right=True) - 1).clamp_(min=0)
-        return -(heights[segment] + slopes[segment] * (depth - self.places[segment]))

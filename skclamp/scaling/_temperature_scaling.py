@@ -118,7 +118,3 @@ class TemperatureFirst(BaseCalibrator):
     @property
     def _n_free(self):
         return 1
-
-    def _fit_map(self, logits, y, sample_weight):
-        """Hook."""
-        raise TypeError(f"{type(self).__name__} must implement _fit_map")

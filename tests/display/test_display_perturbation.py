@@ -122,7 +122,6 @@ def test_says_that_nothing_was_kept():
         (ChannelPerturbation((40,)), ["channel: offset"], 0),
         (FilterPerturbation((2, 30)), ["filter: weight", "filter: offset"], 1),
         (GridPerturbation((2, 30)), ["grid: gain", "grid: offset"], 0),
-        (GridPerturbation((2, 30), per_channel=True), ["grid: gain", "grid: offset"], 2),
         (nn.Linear(3, 3), ["Linear: weight", "Linear: bias"], 1),
     ],
 )

@@ -7,8 +7,6 @@ from scipy.special import log_softmax, softmax
 
 from skclamp import EnsembleTemperatureScaling, TemperatureScaling
 
-LOSSES = ["nll", "mse"]
-
 
 def draw(n_samples=2000, n_classes=4, *, noise=0.15, temperature=2.0, seed=0):
     """Logits, and labels of which a share is drawn blindly."""
@@ -26,23 +24,20 @@ def mixture(weights, logits, temperature):
     return sum(weight * part for weight, part in zip(weights, parts, strict=True))
 
 
-def loss_of(proba, y, loss, weight=None):
-    if loss == "nll":
-        return np.average(-np.log(proba[np.arange(len(y)), y]), weights=weight)
-    return np.average(((proba - np.eye(proba.shape[1])[y]) ** 2).sum(1), weights=weight)
+def loss_of(proba, y, weight=None):
+    return np.average(-np.log(proba[np.arange(len(y)), y]), weights=weight)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("noise", [0.0, 0.15])
-def test_the_weights_are_at_the_optimum(loss, noise, weighted):
+def test_the_weights_are_at_the_optimum(noise, weighted):
     """As scipy's SLSQP finds it, by numerical gradients, from the middle."""
     logits, y = draw(noise=noise)
     weight = np.random.default_rng(1).uniform(0.2, 3.0, len(y)) if weighted else None
-    fitted = EnsembleTemperatureScaling(loss=loss).fit(logits, y, sample_weight=weight)
+    fitted = EnsembleTemperatureScaling().fit(logits, y, sample_weight=weight)
 
     def objective(weights):
-        return loss_of(mixture(weights, logits, fitted.temperature_), y, loss, weight)
+        return loss_of(mixture(weights, logits, fitted.temperature_), y, weight)
 
     constraint = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
     found = minimize(
@@ -55,16 +50,15 @@ def test_the_weights_are_at_the_optimum(loss, noise, weighted):
     np.testing.assert_allclose(fitted.predict_log_proba(logits), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_temperature_is_at_the_optimum_too(loss):
+def test_the_temperature_is_at_the_optimum_too():
     """Of a grid of temperatures, each with SLSQP's weights, none does better."""
     logits, y = draw(500)
-    fitted = EnsembleTemperatureScaling(loss=loss).fit(logits, y)
-    reached = loss_of(fitted.predict_proba(logits), y, loss)
+    fitted = EnsembleTemperatureScaling().fit(logits, y)
+    reached = loss_of(fitted.predict_proba(logits), y)
     for temperature in np.geomspace(0.3, 10, 20):
 
         def objective(weights, temperature=temperature):
-            return loss_of(mixture(weights, logits, temperature), y, loss)
+            return loss_of(mixture(weights, logits, temperature), y)
 
         constraint = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
         bounds = [(1e-9, 1)] * 3
@@ -72,25 +66,22 @@ def test_the_temperature_is_at_the_optimum_too(loss):
         assert reached < found.fun + 1e-6
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_it_contains_temperature_scaling(loss):
+def test_it_contains_temperature_scaling():
     logits, y = draw(noise=0)
-    fitted, alone = EnsembleTemperatureScaling(loss=loss).fit(logits, y), TemperatureScaling().fit(logits, y)
-    losses = [loss_of(each.predict_proba(logits), y, loss) for each in (fitted, alone)]
+    fitted, alone = EnsembleTemperatureScaling().fit(logits, y), TemperatureScaling().fit(logits, y)
+    losses = [loss_of(each.predict_proba(logits), y) for each in (fitted, alone)]
     assert losses[0] <= losses[1] + 1e-9
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_order_of_the_classes_stays(loss):
+def test_the_order_of_the_classes_stays():
     logits, y = draw()
-    fitted = EnsembleTemperatureScaling(loss=loss).fit(logits, y)
+    fitted = EnsembleTemperatureScaling().fit(logits, y)
     np.testing.assert_array_equal(fitted.predict_proba(logits).argsort(1), logits.argsort(1))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_mixture_is_recovered(loss):
+def test_a_mixture_is_recovered():
     logits, y = draw(50_000, noise=0.2)
-    fitted = EnsembleTemperatureScaling(loss=loss).fit(logits, y)
+    fitted = EnsembleTemperatureScaling().fit(logits, y)
     assert fitted.temperature_ == pytest.approx(2.0, rel=0.1)
     assert fitted.weights_[2] == pytest.approx(0.2, abs=0.02)
 
@@ -105,9 +96,3 @@ def test_the_uniform_part_bounds_the_loss_of_confident_mistakes():
     losses = [-each.predict_log_proba(logits)[np.arange(10_000), y].mean() for each in (alone, fitted)]
     assert losses[1] < losses[0] - 0.001
     assert losses[0] == pytest.approx(-log_softmax(logits / alone.temperature_, axis=1)[np.arange(10_000), y].mean())
-
-
-def test_unknown_losses():
-    logits, y = draw()
-    with pytest.raises(ValueError, match="'loss' parameter of EnsembleTemperatureScaling must be a str among"):
-        EnsembleTemperatureScaling(loss="brier").fit(logits, y)

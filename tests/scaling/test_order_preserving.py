@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 import torch
 from _small_networks import labels_of, logits, softmax
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 from skclamp import IntraOrderPreservingCalibration, ParameterizedTemperatureScaling, TemperatureScaling
-from skclamp.scaling._rank_maps import GapNetwork, LogitFunction, RowNetwork, interpolation, spread_ranks
+from skclamp.scaling._rank_maps import GapNetwork, RowNetwork, interpolation, spread_ranks
 
-VARIANTS = ["order-invariant", "order-preserving", "diagonal"]
+VARIANTS = ["order-invariant", "order-preserving"]
 ALL = [
     *(partial(IntraOrderPreservingCalibration, variant=variant) for variant in VARIANTS),
     ParameterizedTemperatureScaling,
@@ -50,7 +48,7 @@ def stirred(module, scale=1.0):
 
 
 def modules(n_classes):
-    return [GapNetwork(n_classes, 6, (4, 3)), RowNetwork(2, (5,)), LogitFunction()]
+    return [GapNetwork(n_classes, 6, (4, 3)), RowNetwork(2, (5,))]
 
 
 @pytest.mark.parametrize("n_classes", [2, 5, 40])
@@ -86,17 +84,6 @@ def test_the_networks_by_hand():
     rows = stirred(RowNetwork(2, (3,)))
     expected = row * values_by_hand(rows, row[:2])
     np.testing.assert_allclose(rows(torch.from_numpy(row[None])).detach().numpy()[0], expected)
-
-
-def test_the_function_of_one_logit_is_linear_between_its_places():
-    function = stirred(LogitFunction())
-    slopes = np.log1p(np.exp(function.raw_slopes.detach().numpy() + np.log(np.e - 1)))
-    places = function.places.numpy()
-    heights = np.concatenate([[0], np.cumsum(slopes[:-1] * np.diff(places))])
-    depth = np.linspace(0, 60, 500)[None]
-    np.testing.assert_allclose(function(torch.from_numpy(-depth)).detach().numpy(), -np.interp(depth, places, heights))
-    beyond = function(torch.tensor([[-100.0, -101.0]], dtype=torch.float64)).detach().numpy()
-    np.testing.assert_allclose(-np.diff(beyond), [[slopes[-1]]])
 
 
 def test_ranks_are_dense_at_the_top():
@@ -136,23 +123,6 @@ def test_the_objective_is_at_a_minimum(make, weighted):
             assert objective(twin, Z, y, weight) > best - 1e-9
 
 
-def test_the_diagonal_variant_is_found_by_another_solver():
-    Z, y = mixed(300, 4)
-    calibrator = IntraOrderPreservingCalibration(variant="diagonal", tol=0).fit(Z, y)
-    depth = -log_softmax(Z / calibrator.temperature_, axis=1)
-    places = np.array([0, *2.0 ** np.arange(-6, 7)])
-    lengths = np.append(np.diff(places), np.inf)
-
-    def loss(raw):
-        slopes = np.log1p(np.exp(raw + np.log(np.e - 1)))
-        scores = -(slopes * np.clip(depth[:, :, None] - places, 0, lengths)).sum(2)
-        return -log_softmax(scores, axis=1)[np.arange(300), y].mean() + 10 / 600 * raw @ raw
-
-    found = minimize(loss, np.zeros(14), method="SLSQP", options={"ftol": 1e-12, "maxiter": 500})
-    np.testing.assert_allclose(calibrator.module_.raw_slopes.numpy(), found.x, atol=1e-3)
-    assert objective(calibrator, Z, y) == pytest.approx(found.fun, abs=1e-8)
-
-
 def test_it_is_no_worse_than_temperature_scaling_on_the_calibration_set(make):
     for Z, y in (draw(), mixed(400)):
         scaled, alone = make().fit(Z, y), TemperatureScaling().fit(Z, y)
@@ -182,7 +152,6 @@ def test_classes_count_for_the_order_preserving_variant_alone():
         for variant in VARIANTS
     }
     assert losses["order-preserving"] < losses["order-invariant"] - 0.02
-    assert losses["order-preserving"] < losses["diagonal"] - 0.02
 
 
 # Promises
