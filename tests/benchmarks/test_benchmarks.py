@@ -12,6 +12,8 @@ from _estimates import Estimate, paired_estimate, resampled_estimate
 from _networks import CIFAR100_STATISTICS, IMAGENET_STATISTICS, RESNETS, CifarResNet, compute_logits, load_resnet
 from _shifts import SHIFTS
 
+pytestmark = pytest.mark.slow
+
 N_IMAGES = 600
 RANDOM_SHIFTS = ["fixed_pattern", "sensor_noise", "dead_columns"]
 UNCLIPPED_SHIFTS = ["normalization"]
