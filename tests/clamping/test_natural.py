@@ -13,8 +13,6 @@ from _small_networks import (
     labels_of,
     nll,
     perceptron,
-    put_into_odd_state,
-    snapshot,
     vectors,
 )
 from scipy.optimize import minimize
@@ -241,23 +239,6 @@ def test_early_stopping(digits):
 
 
 # It harms nothing
-
-
-@pytest.mark.parametrize("odd", [False, True], ids=["eval", "odd state"])
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"perturbation": "auto"}, {"gamma": "auto", "validation_fraction": 0.5}],
-    ids=["affine", "auto", "guarded"],
-)
-def test_the_network_is_as_it_was(settings, odd):
-    network = put_into_odd_state(convolutional()) if odd else convolutional()
-    x = images(160)
-    y = labels_of(bare_logits(network, x))
-    before = snapshot(network)
-    calibrator = natural(network, **settings).fit(x, y)
-    assert snapshot(network) == before
-    calibrator.predict_proba(x)
-    assert snapshot(network) == before
 
 
 def test_separable_data_end_in_finite_parameters():

@@ -181,6 +181,7 @@ def test_a_gap_in_one_bin_has_the_interval_of_a_mean():
     assert interval.high == pytest.approx(interval.value + 1.96 * error, abs=0.15 * error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ECE", "ECE, l2", "KS", "smooth"])
 @pytest.mark.parametrize("temperature", [1.0, 1.05, 1.5])
 def test_debiased_intervals_cover_the_truth(name, temperature):
@@ -266,6 +267,7 @@ def test_a_clear_difference_is_found_and_its_sign(metric):
     assert run(good, bad, alternative="greater").pvalue > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [bootstrap_coverage.two_calibrated, bootstrap_coverage.two_equally_off])
 def test_paired_test_of_equal_errors_keeps_its_level(pair):
     data = [pair(600, np.random.default_rng(seed)) for seed in range(100)]
@@ -313,6 +315,7 @@ def test_refuses_unknown_choices_and_other_lengths():
 # The benchmark
 
 
+@pytest.mark.slow
 def test_coverage_benchmark_writes_what_it_prints(tmp_path, capsys):
     out = tmp_path / "coverage.csv"
     bootstrap_coverage.main(["--n-simulations", "3", "--n-resamples", "10", "--sizes", "60", "--out", str(out)])
