@@ -122,18 +122,18 @@ def test_the_probabilities_are_read_once(monkeypatch, metric):
 
 
 def test_the_classwise_error_reads_them_once_a_block(monkeypatch):
-    monkeypatch.setattr("skclamp.metrics._bootstrap._BLOCK_SIZE", 400 * 50)
     passes, chunks = [], Probabilities.chunks
     monkeypatch.setattr(Probabilities, "chunks", lambda self: passes.append(self) or chunks(self))
-    bootstrap_interval(classwise_calibration_error, *draw(), n_resamples=200, random_state=0)
-    assert len(passes) <= 4 + 3
+    bootstrap_interval(classwise_calibration_error, *draw(n=30_000), n_resamples=200, random_state=0)
+    assert len(passes) <= 2 + 3
 
 
-def test_blocks_change_nothing(monkeypatch):
-    first = bootstrap_interval(expected_calibration_error, *draw(), n_resamples=100, random_state=0)
-    monkeypatch.setattr("skclamp.metrics._bootstrap._BLOCK_SIZE", 1000)
-    again = bootstrap_interval(expected_calibration_error, *draw(), n_resamples=100, random_state=0)
-    assert first == pytest.approx(again, rel=1e-12)
+def test_blocks_change_nothing():
+    proba = Probabilities(draw()[1], np.arange(400.0))
+    (whole,) = resampling_weights(proba, 100, check_random_state(0))
+    blocks = list(resampling_weights(proba, 100, check_random_state(0), block_size=30 * 400))
+    assert [len(block) for block in blocks] == [30, 30, 30, 10]
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
 
 
 # Intervals
