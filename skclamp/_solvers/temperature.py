@@ -99,6 +99,8 @@ def solve_temperature(
         Whether a label has the probability 1 - 1 / (n_samples + 2) and the other classes share the rest, as Platt's
         targets do: n flawless samples then lead to no T at the bound. Uneven weights count as the number of equal ones
         that tell as much.
+    grid_rows : int, default=2048
+        How many rows, at least, a first look at the valleys of a focal loss takes.
 
     Returns
     -------
@@ -176,7 +178,7 @@ class _Found(NamedTuple):
     at_bound: bool = False
 
 
-def _search_convex(rows, limits, gamma=0.0):
+def _search_convex(rows, limits):
     """The root of the NLL's slope, started from a sample's."""
     start = _clip(0.0, *limits)
     sample = rows.sample(_SAMPLE_ROWS, _SAMPLE_RATIO)

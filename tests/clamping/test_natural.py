@@ -84,6 +84,16 @@ def test_a_few_steps_suffice(fitted):
     np.testing.assert_array_equal(flat(many.perturbation_), flat(fitted.perturbation_))
 
 
+def test_a_short_step_is_lengthened_and_a_long_one_halved():
+    alone = nll(TemperatureScaling(NETWORK).fit(X, Y).predict_log_proba(X), Y)
+    fits = {lr: natural(lr=lr, max_epochs=1).fit(X, Y) for lr in (0.05, 1.0, 8.0)}
+    losses = {lr: nll(found.predict_log_proba(X), Y) for lr, found in fits.items()}
+    assert losses[0.05] < losses[1.0] + 0.01
+    assert losses[8.0] < alone - 0.1
+    # Where the fall is what the slope promised, no other length is tried.
+    assert fits[1.0].cost_["forward"] < fits[8.0].cost_["forward"]
+
+
 def test_the_loss_falls_with_every_step():
     """That of all the samples, of which each epoch tells what it was before its step; so few that all are used."""
     found = natural().fit(X[:500], Y[:500])

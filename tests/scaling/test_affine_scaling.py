@@ -136,6 +136,15 @@ def test_the_scaled_search_finds_what_the_whitened_one_finds(regression):
     )
 
 
+@pytest.mark.parametrize("regression", REGRESSIONS)
+def test_a_strong_ridge_is_found_at_once_along_the_common_direction_too(regression):
+    """It makes the loss nearly quadratic, and the scaled coordinates know of it."""
+    logits, y = draw(2000, 30)
+    loss = regression(torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.from_numpy(y))
+    start = np.eye(*loss.shape) if regression is MatrixRegression else np.stack([np.ones(30), np.zeros(30)])
+    assert minimise_regression(loss, start, 10.0, most_factored=0).n_evaluations <= 5
+
+
 @pytest.mark.parametrize("calibrator", [StructuredVectorScaling, StructuredMatrixScaling])
 def test_strong_penalties_leave_temperature_scaling(calibrator):
     logits, y = draw()
