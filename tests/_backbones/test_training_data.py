@@ -82,6 +82,7 @@ def trained_network(n_epochs):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [convolutional_network, lambda: trained_network(100)], ids=["convolutions", "layers"])
 @pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator, VectorScaling])
 def test_networks_on_what_trained_them_and_on_what_did_not(make, kind):

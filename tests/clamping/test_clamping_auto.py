@@ -63,6 +63,7 @@ def test_it_repairs_what_no_temperature_can(shift):
     assert gains.mean() > 0.01
 
 
+@pytest.mark.slow
 def test_it_repairs_blur_or_leaves_it():
     found, accepted = compare("blur")
     differences = found[:, 1, 0] - found[:, 0, 0]
@@ -87,6 +88,7 @@ def test_what_the_folds_found_is_refined_not_left(seed):
     assert np.all(np.diff(gains) <= 0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound")
 @pytest.mark.parametrize(
     ("shift", "family"),
@@ -311,6 +313,7 @@ def resnet(data_dir):
     return networks.load_resnet("cifar10_resnet20", data_dir), images, labels
 
 
+@pytest.mark.slow
 def test_it_repairs_darkness_on_real_images(resnet):
     network, images, labels = resnet
     dark = images * np.float32(0.35)
@@ -321,6 +324,7 @@ def test_it_repairs_darkness_on_real_images(resnet):
     assert after[1] > before[1] + 0.02
 
 
+@pytest.mark.slow
 def test_it_does_no_harm_on_real_images(resnet):
     network, images, labels = resnet
     found, alone = (each.fit(images[:1000], labels[:1000]) for each in (auto(network), temperature_scaling(network)))
