@@ -14,12 +14,12 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test test-only test-oldest coverage bench docs lint dist clean help
+.PHONY: install demo test check test-oldest coverage bench docs lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | test | test-only | test-oldest | coverage | bench | docs | lint | dist | clean"
+	@echo "make install | demo | test | check | test-oldest | coverage | bench | docs | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
@@ -28,21 +28,27 @@ demo: $(VENV)/installed-plot
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-test: lint
-	$(PYTEST)
+# What pytest is told besides: ARGS=tests/clamping, say.
+ARGS ?=
+EVERYTHING := -m ""
 
-test-only: $(VENV)/installed-test
-	$(PYTEST)
+# The fast run: all but what is marked as slow.
+test: $(VENV)/installed-test
+	$(PYTEST) $(ARGS)
+
+# Lint, then every test, the slow ones among them.
+check: lint
+	$(PYTEST) $(EVERYTHING) $(ARGS)
 
 # Lines and branches of the package; below what setup.cfg asks for it fails.
 coverage: $(VENV)/installed-dev
-	$(PYTEST) --cov=skclamp
+	$(PYTEST) $(EVERYTHING) --cov=skclamp
 
 # With the oldest versions that pyproject.toml allows, on the oldest Python.
 OLDEST_PYTHON ?= python3.11
 
 test-oldest:
-	$(MAKE) test-only VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
+	$(MAKE) test ARGS='$(EVERYTHING)' VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)

@@ -80,6 +80,9 @@ DECOMPOSED = {
 ERRORS = {**BINNED, **UNBINNED, **THRESHOLDED}
 METRICS = {**ERRORS, **PROPER, **DECOMPOSED}
 
+# Which stand for the others in what is done alike for all: labels, weights, formats, bad input.
+REPRESENTATIVES = ["ece", "sce", "sweep", "kde", "nll", "refinement, brier"]
+
 # How far from calibrated depends on the number of samples, for which weights stand.
 SCALE_MATTERS = {"debiased", "debiased, l1", "debiased, classwise", "kde", "kde, l2", "kde, max"}
 # With two classes their two most probable are all.

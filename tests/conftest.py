@@ -1,8 +1,9 @@
-"""Fixtures for every test: the folder of real data, and one thread for each test process."""
+"""Fixtures for every test: real data, what the reference computed, and one thread for each test process."""
 
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy
 import sklearn
@@ -41,8 +42,15 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def data_dir():
-    """The folder of images, networks and reference results: SKCLAMP_DATA, or ../shared/data beside the repository."""
+    """The folder of images and networks: SKCLAMP_DATA, or ../shared/data beside the repository."""
     folder = Path(os.environ.get("SKCLAMP_DATA", ROOT / "../shared/data")).resolve()
     if not folder.is_dir():
         pytest.skip(f"needs the project's data: set SKCLAMP_DATA to their folder (looked in {folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """What the authors' toolkit computed: inputs, a network, three runs and losses and metrics of a ResNet's logits."""
+    with np.load(ROOT / "tests/data/nctoolkit_reference.npz") as archive:
+        return dict(archive)

@@ -1,9 +1,9 @@
-"""What every calibrator promises of its predictions, its fit, its labels and bad input."""
+"""What calibrators promise of predictions, fits, labels and bad input: each map by itself, and the base for all."""
 
 import numpy as np
 import pytest
 import torch
-from _calibrators import CALIBRATORS, N_SAMPLES, network_of, where
+from _calibrators import CALIBRATORS, N_SAMPLES, every_map, network_of, of_base
 from _small_networks import (
     labels_of,
     logits,
@@ -21,29 +21,21 @@ from skclamp.clamping._base import BaseClamping
 from skclamp.metrics import neg_log_likelihood_scorer
 from skclamp.modules import frozen
 
-
-@pytest.fixture(params=CALIBRATORS)
-def case(request):
-    return CALIBRATORS[request.param]
-
-
-@pytest.fixture
-def fitted(case):
-    return case.fitted
-
-
 # Predictions
 
 
-def test_probabilities_are_float64_rows_that_sum_to_1(case, fitted):
-    proba = fitted.predict_proba(case.X)
+@every_map()
+def test_probabilities_are_float64_rows_that_sum_to_1(case):
+    proba = case.fitted.predict_proba(case.X)
     assert proba.shape == (N_SAMPLES, 4)
     assert proba.dtype == np.float64
     assert (proba >= 0).all()
     np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-12)
 
 
-def test_predictions_agree_with_each_other(case, fitted):
+@of_base()
+def test_predictions_agree_with_each_other(case):
+    fitted = case.fitted
     log_proba = fitted.predict_log_proba(case.X)
     np.testing.assert_allclose(np.exp(log_proba), fitted.predict_proba(case.X), rtol=0, atol=1e-14)
     predicted = fitted.predict(case.X)
@@ -51,14 +43,17 @@ def test_predictions_agree_with_each_other(case, fitted):
     assert fitted.score(case.X, case.y) == pytest.approx((predicted == case.y).mean())
 
 
-def test_each_row_is_predicted_by_itself(case, fitted):
+@every_map()
+def test_each_row_is_predicted_by_itself(case):
+    fitted = case.fitted
     proba = fitted.predict_proba(case.X)
     np.testing.assert_allclose(fitted.predict_proba(case.X[::-1])[::-1], proba, rtol=0, atol=1e-5)
     np.testing.assert_allclose(fitted.predict_proba(case.X[7:8]), proba[7:8], rtol=0, atol=1e-5)
 
 
-@where(lambda case: not isinstance(case.make(), BaseClamping))
-def test_logits_computed_before_are_transformed_as_those_of_the_inputs(case, fitted):
+@of_base(lambda case: not isinstance(case.make(), BaseClamping))
+def test_logits_computed_before_are_transformed_as_those_of_the_inputs(case):
+    fitted = case.fitted
     logits = fitted._backbone.logits(case.X)[0]
     for given in (logits, logits.numpy(), logits + 3.0):
         log_proba = fitted.transform_logits(given)
@@ -80,9 +75,10 @@ def test_logits_of_perturbed_inputs_are_transformed_as_those_of_the_inputs(name)
     np.testing.assert_allclose(case.fitted.transform_logits(logits), log_proba, rtol=0, atol=1e-5)
 
 
-@where(lambda case: case.aims_at_nll)
-def test_calibration_is_no_worse_than_temperature_scaling_on_the_calibration_set(case, fitted):
+@every_map(lambda case: case.aims_at_nll)
+def test_calibration_is_no_worse_than_temperature_scaling_on_the_calibration_set(case):
     """The guard or the last exact temperature sees to it; a focal loss aims elsewhere."""
+    fitted = case.fitted
     alone = TemperatureScaling(fitted.estimator, response=fitted.response).fit(case.X, case.y)
     scores = [neg_log_likelihood_scorer(each, case.X, case.y) for each in (fitted, alone)]
     assert scores[0] >= scores[1] - 1e-3
@@ -91,7 +87,9 @@ def test_calibration_is_no_worse_than_temperature_scaling_on_the_calibration_set
 # Saving
 
 
-def test_what_was_saved_and_loaded_predicts_the_same_and_knows_as_much(case, fitted, tmp_path):
+@every_map()
+def test_what_was_saved_and_loaded_predicts_the_same_and_knows_as_much(case, tmp_path):
+    fitted = case.fitted
     fitted.save(tmp_path / "saved")
     loaded = skclamp.load(tmp_path / "saved", getattr(fitted, "estimator_", fitted.estimator))
     np.testing.assert_array_equal(loaded.predict_log_proba(case.X), fitted.predict_log_proba(case.X))
@@ -107,6 +105,7 @@ def test_what_was_saved_and_loaded_predicts_the_same_and_knows_as_much(case, fit
 # Fitting
 
 
+@every_map()
 def test_fit_returns_self_and_learns_what_ends_in_an_underscore(case):
     calibrator = case.make()
     before = {name: id(value) for name, value in vars(calibrator).items()}
@@ -118,12 +117,14 @@ def test_fit_returns_self_and_learns_what_ends_in_an_underscore(case):
     assert ("n_features_in_" in learned) == (case.X.ndim == 2)
 
 
-def test_fits_are_bit_identical(case, fitted):
+@every_map()
+def test_fits_are_bit_identical(case):
     again = case.make()
     again.fit(case.X, case.y).fit(case.X, case.y)
-    np.testing.assert_array_equal(again.predict_proba(case.X), fitted.predict_proba(case.X))
+    np.testing.assert_array_equal(again.predict_proba(case.X), case.fitted.predict_proba(case.X))
 
 
+@of_base()
 def test_fit_and_predict_change_neither_x_nor_y(case):
     X, y = case.X.copy(), case.y
     given = X.copy(), y.copy()
@@ -133,14 +134,15 @@ def test_fit_and_predict_change_neither_x_nor_y(case):
     assert given[0].dtype == X.dtype
 
 
-def test_read_only_and_strided_arrays_will_do(case, fitted):
+@of_base()
+def test_read_only_and_strided_arrays_will_do(case):
     X, y = np.asfortranarray(np.repeat(case.X, 2, axis=0))[::2], case.y
     X.flags.writeable = y.flags.writeable = False
     found = case.make().fit(X, y).predict_proba(X)
-    np.testing.assert_allclose(found, fitted.predict_proba(case.X), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found, case.fitted.predict_proba(case.X), rtol=0, atol=1e-6)
 
 
-@where(lambda case: isinstance(case.network, nn.Module))
+@of_base(lambda case: isinstance(case.network, nn.Module))
 @pytest.mark.parametrize("odd", [False, True], ids=["eval", "odd state"])
 def test_the_network_and_the_random_states_stay_as_they_were(case, odd):
     calibrator = case.make()
@@ -169,7 +171,7 @@ class Interrupting(nn.Module):
         return x
 
 
-@where(lambda case: isinstance(case.make().estimator, nn.Module))
+@of_base(lambda case: isinstance(case.make().estimator, nn.Module))
 @pytest.mark.parametrize("n_calls", [1, 4, 12])
 def test_interrupts_leave_the_network_as_it_was(case, n_calls):
     calibrator = case.make()
@@ -183,13 +185,16 @@ def test_interrupts_leave_the_network_as_it_was(case, n_calls):
     assert snapshot(network) == before
 
 
-def test_sample_weights_of_1_change_nothing(case, fitted):
+@every_map()
+def test_sample_weights_of_1_change_nothing(case):
     weighted = case.make().fit(case.X, case.y, sample_weight=np.ones(N_SAMPLES))
-    np.testing.assert_allclose(weighted.predict_proba(case.X), fitted.predict_proba(case.X), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(weighted.predict_proba(case.X), case.fitted.predict_proba(case.X), rtol=0, atol=1e-4)
 
 
-def test_sample_weights_act(case, fitted):
+@of_base()
+def test_sample_weights_act(case):
     """What is fitted to the weighted samples says more of them."""
+    fitted = case.fitted
     weight = np.where(fitted.predict(case.X) == case.y, 1.0, 4.0)
     weighted = case.make().fit(case.X, case.y, sample_weight=weight)
     losses = [
@@ -202,7 +207,7 @@ def test_sample_weights_act(case, fitted):
 # Labels
 
 
-@where(lambda case: case.learns_its_classes or not case.knows_its_classes)
+@of_base(lambda case: case.learns_its_classes or not case.knows_its_classes)
 @pytest.mark.parametrize(
     "names",
     [
@@ -215,14 +220,14 @@ def test_sample_weights_act(case, fitted):
     ],
     ids=["strings", "objects", "from 1", "floats", "gaps", "uint8"],
 )
-def test_labels_of_any_kind(case, fitted, names):
+def test_labels_of_any_kind(case, names):
     calibrator = case.make().fit(case.X, names[case.y])
     assert calibrator.classes_.tolist() == names.tolist()
-    np.testing.assert_array_equal(calibrator.predict_proba(case.X), fitted.predict_proba(case.X))
+    np.testing.assert_array_equal(calibrator.predict_proba(case.X), case.fitted.predict_proba(case.X))
     assert set(calibrator.predict(case.X)) <= set(names)
 
 
-@where(lambda case: not case.learns_its_classes)
+@of_base(lambda case: not case.learns_its_classes)
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
 def test_classes_that_the_calibration_set_misses(case):
     calibrator, y = case.make(), case.y
@@ -232,8 +237,9 @@ def test_classes_that_the_calibration_set_misses(case):
     assert calibrator.predict_proba(case.X).shape == (N_SAMPLES, 4)
 
 
-@where(lambda case: not case.knows_its_classes)
-def test_classes_name_the_columns(case, fitted):
+@of_base(lambda case: not case.knows_its_classes)
+def test_classes_name_the_columns(case):
+    fitted = case.fitted
     calibrator = case.make()
     names = np.array(["delta", "alpha", "charlie", "bravo"])
     calibrator.set_params(classes=names).fit(case.X, names[case.y])
@@ -245,6 +251,7 @@ def test_classes_name_the_columns(case, fitted):
 # Bad input
 
 
+@of_base()
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
 def test_predictions_before_fit(case, method):
     calibrator = case.make()
@@ -274,6 +281,7 @@ BAD_DATA = {
 }
 
 
+@of_base()
 @pytest.mark.parametrize("what", BAD_DATA)
 def test_bad_data(case, what):
     spoil, message = BAD_DATA[what]
@@ -283,7 +291,7 @@ def test_bad_data(case, what):
     assert not [name for name in vars(calibrator) if name.endswith("_")]
 
 
-@where(lambda case: not case.learns_its_classes)
+@of_base(lambda case: not case.learns_its_classes)
 def test_labels_outside_the_classes(case):
     calibrator = case.make()
     y = np.where(case.y == 3, 9, case.y)
@@ -293,7 +301,7 @@ def test_labels_outside_the_classes(case):
         calibrator.fit(case.X, y)
 
 
-@where(lambda case: not case.knows_its_classes)
+@of_base(lambda case: not case.knows_its_classes)
 def test_columns_that_cannot_be_named(case):
     calibrator = case.make()
     names = np.array(["a", "b", "c"])[case.y % 3]
@@ -301,6 +309,7 @@ def test_columns_that_cannot_be_named(case):
         calibrator.fit(case.X, names)
 
 
+@of_base()
 @pytest.mark.parametrize("weight", [-1.0, np.nan])
 def test_bad_sample_weights(case, weight):
     weights = np.ones(N_SAMPLES)
@@ -311,14 +320,16 @@ def test_bad_sample_weights(case, weight):
         case.make().fit(case.X, case.y, sample_weight=weights[1:])
 
 
-def test_bad_inputs_at_predict(case, fitted):
+@of_base()
+def test_bad_inputs_at_predict(case):
+    fitted = case.fitted
     with pytest.raises(ValueError, match="contains (NaN|infinity)"):
         fitted.predict_proba(with_entry(case.X, np.inf))
     with pytest.raises(ValueError, match="must not be empty|0 sample"):
         fitted.predict_proba(case.X[:0])
 
 
-@where(lambda case: isinstance(case.network, (nn.Module, type(None))))
+@of_base(lambda case: isinstance(case.network, (nn.Module, type(None))))
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
 def test_devices_that_are_not_there(case, device):
     calibrator = case.make().set_params(device=device)
@@ -326,6 +337,7 @@ def test_devices_that_are_not_there(case, device):
         calibrator.fit(case.X, case.y)
 
 
+@of_base()
 def test_a_failed_fit_keeps_the_earlier_one(case):
     calibrator = case.make().fit(case.X, case.y)
     before, proba = dict(vars(calibrator)), calibrator.predict_proba(case.X)
@@ -338,7 +350,7 @@ def test_a_failed_fit_keeps_the_earlier_one(case):
 # Small and extreme data
 
 
-@where(lambda case: not case.make().cv)  # which needs samples of each class in each fold
+@of_base(lambda case: not case.make().cv)  # which needs samples of each class in each fold
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")

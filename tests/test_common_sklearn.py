@@ -6,12 +6,12 @@ import pickle
 import joblib
 import numpy as np
 import pytest
-from _calibrators import CALIBRATORS, N_SAMPLES, initialised_skorch_net
+from _calibrators import CALIBRATORS, N_SAMPLES, initialised_skorch_net, of_base
 from _output_maps import PUBLIC
 from _small_networks import (
     snapshot,
 )
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -23,19 +23,12 @@ from skclamp.metrics import neg_brier_score_scorer, neg_expected_calibration_err
 
 # A grid of one, where the default's size costs time and shows nothing.
 QUICK = {"NeuralClampingCalibratorCV": {"perturbations": ["affine"], "gammas": [0.0]}}
+OF_EACH_KIND = ["TemperatureScaling", "HistogramBinning", "NeuralClampingCalibrator"]
 
 
-@pytest.fixture(params=CALIBRATORS)
-def case(request):
-    return CALIBRATORS[request.param]
-
-
-@pytest.fixture
-def fitted(case):
-    return case.fitted
-
-
-def test_clone_shares_what_is_frozen(case, fitted):
+@of_base()
+def test_clone_shares_what_is_frozen(case):
+    fitted = case.fitted
     twin = clone(fitted)
     assert not hasattr(twin, "classes_")
     frozen = not case.learns_its_classes
@@ -50,6 +43,7 @@ def test_a_clone_of_a_skorch_net_stays_initialised():
     assert clone(TemperatureScaling(net)).estimator.module_ is net.module_
 
 
+@of_base()
 def test_parameters_of_a_frozen_estimator_are_out_of_reach(case):
     calibrator = case.make()
     if case.learns_its_classes:
@@ -61,6 +55,7 @@ def test_parameters_of_a_frozen_estimator_are_out_of_reach(case):
         calibrator.set_params(estimator__lr=0.1)
 
 
+@of_base()
 def test_parameters_go_in_and_come_out(case):
     calibrator = case.make()
     params = calibrator.get_params(deep=False)
@@ -69,8 +64,10 @@ def test_parameters_go_in_and_come_out(case):
         calibrator.set_params(temperature=2)
 
 
+@of_base()
 @pytest.mark.parametrize("way", ["pickle", "joblib", "deepcopy"])
-def test_copies_predict_the_same(case, fitted, way, tmp_path):
+def test_copies_predict_the_same(case, way, tmp_path):
+    fitted = case.fitted
     if way == "pickle":
         again = pickle.loads(pickle.dumps(fitted))
     elif way == "joblib":
@@ -81,7 +78,9 @@ def test_copies_predict_the_same(case, fitted, way, tmp_path):
     assert again.classes_.tolist() == fitted.classes_.tolist()
 
 
-def test_repr_is_short(case, fitted):
+@of_base()
+def test_repr_is_short(case):
+    fitted = case.fitted
     for shown in (repr(case.make()), repr(fitted), str(fitted)):
         assert shown.startswith(type(fitted).__name__)
         assert len(shown) < 250
@@ -90,10 +89,7 @@ def test_repr_is_short(case, fitted):
     assert type(fitted).__name__ in fitted._repr_html_()
 
 
-def test_it_is_a_classifier(case):
-    assert is_classifier(case.make())
-
-
+@of_base()
 def test_cross_val_predict(case):
     cv = StratifiedKFold(2, shuffle=True, random_state=0)
     proba = cross_val_predict(case.make(), case.X, case.y, cv=cv, method="predict_proba")
@@ -101,13 +97,16 @@ def test_cross_val_predict(case):
     np.testing.assert_allclose(proba.sum(1), 1)
 
 
-def test_last_step_of_a_pipeline(case, fitted):
+@of_base()
+def test_last_step_of_a_pipeline(case):
+    fitted = case.fitted
     pipeline = make_pipeline(FunctionTransformer(lambda X: X / 2), case.make())
     pipeline.fit(2 * case.X, case.y)
     np.testing.assert_array_equal(pipeline.predict_proba(2 * case.X), fitted.predict_proba(case.X))
     assert pipeline.classes_.tolist() == [0, 1, 2, 3]
 
 
+@of_base()
 @pytest.mark.parametrize(
     "scoring",
     ["neg_log_loss", neg_log_likelihood_scorer, neg_brier_score_scorer, neg_expected_calibration_error_scorer],
@@ -152,11 +151,31 @@ def test_grid_search_in_processes_finds_what_it_finds_in_one():
     assert together.best_estimator_.estimator is calibrator.estimator
 
 
-@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
-@pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
-@pytest.mark.filterwarnings("ignore:the calibration set has no two distinct samples:UserWarning")
-@pytest.mark.filterwarnings("ignore:lbfgs failed to converge:sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks([cls(LogisticRegression(), **QUICK.get(name, {})) for name, cls in PUBLIC.items()])
+def quiet(test):
+    """Ignores what small and odd data are warned of."""
+    for message in (
+        "temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning",
+        ".* classes have no sample in the calibration set:UserWarning",
+        "the calibration set has . distinct top probabilities:UserWarning",
+        "the calibration set has no two distinct samples:UserWarning",
+        "lbfgs failed to converge:sklearn.exceptions.ConvergenceWarning",
+    ):
+        test = pytest.mark.filterwarnings(f"ignore:{message}")(test)
+    return test
+
+
+def checks_of(names):
+    return parametrize_with_checks([PUBLIC[name](LogisticRegression(), **QUICK.get(name, {})) for name in names])
+
+
+@quiet
+@checks_of(OF_EACH_KIND)
 def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@quiet
+@checks_of([name for name in PUBLIC if name not in OF_EACH_KIND])
+def test_scikit_learns_own_checks_of_the_others(estimator, check):
     check(estimator)

@@ -11,7 +11,10 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs dask's distributed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs dask's distributed"),
+]
 
 
 def test_a_cluster_searches_and_predicts_as_one_process_does():

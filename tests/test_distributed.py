@@ -18,6 +18,8 @@ from sklearn.model_selection import GroupKFold
 from skclamp import NeuralClampingCalibratorCV, TemperatureScaling
 from skclamp.distributed import ALONE, Shard, current, sharded
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).resolve().parent
 # Fits whose steps follow float32 gradients, which several processes add up in another order.
 ROUNDED = ("reference", "gradient", "dataset", "stopped", "keys")

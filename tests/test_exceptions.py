@@ -23,7 +23,7 @@ def calls_of(path, name):
 
 
 def test_each_warning_has_one_of_the_public_classes():
-    paths = [path for path in PACKAGE.rglob("*.py") if path.name != "_warnings.py"]
+    paths = [path for path in PACKAGE.rglob("*.py") if path.name != "warnings.py"]
     calls = [args for path in paths for name in ("warn_caller", "note") for args in calls_of(path, name)]
     given = {args[1].id if len(args) > 1 else None for args in calls}
     assert given == set(WARNINGS) - {"CalibrationWarning"}

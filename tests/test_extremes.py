@@ -5,8 +5,8 @@ import warnings
 
 import numpy as np
 import pytest
-from _calibrators import LOGITS, where
-from _metrics import METRICS, SCALE_MATTERS, draw
+from _calibrators import LOGITS, every_map, of_base
+from _metrics import METRICS, REPRESENTATIVES, SCALE_MATTERS, draw
 from _small_networks import labels_of
 from sklearn.exceptions import ConvergenceWarning
 
@@ -24,9 +24,9 @@ from skclamp import (
 from skclamp.exceptions import CalibrationWarning
 from skclamp.metrics import bootstrap_interval, classwise_calibration_error, negative_log_likelihood
 
-of_logits = where(lambda case: case.X is LOGITS and case.make().estimator is None)
+of_logits = every_map(lambda case: case.X is LOGITS and case.make().estimator is None)
 # The selector fits all the others.
-of_logits_alone = where(
+of_logits_alone = every_map(
     lambda case: case.X is LOGITS and case.make().estimator is None and not isinstance(case.make(), CalibratorSelector)
 )
 UNIT = LOGITS / np.abs(LOGITS).max()
@@ -73,7 +73,7 @@ def test_weights_of_very_different_sizes(case):
     fitted_proba(case.make(), LOGITS, case.y, sample_weight=weight)
 
 
-@of_logits
+@of_base(lambda case: case.X is LOGITS)
 @pytest.mark.parametrize("scale", [1e-200, 1e155])
 def test_weights_that_can_not_be_squared(case, scale):
     with pytest.raises(ValueError, match="sample_weight must have a largest value between 1e-100 and 1e.100, .*; got"):
@@ -153,27 +153,25 @@ def test_spline_of_weights_beyond_the_resolution_of_their_sum():
 # Metrics
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scale", [1e-99, 1e-46, 1e-10, 1e15, 1e40, 1e99])
 @pytest.mark.parametrize("name", sorted(set(METRICS) - SCALE_MATTERS))
-def test_metrics_go_by_the_ratios_of_weights(name, scale, dtype):
-    y, proba = draw(dtype=dtype)
-    weight = np.random.default_rng(0).integers(1, 5, len(y))
-    expected = METRICS[name](y, proba, sample_weight=weight)
-    assert METRICS[name](y, proba, sample_weight=scale * weight) == pytest.approx(expected, abs=1e-6)
+def test_metrics_go_by_the_ratios_of_weights(name):
+    for dtype in (np.float32, np.float64):
+        y, proba = draw(dtype=dtype)
+        weight = np.random.default_rng(0).integers(1, 5, len(y))
+        expected = METRICS[name](y, proba, sample_weight=weight)
+        for scale in (1e-99, 1e-46, 1e-10, 1e15, 1e40, 1e99):
+            assert METRICS[name](y, proba, sample_weight=scale * weight) == pytest.approx(expected, abs=1e-6), scale
 
 
 @pytest.mark.parametrize("name", sorted(SCALE_MATTERS))
 @pytest.mark.parametrize("scale", [1e-99, 1e99])
 def test_metrics_that_go_by_the_number_of_samples_are_finite(name, scale):
     y, proba = draw()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert np.isfinite(METRICS[name](y, proba, sample_weight=np.full(len(y), scale)))
+    assert np.isfinite(METRICS[name](y, proba, sample_weight=np.full(len(y), scale)))
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e300])
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_metrics_refuse_weights_that_can_not_be_squared(name, scale):
     y, proba = draw()
     with pytest.raises(ValueError, match="sample_weight must have a largest value between 1e-100 and 1e.100"):

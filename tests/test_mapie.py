@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from skclamp import IsotonicCalibration, NeuralClampingCalibrator, TemperatureScaling
 
 pytest.importorskip("mapie", reason="needs mapie: pip install mapie")
+pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "conformal_mapie.py"
 
 

@@ -48,11 +48,9 @@ def classifier(n_classes):
 # Each makes an unfitted calibrator of the inputs of `problem`, by the number of classes.
 CALIBRATORS = {
     "output map of a classifier": lambda k: VectorScaling(classifier(k)),
-    "output map of a frozen classifier": lambda k: TemperatureScaling(FrozenEstimator(classifier(k))),
     "output map of an unfitted classifier": lambda k: TemperatureScaling(LogisticRegression(), cv=2),
     "clamped classifier": lambda k: NeuralClampingCalibrator(classifier(k), random_state=0),
     "clamped float32 network": lambda k: NeuralClampingCalibrator(perceptron(0, 6, k), random_state=0),
-    "clamped float64 network": lambda k: NeuralClampingCalibrator(perceptron(0, 6, k).double(), random_state=0),
 }
 PROBABILISTIC = {
     "frozen": lambda c, X, y: FrozenEstimator(clone(c).fit(X, y)),

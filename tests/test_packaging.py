@@ -24,7 +24,10 @@ def setuptools_version():
         return 0
 
 
-pytestmark = pytest.mark.skipif(setuptools_version() < 77, reason="needs a setuptools that pyproject.toml allows")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(setuptools_version() < 77, reason="needs a setuptools that pyproject.toml allows"),
+]
 
 
 def build(kind, source, target):

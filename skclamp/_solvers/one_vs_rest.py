@@ -35,7 +35,7 @@ def log_odds_terms(logits):
     return log_p, torch.log1p(-log_p.exp()).scatter_(1, top, others)
 
 
-def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False):
+def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False, chunk_size=_CHUNK_SIZE, max_steps=_MAX_STEPS):
     """Coefficients of ``sigmoid(sum_j coef_jk terms_jk + intercept_k)``, the probability that y is class k.
 
     The targets are Platt's, as if one sample more had come out either way, in place of 0 and 1.
@@ -50,6 +50,10 @@ def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False):
         Non-negative weights with a positive sum.
     monotone : bool, default=False
         No coefficient of a term below 0.
+    chunk_size : int, default=2**16
+        How many entries of a term are treated at a time; a class's are not parted.
+    max_steps : int, default=50
+        Newton steps after which a search ends early.
 
     Returns
     -------
@@ -60,11 +64,11 @@ def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False):
     y = y.to(terms[0].device)
     weight = torch.ones_like(terms[0][:, 0]) if sample_weight is None else sample_weight.to(terms[0])
     found = []
-    for classes in torch.arange(n_classes, device=y.device).split(max(1, _CHUNK_SIZE // n_samples)):
+    for classes in torch.arange(n_classes, device=y.device).split(max(1, chunk_size // n_samples)):
         x = torch.stack([term[:, classes].T for term in terms])
         x = torch.cat([x, torch.ones_like(x[:1])])
         target = _targets(y == classes[:, None], weight)
-        found.append(_fit(x, target, weight / weight.sum(), monotone))
+        found.append(_fit(x, target, weight / weight.sum(), monotone, max_steps))
     parameters = torch.cat([theta for theta, _, _ in found]).T.contiguous().cpu().numpy()
     return Solution(parameters, max(n_steps for _, n_steps, _ in found), all(fine for _, _, fine in found))
 
@@ -75,11 +79,11 @@ def _targets(hit, weight):
     return torch.where(hit, (inside + 1) / (inside + 2), 1 / (weight.sum() - inside + 2))
 
 
-def _fit(x, target, weight, monotone):
+def _fit(x, target, weight, monotone, max_steps):
     """Parameters (classes, terms) of some classes; of terms that would be negative, the first is left out and so on."""
     free = torch.ones_like(x[:, :, 0].T)
     while True:
-        theta, n_steps, converged = _newton(x, target, weight, free)
+        theta, n_steps, converged = _newton(x, target, weight, free, max_steps)
         negative = (theta < 0) & (free > 0)
         negative[:, -1] = False
         if not monotone or not negative.any():
@@ -88,12 +92,12 @@ def _fit(x, target, weight, monotone):
         free[rows, negative[rows].to(torch.int8).argmax(1)] = 0
 
 
-def _newton(x, target, weight, free):
+def _newton(x, target, weight, free, max_steps):
     """Minima of mean log losses, one a class, over their free parameters; each step is halved where it goes too far."""
     start = free.clone()
     start[:, -1] = 0
     theta, loss, score = _shrunk(start, x, target, weight)
-    for step_number in range(_MAX_STEPS):
+    for step_number in range(max_steps):
         step, decrement = _newton_step(theta - start, score, x, target, weight, free)
         if decrement.max() < _TOLERANCE:
             return theta, step_number, True
@@ -108,7 +112,7 @@ def _newton(x, target, weight, free):
         else:
             return theta, step_number, False
         theta, loss, score = trial, trial_loss, trial_score
-    return theta, _MAX_STEPS, False
+    return theta, max_steps, False
 
 
 def _shrunk(start, x, target, weight):

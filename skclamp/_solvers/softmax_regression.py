@@ -69,14 +69,16 @@ class SoftmaxRegression(ABC):
         Column indices of the labels.
     weight : torch.Tensor of shape (n_samples,), float64, default=None
         Non-negative weights with a positive sum.
+    chunk_size : int, default=None
+        How many features are treated at a time; None takes what suits the device.
     """
 
-    def __init__(self, features, y, weight=None):
+    def __init__(self, features, y, weight=None, chunk_size=None):
         n_samples, self.n_classes = features.shape
         self.device = features.device
         self.is_small = features.numel() <= _SMALL_SIZE
         weight = torch.ones_like(features[:, 0]) if weight is None else weight.to(self.device)
-        size = _CHUNK_SIZE if self.device.type == "cpu" else _GPU_CHUNK_SIZE
+        size = chunk_size or (_CHUNK_SIZE if self.device.type == "cpu" else _GPU_CHUNK_SIZE)
         rows = min(max(1, size // self.n_classes), n_samples)
         self.buffer = features.new_empty(self.n_classes * rows)
         self.label_sums = features.new_zeros(self.shape)
@@ -251,7 +253,7 @@ def _pair_numbers(n):
     return first * (first + 1) // 2 + second
 
 
-def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOLERANCE):
+def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOLERANCE, most_factored=_MOST_FACTORED):
     """Least mean NLL plus ``sum(penalty * (parameters - centre)^2)``.
 
     Parameters
@@ -266,6 +268,8 @@ def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOL
         What the penalty draws towards; None is `start`.
     tolerance : float, default=1e-8
         Relative decrease of the loss in one step that ends the search.
+    most_factored : int, default=460
+        The Hessian at the start is factored for up to this many parameters.
 
     Returns
     -------
@@ -273,7 +277,8 @@ def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOL
     """
     ridge = np.broadcast_to(penalty, start.shape) + _RIDGE
     penalised = _Penalised(regression, ridge, start if centre is None else centre)
-    unwhiten, whiten = _whitening(regression, start, ridge)
+    factored = start.size <= most_factored
+    unwhiten, whiten = (_whitening if factored else _near_whitening)(regression, start, ridge)
 
     def objective(u):
         loss, gradient = penalised(start + unwhiten(u).reshape(start.shape))
@@ -288,7 +293,7 @@ def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOL
     }
     found = minimize(objective, np.zeros(start.size), jac=True, method="L-BFGS-B", options=options)
     parameters = start + unwhiten(found.x).reshape(start.shape)
-    if regression.is_small and start.size <= _MOST_FACTORED:
+    if regression.is_small and factored:
         parameters = _polished(penalised, parameters)
     return Solution(parameters, found.nfev, found.success)
 
@@ -327,8 +332,6 @@ def _polished(penalised, parameters):
 
 def _whitening(regression, start, ridge):
     """The map from whitened coordinates to steps from the start, and its transpose for gradients."""
-    if start.size > _MOST_FACTORED:
-        return _near_whitening(regression, start, ridge)
     scale, factor = _factored(regression.hessian(start) + 2 * np.diag(ridge.ravel()))
     return (
         lambda u: scale * solve_triangular(factor, u, lower=True, trans="T", check_finite=False),

@@ -73,7 +73,9 @@ class TemperatureSolution(NamedTuple):
     at_bound: bool
 
 
-def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, shard=None, smooth=False):
+def solve_temperature(
+    logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, shard=None, smooth=False, grid_rows=_GRID_ROWS
+):
     """Temperature at which ``softmax(logits / T)`` has the least mean focal loss.
 
     Memory beyond the logits stays below 64 MB whatever their number. float64 logits are treated in float64; all others
@@ -97,6 +99,8 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
         Whether a label has the probability 1 - 1 / (n_samples + 2) and the other classes share the rest, as Platt's
         targets do: n flawless samples then lead to no T at the bound. Uneven weights count as the number of equal ones
         that tell as much.
+    grid_rows : int, default=2048
+        How many rows, at least, a first look at the valleys of a focal loss takes.
 
     Returns
     -------
@@ -110,8 +114,7 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
         sample_weight, ranks = None if sample_weight is None else shard.whole(sample_weight), ALONE
     rows = LogitRows(logits, y, sample_weight, ranks, smooth=smooth)
     limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
-    search = _search_valleys if gamma > 0 else _search_convex
-    found = search(rows, limits, gamma)
+    found = _search_valleys(rows, limits, gamma, grid_rows) if gamma > 0 else _search_convex(rows, limits)
     temperature = _clip(math.exp(-found.place), *bounds)
     if found.at_bound:
         temperature = min(bounds, key=lambda bound: abs(math.log(bound) + found.place))
@@ -175,7 +178,7 @@ class _Found(NamedTuple):
     at_bound: bool = False
 
 
-def _search_convex(rows, limits, gamma=0.0):
+def _search_convex(rows, limits):
     """The root of the NLL's slope, started from a sample's."""
     start = _clip(0.0, *limits)
     sample = rows.sample(_SAMPLE_ROWS, _SAMPLE_RATIO)
@@ -244,21 +247,21 @@ def _where_labels_lead(loss_at, point, limits):
     return _Found(limits[1], loss_at(math.exp(limits[1])).loss, at_bound=True)
 
 
-def _search_valleys(rows, limits, gamma):
+def _search_valleys(rows, limits, gamma, grid_rows):
     """The lowest of the valleys that a grid of temperatures shows."""
     low, high = limits
     grid = np.linspace(low, high, max(3, round((high - low) * _GRID_DENSITY / math.log(10)))).tolist()
-    losses = _grid_losses(rows, grid, gamma)
+    losses = _grid_losses(rows, grid, gamma, grid_rows)
     padded = [math.inf, *losses, math.inf]
     valleys = [i for i, loss in enumerate(losses) if loss < padded[i] and loss <= padded[i + 2]]
     best = sorted(valleys, key=losses.__getitem__)[:_MAX_VALLEYS]
     return min((_bottom(rows, grid, i, gamma) for i in best), key=lambda found: found.loss)
 
 
-def _grid_losses(rows, grid, gamma):
+def _grid_losses(rows, grid, gamma, n_rows):
     """Losses on a grid: of all the rows where a sample of them comes near its least loss, infinite elsewhere."""
     betas = np.exp(grid)
-    sample = rows.sample(_GRID_ROWS, _GRID_RATIO)
+    sample = rows.sample(n_rows, _GRID_RATIO)
     if sample is None:
         return rows.focal_losses(betas, gamma)
     losses = np.array(sample.focal_losses(betas, gamma))

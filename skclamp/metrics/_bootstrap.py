@@ -276,10 +276,10 @@ def _replicates(forms, proba, n_resamples, random_state):
     return [tuple(map(np.concatenate, zip(*own, strict=True))) for own in zip(*blocks, strict=True)]
 
 
-def resampling_weights(proba, n_resamples, random_state):
+def resampling_weights(proba, n_resamples, random_state, block_size=_BLOCK_SIZE):
     """Yield blocks of weights, shape (n_replicates, n_samples): how often a sample is drawn, times its own weight."""
     generator = np.random.default_rng(random_state.randint(2**31 - 1))
-    n, step = proba.n_samples, max(1, _BLOCK_SIZE // proba.n_samples)
+    n, step = proba.n_samples, max(1, block_size // proba.n_samples)
     for start in range(0, n_resamples, step):
         weights = np.empty((min(step, n_resamples - start), n))
         for row in weights:

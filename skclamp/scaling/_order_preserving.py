@@ -15,8 +15,6 @@ from ..exceptions import NotConvergedWarning
 
 # Entries of a chunk: its intermediate results stay in the cache, forward and backward.
 _CHUNK_SIZE = 2**17
-# Larger sets of logits are kept and treated in float32.
-_WIDE_SIZE = 2**23
 # Largest entry of the gradient that ends the search, if the loss hasn't stopped falling before.
 _GRADIENT_TOLERANCE = 1e-7
 
@@ -28,11 +26,14 @@ class OrderPreservingCalibrator(BaseCalibrator):
     log-probabilities in order.
     """
 
+    # Larger sets of logits are kept and treated in float32.
+    _most_wide = 2**23
+
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight)
         warn_of_bound(solution)
         self.temperature_ = solution.temperature
-        wide = logits.numel() <= _WIDE_SIZE
+        wide = logits.numel() <= self._most_wide
         scaled = self._scale(logits.double() if wide else logits.float())
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
         weight = torch.ones_like(ordered[:, 0]) if sample_weight is None else sample_weight.to(ordered)

@@ -32,7 +32,7 @@ _MOST_PIXELS, _MOST_BARS = 256, 512
 _ROUNDING = 1e-7
 
 
-def page_of(comparison, binned, *, title, channel_names):
+def page_of(comparison, binned, *, title, channel_names, most_bytes=MOST_BYTES):
     """The page of a comparison and its `BinnedTest`, as text; with fewer classes if it would be too large."""
     perturbations = [
         _perturbation(name, calibrator, channel_names)
@@ -41,7 +41,7 @@ def page_of(comparison, binned, *, title, channel_names):
     ]
     while True:
         page = _fill(title, _data(comparison, binned, title, perturbations))
-        if len(page.encode()) <= MOST_BYTES or not binned.class_names:
+        if len(page.encode()) <= most_bytes or not binned.class_names:
             return page
         binned = _with_fewer_classes(binned)
 

@@ -337,6 +337,7 @@ def build(name):
     return model, X, logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ViT", "BERT"])
 def test_models_with_what_their_processors_give(name):
     model, X, logits = build(name)
@@ -346,6 +347,7 @@ def test_models_with_what_their_processors_give(name):
     np.testing.assert_allclose(calibrator.predict_proba(X), bare.predict_proba(logits), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ViT", "BERT"])
 def test_models_are_clamped(name, tmp_path):
     model, X, logits = build(name)

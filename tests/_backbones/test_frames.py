@@ -12,8 +12,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skclamp import (
-    CalibratorSelector,
-    IsotonicCalibration,
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
     TemperatureScaling,
@@ -26,13 +24,9 @@ X = np.random.default_rng(0).normal(size=(300, 4))
 Y = labels_of(X + bare_logits(perceptron(0, 4), X.astype(np.float32)) / 2, temperature=1.0)
 MAKES = {
     "temperature of logits": TemperatureScaling,
-    "isotonic of logits": IsotonicCalibration,
-    "selector of logits": lambda: CalibratorSelector(n_folds=2, candidates=[("only", TemperatureScaling())]),
     "temperature of a network": lambda: TemperatureScaling(perceptron(0, 4)),
     "temperature of an unfitted classifier": lambda: TemperatureScaling(LogisticRegression(), cv=2),
     "clamped network": lambda: NeuralClampingCalibrator(perceptron(0, 4), random_state=0),
-    "clamped float64 network": lambda: NeuralClampingCalibrator(perceptron(0, 4).double(), random_state=0),
-    "clamped unfitted classifier": lambda: NeuralClampingCalibrator(LogisticRegression(), cv=2, random_state=0),
     "clamped network, chosen": lambda: NeuralClampingCalibratorCV(
         perceptron(0, 4), perturbations=["affine"], gammas=[0.0], random_state=0
     ),

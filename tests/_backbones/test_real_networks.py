@@ -13,6 +13,8 @@ import skclamp
 from skclamp import NeuralClampingCalibrator
 from skclamp.modules import LogitsModule, frozen
 
+pytestmark = pytest.mark.slow
+
 N_SAMPLES, N_CLASSES = 4, 10
 
 

@@ -82,6 +82,7 @@ def trained_network(n_epochs):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [convolutional_network, lambda: trained_network(100)], ids=["convolutions", "layers"])
 @pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator, VectorScaling])
 def test_networks_on_what_trained_them_and_on_what_did_not(make, kind):
@@ -143,10 +144,12 @@ def test_a_comparison_tells_training_data_by_the_test_sets_accuracy():
     compared(network, X_rest[:600], y_rest[:600], X, y)
 
 
-def test_real_networks_on_test_images(data_dir):
-    reference = np.load(data_dir / "nctoolkit_reference.npz")
+def test_real_logits_of_test_images(reference):
     logits, y = reference["cifar10_resnet20/logits"], reference["cifar10_resnet20/labels"]
     assert not given(TemperatureScaling(nn.Identity()), logits, y)
+
+
+def test_real_networks_on_test_images(data_dir):
     for name in ("wideresnet-16-4", "lenet-5"):
         stored = np.load(data_dir / f"cifar100_{name}_probabilities.npz")
         proba, y = stored["predictions"], stored["ground_truth"]

@@ -102,8 +102,13 @@ def plain(posed):
     return {name: kind(posed.network, **options).fit(posed.X, posed.y) for name, (kind, options) in SETTINGS.items()}
 
 
+every_form = pytest.mark.parametrize(
+    "form", [name if name in ("compiled", "traced") else pytest.param(name, marks=pytest.mark.slow) for name in SAME]
+)
+
+
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("form", SAME)
+@every_form
 def test_other_forms_of_a_network_give_its_result(posed, plain, form, settings):
     kind, options = SETTINGS[settings]
     network = posed.unusual(SAME[form])
@@ -120,7 +125,7 @@ def test_something_is_kept_so_that_agreement_says_something(posed, plain):
     assert plain["natural"].accepted_ or posed.X.ndim == 2
 
 
-@pytest.mark.parametrize("form", SAME)
+@every_form
 def test_the_deployed_module_runs_around_other_forms(posed, plain, form):
     options = SETTINGS["adam"][1]
     network = posed.unusual(SAME[form])

@@ -8,9 +8,8 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skclamp._solvers import temperature as _temperature
-from skclamp._solvers import temperature_sums as _temperature_rows
 from skclamp._solvers.temperature import DEFAULT_BOUNDS, log_likelihoods, solve_temperature
+from skclamp._solvers.temperature_sums import _KEPT_SIZE
 from skclamp.losses import focal_loss
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -275,16 +274,13 @@ def test_small_sets_are_solved_in_float64(dtype):
         assert solve_temperature(logits, y).temperature == pytest.approx(exact.temperature, rel=1e-9)
 
 
-@pytest.mark.parametrize("n_classes", [3, 100])
 @pytest.mark.parametrize("gamma", [0.0, 1.5])
-def test_chunks_change_nothing(monkeypatch, n_classes, gamma):
-    logits, y = draw(1003, n_classes, scale=8.0)
+def test_many_rows_come_in_chunks_that_are_not_kept(gamma):
+    logits, y = draw(1003, 100, scale=8.0)
     weight = torch.rand(1003, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = solve_temperature(logits, y, sample_weight=weight, gamma=gamma)
-    monkeypatch.setattr(_temperature_rows, "_CHUNK_SIZE", 1000)
-    monkeypatch.setattr(_temperature_rows, "_BLOCK_ROWS", 37)
-    monkeypatch.setattr(_temperature_rows, "_KEPT_SIZE", 0)
-    found = solve_temperature(logits, y, sample_weight=weight, gamma=gamma)
+    assert 50 * logits.numel() > _KEPT_SIZE
+    found = solve_temperature(logits.repeat(50, 1), y.repeat(50), sample_weight=weight.repeat(50), gamma=gamma)
     assert found.temperature == pytest.approx(expected.temperature, rel=1e-9)
     assert found.loss == pytest.approx(expected.loss, rel=1e-12)
 
@@ -316,7 +312,7 @@ def test_memory_beyond_the_logits(n_samples, n_classes, gamma):
     with PeakMemory() as memory:
         solve_temperature(logits, y, gamma=gamma)
     assert memory.peak < 64e6
-    if logits.numel() > _temperature_rows._KEPT_SIZE:
+    if logits.numel() > _KEPT_SIZE:
         assert memory.peak < logits.nbytes
     with PeakMemory() as memory:
         log_likelihoods(logits, y, 1.3)
@@ -339,12 +335,12 @@ def test_loss_is_that_of_log_likelihoods(dtype):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_log_likelihoods(dtype, monkeypatch):
-    logits, y = draw(200, 7, scale=300.0)
-    logits = logits.to(dtype)
-    expected = (logits.double() / 0.6).log_softmax(1)[torch.arange(200), y]
-    for size in (2**17, 100):
-        monkeypatch.setattr(_temperature_rows, "_CHUNK_SIZE", size)
+def test_log_likelihoods(dtype):
+    """Of few rows, and of more than a chunk."""
+    for n_samples in (200, 40_000):
+        logits, y = draw(n_samples, 7, scale=300.0)
+        logits = logits.to(dtype)
+        expected = (logits.double() / 0.6).log_softmax(1)[torch.arange(n_samples), y]
         found = log_likelihoods(logits, y, 0.6)
         assert found.dtype == torch.float64
         assert found.max() <= 0
@@ -403,17 +399,15 @@ def test_focal_loss_of_two_valleys(margins, counts, gamma, deepest, other, dtype
     assert found.loss <= focal_on_grid(logits, y, gamma) + 1e-6
 
 
-def test_all_the_rows_judge_the_valleys(monkeypatch):
+def test_all_the_rows_judge_the_valleys():
     """36 rows of 440 rank them the wrong way round."""
-    monkeypatch.setattr(_temperature, "_GRID_ROWS", 36)
     logits, y = labels_that_lead([-0.138, 55.141, 0.062, 13.072], [100, 30, 200, 110])
-    assert solve_temperature(logits, y, gamma=5).temperature == pytest.approx(0.012377, rel=0.02)
+    assert solve_temperature(logits, y, gamma=5, grid_rows=36).temperature == pytest.approx(0.012377, rel=0.02)
 
 
 @pytest.mark.parametrize("period", [1, 2, 5])
-def test_no_comb_of_rows_stands_for_all(monkeypatch, period):
+def test_no_comb_of_rows_stands_for_all(period):
     """Every second row, or block of rows, from a mixture that has one valley only, and not the deepest of the whole."""
-    monkeypatch.setattr(_temperature, "_GRID_ROWS", 500)
     halves = torch.arange(1200).view(2, -1, period).transpose(0, 1).flatten()
     logits, y = labels_that_lead([-0.054, 3.906, 0.027] * 2, [150, 90, 360, 150, 270, 180], halves)
-    assert solve_temperature(logits, y, gamma=3).temperature == pytest.approx(0.444, rel=0.02)
+    assert solve_temperature(logits, y, gamma=3, grid_rows=500).temperature == pytest.approx(0.444, rel=0.02)

@@ -12,6 +12,8 @@ from _estimates import Estimate, paired_estimate, resampled_estimate
 from _networks import CIFAR100_STATISTICS, IMAGENET_STATISTICS, RESNETS, CifarResNet, compute_logits, load_resnet
 from _shifts import SHIFTS
 
+pytestmark = pytest.mark.slow
+
 N_IMAGES = 600
 RANDOM_SHIFTS = ["fixed_pattern", "sensor_noise", "dead_columns"]
 UNCLIPPED_SHIFTS = ["normalization"]
@@ -44,11 +46,9 @@ def test_images_are_scaled_and_channels_first(cifar10):
     assert set(labels) == set(range(10))
 
 
-def test_resnet20_yields_the_reference_logits(cifar10, data_dir):
+def test_resnet20_yields_the_reference_logits(cifar10, data_dir, reference):
     logits = compute_logits(load_resnet("cifar10_resnet20", data_dir), cifar10[0])
-    with np.load(data_dir / "nctoolkit_reference.npz") as reference:
-        expected = reference["cifar10_resnet20/logits"][:N_IMAGES]
-    np.testing.assert_allclose(logits, expected, atol=5e-5)
+    np.testing.assert_allclose(logits, reference["cifar10_resnet20/logits"][:N_IMAGES], atol=5e-5)
 
 
 def test_resnet32_is_as_accurate_as_published(cifar10, data_dir):

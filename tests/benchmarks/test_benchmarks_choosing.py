@@ -10,6 +10,8 @@ pytest.importorskip("sklearn", minversion="1.8", reason="the peers need scikit-l
 
 import choosing
 
+pytestmark = pytest.mark.slow
+
 RECORD = "cifar10_resnet20"
 
 

@@ -26,6 +26,8 @@ from _tabular import TABLES, drift, train_mlp
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator, TemperatureScaling
 from skclamp.perturbations import AffinePerturbation, ColorPerturbation, GridPerturbation
 
+pytestmark = pytest.mark.slow
+
 
 def rows_of(path):
     with open(path, newline="", encoding="utf-8") as file:

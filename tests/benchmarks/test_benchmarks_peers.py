@@ -15,6 +15,8 @@ import peers
 from _peers import PEERS, OneVsRest, log_odds, log_p
 from _records import load_record
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def record(monkeypatch):

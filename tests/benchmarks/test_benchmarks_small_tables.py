@@ -6,6 +6,8 @@ import pytest
 
 import small_tables
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path):

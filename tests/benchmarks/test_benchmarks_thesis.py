@@ -20,6 +20,8 @@ from _thesis_tables import read_results, select
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator, TemperatureScaling
 from skclamp.metrics import brier_score, expected_calibration_error, predictive_entropy
 
+pytestmark = pytest.mark.slow
+
 N_CALIBRATION = 160
 
 

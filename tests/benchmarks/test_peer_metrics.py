@@ -4,6 +4,8 @@ import pytest
 
 import peer_metrics
 
+pytestmark = pytest.mark.slow
+
 
 def test_peers_that_are_missing_are_left_out(monkeypatch, capsys):
     def missing(y, proba):

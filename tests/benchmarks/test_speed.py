@@ -11,6 +11,8 @@ import speed
 from _timing import best_time, simulated_logits
 from skclamp._solvers.temperature import solve_temperature
 
+pytestmark = pytest.mark.slow
+
 
 def test_simulated_labels_have_the_temperature_they_were_drawn_with():
     logits, y = simulated_logits(20000, 10, temperature=1.7)

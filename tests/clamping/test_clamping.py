@@ -1,8 +1,6 @@
 """What clamping learns, by explicit settings: the defaults' choices are tested elsewhere."""
 
-import logging
 import pickle
-import warnings
 from functools import partial
 
 import numpy as np
@@ -20,7 +18,6 @@ from _small_networks import (
 from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import TensorDataset
 
 from skclamp import IsotonicCalibration, SplineCalibration, TemperatureScaling, VectorScaling, default_candidates
 from skclamp.losses import focal_loss
@@ -223,13 +220,6 @@ def test_callbacks_are_skorchs(network):
     assert recorder.calls == ["begin", *["batch"] * 6, "end"]
 
 
-def test_fit_is_quiet(network, caplog):
-    with caplog.at_level(logging.WARNING), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        clamping(network).fit(X, Y).predict_proba(X)
-    assert not caplog.records
-
-
 # The theory
 
 
@@ -292,41 +282,6 @@ def test_it_repairs_a_shifted_input(network):
     assert nll(calibrator.predict_log_proba(shifted[300:]), y[300:]) < nll(
         alone.predict_log_proba(shifted[300:]), y[300:]
     )
-
-
-# Sample weights
-
-
-FULL_BATCH = {"batch_size": 1000, "shuffle": False, "max_epochs": 4}
-
-
-@pytest.mark.parametrize("settings", [{}, {"gamma": 1.0, "refit_temperature": False}, {"perturbation": None}])
-def test_integer_weights_are_repeated_samples(network, settings):
-    weight = np.random.default_rng(0).integers(0, 4, len(X))
-    repeated = np.repeat(np.arange(len(X)), weight)
-    weighted = clamping(network, **FULL_BATCH, **settings).fit(X, Y, sample_weight=weight)
-    expected = clamping(network, **FULL_BATCH, **settings).fit(X[repeated], Y[repeated])
-    np.testing.assert_allclose(weighted.delta_, expected.delta_, rtol=0, atol=1e-5)
-    assert weighted.temperature_ == pytest.approx(expected.temperature_, rel=1e-4)
-
-
-def test_weights_act(network):
-    weight = np.where(Y == 0, 10.0, 1.0)
-    weighted, plain = clamping(network).fit(X, Y, sample_weight=weight), clamping(network).fit(X, Y)
-    assert np.abs(weighted.delta_ - plain.delta_).max() > 1e-3
-    assert weighted.predict_proba(X)[:, 0].mean() > plain.predict_proba(X)[:, 0].mean()
-
-
-def test_equal_weights_change_nothing(network):
-    weighted = clamping(network).fit(X, Y, sample_weight=np.full(len(X), 3.0))
-    np.testing.assert_allclose(weighted.delta_, clamping(network).fit(X, Y).delta_, rtol=0, atol=1e-5)
-
-
-def test_weights_go_with_datasets(network):
-    weight = np.random.default_rng(0).random(len(X))
-    pairs = TensorDataset(torch.as_tensor(X), torch.as_tensor(Y))
-    found = clamping(network).fit(pairs, sample_weight=weight)
-    np.testing.assert_array_equal(found.delta_, clamping(network).fit(X, Y, sample_weight=weight).delta_)
 
 
 # An output map in the temperature's place

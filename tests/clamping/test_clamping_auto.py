@@ -1,7 +1,6 @@
 """What the defaults of NeuralClampingCalibrator promise: shifts are repaired, nothing else is touched."""
 
 import logging
-import pickle
 import warnings
 
 import numpy as np
@@ -9,10 +8,10 @@ import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from _problems import flat, linear
-from _small_networks import bare_logits, labels_of, nll, snapshot, vectors
+from _small_networks import bare_logits, labels_of, nll, vectors
 from sklearn.base import clone
 from sklearn.datasets import load_wine
-from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.model_selection import GridSearchCV
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -64,6 +63,7 @@ def test_it_repairs_what_no_temperature_can(shift):
     assert gains.mean() > 0.01
 
 
+@pytest.mark.slow
 def test_it_repairs_blur_or_leaves_it():
     found, accepted = compare("blur")
     differences = found[:, 1, 0] - found[:, 0, 0]
@@ -88,6 +88,7 @@ def test_what_the_folds_found_is_refined_not_left(seed):
     assert np.all(np.diff(gains) <= 0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound")
 @pytest.mark.parametrize(
     ("shift", "family"),
@@ -228,15 +229,6 @@ def test_candidates_of_a_grid_search_really_differ(fraction, optimizer):
     assert search.best_estimator_.accepted_
 
 
-def test_cross_val_predict_clones_and_shares_the_network():
-    before = snapshot(NETWORK)
-    proba = cross_val_predict(auto(NETWORK), TABULAR, LABELS, cv=3, method="predict_proba")
-    assert proba.shape == (900, 8)
-    assert snapshot(NETWORK) == before
-    alone = cross_val_predict(temperature_scaling(NETWORK), TABULAR, LABELS, cv=3, method="predict_proba")
-    assert nll(np.log(proba), LABELS) < nll(np.log(alone), LABELS)
-
-
 # What comes with it
 
 
@@ -252,37 +244,6 @@ def test_attributes(fitted):
     assert fitted.cost_["forward"] > fitted.cost_["backward"] > 0
     assert isinstance(fitted.perturbation_, nn.Sequential)
     assert flat(fitted.perturbation_).size
-
-
-def test_the_module_says_the_same(fitted):
-    with torch.no_grad():
-        z = fitted.module_.eval()(torch.as_tensor(TABULAR)).double()
-    np.testing.assert_allclose(torch.softmax(z, 1), fitted.predict_proba(TABULAR), atol=1e-6)
-
-
-def test_pickles(fitted):
-    again = pickle.loads(pickle.dumps(fitted))
-    np.testing.assert_array_equal(again.predict_proba(TABULAR), fitted.predict_proba(TABULAR))
-    assert again.verdict_ == fitted.verdict_
-
-
-@pytest.mark.parametrize("settings", [{}, {"gamma": "auto"}, {"perturbation": "affine"}, {"validation_fraction": None}])
-def test_one_random_state_gives_one_result(settings):
-    torch.manual_seed(0)
-    first = auto(NETWORK, **settings).fit(TABULAR, LABELS)
-    torch.manual_seed(1)
-    second = auto(NETWORK, **settings).fit(TABULAR, LABELS)
-    np.testing.assert_array_equal(flat(first.perturbation_), flat(second.perturbation_))
-    assert first.temperature_ == second.temperature_
-    assert first.cost_ == second.cost_
-    np.testing.assert_array_equal(first.predict_proba(TABULAR), second.predict_proba(TABULAR))
-
-
-def test_datasets_give_what_arrays_give(fitted):
-    pairs = TensorDataset(torch.as_tensor(TABULAR), torch.as_tensor(LABELS))
-    found = auto(NETWORK).fit(pairs)
-    np.testing.assert_array_equal(flat(found.perturbation_), flat(fitted.perturbation_))
-    np.testing.assert_array_equal(found.predict_proba(pairs), fitted.predict_proba(TABULAR))
 
 
 def test_weights_go_all_the_way():
@@ -352,6 +313,7 @@ def resnet(data_dir):
     return networks.load_resnet("cifar10_resnet20", data_dir), images, labels
 
 
+@pytest.mark.slow
 def test_it_repairs_darkness_on_real_images(resnet):
     network, images, labels = resnet
     dark = images * np.float32(0.35)
@@ -362,6 +324,7 @@ def test_it_repairs_darkness_on_real_images(resnet):
     assert after[1] > before[1] + 0.02
 
 
+@pytest.mark.slow
 def test_it_does_no_harm_on_real_images(resnet):
     network, images, labels = resnet
     found, alone = (each.fit(images[:1000], labels[:1000]) for each in (auto(network), temperature_scaling(network)))
@@ -376,13 +339,6 @@ def test_it_says_so_where_no_family_has_few_enough_parameters(caplog):
         found = auto(network).fit(x, y)
     assert not found.accepted_
     assert "each family that suits inputs of shape (300,) has more than" in caplog.text
-
-
-def test_a_start_away_from_the_identity_needs_a_family():
-    network, x = torch.nn.Linear(6, 3), vectors(200)
-    y = labels_of(bare_logits(network, x))
-    with pytest.raises(ValueError, match="init must be 'zeros' where perturbation is 'auto'.*got 'normal'"):
-        auto(network, init="normal").fit(x, y)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", torch.optim.LBFGS])

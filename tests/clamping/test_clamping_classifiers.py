@@ -119,19 +119,6 @@ def test_frames_and_sparse_matrices_and_tensors_give_what_arrays_give(fitted):
         np.testing.assert_allclose(learned(given), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("fitted", [True, False])
-def test_names_and_number_of_features_are_checked(fitted):
-    frame = pd.DataFrame(X, columns=list("abcde"))
-    classifier = LogisticRegression().fit(frame, Y) if fitted else LogisticRegression()
-    calibrator = clamping(classifier).fit(frame, Y)
-    assert calibrator.feature_names_in_.tolist() == list("abcde")
-    with pytest.raises(ValueError, match="feature names should match"):
-        calibrator.predict_proba(frame.rename(columns={"a": "z"}))
-    calibrator = clamping(clone(calibrator.estimator).fit(X, Y) if fitted else LogisticRegression()).fit(X, Y)
-    with pytest.raises(ValueError, match="X has 4 features, but LogisticRegression is expecting 5 features"):
-        calibrator.predict_proba(X[:, :4])
-
-
 def test_datasets_will_do_for_a_fitted_classifier_alone():
     classifier = LogisticRegression().fit(X, Y)
     codes = torch.as_tensor(np.unique(Y, return_inverse=True)[1])

@@ -428,21 +428,6 @@ def test_a_refit_forgets_the_verdict():
     assert not hasattr(calibrator, "verdict_")
 
 
-def test_labels_may_have_names():
-    x, y = tabular(300)
-    names = np.array([*"abcdefgh"])
-    found = guarded(perturbation="channel").fit(x + 1, names[y])
-    assert found.accepted_
-    assert found.classes_.tolist() == names.tolist()
-    np.testing.assert_array_equal(found.delta_, guarded(perturbation="channel").fit(x + 1, y).delta_)
-
-
 def test_folds_must_not_be_larger_than_a_half():
     with pytest.raises(ValueError, match=r"'validation_fraction' parameter .* in the range \(0.0, 0.5\]"):
         guarded(validation_fraction=0.9).fit(*tabular(200))
-
-
-def test_folds_must_not_be_smaller_than_a_sample():
-    x, y = tabular(200)
-    with pytest.raises(ValueError, match="validation_fraction must hold out at least one of 200 samples; got 0.001"):
-        guarded(validation_fraction=0.001).fit(x, y)

@@ -12,7 +12,6 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
-from skclamp._solvers import temperature_sums as _temperature_rows
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.base import BaseCalibrator
 
@@ -227,13 +226,12 @@ def test_smoothing_knows_no_units_of_weight():
     assert solved == pytest.approx([solve_temperature(scores, y, smooth=True).temperature] * 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_many_rows_go_the_same_way(dtype, gamma, monkeypatch):
+def test_many_rows_go_the_same_way(dtype, gamma):
     """Too many are centred anew in each pass, and a few of them give the first guess."""
-    monkeypatch.setattr(_temperature_rows, "_KEPT_SIZE", 2**16)
-    monkeypatch.setattr(_temperature_rows, "_CHUNK_SIZE", 2**14)
-    scores, y = separable(5000, 50, dtype)
+    scores, y = separable(90_000, 50, dtype)
     found = solve_temperature(scores, y, gamma=gamma, smooth=True)
     assert found.converged
     assert found.temperature == pytest.approx(smoothed(scores, y.numpy(), gamma=gamma), rel=1e-4)

@@ -17,12 +17,6 @@ TOLERANCE = 2e-5
 
 
 @pytest.fixture(scope="module")
-def reference(data_dir):
-    with np.load(data_dir / "nctoolkit_reference.npz") as archive:
-        return dict(archive)
-
-
-@pytest.fixture(scope="module")
 def network(reference):
     module = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),

@@ -122,18 +122,18 @@ def test_the_probabilities_are_read_once(monkeypatch, metric):
 
 
 def test_the_classwise_error_reads_them_once_a_block(monkeypatch):
-    monkeypatch.setattr("skclamp.metrics._bootstrap._BLOCK_SIZE", 400 * 50)
     passes, chunks = [], Probabilities.chunks
     monkeypatch.setattr(Probabilities, "chunks", lambda self: passes.append(self) or chunks(self))
-    bootstrap_interval(classwise_calibration_error, *draw(), n_resamples=200, random_state=0)
-    assert len(passes) <= 4 + 3
+    bootstrap_interval(classwise_calibration_error, *draw(n=30_000), n_resamples=200, random_state=0)
+    assert len(passes) <= 2 + 3
 
 
-def test_blocks_change_nothing(monkeypatch):
-    first = bootstrap_interval(expected_calibration_error, *draw(), n_resamples=100, random_state=0)
-    monkeypatch.setattr("skclamp.metrics._bootstrap._BLOCK_SIZE", 1000)
-    again = bootstrap_interval(expected_calibration_error, *draw(), n_resamples=100, random_state=0)
-    assert first == pytest.approx(again, rel=1e-12)
+def test_blocks_change_nothing():
+    proba = Probabilities(draw()[1], np.arange(400.0))
+    (whole,) = resampling_weights(proba, 100, check_random_state(0))
+    blocks = list(resampling_weights(proba, 100, check_random_state(0), block_size=30 * 400))
+    assert [len(block) for block in blocks] == [30, 30, 30, 10]
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
 
 
 # Intervals
@@ -181,6 +181,7 @@ def test_a_gap_in_one_bin_has_the_interval_of_a_mean():
     assert interval.high == pytest.approx(interval.value + 1.96 * error, abs=0.15 * error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ECE", "ECE, l2", "KS", "smooth"])
 @pytest.mark.parametrize("temperature", [1.0, 1.05, 1.5])
 def test_debiased_intervals_cover_the_truth(name, temperature):
@@ -266,6 +267,7 @@ def test_a_clear_difference_is_found_and_its_sign(metric):
     assert run(good, bad, alternative="greater").pvalue > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [bootstrap_coverage.two_calibrated, bootstrap_coverage.two_equally_off])
 def test_paired_test_of_equal_errors_keeps_its_level(pair):
     data = [pair(600, np.random.default_rng(seed)) for seed in range(100)]
@@ -313,6 +315,7 @@ def test_refuses_unknown_choices_and_other_lengths():
 # The benchmark
 
 
+@pytest.mark.slow
 def test_coverage_benchmark_writes_what_it_prints(tmp_path, capsys):
     out = tmp_path / "coverage.csv"
     bootstrap_coverage.main(["--n-simulations", "3", "--n-resamples", "10", "--sizes", "60", "--out", str(out)])

@@ -381,6 +381,7 @@ def _slope(metric, sizes, k, n_draws, tilt=2.0):
 CASES = [(name, k) for name in RATES for k in (2, 10, 100) if (name, k) not in [("ece, top 2", 2), ("isotonic", 100)]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "k"), CASES)
 def test_error_of_calibrated_data_falls_as_theory_says(name, k):
     metric, rate = RATES[name]
@@ -391,6 +392,7 @@ def test_error_of_calibrated_data_falls_as_theory_says(name, k):
     assert slope == pytest.approx(rate, abs=0.25 if noisy else 0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3])
 def test_kde_of_calibrated_data_falls_as_theory_says(k):
     """Noise (n h^((K-1)/2))^(-1/2) and blur h are alike where h falls as n^(-2/(K+3)), and so do they."""
@@ -403,6 +405,7 @@ def test_kde_of_calibrated_data_falls_as_theory_says(k):
     assert slope == pytest.approx(rate, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3])
 def test_kde_of_calibrated_data_falls_with_its_own_bandwidth(k):
     """Which falls at the same rate, but differs by chance."""

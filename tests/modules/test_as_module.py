@@ -31,7 +31,7 @@ pytestmark = [
     # LogisticRegressionCV announces other defaults, and what liblinear and multi_class will no longer do.
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-N_PROBLEMS = 30
+N_PROBLEMS = 6
 
 
 def perceptron(**settings):

@@ -16,6 +16,7 @@ from skclamp import NeuralClampingCalibrator, SplineCalibration, StructuredMatri
 from skclamp.perturbations import PERTURBATIONS
 
 IMAGES = images(40)
+SLOW = pytest.mark.slow
 
 
 def fitted_module(estimator, X, perturbation, y=None):
@@ -27,11 +28,14 @@ def fitted_module(estimator, X, perturbation, y=None):
 
 
 @HOW
-@pytest.mark.parametrize("perturbation", [None, *PERTURBATIONS])
+@pytest.mark.parametrize(
+    "perturbation", [name if name == "affine" else pytest.param(name, marks=SLOW) for name in [None, *PERTURBATIONS]]
+)
 def test_every_family_gives_the_same_logits_elsewhere(perturbation, how, tmp_path):
     check_the_same(*fitted_module(convolutional(), IMAGES, perturbation), how, tmp_path)
 
 
+@pytest.mark.slow
 @HOW
 @pytest.mark.parametrize("head", [(), (nn.Flatten(0),)], ids=["column", "vector"])
 def test_a_binary_head_gives_the_same_logits_elsewhere(head, how, tmp_path):
@@ -48,6 +52,7 @@ def test_a_classifier_of_scikit_learn_gives_the_same_logits_elsewhere(how, tmp_p
     check_the_same(*fitted_module(classifier, X, "affine"), how, tmp_path)
 
 
+@pytest.mark.slow
 @HOW
 def test_a_residual_network_gives_the_same_logits_elsewhere(how, data_dir, tmp_path):
     X, y = load_images("cifar10_test", data_dir)

@@ -114,10 +114,22 @@ def test_a_division_remains_behind_another_last_layer(network):
     check(module, torch.randn(9, 6), temperature_too=False)
 
 
+def test_what_comes_behind_a_linear_last_layer_remains():
+    bounded = LogitsModule(perceptron(), nonlinearity=torch.tanh)
+    check(
+        ClampedModule(bounded, moved(AffinePerturbation((6,))), temperature=2.0),
+        torch.randn(9, 6),
+        temperature_too=False,
+    )
+    mapped = ClampedModule(perceptron(), moved(AffinePerturbation((6,))), temperature=2.0, output=torch.tanh)
+    assert check(mapped, torch.randn(9, 6), temperature_too=False).output is torch.tanh
+
+
 def test_a_temperature_alone_needs_no_particular_first_layer():
     module = ClampedModule(convolutional(), temperature=2.0)
-    x = torch.randn(5, 3, 8, 8)
-    torch.testing.assert_close(module.fold()(x), module.eval()(x), rtol=0, atol=1e-5)
+    x, folded = torch.randn(5, 3, 8, 8), module.fold()
+    assert isinstance(folded, ClampedModule)
+    torch.testing.assert_close(folded(x), module.eval()(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -91,12 +91,11 @@ def test_probabilities_are_the_map(calibrator):
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
 @pytest.mark.parametrize("regression", REGRESSIONS)
-def test_gradients_and_hessians(regression, n_classes, monkeypatch):
+def test_gradients_and_hessians(regression, n_classes):
     """Chunks of a few rows, weights, and parameters away from the identity."""
-    monkeypatch.setattr("skclamp._solvers.softmax_regression._CHUNK_SIZE", 13 * n_classes)
     rng = np.random.default_rng(0)
     x, y = torch.from_numpy(rng.normal(size=(50, n_classes))), torch.from_numpy(rng.integers(n_classes, size=50))
-    loss = regression(x, y, torch.from_numpy(rng.uniform(size=50)))
+    loss = regression(x, y, torch.from_numpy(rng.uniform(size=50)), chunk_size=13 * n_classes)
     assert len(loss.chunks) > 3
     theta = rng.normal(size=loss.shape)
 
@@ -123,19 +122,27 @@ def test_gradients_and_hessians(regression, n_classes, monkeypatch):
 
 
 @pytest.mark.parametrize("regression", REGRESSIONS)
-def test_the_scaled_search_finds_what_the_whitened_one_finds(regression, monkeypatch):
+def test_the_scaled_search_finds_what_the_whitened_one_finds(regression):
     logits, y = draw(2000, 6)
     loss = regression(torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.from_numpy(y))
     start = np.eye(*loss.shape) if regression is MatrixRegression else np.stack([np.ones(6), np.zeros(6)])
     whitened = minimise_regression(loss, start, 0.01)
-    monkeypatch.setattr("skclamp._solvers.softmax_regression._MOST_FACTORED", 0)
-    scaled = minimise_regression(loss, start, 0.01)
+    scaled = minimise_regression(loss, start, 0.01, most_factored=0)
     assert whitened.converged
     assert scaled.converged
     np.testing.assert_allclose(scaled.parameters, whitened.parameters, atol=3e-3)
     np.testing.assert_allclose(
         *(loss.loss_and_gradient(found.parameters)[0] for found in (scaled, whitened)), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("regression", REGRESSIONS)
+def test_a_strong_ridge_is_found_at_once_along_the_common_direction_too(regression):
+    """It makes the loss nearly quadratic, and the scaled coordinates know of it."""
+    logits, y = draw(2000, 30)
+    loss = regression(torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.from_numpy(y))
+    start = np.eye(*loss.shape) if regression is MatrixRegression else np.stack([np.ones(30), np.zeros(30)])
+    assert minimise_regression(loss, start, 10.0, most_factored=0).n_evaluations <= 5
 
 
 @pytest.mark.parametrize("calibrator", [StructuredVectorScaling, StructuredMatrixScaling])

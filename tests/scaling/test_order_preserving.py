@@ -179,11 +179,12 @@ def test_units_do_not_matter(make):
     np.testing.assert_allclose(make(tol=1e-9).fit(1000 * Z, y).predict_proba(1000 * Z), expected, rtol=0, atol=1e-3)
 
 
-def test_large_sets_are_treated_in_single_precision(make, monkeypatch):
+def test_large_sets_are_treated_in_single_precision(make):
     Z, y = mixed(1000)
     expected = make().fit(Z, y).predict_proba(Z)
-    monkeypatch.setattr("skclamp.scaling._order_preserving._WIDE_SIZE", 100)
-    found = make().fit(Z, y)
+    found = make()
+    found._most_wide = 100
+    found.fit(Z, y)
     assert next(found.module_.parameters()).dtype == torch.float64
     np.testing.assert_allclose(found.predict_proba(Z), expected, rtol=0, atol=1e-2)
 

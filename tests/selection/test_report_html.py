@@ -14,7 +14,6 @@ from _digits import calibration_and_test, convolutional_network, shifted
 from scipy.special import softmax
 from scipy.stats import binomtest
 
-import skclamp.selection._page as comparison_page
 from skclamp import (
     CalibratorComparison,
     HistogramBinning,
@@ -32,6 +31,7 @@ from skclamp.metrics import (
 )
 from skclamp.metrics._binning import Pairs, Probabilities, bin_indices
 from skclamp.perturbations import PERTURBATIONS
+from skclamp.selection._page import _bars, _image, page_of
 from skclamp.selection._scoring import Scoring
 
 FEW = {"n_resamples": 50, "n_draws": 20}
@@ -138,22 +138,27 @@ def test_names_stay_names(tmp_path):
     assert (page.data["title"], ("title", NASTY) in page.texts) == (NASTY, True)
 
 
-def test_has_the_most_frequent_classes_and_fewer_where_there_is_no_room(tmp_path, monkeypatch):
+def test_has_the_most_frequent_classes_and_fewer_where_there_is_no_room(tmp_path):
     comparison = _small(k=30, classes=np.arange(30))
     data = _read(comparison, tmp_path / "report.html").data
+
+    def smaller(most_bytes):
+        page = page_of(
+            comparison, comparison._binned, title="Calibration report", channel_names=None, most_bytes=most_bytes
+        )
+        return _Reader(page).data
+
     counts = np.bincount(_labels(300, 30), minlength=30)
     kept = np.array(data["classNames"], int)
     assert len(kept) == 24 and list(kept) == sorted(kept)
     assert counts[kept].min() >= np.delete(counts, kept).max()
     size = (tmp_path / "report.html").stat().st_size
-    monkeypatch.setattr(comparison_page, "MOST_BYTES", size - 1)
-    fewer = _read(comparison, tmp_path / "report.html").data
+    fewer = smaller(size - 1)
     kept = np.array(fewer["classNames"], int)
     assert len(kept) == 12 and list(kept) == sorted(kept)
     assert counts[kept].min() >= np.delete(counts, kept).max()
     assert len(fewer["sizes"]) == 2 * 13
-    monkeypatch.setattr(comparison_page, "MOST_BYTES", 1)
-    assert _read(comparison, tmp_path / "report.html").data["classNames"] == []
+    assert smaller(1)["classNames"] == []
 
 
 def test_needs_what_compare_calibrators_keeps(tmp_path):
@@ -224,9 +229,9 @@ def test_tells_what_was_refused_not_tried_and_not_asked_for(tmp_path):
 
 
 def test_large_perturbations_are_thinned():
-    bars = comparison_page._bars(np.arange(2000.0), None, 0.0)
+    bars = _bars(np.arange(2000.0), None, 0.0)
     assert len(bars["values"]) == 500 and bars["values"][0] == 1.5 and bars["n"] == 2000
-    image = comparison_page._image(np.arange(300.0)[:, None] + np.zeros(520), None, (None, None))
+    image = _image(np.arange(300.0)[:, None] + np.zeros(520), None, (None, None))
     assert image["shape"] == [150, 174] and image["range"] == [0.0, 299.0]
 
 
