@@ -26,7 +26,7 @@ _MOST_COLUMNS = 2048
 _LEVEL = 1e-3
 _DEVIATIONS = 3.09  # of that level, one-sided
 # Of an order with the labels, beyond chance: Cohen's kappa.
-_LEAST_AGREEMENT = 1 / 3
+_LEAST_AGREEMENT = 0.5
 _FEWEST_SAMPLES_A_PARAMETER = 20
 _LEAST_T, _MOST_T = 0.05, 20.0
 # Sharper than any network on samples that it hasn't seen, where it is right on nearly all.
