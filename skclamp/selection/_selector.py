@@ -294,8 +294,9 @@ def _checked_name(pair):
     """The name of a candidate that is a pair of a name and a calibrator."""
     if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
         raise TypeError(f"candidates must hold (name, calibrator) pairs; got {pair!r}")
-    check_bare(*pair, "candidates")
-    return pair[0]
+    name, calibrator = pair
+    check_bare(name, calibrator, "candidates")
+    return name
 
 
 def _results(names, trial, scores):
