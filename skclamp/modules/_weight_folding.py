@@ -106,8 +106,10 @@ def _first_layer(head, shape):
     """The layer that takes the inputs, and whether it does so in their own shape."""
     x = _example(head, shape)
     hooked = {part for part in head.modules() if part._forward_hooks or part._forward_pre_hooks}
-    calls, logits = record(_leaves(head), lambda: head(x))
-    first = next((call for call in calls if _holds(call.taken, x) and not _holds(call.given, x)), None)
+    # The head hands its network a copy, in which the inputs couldn't be recognised.
+    logits, own = head(x), x.clone()
+    calls, _ = record(_leaves(head), lambda: head.module(own))
+    first = next((call for call in calls if _holds(call.taken, own) and not _holds(call.given, own)), None)
     if first is None or type(first.layer) not in (nn.Linear, *_CONVOLUTIONS):
         found = "none that takes the inputs as they are" if first is None else type(first.layer).__name__
         raise ValueError(f"fold needs a linear layer or a convolution to come first; got {found}")
