@@ -106,8 +106,10 @@ def _first_layer(head, shape):
     """The layer that takes the inputs, and whether it does so in their own shape."""
     x = _example(head, shape)
     hooked = {part for part in head.modules() if part._forward_hooks or part._forward_pre_hooks}
-    calls, logits, entering = _run(head, x)
-    first = next((each for each in calls if _holds(each.taken, entering) and not _holds(each.given, entering)), None)
+    # The head hands its network a copy, in which the inputs couldn't be recognised.
+    logits, own = head(x), x.clone()
+    calls, _ = record(_leaves(head), lambda: head.module(own))
+    first = next((call for call in calls if _holds(call.taken, own) and not _holds(call.given, own)), None)
     if first is None or type(first.layer) not in (nn.Linear, *_CONVOLUTIONS):
         found = "none that takes the inputs as they are" if first is None else type(first.layer).__name__
         raise ValueError(f"fold needs a linear layer or a convolution to come first; got {found}")
@@ -125,17 +127,6 @@ def _first_layer(head, shape):
     if _uses_inputs_elsewhere(head, first, x, logits):
         raise ValueError("fold needs a network with one first layer; other operations take its inputs too")
     return layer, first.taken.shape == x.shape
-
-
-def _run(head, x):
-    """The calls of a network's layers, its logits, and the inputs as it takes them: a copy of what its head is given."""
-    entering = []
-    handle = head.module.register_forward_pre_hook(lambda _, inputs: entering.extend(inputs))
-    try:
-        calls, logits = record(_leaves(head), lambda: head(x))
-    finally:
-        handle.remove()
-    return calls, logits, entering[0]
 
 
 def _holds(tensor, x):

@@ -71,18 +71,23 @@ def _check_calibrators(calibrators):
     if UNCALIBRATED in calibrators:
         raise ValueError(f"calibrators must not be named {UNCALIBRATED!r}, which is the estimator's own row")
     for name, calibrator in calibrators.items():
-        if not isinstance(calibrator, BaseCalibrator):
-            raise TypeError(
-                f"calibrators must be calibrators of skclamp, such as TemperatureScaling(); got {calibrator!r} for "
-                f"{name!r}"
-            )
-        if calibrator.estimator is not None:
-            raise ValueError(
-                f"calibrators must have estimator=None, since all of them share one; got {calibrator!r} for {name!r}"
-            )
+        check_bare(name, calibrator, "calibrators")
         if calibrator.response != "auto":
             raise ValueError(
                 "calibrators must have response='auto', since all of them see the same: give response to the "
                 f"comparison; got {calibrator.response!r} for {name!r}"
             )
         calibrator._validate_params()
+
+
+def check_bare(name, calibrator, parameter):
+    """Raise unless something is a calibrator without an estimator of its own."""
+    if not isinstance(calibrator, BaseCalibrator):
+        raise TypeError(
+            f"{parameter} must be calibrators of skclamp, such as TemperatureScaling(); got {calibrator!r} for {name!r}"
+        )
+    if calibrator.estimator is not None:
+        raise ValueError(
+            f"{parameter} must have estimator=None, since all of them calibrate the same logits; got {calibrator!r} "
+            f"for {name!r}"
+        )

@@ -27,6 +27,7 @@ from ..scaling import (
     TemperatureScaling,
     VectorScaling,
 )
+from ._candidates import check_bare
 from ._trial import Samples, Stack, Trial
 
 # What the stack is called among the candidates, as it is and with a map that follows it.
@@ -268,13 +269,7 @@ def _checked_name(pair):
     if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
         raise TypeError(f"candidates must hold (name, calibrator) pairs; got {pair!r}")
     name, calibrator = pair
-    if not isinstance(calibrator, BaseCalibrator):
-        raise TypeError(f"candidates must be calibrators of skclamp; got {calibrator!r} for {name!r}")
-    if calibrator.estimator is not None:
-        raise ValueError(
-            f"candidates must have no estimator of their own, the selector's logits are what they calibrate; "
-            f"{name!r} has {type(calibrator.estimator).__name__}"
-        )
+    check_bare(name, calibrator, "candidates")
     return name
 
 

@@ -379,11 +379,11 @@ def test_candidates_stay_as_they_were():
         ),
         ([TemperatureScaling()], TypeError, r"candidates must hold \(name, calibrator\) pairs; got TemperatureScaling"),
         ([(1, TemperatureScaling())], TypeError, r"candidates must hold \(name, calibrator\) pairs; got \(1, "),
-        ([("a", LogisticRegression())], TypeError, "candidates must be calibrators of skclamp; got LogisticReg.* 'a'"),
+        ([("a", LogisticRegression())], TypeError, "candidates must be calibrators of skclamp, .* LogisticReg.* 'a'"),
         (
             [("a", TemperatureScaling(LogisticRegression()))],
             ValueError,
-            "candidates must have no estimator of their own, .*; 'a' has LogisticRegression",
+            "candidates must have estimator=None, .*LogisticRegression.* for 'a'",
         ),
         ("temperature", ValueError, "The 'candidates' parameter of CalibratorSelector must be an array-like"),
     ],
