@@ -1,10 +1,9 @@
 """Every calibrator with data for it: a new one is tested by a row in `CALIBRATORS`."""
 
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import pytest
-import torch
 from _small_networks import (
     bare_logits,
     convolutional,
@@ -44,8 +43,7 @@ from skclamp import (
 )
 
 N_SAMPLES = 200
-SGD = partial(torch.optim.SGD, momentum=0.9)
-PLAIN = {"perturbation": "full", "optimizer": SGD, "max_epochs": 2, "validation_fraction": None, "random_state": 0}
+PLAIN = {"perturbation": "full", "optimizer": "sgd", "max_epochs": 2, "validation_fraction": None, "random_state": 0}
 
 
 def network_of(calibrator):
