@@ -3,11 +3,10 @@
 What the map learns is promised of each of them; what the base does for all of them, of six that stand for the others.
 """
 
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import pytest
-import torch
 from _small_networks import (
     bare_logits,
     convolutional,
@@ -47,8 +46,7 @@ from skclamp import (
 )
 
 N_SAMPLES = 200
-SGD = partial(torch.optim.SGD, momentum=0.9)
-PLAIN = {"perturbation": "full", "optimizer": SGD, "max_epochs": 2, "validation_fraction": None, "random_state": 0}
+PLAIN = {"perturbation": "full", "optimizer": "sgd", "max_epochs": 2, "validation_fraction": None, "random_state": 0}
 
 
 def network_of(calibrator):

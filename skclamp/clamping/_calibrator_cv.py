@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.model_selection import check_cv
 
@@ -93,8 +94,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
     """
 
     perturbations: Sequence = ("auto",)
-    gammas: Sequence[float] = (0.0, 0.5, 1.0, 2.0)
-    penalties: Sequence[float] = (0.0,)
+    gammas: ArrayLike = (0.0, 0.5, 1.0, 2.0)
+    penalties: ArrayLike = (0.0,)
     lrs: Sequence[float | str] = ("auto",)
     cv: object = 3
 
