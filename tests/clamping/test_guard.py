@@ -351,15 +351,6 @@ def test_classes_of_one_sample(n_samples, gamma):
     assert calibrator.classes_.tolist() == list(range(30))
 
 
-@pytest.mark.parametrize("n_samples", [50, 100, 200])
-def test_one_class_alone(n_samples):
-    x = images(n_samples)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        calibrator = guarded(convolutional()).fit(x, np.full(n_samples, 2))
-    assert np.isfinite(calibrator.predict_proba(x)).all()
-
-
 @pytest.mark.parametrize("constant", [0.0, 0.5])
 @pytest.mark.parametrize("perturbation", ["auto", "affine", "filter", "grid"])
 def test_constant_inputs(perturbation, constant):
