@@ -367,6 +367,7 @@ def test_verbose_shows_the_last_training_alone(capsys):
     assert len(lines) == found.n_iter_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [{"gammas": [0.0, 2.0]}, {"gammas": [0.0], "lrs": [1.0, 0.001]}], ids=["gamma", "lr"])
 def test_scores_do_not_depend_on_the_order_of_the_grid(grid):
     """But for which samples steps are tried on."""
