@@ -264,7 +264,7 @@ def test_the_network_is_the_one_given_and_stays_as_it_was(clamped, path):
     np.testing.assert_array_equal(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES))
 
 
-@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile], ids=["DataParallel", "compiled"])
+@pytest.mark.parametrize("wrap", [nn.DataParallel, pytest.param(torch.compile, marks=pytest.mark.slow)])
 def test_a_wrapped_network_is_the_same(wrap, clamped, path):
     loaded = round_trip(clamped, path, wrap(convolutional()))
     np.testing.assert_allclose(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES), rtol=0, atol=1e-6)

@@ -74,6 +74,7 @@ def test_cv_results_are_laid_out_as_grid_searchs(fitted, expected):
     assert found["rank_test_score"].dtype == expected.cv_results_["rank_test_score"].dtype
 
 
+@pytest.mark.slow
 def test_scores_and_choice_are_grid_searchs():
     """Where the best two differ by more than chance, as families do here; gammas don't, and then the scores agree."""
     clean = vectors(3000, seed=1)

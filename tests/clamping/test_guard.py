@@ -117,7 +117,7 @@ def test_the_likelihood_ratio_by_hand():
     assert evidence_of(np.full(60, 1e4)).universal_p_value(0) == 1
 
 
-@pytest.mark.parametrize("offset", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("offset", [0.3, *(pytest.param(offset, marks=pytest.mark.slow) for offset in (0.05, 1.0))])
 def test_the_likelihood_ratio_holds_its_level_for_any_fixed_perturbation(offset):
     """Confident logits, few samples, and temperatures fitted elsewhere: what a mere plug-in of T gets wrong."""
     accepted = []
