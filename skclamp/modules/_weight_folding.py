@@ -106,9 +106,11 @@ def _first_layer(head, shape):
     """The layer that takes the inputs, and whether it does so in their own shape."""
     x = _example(head, shape)
     hooked = {part for part in head.modules() if part._forward_hooks or part._forward_pre_hooks}
-    # The head hands its network a copy, in which the inputs couldn't be recognised.
-    logits, own = head(x), x.clone()
-    calls, _ = record(_leaves(head), lambda: head.module(own))
+    # The network is handed a copy, which it may overwrite.
+    handed = []
+    with head.module.register_forward_pre_hook(lambda _, inputs: handed.extend(inputs)):
+        calls, logits = record(_leaves(head), lambda: head(x))
+    own = handed[0]
     first = next((call for call in calls if _holds(call.taken, own) and not _holds(call.given, own)), None)
     if first is None or type(first.layer) not in (nn.Linear, *_CONVOLUTIONS):
         found = "none that takes the inputs as they are" if first is None else type(first.layer).__name__

@@ -46,28 +46,6 @@ def test_values_between_0_and_1_are_not_guessed_to_be_probabilities():
     assert as_logits.temperature_ < as_probabilities.temperature_ / 2
 
 
-@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
-@pytest.mark.parametrize("response", ["logits", "probabilities"])
-def test_one_column_means_binary(shape, response):
-    score = logits(200, 1).ravel()
-    y = labels_of(np.column_stack([np.zeros(200), score]))
-    given = score if response == "logits" else 1 / (1 + np.exp(-score))
-    one = TemperatureScaling(response=response).fit(given.reshape(shape), y)
-    two = TemperatureScaling().fit(np.column_stack([np.zeros(200), score]), y)
-    assert one.temperature_ == pytest.approx(two.temperature_, rel=1e-9)
-    assert one.predict_proba(given.reshape(shape)).shape == (200, 2)
-
-
-@pytest.mark.parametrize("wrap", [np.float16, np.float32, torch.tensor, lambda Z: Z.tolist()])
-def test_arrays_of_any_float_dtype_and_tensors(wrap):
-    Z = logits()
-    y = labels_of(Z)
-    expected = TemperatureScaling().fit(Z, y)
-    found = TemperatureScaling().fit(wrap(Z), y)
-    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-3)
-    np.testing.assert_allclose(found.predict_proba(wrap(Z)), expected.predict_proba(Z), atol=2e-3)
-
-
 def test_arrays_that_require_grad_are_read_without_it():
     Z = torch.tensor(logits(), requires_grad=True)
     TemperatureScaling().fit(Z, labels_of(logits())).predict_proba(Z)
@@ -267,13 +245,6 @@ def test_networks_that_yield_nan():
         network[2].weight[1] = torch.nan
     with pytest.raises(ValueError, match="the network must yield finite logits; got NaN or infinity for sample 0"):
         TemperatureScaling(network).fit(X, np.zeros(len(X), int))
-
-
-@pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
-@pytest.mark.parametrize("estimator", [None, perceptron()])
-def test_devices_that_are_not_there(estimator, device):
-    with pytest.raises(ValueError, match=f"device must name a device that is there, .* got '{device}'"):
-        TemperatureScaling(estimator, device=device).fit(X, np.resize(np.arange(6), len(X)))
 
 
 def test_the_own_device_shares_the_network_and_another_gets_a_copy():

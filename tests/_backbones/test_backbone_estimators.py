@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, labels_of, nll, perceptron, softmax, vectors
+from _small_networks import bare_logits, labels_of, perceptron, softmax, vectors
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
@@ -167,15 +167,6 @@ def test_response_chooses_the_method(classified):
         TemperatureScaling(GaussianNB().fit(X, y), response="logits").fit(X, y)
 
 
-def test_sample_weight_reaches_the_classifier(classified):
-    X, y = classified
-    weight = np.random.default_rng(0).integers(1, 4, len(X)).astype(float)
-    calibrator = TemperatureScaling(LogisticRegression(), cv=3).fit(X, y, sample_weight=weight)
-    np.testing.assert_array_equal(
-        calibrator.estimator_.coef_, LogisticRegression().fit(X, y, sample_weight=weight).coef_
-    )
-
-
 def test_one_against_one_machines_are_told_to_change(classified):
     X, y = classified
     machine = SVC(decision_function_shape="ovo").fit(X, y)
@@ -209,15 +200,6 @@ def test_classifiers_whose_probabilities_are_none(classified):
 def test_estimators_of_no_known_kind(estimator, found):
     with pytest.raises(TypeError, match=f"estimator must be None, a torch.nn.Module, .* got {found}$"):
         TemperatureScaling(estimator).fit(X, np.resize(np.arange(4), len(X)))
-
-
-def test_calibration_helps_held_out_data(classified):
-    network = perceptron()
-    scores = bare_logits(network, vectors(600, seed=1))
-    y = labels_of(scores, temperature=2.5, seed=1)
-    calibrator = TemperatureScaling(network).fit(vectors(600, seed=1)[:300], y[:300])
-    calibrated = calibrator.predict_log_proba(vectors(600, seed=1)[300:])
-    assert nll(calibrated, y[300:]) < nll(scores[300:], y[300:]) - 0.05
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

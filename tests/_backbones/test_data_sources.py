@@ -1,4 +1,4 @@
-"""Where samples come from: frames, memory maps, skorch's slices, worker processes and what goes wrong in them."""
+"""Where samples come from: memory maps, skorch's slices, worker processes and what goes wrong in them."""
 
 import os
 import warnings
@@ -6,13 +6,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, put_into_odd_state, snapshot
-from sklearn.linear_model import LogisticRegression
+from _small_networks import bare_logits, convolutional, images, labels_of, put_into_odd_state, snapshot
 from sklearn.model_selection import GridSearchCV, KFold
 from skorch.helper import SliceDataset
 from torch.utils.data import Dataset, TensorDataset
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, VectorScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp._backbones.inputs import open_inputs
 
 N_SAMPLES = 200
@@ -20,45 +19,6 @@ N_SAMPLES = 200
 
 def clamping(network, **options):
     return NeuralClampingCalibrator(network, perturbation="affine", validation_fraction=None, random_state=0, **options)
-
-
-# Frames
-
-
-NAMES = list("abcdef")
-TABLE = np.random.default_rng(0).normal(size=(N_SAMPLES, 6)).astype(np.float32)
-TABLE_Y = labels_of(bare_logits(perceptron(), TABLE))
-OF_TABLES = {
-    "a classifier's": lambda: TemperatureScaling(LogisticRegression().fit(TABLE, TABLE_Y)),
-    "a network's": lambda: VectorScaling(perceptron()),
-    "clamped": lambda: clamping(perceptron()),
-}
-
-
-def frame(library, table=TABLE, names=NAMES):
-    module = pytest.importorskip(library, reason=f"needs {library}: pip install 'skclamp[test]'")
-    return module.DataFrame({name: table[:, k] for k, name in enumerate(names)})
-
-
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-@pytest.mark.parametrize("kind", OF_TABLES)
-def test_frames_are_tables_with_names(library, kind):
-    X = frame(library)
-    if kind == "a classifier's":
-        calibrator = TemperatureScaling(LogisticRegression().fit(X, TABLE_Y)).fit(X, TABLE_Y)
-    else:
-        calibrator = OF_TABLES[kind]().fit(X, TABLE_Y)
-    expected = OF_TABLES[kind]().fit(TABLE, TABLE_Y).predict_proba(TABLE)
-    np.testing.assert_allclose(calibrator.predict_proba(X), expected, rtol=0, atol=1e-6)
-    assert calibrator.feature_names_in_.tolist() == NAMES
-    assert calibrator.n_features_in_ == 6
-    for others, message in (
-        (frame(library, names=NAMES[::-1]), "Feature names must be in the same order"),
-        (frame(library, names=list("abcdez")), "Feature names unseen at fit time:\n- z"),
-        (frame(library, TABLE[:, :5], NAMES[:5]), "Feature names seen at fit time, yet now missing:\n- f"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            calibrator.predict_proba(others)
 
 
 # Memory maps

@@ -170,6 +170,7 @@ def test_what_was_saved_around_another_graph_fits_it_and_on_demand_the_plain_net
     np.testing.assert_allclose(loaded.predict_proba(posed.X), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", WRAPPED)
 def test_networks_in_wrappers_stay_as_they_were(posed, form):
     network = posed.unusual(WRAPPED[form]).train()

@@ -302,6 +302,7 @@ def test_the_input_stays_as_it_is(gamma):
     assert torch.equal(y, before[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
 @pytest.mark.parametrize(("n_samples", "n_classes"), [(1_500_000, 2), (9_000, 600)])
 def test_memory_beyond_the_logits(n_samples, n_classes, gamma):

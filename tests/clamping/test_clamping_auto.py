@@ -53,7 +53,7 @@ def compare(shift, n_seeds=3, n_calibration=900, **settings):
 
 
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound")
-@pytest.mark.parametrize("shift", ["gain and offset", "mixed colours"])
+@pytest.mark.parametrize("shift", ["gain and offset", pytest.param("mixed colours", marks=pytest.mark.slow)])
 def test_it_repairs_what_no_temperature_can(shift):
     found, accepted = compare(shift)
     ratios, gains = found[:, 1, 0] / found[:, 0, 0], found[:, 1, 1] - found[:, 0, 1]

@@ -74,6 +74,7 @@ def test_cv_results_are_laid_out_as_grid_searchs(fitted, expected):
     assert found["rank_test_score"].dtype == expected.cv_results_["rank_test_score"].dtype
 
 
+@pytest.mark.slow
 def test_scores_and_choice_are_grid_searchs():
     """Where the best two differ by more than chance, as families do here; gammas don't, and then the scores agree."""
     clean = vectors(3000, seed=1)
@@ -367,6 +368,7 @@ def test_verbose_shows_the_last_training_alone(capsys):
     assert len(lines) == found.n_iter_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [{"gammas": [0.0, 2.0]}, {"gammas": [0.0], "lrs": [1.0, 0.001]}], ids=["gamma", "lr"])
 def test_scores_do_not_depend_on_the_order_of_the_grid(grid):
     """But for which samples steps are tried on."""

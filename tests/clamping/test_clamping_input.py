@@ -22,7 +22,6 @@ from sklearn.naive_bayes import GaussianNB
 from skorch import NeuralNet, NeuralNetClassifier
 from torch import nn
 from torch.optim import SGD
-from torch.utils.data import TensorDataset
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +35,6 @@ def fitted(network):
 
 
 # What X and the estimator may be
-
-
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_datasets_give_what_arrays_give(network, shuffle):
-    pairs = TensorDataset(torch.as_tensor(X), torch.as_tensor(Y))
-    found = clamping(network, shuffle=shuffle).fit(pairs)
-    expected = clamping(network, shuffle=shuffle).fit(X, Y)
-    np.testing.assert_array_equal(found.delta_, expected.delta_)
-    np.testing.assert_array_equal(found.predict_proba(pairs), expected.predict_proba(X))
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float64, torch.as_tensor])
@@ -99,18 +89,6 @@ def test_logits_themselves_are_clamped_by_a_bias():
     assert np.ptp(calibrator.delta_) > 2
     expected = softmax((Z + calibrator.delta_) / calibrator.temperature_)
     np.testing.assert_allclose(calibrator.predict_proba(Z), expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
-@pytest.mark.parametrize("response", ["logits", "probabilities"])
-def test_binary_scores_are_clamped_as_two_logits(shape, response):
-    score = logits(200, 1).ravel()
-    Z = np.column_stack([np.zeros(200), score])
-    y = labels_of(Z)
-    given = score if response == "logits" else 1 / (1 + np.exp(-score))
-    found = clamping(None, response=response).fit(given.reshape(shape), y)
-    expected = clamping(None).fit(Z, y)
-    np.testing.assert_allclose(found.predict_proba(given.reshape(shape)), expected.predict_proba(Z), atol=1e-6)
 
 
 def test_probabilities_are_clamped_as_logits():

@@ -49,6 +49,7 @@ def peak_memory(calibrator, n_samples):
     return float(peak), kept == "True"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module of POSIX")
 @pytest.mark.parametrize("kind", ["TemperatureScaling(network)", "NeuralClampingCalibrator(network, random_state=0)"])
 def test_ten_times_the_images_take_no_more_memory_than_their_logits(kind):
@@ -100,6 +101,7 @@ print(Watching.peak - before, getattr(calibrator, "accepted_", True))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's account of a process's memory")
 @pytest.mark.parametrize(
     ("kind", "dtype"),

@@ -166,6 +166,7 @@ def test_fits_that_overlap_leave_the_random_states_alone(quick_switches, random_
         assert [fit(k) for k in range(6)] * 10 == found
 
 
+@pytest.mark.slow
 def test_warnings_stay_as_they_are_while_searches_overlap(quick_switches):
     x = np.random.default_rng(0).normal(size=(60, 3))
     y = labels_of(x)

@@ -1,22 +1,17 @@
 import copy
-import pickle
 import warnings
 
-import joblib
 import numpy as np
 import pytest
 import torch
 from _small_networks import bare_logits, labels_of, perceptron, vectors
 from scipy.special import log_softmax, softmax
-from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -83,25 +78,6 @@ def test_three_ways_to_say_the_same(n_samples, n_classes):
     )
 
 
-@pytest.mark.parametrize(
-    "names", [np.array(list("edcba")), np.arange(1, 6), np.arange(5.0), np.array([3, 1, 4, 15, 9])], ids=str
-)
-def test_labels_of_every_kind(names):
-    logits, y = draw()
-    expected = TemperatureScaling().fit(logits, y)
-    calibrator = TemperatureScaling(classes=names).fit(logits, names[y])
-    assert calibrator.temperature_ == expected.temperature_
-    np.testing.assert_array_equal(calibrator.classes_, names)
-    np.testing.assert_array_equal(calibrator.predict(logits), names[logits.argmax(1)])
-
-
-def test_sorted_names_are_told_from_the_labels():
-    logits, y = draw()
-    calibrator = TemperatureScaling().fit(logits, np.array(list("abcde"))[y])
-    assert list(calibrator.classes_) == list("abcde")
-    assert calibrator.temperature_ == TemperatureScaling().fit(logits, y).temperature_
-
-
 def test_gamma_smooths():
     logits, y = draw()
     temperatures = [TemperatureScaling(gamma=gamma).fit(logits, y).temperature_ for gamma in (0, 0.5, 1, 2)]
@@ -128,14 +104,6 @@ def test_network(network):
     np.testing.assert_allclose(
         calibrator.predict_proba(X), softmax(logits / calibrator.temperature_, axis=1), rtol=1e-10
     )
-
-
-def test_dataset_of_pairs(network):
-    X, y = (torch.from_numpy(values) for values in inputs_for(network)[:2])
-    from_pairs = TemperatureScaling(network).fit(TensorDataset(X, y))
-    from_arrays = TemperatureScaling(network).fit(X, y)
-    assert from_pairs.temperature_ == from_arrays.temperature_
-    np.testing.assert_array_equal(from_pairs.predict_proba(TensorDataset(X)), from_arrays.predict_proba(X))
 
 
 def test_fitted_and_unfitted_classifiers():
@@ -214,63 +182,6 @@ def test_bad_bounds_cost_no_forward_pass(network):
     assert not calls
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-def test_logits_that_are_not_finite(value, dtype):
-    logits, y = draw(200)
-    logits[17, 3] = value
-    with pytest.raises(ValueError, match="X must be finite"):
-        TemperatureScaling().fit(logits.astype(dtype), y)
-
-
-def test_bad_labels():
-    logits, y = draw(200)
-    with pytest.raises(ValueError, match="one value a sample"):
-        TemperatureScaling().fit(logits, y[:-1])
-    with pytest.raises(ValueError, match="y must hold labels among the classes"):
-        TemperatureScaling(classes=range(5)).fit(logits, y + 3)
-    with pytest.raises(ValueError, match="continuous"):
-        TemperatureScaling().fit(logits, y + 0.5)
-    with pytest.raises(ValueError, match="classes must be given"):
-        TemperatureScaling().fit(logits, np.where(y > 2, 7, 9))
-
-
-def test_predict_before_fit():
-    with pytest.raises(NotFittedError, match="TemperatureScaling"):
-        TemperatureScaling().predict_proba(np.zeros((2, 3)))
-
-
-def test_a_failed_fit_keeps_the_last_one():
-    logits, y = draw()
-    calibrator = TemperatureScaling().fit(logits, y)
-    before = calibrator.temperature_
-    with pytest.raises(ValueError, match="finite"):
-        calibrator.fit(np.full_like(logits, np.nan), y)
-    assert calibrator.temperature_ == before
-    assert calibrator.predict_proba(logits).shape == logits.shape
-
-
-def test_fits_are_bit_identical():
-    logits, y = draw()
-    assert TemperatureScaling().fit(logits, y).temperature_ == TemperatureScaling().fit(logits, y).temperature_
-
-
-def test_copies_predict_the_same(tmp_path, network):
-    X, y, _ = inputs_for(network)
-    calibrator = TemperatureScaling(network).fit(X, y)
-    joblib.dump(calibrator, tmp_path / "calibrator.joblib")
-    for twin in (pickle.loads(pickle.dumps(calibrator)), joblib.load(tmp_path / "calibrator.joblib")):
-        np.testing.assert_array_equal(twin.predict_proba(X), calibrator.predict_proba(X))
-
-
-def test_clone_shares_the_network(network):
-    calibrator = TemperatureScaling(network, gamma=0.5, bounds=(0.5, 2.0))
-    twin = clone(calibrator)
-    assert twin.estimator is network
-    assert (twin.gamma, twin.bounds) == (0.5, (0.5, 2.0))
-    assert not hasattr(twin, "temperature_")
-
-
 def test_grid_search_over_gamma_prefers_the_nll():
     logits, y = draw(temperature=1.0)
     search = GridSearchCV(TemperatureScaling(), {"gamma": [0.0, 2.0]}, scoring="neg_log_loss", cv=3).fit(logits, y)
@@ -279,29 +190,9 @@ def test_grid_search_over_gamma_prefers_the_nll():
     assert low < high - 0.01
 
 
-def test_last_step_of_a_pipeline():
-    logits, y = draw()
-    pipeline = make_pipeline(StandardScaler(with_mean=False, with_std=False), TemperatureScaling()).fit(logits, y)
-    np.testing.assert_allclose(
-        pipeline.predict_proba(logits), TemperatureScaling().fit(logits, y).predict_proba(logits), rtol=1e-12
-    )
-
-
 def test_repr_is_short(network):
     assert repr(TemperatureScaling(gamma=1.0)) == "TemperatureScaling(gamma=1.0)"
     assert len(repr(TemperatureScaling(network))) < 60
-
-
-def test_columns_of_a_frame_must_be_those_of_fit():
-    pd = pytest.importorskip("pandas")
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
-    calibrator = TemperatureScaling().fit(frame, rng.integers(0, 3, 200))
-    assert calibrator.feature_names_in_.tolist() == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="feature names should match"):
-        calibrator.predict_proba(frame[["c", "a", "b"]])
-    with pytest.warns(UserWarning, match="X does not have valid feature names"):
-        calibrator.predict_proba(frame.to_numpy())
 
 
 def test_inputs_of_a_network_must_be_as_wide_as_in_fit():

@@ -334,6 +334,7 @@ def _assert_shows(page, side, proba, codes, event, n_bins, strategy):
         assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("event", [None, 3])
 @pytest.mark.parametrize("strategy", ["uniform", "quantile"])
 def test_diagrams_show_the_numbers_of_the_metrics(digits, open_page, event, strategy):
@@ -346,6 +347,7 @@ def test_diagrams_show_the_numbers_of_the_metrics(digits, open_page, event, stra
             _assert_shows(page, side, proba[name], y, event, n_bins, strategy)
 
 
+@pytest.mark.slow
 def test_starts_with_the_comparisons_own_bins_and_scores(digits, open_page):
     comparison, _, _ = digits
     page = open_page(comparison)
@@ -360,6 +362,7 @@ def test_starts_with_the_comparisons_own_bins_and_scores(digits, open_page):
     assert values == pytest.approx(expected, rel=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_confidences_on_an_edge_are_in_the_bin_of_the_metrics(open_page, dtype):
     random = np.random.default_rng(0)
@@ -398,6 +401,7 @@ def _choose_threshold(page, threshold):
     page.locator("#cut").fill(str(thresholds.index(threshold)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9, 0.999])
 def test_thresholds_show_what_would_have_happened(digits, open_page, threshold):
     comparison, proba, y = digits
@@ -420,6 +424,7 @@ def test_thresholds_show_what_would_have_happened(digits, open_page, threshold):
         assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_scores_can_be_sorted(digits, open_page):
     comparison, _, _ = digits
     page = open_page(comparison)
@@ -444,6 +449,7 @@ def test_scores_can_be_sorted(digits, open_page):
     assert values == expected
 
 
+@pytest.mark.slow
 def test_bins_are_read_by_pointer_and_by_keyboard(digits, open_page):
     page = open_page(digits[0])
     handle = page.get_by_role("slider", name="Bin of the left diagram")
@@ -469,6 +475,7 @@ def test_bins_are_read_by_pointer_and_by_keyboard(digits, open_page):
     assert handle.get_attribute("aria-valuetext") == "no bin chosen"
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name_and_works_from_the_keyboard(digits, open_page):
     page = open_page(digits[0])
     bins = page.get_by_role("slider", name=re.compile("^Bins"))
@@ -497,6 +504,7 @@ def test_every_control_has_a_name_and_works_from_the_keyboard(digits, open_page)
     assert len(ids) == len({*ids})
 
 
+@pytest.mark.slow
 def test_the_reader_switches_the_theme(digits, open_page):
     page = open_page(digits[0], dark=True)
     ground = "getComputedStyle(document.body).backgroundColor"
@@ -541,6 +549,7 @@ def _assert_contrast(page):
     return len(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("dark", [False, True])
 def test_is_readable_at_any_width_in_light_and_dark(digits, open_page, width, dark):
@@ -550,6 +559,7 @@ def test_is_readable_at_any_width_in_light_and_dark(digits, open_page, width, da
     assert _assert_contrast(page) > 150
 
 
+@pytest.mark.slow
 def test_draws_anew_where_the_width_changes(digits, open_page):
     page = open_page(digits[0])
     page.set_viewport_size({"width": 360, "height": 800})
@@ -558,6 +568,7 @@ def test_draws_anew_where_the_width_changes(digits, open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.slow
 def test_names_stay_names_in_the_browser(open_page):
     names = np.array([NASTY, "b", "a"])
     parts = _logits(200), names[_labels(200)], _logits(300), names[_labels(300)]
@@ -569,6 +580,7 @@ def test_names_stay_names_in_the_browser(open_page):
     assert NASTY in page.locator("#left-figure .name").text_content()
 
 
+@pytest.mark.slow
 def test_shows_every_perturbation(open_page):
     (X_cal, y_cal), (X_test, y_test) = calibration_and_test(0)
     options = {"validation_fraction": None, "max_epochs": 1, "random_state": 0}
@@ -598,6 +610,7 @@ def test_shows_every_perturbation(open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.slow
 def test_works_with_two_samples_and_without_uncalibrated_classes_among_the_labels(open_page):
     logits = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     parts = _logits(200), _labels(200), logits, [0, 1]
