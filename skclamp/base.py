@@ -6,7 +6,9 @@ overrides ``_fit`` and ``_logits``.
 
 import copy
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from skorch import NeuralNet
 
 from ._backbones.array import ArrayBackbone
 from ._backbones.cross_fit import cross_fit
-from ._backbones.datasets import UNFITTED, check_no_dataset, dataset_behind
+from ._backbones.datasets import dataset_behind
 from ._backbones.fingerprint import content_hash, fingerprint
 from ._backbones.opening import check_classifier, is_frozen, open_backbone
 from ._backbones.plausibility import (
@@ -29,13 +31,14 @@ from ._backbones.plausibility import (
     look_for_errors,
     look_for_probabilities,
 )
+from ._backbones.reading import Reading, read
 from ._utils.arrays import tensor_of
 from ._utils.docstrings import with_shared_docs
 from ._utils.encoding import Packed, is_registered, register
-from ._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
+from ._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
 from ._utils.metadata import NO_METADATA, route, router_of
 from ._utils.pickling import goes_to_a_worker, has_large_weights, reduce_around
-from ._utils.sklearn_private import Interval, StrOptions, num_samples
+from ._utils.sklearn_private import Interval, StrOptions
 from ._utils.warnings import one_warning, within_another_fit
 from .distributed import ALONE, Shard, Told, current
 from .persistence import write
@@ -48,13 +51,25 @@ _OF_EACH_RANK = ("callbacks", "device", "num_workers", "pin_memory", "random_sta
 _CONFIGURED = ("_metadata_request", "_sklearn_output_config")
 
 
-def _check_given_labels(X, y):
-    """Labels, looked at before a network spends time on X; None where a Dataset is to bring them."""
-    if isinstance(X, torch.utils.data.Dataset):
-        return y if y is None else check_labels(y)
-    y = check_labels(y)
-    check_same_length(y, num_samples(X))
-    return y
+class CalibrationSet(NamedTuple):
+    """The samples of one fit, of which this process may hold a part only.
+
+    Attributes
+    ----------
+    reading : Reading
+        The inputs of this process, and what the estimator says of them.
+    codes : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each label, on the logits' device.
+    weight : torch.Tensor of shape (n_samples,), float64, or None
+        Sample weights.
+    shard : Shard
+        Which samples these are of those of all processes.
+    """
+
+    reading: Reading
+    codes: torch.Tensor
+    weight: torch.Tensor | None
+    shard: Shard
 
 
 @with_shared_docs
@@ -100,6 +115,9 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
     # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network.
     _not_saved: frozenset = frozenset({"_backbone", "estimator_", "cv_results_"})
+
+    # Whether the fit reads samples several times, by their numbers, which streams don't have.
+    _reads_again = False
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -172,14 +190,17 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         ranks = current()
         with self._kept_on_error(), ranks.fitting(), one_warning():
             self._validate_params()
-            X = dataset_behind(X, any_order=y is None and sample_weight is None and not params)
-            y = _check_given_labels(X, y)
+            any_order = y is None and sample_weight is None and not params
+            y = None if y is None else check_labels(y)
             self._check_alike(ranks, sample_weight, params)
             metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             self._forget()
             self._metadata = metadata
             self._looks = None
-            self._fit(X, y, sample_weight, ranks)
+            reading = self._read(X, y, metadata, any_order)
+            samples, classes = self._understand(reading, sample_weight, ranks)
+            self._fit(samples)
+            self._remember(reading.deployed, classes, reading.X)
             self._look_back()
             del self._metadata, self._looks
         return self
@@ -297,7 +318,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         True
         """
         check_is_fitted(self)
-        logits, _ = ArrayBackbone("logits").logits(logits)
+        backbone = ArrayBackbone("logits")
+        logits, _ = backbone.logits(backbone.open(logits))
         return self._transform_rows(torch.log_softmax, self._check_width(logits))
 
     def predict(self, X):
@@ -323,25 +345,31 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         best = self.predict_log_proba(X).argmax(1)
         return self.classes_[best]
 
-    def _fit(self, X, y, sample_weight, ranks):
+    def _read(self, X, y, metadata, any_order):
+        """X opened, and what the estimator says of it."""
         if is_frozen(self.estimator):
-            backbone = self._open_backbone()
-            logits, labels = backbone.logits(X, labelled=y is None)
-            y = labels if y is None else y
-        else:
-            check_classifier(self.estimator)
-            check_no_dataset(X, UNFITTED)
-            y = check_labels(y)
-            options = {"response": self.response, "cv": self.cv, "metadata": self._metadata}
-            backbone, logits = cross_fit(self.estimator, X, y, **options)
-            self.estimator_ = backbone.classifier
-        classes, codes = self._check_y(y, logits, backbone, ranks)
+            return read(self._open_backbone(), X, y, any_order=any_order, again=self._reads_again)
+        reading = self._cross_fitting()(self.estimator, X, y, metadata)
+        self.estimator_ = reading.deployed.classifier
+        return reading
+
+    def _cross_fitting(self):
+        """What fits a classifier, and reads X without each fold."""
+        return partial(cross_fit, response=self.response, cv=self.cv)
+
+    def _understand(self, reading, sample_weight, ranks):
+        """What is to be learned from, and the names of its classes."""
+        backbone, logits = reading.backbone, reading.logits
+        classes, codes = self._check_y(reading.labels, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(logits), ranks)
         self._look_at(logits, codes, weight, classes, backbone, ranks)
-        shard = Shard.of(ranks, len(logits))
-        whole_weight = None if weight is None else shard.whole(weight)
-        self._fit_logits(shard.whole(logits), shard.whole(codes), whole_weight)
-        self._remember(backbone, classes, X)
+        return CalibrationSet(reading, codes, weight, Shard.of(ranks, len(logits))), classes
+
+    def _fit(self, samples):
+        """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""
+        whole, weight = samples.shard.whole, samples.weight
+        weight = None if weight is None else whole(weight)
+        self._fit_logits(whole(samples.reading.logits), whole(samples.codes), weight)
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""
@@ -365,8 +393,6 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
     def _check_y(self, y, logits, backbone, ranks):
         """Names of the columns, and the labels as column indices on the logits' device."""
-        y = check_labels(y)
-        check_same_length(y, len(logits))
         if self._takes_for_logits() and not within_another_fit():
             look_for_probabilities(logits)
         seen = y
@@ -488,7 +514,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
             )
-        return self._check_width(self._backbone.logits(X, labelled=False)[0])
+        return self._check_width(self._backbone.logits(self._backbone.open(X), labelled=False)[0])
 
     def _check_width(self, logits):
         if logits.shape[1] != len(self.classes_):

@@ -160,10 +160,11 @@ class NeuralClampingCalibratorCV(BaseClamping):
         self.lrs = lrs
 
     def _validate_params(self):
-        super()._validate_params()
+        # First: the base looks at each point of the grid.
         rules = {**NeuralClampingCalibrator._parameter_constraints, "gamma": [GAMMA_RULE]}
         for grid, name in _GRIDS.items():
             check_grid(getattr(self, grid), grid, rules[name])
+        super()._validate_params()
 
     def _routed_to(self):
         return {**super()._routed_to(), "splitter": self.cv}

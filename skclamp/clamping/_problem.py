@@ -55,6 +55,13 @@ class Problem:
     passes: Passes = field(default_factory=Passes)
     exact: NetworkBackbone | None = None
 
+    @classmethod
+    def of(cls, samples):
+        """The problem that a `CalibrationSet` poses."""
+        reading, shard = samples.reading, samples.shard
+        passes = Passes(forward=shard.size)
+        return cls(reading.backbone, reading.inputs, samples.codes, samples.weight, reading.logits, shard, passes)
+
     def __len__(self):
         return self.shard.total
 
