@@ -36,7 +36,7 @@ from ._utils.arrays import tensor_of
 from ._utils.docstrings import with_shared_docs
 from ._utils.encoding import Packed, is_registered, register
 from ._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
-from ._utils.metadata import NO_METADATA, route, router_of
+from ._utils.metadata import NO_METADATA, Metadata, route, router_of
 from ._utils.pickling import goes_to_a_worker, has_large_weights, reduce_around
 from ._utils.sklearn_private import Interval, StrOptions
 from ._utils.warnings import one_warning, within_another_fit
@@ -64,12 +64,19 @@ class CalibrationSet(NamedTuple):
         Sample weights.
     shard : Shard
         Which samples these are of those of all processes.
+    metadata : Metadata
+        What the user gave beside them, and where it goes.
     """
 
     reading: Reading
     codes: torch.Tensor
     weight: torch.Tensor | None
     shard: Shard
+    metadata: Metadata
+
+    def weight_of_all(self):
+        """Weights of the samples of all processes."""
+        return None if self.weight is None else self.shard.whole(self.weight)
 
 
 @with_shared_docs
@@ -195,14 +202,11 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             self._check_alike(ranks, sample_weight, params)
             metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             self._forget()
-            self._metadata = metadata
-            self._looks = None
             reading = self._read(X, y, metadata, any_order)
-            samples, classes = self._understand(reading, sample_weight, ranks)
+            samples, classes, looks = self._understand(reading, sample_weight, metadata, ranks)
             self._fit(samples)
             self._remember(reading.deployed, classes, reading.X)
-            self._look_back()
-            del self._metadata, self._looks
+            self._look_back(looks)
         return self
 
     def get_metadata_routing(self):
@@ -357,19 +361,18 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """What fits a classifier, and reads X without each fold."""
         return partial(cross_fit, response=self.response, cv=self.cv)
 
-    def _understand(self, reading, sample_weight, ranks):
-        """What is to be learned from, and the names of its classes."""
+    def _understand(self, reading, sample_weight, metadata, ranks):
+        """What is to be learned from, the names of its classes, and how it looks."""
         backbone, logits = reading.backbone, reading.logits
         classes, codes = self._check_y(reading.labels, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(logits), ranks)
-        self._look_at(logits, codes, weight, classes, backbone, ranks)
-        return CalibrationSet(reading, codes, weight, Shard.of(ranks, len(logits))), classes
+        looks = self._look_at(logits, codes, weight, classes, backbone, ranks)
+        return CalibrationSet(reading, codes, weight, Shard.of(ranks, len(logits)), metadata), classes, looks
 
     def _fit(self, samples):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""
-        whole, weight = samples.shard.whole, samples.weight
-        weight = None if weight is None else whole(weight)
-        self._fit_logits(whole(samples.reading.logits), whole(samples.codes), weight)
+        whole = samples.shard.whole
+        self._fit_logits(whole(samples.reading.logits), whole(samples.codes), samples.weight_of_all())
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""
@@ -409,28 +412,27 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         return self.response == "auto" and isinstance(self._frozen_part(), (torch.nn.Module, type(None)))
 
     def _look_at(self, logits, codes, weight, classes, backbone, ranks=ALONE):
-        """Note what looks like a mistake in the data, unless another fit has looked at them."""
-        self._looks = None
+        """Note what looks like a mistake in the data; None where another fit has looked at them, or no network."""
         if ranks is not ALONE or within_another_fit():
-            return
+            return None
         # Folds are fitted without what they calibrate on.
         if self.estimator is not None and is_frozen(self.estimator):
             look_for_errors(logits, codes, weight)
         # What other classifiers call scores needn't be logits, and they know their classes.
-        if isinstance(self._frozen_part(), (torch.nn.Module, NeuralNet, type(None))):
-            inputs = None
-            if self.estimator is not None:
-                look_at_item(backbone.guessed_item)
-                inputs = backbone.range_of_inputs
-            known = backbone.classes is not None
-            self._looks = look_at(logits, codes, weight, classes, known=known, inputs=inputs)
+        if not isinstance(self._frozen_part(), (torch.nn.Module, NeuralNet, type(None))):
+            return None
+        inputs = None
+        if self.estimator is not None:
+            look_at_item(backbone.guessed_item)
+            inputs = backbone.range_of_inputs
+        return look_at(logits, codes, weight, classes, known=backbone.classes is not None, inputs=inputs)
 
-    def _look_back(self):
+    def _look_back(self, looks):
         """Note what looks like a mistake in what was fitted."""
-        if self._looks is None:
+        if looks is None:
             return
-        look_back(self._looks, getattr(self, "temperature_", None), raw=self._takes_for_logits())
-        look_at_number(self._looks.n_samples, self._n_free, type(self).__name__)
+        look_back(looks, getattr(self, "temperature_", None), raw=self._takes_for_logits())
+        look_at_number(looks.n_samples, self._n_free, type(self).__name__)
 
     def _open_backbone(self, **options):
         options |= self._loading()

@@ -192,7 +192,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         if isinstance(problem.backbone, CrossFittedBackbone):
             return problem.backbone.splits
         codes = problem.shard.whole(problem.codes).cpu().numpy()
-        return check_cv(self.cv, codes, classifier=True).split(codes, codes, **self._metadata.split)
+        return check_cv(self.cv, codes, classifier=True).split(codes, codes, **problem.split_params)
 
 
 def _results(path, evidence):

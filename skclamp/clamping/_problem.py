@@ -44,6 +44,8 @@ class Problem:
         Shared by all parts of a problem.
     exact : NetworkBackbone, default=None
         The network in its own precision, where `backbone` is a less exact copy.
+    split_params : dict
+        What a splitter is told beside the labels of all the samples.
     """
 
     backbone: NetworkBackbone
@@ -54,13 +56,22 @@ class Problem:
     shard: Shard
     passes: Passes = field(default_factory=Passes)
     exact: NetworkBackbone | None = None
+    split_params: dict = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples):
         """The problem that a `CalibrationSet` poses."""
         reading, shard = samples.reading, samples.shard
-        passes = Passes(forward=shard.size)
-        return cls(reading.backbone, reading.inputs, samples.codes, samples.weight, reading.logits, shard, passes)
+        return cls(
+            reading.backbone,
+            reading.inputs,
+            samples.codes,
+            samples.weight,
+            reading.logits,
+            shard,
+            Passes(forward=shard.size),
+            split_params=samples.metadata.split,
+        )
 
     def __len__(self):
         return self.shard.total

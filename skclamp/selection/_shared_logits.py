@@ -97,8 +97,7 @@ class SharedLogits:
         looking = scaling.TemperatureScaling(self._estimator, **self._shared)
         weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
         codes = torch.from_numpy(self.calibration_codes).to(self.calibration.device)
-        looking._look_at(self.calibration, codes, weight, self.classes, self.backbone)
-        looking._look_back()
+        looking._look_back(looking._look_at(self.calibration, codes, weight, self.classes, self.backbone))
 
     def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""
