@@ -205,7 +205,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
             reading = self._read(X, y, metadata, any_order)
             samples, classes, looks = self._understand(reading, sample_weight, metadata, ranks)
             self._fit(samples)
-            self._remember(reading.deployed, classes, reading.X)
+            self._remember(reading, classes)
             self._look_back(looks)
         return self
 
@@ -353,9 +353,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """X opened, and what the estimator says of it."""
         if is_frozen(self.estimator):
             return read(self._open_backbone(), X, y, any_order=any_order, again=self._reads_again)
-        reading = self._cross_fitting()(self.estimator, X, y, metadata)
-        self.estimator_ = reading.deployed.classifier
-        return reading
+        return self._cross_fitting()(self.estimator, X, y, metadata)
 
     def _cross_fitting(self):
         """What fits a classifier, and reads X without each fold."""
@@ -442,9 +440,20 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         """How a network's inputs are read."""
         return {name: getattr(self, name) for name in ("batch_size", "num_workers", "pin_memory", "integer_scale")}
 
-    def _remember(self, backbone, classes, X):
-        self._backbone = backbone
+    def _rebind(self, reading, classes, /, **params):
+        """Take an estimator's inputs from now on, having been fitted to the logits that it gave."""
+        self.set_params(**params)
+        del self.n_features_in_
+        self._remember(reading, classes)
+        return self
+
+    def _remember(self, reading, classes):
+        """Take on what predictions need beside what was learned."""
+        X = reading.X
+        self._backbone = reading.deployed
         self.classes_ = classes
+        if not is_frozen(self.estimator):
+            self.estimator_ = reading.deployed.classifier
         if not isinstance(X, torch.utils.data.Dataset):
             shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
             # Images have no number of features: what is told one tries the estimator on rows of so many.

@@ -137,12 +137,7 @@ class SharedLogits:
 
     def hand_over(self, fitted):
         """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
-        fitted.set_params(estimator=self._estimator, **self._shared)
-        if not is_frozen(self._estimator):
-            fitted.estimator_ = self.backbone.classifier
-        del fitted.n_features_in_
-        fitted._remember(self.backbone, self.classes, self._read_cal.X)
-        return fitted
+        return fitted._rebind(self._read_cal, self.classes, estimator=self._estimator, **self._shared)
 
 
 def _check_test_logits(logits, n_columns):
