@@ -236,11 +236,11 @@ def test_scores_are_those_of_each_samples_own_fold(rows):
     assert moments.loss == pytest.approx(mean_nll(LogisticRegression(), 0.0, rows))
 
 
-def test_the_network_refuses_samples_whose_folds_it_wasnt_told():
-    backbone = cross_fit_networks(LogisticRegression(), X, Y, response="auto", cv=3).backbone
-    x, _ = backbone.to_device(torch.zeros(4, 6, dtype=torch.float64))
-    with pytest.raises(RuntimeError, match="the folds of 4 samples are known; got 3 samples"):
-        backbone.module(x[:3])
+@pytest.mark.parametrize("integer_scale", [None, 0.5, {"image": 1 / 255}])
+def test_folds_go_with_their_samples_whatever_the_scale_of_integers(integer_scale):
+    calibrator = clamping(LogisticRegression(), perturbation="channel", cv=FOLDS, integer_scale=integer_scale)
+    expected = clamping(LogisticRegression(), perturbation="channel", cv=FOLDS).fit(X, Y)
+    np.testing.assert_array_equal(calibrator.fit(X, Y).predict_proba(X), expected.predict_proba(X))
 
 
 @pytest.mark.parametrize("optimizer", ["natural", "adam"])
