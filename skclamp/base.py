@@ -60,8 +60,8 @@ class CalibrationSet(NamedTuple):
         The inputs of this process, and what the estimator says of them.
     codes : torch.Tensor of shape (n_samples,), dtype int64
         Column index of each label, on the logits' device.
-    weight : torch.Tensor of shape (n_samples,), float64, or None
-        Sample weights.
+    weight : torch.Tensor of shape (n_samples,), float64
+        Sample weights, 1 where the user gave none.
     shard : Shard
         Which samples these are of those of all processes.
     metadata : Metadata
@@ -70,13 +70,13 @@ class CalibrationSet(NamedTuple):
 
     reading: Reading
     codes: torch.Tensor
-    weight: torch.Tensor | None
+    weight: torch.Tensor
     shard: Shard
     metadata: Metadata
 
-    def weight_of_all(self):
-        """Weights of the samples of all processes."""
-        return None if self.weight is None else self.shard.whole(self.weight)
+    def of_all(self):
+        """Logits, column indices and weights of the samples of all processes."""
+        return tuple(map(self.shard.whole, (self.reading.logits, self.codes, self.weight)))
 
 
 @with_shared_docs
@@ -84,8 +84,8 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     """What every calibrator shares.
 
     A calibrator of one's own implements two hooks: ``_fit_logits``, which learns from logits, column indices and
-    weights (or None), all tensors, and ``_transform_logits``, which takes some rows of float64 logits to calibrated
-    ones.
+    weights (1 where none are given), all tensors, and ``_transform_logits``, which takes some rows of float64 logits
+    to calibrated ones.
 
     Parameters
     ----------
@@ -369,8 +369,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
 
     def _fit(self, samples):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""
-        whole = samples.shard.whole
-        self._fit_logits(whole(samples.reading.logits), whole(samples.codes), samples.weight_of_all())
+        self._fit_logits(*samples.of_all())
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""
@@ -388,7 +387,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
     def _check_weight(self, sample_weight, n_samples, ranks):
         """Weights of this process's samples, of which those of all mustn't be 0."""
         weight = check_sample_weight(sample_weight, n_samples, some=ranks is ALONE)
-        if weight is not None and ranks is not ALONE and not ranks.sum(weight.sum()):
+        if ranks is not ALONE and not ranks.sum(weight.sum()):
             raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
         return weight
 
@@ -553,7 +552,7 @@ class BaseCalibrator(ClassifierMixin, BaseEstimator):
         return out
 
     def _fit_logits(self, logits, y, sample_weight):
-        """Hook: learn from logits (n, K), column indices (n,) and weights (n,) or None."""
+        """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
     def _transform_logits(self, logits):

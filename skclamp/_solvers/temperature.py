@@ -103,12 +103,12 @@ def solve_temperature(logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAUL
     TemperatureSolution
         The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
     """
+    weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
     ranks = ALONE if shard is None else shard.ranks
     if ranks is not ALONE and shard.total * logits.shape[1] <= _GATHERED_SIZE:
         # So few are told once, in place of sums at each step of the search.
-        logits, y = shard.whole(logits), shard.whole(y)
-        sample_weight, ranks = None if sample_weight is None else shard.whole(sample_weight), ALONE
-    rows = LogitRows(logits, y, sample_weight, ranks, smooth=smooth)
+        logits, y, weight, ranks = *map(shard.whole, (logits, y, weight)), ALONE
+    rows = LogitRows(logits, y, weight, ranks, smooth=smooth)
     limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
     search = _search_valleys if gamma > 0 else _search_convex
     found = search(rows, limits, gamma)

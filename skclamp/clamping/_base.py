@@ -221,7 +221,7 @@ class BaseClamping(BaseCalibrator):
         logits, codes = problem.shard.whole(logits), problem.shard.whole(problem.codes)
         columns = np.arange(logits.shape[1])
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
-        self.output_ = output.fit(logits, codes.cpu(), sample_weight=problem.sample_weights())
+        self.output_ = output.fit(logits, codes.cpu(), sample_weight=problem.weight_of_all)
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling."""

@@ -212,11 +212,10 @@ class CalibratorSelector(BaseCalibrator):
             _check_candidates(self.candidates)
 
     def _fit(self, samples):
-        weight, told = samples.weight_of_all(), samples.metadata.score
+        of_all, told = Samples(*samples.of_all()), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
-            told = {"sample_weight": weight.cpu().numpy()}
-        whole = samples.shard.whole
-        self._select(Samples(whole(samples.reading.logits), whole(samples.codes), weight), told)
+            told = {"sample_weight": of_all.weight.cpu().numpy()}
+        self._select(of_all, told)
 
     def _select(self, samples, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
