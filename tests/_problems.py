@@ -16,8 +16,8 @@ def pose(network, X, y, weight=None, batch_size=64):
     backbone = open_backbone(network, batch_size=batch_size)
     inputs = backbone.open(X)
     logits, _ = backbone.logits(inputs)
-    weight = check_sample_weight(weight, len(logits))
-    return Problem(backbone, inputs, torch.as_tensor(y), weight, logits, Shard.of(ALONE, len(logits)))
+    weight, shard = check_sample_weight(weight, len(logits)), Shard.of(ALONE, len(logits))
+    return Problem(backbone, inputs, torch.as_tensor(y), weight, logits, shard, weight_of_all=weight)
 
 
 def linear(n_features, n_classes=8):

@@ -59,11 +59,7 @@ class Problem:
     passes: Passes = field(default_factory=Passes)
     exact: NetworkBackbone | None = None
     split_params: dict = field(default_factory=dict)
-    weight_of_all: torch.Tensor | None = None
-
-    def __post_init__(self):
-        if self.weight_of_all is None:
-            self.weight_of_all = self.shard.whole(self.weight).cpu()
+    weight_of_all: torch.Tensor = field(kw_only=True)
 
     @classmethod
     def of(cls, samples):
@@ -78,6 +74,7 @@ class Problem:
             shard,
             Passes(forward=shard.size),
             split_params=samples.metadata.split,
+            weight_of_all=shard.whole(samples.weight).cpu(),
         )
 
     def __len__(self):

@@ -230,9 +230,9 @@ def test_scores_are_those_of_each_samples_own_fold(rows):
     reading = cross_fit_networks(LogisticRegression(), X, Y, response="auto", cv=FOLDS, batch_size=32)
     backbone, inputs, logits = reading.backbone, reading.inputs, reading.logits
     np.testing.assert_allclose(logits, by_hand(LogisticRegression(), FOLDS, 0.0), atol=1e-9)
-    part = Problem(
-        backbone, inputs, torch.as_tensor(CODES), torch.ones(len(X)).double(), logits, Shard.of(ALONE, len(logits))
-    ).take(rows)
+    weight, shard = torch.ones(len(X), dtype=torch.float64), Shard.of(ALONE, len(logits))
+    problem = Problem(backbone, inputs, torch.as_tensor(CODES), weight, logits, shard, weight_of_all=weight)
+    part = problem.take(rows)
     (moments,) = moments_of(part, ChannelPerturbation((5,)).double(), 1.0)
     np.testing.assert_allclose(moments.first[:-1], slope(LogisticRegression(), rows), atol=1e-6)
     assert moments.loss == pytest.approx(mean_nll(LogisticRegression(), 0.0, rows))

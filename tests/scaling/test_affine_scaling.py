@@ -125,7 +125,9 @@ def test_gradients_and_hessians(regression, n_classes, monkeypatch):
 @pytest.mark.parametrize("regression", REGRESSIONS)
 def test_the_scaled_search_finds_what_the_whitened_one_finds(regression, monkeypatch):
     logits, y = draw(2000, 6)
-    loss = regression(torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.from_numpy(y), torch.ones(len(y)).double())
+    loss = regression(
+        torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.from_numpy(y), torch.ones(len(y)).double()
+    )
     start = np.eye(*loss.shape) if regression is MatrixRegression else np.stack([np.ones(6), np.zeros(6)])
     whitened = minimise_regression(loss, start, 0.01)
     monkeypatch.setattr("skclamp._solvers.softmax_regression._MOST_FACTORED", 0)
