@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from skclamp._backbones.opening import open_backbone
+from skclamp._utils.labels import check_sample_weight
 from skclamp.clamping._problem import Problem
 from skclamp.clamping._score_moments import score_moments
 from skclamp.distributed import ALONE, Shard
@@ -15,8 +16,8 @@ def pose(network, X, y, weight=None, batch_size=64):
     backbone = open_backbone(network, batch_size=batch_size)
     inputs = backbone.open(X)
     logits, _ = backbone.logits(inputs)
-    weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float64)
-    return Problem(backbone, inputs, torch.as_tensor(y), weight, logits, Shard.of(ALONE, len(logits)))
+    weight, shard = check_sample_weight(weight, len(logits)), Shard.of(ALONE, len(logits))
+    return Problem(backbone, inputs, torch.as_tensor(y), weight, logits, shard, weight_of_all=weight)
 
 
 def linear(n_features, n_classes=8):

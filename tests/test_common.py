@@ -54,7 +54,7 @@ def test_each_row_is_predicted_by_itself(case):
 @of_base(lambda case: not isinstance(case.make(), BaseClamping))
 def test_logits_computed_before_are_transformed_as_those_of_the_inputs(case):
     fitted = case.fitted
-    logits = fitted._backbone.logits(case.X)[0]
+    logits = fitted._backbone.logits(fitted._backbone.open(case.X))[0]
     for given in (logits, logits.numpy(), logits + 3.0):
         log_proba = fitted.transform_logits(given)
         np.testing.assert_allclose(log_proba, fitted.predict_log_proba(case.X), rtol=0, atol=1e-5)

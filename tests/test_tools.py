@@ -35,7 +35,7 @@ def test_the_package_stands_on_its_floors():
         ),
         ("losses", "from . import perturbations", "skclamp.losses is not allowed to import skclamp.perturbations"),
         ("_utils/arrays", "from . import labels", "- .labels -> .arrays"),
-        ("base", "from . import __doc__", "skclamp.base is not allowed to import skclamp"),
+        ("base/_calibrator", "from .. import __doc__", "skclamp.base._calibrator is not allowed to import skclamp"),
         ("novelty", "", "skclamp.novelty"),
     ],
 )
@@ -52,14 +52,14 @@ def test_imports_that_run_up_are_named(tmp_path, module, source, fault):
 @pytest.mark.parametrize(
     ("module", "source", "rule"),
     [
-        ("base", "from sklearn.utils._param_validation import Interval", "TID251"),
-        ("base", "from sklearn.utils import _safe_indexing", "TID251"),
-        ("base", "def f():\n    from sklearn.utils.validation import _num_samples", "TID251"),
+        ("base/_calibrator", "from sklearn.utils._param_validation import Interval", "TID251"),
+        ("base/_calibrator", "from sklearn.utils import _safe_indexing", "TID251"),
+        ("base/_calibrator", "def f():\n    from sklearn.utils.validation import _num_samples", "TID251"),
         ("_utils/sklearn_private", "from sklearn.utils import _safe_indexing", None),
         ("display/_axes", "import matplotlib.pyplot as plt", "TID253"),
         ("selection/_compare", "from pandas import DataFrame", "TID253"),
         ("display/_axes", "def f():\n    import matplotlib.pyplot as plt", None),
-        ("base", "from sklearn.utils.validation import check_is_fitted\nimport skorch", None),
+        ("base/_calibrator", "from sklearn.utils.validation import check_is_fitted\nimport skorch", None),
     ],
 )
 def test_private_helpers_and_optional_packages_are_named(module, source, rule):

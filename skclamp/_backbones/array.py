@@ -24,10 +24,13 @@ class ArrayBackbone:
         self.response = "logits" if response == "auto" else response
         self.device = None if device is None else check_device(device)
 
-    def logits(self, X, *, labelled=False):
-        """Logits of shape (n, K), and None for labels, wanted or not."""
+    def open(self, X):
+        """The scores as a tensor."""
         check_no_dataset(X, "where there is no estimator")
-        scores = check_scores(X).to(self.device)
+        return check_scores(X).to(self.device)
+
+    def logits(self, scores, *, labelled=False):
+        """Logits of shape (n, K), and None for labels, wanted or not."""
         if self.response == "probabilities":
             check_probabilities(scores)
         return logits_from(scores, self.response, n_samples=len(scores)), None

@@ -17,9 +17,13 @@ class ClassifierBackbone:
         self.method = scoring_method(classifier, response)
         self.classes = classifier.classes_
 
+    def open(self, X):
+        """X itself, whatever the classifier takes."""
+        check_no_dataset(X, "where the estimator is a scikit-learn classifier")
+        return X
+
     def logits(self, X, *, labelled=False):
         """Logits of shape (n, K), and None for labels, wanted or not."""
-        check_no_dataset(X, "where the estimator is a scikit-learn classifier")
         return self.logits_of(getattr(self.classifier, self.method)(X)), None
 
     def logits_of(self, scores):

@@ -8,17 +8,17 @@ from sklearn.utils.validation import indexable
 
 from .._utils.arrays import to_numpy
 from .._utils.folds import check_partition
-from .._utils.labels import check_labels
 from .._utils.metadata import NO_METADATA
 from .._utils.sklearn_private import num_samples, take_rows
 from ..modules._from_sklearn import differentiable_steps
 from .classifier import ClassifierBackbone, of_all_classes
-from .datasets import UNFITTED, check_no_dataset
+from .datasets import UNFITTED, check_no_dataset, dataset_behind
 from .differentiable import CrossFittedBackbone, DifferentiableBackbone
 from .opening import check_classifier
+from .reading import Reading, check_labels_of
 
 
-def cross_fit(classifier, X, y, *, response, cv, metadata=NO_METADATA):
+def cross_fit(classifier, X, y, metadata=NO_METADATA, *, response, cv, names=("X", "y")):
     """Fit an unfitted classifier on all the data, and its logits for each sample from a clone that hasn't seen it.
 
     Parameters
@@ -26,22 +26,30 @@ def cross_fit(classifier, X, y, *, response, cv, metadata=NO_METADATA):
     classifier : unfitted scikit-learn classifier
         Cloned, never fitted itself.
     X, y : array-like
-        The training data.
+        The training data; labels as `check_labels` returns them.
+    metadata : Metadata, default=NO_METADATA
+        For the classifier and for the splitter, see `_utils.metadata`.
     response : {"auto", "logits", "probabilities"}
         See `open_backbone`.
     cv : int, cross-validation generator or None
         As in `sklearn.model_selection.cross_val_predict`.
-    metadata : Metadata, default=NO_METADATA
-        For the classifier and for the splitter, see `_utils.metadata`.
+    names : tuple of two strs, default=("X", "y")
+        What the user calls `X` and `y`, for messages.
 
     Returns
     -------
-    backbone : ClassifierBackbone
-        Around the classifier fitted on all the data.
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        Out of fold.
+    Reading
+        Logits out of fold; its backbone is that of the classifier fitted on all the data.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is no classifier, or X is a Dataset.
+    ValueError
+        If the data or `cv` break a rule.
     """
-    (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
+    check_classifier(classifier)
+    (X,) = indexable(_array(X, y, names))
     backbone = ClassifierBackbone(clone(classifier).fit(X, y, **metadata.fit), response)
     classifiers, splits = _fit_folds(classifier, X, y, cv, metadata.given)
     held_out = [rows for _, rows in splits]
@@ -49,7 +57,8 @@ def cross_fit(classifier, X, y, *, response, cv, metadata=NO_METADATA):
         _logits_of_all(backbone.classes, each, take_rows(X, rows), response)
         for each, rows in zip(classifiers, held_out, strict=True)
     ]
-    return backbone, torch.cat(parts)[np.concatenate(held_out).argsort()]
+    logits = torch.cat(parts)[np.concatenate(held_out).argsort()]
+    return Reading(backbone, backbone, X, X, logits, y)
 
 
 def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, device=None, **loading):
@@ -60,7 +69,7 @@ def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, 
     classifier : unfitted scikit-learn classifier
         Cloned, never fitted itself.
     X, y : array-like
-        The training data.
+        The training data; labels as `check_labels` returns them.
     metadata : Metadata, default=NO_METADATA
         For the classifier and for the splitter, see `_utils.metadata`.
     response, device, **loading
@@ -70,10 +79,9 @@ def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, 
 
     Returns
     -------
-    CrossFittedBackbone
-        To calibrate on.
-    DifferentiableBackbone
-        To predict with: of the classifier fitted on all the data.
+    Reading
+        Through a `CrossFittedBackbone`; deployed is the `DifferentiableBackbone` of the classifier fitted on all the
+        data.
 
     Raises
     ------
@@ -84,11 +92,20 @@ def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, 
     """
     check_classifier(classifier)
     differentiable_steps(classifier)
-    check_no_dataset(X, UNFITTED)
-    X, y = to_numpy(X) if hasattr(X, "detach") else X, check_labels(y)
+    X = _array(X, y)
     whole = DifferentiableBackbone(clone(classifier).fit(X, y, **metadata.fit), response, device=device, **loading)
     classifiers, splits = _fit_folds(classifier, X, y, cv, metadata.given)
-    return CrossFittedBackbone(whole, classifiers, splits, response, device=device, **loading), whole
+    backbone = CrossFittedBackbone(whole, classifiers, splits, response, device=device, **loading)
+    inputs = backbone.open(X)
+    return Reading(backbone, whole, X, inputs, backbone.logits(inputs)[0], y)
+
+
+def _array(X, y, names=("X", "y")):
+    """X as an array whose rows can be chosen; raises unless it is one, with a label a row."""
+    X = dataset_behind(X)
+    check_no_dataset(X, UNFITTED, names[0])
+    check_labels_of(X, y, names[1])
+    return to_numpy(X) if hasattr(X, "detach") else X
 
 
 def _fit_folds(classifier, X, y, cv, params):

@@ -12,6 +12,7 @@ from .._utils.arrays import to_numpy
 from .._utils.least_probability import floored
 from ..modules import LogitsModule, as_module
 from .classifier import of_all_classes, scoring_method
+from .datasets import NamedArrays
 from .device import on_device
 from .network import NetworkBackbone
 
@@ -42,8 +43,7 @@ class DifferentiableBackbone(NetworkBackbone):
 class CrossFittedBackbone(NetworkBackbone):
     """Classifiers fitted without one fold each, as one network: a sample goes through that of its own fold.
 
-    The inputs of `open` have the number of their fold for a last column. `to_device` takes it off, and the network
-    expects the batch that went through there last.
+    The inputs of `open` have the number of their fold beside them, which goes to the network by name.
 
     Parameters
     ----------
@@ -59,22 +59,18 @@ class CrossFittedBackbone(NetworkBackbone):
 
     def __init__(self, whole, classifiers, splits, response, *, device=None, **loading):
         networks = [_widened(_network(each, response), each.classes_, whole.classes) for each in classifiers]
-        self._router = on_device(_Router(networks), device)
-        super().__init__(LogitsModule(self._router), classes=whole.classes, **loading)
+        router = LogitsModule(on_device(_Router(networks), device), input_key="x")
+        # Tables are floats by now.
+        super().__init__(router, perturbs=True, classes=whole.classes, **{**loading, "integer_scale": None})
         self.splits = splits
         self._classifier = whole.classifier
 
     def open(self, X):
         """The samples that the classifiers were fitted to, each with its fold."""
-        folds = np.empty(sum(len(rows) for _, rows in self.splits))
+        folds = np.empty(sum(len(rows) for _, rows in self.splits), dtype=np.int64)
         for k, (_, rows) in enumerate(self.splits):
             folds[rows] = k
-        return super().open(np.column_stack([as_table(self._classifier, X), folds]))
-
-    def to_device(self, x):
-        """A batch of inputs as the network takes it, which is told their folds."""
-        self._router.folds = x[:, -1].to(self.device)
-        return super().to_device(x[:, :-1])
+        return super().open(NamedArrays({"x": as_table(self._classifier, X), "folds": folds}))
 
 
 def as_table(classifier, X):
@@ -117,17 +113,13 @@ class _Widened(nn.Module):
 
 
 class _Router(nn.Module):
-    """Each sample through the network of its fold; ``folds`` are those of the batch that comes next."""
-
-    folds: torch.Tensor
+    """Each sample through the network of its fold."""
 
     def __init__(self, networks):
         super().__init__()
         self.networks = nn.ModuleList(networks)
 
-    def forward(self, x):
-        if len(x) != len(self.folds):
-            raise RuntimeError(f"the folds of {len(self.folds)} samples are known; got {len(x)} samples")
-        rows = [(self.folds == k).nonzero()[:, 0] for k in range(len(self.networks))]
+    def forward(self, x, folds):
+        rows = [(folds == k).nonzero()[:, 0] for k in range(len(self.networks))]
         parts = [network(x[of_fold]) for network, of_fold in zip(self.networks, rows, strict=True)]
         return torch.cat(parts)[torch.cat(rows).argsort()]

@@ -8,17 +8,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from .._utils.arrays import check_finite, tensor_of, to_numpy
-from .datasets import NamedArrays, dataset_behind, fetch, is_stream, without_labels
+from .datasets import NamedArrays, fetch, is_stream, without_labels
 
 
 def open_inputs(X, *, num_workers=0, pin_memory=False):
-    """Wrap what the user gave.
+    """Wrap what the user gave, as `dataset_behind` returns it.
 
     Parameters
     ----------
-    X : array-like, torch.Tensor, mapping, Dataset or DataLoader
-        Inputs of any rank from two on, first axis the samples; a dict of such; a Dataset of inputs or of (input, label)
-        pairs, inputs being arrays or dicts of arrays; or what `dataset_behind` makes one of.
+    X : array-like, torch.Tensor or Dataset
+        Inputs of any rank from two on, first axis the samples; `NamedArrays` of such; or a Dataset of inputs or of
+        (input, label) pairs, inputs being arrays or dicts of arrays.
     num_workers : int, default=0
         Processes that load a Dataset, as in torch's DataLoader.
     pin_memory : bool, default=False
@@ -33,9 +33,8 @@ def open_inputs(X, *, num_workers=0, pin_memory=False):
     TypeError
         If X isn't numeric, or is a Dataset without a length.
     ValueError
-        If X is empty or one-dimensional, or a DataLoader that shuffles.
+        If X is empty or one-dimensional.
     """
-    X = dataset_behind(X)
     loading = {"num_workers": num_workers, "pin_memory": pin_memory}
     if isinstance(X, NamedArrays):
         return ArrayInputs(X.tensors, X.labels)
@@ -242,7 +241,8 @@ def _apply(function, inputs):
 
 def _finite(batch):
     for tensor in _entries(batch):
-        if tensor.is_floating_point():
+        # Nearly always the sum tells; where it overflows or meets NaN, what looks closer says which.
+        if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
             check_finite(tensor, "X")
     return batch
 

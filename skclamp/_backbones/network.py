@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from .._utils.arrays import check_logit_range, check_probability_rows, to_numpy
-from .._utils.labels import check_labels
 from ..modules import LogitsModule, frozen
 from ..modules._unwrap import unwrapped
 from .device import Destination, place_of
@@ -120,19 +119,18 @@ class NetworkBackbone:
         with frozen(self.module), torch.no_grad():
             yield
 
-    def logits(self, X, transform=None, *, labelled=True):
-        """Logits of shape (n, K) on the network's device, and the labels where X brings them.
+    def logits(self, inputs, transform=None, *, labelled=True):
+        """Logits of shape (n, K) on the network's device, and the labels where the inputs bring them.
 
         Parameters
         ----------
-        X : array-like, torch.Tensor, mapping, Dataset or inputs of `open`
-            The inputs.
+        inputs : ArrayInputs, DatasetInputs or StreamInputs
+            What `open` made of X.
         transform : callable, default=None
             Applied on the device to each batch of the inputs that are perturbed.
         labelled : bool, default=True
             Whether the labels are wanted.
         """
-        inputs = X if hasattr(X, "batches") else self.open(X)
         with self.evaluating():
             return self._run(inputs, transform, labelled)
 
@@ -157,7 +155,7 @@ class NetworkBackbone:
             raise ValueError("X must not be empty; got a stream without samples")
         check_logits(out[:done])
         given = labelled and labels[0] is not None
-        return out[:done], check_labels(np.concatenate([to_numpy(part) for part in labels])) if given else None
+        return out[:done], np.concatenate([to_numpy(part) for part in labels]) if given else None
 
     def _forward(self, x, others):
         try:
@@ -202,7 +200,7 @@ class ScoresBackbone(NetworkBackbone):
 
     def open(self, X):
         """The logits behind one interface, see `open_inputs`."""
-        return super().open(self.scores.logits(X)[0])
+        return super().open(self.scores.logits(self.scores.open(X))[0])
 
 
 def check_logits(logits):

@@ -67,7 +67,7 @@ def look_at(logits, codes, weight, classes, *, known, inputs=None):
         The network's.
     codes : torch.Tensor of shape (n_samples,)
         Column index of each label.
-    weight : torch.Tensor of shape (n_samples,) or None
+    weight : torch.Tensor of shape (n_samples,)
         Sample weights.
     classes : ndarray of shape (n_classes,)
         Names of the columns.
@@ -80,11 +80,11 @@ def look_at(logits, codes, weight, classes, *, known, inputs=None):
     -------
     Looks
     """
-    n_samples = len(codes) if weight is None else int((weight > 0).sum())
+    n_samples = int((weight > 0).sum())
     rows = _some_rows(codes, weight)
     if len(rows) < len(codes):
-        logits, codes, weight = logits[rows], codes[rows], None if weight is None else weight[rows.to(weight.device)]
-    weight = torch.ones(len(codes), dtype=torch.float64) if weight is None else weight.cpu()
+        logits, codes, weight = logits[rows], codes[rows], weight[rows.to(weight.device)]
+    weight = weight.cpu()
     best, labels, weights = logits.argmax(1).cpu().numpy(), codes.cpu().numpy(), weight.numpy() / weight.max().item()
     if not known:
         _look_at_order(best, labels, weights, classes)
@@ -95,7 +95,7 @@ def look_at(logits, codes, weight, classes, *, known, inputs=None):
 
 def _some_rows(codes, weight):
     """Positions of the samples with weight, or of some of them, drawn the same way each time."""
-    rows = torch.arange(len(codes)) if weight is None else weight.cpu().nonzero()[:, 0]
+    rows = weight.cpu().nonzero()[:, 0]
     return rows[_drawn(len(rows), _MOST_ROWS)].to(codes.device)
 
 
@@ -289,16 +289,16 @@ def look_for_errors(logits, codes, weight):
         The network's.
     codes : torch.Tensor of shape (n_samples,)
         Column index of each label.
-    weight : torch.Tensor of shape (n_samples,) or None
+    weight : torch.Tensor of shape (n_samples,)
         Samples without weight don't count.
     """
-    n_samples = len(codes) if weight is None else int((weight > 0).sum())
+    n_samples = int((weight > 0).sum())
     if n_samples < MANY_SAMPLES:
         return
     for start in range(0, len(codes), MANY_SAMPLES):
         rows = slice(start, start + MANY_SAMPLES)
         wrong = logits[rows].argmax(1) != codes[rows]
-        if (wrong if weight is None else wrong & (weight[rows].to(wrong.device) > 0)).any():
+        if (wrong & (weight[rows].to(wrong.device) > 0)).any():
             return
     note(
         f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, calibrate "

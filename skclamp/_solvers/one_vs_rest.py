@@ -46,7 +46,7 @@ def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False, chunk_size=_CHUN
         A coefficient of 1 for each, without intercept, is where the search starts.
     y : torch.Tensor of shape (n_samples,), int64
         Column indices of the labels.
-    sample_weight : torch.Tensor of shape (n_samples,), float64, or None
+    sample_weight : torch.Tensor of shape (n_samples,), float64
         Non-negative weights with a positive sum.
     monotone : bool, default=False
         No coefficient of a term below 0.
@@ -62,7 +62,7 @@ def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False, chunk_size=_CHUN
     """
     n_samples, n_classes = terms[0].shape
     y = y.to(terms[0].device)
-    weight = torch.ones_like(terms[0][:, 0]) if sample_weight is None else sample_weight.to(terms[0])
+    weight = sample_weight.to(terms[0])
     found = []
     for classes in torch.arange(n_classes, device=y.device).split(max(1, chunk_size // n_samples)):
         x = torch.stack([term[:, classes].T for term in terms])

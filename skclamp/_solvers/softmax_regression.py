@@ -67,17 +67,17 @@ class SoftmaxRegression(ABC):
         One feature a class.
     y : torch.Tensor of shape (n_samples,), int64
         Column indices of the labels.
-    weight : torch.Tensor of shape (n_samples,), float64, default=None
+    weight : torch.Tensor of shape (n_samples,), float64
         Non-negative weights with a positive sum.
     chunk_size : int, default=None
         How many features are treated at a time; None takes what suits the device.
     """
 
-    def __init__(self, features, y, weight=None, chunk_size=None):
+    def __init__(self, features, y, weight, chunk_size=None):
         n_samples, self.n_classes = features.shape
         self.device = features.device
         self.is_small = features.numel() <= _SMALL_SIZE
-        weight = torch.ones_like(features[:, 0]) if weight is None else weight.to(self.device)
+        weight = weight.to(self.device)
         size = chunk_size or (_CHUNK_SIZE if self.device.type == "cpu" else _GPU_CHUNK_SIZE)
         rows = min(max(1, size // self.n_classes), n_samples)
         self.buffer = features.new_empty(self.n_classes * rows)

@@ -107,12 +107,12 @@ def solve_temperature(
     TemperatureSolution
         The global optimum for the NLL; for ``gamma > 0`` the best of the valleys that a grid on log T shows.
     """
+    weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
     ranks = ALONE if shard is None else shard.ranks
     if ranks is not ALONE and shard.total * logits.shape[1] <= _GATHERED_SIZE:
         # So few are told once, in place of sums at each step of the search.
-        logits, y = shard.whole(logits), shard.whole(y)
-        sample_weight, ranks = None if sample_weight is None else shard.whole(sample_weight), ALONE
-    rows = LogitRows(logits, y, sample_weight, ranks, smooth=smooth)
+        logits, y, weight, ranks = *map(shard.whole, (logits, y, weight)), ALONE
+    rows = LogitRows(logits, y, weight, ranks, smooth=smooth)
     limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
     found = _search_valleys(rows, limits, gamma, grid_rows) if gamma > 0 else _search_convex(rows, limits)
     temperature = _clip(math.exp(-found.place), *bounds)

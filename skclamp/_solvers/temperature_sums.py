@@ -43,10 +43,10 @@ class LogitRows:
     losses get the same.
     """
 
-    def __init__(self, logits, y, weight=None, ranks=ALONE, *, smooth=False):
+    def __init__(self, logits, y, weight, ranks=ALONE, *, smooth=False):
         self.logits, self.y = logits, y.to(logits.device)
         ones = torch.ones(1, dtype=torch.float64, device=logits.device)
-        self.weight = ones.expand(len(y)) if weight is None else weight.to(ones)
+        self.weight = weight.to(ones)
         self.ranks = ranks
         self.n_rows, self.total_weight = ranks.sum(torch.stack([ones.sum() * len(y), self.weight.sum()])).tolist()
         wide = logits.dtype == torch.float64 or self.n_rows * logits.shape[1] <= _SMALL_SIZE

@@ -185,9 +185,9 @@ def _some(values, most=10):
 
 
 def check_sample_weight(sample_weight, n_samples, *, some=True):
-    """Finite, non-negative weights, and some positive ones if so asked, as a float64 tensor; None stays None."""
+    """Finite, non-negative weights, some positive if so asked, as a float64 tensor; ones where there are none."""
     if sample_weight is None:
-        return None
+        return torch.ones(n_samples, dtype=torch.float64)
     weight = np.asarray(to_numpy(sample_weight), dtype=np.float64, order="C")
     if weight.ndim == 0:
         weight = np.full(n_samples, float(weight))

@@ -15,17 +15,15 @@ from .._backbones.array import ArrayBackbone
 from .._backbones.classifier import ClassifierBackbone
 from .._backbones.cross_fit import cross_fit_networks
 from .._backbones.differentiable import DifferentiableBackbone
-from .._backbones.inputs import StreamInputs
 from .._backbones.network import ScoresBackbone
-from .._backbones.opening import is_frozen
 from .._solvers.temperature import warn_of_bound
 from .._utils.sklearn_private import Interval, StrOptions
 from ..base import BaseCalibrator
-from ..distributed import ALONE, Shard
+from ..distributed import ALONE
 from ..modules import ClampedModule, frozen
 from ..perturbations import FullPerturbation, additive_part
 from ._learner import Learner
-from ._problem import Passes, Problem
+from ._problem import Problem
 from ._progress import Progress
 from ._state import OPTIMIZERS, Settings, State
 from ._training import resolve_optimizer
@@ -71,6 +69,7 @@ class BaseClamping(BaseCalibrator):
     }
 
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
+    _reads_again = True
 
     def _open_backbone(self, **options):
         backbone = super()._open_backbone(input_key=self.input_key, perturbs=True, **options)
@@ -80,51 +79,33 @@ class BaseClamping(BaseCalibrator):
             return ScoresBackbone(backbone, batch_size=self.batch_size)
         return backbone
 
-    def _fit(self, X, y, sample_weight, ranks):
+    def _validate_params(self):
+        super()._validate_params()
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
-        candidates = self._candidates()
-        for settings in candidates:
+        for settings in self._candidates():
             _check_auto(settings)
-        if is_frozen(self.estimator):
-            backbone = deployed = self._open_backbone()
-        else:
-            options = {"response": self.response, "cv": self.cv, "device": self.device, **self._loading()}
-            backbone, deployed = cross_fit_networks(self.estimator, X, y, self._metadata, **options)
-            self.estimator_ = deployed.classifier
+
+    def _cross_fitting(self):
+        return partial(cross_fit_networks, response=self.response, cv=self.cv, device=self.device, **self._loading())
+
+    def _fit(self, samples):
+        ranks = samples.shard.ranks
         seed = ranks.everyone(_draw_seed(self.random_state))[0]
         generator = torch.Generator().manual_seed(seed)
-        with frozen(backbone.module):
-            problem, classes = self._pose(backbone, X, y, sample_weight, ranks)
+        with frozen(samples.reading.backbone.module):
+            problem = Problem.of(samples)
+            if ranks is not ALONE:
+                ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))
             # At 2, skorch's own lines take its place.
             with Progress(self.verbose == 1 and ranks.rank == 0, self.max_epochs) as progress:
-                outcome = self._search(problem, candidates, Learner(generator, progress))
+                outcome = self._search(problem, self._candidates(), Learner(generator, progress))
             if outcome.verdict is not None:
                 self.verdict_ = outcome.verdict
             if outcome.state is None:
                 outcome = replace(outcome, state=self._unperturbed(problem), problem=problem, logits=problem.logits)
             self._fit_output(outcome.problem, outcome.logits)
-            self._set_fitted(problem, outcome.state, deployed.module)
-        self._remember(deployed, classes, X)
-
-    def _pose(self, backbone, X, y, sample_weight, ranks):
-        """The problem that `fit` solves, and the names of its classes."""
-        inputs = backbone.open(X)
-        if isinstance(inputs, StreamInputs):
-            raise TypeError(
-                "X must be an array, a dict or a map-style Dataset: clamping reads samples several times, by their "
-                f"numbers; got {type(X).__name__}, a stream. Collect its samples first, or use a calibrator of the "
-                "outputs alone, such as TemperatureScaling"
-            )
-        logits, labels = backbone.logits(inputs, labelled=y is None)
-        classes, codes = self._check_y(labels if y is None else y, logits, backbone, ranks)
-        weight = self._check_weight(sample_weight, len(inputs), ranks)
-        self._look_at(logits, codes, weight, classes, backbone, ranks)
-        shard = Shard.of(ranks, len(inputs))
-        problem = Problem(backbone, inputs, codes, weight, logits, shard, Passes(forward=len(inputs)))
-        if ranks is not ALONE:
-            ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))
-        return problem, classes
+            self._set_fitted(problem, outcome.state, samples.reading.deployed.module)
 
     def _fit_output(self, problem, logits):
         """Fit a clone of the output map, where there is one, to this process's logits and those of the others."""
@@ -133,7 +114,7 @@ class BaseClamping(BaseCalibrator):
         logits, codes = problem.shard.whole(logits), problem.shard.whole(problem.codes)
         columns = np.arange(logits.shape[1])
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
-        self.output_ = output.fit(logits, codes.cpu(), sample_weight=problem.sample_weights())
+        self.output_ = output.fit(logits, codes.cpu(), sample_weight=problem.weight_of_all)
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling."""
@@ -169,7 +150,7 @@ class BaseClamping(BaseCalibrator):
         self._set_derived(self._backbone.module)
 
     def _logits(self, X):
-        return self._backbone.logits(X, self._perturb, labelled=False)[0]
+        return self._backbone.logits(self._backbone.open(X), self._perturb, labelled=False)[0]
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""

@@ -105,10 +105,11 @@ class NeuralClampingCalibratorCV(BaseClamping):
     }
 
     def _validate_params(self):
-        super()._validate_params()
+        # First: the base looks at each point of the grid.
         rules = {**NeuralClampingCalibrator._parameter_constraints, "gamma": [GAMMA_RULE]}
         for grid, name in _GRIDS.items():
             check_grid(getattr(self, grid), grid, rules[name])
+        super()._validate_params()
 
     def _routed_to(self):
         return {**super()._routed_to(), "splitter": self.cv}
@@ -131,7 +132,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         if isinstance(problem.backbone, CrossFittedBackbone):
             return problem.backbone.splits
         codes = problem.shard.whole(problem.codes).cpu().numpy()
-        return check_cv(self.cv, codes, classifier=True).split(codes, codes, **self._metadata.split)
+        return check_cv(self.cv, codes, classifier=True).split(codes, codes, **problem.split_params)
 
 
 def _results(candidates, evidence):

@@ -169,10 +169,9 @@ def cross_examine(problem, fit_all, splits, progress=None):
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
-    weight = problem.sample_weights()
+    weight = problem.weight_of_all.numpy()
     check_partition([rows for _, rows in splits], len(problem))
     _check_weights(splits, weight)
-    weight = np.ones(len(problem)) if weight is None else weight.numpy()
     plain, losses, folds, states, least = np.empty(len(problem)), [], [], [], []
     for k, (train_rows, rows) in enumerate(splits):
         if progress:
@@ -218,11 +217,9 @@ def _mean(tensors):
 
 
 def _check_weights(splits, weight):
-    if weight is None:
-        return
     for k, (train, held_out) in enumerate(splits):
         for rows, what in ((train, "to train on"), (held_out, "held out")):
-            if not weight[torch.as_tensor(rows)].any():
+            if not weight[rows].any():
                 raise ValueError(f"sample_weight must not be zero on all the samples {what}; got zeros in fold {k}")
 
 

@@ -34,7 +34,7 @@ class Problem:
         The calibration samples.
     codes : torch.Tensor of shape (n_samples,), dtype int64
         Column index of each label.
-    weight : torch.Tensor of shape (n_samples,) or None
+    weight : torch.Tensor of shape (n_samples,), float64
         Sample weights.
     logits : torch.Tensor of shape (n_samples, n_classes)
         The network's, at the identity.
@@ -44,42 +44,69 @@ class Problem:
         Shared by all parts of a problem.
     exact : NetworkBackbone, default=None
         The network in its own precision, where `backbone` is a less exact copy.
+    split_params : dict
+        What a splitter is told beside the labels of all the samples.
+    weight_of_all : torch.Tensor of shape (len(problem),), float64
+        Weights of the samples of all processes, on the CPU; told once.
     """
 
     backbone: NetworkBackbone
     inputs: ArrayInputs | DatasetInputs
     codes: torch.Tensor
-    weight: torch.Tensor | None
+    weight: torch.Tensor
     logits: torch.Tensor
     shard: Shard
     passes: Passes = field(default_factory=Passes)
     exact: NetworkBackbone | None = None
+    split_params: dict = field(default_factory=dict)
+    weight_of_all: torch.Tensor = field(kw_only=True)
+
+    @classmethod
+    def of(cls, samples):
+        """The problem that a `CalibrationSet` poses."""
+        reading, shard = samples.reading, samples.shard
+        return cls(
+            reading.backbone,
+            reading.inputs,
+            samples.codes,
+            samples.weight,
+            reading.logits,
+            shard,
+            Passes(forward=shard.size),
+            split_params=samples.metadata.split,
+            weight_of_all=shard.whole(samples.weight).cpu(),
+        )
 
     def __len__(self):
         return self.shard.total
 
-    def sample_weights(self):
-        """Weights of all the samples, on the CPU; None where there are none."""
-        return None if self.weight is None else self.shard.whole(self.weight).cpu()
-
     def counting(self):
         """Positions of the samples that count: those with weight."""
-        weight = self.sample_weights()
-        return torch.arange(len(self)) if weight is None else weight.nonzero()[:, 0]
+        return self.weight_of_all.nonzero()[:, 0]
 
     @property
     def n_weighted(self):
         """Number of samples that count."""
-        return len(self) if self.weight is None else len(self.counting())
+        return len(self.counting())
 
     def take(self, rows):
         """The same problem on some of its samples."""
-        shard, rows = self.shard.take(torch.as_tensor(rows))
+        rows = torch.as_tensor(rows)
+        weight_of_all = self.weight_of_all[rows]
+        shard, rows = self.shard.take(rows)
         on = rows.to(self.codes.device)
-        weight = None if self.weight is None else self.weight[on]
+        weight = self.weight[rows.to(self.weight.device)]
         # A process that has none of them keeps an input for its shape.
         inputs = self.inputs.take(rows if len(rows) else [0])
-        return replace(self, shard=shard, inputs=inputs, codes=self.codes[on], weight=weight, logits=self.logits[on])
+        return replace(
+            self,
+            shard=shard,
+            inputs=inputs,
+            codes=self.codes[on],
+            weight=weight,
+            logits=self.logits[on],
+            weight_of_all=weight_of_all,
+        )
 
     def weighted(self):
         """The same problem without samples of weight 0."""
@@ -122,8 +149,8 @@ class Problem:
     def losses(self, temperature, logits, gamma=0.0):
         """Focal loss of each sample, of all, times its weight over the mean weight."""
         losses = focal_loss(logits.double() / temperature, self.codes, gamma=gamma, reduction="none")
-        losses, weight = self.shard.whole(losses), self.sample_weights()
-        return losses if weight is None else losses * (weight / weight.mean()).to(losses.device)
+        weight = self.weight_of_all
+        return self.shard.whole(losses) * (weight / weight.mean()).to(losses.device)
 
     def cost(self):
         """Passes over the network, forward and backward: how often each sample went through it on average."""
@@ -132,8 +159,9 @@ class Problem:
         return {"forward": forward, "backward": backward}
 
     def targets(self):
-        """Column indices and, where there are any, weights, on the CPU for a loader."""
-        return tuple(part.cpu() for part in (self.codes, self.weight) if part is not None)
+        """Column indices and weights, unless these are all 1, on the CPU for a loader."""
+        parts = (self.codes,) if (self.weight == 1).all() else (self.codes, self.weight)
+        return tuple(part.cpu() for part in parts)
 
     def labelled_batches(self):
         """Yield (inputs, others, column indices, weights) in order, on the network's device; weights are float64.
@@ -148,8 +176,7 @@ class Problem:
             rows = slice(done, done + len(x))
             done += len(x)
             codes = self.codes[rows]
-            weight = torch.ones(len(x), dtype=torch.float64) if self.weight is None else self.weight[rows]
-            yield x, others, codes, weight.to(codes.device)
+            yield x, others, codes, self.weight[rows].to(codes.device)
 
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""
@@ -157,7 +184,7 @@ class Problem:
 
     def input_gradients(self, temperature):
         """Yield each batch with the gradient of its samples' summed logits over T, times weight over mean weight."""
-        mean_weight = 1.0 if self.weight is None else self.sample_weights().mean().item()
+        mean_weight = self.weight_of_all.mean().item()
         for x, others, _, weight in self.labelled_batches():
             x = x.detach().requires_grad_()
             with torch.enable_grad():

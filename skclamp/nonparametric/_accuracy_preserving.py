@@ -13,7 +13,7 @@ from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
 from ._class_maps import LinearMaps
 from ._isotonic import isotonic_knots
-from ._one_vs_rest import softmax_of, weights_of
+from ._one_vs_rest import softmax_of
 
 
 @with_shared_docs
@@ -75,7 +75,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     def _fit_logits(self, logits, y, sample_weight):
         score, codes = softmax_of(logits).numpy(), y.cpu().numpy()
-        weight = weights_of(sample_weight, len(codes))
+        weight = sample_weight.cpu().numpy()
         self.map_ = LinearMaps.of([_pooled_knots(score[weight > 0], codes[weight > 0], weight[weight > 0])])
         self.slope_ = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
 

@@ -23,11 +23,6 @@ def softmax_of(logits):
     return columns.div_(sum(columns)).T
 
 
-def weights_of(sample_weight, n_samples):
-    """Weights as an array: ones where none are given."""
-    return np.ones(n_samples) if sample_weight is None else sample_weight.cpu().numpy()
-
-
 class OneVsRestCalibrator(BaseCalibrator):
     """What the calibrators by class share.
 
@@ -37,10 +32,10 @@ class OneVsRestCalibrator(BaseCalibrator):
     """
 
     def _fit_logits(self, logits, y, sample_weight):
-        if sample_weight is not None:
-            counted = sample_weight > 0
+        counted = sample_weight > 0
+        if not counted.all():
             logits, y, sample_weight = logits[counted], y[counted], sample_weight[counted]
-        codes, weight = y.cpu().numpy(), weights_of(sample_weight, len(y))
+        codes, weight = y.cpu().numpy(), sample_weight.cpu().numpy()
         if weight.sum() > _MOST_SAMPLES:
             weight = weight * (_MOST_SAMPLES / weight.sum())
         columns = softmax_of(logits).T.numpy()

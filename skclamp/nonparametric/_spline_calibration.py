@@ -81,7 +81,7 @@ class SplineCalibration(BaseCalibrator):
 
     def _fit_logits(self, logits, y, sample_weight):
         odds, hit = _odds_and_hits(logits, y)
-        weight = np.ones(len(hit)) if sample_weight is None else sample_weight.cpu().numpy()
+        weight = sample_weight.cpu().numpy()
         odds, hit, weight = odds[weight > 0], hit[weight > 0], weight[weight > 0]
         self.log_odds_, total, hits = distinct_scores(odds, hit, weight, SAME * (1 + np.abs(odds)))
         self._fit_spline(expit(self.log_odds_), total, hits)

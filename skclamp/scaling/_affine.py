@@ -18,7 +18,7 @@ class AffineScaling(TemperatureFirst):
     """
 
     def _fit_map(self, logits, y, sample_weight):
-        self._n_effective = len(y) if sample_weight is None else sample_weight.sum().item()
+        self._n_effective = sample_weight.sum().item()
         return self._solve(self._features(logits), y, sample_weight)
 
     def _transform_logits(self, logits):

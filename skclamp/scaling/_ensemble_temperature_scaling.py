@@ -69,7 +69,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         solution = solve_temperature(logits, y, sample_weight=sample_weight)
         warn_of_bound(solution)
         logits = logits.double()
-        weight = torch.ones_like(logits[:, 0]) if sample_weight is None else sample_weight.to(logits.device)
+        weight = sample_weight.to(logits.device)
         data = (logits - logits.amax(1, keepdim=True)).T.contiguous(), y.to(logits.device), weight / weight.sum()
         self.temperature_, self.weights_ = _fit(*data, solution.temperature)
 

@@ -44,7 +44,7 @@ class OdirScaling(AffineScaling):
 
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]
-        weight = torch.ones_like(features[:, 0]) if sample_weight is None else sample_weight
+        weight = sample_weight.to(features)
         unit = self._unit(features, y, sample_weight)
         per_strength = n_classes * (n_classes - 1) * unit**2
         data = features / unit, y, weight

@@ -36,7 +36,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
         wide = logits.numel() <= self._most_wide
         scaled = self._scale(logits.double() if wide else logits.float())
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
-        weight = torch.ones_like(ordered[:, 0]) if sample_weight is None else sample_weight.to(ordered)
+        weight = sample_weight.to(ordered)
         module = self._module(ordered, weight).to(ordered)
         rows = _Rows(ordered, (order == y[:, None]).int().argmax(1), weight / weight.sum(), self._by_class(scaled))
         found = minimise(module, rows, self.alpha / weight.sum().item(), self.max_iter, self.tol)

@@ -83,9 +83,9 @@ class TemperatureScaling(BaseCalibrator):
     def _n_free(self):
         return 1
 
-    def _fit(self, X, y, sample_weight, ranks):
+    def _validate_params(self):
+        super()._validate_params()
         _check_bounds(self.bounds)
-        super()._fit(X, y, sample_weight, ranks)
 
     def _fit_logits(self, logits, y, sample_weight):
         bounds = tuple(map(float, self.bounds))

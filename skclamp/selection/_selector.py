@@ -181,27 +181,28 @@ class CalibratorSelector(BaseCalibrator):
     def _scorer(self):
         return None if self.scoring is None else get_scorer(self.scoring)
 
-    def _score_metadata(self, sample_weight):
-        """What scorers are told of the samples beside their labels: what they request or, without routing, weights."""
-        if routing_enabled():
-            return self._metadata.score
-        return {} if sample_weight is None else {"sample_weight": sample_weight.cpu().numpy()}
-
     def _validate_params(self):
         super()._validate_params()
         if self.candidates is not None:
             _check_candidates(self.candidates)
 
-    def _fit_logits(self, logits, y, sample_weight):
+    def _fit(self, samples):
+        of_all, told = Samples(*samples.of_all()), samples.metadata.score
+        if "sample_weight" in told and not routing_enabled():
+            told = {"sample_weight": of_all.weight.cpu().numpy()}
+        self._select(of_all, told)
+
+    def _select(self, samples, told):
+        """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
+        logits, y = samples.logits, samples.y
         names, maps = zip(*(self.candidates or default_candidates()), strict=True)
-        samples = Samples(logits, y, sample_weight)
         numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, samples.weights().cpu(), self.n_folds)
         if not numbers.any():
             self._take_the_smallest(names, maps, samples)
             return
         stacks = self.stack and len(maps) > 1
         trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None)
-        scores = trial.scores(self._scorer(), self._score_metadata(sample_weight))
+        scores = trial.scores(self._scorer(), told)
         self.best_index_ = self._choose(trial, scores)
         self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores)
         self.best_params_ = self.cv_results_["params"][self.best_index_]

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from scipy import stats
 from sklearn.base import clone
-from torch.utils.data import IterableDataset
 
 from .. import scaling
 from .._backbones.classifier import ClassifierBackbone
 from .._backbones.cross_fit import cross_fit
-from .._backbones.datasets import UNFITTED, check_no_dataset, dataset_behind
+from .._backbones.inputs import StreamInputs
 from .._backbones.network import NetworkBackbone
-from .._backbones.opening import check_classifier, is_frozen, open_backbone
-from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, resolve_classes
+from .._backbones.opening import is_frozen, open_backbone
+from .._backbones.reading import read
+from .._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.warnings import note, one_warning
 from ..clamping._base import BaseClamping
 from ..exceptions import TrainingDataWarning
@@ -54,43 +54,38 @@ class SharedLogits:
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params):
         self._estimator, self._shared = estimator, shared
-        self._X_cal, self._X_test = (
-            dataset_behind(X_cal, any_order=y_cal is None and not params),
-            dataset_behind(X_test),
-        )
         self.params = params
-        y_cal, fit_seconds = timed(self._open, y_cal)
-        (self.test, labels), test_seconds = timed(self.backbone.logits, self._X_test)
+        y_cal = None if y_cal is None else check_labels(y_cal, "y_cal")
+        y_test = None if y_test is None else check_labels(y_test, "y_test")
+        self._read_cal, fit_seconds = timed(self._read_calibration_set, X_cal, y_cal)
+        self.backbone, self.calibration = self._read_cal.deployed, self._read_cal.logits
+        self._read_test, test_seconds = timed(read, self.backbone, X_test, y_test, names=("X_test", "y_test"))
+        self.test = self._read_test.logits
         self.seconds = fit_seconds, test_seconds
         _check_test_logits(self.test, self.calibration.shape[1])
         names = {"known": self.backbone.classes, "likely": self.backbone.likely_classes}
-        self.classes = resolve_classes(y_cal, self.calibration.shape[1], classes=shared["classes"], **names)
-        self.calibration_codes = encode_labels(y_cal, self.classes, "y_cal")
-        y_test = check_labels(labels if y_test is None else y_test, "y_test")
-        check_same_length(y_test, len(self.test), "y_test")
-        self.test_codes = encode_labels(y_test, self.classes, "y_test")
+        self.classes = resolve_classes(
+            self._read_cal.labels, self.calibration.shape[1], classes=shared["classes"], **names
+        )
+        self.calibration_codes = encode_labels(self._read_cal.labels, self.classes, "y_cal")
+        self.test_codes = encode_labels(self._read_test.labels, self.classes, "y_test")
         with one_warning():
             if is_frozen(estimator):
                 self._look_for_training_data()
             self._look_once()
 
-    def _open(self, y_cal):
-        """Find the logits of the calibration set, and return its labels."""
-        if is_frozen(self._estimator):
-            opening = {name: value for name, value in self._shared.items() if name not in ("classes", "cv")}
-            self.backbone = open_backbone(self._estimator, **opening)
-            self.calibration, labels = self.backbone.logits(self._X_cal)
-            y_cal = check_labels(labels if y_cal is None else y_cal, "y_cal")
-            self._route(y_cal)
-        else:
-            check_classifier(self._estimator)
-            check_no_dataset(self._X_cal, UNFITTED, "X_cal")
-            y_cal = check_labels(y_cal, "y_cal")
+    def _read_calibration_set(self, X_cal, y_cal):
+        """The logits of the calibration set, out of fold where the estimator has to be fitted."""
+        names = "X_cal", "y_cal"
+        if not is_frozen(self._estimator):
             options = {name: self._shared[name] for name in ("response", "cv")}
-            options["metadata"] = self._route(y_cal)
-            self.backbone, self.calibration = cross_fit(self._estimator, self._X_cal, y_cal, **options)
-        check_same_length(y_cal, len(self.calibration), "y_cal")
-        return y_cal
+            return cross_fit(self._estimator, X_cal, y_cal, self._route(y_cal), names=names, **options)
+        opening = {name: value for name, value in self._shared.items() if name not in ("classes", "cv")}
+        any_order = y_cal is None and not self.params
+        reading = read(open_backbone(self._estimator, **opening), X_cal, y_cal, any_order=any_order, names=names)
+        # Raises for what nobody takes.
+        self._route(reading.labels)
+        return reading
 
     def _route(self, y_cal):
         """What of the parameters of ``fit`` goes where: the same for all calibrators."""
@@ -102,8 +97,7 @@ class SharedLogits:
         looking = scaling.TemperatureScaling(self._estimator, **self._shared)
         weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
         codes = torch.from_numpy(self.calibration_codes).to(self.calibration.device)
-        looking._look_at(self.calibration, codes, weight, self.classes, self.backbone)
-        looking._look_back()
+        looking._look_back(looking._look_at(self.calibration, codes, weight, self.classes, self.backbone))
 
     def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""
@@ -122,16 +116,16 @@ class SharedLogits:
     @property
     def is_of_a_network(self):
         """Whether a torch network made the logits from one floating-point input, which neural clamping can perturb."""
-        if not isinstance(self.backbone, NetworkBackbone) or isinstance(self._X_cal, IterableDataset):
+        if not isinstance(self.backbone, NetworkBackbone) or isinstance(self._read_cal.inputs, StreamInputs):
             return False
-        batch, _ = next(iter(self.backbone.open(self._X_cal).batches(1)))
+        batch, _ = next(iter(self._read_cal.inputs.batches(1)))
         x, _ = self.backbone.to_device(batch)
         return x is not None and x.is_floating_point()
 
     def uncalibrated(self):
         """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""
         if isinstance(self.backbone, ClassifierBackbone) and hasattr(self.backbone.classifier, "predict_proba"):
-            return self.backbone.classifier.predict_proba(self._X_test)
+            return self.backbone.classifier.predict_proba(self._read_test.X)
         return torch.softmax(self.test.double(), 1).cpu().numpy()
 
     def fit(self, calibrator):
@@ -143,12 +137,7 @@ class SharedLogits:
 
     def hand_over(self, fitted):
         """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
-        fitted.set_params(estimator=self._estimator, **self._shared)
-        if not is_frozen(self._estimator):
-            fitted.estimator_ = self.backbone.classifier
-        del fitted.n_features_in_
-        fitted._remember(self.backbone, self.classes, self._X_cal)
-        return fitted
+        return fitted._rebind(self._read_cal, self.classes, estimator=self._estimator, **self._shared)
 
 
 def _check_test_logits(logits, n_columns):

@@ -21,21 +21,19 @@ _STRENGTH = 10.0
 
 
 class Samples(NamedTuple):
-    """Logits (n, K), column indices (n,) and weights (n,) or None."""
+    """Logits (n, K), column indices (n,) and weights (n,)."""
 
     logits: torch.Tensor
     y: torch.Tensor
-    weight: torch.Tensor | None
+    weight: torch.Tensor
 
     def weights(self):
-        """The weights on the logits' device; 1 where there are none."""
-        ones = torch.ones(len(self.y), dtype=torch.float64, device=self.logits.device)
-        return ones if self.weight is None else self.weight.to(ones)
+        """The weights on the logits' device."""
+        return self.weight.to(self.logits.device)
 
     def take(self, rows):
         """Some of them."""
-        logits, y = (values[rows.to(values.device)] for values in (self.logits, self.y))
-        return Samples(logits, y, None if self.weight is None else self.weight[rows.to(self.weight.device)])
+        return Samples(*(values[rows.to(values.device)] for values in self))
 
     def fit(self, calibrator):
         """A clone of an output map, fitted to these."""

@@ -23,17 +23,21 @@ def uncalibrated(calibrator, X, proba):
     return calibrator.predict_proba(X)
 
 
+def logits_of(backbone, X):
+    return backbone.logits(backbone.open(X))
+
+
 # Arrays
 
 
 def test_arrays_are_logits():
     Z = logits()
-    np.testing.assert_array_equal(open_backbone(None).logits(Z)[0], Z)
+    np.testing.assert_array_equal(logits_of(open_backbone(None), Z)[0], Z)
 
 
 def test_arrays_are_probabilities_where_one_says_so():
     P = softmax(logits())
-    found, _ = open_backbone(None, response="probabilities").logits(P)
+    found, _ = logits_of(open_backbone(None, response="probabilities"), P)
     np.testing.assert_allclose(softmax(found), P, rtol=0, atol=1e-12)
 
 
@@ -72,14 +76,14 @@ def test_rows_that_are_no_distributions(P, message):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_inputs_of_any_float_dtype_reach_the_network_in_its_own(dtype):
     network = perceptron()
-    found, _ = open_backbone(network).logits(X.astype(dtype))
+    found, _ = logits_of(open_backbone(network), X.astype(dtype))
     np.testing.assert_allclose(found, bare_logits(network, X.astype(dtype).astype(np.float32)), atol=1e-6)
     assert found.dtype == torch.float32
 
 
 def test_a_float64_network_sees_float64():
     network = perceptron().double()
-    found, _ = open_backbone(network).logits(X)
+    found, _ = logits_of(open_backbone(network), X)
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found, bare_logits(network, X.astype(np.float64)), rtol=1e-12)
 
@@ -95,7 +99,7 @@ def test_a_half_precision_network_yields_calibrated_float64():
 
 
 def test_a_network_without_weights_takes_inputs_as_they_are():
-    found, _ = open_backbone(nn.Softmax(1), response="probabilities").logits(logits())
+    found, _ = logits_of(open_backbone(nn.Softmax(1), response="probabilities"), logits())
     np.testing.assert_allclose(softmax(found), softmax(logits()), rtol=0, atol=1e-14)
 
 
@@ -130,14 +134,14 @@ def test_inputs_of_any_rank(shape):
     network = nn.Sequential(nn.Flatten(), perceptron(n_features=size))
     inputs = np.random.default_rng(0).normal(size=(50, *shape))
     np.testing.assert_allclose(
-        open_backbone(network).logits(inputs)[0], bare_logits(network, inputs.astype(np.float32)), atol=1e-6
+        logits_of(open_backbone(network), inputs)[0], bare_logits(network, inputs.astype(np.float32)), atol=1e-6
     )
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 96, 1000])
 def test_batches_do_not_change_logits(batch_size):
     network = convolutional()
-    found, _ = open_backbone(network, batch_size=batch_size).logits(images())
+    found, _ = logits_of(open_backbone(network, batch_size=batch_size), images())
     np.testing.assert_allclose(found, bare_logits(network, images()), atol=2e-5)
 
 

@@ -49,7 +49,7 @@ def test_the_class_itself_hardly_moves_the_temperature():
 def test_the_classes_that_a_fold_has_seen_keep_their_scores(classifier, n_seen):
     """Two classes have a single score, and the column of the unseen one comes first."""
     y = np.array(list("pqra"))[np.r_[3, np.arange(400) % n_seen]]
-    _, logits = cross_fit(classifier, X, y, response="auto", cv=KFold(4))
+    logits = cross_fit(classifier, X, y, response="auto", cv=KFold(4)).logits
     first = torch.softmax(logits[:101], 1).numpy()
     expected = clone(classifier).fit(X[101:], y[101:]).predict_proba(X[:101])
     np.testing.assert_allclose(first[:, 1:], expected, rtol=0, atol=1e-12)
@@ -58,7 +58,7 @@ def test_the_classes_that_a_fold_has_seen_keep_their_scores(classifier, n_seen):
 
 def test_a_fold_that_has_seen_one_class():
     y = np.r_[np.zeros(400, int), 1]
-    _, logits = cross_fit(GaussianNB(), X, y, response="auto", cv=KFold(4))
+    logits = cross_fit(GaussianNB(), X, y, response="auto", cv=KFold(4)).logits
     np.testing.assert_allclose(logits[301:], np.tile([0, np.log(np.finfo(float).eps)], (100, 1)), rtol=1e-12)
 
 

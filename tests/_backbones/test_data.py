@@ -22,6 +22,10 @@ X = np.arange(40, dtype=np.float32).reshape(10, 4)
 Y = torch.arange(10)
 
 
+def opened(X, **loading):
+    return open_inputs(dataset_behind(X), **loading)
+
+
 class Items(Dataset):
     """A Dataset of whatever a function of the index gives."""
 
@@ -52,7 +56,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_hold_all_samples_in_order(kind):
-    inputs = open_inputs(KINDS[kind])
+    inputs = opened(KINDS[kind])
     batches = [x for x, _ in inputs.batches(3)]
     assert len(inputs) == 10
     assert [len(x) for x in batches] == [3, 3, 3, 1]
@@ -61,13 +65,13 @@ def test_batches_hold_all_samples_in_order(kind):
 
 @pytest.mark.parametrize("kind", ["pairs", "lists", "triples", "subset"])
 def test_datasets_of_pairs_bring_labels(kind):
-    labels = torch.cat([y for _, y in open_inputs(KINDS[kind]).batches(4)])
+    labels = torch.cat([y for _, y in opened(KINDS[kind]).batches(4)])
     assert labels.tolist() == Y.tolist()
 
 
 @pytest.mark.parametrize("kind", ["array", "tensor", "inputs alone", "numpy items", "tuples of one"])
 def test_inputs_alone_bring_none(kind):
-    assert all(y is None for _, y in open_inputs(KINDS[kind]).batches(4))
+    assert all(y is None for _, y in opened(KINDS[kind]).batches(4))
 
 
 def test_arrays_and_tensors_are_not_copied():
@@ -83,7 +87,7 @@ def test_opened_inputs_carry_no_gradient():
 @pytest.mark.parametrize("kind", KINDS)
 def test_take_picks_samples(kind):
     rows = [7, 0, 7]
-    taken = open_inputs(KINDS[kind]).take(torch.tensor(rows))
+    taken = opened(KINDS[kind]).take(torch.tensor(rows))
     (x, _), *rest = taken.batches(10)
     assert not rest
     np.testing.assert_array_equal(x, X[rows])
@@ -91,7 +95,7 @@ def test_take_picks_samples(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_sets_put_our_targets_in_place_of_labels(kind):
-    inputs = open_inputs(KINDS[kind])
+    inputs = opened(KINDS[kind])
     dataset = inputs.training_set(torch.arange(100, 110), torch.arange(10) / 10)
     loader = DataLoader(dataset, batch_size=4, shuffle=True, collate_fn=inputs.collate, generator=torch.Generator())
     seen = set()
@@ -107,12 +111,12 @@ def test_training_sets_put_our_targets_in_place_of_labels(kind):
 def test_reading_leaves_the_global_random_states_alone(kind):
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    list(open_inputs(KINDS[kind]).batches(4))
+    list(opened(KINDS[kind]).batches(4))
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_worker_processes_keep_the_order():
-    inputs = open_inputs(KINDS["pairs"], num_workers=1)
+    inputs = opened(KINDS["pairs"], num_workers=1)
     np.testing.assert_array_equal(torch.cat([x for x, _ in inputs.batches(3)]), X)
 
 
@@ -132,7 +136,7 @@ def test_integer_tokens_pass():
 )
 def test_opening_says_what_is_wrong(bad, error, message):
     with pytest.raises(error, match=message):
-        open_inputs(bad)
+        opened(bad)
 
 
 class Uncounted(Dataset):
@@ -145,7 +149,7 @@ class Uncounted(Dataset):
 )
 def test_datasets_without_a_length_are_refused(made):
     with pytest.raises(TypeError, match="X must be a Dataset with a length, or an IterableDataset; got Uncounted"):
-        open_inputs(made)
+        opened(made)
 
 
 @pytest.mark.parametrize(
@@ -201,12 +205,12 @@ def test_reading_an_array_finds_the_bad_entry(value):
     bad = X.copy()
     bad[8, 2] = value
     with pytest.raises(ValueError, match=f"X must be finite: Input X contains NaN or infinity; got {value}"):
-        list(open_inputs(bad).batches(4))
+        list(opened(bad).batches(4))
 
 
 def test_opening_tells_arrays_from_datasets():
     assert isinstance(open_inputs(X), ArrayInputs)
-    assert isinstance(open_inputs(KINDS["pairs"]), DatasetInputs)
+    assert isinstance(opened(KINDS["pairs"]), DatasetInputs)
 
 
 # DataLoaders
@@ -218,7 +222,7 @@ PAIRS = KINDS["pairs"]
 @pytest.mark.parametrize("options", [{}, {"batch_size": 5, "drop_last": True}])
 def test_a_loader_in_order_is_its_dataset(options):
     assert dataset_behind(DataLoader(PAIRS, **options)) is PAIRS
-    inputs = torch.cat([x for x, _ in open_inputs(DataLoader(PAIRS, **options)).batches(4)])
+    inputs = torch.cat([x for x, _ in opened(DataLoader(PAIRS, **options)).batches(4)])
     assert torch.equal(inputs, torch.from_numpy(X))
 
 

@@ -12,6 +12,7 @@ from skorch.helper import SliceDataset
 from torch.utils.data import Dataset, TensorDataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp._backbones.datasets import dataset_behind
 from skclamp._backbones.inputs import open_inputs
 
 N_SAMPLES = 200
@@ -85,7 +86,7 @@ def test_a_slice_is_read_in_batches_and_not_at_once():
             return torch.zeros(3), 0
 
     watched = Watched()
-    next(open_inputs(SliceDataset(watched)[10:90]).batches(8))
+    next(open_inputs(dataset_behind(SliceDataset(watched)[10:90])).batches(8))
     assert watched.asked == 8
 
 

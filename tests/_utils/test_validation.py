@@ -126,7 +126,7 @@ def test_long_lists_of_labels_are_cut():
 
 
 def test_sample_weight_becomes_float64():
-    assert check_sample_weight(None, 3) is None
+    assert check_sample_weight(None, 3).tolist() == [1, 1, 1]
     weight = check_sample_weight([1, 2, 0], 3)
     assert weight.dtype == torch.float64
     assert weight.tolist() == [1, 2, 0]

@@ -214,21 +214,22 @@ def test_a_step_of_a_torch_optimiser_follows_the_gradient_of_each_samples_own_fo
 
 @pytest.mark.parametrize("rows", [np.arange(400), np.random.default_rng(0).permutation(400)[:150]])
 def test_scores_are_those_of_each_samples_own_fold(rows):
-    backbone, _ = cross_fit_networks(LogisticRegression(), X, Y, response="auto", cv=FOLDS, batch_size=32)
-    inputs = backbone.open(X)
-    logits, _ = backbone.logits(inputs)
+    reading = cross_fit_networks(LogisticRegression(), X, Y, response="auto", cv=FOLDS, batch_size=32)
+    backbone, inputs, logits = reading.backbone, reading.inputs, reading.logits
     np.testing.assert_allclose(logits, by_hand(LogisticRegression(), FOLDS, 0.0), atol=1e-9)
-    part = Problem(backbone, inputs, torch.as_tensor(CODES), None, logits, Shard.of(ALONE, len(logits))).take(rows)
+    weight, shard = torch.ones(len(X), dtype=torch.float64), Shard.of(ALONE, len(logits))
+    problem = Problem(backbone, inputs, torch.as_tensor(CODES), weight, logits, shard, weight_of_all=weight)
+    part = problem.take(rows)
     (moments,) = moments_of(part, ChannelPerturbation((5,)).double(), 1.0)
     np.testing.assert_allclose(moments.first[:-1], slope(LogisticRegression(), rows), atol=1e-6)
     assert moments.loss == pytest.approx(mean_nll(LogisticRegression(), 0.0, rows))
 
 
-def test_the_network_refuses_samples_whose_folds_it_wasnt_told():
-    backbone, _ = cross_fit_networks(LogisticRegression(), X, Y, response="auto", cv=3)
-    x, _ = backbone.to_device(torch.zeros(4, 6, dtype=torch.float64))
-    with pytest.raises(RuntimeError, match="the folds of 4 samples are known; got 3 samples"):
-        backbone.module(x[:3])
+@pytest.mark.parametrize("integer_scale", [None, 0.5, {"image": 1 / 255}])
+def test_folds_go_with_their_samples_whatever_the_scale_of_integers(integer_scale):
+    calibrator = clamping(LogisticRegression(), perturbation="channel", cv=FOLDS, integer_scale=integer_scale)
+    expected = clamping(LogisticRegression(), perturbation="channel", cv=FOLDS).fit(X, Y)
+    np.testing.assert_array_equal(calibrator.fit(X, Y).predict_proba(X), expected.predict_proba(X))
 
 
 @pytest.mark.parametrize("optimizer", ["natural", "adam"])
@@ -293,8 +294,7 @@ def test_a_fold_that_misses_a_class(perturbation):
     calibrator.fit(X, y)
     assert calibrator.classes_.tolist() == ["a", "b", "c", "d"]
     assert np.isfinite(calibrator.predict_log_proba(X)).all()
-    backbone, _ = cross_fit_networks(LogisticRegression(), X, y, response="probabilities", cv=KFold(3))
-    logits, _ = backbone.logits(backbone.open(X))
+    logits = cross_fit_networks(LogisticRegression(), X, y, response="probabilities", cv=KFold(3)).logits
     seen = LogisticRegression().fit(X[134:], y[134:])
     proba = softmax(logits[:134])
     np.testing.assert_allclose(proba[:, :3], seen.predict_proba(X[:134]), rtol=0, atol=1e-12)

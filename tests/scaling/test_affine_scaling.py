@@ -124,7 +124,9 @@ def test_gradients_and_hessians(regression, n_classes):
 @pytest.mark.parametrize("regression", REGRESSIONS)
 def test_the_scaled_search_finds_what_the_whitened_one_finds(regression):
     logits, y = draw(2000, 6)
-    loss = regression(torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.from_numpy(y))
+    loss = regression(
+        torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.from_numpy(y), torch.ones(len(y)).double()
+    )
     start = np.eye(*loss.shape) if regression is MatrixRegression else np.stack([np.ones(6), np.zeros(6)])
     whitened = minimise_regression(loss, start, 0.01)
     scaled = minimise_regression(loss, start, 0.01, most_factored=0)

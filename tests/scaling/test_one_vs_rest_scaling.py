@@ -91,9 +91,9 @@ def test_beta_gains_are_never_negative():
     x = [torch.from_numpy(term) for term in terms(logits, 1.0)]
     x[1].neg_()
     y = torch.from_numpy((-np.abs(logits) + rng.gumbel(size=logits.shape)).argmax(1))
-    free = fit_one_vs_rest(x, y, None).parameters
+    free = fit_one_vs_rest(x, y, torch.ones_like(x[0][:, 0])).parameters
     assert (free[:2] < 0).any()
-    held = fit_one_vs_rest(x, y, None, monotone=True)
+    held = fit_one_vs_rest(x, y, torch.ones_like(x[0][:, 0]), monotone=True)
     assert held.converged
     assert (held.parameters[:2] >= 0).all()
     for k in range(3):

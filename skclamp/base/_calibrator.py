@@ -1,0 +1,344 @@
+"""BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks.
+
+A calibrator on logits implements ``_fit_logits`` and ``_transform_logits``; one that works on the inputs of the network
+overrides ``_fit`` and ``_logits``.
+"""
+
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._backbones.array import ArrayBackbone
+from .._backbones.datasets import dataset_behind
+from .._utils.docstrings import with_shared_docs
+from .._utils.encoding import register
+from .._utils.labels import check_labels
+from .._utils.sklearn_private import Interval, StrOptions
+from .._utils.warnings import one_warning
+from ..distributed import current
+from ..persistence import write
+from ._learned import LearnedMixin, n_floats
+from ._parameters import AroundEstimatorMixin, arguments_of
+from ._samples import ReadingMixin
+
+# A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
+_ENTRIES_AT_ONCE = 1 << 17
+
+
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, ClassifierMixin, BaseEstimator):
+    """What every calibrator shares.
+
+    A calibrator of one's own implements two hooks: ``_fit_logits``, which learns from logits, column indices and
+    weights (1 where none are given), all tensors, and ``_transform_logits``, which takes some rows of float64 logits
+    to calibrated ones.
+
+    Parameters
+    ----------
+    {estimator}
+    {shared_parameters}
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.base import BaseCalibrator
+    >>> class PriorCorrection(BaseCalibrator):
+    ...     def _fit_logits(self, logits, y, sample_weight):
+    ...         predicted, found = logits.softmax(1).mean(0), y.bincount(minlength=logits.shape[1]) / len(y)
+    ...         self.shift_ = torch.log(found / predicted)
+    ...
+    ...     def _transform_logits(self, logits):
+    ...         return logits + self.shift_
+    >>> logits, y = torch.zeros(4, 2), [0, 1, 1, 1]
+    >>> PriorCorrection().fit(logits, y).predict_proba(logits[:1]).round(2)
+    array([[0.25, 0.75]])
+    """
+
+    estimator: object = field(default=None, kw_only=False)
+    response: str = "auto"
+    classes: object = None
+    cv: object = None
+    device: str | torch.device | None = None
+    batch_size: int = 64
+    num_workers: int = 0
+    pin_memory: bool = False
+    integer_scale: float | dict[str, float] | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimator": "no_validation",
+        "response": [StrOptions({"auto", "logits", "probabilities"})],
+        "classes": ["array-like", torch.Tensor, None],
+        "cv": ["cv_object"],
+        "device": [str, torch.device, None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "num_workers": [Interval(Integral, 0, None, closed="left")],
+        "pin_memory": ["boolean"],
+        "integer_scale": [Interval(Real, 0, None, closed="neither"), dict, None],
+    }
+
+    # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network.
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "cv_results_"})
+
+    # Whether the fit reads samples several times, by their numbers, which streams don't have.
+    _reads_again = False
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        register(cls, arguments_of)
+
+    def fit(self, X, y=None, sample_weight=None, **params):
+        """Learn the calibration map on held-out data; the network stays as it is.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            Inputs of the estimator, first axis the samples; or, without an estimator, logits (probabilities, if
+            ``response`` says so) of shape (n_samples, n_classes). A network that takes several inputs by name,
+            ``network(**X)``, has them in a dict of arrays. A Dataset yields inputs, such dicts, or pairs of either and
+            a label; what else an item holds, such as a weight, is left aside. Hugging Face's data sets and skorch's
+            SliceDataset are Datasets too. A dict's "labels" or "label" are labels. A DataLoader stands for its Dataset,
+            read with the calibrator's `batch_size`, `num_workers` and `pin_memory`; it may shuffle where nothing else
+            goes by the order. An IterableDataset is gone through once, which all calibrators can do but those that
+            clamp. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's SliceDataset, a dict in
+            its SliceDict.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out where X brings them.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
+            as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
+        **params : dict
+            Metadata for the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, and
+            the weights, go to the classifier and to the splitter `cv` as these request them, ``groups`` for instance.
+
+        Returns
+        -------
+        self : object
+            The fitted calibrator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
+
+        Warns
+        -----
+        TrainingDataWarning
+            If a fitted estimator is right on each of 500 samples or more, as on those that trained it.
+        CalibrationWarning
+            Others of its kind, see `skclamp.exceptions`.
+        """
+        ranks = current()
+        with self._kept_on_error(), ranks.fitting(), one_warning():
+            self._validate_params()
+            any_order = y is None and sample_weight is None and not params
+            y = None if y is None else check_labels(y)
+            self._check_alike(ranks, sample_weight, params)
+            metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
+            self._forget()
+            reading = self._read(X, y, metadata, any_order)
+            samples, classes, looks = self._understand(reading, sample_weight, metadata, ranks)
+            self._fit(samples)
+            self._remember(reading, classes)
+            self._look_back(looks)
+        return self
+
+    def predict_proba(self, X):
+        """Calibrated probabilities.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`; a DataLoader mustn't shuffle. Labels in it are left aside.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Columns in the order of ``classes_``; each row sums to 1.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
+        """
+        return self._map_rows(torch.softmax, X)
+
+    def predict_log_proba(self, X):
+        """Logarithm of the calibrated probabilities, exact where they underflow.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`; a DataLoader mustn't shuffle. Labels in it are left aside.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Columns in the order of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
+        """
+        return self._map_rows(torch.log_softmax, X)
+
+    def transform_logits(self, logits):
+        """Calibrated log-probabilities of logits that were computed before.
+
+        For whoever runs the network elsewhere, once and for several uses. What `predict_log_proba` makes of the
+        inputs, this makes of the network's logits for them; of neural clamping, of its logits for the *perturbed*
+        inputs: with ``module = calibrator.module_.eval()``, of ``module.logits(module.perturbation(x))``.
+
+        Parameters
+        ----------
+        logits : array-like or torch.Tensor of shape (n_samples, n_classes)
+            Or (n_samples,) or (n_samples, 1), for the second of two classes. Logits whatever ``response`` says;
+            logarithms of positive probabilities are some.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Logits whose softmax are the calibrated probabilities, which these are the logarithms of.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If there isn't one finite logit a class.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from skclamp import TemperatureScaling
+        >>> _ = torch.manual_seed(0)
+        >>> network = torch.nn.Linear(2, 3)
+        >>> X = 5 * torch.randn(500, 2)
+        >>> y = torch.multinomial((network(X) / 2).softmax(1), 1)[:, 0]
+        >>> calibrator = TemperatureScaling(network).fit(X, y)
+        >>> logits = network(X[:4]).detach()
+        >>> bool((calibrator.transform_logits(logits) == calibrator.predict_log_proba(X[:4])).all())
+        True
+        """
+        check_is_fitted(self)
+        backbone = ArrayBackbone("logits")
+        logits, _ = backbone.logits(backbone.open(logits))
+        return self._transform_rows(torch.log_softmax, self._check_width(logits))
+
+    def predict(self, X):
+        """The most probable class of each sample.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`; a DataLoader mustn't shuffle. Labels in it are left aside.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Names of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
+        """
+        best = self.predict_log_proba(X).argmax(1)
+        return self.classes_[best]
+
+    def _fit(self, samples):
+        """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""
+        self._fit_logits(*samples.of_all())
+
+    def save(self, path):
+        """Write what was learned to a file, without the network; `skclamp.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The safetensors file to write. One that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError
+            If a perturbation is a module of the user's own that `skclamp.persistence.register` doesn't know.
+        FileNotFoundError
+            If there is no such folder.
+        ImportError
+            If safetensors isn't installed: ``pip install "skclamp[save]"``.
+
+        Warns
+        -----
+        NotSavedWarning
+            If a parameter, such as callbacks, can't be saved.
+        """
+        check_is_fitted(self)
+        write(self, path)
+
+    def _logits(self, X):
+        shape, expected = tuple(getattr(X, "shape", ())), getattr(self, "n_features_in_", None)
+        if len(shape) == 2 and expected not in (None, shape[1]):
+            raise ValueError(
+                f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
+            )
+        return self._check_width(self._backbone.logits(self._backbone.open(X), labelled=False)[0])
+
+    def _check_width(self, logits):
+        if logits.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
+                f"{len(self.classes_)} features as input"
+            )
+        return logits
+
+    def _map_rows(self, normalise, X):
+        """Calibrated and normalised rows in float64."""
+        check_is_fitted(self)
+        X = dataset_behind(X)
+        named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
+        if named and not isinstance(X, torch.utils.data.Dataset):
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return self._transform_rows(normalise, self._logits(X))
+
+    def _transform_rows(self, normalise, logits):
+        """From logits in the network's precision, a chunk at a time."""
+        out = np.empty(tuple(logits.shape))
+        rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
+        for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
+            place.copy_(normalise(self._transform_logits(chunk.to(torch.float64, copy=True)), 1))
+        return out
+
+    def _fit_logits(self, logits, y, sample_weight):
+        """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
+        raise TypeError(f"{type(self).__name__} must implement _fit_logits")
+
+    def _transform_logits(self, logits):
+        """Hook: calibrated log-probabilities, up to a constant a row, of some rows of float64 logits."""
+        raise TypeError(f"{type(self).__name__} must implement _transform_logits")
+
+    @property
+    def _n_parameters(self):
+        """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
+        return sum(n_floats(value) for name, value in vars(self).items() if name.endswith("_") and name != "classes_")
+
+    @property
+    def _n_free(self):
+        """Hook: how many of them nothing but the samples holds: no penalty, no pooling, no held-out samples."""
+        return 0
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "classes_")

@@ -1,0 +1,79 @@
+"""What a calibrator has learned: taken on, given away, and forgotten."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from .._backbones.opening import is_frozen
+from ._parameters import CONFIGURED
+
+
+class LearnedMixin(BaseEstimator):
+    """The learned attributes of a calibrator, and the estimator that they belong to."""
+
+    def _learned(self):
+        """What `save` keeps beside the parameters."""
+        learned = {name for name in vars(self) if name.startswith("_") or name.endswith("_")}
+        return {name: getattr(self, name) for name in sorted(learned - self._not_saved - set(CONFIGURED))}
+
+    def _restore(self, learned, backbone=None):
+        """Take on what `_learned` gave, around the network of `backbone` or, without one, the calibrator's own."""
+        shadowing = [name for name in learned if hasattr(type(self), name)]
+        if shadowing:
+            raise ValueError(f"{type(self).__name__} doesn't learn {shadowing[0]!r}")
+        self.__dict__.update(learned)
+        self._backbone = self._open_backbone() if backbone is None else backbone
+
+    def _rebind(self, reading, classes, /, **params):
+        """Take an estimator's inputs from now on, having been fitted to the logits that it gave."""
+        self.set_params(**params)
+        del self.n_features_in_
+        self._remember(reading, classes)
+        return self
+
+    def _remember(self, reading, classes):
+        """Take on what predictions need beside what was learned."""
+        X = reading.X
+        self._backbone = reading.deployed
+        self.classes_ = classes
+        if not is_frozen(self.estimator):
+            self.estimator_ = reading.deployed.classifier
+        if not isinstance(X, torch.utils.data.Dataset):
+            shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+            # Images have no number of features: what is told one tries the estimator on rows of so many.
+            if len(shape) <= 2:
+                self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
+        if hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True)
+
+    def _forget(self):
+        for name in [name for name in vars(self) if name.endswith("_") or name == "_backbone"]:
+            delattr(self, name)
+
+    @contextmanager
+    def _kept_on_error(self):
+        """Leave the calibrator as it was when the body raises, an earlier fit included."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+
+def n_floats(value):
+    """How many floats a learned attribute holds; indices, counts and flags are none."""
+    if isinstance(value, LearnedMixin):
+        return value._n_parameters
+    if isinstance(value, torch.nn.Module):
+        value = list(value.parameters())
+    if isinstance(value, (list, tuple)):
+        return sum(map(n_floats, value))
+    if isinstance(value, torch.Tensor):
+        return value.numel() if value.is_floating_point() else 0
+    known = isinstance(value, (float, np.floating, np.ndarray))
+    return np.size(value) if known and np.asarray(value).dtype.kind == "f" else 0

@@ -1,0 +1,149 @@
+"""What a fit learns from: X is read, its labels and weights are understood and looked at."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from skorch import NeuralNet
+
+from .._backbones.cross_fit import cross_fit
+from .._backbones.fingerprint import content_hash, fingerprint
+from .._backbones.opening import is_frozen, open_backbone
+from .._backbones.plausibility import (
+    look_at,
+    look_at_item,
+    look_at_number,
+    look_back,
+    look_for_errors,
+    look_for_probabilities,
+)
+from .._backbones.reading import Reading, read
+from .._utils.arrays import tensor_of
+from .._utils.labels import check_sample_weight, encode_labels, resolve_classes
+from .._utils.metadata import Metadata
+from .._utils.warnings import within_another_fit
+from ..distributed import ALONE, Shard, Told
+from ._parameters import arguments_of
+
+# Parameters in which the ranks of a sharded fit may differ.
+_OF_EACH_RANK = ("callbacks", "device", "num_workers", "pin_memory", "random_state", "verbose")
+
+
+class CalibrationSet(NamedTuple):
+    """The samples of one fit, of which this process may hold a part only.
+
+    Attributes
+    ----------
+    reading : Reading
+        The inputs of this process, and what the estimator says of them.
+    codes : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each label, on the logits' device.
+    weight : torch.Tensor of shape (n_samples,), float64
+        Sample weights, 1 where the user gave none.
+    shard : Shard
+        Which samples these are of those of all processes.
+    metadata : Metadata
+        What the user gave beside them, and where it goes.
+    """
+
+    reading: Reading
+    codes: torch.Tensor
+    weight: torch.Tensor
+    shard: Shard
+    metadata: Metadata
+
+    def of_all(self):
+        """Logits, column indices and weights of the samples of all processes."""
+        return tuple(map(self.shard.whole, (self.reading.logits, self.codes, self.weight)))
+
+
+class ReadingMixin(BaseEstimator):
+    """From what the user gave `fit` to a `CalibrationSet`."""
+
+    def _read(self, X, y, metadata, any_order):
+        """X opened, and what the estimator says of it."""
+        if is_frozen(self.estimator):
+            return read(self._open_backbone(), X, y, any_order=any_order, again=self._reads_again)
+        return self._cross_fitting()(self.estimator, X, y, metadata)
+
+    def _cross_fitting(self):
+        """What fits a classifier, and reads X without each fold."""
+        return partial(cross_fit, response=self.response, cv=self.cv)
+
+    def _understand(self, reading, sample_weight, metadata, ranks):
+        """What is to be learned from, the names of its classes, and how it looks."""
+        backbone, logits = reading.backbone, reading.logits
+        classes, codes = self._check_y(reading.labels, logits, backbone, ranks)
+        weight = self._check_weight(sample_weight, len(logits), ranks)
+        looks = self._look_at(logits, codes, weight, classes, backbone, ranks)
+        return CalibrationSet(reading, codes, weight, Shard.of(ranks, len(logits)), metadata), classes, looks
+
+    def _check_alike(self, ranks, sample_weight, params):
+        """Raise on all ranks where one was asked for something else."""
+        if ranks is ALONE:
+            return
+        if not is_frozen(self.estimator):
+            raise ValueError(f"estimator must be fitted where samples are sharded; got {self.estimator!r}")
+        if params:
+            raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
+        given = {name: value for name, value in arguments_of(self).items() if name not in _OF_EACH_RANK}
+        told: dict[str, Told | str] = {name: Told(repr(value), content_hash(value)) for name, value in given.items()}
+        told["sample_weight"] = "None" if sample_weight is None else "weights"
+        ranks.check_alike(calibrator=type(self).__name__, **told)
+
+    def _check_weight(self, sample_weight, n_samples, ranks):
+        """Weights of this process's samples, of which those of all mustn't be 0."""
+        weight = check_sample_weight(sample_weight, n_samples, some=ranks is ALONE)
+        if ranks is not ALONE and not ranks.sum(weight.sum()):
+            raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
+        return weight
+
+    def _check_y(self, y, logits, backbone, ranks):
+        """Names of the columns, and the labels as column indices on the logits' device."""
+        if self._takes_for_logits() and not within_another_fit():
+            look_for_probabilities(logits)
+        seen = y
+        if ranks is not ALONE:
+            kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}
+            ranks.check_alike(number_of_classes=logits.shape[1], network=fingerprint(backbone), **kinds)
+            seen = np.concatenate(ranks.everyone(np.unique(y)))
+        names = {"known": backbone.classes, "likely": backbone.likely_classes}
+        classes = resolve_classes(seen, logits.shape[1], classes=self.classes, **names)
+        return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
+
+    def _takes_for_logits(self):
+        """Whether nobody said that what is taken for logits is."""
+        return self.response == "auto" and isinstance(self._frozen_part(), (torch.nn.Module, type(None)))
+
+    def _look_at(self, logits, codes, weight, classes, backbone, ranks=ALONE):
+        """Note what looks like a mistake in the data; None where another fit has looked at them, or no network."""
+        if ranks is not ALONE or within_another_fit():
+            return None
+        # Folds are fitted without what they calibrate on.
+        if self.estimator is not None and is_frozen(self.estimator):
+            look_for_errors(logits, codes, weight)
+        # What other classifiers call scores needn't be logits, and they know their classes.
+        if not isinstance(self._frozen_part(), (torch.nn.Module, NeuralNet, type(None))):
+            return None
+        inputs = None
+        if self.estimator is not None:
+            look_at_item(backbone.guessed_item)
+            inputs = backbone.range_of_inputs
+        return look_at(logits, codes, weight, classes, known=backbone.classes is not None, inputs=inputs)
+
+    def _look_back(self, looks):
+        """Note what looks like a mistake in what was fitted."""
+        if looks is None:
+            return
+        look_back(looks, getattr(self, "temperature_", None), raw=self._takes_for_logits())
+        look_at_number(looks.n_samples, self._n_free, type(self).__name__)
+
+    def _open_backbone(self, **options):
+        options |= self._loading()
+        return open_backbone(self.estimator, response=self.response, device=self.device, **options)
+
+    def _loading(self):
+        """How a network's inputs are read."""
+        return {name: getattr(self, name) for name in ("batch_size", "num_workers", "pin_memory", "integer_scale")}
