@@ -147,6 +147,9 @@ def better_order(best, labels, weight):
     first = np.random.default_rng(0).random(len(best)) < 0.5
     counts = np.zeros((len(columns), len(columns)))
     np.add.at(counts, (best[first], labels[first]), weight[first])
+    # Each column goes to one label at the best, which bounds the accuracy of every order; most nonsense ends here.
+    if counts.max(1).sum() <= _LEAST_AGREEMENT * counts.sum():
+        return None
     # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
     excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
     # Where a column's own label leads in its row and its column no other order is sought, which saves most of the time.
@@ -267,7 +270,8 @@ def look_for_probabilities(logits):
     logits : torch.Tensor of shape (n_samples, n_classes)
         Raw ones, of which hardly any has rows of positive numbers that sum to 1.
     """
-    if (logits >= 0).all() and _sum_to_one(logits):
+    # The first row tells nearly always.
+    if all((part >= 0).all() and _sum_to_one(part) for part in (logits[:1], logits)):
         note(
             "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
             'probabilities, say response="probabilities"; if not, response="logits"',

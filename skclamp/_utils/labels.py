@@ -205,8 +205,8 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
             f"sample_weight must have a largest value between {low:g} and {high:g}, within which weights can be "
             f"squared and summed; got {weight.max()}"
         )
-    negligible = (weight > 0) & (weight < _LEAST_PART * weight.max())
-    return torch.from_numpy(np.where(negligible, 0.0, weight) if negligible.any() else weight)
+    # A copy: torch warns of memory that can't be written to, such as a frame's.
+    return torch.from_numpy(np.where(weight < _LEAST_PART * weight.max(initial=0.0), 0.0, weight))
 
 
 def encode_targets(y_true, n_columns, labels=None):
