@@ -51,6 +51,14 @@ def test_each_row_is_predicted_by_itself(case):
     np.testing.assert_allclose(fitted.predict_proba(case.X[7:8]), proba[7:8], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["temperature of logits", "clamping of logits"])
+def test_other_numbers_of_columns_are_refused(name):
+    case = CALIBRATORS[name]
+    for X in (np.tile(case.X, 2), case.X[:, 1:], case.X[0]):
+        with pytest.raises(ValueError, match="is expecting 4 features"):
+            case.fitted.predict_proba(X)
+
+
 @of_base(lambda case: not isinstance(case.make(), BaseClamping))
 def test_logits_computed_before_are_transformed_as_those_of_the_inputs(case):
     fitted = case.fitted

@@ -290,12 +290,14 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         write(self, path)
 
     def _logits(self, X):
+        return self._backbone.logits(self._backbone.open(X), labelled=False)[0]
+
+    def _check_features(self, X):
         shape, expected = tuple(getattr(X, "shape", ())), getattr(self, "n_features_in_", None)
         if len(shape) == 2 and expected not in (None, shape[1]):
             raise ValueError(
                 f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
             )
-        return self._check_width(self._backbone.logits(self._backbone.open(X), labelled=False)[0])
 
     def _check_width(self, logits):
         if logits.shape[1] != len(self.classes_):
@@ -312,7 +314,8 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
         if named and not isinstance(X, torch.utils.data.Dataset):
             validate_data(self, X, reset=False, skip_check_array=True)
-        return self._transform_rows(normalise, self._logits(X))
+        self._check_features(X)
+        return self._transform_rows(normalise, self._check_width(self._logits(X)))
 
     def _transform_rows(self, normalise, logits):
         """From logits in the network's precision, a chunk at a time."""

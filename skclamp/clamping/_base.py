@@ -85,6 +85,11 @@ class BaseClamping(BaseCalibrator):
             resolve_optimizer(self.optimizer)
         for settings in self._candidates():
             _check_auto(settings)
+        if self.output is not None and (self.output.estimator is not None or self.output.classes is not None):
+            raise ValueError(
+                "output must have estimator=None and classes=None, since it takes the logits of the perturbed inputs; "
+                f"got {self.output!r}"
+            )
 
     def _cross_fitting(self):
         return partial(cross_fit_networks, response=self.response, cv=self.cv, device=self.device, **self._loading())

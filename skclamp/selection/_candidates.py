@@ -1,5 +1,7 @@
 """The calibrators of a comparison, by name."""
 
+import inspect
+
 from .. import nonparametric, scaling
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
@@ -9,6 +11,8 @@ _MOST_CLASSES_OF_A_MATRIX = 50
 # Maps of one class against the rest see as many positive samples as a class has.
 _FEWEST_SAMPLES_A_CLASS = 10
 UNCALIBRATED = "uncalibrated"
+# What a comparison has for all of them.
+_SHARED = ("response", "classes", "cv", "device", "num_workers", "pin_memory", "integer_scale")
 
 
 def default_calibrators(logits, random_state):
@@ -72,12 +76,22 @@ def _check_calibrators(calibrators):
         raise ValueError(f"calibrators must not be named {UNCALIBRATED!r}, which is the estimator's own row")
     for name, calibrator in calibrators.items():
         check_bare(name, calibrator, "calibrators")
-        if calibrator.response != "auto":
-            raise ValueError(
-                "calibrators must have response='auto', since all of them see the same: give response to the "
-                f"comparison; got {calibrator.response!r} for {name!r}"
-            )
+        _check_shared(name, calibrator)
         calibrator._validate_params()
+
+
+def _check_shared(name, calibrator):
+    """Raise where a calibrator was given what the comparison has for all of them."""
+    parameters = inspect.signature(type(calibrator)).parameters
+    for shared in _SHARED:
+        value, default = getattr(calibrator, shared), parameters[shared].default
+        # A search of its own over folds is the calibrator's affair.
+        if (shared == "cv" and default is not None) or (type(value) is type(default) and value == default):
+            continue
+        raise ValueError(
+            f"calibrators must have {shared}={default!r}, since all of them see the same: give {shared} to the "
+            f"comparison; got {value!r} for {name!r}"
+        )
 
 
 def check_bare(name, calibrator, parameter):

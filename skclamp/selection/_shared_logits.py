@@ -166,7 +166,7 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
     if isinstance(calibrator, BaseClamping):
         X_cal, y_cal, X_test = data
         own = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
-        if not is_frozen(estimator):
+        if shared["cv"] is not None and not is_frozen(estimator):
             own["cv"] = shared["cv"]
         unfitted = clone(calibrator).set_params(estimator=estimator, **own)
         with one_warning():

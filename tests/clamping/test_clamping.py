@@ -320,6 +320,11 @@ def test_parameters_of_an_output_map_can_be_searched(network):
     assert focal.max(1).mean() < calibrator.set_params(output__gamma=0.0).fit(X, Y).predict_proba(X).max(1).mean()
 
 
+def test_an_output_of_another_estimator_is_refused(network):
+    with pytest.raises(ValueError, match="output must have estimator=None"):
+        clamping(network, output=TemperatureScaling(network)).fit(X, Y)
+
+
 def test_an_output_that_is_no_calibrator_is_refused(network):
     with pytest.raises(ValueError, match="'output' parameter of NeuralClampingCalibrator must be .*BaseCalibrator"):
         clamping(network, output="vector").fit(X, Y)

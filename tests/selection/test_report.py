@@ -366,9 +366,11 @@ def test_refuses_bad_input(options, error, message):
         compare_calibrators(**{**given, **options})
 
 
-def test_maps_leave_the_response_to_the_comparison(data):
-    with pytest.raises(ValueError, match="calibrators must have response='auto'.* got 'probabilities' for 'Temp"):
-        compare_calibrators(convolutional_network(), *data, calibrators=[TemperatureScaling(response="probabilities")])
+@pytest.mark.parametrize("given", [{"response": "probabilities"}, {"classes": list("abc")}, {"cv": 3}])
+def test_calibrators_leave_what_all_share_to_the_comparison(data, given):
+    (name,) = given
+    with pytest.raises(ValueError, match=f"calibrators must have {name}=.*give {name} to the comparison.* for 'Temp"):
+        compare_calibrators(convolutional_network(), *data, calibrators=[TemperatureScaling(**given)])
 
 
 def _of(network, n_samples):
