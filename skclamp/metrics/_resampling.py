@@ -25,15 +25,7 @@ _N_CELLS = 2**11
 
 
 class GroupSums:
-    """Sums over groups of samples, for many weightings.
-
-    Parameters
-    ----------
-    place : ndarray of shape (n_samples,)
-        Group of each sample.
-    n_groups : int
-        Number of groups, some of which may be empty.
-    """
+    """Sums over groups of samples, for many weightings; `place` is the group of each sample, and some may be empty."""
 
     def __init__(self, place, n_groups):
         self.order = np.argsort(place, kind="stable")

@@ -17,15 +17,7 @@ _THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 10
 
 @dataclass(frozen=True)
 class Menu:
-    """The bins and thresholds that a reader can choose.
-
-    Attributes
-    ----------
-    counts : tuple of int
-        Numbers of bins, ascending.
-    thresholds : tuple of float
-        Of confidence, ascending, in [0, 1).
-    """
+    """The bins and thresholds that a reader can choose: numbers of bins, and confidences in [0, 1), both ascending."""
 
     counts: tuple[int, ...]
     thresholds: tuple[float, ...]
@@ -123,15 +115,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class BinnedPredictions:
-    """What one classifier's probabilities of a test set come to in any bins.
-
-    Attributes
-    ----------
-    top_label : Cells
-        Of the most probable class.
-    classes : tuple of Cells
-        Of some classes' own probabilities.
-    """
+    """What one classifier's probabilities of a test set come to in any bins: the top label's, and some classes' own."""
 
     top_label: Cells
     classes: tuple[Cells, ...]
