@@ -1,7 +1,4 @@
-"""Silent nonsense: what logits and labels show of a misuse that no single value betrays.
-
-Each function looks, and notes what it sees for the one warning of the fit that is going on.
-"""
+"""Silent nonsense: what logits and labels show of a misuse that no single value betrays."""
 
 from typing import NamedTuple
 

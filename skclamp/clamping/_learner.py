@@ -1,7 +1,4 @@
-"""Fits a perturbation and a temperature to a problem, as the settings say: start, optimiser, warm starts.
-
-No guard here: what a Learner returns is the best it can do on the samples it was given.
-"""
+"""Fits a perturbation and a temperature to a problem, as the settings say: start, optimiser, warm starts."""
 
 import copy
 from dataclasses import replace

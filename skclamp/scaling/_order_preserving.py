@@ -1,7 +1,4 @@
-"""OrderPreservingCalibrator: what calibrators share that stretch sorted logits and give each its place back.
-
-The stretching module is fitted by L-BFGS to the whole calibration set.
-"""
+"""OrderPreservingCalibrator: what calibrators share that stretch sorted logits and give each its place back."""
 
 import torch
 from scipy.optimize import minimize

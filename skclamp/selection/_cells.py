@@ -1,7 +1,4 @@
-"""Confidences summed up in cells that no bin on offer parts: tables of any of these bins are sums over cells.
-
-An interactive page computes such tables without knowing the samples.
-"""
+"""Confidences summed up in cells that no bin on offer parts: tables of any of these bins are sums over cells."""
 
 from dataclasses import dataclass
 from functools import cached_property
