@@ -40,7 +40,7 @@ def menu_with(n_bins):
 
 
 def equal_mass_ranks(n_samples, n_bins, side):
-    """Places of the edges of `_binning.equal_mass_edges` among ascending confidences without weights."""
+    """Places of the edges of `metrics._binning.equal_mass_edges` among ascending confidences without weights."""
     k = np.arange(n_bins + 1) * n_samples
     return np.minimum(k // n_bins, n_samples - 1) if side == "right" else np.maximum(-(-k // n_bins) - 1, 0)
 
