@@ -373,8 +373,5 @@ def _score_all(calibrators, scoring, logits, estimator, shared, data, alpha, ver
     for name, calibrator in tqdm(calibrators.items(), disable=not verbose, unit="calibrator"):
         fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
         score(name, proba, times)
-    rows = [
-        CalibratorScores(**scores, **comparison)
-        for scores, comparison in zip(rows, compare_losses(losses, alpha), strict=True)
-    ]
-    return rows, scoring.binned_test(binned), fitted
+    compared = zip(rows, compare_losses(losses, alpha), strict=True)
+    return [CalibratorScores(**scores, **own) for scores, own in compared], scoring.binned_test(binned), fitted
