@@ -40,15 +40,7 @@ ALONE = Alone()
 
 @dataclass(frozen=True)
 class Told:
-    """A value as processes tell each other of it: compared by its content, shown as it is.
-
-    Attributes
-    ----------
-    shown : str
-        Its repr.
-    content : str
-        A hash of what is in it.
-    """
+    """A value as processes tell each other of it: shown as its repr, and compared by a hash of its content."""
 
     shown: str = field(compare=False)
     content: str
@@ -266,14 +258,7 @@ class Shard:
     def take(self, rows):
         """The shard of some samples, and where those of this process are in its own part.
 
-        Parameters
-        ----------
-        rows : torch.Tensor of int64
-            Positions among all; in ascending order, unless one process has them all.
-
-        Returns
-        -------
-        Shard, torch.Tensor of int64
+        The rows are positions among all, in ascending order unless one process has them all.
         """
         if self.ranks is ALONE:
             return Shard(ALONE, 0, len(rows), len(rows)), rows

@@ -326,19 +326,7 @@ def learnable(perturbation):
 
 
 def additive_part(perturbation, shape):
-    """The tensor of one input's shape that a perturbation adds, or None where it does more than add.
-
-    Parameters
-    ----------
-    perturbation : torch.nn.Module
-        A fitted perturbation.
-    shape : tuple of int
-        Shape of one input.
-
-    Returns
-    -------
-    torch.Tensor or None
-    """
+    """The tensor of one input's shape that a perturbation adds, or None where it does more than add."""
     if not any(True for _ in perturbation.parameters()):
         return torch.zeros(shape)
     if isinstance(perturbation, FullPerturbation):

@@ -7,15 +7,7 @@ from .device import check_device
 
 
 class ArrayBackbone:
-    """No network: the inputs are logits or probabilities already.
-
-    Parameters
-    ----------
-    response : {"auto", "logits", "probabilities"}
-        What they are; "auto" means logits.
-    device : str or torch.device, default=None
-        Where they are brought; None is where they are.
-    """
+    """No network: the inputs are logits, as "auto" has it, or probabilities, brought to `device` where one is given."""
 
     classes = None
     likely_classes = None

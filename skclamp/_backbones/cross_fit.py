@@ -21,32 +21,9 @@ from .reading import Reading, check_labels_of
 def cross_fit(classifier, X, y, metadata=NO_METADATA, *, response, cv, names=("X", "y")):
     """Fit an unfitted classifier on all the data, and its logits for each sample from a clone that hasn't seen it.
 
-    Parameters
-    ----------
-    classifier : unfitted scikit-learn classifier
-        Cloned, never fitted itself.
-    X, y : array-like
-        The training data; labels as `check_labels` returns them.
-    metadata : Metadata, default=NO_METADATA
-        For the classifier and for the splitter, see `_utils.metadata`.
-    response : {"auto", "logits", "probabilities"}
-        See `open_backbone`.
-    cv : int, cross-validation generator or None
-        As in `sklearn.model_selection.cross_val_predict`.
-    names : tuple of two strs, default=("X", "y")
-        What the user calls `X` and `y`, for messages.
-
-    Returns
-    -------
-    Reading
-        Logits out of fold; its backbone is that of the classifier fitted on all the data.
-
-    Raises
-    ------
-    TypeError
-        If the estimator is no classifier, or X is a Dataset.
-    ValueError
-        If the data or `cv` break a rule.
+    The classifier is cloned; `response` is as in `open_backbone`, `cv` as in
+    `sklearn.model_selection.cross_val_predict`. The Reading holds the logits out of fold; its backbone is that of the
+    classifier fitted on all the data.
     """
     check_classifier(classifier)
     (X,) = indexable(_array(X, y, names))
@@ -64,31 +41,8 @@ def cross_fit(classifier, X, y, metadata=NO_METADATA, *, response, cv, names=("X
 def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, device=None, **loading):
     """Fit an unfitted classifier on all the data, and without each fold, as networks that clamping can perturb.
 
-    Parameters
-    ----------
-    classifier : unfitted scikit-learn classifier
-        Cloned, never fitted itself.
-    X, y : array-like
-        The training data; labels as `check_labels` returns them.
-    metadata : Metadata, default=NO_METADATA
-        For the classifier and for the splitter, see `_utils.metadata`.
-    response, device, **loading
-        See `open_backbone`.
-    cv : int, cross-validation generator or None
-        As in `sklearn.model_selection.cross_val_predict`.
-
-    Returns
-    -------
-    Reading
-        Through a `CrossFittedBackbone`; deployed is the `DifferentiableBackbone` of the classifier fitted on all the
-        data.
-
-    Raises
-    ------
-    TypeError
-        If the classifier's output has no gradient with respect to its input that we know of, or X is a Dataset.
-    ValueError
-        If the data or `cv` break a rule.
+    The classifier is cloned; `response`, `device` and `loading` are as in `open_backbone`. The Reading goes through a
+    `CrossFittedBackbone`; deployed is the `DifferentiableBackbone` of the classifier fitted on all the data.
     """
     check_classifier(classifier)
     differentiable_steps(classifier)

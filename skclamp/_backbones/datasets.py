@@ -21,28 +21,11 @@ LABELS = ("labels", "label")
 
 
 def dataset_behind(X, *, any_order=False):
-    """What holds samples as a torch Dataset: a DataLoader's, and a view of what is none by class; an array as it is.
+    """What holds samples as a torch Dataset: a DataLoader's, `NamedArrays` of a dict, a view of what is none by class.
 
-    Parameters
-    ----------
-    X : object
-        What the user gave.
-    any_order : bool, default=False
-        Whether nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them.
-
-    Returns
-    -------
-    object
-        Of a DataLoader the Dataset, which is read in its own order, in batches and by workers as the calibrator's
-        parameters say; `NamedArrays` of a dict; else X.
-
-    Raises
-    ------
-    ValueError
-        If a DataLoader leaves out samples, repeats some, or shuffles where it mustn't; if a dict's entries differ in
-        length.
-    TypeError
-        If a DataLoader does something of its own, which a Dataset alone knows nothing of.
+    A DataLoader's Dataset is read in its own order, in batches and by workers as the calibrator's parameters say; an
+    array stays as it is. ``any_order=True`` says that nothing beside X goes by the order of its samples, so that a
+    DataLoader may shuffle them. One that leaves out or repeats samples, or does something of its own, is refused.
     """
     if isinstance(X, DataLoader):
         X = _loaded(X, any_order)
@@ -105,26 +88,9 @@ class _ItemsOf(Dataset):
 
 
 class NamedArrays(Dataset):
-    """Arrays by the names under which a network takes them, first axes the samples; labels may be among them.
+    """Arrays by the names under which a network takes them, as a tokenizer returns them, first axes the samples.
 
-    Parameters
-    ----------
-    arrays : mapping of str to array-like
-        As a tokenizer returns it, for instance. An entry "labels" or "label" holds labels.
-
-    Attributes
-    ----------
-    tensors : dict of str to torch.Tensor
-        The inputs, which stay where they are and as they are.
-    labels : ndarray or None
-        Of shape (n_samples,).
-
-    Raises
-    ------
-    ValueError
-        If there are no inputs, or the entries aren't equally long.
-    TypeError
-        If an entry isn't numeric.
+    An entry "labels" or "label" holds labels. `tensors`, the inputs by name, stay where they are and as they are.
     """
 
     def __init__(self, arrays):

@@ -41,21 +41,10 @@ def check_device(device):
 
 @dataclass(frozen=True)
 class Destination:
-    """Where inputs go, and what they become there.
+    """A device for inputs, and what they become there; None leaves device or dtype as it is.
 
-    Attributes
-    ----------
-    device : torch.device or None
-        None leaves them where they are.
-    dtype : torch.dtype or None
-        Of floating-point inputs; None leaves them as they are.
-    integer_scale : float, dict of str to float, or None
-        What integers are multiplied by to become floating-point numbers: those of an array, or of the entries named.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If one of several scales isn't a positive number.
+    `dtype` is that of floating-point inputs. `integer_scale` multiplies integers to make floating-point numbers of
+    them: those of an array, or in a dict those of the entries named.
     """
 
     device: torch.device | None

@@ -18,17 +18,7 @@ from .network import NetworkBackbone
 
 
 class DifferentiableBackbone(NetworkBackbone):
-    """A fitted classifier as a network in float64, which takes inputs as the classifier itself does.
-
-    Parameters
-    ----------
-    classifier : fitted scikit-learn classifier
-        One that `as_module` knows.
-    response : {"auto", "logits", "probabilities"}
-        See `open_backbone`.
-    device, **loading
-        As in `open_backbone`.
-    """
+    """A fitted classifier as a network in float64, which takes inputs as the classifier itself does."""
 
     def __init__(self, classifier, response, *, device=None, **loading):
         network = on_device(_network(classifier, response), device)
@@ -43,18 +33,9 @@ class DifferentiableBackbone(NetworkBackbone):
 class CrossFittedBackbone(NetworkBackbone):
     """Classifiers fitted without one fold each, as one network: a sample goes through that of its own fold.
 
-    The inputs of `open` have the number of their fold beside them, which goes to the network by name.
-
-    Parameters
-    ----------
-    whole : DifferentiableBackbone
-        Of the classifier fitted to all the samples.
-    classifiers : list of fitted scikit-learn classifiers
-        One a fold, of the same kind; some may have missed classes.
-    splits : list of (ndarray, ndarray)
-        Training and held-out rows of each fold; each row is held out once.
-    response, device, **loading
-        As in `DifferentiableBackbone`.
+    The inputs of `open` have the number of their fold beside them, which goes to the network by name. `whole` is the
+    backbone of the classifier fitted to all the samples; of the others, one a fold, some may have missed classes.
+    `splits` holds training and held-out rows of each fold; each row is held out once.
     """
 
     def __init__(self, whole, classifiers, splits, response, *, device=None, **loading):

@@ -12,28 +12,10 @@ from .datasets import NamedArrays, fetch, is_stream, without_labels
 
 
 def open_inputs(X, *, num_workers=0, pin_memory=False):
-    """Wrap what the user gave, as `dataset_behind` returns it.
+    """Wrap what `dataset_behind` returns as ArrayInputs, DatasetInputs or StreamInputs.
 
-    Parameters
-    ----------
-    X : array-like, torch.Tensor or Dataset
-        Inputs of any rank from two on, first axis the samples; `NamedArrays` of such; or a Dataset of inputs or of
-        (input, label) pairs, inputs being arrays or dicts of arrays.
-    num_workers : int, default=0
-        Processes that load a Dataset, as in torch's DataLoader.
-    pin_memory : bool, default=False
-        As in torch's DataLoader.
-
-    Returns
-    -------
-    ArrayInputs, DatasetInputs or StreamInputs
-
-    Raises
-    ------
-    TypeError
-        If X isn't numeric, or is a Dataset without a length.
-    ValueError
-        If X is empty or one-dimensional.
+    Arrays have any rank from two on, first axis the samples. A Dataset holds inputs or (input, label) pairs, inputs
+    being arrays or dicts of arrays.
     """
     loading = {"num_workers": num_workers, "pin_memory": pin_memory}
     if isinstance(X, NamedArrays):
@@ -56,16 +38,9 @@ def _array(X):
 
 
 class ArrayInputs:
-    """Samples along the first axis of tensors, which stay where they are and as they are.
+    """Samples along the first axis of one tensor, or of several by name, which stay where they are and as they are.
 
-    Parameters
-    ----------
-    values : torch.Tensor or dict of str to torch.Tensor
-        The inputs.
-    labels : ndarray, default=None
-        Their labels.
-    rows : torch.Tensor, default=None
-        The samples that count, in this order; None is all of them.
+    `rows` are the samples that count, in this order; None is all of them.
     """
 
     def __init__(self, values, labels=None, rows=None):

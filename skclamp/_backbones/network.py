@@ -83,21 +83,9 @@ class NetworkBackbone:
         return open_inputs(X, **self.loading)
 
     def to_device(self, batch):
-        """A batch of inputs as the network takes it.
+        """A batch of inputs as the network takes it: the input that is perturbed, and a dict of those it takes by name.
 
-        Returns
-        -------
-        x : torch.Tensor or None
-            The input that is perturbed. None where all have names, and none is to be perturbed.
-        others : dict of str to torch.Tensor
-            What goes to the network by name.
-
-        Raises
-        ------
-        TypeError
-            If it holds integers that stand for measurements, on a scale that isn't known.
-        ValueError
-            If it has no entry of the name of the input that is perturbed.
+        The first is None where all have names, and none is to be perturbed.
         """
         if isinstance(batch, torch.Tensor):
             return self._destination.bring(batch), {}
@@ -120,16 +108,9 @@ class NetworkBackbone:
             yield
 
     def logits(self, inputs, transform=None, *, labelled=True):
-        """Logits of shape (n, K) on the network's device, and the labels where the inputs bring them.
+        """Logits of shape (n, K) on the network's device, and the labels where the inputs bring them, if wanted.
 
-        Parameters
-        ----------
-        inputs : ArrayInputs, DatasetInputs or StreamInputs
-            What `open` made of X.
-        transform : callable, default=None
-            Applied on the device to each batch of the inputs that are perturbed.
-        labelled : bool, default=True
-            Whether the labels are wanted.
+        `transform` is applied on the device to each batch of the inputs that are perturbed.
         """
         with self.evaluating():
             return self._run(inputs, transform, labelled)
@@ -184,15 +165,7 @@ def _with_room(rows, n_rows):
 
 
 class ScoresBackbone(NetworkBackbone):
-    """Logits or probabilities as the inputs of a network that hands logits on: what clamps them perturbs logits.
-
-    Parameters
-    ----------
-    scores : ArrayBackbone
-        Makes logits of them.
-    batch_size : int, default=64
-        Samples at a time.
-    """
+    """Logits or probabilities as the inputs of a network that hands logits on: what clamps them perturbs logits."""
 
     def __init__(self, scores, *, batch_size=64):
         super().__init__(LogitsModule(nn.Identity()), batch_size=batch_size)

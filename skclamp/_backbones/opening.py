@@ -39,16 +39,13 @@ def _is_fitted(estimator):
 
 
 def open_backbone(estimator, *, response="auto", device=None, input_key=None, perturbs=False, **loading):
-    """Find the way from an estimator's inputs to logits.
+    """Find the way from an estimator's inputs to logits; an estimator of None means that the inputs are the response.
 
     Parameters
     ----------
     estimator : None, torch.nn.Module, skorch.NeuralNet, FrozenEstimator or fitted classifier
-        None means that the inputs are the response themselves.
-    response : {"auto", "logits", "probabilities"}, default="auto"
-        What the array or the estimator yields; "auto" follows what is known of it.
-    device : str or torch.device, default=None
-        Where a network runs; None is where it is. On another device a copy of it runs.
+    response, device
+        As of every calibrator.
     input_key : str, default=None
         The entry of a dict of inputs that is perturbed; and the name under which a network takes an array.
     perturbs : bool, default=False
@@ -59,15 +56,6 @@ def open_backbone(estimator, *, response="auto", device=None, input_key=None, pe
     Returns
     -------
     ArrayBackbone, NetworkBackbone or ClassifierBackbone
-
-    Raises
-    ------
-    TypeError
-        If the estimator is of no known kind.
-    NotFittedError
-        If a skorch net isn't initialised.
-    ValueError
-        If the device isn't there, or it can't be known what a skorch net yields.
     """
     if isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator

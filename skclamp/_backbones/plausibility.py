@@ -1,7 +1,4 @@
-"""Silent nonsense: what logits and labels show of a misuse that no single value betrays.
-
-Each function looks, and notes what it sees for the one warning of the fit that is going on.
-"""
+"""Silent nonsense: what logits and labels show of a misuse that no single value betrays."""
 
 from typing import NamedTuple
 
@@ -61,24 +58,8 @@ class Looks(NamedTuple):
 def look_at(logits, codes, weight, classes, *, known, inputs=None):
     """Look at a network's logits and the labels before a fit.
 
-    Parameters
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        The network's.
-    codes : torch.Tensor of shape (n_samples,)
-        Column index of each label.
-    weight : torch.Tensor of shape (n_samples,)
-        Sample weights.
-    classes : ndarray of shape (n_classes,)
-        Names of the columns.
-    known : bool
-        Whether the estimator itself knows them, so that their order can't be wrong.
-    inputs : tuple of two floats, default=None
-        Range of the network's first inputs.
-
-    Returns
-    -------
-    Looks
+    `known` says that the estimator itself knows the classes, so that their order can't be wrong; `inputs` is the range
+    of the network's first inputs, where that is known.
     """
     n_samples = int((weight > 0).sum())
     rows = _some_rows(codes, weight)
@@ -121,21 +102,10 @@ def _look_at_order(best, labels, weight, classes):
 
 
 def better_order(best, labels, weight):
-    """The columns' places in an order that fits the labels significantly better; None where there is none.
+    """Where each column goes in an order that fits the labels significantly better; None where there is none.
 
-    It is found on one half of the samples and tested on the other.
-
-    Parameters
-    ----------
-    best, labels : ndarrays of shape (n_samples,)
-        Column of the greatest logit, and that of the label.
-    weight : ndarray of shape (n_samples,)
-        Positive.
-
-    Returns
-    -------
-    ndarray or None
-        Where each column up to the greatest that occurs goes.
+    It is found on one half of the samples and tested on the other. `best` and `labels` are the columns of the greatest
+    logits and of the labels; the weights are positive.
     """
     # Of fewer errors even flawless mending isn't significant.
     if (best != labels).sum() < -np.log2(_LEVEL):
@@ -206,16 +176,9 @@ def _look_at_width(best, labels, weight, n_columns):
 
 
 def look_back(looks, temperature, *, raw):
-    """Look at the temperature of logits, once it is known.
+    """Look at the temperature of logits once it is known; temperature scaling's stands in for one that is None.
 
-    Parameters
-    ----------
-    looks : Looks
-        Of before the fit.
-    temperature : float or None
-        What the fit found; None for a calibrator without one, in whose place temperature scaling's is solved.
-    raw : bool
-        Whether nobody said that the logits are logits.
+    `raw` says that nobody called the logits logits.
     """
     found = temperature is not None
     seen = "temperature_" if found else "the best temperature of the logits"
@@ -285,17 +248,7 @@ def _sum_to_one(logits):
 
 
 def look_for_errors(logits, codes, weight):
-    """Look whether a network is right on each of many samples, as on those that trained it.
-
-    Parameters
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        The network's.
-    codes : torch.Tensor of shape (n_samples,)
-        Column index of each label.
-    weight : torch.Tensor of shape (n_samples,)
-        Samples without weight don't count.
-    """
+    """Look whether a network is right on each of many samples, those with weight, as on those that trained it."""
     n_samples = int((weight > 0).sum())
     if n_samples < MANY_SAMPLES:
         return
@@ -324,15 +277,7 @@ def look_at_item(guess):
 
 
 def look_at_number(n_samples, n_parameters, name):
-    """Look whether the samples are many enough for the parameters that nothing else holds.
-
-    Parameters
-    ----------
-    n_samples, n_parameters : int
-        How many there are.
-    name : str
-        Of the calibrator.
-    """
+    """Look whether the samples are many enough for the parameters that nothing else holds."""
     if n_samples >= _FEWEST_SAMPLES_A_PARAMETER * n_parameters:
         return
     held = "parameter" if n_parameters == 1 else f"each of the {n_parameters} parameters"

@@ -40,14 +40,10 @@ class Reading(NamedTuple):
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):
-    """Run a frozen estimator over X.
+    """Run a frozen estimator over X, and see that X and its labels fit each other.
 
     Parameters
     ----------
-    backbone : ArrayBackbone, ClassifierBackbone or NetworkBackbone
-        The estimator.
-    X : object
-        What the user gave.
     y : ndarray of shape (n_samples,), default=None
         Labels, as `check_labels` returns them; None where a Dataset is to bring them.
     any_order : bool, default=False
@@ -56,15 +52,6 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
         Whether the samples will be read again, by their numbers.
     names : tuple of two strs, default=("X", "y")
         What the user calls `X` and `y`, for messages.
-
-    Returns
-    -------
-    Reading
-
-    Raises
-    ------
-    ValueError, TypeError
-        If X or y breaks a rule.
     """
     X = dataset_behind(X, any_order=any_order)
     if not isinstance(X, Dataset):

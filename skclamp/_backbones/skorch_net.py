@@ -8,26 +8,7 @@ from .device import on_device
 
 
 def skorch_logits(net, response, device, input_key=None):
-    """A skorch net's module, with what its criterion and nonlinearity say of its output.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised.
-    response, device, input_key
-        See `_backbone.open_backbone`.
-
-    Returns
-    -------
-    LogitsModule
-
-    Raises
-    ------
-    NotFittedError
-        If the net isn't initialised.
-    ValueError
-        If it can't be known what it yields.
-    """
+    """A skorch net's module as a LogitsModule, with what its criterion and nonlinearity say of its output."""
     if not getattr(net, "initialized_", False):
         raise NotFittedError(
             f"estimator must be an initialised skorch net: call fit or initialize; got {type(net).__name__}"

@@ -18,17 +18,7 @@ _TOLERANCE = 1e-10
 
 
 def log_odds_terms(logits):
-    """Log p and log(1 - p) of each class's probability, exact where p is next to 1 too.
-
-    Parameters
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes), float64
-        Up to a constant a row.
-
-    Returns
-    -------
-    log_p, log_rest : tensors of shape (n_samples, n_classes)
-    """
+    """Log p and log(1 - p) of each class's probability, exact where p is next to 1 too."""
     log_p = torch.log_softmax(logits, 1)
     top = log_p.argmax(1, keepdim=True)
     others = log_p.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True)
@@ -44,10 +34,8 @@ def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False, chunk_size=_CHUN
     ----------
     terms : list of tensors of shape (n_samples, n_classes), float64
         A coefficient of 1 for each, without intercept, is where the search starts.
-    y : torch.Tensor of shape (n_samples,), int64
-        Column indices of the labels.
-    sample_weight : torch.Tensor of shape (n_samples,), float64
-        Non-negative weights with a positive sum.
+    y, sample_weight : tensors of shape (n_samples,)
+        Column indices of the labels, and non-negative weights with a positive sum.
     monotone : bool, default=False
         No coefficient of a term below 0.
     chunk_size : int, default=2**16

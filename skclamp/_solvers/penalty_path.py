@@ -14,16 +14,9 @@ _CLEARLY_WORSE = 1e-3
 class Folds:
     """Regressions without each fold in turn, and those of the fold alone; they go on where they stopped.
 
-    Parameters
-    ----------
-    regression : subclass of SoftmaxRegression
-        Called with features, labels and weights of a part of the samples.
-    data : tuple of features (n_samples, n_classes), y (n_samples,) and weight (n_samples,)
-        Of all samples, as tensors. Folds that hold all the weight, or none, are left out.
-    numbers : ndarray of shape (n_samples,)
-        Number of the fold of each.
-    start : ndarray
-        Parameters to start at and, unless said otherwise, what the penalty draws towards.
+    `regression` is a subclass of SoftmaxRegression, `data` the tensors that it is called with, of all samples, and
+    `numbers` the number of the fold of each. Folds that hold all the weight, or none, are left out. `start` is where
+    the parameters start, and what the penalty draws them towards.
     """
 
     def __init__(self, regression, data, numbers, start):

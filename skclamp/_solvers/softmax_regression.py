@@ -41,17 +41,7 @@ _JITTERS = 10.0 ** np.arange(-14, 1, 2)
 
 
 class Solution(NamedTuple):
-    """Where the penalised loss is least.
-
-    Attributes
-    ----------
-    parameters : ndarray, float64
-        Of the regression's shape.
-    n_evaluations : int
-        How often the loss was evaluated.
-    converged : bool
-        Whether a tolerance was met.
-    """
+    """Where the penalised loss is least, how often it was evaluated, and whether a tolerance was met."""
 
     parameters: np.ndarray
     n_evaluations: int
@@ -259,21 +249,14 @@ def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOL
     Parameters
     ----------
     regression : VectorRegression or MatrixRegression
-        The data.
-    start : ndarray of its shape
-        Where the search starts.
+    start, centre : ndarrays of its shape
+        Where the search starts, and what the penalty draws towards: None is `start`.
     penalty : ndarray of its shape or what broadcasts to it, default=0.0
         Non-negative strengths.
-    centre : ndarray of its shape, default=None
-        What the penalty draws towards; None is `start`.
     tolerance : float, default=1e-8
         Relative decrease of the loss in one step that ends the search.
     most_factored : int, default=460
         The Hessian at the start is factored for up to this many parameters.
-
-    Returns
-    -------
-    Solution
     """
     ridge = np.broadcast_to(penalty, start.shape) + _RIDGE
     penalised = _Penalised(regression, ridge, start if centre is None else centre)
@@ -377,13 +360,7 @@ def _near_whitening(regression, start, ridge):
 
 
 def warn_of_weak_fit(solution):
-    """Warn where the optimiser stopped early; on behalf of a calibrator's ``fit``.
-
-    Parameters
-    ----------
-    solution : Solution
-        What was found.
-    """
+    """Warn where the optimiser stopped early; on behalf of a calibrator's ``fit``."""
     if not solution.converged:
         warn_caller(
             f"the loss hadn't converged after {solution.n_evaluations} evaluations; the data may be separable",

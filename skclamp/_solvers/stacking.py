@@ -13,24 +13,8 @@ def stacking_weights(log_proba, y, weight, start, strength=0.0):
     """Weights at which ``softmax(sum_j weights[j] * log_proba[j])`` has the least negative log-likelihood.
 
     To its sum over the samples, ``strength / 2 * sum((weights - 1 / n_maps)^2)`` is added. This is convex, and weights
-    at the bound are 0 exactly.
-
-    Parameters
-    ----------
-    log_proba : torch.Tensor of shape (n_maps, n_samples, n_classes)
-        Finite log-probabilities.
-    y : torch.Tensor of shape (n_samples,), int64
-        Column indices of the labels.
-    weight : torch.Tensor of shape (n_samples,), float64
-        Weights of the samples, which count as repetitions.
-    start : ndarray of shape (n_maps,)
-        Where to start, at least 0.
-    strength : float, default=0.0
-        Of the pull towards equal weights.
-
-    Returns
-    -------
-    ndarray of shape (n_maps,)
+    at the bound are 0 exactly. `log_proba` has shape (n_maps, n_samples, n_classes); weights of the samples count as
+    repetitions; `start`, one weight a map, is at least 0.
     """
     total = weight.sum()
     share, ridge = weight / total, strength / total.item()

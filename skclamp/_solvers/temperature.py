@@ -122,15 +122,7 @@ def solve_temperature(
 
 
 def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
-    """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``.
-
-    Parameters
-    ----------
-    solution : TemperatureSolution
-        What was found.
-    bounds : tuple of two floats, default=(1e-4, 1e4)
-        Where it was sought.
-    """
+    """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``."""
     if not solution.at_bound:
         return
     if solution.temperature == bounds[0]:
@@ -145,22 +137,7 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
 
 
 def log_likelihoods(logits, y, temperature):
-    """Log-probability of each sample's class under ``softmax(logits / temperature)``, in chunks and in float64.
-
-    Parameters
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        Finite, of any float dtype, on any device.
-    y : torch.Tensor of shape (n_samples,), dtype int64
-        Column index of each sample's class.
-    temperature : float
-        Positive.
-
-    Returns
-    -------
-    torch.Tensor of shape (n_samples,), dtype float64
-        At most 0, on the logits' device.
-    """
+    """Log-probability of each sample's class under ``softmax(logits / temperature)``, in chunks and in float64."""
     out = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
     size = rows_a_chunk(logits)
     for part, codes, values in zip(logits.split(size), y.split(size), out.split(size), strict=True):

@@ -38,15 +38,7 @@ def check_logit_range(logits, name):
 
 
 def check_scores(X, name="X"):
-    """Logits or probabilities given as an array: a finite floating-point tensor of shape (n, K) or (n,).
-
-    Raises
-    ------
-    ValueError
-        If X is empty, of another shape, or holds NaN, infinity or numbers beyond float32's range.
-    TypeError
-        If X isn't numeric.
-    """
+    """Logits or probabilities given as an array: a finite floating-point tensor of shape (n, K) or (n,)."""
     values = tensor_of(X, name)
     values = values if values.is_floating_point() else values.double()
     if values.ndim not in (1, 2):
@@ -61,13 +53,7 @@ def check_scores(X, name="X"):
 
 
 def tensor_of(values, name):
-    """A tensor of a real-valued array or tensor, sharing its memory.
-
-    Raises
-    ------
-    TypeError
-        If the entries are complex or no numbers.
-    """
+    """A tensor of a real-valued array or tensor, sharing its memory; TypeError if it isn't real-valued."""
     if isinstance(values, torch.Tensor):
         if values.is_complex():
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
@@ -109,13 +95,6 @@ def as_probability_matrix(y_proba):
     """Probabilities as an array or tensor of shape (n, K >= 2), its values not yet looked at.
 
     One dimension, or one column, holds the probabilities of the second of two classes.
-
-    Raises
-    ------
-    ValueError
-        If `y_proba` is empty or of another shape.
-    TypeError
-        If it isn't numeric.
     """
     proba = _as_floating(y_proba, "y_proba")
     if proba.ndim == 0 or proba.ndim > 2 or 0 in proba.shape:

@@ -36,6 +36,34 @@ n_features_in_ : int
     Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.""",
 }
 
+# The same of families of output maps.
+_OUTPUT_MAPS = {
+    "lbfgs_parameters": """
+alpha : float, default=10.0
+    Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
+max_iter : int, default=1000
+    Most iterations of L-BFGS.
+tol : float, default=1e-7
+    Relative fall of the loss within an iteration below which the search ends.""",
+    "stretching_attributes": """
+temperature_ : float
+    The optimal T of temperature scaling, which comes first.
+module_ : torch.nn.Module
+    Takes log-probabilities in descending order to logits in descending order.
+n_iter_ : int
+    Iterations of L-BFGS.""",
+    "odir_parameters": """
+off_diagonal_penalty : float, default=None
+    Strength that draws the entries off the diagonal to 0, at least 0. None chooses it by cross-validation: the
+    lowest out-of-fold NLL on the way from strong to weak.
+intercept_penalty : float, default=None
+    Strength that draws the offsets to 0, at least 0. None chooses it in the same way, before the other and with a
+    diagonal matrix.
+n_folds : int, default=5
+    Folds of the calibration set for the strengths, at least 2; they spread each class and its hard samples evenly,
+    and nothing about them is random.""",
+}
+
 # The same of the calibrators that clamp.
 _CLAMPING = {
     "clamped_estimator": """
@@ -161,7 +189,7 @@ def with_shared_docs(calibrator):
     """
     if calibrator.__doc__ is not None:
         doc = inspect.cleandoc(calibrator.__doc__)
-        for name, text in (_SHARED | _CLAMPING).items():
+        for name, text in (_SHARED | _OUTPUT_MAPS | _CLAMPING).items():
             doc = doc.replace(f"{{{name}}}", text.strip("\n"))
         calibrator.__doc__ = doc
         # Without one of its own, it has the constructor of its base, and its order.

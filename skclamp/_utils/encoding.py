@@ -20,15 +20,7 @@ from torch import nn
 
 
 class Kind(NamedTuple):
-    """A class whose objects can be written.
-
-    Attributes
-    ----------
-    cls : type
-        The class.
-    arguments : callable
-        Takes an object to the arguments that make its like, a dict.
-    """
+    """A class whose objects can be written, and what takes an object to the arguments that make its like, a dict."""
 
     cls: type
     arguments: Callable[[Any], dict]
@@ -106,15 +98,7 @@ def _class_of(key):
 
 
 class Writer:
-    """Takes values to JSON; the arrays among them are kept aside.
-
-    Attributes
-    ----------
-    arrays : dict of str to ndarray
-        What the JSON refers to.
-    left_out : list of str
-        Parameters of calibrators that can't be written.
-    """
+    """Takes values to JSON; the arrays among them are kept aside, and names of parameters that can't be written."""
 
     def __init__(self):
         self.arrays = {}

@@ -13,22 +13,9 @@ def draw_folds(log_proba, y, weight, n_folds):
     """Number of the fold of each sample: drawn with a fixed seed, stratified by class, copies kept together.
 
     Within a class the draw is uniform. Folds that held equally many hard samples each would resemble each other more
-    than new data do, and flatter the maps that overfit.
-
-    Parameters
-    ----------
-    log_proba : torch.Tensor of shape (n_samples, n_classes), float64
-        Ranks the samples of a class, whatever order they come in.
-    y : torch.Tensor of shape (n_samples,), int64
-        Column indices of the labels.
-    weight : torch.Tensor of shape (n_samples,), float64
-        Their weights; one of 0 is as good as absent.
-    n_folds : int
-        How many at most; fewer where there are fewer distinct samples.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
+    than new data do, and flatter the maps that overfit. `log_proba` ranks the samples of a class, whatever order they
+    come in; one of weight 0 is as good as absent. Folds are fewer than `n_folds` where there are fewer distinct
+    samples.
     """
     order, first = _ranked(log_proba, y, weight)
     labels = y.cpu().numpy()[order]

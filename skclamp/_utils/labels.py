@@ -159,13 +159,7 @@ def _column_indices(n_columns, dtype):
 
 
 def encode_labels(y, classes, name="y"):
-    """Column index of each label, int64.
-
-    Raises
-    ------
-    ValueError
-        If a label isn't among the classes.
-    """
+    """Column index of each label, int64; ValueError if one isn't among the classes."""
     if _are_column_indices(y, len(classes)) and np.array_equal(classes, np.arange(len(classes))):
         return y.astype(np.int64, copy=False)
     order = np.argsort(classes)
@@ -210,13 +204,7 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
 
 
 def encode_targets(y_true, n_columns, labels=None):
-    """Column index of each label that a metric is given, int64; `labels` names the columns.
-
-    Raises
-    ------
-    ValueError
-        If `y_true` isn't a vector of class labels, its columns can't be told, or a label isn't among them.
-    """
+    """Column index of each label that a metric is given, int64; `labels` names the columns."""
     y = check_labels(y_true, "y_true")
     if labels is None and _are_column_indices(y, n_columns):
         return y.astype(np.int64)

@@ -17,18 +17,10 @@ from .warnings import warn_caller
 
 
 class Metadata(NamedTuple):
-    """What goes where; each is a dict of values by name.
+    """What goes where, dicts of values by name: to the classifier's ``fit``, to the splitter, to the scorer.
 
-    Attributes
-    ----------
-    fit : dict
-        To the classifier's ``fit``.
-    split : dict
-        To the splitter.
-    score : dict
-        To the scorer.
-    given : dict
-        What goes to classifier or splitter, under the names that the user gave: `cross_validate` routes it by itself.
+    `given` is what goes to classifier or splitter, under the names that the user gave: `cross_validate` routes it by
+    itself.
     """
 
     fit: dict
@@ -51,17 +43,7 @@ def calls(caller, callee):
 
 
 def router_of(owner, *, classifier=None, splitter=None):
-    """A router from the owner's ``fit`` to the ``fit`` of a classifier and the ``split`` of a splitter.
-
-    Parameters
-    ----------
-    owner : str
-        Who routes, for messages.
-    classifier : object, default=None
-        The classifier that is fitted, if one is.
-    splitter : object, default=None
-        The cross-validation generator, or whatever stands for it.
-    """
+    """A router from the owner's ``fit`` to the ``fit`` of a classifier and the ``split`` of a splitter."""
     router = MetadataRouter(owner=owner)
     if classifier is not None:
         router.add(estimator=classifier, method_mapping=calls("fit", "fit"))
@@ -69,27 +51,9 @@ def router_of(owner, *, classifier=None, splitter=None):
 
 
 def route(router, params, *, classifier=None, splitter=None):
-    """Send metadata where they belong.
+    """Send metadata by name, none of them None, where they belong; TypeError if nobody takes one.
 
-    Parameters
-    ----------
-    router : MetadataRouter
-        The requests, the owner's own among them.
-    params : dict
-        Metadata by name; ``sample_weight`` may be one of them. None of the values is None.
-    classifier, splitter
-        As in `router_of`.
-
-    Returns
-    -------
-    Metadata
-
-    Raises
-    ------
-    TypeError
-        If nobody takes one of them.
-    UnsetMetadataPassedError
-        If routing is enabled, and nobody has said whether the classifier or another part requests one.
+    With routing enabled, it is an error as well if nobody has said whether the classifier or another part requests one.
     """
     if not routing_enabled():
         return _all_to_the_classifier(router.owner, params, classifier)

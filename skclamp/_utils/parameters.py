@@ -6,15 +6,7 @@ from .sklearn_private import Interval, validate_parameter_constraints
 
 
 def check_whole_number(value, name, low=1):
-    """An int of at least `low`.
-
-    Raises
-    ------
-    TypeError
-        If `value` isn't a whole number.
-    ValueError
-        If it is less than `low`.
-    """
+    """An int of at least `low`; TypeError if `value` isn't a whole number, ValueError if it is less."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number of at least {low}; got {value!r}")
     if value < low:
@@ -29,15 +21,7 @@ def check_choice(value, name, choices):
 
 
 def check_number(value, name, low, high, closed="both"):
-    """A float between two bounds, which `closed` ("both", "left", "right" or "neither") counts in or out.
-
-    Raises
-    ------
-    TypeError
-        If `value` isn't a real number.
-    ValueError
-        If it is outside.
-    """
+    """A float between two bounds, which `closed` ("both", "left", "right" or "neither") counts in or out."""
     interval = Interval(numbers.Real, low, high, closed=closed)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be {interval}; got {value!r}")

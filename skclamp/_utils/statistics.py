@@ -35,19 +35,9 @@ def n_effective(weight):
 
 
 def student_below_zero(differences, weight):
-    """Mean, standard error and one-sided p value of paired differences.
+    """Mean, standard error and one-sided p value of paired differences, new loss minus old.
 
-    Parameters
-    ----------
-    differences : ndarray of shape (n_samples,)
-        New loss minus old.
-    weight : ndarray of shape (n_samples,)
-        Sample weights.
-
-    Returns
-    -------
-    mean, standard_error, p_value : float
-        The p value is that of Student's test against "not below zero"; 1 where the differences don't vary.
+    The p value is that of Student's test against "not below zero"; 1 where the differences don't vary.
     """
     share = weight / weight.sum()
     mean = share @ differences

@@ -19,15 +19,7 @@ _CAUSES = (
 
 
 def warn_caller(message, category):
-    """Warn as if the first line outside the package had caused it, however deep within a fit another one is.
-
-    Parameters
-    ----------
-    message : str
-        What to say.
-    category : type
-        A subclass of `CalibrationWarning`.
-    """
+    """Warn as if the first line outside the package had caused it, however deep within a fit another one is."""
     notes = _NOTES.get()
     if notes is not None and notes.unheard:
         return
@@ -59,17 +51,8 @@ _NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
 def note(message, category, *, explains=False, puzzles=False):
     """Have something said in the one warning of the fit that is going on; outside of fits it is said at once.
 
-    Parameters
-    ----------
-    message : str
-        What was seen and, where that is sure, what to do.
-    category : type
-        A subclass of `CalibrationWarning`.
-    explains : bool, default=False
-        Whether it is a cause, which makes guesses at the causes of other notes needless and gives the warning its
-        category.
-    puzzles : bool, default=False
-        Whether it may have any of the usual causes.
+    What `explains` is a cause: it makes guesses at the causes of other notes needless, and gives the warning its
+    category. What `puzzles` may have any of the usual causes.
     """
     notes = _NOTES.get()
     if notes is None:

@@ -1,8 +1,4 @@
-"""BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks.
-
-A calibrator on logits implements ``_fit_logits`` and ``_transform_logits``; one that works on the inputs of the network
-overrides ``_fit`` and ``_logits``.
-"""
+"""BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks."""
 
 from dataclasses import dataclass, field
 from numbers import Integral, Real

@@ -40,18 +40,9 @@ class _FastLogits(LogitsModule):
 def accelerate(problem, precision="auto"):
     """A problem on the quickest equivalents of its network that this machine and this network allow.
 
-    Parameters
-    ----------
-    problem : Problem
-        Its network is in eval mode and has no gradients to its weights.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Whether the network runs under bfloat16 autocast; "auto" does so where the processor has instructions for it.
-
-    Returns
-    -------
-    Problem
-        With copies of the network: `backbone`, the quickest, and `exact`, in the network's own precision. Where nothing
-        quicker works they share its layers.
+    The network is in eval mode and has no gradients to its weights. The result has copies of it: `backbone`, the
+    quickest, and `exact`, in the network's own precision; where nothing quicker works they share its layers. A
+    precision of "auto" is bfloat16 autocast where the processor has instructions for it.
     """
     backbone, batch = problem.backbone, problem.example_batch()
     with torch.no_grad():

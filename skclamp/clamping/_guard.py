@@ -145,27 +145,10 @@ NOTHING_TRIED = Verdict(False, 0.0, 0.0, 1.0)
 
 
 def cross_examine(problem, fit_all, splits, progress=None):
-    """Fit every candidate in each fold, and judge it out of fold.
+    """Evidence of every candidate, fitted in each fold and judged out of fold.
 
-    Parameters
-    ----------
-    problem : Problem
-        All the samples.
-    fit_all : callable
-        Maps a Problem to a list of States, one for each candidate.
-    splits : iterable of (ndarray, ndarray)
-        Training and held-out rows; each row is held out once.
-    progress : Progress, default=None
-        Told of every fold.
-
-    Returns
-    -------
-    Evidence
-
-    Raises
-    ------
-    ValueError
-        If a row isn't held out once.
+    `fit_all` maps a Problem to a list of States, one for each candidate. The splits are training and held-out rows, and
+    each row must be held out once.
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]

@@ -42,25 +42,10 @@ def check_differentiable(problem):
 
 
 def make_perturbation(perturbation, problem):
-    """A perturbation at the identity, in the place and precision of the network's inputs.
+    """A perturbation at the identity, in the place and precision of the problem's inputs.
 
-    Parameters
-    ----------
-    perturbation : str, torch.nn.Module or None
-        A name of `PERTURBATIONS`, a module to copy, or nothing.
-    problem : Problem
-        Whose inputs it is for.
-
-    Returns
-    -------
-    torch.nn.Module
-
-    Raises
-    ------
-    TypeError
-        If it is neither.
-    ValueError
-        If the name is unknown, or a module isn't the identity, changes the shape or has no parameters.
+    It is a name of `PERTURBATIONS`, a module to copy, or None for nothing. A module that isn't the identity, changes
+    the shape or has no parameters is refused.
     """
     x = problem.example()
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -120,21 +105,7 @@ def is_zeros(init):
 
 
 def check_init(perturbation, init):
-    """Raise unless training of a perturbation can start there.
-
-    Parameters
-    ----------
-    perturbation : torch.nn.Module
-        At the identity.
-    init : {"zeros", "normal", "gradient"} or array-like
-        See `initialise`.
-
-    Raises
-    ------
-    ValueError
-        If an array isn't finite numbers of the parameter's shape, or "gradient" or an array is asked of a perturbation
-        with several.
-    """
+    """Raise unless training of a perturbation, now at the identity, can start where `initialise` would move it."""
     parameters = learnable(perturbation)
     if not parameters or (isinstance(init, str) and init in ("zeros", "normal")):
         return
@@ -149,23 +120,11 @@ def check_init(perturbation, init):
 
 
 def initialise(perturbation, init, *, scale, generator, problem, temperature):
-    """Move a perturbation from the identity to where training starts.
+    """Move a perturbation, in place, from the identity to where training starts.
 
-    Parameters
-    ----------
-    perturbation : torch.nn.Module
-        At the identity; changed in place.
-    init : {"zeros", "normal", "gradient"} or array-like
-        Nothing; normal noise on every parameter; the mean gradient of the summed logits over T with respect to the
-        only parameter; or the value of the only parameter, such as delta.
-    scale : float
-        Standard deviation of the noise.
-    generator : torch.Generator
-        Its source.
-    problem : Problem
-        Where the gradient comes from.
-    temperature : float
-        T of the gradient.
+    An `init` of "zeros" leaves it there; "normal" is noise of standard deviation `scale` on every parameter; "gradient"
+    is the mean gradient of the summed logits over T with respect to the only parameter; an array is the value of the
+    only parameter, such as delta.
     """
     parameters = learnable(perturbation)
     if is_zeros(init) or not parameters:

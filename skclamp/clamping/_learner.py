@@ -1,7 +1,4 @@
-"""Fits a perturbation and a temperature to a problem, as the settings say: start, optimiser, warm starts.
-
-No guard here: what a Learner returns is the best it can do on the samples it was given.
-"""
+"""Fits a perturbation and a temperature to a problem, as the settings say: start, optimiser, warm starts."""
 
 import copy
 from dataclasses import replace
@@ -28,15 +25,7 @@ from ._training import ClampingNet, train
 
 
 class Learner:
-    """Fits states to problems.
-
-    Parameters
-    ----------
-    generator : torch.Generator
-        Source of noise, of the order of samples and of the samples that steps are tried on.
-    progress : Progress, default=None
-        Told of every training.
-    """
+    """Fits states to problems; `generator` is the source of noise, of orders and of the samples to try steps on."""
 
     def __init__(self, generator, progress=None):
         self.generator = generator
@@ -47,21 +36,7 @@ class Learner:
         return torch.randint(2**31, (), generator=self.generator).item()
 
     def fit(self, problem, settings, start=None):
-        """The state that training leaves.
-
-        Parameters
-        ----------
-        problem : Problem
-            The samples and the network.
-        settings : Settings
-            What to learn, and how.
-        start : State, default=None
-            Where to start instead of at the identity.
-
-        Returns
-        -------
-        State
-        """
+        """The state that training leaves; it starts at `start`, if given, instead of at the identity."""
         state = self._start(problem, settings) if start is None else copy.deepcopy(start)
         if not state.identity and not state.extensions:
             return state
@@ -79,16 +54,7 @@ class Learner:
     def fit_path(self, problem, path):
         """A state for each of several settings, of which those that differ by gamma alone share the first one's fit.
 
-        Parameters
-        ----------
-        problem : Problem
-            The samples and the network.
-        path : list of Settings
-            Neighbours should resemble each other.
-
-        Returns
-        -------
-        list of State
+        Neighbours on the path should resemble each other.
         """
         states: list[State] = []
         for _, family in groupby(path, key=lambda settings: (settings.perturbation, settings.penalty, settings.lr)):
@@ -153,20 +119,7 @@ def _is_auto(perturbation):
 
 
 def check_settings(problem, settings):
-    """Raise where the start doesn't suit the perturbation, or this the inputs.
-
-    Parameters
-    ----------
-    problem : Problem
-        Whose inputs they are.
-    settings : Settings
-        What would be learned, and how.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `make_perturbation` and `check_init`.
-    """
+    """Raise where the start doesn't suit the perturbation, or this the inputs."""
     appends = _is_auto(settings.perturbation)
     state = State(nn.Sequential(), [], 1.0) if appends else _at_identity(problem, settings)
     check_init(state.perturbation, settings.init)

@@ -60,10 +60,6 @@ def natural_step(moments, moved, metrics):
     metrics : list of torch.Tensor
         One quadratic form for each block of parameters, in order; see `perturbation_metric`.
 
-    Returns
-    -------
-    Step
-
     References
     ----------
     S. Amari, "Natural Gradient Works Efficiently in Learning", Neural Computation, 1998. D. MacKay, "Bayesian

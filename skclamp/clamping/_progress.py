@@ -5,15 +5,7 @@ from tqdm.auto import tqdm
 
 
 class Progress(Callback):
-    """A bar that counts epochs and shows the loss, T and, once the guard knows it, the held-out NLL.
-
-    Parameters
-    ----------
-    visible : bool
-        Whether there is a bar at all.
-    max_epochs : int
-        Of one training.
-    """
+    """A bar that counts epochs and shows the loss, T and, once the guard knows it, the held-out NLL."""
 
     def __init__(self, visible, max_epochs):
         self.visible = visible

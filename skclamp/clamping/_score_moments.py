@@ -92,12 +92,8 @@ class Moments:
 class Scores:
     """What one pass over the network says of some samples.
 
-    Attributes
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        Of the perturbed inputs; 0 where a whole batch is without weight.
-    moments : list of list of Moments
-        For each gamma, of the perturbation's own parameters, then of these with each extension's.
+    The logits are those of the perturbed inputs, 0 where a whole batch is without weight. The moments are, for each
+    gamma, those of the perturbation's own parameters, then of these with each extension's.
     """
 
     logits: torch.Tensor
@@ -107,24 +103,8 @@ class Scores:
 def score_moments(problem, perturbation, temperature, gammas, extensions=()):
     """Moments of the scores of a perturbation alone, and followed by each of some extensions, from one pass.
 
-    Focal losses depend on the margin of the label alone, so that their scores are multiples of each other.
-
-    Parameters
-    ----------
-    problem : Problem
-        Samples and network.
-    perturbation : torch.nn.Module
-        What the network sees its inputs through.
-    temperature : float
-        T.
-    gammas : sequence of float
-        Of the focal losses.
-    extensions : sequence of torch.nn.Module, default=()
-        Perturbations at the identity, each of which could follow `perturbation`.
-
-    Returns
-    -------
-    Scores
+    Focal losses depend on the margin of the label alone, so that their scores, one set a gamma, are multiples of each
+    other. The extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
     rows, logits = 0, torch.zeros_like(problem.logits)
     n_own, *n_added = (sum(p.numel() for p in learnable(part)) for part in (perturbation, *extensions))
@@ -196,19 +176,10 @@ def _moments(margin, scores, weight, gamma):
 
 
 def perturbation_scores(perturbation, x, cotangent):
-    """Gradient of each sample's loss with respect to a perturbation's parameters.
+    """Gradient of each sample's loss with respect to a perturbation's parameters, shape (n_samples, n_parameters).
 
-    Parameters
-    ----------
-    perturbation : torch.nn.Module
-        Treats each sample alike and by itself.
-    x, cotangent : torch.Tensor of shape (n_samples, ...)
-        Inputs, and the gradients of each sample's loss with respect to its perturbed input.
-
-    Returns
-    -------
-    torch.Tensor of shape (n_samples, n_parameters)
-        Columns in the order of ``parameters_to_vector``.
+    The perturbation treats each sample alike and by itself; `cotangent` holds the gradients of each sample's loss with
+    respect to its perturbed input. Columns are in the order of ``parameters_to_vector``.
     """
     # A copy of the parameters for each sample, so that one backward pass gives each sample's own gradient.
     parameters = {
@@ -233,20 +204,8 @@ def perturbation_scores(perturbation, x, cotangent):
 def perturbation_metric(perturbation, x, generator, shard=None):
     """How far a perturbation's parameters move its output: mean squared change an entry, as a quadratic form.
 
-    Parameters
-    ----------
-    perturbation : torch.nn.Module
-        At the identity.
-    x : torch.Tensor of shape (n_samples, ...)
-        Some inputs: those of this process, from the first on.
-    generator : torch.Generator
-        Source of white noise, whose scores have this form for their second moments.
-    shard : Shard, default=None
-        Which they are of those of all processes; by default all.
-
-    Returns
-    -------
-    torch.Tensor of shape (n_parameters, n_parameters), float64
+    The perturbation is at the identity; `x` holds some inputs of this process, from the first on, which `shard` tells
+    from those of all. The generator's white noise has scores with this form for their second moments.
     """
     shard = shard or Shard.of(ALONE, len(x))
     noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)

@@ -33,22 +33,9 @@ class Outcome:
 def search(problem, candidates, splits, learner, *, guarded):
     """Judge candidates on the folds, and fit the best one to all the samples.
 
-    Parameters
-    ----------
-    problem : Problem
-        The samples and the network.
-    candidates : list of Settings
-        At least one. Neighbours should resemble each other.
-    splits : list of (ndarray, ndarray)
-        Training and held-out rows of each fold; without any, the first candidate is the best.
-    learner : Learner
-        What fits them.
-    guarded : bool
-        Whether the best candidate is kept only where held-out samples prove that it beats temperature scaling.
-
-    Returns
-    -------
-    Outcome
+    Neighbours among the candidates should resemble each other. The splits are training and held-out rows; without any,
+    the first candidate is the best. Where `guarded`, the best candidate is kept only where held-out samples prove that
+    it beats temperature scaling.
     """
     check_differentiable(problem)
     for settings in candidates:

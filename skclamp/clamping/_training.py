@@ -28,15 +28,7 @@ SMALLEST_TEMPERATURE = 1e-4
 
 
 class ClampingNet(NeuralNet):
-    """skorch's loop around a ClampedModule whose network is frozen.
-
-    Parameters
-    ----------
-    *args, **kwargs
-        skorch's own.
-    problem, settings, state
-        Those of `run_net`.
-    """
+    """skorch's loop around a ClampedModule whose network is frozen; its extra arguments are those of `run_net`."""
 
     def __init__(self, *args, problem, settings, state, **kwargs):
         super().__init__(*args, **kwargs)
@@ -158,24 +150,10 @@ class ClampingNet(NeuralNet):
 
 
 def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_loop, **extra):
-    """Train with a net of skorch.
+    """Train a state, in place, with a net of skorch: ClampingNet or a subclass, whose arguments `extra` are.
 
-    Parameters
-    ----------
-    net_class : type
-        ClampingNet or a subclass.
-    state : State
-        Where to start; changed in place.
-    problem : Problem
-        The samples, their labels and weights, and the network they are for, which is frozen already.
-    settings : Settings
-        How to train.
-    generator : torch.Generator
-        Source of the order of samples.
-    loop : callable, default=NeuralNet.fit_loop
-        Goes over the epochs, given the net and the dataset; skorch's loop by default.
-    **extra
-        Further arguments of the class.
+    The network is frozen already. The generator is the source of the order of samples. `loop`, given the net and the
+    dataset, goes over the epochs; it is skorch's by default.
     """
     module = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
     dataset, loading = net_class.reading(problem, settings, generator)

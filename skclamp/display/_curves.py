@@ -66,18 +66,8 @@ def resampler(proba, n_resamples, random_state):
 def smooth_curve(pairs, resamples=(), confidence_level=0.95):
     """Smoothed accuracy of pairs of confidence and hit; the bandwidth is the smooth calibration error, 0.03 at least.
 
-    Parameters
-    ----------
-    pairs : Pairs
-        Of confidence and hit.
-    resamples : iterable of ndarray of shape (n_replicates, n_samples), default=()
-        Weights of the samples in bootstrap replicates; without any there is no band.
-    confidence_level : float, default=0.95
-        Of the band, at each confidence.
-
-    Returns
-    -------
-    SmoothCurve
+    `resamples` yields weights of the samples in bootstrap replicates, shape (n_replicates, n_samples); without any
+    there is no band, which covers the accuracy at each confidence with probability `confidence_level`.
     """
     error = float(pairs_smooth_error(pairs))
     bandwidth = max(error, _LEAST_BANDWIDTH)
@@ -132,16 +122,7 @@ def accuracy_intervals(pairs, edges, resamples, confidence_level=0.95):
     """Bootstrap intervals of the bins' accuracies, shape (2, n_bins); NaN in empty bins.
 
     Where all samples are right, or all wrong, so they are in every replicate: the interval ends there at the exact
-    binomial bound (Clopper and Pearson).
-
-    Parameters
-    ----------
-    pairs : Pairs
-        Of confidence and hit.
-    edges : ndarray of shape (n_bins + 1,)
-        The bins, which stay as they are.
-    resamples, confidence_level
-        As for `smooth_curve`.
+    binomial bound (Clopper and Pearson). The bins stay as they are; `resamples` is as for `smooth_curve`.
     """
     place, n_bins = bin_indices(pairs.confidence, edges), len(edges) - 1
     groups = GroupSums(place, n_bins)

@@ -47,20 +47,7 @@ class Panel:
 def panels_of(name, block, channel_names, input_range):
     """Panels of one perturbation: those of its kind, or of each parameter of a kind that isn't known.
 
-    Parameters
-    ----------
-    name : str
-        What it is called in titles.
-    block : torch.nn.Module
-        The perturbation.
-    channel_names : list of str or None
-        Names of the channels.
-    input_range : (float, float)
-        Where tone curves are drawn.
-
-    Returns
-    -------
-    list of Panel
+    Tone curves are drawn over `input_range`.
     """
     arrays = {key: value.detach().cpu().double().numpy() for key, value in block.named_parameters()}
     kind = next((own for own in _KINDS if isinstance(block, own)), None)

@@ -201,14 +201,6 @@ class Probabilities:
             return torch.from_numpy(edges).to(self._values.dtype).double().numpy()
         return edges.astype(self._values.dtype).astype(np.float64)
 
-    def equal_mass_edges(self, n_bins):
-        """Edges of bins that hold equal numbers of the most probable classes, the first bin one more than the last."""
-        return equal_mass_edges(self.top_label[0], self.weight, n_bins, side="right")
-
-    def top_label_table(self, codes, edges, include_lowest=True):
-        """Bins of the confidence in the most probable class, and how often it is the right one."""
-        return self.pairs(codes).table(edges, include_lowest)
-
     def pairs(self, codes, top_k=1, threshold=None):
         """Probability of the `top_k` most probable classes together, and whether the label is among them."""
         top_k = check_whole_number(top_k, "top_k")

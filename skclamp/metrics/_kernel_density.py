@@ -1,7 +1,4 @@
-"""Canonical calibration error by Dirichlet kernels on the simplex: of the whole probability vector.
-
-Every pair of samples is looked at, in blocks of rows.
-"""
+"""Canonical calibration error by Dirichlet kernels on the simplex: of the whole probability vector."""
 
 import math
 from functools import cached_property

@@ -25,15 +25,7 @@ _N_CELLS = 2**11
 
 
 class GroupSums:
-    """Sums over groups of samples, for many weightings.
-
-    Parameters
-    ----------
-    place : ndarray of shape (n_samples,)
-        Group of each sample.
-    n_groups : int
-        Number of groups, some of which may be empty.
-    """
+    """Sums over groups of samples, for many weightings; `place` is the group of each sample, and some may be empty."""
 
     def __init__(self, place, n_groups):
         self.order = np.argsort(place, kind="stable")
@@ -64,10 +56,19 @@ class MeanScore:
         return sums[0] / sums[1]
 
 
-class BinnedErrors:
-    """A binned calibration error with the bins of the whole sample."""
+class _ScaledErrors:
+    """A calibration error that grows in proportion to the residuals."""
 
     is_error = True
+    value: float
+
+    def at_scale(self, scale):
+        """Error of the sample itself with its residuals scaled."""
+        return scale * self.value
+
+
+class BinnedErrors(_ScaledErrors):
+    """A binned calibration error with the bins of the whole sample."""
 
     def __init__(self, pairs, kept, edges, norm, include_lowest=True):
         self._edges, self._norm = edges, norm
@@ -89,19 +90,13 @@ class BinnedErrors:
         shifted = residual + (scale - 1) * self._gap * mass
         return BinTable.from_sums(self._edges, mass.T, np.zeros_like(mass.T), shifted.T).error(self._norm)
 
-    def at_scale(self, scale):
-        """Error of the sample itself with its gaps scaled."""
-        return scale * self.value
 
-
-class ClasswiseErrors:
+class ClasswiseErrors(_ScaledErrors):
     """The mean over the classes of one-vs-rest errors in bins of equal width.
 
     The probabilities are read once for each block of weightings; beyond the first bin a row has few entries, whose
     places are kept.
     """
-
-    is_error = True
 
     def __init__(self, proba, codes, edges, norm):
         self._proba, self._edges, self._norm = proba, edges, norm
@@ -129,10 +124,6 @@ class ClasswiseErrors:
         shifted = residual + (scale - 1) * self._gap[:, None] * mass
         return BinTable.from_sums(self._edges, mass, np.zeros_like(mass), shifted).error(self._norm).mean(1)
 
-    def at_scale(self, scale):
-        """Error of the sample itself with its gaps scaled."""
-        return scale * self.value
-
     def _column_totals(self, weights):
         totals = np.zeros((len(weights), self._shape[1]))
         for rows, chunk in self._proba.chunks():
@@ -154,10 +145,8 @@ class _GroupedEntries:
         return self._groups(weights if values is None else weights * values).reshape(-1, *self._shape)
 
 
-class KSErrors:
+class KSErrors(_ScaledErrors):
     """The KS error, looked at between at most 4,096 groups of confidences."""
-
-    is_error = True
 
     def __init__(self, pairs, kept):
         _, group = np.unique(pairs.confidence, return_inverse=True)
@@ -192,18 +181,12 @@ class KSErrors:
         other._shape = self._path[0, best] * straight
         return other
 
-    def at_scale(self, scale):
-        """Error of the sample itself with its residuals scaled."""
-        return scale * self.value
 
-
-class SmoothErrors:
+class SmoothErrors(_ScaledErrors):
     """The smooth error with the bandwidth of the whole sample.
 
     A weighting's own fixed point is at most the sample's exactly if its error at the sample's bandwidth is.
     """
-
-    is_error = True
 
     def __init__(self, pairs, kept, bandwidth=None):
         self._fixed = bandwidth
@@ -230,7 +213,7 @@ class SmoothErrors:
     def at_scale(self, scale):
         """Error of the sample itself with its residuals scaled."""
         if self._fixed is not None:
-            return scale * self.value
+            return super().at_scale(scale)
         return float(fixed_point(scale * self._sample[0]))
 
     def _cosines(self, weights):

@@ -25,21 +25,9 @@ class LayerCall(NamedTuple):
 
 
 def record(layers, run):
-    """Run a network and note the calls of some of its layers.
+    """Run a network by calling `run`; the calls of some of its layers, in order, and what `run` returned.
 
-    Parameters
-    ----------
-    layers : iterable of torch.nn.Module
-        Parts of the network.
-    run : callable
-        Runs the network.
-
-    Returns
-    -------
-    calls : list of LayerCall
-        In order, those that turn one tensor into another. While the list lives no two of its tensors are taken for one.
-    output : object
-        What `run` returned.
+    Only calls that turn one tensor into another count. While the list lives no two of its tensors are taken for one.
     """
     calls = []
 
@@ -65,16 +53,8 @@ def called_once(calls):
 def convolutions_before_norms(network, run):
     """Pairs (convolution, batch norm) of which the norm alone takes what the convolution gave.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        In eval mode. Its convolutions are left with weights that take gradients.
-    run : callable
-        Runs the network and returns its logits.
-
-    Returns
-    -------
-    list of pairs of torch.nn.Module
+    The network is in eval mode, and `run` returns its logits. Its convolutions are left with weights that take
+    gradients.
     """
     convolutions = [part for part in network.modules() if isinstance(part, _CONVOLUTIONS)]
     for convolution in convolutions:

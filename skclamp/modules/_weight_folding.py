@@ -24,19 +24,10 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def take_on(head, perturbation):
-    """Have the first layer of a network perturb the inputs.
+    """Have the first layer of a network perturb the inputs, by other weights; ValueError says why it can't exactly.
 
-    Parameters
-    ----------
-    head : LogitsModule
-        Around the network, both in eval mode. Its first layer is given other weights.
-    perturbation : torch.nn.Module
-        Of this package's families, or several in a row.
-
-    Raises
-    ------
-    ValueError
-        If the first layer can't take the perturbation exactly; the message says why.
+    The head is a LogitsModule, in eval mode like the perturbation, which is of this package's families, or several in a
+    row.
     """
     parts = [part for part in perturbation.modules() if type(part) is not nn.Sequential]
     if all(type(part) is nn.Identity for part in parts):

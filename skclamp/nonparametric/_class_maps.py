@@ -22,14 +22,9 @@ def padded(rows, fill=None):
 
 @register
 class StepMaps(NamedTuple):
-    """One function a class that is constant between its edges.
+    """One function a class, with steps of heights `values`, shape (K, m + 1), between `edges`, shape (K, m).
 
-    Attributes
-    ----------
-    edges : torch.Tensor of shape (K, m)
-        Ascending in each row; each belongs to the step on its left. Filled up with infinity.
-    values : torch.Tensor of shape (K, m + 1)
-        Heights of the steps.
+    Edges ascend in each row, which is filled up with infinity; each belongs to the step on its left.
     """
 
     edges: torch.Tensor
@@ -52,14 +47,9 @@ class StepMaps(NamedTuple):
 
 @register
 class LinearMaps(NamedTuple):
-    """One function a class that is linear between its knots and constant beyond them.
+    """One function a class that is linear between its knots, and constant beyond them.
 
-    Attributes
-    ----------
-    knots : torch.Tensor of shape (K, m)
-        Ascending in each row. Filled up with infinity.
-    values : torch.Tensor of shape (K, m)
-        Values at the knots.
+    `knots` and `values` have shape (K, m). Knots ascend in each row, which is filled up with infinity.
     """
 
     knots: torch.Tensor

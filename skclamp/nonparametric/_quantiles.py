@@ -10,17 +10,7 @@ def distinct_scores(score, hit, weight, noise):
     """Distinct scores in ascending order, the weight of the samples that have each, and that of the hits among them.
 
     Scores that only rounding errors tell apart are one: else the order of the samples could decide which comes first.
-
-    Parameters
-    ----------
-    score, hit, weight : ndarrays of shape (n_samples,)
-        Values, whether the sample is a hit, and positive weights.
-    noise : ndarray of shape (n_samples,)
-        How far above its next lower neighbour a score must lie to be another one.
-
-    Returns
-    -------
-    distinct, total, hits : ndarrays of shape (n_distinct,)
+    `noise` is how far above its next lower neighbour a score must lie to be another one. Weights are positive.
     """
     order = np.argsort(score, kind="stable")
     score, noise, weight, hit = score[order], noise[order], weight[order], hit[order]
@@ -37,19 +27,9 @@ def bounds_between(distinct):
 
 
 def quantile_places(total, part, n_parts):
-    """How many of the distinct scores lie left of the cut at ``part / n_parts`` of their weight.
+    """How many of the distinct scores, from 0 to m, lie left of the cut at ``part / n_parts`` of their weight `total`.
 
-    Parameters
-    ----------
-    total : ndarray of shape (m,)
-        Positive weight of each distinct score, in ascending order of the scores.
-    part, n_parts : ndarrays of int, of shapes that broadcast
-        Which of how many cuts, from 0 to `n_parts`.
-
-    Returns
-    -------
-    ndarray of int
-        From 0 to m. A score's weight isn't divided: the cut is at the first place that has enough on its left.
+    A score's weight isn't divided: the cut is at the first place that has enough on its left.
     """
     left = np.concatenate([[0.0], np.cumsum(total)])
     return np.minimum(np.searchsorted(left, left[-1] * part / n_parts), len(total))

@@ -20,12 +20,8 @@ from ._quantiles import SAME, distinct_scores
 class VennAbersMaps(NamedTuple):
     """One Venn-Abers predictor a class.
 
-    Attributes
-    ----------
-    knots : torch.Tensor of shape (K, m)
-        Distinct probabilities of the calibration set, ascending in each row. Filled up with infinity.
-    p0, p1 : torch.Tensor of shape (K, m + 1)
-        Values of the regressions with a further miss and a further hit.
+    The knots, shape (K, m), are the distinct probabilities of the calibration set, ascending in each row and filled up
+    with infinity. `p0` and `p1`, shape (K, m + 1), are values of the regressions with a further miss and a further hit.
     """
 
     knots: torch.Tensor
@@ -121,16 +117,8 @@ def _with_a_miss(total, hits):
     """Value at a further miss of the isotonic regression with it, for each of the m + 1 places among m scores.
 
     It is the slope of the greatest convex minorant of the cumulated hits over the cumulated weights, the miss among
-    them; from right to left it changes only where a sum lies below the minorant's last line.
-
-    Parameters
-    ----------
-    total, hits : ndarrays of shape (m,)
-        Weight of each distinct score, in ascending order, and that of its hits.
-
-    Returns
-    -------
-    ndarray of shape (m + 1,)
+    them; from right to left it changes only where a sum lies below the minorant's last line. `total` and `hits` are the
+    weight of each distinct score, in ascending order, and that of its hits.
     """
     x, y = (np.concatenate([[0.0], np.cumsum(values)]) for values in (total, hits))
     values = np.zeros(len(x))

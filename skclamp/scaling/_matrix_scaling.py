@@ -123,15 +123,7 @@ class MatrixScaling(OdirScaling):
     Parameters
     ----------
     {estimator}
-    off_diagonal_penalty : float, default=None
-        Strength that draws the entries off the diagonal to 0, at least 0. None chooses it by cross-validation: the
-        lowest out-of-fold NLL on the way from strong to weak.
-    intercept_penalty : float, default=None
-        Strength that draws the offsets to 0, at least 0. None chooses it in the same way, before the other and with a
-        diagonal matrix.
-    n_folds : int, default=5
-        Folds of the calibration set for the strengths, at least 2; they spread each class and its hard samples evenly,
-        and nothing about them is random.
+    {odir_parameters}
     {shared_parameters}
 
     Attributes
@@ -209,15 +201,7 @@ class DirichletCalibration(OdirScaling):
     Parameters
     ----------
     {estimator}
-    off_diagonal_penalty : float, default=None
-        Strength that draws the entries off the diagonal to 0, at least 0. None chooses it by cross-validation: the
-        lowest out-of-fold NLL on the way from strong to weak.
-    intercept_penalty : float, default=None
-        Strength that draws the offsets to 0, at least 0. None chooses it in the same way, before the other and with a
-        diagonal matrix.
-    n_folds : int, default=5
-        Folds of the calibration set for the strengths, at least 2; they spread each class and its hard samples evenly,
-        and nothing about them is random.
+    {odir_parameters}
     {shared_parameters}
 
     Attributes

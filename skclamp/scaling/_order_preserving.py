@@ -1,7 +1,8 @@
-"""OrderPreservingCalibrator: what calibrators share that stretch sorted logits and give each its place back.
+"""OrderPreservingCalibrator: what calibrators share that stretch sorted logits and give each its place back."""
 
-The stretching module is fitted by L-BFGS to the whole calibration set.
-"""
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import ClassVar
 
 import torch
 from scipy.optimize import minimize
@@ -9,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._solvers.temperature import solve_temperature, warn_of_bound
+from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import NotConvergedWarning
@@ -19,6 +21,7 @@ _CHUNK_SIZE = 2**17
 _GRADIENT_TOLERANCE = 1e-7
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class OrderPreservingCalibrator(BaseCalibrator):
     """Temperature scaling, then a module that keeps the order of each row.
 
@@ -26,6 +29,17 @@ class OrderPreservingCalibrator(BaseCalibrator):
     log-probabilities in order.
     """
 
+    alpha: float = 10.0
+    max_iter: int = 1000
+    tol: float = 1e-7
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseCalibrator._parameter_constraints,
+        "hidden_layer_sizes": ["array-like"],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+    }
     # Larger sets of logits are kept and treated in float32.
     _most_wide = 2**23
 

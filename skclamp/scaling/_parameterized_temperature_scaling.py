@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import ClassVar
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
-from ..base import BaseCalibrator
 from ._intra_order_preserving import check_layer_sizes
 from ._order_preserving import OrderPreservingCalibrator
 from ._rank_maps import RowNetwork
@@ -30,22 +29,12 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         How many of a row's largest log-probabilities the network sees.
     hidden_layer_sizes : sequence of int, default=(5, 5)
         Widths of the network's layers.
-    alpha : float, default=10.0
-        Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
-    max_iter : int, default=1000
-        Most iterations of L-BFGS.
-    tol : float, default=1e-7
-        Relative fall of the loss within an iteration below which the search ends.
+    {lbfgs_parameters}
     {shared_parameters}
 
     Attributes
     ----------
-    temperature_ : float
-        The optimal T of temperature scaling, which comes first.
-    module_ : torch.nn.Module
-        Takes log-probabilities in descending order to logits in descending order.
-    n_iter_ : int
-        Iterations of L-BFGS.
+    {stretching_attributes}
     {shared_attributes}
 
     Warns
@@ -78,17 +67,10 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
 
     n_top: int = 10
     hidden_layer_sizes: Sequence[int] = (5, 5)
-    alpha: float = 10.0
-    max_iter: int = 1000
-    tol: float = 1e-7
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseCalibrator._parameter_constraints,
+        **OrderPreservingCalibrator._parameter_constraints,
         "n_top": [Interval(Integral, 1, None, closed="left")],
-        "hidden_layer_sizes": ["array-like"],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
     }
 
     def _module(self, ordered, weight):

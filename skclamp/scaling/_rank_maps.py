@@ -109,15 +109,7 @@ class GapNetwork(RankNetwork):
 
 @register
 class RowNetwork(RankNetwork):
-    """Multiplies all the log-probabilities of a row by one number.
-
-    Parameters
-    ----------
-    n_top : int
-        How many of the largest log-probabilities the network sees.
-    hidden_layer_sizes
-        As in `RankNetwork`.
-    """
+    """Multiplies all the log-probabilities of a row by one number, which depends on the `n_top` largest of them."""
 
     def __init__(self, n_top, hidden_layer_sizes):
         super().__init__(range(n_top), 1, hidden_layer_sizes)

@@ -1,7 +1,4 @@
-"""Confidences summed up in cells that no bin on offer parts: tables of any of these bins are sums over cells.
-
-An interactive page computes such tables without knowing the samples.
-"""
+"""Confidences summed up in cells that no bin on offer parts: tables of any of these bins are sums over cells."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,15 +14,7 @@ _THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 10
 
 @dataclass(frozen=True)
 class Menu:
-    """The bins and thresholds that a reader can choose.
-
-    Attributes
-    ----------
-    counts : tuple of int
-        Numbers of bins, ascending.
-    thresholds : tuple of float
-        Of confidence, ascending, in [0, 1).
-    """
+    """The bins and thresholds that a reader can choose: numbers of bins, and confidences in [0, 1), both ascending."""
 
     counts: tuple[int, ...]
     thresholds: tuple[float, ...]
@@ -51,7 +40,7 @@ def menu_with(n_bins):
 
 
 def equal_mass_ranks(n_samples, n_bins, side):
-    """Places of the edges of `_binning.equal_mass_edges` among ascending confidences without weights."""
+    """Places of the edges of `metrics._binning.equal_mass_edges` among ascending confidences without weights."""
     k = np.arange(n_bins + 1) * n_samples
     return np.minimum(k // n_bins, n_samples - 1) if side == "right" else np.maximum(-(-k // n_bins) - 1, 0)
 
@@ -123,15 +112,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class BinnedPredictions:
-    """What one classifier's probabilities of a test set come to in any bins.
-
-    Attributes
-    ----------
-    top_label : Cells
-        Of the most probable class.
-    classes : tuple of Cells
-        Of some classes' own probabilities.
-    """
+    """What one classifier's probabilities of a test set come to in any bins: the top label's, and some classes' own."""
 
     top_label: Cells
     classes: tuple[Cells, ...]

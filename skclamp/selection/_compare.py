@@ -337,7 +337,7 @@ def compare_calibrators(
     n_bins = check_whole_number(n_bins, "n_bins", 1)
     n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
     n_draws = check_whole_number(n_draws, "n_draws", 1)
-    alpha = float(check_number(alpha, "alpha", 0, 1, closed="neither"))
+    alpha = check_number(alpha, "alpha", 0, 1, closed="neither")
     shared = {
         "response": response,
         "classes": classes,
@@ -355,17 +355,12 @@ def compare_calibrators(
     if chosen is None:
         chosen = default_calibrators(logits, random_state)
     data = X_cal, y_cal, X_test
-    rows, losses, binned, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, verbose)
-    rows = [
-        CalibratorScores(**scores, **comparison)
-        for scores, comparison in zip(rows, compare_losses(losses, alpha), strict=True)
-    ]
-    binned = scoring.binned_test(binned)
+    rows, binned, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, alpha, verbose)
     return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, binned=binned)
 
 
-def _score_all(calibrators, scoring, logits, estimator, shared, data, verbose):
-    """Scores of the uncalibrated estimator and of all calibrators, losses of each sample, bins, and what was fitted."""
+def _score_all(calibrators, scoring, logits, estimator, shared, data, alpha, verbose):
+    """Rows of the uncalibrated estimator and of all calibrators, what a page needs, and what was fitted."""
     rows, losses, binned, fitted = [], [], {}, {}
 
     def score(name, proba, times):
@@ -378,4 +373,5 @@ def _score_all(calibrators, scoring, logits, estimator, shared, data, verbose):
     for name, calibrator in tqdm(calibrators.items(), disable=not verbose, unit="calibrator"):
         fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
         score(name, proba, times)
-    return rows, losses, binned, fitted
+    compared = zip(rows, compare_losses(losses, alpha), strict=True)
+    return [CalibratorScores(**scores, **own) for scores, own in compared], scoring.binned_test(binned), fitted

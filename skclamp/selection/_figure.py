@@ -11,19 +11,7 @@ _FLOOR = {"color": "#d5dae0", "height": 0.7}
 
 
 def draw_comparison(rows, axes=None):
-    """Draw rows, best first, from the top down.
-
-    Parameters
-    ----------
-    rows : list of CalibratorScores
-        In the order in which they are shown.
-    axes : pair of matplotlib Axes, default=None
-        For the NLL and for the ECE; None makes a figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw rows of CalibratorScores, best first, from the top down; `axes` are a pair for the NLL and for the ECE."""
     if axes is None:
         axes = new_axes(1, 2, figsize=(8, 1.4 + 0.3 * len(rows)), sharey=True)[0]
     left, right = axes

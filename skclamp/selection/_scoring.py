@@ -132,19 +132,9 @@ def _most_frequent(codes, n_classes):
 
 
 def compare_losses(losses, alpha):
-    """How each calibrator's losses differ from the best one's.
+    """How each calibrator's losses, a row, differ from the best one's: a dict of the comparison's fields for each.
 
-    Parameters
-    ----------
-    losses : array-like of shape (n_calibrators, n_samples)
-        Losses of the samples.
-    alpha : float
-        Chance of calling a calibrator worse that isn't.
-
-    Returns
-    -------
-    list of dict
-        For each calibrator `nll_difference`, `nll_difference_se`, `p_value` and `tied`.
+    `alpha` is the chance of calling a calibrator worse that isn't.
     """
     losses = np.asarray(losses)
     best = losses.mean(1).argmin()

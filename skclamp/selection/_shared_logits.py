@@ -150,18 +150,7 @@ def _check_test_logits(logits, n_columns):
 def fit_and_predict(calibrator, logits, estimator, shared, data):
     """The fitted calibrator, its probabilities of the test set, and `fit_time` and `predict_time`.
 
-    Parameters
-    ----------
-    calibrator : BaseCalibrator
-        Unfitted, without an estimator.
-    logits : SharedLogits
-        Of the data.
-    estimator : object
-        What made them.
-    shared : dict
-        As in `SharedLogits`.
-    data : tuple
-        X_cal, y_cal and X_test.
+    The calibrator comes unfitted and without an estimator; `data` is X_cal, y_cal and X_test.
     """
     if isinstance(calibrator, BaseClamping):
         X_cal, y_cal, X_test = data

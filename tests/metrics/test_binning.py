@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skclamp.metrics._binning import BinTable, Probabilities, bin_indices
+from skclamp.metrics._binning import BinTable, Probabilities, bin_indices, equal_mass_edges
 
 DTYPES = [np.float16, np.float32, np.float64]
 
@@ -19,6 +19,14 @@ def _naive_index(value, edges):
 
 def _two_columns(p):
     return np.stack([1 - p, p], 1)
+
+
+def _top_label_table(proba, codes, edges):
+    return proba.pairs(codes).table(edges)
+
+
+def _equal_mass_edges(proba, n_bins):
+    return equal_mass_edges(proba.top_label[0], proba.weight, n_bins, side="right")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -88,9 +96,9 @@ def test_chunks_cover_all_rows_in_order(shape, n_chunks):
 def test_memory_layout_doesnt_matter(layout):
     values = np.random.default_rng(0).dirichlet(np.ones(5), 300)
     codes = np.random.default_rng(1).integers(5, size=300)
-    for name in ("top_label_table", "classwise_table"):
+    for table in (_top_label_table, Probabilities.classwise_table):
         plain, other = Probabilities(values), Probabilities(layout(values))
-        expected, got = (getattr(p, name)(codes, p.equal_width_edges(10)) for p in (plain, other))
+        expected, got = (table(p, codes, p.equal_width_edges(10)) for p in (plain, other))
         for field, value in asdict(expected).items():
             np.testing.assert_allclose(asdict(got)[field], value, rtol=1e-12, atol=1e-15)
 
@@ -106,8 +114,8 @@ def test_the_array_is_read_once_for_many_labels(monkeypatch):
     monkeypatch.setattr(Probabilities, "chunks", lambda self: passes.append(self) or chunks(self))
     proba = Probabilities(np.random.default_rng(0).dirichlet(np.ones(3), 50))
     for codes in (np.zeros(50, int), np.ones(50, int)):
-        proba.top_label_table(codes, proba.equal_width_edges(5))
-        proba.top_label_table(codes, proba.equal_mass_edges(5))
+        _top_label_table(proba, codes, proba.equal_width_edges(5))
+        _top_label_table(proba, codes, _equal_mass_edges(proba, 5))
         proba.classwise_table(codes, proba.equal_width_edges(5))
     assert len(passes) == 2  # one for the top label, one for the columns
 
@@ -125,7 +133,7 @@ def test_table_sums_and_gaps():
 def test_table_goes_into_a_data_frame():
     pandas = pytest.importorskip("pandas")
     proba = Probabilities(np.random.default_rng(0).dirichlet(np.ones(3), 50))
-    frame = pandas.DataFrame(asdict(proba.top_label_table(np.zeros(50, int), proba.equal_width_edges(8))))
+    frame = pandas.DataFrame(asdict(_top_label_table(proba, np.zeros(50, int), proba.equal_width_edges(8))))
     assert list(frame.columns) == ["lower", "upper", "count", "confidence", "accuracy"]
     assert frame["count"].sum() == 50 and len(frame) == 8
 
@@ -135,8 +143,8 @@ def test_table_goes_into_a_data_frame():
 def test_bins_of_equal_mass_hold_equal_numbers(n, n_bins):
     p = np.random.default_rng(0).uniform(0.5, 1, n)
     proba = Probabilities(_two_columns(p))
-    edges = proba.equal_mass_edges(n_bins)
-    count = proba.top_label_table(np.ones(n, int), edges).count
+    edges = _equal_mass_edges(proba, n_bins)
+    count = _top_label_table(proba, np.ones(n, int), edges).count
     assert count.sum() == n and (np.diff(edges) >= 0).all()
     # Edge k is the (floor(k n / n_bins) + 1)-th smallest, which the bin below it holds.
     expected = np.sort(p)[[min(k * n // n_bins, n - 1) for k in range(n_bins + 1)]]
@@ -148,22 +156,23 @@ def test_bins_of_equal_mass_hold_equal_numbers(n, n_bins):
 def test_bins_of_equal_mass_dont_part_ties():
     p = np.repeat([0.6, 0.7, 0.8], [5, 50, 5])
     proba = Probabilities(_two_columns(p))
-    table = proba.top_label_table(np.ones(60, int), proba.equal_mass_edges(10))
+    table = _top_label_table(proba, np.ones(60, int), _equal_mass_edges(proba, 10))
     np.testing.assert_array_equal(table.count[table.count > 0], [55, 5])
     constant = Probabilities(np.full((9, 3), 1 / 3))
-    assert constant.top_label_table(np.zeros(9, int), constant.equal_mass_edges(4)).count.tolist() == [9, 0, 0, 0]
+    table = _top_label_table(constant, np.zeros(9, int), _equal_mass_edges(constant, 4))
+    assert table.count.tolist() == [9, 0, 0, 0]
 
 
-@pytest.mark.parametrize("rule", ["equal_width_edges", "equal_mass_edges"])
-@pytest.mark.parametrize("table", ["top_label_table", "classwise_table"])
+@pytest.mark.parametrize("rule", [Probabilities.equal_width_edges, _equal_mass_edges])
+@pytest.mark.parametrize("table", [_top_label_table, Probabilities.classwise_table])
 def test_whole_weights_are_repetitions(rule, table):
     random = np.random.default_rng(0)
     values, codes = random.dirichlet(np.ones(4), 80).round(2), random.integers(4, size=80)
     values[:, 0] += 1 - values.sum(1)
     weight = random.integers(4, size=80)
     weighted, repeated = Probabilities(values, weight), Probabilities(np.repeat(values, weight, axis=0))
-    first = getattr(weighted, table)(codes, getattr(weighted, rule)(7))
-    second = getattr(repeated, table)(np.repeat(codes, weight), getattr(repeated, rule)(7))
+    first = table(weighted, codes, rule(weighted, 7))
+    second = table(repeated, np.repeat(codes, weight), rule(repeated, 7))
     for field, value in asdict(second).items():
         np.testing.assert_allclose(asdict(first)[field], value, rtol=1e-12, atol=1e-12)
 
