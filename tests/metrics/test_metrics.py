@@ -13,10 +13,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_validate
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
+from sklearn.model_selection import KFold, cross_val_score, cross_validate
 
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
@@ -57,53 +54,7 @@ def _data(n=400, k=5, dtype=np.float64, seed=0):
     return random.integers(k, size=n), proba.astype(dtype)
 
 
-def _naive_gap(confidence, hits, edges, n, lowest=True):
-    gaps = []
-    for b in range(len(edges) - 1):
-        held = (confidence > edges[b]) & (confidence <= edges[b + 1])
-        if b == 0 and lowest:
-            held |= confidence == edges[0]
-        if held.any():
-            gaps.append((held.sum() / n, abs(hits[held].mean() - confidence[held].mean())))
-    return gaps
-
-
-def _naive_ece(y, proba, n_bins):
-    confidence, hits = proba.max(1), proba.argmax(1) == y
-    return sum(part * gap for part, gap in _naive_gap(confidence, hits, np.arange(n_bins + 1) / n_bins, len(y)))
-
-
-def _naive_mce(y, proba, n_bins):
-    confidence, hits = proba.max(1), proba.argmax(1) == y
-    return max(gap for _, gap in _naive_gap(confidence, hits, np.arange(n_bins + 1) / n_bins, len(y)))
-
-
-def _naive_sce(y, proba, n_bins):
-    edges = np.arange(n_bins + 1) / n_bins
-    classes = [_naive_gap(column, y == k, edges, len(y)) for k, column in enumerate(proba.T)]
-    return np.mean([sum(part * gap for part, gap in gaps) for gaps in classes])
-
-
-def _naive_aece(y, proba, n_bins, lowest):
-    confidence, hits, n = proba.max(1), proba.argmax(1) == y, len(y)
-    edges = np.interp(np.linspace(0, n, n_bins + 1), np.arange(n), np.sort(confidence))
-    return sum(part * gap for part, gap in _naive_gap(confidence, hits, edges, n, lowest))
-
-
 # Values
-
-
-@pytest.mark.parametrize("n_bins", [1, 2, 10, 15, 40])
-@pytest.mark.parametrize(("n", "k"), [(1, 2), (7, 3), (400, 2), (400, 30)])
-def test_metrics_are_their_definitions(n, k, n_bins):
-    y, proba = _data(n, k)
-    close = partial(pytest.approx, abs=1e-12)
-    assert expected_calibration_error(y, proba, n_bins=n_bins) == close(_naive_ece(y, proba, n_bins))
-    assert maximum_calibration_error(y, proba, n_bins=n_bins) == close(_naive_mce(y, proba, n_bins))
-    assert classwise_calibration_error(y, proba, n_bins=n_bins) == close(_naive_sce(y, proba, n_bins))
-    for lowest in (True, False):
-        aece = adaptive_expected_calibration_error(y, proba, n_bins=n_bins, include_lowest=lowest)
-        assert aece == close(_naive_aece(y, proba, n_bins, lowest))
 
 
 @pytest.mark.parametrize("k", [2, 3, 30])
@@ -114,6 +65,7 @@ def test_brier_score_and_entropy_are_their_definitions(k):
     assert brier_score(y, proba, scale_by_half=True) == pytest.approx(squares / 2, rel=1e-12)
     assert brier_score(y, proba) == pytest.approx(squares / (2 if k == 2 else 1), rel=1e-12)
     assert predictive_entropy(proba) == pytest.approx(-(proba * np.log(proba)).sum(1).mean(), rel=1e-12)
+    assert predictive_entropy(np.eye(k)) == 0
 
 
 def test_binary_brier_score_is_scikit_learns():
@@ -153,18 +105,6 @@ def test_a_constant_confidence_has_an_error():
     y, proba = np.zeros(10, int), np.full((10, 2), 0.5)
     assert adaptive_expected_calibration_error(y, proba) == 0.5
     assert adaptive_expected_calibration_error(y, proba, include_lowest=False) == 0
-
-
-def test_values_on_known_data():
-    # Every one of ten classes with confidence 0.7: half are right.
-    proba = np.full((10, 10), 0.3 / 9)
-    proba[np.arange(10), np.arange(10)] = 0.7
-    y = np.where(np.arange(10) < 5, np.arange(10), (np.arange(10) + 1) % 10)
-    for metric in (expected_calibration_error, adaptive_expected_calibration_error, maximum_calibration_error):
-        assert metric(y, proba) == pytest.approx(0.2)
-    assert brier_score(y, proba, scale_by_half=False) == pytest.approx(
-        0.5 * (0.09 + 9 * (0.3 / 9) ** 2) + 0.5 * (0.49 + (1 - 0.3 / 9) ** 2 + 8 * (0.3 / 9) ** 2)
-    )
 
 
 def test_bins_are_those_behind_the_value():
@@ -278,18 +218,6 @@ def test_calibrated_labels_lie_within_the_floor():
     assert np.mean(values <= floor.quantile) == pytest.approx(0.95, abs=4 * np.sqrt(2 * 0.95 * 0.05 / 1000))
 
 
-def test_floor_falls_with_the_number_of_samples_and_is_reproducible():
-    floors = [
-        calibration_noise_floor(expected_calibration_error, _data(n)[1], n_draws=50, random_state=0).mean
-        for n in (100, 400, 1600)
-    ]
-    assert floors[0] > 1.5 * floors[1] > 1.5**2 * floors[2]
-    first, second = (
-        calibration_noise_floor(expected_calibration_error, _data()[1], n_draws=10, random_state=7) for _ in range(2)
-    )
-    assert first == second
-
-
 def test_floor_takes_options_weights_and_quantile():
     _, proba = _data()
     metric = partial(expected_calibration_error, n_bins=5)
@@ -300,13 +228,6 @@ def test_floor_takes_options_weights_and_quantile():
     )
     least = calibration_noise_floor(metric, proba, n_draws=20, quantile=0, random_state=0)
     assert least.quantile < least.mean < plain.quantile
-
-
-def test_floor_leaves_the_global_random_state_alone():
-    shared = check_random_state(None)
-    before = shared.get_state()[1].copy()
-    calibration_noise_floor(expected_calibration_error, _data()[1], n_draws=3, random_state=0)
-    np.testing.assert_array_equal(shared.get_state()[1], before)
 
 
 @pytest.mark.parametrize(
@@ -394,13 +315,6 @@ def test_scorers_score_folds_that_miss_a_class(scorer):
     assert np.isfinite(cross_val_score(LogisticRegression(max_iter=1000), X, y, scoring=scorer, cv=folds)).all()
 
 
-def test_scikit_learns_scorer_cant_where_ours_can():
-    X, y = load_iris(return_X_y=True)
-    with pytest.warns(UserWarning):
-        theirs = cross_val_score(LogisticRegression(max_iter=1000), X, y, scoring="neg_log_loss", cv=KFold(5))
-    assert np.isnan(theirs).any()
-
-
 def test_a_class_that_the_estimator_never_saw_has_probability_zero():
     proba = np.array([[0.6, 0.4], [0.6, 0.4]])
     model = _Fixed(classes=(0, 1))
@@ -434,16 +348,6 @@ def test_estimators_that_take_the_logarithm_of_zero_dont_warn():
     X, y = _iris()
     forest = RandomForestClassifier(n_estimators=5, random_state=0).fit(X[:100], y[:100])
     assert np.isfinite(neg_log_likelihood_scorer(forest, X, y))
-
-
-@every_scorer
-def test_scorers_choose_in_a_grid_search(scorer):
-    X, y = _iris(["a", "b", "c"])
-    model = make_pipeline(StandardScaler(), LogisticRegression())
-    search = GridSearchCV(model, {"logisticregression__C": [1e-6, 1.0]}, scoring=scorer, cv=3).fit(X, y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    if scorer is not neg_expected_calibration_error_scorer:
-        assert search.best_params_ == {"logisticregression__C": 1.0}
 
 
 def test_scorers_go_together():
