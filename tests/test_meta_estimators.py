@@ -139,13 +139,6 @@ def test_curves_and_predictions_out_of_fold(made, n_classes):
 # Pictures
 
 
-@pytest.fixture
-def no_figures_left():
-    yield
-    plt.close("all")
-
-
-@pytest.mark.usefixtures("no_figures_left")
 @pytest.mark.parametrize("kind", CALIBRATORS)
 def test_scikit_learns_displays(kind):
     X, y = problem(2)
@@ -155,6 +148,7 @@ def test_scikit_learns_displays(kind):
     assert theirs.estimator_name == type(fitted).__name__
     shown = PartialDependenceDisplay.from_estimator(fitted, X, [0], grid_resolution=3, response_method="predict_proba")
     assert np.isfinite(shown.pd_results[0]["average"]).all()
+    plt.close("all")
 
 
 # What scikit-learn asks of them

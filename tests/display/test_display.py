@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from _metrics import draw
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.pipeline import make_pipeline
@@ -24,11 +25,6 @@ plt = pytest.importorskip("matplotlib.pyplot")
 METRICS = {"uniform": expected_calibration_error, "quantile": adaptive_expected_calibration_error}
 
 
-def _data(n=300, k=4):
-    random = np.random.default_rng(0)
-    return random.integers(k, size=n), random.dirichlet(np.full(k, 0.4), n)
-
-
 def _legend(ax):
     legend = ax.get_legend()
     return legend.get_title().get_text(), [text.get_text() for text in legend.get_texts()]
@@ -37,7 +33,7 @@ def _legend(ax):
 @pytest.mark.parametrize("strategy", METRICS)
 @pytest.mark.parametrize("k", [2, 4])
 def test_bars_are_the_bins(strategy, k):
-    y, proba = _data(k=k)
+    y, proba = draw(300, k)
     display = ReliabilityDisplay.from_predictions(y, proba, n_bins=8, strategy=strategy, n_draws=5)
     value, bins = METRICS[strategy](y, proba, n_bins=8, return_bins=True)
     held = bins.count > 0
@@ -52,7 +48,7 @@ def test_bars_are_the_bins(strategy, k):
 
 @pytest.mark.parametrize(("strategy", "metric_name"), [("uniform", "ECE"), ("quantile", "AECE")])
 def test_legend_tells_the_metric_and_its_noise_floor(strategy, metric_name):
-    y, proba = _data()
+    y, proba = draw(300, 4)
     display = ReliabilityDisplay.from_predictions(y, proba, strategy=strategy, n_draws=30, random_state=4, name="net")
     value = 100 * METRICS[strategy](y, proba)
     mean, quantile = calibration_noise_floor(METRICS[strategy], proba, n_draws=30, random_state=4)
@@ -63,7 +59,7 @@ def test_legend_tells_the_metric_and_its_noise_floor(strategy, metric_name):
 
 
 def test_histogram_shows_where_the_samples_are():
-    y, proba = _data()
+    y, proba = draw(300, 4)
     for strategy in METRICS:
         display = ReliabilityDisplay.from_predictions(y, proba, n_bins=10, strategy=strategy, n_draws=0)
         heights = [bar.get_height() for bar in display.histogram_ax_.patches]
@@ -78,7 +74,7 @@ def test_histogram_shows_where_the_samples_are():
 
 
 def test_the_floor_and_the_diagonal_can_be_left_out():
-    y, proba = _data()
+    y, proba = draw(300, 4)
     display = ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ref_line=False)
     title, entries = _legend(display.ax_)
     assert display.noise_floor is None and "floor" not in title
@@ -102,7 +98,7 @@ def test_from_estimator_is_from_predictions(names):
 
 
 def test_floor_band_and_intervals_repeat_without_touching_the_global_random_state():
-    y, proba = _data()
+    y, proba = draw(300, 4)
     shared = check_random_state(None)
     before = shared.get_state()[1].copy()
     first, second = (
@@ -115,7 +111,7 @@ def test_floor_band_and_intervals_repeat_without_touching_the_global_random_stat
 
 
 def test_shares_the_room_of_given_axes():
-    y, proba = _data()
+    y, proba = draw(300, 4)
     figure, axes = plt.subplots(1, 2)
     before = axes[1].get_position().bounds
     displays = [ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ax=ax) for ax in axes]
@@ -126,7 +122,7 @@ def test_shares_the_room_of_given_axes():
 
 
 def test_shares_the_room_of_axes_outside_a_grid():
-    y, proba = _data()
+    y, proba = draw(300, 4)
     ax = plt.figure().add_axes([0.2, 0.1, 0.5, 0.8])
     display = ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ax=ax)
     _check_room(display, (0.2, 0.1, 0.5, 0.8))
@@ -144,7 +140,7 @@ def _check_room(display, room):
 
 
 def test_constructor_and_plot_take_bins_made_elsewhere():
-    y, proba = _data()
+    y, proba = draw(300, 4)
     _, bins = expected_calibration_error(y, proba, return_bins=True)
     display = ReliabilityDisplay(bins, noise_floor=NoiseFloor(0.01, 0.02), estimator_name="old", metric_name="error")
     assert not hasattr(display, "ax_")
@@ -169,14 +165,14 @@ def test_degenerate_data_are_drawn_without_a_warning(strategy, y, proba):
 
 
 def test_empty_bins_have_no_bars():
-    y, proba = _data()
+    y, proba = draw(300, 4)
     _, bins = expected_calibration_error(y, proba, n_bins=4, return_bins=True)
     display = ReliabilityDisplay(replace(bins, count=np.array([0, 0, 5, 0]))).plot()
     assert len(display.bars_) == len(display.gaps_) == 1
 
 
 def test_says_what_to_install_without_matplotlib(monkeypatch):
-    y, proba = _data()
+    y, proba = draw(300, 4)
     _, bins = expected_calibration_error(y, proba, return_bins=True)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"drawing needs matplotlib: pip install 'skclamp\[plot\]'"):
@@ -184,7 +180,7 @@ def test_says_what_to_install_without_matplotlib(monkeypatch):
 
 
 def test_refuses_bad_input():
-    y, proba = _data()
+    y, proba = draw(300, 4)
     with pytest.raises(ValueError, match=r"strategy must be one of \('uniform', 'quantile'\); got 'equal'"):
         ReliabilityDisplay.from_predictions(y, proba, strategy="equal")
     with pytest.raises(ValueError, match="each row must sum to 1"):

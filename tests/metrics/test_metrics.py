@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from _metrics import METRICS, draw
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
@@ -31,27 +32,14 @@ from skclamp.metrics import (
 from skclamp.metrics._binning import Probabilities
 from skclamp.metrics._noise_floor import draw_labels
 
-BINNED = {
-    "ece": expected_calibration_error,
-    "aece": adaptive_expected_calibration_error,
-    "aece, lowest open": partial(adaptive_expected_calibration_error, include_lowest=False),
-    "mce": maximum_calibration_error,
-    "sce": classwise_calibration_error,
-}
-METRICS = {**BINNED, "brier": brier_score}
 SCORERS = {
     "nll": neg_log_likelihood_scorer,
     "ece": neg_expected_calibration_error_scorer,
     "brier": neg_brier_score_scorer,
 }
-every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+# One value a sample can move a maximum far.
+of_four = pytest.mark.parametrize("name", ["ece", "aece", "sce", "brier"])
 every_scorer = pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
-
-
-def _data(n=400, k=5, dtype=np.float64, seed=0):
-    random = np.random.default_rng(seed)
-    proba = random.dirichlet(np.full(k, 0.4), n)
-    return random.integers(k, size=n), proba.astype(dtype)
 
 
 # Values
@@ -59,7 +47,7 @@ def _data(n=400, k=5, dtype=np.float64, seed=0):
 
 @pytest.mark.parametrize("k", [2, 3, 30])
 def test_brier_score_and_entropy_are_their_definitions(k):
-    y, proba = _data(200, k)
+    y, proba = draw(200, k)
     squares = ((proba - np.eye(k)[y]) ** 2).sum(1).mean()
     assert brier_score(y, proba, scale_by_half=False) == pytest.approx(squares, rel=1e-12)
     assert brier_score(y, proba, scale_by_half=True) == pytest.approx(squares / 2, rel=1e-12)
@@ -69,7 +57,7 @@ def test_brier_score_and_entropy_are_their_definitions(k):
 
 
 def test_binary_brier_score_is_scikit_learns():
-    y, proba = _data(200, 2)
+    y, proba = draw(200, 2)
     assert brier_score(y, proba[:, 1]) == pytest.approx(brier_score_loss(y, proba[:, 1]), rel=1e-12)
 
 
@@ -108,7 +96,7 @@ def test_a_constant_confidence_has_an_error():
 
 
 def test_bins_are_those_behind_the_value():
-    y, proba = _data()
+    y, proba = draw()
     for metric in (expected_calibration_error, adaptive_expected_calibration_error):
         value, bins = metric(y, proba, n_bins=12, return_bins=True)
         assert value == bins.expected_gap() == metric(y, proba, n_bins=12)
@@ -119,29 +107,27 @@ def test_bins_are_those_behind_the_value():
 
 
 def test_classwise_error_class_by_class():
-    y, proba = _data()
+    y, proba = draw()
     per_class = classwise_calibration_error(y, proba, average=None)
     assert per_class.shape == (5,)
     assert per_class.mean() == pytest.approx(classwise_calibration_error(y, proba))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@every_metric
+@of_four
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-def test_tensors_may_be_on_another_device(metric, dtype):
-    y, proba = (torch.from_numpy(values) for values in _data())
+def test_tensors_may_be_on_another_device(name, dtype):
+    y, proba = (torch.from_numpy(values) for values in draw())
     proba = proba.to(dtype)
-    assert metric(y.cuda(), proba.cuda()) == metric(y, proba)
+    assert METRICS[name](y.cuda(), proba.cuda()) == METRICS[name](y, proba)
 
 
-@every_metric
-def test_low_precision_is_close(metric):
-    y, proba = _data(dtype=np.float32)
-    exact = metric(y, proba.astype(np.float64))
-    assert metric(y, proba) == pytest.approx(exact, abs=1e-6)
-    if metric is not maximum_calibration_error:  # one sample that changes bins can move the largest gap far
-        assert metric(y, proba.astype(np.float16)) == pytest.approx(exact, abs=0.02)
-        assert metric(y, torch.from_numpy(proba).bfloat16()) == pytest.approx(exact, abs=0.05)
+@of_four
+def test_half_precision_is_close(name):
+    y, proba = draw()
+    exact = METRICS[name](y, proba)
+    assert METRICS[name](y, proba.astype(np.float16)) == pytest.approx(exact, abs=0.02)
+    assert METRICS[name](y, torch.from_numpy(proba).bfloat16()) == pytest.approx(exact, abs=0.05)
 
 
 def test_extremes():
@@ -158,28 +144,28 @@ def test_extremes():
 
 
 def test_names_the_row_in_later_chunks():
-    y, proba = _data(n=60_000)
+    y, proba = draw(n=60_000)
     proba[54_321] *= 1.1
     with pytest.raises(ValueError, match="row 54321 sums to 1.1"):
         expected_calibration_error(y, proba)
 
 
-@pytest.mark.parametrize("proba", [np.full((4, 5), np.nan), 0.9 * _data()[1], np.zeros((0, 5))])
+@pytest.mark.parametrize("proba", [np.full((4, 5), np.nan), 0.9 * draw()[1], np.zeros((0, 5))])
 def test_entropy_refuses_what_are_no_probabilities(proba):
     with pytest.raises(ValueError, match="y_proba must"):
         predictive_entropy(proba)
 
 
 def test_half_precision_rows_pass_as_float32():
-    y, proba = _data()
+    y, proba = draw()
     expected_calibration_error(y, proba.astype(np.float16).astype(np.float32))
 
 
 def test_refuses_unknown_options():
     with pytest.raises(ValueError, match="average must be 'macro' or None; got 'micro'"):
-        classwise_calibration_error(*_data(), average="micro")
+        classwise_calibration_error(*draw(), average="micro")
     with pytest.raises(ValueError, match="scale_by_half must be True, False or 'auto'; got 'no'"):
-        brier_score(*_data(), scale_by_half="no")
+        brier_score(*draw(), scale_by_half="no")
 
 
 # The noise floor
@@ -194,15 +180,15 @@ def test_labels_are_drawn_from_the_probabilities():
 
 
 def test_floor_of_a_brier_score_is_its_expectation():
-    _, proba = _data(n=2000)
+    _, proba = draw(n=2000)
     floor = calibration_noise_floor(brier_score, proba, n_draws=300, random_state=0)
     assert floor.mean == pytest.approx(1 - (proba**2).sum(1).mean(), abs=2e-3)
     assert floor.mean < floor.quantile
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_floor_shares_passes_without_changing_a_value(metric):
-    _, proba = _data()
+@of_four
+def test_floor_shares_passes_without_changing_a_value(name):
+    metric, (_, proba) = METRICS[name], draw()
     foreign = calibration_noise_floor(lambda y, p: metric(y, p), proba, n_draws=20, random_state=3)
     assert calibration_noise_floor(metric, proba, n_draws=20, random_state=3) == foreign
 
@@ -219,7 +205,7 @@ def test_calibrated_labels_lie_within_the_floor():
 
 
 def test_floor_takes_options_weights_and_quantile():
-    _, proba = _data()
+    _, proba = draw()
     metric = partial(expected_calibration_error, n_bins=5)
     weight = np.ones(len(proba))
     plain = calibration_noise_floor(metric, proba, n_draws=20, quantile=1, random_state=0)
@@ -238,11 +224,11 @@ def test_floor_takes_options_weights_and_quantile():
         ({"quantile": 1.5}, ValueError, r"quantile must be in \[0, 1\]; got 1.5"),
         ({"metric": "ece"}, TypeError, r"metric must be a callable metric\(y_true, y_proba\); got 'ece'"),
         ({"metric": log_loss, "sample_weight": np.ones(400)}, TypeError, "sample_weight must be None for a metric of"),
-        ({"y_proba": 2 * _data()[1]}, ValueError, "y_proba must hold probabilities"),
+        ({"y_proba": 2 * draw()[1]}, ValueError, "y_proba must hold probabilities"),
     ],
 )
 def test_floor_refuses_bad_parameters(options, error, match):
-    options = {"metric": expected_calibration_error, "y_proba": _data()[1], **options}
+    options = {"metric": expected_calibration_error, "y_proba": draw()[1], **options}
     with pytest.raises(error, match=match):
         calibration_noise_floor(**options)
 
