@@ -6,14 +6,11 @@ import pickle
 import joblib
 import numpy as np
 import pytest
-from _calibrators import CALIBRATORS, N_SAMPLES, initialised_skorch_net, of_base
+from _calibrators import CALIBRATORS, initialised_skorch_net, of_base
 from _output_maps import PUBLIC
-from _small_networks import (
-    snapshot,
-)
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -90,14 +87,6 @@ def test_repr_is_short(case):
 
 
 @of_base()
-def test_cross_val_predict(case):
-    cv = StratifiedKFold(2, shuffle=True, random_state=0)
-    proba = cross_val_predict(case.make(), case.X, case.y, cv=cv, method="predict_proba")
-    assert proba.shape == (N_SAMPLES, 4)
-    np.testing.assert_allclose(proba.sum(1), 1)
-
-
-@of_base()
 def test_last_step_of_a_pipeline(case):
     fitted = case.fitted
     pipeline = make_pipeline(FunctionTransformer(lambda X: X / 2), case.make())
@@ -136,19 +125,6 @@ def test_grid_search(name, scoring):
     assert len(set(scores.tolist())) == len(scores), "candidates that are the same"
     assert search.best_estimator_.estimator is calibrator.estimator
     np.testing.assert_allclose(search.predict_proba(case.X).sum(1), 1)
-
-
-def test_grid_search_in_processes_finds_what_it_finds_in_one():
-    case = CALIBRATORS["clamping without guard"]
-    calibrator = case.make()
-    before = snapshot(calibrator.estimator)
-    settings = {"param_grid": GRIDS["clamping without guard"], "scoring": neg_log_likelihood_scorer, "cv": 2}
-    alone, together = (GridSearchCV(calibrator, n_jobs=n_jobs, **settings).fit(case.X, case.y) for n_jobs in (1, 2))
-    assert together.best_params_ == alone.best_params_
-    scores = [search.cv_results_["mean_test_score"] for search in (alone, together)]
-    np.testing.assert_allclose(*scores, rtol=1e-6)
-    assert snapshot(calibrator.estimator) == before
-    assert together.best_estimator_.estimator is calibrator.estimator
 
 
 def quiet(test):

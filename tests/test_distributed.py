@@ -11,12 +11,12 @@ import pytest
 import sklearn
 import torch
 import torch.distributed as dist
-from _sharded_fits import CUT, FITS, WEIGHTED, calibration_data
+from _sharded_fits import FITS, WEIGHTED, calibration_data
 from _small_networks import convolutional
 from sklearn.model_selection import GroupKFold
 
 from skclamp import NeuralClampingCalibratorCV, TemperatureScaling
-from skclamp.distributed import ALONE, Shard, current, sharded
+from skclamp.distributed import ALONE, current, sharded
 
 pytestmark = pytest.mark.slow
 
@@ -46,13 +46,6 @@ def results(tmp_path_factory):
     ran = launch(2, "_sharded_fits.py", folder)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return [torch.load(folder / name, weights_only=False) for name in ("1-0.pt", "2-0.pt", "2-1.pt")]
-
-
-def test_shards_are_uneven_and_miss_classes():
-    _, y, weight = calibration_data()
-    assert 0 < CUT < len(y) / 2
-    assert set(y[:CUT]) == set(range(8))
-    assert not weight[: CUT // 7].all()
 
 
 @pytest.mark.parametrize("name", [name for name in FITS if name != "seeds"])
@@ -214,14 +207,3 @@ def test_an_exception_of_the_users_own_goes_through(group_of_one):
     with sharded(), pytest.raises(RuntimeError, match=r"Strange: \(1, 2\) \(on rank 0\)") as caught:
         TemperatureScaling(Network()).fit(X, y)
     assert isinstance(caught.value.__cause__, Strange)
-
-
-def test_a_shard_takes_its_own():
-    first, second = Shard("ranks", 0, 3, 5), Shard("ranks", 3, 2, 5)
-    rows = torch.tensor([1, 2, 4])
-    shard, own = first.take(rows)
-    assert (shard.start, shard.size, shard.total, own.tolist()) == (0, 2, 3, [1, 2])
-    shard, own = second.take(rows)
-    assert (shard.start, shard.size, shard.total, own.tolist()) == (2, 1, 3, [1])
-    shard, own = second.take(torch.tensor([0, 1]))
-    assert (shard.start, shard.size, shard.total, own.tolist()) == (2, 0, 2, [])

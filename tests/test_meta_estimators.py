@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.inspection import PartialDependenceDisplay, permutation_importance
+from sklearn.inspection import PartialDependenceDisplay
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
@@ -29,7 +29,6 @@ from sklearn.utils import get_tags
 from sklearn.utils.fixes import parse_version
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, VectorScaling
-from skclamp.display import ReliabilityDisplay
 
 N_SAMPLES = 300
 
@@ -106,13 +105,6 @@ def test_probabilities_of_meta_estimators(made, n_classes, meta):
     assert before is None or snapshot(given) == before
 
 
-def test_a_soft_vote_is_the_mean_of_the_probabilities(made, n_classes):
-    X, y = problem(n_classes)
-    vote = VotingClassifier([("a", made), ("b", LogisticRegression())], voting="soft").fit(X, y)
-    expected = (made.fit(X, y).predict_proba(X) + LogisticRegression().fit(X, y).predict_proba(X)) / 2
-    np.testing.assert_allclose(vote.predict_proba(X), expected, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("meta", BINARY)
 @pytest.mark.parametrize("kind", CALIBRATORS)
 def test_thresholds(kind, meta):
@@ -132,13 +124,6 @@ def test_one_class_against_others(make, meta):
     assert all(part.classes_.tolist() == [0, 1] for part in fitted.estimators_)
 
 
-def test_importances_by_permutation(made, n_classes):
-    X, y = problem(n_classes)
-    found = permutation_importance(made.fit(X, y), X, y, scoring="neg_log_loss", n_repeats=2, random_state=0)
-    assert found.importances_mean.shape == (6,)
-    assert found.importances_mean.max() > 0.02
-
-
 def test_curves_and_predictions_out_of_fold(made, n_classes):
     X, y = problem(n_classes)
     options = {"cv": 2, "scoring": "neg_log_loss", "error_score": "raise"}
@@ -154,13 +139,6 @@ def test_curves_and_predictions_out_of_fold(made, n_classes):
 # Pictures
 
 
-@pytest.fixture
-def no_figures_left():
-    yield
-    plt.close("all")
-
-
-@pytest.mark.usefixtures("no_figures_left")
 @pytest.mark.parametrize("kind", CALIBRATORS)
 def test_scikit_learns_displays(kind):
     X, y = problem(2)
@@ -170,15 +148,7 @@ def test_scikit_learns_displays(kind):
     assert theirs.estimator_name == type(fitted).__name__
     shown = PartialDependenceDisplay.from_estimator(fitted, X, [0], grid_resolution=3, response_method="predict_proba")
     assert np.isfinite(shown.pd_results[0]["average"]).all()
-
-
-@pytest.mark.usefixtures("no_figures_left")
-def test_our_reliability_display_of_either_kind(made, n_classes):
-    X, y = problem(n_classes)
-    shown = ReliabilityDisplay.from_estimator(made.fit(X, y), X, y)
-    expected = ReliabilityDisplay.from_predictions(y, made.predict_proba(X))
-    np.testing.assert_array_equal(shown.bins.accuracy, expected.bins.accuracy)
-    np.testing.assert_array_equal(shown.bins.confidence, expected.bins.confidence)
+    plt.close("all")
 
 
 # What scikit-learn asks of them

@@ -24,19 +24,19 @@ def draw(n_samples, n_classes, *, temperature=1.5, scale=1.0, seed=0):
     return torch.from_numpy(logits), torch.from_numpy(y)
 
 
-def first_order_gap(logits, y, temperature, weight=None):
+def first_order_gap(logits, y, temperature):
     """The first-order condition: mean label logit minus mean expected logit, over the mean absolute logit."""
     z = logits.double().numpy()
     p = softmax(z / temperature, axis=1)
     own = z[np.arange(len(y)), y.numpy()][:, None]
-    return np.average((p * (z - own)).sum(1), weights=weight) / np.abs(z).mean()
+    return (p * (z - own)).sum(1).mean() / np.abs(z).mean()
 
 
-def reference_temperature(logits, y, weight=None):
+def reference_temperature(logits, y):
     """The root of the first-order condition, by scipy alone."""
     low, high = np.log(DEFAULT_BOUNDS)
     return math.exp(
-        brentq(lambda place: first_order_gap(logits, y, math.exp(place), weight), low, high, xtol=1e-14, rtol=1e-14)
+        brentq(lambda place: first_order_gap(logits, y, math.exp(place)), low, high, xtol=1e-14, rtol=1e-14)
     )
 
 
@@ -81,16 +81,6 @@ def test_first_order_condition(n_classes, temperature, steepness):
         assert found.temperature == pytest.approx(reference_temperature(logits, y), rel=1e-8)
 
 
-def test_first_order_condition_covers_ordinary_cases():
-    """The cases above may end at a bound only where the labels are hardly random."""
-    for n_classes in (2, 10, 1000):
-        for temperature in (0.02, 1.0, 100.0):
-            logits, y = draw(400, n_classes, temperature=temperature, scale=20.0 * temperature)
-            found = solve_temperature(logits, y)
-            assert not found.at_bound
-            assert found.temperature == pytest.approx(temperature, rel=0.3)
-
-
 @pytest.mark.parametrize("temperature", [0.02, 1.0, 100.0])
 @pytest.mark.parametrize("n_classes", [2, 100])
 def test_logits_of_ten_thousand(temperature, n_classes):
@@ -117,28 +107,12 @@ def test_narrow_dtypes_agree_with_float64_on_the_same_data(dtype, n_samples, n_c
     assert abs(first_order_gap(logits, y, found.temperature)) < 1e-8
 
 
-@pytest.mark.parametrize("n_samples", [30, 3000])
-def test_a_constant_a_row_changes_nothing(n_samples):
-    logits, y = draw(n_samples, 10, scale=8.0)
-    shift = torch.from_numpy(np.random.default_rng(1).normal(scale=50.0, size=(n_samples, 1)))
-    expected = solve_temperature(logits, y).temperature
-    for same in (logits + shift, logits.log_softmax(1), logits - 1e3):
-        assert solve_temperature(same, y).temperature == pytest.approx(expected, rel=1e-10)
-
-
 def test_a_constant_a_row_costs_float32_only_what_it_rounds():
     """Whole numbers keep all their digits under the shift."""
     logits, y = draw(20000, 10, scale=30.0)
     logits = logits.round().float()
     expected = solve_temperature(logits, y).temperature
     assert solve_temperature(logits + 2.0**16, y).temperature == expected
-
-
-def test_temperature_scales_with_the_logits():
-    logits, y = draw(500, 5, scale=6.0)
-    expected = solve_temperature(logits, y).temperature
-    for factor in (1e-2, 7.0, 1e3):
-        assert solve_temperature(logits * factor, y).temperature == pytest.approx(factor * expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
@@ -151,13 +125,6 @@ def test_integer_weights_equal_repetition(gamma):
     assert weighted.loss == pytest.approx(repeated.loss, rel=1e-12)
     scaled = solve_temperature(logits, y, sample_weight=1e-3 * weight, gamma=gamma)
     assert scaled.temperature == pytest.approx(weighted.temperature, rel=1e-9)
-
-
-def test_weights_agree_with_scipy():
-    logits, y = draw(500, 4, scale=6.0)
-    weight = np.random.default_rng(1).exponential(size=500)
-    found = solve_temperature(logits, y, sample_weight=torch.from_numpy(weight))
-    assert found.temperature == pytest.approx(reference_temperature(logits, y, weight), rel=1e-9)
 
 
 def test_zero_weights_hide_rows_even_from_the_sample():
@@ -195,16 +162,6 @@ def test_optimum_outside_the_bounds(bounds):
     assert found.at_bound
     assert found.temperature == min(bounds, key=lambda bound: abs(bound - 1.4))
     assert found.loss == pytest.approx(-log_likelihoods(logits, y, found.temperature).mean().item(), rel=1e-12)
-
-
-def test_separable_up_to_one_row():
-    """One mistake among many sure rows moves the optimum from the bound."""
-    logits, _ = draw(300, 4, scale=10.0)
-    y = logits.argmax(1)
-    y[0] = logits[0].argmin()
-    found = solve_temperature(logits, y)
-    assert not found.at_bound
-    assert found.temperature == pytest.approx(reference_temperature(logits, y), rel=1e-9)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
@@ -285,13 +242,6 @@ def test_many_rows_come_in_chunks_that_are_not_kept(gamma):
     assert found.loss == pytest.approx(expected.loss, rel=1e-12)
 
 
-def test_layouts_of_the_tensor():
-    logits, y = draw(600, 6, scale=8.0)
-    expected = solve_temperature(logits, y)
-    for view in (logits.T.contiguous().T, torch.cat([logits, logits], 1)[:, :6]):
-        assert solve_temperature(view, y).temperature == pytest.approx(expected.temperature, rel=1e-12)
-
-
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
 def test_the_input_stays_as_it_is(gamma):
     logits, y = draw(600, 6, scale=8.0)
@@ -328,14 +278,6 @@ def test_peak_memory_sees_copies():
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_loss_is_that_of_log_likelihoods(dtype):
-    logits, y = draw(3000, 30, scale=12.0)
-    logits = logits.to(dtype)
-    found = solve_temperature(logits, y)
-    assert found.loss == pytest.approx(-log_likelihoods(logits, y, found.temperature).mean().item(), rel=1e-7)
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
 def test_log_likelihoods(dtype):
     """Of few rows, and of more than a chunk."""
     for n_samples in (200, 40_000):
@@ -364,13 +306,6 @@ def test_focal_loss_is_least(gamma, n_samples, scale):
     assert here <= focal_on_grid(logits, y, gamma) + 1e-12
     for factor in (0.999, 1.001):
         assert here <= focal_loss(logits / (factor * found.temperature), y, gamma=gamma).item()
-
-
-def test_focal_loss_approaches_the_nll():
-    logits, y = draw(500, 5, scale=8.0)
-    expected = solve_temperature(logits, y)
-    found = solve_temperature(logits, y, gamma=1e-9)
-    assert found.temperature == pytest.approx(expected.temperature, rel=1e-6)
 
 
 def labels_that_lead(margins, counts, order=slice(None)):

@@ -1,10 +1,9 @@
 """The comparison of all output maps on made-up logits."""
 
-import csv
-
 import numpy as np
 import pandas as pd
 import pytest
+from _result_rows import rows_of
 
 pytest.importorskip("sklearn", minversion="1.8", reason="the peers need scikit-learn's own temperature scaling")
 
@@ -39,8 +38,7 @@ def test_tables_compare_methods_on_the_same_splits(arguments, tmp_path, capsys):
     assert expected < -0.1
     assert f"| VectorScaling              | {scores.VectorScaling.mean():.4f} | {expected:+.4f} ±" in shown
 
-    with (tmp_path / "overview.csv").open(newline="", encoding="utf-8") as file:
-        rows = {row["method"]: row for row in csv.DictReader(file)}
+    rows = {row["method"]: row for row in rows_of(tmp_path / "overview.csv")}
     assert set(rows) == {"EnsembleTemperatureScaling", "VectorScaling"}
     assert rows["VectorScaling"]["ResNet-20, 1,000"] == f"\N{MINUS SIGN}{-expected:.3f}"
     assert rows["EnsembleTemperatureScaling"]["ResNet-20, 1,000"].startswith("("), "within noise"

@@ -1,11 +1,10 @@
 """The benchmarks of clamping: the shift suite, the guard's simulation and the speed of fits, on a few samples."""
 
-import csv
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from _result_rows import rows_of
 from _small_networks import bare_logits, convolutional, images, labels_of
 
 import _speed_fit
@@ -18,20 +17,14 @@ from _networks import compute_logits, load_resnet
 from _relative_time import Spent, least, measure_relative
 from _result_file import ResultFile
 from _shift_figure import shifts_in_order
-from _shift_tables import floors, main_runs, pair, read_results, report
+from _shift_tables import main_runs, pair, read_results, report
 from _speed_fit import plain_loop
 from _speed_search import agreement, search_rows
-from _suite import METHODS, families
+from _suite import METHODS
 from _tabular import TABLES, drift, train_mlp
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator, TemperatureScaling
-from skclamp.perturbations import AffinePerturbation, ColorPerturbation, GridPerturbation
 
 pytestmark = pytest.mark.slow
-
-
-def rows_of(path):
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 # Files of results.
@@ -62,10 +55,6 @@ def test_result_file_refuses_other_columns(tmp_path):
 # Statistics and times.
 
 
-def test_ratio_of_proportional_results_has_no_error():
-    assert ratio_estimate([1.0, 2.0, 4.0], [2.0, 4.0, 8.0]) == (0.5, 0)
-
-
 def test_ratio_error_is_that_of_a_linearised_ratio():
     rng = np.random.default_rng(0)
     baseline = rng.normal(10, 0.01, 50)
@@ -83,19 +72,7 @@ def test_relative_time_is_over_a_plain_pass():
     assert least(Spent(6.0, 4.0), Spent(7.0, 3.0)) == (6.0, 3.0)
 
 
-# Vector scaling.
-
-
 # The shift suite.
-
-
-def test_families_are_named_in_their_order():
-    shape = (3, 8, 8)
-    appended = torch.nn.Sequential()
-    appended.add_module("color", ColorPerturbation(shape))
-    appended.add_module("grid", GridPerturbation(shape))
-    assert families(appended) == "color+grid"
-    assert families(AffinePerturbation(shape)) == "affine"
 
 
 def test_drift_moves_a_share_of_the_sensors():
@@ -206,16 +183,6 @@ def test_report_shows_ratios_sizes_and_harm(result_files, capsys):
     assert "0 of 6" in lines["all"]
 
 
-def test_main_size_is_the_nearest_to_2500():
-    runs = pair(results({"none": 1.0}, sizes=(300, 800)))
-    assert set(main_runs(runs)["n_calibration"]) == {800}
-
-
-def test_floors_beyond_the_first_measurements_ask_for_no_harm():
-    assert floors("cifar10_resnet20", "darkness") == (0.78, 3.0)
-    assert floors("cifar10_resnet32", "darkness") == floors("cifar10_resnet20", "jpeg") == (1.0, -0.05)
-
-
 # The simulation of the guard.
 
 
@@ -229,13 +196,6 @@ def test_truth_draws_labels_of_the_temperature_it_says(truth):
     found = TemperatureScaling(truth.network).fit(X, y).temperature_
     assert found == pytest.approx(guard.TRUE_TEMPERATURE, rel=0.03)
     assert np.bincount(y).min() > 0.04 * len(y)
-
-
-def test_true_cross_entropy_is_least_at_the_truth(truth):
-    X, y = truth.draw(500, seed=0)
-    proba = truth.proba_test.numpy()
-    fitted = truth.cross_entropy(TemperatureScaling(truth.network).fit(X, y))
-    assert 0 < fitted - -(proba * np.log(proba)).sum(1).mean() < 0.01
 
 
 def test_without_guard_and_prior_a_free_perturbation_costs_something(truth):

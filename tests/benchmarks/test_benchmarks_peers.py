@@ -1,9 +1,8 @@
 """The comparison with peers on made-up logits, with scikit-learn for the peer that is always there."""
 
-import csv
-
 import numpy as np
 import pytest
+from _result_rows import rows_of
 from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
@@ -34,8 +33,7 @@ def test_rows_hold_paired_differences_and_times(record, tmp_path, capsys):
     arguments += ["--seeds", "2", "--repeats", "1", "--out", str(out)]
     peers.main(arguments)
     assert "PlattScaling" in capsys.readouterr().out
-    with out.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(out)
     assert {row["method"] for row in rows} == {"TemperatureScaling", "PlattScaling", "MatrixScaling"}
     same = rows[0]
     assert (same["method"], same["peer"]) == ("TemperatureScaling", "scikit-learn temperature")

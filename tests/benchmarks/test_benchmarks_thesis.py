@@ -1,11 +1,11 @@
 """The thesis's experiments: runs, augmentation, methods, scores, tables, figures; ImageNet from a small folder."""
 
-import csv
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from _result_rows import rows_of
 from _small_networks import bare_logits, convolutional, images, labels_of
 
 import _imagenet
@@ -23,11 +23,6 @@ from skclamp.metrics import brier_score, expected_calibration_error, predictive_
 pytestmark = pytest.mark.slow
 
 N_CALIBRATION = 160
-
-
-def rows_of(path):
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def a_run(method, *, gamma=None, n=N_CALIBRATION, seed=0, epochs=2):
@@ -74,18 +69,6 @@ def test_seeds_repeat_what_is_random():
     assert seeds["vector", 100] == [0]
     assert seeds["vector", 50] == seeds["clamping", 100] == seeds["reference", 100] == [0, 1]
     assert ("vector", 200) not in seeds
-
-
-def test_cheap_runs_come_first():
-    slow = [run.method in REFERENCE for run in cifar_runs(options(), 100)]
-    assert slow == sorted(slow)
-
-
-def test_ablation_is_of_one_loss():
-    runs = cifar_runs(options(parts=["ablation"], seeds=1), 100)
-    assert [run.method for run in runs] == ["temperature", "reference, input only", "reference"]
-    assert {run.method for run in runs} == set(ABLATION.values())
-    assert {run.gamma for run in runs} == {1.0}
 
 
 def test_imagenet_goes_without_a_million_parameters():
@@ -138,11 +121,6 @@ def test_augmentation_follows_torchs_seed():
     torch.manual_seed(3)
     assert all(torch.equal(augmented[i], image) for i, image in enumerate(first))
     assert not all(torch.equal(augmented[i], image) for i, image in enumerate(first))
-
-
-def test_augmented_pairs_yield_their_images():
-    pairs = torch.utils.data.TensorDataset(numbered_images(), torch.arange(6))
-    assert torch.equal(AugmentedImages(pairs, padding=0, cutout=0)[1].sort().values, pairs[1][0].sort().values)
 
 
 # Methods.
@@ -252,12 +230,6 @@ def test_over_confidence_shows_above_the_noise_floor(scored):
     _, baseline, scores = scored
     assert scores["ece"] > scores["ece_floor_95"] > scores["ece_floor"] > 0
     assert scores["ece_low"] > 0
-
-
-def test_baseline_differs_from_itself_by_nothing(scored, problem):
-    _, baseline, _ = scored
-    scores = evaluate(problem.test.labels, baseline, baseline, n_resamples=2)
-    assert [scores[f"nll_difference{end}"] for end in ("", "_low", "_high")] == [0, 0, 0]
 
 
 # The whole.

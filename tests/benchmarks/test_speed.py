@@ -1,14 +1,13 @@
 """The speed benchmark on a few samples: it runs, compares like with like and writes what it prints."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
+from _result_rows import rows_of
 
 import _speed_temperature
 import speed
-from _timing import best_time, simulated_logits
+from _timing import simulated_logits
 from skclamp._solvers.temperature import solve_temperature
 
 pytestmark = pytest.mark.slow
@@ -21,20 +20,6 @@ def test_simulated_labels_have_the_temperature_they_were_drawn_with():
     assert torch.equal(simulated_logits(20000, 10)[1], y)
 
 
-def test_simulation_leaves_the_global_random_state():
-    state = torch.get_rng_state()
-    simulated_logits(10, 3)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_best_time_calls_again_and_again():
-    calls = []
-    assert best_time(lambda: calls.append(1), most=7) >= 0
-    assert len(calls) == 8
-    assert best_time(lambda: calls.append(1), budget=-1.0) >= 0
-    assert len(calls) == 9
-
-
 def test_every_method_finds_the_same_temperature():
     rows = _speed_temperature.rows([(2000, 4)], threads=1)
     assert rows[0]["method"] == "skclamp"
@@ -45,8 +30,7 @@ def test_every_method_finds_the_same_temperature():
 def test_table_and_csv_agree(tmp_path, capsys):
     speed.main(["--sizes", "200x3", "--out", str(tmp_path / "speed.csv")])
     table = capsys.readouterr().out
-    with open(tmp_path / "speed.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "speed.csv")
     assert {"temperature scaling, fit", "ECE", "AECE", "classwise ECE"} <= {row["what"] for row in rows}
     assert {row["size"] for row in rows} == {"200 x 3"}
     for row in rows:

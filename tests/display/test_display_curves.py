@@ -12,12 +12,6 @@ from skclamp.metrics._binning import Pairs, Probabilities
 plt = pytest.importorskip("matplotlib.pyplot")
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def _data(n=400, k=3, seed=0):
     """Probabilities that are too sure, and labels."""
     random = np.random.default_rng(seed)
@@ -64,13 +58,6 @@ def test_curve_stays_an_accuracy():
     unlimited = curve.confidence[shown] + (kernel * (1 - confidence)).sum(1) / kernel.sum(1)
     assert unlimited[-1] > 1.02 and curve.accuracy[shown][-1] == 1 == curve.high[shown][-1]
     np.testing.assert_allclose(curve.accuracy[shown], np.minimum(unlimited, 1), atol=2e-4)
-
-
-def test_curve_of_a_calibrated_classifier_is_the_diagonal_up_to_the_ends():
-    confidence = np.repeat(np.linspace(0, 1, 201), 200)
-    hits = np.concatenate([np.arange(200) < 200 * c - 1e-9 for c in confidence[::200]]).astype(float)
-    curve = smooth_curve(Pairs(confidence, hits))
-    np.testing.assert_allclose(curve.accuracy, curve.confidence, atol=1e-3)
 
 
 def test_mean_gap_of_the_curve_is_the_smooth_error():
@@ -122,22 +109,6 @@ def test_intervals_doubt_bins_without_an_error():
     np.testing.assert_allclose(high, [0.95, np.nan, 1, np.nan])
 
 
-def test_intervals_cover_the_true_accuracy():
-    random, covered = np.random.default_rng(0), []
-    for seed in range(60):
-        confidence = random.uniform(0.5, 1, 1000)
-        y = (random.uniform(size=1000) >= confidence**2).astype(int)
-        shared, pairs = _pairs(y, np.column_stack([confidence, 1 - confidence]))
-        edges = shared.equal_width_edges(10)
-        low, high = accuracy_intervals(pairs, edges, resampler(shared, 200, seed)(), 0.9)
-        truth = pairs.table(edges)
-        for k in range(5, 10):
-            inside = (confidence > edges[k]) & (confidence <= edges[k + 1])
-            covered.append(low[k] <= (confidence[inside] ** 2).mean() <= high[k])
-        assert np.isnan(low[:5]).all() and (truth.count[:5] == 0).all()
-    assert 0.82 < np.mean(covered) < 0.97
-
-
 def test_display_draws_intervals_and_curve():
     y, proba = _data()
     display = ReliabilityDisplay.from_predictions(
@@ -164,25 +135,6 @@ def test_equal_mass_bins_have_intervals_too():
     low, high = display.intervals
     assert (low <= display.bins.accuracy + 1e-12).all() and (high >= display.bins.accuracy - 1e-12).all()
     assert (high - low > 0.02).all()
-
-
-def test_band_and_intervals_are_reproducible():
-    y, proba = _data()
-    first, second = (
-        ReliabilityDisplay.from_predictions(y, proba, n_draws=0, n_resamples=20, smooth=True) for _ in range(2)
-    )
-    np.testing.assert_array_equal(first.intervals, second.intervals)
-    np.testing.assert_array_equal(first.curve.low, second.curve.low)
-
-
-@pytest.mark.parametrize(
-    ("y", "proba"),
-    [([0], [[0.3, 0.7]]), ([0, 1, 2], np.eye(3)), ([1] * 9, np.full((9, 3), 1 / 3)), ([0, 1], [0.5, 0.5])],
-)
-def test_degenerate_data_are_drawn_without_a_warning(y, proba):
-    display = ReliabilityDisplay.from_predictions(y, proba, n_draws=0, n_resamples=5, smooth=True)
-    display.figure_.canvas.draw()
-    assert np.isfinite(display.curve.accuracy).any()
 
 
 def test_refuses_bad_input():

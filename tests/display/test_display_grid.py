@@ -12,12 +12,6 @@ from skclamp.metrics import classwise_calibration_error, expected_calibration_er
 plt = pytest.importorskip("matplotlib.pyplot")
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def held_out():
     X, y = calibration_and_test(0)[1]

@@ -24,12 +24,6 @@ NAMES = ["plain", "inverted", "blurred"]
 UNGUARDED = {"validation_fraction": None, "max_epochs": 3, "random_state": 0}
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def _fit(**params):
     (X, y), _ = calibration_and_test(0)
     return NeuralClampingCalibrator(convolutional_network(), **params).fit(shifted(X, "gain and offset"), y)

@@ -64,19 +64,24 @@ UPPER = np.arange(1, 16) / 15
 @pytest.mark.parametrize("kind", ["l1", "l2", "max"])
 @pytest.mark.parametrize("top_k", [1, 2, 4])
 @pytest.mark.parametrize("threshold", [None, 0.6])
-def test_norms_of_the_most_probable_classes(kind, top_k, threshold):
-    y, proba = draw()
+@pytest.mark.parametrize(("n", "n_classes", "n_bins"), [(400, 5, 15), (400, 10, 40), (30, 4, 1)])
+def test_norms_of_the_most_probable_classes(kind, top_k, threshold, n, n_classes, n_bins):
+    y, proba = draw(n, n_classes)
     confidence, hits = _top(y, proba, top_k)
     kept = confidence > (threshold or 0)
     confidence, hits = confidence[kept], hits[kept]
-    options = {"top_k": top_k, "threshold": threshold}
-    expected = _norm(_bins(confidence, hits, UPPER), kind)
+    options = {"top_k": top_k, "threshold": threshold, "n_bins": n_bins}
+    expected = _norm(_bins(confidence, hits, np.arange(1, n_bins + 1) / n_bins), kind)
     assert expected_calibration_error(y, proba, norm=kind, **options) == exactly(expected)
     if kind == "max":
         assert maximum_calibration_error(y, proba, **options) == exactly(expected)
-    edges = np.interp(np.linspace(0, kept.sum(), 16), np.arange(kept.sum()), np.sort(confidence))
-    adaptive = partial(adaptive_expected_calibration_error, include_lowest=True)
-    assert adaptive(y, proba, norm=kind, **options) == exactly(_norm(_bins(confidence, hits, edges[1:]), kind))
+    edges = np.interp(np.linspace(0, kept.sum(), n_bins + 1), np.arange(kept.sum()), np.sort(confidence))
+    adaptive = partial(adaptive_expected_calibration_error, y, proba, norm=kind, **options)
+    assert adaptive(include_lowest=True) == exactly(_norm(_bins(confidence, hits, edges[1:]), kind))
+    if kind == "l1":
+        above = confidence > edges[0]
+        left_out = above.mean() * _norm(_bins(confidence[above], hits[above], edges[1:]), kind)
+        assert adaptive(include_lowest=False) == exactly(left_out)
 
 
 def test_all_classes_together_are_always_right():
@@ -144,25 +149,6 @@ def test_debiased_of_every_class_together(kind):
     assert value ** (2 if kind == "l2" else 1) == pytest.approx(np.mean(classes), abs=1e-5 if kind == "l1" else 1e-12)
 
 
-def test_debiased_squares_have_the_right_mean():
-    """Gaps of 0.05 in each of two bins, whatever the sample's size; the plain error is far above."""
-    random = np.random.default_rng(0)
-    confidence = np.repeat([0.6, 0.8], 25)
-    proba = np.stack([1 - confidence, confidence], 1)
-    plain, debiased = [], []
-    for _ in range(4000):
-        y = (random.uniform(size=50) < confidence - 0.05).astype(int)
-        table = [(confidence[half], y[half].astype(float)) for half in (slice(25), slice(25, None))]
-        plain.append(expected_calibration_error(y, proba, norm="l2") ** 2)
-        debiased.append(_plain_debiased(table, "l2"))
-        if debiased[-1] > 0:
-            value = debiased_calibration_error(y, proba, strategy="uniform") ** 2
-            assert value == exactly(debiased[-1])
-    error = np.std(debiased) / np.sqrt(4000)
-    assert np.mean(debiased) == pytest.approx(0.05**2, abs=4 * error)
-    assert np.mean(plain) > 0.05**2 + 20 * error
-
-
 # The sweep
 
 
@@ -228,12 +214,6 @@ def test_smooth_is_the_bandwidth_that_equals_its_error():
         smooth_calibration_error(y, proba, mode="classwise", return_bandwidth=True)
 
 
-def test_smooth_of_one_kind_of_sample_is_its_gap():
-    proba, y = np.tile([0.3, 0.7], (10, 1)), np.arange(10) % 2
-    for bandwidth in (None, 0.01, 1.0):
-        assert smooth_calibration_error(y, proba, bandwidth=bandwidth) == pytest.approx(0.2, abs=1e-6)
-
-
 def test_smooth_is_continuous_where_bins_jump():
     y = np.array([0, 1] * 100)
     around = [np.stack([np.full(200, 0.5 - s), np.full(200, 0.5 + s)], 1) for s in (1e-9, -1e-9)]
@@ -257,11 +237,6 @@ def test_ks_is_its_definition(n, ties):
     assert ks_calibration_error(y, proba) == exactly(expected)
     classes = [max(abs(((y == k) - p)[p <= c].sum()) / n for c in p) for k, p in enumerate(proba.T)]
     assert ks_calibration_error(y, proba, mode="classwise") == exactly(np.mean(classes))
-
-
-def test_ks_of_calibrated_classes_is_small_for_many_classes():
-    y, proba = draw_calibrated(5000, 10)
-    assert ks_calibration_error(y, proba) < 0.03 and ks_calibration_error(y, proba, mode="classwise") < 0.01
 
 
 @pytest.mark.parametrize("bandwidth", [0.01, 0.1, 1.0])
@@ -403,15 +378,3 @@ def test_kde_of_calibrated_data_falls_as_theory_says(k):
         means.append(calibration_noise_floor(metric, proba, n_draws=12, random_state=0).mean)
     slope = np.polyfit(np.log(sizes), np.log(means), 1)[0]
     assert slope == pytest.approx(rate, abs=0.1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("k", [2, 3])
-def test_kde_of_calibrated_data_falls_with_its_own_bandwidth(k):
-    """Which falls at the same rate, but differs by chance."""
-    sizes, means = (600, 4800), []
-    for n in sizes:
-        proba = [np.random.default_rng((n, seed)).dirichlet(np.ones(k), n) for seed in range(4)]
-        floors = [calibration_noise_floor(kde_calibration_error, p, n_draws=2, random_state=0) for p in proba]
-        means.append(np.mean([floor.mean for floor in floors]))
-    assert np.log(means[1] / means[0]) / np.log(8) == pytest.approx(-2 / (k + 3), abs=0.15)

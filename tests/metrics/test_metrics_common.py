@@ -10,7 +10,6 @@ from _metrics import (
     ERRORS,
     METRICS,
     REPRESENTATIVES,
-    SCALE_MATTERS,
     draw,
     draw_calibrated,
     largest,
@@ -99,14 +98,6 @@ def test_whole_weights_are_repetitions(name):
     assert METRICS[name](y, proba, sample_weight=np.ones(len(y))) == close(METRICS[name](y, proba))
 
 
-@pytest.mark.parametrize("name", sorted(set(METRICS) - SCALE_MATTERS))
-def test_scale_of_weights_doesnt_matter(name):
-    y, proba = draw()
-    weight = np.random.default_rng(1).uniform(size=len(y))
-    expected = METRICS[name](y, proba, sample_weight=weight)
-    assert METRICS[name](y, proba, sample_weight=0.37 * weight) == close(expected)
-
-
 DEGENERATE = {
     "one sample": ([0], [[0.3, 0.6, 0.1]]),
     "two samples": ([0, 1], [[0.3, 0.6, 0.1], [0.6, 0.3, 0.1]]),
@@ -152,14 +143,6 @@ def test_inputs_are_left_as_they_were(name):
     METRICS[name](y, proba)
     np.testing.assert_array_equal(y, before[0])
     np.testing.assert_array_equal(proba, before[1])
-
-
-@of_base
-def test_shared_probabilities_give_the_same_for_any_labels(name):
-    y, proba = draw()
-    shared = Probabilities(proba)
-    for labels in (y, y[::-1].copy(), y):
-        assert METRICS[name](labels, shared) == METRICS[name](labels, proba)
 
 
 @of_base

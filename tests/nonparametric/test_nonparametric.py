@@ -196,31 +196,7 @@ def test_venn_abers_rounds_to_the_precision():
     np.testing.assert_array_equal(knots[np.isfinite(knots)], np.unique(np.round(softmax(Z)[:, 0], 2)))
 
 
-@pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")
-@pytest.mark.parametrize("precision", [None, 1])
-def test_venn_abers_is_that_of_the_package(precision):
-    with np.errstate():  # importing it turns numpy's warnings off
-        calc_p0p1 = pytest.importorskip("venn_abers").calc_p0p1
-    Z, y = draw(300)
-    weight = np.random.default_rng(0).integers(1, 4, len(y))
-    maps = VennAbersCalibration(precision=precision).fit(Z, y, sample_weight=weight).maps_
-    for k, proba in enumerate(softmax(Z).T):
-        pairs = np.stack([1 - proba, proba], 1).repeat(weight, axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            p0, p1, knots = calc_p0p1(pairs, (y == k).repeat(weight), precision)
-        for found, expected in ((maps.knots[k], knots), (maps.p0[k], p0[:, 1]), (maps.p1[k], p1[:, 1])):
-            np.testing.assert_allclose(found[: len(expected)], expected, rtol=0, atol=1e-12)
-
-
 # What they promise alike
-
-
-def test_it_calibrates(make):
-    """Labels come from half the logits: what is fitted to them is nearer to the true probabilities."""
-    Z, y = draw(5000)
-    new, true = logits(2000, seed=7), softmax(logits(2000, seed=7) / 2)
-    error = np.abs(make().fit(Z, y).predict_proba(new) - true).mean()
-    assert error < 0.5 * np.abs(softmax(new) - true).mean()
 
 
 def test_classes_without_samples_keep_their_probability(make):

@@ -1,13 +1,11 @@
 import numpy as np
 import pytest
-import torch
 from _small_networks import labels_of, logits, softmax
 from scipy.interpolate import make_lsq_spline
-from scipy.special import log_softmax
 
 from skclamp import SplineCalibration
 from skclamp.exceptions import CalibrationSetWarning
-from skclamp.nonparametric._spline_calibration import natural_spline, top_and_others
+from skclamp.nonparametric._spline_calibration import natural_spline
 
 
 def draw(n_samples=500, n_classes=5, seed=0, temperature=2.0):
@@ -71,16 +69,6 @@ def test_between_and_beyond_the_calibration_set():
     np.testing.assert_allclose(proba.max(1), expected.clip(0.5), rtol=1e-8)
 
 
-def test_it_calibrates():
-    """Below 1/2 the predicted class may need more than its due to stay in the lead."""
-    Z, y = draw(20000)
-    new, true = logits(5000, 5, seed=7), softmax(logits(5000, 5, seed=7) / 2).max(1)
-    proba = SplineCalibration(n_knots=10).fit(Z, y).predict_proba(new).max(1)
-    for low, high in ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 1)):
-        inside = (proba > low) & (proba <= high)
-        assert abs((proba - true)[inside].mean()) < 0.02 < (softmax(new).max(1) - true)[inside].mean()
-
-
 def test_saturated_probabilities_are_told_apart():
     """Float64 has no probability between 1 - 1e-16 and 1, but the odds lie apart."""
     rng = np.random.default_rng(0)
@@ -89,16 +77,6 @@ def test_saturated_probabilities_are_told_apart():
     calibrator = SplineCalibration(n_knots=10).fit(odds, hit.astype(int))
     proba = calibrator.predict_proba(np.array([50.0, 90.0]))[:, 1]
     np.testing.assert_allclose(proba, [0.65, 0.95], atol=0.05)
-
-
-def test_top_and_others():
-    Z, _ = draw(20)
-    top, odds, others = (each.numpy() for each in top_and_others(torch.from_numpy(Z)))
-    np.testing.assert_array_equal(top, Z.argmax(1))
-    p = softmax(Z).max(1)
-    np.testing.assert_allclose(odds, np.log(p / (1 - p)))
-    left = np.where(np.arange(5) == top[:, None], -np.inf, Z)
-    np.testing.assert_allclose(others, log_softmax(left, axis=1))
 
 
 @pytest.mark.parametrize("what", ["one sample", "two samples", "constant", "duplicates"])

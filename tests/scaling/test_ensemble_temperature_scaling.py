@@ -66,26 +66,6 @@ def test_the_temperature_is_at_the_optimum_too():
         assert reached < found.fun + 1e-6
 
 
-def test_it_contains_temperature_scaling():
-    logits, y = draw(noise=0)
-    fitted, alone = EnsembleTemperatureScaling().fit(logits, y), TemperatureScaling().fit(logits, y)
-    losses = [loss_of(each.predict_proba(logits), y) for each in (fitted, alone)]
-    assert losses[0] <= losses[1] + 1e-9
-
-
-def test_the_order_of_the_classes_stays():
-    logits, y = draw()
-    fitted = EnsembleTemperatureScaling().fit(logits, y)
-    np.testing.assert_array_equal(fitted.predict_proba(logits).argsort(1), logits.argsort(1))
-
-
-def test_a_mixture_is_recovered():
-    logits, y = draw(50_000, noise=0.2)
-    fitted = EnsembleTemperatureScaling().fit(logits, y)
-    assert fitted.temperature_ == pytest.approx(2.0, rel=0.1)
-    assert fitted.weights_[2] == pytest.approx(0.2, abs=0.02)
-
-
 def test_the_uniform_part_bounds_the_loss_of_confident_mistakes():
     """One sample in ten thousand is wrong with a logit of 1000: temperature scaling has to bow to it alone."""
     logits = np.zeros((10_000, 3))

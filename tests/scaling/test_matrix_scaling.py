@@ -99,21 +99,6 @@ def test_no_collapse_where_coefficients_outnumber_samples(calibrator):
     assert scores[0] < scores[2] + 0.05
 
 
-@pytest.mark.parametrize("calibrator", CALIBRATORS)
-def test_neither_order_of_samples_nor_of_classes_matters(calibrator):
-    logits, y = draw(500, 5)
-    plain = calibrator().fit(logits, y)
-    samples = np.random.default_rng(0).permutation(500)
-    shuffled = calibrator().fit(logits[samples], y[samples])
-    classes = np.array([3, 0, 4, 1, 2])
-    permuted = calibrator().fit(logits[:, classes], np.argsort(classes)[y])
-    assert plain.off_diagonal_penalty_ == pytest.approx(shuffled.off_diagonal_penalty_)
-    assert plain.off_diagonal_penalty_ == pytest.approx(permuted.off_diagonal_penalty_)
-    expected = plain.predict_proba(logits)
-    np.testing.assert_allclose(shuffled.predict_proba(logits), expected, atol=1e-6)
-    np.testing.assert_allclose(permuted.predict_proba(logits[:, classes]), expected[:, classes], atol=1e-6)
-
-
 def test_folds_spread_classes_and_hard_samples():
     logits, y = draw(1000, 4)
     log_proba = log_softmax(logits, axis=1)
@@ -122,16 +107,6 @@ def test_folds_spread_classes_and_hard_samples():
     assert (np.ptp(counts, axis=0) <= 1).all()
     losses = [mean_nll(log_proba[folds == fold], y[folds == fold]) for fold in range(5)]
     assert np.ptp(losses) < 0.1 * np.std(log_proba[np.arange(1000), y])
-
-
-@pytest.mark.parametrize("calibrator", CALIBRATORS)
-def test_integer_weights_are_repetition_in_cross_validation_too(calibrator):
-    logits, y = draw(300)
-    weight = np.random.default_rng(0).integers(0, 4, len(y))
-    weighted = calibrator().fit(logits, y, sample_weight=weight)
-    repeated = calibrator().fit(np.repeat(logits, weight, axis=0), np.repeat(y, weight))
-    assert weighted.off_diagonal_penalty_ == pytest.approx(repeated.off_diagonal_penalty_)
-    np.testing.assert_allclose(weighted.predict_proba(logits), repeated.predict_proba(logits), atol=1e-8)
 
 
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
