@@ -16,29 +16,11 @@ from skclamp.exceptions import CalibrationSetWarning
 X = vectors()
 
 
-def uncalibrated(calibrator, X, proba):
-    """What a calibrator says at T = 1, after a fit to labels drawn with given probabilities."""
-    calibrator.fit(X, labels_of(np.log(proba)))
-    calibrator.temperature_ = 1.0
-    return calibrator.predict_proba(X)
-
-
 def logits_of(backbone, X):
     return backbone.logits(backbone.open(X))
 
 
 # Arrays
-
-
-def test_arrays_are_logits():
-    Z = logits()
-    np.testing.assert_array_equal(logits_of(open_backbone(None), Z)[0], Z)
-
-
-def test_arrays_are_probabilities_where_one_says_so():
-    P = softmax(logits())
-    found, _ = logits_of(open_backbone(None, response="probabilities"), P)
-    np.testing.assert_allclose(softmax(found), P, rtol=0, atol=1e-12)
 
 
 def test_values_between_0_and_1_are_not_guessed_to_be_probabilities():
@@ -123,11 +105,6 @@ def test_integer_tokens_reach_an_embedding():
     np.testing.assert_allclose(calibrator.predict_proba(tokens), softmax(scores / calibrator.temperature_), atol=1e-6)
 
 
-def test_integers_for_a_network_without_embedding():
-    with pytest.raises(TypeError, match="X must hold floating-point inputs, unless the network embeds integers"):
-        TemperatureScaling(perceptron()).fit((255 * X).astype(np.uint8), np.zeros(len(X), int))
-
-
 @pytest.mark.parametrize("shape", [(6,), (3, 2), (3, 2, 2)])
 def test_inputs_of_any_rank(shape):
     size = int(np.prod(shape))
@@ -167,13 +144,6 @@ def test_datasets_of_pairs_need_no_labels():
     assert found.temperature_ == expected.temperature_
     for X_test in (pairs, Inputs(images()), TensorDataset(torch.as_tensor(images()))):
         np.testing.assert_array_equal(found.predict_proba(X_test), expected.predict_proba(images()))
-
-
-def test_labels_given_beside_a_dataset_of_pairs_win():
-    network = perceptron()
-    y = labels_of(bare_logits(network, X))
-    wrong = TensorDataset(torch.as_tensor(X), torch.zeros(len(X)))
-    assert TemperatureScaling(network).fit(wrong, y).temperature_ == TemperatureScaling(network).fit(X, y).temperature_
 
 
 class Named(Dataset):

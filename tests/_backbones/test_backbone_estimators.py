@@ -75,13 +75,6 @@ def test_a_trained_skorch_net_knows_its_classes():
     assert calibrator.predict_proba(X).shape == (len(X), 3)
 
 
-def test_frozen_estimator_around_a_skorch_net():
-    net = SKORCH["CrossEntropyLoss"]().initialize()
-    expected = net.predict_proba(X)
-    found = uncalibrated(TemperatureScaling(FrozenEstimator(net)), X, expected)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
 def test_response_overrides_what_a_skorch_net_says():
     net = NeuralNet(perceptron(), nn.MultiMarginLoss).initialize()
     with pytest.raises(ValueError, match="response must be 'logits' or 'probabilities' where .* MultiMarginLoss"):
@@ -216,5 +209,6 @@ def test_votes_of_exactly_zero_do_not_rule_the_temperature(dtype):
 def test_weights_stay_with_the_calibration_where_the_classifier_takes_none():
     X, y = load_digits(return_X_y=True)
     weight = np.random.default_rng(0).random(500)
-    with pytest.warns(UnusedWeightWarning, match="KNeighborsClassifier.fit takes no sample_weight"):
+    with pytest.warns(UnusedWeightWarning, match="KNeighborsClassifier.fit takes no sample_weight") as warned:
         TemperatureScaling(KNeighborsClassifier()).fit(X[:500], y[:500], sample_weight=weight)
+    assert warned[0].filename == __file__

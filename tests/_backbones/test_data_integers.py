@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, convolutional, labels_of, perceptron
+from _small_networks import bare_logits, convolutional, labels_of
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -78,16 +78,6 @@ def test_the_networks_own_precision_counts():
     expected = TemperatureScaling(network).fit(doubles, Y).predict_proba(doubles)
     calibrator = TemperatureScaling(network, integer_scale=SCALE).fit(BYTES, Y)
     np.testing.assert_array_equal(calibrator.predict_proba(BYTES), expected)
-
-
-def test_tables_of_integers():
-    network = perceptron()
-    X = np.random.default_rng(0).integers(-30, 30, size=(N_SAMPLES, 6))
-    floats = X.astype(np.float32) * np.float32(0.1)
-    y = labels_of(bare_logits(network, floats))
-    expected = TemperatureScaling(network).fit(floats, y).predict_proba(floats)
-    calibrator = TemperatureScaling(network, integer_scale=0.1).fit(X, y)
-    np.testing.assert_array_equal(calibrator.predict_proba(X), expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

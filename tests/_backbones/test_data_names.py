@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, convolutional, images, labels_of, put_into_odd_state, snapshot
+from _small_networks import bare_logits, convolutional, images, labels_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
 from skorch import NeuralNetClassifier
@@ -16,9 +16,6 @@ from torch.utils.data import DataLoader, Dataset
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
-from skclamp._backbones.datasets import NamedArrays
-from skclamp.modules import ClampedModule
-from skclamp.perturbations import ChannelPerturbation
 
 N_SAMPLES, N_CLASSES = 240, 4
 
@@ -149,13 +146,6 @@ def test_grid_search(kind):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_the_network_is_as_it_was():
-    network = Rolled(put_into_odd_state(convolutional()))
-    before = snapshot(network)
-    make("natural", network).fit(NAMED, ROLLED_Y).predict(NAMED)
-    assert snapshot(network) == before
-
-
 def test_a_skorch_net_takes_the_same_dict():
     net = NeuralNetClassifier(Rolled(PLAIN), criterion=nn.CrossEntropyLoss).initialize()
     calibrator = make("natural", net).fit(NAMED, ROLLED_Y)
@@ -205,13 +195,6 @@ def test_the_module_exports(fitted):
     exported = torch.export.export(fitted.module_.eval(), (), tensors).module()
     with torch.no_grad():
         torch.testing.assert_close(exported(**tensors), fitted.module_(**tensors), rtol=0, atol=1e-5)
-
-
-def test_a_module_is_told_the_name():
-    module = ClampedModule(Rolled(PLAIN), ChannelPerturbation((3, 8, 8)), input_key="pixels").eval()
-    x = torch.from_numpy(IMAGES[:4])
-    with torch.no_grad():
-        assert torch.equal(module(pixels=x, roll=torch.zeros(4, dtype=torch.int64)), PLAIN(x))
 
 
 def test_saved_and_loaded(fitted, tmp_path):
@@ -300,13 +283,6 @@ def test_labels_are_still_needed():
 def test_names_are_for_networks(estimator, where):
     with pytest.raises(TypeError, match=f"X must be an array where {where}; got the Dataset NamedArrays"):
         TemperatureScaling(estimator).fit(NAMED, ROLLED_Y)
-
-
-def test_named_arrays_are_a_dataset():
-    inputs, label = NamedArrays({**NAMED, "label": ROLLED_Y})[5]
-    assert label == ROLLED_Y[5]
-    np.testing.assert_array_equal(inputs["pixels"], IMAGES[5])
-    assert "label" not in NamedArrays(NAMED)[5]
 
 
 # Hugging Face's models as they are

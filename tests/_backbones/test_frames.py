@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import pytest
 from _small_networks import bare_logits, labels_of, perceptron
-from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -102,11 +101,6 @@ def test_names_that_come_or_go_are_told(calibrator, library):
         calibrator.predict_proba(frame(library))
 
 
-def test_a_fit_to_an_array_forgets_the_names(calibrator, library):
-    calibrator.fit(frame(library), Y).fit(X, Y)
-    assert not hasattr(calibrator, "feature_names_in_")
-
-
 def test_columns_that_hold_no_numbers(library):
     data = {"a": ["x"] * 300, "b": ["y"] * 300}
     text = pytest.importorskip(library).DataFrame(data)
@@ -135,15 +129,6 @@ def test_behind_transformers_that_yield_frames(calibrator, library):
     assert isinstance(pipeline.predict_proba(frame(library)), np.ndarray)
     out_of_fold = cross_val_predict(pipeline, frame(library), Y, cv=2, method="predict_proba")
     np.testing.assert_allclose(out_of_fold.sum(1), 1)
-
-
-def test_behind_a_choice_of_columns(library):
-    pytest.importorskip(library)
-    chosen = make_column_transformer((StandardScaler(), ["d", "b"]), ("passthrough", ["a"]))
-    chosen.set_output(transform=library)
-    pipeline = make_pipeline(chosen, TemperatureScaling(LogisticRegression(), cv=2)).fit(frame(library), Y)
-    assert [name.split("__")[-1] for name in pipeline[-1].feature_names_in_] == ["d", "b", "a"]
-    assert pipeline[-1].n_features_in_ == 3
 
 
 def test_a_classifier_fitted_to_a_frame_keeps_its_names(library):

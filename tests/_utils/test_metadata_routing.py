@@ -154,13 +154,6 @@ def test_what_nobody_requests_is_an_error(routing):
         TemperatureScaling(perceptron()).fit(X, Y, groups=GROUPS)
 
 
-def test_requests_live_in_clones(routing):
-    calibrator = TemperatureScaling(LogisticRegression().set_fit_request(sample_weight=True), cv=3)
-    twin = clone(calibrator.set_fit_request(sample_weight="mine").set_score_request(sample_weight=False))
-    assert str(twin.get_metadata_routing()) == str(calibrator.get_metadata_routing())
-    assert twin.get_metadata_routing().consumes("fit", ["mine"]) == {"mine"}
-
-
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_calibrator_can_request(name, routing):
     calibrator = PUBLIC[name]().set_fit_request(sample_weight="a").set_score_request(sample_weight="b")
@@ -209,18 +202,6 @@ def test_weights_and_groups_through_cross_validate(kind, routing):
     for score, (train, test) in zip(found["test_score"], GroupKFold(2).split(X, Y, GROUPS), strict=True):
         fitted = clone(calibrator).fit(X[train], Y[train], sample_weight=WEIGHT[train])
         assert score == pytest.approx(scorer(fitted, X[test], Y[test], sample_weight=WEIGHT[test]))
-
-
-def test_weights_through_a_grid_search(routing):
-    calibrator = TemperatureScaling(NETWORK).set_fit_request(sample_weight=True)
-    scorer = get_scorer("neg_log_loss").set_score_request(sample_weight=True)
-    search = GridSearchCV(calibrator, {"gamma": [0.0, 2.0]}, scoring=scorer, cv=2).fit(X, Y, sample_weight=WEIGHT)
-    expected = TemperatureScaling(NETWORK, **search.best_params_).fit(X, Y, sample_weight=WEIGHT)
-    assert search.best_estimator_.temperature_ == expected.temperature_
-    with pytest.raises(UnsetMetadataPassedError, match="TemperatureScaling.fit"):
-        GridSearchCV(TemperatureScaling(NETWORK), {"gamma": [0.0]}, scoring=scorer, cv=2).fit(
-            X, Y, sample_weight=WEIGHT
-        )
 
 
 def test_weights_through_several_layers(routing):
@@ -357,8 +338,3 @@ def test_with_routing_a_classifier_without_weights_needs_no_word(routing):
 def test_a_weight_is_checked_before_a_network_runs(enabled):
     with sklearn.config_context(enable_metadata_routing=enabled), pytest.raises(ValueError, match="one value a sample"):
         TemperatureScaling(perceptron()).fit(X, Y, sample_weight=WEIGHT[:-1])
-
-
-def test_nothing_of_it_stays_behind():
-    fitted = TemperatureScaling(LogisticRegression(), cv=3).fit(X, Y, sample_weight=WEIGHT)
-    assert not hasattr(fitted, "_metadata")

@@ -10,25 +10,8 @@ from skclamp._utils.arrays import (
     check_scores,
     check_unit_interval,
     tensor_of,
-    to_numpy,
 )
 from skclamp._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
-
-
-@pytest.mark.parametrize(
-    "y",
-    [
-        [0, 1, 2],
-        ["a", "b"],
-        np.array(["a", "b"], dtype=object),
-        np.array([1.0, 2.0]),
-        np.array([True, False]),
-        torch.tensor([3, 1]),
-        np.array([0, 1], dtype=np.uint8),
-    ],
-)
-def test_check_labels_takes_labels_of_any_kind(y):
-    np.testing.assert_array_equal(check_labels(y), to_numpy(y))
 
 
 @pytest.mark.parametrize("kind", [str, float])
@@ -163,7 +146,6 @@ def test_scores_from_lists_and_integers_are_floating_point():
     [
         (np.zeros((2, 3, 4)), ValueError, r"X must hold one row of logits or probabilities .* got shape \(2, 3, 4\)"),
         (np.float64(1.0), ValueError, r"X must hold one row of logits or probabilities .* got shape \(\)"),
-        (np.zeros((0, 3)), ValueError, r"X must not be empty; got shape \(0, 3\)"),
         (np.zeros((3, 0)), ValueError, r"X must not be empty; got shape \(3, 0\)"),
         ([[0.0, np.nan]], ValueError, "X must be finite: Input X contains NaN or infinity; got nan"),
         ([[0.0, -np.inf]], ValueError, "X must be finite: Input X contains NaN or infinity; got -inf"),

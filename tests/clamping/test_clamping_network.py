@@ -19,17 +19,6 @@ from torch.utils.data import Dataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
-
-@pytest.fixture(scope="module")
-def network():
-    return convolutional()
-
-
-@pytest.fixture(scope="module")
-def fitted(network):
-    return clamping(network).fit(X, Y)
-
-
 # The network as it was
 
 

@@ -4,14 +4,13 @@ import threading
 import numpy as np
 import pytest
 import torch
-from _digits import calibration_and_test, convolutional_network
 from _problems import pose
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, put_into_odd_state, snapshot
 from torch import nn
 from torch.nn import functional as F
 
 from skclamp import NeuralClampingCalibrator
-from skclamp.clamping._acceleration import accelerate, has_bfloat16
+from skclamp.clamping._acceleration import accelerate
 from skclamp.modules import LogitsModule, frozen
 
 X = images(40)
@@ -81,6 +80,19 @@ class Attending(nn.Module):
         return self.head(self.norm(self.attention(tokens, tokens, tokens)[0]).mean(1)), tokens
 
 
+class Viewing(nn.Module):
+    """Flattens by `view`, which asks for images that lie in rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+        self.linear = nn.Linear(4 * 36, 4)
+
+    def forward(self, x):
+        x = self.convolution(x)
+        return self.linear(x.view(x.size(0), -1))
+
+
 def sequences():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv1d(3, 5, 3), nn.BatchNorm1d(5), nn.ReLU(), nn.Flatten(), nn.Linear(35, 4))
@@ -105,22 +117,17 @@ def volumes():
         (Branching().eval(), X),
         (perceptron(), X.reshape(len(X), -1)[:, :6]),
         (Attending().eval(), X),
+        (Viewing().eval(), X),
         sequences(),
         volumes(),
     ],
-    ids=["convolutional", "branching", "perceptron", "attention", "sequences", "volumes"],
+    ids=["convolutional", "branching", "perceptron", "attention", "viewing", "sequences", "volumes"],
 )
 def test_the_logits_are_the_networks(network, x):
     fast, plain, module = fast_and_plain(network, x)
     assert isinstance(module, LogitsModule)
     assert fast.dtype == torch.float32
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
-
-
-def test_the_logits_of_a_trained_network():
-    (x, _), _ = calibration_and_test(0)
-    fast, plain, _ = fast_and_plain(convolutional_network(), x)
-    assert (fast - plain).abs().max() <= 1e-4 * plain.abs().max()
 
 
 def test_batch_norms_are_fused():
@@ -260,24 +267,6 @@ def test_networks_that_cannot_be_copied(network, held):
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
 
 
-class Viewing(nn.Module):
-    """Flattens by `view`, which asks for images that lie in rows."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv2d(3, 4, 3)
-        self.linear = nn.Linear(4 * 36, 4)
-
-    def forward(self, x):
-        x = self.convolution(x)
-        return self.linear(x.view(x.size(0), -1))
-
-
-def test_networks_that_flatten_by_view():
-    fast, plain, _ = fast_and_plain(Viewing().eval())
-    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("network", [Attending().eval(), perceptron()], ids=["attention", "perceptron"])
 def test_no_copies_where_they_gain_nothing(network):
     x = X if isinstance(network, Attending) else X.reshape(len(X), -1)[:, :6]
@@ -302,11 +291,6 @@ def test_bfloat16_is_asked_for():
     assert (fast - plain).abs().max() > 1e-4
 
 
-def test_auto_takes_bfloat16_where_the_processor_has_it():
-    _, _, module = fast_and_plain(convolutional(), precision="auto")
-    assert (module.autocast is not None) == has_bfloat16(torch.device("cpu"))
-
-
 @pytest.mark.parametrize("has", [False, True])
 def test_auto_follows_the_processor(monkeypatch, has):
     monkeypatch.setattr("skclamp.clamping._acceleration.has_bfloat16", lambda device: has)
@@ -314,9 +298,8 @@ def test_auto_follows_the_processor(monkeypatch, has):
     assert module.autocast == (torch.bfloat16 if has else None)
 
 
-@pytest.mark.parametrize("network", [NoBfloat16().eval()])
-def test_a_network_that_fails_under_autocast_stays_in_float32(network):
-    fast, plain, module = fast_and_plain(network, precision="bfloat16")
+def test_a_network_that_fails_under_autocast_stays_in_float32():
+    fast, plain, module = fast_and_plain(NoBfloat16().eval(), precision="bfloat16")
     assert module.autocast is None
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
 
@@ -382,17 +365,6 @@ def test_convolutions_run_channels_last():
     _, _, module = fast_and_plain(convolutional())
     weight = next(parameter for parameter in module.parameters() if parameter.ndim == 4)
     assert weight.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_weights_of_the_copy_take_no_gradient():
-    for network in (convolutional(), Branching().eval()):
-        _, _, module = fast_and_plain(network)
-        with frozen(network):
-            assert not any(p.requires_grad for p in module.parameters() if p.data_ptr() not in _pointers(network))
-
-
-def _pointers(network):
-    return {parameter.data_ptr() for parameter in network.parameters()}
 
 
 @pytest.mark.parametrize("network", [Branching(), NoBfloat16(), Attending(), Held(convolutional(), threading.Lock())])

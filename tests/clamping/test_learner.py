@@ -12,12 +12,11 @@ from skclamp.clamping._initialisation import (
     MOST_PARAMETERS,
     candidates,
     check_differentiable,
-    identity_of,
     make_perturbation,
 )
-from skclamp.clamping._learner import Learner, is_natural
-from skclamp.clamping._state import Settings, State
-from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ChannelPerturbation
+from skclamp.clamping._learner import Learner
+from skclamp.clamping._state import Settings
+from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
 
 NETWORK = linear(6)
 X = vectors(400)
@@ -84,10 +83,6 @@ def test_candidates_have_few_parameters_for_the_samples():
     assert len(sizes[10]) < len(sizes[100]) < len(sizes[9000])
 
 
-def test_many_features_have_no_candidates():
-    assert not candidates(problem_of((600,)))
-
-
 @pytest.mark.parametrize("shape", [(600,), (2, 2), (1, 4, 4), (2, 4, 5, 6), (2, 3, 3, 2, 2)])
 def test_auto_takes_inputs_of_any_shape(shape):
     rng = np.random.default_rng(0)
@@ -98,15 +93,6 @@ def test_auto_takes_inputs_of_any_shape(shape):
 
 
 # Perturbations
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("name", PERTURBATIONS)
-def test_perturbations_are_made_for_the_networks_inputs(name, dtype):
-    problem = problem_of((3, 8, 8), 4, Flattens((3, 8, 8)).to(dtype))
-    made = make_perturbation(name, problem)
-    assert type(made) is PERTURBATIONS[name]
-    assert {p.dtype for p in made.parameters()} == {torch.promote_types(dtype, torch.float32)}
 
 
 class OneWay(nn.Module):
@@ -155,12 +141,6 @@ def test_bad_custom_perturbations(given, message, fraction):
         calibrator.fit(x, labels_of(bare_logits(convolutional(), x)))
 
 
-@pytest.mark.parametrize("name", ["color", "filter", "grid"])
-def test_families_that_need_axes_say_so(name):
-    with pytest.raises(ValueError, match=f"perturbation='{name}' needs a channel axis and .* got inputs of shape .6,."):
-        NeuralClampingCalibrator(NETWORK, perturbation=name).fit(X, Y)
-
-
 @pytest.mark.parametrize("name", ["filter", "grid"])
 def test_families_that_need_two_or_three_axes_say_so(name):
     problem = problem_of((2, 4, 5, 6), 4)
@@ -175,15 +155,6 @@ def test_a_grid_larger_than_the_input_says_so():
 
 
 # Starts
-
-
-def test_natural_steps_are_for_few_parameters():
-    few = ChannelPerturbation((MOST_PARAMETERS,))
-    many = ChannelPerturbation((MOST_PARAMETERS + 1,))
-    states = [State(perturbation, identity_of(perturbation), 1.0) for perturbation in (few, many)]
-    assert [is_natural(state, settings()) for state in states] == [True, False]
-    assert [is_natural(state, settings(optimizer="natural")) for state in states] == [True, True]
-    assert [is_natural(state, settings(optimizer="adam")) for state in states] == [False, False]
 
 
 @pytest.mark.parametrize("optimizer", ["natural", "adam"])
@@ -222,18 +193,6 @@ def test_states_end_in_eval_mode():
 GAMMAS = (0.0, 0.5, 1.0, 2.0)
 
 
-def test_a_path_shares_its_first_fit():
-    problem = pose(NETWORK, X + 0.8, Y)
-    path = [settings(gamma=gamma) for gamma in GAMMAS]
-    states = learner().fit_path(problem, path)
-    shared = problem.passes.backward
-    apart = pose(NETWORK, X + 0.8, Y)
-    for one in path:
-        learner().fit(apart, one)
-    assert len(states) == len(path)
-    assert shared < 0.75 * apart.passes.backward
-
-
 def test_a_paths_states_are_where_fits_of_their_own_end():
     problem = pose(NETWORK, X + 0.8, Y)
     path = [settings(gamma=gamma) for gamma in GAMMAS]
@@ -252,15 +211,6 @@ def test_each_perturbation_leads_its_own_path():
     path = [settings(perturbation=name, gamma=gamma) for gamma in (0.0, 1.0) for name in ("channel", "affine")]
     states = learner().fit_path(problem, path)
     assert [type(state.perturbation) for state in states] == [ChannelPerturbation, AffinePerturbation] * 2
-
-
-def test_torch_optimisers_share_nothing():
-    problem = pose(NETWORK, X + 0.8, Y)
-    path = [settings(gamma=gamma, optimizer="adam", max_epochs=2) for gamma in (0.0, 1.0)]
-    states = learner().fit_path(problem, path)
-    # Each candidate from the identity: two epochs of two.
-    assert problem.passes.backward == 4 * len(X)
-    assert all(len(state.history) == 2 for state in states)
 
 
 def test_where_auto_finds_nothing_the_others_follow():

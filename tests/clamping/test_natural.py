@@ -6,7 +6,6 @@ import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from _problems import flat, linear
 from _small_networks import (
-    N_CLASSES,
     bare_logits,
     convolutional,
     images,
@@ -145,8 +144,11 @@ def test_far_from_the_optimum_the_loss_falls_with_every_step(digits):
 # Settings act
 
 
-def test_gamma_acts():
-    fits = [flat(natural(gamma=gamma).fit(X, Y).perturbation_) for gamma in (0.0, 0.5, 1.0, 2.0)]
+@pytest.mark.parametrize(
+    ("name", "values", "settings"), [("gamma", [0.0, 0.5, 1.0, 2.0], {}), ("lr", [0.1, 0.3, 1.0], {"max_epochs": 2})]
+)
+def test_gamma_and_lr_act(name, values, settings):
+    fits = [flat(natural(**{name: value}, **settings).fit(X, Y).perturbation_) for value in values]
     assert min(np.abs(a - b).max() for i, a in enumerate(fits) for b in fits[:i]) > 1e-4
 
 
@@ -167,11 +169,6 @@ def test_the_penalty_shortens_the_way():
     fits = [flat(natural(penalty=penalty).fit(X, Y).perturbation_) for penalty in (0.0, 0.01, 0.05)]
     norms = [np.linalg.norm(fit - identity) for fit in fits]
     assert norms[0] > norms[1] > norms[2] > 0
-
-
-def test_lr_acts():
-    fits = [flat(natural(lr=lr, max_epochs=2).fit(X, Y).perturbation_) for lr in (0.1, 0.3, 1.0)]
-    assert min(np.abs(a - b).max() for i, a in enumerate(fits) for b in fits[:i]) > 1e-5
 
 
 def test_auto_is_natural_for_few_parameters(fitted):
@@ -221,15 +218,10 @@ class Recorder(Callback):
         self.calls.append("end")
 
 
-def test_callbacks_are_called_each_epoch():
+@pytest.mark.parametrize("fraction", [None, 0.5], ids=["no guard", "guard"])
+def test_callbacks_see_each_epoch_of_the_final_training_alone(fraction):
     recorder = Recorder()
-    calibrator = natural(callbacks=[recorder]).fit(X, Y)
-    assert recorder.calls == ["begin", *["epoch"] * calibrator.n_iter_, "end"]
-
-
-def test_callbacks_see_the_final_training_alone():
-    recorder = Recorder()
-    calibrator = natural(callbacks=[recorder], validation_fraction=0.5).fit(X, Y)
+    calibrator = natural(callbacks=[recorder], validation_fraction=fraction).fit(X, Y)
     assert calibrator.accepted_
     assert recorder.calls == ["begin", *["epoch"] * calibrator.n_iter_, "end"]
 
@@ -316,21 +308,6 @@ def test_integer_weights_are_repeated_samples():
     expected = natural().fit(X[repeated], Y[repeated])
     losses = [nll(calibrator.predict_log_proba(X[repeated]), Y[repeated]) for calibrator in (found, expected)]
     assert losses[0] == pytest.approx(losses[1], abs=2 * N_FEATURES / len(X))
-
-
-def test_weights_act():
-    weight = np.where(Y == 0, 10.0, 1.0)
-    found, plain = natural().fit(X, Y, sample_weight=weight), natural().fit(X, Y)
-    assert found.predict_proba(X)[:, 0].mean() > plain.predict_proba(X)[:, 0].mean() + 0.01
-
-
-@pytest.mark.parametrize("perturbation", ["affine", "auto"])
-def test_one_random_state_gives_one_result(perturbation):
-    network, x = perceptron(), vectors(700)
-    y = labels_of(bare_logits(network, x)) % N_CLASSES
-    first, second = (natural(network, perturbation=perturbation).fit(x + 0.5, y) for _ in range(2))
-    np.testing.assert_array_equal(flat(first.perturbation_), flat(second.perturbation_))
-    assert first.temperature_ == second.temperature_
 
 
 class Overflows(nn.Module):

@@ -76,12 +76,6 @@ def test_scores_of_inputs_of_any_rank(name, shape):
     torch.testing.assert_close(found.sum(0), torch.cat([part.flatten() for part in summed]), rtol=1e-4, atol=1e-4)
 
 
-def test_scores_leave_no_gradients_behind():
-    perturbation = Bend()
-    perturbation_scores(perturbation, torch.as_tensor(X), torch.ones(len(X), *IMAGE))
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in perturbation.parameters())
-
-
 def test_nothing_to_learn_has_no_scores():
     assert perturbation_scores(nn.Sequential(), torch.as_tensor(X), torch.as_tensor(X)).shape == (len(X), 0)
 
@@ -100,26 +94,6 @@ def test_moments_are_weighted_sums_of_scores(weight, gamma):
     assert found.weight_squared == pytest.approx((w**2).sum())
     np.testing.assert_allclose(found.first, w @ scores / w.sum(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.second, (scores.T * w) @ scores / w.sum(), rtol=1e-4, atol=1e-4)
-
-
-def test_moments_do_not_depend_on_the_batches():
-    network, perturbation = convolutional(), moved(AffinePerturbation(IMAGE))
-    found = [
-        moments_of(pose(network, X, Y, WEIGHT, batch_size=size), perturbation, 1.3)[0] for size in (1, 5, len(X), 100)
-    ]
-    for other in found[1:]:
-        assert other.n_effective == pytest.approx(found[0].n_effective)
-        np.testing.assert_allclose(other.first, found[0].first, atol=1e-5)
-        np.testing.assert_allclose(other.second, found[0].second, rtol=1e-4, atol=1e-4)
-
-
-def test_a_batch_without_weight_says_nothing():
-    network, perturbation = convolutional(), AffinePerturbation(IMAGE)
-    weight = np.where(np.arange(len(X)) < 16, 0.0, 2.0)
-    (found,) = moments_of(pose(network, X, Y, weight, batch_size=8), perturbation, 1.0)
-    (expected,) = moments_of(pose(network, X[16:], Y[16:]), perturbation, 1.0)
-    np.testing.assert_allclose(found.first, expected.first, atol=1e-5)
-    np.testing.assert_allclose(found.second, expected.second, rtol=1e-4, atol=1e-4)
 
 
 def test_equal_weights_count_samples():
@@ -145,20 +119,6 @@ def test_one_pass_serves_all_extensions():
         assert len(moments.first) == len(flat(own)) + len(flat(extension)) + 1
         np.testing.assert_allclose(moments.first, expected.first, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(moments.second, expected.second, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("gamma", [0.0, 2.0])
-@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
-def test_the_score_of_log_t_vanishes_at_the_exact_t(weight, gamma):
-    problem = pose(convolutional(), X, Y, weight)
-    exact = problem.solve(gamma=gamma).temperature
-    means = [
-        moments_of(problem, nn.Identity(), temperature, gamma)[0].first[-1].item()
-        for temperature in (0.7 * exact, exact, 1.4 * exact)
-    ]
-    assert abs(means[1]) < 1e-5
-    assert means[0] < -1e-3
-    assert means[2] > 1e-3
 
 
 def test_scores_do_not_touch_the_inputs():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
+from _small_networks import labels_of, logits
 from scipy import stats
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
@@ -198,12 +199,11 @@ def test_defaults_suit_the_problem(data):
 
 
 def _logits(n, k=4):
-    return np.random.default_rng(n).normal(scale=2, size=(n, k))
+    return logits(n, k, seed=n, scale=2.0)
 
 
 def _labels(n, k=4):
-    random = np.random.default_rng(n + 1)
-    return np.array([random.choice(k, p=p) for p in softmax(_logits(n, k), axis=1)])
+    return labels_of(_logits(n, k), temperature=1.0, seed=n + 1)
 
 
 @pytest.mark.parametrize("response", ["logits", "probabilities"])

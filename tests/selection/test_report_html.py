@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
-from scipy.special import softmax
+from _small_networks import labels_of, logits
 from scipy.stats import binomtest
 
 from skclamp import (
@@ -92,12 +92,11 @@ def digits():
 
 
 def _logits(n, k=3):
-    return np.random.default_rng(n).normal(scale=2, size=(n, k))
+    return logits(n, k, seed=n, scale=2.0)
 
 
 def _labels(n, k=3):
-    random = np.random.default_rng(n + 1)
-    return np.array([random.choice(k, p=p) for p in softmax(_logits(n, k), axis=1)])
+    return labels_of(_logits(n, k), temperature=1.0, seed=n + 1)
 
 
 def _small(k=3, calibrators=None, **options):
@@ -127,12 +126,18 @@ def test_tells_the_comparison(digits, tmp_path):
     assert (data["nSamples"], data["nClasses"], data["nBins"]) == (len(y), 10, 12)
 
 
-def test_names_stay_names(tmp_path):
-    names = np.array([NASTY, "b", "a"])
+NASTY_CLASSES = [NASTY, "b", "a"]
+
+
+def _nasty():
+    names = np.array(NASTY_CLASSES)
     parts = _logits(200), names[_labels(200)], _logits(300), names[_labels(300)]
-    comparison = compare_calibrators(None, *parts, calibrators={NASTY: TemperatureScaling()}, classes=names, **FEW)
-    page = _read(comparison, tmp_path / "report.html", title=NASTY)
-    assert page.data["classNames"] == list(names)
+    return compare_calibrators(None, *parts, calibrators={NASTY: TemperatureScaling()}, classes=names, **FEW)
+
+
+def test_names_stay_names(tmp_path):
+    page = _read(_nasty(), tmp_path / "report.html", title=NASTY)
+    assert page.data["classNames"] == NASTY_CLASSES
     assert NASTY in [row["name"] for row in page.data["rows"]]
     assert "img" not in [tag for tag, _ in page.tags]
     assert (page.data["title"], ("title", NASTY) in page.texts) == (NASTY, True)
@@ -177,9 +182,13 @@ def _perturbations(calibrators, tmp_path, shift="gain and offset", n=600, **opti
     return {own["name"]: own for own in found}, comparison.calibrators
 
 
-def test_tells_what_every_family_learned(tmp_path):
+def _of_every_family():
     options = {"validation_fraction": None, "max_epochs": 1, "random_state": 0}
-    calibrators = {name: NeuralClampingCalibrator(perturbation=name, **options) for name in PERTURBATIONS}
+    return {name: NeuralClampingCalibrator(perturbation=name, **options) for name in PERTURBATIONS}
+
+
+def test_tells_what_every_family_learned(tmp_path):
+    calibrators = _of_every_family()
     found, fitted = _perturbations(calibrators, tmp_path, channel_names=["plain", "inverted", "blurred"])
     assert list(found) == list(PERTURBATIONS)
     for own in found.values():
@@ -570,10 +579,7 @@ def test_draws_anew_where_the_width_changes(digits, open_page):
 
 @pytest.mark.slow
 def test_names_stay_names_in_the_browser(open_page):
-    names = np.array([NASTY, "b", "a"])
-    parts = _logits(200), names[_labels(200)], _logits(300), names[_labels(300)]
-    comparison = compare_calibrators(None, *parts, calibrators={NASTY: TemperatureScaling()}, classes=names, **FEW)
-    page = open_page(comparison, title=NASTY)
+    page = open_page(_nasty(), title=NASTY)
     _choose(page, left=NASTY, event=NASTY)
     assert page.title() == NASTY
     assert page.locator("img").count() == 0
@@ -583,8 +589,7 @@ def test_names_stay_names_in_the_browser(open_page):
 @pytest.mark.slow
 def test_shows_every_perturbation(open_page):
     (X_cal, y_cal), (X_test, y_test) = calibration_and_test(0)
-    options = {"validation_fraction": None, "max_epochs": 1, "random_state": 0}
-    calibrators = {name: NeuralClampingCalibrator(perturbation=name, **options) for name in PERTURBATIONS}
+    calibrators = _of_every_family()
     calibrators["refused"] = NeuralClampingCalibrator(perturbation="full", random_state=0)
     calibrators["found none"] = NeuralClampingCalibrator(random_state=0)
     calibrators["plain"] = NeuralClampingCalibrator(perturbation=None)

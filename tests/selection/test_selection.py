@@ -13,7 +13,6 @@ from skclamp import (
     CalibratorSelector,
     IntraOrderPreservingCalibration,
     MatrixScaling,
-    NeuralClampingCalibrator,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
@@ -102,13 +101,6 @@ def test_one_standard_error_prefers_fewer_parameters():
             assert selector.best_score_ == selector.cv_results_["mean_test_score"][selector.best_index_]
     assert chosen[False] < chosen[True]
     assert chosen[True] >= 10
-
-
-def test_one_standard_error_keeps_what_is_clearly_better():
-    Z = logits(2000)
-    y = drawn_labels(truth_of("vector", Z))
-    selector = CalibratorSelector(candidates=TWO, one_standard_error=True, scoring=neg_brier_score_scorer).fit(Z, y)
-    assert selector.best_params_ == {"candidate": "vector"}
 
 
 def test_scoring_decides():
@@ -330,19 +322,6 @@ def test_the_logits_are_computed_once():
     assert network.n_seen == 120
     selector.predict_proba(X)
     assert network.n_seen == 240
-
-
-def test_in_the_place_of_the_temperature():
-    X = images(200)
-    network = convolutional()
-    Z = network(torch.from_numpy(X)).detach().numpy()
-    y = labels_of(Z)
-    output = CalibratorSelector(candidates=FAMILIES)
-    clamping = NeuralClampingCalibrator(network, perturbation=None, output=output, random_state=0).fit(X, y)
-    alone = CalibratorSelector(candidates=FAMILIES).fit(Z, y)
-    assert clamping.output_.best_params_ == alone.best_params_
-    np.testing.assert_allclose(clamping.predict_proba(X), alone.predict_proba(Z), atol=1e-6)
-    assert not hasattr(output, "best_index_")
 
 
 # Candidates
