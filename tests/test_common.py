@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 import torch
 from _calibrators import CALIBRATORS, N_SAMPLES, every_map, network_of, of_base
-from _small_networks import (
-    put_into_odd_state,
-    snapshot,
-)
+from _small_networks import put_into_odd_state, snapshot
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss

@@ -30,7 +30,7 @@ ROOMS = {
     "clamping": "tests/clamping",
     "metrics": "tests/metrics",
     "modules": "tests/modules",
-    "persistence.py": "tests/test_persistence.py tests/test_damaged_files.py",
+    "persistence.py": "tests/test_persistence.py tests/test_persistence_networks.py tests/test_damaged_files.py",
     "selection": "tests/selection",
 }
 PARTS = ("benchmarks", "examples", "skclamp", "tests", "tools", "README.md", "pyproject.toml", "setup.cfg")

@@ -1,7 +1,6 @@
 """The reliability display: what it draws is what the metrics say."""
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,13 +161,6 @@ def test_degenerate_data_are_drawn_without_a_warning(strategy, y, proba):
     assert len(display.bars_) >= 1
     for bar in (*display.bars_, *display.gaps_):
         assert bar.get_width() > 0 and np.isfinite([bar.get_x(), bar.get_y(), bar.get_height()]).all()
-
-
-def test_empty_bins_have_no_bars():
-    y, proba = draw(300, 4)
-    _, bins = expected_calibration_error(y, proba, n_bins=4, return_bins=True)
-    display = ReliabilityDisplay(replace(bins, count=np.array([0, 0, 5, 0]))).plot()
-    assert len(display.bars_) == len(display.gaps_) == 1
 
 
 def test_says_what_to_install_without_matplotlib(monkeypatch):

@@ -1,0 +1,248 @@
+"""Loading: which networks and classifiers a saved calibrator is put around, and which are refused."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import bare_logits, convolutional, labels_of, perceptron, vectors
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+from skorch import NeuralNetClassifier
+from test_persistence import FREE, IMAGES, LOGITS, Y, round_trip
+from torch import nn
+
+import skclamp
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.modules import LogitsModule
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "calibrator.safetensors"
+
+
+@pytest.fixture(scope="module")
+def clamped():
+    """An unguarded perturbation around a network."""
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation="affine", **FREE)
+    return calibrator.fit(IMAGES, labels_of(bare_logits(convolutional(), IMAGES)))
+
+
+def test_the_network_is_the_one_given_and_stays_as_it_was(clamped, path):
+    twin = convolutional().train()
+    loaded = round_trip(clamped, path, twin)
+    assert loaded.estimator is twin
+    assert all(part.training for part in twin.modules())
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES))
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, pytest.param(torch.compile, marks=pytest.mark.slow)])
+def test_a_wrapped_network_is_the_same(wrap, clamped, path):
+    loaded = round_trip(clamped, path, wrap(convolutional()))
+    np.testing.assert_allclose(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES), rtol=0, atol=1e-6)
+
+
+OTHER = "estimator must be the network that the calibrator was fitted around"
+
+
+class Scaled(nn.Module):
+    """A network with a buffer that isn't in its state dict, and parts whose names are those of wrappers."""
+
+    def __init__(self, scale=1.0, first=0.1, second=0.2):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+        self.module = nn.Linear(4, 4, bias=False)
+        self.weight = nn.Parameter(torch.full((4, 4), second))
+        nn.init.constant_(self.module.weight, first)
+
+    def forward(self, x):
+        return self.scale * (x + self.module(x) + x @ self.weight)
+
+
+def quantized(seed):
+    with warnings.catch_warnings():
+        # It will be moved, says torch.
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(perceptron(seed, 4), {nn.Linear})
+
+
+def flat(rows, columns):
+    layer = nn.Linear(columns, rows, bias=False)
+    nn.init.constant_(layer.weight, 0.1)
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+@pytest.mark.parametrize(
+    ("network", "others"),
+    [
+        (Scaled(), [Scaled(scale=2.0), Scaled(first=0.2, second=0.1)]),
+        (
+            perceptron(0, 4),
+            [nn.Sequential(perceptron(0, 4)[0], nn.ReLU(), perceptron(0, 4)[2]), perceptron(0, 4).half()],
+        ),
+        (quantized(0), [quantized(1), perceptron(0, 4)]),
+        (flat(4, 4), [flat(2, 8)]),
+    ],
+    ids=["parts", "layers", "quantized", "shapes"],
+)
+def test_what_differs_in_a_part_that_counts_is_another_network(network, others, path):
+    X = LOGITS.astype(np.float32)
+    calibrator = TemperatureScaling(network).fit(X, labels_of(LogitsModule(network)(torch.from_numpy(X)).detach()))
+    loaded = round_trip(calibrator, path)
+    np.testing.assert_array_equal(loaded.predict_proba(X), calibrator.predict_proba(X))
+    for other in others:
+        with pytest.raises(ValueError, match=OTHER):
+            skclamp.load(path, other)
+
+
+def test_outputs_that_are_read_in_another_way_make_another_network(path):
+    network = nn.Sequential(perceptron(), nn.Softmax(1))
+    net = NeuralNetClassifier(network).initialize()
+    X = vectors()
+    calibrator = TemperatureScaling(net).fit(X, labels_of(bare_logits(perceptron(), X)))
+    round_trip(calibrator, path)
+    with pytest.raises(ValueError, match="other weights, layers or outputs"):
+        skclamp.load(path, net.module_)
+
+
+def test_one_weight_makes_another_network(clamped, path):
+    network = convolutional()
+    with torch.no_grad():
+        network[-1].bias[0] += 1e-6
+    with pytest.raises(ValueError, match="other weights"):
+        round_trip(clamped, path, network)
+    round_trip(clamped, path, network, strict=False)
+
+
+def test_a_copy_in_another_precision_passes_where_asked(clamped, path):
+    double = convolutional().double()
+    loaded = round_trip(clamped, path, double, strict=False)
+    np.testing.assert_allclose(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES), rtol=0, atol=1e-5)
+
+
+def test_a_network_is_needed_where_there_was_one_and_only_there(clamped, path):
+    with pytest.raises(ValueError, match="estimator must be None: this is a calibrator of logits; got Sequential"):
+        round_trip(TemperatureScaling().fit(LOGITS, Y), path, convolutional())
+    clamped.save(path)
+    with pytest.raises(ValueError, match="estimator must be the network it was fitted around; got None"):
+        skclamp.load(path)
+
+
+def test_a_skorch_net_and_its_module_are_the_same_network(clamped, path):
+    net = NeuralNetClassifier(convolutional(), criterion=nn.CrossEntropyLoss).initialize()
+    loaded = round_trip(clamped, path, net)
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES))
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        LogisticRegression(),
+        GaussianNB(),
+        DecisionTreeClassifier(),
+        KNeighborsClassifier(1),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        RandomForestClassifier(5, random_state=0),
+        HistGradientBoostingClassifier(max_iter=5),
+        KNeighborsClassifier(algorithm="ball_tree"),
+        SVC(),
+        OneVsRestClassifier(LogisticRegression()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_classifier_is_known_after_it_was_pickled_and_used(classifier, path):
+    X, y = vectors().astype(float), labels_of(vectors()[:, :3])
+    classifier, other = (clone(classifier).fit(X[start::2], y[start::2]) for start in (0, 1))
+    calibrator = TemperatureScaling(FrozenEstimator(classifier)).fit(X, y)
+    calibrator.save(path)
+    again = pickle.loads(pickle.dumps(classifier))
+    again.predict(X)
+    if "n_jobs" in again.get_params():
+        again.set_params(n_jobs=1)
+    loaded = skclamp.load(path, again)
+    np.testing.assert_array_equal(loaded.predict_proba(X), calibrator.predict_proba(X))
+    with pytest.raises(ValueError, match="other weights"):
+        skclamp.load(path, other)
+
+
+def test_a_classifier_of_texts_is_known(path):
+    texts = np.array(["one two", "two three", "three one", "one one"] * 10)
+    y = np.random.default_rng(0).integers(0, 3, 40)
+    classifier = make_pipeline(CountVectorizer(), MultinomialNB()).fit(texts, y)
+    calibrator = TemperatureScaling(FrozenEstimator(classifier)).fit(texts, y)
+    loaded = round_trip(calibrator, path)
+    np.testing.assert_array_equal(loaded.predict_proba(texts), calibrator.predict_proba(texts))
+    with pytest.raises(ValueError, match="other weights"):
+        skclamp.load(path, clone(classifier).fit(texts[1:], y[1:]))
+
+
+class Extra(nn.Linear):
+    """A layer with a state of its own in the state dict."""
+
+    def __init__(self, extra):
+        super().__init__(4, 4)
+        nn.init.eye_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.extra = extra
+
+    def get_extra_state(self):
+        return self.extra
+
+    def set_extra_state(self, state):
+        self.extra = state
+
+
+@pytest.mark.parametrize("place", [4, "key"])
+def test_an_extra_state_counts_by_its_content(place, path):
+    def network(value):
+        long = torch.zeros(5000)
+        long[4] = value
+        return Extra({"key": value if place == "key" else 0, "long": long, "set": {1, 2}, "none": None})
+
+    X = LOGITS.astype(np.float32)
+    calibrator = TemperatureScaling(network(1)).fit(X, Y)
+    round_trip(calibrator, path, network(1))
+    with pytest.raises(ValueError, match="other weights"):
+        skclamp.load(path, network(2))
+
+
+def test_a_compiled_part_and_a_sparse_buffer_make_no_other_network(path):
+    network = perceptron(0, 4)
+    network.register_buffer("mask", torch.eye(4).to_sparse())
+    X = LOGITS.astype(np.float32)
+    calibrator = TemperatureScaling(network).fit(X, labels_of(bare_logits(network, X)))
+    again = perceptron(0, 4)
+    again.register_buffer("mask", torch.eye(4).to_sparse())
+    round_trip(calibrator, path, nn.DataParallel(again))
+    again[0] = torch.compile(again[0])
+    skclamp.load(path, again)
+
+
+def test_an_estimator_that_is_not_fitted_is_refused(clamped, path):
+    with pytest.raises(
+        ValueError, match=r"estimator must be fitted, as the calibrator's was.*; got LogisticRegression"
+    ):
+        round_trip(clamped, path, LogisticRegression())
+
+
+def test_parameters_can_be_set_anew(clamped, path):
+    assert round_trip(clamped, path, batch_size=7).batch_size == 7
+    with pytest.raises(ValueError, match="device must name a device that is there.*'nowhere'"):
+        round_trip(clamped, path, device="nowhere")
+    for name in ("size", "perturbation", "classes", "temperature_"):
+        with pytest.raises(TypeError, match=f"one of batch_size, device, num_workers, pin_memory; got '{name}'"):
+            round_trip(clamped, path, **{name: None})
+    with pytest.raises(ValueError, match="batch_size"):
+        round_trip(clamped, path, batch_size=0)
