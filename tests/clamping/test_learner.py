@@ -213,6 +213,15 @@ def test_each_perturbation_leads_its_own_path():
     assert [type(state.perturbation) for state in states] == [ChannelPerturbation, AffinePerturbation] * 2
 
 
+def test_torch_optimisers_share_nothing():
+    problem = pose(NETWORK, X + 0.8, Y)
+    path = [settings(gamma=gamma, optimizer="adam", max_epochs=2) for gamma in (0.0, 1.0)]
+    states = learner().fit_path(problem, path)
+    # Each candidate from the identity: two epochs of two.
+    assert problem.passes.backward == 4 * len(X)
+    assert all(len(state.history) == 2 for state in states)
+
+
 def test_where_auto_finds_nothing_the_others_follow():
     problem = pose(perceptron(), X, labels_of(bare_logits(perceptron(), X)))
     states = learner().fit_path(problem, [settings(perturbation="auto", gamma=gamma) for gamma in GAMMAS])
