@@ -141,7 +141,8 @@ def test_the_scaled_search_finds_what_the_whitened_one_finds(regression):
 def test_scaled_coordinates_know_of_the_ridge_along_the_common_direction():
     """It makes the loss nearly quadratic: the search needs 6 evaluations, and 8 with a wrong curvature."""
     logits, y = draw(2000, 30)
-    loss = MatrixRegression(torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.from_numpy(y))
+    features, weight = torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.ones(len(y), dtype=torch.float64)
+    loss = MatrixRegression(features, torch.from_numpy(y), weight)
     assert minimise_regression(loss, np.eye(*loss.shape), 10.0, most_factored=0).n_evaluations <= 7
 
 

@@ -110,8 +110,8 @@ def test_classes_in_chunks_give_the_same():
     logits, y = draw(n_classes=7)
     logits /= TemperatureScaling().fit(logits, y).temperature_
     log_p, log_rest = log_odds_terms(torch.from_numpy(logits))
-    x, y = [log_p - log_rest], torch.from_numpy(y)
-    together, apart = (fit_one_vs_rest(x, y, None, chunk_size=size).parameters for size in (2**16, 2 * len(y)))
+    data = [log_p - log_rest], torch.from_numpy(y), torch.ones(len(y), dtype=torch.float64)
+    together, apart = (fit_one_vs_rest(*data, chunk_size=size).parameters for size in (2**16, 2 * len(y)))
     np.testing.assert_allclose(apart, together, rtol=1e-6)
 
 
