@@ -16,6 +16,9 @@ os.environ["SCIPY_ARRAY_API"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Doctests are sought in modules, of which these share a name.
+collect_ignore_glob = ["*conftest.py"]
+
 # What versions before these say on the way to what they do right; of newer ones it is an error.
 OLD_WARNINGS = [
     (scipy, "1.16", r"Values in x were outside bounds:RuntimeWarning:scipy\.optimize\..*"),
