@@ -25,7 +25,7 @@ def resampled_estimate(values, test_fraction=0.5):
     Parameters
     ----------
     values : array of shape (n_splits,)
-        One result a split.
+        One result per split.
     test_fraction : float, default=0.5
         Share of the whole data set in each test part. (With everything else in the training part
         rho / (1 − rho) is n_test / n_train, as the paper has it.)
@@ -42,7 +42,7 @@ def resampled_estimate(values, test_fraction=0.5):
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"values must be 1-d with one result a split, got an array of shape {values.shape}")
+        raise ValueError(f"values must be 1-d with one result per split, got an array of shape {values.shape}")
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must be between 0 and 1, both excluded, got {test_fraction!r}")
     if len(values) == 1:
@@ -55,7 +55,7 @@ def paired_estimate(values, baseline, test_fraction=0.5):
     """`resampled_estimate` of values − baseline, split by split."""
     values, baseline = np.asarray(values, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     if values.shape != baseline.shape:
-        raise ValueError(f"values and baseline must have one result a split, got {values.shape} and {baseline.shape}")
+        raise ValueError(f"values and baseline must have one result per split, got {values.shape} and {baseline.shape}")
     return resampled_estimate(values - baseline, test_fraction)
 
 

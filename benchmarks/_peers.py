@@ -59,7 +59,7 @@ class OneVsRest:
         self.make, self.scores = make, scores or (lambda proba: proba)
 
     def fit(self, proba, y):
-        """One calibrator a class."""
+        """One calibrator per class."""
         scores = self.scores(proba)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -40,7 +40,7 @@ def read_results(paths):
 
 
 def pair(results):
-    """A row a run: the scores of each method, and what "auto" did, side by side."""
+    """One row per run: the scores of each method, and what "auto" did, side by side."""
     key = [*Run._fields, "n_test"]
     scores = results.pivot(index=key, columns="method", values=["nll", "accuracy", "ece"])
     scores.columns = [f"{score} {method}" for score, method in scores.columns]
@@ -68,7 +68,7 @@ def by_shift(runs):
 
 
 def shift_table(runs):
-    """A line a shift, from the runs of one network and size."""
+    """One line per shift, from the runs of one network and size."""
     rows = []
     for shift, part in by_shift(runs):
         floor_ratio, floor_points = floors(part["network"].iloc[0], shift)
@@ -112,7 +112,7 @@ def size_table(runs):
 
 
 def no_shift_table(runs):
-    """A line a network and size where nothing shifted, and one for all runs: harm done, perturbations kept."""
+    """One line per network and size where nothing shifted, and one for all runs: harm done, perturbations kept."""
     rows = []
     plain = runs[runs["shift"] == "none"]
     for (network, size), part in plain.groupby(["network", "n_calibration"]):

@@ -57,8 +57,8 @@ def reference_row(network, images, labels, epochs):
     """Time of the plain loop, extrapolated from a few epochs to all."""
     total = REFERENCE_SETTINGS["max_epochs"]
     trained = copy.deepcopy(network).requires_grad_()
-    codes = torch.as_tensor(labels)
-    _, relative = measure_relative(lambda: plain_loop(trained, images, codes, epochs), network, images)
+    y_encoded = torch.as_tensor(labels)
+    _, relative = measure_relative(lambda: plain_loop(trained, images, y_encoded, epochs), network, images)
     return {
         "part": "fit",
         "shift": "any",
@@ -73,7 +73,7 @@ def reference_row(network, images, labels, epochs):
     }
 
 
-def plain_loop(network, images, codes, epochs):
+def plain_loop(network, images, y_encoded, epochs):
     """The published training as one would write it: a full delta and T by SGD, gradients of all weights computed too.
 
     Returns
@@ -90,7 +90,7 @@ def plain_loop(network, images, codes, epochs):
             network.zero_grad()
             optimizer.zero_grad()
             log_proba = (network(images[rows] + delta) / temperature).log_softmax(1)
-            own = log_proba.gather(1, codes[rows, None])
+            own = log_proba.gather(1, y_encoded[rows, None])
             focal = -((1 - own.exp()) ** settings["gamma"] * own).mean()
             (focal + settings["penalty"] * delta.norm()).backward()
             optimizer.step()

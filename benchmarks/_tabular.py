@@ -10,7 +10,7 @@ from torch import nn
 
 
 def digits():
-    """1,797 digits as 64 sensors see them, one a pixel."""
+    """1,797 digits as 64 sensors see them, one per pixel."""
     return load_digits(return_X_y=True)
 
 

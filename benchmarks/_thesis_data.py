@@ -1,4 +1,4 @@
-"""The data of the thesis's experiments: a network, what it is calibrated on and tested on, and its logits of both."""
+"""The data of Tang's (2022) experiments: a network, what it is calibrated on and tested on, and its logits of both."""
 
 from typing import NamedTuple
 

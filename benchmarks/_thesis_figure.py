@@ -1,4 +1,4 @@
-"""The figures of the thesis's experiments: calibrators side by side, the gamma sweep, sizes of the calibration set."""
+"""The figures of Tang's (2022) experiments: calibrators side by side, the gamma sweep, sizes of the calibration set."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ MARKS = {
     "reference": {"color": "#d55e00", "marker": "X"},
 }
 # In nats: what differs by more is written, for the others would be one line.
-MOST_DIFFERENCE = 0.03
+MAX_DIFFERENCE = 0.03
 
 
 def draw(results, path):
@@ -41,11 +41,11 @@ def draw(results, path):
 
 
 def draw_table(rows):
-    """A line a method: NLL less temperature scaling's, and the ECE over its noise floor; both with intervals."""
+    """One line per method: NLL less temperature scaling's, and the ECE over its noise floor; both with intervals."""
     figure, (left, right) = _panels(sharey=True, height=1.2 + 0.3 * len(rows))
     places = np.arange(len(rows))
     marks = {"fmt": "o", "color": "#0b3c6f", "ms": 4.5, "lw": 1.2}
-    shown = rows["nll_difference"].abs() < MOST_DIFFERENCE
+    shown = rows["nll_difference"].abs() < MAX_DIFFERENCE
     left.axvline(0, color="black", lw=1, zorder=1)
     left.errorbar(rows["nll_difference"][shown], places[shown], xerr=_arms(rows[shown], "nll_difference"), **marks)
     for place, value in zip(places[~shown], rows["nll_difference"][~shown], strict=True):

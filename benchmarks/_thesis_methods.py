@@ -1,4 +1,4 @@
-"""The methods that the thesis compares: each learns from calibration samples and yields test log-probabilities."""
+"""The methods that Tang (2022) compares: each learns from calibration samples and yields test log-probabilities."""
 
 import time
 

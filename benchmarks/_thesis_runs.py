@@ -1,4 +1,4 @@
-"""The experiments of the thesis as lists of runs: which method, with what settings, on how many samples."""
+"""The experiments of Tang (2022) as lists of runs: which method, with what settings, on how many samples."""
 
 from typing import NamedTuple
 

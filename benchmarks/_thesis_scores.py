@@ -1,4 +1,4 @@
-"""The scores of the thesis's tables, each with a bootstrap interval; noise floors under the calibration errors."""
+"""The scores of Tang's (2022) tables, each with a bootstrap interval; noise floors under the calibration errors."""
 
 import numpy as np
 from scipy.stats import bootstrap

@@ -1,4 +1,4 @@
-"""Tables of the thesis's experiments from the file of results, and which rows belong to which experiment."""
+"""Tables of Tang's (2022) experiments from the file of results, and which rows belong to which experiment."""
 
 import pandas as pd
 from tabulate import tabulate

@@ -105,7 +105,7 @@ def difference(own, part, score="nll"):
 
 
 def overview(results):
-    """A row a method, a column a record and size: differences of NLL, in parentheses within two standard errors."""
+    """One row per method, one column per record and size: differences of NLL, bracketed within two standard errors."""
     columns = {}
     for (record, n), part in results.groupby(["record", "n"], sort=False):
         found = {method: difference(own, part) for method, own in part.groupby("method")}

@@ -3,8 +3,8 @@
 Bytes and exchanges don't depend on what the network costs, nor on how many processes there are: a process sends as much
 in a group of one. So a small network sees images of the real size, made darker than it expects. The second table adds
 what each more sample costs by design, times the number of samples: logits and label where they are gathered, one loss
-of each candidate and of temperature scaling for the guard, a gradient a step of 1,000 samples for the reference. Beside
-it, what a process holds: its part of the logits, and of all samples what it has gathered.
+of each candidate and of temperature scaling for the guard, one gradient per step of 1,000 samples for the reference.
+Beside it, what a process holds: its part of the logits, and of all samples what it has gathered.
 
     python benchmarks/distributed_cost.py
 """
@@ -117,7 +117,7 @@ def extrapolate(counts, n_ranks):
                 "samples": n_samples,
                 "passes": many["forward"] + many["backward"],
                 "sent MB": (many["sent bytes"] + sent * (n_samples - many["samples"])) / MEGA,
-                "sent bytes a sample": sent,
+                "sent bytes per sample": sent,
                 f"logits of 1 of {n_ranks} MB": 4 * n_classes * n_samples / n_ranks / MEGA,
                 "gathered MB": kept * n_samples / MEGA,
             }

@@ -131,7 +131,7 @@ def compute(options):
 
 
 def table(results):
-    """A line a network, setting and size: false acceptances with their 95 % interval, and their mean cost."""
+    """One line per network, setting and size: false acceptances with their 95 % interval, and their mean cost."""
     rows = []
     for (network, setting, n), part in results.groupby(["network", "setting", "n"], sort=False):
         rate, low, high = acceptance(part["accepted"])

@@ -95,7 +95,7 @@ def compute(options):
 
 
 def table(results):
-    """A line a family: NLL minus temperature scaling's, at its worst and on average, and what was kept."""
+    """One line per family: NLL minus temperature scaling's, at its worst and on average, and what was kept."""
     results = results.assign(difference=results.nll - results.ts_nll, gained=results.accuracy - results.ts_accuracy)
     rows = []
     for family, part in results.groupby("family", sort=False):

@@ -1,4 +1,4 @@
-"""The thesis's experiments: neural clamping and the state of the art on CIFAR-100 and ImageNet, with intervals.
+"""Tang's (2022) experiments: neural clamping and the state of the art on CIFAR-100 and ImageNet, with intervals.
 
 A ResNet-20 for CIFAR-100 is calibrated on the 5,000 training images that it hasn't seen and judged by the 10,000 test
 images. Parts: the table of all methods; the ablation (input only, output only, joint); gamma of the focal loss; the
@@ -14,6 +14,9 @@ tables and the figures are written beside it.
 
 The reference's settings take 100 epochs: hours on a few processor cores. Intervals are for the randomness of the test
 images alone; seeds vary what a method draws, and the smaller calibration sets.
+
+Y.-C. Tang, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for Neural Network Calibration", thesis,
+2022; published as Tang, Chen and Ho, TMLR 2024.
 """
 
 import argparse

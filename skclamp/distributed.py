@@ -26,7 +26,7 @@ class Alone:
         """The sum of a tensor over all processes."""
         return values
 
-    def everyone(self, value):
+    def all_gather_object(self, value):
         """What each process says, in the order of the ranks."""
         return [value]
 
@@ -39,7 +39,7 @@ ALONE = Alone()
 
 
 @dataclass(frozen=True)
-class Told:
+class Fingerprint:
     """A value as processes tell each other of it: shown as its repr, and compared by a hash of its content."""
 
     shown: str = field(compare=False)
@@ -77,7 +77,7 @@ class Ranks:
         self._meet()
         return self._all_reduce(values)
 
-    def everyone(self, value):
+    def all_gather_object(self, value):
         """What each process says, in the order of the ranks."""
         self._meet()
         return self._exchange(value)
@@ -90,7 +90,7 @@ class Ranks:
         **values
             What to compare, by its name in the message; an underscore stands for a space.
         """
-        first, *others = self.everyone(values)
+        first, *others = self.all_gather_object(values)
         for rank, other in enumerate(others, start=1):
             for name in first:
                 if first[name] != other.get(name):
@@ -178,9 +178,9 @@ def sharded(group=None):
 
     Every process of the group calls the same ``fit`` with its own samples, for instance under ``torchrun``. All end
     with the same perturbation, temperature and verdict: those of one process on all the samples, rank after rank, but
-    for rounding. Neural clamping exchanges sums over samples, a few numbers a sample where its guard or sample weights
-    need them, and logits of a few samples at a time, never inputs; calibrators of the output, and the `output` of one
-    that clamps, gather the logits of all. Predictions are each process's own affair.
+    for rounding. Neural clamping exchanges sums over samples, a few numbers per sample where its guard or sample
+    weights need them, and logits of a few samples at a time, never inputs; calibrators of the output, and the `output`
+    of one that perturbs the input, gather the logits of all. Predictions are each process's own affair.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ class Shard:
     @classmethod
     def of(cls, ranks, size):
         """Of samples that each rank has some of."""
-        sizes = ranks.everyone(size)
+        sizes = ranks.all_gather_object(size)
         return cls(ranks, sum(sizes[: ranks.rank]), size, sum(sizes))
 
     def take(self, rows):
@@ -265,7 +265,7 @@ class Shard:
         low, high = torch.searchsorted(rows, torch.tensor([self.start, self.start + self.size])).tolist()
         return Shard(self.ranks, low, high - low, len(rows)), rows[low:high] - self.start
 
-    def whole(self, values):
+    def all_gather(self, values):
         """The values of all samples, from those of this process's."""
         if self.ranks is ALONE:
             return values

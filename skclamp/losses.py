@@ -42,7 +42,7 @@ def focal_loss(logits, target, *, gamma=0.0, eps=0.0, sample_weight=None, reduct
     ------
     ValueError
         If `gamma` is negative or not finite, `eps` outside [0, 0.5), `reduction` unknown, `logits` not of shape
-        (n_samples, n_classes >= 2), or if `target` or `sample_weight` doesn't have one value a sample.
+        (n_samples, n_classes >= 2), or if `target` or `sample_weight` doesn't have one value per sample.
 
     References
     ----------
@@ -159,4 +159,6 @@ def _check_shapes(logits, target, sample_weight):
         raise ValueError(f"logits must have shape (n_samples, n_classes >= 2), got {tuple(logits.shape)}")
     for name, values in (("target", target), ("sample_weight", sample_weight)):
         if values is not None and values.shape != logits.shape[:1]:
-            raise ValueError(f"{name} must have shape ({len(logits)},), one value a sample, got {tuple(values.shape)}")
+            raise ValueError(
+                f"{name} must have shape ({len(logits)},), one value per sample, got {tuple(values.shape)}"
+            )

@@ -1,7 +1,8 @@
 """Input transforms that clamping learns: small modules that start as the identity.
 
-Each takes the shape of one input, channels first, and has few parameters; `FullPerturbation` is the thesis's. Any
-nn.Module that starts as the identity and keeps shapes serves as well, an nn.Sequential of these among them.
+Each takes the shape of one input, channels first, and has few parameters; `FullPerturbation` is that of Tang, Chen and
+Ho (2024). Any nn.Module that starts as the identity and keeps shapes serves as well, an nn.Sequential of these among
+them.
 """
 
 import itertools
@@ -71,7 +72,7 @@ class FullPerturbation(nn.Module):
 
 
 class ChannelPerturbation(nn.Module):
-    """One offset a channel (a feature, where X is 2-dimensional): ``x + offset``.
+    """One offset per channel (a feature, where X is 2-dimensional): ``x + offset``.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ class ChannelPerturbation(nn.Module):
 
 
 class AffinePerturbation(nn.Module):
-    """Gain and offset a channel (a feature, where X is 2-dimensional): ``gain * x + offset``.
+    """Gain and offset per channel (a feature, where X is 2-dimensional): ``gain * x + offset``.
 
     Parameters
     ----------
@@ -134,7 +135,7 @@ class AffinePerturbation(nn.Module):
 
 
 class CurvePerturbation(nn.Module):
-    """A tone curve a channel: ``bend * x**2 + gain * x + offset``.
+    """One tone curve per channel: ``bend * x**2 + gain * x + offset``.
 
     What a wrong transfer function (gamma) or an exposure error does, it undoes to second order.
 

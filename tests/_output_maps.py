@@ -24,7 +24,7 @@ from skclamp.clamping._base import BaseClamping
 from skclamp.metrics import neg_brier_score_scorer
 
 BY_CLASS = "maps each class by itself"
-MIXES = "has a gain or an offset a class"
+MIXES = "has one gain or one offset per class"
 
 
 # Degenerate sets that a map warns of.

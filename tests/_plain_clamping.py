@@ -1,4 +1,4 @@
-"""Calibrators that clamp by one plain run of gradient descent, without a guard, and data for them."""
+"""Calibrators that perturb the input by one plain run of gradient descent, without a guard, and data for them."""
 
 from functools import partial
 

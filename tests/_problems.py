@@ -6,8 +6,8 @@ from torch import nn
 
 from skclamp._backbones.opening import open_backbone
 from skclamp._utils.labels import check_sample_weight
+from skclamp.clamping._gradient_moments import gradient_moments
 from skclamp.clamping._problem import Problem
-from skclamp.clamping._score_moments import score_moments
 from skclamp.distributed import ALONE, Shard
 
 
@@ -46,5 +46,5 @@ def flat(perturbation):
 
 
 def moments_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
-    """Moments of the scores of the focal loss."""
-    return score_moments(problem, perturbation, temperature, [gamma], extensions).moments[0]
+    """Moments of the gradients of the focal loss."""
+    return gradient_moments(problem, perturbation, temperature, [gamma], extensions).moments[0]

@@ -319,7 +319,7 @@ def test_bad_sample_weights(case, weight):
     weights[3] = weight
     with pytest.raises(ValueError, match="sample_weight must be finite, non-negative"):
         case.make().fit(case.X, case.y, sample_weight=weights)
-    with pytest.raises(ValueError, match="sample_weight must have one value a sample: .* 200 and 199"):
+    with pytest.raises(ValueError, match="sample_weight must have one value per sample: .* 200 and 199"):
         case.make().fit(case.X, case.y, sample_weight=weights[1:])
 
 

@@ -179,7 +179,7 @@ def test_degenerate_sets(output_map, what):
 
 NETWORK, INPUTS = perceptron(), vectors(600)
 # The network sees inputs that have lost gain and offset.
-CODES = labels_of(bare_logits(NETWORK, 1.6 * INPUTS + 0.7), temperature=1.5)
+Y_ENCODED = labels_of(bare_logits(NETWORK, 1.6 * INPUTS + 0.7), temperature=1.5)
 
 
 def with_permuted_last_layer(network, columns):
@@ -193,9 +193,9 @@ def with_permuted_last_layer(network, columns):
 @pytest.mark.parametrize("clamping", CLAMPING.values(), ids=CLAMPING)
 def test_a_permuted_last_layer_permutes_the_result(clamping):
     columns = [2, 0, 3, 1]
-    plain = clamping.make(NETWORK).fit(INPUTS, CODES)
+    plain = clamping.make(NETWORK).fit(INPUTS, Y_ENCODED)
     assert plain.accepted_
-    twin = clamping.make(with_permuted_last_layer(NETWORK, columns)).fit(INPUTS, np.argsort(columns)[CODES])
+    twin = clamping.make(with_permuted_last_layer(NETWORK, columns)).fit(INPUTS, np.argsort(columns)[Y_ENCODED])
     close(twin.predict_proba(INPUTS), plain.predict_proba(INPUTS)[:, columns], atol=1e-5)
 
 
@@ -205,11 +205,11 @@ WITHOUT_DRAWS = {name: clamping for name, clamping in CLAMPING.items() if not cl
 @pytest.mark.parametrize("clamping", WITHOUT_DRAWS.values(), ids=WITHOUT_DRAWS)
 def test_neither_order_nor_repetition_of_inputs_matters(clamping):
     rng = np.random.default_rng(1)
-    weight, order = rng.integers(0, 4, len(CODES)), rng.permutation(len(CODES))
-    weighted = clamping.make(NETWORK).fit(INPUTS, CODES, sample_weight=weight).predict_proba(INPUTS)
-    repeated = np.repeat(INPUTS, weight, axis=0), np.repeat(CODES, weight)
+    weight, order = rng.integers(0, 4, len(Y_ENCODED)), rng.permutation(len(Y_ENCODED))
+    weighted = clamping.make(NETWORK).fit(INPUTS, Y_ENCODED, sample_weight=weight).predict_proba(INPUTS)
+    repeated = np.repeat(INPUTS, weight, axis=0), np.repeat(Y_ENCODED, weight)
     close(clamping.make(NETWORK).fit(*repeated).predict_proba(INPUTS), weighted, atol=1e-5)
-    shuffled = clamping.make(NETWORK).fit(INPUTS[order], CODES[order], sample_weight=weight[order])
+    shuffled = clamping.make(NETWORK).fit(INPUTS[order], Y_ENCODED[order], sample_weight=weight[order])
     close(shuffled.predict_proba(INPUTS), weighted, atol=1e-5)
     for other in (clamping.make(NETWORK), TemperatureScaling(NETWORK)):
-        assert np.abs(other.fit(INPUTS, CODES).predict_proba(INPUTS) - weighted).max() > 0.01
+        assert np.abs(other.fit(INPUTS, Y_ENCODED).predict_proba(INPUTS) - weighted).max() > 0.01

@@ -33,8 +33,8 @@ def coverage_and_size(estimator, conformal_set, test_set, score, level=0.9):
     X, y = test_set
     predicted, sets = conformal.predict_set(X)
     np.testing.assert_array_equal(predicted, estimator.predict(X))
-    codes = np.searchsorted(estimator.classes_, y)
-    return sets[np.arange(len(y)), codes, 0].mean(), sets.sum(1).mean()
+    y_encoded = np.searchsorted(estimator.classes_, y)
+    return sets[np.arange(len(y)), y_encoded, 0].mean(), sets.sum(1).mean()
 
 
 @pytest.mark.parametrize("score", ["lac", "aps"])

@@ -1,7 +1,7 @@
 """A fitted scikit-learn classifier as a backbone."""
 
 from .._utils.arrays import check_scores
-from .._utils.least_probability import LOG_LEAST
+from .._utils.least_probability import LOG_MIN_PROBABILITY
 from ..modules import logits_from
 from .array import check_probabilities
 from .datasets import check_no_dataset
@@ -32,7 +32,7 @@ class ClassifierBackbone:
         scores = check_scores(scores, name)
         if scores.ndim == 2 and scores.shape[1] != len(self.classes):
             raise ValueError(
-                f"estimator must give one score a class; {self.method} gave {scores.shape[1]} columns for "
+                f"estimator must give one score per class; {self.method} gave {scores.shape[1]} columns for "
                 f"{len(self.classes)} classes. For a support vector machine set decision_function_shape='ovr'"
             )
         if self.method == "decision_function":
@@ -43,7 +43,7 @@ class ClassifierBackbone:
 
 def of_all_classes(logits, columns, n_classes):
     """Logits of all classes, from those of some: the others have next to no probability."""
-    least = logits.logsumexp(1, keepdim=True) + LOG_LEAST
+    least = logits.logsumexp(1, keepdim=True) + LOG_MIN_PROBABILITY
     return least.expand(-1, n_classes).index_copy(1, columns, logits)
 
 

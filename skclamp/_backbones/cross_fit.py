@@ -55,7 +55,7 @@ def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, 
 
 
 def _array(X, y, names=("X", "y")):
-    """X as an array whose rows can be chosen; raises unless it is one, with a label a row."""
+    """X as an array whose rows can be chosen; raises unless it is one, with one label per row."""
     X = dataset_behind(X)
     check_no_dataset(X, UNFITTED, names[0])
     check_labels_of(X, y, names[1])

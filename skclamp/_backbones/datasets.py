@@ -103,7 +103,7 @@ class NamedArrays(Dataset):
         if not self.tensors or not all(lengths.values()):
             raise ValueError(f"X must not be empty; got a dict with entries of {lengths} samples")
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"X must be a dict of arrays with one entry a sample each; got lengths {lengths}")
+            raise ValueError(f"X must be a dict of arrays with one entry per sample each; got lengths {lengths}")
 
     def __len__(self):
         return len(next(iter(self.tensors.values())))

@@ -81,7 +81,7 @@ class Destination:
             )
         return replace(self, integer_scale={next(iter(batch)) if input_key is None else input_key: scale})
 
-    def bring(self, x, name=None):
+    def convert(self, x, name=None):
         """A tensor as the network takes it; `name` is its entry's, None where it is all of X.
 
         Raises
@@ -90,20 +90,24 @@ class Destination:
             If it holds integers that stand for measurements, on a scale that isn't known.
         """
         if x.is_floating_point():
-            return x.to(self.device, self.dtype or x.dtype, non_blocking=self._hurries)
+            return x.to(self.device, self.dtype or x.dtype, non_blocking=self._non_blocking)
         scale = self._scale_of(name)
         if scale is not None:
             # As bytes they travel in less time.
-            return x.to(self.device, non_blocking=self._hurries).to(self.dtype or torch.get_default_dtype()).mul_(scale)
+            return (
+                x.to(self.device, non_blocking=self._non_blocking)
+                .to(self.dtype or torch.get_default_dtype())
+                .mul_(scale)
+            )
         if name is None and x.ndim > 2:
             raise TypeError(
                 f"X must hold floating-point inputs on the scale the network was trained with; got {x.dtype} of shape "
                 f"{tuple(x.shape)}. State the scale of integer images, for instance integer_scale=1 / 255"
             )
-        return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=self._hurries)
+        return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=self._non_blocking)
 
     @property
-    def _hurries(self):
+    def _non_blocking(self):
         # What comes back from a GPU must have arrived before it is read.
         return self.device is not None and self.device.type == "cuda"
 

@@ -33,8 +33,8 @@ class DifferentiableBackbone(NetworkBackbone):
 class CrossFittedBackbone(NetworkBackbone):
     """Classifiers fitted without one fold each, as one network: a sample goes through that of its own fold.
 
-    The inputs of `open` have the number of their fold beside them, which goes to the network by name. `whole` is the
-    backbone of the classifier fitted to all the samples; of the others, one a fold, some may have missed classes.
+    The inputs of `open` have the number of their fold beside them, which goes to the network by name. `all_gather` is
+    the backbone of the classifier fitted to all the samples; of the others, one per fold, some may have missed classes.
     `splits` holds training and held-out rows of each fold; each row is held out once.
     """
 

@@ -88,10 +88,10 @@ class NetworkBackbone:
         The first is None where all have names, and none is to be perturbed.
         """
         if isinstance(batch, torch.Tensor):
-            return self._destination.bring(batch), {}
+            return self._destination.convert(batch), {}
         key = self.module.input_key
         destination = self._destination.among(batch, key)
-        others = {name: destination.bring(entry, name) for name, entry in batch.items()}
+        others = {name: destination.convert(entry, name) for name, entry in batch.items()}
         if key is None and not self.perturbs:
             return None, others
         if key not in others:
@@ -165,7 +165,7 @@ def _with_room(rows, n_rows):
 
 
 class ScoresBackbone(NetworkBackbone):
-    """Logits or probabilities as the inputs of a network that hands logits on: what clamps them perturbs logits."""
+    """Logits or probabilities as the inputs of a network that hands logits on: what perturbs them perturbs logits."""
 
     def __init__(self, scores, *, batch_size=64):
         super().__init__(LogitsModule(nn.Identity()), batch_size=batch_size)

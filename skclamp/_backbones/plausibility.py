@@ -16,16 +16,16 @@ from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 # By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
 MANY_SAMPLES = 500
 # Looks at more samples would cost time and see no more.
-_MOST_ROWS = 1 << 16
-_MOST_ROWS_FOR_T = 2000
+_MAX_ROWS = 1 << 16
+_MAX_ROWS_FOR_T = 2000
 # The Hungarian method takes time with the cube of the columns.
-_MOST_COLUMNS = 2048
+_MAX_COLUMNS = 2048
 _LEVEL = 1e-3
 _DEVIATIONS = 3.09  # of that level, one-sided
 # Of an order with the labels, beyond chance: Cohen's kappa.
-_LEAST_AGREEMENT = 0.5
-_FEWEST_SAMPLES_A_PARAMETER = 20
-_LEAST_T, _MOST_T = 0.05, 20.0
+_MIN_AGREEMENT = 0.5
+_MIN_SAMPLES_PER_PARAMETER = 20
+_MIN_T, _MAX_T = 0.05, 20.0
 # Sharper than any network on samples that it hasn't seen, where it is right on nearly all.
 _SHARP_T, _NEARLY_ALWAYS = 0.3, 0.998
 # Logits of a span of 1 that need no sharpening needn't come from a sigmoid.
@@ -37,7 +37,7 @@ class Looks(NamedTuple):
 
     Attributes
     ----------
-    logits, codes, weight : torch.Tensor
+    logits, y_encoded, weight : torch.Tensor
         Of all samples, or of some drawn the same way each time; those without weight are left out.
     n_samples : int
         How many have weight, of all.
@@ -48,36 +48,40 @@ class Looks(NamedTuple):
     """
 
     logits: torch.Tensor
-    codes: torch.Tensor
+    y_encoded: torch.Tensor
     weight: torch.Tensor
     n_samples: int
     accuracy: float
     inputs: tuple | None
 
 
-def look_at(logits, codes, weight, classes, *, known, inputs=None):
+def look_at(logits, y_encoded, weight, classes, *, known, inputs=None):
     """Look at a network's logits and the labels before a fit.
 
     `known` says that the estimator itself knows the classes, so that their order can't be wrong; `inputs` is the range
     of the network's first inputs, where that is known.
     """
     n_samples = int((weight > 0).sum())
-    rows = _some_rows(codes, weight)
-    if len(rows) < len(codes):
-        logits, codes, weight = logits[rows], codes[rows], weight[rows.to(weight.device)]
+    rows = _some_rows(y_encoded, weight)
+    if len(rows) < len(y_encoded):
+        logits, y_encoded, weight = logits[rows], y_encoded[rows], weight[rows.to(weight.device)]
     weight = weight.cpu()
-    best, labels, weights = logits.argmax(1).cpu().numpy(), codes.cpu().numpy(), weight.numpy() / weight.max().item()
+    best, labels, weights = (
+        logits.argmax(1).cpu().numpy(),
+        y_encoded.cpu().numpy(),
+        weight.numpy() / weight.max().item(),
+    )
     if not known:
         _look_at_order(best, labels, weights, classes)
         _look_at_width(best, labels, weights, len(classes))
     accuracy = float(np.average(best == labels, weights=weights))
-    return Looks(logits, codes, weight, n_samples, accuracy, inputs)
+    return Looks(logits, y_encoded, weight, n_samples, accuracy, inputs)
 
 
-def _some_rows(codes, weight):
+def _some_rows(y_encoded, weight):
     """Positions of the samples with weight, or of some of them, drawn the same way each time."""
     rows = weight.cpu().nonzero()[:, 0]
-    return rows[_drawn(len(rows), _MOST_ROWS)].to(codes.device)
+    return rows[_drawn(len(rows), _MAX_ROWS)].to(y_encoded.device)
 
 
 def _drawn(n, most):
@@ -110,15 +114,15 @@ def better_order(best, labels, weight):
     # Of fewer errors even flawless mending isn't significant.
     if (best != labels).sum() < -np.log2(_LEVEL):
         return None
-    columns, codes = np.unique(np.concatenate([best, labels]), return_inverse=True)
-    best, labels = codes.reshape(2, -1)
-    if len(columns) > _MOST_COLUMNS:
+    columns, places = np.unique(np.concatenate([best, labels]), return_inverse=True)
+    best, labels = places.reshape(2, -1)
+    if len(columns) > _MAX_COLUMNS:
         return None
     first = np.random.default_rng(0).random(len(best)) < 0.5
     counts = np.zeros((len(columns), len(columns)))
     np.add.at(counts, (best[first], labels[first]), weight[first])
     # Each column goes to one label at the best, which bounds the accuracy of every order; most nonsense ends here.
-    if counts.max(1).sum() <= _LEAST_AGREEMENT * counts.sum():
+    if counts.max(1).sum() <= _MIN_AGREEMENT * counts.sum():
         return None
     # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
     excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
@@ -152,7 +156,7 @@ def _is_better(order, best, labels, weight):
         return False
     # Inputs that have shifted confuse classes as well, but the right order makes a network worth its calibration.
     hits, chance = np.average([order[best] == labels, share[order[best]]], axis=1, weights=weight)
-    return hits - chance > _LEAST_AGREEMENT * (1 - chance)
+    return hits - chance > _MIN_AGREEMENT * (1 - chance)
 
 
 def _look_at_width(best, labels, weight, n_columns):
@@ -160,7 +164,7 @@ def _look_at_width(best, labels, weight, n_columns):
     labelled = np.bincount(labels, weight, minlength=n_columns)
     n_distinct = int((labelled > 0).sum())
     n_samples = weight.sum() ** 2 / (weight**2).sum()
-    if not 1 < n_distinct <= n_columns / 2 or n_samples < _FEWEST_SAMPLES_A_PARAMETER:
+    if not 1 < n_distinct <= n_columns / 2 or n_samples < _MIN_SAMPLES_PER_PARAMETER:
         return
     astray = np.average(labelled[best] == 0, weights=weight)
     # Good and Turing: classes that were seen once have the share of those that weren't seen.
@@ -183,16 +187,18 @@ def look_back(looks, temperature, *, raw):
     found = temperature is not None
     seen = "temperature_" if found else "the best temperature of the logits"
     if not found:
-        rows = _drawn(len(looks.codes), _MOST_ROWS_FOR_T)
-        on = rows.to(looks.codes.device)
-        temperature = solve_temperature(looks.logits[on], looks.codes[on], sample_weight=looks.weight[rows]).temperature
+        rows = _drawn(len(looks.y_encoded), _MAX_ROWS_FOR_T)
+        on = rows.to(looks.y_encoded.device)
+        temperature = solve_temperature(
+            looks.logits[on], looks.y_encoded[on], sample_weight=looks.weight[rows]
+        ).temperature
     if raw and _look_at_sigmoid(looks, temperature):
         return
     # A search that ended at a bound has said so; where only this one does, separable samples are no news.
     if puzzled() or (not found and temperature == DEFAULT_BOUNDS[0]):
         return
     sharp = temperature < _SHARP_T and looks.accuracy > _NEARLY_ALWAYS
-    if not (temperature < _LEAST_T or temperature > _MOST_T or sharp):
+    if not (temperature < _MIN_T or temperature > _MAX_T or sharp):
         return
     scale = "" if looks.inputs is None else f", and X ranges from {looks.inputs[0]:.4g} to {looks.inputs[1]:.4g}"
     note(
@@ -203,9 +209,9 @@ def look_back(looks, temperature, *, raw):
 
 
 def _look_at_sigmoid(looks, temperature):
-    """Outputs of sigmoids: a single one, the second of two columns, or one a class that is far too flat for logits."""
+    """Outputs of sigmoids: a single one, the second of two columns, or one per class, far too flat for logits."""
     logits = looks.logits
-    if looks.n_samples < _FEWEST_SAMPLES_A_PARAMETER or not _in_unit_interval(logits):
+    if looks.n_samples < _MIN_SAMPLES_PER_PARAMETER or not _in_unit_interval(logits):
         return False
     single = logits.shape[1] == 2 and not logits[:, 0].any()
     if not (single or temperature < _SIGMOID_T) or _sum_to_one(logits):
@@ -247,14 +253,14 @@ def _sum_to_one(logits):
     return bool(((logits.sum(1) - 1).abs() <= row_sum_tolerance(torch.finfo(logits.dtype).eps)).all())
 
 
-def look_for_errors(logits, codes, weight):
+def look_for_errors(logits, y_encoded, weight):
     """Look whether a network is right on each of many samples, those with weight, as on those that trained it."""
     n_samples = int((weight > 0).sum())
     if n_samples < MANY_SAMPLES:
         return
-    for start in range(0, len(codes), MANY_SAMPLES):
+    for start in range(0, len(y_encoded), MANY_SAMPLES):
         rows = slice(start, start + MANY_SAMPLES)
-        wrong = logits[rows].argmax(1) != codes[rows]
+        wrong = logits[rows].argmax(1) != y_encoded[rows]
         if (wrong & (weight[rows].to(wrong.device) > 0)).any():
             return
     note(
@@ -278,12 +284,12 @@ def look_at_item(guess):
 
 def look_at_number(n_samples, n_parameters, name):
     """Look whether the samples are many enough for the parameters that nothing else holds."""
-    if n_samples >= _FEWEST_SAMPLES_A_PARAMETER * n_parameters:
+    if n_samples >= _MIN_SAMPLES_PER_PARAMETER * n_parameters:
         return
     held = "parameter" if n_parameters == 1 else f"each of the {n_parameters} parameters"
     other = "" if n_parameters == 1 else ", or take a calibrator with fewer, such as TemperatureScaling"
     note(
-        f"{n_samples} samples are fewer than {_FEWEST_SAMPLES_A_PARAMETER} for {'the ' if n_parameters == 1 else ''}"
+        f"{n_samples} samples are fewer than {_MIN_SAMPLES_PER_PARAMETER} for {'the ' if n_parameters == 1 else ''}"
         f"{held} that {name} fits: collect more{other}",
         CalibrationSetWarning,
     )

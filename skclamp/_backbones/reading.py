@@ -70,5 +70,5 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
 
 
 def check_labels_of(X, y, name="y"):
-    """Raise unless there is one label a row of an array, before anyone spends time on it."""
+    """Raise unless there is one label per row of an array, before anyone spends time on it."""
     check_same_length(check_labels(y, name) if y is None else y, num_samples(X), name)

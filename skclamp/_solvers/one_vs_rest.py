@@ -81,7 +81,7 @@ def _fit(x, target, weight, monotone, max_steps):
 
 
 def _newton(x, target, weight, free, max_steps):
-    """Minima of mean log losses, one a class, over their free parameters; each step is halved where it goes too far."""
+    """Minima of mean log losses, one per class, over their free parameters; a step that goes too far is halved."""
     start = free.clone()
     start[:, -1] = 0
     theta, loss, score = _shrunk(start, x, target, weight)

@@ -1,6 +1,6 @@
 """The shared solver of the affine output maps: penalised softmax regression on log-probabilities, from a known start.
 
-A map scores class k of a sample with features x by ``g_k x_k + b_k`` (vector) or ``sum_j W_kj x_j + b_k`` (matrix). Its
+The logit of class k of a sample with features x is ``g_k x_k + b_k`` (vector) or ``sum_j W_kj x_j + b_k`` (matrix). Its
 mean negative log-likelihood (NLL) plus a weighted ridge is convex. scipy's L-BFGS minimises it in coordinates in which
 the Hessian at the start is the identity or, where that is too large to be factored, near it: calibration starts close
 to its optimum, and few evaluations remain. The label terms of the NLL are linear in the parameters and summed once.
@@ -20,11 +20,11 @@ from ..exceptions import NotConvergedWarning
 # A ridge on every parameter, too weak to be seen where data speak, keeps the optimum finite and unique where they
 # don't: separable data, missing classes, what a softmax leaves undetermined.
 _RIDGE = 1e-6
-# A chunk of features and its scores stay in the second-level cache of a processor's core.
+# A chunk of features and its logits stay in the second-level cache of a processor's core.
 _CHUNK_SIZE = 2**16
 _GPU_CHUNK_SIZE = 2**22
 # The Hessian at the start is factored for up to this many parameters.
-_MOST_FACTORED = 460
+_MAX_FACTORED = 460
 # In whitened coordinates the loss is about |gradient|^2 / 2 above its least; the other tolerance is of the loss itself.
 _GRADIENT_TOLERANCE = 1e-5
 _LOSS_TOLERANCE = 1e-8
@@ -49,12 +49,12 @@ class Solution(NamedTuple):
 
 
 class SoftmaxRegression(ABC):
-    """Mean NLL of a softmax of affine scores, and its derivatives; subclasses say which scores.
+    """Mean NLL of a softmax of affine logits, and its derivatives; subclasses say which logits.
 
     Parameters
     ----------
     features : torch.Tensor of shape (n_samples, n_classes), float64
-        One feature a class.
+        One feature per class.
     y : torch.Tensor of shape (n_samples,), int64
         Column indices of the labels.
     weight : torch.Tensor of shape (n_samples,), float64
@@ -74,11 +74,11 @@ class SoftmaxRegression(ABC):
         self.label_sums = features.new_zeros(self.shape)
         self.chunks = []
         parts = (values.split(rows) for values in (features, y.to(self.device), weight / weight.sum()))
-        for x, codes, w in zip(*parts, strict=True):
+        for x, y_encoded, w in zip(*parts, strict=True):
             # Classes first: sums over them run along long rows.
             x = self._arrange(x.T)
             self.chunks.append((x, w))
-            self._add_label_sums(x, codes, w)
+            self._add_label_sums(x, y_encoded, w)
 
     def loss_and_gradient(self, parameters):
         """Mean NLL and its gradient at an array of the regression's shape."""
@@ -104,7 +104,7 @@ class SoftmaxRegression(ABC):
         direction = torch.from_numpy(direction).to(self.device)
         total = direction.new_zeros(self.n_classes)
         for x, w, proba, _ in self._softmaxes(torch.from_numpy(parameters).to(self.device)):
-            slope = self._scores(direction, x, torch.empty_like(proba))
+            slope = self._logits(direction, x, torch.empty_like(proba))
             total += (proba.mul_(1 - proba).mul_(w) * slope.square_()).sum(1)
         return total.cpu().numpy()
 
@@ -118,11 +118,11 @@ class SoftmaxRegression(ABC):
         The probabilities lie in one buffer: fresh memory for each chunk would cost more than the arithmetic.
         """
         for x, w in self.chunks:
-            scores = self._scores(theta, x, self.buffer[: self.n_classes * len(w)].view(self.n_classes, -1))
-            top = scores.amax(0)
-            scores.sub_(top).exp_()
-            total = scores.sum(0)
-            yield x, w, scores.div_(total), total.log_().add_(top)
+            logits = self._logits(theta, x, self.buffer[: self.n_classes * len(w)].view(self.n_classes, -1))
+            top = logits.amax(0)
+            logits.sub_(top).exp_()
+            total = logits.sum(0)
+            yield x, w, logits.div_(total), total.log_().add_(top)
 
     @property
     @abstractmethod
@@ -135,13 +135,13 @@ class SoftmaxRegression(ABC):
         """Features, classes first, as the other hooks want them."""
 
     @abstractmethod
-    def _add_label_sums(self, x, codes, w):
-        """Add the derivatives of the labels' mean score."""
+    def _add_label_sums(self, x, y_encoded, w):
+        """Add the derivatives of the labels' mean logit."""
 
     @staticmethod
     @abstractmethod
-    def _scores(theta, x, out):
-        """Affine scores, into `out`."""
+    def _logits(theta, x, out):
+        """Affine logits, into `out`."""
 
     @staticmethod
     @abstractmethod
@@ -154,7 +154,7 @@ class SoftmaxRegression(ABC):
 
 
 class VectorRegression(SoftmaxRegression):
-    """Scores ``g_k x_k + b_k``; parameters of shape (2, n_classes): g, then b."""
+    """Logits ``g_k x_k + b_k``; parameters of shape (2, n_classes): g, then b."""
 
     feature_axis = 0
 
@@ -166,12 +166,12 @@ class VectorRegression(SoftmaxRegression):
     def _arrange(x):
         return x.contiguous()
 
-    def _add_label_sums(self, x, codes, w):
-        self.label_sums[0].index_add_(0, codes, w * x.gather(0, codes[None])[0])
-        self.label_sums[1].index_add_(0, codes, w)
+    def _add_label_sums(self, x, y_encoded, w):
+        self.label_sums[0].index_add_(0, y_encoded, w * x.gather(0, y_encoded[None])[0])
+        self.label_sums[1].index_add_(0, y_encoded, w)
 
     @staticmethod
-    def _scores(theta, x, out):
+    def _logits(theta, x, out):
         return torch.addcmul(theta[1][:, None], theta[0][:, None], x, out=out)
 
     @staticmethod
@@ -194,7 +194,7 @@ class VectorRegression(SoftmaxRegression):
 
 
 class MatrixRegression(SoftmaxRegression):
-    """Scores ``sum_j W_kj x_j + b_k``; parameters of shape (n_classes, n_classes + 1): W, and b as its last column."""
+    """Logits ``sum_j W_kj x_j + b_k``; parameters of shape (n_classes, n_classes + 1): W, and b as its last column."""
 
     feature_axis = 1
 
@@ -206,11 +206,11 @@ class MatrixRegression(SoftmaxRegression):
     def _arrange(x):
         return torch.cat([x, torch.ones_like(x[:1])])
 
-    def _add_label_sums(self, x, codes, w):
-        self.label_sums.index_add_(0, codes, (x * w).T)
+    def _add_label_sums(self, x, y_encoded, w):
+        self.label_sums.index_add_(0, y_encoded, (x * w).T)
 
     @staticmethod
-    def _scores(theta, x, out):
+    def _logits(theta, x, out):
         return torch.mm(theta, x, out=out)
 
     @staticmethod
@@ -243,7 +243,7 @@ def _pair_numbers(n):
     return first * (first + 1) // 2 + second
 
 
-def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOLERANCE, most_factored=_MOST_FACTORED):
+def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOLERANCE, most_factored=_MAX_FACTORED):
     """Least mean NLL plus ``sum(penalty * (parameters - centre)^2)``.
 
     Parameters
@@ -289,8 +289,8 @@ class _Penalised:
 
     def __call__(self, parameters):
         loss, gradient = self.regression.loss_and_gradient(parameters)
-        pull = self.ridge * (parameters - self.centre)
-        return loss + (pull * (parameters - self.centre)).sum(), gradient + 2 * pull
+        shrinkage = self.ridge * (parameters - self.centre)
+        return loss + (shrinkage * (parameters - self.centre)).sum(), gradient + 2 * shrinkage
 
     def hessian(self, parameters):
         """Second derivatives, a matrix over the flat parameters."""

@@ -37,10 +37,10 @@ def _loss_and_gradient(log_proba, y, share, weights):
     n_maps, _, n_classes = log_proba.shape
     rows = max(1, _CHUNK_SIZE // (n_maps * n_classes))
     loss, gradient = 0.0, np.zeros(n_maps)
-    for scores, codes, part in zip(log_proba.split(rows, 1), y.split(rows), share.split(rows), strict=True):
+    for scores, y_encoded, part in zip(log_proba.split(rows, 1), y.split(rows), share.split(rows), strict=True):
         total = torch.log_softmax(stacked(scores, weights), 1)
-        own = scores.gather(2, codes.expand(n_maps, -1)[:, :, None])[:, :, 0]
+        own = scores.gather(2, y_encoded.expand(n_maps, -1)[:, :, None])[:, :, 0]
         mean = (scores * total.exp()).sum(2)
-        loss -= (total.gather(1, codes[:, None])[:, 0] @ part).item()
+        loss -= (total.gather(1, y_encoded[:, None])[:, 0] @ part).item()
         gradient += ((mean - own) @ part).cpu().numpy()
     return loss, gradient

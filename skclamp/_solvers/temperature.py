@@ -111,7 +111,7 @@ def solve_temperature(
     ranks = ALONE if shard is None else shard.ranks
     if ranks is not ALONE and shard.total * logits.shape[1] <= _GATHERED_SIZE:
         # So few are told once, in place of sums at each step of the search.
-        logits, y, weight, ranks = *map(shard.whole, (logits, y, weight)), ALONE
+        logits, y, weight, ranks = *map(shard.all_gather, (logits, y, weight)), ALONE
     rows = LogitRows(logits, y, weight, ranks, smooth=smooth)
     limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
     found = _search_valleys(rows, limits, gamma, grid_rows) if gamma > 0 else _search_convex(rows, limits)
@@ -140,9 +140,9 @@ def log_likelihoods(logits, y, temperature):
     """Log-probability of each sample's class under ``softmax(logits / temperature)``, in chunks and in float64."""
     out = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
     size = rows_a_chunk(logits)
-    for part, codes, values in zip(logits.split(size), y.split(size), out.split(size), strict=True):
+    for part, y_encoded, values in zip(logits.split(size), y.split(size), out.split(size), strict=True):
         scaled = part.double() / temperature
-        torch.sub(scaled.gather(1, codes[:, None]).squeeze(1), scaled.logsumexp(1), out=values)
+        torch.sub(scaled.gather(1, y_encoded[:, None]).squeeze(1), scaled.logsumexp(1), out=values)
     return out.clamp_(max=0.0)
 
 

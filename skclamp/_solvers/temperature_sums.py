@@ -39,8 +39,8 @@ class LogitRows:
     is gone before anything else is rounded.
 
     Smoothed, a label has the probability 1 - 1 / (n + 2) and the other classes share the rest, n being the number of
-    equally weighted samples that would tell as much. To the NLL that adds beta times a constant, the ``pull``; focal
-    losses get the same.
+    equally weighted samples that would tell as much. To the NLL that adds beta times a constant, the ``linear_term``;
+    focal losses get the same.
     """
 
     def __init__(self, logits, y, weight, ranks=ALONE, *, smooth=False):
@@ -55,7 +55,7 @@ class LogitRows:
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
         self.scratch = torch.empty(rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
         self.n_passes = 0
-        self.pull = self._smoothing() if smooth else 0.0
+        self.linear_term = self._smoothing() if smooth else 0.0
 
     def sample(self, n_rows, least_ratio):
         """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
@@ -69,7 +69,7 @@ class LogitRows:
         if not weight.any():
             return None
         drawn = LogitRows(self.logits[chosen], self.y[chosen], weight)
-        drawn.pull = self.pull
+        drawn.linear_term = self.linear_term
         return drawn
 
     def representable(self, beta):
@@ -83,7 +83,7 @@ class LogitRows:
         (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = self._average(
             (_nll_totals(table, weight) for table, weight in self._blocks(beta, n_powers=3)), shape=(5, 3)
         )
-        lag -= self.pull
+        lag -= self.linear_term
         third = cube - 3 * square_mean + 2 * mean3
         return Point(beta, lag, log_sum - beta * lag, mean - lag, square - mean2, third)
 
@@ -91,14 +91,14 @@ class LogitRows:
         """Mean focal loss and its first derivative."""
         beta = self.representable(beta)
         lag, loss, slope = self._average(self._focal(beta, gamma), shape=(3,))
-        return Point(beta, lag - self.pull, loss + beta * self.pull, slope + self.pull)
+        return Point(beta, lag - self.linear_term, loss + beta * self.linear_term, slope + self.linear_term)
 
     def focal_losses(self, betas, gamma):
         """Mean focal losses at several betas."""
         betas = [self.representable(beta) for beta in betas]
         own = [self._total(self._focal(beta, gamma), shape=(3,))[1] for beta in betas]
         losses = self.ranks.sum(torch.stack(own)) / self.total_weight
-        return [loss + beta * self.pull for loss, beta in zip(losses.tolist(), betas, strict=True)]
+        return [loss + beta * self.linear_term for loss, beta in zip(losses.tolist(), betas, strict=True)]
 
     def _smoothing(self):
         """By how much a label leads the other classes' mean, times the probability that these are given."""
@@ -137,12 +137,12 @@ class LogitRows:
     def _centred(self):
         """Yield each chunk centred, with its labels' entries."""
         size = rows_a_chunk(self.logits)
-        for part, codes in zip(self.logits.split(size), self.y.split(size), strict=True):
+        for part, y_encoded in zip(self.logits.split(size), self.y.split(size), strict=True):
             part = part.to(self.dtype)
             part = part.T.contiguous() if self.dim == 0 else part
             # Twice the largest number is infinite.
             centred = (part - part.amax(self.dim, keepdim=True)).clamp_(min=torch.finfo(self.dtype).min)
-            yield centred, centred.gather(self.dim, codes.unsqueeze(self.dim)).squeeze(self.dim)
+            yield centred, centred.gather(self.dim, y_encoded.unsqueeze(self.dim)).squeeze(self.dim)
 
     def _power_sums(self, centred, beta, n_powers):
         """Yield the sums over classes of exp(beta c) c^j for j = 0 ... n_powers."""

@@ -43,7 +43,7 @@ def check_scores(X, name="X"):
     values = values if values.is_floating_point() else values.double()
     if values.ndim not in (1, 2):
         raise ValueError(
-            f"{name} must hold one row of logits or probabilities a sample, shape (n_samples, n_classes), when no "
+            f"{name} must hold one row of logits or probabilities per sample, shape (n_samples, n_classes), when no "
             f"estimator is given; got shape {tuple(values.shape)}"
         )
     if values.numel() == 0:

@@ -64,7 +64,7 @@ n_folds : int, default=5
     and nothing about them is random.""",
 }
 
-# The same of the calibrators that clamp.
+# The same of the calibrators that perturb the input.
 _CLAMPING = {
     "clamped_estimator": """
 estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
@@ -85,7 +85,7 @@ random_state : int, RandomState instance or None, default=None
     as in loops of torch: seed these yourself. Worker processes seed their own, as a DataLoader has them do.
 verbose : int, default=0
     At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. At 2, the
-    final training prints a line an epoch instead, as skorch does.""",
+    final training prints one line per epoch instead, as skorch does.""",
     "start_and_optimizer": """
 loss_eps : float, default=0.0
     The training loss of a torch optimiser clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5, beyond
@@ -115,7 +115,7 @@ optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, defa
     "loop": """
 max_epochs : int, default=10
     Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most so
-    many natural-gradient steps. Natural-gradient training stops by itself when the scores are no larger than chance
+    many natural-gradient steps. Natural-gradient training stops by itself when the gradients are no larger than chance
     makes them. Ctrl-C in the last training, after the guard's, keeps the best epoch with a warning; before that, it
     ends the fit.
 shuffle : bool, default=True
@@ -143,7 +143,7 @@ precision : {"auto", "float32", "bfloat16"}, default="auto"
     Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
     hardware. The last temperature, and all that is predicted, come from the network's own precision.
 batch_size : int, default=64
-    Samples a pass through the network takes at once, and samples a step of a torch optimiser.
+    Samples per forward pass, and per step of a torch optimiser.
 num_workers : int, default=0
     Processes that load a Dataset, as in torch's DataLoader.
 pin_memory : bool, default=False
@@ -173,7 +173,7 @@ classes_ : ndarray of shape (n_classes,)
 n_features_in_ : int
     ``X.shape[1]``; not set where X has more than two dimensions, or is a Dataset.
 history_ : skorch.history.History
-    Of the final training: a row an epoch.
+    Of the final training: one row per epoch.
 n_iter_ : int
     Epochs of the final training.
 cost_ : dict

@@ -6,7 +6,7 @@ import torch
 # Relative difference of two samples' log-probabilities that is no more than rounding.
 _EQUAL = 1e-9
 # More equal samples than this are no copies: the scores tell few samples apart, as votes do, or are saturated.
-_MOST_COPIES = 10
+_MAX_COPIES = 10
 
 
 def draw_folds(log_proba, y, weight, n_folds):
@@ -58,7 +58,7 @@ def _ranked(log_proba, y, weight):
     first = np.r_[True, _apart(own[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
     group = np.cumsum(first) - 1
     size = np.bincount(group)
-    return order, first | (size > _MOST_COPIES)[group] if len(size) > 1 else first
+    return order, first | (size > _MAX_COPIES)[group] if len(size) > 1 else first
 
 
 def _mixed(log_proba, classes):

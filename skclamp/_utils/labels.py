@@ -12,7 +12,7 @@ from .warnings import note
 # Where the largest weight lies between these, sums of weights and of their squares are neither 0 nor infinite; weights
 # that are less than this part of it are 0 beside it.
 _WEIGHT_LIMITS = (1e-100, 1e100)
-_LEAST_PART = 1e-50
+_MIN_PART = 1e-50
 
 
 def check_labels(y, name="y"):
@@ -25,7 +25,7 @@ def check_labels(y, name="y"):
     """
     if y is None:
         raise ValueError(
-            f"requires y to be passed, but the target {name} is None: {name} must hold one class label a sample, and "
+            f"requires y to be passed, but the target {name} is None: {name} must hold one class label per sample, and "
             "may be left out only when X brings them: a Dataset of (input, label) pairs, or a dict with 'labels'"
         )
     y = to_numpy(y)
@@ -48,7 +48,7 @@ def check_labels(y, name="y"):
 
 
 def _kind_of(y, name):
-    """scikit-learn's type of target, without its warning of many classes: few samples a class are usual here."""
+    """scikit-learn's type of target, without its warning of many classes: few samples per class are usual here."""
     try:
         # Labels that are all there twice are no more than half as many as the samples.
         return type_of_target(np.repeat(y, 2), input_name=name)
@@ -62,10 +62,10 @@ def first_fraction(y):
 
 
 def check_same_length(y, n_samples, name="y"):
-    """Raise unless there is one value a sample."""
+    """Raise unless there is one value per sample."""
     if len(y) != n_samples:
         raise ValueError(
-            f"{name} must have one value a sample: X and {name} have inconsistent numbers of samples, "
+            f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
             f"{n_samples} and {len(y)}"
         )
 
@@ -164,13 +164,13 @@ def encode_labels(y, classes, name="y"):
         return y.astype(np.int64, copy=False)
     order = np.argsort(classes)
     places = np.searchsorted(classes, y, sorter=order)
-    codes = order[np.minimum(places, len(classes) - 1)]
-    unknown = classes[codes] != y
+    y_encoded = order[np.minimum(places, len(classes) - 1)]
+    unknown = classes[y_encoded] != y
     if np.any(unknown):
         raise ValueError(
             f"{name} must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}"
         )
-    return codes.astype(np.int64, copy=False)
+    return y_encoded.astype(np.int64, copy=False)
 
 
 def _some(values, most=10):
@@ -200,7 +200,7 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
             f"squared and summed; got {weight.max()}"
         )
     # A copy: torch warns of memory that can't be written to, such as a frame's.
-    return torch.from_numpy(np.where(weight < _LEAST_PART * weight.max(initial=0.0), 0.0, weight))
+    return torch.from_numpy(np.where(weight < _MIN_PART * weight.max(initial=0.0), 0.0, weight))
 
 
 def encode_targets(y_true, n_columns, labels=None):

@@ -84,7 +84,7 @@ def _all_to_the_classifier(owner, params, classifier):
 
 
 def of_rows(metadata, rows, n_samples):
-    """Of metadata that hold one value a sample those of some samples, the others as they are."""
+    """Of metadata that hold one value per sample those of some samples, the others as they are."""
     return {
         name: take_rows(value, rows) if _is_of_samples(value, n_samples) else value for name, value in metadata.items()
     }

@@ -101,8 +101,8 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
             SliceDataset are Datasets too. A dict's "labels" or "label" are labels. A DataLoader stands for its Dataset,
             read with the calibrator's `batch_size`, `num_workers` and `pin_memory`; it may shuffle where nothing else
             goes by the order. An IterableDataset is gone through once, which all calibrators can do but those that
-            clamp. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's SliceDataset, a dict in
-            its SliceDict.
+            perturb the input. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's SliceDataset,
+            a dict in its SliceDict.
         y : array-like of shape (n_samples,), default=None
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -211,7 +211,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            If there isn't one finite logit a class.
+            If there isn't one finite logit per class.
 
         Examples
         --------
@@ -326,7 +326,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
     def _transform_logits(self, logits):
-        """Hook: calibrated log-probabilities, up to a constant a row, of some rows of float64 logits."""
+        """Hook: calibrated log-probabilities, up to a constant per row, of some rows of float64 logits."""
         raise TypeError(f"{type(self).__name__} must implement _transform_logits")
 
     @property

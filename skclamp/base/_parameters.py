@@ -44,7 +44,7 @@ class AroundEstimatorMixin(BaseEstimator):
         if "sample_weight" in params and y is not None:
             weight = self._check_weight(params["sample_weight"], len(y), ranks)
             # A scorer sees the samples of all.
-            params["sample_weight"] = Shard.of(ranks, len(y)).whole(weight).numpy()
+            params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
         return route(self.get_metadata_routing(), params, **self._routed_to())

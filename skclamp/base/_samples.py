@@ -24,7 +24,7 @@ from .._utils.arrays import tensor_of
 from .._utils.labels import check_sample_weight, encode_labels, resolve_classes
 from .._utils.metadata import Metadata
 from .._utils.warnings import within_another_fit
-from ..distributed import ALONE, Shard, Told
+from ..distributed import ALONE, Fingerprint, Shard
 from ._parameters import arguments_of
 
 # Parameters in which the ranks of a sharded fit may differ.
@@ -38,7 +38,7 @@ class CalibrationSet(NamedTuple):
     ----------
     reading : Reading
         The inputs of this process, and what the estimator says of them.
-    codes : torch.Tensor of shape (n_samples,), dtype int64
+    y_encoded : torch.Tensor of shape (n_samples,), dtype int64
         Column index of each label, on the logits' device.
     weight : torch.Tensor of shape (n_samples,), float64
         Sample weights, 1 where the user gave none.
@@ -49,14 +49,14 @@ class CalibrationSet(NamedTuple):
     """
 
     reading: Reading
-    codes: torch.Tensor
+    y_encoded: torch.Tensor
     weight: torch.Tensor
     shard: Shard
     metadata: Metadata
 
     def of_all(self):
         """Logits, column indices and weights of the samples of all processes."""
-        return tuple(map(self.shard.whole, (self.reading.logits, self.codes, self.weight)))
+        return tuple(map(self.shard.all_gather, (self.reading.logits, self.y_encoded, self.weight)))
 
 
 class ReadingMixin(BaseEstimator):
@@ -75,10 +75,10 @@ class ReadingMixin(BaseEstimator):
     def _understand(self, reading, sample_weight, metadata, ranks):
         """What is to be learned from, the names of its classes, and how it looks."""
         backbone, logits = reading.backbone, reading.logits
-        classes, codes = self._check_y(reading.labels, logits, backbone, ranks)
+        classes, y_encoded = self._check_y(reading.labels, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(logits), ranks)
-        looks = self._look_at(logits, codes, weight, classes, backbone, ranks)
-        return CalibrationSet(reading, codes, weight, Shard.of(ranks, len(logits)), metadata), classes, looks
+        looks = self._look_at(logits, y_encoded, weight, classes, backbone, ranks)
+        return CalibrationSet(reading, y_encoded, weight, Shard.of(ranks, len(logits)), metadata), classes, looks
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""
@@ -89,9 +89,11 @@ class ReadingMixin(BaseEstimator):
         if params:
             raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
         given = {name: value for name, value in arguments_of(self).items() if name not in _OF_EACH_RANK}
-        told: dict[str, Told | str] = {name: Told(repr(value), content_hash(value)) for name, value in given.items()}
-        told["sample_weight"] = "None" if sample_weight is None else "weights"
-        ranks.check_alike(calibrator=type(self).__name__, **told)
+        fingerprints: dict[str, Fingerprint | str] = {
+            name: Fingerprint(repr(value), content_hash(value)) for name, value in given.items()
+        }
+        fingerprints["sample_weight"] = "None" if sample_weight is None else "weights"
+        ranks.check_alike(calibrator=type(self).__name__, **fingerprints)
 
     def _check_weight(self, sample_weight, n_samples, ranks):
         """Weights of this process's samples, of which those of all mustn't be 0."""
@@ -108,7 +110,7 @@ class ReadingMixin(BaseEstimator):
         if ranks is not ALONE:
             kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}
             ranks.check_alike(number_of_classes=logits.shape[1], network=fingerprint(backbone), **kinds)
-            seen = np.concatenate(ranks.everyone(np.unique(y)))
+            seen = np.concatenate(ranks.all_gather_object(np.unique(y)))
         names = {"known": backbone.classes, "likely": backbone.likely_classes}
         classes = resolve_classes(seen, logits.shape[1], classes=self.classes, **names)
         return classes, tensor_of(encode_labels(y, classes), "y").to(logits.device)
@@ -117,13 +119,13 @@ class ReadingMixin(BaseEstimator):
         """Whether nobody said that what is taken for logits is."""
         return self.response == "auto" and isinstance(self._frozen_part(), (torch.nn.Module, type(None)))
 
-    def _look_at(self, logits, codes, weight, classes, backbone, ranks=ALONE):
+    def _look_at(self, logits, y_encoded, weight, classes, backbone, ranks=ALONE):
         """Note what looks like a mistake in the data; None where another fit has looked at them, or no network."""
         if ranks is not ALONE or within_another_fit():
             return None
         # Folds are fitted without what they calibrate on.
         if self.estimator is not None and is_frozen(self.estimator):
-            look_for_errors(logits, codes, weight)
+            look_for_errors(logits, y_encoded, weight)
         # What other classifiers call scores needn't be logits, and they know their classes.
         if not isinstance(self._frozen_part(), (torch.nn.Module, NeuralNet, type(None))):
             return None
@@ -131,7 +133,7 @@ class ReadingMixin(BaseEstimator):
         if self.estimator is not None:
             look_at_item(backbone.guessed_item)
             inputs = backbone.range_of_inputs
-        return look_at(logits, codes, weight, classes, known=backbone.classes is not None, inputs=inputs)
+        return look_at(logits, y_encoded, weight, classes, known=backbone.classes is not None, inputs=inputs)
 
     def _look_back(self, looks):
         """Note what looks like a mistake in what was fitted."""

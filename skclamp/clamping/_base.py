@@ -33,7 +33,7 @@ _OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class BaseClamping(BaseCalibrator):
-    """What the calibrators that clamp share: the problem, the competition, the last exact temperature."""
+    """What the calibrators that perturb the input share: the problem, the competition, the last exact temperature."""
 
     loss_eps: float = 0.0
     init: object = "zeros"
@@ -96,7 +96,7 @@ class BaseClamping(BaseCalibrator):
 
     def _fit(self, samples):
         ranks = samples.shard.ranks
-        seed = ranks.everyone(_draw_seed(self.random_state))[0]
+        seed = ranks.all_gather_object(_draw_seed(self.random_state))[0]
         generator = torch.Generator().manual_seed(seed)
         with frozen(samples.reading.backbone.module):
             problem = Problem.of(samples)
@@ -116,10 +116,10 @@ class BaseClamping(BaseCalibrator):
         """Fit a clone of the output map, where there is one, to this process's logits and those of the others."""
         if self.output is None:
             return
-        logits, codes = problem.shard.whole(logits), problem.shard.whole(problem.codes)
+        logits, y_encoded = problem.shard.all_gather(logits), problem.shard.all_gather(problem.y_encoded)
         columns = np.arange(logits.shape[1])
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
-        self.output_ = output.fit(logits, codes.cpu(), sample_weight=problem.weight_of_all)
+        self.output_ = output.fit(logits, y_encoded.cpu(), sample_weight=problem.weight_of_all)
 
     def _unperturbed(self, problem, gamma=0.0):
         """Temperature scaling."""
@@ -165,14 +165,14 @@ class BaseClamping(BaseCalibrator):
         if x.ndim != len(self._input_shape) + 1 or (whole and x.shape[1:] != self._input_shape):
             raise ValueError(misfit)
         try:
-            moved = self.perturbation_(x)
+            perturbed = self.perturbation_(x)
         except RuntimeError as error:
             if x.shape[1:] == self._input_shape:
                 raise
             raise ValueError(misfit) from error
-        if moved.shape != x.shape:
+        if perturbed.shape != x.shape:
             raise ValueError(misfit)
-        return moved.to(x.dtype)
+        return perturbed.to(x.dtype)
 
     def _transform_logits(self, logits):
         return self.output_._transform_logits(logits) if hasattr(self, "output_") else logits / self.temperature_

@@ -56,12 +56,12 @@ class NeuralClampingCalibrator(BaseClamping):
     ----------
     {clamped_estimator}
     perturbation : str, torch.nn.Module or None, default="auto"
-        "full" is one offset for every entry of the input (the thesis); "channel" an offset a channel; "affine" a gain
-        and an offset a channel; "curve" a quadratic tone curve a channel; "color" a matrix across channels; "filter" a
-        small filter a channel; "grid" a coarse map of gains and offsets. For X of shape (n_samples, n_features),
-        features are channels, and "full", "channel", "affine" and "curve" apply. "auto" appends those that the scores
-        ask for, one after another. A module that starts as the identity, keeps shapes and treats each sample alike is
-        copied. None is temperature scaling.
+        "full" is one offset for every entry of the input (Tang, Chen and Ho, 2024); "channel" one offset per channel;
+        "affine" one gain and one offset per channel; "curve" one quadratic tone curve per channel; "color" a matrix
+        across channels; "filter" one small filter per channel; "grid" a coarse map of gains and offsets. For X of shape
+        (n_samples, n_features), features are channels, and "full", "channel", "affine" and "curve" apply. "auto"
+        appends those that the gradients ask for, one after another. A module that starts as the identity, keeps shapes
+        and treats each sample alike is copied. None is temperature scaling.
     gamma : float or "auto", default=0.0
         Focusing parameter of the focal loss, at least 0. 0 is the NLL; more rewards entropy. "auto" takes the best of
         0, 0.5, 1 and 2 on held-out folds.
@@ -102,9 +102,9 @@ class NeuralClampingCalibrator(BaseClamping):
 
     Notes
     -----
-    A natural-gradient step solves for the parameters with the second moments of the per-sample scores (the empirical
+    A natural-gradient step solves for the parameters with the second moments of the per-sample gradients (the empirical
     Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
-    largest evidence [3]_. One pass over the network serves all families, since their scores are contractions of the
+    largest evidence [3]_. One pass over the network serves all families, since their gradients are contractions of the
     same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's in every fold, by Student's

@@ -131,8 +131,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
         """Training and held-out rows of each fold."""
         if isinstance(problem.backbone, CrossFittedBackbone):
             return problem.backbone.splits
-        codes = problem.shard.whole(problem.codes).cpu().numpy()
-        return check_cv(self.cv, codes, classifier=True).split(codes, codes, **problem.split_params)
+        y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
+        return check_cv(self.cv, y_encoded, classifier=True).split(y_encoded, y_encoded, **problem.split_params)
 
 
 def _results(candidates, evidence):

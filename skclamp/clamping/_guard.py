@@ -112,7 +112,7 @@ class Evidence:
         """Logits of this process's samples, each under what the other folds made of a candidate."""
         logits = problem.logits.clone()
         for rows, states in zip(self.folds, self.states, strict=True):
-            if states[candidate].moved:
+            if states[candidate].perturbs:
                 _, own = problem.shard.take(torch.as_tensor(rows))
                 held_out = problem.take(rows).in_full_precision()
                 logits[own.to(logits.device)] = held_out.logits_under(states[candidate].perturbation)
@@ -180,7 +180,7 @@ def _losses_of_all(train, held_out, states, plain):
     for state in states:
         parameters = state.perturbation.state_dict()
         twins = (losses for other, losses in found if _equal(other, parameters))
-        losses = next(twins, None) if state.moved else plain
+        losses = next(twins, None) if state.perturbs else plain
         found.append((parameters, held_out_losses(train, held_out, state.perturbation) if losses is None else losses))
     return [losses for _, losses in found]
 

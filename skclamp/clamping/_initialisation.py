@@ -15,8 +15,8 @@ logger = logging.getLogger("skclamp")
 # What "auto" tries, by the number of axes of X; from three on there are channels and positions.
 AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
-MOST_PARAMETERS = 512
-SAMPLES_A_PARAMETER = 5
+MAX_PARAMETERS = 512
+SAMPLES_PER_PARAMETER = 5
 
 
 def check_differentiable(problem):
@@ -64,7 +64,7 @@ def candidates(problem):
     A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
     """
     x = problem.example(1)
-    most = min(MOST_PARAMETERS, len(problem) // SAMPLES_A_PARAMETER)
+    most = min(MAX_PARAMETERS, len(problem) // SAMPLES_PER_PARAMETER)
     made = {}
     for name in AUTO_FAMILIES[min(x.ndim, 3)]:
         try:
@@ -89,12 +89,12 @@ def _check_identity(perturbation, x):
     if not learnable(perturbation):
         raise ValueError(f"perturbation must have parameters to learn; got {name}, which has none")
     with torch.no_grad():
-        moved = perturbation(x)
-    if moved.shape != x.shape:
+        perturbed = perturbation(x)
+    if perturbed.shape != x.shape:
         raise ValueError(
-            f"perturbation must keep the shape of its input {tuple(x.shape)}; {name} gave {tuple(moved.shape)}"
+            f"perturbation must keep the shape of its input {tuple(x.shape)}; {name} gave {tuple(perturbed.shape)}"
         )
-    distance = (moved - x).abs().max().item()
+    distance = (perturbed - x).abs().max().item()
     if not distance <= 1e-5 * max(1.0, x.abs().max().item()):
         raise ValueError(f"perturbation must start as the identity; {name} moves an input by {distance:.3g}")
 
@@ -157,15 +157,15 @@ def _as_value_of(parameter, init):
 
 
 def mean_gradient(perturbation, problem, temperature):
-    """The thesis's "gradient" initialisation: the mean gradient of sum_k f_k / T with respect to the only parameter."""
+    """The "gradient" initialisation of Tang (2022): the mean gradient of sum_k f_k / T by the only parameter."""
     # In float64 the order of the samples is of no account, nor which process has them.
     exact = copy.deepcopy(perturbation).double()
     (parameter,) = learnable(exact)
     total = torch.zeros_like(parameter)
     for x, gradient in problem.input_gradients(temperature):
         with torch.enable_grad():
-            moved = exact(x.double())
-        total += torch.autograd.grad(moved, parameter, gradient.to(moved.dtype))[0]
+            perturbed = exact(x.double())
+        total += torch.autograd.grad(perturbed, parameter, gradient.to(perturbed.dtype))[0]
     return problem.shard.ranks.sum(total) / len(problem)
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from ..distributed import ALONE
+from ._gradient_moments import GradientMoments, gradient_moments
 from ._initialisation import (
-    MOST_PARAMETERS,
+    MAX_PARAMETERS,
     candidates,
     check_init,
     identity_of,
@@ -18,7 +19,6 @@ from ._initialisation import (
     make_perturbation,
 )
 from ._natural_gradient import descend
-from ._score_moments import Scores, score_moments
 from ._sharded_training import ShardedNet
 from ._state import State
 from ._training import ClampingNet, train
@@ -72,14 +72,14 @@ class Learner:
         if not path or not leader.identity:
             return [leader] * len(path)
         gammas = [settings.gamma for settings in path]
-        scores = score_moments(problem, leader.perturbation, leader.temperature, gammas)
+        gradients = gradient_moments(problem, leader.perturbation, leader.temperature, gammas)
         return [
             self.fit(
                 problem,
                 replace(settings, max_epochs=1),
-                replace(leader, extensions={}, scores=Scores(scores.logits, [moments])),
+                replace(leader, extensions={}, gradients=GradientMoments(gradients.logits, [moments])),
             )
-            for settings, moments in zip(path, scores.moments, strict=True)
+            for settings, moments in zip(path, gradients.moments, strict=True)
         ]
 
     def _start(self, problem, settings):
@@ -130,7 +130,7 @@ def chosen_optimizer(state, settings):
     if settings.optimizer != "auto":
         return settings.optimizer
     # Families that are appended one after another may together be more than few.
-    few = _is_auto(settings.perturbation) or sum(part.numel() for part in state.identity) <= MOST_PARAMETERS
+    few = _is_auto(settings.perturbation) or sum(part.numel() for part in state.identity) <= MAX_PARAMETERS
     return "natural" if few else "adam"
 
 

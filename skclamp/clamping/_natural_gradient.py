@@ -1,8 +1,8 @@
 """Natural gradient descent for perturbations of few parameters.
 
-A step is solved for with the second moments of the per-sample scores (the empirical Fisher metric), and its length is
-found on a subsample by forward passes alone, with T at its optimum at every trial. The way is made on the subsample,
-and the last steps on all the samples: a few such passes do what hundreds of plain gradient steps do.
+A step is solved for with the second moments of the per-sample gradients (the empirical Fisher information), and its
+length is found on a subsample by forward passes alone, with T at its optimum at every trial. The way is made on the
+subsample, and the last steps on all the samples: a few such passes do what hundreds of plain gradient steps do.
 """
 
 import math
@@ -14,18 +14,18 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ..perturbations import SPECIAL_CASES, learnable
+from ._gradient_moments import gradient_moments, parameters_of, prior_precision_of
 from ._posterior import natural_step
 from ._problem import Problem
-from ._score_moments import parameters_of, perturbation_metric, score_moments
 from ._state import Settings, State
 from ._training import ClampingNet, run_net
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
-_ROUGH_SAMPLES = 512
-_ROUGH_TRIAL_SAMPLES, _TRIAL_SAMPLES = 256, 512
+_SUBSAMPLE_SIZE = 512
+_SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
 _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
 # At the most so many steps are made on these alone.
-_ROUGH_STEPS = 5
+_MAX_SUBSAMPLED_STEPS = 5
 # A step that should gain less, summed over the samples, is no longer worth a pass; nats.
 _SMALLEST_GAIN = 1.0
 # One that should gain fewer nats than this, times the root of the number of samples, leaves less than the smallest gain
@@ -34,14 +34,14 @@ _LAST_GAIN = 0.15
 # Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already.
 _LAST_PART = 0.25
 # Log Bayes factor that speaks for another family; nats.
-_LEAST_EVIDENCE = 3.0
+_MIN_EVIDENCE = 3.0
 
 
 @dataclass
 class _Descent:
     """The steps of one training, each from where the last one ended."""
 
-    # Before each step that of its extensions for which the scores speak loudest, if any, is appended.
+    # Before each step that of its extensions with the most evidence, if any, is appended.
     state: State
     # T of the module that is trained.
     temperature: nn.Parameter
@@ -49,12 +49,12 @@ class _Descent:
     settings: Settings
     # The first length that is tried, in natural steps; later ones begin where the line search ended the last time.
     lr: float
-    # Source of the samples of rough steps and of trials.
+    # Source of the samples of subsampled steps and of trials.
     draws: torch.Generator
     # Whether steps are made on few samples.
-    rough: bool
+    subsampled: bool
     finished: bool = False
-    stride: float | None = None
+    step_size: float | None = None
     n_steps: int = 0
     gain: float = math.inf
 
@@ -63,25 +63,25 @@ class _Descent:
         if self.finished:
             return None
         self.n_steps += 1
-        self.rough = self.rough and self.n_steps <= min(_ROUGH_STEPS, self.settings.max_epochs // 2)
+        self.subsampled = self.subsampled and self.n_steps <= min(_MAX_SUBSAMPLED_STEPS, self.settings.max_epochs // 2)
         step, loss = self._choose_step()
-        # Few fresh samples would like to move even the optimum, by half a nat a parameter that they determine.
-        if self.rough and not _gains(step, step.freedom if step else 0.0):
-            self.rough = False
+        # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
+        if self.subsampled and not _gains(step, step.n_effective_parameters if step else 0.0):
+            self.subsampled = False
             step, loss = self._choose_step()
         # On the way to a near optimum each step promises less than the one before.
         if not _gains(step, _SMALLEST_GAIN) or (self.settings.refining and step.gain > self.gain):
             return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
-        if self.settings.draft:
+        if self.settings.early_stopped:
             least = max(least, _LAST_PART * step.evidence)
-        self.finished = not self.rough and step.gain < least
+        self.finished = not self.subsampled and step.gain < least
         length = self._search(step, lengthen=not self.finished)
-        if length == 0 and not self.rough:
+        if length == 0 and not self.subsampled:
             return None
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
-        self.finished = self.finished or (not self.rough and length < self.lr / 2)
-        self.rough = self.rough and length > 0
+        self.finished = self.finished or (not self.subsampled and length < self.lr / 2)
+        self.subsampled = self.subsampled and length > 0
         self.gain = step.gain
         return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
 
@@ -95,77 +95,83 @@ class _Descent:
         where there is neither.
         """
         state, left = self.state, list(self.state.extensions.items())
-        moved = self._moved()
-        (moments,) = self._score([extension for _, (extension, _) in left]).moments
+        displacement = self._displacement()
+        (moments,) = self._gradients([extension for _, (extension, _) in left]).moments
         loss = moments[0].loss
-        moments = [self._penalised(part, moved) for part in moments]
-        step = natural_step(moments[0], moved, state.metrics) if len(moved) else None
+        moments = [self._penalised(part, displacement) for part in moments]
+        step = natural_step(moments[0], displacement, state.prior_precisions) if len(displacement) else None
         best, name = step, None
-        for part, (key, (_, metric)) in zip(moments[1:], left, strict=True):
-            extended = natural_step(part, torch.cat([moved, moved.new_zeros(len(metric))]), [*state.metrics, metric])
-            if extended.evidence > max(_evidence(best), _evidence(step) + _LEAST_EVIDENCE):
+        for part, (key, (_, prior_precision)) in zip(moments[1:], left, strict=True):
+            extended = natural_step(
+                part,
+                torch.cat([displacement, displacement.new_zeros(len(prior_precision))]),
+                [*state.prior_precisions, prior_precision],
+            )
+            if extended.evidence > max(_evidence(best), _evidence(step) + _MIN_EVIDENCE):
                 best, name = extended, key
         if name is not None:
             self._extend(name)
-        elif not self.rough:
-            # Families that all the samples didn't ask for won't be asked for again; their scores cost time.
+        elif not self.subsampled:
+            # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
         return best, loss
 
-    def _score(self, extensions):
-        """Scores at the present parameters."""
-        if self.state.scores is None:
-            samples = self.samples.take(self._draw(_ROUGH_SAMPLES)) if self.rough else self.samples
+    def _gradients(self, extensions):
+        """Gradients at the present parameters."""
+        if self.state.gradients is None:
+            samples = self.samples.take(self._draw(_SUBSAMPLE_SIZE)) if self.subsampled else self.samples
             temperature = self.temperature.item()
-            scores = score_moments(samples, self.state.perturbation, temperature, [self.settings.gamma], extensions)
-            if self.rough:
-                return scores
-            self.state.scores = scores
-        return self.state.scores
+            gradients = gradient_moments(
+                samples, self.state.perturbation, temperature, [self.settings.gamma], extensions
+            )
+            if self.subsampled:
+                return gradients
+            self.state.gradients = gradients
+        return self.state.gradients
 
-    def _moved(self):
+    def _displacement(self):
         """The perturbation's parameters minus the identity."""
         if not self.state.identity:
             return torch.empty(0)
         return parameters_of(self.state.perturbation) - parameters_to_vector(self.state.identity)
 
     def _extend(self, name):
-        extension, metric = self.state.extensions.pop(name)
+        extension, prior_precision = self.state.extensions.pop(name)
         for special_case in SPECIAL_CASES.get(name, ()):
             self.state.extensions.pop(special_case, None)
         self.state.perturbation.add_module(name, extension)
-        self.state.metrics.append(metric)
+        self.state.prior_precisions.append(prior_precision)
         self.state.identity.extend(p.detach().clone() for p in extension.parameters())
 
-    def _penalised(self, moments, moved):
+    def _penalised(self, moments, displacement):
         """With the slope and the curvature of the penalty, where it has them: away from the identity."""
         penalty = self.settings.penalty
-        if not penalty or not moved.any():
+        if not penalty or not displacement.any():
             return moments
-        norm = moved.norm().item()
-        first, second, own = moments.first.clone(), moments.second.clone(), slice(0, len(moved))
-        first[own] += penalty * moved.double() / norm
+        norm = displacement.norm().item()
+        first, second, own = moments.first.clone(), moments.second.clone(), slice(0, len(displacement))
+        first[own] += penalty * displacement.double() / norm
         second.diagonal()[own] += penalty / norm
         return replace(moments, first=first, second=second)
 
     def _search(self, step, lengthen):
         """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
         # Other samples than the direction's, where there are any: what these alone would like is not worth having.
-        rows = self._draw(_ROUGH_TRIAL_SAMPLES if self.rough else _TRIAL_SAMPLES)
-        trial, known, self.state.scores = self.samples.take(rows), self.state.scores, None
+        rows = self._draw(_SUBSAMPLE_TRIAL_SIZE if self.subsampled else _TRIAL_SIZE)
+        trial, known, self.state.gradients = self.samples.take(rows), self.state.gradients, None
         start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
         at_start = None if known is None else self.samples.logits_of(rows, known.logits)
         tried = {0.0: self._try(start, step, trial, at_start)}
 
-        # The prior may hold back, not undo: where a network is nearly perfect its scores vanish, and with them what
+        # The prior may hold back, not undo: where a network is nearly perfect its gradients vanish, and with them what
         # speaks for the way that led there.
         def loss(length):
             if length not in tried:
                 tried[length] = self._try(start + length * direction, step, trial)
             return math.inf if tried[0.0].clearly_below(tried[length], "bare") else tried[length].penalised
 
-        usual = length = self.stride or self.lr
+        usual = length = self.step_size or self.lr
         if loss(length) < loss(0.0):
             while lengthen and _is_short(length, loss(0.0) - loss(length), step) and loss(2 * length) < loss(length):
                 length *= 2
@@ -173,11 +179,11 @@ class _Descent:
             while length > _SHORTEST_STEP * self.lr and loss(length) >= loss(0.0):
                 length /= 2
         best = min(tried, key=loss)
-        if not self.rough and loss(usual) < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):
+        if not self.subsampled and loss(usual) < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):
             # These few samples say nothing else that couldn't be chance.
             best = usual
-        # The scores' second moments may be off from the curvature, by about the same factor from step to step.
-        self.stride = best or self.stride
+        # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
+        self.step_size = best or self.step_size
         self._move(start + best * direction)
         with torch.no_grad():
             self.temperature.fill_(tried[best].temperature)
@@ -193,12 +199,12 @@ class _Descent:
         solved = trial.solve(logits, gamma=self.settings.gamma)
         temperature = solved.temperature
         if solved.at_bound:
-            # At the T of samples that are separated, next to 0, scores vanish or know no bounds.
+            # At the T of samples that are separated, next to 0, gradients vanish or know no bounds.
             temperature = trial.solve(logits, gamma=self.settings.gamma, smooth=True).temperature
-        moved = self._moved()
-        bare = solved.loss + self.settings.penalty * moved.norm().item()
+        displacement = self._displacement()
+        bare = solved.loss + self.settings.penalty * displacement.norm().item()
         losses = trial.losses(solved.temperature, logits, gamma=self.settings.gamma)
-        return _Trial(bare + step.prior(moved), bare, temperature, losses)
+        return _Trial(bare + step.prior(displacement), bare, temperature, losses)
 
     def _move(self, parameters):
         vector_to_parameters(parameters, learnable(self.state.perturbation))
@@ -223,7 +229,7 @@ class _Trial(NamedTuple):
 
 def _draw(problem, n_samples, generator):
     """Some samples that have weight at random, as their numbers."""
-    rows = problem.counting()
+    rows = problem.nonzero_weight_indices()
     return rows[torch.randperm(len(rows), generator=generator)[:n_samples].sort().values]
 
 
@@ -242,39 +248,39 @@ def _evidence(step):
 
 def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
-    # What draws in train mode, such as dropout, has no scores.
+    # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
     # Fewer samples are soon gone through, all of them.
-    rough = problem.n_weighted > 2 * _ROUGH_SAMPLES and not state.metrics
-    rows = _draw(problem, _ROUGH_SAMPLES, generator)
+    subsampled = problem.n_weighted > 2 * _SUBSAMPLE_SIZE and not state.prior_precisions
+    rows = _draw(problem, _SUBSAMPLE_SIZE, generator)
     _measure(state, problem.take(rows), generator)
     lr = 1.0 if settings.lr == "auto" else settings.lr
 
     def loop(net, dataset):
-        """One step an epoch; callbacks, and the history, are those of a net of skorch."""
-        descent = _Descent(state, net.module_.temperature, problem, settings, lr, generator, rough)
+        """One step per epoch; callbacks, and the history, are those of a net of skorch."""
+        descent = _Descent(state, net.module_.temperature, problem, settings, lr, generator, subsampled)
         datasets = {"dataset_train": dataset, "dataset_valid": None}
         for _ in range(settings.max_epochs):
             net.notify("on_epoch_begin", **datasets)
-            told = descent.step()
-            if told is None:
+            record = descent.step()
+            if record is None:
                 net.history.pop()
                 return
-            for name, value in told.items():
+            for name, value in record.items():
                 net.history.record(name, value)
             net.notify("on_epoch_end", **datasets)
             # Each step lowers the loss; the one in the history is that before it.
             net.keep()
 
     run_net(ClampingNet, state, problem, settings, generator, loop=loop, lr=lr)
-    state.scores = None
+    state.gradients = None
 
 
 def _measure(state, samples, generator):
-    """Give a state, and its extensions, the metrics of their parameters where they have none yet."""
+    """Give a state, and its extensions, the prior precisions of their parameters where they have none yet."""
     x, shard = samples.example(len(samples)), samples.shard
-    if state.identity and not state.metrics:
-        state.metrics.append(perturbation_metric(state.perturbation, x, generator, shard))
+    if state.identity and not state.prior_precisions:
+        state.prior_precisions.append(prior_precision_of(state.perturbation, x, generator, shard))
     for name, extension in state.extensions.items():
         if not isinstance(extension, tuple):
-            state.extensions[name] = extension, perturbation_metric(extension, x, generator, shard)
+            state.extensions[name] = extension, prior_precision_of(extension, x, generator, shard)

@@ -1,7 +1,8 @@
 """The natural-gradient step, regularised by evidence: where a quadratic model of the loss and a Gaussian prior meet.
 
-Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the scores
-most probable. A block that the data don't speak for is held at the identity; one that they do is hardly held at all.
+Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the
+gradients most probable. A block that the data don't speak for is held at the identity; one that they do is hardly held
+at all.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 
 _ITERATIONS = 30
 _SETTLED = 0.02
-_PRECISION_LIMITS = (1e-10, 1e12)
+_STRENGTH_LIMITS = (1e-10, 1e12)
 # What is added, one after another, to the unit diagonal of a precision that rounding errors leave singular.
 _JITTERS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
 
@@ -29,7 +30,7 @@ class Step:
         Log Bayes factor of these parameters against the identity, in nats.
     precision : torch.Tensor of shape (n_parameters, n_parameters), float64
         Of the prior, for the sum over samples.
-    freedom : float
+    n_effective_parameters : float
         Number of parameters that the data determine, the others being held by the prior.
     n_effective : float
         Number of samples.
@@ -39,26 +40,27 @@ class Step:
     gain: float
     evidence: float
     precision: torch.Tensor
-    freedom: float
+    n_effective_parameters: float
     n_effective: float
 
-    def prior(self, moved):
+    def prior(self, displacement):
         """Penalty on the mean loss for parameters this far from the identity."""
-        moved = moved.double()
-        return 0.5 * (moved @ self.precision @ moved).item() / self.n_effective
+        displacement = displacement.double()
+        return 0.5 * (displacement @ self.precision @ displacement).item() / self.n_effective
 
 
-def natural_step(moments, moved, metrics):
-    """Step to the mode of the posterior of the quadratic model that the moments of the scores make.
+def natural_step(moments, displacement, prior_precisions):
+    """Step to the mode of the posterior of the quadratic model that the moments of the gradients make.
 
     Parameters
     ----------
     moments : Moments
-        Of the scores at the present parameters, log T last.
-    moved : torch.Tensor of shape (n_parameters,)
+        Of the gradients at the present parameters, log T last.
+    displacement : torch.Tensor of shape (n_parameters,)
         The present parameters minus the identity.
-    metrics : list of torch.Tensor
-        One quadratic form for each block of parameters, in order; see `perturbation_metric`.
+    prior_precisions : list of torch.Tensor
+        One quadratic form for each block of parameters, its prior precision up to a factor, in order; see
+        `prior_precision_of`.
 
     References
     ----------
@@ -67,15 +69,15 @@ def natural_step(moments, moved, metrics):
     """
     slope, curvature = _without_temperature(moments)
     n = moments.n_effective
-    moved = moved.double().to(slope.device)
-    pull = n * (curvature @ moved - slope)
-    blocks = list(torch.arange(len(moved)).split([len(metric) for metric in metrics]))
-    prior, posterior, covariance, mode = _fit_precisions(n * curvature, pull, metrics, blocks)
-    direction = mode - moved
-    evidence = 0.5 * (pull @ mode + _log_determinant(prior) - _log_determinant(posterior)).item()
+    displacement = displacement.double().to(slope.device)
+    linear_term = n * (curvature @ displacement - slope)
+    blocks = list(torch.arange(len(displacement)).split(list(map(len, prior_precisions))))
+    prior, posterior, covariance, mode = _fit_precisions(n * curvature, linear_term, prior_precisions, blocks)
+    direction = mode - displacement
+    evidence = 0.5 * (linear_term @ mode + _log_determinant(prior) - _log_determinant(posterior)).item()
     gain = 0.5 * (direction @ posterior @ direction).item()
-    freedom = len(moved) - (covariance * prior).sum().item()
-    return Step(direction, gain, evidence, prior, freedom, n)
+    n_effective_parameters = len(displacement) - (covariance * prior).sum().item()
+    return Step(direction, gain, evidence, prior, n_effective_parameters, n)
 
 
 def _without_temperature(moments):
@@ -86,24 +88,24 @@ def _without_temperature(moments):
     return moments.first[:-1] - cross * (moments.first[-1] / last), own - cross.outer(cross) / last
 
 
-def _fit_precisions(curvature, pull, metrics, blocks):
+def _fit_precisions(curvature, linear_term, prior_precisions, blocks):
     """MacKay's fixed point: prior and posterior precisions, the posterior's covariance and its mode."""
-    sizes = [metric.diagonal().sum() for metric in metrics]
-    precisions = [
-        0.1 * (curvature.diagonal()[block].sum() / size).item() + _PRECISION_LIMITS[0]
+    sizes = [form.diagonal().sum() for form in prior_precisions]
+    strengths = [
+        0.1 * (curvature.diagonal()[block].sum() / size).item() + _STRENGTH_LIMITS[0]
         for block, size in zip(blocks, sizes, strict=True)
     ]
     for _ in range(_ITERATIONS):
-        prior = torch.block_diag(*[p * metric for p, metric in zip(precisions, metrics, strict=True)])
+        prior = torch.block_diag(*[p * form for p, form in zip(strengths, prior_precisions, strict=True)])
         posterior = curvature + prior
         covariance = _inverse(posterior)
-        mode = covariance @ pull
-        before = precisions
-        precisions = [
-            _precision(metric, mode[block], covariance[block][:, block], p)
-            for metric, block, p in zip(metrics, blocks, precisions, strict=True)
+        mode = covariance @ linear_term
+        before = strengths
+        strengths = [
+            _strength(form, mode[block], covariance[block][:, block], p)
+            for form, block, p in zip(prior_precisions, blocks, strengths, strict=True)
         ]
-        if all(abs(new / old - 1) < _SETTLED for new, old in zip(precisions, before, strict=True)):
+        if all(abs(new / old - 1) < _SETTLED for new, old in zip(strengths, before, strict=True)):
             break
     return prior, posterior, covariance, mode
 
@@ -117,17 +119,17 @@ def _inverse(precision):
         if not failed:
             return torch.cholesky_inverse(factor) * scale[:, None] * scale
     raise ValueError(
-        "X must hold inputs, and the network yield logits, small enough that the scores of a perturbation are finite "
+        "X must hold inputs, and the network yield logits, small enough for finite gradients of a perturbation "
         f"in the network's dtype; got a curvature with entries up to {precision.abs().max().item():g}"
     )
 
 
-def _precision(metric, mode, covariance, precision):
-    """Well-determined parameters of a block over its squared distance from the identity."""
-    freedom = len(mode) - precision * (covariance * metric).sum().item()
-    distance = (mode @ metric @ mode).item()
-    low, high = _PRECISION_LIMITS
-    return min(max(max(freedom, 1e-3) / max(distance, 1e-300), low), high)
+def _strength(prior_precision, mode, covariance, strength):
+    """Factor of a block's prior precision: well-determined parameters over squared distance from the identity."""
+    n_effective_parameters = len(mode) - strength * (covariance * prior_precision).sum().item()
+    distance = (mode @ prior_precision @ mode).item()
+    low, high = _STRENGTH_LIMITS
+    return min(max(max(n_effective_parameters, 1e-3) / max(distance, 1e-300), low), high)
 
 
 def _log_determinant(matrix):

@@ -23,8 +23,8 @@ class Passes:
 class Problem:
     """The data of one fit, of which this process may hold a part only.
 
-    Its length, its loss and positions in it are those of all the samples; `inputs`, `codes`, `weight` and `logits` are
-    of this process's.
+    Its length, its loss and positions in it are those of all the samples; `inputs`, `y_encoded`, `weight` and `logits`
+    are of this process's.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Problem:
         The frozen network.
     inputs : ArrayInputs or DatasetInputs
         The calibration samples.
-    codes : torch.Tensor of shape (n_samples,), dtype int64
+    y_encoded : torch.Tensor of shape (n_samples,), dtype int64
         Column index of each label.
     weight : torch.Tensor of shape (n_samples,), float64
         Sample weights.
@@ -52,7 +52,7 @@ class Problem:
 
     backbone: NetworkBackbone
     inputs: ArrayInputs | DatasetInputs
-    codes: torch.Tensor
+    y_encoded: torch.Tensor
     weight: torch.Tensor
     logits: torch.Tensor
     shard: Shard
@@ -68,33 +68,33 @@ class Problem:
         return cls(
             reading.backbone,
             reading.inputs,
-            samples.codes,
+            samples.y_encoded,
             samples.weight,
             reading.logits,
             shard,
             Passes(forward=shard.size),
             split_params=samples.metadata.split,
-            weight_of_all=shard.whole(samples.weight).cpu(),
+            weight_of_all=shard.all_gather(samples.weight).cpu(),
         )
 
     def __len__(self):
         return self.shard.total
 
-    def counting(self):
+    def nonzero_weight_indices(self):
         """Positions of the samples that count: those with weight."""
         return self.weight_of_all.nonzero()[:, 0]
 
     @property
     def n_weighted(self):
         """Number of samples that count."""
-        return len(self.counting())
+        return len(self.nonzero_weight_indices())
 
     def take(self, rows):
         """The same problem on some of its samples."""
         rows = torch.as_tensor(rows)
         weight_of_all = self.weight_of_all[rows]
         shard, rows = self.shard.take(rows)
-        on = rows.to(self.codes.device)
+        on = rows.to(self.y_encoded.device)
         weight = self.weight[rows.to(self.weight.device)]
         # A process that has none of them keeps an input for its shape.
         inputs = self.inputs.take(rows if len(rows) else [0])
@@ -102,7 +102,7 @@ class Problem:
             self,
             shard=shard,
             inputs=inputs,
-            codes=self.codes[on],
+            y_encoded=self.y_encoded[on],
             weight=weight,
             logits=self.logits[on],
             weight_of_all=weight_of_all,
@@ -110,7 +110,7 @@ class Problem:
 
     def weighted(self):
         """The same problem without samples of weight 0."""
-        rows = self.counting()
+        rows = self.nonzero_weight_indices()
         return self if len(rows) == len(self) else self.take(rows)
 
     def logits_under(self, perturbation):
@@ -138,19 +138,19 @@ class Problem:
         """The exact temperature of some logits, and the loss there; of those at the identity by default."""
         logits = self.logits if logits is None else logits
         return solve_temperature(
-            logits, self.codes, sample_weight=self.weight, gamma=gamma, shard=self.shard, **options
+            logits, self.y_encoded, sample_weight=self.weight, gamma=gamma, shard=self.shard, **options
         )
 
     def log_likelihoods(self, temperature, logits=None):
         """Log-probability of each label, of all the samples."""
-        own = log_likelihoods(self.logits if logits is None else logits, self.codes, temperature)
-        return self.shard.whole(own)
+        own = log_likelihoods(self.logits if logits is None else logits, self.y_encoded, temperature)
+        return self.shard.all_gather(own)
 
     def losses(self, temperature, logits, gamma=0.0):
         """Focal loss of each sample, of all, times its weight over the mean weight."""
-        losses = focal_loss(logits.double() / temperature, self.codes, gamma=gamma, reduction="none")
+        losses = focal_loss(logits.double() / temperature, self.y_encoded, gamma=gamma, reduction="none")
         weight = self.weight_of_all
-        return self.shard.whole(losses) * (weight / weight.mean()).to(losses.device)
+        return self.shard.all_gather(losses) * (weight / weight.mean()).to(losses.device)
 
     def cost(self):
         """Passes over the network, forward and backward: how often each sample went through it on average."""
@@ -160,7 +160,7 @@ class Problem:
 
     def targets(self):
         """Column indices and weights, unless these are all 1, on the CPU for a loader."""
-        parts = (self.codes,) if (self.weight == 1).all() else (self.codes, self.weight)
+        parts = (self.y_encoded,) if (self.weight == 1).all() else (self.y_encoded, self.weight)
         return tuple(part.cpu() for part in parts)
 
     def labelled_batches(self):
@@ -175,8 +175,8 @@ class Problem:
             x, others = self.backbone.to_device(batch)
             rows = slice(done, done + len(x))
             done += len(x)
-            codes = self.codes[rows]
-            yield x, others, codes, self.weight[rows].to(codes.device)
+            y_encoded = self.y_encoded[rows]
+            yield x, others, y_encoded, self.weight[rows].to(y_encoded.device)
 
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""

@@ -67,8 +67,11 @@ def search(problem, candidates, splits, learner, *, guarded):
 def _judge(problem, candidates, splits, learner):
     """Held-out evidence of the candidates, and the verdict on the best one."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
-    draft = len(candidates) == 1
-    quiet = [replace(each, callbacks=None, verbose=0, draft=draft, interruptible=False) for each in candidates]
+    early_stopped = len(candidates) == 1
+    quiet = [
+        replace(each, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False)
+        for each in candidates
+    ]
     learner.progress.expect(len(splits) * len(candidates) + 1)
     evidence = cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
     return evidence, evidence.verdict(evidence.best())
@@ -87,6 +90,6 @@ def _solve_temperature(problem, settings, state, logits, smooth):
     if settings.refit_temperature or natural:
         gamma = 0.0 if settings.refit_temperature else settings.gamma
         # So few parameters, driven so far, may separate the samples, which then promise certainty.
-        solution = problem.solve(logits, gamma=gamma, smooth=smooth or (natural and state.moved))
+        solution = problem.solve(logits, gamma=gamma, smooth=smooth or (natural and state.perturbs))
         warn_of_bound(solution)
         state.temperature = solution.temperature

@@ -16,9 +16,9 @@ class ShardedNet(ClampingNet):
     @staticmethod
     def reading(problem, settings, generator):
         """Of this process's samples, and of one more that weighs nothing, for batches that have none of them."""
-        codes, *weight = problem.targets()
-        weight = weight[0] if weight else torch.ones(len(codes), dtype=torch.float64)
-        targets = [torch.cat([part, part.new_zeros(1)]) for part in (codes, weight)]
+        y_encoded, *weight = problem.targets()
+        weight = weight[0] if weight else torch.ones(len(y_encoded), dtype=torch.float64)
+        targets = [torch.cat([part, part.new_zeros(1)]) for part in (y_encoded, weight)]
         batches = _Batches(problem.shard, settings, generator)
         return problem.inputs.training_set(*targets), {"batch_sampler": batches, "batch_size": 1}
 

@@ -8,7 +8,7 @@ from skorch.history import History
 from torch import nn
 
 from ..perturbations import learnable
-from ._score_moments import Scores
+from ._gradient_moments import GradientMoments
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
@@ -33,8 +33,8 @@ class Settings:
     precision: str
     callbacks: list | None
     verbose: int
-    # Whether the result is to be judged only, not kept.
-    draft: bool = False
+    # Whether training stops as soon as the verdict is clear: the result is judged only, not kept.
+    early_stopped: bool = False
     # Whether it starts from what was judged, so that it must not lead far away.
     refining: bool = False
     # Whether an interrupt ends the training and keeps what was learned, or is the caller's.
@@ -54,12 +54,13 @@ class State:
     temperature : float
         T.
     extensions : dict
-        Perturbations at the identity that the natural gradient may append, by name, and their metrics once measured.
-    metrics : list of torch.Tensor
-        Of the perturbation's blocks; see `perturbation_metric`. Empty until the natural gradient has measured them.
+        Perturbations at the identity that the natural gradient may append, by name, and their prior precisions once
+        measured.
+    prior_precisions : list of torch.Tensor
+        Of the perturbation's blocks; see `prior_precision_of`. Empty until the natural gradient has measured them.
     history : skorch.history.History
         Of the training.
-    scores : Scores, default=None
+    gradients : GradientMoments, default=None
         At these parameters, of all the samples, where a pass told them already.
     """
 
@@ -67,12 +68,12 @@ class State:
     identity: list
     temperature: float
     extensions: dict = field(default_factory=dict)
-    metrics: list = field(default_factory=list)
+    prior_precisions: list = field(default_factory=list)
     history: History = field(default_factory=History)
-    scores: Scores | None = None
+    gradients: GradientMoments | None = None
 
     @property
-    def moved(self):
+    def perturbs(self):
         """Whether the perturbation is another than the identity."""
         parameters = learnable(self.perturbation)
         return any(not torch.equal(p, at) for p, at in zip(parameters, self.identity, strict=True))

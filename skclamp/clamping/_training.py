@@ -62,15 +62,15 @@ class ClampingNet(NeuralNet):
         return self._data_loss(y_pred, y_true) + self._penalty()
 
     def _data_loss(self, y_pred, targets):
-        codes, *weight = (target.to(y_pred.device) for target in targets)
-        return self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, codes, *weight)
+        y_encoded, *weight = (target.to(y_pred.device) for target in targets)
+        return self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, y_encoded, *weight)
 
     def _penalty(self):
         if not self.settings.penalty:
             return 0.0
         parameters = learnable(self.module_.perturbation)
-        moved = [(p - at).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
-        return self.settings.penalty * torch.linalg.vector_norm(torch.cat(moved))
+        displacement = [(p - at).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
+        return self.settings.penalty * torch.linalg.vector_norm(torch.cat(displacement))
 
     def train_step(self, batch, **fit_params):
         """One step of the optimiser; stops where the loss is no longer a number."""

@@ -15,9 +15,9 @@ from ..metrics._smooth import cosine_transform, grid_places, pairs_smooth_error,
 # Points of the curve are 1 / _N_CELLS apart.
 _N_CELLS = 2**10
 # Narrower kernels would make the curve noisier than the bars beside it: this covers as much as a bin of ten.
-_LEAST_BANDWIDTH = 0.03
+_MIN_BANDWIDTH = 0.03
 # Where the kernel covers fewer samples than this, a curve would show noise.
-_FEWEST_SAMPLES = 5.0
+_MIN_SAMPLES = 5.0
 # As much of a sample as rounding may leave where there is none.
 _NO_SAMPLES = 1e-6
 
@@ -70,7 +70,7 @@ def smooth_curve(pairs, resamples=(), confidence_level=0.95):
     there is no band, which covers the accuracy at each confidence with probability `confidence_level`.
     """
     error = float(pairs_smooth_error(pairs))
-    bandwidth = max(error, _LEAST_BANDWIDTH)
+    bandwidth = max(error, _MIN_BANDWIDTH)
     confidence = np.arange(_N_CELLS + 1) / _N_CELLS
     sums = _KernelSums(pairs, bandwidth)
     residual, density = sums(pairs.masses[None])
@@ -110,7 +110,7 @@ def _is_supported(pairs, confidence, share):
     n_below_kernel = n_samples * share * 2 * np.sqrt(np.pi)
     weighing = pairs.confidence[pairs.masses > 0]
     inside = (confidence > weighing.min() - 1 / _N_CELLS) & (confidence < weighing.max() + 1 / _N_CELLS)
-    return inside & (n_below_kernel >= min(_FEWEST_SAMPLES, n_samples / 4))
+    return inside & (n_below_kernel >= min(_MIN_SAMPLES, n_samples / 4))
 
 
 def _ratio(residual, density):

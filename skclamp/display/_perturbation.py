@@ -16,7 +16,7 @@ _LEARNED = ("perturbation", "perturbations")
 class PerturbationDisplay:
     """The fitted perturbation of a clamping calibrator as pictures, bars or curves, and its training.
 
-    Use :meth:`from_estimator` to make one. Offsets and gains are bars, one a channel, against the dotted line where
+    Use :meth:`from_estimator` to make one. Offsets and gains are bars, one per channel, against the dotted line where
     they would do nothing; a matrix, filters, a grid and a delta of images are pictures; tone curves are curves. Where
     no perturbation was kept, the display says so.
 
@@ -37,7 +37,7 @@ class PerturbationDisplay:
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
-        One a panel.
+        One per panel.
     figure_ : matplotlib Figure
         Figure that holds them.
 

@@ -23,11 +23,11 @@ _NOTHING = {"color": "black", "linestyle": ":", "linewidth": 1.2}
 _COLORS = "cividis"
 _LINES = ("-", "--", "-.", ":")
 # Names that a panel has room for in all, and letters of theirs side by side.
-_MOST_NAMES, _MOST_LETTERS = 14, 18
-_MOST_LINES = 4
-_MOST_IMAGES = 6
+_MAX_NAMES, _MAX_LETTERS = 14, 18
+_MAX_LINES = 4
+_MAX_IMAGES = 6
 # Cells of a picture that still have room for their number.
-_MOST_NUMBERS = 16
+_MAX_NUMBERS = 16
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _bar_panels(title, values, names, nothing):
 
 
 def _delta_panels(title, values, names, nothing):
-    """Bars of features, a picture of sequences, or a picture a channel of images."""
+    """Bars of features, a picture of sequences, or one picture per channel of images."""
     if values.ndim == 3:
         return _picture_panels(title, values, names, nothing)
     if values.ndim == 2:
@@ -82,7 +82,7 @@ def _matrix_panels(title, values, names, nothing):
 
 
 def _filter_panels(title, values, names, nothing):
-    """A picture a channel, or a picture of all where filters are of one dimension."""
+    """One picture per channel, or a picture of all where filters are of one dimension."""
     values = values[:, 0]
     if values.ndim == 2:
         return _image_panels([title], [values])
@@ -96,10 +96,10 @@ def _map_panels(title, values, names, nothing):
 
 
 def _picture_panels(title, values, names, nothing):
-    """A picture a channel, all on the same scale; of more than six, their mean and their spread."""
+    """One picture per channel, all on the same scale; of more than six, their mean and their spread."""
     if len(values) == 1:
         return _image_panels([title], list(values))
-    if len(values) > _MOST_IMAGES:
+    if len(values) > _MAX_IMAGES:
         return _image_panels([f"{title}\nmean of channels", f"{title}\ntheir spread"], [values.mean(0), values.std(0)])
     titles = [f"{title}\n{name}" for name in _channel_names(names, len(values), numbered="channel {}")]
     low, high = values.min(), values.max()
@@ -159,7 +159,7 @@ def _channel_names(names, n_channels, numbered="{}"):
     if names is None:
         return [numbered.format(k) for k in range(n_channels)]
     if len(names) != n_channels:
-        raise ValueError(f"channel_names must be {n_channels}, one a channel; got {len(names)}")
+        raise ValueError(f"channel_names must be {n_channels}, one per channel; got {len(names)}")
     return list(names)
 
 
@@ -169,7 +169,7 @@ def _draw_bars(ax, values, names, nothing):
     places = np.arange(len(values))
     ax.bar(places, values - base, bottom=base, **_BARS)
     ax.axhline(base, **_NOTHING)
-    if names is not None and len(names) <= _MOST_NAMES:
+    if names is not None and len(names) <= _MAX_NAMES:
         _name_places(ax, places, names)
     else:
         ax.set_xlabel("channel")
@@ -180,7 +180,7 @@ def _draw_bars(ax, values, names, nothing):
 
 def _name_places(ax, places, names):
     """Names below the places, upright where they are too long to stand side by side."""
-    if sum(map(len, names)) + 2 * len(names) > _MOST_LETTERS:
+    if sum(map(len, names)) + 2 * len(names) > _MAX_LETTERS:
         ax.set_xticks(places, names, rotation=90, fontsize="small")
     else:
         ax.set_xticks(places, names)
@@ -197,7 +197,7 @@ def _draw_image(ax, image, names, limits):
         _name_places(ax, places, names)
         ax.set_yticks(places, names)
         ax.set(xlabel="from", ylabel="to")
-    if image.size <= _MOST_NUMBERS:
+    if image.size <= _MAX_NUMBERS:
         _write_numbers(ax, image, shown)
 
 
@@ -208,7 +208,7 @@ def _write_numbers(ax, image, shown):
 
 
 def _draw_curves(ax, x, curves, names):
-    if len(curves) > _MOST_LINES:
+    if len(curves) > _MAX_LINES:
         ax.plot(x, curves.T, color=_BARS["color"], linewidth=0.8, alpha=0.6)
     else:
         for curve, name, line in zip(curves, names, _LINES, strict=False):

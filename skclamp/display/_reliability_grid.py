@@ -238,11 +238,11 @@ class ReliabilityGridDisplay:
         >>> plt.close(display.figure_)
         """
         proba = Probabilities(y_proba, sample_weight)
-        codes = proba.encode(y_true, labels)
+        y_encoded = proba.encode(y_true, labels)
         edges = proba.equal_width_edges(n_bins)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
         resamples = resampler(proba, n_resamples, random_state)
-        pairs = list(proba.class_pairs(codes))
+        pairs = list(proba.class_pairs(y_encoded))
         tables = [each.table(edges) for each in pairs]
         names = np.arange(proba.n_classes) if labels is None else to_numpy(labels)
         displays = [

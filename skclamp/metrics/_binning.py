@@ -1,7 +1,7 @@
 """Bins of confidence and what falls into them: one implementation for every metric and every picture.
 
 Whatever has K columns is read once, in chunks of rows that stay in the processor's cache while they are checked and
-reduced; all else has one entry a sample or a bin.
+reduced; all else has one entry per sample or bin.
 """
 
 import copy
@@ -68,7 +68,7 @@ class BinTable:
         return self.accuracy - self.confidence
 
     def expected_gap(self):
-        """Mean absolute gap over the samples: a float, or one a class."""
+        """Mean absolute gap over the samples: a float, or one per class."""
         return (self.share * np.abs(self.gap)).sum(0)
 
     def maximum_gap(self):
@@ -168,9 +168,9 @@ class Probabilities:
 
     def encode(self, y_true, labels=None):
         """Column index of each sample's label."""
-        codes = encode_targets(y_true, self.n_classes, labels)
-        check_same_length(codes, self.n_samples, "y_true")
-        return codes
+        y_encoded = encode_targets(y_true, self.n_classes, labels)
+        check_same_length(y_encoded, self.n_samples, "y_true")
+        return y_encoded
 
     def chunks(self):
         """Yield (slice of rows, checked C-contiguous array of float32 or float64) over all rows."""
@@ -201,24 +201,24 @@ class Probabilities:
             return torch.from_numpy(edges).to(self._values.dtype).double().numpy()
         return edges.astype(self._values.dtype).astype(np.float64)
 
-    def pairs(self, codes, top_k=1, threshold=None):
+    def pairs(self, y_encoded, top_k=1, threshold=None):
         """Probability of the `top_k` most probable classes together, and whether the label is among them."""
         top_k = check_whole_number(top_k, "top_k")
         if top_k == 1:
             confidence, prediction = self.top_label
-            hits = prediction == codes
+            hits = prediction == y_encoded
         else:
             confidence, predictions = self._top_labels(top_k)
-            hits = (predictions == codes[:, None]).any(1)
+            hits = (predictions == y_encoded[:, None]).any(1)
         return Pairs(confidence, hits.astype(np.float64), self.weight).above(threshold)
 
-    def class_pairs(self, codes, threshold=None, block=32):
+    def class_pairs(self, y_encoded, threshold=None, block=32):
         """Yield the pairs of each class: its probability, and whether it is the label."""
         _ = self.top_label  # the pass that checks the values
         for start in range(0, self.n_classes, block):
             columns = _as_native_array(self._values[:, start : start + block]).T.astype(np.float64, order="C")
             for k, column in enumerate(columns, start):
-                yield Pairs(column, (codes == k).astype(np.float64), self.weight).above(threshold)
+                yield Pairs(column, (y_encoded == k).astype(np.float64), self.weight).above(threshold)
 
     def reweighted(self, weight):
         """The same samples under other weights, whose top labels needn't be looked for again."""
@@ -227,23 +227,23 @@ class Probabilities:
         other.weight, other._kept = weight, {}
         return other
 
-    def classwise_table(self, codes, edges):
+    def classwise_table(self, y_encoded, edges):
         """Bins of every class's probability, class by class, and how often the class is the right one."""
         count, total = self.kept(("columns", len(edges)), partial(self._column_sums, edges))
-        own = self.of_label(codes)
-        place = bin_indices(own, edges) * self.n_classes + codes
+        own = self.of_label(y_encoded)
+        place = bin_indices(own, edges) * self.n_classes + y_encoded
         hits = _sum_by(place, None, self.weight, count.size).reshape(count.shape)
         return BinTable.from_sums(edges, count, total, hits)
 
-    def of_label(self, codes):
+    def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
         if isinstance(self._values, torch.Tensor):
-            column = torch.from_numpy(codes).to(self._values.device).unsqueeze(1)
+            column = torch.from_numpy(y_encoded).to(self._values.device).unsqueeze(1)
             return self._values.gather(1, column).squeeze(1).cpu().double().numpy()
-        return self._values[np.arange(self.n_samples), codes].astype(np.float64)
+        return self._values[np.arange(self.n_samples), y_encoded].astype(np.float64)
 
     def average(self, values):
-        """Mean of one value a sample, weighted."""
+        """Mean of one value per sample, weighted."""
         return float(np.average(values, weights=self.weight))
 
     def kept(self, key, compute):
@@ -343,7 +343,7 @@ def _sum_by(place, values, weight, n_places):
 
 
 def _pick(chunk, columns):
-    """One entry a row."""
+    """One entry per row."""
     return chunk[np.arange(len(chunk)), columns]
 
 

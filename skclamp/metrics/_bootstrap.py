@@ -261,10 +261,10 @@ def paired_bootstrap_test(
 def _form(metric, y_true, y_proba, labels, sample_weight):
     """Probabilities, and the metric in a form that takes weights."""
     proba = as_probabilities(y_proba, sample_weight)
-    codes = proba.encode(y_true, labels)
+    y_encoded = proba.encode(y_true, labels)
     function, options = (metric.func, metric.keywords) if isinstance(metric, partial) else (metric, {})
-    form = resampled(function, options, codes, proba)
-    return proba, AnyMetric(metric, proba, codes, to_numpy(y_proba), is_ours(metric)) if form is None else form
+    form = resampled(function, options, y_encoded, proba)
+    return proba, AnyMetric(metric, proba, y_encoded, to_numpy(y_proba), is_ours(metric)) if form is None else form
 
 
 def _replicates(forms, proba, n_resamples, random_state):

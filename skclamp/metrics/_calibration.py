@@ -242,7 +242,7 @@ def classwise_calibration_error(
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
     average : {"macro"} or None, default="macro"
-        The mean over the classes, or None for one value a class.
+        The mean over the classes, or None for one value per class.
     norm : {"l1", "l2", "max"}, default="l1"
         Mean, root mean square or largest of the gaps of a class's bins.
     strategy : {"uniform", "quantile"}, default="uniform"
@@ -277,12 +277,12 @@ def classwise_calibration_error(
         raise ValueError(f"average must be 'macro' or None; got {average!r}")
     check_options(norm=norm, strategy=strategy, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
-    codes = proba.encode(y_true, labels)
+    y_encoded = proba.encode(y_true, labels)
     if strategy == "uniform" and threshold is None:
-        per_class = proba.classwise_table(codes, proba.equal_width_edges(n_bins)).error(norm)
+        per_class = proba.classwise_table(y_encoded, proba.equal_width_edges(n_bins)).error(norm)
     else:
         check_whole_number(n_bins, "n_bins")
-        per_class = each_class(partial(_binned_error, proba, n_bins, strategy, norm), proba, codes, threshold)
+        per_class = each_class(partial(_binned_error, proba, n_bins, strategy, norm), proba, y_encoded, threshold)
     return float(per_class.mean()) if average else per_class
 
 

@@ -8,7 +8,7 @@ from sklearn.isotonic import isotonic_regression
 
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import tensor_of
-from .._utils.least_probability import LEAST_PROBABILITY, log_of
+from .._utils.least_probability import MIN_PROBABILITY, log_of
 from .._utils.parameters import check_choice
 from ._proper_scores import brier_losses, log_losses
 from ._reduction import as_probabilities
@@ -105,7 +105,7 @@ def calibration_refinement(y_true, y_proba, *, score="log_loss", recalibration="
     check_choice(score, "score", _SCORES)
     check_choice(recalibration, "recalibration", _RECALIBRATIONS)
     proba = as_probabilities(y_proba, sample_weight)
-    codes = proba.encode(y_true, labels)
+    y_encoded = proba.encode(y_true, labels)
     isotonic_is_possible = score == "brier" or proba.n_classes == 2
     if recalibration == "auto":
         recalibration = "isotonic" if isotonic_is_possible else "temperature"
@@ -113,29 +113,29 @@ def calibration_refinement(y_true, y_proba, *, score="log_loss", recalibration="
         raise ValueError("recalibration must not be 'isotonic' with score='log_loss' and more than two classes")
     if recalibration == "temperature" and score == "brier":
         raise ValueError("recalibration must not be 'temperature' with score='brier'")
-    total = proba.average((log_losses if score == "log_loss" else brier_losses)(proba, codes))
+    total = proba.average((log_losses if score == "log_loss" else brier_losses)(proba, y_encoded))
     # The identity is in either family: only a solver's tolerance could lie above it.
-    left = min(float(_REFINEMENTS[score, recalibration](proba, codes)), total)
+    left = min(float(_REFINEMENTS[score, recalibration](proba, y_encoded)), total)
     return CalibrationRefinement(total, total - left, left)
 
 
-def _isotonic_brier(proba, codes):
+def _isotonic_brier(proba, y_encoded):
     parts = [
-        np.average((pairs.hits - _increasing(pairs)) ** 2, weights=pairs.weight) for pairs in _classes(proba, codes)
+        np.average((pairs.hits - _increasing(pairs)) ** 2, weights=pairs.weight) for pairs in _classes(proba, y_encoded)
     ]
     return sum(parts)
 
 
-def _isotonic_log_loss(proba, codes):
-    (pairs,) = _classes(proba, codes)
+def _isotonic_log_loss(proba, y_encoded):
+    (pairs,) = _classes(proba, y_encoded)
     fitted = _increasing(pairs)
     own = np.where(pairs.hits > 0, fitted, 1 - fitted)
-    return np.average(-np.log(np.clip(own, LEAST_PROBABILITY, 1.0)) + 0.0, weights=pairs.weight)
+    return np.average(-np.log(np.clip(own, MIN_PROBABILITY, 1.0)) + 0.0, weights=pairs.weight)
 
 
-def _classes(proba, codes):
+def _classes(proba, y_encoded):
     """Pairs of every class; of two, the second's tell all, and their halved Brier score is the binary one."""
-    classes = list(proba.class_pairs(codes)) if proba.n_classes == 2 else proba.class_pairs(codes)
+    classes = list(proba.class_pairs(y_encoded)) if proba.n_classes == 2 else proba.class_pairs(y_encoded)
     return classes[1:] if proba.n_classes == 2 else classes
 
 
@@ -150,10 +150,10 @@ def _increasing(pairs):
     return fitted[group]
 
 
-def _temperature_log_loss(proba, codes):
+def _temperature_log_loss(proba, y_encoded):
     # Finite ones, by the logarithm's floor.
     logits = torch.cat([log_of(tensor_of(chunk, "y_proba")) for _, chunk in proba.chunks()])
-    y, weight = torch.from_numpy(codes), None if proba.weight is None else torch.from_numpy(proba.weight)
+    y, weight = torch.from_numpy(y_encoded), None if proba.weight is None else torch.from_numpy(proba.weight)
     temperature = solve_temperature(logits, y, sample_weight=weight).temperature
     return proba.average(-log_likelihoods(logits, y, temperature).numpy())
 

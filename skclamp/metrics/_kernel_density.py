@@ -79,9 +79,9 @@ def kde_calibration_error(y_true, y_proba, *, bandwidth=None, norm="l1", labels=
     if bandwidth is not None:
         check_number(bandwidth, "bandwidth", 0, 1, closed="right")
     proba = as_probabilities(y_proba, sample_weight)
-    codes = proba.encode(y_true, labels)
+    y_encoded = proba.encode(y_true, labels)
     kernels = proba.kept("kernels", lambda: _kernels_of(proba))
-    gaps = kernels.mean_labels(codes, bandwidth or kernels.bandwidth) - kernels.points
+    gaps = kernels.mean_labels(y_encoded, bandwidth or kernels.bandwidth) - kernels.points
     return _norm(np.abs(gaps), kernels.weight, norm)
 
 
@@ -106,10 +106,10 @@ class _Kernels:
         # A sample of weight 3 has two neighbours at its own place.
         self.repeated = np.maximum(self.weight - 1, 0)
 
-    def mean_labels(self, codes, bandwidth):
+    def mean_labels(self, y_encoded, bandwidth):
         """Kernel mean at each point of the other points' unit vectors; the point itself where it has no neighbour."""
         unit = np.zeros_like(self.points)
-        unit[np.arange(len(codes)), codes] = 1
+        unit[np.arange(len(y_encoded)), y_encoded] = 1
         means = np.empty_like(self.points)
         for rows in self._blocks():
             kernel, total = self._likelihood(rows, bandwidth)

@@ -10,7 +10,7 @@ from ._binning import ROUNDING
 from ._reduction import as_probabilities, check_options, each_class, edges_of, reduced_error, some_pairs
 
 # Bins of the sweep, which ends long before unless hardly any accuracy falls.
-_MOST_BINS = 2**16
+_MAX_BINS = 2**16
 
 
 def debiased_calibration_error(
@@ -86,12 +86,12 @@ def debiased_calibration_error(
     check_options(strategy=strategy, mode=mode, top_k=top_k, threshold=threshold)
     check_whole_number(n_bins, "n_bins")
     proba = as_probabilities(y_proba, sample_weight)
-    codes = proba.encode(y_true, labels)
+    y_encoded = proba.encode(y_true, labels)
     power = partial(_unbiased_power, proba, n_bins, strategy, _POWERS[norm])
     if mode == "classwise":
-        mean = each_class(power, proba, codes, threshold).mean()
+        mean = each_class(power, proba, y_encoded, threshold).mean()
     else:
-        mean = power(some_pairs(proba, codes, top_k, threshold))
+        mean = power(some_pairs(proba, y_encoded, top_k, threshold))
     return float(max(mean, 0.0) ** (1 if norm == "l1" else 0.5))
 
 
@@ -192,7 +192,7 @@ def _sweep_edges(pairs):
     if (np.diff(hits / mass) >= 0).all():
         return np.append(confidence[0], confidence)
     mass_sums, hit_sums = (np.append(0.0, np.cumsum(sums)) for sums in (mass, hits))
-    for n_bins in range(2, _MOST_BINS):
+    for n_bins in range(2, _MAX_BINS):
         inner = np.searchsorted(mass_sums[:-1], (np.arange(1, n_bins) / n_bins - ROUNDING) * mass_sums[-1])
         cuts = np.unique(np.concatenate([[0], inner, [len(mass)]]))
         accuracy = np.diff(hit_sums[cuts]) / np.diff(mass_sums[cuts])

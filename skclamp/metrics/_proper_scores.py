@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .._utils.arrays import tensor_of
-from .._utils.least_probability import LOG_LEAST
+from .._utils.least_probability import LOG_MIN_PROBABILITY
 from ._reduction import as_probabilities
 
 
@@ -137,21 +137,21 @@ def _row_entropies(rows):
     return (-(rows * rows.clamp_min(tiny).log()).sum(1, dtype=torch.float64)).numpy()
 
 
-def brier_losses(proba, codes, scale_by_half="auto"):
+def brier_losses(proba, y_encoded, scale_by_half="auto"):
     """Squared distance of each row to its label's unit vector, in float64: never negative by rounding."""
     distance = np.empty(proba.n_samples)
     for rows, chunk in proba.chunks():
         error = chunk.astype(np.float64)
-        error[np.arange(len(error)), codes[rows]] -= 1
+        error[np.arange(len(error)), y_encoded[rows]] -= 1
         distance[rows] = np.einsum("ij,ij->i", error, error)
     halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
     return distance / 2 if halve else distance
 
 
-def log_losses(proba, codes):
+def log_losses(proba, y_encoded):
     """Negative log-probability of each sample's class, float64; the values are checked on the way."""
     _ = proba.top_label
     with np.errstate(divide="ignore"):
-        own = np.log(proba.of_label(codes))
+        own = np.log(proba.of_label(y_encoded))
     # A probability that rounds beyond 1 has no gain.
-    return -np.clip(own, LOG_LEAST, 0.0)
+    return -np.clip(own, LOG_MIN_PROBABILITY, 0.0)

@@ -30,7 +30,7 @@ def check_options(*, norm="l1", strategy="uniform", mode="top-label", top_k=1, t
         raise ValueError(f"top_k must be 1 with mode='classwise'; got {top_k!r}")
 
 
-def some_pairs(proba, codes, top_k=1, threshold=None):
+def some_pairs(proba, y_encoded, top_k=1, threshold=None):
     """Pairs of the most probable classes above a threshold, of which there must be some.
 
     Raises
@@ -38,9 +38,9 @@ def some_pairs(proba, codes, top_k=1, threshold=None):
     ValueError
         If no sample is left.
     """
-    pairs = proba.pairs(codes, top_k, threshold)
+    pairs = proba.pairs(y_encoded, top_k, threshold)
     if threshold is not None and not pairs.masses.any():
-        largest = proba.pairs(codes, top_k).confidence.max()
+        largest = proba.pairs(y_encoded, top_k).confidence.max()
         raise ValueError(
             f"threshold must be below the confidence of some sample, the largest of which is {largest:.6g}; "
             f"got {threshold!r}"
@@ -48,9 +48,9 @@ def some_pairs(proba, codes, top_k=1, threshold=None):
     return pairs
 
 
-def each_class(error, proba, codes, threshold=None):
+def each_class(error, proba, y_encoded, threshold=None):
     """An error of every class's pairs, an array; 0 for a class that never has a probability above the threshold."""
-    classes = proba.class_pairs(codes, threshold)
+    classes = proba.class_pairs(y_encoded, threshold)
     return np.array([error(pairs) if pairs.masses.any() else 0.0 for pairs in classes])
 
 
@@ -58,10 +58,10 @@ def reduced_error(error, y_true, y_proba, *, mode, top_k, threshold, labels, sam
     """An error of the most probable classes' pairs, or its mean over every class's."""
     check_options(mode=mode, top_k=top_k, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
-    codes = proba.encode(y_true, labels)
+    y_encoded = proba.encode(y_true, labels)
     if mode == "classwise":
-        return float(each_class(error, proba, codes, threshold).mean())
-    return float(error(some_pairs(proba, codes, top_k, threshold)))
+        return float(each_class(error, proba, y_encoded, threshold).mean())
+    return float(error(some_pairs(proba, y_encoded, top_k, threshold)))
 
 
 def edges_of(pairs, proba, n_bins, strategy):

@@ -17,7 +17,7 @@ from ._reduction import check_options, some_pairs
 from ._smooth import cosine_transform, fixed_point, grid_places, integral, pairs_smooth_error, smooth
 
 # Groups of neighbouring confidences between which the KS error's replicates are looked at.
-_MOST_GROUPS = 2**12
+_MAX_GROUPS = 2**12
 # Divisor in the place of 0.
 _SMALL = np.finfo(np.float64).tiny
 # Cells of the grid on which the smooth error's replicates are smoothed.
@@ -40,7 +40,7 @@ class GroupSums:
 
 
 class MeanScore:
-    """A mean of one value a sample: no bias, and nothing to scale."""
+    """A mean of one value per sample: no bias, and nothing to scale."""
 
     is_error = False
 
@@ -98,16 +98,18 @@ class ClasswiseErrors(_ScaledErrors):
     places are kept.
     """
 
-    def __init__(self, proba, codes, edges, norm):
+    def __init__(self, proba, y_encoded, edges, norm):
         self._proba, self._edges, self._norm = proba, edges, norm
         self._shape = len(edges) - 1, proba.n_classes
         row, place, value = _entries_beyond_first(proba, edges)
         self._beyond = _GroupedEntries(row, place, self._shape)
         self._value = value[self._beyond.order]
         self._own = _GroupedEntries(
-            np.arange(len(codes)), bin_indices(proba.of_label(codes), edges) * proba.n_classes + codes, self._shape
+            np.arange(len(y_encoded)),
+            bin_indices(proba.of_label(y_encoded), edges) * proba.n_classes + y_encoded,
+            self._shape,
         )
-        table = proba.classwise_table(codes, edges)
+        table = proba.classwise_table(y_encoded, edges)
         self.value, self._gap = float(table.error(norm).mean()), table.gap
 
     def sums(self, weights):
@@ -151,8 +153,8 @@ class KSErrors(_ScaledErrors):
     def __init__(self, pairs, kept):
         _, group = np.unique(pairs.confidence, return_inverse=True)
         n_groups = group.max() + 1
-        if n_groups > _MOST_GROUPS:
-            group, n_groups = group * _MOST_GROUPS // n_groups, _MOST_GROUPS
+        if n_groups > _MAX_GROUPS:
+            group, n_groups = group * _MAX_GROUPS // n_groups, _MAX_GROUPS
         self._groups = GroupSums(group, n_groups)
         self._index, self._residual = kept[self._groups.order], pairs.residual[self._groups.order]
         self._path = np.cumsum(self._groups(pairs.masses[self._groups.order] * self._residual[None]), 1)
@@ -226,8 +228,8 @@ class SmoothErrors(_ScaledErrors):
 class AnyMetric:
     """A metric that is called anew for every weighting: one of this package, which shares passes, or any other."""
 
-    def __init__(self, metric, proba, codes, y_proba, shares):
-        self._metric, self._proba, self._codes, self._y_proba = metric, proba, codes, y_proba
+    def __init__(self, metric, proba, y_encoded, y_proba, shares):
+        self._metric, self._proba, self._y_encoded, self._y_proba = metric, proba, y_encoded, y_proba
         self.is_error = self._shares = shares
 
     def sums(self, weights):
@@ -240,59 +242,59 @@ class AnyMetric:
 
     def _value(self, weight):
         if self._shares:
-            return self._metric(self._codes, self._proba.reweighted(weight))
+            return self._metric(self._y_encoded, self._proba.reweighted(weight))
         rows = np.repeat(np.arange(len(weight)), weight.astype(np.int64))
-        return self._metric(self._codes[rows], self._y_proba[rows])
+        return self._metric(self._y_encoded[rows], self._y_proba[rows])
 
 
-def resampled(metric, options, codes, proba):
+def resampled(metric, options, y_encoded, proba):
     """The metric as sums and a value of them, or None for one that has no such form."""
     reduce = _REDUCTIONS.get(metric)
-    return reduce(codes, proba, **options) if reduce else None
+    return reduce(y_encoded, proba, **options) if reduce else None
 
 
-def _uniform(codes, proba, *, n_bins=15, norm="l1", top_k=1, threshold=None):
+def _uniform(y_encoded, proba, *, n_bins=15, norm="l1", top_k=1, threshold=None):
     check_options(norm=norm, threshold=threshold)
-    pairs, kept = _kept_pairs(codes, proba, top_k, threshold)
+    pairs, kept = _kept_pairs(y_encoded, proba, top_k, threshold)
     return BinnedErrors(pairs, kept, proba.equal_width_edges(n_bins), norm)
 
 
-def _maximum(codes, proba, **options):
-    return _uniform(codes, proba, norm="max", **options)
+def _maximum(y_encoded, proba, **options):
+    return _uniform(y_encoded, proba, norm="max", **options)
 
 
-def _adaptive(codes, proba, *, n_bins=15, include_lowest="auto", norm="l1", top_k=1, threshold=None):
+def _adaptive(y_encoded, proba, *, n_bins=15, include_lowest="auto", norm="l1", top_k=1, threshold=None):
     check_options(norm=norm, threshold=threshold)
-    pairs, kept = _kept_pairs(codes, proba, top_k, threshold)
+    pairs, kept = _kept_pairs(y_encoded, proba, top_k, threshold)
     return BinnedErrors(pairs, kept, pairs.equal_mass_edges(n_bins, side="right"), norm, include_lowest)
 
 
-def _classwise(codes, proba, *, n_bins=15, norm="l1", strategy="uniform", threshold=None, average="macro"):
+def _classwise(y_encoded, proba, *, n_bins=15, norm="l1", strategy="uniform", threshold=None, average="macro"):
     check_options(norm=norm, strategy=strategy, threshold=threshold)
     if strategy == "uniform" and threshold is None and average == "macro":
-        return ClasswiseErrors(proba, codes, proba.equal_width_edges(n_bins), norm)
+        return ClasswiseErrors(proba, y_encoded, proba.equal_width_edges(n_bins), norm)
     return None
 
 
-def _ks(codes, proba, *, mode="top-label", top_k=1, threshold=None):
+def _ks(y_encoded, proba, *, mode="top-label", top_k=1, threshold=None):
     check_options(mode=mode, top_k=top_k, threshold=threshold)
-    return KSErrors(*_kept_pairs(codes, proba, top_k, threshold)) if mode == "top-label" else None
+    return KSErrors(*_kept_pairs(y_encoded, proba, top_k, threshold)) if mode == "top-label" else None
 
 
-def _smoothed(codes, proba, *, bandwidth=None, mode="top-label", top_k=1, threshold=None):
+def _smoothed(y_encoded, proba, *, bandwidth=None, mode="top-label", top_k=1, threshold=None):
     check_options(mode=mode, top_k=top_k, threshold=threshold)
     if mode != "top-label":
         return None
-    pairs, kept = _kept_pairs(codes, proba, top_k, threshold)
+    pairs, kept = _kept_pairs(y_encoded, proba, top_k, threshold)
     return SmoothErrors(pairs, kept, bandwidth)
 
 
-def _nll(codes, proba):
-    return MeanScore(_proper_scores.log_losses(proba, codes))
+def _nll(y_encoded, proba):
+    return MeanScore(_proper_scores.log_losses(proba, y_encoded))
 
 
-def _brier(codes, proba, *, scale_by_half="auto"):
-    return MeanScore(_proper_scores.brier_losses(proba, codes, scale_by_half))
+def _brier(y_encoded, proba, *, scale_by_half="auto"):
+    return MeanScore(_proper_scores.brier_losses(proba, y_encoded, scale_by_half))
 
 
 _REDUCTIONS: dict[Callable, Callable] = {
@@ -307,11 +309,11 @@ _REDUCTIONS: dict[Callable, Callable] = {
 }
 
 
-def _kept_pairs(codes, proba, top_k, threshold):
+def _kept_pairs(y_encoded, proba, top_k, threshold):
     """Pairs above the threshold, and which samples they are of."""
-    pairs = some_pairs(proba, codes, top_k, threshold)
+    pairs = some_pairs(proba, y_encoded, top_k, threshold)
     kept = np.arange(proba.n_samples)
-    return pairs, kept if threshold is None else kept[proba.pairs(codes, top_k).confidence > threshold]
+    return pairs, kept if threshold is None else kept[proba.pairs(y_encoded, top_k).confidence > threshold]
 
 
 def _positive(weights):

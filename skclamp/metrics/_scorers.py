@@ -4,7 +4,7 @@ import numpy as np
 
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, check_sample_weight, encode_targets
-from .._utils.least_probability import LOG_LEAST
+from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
 from ._proper_scores import brier_score
@@ -96,13 +96,13 @@ def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
 
 def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=None):
     """Mean of ``-log p_y``, from log-probabilities of shape (n_samples, n_classes); the metric's floor is its own."""
-    codes = encode_targets(y_true, log_proba.shape[1], labels)
-    check_same_length(codes, len(log_proba), "y_true")
-    own = log_proba[np.arange(len(codes)), codes].astype(np.float64)
+    y_encoded = encode_targets(y_true, log_proba.shape[1], labels)
+    check_same_length(y_encoded, len(log_proba), "y_true")
+    own = log_proba[np.arange(len(y_encoded)), y_encoded].astype(np.float64)
     if np.isnan(own).any():
         raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
-    weight = check_sample_weight(sample_weight, len(codes))
-    return float(-np.average(np.maximum(own, LOG_LEAST), weights=weight))
+    weight = check_sample_weight(sample_weight, len(y_encoded))
+    return float(-np.average(np.maximum(own, LOG_MIN_PROBABILITY), weights=weight))
 
 
 def _with_unseen(response, labels, y_true, fill):

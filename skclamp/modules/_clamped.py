@@ -8,7 +8,7 @@ from torch import nn
 from ._frozen import _HELD, _LOCK, frozen
 from ._logits import RESPONSES, LogitsModule
 from ._unwrap import unwrapped
-from ._weight_folding import check_the_same, divide_outputs, input_shape, take_on
+from ._weight_absorption import check_the_same, divide_outputs, input_shape, take_on
 
 
 def _private_copy(head):
@@ -136,15 +136,15 @@ class ClampedModule(nn.Module):
         shape = input_shape(self.perturbation)
         plain = head.response == "logits" and head.nonlinearity is None and self.output is None
         # Without a shape there is nothing to check the result on, and without a perturbation little to gain.
-        folded: nn.Module
+        absorbed: nn.Module
         if plain and shape is not None and divide_outputs(head, temperature, shape):
-            folded = LogitsModule(head.module, output_key=head.output_key)
+            absorbed = LogitsModule(head.module, output_key=head.output_key)
         else:
-            folded = ClampedModule(head, temperature=temperature, output=self.output)
+            absorbed = ClampedModule(head, temperature=temperature, output=self.output)
         if shape is not None:
             with frozen(self.logits):
-                check_the_same(self, folded.eval(), shape)
-        return folded.eval()
+                check_the_same(self, absorbed.eval(), shape)
+        return absorbed.eval()
 
     def train(self, mode=True):
         """Set the mode of the perturbation; the network stays in eval mode."""

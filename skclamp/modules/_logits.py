@@ -167,7 +167,7 @@ def logits_from(scores, response, *, n_samples):
     Parameters
     ----------
     scores : torch.Tensor
-        One row a sample; a vector or single column speaks of the second of two classes.
+        One row per sample; a vector or single column speaks of the second of two classes.
     response : {"logits", "probabilities"}
         What `scores` holds. A probability below 2.2e-16, float64's epsilon, counts as that.
     n_samples : int
@@ -176,7 +176,7 @@ def logits_from(scores, response, *, n_samples):
     Returns
     -------
     torch.Tensor of shape (n_samples, n_classes)
-        One column a class, two where the scores had one.
+        One column per class, two where the scores had one.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def logits_from(scores, response, *, n_samples):
     """
     if scores.ndim not in (1, 2) or scores.shape[0] != n_samples:
         raise ValueError(
-            f"the network must return one row of class scores a sample, shape ({n_samples}, n_classes); got shape "
+            f"the network must return one row of class scores per sample, shape ({n_samples}, n_classes); got shape "
             f"{tuple(scores.shape)}. Segmentation and other dense outputs aren't supported"
         )
     if scores.ndim == 1 or scores.shape[1] == 1:

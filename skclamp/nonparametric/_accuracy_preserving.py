@@ -44,7 +44,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     See Also
     --------
-    skclamp.IsotonicCalibration : One function a class, and not strict.
+    skclamp.IsotonicCalibration : One function per class, and not strict.
 
     References
     ----------
@@ -74,27 +74,28 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
     }
 
     def _fit_logits(self, logits, y, sample_weight):
-        score, codes = softmax_of(logits).numpy(), y.cpu().numpy()
+        proba, y_encoded = softmax_of(logits).numpy(), y.cpu().numpy()
         weight = sample_weight.cpu().numpy()
-        self.map_ = LinearMaps.of([_pooled_knots(score[weight > 0], codes[weight > 0], weight[weight > 0])])
+        self.map_ = LinearMaps.of([_pooled_knots(proba[weight > 0], y_encoded[weight > 0], weight[weight > 0])])
         self.slope_ = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
 
     def _transform_logits(self, logits):
-        log_score = torch.log_softmax(logits.cpu(), 1)
-        value = self.map_(log_score.exp().view(1, -1)).view_as(log_score)
-        return torch.logaddexp(value.log(), log_score + math.log(self.slope_)).to(logits.device)
+        log_proba = torch.log_softmax(logits.cpu(), 1)
+        value = self.map_(log_proba.exp().view(1, -1)).view_as(log_proba)
+        return torch.logaddexp(value.log(), log_proba + math.log(self.slope_)).to(logits.device)
 
 
-def _pooled_knots(score, codes, weight):
-    """Knots and values of the isotonic regression of all scores (n, K) on whether each is the label's.
+def _pooled_knots(proba, y_encoded, weight):
+    """Knots and values of the isotonic regression of all probabilities (n, K) on whether each is the label's.
 
-    Below the least score of a label the function is 0: one score stands for all that lie there, most of them.
+    Below the least probability of a label the function is 0: one probability stands for all that lie there, most of
+    them.
     """
-    n_classes, rows = score.shape[1], np.arange(len(codes))
-    order = np.argsort(score, axis=None)
-    ordered = score.ravel()[order]
-    n_low = np.searchsorted(ordered, score[rows, codes].min())
+    n_classes, rows = proba.shape[1], np.arange(len(y_encoded))
+    order = np.argsort(proba, axis=None)
+    ordered = proba.ravel()[order]
+    n_low = np.searchsorted(ordered, proba[rows, y_encoded].min())
     order, ordered = order[max(n_low - 1, 0) :], ordered[max(n_low - 1, 0) :]
-    hit = np.zeros(score.size)
-    hit[rows * n_classes + codes] = 1
+    hit = np.zeros(proba.size)
+    hit[rows * n_classes + y_encoded] = 1
     return isotonic_knots(ordered, hit[order], weight[order // n_classes])

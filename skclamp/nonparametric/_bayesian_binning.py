@@ -8,18 +8,18 @@ import numpy as np
 from scipy.special import betaln, softmax
 
 from .._utils.docstrings import with_shared_docs
-from .._utils.least_probability import LEAST_PROBABILITY
+from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
 from ._class_maps import StepMaps
 from ._one_vs_rest import OneVsRestCalibrator
-from ._quantiles import SAME, bounds_between, distinct_scores, quantile_places
+from ._quantiles import SAME, bounds_between, distinct_values, quantile_places
 
-# Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples a bin on average.
+# Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples per bin on average.
 _RANGE = 10
-_LEAST_SAMPLES = 5
-# Samples that a distinct score counts for at the most: large weights ask for no more bins than there is to part.
-_MOST_SAMPLES = 30
+_MIN_SAMPLES = 5
+# Samples that a distinct probability counts for at the most: large weights ask for no more bins than there is to part.
+_MAX_SAMPLES = 30
 
 
 @with_shared_docs
@@ -41,7 +41,7 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
     Attributes
     ----------
     maps_ : StepMaps
-        Inner edges and heights of the averages, one row a class. An edge belongs to the step on its left.
+        Inner edges and heights of the averages, one row per class. An edge belongs to the step on its left.
     seen_ : ndarray of shape (n_classes,), dtype bool
         Whether the calibration set holds a sample of each class; a class without keeps its probability.
     {shared_attributes}
@@ -81,8 +81,8 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
         "prior_strength": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def _fit_class(self, score, hit, weight):
-        distinct, total, hits = distinct_scores(score, hit, weight, SAME * score)
+    def _fit_class(self, proba, hit, weight):
+        distinct, total, hits = distinct_values(proba, hit, weight, SAME * proba)
         bounds = bounds_between(distinct)
         binnings = _Binnings(total, hits, bounds, self.prior_strength)
         starts, heights = binnings.average()
@@ -93,13 +93,13 @@ class _Binnings:
     """Every bin of every binning of one class, side by side: between which places it lies, and what it holds."""
 
     def __init__(self, total, hits, bounds, prior_strength):
-        sizes = _numbers_of_bins(min(total.sum(), _MOST_SAMPLES * len(total)))
+        sizes = _numbers_of_bins(min(total.sum(), _MAX_SAMPLES * len(total)))
         self.binning = np.repeat(np.arange(len(sizes)), sizes)
         n_bins = sizes[self.binning]
         part = np.arange(len(n_bins)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         self.start, self.end = quantile_places(total, part, n_bins), quantile_places(total, part + 1, n_bins)
         self.total, self.hits = (self._sums(each) for each in (total, hits))
-        mean = np.clip((bounds[self.start] + bounds[self.end]) / 2, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        mean = np.clip((bounds[self.start] + bounds[self.end]) / 2, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         self.strength = prior_strength / n_bins
         self.alpha, self.beta = self.strength * mean, self.strength * (1 - mean)
 
@@ -125,5 +125,5 @@ class _Binnings:
 def _numbers_of_bins(n_samples):
     root = np.cbrt(n_samples)
     least = max(1, int(root / _RANGE))
-    most = min(np.ceil(n_samples / _LEAST_SAMPLES), np.ceil(root * _RANGE))
+    most = min(np.ceil(n_samples / _MIN_SAMPLES), np.ceil(root * _RANGE))
     return np.arange(least, max(least, int(most)) + 1)

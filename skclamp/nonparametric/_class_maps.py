@@ -22,7 +22,7 @@ def padded(rows, fill=None):
 
 @register
 class StepMaps(NamedTuple):
-    """One function a class, with steps of heights `values`, shape (K, m + 1), between `edges`, shape (K, m).
+    """One function per class, with steps of heights `values`, shape (K, m + 1), between `edges`, shape (K, m).
 
     Edges ascend in each row, which is filled up with infinity; each belongs to the step on its left.
     """
@@ -32,13 +32,13 @@ class StepMaps(NamedTuple):
 
     @classmethod
     def of(cls, maps):
-        """From one pair (edges, values) a class, of any lengths."""
+        """From one pair (edges, values) per class, of any lengths."""
         edges, values = zip(*maps, strict=True)
         return cls(padded(edges, np.inf), padded(values))
 
-    def __call__(self, scores):
-        """Values at scores (K, n) in float64."""
-        return self.values.gather(1, torch.searchsorted(self.edges, scores))
+    def __call__(self, proba):
+        """Values at probabilities (K, n) in float64."""
+        return self.values.gather(1, torch.searchsorted(self.edges, proba))
 
     def sizes(self):
         """How many numbers the function of each class has, edges and heights together."""
@@ -47,7 +47,7 @@ class StepMaps(NamedTuple):
 
 @register
 class LinearMaps(NamedTuple):
-    """One function a class that is linear between its knots, and constant beyond them.
+    """One function per class that is linear between its knots, and constant beyond them.
 
     `knots` and `values` have shape (K, m). Knots ascend in each row, which is filled up with infinity.
     """
@@ -57,20 +57,20 @@ class LinearMaps(NamedTuple):
 
     @classmethod
     def of(cls, maps):
-        """From one pair (knots, values) a class, of any lengths."""
+        """From one pair (knots, values) per class, of any lengths."""
         knots, values = zip(*maps, strict=True)
         return cls(padded(knots, np.inf), padded(values))
 
-    def __call__(self, scores):
-        """Values at scores (K, n) in float64."""
-        right = torch.searchsorted(self.knots, scores)
+    def __call__(self, proba):
+        """Values at probabilities (K, n) in float64."""
+        right = torch.searchsorted(self.knots, proba)
         left = (right - 1).clamp_(min=0)
         right.clamp_(max=self.knots.shape[1] - 1)
         start, end = self.values.gather(1, left), self.values.gather(1, right)
         low, high = self.knots.gather(1, left), self.knots.gather(1, right)
         # Beyond the knots both ends are one knot, or the right one is infinite: the slope is taken for 0.
         slope = torch.where(high > low, (end - start) / (high - low), 0.0)
-        return start + slope * (scores - low)
+        return start + slope * (proba - low)
 
     def sizes(self):
         """How many numbers the function of each class has, knots and values together."""

@@ -12,7 +12,7 @@ from .._utils.sklearn_private import Interval, StrOptions
 from ..base import BaseCalibrator
 from ._class_maps import StepMaps, padded
 from ._one_vs_rest import OneVsRestCalibrator
-from ._quantiles import SAME, bounds_between, distinct_scores, quantile_places
+from ._quantiles import SAME, bounds_between, distinct_values, quantile_places
 
 
 @with_shared_docs
@@ -26,7 +26,7 @@ class HistogramBinning(OneVsRestCalibrator):
     ----------
     {estimator}
     n_bins : int, default=15
-        Number of bins a class.
+        Number of bins per class.
     strategy : {"uniform", "quantile"}, default="uniform"
         Bins that are equally wide, or that hold equally many samples, as far as equal probabilities allow. With many
         classes, quantile bins lump the probabilities that decide together: n_bins must then be large.
@@ -39,7 +39,7 @@ class HistogramBinning(OneVsRestCalibrator):
     Attributes
     ----------
     maps_ : StepMaps
-        Inner edges and heights of the bins, one row a class. An edge belongs to the bin on its left.
+        Inner edges and heights of the bins, one row per class. An edge belongs to the bin on its left.
     seen_ : ndarray of shape (n_classes,), dtype bool
         Whether the calibration set holds a sample of each class; a class without keeps its probability.
     {shared_attributes}
@@ -81,22 +81,22 @@ class HistogramBinning(OneVsRestCalibrator):
         "prior_strength": [Interval(Real, 0, None, closed="left")],
     }
 
-    def _fit_maps(self, columns, codes, weight):
-        edges = padded(self._edges(columns, codes, weight), np.inf)
+    def _fit_maps(self, columns, y_encoded, weight):
+        edges = padded(self._edges(columns, y_encoded, weight), np.inf)
         n_classes, n_steps = len(columns), edges.shape[1] + 1
         place = torch.searchsorted(edges, torch.from_numpy(columns)).numpy() + n_steps * np.arange(n_classes)[:, None]
         # Samples of weight 1 are counted, in half the time of a sum.
         shared = None if (weight == 1).all() else np.broadcast_to(weight, columns.shape).ravel()
         total = np.bincount(place.ravel(), shared, n_classes * n_steps)
-        scores = np.bincount(place.ravel(), (weight * columns).ravel(), n_classes * n_steps)
-        hits = np.bincount(place[codes, np.arange(len(codes))], weight, n_classes * n_steps)
+        sums = np.bincount(place.ravel(), (weight * columns).ravel(), n_classes * n_steps)
+        hits = np.bincount(place[y_encoded, np.arange(len(y_encoded))], weight, n_classes * n_steps)
         bounds = np.pad(edges.numpy(), ((0, 0), (1, 1)), constant_values=(0, 1)).clip(max=1)
         middle = (bounds[:, 1:] + bounds[:, :-1]).ravel() / 2
-        heights = self._heights(total, hits, np.divide(scores, total, out=middle, where=total > 0))
+        heights = self._heights(total, hits, np.divide(sums, total, out=middle, where=total > 0))
         return StepMaps(edges, torch.from_numpy(heights.reshape(n_classes, n_steps)))
 
     def _heights(self, total, hits, mean):
-        """Share of hits in each bin, the prior added; its mean score or midpoint where it has neither."""
+        """Share of hits in each bin, the prior added; its mean probability or midpoint where it has neither."""
         strength = self.prior_strength
         return np.divide(hits + strength * mean, total + strength, out=mean, where=total + strength > 0)
 
@@ -107,13 +107,13 @@ class HistogramBinning(OneVsRestCalibrator):
         # Edges of equally wide bins are no news from the samples.
         return int(self.seen_.sum()) * self.maps_.values.shape[1]
 
-    def _edges(self, columns, codes, weight):
-        """Inner edges, one array a class."""
+    def _edges(self, columns, y_encoded, weight):
+        """Inner edges, one array per class."""
         if self.strategy == "uniform":
             return [np.linspace(0, 1, self.n_bins + 1)[1:-1]] * len(columns)
-        return [self._quantiles(score, codes == k, weight) for k, score in enumerate(columns)]
+        return [self._quantiles(proba, y_encoded == k, weight) for k, proba in enumerate(columns)]
 
-    def _quantiles(self, score, hit, weight):
-        distinct, total, _ = distinct_scores(score, hit, weight, SAME * score)
+    def _quantiles(self, proba, hit, weight):
+        distinct, total, _ = distinct_values(proba, hit, weight, SAME * proba)
         places = quantile_places(total, np.arange(1, self.n_bins), self.n_bins)
         return bounds_between(distinct)[np.unique(places[(places > 0) & (places < len(distinct))])]

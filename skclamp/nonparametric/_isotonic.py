@@ -1,4 +1,4 @@
-"""IsotonicCalibration: an isotonic regression a class."""
+"""IsotonicCalibration: one isotonic regression per class."""
 
 from sklearn import config_context
 from sklearn.isotonic import IsotonicRegression
@@ -8,17 +8,17 @@ from ._class_maps import LinearMaps
 from ._one_vs_rest import OneVsRestCalibrator
 
 
-def isotonic_knots(score, hit, weight):
-    """Knots and values of scikit-learn's isotonic regression of hits on scores, linear in between."""
+def isotonic_knots(proba, hit, weight):
+    """Knots and values of scikit-learn's isotonic regression of hits on probabilities, linear in between."""
     # What a calibrator was given is checked already.
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        regression = IsotonicRegression(out_of_bounds="clip").fit(score, hit, sample_weight=weight)
+        regression = IsotonicRegression(out_of_bounds="clip").fit(proba, hit, sample_weight=weight)
     return regression.X_thresholds_, regression.y_thresholds_
 
 
 @with_shared_docs
 class IsotonicCalibration(OneVsRestCalibrator):
-    """Calibration by one isotonic regression a class, the rows renormalised.
+    """Calibration by one isotonic regression per class, the rows renormalised.
 
     Each class's probability goes through the monotone function of least squared error to "this class or not", as
     scikit-learn's ``CalibratedClassifierCV(method="isotonic")`` does it; flexible, and prone to overfit small
@@ -33,7 +33,7 @@ class IsotonicCalibration(OneVsRestCalibrator):
     Attributes
     ----------
     maps_ : LinearMaps
-        Knots and values of the functions, one row a class.
+        Knots and values of the functions, one row per class.
     seen_ : ndarray of shape (n_classes,), dtype bool
         Whether the calibration set holds a sample of each class.
     {shared_attributes}
@@ -67,5 +67,5 @@ class IsotonicCalibration(OneVsRestCalibrator):
 
     _maps = LinearMaps
 
-    def _fit_class(self, score, hit, weight):
-        return isotonic_knots(score, hit, weight)
+    def _fit_class(self, proba, hit, weight):
+        return isotonic_knots(proba, hit, weight)

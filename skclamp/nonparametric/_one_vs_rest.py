@@ -1,4 +1,4 @@
-"""OneVsRestCalibrator: one map of probabilities a class, fitted to "this class or not", and the rows renormalised."""
+"""OneVsRestCalibrator: one map of probabilities per class, fitted to "this class or not", and the rows renormalised."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
 
 # Beside so many samples one more, which smooths, can just be told from none.
-_MOST_SAMPLES = 1e12
+_MAX_SAMPLES = 1e12
 
 
 def softmax_of(logits):
@@ -26,7 +26,7 @@ def softmax_of(logits):
 class OneVsRestCalibrator(BaseCalibrator):
     """What the calibrators by class share.
 
-    Subclasses implement ``_fit_class(score, hit, weight)``, which learns a class's map from its probabilities, whether
+    Subclasses implement ``_fit_class(proba, hit, weight)``, which learns a class's map from its probabilities, whether
     it is the sample's class, and positive weights; ``_maps`` joins those of all. Or they implement ``_fit_maps``. A
     class without a sample in the calibration set keeps its probability, for nothing is known of it.
     """
@@ -35,22 +35,22 @@ class OneVsRestCalibrator(BaseCalibrator):
         counted = sample_weight > 0
         if not counted.all():
             logits, y, sample_weight = logits[counted], y[counted], sample_weight[counted]
-        codes, weight = y.cpu().numpy(), sample_weight.cpu().numpy()
-        if weight.sum() > _MOST_SAMPLES:
-            weight = weight * (_MOST_SAMPLES / weight.sum())
+        y_encoded, weight = y.cpu().numpy(), sample_weight.cpu().numpy()
+        if weight.sum() > _MAX_SAMPLES:
+            weight = weight * (_MAX_SAMPLES / weight.sum())
         columns = softmax_of(logits).T.numpy()
-        self.maps_ = self._fit_maps(columns, codes, weight)
-        self.seen_ = np.bincount(codes, minlength=len(columns)) > 0
+        self.maps_ = self._fit_maps(columns, y_encoded, weight)
+        self.seen_ = np.bincount(y_encoded, minlength=len(columns)) > 0
         _warn_of_unseen(self.seen_)
 
-    def _fit_maps(self, columns, codes, weight):
+    def _fit_maps(self, columns, y_encoded, weight):
         """The maps of all classes: a function of probabilities (K, n); columns (K, n) are those of the fit."""
-        return self._maps.of([self._fit_class(score, codes == k, weight) for k, score in enumerate(columns)])
+        return self._maps.of([self._fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(columns)])
 
     def _transform_logits(self, logits):
-        score = softmax_of(logits)
-        mapped = self.maps_(score.T).T
-        calibrated = torch.where(torch.from_numpy(self.seen_), mapped, score)
+        proba = softmax_of(logits)
+        mapped = self.maps_(proba.T).T
+        calibrated = torch.where(torch.from_numpy(self.seen_), mapped, proba)
         return log_of(calibrated).to(logits.device)
 
     @property
@@ -62,7 +62,7 @@ def _warn_of_unseen(seen):
     if seen.all():
         return
     warn_caller(
-        f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set: their scores are "
-        "kept as they are",
+        f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set: their "
+        "probabilities are kept as they are",
         CalibrationSetWarning,
     )

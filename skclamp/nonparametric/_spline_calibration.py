@@ -16,7 +16,7 @@ from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
 from ._class_maps import LinearMaps
-from ._quantiles import SAME, distinct_scores
+from ._quantiles import SAME, distinct_values
 
 # By how much the log-odds of the predicted class stay above the next, at least.
 _LEAD = 1e-9
@@ -83,7 +83,7 @@ class SplineCalibration(BaseCalibrator):
         odds, hit = _odds_and_hits(logits, y)
         weight = sample_weight.cpu().numpy()
         odds, hit, weight = odds[weight > 0], hit[weight > 0], weight[weight > 0]
-        self.log_odds_, total, hits = distinct_scores(odds, hit, weight, SAME * (1 + np.abs(odds)))
+        self.log_odds_, total, hits = distinct_values(odds, hit, weight, SAME * (1 + np.abs(odds)))
         self._fit_spline(expit(self.log_odds_), total, hits)
         if len(total) < self.n_knots:
             warn_caller(
@@ -91,10 +91,10 @@ class SplineCalibration(BaseCalibrator):
                 CalibrationSetWarning,
             )
 
-    def _fit_spline(self, score, total, hits):
+    def _fit_spline(self, proba, total, hits):
         """From the distinct top probabilities, ascending, the weight that each has and that of its hits."""
         n_samples = total.sum()
-        share, gap = np.cumsum(total) / n_samples, np.cumsum(hits - total * score) / n_samples
+        share, gap = np.cumsum(total) / n_samples, np.cumsum(hits - total * proba) / n_samples
         self.spline_ = natural_spline(share, gap, total, self.n_knots)
         ends = np.concatenate([[0.0], share])
         width = np.diff(ends)
@@ -102,7 +102,7 @@ class SplineCalibration(BaseCalibrator):
         slope = np.divide(np.diff(self.spline_(ends)), width, out=self.spline_(share, 1), where=width > 0)
         # As sure as n samples can make one: Laplace's rule of succession. Nearer to 1 there is no number.
         least = max(1 / (n_samples + 2), np.finfo(float).eps)
-        self.accuracy_ = np.clip(score + slope, least, 1 - least)
+        self.accuracy_ = np.clip(proba + slope, least, 1 - least)
 
     def _transform_logits(self, logits):
         top, odds, others = top_and_others(logits)

@@ -1,4 +1,4 @@
-"""VennAbersCalibration: inductive Venn-Abers predictors a class."""
+"""VennAbersCalibration: inductive Venn-Abers predictors per class."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -13,12 +13,12 @@ from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
 from ._class_maps import padded
 from ._one_vs_rest import OneVsRestCalibrator
-from ._quantiles import SAME, distinct_scores
+from ._quantiles import SAME, distinct_values
 
 
 @register
 class VennAbersMaps(NamedTuple):
-    """One Venn-Abers predictor a class.
+    """One Venn-Abers predictor per class.
 
     The knots, shape (K, m), are the distinct probabilities of the calibration set, ascending in each row and filled up
     with infinity. `p0` and `p1`, shape (K, m + 1), are values of the regressions with a further miss and a further hit.
@@ -30,15 +30,15 @@ class VennAbersMaps(NamedTuple):
 
     @classmethod
     def of(cls, maps):
-        """From one triple (knots, p0, p1) a class, of any lengths."""
+        """From one triple (knots, p0, p1) per class, of any lengths."""
         knots, p0, p1 = zip(*maps, strict=True)
         return cls(padded(knots, np.inf), padded(p0), padded(p1))
 
-    def __call__(self, scores):
-        """Calibrated probabilities at scores (K, n) in float64."""
-        # A score that only rounding errors tell from a knot is at the knot.
-        low = self.p0.gather(1, torch.searchsorted(self.knots, scores * (1 + SAME), right=True))
-        high = self.p1.gather(1, torch.searchsorted(self.knots, scores * (1 - SAME)))
+    def __call__(self, proba):
+        """Calibrated values of probabilities (K, n) in float64."""
+        # A probability that only rounding errors tell from a knot is at the knot.
+        low = self.p0.gather(1, torch.searchsorted(self.knots, proba * (1 + SAME), right=True))
+        high = self.p1.gather(1, torch.searchsorted(self.knots, proba * (1 - SAME)))
         return high / (1 - low + high)
 
     def sizes(self):
@@ -49,9 +49,9 @@ class VennAbersMaps(NamedTuple):
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
 class VennAbersCalibration(OneVsRestCalibrator):
-    """Calibration by one inductive Venn-Abers predictor a class, the rows renormalised.
+    """Calibration by one inductive Venn-Abers predictor per class, the rows renormalised.
 
-    Two isotonic regressions a class and probability p, one with (p, 0) and one with (p, 1) added to the calibration
+    Two isotonic regressions per class and probability p, one with (p, 0) and one with (p, 1) added to the calibration
     set, give p0 and p1; the class's calibrated probability is p1 / (1 - p0 + p1). The predicted class can change.
 
     Parameters
@@ -64,7 +64,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
     Attributes
     ----------
     maps_ : VennAbersMaps
-        Distinct probabilities of the calibration set, and p0 and p1 at them, one row a class.
+        Distinct probabilities of the calibration set, and p0 and p1 at them, one row per class.
     seen_ : ndarray of shape (n_classes,), dtype bool
         Whether the calibration set holds a sample of each class; a class without keeps its probability.
     {shared_attributes}
@@ -76,7 +76,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
 
     See Also
     --------
-    skclamp.IsotonicCalibration : One isotonic regression a class.
+    skclamp.IsotonicCalibration : One isotonic regression per class.
 
     References
     ----------
@@ -104,21 +104,21 @@ class VennAbersCalibration(OneVsRestCalibrator):
         "precision": [Interval(Integral, 0, None, closed="left"), None],
     }
 
-    def _fit_class(self, score, hit, weight):
+    def _fit_class(self, proba, hit, weight):
         if self.precision is not None:
-            score = np.round(score, self.precision)
-        distinct, total, hits = distinct_scores(score, hit, weight, SAME * score)
+            proba = np.round(proba, self.precision)
+        distinct, total, hits = distinct_values(proba, hit, weight, SAME * proba)
         # Whatever holds of hits holds of misses in the opposite order.
         p1 = 1 - _with_a_miss(total[::-1], (total - hits)[::-1])[::-1]
         return distinct, _with_a_miss(total, hits), p1
 
 
 def _with_a_miss(total, hits):
-    """Value at a further miss of the isotonic regression with it, for each of the m + 1 places among m scores.
+    """Value at a further miss of the isotonic regression with it, for each of the m + 1 places among m probabilities.
 
     It is the slope of the greatest convex minorant of the cumulated hits over the cumulated weights, the miss among
     them; from right to left it changes only where a sum lies below the minorant's last line. `total` and `hits` are the
-    weight of each distinct score, in ascending order, and that of its hits.
+    weight of each distinct probability, in ascending order, and that of its hits.
     """
     x, y = (np.concatenate([[0.0], np.cumsum(values)]) for values in (total, hits))
     values = np.zeros(len(x))

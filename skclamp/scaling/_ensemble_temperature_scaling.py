@@ -12,7 +12,7 @@ from ..base import BaseCalibrator
 
 # Where the search starts, what it takes for none, and when it ends.
 _FIRST_SHARES = (0.98, 0.01, 0.01)
-_LEAST_SHARE = 1e-8
+_MIN_SHARE = 1e-8
 _OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
 
 
@@ -110,9 +110,9 @@ def _fit(logits, y, weight, temperature):
         return loss, np.array([-shares[0] * (ratio[0] @ slope), *(1 - ratio.sum(1))])
 
     start = [math.log(temperature), *_FIRST_SHARES]
-    bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _LEAST_SHARE, None)] * 3]
+    bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _MIN_SHARE, None)] * 3]
     found = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=_OPTIONS).x
-    shares = np.where(found[1:] < _LEAST_SHARE, 0, found[1:])
+    shares = np.where(found[1:] < _MIN_SHARE, 0, found[1:])
     return math.exp(found[0]), shares / shares.sum()
 
 

@@ -12,7 +12,7 @@ from ._order_preserving import OrderPreservingCalibrator
 from ._rank_maps import GapNetwork
 
 # How many ranks the network sees and sets: all of them up to so many classes.
-_MOST_RANKS = 16
+_MAX_RANKS = 16
 
 
 @with_shared_docs
@@ -48,7 +48,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
 
     See Also
     --------
-    skclamp.ParameterizedTemperatureScaling : One factor a row in place of one a gap.
+    skclamp.ParameterizedTemperatureScaling : One factor per row in place of one per gap.
 
     References
     ----------
@@ -82,7 +82,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         n_classes = ordered.shape[1]
         n_class_features = n_classes if self.variant == "order-preserving" else 0
         sizes = check_layer_sizes(self.hidden_layer_sizes)
-        network = GapNetwork(n_classes, _MOST_RANKS, sizes, n_class_features)
+        network = GapNetwork(n_classes, _MAX_RANKS, sizes, n_class_features)
         network.standardise(ordered, weight)
         return network
 

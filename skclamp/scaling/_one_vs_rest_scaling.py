@@ -66,7 +66,7 @@ class PlattScaling(OneVsRestScaling):
 
     See Also
     --------
-    BetaCalibration : Two gains a class.
+    BetaCalibration : Two gains per class.
     VectorScaling : One softmax of all classes in place of a sigmoid for each.
 
     References
@@ -102,7 +102,7 @@ class BetaCalibration(OneVsRestScaling):
     ``sigmoid(a_k * log(p_k) - b_k * log(1 - p_k) + intercept_k)`` with a, b >= 0, a logistic regression on whether the
     label is k, and a row is divided by its sum. It is what Bayes' rule gives when p_k follows one beta distribution in
     class k and another in the rest. ``a = b = 1, intercept = 0`` is temperature scaling, where the search starts. The
-    targets are Platt's, as if one sample more had come out either way: three parameters a class need them.
+    targets are Platt's, as if one sample more had come out either way: three parameters per class need them.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class BetaCalibration(OneVsRestScaling):
 
     See Also
     --------
-    PlattScaling : One gain a class.
+    PlattScaling : One gain per class.
     DirichletCalibration : Its generalisation to all classes at once.
 
     References

@@ -45,7 +45,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
     See Also
     --------
     skclamp.TemperatureScaling : One temperature for all samples.
-    skclamp.IntraOrderPreservingCalibration : One factor a gap between sorted logits.
+    skclamp.IntraOrderPreservingCalibration : One factor per gap between sorted logits.
 
     References
     ----------

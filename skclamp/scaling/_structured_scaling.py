@@ -15,7 +15,7 @@ _STRENGTH = [Interval(Real, 0, None, closed="left")]
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
 class StructuredVectorScaling(StructuredScaling):
-    """Structured vector scaling (SVS): a gain and an offset a class on the temperature-scaled log-probabilities.
+    """Structured vector scaling (SVS): one gain and one offset per class on the temperature-scaled log-probabilities.
 
     With x the logarithms of softmax(logits / T), T the optimal temperature, of n samples and K classes, the map is
     ``softmax(coef * x + intercept)``, and it minimises

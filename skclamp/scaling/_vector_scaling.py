@@ -1,4 +1,4 @@
-"""VectorScaling: one gain and one offset a class."""
+"""VectorScaling: one gain and one offset per class."""
 
 import torch
 
@@ -9,7 +9,7 @@ from ._affine import AffineScaling, identity_vector
 
 @with_shared_docs
 class VectorScaling(AffineScaling):
-    """Calibration by one gain and one offset a class: ``softmax(coef * log_softmax(logits) + intercept)``.
+    """Calibration by one gain and one offset per class: ``softmax(coef * log_softmax(logits) + intercept)``.
 
     Both minimise the negative log-likelihood, which is convex in them; the search starts at the optimal temperature.
     The log-softmax makes the map blind to constants added to a row of logits. A ridge too weak to be seen otherwise
@@ -39,7 +39,7 @@ class VectorScaling(AffineScaling):
 
     See Also
     --------
-    StructuredVectorScaling : The same map drawn towards temperature scaling; better where samples a class are few.
+    StructuredVectorScaling : The same map drawn towards temperature scaling; better where samples per class are few.
     MatrixScaling : Mixes the logits of different classes.
 
     References

@@ -7,9 +7,9 @@ from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 
 # Full matrices of more classes than this take minutes, and structured ones do as well.
-_MOST_CLASSES_OF_A_MATRIX = 50
+_MAX_MATRIX_CLASSES = 50
 # Maps of one class against the rest see as many positive samples as a class has.
-_FEWEST_SAMPLES_A_CLASS = 10
+_MIN_SAMPLES_PER_CLASS = 10
 UNCALIBRATED = "uncalibrated"
 # What a comparison has for all of them.
 _SHARED = ("response", "classes", "cv", "device", "num_workers", "pin_memory", "integer_scale")
@@ -31,9 +31,9 @@ def default_calibrators(logits, random_state):
         scaling.IntraOrderPreservingCalibration(),
         nonparametric.AccuracyPreservingIsotonic(),
     ]
-    if n_classes <= _MOST_CLASSES_OF_A_MATRIX:
+    if n_classes <= _MAX_MATRIX_CLASSES:
         found += [scaling.MatrixScaling(), scaling.DirichletCalibration()]
-    if n_samples >= _FEWEST_SAMPLES_A_CLASS * n_classes:
+    if n_samples >= _MIN_SAMPLES_PER_CLASS * n_classes:
         found += [
             nonparametric.IsotonicCalibration(),
             nonparametric.HistogramBinning(),

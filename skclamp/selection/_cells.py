@@ -7,7 +7,7 @@ import numpy as np
 
 # Bins that every page offers, beside the comparison's own unless they are more than a picture can show.
 _COUNTS = (*range(1, 21), 25, 30, 40, 50)
-_MOST_BINS = 1000
+_MAX_BINS = 1000
 # Finer where networks are most of the time: 0.99 and 0.999 aren't alike.
 _THRESHOLDS = (*(k / 200 for k in range(198)), *(k / 1000 for k in range(990, 1000)), 0.9995, 0.9999)
 
@@ -36,7 +36,7 @@ class Menu:
 
 def menu_with(n_bins):
     """The usual numbers of bins and thresholds, and one number more."""
-    return Menu(tuple(sorted({*_COUNTS, min(n_bins, _MOST_BINS)})), _THRESHOLDS)
+    return Menu(tuple(sorted({*_COUNTS, min(n_bins, _MAX_BINS)})), _THRESHOLDS)
 
 
 def equal_mass_ranks(n_samples, n_bins, side):
@@ -47,7 +47,7 @@ def equal_mass_ranks(n_samples, n_bins, side):
 
 @dataclass(frozen=True)
 class Cells:
-    """Confidences of one event a sample, summed up between all edges that a menu's bins can have.
+    """Confidences of one event per sample, summed up between all edges that a menu's bins can have.
 
     Attributes
     ----------

@@ -351,7 +351,7 @@ def compare_calibrators(
     chosen = None if calibrators is None else named(calibrators)
     logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {})
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
-    scoring = Scoring(logits.test_codes, logits.classes, **options)
+    scoring = Scoring(logits.y_test_encoded, logits.classes, **options)
     if chosen is None:
         chosen = default_calibrators(logits, random_state)
     data = X_cal, y_cal, X_test

@@ -20,19 +20,19 @@ from ..clamping._base import BaseClamping
 from ..display._perturbation import blocks_of
 from ..display._perturbation_panels import panels_of
 
-MOST_BYTES = 4 * 10**6
+MAX_BYTES = 4 * 10**6
 # Together they are one module, in this order.
 _SCRIPTS = (
     *("numbers", "charts", "panels", "state", "head", "reliability"),
     *("classes", "threshold", "scores", "perturbations", "page"),
 )
 # What a picture on the page can show.
-_MOST_PIXELS, _MOST_BARS = 256, 512
+_MAX_PIXELS, _MAX_BARS = 256, 512
 # Of a float32.
 _ROUNDING = 1e-7
 
 
-def page_of(comparison, binned, *, title, channel_names, most_bytes=MOST_BYTES):
+def page_of(comparison, binned, *, title, channel_names, most_bytes=MAX_BYTES):
     """The page of a comparison and its `BinnedTest`, as text; with fewer classes if it would be too large."""
     perturbations = [
         _perturbation(name, calibrator, channel_names)
@@ -147,13 +147,13 @@ def _panel(panel):
 
 
 def _bars(values, names, nothing):
-    thinned = _thinned(np.asarray(values), _MOST_BARS)
+    thinned = _thinned(np.asarray(values), _MAX_BARS)
     names = names if len(thinned) == len(values) else None
     return {"values": _rounded(thinned), "names": _texts(names), "nothing": nothing or 0.0, "n": len(values)}
 
 
 def _image(image, names, limits):
-    thinned = _thinned(_thinned(np.asarray(image), _MOST_PIXELS).T, _MOST_PIXELS).T
+    thinned = _thinned(_thinned(np.asarray(image), _MAX_PIXELS).T, _MAX_PIXELS).T
     low, high = (given if given is not None else own for given, own in zip(limits, _range(image), strict=True))
     share = (thinned - low) / (high - low if high > low else 1.0)
     pixels = np.rint(255 * share.clip(0, 1)).astype(np.uint8)

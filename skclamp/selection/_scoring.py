@@ -20,7 +20,7 @@ from ..metrics._proper_scores import log_losses
 from ._cells import BinnedPredictions, BinnedTest, Cells, menu_with
 
 # Classes with bins of their own, the most frequent ones: what a page has room for.
-_MOST_CLASSES_BINNED = 24
+_MAX_CLASSES_BINNED = 24
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Scoring:
 
     Parameters
     ----------
-    codes : ndarray of shape (n_samples,)
+    y_encoded : ndarray of shape (n_samples,)
         Column index of each label.
     classes : ndarray of shape (n_classes,)
         Names of the columns.
@@ -82,53 +82,55 @@ class Scoring:
         Seed.
     """
 
-    def __init__(self, codes, classes, *, n_bins, n_resamples, n_draws, random_state):
-        self._codes, self._classes = codes, classes
+    def __init__(self, y_encoded, classes, *, n_bins, n_resamples, n_draws, random_state):
+        self._y_encoded, self._classes = y_encoded, classes
         self._n_bins, self._n_resamples, self._n_draws = n_bins, n_resamples, n_draws
         self._seed = check_random_state(random_state).randint(2**31 - 1)
         self._menu = menu_with(n_bins)
-        self._columns = _most_frequent(codes, len(classes))
+        self._columns = _most_frequent(y_encoded, len(classes))
 
     def __call__(self, y_proba):
         """Scores by name, the loss of each sample, and `BinnedPredictions`."""
-        proba, codes = Probabilities(y_proba), self._codes
+        proba, y_encoded = Probabilities(y_proba), self._y_encoded
         ece = partial(expected_calibration_error, n_bins=self._n_bins)
-        interval = bootstrap_interval(ece, codes, proba, n_resamples=self._n_resamples, random_state=self._seed)
+        interval = bootstrap_interval(ece, y_encoded, proba, n_resamples=self._n_resamples, random_state=self._seed)
         draws = draw_labels(proba, self._n_draws, check_random_state(self._seed))
         floor = floor_of(ece, proba, draws)
-        losses = log_losses(proba, codes)
+        losses = log_losses(proba, y_encoded)
         scores = {
-            "accuracy": float((proba.top_label[1] == codes).mean()),
+            "accuracy": float((proba.top_label[1] == y_encoded).mean()),
             "nll": float(losses.mean()),
-            "brier": brier_score(codes, proba),
+            "brier": brier_score(y_encoded, proba),
             "ece": interval.value,
             "ece_low": interval.low,
             "ece_high": interval.high,
             "ece_floor": floor.mean,
             "ece_floor_quantile": floor.quantile,
-            "aece": adaptive_expected_calibration_error(codes, proba, n_bins=self._n_bins),
-            "sce": classwise_calibration_error(codes, proba, n_bins=self._n_bins),
+            "aece": adaptive_expected_calibration_error(y_encoded, proba, n_bins=self._n_bins),
+            "sce": classwise_calibration_error(y_encoded, proba, n_bins=self._n_bins),
         }
         return scores, losses, self._binned(y_proba, proba.top_label, draws)
 
     def _binned(self, y_proba, top_label, draws):
-        codes, (confidence, prediction) = self._codes, top_label
+        y_encoded, (confidence, prediction) = self._y_encoded, top_label
         cells = partial(Cells.of, menu=self._menu, dtype=y_proba.dtype)
-        top = cells(confidence, prediction == codes, draws == prediction, is_top=True)
-        classes = [cells(y_proba[:, k].astype(np.float64), codes == k, draws == k, is_top=False) for k in self._columns]
+        top = cells(confidence, prediction == y_encoded, draws == prediction, is_top=True)
+        classes = [
+            cells(y_proba[:, k].astype(np.float64), y_encoded == k, draws == k, is_top=False) for k in self._columns
+        ]
         return BinnedPredictions(top, tuple(classes))
 
     def binned_test(self, predictions):
         """What a page needs of the test set, from the `BinnedPredictions` of each calibrator by name."""
         names = [str(self._classes[k]) for k in self._columns]
-        size = len(self._codes), len(self._classes)
+        size = len(self._y_encoded), len(self._classes)
         return BinnedTest(self._menu, self._n_bins, *size, names, predictions)
 
 
-def _most_frequent(codes, n_classes):
+def _most_frequent(y_encoded, n_classes):
     """Columns of the most frequent classes, ascending."""
-    counts = np.bincount(codes, minlength=n_classes)
-    return np.sort(np.argsort(-counts, kind="stable")[:_MOST_CLASSES_BINNED])
+    counts = np.bincount(y_encoded, minlength=n_classes)
+    return np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
 
 
 def compare_losses(losses, alpha):

@@ -113,10 +113,10 @@ class CalibratorSelector(BaseCalibrator):
     weights_ : ndarray of shape (n_candidates,)
         Weights of the candidates' log-probabilities; only where a stack was chosen.
     cv_results_ : dict of arrays
-        As GridSearchCV's, a row a candidate and the two stacks last: ``params``, ``param_candidate``, ``n_parameters``,
-        ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
-        weight of its samples. ``n_parameters`` counts what the samples set, the knots and heights of a nonparametric
-        map too. It and `best_score_` are absent where nothing could be held out.
+        As GridSearchCV's, one row per candidate and the two stacks last: ``params``, ``param_candidate``,
+        ``n_parameters``, ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold
+        counts by the weight of its samples. ``n_parameters`` counts what the samples set, the knots and heights of a
+        nonparametric map too. It and `best_score_` are absent where nothing could be held out.
     {shared_attributes}
 
     Raises

@@ -46,7 +46,7 @@ class SharedLogits:
         Names of the columns.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
         Logits.
-    calibration_codes, test_codes : ndarray of shape (n_samples,)
+    y_cal_encoded, y_test_encoded : ndarray of shape (n_samples,)
         Column index of each label.
     seconds : tuple of float
         What the logits of either set took.
@@ -67,8 +67,8 @@ class SharedLogits:
         self.classes = resolve_classes(
             self._read_cal.labels, self.calibration.shape[1], classes=shared["classes"], **names
         )
-        self.calibration_codes = encode_labels(self._read_cal.labels, self.classes, "y_cal")
-        self.test_codes = encode_labels(self._read_test.labels, self.classes, "y_test")
+        self.y_cal_encoded = encode_labels(self._read_cal.labels, self.classes, "y_cal")
+        self.y_test_encoded = encode_labels(self._read_test.labels, self.classes, "y_test")
         with one_warning():
             if is_frozen(estimator):
                 self._look_for_training_data()
@@ -96,13 +96,13 @@ class SharedLogits:
         """For all the calibrators; those fitted to these logits don't look at them again."""
         looking = scaling.TemperatureScaling(self._estimator, **self._shared)
         weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
-        codes = torch.from_numpy(self.calibration_codes).to(self.calibration.device)
-        looking._look_back(looking._look_at(self.calibration, codes, weight, self.classes, self.backbone))
+        y_encoded = torch.from_numpy(self.y_cal_encoded).to(self.calibration.device)
+        looking._look_back(looking._look_at(self.calibration, y_encoded, weight, self.classes, self.backbone))
 
     def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""
-        pairs = (self.calibration, self.calibration_codes), (self.test, self.test_codes)
-        hits = [(logits.argmax(1).cpu().numpy() == codes) for logits, codes in pairs]
+        pairs = (self.calibration, self.y_cal_encoded), (self.test, self.y_test_encoded)
+        hits = [(logits.argmax(1).cpu().numpy() == y_encoded) for logits, y_encoded in pairs]
         counts = [[hit.sum(), len(hit) - hit.sum()] for hit in hits]
         if stats.fisher_exact(counts, alternative="greater")[1] < _CHANCE_OF_ACCURACIES:
             note(
@@ -133,7 +133,7 @@ class SharedLogits:
         fitted = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
         weight = self.params.get("sample_weight")
         with one_warning():
-            return fitted.fit(self.calibration, self.calibration_codes, sample_weight=weight)
+            return fitted.fit(self.calibration, self.y_cal_encoded, sample_weight=weight)
 
     def hand_over(self, fitted):
         """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""

@@ -11,12 +11,12 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from .._solvers.stacking import stacked, stacking_weights
-from .._utils.least_probability import LOG_LEAST
+from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.metadata import of_rows
 from .._utils.warnings import unheard
 from ..base import BaseCalibrator
 
-# Of the pull towards equal weights in the stack, in nats: maps that are as good as each other share alike.
+# Of the shrinkage towards equal weights in the stack, in nats: maps that are as good as each other share alike.
 _STRENGTH = 10.0
 
 
@@ -59,7 +59,7 @@ class Trial:
     Attributes
     ----------
     losses : ndarray of shape (n_rows, n_samples)
-        NLL of each sample; a row a candidate, then the stack, then the stack recalibrated.
+        NLL of each sample; one row per candidate, then the stack, then the stack recalibrated.
     weights : ndarray of shape (n_candidates,)
         Of the stack, learned from all samples.
     n_parameters : list of n_rows ints
@@ -91,7 +91,7 @@ class Trial:
             rows = held.to(logits.device)
             for place, calibrator in zip(out, calibrators, strict=True):
                 place[rows] = torch.from_numpy(calibrator.predict_log_proba(logits[rows])).to(out)
-        return out.clamp_(min=LOG_LEAST)
+        return out.clamp_(min=LOG_MIN_PROBABILITY)
 
     def _stack(self):
         """Weights from all samples; losses of each fold's samples with weights and recalibration from the others."""
@@ -176,7 +176,7 @@ class Stack(BaseCalibrator):
 
     def _transform_logits(self, logits):
         parts = [torch.log_softmax(each._transform_logits(logits), 1) for each in self.calibrators_]
-        pooled = stacked(torch.stack(parts).clamp_(min=LOG_LEAST), self.weights)
+        pooled = stacked(torch.stack(parts).clamp_(min=LOG_MIN_PROBABILITY), self.weights)
         return pooled if self.last is None else self.last.estimator._transform_logits(pooled)
 
     @property

@@ -1,4 +1,4 @@
-"""Arrays and modules at the one door."""
+"""Arrays and modules at the entry point."""
 
 import warnings
 
@@ -209,7 +209,7 @@ def test_sigmoid_heads(flat, response):
     ],
 )
 def test_outputs_of_other_shapes(network, inputs, message):
-    with pytest.raises(ValueError, match=f"the network must return one row of class scores a sample, .*{message}"):
+    with pytest.raises(ValueError, match=f"the network must return one row of class scores per sample, .*{message}"):
         TemperatureScaling(network).fit(inputs, np.zeros(len(inputs), int))
 
 

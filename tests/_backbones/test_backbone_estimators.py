@@ -1,4 +1,4 @@
-"""Skorch nets and scikit-learn classifiers at the one door."""
+"""Skorch nets and scikit-learn classifiers at the entry point."""
 
 import numpy as np
 import pytest
@@ -64,11 +64,11 @@ def test_skorch_nets_at_temperature_1_say_what_they_say_themselves(kind):
 
 def test_a_trained_skorch_net_knows_its_classes():
     y = np.array(["no", "maybe", "yes"])[labels_of(bare_logits(perceptron(0, 6, 3), X))]
-    codes = np.unique(y, return_inverse=True)[1]
+    y_encoded = np.unique(y, return_inverse=True)[1]
     net = NeuralNetClassifier(
         perceptron(0, 6, 3), criterion=nn.CrossEntropyLoss, max_epochs=1, verbose=0, classes=["maybe", "no", "yes"]
     )
-    net.fit(X, codes)
+    net.fit(X, y_encoded)
     few = y != "no"
     calibrator = TemperatureScaling(net).fit(X[few], y[few])
     assert calibrator.classes_.tolist() == ["maybe", "no", "yes"]

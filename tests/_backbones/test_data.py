@@ -91,8 +91,8 @@ def test_training_sets_put_our_targets_in_place_of_labels(kind):
     dataset = inputs.training_set(torch.arange(100, 110), torch.arange(10) / 10)
     loader = DataLoader(dataset, batch_size=4, shuffle=True, collate_fn=inputs.collate, generator=torch.Generator())
     seen = set()
-    for x, (codes, weight) in loader:
-        rows = codes - 100
+    for x, (y_encoded, weight) in loader:
+        rows = y_encoded - 100
         np.testing.assert_array_equal(x, X[rows])
         torch.testing.assert_close(weight, rows / 10)
         seen.update(rows.tolist())

@@ -92,8 +92,8 @@ def test_clamping_reads_its_samples_several_times():
     ("stream", "y", "error", "message"),
     [
         (Stream([]), Y, ValueError, "X must not be empty; got a stream without samples"),
-        (Stream(PAIRS), Y[:9], ValueError, "y must have one value a sample: .* 150 and 9"),
-        (Stream(list(X)), None, ValueError, "y must hold one class label a sample, and may be left out only when X"),
+        (Stream(PAIRS), Y[:9], ValueError, "y must have one value per sample: .* 150 and 9"),
+        (Stream(list(X)), None, ValueError, "y must hold one class label per sample, and may be left out only when X"),
         (DataLoader(Stream(PAIRS), drop_last=True), None, ValueError, "leaves out no sample; got one of a stream with"),
         (DataLoader(Stream(PAIRS), collate_fn=list), None, TypeError, "X must be torch's own DataLoader"),
         (Stream([*X[:3], X[3, :, :5]]), Y[:4], ValueError, r"inputs of one size; .*\(3, 5, 8\), \(3, 8, 8\)"),

@@ -336,5 +336,8 @@ def test_with_routing_a_classifier_without_weights_needs_no_word(routing):
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_a_weight_is_checked_before_a_network_runs(enabled):
-    with sklearn.config_context(enable_metadata_routing=enabled), pytest.raises(ValueError, match="one value a sample"):
+    with (
+        sklearn.config_context(enable_metadata_routing=enabled),
+        pytest.raises(ValueError, match="one value per sample"),
+    ):
         TemperatureScaling(perceptron()).fit(X, Y, sample_weight=WEIGHT[:-1])

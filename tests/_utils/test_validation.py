@@ -74,7 +74,7 @@ def test_resolve_classes_says_what_is_wrong(y, n_columns, given, message):
 
 
 @pytest.mark.parametrize(
-    ("classes", "y", "codes"),
+    ("classes", "y", "y_encoded"),
     [
         (["b", "a", "c"], ["a", "b", "c", "a"], [1, 0, 2, 1]),
         ([0, 1, 2], [2, 0], [2, 0]),
@@ -82,9 +82,9 @@ def test_resolve_classes_says_what_is_wrong(y, n_columns, given, message):
         ([False, True], [True, False], [1, 0]),
     ],
 )
-def test_encode_labels_gives_columns_in_any_order_of_classes(classes, y, codes):
+def test_encode_labels_gives_columns_in_any_order_of_classes(classes, y, y_encoded):
     found = encode_labels(np.asarray(y), np.asarray(classes))
-    np.testing.assert_array_equal(found, codes)
+    np.testing.assert_array_equal(found, y_encoded)
     assert found.dtype == np.int64
 
 

@@ -16,7 +16,7 @@ RECORD = "cifar10_resnet20"
 
 @pytest.fixture
 def arguments(monkeypatch, tmp_path):
-    """What a run is asked for; its labels favour some classes, so that one bias a class helps."""
+    """What a run is asked for; its labels favour some classes, so that one bias per class helps."""
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=4.0, size=(2000, 4)).astype(np.float32)
     y = (logits / 2 + [0, 1, 2, 3] + rng.gumbel(size=logits.shape)).argmax(1)

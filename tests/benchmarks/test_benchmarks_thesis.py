@@ -1,4 +1,4 @@
-"""The thesis's experiments: runs, augmentation, methods, scores, tables, figures; ImageNet from a small folder."""
+"""Tang's (2022) experiments: runs, augmentation, methods, scores, tables, figures; ImageNet from a small folder."""
 
 from types import SimpleNamespace
 
@@ -33,7 +33,7 @@ def a_run(method, *, gamma=None, n=N_CALIBRATION, seed=0, epochs=2):
 
 @pytest.fixture(scope="module")
 def problem():
-    """A small over-confident network with the samples of the thesis's protocol in little."""
+    """A small over-confident network with the samples of Tang's (2022) protocol in little."""
     network = convolutional()
 
     def samples(n, seed):

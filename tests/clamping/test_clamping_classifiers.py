@@ -123,8 +123,8 @@ def test_frames_and_sparse_matrices_and_tensors_give_what_arrays_give(fitted):
 
 def test_datasets_will_do_for_a_fitted_classifier():
     classifier = LogisticRegression().fit(X, Y)
-    codes = torch.as_tensor(np.unique(Y, return_inverse=True)[1])
-    pairs = TensorDataset(torch.from_numpy(X), codes)
+    y_encoded = torch.as_tensor(np.unique(Y, return_inverse=True)[1])
+    pairs = TensorDataset(torch.from_numpy(X), y_encoded)
     found = clamping(classifier, classes=[0, 1, 2]).fit(pairs)
     assert found.predict_proba(X).shape == (400, 3)
 
@@ -168,12 +168,12 @@ def by_hand(classifier, folds, delta, response_method="decision_function"):
     return out
 
 
-CODES = np.unique(Y, return_inverse=True)[1]
+Y_ENCODED = np.unique(Y, return_inverse=True)[1]
 FOLDS = StratifiedKFold(3, shuffle=True, random_state=1)
 
 
 def mean_nll(classifier, delta, rows=slice(None), temperature=1.0):
-    return nll(by_hand(classifier, FOLDS, delta)[rows] / temperature, CODES[rows])
+    return nll(by_hand(classifier, FOLDS, delta)[rows] / temperature, Y_ENCODED[rows])
 
 
 def slope(classifier, rows=slice(None), step=1e-4):
@@ -192,7 +192,7 @@ def test_the_temperature_is_that_of_each_samples_own_fold(batch_size):
     settings = {"init": delta, "lr": 1e-12, "max_epochs": 1, "cv": FOLDS, "batch_size": batch_size}
     calibrator = clamping(LogisticRegression(), **settings).fit(X, Y)
     np.testing.assert_allclose(calibrator.delta_, delta, atol=1e-9)
-    expected = TemperatureScaling().fit(by_hand(LogisticRegression(), FOLDS, delta), CODES)
+    expected = TemperatureScaling().fit(by_hand(LogisticRegression(), FOLDS, delta), Y_ENCODED)
     assert calibrator.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
 
 
@@ -208,7 +208,7 @@ def test_scores_are_those_of_each_samples_own_fold(rows):
     backbone, inputs, logits = reading.backbone, reading.inputs, reading.logits
     np.testing.assert_allclose(logits, by_hand(LogisticRegression(), FOLDS, 0.0), atol=1e-9)
     weight, shard = torch.ones(len(X), dtype=torch.float64), Shard.of(ALONE, len(logits))
-    problem = Problem(backbone, inputs, torch.as_tensor(CODES), weight, logits, shard, weight_of_all=weight)
+    problem = Problem(backbone, inputs, torch.as_tensor(Y_ENCODED), weight, logits, shard, weight_of_all=weight)
     part = problem.take(rows)
     (moments,) = moments_of(part, ChannelPerturbation((5,)).double(), 1.0)
     np.testing.assert_allclose(moments.first[:-1], slope(LogisticRegression(), rows), atol=1e-6)
@@ -234,10 +234,10 @@ def test_what_an_unfitted_classifier_gets_wrong_is_mended(search, optimizer):
     assert calibrator.accepted_
     assert calibrator.estimator is classifier
     assert not hasattr(classifier, "coef_")
-    codes = np.unique(y, return_inverse=True)[1][600:]
+    y_encoded = np.unique(y, return_inverse=True)[1][600:]
     alone = TemperatureScaling(classifier).fit(X[:600], y[:600])
-    found = nll(calibrator.predict_log_proba(X[600:]), codes)
-    assert found < nll(alone.predict_log_proba(X[600:]), codes) - 0.02
+    found = nll(calibrator.predict_log_proba(X[600:]), y_encoded)
+    assert found < nll(alone.predict_log_proba(X[600:]), y_encoded) - 0.02
     whole = clone(classifier).fit(X[:600], y[:600])
     np.testing.assert_array_equal(calibrator.estimator_.coef_, whole.coef_)
     expected = softmax(whole.decision_function(X + calibrator.delta_) / calibrator.temperature_)

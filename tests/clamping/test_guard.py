@@ -233,7 +233,7 @@ def test_equal_perturbations_are_judged_by_one_pass():
 
 @pytest.mark.parametrize(("fraction", "n_folds"), [(0.5, 2), (0.34, 3), (0.2, 5)])
 def test_validation_fraction_is_what_each_fold_holds_out(fraction, n_folds):
-    """Held-out passes at the perturbed inputs: one a sample, however many folds; training passes: the rest."""
+    """Held-out passes at the perturbed inputs: one per sample, however many folds; training passes: the rest."""
     x, y = tabular(200)
     found = guarded(perturbation="channel", validation_fraction=fraction, max_epochs=1).fit(x + 1, y)
     # Score passes: each fold trains on all but its part, and the final training on all.

@@ -98,7 +98,7 @@ def test_few_samples_of_many_features_promise_no_certainty(sensors, seed, fracti
 
 
 def test_steps_go_on_from_samples_that_are_separated(sensors):
-    """At the T that these alone would like, the scores of others have no bounds."""
+    """At the T that these alone would like, the gradients of others have no bounds."""
     classifier, x, y, batch = sensors
     fit, test = split_off(batch, 5, 110, 13)
     found = clamping(classifier).fit(x[fit], y[fit])
@@ -178,7 +178,7 @@ def test_what_gradients_learned_without_a_guard_has_plain_labels():
 
 
 def test_where_nothing_is_learned_t_is_temperature_scalings():
-    """Neither by a refusal, nor where the scores ask for no family, nor where a penalty holds one at the identity."""
+    """Neither by a refusal, nor where gradients ask for no family, nor where a penalty holds one at the identity."""
     plain = TemperatureScaling(NETWORK).fit(X, Y).temperature_
     for settings in ({}, {"perturbation": "auto", "validation_fraction": None}):
         found = clamping(**settings).fit(X, Y)

@@ -9,7 +9,7 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator
 from skclamp.clamping._initialisation import (
-    MOST_PARAMETERS,
+    MAX_PARAMETERS,
     candidates,
     check_differentiable,
     make_perturbation,
@@ -79,7 +79,7 @@ def test_candidates_have_few_parameters_for_the_samples():
     }
     assert not sizes[10]
     for n, found in sizes.items():
-        assert all(size <= min(n / 5, MOST_PARAMETERS) for size in found)
+        assert all(size <= min(n / 5, MAX_PARAMETERS) for size in found)
     assert len(sizes[10]) < len(sizes[100]) < len(sizes[9000])
 
 

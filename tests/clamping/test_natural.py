@@ -245,7 +245,7 @@ def test_early_stopping(digits):
 
 
 def test_separable_data_end_in_finite_parameters():
-    """Every label is the network's own: the loss falls for ever as T does, and scores vanish."""
+    """Every label is the network's own: the loss falls for ever as T does, and gradients vanish."""
     network, x = perceptron(), vectors(300)
     y = bare_logits(network, x).argmax(1)
     for settings in ({}, {"perturbation": "auto"}, {"perturbation": "auto", "validation_fraction": 0.5}):
@@ -284,7 +284,7 @@ def test_frozen_parameters_of_a_users_module_do_not_move():
 
 
 class Dropped(ChannelPerturbation):
-    """The thesis's option: dropout of delta while training."""
+    """An option of Tang (2022): dropout of delta while training."""
 
     def forward(self, x):
         return x + nn.functional.dropout(self.offset, 0.5, self.training)
@@ -325,7 +325,7 @@ def test_steps_on_which_the_network_overflows_are_not_taken():
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_was_learned_is_not_undone_where_the_network_becomes_nearly_perfect(seed):
-    """Scores vanish there, and with them the evidence for the way that led there."""
+    """Gradients vanish there, and with them the evidence for the way that led there."""
     network, (calibration, test) = convolutional_network(), calibration_and_test(seed)
     x, x_test = (shifted(part[0], "mixed colours") for part in (calibration, test))
     calibrator = natural(network, perturbation="color", random_state=seed).fit(x, calibration[1])

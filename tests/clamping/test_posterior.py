@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 from torch import nn
 
 from skclamp._solvers.temperature import solve_temperature
+from skclamp.clamping._gradient_moments import Moments, prior_precision_of
 from skclamp.clamping._posterior import natural_step
-from skclamp.clamping._score_moments import Moments, perturbation_metric
 from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ChannelPerturbation
 
 IMAGE = (3, 8, 8)
@@ -18,7 +18,7 @@ X = images(24)
 
 
 def metric_of(problem, perturbation):
-    return perturbation_metric(perturbation, problem.example(512), torch.Generator().manual_seed(0))
+    return prior_precision_of(perturbation, problem.example(512), torch.Generator().manual_seed(0))
 
 
 def step_at(problem, perturbation, temperature=None):
@@ -47,7 +47,7 @@ def test_one_step_of_a_logistic_problem_does_most_of_the_work():
 def test_the_metric_is_the_mean_squared_change_of_the_input():
     x = torch.randn(4000, 3, 5, 4, generator=torch.Generator().manual_seed(0)) + 1
     perturbation = AffinePerturbation((3, 5, 4))
-    metric = perturbation_metric(perturbation, x, torch.Generator().manual_seed(1)).numpy()
+    metric = prior_precision_of(perturbation, x, torch.Generator().manual_seed(1)).numpy()
     change = np.array([0.1, -0.2, 0.3, 0.05, 0.1, -0.1])
     gain, offset = (torch.tensor(part, dtype=torch.float32).view(3, 1, 1) for part in (change[:3], change[3:]))
     expected = ((gain * x + offset) ** 2).mean().item()
@@ -96,7 +96,7 @@ def test_scores_that_are_all_zero_give_no_step():
 
 
 def test_each_block_has_a_prior_of_its_own():
-    """One that the scores speak for is hardly held, one that they don't is held at the identity."""
+    """One that the gradients speak for is hardly held, one that they don't is held at the identity."""
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(500, 5, generator=generator) + torch.tensor([0.5, 0.5, 0.0, 0.0, 0.0])
     blocks = [torch.eye(2, dtype=torch.float64)] * 2

@@ -160,7 +160,7 @@ def test_refuses_bad_input():
         PerturbationDisplay.from_estimator(TemperatureScaling())
     with pytest.raises(NotFittedError):
         PerturbationDisplay.from_estimator(NeuralClampingCalibrator(torch.nn.Linear(2, 2)))
-    with pytest.raises(ValueError, match="channel_names must be 3, one a channel; got 2"):
+    with pytest.raises(ValueError, match="channel_names must be 3, one per channel; got 2"):
         PerturbationDisplay(AffinePerturbation((3, 4, 4)), channel_names=["a", "b"]).plot()
     with pytest.raises(ValueError, match=r"input_range must be ascending; got \(1, 0\)"):
         PerturbationDisplay(CurvePerturbation((3, 4, 4)), input_range=(1, 0)).plot()

@@ -21,8 +21,8 @@ def _two_columns(p):
     return np.stack([1 - p, p], 1)
 
 
-def _top_label_table(proba, codes, edges):
-    return proba.pairs(codes).table(edges)
+def _top_label_table(proba, y_encoded, edges):
+    return proba.pairs(y_encoded).table(edges)
 
 
 def _equal_mass_edges(proba, n_bins):
@@ -80,10 +80,10 @@ def test_chunks_cover_all_rows_in_order(shape, n_chunks):
 )
 def test_memory_layout_doesnt_matter(layout):
     values = np.random.default_rng(0).dirichlet(np.ones(5), 300)
-    codes = np.random.default_rng(1).integers(5, size=300)
+    y_encoded = np.random.default_rng(1).integers(5, size=300)
     for table in (_top_label_table, Probabilities.classwise_table):
         plain, other = Probabilities(values), Probabilities(layout(values))
-        expected, got = (table(p, codes, p.equal_width_edges(10)) for p in (plain, other))
+        expected, got = (table(p, y_encoded, p.equal_width_edges(10)) for p in (plain, other))
         for field, value in asdict(expected).items():
             np.testing.assert_allclose(asdict(got)[field], value, rtol=1e-12, atol=1e-15)
 
@@ -98,10 +98,10 @@ def test_the_array_is_read_once_for_many_labels(monkeypatch):
     chunks = Probabilities.chunks
     monkeypatch.setattr(Probabilities, "chunks", lambda self: passes.append(self) or chunks(self))
     proba = Probabilities(np.random.default_rng(0).dirichlet(np.ones(3), 50))
-    for codes in (np.zeros(50, int), np.ones(50, int)):
-        _top_label_table(proba, codes, proba.equal_width_edges(5))
-        _top_label_table(proba, codes, _equal_mass_edges(proba, 5))
-        proba.classwise_table(codes, proba.equal_width_edges(5))
+    for y_encoded in (np.zeros(50, int), np.ones(50, int)):
+        _top_label_table(proba, y_encoded, proba.equal_width_edges(5))
+        _top_label_table(proba, y_encoded, _equal_mass_edges(proba, 5))
+        proba.classwise_table(y_encoded, proba.equal_width_edges(5))
     assert len(passes) == 2  # one for the top label, one for the columns
 
 
@@ -158,10 +158,10 @@ def test_classwise_table_is_the_naive_one(dtype, n_bins, n_classes):
     values[:20] = np.eye(n_classes)[random.integers(n_classes, size=20)]
     values[20:40] = 0
     values[20:40, 0], values[20:40, 1] = dtype(0.3), dtype(0.7)
-    codes = random.integers(n_classes, size=300)
+    y_encoded = random.integers(n_classes, size=300)
     proba = Probabilities(values)
     edges = proba.equal_width_edges(n_bins)
-    table = proba.classwise_table(codes, edges)
+    table = proba.classwise_table(y_encoded, edges)
     for column in range(n_classes):
         p = values[:, column].astype(float)
         place = np.array([_naive_index(value, edges) for value in p])
@@ -170,6 +170,6 @@ def test_classwise_table_is_the_naive_one(dtype, n_bins, n_classes):
             assert table.count[b, column] == held.sum()
             if held.any():
                 assert table.confidence[b, column] == pytest.approx(p[held].mean(), abs=1e-6)
-                assert table.accuracy[b, column] == pytest.approx((codes[held] == column).mean(), abs=1e-12)
+                assert table.accuracy[b, column] == pytest.approx((y_encoded[held] == column).mean(), abs=1e-12)
             else:
                 assert table.confidence[b, column] == table.accuracy[b, column] == 0

@@ -285,7 +285,7 @@ def test_paired_test_of_equal_errors_keeps_its_level(pair):
         ({"confidence_level": "95%"}, TypeError, "confidence_level must be .*; got '95%'"),
         ({"metric": "ece"}, TypeError, r"metric must be a callable metric\(y_true, y_proba\); got 'ece'"),
         ({"metric": log_loss, "sample_weight": np.ones(400)}, TypeError, "sample_weight must be None for a metric of"),
-        ({"y_true": np.zeros(399, int)}, ValueError, "y_true must have one value a sample"),
+        ({"y_true": np.zeros(399, int)}, ValueError, "y_true must have one value per sample"),
     ],
 )
 @pytest.mark.parametrize("function", [bootstrap_interval, paired_bootstrap_test])
@@ -303,7 +303,7 @@ def test_refuses_unknown_choices_and_other_lengths():
         bootstrap_interval(expected_calibration_error, y, proba, method="bca")
     with pytest.raises(ValueError, match="alternative must be one of .*; got 'both'"):
         paired_bootstrap_test(expected_calibration_error, y, proba, proba, alternative="both")
-    with pytest.raises(ValueError, match="y_true must have one value a sample.* 399 and 400"):
+    with pytest.raises(ValueError, match="y_true must have one value per sample.* 399 and 400"):
         paired_bootstrap_test(expected_calibration_error, y, proba, proba[1:])
     with pytest.raises(ValueError, match="y_proba must be finite"):
         bootstrap_interval(expected_calibration_error, y, np.full((400, 5), np.nan))

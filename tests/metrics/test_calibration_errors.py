@@ -352,7 +352,7 @@ def _slope(metric, sizes, k, n_draws, tilt=2.0):
     return np.polyfit(np.log(sizes), np.log(means), 1)[0]
 
 
-# Of two classes the top two are always right, and 100 isotonic functions a draw take minutes.
+# Of two classes the top two are always right, and 100 isotonic functions per draw take minutes.
 CASES = [(name, k) for name in RATES for k in (2, 10, 100) if (name, k) not in [("ece, top 2", 2), ("isotonic", 100)]]
 
 

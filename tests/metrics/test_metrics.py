@@ -37,7 +37,7 @@ SCORERS = {
     "ece": neg_expected_calibration_error_scorer,
     "brier": neg_brier_score_scorer,
 }
-# One value a sample can move a maximum far.
+# One value per sample can move a maximum far.
 of_four = pytest.mark.parametrize("name", ["ece", "aece", "sce", "brier"])
 every_scorer = pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
 

@@ -228,7 +228,7 @@ def test_refuses_what_are_no_probabilities(name, proba, error, match):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"y_true": np.zeros(399, int)}, "y_true must have one value a sample.*400 and 399"),
+        ({"y_true": np.zeros(399, int)}, "y_true must have one value per sample.*400 and 399"),
         ({"y_true": np.full(400, 5)}, "labels must be given when the labels are neither 0 ... 4 nor"),
         ({"y_true": np.array(["a", "b"] * 200)}, "labels must be given"),
         ({"y_true": np.linspace(0, 4, 400)}, "y_true must hold class labels; got real values such as 0.01"),
@@ -242,7 +242,7 @@ def test_refuses_what_are_no_probabilities(name, proba, error, match):
         ({"sample_weight": -np.ones(400)}, "sample_weight must be finite, non-negative and not zero everywhere"),
         ({"sample_weight": np.zeros(400)}, "sample_weight must be .* not zero everywhere; got values from 0.0"),
         ({"sample_weight": np.full(400, np.nan)}, "sample_weight must be finite.*got values from nan"),
-        ({"sample_weight": np.ones(399)}, "sample_weight must have one value a sample"),
+        ({"sample_weight": np.ones(399)}, "sample_weight must have one value per sample"),
     ],
 )
 def test_refuses_bad_labels_and_weights(name, options, match):

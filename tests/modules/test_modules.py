@@ -66,7 +66,7 @@ def test_outputs_without_logits_are_refused(wrap, found):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2, 5, 4, 4), r"the network must return one row of class scores a sample, .* got shape \(2, 5, 4, 4\)"),
+        ((2, 5, 4, 4), r"the network must return one row of class scores per sample, .* got shape \(2, 5, 4, 4\)"),
         ((2, 5, 7), r"got shape \(2, 5, 7\)"),
         ((3, 5), r"shape \(2, n_classes\); got shape \(3, 5\)"),
         ((), r"got shape \(\)"),

@@ -207,7 +207,8 @@ def test_classes_without_samples_keep_their_probability(make):
         assert (proba > 0).all()
         return
     with pytest.warns(
-        CalibrationSetWarning, match="1 of 4 classes have no sample in the calibration set: their scores are kept"
+        CalibrationSetWarning,
+        match="1 of 4 classes have no sample in the calibration set: their probabilities are kept",
     ):
         calibrator = make().fit(Z[few], y[few])
     assert calibrator.seen_.tolist() == [True, True, False, True]

@@ -34,13 +34,13 @@ def _problem(kind, n_samples=400):
 
 def _cells(kind, event):
     """Cells of the most probable class (event None) or of a class, and the pairs that they sum up."""
-    proba, codes = _problem(kind)
+    proba, y_encoded = _problem(kind)
     draws = draw_labels(Probabilities(proba), 30, np.random.RandomState(3))
     if event is None:
-        confidence, hits = proba.max(1).astype(np.float64), proba.argmax(1) == codes
+        confidence, hits = proba.max(1).astype(np.float64), proba.argmax(1) == y_encoded
         drawn = draws == proba.argmax(1)
     else:
-        confidence, hits, drawn = proba[:, event].astype(np.float64), codes == event, draws == event
+        confidence, hits, drawn = proba[:, event].astype(np.float64), y_encoded == event, draws == event
     cells = Cells.of(confidence, hits, drawn, MENU, dtype=proba.dtype, is_top=event is None)
     return cells, Pairs(confidence, hits.astype(np.float64)), proba
 

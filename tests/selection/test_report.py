@@ -340,8 +340,8 @@ def test_numbers_calibrators_of_one_class():
         ({"n_resamples": 1}, ValueError, "n_resamples must be a whole number of at least 2; got 1"),
         ({"n_draws": 0}, ValueError, "n_draws must be a whole number of at least 1; got 0"),
         ({"alpha": 1.0}, ValueError, r"alpha must be .*\(0\.?0?, 1\.?0?\); got 1\.0"),
-        ({"y_cal": np.zeros(99, int)}, ValueError, "y_cal must have one value a sample.*100 and 99"),
-        ({"y_test": None}, ValueError, "y_test must hold one class label a sample"),
+        ({"y_cal": np.zeros(99, int)}, ValueError, "y_cal must have one value per sample.*100 and 99"),
+        ({"y_test": None}, ValueError, "y_test must hold one class label per sample"),
         (
             {"y_test": np.full(90, 7)},
             ValueError,

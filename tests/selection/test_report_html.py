@@ -301,32 +301,32 @@ def _numbers(locator):
     return [value for value, _ in found], [text for _, text in found]
 
 
-def _expected(proba, codes, event, n_bins, strategy):
+def _expected(proba, y_encoded, event, n_bins, strategy):
     """Error, noise floor, bins and true hits of each, by the metrics; `event` is a class, or None for the top label."""
     given = Probabilities(proba)
     seed = np.random.RandomState(SEED).randint(2**31 - 1)
     if event is None:
         metric = expected_calibration_error if strategy == "uniform" else adaptive_expected_calibration_error
-        error, table = metric(codes, given, n_bins=n_bins, return_bins=True)
+        error, table = metric(y_encoded, given, n_bins=n_bins, return_bins=True)
         floor = calibration_noise_floor(partial(metric, n_bins=n_bins), proba, n_draws=20, random_state=seed)
-        pairs = given.pairs(codes)
+        pairs = given.pairs(y_encoded)
     else:
 
         def metric(labels, own):
             options = {"n_bins": n_bins, "strategy": strategy, "average": None, "labels": np.arange(proba.shape[1])}
             return classwise_calibration_error(labels, own, **options)[event]
 
-        error = metric(codes, given)
+        error = metric(y_encoded, given)
         floor = calibration_noise_floor(metric, proba, n_draws=20, random_state=seed)
-        pairs = Pairs(proba[:, event].astype(float), (codes == event).astype(float))
+        pairs = Pairs(proba[:, event].astype(float), (y_encoded == event).astype(float))
         edges = given.equal_width_edges(n_bins) if strategy == "uniform" else pairs.equal_mass_edges(n_bins)
         table = pairs.table(edges)
     hits = np.bincount(bin_indices(pairs.confidence, table.edges), pairs.hits, n_bins)
     return error, floor, table, hits, pairs
 
 
-def _assert_shows(page, side, proba, codes, event, n_bins, strategy):
-    error, floor, table, hits, pairs = _expected(proba, codes, event, n_bins, strategy)
+def _assert_shows(page, side, proba, y_encoded, event, n_bins, strategy):
+    error, floor, table, hits, pairs = _expected(proba, y_encoded, event, n_bins, strategy)
     values, texts = _numbers(page.locator(f"#{side}-figure figcaption"))
     expected = [error, *floor, pairs.hits.mean(), pairs.confidence.mean(), table.maximum_gap()]
     assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)

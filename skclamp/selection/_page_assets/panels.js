@@ -63,7 +63,7 @@ function barOf(value, nothing, left, step, y) {
   return draw("rect", { class: "bar", x: left + space, y: top, ...size });
 }
 
-// As much of a name as there is room for, at some seven pixels a letter.
+// As much of a name as there is room for, at some seven pixels per letter.
 function clipped(name, room) {
   const letters = Math.max(Math.floor(room / 7), 1);
   return name.length <= letters ? name : `${name.slice(0, Math.max(letters - 1, 1))}…`;

@@ -41,12 +41,12 @@ def take_on(head, perturbation):
         perturbation = copy.deepcopy(perturbation).eval().double().cpu()
         if type(layer) is nn.Linear:
             _check_kinds(parts, _AFFINE, _RULE)
-            _fold_linear(layer, perturbation)
+            _absorb_into_linear(layer, perturbation)
         elif not whole:
             raise ValueError("fold needs a linear layer after the inputs are reshaped; got a convolution")
         else:
             _check_kinds(parts, _POINTWISE, "a perturbation that is the same everywhere before a convolution")
-            _fold_convolution(layer, perturbation)
+            _absorb_into_convolution(layer, perturbation)
 
 
 def _check_kinds(parts, allowed, rule):
@@ -163,7 +163,7 @@ def _close(found, expected, dtype):
     return torch.allclose(found, expected, rtol=0, atol=precision * max(1.0, expected.abs().max().item()))
 
 
-def _fold_linear(layer, perturbation):
+def _absorb_into_linear(layer, perturbation):
     """The weights times the perturbation's Jacobian, and the weights times what it makes of 0."""
     weight = layer.weight.double().cpu()
     shape = input_shape(perturbation)
@@ -185,14 +185,14 @@ def input_shape(perturbation):
 
 
 @torch.no_grad()
-def check_the_same(module, folded, shape):
-    """Raise unless a folded module gives the logits of the original."""
+def check_the_same(module, absorbed, shape):
+    """Raise unless a module that absorbed its perturbation gives the logits of the original."""
     x = _example(module.logits, shape)
-    if not _close(folded(x), module(x), x.dtype):
+    if not _close(absorbed(x), module(x), x.dtype):
         raise ValueError("fold needs a network that gives the same logits from the same inputs; the folded one doesn't")
 
 
-def _fold_convolution(layer, perturbation):
+def _absorb_into_convolution(layer, perturbation):
     channels = layer.in_channels
     units = torch.cat([torch.zeros(1, channels), torch.eye(channels)]).double()
     out = perturbation(units.reshape(channels + 1, channels, *[1] * (layer.weight.ndim - 2))).flatten(1)

@@ -5,7 +5,7 @@ from _problems import flat, moments_of, moved, pose
 from _small_networks import bare_logits, convolutional, images, labels_of
 from torch import nn
 
-from skclamp.clamping._score_moments import Moments, perturbation_scores, score_moments
+from skclamp.clamping._gradient_moments import Moments, gradient_moments, per_sample_gradients
 from skclamp.losses import focal_loss
 from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ColorPerturbation
 
@@ -43,7 +43,7 @@ def score_by_autograd(perturbation, network, x, y, temperature, gamma=0.0):
     return torch.cat([gradient.flatten() for gradient in gradients]).double().numpy()
 
 
-def scores_by_autograd(perturbation, network, X, Y, temperature, gamma=0.0):
+def gradients_by_autograd(perturbation, network, X, Y, temperature, gamma=0.0):
     rows = zip(torch.as_tensor(X), Y, strict=True)
     return np.array([score_by_autograd(perturbation, network, x, int(y), temperature, gamma) for x, y in rows])
 
@@ -52,7 +52,7 @@ def scores_by_autograd(perturbation, network, X, Y, temperature, gamma=0.0):
 
 
 @pytest.mark.parametrize("name", perturbations())
-def test_scores_are_each_samples_gradient(name):
+def test_gradients_are_each_samples_gradient(name):
     perturbation = moved(perturbations()[name])
     x, cotangent = torch.as_tensor(X[:6]), torch.randn(6, *IMAGE, generator=torch.Generator().manual_seed(3))
     expected = []
@@ -60,24 +60,24 @@ def test_scores_are_each_samples_gradient(name):
         value = (perturbation(x[i : i + 1]) * cotangent[i]).sum()
         parts = torch.autograd.grad(value, list(perturbation.parameters()))
         expected.append(torch.cat([part.flatten() for part in parts]))
-    found = perturbation_scores(perturbation, x, cotangent)
+    found = per_sample_gradients(perturbation, x, cotangent)
     assert found.abs().max() > 1
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 9), (2, 4, 5, 6)])
 @pytest.mark.parametrize("name", ["full", "channel", "affine", "curve"])
-def test_scores_of_inputs_of_any_rank(name, shape):
+def test_gradients_of_inputs_of_any_rank(name, shape):
     perturbation = moved(PERTURBATIONS[name](shape))
     generator = torch.Generator().manual_seed(0)
     x, cotangent = torch.randn(5, *shape, generator=generator), torch.randn(5, *shape, generator=generator)
-    found = perturbation_scores(perturbation, x, cotangent)
+    found = per_sample_gradients(perturbation, x, cotangent)
     summed = torch.autograd.grad((perturbation(x) * cotangent).sum(), list(perturbation.parameters()))
     torch.testing.assert_close(found.sum(0), torch.cat([part.flatten() for part in summed]), rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_to_learn_has_no_scores():
-    assert perturbation_scores(nn.Sequential(), torch.as_tensor(X), torch.as_tensor(X)).shape == (len(X), 0)
+    assert per_sample_gradients(nn.Sequential(), torch.as_tensor(X), torch.as_tensor(X)).shape == (len(X), 0)
 
 
 # Moments
@@ -87,26 +87,26 @@ def test_nothing_to_learn_has_no_scores():
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
 def test_moments_are_weighted_sums_of_scores(weight, gamma):
     network, perturbation = convolutional(), moved(AffinePerturbation(IMAGE))
-    scores = scores_by_autograd(perturbation, network, X, Y, 1.7, gamma)
+    gradients = gradients_by_autograd(perturbation, network, X, Y, 1.7, gamma)
     w = np.ones(len(X)) if weight is None else weight
     (found,) = moments_of(pose(network, X, Y, weight, batch_size=7), perturbation, 1.7, gamma=gamma)
     assert found.weight == pytest.approx(w.sum())
     assert found.weight_squared == pytest.approx((w**2).sum())
-    np.testing.assert_allclose(found.first, w @ scores / w.sum(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.second, (scores.T * w) @ scores / w.sum(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.first, w @ gradients / w.sum(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.second, (gradients.T * w) @ gradients / w.sum(), rtol=1e-4, atol=1e-4)
 
 
 def test_equal_weights_count_samples():
-    scores = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
-    assert Moments.of(scores, torch.full((40,), 0.3, dtype=torch.float64), scores[:, 0]).n_effective == pytest.approx(
-        40
-    )
-    uneven = Moments.of(scores, torch.linspace(0, 1, 40, dtype=torch.float64), scores[:, 0])
+    gradients = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    assert Moments.of(
+        gradients, torch.full((40,), 0.3, dtype=torch.float64), gradients[:, 0]
+    ).n_effective == pytest.approx(40)
+    uneven = Moments.of(gradients, torch.linspace(0, 1, 40, dtype=torch.float64), gradients[:, 0])
     assert 20 < uneven.n_effective < 40
 
 
 def test_one_pass_serves_all_extensions():
-    """An extension at the identity scores as the composition does."""
+    """An extension at the identity has the gradients of the composition."""
     network, own = convolutional(), moved(AffinePerturbation(IMAGE))
     extensions = [ColorPerturbation(IMAGE), PERTURBATIONS["filter"](IMAGE), PERTURBATIONS["grid"](IMAGE), Bend()]
     problem = pose(network, X, Y, WEIGHT)
@@ -121,7 +121,7 @@ def test_one_pass_serves_all_extensions():
         np.testing.assert_allclose(moments.second, expected.second, rtol=1e-3, atol=1e-3)
 
 
-def test_scores_do_not_touch_the_inputs():
+def test_gradients_do_not_touch_the_inputs():
     x = torch.as_tensor(X.copy())
     moments_of(pose(convolutional(), x, Y), nn.Identity(), 1.0)
     assert not x.requires_grad
@@ -129,15 +129,15 @@ def test_scores_do_not_touch_the_inputs():
 
 
 def test_one_pass_serves_all_losses():
-    """Those that focus have multiples of the same scores."""
+    """Those that focus have multiples of the same gradients."""
     network, own = convolutional(), moved(AffinePerturbation(IMAGE))
     problem = pose(network, X, Y, WEIGHT)
     gammas = [0.0, 0.5, 2.0]
-    found = score_moments(problem, own, 1.4, gammas, [ColorPerturbation(IMAGE)])
+    found = gradient_moments(problem, own, 1.4, gammas, [ColorPerturbation(IMAGE)])
     assert (problem.passes.forward, problem.passes.backward) == (len(X), len(X))
     np.testing.assert_allclose(found.logits, bare_logits(nn.Sequential(own, network), X), rtol=1e-4, atol=1e-5)
     for gamma, shared in zip(gammas, found.moments, strict=True):
-        (alone,) = score_moments(problem, own, 1.4, [gamma], [ColorPerturbation(IMAGE)]).moments
+        (alone,) = gradient_moments(problem, own, 1.4, [gamma], [ColorPerturbation(IMAGE)]).moments
         for one, other in zip(alone, shared, strict=True):
             np.testing.assert_array_equal(one.second, other.second)
             assert one.loss == other.loss

@@ -1,4 +1,4 @@
-"""Per-sample scores of a perturbation: what its parameters and log T say of each sample's loss.
+"""Per-sample gradients of a perturbation: what its parameters and log T say of each sample's loss.
 
 One pass over the network gives the gradient of each sample's loss with respect to its input. Contracted with the
 perturbation alone, which is cheap, it gives the gradient of each sample's loss with respect to the parameters of *any*
@@ -17,19 +17,19 @@ from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
 from ..perturbations import learnable
 
-_METRIC_JITTER = 1e-3
+_PRECISION_JITTER = 1e-3
 
 
 @dataclass
 class Moments:
-    """Sums of scores over samples.
+    """Sums of gradients over samples.
 
     Attributes
     ----------
     weight, weight_squared : float
         Sums of the sample weights and of their squares.
     first : torch.Tensor of shape (n_parameters + 1,), float64
-        Weighted mean score; the last entry is that of log T.
+        Weighted mean gradient; the last entry is that of log T.
     second : torch.Tensor of shape (n_parameters + 1, n_parameters + 1), float64
         Weighted mean of their outer products: the empirical Fisher information.
     loss : float, default=0.0
@@ -43,13 +43,13 @@ class Moments:
     loss: float = 0.0
 
     @classmethod
-    def of(cls, scores, weight, losses=None):
-        """From the scores, and perhaps the losses, of some samples."""
-        scores = scores.double()
+    def of(cls, gradients, weight, losses=None):
+        """From the gradients, and perhaps the losses, of some samples."""
+        gradients = gradients.double()
         total = weight.sum().item()
-        weighted = scores * weight[:, None]
+        weighted = gradients * weight[:, None]
         loss = 0.0 if losses is None else (losses.double() @ weight).item() / total
-        return cls(total, (weight**2).sum().item(), weighted.sum(0) / total, weighted.T @ scores / total, loss)
+        return cls(total, (weight**2).sum().item(), weighted.sum(0) / total, weighted.T @ gradients / total, loss)
 
     def vector(self):
         """The means as one vector."""
@@ -77,9 +77,9 @@ class Moments:
         )
 
     @classmethod
-    def none(cls, n_scores, device):
+    def none(cls, n_parameters, device):
         """Of no samples: what others can be added to."""
-        first = torch.zeros(n_scores, dtype=torch.float64, device=device)
+        first = torch.zeros(n_parameters, dtype=torch.float64, device=device)
         return cls(0.0, 0.0, first, torch.outer(first, first))
 
     @property
@@ -89,7 +89,7 @@ class Moments:
 
 
 @dataclass
-class Scores:
+class GradientMoments:
     """What one pass over the network says of some samples.
 
     The logits are those of the perturbed inputs, 0 where a whole batch is without weight. The moments are, for each
@@ -100,26 +100,26 @@ class Scores:
     moments: list
 
 
-def score_moments(problem, perturbation, temperature, gammas, extensions=()):
-    """Moments of the scores of a perturbation alone, and followed by each of some extensions, from one pass.
+def gradient_moments(problem, perturbation, temperature, gammas, extensions=()):
+    """Moments of the gradients of a perturbation alone, and followed by each of some extensions, from one pass.
 
-    Focal losses depend on the margin of the label alone, so that their scores, one set a gamma, are multiples of each
-    other. The extensions are perturbations at the identity, each of which could follow `perturbation`.
+    Focal losses depend on the margin of the label alone, so that their gradients, one set a gamma, are multiples of
+    each other. The extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
     rows, logits = 0, torch.zeros_like(problem.logits)
     n_own, *n_added = (sum(p.numel() for p in learnable(part)) for part in (perturbation, *extensions))
     sums = [[Moments.none(n_own + n + 1, logits.device) for n in (0, *n_added)] for _ in gammas]
-    for x, others, codes, weight in problem.labelled_batches():
+    for x, others, y_encoded, weight in problem.labelled_batches():
         if weight.any():
-            part = _pass(problem, perturbation, temperature, x, others, codes)
+            part = _pass(problem, perturbation, temperature, x, others, y_encoded)
             logits[rows : rows + len(x)] = part.logits
-            own = perturbation_scores(perturbation, x, part.cotangent)
-            added = [own[:, :0], *(perturbation_scores(each, part.perturbed, part.cotangent) for each in extensions)]
-            scores = [torch.cat([own, more, part.temperature_score[:, None]], 1) for more in added]
-            found = [_moments(part.margin, scores, weight, gamma) for gamma in gammas]
+            own = per_sample_gradients(perturbation, x, part.cotangent)
+            added = [own[:, :0], *(per_sample_gradients(each, part.perturbed, part.cotangent) for each in extensions)]
+            gradients = [torch.cat([own, more, part.temperature_gradient[:, None]], 1) for more in added]
+            found = [_moments(part.margin, gradients, weight, gamma) for gamma in gammas]
             sums = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(sums, found, strict=True)]
         rows += len(x)
-    return Scores(logits, [_of_all(part, problem.shard.ranks) for part in sums])
+    return GradientMoments(logits, [_of_all(part, problem.shard.ranks) for part in sums])
 
 
 def _of_all(moments, ranks):
@@ -141,10 +141,10 @@ class _Pass(NamedTuple):
     logits: torch.Tensor
     margin: torch.Tensor
     cotangent: torch.Tensor
-    temperature_score: torch.Tensor
+    temperature_gradient: torch.Tensor
 
 
-def _pass(problem, seen, temperature, x, others, codes):
+def _pass(problem, seen, temperature, x, others, y_encoded):
     with torch.no_grad():
         perturbed = seen(x).to(x.dtype)
     with torch.enable_grad():
@@ -152,7 +152,7 @@ def _pass(problem, seen, temperature, x, others, codes):
         perturbed = perturbed.detach().requires_grad_()
         logits = problem.backbone.module(perturbed, **others)
         scaled = (logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) / temperature).requires_grad_()
-        margin = margin_of(scaled, codes)
+        margin = margin_of(scaled, y_encoded)
         (slope,) = torch.autograd.grad(margin.sum(), scaled)
         (cotangent,) = torch.autograd.grad(logits, perturbed, (slope / temperature).to(logits.dtype))
     problem.passes.forward += len(x)
@@ -166,16 +166,16 @@ def _pass(problem, seen, temperature, x, others, codes):
     )
 
 
-def _moments(margin, scores, weight, gamma):
-    """Of one focal loss, from the scores of the margin."""
+def _moments(margin, gradients, weight, gamma):
+    """Of one focal loss, from the gradients of the margin."""
     margin = margin.clone().requires_grad_()
     with torch.enable_grad():
         losses = focal_of_margin(margin, gamma)
         (factor,) = torch.autograd.grad(losses.sum(), margin)
-    return [Moments.of(factor[:, None] * part, weight, losses.detach()) for part in scores]
+    return [Moments.of(factor[:, None] * part, weight, losses.detach()) for part in gradients]
 
 
-def perturbation_scores(perturbation, x, cotangent):
+def per_sample_gradients(perturbation, x, cotangent):
     """Gradient of each sample's loss with respect to a perturbation's parameters, shape (n_samples, n_parameters).
 
     The perturbation treats each sample alike and by itself; `cotangent` holds the gradients of each sample's loss with
@@ -194,27 +194,31 @@ def perturbation_scores(perturbation, x, cotangent):
         return functional_call(perturbation, parameters, (x.unsqueeze(0),)).squeeze(0)
 
     with torch.enable_grad():
-        moved = vmap(move)(parameters, x)
+        perturbed = vmap(move)(parameters, x)
         per_sample = torch.autograd.grad(
-            moved, list(parameters.values()), cotangent.to(moved.dtype), allow_unused=True, materialize_grads=True
+            perturbed,
+            list(parameters.values()),
+            cotangent.to(perturbed.dtype),
+            allow_unused=True,
+            materialize_grads=True,
         )
     return torch.cat([gradient.reshape(len(x), -1) for gradient in per_sample], 1)
 
 
-def perturbation_metric(perturbation, x, generator, shard=None):
-    """How far a perturbation's parameters move its output: mean squared change an entry, as a quadratic form.
+def prior_precision_of(perturbation, x, generator, shard=None):
+    """Prior precision of a perturbation's parameters up to a factor: mean squared change of its output per entry.
 
     The perturbation is at the identity; `x` holds some inputs of this process, from the first on, which `shard` tells
-    from those of all. The generator's white noise has scores with this form for their second moments.
+    from those of all. The generator's white noise has gradients with this form for their second moments.
     """
     shard = shard or Shard.of(ALONE, len(x))
     noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)
     own = noise[shard.start : shard.start + shard.size].to(x)
-    scores = perturbation_scores(perturbation, x[: shard.size], own).double()
-    metric = shard.ranks.sum(scores.T @ scores) / noise.numel()
+    gradients = per_sample_gradients(perturbation, x[: shard.size], own).double()
+    prior_precision = shard.ranks.sum(gradients.T @ gradients) / noise.numel()
     # Noise alone would leave directions that few samples span without any size.
-    metric.diagonal().mul_(1 + _METRIC_JITTER).add_(_METRIC_JITTER * metric.diagonal().mean())
-    return metric
+    prior_precision.diagonal().mul_(1 + _PRECISION_JITTER).add_(_PRECISION_JITTER * prior_precision.diagonal().mean())
+    return prior_precision
 
 
 def parameters_of(perturbation):
