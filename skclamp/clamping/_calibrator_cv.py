@@ -104,18 +104,14 @@ class NeuralClampingCalibratorCV(BaseClamping):
         **{name: ["array-like"] for name in _GRIDS},
     }
 
-    def _validate_params(self):
-        # First: the base looks at each point of the grid.
-        rules = {**NeuralClampingCalibrator._parameter_constraints, "gamma": [GAMMA_RULE]}
-        for grid, name in _GRIDS.items():
-            check_grid(getattr(self, grid), grid, rules[name])
-        super()._validate_params()
-
     def _routed_to(self):
         return {**super()._routed_to(), "splitter": self.cv}
 
     def _candidates(self):
-        """The grid, in an order in which neighbours resemble each other."""
+        """The grid, checked, in an order in which neighbours resemble each other."""
+        rules = {**NeuralClampingCalibrator._parameter_constraints, "gamma": [GAMMA_RULE]}
+        for values, name in _GRIDS.items():
+            check_grid(getattr(self, values), values, rules[name])
         grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
         return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
 
