@@ -11,7 +11,7 @@ GREY = 0.5
 class AugmentedImages(Dataset):
     """A view of images that crops, flips and cuts out at random whenever one is read.
 
-    Draws come from torch's global generator, which `NeuralClampingCalibrator.fit` seeds and restores.
+    Draws come from torch's global generator, as those of torchvision's transforms do: seed it before a fit.
 
     Parameters
     ----------

@@ -71,6 +71,7 @@ def clamping(run, problem, samples):
     made = NeuralClampingCalibrator(problem.network, random_state=run.seed, classes=problem.classes)
     made.set_params(**settings(run))
     images = AugmentedImages(samples.images) if run.method == "reference, augmented" else samples.images
+    torch.manual_seed(run.seed)
     fitted, seconds = timed(made.fit, images, samples.labels)
     facts = {
         "temperature": fitted.temperature_,

@@ -120,7 +120,7 @@ def test_the_guard_solves_t_and_the_output_out_of_fold(settings, weight):
     assert found.accepted_
     scores, y, seen_weight = found.output_.seen_
     np.testing.assert_array_equal(y, Y)
-    assert (seen_weight is None) == (weight is None)
+    np.testing.assert_array_equal(seen_weight, np.ones(len(Y)) if weight is None else weight)
     assert found.temperature_ == pytest.approx(smoothed(scores, Y, weight), rel=1e-6)
     # Each fold had its own perturbation, the result has another.
     assert (np.abs(scores - perturbed(found, SHIFTED)).max(1) > 1e-3).all()
