@@ -19,7 +19,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._temperature import solve_temperature
+from skclamp._solvers.temperature import solve_temperature
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
 
 N_FEATURES = 4
