@@ -278,6 +278,10 @@ BAD_DATA = {
     "no samples": (lambda X, y: (X[:0], y[:0]), "must not be empty|0 sample"),
     "continuous labels": (lambda X, y: (X, y + 0.5), "Unknown label type: continuous"),
     "no labels": (lambda X, y: (X, None), "requires y to be passed, but the target y is None"),
+    "NaN among objects": (
+        lambda X, y: (X, with_entry(y.astype(object)[:, None], np.nan).ravel()),
+        "y must not hold NaN",
+    ),
     "NaN in labels": (lambda X, y: (X, with_entry(y[:, None].astype(float), np.nan).ravel()), "y must not hold NaN"),
     "several labels": (lambda X, y: (X, np.eye(4)[y]), "y should be a 1d array"),
     "labels of several types": (lambda X, y: (X, np.array(["a", None] * 100, dtype=object)), "y must hold labels"),

@@ -21,7 +21,7 @@ from queue import Queue
 from cosmic_ray.commands import init
 from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each room with what tests it.
@@ -115,6 +115,8 @@ def tested(copies, room, mutation):
         result = mutate_and_test([changed], command_of(folder, room), TIMEOUT)
     finally:
         copies.put(folder)
+    if result.worker_outcome != WorkerOutcome.NORMAL:
+        raise RuntimeError(f"{mutation} wasn't tried: {result.output}")
     noticed = result.test_outcome != TestOutcome.SURVIVED
     print(f"{'noticed' if noticed else 'MISSED '} {mutation.module_path.relative_to(ROOT)}:{mutation.start_pos[0]}")
     return noticed, result.diff

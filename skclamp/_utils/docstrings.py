@@ -161,7 +161,8 @@ accepted_ : bool
     Whether a perturbation was kept.
 verdict_ : Verdict
     The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and
-    ``p_value``. It speaks of the whole procedure, since each fold chooses by itself. Only where a guard was asked for.
+    ``p_value``. It speaks of the whole procedure, since each fold chooses by itself. Below 100 samples
+    it isn't ``accepted``, whatever the p value. Only where a guard was asked for.
 output_ : BaseCalibrator
     The fitted clone of `output`; only where one was given.
 module_ : ClampedModule

@@ -36,7 +36,8 @@ def check_labels(y, name="y"):
         )
     if y.ndim != 1:
         y = column_or_1d(y, warn=True)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
+    missing = y.dtype.kind == "O" and any(isinstance(label, float) and label != label for label in y)
+    if missing or (y.dtype.kind == "f" and not np.isfinite(y).all()):
         raise ValueError(f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity")
     # Whole numbers need no look at their kind, which would sort them.
     if len(y) and y.dtype.kind not in "iub" and _kind_of(y, name) == "continuous":

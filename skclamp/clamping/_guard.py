@@ -6,7 +6,6 @@ log-likelihoods (NLL) and, where several candidates competed, asks the more of t
 """
 
 import copy
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +15,6 @@ from scipy.special import logsumexp
 from .._utils.encoding import register
 from .._utils.folds import check_partition
 from .._utils.statistics import n_effective, student_below_zero
-
-logger = logging.getLogger("skclamp")
 
 # A perturbation that does nothing passes this rarely.
 LEVEL = 0.02
@@ -66,10 +63,7 @@ class Evidence:
         mean, error, p_value = student_below_zero(differences, self.weight)
         p_value = min(1.0, max(p_value, self.universal_p_value(candidate)) * len(self.losses))
         accepted = p_value < level and max(self.fold_differences(candidate)) < 0
-        verdict = Verdict(bool(accepted), mean, error, p_value)
-        kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
-        logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, mean, error, p_value)
-        return verdict
+        return Verdict(bool(accepted), mean, error, p_value)
 
     def universal_p_value(self, candidate):
         """P value of a candidate by universal inference, against the labels being temperature scaling's at some T.

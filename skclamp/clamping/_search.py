@@ -1,5 +1,6 @@
 """The search: candidates are judged out of fold, and the best one is fitted to all the samples."""
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -8,11 +9,13 @@ import torch
 from .._backbones.differentiable import CrossFittedBackbone
 from .._solvers.temperature import warn_of_bound
 from ._acceleration import accelerate
-from ._guard import MIN_SAMPLES, NOTHING_TRIED, Evidence, Verdict, cross_examine, logger
+from ._guard import MIN_SAMPLES, NOTHING_TRIED, Evidence, Verdict, cross_examine
 from ._initialisation import check_differentiable
 from ._learner import check_settings, is_natural
 from ._problem import Problem
 from ._state import State
+
+logger = logging.getLogger("skclamp")
 
 
 @dataclass
@@ -43,13 +46,11 @@ def search(problem, candidates, splits, learner, *, guarded):
     # Small networks in float64, of which there is one for each fold, leave nothing to gain.
     crossed = isinstance(problem.backbone, CrossFittedBackbone)
     fast = problem if crossed else accelerate(problem, candidates[0].precision)
-    evidence, verdict = _judge(fast, candidates, splits, learner) if splits else (None, NOTHING_TRIED)
-    if guarded and problem.n_weighted < MIN_SAMPLES:
-        logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
-        verdict = replace(verdict, accepted=False)
+    evidence = _judge(fast, candidates, splits, learner) if splits else None
     best = evidence.best() if evidence else 0
-    outcome = Outcome(evidence, best, verdict if guarded or evidence else None)
-    if guarded and not verdict.accepted:
+    verdict = _verdict(problem, evidence, best) if guarded else None
+    outcome = Outcome(evidence, best, verdict)
+    if verdict is not None and not verdict.accepted:
         return outcome
     settings, start = _refinement(candidates[best], evidence.warm_start(best) if evidence else None)
     learner.progress.begin("all samples")
@@ -65,7 +66,7 @@ def search(problem, candidates, splits, learner, *, guarded):
 
 
 def _judge(problem, candidates, splits, learner):
-    """Held-out evidence of the candidates, and the verdict on the best one."""
+    """Held-out evidence of the candidates."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = len(candidates) == 1
     quiet = [
@@ -73,8 +74,19 @@ def _judge(problem, candidates, splits, learner):
         for each in candidates
     ]
     learner.progress.expect(len(splits) * len(candidates) + 1)
-    evidence = cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
-    return evidence, evidence.verdict(evidence.best())
+    return cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
+
+
+def _verdict(problem, evidence, best):
+    """The guard's decision on the best candidate, whatever the evidence where there are too few samples."""
+    verdict = evidence.verdict(best) if evidence else NOTHING_TRIED
+    if problem.n_weighted < MIN_SAMPLES:
+        logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
+        return replace(verdict, accepted=False)
+    kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
+    found = verdict.difference, verdict.standard_error, verdict.p_value
+    logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, *found)
+    return verdict
 
 
 def _refinement(settings, start):

@@ -35,11 +35,15 @@ def frozen(module):
     (True, True)
     """
     network = module.module if isinstance(module, LogitsModule) else module
-    held = _hold(network)
+    # What torch.jit.freeze made has no mode.
+    parts = [part for part in network.modules() if hasattr(part, "training")]
+    parameters = list(network.parameters())
+    _count(parts, parameters)
     try:
+        _hold(network, parts, parameters)
         yield module
     finally:
-        _release(held)
+        _release([*parts, *parameters])
 
 
 @dataclass
@@ -56,20 +60,21 @@ _HELD: dict[int, _Held] = {}
 _LOCK = threading.RLock()
 
 
-def _hold(network):
-    """Have each part in eval mode and each parameter without gradient; the list of them."""
-    # What torch.jit.freeze made has no mode.
-    parts = [part for part in network.modules() if hasattr(part, "training")]
-    parameters = list(network.parameters())
+def _count(parts, parameters):
+    """Remember the flags of what nobody holds yet, and that one more does."""
     with _LOCK:
         for thing, flag in [*((p, p.training) for p in parts), *((p, p.requires_grad) for p in parameters)]:
             _HELD.setdefault(id(thing), _Held(thing, flag)).n_holders += 1
+
+
+def _hold(network, parts, parameters):
+    """Have each part in eval mode and each parameter without gradient; a network's own ``train`` may raise."""
+    with _LOCK:
         if parts:
             set_mode(network, False)
         for parameter in parameters:
             if parameter.requires_grad:
                 parameter.requires_grad_(False)
-    return [*parts, *parameters]
 
 
 def _release(things):

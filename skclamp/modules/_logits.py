@@ -89,6 +89,8 @@ class LogitsModule(nn.Module):
         first = [] if x is None else [x]
         if first and self.input_key is not None:
             first, others = [], {self.input_key: x, **others}
+        if not first and not others:
+            raise TypeError("LogitsModule takes the network's inputs; got none")
         one = next(iter([*first, *others.values()]))
         output = self.module(*map(_copied, first), **{name: _copied(each) for name, each in others.items()})
         output = self._taken_from(output)
@@ -110,7 +112,8 @@ class LogitsModule(nn.Module):
 def _item(output, key):
     """An item by its place, or one by its name."""
     try:
-        return getattr(output, key) if isinstance(key, str) and hasattr(output, key) else output[key]
+        named = isinstance(key, str) and not isinstance(output, Mapping) and hasattr(output, key)
+        return getattr(output, key) if named else output[key]
     except (LookupError, TypeError) as error:
         raise TypeError(
             f"output_key must be an item of what the network returns; got {key!r}, but it returns {_shown(output)}"

@@ -101,7 +101,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
     _maps = VennAbersMaps
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
-        "precision": [Interval(Integral, 0, None, closed="left"), None],
+        "precision": [Interval(Integral, 0, 15, closed="both"), None],
     }
 
     def _fit_class(self, proba, hit, weight):

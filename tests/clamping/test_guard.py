@@ -365,6 +365,8 @@ def test_none_is_no_guard():
     assert calibrator.accepted_
     assert calibrator.delta_.any()
     assert not hasattr(calibrator, "verdict_")
+    # Folds that choose gamma judge nothing.
+    assert not hasattr(calibrator.set_params(gamma="auto").fit(x + 1, y), "verdict_")
 
 
 def test_it_is_logged_and_does_not_warn(caplog):

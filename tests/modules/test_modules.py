@@ -117,6 +117,27 @@ def test_frozen_gives_back_every_flag_whatever_happens(error):
     assert snapshot(network) == before
 
 
+def test_a_network_that_fails_to_change_its_mode_is_held_by_nobody():
+    class Stubborn(nn.Linear):
+        def train(self, mode=True):
+            if not mode and self.fails:
+                raise RuntimeError("no mode")
+            return super().train(mode)
+
+    network = Stubborn(2, 2)
+    before = snapshot(network)
+    for network.fails in (True, False):
+        with pytest.raises(RuntimeError, match="no mode") if network.fails else nullcontext(), frozen(network):
+            assert not network.training
+        assert snapshot(network) == before
+
+
+@pytest.mark.parametrize("key", ["values", "items"])
+def test_an_entry_may_have_the_name_of_a_method_of_mappings(key):
+    module = Returning(lambda z: {"other": 2 * z, key: z})
+    assert torch.equal(LogitsModule(module, output_key=key)(SCORES), module.linear(SCORES))
+
+
 def test_clamped_module_without_perturbation_is_temperature_scaling():
     network, x = perceptron(), torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     assert torch.equal(ClampedModule(network, temperature=4.0)(x), network(x) / 4)
