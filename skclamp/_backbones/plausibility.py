@@ -20,6 +20,7 @@ _MAX_ROWS = 1 << 16
 _MAX_ROWS_FOR_T = 2000
 # The Hungarian method takes time with the cube of the columns.
 _MAX_COLUMNS = 2048
+_MAX_SHOWN = 20
 _LEVEL = 1e-3
 _DEVIATIONS = 3.09  # of that level, one-sided
 # Of an order with the labels, beyond chance: Cohen's kappa.
@@ -99,10 +100,17 @@ def _look_at_order(best, labels, weight, classes):
     shown = ", ".join(repr(name) for name in classes[:4].tolist()) + (", ..." if len(classes) > 4 else "")
     note(
         f"the columns may be in another order: the accuracy is {as_given:.1%} with classes [{shown}], and "
-        f"{permuted:.1%} were the columns permuted: pass classes=..., a name for each column in its order",
+        f"{permuted:.1%} were the columns permuted: pass classes={_in_order(classes, order)}, a name for each column "
+        "in its order",
         CalibrationSetWarning,
         explains=True,
     )
+
+
+def _in_order(classes, order):
+    """What classes to pass, where they aren't too many to be read."""
+    names = np.concatenate([classes[order], classes[len(order) :]])
+    return names.tolist() if len(names) <= _MAX_SHOWN else "..."
 
 
 def better_order(best, labels, weight):

@@ -111,7 +111,8 @@ optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, defa
     "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
     "auto" is "natural" up to 512 parameters of the perturbation and "adam" beyond: an offset for each of 3 x 32 x 32
     entries has 3,072. "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop. A partial sets
-    arguments other than `lr`: ``partial(torch.optim.SGD, momentum=0.9)``.""",
+    arguments other than `lr`: ``partial(torch.optim.SGD, momentum=0.9)``. The perturbation "auto" grows by natural
+    steps, and takes no other optimizer.""",
     "loop": """
 max_epochs : int, default=10
     Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most so

@@ -139,8 +139,13 @@ class ReadingMixin(BaseEstimator):
         """Note what looks like a mistake in what was fitted."""
         if looks is None:
             return
-        look_back(looks, getattr(self, "temperature_", None), raw=self._takes_for_logits())
+        look_back(looks, self._solved_temperature, raw=self._takes_for_logits())
         look_at_number(looks.n_samples, self._n_free, type(self).__name__)
+
+    @property
+    def _solved_temperature(self):
+        """Hook: the temperature where the fit has solved for one, else None."""
+        return getattr(self, "temperature_", None)
 
     def _open_backbone(self, **options):
         options |= self._loading()

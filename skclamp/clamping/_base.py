@@ -91,6 +91,11 @@ class BaseClamping(BaseCalibrator):
                 f"got {self.output!r}"
             )
 
+    @property
+    def _solved_temperature(self):
+        # A few steps of training may leave T where it began.
+        return self.temperature_ if self.refit_temperature else None
+
     def _cross_fitting(self):
         return partial(cross_fit_networks, response=self.response, cv=self.cv, device=self.device, **self._loading())
 

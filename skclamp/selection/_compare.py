@@ -7,6 +7,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from .._utils.parameters import check_number, check_whole_number
+from .._utils.warnings import one_warning
 from ._candidates import UNCALIBRATED, default_calibrators, named
 from ._figure import draw_comparison
 from ._page import page_of
@@ -349,13 +350,14 @@ def compare_calibrators(
         "integer_scale": integer_scale,
     }
     chosen = None if calibrators is None else named(calibrators)
-    logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {})
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
-    scoring = Scoring(logits.y_test_encoded, logits.classes, **options)
-    if chosen is None:
-        chosen = default_calibrators(logits, random_state)
-    data = X_cal, y_cal, X_test
-    rows, binned, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, alpha, verbose)
+    with one_warning():
+        logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {})
+        scoring = Scoring(logits.y_test_encoded, logits.classes, **options)
+        if chosen is None:
+            chosen = default_calibrators(logits, random_state)
+        data = X_cal, y_cal, X_test
+        rows, binned, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, alpha, verbose)
     return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, binned=binned)
 
 

@@ -15,7 +15,7 @@ from .._backbones.network import NetworkBackbone
 from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.reading import read
 from .._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
-from .._utils.warnings import note, one_warning
+from .._utils.warnings import note
 from ..clamping._base import BaseClamping
 from ..exceptions import TrainingDataWarning
 
@@ -69,10 +69,9 @@ class SharedLogits:
         )
         self.y_cal_encoded = encode_labels(self._read_cal.labels, self.classes, "y_cal")
         self.y_test_encoded = encode_labels(self._read_test.labels, self.classes, "y_test")
-        with one_warning():
-            if is_frozen(estimator):
-                self._look_for_training_data()
-            self._look_once()
+        if is_frozen(estimator):
+            self._look_for_training_data()
+        self._look_once()
 
     def _read_calibration_set(self, X_cal, y_cal):
         """The logits of the calibration set, out of fold where the estimator has to be fitted."""
@@ -132,8 +131,7 @@ class SharedLogits:
         """A fitted clone of an output map, that takes these logits until `hand_over`."""
         fitted = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
         weight = self.params.get("sample_weight")
-        with one_warning():
-            return fitted.fit(self.calibration, self.y_cal_encoded, sample_weight=weight)
+        return fitted.fit(self.calibration, self.y_cal_encoded, sample_weight=weight)
 
     def hand_over(self, fitted):
         """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
@@ -158,8 +156,7 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
         if shared["cv"] is not None and not is_frozen(estimator):
             own["cv"] = shared["cv"]
         unfitted = clone(calibrator).set_params(estimator=estimator, **own)
-        with one_warning():
-            fitted, fit_time = timed(unfitted.fit, X_cal, y_cal, **logits.params)
+        fitted, fit_time = timed(unfitted.fit, X_cal, y_cal, **logits.params)
         proba, predict_time = timed(fitted.predict_proba, X_test)
     else:
         fitted, fit_time = timed(logits.fit, calibrator)

@@ -11,6 +11,7 @@ from torch import nn
 
 import skclamp
 from skclamp import (
+    REFERENCE_SETTINGS,
     IsotonicCalibration,
     NeuralClampingCalibrator,
     TemperatureScaling,
@@ -67,7 +68,7 @@ def test_columns_in_another_order(kind):
     ((category, message),) = given(kind(), np.roll(logits, 1, axis=1), y)
     assert category is CalibrationSetWarning
     assert message.startswith("the columns may be in another order: the accuracy is 0.")
-    assert "pass classes=" in message
+    assert f"pass classes={[9, *range(9)]}, a name for each column" in message
     assert given(kind(classes=[9, *range(9)]), np.roll(logits, 1, axis=1), y) == []
 
 
@@ -242,6 +243,10 @@ def test_pixels_of_bytes_where_fractions_were_meant(kind):
     assert category is CalibrationSetWarning
     assert "is extreme; the accuracy is" in message
     assert "and X ranges from 0 to 255" in message
+    # Where a few steps from T = 1 would tell nothing.
+    kept = NeuralClampingCalibrator(network, **{**REFERENCE_SETTINGS, "max_epochs": 1})
+    ((_, message),) = given(kept, X, y)
+    assert "the best temperature of the logits is" in message
     assert in_order(message)
 
 
@@ -305,7 +310,8 @@ def test_a_comparison_says_it_once():
         maps = [TemperatureScaling(), VectorScaling(), IsotonicCalibration()]
         compare_calibrators(None, wrong, y, wrong, y, calibrators=maps, n_resamples=2, n_draws=1)
     found = [str(each.message) for each in caught if issubclass(each.category, CalibrationWarning)]
-    assert len([message for message in found if "another order:" in message]) == 1
+    assert len(found) == 1
+    assert "another order:" in found[0]
 
 
 def test_the_warning_stands_at_the_users_line_and_spares_what_fails():
