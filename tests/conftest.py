@@ -23,6 +23,7 @@ collect_ignore_glob = ["*conftest.py"]
 OLD_WARNINGS = [
     (scipy, "1.16", r"Values in x were outside bounds:RuntimeWarning:scipy\.optimize\..*"),
     (sklearn, "1.9", r"invalid value encountered in .*divide:RuntimeWarning:sklearn\.linear_model\..*"),
+    (sklearn, "1.9", r"The least populated class in y has only .*:UserWarning:sklearn\.model_selection\..*"),
     (torch, "2.7", r"Skipping serialization of .*:UserWarning:torch\..*"),
 ]
 

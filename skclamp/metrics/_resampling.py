@@ -130,7 +130,7 @@ class ClasswiseErrors(_ScaledErrors):
         totals = np.zeros((len(weights), self._shape[1]))
         for rows, chunk in self._proba.chunks():
             weight, scale = weights_like(chunk, weights[:, rows])
-            totals += scale * (weight @ chunk)
+            totals += scale * (weight @ chunk).astype(np.float64)
         return totals
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ._frozen import _HELD, _LOCK, frozen
-from ._logits import RESPONSES, LogitsModule
+from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._unwrap import unwrapped
 from ._weight_absorption import check_the_same, divide_outputs, input_shape, take_on
 
@@ -87,6 +87,7 @@ class ClampedModule(nn.Module):
         dtype = torch.promote_types(place.dtype, torch.float32)
         self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
 
+    @seen_by_exporters
     def forward(self, x=None, /, **others):
         """Calibrated logits of shape (n_samples, n_classes); `others` go to the network by name."""
         # Without a name of the network's, the input that comes first may be called x.

@@ -1,5 +1,6 @@
 """LogitsModule: the logits of a network, whatever it returns."""
 
+import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -15,6 +16,17 @@ def set_mode(network, mode):
     """As the network's own ``train``; one that torch.export made stays in the mode that it was exported in."""
     with suppress(NotImplementedError):
         network.train(mode)
+
+
+def seen_by_exporters(forward):
+    """Show parameters that are positional only as others: torch 2.6 exports none of these."""
+    signature = inspect.signature(forward)
+    shown = [
+        each.replace(kind=each.POSITIONAL_OR_KEYWORD) if each.kind is each.POSITIONAL_ONLY else each
+        for each in signature.parameters.values()
+    ]
+    forward.__signature__ = signature.replace(parameters=shown)
+    return forward
 
 
 class LogitsModule(nn.Module):
@@ -84,6 +96,7 @@ class LogitsModule(nn.Module):
         set_mode(self.module, mode)
         return self
 
+    @seen_by_exporters
     def forward(self, x=None, /, **others):
         """Logits of shape (n_samples, n_classes); `others` go to the network by name, "x" among them."""
         first = [] if x is None else [x]
