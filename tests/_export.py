@@ -1,17 +1,33 @@
 """The ways out of Python that a deployed module must take: torch.export, TorchScript's trace and ONNX."""
 
 import warnings
+from contextlib import contextmanager
 
 import pytest
 import torch
+from sklearn.utils.fixes import parse_version
+from torch._dynamo.exc import TorchDynamoException
+from torch.onnx import OnnxExporterError
 
 
 def any_batch():
     return ({0: torch.export.Dim("n", min=1)},)
 
 
+@contextmanager
+def what_this_torch_exports():
+    """Of the oldest torch alone an export may fail: it can't follow numpy's scalars, or attention's fast path."""
+    try:
+        yield
+    except (TorchDynamoException, OnnxExporterError) as error:
+        if parse_version(torch.__version__) >= parse_version("2.7"):
+            raise
+        pytest.skip(f"torch {torch.__version__} doesn't export it: {str(error)[:80]}")
+
+
 def exported(module, x, _folder):
-    return torch.export.export(module, (x,), dynamic_shapes=any_batch()).module()
+    with what_this_torch_exports():
+        return torch.export.export(module, (x,), dynamic_shapes=any_batch()).module()
 
 
 def traced(module, x, folder):
@@ -29,7 +45,8 @@ def onnx(module, x, folder):
         # Of torch's and onnxscript's own doing.
         warnings.simplefilter("ignore")
         options = {"dynamo": True, "dynamic_shapes": any_batch(), "verbose": False}
-        torch.onnx.export(module, (x,), folder / "module.onnx", **options)
+        with what_this_torch_exports():
+            torch.onnx.export(module, (x,), folder / "module.onnx", **options)
     session = runtime.InferenceSession(folder / "module.onnx")
     return lambda x: torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
 
