@@ -93,7 +93,7 @@ WEIGHTED = ("auto", "search", "temperature", "gradient")
 def calibration_data():
     """Fogged images, labels and weights, the samples of the classes 8 and 9 last."""
     (X, y), _ = calibration_and_test(0)
-    X, y = 0.25 + 0.5 * np.asarray(X), np.asarray(y)
+    X, y = 0.35 + 0.3 * np.asarray(X), np.asarray(y)
     order = np.argsort(y >= 8, kind="stable")
     weight = np.random.default_rng(0).uniform(0, 2, len(y))
     weight[::7] = 0
