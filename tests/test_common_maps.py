@@ -150,7 +150,7 @@ DEGENERATE = {
 }
 
 
-# What is said of the data alike to all maps, see tests/test_plausibility.py.
+# What is said of the data alike to all maps, see tests/_backbones/test_plausibility.py.
 SEEN = (
     r"(the columns may be in another order: [^;]+|"
     r"(temperature_|the best temperature of the logits) is \S+, which is extreme; the accuracy is \S+%|"
