@@ -1,14 +1,18 @@
-"""How many faults the fast tests notice: a sample of small changes of the numeric rooms, each tested by its own room.
+"""How many faults the fast tests notice: a sample of small changes of the numeric rooms, each tested where it acts.
 
 Run it from the repository's environment, which needs the extra ``dev``: ``python tools/mutants.py --sample 300``. A
 place in the code is drawn, then one of cosmic-ray's changes there: another operator, comparison, number or branch.
 Constants of modules and classes, which tune and decide nothing, are left alone, and so are annotations. The changes are
-made in copies; those that nobody noticed are shown.
+made in copies. Each meets the fast tests that execute its line, those of its own room first; those that nobody noticed
+are shown.
 """
 
 import argparse
 import ast
+import itertools
+import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,25 +21,21 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
+from xml.etree import ElementTree
 
 from cosmic_ray.commands import init
 from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome
+from coverage import CoverageData
 
 ROOT = Path(__file__).resolve().parents[1]
-# Each room with what tests it.
-ROOMS = {
-    "_solvers": "tests/_solvers tests/scaling",
-    "clamping": "tests/clamping",
-    "metrics": "tests/metrics",
-    "modules": "tests/modules",
-    "persistence.py": "tests/test_persistence.py tests/test_persistence_networks.py tests/test_damaged_files.py",
-    "selection": "tests/selection",
-}
+ROOMS = ("_solvers", "clamping", "metrics", "modules", "persistence.py", "selection")
 PARTS = ("benchmarks", "examples", "skclamp", "tests", "tools", "README.md", "pyproject.toml", "setup.cfg")
 # A change that makes a loop endless is noticed by this.
-TIMEOUT = 900.0
+TIMEOUT = 600.0
+# The fast tests that a change meets take together at most so long, in seconds, when nothing is changed.
+MAX_DURATION = 60.0
 
 
 def spared(path):
@@ -92,33 +92,91 @@ def copied(folder):
     return folder
 
 
-def command_of(folder, room):
-    """The fast tests of a room in a copy."""
-    pytest = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {ROOMS[room]}"
-    return f"sh -c 'cd {folder} && OMP_NUM_THREADS=1 PYTHONPATH={folder} exec {pytest}'"
+def environment(folder):
+    """Settings of a run in a copy: its package, one thread, the data beside the repository."""
+    data = os.environ.get("SKCLAMP_DATA", ROOT / "../shared/data")
+    return {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "SKCLAMP_DATA": str(Path(data).resolve())}
 
 
-def check_unchanged(folder, rooms):
-    """Changes say nothing where the tests fail without them."""
-    runs = {room: subprocess.run(command_of(folder, room), shell=True, capture_output=True) for room in rooms}
-    failing = [room for room, ran in runs.items() if ran.returncode]
-    if failing:
-        raise SystemExit(f"the tests of {', '.join(failing)} fail as they are")
+def run_pytest(folder, *arguments):
+    """Run the fast tests of a copy that nothing has changed, or some of them."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    ran = subprocess.run(command, cwd=folder, env=os.environ | environment(folder), capture_output=True, text=True)
+    if ran.returncode:
+        raise SystemExit(f"the tests fail as they are:\n{ran.stdout[-3000:]}")
 
 
-def tested(copies, room, mutation):
-    """Whether a change, made in a copy that is free, is noticed; and the change itself."""
+def watched(folder):
+    """Run the fast tests of a copy; how long each took, and the tests that execute each line."""
+    report = ("--junitxml=tests.xml", "-o", "junit_family=xunit1")
+    run_pytest(folder, "--cov=skclamp", "--cov-context=test", "--cov-report=", *report)
+    cases = ElementTree.parse(folder / "tests.xml").iter("testcase")
+    durations = {name_of(case): float(case.get("time")) for case in cases}
+    # A name that pytest doesn't know would look like a change that was noticed.
+    (folder / "tests.txt").write_text("\n".join(durations), encoding="utf-8")
+    run_pytest(folder, "--collect-only", "@tests.txt")
+    found = CoverageData(str(folder / ".coverage"))
+    found.read()
+    return durations, found
+
+
+def name_of(case):
+    """Name of a test for pytest, from its entry in a report."""
+    file = case.get("file")
+    classes = case.get("classname").removeprefix(file.removesuffix(".py").replace("/", ".")).strip(".")
+    return "::".join(part for part in (file, *classes.split("."), case.get("name")) if part)
+
+
+def function_around(tree, line):
+    """Lines of the innermost function that holds a line: a default acts where its function runs."""
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda))
+    spans = [range(node.lineno, node.end_lineno + 1) for node in functions]
+    return min((span for span in spans if line in span), key=len, default=())
+
+
+def tests_of(mutation, folder, durations, found):
+    """The tests that execute a change, file by file: its own room's first, then the shortest."""
+    path = mutation.module_path.relative_to(ROOT)
+    contexts = {line: set(names) - {""} for line, names in found.contexts_by_lineno(str(folder / path)).items()}
+    lines = range(mutation.start_pos[0], mutation.end_pos[0] + 1)
+    if not any(contexts.get(line) for line in lines):
+        lines = function_around(ast.parse(mutation.module_path.read_text(encoding="utf-8")), lines[0])
+    phases = [context.rpartition("|") for line in lines for context in contexts.get(line, ())]
+    # A fixture of a file runs in the setup of the first test that asks for it.
+    shared = {name.partition("::")[0] for name, _, phase in phases if phase != "run"}
+    names = {name for name, _, _ in phases} | {name for name in durations if name.partition("::")[0] in shared}
+    room = path.parts[1].removesuffix(".py")
+    by_file = defaultdict(list)
+    for name in sorted(names & set(durations), key=durations.get):
+        by_file[name.partition("::")[0]].append(name)
+    files = sorted(by_file, key=lambda file: (room not in file, sum(map(durations.get, by_file[file]))))
+    ordered = [name for file in files for name in by_file[file]]
+    total = itertools.accumulate(map(durations.get, ordered))
+    return [name for name, spent in zip(ordered, total, strict=True) if spent <= MAX_DURATION]
+
+
+def command_of(folder):
+    """The shell's command that runs the tests named in a copy."""
+    settings = shlex.join(f"{name}={value}" for name, value in environment(folder).items())
+    pytest = f"exec env {settings} {sys.executable} -m pytest -x -q -p no:cacheprovider @tests.txt"
+    return shlex.join(["sh", "-c", f"cd {folder} && {pytest}"])
+
+
+def tested(copies, mutation, tests):
+    """Whether a change, made in a copy that is free, is noticed by some tests; and the change itself."""
     folder = copies.get()
     try:
+        (folder / "tests.txt").write_text("\n".join(tests), encoding="utf-8")
         path = folder / mutation.module_path.relative_to(ROOT)
         changed = type(mutation)(path, *(getattr(mutation, name) for name in FIELDS))
-        result = mutate_and_test([changed], command_of(folder, room), TIMEOUT)
+        result = mutate_and_test([changed], command_of(folder) if tests else "true", TIMEOUT)
     finally:
         copies.put(folder)
     if result.worker_outcome != WorkerOutcome.NORMAL:
         raise RuntimeError(f"{mutation} wasn't tried: {result.output}")
     noticed = result.test_outcome != TestOutcome.SURVIVED
-    print(f"{'noticed' if noticed else 'MISSED '} {mutation.module_path.relative_to(ROOT)}:{mutation.start_pos[0]}")
+    place = f"{mutation.module_path.relative_to(ROOT)}:{mutation.start_pos[0]}"
+    print(f"{'noticed' if noticed else 'MISSED '} {place} ({len(tests)} tests)", flush=True)
     return noticed, result.diff
 
 
@@ -131,7 +189,7 @@ def main():
     parser.add_argument("--sample", type=int, default=300, help="how many changes are tried")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
-    parser.add_argument("--rooms", nargs="+", choices=ROOMS, default=list(ROOMS))
+    parser.add_argument("--rooms", nargs="+", choices=ROOMS, default=ROOMS)
     options = parser.parse_args()
     drawn = draw(options.rooms, options.sample, options.seed)
     with tempfile.TemporaryDirectory() as top, ThreadPoolExecutor(options.jobs) as pool:
@@ -139,8 +197,9 @@ def main():
         for number in range(options.jobs):
             (Path(top) / str(number)).mkdir()
             copies.put(copied(Path(top) / str(number)))
-        check_unchanged(Path(top) / "0", sorted({room for room, _ in drawn}))
-        results = list(pool.map(lambda each: tested(copies, *each), drawn))
+        watching = watched(Path(top) / "0")
+        tests = [tests_of(mutation, Path(top) / "0", *watching) for _, mutation in drawn]
+        results = list(pool.map(lambda mutation, names: tested(copies, mutation, names), (m for _, m in drawn), tests))
     for (room, _), (noticed, diff) in zip(drawn, results, strict=True):
         if not noticed:
             print(f"\nmissed by the tests of {room}:\n{diff}")
