@@ -104,9 +104,10 @@ init_temperature : "optimal" or float, default="optimal"
 refit_temperature : bool, default=True
     Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held. Without, T is
     that of the focal loss; held-out folds compare perturbations at exact temperatures all the same. Where folds judged
-    the perturbation, the logits are out of fold: each sample's under what its fold, which held it out, fitted. There,
-    and where natural steps learned without a guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few
-    flawless samples promise no certainty.
+    the perturbation, the logits are out of fold: each sample's under what its fold, which held it out, fitted, scaled
+    by the ratio of the temperatures that suit the result and the fold in sample. There, and where natural steps learned
+    without a guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few flawless samples promise no
+    certainty.
 optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, default="auto"
     "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
     "auto" is "natural" up to 512 parameters of the perturbation and "adam" beyond: an offset for each of 3 x 32 x 32

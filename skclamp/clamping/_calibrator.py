@@ -109,8 +109,9 @@ class NeuralClampingCalibrator(BaseClamping):
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's in every fold, by Student's
     test of the paired differences and by universal inference [4]_, both at 2 % over the number of candidates. The last
-    T comes from the pooled held-out logits: in sample, many parameters on few samples make it too small. Its labels
-    are smoothed as Platt's targets are [5]_.
+    T comes from the pooled held-out logits: in sample, many parameters on few samples make it too small. Those of each
+    fold are scaled by the ratio of two temperatures in sample, that of the result and the fold's own, since a fold that
+    stopped earlier leaves logits of another size. Labels are smoothed as Platt's targets are [5]_.
 
     References
     ----------

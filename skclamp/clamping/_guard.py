@@ -7,6 +7,7 @@ log-likelihoods (NLL) and, where several candidates competed, asks the more of t
 
 import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ class Evidence:
         Held-out rows of each fold.
     states : list of list of State
         What each fold fitted, one for each candidate.
+    held_out : list of list of HeldOut
+        What each fold's held-out samples say of these.
     least : list of float
         Mean NLL of temperature scaling on each fold at the fold's own temperature: its best there.
     """
@@ -47,6 +50,7 @@ class Evidence:
     weight: np.ndarray
     folds: list
     states: list
+    held_out: list
     least: list
 
     def fold_losses(self):
@@ -102,15 +106,38 @@ class Evidence:
             best.perturbation.load_state_dict({name: _mean([part[name] for part in parts]) for name in parts[0]})
         return best
 
-    def held_out_logits(self, problem, candidate):
-        """Logits of this process's samples, each under what the other folds made of a candidate."""
+    def held_out_logits(self, problem, candidate, temperature):
+        """Logits of this process's samples, each under what the other folds made of a candidate.
+
+        What all the samples make of it has another size of logits: `temperature` is the one that suits these samples
+        there, and each fold's logits are scaled as if it suited that fold's own.
+        """
         logits = problem.logits.clone()
-        for rows, states in zip(self.folds, self.states, strict=True):
-            if states[candidate].perturbs:
-                _, own = problem.shard.take(torch.as_tensor(rows))
-                held_out = problem.take(rows).in_full_precision()
-                logits[own.to(logits.device)] = held_out.logits_under(states[candidate].perturbation)
+        for rows, states, found in zip(self.folds, self.states, self.held_out, strict=True):
+            _, own = problem.shard.take(torch.as_tensor(rows))
+            known = found[candidate].logits
+            if known is None:
+                known = problem.take(rows).in_full_precision().logits_under(states[candidate].perturbation)
+            logits[own.to(logits.device)] = known * (temperature / found[candidate].temperature)
         return logits
+
+
+class HeldOut(NamedTuple):
+    """What held-out samples say of one candidate.
+
+    Attributes
+    ----------
+    losses : ndarray of shape (n_held_out,)
+        NLL of each, at the exact temperature of the training samples.
+    temperature : float
+        That temperature.
+    logits : torch.Tensor of shape (n_held_out, n_classes) or None
+        Of this process's held-out samples; None where several candidates would need much memory.
+    """
+
+    losses: np.ndarray
+    temperature: float
+    logits: torch.Tensor | None = None
 
 
 @register
@@ -149,34 +176,37 @@ def cross_examine(problem, fit_all, splits, progress=None):
     weight = problem.weight_of_all.numpy()
     check_partition([rows for _, rows in splits], len(problem))
     _check_weights(splits, weight)
-    plain, losses, folds, states, least = np.empty(len(problem)), [], [], [], []
+    plain, folds, states, found, least = np.empty(len(problem)), [], [], [], []
     for k, (train_rows, rows) in enumerate(splits):
         if progress:
             progress.begin(f"fold {k + 1} of {len(splits)}")
         train, held_out = problem.take(train_rows), problem.take(rows)
         states.append(fit_all(train))
         folds.append(rows)
-        plain[rows] = held_out_losses(train, held_out)
+        unperturbed = _hold_out(train, held_out)
+        plain[rows] = unperturbed.losses
         least.append(held_out.solve().loss)
-        losses.append(_losses_of_all(train, held_out, states[-1], plain[rows]))
+        found.append(_hold_out_all(train, held_out, states[-1], unperturbed))
         if progress:
-            means = np.average([plain[rows], *losses[-1]], axis=1, weights=weight[rows])
+            losses = [unperturbed.losses, *(each.losses for each in found[-1])]
+            means = np.average(losses, axis=1, weights=weight[rows])
             progress.held_out(means[1:].min(), means[0])
-    pooled = np.empty((len(losses[0]), len(problem)))
-    for rows, parts in zip(folds, losses, strict=True):
-        pooled[:, rows] = parts
-    return Evidence(plain, pooled, weight, folds, states, least)
+    pooled = np.empty((len(states[0]), len(problem)))
+    for rows, judged in zip(folds, found, strict=True):
+        pooled[:, rows] = [each.losses for each in judged]
+    return Evidence(plain, pooled, weight, folds, states, found, least)
 
 
-def _losses_of_all(train, held_out, states, plain):
-    """Held-out losses of each state; of equal ones, where neighbours on a path took no step, from one pass."""
-    found: list[tuple[dict, np.ndarray]] = []
+def _hold_out_all(train, held_out, states, unperturbed):
+    """What held-out samples say of each state; of equal ones, where neighbours on a path took no step, once."""
+    found: list[tuple[dict, HeldOut]] = []
     for state in states:
         parameters = state.perturbation.state_dict()
-        twins = (losses for other, losses in found if _equal(other, parameters))
-        losses = next(twins, None) if state.perturbs else plain
-        found.append((parameters, held_out_losses(train, held_out, state.perturbation) if losses is None else losses))
-    return [losses for _, losses in found]
+        twins = (judged for other, judged in found if _equal(other, parameters))
+        judged = next(twins, None) if state.perturbs else unperturbed
+        found.append((parameters, judged or _hold_out(train, held_out, state.perturbation)))
+    judged_all = [judged for _, judged in found]
+    return judged_all if len(states) == 1 else [judged._replace(logits=None) for judged in judged_all]
 
 
 def _equal(a, b):
@@ -200,14 +230,16 @@ def _check_weights(splits, weight):
                 raise ValueError(f"sample_weight must not be zero on all the samples {what}; got zeros in fold {k}")
 
 
-def held_out_losses(train, held_out, perturbation=None):
-    """NLL of each held-out sample, at the exact temperature of the training samples.
+def _hold_out(train, held_out, perturbation=None):
+    """What held-out samples say of a perturbation at the exact temperature of the training samples.
 
     Under a perturbation the labels are smoothed: parameters that separate the training samples would otherwise promise
     certainty, which a single held-out mistake refutes.
     """
+    exact = held_out.in_full_precision()
     if perturbation is None:
-        return -held_out.log_likelihoods(train.solve().temperature).cpu().numpy()
-    temperature = train.solve(train.logits_under(perturbation), smooth=True).temperature
-    logits = held_out.in_full_precision().logits_under(perturbation)
-    return -held_out.log_likelihoods(temperature, logits).cpu().numpy()
+        temperature, logits = train.solve().temperature, held_out.logits
+    else:
+        temperature = train.solve(train.logits_under(perturbation), smooth=True).temperature
+        logits = exact.logits_under(perturbation)
+    return HeldOut(-exact.log_likelihoods(temperature, logits).cpu().numpy(), temperature, logits)

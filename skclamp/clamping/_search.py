@@ -57,10 +57,9 @@ def search(problem, candidates, splits, learner, *, guarded):
     state = learner.fit(fast, settings, start)
     if not state.identity:
         return outcome
+    logits = fast.in_full_precision().logits_under(state.perturbation)
     if guarded and evidence:
-        logits = evidence.held_out_logits(fast, best)
-    else:
-        logits = fast.in_full_precision().logits_under(state.perturbation)
+        logits = evidence.held_out_logits(fast, best, problem.solve(logits, smooth=True).temperature)
     _solve_temperature(problem, settings, state, logits, smooth=guarded)
     return replace(outcome, state=state, problem=problem, logits=logits)
 
