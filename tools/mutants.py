@@ -31,7 +31,6 @@ from coverage import CoverageData
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("_solvers", "clamping", "metrics", "modules", "persistence.py", "selection")
-PARTS = ("benchmarks", "examples", "skclamp", "tests", "tools", "README.md", "pyproject.toml", "setup.cfg")
 # A change that makes a loop endless is noticed by this.
 TIMEOUT = 600.0
 # The fast tests that a change meets take together at most so long, in seconds, when nothing is changed.
@@ -82,13 +81,11 @@ def draw(rooms, n_changes, seed):
 
 
 def copied(folder):
-    """A copy of what the tests need."""
-    for name in PARTS:
-        path = ROOT / name
-        if path.is_dir():
-            shutil.copytree(path, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
-        else:
-            shutil.copy(path, folder)
+    """A copy of what is under version control."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.strip("\0").split("\0"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     return folder
 
 
@@ -192,7 +189,7 @@ def main():
     parser.add_argument("--rooms", nargs="+", choices=ROOMS, default=ROOMS)
     options = parser.parse_args()
     drawn = draw(options.rooms, options.sample, options.seed)
-    with tempfile.TemporaryDirectory() as top, ThreadPoolExecutor(options.jobs) as pool:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as top, ThreadPoolExecutor(options.jobs) as pool:
         copies = Queue()
         for number in range(options.jobs):
             (Path(top) / str(number)).mkdir()
