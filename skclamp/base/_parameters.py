@@ -1,6 +1,8 @@
 """Parameters around an estimator that may be frozen: who gets metadata, copies without a fit, the repr."""
 
 import copy
+from functools import cache
+from importlib.metadata import metadata
 
 import torch
 from sklearn.base import BaseEstimator, clone
@@ -18,6 +20,13 @@ CONFIGURED = ("_metadata_request", "_sklearn_output_config")
 
 class AroundEstimatorMixin(BaseEstimator):
     """Routing, parameters, clones and the repr of what stands around an estimator."""
+
+    # Where scikit-learn's diagrams link to.
+    _doc_link_module = "skclamp"
+
+    @property
+    def _doc_link_template(self):
+        return _template_of_pages()
 
     def get_metadata_routing(self):
         """Who gets the metadata that `fit` is given.
@@ -121,6 +130,13 @@ class AroundEstimatorMixin(BaseEstimator):
 def arguments_of(calibrator):
     """What `save` takes for the arguments of a calibrator."""
     return {name: value for name, value in calibrator.get_params(deep=False).items() if name != "estimator"}
+
+
+@cache
+def _template_of_pages():
+    """Where the classes' pages are, of the address that the package's metadata name; empty where they name none."""
+    urls = dict(url.split(", ", 1) for url in metadata("skclamp").get_all("Project-URL", []))
+    return f"{urls['Documentation']}/api/generated/skclamp.{{estimator_name}}.html" if "Documentation" in urls else ""
 
 
 def _by_name(value):

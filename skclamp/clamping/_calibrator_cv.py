@@ -123,6 +123,10 @@ class NeuralClampingCalibratorCV(BaseClamping):
         self.best_score_ = float(self.cv_results_["mean_test_score"][outcome.best])
         return outcome
 
+    def _sentences(self):
+        yield from super()._sentences()
+        yield f"The best of the grid was {', '.join(f'{name}={value!r}' for name, value in self.best_params_.items())}."
+
     def _splits(self, problem):
         """Training and held-out rows of each fold."""
         if isinstance(problem.backbone, CrossFittedBackbone):
