@@ -37,8 +37,8 @@ def _check_spatial(shape, name, ranks):
         )
 
 
-# Of more entries than this a repr shows the outermost ones alone, so many at each end.
-_MANY = {"threshold": 12, "edgeitems": 2}
+# Of more entries than this a repr shows the outermost ones alone.
+_MOST_SHOWN = 12
 
 
 def shown(tensor):
@@ -48,8 +48,10 @@ def shown(tensor):
     values = tensor.detach().squeeze().cpu().double().numpy()
     if values.ndim > 2:
         values = values.reshape(len(values), -1)
-    options = {"separator": ", ", "formatter": {"float_kind": "{:.4g}".format}, **_MANY}
-    return " ".join(np.array2string(values, **options).split())
+    text = np.array2string(
+        values, separator=", ", threshold=_MOST_SHOWN, edgeitems=2, formatter={"float_kind": "{:.4g}".format}
+    )
+    return " ".join(text.split())
 
 
 class _Perturbation(nn.Module):
@@ -368,6 +370,11 @@ def names_of(perturbation):
     return [families.get(type(perturbation), type(perturbation).__name__)]
 
 
+def title_of(perturbation):
+    """The name that a perturbation has as a parameter, or those of a module's families."""
+    return " + ".join(names_of(perturbation)) if isinstance(perturbation, nn.Module) else str(perturbation)
+
+
 def in_words(perturbation):
     """What a perturbation does, in words: its families with their numbers, in their order."""
     parts = perturbation if isinstance(perturbation, nn.Sequential) else [perturbation]
@@ -377,12 +384,12 @@ def in_words(perturbation):
 def _in_words(part):
     numbers = []
     for name, parameter in part.named_parameters():
-        if parameter.numel() <= _MANY["threshold"]:
+        if parameter.numel() <= _MOST_SHOWN:
             numbers.append(f"{name} {shown(parameter)}")
         else:
             low, high = parameter.aminmax()
-            numbers.append(f"{parameter.numel():,} numbers {name} from {low:.4g} to {high:.4g}")
-    return f"{' + '.join(names_of(part))} ({', '.join(numbers)})"
+            numbers.append(f"{name} of {parameter.numel():,} numbers from {low:.4g} to {high:.4g}")
+    return f"{title_of(part)} ({', '.join(numbers)})"
 
 
 # Families that are special cases of another, and so never worth a step after it.

@@ -1,8 +1,7 @@
 """Parameters around an estimator that may be frozen: who gets metadata, copies without a fit, the repr."""
 
 import copy
-from functools import cache
-from importlib.metadata import metadata
+from importlib.metadata import PackageNotFoundError, metadata
 
 import torch
 from sklearn.base import BaseEstimator, clone
@@ -132,11 +131,14 @@ def arguments_of(calibrator):
     return {name: value for name, value in calibrator.get_params(deep=False).items() if name != "estimator"}
 
 
-@cache
 def _template_of_pages():
-    """Where the classes' pages are, of the address that the package's metadata name; empty where they name none."""
-    urls = dict(url.split(", ", 1) for url in metadata("skclamp").get_all("Project-URL", []))
-    return f"{urls['Documentation']}/api/generated/skclamp.{{estimator_name}}.html" if "Documentation" in urls else ""
+    """Where the classes' pages are, by the address in the package's metadata; empty where these have none."""
+    try:
+        named = metadata("skclamp").get_all("Project-URL", [])
+    except PackageNotFoundError:
+        named = []
+    address = dict(url.split(", ", 1) for url in named).get("Documentation")
+    return f"{address}/api/generated/skclamp.{{estimator_name}}.html" if address else ""
 
 
 def _by_name(value):

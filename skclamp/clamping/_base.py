@@ -193,10 +193,7 @@ class BaseClamping(BaseCalibrator):
         else:
             yield "No guard judged this."
         passes = " and ".join(f"{n:.3g} {name}" for name, n in self.cost_.items())
-        yield (
-            f"The fit took {passes} passes over {self._n_samples:,} samples; epochs of the last training: "
-            f"{self.n_iter_}."
-        )
+        yield f"The fit took {passes} passes over {self._n_samples:,} samples; epochs on all of them: {self.n_iter_}."
 
     @property
     def _n_parameters(self):

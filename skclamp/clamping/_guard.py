@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from .._utils.folds import check_partition
 from .._utils.statistics import n_effective, student_below_zero
-from ..perturbations import names_of
+from ..perturbations import title_of
 from ._state import Untried
 from ._verdict import NOTHING_WAS_TRIED, REFUSED, Verdict, detectable_gain
 
@@ -101,7 +101,7 @@ class Evidence:
             return f"{REFUSED}: none of {n_candidates} candidates lowered the held-out NLL."
         if not names:
             why = "; ".join(f"{name}: {words}" for name, words in self.not_tried({}).items())
-            return f"{NOTHING_WAS_TRIED}{why and f': {why}'}."
+            return f"{NOTHING_WAS_TRIED} ({why})." if why else f"{NOTHING_WAS_TRIED}."
         which = " or ".join(names) + (f", the best of {n_candidates} candidates," if n_candidates > 1 else "")
         change = f"{'lowered' if mean < 0 else 'raised'} the held-out NLL by {abs(mean):.2g} nats per sample"
         found = f"{which} {change} (standard error {error:.2g})"
@@ -115,7 +115,7 @@ class Evidence:
         found: dict[str, list] = {}
         moved = set()
         for rows, states in zip(self.folds, self.states, strict=True):
-            name = " + ".join(names_of(states[candidate].perturbation))
+            name = title_of(states[candidate].perturbation)
             found.setdefault(name, []).append(rows)
             if states[candidate].perturbs:
                 moved.add(name)

@@ -72,7 +72,7 @@ class _Descent:
         # On the way to a near optimum each step promises less than the one before.
         if not _gains(step, _SMALLEST_GAIN) or (self.settings.refining and step.gain > self.gain):
             if step is not None:
-                self._note_unmoved(f"its first step promises {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
+                self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
             return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if self.settings.early_stopped:

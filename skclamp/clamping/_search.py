@@ -8,7 +8,7 @@ import torch
 
 from .._backbones.differentiable import CrossFittedBackbone
 from .._solvers.temperature import warn_of_bound
-from ..perturbations import names_of
+from ..perturbations import title_of
 from ._acceleration import accelerate
 from ._guard import MIN_SAMPLES, Evidence, cross_examine
 from ._initialisation import check_differentiable
@@ -83,7 +83,7 @@ def _verdict(problem, evidence, best, candidates):
     """The guard's decision on the best candidate, whatever the evidence where there are too few samples."""
     verdict = evidence.verdict(best) if evidence else _nothing_tried(problem, candidates)
     if problem.n_weighted < MIN_SAMPLES:
-        reason = f"{REFUSED if verdict.tried else NOTHING_WAS_TRIED}: the guard {_few(problem)}."
+        reason = f"{REFUSED if verdict.tried else NOTHING_WAS_TRIED} (the guard {_few(problem)})."
         verdict = replace(verdict, accepted=False, reason=reason, detectable_gain=None)
     logger.info("%s", verdict.reason)
     return verdict
@@ -91,8 +91,7 @@ def _verdict(problem, evidence, best, candidates):
 
 def _nothing_tried(problem, candidates):
     """The decision where no sample was held out."""
-    families = [settings.perturbation for settings in candidates]
-    names = [each if isinstance(each, str) else " + ".join(names_of(each)) for each in families]
+    names = [title_of(settings.perturbation) for settings in candidates]
     return replace(NOTHING_TRIED, not_tried=dict.fromkeys(names, f"the guard {_few(problem)}"))
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 from scipy.optimize import bisect
-from scipy.special import logsumexp
 
 from .._utils.encoding import register
 
@@ -89,12 +88,13 @@ def detectable_gain(standard_error, n_effective, head_starts, level):
     n, head_starts = np.asarray(n_effective), np.asarray(head_starts)
     shares = n / n.sum()
     noise = np.random.default_rng(0).standard_normal((_N_DRAWS, len(n))) * standard_error / np.sqrt(shares)
+    needed = np.log(len(n) / level)
     student = -stats.t.ppf(level, n.sum() - 1) * standard_error
 
     def majority(gain):
         by_fold = gain + noise
-        universal = logsumexp(n * (by_fold - head_starts), axis=1) - np.log(len(n) / level)
-        return np.mean((by_fold > 0).all(1) & (by_fold @ shares > student) & (universal > 0)) - 0.5
+        universal = np.logaddexp.reduce(n * (by_fold - head_starts), axis=1)
+        return np.mean((by_fold > 0).all(1) & (by_fold @ shares > student) & (universal > needed)) - 0.5
 
     high = standard_error
     while majority(high) < 0:

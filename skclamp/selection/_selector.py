@@ -249,7 +249,7 @@ class CalibratorSelector(BaseCalibrator):
         return self.best_estimator_._transform_logits(logits)
 
     def _sentences(self):
-        yield f"{type(self).__name__} chose {self.best_params_['candidate']!r} for its score out of fold."
+        yield f"{type(self).__name__} chose {self.best_params_['candidate']!r}."
         yield from self.best_estimator_._sentences()
 
     @property
