@@ -64,6 +64,7 @@ class Evidence:
         n_candidates = len(self.losses)
         mean, error, student = student_below_zero(self.losses[candidate] - self.plain, self.weight)
         student, universal = student * n_candidates, self.universal_p_value(candidate) * n_candidates
+        p_value = min(1.0, max(student, universal))
         objections = [*self._objections(candidate, student, universal, level)]
         tried = self.tried()
         n_effective_of_folds = [n_effective(self.weight[rows]) for rows in self.folds]
@@ -72,8 +73,8 @@ class Evidence:
             not objections,
             mean,
             error,
-            min(1.0, max(student, universal)),
-            self._reason(candidate, tried, mean, error, objections),
+            p_value,
+            self._reason(candidate, tried, (mean, error, p_value), objections),
             tried,
             self.not_tried(tried),
             int(np.count_nonzero(self.weight)),
@@ -87,7 +88,7 @@ class Evidence:
         if n_gains < len(by_fold):
             yield f"it fell in {n_gains} of {len(by_fold)} folds, needs all"
         if not student < level:
-            yield f"chance alone may do as much (Student's p = {min(1.0, student):.2g}, needs {level:g})"
+            yield f"chance alone may do as much (Student's p = {min(1.0, student):.2g}, needs below {level:g})"
         if not universal < level:
             evidence, needed = self.universal_evidence(candidate), np.log(len(self.losses) / level)
             yield (
@@ -95,7 +96,8 @@ class Evidence:
                 f"{evidence:.2f} nats, needs {needed:.2f})"
             )
 
-    def _reason(self, candidate, tried, mean, error, objections):
+    def _reason(self, candidate, tried, measured, objections):
+        mean, error, p_value = measured
         names, n_candidates = self._names(candidate), len(self.losses)
         if tried and not names:
             return f"{REFUSED}: none of {n_candidates} candidates lowered the held-out NLL."
@@ -106,7 +108,7 @@ class Evidence:
         change = f"{'lowered' if mean < 0 else 'raised'} the held-out NLL by {abs(mean):.2g} nats per sample"
         found = f"{which} {change} (standard error {error:.2g})"
         if not objections:
-            return f"Kept: {found}, in each of {len(self.folds)} folds and beyond chance."
+            return f"Kept: {found}, in each of {len(self.folds)} folds and beyond chance (p = {p_value:.2g})."
         why = f", which proves nothing: {'; '.join(objections)}" if mean < 0 else ""
         return f"{REFUSED}: {found}{why}."
 

@@ -95,7 +95,7 @@ def _too_many(n_parameters, n_samples):
     if n_parameters > MAX_PARAMETERS:
         return f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}"
     needed = SAMPLES_PER_PARAMETER * n_parameters
-    return f"{n_parameters:,} parameters need {needed:,} samples to learn from, got {n_samples:,}"
+    return f"{n_parameters:,} parameters need {needed:,} samples to learn from, got {n_samples:,} in a fold"
 
 
 def _check_identity(perturbation, x):

@@ -58,7 +58,7 @@ def test_families_that_were_not_tried_are_told_with_the_reason():
     verdict = fitted(x, labels_of(bare_logits(network, x)), network).verdict_
     assert verdict.tried == {}
     assert verdict.not_tried.keys() == {"channel", "affine"}
-    assert verdict.not_tried["affine"] == "80 parameters need 400 samples to learn from, got 150"
+    assert verdict.not_tried["affine"] == "80 parameters need 400 samples to learn from, got 150 in a fold"
     assert verdict.reason.startswith("Nothing was tried, so this is temperature scaling (")
     assert all(f"{name}: {why}" in verdict.reason for name, why in verdict.not_tried.items())
     assert verdict.detectable_gain is None
