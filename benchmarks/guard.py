@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from _result_file import ResultFile
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp.clamping._guard import LEVEL, NOTHING_TRIED
+from skclamp.clamping._guard import LEVEL
+from skclamp.clamping._verdict import NOTHING_TRIED
 
 TRUE_TEMPERATURE = 1.7
 N_CLASSES = 10

@@ -7,6 +7,7 @@ them.
 
 import itertools
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -36,7 +37,31 @@ def _check_spatial(shape, name, ranks):
         )
 
 
-class FullPerturbation(nn.Module):
+# Of more entries than this a repr shows the outermost ones alone.
+_MOST_SHOWN = 12
+
+
+def shown(tensor):
+    """A tensor's numbers, to 4 significant digits, on one line."""
+    if tensor.is_meta:
+        return "..."
+    values = tensor.detach().squeeze().cpu().double().numpy()
+    if values.ndim > 2:
+        values = values.reshape(len(values), -1)
+    text = np.array2string(
+        values, separator=", ", threshold=_MOST_SHOWN, edgeitems=2, formatter={"float_kind": "{:.4g}".format}
+    )
+    return " ".join(text.split())
+
+
+class _Perturbation(nn.Module):
+    """A perturbation whose repr shows its numbers."""
+
+    def extra_repr(self):
+        return ", ".join(f"{name}={shown(parameter)}" for name, parameter in self.named_parameters())
+
+
+class FullPerturbation(_Perturbation):
     """One offset for every entry of the input: ``x + delta``.
 
     Parameters
@@ -71,7 +96,7 @@ class FullPerturbation(nn.Module):
         return x + self.delta
 
 
-class ChannelPerturbation(nn.Module):
+class ChannelPerturbation(_Perturbation):
     """One offset per channel (a feature, where X is 2-dimensional): ``x + offset``.
 
     Parameters
@@ -102,7 +127,7 @@ class ChannelPerturbation(nn.Module):
         return x + self.offset
 
 
-class AffinePerturbation(nn.Module):
+class AffinePerturbation(_Perturbation):
     """Gain and offset per channel (a feature, where X is 2-dimensional): ``gain * x + offset``.
 
     Parameters
@@ -134,7 +159,7 @@ class AffinePerturbation(nn.Module):
         return x * self.gain + self.offset
 
 
-class CurvePerturbation(nn.Module):
+class CurvePerturbation(_Perturbation):
     """One tone curve per channel: ``bend * x**2 + gain * x + offset``.
 
     What a wrong transfer function (gamma) or an exposure error does, it undoes to second order.
@@ -169,7 +194,7 @@ class CurvePerturbation(nn.Module):
         return x * (self.gain + self.bend * x) + self.offset
 
 
-class ColorPerturbation(nn.Module):
+class ColorPerturbation(_Perturbation):
     """A matrix across channels, and an offset: ``x'_c = sum_d matrix_cd x_d + offset_c``.
 
     Parameters
@@ -209,7 +234,7 @@ class ColorPerturbation(nn.Module):
         return torch.einsum("ij,nj...->ni...", self.matrix, x.to(self.matrix.dtype)) + self.offset
 
 
-class FilterPerturbation(nn.Module):
+class FilterPerturbation(_Perturbation):
     """A small filter for each channel, and an offset; the borders repeat the outermost entries.
 
     Parameters
@@ -268,7 +293,7 @@ class FilterPerturbation(nn.Module):
         return moved
 
 
-class GridPerturbation(nn.Module):
+class GridPerturbation(_Perturbation):
     """A coarse map of gains and offsets, enlarged to the input linearly: ``gain_map * x + offset_map``.
 
     Dirt, shade and glare on a lens are the same for all channels, and so is the map.
@@ -335,6 +360,36 @@ def additive_part(perturbation, shape):
     if isinstance(perturbation, ChannelPerturbation):
         return perturbation.offset.expand(shape)
     return None
+
+
+def names_of(perturbation):
+    """Names of the families that a perturbation is made of, in their order; of others the class's."""
+    if isinstance(perturbation, nn.Sequential):
+        return [name for part in perturbation for name in names_of(part)]
+    families = {cls: name for name, cls in PERTURBATIONS.items()}
+    return [families.get(type(perturbation), type(perturbation).__name__)]
+
+
+def title_of(perturbation):
+    """The name that a perturbation has as a parameter, or those of a module's families."""
+    return " + ".join(names_of(perturbation)) if isinstance(perturbation, nn.Module) else str(perturbation)
+
+
+def in_words(perturbation):
+    """What a perturbation does, in words: its families with their numbers, in their order."""
+    parts = perturbation if isinstance(perturbation, nn.Sequential) else [perturbation]
+    return ", then ".join(_in_words(part) for part in parts)
+
+
+def _in_words(part):
+    numbers = []
+    for name, parameter in part.named_parameters():
+        if parameter.numel() <= _MOST_SHOWN:
+            numbers.append(f"{name} {shown(parameter)}")
+        else:
+            low, high = parameter.aminmax()
+            numbers.append(f"{name} of {parameter.numel():,} numbers from {low:.4g} to {high:.4g}")
+    return f"{title_of(part)} ({', '.join(numbers)})"
 
 
 # Families that are special cases of another, and so never worth a step after it.

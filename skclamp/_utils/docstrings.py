@@ -162,9 +162,13 @@ delta_ : ndarray of one input's shape
 accepted_ : bool
     Whether a perturbation was kept.
 verdict_ : Verdict
-    The guard's ``difference`` of held-out NLL to temperature scaling, in nats, its ``standard_error`` and
-    ``p_value``. It speaks of the whole procedure, since each fold chooses by itself. Below 100 samples
-    it isn't ``accepted``, whatever the p value. Only where a guard was asked for.
+    What the guard found; only where one was asked for. ``accepted`` : bool, which is False below 100 samples;
+    ``reason`` : str, why a perturbation was kept or refused, or none was tried; ``difference`` : float, of held-out
+    NLL to temperature scaling, in nats, which speaks of the whole procedure, since each fold chooses by itself;
+    ``standard_error`` and ``p_value`` : float, of it; ``tried`` : dict, from each family that a fold fitted
+    ("affine + grid" where it appended two) to its own difference; ``not_tried`` : dict, from each other family to the
+    reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per sample
+    that the guard would have accepted on half of such sets of samples, None where nothing was tried.
 output_ : BaseCalibrator
     The fitted clone of `output`; only where one was given.
 module_ : ClampedModule

@@ -1,6 +1,7 @@
 """BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks."""
 
 from dataclasses import dataclass, field
+from html import escape
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -139,6 +140,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
             self._forget()
             reading = self._read(X, y, metadata, any_order)
             samples, classes, looks = self._understand(reading, sample_weight, metadata, ranks)
+            self._n_samples = samples.shard.total
             self._fit(samples)
             self._remember(reading, classes)
             self._look_back(looks)
@@ -285,6 +287,37 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         check_is_fitted(self)
         write(self, path)
 
+    def summary(self):
+        """What was learned, in a few sentences.
+
+        Returns
+        -------
+        str
+            For reading; its words may change.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skclamp import TemperatureScaling
+        >>> rng = np.random.default_rng(0)
+        >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+        >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        >>> TemperatureScaling().fit(logits, y).summary()
+        'TemperatureScaling learned 1 number from 1,000 samples: temperature_ = 1.97.'
+        """
+        check_is_fitted(self)
+        return " ".join(self._sentences())
+
+    def _html_repr(self):
+        """What notebooks show: scikit-learn's diagram and, once fitted, the summary below it."""
+        diagram = super()._html_repr()
+        return f"{diagram}<p>{escape(self.summary())}</p>" if self.__sklearn_is_fitted__() else diagram
+
     def _logits(self, X):
         return self._backbone.logits(self._backbone.open(X), labelled=False)[0]
 
@@ -328,6 +361,14 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     def _transform_logits(self, logits):
         """Hook: calibrated log-probabilities, up to a constant per row, of some rows of float64 logits."""
         raise TypeError(f"{type(self).__name__} must implement _transform_logits")
+
+    def _sentences(self):
+        """Hook: those of `summary`."""
+        n = self._n_parameters
+        learned = f"{type(self).__name__} learned {n:,} number{'s' * (n != 1)} from {self._n_samples:,} samples"
+        public = [(name, value) for name, value in vars(self).items() if name.endswith("_") and name[0] != "_"]
+        scalars = [f"{name} = {value:.4g}" for name, value in public if isinstance(value, float)]
+        yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
 
     @property
     def _n_parameters(self):

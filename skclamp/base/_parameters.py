@@ -1,6 +1,7 @@
 """Parameters around an estimator that may be frozen: who gets metadata, copies without a fit, the repr."""
 
 import copy
+from importlib.metadata import PackageNotFoundError, metadata
 
 import torch
 from sklearn.base import BaseEstimator, clone
@@ -18,6 +19,13 @@ CONFIGURED = ("_metadata_request", "_sklearn_output_config")
 
 class AroundEstimatorMixin(BaseEstimator):
     """Routing, parameters, clones and the repr of what stands around an estimator."""
+
+    # Where scikit-learn's diagrams link to.
+    _doc_link_module = "skclamp"
+
+    @property
+    def _doc_link_template(self):
+        return _template_of_pages()
 
     def get_metadata_routing(self):
         """Who gets the metadata that `fit` is given.
@@ -121,6 +129,16 @@ class AroundEstimatorMixin(BaseEstimator):
 def arguments_of(calibrator):
     """What `save` takes for the arguments of a calibrator."""
     return {name: value for name, value in calibrator.get_params(deep=False).items() if name != "estimator"}
+
+
+def _template_of_pages():
+    """Where the classes' pages are, by the address in the package's metadata; empty where these have none."""
+    try:
+        named = metadata("skclamp").get_all("Project-URL", [])
+    except PackageNotFoundError:
+        named = []
+    address = dict(url.split(", ", 1) for url in named).get("Documentation")
+    return f"{address}/api/generated/skclamp.{{estimator_name}}.html" if address else ""
 
 
 def _by_name(value):

@@ -21,7 +21,7 @@ from .._utils.sklearn_private import Interval, StrOptions
 from ..base import BaseCalibrator
 from ..distributed import ALONE
 from ..modules import ClampedModule, frozen
-from ..perturbations import FullPerturbation, additive_part
+from ..perturbations import FullPerturbation, additive_part, in_words
 from ._learner import Learner
 from ._problem import Problem
 from ._progress import Progress
@@ -181,6 +181,19 @@ class BaseClamping(BaseCalibrator):
 
     def _transform_logits(self, logits):
         return self.output_._transform_logits(logits) if hasattr(self, "output_") else logits / self.temperature_
+
+    def _sentences(self):
+        inputs = f"pass through {in_words(self.perturbation_)}" if self.accepted_ else "stay as they are"
+        logits = f"are divided by T = {self.temperature_:.4g}"
+        if hasattr(self, "output_"):
+            logits = f"pass through {type(self.output_).__name__} ({self.output_._n_parameters:,} numbers)"
+        yield f"{type(self).__name__}: inputs {inputs}, and logits {logits}."
+        if hasattr(self, "verdict_"):
+            yield from self.verdict_.sentences()
+        else:
+            yield "No guard judged this."
+        passes = " and ".join(f"{n:.3g} {name}" for name, n in self.cost_.items())
+        yield f"The fit took {passes} passes over {self._n_samples:,} samples; epochs on all of them: {self.n_iter_}."
 
     @property
     def _n_parameters(self):

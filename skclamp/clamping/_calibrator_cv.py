@@ -13,6 +13,7 @@ from sklearn.model_selection import check_cv
 from .._backbones.differentiable import CrossFittedBackbone
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import check_grid
+from ..perturbations import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
 from ._search import search
@@ -122,6 +123,11 @@ class NeuralClampingCalibratorCV(BaseClamping):
         self.best_params_ = self.cv_results_["params"][outcome.best]
         self.best_score_ = float(self.cv_results_["mean_test_score"][outcome.best])
         return outcome
+
+    def _sentences(self):
+        yield from super()._sentences()
+        best = {**self.best_params_, "perturbation": title_of(self.best_params_["perturbation"])}
+        yield f"The best of the grid was {', '.join(f'{name} {value}' for name, value in best.items())}."
 
     def _splits(self, problem):
         """Training and held-out rows of each fold."""

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from .._utils.encoding import register
 from .._utils.folds import check_partition
 from .._utils.statistics import n_effective, student_below_zero
+from ..perturbations import title_of
+from ._state import Untried
+from ._verdict import NOTHING_WAS_TRIED, REFUSED, Verdict, detectable_gain
 
 # A perturbation that does nothing passes this rarely.
 LEVEL = 0.02
@@ -63,11 +65,86 @@ class Evidence:
 
     def verdict(self, candidate, level=LEVEL):
         """Whether a candidate, the best of all, beats temperature scaling."""
-        differences = self.losses[candidate] - self.plain
-        mean, error, p_value = student_below_zero(differences, self.weight)
-        p_value = min(1.0, max(p_value, self.universal_p_value(candidate)) * len(self.losses))
-        accepted = p_value < level and max(self.fold_differences(candidate)) < 0
-        return Verdict(bool(accepted), mean, error, p_value)
+        n_candidates = len(self.losses)
+        mean, error, student = student_below_zero(self.losses[candidate] - self.plain, self.weight)
+        student, universal = student * n_candidates, self.universal_p_value(candidate) * n_candidates
+        p_value = min(1.0, max(student, universal))
+        objections = [*self._objections(candidate, student, universal, level)]
+        tried = self.tried()
+        n_effective_of_folds = [n_effective(self.weight[rows]) for rows in self.folds]
+        plain = [np.average(self.plain[rows], weights=self.weight[rows]) for rows in self.folds]
+        return Verdict(
+            not objections,
+            mean,
+            error,
+            p_value,
+            self._reason(candidate, tried, (mean, error, p_value), objections),
+            tried,
+            self.not_tried(tried),
+            int(np.count_nonzero(self.weight)),
+            detectable_gain(error, n_effective_of_folds, np.subtract(plain, self.least), level / n_candidates),
+        )
+
+    def _objections(self, candidate, student, universal, level):
+        """What speaks against a candidate, in words; p values are those times the number of candidates."""
+        by_fold = self.fold_differences(candidate)
+        n_gains = sum(difference < 0 for difference in by_fold)
+        if n_gains < len(by_fold):
+            yield f"it fell in {n_gains} of {len(by_fold)} folds, needs all"
+        if not student < level:
+            yield f"chance alone may do as much (Student's p = {min(1.0, student):.2g}, needs below {level:g})"
+        if not universal < level:
+            evidence, needed = self.universal_evidence(candidate), np.log(len(self.losses) / level)
+            yield (
+                "a temperature chosen for the held-out samples may do as well (evidence against it of "
+                f"{evidence:.2f} nats, needs {needed:.2f})"
+            )
+
+    def _reason(self, candidate, tried, measured, objections):
+        mean, error, p_value = measured
+        names, n_candidates = self._names(candidate), len(self.losses)
+        if tried and not names:
+            return f"{REFUSED}: none of {n_candidates} candidates lowered the held-out NLL."
+        if not names:
+            why = "; ".join(f"{name}: {words}" for name, words in self.not_tried({}).items())
+            return f"{NOTHING_WAS_TRIED} ({why})." if why else f"{NOTHING_WAS_TRIED}."
+        which = " or ".join(names) + (f", the best of {n_candidates} candidates," if n_candidates > 1 else "")
+        change = f"{'lowered' if mean < 0 else 'raised'} the held-out NLL by {abs(mean):.2g} nats per sample"
+        found = f"{which} {change} (standard error {error:.2g})"
+        if not objections:
+            return f"Kept: {found}, in each of {len(self.folds)} folds and beyond chance (p = {p_value:.2g})."
+        why = f", which proves nothing: {'; '.join(objections)}" if mean < 0 else ""
+        return f"{REFUSED}: {found}{why}."
+
+    def _names(self, candidate):
+        """What the folds made of a candidate, with the folds: names, but none of what stayed the identity in all."""
+        found: dict[str, list] = {}
+        moved = set()
+        for rows, states in zip(self.folds, self.states, strict=True):
+            name = title_of(states[candidate].perturbation)
+            found.setdefault(name, []).append(rows)
+            if states[candidate].perturbs:
+                moved.add(name)
+        return {name: folds for name, folds in found.items() if name in moved}
+
+    def tried(self):
+        """Mean held-out NLL minus temperature scaling's of all that folds fitted, by name, at its best."""
+        found: dict[str, float] = {}
+        for candidate, losses in enumerate(self.losses):
+            for name, folds in self._names(candidate).items():
+                rows = np.concatenate(folds)
+                difference = float(np.average((losses - self.plain)[rows], weights=self.weight[rows]))
+                found[name] = min(difference, found.get(name, np.inf))
+        return found
+
+    def not_tried(self, tried):
+        """Why the families that no fold fitted weren't tried, in words of the fold that came nearest to it."""
+        fitted = {family for name in tried for family in name.split(" + ")}
+        found: dict[str, Untried] = {}
+        for name, untried in (item for states in self.states for state in states for item in state.untried.items()):
+            if name not in fitted:
+                found[name] = min(untried, found.get(name, untried))
+        return {name: untried.words for name, untried in found.items()}
 
     def universal_p_value(self, candidate):
         """P value of a candidate by universal inference, against the labels being temperature scaling's at some T.
@@ -81,12 +158,16 @@ class Evidence:
         ----------
         L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020, equation 7.
         """
+        return float(np.exp(min(0.0, -self.universal_evidence(candidate))))
+
+    def universal_evidence(self, candidate):
+        """Logarithm of the mean likelihood ratio of the folds, of which the p value is the inverse."""
         losses = self.fold_losses()[candidate]
         gains = [
             (least - loss) * n_effective(self.weight[rows])
             for least, loss, rows in zip(self.least, losses, self.folds, strict=True)
         ]
-        return float(np.exp(min(0.0, np.log(len(gains)) - logsumexp(gains))))
+        return float(logsumexp(gains) - np.log(len(gains)))
 
     def fold_differences(self, candidate):
         """Mean held-out NLL of a candidate minus temperature scaling's on each fold; all must be below 0."""
@@ -138,31 +219,6 @@ class HeldOut(NamedTuple):
     losses: np.ndarray
     temperature: float
     logits: torch.Tensor | None = None
-
-
-@register
-@dataclass(frozen=True)
-class Verdict:
-    """The guard's decision.
-
-    Attributes
-    ----------
-    accepted : bool
-        Whether the perturbation is kept.
-    difference, standard_error : float
-        Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error.
-    p_value : float
-        Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
-        number of candidates.
-    """
-
-    accepted: bool
-    difference: float
-    standard_error: float
-    p_value: float
-
-
-NOTHING_TRIED = Verdict(False, 0.0, 0.0, 1.0)
 
 
 def cross_examine(problem, fit_all, splits, progress=None):

@@ -2,12 +2,14 @@
 
 import copy
 import logging
+import math
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..perturbations import PERTURBATIONS, learnable
+from ._state import Untried
 
 logger = logging.getLogger("skclamp")
 
@@ -59,29 +61,41 @@ def make_perturbation(perturbation, problem):
 
 
 def candidates(problem):
-    """The families that "auto" chooses from, at the identity, by name.
+    """The families that "auto" chooses from, at the identity, by name, and why the others are none of them.
 
     A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
     """
     x = problem.example(1)
+    shape = tuple(x.shape[1:])
     most = min(MAX_PARAMETERS, len(problem) // SAMPLES_PER_PARAMETER)
-    made = {}
+    made, untried = {}, {}
     for name in AUTO_FAMILIES[min(x.ndim, 3)]:
         try:
             family = make_perturbation(name, problem)
         except ValueError:
+            untried[name] = Untried(math.inf, f"not for inputs of shape {shape}")
             continue
-        if sum(p.numel() for p in family.parameters()) <= most:
+        n_parameters = sum(p.numel() for p in family.parameters())
+        if n_parameters <= most:
             made[name] = family
+        else:
+            untried[name] = Untried(n_parameters - most, _too_many(n_parameters, len(problem)))
     if not made:
         logger.info(
             "temperature scaling: each family that suits inputs of shape %s has more than %d parameters, too many "
             "for %d samples",
-            tuple(x.shape[1:]),
+            shape,
             most,
             len(problem),
         )
-    return made
+    return made, untried
+
+
+def _too_many(n_parameters, n_samples):
+    if n_parameters > MAX_PARAMETERS:
+        return f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}"
+    needed = SAMPLES_PER_PARAMETER * n_parameters
+    return f"{n_parameters:,} parameters need {needed:,} samples to learn from, got {n_samples:,} in a fold"
 
 
 def _check_identity(perturbation, x):

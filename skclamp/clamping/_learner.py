@@ -108,7 +108,8 @@ class Learner:
 def _at_identity(problem, settings):
     """A state at the identity, its T at 1."""
     if _is_auto(settings.perturbation):
-        return State(nn.Sequential(), [], 1.0, candidates(problem))
+        families, untried = candidates(problem)
+        return State(nn.Sequential(), [], 1.0, families, untried=untried)
     # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
     perturbation = make_perturbation(settings.perturbation, problem).eval()
     return State(perturbation, identity_of(perturbation), 1.0)

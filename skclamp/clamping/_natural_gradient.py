@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from ..perturbations import SPECIAL_CASES, learnable
+from ..perturbations import SPECIAL_CASES, learnable, names_of
 from ._gradient_moments import gradient_moments, parameters_of, prior_precision_of
 from ._posterior import natural_step
 from ._problem import Problem
-from ._state import Settings, State
+from ._state import Settings, State, Untried
 from ._training import ClampingNet, run_net
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
@@ -71,6 +71,8 @@ class _Descent:
             step, loss = self._choose_step()
         # On the way to a near optimum each step promises less than the one before.
         if not _gains(step, _SMALLEST_GAIN) or (self.settings.refining and step.gain > self.gain):
+            if step is not None:
+                self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
             return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if self.settings.early_stopped:
@@ -78,6 +80,7 @@ class _Descent:
         self.finished = not self.subsampled and step.gain < least
         length = self._search(step, lengthen=not self.finished)
         if length == 0 and not self.subsampled:
+            self._note_unmoved("no step along its gradient lowers the loss")
             return None
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
         self.finished = self.finished or (not self.subsampled and length < self.lr / 2)
@@ -100,21 +103,37 @@ class _Descent:
         loss = moments[0].loss
         moments = [self._penalised(part, displacement) for part in moments]
         step = natural_step(moments[0], displacement, state.prior_precisions) if len(displacement) else None
-        best, name = step, None
+        best, name, evidence = step, None, {}
         for part, (key, (_, prior_precision)) in zip(moments[1:], left, strict=True):
             extended = natural_step(
                 part,
                 torch.cat([displacement, displacement.new_zeros(len(prior_precision))]),
                 [*state.prior_precisions, prior_precision],
             )
+            evidence[key] = extended.evidence
             if extended.evidence > max(_evidence(best), _evidence(step) + _MIN_EVIDENCE):
                 best, name = extended, key
+        self._note_evidence(evidence, name, _evidence(step))
         if name is not None:
             self._extend(name)
         elif not self.subsampled:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
         return best, loss
+
+    def _note_evidence(self, evidence, chosen, before):
+        """Say of the families that aren't appended how far their evidence was from it."""
+        for name, found in evidence.items():
+            lack = _MIN_EVIDENCE + before - found
+            needed = f"needs {_MIN_EVIDENCE:g}" if lack >= 0 else f"less than that of {chosen}"
+            # Without the zero, what rounds to zero from below would have its sign.
+            self.state.untried[name] = Untried(lack, f"evidence of {round(found - before, 2) + 0.0:.2f} nats, {needed}")
+        self.state.untried.pop(chosen, None)
+
+    def _note_unmoved(self, words):
+        """Say of a perturbation that is still the identity why."""
+        if not self.state.perturbs:
+            self.state.untried |= dict.fromkeys(names_of(self.state.perturbation), Untried(0.0, words))
 
     def _gradients(self, extensions):
         """Gradients at the present parameters."""
@@ -138,7 +157,8 @@ class _Descent:
     def _extend(self, name):
         extension, prior_precision = self.state.extensions.pop(name)
         for special_case in SPECIAL_CASES.get(name, ()):
-            self.state.extensions.pop(special_case, None)
+            if self.state.extensions.pop(special_case, None):
+                self.state.untried[special_case] = Untried(0.0, f"a special case of {name}")
         self.state.perturbation.add_module(name, extension)
         self.state.prior_precisions.append(prior_precision)
         self.state.identity.extend(p.detach().clone() for p in extension.parameters())

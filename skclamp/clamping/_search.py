@@ -8,12 +8,14 @@ import torch
 
 from .._backbones.differentiable import CrossFittedBackbone
 from .._solvers.temperature import warn_of_bound
+from ..perturbations import title_of
 from ._acceleration import accelerate
-from ._guard import MIN_SAMPLES, NOTHING_TRIED, Evidence, Verdict, cross_examine
+from ._guard import MIN_SAMPLES, Evidence, cross_examine
 from ._initialisation import check_differentiable
 from ._learner import check_settings, is_natural
 from ._problem import Problem
 from ._state import State
+from ._verdict import NOTHING_TRIED, NOTHING_WAS_TRIED, REFUSED, Verdict
 
 logger = logging.getLogger("skclamp")
 
@@ -48,7 +50,7 @@ def search(problem, candidates, splits, learner, *, guarded):
     fast = problem if crossed else accelerate(problem, candidates[0].precision)
     evidence = _judge(fast, candidates, splits, learner) if splits else None
     best = evidence.best() if evidence else 0
-    verdict = _verdict(problem, evidence, best) if guarded else None
+    verdict = _verdict(problem, evidence, best, candidates) if guarded else None
     outcome = Outcome(evidence, best, verdict)
     if verdict is not None and not verdict.accepted:
         return outcome
@@ -76,16 +78,24 @@ def _judge(problem, candidates, splits, learner):
     return cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
 
 
-def _verdict(problem, evidence, best):
+def _verdict(problem, evidence, best, candidates):
     """The guard's decision on the best candidate, whatever the evidence where there are too few samples."""
-    verdict = evidence.verdict(best) if evidence else NOTHING_TRIED
+    verdict = evidence.verdict(best) if evidence else _nothing_tried(problem, candidates)
     if problem.n_weighted < MIN_SAMPLES:
-        logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
-        return replace(verdict, accepted=False)
-    kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
-    found = verdict.difference, verdict.standard_error, verdict.p_value
-    logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, *found)
+        reason = f"{REFUSED if verdict.tried else NOTHING_WAS_TRIED} (the guard {_few(problem)})."
+        verdict = replace(verdict, accepted=False, reason=reason, detectable_gain=None)
+    logger.info("%s", verdict.reason)
     return verdict
+
+
+def _nothing_tried(problem, candidates):
+    """The decision where no sample was held out."""
+    names = [title_of(settings.perturbation) for settings in candidates]
+    return replace(NOTHING_TRIED, not_tried=dict.fromkeys(names, f"the guard {_few(problem)}"))
+
+
+def _few(problem):
+    return f"needs {MIN_SAMPLES} samples with weight, got {problem.n_weighted}"
 
 
 def _refinement(settings, start):

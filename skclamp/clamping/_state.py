@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from skorch.history import History
@@ -41,6 +42,13 @@ class Settings:
     interruptible: bool = True
 
 
+class Untried(NamedTuple):
+    """Why a family wasn't tried: by how much it missed what is asked for, and the same in words."""
+
+    lack: float
+    words: str
+
+
 @dataclass
 class State:
     """Where training stands: what it starts from, and what it leaves.
@@ -62,6 +70,8 @@ class State:
         Of the training.
     gradients : GradientMoments, default=None
         At these parameters, of all the samples, where a pass told them already.
+    untried : dict of str to Untried
+        Families that were not tried, by name.
     """
 
     perturbation: nn.Module
@@ -71,6 +81,7 @@ class State:
     prior_precisions: list = field(default_factory=list)
     history: History = field(default_factory=History)
     gradients: GradientMoments | None = None
+    untried: dict[str, Untried] = field(default_factory=dict)
 
     @property
     def perturbs(self):

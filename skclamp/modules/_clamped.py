@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import nn
 
+from ..perturbations import shown
 from ._frozen import _HELD, _LOCK, frozen
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._unwrap import unwrapped
@@ -86,6 +87,9 @@ class ClampedModule(nn.Module):
         place = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
         dtype = torch.promote_types(place.dtype, torch.float32)
         self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
+
+    def extra_repr(self):
+        return f"temperature={shown(self.temperature)}"
 
     @seen_by_exporters
     def forward(self, x=None, /, **others):

@@ -30,6 +30,8 @@ _SCRIPTS = (
 _MAX_PIXELS, _MAX_BARS = 256, 512
 # Of a float32.
 _ROUNDING = 1e-7
+# What the page tells of a guard's verdict.
+_VERDICT = ("accepted", "difference", "standard_error", "p_value")
 
 
 def page_of(comparison, binned, *, title, channel_names, most_bytes=MAX_BYTES):
@@ -136,7 +138,7 @@ def _perturbation(name, calibrator, channel_names):
         "accepted": calibrator.accepted_,
         # Another output map takes its place.
         "temperature": None if hasattr(calibrator, "output_") else calibrator.temperature_,
-        "verdict": None if verdict is None else asdict(verdict),
+        "verdict": None if verdict is None else {name: getattr(verdict, name) for name in _VERDICT},
         "panels": panels,
     }
 

@@ -248,6 +248,10 @@ class CalibratorSelector(BaseCalibrator):
     def _transform_logits(self, logits):
         return self.best_estimator_._transform_logits(logits)
 
+    def _sentences(self):
+        yield f"{type(self).__name__} chose {self.best_params_['candidate']!r}."
+        yield from self.best_estimator_._sentences()
+
     @property
     def _n_parameters(self):
         return self.best_estimator_._n_parameters

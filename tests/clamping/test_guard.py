@@ -89,7 +89,8 @@ def evidence_of(*losses, weight=None):
     losses = np.array(losses)
     n = losses.shape[1]
     weight = np.ones(n) if weight is None else weight
-    return Evidence(np.zeros(n), losses, weight, list(np.arange(n).reshape(2, -1)), [], [], [0.0, 0.0])
+    states = [[fixed(0.1)] * len(losses)] * 2
+    return Evidence(np.zeros(n), losses, weight, list(np.arange(n).reshape(2, -1)), states, [], [0.0, 0.0])
 
 
 def test_every_competitor_raises_the_bar():

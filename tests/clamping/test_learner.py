@@ -65,7 +65,7 @@ def problem_of(shape, n_samples=4000, network=None):
     ],
 )
 def test_families_compete_where_the_shape_allows_it(shape, names):
-    found = candidates(problem_of(shape))
+    found, _ = candidates(problem_of(shape))
     assert found.keys() == names
     x = torch.randn(5, *shape)
     for family in found.values():
@@ -74,7 +74,7 @@ def test_families_compete_where_the_shape_allows_it(shape, names):
 
 def test_candidates_have_few_parameters_for_the_samples():
     sizes = {
-        n: [len(flat(family)) for family in candidates(problem_of((3, 8, 8), n)).values()]
+        n: [len(flat(family)) for family in candidates(problem_of((3, 8, 8), n))[0].values()]
         for n in (10, 100, 1000, 9000)
     }
     assert not sizes[10]

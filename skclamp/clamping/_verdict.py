@@ -1,0 +1,102 @@
+"""The guard's decision and its reason, and how small a gain such samples would have shown."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import bisect
+
+from .._utils.encoding import register
+
+# Samples that are drawn to tell what half of them would have shown.
+_N_DRAWS = 1000
+
+
+@register
+@dataclass(frozen=True)
+class Verdict:
+    """The guard's decision.
+
+    Attributes
+    ----------
+    accepted : bool
+        Whether the perturbation is kept.
+    difference, standard_error : float
+        Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error.
+    p_value : float
+        Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
+        number of candidates.
+    reason : str
+        Why a perturbation was kept or refused, or none was tried.
+    tried : dict of str to float
+        Mean held-out NLL minus that of temperature scaling, in nats, of each family that a fold fitted, on the samples
+        of these folds; "affine + grid" for families that were appended one after another. Of several settings of a
+        family the best one's.
+    not_tried : dict of str to str
+        Families that no fold fitted, and why: of the fold that came nearest to it.
+    n_samples : int
+        Samples with weight that were held out, each once; 0 where none were.
+    detectable_gain : float or None
+        Mean gain of held-out NLL per sample, in nats, at which the guard would have kept the perturbation on half of
+        such sets of samples. None where nothing was held out, or no difference was seen.
+    """
+
+    accepted: bool
+    difference: float
+    standard_error: float
+    p_value: float
+    reason: str = ""
+    tried: dict[str, float] = field(default_factory=dict)
+    not_tried: dict[str, str] = field(default_factory=dict)
+    n_samples: int = 0
+    detectable_gain: float | None = None
+
+    def sentences(self):
+        """The reason and, of a refusal, how small a gain would have been seen."""
+        yield self.reason
+        if not self.accepted and self.detectable_gain is not None:
+            yield f"Half of such sets of samples would have shown a gain of {self.detectable_gain:.2g} nats per sample."
+
+
+# How reasons begin.
+REFUSED = "Refused, so this is temperature scaling"
+NOTHING_WAS_TRIED = "Nothing was tried, so this is temperature scaling"
+NOTHING_TRIED = Verdict(False, 0.0, 0.0, 1.0)
+
+
+def detectable_gain(standard_error, n_effective, head_starts, level):
+    """Mean gain that passes the guard on half of such sets of samples.
+
+    Parameters
+    ----------
+    standard_error : float
+        Of the mean difference.
+    n_effective : array-like of shape (n_folds,)
+        Number of samples of each fold.
+    head_starts : array-like of shape (n_folds,)
+        By how much temperature scaling's mean NLL is lower on each fold at the fold's own best temperature.
+    level : float
+        Of each test.
+
+    Returns
+    -------
+    float or None
+        None where the differences don't vary.
+    """
+    if not 0 < standard_error < np.inf:
+        return None
+    n, head_starts = np.asarray(n_effective), np.asarray(head_starts)
+    shares = n / n.sum()
+    noise = np.random.default_rng(0).standard_normal((_N_DRAWS, len(n))) * standard_error / np.sqrt(shares)
+    needed = np.log(len(n) / level)
+    student = -stats.t.ppf(level, n.sum() - 1) * standard_error
+
+    def majority(gain):
+        by_fold = gain + noise
+        universal = np.logaddexp.reduce(n * (by_fold - head_starts), axis=1)
+        return np.mean((by_fold > 0).all(1) & (by_fold @ shares > student) & (universal > needed)) - 0.5
+
+    high = standard_error
+    while majority(high) < 0:
+        high *= 2
+    return float(bisect(majority, 0.0, high, xtol=1e-3 * standard_error))

@@ -1,0 +1,120 @@
+"""What the guard says of its decision."""
+
+import pickle
+
+import numpy as np
+import pytest
+from _digits import calibration_and_test, convolutional_network
+from _small_networks import bare_logits, labels_of, perceptron, vectors
+from scipy import stats
+from torch import nn
+
+import skclamp
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from skclamp.clamping._guard import Evidence
+from skclamp.clamping._state import State
+from skclamp.perturbations import AffinePerturbation
+
+NETWORK = perceptron()
+X = vectors(400, 6)
+Y = labels_of(bare_logits(NETWORK, X))
+
+
+def fitted(x=X, y=Y, network=NETWORK, **settings):
+    return NeuralClampingCalibrator(network, random_state=0, **settings).fit(x, y)
+
+
+def test_a_gain_is_told_with_its_family_and_the_samples_that_judged():
+    verdict = fitted(X + 2, perturbation="channel").verdict_
+    assert verdict.accepted
+    assert verdict.reason.startswith(f"Kept: channel lowered the held-out NLL by {-verdict.difference:.2g} nats")
+    assert verdict.tried == {"channel": pytest.approx(verdict.difference)}
+    assert verdict.not_tried == {}
+    assert verdict.n_samples == 400
+    assert 0 < verdict.detectable_gain < -verdict.difference
+
+
+def test_no_gain_in_one_fold_is_told_whatever_the_mean():
+    """A mean difference below 0 with a p value of 1 doesn't stand unexplained."""
+    verdict = fitted(X[:300], Y[:300], perturbation="channel").verdict_
+    assert verdict.difference < 0
+    assert verdict.p_value == 1
+    assert not verdict.accepted
+    assert "channel lowered the held-out NLL" in verdict.reason
+    assert "which proves nothing: it fell in 1 of 2 folds, needs all" in verdict.reason
+    assert "Student's p = " in verdict.reason
+    assert "a temperature chosen for the held-out samples may do as well" in verdict.reason
+
+
+def test_a_loss_is_told_as_such():
+    verdict = fitted(perturbation="full", optimizer="adam", lr=0.1).verdict_
+    assert verdict.difference > 0
+    assert verdict.reason.startswith("Refused, so this is temperature scaling: full raised the held-out NLL by")
+
+
+def test_families_that_were_not_tried_are_told_with_the_reason():
+    x = vectors(300, 40)
+    network = perceptron(0, 40)
+    verdict = fitted(x, labels_of(bare_logits(network, x)), network).verdict_
+    assert verdict.tried == {}
+    assert verdict.not_tried.keys() == {"channel", "affine"}
+    assert verdict.not_tried["affine"] == "80 parameters need 400 samples to learn from, got 150 in a fold"
+    assert verdict.reason.startswith("Nothing was tried, so this is temperature scaling (")
+    assert all(f"{name}: {why}" in verdict.reason for name, why in verdict.not_tried.items())
+    assert verdict.detectable_gain is None
+    weak = fitted().verdict_.not_tried
+    assert weak.keys() == {"channel", "affine"}
+    assert all("evidence of " in why and why.endswith("needs 3") for why in weak.values())
+
+
+def test_families_of_images():
+    """Each was tried, or is told why not."""
+    (x, y), _ = calibration_and_test(0)
+    verdict = fitted(0.25 + 0.5 * x, y, convolutional_network()).verdict_
+    assert verdict.accepted
+    tried = {family for name in verdict.tried for family in name.split(" + ")}
+    assert tried
+    assert tried | verdict.not_tried.keys() == {"affine", "curve", "color", "filter", "grid"}
+    assert not tried & verdict.not_tried.keys()
+
+
+@pytest.mark.parametrize("perturbation", ["auto", "channel", AffinePerturbation((6,))])
+def test_few_samples_are_told(perturbation):
+    verdict = fitted(X[:60], Y[:60], perturbation=perturbation).verdict_
+    few = "the guard needs 100 samples with weight, got 60"
+    assert verdict.reason == f"Nothing was tried, so this is temperature scaling ({few})."
+    assert verdict.not_tried == {"affine" if isinstance(perturbation, nn.Module) else perturbation: few}
+    assert (verdict.n_samples, verdict.detectable_gain) == (0, None)
+
+
+def test_a_grid_tells_each_family_at_its_best():
+    grid = {"perturbations": ["channel", "affine"], "gammas": [0.0, 1.0]}
+    found = NeuralClampingCalibratorCV(NETWORK, **grid, random_state=0).fit(X + 2, Y)
+    verdict = found.verdict_
+    assert verdict.tried.keys() == {"channel", "affine"}
+    assert min(verdict.tried.values()) == pytest.approx(verdict.difference, rel=0.05)
+    assert "the best of 4 candidates" in verdict.reason
+
+
+def test_it_is_kept_by_pickles_and_files(tmp_path):
+    calibrator = fitted(X + 2)
+    calibrator.save(tmp_path / "calibrator")
+    for other in (skclamp.load(tmp_path / "calibrator", NETWORK), pickle.loads(pickle.dumps(calibrator))):
+        assert other.verdict_ == calibrator.verdict_
+        assert other.summary() == calibrator.summary()
+
+
+@pytest.mark.parametrize(("n_folds", "spread"), [(2, 0.05), (2, 1.0), (5, 1.0)])
+def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
+    """Where Student's test asks for most, and where universal inference does."""
+    n, n_sets = 1000, 200
+    folds = np.split(np.arange(n), n_folds)
+    states = [[State(nn.Sequential(), [], 1.0)]] * n_folds
+    noise = spread * np.random.default_rng(0).normal(size=(n_sets, n))
+
+    def verdict(differences):
+        return Evidence(np.zeros(n), differences[None], np.ones(n), folds, states, [0.0] * n_folds).verdict(0)
+
+    gain = np.mean([verdict(differences).detectable_gain for differences in noise[:20]])
+    kept = sum(verdict(differences - gain).accepted for differences in noise)
+    assert stats.binomtest(kept, n_sets, 0.5).pvalue > 1e-3, kept

@@ -1,0 +1,124 @@
+"""What a fitted calibrator says of itself: summaries, reprs and notebooks."""
+
+import html
+
+import numpy as np
+import pytest
+import torch
+from _calibrators import every_map
+from _small_networks import bare_logits, labels_of, perceptron, vectors
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+from skclamp import (
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp.modules import ClampedModule
+from skclamp.perturbations import AffinePerturbation, GridPerturbation
+
+NETWORK = perceptron()
+X = vectors(400, 6)
+Y = labels_of(bare_logits(NETWORK, X))
+
+
+def clamped(shift=2.0, **settings):
+    return NeuralClampingCalibrator(NETWORK, random_state=0, **settings).fit(X + shift, Y)
+
+
+def test_clamping_tells_perturbation_temperature_verdict_and_cost():
+    found = clamped(perturbation="affine")
+    summary = found.summary()
+    assert summary.startswith("NeuralClampingCalibrator: inputs pass through affine (gain [")
+    assert f"{found.perturbation_.offset[0].item():.4g}" in summary
+    assert f"logits are divided by T = {found.temperature_:.4g}." in summary
+    assert found.verdict_.reason in summary
+    assert f"{found.cost_['forward']:.3g} forward and {found.cost_['backward']:.3g} backward passes" in summary
+    assert summary.endswith(f"over 400 samples; epochs on all of them: {found.n_iter_}.")
+
+
+def test_clamping_tells_what_a_refusal_leaves():
+    found = clamped(0.0, perturbation="full", optimizer="adam", lr=0.1)
+    summary = found.summary()
+    assert "inputs stay as they are" in summary
+    assert f"would have shown a gain of {found.verdict_.detectable_gain:.2g} nats per sample" in summary
+
+
+def test_clamping_tells_what_takes_the_places_of_guard_and_temperature():
+    summary = clamped(perturbation="channel", validation_fraction=None, output=VectorScaling()).summary()
+    assert "No guard judged this." in summary
+    assert "logits pass through VectorScaling (" in summary
+    assert "T =" not in summary
+
+
+def test_a_grid_tells_its_best_row():
+    grid = NeuralClampingCalibratorCV(NETWORK, perturbations=[AffinePerturbation((6,))], gammas=[0], random_state=0)
+    assert (
+        grid.fit(X + 2, Y)
+        .summary()
+        .endswith("The best of the grid was perturbation affine, penalty 0.0, lr auto, gamma 0.")
+    )
+
+
+@every_map()
+def test_every_calibrator_has_a_summary(case):
+    with pytest.raises(NotFittedError):
+        case.make().summary()
+    summary = case.fitted.summary()
+    assert summary.startswith(type(case.fitted).__name__)
+    assert f"{len(case.y):,} samples" in summary
+    assert summary.endswith(".")
+
+
+def test_maps_of_logits_tell_their_numbers():
+    logits = bare_logits(NETWORK, X)
+    calibrator = TemperatureScaling().fit(logits, Y)
+    expected = f"TemperatureScaling learned 1 number from 400 samples: temperature_ = {calibrator.temperature_:.4g}."
+    assert calibrator.summary() == expected
+    maps = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
+    selector = CalibratorSelector(candidates=maps, stack=False).fit(logits, Y)
+    assert selector.summary().startswith(f"CalibratorSelector chose {selector.best_params_['candidate']!r}. ")
+
+
+def test_notebooks_show_the_summary_of_what_is_fitted():
+    calibrator = clamped()
+    shown = calibrator._repr_html_()
+    assert html.escape(calibrator.summary()) in shown
+    assert calibrator._repr_mimebundle_()["text/html"].count("epochs on all of them") == 1
+    assert "NeuralClampingCalibrator" in clone(calibrator)._repr_html_()
+    assert "epochs on all of them" not in clone(calibrator)._repr_html_()
+
+
+def test_notebooks_link_to_the_page_of_the_class(tmp_path, monkeypatch):
+    """At the address of the documentation in the package's metadata."""
+    installed = tmp_path / "skclamp-0.dist-info"
+    installed.mkdir()
+    address = "https://docs.example"
+    text = f"Metadata-Version: 2.1\nName: skclamp\nVersion: 0\nProject-URL: Documentation, {address}\n"
+    (installed / "METADATA").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    page = f"{address}/api/generated/skclamp.TemperatureScaling.html"
+    assert f'href="{page}"' in TemperatureScaling()._repr_html_()
+
+
+def test_reprs_show_numbers():
+    module = ClampedModule(nn.Linear(3, 2), AffinePerturbation((3,)), temperature=1.23456)
+    with torch.no_grad():
+        module.perturbation.gain[1] = 0.123456
+    assert "temperature=1.235" in repr(module)
+    assert "AffinePerturbation(gain=[1, 0.1235, 1], offset=[0, 0, 0])" in repr(module)
+    assert "temperature=..." in repr(module.to("meta"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_reprs_of_many_numbers_are_short(dtype):
+    shown = repr(GridPerturbation((3, 8, 8)).to(dtype))
+    assert "..." in shown
+    assert len(shown) < 300
+    before = np.get_printoptions()
+    assert len(repr(AffinePerturbation((3000, 5, 5)))) < 100
+    assert np.get_printoptions() == before
