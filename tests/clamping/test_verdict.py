@@ -113,7 +113,7 @@ def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
     noise = spread * np.random.default_rng(0).normal(size=(n_sets, n))
 
     def verdict(differences):
-        return Evidence(np.zeros(n), differences[None], np.ones(n), folds, states, [0.0] * n_folds).verdict(0)
+        return Evidence(np.zeros(n), differences[None], np.ones(n), folds, states, [], [0.0] * n_folds).verdict(0)
 
     gain = np.mean([verdict(differences).detectable_gain for differences in noise[:20]])
     kept = sum(verdict(differences - gain).accepted for differences in noise)
