@@ -19,8 +19,8 @@ class CalibrationScorer(BaseScorer):
 
     fill = 0.0
 
-    def __call__(self, estimator, X, y_true=None, **kwargs):
-        return super().__call__(estimator, X, y_true, **kwargs)
+    def __call__(self, estimator, X, y_true=None, sample_weight=None, **kwargs):
+        return super().__call__(estimator, X, y_true, sample_weight=sample_weight, **kwargs)
 
     def _score(self, method_caller, estimator, X, y_true=None, **kwargs):
         """Score of an estimator; `method_caller` would hand on one column where there are two classes."""
