@@ -97,18 +97,17 @@ class _LoadedInputs:
 
     def __init__(self, dataset, *, batch_size=64, collate_fn=None, of_one_size=True, **loading):
         self.dataset, self.batch_size, self.loading = dataset, batch_size, loading
-        self._of_one_size = of_one_size or collate_fn is None
+        self._of_one_size, self._sizes = of_one_size or collate_fn is None, None
         self._collate = _collate if collate_fn is None else _OwnCollate(collate_fn)
 
     def batches(self, batch_size=None):
         """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
         options = {"batch_size": batch_size or self.batch_size, "collate_fn": self._collate, **self.loading}
-        sizes = None
         # A generator of its own keeps the loader from drawing from torch's global state.
         for inputs, labels in DataLoader(self.dataset, generator=torch.Generator(), **options):
             if self._of_one_size:
-                sizes = _sizes(inputs) if sizes is None else sizes
-                _check_sizes([sizes, _sizes(inputs)])
+                self._sizes = self._sizes or _sizes(inputs)
+                _check_sizes([self._sizes, _sizes(inputs)])
             yield _finite(inputs), labels
 
 
@@ -186,13 +185,11 @@ class _OwnCollate:
                 "X must be a DataLoader whose collate_fn returns what the network takes, a tensor or a dict of "
                 f"tensors, alone or first in a tuple with the labels; got {_kinds(batch)}"
             ) from error
-        lengths = {tuple(tensor.shape[:1]) for tensor in _entries(inputs)}
-        if hasattr(labels, "__len__") and not isinstance(labels, Mapping):
-            lengths.add((len(labels),))
-        if lengths != {(len(items),)}:
+        lengths = {_n_rows(part) for part in (*_entries(inputs), labels)} - {None}
+        if lengths != {len(items)}:
             raise ValueError(
                 f"X must be a DataLoader whose collate_fn keeps each sample, along the first axis; of {len(items)} it "
-                f"made {' and '.join(str(*length) for length in sorted(lengths))}"
+                f"made {' and '.join(map(str, sorted(lengths)))}"
             )
         return inputs, labels
 
@@ -205,6 +202,13 @@ def _split(item):
     entries, own_label = without_labels(inputs)
     tensors = {name: _tensor(value, _called(name), lists=True) for name, value in entries.items()}
     return tensors, _native(own_label if label is None else label)
+
+
+def _n_rows(values):
+    """Length of a tensor or a list along the first axis, 0 without one; None for what is neither."""
+    if isinstance(values, (list, tuple)):
+        return len(values)
+    return (values.shape[0] if values.ndim else 0) if hasattr(values, "ndim") else None
 
 
 def _kinds(batch):

@@ -269,6 +269,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         Returns
         -------
         float
+            Between 0 and 1.
 
         Raises
         ------
