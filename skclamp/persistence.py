@@ -29,7 +29,7 @@ FORMAT = 2
 _KEY = "skclamp"
 _DAMAGED = "{} must be a file that a calibrator's save wrote; got one that's damaged: {}"
 # What says where and how a network runs, and nothing of what was learned.
-_RUNNING = ("batch_size", "device", "num_workers", "pin_memory")
+_RUNNING = ("batch_size", "device")
 
 for _family in PERTURBATIONS.values():
     register(_family)
@@ -85,7 +85,7 @@ def load(path, estimator=None, *, strict=True, **params):
         weights and buffers bit by bit, and its outputs read in the same way; of a classifier, that the arrays in it
         are the same. False lets through what is known to give the same logits, such as a copy in another precision.
     **params
-        ``batch_size``, ``device``, ``num_workers`` or ``pin_memory``, where they should be others than in `fit`.
+        ``batch_size`` or ``device``, where they should be others than in `fit`.
 
     Returns
     -------

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from _digits import calibration_and_test, convolutional_network
 from skorch.callbacks import Callback
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from skclamp import (
     REFERENCE_SETTINGS,
@@ -182,6 +182,7 @@ def failures():
         "another init": (NETWORK, images, labels),
         "another momentum": (NETWORK, images, labels),
         "an interrupt": (NETWORK, images, labels),
+        "another batch size": (NETWORK, DataLoader(DATASETS["dataset"](images, labels), batch_size=8), labels),
     }
     told = {}
     for name, (network, given, y_given) in faults.items():

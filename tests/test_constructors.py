@@ -41,6 +41,10 @@ def test_signature_docstring_and_reference_agree(cls):
     assert cls in reference()[1].values()
 
 
+def test_parameters_are_few():
+    assert len(inspect.signature(NeuralClampingCalibrator).parameters) - 1 <= 25
+
+
 def test_only_the_estimator_may_be_given_by_its_place():
     network = torch.nn.Linear(2, 2)
     assert NeuralClampingCalibrator(network).estimator is network

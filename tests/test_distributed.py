@@ -103,6 +103,11 @@ def test_processes_exchange_less_than_their_inputs(results):
         ("another init", "ValueError", "init must be the same on all ranks"),
         ("another momentum", "ValueError", "optimizer must be the same on all ranks"),
         ("an interrupt", "KeyboardInterrupt", "on rank 1"),
+        (
+            "another batch size",
+            "ValueError",
+            "batch size must be the same on all ranks; got 64 on rank 0 and 8 on rank",
+        ),
     ],
 )
 def test_an_error_in_one_process_is_raised_in_all(results, fault, kind, rule):

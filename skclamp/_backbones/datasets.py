@@ -23,12 +23,12 @@ LABELS = ("labels", "label")
 def dataset_behind(X, *, any_order=False):
     """What holds samples as a torch Dataset: a DataLoader's, `NamedArrays` of a dict, a view of what is none by class.
 
-    A DataLoader's Dataset is read in its own order, in batches and by workers as the calibrator's parameters say; an
-    array stays as it is. ``any_order=True`` says that nothing beside X goes by the order of its samples, so that a
-    DataLoader may shuffle them. One that leaves out or repeats samples, or does something of its own, is refused.
+    A DataLoader's Dataset is read in its own order, as a `LoadedDataset`; an array stays as it is. ``any_order=True``
+    says that nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them. One that leaves
+    out or repeats samples, or does something of its own, is refused.
     """
     if isinstance(X, DataLoader):
-        X = _loaded(X, any_order)
+        return LoadedDataset(X, any_order)
     # A sparse matrix of scipy's may be a mapping of places.
     if isinstance(X, Mapping) and not issparse(X):
         return NamedArrays(X)
@@ -46,6 +46,7 @@ UNFITTED = "where the classifier isn't fitted"
 def check_no_dataset(X, where, name="X"):
     """Raise for a Dataset where only an array will do."""
     if isinstance(X, Dataset):
+        X = X.dataset if isinstance(X, LoadedDataset) else X
         raise TypeError(f"{name} must be an array {where}; got the Dataset {type(X).__name__}")
 
 
@@ -85,6 +86,28 @@ class _ItemsOf(Dataset):
 
     def __getitems__(self, indices):
         return fetch(self.items, indices)
+
+
+class LoadedDataset(Dataset):
+    """The Dataset of a DataLoader, in its own order, and how the DataLoader reads it.
+
+    `loading` are arguments of torch's DataLoader: its batch size, how it puts batches together unless that is torch's
+    own way, and its workers.
+    """
+
+    def __init__(self, loader, any_order):
+        self.loading = _check_loader(loader, any_order)
+        # What puts batches together by itself has items as they are.
+        found = loader.dataset if "collate_fn" in self.loading else dataset_behind(loader.dataset)
+        self.dataset = found if isinstance(found, Dataset) else _ItemsOf(found)
+
+
+class LabelledSamples(Dataset):
+    """What `dataset_behind` returned, for a prediction that leaves the labels it meets here, as `labels`."""
+
+    def __init__(self, X):
+        self.X = X
+        self.labels = None
 
 
 class NamedArrays(Dataset):
@@ -129,26 +152,42 @@ def _entry(values, name):
     return tensor
 
 
-def _loaded(loader, any_order):
-    """The Dataset of a DataLoader that goes through it as it is."""
-    plain = type(loader) is DataLoader and loader.collate_fn is default_collate and loader.worker_init_fn is None
+def _check_loader(loader, any_order):
+    """How a DataLoader reads its Dataset; raises unless it goes through it as it is."""
     batches = loader.batch_sampler
-    if not plain or type(batches) is not BatchSampler:
+    if type(loader) is not DataLoader or type(batches) is not BatchSampler:
         raise TypeError(
-            "X must be torch's own DataLoader, with its own collate_fn, batch_sampler and worker_init_fn; got another. "
-            "Give its Dataset, with items as the network takes them"
+            "X must be torch's own DataLoader, with its own batch_sampler; got another. Give its Dataset, with items "
+            "as the network takes them"
         )
     if is_stream(loader.dataset) or not hasattr(loader.dataset, "__len__"):
         if batches.drop_last:
             raise ValueError("X must be a DataLoader that leaves out no sample; got one of a stream with drop_last")
-        return loader.dataset
+        return _loading_of(loader)
     n_left_out = len(loader.dataset) % batches.batch_size if batches.drop_last else 0
     if n_left_out:
         raise ValueError(f"X must be a DataLoader that leaves out no sample; its drop_last leaves out {n_left_out}")
     if not (_is_whole(batches.sampler, loader.dataset) and (any_order or type(batches.sampler) is SequentialSampler)):
         rule = "loads each sample once" if any_order else "loads each sample once, in order: what goes with them does"
         raise ValueError(f"X must be a DataLoader that {rule}; got one with a {type(batches.sampler).__name__}")
-    return loader.dataset
+    return _loading_of(loader)
+
+
+# What torch's DataLoader takes only where there are workers. Persistent ones would change the order of an epoch.
+_OF_WORKERS = ("multiprocessing_context", "prefetch_factor", "timeout", "worker_init_fn")
+
+
+def _loading_of(loader):
+    loading = {
+        "batch_size": loader.batch_sampler.batch_size,
+        "num_workers": loader.num_workers,
+        "pin_memory": loader.pin_memory,
+    }
+    if loader.collate_fn is not default_collate:
+        loading["collate_fn"] = loader.collate_fn
+    if loader.num_workers:
+        loading |= {name: getattr(loader, name) for name in _OF_WORKERS}
+    return loading
 
 
 def _is_whole(sampler, dataset):

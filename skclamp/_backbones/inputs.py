@@ -1,28 +1,35 @@
 """A network's inputs as batches: arrays, dicts of arrays, Datasets and streams alike."""
 
+import copy
 from collections.abc import Mapping
+from functools import partial
 from numbers import Number
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from .._utils.arrays import check_finite, tensor_of, to_numpy
-from .datasets import NamedArrays, fetch, is_stream, without_labels
+from .datasets import LoadedDataset, NamedArrays, fetch, is_stream, without_labels
 
 
-def open_inputs(X, *, num_workers=0, pin_memory=False):
+def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
     """Wrap what `dataset_behind` returns as ArrayInputs, DatasetInputs or StreamInputs.
 
     Arrays have any rank from two on, first axis the samples. A Dataset holds inputs or (input, label) pairs, inputs
-    being arrays or dicts of arrays.
+    being arrays or dicts of arrays. A DataLoader's settings win over `batch_size`; its memory is pinned only where it
+    `may_pin`. Batches that its own collate_fn makes may differ in size, unless all must be `of_one_size`.
     """
-    loading = {"num_workers": num_workers, "pin_memory": pin_memory}
+    loading = {"batch_size": batch_size}
+    if isinstance(X, LoadedDataset):
+        loading, X = X.loading, X.dataset
+        loading = {**loading, "pin_memory": loading["pin_memory"] and may_pin}
     if isinstance(X, NamedArrays):
-        return ArrayInputs(X.tensors, X.labels)
+        return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"])
     if not isinstance(X, Dataset):
-        return ArrayInputs(_array(X))
-    return StreamInputs(X, **loading) if is_stream(X) else DatasetInputs(X, **loading)
+        return ArrayInputs(_array(X), batch_size=batch_size)
+    return (StreamInputs if is_stream(X) else DatasetInputs)(X, of_one_size=of_one_size, **loading)
 
 
 def _array(X):
@@ -40,18 +47,21 @@ def _array(X):
 class ArrayInputs:
     """Samples along the first axis of one tensor, or of several by name, which stay where they are and as they are.
 
-    `rows` are the samples that count, in this order; None is all of them.
+    `rows` are the samples that count, in this order; None is all of them. `loading` is what torch's DataLoader is told
+    beside the batch size.
     """
 
-    def __init__(self, values, labels=None, rows=None):
-        self.values, self.labels, self.rows = values, labels, rows
+    loading: ClassVar[dict] = {}
+
+    def __init__(self, values, labels=None, rows=None, batch_size=64):
+        self.values, self.labels, self.rows, self.batch_size = values, labels, rows, batch_size
 
     def __len__(self):
         return len(next(_entries(self.values)) if self.rows is None else self.rows)
 
     def take(self, indices):
         """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
-        return ArrayInputs(self.values, self.labels, self._rows(torch.as_tensor(indices)))
+        return ArrayInputs(self.values, self.labels, self._rows(torch.as_tensor(indices)), self.batch_size)
 
     def at(self, positions):
         """Inputs and labels or None at some positions, a tensor or a slice; copied where they aren't neighbours."""
@@ -62,8 +72,9 @@ class ArrayInputs:
     def _rows(self, positions):
         return positions if self.rows is None else self.rows[positions]
 
-    def batches(self, batch_size):
-        """Yield (inputs, labels or None) in order, each batch checked to be finite."""
+    def batches(self, batch_size=None):
+        """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
+        batch_size = batch_size or self.batch_size
         for start in range(0, len(self), batch_size):
             inputs, labels = self.at(slice(start, start + batch_size))
             yield _finite(inputs), labels
@@ -79,35 +90,39 @@ class ArrayInputs:
 
 
 class _LoadedInputs:
-    """Samples of a Dataset, read again each time by a DataLoader, which takes the options `loading`."""
+    """Samples of a Dataset, read again each time by a DataLoader of ours, which takes the options `loading` beside.
 
-    def __init__(self, dataset, **loading):
-        self.dataset = dataset
-        self.loading = loading
+    `collate_fn` is a loader's own; None is ours, whose batches are `of_one_size` always.
+    """
 
-    def batches(self, batch_size):
-        """Yield (inputs, labels or None) in order, each batch checked to be finite, all of inputs of one size."""
+    def __init__(self, dataset, *, batch_size=64, collate_fn=None, of_one_size=True, **loading):
+        self.dataset, self.batch_size, self.loading = dataset, batch_size, loading
+        self._of_one_size, self._sizes = of_one_size or collate_fn is None, None
+        self._collate = _collate if collate_fn is None else _OwnCollate(collate_fn)
+
+    def batches(self, batch_size=None):
+        """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
+        options = {"batch_size": batch_size or self.batch_size, "collate_fn": self._collate, **self.loading}
         # A generator of its own keeps the loader from drawing from torch's global state.
-        options = {"batch_size": batch_size, "generator": torch.Generator(), "collate_fn": _collate, **self.loading}
-        sizes = None
-        for inputs, labels in DataLoader(self.dataset, **options):
-            sizes = _sizes(inputs) if sizes is None else sizes
-            _check_sizes([sizes, _sizes(inputs)])
+        for inputs, labels in DataLoader(self.dataset, generator=torch.Generator(), **options):
+            if self._of_one_size:
+                self._sizes = self._sizes or _sizes(inputs)
+                _check_sizes([self._sizes, _sizes(inputs)])
             yield _finite(inputs), labels
 
 
 class StreamInputs(_LoadedInputs):
     """Samples of a Dataset that can only be gone through, of unknown number."""
 
-    def __init__(self, dataset, *, num_workers=0, pin_memory=False):
+    def __init__(self, dataset, *, num_workers=0, **loading):
         # Several workers would each go through the stream, or change the order of one that they share.
-        super().__init__(dataset, num_workers=min(1, num_workers), pin_memory=pin_memory)
+        super().__init__(dataset, num_workers=min(1, num_workers), **loading)
 
 
 class DatasetInputs(_LoadedInputs):
     """Samples of a map-style Dataset."""
 
-    def __init__(self, dataset, *, num_workers=0, pin_memory=False):
+    def __init__(self, dataset, **loading):
         if not hasattr(dataset, "__len__"):
             raise TypeError(
                 f"X must be a Dataset with a length, or an IterableDataset; got {type(dataset).__name__}, which has "
@@ -115,30 +130,68 @@ class DatasetInputs(_LoadedInputs):
             )
         if len(dataset) == 0:
             raise ValueError("X must not be empty; got a Dataset of length 0")
-        super().__init__(dataset, num_workers=num_workers, pin_memory=pin_memory)
+        super().__init__(dataset, **loading)
 
     def __len__(self):
         return len(self.dataset)
 
     def take(self, indices):
         """The samples at these positions, as a view of the Dataset."""
-        return DatasetInputs(Subset(self.dataset, [int(i) for i in indices]), **self.loading)
+        taken = copy.copy(self)
+        taken.dataset = Subset(self.dataset, [int(i) for i in indices])
+        return taken
 
     def training_set(self, *targets):
-        """A Dataset of (input, targets)."""
+        """A Dataset of (item, targets)."""
         return _PairedDataset(self.dataset, *targets)
 
-    @staticmethod
-    def collate(items):
-        """A batch of (inputs, targets) from what `training_set` fetched."""
-        inputs, targets = zip(*items, strict=True)
-        return _stacked(inputs), default_collate(list(targets))
+    @property
+    def collate(self):
+        """A function that makes a batch of (inputs, targets) of what `training_set` fetched."""
+        return partial(_collate_paired, self._collate)
 
 
 def _collate(items):
     """A batch of (inputs, labels or None) from items of a Dataset; runs in the workers."""
     inputs, labels = zip(*map(_split, items), strict=True)
     return _stacked(inputs), None if labels[0] is None else default_collate(list(labels))
+
+
+def joined_labels(parts):
+    """Labels of batches as one array; None where there are none, or what is in their place can't be any."""
+    if not parts or parts[0] is None or isinstance(parts[0], Mapping):
+        return None
+    return np.concatenate([to_numpy(part) for part in parts])
+
+
+def _collate_paired(collate, pairs):
+    """A batch of (inputs, targets) from pairs of an item and targets of our own in place of its label."""
+    items, targets = zip(*pairs, strict=True)
+    return collate(items)[0], default_collate(list(targets))
+
+
+class _OwnCollate:
+    """A loader's own collate_fn, and a look at the batch that it makes; runs in the workers."""
+
+    def __init__(self, collate_fn):
+        self.collate_fn = collate_fn
+
+    def __call__(self, items):
+        batch = self.collate_fn(list(items))
+        try:
+            inputs, labels = _split(batch)
+        except TypeError as error:
+            raise TypeError(
+                "X must be a DataLoader whose collate_fn returns what the network takes, a tensor or a dict of "
+                f"tensors, alone or first in a tuple with the labels; got {_kinds(batch)}"
+            ) from error
+        lengths = {_n_rows(part) for part in (*_entries(inputs), labels)} - {None}
+        if lengths != {len(items)}:
+            raise ValueError(
+                f"X must be a DataLoader whose collate_fn keeps each sample, along the first axis; of {len(items)} it "
+                f"made {' and '.join(map(str, sorted(lengths)))}"
+            )
+        return inputs, labels
 
 
 def _split(item):
@@ -149,6 +202,19 @@ def _split(item):
     entries, own_label = without_labels(inputs)
     tensors = {name: _tensor(value, _called(name), lists=True) for name, value in entries.items()}
     return tensors, _native(own_label if label is None else label)
+
+
+def _n_rows(values):
+    """Length of a tensor or a list along the first axis, 0 without one; None for what is neither."""
+    if isinstance(values, (list, tuple)):
+        return len(values)
+    return (values.shape[0] if values.ndim else 0) if hasattr(values, "ndim") else None
+
+
+def _kinds(batch):
+    """The type of a batch, and those of what a tuple holds."""
+    inner = f" of {', '.join(type(part).__name__ for part in batch[:3])}" if isinstance(batch, (list, tuple)) else ""
+    return type(batch).__name__ + inner
 
 
 def _native(label):
@@ -238,7 +304,7 @@ class _BatchedDataset(Dataset):
 
 
 class _PairedDataset(Dataset):
-    """Inputs of a Dataset with targets of our own in place of its labels."""
+    """Items of a Dataset with targets of our own in place of their labels."""
 
     def __init__(self, dataset, *targets):
         self.dataset, self.targets = dataset, targets
@@ -248,6 +314,6 @@ class _PairedDataset(Dataset):
 
     def __getitems__(self, indices):
         # A number of no sample's stands for none, whose targets weigh nothing.
-        inputs = [_split(item)[0] for item in fetch(self.dataset, [max(i, 0) for i in indices])]
+        items = fetch(self.dataset, [max(i, 0) for i in indices])
         targets = [tuple(target[i] for target in self.targets) for i in indices]
-        return list(zip(inputs, targets, strict=True))
+        return list(zip(items, targets, strict=True))

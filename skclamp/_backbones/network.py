@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._utils.arrays import check_logit_range, check_probability_rows, to_numpy
+from .._utils.arrays import check_logit_range, check_probability_rows
 from ..modules import LogitsModule, frozen
 from ..modules._unwrap import unwrapped
 from .device import Destination, place_of
-from .inputs import open_inputs
+from .inputs import joined_labels, open_inputs
 
 
 class NetworkBackbone:
@@ -26,9 +26,7 @@ class NetworkBackbone:
     perturbs : bool, default=False
         See `open_backbone`.
     batch_size : int, default=64
-        Samples a forward pass.
-    num_workers, pin_memory
-        As in torch's DataLoader, for Datasets.
+        Samples a forward pass, unless a DataLoader says otherwise.
     integer_scale
         See `Destination`.
 
@@ -50,8 +48,6 @@ class NetworkBackbone:
         classes=None,
         perturbs=False,
         batch_size=64,
-        num_workers=0,
-        pin_memory=False,
         integer_scale=None,
     ):
         self.module = module
@@ -60,9 +56,6 @@ class NetworkBackbone:
         self.batch_size = batch_size
         self.device, self.dtype = place_of(module)
         self._destination = Destination(self.device, self.dtype, integer_scale)
-        # torch warns of pinned memory where there is nowhere to copy it to.
-        pins = pin_memory and self.device is not None and self.device.type != "cpu"
-        self.loading = {"num_workers": num_workers, "pin_memory": pins}
 
     @property
     def likely_classes(self):
@@ -80,7 +73,9 @@ class NetworkBackbone:
 
     def open(self, X):
         """The inputs behind one interface, see `open_inputs`."""
-        return open_inputs(X, **self.loading)
+        # torch warns of pinned memory where there is nowhere to copy it to.
+        may_pin = self.device is not None and self.device.type != "cpu"
+        return open_inputs(X, batch_size=self.batch_size, may_pin=may_pin, of_one_size=self.perturbs)
 
     def to_device(self, batch):
         """A batch of inputs as the network takes it: the input that is perturbed, and a dict of those it takes by name.
@@ -117,7 +112,7 @@ class NetworkBackbone:
 
     def _run(self, inputs, transform, labelled):
         out, labels, done = None, [], 0
-        for batch, y in inputs.batches(self.batch_size):
+        for batch, y in inputs.batches():
             x, others = self.to_device(batch)
             if self.range_of_inputs is None and x is not None and x.is_floating_point() and x.numel():
                 self.range_of_inputs = x.min().item(), x.max().item()
@@ -135,8 +130,7 @@ class NetworkBackbone:
         if out is None:
             raise ValueError("X must not be empty; got a stream without samples")
         check_logits(out[:done])
-        given = labelled and labels[0] is not None
-        return out[:done], np.concatenate([to_numpy(part) for part in labels]) if given else None
+        return out[:done], joined_labels(labels) if labelled else None
 
     def _forward(self, x, others):
         try:

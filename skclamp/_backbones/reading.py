@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .._utils.labels import check_labels, check_same_length
+from .._utils.labels import check_labels, check_same_length, first_difference
 from .._utils.sklearn_private import num_samples
 from .datasets import dataset_behind
-from .inputs import StreamInputs
+from .inputs import StreamInputs, joined_labels, open_inputs
 
 
 class Reading(NamedTuple):
@@ -60,13 +60,41 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
     if again and isinstance(inputs, StreamInputs):
         raise TypeError(
             f"{names[0]} must be an array, a dict or a map-style Dataset: clamping reads samples several times, by "
-            f"their numbers; got {type(X).__name__}, a stream. Collect its samples first, or use a calibrator of the "
-            "outputs alone, such as TemperatureScaling"
+            f"their numbers; got {type(inputs.dataset).__name__}, a stream. Collect its samples first, or use a "
+            "calibrator of the outputs alone, such as TemperatureScaling"
         )
-    logits, found = backbone.logits(inputs, labelled=y is None)
-    labels = check_labels(found, names[1]) if y is None else y
-    check_same_length(labels, len(logits), names[1])
-    return Reading(backbone, backbone, X, inputs, logits, labels)
+    logits, found = backbone.logits(inputs, labelled=True)
+    return Reading(backbone, backbone, X, inputs, logits, labels_beside(found, y, len(logits), names[1]))
+
+
+def labels_beside(found, y, n_samples, name="y"):
+    """Labels of samples: `y`, as `check_labels` returns them, or those `found` with them, or None.
+
+    Both must say the same. Where y is given, what can't be labels is left aside, and so is the one number that data
+    sets without labels have in their place.
+    """
+    labels = check_labels(found, name) if y is None else y
+    check_same_length(labels, n_samples, name)
+    if y is None or found is None:
+        return labels
+    try:
+        found = check_labels(found)
+    except ValueError:
+        return labels
+    where = first_difference(y, found) if (found != found[0]).any() else None
+    if where is not None:
+        raise ValueError(
+            f"{name} must be the labels that X brings, or be left out; got {y[where]} for sample {where}, where X has "
+            f"{found[where]}. If X's aren't meant, give its inputs alone, as skorch's SliceDataset(X) does"
+        )
+    return labels
+
+
+def labels_in(X, name="y"):
+    """The labels that a Dataset or its like brings; raises for arrays, which bring none."""
+    X = dataset_behind(X)
+    parts = [labels for _, labels in open_inputs(X).batches()] if isinstance(X, Dataset) else []
+    return check_labels(joined_labels(parts), name)
 
 
 def check_labels_of(X, y, name="y"):

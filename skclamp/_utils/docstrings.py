@@ -26,9 +26,7 @@ integer_scale : float or dict of str to float, default=None
 device : str or torch.device, default=None
     Where a network runs: by default where it is, elsewhere a copy of it.
 batch_size : int, default=64
-    Samples a forward pass of a network.
-num_workers, pin_memory : int, default=0, and bool, default=False
-    As in torch's DataLoader, for Datasets.""",
+    Samples a forward pass of a network; of a DataLoader its own batch size counts.""",
     "shared_attributes": """
 classes_ : ndarray of shape (n_classes,)
     Names of the classes, in the order of the columns.
@@ -145,11 +143,7 @@ precision : {"auto", "float32", "bfloat16"}, default="auto"
     Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
     hardware. The last temperature, and all that is predicted, come from the network's own precision.
 batch_size : int, default=64
-    Samples per forward pass, and per step of a torch optimiser.
-num_workers : int, default=0
-    Processes that load a Dataset, as in torch's DataLoader.
-pin_memory : bool, default=False
-    As in torch's DataLoader.""",
+    Samples per forward pass, and per step of a torch optimiser; of a DataLoader its own batch size counts.""",
     "clamped_attributes": """
 estimator_ : scikit-learn classifier
     The clone fitted to all the data; only where `estimator` isn't fitted.

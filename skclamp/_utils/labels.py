@@ -71,6 +71,41 @@ def check_same_length(y, n_samples, name="y"):
         )
 
 
+def first_difference(y, others):
+    """Position of the first label that is neither the other one nor, of strings and numbers, its name; None for none.
+
+    Names go with numbers one to one.
+    """
+    if (y.dtype.kind in "biuf") == (others.dtype.kind in "biuf"):
+        differing = np.flatnonzero(y != others)
+        return int(differing[0]) if len(differing) else None
+    there: dict = {}
+    back: dict = {}
+    for place, (label, other) in enumerate(zip(y.tolist(), others.tolist(), strict=True)):
+        if there.setdefault(label, other) != other or back.setdefault(other, label) != label:
+            return place
+    return None
+
+
+def predict_labelled(estimator, method, X, y, *, in_order=False, name="y", labels_in=None):
+    """What a method of an estimator says of X, as an array, and the labels: y, or those that X brings.
+
+    `in_order` says that something beside X goes by the order of its samples, `name` what the user calls y. A calibrator
+    reads labels as it predicts; of other estimators' X, ``labels_in(X, name)`` reads them before.
+    """
+    if hasattr(estimator, "_predict_labelled"):
+        predicted, y = estimator._predict_labelled(method, X, y, in_order=in_order, name=name)
+    else:
+        if y is None and labels_in is None:
+            got = type(estimator).__name__
+            raise ValueError(
+                f"{name} must be given, unless a calibrator of skclamp reads it from X; got None beside a {got}"
+            )
+        y = labels_in(X, name) if y is None else y
+        predicted = getattr(estimator, method)(X)
+    return to_numpy(predicted), y
+
+
 def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, parameter="classes"):
     """Names of the columns of the logits.
 

@@ -1,17 +1,19 @@
 """BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks."""
 
 from dataclasses import dataclass, field
-from html import escape
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.utils.data import Dataset
 
 from .._backbones.array import ArrayBackbone
-from .._backbones.datasets import dataset_behind
+from .._backbones.datasets import LabelledSamples, dataset_behind
+from .._backbones.reading import labels_beside
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.labels import check_labels
@@ -63,8 +65,6 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     cv: object = None
     device: str | torch.device | None = None
     batch_size: int = 64
-    num_workers: int = 0
-    pin_memory: bool = False
     integer_scale: float | dict[str, float] | None = None
 
     _parameter_constraints: ClassVar[dict] = {
@@ -74,8 +74,6 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         "cv": ["cv_object"],
         "device": [str, torch.device, None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "num_workers": [Interval(Integral, 0, None, closed="left")],
-        "pin_memory": ["boolean"],
         "integer_scale": [Interval(Real, 0, None, closed="neither"), dict, None],
     }
 
@@ -100,12 +98,13 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
             ``network(**X)``, has them in a dict of arrays. A Dataset yields inputs, such dicts, or pairs of either and
             a label; what else an item holds, such as a weight, is left aside. Hugging Face's data sets and skorch's
             SliceDataset are Datasets too. A dict's "labels" or "label" are labels. A DataLoader stands for its Dataset,
-            read with the calibrator's `batch_size`, `num_workers` and `pin_memory`; it may shuffle where nothing else
-            goes by the order. An IterableDataset is gone through once, which all calibrators can do but those that
-            perturb the input. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's SliceDataset,
-            a dict in its SliceDict.
+            read in its own order with the loader's batch size, collate_fn, pinned memory and workers; it may shuffle
+            where nothing else goes by the order. An IterableDataset is gone through once, which all calibrators can do
+            but those that perturb the input. For scikit-learn's searches, which choose rows, wrap a Dataset in skorch's
+            SliceDataset, a dict in its SliceDict.
         y : array-like of shape (n_samples,), default=None
-            Class labels. May be left out where X brings them.
+            Class labels. May be left out where X brings them, and must be the same otherwise, or other names for them,
+            such as strings for numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
             as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
@@ -256,6 +255,33 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         best = self.predict_log_proba(X).argmax(1)
         return self.classes_[best]
 
+    def score(self, X, y=None, sample_weight=None):
+        """Accuracy: the share of samples whose most probable class is their label.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out where X brings them.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        float
+            Between 0 and 1.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            As `predict`; if there are no labels, or y aren't those that X brings.
+        """
+        predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
+        return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+
     def _fit(self, samples):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""
         self._fit_logits(*samples.of_all())
@@ -287,39 +313,23 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         check_is_fitted(self)
         write(self, path)
 
-    def summary(self):
-        """What was learned, in a few sentences.
+    def _predict_labelled(self, method, X, y=None, *, in_order=False, name="y"):
+        """What a method says of X, and the labels: y or those that X brings, read in the same pass.
 
-        Returns
-        -------
-        str
-            For reading; its words may change.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skclamp import TemperatureScaling
-        >>> rng = np.random.default_rng(0)
-        >>> logits = rng.normal(scale=3.0, size=(1000, 3))
-        >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
-        >>> TemperatureScaling().fit(logits, y).summary()
-        'TemperatureScaling learned 1 number from 1,000 samples: temperature_ = 1.97.'
+        `in_order` says that something beside goes by the order of the samples, `name` what the user calls y.
         """
         check_is_fitted(self)
-        return " ".join(self._sentences())
+        X = dataset_behind(X, any_order=y is None and not in_order)
+        if not isinstance(X, Dataset):
+            return getattr(self, method)(X), check_labels(y, name) if y is None else y
+        y = None if y is None else check_labels(y, name)
+        samples = LabelledSamples(X)
+        predicted = getattr(self, method)(samples)
+        return predicted, labels_beside(samples.labels, y, len(predicted), name)
 
-    def _html_repr(self):
-        """What notebooks show: scikit-learn's diagram and, once fitted, the summary below it."""
-        diagram = super()._html_repr()
-        return f"{diagram}<p>{escape(self.summary())}</p>" if self.__sklearn_is_fitted__() else diagram
-
-    def _logits(self, X):
-        return self._backbone.logits(self._backbone.open(X), labelled=False)[0]
+    def _logits(self, X, labelled=False):
+        """Hook: logits of X and, if wanted, the labels that it brings, or None."""
+        return self._backbone.logits(self._backbone.open(X), labelled=labelled)
 
     def _check_features(self, X):
         shape, expected = tuple(getattr(X, "shape", ())), getattr(self, "n_features_in_", None)
@@ -339,12 +349,14 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     def _map_rows(self, normalise, X):
         """Calibrated and normalised rows in float64."""
         check_is_fitted(self)
-        X = dataset_behind(X)
+        samples = X if isinstance(X, LabelledSamples) else LabelledSamples(dataset_behind(X))
+        labelled, X = samples is X, samples.X
         named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
-        if named and not isinstance(X, torch.utils.data.Dataset):
+        if named and not isinstance(X, Dataset):
             validate_data(self, X, reset=False, skip_check_array=True)
         self._check_features(X)
-        return self._transform_rows(normalise, self._check_width(self._logits(X)))
+        logits, samples.labels = self._logits(X, labelled)
+        return self._transform_rows(normalise, self._check_width(logits))
 
     def _transform_rows(self, normalise, logits):
         """From logits in the network's precision, a chunk at a time."""
@@ -361,14 +373,6 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     def _transform_logits(self, logits):
         """Hook: calibrated log-probabilities, up to a constant per row, of some rows of float64 logits."""
         raise TypeError(f"{type(self).__name__} must implement _transform_logits")
-
-    def _sentences(self):
-        """Hook: those of `summary`."""
-        n = self._n_parameters
-        learned = f"{type(self).__name__} learned {n:,} number{'s' * (n != 1)} from {self._n_samples:,} samples"
-        public = [(name, value) for name, value in vars(self).items() if name.endswith("_") and name[0] != "_"]
-        scalars = [f"{name} = {value:.4g}" for name, value in public if isinstance(value, float)]
-        yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
 
     @property
     def _n_parameters(self):

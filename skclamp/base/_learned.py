@@ -1,11 +1,12 @@
 """What a calibrator has learned: taken on, given away, and forgotten."""
 
 from contextlib import contextmanager
+from html import escape
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._backbones.opening import is_frozen
 from ._parameters import CONFIGURED
@@ -52,6 +53,45 @@ class LearnedMixin(BaseEstimator):
     def _forget(self):
         for name in [name for name in vars(self) if name.endswith("_") or name == "_backbone"]:
             delattr(self, name)
+
+    def summary(self):
+        """What was learned, in a few sentences.
+
+        Returns
+        -------
+        str
+            For reading; its words may change.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skclamp import TemperatureScaling
+        >>> rng = np.random.default_rng(0)
+        >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+        >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        >>> TemperatureScaling().fit(logits, y).summary()
+        'TemperatureScaling learned 1 number from 1,000 samples: temperature_ = 2.016.'
+        """
+        check_is_fitted(self)
+        return " ".join(self._sentences())
+
+    def _html_repr(self):
+        """What notebooks show: scikit-learn's diagram and, once fitted, the summary below it."""
+        diagram = super()._html_repr()
+        return f"{diagram}<p>{escape(self.summary())}</p>" if self.__sklearn_is_fitted__() else diagram
+
+    def _sentences(self):
+        """Hook: those of `summary`."""
+        n = self._n_parameters
+        learned = f"{type(self).__name__} learned {n:,} number{'s' * (n != 1)} from {self._n_samples:,} samples"
+        public = [(name, value) for name, value in vars(self).items() if name.endswith("_") and name[0] != "_"]
+        scalars = [f"{name} = {value:.4g}" for name, value in public if isinstance(value, float)]
+        yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
 
     @contextmanager
     def _kept_on_error(self):

@@ -28,7 +28,7 @@ from ..distributed import ALONE, Fingerprint, Shard
 from ._parameters import arguments_of
 
 # Parameters in which the ranks of a sharded fit may differ.
-_OF_EACH_RANK = ("callbacks", "device", "num_workers", "pin_memory", "random_state", "verbose")
+_OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 
 
 class CalibrationSet(NamedTuple):
@@ -153,4 +153,4 @@ class ReadingMixin(BaseEstimator):
 
     def _loading(self):
         """How a network's inputs are read."""
-        return {name: getattr(self, name) for name in ("batch_size", "num_workers", "pin_memory", "integer_scale")}
+        return {name: getattr(self, name) for name in ("batch_size", "integer_scale")}

@@ -106,7 +106,10 @@ class BaseClamping(BaseCalibrator):
         with frozen(samples.reading.backbone.module):
             problem = Problem.of(samples)
             if ranks is not ALONE:
-                ranks.check_alike(shape_of_an_input=tuple(problem.example(1).shape[1:]))
+                # A DataLoader may have another batch size than the parameter.
+                ranks.check_alike(
+                    shape_of_an_input=tuple(problem.example(1).shape[1:]), batch_size=problem.inputs.batch_size
+                )
             # At 2, skorch's own lines take its place.
             with Progress(self.verbose == 1 and ranks.rank == 0, self.max_epochs) as progress:
                 outcome = self._search(problem, self._candidates(), Learner(generator, progress))
@@ -159,8 +162,8 @@ class BaseClamping(BaseCalibrator):
         self.perturbation_.to(self._backbone.device)
         self._set_derived(self._backbone.module)
 
-    def _logits(self, X):
-        return self._backbone.logits(self._backbone.open(X), self._perturb, labelled=False)[0]
+    def _logits(self, X, labelled=False):
+        return self._backbone.logits(self._backbone.open(X), self._perturb, labelled=labelled)
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""

@@ -171,7 +171,7 @@ class Problem:
         if not self.shard.size:
             return
         done = 0
-        for batch, _ in self.inputs.batches(self.backbone.batch_size):
+        for batch, _ in self.inputs.batches():
             x, others = self.backbone.to_device(batch)
             rows = slice(done, done + len(x))
             done += len(x)

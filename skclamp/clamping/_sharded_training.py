@@ -19,7 +19,7 @@ class ShardedNet(ClampingNet):
         y_encoded, *weight = problem.targets()
         weight = weight[0] if weight else torch.ones(len(y_encoded), dtype=torch.float64)
         targets = [torch.cat([part, part.new_zeros(1)]) for part in (y_encoded, weight)]
-        batches = _Batches(problem.shard, settings, generator)
+        batches = _Batches(problem.shard, problem.inputs.batch_size, settings.shuffle, generator)
         return problem.inputs.training_set(*targets), {"batch_sampler": batches, "batch_size": 1}
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
@@ -52,10 +52,10 @@ class ShardedNet(ClampingNet):
 class _Batches:
     """Each batch of all the samples as the positions of this process's own; -1, the sample without weight, for none."""
 
-    def __init__(self, shard, settings, generator):
+    def __init__(self, shard, batch_size, shuffle, generator):
         everything = range(shard.total)
-        order = RandomSampler(everything, generator=generator) if settings.shuffle else SequentialSampler(everything)
-        self.batches = BatchSampler(order, settings.batch_size, drop_last=False)
+        order = RandomSampler(everything, generator=generator) if shuffle else SequentialSampler(everything)
+        self.batches = BatchSampler(order, batch_size, drop_last=False)
         self.shard = shard
 
     def __len__(self):

@@ -29,7 +29,6 @@ class Settings:
     optimizer: str | type | partial
     lr: str | float
     max_epochs: int
-    batch_size: int
     shuffle: bool
     precision: str
     callbacks: list | None

@@ -41,7 +41,7 @@ class ClampingNet(NeuralNet):
     @staticmethod
     def reading(problem, settings, generator):
         """A Dataset of (input, targets), and how torch's DataLoader is to read it."""
-        loading = {"batch_size": settings.batch_size, "shuffle": settings.shuffle}
+        loading = {"batch_size": problem.inputs.batch_size, "shuffle": settings.shuffle}
         return problem.inputs.training_set(*problem.targets()), loading
 
     def get_all_learnable_params(self):
@@ -158,7 +158,7 @@ def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_l
     module = ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature)
     dataset, loading = net_class.reading(problem, settings, generator)
     loading |= {
-        **problem.backbone.loading,
+        **problem.inputs.loading,
         "generator": generator,
         "collate_fn": problem.inputs.collate,
     }
@@ -166,7 +166,7 @@ def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_l
         module,
         criterion=FocalLoss(gamma=settings.gamma, eps=settings.loss_eps),
         max_epochs=settings.max_epochs,
-        batch_size=settings.batch_size,
+        batch_size=problem.inputs.batch_size,
         callbacks=settings.callbacks,
         verbose=max(0, settings.verbose - 1),
         train_split=None,

@@ -2,7 +2,9 @@
 
 from functools import partial
 
+from .._backbones.reading import labels_in
 from .._utils.arrays import to_numpy
+from .._utils.labels import predict_labelled
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import adaptive_expected_calibration_error, calibration_noise_floor, expected_calibration_error
 from ..metrics._binning import Probabilities
@@ -98,7 +100,7 @@ class ReliabilityDisplay:
         self.confidence_level = confidence_level
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, name=None, sample_weight=None, **kwargs):
+    def from_estimator(cls, estimator, X, y=None, *, name=None, sample_weight=None, **kwargs):
         """Reliability diagram of a fitted classifier on data.
 
         Parameters
@@ -106,10 +108,10 @@ class ReliabilityDisplay:
         estimator : fitted classifier
             Anything with `predict_proba`: a calibrator, a scikit-learn classifier or pipeline, a skorch net. Its
             `classes_` name the columns.
-        X : array-like, tensor or Dataset
+        X : array-like, tensor, dict, Dataset or DataLoader
             Inputs, as the estimator takes them.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out where X brings them.
         name : str, default=None
             Name shown in the legend; None takes that of the estimator's class.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -141,10 +143,12 @@ class ReliabilityDisplay:
         """
         if not hasattr(estimator, "predict_proba"):
             raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
+        in_order = sample_weight is not None
+        y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=in_order, labels_in=labels_in)
         classes = getattr(estimator, "classes_", None)
         return cls.from_predictions(
             y,
-            estimator.predict_proba(X),
+            y_proba,
             labels=None if classes is None else to_numpy(classes),
             name=type(estimator).__name__ if name is None else name,
             sample_weight=sample_weight,

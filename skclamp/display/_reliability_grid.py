@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from .._backbones.reading import labels_in
 from .._utils.arrays import to_numpy
+from .._utils.labels import predict_labelled
 from .._utils.parameters import check_number, check_whole_number
 from ..metrics._binning import Probabilities
 from ._axes import balanced, figure_legend, new_axes, panels, split_off_lower, without_frame
@@ -67,7 +69,7 @@ class ReliabilityGridDisplay:
         self.displays = displays
 
     @classmethod
-    def from_estimators(cls, estimators, X, y, *, sample_weight=None, **kwargs):
+    def from_estimators(cls, estimators, X, y=None, *, sample_weight=None, **kwargs):
         """Diagrams of several fitted classifiers on the same data.
 
         Parameters
@@ -75,10 +77,10 @@ class ReliabilityGridDisplay:
         estimators : dict of fitted classifiers by name, or list of them
             Each with `predict_proba` and the same `classes_`, such as the `calibrators` of a `CalibratorComparison`.
             Those of a list, all of different classes, go by their classes' names.
-        X : array-like, tensor or Dataset
+        X : array-like, tensor, dict, Dataset or DataLoader
             Inputs, as the estimators take them.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
         **kwargs
@@ -113,7 +115,10 @@ class ReliabilityGridDisplay:
         """
         estimators = _by_name(estimators)
         labels = _shared_classes(estimators)
-        proba = {name: each.predict_proba(X) for name, each in estimators.items()}
+        options = {"in_order": sample_weight is not None, "labels_in": labels_in}
+        read = {name: predict_labelled(each, "predict_proba", X, y, **options) for name, each in estimators.items()}
+        proba = {name: own for name, (own, _) in read.items()}
+        _, y = next(iter(read.values()))
         return cls.from_predictions(y, proba, labels=labels, sample_weight=sample_weight, **kwargs)
 
     @classmethod

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._utils.arrays import to_numpy
-from .._utils.labels import check_same_length, check_sample_weight, encode_targets
+from .._utils.labels import check_same_length, check_sample_weight, encode_targets, predict_labelled
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
@@ -14,22 +14,27 @@ class CalibrationScorer(BaseScorer):
     """Scorer ``(estimator, X, y, sample_weight=None) -> float`` that names the columns by ``estimator.classes_``.
 
     Made by :func:`make_calibration_scorer`. A class that only `y` holds, because a training fold missed it, has
-    probability 0.
+    probability 0. `y` may be left out where the estimator is a calibrator and X a data set that brings its labels.
     """
 
     fill = 0.0
 
-    def _score(self, method_caller, estimator, X, y_true, **kwargs):
+    def __call__(self, estimator, X, y_true=None, sample_weight=None, **kwargs):
+        return super().__call__(estimator, X, y_true, sample_weight=sample_weight, **kwargs)
+
+    def _score(self, method_caller, estimator, X, y_true=None, **kwargs):
         """Score of an estimator; `method_caller` would hand on one column where there are two classes."""
         self._warn_overlap("The scorer's own parameters are given again as metadata.", kwargs)
-        response = self._response(estimator, X)
+        in_order = kwargs.get("sample_weight") is not None
+        response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
         labels = getattr(estimator, "classes_", None)
         if labels is not None:
             response, labels = _with_unseen(response, to_numpy(labels), to_numpy(y_true), self.fill)
         return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
 
-    def _response(self, estimator, X):
-        return to_numpy(estimator.predict_proba(X))
+    def _response(self, estimator, X, y_true, **options):
+        """What the metric takes for the samples, and their labels."""
+        return predict_labelled(estimator, "predict_proba", X, y_true, **options)
 
     def __repr__(self):
         better = "" if self._sign < 0 else ", greater_is_better=True"
@@ -42,12 +47,13 @@ class LogLikelihoodScorer(CalibrationScorer):
 
     fill = -np.inf
 
-    def _response(self, estimator, X):
+    def _response(self, estimator, X, y_true, **options):
         # Some estimators take the logarithm of 0 themselves.
         with np.errstate(divide="ignore"):
             if hasattr(estimator, "predict_log_proba"):
-                return to_numpy(estimator.predict_log_proba(X))
-            return np.log(super()._response(estimator, X).astype(np.float64))
+                return predict_labelled(estimator, "predict_log_proba", X, y_true, **options)
+            proba, y_true = super()._response(estimator, X, y_true, **options)
+            return np.log(proba.astype(np.float64)), y_true
 
     def __repr__(self):
         return "LogLikelihoodScorer()"

@@ -12,7 +12,7 @@ _MAX_MATRIX_CLASSES = 50
 _MIN_SAMPLES_PER_CLASS = 10
 UNCALIBRATED = "uncalibrated"
 # What a comparison has for all of them.
-_SHARED = ("response", "classes", "cv", "device", "num_workers", "pin_memory", "integer_scale")
+_SHARED = ("response", "classes", "cv", "device", "integer_scale")
 
 
 def default_calibrators(logits, random_state):

@@ -221,9 +221,9 @@ def _cells(row, is_best):
 def compare_calibrators(
     estimator,
     X_cal,
-    y_cal,
-    X_test,
-    y_test,
+    y_cal=None,
+    X_test=None,
+    y_test=None,
     *,
     calibrators=None,
     params=None,
@@ -238,8 +238,6 @@ def compare_calibrators(
     cv=None,
     device=None,
     batch_size=64,
-    num_workers=0,
-    pin_memory=False,
     integer_scale=None,
 ):
     """Fit calibrators to one set of data, and compare them, and the uncalibrated network, on another.
@@ -252,10 +250,11 @@ def compare_calibrators(
         What to calibrate, as for every calibrator. None means that `X_cal` and `X_test` are logits.
     X_cal : array-like, torch.Tensor, dict, torch.utils.data.Dataset or DataLoader
         Inputs to calibrate with, none of which may have trained the network.
-    y_cal : array-like of shape (n_samples,) or None
-        Their labels; None where a Dataset brings them.
+    y_cal : array-like of shape (n_samples,), default=None
+        Their labels. May be left out where `X_cal` brings them.
     X_test, y_test : as `X_cal` and `y_cal`
-        What to compare on, which may not have trained the network either.
+        What to compare on, which may not have trained the network either. `X_test` must be given:
+        ``compare_calibrators(estimator, dataset, X_test=test_dataset)``.
     calibrators : list, list of (str, calibrator), or dict by name, default=None
         Unfitted calibrators without an estimator, which are cloned. None takes those of the package that suit the
         number of classes and of samples, neural clamping among them for a torch network; `CalibratorSelector`, which
@@ -285,9 +284,7 @@ def compare_calibrators(
     device : str or torch.device, default=None
         Where a network runs.
     batch_size : int, default=64
-        Samples a forward pass of a network; neural clamping has its own.
-    num_workers, pin_memory : int, default=0, and bool, default=False
-        As in torch's DataLoader, for Datasets.
+        Samples a forward pass of a network; neural clamping has its own, and a DataLoader.
     integer_scale : float or dict of str to float, default=None
         What integer inputs are multiplied by, as for every calibrator.
 
@@ -335,6 +332,11 @@ def compare_calibrators(
     >>> comparison.calibrators[comparison.best].predict_proba(X_test).shape
     (597, 10)
     """
+    if X_test is None:
+        raise ValueError(
+            "X_test must be what to compare on; got None. Where data sets bring their labels, write "
+            "compare_calibrators(estimator, X_cal, X_test=X_test)"
+        )
     n_bins = check_whole_number(n_bins, "n_bins", 1)
     n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
     n_draws = check_whole_number(n_draws, "n_draws", 1)
@@ -345,8 +347,6 @@ def compare_calibrators(
         "cv": cv,
         "device": device,
         "batch_size": batch_size,
-        "num_workers": num_workers,
-        "pin_memory": pin_memory,
         "integer_scale": integer_scale,
     }
     chosen = None if calibrators is None else named(calibrators)
@@ -356,7 +356,7 @@ def compare_calibrators(
         scoring = Scoring(logits.y_test_encoded, logits.classes, **options)
         if chosen is None:
             chosen = default_calibrators(logits, random_state)
-        data = X_cal, y_cal, X_test
+        data = X_cal, y_cal, logits.X_test
         rows, binned, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, alpha, verbose)
     return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, binned=binned)
 

@@ -31,8 +31,7 @@ class SharedLogits:
     estimator : object
         As in `BaseCalibrator`.
     shared : dict
-        The parameters `response`, `classes`, `cv`, `device`, `batch_size`, `num_workers`, `pin_memory` and
-        `integer_scale`.
+        The parameters `response`, `classes`, `cv`, `device`, `batch_size` and `integer_scale`.
     X_cal, y_cal, X_test, y_test : array-like, dict, Dataset, DataLoader or None
         The data.
     params : dict
@@ -46,6 +45,8 @@ class SharedLogits:
         Names of the columns.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
         Logits.
+    X_test : array-like or Dataset
+        What `dataset_behind` made of the parameter.
     y_cal_encoded, y_test_encoded : ndarray of shape (n_samples,)
         Column index of each label.
     seconds : tuple of float
@@ -59,8 +60,10 @@ class SharedLogits:
         y_test = None if y_test is None else check_labels(y_test, "y_test")
         self._read_cal, fit_seconds = timed(self._read_calibration_set, X_cal, y_cal)
         self.backbone, self.calibration = self._read_cal.deployed, self._read_cal.logits
-        self._read_test, test_seconds = timed(read, self.backbone, X_test, y_test, names=("X_test", "y_test"))
-        self.test = self._read_test.logits
+        self._read_test, test_seconds = timed(
+            read, self.backbone, X_test, y_test, any_order=y_test is None, names=("X_test", "y_test")
+        )
+        self.X_test, self.test = self._read_test.X, self._read_test.logits
         self.seconds = fit_seconds, test_seconds
         _check_test_logits(self.test, self.calibration.shape[1])
         names = {"known": self.backbone.classes, "likely": self.backbone.likely_classes}
@@ -124,7 +127,7 @@ class SharedLogits:
     def uncalibrated(self):
         """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""
         if isinstance(self.backbone, ClassifierBackbone) and hasattr(self.backbone.classifier, "predict_proba"):
-            return self.backbone.classifier.predict_proba(self._read_test.X)
+            return self.backbone.classifier.predict_proba(self.X_test)
         return torch.softmax(self.test.double(), 1).cpu().numpy()
 
     def fit(self, calibrator):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from _small_networks import bare_logits, convolutional, images, labels_of, logits, perceptron, softmax, vectors
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from skclamp import TemperatureScaling
 from skclamp._backbones.opening import open_backbone
@@ -238,8 +238,9 @@ def test_the_own_device_shares_the_network_and_another_gets_a_copy():
 def test_cuda_runs_a_copy_and_leaves_the_network_where_it_is(X_kind):
     network = convolutional()
     y = labels_of(bare_logits(network, images()))
-    inputs = images() if X_kind == "array" else TensorDataset(torch.as_tensor(images()), torch.as_tensor(y))
-    found = TemperatureScaling(network, device="cuda", pin_memory=True).fit(inputs, y)
+    pairs = TensorDataset(torch.as_tensor(images()), torch.as_tensor(y))
+    inputs = images() if X_kind == "array" else DataLoader(pairs, batch_size=64, pin_memory=True)
+    found = TemperatureScaling(network, device="cuda").fit(inputs, y)
     expected = TemperatureScaling(network).fit(images(), y)
     assert next(network.parameters()).device.type == "cpu"
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-3)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from _small_networks import bare_logits, convolutional, labels_of
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
@@ -82,10 +82,10 @@ def test_the_networks_own_precision_counts():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_bytes_travel_to_another_device_from_pinned_memory():
-    options = {"device": "cuda", "num_workers": 1, "pin_memory": True}
-    calibrator = TemperatureScaling(NETWORK, integer_scale=SCALE, **options).fit(Items())
+    loader = DataLoader(Items(), batch_size=64, num_workers=1, pin_memory=True)
+    calibrator = TemperatureScaling(NETWORK, integer_scale=SCALE, device="cuda").fit(loader)
     expected = TemperatureScaling(NETWORK).fit(FLOATS, Y).predict_proba(FLOATS)
-    for X in (BYTES, Items()):
+    for X in (BYTES, loader):
         np.testing.assert_allclose(calibrator.predict_proba(X), expected, rtol=0, atol=1e-3)
 
 

@@ -9,7 +9,7 @@ import torch
 from _small_networks import bare_logits, convolutional, images, labels_of, put_into_odd_state, snapshot
 from sklearn.model_selection import GridSearchCV, KFold
 from skorch.helper import SliceDataset
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp._backbones.datasets import dataset_behind
@@ -117,9 +117,10 @@ class Images(Dataset):
 @pytest.mark.parametrize("make", [TemperatureScaling, clamping])
 def test_workers_and_pinned_memory_change_nothing(make):
     dataset = Images()
-    calibrator = make(convolutional(), num_workers=2, pin_memory=True).fit(dataset)
+    loader = DataLoader(dataset, batch_size=64, num_workers=2, pin_memory=True)
+    calibrator = make(convolutional()).fit(loader)
     expected = make(convolutional()).fit(dataset.images, dataset.labels)
-    np.testing.assert_array_equal(calibrator.predict_proba(dataset), expected.predict_proba(dataset.images))
+    np.testing.assert_array_equal(calibrator.predict_proba(loader), expected.predict_proba(dataset.images))
 
 
 def fail():
@@ -143,9 +144,9 @@ def die():
 @pytest.mark.parametrize("make", [TemperatureScaling, clamping])
 def test_a_worker_that_fails_or_dies_ends_the_fit_with_its_error(make, at_10, n_workers, error, message):
     network = put_into_odd_state(convolutional())
-    calibrator = make(network, num_workers=n_workers).fit(Images())
+    calibrator = make(network).fit(Images())
     before, predicted = snapshot(network), calibrator.predict_proba(images(3))
-    bad = Images(at_10)
+    bad = DataLoader(Images(at_10), batch_size=64, num_workers=n_workers)
     for call in (calibrator.fit, calibrator.predict):
         with pytest.raises(error, match=message):
             call(bad)
@@ -168,5 +169,5 @@ def test_images_of_several_sizes(make, n_workers):
     message = r"X must hold inputs of one size; got inputs of shapes \(3, 5, 8\), \(3, 8, 8\). Resize, crop or pad them"
     for batch_size in (1, 10, 64):
         with pytest.raises(ValueError, match=message):
-            make(network, num_workers=n_workers, batch_size=batch_size).fit(Uneven())
+            make(network).fit(DataLoader(Uneven(), batch_size=batch_size, num_workers=n_workers))
     assert snapshot(network) == before

@@ -70,8 +70,10 @@ def test_predictions_are_as_many_as_the_stream_has_samples():
 def test_several_workers_neither_repeat_samples_nor_change_their_order(kind):
     calibrator = TemperatureScaling(NETWORK).fit(X, Y)
     expected = calibrator.predict_proba(X)
-    calibrator.set_params(num_workers=2).fit(kind(PAIRS))
+    calibrator.fit(DataLoader(kind(PAIRS), num_workers=2))
     np.testing.assert_allclose(calibrator.predict_proba(kind(list(X))), expected, rtol=0, atol=1e-6)
+    workers = DataLoader(kind(list(X)), batch_size=64, num_workers=2)
+    np.testing.assert_allclose(calibrator.predict_proba(workers), expected, rtol=0, atol=1e-6)
 
 
 def test_clamping_predicts_for_a_stream():
@@ -95,7 +97,7 @@ def test_clamping_reads_its_samples_several_times():
         (Stream(PAIRS), Y[:9], ValueError, "y must have one value per sample: .* 150 and 9"),
         (Stream(list(X)), None, ValueError, "y must hold one class label per sample, and may be left out only when X"),
         (DataLoader(Stream(PAIRS), drop_last=True), None, ValueError, "leaves out no sample; got one of a stream with"),
-        (DataLoader(Stream(PAIRS), collate_fn=list), None, TypeError, "X must be torch's own DataLoader"),
+        (DataLoader(Stream(PAIRS), collate_fn=list), None, TypeError, "whose collate_fn .* got list of tuple"),
         (Stream([*X[:3], X[3, :, :5]]), Y[:4], ValueError, r"inputs of one size; .*\(3, 5, 8\), \(3, 8, 8\)"),
     ],
 )
