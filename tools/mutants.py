@@ -124,10 +124,13 @@ def name_of(case):
     return "::".join(part for part in (file, *classes.split("."), case.get("name")) if part)
 
 
-def function_around(tree, line):
-    """Lines of the innermost function that holds a line: a default acts where its function runs."""
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda))
-    spans = [range(node.lineno, node.end_lineno + 1) for node in functions]
+def scope_around(tree, line):
+    """Lines of the innermost function or class that holds a line: defaults and decorators act where it runs."""
+    spans = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            decorators = [each.lineno for each in getattr(node, "decorator_list", ())]
+            spans.append(range(min([node.lineno, *decorators]), node.end_lineno + 1))
     return min((span for span in spans if line in span), key=len, default=())
 
 
@@ -137,7 +140,7 @@ def tests_of(mutation, folder, durations, found):
     contexts = {line: set(names) - {""} for line, names in found.contexts_by_lineno(str(folder / path)).items()}
     lines = range(mutation.start_pos[0], mutation.end_pos[0] + 1)
     if not any(contexts.get(line) for line in lines):
-        lines = function_around(ast.parse(mutation.module_path.read_text(encoding="utf-8")), lines[0])
+        lines = scope_around(ast.parse(mutation.module_path.read_text(encoding="utf-8")), lines[0])
     phases = [context.rpartition("|") for line in lines for context in contexts.get(line, ())]
     # A fixture of a file runs in the setup of the first test that asks for it.
     shared = {name.partition("::")[0] for name, _, phase in phases if phase != "run"}
