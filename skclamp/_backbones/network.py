@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .._utils.arrays import check_logit_range, check_probability_rows, to_numpy
+from ..exceptions import ForwardError
 from ..modules import LogitsModule, frozen
 from ..modules._unwrap import unwrapped
 from .device import Destination, place_of
@@ -141,18 +142,18 @@ class NetworkBackbone:
     def _forward(self, x, others):
         try:
             return self.module(x, **others)
-        except RuntimeError as error:
+        except ForwardError as error:
             if x is not None and x.is_floating_point() and self.dtype is None and not others:
                 raise TypeError(
                     "X must have the dtype that the network computes in, which has no weights that would tell; got "
-                    f"{x.dtype}: {error}"
-                ) from error
+                    f"{x.dtype}: {error.__cause__}"
+                ) from error.__cause__
             if others or x.is_floating_point():
                 raise
             raise TypeError(
                 "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
-                f"that the network can't take: {error}"
-            ) from error
+                f"that the network can't take: {error.__cause__}"
+            ) from error.__cause__
 
 
 def _with_room(rows, n_rows):
