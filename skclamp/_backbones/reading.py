@@ -64,6 +64,11 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
             "outputs alone, such as TemperatureScaling"
         )
     logits, found = backbone.logits(inputs, labelled=y is None)
+    if y is None and found is None:
+        raise ValueError(
+            f"requires {names[1]} to be passed: the Dataset {type(X).__name__} brings no labels. Its items must be "
+            "(input, label) pairs, or dicts with 'labels' or 'label'"
+        )
     labels = check_labels(found, names[1]) if y is None else y
     check_same_length(labels, len(logits), names[1])
     return Reading(backbone, backbone, X, inputs, logits, labels)
@@ -71,4 +76,10 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
 
 def check_labels_of(X, y, name="y"):
     """Raise unless there is one label per row of an array, before anyone spends time on it."""
-    check_same_length(check_labels(y, name) if y is None else y, num_samples(X), name)
+    y = check_labels(y, name) if y is None else y
+    if len(y) == 1 < num_samples(X):
+        raise ValueError(
+            f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
+            f"{num_samples(X)} and 1. X has shape {tuple(np.shape(X))}, first axis the samples; a single one is X[None]"
+        )
+    check_same_length(y, num_samples(X), name)

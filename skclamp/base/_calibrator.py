@@ -133,7 +133,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         with self._kept_on_error(), ranks.fitting(), one_warning():
             self._validate_params()
             any_order = y is None and sample_weight is None and not params
-            y = None if y is None else check_labels(y)
+            y = None if y is None else check_labels(y, beside=("X", X))
             self._check_alike(ranks, sample_weight, params)
             metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             self._forget()

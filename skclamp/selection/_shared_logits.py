@@ -55,8 +55,8 @@ class SharedLogits:
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params):
         self._estimator, self._shared = estimator, shared
         self.params = params
-        y_cal = None if y_cal is None else check_labels(y_cal, "y_cal")
-        y_test = None if y_test is None else check_labels(y_test, "y_test")
+        y_cal = None if y_cal is None else check_labels(y_cal, "y_cal", beside=("X_test", X_test))
+        y_test = None if y_test is None else check_labels(y_test, "y_test", beside=("X_test", X_test))
         self._read_cal, fit_seconds = timed(self._read_calibration_set, X_cal, y_cal)
         self.backbone, self.calibration = self._read_cal.deployed, self._read_cal.logits
         self._read_test, test_seconds = timed(read, self.backbone, X_test, y_test, names=("X_test", "y_test"))
