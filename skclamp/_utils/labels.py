@@ -124,12 +124,12 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
         _warn_of_another_origin(y, n_columns, parameter)
         return _column_indices(n_columns, y.dtype)
     distinct = np.unique(y)
-    if len(distinct) > n_columns == 2:
+    if len(distinct) > n_columns:
         scores = "y_proba" if parameter == "labels" else "the logits"
+        alone = " (one dimension stands for the second of two)" if n_columns == 2 else ""
         raise ValueError(
-            f"{parameter} must be given when the labels are neither 0 ... 1 nor of exactly 2 kinds; y has "
-            f"{len(distinct)} distinct labels: {_some(distinct)}, and {scores} a column for each of two classes, the "
-            "second alone where it is one-dimensional: give one column per class"
+            f"{scores} must have one column per class: got {n_columns} columns{alone} for {len(distinct)} distinct "
+            f"labels in y: {_some(distinct)}"
         )
     if len(distinct) != n_columns:
         raise ValueError(
