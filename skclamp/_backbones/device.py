@@ -11,18 +11,18 @@ from .._utils.parameters import check_number
 def place_of(module):
     """Device and floating-point dtype of a network, from its first weight or buffer that has one; or None."""
     tensors = [*module.parameters(), *module.buffers()]
-    if any(tensor.is_meta for tensor in tensors):
-        raise ValueError(
-            "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: load "
-            "its weights, with load_state_dict(..., assign=True) for instance"
-        )
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
     device = (floating + tensors)[0].device if tensors else None
     return device, floating[0].dtype if floating else None
 
 
 def on_device(module, device):
-    """The network itself where `device` is None or its own; else a copy there."""
+    """The network itself where `device` is None or its own; else a copy there. ValueError if it has no weights yet."""
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise ValueError(
+            "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: load "
+            "its weights, with load_state_dict(..., assign=True) for instance"
+        )
     if device is None:
         return module
     device = check_device(device)

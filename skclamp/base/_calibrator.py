@@ -14,7 +14,8 @@ from .._backbones.datasets import dataset_behind
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.labels import check_labels
-from .._utils.sklearn_private import Interval, StrOptions
+from .._utils.parameters import Choices, check_parameters
+from .._utils.sklearn_private import Interval
 from .._utils.warnings import one_warning
 from ..distributed import current
 from ..persistence import write
@@ -68,7 +69,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
 
     _parameter_constraints: ClassVar[dict] = {
         "estimator": "no_validation",
-        "response": [StrOptions({"auto", "logits", "probabilities"})],
+        "response": [Choices("auto", "logits", "probabilities")],
         "classes": ["array-like", torch.Tensor, None],
         "cv": ["cv_object"],
         "device": [str, torch.device, None],
@@ -253,6 +254,9 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         """
         best = self.predict_log_proba(X).argmax(1)
         return self.classes_[best]
+
+    def _validate_params(self):
+        check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
 
     def _fit(self, samples):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""

@@ -17,7 +17,8 @@ from .._backbones.cross_fit import cross_fit_networks
 from .._backbones.differentiable import DifferentiableBackbone
 from .._backbones.network import ScoresBackbone
 from .._solvers.temperature import warn_of_bound
-from .._utils.sklearn_private import Interval, StrOptions
+from .._utils.parameters import Choices
+from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
 from ..distributed import ALONE
 from ..modules import ClampedModule, frozen
@@ -53,14 +54,14 @@ class BaseClamping(BaseCalibrator):
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
-        "init": [StrOptions({"zeros", "normal", "gradient"}), "array-like", torch.Tensor],
+        "init": [Choices("zeros", "normal", "gradient"), "array-like", torch.Tensor],
         "init_scale": [Interval(Real, 0, None, closed="left")],
-        "init_temperature": [StrOptions({"optimal"}), Interval(Real, 0, None, closed="neither")],
+        "init_temperature": [Choices("optimal"), Interval(Real, 0, None, closed="neither")],
         "refit_temperature": ["boolean"],
-        "optimizer": [StrOptions({"auto", "natural", *OPTIMIZERS}), type, partial],
+        "optimizer": [Choices("auto", "natural", *OPTIMIZERS), type, partial],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "precision": [Choices("auto", "float32", "bfloat16")],
         "output": [BaseCalibrator, None],
         "input_key": [str, None],
         "random_state": ["random_state"],
