@@ -26,7 +26,7 @@ from ..perturbations import FullPerturbation, additive_part
 from ._learner import Learner
 from ._problem import Problem
 from ._progress import Progress
-from ._state import OPTIMIZERS, Settings, State
+from ._state import Settings, State
 from ._training import resolve_optimizer
 
 _OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
@@ -58,7 +58,7 @@ class BaseClamping(BaseCalibrator):
         "init_scale": [Interval(Real, 0, None, closed="left")],
         "init_temperature": [Choices("optimal"), Interval(Real, 0, None, closed="neither")],
         "refit_temperature": ["boolean"],
-        "optimizer": [Choices("auto", "natural", *OPTIMIZERS), type, partial],
+        "optimizer": "no_validation",  # `resolve_optimizer` says more
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
         "precision": [Choices("auto", "float32", "bfloat16")],

@@ -11,6 +11,7 @@ import torch
 from skorch import NeuralNet
 from torch.utils.data import DataLoader
 
+from .._utils.parameters import did_you_mean
 from .._utils.warnings import warn_caller
 from ..distributed import ALONE
 from ..exceptions import InterruptedFitWarning
@@ -200,9 +201,11 @@ def resolve_optimizer(optimizer):
     found = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
     kind = found.func if isinstance(found, partial) else found
     if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
+        # The repr of an optimiser has many lines.
+        got = f"an instance of {type(kind).__name__}" if isinstance(kind, torch.optim.Optimizer) else repr(optimizer)
         raise ValueError(
-            f"optimizer must be 'auto', 'natural', one of {sorted(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or "
-            f"a functools.partial of one; got {optimizer!r}"
+            f"optimizer must be 'auto', 'natural', one of {list(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or a "
+            f"functools.partial of one; got {got}.{did_you_mean(optimizer, ('auto', 'natural', *OPTIMIZERS))}"
         )
     if isinstance(found, partial) and (found.args or "lr" in found.keywords):
         raise ValueError(

@@ -46,10 +46,8 @@ class _ScorerNames(Choices):
         return f"a scorer of this package ({', '.join(_OURS.values())}), a str of sklearn.metrics.get_scorer_names()"
 
     def meant_by(self, value):
-        ours = next(
-            (scorer for name, scorer in _OURS.items() if isinstance(value, str) and name in value.lower()), None
-        )
-        return f" Did you mean {ours}?" if ours else did_you_mean(value, self.choices)
+        ours = [scorer for name, scorer in _OURS.items() if name in str(value).lower()]
+        return f" Did you mean {ours[0]}?" if ours else did_you_mean(value, self.choices)
 
 
 # What the stack is called among the candidates, as it is and with a map that follows it.
