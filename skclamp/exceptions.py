@@ -11,6 +11,7 @@ __all__ = [
     "NotSavedWarning",
     "RankLostError",
     "TrainingDataWarning",
+    "UnusedParameterWarning",
     "UnusedWeightWarning",
 ]
 
@@ -61,6 +62,10 @@ class TrainingDataWarning(CalibrationSetWarning):
 
 class UnusedWeightWarning(CalibrationWarning):
     """A classifier's ``fit`` takes no sample_weight, which then weighs the calibration alone."""
+
+
+class UnusedParameterWarning(CalibrationWarning):
+    """A parameter has no effect beside the others and the data."""
 
 
 class NotSavedWarning(CalibrationWarning):

@@ -111,6 +111,15 @@ class Destination:
             )
         return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=self._non_blocking)
 
+    def scales(self, batch, input_key):
+        """Whether there are integers in a batch that a scale is for."""
+        if self.integer_scale is None:
+            return False
+        if isinstance(batch, torch.Tensor):
+            return not batch.is_floating_point() and self._scale_of(None) is not None
+        scale_of = self.among(batch, input_key)._scale_of
+        return any(not entry.is_floating_point() and scale_of(name) is not None for name, entry in batch.items())
+
     @property
     def _non_blocking(self):
         # What comes back from a GPU must have arrived before it is read.

@@ -8,11 +8,15 @@ import torch
 from torch import nn
 
 from .._utils.arrays import check_logit_range, check_probability_rows, to_numpy
-from ..exceptions import ForwardError
+from .._utils.warnings import warn_caller
+from ..exceptions import CalibrationSetWarning, ForwardError
 from ..modules import LogitsModule, frozen
 from ..modules._unwrap import unwrapped
 from .device import Destination, place_of
 from .inputs import open_inputs
+
+# Inputs on the same scale hardly differ by this factor, bytes and fractions do.
+_FAR_BEYOND = 10
 
 
 class NetworkBackbone:
@@ -40,9 +44,12 @@ class NetworkBackbone:
         network without one takes inputs as they are.
     range_of_inputs : tuple of two floats or None
         Of the first batch of floating-point inputs that it was given.
+    scaled : bool or None
+        Whether `integer_scale` was for anything in the first batch.
     """
 
     range_of_inputs = None
+    scaled = None
 
     def __init__(
         self,
@@ -120,6 +127,8 @@ class NetworkBackbone:
         out, labels, done = None, [], 0
         for batch, y in inputs.batches(self.batch_size):
             x, others = self.to_device(batch)
+            if not done:
+                self._look_at_scale(batch, x)
             if self.range_of_inputs is None and x is not None and x.is_floating_point() and x.numel():
                 self.range_of_inputs = x.min().item(), x.max().item()
             z = self._forward(x if transform is None else transform(x).to(x.dtype), others)
@@ -138,6 +147,22 @@ class NetworkBackbone:
         check_logits(out[:done])
         given = labelled and labels[0] is not None
         return out[:done], np.concatenate([to_numpy(part) for part in labels]) if given else None
+
+    def _look_at_scale(self, batch, x):
+        """Warn of floating-point inputs that look unscaled, where the first ones were integers that were scaled."""
+        scaled = self._destination.scales(batch, self.module.input_key)
+        if self.scaled is None:
+            self.scaled = scaled
+        if scaled or not self.scaled or self.range_of_inputs is None or x is None or not x.numel():
+            return
+        low, high = x.min().item(), x.max().item()
+        if max(-low, high) > _FAR_BEYOND * max(map(abs, self.range_of_inputs)):
+            first = " to ".join(f"{bound:.4g}" for bound in self.range_of_inputs)
+            warn_caller(
+                f"X holds floating-point inputs from {low:.4g} to {high:.4g}, which integer_scale isn't applied to; "
+                f"the integers of fit, scaled, ranged from {first}. Give integers, or scale the inputs",
+                CalibrationSetWarning,
+            )
 
     def _forward(self, x, others):
         try:
@@ -177,9 +202,16 @@ class ScoresBackbone(NetworkBackbone):
         return super().open(self.scores.logits(self.scores.open(X))[0])
 
 
+class OverflowedLogits(ValueError):
+    """A network's outputs are NaN, infinite, or too large to be computed with."""
+
+
 def check_logits(logits):
     """Raise unless a network's outputs are finite, and small enough to be computed with."""
     if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
         row = int((~torch.isfinite(logits)).any(1).nonzero()[0])
-        raise ValueError(f"the network must yield finite logits; got NaN or infinity for sample {row}")
-    check_logit_range(logits, "the network's output")
+        raise OverflowedLogits(f"the network must yield finite logits; got NaN or infinity for sample {row}")
+    try:
+        check_logit_range(logits, "the network's output")
+    except ValueError as error:
+        raise OverflowedLogits(*error.args) from None

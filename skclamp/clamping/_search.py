@@ -4,10 +4,13 @@ import logging
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 
 from .._backbones.differentiable import CrossFittedBackbone
 from .._solvers.temperature import warn_of_bound
+from .._utils.warnings import note
+from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 from ._acceleration import accelerate
 from ._guard import MIN_SAMPLES, NOTHING_TRIED, Evidence, Verdict, cross_examine
 from ._initialisation import check_differentiable
@@ -16,6 +19,11 @@ from ._problem import Problem
 from ._state import State
 
 logger = logging.getLogger("skclamp")
+
+# How far training may raise the loss, as a factor and in nats: a little, by noise or for a penalty's sake; held-out
+# samples suffer from many parameters as well.
+_NOT_RAISED = 1.1, 1e-3
+_NOT_RAISED_HELD_OUT = 2.0, 1.0
 
 
 @dataclass
@@ -48,7 +56,7 @@ def search(problem, candidates, splits, learner, *, guarded):
     fast = problem if crossed else accelerate(problem, candidates[0].precision)
     evidence = _judge(fast, candidates, splits, learner) if splits else None
     best = evidence.best() if evidence else 0
-    verdict = _verdict(problem, evidence, best) if guarded else None
+    verdict = _verdict(problem, evidence, best, candidates[best]) if guarded else None
     outcome = Outcome(evidence, best, verdict)
     if verdict is not None and not verdict.accepted:
         return outcome
@@ -77,16 +85,45 @@ def _judge(problem, candidates, splits, learner):
     return cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
 
 
-def _verdict(problem, evidence, best):
+def _look_for_divergence(loss, plain, settings, limit):
+    """Note a loss that steps too long have raised beyond a limit."""
+    factor, rise = limit
+    if loss > factor * plain + rise:
+        note(
+            f"training diverged: the loss is {loss:.4g} with the perturbation, and {plain:.4g} without: lower lr, got "
+            f"{settings.lr}",
+            NotConvergedWarning,
+            explains=True,
+        )
+
+
+def _verdict(problem, evidence, best, settings):
     """The guard's decision on the best candidate, whatever the evidence where there are too few samples."""
     verdict = evidence.verdict(best) if evidence else NOTHING_TRIED
     if problem.n_weighted < MIN_SAMPLES:
         logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
+        _look_at_number(problem.n_weighted, settings.perturbation)
         return replace(verdict, accepted=False)
+    if evidence and settings.lr != "auto":
+        plain = np.average(evidence.plain, weights=evidence.weight)
+        _look_for_divergence(plain + verdict.difference, plain, settings, _NOT_RAISED_HELD_OUT)
     kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
     found = verdict.difference, verdict.standard_error, verdict.p_value
     logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, *found)
     return verdict
+
+
+def _look_at_number(n_samples, perturbation):
+    """Note that a family was asked for in vain; "auto" may well be temperature scaling."""
+    if isinstance(perturbation, str) and perturbation == "auto":
+        return
+    name = repr(perturbation) if isinstance(perturbation, str) else f"{type(perturbation).__name__}(...)"
+    note(
+        f"perturbation={name} is left out, and temperature scaling it is: {n_samples} samples are fewer than the "
+        f"{MIN_SAMPLES} of which held-out ones could prove that it helps. Collect more, or have it unproven with "
+        "NeuralClampingCalibrator's validation_fraction=None",
+        CalibrationSetWarning,
+    )
 
 
 def _refinement(settings, start):
@@ -103,5 +140,7 @@ def _solve_temperature(problem, settings, state, logits, smooth):
         gamma = 0.0 if settings.refit_temperature else settings.gamma
         # So few parameters, driven so far, may separate the samples, which then promise certainty.
         solution = problem.solve(logits, gamma=gamma, smooth=smooth or (natural and state.perturbs))
+        if not natural:
+            _look_for_divergence(solution.loss, problem.solve(gamma=gamma).loss, settings, _NOT_RAISED)
         warn_of_bound(solution)
         state.temperature = solution.temperature

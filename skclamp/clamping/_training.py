@@ -75,15 +75,21 @@ class ClampingNet(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         """One step of the optimiser; stops where the loss is no longer a number."""
-        step = super().train_step(batch, **fit_params)
+        try:
+            step = super().train_step(batch, **fit_params)
+        except RuntimeError as error:
+            # Some optimisers compute with numbers of Python's own, which torch then refuses.
+            if "without overflow" not in str(error):
+                raise
+            raise self._diverged("a step became infinite") from error
         if not torch.isfinite(step["loss"]):
-            raise ValueError(
-                f"training diverged: the loss became {step['loss'].item()} in epoch {len(self.history)}; lower lr, got "
-                f"{self.lr}"
-            )
+            raise self._diverged(f"the loss became {step['loss'].item()}")
         with torch.no_grad():
             self.module_.temperature.clamp_(min=SMALLEST_TEMPERATURE)
         return step
+
+    def _diverged(self, sign):
+        return ValueError(f"training diverged: {sign} in epoch {len(self.history)}; lower lr, got {self.lr}")
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """An epoch, and T at its end."""
