@@ -4,7 +4,6 @@ import logging
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
 
 from .._backbones.differentiable import CrossFittedBackbone
@@ -19,11 +18,6 @@ from ._problem import Problem
 from ._state import State
 
 logger = logging.getLogger("skclamp")
-
-# How far training may raise the loss, as a factor and in nats: a little, by noise or for a penalty's sake; held-out
-# samples suffer from many parameters as well.
-_NOT_RAISED = 1.1, 1e-3
-_NOT_RAISED_HELD_OUT = 2.0, 1.0
 
 
 @dataclass
@@ -57,6 +51,8 @@ def search(problem, candidates, splits, learner, *, guarded):
     evidence = _judge(fast, candidates, splits, learner) if splits else None
     best = evidence.best() if evidence else 0
     verdict = _verdict(problem, evidence, best, candidates[best]) if guarded else None
+    if evidence:
+        _tell_of_divergence(candidates[best], [fold[best] for fold in evidence.states])
     outcome = Outcome(evidence, best, verdict)
     if verdict is not None and not verdict.accepted:
         return outcome
@@ -65,6 +61,7 @@ def search(problem, candidates, splits, learner, *, guarded):
     state = learner.fit(fast, settings, start)
     if not state.identity:
         return outcome
+    _tell_of_divergence(settings, [state])
     if guarded and evidence:
         logits = evidence.held_out_logits(fast, best)
     else:
@@ -85,13 +82,11 @@ def _judge(problem, candidates, splits, learner):
     return cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
 
 
-def _look_for_divergence(loss, plain, settings, limit):
-    """Note a loss that steps too long have raised beyond a limit."""
-    factor, rise = limit
-    if loss > factor * plain + rise:
+def _tell_of_divergence(settings, states):
+    """Note that training, in a fold or at last, has raised the loss by the steps that were asked for."""
+    if settings.lr != "auto" and any(state.diverged for state in states):
         note(
-            f"training diverged: the loss is {loss:.4g} with the perturbation, and {plain:.4g} without: lower lr, got "
-            f"{settings.lr}",
+            f"training diverged: it ended with a greater loss than it began with; lower lr, got {settings.lr}",
             NotConvergedWarning,
             explains=True,
         )
@@ -104,9 +99,6 @@ def _verdict(problem, evidence, best, settings):
         logger.info("temperature scaling: %d samples with weight, fewer than %d", problem.n_weighted, MIN_SAMPLES)
         _look_at_number(problem.n_weighted, settings.perturbation)
         return replace(verdict, accepted=False)
-    if evidence and settings.lr != "auto":
-        plain = np.average(evidence.plain, weights=evidence.weight)
-        _look_for_divergence(plain + verdict.difference, plain, settings, _NOT_RAISED_HELD_OUT)
     kept = "the perturbation is kept" if verdict.accepted else "temperature scaling it is"
     found = verdict.difference, verdict.standard_error, verdict.p_value
     logger.info("%s: held-out NLL %+.5f +- %.5f to temperature scaling's (p = %.3g)", kept, *found)
@@ -140,7 +132,5 @@ def _solve_temperature(problem, settings, state, logits, smooth):
         gamma = 0.0 if settings.refit_temperature else settings.gamma
         # So few parameters, driven so far, may separate the samples, which then promise certainty.
         solution = problem.solve(logits, gamma=gamma, smooth=smooth or (natural and state.perturbs))
-        if not natural:
-            _look_for_divergence(solution.loss, problem.solve(gamma=gamma).loss, settings, _NOT_RAISED)
         warn_of_bound(solution)
         state.temperature = solution.temperature

@@ -27,6 +27,9 @@ DEFAULT_LR = 0.01
 # A raw T that a large step carried below zero restarts here rather than flipping every prediction.
 SMALLEST_TEMPERATURE = 1e-4
 
+# How far the loss may rise in training by noise, as a factor and in nats.
+_MOST_RAISED, _RISE = 1.1, 0.05
+
 
 class ClampingNet(NeuralNet):
     """skorch's loop around a ClampedModule whose network is frozen; its extra arguments are those of `run_net`."""
@@ -185,9 +188,19 @@ def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_l
         **{f"iterator_train__{name}": value for name, value in loading.items()},
         **extra,
     )
+    start = problem.losses(state.temperature, problem.logits, settings.gamma).mean().item()
     net.run(dataset, loop)
     state.temperature = net.module_.temperature.item()
     state.history = net.history
+    state.diverged = _has_risen(net.history, start)
+
+
+def _has_risen(history, start):
+    """Whether an epoch's steps have left a greater loss than that at the identity, or of the first batch."""
+    if not history or not history[0]["batches"]:
+        return False
+    start = max(start, history[0, "batches", 0, "train_loss"])
+    return history[-1, "train_loss"] > _MOST_RAISED * start + _RISE
 
 
 def train(state, problem, settings, generator, net_class=ClampingNet, **extra):

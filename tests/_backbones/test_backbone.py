@@ -170,7 +170,7 @@ def test_datasets_may_name_their_classes():
 def test_a_dataset_without_labels_needs_y():
     with pytest.raises(
         ValueError,
-        match="requires y to be passed: the Dataset Inputs brings no labels. Its items must be .input, label. pairs",
+        match="requires y to be passed: the Dataset Inputs brings no labels",
     ):
         TemperatureScaling(perceptron()).fit(Inputs(X))
 
