@@ -197,10 +197,10 @@ def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_l
 
 def _has_risen(history, start):
     """Whether an epoch's steps have left a greater loss than that at the identity, or of the first batch."""
-    if not history or not history[0]["batches"]:
+    if not history or not history[0]["batches"] or "train_loss" not in history[-1]:
         return False
-    start = max(start, history[0, "batches", 0, "train_loss"])
-    return history[-1, "train_loss"] > _MOST_RAISED * start + _RISE
+    start = max(start, history[0]["batches"][0].get("train_loss", start))
+    return history[-1]["train_loss"] > _MOST_RAISED * start + _RISE
 
 
 def train(state, problem, settings, generator, net_class=ClampingNet, **extra):
