@@ -309,7 +309,7 @@ def test_a_comparison_says_it_once():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         maps = [TemperatureScaling(), VectorScaling(), IsotonicCalibration()]
-        compare_calibrators(None, wrong, y, wrong, y, calibrators=maps, n_resamples=2, n_draws=1)
+        compare_calibrators(None, wrong, y, wrong[1:], y[1:], calibrators=maps, n_resamples=2, n_draws=1)
     found = [str(each.message) for each in caught if issubclass(each.category, CalibrationWarning)]
     assert len(found) == 1
     assert "another order:" in found[0]
