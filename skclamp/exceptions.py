@@ -1,15 +1,17 @@
-"""The package's warnings and its one error."""
+"""The package's warnings and errors."""
 
 from sklearn.exceptions import ConvergenceWarning
 
 __all__ = [
     "CalibrationSetWarning",
     "CalibrationWarning",
+    "ForwardError",
     "InterruptedFitWarning",
     "NotConvergedWarning",
     "NotSavedWarning",
     "RankLostError",
     "TrainingDataWarning",
+    "UnusedParameterWarning",
     "UnusedWeightWarning",
 ]
 
@@ -62,8 +64,20 @@ class UnusedWeightWarning(CalibrationWarning):
     """A classifier's ``fit`` takes no sample_weight, which then weighs the calibration alone."""
 
 
+class UnusedParameterWarning(CalibrationWarning):
+    """A parameter has no effect beside the others and the data."""
+
+
 class NotSavedWarning(CalibrationWarning):
     """A parameter can't be saved with the calibrator."""
+
+
+class ForwardError(ValueError, RuntimeError):
+    """The network failed on a batch of inputs, which may have another shape than it takes.
+
+    The message has the shape of the batch; ``__cause__`` is what the network raised. Errors of other classes than
+    Python's own pass as they are, and so does a lack of memory.
+    """
 
 
 class RankLostError(RuntimeError):

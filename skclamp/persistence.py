@@ -119,6 +119,11 @@ def load(path, estimator=None, *, strict=True, **params):
     True
     """
     _check_params(params)
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"path must be a str or path-like, and the path comes first: load(path, estimator); got "
+            f"{type(path).__name__}"
+        )
     header, arrays = _read(path)
     reader = Reader(arrays)
     with _damage_told(path):

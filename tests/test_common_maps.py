@@ -153,6 +153,7 @@ DEGENERATE = {
 # What is said of the data alike to all maps, see tests/_backbones/test_plausibility.py.
 SEEN = (
     r"(the columns may be in another order: [^;]+|"
+    r"all labels are of one class, [^;]+|"
     r"(temperature_|the best temperature of the logits) is \S+, which is extreme; the accuracy is \S+%|"
     r"\d+ samples are fewer than 20 for [^;]+?)"
 )

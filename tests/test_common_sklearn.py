@@ -134,6 +134,7 @@ def quiet(test):
         ".* classes have no sample in the calibration set:UserWarning",
         "the calibration set has . distinct top probabilities:UserWarning",
         "the calibration set has no two distinct samples:UserWarning",
+        "all labels are of one class:UserWarning",
         "lbfgs failed to converge:sklearn.exceptions.ConvergenceWarning",
     ):
         test = pytest.mark.filterwarnings(f"ignore:{message}")(test)

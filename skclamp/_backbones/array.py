@@ -11,6 +11,7 @@ class ArrayBackbone:
 
     classes = None
     likely_classes = None
+    scaled = False
 
     def __init__(self, response, device=None):
         self.response = "logits" if response == "auto" else response

@@ -11,6 +11,7 @@ class ClassifierBackbone:
     """A fitted scikit-learn classifier: its decision function, or else the logarithm of its probabilities."""
 
     likely_classes = None
+    scaled = False
 
     def __init__(self, classifier, response):
         self.classifier = classifier

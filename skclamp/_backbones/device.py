@@ -17,7 +17,12 @@ def place_of(module):
 
 
 def on_device(module, device):
-    """The network itself where `device` is None or its own; else a copy there."""
+    """The network itself where `device` is None or its own; else a copy there. ValueError if it has no weights yet."""
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise ValueError(
+            "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: load "
+            "its weights, with load_state_dict(..., assign=True) for instance"
+        )
     if device is None:
         return module
     device = check_device(device)
@@ -105,6 +110,15 @@ class Destination:
                 f"{tuple(x.shape)}. State the scale of integer images, for instance integer_scale=1 / 255"
             )
         return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=self._non_blocking)
+
+    def scales(self, batch, input_key):
+        """Whether there are integers in a batch that a scale is for."""
+        if self.integer_scale is None:
+            return False
+        if isinstance(batch, torch.Tensor):
+            return not batch.is_floating_point() and self._scale_of(None) is not None
+        scale_of = self.among(batch, input_key)._scale_of
+        return any(not entry.is_floating_point() and scale_of(name) is not None for name, entry in batch.items())
 
     @property
     def _non_blocking(self):

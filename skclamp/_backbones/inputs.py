@@ -37,7 +37,7 @@ def _array(X):
     if values.ndim < 2:
         raise ValueError(
             "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
-            f"{values.ndim}-dimensional array for a network"
+            f"{values.ndim}-dimensional array for a network. A single sample is X[None]"
         )
     if values.numel() == 0:
         raise ValueError(f"X must not be empty: Found array with 0 sample(s); got shape {tuple(values.shape)}")
@@ -228,12 +228,22 @@ def _tensor(value, name, lists=False):
     if not isinstance(value, (*numeric, list, tuple) if lists else numeric):
         raise TypeError(
             f"{name} must be a tensor or an array in each item of a Dataset, an item being one input, or a tuple of an "
-            f"input and a label; got inputs of type {type(value).__name__}"
+            f"input and a label; got inputs of type {type(value).__name__}{_remedy(value)}"
         )
     try:
         return tensor_of(value, name)
     except ValueError as error:
         raise ValueError(f"{name} must hold numbers in equal rows: {error}") from error
+
+
+def _remedy(value):
+    """The transform that a Dataset of pictures lacks."""
+    if not type(value).__module__.startswith("PIL."):
+        return ""
+    return (
+        " of PIL. Have the Dataset apply a transform that makes tensors, such as torchvision.transforms.ToTensor(): "
+        "its `transform`, or `with_transform` of a Hugging Face data set"
+    )
 
 
 def _stacked(inputs):

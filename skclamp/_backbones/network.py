@@ -8,10 +8,15 @@ import torch
 from torch import nn
 
 from .._utils.arrays import check_logit_range, check_probability_rows
+from .._utils.warnings import warn_caller
+from ..exceptions import CalibrationSetWarning, ForwardError
 from ..modules import LogitsModule, frozen
 from ..modules._unwrap import unwrapped
 from .device import Destination, place_of
 from .inputs import joined_labels, open_inputs
+
+# Inputs on the same scale hardly differ by this factor, bytes and fractions do.
+_FAR_BEYOND = 10
 
 
 class NetworkBackbone:
@@ -37,9 +42,12 @@ class NetworkBackbone:
         network without one takes inputs as they are.
     range_of_inputs : tuple of two floats or None
         Of the first batch of floating-point inputs that it was given.
+    scaled : bool or None
+        Whether `integer_scale` was for anything in the first batch.
     """
 
     range_of_inputs = None
+    scaled = None
 
     def __init__(
         self,
@@ -114,6 +122,8 @@ class NetworkBackbone:
         out, labels, done = None, [], 0
         for batch, y in inputs.batches():
             x, others = self.to_device(batch)
+            if not done:
+                self._look_at_scale(batch, x)
             if self.range_of_inputs is None and x is not None and x.is_floating_point() and x.numel():
                 self.range_of_inputs = x.min().item(), x.max().item()
             z = self._forward(x if transform is None else transform(x).to(x.dtype), others)
@@ -132,21 +142,37 @@ class NetworkBackbone:
         check_logits(out[:done])
         return out[:done], joined_labels(labels) if labelled else None
 
+    def _look_at_scale(self, batch, x):
+        """Warn of floating-point inputs that look unscaled, where the first ones were integers that were scaled."""
+        scaled = self._destination.scales(batch, self.module.input_key)
+        if self.scaled is None:
+            self.scaled = scaled
+        if scaled or not self.scaled or self.range_of_inputs is None or x is None or not x.numel():
+            return
+        low, high = x.min().item(), x.max().item()
+        if max(-low, high) > _FAR_BEYOND * max(map(abs, self.range_of_inputs)):
+            first = " to ".join(f"{bound:.4g}" for bound in self.range_of_inputs)
+            warn_caller(
+                f"X holds floating-point inputs from {low:.4g} to {high:.4g}, which integer_scale isn't applied to; "
+                f"the integers of fit, scaled, ranged from {first}. Give integers, or scale the inputs",
+                CalibrationSetWarning,
+            )
+
     def _forward(self, x, others):
         try:
             return self.module(x, **others)
-        except RuntimeError as error:
+        except ForwardError as error:
             if x is not None and x.is_floating_point() and self.dtype is None and not others:
                 raise TypeError(
                     "X must have the dtype that the network computes in, which has no weights that would tell; got "
-                    f"{x.dtype}: {error}"
-                ) from error
+                    f"{x.dtype}: {error.__cause__}"
+                ) from error.__cause__
             if others or x.is_floating_point():
                 raise
             raise TypeError(
                 "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
-                f"that the network can't take: {error}"
-            ) from error
+                f"that the network can't take: {error.__cause__}"
+            ) from error.__cause__
 
 
 def _with_room(rows, n_rows):
@@ -170,9 +196,16 @@ class ScoresBackbone(NetworkBackbone):
         return super().open(self.scores.logits(self.scores.open(X))[0])
 
 
+class OverflowedLogits(ValueError):
+    """A network's outputs are NaN, infinite, or too large to be computed with."""
+
+
 def check_logits(logits):
     """Raise unless a network's outputs are finite, and small enough to be computed with."""
     if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
         row = int((~torch.isfinite(logits)).any(1).nonzero()[0])
-        raise ValueError(f"the network must yield finite logits; got NaN or infinity for sample {row}")
-    check_logit_range(logits, "the network's output")
+        raise OverflowedLogits(f"the network must yield finite logits; got NaN or infinity for sample {row}")
+    try:
+        check_logit_range(logits, "the network's output")
+    except ValueError as error:
+        raise OverflowedLogits(*error.args) from None

@@ -10,7 +10,7 @@ from scipy.special import betainc
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import row_sum_tolerance
 from .._utils.statistics import n_effective
-from .._utils.warnings import note, puzzled
+from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, puzzled
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 
 # By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
@@ -212,7 +212,7 @@ def look_back(looks, temperature, *, raw):
     note(
         f"{seen} is {temperature:.4g}, which is extreme; the accuracy is {looks.accuracy:.1%}{scale}",
         CalibrationSetWarning,
-        puzzles=True,
+        puzzles=CAUSES_OF_LARGE_T if temperature > _MAX_T else CAUSES_OF_SMALL_T,
     )
 
 
@@ -277,6 +277,19 @@ def look_for_errors(logits, y_encoded, weight):
         TrainingDataWarning,
         explains=True,
     )
+
+
+def look_at_classes(y_encoded, weight, classes):
+    """Look whether all labels, of several samples with weight, are of one class."""
+    seen = y_encoded[(weight > 0).to(y_encoded.device)]
+    if len(seen) > 1 and (seen == seen[0]).all():
+        (name,) = classes[seen[:1].cpu().numpy()].tolist()
+        note(
+            f"all labels are of one class, {name!r}, of {len(classes)}: how sure to be of the others can't be learned "
+            "from them",
+            CalibrationSetWarning,
+            explains=True,
+        )
 
 
 def look_at_item(guess):

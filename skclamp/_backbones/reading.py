@@ -73,6 +73,11 @@ def labels_beside(found, y, n_samples, name="y"):
     Both must say the same. Where y is given, what can't be labels is left aside, and so is the one number that data
     sets without labels have in their place.
     """
+    if y is None and found is None:
+        raise ValueError(
+            f"requires {name} to be passed: X brings no labels. Items of a Dataset must be (input, label) pairs, or "
+            "dicts with 'labels' or 'label'"
+        )
     labels = check_labels(found, name) if y is None else y
     check_same_length(labels, n_samples, name)
     if y is None or found is None:
@@ -99,4 +104,10 @@ def labels_in(X, name="y"):
 
 def check_labels_of(X, y, name="y"):
     """Raise unless there is one label per row of an array, before anyone spends time on it."""
-    check_same_length(check_labels(y, name) if y is None else y, num_samples(X), name)
+    y = check_labels(y, name) if y is None else y
+    if len(y) == 1 < num_samples(X):
+        raise ValueError(
+            f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
+            f"{num_samples(X)} and 1. X has shape {tuple(np.shape(X))}, first axis the samples; a single one is X[None]"
+        )
+    check_same_length(y, num_samples(X), name)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from .._utils.warnings import note
+from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note
 from ..distributed import ALONE
 from ..exceptions import NotConvergedWarning
 from .temperature_sums import LogitRows, rows_a_chunk
@@ -127,12 +127,14 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
         return
     if solution.temperature == bounds[0]:
         reason = "the data may be separable: hardly a label has a lower logit than another class"
+        causes = CAUSES_OF_SMALL_T
     else:
         reason = "the logits may say nothing of the labels"
+        causes = CAUSES_OF_LARGE_T
     note(
         f"temperature_ is at the bound {solution.temperature:g}, beyond which the loss still falls; {reason}",
         NotConvergedWarning,
-        puzzles=True,
+        puzzles=causes,
     )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 # float32's largest number: whatever a network yields. From there on float64's squares and quotients stay finite.
 LARGEST_LOGIT = torch.finfo(torch.float32).max
@@ -14,6 +15,14 @@ def to_numpy(values):
     array = np.asarray(values)
     # HDF5 and FITS keep big-endian numbers, which torch doesn't take.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def check_dense(values, name):
+    """Raise for a sparse matrix or tensor."""
+    if issparse(values):
+        raise TypeError(f"{name} must be dense; got a sparse {type(values).__name__}: pass {name}.toarray()")
+    if isinstance(values, torch.Tensor) and values.layout != torch.strided:
+        raise TypeError(f"{name} must be dense; got a sparse tensor of {values.layout}: pass {name}.to_dense()")
 
 
 def check_finite(values, name):
@@ -54,6 +63,7 @@ def check_scores(X, name="X"):
 
 def tensor_of(values, name):
     """A tensor of a real-valued array or tensor, sharing its memory; TypeError if it isn't real-valued."""
+    check_dense(values, name)
     if isinstance(values, torch.Tensor):
         if values.is_complex():
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
@@ -110,6 +120,7 @@ def as_probability_matrix(y_proba):
 
 
 def _as_floating(values, name):
+    check_dense(values, name)
     if isinstance(values, torch.Tensor):
         return values.detach() if values.is_floating_point() else values.double()
     array = to_numpy(values)

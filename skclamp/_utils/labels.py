@@ -15,8 +15,10 @@ _WEIGHT_LIMITS = (1e-100, 1e100)
 _MIN_PART = 1e-50
 
 
-def check_labels(y, name="y"):
+def check_labels(y, name="y", beside=None):
     """One-dimensional class labels as a numpy array.
+
+    `beside` is the argument that labels are most easily swapped with: its name and its value.
 
     Raises
     ------
@@ -25,14 +27,15 @@ def check_labels(y, name="y"):
     """
     if y is None:
         raise ValueError(
-            f"requires y to be passed, but the target {name} is None: {name} must hold one class label per sample, and "
-            "may be left out only when X brings them: a Dataset of (input, label) pairs, or a dict with 'labels'"
+            f"requires y to be passed, but the target {name} is None: arrays bring no labels: pass {name}, one class "
+            "label per sample. It may be left out only when X brings them: a Dataset of (input, label) pairs, or a "
+            "dict with 'labels' or 'label'"
         )
     y = to_numpy(y)
-    if y.ndim == 2 and y.shape[1] > 1:
+    if y.ndim != 1 and y.shape[1:] != (1,):
         raise ValueError(
-            f"y should be a 1d array, got an array of shape {y.shape} instead: {name} must hold one class label a "
-            f"sample. Multilabel targets aren't supported; of one-hot ones take {name}.argmax(1)"
+            f"y should be a 1d array, got an array of shape {y.shape} instead: {name} must have shape (n_samples,), "
+            f"one class label a sample{_likely_mistake(y, name, beside)}"
         )
     if y.ndim != 1:
         y = column_or_1d(y, warn=True)
@@ -46,6 +49,15 @@ def check_labels(y, name="y"):
             f"got real values such as {first_fraction(y)}"
         )
     return y
+
+
+def _likely_mistake(y, name, beside):
+    """What labels that aren't one-dimensional may be."""
+    if beside is not None and y.ndim and getattr(beside[1], "shape", None) == (len(y),):
+        return f". {beside[0]} has shape ({len(y)},): {beside[0]} and {name} look swapped"
+    if y.ndim > 2:
+        return ". Segmentation and other dense labels aren't supported"
+    return f". Multilabel targets aren't supported; of one-hot ones take {name}.argmax(1)" if y.ndim else ""
 
 
 def _kind_of(y, name):
@@ -147,6 +159,13 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
         _warn_of_another_origin(y, n_columns, parameter)
         return _column_indices(n_columns, y.dtype)
     distinct = np.unique(y)
+    if len(distinct) > n_columns:
+        scores = "y_proba" if parameter == "labels" else "the logits"
+        alone = " (one dimension stands for the second of two)" if n_columns == 2 else ""
+        raise ValueError(
+            f"{scores} must have one column per class: got {n_columns} columns{alone} for {len(distinct)} distinct "
+            f"labels in y: {_some(distinct)}"
+        )
     if len(distinct) != n_columns:
         raise ValueError(
             f"{parameter} must be given when the labels are neither 0 ... {n_columns - 1} nor of exactly {n_columns} "
@@ -224,6 +243,8 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
     if weight.ndim != 1:
         raise ValueError(f"Sample weights must be 1D array or scalar; sample_weight has shape {weight.shape}")
     check_same_length(weight, n_samples, "sample_weight")
+    if not n_samples:
+        raise ValueError("X must not be empty: Found array with 0 sample(s); got as many in sample_weight")
     if not np.isfinite(weight).all() or (weight < 0).any() or (some and not weight.any()):
         raise ValueError(
             "sample_weight must be finite, non-negative and not zero everywhere; got values from "

@@ -1,8 +1,53 @@
-"""Checks of parameters of functions: numbers, choices and grids."""
+"""Checks of parameters: those of estimators by their constraints, and numbers, choices and grids of functions."""
 
+import difflib
 import numbers
 
-from .sklearn_private import Interval, validate_parameter_constraints
+from .sklearn_private import Interval, InvalidParameterError, StrOptions, validate_parameter_constraints
+
+# Less alike than this a name is no slip of another.
+_ALIKE = 0.5
+
+
+class Choices(StrOptions):
+    """scikit-learn's constraint of strings, which says them in the order given."""
+
+    def __init__(self, *choices):
+        super().__init__(set(choices))
+        self.choices = choices
+
+    def __str__(self):
+        return f"a str among {{{', '.join(map(repr, self.choices))}}}"
+
+    def meant_by(self, value):
+        """How to go on where somebody gave something else; empty if that isn't near to any choice."""
+        return did_you_mean(value, self.choices)
+
+
+def did_you_mean(value, choices):
+    """A question for the choice that a string is a slip of; empty where there is none."""
+    if not isinstance(value, str):
+        return ""
+    found = difflib.get_close_matches(value.lower(), choices, 1, _ALIKE)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def check_parameters(constraints, params, owner):
+    """Raise scikit-learn's error unless each parameter satisfies one of its constraints."""
+    try:
+        validate_parameter_constraints(constraints, params, caller_name=owner)
+    except InvalidParameterError as error:
+        raise InvalidParameterError(f"{error}{_meant(constraints, params)}") from None
+
+
+def _meant(constraints, params):
+    """What the first wrong parameter, the one that the error is of, may have been meant to be."""
+    for name, value in params.items():
+        try:
+            validate_parameter_constraints(constraints, {name: value}, caller_name="")
+        except InvalidParameterError:
+            return "".join(rule.meant_by(value) for rule in constraints[name] if isinstance(rule, Choices))
+    return ""
 
 
 def check_whole_number(value, name, low=1):
@@ -17,7 +62,8 @@ def check_whole_number(value, name, low=1):
 def check_choice(value, name, choices):
     """Raise ValueError unless `value` is one of the choices, which are strings."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {tuple(choices)}; got {value!r}")
+        question = did_you_mean(value, choices)
+        raise ValueError(f"{name} must be one of {tuple(choices)}; got {value!r}{question and '.'}{question}")
 
 
 def check_number(value, name, low, high, closed="both"):
@@ -35,4 +81,4 @@ def check_grid(values, name, constraints):
     if not len(values):
         raise ValueError(f"{name} must hold at least one value; got an empty grid")
     for value in values:
-        validate_parameter_constraints({name: constraints}, {name: value}, caller_name="each value of the grid")
+        check_parameters({name: constraints}, {name: value}, "each value of the grid")

@@ -2,7 +2,20 @@
 
 from sklearn.metrics._scorer import _BaseScorer as BaseScorer
 from sklearn.utils import _safe_indexing as take_rows
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import _num_samples as num_samples
 
-__all__ = ["BaseScorer", "Interval", "StrOptions", "num_samples", "take_rows", "validate_parameter_constraints"]
+__all__ = [
+    "BaseScorer",
+    "Interval",
+    "InvalidParameterError",
+    "StrOptions",
+    "num_samples",
+    "take_rows",
+    "validate_parameter_constraints",
+]

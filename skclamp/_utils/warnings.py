@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 # The package's folder, and what leaves its context managers.
 _NOT_CALLERS = os.path.dirname(os.path.dirname(__file__)) + os.sep, contextlib.__file__
-_CAUSES = (
-    "X is on another scale than what trained the network",
-    "the labels are in another order than the columns (pass classes=...)",
-    'what is taken for logits is probabilities (response="probabilities")',
-    "the samples trained the network",
-    "there are too few samples",
-)
+_SCALE = "X is on another scale than what trained the network"
+_ORDER = "the labels are in another order than the columns (pass classes=...)"
+_PROBABILITIES = 'what is taken for logits is probabilities (response="probabilities")'
+_TRAINING = "the samples trained the network"
+_FEW = "there are too few samples"
+# What makes temperatures extreme, the likeliest first: logits that say little of the labels, and such as fit them too
+# well, or are too flat.
+CAUSES_OF_LARGE_T = _SCALE, _ORDER, _FEW, _PROBABILITIES, _TRAINING
+CAUSES_OF_SMALL_T = _PROBABILITIES, _TRAINING, _FEW, _SCALE, _ORDER
 
 
 def warn_caller(message, category):
@@ -30,12 +32,12 @@ def warn_caller(message, category):
 
 
 class _Note(NamedTuple):
-    """Something seen: a cause (`explains`), a symptom that several causes have (`puzzles`), or neither."""
+    """Something seen: a cause (`explains`), a symptom with its likely causes (`puzzles`), or neither."""
 
     message: str
     category: type
     explains: bool
-    puzzles: bool
+    puzzles: tuple
 
 
 class _Notes(list):
@@ -48,11 +50,11 @@ class _Notes(list):
 _NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
 
 
-def note(message, category, *, explains=False, puzzles=False):
+def note(message, category, *, explains=False, puzzles=()):
     """Have something said in the one warning of the fit that is going on; outside of fits it is said at once.
 
     What `explains` is a cause: it makes guesses at the causes of other notes needless, and gives the warning its
-    category. What `puzzles` may have any of the usual causes.
+    category. What `puzzles` may have any of these causes, the likeliest first.
     """
     notes = _NOTES.get()
     if notes is None:
@@ -103,6 +105,7 @@ def unheard():
 def _tell(notes):
     notes.sort(key=lambda each: not each.explains)
     message = "; ".join(each.message for each in notes)
-    if any(each.puzzles for each in notes) and not notes[0].explains:
-        message += ". Likely causes, the likeliest first: " + "; ".join(_CAUSES)
+    causes = next((each.puzzles for each in notes if each.puzzles), ())
+    if causes and not notes[0].explains:
+        message += f". Likely causes, the likeliest first: {'; '.join(causes)}"
     warn_caller(message, notes[0].category)

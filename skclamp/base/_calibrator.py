@@ -17,7 +17,8 @@ from .._backbones.reading import labels_beside
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.labels import check_labels
-from .._utils.sklearn_private import Interval, StrOptions
+from .._utils.parameters import Choices, check_parameters
+from .._utils.sklearn_private import Interval
 from .._utils.warnings import one_warning
 from ..distributed import current
 from ..persistence import write
@@ -69,7 +70,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
 
     _parameter_constraints: ClassVar[dict] = {
         "estimator": "no_validation",
-        "response": [StrOptions({"auto", "logits", "probabilities"})],
+        "response": [Choices("auto", "logits", "probabilities")],
         "classes": ["array-like", torch.Tensor, None],
         "cv": ["cv_object"],
         "device": [str, torch.device, None],
@@ -133,7 +134,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         with self._kept_on_error(), ranks.fitting(), one_warning():
             self._validate_params()
             any_order = y is None and sample_weight is None and not params
-            y = None if y is None else check_labels(y)
+            y = None if y is None else check_labels(y, beside=("X", X))
             self._check_alike(ranks, sample_weight, params)
             metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
             self._forget()
@@ -281,6 +282,9 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         """
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+
+    def _validate_params(self):
+        check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
 
     def _fit(self, samples):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""

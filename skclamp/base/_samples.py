@@ -13,6 +13,7 @@ from .._backbones.fingerprint import content_hash, fingerprint
 from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.plausibility import (
     look_at,
+    look_at_classes,
     look_at_item,
     look_at_number,
     look_back,
@@ -23,8 +24,9 @@ from .._backbones.reading import Reading, read
 from .._utils.arrays import tensor_of
 from .._utils.labels import check_sample_weight, encode_labels, resolve_classes
 from .._utils.metadata import Metadata
-from .._utils.warnings import within_another_fit
+from .._utils.warnings import note, within_another_fit
 from ..distributed import ALONE, Fingerprint, Shard
+from ..exceptions import UnusedParameterWarning
 from ._parameters import arguments_of
 
 # Parameters in which the ranks of a sharded fit may differ.
@@ -123,6 +125,8 @@ class ReadingMixin(BaseEstimator):
         """Note what looks like a mistake in the data; None where another fit has looked at them, or no network."""
         if ranks is not ALONE or within_another_fit():
             return None
+        self._look_at_parameters(backbone)
+        look_at_classes(y_encoded, weight, classes)
         # Folds are fitted without what they calibrate on.
         if self.estimator is not None and is_frozen(self.estimator):
             look_for_errors(logits, y_encoded, weight)
@@ -134,6 +138,21 @@ class ReadingMixin(BaseEstimator):
             look_at_item(backbone.guessed_item)
             inputs = backbone.range_of_inputs
         return look_at(logits, y_encoded, weight, classes, known=backbone.classes is not None, inputs=inputs)
+
+    def _look_at_parameters(self, backbone):
+        """Note what has no effect beside the other parameters and X."""
+        if self.cv is not None and is_frozen(self.estimator) and "splitter" not in self._routed_to():
+            note(
+                "cv has no effect: it is for an estimator that is a classifier and isn't fitted, and so fitted without "
+                "each fold",
+                UnusedParameterWarning,
+            )
+        if self.integer_scale is not None and not backbone.scaled:
+            note(
+                "integer_scale has no effect: it is for a network's integer inputs, of which X has none. "
+                "Floating-point inputs must be on the scale that the network was trained with",
+                UnusedParameterWarning,
+            )
 
     def _look_back(self, looks):
         """Note what looks like a mistake in what was fitted."""

@@ -17,7 +17,8 @@ from .._backbones.cross_fit import cross_fit_networks
 from .._backbones.differentiable import DifferentiableBackbone
 from .._backbones.network import ScoresBackbone
 from .._solvers.temperature import warn_of_bound
-from .._utils.sklearn_private import Interval, StrOptions
+from .._utils.parameters import Choices
+from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
 from ..distributed import ALONE
 from ..modules import ClampedModule, frozen
@@ -25,7 +26,7 @@ from ..perturbations import FullPerturbation, additive_part, in_words
 from ._learner import Learner
 from ._problem import Problem
 from ._progress import Progress
-from ._state import OPTIMIZERS, Settings, State
+from ._state import Settings, State
 from ._training import resolve_optimizer
 
 _OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
@@ -53,14 +54,14 @@ class BaseClamping(BaseCalibrator):
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "loss_eps": [Interval(Real, 0, 0.5, closed="left")],
-        "init": [StrOptions({"zeros", "normal", "gradient"}), "array-like", torch.Tensor],
+        "init": [Choices("zeros", "normal", "gradient"), "array-like", torch.Tensor],
         "init_scale": [Interval(Real, 0, None, closed="left")],
-        "init_temperature": [StrOptions({"optimal"}), Interval(Real, 0, None, closed="neither")],
+        "init_temperature": [Choices("optimal"), Interval(Real, 0, None, closed="neither")],
         "refit_temperature": ["boolean"],
-        "optimizer": [StrOptions({"auto", "natural", *OPTIMIZERS}), type, partial],
+        "optimizer": "no_validation",  # `resolve_optimizer` says more
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "precision": [Choices("auto", "float32", "bfloat16")],
         "output": [BaseCalibrator, None],
         "input_key": [str, None],
         "random_state": ["random_state"],

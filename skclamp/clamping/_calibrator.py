@@ -11,7 +11,8 @@ from sklearn.model_selection import KFold
 from torch import nn
 
 from .._utils.docstrings import with_shared_docs
-from .._utils.sklearn_private import Interval, StrOptions
+from .._utils.parameters import Choices
+from .._utils.sklearn_private import Interval
 from ..perturbations import PERTURBATIONS
 from ._base import BaseClamping
 from ._guard import MIN_SAMPLES
@@ -143,10 +144,10 @@ class NeuralClampingCalibrator(BaseClamping):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseClamping._parameter_constraints,
-        "perturbation": [StrOptions({"auto", *PERTURBATIONS}), nn.Module, None],
-        "gamma": [StrOptions({"auto"}), GAMMA_RULE],
+        "perturbation": [Choices("auto", *PERTURBATIONS), nn.Module, None],
+        "gamma": [Choices("auto"), GAMMA_RULE],
         "penalty": [Interval(Real, 0, None, closed="left")],
-        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "lr": [Choices("auto"), Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 0.5, closed="right"), None],
     }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from .._backbones.inputs import ArrayInputs, DatasetInputs
-from .._backbones.network import NetworkBackbone
+from .._backbones.network import NetworkBackbone, OverflowedLogits
 from .._solvers.temperature import log_likelihoods, solve_temperature
 from ..distributed import Shard
 from ..losses import focal_loss
@@ -118,13 +118,20 @@ class Problem:
         if not self.shard.size:
             return self.logits
         self.passes.forward += self.shard.size
-        return self.backbone.logits(self.inputs, perturbation)[0]
+        try:
+            return self.backbone.logits(self.inputs, perturbation)[0]
+        except OverflowedLogits as error:
+            # At the identity they are finite.
+            raise OverflowedLogits(
+                "training diverged: the network's logits of the perturbed inputs are infinite, NaN or too large; "
+                "lower lr"
+            ) from error
 
     def try_logits_under(self, perturbation):
         """Logits of the perturbed inputs; None where the network's arithmetic overflows on any process."""
         try:
             logits = self.logits_under(perturbation)
-        except ValueError:
+        except OverflowedLogits:
             logits = None
         n_overflows = self.shard.ranks.sum(torch.tensor(float(logits is None))).item()
         return None if n_overflows else logits

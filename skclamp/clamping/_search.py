@@ -8,6 +8,8 @@ import torch
 
 from .._backbones.differentiable import CrossFittedBackbone
 from .._solvers.temperature import warn_of_bound
+from .._utils.warnings import note
+from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 from ..perturbations import title_of
 from ._acceleration import accelerate
 from ._guard import MIN_SAMPLES, Evidence, cross_examine
@@ -51,6 +53,8 @@ def search(problem, candidates, splits, learner, *, guarded):
     evidence = _judge(fast, candidates, splits, learner) if splits else None
     best = evidence.best() if evidence else 0
     verdict = _verdict(problem, evidence, best, candidates) if guarded else None
+    if evidence:
+        _tell_of_divergence(candidates[best], [fold[best] for fold in evidence.states])
     outcome = Outcome(evidence, best, verdict)
     if verdict is not None and not verdict.accepted:
         return outcome
@@ -60,6 +64,7 @@ def search(problem, candidates, splits, learner, *, guarded):
     if not state.identity:
         return outcome
     logits = fast.in_full_precision().logits_under(state.perturbation)
+    _tell_of_divergence(settings, [state])
     if guarded and evidence:
         logits = evidence.held_out_logits(fast, best, problem.solve(logits, smooth=True).temperature)
     _solve_temperature(problem, settings, state, logits, smooth=guarded)
@@ -78,12 +83,23 @@ def _judge(problem, candidates, splits, learner):
     return cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
 
 
+def _tell_of_divergence(settings, states):
+    """Note that training, in a fold or at last, has raised the loss by the steps that were asked for."""
+    if settings.lr != "auto" and any(state.diverged for state in states):
+        note(
+            f"training diverged: it ended with a greater loss than it began with; lower lr, got {settings.lr}",
+            NotConvergedWarning,
+            explains=True,
+        )
+
+
 def _verdict(problem, evidence, best, candidates):
     """The guard's decision on the best candidate, whatever the evidence where there are too few samples."""
     verdict = evidence.verdict(best) if evidence else _nothing_tried(problem, candidates)
     if problem.n_weighted < MIN_SAMPLES:
         reason = f"{REFUSED if verdict.tried else NOTHING_WAS_TRIED} (the guard {_few(problem)})."
         verdict = replace(verdict, accepted=False, reason=reason, detectable_gain=None)
+        _look_at_number(problem.n_weighted, candidates[best].perturbation)
     logger.info("%s", verdict.reason)
     return verdict
 
@@ -96,6 +112,19 @@ def _nothing_tried(problem, candidates):
 
 def _few(problem):
     return f"needs {MIN_SAMPLES} samples with weight, got {problem.n_weighted}"
+
+
+def _look_at_number(n_samples, perturbation):
+    """Note that a family was asked for in vain; "auto" may well be temperature scaling."""
+    if isinstance(perturbation, str) and perturbation == "auto":
+        return
+    name = repr(perturbation) if isinstance(perturbation, str) else f"{type(perturbation).__name__}(...)"
+    note(
+        f"perturbation={name} is left out, and temperature scaling it is: {n_samples} samples are fewer than the "
+        f"{MIN_SAMPLES} of which held-out ones could prove that it helps. Collect more, or have it unproven with "
+        "NeuralClampingCalibrator's validation_fraction=None",
+        CalibrationSetWarning,
+    )
 
 
 def _refinement(settings, start):

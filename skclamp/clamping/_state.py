@@ -67,6 +67,8 @@ class State:
         Of the perturbation's blocks; see `prior_precision_of`. Empty until the natural gradient has measured them.
     history : skorch.history.History
         Of the training.
+    diverged : bool
+        Whether training has raised the loss.
     gradients : GradientMoments, default=None
         At these parameters, of all the samples, where a pass told them already.
     untried : dict of str to Untried
@@ -79,6 +81,7 @@ class State:
     extensions: dict = field(default_factory=dict)
     prior_precisions: list = field(default_factory=list)
     history: History = field(default_factory=History)
+    diverged: bool = False
     gradients: GradientMoments | None = None
     untried: dict[str, Untried] = field(default_factory=dict)
 

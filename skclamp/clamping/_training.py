@@ -11,6 +11,7 @@ import torch
 from skorch import NeuralNet
 from torch.utils.data import DataLoader
 
+from .._utils.parameters import did_you_mean
 from .._utils.warnings import warn_caller
 from ..distributed import ALONE
 from ..exceptions import InterruptedFitWarning
@@ -25,6 +26,9 @@ DEFAULT_LR = 0.01
 
 # A raw T that a large step carried below zero restarts here rather than flipping every prediction.
 SMALLEST_TEMPERATURE = 1e-4
+
+# How far the loss may rise in training by noise, as a factor and in nats.
+_MOST_RAISED, _RISE = 1.1, 0.05
 
 
 class ClampingNet(NeuralNet):
@@ -74,15 +78,21 @@ class ClampingNet(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         """One step of the optimiser; stops where the loss is no longer a number."""
-        step = super().train_step(batch, **fit_params)
+        try:
+            step = super().train_step(batch, **fit_params)
+        except RuntimeError as error:
+            # Some optimisers compute with numbers of Python's own, which torch then refuses.
+            if "without overflow" not in str(error):
+                raise
+            raise self._diverged("a step became infinite") from error
         if not torch.isfinite(step["loss"]):
-            raise ValueError(
-                f"training diverged: the loss became {step['loss'].item()} in epoch {len(self.history)}; lower lr, got "
-                f"{self.lr}"
-            )
+            raise self._diverged(f"the loss became {step['loss'].item()}")
         with torch.no_grad():
             self.module_.temperature.clamp_(min=SMALLEST_TEMPERATURE)
         return step
+
+    def _diverged(self, sign):
+        return ValueError(f"training diverged: {sign} in epoch {len(self.history)}; lower lr, got {self.lr}")
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """An epoch, and T at its end."""
@@ -178,9 +188,19 @@ def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_l
         **{f"iterator_train__{name}": value for name, value in loading.items()},
         **extra,
     )
+    start = problem.losses(state.temperature, problem.logits, settings.gamma).mean().item()
     net.run(dataset, loop)
     state.temperature = net.module_.temperature.item()
     state.history = net.history
+    state.diverged = _has_risen(net.history, start)
+
+
+def _has_risen(history, start):
+    """Whether an epoch's steps have left a greater loss than that at the identity, or of the first batch."""
+    if not history or not history[0]["batches"] or "train_loss" not in history[-1]:
+        return False
+    start = max(start, history[0]["batches"][0].get("train_loss", start))
+    return history[-1]["train_loss"] > _MOST_RAISED * start + _RISE
 
 
 def train(state, problem, settings, generator, net_class=ClampingNet, **extra):
@@ -200,9 +220,11 @@ def resolve_optimizer(optimizer):
     found = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
     kind = found.func if isinstance(found, partial) else found
     if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
+        # The repr of an optimiser has many lines.
+        got = f"an instance of {type(kind).__name__}" if isinstance(kind, torch.optim.Optimizer) else repr(optimizer)
         raise ValueError(
-            f"optimizer must be 'auto', 'natural', one of {sorted(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or "
-            f"a functools.partial of one; got {optimizer!r}"
+            f"optimizer must be 'auto', 'natural', one of {list(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or a "
+            f"functools.partial of one; got {got}.{did_you_mean(optimizer, ('auto', 'natural', *OPTIMIZERS))}"
         )
     if isinstance(found, partial) and (found.args or "lr" in found.keywords):
         raise ValueError(

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import nn
 
+from .._utils.parameters import check_choice
 from ..perturbations import shown
 from ._frozen import _HELD, _LOCK, frozen
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
@@ -77,8 +78,7 @@ class ClampedModule(nn.Module):
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be positive; got {temperature}")
-        if response not in RESPONSES:
-            raise ValueError(f"response must be one of {RESPONSES}; got {response!r}")
+        check_choice(response, "response", RESPONSES)
         if not isinstance(backbone, LogitsModule):
             backbone = LogitsModule(backbone, response=response, input_key=input_key)
         self.logits = backbone

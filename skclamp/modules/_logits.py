@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .._utils.least_probability import log_of
+from ._failure import told
 
 RESPONSES = ("logits", "probabilities")
 
@@ -54,8 +55,11 @@ class LogitsModule(nn.Module):
 
     Raises
     ------
+    ForwardError
+        In ``forward``, if the network fails on its inputs; see `skclamp.exceptions`.
     TypeError
-        In ``forward``, if the output, or the item of it that is taken, is no floating-point tensor.
+        In ``forward``, if the output, or the item of it that is taken, is no floating-point tensor; if the network
+        takes inputs by other names.
     ValueError
         In ``forward``, if that tensor is neither (n_samples, n_classes), (n_samples, 1) nor (n_samples,).
 
@@ -105,12 +109,24 @@ class LogitsModule(nn.Module):
         if not first and not others:
             raise TypeError("LogitsModule takes the network's inputs; got none")
         one = next(iter([*first, *others.values()]))
-        output = self.module(*map(_copied, first), **{name: _copied(each) for name, each in others.items()})
-        output = self._taken_from(output)
+        output = self._taken_from(self._output_for(first, others))
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
         # An exporter traces a shape where it takes a length for a constant.
         return logits_from(output, self.response, n_samples=one.shape[0])
+
+    def _output_for(self, first, others):
+        """What the network returns; an error of its own says which batch it failed on."""
+        copies, named = [*map(_copied, first)], {name: _copied(each) for name, each in others.items()}
+        if torch.compiler.is_compiling() or isinstance(self.module, LogitsModule):
+            return self.module(*copies, **named)
+        try:
+            return self.module(*copies, **named)
+        except Exception as error:
+            failure = told(self.module, error, first, others, self.input_key)
+            if failure is error:
+                raise
+            raise failure from error
 
     def _taken_from(self, output):
         if self.output_key is not None:

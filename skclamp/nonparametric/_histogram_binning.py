@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from .._utils.docstrings import with_shared_docs
-from .._utils.sklearn_private import Interval, StrOptions
+from .._utils.parameters import Choices
+from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
 from ._class_maps import StepMaps, padded
 from ._one_vs_rest import OneVsRestCalibrator
@@ -77,7 +78,7 @@ class HistogramBinning(OneVsRestCalibrator):
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "n_bins": [Interval(Integral, 1, None, closed="left")],
-        "strategy": [StrOptions({"quantile", "uniform"})],
+        "strategy": [Choices("quantile", "uniform")],
         "prior_strength": [Interval(Real, 0, None, closed="left")],
     }
 

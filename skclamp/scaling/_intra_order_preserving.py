@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .._utils.docstrings import with_shared_docs
-from .._utils.parameters import check_whole_number
-from .._utils.sklearn_private import StrOptions
+from .._utils.parameters import Choices, check_whole_number
 from ._order_preserving import OrderPreservingCalibrator
 from ._rank_maps import GapNetwork
 
@@ -75,7 +74,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
 
     _parameter_constraints: ClassVar[dict] = {
         **OrderPreservingCalibrator._parameter_constraints,
-        "variant": [StrOptions({"order-invariant", "order-preserving"})],
+        "variant": [Choices("order-invariant", "order-preserving")],
     }
 
     def _module(self, ordered, weight):

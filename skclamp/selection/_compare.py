@@ -1,5 +1,6 @@
 """compare_calibrators: calibrators side by side on a test set, as a table, a DataFrame, a figure and a page."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -301,6 +302,8 @@ def compare_calibrators(
 
     Warns
     -----
+    CalibrationSetWarning
+        If `X_test` holds the samples of `X_cal`.
     TrainingDataWarning
         If a fitted estimator is more often right on `X_cal` than on `X_test`, by Fisher's exact test at 0.01 %: it
         knows `X_cal` from its training, or `X_test` is of another kind.
@@ -344,7 +347,8 @@ def compare_calibrators(
     shared = {
         "response": response,
         "classes": classes,
-        "cv": cv,
+        # Read by several fits.
+        "cv": list(cv) if isinstance(cv, Iterator) else cv,
         "device": device,
         "batch_size": batch_size,
         "integer_scale": integer_scale,

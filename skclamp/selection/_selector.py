@@ -14,7 +14,8 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
 from .._utils.metadata import calls, routing_enabled
-from .._utils.sklearn_private import Interval, StrOptions
+from .._utils.parameters import Choices, did_you_mean
+from .._utils.sklearn_private import Interval
 from .._utils.statistics import student_below_zero
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
@@ -29,6 +30,25 @@ from ..scaling import (
 )
 from ._candidates import check_bare
 from ._trial import Samples, Stack, Trial
+
+# The package's scorers, which are objects, by what their names are cut short to.
+_OURS = {
+    "nll": "skclamp.metrics.neg_log_likelihood_scorer",
+    "brier": "skclamp.metrics.neg_brier_score_scorer",
+    "ece": "skclamp.metrics.neg_expected_calibration_error_scorer",
+}
+
+
+class _ScorerNames(Choices):
+    """scikit-learn's names of scorers, which are too many to be listed."""
+
+    def __str__(self):
+        return f"a scorer of this package ({', '.join(_OURS.values())}), a str of sklearn.metrics.get_scorer_names()"
+
+    def meant_by(self, value):
+        ours = [scorer for name, scorer in _OURS.items() if name in str(value).lower()]
+        return f" Did you mean {ours[0]}?" if ours else did_you_mean(value, self.choices)
+
 
 # What the stack is called among the candidates, as it is and with a map that follows it.
 _STACKS = ("stack", "recalibrated stack")
@@ -168,7 +188,7 @@ class CalibratorSelector(BaseCalibrator):
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],
-        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+        "scoring": [_ScorerNames(*get_scorer_names()), callable, None],
         "stack": ["boolean"],
         "one_standard_error": ["boolean"],
         "n_folds": [Interval(Integral, 2, None, closed="left")],

@@ -17,7 +17,7 @@ from .._backbones.reading import read
 from .._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.warnings import note
 from ..clamping._base import BaseClamping
-from ..exceptions import TrainingDataWarning
+from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 
 # An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
 _CHANCE_OF_ACCURACIES = 1e-4
@@ -56,8 +56,8 @@ class SharedLogits:
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params):
         self._estimator, self._shared = estimator, shared
         self.params = params
-        y_cal = None if y_cal is None else check_labels(y_cal, "y_cal")
-        y_test = None if y_test is None else check_labels(y_test, "y_test")
+        y_cal = None if y_cal is None else check_labels(y_cal, "y_cal", beside=("X_test", X_test))
+        y_test = None if y_test is None else check_labels(y_test, "y_test", beside=("X_test", X_test))
         self._read_cal, fit_seconds = timed(self._read_calibration_set, X_cal, y_cal)
         self.backbone, self.calibration = self._read_cal.deployed, self._read_cal.logits
         self._read_test, test_seconds = timed(
@@ -72,6 +72,7 @@ class SharedLogits:
         )
         self.y_cal_encoded = encode_labels(self._read_cal.labels, self.classes, "y_cal")
         self.y_test_encoded = encode_labels(self._read_test.labels, self.classes, "y_test")
+        self._look_for_the_same_samples(X_cal, X_test)
         if is_frozen(estimator):
             self._look_for_training_data()
         self._look_once()
@@ -100,6 +101,17 @@ class SharedLogits:
         weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
         y_encoded = torch.from_numpy(self.y_cal_encoded).to(self.calibration.device)
         looking._look_back(looking._look_at(self.calibration, y_encoded, weight, self.classes, self.backbone))
+
+    def _look_for_the_same_samples(self, X_cal, X_test):
+        """A test set that is the calibration set; equal logits tell, but where these are out of fold."""
+        same = X_test is X_cal or torch.equal(self.test, self.calibration)
+        if same and np.array_equal(self.y_cal_encoded, self.y_test_encoded):
+            note(
+                "X_test holds the samples of X_cal: the calibrators are compared on what they were fitted to, and the "
+                "more a calibrator overfits the better it looks. Compare on other samples",
+                CalibrationSetWarning,
+                explains=True,
+            )
 
     def _look_for_training_data(self):
         """An accuracy on the calibration set that the test set's can't be by chance."""

@@ -112,7 +112,7 @@ def test_entries_have_scales_of_their_own(name):
 
 
 def test_comparison():
-    comparison = compare_calibrators(NETWORK, BYTES, Y, BYTES, Y, integer_scale=SCALE, n_resamples=2, n_draws=2)
+    comparison = compare_calibrators(NETWORK, BYTES, Y, BYTES[1:], Y[1:], integer_scale=SCALE, n_resamples=2, n_draws=2)
     clamped = comparison.calibrators["NeuralClampingCalibrator"]
     assert clamped.integer_scale == SCALE
     np.testing.assert_array_equal(clamped.predict_proba(BYTES), clamped.predict_proba(FLOATS))

@@ -204,6 +204,7 @@ def test_saved_and_loaded(fitted, tmp_path):
     assert loaded.module_.logits.input_key == "pixels"
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds the samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_comparison():
     names = ["temperature", "natural"]
     maps = {name: make(name).set_params(estimator=None) for name in names}

@@ -130,6 +130,6 @@ def test_comparisons_of_the_uncalibrated_take_it_for_as_much():
     proba = np.tile([[0.0, 1.0], [1.0, 0.0]], (20, 1))
     y = np.where(np.arange(40) < 30, [1, 0] * 20, [0, 1] * 20)
     options = {"response": "probabilities", "calibrators": [TemperatureScaling()], "n_resamples": 10, "n_draws": 10}
-    compared = compare_calibrators(None, proba, y, proba, y, **options)
+    compared = compare_calibrators(None, proba, y, np.roll(proba, 1, 0), np.roll(y, 1), **options)
     scores = {row.name: row.nll for row in compared.rows}
     assert scores["uncalibrated"] == pytest.approx(-np.log(EPS) / 4)

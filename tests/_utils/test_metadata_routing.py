@@ -277,7 +277,7 @@ def test_a_selectors_scorer_gets_weights_without_routing():
 def comparison(estimator, params, **options):
     maps = {"T": TemperatureScaling(), "clamped": NeuralClampingCalibrator(perturbation="affine", random_state=0)}
     options = {"n_resamples": 2, "n_draws": 1, "calibrators": maps, **options}
-    return compare_calibrators(estimator, X, Y, X, Y, params=params, **options).calibrators
+    return compare_calibrators(estimator, X, Y, X[::-1], Y[::-1], params=params, **options).calibrators
 
 
 @pytest.mark.parametrize("enabled", [True, False])

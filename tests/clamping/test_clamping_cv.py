@@ -152,6 +152,7 @@ def test_the_best_is_kept_where_it_beats_temperature_scaling(fitted):
     assert (fitted.predict(X) == LABELS).mean() > (alone.predict(X) == LABELS).mean()
 
 
+@pytest.mark.filterwarnings("ignore:perturbation=.* is left out:skclamp.exceptions.CalibrationSetWarning")
 @pytest.mark.parametrize("n_samples", [MIN_SAMPLES - 1, 900])
 def test_else_it_is_temperature_scaling(n_samples):
     x, y = CLEAN[:n_samples], LABELS[:n_samples]
@@ -292,6 +293,7 @@ def test_folds_as_an_iterable():
     np.testing.assert_array_equal(given.cv_results_["mean_test_score"], named.cv_results_["mean_test_score"])
 
 
+@pytest.mark.filterwarnings("ignore:perturbation=.* is left out:skclamp.exceptions.CalibrationSetWarning")
 def test_leave_one_out_of_few():
     found = search(cv=LeaveOneOut(), gammas=[0.0], perturbations=["channel"], max_epochs=1).fit(X[:12], LABELS[:12])
     assert not found.accepted_

@@ -123,7 +123,7 @@ def test_pickles_hold_one_copy_of_the_network(fitted):
         ({"init_temperature": "best"}, "'init_temperature' parameter .* Got 'best'"),
         ({"perturbation": "pixel"}, "'perturbation' parameter .*'full'.* Got 'pixel'"),
         ({"init": "random"}, "'init' parameter .*'gradient'.* Got 'random'"),
-        ({"optimizer": "newton-raphson"}, "'optimizer' parameter .* Got 'newton-raphson'"),
+        ({"optimizer": "newton-raphson"}, "optimizer must be .* got 'newton-raphson'"),
         ({"optimizer": dict}, "optimizer must be .* a subclass of torch.optim.Optimizer .* got <class 'dict'>"),
         ({"optimizer": partial(dict, lr=1)}, r"optimizer must be .* or a functools.partial of one; got .*'dict'"),
         ({"optimizer": partial(SGD, lr=0.1)}, r"optimizer must be a functools.partial .* without lr.* lr=0.1\)"),

@@ -1,0 +1,76 @@
+"""What a network's failure on a batch says to whoever gave the batch."""
+
+import inspect
+
+import torch
+from torch import nn
+
+from ..exceptions import ForwardError
+
+# What torch and the layers of others raise for inputs that don't suit them. Classes of the user's own, and torch's for
+# a lack of memory or a fault of a device, say enough by themselves.
+_OF_INPUTS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, torch.jit.Error)
+_OF_MEMORY = ("out of memory", "can't allocate memory")
+_COUNTS_OF_CHANNELS = (1, 3, 4)
+_OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d)
+_OF_FEW = 12
+
+
+def told(network, error, first, others, input_key=None):
+    """The error to raise from what a network raised on its inputs, one without a name or `others` by theirs."""
+    if type(error) not in _OF_INPUTS or any(cause in str(error) for cause in _OF_MEMORY):
+        return error
+    if isinstance(error, TypeError):
+        taken = _names_that_misfit(network, first, others)
+        if taken is not None:
+            return TypeError(f"{_of_names(taken, others, input_key)}: {error}")
+    shapes = [_shown(each) for each in first] + [f"{name!r}: {_shown(each)}" for name, each in others.items()]
+    advice = _advice(network, first[0]) if first else ""
+    return ForwardError(f"the network failed on a batch of shape {', '.join(shapes)}: {error}{advice}")
+
+
+def _shown(value):
+    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+
+
+def _names_that_misfit(network, first, others):
+    """Names that a network's forward takes, where a call with these inputs doesn't suit its signature; else None."""
+    try:
+        signature = inspect.signature(network.forward)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*first, **others)
+    except TypeError:
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return [name for name, each in signature.parameters.items() if each.kind not in variadic]
+    return None
+
+
+def _of_names(taken, others, input_key):
+    if input_key is not None and input_key not in taken:
+        return f"input_key must be a name of an input that the network takes, {_listed(taken)}; got {input_key!r}"
+    if not others:
+        return f"X must be a dict of the inputs that the network takes by name, {_listed(taken)}; got a single input"
+    return (
+        f"X must have the entries that the network takes by name, {_listed(taken)}, beside labels as 'labels' or "
+        f"'label'; got {_listed(others)}"
+    )
+
+
+def _listed(names):
+    return ", ".join(map(repr, list(names)[:_OF_FEW])) or "none"
+
+
+def _advice(network, x):
+    """What images must look like, where a network of images got something else."""
+    if not isinstance(x, torch.Tensor) or not any(isinstance(part, _OF_IMAGES) for part in network.modules()):
+        return ""
+    rule = ". Images must be (n, channels, height, width)"
+    if x.ndim == 3:
+        return f"{rule}: X[:, None] gives grey ones their channel, X[None] makes a batch of a single image"
+    if x.ndim != 4:
+        return rule
+    if x.shape[3] in _COUNTS_OF_CHANNELS and x.shape[1] not in _COUNTS_OF_CHANNELS:
+        return f"{rule}, and the last axis looks like channels: np.moveaxis(X, -1, 1), or X.movedim(-1, 1) of a tensor"
+    return ""

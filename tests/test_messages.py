@@ -1,0 +1,236 @@
+"""What a user gets wrong he can mend from the message alone, and nothing of his has changed."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from torch import nn
+
+import skclamp
+from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp.exceptions import ForwardError
+from skclamp.metrics import brier_score, expected_calibration_error
+from skclamp.modules import ClampedModule, LogitsModule
+from tests._mistakes import N_SAMPLES, Named, of_images, problem, table
+from tests._small_networks import perceptron, snapshot
+
+ADVICE = r"Images must be \(n, channels, height, width\)"
+MISSHAPEN = {
+    "channels last": (
+        lambda X: np.moveaxis(X, 1, -1),
+        rf"a batch of shape \(64, 8, 8, 3\): .*{ADVICE}, and the last axis looks like channels: np.moveaxis",
+    ),
+    "no channels": (lambda X: X[:, 0], rf"a batch of shape \(64, 8, 8\): .*{ADVICE}: X\[:, None\] gives grey ones"),
+    "flat": (lambda X: X.reshape(len(X), -1), rf"a batch of shape \(64, 192\): .*{ADVICE}"),
+    "another size": (lambda X: np.tile(X, 2), r"a batch of shape \(64, 3, 8, 16\): "),
+}
+SINGLE = rf"a batch of shape \(3, 8, 8\): .*{ADVICE}: .* X\[None\] makes a batch of a single image"
+CALIBRATORS = [TemperatureScaling, NeuralClampingCalibrator, CalibratorSelector]
+
+
+@pytest.mark.parametrize("kind", CALIBRATORS)
+@pytest.mark.parametrize("mistake", MISSHAPEN)
+def test_inputs_of_another_shape(kind, mistake):
+    network, X, y = problem()
+    spoil, message = MISSHAPEN[mistake]
+    before = snapshot(network)
+    with pytest.raises(ForwardError, match=f"the network failed on {message}") as caught:
+        kind(network).fit(spoil(X), y)
+    assert type(caught.value.__cause__) is RuntimeError
+    assert snapshot(network) == before
+
+
+@pytest.mark.parametrize("mistake", [*MISSHAPEN, "a single image"])
+def test_new_inputs_of_another_shape(mistake):
+    network, X, y = problem()
+    spoil, message = MISSHAPEN.get(mistake, (lambda X: X[0], SINGLE))
+    calibrator = TemperatureScaling(network).fit(X, y)
+    module = NeuralClampingCalibrator(network, perturbation=None).fit(X, y).module_.eval()
+    before = snapshot(network)
+    for predict in (calibrator.predict, calibrator.predict_proba, lambda X: calibrator.score(X, y[: len(X)])):
+        with pytest.raises(ForwardError, match=message):
+            predict(spoil(X))
+    with pytest.raises(ForwardError, match=message.replace(r"\(64,", rf"\({N_SAMPLES},")):
+        module(torch.from_numpy(spoil(X)))
+    with pytest.raises(ForwardError, match=message):
+        compare_calibrators(network, X, y, spoil(X), y[: len(spoil(X))], calibrators=[TemperatureScaling()])
+    assert snapshot(network) == before
+
+
+def test_a_single_image_beside_its_label():
+    network, X, y = problem()
+    with pytest.raises(ValueError, match=r"X has shape \(3, 8, 8\), first axis the samples; a single one is X\[None\]"):
+        TemperatureScaling(network).fit(X[0], y[:1])
+    with pytest.raises(ValueError, match=r"Reshape your data.* A single sample is X\[None\]"):
+        TemperatureScaling(network).fit(X, y).predict(X[0, 0, 0])
+
+
+class Refused(RuntimeError):
+    """An error of the user's own."""
+
+
+class Failing(nn.Module):
+    """Fails once it has been called a number of times."""
+
+    def __init__(self, network, error, n_calls=0):
+        super().__init__()
+        self.network, self.error, self.n_calls = network, error, n_calls
+
+    def forward(self, x):
+        self.n_calls -= 1
+        if self.n_calls < 0:
+            raise self.error
+        return self.network(x)
+
+
+ERRORS = [
+    Refused("mine"),
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    AttributeError("'Net' object has no attribute 'head'"),
+    KeyError("x"),
+    KeyboardInterrupt(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_what_says_enough_passes_as_it_is(kind, error):
+    network, X, y = table()
+    with pytest.raises(type(error)) as caught:
+        kind(Failing(network, error)).fit(X, y)
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a"), ValueError("a"), IndexError("a"), AssertionError("a")], ids=repr)
+@pytest.mark.parametrize("n_calls", [0, 1, 3, 5])
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adam", "perturbation": "full"}], ids=["natural", "adam"])
+def test_a_failure_at_any_time(options, n_calls, error):
+    network, X, y = table()
+    calibrator = NeuralClampingCalibrator(Failing(network, error, n_calls), **options)
+    before = snapshot(network)
+    with pytest.raises(ForwardError, match=r"the network failed on a batch of shape \(\d+, 6\): a") as caught:
+        calibrator.fit(X, y)
+    assert caught.value.__cause__ is error
+    assert snapshot(network) == before
+
+
+def test_a_head_within_a_head_tells_once():
+    module = ClampedModule(LogitsModule(perceptron()))
+    with pytest.raises(ForwardError) as caught:
+        module(torch.zeros(2, 9))
+    assert str(caught.value).count("failed") == 1
+
+
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_swapped_and_dense_labels(kind):
+    network, X, y = problem()
+    rule = r"y must have shape \(n_samples,\), one class label a sample"
+    with pytest.raises(
+        ValueError, match=rf"shape \(120, 3, 8, 8\) .*{rule}\. X has shape \(120,\): X and y look swapped"
+    ):
+        kind(network).fit(y, X)
+    with pytest.raises(ValueError, match=rf"shape \(120, 8, 8\) .*{rule}\. Segmentation and other dense labels aren't"):
+        kind(network).fit(X, np.zeros((N_SAMPLES, 8, 8), int))
+
+
+def test_the_order_of_train_test_split():
+    network, X, y = table()
+    with pytest.raises(ValueError, match="y_cal must have shape .* X_test and y_cal look swapped"):
+        compare_calibrators(network, X[:60], X[60:], y[:60], y[60:])
+
+
+def test_wrong_names_of_inputs():
+    _, X, y = table()
+    network = Named()
+    with pytest.raises(TypeError, match="that the network takes by name, 'pixels', .*; got 'image', 'mask'"):
+        TemperatureScaling(network).fit({"image": X, "mask": X}, y)
+    with pytest.raises(
+        ValueError, match="input_key must name the entry of X that is perturbed, one of 'pixels'; got 'x'"
+    ):
+        NeuralClampingCalibrator(network, input_key="x").fit({"pixels": X}, y)
+    with pytest.raises(TypeError, match="input_key must be a name of an input that .* takes, 'pixels'; got 'image'"):
+        NeuralClampingCalibrator(network, input_key="image").fit(X, y)
+    with pytest.raises(
+        TypeError, match="X must be a dict of the inputs that .*, 'input1', 'input2'; got a single input"
+    ):
+        TemperatureScaling(nn.Bilinear(6, 6, 4)).fit(X, y)
+
+
+def test_wrong_names_in_a_hugging_face_data_set():
+    datasets = pytest.importorskip("datasets")
+    _, X, y = table()
+    data = datasets.Dataset.from_dict({"image": X.tolist(), "label": y.tolist()})
+    with pytest.raises(TypeError, match="takes by name, 'pixels', beside labels as 'labels' or 'label'; got 'image'"):
+        TemperatureScaling(Named()).fit(data)
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
+def test_pictures_without_a_transform(kind):
+    image = pytest.importorskip("PIL.Image")
+
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return image.new("RGB", (8, 8)), index % 2
+
+    with pytest.raises(TypeError, match=r"of type Image of PIL\. .* such as torchvision\.transforms\.ToTensor\(\)"):
+        kind(of_images()).fit(Pictures())
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_dict({"x": list(range(5)), "label": [0, 1, 0, 1, 0]})
+    data = data.with_transform(
+        lambda rows: {"x": [image.new("RGB", (8, 8)) for _ in rows["x"]], "label": rows["label"]}
+    )
+    with pytest.raises(
+        TypeError, match=r"entry 'x' of X must be a tensor .*`with_transform` of a Hugging Face data set"
+    ):
+        kind(of_images()).fit(data)
+
+
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_networks_without_weights_and_sparse_inputs(kind):
+    network, X, y = table()
+    with pytest.raises(ValueError, match="estimator must have its weights in memory; got a network on the meta device"):
+        kind(nn.Linear(6, 4, device="meta")).fit(X, y)
+    with pytest.raises(ValueError, match="estimator must have its weights in memory"):
+        kind(nn.Linear(6, 4, device="meta"), device="cpu").fit(X, y)
+    with pytest.raises(TypeError, match=r"X must be dense; got a sparse csr_array: pass X\.toarray\(\)"):
+        kind(network).fit(scipy.sparse.csr_array(X), y)
+    with pytest.raises(TypeError, match=r"X must be dense; got a sparse tensor of .*: pass X\.to_dense\(\)"):
+        kind(network).fit(torch.from_numpy(X).to_sparse(), y)
+    with pytest.raises(ValueError, match="X must not be empty: .*; got as many in sample_weight"):
+        kind(network).fit(X[:0], y[:0], sample_weight=[])
+
+
+def test_scores_of_two_classes_for_more():
+    y = np.arange(30) % 3
+    rule = (
+        r"must have one column per class: got 2 columns \(one dimension stands for the second of two\) for 3 distinct"
+    )
+    for metric in (expected_calibration_error, brier_score):
+        with pytest.raises(ValueError, match=f"y_proba {rule}"):
+            metric(y, np.full(30, 0.7))
+    with pytest.raises(ValueError, match=f"the logits {rule}"):
+        TemperatureScaling().fit(np.zeros(30), y)
+    with pytest.raises(TypeError, match=r"y_proba must be dense; got a sparse csr_array: pass y_proba.toarray\(\)"):
+        expected_calibration_error(y, scipy.sparse.csr_array(np.eye(3)[y]))
+
+
+def test_missing_labels():
+    network, X, y = table()
+    with pytest.raises(ValueError, match="arrays bring no labels: pass y, one class label per sample"):
+        NeuralClampingCalibrator(network).fit(X)
+    with pytest.raises(ValueError, match="arrays bring no labels: pass y_test"):
+        compare_calibrators(network, X, y, X, None)
+    with pytest.raises(ValueError, match="X brings no labels. Items of a Dataset must be"):
+        TemperatureScaling(Named()).fit({"pixels": X})
+
+
+def test_load_with_the_network_first(tmp_path):
+    pytest.importorskip("safetensors")
+    network, X, y = table()
+    TemperatureScaling(network).fit(X, y).save(tmp_path / "saved")
+    with pytest.raises(TypeError, match=r"the path comes first: load\(path, estimator\); got Sequential"):
+        skclamp.load(network, tmp_path / "saved")

@@ -1,0 +1,193 @@
+"""What is said of options: slips, steps that are too long, and what has no effect."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from skclamp import (
+    CalibratorSelector,
+    HistogramBinning,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
+from skclamp.exceptions import CalibrationSetWarning, NotConvergedWarning, UnusedParameterWarning
+from skclamp.metrics import expected_calibration_error
+from skclamp.modules import ClampedModule, as_module
+from tests._mistakes import N_SAMPLES, Named, labels, problem, table, warned
+from tests._small_networks import perceptron, vectors
+
+
+def scoring_of(name):
+    return CalibratorSelector(scoring=name)
+
+
+SLIPS = [
+    (NeuralClampingCalibrator(perceptron(), perturbation="chanel"), "channel"),
+    (NeuralClampingCalibrator(perceptron(), optimizer="Adam"), "adam"),
+    (NeuralClampingCalibrator(perceptron(), gamma="autp"), "auto"),
+    (NeuralClampingCalibrator(perceptron(), init="zero"), "zeros"),
+    (NeuralClampingCalibratorCV(perceptron(), perturbations=["afine"]), "affine"),
+    (TemperatureScaling(perceptron(), response="proba"), "probabilities"),
+    (HistogramBinning(strategy="Uniform"), "uniform"),
+    (scoring_of("log_loss"), "neg_log_loss"),
+]
+
+
+@pytest.mark.parametrize(("calibrator", "meant"), SLIPS, ids=lambda value: value if isinstance(value, str) else "")
+def test_slips_in_options(calibrator, meant):
+    _, X, y = table()
+    with pytest.raises(ValueError, match=f"Did you mean '{meant}'"):
+        calibrator.fit(X, y)
+
+
+def test_options_come_in_a_fixed_order():
+    _, X, y = table()
+    families = "'auto', 'full', 'channel', 'affine', 'curve', 'color', 'filter', 'grid'"
+    with pytest.raises(ValueError, match=f"a str among {{{families}}}.* Got 7 instead.$"):
+        NeuralClampingCalibrator(perceptron(), perturbation=7).fit(X, y)
+    with pytest.raises(ValueError, match=r"one of \['sgd', 'adam'\].*; got an instance of Adam\.$"):
+        NeuralClampingCalibrator(perceptron(), optimizer=torch.optim.Adam(perceptron().parameters())).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("nll", "log_likelihood"), ("neg_ece", "expected_calibration_error"), ("Brier", "brier_score")],
+)
+def test_our_scorers_come_first(name, meant):
+    _, X, y = table()
+    ours = r"a scorer of this package \(skclamp\.metrics\.neg_log_likelihood_scorer, .*\), a str of"
+    with pytest.raises(ValueError, match=rf"{ours} .*Did you mean skclamp\.metrics\.neg_{meant}_scorer\?"):
+        scoring_of(name).fit(X, y)
+
+
+def test_slips_in_options_of_functions():
+    classifier = LogisticRegression().fit(vectors(60), np.arange(60) % 3)
+    with pytest.raises(ValueError, match="got 'proba'. Did you mean 'predict_proba'"):
+        as_module(classifier, response_method="proba")
+    with pytest.raises(ValueError, match="norm must be one of .* got 'L1'. Did you mean 'l1'"):
+        expected_calibration_error([0, 1], [0.2, 0.7], norm="L1")
+    with pytest.raises(ValueError, match="response must be one of .* got 'logit'. Did you mean 'logits'"):
+        ClampedModule(nn.Identity(), response="logit")
+
+
+@pytest.mark.parametrize("validation_fraction", [0.5, None])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", torch.optim.LBFGS, torch.optim.RMSprop])
+@pytest.mark.parametrize("lr", [1e8, 1e30, 1e38])
+def test_training_that_diverges(lr, optimizer, validation_fraction):
+    network, X, y = table()
+    options = {"perturbation": "full", "max_epochs": 2, "random_state": 0, "validation_fraction": validation_fraction}
+    calibrator = NeuralClampingCalibrator(network, optimizer=optimizer, lr=lr, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            calibrator.fit(X, y)
+        except ValueError as error:
+            said, kind = str(error), ValueError
+        else:
+            said, kind = str(caught[0].message), caught[0].category
+    assert said.startswith("training diverged: ")
+    assert "lower lr" in said
+    assert "Likely causes" not in said
+    assert kind in (ValueError, NotConvergedWarning)
+
+
+def test_a_network_that_yields_nan_is_no_training():
+    network, X, y = table()
+    with torch.no_grad():
+        network[2].bias[0] = torch.nan
+    with pytest.raises(ValueError, match="the network must yield finite logits; got NaN or infinity for sample 0"):
+        NeuralClampingCalibrator(network).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
+def test_parameters_without_effect(kind):
+    network, X, y = table()
+    assert warned(UnusedParameterWarning, lambda: kind(network, cv=5).fit(X, y)).startswith("cv has no effect: ")
+    for estimator in (network, None, LogisticRegression().fit(X, y)):
+        said = warned(
+            UnusedParameterWarning,
+            lambda e=estimator: kind(e, integer_scale=1 / 255).fit(X[:, :4] if e is None else X, y),
+        )
+        assert said.startswith("integer_scale has no effect: ")
+    parts = X[:60], y[:60], X[60:], y[60:]
+    few = {"calibrators": [TemperatureScaling()], "n_resamples": 2, "n_draws": 1}
+    said = warned(UnusedParameterWarning, lambda: compare_calibrators(network, *parts, cv=3, **few))
+    assert said.startswith("cv has no effect: ")
+
+
+def test_parameters_with_effect():
+    _, X, y = table()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TemperatureScaling(LogisticRegression(), cv=3).fit(X, y)
+        NeuralClampingCalibratorCV(perceptron(), gammas=[0.0], cv=3).fit(X, y)
+        TemperatureScaling(Named(), integer_scale={"pixels": 1 / 16}).fit({"pixels": np.int64(X * 16)}, y)
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
+def test_floats_after_integers(kind):
+    network, X, _ = problem()
+    pixels = np.uint8((X - X.min()) / np.ptp(X) * 255)
+    calibrator = kind(network, integer_scale=1 / 255).fit(pixels, labels(network, np.float32(pixels / 255)))
+    said = warned(CalibrationSetWarning, lambda: calibrator.predict_proba(np.float32(pixels)))
+    assert "X holds floating-point inputs from 17 to 255, which integer_scale isn't applied to" in said
+    assert said.endswith("Give integers, or scale the inputs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scaled = calibrator.predict_proba(np.float32(pixels) / 255)
+    np.testing.assert_allclose(scaled, calibrator.predict_proba(pixels), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator, VectorScaling])
+def test_labels_of_one_class(kind):
+    network, X, _ = table()
+    names = np.array(["a", "b", "c", "d"])
+    with pytest.warns(CalibrationSetWarning, match="all labels are of one class, 'b', of 4: ") as caught:
+        kind(network, classes=names).fit(X, np.full(N_SAMPLES, "b"))
+    assert "Likely causes" not in str(caught[0].message)
+
+
+def test_a_family_that_is_asked_for_in_vain():
+    network, X, y = table()
+    fit = NeuralClampingCalibrator(network, perturbation="affine").fit
+    said = warned(CalibrationSetWarning, lambda: fit(X[:60], y[:60]))
+    assert said.startswith(
+        "perturbation='affine' is left out, and temperature scaling it is: 60 samples are fewer than"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(X, y)
+        NeuralClampingCalibrator(network).fit(X[:60], y[:60])
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_comparison_on_the_calibration_set(copied):
+    network, X, y = table()
+    few = {"calibrators": [TemperatureScaling()], "n_resamples": 2, "n_draws": 1}
+    for estimator in (network, LogisticRegression().fit(X, y)):
+        test = X.copy() if copied else X
+        said = warned(CalibrationSetWarning, lambda e=estimator, t=test: compare_calibrators(e, X, y, t, y, **few))
+        assert said.startswith("X_test holds the samples of X_cal: ")
+
+
+def test_folds_of_a_generator_are_read_once():
+    _, X, y = table()
+    rows = np.arange(60)
+    folds = [(rows[30:], rows[:30]), (rows[:30], rows[30:])]
+    calibrators = [TemperatureScaling(), NeuralClampingCalibrator(random_state=0)]
+    few = {"calibrators": calibrators, "n_resamples": 2, "n_draws": 1}
+    nlls = [
+        [
+            row.nll
+            for row in compare_calibrators(LogisticRegression(), X[:60], y[:60], X[60:], y[60:], cv=cv, **few).rows
+        ]
+        for cv in (folds, (fold for fold in folds))
+    ]
+    assert nlls[0] == nlls[1]
