@@ -269,7 +269,7 @@ def test_names_that_the_network_does_not_know():
 
 
 def test_labels_are_still_needed():
-    with pytest.raises(ValueError, match="y must hold one class label per sample, and may be left out only when"):
+    with pytest.raises(ValueError, match="X brings no labels. Items of a Dataset must be"):
         make("temperature").fit(NAMED)
 
 
