@@ -28,7 +28,7 @@ def check_labels(y, name="y"):
             f"requires y to be passed, but the target {name} is None: {name} must hold one class label per sample, and "
             "may be left out only when X brings them: a Dataset of (input, label) pairs, or a dict with 'labels'"
         )
-    y = to_numpy(y)
+    y = to_numpy(y, name)
     if y.ndim == 2 and y.shape[1] > 1:
         raise ValueError(
             f"y should be a 1d array, got an array of shape {y.shape} instead: {name} must hold one class label a "
@@ -164,7 +164,12 @@ def encode_labels(y, classes, name="y"):
     if _are_column_indices(y, len(classes)) and np.array_equal(classes, np.arange(len(classes))):
         return y.astype(np.int64, copy=False)
     order = np.argsort(classes)
-    places = np.searchsorted(classes, y, sorter=order)
+    try:
+        places = np.searchsorted(classes, y, sorter=order)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} must hold labels among the classes {_some(classes)}; got labels of another type: {error}"
+        ) from error
     y_encoded = order[np.minimum(places, len(classes) - 1)]
     unknown = classes[y_encoded] != y
     if np.any(unknown):
@@ -183,12 +188,14 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
     """Finite, non-negative weights, some positive if so asked, as a float64 tensor; ones where there are none."""
     if sample_weight is None:
         return torch.ones(n_samples, dtype=torch.float64)
-    weight = np.asarray(to_numpy(sample_weight), dtype=np.float64, order="C")
+    weight = _real(sample_weight, "sample_weight")
     if weight.ndim == 0:
         weight = np.full(n_samples, float(weight))
     if weight.ndim != 1:
         raise ValueError(f"Sample weights must be 1D array or scalar; sample_weight has shape {weight.shape}")
     check_same_length(weight, n_samples, "sample_weight")
+    if not n_samples:
+        raise ValueError("X must not be empty: Found array with 0 sample(s); got as many in sample_weight")
     if not np.isfinite(weight).all() or (weight < 0).any() or (some and not weight.any()):
         raise ValueError(
             "sample_weight must be finite, non-negative and not zero everywhere; got values from "
@@ -202,6 +209,17 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
         )
     # A copy: torch warns of memory that can't be written to, such as a frame's.
     return torch.from_numpy(np.where(weight < _MIN_PART * weight.max(initial=0.0), 0.0, weight))
+
+
+def _real(values, name):
+    """A float64 array of real numbers, which objects may be; TypeError of others."""
+    values = to_numpy(values, name)
+    try:
+        if values.dtype.kind in "biufO":
+            return np.asarray(values, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold real numbers: {error}") from error
+    raise TypeError(f"{name} must hold real numbers; got dtype {values.dtype}")
 
 
 def encode_targets(y_true, n_columns, labels=None):

@@ -5,9 +5,21 @@ from types import SimpleNamespace
 
 import numpy as np
 from _campaign import cases, keeping
-from _drawn import any_labels, any_table, any_weights, sound_labels, sound_probabilities, sound_weights
+from _drawn import (
+    Labels,
+    Oddly,
+    Proba,
+    Table,
+    Weights,
+    any_labels,
+    any_table,
+    any_weights,
+    sound_labels,
+    sound_probabilities,
+    sound_weights,
+)
 from _metrics import DECOMPOSED, METRICS, largest
-from hypothesis import assume
+from hypothesis import assume, example
 from hypothesis import strategies as st
 
 from skclamp.metrics import (
@@ -76,6 +88,15 @@ def has_ties(proba, top_k):
     return top_k < proba.shape[1] and np.isclose(ordered[:, top_k - 1], ordered[:, top_k]).any()
 
 
+UNIFORM = Weights("uniform", 6)
+FAR_APART = Weights("far apart", 10)
+BOOLS = Labels("bools", "tensor", 99, 10, True)
+
+
+# A first bin that is empty but for rounding; an axis of one entry with a negative stride; labels that are read-only.
+@example(Proba(9, 2, "softmax", 0, 4070), Labels("gaps", seed=20), UNIFORM, 20, "max", 1)
+@example(Proba(1, 2, "one-hot", 0, 4397, "float64", "reversed"), Labels(), Weights("tensor"), 1, "l1", 1)
+@example(Proba(12, 4, "softmax", 2, 187, "float64", "tensor"), Labels("indices", "series"), Weights(), 7, "l1", 1)
 @cases(
     150,
     proba=sound_probabilities(),
@@ -142,6 +163,13 @@ def test_metrics_of_sound_probabilities_are_numbers(name, proba, labels, weights
         assert abs(value - again) <= 1e-9 * max(1, value)
 
 
+# Names among numbers, and weights that are no real numbers or come in no array.
+@example("brier", Table((8, 2)), Oddly("nullable string", Labels("gaps", told=True)), Weights())
+@example("ece", Table((4,)), Labels(), Weights("bfloat16"))
+@example("ece", Table((4,)), Labels(), Weights("ragged"))
+@example("ece", Table((4,)), Labels(), Weights("complex"))
+@example("ece", Table((4,)), Labels(), Weights("words"))
+@example("ece", Table((0, 2)), Labels(), Weights("ones"))
 @cases(300, name=st.sampled_from(sorted(METRICS)), table=any_table(), labels=any_labels(), weights=any_weights())
 def test_metrics_of_anything_are_numbers_or_refusals(name, table, labels, weights):
     shape = table.shape
@@ -185,6 +213,12 @@ def test_scorers_give_the_metric_with_its_sign(name, proba, labels, weights, log
         np.testing.assert_allclose(found, -wanted, rtol=1e-6, atol=1e-6)
 
 
+# A bandwidth beyond 1 of what was scaled up; weights so far apart that the sweep would try all numbers of bins.
+@example("smooth", Proba(1, 2), Labels(), Weights(), 0)
+@example("sweep, l2", Proba(10, 2, "votes", -2), BOOLS, FAR_APART, 4)
+@example(
+    "sweep, l2", Proba(10, 2, "votes", -2, 3109), Labels("bools", "tensor", 99, 2440, True), Weights("far apart"), 4
+)
 @cases(
     80,
     name=st.sampled_from(sorted(METRICS)),

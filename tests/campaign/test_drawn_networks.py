@@ -87,7 +87,7 @@ def options():
         choice(0.0, 0.001, 1.0, 100.0),
         choice("optimal", 1.0, 1e-3, 1e3),
         st.booleans(),
-        choice("auto", 0.01, 1e-12, 10.0, 1e38),
+        choice("auto", 0.01, 1e-12, 10.0, 1e30),
         choice(1, 2, 3),
         choice(1, 7, 64, 1000),
         st.booleans(),
