@@ -131,9 +131,13 @@ def _state(given, network):
 def _bytes(given):
     if isinstance(given, torch.Tensor):
         return given.dtype, given.shape, given.stride(), given.requires_grad, given.grad, bytes_of(given)
-    if isinstance(given, np.ndarray) and given.dtype.kind != "O":
-        return given.dtype, given.shape, given.strides, given.flags.writeable, given.tobytes()
-    return repr(given.tolist() if isinstance(given, np.ndarray | pd.Series) else given)
+    if isinstance(given, np.ma.MaskedArray):
+        return _bytes(given.data), _bytes(given.mask)
+    if isinstance(given, pd.Series | pd.DataFrame):
+        return repr(given.to_numpy().tolist())
+    if isinstance(given, np.ndarray):
+        return given.dtype, given.shape, given.strides, given.flags.writeable, repr(given.tolist())
+    return repr(given)
 
 
 def check_probabilities(proba, n_samples=None):

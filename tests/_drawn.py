@@ -1,5 +1,6 @@
 """What the campaign draws: tables, probabilities, labels and weights, sound or not, each of a few plain numbers."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +44,12 @@ def laid_out(values, layout):
         "None": lambda v: None,
         "ragged": lambda v: [*v.tolist(), [0.0] * 11],
     }
-    try:
-        return makers.get(layout, np.asarray)(values)
-    except (TypeError, ValueError, IndexError, RuntimeError):
-        return values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return makers.get(layout, np.asarray)(values)
+        except (TypeError, ValueError, IndexError, RuntimeError):
+            return values
 
 
 def _read_only(values):

@@ -93,7 +93,8 @@ def bytes_of(tensor):
     """The memory of a tensor, None of None."""
     if tensor is None:
         return None
-    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    # An empty one has no strides that could be viewed.
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
 def _hooks(part):

@@ -117,6 +117,8 @@ def as_probability_matrix(y_proba):
 
 def _as_floating(values, name):
     if isinstance(values, torch.Tensor):
+        if values.is_complex():
+            raise TypeError(f"{name} must be numeric; got dtype {values.dtype}")
         return values.detach() if values.is_floating_point() else values.double()
     array = to_numpy(values, name)
     if array.dtype.kind not in "biuf":

@@ -51,6 +51,8 @@ def check_labels(y, name="y"):
 def _kind_of(y, name):
     """scikit-learn's type of target, without its warning of many classes: few samples per class are usual here."""
     try:
+        if y.dtype.kind == "O":
+            np.unique(y)
         # Labels that are all there twice are no more than half as many as the samples.
         return type_of_target(np.repeat(y, 2), input_name=name)
     except TypeError as error:
