@@ -218,6 +218,10 @@ def test_scorers_give_the_metric_with_its_sign(name, proba, labels, weights, log
 
 # A bandwidth beyond 1 of what was scaled up; weights so far apart that the sweep would try all numbers of bins.
 @example("smooth", Proba(1, 2), Labels(), Weights(), 0)
+@example("brier", Proba(6, 2, "votes", 0, 264), Labels(), Weights("zeros but one"), 0)
+@example(
+    "sce, l2", Proba(33, 6, "softmax", -1, 3008), Labels("floats", "categorical", 99, 948), Weights("huge", 3008), 5
+)
 @example("sweep, l2", Proba(10, 2, "votes", -2), BOOLS, FAR_APART, 4)
 @example(
     "sweep, l2", Proba(10, 2, "votes", -2, 3109), Labels("bools", "tensor", 99, 2440, True), Weights("far apart"), 4
