@@ -19,8 +19,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Of each kind this many times what the fast run draws, then the next.
-ROUND = 20
+# Of each kind at most this many times what the fast run draws, then the next; at first fewer, so that all have a turn.
+ROUND = 16
 # Seconds after which a case hangs; where nothing of Python's can end it, the process is ended.
 DEADLINE = 120
 
@@ -46,13 +46,13 @@ def search(seconds, seed, chosen):
     torch.set_num_threads(1)
     campaign, found = kinds(chosen)
     generator, end = random.Random(seed), time.monotonic() + seconds
-    told, failed = {}, Counter()
+    told, failed, size = {}, Counter(), 1
     while time.monotonic() < end:
-        for name, kind in found.items():
+        for name, kind in generator.sample(sorted(found.items()), len(found)):
             if time.monotonic() >= end:
                 break
             faulthandler.dump_traceback_later(10 * DEADLINE, exit=True)
-            options = hypothesis.settings(campaign.PATIENT, max_examples=ROUND * kind.n_cases)
+            options = hypothesis.settings(campaign.PATIENT, max_examples=size * kind.n_cases)
             try:
                 hypothesis.seed(generator.getrandbits(64))(kind.test(options))()
             except Exception as error:  # noqa: BLE001
@@ -61,6 +61,7 @@ def search(seconds, seed, chosen):
                     told[name, place(error)] = tell(name, error)
                     print(f"\n{told[name, place(error)]}", flush=True)
             faulthandler.cancel_dump_traceback_later()
+        size = min(ROUND, 2 * size)
     return campaign.DONE, failed
 
 
