@@ -144,6 +144,8 @@ def test_metrics_are_what_few_lines_say(proba, labels, weights, n_bins, norm, to
         np.testing.assert_allclose(alone, expected(values, encoded, weight, 1, "l1", 1), atol=2e-3)
 
 
+# Weights of so many samples that no bandwidth would be narrow enough.
+@example("kde, max", Proba(3, 2, "votes"), Labels(), Weights("huge"))
 @cases(
     150,
     name=st.sampled_from(sorted(METRICS)),
