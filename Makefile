@@ -14,12 +14,12 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test check test-oldest coverage mutants bench docs lint dist clean help
+.PHONY: install demo test check test-oldest coverage fuzz mutants bench docs lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | test | check | test-oldest | coverage | mutants | bench | docs | lint | dist | clean"
+	@echo "make install | demo | test | check | test-oldest | coverage | fuzz | mutants | bench | docs | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
@@ -43,6 +43,12 @@ check: lint
 # Lines and branches of the package; below what setup.cfg asks for it fails.
 coverage: $(VENV)/installed-dev
 	$(PYTEST) $(EVERYTHING) --cov=skclamp
+
+# Draws cases of tests/campaign anew for so many seconds in each of JOBS processes; ARGS="--kinds metrics", say.
+SECONDS ?= 600
+
+fuzz: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python tools/fuzz.py --seconds $(SECONDS) --jobs $(JOBS) $(ARGS)
 
 # Small faults of the numeric rooms that the fast tests don't notice: ARGS="--sample 10 --rooms metrics", say.
 mutants: $(VENV)/installed-dev

@@ -78,21 +78,23 @@ def snapshot(network):
     """Everything about a network and the global random states, in a form that `==` compares exactly."""
     tensors = [*network.named_parameters(), *network.named_buffers()]
     return {
-        "values": {name: _bytes(tensor) for name, tensor in tensors},
+        "values": {name: bytes_of(tensor) for name, tensor in tensors},
         "places": {name: (id(tensor), tensor.data_ptr(), tensor.device) for name, tensor in tensors},
         "requires_grad": {name: parameter.requires_grad for name, parameter in network.named_parameters()},
-        "gradients": {name: _bytes(parameter.grad) for name, parameter in network.named_parameters()},
+        "gradients": {name: bytes_of(parameter.grad) for name, parameter in network.named_parameters()},
         "training": {name: part.training for name, part in network.named_modules()},
         "hooks": {name: _hooks(part) for name, part in network.named_modules()},
         "numpy": pickle.dumps(check_random_state(None).get_state()),
-        "torch": _bytes(torch.get_rng_state()),
+        "torch": bytes_of(torch.get_rng_state()),
     }
 
 
-def _bytes(tensor):
+def bytes_of(tensor):
+    """The memory of a tensor, None of None."""
     if tensor is None:
         return None
-    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    # An empty one has no strides that could be viewed.
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
 def _hooks(part):

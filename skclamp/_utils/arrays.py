@@ -8,11 +8,17 @@ from scipy.sparse import issparse
 LARGEST_LOGIT = torch.finfo(torch.float32).max
 
 
-def to_numpy(values):
+def to_numpy(values, name="an array"):
     """An array of what the user gave, in this machine's byte order; tensors on any device included."""
     if isinstance(values, torch.Tensor):
-        return values.detach().cpu().numpy()
-    array = np.asarray(values)
+        values = values.detach().cpu()
+        # numpy has no bfloat16, nor what is narrower.
+        foreign = values.is_floating_point() and values.dtype not in (torch.float16, torch.float32, torch.float64)
+        return (values.float() if foreign else values).numpy()
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must hold numbers or names in equal rows: {error}") from error
     # HDF5 and FITS keep big-endian numbers, which torch doesn't take.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
@@ -68,7 +74,7 @@ def tensor_of(values, name):
         if values.is_complex():
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
         return values.detach()
-    values = to_numpy(values)
+    values = to_numpy(values, name)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
@@ -122,8 +128,10 @@ def as_probability_matrix(y_proba):
 def _as_floating(values, name):
     check_dense(values, name)
     if isinstance(values, torch.Tensor):
+        if values.is_complex():
+            raise TypeError(f"{name} must be numeric; got dtype {values.dtype}")
         return values.detach() if values.is_floating_point() else values.double()
-    array = to_numpy(values)
+    array = to_numpy(values, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
@@ -161,5 +169,8 @@ def tensor_over(array):
     """A tensor that shares an array's memory, which mustn't be written to where the array can't be.
 
     Of read-only arrays (memory maps, broadcast views) torch warns, and to silence a warning would do so in all threads.
+    Negative strides, which an axis of one entry may have in what is contiguous, it doesn't take.
     """
+    if min(array.strides, default=0) < 0:
+        array = array.copy()
     return torch.from_numpy(array if array.flags.writeable else np.asarray(_Writable(array)))

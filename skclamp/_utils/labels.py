@@ -31,7 +31,7 @@ def check_labels(y, name="y", beside=None):
             "label per sample. It may be left out only when X brings them: a Dataset of (input, label) pairs, or a "
             "dict with 'labels' or 'label'"
         )
-    y = to_numpy(y)
+    y = to_numpy(y, name)
     if y.ndim != 1 and y.shape[1:] != (1,):
         raise ValueError(
             f"y should be a 1d array, got an array of shape {y.shape} instead: {name} must have shape (n_samples,), "
@@ -63,6 +63,8 @@ def _likely_mistake(y, name, beside):
 def _kind_of(y, name):
     """scikit-learn's type of target, without its warning of many classes: few samples per class are usual here."""
     try:
+        if y.dtype.kind == "O":
+            np.unique(y)
         # Labels that are all there twice are no more than half as many as the samples.
         return type_of_target(np.repeat(y, 2), input_name=name)
     except TypeError as error:
@@ -218,7 +220,12 @@ def encode_labels(y, classes, name="y"):
     if _are_column_indices(y, len(classes)) and np.array_equal(classes, np.arange(len(classes))):
         return y.astype(np.int64, copy=False)
     order = np.argsort(classes)
-    places = np.searchsorted(classes, y, sorter=order)
+    try:
+        places = np.searchsorted(classes, y, sorter=order)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} must hold labels among the classes {_some(classes)}; got labels of another type: {error}"
+        ) from error
     y_encoded = order[np.minimum(places, len(classes) - 1)]
     unknown = classes[y_encoded] != y
     if np.any(unknown):
@@ -237,7 +244,7 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
     """Finite, non-negative weights, some positive if so asked, as a float64 tensor; ones where there are none."""
     if sample_weight is None:
         return torch.ones(n_samples, dtype=torch.float64)
-    weight = np.asarray(to_numpy(sample_weight), dtype=np.float64, order="C")
+    weight = _real(sample_weight, "sample_weight")
     if weight.ndim == 0:
         weight = np.full(n_samples, float(weight))
     if weight.ndim != 1:
@@ -258,6 +265,17 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
         )
     # A copy: torch warns of memory that can't be written to, such as a frame's.
     return torch.from_numpy(np.where(weight < _MIN_PART * weight.max(initial=0.0), 0.0, weight))
+
+
+def _real(values, name):
+    """A float64 array of real numbers, which objects may be; TypeError of others."""
+    values = to_numpy(values, name)
+    try:
+        if values.dtype.kind in "biufO":
+            return np.asarray(values, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold real numbers: {error}") from error
+    raise TypeError(f"{name} must hold real numbers; got dtype {values.dtype}")
 
 
 def encode_targets(y_true, n_columns, labels=None):

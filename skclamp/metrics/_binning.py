@@ -11,12 +11,14 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from .._utils.arrays import as_probability_matrix, check_probability_chunk, row_sum_tolerance, tensor_of
+from .._utils.arrays import as_probability_matrix, check_probability_chunk, row_sum_tolerance, tensor_of, tensor_over
 from .._utils.labels import check_same_length, check_sample_weight, encode_targets
 from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
 CHUNK_SIZE = 2**17
+# Below this part of the whole a difference of sums of float32 isn't exact enough.
+_LITTLE = 1e-2
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
 ROUNDING = 1e-12
 
@@ -238,7 +240,7 @@ class Probabilities:
     def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
         if isinstance(self._values, torch.Tensor):
-            column = torch.from_numpy(y_encoded).to(self._values.device).unsqueeze(1)
+            column = tensor_over(y_encoded).to(self._values.device).unsqueeze(1)
             return self._values.gather(1, column).squeeze(1).cpu().double().numpy()
         return self._values[np.arange(self.n_samples), y_encoded].astype(np.float64)
 
@@ -270,16 +272,26 @@ class Probabilities:
         """Count and sum of probabilities, shape (n_bins, n_classes).
 
         A row has fewer than n_bins entries beyond the first bin however many classes there are, so only they are
-        looked at singly; the first bin is what remains of the columns' totals.
+        looked at singly; the first bin is what remains of the columns' totals. Where that is little, rounding errors
+        of the totals would be more, and it is summed up by itself.
         """
         count, total = np.zeros((2, len(edges) - 1, self.n_classes))
         for rows, chunk in self.chunks():
             weight = np.ones(len(chunk)) if self.weight is None else self.weight[rows]
             _add_beyond_first(chunk, weight, edges, count, total)
             total[0] += _column_totals(chunk, weight)
-        count[0] = (self.n_samples if self.weight is None else self.weight.sum()) - count[1:].sum(0)
-        total[0] = np.where(count[0] > 0, np.maximum(total[0] - total[1:].sum(0), 0), 0)
+        mass = self.n_samples if self.weight is None else self.weight.sum()
+        count[0] = mass - count[1:].sum(0)
+        total[0] -= total[1:].sum(0)
+        for k in np.flatnonzero(count[0] < _LITTLE * mass):
+            count[0, k], total[0, k] = self._first_bin(k, edges[1])
         return count, total
+
+    def _first_bin(self, k, edge):
+        """Count and sum of a class's probabilities up to an edge."""
+        column = _as_native_array(self._values[:, k]).astype(np.float64)
+        weight = np.where(column <= edge, 1.0 if self.weight is None else self.weight, 0.0)
+        return weight.sum(), weight @ column
 
     @property
     def _finfo(self):

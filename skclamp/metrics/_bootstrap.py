@@ -277,13 +277,17 @@ def _replicates(forms, proba, n_resamples, random_state):
 
 
 def resampling_weights(proba, n_resamples, random_state, block_size=_BLOCK_SIZE):
-    """Yield blocks of weights, shape (n_replicates, n_samples): how often a sample is drawn, times its own weight."""
+    """Yield blocks of weights, shape (n_replicates, n_samples): how often a sample is drawn, times its own weight.
+
+    Samples without weight are none, and aren't drawn.
+    """
     generator = np.random.default_rng(random_state.randint(2**31 - 1))
-    n, step = proba.n_samples, max(1, block_size // proba.n_samples)
+    kept = slice(None) if proba.weight is None else proba.weight > 0
+    n, step = len(np.arange(proba.n_samples)[kept]), max(1, block_size // proba.n_samples)
     for start in range(0, n_resamples, step):
-        weights = np.empty((min(step, n_resamples - start), n))
+        weights = np.zeros((min(step, n_resamples - start), proba.n_samples))
         for row in weights:
-            row[:] = np.bincount(generator.integers(n, size=n), minlength=n)
+            row[kept] = np.bincount(generator.integers(n, size=n), minlength=n)
         yield weights if proba.weight is None else weights * proba.weight
 
 

@@ -7,7 +7,7 @@ import torch
 from sklearn.isotonic import isotonic_regression
 
 from .._solvers.temperature import log_likelihoods, solve_temperature
-from .._utils.arrays import tensor_of
+from .._utils.arrays import tensor_of, tensor_over
 from .._utils.least_probability import MIN_PROBABILITY, log_of
 from .._utils.parameters import check_choice
 from ._proper_scores import brier_losses, log_losses
@@ -153,7 +153,7 @@ def _increasing(pairs):
 def _temperature_log_loss(proba, y_encoded):
     # Finite ones, by the logarithm's floor.
     logits = torch.cat([log_of(tensor_of(chunk, "y_proba")) for _, chunk in proba.chunks()])
-    y, weight = torch.from_numpy(y_encoded), None if proba.weight is None else torch.from_numpy(proba.weight)
+    y, weight = tensor_over(y_encoded), None if proba.weight is None else torch.from_numpy(proba.weight)
     temperature = solve_temperature(logits, y, sample_weight=weight).temperature
     return proba.average(-log_likelihoods(logits, y, temperature).numpy())
 

@@ -128,7 +128,8 @@ class _Kernels:
         places = (np.arange(_N_LIKELIHOOD) + 0.5) / _N_LIKELIHOOD * total
         some = self.points[order[np.searchsorted(np.cumsum(self.weight[order]), places)]]
         likeliest = _Kernels(some, np.ones(_N_LIKELIHOOD))._likeliest_bandwidth()
-        return likeliest * (_N_LIKELIHOOD / total) ** (2 / (self.points.shape[1] + 3))
+        # Of huge weights it would be narrower than the kernels can be computed.
+        return max(_BANDWIDTHS[0], likeliest * (_N_LIKELIHOOD / total) ** (2 / (self.points.shape[1] + 3)))
 
     def _likeliest_bandwidth(self):
         """The bandwidth of the greatest leave-one-out likelihood."""

@@ -9,8 +9,8 @@ from .._utils.parameters import check_choice, check_whole_number
 from ._binning import ROUNDING
 from ._reduction import as_probabilities, check_options, each_class, edges_of, reduced_error, some_pairs
 
-# Bins of the sweep, which ends long before unless hardly any accuracy falls.
-_MAX_BINS = 2**16
+# Bins of the sweep. Noise has an accuracy fall at about the cube root of the number of samples.
+_MAX_BINS = 2**11
 
 
 def debiased_calibration_error(
@@ -191,11 +191,12 @@ def _sweep_edges(pairs):
     confidence, mass, hits = _distinct(pairs)
     if (np.diff(hits / mass) >= 0).all():
         return np.append(confidence[0], confidence)
-    mass_sums, hit_sums = (np.append(0.0, np.cumsum(sums)) for sums in (mass, hits))
+    before, total = np.cumsum(mass) - mass, mass.sum()
     for n_bins in range(2, _MAX_BINS):
-        inner = np.searchsorted(mass_sums[:-1], (np.arange(1, n_bins) / n_bins - ROUNDING) * mass_sums[-1])
-        cuts = np.unique(np.concatenate([[0], inner, [len(mass)]]))
-        accuracy = np.diff(hit_sums[cuts]) / np.diff(mass_sums[cuts])
+        inner = np.searchsorted(before, (np.arange(1, n_bins) / n_bins - ROUNDING) * total)
+        starts = np.append(0, inner[(np.diff(inner, prepend=0) > 0) & (inner < len(mass))])
+        # Sums of their own, since differences of cumulated ones lose small weights.
+        accuracy = np.add.reduceat(hits, starts) / np.add.reduceat(mass, starts)
         # What sums in another order leave of equal accuracies is no fall.
         if (np.diff(accuracy) < -ROUNDING).any():
             break

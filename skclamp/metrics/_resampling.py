@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from . import _calibration, _kolmogorov_smirnov, _proper_scores, _smooth
-from ._binning import BinTable, bin_indices, weights_like
+from ._binning import ROUNDING, BinTable, bin_indices, weights_like
 from ._kolmogorov_smirnov import pairs_ks_error
 from ._reduction import check_options, some_pairs
 from ._smooth import cosine_transform, fixed_point, grid_places, integral, pairs_smooth_error, smooth
@@ -116,9 +116,14 @@ class ClasswiseErrors(_ScaledErrors):
         """Residual and weight of each bin of each class, of shape (n_weightings, n_bins, n_classes)."""
         mass = self._beyond(weights)
         confidence = self._beyond(weights, self._value)
-        mass[:, 0] = weights.sum(1)[:, None] - mass[:, 1:].sum(1)
-        confidence[:, 0] = self._column_totals(weights) - confidence[:, 1:].sum(1)
-        return self._own(weights) - confidence, mass
+        hits = self._own(weights)
+        total = weights.sum(1)[:, None]
+        rest = total - mass[:, 1:].sum(1)
+        # Of an empty first bin rounding leaves something, whose mean could be anything.
+        mass[:, 0] = np.maximum(np.where(rest > ROUNDING * total, rest, 0), hits[:, 0])
+        rest = self._column_totals(weights) - confidence[:, 1:].sum(1)
+        confidence[:, 0] = np.clip(rest, 0, self._edges[1] * mass[:, 0])
+        return hits - confidence, mass
 
     def values(self, sums, scale=1.0):
         """Error of each weighting with the sample's gaps scaled."""

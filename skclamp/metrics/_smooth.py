@@ -103,9 +103,11 @@ def fixed_point(cosines):
     def excess(bandwidth):
         return integral(smooth(cosines, bandwidth)) - bandwidth
 
-    if excess(_BANDWIDTH_TOLERANCE) <= 0:
-        return max(0.0, float(integral(smooth(cosines, _BANDWIDTH_TOLERANCE))))
-    return brentq(excess, _BANDWIDTH_TOLERANCE, 1.0 + _BANDWIDTH_TOLERANCE, xtol=_BANDWIDTH_TOLERANCE)
+    largest = float(integral(smooth(cosines, _BANDWIDTH_TOLERANCE)))
+    if largest <= _BANDWIDTH_TOLERANCE:
+        return max(0.0, largest)
+    # Of residuals that were scaled up it may lie beyond 1.
+    return brentq(excess, _BANDWIDTH_TOLERANCE, max(1.0, largest) + _BANDWIDTH_TOLERANCE, xtol=_BANDWIDTH_TOLERANCE)
 
 
 def grid_places(confidence, n_cells):

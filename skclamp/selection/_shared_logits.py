@@ -14,6 +14,7 @@ from .._backbones.inputs import StreamInputs
 from .._backbones.network import NetworkBackbone
 from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.reading import read
+from .._utils.arrays import tensor_over
 from .._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.warnings import note
 from ..clamping._base import BaseClamping
@@ -99,7 +100,7 @@ class SharedLogits:
         """For all the calibrators; those fitted to these logits don't look at them again."""
         looking = scaling.TemperatureScaling(self._estimator, **self._shared)
         weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
-        y_encoded = torch.from_numpy(self.y_cal_encoded).to(self.calibration.device)
+        y_encoded = tensor_over(self.y_cal_encoded).to(self.calibration.device)
         looking._look_back(looking._look_at(self.calibration, y_encoded, weight, self.classes, self.backbone))
 
     def _look_for_the_same_samples(self, X_cal, X_test):

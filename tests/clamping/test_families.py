@@ -1,4 +1,4 @@
-"""Every perturbation on every kind of input, all else default, and where training of any module starts."""
+"""Families in competition, where training of any module starts, and what its parameters must be."""
 
 from functools import cache, partial
 
@@ -6,27 +6,15 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network
+from _kinds_of_input import Exposure, data
 from _plain_clamping import clamping
-from _small_networks import bare_logits, convolutional, images, labels_of, logits, perceptron, vectors
+from _small_networks import bare_logits, labels_of, logits, vectors
 from skorch.callbacks import Callback
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
-from skclamp._utils.encoding import register
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
 from skclamp.persistence import load
-from skclamp.perturbations import PERTURBATIONS, ChannelPerturbation
-
-
-@register
-class Exposure(nn.Module):
-    """A user's perturbation of one number."""
-
-    def __init__(self):
-        super().__init__()
-        self.log_gain = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x):
-        return x * self.log_gain.exp()
+from skclamp.perturbations import ChannelPerturbation
 
 
 class Contrast(nn.Module):
@@ -38,49 +26,6 @@ class Contrast(nn.Module):
 
     def forward(self, x):
         return x * self.gain**2
-
-
-# Every family, all else default
-
-KINDS = ["images", "8 features", "600 features", "sequences"]
-SPATIAL = {"color", "filter", "grid"}
-
-
-@cache
-def data(kind, n_samples=110):
-    """A network, inputs and labels."""
-    if kind == "images":
-        network, X = convolutional(), images(n_samples)
-    elif kind == "sequences":
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Conv1d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(60, 4)).eval()
-        X = vectors(n_samples, 36).reshape(-1, 3, 12)
-    else:
-        n_features = int(kind.split()[0])
-        network, X = perceptron(n_features=n_features), vectors(n_samples, n_features)
-    return network, X, labels_of(bare_logits(network, X))
-
-
-@pytest.mark.parametrize("fraction", [0.5, None], ids=["guard", "no guard"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("perturbation", ["auto", *PERTURBATIONS, Exposure()], ids=str)
-def test_every_family_fits_or_says_what_suits(perturbation, kind, fraction):
-    network, X, y = data(kind)
-    calibrator = NeuralClampingCalibrator(
-        network, perturbation=perturbation, validation_fraction=fraction, random_state=0
-    )
-    if kind.endswith("features") and perturbation in SPATIAL:
-        with pytest.raises(ValueError, match=f"perturbation='{perturbation}' needs .* Use 'channel' or 'affine'"):
-            calibrator.fit(X, y)
-        return
-    proba = calibrator.fit(X, y).predict_proba(X)
-    np.testing.assert_allclose(proba.sum(1), 1)
-    scaled = TemperatureScaling(network).fit(X, y).predict_proba(X)
-    if not calibrator.accepted_:
-        np.testing.assert_allclose(proba, scaled, rtol=1e-6)
-        assert fraction is not None or perturbation == "auto"
-    own = np.arange(len(y)), y
-    assert -np.log(proba[own]).mean() <= -np.log(scaled[own]).mean() + 1e-6
 
 
 # The default optimiser

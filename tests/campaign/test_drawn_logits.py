@@ -1,0 +1,217 @@
+"""Calibrators of what is drawn for logits: sound ones are calibrated, whatever else is so or is refused."""
+
+import numpy as np
+import torch
+from _campaign import cases, check_fitted, check_probabilities, keeping
+from _drawn import any_labels, any_table, any_weights, generator, sound_labels, sound_logits, sound_weights
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp, softmax
+
+from skclamp import (
+    AccuracyPreservingIsotonic,
+    BayesianBinningIntoQuantiles,
+    BetaCalibration,
+    CalibratorSelector,
+    DirichletCalibration,
+    EnsembleTemperatureScaling,
+    HistogramBinning,
+    IntraOrderPreservingCalibration,
+    IsotonicCalibration,
+    MatrixScaling,
+    NeuralClampingCalibrator,
+    ParameterizedTemperatureScaling,
+    PlattScaling,
+    SplineCalibration,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+    VennAbersCalibration,
+    compare_calibrators,
+)
+from skclamp.metrics import neg_brier_score_scorer
+
+MAPS = {
+    "temperature": TemperatureScaling,
+    "focal temperature": lambda **options: TemperatureScaling(gamma=1.5, **options),
+    "vector": VectorScaling,
+    "structured vector": StructuredVectorScaling,
+    "structured matrix": StructuredMatrixScaling,
+    "matrix": lambda **options: MatrixScaling(n_folds=2, **options),
+    "Dirichlet": lambda **options: DirichletCalibration(n_folds=2, **options),
+    "Dirichlet, penalised": lambda **options: DirichletCalibration(
+        off_diagonal_penalty=0.1, intercept_penalty=0.1, **options
+    ),
+    "ensemble": EnsembleTemperatureScaling,
+    "Platt": PlattScaling,
+    "beta": BetaCalibration,
+    "bins": HistogramBinning,
+    "quantile bins": lambda **options: HistogramBinning(strategy="quantile", n_bins=4, prior_strength=0, **options),
+    "BBQ": BayesianBinningIntoQuantiles,
+    "isotonic": IsotonicCalibration,
+    "accuracy-preserving isotonic": AccuracyPreservingIsotonic,
+    "Venn-Abers": VennAbersCalibration,
+    "rounded Venn-Abers": lambda **options: VennAbersCalibration(precision=1, **options),
+    "spline": SplineCalibration,
+    "parameterized temperature": ParameterizedTemperatureScaling,
+    "order-invariant": IntraOrderPreservingCalibration,
+    "order-preserving": lambda **options: IntraOrderPreservingCalibration(variant="order-preserving", **options),
+    "clamping": lambda **options: NeuralClampingCalibrator(random_state=0, **options),
+}
+names = st.sampled_from(sorted(MAPS))
+
+
+def width(table):
+    return 2 if len(table.shape) == 1 or table.shape[1] == 1 else table.shape[1]
+
+
+@cases(40, name=names, table=sound_logits(), labels=sound_labels(), weights=sound_weights(), scale=st.integers(-3, 3))
+def test_sound_logits_are_calibrated(name, table, labels, weights, scale):
+    n, k = table.shape[0], width(table)
+    X, y, weight = table.given(), labels.given(n, k), weights.given(n)
+    calibrator = MAPS[name](classes=labels.classes(n, k))
+    new = generator(labels.seed).normal(size=(5, k)) * 10.0 ** min(300, table.scale + scale)
+    with keeping(X, y, weight, new, sound=True):
+        calibrator.fit(X, y, sample_weight=weight)
+        proba = check_fitted(calibrator, X, n)
+        assert calibrator.classes_.tolist() == labels.names(k).tolist()
+        again = MAPS[name](classes=labels.names(k))
+        plain = np.array(labels.names(k)[labels.encoded(n, k)])
+        again.fit(np.ascontiguousarray(table.values()), plain, sample_weight=weights.values(n))
+        np.testing.assert_allclose(again.predict_proba(table.values()), proba, rtol=0, atol=1e-9)
+    with keeping(new):
+        check_fitted(calibrator, new, 5)
+
+
+@cases(200, name=names, table=any_table(), labels=any_labels(), weights=any_weights(), new=any_table())
+def test_anything_is_calibrated_or_refused(name, table, labels, weights, new):
+    shape = table.shape or (3,)
+    n, k = shape[0], 2 if len(shape) == 1 else max(2, shape[-1])
+    X, y, weight, Z = table.given(), labels.given(n, k), weights.given(n), new.given()
+    calibrator = MAPS[name](classes=labels.classes(n, k))
+    with keeping(X, y, weight) as outcome:
+        calibrator.fit(X, y, sample_weight=weight)
+        check_fitted(calibrator, X, n)
+    if outcome.refusal:
+        return
+    with keeping(Z):
+        check_probabilities(calibrator.predict_proba(Z))
+
+
+@cases(30, table=sound_logits(), labels=sound_labels(), weights=sound_weights(), gamma=st.sampled_from([0, 0.0, 1.0]))
+def test_temperature_scaling_is_what_few_lines_of_scipy_find(table, labels, weights, gamma):
+    n, k = table.shape[0], width(table)
+    y, weight = labels.encoded(n, k), weights.values(n)
+    X = table.values().astype(np.float64)
+    logits = X if X.ndim == 2 and X.shape[1] > 1 else np.stack([0 * X.ravel(), X.ravel()], 1)
+    with keeping(X, sound=True):
+        calibrator = TemperatureScaling(classes=range(k), gamma=gamma).fit(X, y, sample_weight=weight)
+        found = calibrator.predict_log_proba(X)
+
+    def loss(log_temperature):
+        log_proba = log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(n), y]
+        return np.average((1 - np.exp(log_proba)).clip(0) ** gamma * -log_proba, weights=weight)
+
+    np.testing.assert_allclose(found, log_softmax(logits / calibrator.temperature_, axis=1), rtol=1e-9, atol=1e-12)
+    bounds = np.log(calibrator.bounds)
+    starts = np.linspace(*bounds, 12)
+    tried = [minimize_scalar(loss, bounds=pair, method="bounded") for pair in zip(starts[:-1], starts[1:], strict=True)]
+    best = min(each.fun for each in tried)
+    assert loss(np.log(calibrator.temperature_)) <= best + 1e-6 * (1 + best)
+
+
+@cases(20, table=sound_logits(scale=0), labels=sound_labels(), name=names, seed=st.integers(0, 9))
+def test_samples_without_weight_are_as_if_left_out(table, labels, name, seed):
+    n, k = table.shape[0], width(table)
+    X, y = np.asarray(table.values(), np.float64), labels.encoded(n, k)
+    weight = np.maximum(generator(seed).integers(0, 3, n), np.arange(n) == 0)
+    kept = weight > 0
+    with keeping(X, y, weight, sound=True):
+        whole = MAPS[name](classes=range(k)).fit(X, y, sample_weight=weight).predict_proba(X)
+        part = MAPS[name](classes=range(k)).fit(X[kept], y[kept], sample_weight=weight[kept]).predict_proba(X)
+        # Folds are others.
+        if name not in ("matrix", "Dirichlet"):
+            np.testing.assert_allclose(whole, part, rtol=0, atol=1e-3)
+
+
+CANDIDATES = [("temperature", TemperatureScaling()), ("vector", VectorScaling()), ("bins", HistogramBinning())]
+SCORINGS = [None, neg_brier_score_scorer]
+
+
+@cases(
+    5,
+    table=sound_logits(fewest=2),
+    labels=sound_labels(),
+    weights=sound_weights(),
+    stack=st.booleans(),
+    frugal=st.booleans(),
+    n_folds=st.integers(2, 4),
+    n_candidates=st.integers(1, 3),
+    scoring=st.sampled_from(SCORINGS),
+)
+def test_selectors_choose_among_sound_logits(table, labels, weights, stack, frugal, n_folds, n_candidates, scoring):
+    n, k = table.shape[0], width(table)
+    X, y, weight = table.given(), labels.given(n, k), weights.given(n)
+    selector = CalibratorSelector(
+        candidates=CANDIDATES[:n_candidates],
+        stack=stack,
+        one_standard_error=frugal,
+        n_folds=n_folds,
+        scoring=scoring,
+        classes=labels.classes(n, k),
+    )
+    with keeping(X, y, weight, sound=True):
+        selector.fit(X, y, sample_weight=weight)
+        check_fitted(selector, X, n)
+
+
+@cases(5, name=st.sampled_from(["all", "three"]), table=any_table(), labels=any_labels(), weights=any_weights())
+def test_selectors_of_anything_choose_or_refuse(name, table, labels, weights):
+    shape = table.shape or (3,)
+    n, k = shape[0], 2 if len(shape) == 1 else max(2, shape[-1])
+    X, y, weight = table.given(), labels.given(n, k), weights.given(n)
+    candidates = CANDIDATES if name == "three" else None
+    with keeping(X, y, weight):
+        selector = CalibratorSelector(candidates=candidates, n_folds=2, classes=labels.classes(n, k))
+        check_fitted(selector.fit(X, y, sample_weight=weight), X, n)
+
+
+@cases(3, table=sound_logits(fewest=4, scale=0), labels=sound_labels(), seed=st.integers(0, 9))
+def test_comparisons_of_sound_logits(table, labels, seed):
+    n, k = table.shape[0], width(table)
+    X, y = np.asarray(table.values(), np.float64), labels.given(n, k)
+    shared = {"classes": labels.classes(n, k), "random_state": seed, "n_resamples": 5, "n_draws": 5}
+    with keeping(X, y, sound=True):
+        found = compare_calibrators(None, X, y, X, y, calibrators=dict(CANDIDATES), **shared)
+        assert set(dict(CANDIDATES)) <= {row.name for row in found.rows}
+        assert all(np.isfinite([row.nll, row.brier]).all() for row in found.rows)
+
+
+@cases(20, table=sound_logits(scale=0), labels=sound_labels(), seed=st.integers(0, 99), name=names)
+def test_the_order_of_samples_and_classes_names_nothing(table, labels, seed, name):
+    """But for the maps that draw folds, or break ties by the order."""
+    n, k = table.shape[0], width(table)
+    X, y = np.asarray(table.values(), np.float64), labels.encoded(n, k)
+    order = generator(seed).permutation(n)
+    with keeping(X, y, sound=True):
+        one = MAPS[name](classes=range(k)).fit(X, y).predict_proba(X)
+        other = MAPS[name](classes=range(k)).fit(X[order], y[order]).predict_proba(X)
+        if name not in ("matrix", "Dirichlet"):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-3)
+
+
+@cases(60, table=sound_logits(), other=sound_logits(), dtype=st.sampled_from([torch.float16, torch.float32]))
+def test_transformed_logits_are_log_probabilities(table, other, dtype):
+    n, k = table.shape[0], width(table)
+    X = np.asarray(table.values(), np.float64)
+    y = generator(table.seed).integers(0, k, n)
+    with keeping(X, sound=True):
+        calibrator = TemperatureScaling(classes=range(k)).fit(X, y)
+        log_proba = calibrator.transform_logits(X)
+        np.testing.assert_allclose(logsumexp(log_proba, axis=1), 0, atol=1e-9)
+        np.testing.assert_array_equal(log_proba, calibrator.predict_log_proba(X))
+    with keeping():
+        found = calibrator.transform_logits(torch.as_tensor(np.asarray(other.values(), np.float64)).to(dtype))
+        np.testing.assert_allclose(np.exp(found).sum(1), 1, atol=1e-9)
+        assert softmax(found, axis=1).shape[1] == k

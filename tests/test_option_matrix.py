@@ -1,0 +1,139 @@
+"""Clamping's options beside each other, every pair of them at least once: what holds of all holds of each."""
+
+from functools import partial
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+import torch
+from _kinds_of_input import Exposure, as_dataset, as_entries, as_loader, data
+from _small_networks import nll, snapshot
+
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.exceptions import CalibrationSetWarning
+from skclamp.perturbations import PERTURBATIONS
+
+SPATIAL = {"color", "filter", "grid"}
+NAMES = np.array(["ant", "bee", "cat", "dog"])
+
+FAMILIES = {name: name for name in ("auto", *PERTURBATIONS)} | {"none": None, "a module": Exposure()}
+OPTIMIZERS = {
+    "auto": "auto",
+    "natural": "natural",
+    "sgd": "sgd",
+    "adam": "adam",
+    "a class": torch.optim.RMSprop,
+    "a partial": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+}
+GUARDS = {"two folds": 0.5, "five folds": 0.2, "no guard": None}
+KINDS = ["images", "sequences", "8 features", "200 features", "dict", "Dataset", "DataLoader"]
+LABELS = {
+    "ints": lambda y: y,
+    "uint8": lambda y: y.astype(np.uint8),
+    "from 1": lambda y: y + 1,
+    "floats": lambda y: y.astype(np.float32),
+    "strings": lambda y: NAMES[y],
+    "objects": lambda y: NAMES[y].astype(object),
+    "list": lambda y: y.tolist(),
+    "tensor": torch.as_tensor,
+    "big-endian": lambda y: y.astype(">i4"),
+    "three of four": lambda y: np.where(y == 2, 0, y),
+    "rare": lambda y: np.where((y == 2) & (np.arange(len(y)) > 60), 0, y),
+}
+FACTORS = [FAMILIES, OPTIMIZERS, GUARDS, KINDS, LABELS]
+
+
+def all_pairs(factors):
+    """Rows of one value for each factor, every pair of values in one of them: greedily, so no more than needed."""
+    factors = [list(factor) for factor in factors]
+    columns = list(combinations(range(len(factors)), 2))
+    missing = {((i, a), (j, b)) for i, j in columns for a, b in product(factors[i], factors[j])}
+    while missing:
+        row = dict(min(missing, key=str))
+        for column in range(len(factors)):
+            if column not in row:
+                row[column] = max(factors[column], key=lambda value: len(met({**row, column: value}) & missing))
+        missing -= met(row)
+        yield tuple(row[column] for column in range(len(factors)))
+
+
+def met(row):
+    return set(combinations(sorted(row.items()), 2))
+
+
+MATRIX = list(all_pairs(FACTORS))
+IDS = [", ".join(row) for row in MATRIX]
+
+
+def test_the_matrix_holds_every_pair_of_options():
+    for (i, first), (j, second) in combinations(enumerate(FACTORS), 2):
+        assert {(row[i], row[j]) for row in MATRIX} == set(product(first, second))
+
+
+def given(kind, labels):
+    """A network, X, and y or None: what `fit` takes; the bare inputs' network, X and encoded labels beside it."""
+    network, X, y = data(kind if kind in KINDS[:4] else "images")
+    y = LABELS[labels](y)
+    if kind == "dict":
+        return *as_entries(network, X), y
+    if kind in ("Dataset", "DataLoader"):
+        make = as_dataset if kind == "Dataset" else as_loader
+        # torch has no strings: they stand beside the inputs.
+        numbers = labels not in ("strings", "objects", "list", "tensor", "big-endian")
+        return network, make(X, y if numbers else np.zeros(len(y))), None if numbers else y
+    return network, X, y
+
+
+def encoded(labels, y):
+    """Column indices of the labels."""
+    names = NAMES if labels in ("strings", "objects") else np.arange(4) + (labels == "from 1")
+    return names.searchsorted(np.asarray(LABELS[labels](y).tolist() if labels == "tensor" else LABELS[labels](y)))
+
+
+def refusal(family, optimizer, kind):
+    """What `fit` says of options that don't suit each other, None of others."""
+    if family == "auto" and optimizer not in ("auto", "natural"):
+        return "optimizer must be 'auto' or 'natural' where perturbation is 'auto'.* Name a family"
+    if family in SPATIAL and kind.endswith("features"):
+        return f"perturbation='{family}' needs .* Use 'channel' or 'affine'"
+    return None
+
+
+@pytest.mark.parametrize(("family", "optimizer", "guard", "kind", "labels"), MATRIX, ids=IDS)
+@pytest.mark.filterwarnings(f"ignore::{CalibrationSetWarning.__module__}.CalibrationSetWarning")
+def test_options_beside_each_other(family, optimizer, guard, kind, labels):
+    network, X, y = given(kind, labels)
+    input_key = {"input_key": "values"} if kind == "dict" else {}
+    calibrator = NeuralClampingCalibrator(
+        network,
+        perturbation=FAMILIES[family],
+        optimizer=OPTIMIZERS[optimizer],
+        validation_fraction=GUARDS[guard],
+        random_state=0,
+        **input_key,
+    )
+    before = snapshot(network)
+    message = refusal(family, optimizer, kind)
+    if message:
+        with pytest.raises(ValueError, match=message):
+            calibrator.fit(X, y)
+        assert snapshot(network) == before
+        return
+    log_proba = calibrator.fit(X, y).predict_log_proba(X)
+    assert snapshot(network) == before
+    check_alike(calibrator, X, log_proba)
+    scaled = TemperatureScaling(network).fit(X, y).predict_log_proba(X)
+    if not calibrator.accepted_:
+        np.testing.assert_allclose(log_proba, scaled, rtol=1e-5, atol=1e-6)
+    y = encoded(labels, data(kind if kind in KINDS[:4] else "images")[2])
+    assert nll(log_proba, y) <= nll(scaled, y) + 1e-6
+
+
+def check_alike(calibrator, X, log_proba):
+    """What was fitted says the same in each of its ways."""
+    proba = calibrator.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-12)
+    np.testing.assert_allclose(np.exp(log_proba), proba, rtol=1e-9, atol=1e-300)
+    np.testing.assert_array_equal(calibrator.predict(X), calibrator.classes_[proba.argmax(1)])
+    assert proba.shape == (110, 4) and len(calibrator.classes_) == 4
+    assert np.isfinite(log_proba).all() and calibrator.temperature_ > 0
