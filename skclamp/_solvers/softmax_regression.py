@@ -19,7 +19,7 @@ from ..exceptions import NotConvergedWarning
 
 # A ridge on every parameter, too weak to be seen where data speak, keeps the optimum finite and unique where they
 # don't: separable data, missing classes, what a softmax leaves undetermined.
-_RIDGE = 1e-6
+RIDGE = 1e-6
 # A chunk of features and its logits stay in the second-level cache of a processor's core.
 _CHUNK_SIZE = 2**16
 _GPU_CHUNK_SIZE = 2**22
@@ -37,7 +37,7 @@ _PARAMETER_TOLERANCE = 1e-9
 _ROUNDING = 1e-14
 _MEMORY = 20
 # What is added, one after another, to the unit diagonal of a Hessian that rounding errors leave singular.
-_JITTERS = 10.0 ** np.arange(-14, 1, 2)
+JITTERS = 10.0 ** np.arange(-14, 1, 2)
 
 
 class Solution(NamedTuple):
@@ -258,7 +258,7 @@ def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOL
     most_factored : int, default=460
         The Hessian at the start is factored for up to this many parameters.
     """
-    ridge = np.broadcast_to(penalty, start.shape) + _RIDGE
+    ridge = np.broadcast_to(penalty, start.shape) + RIDGE
     penalised = _Penalised(regression, ridge, start if centre is None else centre)
     factored = start.size <= most_factored
     unwhiten, whiten = (_whitening if factored else _near_whitening)(regression, start, ridge)
@@ -329,7 +329,7 @@ def _factored(hessian):
     """
     scale = np.exp2(-np.rint(np.log2(hessian.diagonal()) / 2))
     scaled = hessian * scale[:, None] * scale
-    for jitter in (0.0, *_JITTERS):
+    for jitter in (0.0, *JITTERS):
         try:
             return scale, cholesky(scaled + jitter * np.eye(len(scaled)), lower=True)
         except LinAlgError:

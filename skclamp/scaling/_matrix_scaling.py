@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from .._solvers.penalty_path import Folds
+from .._solvers.penalty_path import folds_of
 from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
 from .._solvers.temperature import DEFAULT_BOUNDS
 from .._utils.docstrings import with_shared_docs
@@ -76,12 +76,12 @@ class OdirScaling(AffineScaling):
         n_classes = features.shape[1]
         unit = n_classes / self._n_effective
         numbers = deal_folds(torch.log_softmax(features, 1), y, weight, self.n_folds)
-        vector = Folds(VectorRegression, data, numbers, identity_vector(n_classes))
+        vector = folds_of(VectorRegression, data, numbers, identity_vector(n_classes))
         candidates = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
         intercept = vector.walk(candidates, lambda strength: [[0.0], [strength]], default=unit)
         if off_diagonal is not None:
             return off_diagonal, intercept
-        matrix = Folds(MatrixRegression, data, numbers, identity_matrix(n_classes))
+        matrix = folds_of(MatrixRegression, data, numbers, identity_matrix(n_classes))
         matrix.parameters = [_as_matrix(parameters) for parameters in vector.parameters]
         unit *= n_classes - 1
         candidates = unit * _OFF_DIAGONAL_MULTIPLES

@@ -16,12 +16,13 @@ from .._utils.folds import draw_folds
 from .._utils.metadata import calls, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.sklearn_private import Interval
-from .._utils.statistics import student_below_zero
+from .._utils.statistics import n_effective
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
 from ..scaling import (
     BetaCalibration,
+    EnsembleTemperatureScaling,
     IntraOrderPreservingCalibration,
     StructuredMatrixScaling,
     StructuredVectorScaling,
@@ -29,6 +30,7 @@ from ..scaling import (
     VectorScaling,
 )
 from ._candidates import check_bare
+from ._contest import Contest
 from ._trial import Samples, Stack, Trial
 
 # The package's scorers, which are objects, by what their names are cut short to.
@@ -52,12 +54,18 @@ class _ScorerNames(Choices):
 
 # What the stack is called among the candidates, as it is and with a map that follows it.
 _STACKS = ("stack", "recalibrated stack")
+# Parameters per class of the default maps that nothing but the samples holds, and how many misclassified samples each
+# takes: the classifier's right answers are alike, and say hardly more than one would. Logistic regressions need 5 to 10
+# events per parameter (Vittinghoff and McCulloch, 2007).
+_FREE_PER_CLASS = {VectorScaling: 2, BetaCalibration: 3}
+_MIN_MISSES = 5
 
 
 def default_candidates():
     """Output maps for `CalibratorSelector` to choose from: a short list, from few parameters to many.
 
-    The three structured matrices differ in strength: what suits 10 classes is far too strong for 100.
+    The three structured matrices differ in strength: what suits 10 classes is far too strong for 100. "vector" and
+    "beta", which nothing shrinks, take part where at least five samples a parameter are misclassified.
 
     Returns
     -------
@@ -68,10 +76,11 @@ def default_candidates():
     --------
     >>> from skclamp import default_candidates
     >>> [name for name, _ in default_candidates()][:2]
-    ['temperature', 'order-preserving']
+    ['temperature', 'ensemble temperature']
     """
     return [
         ("temperature", TemperatureScaling()),
+        ("ensemble temperature", EnsembleTemperatureScaling()),
         ("order-preserving", IntraOrderPreservingCalibration()),
         ("structured vector", StructuredVectorScaling()),
         ("vector", VectorScaling()),
@@ -88,6 +97,18 @@ def _structured_matrix(off_diagonal_penalty):
     )
 
 
+def _bearable_candidates(samples):
+    """The default ones, without free maps of more parameters than the misclassified samples bear."""
+    n_classes = samples.logits.shape[1]
+    missed = samples.weight[(samples.logits.argmax(1) != samples.y).cpu()]
+    n_misses = n_effective(missed).item() if missed.any() else 0
+    return [
+        (name, calibrator)
+        for name, calibrator in default_candidates()
+        if n_misses >= _MIN_MISSES * n_classes * _FREE_PER_CLASS.get(type(calibrator), 0)
+    ]
+
+
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
 class CalibratorSelector(BaseCalibrator):
@@ -100,12 +121,18 @@ class CalibratorSelector(BaseCalibrator):
     order-preserving map after it, fitted out of fold. Both are judged fold by fold as well, with weights and map
     learned from the other folds. What is chosen is then fitted to all the samples.
 
+    On few samples the best of many is often so by chance. Where temperature scaling is among the candidates, the first
+    of that class is chosen after all unless the best beats it by more than one standard error of their difference: of
+    the samples' paired losses or, with another `scoring`, of the folds' paired scores.
+
     Parameters
     ----------
     {estimator}
     candidates : sequence of (str, BaseCalibrator), default=None
         Names and output maps, none of which has an estimator of its own; clones of them are fitted. None is
-        `default_candidates()`.
+        `default_candidates()`, of which "vector" and "beta", maps without a penalty, are left out where fewer than five
+        samples a parameter are misclassified (Kish's effective number, where they have weights). Candidates that are
+        given all take part.
     scoring : str, callable or None, default=None
         What is best: a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's name for one;
         y holds column indices. None is the negative NLL. A scorer gets the weights of the samples; with scikit-learn's
@@ -113,8 +140,8 @@ class CalibratorSelector(BaseCalibrator):
     stack : bool, default=True
         Whether the stack competes, as it is and recalibrated.
     one_standard_error : bool, default=False
-        Take the fewest parameters among those that are worse than the best by no more than one standard error of the
-        difference: of the samples' paired losses or, with another `scoring`, of the folds' paired scores.
+        Take the fewest parameters among those that are worse than the best by no more than one such standard error, and
+        better than temperature scaling by more.
     n_folds : int, default=5
         Folds, at least 2: stratified by class, equal samples kept together, drawn the same way whatever the order of
         the samples.
@@ -136,7 +163,9 @@ class CalibratorSelector(BaseCalibrator):
         As GridSearchCV's, one row per candidate and the two stacks last: ``params``, ``param_candidate``,
         ``n_parameters``, ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold
         counts by the weight of its samples. ``n_parameters`` counts what the samples set, the knots and heights of a
-        nonparametric map too. It and `best_score_` are absent where nothing could be held out.
+        nonparametric map too. ``mean_test_gain`` is the mean score less temperature scaling's, and
+        ``test_gain_standard_error`` the standard error of this paired difference; only where temperature scaling is
+        among the candidates. `cv_results_` and `best_score_` are absent where nothing could be held out.
     {shared_attributes}
 
     Raises
@@ -215,7 +244,7 @@ class CalibratorSelector(BaseCalibrator):
     def _select(self, samples, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
         logits, y = samples.logits, samples.y
-        names, maps = zip(*(self.candidates or default_candidates()), strict=True)
+        names, maps = zip(*(self.candidates or _bearable_candidates(samples)), strict=True)
         numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, samples.weights().cpu(), self.n_folds)
         if not numbers.any():
             self._take_the_smallest(names, maps, samples)
@@ -223,25 +252,13 @@ class CalibratorSelector(BaseCalibrator):
         stacks = self.stack and len(maps) > 1
         trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None)
         scores = trial.scores(self._scorer(), told)
-        self.best_index_ = self._choose(trial, scores)
-        self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores)
+        values, shares = (-trial.losses, trial.shares) if self.scoring is None else (scores, trial.fold_shares)
+        contest = Contest(values, shares, _temperature_row(maps))
+        self.best_index_ = contest.simplest(trial.n_parameters) if self.one_standard_error else contest.best()
+        self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores, contest)
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self._refit(maps, trial, samples)
-
-    def _choose(self, trial, scores):
-        """The row with the best mean score, or the smallest within one standard error of it."""
-        means = scores @ trial.fold_shares
-        best = int(means.argmax())
-        if not self.one_standard_error:
-            return best
-        values, shares = (-trial.losses, trial.shares) if self.scoring is None else (scores, trial.fold_shares)
-        within = []
-        for row in range(len(scores)):
-            behind, error, _ = student_below_zero(values[best] - values[row], shares)
-            if behind <= error:
-                within.append(row)
-        return min(within, key=lambda row: (trial.n_parameters[row], -means[row]))
 
     def _refit(self, maps, trial, samples):
         chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial)
@@ -298,9 +315,19 @@ def _checked_name(pair):
     return name
 
 
-def _results(names, trial, scores):
+def _temperature_row(maps):
+    """The first map that is temperature scaling, if there is one."""
+    return next((row for row, calibrator in enumerate(maps) if isinstance(calibrator, TemperatureScaling)), None)
+
+
+def _results(names, trial, scores, contest):
     """Scores of candidates in the form of GridSearchCV's ``cv_results_``."""
     means = scores @ trial.fold_shares
+    gains = (
+        {}
+        if contest.baseline is None
+        else {"mean_test_gain": contest.gains, "test_gain_standard_error": contest.errors}
+    )
     return {
         "params": [{"candidate": name} for name in names],
         "param_candidate": np.ma.array(names, dtype=object),
@@ -309,4 +336,5 @@ def _results(names, trial, scores):
         "mean_test_score": means,
         "std_test_score": np.sqrt((scores - means[:, None]) ** 2 @ trial.fold_shares),
         "rank_test_score": rankdata(-means, method="min").astype(np.int32),
+        **gains,
     }

@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from skclamp import DirichletCalibration, MatrixScaling, TemperatureScaling, VectorScaling
+from skclamp._solvers import penalty_path
 from skclamp._utils.folds import deal_folds
 
 CALIBRATORS = [MatrixScaling, DirichletCalibration]
@@ -85,6 +86,20 @@ def test_the_strengths_chosen_give_the_same_again(calibrator):
     for name in penalties:
         half = calibrator(**{name: penalties[name]}).fit(logits, y)
         assert getattr(half, f"{name}_") == pytest.approx(penalties[name])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("n_samples", "n_classes"), [(60, 2), (500, 2), (300, 4)])
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_all_folds_at_once_choose_what_each_by_itself_does(calibrator, n_samples, n_classes, weighted, monkeypatch):
+    logits, y = draw(n_samples, n_classes)
+    weight = np.random.default_rng(1).integers(0, 3, n_samples) if weighted else None
+    together = calibrator().fit(logits, y, sample_weight=weight)
+    monkeypatch.setattr(penalty_path, "are_small", lambda *_: False)
+    apart = calibrator().fit(logits, y, sample_weight=weight)
+    for name in ("off_diagonal_penalty_", "intercept_penalty_"):
+        assert getattr(together, name) == pytest.approx(getattr(apart, name))
+    np.testing.assert_allclose(together.predict_proba(logits), apart.predict_proba(logits), atol=1e-8)
 
 
 @pytest.mark.parametrize("calibrator", CALIBRATORS)

@@ -84,23 +84,65 @@ def test_scores_are_those_of_maps_fitted_without_the_fold():
     assert results["n_parameters"].tolist() == [1, 8]
     means = results["mean_test_score"]
     assert results["rank_test_score"].tolist() == [1 + (means > mean).sum() for mean in means]
-    assert selector.best_index_ == results["mean_test_score"].argmax()
-    assert selector.best_score_ == results["mean_test_score"].max()
+    assert selector.best_score_ == means[selector.best_index_]
 
 
 def test_one_standard_error_prefers_fewer_parameters():
-    """Where a temperature drew the labels, gains and offsets of the classes look better by chance now and then."""
-    candidates = [("vector", StructuredVectorScaling()), ("temperature", TemperatureScaling())]
+    """Where a temperature drew the labels, mixing the classes looks better by chance now and then."""
+    candidates = [("matrix", StructuredMatrixScaling()), ("vector", StructuredVectorScaling())]
     chosen = {False: 0, True: 0}
     for seed in range(12):
         Z = logits(400, seed=seed)
         y = drawn_labels(Z / 2, seed)
         for rule in chosen:
             selector = CalibratorSelector(candidates=candidates, stack=False, one_standard_error=rule).fit(Z, y)
-            chosen[rule] += selector.best_params_ == {"candidate": "temperature"}
+            chosen[rule] += selector.best_params_ == {"candidate": "vector"}
             assert selector.best_score_ == selector.cv_results_["mean_test_score"][selector.best_index_]
     assert chosen[False] < chosen[True]
     assert chosen[True] >= 10
+
+
+@pytest.mark.parametrize("one_standard_error", [False, True])
+@pytest.mark.parametrize("scoring", [None, neg_brier_score_scorer], ids=["NLL", "Brier"])
+def test_the_winner_beats_temperature_scaling_by_its_standard_error(scoring, one_standard_error):
+    """In half of the draws temperature scaling is right, and others look better by chance now and then."""
+    candidates = [("vector", StructuredVectorScaling()), ("temperature", TemperatureScaling())]
+    outcomes = set()
+    for seed in range(16):
+        Z = logits(150, seed=seed)
+        y = drawn_labels(Z / 2 if seed % 2 else truth_of("vector", Z), seed)
+        options = {"scoring": scoring, "one_standard_error": one_standard_error, "stack": False}
+        selector = CalibratorSelector(candidates=candidates, **options).fit(Z, y)
+        results = selector.cv_results_
+        gain, error = results["mean_test_gain"][0], results["test_gain_standard_error"][0]
+        assert gain == pytest.approx(-np.diff(results["mean_test_score"])[0], abs=1e-12)
+        if scoring is not None:
+            gains = -np.diff([results[f"split{k}_test_score"] for k in range(5)])[:, 0]
+            assert error == pytest.approx(gains.std(ddof=1) / np.sqrt(5), rel=0.05)
+        assert selector.best_params_ == {"candidate": "vector" if gain > error else "temperature"}
+        outcomes.add((bool(gain > 0), selector.best_params_["candidate"]))
+    assert outcomes == {(True, "vector"), (True, "temperature"), (False, "temperature")}
+
+
+def test_without_temperature_scaling_among_them_the_best_is_taken():
+    Z = logits(150)
+    candidates = [("vector", VectorScaling()), ("structured", StructuredVectorScaling())]
+    selector = CalibratorSelector(candidates=candidates).fit(Z, drawn_labels(Z / 2))
+    assert selector.best_index_ == selector.cv_results_["mean_test_score"].argmax()
+    assert "mean_test_gain" not in selector.cv_results_
+
+
+def test_votes_with_exact_zeros_find_ensemble_temperature_scaling():
+    """A class without a vote isn't impossible: of the plain maps, only a share of the uniform distribution says so."""
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.full(20, 0.3), size=1500)
+    votes = np.array([rng.multinomial(25, row) for row in proba]) / 25
+    y = np.array([rng.choice(20, p=row) for row in proba])
+    selector = CalibratorSelector(response="probabilities", stack=False).fit(votes[:500], y[:500])
+    assert selector.best_params_ == {"candidate": "ensemble temperature"}
+    temperature = TemperatureScaling(response="probabilities").fit(votes[:500], y[:500])
+    scores = [nll(each.predict_log_proba(votes[500:]), y[500:]) for each in (selector, temperature)]
+    assert scores[0] < scores[1] - 0.1
 
 
 def test_scoring_decides():
@@ -207,7 +249,8 @@ def test_the_stack_is_never_chosen_when_it_is_worse_out_of_fold(seed, scoring):
     scores = selector.cv_results_["mean_test_score"]
     assert scores.shape == (5,)
     stacked = selector.best_params_["candidate"] in ("stack", "recalibrated stack")
-    assert stacked == (scores[3:].max() > scores[:3].max()) == hasattr(selector, "weights_")
+    assert stacked == hasattr(selector, "weights_")
+    assert not stacked or scores[3:].max() > scores[:3].max()
 
 
 def test_the_stack_is_judged_with_weights_and_recalibration_from_the_other_folds():
@@ -332,10 +375,29 @@ def test_default_candidates_are_new_each_time_and_all_take_part():
     assert len(set(names)) == len(names)
     assert not set(map(id, calibrators)) & {id(calibrator) for _, calibrator in default_candidates()}
     Z = logits(200)
-    selector = CalibratorSelector().fit(Z, labels_of(Z))
+    selector = CalibratorSelector().fit(Z, labels_of(Z, temperature=4.0))
     assert selector.cv_results_["param_candidate"].tolist() == [*names, "stack", "recalibrated stack"]
     # Of four classes: 1 + 10 (4 + 1) + 3 (10 + 1) of the order-preserving map, 1 + 3 * 4 of beta calibration.
-    assert selector.cv_results_["n_parameters"][:-2].tolist() == [1, 84, 8, 8, 13, 20, 20, 20]
+    assert selector.cv_results_["n_parameters"][:-2].tolist() == [1, 3, 84, 8, 8, 13, 20, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "weight", "missing"),
+    [(1200, None, []), (300, None, ["vector", "beta"]), (1200, "uneven", ["vector", "beta"])],
+)
+def test_maps_without_a_penalty_take_part_where_enough_samples_are_misclassified(n_samples, weight, missing):
+    """Four classes: 8 and 12 parameters."""
+    Z = logits(n_samples)
+    y = Z.argmax(1)
+    y[::10] = (y[::10] + 1) % 4
+    if weight == "uneven":
+        weight = np.ones(n_samples)
+        weight[[0, 10, 20]] = 1000
+    selector = CalibratorSelector(stack=False, n_folds=2).fit(Z, y, sample_weight=weight)
+    names = [name for name, _ in default_candidates()]
+    assert selector.cv_results_["param_candidate"].tolist() == [name for name in names if name not in missing]
+    given = CalibratorSelector(candidates=TWO, stack=False, n_folds=2).fit(Z, y)
+    assert given.cv_results_["param_candidate"].tolist() == ["temperature", "vector"]
 
 
 def test_candidates_stay_as_they_were():

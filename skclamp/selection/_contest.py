@@ -1,0 +1,48 @@
+"""Contest: paired scores of rows, of which one is taken; not where the baseline may be as good."""
+
+import numpy as np
+
+from .._utils.statistics import student_below_zero
+
+
+class Contest:
+    """Rows of scores, greater is better, that are paired: of the same samples or of the same folds.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, n_pairs)
+        Scores.
+    shares : ndarray of shape (n_pairs,)
+        Shares of the weight.
+    baseline : int or None
+        The row that is taken unless another one beats it by more than one standard error of their difference.
+
+    Attributes
+    ----------
+    gains, errors : ndarrays of shape (n_rows,)
+        Mean of each row's scores less the baseline's, and its standard error; only with a baseline.
+    """
+
+    def __init__(self, values, shares, baseline):
+        self.values, self.shares, self.baseline = values, shares, baseline
+        self.means = values @ shares
+        self.eligible = np.ones(len(values), dtype=bool)
+        if baseline is not None:
+            self.gains, self.errors = self._gains_over(baseline)
+            self.eligible = self.gains > self.errors
+            self.eligible[baseline] = True
+
+    def best(self):
+        """The row with the best mean, or the baseline."""
+        row = int(self.means.argmax())
+        return row if self.eligible[row] else self.baseline
+
+    def simplest(self, n_parameters):
+        """Of the rows within one standard error of that, the one with the fewest parameters."""
+        gains, errors = self._gains_over(self.best())
+        within = np.flatnonzero(self.eligible & (-gains <= errors))
+        return int(min(within, key=lambda row: (n_parameters[row], -self.means[row])))
+
+    def _gains_over(self, row):
+        leads = [student_below_zero(values - self.values[row], self.shares)[:2] for values in self.values]
+        return np.array(leads).T

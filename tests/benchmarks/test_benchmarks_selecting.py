@@ -1,0 +1,46 @@
+"""The benchmark of the selector on small sets, on the record that needs no file; that of matrix scaling's time."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import matrix_speed
+import selecting
+
+pytestmark = pytest.mark.slow
+
+
+def test_votes_of_trees_have_exact_zeros_and_samples_of_their_own():
+    votes, labels, calibration, test = selecting.forest_votes(*selecting.twenty_classes(), seed=3, n_calibration=500)
+    assert votes.shape == (3600, 20)
+    assert (votes == 0).mean() > 0.3
+    np.testing.assert_array_equal(np.sort(np.r_[calibration, test]), np.arange(3600))
+    assert len(calibration) == 500 and len(np.unique(labels)) == 20
+
+
+def test_selecting_compares_with_temperature_scaling_and_hindsight(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "runs.csv"
+    options = ["--data", str(tmp_path), "--records", "digits, forest", "--seeds", "2", "--size", "100"]
+    options += ["--out", str(path)]
+    selecting.main(options)
+    shown, runs = capsys.readouterr().out, pd.read_csv(path)
+    assert sorted(set(runs.seed)) == [50, 51]
+    nll = runs.pivot(index="seed", columns="method", values="nll")
+    own = nll.pop("selector")
+    over = own - nll.temperature
+    regret = own.mean() - nll.mean().min()
+    assert f"worst record {over.mean():+.4f}, worst draw {over.max():+.4f}" in shown
+    assert f"{regret:+.4f}, {max(regret, 0):.4f} where gains" in shown
+
+    monkeypatch.setattr(selecting, "run", None)
+    selecting.main(options)
+    assert len(pd.read_csv(path)) == len(runs)
+
+
+def test_matrix_scaling_is_timed_beside_the_peer(capsys):
+    pytest.importorskip("probmetrics")
+    matrix_speed.main(["--classes", "2", "--samples", "100", "--repeats", "1"])
+    *_, row = capsys.readouterr().out.splitlines()
+    n_classes, n_samples, ours, theirs, ratio, _ = map(float, row.split())
+    assert (n_classes, n_samples) == (2, 100)
+    assert ratio == pytest.approx(ours / theirs, rel=0.1)
