@@ -455,6 +455,7 @@ def test_bad_parameters(params, message):
 
 
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:all labels are of one class:skclamp.exceptions.CalibrationSetWarning")
 def test_too_few_samples_for_folds():
     candidates = [("vector", VectorScaling()), ("structured", StructuredVectorScaling())]
     Z = np.repeat(logits(1), 20, axis=0)
