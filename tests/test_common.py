@@ -362,6 +362,7 @@ def test_a_failed_fit_keeps_the_earlier_one(case):
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has no two distinct samples:UserWarning")
+@pytest.mark.filterwarnings("ignore:all labels are of one class:UserWarning")
 @pytest.mark.parametrize("n_samples", [1, 2, 10])
 @pytest.mark.parametrize("labels", ["one class", "own"])
 def test_few_samples(case, n_samples, labels):

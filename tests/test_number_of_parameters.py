@@ -123,6 +123,7 @@ def test_one_standard_error_takes_no_nonparametric_map_for_the_simpler_one(name,
 
 
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:all labels are of one class:UserWarning")
 def test_a_temperature_is_taken_unseen():
     candidates = [("isotonic", AccuracyPreservingIsotonic()), ("temperature", TemperatureScaling())]
     with pytest.warns(CalibrationSetWarning, match="no two distinct samples .* 'temperature', which has the fewest"):

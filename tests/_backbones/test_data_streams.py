@@ -95,7 +95,7 @@ def test_clamping_reads_its_samples_several_times():
     [
         (Stream([]), Y, ValueError, "X must not be empty; got a stream without samples"),
         (Stream(PAIRS), Y[:9], ValueError, "y must have one value per sample: .* 150 and 9"),
-        (Stream(list(X)), None, ValueError, "y must hold one class label per sample, and may be left out only when X"),
+        (Stream(list(X)), None, ValueError, "X brings no labels. Items of a Dataset"),
         (DataLoader(Stream(PAIRS), drop_last=True), None, ValueError, "leaves out no sample; got one of a stream with"),
         (DataLoader(Stream(PAIRS), collate_fn=list), None, TypeError, "whose collate_fn .* got list of tuple"),
         (Stream([*X[:3], X[3, :, :5]]), Y[:4], ValueError, r"inputs of one size; .*\(3, 5, 8\), \(3, 8, 8\)"),

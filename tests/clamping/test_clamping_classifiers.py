@@ -102,8 +102,9 @@ def test_without_a_perturbation_it_is_temperature_scaling(name, fitted, n_classe
     classifier = clone(CLASSIFIERS[name])
     if fitted:
         classifier.fit(X[:150], y[:150])
-    found = NeuralClampingCalibrator(classifier, perturbation=None, cv=3).fit(X[150:], y[150:])
-    expected = TemperatureScaling(classifier, cv=3).fit(X[150:], y[150:])
+    cv = None if fitted else 3
+    found = NeuralClampingCalibrator(classifier, perturbation=None, cv=cv).fit(X[150:], y[150:])
+    expected = TemperatureScaling(classifier, cv=cv).fit(X[150:], y[150:])
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
     np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-6)
     assert hasattr(classifier, "classes_") == fitted
@@ -215,6 +216,7 @@ def test_scores_are_those_of_each_samples_own_fold(rows):
     assert moments.loss == pytest.approx(mean_nll(LogisticRegression(), 0.0, rows))
 
 
+@pytest.mark.filterwarnings("ignore:integer_scale has no effect:UserWarning")
 @pytest.mark.parametrize("integer_scale", [None, 0.5, {"image": 1 / 255}])
 def test_folds_go_with_their_samples_whatever_the_scale_of_integers(integer_scale):
     calibrator = clamping(LogisticRegression(), perturbation="channel", cv=FOLDS, integer_scale=integer_scale)

@@ -78,6 +78,7 @@ def test_families_of_images():
     assert not tried & verdict.not_tried.keys()
 
 
+@pytest.mark.filterwarnings("ignore:perturbation=.* is left out:UserWarning")
 @pytest.mark.parametrize("perturbation", ["auto", "channel", AffinePerturbation((6,))])
 def test_few_samples_are_told(perturbation):
     verdict = fitted(X[:60], Y[:60], perturbation=perturbation).verdict_

@@ -79,6 +79,7 @@ def test_saturated_probabilities_are_told_apart():
     np.testing.assert_allclose(proba, [0.65, 0.95], atol=0.05)
 
 
+@pytest.mark.filterwarnings("ignore:all labels are of one class:UserWarning")
 @pytest.mark.parametrize("what", ["one sample", "two samples", "constant", "duplicates"])
 def test_few_distinct_scores_are_told(what):
     Z, y = draw(60)
