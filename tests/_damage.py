@@ -12,6 +12,8 @@ def replace_bytes(data, start, stop, rng):
 def replace_a_digit(data, start, stop, rng):
     """Of the header's numbers: parameters, shapes and places of arrays."""
     digits = [at for at, byte in enumerate(data) if chr(byte) in "0123456789"]
+    if not digits:
+        return data
     at = rng.choice(digits)
     return replaced(data, at, at + 1, str(rng.integers(10)).encode())
 

@@ -1,6 +1,7 @@
 """Clamping and scaling of small networks with options that are drawn; failures within them, threads and saved files."""
 
 import tempfile
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -191,11 +192,13 @@ class Failing:
     """A hook that raises what it was given at its n-th call."""
 
     def __init__(self, error, at):
-        self.error, self.at, self.calls = error, at, 0
+        self.error, self.at, self.calls, self.in_trial = error, at, 0, False
 
     def __call__(self, module, inputs, output):
         self.calls += 1
         if self.calls == self.at:
+            callers = [Path(frame.filename).name for frame in traceback.extract_stack()]
+            self.in_trial = "_acceleration.py" in callers
             raise self.error
 
 
@@ -244,8 +247,8 @@ def test_what_fails_in_the_network_comes_out(error, at, kind, form, family, guar
         handle.remove()
         failing.error.__traceback__ = failing.error.__context__ = failing.error.__cause__ = None
     if came is None:
-        # An interrupt ends the training, but not the fit.
-        assert failing.calls < at or error == "KeyboardInterrupt"
+        # An interrupt ends the training, but not the fit; a quicker copy that fails on trial isn't used.
+        assert failing.calls < at or failing.in_trial or error == "KeyboardInterrupt"
     elif failing.calls >= at:
         assert failing.error in (came, came.__cause__)
         assert hasattr(calibrator, "classes_") == hasattr(calibrator, "temperature_")
