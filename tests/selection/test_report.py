@@ -388,7 +388,8 @@ def test_a_loader_mustnt_shuffle_where_weights_go_by_its_order():
     maps = [TemperatureScaling()]
     compare_calibrators(network, loader, None, X[1:], y[1:], calibrators=maps, n_resamples=10, n_draws=10)
     with pytest.raises(ValueError, match="X must be a DataLoader that loads each sample once, in order"):
-        compare_calibrators(network, loader, None, X[1:], y[1:], calibrators=maps, params={"sample_weight": np.ones(60)})
+        weights = {"sample_weight": np.ones(60)}
+        compare_calibrators(network, loader, None, X[1:], y[1:], calibrators=maps, params=weights)
 
 
 def test_a_stream_is_compared_without_clamping():
