@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from .._utils.arrays import to_numpy
 from .._utils.labels import check_labels, check_same_length, first_difference
 from .._utils.sklearn_private import num_samples
 from .datasets import dataset_behind
@@ -108,6 +109,7 @@ def check_labels_of(X, y, name="y"):
     if len(y) == 1 < num_samples(X):
         raise ValueError(
             f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
-            f"{num_samples(X)} and 1. X has shape {tuple(np.shape(X))}, first axis the samples; a single one is X[None]"
+            f"{num_samples(X)} and 1. X has shape {to_numpy(X, 'X').shape}, first axis the samples; a single one is "
+            "X[None]"
         )
     check_same_length(y, num_samples(X), name)
