@@ -9,6 +9,7 @@ from torch import nn
 
 from .._utils.arrays import check_logit_range, check_probability_rows, to_numpy
 from ..modules import LogitsModule, frozen
+from ..modules._clamped import weighted_sum
 from ..modules._unwrap import unwrapped
 from .device import Destination, place_of
 from .inputs import open_inputs
@@ -107,21 +108,22 @@ class NetworkBackbone:
         with frozen(self.module), torch.no_grad():
             yield
 
-    def logits(self, inputs, transform=None, *, labelled=True):
+    def logits(self, inputs, transform=None, *, views=(), labelled=True):
         """Logits of shape (n, K) on the network's device, and the labels where the inputs bring them, if wanted.
 
-        `transform` is applied on the device to each batch of the inputs that are perturbed.
+        `transform` is applied on the device to each batch of the inputs that are perturbed. `views` are pairs of a
+        module and a weight: the logits are then the weighted sum of those of each module's outputs, in turn.
         """
         with self.evaluating():
-            return self._run(inputs, transform, labelled)
+            return self._run(inputs, transform, views, labelled)
 
-    def _run(self, inputs, transform, labelled):
+    def _run(self, inputs, transform, views, labelled):
         out, labels, done = None, [], 0
         for batch, y in inputs.batches(self.batch_size):
             x, others = self.to_device(batch)
             if self.range_of_inputs is None and x is not None and x.is_floating_point() and x.numel():
                 self.range_of_inputs = x.min().item(), x.max().item()
-            z = self._forward(x if transform is None else transform(x).to(x.dtype), others)
+            z = self._viewed(x if transform is None else transform(x).to(x.dtype), others, views)
             # Only of the inputs as given: what a perturbation does to them says nothing of the user's declaration.
             if transform is None and self.module.response == "probabilities":
                 name = f"the network's output for samples {done}, {done + 1}, ..."
@@ -137,6 +139,11 @@ class NetworkBackbone:
         check_logits(out[:done])
         given = labelled and labels[0] is not None
         return out[:done], np.concatenate([to_numpy(part) for part in labels]) if given else None
+
+    def _viewed(self, x, others, views):
+        if not views:
+            return self._forward(x, others)
+        return weighted_sum((self._forward(view(x), others) for view, _ in views), [weight for _, weight in views])
 
     def _forward(self, x, others):
         try:

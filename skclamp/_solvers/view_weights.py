@@ -70,7 +70,7 @@ def solve_view_weights(logits, y, *, sample_weight=None, shard=None, smooth=Fals
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
     ranks = ALONE if shard is None else shard.ranks
     if ranks is not ALONE and shard.total * logits[0].shape[1] * len(logits) <= GATHERED_SIZE:
-        logits, ranks = [shard.all_gather(view) for view in logits], ALONE
+        logits, ranks = [shard.all_gather(view.double()) for view in logits], ALONE
         y, weight = shard.all_gather(y), shard.all_gather(weight)
     return _descend(_Sums(logits, y, weight, ranks, smooth))
 
