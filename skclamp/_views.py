@@ -33,6 +33,9 @@ class HorizontalFlip(nn.Module):
 
     title = "flip"
 
+    def __init__(self):
+        super().__init__()
+
     def forward(self, x):
         """Mirrored batch, of the same shape."""
         return x.flip(-1)
@@ -147,7 +150,9 @@ def views_of(shape):
 
 def titles_of(views):
     """What summaries call some views, numbered where several would be called the same."""
-    titles = ["as it is" if type(view) is nn.Identity else getattr(view, "title", type(view).__name__) for view in views]
+    titles = [
+        "as it is" if type(view) is nn.Identity else getattr(view, "title", type(view).__name__) for view in views
+    ]
     return [
         title if titles.count(title) == 1 else f"{title} {titles[: place + 1].count(title)}"
         for place, title in enumerate(titles)

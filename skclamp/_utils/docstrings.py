@@ -69,8 +69,9 @@ _CLAMPING = {
     "views": """
 max_views : int, default=1
     Forward passes that a prediction may cost. From 2 on, logits of several views of the perturbed input are averaged
-    before T divides them, with weights of least NLL [6]_. Views are chosen one by one [7]_, within the folds, and kept
-    only where held-out samples prove that they beat a single one; the guard's level is then shared by the two verdicts.
+    before T divides them, with weights of least NLL (Shanmugam et al., 2021). They are chosen one by one (Molchanov et
+    al., 2020) within the guard's folds, and kept only where held-out samples prove that they beat one pass; the guard's
+    level is then shared by its two verdicts. Not below 100 samples.
 views : "auto" or list of torch.nn.Module, default="auto"
     Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with and
     without the flip; for sequences shifts in time; for tables none. Modules must keep shapes, treat each sample alike,

@@ -130,8 +130,10 @@ class BaseClamping(BaseCalibrator):
             self._fit_output(outcome.problem, outcome.logits)
             self._set_fitted(problem, outcome.state, views, samples.reading.deployed.module)
 
-    # Whether held-out samples have to prove what is kept.
-    _guarded = True
+    @property
+    def _guarded(self):
+        """Whether held-out samples have to prove what is kept."""
+        return True
 
     def _search_all(self, problem, learner):
         """What the search for a perturbation found, and the views of that, each at its share of the guard's level."""
@@ -144,17 +146,16 @@ class BaseClamping(BaseCalibrator):
         if not candidates:
             outcome = replace(outcome, searched=quickest(outcome.searched, self.precision))
         learner.progress.begin("views")
-        found = find_views(
-            problem, outcome, views, self.max_views, level, learner.draw_seed(), guarded=self._guarded
-        )
+        options = {"guarded": self._guarded, "known": isinstance(self.views, str)}
+        found = find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
         if found.logits is None:
             return outcome, found
         problem = outcome.searched.in_full_precision()
         solution = problem.solve(found.logits, gamma=self._last_gamma(outcome.settings), smooth=True)
         warn_of_bound(solution)
         state = State(nn.Identity(), [], 1.0) if outcome.state is None else outcome.state
-        state = replace(state, temperature=solution.temperature)
-        return replace(outcome, state=state, problem=problem, logits=found.logits), found
+        outcome = replace(outcome, state=replace(state, temperature=solution.temperature))
+        return replace(outcome, problem=problem, logits=found.logits).beside_views(), found
 
     def _fit_output(self, problem, logits):
         """Fit a clone of the output map, where there is one, to this process's logits and those of the others."""
@@ -243,14 +244,14 @@ class BaseClamping(BaseCalibrator):
         if self._has_views:
             shares = zip(titles_of(self.views_), self.view_weights_, strict=True)
             shown = ", ".join(f"{name} {share:.2f}" for name, share in shares)
-            logits = f"of {len(self.views_)} view{'s' * (len(self.views_) > 1)} ({shown}) are averaged and {logits}"
+            averaged = f"of {len(self.views_)} view{'s' * (len(self.views_) > 1)} ({shown}) are averaged and"
+            logits = f"{averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: inputs {inputs}, and logits {logits}."
-        if hasattr(self, "verdict_"):
-            yield from self.verdict_.sentences()
-        else:
+        verdicts = [getattr(self, name) for name in ("verdict_", "views_verdict_") if hasattr(self, name)]
+        for verdict in verdicts:
+            yield from verdict.sentences()
+        if not verdicts:
             yield "No guard judged this."
-        if hasattr(self, "views_verdict_"):
-            yield from self.views_verdict_.sentences()
         passes = " and ".join(f"{n:.3g} {name}" for name, n in self.cost_.items())
         yield f"The fit took {passes} passes over {self._n_samples:,} samples; epochs on all of them: {self.n_iter_}."
 

@@ -114,6 +114,13 @@ class NeuralClampingCalibrator(BaseClamping):
     fold are scaled by the ratio of two temperatures in sample, that of the result and the fold's own, since a fold that
     stopped earlier leaves logits of another size. Labels are smoothed as Platt's targets are [5]_.
 
+    With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
+    that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 512 samples
+    and the best five with all of a fold's training part, where one joins if an inner split in two gains more than two
+    standard errors, greedily [7]_. On what the folds held out, views are judged against what was kept of the
+    perturbation, so that either can be kept without the other; each verdict then has 1 % in place of 2. Averages are
+    less sure than a single pass: their T comes last [8]_, in the same way as without views.
+
     References
     ----------
     .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for
@@ -123,7 +130,8 @@ class NeuralClampingCalibrator(BaseClamping):
     .. [4] L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020.
     .. [5] J. Platt, "Probabilistic Outputs for Support Vector Machines", Advances in Large Margin Classifiers 1999.
     .. [6] D. Shanmugam et al., "Better Aggregation in Test-Time Augmentation", ICCV 2021.
-    .. [7] D. Molchanov et al., "Greedy Policy Search: A Simple Baseline for Learnable Test-Time Augmentation", UAI 2020.
+    .. [7] D. Molchanov et al., "Greedy Policy Search: A Simple Baseline for Learnable Test-Time Augmentation",
+       UAI 2020.
     .. [8] A. Hekler, T. J. Brinker and F. Buettner, "Test Time Augmentation Meets Post-hoc Calibration: Uncertainty
        Quantification under Real-World Conditions", AAAI 2023.
 

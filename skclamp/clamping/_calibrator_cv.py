@@ -80,8 +80,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
     ----------
     .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for
        Neural Network Calibration", TMLR 2024.
-    .. [6] D. Shanmugam et al., "Better Aggregation in Test-Time Augmentation", ICCV 2021.
-    .. [7] D. Molchanov et al., "Greedy Policy Search: A Simple Baseline for Learnable Test-Time Augmentation", UAI 2020.
+    .. [2] D. Shanmugam et al., "Better Aggregation in Test-Time Augmentation", ICCV 2021.
+    .. [3] D. Molchanov et al., "Greedy Policy Search: A Simple Baseline for Learnable Test-Time Augmentation",
+       UAI 2020.
 
     Examples
     --------

@@ -40,6 +40,13 @@ class Outcome:
     settings: Settings | None = None
     in_sample: torch.Tensor | None = None
 
+    def beside_views(self):
+        """The same where views were kept: without a perturbation this isn't temperature scaling."""
+        if self.verdict is None:
+            return self
+        reason = self.verdict.reason.replace("this is temperature scaling", "views see the inputs as they are")
+        return replace(self, verdict=replace(self.verdict, reason=reason))
+
 
 def search(problem, candidates, splits, learner, *, guarded, level=LEVEL):
     """Judge candidates on the folds, and fit the best one to all the samples.

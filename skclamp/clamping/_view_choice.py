@@ -142,7 +142,7 @@ def _grown(problem, chosen, found, untried, most, seed):
         for name, own in losses.items():
             mean, error, _ = student_below_zero(own - present, weight)
             needed = _ERRORS * error
-            untried[name] = Untried(mean + needed, f"inner folds gained {-mean:.2g} nats, needs {needed:.2g}")
+            untried[name] = Untried(mean + needed, f"inner folds gained {0.0 - mean:.2g} nats, needs {needed:.2g}")
         if not untried[best].lack < 0:
             break
         chosen[best], present = found.pop(best), losses[best]

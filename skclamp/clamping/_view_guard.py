@@ -118,7 +118,7 @@ def _lack(named):
     return named[1].lack
 
 
-def find_views(problem, outcome, candidates, most, level, seed, *, guarded):
+def find_views(problem, outcome, candidates, most, level, seed, *, guarded, known):
     """The views of a fit whose perturbation was found.
 
     Parameters
@@ -137,15 +137,19 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded):
         Of samples and inner folds.
     guarded : bool
         Whether held-out samples have to prove that views help.
+    known : bool
+        Whether the candidates are those that are known of such inputs, or the user's.
     """
-    why = _why_not(problem, candidates)
+    why = _why_not(problem, candidates, known=known)
     if why:
         return one_view(replace(NOTHING_TRIED, reason=f"{NOTHING_WAS_TRIED} ({why}).") if guarded else None)
     search = _Search(outcome, candidates, most, seed)
     return search.judged(level) if guarded else search.unjudged()
 
 
-def _why_not(problem, candidates):
+def _why_not(problem, candidates, *, known):
+    if not candidates and not known:
+        return "views holds none beside the inputs as they are"
     if not candidates:
         shape = tuple(problem.example(1).shape[1:])
         return f"no views are known of inputs of shape {shape}: views may be a list of modules"
@@ -195,9 +199,7 @@ class _Search:
         plain, losses = np.empty((2, len(self.problem)))
         for rows, held in zip(folds, helds, strict=True):
             plain[rows], losses[rows] = held.base.losses, held.found.losses
-        least = [
-            self.problem.take(rows).solve(held.base.logits).loss for rows, held in zip(folds, helds, strict=True)
-        ]
+        least = [self.problem.take(rows).solve(held.base.logits).loss for rows, held in zip(folds, helds, strict=True)]
         weight = self.problem.weight_of_all.numpy()
         return ViewEvidence(plain, losses[None], weight, folds, [[h] for h in helds], [[h.found] for h in helds], least)
 

@@ -125,7 +125,7 @@ class ClampedModule(nn.Module):
         place = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
         dtype = torch.promote_types(place.dtype, torch.float32)
         self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
-        self.views = None if views is None else nn.ModuleList(views).eval()
+        self.views: nn.ModuleList | None = None if views is None else nn.ModuleList(views).eval()
         shares = _shares(views, view_weights)
         self.register_buffer("view_weights", None if shares is None else shares.to(self.temperature))
 
