@@ -27,7 +27,7 @@ from skclamp import (
 )
 from skclamp.distributed import sharded
 from skclamp.metrics import brier_score
-from skclamp.perturbations import HorizontalFlip, ImageShift
+from skclamp.perturbations import HorizontalFlip
 
 N_PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
 RANK = int(os.environ.get("RANK", 0))
@@ -62,11 +62,17 @@ class Keyed(Dataset):
 
 
 class Clearer(torch.nn.Module):
-    """Images with less fog."""
+    """Images with less fog in some of their rows."""
+
+    def __init__(self, start, stop):
+        super().__init__()
+        self.rows = slice(start, stop)
 
     def forward(self, x):
         """Batch with less fog."""
-        return (x - 0.2) / 0.6
+        x = x.clone()
+        x[:, :, self.rows] = (x[:, :, self.rows] - 0.2) / 0.6
+        return x
 
 
 NETWORK = convolutional_network()
@@ -77,7 +83,7 @@ FITS = {
     "auto": NeuralClampingCalibrator(**{**SETTINGS, "estimator": copy.deepcopy(NETWORK).double()}),
     "gamma": NeuralClampingCalibrator(gamma="auto", perturbation="affine", **SETTINGS),
     "views": NeuralClampingCalibrator(
-        max_views=3, views=[Clearer(), ImageShift(0, 1), HorizontalFlip()], perturbation=None, **SETTINGS
+        max_views=3, views=[Clearer(0, 5), Clearer(3, 8), HorizontalFlip()], perturbation=None, **SETTINGS
     ),
     "output": NeuralClampingCalibrator(perturbation="affine", output=VectorScaling(), **SETTINGS),
     "reference": NeuralClampingCalibrator(

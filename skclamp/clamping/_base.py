@@ -244,8 +244,9 @@ class BaseClamping(BaseCalibrator):
         if self._has_views:
             shares = zip(titles_of(self.views_), self.view_weights_, strict=True)
             shown = ", ".join(f"{name} {share:.2f}" for name, share in shares)
-            averaged = f"of {len(self.views_)} view{'s' * (len(self.views_) > 1)} ({shown}) are averaged and"
-            logits = f"{averaged} {logits.removeprefix('are ')}"
+            several = len(self.views_) > 1
+            averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
+            logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: inputs {inputs}, and logits {logits}."
         verdicts = [getattr(self, name) for name in ("verdict_", "views_verdict_") if hasattr(self, name)]
         for verdict in verdicts:

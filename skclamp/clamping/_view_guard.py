@@ -104,7 +104,7 @@ class ViewEvidence(Evidence):
         found: dict[str, list] = {}
         for rows, (held,) in zip(self.folds, self.states, strict=True):
             if held.names != [AS_IT_IS]:
-                found.setdefault(" + ".join(name for name in held.names if name != AS_IT_IS), []).append(rows)
+                found.setdefault(" + ".join(sorted(set(held.names) - {AS_IT_IS})), []).append(rows)
         return found
 
     def _reason(self, candidate, tried, measured, objections):

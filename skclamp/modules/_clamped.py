@@ -100,6 +100,8 @@ class ClampedModule(nn.Module):
     True
     """
 
+    view_weights: torch.Tensor
+
     def __init__(
         self,
         backbone,
