@@ -148,7 +148,7 @@ def _grown(problem, chosen, found, untried, most, seed):
         chosen[best], present = found.pop(best), losses[best]
         untried.pop(best)
     for name in found if len(chosen) == most else ():
-        untried[name] = Untried(untried[name].lack if name in untried else np.inf, "another view did better")
+        untried[name] = untried[name]._replace(words="another view did better")
     return Choice(chosen, untried)
 
 
