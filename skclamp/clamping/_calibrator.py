@@ -116,10 +116,11 @@ class NeuralClampingCalibrator(BaseClamping):
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
     that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 512 samples
-    and the best five with all of a fold's training part, where one joins if an inner split in two gains more than two
-    standard errors, greedily [7]_. On what the folds held out, views are judged against what was kept of the
-    perturbation, so that either can be kept without the other; each verdict then has 1 % in place of 2. Averages are
-    less sure than a single pass: their T comes last [8]_, in the same way as without views.
+    of a fold's training part, the best five with 1,024, and of these as many as there are to be views with all, where
+    one joins if an inner split in two gains more than two standard errors, greedily [7]_. On what the folds held out,
+    views are judged against what was kept of the perturbation, so that either can be kept without the other; each
+    verdict then has 1 % in place of 2. Averages are less sure than a single pass: their T comes last [8]_, in the same
+    way as without views.
 
     References
     ----------

@@ -13,8 +13,9 @@ from .._views import titles_of
 from ..modules._clamped import weighted_sum
 from ._state import Untried
 
-# Samples that all candidates are looked at with, and how many of these then see all samples.
-_SCREENING_SAMPLES = 512
+# Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as
+# there are views.
+_FIRST_SAMPLES, _SECOND_SAMPLES = 512, 1024
 _FINALISTS = 5
 # Standard errors of its gain that a view has to be ahead by; fewer, and two views can't be told apart.
 _ERRORS = 2.0
@@ -78,33 +79,46 @@ def choose_views(problem, perturbation, base, candidates, most, seed):
         Of the samples that all candidates are looked at with, and of the inner folds.
     """
     order = np.random.default_rng(seed).permutation(len(problem))
-    sample, rest = (np.sort(part) for part in np.split(order, [_SCREENING_SAMPLES]))
-    small = problem.take(sample)
-    seen = {name: small.logits_under(seen_through(perturbation, view)) for name, view in candidates.items()}
-    finalists, found = _screened(small, problem.logits_of(torch.as_tensor(sample), base), seen, most), {}
-    for name in finalists:
-        transform = seen_through(perturbation, candidates[name])
-        found[name] = _joined(problem, (sample, seen[name]), rest, transform)
-    untried = {name: Untried(np.inf, f"others did better on {len(sample)} samples") for name in candidates}
-    return _grown(problem, {AS_IT_IS: base}, found, untried, most, seed)
+    names, done = list(candidates), 0
+    untried: dict[str, Untried] = {}
+    parts: dict[str, list] = {name: [] for name in names}
+    for size, n_kept in ((_FIRST_SAMPLES, _FINALISTS), (_SECOND_SAMPLES, most), (len(problem), most)):
+        sample, rest = np.sort(order[:size]), np.sort(order[done:size])
+        part = problem.take(rest)
+        for name in names:
+            parts[name].append((rest, part.logits_under(seen_through(perturbation, candidates[name]))))
+        small = problem.take(sample)
+        seen = {name: joined(small, sample, parts[name]) for name in names}
+        if size >= len(problem):
+            break
+        names, done = _screened(small, problem.logits_of(torch.as_tensor(sample), base), seen, most, n_kept), size
+        untried |= {name: Untried(np.inf, f"others did better on {size} samples") for name in seen.keys() - {*names}}
+    return _grown(problem, {AS_IT_IS: base}, seen, untried, most, seed)
 
 
-def _joined(problem, known, rest, transform):
-    """Logits of all of this process's samples, of which some are known already."""
-    if not len(rest):
-        return known[1]
-    logits = torch.empty_like(problem.logits, dtype=known[1].dtype)
-    parts = known, (rest, problem.take(rest).logits_under(transform))
-    for rows, part in parts:
-        _, own = problem.shard.take(torch.as_tensor(rows))
-        logits[own.to(logits.device)] = part
+def joined(problem, rows, parts):
+    """Logits of this process's samples of a problem, from those of its parts.
+
+    Parameters
+    ----------
+    problem : Problem
+        The samples.
+    rows : ndarray of shape (len(problem),)
+        Their positions in another problem, in ascending order.
+    parts : list of (ndarray, torch.Tensor)
+        Positions in that problem, and this process's logits there.
+    """
+    logits = torch.empty_like(problem.logits, dtype=parts[0][1].dtype)
+    for own, part in parts:
+        _, places = problem.shard.take(torch.as_tensor(np.searchsorted(rows, own)))
+        logits[places.to(logits.device)] = part
     return logits
 
 
-def _screened(problem, base, seen, most):
+def _screened(problem, base, seen, most, n_kept):
     """Names of the candidates that lower the NLL of a few samples most, each beside those before it.
 
-    After those that there is room for come such as can't be told from the last of these.
+    After those that there is room for come such as can't be told from the last of these, up to `n_kept` in all.
     """
     chosen: list[str] = []
     left, rest = list(seen), []
@@ -115,7 +129,7 @@ def _screened(problem, base, seen, most):
         chosen.append(best)
         left.remove(best)
         rest = [name for name in rest if not _lower(losses[best], losses[name], problem)]
-    return (chosen + rest)[: max(_FINALISTS, most - 1)]
+    return (chosen + rest)[: max(n_kept, most - 1)]
 
 
 def _losses(problem, logits):

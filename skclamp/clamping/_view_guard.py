@@ -13,7 +13,7 @@ from .._views import titles_of, views_of
 from ..modules._clamped import weighted_sum
 from ._guard import MIN_SAMPLES, Evidence, HeldOut
 from ._verdict import NOTHING_TRIED, Verdict
-from ._view_choice import AS_IT_IS, choose_views, seen_through, weigh
+from ._view_choice import AS_IT_IS, choose_views, joined, seen_through, weigh
 
 logger = logging.getLogger("skclamp")
 
@@ -172,7 +172,7 @@ class _Search:
         problem = self.problem
         base = self.outcome.in_sample if self.outcome.state is not None else problem.logits
         chosen = choose_views(problem, self.perturbation, base, self.candidates, self.most, self.seed).logits
-        names, weights, logits = self._weighed({AS_IT_IS: base}, [*chosen])
+        names, weights, logits = self._weighed({AS_IT_IS: [(np.arange(len(problem)), base)]}, [*chosen])
         if names == [AS_IT_IS]:
             return one_view()
         shares = weights / weights.sum()
@@ -186,7 +186,9 @@ class _Search:
         logger.info("%s", verdict.reason)
         if not verdict.accepted:
             return one_view(verdict)
-        names, weights, _ = self._weighed(*self._known(helds))
+        # As with perturbations: what the folds agree on, or the best of them.
+        best = int(np.argmin(evidence.fold_differences(0)))
+        names, weights, _ = self._weighed(self._known(helds), helds[best].names)
         shares = weights / weights.sum()
         logits = evidence.held_out_logits(self.problem, 0, 1 / weights.sum())
         return Views(self._modules(names), shares, verdict, logits)
@@ -240,37 +242,28 @@ class _Search:
         return perturbation, found
 
     def _known(self, helds):
-        """Logits of all the samples under the final perturbation that are known already, and the folds' views."""
-        names = sorted(dict.fromkeys(name for held in helds for name in held.names), key=AS_IT_IS.__ne__)
+        """Held-out logits that are those of the final perturbation, with their rows, by the names of the views."""
         if self._perturbs:
-            return {AS_IT_IS: self.outcome.in_sample}, names
-        known = {AS_IT_IS: self.problem.logits}
-        for name in names:
-            if all(name in held.logits for held in helds):
-                known[name] = self._assembled([held.logits[name] for held in helds])
-        return known, names
-
-    def _assembled(self, parts):
-        logits = torch.empty_like(self.problem.logits, dtype=parts[0].dtype)
-        for (_, rows), part in zip(self.splits, parts, strict=True):
-            _, own = self.problem.shard.take(torch.as_tensor(rows))
-            logits[own.to(logits.device)] = part
-        return logits
+            return {AS_IT_IS: [(np.arange(len(self.problem)), self.outcome.in_sample)]}
+        known: dict[str, list] = {AS_IT_IS: [(np.arange(len(self.problem)), self.problem.logits)]}
+        for (_, rows), held in zip(self.splits, helds, strict=True):
+            for name, logits in held.logits.items():
+                if name != AS_IT_IS:
+                    known.setdefault(name, []).append((rows, logits))
+        return known
 
     def _weighed(self, known, names):
-        """Names, weights and logits of the views with all the samples; the least goes while there are too many."""
-        exact = self.problem.in_full_precision()
-        logits = {
-            name: known[name]
-            if name in known
-            else exact.logits_under(seen_through(self.perturbation, self.candidates[name]))
-            for name in names
-        }
-        names, weights, used = _used(self.problem, logits)
-        while len(names) > self.most:
-            least = names[int(np.argmin(weights))]
-            names, weights, used = _used(self.problem, {name: logits[name] for name in names if name != least})
-        return names, weights, used
+        """Names, weights and logits of the views that have a weight with all the samples."""
+        everything = np.arange(len(self.problem))
+        logits = {}
+        for name in names:
+            parts = list(known.get(name, ()))
+            rest = np.setdiff1d(everything, np.concatenate([[], *(rows for rows, _ in parts)]))
+            if len(rest):
+                problem = self.problem.take(rest).in_full_precision()
+                parts.append((rest, problem.logits_under(seen_through(self.perturbation, self.candidates[name]))))
+            logits[name] = joined(self.problem, everything, parts)
+        return _used(self.problem, logits)
 
 
 def _used(problem, logits):
