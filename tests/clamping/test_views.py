@@ -21,6 +21,7 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
+from skclamp._solvers.view_weights import solve_view_weights
 from skclamp.display import PerturbationDisplay
 from skclamp.metrics import negative_log_likelihood
 from skclamp.perturbations import HorizontalFlip, ImageShift, TimeShift
@@ -170,6 +171,32 @@ def test_few_views_of_many_are_taken():
     calibrator = two_views(views=[*rotations, HorizontalFlip(), ImageShift(0, 1, flip=True)], max_views=3).fit(X, Y)
     assert 2 <= len(calibrator.views_) <= 3
     assert any(type(view) is HorizontalFlip for view in calibrator.views_)
+
+
+class Dimmed(nn.Module):
+    """Mirrored images with another gain."""
+
+    def __init__(self, gain):
+        super().__init__()
+        self.gain = gain
+
+    def forward(self, x):
+        """Mirrored batch."""
+        return self.gain * x.flip(-1)
+
+
+@pytest.mark.parametrize("perturbation", [None, "affine"])
+def test_weights_are_best_for_all_samples_where_folds_disagree(perturbation):
+    images = X if perturbation is None else moved(X)
+    near = [Dimmed(gain) for gain in (0.9, 0.95, 1.05, 1.1)]
+    calibrator = two_views(views=near, perturbation=perturbation, precision="float32").fit(images, Y)
+    assert calibrator.accepted_ == (perturbation is not None)
+    assert (" or Dimmed" in calibrator.views_verdict_.reason) == (perturbation is None)
+    x = calibrator.perturbation_(torch.from_numpy(images))
+    with torch.no_grad():
+        logits = [NETWORK(view(x)) for view in calibrator.views_]
+    weights = solve_view_weights(logits, torch.from_numpy(Y), smooth=True).weights
+    np.testing.assert_allclose(calibrator.view_weights_, weights / weights.sum(), rtol=1e-4)
 
 
 class Quarter(nn.Module):
