@@ -46,7 +46,7 @@ def seen_through(perturbation, view):
 
 
 def weigh(problem, logits):
-    """Weights of some views' logits, and which of them have any: least NLL, the labels smoothed.
+    """Weights of some views' logits at which the NLL is least, the labels smoothed.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def choose_views(problem, perturbation, base, candidates, most, seed):
         if size >= len(problem):
             break
         names, done = _screened(small, problem.logits_of(torch.as_tensor(sample), base), seen, most, n_kept), size
-        untried |= {name: Untried(np.inf, f"others did better on {size} samples") for name in seen.keys() - {*names}}
+        untried |= {name: Untried(np.inf, f"others did better on {size} samples") for name in seen if name not in names}
     return _grown(problem, {AS_IT_IS: base}, seen, untried, most, seed)
 
 
