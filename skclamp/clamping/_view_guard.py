@@ -186,9 +186,9 @@ class _Search:
         logger.info("%s", verdict.reason)
         if not verdict.accepted:
             return one_view(verdict)
-        # As with perturbations: what the folds agree on, or the best of them.
-        best = int(np.argmin(evidence.fold_differences(0)))
-        names, weights, _ = self._weighed(self._known(helds), helds[best].names)
+        # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
+        names = sorted(dict.fromkeys(name for held in helds for name in held.names), key=AS_IT_IS.__ne__)
+        names, weights, _ = self._weighed(self._known(helds), names)
         shares = weights / weights.sum()
         logits = evidence.held_out_logits(self.problem, 0, 1 / weights.sum())
         return Views(self._modules(names), shares, verdict, logits)
@@ -253,7 +253,7 @@ class _Search:
         return known
 
     def _weighed(self, known, names):
-        """Names, weights and logits of the views that have a weight with all the samples."""
+        """Names, weights and logits of the views that weigh anything with all the samples; of too many the least goes."""
         everything = np.arange(len(self.problem))
         logits = {}
         for name in names:
@@ -263,7 +263,11 @@ class _Search:
                 problem = self.problem.take(rest).in_full_precision()
                 parts.append((rest, problem.logits_under(seen_through(self.perturbation, self.candidates[name]))))
             logits[name] = joined(self.problem, everything, parts)
-        return _used(self.problem, logits)
+        names, weights, used = _used(self.problem, logits)
+        while len(names) > self.most:
+            least = names[int(np.argmin(weights))]
+            names, weights, used = _used(self.problem, {name: logits[name] for name in names if name != least})
+        return names, weights, used
 
 
 def _used(problem, logits):
