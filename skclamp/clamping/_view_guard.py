@@ -253,7 +253,7 @@ class _Search:
         return known
 
     def _weighed(self, known, names):
-        """Names, weights and logits of the views that weigh anything with all the samples; of too many the least goes."""
+        """Names, weights and logits of the views that have a weight; of too many the least goes."""
         everything = np.arange(len(self.problem))
         logits = {}
         for name in names:
