@@ -20,6 +20,7 @@ from ._backbones.opening import is_frozen
 from ._utils.encoding import Reader, UnknownClassError, Writer, register
 from ._utils.warnings import warn_caller
 from ._version import __version__
+from ._views import VIEWS
 from .exceptions import NotSavedWarning
 from .perturbations import PERTURBATIONS
 
@@ -31,8 +32,8 @@ _DAMAGED = "{} must be a file that a calibrator's save wrote; got one that's dam
 # What says where and how a network runs, and nothing of what was learned.
 _RUNNING = ("batch_size", "device")
 
-for _family in PERTURBATIONS.values():
-    register(_family)
+for _kind in (*PERTURBATIONS.values(), *VIEWS):
+    register(_kind)
 
 
 def write(calibrator, path):

@@ -1,4 +1,4 @@
-"""Input transforms that clamping learns: small modules that start as the identity.
+"""Input transforms that clamping learns: small modules that start as the identity; and views, which learn nothing.
 
 Each takes the shape of one input, channels first, and has few parameters; `FullPerturbation` is that of Tang, Chen and
 Ho (2024). Any nn.Module that starts as the identity and keeps shapes serves as well, an nn.Sequential of these among
@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ._views import HorizontalFlip, ImageShift, TimeShift
+
 __all__ = [
     "AffinePerturbation",
     "ChannelPerturbation",
@@ -20,6 +22,9 @@ __all__ = [
     "FilterPerturbation",
     "FullPerturbation",
     "GridPerturbation",
+    "HorizontalFlip",
+    "ImageShift",
+    "TimeShift",
 ]
 
 

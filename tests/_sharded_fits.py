@@ -27,6 +27,7 @@ from skclamp import (
 )
 from skclamp.distributed import sharded
 from skclamp.metrics import brier_score
+from skclamp.perturbations import HorizontalFlip
 
 N_PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
 RANK = int(os.environ.get("RANK", 0))
@@ -60,6 +61,20 @@ class Keyed(Dataset):
         return self.rows[f"{index:06d}"]
 
 
+class Clearer(torch.nn.Module):
+    """Images with less fog in some of their rows."""
+
+    def __init__(self, start, stop):
+        super().__init__()
+        self.rows = slice(start, stop)
+
+    def forward(self, x):
+        """Batch with less fog."""
+        x = x.clone()
+        x[:, :, self.rows] = (x[:, :, self.rows] - 0.2) / 0.6
+        return x
+
+
 NETWORK = convolutional_network()
 SETTINGS = {"estimator": NETWORK, "precision": "float32", "random_state": 0}
 FITS = {
@@ -67,6 +82,9 @@ FITS = {
     # Its steps amplify what float32 rounds by a factor of a hundred.
     "auto": NeuralClampingCalibrator(**{**SETTINGS, "estimator": copy.deepcopy(NETWORK).double()}),
     "gamma": NeuralClampingCalibrator(gamma="auto", perturbation="affine", **SETTINGS),
+    "views": NeuralClampingCalibrator(
+        max_views=3, views=[Clearer(0, 5), Clearer(3, 8), HorizontalFlip()], perturbation=None, **SETTINGS
+    ),
     "output": NeuralClampingCalibrator(perturbation="affine", output=VectorScaling(), **SETTINGS),
     "reference": NeuralClampingCalibrator(
         NETWORK, **{**REFERENCE_SETTINGS, "max_epochs": 3, "batch_size": 50}, random_state=0
@@ -102,12 +120,14 @@ def calibration_data():
 
 def outcome(calibrator, X):
     """What a fit left, as plain values."""
-    names = ("temperature_", "accepted_", "delta_", "cost_", "best_params_", "classes_")
+    names = ("temperature_", "accepted_", "delta_", "cost_", "best_params_", "classes_", "view_weights_")
     found = {name: getattr(calibrator, name) for name in names if hasattr(calibrator, name)}
     if hasattr(calibrator, "history_"):
         found["losses"] = [row["train_loss"] for row in calibrator.history_]
     if hasattr(calibrator, "verdict_"):
         found["p_value"] = calibrator.verdict_.p_value
+    if hasattr(calibrator, "views_verdict_"):
+        found["views_p_value"] = calibrator.views_verdict_.p_value
     return {**found, "proba": calibrator.predict_proba(X[:100])}
 
 

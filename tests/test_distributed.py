@@ -67,6 +67,7 @@ def test_each_fit_did_something(results):
     assert alone["auto"]["accepted_"]
     assert alone["gamma"]["accepted_"]
     assert alone["search"]["accepted_"]
+    assert len(alone["views"]["view_weights_"]) > 1
     assert np.abs(alone["reference"]["delta_"]).max() > 1e-3
     assert alone["dataset"]["losses"]
     assert alone["keys"]["losses"]
@@ -78,7 +79,7 @@ def test_each_fit_did_something(results):
 @pytest.mark.parametrize("name", FITS)
 def test_processes_agree_bit_by_bit(results, name):
     first, second = (part[name] for part in results[1:])
-    for key in first.keys() & {"temperature_", "delta_", "accepted_", "proba", "p_value"}:
+    for key in first.keys() & {"temperature_", "delta_", "accepted_", "proba", "p_value", "view_weights_"}:
         np.testing.assert_array_equal(first[key], second[key])
 
 

@@ -11,6 +11,7 @@ from .._utils.arrays import check_logit_range, check_probability_rows
 from .._utils.warnings import warn_caller
 from ..exceptions import CalibrationSetWarning, ForwardError
 from ..modules import LogitsModule, frozen
+from ..modules._clamped import weighted_sum
 from ..modules._unwrap import unwrapped
 from .device import Destination, place_of
 from .inputs import joined_labels, open_inputs
@@ -110,15 +111,16 @@ class NetworkBackbone:
         with frozen(self.module), torch.no_grad():
             yield
 
-    def logits(self, inputs, transform=None, *, labelled=True):
+    def logits(self, inputs, transform=None, *, views=(), labelled=True):
         """Logits of shape (n, K) on the network's device, and the labels where the inputs bring them, if wanted.
 
-        `transform` is applied on the device to each batch of the inputs that are perturbed.
+        `transform` is applied on the device to each batch of the inputs that are perturbed. `views` are pairs of a
+        module and a weight: the logits are then the weighted sum of those of each module's outputs, in turn.
         """
         with self.evaluating():
-            return self._run(inputs, transform, labelled)
+            return self._run(inputs, transform, views, labelled)
 
-    def _run(self, inputs, transform, labelled):
+    def _run(self, inputs, transform, views, labelled):
         out, labels, done = None, [], 0
         for batch, y in inputs.batches():
             x, others = self.to_device(batch)
@@ -126,7 +128,7 @@ class NetworkBackbone:
                 self._look_at_scale(batch, x)
             if self.range_of_inputs is None and x is not None and x.is_floating_point() and x.numel():
                 self.range_of_inputs = x.min().item(), x.max().item()
-            z = self._forward(x if transform is None else transform(x).to(x.dtype), others)
+            z = self._viewed(x if transform is None else transform(x).to(x.dtype), others, views)
             # Only of the inputs as given: what a perturbation does to them says nothing of the user's declaration.
             if transform is None and self.module.response == "probabilities":
                 name = f"the network's output for samples {done}, {done + 1}, ..."
@@ -157,6 +159,11 @@ class NetworkBackbone:
                 f"the integers of fit, scaled, ranged from {first}. Give integers, or scale the inputs",
                 CalibrationSetWarning,
             )
+
+    def _viewed(self, x, others, views):
+        if not views:
+            return self._forward(x, others)
+        return weighted_sum((self._forward(view(x), others) for view, _ in views), [weight for _, weight in views])
 
     def _forward(self, x, others):
         try:

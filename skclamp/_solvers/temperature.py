@@ -45,7 +45,7 @@ _GRID_RATIO = 2
 _SAMPLE_ERRORS = 5
 _MAX_VALLEYS = 3
 # Processes that share up to this many logits gather them (256 kB in float32).
-_GATHERED_SIZE = 2**16
+GATHERED_SIZE = 2**16
 _ROOT_TOLERANCE = 1e-10
 
 
@@ -109,7 +109,7 @@ def solve_temperature(
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
     ranks = ALONE if shard is None else shard.ranks
-    if ranks is not ALONE and shard.total * logits.shape[1] <= _GATHERED_SIZE:
+    if ranks is not ALONE and shard.total * logits.shape[1] <= GATHERED_SIZE:
         # So few are told once, in place of sums at each step of the search.
         logits, y, weight, ranks = *map(shard.all_gather, (logits, y, weight)), ALONE
     rows = LogitRows(logits, y, weight, ranks, smooth=smooth)

@@ -64,6 +64,16 @@ n_folds : int, default=5
 
 # The same of the calibrators that perturb the input.
 _CLAMPING = {
+    "views": """
+max_views : int, default=1
+    Forward passes that a prediction may cost. From 2 on, logits of several views of the perturbed input are averaged
+    before T divides them, with weights of least NLL (Shanmugam et al., 2021). They are chosen one by one (Molchanov et
+    al., 2020) within the guard's folds, and kept only where held-out samples prove that they beat one pass; the guard's
+    level is then shared by its two verdicts. Not below 100 samples.
+views : "auto" or list of torch.nn.Module, default="auto"
+    Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with and
+    without the flip; for sequences shifts in time; for tables none. Modules must keep shapes, treat each sample alike,
+    and learn nothing; those given are copied.""",
     "clamped_estimator": """
 estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
     The trained network; a skorch net must be initialised. It is shared, never changed. Of scikit-learn's classifiers,
@@ -163,6 +173,13 @@ verdict_ : Verdict
     ("affine + grid" where it appended two) to its own difference; ``not_tried`` : dict, from each other family to the
     reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per sample
     that the guard would have accepted on half of such sets of samples, None where nothing was tried.
+views_ : list of torch.nn.Module
+    The views that a prediction takes; a single ``Identity`` where there are no others.
+view_weights_ : ndarray of shape (n_views,)
+    Their weights, which sum to 1.
+views_verdict_ : Verdict
+    What the guard found of the views, against the single one of what was kept before; only where `max_views` is above 1
+    and a guard was asked for. Its names are those of views.
 output_ : BaseCalibrator
     The fitted clone of `output`; only where one was given.
 module_ : ClampedModule

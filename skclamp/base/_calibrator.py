@@ -195,7 +195,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
 
         For whoever runs the network elsewhere, once and for several uses. What `predict_log_proba` makes of the
         inputs, this makes of the network's logits for them; of neural clamping, of its logits for the *perturbed*
-        inputs: with ``module = calibrator.module_.eval()``, of ``module.logits(module.perturbation(x))``.
+        inputs, averaged over its views: with ``module = calibrator.module_.eval()``, of ``module.averaged_logits(x)``.
 
         Parameters
         ----------

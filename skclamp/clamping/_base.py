@@ -1,5 +1,6 @@
 """BaseClamping: what the calibrators that perturb the input share, around two hooks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from numbers import Integral, Real
@@ -19,15 +20,19 @@ from .._backbones.network import ScoresBackbone
 from .._solvers.temperature import warn_of_bound
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
+from .._views import titles_of
 from ..base import BaseCalibrator
 from ..distributed import ALONE
 from ..modules import ClampedModule, frozen
 from ..perturbations import FullPerturbation, additive_part, in_words
+from ._guard import LEVEL
 from ._learner import Learner
 from ._problem import Problem
 from ._progress import Progress
+from ._search import quickest
 from ._state import Settings, State
 from ._training import resolve_optimizer
+from ._view_guard import candidate_views, find_views, one_view
 
 _OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
 
@@ -50,6 +55,8 @@ class BaseClamping(BaseCalibrator):
     callbacks: list | None = None
     verbose: int = 0
     input_key: str | None = None
+    max_views: int = 1
+    views: str | Sequence[nn.Module] = "auto"
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
@@ -67,6 +74,8 @@ class BaseClamping(BaseCalibrator):
         "random_state": ["random_state"],
         "callbacks": [list, None],
         "verbose": ["verbose"],
+        "max_views": [Interval(Integral, 1, None, closed="left")],
+        "views": [Choices("auto"), list, tuple],
     }
 
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
@@ -86,6 +95,8 @@ class BaseClamping(BaseCalibrator):
             resolve_optimizer(self.optimizer)
         for settings in self._candidates():
             _check_auto(settings)
+        if not isinstance(self.views, str) and not all(isinstance(view, nn.Module) for view in self.views):
+            raise ValueError(f"views must be 'auto' or a list of torch modules; got {self.views!r}")
         if self.output is not None and (self.output.estimator is not None or self.output.classes is not None):
             raise ValueError(
                 "output must have estimator=None and classes=None, since it takes the logits of the perturbed inputs; "
@@ -113,13 +124,42 @@ class BaseClamping(BaseCalibrator):
                 )
             # At 2, skorch's own lines take its place.
             with Progress(self.verbose == 1 and ranks.rank == 0, self.max_epochs) as progress:
-                outcome = self._search(problem, self._candidates(), Learner(generator, progress))
+                outcome, views = self._search_all(problem, Learner(generator, progress))
             if outcome.verdict is not None:
                 self.verdict_ = outcome.verdict
+            if views.verdict is not None:
+                self.views_verdict_ = views.verdict
             if outcome.state is None:
                 outcome = replace(outcome, state=self._unperturbed(problem), problem=problem, logits=problem.logits)
             self._fit_output(outcome.problem, outcome.logits)
-            self._set_fitted(problem, outcome.state, samples.reading.deployed.module)
+            self._set_fitted(problem, outcome.state, views, samples.reading.deployed.module)
+
+    @property
+    def _guarded(self):
+        """Whether held-out samples have to prove what is kept."""
+        return True
+
+    def _search_all(self, problem, learner):
+        """What the search for a perturbation found, and the views of that, each at its share of the guard's level."""
+        candidates = self._candidates()
+        views = candidate_views(self.views, problem) if self.max_views > 1 else {}
+        level = LEVEL / max(1, bool(candidates) + bool(views))
+        outcome = self._search(problem, candidates, learner, level)
+        if self.max_views == 1:
+            return outcome, one_view()
+        if not candidates:
+            outcome = replace(outcome, searched=quickest(outcome.searched, self.precision))
+        learner.progress.begin("views")
+        options = {"guarded": self._guarded, "known": isinstance(self.views, str)}
+        found = find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
+        if found.logits is None:
+            return outcome, found
+        problem = outcome.searched.in_full_precision()
+        solution = problem.solve(found.logits, gamma=self._last_gamma(outcome.settings), smooth=True)
+        warn_of_bound(solution)
+        state = State(nn.Identity(), [], 1.0) if outcome.state is None else outcome.state
+        outcome = replace(outcome, state=replace(state, temperature=solution.temperature))
+        return replace(outcome, problem=problem, logits=found.logits).beside_views(), found
 
     def _fit_output(self, problem, logits):
         """Fit a clone of the output map, where there is one, to this process's logits and those of the others."""
@@ -130,9 +170,13 @@ class BaseClamping(BaseCalibrator):
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
         self.output_ = output.fit(logits, y_encoded.cpu(), sample_weight=problem.weight_of_all)
 
-    def _unperturbed(self, problem, gamma=0.0):
+    def _last_gamma(self, settings=None):
+        """Of the loss whose exact T comes last, after a training with these settings or, if None, without one."""
+        return 0.0 if self.refit_temperature or settings is None else settings.gamma
+
+    def _unperturbed(self, problem):
         """Temperature scaling."""
-        solution = problem.solve(gamma=gamma)
+        solution = problem.solve(gamma=self._last_gamma())
         warn_of_bound(solution)
         return State(nn.Identity(), [], solution.temperature)
 
@@ -141,7 +185,8 @@ class BaseClamping(BaseCalibrator):
         names = [field.name for field in fields(Settings) if hasattr(self, field.name) and field.name not in varied]
         return Settings(**varied, **{name: getattr(self, name) for name in names})
 
-    def _set_fitted(self, problem, state, network):
+    def _set_fitted(self, problem, state, views, network):
+        self.views_, self.view_weights_ = views.modules, views.shares
         self.temperature_ = state.temperature
         self.perturbation_ = state.perturbation
         self._input_shape = problem.example(1).shape[1:]
@@ -156,15 +201,24 @@ class BaseClamping(BaseCalibrator):
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
         output = self.output_._transform_logits if hasattr(self, "output_") else None
-        self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output)
+        views = {"views": self.views_, "view_weights": self.view_weights_} if self._has_views else {}
+        self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output, **views)
+
+    @property
+    def _has_views(self):
+        """Whether the network sees anything else than the inputs as the perturbation leaves them."""
+        return [type(view) for view in self.views_] != [nn.Identity]
 
     def _restore(self, learned, backbone=None):
-        super()._restore(learned, backbone)
-        self.perturbation_.to(self._backbone.device)
+        # Files of calibrators from before there were views have none.
+        super()._restore({"views_": [nn.Identity()], "view_weights_": np.ones(1), **learned}, backbone)
+        for module in (self.perturbation_, *self.views_):
+            module.to(self._backbone.device)
         self._set_derived(self._backbone.module)
 
     def _logits(self, X, labelled=False):
-        return self._backbone.logits(self._backbone.open(X), self._perturb, labelled=labelled)
+        views = list(zip(self.views_, self.view_weights_.tolist(), strict=True)) if self._has_views else ()
+        return self._backbone.logits(self._backbone.open(X), self._perturb, views=views, labelled=labelled)
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
@@ -191,10 +245,17 @@ class BaseClamping(BaseCalibrator):
         logits = f"are divided by T = {self.temperature_:.4g}"
         if hasattr(self, "output_"):
             logits = f"pass through {type(self.output_).__name__} ({self.output_._n_parameters:,} numbers)"
+        if self._has_views:
+            shares = zip(titles_of(self.views_), self.view_weights_, strict=True)
+            shown = ", ".join(f"{name} {share:.2f}" for name, share in shares)
+            several = len(self.views_) > 1
+            averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
+            logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: inputs {inputs}, and logits {logits}."
-        if hasattr(self, "verdict_"):
-            yield from self.verdict_.sentences()
-        else:
+        verdicts = [getattr(self, name) for name in ("verdict_", "views_verdict_") if hasattr(self, name)]
+        for verdict in verdicts:
+            yield from verdict.sentences()
+        if not verdicts:
             yield "No guard judged this."
         passes = " and ".join(f"{n:.3g} {name}" for name, n in self.cost_.items())
         yield f"The fit took {passes} passes over {self._n_samples:,} samples; epochs on all of them: {self.n_iter_}."
@@ -203,6 +264,7 @@ class BaseClamping(BaseCalibrator):
     def _n_parameters(self):
         # The network in `module_` isn't learned, and `delta_` is the perturbation's once more.
         output = self.output_._n_parameters if hasattr(self, "output_") else 1
+        output += len(self.views_) - 1
         return output + sum(parameter.numel() for parameter in self.perturbation_.parameters())
 
     @property

@@ -47,6 +47,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Folds, stratified where an int is given; each sample must be held out once. A classifier that isn't fitted is
         cross-fitted on the same folds. With scikit-learn's metadata routing a splitter gets what it requests of what
         `fit` is given, such as ``groups``.
+    {views}
     {outcome}
     {start_and_optimizer}
     {loop}
@@ -79,6 +80,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
     ----------
     .. [1] Y.-C. Tang, P.-Y. Chen and T.-Y. Ho, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for
        Neural Network Calibration", TMLR 2024.
+    .. [2] D. Shanmugam et al., "Better Aggregation in Test-Time Augmentation", ICCV 2021.
+    .. [3] D. Molchanov et al., "Greedy Policy Search: A Simple Baseline for Learnable Test-Time Augmentation",
+       UAI 2020.
 
     Examples
     --------
@@ -116,8 +120,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
         grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
         return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
 
-    def _search(self, problem, candidates, learner):
-        outcome = search(problem, candidates, list(self._splits(problem)), learner, guarded=True)
+    def _search(self, problem, candidates, learner, level):
+        outcome = search(problem, candidates, list(self._splits(problem)), learner, guarded=True, level=level)
         self.cv_results_ = _results(candidates, outcome.evidence)
         self.best_index_ = outcome.best
         self.best_params_ = self.cv_results_["params"][outcome.best]

@@ -7,7 +7,7 @@ log-likelihoods (NLL) and, where several candidates competed, asks the more of t
 
 import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -54,6 +54,10 @@ class Evidence:
     states: list
     held_out: list
     least: list
+
+    # How reasons begin.
+    refused: ClassVar[str] = REFUSED
+    nothing_was_tried: ClassVar[str] = NOTHING_WAS_TRIED
 
     def fold_losses(self):
         """Mean NLL of each candidate (rows) on each fold (columns)."""
@@ -104,17 +108,17 @@ class Evidence:
         mean, error, p_value = measured
         names, n_candidates = self._names(candidate), len(self.losses)
         if tried and not names:
-            return f"{REFUSED}: none of {n_candidates} candidates lowered the held-out NLL."
+            return f"{self.refused}: none of {n_candidates} candidates lowered the held-out NLL."
         if not names:
             why = "; ".join(f"{name}: {words}" for name, words in self.not_tried({}).items())
-            return f"{NOTHING_WAS_TRIED} ({why})." if why else f"{NOTHING_WAS_TRIED}."
+            return f"{self.nothing_was_tried} ({why})." if why else f"{self.nothing_was_tried}."
         which = " or ".join(names) + (f", the best of {n_candidates} candidates," if n_candidates > 1 else "")
         change = f"{'lowered' if mean < 0 else 'raised'} the held-out NLL by {abs(mean):.2g} nats per sample"
         found = f"{which} {change} (standard error {error:.2g})"
         if not objections:
             return f"Kept: {found}, in each of {len(self.folds)} folds and beyond chance (p = {p_value:.2g})."
         why = f", which proves nothing: {'; '.join(objections)}" if mean < 0 else ""
-        return f"{REFUSED}: {found}{why}."
+        return f"{self.refused}: {found}{why}."
 
     def _names(self, candidate):
         """What the folds made of a candidate, with the folds: names, but none of what stayed the identity in all."""

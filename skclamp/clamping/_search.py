@@ -1,7 +1,7 @@
 """The search: candidates are judged out of fold, and the best one is fitted to all the samples."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -12,11 +12,11 @@ from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 from ..perturbations import title_of
 from ._acceleration import accelerate
-from ._guard import MIN_SAMPLES, Evidence, cross_examine
+from ._guard import LEVEL, MIN_SAMPLES, Evidence, cross_examine
 from ._initialisation import check_differentiable
 from ._learner import check_settings, is_natural
 from ._problem import Problem
-from ._state import State
+from ._state import Settings, State
 from ._verdict import NOTHING_TRIED, NOTHING_WAS_TRIED, REFUSED, Verdict
 
 logger = logging.getLogger("skclamp")
@@ -35,27 +35,40 @@ class Outcome:
     # These samples, and the logits of their perturbed inputs: out of fold where folds kept the perturbation.
     problem: Problem | None = None
     logits: torch.Tensor | None = None
+    # What views are searched with: the samples on the network that trains, and their splits; where a perturbation was
+    # kept, its settings and the logits of all these samples under it.
+    searched: Problem | None = None
+    splits: list = field(default_factory=list)
+    settings: Settings | None = None
+    in_sample: torch.Tensor | None = None
+
+    def beside_views(self):
+        """The same where views were kept: without a perturbation this isn't temperature scaling."""
+        if self.verdict is None:
+            return self
+        reason = self.verdict.reason.replace("this is temperature scaling", "views see the inputs as they are")
+        return replace(self, verdict=replace(self.verdict, reason=reason))
 
 
-def search(problem, candidates, splits, learner, *, guarded):
+def search(problem, candidates, splits, learner, *, guarded, level=LEVEL):
     """Judge candidates on the folds, and fit the best one to all the samples.
 
     Neighbours among the candidates should resemble each other. The splits are training and held-out rows; without any,
-    the first candidate is the best. Where `guarded`, the best candidate is kept only where held-out samples prove that
-    it beats temperature scaling.
+    the first candidate is the best. Where `guarded`, the best candidate is kept only where held-out samples prove, at
+    `level`, that it beats temperature scaling.
     """
+    if not candidates:
+        return Outcome(searched=problem, splits=splits)
     check_differentiable(problem)
     for settings in candidates:
         check_settings(problem, settings)
-    # Small networks in float64, of which there is one for each fold, leave nothing to gain.
-    crossed = isinstance(problem.backbone, CrossFittedBackbone)
-    fast = problem if crossed else accelerate(problem, candidates[0].precision)
+    fast = quickest(problem, candidates[0].precision)
     evidence = _judge(fast, candidates, splits, learner) if splits else None
     best = evidence.best() if evidence else 0
-    verdict = _verdict(problem, evidence, best, candidates) if guarded else None
+    verdict = _verdict(problem, evidence, best, candidates, level) if guarded else None
     if evidence:
         _tell_of_divergence(candidates[best], [fold[best] for fold in evidence.states])
-    outcome = Outcome(evidence, best, verdict)
+    outcome = Outcome(evidence, best, verdict, searched=fast, splits=splits)
     if verdict is not None and not verdict.accepted:
         return outcome
     settings, start = _refinement(candidates[best], evidence.warm_start(best) if evidence else None)
@@ -63,12 +76,18 @@ def search(problem, candidates, splits, learner, *, guarded):
     state = learner.fit(fast, settings, start)
     if not state.identity:
         return outcome
-    logits = fast.in_full_precision().logits_under(state.perturbation)
+    logits = in_sample = fast.in_full_precision().logits_under(state.perturbation)
     _tell_of_divergence(settings, [state])
     if guarded and evidence:
         logits = evidence.held_out_logits(fast, best, problem.solve(logits, smooth=True).temperature)
     _solve_temperature(problem, settings, state, logits, smooth=guarded)
-    return replace(outcome, state=state, problem=problem, logits=logits)
+    return replace(outcome, state=state, problem=problem, logits=logits, settings=settings, in_sample=in_sample)
+
+
+def quickest(problem, precision):
+    """A problem on the network that trains and chooses."""
+    # Small networks in float64, of which there is one for each fold, leave nothing to gain.
+    return problem if isinstance(problem.backbone, CrossFittedBackbone) else accelerate(problem, precision)
 
 
 def _judge(problem, candidates, splits, learner):
@@ -93,9 +112,9 @@ def _tell_of_divergence(settings, states):
         )
 
 
-def _verdict(problem, evidence, best, candidates):
+def _verdict(problem, evidence, best, candidates, level):
     """The guard's decision on the best candidate, whatever the evidence where there are too few samples."""
-    verdict = evidence.verdict(best) if evidence else _nothing_tried(problem, candidates)
+    verdict = evidence.verdict(best, level) if evidence else _nothing_tried(problem, candidates)
     if problem.n_weighted < MIN_SAMPLES:
         reason = f"{REFUSED if verdict.tried else NOTHING_WAS_TRIED} (the guard {_few(problem)})."
         verdict = replace(verdict, accepted=False, reason=reason, detectable_gain=None)

@@ -15,7 +15,7 @@ _N_DRAWS = 1000
 @register
 @dataclass(frozen=True)
 class Verdict:
-    """The guard's decision.
+    """The guard's decision on a perturbation or, where it says so, on views against the single one of what was kept.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@ from torch import nn
 from .._utils.parameters import check_whole_number
 from ..perturbations import PERTURBATIONS
 from ._axes import panels
-from ._perturbation_panels import history_panels, message_panel, panels_of
+from ._perturbation_panels import history_panels, message_panel, panels_of, view_panels
 
 _PANEL = (2.6, 2.5)
 # What calibrators that learn a perturbation, or choose among several, call it.
@@ -33,6 +33,10 @@ class PerturbationDisplay:
         Names of the channels (features, where X is 2-dimensional), shown as long as there is room. None numbers them.
     input_range : (float, float), default=(0.0, 1.0)
         Inputs over which tone curves are drawn.
+    views : list of torch.nn.Module, default=None
+        Views of the perturbed input, whose weights get a panel; None is one pass.
+    view_weights : array-like of shape (n_views,), default=None
+        Their weights.
 
     Attributes
     ----------
@@ -61,12 +65,24 @@ class PerturbationDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, perturbation, *, temperature=None, history=None, channel_names=None, input_range=(0.0, 1.0)):
+    def __init__(
+        self,
+        perturbation,
+        *,
+        temperature=None,
+        history=None,
+        channel_names=None,
+        input_range=(0.0, 1.0),
+        views=None,
+        view_weights=None,
+    ):
         self.perturbation = perturbation
         self.temperature = temperature
         self.history = history
         self.channel_names = channel_names
         self.input_range = input_range
+        self.views = views
+        self.view_weights = view_weights
 
     @classmethod
     def from_estimator(cls, estimator, *, channel_names=None, input_range=(0.0, 1.0), show_history=True, n_columns=3):
@@ -129,6 +145,8 @@ class PerturbationDisplay:
             history=getattr(estimator, "history_", None) if show_history else None,
             channel_names=channel_names,
             input_range=input_range,
+            views=estimator.views_,
+            view_weights=estimator.view_weights_,
         )
         return display.plot(n_columns=n_columns)
 
@@ -169,7 +187,8 @@ class PerturbationDisplay:
             for name, block in blocks_of(self.perturbation)
             for panel in panels_of(name, block, self.channel_names, self.input_range)
         ]
-        return (found or [message_panel("no perturbation kept")]) + history_panels(self.history)
+        seen = [] if self.views is None else view_panels(self.views, self.view_weights)
+        return (found or [message_panel("no perturbation kept")]) + seen + history_panels(self.history)
 
 
 def blocks_of(perturbation):

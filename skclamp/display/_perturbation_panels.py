@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+from .._views import titles_of
 from ..perturbations import (
     AffinePerturbation,
     ChannelPerturbation,
@@ -143,6 +145,15 @@ def history_panels(history):
         content = {"history": history, "keys": ["temperature"], "ylabel": "T"}
         found.append(Panel("temperature", "history", content))
     return found
+
+
+def view_panels(views, weights):
+    """Bars of the weights of several views; none for the inputs as they are."""
+    names = titles_of(views)
+    if len(names) == 1 and names == titles_of([nn.Identity()]):
+        return []
+    content = {"values": np.asarray(weights, dtype=np.float64), "names": names, "nothing": None}
+    return [Panel("views: weight", "bars", content)]
 
 
 def message_panel(text):

@@ -13,6 +13,19 @@ from ._unwrap import unwrapped
 from ._weight_absorption import check_the_same, divide_outputs, input_shape, take_on
 
 
+def _shares(views, weights):
+    """The weights of some views, equal where there are none."""
+    if views is None and weights is None:
+        return None
+    n_views = 0 if views is None else len(views)
+    shares = torch.full((n_views,), 1 / max(1, n_views)) if weights is None else torch.as_tensor(weights)
+    if n_views == 0 or shares.shape != (n_views,):
+        raise ValueError(
+            f"view_weights must be one for each of at least one view; got {tuple(shares.shape)} for {n_views} views"
+        )
+    return shares
+
+
 def _private_copy(head):
     """A copy of a head around a copy of its network in eval mode, whose weights take gradients as nobody held them."""
     network = unwrapped(head.module)
@@ -24,8 +37,18 @@ def _private_copy(head):
     return LogitsModule(copied, **head.reading).eval()
 
 
+def weighted_sum(logits, weights):
+    """The sum of several views' logits, each times its weight, in float32 at the least."""
+    total = 0.0
+    for part, weight in zip(logits, weights, strict=True):
+        total = total + weight * part.to(torch.promote_types(part.dtype, torch.float32))
+    return total
+
+
 class ClampedModule(nn.Module):
     """Neural clamping: ``f(perturbation(x)) / T``, with f frozen.
+
+    With views it is ``sum_v a_v f(view_v(perturbation(x))) / T``: the network runs once for each, one after the other.
 
     An ordinary module that yields calibrated logits; softmax turns them into calibrated probabilities. It shares the
     weights of the network it is given. Call ``eval`` before use, as with any module: the shared network goes into eval
@@ -47,6 +70,10 @@ class ClampedModule(nn.Module):
     input_key : str, default=None
         Of a network that takes several inputs by name, the one that is perturbed. The module takes them as the network
         does, ``module(**inputs)``, or this one without its name.
+    views : list of torch.nn.Module, default=None
+        Modules through which the network sees each perturbed batch. None is the batch itself.
+    view_weights : array-like of shape (n_views,), default=None
+        Shares a of the views' logits. None is equal shares.
 
     Attributes
     ----------
@@ -56,7 +83,7 @@ class ClampedModule(nn.Module):
     Raises
     ------
     ValueError
-        If `temperature` isn't positive or `response` is unknown.
+        If `temperature` isn't positive or `response` is unknown; if `view_weights` aren't one for each view.
 
     References
     ----------
@@ -74,7 +101,20 @@ class ClampedModule(nn.Module):
     True
     """
 
-    def __init__(self, backbone, perturbation=None, *, temperature=1.0, response="logits", output=None, input_key=None):
+    view_weights: torch.Tensor
+
+    def __init__(
+        self,
+        backbone,
+        perturbation=None,
+        *,
+        temperature=1.0,
+        response="logits",
+        output=None,
+        input_key=None,
+        views=None,
+        view_weights=None,
+    ):
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be positive; got {temperature}")
@@ -87,9 +127,13 @@ class ClampedModule(nn.Module):
         place = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
         dtype = torch.promote_types(place.dtype, torch.float32)
         self.temperature = nn.Parameter(torch.tensor(float(temperature), dtype=dtype, device=place.device))
+        self.views: nn.ModuleList | None = None if views is None else nn.ModuleList(views).eval()
+        shares = _shares(views, view_weights)
+        self.register_buffer("view_weights", None if shares is None else shares.to(self.temperature))
 
     def extra_repr(self):
-        return f"temperature={shown(self.temperature)}"
+        views = "" if self.views is None else f", view_weights={shown(self.view_weights)}"
+        return f"temperature={shown(self.temperature)}{views}"
 
     @seen_by_exporters
     def forward(self, x=None, /, **others):
@@ -99,11 +143,31 @@ class ClampedModule(nn.Module):
         if x is None and key not in others:
             raise TypeError(f"the input that is perturbed must come first, or by its name, input_key={key!r}")
         x = others.pop(key) if x is None else x
-        logits = self.logits(self.perturbation(x).to(x.dtype), **others)
+        logits = self.averaged_logits(x, **others)
         if self.output is not None:
             return self.output(logits.double()).to(torch.promote_types(logits.dtype, torch.float32))
         # With an axis of its own, a float32 T promotes logits of half precision; a scalar would be rounded to theirs.
         return logits / self.temperature.reshape(1)
+
+    def averaged_logits(self, x, /, **others):
+        """The network's logits of a perturbed batch, averaged over the views: what T divides.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, ...)
+            The input that is perturbed.
+        **others : torch.Tensor
+            What the network takes with it by name.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_classes)
+            What the calibrator's `transform_logits` takes.
+        """
+        x = self.perturbation(x).to(x.dtype)
+        if self.views is None:
+            return self.logits(x, **others)
+        return weighted_sum((self.logits(view(x), **others) for view in self.views), self.view_weights.unbind())
 
     def fold(self):
         """An equivalent network that needs no more time than the original: a copy with other weights.
@@ -120,7 +184,7 @@ class ClampedModule(nn.Module):
         Raises
         ------
         ValueError
-            If no layer can take the perturbation exactly; the message says why.
+            If no layer can take the perturbation exactly, or there are views; the message says why.
 
         Examples
         --------
@@ -136,6 +200,12 @@ class ClampedModule(nn.Module):
         head, temperature = self.logits, self.temperature.item()
         if head.input_key is not None:
             raise ValueError(f"fold needs a network whose only input has no name; got one that takes {head.input_key}")
+        if self.views is not None:
+            n = len(self.views)
+            raise ValueError(
+                f"fold needs a module without views, since a network with other weights makes a single pass over the "
+                f"inputs as they are; got {n} view{'s' * (n != 1)}"
+            )
         head = _private_copy(head)
         take_on(head, self.perturbation)
         shape = input_shape(self.perturbation)
@@ -156,6 +226,8 @@ class ClampedModule(nn.Module):
         self.training = mode
         self.perturbation.train(mode)
         self.logits.eval()
+        if self.views is not None:
+            self.views.eval()
         if isinstance(self.output, nn.Module):
             self.output.eval()
         return self

@@ -3,6 +3,7 @@
 import inspect
 
 from .. import nonparametric, scaling
+from .._views import views_of
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 
@@ -39,9 +40,16 @@ def default_calibrators(logits, random_state):
             nonparametric.HistogramBinning(),
             nonparametric.BayesianBinningIntoQuantiles(),
         ]
-    if logits.is_of_a_network:
-        found.append(NeuralClampingCalibrator(random_state=random_state))
-    return named(found)
+    chosen = named(found)
+    shape = logits.shape_of_an_input
+    if shape is not None:
+        chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)
+        # Without candidates it would be the same once more.
+        if views_of(shape):
+            chosen["NeuralClampingCalibrator, 2 views"] = NeuralClampingCalibrator(
+                max_views=2, random_state=random_state
+            )
+    return chosen
 
 
 def named(calibrators):

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..clamping._base import BaseClamping
 from ..display._perturbation import blocks_of
-from ..display._perturbation_panels import panels_of
+from ..display._perturbation_panels import panels_of, view_panels
 
 MAX_BYTES = 4 * 10**6
 # Together they are one module, in this order.
@@ -127,18 +127,22 @@ def _base64(data):
 
 def _perturbation(name, calibrator, channel_names):
     """What a clamping calibrator learned, and why it kept or refused it."""
-    verdict = getattr(calibrator, "verdict_", None)
+    verdicts = {name: getattr(calibrator, name, None) for name in ("verdict_", "views_verdict_")}
+    told = {name: own and {each: getattr(own, each) for each in _VERDICT} for name, own in verdicts.items()}
     panels = [
         _panel(panel)
         for block_name, block in blocks_of(calibrator.perturbation_)
         for panel in panels_of(block_name, block, channel_names, (0.0, 1.0))
     ]
+    panels += map(_panel, view_panels(calibrator.views_, calibrator.view_weights_))
     return {
         "name": name,
         "accepted": calibrator.accepted_,
         # Another output map takes its place.
         "temperature": None if hasattr(calibrator, "output_") else calibrator.temperature_,
-        "verdict": None if verdict is None else {name: getattr(verdict, name) for name in _VERDICT},
+        "verdict": told["verdict_"],
+        "viewsVerdict": told["views_verdict_"],
+        "nViews": len(calibrator.views_),
         "panels": panels,
     }
 

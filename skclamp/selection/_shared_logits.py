@@ -129,13 +129,13 @@ class SharedLogits:
             )
 
     @property
-    def is_of_a_network(self):
-        """Whether a torch network made the logits from one floating-point input, which neural clamping can perturb."""
+    def shape_of_an_input(self):
+        """Of the floating-point input that neural clamping can perturb, where a torch network takes one; else None."""
         if not isinstance(self.backbone, NetworkBackbone) or isinstance(self._read_cal.inputs, StreamInputs):
-            return False
+            return None
         batch, _ = next(iter(self._read_cal.inputs.batches(1)))
         x, _ = self.backbone.to_device(batch)
-        return x is not None and x.is_floating_point()
+        return tuple(x.shape[1:]) if x is not None and x.is_floating_point() else None
 
     def uncalibrated(self):
         """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""

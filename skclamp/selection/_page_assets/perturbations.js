@@ -7,6 +7,7 @@ function showPerturbations() {
       { class: "card" },
       make("h3", {}, own.name),
       make("p", {}, verdictOf(own)),
+      ...viewsOf(own),
       make("div", { class: "panels" }, own.panels.map(panelOf)),
     ),
   );
@@ -18,16 +19,26 @@ function panelOf(panel) {
   return make("figure", {}, make("figcaption", {}, panel.title.replace("\n", ", ")), PANELS[panel.kind](panel));
 }
 
-function verdictOf({ accepted, verdict, temperature }) {
-  const told = verdict && [
-    " Held-out NLL ",
-    tell(verdict.difference, signed(verdict.difference)),
-    " ± ",
-    tell(verdict.standard_error, digits(verdict.standard_error, 4)),
-    " against temperature scaling’s, p = ",
-    tell(verdict.p_value, Number(verdict.p_value.toPrecision(2)).toString()),
-    ".",
-  ];
+const measured = (verdict, other) => [
+  " Held-out NLL ",
+  tell(verdict.difference, signed(verdict.difference)),
+  " ± ",
+  tell(verdict.standard_error, digits(verdict.standard_error, 4)),
+  ` against ${other}, p = `,
+  tell(verdict.p_value, Number(verdict.p_value.toPrecision(2)).toString()),
+  ".",
+];
+
+function viewsOf({ viewsVerdict, nViews }) {
+  if (viewsVerdict === null && nViews === 1) return [];
+  const passes = nViews === 1 ? "One pass a prediction." : `${nViews} views a prediction.`;
+  const told = viewsVerdict && viewsVerdict.standard_error > 0 ? measured(viewsVerdict, "one pass") : "";
+  return [make("p", {}, make("strong", {}, passes), told)];
+}
+
+function verdictOf({ accepted, verdict, temperature, nViews }) {
+  const told = verdict && measured(verdict, "temperature scaling’s");
+  const outcome = nViews > 1 ? "inputs stay as they are" : "this is temperature scaling";
   const scale = temperature === null ? "" : [" T = ", tell(temperature, digits(temperature, 4)), "."];
   if (accepted)
     return [make("strong", { class: "fine" }, "✓ Kept."), told ?? " It wasn’t asked to prove itself.", scale];
@@ -35,12 +46,12 @@ function verdictOf({ accepted, verdict, temperature }) {
   if (verdict.standard_error === 0)
     return [
       make("strong", {}, "No perturbation."),
-      " None promised anything on the folds, or there were fewer than 100 samples; this is temperature scaling.",
+      ` None promised anything on the folds, or there were fewer than 100 samples; ${outcome}.`,
       scale,
     ];
   return [
     make("strong", {}, "Refused."),
-    " The perturbation didn’t prove itself on held-out samples; this is temperature scaling.",
+    ` The perturbation didn’t prove itself on held-out samples; ${outcome}.`,
     told,
     scale,
   ];

@@ -1,0 +1,159 @@
+"""Views of an input: parameter-free modules whose outputs a network takes for another look at the same thing."""
+
+import torch
+from torch import nn
+
+
+def _moved(x, axis, steps):
+    """Entries moved along an axis, those at the border repeated."""
+    length = x.shape[axis]
+    places = (torch.arange(length, device=x.device) - steps).clamp(0, length - 1)
+    return x.index_select(axis, places)
+
+
+class HorizontalFlip(nn.Module):
+    """Images mirrored left to right.
+
+    See Also
+    --------
+    ImageShift : A shift, which may come with a flip.
+
+    References
+    ----------
+    A. Hekler, T. J. Brinker and F. Buettner, "Test Time Augmentation Meets Post-hoc Calibration: Uncertainty
+    Quantification under Real-World Conditions", AAAI 2023.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import HorizontalFlip
+    >>> HorizontalFlip()(torch.tensor([[[[1.0, 2.0, 3.0]]]]))
+    tensor([[[[3., 2., 1.]]]])
+    """
+
+    title = "flip"
+
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, x):
+        """Mirrored batch, of the same shape."""
+        return x.flip(-1)
+
+
+class ImageShift(nn.Module):
+    """Images moved by some pixels, with the border repeated, and mirrored if asked for.
+
+    Parameters
+    ----------
+    rows, columns : int
+        How far down and to the right, in pixels; below 0 up and to the left.
+    flip : bool, default=False
+        Whether they are mirrored left to right, too.
+
+    Raises
+    ------
+    ValueError
+        If a number of pixels isn't whole.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import ImageShift
+    >>> ImageShift(0, 1)(torch.tensor([[[[1.0, 2.0, 3.0]]]]))
+    tensor([[[[1., 1., 2.]]]])
+    """
+
+    def __init__(self, rows, columns, flip=False):
+        super().__init__()
+        self.rows, self.columns = _whole(rows, "rows"), _whole(columns, "columns")
+        self.flip = bool(flip)
+
+    @property
+    def title(self):
+        """What summaries call it."""
+        return f"{'flipped ' * self.flip}shift ({self.rows}, {self.columns})"
+
+    def extra_repr(self):
+        return f"rows={self.rows}, columns={self.columns}, flip={self.flip}"
+
+    def forward(self, x):
+        """Moved batch, of the same shape."""
+        if self.rows:
+            x = _moved(x, -2, self.rows)
+        if self.columns:
+            x = _moved(x, -1, self.columns)
+        return x.flip(-1) if self.flip else x
+
+
+class TimeShift(nn.Module):
+    """Sequences moved by some steps along their last axis, with the end repeated.
+
+    Parameters
+    ----------
+    steps : int
+        How far to later times; below 0 to earlier ones.
+
+    Raises
+    ------
+    ValueError
+        If it isn't a whole number.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skclamp.perturbations import TimeShift
+    >>> TimeShift(-1)(torch.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[2., 3., 3.]]])
+    """
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = _whole(steps, "steps")
+
+    @property
+    def title(self):
+        """What summaries call it."""
+        return f"time shift {self.steps:+d}"
+
+    def extra_repr(self):
+        return f"steps={self.steps}"
+
+    def forward(self, x):
+        """Moved batch, of the same shape."""
+        return _moved(x, -1, self.steps)
+
+
+def _whole(value, name):
+    if int(value) != value:
+        raise ValueError(f"{name} must be a whole number; got {value!r}")
+    return int(value)
+
+
+VIEWS = (HorizontalFlip, ImageShift, TimeShift)
+
+# A shift is this part of an input's length: a pixel of 32, seven of 224.
+_SHARE = 32
+
+
+def views_of(shape):
+    """Candidate views of inputs of one shape, channels first; none where nothing is known of them."""
+    if len(shape) == 3:
+        step = max(1, round(min(shape[1:]) / _SHARE))
+        moves = [(step, 0), (-step, 0), (0, step), (0, -step)]
+        return [HorizontalFlip(), *(ImageShift(*move, flip) for flip in (False, True) for move in moves)]
+    if len(shape) == 2:
+        step = max(1, round(shape[1] / _SHARE))
+        return [TimeShift(steps) for steps in (-2 * step, -step, step, 2 * step)]
+    return []
+
+
+def titles_of(views):
+    """What summaries call some views, numbered where several would be called the same."""
+    titles = [
+        "as it is" if type(view) is nn.Identity else getattr(view, "title", type(view).__name__) for view in views
+    ]
+    return [
+        title if titles.count(title) == 1 else f"{title} {titles[: place + 1].count(title)}"
+        for place, title in enumerate(titles)
+    ]

@@ -1,0 +1,245 @@
+"""Several views of an input: chosen, weighed, proved on held-out samples; and one pass where they prove nothing."""
+
+import numpy as np
+import pytest
+import torch
+from _two_views import (
+    FITTED,
+    IMAGE,
+    NETWORK,
+    SEQUENCE,
+    X_TEST,
+    Y_TEST,
+    N,
+    X,
+    Y,
+    draw,
+    moved,
+    network_on,
+    nll,
+    two_views,
+)
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp._solvers.view_weights import solve_view_weights
+from skclamp.metrics import negative_log_likelihood
+from skclamp.perturbations import HorizontalFlip, ImageShift, TimeShift
+
+# What is found.
+
+
+def test_a_view_that_says_something_new_is_kept():
+    assert [type(view) for view in FITTED.views_] == [nn.Identity, HorizontalFlip]
+    assert FITTED.view_weights_.sum() == pytest.approx(1)
+    np.testing.assert_allclose(FITTED.view_weights_, 0.5, atol=0.05)
+    assert FITTED.views_verdict_.accepted
+    assert FITTED.views_verdict_.reason.startswith("Kept: flip lowered the held-out NLL by")
+    assert list(FITTED.views_verdict_.tried) == ["flip"]
+    assert not hasattr(FITTED, "verdict_")
+    assert not FITTED.accepted_
+    assert nll(FITTED) < nll(TemperatureScaling(NETWORK).fit(X, Y)) - 0.2
+    assert "2 views (as it is 0.5" in FITTED.summary()
+    assert "No guard" not in FITTED.summary()
+
+
+def test_sequences_have_shifts_in_time():
+    network = network_on(SEQUENCE)
+    # Of a time that the other shifts don't come near.
+    X, y = draw(network, SEQUENCE, N, 0, TimeShift(2))
+    calibrator = two_views(estimator=network).fit(X, y)
+    assert repr(calibrator.views_) == "[Identity(), TimeShift(steps=2)]"
+
+
+def test_no_view_is_kept_where_none_helps():
+    X, y = draw(NETWORK, IMAGE, N, 0)
+    calibrator = two_views(perturbation="auto").fit(X, y)
+    same = NeuralClampingCalibrator(NETWORK, random_state=0).fit(X, y)
+    assert not calibrator.views_verdict_.accepted
+    assert "a prediction takes one pass" in calibrator.views_verdict_.reason
+    assert set(calibrator.views_verdict_.not_tried) >= {"shift (1, 0)", "flipped shift (1, 0)"}
+    np.testing.assert_array_equal(calibrator.predict_proba(X), same.predict_proba(X))
+    np.testing.assert_array_equal(calibrator.view_weights_, [1.0])
+
+
+@pytest.mark.parametrize("n_features", [5, 40])
+def test_tables_have_no_views_and_lose_no_power(n_features):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, n_features))
+    y = (X[:, :3] + rng.gumbel(size=(600, 3))).argmax(1)
+    classifier = LogisticRegression().fit(X[:300], y[:300])
+    X, y = X[300:], y[300:]
+    calibrator = two_views(estimator=classifier, perturbation="auto").fit(X, y)
+    assert f"no views are known of inputs of shape ({n_features},)" in calibrator.views_verdict_.reason
+    one = NeuralClampingCalibrator(classifier, random_state=0).fit(X, y)
+    assert calibrator.verdict_ == one.verdict_
+    np.testing.assert_array_equal(calibrator.predict_proba(X), one.predict_proba(X))
+
+
+def test_below_100_samples_there_are_none():
+    calibrator = two_views().fit(X[:99], Y[:99])
+    assert "views need 100 samples with weight, got 99" in calibrator.views_verdict_.reason
+    assert two_views().fit(X[:140], Y[:140]).views_verdict_.accepted
+    weight = (np.arange(140) < 99).astype(float)
+    assert not two_views().fit(X[:140], Y[:140], sample_weight=weight).views_verdict_.accepted
+    assert not hasattr(two_views(validation_fraction=None).fit(X[:99], Y[:99]), "views_verdict_")
+
+
+def test_each_is_kept_without_the_other():
+    both = two_views(perturbation="affine").fit(moved(X), Y)
+    assert both.accepted_
+    assert both.views_verdict_.accepted
+    bare, labels = draw(NETWORK, IMAGE, N, 0)
+    perturbed = two_views(perturbation="affine").fit(moved(bare), labels)
+    assert perturbed.accepted_
+    assert not perturbed.views_verdict_.accepted
+    seen = two_views(perturbation="affine").fit(X, Y)
+    assert not seen.accepted_
+    assert seen.views_verdict_.accepted
+    assert "temperature scaling" not in seen.verdict_.reason.partition(":")[0]
+    # As by itself.
+    np.testing.assert_array_equal(seen.predict_proba(X), FITTED.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [({}, np.asarray), ({"perturbation": "affine"}, moved), ({"validation_fraction": None}, np.asarray)],
+    ids=["as it is", "moved", "unguarded"],
+)
+def test_the_temperature_is_as_good_as_the_best(options, seen):
+    calibrator = two_views(**options).fit(seen(X), Y)
+    assert calibrator.accepted_ == (seen is moved)
+    assert len(calibrator.views_) == 2
+    module = calibrator.module_.eval()
+    with torch.no_grad():
+        logits = module.averaged_logits(torch.from_numpy(seen(X_TEST)))
+    best = TemperatureScaling().fit(logits, Y_TEST)
+    loss = negative_log_likelihood(Y_TEST, best.predict_proba(logits))
+    # Twice this is chi-squared of one degree of freedom: above 10.8 once in a thousand.
+    assert N * (nll(calibrator, seen(X_TEST)) - loss) < 10.8 / 2
+
+
+def test_few_views_of_many_are_taken():
+    rotations = [Quarter(k) for k in (1, 2, 3)]
+    calibrator = two_views(views=[*rotations, HorizontalFlip(), ImageShift(0, 1, flip=True)], max_views=3).fit(X, Y)
+    assert 2 <= len(calibrator.views_) <= 3
+    assert any(type(view) is HorizontalFlip for view in calibrator.views_)
+
+
+class Dimmed(nn.Module):
+    """Mirrored images with another gain."""
+
+    def __init__(self, gain):
+        super().__init__()
+        self.gain = gain
+
+    def forward(self, x):
+        """Mirrored batch."""
+        return self.gain * x.flip(-1)
+
+
+@pytest.mark.parametrize("perturbation", [None, "affine"])
+def test_weights_are_best_for_all_samples_where_folds_disagree(perturbation):
+    images = X if perturbation is None else moved(X)
+    near = [Dimmed(gain) for gain in (0.9, 0.95, 1.05, 1.1)]
+    calibrator = two_views(views=near, perturbation=perturbation, precision="float32").fit(images, Y)
+    assert calibrator.accepted_ == (perturbation is not None)
+    assert (" or Dimmed" in calibrator.views_verdict_.reason) == (perturbation is None)
+    x = calibrator.perturbation_(torch.from_numpy(images))
+    with torch.no_grad():
+        logits = [NETWORK(view(x)) for view in calibrator.views_]
+    weights = solve_view_weights(logits, torch.from_numpy(Y), smooth=True).weights
+    np.testing.assert_allclose(calibrator.view_weights_, weights / weights.sum(), rtol=1e-4)
+
+
+class Quarter(nn.Module):
+    """Images turned by so many right angles."""
+
+    def __init__(self, turns):
+        super().__init__()
+        self.turns = turns
+
+    def forward(self, x):
+        """Turned batch."""
+        return torch.rot90(x, self.turns, (-2, -1))
+
+
+def test_views_of_the_users_own_are_copied():
+    network = network_on(IMAGE)
+    view = Quarter(2).train()
+    X, y = draw(network, IMAGE, N, 0, view)
+    calibrator = two_views(estimator=network, views=[nn.Identity(), view]).fit(X, y)
+    assert [type(each) for each in calibrator.views_] == [nn.Identity, Quarter]
+    assert calibrator.views_[1] is not view
+    assert view.training
+    assert clone(calibrator).views[1].turns == 2
+    assert "views holds none" in two_views(views=[]).fit(X, y).views_verdict_.reason
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"max_views": 0}, "max_views"),
+        ({"views": "flips"}, "views"),
+        ({"views": [np.flip]}, "views must be 'auto' or a list of torch modules"),
+        ({"views": [nn.AvgPool2d(2)]}, "views must keep the shape of a batch"),
+        ({"views": [nn.Linear(3, 6)]}, "views must take inputs of shape"),
+    ],
+)
+def test_what_breaks_a_rule_is_told(options, rule):
+    with pytest.raises(ValueError, match=rule):
+        two_views(**options).fit(X, Y)
+
+
+# What they are worth and cost.
+
+
+def test_weights_count_as_the_samples_that_have_any():
+    weight = (np.arange(N) % 3 > 0).astype(float)
+    found = two_views().fit(X, Y, sample_weight=weight)
+    expected = two_views().fit(X[weight > 0], Y[weight > 0])
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+    np.testing.assert_allclose(found.view_weights_, expected.view_weights_, rtol=1e-5)
+
+
+def test_weights_choose_views():
+    # Of two kinds of samples, the half with weight has nothing to say of flips.
+    plain = draw(NETWORK, IMAGE, N, 5)
+    both = np.concatenate([X, plain[0]]), np.concatenate([Y, plain[1]])
+    weight = np.repeat([1e-3, 1.0], N)
+    assert two_views().fit(*both).views_verdict_.accepted
+    assert two_views().fit(*both, sample_weight=weight[::-1]).views_verdict_.accepted
+    assert not two_views().fit(*both, sample_weight=weight).views_verdict_.accepted
+
+
+def test_gamma_acts_on_the_temperature_alone():
+    options = {"validation_fraction": None, "refit_temperature": False}
+    focal = two_views(gamma=2.0, **options).fit(X, Y)
+    plain = two_views(**options).fit(X, Y)
+    np.testing.assert_array_equal(focal.view_weights_, plain.view_weights_)
+    with torch.no_grad():
+        logits = focal.module_.eval().averaged_logits(torch.from_numpy(X))
+    assert focal.temperature_ == pytest.approx(TemperatureScaling(gamma=2.0).fit(logits, Y).temperature_, rel=0.02)
+    assert focal.temperature_ > 1.2 * plain.temperature_
+
+
+def test_a_prediction_costs_as_many_passes_as_there_are_views():
+    seen = []
+    with NETWORK.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0]))):
+        FITTED.predict_proba(X)
+    assert sum(seen) == 2 * N
+    one = TemperatureScaling(NETWORK).fit(X, Y)
+    seen.clear()
+    with NETWORK.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0]))):
+        one.predict_proba(X)
+    assert sum(seen) == N
+
+
+def test_the_cost_counts_what_views_took():
+    options = {"precision": "float32", "batch_size": N}
+    calibrator = two_views(**options).fit(X, Y)
+    # One for T; nine candidates on half of the samples in each fold, the flip on the other half.
+    assert calibrator.cost_["forward"] == pytest.approx(1 + 9 + 1)
+    assert calibrator.cost_["backward"] == 0
