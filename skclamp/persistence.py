@@ -20,9 +20,9 @@ from ._backbones.opening import is_frozen
 from ._utils.encoding import Reader, UnknownClassError, Writer, register
 from ._utils.warnings import warn_caller
 from ._version import __version__
-from ._views import VIEWS
 from .exceptions import NotSavedWarning
-from .perturbations import PERTURBATIONS
+from .perturbations._families import PERTURBATIONS
+from .perturbations._views import VIEWS
 
 __all__ = ["load", "register"]
 

@@ -42,7 +42,7 @@ def test_signature_docstring_and_reference_agree(cls):
 
 
 def test_parameters_are_few():
-    assert len(inspect.signature(NeuralClampingCalibrator).parameters) - 1 <= 25
+    assert len(inspect.signature(NeuralClampingCalibrator).parameters) - 1 <= 27
 
 
 def test_only_the_estimator_may_be_given_by_its_place():

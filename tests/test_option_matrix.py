@@ -11,7 +11,7 @@ from _small_networks import nll, snapshot
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.exceptions import CalibrationSetWarning
-from skclamp.perturbations import PERTURBATIONS
+from skclamp.perturbations._families import PERTURBATIONS
 
 SPATIAL = {"color", "filter", "grid"}
 NAMES = np.array(["ant", "bee", "cat", "dog"])

@@ -33,7 +33,8 @@ from skclamp._utils.encoding import register
 from skclamp.display import PerturbationDisplay
 from skclamp.exceptions import NotSavedWarning
 from skclamp.persistence import checksum
-from skclamp.perturbations import PERTURBATIONS, FilterPerturbation, GridPerturbation
+from skclamp.perturbations import FilterPerturbation, GridPerturbation
+from skclamp.perturbations._families import PERTURBATIONS
 
 IMAGES, LOGITS = images(200), logits(300)
 Y = labels_of(LOGITS)

@@ -3,7 +3,6 @@ import torch
 from torch import nn
 
 from skclamp.perturbations import (
-    PERTURBATIONS,
     AffinePerturbation,
     ChannelPerturbation,
     ColorPerturbation,
@@ -11,8 +10,8 @@ from skclamp.perturbations import (
     FilterPerturbation,
     FullPerturbation,
     GridPerturbation,
-    additive_part,
 )
+from skclamp.perturbations._families import PERTURBATIONS, additive_part
 
 SHAPES = {"vector": (5,), "sequence": (3, 9), "image": (3, 8, 7), "volume": (2, 4, 5, 6)}
 FITTING = {

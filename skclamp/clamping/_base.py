@@ -20,11 +20,13 @@ from .._backbones.network import ScoresBackbone
 from .._solvers.temperature import warn_of_bound
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
-from .._views import titles_of
 from ..base import BaseCalibrator
 from ..distributed import ALONE
 from ..modules import ClampedModule, frozen
-from ..perturbations import FullPerturbation, additive_part, in_words
+from ..perturbations import FullPerturbation
+from ..perturbations._families import additive_part
+from ..perturbations._views import titles_of
+from ..perturbations._words import in_words
 from ._guard import LEVEL
 from ._learner import Learner
 from ._problem import Problem

@@ -13,7 +13,7 @@ from torch import nn
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
-from ..perturbations import PERTURBATIONS
+from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
 from ._guard import MIN_SAMPLES
 from ._search import Outcome, search

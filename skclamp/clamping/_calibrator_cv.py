@@ -13,7 +13,7 @@ from sklearn.model_selection import check_cv
 from .._backbones.differentiable import CrossFittedBackbone
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import check_grid
-from ..perturbations import title_of
+from ..perturbations._words import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
 from ._search import search

@@ -15,7 +15,7 @@ from torch.nn.utils import parameters_to_vector
 
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
-from ..perturbations import learnable
+from ..perturbations._families import learnable
 
 _PRECISION_JITTER = 1e-3
 

@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 from .._utils.folds import check_partition
 from .._utils.statistics import n_effective, student_below_zero
-from ..perturbations import title_of
+from ..perturbations._words import title_of
 from ._state import Untried
 from ._verdict import NOTHING_WAS_TRIED, REFUSED, Verdict, detectable_gain
 

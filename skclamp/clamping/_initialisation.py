@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..perturbations import PERTURBATIONS, learnable
+from ..perturbations._families import PERTURBATIONS, learnable
 from ._state import Untried
 
 logger = logging.getLogger("skclamp")

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from ..perturbations import SPECIAL_CASES, learnable, names_of
+from ..perturbations._families import SPECIAL_CASES, learnable
+from ..perturbations._words import names_of
 from ._gradient_moments import gradient_moments, parameters_of, prior_precision_of
 from ._posterior import natural_step
 from ._problem import Problem

@@ -10,7 +10,7 @@ from .._backbones.differentiable import CrossFittedBackbone
 from .._solvers.temperature import warn_of_bound
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
-from ..perturbations import title_of
+from ..perturbations._words import title_of
 from ._acceleration import accelerate
 from ._guard import LEVEL, MIN_SAMPLES, Evidence, cross_examine
 from ._initialisation import check_differentiable

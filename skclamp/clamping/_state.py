@@ -8,7 +8,7 @@ import torch
 from skorch.history import History
 from torch import nn
 
-from ..perturbations import learnable
+from ..perturbations._families import learnable
 from ._gradient_moments import GradientMoments
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}

@@ -17,7 +17,7 @@ from ..distributed import ALONE
 from ..exceptions import InterruptedFitWarning
 from ..losses import FocalLoss
 from ..modules import ClampedModule
-from ..perturbations import learnable
+from ..perturbations._families import learnable
 from ._state import OPTIMIZERS
 
 logger = logging.getLogger("skclamp")

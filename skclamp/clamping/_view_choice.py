@@ -9,8 +9,8 @@ from torch import nn
 
 from .._solvers.view_weights import solve_view_weights
 from .._utils.statistics import student_below_zero
-from .._views import titles_of
 from ..modules._clamped import weighted_sum
+from ..perturbations._views import titles_of
 from ._state import Untried
 
 # Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as

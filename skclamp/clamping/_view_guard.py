@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._views import titles_of, views_of
 from ..modules._clamped import weighted_sum
+from ..perturbations._views import titles_of, views_of
 from ._guard import MIN_SAMPLES, Evidence, HeldOut
 from ._verdict import NOTHING_TRIED, Verdict
 from ._view_choice import AS_IT_IS, choose_views, joined, seen_through, weigh

@@ -4,7 +4,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .._utils.parameters import check_whole_number
-from ..perturbations import PERTURBATIONS
+from ..perturbations._families import PERTURBATIONS
 from ._axes import panels
 from ._perturbation_panels import history_panels, message_panel, panels_of, view_panels
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from .._views import titles_of
 from ..perturbations import (
     AffinePerturbation,
     ChannelPerturbation,
@@ -17,6 +16,7 @@ from ..perturbations import (
     FullPerturbation,
     GridPerturbation,
 )
+from ..perturbations._views import titles_of
 from ._axes import without_frame
 
 _BARS = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}

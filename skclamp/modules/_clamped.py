@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from .._utils.parameters import check_choice
-from ..perturbations import shown
+from ..perturbations._families import shown
 from ._frozen import _HELD, _LOCK, frozen
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._unwrap import unwrapped

@@ -3,9 +3,9 @@
 import inspect
 
 from .. import nonparametric, scaling
-from .._views import views_of
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
+from ..perturbations._views import views_of
 
 # Full matrices of more classes than this take minutes, and structured ones do as well.
 _MAX_MATRIX_CLASSES = 50

@@ -29,7 +29,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.perturbations import PERTURBATIONS
+from skclamp.perturbations._families import PERTURBATIONS
 
 KINDS = ["8 features", "sequences", "images"]
 OPTIMIZERS = {

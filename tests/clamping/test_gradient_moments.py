@@ -7,7 +7,8 @@ from torch import nn
 
 from skclamp.clamping._gradient_moments import Moments, gradient_moments, per_sample_gradients
 from skclamp.losses import focal_loss
-from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ColorPerturbation
+from skclamp.perturbations import AffinePerturbation, ColorPerturbation
+from skclamp.perturbations._families import PERTURBATIONS
 
 IMAGE = (3, 8, 8)
 X = images(24)

@@ -11,7 +11,8 @@ from torch import nn
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.clamping._gradient_moments import Moments, prior_precision_of
 from skclamp.clamping._posterior import natural_step
-from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, ChannelPerturbation
+from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
+from skclamp.perturbations._families import PERTURBATIONS
 
 IMAGE = (3, 8, 8)
 X = images(24)

@@ -90,6 +90,7 @@ def test_searches_choose_the_number_of_views():
     assert search.fit(X, Y).best_params_ == {"max_views": 2}
 
 
+@pytest.mark.filterwarnings("ignore:perturbation=.* is left out:UserWarning")
 def test_the_search_over_a_grid_takes_views():
     options = {"perturbations": ["channel"], "gammas": [0, 1], "max_views": 2, "random_state": 0}
     weight = np.random.default_rng(0).integers(0, 3, N)

@@ -10,7 +10,6 @@ from torch import nn
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.display import PerturbationDisplay
 from skclamp.perturbations import (
-    PERTURBATIONS,
     AffinePerturbation,
     ChannelPerturbation,
     CurvePerturbation,
@@ -18,6 +17,7 @@ from skclamp.perturbations import (
     FullPerturbation,
     GridPerturbation,
 )
+from skclamp.perturbations._families import PERTURBATIONS
 
 plt = pytest.importorskip("matplotlib.pyplot")
 NAMES = ["plain", "inverted", "blurred"]

@@ -13,7 +13,7 @@ from torch import nn
 from _data import load_images
 from _networks import load_resnet
 from skclamp import NeuralClampingCalibrator, SplineCalibration, StructuredMatrixScaling
-from skclamp.perturbations import PERTURBATIONS
+from skclamp.perturbations._families import PERTURBATIONS
 
 IMAGES = images(40)
 SLOW = pytest.mark.slow

@@ -8,7 +8,8 @@ from _small_networks import convolutional, perceptron, snapshot
 from torch import nn
 
 from skclamp.modules import ClampedModule, LogitsModule
-from skclamp.perturbations import PERTURBATIONS, AffinePerturbation, FullPerturbation, GridPerturbation
+from skclamp.perturbations import AffinePerturbation, FullPerturbation, GridPerturbation
+from skclamp.perturbations._families import PERTURBATIONS
 
 SHAPE = (4, 6, 6)
 

@@ -30,7 +30,7 @@ from skclamp.metrics import (
     expected_calibration_error,
 )
 from skclamp.metrics._binning import Pairs, Probabilities, bin_indices
-from skclamp.perturbations import PERTURBATIONS
+from skclamp.perturbations._families import PERTURBATIONS
 from skclamp.selection._page import _bars, _image, page_of
 from skclamp.selection._scoring import Scoring
 

@@ -1,9 +1,4 @@
-"""Input transforms that clamping learns: small modules that start as the identity; and views, which learn nothing.
-
-Each takes the shape of one input, channels first, and has few parameters; `FullPerturbation` is that of Tang, Chen and
-Ho (2024). Any nn.Module that starts as the identity and keeps shapes serves as well, an nn.Sequential of these among
-them.
-"""
+"""The families of perturbations: small modules that start as the identity."""
 
 import itertools
 
@@ -11,21 +6,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-from ._views import HorizontalFlip, ImageShift, TimeShift
-
-__all__ = [
-    "AffinePerturbation",
-    "ChannelPerturbation",
-    "ColorPerturbation",
-    "CurvePerturbation",
-    "FilterPerturbation",
-    "FullPerturbation",
-    "GridPerturbation",
-    "HorizontalFlip",
-    "ImageShift",
-    "TimeShift",
-]
 
 
 def _per_channel(shape, fill):
@@ -43,7 +23,7 @@ def _check_spatial(shape, name, ranks):
 
 
 # Of more entries than this a repr shows the outermost ones alone.
-_MOST_SHOWN = 12
+MOST_SHOWN = 12
 
 
 def shown(tensor):
@@ -54,7 +34,7 @@ def shown(tensor):
     if values.ndim > 2:
         values = values.reshape(len(values), -1)
     text = np.array2string(
-        values, separator=", ", threshold=_MOST_SHOWN, edgeitems=2, formatter={"float_kind": "{:.4g}".format}
+        values, separator=", ", threshold=MOST_SHOWN, edgeitems=2, formatter={"float_kind": "{:.4g}".format}
     )
     return " ".join(text.split())
 
@@ -365,36 +345,6 @@ def additive_part(perturbation, shape):
     if isinstance(perturbation, ChannelPerturbation):
         return perturbation.offset.expand(shape)
     return None
-
-
-def names_of(perturbation):
-    """Names of the families that a perturbation is made of, in their order; of others the class's."""
-    if isinstance(perturbation, nn.Sequential):
-        return [name for part in perturbation for name in names_of(part)]
-    families = {cls: name for name, cls in PERTURBATIONS.items()}
-    return [families.get(type(perturbation), type(perturbation).__name__)]
-
-
-def title_of(perturbation):
-    """The name that a perturbation has as a parameter, or those of a module's families."""
-    return " + ".join(names_of(perturbation)) if isinstance(perturbation, nn.Module) else str(perturbation)
-
-
-def in_words(perturbation):
-    """What a perturbation does, in words: its families with their numbers, in their order."""
-    parts = perturbation if isinstance(perturbation, nn.Sequential) else [perturbation]
-    return ", then ".join(_in_words(part) for part in parts)
-
-
-def _in_words(part):
-    numbers = []
-    for name, parameter in part.named_parameters():
-        if parameter.numel() <= _MOST_SHOWN:
-            numbers.append(f"{name} {shown(parameter)}")
-        else:
-            low, high = parameter.aminmax()
-            numbers.append(f"{name} of {parameter.numel():,} numbers from {low:.4g} to {high:.4g}")
-    return f"{title_of(part)} ({', '.join(numbers)})"
 
 
 # Families that are special cases of another, and so never worth a step after it.

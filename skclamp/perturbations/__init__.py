@@ -1,0 +1,30 @@
+"""Input transforms that clamping learns: small modules that start as the identity; and views, which learn nothing.
+
+Each takes the shape of one input, channels first, and has few parameters; `FullPerturbation` is that of Tang, Chen and
+Ho (2024). Any nn.Module that starts as the identity and keeps shapes serves as well, an nn.Sequential of these among
+them.
+"""
+
+from ._families import (
+    AffinePerturbation,
+    ChannelPerturbation,
+    ColorPerturbation,
+    CurvePerturbation,
+    FilterPerturbation,
+    FullPerturbation,
+    GridPerturbation,
+)
+from ._views import HorizontalFlip, ImageShift, TimeShift
+
+__all__ = [
+    "AffinePerturbation",
+    "ChannelPerturbation",
+    "ColorPerturbation",
+    "CurvePerturbation",
+    "FilterPerturbation",
+    "FullPerturbation",
+    "GridPerturbation",
+    "HorizontalFlip",
+    "ImageShift",
+    "TimeShift",
+]
