@@ -111,7 +111,7 @@ def test_an_output_map_on_clamped_logits_comes_back(path):
 
 @pytest.mark.parametrize("which", ["stack", "recalibrated stack"])
 def test_a_stack_comes_back(which, path):
-    candidates = [("temperature", TemperatureScaling()), ("ranks", IntraOrderPreservingCalibration())]
+    candidates = [("vector", VectorScaling()), ("ranks", IntraOrderPreservingCalibration())]
     selector = CalibratorSelector(candidates=candidates)
     # The choice is the data's; here it is the test's.
     selector._choose = lambda trial, scores: {"stack": 2, "recalibrated stack": 3}[which]
@@ -120,7 +120,7 @@ def test_a_stack_comes_back(which, path):
     assert selector.best_params_ == {"candidate": which}
     loaded = round_trip(selector, path)
     np.testing.assert_array_equal(loaded.predict_proba(LOGITS), selector.predict_proba(LOGITS))
-    assert [name for name, _ in loaded.candidates] == ["temperature", "ranks"]
+    assert [name for name, _ in loaded.candidates] == ["vector", "ranks"]
 
 
 @pytest.mark.parametrize(
