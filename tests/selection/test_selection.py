@@ -17,7 +17,6 @@ from skclamp import (
     StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
-    default_candidates,
 )
 from skclamp._solvers.stacking import stacking_weights
 from skclamp._utils.folds import deal_folds, draw_folds
@@ -80,6 +79,7 @@ def test_scores_are_those_of_maps_fitted_without_the_fold():
     shares = np.bincount(numbers) / 300
     table = np.array([results[f"split{k}_test_score"] for k in range(3)])
     np.testing.assert_allclose(results["mean_test_score"], shares @ table)
+    np.testing.assert_allclose(results["std_test_score"], np.sqrt(shares @ (table - shares @ table) ** 2))
     assert results["param_candidate"].tolist() == ["temperature", "vector"]
     assert results["n_parameters"].tolist() == [1, 8]
     means = results["mean_test_score"]
@@ -325,25 +325,6 @@ def test_the_logits_are_computed_once():
 
 
 # Candidates
-
-
-def test_default_candidates_are_new_each_time_and_all_take_part():
-    names, calibrators = zip(*default_candidates(), strict=True)
-    assert len(set(names)) == len(names)
-    assert not set(map(id, calibrators)) & {id(calibrator) for _, calibrator in default_candidates()}
-    Z = logits(200)
-    selector = CalibratorSelector().fit(Z, labels_of(Z))
-    assert selector.cv_results_["param_candidate"].tolist() == [*names, "stack", "recalibrated stack"]
-    # Of four classes: 1 + 10 (4 + 1) + 3 (10 + 1) of the order-preserving map, 1 + 3 * 4 of beta calibration.
-    assert selector.cv_results_["n_parameters"][:-2].tolist() == [1, 84, 8, 8, 13, 20, 20, 20]
-
-
-def test_candidates_stay_as_they_were():
-    Z = logits(200)
-    CalibratorSelector(candidates=FAMILIES).fit(Z, labels_of(Z))
-    for _, calibrator in FAMILIES:
-        assert not hasattr(calibrator, "classes_")
-        assert calibrator.classes is None
 
 
 @pytest.mark.parametrize(
