@@ -166,7 +166,7 @@ class NeuralClampingCalibrator(BaseClamping):
         splits = self._splits(len(problem), learner) if guarded or len(candidates) > 1 else []
         return search(problem, candidates, splits, learner, guarded=guarded)
 
-    def _unperturbed(self, problem, gamma=0.0):
+    def _unperturbed(self, problem):
         """Temperature scaling; with the focal loss where no exact NLL solve comes last."""
         focal = 0.0 if self.refit_temperature or isinstance(self.gamma, str) else self.gamma
         return super()._unperturbed(problem, focal)

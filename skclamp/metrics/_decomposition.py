@@ -146,7 +146,7 @@ def _increasing(pairs):
     hits = np.bincount(group, pairs.masses * pairs.hits, len(distinct))
     some = mass > 0
     fitted = np.zeros(len(distinct))
-    fitted[some] = isotonic_regression(hits[some] / mass[some], sample_weight=mass[some], y_min=0.0, y_max=1.0)
+    fitted[some] = isotonic_regression(hits[some] / mass[some], sample_weight=mass[some])
     return fitted[group]
 
 

@@ -156,6 +156,13 @@ def test_what_a_hook_changes_is_not_fused():
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_batch_norm_that_a_hook_watches_stays(register):
+    network = convolutional()
+    getattr(network[1], register)(lambda *seen: None)
+    assert nn.BatchNorm2d in kinds(fast_and_plain(network)[2])
+
+
 class Unusual(nn.Module):
     """Does to its inputs what a forward may do to tensors."""
 

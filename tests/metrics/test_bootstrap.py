@@ -169,6 +169,15 @@ def test_quantile_intervals_are_quantiles(method):
     assert found.standard_error == pytest.approx(np.std(values, ddof=1))
 
 
+def test_basic_intervals_end_at_zero_for_errors_alone():
+    y, proba = draw_calibrated(400, 4)
+    options = {"method": "basic", "n_resamples": 50, "random_state": 0}
+    found = bootstrap_interval(expected_calibration_error, y, proba, **options)
+    assert 0 == found.low < found.debiased < found.value < found.high
+    found = bootstrap_interval(lambda y_true, y_proba: y_true.mean() - 1.6, y, proba, **options)
+    assert found.low < found.debiased < found.high < 0
+
+
 def test_a_gap_in_one_bin_has_the_interval_of_a_mean():
     """One bin far from calibrated: nothing to debias, and the error is the mean residual's absolute value."""
     random = np.random.default_rng(0)

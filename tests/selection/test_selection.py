@@ -142,6 +142,15 @@ def test_stacking_weights_are_the_optimum():
     assert loss(np.array([0.25] * 4)) > loss(found) + 0.01
 
 
+def test_repeated_samples_are_stacked_alike():
+    """So many that they come in chunks, the hard ones last."""
+    parts, y = log_softmax(np.stack([logits(600), logits(600, seed=1)])), torch.from_numpy(drawn_labels(logits(600)))
+    few = stacking_weights(parts, y, torch.ones(600).double(), np.ones(2))
+    rows = parts[0].gather(1, y[:, None])[:, 0].argsort(descending=True).repeat_interleave(80)
+    many = stacking_weights(parts[:, rows], y[rows], torch.ones(48_000).double(), np.ones(2))
+    np.testing.assert_allclose(many, few, atol=1e-6)
+
+
 class Part(BaseCalibrator):
     """Knows nothing of some classes: gives their log-probabilities 0, before they are normalised."""
 
