@@ -162,7 +162,7 @@ class BaseClamping(BaseCalibrator):
         self.perturbation_.to(self._backbone.device)
         self._set_derived(self._backbone.module)
 
-    def _logits(self, X, labelled=False):
+    def _logits(self, X, labelled):
         return self._backbone.logits(self._backbone.open(X), self._perturb, labelled=labelled)
 
     def _perturb(self, x):

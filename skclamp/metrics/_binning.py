@@ -17,6 +17,8 @@ from .._utils.parameters import check_whole_number
 
 # Entries of a chunk: 512 KB of float32, which a core's second-level cache holds beside what is computed from them.
 CHUNK_SIZE = 2**17
+# Rows of a chunk whose sum may be rounded to float32.
+_BLOCK_SIZE = 256
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
 ROUNDING = 1e-12
 
@@ -322,11 +324,11 @@ def _add_beyond_first(chunk, weight, edges, count, total):
     np.add.at(total.ravel(), place, weight[row] * values)
 
 
-def _column_totals(chunk, weight, block=256):
+def _column_totals(chunk, weight):
     """Weighted sum of each column; only within a block of rows are sums rounded to float32."""
     weight, scale = weights_like(chunk, weight)
-    starts = range(0, len(chunk), block)
-    return scale * np.sum([weight[i : i + block] @ chunk[i : i + block] for i in starts], axis=0, dtype=np.float64)
+    blocks = [slice(start, start + _BLOCK_SIZE) for start in range(0, len(chunk), _BLOCK_SIZE)]
+    return scale * np.sum([weight[rows] @ chunk[rows] for rows in blocks], axis=0, dtype=np.float64)
 
 
 def weights_like(chunk, weight):

@@ -130,7 +130,7 @@ def _isotonic_log_loss(proba, y_encoded):
     (pairs,) = _classes(proba, y_encoded)
     fitted = _increasing(pairs)
     own = np.where(pairs.hits > 0, fitted, 1 - fitted)
-    return np.average(-np.log(np.clip(own, MIN_PROBABILITY, 1.0)) + 0.0, weights=pairs.weight)
+    return np.average(-np.log(np.clip(own, MIN_PROBABILITY, 1.0)), weights=pairs.weight)
 
 
 def _classes(proba, y_encoded):

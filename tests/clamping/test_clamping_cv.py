@@ -295,6 +295,7 @@ def test_folds_as_an_iterable():
 def test_leave_one_out_of_few():
     found = search(cv=LeaveOneOut(), gammas=[0.0], perturbations=["channel"], max_epochs=1).fit(X[:12], LABELS[:12])
     assert not found.accepted_
+    assert found.temperature_ == TemperatureScaling(NETWORK).fit(X[:12], LABELS[:12]).temperature_
     assert np.isfinite(found.cv_results_["mean_test_score"]).all()
 
 

@@ -105,6 +105,13 @@ def test_each_block_has_a_prior_of_its_own():
     assert step.direction[:2].abs().min() > 10 * step.direction[2:].abs().max()
 
 
+def test_the_prior_is_as_wide_as_what_it_lets_be_determined():
+    scores = torch.randn(500, 5, generator=torch.Generator().manual_seed(0)) + torch.tensor([0.1, -0.1, 0.0, 0.05, 0.0])
+    step = natural_step(Moments.of(scores, torch.ones(500).double()), torch.zeros(4), [torch.eye(4).double()])
+    determined = step.precision[0, 0] * step.direction.square().sum()
+    assert determined.item() == pytest.approx(step.n_effective_parameters, rel=0.05)
+
+
 def test_a_step_lowers_the_loss_of_any_family():
     network, x = convolutional(), images(400, seed=3)
     y = labels_of(bare_logits(network, x))

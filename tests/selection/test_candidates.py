@@ -3,9 +3,16 @@
 from types import SimpleNamespace
 
 import pytest
-from _small_networks import labels_of, logits
+from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
 
-from skclamp import CalibratorSelector, TemperatureScaling, VectorScaling, default_candidates
+from skclamp import (
+    CalibratorSelector,
+    NeuralClampingCalibratorCV,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+    default_candidates,
+)
 from skclamp.selection._candidates import default_calibrators
 
 
@@ -26,6 +33,15 @@ def test_candidates_stay_as_they_were():
     for _, calibrator in candidates:
         assert not hasattr(calibrator, "classes_")
         assert calibrator.classes is None
+
+
+def test_a_searchs_own_folds_stay_around_a_fitted_network():
+    network, X = perceptron(), vectors(120, 6)
+    y = labels_of(bare_logits(network, X))
+    search = NeuralClampingCalibratorCV(perturbations=["channel"], gammas=[0.0], max_epochs=1, cv=3, random_state=0)
+    parts, few = (X, y, X, y), {"n_resamples": 5, "n_draws": 5}
+    found = compare_calibrators(network, *parts, calibrators={"search": search}, cv=2, **few).calibrators["search"]
+    assert found.cv == 3 and "split2_test_score" in found.cv_results_
 
 
 def test_structured_matrices_differ_in_strength():
