@@ -62,7 +62,9 @@ def test_replicates_are_the_metric_under_weights(name, weighted):
     weights = np.concatenate(list(resampling_weights(proba, 30, check_random_state(0))))
     expected = [metric(y, array, sample_weight=weight) for weight in weights]
     # The smooth error's replicates have a coarser grid.
-    np.testing.assert_allclose(form.values(form.sums(weights)), expected, rtol=1e-9 if "smooth" not in name else 1e-4)
+    for scale in (1.0, 1e-4):
+        found = form.values(form.sums(scale * weights))
+        np.testing.assert_allclose(found, expected, rtol=1e-9 if "smooth" not in name else 1e-4)
 
 
 def test_replicates_are_resamples():
@@ -191,6 +193,13 @@ def test_a_gap_in_one_bin_has_the_interval_of_a_mean():
     assert interval.debiased == pytest.approx(interval.value, abs=0.1 * error)
     assert interval.low == pytest.approx(interval.value - 1.96 * error, abs=0.15 * error)
     assert interval.high == pytest.approx(interval.value + 1.96 * error, abs=0.15 * error)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "less", "greater"])
+def test_equal_probabilities_dont_differ(alternative):
+    y, proba = draw()
+    found = paired_bootstrap_test(brier_score, y, proba, proba, alternative=alternative, n_resamples=20, random_state=0)
+    assert (found.difference, found.pvalue) == (0, 1)
 
 
 @pytest.mark.slow

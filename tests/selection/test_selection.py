@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from _small_networks import convolutional, images, labels_of, logits, nll
-from scipy.optimize import minimize
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -121,34 +120,6 @@ def nll_of(y_true, y_proba, *, labels, sample_weight=None):
 
 
 # The stack
-
-
-def test_stacking_weights_are_the_optimum():
-    rng = np.random.default_rng(0)
-    Z = logits(600)
-    y, weight = drawn_labels(Z / 2), rng.uniform(0.5, 2, 600)
-    parts = log_softmax(
-        np.stack([Z, Z * rng.uniform(0.2, 1, 4), Z + rng.normal(size=Z.shape), rng.normal(size=Z.shape)])
-    )
-
-    def loss(weights):
-        log_proba = log_softmax(np.tensordot(weights, parts.numpy(), 1)).numpy()
-        return -np.average(log_proba[np.arange(600), y], weights=weight)
-
-    found = stacking_weights(parts, torch.from_numpy(y), torch.from_numpy(weight), np.eye(4)[0])
-    expected = minimize(loss, np.full(4, 0.25), bounds=[(0, None)] * 4, method="L-BFGS-B", options={"ftol": 1e-14})
-    assert loss(found) <= expected.fun + 1e-7
-    assert (found >= 0).all()
-    assert loss(np.array([0.25] * 4)) > loss(found) + 0.01
-
-
-def test_repeated_samples_are_stacked_alike():
-    """So many that they come in chunks, the hard ones last."""
-    parts, y = log_softmax(np.stack([logits(600), logits(600, seed=1)])), torch.from_numpy(drawn_labels(logits(600)))
-    few = stacking_weights(parts, y, torch.ones(600).double(), np.ones(2))
-    rows = parts[0].gather(1, y[:, None])[:, 0].argsort(descending=True).repeat_interleave(80)
-    many = stacking_weights(parts[:, rows], y[rows], torch.ones(48_000).double(), np.ones(2))
-    np.testing.assert_allclose(many, few, atol=1e-6)
 
 
 class Part(BaseCalibrator):
