@@ -41,6 +41,27 @@ def test_signature_docstring_and_reference_agree(cls):
     assert cls in reference()[1].values()
 
 
+def _with_defaults(objects):
+    """Functions, classes and their methods that have a default."""
+    found = []
+    for name, each in objects.items():
+        methods = {f"{name}.{k}": v for k, v in vars(each).items() if k[0] != "_"} if inspect.isclass(each) else {}
+        for path, function in {name: each, **methods}.items():
+            function = getattr(function, "__func__", function)
+            if callable(function) and re.search(r"^ +[\w, ]+ : .*default=", function.__doc__ or "", re.MULTILINE):
+                found.append(pytest.param(function, id=path))
+    return found
+
+
+@pytest.mark.parametrize("function", _with_defaults(reference()[1]))
+def test_the_defaults_of_functions_are_those_of_their_docstrings(function):
+    found = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
+    for names, kind in re.findall(r"^ +(\w[\w, ]*) : (.*default=.*)", function.__doc__, re.MULTILINE):
+        defaults = map(ast.literal_eval, re.findall(r"default=(.+?)(?=, and|$)", kind))
+        documented = dict(zip(names.split(", "), defaults, strict=True))
+        assert documented.items() <= found.items()
+
+
 def test_parameters_are_few():
     assert len(inspect.signature(NeuralClampingCalibrator).parameters) - 1 <= 27
 

@@ -40,6 +40,8 @@ _MAX_STEP = 2.5
 # Focal losses: grid points a factor of 10 of T; rows that it looks at first where there are some times more; relative
 # standard errors within which all the rows then judge; valleys that are searched.
 _GRID_DENSITY = 8
+# And at least so many.
+_MIN_GRID_SIZE = 3
 _GRID_ROWS = 2048
 _GRID_RATIO = 2
 _SAMPLE_ERRORS = 5
@@ -229,7 +231,7 @@ def _where_labels_lead(loss_at, point, limits):
 def _search_valleys(rows, limits, gamma, grid_rows):
     """The lowest of the valleys that a grid of temperatures shows."""
     low, high = limits
-    grid = np.linspace(low, high, max(3, round((high - low) * _GRID_DENSITY / math.log(10)))).tolist()
+    grid = np.linspace(low, high, max(_MIN_GRID_SIZE, round((high - low) * _GRID_DENSITY / math.log(10)))).tolist()
     losses = _grid_losses(rows, grid, gamma, grid_rows)
     padded = [math.inf, *losses, math.inf]
     valleys = [i for i, loss in enumerate(losses) if loss < padded[i] and loss <= padded[i + 2]]

@@ -331,7 +331,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         predicted = getattr(self, method)(samples)
         return predicted, labels_beside(samples.labels, y, len(predicted), name)
 
-    def _logits(self, X, labelled=False):
+    def _logits(self, X, labelled):
         """Hook: logits of X and, if wanted, the labels that it brings, or None."""
         return self._backbone.logits(self._backbone.open(X), labelled=labelled)
 

@@ -218,7 +218,7 @@ class BaseClamping(BaseCalibrator):
             module.to(self._backbone.device)
         self._set_derived(self._backbone.module)
 
-    def _logits(self, X, labelled=False):
+    def _logits(self, X, labelled):
         views = list(zip(self.views_, self.view_weights_.tolist(), strict=True)) if self._has_views else ()
         return self._backbone.logits(self._backbone.open(X), self._perturb, views=views, labelled=labelled)
 

@@ -23,6 +23,8 @@ from ._training import ClampingNet, run_net
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
 _SUBSAMPLE_SIZE = 512
+# Fewer samples are soon gone through, all of them.
+_FEW_SAMPLES = 2 * _SUBSAMPLE_SIZE
 _SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
 _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
 # At the most so many steps are made on these alone.
@@ -271,8 +273,7 @@ def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
-    # Fewer samples are soon gone through, all of them.
-    subsampled = problem.n_weighted > 2 * _SUBSAMPLE_SIZE and not state.prior_precisions
+    subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions
     rows = _draw(problem, _SUBSAMPLE_SIZE, generator)
     _measure(state, problem.take(rows), generator)
     lr = 1.0 if settings.lr == "auto" else settings.lr

@@ -10,6 +10,9 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from ..distributed import Shard
 from ..losses import focal_loss
 
+# Inputs that tell what all of them are like.
+_N_EXAMPLES = 32
+
 
 @dataclass
 class Passes:
@@ -202,11 +205,11 @@ class Problem:
             self.passes.backward += len(x)
             yield x.detach(), gradient
 
-    def example(self, n_samples=32):
+    def example(self, n_samples=_N_EXAMPLES):
         """A few of this process's inputs that are perturbed, as the network takes them."""
         return self.example_batch(n_samples)[0]
 
-    def example_batch(self, n_samples=32):
+    def example_batch(self, n_samples=_N_EXAMPLES):
         """A few inputs, and what the network takes with them by name."""
         batch, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
         return self.backbone.to_device(batch)

@@ -19,6 +19,8 @@ from .._utils.parameters import check_whole_number
 CHUNK_SIZE = 2**17
 # Below this part of the whole a difference of sums of float32 isn't exact enough.
 _LITTLE = 1e-2
+# Rows of a chunk whose sum may be rounded to float32.
+_BLOCK_SIZE = 256
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
 ROUNDING = 1e-12
 
@@ -334,11 +336,11 @@ def _add_beyond_first(chunk, weight, edges, count, total):
     np.add.at(total.ravel(), place, weight[row] * values)
 
 
-def _column_totals(chunk, weight, block=256):
+def _column_totals(chunk, weight):
     """Weighted sum of each column; only within a block of rows are sums rounded to float32."""
     weight, scale = weights_like(chunk, weight)
-    starts = range(0, len(chunk), block)
-    return scale * np.sum([weight[i : i + block] @ chunk[i : i + block] for i in starts], axis=0, dtype=np.float64)
+    blocks = [slice(start, start + _BLOCK_SIZE) for start in range(0, len(chunk), _BLOCK_SIZE)]
+    return scale * np.sum([weight[rows] @ chunk[rows] for rows in blocks], axis=0, dtype=np.float64)
 
 
 def weights_like(chunk, weight):

@@ -20,7 +20,8 @@ _ALTERNATIVES = ("two-sided", "less", "greater")
 # Halvings of the range of scales: far finer than the noise of the replicates.
 _N_HALVINGS = 14
 _LARGEST_SCALE = 2**20
-_N_CURVE = 33
+# Where the curve of medians is computed, as parts of its end: most often near 0.
+_PARTS = np.linspace(0, 1, 33) ** 2
 
 
 class BootstrapInterval(NamedTuple):
@@ -314,7 +315,7 @@ def _median_curve(form, sums, scale):
     largest, target = max(1.0, 2 * scale), form.values(sums, scale).max()
     while np.median(form.values(sums, largest)) < target and largest < _LARGEST_SCALE:
         largest *= 2
-    scales = largest * np.linspace(0, 1, _N_CURVE) ** 2
+    scales = largest * _PARTS
     medians = [np.median(form.values(sums, scale)) for scale in scales]
     return np.maximum.accumulate(medians), [form.at_scale(scale) for scale in scales]
 

@@ -130,7 +130,7 @@ def _isotonic_log_loss(proba, y_encoded):
     (pairs,) = _classes(proba, y_encoded)
     fitted = _increasing(pairs)
     own = np.where(pairs.hits > 0, fitted, 1 - fitted)
-    return np.average(-np.log(np.clip(own, MIN_PROBABILITY, 1.0)) + 0.0, weights=pairs.weight)
+    return np.average(-np.log(np.clip(own, MIN_PROBABILITY, 1.0)), weights=pairs.weight)
 
 
 def _classes(proba, y_encoded):
@@ -146,7 +146,7 @@ def _increasing(pairs):
     hits = np.bincount(group, pairs.masses * pairs.hits, len(distinct))
     some = mass > 0
     fitted = np.zeros(len(distinct))
-    fitted[some] = isotonic_regression(hits[some] / mass[some], sample_weight=mass[some], y_min=0.0, y_max=1.0)
+    fitted[some] = isotonic_regression(hits[some] / mass[some], sample_weight=mass[some])
     return fitted[group]
 
 

@@ -112,7 +112,7 @@ def fixed_point(cosines):
 
 def grid_places(confidence, n_cells):
     """Index of the grid point below each confidence, and how far beyond it the confidence is, in cells."""
-    place = np.clip(confidence, 0.0, 1.0) * n_cells
+    place = np.minimum(confidence, 1.0) * n_cells
     below = np.minimum(place.astype(np.int64), n_cells - 1)
     return below, place - below
 

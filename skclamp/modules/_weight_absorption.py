@@ -167,7 +167,7 @@ def _absorb_into_linear(layer, perturbation):
     """The weights times the perturbation's Jacobian, and the weights times what it makes of 0."""
     weight = layer.weight.double().cpu()
     shape = input_shape(perturbation)
-    if shape is None or math.prod(shape) != layer.in_features:
+    if math.prod(shape) != layer.in_features:
         raise ValueError(
             f"fold needs a first layer that takes the inputs whole, {shape}; got one of {layer.in_features} numbers"
         )

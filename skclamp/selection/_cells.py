@@ -174,8 +174,9 @@ class _Bounds:
         np.cumsum(residuals, axis=1, out=path[:, 1:])
         gaps = path[:, self.ends] - path[:, self.starts]
         if spared:
-            lowest = np.flatnonzero((self.starts == 0) & (self.ends > 0))
-            gaps[:, lowest[lowest >= self.n_uniform]] -= residuals[:, :1]
+            # No bin of equal mass before the first sample's is empty.
+            of_mass = np.flatnonzero(self.starts[self.n_uniform :] == 0) + self.n_uniform
+            gaps[:, of_mass] -= residuals[:, :1]
         errors = np.add.reduceat(np.abs(gaps), self.first_bins, axis=1) / n_samples
         found = np.stack([errors.mean(0), np.quantile(errors, 0.95, axis=0)], axis=-1)
         return found.reshape(2, -1, 2)

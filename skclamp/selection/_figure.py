@@ -8,6 +8,9 @@ _TIED = {"color": "#1d3f66", "marker": "o", "linestyle": "none", "markersize": 6
 _WORSE = {**_TIED, "markerfacecolor": "white"}
 _LEGEND = {"frameon": False, "fontsize": "small", "handlelength": 1.2, "handletextpad": 0.5, "columnspacing": 1.0}
 _FLOOR = {"color": "#d5dae0", "height": 0.7}
+_ECE = {"color": "#9c2f10", "marker": "D", "linestyle": "none", "markersize": 5}
+_GRID = {"color": "#e3e6ea", "linewidth": 0.8}
+_ZERO = {"color": "black", "linewidth": 1, "linestyle": ":"}
 
 
 def draw_comparison(rows, axes=None):
@@ -22,7 +25,7 @@ def draw_comparison(rows, axes=None):
     left.set_ylim(len(rows) - 0.5, -0.5)
     right.tick_params(axis="y", left=False)
     for ax in axes:
-        ax.grid(axis="x", color="#e3e6ea", linewidth=0.8)
+        ax.grid(axis="x", **_GRID)
         ax.set_axisbelow(True)
     without_frame(*axes)
     return left.figure
@@ -41,7 +44,7 @@ def _draw_differences(ax, rows, places):
     ticks = [0.0, *np.logspace(np.log10(linear), np.log10(furthest), round(np.log10(furthest / linear)) + 1)]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_xlim(-linear, 1.3 * (difference + 1.96 * error).max() + linear / 2)
-    ax.axvline(0, color="black", linewidth=1, linestyle=":")
+    ax.axvline(0, **_ZERO)
     ax.set_xlabel("NLL above the best")
     _legend_above(ax)
 
@@ -59,7 +62,7 @@ def _draw_errors(ax, rows, places):
     )
     ax.barh(places, floor, label="noise floor", **_FLOOR)
     ax.hlines(places, low, high, color="#7a8594", linewidth=1.5, label="95 % interval")
-    ax.plot(ece, places, color="#9c2f10", marker="D", linestyle="none", markersize=5, label="ECE")
+    ax.plot(ece, places, label="ECE", **_ECE)
     ax.set_xlim(left=0)
     ax.set_xlabel("ECE (%)")
     _legend_above(ax)

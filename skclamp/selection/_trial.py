@@ -86,7 +86,7 @@ class Trial:
     def _predict(self):
         logits = self.samples.logits
         dtype = torch.promote_types(logits.dtype, torch.float32)
-        out = torch.empty((len(self.fitted[0]), *logits.shape), dtype=dtype, device=logits.device)
+        out = torch.empty((len(self.n_parameters), *logits.shape), dtype=dtype, device=logits.device)
         for held, calibrators in zip(self.folds, self.fitted, strict=True):
             rows = held.to(logits.device)
             for place, calibrator in zip(out, calibrators, strict=True):

@@ -216,3 +216,10 @@ def test_one_number_in_place_of_labels_is_none():
     without = TensorDataset(X, torch.full((N_SAMPLES,), -1))
     calibrator = TemperatureScaling(NETWORK).fit(without, Y)
     assert calibrator.score(without, Y) == calibrator.score(X, Y)
+
+
+def test_predictions_need_no_labels_of_one_shape():
+    """As targets of object detection are."""
+    ragged = DataLoader([(x, torch.zeros(1 + k % 2)) for k, x in enumerate(X[:6])])
+    calibrator = clamping(NETWORK, max_epochs=1).fit(X, Y)
+    np.testing.assert_allclose(calibrator.predict_proba(ragged), calibrator.predict_proba(X[:6]), atol=1e-5)

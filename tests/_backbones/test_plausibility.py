@@ -206,6 +206,18 @@ def test_what_is_taken_of_several_things_is_said_and_can_be_chosen(kind, wrap, k
         skclamp.load(tmp_path / "saved", LogitsModule(network))
 
 
+@pytest.mark.parametrize("item", [None, "label", "logits"])
+def test_only_floating_point_tensors_could_be_meant_too(item):
+    others = {
+        None: lambda logits: (),
+        "label": lambda logits: (logits.argmax(1), 1),
+        "logits": lambda logits: (logits,),
+    }
+    X, y = inputs()
+    messages = given(TemperatureScaling(Returning(lambda _, logits: (logits, *others[item](logits)))), X, y)
+    assert ["several things" in message for _, message in messages] == [True] * (item == "logits")
+
+
 @pytest.mark.parametrize(("wrap", "key"), [(pair, 1), (entries, "out")])
 def test_the_chosen_item_is_exported(wrap, key):
     X, y = inputs()

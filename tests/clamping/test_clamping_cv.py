@@ -297,6 +297,7 @@ def test_folds_as_an_iterable():
 def test_leave_one_out_of_few():
     found = search(cv=LeaveOneOut(), gammas=[0.0], perturbations=["channel"], max_epochs=1).fit(X[:12], LABELS[:12])
     assert not found.accepted_
+    assert found.temperature_ == TemperatureScaling(NETWORK).fit(X[:12], LABELS[:12]).temperature_
     assert np.isfinite(found.cv_results_["mean_test_score"]).all()
 
 
@@ -342,6 +343,16 @@ def test_held_out_scores_are_weighted():
     for key in ("split0_test_score", "split1_test_score"):
         np.testing.assert_allclose(found.cv_results_[key], expected.cv_results_[key], atol=0.02)
     assert np.abs(everything - expected.cv_results_["split0_test_score"]).max() > 0.01
+
+
+@pytest.mark.parametrize(("fold", "side", "what"), [(0, 0, "to train on"), (1, 1, "held out")])
+def test_each_fold_needs_weight_on_either_side(fold, side, what):
+    parts = np.array_split(np.arange(len(X)), 3)
+    folds = [(np.concatenate([*parts[:k], *parts[k + 1 :]]), parts[k]) for k in range(3)]
+    weight = np.ones(len(X))
+    weight[folds[fold][side]] = 0
+    with pytest.raises(ValueError, match=f"not be zero on all the samples {what}; got zeros in fold {fold}"):
+        search(cv=folds).fit(X, LABELS, sample_weight=weight)
 
 
 def test_it_is_quiet():

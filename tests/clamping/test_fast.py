@@ -149,11 +149,18 @@ def test_gradients_by_the_input_are_the_networks():
 
 def test_what_a_hook_changes_is_not_fused():
     """What it adds between convolution and batch norm, the fused convolution would add behind both."""
-    network = convolutional()
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), *convolutional()).eval()
     network[0].register_forward_hook(lambda module, inputs, output: output + 1)
     fast, plain, module = fast_and_plain(network)
-    assert nn.BatchNorm2d in kinds(module)
+    assert [part.num_features for part in module.modules() if isinstance(part, nn.BatchNorm2d)] == [3]
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_batch_norm_that_a_hook_watches_stays(register):
+    network = convolutional()
+    getattr(network[1], register)(lambda *seen: None)
+    assert nn.BatchNorm2d in kinds(fast_and_plain(network)[2])
 
 
 class Unusual(nn.Module):

@@ -1,3 +1,4 @@
+import math
 import warnings
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp._solvers.temperature import solve_temperature
+from skclamp.clamping._natural_gradient import _Trial
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
 
 N_FEATURES = 4
@@ -102,6 +104,23 @@ def test_the_loss_falls_with_every_step():
     assert losses[0] == pytest.approx(nll(alone.predict_log_proba(X[:500]), Y[:500]))
     assert np.diff(losses).max() < 2e-3
     assert losses[-1] < losses[0] - 0.1
+
+
+def test_a_difference_within_its_noise_is_none():
+    """Two standard errors, or a nat over all the samples."""
+    noisy, even = torch.tensor([0.0, 0.0, 4.0, 0.0]), torch.full((4,), 1.0)
+
+    def trial(loss, losses):
+        return _Trial(loss, loss + 1, 1.0, losses)
+
+    for which in ("penalised", "bare"):
+        assert not trial(0.0, noisy).clearly_below(trial(1.9, even), which)
+        assert trial(0.0, noisy).clearly_below(trial(2.1, even), which)
+        assert not trial(0.0, even).clearly_below(trial(0.2, even), which)
+        assert trial(0.0, even).clearly_below(trial(0.3, even), which)
+        assert trial(0.0, even).clearly_below(trial(math.inf, even), which)
+        assert trial(0.0, even[:1]).clearly_below(trial(0.1, even[:1]), which)
+        assert not trial(0.0, even[:1]).clearly_below(trial(0.0, even[:1]), which)
 
 
 def test_history_tells_of_each_step(fitted):

@@ -10,7 +10,7 @@ from torch import nn
 
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.clamping._gradient_moments import Moments, prior_precision_of
-from skclamp.clamping._posterior import natural_step
+from skclamp.clamping._posterior import _inverse, natural_step
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
 from skclamp.perturbations._families import PERTURBATIONS
 
@@ -104,6 +104,19 @@ def test_each_block_has_a_prior_of_its_own():
     step = natural_step(Moments.of(scores, torch.ones(500, dtype=torch.float64)), torch.zeros(4), blocks)
     assert step.precision[2, 2] > 10 * step.precision[0, 0]
     assert step.direction[:2].abs().min() > 10 * step.direction[2:].abs().max()
+
+
+def test_a_singular_curvature_is_inverted_alike_in_any_units():
+    singular, units = torch.ones(2, 2).double(), torch.tensor([2.0**-40, 2.0**20]).double()
+    scaled = _inverse(singular * units.outer(units))
+    torch.testing.assert_close(scaled * units.outer(units), _inverse(singular), rtol=1e-6, atol=0)
+
+
+def test_the_prior_is_as_wide_as_what_it_lets_be_determined():
+    scores = torch.randn(500, 5, generator=torch.Generator().manual_seed(0)) + torch.tensor([0.1, -0.1, 0.0, 0.05, 0.0])
+    step = natural_step(Moments.of(scores, torch.ones(500).double()), torch.zeros(4), [torch.eye(4).double()])
+    determined = step.precision[0, 0] * step.direction.square().sum()
+    assert determined.item() == pytest.approx(step.n_effective_parameters, rel=0.05)
 
 
 def test_a_step_lowers_the_loss_of_any_family():

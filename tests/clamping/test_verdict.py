@@ -1,6 +1,7 @@
 """What the guard says of its decision."""
 
 import pickle
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -32,6 +33,8 @@ def test_a_gain_is_told_with_its_family_and_the_samples_that_judged():
     assert verdict.not_tried == {}
     assert verdict.n_samples == 400
     assert 0 < verdict.detectable_gain < -verdict.difference
+    with pytest.raises(FrozenInstanceError):
+        verdict.accepted = False
 
 
 def test_no_gain_in_one_fold_is_told_whatever_the_mean():

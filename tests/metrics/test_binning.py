@@ -138,6 +138,23 @@ def test_bins_of_equal_mass_hold_equal_numbers(n, n_bins):
         assert count[1:-1].size == 0 or np.ptp(count[1:-1]) <= 1
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("weight", [None, np.tile([1, 0, 3, 2], 10), np.ones(40)], ids=["none", "unequal", "equal"])
+def test_edges_of_equal_mass_are_the_last_with_less_before(side, weight):
+    """Weights of tenths, whose sums are rounded, give the edges of whole numbers."""
+    confidence = np.random.default_rng(0).random(40)
+    confidence[::2] = confidence[::2].round(1)
+    confidence[:2] = -0.2, -0.1
+    order = np.argsort(confidence, kind="stable")
+    own = np.ones(40) if weight is None else weight[order]
+    before = own.cumsum() - own
+    for n_bins in (1, 3, 4, 8, 50):
+        few = [5 * before * n_bins < 5 * k * own.sum() + (side == "right") for k in range(n_bins + 1)]
+        last = [max(np.flatnonzero(each), default=0) for each in few]
+        edges = equal_mass_edges(confidence, None if weight is None else weight / 10, n_bins, side)
+        np.testing.assert_array_equal(edges, confidence[order][last])
+
+
 def test_bins_of_equal_mass_dont_part_ties():
     p = np.repeat([0.6, 0.7, 0.8], [5, 50, 5])
     proba = Probabilities(_two_columns(p))

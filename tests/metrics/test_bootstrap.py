@@ -62,7 +62,9 @@ def test_replicates_are_the_metric_under_weights(name, weighted):
     weights = np.concatenate(list(resampling_weights(proba, 30, check_random_state(0))))
     expected = [metric(y, array, sample_weight=weight) for weight in weights]
     # The smooth error's replicates have a coarser grid.
-    np.testing.assert_allclose(form.values(form.sums(weights)), expected, rtol=1e-9 if "smooth" not in name else 1e-4)
+    for scale in (1.0, 1e-4):
+        found = form.values(form.sums(scale * weights))
+        np.testing.assert_allclose(found, expected, rtol=1e-9 if "smooth" not in name else 1e-4)
 
 
 def test_replicates_are_resamples():
@@ -169,6 +171,15 @@ def test_quantile_intervals_are_quantiles(method):
     assert found.standard_error == pytest.approx(np.std(values, ddof=1))
 
 
+def test_basic_intervals_end_at_zero_for_errors_alone():
+    y, proba = draw_calibrated(400, 4)
+    options = {"method": "basic", "n_resamples": 50, "random_state": 0}
+    found = bootstrap_interval(expected_calibration_error, y, proba, **options)
+    assert 0 == found.low < found.debiased < found.value < found.high
+    found = bootstrap_interval(lambda y_true, y_proba: y_true.mean() - 1.6, y, proba, **options)
+    assert found.low < found.debiased < found.high < 0
+
+
 def test_a_gap_in_one_bin_has_the_interval_of_a_mean():
     """One bin far from calibrated: nothing to debias, and the error is the mean residual's absolute value."""
     random = np.random.default_rng(0)
@@ -182,6 +193,13 @@ def test_a_gap_in_one_bin_has_the_interval_of_a_mean():
     assert interval.debiased == pytest.approx(interval.value, abs=0.1 * error)
     assert interval.low == pytest.approx(interval.value - 1.96 * error, abs=0.15 * error)
     assert interval.high == pytest.approx(interval.value + 1.96 * error, abs=0.15 * error)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "less", "greater"])
+def test_equal_probabilities_dont_differ(alternative):
+    y, proba = draw()
+    found = paired_bootstrap_test(brier_score, y, proba, proba, alternative=alternative, n_resamples=20, random_state=0)
+    assert (found.difference, found.pvalue) == (0, 1)
 
 
 @pytest.mark.slow

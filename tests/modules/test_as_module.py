@@ -160,6 +160,14 @@ def test_a_classifier_fitted_in_single_precision_becomes_double():
     np.testing.assert_allclose(softmax(logits_of(module, others), 1), proba, atol=1e-5)
 
 
+def test_a_scaler_that_knows_no_clipping_does_not_clip():
+    """As one is that an older scikit-learn fitted."""
+    pipeline, others = fitted("max-abs", 0, 3)
+    expected = logits_of(as_module(pipeline), 10 * others)
+    vars(pipeline[0]).pop("clip", None)
+    np.testing.assert_array_equal(logits_of(as_module(pipeline), 10 * others), expected)
+
+
 def test_the_numbers_are_copied():
     X, y, others = problem(0, 2)
     classifier = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)

@@ -286,6 +286,27 @@ class Branching(TwoWays):
         return self.layer(x) if x.sum() > 0 else -self.layer(x)
 
 
+class Complaining(TwoWays):
+    """Takes no inputs that are no numbers."""
+
+    def forward(self, x):
+        if x.isnan().any():
+            raise ValueError("NaN")
+        return self.layer(x)
+
+
+class Unsteady(TwoWays):
+    """Gives other logits every second time."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change, self.n_calls = change, 0
+
+    def forward(self, x):
+        self.n_calls += 1
+        return self.layer(x) * (1 + self.change * (self.n_calls % 2))
+
+
 class BranchingBehind(TwoLayers):
     """The way through it depends on what the first layer gives."""
 
@@ -332,6 +353,9 @@ def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
         (Twice(), AffinePerturbation((6,)), "a first layer that does nothing else; this Linear is used again"),
         (Branching(), AffinePerturbation((6,)), "one first layer; other operations take its inputs"),
         (nn.Sequential(nn.Linear(6, 4), nn.Flatten()), AffinePerturbation((5, 6)), "takes the inputs whole"),
+        (Complaining(), AffinePerturbation((6,)), "one first layer; other operations take its inputs"),
+        (Unsteady(0.01), AffinePerturbation((6,)), ""),
+        (Unsteady(0.5).bfloat16(), AffinePerturbation((6,)), ""),
     ],
 )
 def test_what_cannot_be_folded_exactly_is_refused_with_the_reason(network, perturbation, reason):

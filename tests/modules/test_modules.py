@@ -10,6 +10,7 @@ from _small_networks import convolutional, images, perceptron, put_into_odd_stat
 from torch import nn
 
 from skclamp.modules import ClampedModule, LogitsModule, frozen, logits_from
+from skclamp.modules._unwrap import is_spread
 from skclamp.perturbations import ChannelPerturbation
 
 SCORES = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
@@ -185,6 +186,14 @@ def test_half_precision_networks_get_their_own_dtype_and_yield_float32():
 def test_temperature_must_be_positive(temperature):
     with pytest.raises(ValueError, match=f"temperature must be positive; got {temperature}"):
         ClampedModule(perceptron(), temperature=temperature)
+
+
+def test_a_network_is_spread_on_two_devices_or_more():
+    network = nn.DataParallel(perceptron())
+    for n in range(3):
+        network.device_ids = list(range(n))
+        assert is_spread(network) == (n > 1)
+    assert not is_spread(perceptron())
 
 
 def test_response_must_be_known():

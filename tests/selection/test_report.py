@@ -169,24 +169,6 @@ def test_says_what_a_frame_needs(comparison, monkeypatch):
         comparison.to_frame()
 
 
-def test_plots_what_it_holds(comparison):
-    plt = pytest.importorskip("matplotlib.pyplot")
-    figure = comparison.plot()
-    figure.canvas.draw()
-    left, right = figure.axes
-    assert [label.get_text() for label in left.get_yticklabels()] == [row.name for row in comparison.rows]
-    tied, worse, _ = left.lines
-    assert list(tied.get_xdata()) == [row.nll_difference for row in comparison.rows if row.tied]
-    assert list(worse.get_xdata()) == [row.nll_difference for row in comparison.rows if not row.tied]
-    assert [bar.get_width() for bar in right.patches] == pytest.approx(
-        [100 * row.ece_floor_quantile for row in comparison.rows]
-    )
-    assert list(right.lines[0].get_xdata()) == pytest.approx([100 * row.ece for row in comparison.rows])
-    own, axes = plt.subplots(1, 2)
-    assert comparison.plot(axes=axes) is own
-    plt.close("all")
-
-
 @pytest.mark.filterwarnings("ignore:the loss hadn't converged.*may be separable")
 def test_defaults_suit_the_problem(data):
     X_cal, y_cal, X_test, y_test = data
@@ -334,6 +316,11 @@ def test_numbers_calibrators_of_one_class():
         ({"calibrators": [TemperatureScaling]}, TypeError, r"must be calibrators of skclamp, .*; got <class"),
         ({"calibrators": {"uncalibrated": TemperatureScaling()}}, ValueError, "must not be named 'uncalibrated'"),
         ({"calibrators": [TemperatureScaling(LogisticRegression())]}, ValueError, "must have estimator=None"),
+        (
+            {"calibrators": [("a", TemperatureScaling(), 1)]},
+            TypeError,
+            r"must be calibrators of skclamp, .*; got \('a'",
+        ),
         ({"calibrators": [("a", TemperatureScaling())] * 2}, ValueError, r"names of their own; got \['a', 'a'\]"),
         ({"calibrators": [HistogramBinning(n_bins=0)]}, ValueError, "'n_bins' parameter of HistogramBinning"),
         ({"n_bins": 0}, ValueError, "n_bins must be a whole number of at least 1; got 0"),

@@ -1,0 +1,68 @@
+"""The figure of a comparison: it draws the comparison's numbers, on scales where all of them can be seen."""
+
+import numpy as np
+import pytest
+from _small_networks import labels_of, logits
+
+from skclamp import HistogramBinning, TemperatureScaling, VectorScaling, compare_calibrators
+
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    """Labels of which logits are too sure, and maps of which some tie."""
+    (z_cal, y_cal), (z_test, y_test) = (
+        (logits(300, seed=seed), labels_of(logits(300, seed=seed), temperature=2.0, seed=seed)) for seed in (0, 1)
+    )
+    maps = {"temperature": TemperatureScaling(), "vector": VectorScaling(), "bins": HistogramBinning(n_bins=3)}
+    return compare_calibrators(None, z_cal, y_cal, z_test, y_test, calibrators=maps, n_resamples=20, n_draws=20)
+
+
+@pytest.fixture
+def axes(comparison):
+    figure = comparison.plot()
+    figure.canvas.draw()
+    yield figure.axes
+    plt.close("all")
+
+
+def _columns(rows, *names):
+    return [np.array([getattr(row, name) for row in rows]) for name in names]
+
+
+def test_plots_what_it_holds(comparison, axes):
+    rows, (left, right) = comparison.rows, axes
+    difference, error, is_tied = _columns(rows, "nll_difference", "nll_difference_se", "tied")
+    assert {*is_tied} == {True, False}
+    assert [label.get_text() for label in left.get_yticklabels()] == [row.name for row in rows]
+    assert left.get_ylim()[0] > len(rows) - 1 > 0 > left.get_ylim()[1], "the best on top"
+    tied, worse, zero = left.lines
+    for marks, chosen in ((tied, is_tied), (worse, ~is_tied)):
+        np.testing.assert_array_equal(marks.get_xydata(), np.c_[difference, range(len(rows))][chosen])
+    assert [*zero.get_xdata()] == [0, 0]
+    intervals = np.array(left.collections[0].get_segments())[:, :, 0]
+    np.testing.assert_allclose(intervals, np.c_[difference - 1.96 * error, difference + 1.96 * error])
+    low, ece, high, floor = _columns(rows, "ece_low", "ece", "ece_high", "ece_floor_quantile")
+    np.testing.assert_allclose(right.lines[0].get_xydata(), np.c_[100 * ece, range(len(rows))])
+    np.testing.assert_allclose(np.array(right.collections[0].get_segments())[:, :, 0], 100 * np.c_[low, high])
+    np.testing.assert_allclose([bar.get_width() for bar in right.patches], 100 * floor)
+    assert right.get_xlim()[0] == 0
+
+
+def test_the_scale_shows_every_interval_and_where_it_turns_logarithmic(comparison, axes):
+    difference, error = _columns(comparison.rows, "nll_difference", "nll_difference_se")
+    left, furthest = axes[0], (difference + 1.96 * error).max()
+    assert left.get_xlim()[0] < 0
+    assert furthest < left.get_xlim()[1] < 2 * furthest
+    ticks = left.get_xticks()
+    assert ticks[0] == 0 and ticks[-1] / 10 < difference.max() <= ticks[-1]
+    assert ticks[1] / 10 < np.median(error) / 10 <= ticks[1] == left.xaxis.get_transform().linthresh
+    np.testing.assert_allclose(ticks[2:] / ticks[1:-1], 10)
+    assert [float(label.get_text()) for label in left.get_xticklabels()] == pytest.approx(ticks)
+
+
+def test_draws_on_given_axes(comparison):
+    own, pair = plt.subplots(1, 2)
+    assert comparison.plot(axes=pair) is own
+    plt.close("all")
