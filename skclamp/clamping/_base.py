@@ -129,9 +129,14 @@ class BaseClamping(BaseCalibrator):
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
         self.output_ = output.fit(logits, y_encoded.cpu(), sample_weight=problem.weight_of_all)
 
-    def _unperturbed(self, problem, gamma=0.0):
+    @property
+    def _unperturbed_gamma(self):
+        """Gamma of the focal loss that the temperature without a perturbation is solved for."""
+        return 0.0
+
+    def _unperturbed(self, problem):
         """Temperature scaling."""
-        solution = problem.solve(gamma=gamma)
+        solution = problem.solve(gamma=self._unperturbed_gamma)
         warn_of_bound(solution)
         return State(nn.Identity(), [], solution.temperature)
 

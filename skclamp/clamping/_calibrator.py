@@ -166,10 +166,10 @@ class NeuralClampingCalibrator(BaseClamping):
         splits = self._splits(len(problem), learner) if guarded or len(candidates) > 1 else []
         return search(problem, candidates, splits, learner, guarded=guarded)
 
-    def _unperturbed(self, problem):
-        """Temperature scaling; with the focal loss where no exact NLL solve comes last."""
-        focal = 0.0 if self.refit_temperature or isinstance(self.gamma, str) else self.gamma
-        return super()._unperturbed(problem, focal)
+    @property
+    def _unperturbed_gamma(self):
+        """Not 0 where no exact NLL solve comes last."""
+        return 0.0 if self.refit_temperature or isinstance(self.gamma, str) else self.gamma
 
     def _splits(self, n_samples, learner):
         """Training and held-out rows of each fold; none where so few samples could prove nothing."""
