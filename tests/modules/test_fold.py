@@ -343,6 +343,11 @@ def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
             AffinePerturbation(SHAPE),
             "reshaped; got a convolution",
         ),
+        (
+            nn.Sequential(nn.Unflatten(1, (4, 6)), nn.Conv1d(4, 3, 6), nn.Flatten()),
+            AffinePerturbation((24,)),
+            "reshaped; got a convolution",
+        ),
         (Lending(), AffinePerturbation((6,)), "does nothing else; this Linear lends its weights to another operation"),
         (HookedBefore(), AffinePerturbation((6,)), "to come first; got none"),
         (InPassing(), AffinePerturbation((6,)), "this Linear lends its weights to another operation"),
