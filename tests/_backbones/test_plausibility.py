@@ -226,6 +226,29 @@ def test_nothing_is_said_of_a_single_tensor_among_others():
     assert given(TemperatureScaling(Returning(lambda _, logits: (logits, None, "more"))), X, y) == []
 
 
+@pytest.mark.parametrize("n_classes", [2, 10])
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_without_their_weights(kind, n_classes):
+    logits, y = problem(1000, n_classes)
+    torch.manual_seed(0)
+    untrained = nn.Sequential(nn.Linear(n_classes, 32), nn.ReLU(), nn.Linear(32, n_classes))
+    y = np.random.default_rng(1).permutation(y)
+    ((category, message),) = given(kind(untrained), np.float32(logits), y)
+    assert category is CalibrationSetWarning
+    assert f"no better than guessing among {n_classes} classes: are the trained weights loaded" in message
+    assert "Likely causes" not in message
+
+
+def test_rare_classes_and_few_samples_are_not_guessed_at():
+    rng = np.random.default_rng(0)
+    y = (rng.random(2000) < 0.05).astype(int)
+    score = rng.normal(size=2000) + 1.5 * y - 4
+    assert (score < 0).mean() > 0.99
+    assert given(TemperatureScaling(), np.stack([-score, score], 1) / 2, y) == []
+    few = given(TemperatureScaling(), rng.normal(size=(40, 2)), rng.integers(2, size=40))
+    assert not [message for _, message in few if "guessing" in message]
+
+
 def in_order(message, causes):
     places = [message.index(cause, message.index("Likely causes")) for cause in causes]
     return places == sorted(places)
