@@ -278,21 +278,29 @@ def _in_unit_interval(logits):
     return all(part.min() >= 0 and part.max() <= 1 for part in (logits[:1], logits)) and bool(logits.any())
 
 
-def look_for_probabilities(logits):
-    """Look whether logits, taken for such because nothing else was said, are probabilities.
-
-    Parameters
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        Raw ones, of which hardly any has rows of positive numbers that sum to 1.
-    """
+def look_like_probabilities(logits):
+    """Whether all rows are positive numbers that sum to 1, which hardly any row of logits is."""
     # The first row tells nearly always.
-    if all((part >= 0).all() and _sum_to_one(part) for part in (logits[:1], logits)):
+    return all(bool((part >= 0).all()) and _sum_to_one(part) for part in (logits[:1], logits))
+
+
+def note_probabilities():
+    """Note that what is taken for logits, because nothing else was said, looks like probabilities."""
+    note(
+        "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
+        'probabilities, say response="probabilities"; if not, response="logits"',
+        CalibrationSetWarning,
+        explains=True,
+    )
+
+
+def look_at_new(logits):
+    """Look whether new logits are probabilities, where those of the fit weren't; a row alone may be so by chance."""
+    if len(logits) > 1 and look_like_probabilities(logits[:_MAX_ROWS_FOR_T]):
         note(
-            "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
-            'probabilities, say response="probabilities"; if not, response="logits"',
+            "the rows given sum to 1, as probabilities do, and are taken for logits, which those of fit were: give "
+            "logits, or fit to probabilities with response=\"probabilities\"",
             CalibrationSetWarning,
-            explains=True,
         )
 
 

@@ -318,6 +318,25 @@ def test_probabilities_and_training_data_are_told_once_with_the_rest():
     assert "temperature_ is at the bound" in message
 
 
+def test_probabilities_after_a_fit_to_logits(tmp_path):
+    logits, y = problem()
+    proba = torch.softmax(torch.from_numpy(logits), 1)
+    calibrator = TemperatureScaling().fit(logits, y)
+    calibrator.save(tmp_path / "saved")
+    around = TemperatureScaling(nn.Identity()).fit(logits, y)
+    loaded = skclamp.load(tmp_path / "saved")
+    for use in (calibrator.predict_proba, loaded.predict, loaded.transform_logits, around.transform_logits):
+        with pytest.warns(CalibrationSetWarning, match="the rows given sum to 1, as probabilities do") as caught:
+            use(proba)
+        assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibrator.predict_proba(logits)
+        around.predict_proba(logits)
+        TemperatureScaling(response="logits").fit(proba, y).predict_proba(proba)
+        TemperatureScaling(response="probabilities").fit(proba, y).predict_proba(proba)
+
+
 def test_fewer_than_twenty_samples_for_each_parameter():
     ((_, message),) = given(VectorScaling(), *problem(300))
     assert message.startswith("300 samples are fewer than 20 for each of the 20 parameters that VectorScaling fits")
