@@ -21,7 +21,7 @@ from skclamp.exceptions import CalibrationSetWarning, NotConvergedWarning, Unuse
 from skclamp.metrics import expected_calibration_error
 from skclamp.modules import ClampedModule, as_module
 from tests._mistakes import N_SAMPLES, Named, labels, problem, table, warned
-from tests._small_networks import perceptron, vectors
+from tests._small_networks import bare_logits, perceptron, vectors
 
 
 def scoring_of(name):
@@ -113,7 +113,7 @@ def test_parameters_without_effect(kind):
     for estimator in (network, None, LogisticRegression().fit(X, y)):
         said = warned(
             UnusedParameterWarning,
-            lambda e=estimator: kind(e, integer_scale=1 / 255).fit(X[:, :4] if e is None else X, y),
+            lambda e=estimator: kind(e, integer_scale=1 / 255).fit(bare_logits(network, X) if e is None else X, y),
         )
         assert said.startswith("integer_scale has no effect: ")
     parts = X[:60], y[:60], X[60:], y[60:]
