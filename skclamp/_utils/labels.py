@@ -282,5 +282,6 @@ def encode_targets(y_true, n_columns, labels=None):
     """Column index of each label that a metric is given, int64; `labels` names the columns."""
     y = check_labels(y_true, "y_true")
     if labels is None and _are_column_indices(y, n_columns):
+        _warn_of_another_origin(y, n_columns, "labels")
         return y.astype(np.int64)
     return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")
