@@ -299,7 +299,7 @@ def look_at_new(logits):
     if len(logits) > 1 and look_like_probabilities(logits[:_MAX_ROWS_FOR_T]):
         note(
             "the rows given sum to 1, as probabilities do, and are taken for logits, which those of fit were: give "
-            "logits, or fit to probabilities with response=\"probabilities\"",
+            'logits, or fit to probabilities with response="probabilities"',
             CalibrationSetWarning,
         )
 

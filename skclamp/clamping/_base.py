@@ -30,7 +30,6 @@ from ._state import Settings, State
 from ._training import resolve_optimizer
 
 
-
 @dataclass(eq=False, repr=False, kw_only=True)
 class BaseClamping(BaseCalibrator):
     """What the calibrators that perturb the input share: the problem, the competition, the last exact temperature."""
