@@ -163,10 +163,11 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
     distinct = np.unique(y)
     if len(distinct) > n_columns:
         scores = "y_proba" if parameter == "labels" else "the logits"
-        alone = " (one dimension stands for the second of two)" if n_columns == 2 else ""
+        width = f"pass all {len(distinct)} columns"
+        alone = f". One dimension, shape ({len(y)},), is read as the second of two classes: {width}"
         raise ValueError(
-            f"{scores} must have one column per class: got {n_columns} columns{alone} for {len(distinct)} distinct "
-            f"labels in y: {_some(distinct)}"
+            f"{scores} must have one column per class: got {n_columns} columns for {len(distinct)} distinct labels "
+            f"in y: {_some(distinct)}{alone if n_columns == 2 else ''}"
         )
     if len(distinct) != n_columns:
         raise ValueError(
