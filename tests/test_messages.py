@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from sklearn.model_selection import GridSearchCV
+from skorch.helper import SliceDataset
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import skclamp
 from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
@@ -224,7 +227,8 @@ def test_networks_without_weights_and_sparse_inputs(kind):
 def test_scores_of_two_classes_for_more():
     y = np.arange(30) % 3
     rule = (
-        r"must have one column per class: got 2 columns \(one dimension stands for the second of two\) for 3 distinct"
+        r"must have one column per class: got 2 columns for 3 distinct labels in y: \[0, 1, 2\]. One dimension, shape "
+        r"\(30,\), is read as the second of two classes: pass all 3 columns$"
     )
     for metric in (expected_calibration_error, brier_score):
         with pytest.raises(ValueError, match=f"y_proba {rule}"):
@@ -258,6 +262,29 @@ def test_resamples_that_miss_the_first_class():
     few = {"calibrators": [TemperatureScaling()], "n_resamples": 2, "n_draws": 2}
     logits = 3 * np.eye(4)[y] + np.random.default_rng(0).normal(size=(60, 4))
     compare_calibrators(None, logits, y, logits[1:] + 0.1, y[1:], **few)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_search_over_a_bare_dataset(labelled):
+    network, X, y = problem()
+    dataset = TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
+    search = GridSearchCV(TemperatureScaling(network), {"gamma": [0.0, 1.0]}, cv=2)
+    with pytest.raises(ValueError, match=r"got a list of items of a Dataset, as .*SliceDataset\(dataset"):
+        search.fit(dataset, y if labelled else None)
+    expected = search.fit(X, y).best_score_
+    assert search.fit(SliceDataset(dataset), y).best_score_ == expected
+
+
+def test_devices_and_files_of_torch_alone(tmp_path):
+    network, X, y = problem()
+    if not torch.backends.mps.is_available():
+        with pytest.raises(ValueError, match="got 'mps': ") as caught:
+            TemperatureScaling(network, device="mps").fit(X, y)
+        assert len(str(caught.value)) < 250
+    pytest.importorskip("safetensors")
+    torch.save(network.state_dict(), tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=r"net.pt is no file of skclamp's, .* but a zip, as torch's are"):
+        skclamp.load(tmp_path / "net.pt", network)
 
 
 def test_missing_labels():
