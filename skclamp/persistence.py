@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -166,6 +167,8 @@ def _check_kind(written, estimator):
 def _read(path):
     """The header, and the arrays by name."""
     safetensors, name_of_file = _safetensors(), os.fsdecode(path)
+    if is_zipfile(name_of_file):
+        raise ValueError(f"{path} is no file of skclamp's, which a calibrator's save writes, but a zip, as torch's are")
     with _damage_told(path), safetensors.safe_open(name_of_file, framework="np") as file:
         header = json.loads((file.metadata() or {}).get(_KEY, "null"))
         # What the file is mapped to can't be written to, and goes with it.

@@ -4,14 +4,23 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from sklearn.model_selection import GridSearchCV
+from skorch.helper import SliceDataset
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import skclamp
 from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
-from skclamp.exceptions import ForwardError
-from skclamp.metrics import brier_score, expected_calibration_error
+from skclamp.exceptions import CalibrationSetWarning, ForwardError
+from skclamp.metrics import (
+    bootstrap_interval,
+    brier_score,
+    calibration_noise_floor,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
 from skclamp.modules import ClampedModule, LogitsModule
-from tests._mistakes import N_SAMPLES, Named, of_images, problem, table
+from tests._mistakes import N_SAMPLES, Named, of_images, problem, table, warned
 from tests._small_networks import perceptron, snapshot
 
 ADVICE = r"Images must be \(n, channels, height, width\)"
@@ -63,6 +72,17 @@ def test_a_single_image_beside_its_label():
         TemperatureScaling(network).fit(X[0], y[:1])
     with pytest.raises(ValueError, match=r"Reshape your data.* A single sample is X\[None\]"):
         TemperatureScaling(network).fit(X, y).predict(X[0, 0, 0])
+
+
+def test_a_single_image_for_a_perturbation():
+    network, X, y = problem()
+    clamped = NeuralClampingCalibrator(network, perturbation="channel", validation_fraction=None).fit(X, y)
+    rule = r"X must have inputs of the shape that the perturbation was fitted to, \(3, 8, 8\); "
+    with pytest.raises(ValueError, match=rule + r"X of shape \(3, 8, 8\) looks like one sample: X\[None\]$"):
+        clamped.predict_proba(X[0])
+    with pytest.raises(ValueError, match=rule + r"got inputs of shape \(8, 8\)$"):
+        clamped.predict_proba(X[:5, 0])
+    assert clamped.predict_proba(X[0][None]).shape == (1, 4)
 
 
 class Refused(RuntimeError):
@@ -207,7 +227,8 @@ def test_networks_without_weights_and_sparse_inputs(kind):
 def test_scores_of_two_classes_for_more():
     y = np.arange(30) % 3
     rule = (
-        r"must have one column per class: got 2 columns \(one dimension stands for the second of two\) for 3 distinct"
+        r"must have one column per class: got 2 columns for 3 distinct labels in y: \[0, 1, 2\]. One dimension, shape "
+        r"\(30,\), is read as the second of two classes: pass all 3 columns$"
     )
     for metric in (expected_calibration_error, brier_score):
         with pytest.raises(ValueError, match=f"y_proba {rule}"):
@@ -216,6 +237,54 @@ def test_scores_of_two_classes_for_more():
         TemperatureScaling().fit(np.zeros(30), y)
     with pytest.raises(TypeError, match=r"y_proba must be dense; got a sparse csr_array: pass y_proba.toarray\(\)"):
         expected_calibration_error(y, scipy.sparse.csr_array(np.eye(3)[y]))
+
+
+@pytest.mark.parametrize("metric", [expected_calibration_error, brier_score, negative_log_likelihood])
+def test_labels_that_count_from_one(metric):
+    y, proba = 1 + np.arange(60) % 3, np.full((60, 4), 0.25)
+    said = warned(CalibrationSetWarning, lambda: metric(y, proba))
+    assert said == (
+        "labels 1 ... 3 are taken for column indices, of which 0 is missing; if they count from 1, give labels"
+    )
+    metric(y, proba, labels=range(4))
+    metric(y[y > 1], proba[y > 1])
+
+
+def test_resamples_that_miss_the_first_class():
+    y = np.r_[0, 1 + np.arange(59) % 3]
+    proba = np.tile([0.01, 0.33, 0.33, 0.33], (60, 1))
+
+    def brier(y_true, y_proba):
+        return brier_score(y_true, y_proba)
+
+    calibration_noise_floor(brier, proba, n_draws=20, random_state=0)
+    bootstrap_interval(brier, y, proba, n_resamples=20, random_state=0)
+    few = {"calibrators": [TemperatureScaling()], "n_resamples": 2, "n_draws": 2}
+    logits = 3 * np.eye(4)[y] + np.random.default_rng(0).normal(size=(60, 4))
+    compare_calibrators(None, logits, y, logits[1:] + 0.1, y[1:], **few)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_search_over_a_bare_dataset(labelled):
+    network, X, y = problem()
+    dataset = TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
+    search = GridSearchCV(TemperatureScaling(network), {"gamma": [0.0, 1.0]}, cv=2)
+    with pytest.raises(ValueError, match=r"got a list of items of a Dataset, as .*SliceDataset\(dataset"):
+        search.fit(dataset, y if labelled else None)
+    expected = search.fit(X, y).best_score_
+    assert search.fit(SliceDataset(dataset), y).best_score_ == expected
+
+
+def test_devices_and_files_of_torch_alone(tmp_path):
+    network, X, y = problem()
+    if not torch.backends.mps.is_available():
+        with pytest.raises(ValueError, match="got 'mps': ") as caught:
+            TemperatureScaling(network, device="mps").fit(X, y)
+        assert len(str(caught.value)) < 250
+    pytest.importorskip("safetensors")
+    torch.save(network.state_dict(), tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=r"net.pt is no file of skclamp's, .* but a zip, as torch's are"):
+        skclamp.load(tmp_path / "net.pt", network)
 
 
 def test_missing_labels():

@@ -1,11 +1,14 @@
 """What is said of options: slips, steps that are too long, and what has no effect."""
 
+import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from torch import nn
 
 from skclamp import (
@@ -18,10 +21,10 @@ from skclamp import (
     compare_calibrators,
 )
 from skclamp.exceptions import CalibrationSetWarning, NotConvergedWarning, UnusedParameterWarning
-from skclamp.metrics import expected_calibration_error
+from skclamp.metrics import brier_score, expected_calibration_error, smooth_calibration_error
 from skclamp.modules import ClampedModule, as_module
 from tests._mistakes import N_SAMPLES, Named, labels, problem, table, warned
-from tests._small_networks import perceptron, vectors
+from tests._small_networks import bare_logits, perceptron, vectors
 
 
 def scoring_of(name):
@@ -65,6 +68,21 @@ def test_our_scorers_come_first(name, meant):
     ours = r"a scorer of this package \(skclamp\.metrics\.neg_log_likelihood_scorer, .*\), a str of"
     with pytest.raises(ValueError, match=rf"{ours} .*Did you mean skclamp\.metrics\.neg_{meant}_scorer\?"):
         scoring_of(name).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("metric", "advice"),
+    [
+        (expected_calibration_error, "skclamp.metrics.neg_expected_calibration_error_scorer or "),
+        (partial(brier_score, scale_by_half=True), "skclamp.metrics.neg_brier_score_scorer or "),
+        (smooth_calibration_error, "skclamp.metrics.make_calibration_scorer(smooth_calibration_error, ...)"),
+        (log_loss, "sklearn.metrics.make_scorer(log_loss, ...)"),
+    ],
+)
+def test_a_metric_is_no_scorer(metric, advice):
+    network, X, y = table()
+    with pytest.raises(TypeError, match=re.escape(f", a metric, not a scorer: use {advice}")):
+        CalibratorSelector(network, scoring=metric).fit(X, y)
 
 
 def test_slips_in_options_of_functions():
@@ -113,7 +131,7 @@ def test_parameters_without_effect(kind):
     for estimator in (network, None, LogisticRegression().fit(X, y)):
         said = warned(
             UnusedParameterWarning,
-            lambda e=estimator: kind(e, integer_scale=1 / 255).fit(X[:, :4] if e is None else X, y),
+            lambda e=estimator: kind(e, integer_scale=1 / 255).fit(bare_logits(network, X) if e is None else X, y),
         )
         assert said.startswith("integer_scale has no effect: ")
     parts = X[:60], y[:60], X[60:], y[60:]

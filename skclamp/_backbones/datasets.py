@@ -27,6 +27,7 @@ def dataset_behind(X, *, any_order=False):
     says that nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them. One that leaves
     out or repeats samples, or does something of its own, is refused.
     """
+    _check_no_items(X)
     if isinstance(X, DataLoader):
         return LoadedDataset(X, any_order)
     # A sparse matrix of scipy's may be a mapping of places.
@@ -38,6 +39,18 @@ def dataset_behind(X, *, any_order=False):
     elif not isinstance(X, SliceDataset):
         return X
     return X if isinstance(X, Dataset) else _ItemsOf(X)
+
+
+def _check_no_items(X):
+    """Raise for a list of a Dataset's items, which are pairs or have names."""
+    if not isinstance(X, list) or not X:
+        return
+    pairs = isinstance(X[0], tuple) and getattr(next(iter(X[0]), None), "ndim", 0) > 0
+    if pairs or isinstance(X[0], Mapping):
+        raise TypeError(
+            "X must be an array or a Dataset; got a list of items of a Dataset, as scikit-learn's splitters make: pass "
+            "skorch's SliceDataset(dataset), and the labels as y"
+        )
 
 
 UNFITTED = "where the classifier isn't fitted"
@@ -97,8 +110,9 @@ class LoadedDataset(Dataset):
 
     def __init__(self, loader, any_order):
         self.loading = _check_loader(loader, any_order)
-        # What puts batches together by itself has items as they are.
-        found = loader.dataset if "collate_fn" in self.loading else dataset_behind(loader.dataset)
+        # What puts batches together by itself has items as they are, and so has a list.
+        as_it_is = "collate_fn" in self.loading or isinstance(loader.dataset, list)
+        found = loader.dataset if as_it_is else dataset_behind(loader.dataset)
         self.dataset = found if isinstance(found, Dataset) else _ItemsOf(found)
 
 
@@ -168,8 +182,11 @@ def _check_loader(loader, any_order):
     if n_left_out:
         raise ValueError(f"X must be a DataLoader that leaves out no sample; its drop_last leaves out {n_left_out}")
     if not (_is_whole(batches.sampler, loader.dataset) and (any_order or type(batches.sampler) is SequentialSampler)):
-        rule = "loads each sample once" if any_order else "loads each sample once, in order: what goes with them does"
-        raise ValueError(f"X must be a DataLoader that {rule}; got one with a {type(batches.sampler).__name__}")
+        rule = ", in order: pass shuffle=False: y, sample_weight and predictions are in the Dataset's order"
+        raise ValueError(
+            f"X must be a DataLoader that loads each sample once{'' if any_order else rule}; got one with a "
+            f"{type(batches.sampler).__name__}"
+        )
     return _loading_of(loader)
 
 

@@ -26,6 +26,9 @@ _DEVIATIONS = 3.09  # of that level, one-sided
 # Of an order with the labels, beyond chance: Cohen's kappa.
 _MIN_AGREEMENT = 0.5
 _MIN_SAMPLES_PER_PARAMETER = 20
+# To tell guesses from what is a little better: samples, and samples of other classes than the most frequent one.
+_MIN_GUESSES, _MIN_OTHERS = 50, 20
+_LEVEL_OF_GUESSES, _DEVIATIONS_OF_GUESSES = 0.05, 1.645
 _MIN_T, _MAX_T = 0.05, 20.0
 # Sharper than any network on samples that it hasn't seen, where it is right on nearly all.
 _SHARP_T, _NEARLY_ALWAYS = 0.3, 0.998
@@ -72,10 +75,13 @@ def look_at(logits, y_encoded, weight, classes, *, known, inputs=None):
         y_encoded.cpu().numpy(),
         weight.numpy() / weight.max().item(),
     )
+    explained = False
     if not known:
-        _look_at_order(best, labels, weights, classes)
-        _look_at_width(best, labels, weights, len(classes))
+        explained = _look_at_order(best, labels, weights, classes)
+        explained |= _look_at_width(best, labels, weights, len(classes))
     accuracy = float(np.average(best == labels, weights=weights))
+    if not explained:
+        _look_at_accuracy(accuracy, logits, labels, weights)
     return Looks(logits, y_encoded, weight, n_samples, accuracy, inputs)
 
 
@@ -92,9 +98,10 @@ def _drawn(n, most):
 
 
 def _look_at_order(best, labels, weight, classes):
+    """Whether the columns fit the labels better in another order, which is noted."""
     order = better_order(best, labels, weight)
     if order is None:
-        return
+        return False
     as_given = np.average(best == labels, weights=weight)
     permuted = np.average(order[best] == labels, weights=weight)
     shown = ", ".join(repr(name) for name in classes[:4].tolist()) + (", ..." if len(classes) > 4 else "")
@@ -105,6 +112,7 @@ def _look_at_order(best, labels, weight, classes):
         CalibrationSetWarning,
         explains=True,
     )
+    return True
 
 
 def _in_order(classes, order):
@@ -168,23 +176,54 @@ def _is_better(order, best, labels, weight):
 
 
 def _look_at_width(best, labels, weight, n_columns):
-    """Columns that most predictions are in and no label has, by more than the rarity of labels explains."""
+    """Columns that most predictions are in and no label has, by more than the rarity of labels explains; whether so."""
     labelled = np.bincount(labels, weight, minlength=n_columns)
     n_distinct = int((labelled > 0).sum())
     n_samples = weight.sum() ** 2 / (weight**2).sum()
     if not 1 < n_distinct <= n_columns / 2 or n_samples < _MIN_SAMPLES_PER_PARAMETER:
-        return
+        return False
     astray = np.average(labelled[best] == 0, weights=weight)
     # Good and Turing: classes that were seen once have the share of those that weren't seen.
     unseen = (np.bincount(labels, minlength=n_columns) == 1).sum() / len(labels)
-    if astray - unseen > 0.5:
-        note(
-            f"there are {n_columns} columns for {n_distinct} distinct labels, and {astray:.0%} of the predictions are "
-            "in columns that no label has: what the network returns may be features, not logits, or the labels those "
-            "of another problem",
-            CalibrationSetWarning,
-            explains=True,
-        )
+    if astray - unseen <= 0.5:
+        return False
+    note(
+        f"there are {n_columns} columns for {n_distinct} distinct labels, and {astray:.0%} of the predictions are "
+        "in columns that no label has: what the network returns may be features, not logits, or the labels those "
+        "of another problem",
+        CalibrationSetWarning,
+        explains=True,
+    )
+    return True
+
+
+def _look_at_accuracy(accuracy, logits, labels, weight):
+    """An accuracy that always naming the most frequent class has as well, of outputs that say nothing of the labels."""
+    n = n_effective(weight)
+    share = np.bincount(labels, weight, minlength=logits.shape[1]) / weight.sum()
+    if n < _MIN_GUESSES or n * (1 - share.max()) < _MIN_OTHERS:
+        return
+    if accuracy > 0 and betainc(n * accuracy, n * (1 - accuracy) + 1, share.max()) < _LEVEL_OF_GUESSES:
+        return
+    if not _says_nothing(logits, labels, weight, share):
+        return
+    note(
+        f"the accuracy is {accuracy:.0%}, no better than guessing among {logits.shape[1]} classes: are the trained "
+        "weights loaded, is X scaled as in training, and is y in the order of X?",
+        CalibrationSetWarning,
+        explains=True,
+    )
+
+
+def _says_nothing(logits, labels, weight, share):
+    """Whether labels have no higher probabilities than others would: where one class is frequent accuracy tells little.
+
+    `share` is that of each class.
+    """
+    proba = logits.float().softmax(1).cpu().numpy()
+    proba -= np.average(proba, axis=0, weights=weight)
+    excess = weight * (proba[np.arange(len(labels)), labels] - proba @ share)
+    return excess.sum() <= _DEVIATIONS_OF_GUESSES * np.sqrt((excess**2).sum())
 
 
 def look_back(looks, temperature, *, raw):
@@ -239,21 +278,29 @@ def _in_unit_interval(logits):
     return all(part.min() >= 0 and part.max() <= 1 for part in (logits[:1], logits)) and bool(logits.any())
 
 
-def look_for_probabilities(logits):
-    """Look whether logits, taken for such because nothing else was said, are probabilities.
-
-    Parameters
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        Raw ones, of which hardly any has rows of positive numbers that sum to 1.
-    """
+def look_like_probabilities(logits):
+    """Whether all rows are positive numbers that sum to 1, which hardly any row of logits is."""
     # The first row tells nearly always.
-    if all((part >= 0).all() and _sum_to_one(part) for part in (logits[:1], logits)):
+    return all(bool((part >= 0).all()) and _sum_to_one(part) for part in (logits[:1], logits))
+
+
+def note_probabilities():
+    """Note that what is taken for logits, because nothing else was said, looks like probabilities."""
+    note(
+        "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
+        'probabilities, say response="probabilities"; if not, response="logits"',
+        CalibrationSetWarning,
+        explains=True,
+    )
+
+
+def look_at_new(logits):
+    """Look whether new logits are probabilities, where those of the fit weren't; a row alone may be so by chance."""
+    if len(logits) > 1 and look_like_probabilities(logits[:_MAX_ROWS_FOR_T]):
         note(
-            "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
-            'probabilities, say response="probabilities"; if not, response="logits"',
+            "the rows given sum to 1, as probabilities do, and are taken for logits, which those of fit were: give "
+            'logits, or fit to probabilities with response="probabilities"',
             CalibrationSetWarning,
-            explains=True,
         )
 
 

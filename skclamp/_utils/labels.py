@@ -163,10 +163,11 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
     distinct = np.unique(y)
     if len(distinct) > n_columns:
         scores = "y_proba" if parameter == "labels" else "the logits"
-        alone = " (one dimension stands for the second of two)" if n_columns == 2 else ""
+        width = f"pass all {len(distinct)} columns"
+        alone = f". One dimension, shape ({len(y)},), is read as the second of two classes: {width}"
         raise ValueError(
-            f"{scores} must have one column per class: got {n_columns} columns{alone} for {len(distinct)} distinct "
-            f"labels in y: {_some(distinct)}"
+            f"{scores} must have one column per class: got {n_columns} columns for {len(distinct)} distinct labels "
+            f"in y: {_some(distinct)}{alone if n_columns == 2 else ''}"
         )
     if len(distinct) != n_columns:
         raise ValueError(
@@ -282,5 +283,6 @@ def encode_targets(y_true, n_columns, labels=None):
     """Column index of each label that a metric is given, int64; `labels` names the columns."""
     y = check_labels(y_true, "y_true")
     if labels is None and _are_column_indices(y, n_columns):
+        _warn_of_another_origin(y, n_columns, "labels")
         return y.astype(np.int64)
     return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")

@@ -231,6 +231,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         check_is_fitted(self)
         backbone = ArrayBackbone("logits")
         logits, _ = backbone.logits(backbone.open(logits))
+        self._look_at_new(logits)
         return self._transform_rows(torch.log_softmax, self._check_width(logits))
 
     def predict(self, X):
@@ -360,6 +361,8 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
             validate_data(self, X, reset=False, skip_check_array=True)
         self._check_features(X)
         logits, samples.labels = self._logits(X, labelled)
+        if self.estimator is None:
+            self._look_at_new(logits)
         return self._transform_rows(normalise, self._check_width(logits))
 
     def _transform_rows(self, normalise, logits):

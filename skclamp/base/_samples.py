@@ -15,10 +15,12 @@ from .._backbones.plausibility import (
     look_at,
     look_at_classes,
     look_at_item,
+    look_at_new,
     look_at_number,
     look_back,
     look_for_errors,
-    look_for_probabilities,
+    look_like_probabilities,
+    note_probabilities,
 )
 from .._backbones.reading import Reading, read
 from .._utils.arrays import tensor_of
@@ -106,8 +108,9 @@ class ReadingMixin(BaseEstimator):
 
     def _check_y(self, y, logits, backbone, ranks):
         """Names of the columns, and the labels as column indices on the logits' device."""
-        if self._takes_for_logits() and not within_another_fit():
-            look_for_probabilities(logits)
+        self._like_probabilities = look_like_probabilities(logits)
+        if self._like_probabilities and self._takes_for_logits() and not within_another_fit():
+            note_probabilities()
         seen = y
         if ranks is not ALONE:
             kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}
@@ -160,6 +163,11 @@ class ReadingMixin(BaseEstimator):
             return
         look_back(looks, self._solved_temperature, raw=self._takes_for_logits())
         look_at_number(looks.n_samples, self._n_free, type(self).__name__)
+
+    def _look_at_new(self, logits):
+        """Note that new rows, taken for logits, are probabilities, unless those of the fit looked so."""
+        if not self._like_probabilities:
+            look_at_new(logits)
 
     @property
     def _solved_temperature(self):

@@ -36,8 +36,6 @@ from ._state import Settings, State
 from ._training import resolve_optimizer
 from ._view_guard import candidate_views, find_views, one_view
 
-_OTHER_SHAPE = "X must have inputs of the shape that the perturbation was fitted to, {}; got inputs of shape {}"
-
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class BaseClamping(BaseCalibrator):
@@ -224,7 +222,7 @@ class BaseClamping(BaseCalibrator):
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
-        misfit = _OTHER_SHAPE.format(tuple(self._input_shape), tuple(x.shape[1:]))
+        misfit = _other_shape(tuple(self._input_shape), tuple(x.shape))
         # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
         whole = isinstance(self.perturbation_, FullPerturbation)
         if x.ndim != len(self._input_shape) + 1 or (whole and x.shape[1:] != self._input_shape):
@@ -273,6 +271,14 @@ class BaseClamping(BaseCalibrator):
     def _n_free(self):
         # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
         return self.output_._n_free if hasattr(self, "output_") else 1
+
+
+def _other_shape(expected, shape):
+    """What is said of inputs of another shape than the perturbation was fitted to."""
+    rule = f"X must have inputs of the shape that the perturbation was fitted to, {expected}; "
+    if shape == expected:
+        return f"{rule}X of shape {shape} looks like one sample: X[None]"
+    return f"{rule}got inputs of shape {shape[1:]}"
 
 
 def _check_auto(settings):

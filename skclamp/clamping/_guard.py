@@ -110,7 +110,7 @@ class Evidence:
         if tried and not names:
             return f"{self.refused}: none of {n_candidates} candidates lowered the held-out NLL."
         if not names:
-            why = "; ".join(f"{name}: {words}" for name, words in self.not_tried({}).items())
+            why = self._why_nothing()
             return f"{self.nothing_was_tried} ({why})." if why else f"{self.nothing_was_tried}."
         which = " or ".join(names) + (f", the best of {n_candidates} candidates," if n_candidates > 1 else "")
         change = f"{'lowered' if mean < 0 else 'raised'} the held-out NLL by {abs(mean):.2g} nats per sample"
@@ -141,14 +141,25 @@ class Evidence:
                 found[name] = min(difference, found.get(name, np.inf))
         return found
 
+    def _why_nothing(self):
+        """Why no family was tried, in one clause where the data asked for none of several."""
+        untried = self._untried({})
+        fitting = [each for each in untried.values() if np.isfinite(each.lack)]
+        if len(fitting) > 1 and all(each.weighed for each in fitting):
+            return f"none of {len(fitting)} families is suggested by the data"
+        return "; ".join(f"{name}: {each.words}" for name, each in untried.items())
+
     def not_tried(self, tried):
         """Why the families that no fold fitted weren't tried, in words of the fold that came nearest to it."""
+        return {name: untried.words for name, untried in self._untried(tried).items()}
+
+    def _untried(self, tried):
         fitted = {family for name in tried for family in name.split(" + ")}
         found: dict[str, Untried] = {}
         for name, untried in (item for states in self.states for state in states for item in state.untried.items()):
             if name not in fitted:
                 found[name] = min(untried, found.get(name, untried))
-        return {name: untried.words for name, untried in found.items()}
+        return found
 
     def universal_p_value(self, candidate):
         """P value of a candidate by universal inference, against the labels being temperature scaling's at some T.

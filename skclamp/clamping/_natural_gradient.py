@@ -130,7 +130,8 @@ class _Descent:
             lack = _MIN_EVIDENCE + before - found
             needed = f"needs {_MIN_EVIDENCE:g}" if lack >= 0 else f"less than that of {chosen}"
             # Without the zero, what rounds to zero from below would have its sign.
-            self.state.untried[name] = Untried(lack, f"evidence of {round(found - before, 2) + 0.0:.2f} nats, {needed}")
+            words = f"evidence of {round(found - before, 2) + 0.0:.2f} nats, {needed}"
+            self.state.untried[name] = Untried(lack, words, weighed=True)
         self.state.untried.pop(chosen, None)
 
     def _note_unmoved(self, words):

@@ -42,10 +42,11 @@ class Settings:
 
 
 class Untried(NamedTuple):
-    """Why a family wasn't tried: by how much it missed what is asked for, and the same in words."""
+    """Why a family wasn't tried: by how much it missed what is asked for, the same in words, whether data spoke."""
 
     lack: float
     words: str
+    weighed: bool = False
 
 
 @dataclass

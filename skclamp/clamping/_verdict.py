@@ -51,6 +51,9 @@ class Verdict:
     n_samples: int = 0
     detectable_gain: float | None = None
 
+    def __str__(self):
+        return self.reason
+
     def sentences(self):
         """The reason and, of a refusal, how small a gain would have been seen."""
         yield self.reason

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._utils.statistics import holm, paired_p_values
+from .._utils.warnings import unheard
 from ..metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
@@ -89,6 +90,8 @@ class Scoring:
         self._menu = menu_with(n_bins)
         self._columns = _most_frequent(y_encoded, len(classes))
 
+    # The labels are column indices, whichever of them the test set misses.
+    @unheard()
     def __call__(self, y_proba):
         """Scores by name, the loss of each sample, and `BinnedPredictions`."""
         proba, y_encoded = Probabilities(y_proba), self._y_encoded

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from inspect import isfunction, signature
 from numbers import Integral
 from typing import ClassVar
 
@@ -20,6 +22,7 @@ from .._utils.statistics import n_effective
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
+from ..metrics._noise_floor import is_ours
 from ..scaling import (
     BetaCalibration,
     EnsembleTemperatureScaling,
@@ -38,6 +41,12 @@ _OURS = {
     "nll": "skclamp.metrics.neg_log_likelihood_scorer",
     "brier": "skclamp.metrics.neg_brier_score_scorer",
     "ece": "skclamp.metrics.neg_expected_calibration_error_scorer",
+}
+# The same, by the metrics' names.
+_SCORERS = {
+    "negative_log_likelihood": _OURS["nll"],
+    "brier_score": _OURS["brier"],
+    "expected_calibration_error": _OURS["ece"],
 }
 
 
@@ -232,6 +241,7 @@ class CalibratorSelector(BaseCalibrator):
 
     def _validate_params(self):
         super()._validate_params()
+        _check_scorer(self.scoring)
         if self.candidates is not None:
             _check_candidates(self.candidates)
 
@@ -292,6 +302,17 @@ class CalibratorSelector(BaseCalibrator):
     @property
     def _n_parameters(self):
         return self.best_estimator_._n_parameters
+
+
+def _check_scorer(scoring):
+    """Raise for a metric, which takes labels and probabilities, where a scorer has to go."""
+    metric = scoring.func if isinstance(scoring, partial) else scoring
+    if not isfunction(metric) or next(iter(signature(metric).parameters), None) != "y_true":
+        return
+    name = metric.__name__
+    maker = "skclamp.metrics.make_calibration_scorer" if is_ours(metric) else "sklearn.metrics.make_scorer"
+    ours = f"{_SCORERS[name]} or " if is_ours(metric) and name in _SCORERS else ""
+    raise TypeError(f"scoring must be a scorer; got {name}, a metric, not a scorer: use {ours}{maker}({name}, ...)")
 
 
 def _check_candidates(candidates):

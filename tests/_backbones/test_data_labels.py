@@ -109,7 +109,7 @@ def test_weights_go_by_the_order_of_the_data():
         neg_log_likelihood_scorer(calibrator, X, Y, sample_weight=weight)
     )
     for call in (calibrator.score, functools.partial(neg_brier_score_scorer, calibrator)):
-        with pytest.raises(ValueError, match="in order: what goes with them does; got one with a RandomSampler"):
+        with pytest.raises(ValueError, match="in order: pass shuffle=False: y, .* order; got one with a RandomSampler"):
             call(loader, sample_weight=weight)
 
 

@@ -238,6 +238,29 @@ def test_nothing_is_said_of_a_single_tensor_among_others():
     assert given(TemperatureScaling(Returning(lambda _, logits: (logits, None, "more"))), X, y) == []
 
 
+@pytest.mark.parametrize("n_classes", [2, 10])
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_without_their_weights(kind, n_classes):
+    logits, y = problem(1000, n_classes)
+    torch.manual_seed(0)
+    untrained = nn.Sequential(nn.Linear(n_classes, 32), nn.ReLU(), nn.Linear(32, n_classes))
+    y = np.random.default_rng(1).permutation(y)
+    ((category, message),) = given(kind(untrained), np.float32(logits), y)
+    assert category is CalibrationSetWarning
+    assert f"no better than guessing among {n_classes} classes: are the trained weights loaded" in message
+    assert "Likely causes" not in message
+
+
+def test_rare_classes_and_few_samples_are_not_guessed_at():
+    rng = np.random.default_rng(0)
+    y = (rng.random(2000) < 0.05).astype(int)
+    score = rng.normal(size=2000) + 1.5 * y - 4
+    assert (score < 0).mean() > 0.99
+    assert given(TemperatureScaling(), np.stack([-score, score], 1) / 2, y) == []
+    few = given(TemperatureScaling(), rng.normal(size=(40, 2)), rng.integers(2, size=40))
+    assert not [message for _, message in few if "guessing" in message]
+
+
 def in_order(message, causes):
     places = [message.index(cause, message.index("Likely causes")) for cause in causes]
     return places == sorted(places)
@@ -305,6 +328,25 @@ def test_probabilities_and_training_data_are_told_once_with_the_rest():
     ((category, message),) = given(TemperatureScaling(nn.Identity()), logits, logits.argmax(1))
     assert category is TrainingDataWarning
     assert "temperature_ is at the bound" in message
+
+
+def test_probabilities_after_a_fit_to_logits(tmp_path):
+    logits, y = problem()
+    proba = torch.softmax(torch.from_numpy(logits), 1)
+    calibrator = TemperatureScaling().fit(logits, y)
+    calibrator.save(tmp_path / "saved")
+    around = TemperatureScaling(nn.Identity()).fit(logits, y)
+    loaded = skclamp.load(tmp_path / "saved")
+    for use in (calibrator.predict_proba, loaded.predict, loaded.transform_logits, around.transform_logits):
+        with pytest.warns(CalibrationSetWarning, match="the rows given sum to 1, as probabilities do") as caught:
+            use(proba)
+        assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibrator.predict_proba(logits)
+        around.predict_proba(logits)
+        TemperatureScaling(response="logits").fit(proba, y).predict_proba(proba)
+        TemperatureScaling(response="probabilities").fit(proba, y).predict_proba(proba)
 
 
 def test_fewer_than_twenty_samples_for_each_parameter():

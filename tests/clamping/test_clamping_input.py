@@ -172,7 +172,7 @@ def test_tokens_have_no_gradient():
 
 @pytest.mark.parametrize("shape", [(3, 8, 5), (1, 8, 8), (8, 8), (3, 1, 1), (192,)])
 def test_inputs_of_another_shape_at_predict(fitted, shape):
-    message = rf"X must have inputs of the shape that the perturbation was fitted to, \(3, 8, 8\); got .*{shape[-1]}"
+    message = rf"X must have inputs of the shape that the perturbation was fitted to, \(3, 8, 8\); .*{shape[-1]}"
     for n_samples in (2, 3, 8):
         with pytest.raises(ValueError, match=message):
             fitted.predict_proba(np.zeros((n_samples, *shape), dtype=np.float32))

@@ -70,6 +70,13 @@ def test_families_that_were_not_tried_are_told_with_the_reason():
     assert all("evidence of " in why and why.endswith("needs 3") for why in weak.values())
 
 
+def test_what_the_data_do_not_ask_for_is_told_in_one_clause():
+    calibrator = fitted()
+    none = "Nothing was tried, so this is temperature scaling (none of 2 families is suggested by the data)."
+    assert str(calibrator.verdict_) == calibrator.verdict_.reason == none
+    assert none in calibrator.summary()
+
+
 def test_families_of_images():
     """Each was tried, or is told why not."""
     (x, y), _ = calibration_and_test(0)
