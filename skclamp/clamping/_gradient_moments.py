@@ -18,6 +18,8 @@ from ..losses import focal_of_margin, margin_of
 from ..perturbations._families import learnable
 
 _PRECISION_JITTER = 1e-3
+# Of noise, that tell the prior precision of a parameter of tables.
+_ROWS_PER_PARAMETER = 8
 
 
 @dataclass
@@ -212,10 +214,16 @@ def prior_precision_of(perturbation, x, generator, shard=None):
     from those of all. The generator's white noise has gradients with this form for their second moments.
     """
     shard = shard or Shard.of(ALONE, len(x))
-    noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)
-    own = noise[shard.start : shard.start + shard.size].to(x)
-    gradients = per_sample_gradients(perturbation, x[: shard.size], own).double()
-    prior_precision = shard.ranks.sum(gradients.T @ gradients) / noise.numel()
+    n_parameters = sum(p.numel() for p in learnable(perturbation))
+    # In tables each sample has but one entry for each parameter.
+    n_draws = math.ceil(_ROWS_PER_PARAMETER * n_parameters / shard.total) if x.ndim == 2 else 1
+    prior_precision = torch.zeros((n_parameters, n_parameters), dtype=torch.float64, device=x.device)
+    for _ in range(n_draws):
+        noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)
+        own = noise[shard.start : shard.start + shard.size].to(x)
+        gradients = per_sample_gradients(perturbation, x[: shard.size], own).double()
+        prior_precision += gradients.T @ gradients
+    prior_precision = shard.ranks.sum(prior_precision) / (n_draws * noise.numel())
     # Noise alone would leave directions that few samples span without any size.
     prior_precision.diagonal().mul_(1 + _PRECISION_JITTER).add_(_PRECISION_JITTER * prior_precision.diagonal().mean())
     return prior_precision

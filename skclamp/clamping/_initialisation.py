@@ -15,10 +15,9 @@ logger = logging.getLogger("skclamp")
 
 
 # What "auto" tries, by the number of axes of X; from three on there are channels and positions.
-AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
+AUTO_FAMILIES = {2: ("channel", "affine", "curve"), 3: ("affine", "curve", "color", "filter", "grid")}
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
 MAX_PARAMETERS = 512
-SAMPLES_PER_PARAMETER = 5
 
 
 def check_differentiable(problem):
@@ -63,11 +62,10 @@ def make_perturbation(perturbation, problem):
 def candidates(problem):
     """The families that "auto" chooses from, at the identity, by name, and why the others are none of them.
 
-    A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
+    A family competes where the shape of an input allows it and its parameters aren't too many for natural steps.
     """
     x = problem.example(1)
     shape = tuple(x.shape[1:])
-    most = min(MAX_PARAMETERS, len(problem) // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
     for name in AUTO_FAMILIES[min(x.ndim, 3)]:
         try:
@@ -76,26 +74,18 @@ def candidates(problem):
             untried[name] = Untried(math.inf, f"not for inputs of shape {shape}")
             continue
         n_parameters = sum(p.numel() for p in family.parameters())
-        if n_parameters <= most:
+        if n_parameters <= MAX_PARAMETERS:
             made[name] = family
         else:
-            untried[name] = Untried(n_parameters - most, _too_many(n_parameters, len(problem)))
+            lack = n_parameters - MAX_PARAMETERS
+            untried[name] = Untried(lack, f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}")
     if not made:
         logger.info(
-            "temperature scaling: each family that suits inputs of shape %s has more than %d parameters, too many "
-            "for %d samples",
+            "temperature scaling: each family that suits inputs of shape %s has more than %d parameters",
             shape,
-            most,
-            len(problem),
+            MAX_PARAMETERS,
         )
     return made, untried
-
-
-def _too_many(n_parameters, n_samples):
-    if n_parameters > MAX_PARAMETERS:
-        return f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}"
-    needed = SAMPLES_PER_PARAMETER * n_parameters
-    return f"{n_parameters:,} parameters need {needed:,} samples to learn from, got {n_samples:,} in a fold"
 
 
 def _check_identity(perturbation, x):
