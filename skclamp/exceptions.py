@@ -44,9 +44,9 @@ class CalibrationSetWarning(CalibrationWarning):
     """The calibration set holds too little for what is asked of it, or isn't what it is taken for.
 
     Too few samples, classes or distinct scores; labels in another order than the columns; probabilities or features
-    taken for logits; inputs on another scale. `fit` gives one warning of all that it sees: with a cause that the data
-    show, or else with the likely causes, the likeliest first. The guide says what is looked for: see "What is noticed"
-    of "Data as it comes".
+    taken for logits; inputs on another scale; outputs that are no better than guesses. `fit` gives one warning of all
+    that it sees: with a cause that the data show, or else with the likely causes, the likeliest first. The guide says
+    what is looked for: see "What is noticed" of "Data as it comes".
     """
 
 

@@ -231,8 +231,9 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         check_is_fitted(self)
         backbone = ArrayBackbone("logits")
         logits, _ = backbone.logits(backbone.open(logits))
+        self._check_width(logits)
         self._look_at_new(logits)
-        return self._transform_rows(torch.log_softmax, self._check_width(logits))
+        return self._transform_rows(torch.log_softmax, logits)
 
     def predict(self, X):
         """The most probable class of each sample.
