@@ -134,5 +134,8 @@ def _newton_step(offset, score, x, target, weight, free):
     hessian = torch.stack([torch.stack([(term * w).sum(1) for term in x], 1) for w in weighted], 1)
     hessian = hessian * free[:, :, None] * free[:, None, :]
     hessian.diagonal(dim1=1, dim2=2).add_(2 * _RIDGE + 1 - free)
-    step = torch.linalg.solve(hessian, gradient)
+    step, failed = torch.linalg.solve_ex(hessian, gradient)
+    if failed.any():
+        # Terms that are far apart in size leave the ridge of the smaller ones no digit.
+        step = (torch.linalg.pinv(hessian, hermitian=True) @ gradient[..., None])[..., 0]
     return step, (step * gradient).sum(1)

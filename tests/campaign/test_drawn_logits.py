@@ -3,7 +3,19 @@
 import numpy as np
 import torch
 from _campaign import cases, check_fitted, check_probabilities, keeping
-from _drawn import any_labels, any_table, any_weights, generator, sound_labels, sound_logits, sound_weights
+from _drawn import (
+    Labels,
+    Table,
+    Weights,
+    any_labels,
+    any_table,
+    any_weights,
+    generator,
+    sound_labels,
+    sound_logits,
+    sound_weights,
+)
+from hypothesis import example
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
@@ -84,6 +96,14 @@ def test_sound_logits_are_calibrated(name, table, labels, weights, scale):
         check_fitted(calibrator, new, 5)
 
 
+# Odds so far apart that a matrix has no inverse.
+@example(
+    name="beta",
+    table=Table((5, 2), 0, 17367, ((36, 3.4e38),), "float64", "C"),
+    labels=Labels("indices", "array", 99, 266, False),
+    weights=Weights("none", 0),
+    new=Table((0, 1), 0, 0, (), "float64", "C"),
+)
 @cases(200, name=names, table=any_table(), labels=any_labels(), weights=any_weights(), new=any_table())
 def test_anything_is_calibrated_or_refused(name, table, labels, weights, new):
     shape = table.shape or (3,)
