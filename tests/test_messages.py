@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from sklearn.base import clone
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from skorch.helper import SliceDataset
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import skclamp
 from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
-from skclamp.exceptions import CalibrationSetWarning, ForwardError
+from skclamp.exceptions import CalibrationSetWarning, ForwardError, UnusedParameterWarning
 from skclamp.metrics import (
     bootstrap_interval,
     brier_score,
@@ -20,6 +25,7 @@ from skclamp.metrics import (
     negative_log_likelihood,
 )
 from skclamp.modules import ClampedModule, LogitsModule
+from skclamp.perturbations import HorizontalFlip
 from tests._mistakes import N_SAMPLES, Named, of_images, problem, table, warned
 from tests._small_networks import perceptron, snapshot
 
@@ -303,3 +309,18 @@ def test_load_with_the_network_first(tmp_path):
     TemperatureScaling(network).fit(X, y).save(tmp_path / "saved")
     with pytest.raises(TypeError, match=r"the path comes first: load\(path, estimator\); got Sequential"):
         skclamp.load(network, tmp_path / "saved")
+
+
+def test_dicts_are_samples_to_a_pipeline_that_makes_numbers_of_them():
+    samples = [{"length": float(k % 7), "colour": "red" if k % 3 else "blue"} for k in range(120)]
+    y = np.array([k % 2 if k % 7 < 5 else 1 for k in range(120)])
+    pipeline = make_pipeline(DictVectorizer(), LogisticRegression())
+    for estimator in (pipeline, FrozenEstimator(clone(pipeline).fit(samples, y))):
+        proba = TemperatureScaling(estimator).fit(samples, y).predict_proba(samples)
+        np.testing.assert_allclose(proba.sum(1), 1)
+
+
+def test_views_need_room():
+    network, X, y = problem()
+    with pytest.warns(UnusedParameterWarning, match="views has no effect: max_views=1"):
+        NeuralClampingCalibrator(network, views=[HorizontalFlip()], random_state=0).fit(X, y)

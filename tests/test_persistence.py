@@ -330,7 +330,7 @@ def change(path, edit):
 @pytest.mark.parametrize(("number", "version"), [(1, "0.1.0"), (3, "7.0")])
 def test_another_format_is_refused(number, version, saved):
     change(saved, lambda header: header.update(format=number, version=version))
-    with pytest.raises(ValueError, match=f"must have format 2; got {number}, which skclamp {version} wrote. This is"):
+    with pytest.raises(ValueError, match=f"must have format 3; got {number}, which skclamp {version} wrote. This is"):
         skclamp.load(saved)
 
 

@@ -27,7 +27,6 @@ def dataset_behind(X, *, any_order=False):
     says that nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them. One that leaves
     out or repeats samples, or does something of its own, is refused.
     """
-    _check_no_items(X)
     if isinstance(X, DataLoader):
         return LoadedDataset(X, any_order)
     # A sparse matrix of scipy's may be a mapping of places.
@@ -41,7 +40,7 @@ def dataset_behind(X, *, any_order=False):
     return X if isinstance(X, Dataset) else _ItemsOf(X)
 
 
-def _check_no_items(X):
+def check_no_items(X):
     """Raise for a list of a Dataset's items, which are pairs or have names."""
     if not isinstance(X, list) or not X:
         return

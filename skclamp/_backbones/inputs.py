@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from .._utils.arrays import check_finite, tensor_of, to_numpy
-from .datasets import LoadedDataset, NamedArrays, fetch, is_stream, without_labels
+from .datasets import LoadedDataset, NamedArrays, check_no_items, fetch, is_stream, without_labels
 
 
 def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
@@ -28,6 +28,7 @@ def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
     if isinstance(X, NamedArrays):
         return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"])
     if not isinstance(X, Dataset):
+        check_no_items(X)
         return ArrayInputs(_array(X), batch_size=batch_size)
     return (StreamInputs if is_stream(X) else DatasetInputs)(X, of_one_size=of_one_size, **loading)
 

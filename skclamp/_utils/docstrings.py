@@ -72,8 +72,8 @@ max_views : int, default=1
     level is then shared by its two verdicts. Not below 100 samples.
 views : "auto" or list of torch.nn.Module, default="auto"
     Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with and
-    without the flip; for sequences shifts in time; for tables none. Modules must keep shapes, treat each sample alike,
-    and learn nothing; those given are copied.""",
+    without the flip; for sequences shifts in time; for tables none. It takes the axes for (channels, height, width) and
+    (channels, time). Modules must keep shapes, treat each sample alike, and learn nothing; those given are copied.""",
     "clamped_estimator": """
 estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
     The trained network; a skorch net must be initialised. It is shared, never changed. Of scikit-learn's classifiers,

@@ -327,7 +327,8 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         check_is_fitted(self)
         X = dataset_behind(X, any_order=y is None and not in_order)
         if not isinstance(X, Dataset):
-            return getattr(self, method)(X), check_labels(y, name) if y is None else y
+            y = check_labels(y, name) if y is None else y
+            return getattr(self, method)(X), y
         y = None if y is None else check_labels(y, name)
         samples = LabelledSamples(X)
         predicted = getattr(self, method)(samples)

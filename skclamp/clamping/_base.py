@@ -20,8 +20,10 @@ from .._backbones.network import ScoresBackbone
 from .._solvers.temperature import warn_of_bound
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
+from .._utils.warnings import note
 from ..base import BaseCalibrator
 from ..distributed import ALONE
+from ..exceptions import UnusedParameterWarning
 from ..modules import ClampedModule, frozen
 from ..perturbations import FullPerturbation
 from ..perturbations._families import additive_part
@@ -142,6 +144,8 @@ class BaseClamping(BaseCalibrator):
     def _search_all(self, problem, learner):
         """What the search for a perturbation found, and the views of that, each at its share of the guard's level."""
         candidates = self._candidates()
+        if self.max_views == 1 and not isinstance(self.views, str):
+            note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         views = candidate_views(self.views, problem) if self.max_views > 1 else {}
         level = LEVEL / max(1, bool(candidates) + bool(views))
         outcome = self._search(problem, candidates, learner, level)
@@ -210,8 +214,7 @@ class BaseClamping(BaseCalibrator):
         return [type(view) for view in self.views_] != [nn.Identity]
 
     def _restore(self, learned, backbone=None):
-        # Files of calibrators from before there were views have none.
-        super()._restore({"views_": [nn.Identity()], "view_weights_": np.ones(1), **learned}, backbone)
+        super()._restore(learned, backbone)
         for module in (self.perturbation_, *self.views_):
             module.to(self._backbone.device)
         self._set_derived(self._backbone.module)

@@ -69,6 +69,8 @@ def _check_view(view, x):
     if not isinstance(seen, torch.Tensor) or seen.shape != x.shape:
         got = tuple(seen.shape) if isinstance(seen, torch.Tensor) else type(seen).__name__
         raise ValueError(f"views must keep the shape of a batch, {tuple(x.shape)}; got {got} of {view!r}")
+    if not torch.isfinite(seen).all():
+        raise ValueError(f"views must yield finite inputs; got NaN or infinity of {view!r}")
 
 
 @dataclass

@@ -33,9 +33,8 @@ class Contest:
             self.eligible[baseline] = True
 
     def best(self):
-        """The row with the best mean, or the baseline."""
-        row = int(self.means.argmax())
-        return row if self.eligible[row] else self.baseline
+        """The row with the best mean of those that beat the baseline, or that."""
+        return int(np.where(self.eligible, self.means, -np.inf).argmax())
 
     def simplest(self, n_parameters):
         """Of the rows within one standard error of that, the one with the fewest parameters."""

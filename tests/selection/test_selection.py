@@ -22,6 +22,7 @@ from skclamp._utils.folds import deal_folds, draw_folds
 from skclamp.base import BaseCalibrator
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import make_calibration_scorer, neg_brier_score_scorer, neg_log_likelihood_scorer
+from skclamp.selection._contest import Contest
 from skclamp.selection._trial import _STRENGTH
 
 TWO = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
@@ -416,3 +417,10 @@ def test_three_samples_are_enough_for_folds():
     assert [name for name in selector.cv_results_ if name.startswith("split")] == [
         f"split{k}_test_score" for k in range(3)
     ]
+
+
+def test_of_the_rows_that_beat_the_baseline_the_best_is_taken():
+    """A noisier row may have the higher mean, and prove nothing."""
+    noise = np.random.default_rng(0).normal(size=100)
+    values = np.array([np.zeros(100), np.full(100, 0.05), 0.08 + 2 * (noise - noise.mean())])
+    assert Contest(values, np.full(100, 0.01), 0).best() == 1
