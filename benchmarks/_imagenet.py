@@ -72,6 +72,7 @@ def load_imagenet_folder(path, transform, n_classes):
 
     dataset = ImageFolder(path, transform)
     columns = _columns(dataset.classes, n_classes, path)
+    dataset.target_transform = columns.__getitem__
     return dataset, np.array([columns[target] for target in dataset.targets], dtype=np.int64)
 
 

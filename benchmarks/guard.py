@@ -11,6 +11,7 @@ Results are appended to the CSV file; what it has already is left out.
 """
 
 import argparse
+import warnings
 from itertools import product
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from _result_file import ResultFile
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.clamping._guard import LEVEL
 from skclamp.clamping._verdict import NOTHING_TRIED
+from skclamp.exceptions import CalibrationWarning
 
 TRUE_TEMPERATURE = 1.7
 N_CLASSES = 10
@@ -106,7 +108,9 @@ def repeat(truth, setting, n, seed):
     X, y = truth.draw(n, seed)
     classes = np.arange(N_CLASSES)
     calibrator = NeuralClampingCalibrator(truth.network, classes=classes, random_state=seed, **SETTINGS[setting])
-    calibrator.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        calibrator.fit(X, y)
     excess = 0.0
     if calibrator.accepted_:
         plain = TemperatureScaling(truth.network, classes=classes).fit(X, y)

@@ -135,6 +135,7 @@ def quiet(test):
         "the calibration set has . distinct top probabilities:UserWarning",
         "the calibration set has no two distinct samples:UserWarning",
         "all labels are of one class:UserWarning",
+        "perturbation=.* is left out:UserWarning",
         "lbfgs failed to converge:sklearn.exceptions.ConvergenceWarning",
     ):
         test = pytest.mark.filterwarnings(f"ignore:{message}")(test)

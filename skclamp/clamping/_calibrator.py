@@ -107,9 +107,7 @@ class NeuralClampingCalibrator(BaseClamping):
     A natural-gradient step solves for the parameters with the second moments of the per-sample gradients (the empirical
     Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
     largest evidence [3]_. One pass over the network serves all families, since their gradients are contractions of the
-    same input gradients. "auto" follows a step with each of the three families that look best, and appends the one
-    with the most evidence where it leads, of nearly equal ones the smallest: the first with a log Bayes factor of 1,
-    since the guard will judge, or of 3 without a guard, others with one of 3.
+    same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's in every fold, by Student's
     test of the paired differences and by universal inference [4]_, both at 2 % over the number of candidates. The last

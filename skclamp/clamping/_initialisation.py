@@ -15,9 +15,11 @@ logger = logging.getLogger("skclamp")
 
 
 # What "auto" tries, by the number of axes of X; from three on there are channels and positions.
-AUTO_FAMILIES = {2: ("channel", "affine", "curve"), 3: ("affine", "curve", "color", "filter", "grid")}
+AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
 MAX_PARAMETERS = 512
+# Of images and sequences; in tables, where each feature is a sensor of its own, the evidence prior shrinks as well.
+SAMPLES_PER_PARAMETER = 5
 
 
 def check_differentiable(problem):
@@ -62,10 +64,11 @@ def make_perturbation(perturbation, problem):
 def candidates(problem):
     """The families that "auto" chooses from, at the identity, by name, and why the others are none of them.
 
-    A family competes where the shape of an input allows it and its parameters aren't too many for natural steps.
+    A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
     """
     x = problem.example(1)
     shape = tuple(x.shape[1:])
+    most = MAX_PARAMETERS if x.ndim == 2 else min(MAX_PARAMETERS, len(problem) // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
     for name in AUTO_FAMILIES[min(x.ndim, 3)]:
         try:
@@ -74,18 +77,26 @@ def candidates(problem):
             untried[name] = Untried(math.inf, f"not for inputs of shape {shape}")
             continue
         n_parameters = sum(p.numel() for p in family.parameters())
-        if n_parameters <= MAX_PARAMETERS:
+        if n_parameters <= most:
             made[name] = family
         else:
-            lack = n_parameters - MAX_PARAMETERS
-            untried[name] = Untried(lack, f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}")
+            untried[name] = Untried(n_parameters - most, _too_many(n_parameters, len(problem)))
     if not made:
         logger.info(
-            "temperature scaling: each family that suits inputs of shape %s has more than %d parameters",
+            "temperature scaling: each family that suits inputs of shape %s has more than %d parameters, too many "
+            "for %d samples",
             shape,
-            MAX_PARAMETERS,
+            most,
+            len(problem),
         )
     return made, untried
+
+
+def _too_many(n_parameters, n_samples):
+    if n_parameters > MAX_PARAMETERS:
+        return f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}"
+    needed = SAMPLES_PER_PARAMETER * n_parameters
+    return f"{n_parameters:,} parameters need {needed:,} samples to learn from, got {n_samples:,} in a fold"
 
 
 def _check_identity(perturbation, x):

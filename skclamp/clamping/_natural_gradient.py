@@ -6,7 +6,6 @@ subsample, and the last steps on all the samples: a few such passes do what hund
 """
 
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from ..perturbations._families import SPECIAL_CASES, learnable
 from ..perturbations._words import names_of
 from ._gradient_moments import gradient_moments, parameters_of, prior_precision_of
-from ._posterior import Step, natural_step
+from ._posterior import natural_step
 from ._problem import Problem
 from ._state import Settings, State, Untried
 from ._training import ClampingNet, run_net
@@ -37,19 +36,15 @@ _SMALLEST_GAIN = 1.0
 _LAST_GAIN = 0.15
 # Where only the verdict counts, also one that adds less than this part to what speaks for the perturbation already.
 _LAST_PART = 0.25
-# Log Bayes factor that speaks for a family; nats. For the first one little will do where held-out samples judge it.
-_MIN_EVIDENCE, _MIN_FIRST_EVIDENCE = 3.0, 1.0
-# So many families are followed by a step each, to see what they lead to.
-_MAX_RIVALS = 3
-# Difference of evidence at which the number of parameters decides; nats.
-_TIE = 1.0
+# Log Bayes factor that speaks for another family; nats.
+_MIN_EVIDENCE = 3.0
 
 
 @dataclass
 class _Descent:
     """The steps of one training, each from where the last one ended."""
 
-    # Before each step that of its extensions that leads to the most evidence, if any, is appended.
+    # Before each step that of its extensions with the most evidence, if any, is appended.
     state: State
     # T of the module that is trained.
     temperature: nn.Parameter
@@ -72,90 +67,72 @@ class _Descent:
             return None
         self.n_steps += 1
         self.subsampled = self.subsampled and self.n_steps <= min(_MAX_SUBSAMPLED_STEPS, self.settings.max_epochs // 2)
-        found, loss = self._find_steps()
+        step, loss = self._choose_step()
         # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
-        if self.subsampled and not any(_gains(step, step.n_effective_parameters) for step in found.values()):
+        if self.subsampled and not _gains(step, step.n_effective_parameters if step else 0.0):
             self.subsampled = False
-            found, loss = self._find_steps()
-        name, move = self._choose(found)
-        if move is None or not self._is_worth(move.step):
+            step, loss = self._choose_step()
+        # On the way to a near optimum each step promises less than the one before.
+        if not _gains(step, _SMALLEST_GAIN) or (self.settings.refining and step.gain > self.gain):
+            if step is not None:
+                self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
             return None
-        if name is not None:
-            self._extend(name)
-        if move.length == 0 and not self.subsampled:
+        least = _LAST_GAIN * math.sqrt(step.n_effective)
+        if self.settings.early_stopped:
+            least = max(least, _LAST_PART * step.evidence)
+        self.finished = not self.subsampled and step.gain < least
+        length = self._search(step, lengthen=not self.finished)
+        if length == 0 and not self.subsampled:
             self._note_unmoved("no step along its gradient lowers the loss")
             return None
-        self._take(move)
-        self.finished = not self.subsampled and self._is_last(move, appended=name is not None)
-        self.subsampled = self.subsampled and move.length > 0
-        return {"train_loss": loss, "temperature": self.temperature.item(), "gain": self.gain, "step": move.length}
-
-    def _is_worth(self, step):
-        """Whether a step promises enough; on the way to a near optimum less than the one before."""
-        return _gains(step, _SMALLEST_GAIN) and not (self.settings.refining and step.gain > self.gain)
-
-    def _is_last(self, move, appended):
-        """Whether a move leads near enough to the optimum, or further ones would buy too little."""
-        # What is new may have promised less than it kept.
-        gain = max(move.step.gain, move.gain) if appended else move.step.gain
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
-        return gain < self._least(move.step) or move.length < self.lr / 2
-
-    def _least(self, step):
-        """What a step must promise for another one to be worth a pass."""
-        least = _LAST_GAIN * math.sqrt(step.n_effective)
-        return max(least, _LAST_PART * step.evidence) if self.settings.early_stopped else least
+        self.finished = self.finished or (not self.subsampled and length < self.lr / 2)
+        self.subsampled = self.subsampled and length > 0
+        self.gain = step.gain
+        return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
 
     def _draw(self, n_samples):
         return _draw(self.samples, n_samples, self.draws)
 
-    def _find_steps(self):
-        """Steps by the name of the extension that each appends, None for none, and the loss before them."""
+    def _choose_step(self):
+        """A step and the loss before it.
+
+        The step is that of the perturbation as it is, or, where more evidence speaks for it, of an extended one; None
+        where there is neither.
+        """
         state, left = self.state, list(self.state.extensions.items())
         displacement = self._displacement()
         (moments,) = self._gradients([extension for _, (extension, _) in left]).moments
         loss = moments[0].loss
         moments = [self._penalised(part, displacement) for part in moments]
-        found = {None: natural_step(moments[0], displacement, state.prior_precisions)} if len(displacement) else {}
-        for part, (name, (_, prior_precision)) in zip(moments[1:], left, strict=True):
-            found[name] = natural_step(
+        step = natural_step(moments[0], displacement, state.prior_precisions) if len(displacement) else None
+        best, name, evidence = step, None, {}
+        for part, (key, (_, prior_precision)) in zip(moments[1:], left, strict=True):
+            extended = natural_step(
                 part,
                 torch.cat([displacement, displacement.new_zeros(len(prior_precision))]),
                 [*state.prior_precisions, prior_precision],
             )
-        return found, loss
-
-    def _choose(self, found):
-        """What to append, None for nothing, and where to move.
-
-        What speaks for an extension is asked where a step with it leads: the quadratic model at the identity sees
-        little of what a perturbation gains that is still far from its optimum.
-        """
-        own = found.pop(None, None)
-        trial = self._trial()
-        move = None if own is None else self._follow_own(own, trial)
-        base = 0.0 if own is None else own.evidence if move is None else move.evidence
-        moves = {}
-        for name in _most_promising(found):
-            with self._appended(name):
-                moves[name] = self._search(found[name], trial)
-        least = _MIN_FIRST_EVIDENCE if own is None and self.settings.judged else _MIN_EVIDENCE
-        chosen = _leanest({name: each for name, each in moves.items() if each.evidence > base + least})
-        for name in found.keys() - {chosen}:
-            why = _why_not(moves.get(name, found[name]), base, least, chosen, moves.get(chosen))
-            self.state.untried[name] = why
-        self.state.untried.pop(chosen, None)
-        if chosen is None and not self.subsampled:
+            evidence[key] = extended.evidence
+            if extended.evidence > max(_evidence(best), _evidence(step) + _MIN_EVIDENCE):
+                best, name = extended, key
+        self._note_evidence(evidence, name, _evidence(step))
+        if name is not None:
+            self._extend(name)
+        elif not self.subsampled:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
-            self.state.extensions.clear()
-        return chosen, moves.get(chosen, move)
+            state.extensions.clear()
+        return best, loss
 
-    def _follow_own(self, step, trial):
-        """Where the perturbation's own step leads; None where it isn't worth its passes."""
-        if not self._is_worth(step):
-            self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
-            return None
-        return self._search(step, trial, lengthen=self.subsampled or step.gain >= self._least(step))
+    def _note_evidence(self, evidence, chosen, before):
+        """Say of the families that aren't appended how far their evidence was from it."""
+        for name, found in evidence.items():
+            lack = _MIN_EVIDENCE + before - found
+            needed = f"needs {_MIN_EVIDENCE:g}" if lack >= 0 else f"less than that of {chosen}"
+            # Without the zero, what rounds to zero from below would have its sign.
+            words = f"evidence of {round(found - before, 2) + 0.0:.2f} nats, {needed}"
+            self.state.untried[name] = Untried(lack, words, weighed=True)
+        self.state.untried.pop(chosen, None)
 
     def _note_unmoved(self, words):
         """Say of a perturbation that is still the identity why."""
@@ -181,28 +158,14 @@ class _Descent:
             return torch.empty(0)
         return parameters_of(self.state.perturbation) - parameters_to_vector(self.state.identity)
 
-    @contextmanager
-    def _appended(self, name):
-        """The perturbation with an extension at its end, for a while."""
-        state, n_identity = self.state, len(self.state.identity)
-        self._append(name, *state.extensions[name])
-        try:
-            yield
-        finally:
-            delattr(state.perturbation, name)
-            state.prior_precisions.pop()
-            del state.identity[n_identity:]
-
-    def _append(self, name, extension, prior_precision):
-        self.state.perturbation.add_module(name, extension)
-        self.state.prior_precisions.append(prior_precision)
-        self.state.identity.extend(p.detach().clone() for p in extension.parameters())
-
     def _extend(self, name):
-        self._append(name, *self.state.extensions.pop(name))
+        extension, prior_precision = self.state.extensions.pop(name)
         for special_case in SPECIAL_CASES.get(name, ()):
             if self.state.extensions.pop(special_case, None):
                 self.state.untried[special_case] = Untried(0.0, f"a special case of {name}")
+        self.state.perturbation.add_module(name, extension)
+        self.state.prior_precisions.append(prior_precision)
+        self.state.identity.extend(p.detach().clone() for p in extension.parameters())
 
     def _penalised(self, moments, displacement):
         """With the slope and the curvature of the penalty, where it has them: away from the identity."""
@@ -215,21 +178,15 @@ class _Descent:
         second.diagonal()[own] += penalty / norm
         return replace(moments, first=first, second=second)
 
-    def _trial(self):
-        """Samples to try lengths of steps on, and their logits where a pass told them."""
+    def _search(self, step, lengthen):
+        """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
         # Other samples than the direction's, where there are any: what these alone would like is not worth having.
         rows = self._draw(_SUBSAMPLE_TRIAL_SIZE if self.subsampled else _TRIAL_SIZE)
-        known, trial = self.state.gradients, self.samples.take(rows)
-        if known is not None:
-            return trial, self.samples.logits_of(rows, known.logits)
-        return trial, trial.try_logits_under(self.state.perturbation)
-
-    def _search(self, step, trial, lengthen=True):
-        """Follow a step as far as the loss of some samples falls, or no further than usual, and come back."""
-        trial, logits = trial
+        trial, known, self.state.gradients = self.samples.take(rows), self.state.gradients, None
         start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
-        tried = {0.0: self._try(start, step, trial, logits)}
+        at_start = None if known is None else self.samples.logits_of(rows, known.logits)
+        tried = {0.0: self._try(start, step, trial, at_start)}
 
         # The prior may hold back, not undo: where a network is nearly perfect its gradients vanish, and with them what
         # speaks for the way that led there.
@@ -249,19 +206,12 @@ class _Descent:
         if not self.subsampled and loss(usual) < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):
             # These few samples say nothing else that couldn't be chance.
             best = usual
-        self._move(start)
-        gain = (loss(0.0) - loss(best)) * step.n_effective
-        return _Move(step, best, start + best * direction, tried[best].temperature, gain)
-
-    def _take(self, move):
-        """Make a move."""
-        self.state.gradients = None
-        self._move(move.parameters)
-        with torch.no_grad():
-            self.temperature.fill_(move.temperature)
         # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
-        self.step_size = move.length or self.step_size
-        self.gain = move.step.gain
+        self.step_size = best or self.step_size
+        self._move(start + best * direction)
+        with torch.no_grad():
+            self.temperature.fill_(tried[best].temperature)
+        return best
 
     def _try(self, parameters, step, trial, logits=None):
         """What some samples say of some parameters."""
@@ -282,21 +232,6 @@ class _Descent:
 
     def _move(self, parameters):
         vector_to_parameters(parameters, learnable(self.state.perturbation))
-
-
-class _Move(NamedTuple):
-    """Where a step leads: how far, to which parameters and T, and by how much the penalised loss falls, in nats."""
-
-    step: Step
-    length: float
-    parameters: torch.Tensor
-    temperature: float
-    gain: float
-
-    @property
-    def evidence(self):
-        """Log Bayes factor with the fall of the loss as it was found in place of what the step promised."""
-        return self.step.evidence - self.step.gain + self.gain
 
 
 class _Trial(NamedTuple):
@@ -331,34 +266,8 @@ def _gains(step, least):
     return step is not None and step.gain >= max(least, _SMALLEST_GAIN)
 
 
-def _most_promising(found):
-    """Names of the steps that may be worth to follow, those with the most evidence."""
-    worth = [name for name, step in found.items() if _gains(step, _SMALLEST_GAIN)]
-    return sorted(worth, key=lambda name: found[name].evidence, reverse=True)[:_MAX_RIVALS]
-
-
-def _leanest(moves):
-    """Of the moves with the most evidence, or nearly, the name of the one with the fewest parameters; None of none."""
-    most = max((move.evidence for move in moves.values()), default=0.0)
-    near = [name for name, move in moves.items() if move.evidence >= most - _TIE]
-    return min(near, key=lambda name: (len(moves[name].parameters), -moves[name].evidence), default=None)
-
-
-def _why_not(step, base, least, chosen, best):
-    """Why a family wasn't appended, from the evidence where its step starts, or leads; `chosen` is what was, if any."""
-    lack = least + base - step.evidence
-    if lack >= 0:
-        why = f"needs {least:g}"
-    elif step.gain < _SMALLEST_GAIN:
-        why = f"but its step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}"
-    elif isinstance(step, Step):
-        why = f"but {_MAX_RIVALS} others looked better"
-    elif step.evidence > best.evidence:
-        why = f"no more than {_TIE:g} above that of {chosen}, which has fewer parameters"
-    else:
-        why = f"less than that of {chosen}"
-    # Without the zero, what rounds to zero from below would have its sign.
-    return Untried(lack, f"evidence of {round(step.evidence - base, 2) + 0.0:.2f} nats, {why}", weighed=True)
+def _evidence(step):
+    return 0.0 if step is None else step.evidence
 
 
 def descend(state, problem, settings, generator):

@@ -63,7 +63,7 @@ def search(problem, candidates, splits, learner, *, guarded, level=LEVEL):
     for settings in candidates:
         check_settings(problem, settings)
     fast = quickest(problem, candidates[0].precision)
-    evidence = _judge(fast, candidates, splits, learner, guarded) if splits else None
+    evidence = _judge(fast, candidates, splits, learner) if splits else None
     best = evidence.best() if evidence else 0
     verdict = _verdict(problem, evidence, best, candidates, level) if guarded else None
     if evidence:
@@ -90,12 +90,12 @@ def quickest(problem, precision):
     return problem if isinstance(problem.backbone, CrossFittedBackbone) else accelerate(problem, precision)
 
 
-def _judge(problem, candidates, splits, learner, guarded):
+def _judge(problem, candidates, splits, learner):
     """Held-out evidence of the candidates."""
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = len(candidates) == 1
     quiet = [
-        replace(each, callbacks=None, verbose=0, early_stopped=early_stopped, judged=guarded, interruptible=False)
+        replace(each, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False)
         for each in candidates
     ]
     learner.progress.expect(len(splits) * len(candidates) + 1)

@@ -35,8 +35,6 @@ class Settings:
     verbose: int
     # Whether training stops as soon as the verdict is clear: the result is judged only, not kept.
     early_stopped: bool = False
-    # Whether the guard will judge what it leaves, on samples that it doesn't see.
-    judged: bool = False
     # Whether it starts from what was judged, so that it must not lead far away.
     refining: bool = False
     # Whether an interrupt ends the training and keeps what was learned, or is the caller's.

@@ -60,19 +60,19 @@ def test_families_that_were_not_tried_are_told_with_the_reason():
     network = perceptron(0, 600)
     verdict = fitted(x, labels_of(bare_logits(network, x)), network).verdict_
     assert verdict.tried == {}
-    assert verdict.not_tried.keys() == {"channel", "affine", "curve"}
+    assert verdict.not_tried.keys() == {"channel", "affine"}
     assert verdict.not_tried["affine"] == "1,200 parameters, at most 512"
     assert verdict.reason.startswith("Nothing was tried, so this is temperature scaling (")
     assert all(f"{name}: {why}" in verdict.reason for name, why in verdict.not_tried.items())
     assert verdict.detectable_gain is None
     weak = fitted().verdict_.not_tried
-    assert weak.keys() == {"channel", "affine", "curve"}
-    assert all("evidence of " in why and "needs 1" in why for why in weak.values())
+    assert weak.keys() == {"channel", "affine"}
+    assert all("evidence of " in why and "needs 3" in why for why in weak.values())
 
 
 def test_what_the_data_do_not_ask_for_is_told_in_one_clause():
     calibrator = fitted()
-    none = "Nothing was tried, so this is temperature scaling (none of 3 families is suggested by the data)."
+    none = "Nothing was tried, so this is temperature scaling (none of 2 families is suggested by the data)."
     assert str(calibrator.verdict_) == calibrator.verdict_.reason == none
     assert none in calibrator.summary()
 

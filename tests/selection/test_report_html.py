@@ -398,7 +398,15 @@ def test_confidences_on_an_edge_are_in_the_bin_of_the_metrics(open_page, dtype):
 def _of_probabilities(proba, y):
     """A comparison whose uncalibrated row has these probabilities in their own precision."""
     comparison = compare_calibrators(
-        None, proba, y, proba, y, calibrators=[TemperatureScaling()], response="probabilities", random_state=SEED, **FEW
+        None,
+        proba[::-1],
+        y[::-1],
+        proba,
+        y,
+        calibrators=[TemperatureScaling()],
+        response="probabilities",
+        random_state=SEED,
+        **FEW,
     )
     scoring = Scoring(y, np.arange(3), n_bins=15, random_state=SEED, **FEW)
     binned = scoring.binned_test({**comparison._binned.predictions, "uncalibrated": scoring(proba)[2]})
