@@ -120,10 +120,10 @@ def watched(folder):
 
 
 def name_of(case):
-    """Name of a test for pytest, from its entry in a report."""
-    file = case.get("file")
-    classes = case.get("classname").removeprefix(file.removesuffix(".py").replace("/", ".")).strip(".")
-    return "::".join(part for part in (file, *classes.split("."), case.get("name")) if part)
+    """Name of a test for pytest, from its entry in a report, whose file is where the function was made."""
+    parts = case.get("classname").split(".")
+    n = next(k for k in range(len(parts), 0, -1) if ROOT.joinpath(*parts[:k]).with_suffix(".py").exists())
+    return "::".join(["/".join(parts[:n]) + ".py", *parts[n:], case.get("name")])
 
 
 def scope_around(tree, line):
