@@ -154,7 +154,7 @@ DEGENERATE = {
 SEEN = (
     r"(the columns may be in another order: [^;]+|"
     r"all labels are of one class, [^;]+|"
-    r"the accuracy is \S+, which \d+ samples can't tell from guessing among [^;]+|"
+    r"the accuracy before calibration is \S+, on \d+ samples no better than guessing among [^;]+|"
     r"(temperature_|the best temperature of the logits) is \S+, which is extreme; the accuracy is \S+%|"
     r"\d+ samples are fewer than 20 for [^;]+?)"
 )

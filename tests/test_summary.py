@@ -88,9 +88,9 @@ def test_notebooks_show_the_summary_of_what_is_fitted():
     calibrator = clamped()
     shown = calibrator._repr_html_()
     assert html.escape(calibrator.summary()) in shown
-    assert calibrator._repr_mimebundle_()["text/html"].count("epochs on all of them") == 1
+    assert calibrator._repr_mimebundle_()["text/html"].count("The fit took") == 1
     assert "NeuralClampingCalibrator" in clone(calibrator)._repr_html_()
-    assert "epochs on all of them" not in clone(calibrator)._repr_html_()
+    assert "The fit took" not in clone(calibrator)._repr_html_()
 
 
 def test_notebooks_link_to_the_page_of_the_class(tmp_path, monkeypatch):

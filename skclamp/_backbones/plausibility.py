@@ -208,8 +208,9 @@ def _look_at_accuracy(accuracy, logits, labels, weight):
     if not _says_nothing(logits, labels, weight, share):
         return
     note(
-        f"the accuracy is {accuracy:.0%}, which {n:.0f} samples can't tell from guessing among {logits.shape[1]} "
-        "classes: are the trained weights loaded, is X scaled as in training, and is y in the order of X?",
+        f"the accuracy before calibration is {accuracy:.0%}, on {n:.0f} samples no better than guessing among "
+        f"{logits.shape[1]} classes: are the trained weights loaded, is X scaled as in training, and is y in the order "
+        "of X?",
         CalibrationSetWarning,
         explains=True,
     )

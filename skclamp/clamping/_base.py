@@ -261,7 +261,8 @@ class BaseClamping(BaseCalibrator):
         if not verdicts:
             yield "No guard judged this."
         passes = " and ".join(f"{n:.3g} {name}" for name, n in self.cost_.items())
-        yield f"The fit took {passes} passes over {self._n_samples:,} samples; epochs on all of them: {self.n_iter_}."
+        last = f"; epochs on all of them: {self.n_iter_}" if self.n_iter_ else ""
+        yield f"The fit took {passes} passes over {self._n_samples:,} samples{last}."
 
     @property
     def _n_parameters(self):

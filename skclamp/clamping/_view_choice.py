@@ -156,7 +156,10 @@ def _grown(problem, chosen, found, untried, most, seed):
         for name, own in losses.items():
             mean, error, _ = student_below_zero(own - present, weight)
             needed = _ERRORS * error
-            untried[name] = Untried(mean + needed, f"inner folds gained {0.0 - mean:.2g} nats, needs {needed:.2g}")
+            gained = (
+                f"inner folds gained {-mean:.2g} nats, needs {needed:.2g}" if error else "inner folds gave it no weight"
+            )
+            untried[name] = Untried(mean + needed, gained)
         if not untried[best].lack < 0:
             break
         chosen[best], present = found.pop(best), losses[best]

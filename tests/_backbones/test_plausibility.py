@@ -247,7 +247,7 @@ def test_networks_without_their_weights(kind, n_classes):
     y = np.random.default_rng(1).permutation(y)
     ((category, message),) = given(kind(untrained), np.float32(logits), y)
     assert category is CalibrationSetWarning
-    assert f"samples can't tell from guessing among {n_classes} classes: are the trained weights loaded" in message
+    assert f"samples no better than guessing among {n_classes} classes: are the trained weights loaded" in message
     assert "Likely causes" not in message
 
 
