@@ -2,7 +2,7 @@
 
 Run it from the repository's environment, which needs the extra ``test``. The kinds of cases are those of
 ``tests/campaign``, of which the fast run has a few. What fails is printed with what was drawn, shrunk, as the arguments
-of an ``@example`` of the test.
+of an ``@example`` of the test, and kept in ``fuzz-failures.txt``.
 """
 
 import argparse
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROUND = 16
 # Seconds after which a case hangs; where nothing of Python's can end it, the process is ended.
 DEADLINE = 120
+FAILURES = ROOT / "fuzz-failures.txt"
 
 
 def kinds(chosen=()):
@@ -60,6 +61,8 @@ def search(seconds, seed, chosen):
                 if (name, place(error)) not in told:
                     told[name, place(error)] = tell(name, error)
                     print(f"\n{told[name, place(error)]}", flush=True)
+                    with FAILURES.open("a") as file:
+                        file.write(f"seed {seed}\n{told[name, place(error)]}\n\n")
             faulthandler.cancel_dump_traceback_later()
         size = min(ROUND, 2 * size)
     return campaign.DONE, failed
