@@ -95,6 +95,8 @@ def _norm(gaps, weight, norm):
 
 def _kernels_of(proba):
     points = np.concatenate([chunk.astype(np.float64) for _, chunk in proba.chunks()])
+    # Rows of half precision have sums that round.
+    points /= points.sum(1, keepdims=True)
     return _Kernels(points, np.ones(len(points)) if proba.weight is None else proba.weight)
 
 

@@ -145,7 +145,8 @@ def brier_losses(proba, y_encoded, scale_by_half="auto"):
         error[np.arange(len(error)), y_encoded[rows]] -= 1
         distance[rows] = np.einsum("ij,ij->i", error, error)
     halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
-    return distance / 2 if halve else distance
+    # Rows whose sums round beyond 1 are no farther than others.
+    return np.minimum(distance, 2) / (2 if halve else 1)
 
 
 def log_losses(proba, y_encoded):

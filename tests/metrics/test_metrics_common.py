@@ -33,6 +33,14 @@ def test_gives_a_float_within_bounds(name):
 
 
 @every_metric
+def test_rows_of_half_precision_that_round_beyond_one_are_within_bounds(name):
+    sharp = np.array([[0.00843, 0.9844, 0.007244, 0.0], [1.0, 0.0002, 0.0, 0.0]], np.float16)
+    assert (sharp.sum(1, dtype=float) > 1).all()
+    for row in sharp:
+        assert 0 <= METRICS[name]([3], row[None], labels=range(4), sample_weight=[3]) <= largest(name) + 1e-9
+
+
+@every_metric
 def test_order_of_samples_doesnt_matter(name):
     y, proba = draw()
     order = np.random.default_rng(1).permutation(len(y))
