@@ -46,8 +46,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Learning rates, see `NeuralClampingCalibrator`.
     cv : int, cross-validation generator or iterable, default=3
         Folds, stratified where an int is given; each sample must be held out once. A classifier that isn't fitted is
-        cross-fitted on the same folds. With scikit-learn's metadata routing a splitter gets what it requests of what
-        `fit` is given, such as ``groups``.
+        cross-fitted on the same folds. Splitters that go by ``groups`` get those that `fit` is given; with
+        scikit-learn's metadata routing a splitter gets what it requests.
     {views}
     {outcome}
     {start_and_optimizer}
