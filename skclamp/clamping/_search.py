@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 
 import torch
 
@@ -111,12 +112,13 @@ def _judge(problem, candidates, tries, learner, level):
         evidence = cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
         best = evidence.best()
         verdict = evidence.verdict(best, level / len(tries))
-        found.append(Outcome(evidence, best, verdict, searched=problem, splits=splits))
+        outcome = Outcome(evidence, best, verdict, searched=problem, splits=splits)
         if verdict.accepted:
-            return found[-1]
+            return outcome
+        found.append(((not verdict.tried, verdict.p_value), outcome))
     if not found:
         return Outcome(searched=problem)
-    nearest = min(found, key=lambda each: (not each.verdict.tried, each.verdict.p_value))
+    _, nearest = min(found, key=itemgetter(0))
     return replace(nearest, splits=tries[0])
 
 
