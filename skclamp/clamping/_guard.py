@@ -105,20 +105,21 @@ class Evidence:
     def _reason(self, candidate, tried, measured, objections):
         mean, error, p_value = measured
         names, n_candidates, n_folds = self._names(candidate), len(self.losses), len(self.folds)
+        folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
         if tried and not names:
-            return f"{self.refused}: none of {n_candidates} candidates lowered the held-out NLL of {n_folds} folds."
+            return f"{self.refused}: none of {n_candidates} candidates lowered the held-out NLL of {folds}."
         if not names:
             why = self._why_nothing()
             return f"{self.nothing_was_tried} ({why})." if why else f"{self.nothing_was_tried}."
         which = " or ".join(names) + (f", the best of {n_candidates} candidates," if n_candidates > 1 else "")
-        change = f"{'lowered' if mean < 0 else 'raised'} the held-out NLL by {abs(mean):.2g} nats per sample"
-        found = f"{which} {change} (standard error {error:.2g}"
+        found = f"{which} {'lowered' if mean < 0 else 'raised'} the held-out NLL by {abs(mean):.2g} nats per sample"
+        spread = f"standard error {error:.2g}"
         if not objections:
             n_gains = self._count_gains(candidate)
-            where = f"{'each' if n_gains == n_folds else n_gains} of {n_folds} folds"
-            return f"Kept: {found}), in {where} and beyond chance (p = {p_value:.2g})."
+            where = f"{'each' if n_gains == n_folds else n_gains} of {folds}"
+            return f"Kept: {found} ({spread}), in {where} and beyond chance (p = {p_value:.2g})."
         why = f", which proves nothing: {'; '.join(objections)}" if mean < 0 else ""
-        return f"{self.refused}: {found}, {n_folds} folds){why}."
+        return f"{self.refused}: {found} ({spread}, {folds}){why}."
 
     def _count_gains(self, candidate):
         """Number of folds in which a candidate lowered the held-out NLL."""
@@ -169,9 +170,9 @@ class Evidence:
         """P value of a candidate by universal inference, against the labels being temperature scaling's at some T.
 
         The expected likelihood ratio of what was fitted elsewhere to the truth is 1, whatever the sample size, and to
-        the best T of the held-out samples it is less. Student's test alone would let pass what is learned from a fold,
-        held back by the prior to almost nothing, and by chance points the same way in the other. Uneven weights count
-        as the number of equal ones that tell as much, which is an approximation.
+        the best T of the held-out samples it is less; so is that of the mean over folds. Student's test alone would let
+        pass what is learned from a fold, held back by the prior to almost nothing, and by chance points the same way in
+        the other. Uneven weights count as the number of equal ones that tell as much, which is an approximation.
 
         References
         ----------
@@ -251,8 +252,8 @@ class HeldOut(NamedTuple):
 def cross_examine(problem, fit_all, splits, progress=None):
     """Evidence of every candidate, fitted in each fold and judged out of fold.
 
-    `fit_all` maps a Problem to a list of States, one for each candidate. The splits are training and held-out rows, no
-    row is held out twice.
+    `fit_all` maps a Problem to a list of States, one for each candidate. The splits are training and held-out rows,
+    and no row is held out twice.
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
