@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from _digits import calibration_and_test, convolutional_network
+from sklearn.model_selection import KFold, TimeSeriesSplit
 from skorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -77,15 +78,19 @@ class Clearer(torch.nn.Module):
 
 NETWORK = convolutional_network()
 SETTINGS = {"estimator": NETWORK, "precision": "float32", "random_state": 0}
+# For steps that amplify what float32 rounds by a factor of a hundred.
+DOUBLE = {**SETTINGS, "estimator": copy.deepcopy(NETWORK).double()}
 FITS = {
     "affine": NeuralClampingCalibrator(perturbation="affine", **SETTINGS),
-    # Its steps amplify what float32 rounds by a factor of a hundred.
-    "auto": NeuralClampingCalibrator(**{**SETTINGS, "estimator": copy.deepcopy(NETWORK).double()}),
+    "auto": NeuralClampingCalibrator(**DOUBLE),
     "gamma": NeuralClampingCalibrator(gamma="auto", perturbation="affine", **SETTINGS),
     "views": NeuralClampingCalibrator(
         max_views=3, views=[Clearer(0, 5), Clearer(3, 8), HorizontalFlip()], perturbation=None, **SETTINGS
     ),
     "output": NeuralClampingCalibrator(perturbation="affine", output=VectorScaling(), **SETTINGS),
+    "series": NeuralClampingCalibrator(
+        perturbation="affine", validation_fraction=TimeSeriesSplit(3), output=VectorScaling(), **DOUBLE
+    ),
     "reference": NeuralClampingCalibrator(
         NETWORK, **{**REFERENCE_SETTINGS, "max_epochs": 3, "batch_size": 50}, random_state=0
     ),
@@ -94,7 +99,9 @@ FITS = {
     ),
     "dataset": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, **SETTINGS),
     "search": NeuralClampingCalibratorCV(perturbations=["channel", "affine"], gammas=[0, 1], **SETTINGS),
-    "seeds": NeuralClampingCalibrator(NETWORK, perturbation="affine", precision="float32"),
+    "seeds": NeuralClampingCalibrator(
+        NETWORK, perturbation="affine", precision="float32", validation_fraction=KFold(2, shuffle=True)
+    ),
     "temperature": TemperatureScaling(NETWORK),
     "weightless": TemperatureScaling(NETWORK),
     "focal": TemperatureScaling(NETWORK, gamma=2.0),

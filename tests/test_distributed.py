@@ -66,6 +66,7 @@ def test_each_fit_did_something(results):
     assert alone["affine"]["accepted_"]
     assert alone["auto"]["accepted_"]
     assert alone["gamma"]["accepted_"]
+    assert alone["series"]["accepted_"]
     assert alone["search"]["accepted_"]
     assert len(alone["views"]["view_weights_"]) > 1
     assert np.abs(alone["reference"]["delta_"]).max() > 1e-3

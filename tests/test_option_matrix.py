@@ -8,6 +8,7 @@ import pytest
 import torch
 from _kinds_of_input import Exposure, as_dataset, as_entries, as_loader, data
 from _small_networks import nll, snapshot
+from sklearn.model_selection import TimeSeriesSplit
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.exceptions import CalibrationSetWarning
@@ -25,7 +26,7 @@ OPTIMIZERS = {
     "a class": torch.optim.RMSprop,
     "a partial": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
 }
-GUARDS = {"two folds": 0.5, "five folds": 0.2, "no guard": None}
+GUARDS = {"by number": "auto", "two folds": 0.5, "five folds": 0.2, "splitter": TimeSeriesSplit(3), "no guard": None}
 KINDS = ["images", "sequences", "8 features", "200 features", "dict", "Dataset", "DataLoader"]
 LABELS = {
     "ints": lambda y: y,

@@ -8,7 +8,7 @@ from sklearn.utils.validation import indexable
 
 from .._utils.arrays import to_numpy
 from .._utils.folds import check_partition
-from .._utils.metadata import NO_METADATA
+from .._utils.metadata import NO_METADATA, routing_enabled
 from .._utils.sklearn_private import num_samples, take_rows
 from ..modules._from_sklearn import differentiable_steps
 from .classifier import ClassifierBackbone, of_all_classes
@@ -64,12 +64,15 @@ def _array(X, y, names=("X", "y")):
 
 def _fit_folds(classifier, X, y, cv, params):
     """A clone fitted without each fold, and training and held-out rows of each; each row is held out once."""
+    # Without metadata routing groups have an argument of their own.
+    apart = {"groups"} if not routing_enabled() else set()
     found = cross_validate(
         clone(classifier),
         X,
         y,
         cv=cv,
-        params=params,
+        params={name: value for name, value in params.items() if name not in apart},
+        **{name: params[name] for name in apart & params.keys()},
         scoring=_unscored,
         return_estimator=True,
         return_indices=True,

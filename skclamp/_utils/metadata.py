@@ -1,35 +1,37 @@
 """What a calibrator's ``fit`` was given beside X and y, and where it goes: scikit-learn's metadata routing.
 
 With ``sklearn.set_config(enable_metadata_routing=True)`` metadata go to whoever requests them, and to nobody else: to
-the ``fit`` of a classifier that isn't fitted, to the splitter that folds for it, to a scorer. Without, the classifier
-gets them all, and the weights where it takes any.
+the ``fit`` of a classifier that isn't fitted, to the splitter that folds for it, to that of a guard, to a scorer.
+Without, ``groups`` go to the splitters that take them, and all else to the classifier, the weights where it takes any.
 """
 
+import inspect
 from typing import NamedTuple
 
 from sklearn import get_config
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, get_routing_for_object, process_routing
 from sklearn.utils.validation import has_fit_parameter
 
 from ..exceptions import UnusedWeightWarning
+from .parameters import is_splitter
 from .sklearn_private import num_samples, take_rows
 from .warnings import warn_caller
 
 
 class Metadata(NamedTuple):
-    """What goes where, dicts of values by name: to the classifier's ``fit``, to the splitter, to the scorer.
+    """What goes where, dicts of values by name: to the classifier's ``fit``, the splitter, the guard's, the scorer.
 
-    `given` is what goes to classifier or splitter, under the names that the user gave: `cross_validate` routes it by
-    itself.
+    `given` is what goes to classifier or splitter, under the names that the user gave: `cross_validate` takes it so.
     """
 
     fit: dict
     split: dict
+    guard: dict
     score: dict
     given: dict
 
 
-NO_METADATA = Metadata({}, {}, {}, {})
+NO_METADATA = Metadata({}, {}, {}, {}, {})
 
 
 def routing_enabled():
@@ -42,45 +44,66 @@ def calls(caller, callee):
     return MethodMapping().add(caller=caller, callee=callee)
 
 
-def router_of(owner, *, classifier=None, splitter=None):
-    """A router from the owner's ``fit`` to the ``fit`` of a classifier and the ``split`` of a splitter."""
+def router_of(owner, *, classifier=None, splitter=None, guard=None):
+    """A router from the owner's ``fit`` to the ``fit`` of a classifier and the ``split`` of splitters."""
     router = MetadataRouter(owner=owner)
     if classifier is not None:
         router.add(estimator=classifier, method_mapping=calls("fit", "fit"))
+    if guard is not None:
+        router.add(guard=guard, method_mapping=calls("fit", "split"))
     return router.add(splitter=splitter, method_mapping=calls("fit", "split"))
 
 
-def route(router, params, *, classifier=None, splitter=None):
+def route(router, params, *, classifier=None, splitter=None, guard=None):
     """Send metadata by name, none of them None, where they belong; TypeError if nobody takes one.
 
     With routing enabled, it is an error as well if nobody has said whether the classifier or another part requests one.
     """
     if not routing_enabled():
-        return _all_to_the_classifier(router.owner, params, classifier)
+        return _by_name(router.owner, params, classifier, {"split": splitter, "guard": guard})
     routed = process_routing(router, "fit", **params)
     taken = router_of(router.owner, classifier=classifier, splitter=splitter).consumes("fit", params)
-    parts = {"fit": "estimator", "split": "splitter", "score": "scorer"}
-    routed = {method: dict(routed[part][method]) if part in routed else {} for method, part in parts.items()}
-    return Metadata(given={name: params[name] for name in taken}, **routed)
+    parts = {
+        "fit": ("estimator", "fit"),
+        "split": ("splitter", "split"),
+        "guard": ("guard", "split"),
+        "score": ("scorer", "score"),
+    }
+    sent = {name: dict(routed[part][method]) if part in routed else {} for name, (part, method) in parts.items()}
+    return Metadata(given={name: params[name] for name in taken}, **sent)
 
 
-def _all_to_the_classifier(owner, params, classifier):
+def _by_name(owner, params, classifier, splitters):
     """What goes where without routing."""
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
-    others = {name: value for name, value in params.items() if name not in weight}
+    groups = {name: value for name, value in params.items() if name == "groups"}
+    others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
+    grouped = {part: groups if _takes_groups(splitter) else {} for part, splitter in splitters.items()}
+    if groups and not any(grouped.values()):
+        raise TypeError(f"{owner}.fit takes groups for splitters that go by them, such as GroupKFold; it has none")
     if classifier is None:
         if others:
             raise TypeError(
                 f"{owner}.fit takes X, y and sample_weight alone where the estimator is fitted; got {sorted(others)}"
             )
-        return Metadata({}, {}, weight, {})
+        return Metadata({}, score=weight, given={}, **grouped)
+    params = {**weight, **others}
     if weight and not has_fit_parameter(classifier, "sample_weight"):
         warn_caller(
             f"{type(classifier).__name__}.fit takes no sample_weight: the weights are used for the calibration alone",
             UnusedWeightWarning,
         )
         params = others
-    return Metadata(params, {}, weight, params)
+    return Metadata(params, score=weight, given={**params, **grouped["split"]}, **grouped)
+
+
+def _takes_groups(splitter):
+    """Whether a splitter goes by ``groups``."""
+    if not is_splitter(splitter):
+        return False
+    if hasattr(splitter, "get_metadata_routing"):
+        return "groups" in get_routing_for_object(splitter).consumes("split", ["groups"])
+    return "groups" in inspect.signature(splitter.split).parameters
 
 
 def of_rows(metadata, rows, n_samples):

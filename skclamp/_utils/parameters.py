@@ -2,8 +2,9 @@
 
 import difflib
 import numbers
+from collections.abc import Iterable
 
-from .sklearn_private import Interval, InvalidParameterError, StrOptions, validate_parameter_constraints
+from .sklearn_private import HasMethods, Interval, InvalidParameterError, StrOptions, validate_parameter_constraints
 
 # Less alike than this a name is no slip of another.
 _ALIKE = 0.5
@@ -22,6 +23,25 @@ class Choices(StrOptions):
     def meant_by(self, value):
         """How to go on where somebody gave something else; empty if that isn't near to any choice."""
         return did_you_mean(value, self.choices)
+
+
+class Splits(HasMethods):
+    """scikit-learn's constraint of what splits samples: an object that does, or the splits themselves."""
+
+    def __init__(self):
+        super().__init__("split")
+
+    def is_satisfied_by(self, val):
+        """Whether it is a splitter or, no string, an iterable."""
+        return is_splitter(val) or (isinstance(val, Iterable) and not isinstance(val, str))
+
+    def __str__(self):
+        return "a splitter, an iterable of (train, test) splits"
+
+
+def is_splitter(value):
+    """Whether a value is a splitter of scikit-learn's kind, which strings, with a ``split`` of their own, aren't."""
+    return hasattr(value, "split") and not isinstance(value, str)
 
 
 def did_you_mean(value, choices):

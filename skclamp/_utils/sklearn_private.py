@@ -3,6 +3,7 @@
 from sklearn.metrics._scorer import _BaseScorer as BaseScorer
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils._param_validation import (
+    HasMethods,
     Interval,
     InvalidParameterError,
     StrOptions,
@@ -12,6 +13,7 @@ from sklearn.utils.validation import _num_samples as num_samples
 
 __all__ = [
     "BaseScorer",
+    "HasMethods",
     "Interval",
     "InvalidParameterError",
     "StrOptions",

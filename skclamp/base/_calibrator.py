@@ -110,8 +110,9 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
             Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
             as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
         **params : dict
-            Metadata for the ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, and
-            the weights, go to the classifier and to the splitter `cv` as these request them, ``groups`` for instance.
+            ``groups`` for splitters that go by them: `cv`, and that of a guard; all else is for the ``fit`` of a
+            classifier that isn't fitted. With scikit-learn's metadata routing they, and the weights, go to whoever
+            requests them.
 
         Returns
         -------

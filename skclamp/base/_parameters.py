@@ -33,7 +33,7 @@ class AroundEstimatorMixin(BaseEstimator):
         Returns
         -------
         MetadataRouter
-            To a classifier that isn't fitted, and to the splitter that folds for it.
+            To a classifier that isn't fitted, to the splitter that folds for it, and to that of a guard.
         """
         return self._router().add_self_request(self)
 
@@ -41,7 +41,7 @@ class AroundEstimatorMixin(BaseEstimator):
         return router_of(type(self).__name__, **self._routed_to())
 
     def _routed_to(self):
-        """The classifier that `fit` fits and the splitter that it uses, where it does."""
+        """The classifier that `fit` fits, the splitter that folds for it, and that of a guard, where there are any."""
         return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self.cv}
 
     def _route(self, y, params, ranks=ALONE):

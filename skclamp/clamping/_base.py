@@ -158,7 +158,7 @@ class BaseClamping(BaseCalibrator):
         found = find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
         if found.logits is None:
             return outcome, found
-        problem = outcome.searched.in_full_precision()
+        problem = found.problem.in_full_precision()
         solution = problem.solve(found.logits, gamma=self._last_gamma(outcome.settings), smooth=True)
         warn_of_bound(solution)
         state = State(nn.Identity(), [], 1.0) if outcome.state is None else outcome.state

@@ -1,21 +1,21 @@
 """NeuralClampingCalibrator: a perturbation of the input and a temperature, around a frozen network."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
 from typing import ClassVar
 
-import numpy as np
 import torch
-from sklearn.model_selection import KFold
+from sklearn.model_selection import BaseCrossValidator
 from torch import nn
 
 from .._utils.docstrings import with_shared_docs
-from .._utils.parameters import Choices
+from .._utils.parameters import Choices, Splits, is_splitter
 from .._utils.sklearn_private import Interval
 from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
-from ._guard import MIN_SAMPLES
+from ._folds import tries_of
 from ._search import Outcome, search
 
 REFERENCE_SETTINGS = {
@@ -68,10 +68,15 @@ class NeuralClampingCalibrator(BaseClamping):
         0, 0.5, 1 and 2 on held-out folds.
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
-    validation_fraction : float or None, default=0.5
-        Part of the samples that each fold of the guard holds out, at most a half: 0.5 is two folds, 0.2 five. Samples
-        should be independent: copies or neighbouring frames on both sides of a split prove nothing. Below 100 samples
-        the result is temperature scaling. None trains on all the data without a guard.
+    validation_fraction : float, "auto", splitter, iterable or None, default="auto"
+        What the folds of the guard hold out. A number is the part that each holds out, drawn at random, at most a half:
+        0.5 is two folds, 0.2 five. "auto" is two folds and, below 1,000 samples, five where these proved nothing, each
+        time at half of the level. Samples should be independent: copies or neighbours in time on both sides of a split
+        prove nothing. Where they aren't, a splitter of scikit-learn says what is held out, such as ``GroupKFold()``,
+        ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of splits, (train, test) positions.
+        These hold out each sample at most once. The others are learned from; those that were held out judge, and T
+        comes from them. Below 100 samples the result is temperature scaling. None trains on all the data without a
+        guard.
     {views}
     {outcome}
     {start_and_optimizer}
@@ -82,7 +87,7 @@ class NeuralClampingCalibrator(BaseClamping):
     {data}
     cv : int, cross-validation generator or iterable, default=None
         Splits for a classifier that isn't fitted, as in scikit-learn's ``cross_val_predict``; those of the guard are
-        its own.
+        what `validation_fraction` says.
     {computation}
 
     Attributes
@@ -109,11 +114,14 @@ class NeuralClampingCalibrator(BaseClamping):
     largest evidence [3]_. One pass over the network serves all families, since their gradients are contractions of the
     same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20.
 
-    The guard keeps a perturbation where its held-out NLL is below temperature scaling's in every fold, by Student's
-    test of the paired differences and by universal inference [4]_, both at 2 % over the number of candidates. The last
-    T comes from the pooled held-out logits: in sample, many parameters on few samples make it too small. Those of each
-    fold are scaled by the ratio of two temperatures in sample, that of the result and the fold's own, since a fold that
-    stopped earlier leaves logits of another size. Labels are smoothed as Platt's targets are [5]_.
+    The guard keeps a perturbation where its held-out NLL is below temperature scaling's by Student's test of the paired
+    differences and by universal inference [4]_, both at 2 % over the number of candidates and, of "auto" below 1,000
+    samples, at half of that for each of the two tries. Of two folds each must gain; of more, each of fewer samples, one
+    may well lose by chance. Universal inference looks at the mean of the folds' likelihood ratios: of each the
+    expectation is at most 1 unless the perturbation helps, and so is that of their mean, whatever the folds share. The
+    last T comes from the pooled held-out logits: in sample, many parameters on few samples make it too small. Those of
+    each fold are scaled by the ratio of two temperatures in sample, that of the result and the fold's own, since a fold
+    that stopped earlier leaves logits of another size. Labels are smoothed as Platt's targets are [5]_.
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
     that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 512 samples
@@ -154,7 +162,7 @@ class NeuralClampingCalibrator(BaseClamping):
     gamma: float | str = 0.0
     penalty: float = 0.0
     lr: float | str = "auto"
-    validation_fraction: float | None = 0.5
+    validation_fraction: float | str | BaseCrossValidator | Iterable | None = "auto"
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseClamping._parameter_constraints,
@@ -162,7 +170,7 @@ class NeuralClampingCalibrator(BaseClamping):
         "gamma": [Choices("auto"), GAMMA_RULE],
         "penalty": [Interval(Real, 0, None, closed="left")],
         "lr": [Choices("auto"), Interval(Real, 0, None, closed="neither")],
-        "validation_fraction": [Interval(Real, 0, 0.5, closed="right"), None],
+        "validation_fraction": [Choices("auto"), Interval(Real, 0, 0.5, closed="right"), Splits(), None],
     }
 
     def _candidates(self):
@@ -179,35 +187,16 @@ class NeuralClampingCalibrator(BaseClamping):
     def _search(self, problem, candidates, learner, level):
         if not candidates and self.max_views == 1:
             return Outcome()
+        tries = tries_of(self.validation_fraction, problem, learner) if self._guarded or len(candidates) > 1 else []
         # Folds and draws of samples without weight would say less than of as many others.
-        problem = problem.weighted()
-        splits = self._splits(len(problem), learner) if self._guarded or len(candidates) > 1 else []
-        return search(problem, candidates, splits, learner, guarded=self._guarded, level=level)
+        return search(problem.weighted(), candidates, tries, learner, guarded=self._guarded, level=level)
+
+    def _routed_to(self):
+        guard = {"guard": self.validation_fraction} if is_splitter(self.validation_fraction) else {}
+        return super()._routed_to() | guard
 
     def _last_gamma(self, settings=None):
         """Of the focal loss, where no exact NLL solve comes last."""
         if settings is None and not self.refit_temperature and not isinstance(self.gamma, str):
             return self.gamma
         return super()._last_gamma(settings)
-
-    def _splits(self, n_samples, learner):
-        """Training and held-out rows of each fold; none where so few samples could prove nothing."""
-        n_folds = self._n_folds(n_samples)
-        if self.validation_fraction is not None and n_samples < MIN_SAMPLES:
-            return []
-        folds = KFold(n_folds, shuffle=True, random_state=learner.draw_seed())
-        return list(folds.split(np.empty(n_samples)))
-
-    def _n_folds(self, n_samples):
-        if self.validation_fraction is None:
-            if n_samples < 2:
-                raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {n_samples}")
-            return 2
-        n_folds = max(2, round(1 / self.validation_fraction))
-        # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
-        n_samples = max(n_samples, MIN_SAMPLES)
-        if n_folds > n_samples:
-            raise ValueError(
-                f"validation_fraction must hold out at least one of {n_samples} samples; got {self.validation_fraction}"
-            )
-        return n_folds

@@ -12,6 +12,7 @@ from sklearn.model_selection import check_cv
 
 from .._backbones.differentiable import CrossFittedBackbone
 from .._utils.docstrings import with_shared_docs
+from .._utils.folds import check_partition
 from .._utils.parameters import check_grid
 from ..perturbations._words import title_of
 from ._base import BaseClamping
@@ -45,8 +46,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Learning rates, see `NeuralClampingCalibrator`.
     cv : int, cross-validation generator or iterable, default=3
         Folds, stratified where an int is given; each sample must be held out once. A classifier that isn't fitted is
-        cross-fitted on the same folds. With scikit-learn's metadata routing a splitter gets what it requests of what
-        `fit` is given, such as ``groups``.
+        cross-fitted on the same folds. Splitters that go by ``groups`` get those that `fit` is given; with
+        scikit-learn's metadata routing a splitter gets what it requests.
     {views}
     {outcome}
     {start_and_optimizer}
@@ -110,7 +111,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
     }
 
     def _routed_to(self):
-        return {**super()._routed_to(), "splitter": self.cv}
+        return {**super()._routed_to(), "splitter": self.cv, "guard": self.cv}
 
     def _candidates(self):
         """The grid, checked, in an order in which neighbours resemble each other."""
@@ -121,7 +122,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
 
     def _search(self, problem, candidates, learner, level):
-        outcome = search(problem, candidates, list(self._splits(problem)), learner, guarded=True, level=level)
+        outcome = search(problem, candidates, [self._splits(problem)], learner, guarded=True, level=level)
         self.cv_results_ = _results(candidates, outcome.evidence)
         self.best_index_ = outcome.best
         self.best_params_ = self.cv_results_["params"][outcome.best]
@@ -138,7 +139,10 @@ class NeuralClampingCalibratorCV(BaseClamping):
         if isinstance(problem.backbone, CrossFittedBackbone):
             return problem.backbone.splits
         y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
-        return check_cv(self.cv, y_encoded, classifier=True).split(y_encoded, y_encoded, **problem.split_params)
+        folds = check_cv(self.cv, y_encoded, classifier=True)
+        splits = list(folds.split(y_encoded, y_encoded, **problem.split_params))
+        check_partition([rows for _, rows in splits], len(problem))
+        return splits
 
 
 def _results(candidates, evidence):

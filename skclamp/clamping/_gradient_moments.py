@@ -204,7 +204,8 @@ def per_sample_gradients(perturbation, x, cotangent):
             allow_unused=True,
             materialize_grads=True,
         )
-    return torch.cat([gradient.reshape(len(x), -1) for gradient in per_sample], 1)
+    # Where a process has none of the samples, -1 could be any number.
+    return torch.cat([part.reshape(len(x), math.prod(part.shape[1:])) for part in per_sample], 1)
 
 
 def prior_precision_of(perturbation, x, generator, shard=None):

@@ -1,8 +1,8 @@
 """The guard: whether a perturbation demonstrably beats temperature scaling, on samples that chose nothing.
 
-Each fold is held out once. What a candidate chooses and fits (its family, parameters, steps, and both arms'
-temperatures) it learns from the other folds. The guard sees the paired differences of the held-out samples' negative
-log-likelihoods (NLL) and, where several candidates competed, asks the more of the winner.
+No sample is held out twice. What a candidate chooses and fits (its family, parameters, steps, and both arms'
+temperatures) it learns from samples that don't judge it. The guard sees the paired differences of the held-out samples'
+negative log-likelihoods (NLL) and, where several candidates competed, asks the more of the winner.
 """
 
 import copy
@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from .._utils.folds import check_partition
 from .._utils.statistics import n_effective, student_below_zero
 from ..perturbations._words import title_of
 from ._state import Untried
-from ._verdict import NOTHING_WAS_TRIED, REFUSED, Verdict, detectable_gain
+from ._verdict import MAX_UNANIMOUS, NOTHING_WAS_TRIED, REFUSED, Verdict, detectable_gain
 
 # A perturbation that does nothing passes this rarely.
 LEVEL = 0.02
@@ -32,11 +31,11 @@ class Evidence:
     Attributes
     ----------
     plain : ndarray of shape (n_samples,)
-        NLL of temperature scaling.
+        NLL of temperature scaling; anything finite where a sample was never held out.
     losses : ndarray of shape (n_candidates, n_samples)
         NLL of each candidate.
     weight : ndarray of shape (n_samples,)
-        Sample weights.
+        Sample weights, 0 where a sample was never held out.
     folds : list of ndarray
         Held-out rows of each fold.
     states : list of list of State
@@ -91,10 +90,9 @@ class Evidence:
 
     def _objections(self, candidate, student, universal, level):
         """What speaks against a candidate, in words; p values are those times the number of candidates."""
-        by_fold = self.fold_differences(candidate)
-        n_gains = sum(difference < 0 for difference in by_fold)
-        if n_gains < len(by_fold):
-            yield f"it fell in {n_gains} of {len(by_fold)} folds, needs all"
+        n_gains, n_folds = self._count_gains(candidate), len(self.folds)
+        if n_gains < n_folds <= MAX_UNANIMOUS:
+            yield f"it fell in {n_gains} of {n_folds} folds, needs all"
         if not student < level:
             yield f"chance alone may do as much (Student's p = {min(1.0, student):.2g}, needs below {level:g})"
         if not universal < level:
@@ -106,19 +104,26 @@ class Evidence:
 
     def _reason(self, candidate, tried, measured, objections):
         mean, error, p_value = measured
-        names, n_candidates = self._names(candidate), len(self.losses)
+        names, n_candidates, n_folds = self._names(candidate), len(self.losses), len(self.folds)
+        folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
         if tried and not names:
-            return f"{self.refused}: none of {n_candidates} candidates lowered the held-out NLL."
+            return f"{self.refused}: none of {n_candidates} candidates lowered the held-out NLL of {folds}."
         if not names:
             why = self._why_nothing()
             return f"{self.nothing_was_tried} ({why})." if why else f"{self.nothing_was_tried}."
         which = " or ".join(names) + (f", the best of {n_candidates} candidates," if n_candidates > 1 else "")
-        change = f"{'lowered' if mean < 0 else 'raised'} the held-out NLL by {abs(mean):.2g} nats per sample"
-        found = f"{which} {change} (standard error {error:.2g})"
+        found = f"{which} {'lowered' if mean < 0 else 'raised'} the held-out NLL by {abs(mean):.2g} nats per sample"
+        spread = f"standard error {error:.2g}"
         if not objections:
-            return f"Kept: {found}, in each of {len(self.folds)} folds and beyond chance (p = {p_value:.2g})."
+            n_gains = self._count_gains(candidate)
+            where = f"{'each' if n_gains == n_folds else n_gains} of {folds}"
+            return f"Kept: {found} ({spread}), in {where} and beyond chance (p = {p_value:.2g})."
         why = f", which proves nothing: {'; '.join(objections)}" if mean < 0 else ""
-        return f"{self.refused}: {found}{why}."
+        return f"{self.refused}: {found} ({spread}, {folds}){why}."
+
+    def _count_gains(self, candidate):
+        """Number of folds in which a candidate lowered the held-out NLL."""
+        return sum(difference < 0 for difference in self.fold_differences(candidate))
 
     def _names(self, candidate):
         """What the folds made of a candidate, with the folds: names, but none of what stayed the identity in all."""
@@ -165,9 +170,9 @@ class Evidence:
         """P value of a candidate by universal inference, against the labels being temperature scaling's at some T.
 
         The expected likelihood ratio of what was fitted elsewhere to the truth is 1, whatever the sample size, and to
-        the best T of the held-out samples it is less. Student's test alone would let pass what is learned from a fold,
-        held back by the prior to almost nothing, and by chance points the same way in the other. Uneven weights count
-        as the number of equal ones that tell as much, which is an approximation.
+        the best T of the held-out samples it is less; so is that of the mean over folds. Student's test alone would let
+        pass what is learned from a fold, held back by the prior to almost nothing, and by chance points the same way in
+        the other. Uneven weights count as the number of equal ones that tell as much, which is an approximation.
 
         References
         ----------
@@ -185,7 +190,7 @@ class Evidence:
         return float(logsumexp(gains) - np.log(len(gains)))
 
     def fold_differences(self, candidate):
-        """Mean held-out NLL of a candidate minus temperature scaling's on each fold; all must be below 0."""
+        """Mean held-out NLL of a candidate minus temperature scaling's on each fold."""
         differences = self.losses[candidate] - self.plain
         return [np.average(differences[rows], weights=self.weight[rows]) for rows in self.folds]
 
@@ -202,8 +207,16 @@ class Evidence:
             best.perturbation.load_state_dict({name: _mean([part[name] for part in parts]) for name in parts[0]})
         return best
 
+    def judged(self, problem):
+        """The same problem on the samples that were held out."""
+        rows = self._held_out_rows()
+        return problem if len(rows) == len(problem) else problem.take(rows)
+
+    def _held_out_rows(self):
+        return torch.as_tensor(np.sort(np.concatenate(self.folds)))
+
     def held_out_logits(self, problem, candidate, temperature):
-        """Logits of this process's samples, each under what the other folds made of a candidate.
+        """Logits of this process's samples that were held out, each under what its fold made of a candidate.
 
         What all the samples make of it has another size of logits: `temperature` is the one that suits these samples
         there, and each fold's logits are scaled as if it suited that fold's own.
@@ -215,7 +228,7 @@ class Evidence:
             if known is None:
                 known = problem.take(rows).in_full_precision().logits_under(states[candidate].perturbation)
             logits[own.to(logits.device)] = known * (temperature / found[candidate].temperature)
-        return logits
+        return problem.logits_of(self._held_out_rows(), logits)
 
 
 class HeldOut(NamedTuple):
@@ -239,15 +252,14 @@ class HeldOut(NamedTuple):
 def cross_examine(problem, fit_all, splits, progress=None):
     """Evidence of every candidate, fitted in each fold and judged out of fold.
 
-    `fit_all` maps a Problem to a list of States, one for each candidate. The splits are training and held-out rows, and
-    each row must be held out once.
+    `fit_all` maps a Problem to a list of States, one for each candidate. The splits are training and held-out rows,
+    and no row is held out twice.
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
     weight = problem.weight_of_all.numpy()
-    check_partition([rows for _, rows in splits], len(problem))
     _check_weights(splits, weight)
-    plain, folds, states, found, least = np.empty(len(problem)), [], [], [], []
+    plain, folds, states, found, least = np.zeros(len(problem)), [], [], [], []
     for k, (train_rows, rows) in enumerate(splits):
         if progress:
             progress.begin(f"fold {k + 1} of {len(splits)}")
@@ -262,10 +274,18 @@ def cross_examine(problem, fit_all, splits, progress=None):
             losses = [unperturbed.losses, *(each.losses for each in found[-1])]
             means = np.average(losses, axis=1, weights=weight[rows])
             progress.held_out(means[1:].min(), means[0])
-    pooled = np.empty((len(states[0]), len(problem)))
+    pooled = np.zeros((len(states[0]), len(problem)))
     for rows, judged in zip(folds, found, strict=True):
         pooled[:, rows] = [each.losses for each in judged]
-    return Evidence(plain, pooled, weight, folds, states, found, least)
+    return Evidence(plain, pooled, judging_weight(weight, folds), folds, states, found, least)
+
+
+def judging_weight(weight, folds):
+    """Weights of the samples that folds hold out, and 0 for the others."""
+    judging = np.zeros(len(weight))
+    for rows in folds:
+        judging[rows] = weight[rows]
+    return judging
 
 
 def _hold_out_all(train, held_out, states, unperturbed):

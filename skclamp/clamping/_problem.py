@@ -7,6 +7,7 @@ import torch
 from .._backbones.inputs import ArrayInputs, DatasetInputs
 from .._backbones.network import NetworkBackbone, OverflowedLogits
 from .._solvers.temperature import log_likelihoods, solve_temperature
+from .._utils.metadata import of_rows
 from ..distributed import Shard
 from ..losses import focal_loss
 
@@ -48,7 +49,7 @@ class Problem:
     exact : NetworkBackbone, default=None
         The network in its own precision, where `backbone` is a less exact copy.
     split_params : dict
-        What a splitter is told beside the labels of all the samples.
+        What the guard's splitter is told beside the labels, of all the samples.
     weight_of_all : torch.Tensor of shape (len(problem),), float64
         Weights of the samples of all processes, on the CPU; told once.
     """
@@ -76,7 +77,7 @@ class Problem:
             reading.logits,
             shard,
             Passes(forward=shard.size),
-            split_params=samples.metadata.split,
+            split_params=samples.metadata.guard,
             weight_of_all=shard.all_gather(samples.weight).cpu(),
         )
 
@@ -96,6 +97,7 @@ class Problem:
         """The same problem on some of its samples."""
         rows = torch.as_tensor(rows)
         weight_of_all = self.weight_of_all[rows]
+        split_params = of_rows(self.split_params, rows.numpy(), len(self))
         shard, rows = self.shard.take(rows)
         on = rows.to(self.y_encoded.device)
         weight = self.weight[rows.to(self.weight.device)]
@@ -109,6 +111,7 @@ class Problem:
             weight=weight,
             logits=self.logits[on],
             weight_of_all=weight_of_all,
+            split_params=split_params,
         )
 
     def weighted(self):

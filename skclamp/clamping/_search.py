@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 
 import torch
 
@@ -32,7 +33,8 @@ class Outcome:
     verdict: Verdict | None = None
     # What all the samples made of it; None where temperature scaling is the outcome.
     state: State | None = None
-    # These samples, and the logits of their perturbed inputs: out of fold where folds kept the perturbation.
+    # What T comes from, samples and the logits of their perturbed inputs: all of them, or those that were held out, out
+    # of fold, where folds kept the perturbation.
     problem: Problem | None = None
     logits: torch.Tensor | None = None
     # What views are searched with: the samples on the network that trains, and their splits; where a perturbation was
@@ -50,25 +52,26 @@ class Outcome:
         return replace(self, verdict=replace(self.verdict, reason=reason))
 
 
-def search(problem, candidates, splits, learner, *, guarded, level=LEVEL):
+def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
     """Judge candidates on the folds, and fit the best one to all the samples.
 
-    Neighbours among the candidates should resemble each other. The splits are training and held-out rows; without any,
-    the first candidate is the best. Where `guarded`, the best candidate is kept only where held-out samples prove, at
-    `level`, that it beats temperature scaling.
+    Neighbours among the candidates should resemble each other. Each try has splits, training and held-out rows, and
+    follows where those before it proved nothing; without any, the first candidate is the best. Where `guarded`, the
+    best candidate is kept only where held-out samples prove, at `level` over the number of tries, that it beats
+    temperature scaling.
     """
     if not candidates:
-        return Outcome(searched=problem, splits=splits)
+        return Outcome(searched=problem, splits=tries[0] if tries else [])
     check_differentiable(problem)
     for settings in candidates:
         check_settings(problem, settings)
     fast = quickest(problem, candidates[0].precision)
-    evidence = _judge(fast, candidates, splits, learner) if splits else None
-    best = evidence.best() if evidence else 0
-    verdict = _verdict(problem, evidence, best, candidates, level) if guarded else None
+    outcome = _judge(fast, candidates, tries, learner, level)
+    evidence, best = outcome.evidence, outcome.best
+    verdict = _verdict(problem, outcome, candidates) if guarded else None
+    outcome = replace(outcome, verdict=verdict)
     if evidence:
         _tell_of_divergence(candidates[best], [fold[best] for fold in evidence.states])
-    outcome = Outcome(evidence, best, verdict, searched=fast, splits=splits)
     if verdict is not None and not verdict.accepted:
         return outcome
     settings, start = _refinement(candidates[best], evidence.warm_start(best) if evidence else None)
@@ -76,12 +79,14 @@ def search(problem, candidates, splits, learner, *, guarded, level=LEVEL):
     state = learner.fit(fast, settings, start)
     if not state.identity:
         return outcome
-    logits = in_sample = fast.in_full_precision().logits_under(state.perturbation)
+    judged, logits = problem, fast.in_full_precision().logits_under(state.perturbation)
+    outcome = replace(outcome, state=state, settings=settings, in_sample=logits)
     _tell_of_divergence(settings, [state])
     if guarded and evidence:
+        judged = evidence.judged(problem)
         logits = evidence.held_out_logits(fast, best, problem.solve(logits, smooth=True).temperature)
-    _solve_temperature(problem, settings, state, logits, smooth=guarded)
-    return replace(outcome, state=state, problem=problem, logits=logits, settings=settings, in_sample=in_sample)
+    _solve_temperature(judged, settings, state, logits, smooth=guarded)
+    return replace(outcome, problem=judged, logits=logits)
 
 
 def quickest(problem, precision):
@@ -90,16 +95,31 @@ def quickest(problem, precision):
     return problem if isinstance(problem.backbone, CrossFittedBackbone) else accelerate(problem, precision)
 
 
-def _judge(problem, candidates, splits, learner):
-    """Held-out evidence of the candidates."""
+def _judge(problem, candidates, tries, learner, level):
+    """Held-out evidence of the candidates, and what it says of the best one: of the first try that proves something.
+
+    Where none does, of that which comes nearest to it, and views are searched with the first try's splits.
+    """
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = len(candidates) == 1
     quiet = [
         replace(each, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False)
         for each in candidates
     ]
-    learner.progress.expect(len(splits) * len(candidates) + 1)
-    return cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
+    learner.progress.expect(sum(map(len, tries)) * len(candidates) + 1)
+    found = []
+    for splits in tries:
+        evidence = cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
+        best = evidence.best()
+        verdict = evidence.verdict(best, level / len(tries))
+        outcome = Outcome(evidence, best, verdict, searched=problem, splits=splits)
+        if verdict.accepted:
+            return outcome
+        found.append(((not verdict.tried, verdict.p_value), outcome))
+    if not found:
+        return Outcome(searched=problem)
+    _, nearest = min(found, key=itemgetter(0))
+    return replace(nearest, splits=tries[0])
 
 
 def _tell_of_divergence(settings, states):
@@ -112,13 +132,13 @@ def _tell_of_divergence(settings, states):
         )
 
 
-def _verdict(problem, evidence, best, candidates, level):
+def _verdict(problem, outcome, candidates):
     """The guard's decision on the best candidate, whatever the evidence where there are too few samples."""
-    verdict = evidence.verdict(best, level) if evidence else _nothing_tried(problem, candidates)
+    verdict = outcome.verdict or _nothing_tried(problem, candidates)
     if problem.n_weighted < MIN_SAMPLES:
         reason = f"{REFUSED if verdict.tried else NOTHING_WAS_TRIED} (the guard {_few(problem)})."
         verdict = replace(verdict, accepted=False, reason=reason, detectable_gain=None)
-        _look_at_number(problem.n_weighted, candidates[best].perturbation)
+        _look_at_number(problem.n_weighted, candidates[outcome.best].perturbation)
     logger.info("%s", verdict.reason)
     return verdict
 

@@ -8,6 +8,8 @@ from scipy.optimize import bisect
 
 from .._utils.encoding import register
 
+# Each of so many folds must gain; of more, each of fewer samples, one may well lose by chance.
+MAX_UNANIMOUS = 2
 # Samples that are drawn to tell what half of them would have shown.
 _N_DRAWS = 1000
 
@@ -35,7 +37,8 @@ class Verdict:
     not_tried : dict of str to str
         Families that no fold fitted, and why: of the fold that came nearest to it.
     n_samples : int
-        Samples with weight that were held out, each once; 0 where none were.
+        Samples with weight that were held out, each once; 0 where none were. Of several tries, this and all else here
+        is that of the try that kept the perturbation or, if none did, came nearest to it.
     detectable_gain : float or None
         Mean gain of held-out NLL per sample, in nats, at which the guard would have kept the perturbation on half of
         such sets of samples. None where nothing was held out, or no difference was seen.
@@ -97,7 +100,8 @@ def detectable_gain(standard_error, n_effective, head_starts, level):
     def majority(gain):
         by_fold = gain + noise
         universal = np.logaddexp.reduce(n * (by_fold - head_starts), axis=1)
-        return np.mean((by_fold > 0).all(1) & (by_fold @ shares > student) & (universal > needed)) - 0.5
+        gained = (by_fold > 0).all(1) | (len(n) > MAX_UNANIMOUS)
+        return np.mean(gained & (by_fold @ shares > student) & (universal > needed)) - 0.5
 
     high = standard_error
     while majority(high) < 0:

@@ -11,7 +11,8 @@ from torch import nn
 
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
-from ._guard import MIN_SAMPLES, Evidence, HeldOut
+from ._guard import MIN_SAMPLES, Evidence, HeldOut, judging_weight
+from ._problem import Problem
 from ._verdict import NOTHING_TRIED, Verdict
 from ._view_choice import AS_IT_IS, choose_views, joined, seen_through, weigh
 
@@ -33,14 +34,17 @@ class Views:
         Their weights, which sum to 1.
     verdict : Verdict or None
         The guard's; None without one.
+    problem : Problem or None
+        What T comes from: all the samples or, where folds judged the views, those that were held out. None where there
+        is a single view, the inputs as they are.
     logits : torch.Tensor or None
-        Weighted sums of this process's samples, out of fold where folds judged the views; None where there is a single
-        view, the inputs as they are.
+        Weighted sums of this process's samples of these, out of fold where folds judged the views.
     """
 
     modules: list
     shares: np.ndarray
     verdict: Verdict | None = None
+    problem: Problem | None = None
     logits: torch.Tensor | None = None
 
 
@@ -178,7 +182,7 @@ class _Search:
         if names == [AS_IT_IS]:
             return one_view()
         shares = weights / weights.sum()
-        return Views(self._modules(names), shares, None, weighted_sum(logits, shares.tolist()))
+        return Views(self._modules(names), shares, None, problem, weighted_sum(logits, shares.tolist()))
 
     def judged(self, level):
         """Views that held-out samples prove to help, weighed with all the samples."""
@@ -193,18 +197,18 @@ class _Search:
         names, weights, _ = self._weighed(self._known(helds), names)
         shares = weights / weights.sum()
         logits = evidence.held_out_logits(self.problem, 0, 1 / weights.sum())
-        return Views(self._modules(names), shares, verdict, logits)
+        return Views(self._modules(names), shares, verdict, evidence.judged(self.problem), logits)
 
     def _modules(self, names):
         return [nn.Identity() if name == AS_IT_IS else self.candidates[name] for name in names]
 
     def _evidence(self, helds):
         folds = [rows for _, rows in self.splits]
-        plain, losses = np.empty((2, len(self.problem)))
+        plain, losses = np.zeros((2, len(self.problem)))
         for rows, held in zip(folds, helds, strict=True):
             plain[rows], losses[rows] = held.base.losses, held.found.losses
         least = [self.problem.take(rows).solve(held.base.logits).loss for rows, held in zip(folds, helds, strict=True)]
-        weight = self.problem.weight_of_all.numpy()
+        weight = judging_weight(self.problem.weight_of_all.numpy(), folds)
         return ViewEvidence(plain, losses[None], weight, folds, [[h] for h in helds], [[h.found] for h in helds], least)
 
     def _hold_out(self, fold, train_rows, rows):

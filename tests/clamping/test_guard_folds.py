@@ -1,0 +1,353 @@
+"""Which samples the guard holds out: by counts alone, or as a splitter says."""
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from _small_networks import bare_logits, labels_of, nll, perceptron, vectors
+from _two_views import NETWORK as SEEN_TWICE
+from _two_views import X as IMAGES
+from _two_views import Y as IMAGE_LABELS
+from _two_views import moved, two_views
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    PredefinedSplit,
+    ShuffleSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
+
+import skclamp
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp._solvers.temperature import solve_temperature
+from skclamp.base import BaseCalibrator
+from skclamp.exceptions import NotSavedWarning
+from skclamp.metrics import neg_log_likelihood_scorer
+
+NETWORK = perceptron()
+X = vectors(400, 6)
+Y = labels_of(bare_logits(NETWORK, X))
+SHIFTED = X + np.float32(2)
+GROUPS = np.arange(400) // 20
+WEIGHT = (np.arange(400) % 3 > 0).astype(float)
+SERIES = TimeSeriesSplit(3)
+LATER = np.arange(100, 400)
+
+
+class Recorder(BaseCalibrator):
+    """An output map that changes nothing, and keeps what it was fitted to."""
+
+    def _fit_logits(self, logits, y, sample_weight):
+        self.seen_ = logits, y
+
+    def _transform_logits(self, logits):
+        return logits
+
+
+class Given:
+    """A splitter of one's own."""
+
+    def __init__(self, splits):
+        self.splits = splits
+
+    def split(self, X, y=None, groups=None):
+        self.groups_ = groups
+        yield from self.splits
+
+
+def fitted(x=SHIFTED, y=Y, network=NETWORK, weight=None, groups=None, **settings):
+    given = {} if groups is None else {"groups": groups}
+    options = {"perturbation": "channel", "random_state": 0, **settings}
+    return NeuralClampingCalibrator(network, **options).fit(x, y, sample_weight=weight, **given)
+
+
+# By counts alone
+
+
+def drifted(seed, n_features=60, n_samples=110):
+    """A network, a table of drifted features to calibrate on, and a larger one to test on."""
+    rng = np.random.default_rng(seed)
+    network, x = perceptron(0, n_features), vectors(n_samples + 1000, n_features, seed)
+    y = labels_of(bare_logits(network, x), temperature=0.3, seed=seed)
+    x = x + np.float32(0.4) * rng.normal(size=n_features).astype(np.float32)
+    return network, (x[:n_samples], y[:n_samples]), (x[n_samples:], y[n_samples:])
+
+
+def test_fifths_prove_what_halves_do_not():
+    network, (x, y), (x_test, y_test) = drifted(5)
+    halves, both = (fitted(x, y, network, perturbation="auto", validation_fraction=v) for v in (0.5, "auto"))
+    assert not halves.accepted_
+    assert both.accepted_
+    assert "in 4 of 5 folds and beyond chance" in both.verdict_.reason
+    assert both.verdict_.p_value < 0.01
+    plain = TemperatureScaling(network).fit(x, y).predict_log_proba(x_test)
+    assert nll(both.predict_log_proba(x_test), y_test) < nll(plain, y_test) - 0.1
+
+
+def test_gas_sensors_that_halves_leave_alone(data_dir):
+    """Of a batch of 128 sensors, which the network has never seen."""
+    path = data_dir / "gas_sensor_drift.npz"
+    if not path.exists():
+        pytest.skip("needs gas_sensor_drift.npz")
+    small_tables = pytest.importorskip("small_tables")
+    network, x, columns, batch = small_tables.load_sensors(data_dir)
+    _, fit, test = small_tables.draw(batch, 39)
+    settings = {"perturbation": "auto", "random_state": 39, "classes": np.arange(6)}
+    halves, both = (
+        NeuralClampingCalibrator(network, validation_fraction=v, **settings).fit(x[fit], columns[fit])
+        for v in (0.5, "auto")
+    )
+    assert not halves.accepted_
+    assert both.accepted_
+    assert "of 5 folds" in both.verdict_.reason
+    losses = [nll(each.predict_log_proba(x[test]), columns[test]) for each in (halves, both)]
+    assert losses[1] < losses[0] - 0.5
+
+
+@pytest.mark.parametrize(("n_samples", "tries"), [(999, 2), (1000, 1)])
+def test_fewer_than_a_thousand_samples_with_weight_have_two_tries(n_samples, tries):
+    """Which share the level, as the perturbation and views do."""
+    x = vectors(1100, 6)
+    y, x = labels_of(bare_logits(NETWORK, x)), x + np.float32(0.5)
+    weight = (np.arange(1100) < n_samples).astype(float)
+    fits = {v: fitted(x, y, weight=weight, validation_fraction=v) for v in ("auto", 0.5, 0.2)}
+    assert not any(found.accepted_ for found in fits.values())
+    passes = {fraction: found.cost_["backward"] for fraction, found in fits.items()}
+    assert passes["auto"] == pytest.approx(passes[0.5] + (tries - 1) * passes[0.2])
+    assert f"nats, needs {np.log(tries / 0.02):.2f})" in fits["auto"].verdict_.reason
+    beside_views = fitted(x, y, weight=weight, max_views=2, views=[Backwards()])
+    assert f"nats, needs {np.log(tries / 0.01):.2f})" in beside_views.verdict_.reason
+
+
+def test_the_first_try_is_that_of_halves():
+    once, twice = fitted(validation_fraction=0.5), fitted()
+    assert once.accepted_
+    assert once.verdict_.reason == twice.verdict_.reason
+    assert once.cost_ == twice.cost_
+    np.testing.assert_array_equal(once.predict_proba(X), twice.predict_proba(X))
+
+
+def test_views_are_searched_with_the_splits_of_the_try_that_counts():
+    """Of the first where it kept a perturbation, or where none did; else of the second."""
+    for seen in (moved, np.asarray):
+        found = two_views(perturbation="affine").fit(seen(IMAGES), IMAGE_LABELS)
+        assert found.accepted_ == (seen is moved)
+        assert "in each of 2 folds" in found.views_verdict_.reason
+    rng, network, x = np.random.default_rng(26), perceptron(0, 60), vectors(110, 60, 26)
+    y = labels_of(bare_logits(network, x) + bare_logits(network, x[:, ::-1].copy()), temperature=0.5, seed=26)
+    x = x + np.float32(0.5) * rng.normal(size=60).astype(np.float32)
+    found = fitted(x, y, network, perturbation="auto", max_views=2, views=[Backwards()])
+    assert "in 4 of 5 folds" in found.verdict_.reason
+    assert "in each of 5 folds" in found.views_verdict_.reason
+    assert found.accepted_
+    assert found.views_verdict_.accepted
+
+
+class Backwards(torch.nn.Module):
+    """Features in the opposite order."""
+
+    def forward(self, x):
+        return x.flip(1)
+
+
+def test_more_than_two_folds_need_not_all_gain():
+    network, (x, y), _ = drifted(5)
+    found = fitted(x, y, network, perturbation="auto", validation_fraction=KFold(5, shuffle=True, random_state=0))
+    assert found.accepted_
+    assert "in 4 of 5 folds and beyond chance" in found.verdict_.reason
+
+
+# By a splitter
+
+
+def test_a_splitter_says_what_is_held_out():
+    found = fitted(validation_fraction=KFold(4))
+    splits = list(KFold(4).split(X))
+    assert found.accepted_
+    assert "of 4 folds and beyond chance" in found.verdict_.reason
+    for same in (Given(splits), splits, iter(splits), PredefinedSplit(np.arange(400) // 100)):
+        assert fitted(validation_fraction=same).verdict_ == found.verdict_
+    masks = [(np.isin(np.arange(400), train), np.isin(np.arange(400), rows)) for train, rows in splits]
+    assert fitted(validation_fraction=masks).verdict_ == found.verdict_
+    assert fitted(validation_fraction=StratifiedKFold(4)).verdict_ != found.verdict_
+
+
+def smoothed_temperature(logits, y):
+    """The exact T of these samples alone, their labels smoothed as the guard's are."""
+    logits, y = torch.as_tensor(logits), torch.as_tensor(y)
+    return solve_temperature(logits, y, sample_weight=torch.ones(len(y), dtype=torch.float64), smooth=True).temperature
+
+
+@pytest.mark.parametrize("perturbation", ["channel", "auto"])
+def test_only_what_is_held_out_gives_t_and_the_output(perturbation):
+    """The first block of a time series is never held out: it is learned from alone."""
+    found = fitted(validation_fraction=SERIES, perturbation=perturbation, output=Recorder())
+    assert found.accepted_
+    assert found.verdict_.n_samples == 300
+    logits, y = found.output_.seen_
+    np.testing.assert_array_equal(y, Y[LATER])
+    assert found.temperature_ == pytest.approx(smoothed_temperature(logits, y), rel=1e-6)
+    assert found.temperature_ == fitted(validation_fraction=SERIES, perturbation=perturbation).temperature_
+    # Each block under what those before it taught, but for its size.
+    for k, (_, rows) in enumerate(SERIES.split(X)):
+        alone = fitted(SHIFTED[: rows[0]], Y[: rows[0]], validation_fraction=None, optimizer="natural")
+        with torch.no_grad():
+            expected = NETWORK(alone.perturbation_(torch.as_tensor(SHIFTED[rows])))
+        correlation = np.corrcoef(logits[100 * k : 100 * (k + 1)].ravel(), expected.ravel())[0, 1]
+        assert correlation > 0.98
+
+
+def test_labels_that_are_never_held_out_judge_nothing():
+    """Nonsense at the beginning of a time series, of no weight in what is learned, changes nothing at all."""
+    weight = np.ones(500)
+    weight[:100] = 0
+    x, y = np.concatenate([SHIFTED[:100][::-1], SHIFTED]), np.concatenate([Y[:100], Y])
+    found = fitted(x, y, weight=weight, validation_fraction=SERIES)
+    assert found.verdict_ == fitted(validation_fraction=SERIES).verdict_
+    by_positions = [(train + 100, rows + 100) for train, rows in SERIES.split(X)]
+    assert fitted(x, y, weight=weight, validation_fraction=by_positions).verdict_ == found.verdict_
+
+
+def test_a_refusal_is_temperature_scaling_of_all_samples():
+    found = fitted(X, Y, validation_fraction=SERIES)
+    assert not found.accepted_
+    assert "3 folds)" in found.verdict_.reason
+    assert found.temperature_ == TemperatureScaling(NETWORK).fit(X, Y).temperature_
+
+
+def test_random_folds_believe_in_what_passes():
+    """A sensor drifts up and then down: its mean so far, which random halves agree on, is no good later."""
+    x = vectors(800, 6, seed=2)
+    y = labels_of(bare_logits(NETWORK, x), seed=2)
+    x = x + np.where(np.arange(800) < 280, 2, -2)[:, None].astype(np.float32)
+    past, later = slice(400), slice(400, 800)
+    found = {fraction: fitted(x[past], y[past], validation_fraction=fraction) for fraction in ("auto", SERIES)}
+    plain = TemperatureScaling(NETWORK).fit(x[past], y[past]).predict_log_proba(x[later])
+    assert found["auto"].verdict_.p_value < 1e-4
+    assert nll(found["auto"].predict_log_proba(x[later]), y[later]) > nll(plain, y[later]) + 0.02
+    assert found[SERIES].verdict_.difference > 0
+    np.testing.assert_allclose(found[SERIES].predict_log_proba(x[later]), plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seen", [np.asarray, moved], ids=["as it is", "moved"])
+def test_views_beside_a_time_series(seen):
+    """Chosen before, judged after; T and the output come from what was held out."""
+    options = {"perturbation": "affine", "validation_fraction": SERIES}
+    found = two_views(**options, output=Recorder()).fit(seen(IMAGES), IMAGE_LABELS)
+    assert found.accepted_ == (seen is moved)
+    assert found.views_verdict_.accepted
+    assert found.views_verdict_.n_samples == 450
+    logits, y = found.output_.seen_
+    np.testing.assert_array_equal(y, IMAGE_LABELS[150:])
+    assert found.temperature_ == pytest.approx(smoothed_temperature(logits, y), rel=1e-6)
+    plain = TemperatureScaling(SEEN_TWICE).fit(seen(IMAGES), IMAGE_LABELS)
+    alike = two_views(**options).fit(seen(IMAGES), IMAGE_LABELS)
+    assert alike.temperature_ == found.temperature_
+    losses = [nll(each.predict_log_proba(seen(IMAGES)), IMAGE_LABELS) for each in (alike, plain)]
+    assert losses[0] < losses[1] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (ShuffleSplit(3, random_state=0), "validation_fraction must hold out each sample at most once; got sample"),
+        ([(np.arange(400), np.arange(200))], "got sample 0 in both parts of split 0"),
+        ([(np.arange(400), [])], "got 400 to train on and 0 held out in split 0"),
+        ([], "validation_fraction must have at least one split; got none"),
+        ([np.arange(3)], r"validation_fraction must have splits of the form \(train, test\)"),
+        ([([0, 1], [400])], "validation_fraction must have splits of positions among 400 samples"),
+        (KFold(500), "Cannot have number of splits n_splits=500 greater than the number of samples"),
+        (GroupKFold(3), "'groups' parameter should not be None"),
+        ("half", "a splitter, an iterable of"),
+        (1, "a splitter, an iterable of"),
+    ],
+)
+def test_splits_that_prove_nothing_are_refused(splits, message):
+    with pytest.raises(ValueError, match=message):
+        fitted(validation_fraction=splits)
+
+
+def test_few_samples_get_temperature_scaling_whatever_the_splitter():
+    found = fitted(SHIFTED[:60], Y[:60], validation_fraction=KFold(3), perturbation="auto")
+    assert not found.accepted_
+    assert found.verdict_.n_samples == 0
+
+
+def test_clones_searches_and_files(tmp_path):
+    found = fitted(validation_fraction=KFold(4))
+    assert clone(found).fit(SHIFTED, Y).verdict_ == found.verdict_
+    grid = {"validation_fraction": ["auto", 0.2, KFold(4), None]}
+    search = GridSearchCV(clone(found), grid, cv=2, scoring=neg_log_likelihood_scorer, error_score="raise")
+    assert search.fit(SHIFTED, Y).best_estimator_.accepted_
+    with pytest.warns(NotSavedWarning, match="validation_fraction: can't be saved"):
+        found.save(tmp_path / "calibrator")
+    loaded = skclamp.load(tmp_path / "calibrator", NETWORK)
+    assert loaded.verdict_ == found.verdict_
+    np.testing.assert_array_equal(loaded.predict_proba(SHIFTED), found.predict_proba(SHIFTED))
+    fitted().save(tmp_path / "auto")
+    assert skclamp.load(tmp_path / "auto", NETWORK).validation_fraction == "auto"
+
+
+# Groups
+
+
+def test_groups_are_held_together():
+    splits = list(GroupKFold(4).split(X, Y, GROUPS))
+    found = fitted(validation_fraction=GroupKFold(4), groups=GROUPS)
+    assert found.accepted_
+    assert found.verdict_ == fitted(validation_fraction=splits).verdict_
+    with sklearn.config_context(enable_metadata_routing=True):
+        assert fitted(validation_fraction=GroupKFold(4), groups=GROUPS).verdict_ == found.verdict_
+    own = Given(splits)
+    fitted(validation_fraction=own, groups=GROUPS)
+    np.testing.assert_array_equal(own.groups_, GROUPS)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list])
+def test_groups_of_samples_with_weight(kind):
+    kept = WEIGHT > 0
+    found = fitted(validation_fraction=GroupKFold(4), groups=kind(GROUPS), weight=WEIGHT)
+    expected = fitted(SHIFTED[kept], Y[kept], validation_fraction=GroupKFold(4), groups=GROUPS[kept])
+    assert found.verdict_ == expected.verdict_
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
+
+
+def test_groups_go_to_splitters_and_never_to_the_classifier():
+    """Whose ``fit`` would refuse them."""
+    both = {"cv": GroupKFold(4), "validation_fraction": GroupKFold(3)}
+    for settings in (both, {"cv": GroupKFold(4)}, {"validation_fraction": GroupKFold(3)}):
+        calibrator = NeuralClampingCalibrator(LogisticRegression(), perturbation="affine", random_state=0, **settings)
+        assert calibrator.fit(X, Y, groups=GROUPS).verdict_.n_samples == 400
+    splits = list(GroupKFold(4).split(X, Y, GROUPS))
+    expected = TemperatureScaling(LogisticRegression(), cv=splits).fit(X, Y)
+    found = TemperatureScaling(LogisticRegression(), cv=GroupKFold(4)).fit(X, Y, groups=GROUPS)
+    assert found.temperature_ == expected.temperature_
+
+
+@pytest.mark.parametrize("estimator", [NETWORK, LogisticRegression()], ids=["fitted", "not fitted"])
+def test_groups_that_nobody_goes_by_are_refused(estimator):
+    with pytest.raises(TypeError, match="takes groups for splitters that go by them, such as GroupKFold"):
+        fitted(network=estimator, groups=GROUPS, validation_fraction=KFold(3))
+
+
+def test_groups_reach_the_guard_in_a_grid_search():
+    calibrator = NeuralClampingCalibrator(
+        NETWORK, perturbation="channel", validation_fraction=GroupKFold(3), random_state=0
+    )
+    search = GridSearchCV(
+        calibrator, {"gamma": [0.0, 1.0]}, cv=GroupKFold(2), scoring=neg_log_likelihood_scorer, error_score="raise"
+    )
+    with sklearn.config_context(enable_metadata_routing=True):
+        search.fit(SHIFTED, Y, groups=GROUPS)
+    assert search.best_estimator_.verdict_.n_samples == 400
+
+
+def test_groups_reach_the_cv_form_without_routing():
+    splits = list(GroupKFold(3).split(X, Y, GROUPS))
+    options = {"perturbations": ["channel"], "gammas": [0.0], "random_state": 0}
+    found = NeuralClampingCalibratorCV(NETWORK, cv=GroupKFold(3), **options).fit(SHIFTED, Y, groups=GROUPS)
+    assert found.verdict_ == NeuralClampingCalibratorCV(NETWORK, cv=splits, **options).fit(SHIFTED, Y).verdict_
