@@ -1,5 +1,6 @@
 """CalibratorSelector: the output map that does best out of fold, or a stack of several."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
+from .._utils.least_probability import stand_in_for_zero
 from .._utils.metadata import calls, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.sklearn_private import Interval
@@ -249,7 +251,11 @@ class CalibratorSelector(BaseCalibrator):
         of_all, told = Samples(*samples.of_all()), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
-        self._select(of_all, told)
+        self.least_probability_ = stand_in_for_zero(of_all.logits[(of_all.weight > 0).to(of_all.logits.device)])
+        self._select(of_all._replace(logits=self._without_zeros(of_all.logits)), told)
+
+    def _without_zeros(self, logits):
+        return logits.clamp_min(math.log(self.least_probability_)) if self.least_probability_ else logits
 
     def _select(self, samples, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
@@ -264,11 +270,17 @@ class CalibratorSelector(BaseCalibrator):
         scores = trial.scores(self._scorer(), told)
         values, shares = (-trial.losses, trial.shares) if self.scoring is None else (scores, trial.fold_shares)
         contest = Contest(values, shares, _temperature_row(maps))
-        self.best_index_ = contest.simplest(trial.n_parameters) if self.one_standard_error else contest.best()
+        self.best_index_ = self._choose(contest, trial)
         self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores, contest)
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self._refit(maps, trial, samples)
+
+    def _choose(self, contest, trial):
+        if self.one_standard_error:
+            return contest.simplest(trial.n_parameters)
+        # The stack's weights are those of the least NLL: of other scores it promises nothing.
+        return contest.best_average(trial.stacks) if self.scoring is None else contest.best()
 
     def _refit(self, maps, trial, samples):
         chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial)
@@ -293,7 +305,7 @@ class CalibratorSelector(BaseCalibrator):
         )
 
     def _transform_logits(self, logits):
-        return self.best_estimator_._transform_logits(logits)
+        return self.best_estimator_._transform_logits(self._without_zeros(logits))
 
     def _sentences(self):
         yield f"{type(self).__name__} chose {self.best_params_['candidate']!r}."
