@@ -25,12 +25,13 @@ def stand_in_for_zero(log_probability):
 
     A class for which none of 25 trees votes hasn't a probability of 2.2e-16: votes just don't tell what is less than
     one of them. Half of the limit of detection is what stands for such values elsewhere (Hornung and Reed, Applied
-    Occupational and Environmental Hygiene 5, 1990). Logits, which aren't these logarithms, have no such least value.
+    Occupational and Environmental Hygiene 5, 1990). Logits of networks don't end at the logarithm that zeros get.
     """
     least = log_probability.min()
-    if not math.isclose(least, LOG_MIN_PROBABILITY, abs_tol=_ROUNDING):
+    if log_probability.max() > _ROUNDING or not math.isclose(least, LOG_MIN_PROBABILITY, abs_tol=_ROUNDING):
         return 0.0
-    return log_probability[log_probability > least].min().double().exp().item() / 2
+    positive = log_probability[log_probability > least]
+    return positive.min().double().exp().item() / 2 if len(positive) else 0.0
 
 
 def floored(log_probability):

@@ -134,7 +134,12 @@ class CalibratorSelector(BaseCalibrator):
 
     On few samples the best of many is often so by chance. Where temperature scaling is among the candidates, the first
     of that class is chosen after all unless the best beats it by more than one standard error of their difference: of
-    the samples' paired losses or, with another `scoring`, of the folds' paired scores.
+    the samples' paired losses or, with another `scoring`, of the folds' paired scores. And by the NLL the better stack
+    is chosen where it does so too and is within one standard error of the best: an average of maps that are nearly as
+    good as each other is safer than any one of them.
+
+    Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
+    less than the least that isn't 0. Half of that stands for them, in all that the candidates see.
 
     Parameters
     ----------
@@ -161,13 +166,15 @@ class CalibratorSelector(BaseCalibrator):
     Attributes
     ----------
     best_index_ : int
-        The row of `cv_results_` that was chosen.
+        The row of `cv_results_` that was chosen; by the rules above its rank may be above 1.
     best_params_ : dict
         Its name, under "candidate"; "stack" or "recalibrated stack" for the stack.
     best_score_ : float
         Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise).
     best_estimator_ : BaseCalibrator
-        The calibrator of that row, of logits, fitted to all the samples.
+        The calibrator of that row, of logits (logarithms of probabilities, without zeros), fitted to all the samples.
+    least_probability_ : float
+        What stands for probabilities below it, where some of the calibration set's are exactly 0; else 0.
     weights_ : ndarray of shape (n_candidates,)
         Weights of the candidates' log-probabilities; only where a stack was chosen.
     cv_results_ : dict of arrays
