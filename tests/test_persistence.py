@@ -115,7 +115,7 @@ def test_a_stack_comes_back(which, path, monkeypatch):
     candidates = [("vector", VectorScaling()), ("ranks", IntraOrderPreservingCalibration())]
     selector = CalibratorSelector(candidates=candidates)
     # The choice is the data's; here it is the test's.
-    monkeypatch.setattr(Contest, "best", lambda contest: {"stack": 2, "recalibrated stack": 3}[which])
+    monkeypatch.setattr(Contest, "best_average", lambda contest, averages: {"stack": 2, "recalibrated stack": 3}[which])
     selector.fit(LOGITS, Y)
     assert selector.best_params_ == {"candidate": which}
     loaded = round_trip(selector, path)

@@ -10,12 +10,28 @@ import torch
 
 MIN_PROBABILITY = torch.finfo(torch.float64).eps
 LOG_MIN_PROBABILITY = math.log(MIN_PROBABILITY)
+# Of that logarithm in float32.
+_ROUNDING = 1e-5
 
 
 def log_of(probability):
     """Logarithm of a tensor of probabilities, at least in float32, never below `LOG_MIN_PROBABILITY`."""
     wide = probability.to(torch.promote_types(probability.dtype, torch.float32))
     return floored(wide.clamp_min(torch.finfo(torch.float32).tiny).log())
+
+
+def stand_in_for_zero(log_probability):
+    """Half of the least probability above 0 among these, where some are exactly 0; else 0.
+
+    A class for which none of 25 trees votes hasn't a probability of 2.2e-16: votes just don't tell what is less than
+    one of them. Half of the limit of detection is what stands for such values elsewhere (Hornung and Reed, Applied
+    Occupational and Environmental Hygiene 5, 1990). Logits of networks don't end at the logarithm that zeros get.
+    """
+    least = log_probability.min()
+    if log_probability.max() > _ROUNDING or not math.isclose(least, LOG_MIN_PROBABILITY, abs_tol=_ROUNDING):
+        return 0.0
+    positive = log_probability[log_probability > least]
+    return positive.min().double().exp().item() / 2 if len(positive) else 0.0
 
 
 def floored(log_probability):

@@ -36,6 +36,19 @@ class Contest:
         """The row with the best mean of those that beat the baseline, or that."""
         return int(np.where(self.eligible, self.means, -np.inf).argmax())
 
+    def best_average(self, averages):
+        """The best of the rows that average others, if it is within one standard error of that; else that.
+
+        The best of many is in part so by chance, and an average of those that are nearly as good isn't.
+        """
+        best = self.best()
+        eligible = [row for row in averages if self.eligible[row]]
+        if not eligible:
+            return best
+        average = max(eligible, key=lambda row: self.means[row])
+        gains, errors = self._gains_over(best)
+        return average if -gains[average] <= errors[average] else best
+
     def simplest(self, n_parameters):
         """Of the rows within one standard error of that, the one with the fewest parameters."""
         gains, errors = self._gains_over(self.best())

@@ -1,5 +1,6 @@
 """CalibratorSelector: the output map that does best out of fold, or a stack of several."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
+from .._utils.least_probability import stand_in_for_zero
 from .._utils.metadata import calls, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.sklearn_private import Interval
@@ -132,7 +134,12 @@ class CalibratorSelector(BaseCalibrator):
 
     On few samples the best of many is often so by chance. Where temperature scaling is among the candidates, the first
     of that class is chosen after all unless the best beats it by more than one standard error of their difference: of
-    the samples' paired losses or, with another `scoring`, of the folds' paired scores.
+    the samples' paired losses or, with another `scoring`, of the folds' paired scores. And by the NLL the better stack
+    is chosen where it does so too and is within one standard error of the best: an average of maps that are nearly as
+    good as each other is safer than any one of them.
+
+    Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
+    less than the least that isn't 0. Half of that stands for them, in all that the candidates see.
 
     Parameters
     ----------
@@ -159,13 +166,15 @@ class CalibratorSelector(BaseCalibrator):
     Attributes
     ----------
     best_index_ : int
-        The row of `cv_results_` that was chosen.
+        The row of `cv_results_` that was chosen; by the rules above its rank may be above 1.
     best_params_ : dict
         Its name, under "candidate"; "stack" or "recalibrated stack" for the stack.
     best_score_ : float
         Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise).
     best_estimator_ : BaseCalibrator
-        The calibrator of that row, of logits, fitted to all the samples.
+        The calibrator of that row, of logits (logarithms of probabilities, without zeros), fitted to all the samples.
+    least_probability_ : float
+        What stands for probabilities below it, where some of the calibration set's are exactly 0; else 0.
     weights_ : ndarray of shape (n_candidates,)
         Weights of the candidates' log-probabilities; only where a stack was chosen.
     cv_results_ : dict of arrays
@@ -249,7 +258,11 @@ class CalibratorSelector(BaseCalibrator):
         of_all, told = Samples(*samples.of_all()), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
-        self._select(of_all, told)
+        self.least_probability_ = stand_in_for_zero(of_all.logits[(of_all.weight > 0).to(of_all.logits.device)])
+        self._select(of_all._replace(logits=self._without_zeros(of_all.logits)), told)
+
+    def _without_zeros(self, logits):
+        return logits.clamp_min(math.log(self.least_probability_)) if self.least_probability_ else logits
 
     def _select(self, samples, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
@@ -264,11 +277,17 @@ class CalibratorSelector(BaseCalibrator):
         scores = trial.scores(self._scorer(), told)
         values, shares = (-trial.losses, trial.shares) if self.scoring is None else (scores, trial.fold_shares)
         contest = Contest(values, shares, _temperature_row(maps))
-        self.best_index_ = contest.simplest(trial.n_parameters) if self.one_standard_error else contest.best()
+        self.best_index_ = self._choose(contest, trial)
         self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores, contest)
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self._refit(maps, trial, samples)
+
+    def _choose(self, contest, trial):
+        if self.one_standard_error:
+            return contest.simplest(trial.n_parameters)
+        # The stack's weights are those of the least NLL: of other scores it promises nothing.
+        return contest.best_average(trial.stacks) if self.scoring is None else contest.best()
 
     def _refit(self, maps, trial, samples):
         chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial)
@@ -293,7 +312,7 @@ class CalibratorSelector(BaseCalibrator):
         )
 
     def _transform_logits(self, logits):
-        return self.best_estimator_._transform_logits(logits)
+        return self.best_estimator_._transform_logits(self._without_zeros(logits))
 
     def _sentences(self):
         yield f"{type(self).__name__} chose {self.best_params_['candidate']!r}."

@@ -64,6 +64,8 @@ class Trial:
         Of the stack, learned from all samples.
     n_parameters : list of n_rows ints
         What each has learned.
+    stacks : range
+        The rows that are stacks.
     shares, fold_shares : ndarrays of shapes (n_samples,) and (n_folds,)
         Shares of the weight.
     """
@@ -80,6 +82,7 @@ class Trial:
         self.n_parameters = [max(each._n_parameters for each in same) for same in zip(*self.fitted, strict=True)]
         self.log_proba = self._predict()
         self.losses = np.stack([_losses(each, samples.y) for each in self.log_proba])
+        self.stacks = range(0)
         if recalibration is not None:
             self._stack()
 
@@ -109,6 +112,7 @@ class Trial:
             for place, scores in zip(losses, (pooled, last._transform_logits(pooled)), strict=True):
                 place[held] = _losses(torch.log_softmax(scores, 1), y[rows])
             calibrators += self._fold_stacks(list(calibrators), weights, last, held)
+        self.stacks = range(len(self.losses), len(self.losses) + len(losses))
         self.losses = np.vstack([self.losses, losses])
         used = self.weights > 0
         n_parameters = int(np.sum(self.n_parameters, where=used) + used.sum())
