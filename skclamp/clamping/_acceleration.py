@@ -145,11 +145,11 @@ def _channels_last(logits, batch, expected):
         return logits
 
 
-def _keep_layout(_module, _inputs, output, *, memory_format):
+def _keep_layout(_module, _inputs, output, *, memory_format: torch.memory_format):
     """Have the gradient of a layer's output in the layout of the output: backward through both at once is slow."""
     if not isinstance(output, torch.Tensor) or not output.requires_grad:
         return
-    if _CHANNELS_LAST.get(output.ndim) is memory_format and output.is_contiguous(memory_format=memory_format):
+    if _CHANNELS_LAST.get(output.ndim) == memory_format and output.is_contiguous(memory_format=memory_format):
         output.register_hook(methodcaller("contiguous", memory_format=memory_format))
 
 

@@ -60,8 +60,6 @@ class _Descent:
     step_size: float | None = None
     n_steps: int = 0
     gain: float = math.inf
-    # Samples that the last subsampled step was tried on, and their logits where it ended.
-    last_trial: tuple = ()
 
     def step(self):
         """Take a step; what the history tells of it, or None where none is worth its passes."""
@@ -183,10 +181,12 @@ class _Descent:
 
     def _search(self, step, lengthen):
         """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
-        known, self.state.gradients = self.state.gradients, None
-        trial, at_start = self._trial(known)
+        # Other samples than the direction's, where there are any: what these alone would like is not worth having.
+        rows = self._draw(_SUBSAMPLE_TRIAL_SIZE if self.subsampled else _TRIAL_SIZE)
+        trial, known, self.state.gradients = self.samples.take(rows), self.state.gradients, None
         start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
+        at_start = None if known is None else self.samples.logits_of(rows, known.logits)
         tried = {0.0: self._try(start, step, trial, at_start)}
 
         # The prior may hold back, not undo: where a network is nearly perfect its gradients vanish, and with them what
@@ -213,21 +213,7 @@ class _Descent:
         with torch.no_grad():
             self.temperature.fill_(tried[best].temperature)
         self._note_temperature(known, trial, tried[0.0], tried[best])
-        if self.subsampled:
-            self.last_trial = trial, tried[best].logits
         return best
-
-    def _trial(self, known):
-        """Samples to try the length of a step on, and their logits at its start where a pass told them already.
-
-        They are others than the direction's, where there are any: what these alone would like is not worth having.
-        Subsampled steps share theirs, whose logits at the start of one are those at the end of the one before: a family
-        that is appended begins as the identity.
-        """
-        if self.subsampled and self.last_trial:
-            return self.last_trial
-        rows = self._draw(_SUBSAMPLE_TRIAL_SIZE if self.subsampled else _TRIAL_SIZE)
-        return self.samples.take(rows), None if known is None else self.samples.logits_of(rows, known.logits)
 
     def _note_temperature(self, known, trial=None, start=None, end=None):
         """Note T of all the samples at the present parameters, if a pass over all told it of the last step's start.

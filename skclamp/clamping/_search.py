@@ -44,7 +44,7 @@ class Outcome:
 
     def with_in_sample_logits(self):
         """The same with the logits of all these samples under what was kept of a perturbation, if anything."""
-        if self.state is None or self.in_sample is not None:
+        if self.state is None or self.searched is None or self.in_sample is not None:
             return self
         exact = self.searched.in_full_precision()
         return replace(self, in_sample=exact.logits_under(self.state.perturbation))
