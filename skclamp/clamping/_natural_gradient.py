@@ -18,7 +18,7 @@ from ..perturbations._words import names_of
 from ._gradient_moments import gradient_moments, parameters_of, prior_precision_of
 from ._posterior import natural_step
 from ._problem import Problem
-from ._state import Settings, State, Untried
+from ._state import InSample, Settings, State, Untried
 from ._training import ClampingNet, run_net
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
@@ -76,6 +76,7 @@ class _Descent:
         if not _gains(step, _SMALLEST_GAIN) or (self.settings.refining and step.gain > self.gain):
             if step is not None:
                 self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
+            self._note_temperature(self.state.gradients)
             return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if self.settings.early_stopped:
@@ -211,7 +212,20 @@ class _Descent:
         self._move(start + best * direction)
         with torch.no_grad():
             self.temperature.fill_(tried[best].temperature)
+        self._note_temperature(known, trial, tried[0.0], tried[best])
         return best
+
+    def _note_temperature(self, known, trial=None, start=None, end=None):
+        """Note T of all the samples at the present parameters, if a pass over all told it of the last step's start.
+
+        A trial tells by what factor the step has changed it: of the same few samples, so that most noise cancels.
+        """
+        if known is None or not self.state.identity:
+            return
+        temperature = _smooth_temperature(self.samples, known.logits)
+        if trial is not None:
+            temperature *= _smooth_temperature(trial, end.logits) / _smooth_temperature(trial, start.logits)
+        self.state.in_sample = InSample(parameters_of(self.state.perturbation), temperature)
 
     def _try(self, parameters, step, trial, logits=None):
         """What some samples say of some parameters."""
@@ -219,7 +233,7 @@ class _Descent:
         logits = trial.try_logits_under(self.state.perturbation) if logits is None else logits
         if logits is None:
             # So long a step.
-            return _Trial(math.inf, math.inf, self.temperature.item(), torch.full((len(trial),), math.inf))
+            return _Trial(math.inf, math.inf, self.temperature.item(), torch.full((len(trial),), math.inf), logits)
         solved = trial.solve(logits, gamma=self.settings.gamma)
         temperature = solved.temperature
         if solved.at_bound:
@@ -228,19 +242,20 @@ class _Descent:
         displacement = self._displacement()
         bare = solved.loss + self.settings.penalty * displacement.norm().item()
         losses = trial.losses(solved.temperature, logits, gamma=self.settings.gamma)
-        return _Trial(bare + step.prior(displacement), bare, temperature, losses)
+        return _Trial(bare + step.prior(displacement), bare, temperature, losses, logits)
 
     def _move(self, parameters):
         vector_to_parameters(parameters, learnable(self.state.perturbation))
 
 
 class _Trial(NamedTuple):
-    """Loss with the prior, loss without, the temperature to go on at, and each sample's loss times its weight."""
+    """Loss with the prior, loss without, T to go on at, each sample's loss times its weight, and the logits if any."""
 
     penalised: float
     bare: float
     temperature: float
     losses: torch.Tensor
+    logits: torch.Tensor | None = None
 
     def clearly_below(self, other, which):
         """Whether a loss is lower than another's by more than two standard errors of their difference."""
@@ -249,6 +264,10 @@ class _Trial(NamedTuple):
             return gap > 0
         error = (self.losses - other.losses).std().item() / math.sqrt(len(self.losses))
         return gap > max(2 * error, _SMALLEST_GAIN / len(self.losses))
+
+
+def _smooth_temperature(problem, logits):
+    return problem.solve(logits, smooth=True).temperature
 
 
 def _draw(problem, n_samples, generator):
@@ -274,6 +293,7 @@ def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
+    state.in_sample = None
     subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions
     rows = _draw(problem, _SUBSAMPLE_SIZE, generator)
     _measure(state, problem.take(rows), generator)
