@@ -15,7 +15,7 @@ from torch.nn.utils import parameters_to_vector
 
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
-from ..perturbations._families import learnable
+from ..perturbations._families import learnable, n_learnable
 
 _PRECISION_JITTER = 1e-3
 # Of noise, that tell the prior precision of a parameter of tables; and in all, where only its diagonal is asked for.
@@ -109,7 +109,7 @@ def gradient_moments(problem, perturbation, temperature, gammas, extensions=()):
     each other. The extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
     rows, logits = 0, torch.zeros_like(problem.logits)
-    n_own, *n_added = (sum(p.numel() for p in learnable(part)) for part in (perturbation, *extensions))
+    n_own, *n_added = (n_learnable(part) for part in (perturbation, *extensions))
     sums = [[Moments.none(n_own + n + 1, logits.device) for n in (0, *n_added)] for _ in gammas]
     for x, others, y_encoded, weight in problem.labelled_batches():
         if weight.any():
@@ -220,8 +220,7 @@ def prior_precision_of(perturbation, x, generator, shard=None):
     The perturbation is at the identity; `x` holds some inputs of this process, from the first on, which `shard` tells
     from those of all. The generator's white noise has gradients with this form for their second moments.
     """
-    n_parameters = sum(p.numel() for p in learnable(perturbation))
-    n_rows = _ROWS_PER_PARAMETER * n_parameters
+    n_rows = _ROWS_PER_PARAMETER * n_learnable(perturbation)
     prior_precision = _mean_of_noise(lambda part: part.T @ part, n_rows, perturbation, x, generator, shard)
     _steady(prior_precision.diagonal())
     return prior_precision
@@ -229,8 +228,7 @@ def prior_precision_of(perturbation, x, generator, shard=None):
 
 def prior_diagonal_of(perturbation, x, generator, shard=None):
     """The diagonal of a perturbation's prior precision alone; see `prior_precision_of`."""
-    n_parameters = sum(p.numel() for p in learnable(perturbation))
-    n_rows = min(_ROWS_PER_PARAMETER * n_parameters, _MOST_ROWS)
+    n_rows = min(_ROWS_PER_PARAMETER * n_learnable(perturbation), _MOST_ROWS)
     return _steady(_mean_of_noise(lambda part: part.square().sum(0), n_rows, perturbation, x, generator, shard))
 
 

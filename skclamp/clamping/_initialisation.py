@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..perturbations._families import PERTURBATIONS, learnable
+from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ._state import Untried
 from ._wide_gradients import MAX_ENTRIES, MAX_ORDER, most_samples
 
@@ -61,11 +61,6 @@ def make_perturbation(perturbation, problem):
     made = copy.deepcopy(perturbation).to(x.device, dtype)
     _check_identity(made, x)
     return made
-
-
-def n_learnable(perturbation):
-    """Number of a perturbation's parameters that may move."""
-    return sum(p.numel() for p in learnable(perturbation))
 
 
 def takes_wide_steps(perturbation, problem, penalty, limited=True):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..distributed import ALONE
+from ..perturbations._families import n_learnable
 from ._gradient_moments import GradientMoments, gradient_moments
 from ._initialisation import (
     MAX_PARAMETERS,
@@ -17,7 +18,6 @@ from ._initialisation import (
     initialise,
     is_zeros,
     make_perturbation,
-    n_learnable,
     takes_wide_steps,
 )
 from ._natural_gradient import descend

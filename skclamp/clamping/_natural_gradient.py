@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from ..perturbations._families import SPECIAL_CASES, learnable
+from ..perturbations._families import SPECIAL_CASES, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._gradient_moments import gradient_moments, parameters_of, prior_diagonal_of, prior_precision_of
 from ._posterior import natural_step
@@ -283,7 +283,7 @@ def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
-    most = most_samples(max(1, len(parameters_of(state.perturbation)))) if state.wide else len(problem)
+    most = most_samples(n_learnable(state.perturbation)) if state.wide else len(problem)
     if len(problem) > most:
         problem = problem.take(_draw(problem, most, generator))
     subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions

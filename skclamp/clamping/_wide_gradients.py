@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..perturbations._families import learnable
+from ..perturbations._families import n_learnable
 from ._gradient_moments import GradientMoments, losses_and_factor, pass_back, per_sample_gradients
 
 # Gradients that are kept, 512 MB in float32; and rows and columns of the matrix that a step decomposes, in float64.
@@ -17,7 +17,7 @@ MAX_ORDER = 5000
 
 def most_samples(n_parameters):
     """Number of samples whose gradients a step takes, with so many parameters."""
-    most = MAX_ENTRIES // n_parameters
+    most = MAX_ENTRIES // max(1, n_parameters)
     return most if n_parameters <= MAX_ORDER else min(most, MAX_ORDER)
 
 
@@ -58,7 +58,7 @@ def wide_gradients(problem, perturbation, temperature, gammas, extensions=()):
     """
     shard, done, logits = problem.shard, problem.shard.start, torch.zeros_like(problem.logits)
     kinds = [(perturbation, False), *((each, True) for each in extensions)]
-    sizes = [sum(p.numel() for p in learnable(kind)) for kind, _ in kinds]
+    sizes = [n_learnable(kind) for kind, _ in kinds]
     rows = [torch.zeros(shard.total, size, device=logits.device) for size in sizes]
     margins, slopes = torch.zeros(2, shard.total, dtype=torch.float64, device=logits.device)
     for x, others, y_encoded, weight in problem.labelled_batches():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from _problems import flat, linear, moments_of, moved, pose
-from _small_networks import bare_logits, labels_of, vectors
+from _problems import flat, moments_of, moved, pose
+from _small_networks import bare_logits, labels_of, perceptron, vectors
 
 from skclamp.clamping._gradient_moments import prior_diagonal_of, prior_precision_of
 from skclamp.clamping._posterior import natural_step
@@ -17,12 +17,12 @@ N_FEATURES = 30
 
 def drifted(n_samples):
     """A problem of a table whose sensors have drifted, with uneven weights, of which some are 0."""
-    network, x = linear(N_FEATURES), vectors(n_samples, N_FEATURES)
+    network, x = perceptron(0, N_FEATURES), vectors(n_samples, N_FEATURES)
     rng = np.random.default_rng(0)
     weight = rng.uniform(0, 3, n_samples)
     weight[::5] = 0
     offset = rng.normal(size=N_FEATURES).astype(np.float32)
-    return pose(network, x + 0.5 * offset, labels_of(bare_logits(network, x)), weight, batch_size=16)
+    return pose(network, x + 2 * offset, labels_of(bare_logits(network, x), 0.2), weight, batch_size=16)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.5])
