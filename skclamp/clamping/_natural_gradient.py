@@ -88,8 +88,10 @@ class _Descent:
         if length == 0 and not self.subsampled:
             self._note_unmoved("no step along its gradient lowers the loss")
             return None
-        # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
-        self.finished = self.finished or (not self.subsampled and length < self.lr / 2)
+        # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
+        # the gradients of few samples span no more than a part of the curvature, and all their steps are short.
+        along_valley = length < self.lr / 2 and not self.state.wide
+        self.finished = self.finished or (not self.subsampled and along_valley)
         self.subsampled = self.subsampled and length > 0
         self.gain = step.gain
         return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
