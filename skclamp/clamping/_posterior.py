@@ -94,8 +94,7 @@ def _fit_precisions(curvature, linear_term, prior_precisions, blocks):
     """MacKay's fixed point: prior and posterior precisions, the posterior's covariance and its mode."""
     sizes = [form.diagonal().sum() for form in prior_precisions]
     strengths = [
-        first_strength(curvature.diagonal()[block].sum(), size)
-        for block, size in zip(blocks, sizes, strict=True)
+        first_strength(curvature.diagonal()[block].sum(), size) for block, size in zip(blocks, sizes, strict=True)
     ]
     for _ in range(ITERATIONS):
         prior = torch.block_diag(*[p * form for p, form in zip(strengths, prior_precisions, strict=True)])

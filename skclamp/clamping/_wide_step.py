@@ -4,8 +4,6 @@ With a diagonal prior precision the step is a ridge regression on whitened gradi
 smaller Gram matrix, tells the strength of the prior, the evidence and the direction.
 """
 
-from functools import cached_property
-
 import torch
 
 from ._posterior import ITERATIONS, SETTLED, Step, first_strength, infinite_curvature, strength_of
@@ -31,17 +29,12 @@ def wide_step(gradients, displacement, prior_precision):
     design = _Design(gradients, prior_precision)
     displacement = design.width * displacement.double().to(design.width.device)
     target = design.times(displacement) - design.slope
-    values, vectors = _eigen(design.gram)
-    if design.dual:
-        coordinates = values.sqrt() * (vectors.T @ target)
-    else:
-        coordinates = vectors.T @ design.transposed_times(target)
-    start = first_strength(design.trace, prior_precision.sum())
+    values, coordinates = design.values, design.coordinates_of(target)
+    start = first_strength(design.trace(), prior_precision.sum())
     strength, n_effective_parameters = _fit_strength(values, coordinates, start)
     mode = coordinates / (values + strength)
-    evidence = 0.5 * ((coordinates @ mode) - torch.log1p(values / strength).sum()).item()
-    mode = design.transposed_times(vectors @ (mode / values.sqrt())) if design.dual else vectors @ mode
-    way = mode - displacement
+    evidence = 0.5 * (coordinates @ mode - torch.log1p(values / strength).sum()).item()
+    way = design.parameters_of(mode) - displacement
     gain = 0.5 * (design.times(way).square().sum() + strength * way.square().sum()).item()
     return Step(
         way / design.width, gain, evidence, strength * prior_precision, n_effective_parameters, gradients.n_effective
@@ -67,6 +60,7 @@ class _Design:
         self.slope = root - self.along * (self.along @ root)
         self.projected = torch.zeros_like(self.width)
         self.projected = self.transposed_times(self.along)
+        self.values, self.vectors = _eigen(self._gram())
 
     def _block(self, rows=slice(None), columns=slice(None)):
         own = self.rows[rows, columns].double() * self.scale[rows, None] / self.width[columns]
@@ -86,8 +80,19 @@ class _Design:
         """Product of the transpose with a vector."""
         return sum(vector[piece] @ self._block(rows=piece) for piece in self._pieces(0))
 
-    @cached_property
-    def gram(self):
+    def coordinates_of(self, target):
+        """Product of the transpose with a vector, along the eigenvectors of the curvature."""
+        if self.dual:
+            return self.values.sqrt() * (target @ self.vectors)
+        return self.transposed_times(target) @ self.vectors
+
+    def parameters_of(self, coordinates):
+        """The whitened parameters with such coordinates."""
+        if self.dual:
+            return self.transposed_times(self.vectors @ (coordinates / self.values.sqrt()))
+        return self.vectors @ coordinates
+
+    def _gram(self):
         """Inner products of the rows, or of the columns, where these are fewer."""
         total = 0.0
         for piece in self._pieces(1 if self.dual else 0):
@@ -95,7 +100,6 @@ class _Design:
             total = total + block @ block.T
         return total
 
-    @cached_property
     def trace(self):
         """Of the curvature in the units of the parameters."""
         return sum((self._block(rows=piece) * self.width).square().sum() for piece in self._pieces(0))
