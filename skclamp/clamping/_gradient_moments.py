@@ -20,6 +20,8 @@ from ..perturbations._families import learnable, n_learnable
 _PRECISION_JITTER = 1e-3
 # Of noise, that tell the prior precision of a parameter of tables; and in all, where only its diagonal is asked for.
 _ROWS_PER_PARAMETER, _MOST_ROWS = 8, 4096
+# That are measured at a time: 32 MB in float64.
+_MOST_GRADIENTS = 2**22
 
 
 @dataclass
@@ -237,11 +239,15 @@ def _mean_of_noise(second, n_rows, perturbation, x, generator, shard):
     shard = shard or Shard.of(ALONE, len(x))
     # In tables each sample has but one entry for each parameter.
     n_draws = math.ceil(n_rows / shard.total) if x.ndim == 2 else 1
+    n_at_a_time = max(1, _MOST_GRADIENTS // n_learnable(perturbation))
     total = 0.0
     for _ in range(n_draws):
         noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)
         own = noise[shard.start : shard.start + shard.size].to(x)
-        total = total + second(per_sample_gradients(perturbation, x[: shard.size], own).double())
+        # A process without samples has zeros to add.
+        for start in range(0, max(1, shard.size), n_at_a_time):
+            rows = slice(start, min(start + n_at_a_time, shard.size))
+            total = total + second(per_sample_gradients(perturbation, x[rows], own[rows]).double())
     return shard.ranks.sum(total) / (n_draws * noise.numel())
 
 
