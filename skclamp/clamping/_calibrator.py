@@ -108,7 +108,7 @@ class NeuralClampingCalibrator(BaseClamping):
     Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
     largest evidence [3]_. One pass over the network serves all families, since their gradients are contractions of the
     same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20.
-    Above 512 parameters of a table, the step is a ridge regression on the per-sample gradients themselves: one
+    Above 512 parameters of one family the step is a ridge regression on the per-sample gradients themselves: one
     eigendecomposition of the smaller of their two Gram matrices gives evidence and direction, for a diagonal prior.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's in every fold, by Student's

@@ -17,8 +17,8 @@ logger = logging.getLogger("skclamp")
 
 # What "auto" tries, by the number of axes of X; from three on there are channels and positions.
 AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
-# Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network. In tables, where
-# there are few samples for the parameters, the gradients themselves are.
+# Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network. Of more, which
+# "auto" chooses for tables alone, the gradients themselves are, where samples are few.
 MAX_PARAMETERS = 512
 # Of images and sequences; in tables, where each feature is a sensor of its own, the evidence prior shrinks as well.
 SAMPLES_PER_PARAMETER = 5
@@ -64,13 +64,13 @@ def make_perturbation(perturbation, problem):
 
 
 def takes_wide_steps(perturbation, problem, penalty, limited=True):
-    """Whether natural steps are made from the gradients of samples of a table, of a perturbation of many parameters.
+    """Whether natural steps are made from the samples' own gradients, for a perturbation of many parameters.
 
     Of more samples than `most_samples`, these have no place where `limited`, and are made from some of them otherwise.
     The penalty's curvature has no room in their form.
     """
     n_parameters = n_learnable(perturbation)
-    if n_parameters <= MAX_PARAMETERS or penalty or problem.example(1).ndim != 2:
+    if n_parameters <= MAX_PARAMETERS or penalty:
         return False
     return not limited or len(problem) <= most_samples(n_parameters)
 
@@ -91,7 +91,7 @@ def candidates(problem, penalty=0.0):
             untried[name] = Untried(math.inf, f"not for inputs of shape {shape}")
             continue
         n_parameters = n_learnable(family)
-        if n_parameters <= most or takes_wide_steps(family, problem, penalty):
+        if n_parameters <= most or (x.ndim == 2 and takes_wide_steps(family, problem, penalty)):
             made[name] = family
         else:
             untried[name] = Untried(n_parameters - most, _too_many(n_parameters, problem, penalty))
