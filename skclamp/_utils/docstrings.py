@@ -118,11 +118,10 @@ refit_temperature : bool, default=True
     certainty.
 optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, default="auto"
     "natural" takes full-batch natural-gradient steps with a line search. "auto" is "natural" up to 512 parameters of
-    the perturbation, and beyond where `penalty` is 0, up to 2**27 parameters times samples of which one or the other
-    are at most 5,000; else "adam": an offset for each of 3 x 32 x 32 entries has 3,072.
-    "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop. A partial sets arguments other than
-    `lr`: ``partial(torch.optim.SGD, momentum=0.9)``. The perturbation "auto" grows by natural steps, and takes no other
-    optimizer.""",
+    the perturbation, and beyond where `penalty` is 0, parameters times samples are at most 2**27, and one of the two at
+    most 5,000; else "adam". "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop. A partial sets
+    arguments other than `lr`: ``partial(torch.optim.SGD, momentum=0.9)``. The perturbation "auto" grows by natural
+    steps, and takes no other optimizer.""",
     "loop": """
 max_epochs : int, default=10
     Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most so

@@ -107,8 +107,9 @@ def candidates(problem, penalty=0.0):
 def _too_many(n_parameters, problem, penalty):
     n_samples, is_table = len(problem), problem.example(1).ndim == 2
     if is_table and not penalty:
-        most = f"{MAX_ENTRIES:,} gradients" if n_samples > MAX_ENTRIES // n_parameters else f"{MAX_ORDER:,} of either"
-        return f"{n_parameters:,} parameters of {n_samples:,} samples in a fold, at most {most}"
+        if n_samples > MAX_ENTRIES // n_parameters:
+            return f"{n_parameters:,} parameters times {n_samples:,} samples in a fold, at most {MAX_ENTRIES:,}"
+        return f"{n_parameters:,} parameters and {n_samples:,} samples in a fold, at most {MAX_ORDER:,} of one of them"
     if n_parameters > MAX_PARAMETERS:
         return f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}" + (" with a penalty" if is_table else "")
     needed = SAMPLES_PER_PARAMETER * n_parameters

@@ -138,7 +138,7 @@ def check_settings(problem, settings):
 
 
 def chosen_optimizer(state, settings):
-    """The optimiser; of "auto" natural-gradient steps where parameters, or samples of tables, are few; else Adam."""
+    """The optimiser; of "auto" natural-gradient steps where parameters, or samples, are few; else Adam."""
     if settings.optimizer != "auto":
         return settings.optimizer
     # Families that are appended one after another may together be more than few.

@@ -87,11 +87,11 @@ def test_candidates_have_few_parameters_for_the_samples():
     ("n_features", "n_samples", "untried"),
     [
         (600, 300, {}),
-        (600, 120_000, {"affine": "1,200 parameters of 120,000 samples in a fold, at most 134,217,728 gradients"}),
+        (600, 120_000, {"affine": "1,200 parameters times 120,000 samples in a fold, at most 134,217,728"}),
         (
             3000,
             5001,
-            {"affine": "6,000 parameters of 5,001 samples in a fold, at most 5,000 of either"},
+            {"affine": "6,000 parameters and 5,001 samples in a fold, at most 5,000 of one of them"},
         ),
     ],
 )
