@@ -71,8 +71,11 @@ class State:
     extensions : dict
         Perturbations at the identity that the natural gradient may append, by name, and their prior precisions once
         measured.
+    wide : bool
+        Whether natural steps are made from the samples' own gradients, for a single block of many parameters.
     prior_precisions : list of torch.Tensor
-        Of the perturbation's blocks; see `prior_precision_of`. Empty until the natural gradient has measured them.
+        Of the perturbation's blocks; see `prior_precision_of`, or `prior_diagonal_of` where it is wide. Empty until the
+        natural gradient has measured them.
     history : skorch.history.History
         Of the training.
     diverged : bool
@@ -89,6 +92,7 @@ class State:
     identity: list
     temperature: float
     extensions: dict = field(default_factory=dict)
+    wide: bool = False
     prior_precisions: list = field(default_factory=list)
     history: History = field(default_factory=History)
     diverged: bool = False
