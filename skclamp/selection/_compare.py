@@ -10,6 +10,7 @@ from tqdm import tqdm
 from .._utils.parameters import check_number, check_whole_number
 from .._utils.warnings import one_warning
 from ._candidates import UNCALIBRATED, default_calibrators, named
+from ._evidence import Examiner
 from ._figure import draw_comparison
 from ._page import page_of
 from ._scoring import CalibratorScores, Scoring, compare_losses
@@ -51,6 +52,8 @@ class CalibratorComparison:
         Level of the tests.
     binned : BinnedTest, default=None
         Sums over the test set from which `to_html` makes its diagrams; None makes no page.
+    evidence : Evidence, default=None
+        What else a page tells of the samples; None makes no page.
 
     Attributes
     ----------
@@ -80,12 +83,13 @@ class CalibratorComparison:
     True
     """
 
-    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, binned=None):
+    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, binned=None, evidence=None):
         self.rows = sorted(rows, key=lambda row: row.nll)
         self.calibrators = calibrators
         self.network_times = network_times
         self.alpha = alpha
         self._binned = binned
+        self._evidence = evidence
 
     def __getitem__(self, name):
         """Scores of one calibrator."""
@@ -143,11 +147,15 @@ class CalibratorComparison:
     def to_html(self, path, *, title="Calibration report", channel_names=None):
         """Write an interactive page: one file of at most 4 MB, which loads nothing from anywhere.
 
-        The reader sees two calibrators' reliability diagrams side by side, of the most probable class or of one class's
-        probability, chooses the number of bins and their kind, and reads counts and 95 % intervals bin by bin. Further
-        down are what each calibrator would have done at a threshold of confidence, the scores, and what neural
-        clamping learned. The file holds sums over the test set, neither its samples nor their predictions. Of more
+        It opens with what was won: accuracy and NLL of the uncalibrated network and of the best calibrator, with
+        intervals. The reader sees two calibrators' reliability diagrams side by side, of the most probable class or of
+        one class's probability, chooses the number of bins and their kind, and reads counts and 95 % intervals bin by
+        bin. Further down are the wrong answers given with most confidence, the worst classes, what each calibrator
+        would have done at a threshold of confidence, the scores, also as CSV, and what neural clamping learned. Of more
         than 24 classes, the most frequent ones have diagrams of their own, and fewer if the file would be too large.
+
+        The file holds sums over the test set, up to 20 answers of each calibrator with their rows and labels, and,
+        where the inputs are images of one or three channels, at most 48 of them, each at most 64 pixels wide and high.
 
         Parameters
         ----------
@@ -182,9 +190,9 @@ class CalibratorComparison:
         ...     "<title>Three classes</title>" in path.read_text(encoding="utf-8")
         True
         """
-        if self._binned is None:
-            raise ValueError("binned must be what compare_calibrators passes, for a page; got None")
-        page = page_of(self, self._binned, title=title, channel_names=channel_names)
+        if self._binned is None or self._evidence is None:
+            raise ValueError("binned and evidence must be what compare_calibrators passes, for a page; got None")
+        page = page_of(self, self._binned, self._evidence, title=title, channel_names=channel_names)
         Path(path).write_text(page, encoding="utf-8")
 
     def __str__(self):
@@ -361,16 +369,18 @@ def compare_calibrators(
         if chosen is None:
             chosen = default_calibrators(logits, random_state)
         data = X_cal, y_cal, logits.X_test
-        rows, binned, fitted = _score_all(chosen, scoring, logits, estimator, shared, data, alpha, verbose)
-    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, binned=binned)
+        rows, fitted, kept = _score_all(chosen, scoring, logits, estimator, shared, data, alpha, verbose)
+    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, **kept)
 
 
 def _score_all(calibrators, scoring, logits, estimator, shared, data, alpha, verbose):
-    """Rows of the uncalibrated estimator and of all calibrators, what a page needs, and what was fitted."""
+    """Rows of the uncalibrated estimator and of all calibrators, what was fitted, and what a page needs."""
     rows, losses, binned, fitted = [], [], {}, {}
+    examiner = Examiner(logits.y_test_encoded, logits.classes)
 
     def score(name, proba, times):
         scores, own_losses, binned[name] = scoring(proba)
+        examiner.look_at(name, proba)
         rows.append({"name": name, **scores, **times})
         losses.append(own_losses)
 
@@ -380,4 +390,8 @@ def _score_all(calibrators, scoring, logits, estimator, shared, data, alpha, ver
         fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
         score(name, proba, times)
     compared = zip(rows, compare_losses(losses, alpha), strict=True)
-    return [CalibratorScores(**scores, **own) for scores, own in compared], scoring.binned_test(binned), fitted
+    scores = [CalibratorScores(**own, **differences) for own, differences in compared]
+    # A page opens with these two.
+    order = [UNCALIBRATED, *(row.name for row in sorted(scores, key=lambda row: row.nll))]
+    evidence = examiner.evidence(len(logits.calibration), logits.test_reading, fitted, order)
+    return scores, fitted, {"binned": scoring.binned_test(binned), "evidence": evidence}

@@ -19,12 +19,13 @@ import numpy as np
 from ..clamping._base import BaseClamping
 from ..display._perturbation import blocks_of
 from ..display._perturbation_panels import panels_of, view_panels
+from ._groups import group_of
 
 MAX_BYTES = 4 * 10**6
 # Together they are one module, in this order.
 _SCRIPTS = (
-    *("numbers", "charts", "panels", "state", "head", "reliability"),
-    *("classes", "threshold", "scores", "perturbations", "page"),
+    *("numbers", "charts", "panels", "state", "head", "reliability", "classes", "mistakes"),
+    *("threshold", "scores", "download", "images", "perturbations", "page"),
 )
 # What a picture on the page can show.
 _MAX_PIXELS, _MAX_BARS = 256, 512
@@ -34,18 +35,24 @@ _ROUNDING = 1e-7
 _VERDICT = ("accepted", "difference", "standard_error", "p_value")
 
 
-def page_of(comparison, binned, *, title, channel_names, most_bytes=MAX_BYTES):
-    """The page of a comparison and its `BinnedTest`, as text; with fewer classes if it would be too large."""
+def page_of(comparison, binned, evidence, *, title, channel_names, most_bytes=MAX_BYTES):
+    """The page of a comparison, its `BinnedTest` and its `Evidence`, as text.
+
+    Where it would be too large it has fewer classes, and where that isn't enough no images.
+    """
     perturbations = [
         _perturbation(name, calibrator, channel_names)
         for name, calibrator in comparison.calibrators.items()
         if isinstance(calibrator, BaseClamping)
     ]
     while True:
-        page = _fill(title, _data(comparison, binned, title, perturbations))
-        if len(page.encode()) <= most_bytes or not binned.class_names:
+        page = _fill(title, _data(comparison, binned, evidence, title, perturbations))
+        if len(page.encode()) <= most_bytes or not (binned.class_names or evidence.thumbnails):
             return page
-        binned = _with_fewer_classes(binned)
+        if binned.class_names:
+            binned = _with_fewer_classes(binned)
+        else:
+            evidence = replace(evidence, thumbnails=None)
 
 
 def _with_fewer_classes(binned):
@@ -64,7 +71,7 @@ def _fill(title, data):
     style, script = _read("page.css"), "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
     parts = {
         "title": html.escape(title),
-        "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}",
+        "policy": f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}",
         "style": style,
         "script": script,
         # No name of a class or calibrator can end the script that holds the data.
@@ -81,7 +88,7 @@ def _hash(text):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _data(comparison, binned, title, perturbations):
+def _data(comparison, binned, evidence, title, perturbations):
     cells = [part for row in comparison.rows for part in _cells_of(binned.predictions[row.name])]
     return {
         "title": title,
@@ -93,11 +100,31 @@ def _data(comparison, binned, title, perturbations):
         "nBins": binned.n_bins,
         "counts": list(binned.menu.counts),
         "thresholds": list(binned.menu.thresholds),
-        "rows": [asdict(row) for row in comparison.rows],
+        "rows": [_row(row, comparison.calibrators) for row in comparison.rows],
         "sizes": [len(part.count) for part in cells],
         "cells": _packed(cells),
         "perturbations": perturbations,
+        "nCalibration": evidence.n_calibration,
+        "answers": [asdict(evidence.answers[row.name]) for row in comparison.rows],
+        "thumbnails": None if evidence.thumbnails is None else _pictures(evidence.thumbnails),
+        "versions": evidence.versions,
+        "date": evidence.date,
     }
+
+
+def _row(row, calibrators):
+    """Scores by name, and the calibrator's group; what isn't a number is None."""
+    scores = {name: None if value != value else value for name, value in asdict(row).items()}
+    return {**scores, "group": group_of(calibrators.get(row.name))}
+
+
+def _pictures(thumbnails):
+    after = {name: _encoded(own) for name, own in thumbnails.after.items()}
+    return {"before": _encoded(thumbnails.before), "after": after, "limits": thumbnails.limits}
+
+
+def _encoded(pictures):
+    return {row: _base64(own) for row, own in pictures.items()}
 
 
 def _cells_of(predictions):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
 from .._utils.statistics import holm, paired_p_values
@@ -35,6 +36,11 @@ class CalibratorScores:
     accuracy, nll, brier, ece, aece, sce : float
         Accuracy; negative log-likelihood in nats; Brier score; expected calibration error, the adaptive one and the
         classwise one. All but the NLL are parts of 1, not percentages.
+    nll_se : float
+        Standard error of the NLL.
+    auroc : float
+        Area under the ROC curve of the confidence as a sign of right answers: how often a right one is surer than a
+        wrong one. NaN if there is only one kind.
     ece_low, ece_high : float
         Bootstrap interval of the ECE.
     ece_floor, ece_floor_quantile : float
@@ -52,6 +58,7 @@ class CalibratorScores:
     name: str
     accuracy: float
     nll: float
+    nll_se: float
     brier: float
     ece: float
     ece_low: float
@@ -60,6 +67,7 @@ class CalibratorScores:
     ece_floor_quantile: float
     aece: float
     sce: float
+    auroc: float
     nll_difference: float
     nll_difference_se: float
     p_value: float
@@ -100,9 +108,12 @@ class Scoring:
         draws = draw_labels(proba, self._n_draws, check_random_state(self._seed))
         floor = floor_of(ece, proba, draws)
         losses = log_losses(proba, y_encoded)
+        confidence, prediction = proba.top_label
+        hits = prediction == y_encoded
         scores = {
-            "accuracy": float((proba.top_label[1] == y_encoded).mean()),
+            "accuracy": float(hits.mean()),
             "nll": float(losses.mean()),
+            "nll_se": float(losses.std(ddof=1) / np.sqrt(len(losses))),
             "brier": brier_score(y_encoded, proba),
             "ece": interval.value,
             "ece_low": interval.low,
@@ -111,6 +122,7 @@ class Scoring:
             "ece_floor_quantile": floor.quantile,
             "aece": adaptive_expected_calibration_error(y_encoded, proba, n_bins=self._n_bins),
             "sce": classwise_calibration_error(y_encoded, proba, n_bins=self._n_bins),
+            "auroc": float(roc_auc_score(hits, confidence)) if 0 < hits.sum() < len(hits) else float("nan"),
         }
         return scores, losses, self._binned(y_proba, proba.top_label, draws)
 

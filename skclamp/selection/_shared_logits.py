@@ -46,6 +46,8 @@ class SharedLogits:
         Names of the columns.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
         Logits.
+    test_reading : Reading
+        Of the test set.
     X_test : array-like or Dataset
         What `dataset_behind` made of the parameter.
     y_cal_encoded, y_test_encoded : ndarray of shape (n_samples,)
@@ -61,10 +63,10 @@ class SharedLogits:
         y_test = None if y_test is None else check_labels(y_test, "y_test", beside=("X_test", X_test))
         self._read_cal, fit_seconds = timed(self._read_calibration_set, X_cal, y_cal)
         self.backbone, self.calibration = self._read_cal.deployed, self._read_cal.logits
-        self._read_test, test_seconds = timed(
+        self.test_reading, test_seconds = timed(
             read, self.backbone, X_test, y_test, any_order=y_test is None, names=("X_test", "y_test")
         )
-        self.X_test, self.test = self._read_test.X, self._read_test.logits
+        self.X_test, self.test = self.test_reading.X, self.test_reading.logits
         self.seconds = fit_seconds, test_seconds
         _check_test_logits(self.test, self.calibration.shape[1])
         names = {"known": self.backbone.classes, "likely": self.backbone.likely_classes}
@@ -72,7 +74,7 @@ class SharedLogits:
             self._read_cal.labels, self.calibration.shape[1], classes=shared["classes"], **names
         )
         self.y_cal_encoded = encode_labels(self._read_cal.labels, self.classes, "y_cal")
-        self.y_test_encoded = encode_labels(self._read_test.labels, self.classes, "y_test")
+        self.y_test_encoded = encode_labels(self.test_reading.labels, self.classes, "y_test")
         self._look_for_the_same_samples(X_cal, X_test)
         if is_frozen(estimator):
             self._look_for_training_data()

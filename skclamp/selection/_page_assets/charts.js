@@ -118,6 +118,8 @@ function reliabilityDiagram(width, bins, histogram, means, words) {
   );
 }
 
+const fewness = (bin) => (bin.count < FEW ? "few" : "");
+
 function barAndGap(diagram, bin) {
   const [left, right] = ends(diagram, bin);
   const [above, below] = [
@@ -127,12 +129,12 @@ function barAndGap(diagram, bin) {
   const own = { x: left, width: right - left };
   return [
     draw("rect", {
-      class: "bar",
+      class: `bar ${fewness(bin)}`,
       ...own,
       y: diagram.y(bin.accuracy),
       height: diagram.bottom - diagram.y(bin.accuracy),
     }),
-    draw("rect", { class: "gap", ...own, y: above, height: Math.max(below - above, 0.5) }),
+    draw("rect", { class: `gap ${fewness(bin)}`, ...own, y: above, height: Math.max(below - above, 0.5) }),
   ];
 }
 

@@ -1,35 +1,113 @@
-// The head of the page: what the comparison says in a sentence, and how much it saw.
+// The head of the page: what was won, in numbers and in words, and what stood behind it.
+
+const best = data.rows[0];
+const uncalibrated = data.rows.find((row) => row.name === "uncalibrated");
 
 function showLead() {
-  const [best, ...others] = data.rows;
-  const tied = others.filter((row) => row.tied).length;
-  const own = methods[names.indexOf("uncalibrated")];
-  const parts = [];
-  if (own) {
-    const { accuracy, confidence } = errorsOf(
-      tableOf(own[0], edges, data.counts[0], "uniform", true),
-      own[0],
-      data,
-      "uniform",
-    );
-    const gap = confidence - accuracy;
-    parts.push(
-      `Uncalibrated, the classifier is right on ${digits(100 * accuracy, 1)} % of the test samples `,
-      `and says ${digits(100 * confidence, 1)} % on average: `,
-      make("strong", {}, `${gap > 0 ? "over" : "under"}-confident by ${digits(Math.abs(100 * gap), 1)} points. `),
-    );
-  }
-  const company = ["none of the others is", "one other is"][tied] ?? `${tied} others are`;
-  parts.push(make("strong", {}, best.name), ` has the lowest NLL, ${digits(best.nll, 4)}; ${company} tied with it.`);
-  $("lead").replaceChildren(...parts);
+  $("won").replaceChildren(accuracyTile(), nllTile(), eceTile());
+  $("lead").replaceChildren(...gainWords(), ...gapWords(), ...companyWords());
   const facts = {
+    "calibration samples": data.nCalibration,
     "test samples": data.nSamples,
     classes: data.nClasses,
-    calibrators: data.rows.length - (own ? 1 : 0),
+    calibrators: data.rows.filter((row) => row !== uncalibrated).length,
   };
   $("facts").replaceChildren(
     ...Object.entries(facts).map(([name, value]) =>
       make("div", {}, make("dt", {}, name), make("dd", {}, value.toLocaleString("en"))),
     ),
   );
+  const versions = Object.entries(data.versions).map((own) => own.join(" "));
+  $("made").replaceChildren(`Compared on ${data.date.replace("T", " ")} with ${versions.join(", ")}.`);
+}
+
+// What the uncalibrated network and the best calibrator reach: one number where they are the same row.
+const compared = () => (uncalibrated && uncalibrated !== best ? [uncalibrated, best] : [best]);
+
+function tileOf(title, told, unit, notes) {
+  const numbers = told.flatMap((number, k) => (k ? [make("span", { class: "to" }, " → "), number] : [number]));
+  const lines = notes.map((note) => make("dd", { class: "note" }, note));
+  return make("div", {}, make("dt", {}, title), make("dd", { class: "big" }, numbers, unit), lines);
+}
+
+function intervalTile(title, told, intervals, n, unit) {
+  const rows = compared();
+  const notes = intervals.map(([low, high], k) => [
+    breakable(rows[k].name),
+    " [",
+    tell(low, digits(low, n)),
+    ", ",
+    tell(high, digits(high, n)),
+    "]",
+  ]);
+  return tileOf(title, told, unit, notes);
+}
+
+function accuracyTile() {
+  const rows = compared();
+  const intervals = rows.map((row) =>
+    wilson(Math.round(row.accuracy * data.nSamples), data.nSamples).map((end) => 100 * end),
+  );
+  const told = rows.map((row) => tellPercent(row.accuracy, 1));
+  return intervalTile("Accuracy", told, intervals, 1, " %");
+}
+
+function nllTile() {
+  const rows = compared();
+  const n = best.nll < 0.1 ? 4 : 3;
+  const intervals = rows.map((row) => [Math.max(row.nll - Z * row.nll_se, 0), row.nll + Z * row.nll_se]);
+  const told = rows.map((row) => tell(row.nll, digits(row.nll, n)));
+  return intervalTile("NLL, lower is better", told, intervals, n, "");
+}
+
+function eceTile() {
+  const rows = compared();
+  const told = rows.map((row) => tellPercent(row.ece));
+  const notes = rows.map((row) => [breakable(row.name), ", ", floorWords(row.ece, row.ece_floor_quantile)]);
+  return tileOf("Calibration error, ECE", told, " %", notes);
+}
+
+function gainWords() {
+  const name = make("span", { class: "best" }, best.name);
+  if (!uncalibrated) return [name, ` has the lowest NLL, ${digits(best.nll, 4)}. `];
+  if (best === uncalibrated)
+    return [make("strong", {}, "Nothing was won: "), "no calibrator’s NLL is below the uncalibrated network’s. "];
+  if (uncalibrated.tied)
+    return [
+      make("strong", {}, "Nothing was won that can be told from chance: "),
+      name,
+      " has the lowest NLL, and the uncalibrated network is tied with it. ",
+    ];
+  const less = digits((100 * (uncalibrated.nll - best.nll)) / uncalibrated.nll, 0);
+  return [name, " lowers the NLL by ", make("strong", {}, `${less} %`), ...accuracyWords(), ". "];
+}
+
+function accuracyWords() {
+  const { accuracy_gain: gain, accuracy_gain_se: error } = data.answers[0];
+  if (gain === 0) return [" and leaves the accuracy as it is"];
+  const ends = [gain - Z * error, gain + Z * error].map((end) => digits(100 * end, 1).replace("-", "−"));
+  const told = `${gain > 0 ? "raises" : "lowers"} the accuracy by ${digits(Math.abs(100 * gain), 1)} points`;
+  const chance = Math.abs(gain) <= Z * error;
+  const words = chance ? `${told}, which may be chance` : make("strong", {}, told);
+  return [" and ", words, ` (95 % interval ${ends[0]} to ${ends[1]})`];
+}
+
+function gapWords() {
+  if (!uncalibrated) return [];
+  const series = methods[data.rows.indexOf(uncalibrated)][0];
+  const own = sharesOf(totalOf(series, 0, series.count.length));
+  const gap = own.confidence - own.accuracy;
+  const within = own.low <= own.confidence && own.confidence <= own.high;
+  const words = `${gap > 0 ? "over" : "under"}-confident by ${digits(Math.abs(100 * gap), 1)} points`;
+  return [
+    `Uncalibrated, it says ${digits(100 * own.confidence, 1)} % on average: `,
+    within ? `${words}, within the interval of its accuracy` : make("strong", {}, words),
+    ". ",
+  ];
+}
+
+function companyWords() {
+  const tied = data.rows.filter((row) => row.tied && row !== best && row !== uncalibrated).length;
+  const company = ["No other calibrator is", "One other calibrator is"][tied] ?? `${tied} other calibrators are`;
+  return [`${company} tied with the lowest NLL.`];
 }

@@ -34,7 +34,7 @@ function chooseThreshold(threshold) {
 }
 
 function syncControls() {
-  for (const name of [...SIDES, "event"]) $(name).value = state[name];
+  for (const name of [...SIDES, "event", "mistaken"]) $(name).value = state[name];
   $("bins").value = data.counts.indexOf(state.nBins);
   $("bins-value").replaceChildren(state.nBins.toString());
   $("bins").setAttribute("aria-valuetext", plural(state.nBins, "bin"));
@@ -45,8 +45,19 @@ function syncControls() {
 }
 
 function buildControls() {
+  const groups = groupsOf(names.keys());
+  for (const menu of [...SIDES, "mistaken"]) {
+    $(menu).replaceChildren(
+      ...groups.map(([label, own]) =>
+        make(
+          "optgroup",
+          { label },
+          own.map((k) => make("option", { value: k }, names[k])),
+        ),
+      ),
+    );
+  }
   for (const side of SIDES) {
-    $(side).replaceChildren(...names.map((name, k) => make("option", { value: k }, name)));
     $(side).addEventListener("change", (event) => choose({ [side]: Number(event.target.value) }));
   }
   const classes = data.classNames.map((name, k) => make("option", { value: k }, name));
@@ -62,6 +73,17 @@ function buildControls() {
   for (const radio of document.getElementsByName("strategy")) {
     radio.addEventListener("change", (event) => choose({ strategy: event.target.value }));
   }
+  $("mistaken").addEventListener("change", (event) => {
+    state.mistaken = Number(event.target.value);
+    showMistakes();
+    announce($("separation").textContent);
+  });
+  $("grouped").checked = sorting.grouped;
+  $("grouped").addEventListener("change", (event) => {
+    sorting.grouped = event.target.checked;
+    showScores();
+  });
+  $("legend-few").replaceChildren(`fewer than ${FEW} samples`);
   $("controls").addEventListener("submit", (event) => event.preventDefault());
 }
 
@@ -99,8 +121,10 @@ syncControls();
 showLead();
 showNotes();
 showReliability();
+showMistakes();
 showThreshold();
 showScores();
+buildDownload();
 showPerturbations();
 watchWidth();
 document.documentElement.dataset.ready = "";

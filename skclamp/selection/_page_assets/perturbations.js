@@ -8,6 +8,7 @@ function showPerturbations() {
       make("h3", {}, own.name),
       make("p", {}, verdictOf(own)),
       ...viewsOf(own),
+      ...imagesOf(own.name),
       make("div", { class: "panels" }, own.panels.map(panelOf)),
     ),
   );

@@ -94,6 +94,7 @@ function wordsOf(bin) {
     tellPercent(bin.confidence),
     ` %; ${gap < 0 ? "over" : "under"}-confident by ${points(gap)} points`,
     bin.low <= bin.confidence && bin.confidence <= bin.high ? ", within the interval." : ".",
+    bin.count < FEW ? ` Fewer than ${FEW} samples say next to nothing.` : "",
     bin.spared ? " The least confident sample counts as calibrated." : "",
   ];
 }
@@ -125,7 +126,7 @@ function captionOf(row, errors) {
   return [
     make("span", { class: "name" }, row.name),
     rank && make("span", { class: "tag" }, rank),
-    make("span", { class: "headline" }, `${errorName()} `, tellPercent(errors.expected), " %"),
+    make("span", { class: within ? "headline" : "headline told" }, `${errorName()} `, tellPercent(errors.expected), " %"),
     make(
       "span",
       { class: "note" },
@@ -134,7 +135,7 @@ function captionOf(row, errors) {
       " %, 95 %: ",
       tellPercent(errors.floorQuantile),
       " % — ",
-      make("strong", { class: within ? "fine" : "bad" }, within ? "✓ within the floor" : "▲ above the floor"),
+      floorWords(errors.expected, errors.floorQuantile),
     ),
     make(
       "span",
@@ -148,6 +149,11 @@ function captionOf(row, errors) {
       " %",
     ),
   ].filter(Boolean);
+}
+
+function floorWords(error, floorQuantile) {
+  if (error <= floorQuantile) return make("span", { class: "fine" }, "✓ within the floor");
+  return make("strong", { class: "bad" }, "▲ above the floor");
 }
 
 function fillBinTable(table, bins, side) {
@@ -173,5 +179,6 @@ function binRow(bin) {
   if (bin.count === 0) return rowOf(range, [...counts, "–", "–", "–", "–"]);
   const interval = [tellPercent(bin.low), "–", tellPercent(bin.high)];
   const gap = tellPercent(bin.accuracy - bin.confidence);
-  return rowOf(range, [...counts, tellPercent(bin.confidence), tellPercent(bin.accuracy), interval, gap]);
+  const cells = [...counts, tellPercent(bin.confidence), tellPercent(bin.accuracy), interval, gap];
+  return rowOf(range, cells, { class: bin.count < FEW && "few" });
 }

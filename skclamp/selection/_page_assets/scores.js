@@ -1,6 +1,8 @@
 // The table of scores, sorted by the column of the reader's choice, and the notes to it.
 
 const most = Math.max(...data.rows.map((row) => Math.max(row.ece_high, row.ece_floor_quantile)));
+// Whether none is tied with the best.
+const alone = data.rows.filter((row) => row.tied).length === 1;
 const COLUMNS = [
   { head: "calibrator", of: (row) => row.name, cell: (row) => breakable(row.name) },
   { head: "NLL", of: (row) => row.nll, cell: (row) => tell(row.nll, digits(row.nll, 4)) },
@@ -9,12 +11,12 @@ const COLUMNS = [
     of: (row) => row.nll_difference,
     cell: (row) =>
       row.name === names[0]
-        ? make("strong", {}, "best")
+        ? make(alone ? "strong" : "span", {}, alone ? "best" : "lowest")
         : [
             tell(row.nll_difference, digits(row.nll_difference, 4)),
             " ± ",
             tell(row.nll_difference_se, digits(row.nll_difference_se, 4)),
-            row.tied ? make("strong", {}, " tied") : "",
+            row.tied ? " tied" : "",
           ],
   },
   { head: "accuracy %", down: true, of: (row) => row.accuracy, cell: (row) => tellPercent(row.accuracy) },
@@ -32,6 +34,12 @@ const COLUMNS = [
   },
   { head: "AECE %", of: (row) => row.aece, cell: (row) => tellPercent(row.aece) },
   { head: "SCE %", of: (row) => row.sce, cell: (row) => tellPercent(row.sce, 3) },
+  {
+    head: "AUROC %",
+    down: true,
+    of: (row) => row.auroc ?? -1,
+    cell: (row) => (row.auroc === null ? "–" : tellPercent(row.auroc)),
+  },
   { head: "fit, s", of: (row) => row.fit_time, cell: (row) => tell(row.fit_time, digits(row.fit_time, 2)) },
   {
     head: "predict, s",
@@ -39,7 +47,8 @@ const COLUMNS = [
     cell: (row) => tell(row.predict_time, digits(row.predict_time, 2)),
   },
 ];
-const sorting = { column: 1, down: false };
+// Groups are for many.
+const sorting = { column: 1, down: false, grouped: data.rows.length > 6 };
 
 function showScores() {
   const { of } = COLUMNS[sorting.column];
@@ -49,12 +58,23 @@ function showScores() {
       const [first, second] = [of(data.rows[a]), of(data.rows[b])];
       return (first < second ? -1 : first > second ? 1 : 0) * (sorting.down ? -1 : 1);
     });
-  const rows = order.map((k) => {
-    const [name, ...cells] = COLUMNS.map((column) => column.cell(data.rows[k]));
-    return rowOf(name, cells, { class: rowClass(k) });
-  });
-  fillTable($("score-table"), COLUMNS.map(sortHead), rows);
+  const groups = sorting.grouped ? groupsOf(order) : [[null, order]];
+  const bodies = groups.map(([group, own]) => make("tbody", {}, group && groupHead(group), own.map(scoreRow)));
+  $("score-table").replaceChildren(make("thead", {}, headOf(COLUMNS.map(sortHead))), ...bodies);
 }
+
+function scoreRow(k) {
+  const [name, ...cells] = COLUMNS.map((column) => column.cell(data.rows[k]));
+  return rowOf(name, cells, { class: rowClass(k) });
+}
+
+const groupHead = (group) =>
+  make(
+    "tr",
+    { class: "group" },
+    make("th", { scope: "rowgroup" }, group),
+    make("td", { colspan: COLUMNS.length - 1 }),
+  );
 
 function sortHead(column, k) {
   const current = sorting.column === k;
@@ -76,6 +96,7 @@ function sortHead(column, k) {
 
 function showNotes() {
   const [calibration, test] = data.networkTimes;
+  const nImages = Object.keys(data.thumbnails?.before ?? {}).length;
   $("scores-caption").replaceChildren("Scores on the test set; a heading sorts by its column");
   $("scores-note").replaceChildren(
     `The NLL decides. “Tied” is not told from the best by a paired test (Holm-corrected, level ${data.alpha}). ` +
@@ -83,8 +104,8 @@ function showNotes() {
       "as a grey bar: a diamond on the bar says nothing.",
   );
   $("page-note").replaceChildren(
-    `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, neither the samples nor ` +
-      "their predictions, and loads nothing. " +
+    `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, some twenty answers of each ` +
+      `calibrator, and ${plural(nImages, "small image")} of the test set. It loads nothing. ` +
       `Times of output maps come on top of the network’s, ${digits(calibration, 2)} s for the ` +
       `calibration and ${digits(test, 2)} s for the test set. ` +
       `The number of bins in the table of scores is ${data.nBins}.`,

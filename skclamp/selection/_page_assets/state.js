@@ -19,6 +19,9 @@ const state = {
   threshold: 0.9,
   bin: null,
 };
+state.mistaken = state.right;
+// A bin of fewer samples says next to nothing.
+const FEW = 10;
 
 const digits = (value, n) => value.toFixed(n);
 // An edge of a bin; of classes that are hardly ever probable most are tiny.
@@ -39,6 +42,13 @@ const headOf = (heads) => {
   const cells = heads.map((head) => (typeof head === "string" ? make("th", { scope: "col" }, head) : head));
   return make("tr", {}, cells);
 };
+
+// Indices of calibrators as they come, by group; groups in the order of their first ones.
+function groupsOf(indices) {
+  const groups = new Map();
+  for (const k of indices) groups.set(data.rows[k].group, [...(groups.get(data.rows[k].group) ?? []), k]);
+  return [...groups];
+}
 
 const isTop = () => state.event < 0;
 const seriesOf = (method) => methods[method][state.event + 1];

@@ -33,12 +33,13 @@ function showThreshold() {
 
 function acceptedWords(own) {
   if (own.count === 0) return ["accepts nothing"];
+  const kept = own.low <= own.confidence && own.confidence <= own.high;
   return [
     "accepts ",
     tellPercent(own.coverage),
     " %, ",
     make(
-      "strong",
+      kept ? "span" : "strong",
       {},
       tellCount(own.observed),
       ` ${own.observed === 1 ? "error" : "errors"} for `,

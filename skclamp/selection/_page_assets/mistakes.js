@@ -1,0 +1,76 @@
+// Where a calibrator goes wrong: the wrong answers that it is surest of, and the classes with most of them.
+
+function showMistakes() {
+  const { wrong, classes } = data.answers[state.mistaken];
+  $("separation").replaceChildren(...separationWords(data.rows[state.mistaken]));
+  $("worst-caption").replaceChildren(`Worst classes of ${names[state.mistaken]}`);
+  fillTable($("worst-table"), CLASS_HEADS, classes.map(classRow));
+  $("wrong-caption").replaceChildren(
+    wrong.length
+      ? `${plural(wrong.length, "wrong answer")} of ${names[state.mistaken]}, given with most confidence`
+      : `${names[state.mistaken]} gives no wrong answer`,
+  );
+  $("worst-card").hidden = wrong.length === 0;
+  const pictured = data.thumbnails && wrong.some(({ row }) => row in data.thumbnails.before);
+  $("wrong").replaceChildren(...(wrong.length === 0 ? [] : [pictured ? wrongPictures(wrong) : wrongTable(wrong)]));
+}
+
+function separationWords(row) {
+  if (row.auroc === null) return ["Its answers are all right or all wrong: there is nothing to separate."];
+  const told = [
+    "A right answer has more confidence than a wrong one in ",
+    tellPercent(row.auroc, 1),
+    " % of all pairs (AUROC; 50 % is chance)",
+  ];
+  if (!uncalibrated || row === uncalibrated || uncalibrated.auroc === null) return [...told, "."];
+  return [...told, "; uncalibrated in ", tellPercent(uncalibrated.auroc, 1), " %."];
+}
+
+const CLASS_HEADS = ["class", "samples", "right", "accuracy % [95 %]", "mean confidence %", "most often taken for"];
+
+function classRow(own) {
+  const [low, high] = wilson(own.hits, own.count);
+  return rowOf(own.name, [
+    tellCount(own.count),
+    tellCount(own.hits),
+    [tellPercent(own.hits / own.count, 1), " [", tellPercent(low, 1), ", ", tellPercent(high, 1), "]"],
+    tellPercent(own.confidence, 1),
+    [`${own.taken_for}, `, tell(own.times, `${own.times.toLocaleString("en")}×`)],
+  ]);
+}
+
+function wrongTable(wrong) {
+  const rows = wrong.map(({ row, label, prediction, confidence }) =>
+    rowOf(tell(row, row.toString()), [label, prediction, tellPercent(confidence)]),
+  );
+  const head = make("thead", {}, headOf(["row of the test set", "label", "prediction", "confidence %"]));
+  return make("table", { "aria-labelledby": "wrong-caption" }, head, make("tbody", {}, rows));
+}
+
+function wrongPictures(wrong) {
+  return make(
+    "ul",
+    { class: "pictures" },
+    wrong.map((own) =>
+      make(
+        "li",
+        {},
+        pictureOf(data.thumbnails.before[own.row], `Row ${own.row} of the test set, ${own.label}`),
+        make(
+          "div",
+          {},
+          make("span", { class: "said" }, own.prediction),
+          make("span", {}, tellPercent(own.confidence), " %"),
+          make("span", { class: "note" }, "is ", make("span", { class: "said" }, own.label)),
+          make("span", { class: "note" }, "row ", tell(own.row, own.row.toString())),
+        ),
+      ),
+    ),
+  );
+}
+
+// A small image, or a blank where the page has none of that sample.
+function pictureOf(png, alt) {
+  if (!png) return make("span", { class: "blank" }, "no image kept");
+  return make("img", { src: `data:image/png;base64,${png}`, alt });
+}

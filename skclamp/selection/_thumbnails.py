@@ -1,0 +1,123 @@
+"""Small pictures of a few test images, as they are and as neural clamping passes them on."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from .._backbones.inputs import StreamInputs
+from .._backbones.network import NetworkBackbone
+from ..clamping._base import BaseClamping
+
+_MAX_PIXELS = 64
+_CHANNELS = (1, 3)
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Small pictures of test images, as PNG files.
+
+    Attributes
+    ----------
+    before : dict of int to bytes
+        Pictures by the images' rows in the test set.
+    after : dict of str to dict
+        By the name of each calibrator that perturbs images, pictures of some of them behind its perturbation.
+    limits : list of (float, float)
+        For each channel, what is black and what is white; what lies beyond is cut off.
+    """
+
+    before: dict[int, bytes]
+    after: dict[str, dict[int, bytes]]
+    limits: list[tuple[float, float]]
+
+
+def thumbnails_of(reading, calibrators, rows, perturbed_rows):
+    """Pictures of some rows of a test set, and of fewer behind each perturbation; None where inputs aren't images.
+
+    `reading` is the test set as the estimator read it, `calibrators` are fitted ones by name.
+    """
+    if not isinstance(reading.backbone, NetworkBackbone) or isinstance(reading.inputs, StreamInputs):
+        return None
+    perturbing = {
+        name: own for name, own in calibrators.items() if isinstance(own, BaseClamping) and own.accepted_
+    }
+    key = next((own.module_.logits.input_key for own in perturbing.values()), None)
+    before, after = {}, {name: {} for name in perturbing}
+    with torch.no_grad():
+        for start, x in _images(reading, rows, key):
+            here = rows[start : start + len(x)]
+            before.update(zip(here, _shrunk(x), strict=True))
+            chosen = np.isin(here, perturbed_rows)
+            for name, own in perturbing.items():
+                pictures = _shrunk(_perturbed(own, x[torch.from_numpy(chosen).to(x.device)]))
+                after[name].update(zip(here[chosen], pictures, strict=True))
+    if not before:
+        return None
+    limits = _limits(np.stack([*before.values()]))
+    drawn = {name: _drawn(own, limits) for name, own in after.items()}
+    return Thumbnails(_drawn(before, limits), drawn, [(float(low), float(high)) for low, high in limits])
+
+
+def _images(reading, rows, key):
+    """Batches of these rows, each with the place of its first one; nothing where there are no images."""
+    start = 0
+    for batch, _ in reading.inputs.take(rows).batches():
+        x, others = reading.backbone.to_device(batch)
+        entries = others if x is None else {reading.backbone.module.input_key: x, **others}
+        found = [entries[key]] if key in entries else entries.values()
+        image = next((own for own in found if _are_images(own)), None)
+        if image is None:
+            return
+        yield start, image
+        start += len(image)
+
+
+def _are_images(x):
+    return x.ndim == 4 and x.shape[1] in _CHANNELS and x.is_floating_point()
+
+
+def _perturbed(calibrator, x):
+    place = next(calibrator.perturbation_.parameters(), x)
+    return calibrator.perturbation_(x.to(place.device)).to(x.dtype)
+
+
+def _shrunk(x):
+    """Images of at most so many pixels along either side, channels last."""
+    height, width = x.shape[2:]
+    share = min(1.0, _MAX_PIXELS / max(height, width))
+    size = [max(1, round(share * side)) for side in (height, width)]
+    shrunk = F.interpolate(x.float(), size, mode="area") if share < 1 else x.float()
+    return shrunk.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _limits(images):
+    """What is black and white in each channel: 0 and 1 if all lies between, else the extremes."""
+    if images.min() >= 0 and images.max() <= 1:
+        return np.tile([0.0, 1.0], (images.shape[-1], 1))
+    return np.stack([images.min((0, 1, 2)), images.max((0, 1, 2))], axis=1)
+
+
+def _drawn(images, limits):
+    low, high = limits.T
+    width = np.where(high > low, high - low, 1.0)
+    return {int(row): png(np.rint(255 * ((own - low) / width).clip(0, 1)).astype(np.uint8)) for row, own in images.items()}
+
+
+def png(pixels):
+    """A PNG file of an array of bytes of shape (height, width, 1 or 3)."""
+    height, width, n_channels = pixels.shape
+    # Each row begins with its filter: 1 says that a pixel holds the difference to the one on its left.
+    differences = np.diff(pixels, axis=1, prepend=np.zeros_like(pixels[:, :1]))
+    rows = np.column_stack([np.ones(height, np.uint8), differences.reshape(height, -1)])
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if n_channels == 3 else 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in parts)
+
+
+def _chunk(kind, content):
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
