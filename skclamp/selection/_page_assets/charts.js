@@ -145,7 +145,8 @@ function whisker(diagram, bin) {
   const [low, high] = [diagram.y(bin.low), diagram.y(bin.high)];
   const caps = [low, high].map((y) => `M${middle - reach} ${y}H${middle + reach}`).join("");
   const path = `M${middle} ${low}V${high}${caps}`;
-  return [draw("path", { class: "whisker halo", d: path }), draw("path", { class: "whisker", d: path })];
+  const line = draw("path", { class: `whisker ${fewness(bin)}`, d: path });
+  return [draw("path", { class: "whisker halo", d: path }), line];
 }
 
 function column(strip, bin) {
@@ -204,7 +205,7 @@ const path = (points) => points.map(([x, y], k) => `${k ? "L" : "M"}${x.toFixed(
 
 // The ECE with its interval on the noise floor, as one small picture of a row.
 function errorMark(row, most) {
-  const [width, height] = [130, 18];
+  const [width, height] = [100, 18];
   const x = linear([0, most], [4, width - 6]);
   const middle = height / 2;
   return draw(

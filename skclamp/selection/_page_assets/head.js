@@ -6,11 +6,12 @@ const uncalibrated = data.rows.find((row) => row.name === "uncalibrated");
 function showLead() {
   $("won").replaceChildren(accuracyTile(), nllTile(), eceTile());
   $("lead").replaceChildren(...gainWords(), ...gapWords(), ...companyWords());
+  const nCalibrators = data.rows.filter((row) => row !== uncalibrated).length;
   const facts = {
     "calibration samples": data.nCalibration,
     "test samples": data.nSamples,
     classes: data.nClasses,
-    calibrators: data.rows.filter((row) => row !== uncalibrated).length,
+    [nCalibrators === 1 ? "calibrator" : "calibrators"]: nCalibrators,
   };
   $("facts").replaceChildren(
     ...Object.entries(facts).map(([name, value]) =>
@@ -49,7 +50,7 @@ function accuracyTile() {
     wilson(Math.round(row.accuracy * data.nSamples), data.nSamples).map((end) => 100 * end),
   );
   const told = rows.map((row) => tellPercent(row.accuracy, 1));
-  return intervalTile("Accuracy", told, intervals, 1, " %");
+  return intervalTile("Accuracy [95 % interval]", told, intervals, 1, " %");
 }
 
 function nllTile() {
@@ -57,7 +58,7 @@ function nllTile() {
   const n = best.nll < 0.1 ? 4 : 3;
   const intervals = rows.map((row) => [Math.max(row.nll - Z * row.nll_se, 0), row.nll + Z * row.nll_se]);
   const told = rows.map((row) => tell(row.nll, digits(row.nll, n)));
-  return intervalTile("NLL, lower is better", told, intervals, n, "");
+  return intervalTile("NLL, lower is better [95 % interval]", told, intervals, n, "");
 }
 
 function eceTile() {
@@ -78,8 +79,9 @@ function gainWords() {
       name,
       " has the lowest NLL, and the uncalibrated network is tied with it. ",
     ];
-  const less = digits((100 * (uncalibrated.nll - best.nll)) / uncalibrated.nll, 0);
-  return [name, " lowers the NLL by ", make("strong", {}, `${less} %`), ...accuracyWords(), ". "];
+  // Rounded down: nothing is won entirely.
+  const less = Math.floor((1000 * (uncalibrated.nll - best.nll)) / uncalibrated.nll) / 10;
+  return [name, " lowers the NLL by ", make("strong", {}, `${digits(less, 1)} %`), ...accuracyWords(), ". "];
 }
 
 function accuracyWords() {

@@ -26,13 +26,12 @@ function separationWords(row) {
   return [...told, "; uncalibrated in ", tellPercent(uncalibrated.auroc, 1), " %."];
 }
 
-const CLASS_HEADS = ["class", "samples", "right", "accuracy % [95 %]", "mean confidence %", "most often taken for"];
+const CLASS_HEADS = ["class", "samples", "accuracy % [95 %]", "mean confidence %", "most often taken for"];
 
 function classRow(own) {
   const [low, high] = wilson(own.hits, own.count);
   return rowOf(own.name, [
     tellCount(own.count),
-    tellCount(own.hits),
     [tellPercent(own.hits / own.count, 1), " [", tellPercent(low, 1), ", ", tellPercent(high, 1), "]"],
     tellPercent(own.confidence, 1),
     [`${own.taken_for}, `, tell(own.times, `${own.times.toLocaleString("en")}×`)],
@@ -44,7 +43,8 @@ function wrongTable(wrong) {
     rowOf(tell(row, row.toString()), [label, prediction, tellPercent(confidence)]),
   );
   const head = make("thead", {}, headOf(["row of the test set", "label", "prediction", "confidence %"]));
-  return make("table", { "aria-labelledby": "wrong-caption" }, head, make("tbody", {}, rows));
+  const table = make("table", { "aria-labelledby": "wrong-caption" }, head, make("tbody", {}, rows));
+  return make("div", { class: "scroll", role: "region", "aria-labelledby": "wrong-caption", tabindex: 0 }, table);
 }
 
 function wrongPictures(wrong) {

@@ -3,6 +3,9 @@
 // Of the standard normal distribution: 95 % lie within.
 const Z = 1.959963984540054;
 
+// A bin of fewer samples says next to nothing.
+const FEW = 10;
+
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 async function inflate(text) {
@@ -129,6 +132,7 @@ function errorsOf(bins, series, data, strategy) {
   return {
     expected: sum(held.map((bin, k) => (bin.count * gaps[k]) / n)),
     maximum: Math.max(...gaps),
+    fewAtMaximum: held[gaps.indexOf(Math.max(...gaps))].count < FEW,
     accuracy: sum(bins.map((bin) => bin.hits)) / n,
     confidence: sum(bins.map((bin) => bin.total)) / n,
     floor: series.floors[at],

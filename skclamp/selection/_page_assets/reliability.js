@@ -146,7 +146,7 @@ function captionOf(row, errors) {
       tellPercent(errors.confidence),
       " % (dashed), largest gap ",
       tellPercent(errors.maximum),
-      " %",
+      errors.fewAtMaximum ? " %, in a grey bin" : " %",
     ),
   ].filter(Boolean);
 }

@@ -72,8 +72,7 @@ const groupHead = (group) =>
   make(
     "tr",
     { class: "group" },
-    make("th", { scope: "rowgroup" }, group),
-    make("td", { colspan: COLUMNS.length - 1 }),
+    make("th", { scope: "rowgroup", colspan: COLUMNS.length }, make("span", {}, group)),
   );
 
 function sortHead(column, k) {

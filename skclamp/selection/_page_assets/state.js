@@ -20,8 +20,6 @@ const state = {
   bin: null,
 };
 state.mistaken = state.right;
-// A bin of fewer samples says next to nothing.
-const FEW = 10;
 
 const digits = (value, n) => value.toFixed(n);
 // An edge of a bin; of classes that are hardly ever probable most are tiny.
