@@ -4,6 +4,8 @@ import difflib
 import numbers
 from collections.abc import Iterable
 
+import numpy as np
+
 from .sklearn_private import HasMethods, Interval, InvalidParameterError, StrOptions, validate_parameter_constraints
 
 # Less alike than this a name is no slip of another.
@@ -77,6 +79,13 @@ def check_whole_number(value, name, low=1):
     if value < low:
         raise ValueError(f"{name} must be a whole number of at least {low}; got {value}")
     return int(value)
+
+
+def check_flag(value, name):
+    """A bool; TypeError if `value` isn't one, of Python's or numpy's."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
 
 
 def check_choice(value, name, choices):

@@ -7,7 +7,7 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm import tqdm
 
-from .._utils.parameters import check_number, check_whole_number
+from .._utils.parameters import check_flag, check_number, check_whole_number
 from .._utils.warnings import one_warning
 from ._candidates import UNCALIBRATED, default_calibrators, named
 from ._evidence import Examiner
@@ -50,10 +50,8 @@ class CalibratorComparison:
         Seconds that the logits of the calibration and of the test set took.
     alpha : float, default=0.05
         Level of the tests.
-    binned : BinnedTest, default=None
-        Sums over the test set from which `to_html` makes its diagrams; None makes no page.
-    evidence : Evidence, default=None
-        What else a page tells of the samples; None makes no page.
+    binned, evidence : BinnedTest and Evidence, default=None
+        What `to_html` tells of the test set, sums over it and some of its samples; None makes no page.
 
     Attributes
     ----------
@@ -144,18 +142,17 @@ class CalibratorComparison:
         """
         return draw_comparison(self.rows, axes)
 
-    def to_html(self, path, *, title="Calibration report", channel_names=None):
+    def to_html(self, path, *, title="Calibration report", channel_names=None, samples=True):
         """Write an interactive page: one file of at most 4 MB, which loads nothing from anywhere.
 
         It opens with what was won: accuracy and NLL of the uncalibrated network and of the best calibrator, with
-        intervals. The reader sees two calibrators' reliability diagrams side by side, of the most probable class or of
-        one class's probability, chooses the number of bins and their kind, and reads counts and 95 % intervals bin by
-        bin. Further down are the wrong answers given with most confidence, the worst classes, what each calibrator
-        would have done at a threshold of confidence, the scores, also as CSV, and what neural clamping learned. Of more
+        intervals. Two calibrators' reliability diagrams stand side by side, of the most probable class or of one
+        class's probability, in bins of the reader's choice. Then come the wrong answers given with most confidence, the
+        worst classes, a threshold of confidence, the scores, also as CSV, and what neural clamping learned. Of more
         than 24 classes, the most frequent ones have diagrams of their own, and fewer if the file would be too large.
 
-        The file holds sums over the test set, up to 20 answers of each calibrator with their rows and labels, and,
-        where the inputs are images of one or three channels, at most 48 of them, each at most 64 pixels wide and high.
+        The file holds sums over the test set, 20 answers at most of each calibrator with their rows and labels, and 48
+        small images where the inputs are images of one or three channels.
 
         Parameters
         ----------
@@ -166,12 +163,16 @@ class CalibratorComparison:
         channel_names : list of str, default=None
             Names of the inputs' channels (features, where X is 2-dimensional), for what neural clamping learned. None
             numbers them.
+        samples : bool, default=True
+            Whether the page holds single samples, those answers and images; False leaves the sums alone.
 
         Raises
         ------
         ValueError
             If the comparison wasn't made by `compare_calibrators`, or `channel_names` aren't as many as there are
             channels.
+        TypeError
+            If `samples` isn't True or False.
 
         Examples
         --------
@@ -192,7 +193,8 @@ class CalibratorComparison:
         """
         if self._binned is None or self._evidence is None:
             raise ValueError("binned and evidence must be what compare_calibrators passes, for a page; got None")
-        page = page_of(self, self._binned, self._evidence, title=title, channel_names=channel_names)
+        evidence = self._evidence if check_flag(samples, "samples") else self._evidence.without_samples()
+        page = page_of(self, self._binned, evidence, title=title, channel_names=channel_names)
         Path(path).write_text(page, encoding="utf-8")
 
     def __str__(self):

@@ -1,7 +1,7 @@
 """What stood behind a comparison beside its scores: samples and their answers, versions, and the day."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -41,7 +41,7 @@ class ClassAnswers:
         Number of its samples, and of those that were told right.
     confidence : float
         Mean confidence of the answers, whatever they were.
-    taken_for : str or None
+    taken_for : str
         The class that its samples are most often taken for by mistake.
     times : int
         How often.
@@ -51,7 +51,7 @@ class ClassAnswers:
     count: int
     hits: int
     confidence: float
-    taken_for: str | None
+    taken_for: str
     times: int
 
 
@@ -94,6 +94,8 @@ class Evidence:
         By the package's name.
     date : str
         When the comparison was made, in the format of ISO 8601.
+    has_samples : bool
+        Whether single samples are in it.
     """
 
     n_calibration: int
@@ -101,6 +103,12 @@ class Evidence:
     thumbnails: Thumbnails | None
     versions: dict[str, str]
     date: str
+    has_samples: bool = True
+
+    def without_samples(self):
+        """The same without anything of single samples."""
+        answers = {name: replace(own, wrong=[], sampled=[]) for name, own in self.answers.items()}
+        return replace(self, answers=answers, thumbnails=None, has_samples=False)
 
 
 class Examiner:
@@ -144,21 +152,28 @@ class Examiner:
 
     def _worst_classes(self, prediction, confidence, hits):
         """Classes with wrong answers by the upper end of their accuracy's interval: few samples lead no list."""
-        count, right = (np.bincount(own, minlength=len(self._names)) for own in (self._y_encoded, self._y_encoded[hits]))
-        total = np.bincount(self._y_encoded, confidence, len(self._names))
+        count, right, total = (self._per_class(own) for own in (None, hits, confidence))
         some = np.flatnonzero(right < count)
         worst = some[np.argsort(_upper_ends(right[some], count[some]), kind="stable")[:_N_CLASSES]]
         return [
             ClassAnswers(
-                self._names[k], int(count[k]), int(right[k]), float(total[k] / count[k]), *self._taken_for(k, prediction)
+                name=self._names[k],
+                count=int(count[k]),
+                hits=int(right[k]),
+                confidence=float(total[k] / count[k]),
+                **self._taken_for(k, prediction),
             )
             for k in worst
         ]
 
+    def _per_class(self, values):
+        """Sums of samples' values over those of each class; None counts them."""
+        return np.bincount(self._y_encoded, values, len(self._names))
+
     def _taken_for(self, k, prediction):
         mistaken = np.bincount(prediction[self._y_encoded == k], minlength=len(self._names))
         mistaken[k] = 0
-        return self._names[mistaken.argmax()], int(mistaken.max())
+        return {"taken_for": self._names[mistaken.argmax()], "times": int(mistaken.max())}
 
     def evidence(self, n_calibration, reading, calibrators, order):
         """All of it, with pictures of the images in `reading`; the calibrators named first in `order` come first."""

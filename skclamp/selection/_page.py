@@ -105,6 +105,7 @@ def _data(comparison, binned, evidence, title, perturbations):
         "cells": _packed(cells),
         "perturbations": perturbations,
         "nCalibration": evidence.n_calibration,
+        "samples": evidence.has_samples,
         "answers": [asdict(evidence.answers[row.name]) for row in comparison.rows],
         "thumbnails": None if evidence.thumbnails is None else _pictures(evidence.thumbnails),
         "versions": evidence.versions,

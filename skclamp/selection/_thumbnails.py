@@ -42,11 +42,10 @@ def thumbnails_of(reading, calibrators, rows, perturbed_rows):
     """
     if not isinstance(reading.backbone, NetworkBackbone) or isinstance(reading.inputs, StreamInputs):
         return None
-    perturbing = {
-        name: own for name, own in calibrators.items() if isinstance(own, BaseClamping) and own.accepted_
-    }
+    perturbing = {name: own for name, own in calibrators.items() if isinstance(own, BaseClamping) and own.accepted_}
     key = next((own.module_.logits.input_key for own in perturbing.values()), None)
-    before, after = {}, {name: {} for name in perturbing}
+    before: dict = {}
+    after: dict = {name: {} for name in perturbing}
     with torch.no_grad():
         for start, x in _images(reading, rows, key):
             here = rows[start : start + len(x)]
@@ -104,7 +103,9 @@ def _limits(images):
 def _drawn(images, limits):
     low, high = limits.T
     width = np.where(high > low, high - low, 1.0)
-    return {int(row): png(np.rint(255 * ((own - low) / width).clip(0, 1)).astype(np.uint8)) for row, own in images.items()}
+    return {
+        int(row): png(np.rint(255 * ((own - low) / width).clip(0, 1)).astype(np.uint8)) for row, own in images.items()
+    }
 
 
 def png(pixels):

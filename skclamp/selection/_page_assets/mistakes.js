@@ -10,7 +10,8 @@ function showMistakes() {
       ? `${plural(wrong.length, "wrong answer")} of ${names[state.mistaken]}, given with most confidence`
       : `${names[state.mistaken]} gives no wrong answer`,
   );
-  $("worst-card").hidden = wrong.length === 0;
+  $("wrong-card").hidden = !data.samples;
+  $("worst-card").hidden = classes.length === 0;
   const pictured = data.thumbnails && wrong.some(({ row }) => row in data.thumbnails.before);
   $("wrong").replaceChildren(...(wrong.length === 0 ? [] : [pictured ? wrongPictures(wrong) : wrongTable(wrong)]));
 }

@@ -93,9 +93,13 @@ function sortHead(column, k) {
   );
 }
 
+function sampleWords() {
+  const nImages = Object.keys(data.thumbnails?.before ?? {}).length;
+  return `a few answers of each calibrator with their rows and labels, ${plural(nImages, "small image")}`;
+}
+
 function showNotes() {
   const [calibration, test] = data.networkTimes;
-  const nImages = Object.keys(data.thumbnails?.before ?? {}).length;
   $("scores-caption").replaceChildren("Scores on the test set; a heading sorts by its column");
   $("scores-note").replaceChildren(
     `The NLL decides. “Tied” is not told from the best by a paired test (Holm-corrected, level ${data.alpha}). ` +
@@ -103,8 +107,8 @@ function showNotes() {
       "as a grey bar: a diamond on the bar says nothing.",
   );
   $("page-note").replaceChildren(
-    `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, some twenty answers of each ` +
-      `calibrator, and ${plural(nImages, "small image")} of the test set. It loads nothing. ` +
+    `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, ` +
+      `${data.samples ? sampleWords() : "neither the samples nor their predictions"}, and loads nothing. ` +
       `Times of output maps come on top of the network’s, ${digits(calibration, 2)} s for the ` +
       `calibration and ${digits(test, 2)} s for the test set. ` +
       `The number of bins in the table of scores is ${data.nBins}.`,

@@ -1,0 +1,73 @@
+"""Fixtures for the report page: a comparison on images, and a browser that opens pages."""
+
+import shutil
+
+import pytest
+import torch
+from _digits import calibration_and_test, convolutional_network, shifted
+from _report_pages import FEW, SEED
+
+from skclamp import HistogramBinning, NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The comparison on digits seen by a camera whose gain is off, probabilities by calibrator, and labels."""
+    (X_cal, y_cal), (X_test, y_test) = calibration_and_test(0)
+    X_cal, X_test = (shifted(X, "gain and offset") for X in (X_cal, X_test))
+    network = convolutional_network()
+    calibrators = {
+        "temperature": TemperatureScaling(),
+        "bins": HistogramBinning(),
+        "clamping": NeuralClampingCalibrator(random_state=0),
+    }
+    comparison = compare_calibrators(
+        network, X_cal, y_cal, X_test, y_test, calibrators=calibrators, n_bins=12, random_state=SEED, **FEW
+    )
+    proba = {name: own.predict_proba(X_test) for name, own in comparison.calibrators.items()}
+    with torch.no_grad():
+        proba["uncalibrated"] = torch.softmax(network(torch.as_tensor(X_test)).double(), 1).numpy()
+    return comparison, proba, y_test
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"needs one of {', '.join(BROWSERS)} on the machine")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=path, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """Opens the page of a comparison; what it says on the console or asks of the network fails the test."""
+    pages = []
+
+    def open_page(comparison, *, width=1440, dark=False, **options):
+        comparison.to_html(tmp_path / "report.html", **options)
+        scheme = "dark" if dark else "light"
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.said, page.asked = [], []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto((tmp_path / "report.html").as_uri())
+        page.wait_for_selector("html[data-ready]", timeout=20_000)
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        assert page.said == []
+        assert page.asked == [(tmp_path / "report.html").as_uri()]
+        page.close()

@@ -1,0 +1,234 @@
+"""The samples behind a comparison's page: wrong answers, worst classes, and small pictures of a few images."""
+
+import base64
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from _digits import calibration_and_test, shifted
+from _report_pages import FEW, Reader, labels_for, logits_of, read_page, small_comparison
+from scipy.stats import binomtest, sem
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp.metrics._binning import Probabilities
+from skclamp.metrics._proper_scores import log_losses
+from skclamp.selection._page import page_of
+
+N = 120
+QUICK = {"validation_fraction": None, "max_epochs": 1, "random_state": 0}
+
+
+def test_tells_wrong_answers_and_worst_classes(digits, tmp_path):
+    comparison, proba, y = digits
+    data = read_page(comparison, tmp_path / "report.html").data
+    hits = {name: own.argmax(1) == y for name, own in proba.items()}
+    for row, answers in zip(data["rows"], data["answers"], strict=True):
+        own, right = proba[row["name"]], hits[row["name"]]
+        confidence, wrong = own.max(1), np.flatnonzero(~right)
+        surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:12]
+        assert [answer["row"] for answer in answers["wrong"]] == list(surest)
+        assert [answer["label"] for answer in answers["wrong"]] == [str(y[k]) for k in surest]
+        assert [answer["prediction"] for answer in answers["wrong"]] == [str(own[k].argmax()) for k in surest]
+        assert [answer["confidence"] for answer in answers["wrong"]] == pytest.approx(
+            list(confidence[surest]), abs=1e-6
+        )
+        ends = []
+        for each in answers["classes"]:
+            of_class = y == int(each["name"])
+            assert (each["count"], each["hits"]) == (of_class.sum(), right[of_class].sum())
+            assert each["confidence"] == pytest.approx(confidence[of_class].mean(), abs=1e-6)
+            taken = np.bincount(own.argmax(1)[of_class & ~right], minlength=10)
+            assert each["times"] == taken.max() == taken[int(each["taken_for"])] > 0
+            ends.append(binomtest(each["hits"], each["count"]).proportion_ci(method="wilson").high)
+        assert ends == sorted(ends) and len(ends) == len({*y[~right]})
+        gains = right.astype(float) - hits["uncalibrated"]
+        told = answers["accuracy_gain"], answers["accuracy_gain_se"]
+        assert told == pytest.approx((gains.mean(), sem(gains)))
+
+
+def test_tells_how_confidence_separates_and_how_sure_the_scores_are(digits, tmp_path):
+    comparison, proba, y = digits
+    for row in comparison.rows:
+        own = proba[row.name]
+        assert row.auroc == pytest.approx(roc_auc_score(own.argmax(1) == y, own.max(1)), abs=1e-5)
+        assert row.nll_se == pytest.approx(sem(log_losses(Probabilities(own), y)), rel=1e-5)
+    z = logits_of(200)
+    right = compare_calibrators(None, z, labels_for(200), z, z.argmax(1), calibrators=[TemperatureScaling()], **FEW)
+    assert np.isnan(right["uncalibrated"].auroc)
+    data = read_page(right, tmp_path / "report.html").data
+    assert [row["auroc"] for row in data["rows"]] == [None, None]
+    assert data["answers"][0]["wrong"] == data["answers"][0]["classes"] == []
+
+
+def test_tells_what_stood_behind_it(digits, tmp_path):
+    data = read_page(digits[0], tmp_path / "report.html").data
+    assert (data["nCalibration"], data["nSamples"]) == (600, 597)
+    assert {*data["versions"]} == {"skclamp", "torch", "scikit-learn", "python"}
+    assert np.datetime64(data["date"][:16]) <= np.datetime64("now") + np.timedelta64(15, "h")
+
+
+def test_a_page_without_samples_tells_of_none(digits, tmp_path):
+    data = read_page(digits[0], tmp_path / "report.html", samples=False).data
+    assert data["thumbnails"] is None and not data["samples"]
+    assert all(answers["wrong"] == answers["sampled"] == [] for answers in data["answers"])
+    assert all(answers["classes"] for answers in data["answers"])
+    with pytest.raises(TypeError, match="samples must be True or False; got 'none'"):
+        digits[0].to_html(tmp_path / "report.html", samples="none")
+
+
+# ---- pictures
+
+
+def _pixels(png):
+    """Of a PNG file in base64, as another reader of the format sees them."""
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install pillow")
+    return np.atleast_3d(np.asarray(image.open(io.BytesIO(base64.b64decode(png)))))
+
+
+def test_pictures_are_test_images_and_what_clamping_makes_of_them(digits, tmp_path):
+    comparison, proba, _ = digits
+    data = read_page(comparison, tmp_path / "report.html").data
+    X = shifted(calibration_and_test(0)[1][0], "gain and offset")
+    pictures = data["thumbnails"]
+    wrong = {answer["row"] for own in data["answers"] for answer in own["wrong"]}
+    sampled = [answer["row"] for answer in data["answers"][0]["sampled"]]
+    assert len(sampled) == 8 and {*sampled} <= {int(row) for row in pictures["before"]} <= wrong | {*sampled}
+    assert len(pictures["before"]) <= 48
+    assert {answer["row"] for answer in data["answers"][0]["wrong"]} <= {int(row) for row in pictures["before"]}
+    low, high = np.array(pictures["limits"]).T
+    assert (low < high).all() and X.min() < 0, "beyond [0, 1], each channel has its own range"
+
+    def bytes_of(image):
+        return np.rint(255 * ((image.transpose(1, 2, 0) - low) / (high - low)).clip(0, 1))
+
+    for row, png in pictures["before"].items():
+        np.testing.assert_allclose(_pixels(png), bytes_of(X[int(row)]), atol=1)
+    (name,) = pictures["after"]
+    assert name == "clamping" and [int(row) for row in pictures["after"][name]] == sampled
+    with torch.no_grad():
+        after = comparison.calibrators[name].perturbation_(torch.as_tensor(X[sampled])).numpy()
+    for png, image in zip(pictures["after"][name].values(), after, strict=True):
+        np.testing.assert_allclose(_pixels(png), bytes_of(image), atol=1)
+    now = data["answers"][[row["name"] for row in data["rows"]].index(name)]["sampled"]
+    assert [answer["prediction"] for answer in now] == [str(k) for k in proba[name][sampled].argmax(1)]
+
+
+class _Pooled(nn.Module):
+    """Four logits of the means of an input's quarters, whatever its shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(4) * 5)
+
+    def forward(self, x):
+        quarters = x.flatten(1).tensor_split(4, 1)
+        return torch.stack([part.mean(1) for part in quarters], 1) @ self.weight
+
+
+class _Named(_Pooled):
+    def forward(self, more, pixels):
+        return super().forward(pixels) + 0 * more[:, :1]
+
+
+class _Stream(IterableDataset):
+    def __init__(self, *pairs):
+        self.pairs = pairs
+
+    def __iter__(self):
+        yield from zip(*self.pairs, strict=True)
+
+
+def _images(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(2 * N, *shape, generator=generator)
+
+
+def _thumbnails(network, X, tmp_path, y=None, calibrators=None, **options):
+    """Of the page of a comparison whose second half of X is tested on; X makes what is given of inputs and labels."""
+    inputs, make = X
+    y = torch.arange(2 * N) % 4 if y is None else y
+    sets = []
+    for half in (slice(None, N), slice(N, None)):
+        own = {k: v[half] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[half]
+        sets += make(own, y[half])
+    maps = {"temperature": TemperatureScaling(), **(calibrators or {})}
+    comparison = compare_calibrators(network, *sets, calibrators=maps, **FEW, **options)
+    return read_page(comparison, tmp_path / "report.html").data["thumbnails"]
+
+
+def _arrays(x, y):
+    return x.numpy(), y.numpy()
+
+
+def _tensors(x, y):
+    return x, y.numpy()
+
+
+def _dataset(x, y):
+    return TensorDataset(x, y), None
+
+
+def _loader(x, y):
+    return DataLoader(TensorDataset(x, y), batch_size=50, shuffle=True), None
+
+
+@pytest.mark.parametrize("make", [_arrays, _tensors, _dataset, _loader])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 100, 150)])
+def test_any_kind_of_images_is_pictured(make, shape, tmp_path):
+    X = _images(*shape)
+    found = _thumbnails(_Pooled(), (X, make), tmp_path)
+    size = (8, 8) if shape[1] == 8 else (43, 64)
+    assert found["limits"] == [[0, 1]] * shape[0] and found["after"] == {}
+    for row, png in found["before"].items():
+        pixels = _pixels(png)
+        assert pixels.shape == (*size, shape[0])
+        image = torch.nn.functional.interpolate(X[N + int(row)][None], size, mode="area")[0].permute(1, 2, 0)
+        np.testing.assert_allclose(pixels, 255 * image, atol=0.51)
+
+
+def test_bytes_and_entries_by_name_are_pictured(tmp_path):
+    scaled = (255 * _images(3, 8, 8)).byte()
+    found = _thumbnails(_Pooled(), (scaled, _tensors), tmp_path, integer_scale=1 / 255)
+    for row, png in found["before"].items():
+        np.testing.assert_array_equal(_pixels(png), scaled[N + int(row)].permute(1, 2, 0))
+    X = {"more": torch.zeros(2 * N, 5), "pixels": _images(3, 8, 8)}
+    clamping = NeuralClampingCalibrator(perturbation="channel", init="normal", input_key="pixels", **QUICK)
+    found = _thumbnails(_Named(), (X, _tensors), tmp_path, calibrators={"clamping": clamping})
+    assert [_pixels(png).shape for png in found["after"]["clamping"].values()] == [(8, 8, 3)] * 8
+
+
+@pytest.mark.parametrize("shape", [(12,), (3, 16), (4, 8, 8), (8, 8, 3), (3, 4, 8, 8)])
+def test_what_is_no_image_has_no_picture(shape, tmp_path):
+    assert _thumbnails(_Pooled(), (_images(*shape), _tensors), tmp_path) is None
+
+
+def test_streams_logits_and_tokens_have_no_picture(tmp_path):
+    assert _thumbnails(_Pooled(), (_images(3, 8, 8), lambda *own: (_Stream(*own), None)), tmp_path) is None
+    assert read_page(small_comparison(), tmp_path / "report.html").data["thumbnails"] is None
+    tokens = nn.Sequential(nn.Embedding(20, 6), nn.Flatten(), nn.Linear(30, 4))
+    words = torch.randint(20, (2 * N, 5), generator=torch.Generator().manual_seed(0))
+    assert _thumbnails(tokens, (words, _tensors), tmp_path) is None
+
+
+def test_a_channel_of_one_value_is_black(tmp_path):
+    X = 3 * _images(3, 8, 8)
+    X[:, 2] = 2.0
+    found = _thumbnails(_Pooled(), (X, _tensors), tmp_path)
+    drawn = np.stack([_pixels(png) for png in found["before"].values()])
+    assert drawn[..., :2].max() == 255 and drawn[..., 2].max() == 0
+
+
+def test_little_of_the_test_set_is_kept(tmp_path):
+    X = _images(3, 200, 200)
+    y = (torch.arange(2 * N) % 4).numpy()
+    clamping = NeuralClampingCalibrator(perturbation="channel", init="normal", **QUICK)
+    comparison = compare_calibrators(_Pooled(), X[:N], y[:N], X[N:], y[N:], calibrators={"clamping": clamping}, **FEW)
+    kept = len(pickle.dumps(comparison._evidence))
+    assert kept < 1e6 < X[N:].nbytes / 50
+    page = page_of(comparison, comparison._binned, comparison._evidence, title="", channel_names=None, most_bytes=3e5)
+    assert Reader(page).data["thumbnails"] is None and len(page) < 3e5
