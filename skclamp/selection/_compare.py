@@ -50,8 +50,10 @@ class CalibratorComparison:
         Seconds that the logits of the calibration and of the test set took.
     alpha : float, default=0.05
         Level of the tests.
-    binned, evidence : BinnedTest and Evidence, default=None
-        What `to_html` tells of the test set, sums over it and some of its samples; None makes no page.
+    binned : BinnedTest, default=None
+        Sums over the test set from which `to_html` makes its diagrams; None makes no page.
+    evidence : Evidence, default=None
+        What else a page tells of the samples; None makes no page.
 
     Attributes
     ----------
@@ -86,8 +88,7 @@ class CalibratorComparison:
         self.calibrators = calibrators
         self.network_times = network_times
         self.alpha = alpha
-        self._binned = binned
-        self._evidence = evidence
+        self._binned, self._evidence = binned, evidence
 
     def __getitem__(self, name):
         """Scores of one calibrator."""

@@ -26,13 +26,13 @@ class Thumbnails:
         Pictures by the images' rows in the test set.
     after : dict of str to dict
         By the name of each calibrator that perturbs images, pictures of some of them behind its perturbation.
-    limits : list of (float, float)
+    limits : list of [float, float]
         For each channel, what is black and what is white; what lies beyond is cut off.
     """
 
     before: dict[int, bytes]
     after: dict[str, dict[int, bytes]]
-    limits: list[tuple[float, float]]
+    limits: list[list[float]]
 
 
 def thumbnails_of(reading, calibrators, rows, perturbed_rows):
@@ -43,39 +43,35 @@ def thumbnails_of(reading, calibrators, rows, perturbed_rows):
     if not isinstance(reading.backbone, NetworkBackbone) or isinstance(reading.inputs, StreamInputs):
         return None
     perturbing = {name: own for name, own in calibrators.items() if isinstance(own, BaseClamping) and own.accepted_}
-    key = next((own.module_.logits.input_key for own in perturbing.values()), None)
+    keys = {name: own.module_.logits.input_key for name, own in perturbing.items()}
+    key = next(iter(keys.values()), None)
     before: dict = {}
-    after: dict = {name: {} for name in perturbing}
+    after: dict = {name: {} for name, own in keys.items() if own == key}
     with torch.no_grad():
-        for start, x in _images(reading, rows, key):
-            here = rows[start : start + len(x)]
-            before.update(zip(here, _shrunk(x), strict=True))
-            chosen = np.isin(here, perturbed_rows)
-            for name, own in perturbing.items():
-                pictures = _shrunk(_perturbed(own, x[torch.from_numpy(chosen).to(x.device)]))
-                after[name].update(zip(here[chosen], pictures, strict=True))
+        for row, x in zip(rows, _images(reading, rows, key), strict=False):
+            before[row] = _shrunk(x)
+            for name in after if row in perturbed_rows else ():
+                after[name][row] = _shrunk(_perturbed(perturbing[name], x))
     if not before:
         return None
-    limits = _limits(np.stack([*before.values()]))
+    limits = _limits([*before.values()])
     drawn = {name: _drawn(own, limits) for name, own in after.items()}
-    return Thumbnails(_drawn(before, limits), drawn, [(float(low), float(high)) for low, high in limits])
+    return Thumbnails(_drawn(before, limits), drawn, limits.tolist())
 
 
 def _images(reading, rows, key):
-    """Batches of these rows, each with the place of its first one; nothing where there are no images."""
-    start = 0
-    for batch, _ in reading.inputs.take(rows).batches():
+    """The entry `key` of these rows, or the first that is an image, one by one: their sizes may differ."""
+    for batch, _ in reading.inputs.take(rows).batches(1):
         x, others = reading.backbone.to_device(batch)
         entries = others if x is None else {reading.backbone.module.input_key: x, **others}
         found = [entries[key]] if key in entries else entries.values()
-        image = next((own for own in found if _are_images(own)), None)
+        image = next((own for own in found if _is_image(own)), None)
         if image is None:
             return
-        yield start, image
-        start += len(image)
+        yield image
 
 
-def _are_images(x):
+def _is_image(x):
     return x.ndim == 4 and x.shape[1] in _CHANNELS and x.is_floating_point()
 
 
@@ -85,19 +81,21 @@ def _perturbed(calibrator, x):
 
 
 def _shrunk(x):
-    """Images of at most so many pixels along either side, channels last."""
+    """A batch of one image as an array of at most so many pixels along either side, channels last."""
     height, width = x.shape[2:]
     share = min(1.0, _MAX_PIXELS / max(height, width))
     size = [max(1, round(share * side)) for side in (height, width)]
     shrunk = F.interpolate(x.float(), size, mode="area") if share < 1 else x.float()
-    return shrunk.permute(0, 2, 3, 1).cpu().numpy()
+    return shrunk[0].permute(1, 2, 0).cpu().numpy()
 
 
 def _limits(images):
     """What is black and white in each channel: 0 and 1 if all lies between, else the extremes."""
-    if images.min() >= 0 and images.max() <= 1:
-        return np.tile([0.0, 1.0], (images.shape[-1], 1))
-    return np.stack([images.min((0, 1, 2)), images.max((0, 1, 2))], axis=1)
+    low = np.min([image.min((0, 1)) for image in images], axis=0)
+    high = np.max([image.max((0, 1)) for image in images], axis=0)
+    if low.min() >= 0 and high.max() <= 1:
+        low, high = np.zeros_like(low), np.ones_like(high)
+    return np.stack([low, high], axis=1)
 
 
 def _drawn(images, limits):

@@ -12,7 +12,7 @@ from _report_pages import FEW, Reader, labels_for, logits_of, read_page, small_c
 from scipy.stats import binomtest, sem
 from sklearn.metrics import roc_auc_score
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
 from skclamp.metrics._binning import Probabilities
@@ -213,6 +213,32 @@ def test_streams_logits_and_tokens_have_no_picture(tmp_path):
     tokens = nn.Sequential(nn.Embedding(20, 6), nn.Flatten(), nn.Linear(30, 4))
     words = torch.randint(20, (2 * N, 5), generator=torch.Generator().manual_seed(0))
     assert _thumbnails(tokens, (words, _tensors), tmp_path) is None
+
+
+class _OfTwoSizes(Dataset):
+    """Images of 8 by 8 pixels, then as many of 8 by 12."""
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return self.x[i][..., : 8 if i < len(self) // 2 else 12], self.y[i]
+
+
+def _own_collate(items):
+    return default_collate(items)
+
+
+def test_images_may_differ_in_size(tmp_path):
+    def make(x, y):
+        return DataLoader(_OfTwoSizes(x, y), batch_size=N // 2, collate_fn=_own_collate), None
+
+    found = _thumbnails(_Pooled(), (_images(3, 8, 12), make), tmp_path)
+    for row, png in found["before"].items():
+        assert _pixels(png).shape == (8, 8 if int(row) < N // 2 else 12, 3)
 
 
 def test_a_channel_of_one_value_is_black(tmp_path):

@@ -35,11 +35,8 @@ function intervalTile(title, told, intervals, n, unit) {
   const rows = compared();
   const notes = intervals.map(([low, high], k) => [
     breakable(rows[k].name),
-    " [",
-    tell(low, digits(low, n)),
-    ", ",
-    tell(high, digits(high, n)),
-    "]",
+    " ",
+    make("span", { class: "whole" }, "[", tell(low, digits(low, n)), ", ", tell(high, digits(high, n)), "]"),
   ]);
   return tileOf(title, told, unit, notes);
 }
