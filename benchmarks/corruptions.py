@@ -17,6 +17,7 @@ from itertools import groupby, product
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from sklearn.model_selection import train_test_split
@@ -24,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from _corruption_methods import METHODS, make_task
+from _corruption_tables import draw, report
 from _corruptions import CORRUPTIONS, corrupt
 from _data import add_data_argument, load_images
 from _networks import load_resnet
@@ -68,20 +70,19 @@ def compute(options):
     pending = [cell for cell in cells_of(options) if cell not in results]
     images, labels = load_images("cifar10_test", options.data) if pending else (None, None)
     with tqdm(total=len(pending), disable=None) as progress:
-        for cell, group in groupby(pending, key=lambda cell: cell[:-1]):
+        for _, group in groupby(pending, key=lambda cell: cell[:-1]):
             task = None
-            for each in group:
-                progress.set_description(" ".join(map(str, each)))
-                task = task or task_of(each, images, labels, options)
-                results.append([run(each, task)])
+            for cell in group:
+                progress.set_description(" ".join(map(str, cell)))
+                task = task or task_of(cell, images, labels, options)
+                results.append([run(cell, task)])
                 progress.update()
 
 
 def task_of(cell, images, labels, options):
     """A network and the corrupted images of a stratified draw."""
-    drawn, _ = train_test_split(range(len(labels)), train_size=2 * options.n, stratify=labels, random_state=cell.seed)
-    first, second = train_test_split(drawn, train_size=options.n, stratify=labels[drawn], random_state=cell.seed)
-    rows = [*first, *second]
+    sizes = {"train_size": options.n, "test_size": options.n}
+    rows = np.concatenate(train_test_split(np.arange(len(labels)), **sizes, stratify=labels, random_state=cell.seed))
     corrupted = corrupt(images[rows], rows, cell.corruption, cell.severity)
     return make_task(load_resnet(cell.network, options.data), corrupted, labels[rows], cell.seed)
 
@@ -124,7 +125,10 @@ def main(arguments=None):
     if not options.summary:
         with threadpool_limits(options.threads):
             compute(options)
-    print(pd.read_csv(options.out))
+    results = pd.read_csv(options.out)
+    report(results)
+    if options.figure:
+        draw(results, options.figure)
 
 
 if __name__ == "__main__":
