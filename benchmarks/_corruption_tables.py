@@ -24,8 +24,13 @@ MARKS = {
 
 
 def against_temperature(results):
-    """The results in the order of the benchmark, each with its NLL over temperature scaling's and points gained."""
+    """The results in the order of the benchmark, each with its NLL over temperature scaling's and points gained.
+
+    Images that a method hasn't seen yet are left out.
+    """
     key = ["seed", "severity", "network", "corruption"]
+    seen = (results.method != PARTIAL).groupby([results[name] for name in key]).transform("sum")
+    results = results[seen == seen.max()]
     baseline = results[results.method == BASELINE].set_index(key)[["nll", "accuracy"]]
     joined = results.join(baseline.add_suffix("_temperature"), on=key, how="inner")
     joined["ratio"] = joined.nll / joined.nll_temperature
