@@ -1,0 +1,83 @@
+"""The benchmark of corruptions: what the package makes of images, and every method on darkened ones."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import corruptions
+from _corruptions import CORRUPTIONS, corrupt
+
+pytestmark = pytest.mark.slow
+RETRAINED = {"batch_norm", "last_layer", "fine_tuned"}
+
+
+class Small(nn.Module):
+    """One convolution with batch norm, and a last layer of its own name."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.linear = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        """Logits."""
+        return self.linear(torch.relu(self.bn(self.conv(x))).mean((2, 3)))
+
+
+@pytest.fixture
+def problem(monkeypatch):
+    """1,200 images of 4 classes, each of a colour of its own, a network trained on others, and darkness to corrupt."""
+    torch.manual_seed(0)
+    labels = torch.randint(4, (1800,))
+    colours = torch.tensor([[0.8, 0.5, 0.5], [0.5, 0.8, 0.5], [0.5, 0.5, 0.8], [0.7, 0.7, 0.5]])
+    images = (colours[labels][:, :, None, None] + 0.4 * torch.randn(1800, 3, 6, 6)).clamp(0, 1)
+    network = Small()
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
+    for _ in range(80):
+        optimizer.zero_grad()
+        functional.cross_entropy(network(images[:600]), labels[:600]).backward()
+        optimizer.step()
+    monkeypatch.setattr(corruptions, "load_images", lambda *_: (images[600:], labels[600:].numpy()))
+    monkeypatch.setattr(corruptions, "load_resnet", lambda *_: network.eval())
+    monkeypatch.setattr(corruptions, "corrupt", lambda images, *_: 0.3 * images)
+    return network
+
+
+def test_methods_are_compared_with_temperature_scaling(problem, tmp_path, capsys, monkeypatch):
+    path, figure = tmp_path / "runs.csv", tmp_path / "figure.png"
+    few = ["--corruptions", "fog", "--severities", "2", "--networks", "cifar10_resnet20", "--n", "600"]
+    options = [*few, "--seeds", "50", "51", "--out", str(path), "--figure", str(figure)]
+    before = {name: value.clone() for name, value in problem.state_dict().items()}
+    corruptions.main(options)
+    runs, shown = pd.read_csv(path), capsys.readouterr().out
+    assert all(torch.equal(before[name], value) for name, value in problem.state_dict().items())
+    assert set(runs.method[runs.changed == 1]) == RETRAINED
+    assert set(runs.seed[runs.method == "fine_tuned"]) == {50}
+    nll = runs[runs.seed == 50].pivot_table("nll", "corruption", "method")
+    others = nll.drop(columns=["temperature", "vector", "structured_matrix"])
+    assert (others.lt(0.9 * nll.temperature, axis=0)).all(axis=None)
+    clamping = runs[runs.method == "clamping"]
+    assert clamping.accepted.all()
+    ratios = clamping.nll.to_numpy() / runs.nll[runs.method == "temperature"].to_numpy()
+    assert f"{ratios.mean():.3f} ±" in shown
+    assert figure.stat().st_size > 0
+
+    monkeypatch.setattr(corruptions, "run", None)
+    corruptions.main(options)
+    assert len(pd.read_csv(path)) == len(runs) == 2 * 7 + 1
+
+
+def test_corrupted_images_depend_on_nothing_else():
+    package = pytest.importorskip("corrupt_tta", reason="needs the package of corruptions (extra bench)")
+    assert tuple(package.corruption_dict) == CORRUPTIONS
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32)) / 255).float()
+    state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    for name in CORRUPTIONS:
+        corrupted = corrupt(images, [7, 8, 9], name, 4)
+        assert corrupted.shape == images.shape
+        assert (corrupted - images).abs().max() > 0.05
+        torch.testing.assert_close(corrupt(images[1:], [8, 9], name, 4), corrupted[1:], rtol=0, atol=0)
+        torch.testing.assert_close((corrupted * 255).round() / 255, corrupted)
+    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
