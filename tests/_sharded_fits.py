@@ -83,6 +83,12 @@ DOUBLE = {**SETTINGS, "estimator": copy.deepcopy(NETWORK).double()}
 FITS = {
     "affine": NeuralClampingCalibrator(perturbation="affine", **SETTINGS),
     "auto": NeuralClampingCalibrator(**DOUBLE),
+    "wide": NeuralClampingCalibrator(
+        torch.nn.Sequential(torch.nn.Unflatten(1, (3, 8, 8)), DOUBLE["estimator"]),
+        perturbation="curve",
+        precision="float32",
+        random_state=0,
+    ),
     "gamma": NeuralClampingCalibrator(gamma="auto", perturbation="affine", **SETTINGS),
     "views": NeuralClampingCalibrator(
         max_views=3, views=[Clearer(0, 5), Clearer(3, 8), HorizontalFlip()], perturbation=None, **SETTINGS
@@ -112,7 +118,9 @@ FITS = {
     "keys": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, shuffle=False, **SETTINGS),
 }
 DATASETS = {"dataset": lambda X, y: TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), "keys": Keyed}
-WEIGHTED = ("auto", "search", "temperature", "gradient")
+# Fits to images as rows of a table.
+FLAT = ("wide",)
+WEIGHTED = ("auto", "wide", "search", "temperature", "gradient")
 
 
 def calibration_data():
@@ -145,8 +153,9 @@ def fit_all(fit):
     for name, calibrator in FITS.items():
         given = weight if name in WEIGHTED else np.where(np.arange(len(y)) < CUT, 0, weight)
         given = given if name in (*WEIGHTED, "weightless") else None
-        fitted = fit(calibrator, X, y, given, dataset=DATASETS.get(name))
-        results[name] = outcome(fitted, X)
+        inputs = X.reshape(len(X), -1) if name in FLAT else X
+        fitted = fit(calibrator, inputs, y, given, dataset=DATASETS.get(name))
+        results[name] = outcome(fitted, inputs)
     return results
 
 

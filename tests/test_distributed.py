@@ -65,6 +65,7 @@ def test_each_fit_did_something(results):
     alone = results[0]
     assert alone["affine"]["accepted_"]
     assert alone["auto"]["accepted_"]
+    assert alone["wide"]["accepted_"]
     assert alone["gamma"]["accepted_"]
     assert alone["series"]["accepted_"]
     assert alone["search"]["accepted_"]

@@ -117,9 +117,9 @@ refit_temperature : bool, default=True
     without a guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few flawless samples promise no
     certainty.
 optimizer : {"auto", "natural", "sgd", "adam"}, class or functools.partial, default="auto"
-    "natural" takes full-batch natural-gradient steps with a line search, for perturbations of few parameters;
-    "auto" is "natural" up to 512 parameters of the perturbation and "adam" beyond: an offset for each of 3 x 32 x 32
-    entries has 3,072. "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop. A partial sets
+    "natural" takes full-batch natural-gradient steps with a line search. "auto" is "natural" up to 512 parameters of
+    the perturbation, and beyond where `penalty` is 0, parameters times samples are at most 2**27, and one of the two at
+    most 5,000; else "adam". "sgd", "adam" and subclasses of torch.optim.Optimizer run in skorch's loop. A partial sets
     arguments other than `lr`: ``partial(torch.optim.SGD, momentum=0.9)``. The perturbation "auto" grows by natural
     steps, and takes no other optimizer.""",
     "loop": """

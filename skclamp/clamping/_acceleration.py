@@ -5,6 +5,8 @@ Every step is checked on a batch and left out where it fails or changes the logi
 
 import copy
 from dataclasses import replace
+from functools import partial
+from operator import methodcaller
 
 import torch
 from torch import nn
@@ -134,11 +136,21 @@ def _channels_last(logits, batch, expected):
         return logits
     try:
         copied = copy.deepcopy(logits.module).to(memory_format=memory_format)
+        for part in copied.modules():
+            part.register_forward_hook(partial(_keep_layout, memory_format=memory_format))
         candidate = _variant(logits, copied, memory_format=memory_format)
         return candidate if _same(candidate, batch, expected) else logits
     except (RuntimeError, TypeError):
         # A module may hold a lock, a file, an activation that somebody kept; and `view` asks for rows in order.
         return logits
+
+
+def _keep_layout(_module, _inputs, output, *, memory_format: torch.memory_format):
+    """Have the gradient of a layer's output in the layout of the output: backward through both at once is slow."""
+    if not isinstance(output, torch.Tensor) or not output.requires_grad:
+        return
+    if _CHANNELS_LAST.get(output.ndim) == memory_format and output.is_contiguous(memory_format=memory_format):
+        output.register_hook(methodcaller("contiguous", memory_format=memory_format))
 
 
 def _autocast(logits, batch):

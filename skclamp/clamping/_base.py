@@ -155,6 +155,7 @@ class BaseClamping(BaseCalibrator):
             outcome = replace(outcome, searched=quickest(outcome.searched, self.precision))
         learner.progress.begin("views")
         options = {"guarded": self._guarded, "known": isinstance(self.views, str)}
+        outcome = outcome.with_in_sample_logits()
         found = find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
         if found.logits is None:
             return outcome, found

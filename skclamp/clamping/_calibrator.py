@@ -61,8 +61,8 @@ class NeuralClampingCalibrator(BaseClamping):
         "affine" one gain and one offset per channel; "curve" one quadratic tone curve per channel; "color" a matrix
         across channels; "filter" one small filter per channel; "grid" a coarse map of gains and offsets. For X of shape
         (n_samples, n_features), features are channels, and "full", "channel", "affine" and "curve" apply. "auto"
-        appends those that the gradients ask for, one after another. A module that starts as the identity, keeps shapes
-        and treats each sample alike is copied. None is temperature scaling.
+        appends those that the gradients ask for, one after another; to a table of many features, one alone. A module
+        that starts as the identity, keeps shapes and treats each sample alike is copied. None is temperature scaling.
     gamma : float or "auto", default=0.0
         Focusing parameter of the focal loss, at least 0. 0 is the NLL; more rewards entropy. "auto" takes the best of
         0, 0.5, 1 and 2 on held-out folds.
@@ -113,6 +113,8 @@ class NeuralClampingCalibrator(BaseClamping):
     Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
     largest evidence [3]_. One pass over the network serves all families, since their gradients are contractions of the
     same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20.
+    Above 512 parameters of one family the step is a ridge regression on the per-sample gradients themselves: one
+    eigendecomposition of the smaller of their two Gram matrices gives evidence and direction, for a diagonal prior.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's by Student's test of the paired
     differences and by universal inference [4]_, both at 2 % over the number of candidates and, of "auto" below 1,000

@@ -15,11 +15,13 @@ from torch.nn.utils import parameters_to_vector
 
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
-from ..perturbations._families import learnable
+from ..perturbations._families import learnable, n_learnable
 
 _PRECISION_JITTER = 1e-3
-# Of noise, that tell the prior precision of a parameter of tables.
-_ROWS_PER_PARAMETER = 8
+# Of noise, that tell the prior precision of a parameter of tables; and in all, where only its diagonal is asked for.
+_ROWS_PER_PARAMETER, _MOST_ROWS = 8, 4096
+# That are measured at a time: 32 MB in float64.
+_MOST_GRADIENTS = 2**22
 
 
 @dataclass
@@ -109,11 +111,11 @@ def gradient_moments(problem, perturbation, temperature, gammas, extensions=()):
     each other. The extensions are perturbations at the identity, each of which could follow `perturbation`.
     """
     rows, logits = 0, torch.zeros_like(problem.logits)
-    n_own, *n_added = (sum(p.numel() for p in learnable(part)) for part in (perturbation, *extensions))
+    n_own, *n_added = (n_learnable(part) for part in (perturbation, *extensions))
     sums = [[Moments.none(n_own + n + 1, logits.device) for n in (0, *n_added)] for _ in gammas]
     for x, others, y_encoded, weight in problem.labelled_batches():
         if weight.any():
-            part = _pass(problem, perturbation, temperature, x, others, y_encoded)
+            part = pass_back(problem, perturbation, temperature, x, others, y_encoded)
             logits[rows : rows + len(x)] = part.logits
             own = per_sample_gradients(perturbation, x, part.cotangent)
             added = [own[:, :0], *(per_sample_gradients(each, part.perturbed, part.cotangent) for each in extensions)]
@@ -146,7 +148,8 @@ class _Pass(NamedTuple):
     temperature_gradient: torch.Tensor
 
 
-def _pass(problem, seen, temperature, x, others, y_encoded):
+def pass_back(problem, seen, temperature, x, others, y_encoded):
+    """Take a batch through the network and back."""
     with torch.no_grad():
         perturbed = seen(x).to(x.dtype)
     with torch.enable_grad():
@@ -170,11 +173,17 @@ def _pass(problem, seen, temperature, x, others, y_encoded):
 
 def _moments(margin, gradients, weight, gamma):
     """Of one focal loss, from the gradients of the margin."""
+    losses, factor = losses_and_factor(margin, gamma)
+    return [Moments.of(factor[:, None] * part, weight, losses) for part in gradients]
+
+
+def losses_and_factor(margin, gamma):
+    """Focal loss of each sample, and what its margin's gradient is to be multiplied by for that of the loss."""
     margin = margin.clone().requires_grad_()
     with torch.enable_grad():
         losses = focal_of_margin(margin, gamma)
         (factor,) = torch.autograd.grad(losses.sum(), margin)
-    return [Moments.of(factor[:, None] * part, weight, losses.detach()) for part in gradients]
+    return losses.detach(), factor
 
 
 def per_sample_gradients(perturbation, x, cotangent):
@@ -214,20 +223,38 @@ def prior_precision_of(perturbation, x, generator, shard=None):
     The perturbation is at the identity; `x` holds some inputs of this process, from the first on, which `shard` tells
     from those of all. The generator's white noise has gradients with this form for their second moments.
     """
+    n_rows = _ROWS_PER_PARAMETER * n_learnable(perturbation)
+    prior_precision = _mean_of_noise(lambda part: part.T @ part, n_rows, perturbation, x, generator, shard)
+    _steady(prior_precision.diagonal())
+    return prior_precision
+
+
+def prior_diagonal_of(perturbation, x, generator, shard=None):
+    """The diagonal of a perturbation's prior precision alone; see `prior_precision_of`."""
+    n_rows = min(_ROWS_PER_PARAMETER * n_learnable(perturbation), _MOST_ROWS)
+    return _steady(_mean_of_noise(lambda part: part.square().sum(0), n_rows, perturbation, x, generator, shard))
+
+
+def _mean_of_noise(second, n_rows, perturbation, x, generator, shard):
+    """Second moments, as `second` sums them, of the gradients that some rows of noise at the output have."""
     shard = shard or Shard.of(ALONE, len(x))
-    n_parameters = sum(p.numel() for p in learnable(perturbation))
     # In tables each sample has but one entry for each parameter.
-    n_draws = math.ceil(_ROWS_PER_PARAMETER * n_parameters / shard.total) if x.ndim == 2 else 1
-    prior_precision = torch.zeros((n_parameters, n_parameters), dtype=torch.float64, device=x.device)
+    n_draws = math.ceil(n_rows / shard.total) if x.ndim == 2 else 1
+    n_at_a_time = max(1, _MOST_GRADIENTS // n_learnable(perturbation))
+    total = 0.0
     for _ in range(n_draws):
         noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)
         own = noise[shard.start : shard.start + shard.size].to(x)
-        gradients = per_sample_gradients(perturbation, x[: shard.size], own).double()
-        prior_precision += gradients.T @ gradients
-    prior_precision = shard.ranks.sum(prior_precision) / (n_draws * noise.numel())
-    # Noise alone would leave directions that few samples span without any size.
-    prior_precision.diagonal().mul_(1 + _PRECISION_JITTER).add_(_PRECISION_JITTER * prior_precision.diagonal().mean())
-    return prior_precision
+        # A process without samples has zeros to add.
+        for start in range(0, max(1, shard.size), n_at_a_time):
+            rows = slice(start, min(start + n_at_a_time, shard.size))
+            total = total + second(per_sample_gradients(perturbation, x[rows], own[rows]).double())
+    return shard.ranks.sum(total) / (n_draws * noise.numel())
+
+
+def _steady(diagonal):
+    """Give a size, in place, to directions that noise on few samples would leave without any."""
+    return diagonal.mul_(1 + _PRECISION_JITTER).add_(_PRECISION_JITTER * diagonal.mean())
 
 
 def parameters_of(perturbation):

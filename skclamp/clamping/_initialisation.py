@@ -8,15 +8,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..perturbations._families import PERTURBATIONS, learnable
+from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ._state import Untried
+from ._wide_gradients import MAX_ENTRIES, MAX_ORDER, most_samples
 
 logger = logging.getLogger("skclamp")
 
 
 # What "auto" tries, by the number of axes of X; from three on there are channels and positions.
 AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
-# Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network.
+# Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network. Of more, which
+# "auto" chooses for tables alone, the gradients themselves are, where samples are few.
 MAX_PARAMETERS = 512
 # Of images and sequences; in tables, where each feature is a sensor of its own, the evidence prior shrinks as well.
 SAMPLES_PER_PARAMETER = 5
@@ -61,7 +63,19 @@ def make_perturbation(perturbation, problem):
     return made
 
 
-def candidates(problem):
+def takes_wide_steps(perturbation, problem, penalty, limited=True):
+    """Whether natural steps are made from the samples' own gradients, for a perturbation of many parameters.
+
+    Of more samples than `most_samples`, these have no place where `limited`, and are made from some of them otherwise.
+    The penalty's curvature has no room in their form.
+    """
+    n_parameters = n_learnable(perturbation)
+    if n_parameters <= MAX_PARAMETERS or penalty:
+        return False
+    return not limited or len(problem) <= most_samples(n_parameters)
+
+
+def candidates(problem, penalty=0.0):
     """The families that "auto" chooses from, at the identity, by name, and why the others are none of them.
 
     A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
@@ -76,25 +90,28 @@ def candidates(problem):
         except ValueError:
             untried[name] = Untried(math.inf, f"not for inputs of shape {shape}")
             continue
-        n_parameters = sum(p.numel() for p in family.parameters())
-        if n_parameters <= most:
+        n_parameters = n_learnable(family)
+        if n_parameters <= most or (x.ndim == 2 and takes_wide_steps(family, problem, penalty)):
             made[name] = family
         else:
-            untried[name] = Untried(n_parameters - most, _too_many(n_parameters, len(problem)))
+            untried[name] = Untried(n_parameters - most, _too_many(n_parameters, problem, penalty))
     if not made:
         logger.info(
-            "temperature scaling: each family that suits inputs of shape %s has more than %d parameters, too many "
-            "for %d samples",
+            "temperature scaling: each family that suits inputs of shape %s has too many parameters for %d samples",
             shape,
-            most,
             len(problem),
         )
     return made, untried
 
 
-def _too_many(n_parameters, n_samples):
+def _too_many(n_parameters, problem, penalty):
+    n_samples, is_table = len(problem), problem.example(1).ndim == 2
+    if is_table and not penalty:
+        if n_samples > MAX_ENTRIES // n_parameters:
+            return f"{n_parameters:,} parameters times {n_samples:,} samples in a fold, at most {MAX_ENTRIES:,}"
+        return f"{n_parameters:,} parameters and {n_samples:,} samples in a fold, at most {MAX_ORDER:,} of one of them"
     if n_parameters > MAX_PARAMETERS:
-        return f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}"
+        return f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}" + (" with a penalty" if is_table else "")
     needed = SAMPLES_PER_PARAMETER * n_parameters
     return f"{n_parameters:,} parameters need {needed:,} samples to learn from, got {n_samples:,} in a fold"
 

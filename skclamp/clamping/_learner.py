@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..distributed import ALONE
+from ..perturbations._families import n_learnable
 from ._gradient_moments import GradientMoments, gradient_moments
 from ._initialisation import (
     MAX_PARAMETERS,
@@ -17,11 +18,13 @@ from ._initialisation import (
     initialise,
     is_zeros,
     make_perturbation,
+    takes_wide_steps,
 )
 from ._natural_gradient import descend
 from ._sharded_training import ShardedNet
 from ._state import State
 from ._training import ClampingNet, train
+from ._wide_gradients import wide_gradients
 
 
 class Learner:
@@ -37,7 +40,7 @@ class Learner:
 
     def fit(self, problem, settings, start=None):
         """The state that training leaves; it starts at `start`, if given, instead of at the identity."""
-        state = self._start(problem, settings) if start is None else copy.deepcopy(start)
+        state = self._start(problem, settings) if start is None else _copy(start)
         if not state.identity and not state.extensions:
             return state
         optimizer = chosen_optimizer(state, settings)
@@ -72,7 +75,8 @@ class Learner:
         if not path or not leader.identity:
             return [leader] * len(path)
         gammas = [settings.gamma for settings in path]
-        gradients = gradient_moments(problem, leader.perturbation, leader.temperature, gammas)
+        gradients_of = wide_gradients if leader.wide else gradient_moments
+        gradients = gradients_of(problem, leader.perturbation, leader.temperature, gammas)
         return [
             self.fit(
                 problem,
@@ -105,14 +109,21 @@ class Learner:
         return state
 
 
+def _copy(state):
+    """A state to go on from; the gradients, which may be large, are shared."""
+    return replace(copy.deepcopy(replace(state, gradients=None)), gradients=state.gradients)
+
+
 def _at_identity(problem, settings):
     """A state at the identity, its T at 1."""
     if _is_auto(settings.perturbation):
-        families, untried = candidates(problem)
-        return State(nn.Sequential(), [], 1.0, families, untried=untried)
+        families, untried = candidates(problem, settings.penalty)
+        wide = any(n_learnable(family) > MAX_PARAMETERS for family in families.values())
+        return State(nn.Sequential(), [], 1.0, families, wide=wide, untried=untried)
     # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
     perturbation = make_perturbation(settings.perturbation, problem).eval()
-    return State(perturbation, identity_of(perturbation), 1.0)
+    wide = takes_wide_steps(perturbation, problem, settings.penalty, limited=settings.optimizer != "natural")
+    return State(perturbation, identity_of(perturbation), 1.0, wide=wide)
 
 
 def _is_auto(perturbation):
@@ -127,12 +138,12 @@ def check_settings(problem, settings):
 
 
 def chosen_optimizer(state, settings):
-    """The optimiser; of "auto" natural-gradient steps where there are few parameters, and Adam beyond."""
+    """The optimiser; of "auto" natural-gradient steps where parameters, or samples, are few; else Adam."""
     if settings.optimizer != "auto":
         return settings.optimizer
     # Families that are appended one after another may together be more than few.
     few = _is_auto(settings.perturbation) or sum(part.numel() for part in state.identity) <= MAX_PARAMETERS
-    return "natural" if few else "adam"
+    return "natural" if few or state.wide else "adam"
 
 
 def is_natural(state, settings):

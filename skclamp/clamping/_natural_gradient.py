@@ -1,8 +1,9 @@
-"""Natural gradient descent for perturbations of few parameters.
+"""Natural gradient descent for perturbations of few parameters, or of many and few samples.
 
-A step is solved for with the second moments of the per-sample gradients (the empirical Fisher information), and its
-length is found on a subsample by forward passes alone, with T at its optimum at every trial. The way is made on the
-subsample, and the last steps on all the samples: a few such passes do what hundreds of plain gradient steps do.
+A step is solved for with the second moments of the per-sample gradients (the empirical Fisher information), or with
+these gradients themselves. Its length is found on a subsample by forward passes alone, with T at its optimum at every
+trial. The way is made on the subsample, and the last steps on all the samples: a few such passes do what hundreds of
+plain gradient steps do.
 """
 
 import math
@@ -13,13 +14,15 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from ..perturbations._families import SPECIAL_CASES, learnable
+from ..perturbations._families import SPECIAL_CASES, learnable, n_learnable
 from ..perturbations._words import names_of
-from ._gradient_moments import gradient_moments, parameters_of, prior_precision_of
+from ._gradient_moments import gradient_moments, parameters_of, prior_diagonal_of, prior_precision_of
 from ._posterior import natural_step
 from ._problem import Problem
-from ._state import Settings, State, Untried
+from ._state import InSample, Settings, State, Untried
 from ._training import ClampingNet, run_net
+from ._wide_gradients import most_samples, wide_gradients
+from ._wide_step import wide_step
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
 _SUBSAMPLE_SIZE = 512
@@ -44,7 +47,7 @@ _MIN_EVIDENCE = 3.0
 class _Descent:
     """The steps of one training, each from where the last one ended."""
 
-    # Before each step that of its extensions with the most evidence, if any, is appended.
+    # Before each step that of its extensions with the most evidence, if any, is appended; one in all, if it is wide.
     state: State
     # T of the module that is trained.
     temperature: nn.Parameter
@@ -76,6 +79,7 @@ class _Descent:
         if not _gains(step, _SMALLEST_GAIN) or (self.settings.refining and step.gain > self.gain):
             if step is not None:
                 self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
+            self._note_temperature(self.state.gradients)
             return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if self.settings.early_stopped:
@@ -85,8 +89,10 @@ class _Descent:
         if length == 0 and not self.subsampled:
             self._note_unmoved("no step along its gradient lowers the loss")
             return None
-        # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more.
-        self.finished = self.finished or (not self.subsampled and length < self.lr / 2)
+        # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
+        # the gradients of few samples span no more than a part of the curvature, and all their steps are short.
+        along_valley = length < self.lr / 2 and not self.state.wide
+        self.finished = self.finished or (not self.subsampled and along_valley)
         self.subsampled = self.subsampled and length > 0
         self.gain = step.gain
         return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
@@ -105,10 +111,10 @@ class _Descent:
         (moments,) = self._gradients([extension for _, (extension, _) in left]).moments
         loss = moments[0].loss
         moments = [self._penalised(part, displacement) for part in moments]
-        step = natural_step(moments[0], displacement, state.prior_precisions) if len(displacement) else None
+        step = self._solve(moments[0], displacement, state.prior_precisions) if len(displacement) else None
         best, name, evidence = step, None, {}
         for part, (key, (_, prior_precision)) in zip(moments[1:], left, strict=True):
-            extended = natural_step(
+            extended = self._solve(
                 part,
                 torch.cat([displacement, displacement.new_zeros(len(prior_precision))]),
                 [*state.prior_precisions, prior_precision],
@@ -123,6 +129,11 @@ class _Descent:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
         return best, loss
+
+    def _solve(self, moments, displacement, prior_precisions):
+        if self.state.wide:
+            return wide_step(moments, displacement, *prior_precisions)
+        return natural_step(moments, displacement, prior_precisions)
 
     def _note_evidence(self, evidence, chosen, before):
         """Say of the families that aren't appended how far their evidence was from it."""
@@ -144,9 +155,8 @@ class _Descent:
         if self.state.gradients is None:
             samples = self.samples.take(self._draw(_SUBSAMPLE_SIZE)) if self.subsampled else self.samples
             temperature = self.temperature.item()
-            gradients = gradient_moments(
-                samples, self.state.perturbation, temperature, [self.settings.gamma], extensions
-            )
+            gradients_of = wide_gradients if self.state.wide else gradient_moments
+            gradients = gradients_of(samples, self.state.perturbation, temperature, [self.settings.gamma], extensions)
             if self.subsampled:
                 return gradients
             self.state.gradients = gradients
@@ -163,6 +173,8 @@ class _Descent:
         for special_case in SPECIAL_CASES.get(name, ()):
             if self.state.extensions.pop(special_case, None):
                 self.state.untried[special_case] = Untried(0.0, f"a special case of {name}")
+        if self.state.wide:
+            self.state.extensions.clear()
         self.state.perturbation.add_module(name, extension)
         self.state.prior_precisions.append(prior_precision)
         self.state.identity.extend(p.detach().clone() for p in extension.parameters())
@@ -211,7 +223,20 @@ class _Descent:
         self._move(start + best * direction)
         with torch.no_grad():
             self.temperature.fill_(tried[best].temperature)
+        self._note_temperature(known, trial, tried[0.0], tried[best])
         return best
+
+    def _note_temperature(self, known, trial=None, start=None, end=None):
+        """Note T of all the samples at the present parameters, if a pass over all told it of the last step's start.
+
+        A trial tells by what factor the step has changed it: of the same few samples, so that most noise cancels.
+        """
+        if known is None or not self.state.identity:
+            return
+        temperature = _smooth_temperature(self.samples, known.logits)
+        if trial is not None:
+            temperature *= _smooth_temperature(trial, end.logits) / _smooth_temperature(trial, start.logits)
+        self.state.in_sample = InSample(parameters_of(self.state.perturbation), temperature)
 
     def _try(self, parameters, step, trial, logits=None):
         """What some samples say of some parameters."""
@@ -219,7 +244,7 @@ class _Descent:
         logits = trial.try_logits_under(self.state.perturbation) if logits is None else logits
         if logits is None:
             # So long a step.
-            return _Trial(math.inf, math.inf, self.temperature.item(), torch.full((len(trial),), math.inf))
+            return _Trial(math.inf, math.inf, self.temperature.item(), torch.full((len(trial),), math.inf), logits)
         solved = trial.solve(logits, gamma=self.settings.gamma)
         temperature = solved.temperature
         if solved.at_bound:
@@ -228,19 +253,20 @@ class _Descent:
         displacement = self._displacement()
         bare = solved.loss + self.settings.penalty * displacement.norm().item()
         losses = trial.losses(solved.temperature, logits, gamma=self.settings.gamma)
-        return _Trial(bare + step.prior(displacement), bare, temperature, losses)
+        return _Trial(bare + step.prior(displacement), bare, temperature, losses, logits)
 
     def _move(self, parameters):
         vector_to_parameters(parameters, learnable(self.state.perturbation))
 
 
 class _Trial(NamedTuple):
-    """Loss with the prior, loss without, the temperature to go on at, and each sample's loss times its weight."""
+    """Loss with the prior, loss without, T to go on at, each sample's loss times its weight, and the logits if any."""
 
     penalised: float
     bare: float
     temperature: float
     losses: torch.Tensor
+    logits: torch.Tensor | None = None
 
     def clearly_below(self, other, which):
         """Whether a loss is lower than another's by more than two standard errors of their difference."""
@@ -249,6 +275,10 @@ class _Trial(NamedTuple):
             return gap > 0
         error = (self.losses - other.losses).std().item() / math.sqrt(len(self.losses))
         return gap > max(2 * error, _SMALLEST_GAIN / len(self.losses))
+
+
+def _smooth_temperature(problem, logits):
+    return problem.solve(logits, smooth=True).temperature
 
 
 def _draw(problem, n_samples, generator):
@@ -274,6 +304,10 @@ def descend(state, problem, settings, generator):
     """Train in place by natural gradient descent; the parameters are those of `run_net`."""
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
+    state.in_sample = None
+    most = most_samples(n_learnable(state.perturbation)) if state.wide else len(problem)
+    if len(problem) > most:
+        problem = problem.take(_draw(problem, most, generator))
     subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions
     rows = _draw(problem, _SUBSAMPLE_SIZE, generator)
     _measure(state, problem.take(rows), generator)
@@ -302,8 +336,9 @@ def descend(state, problem, settings, generator):
 def _measure(state, samples, generator):
     """Give a state, and its extensions, the prior precisions of their parameters where they have none yet."""
     x, shard = samples.example(len(samples)), samples.shard
+    measured = prior_diagonal_of if state.wide else prior_precision_of
     if state.identity and not state.prior_precisions:
-        state.prior_precisions.append(prior_precision_of(state.perturbation, x, generator, shard))
+        state.prior_precisions.append(measured(state.perturbation, x, generator, shard))
     for name, extension in state.extensions.items():
         if not isinstance(extension, tuple):
-            state.extensions[name] = extension, prior_precision_of(extension, x, generator, shard)
+            state.extensions[name] = extension, measured(extension, x, generator, shard)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-_ITERATIONS = 30
-_SETTLED = 0.02
+ITERATIONS = 30
+SETTLED = 0.02
 _STRENGTH_LIMITS = (1e-10, 1e12)
 # What is added, one after another, to the unit diagonal of a precision that rounding errors leave singular.
 _JITTERS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
@@ -28,8 +28,8 @@ class Step:
         By how much the step should lower the penalised loss, summed over samples, in nats.
     evidence : float
         Log Bayes factor of these parameters against the identity, in nats.
-    precision : torch.Tensor of shape (n_parameters, n_parameters), float64
-        Of the prior, for the sum over samples.
+    precision : torch.Tensor of shape (n_parameters, n_parameters) or (n_parameters,), float64
+        Of the prior, for the sum over samples; a vector is the diagonal of one that has no other entries.
     n_effective_parameters : float
         Number of parameters that the data determine, the others being held by the prior.
     n_effective : float
@@ -46,7 +46,9 @@ class Step:
     def prior(self, displacement):
         """Penalty on the mean loss for parameters this far from the identity."""
         displacement = displacement.double()
-        return 0.5 * (displacement @ self.precision @ displacement).item() / self.n_effective
+        diagonal = self.precision.ndim == 1
+        force = self.precision * displacement if diagonal else self.precision @ displacement
+        return 0.5 * (displacement @ force).item() / self.n_effective
 
 
 def natural_step(moments, displacement, prior_precisions):
@@ -92,10 +94,9 @@ def _fit_precisions(curvature, linear_term, prior_precisions, blocks):
     """MacKay's fixed point: prior and posterior precisions, the posterior's covariance and its mode."""
     sizes = [form.diagonal().sum() for form in prior_precisions]
     strengths = [
-        0.1 * (curvature.diagonal()[block].sum() / size).item() + _STRENGTH_LIMITS[0]
-        for block, size in zip(blocks, sizes, strict=True)
+        first_strength(curvature.diagonal()[block].sum(), size) for block, size in zip(blocks, sizes, strict=True)
     ]
-    for _ in range(_ITERATIONS):
+    for _ in range(ITERATIONS):
         prior = torch.block_diag(*[p * form for p, form in zip(strengths, prior_precisions, strict=True)])
         posterior = curvature + prior
         covariance = _inverse(posterior)
@@ -105,7 +106,7 @@ def _fit_precisions(curvature, linear_term, prior_precisions, blocks):
             _strength(form, mode[block], covariance[block][:, block], p)
             for form, block, p in zip(prior_precisions, blocks, strengths, strict=True)
         ]
-        if all(abs(new / old - 1) < _SETTLED for new, old in zip(strengths, before, strict=True)):
+        if all(abs(new / old - 1) < SETTLED for new, old in zip(strengths, before, strict=True)):
             break
     return prior, posterior, covariance, mode
 
@@ -118,16 +119,30 @@ def _inverse(precision):
         factor, failed = torch.linalg.cholesky_ex(scaled + jitter * torch.eye(len(scaled)).to(scaled))
         if not failed:
             return torch.cholesky_inverse(factor) * scale[:, None] * scale
-    raise ValueError(
+    raise infinite_curvature(precision)
+
+
+def infinite_curvature(curvature):
+    """The error of gradients that are too large to compute with."""
+    return ValueError(
         "X must hold inputs, and the network yield logits, small enough for finite gradients of a perturbation "
-        f"in the network's dtype; got a curvature with entries up to {precision.abs().max().item():g}"
+        f"in the network's dtype; got a curvature with entries up to {curvature.abs().max().item():g}"
     )
+
+
+def first_strength(curvature, size):
+    """Where the search for the factor of a block's prior precision starts, from the traces of both."""
+    return 0.1 * (curvature / size).item() + _STRENGTH_LIMITS[0]
 
 
 def _strength(prior_precision, mode, covariance, strength):
     """Factor of a block's prior precision: well-determined parameters over squared distance from the identity."""
     n_effective_parameters = len(mode) - strength * (covariance * prior_precision).sum().item()
-    distance = (mode @ prior_precision @ mode).item()
+    return strength_of(n_effective_parameters, (mode @ prior_precision @ mode).item())
+
+
+def strength_of(n_effective_parameters, distance):
+    """That factor, within bounds."""
     low, high = _STRENGTH_LIMITS
     return min(max(max(n_effective_parameters, 1e-3) / max(distance, 1e-300), low), high)
 

@@ -38,11 +38,18 @@ class Outcome:
     problem: Problem | None = None
     logits: torch.Tensor | None = None
     # What views are searched with: the samples on the network that trains, and their splits; where a perturbation was
-    # kept, its settings and the logits of all these samples under it.
+    # kept, its settings and, once they were asked for, the logits of all these samples under it.
     searched: Problem | None = None
     splits: list = field(default_factory=list)
     settings: Settings | None = None
     in_sample: torch.Tensor | None = None
+
+    def with_in_sample_logits(self):
+        """The same with the logits of all these samples under what was kept of a perturbation, if anything."""
+        if self.state is None or self.searched is None or self.in_sample is not None:
+            return self
+        exact = self.searched.in_full_precision()
+        return replace(self, in_sample=exact.logits_under(self.state.perturbation))
 
     def beside_views(self):
         """The same where views were kept: without a perturbation this isn't temperature scaling."""
@@ -79,12 +86,15 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
     state = learner.fit(fast, settings, start)
     if not state.identity:
         return outcome
-    judged, logits = problem, fast.in_full_precision().logits_under(state.perturbation)
-    outcome = replace(outcome, state=state, settings=settings, in_sample=logits)
+    outcome = replace(outcome, state=state, settings=settings)
+    temperature = state.temperature_in_sample() if guarded and evidence else None
+    if temperature is None:
+        outcome = outcome.with_in_sample_logits()
+        temperature = problem.solve(outcome.in_sample, smooth=True).temperature
     _tell_of_divergence(settings, [state])
+    judged, logits = problem, outcome.in_sample
     if guarded and evidence:
-        judged = evidence.judged(problem)
-        logits = evidence.held_out_logits(fast, best, problem.solve(logits, smooth=True).temperature)
+        judged, logits = evidence.judged(problem), evidence.held_out_logits(fast, best, temperature)
     _solve_temperature(judged, settings, state, logits, smooth=guarded)
     return replace(outcome, problem=judged, logits=logits)
 

@@ -9,7 +9,7 @@ from skorch.history import History
 from torch import nn
 
 from ..perturbations._families import learnable
-from ._gradient_moments import GradientMoments
+from ._gradient_moments import GradientMoments, parameters_of
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
@@ -49,6 +49,13 @@ class Untried(NamedTuple):
     weighed: bool = False
 
 
+class InSample(NamedTuple):
+    """Some parameters of a perturbation, and the T of least smoothed loss there of the samples it learned from."""
+
+    parameters: torch.Tensor
+    temperature: float
+
+
 @dataclass
 class State:
     """Where training stands: what it starts from, and what it leaves.
@@ -64,8 +71,11 @@ class State:
     extensions : dict
         Perturbations at the identity that the natural gradient may append, by name, and their prior precisions once
         measured.
+    wide : bool
+        Whether natural steps are made from the samples' own gradients, for a single block of many parameters.
     prior_precisions : list of torch.Tensor
-        Of the perturbation's blocks; see `prior_precision_of`. Empty until the natural gradient has measured them.
+        Of the perturbation's blocks; see `prior_precision_of`, or `prior_diagonal_of` where it is wide. Empty until the
+        natural gradient has measured them.
     history : skorch.history.History
         Of the training.
     diverged : bool
@@ -74,20 +84,31 @@ class State:
         At these parameters, of all the samples, where a pass told them already.
     untried : dict of str to Untried
         Families that were not tried, by name.
+    in_sample : InSample, default=None
+        Where natural steps have ended.
     """
 
     perturbation: nn.Module
     identity: list
     temperature: float
     extensions: dict = field(default_factory=dict)
+    wide: bool = False
     prior_precisions: list = field(default_factory=list)
     history: History = field(default_factory=History)
     diverged: bool = False
     gradients: GradientMoments | None = None
     untried: dict[str, Untried] = field(default_factory=dict)
+    in_sample: InSample | None = None
 
     @property
     def perturbs(self):
         """Whether the perturbation is another than the identity."""
         parameters = learnable(self.perturbation)
         return any(not torch.equal(p, at) for p, at in zip(parameters, self.identity, strict=True))
+
+    def temperature_in_sample(self):
+        """T of least smoothed loss of the samples, as far as natural steps told it of these parameters; else None."""
+        known = self.in_sample
+        if known is None or not torch.equal(known.parameters, parameters_of(self.perturbation)):
+            return None
+        return known.temperature

@@ -336,6 +336,11 @@ def learnable(perturbation):
     return [parameter for parameter in perturbation.parameters() if parameter.requires_grad]
 
 
+def n_learnable(perturbation):
+    """Number of these, entry by entry."""
+    return sum(parameter.numel() for parameter in learnable(perturbation))
+
+
 def additive_part(perturbation, shape):
     """The tensor of one input's shape that a perturbation adds, or None where it does more than add."""
     if not any(True for _ in perturbation.parameters()):

@@ -296,12 +296,12 @@ def test_it_does_no_harm_on_real_images(resnet):
 
 
 def test_it_says_so_where_no_family_has_few_enough_parameters(caplog):
-    network, x = torch.nn.Linear(600, 3), vectors(200, 600)
+    network, x = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(600, 3)), vectors(200, 600)[..., None]
     y = labels_of(bare_logits(network, x))
     with caplog.at_level(logging.INFO, logger="skclamp"):
         found = auto(network).fit(x, y)
     assert not found.accepted_
-    assert "each family that suits inputs of shape (600,) has more than" in caplog.text
+    assert "each family that suits inputs of shape (600, 1) has too many parameters for 100" in caplog.text
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", torch.optim.LBFGS])

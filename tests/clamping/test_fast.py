@@ -374,6 +374,36 @@ def test_convolutions_run_channels_last():
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_gradients_stay_channels_last():
+    """Slices and poolings pass back gradients in another layout, which is thirty times as slow through a ReLU."""
+    layouts = []
+
+    class Spy(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            layouts.append(gradient.is_contiguous(memory_format=torch.channels_last))
+            return gradient
+
+    class Layer(nn.Module):
+        def forward(self, x):
+            return Spy.apply(x)
+
+    class Sliced(nn.Module):
+        def forward(self, x):
+            return x[:, :, ::2, ::2].flatten(1)
+
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Layer(), Sliced(), nn.Linear(8 * 16, 3)).eval()
+    y = labels_of(bare_logits(network, X))
+    NeuralClampingCalibrator(network, perturbation="affine", validation_fraction=None, precision="float32").fit(X, y)
+    # The first is of the network as it is, which is asked whether it has gradients.
+    assert len(layouts) > 1
+    assert all(layouts[1:])
+
+
 @pytest.mark.parametrize("network", [Branching(), NoBfloat16(), Attending(), Held(convolutional(), threading.Lock())])
 @pytest.mark.parametrize("precision", ["auto", "bfloat16"])
 @pytest.mark.filterwarnings("ignore:the network returns several things:UserWarning")

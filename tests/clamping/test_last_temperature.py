@@ -11,10 +11,12 @@ from _small_networks import bare_logits, labels_of, nll, vectors
 from scipy.optimize import minimize_scalar
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
+from torch.nn.utils import parameters_to_vector
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.base import BaseCalibrator
+from skclamp.clamping._state import State
 
 NETWORK = linear(6)
 X = vectors(300)
@@ -191,6 +193,25 @@ def test_what_gradients_learned_without_a_guard_has_plain_labels():
     plain = TemperatureScaling().fit(perturbed(adam, SHIFTED), Y).temperature_
     assert adam.temperature_ == pytest.approx(plain, rel=1e-5)
     assert smoothed(perturbed(adam, SHIFTED), Y) > plain * 1.001
+
+
+@pytest.mark.parametrize(("n_samples", "rel"), [(300, 1e-6), (2600, 0.01)])
+def test_the_size_of_the_final_logits_costs_no_pass_of_its_own(monkeypatch, n_samples, rel):
+    """A step's trial tells it: exactly where that is of all the samples, closely where it is of 512."""
+    x = vectors(n_samples)
+    y = labels_of(bare_logits(NETWORK, x), temperature=0.5)
+    settings = {"precision": "float32", "output": Recorder()}
+    found = clamping(**settings).fit(x + np.float32(0.8), y)
+    monkeypatch.setattr(State, "temperature_in_sample", lambda self: None)
+    expected = clamping(**settings).fit(x + np.float32(0.8), y)
+    assert found.accepted_
+    assert found.n_iter_ > 0
+    assert found.cost_["backward"] == expected.cost_["backward"]
+    assert found.cost_["forward"] == pytest.approx(expected.cost_["forward"] - 1)
+    np.testing.assert_array_equal(
+        *(parameters_to_vector(f.perturbation_.parameters()).detach() for f in (found, expected))
+    )
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=rel)
 
 
 def test_where_nothing_is_learned_t_is_temperature_scalings():

@@ -83,6 +83,25 @@ def test_candidates_have_few_parameters_for_the_samples():
     assert len(sizes[10]) < len(sizes[100]) < len(sizes[9000])
 
 
+@pytest.mark.parametrize(
+    ("n_features", "n_samples", "untried"),
+    [
+        (600, 300, {}),
+        (600, 120_000, {"affine": "1,200 parameters times 120,000 samples in a fold, at most 134,217,728"}),
+        (
+            3000,
+            5001,
+            {"affine": "6,000 parameters and 5,001 samples in a fold, at most 5,000 of one of them"},
+        ),
+    ],
+)
+def test_candidates_of_wide_tables_have_few_gradients(n_features, n_samples, untried):
+    x = np.broadcast_to(np.float32(1), (n_samples, n_features))
+    found, others = candidates(pose(Flattens((n_features,)), x, np.zeros(n_samples, dtype=int), batch_size=10_000))
+    assert found.keys() == {"channel", "affine"} - untried.keys()
+    assert {name: each.words for name, each in others.items()} == untried
+
+
 @pytest.mark.parametrize("shape", [(600,), (2, 2), (1, 4, 4), (2, 4, 5, 6), (2, 3, 3, 2, 2)])
 def test_auto_takes_inputs_of_any_shape(shape):
     rng = np.random.default_rng(0)

@@ -58,10 +58,10 @@ def test_a_loss_is_told_as_such():
 def test_families_that_were_not_tried_are_told_with_the_reason():
     x = vectors(300, 600)
     network = perceptron(0, 600)
-    verdict = fitted(x, labels_of(bare_logits(network, x)), network).verdict_
+    verdict = fitted(x, labels_of(bare_logits(network, x)), network, penalty=0.01).verdict_
     assert verdict.tried == {}
     assert verdict.not_tried.keys() == {"channel", "affine"}
-    assert verdict.not_tried["affine"] == "1,200 parameters, at most 512"
+    assert verdict.not_tried["affine"] == "1,200 parameters, at most 512 with a penalty"
     assert verdict.reason.startswith("Nothing was tried, so this is temperature scaling (")
     assert all(f"{name}: {why}" in verdict.reason for name, why in verdict.not_tried.items())
     assert verdict.detectable_gain is None
