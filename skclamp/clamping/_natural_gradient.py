@@ -41,6 +41,11 @@ _LAST_GAIN = 0.15
 _LAST_PART = 0.25
 # Log Bayes factor that speaks for another family; nats.
 _MIN_EVIDENCE = 3.0
+# Less that is worth a step to where there may be more: a quadratic model of few samples, or of a loss far from its
+# optimum, may see a tenth of what is to be gained.
+_EVIDENCE_TO_LOOK = 1.0
+# Of families whose evidence differs by less, the one with fewer parameters goes first; nats.
+_AS_MUCH_EVIDENCE = 1.0
 
 
 @dataclass
@@ -63,6 +68,8 @@ class _Descent:
     step_size: float | None = None
     n_steps: int = 0
     gain: float = math.inf
+    # The family that was appended to look where it leads.
+    provisional: str | None = None
 
     def step(self):
         """Take a step; what the history tells of it, or None where none is worth its passes."""
@@ -81,6 +88,7 @@ class _Descent:
                 self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
             self._note_temperature(self.state.gradients)
             return None
+        start = self.temperature.item()
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if self.settings.early_stopped:
             least = max(least, _LAST_PART * step.evidence)
@@ -88,6 +96,9 @@ class _Descent:
         length = self._search(step, lengthen=not self.finished)
         if length == 0 and not self.subsampled:
             self._note_unmoved("no step along its gradient lowers the loss")
+            return None
+        if self.provisional and not self._is_borne_out():
+            self._take_back(start)
             return None
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
         # the gradients of few samples span no more than a part of the curvature, and all their steps are short.
@@ -112,23 +123,49 @@ class _Descent:
         loss = moments[0].loss
         moments = [self._penalised(part, displacement) for part in moments]
         step = self._solve(moments[0], displacement, state.prior_precisions) if len(displacement) else None
-        best, name, evidence = step, None, {}
-        for part, (key, (_, prior_precision)) in zip(moments[1:], left, strict=True):
-            extended = self._solve(
+        extended = {
+            key: self._solve(
                 part,
                 torch.cat([displacement, displacement.new_zeros(len(prior_precision))]),
                 [*state.prior_precisions, prior_precision],
             )
-            evidence[key] = extended.evidence
-            if extended.evidence > max(_evidence(best), _evidence(step) + _MIN_EVIDENCE):
-                best, name = extended, key
+            for part, (key, (_, prior_precision)) in zip(moments[1:], left, strict=True)
+        }
+        name = _most_probable(extended, _evidence(step) + _MIN_EVIDENCE)
+        if name is None and step is None and not self.subsampled:
+            name = self.provisional = _most_probable(extended, _EVIDENCE_TO_LOOK)
+        evidence = {key: each.evidence for key, each in extended.items()}
         self._note_evidence(evidence, name, _evidence(step))
         if name is not None:
             self._extend(name)
-        elif not self.subsampled:
+            return extended[name], loss
+        if not self.subsampled:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
-        return best, loss
+        return step, loss
+
+    def _is_borne_out(self):
+        """Whether what was appended to look where it leads has the evidence there."""
+        moments = self._gradients([extension for extension, _ in self.state.extensions.values()]).moments[0][0]
+        displacement = self._displacement()
+        there = self._solve(self._penalised(moments, displacement), displacement, self.state.prior_precisions)
+        name, self.provisional = self.provisional, None
+        lack = _MIN_EVIDENCE - there.evidence
+        if lack >= 0:
+            words = f"evidence of {there.evidence:.2f} nats where its first step led, needs {_MIN_EVIDENCE:g}"
+            self.state.untried[name] = Untried(lack, words, weighed=True)
+        return lack < 0
+
+    def _take_back(self, temperature):
+        """Return to the identity and the temperature there."""
+        state = self.state
+        for name, _ in [*state.perturbation.named_children()]:
+            delattr(state.perturbation, name)
+        for part in (state.identity, state.prior_precisions, state.extensions):
+            part.clear()
+        state.gradients, self.finished = None, True
+        with torch.no_grad():
+            self.temperature.fill_(temperature)
 
     def _solve(self, moments, displacement, prior_precisions):
         if self.state.wide:
@@ -294,6 +331,14 @@ def _is_short(length, fall, step):
 
 def _gains(step, least):
     return step is not None and step.gain >= max(least, _SMALLEST_GAIN)
+
+
+def _most_probable(steps, least):
+    """Name of the step with the most evidence above a threshold; of several that have as much, of fewest parameters."""
+    found = {name: step for name, step in steps.items() if step.evidence > least}
+    most = max((step.evidence for step in found.values()), default=0.0)
+    as_much = [name for name, step in found.items() if step.evidence > most - _AS_MUCH_EVIDENCE]
+    return min(as_much, key=lambda name: len(found[name].direction), default=None)
 
 
 def _evidence(step):
