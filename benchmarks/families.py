@@ -99,7 +99,9 @@ def parse_options(arguments=None):
     parser.add_argument("--seed0", type=int, default=50, help="the first seed (default: %(default)s)")
     parser.add_argument("--n-images", type=int, help="use the first images only, for a quick look")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/families.csv"), help="CSV file to append to")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results/families.csv"), help="CSV file to append to"
+    )
     return parser.parse_args(arguments)
 
 
