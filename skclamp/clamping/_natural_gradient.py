@@ -7,7 +7,7 @@ plain gradient steps do.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -16,8 +16,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ..perturbations._families import SPECIAL_CASES, learnable, n_learnable
 from ..perturbations._words import names_of
+from ._family_choice import most_probable, worth_a_look
 from ._gradient_moments import gradient_moments, parameters_of, prior_diagonal_of, prior_precision_of
-from ._posterior import natural_step
+from ._posterior import Step, natural_step
 from ._problem import Problem
 from ._state import InSample, Settings, State, Untried
 from ._training import ClampingNet, run_net
@@ -41,6 +42,8 @@ _LAST_GAIN = 0.15
 _LAST_PART = 0.25
 # Log Bayes factor that speaks for another family; nats.
 _MIN_EVIDENCE = 3.0
+# The same where a family's first step led, when nothing speaks for any at the identity: the guard has the last word.
+_EVIDENCE_THERE = 1.0
 
 
 @dataclass
@@ -63,6 +66,9 @@ class _Descent:
     step_size: float | None = None
     n_steps: int = 0
     gain: float = math.inf
+    # Before the first step, where nothing speaks for one: those under a weak prior that seem worth a look, by family;
+    # of a perturbation's own family, None.
+    worth_a_look: dict[str | None, Step] = field(default_factory=dict)
 
     def step(self):
         """Take a step; what the history tells of it, or None where none is worth its passes."""
@@ -79,12 +85,12 @@ class _Descent:
         if not _gains(step, _SMALLEST_GAIN) or (self.settings.refining and step.gain > self.gain):
             if step is not None:
                 self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
-            self._note_temperature(self.state.gradients)
-            return None
+            return self._look(loss)
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if self.settings.early_stopped:
             least = max(least, _LAST_PART * step.evidence)
-        self.finished = not self.subsampled and step.gain < least
+        # The first one's promise is that of the model at the identity, which may see a tenth of what there is.
+        self.finished = not self.subsampled and step.gain < least and (self.n_steps > 1 or self.settings.refining)
         length = self._search(step, lengthen=not self.finished)
         if length == 0 and not self.subsampled:
             self._note_unmoved("no step along its gradient lowers the loss")
@@ -112,28 +118,76 @@ class _Descent:
         loss = moments[0].loss
         moments = [self._penalised(part, displacement) for part in moments]
         step = self._solve(moments[0], displacement, state.prior_precisions) if len(displacement) else None
-        best, name, evidence = step, None, {}
-        for part, (key, (_, prior_precision)) in zip(moments[1:], left, strict=True):
-            extended = self._solve(
+        blocks = {
+            key: (
                 part,
                 torch.cat([displacement, displacement.new_zeros(len(prior_precision))]),
                 [*state.prior_precisions, prior_precision],
             )
-            evidence[key] = extended.evidence
-            if extended.evidence > max(_evidence(best), _evidence(step) + _MIN_EVIDENCE):
-                best, name = extended, key
-        self._note_evidence(evidence, name, _evidence(step))
+            for part, (key, (_, prior_precision)) in zip(moments[1:], left, strict=True)
+        }
+        extended = {key: self._solve(*block) for key, block in blocks.items()}
+        name = most_probable(extended, _evidence(step) + _MIN_EVIDENCE)
+        self._note_evidence({key: each.evidence for key, each in extended.items()}, name, _evidence(step))
         if name is not None:
             self._extend(name)
+            return extended[name], loss
+        if not self.subsampled and not displacement.any():
+            if step is not None:
+                blocks = {None: (moments[0], displacement, state.prior_precisions)}
+            weak = {} if state.wide else {key: natural_step(*block, fitted=False) for key, block in blocks.items()}
+            self.worth_a_look = worth_a_look(weak)
         elif not self.subsampled:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
-        return best, loss
+        return step, loss
 
     def _solve(self, moments, displacement, prior_precisions):
         if self.state.wide:
             return wide_step(moments, displacement, *prior_precisions)
         return natural_step(moments, displacement, prior_precisions)
+
+    def _look(self, loss):
+        """Step from the identity to where a family has the evidence that the model at the identity doesn't see.
+
+        Where gradients are weak, as in the dark, or point nowhere near the optimum, as where images are clipped, that
+        model sees a tenth of what is to be gained, and a prior that it fits leaves nothing of that.
+        """
+        state, left, temperature = self.state, dict(self.state.extensions), self.temperature.item()
+        for name, step in self.worth_a_look.items():
+            state.extensions = dict(left)
+            if name is not None:
+                self._extend(name)
+            length = self._search(step, lengthen=True)
+            there = self._own_step()
+            if length and there.evidence >= _EVIDENCE_THERE:
+                self.worth_a_look, self.gain = {}, step.gain
+                state.untried.pop(name, None)
+                return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
+            self._take_back(name, there, temperature)
+        state.extensions = {}
+        self._note_temperature(state.gradients)
+        return None
+
+    def _own_step(self):
+        """The next step of the perturbation as it is."""
+        moments = self._gradients([extension for extension, _ in self.state.extensions.values()]).moments[0][0]
+        displacement = self._displacement()
+        return self._solve(self._penalised(moments, displacement), displacement, self.state.prior_precisions)
+
+    def _take_back(self, name, step, temperature):
+        """Return to the identity, where a family didn't have the evidence."""
+        state = self.state
+        self._move(parameters_to_vector(state.identity))
+        words = f"evidence of {step.evidence:.2f} nats where its first step led, needs {_EVIDENCE_THERE:g}"
+        untried = Untried(_EVIDENCE_THERE - step.evidence, words, weighed=True)
+        state.untried |= dict.fromkeys(names_of(state.perturbation), untried)
+        if name is not None:
+            delattr(state.perturbation, name)
+            state.identity, state.prior_precisions = [], []
+        state.gradients, self.step_size = None, None
+        with torch.no_grad():
+            self.temperature.fill_(temperature)
 
     def _note_evidence(self, evidence, chosen, before):
         """Say of the families that aren't appended how far their evidence was from it."""

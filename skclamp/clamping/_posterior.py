@@ -51,7 +51,7 @@ class Step:
         return 0.5 * (displacement @ force).item() / self.n_effective
 
 
-def natural_step(moments, displacement, prior_precisions):
+def natural_step(moments, displacement, prior_precisions, fitted=True):
     """Step to the mode of the posterior of the quadratic model that the moments of the gradients make.
 
     Parameters
@@ -63,6 +63,8 @@ def natural_step(moments, displacement, prior_precisions):
     prior_precisions : list of torch.Tensor
         One quadratic form for each block of parameters, its prior precision up to a factor, in order; see
         `prior_precision_of`.
+    fitted : bool
+        Whether the prior is the most probable one, or the weak one that the search for it starts from.
 
     References
     ----------
@@ -74,7 +76,9 @@ def natural_step(moments, displacement, prior_precisions):
     displacement = displacement.double().to(slope.device)
     linear_term = n * (curvature @ displacement - slope)
     blocks = list(torch.arange(len(displacement)).split(list(map(len, prior_precisions))))
-    prior, posterior, covariance, mode = _fit_precisions(n * curvature, linear_term, prior_precisions, blocks)
+    prior, posterior, covariance, mode = _fit_precisions(
+        n * curvature, linear_term, prior_precisions, blocks, ITERATIONS if fitted else 1
+    )
     direction = mode - displacement
     evidence = 0.5 * (linear_term @ mode + _log_determinant(prior) - _log_determinant(posterior)).item()
     gain = 0.5 * (direction @ posterior @ direction).item()
@@ -90,13 +94,13 @@ def _without_temperature(moments):
     return moments.first[:-1] - cross * (moments.first[-1] / last), own - cross.outer(cross) / last
 
 
-def _fit_precisions(curvature, linear_term, prior_precisions, blocks):
+def _fit_precisions(curvature, linear_term, prior_precisions, blocks, n_iterations):
     """MacKay's fixed point: prior and posterior precisions, the posterior's covariance and its mode."""
     sizes = [form.diagonal().sum() for form in prior_precisions]
     strengths = [
         first_strength(curvature.diagonal()[block].sum(), size) for block, size in zip(blocks, sizes, strict=True)
     ]
-    for _ in range(ITERATIONS):
+    for _ in range(n_iterations):
         prior = torch.block_diag(*[p * form for p, form in zip(strengths, prior_precisions, strict=True)])
         posterior = curvature + prior
         covariance = _inverse(posterior)
