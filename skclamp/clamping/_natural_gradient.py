@@ -90,11 +90,12 @@ class _Descent:
         if self.settings.early_stopped:
             least = max(least, _LAST_PART * step.evidence)
         # The first one's promise is that of the model at the identity, which may see a tenth of what there is.
-        self.finished = not self.subsampled and step.gain < least and (self.n_steps > 1 or self.settings.refining)
+        self.finished = not self.subsampled and step.gain < least and (self.n_steps > 1 or not self.settings.judged)
         length = self._search(step, lengthen=not self.finished)
         if length == 0 and not self.subsampled:
             self._note_unmoved("no step along its gradient lowers the loss")
             return None
+        self.worth_a_look = {}
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
         # the gradients of few samples span no more than a part of the curvature, and all their steps are short.
         along_valley = length < self.lr / 2 and not self.state.wide
@@ -132,10 +133,11 @@ class _Descent:
         if name is not None:
             self._extend(name)
             return extended[name], loss
-        if not self.subsampled and not displacement.any():
+        # What is kept without a verdict needs the evidence at once.
+        if not self.subsampled and self.settings.judged and not (state.wide or displacement.any()):
             if step is not None:
                 blocks = {None: (moments[0], displacement, state.prior_precisions)}
-            weak = {} if state.wide else {key: natural_step(*block, fitted=False) for key, block in blocks.items()}
+            weak = {key: natural_step(*block, fitted=False) for key, block in blocks.items()}
             self.worth_a_look = worth_a_look(weak)
         elif not self.subsampled:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.

@@ -113,7 +113,7 @@ def _judge(problem, candidates, tries, learner, level):
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     early_stopped = len(candidates) == 1
     quiet = [
-        replace(each, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False)
+        replace(each, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, judged=True)
         for each in candidates
     ]
     learner.progress.expect(sum(map(len, tries)) * len(candidates) + 1)

@@ -33,7 +33,8 @@ class Settings:
     precision: str
     callbacks: list | None
     verbose: int
-    # Whether training stops as soon as the verdict is clear: the result is judged only, not kept.
+    # Whether the result is judged on held-out samples, and whether training then stops as soon as the verdict is clear.
+    judged: bool = False
     early_stopped: bool = False
     # Whether it starts from what was judged, so that it must not lead far away.
     refining: bool = False
