@@ -112,7 +112,10 @@ class NeuralClampingCalibrator(BaseClamping):
     A natural-gradient step solves for the parameters with the second moments of the per-sample gradients (the empirical
     Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
     largest evidence [3]_. One pass over the network serves all families, since their gradients are contractions of the
-    same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20.
+    same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20; of
+    several within one nat of it, the one with the fewest parameters. A model at the identity may see a tenth of what is
+    to be gained. So where a fold of the guard finds nothing there, it takes the first steps of the two most promising
+    families under a weak prior, one after the other, and goes on with one that has a nat of evidence where it led.
     Above 512 parameters of one family the step is a ridge regression on the per-sample gradients themselves: one
     eigendecomposition of the smaller of their two Gram matrices gives evidence and direction, for a diagonal prior.
 
