@@ -21,7 +21,9 @@ def log_of(probability):
 
 
 def stand_in_for_zero(log_probability):
-    """Half of the least probability above 0 among these, where some are exactly 0; else 0.
+    """Half of the least probability above 0 among these rows, where some are exactly 0; else 0.
+
+    It is at most half of what each class would have by chance: rows of ones and zeros tell nothing of the limit.
 
     A class for which none of 25 trees votes hasn't a probability of 2.2e-16: votes just don't tell what is less than
     one of them. Half of the limit of detection is what stands for such values elsewhere (Hornung and Reed, Applied
@@ -31,7 +33,18 @@ def stand_in_for_zero(log_probability):
     if log_probability.max() > _ROUNDING or not math.isclose(least, LOG_MIN_PROBABILITY, abs_tol=_ROUNDING):
         return 0.0
     positive = log_probability[log_probability > least]
-    return positive.min().double().exp().item() / 2 if len(positive) else 0.0
+    if not len(positive):
+        return 0.0
+    half = positive.min().double().exp().item() / 2
+    return max(MIN_PROBABILITY, min(half, 1 / (2 * log_probability.shape[1])))
+
+
+def without_zeros(log_probability, stand_in):
+    """Log-probabilities with another probability in place of exact zeros, if that isn't 0 itself."""
+    if not stand_in:
+        return log_probability
+    zero = log_probability <= LOG_MIN_PROBABILITY + _ROUNDING
+    return log_probability.masked_fill(zero, math.log(stand_in))
 
 
 def floored(log_probability):

@@ -5,6 +5,7 @@ import numbers
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from .sklearn_private import HasMethods, Interval, InvalidParameterError, StrOptions, validate_parameter_constraints
 
@@ -27,6 +28,10 @@ class Choices(StrOptions):
         return did_you_mean(value, self.choices)
 
 
+# What has a method of that name, or can be gone through, but splits no samples.
+_NO_SPLITS = (str, bytes, dict, np.ndarray, torch.Tensor)
+
+
 class Splits(HasMethods):
     """scikit-learn's constraint of what splits samples: an object that does, or the splits themselves."""
 
@@ -35,7 +40,7 @@ class Splits(HasMethods):
 
     def is_satisfied_by(self, val):
         """Whether it is a splitter or, no string, an iterable."""
-        return is_splitter(val) or (isinstance(val, Iterable) and not isinstance(val, str))
+        return is_splitter(val) or (isinstance(val, Iterable) and not isinstance(val, _NO_SPLITS))
 
     def __str__(self):
         return "a splitter, an iterable of (train, test) splits"
@@ -43,7 +48,7 @@ class Splits(HasMethods):
 
 def is_splitter(value):
     """Whether a value is a splitter of scikit-learn's kind, which strings, with a ``split`` of their own, aren't."""
-    return hasattr(value, "split") and not isinstance(value, str)
+    return hasattr(value, "split") and not isinstance(value, _NO_SPLITS)
 
 
 def did_you_mean(value, choices):

@@ -10,9 +10,13 @@ import torch
 from sklearn.model_selection import BaseCrossValidator
 from torch import nn
 
+from .._backbones.opening import is_frozen
 from .._utils.docstrings import with_shared_docs
+from .._utils.metadata import routing_enabled
 from .._utils.parameters import Choices, Splits, is_splitter
 from .._utils.sklearn_private import Interval
+from .._utils.warnings import note
+from ..exceptions import CalibrationSetWarning
 from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
 from ._folds import tries_of
@@ -75,7 +79,8 @@ class NeuralClampingCalibrator(BaseClamping):
         prove nothing. Where they aren't, a splitter of scikit-learn says what is held out, such as ``GroupKFold()``,
         ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of splits, (train, test) positions.
         These hold out each sample at most once. The others are learned from; those that were held out judge, and T
-        comes from them. Below 100 samples the result is temperature scaling. None trains on all the data without a
+        comes from them. A splitter sees the samples with weight, and each of the `groups` of `fit` counts as one sample
+        in Student's test. Below 100 samples the result is temperature scaling. None trains on all the data without a
         guard.
     {views}
     {outcome}
@@ -199,6 +204,26 @@ class NeuralClampingCalibrator(BaseClamping):
     def _routed_to(self):
         guard = {"guard": self.validation_fraction} if is_splitter(self.validation_fraction) else {}
         return super()._routed_to() | guard
+
+    def _route(self, y, params, *ranks):
+        metadata = super()._route(y, params, *ranks)
+        if params.get("groups") is not None and not routing_enabled():
+            self._tell_of_random_folds(metadata)
+        return metadata
+
+    def _tell_of_random_folds(self, metadata):
+        """Note that groups, which one splitter takes, are torn apart by other folds."""
+        left = []
+        if "groups" not in metadata.guard and isinstance(self.validation_fraction, Real | str):
+            left.append("validation_fraction")
+        if "groups" not in metadata.split and not is_frozen(self.estimator):
+            left.append("cv")
+        for name in left:
+            note(
+                f"groups are torn apart by the folds of {name}={getattr(self, name)!r}, which don't go by them: give "
+                "it a splitter that does, such as GroupKFold()",
+                CalibrationSetWarning,
+            )
 
     def _last_gamma(self, settings=None):
         """Of the focal loss, where no exact NLL solve comes last."""

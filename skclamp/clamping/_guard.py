@@ -53,6 +53,8 @@ class Evidence:
     states: list
     held_out: list
     least: list
+    # Of samples that depend on each other, one label each; None where none do.
+    groups: np.ndarray | None = None
 
     # How reasons begin.
     refused: ClassVar[str] = REFUSED
@@ -66,13 +68,13 @@ class Evidence:
         """Index of the candidate with the least mean held-out NLL, the mean being over folds."""
         return int(self.fold_losses().mean(1).argmin())
 
-    def verdict(self, candidate, level=LEVEL):
-        """Whether a candidate, the best of all, beats temperature scaling."""
-        n_candidates = len(self.losses)
-        mean, error, student = student_below_zero(self.losses[candidate] - self.plain, self.weight)
-        student, universal = student * n_candidates, self.universal_p_value(candidate) * n_candidates
+    def verdict(self, candidate, level=LEVEL, n_tries=1):
+        """Whether a candidate, the best of all, beats temperature scaling in one of several tries."""
+        n_tests = len(self.losses) * n_tries
+        mean, error, student = self._student(self.losses[candidate] - self.plain)
+        student, universal = student * n_tests, self.universal_p_value(candidate) * n_tests
         p_value = min(1.0, max(student, universal))
-        objections = [*self._objections(candidate, student, universal, level)]
+        objections = [*self._objections(candidate, student, universal, level, n_tests)]
         tried = self.tried()
         n_effective_of_folds = [n_effective(self.weight[rows]) for rows in self.folds]
         plain = [np.average(self.plain[rows], weights=self.weight[rows]) for rows in self.folds]
@@ -85,18 +87,27 @@ class Evidence:
             tried,
             self.not_tried(tried),
             int(np.count_nonzero(self.weight)),
-            detectable_gain(error, n_effective_of_folds, np.subtract(plain, self.least), level / n_candidates),
+            detectable_gain(error, n_effective_of_folds, np.subtract(plain, self.least), level / n_tests),
         )
 
-    def _objections(self, candidate, student, universal, level):
-        """What speaks against a candidate, in words; p values are those times the number of candidates."""
+    def _student(self, differences):
+        """Mean of the differences, its standard error and Student's p value; of groups, each counts as one sample."""
+        if self.groups is None:
+            return student_below_zero(differences, self.weight)
+        _, group = np.unique(self.groups, return_inverse=True)
+        weight, total = (np.bincount(group, each) for each in (self.weight, self.weight * differences))
+        judging = weight > 0
+        return student_below_zero(total[judging] / weight[judging], weight[judging])
+
+    def _objections(self, candidate, student, universal, level, n_tests):
+        """What speaks against a candidate, in words; p values are those times the number of tests."""
         n_gains, n_folds = self._count_gains(candidate), len(self.folds)
         if n_gains < n_folds <= MAX_UNANIMOUS:
             yield f"it fell in {n_gains} of {n_folds} folds, needs all"
         if not student < level:
             yield f"chance alone may do as much (Student's p = {min(1.0, student):.2g}, needs below {level:g})"
         if not universal < level:
-            evidence, needed = self.universal_evidence(candidate), np.log(len(self.losses) / level)
+            evidence, needed = self.universal_evidence(candidate), np.log(n_tests / level)
             yield (
                 "a temperature chosen for the held-out samples may do as well (evidence against it of "
                 f"{evidence:.2f} nats, needs {needed:.2f})"
@@ -277,7 +288,13 @@ def cross_examine(problem, fit_all, splits, progress=None):
     pooled = np.zeros((len(states[0]), len(problem)))
     for rows, judged in zip(folds, found, strict=True):
         pooled[:, rows] = [each.losses for each in judged]
-    return Evidence(plain, pooled, judging_weight(weight, folds), folds, states, found, least)
+    return Evidence(plain, pooled, judging_weight(weight, folds), folds, states, found, least, groups_of(problem))
+
+
+def groups_of(problem):
+    """Labels of the samples' groups, where a splitter goes by them; else None."""
+    groups = problem.split_params.get("groups")
+    return None if groups is None else np.asarray(groups)
 
 
 def judging_weight(weight, folds):

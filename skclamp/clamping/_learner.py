@@ -24,7 +24,7 @@ from ._natural_gradient import descend
 from ._sharded_training import ShardedNet
 from ._state import State
 from ._training import ClampingNet, train
-from ._wide_gradients import wide_gradients
+from ._wide_gradients import most_samples, wide_gradients
 
 
 class Learner:
@@ -74,6 +74,8 @@ class Learner:
         """A step from a converged neighbour, in the perturbation that it chose; one pass serves them all."""
         if not path or not leader.identity:
             return [leader] * len(path)
+        if leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation)):
+            return [self.fit(problem, settings) for settings in path]
         gammas = [settings.gamma for settings in path]
         gradients_of = wide_gradients if leader.wide else gradient_moments
         gradients = gradients_of(problem, leader.perturbation, leader.temperature, gammas)

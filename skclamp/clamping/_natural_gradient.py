@@ -20,7 +20,7 @@ from ._family_choice import most_probable, worth_a_look
 from ._gradient_moments import gradient_moments, parameters_of, prior_diagonal_of, prior_precision_of
 from ._posterior import Step, natural_step
 from ._problem import Problem
-from ._state import InSample, Settings, State, Untried
+from ._state import InSample, Settings, State, Untried, in_nats
 from ._training import ClampingNet, run_net
 from ._wide_gradients import most_samples, wide_gradients
 from ._wide_step import wide_step
@@ -157,16 +157,17 @@ class _Descent:
         """
         state, left, temperature = self.state, dict(self.state.extensions), self.temperature.item()
         for name, step in self.worth_a_look.items():
-            state.extensions = dict(left)
+            state.extensions, untried = dict(left), dict(state.untried)
             if name is not None:
                 self._extend(name)
             length = self._search(step, lengthen=True)
-            there = self._own_step()
-            if length and there.evidence >= _EVIDENCE_THERE:
+            evidence = self._own_step().evidence if length else 0.0
+            if evidence >= _EVIDENCE_THERE:
                 self.worth_a_look, self.gain = {}, step.gain
                 state.untried.pop(name, None)
                 return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
-            self._take_back(name, there, temperature)
+            state.untried = untried
+            self._take_back(name, evidence, temperature)
         state.extensions = {}
         self._note_temperature(state.gradients)
         return None
@@ -177,12 +178,12 @@ class _Descent:
         displacement = self._displacement()
         return self._solve(self._penalised(moments, displacement), displacement, self.state.prior_precisions)
 
-    def _take_back(self, name, step, temperature):
+    def _take_back(self, name, evidence, temperature):
         """Return to the identity, where a family didn't have the evidence."""
         state = self.state
         self._move(parameters_to_vector(state.identity))
-        words = f"evidence of {step.evidence:.2f} nats where its first step led, needs {_EVIDENCE_THERE:g}"
-        untried = Untried(_EVIDENCE_THERE - step.evidence, words, weighed=True)
+        words = f"evidence of {in_nats(evidence)} where its first step led, needs {_EVIDENCE_THERE:g}"
+        untried = Untried(_EVIDENCE_THERE - evidence, words, weighed=True)
         state.untried |= dict.fromkeys(names_of(state.perturbation), untried)
         if name is not None:
             delattr(state.perturbation, name)
@@ -196,8 +197,7 @@ class _Descent:
         for name, found in evidence.items():
             lack = _MIN_EVIDENCE + before - found
             needed = f"needs {_MIN_EVIDENCE:g}" if lack >= 0 else f"less than that of {chosen}"
-            # Without the zero, what rounds to zero from below would have its sign.
-            words = f"evidence of {round(found - before, 2) + 0.0:.2f} nats, {needed}"
+            words = f"evidence of {in_nats(found - before)}, {needed}"
             self.state.untried[name] = Untried(lack, words, weighed=True)
         self.state.untried.pop(chosen, None)
 

@@ -121,7 +121,7 @@ def _judge(problem, candidates, tries, learner, level):
     for splits in tries:
         evidence = cross_examine(problem, partial(learner.fit_path, path=quiet), splits, learner.progress)
         best = evidence.best()
-        verdict = evidence.verdict(best, level / len(tries))
+        verdict = evidence.verdict(best, level, len(tries))
         outcome = Outcome(evidence, best, verdict, searched=problem, splits=splits)
         if verdict.accepted:
             return outcome
@@ -145,10 +145,11 @@ def _tell_of_divergence(settings, states):
 def _verdict(problem, outcome, candidates):
     """The guard's decision on the best candidate, whatever the evidence where there are too few samples."""
     verdict = outcome.verdict or _nothing_tried(problem, candidates)
-    if problem.n_weighted < MIN_SAMPLES:
-        reason = f"{REFUSED if verdict.tried else NOTHING_WAS_TRIED} (the guard {_few(problem)})."
+    n_judging = verdict.n_samples if outcome.evidence else problem.n_weighted
+    if n_judging < MIN_SAMPLES:
+        reason = f"{REFUSED if verdict.tried else NOTHING_WAS_TRIED} (the guard {_few(n_judging)})."
         verdict = replace(verdict, accepted=False, reason=reason, detectable_gain=None)
-        _look_at_number(problem.n_weighted, candidates[outcome.best].perturbation)
+        _look_at_number(n_judging, candidates[outcome.best].perturbation)
     logger.info("%s", verdict.reason)
     return verdict
 
@@ -156,11 +157,11 @@ def _verdict(problem, outcome, candidates):
 def _nothing_tried(problem, candidates):
     """The decision where no sample was held out."""
     names = [title_of(settings.perturbation) for settings in candidates]
-    return replace(NOTHING_TRIED, not_tried=dict.fromkeys(names, f"the guard {_few(problem)}"))
+    return replace(NOTHING_TRIED, not_tried=dict.fromkeys(names, f"the guard {_few(problem.n_weighted)}"))
 
 
-def _few(problem):
-    return f"needs {MIN_SAMPLES} samples with weight, got {problem.n_weighted}"
+def _few(n_samples):
+    return f"needs {MIN_SAMPLES} samples with weight, got {n_samples}"
 
 
 def _look_at_number(n_samples, perturbation):

@@ -50,6 +50,12 @@ class Untried(NamedTuple):
     weighed: bool = False
 
 
+def in_nats(evidence):
+    """Evidence in words."""
+    # Without the zero, what rounds to zero from below would have its sign.
+    return f"{round(evidence, 2) + 0.0:.2f} nats"
+
+
 class InSample(NamedTuple):
     """Some parameters of a perturbation, and the T of least smoothed loss there of the samples it learned from."""
 

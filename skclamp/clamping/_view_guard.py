@@ -11,7 +11,7 @@ from torch import nn
 
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
-from ._guard import MIN_SAMPLES, Evidence, HeldOut, judging_weight
+from ._guard import MIN_SAMPLES, Evidence, HeldOut, groups_of, judging_weight
 from ._problem import Problem
 from ._verdict import NOTHING_TRIED, Verdict
 from ._view_choice import AS_IT_IS, choose_views, joined, seen_through, weigh
@@ -209,7 +209,8 @@ class _Search:
             plain[rows], losses[rows] = held.base.losses, held.found.losses
         least = [self.problem.take(rows).solve(held.base.logits).loss for rows, held in zip(folds, helds, strict=True)]
         weight = judging_weight(self.problem.weight_of_all.numpy(), folds)
-        return ViewEvidence(plain, losses[None], weight, folds, [[h] for h in helds], [[h.found] for h in helds], least)
+        states, found = [[held] for held in helds], [[held.found] for held in helds]
+        return ViewEvidence(plain, losses[None], weight, folds, states, found, least, groups_of(self.problem))
 
     def _hold_out(self, fold, train_rows, rows):
         """What a fold's training part chooses and weighs, and what its held-out part says of that."""

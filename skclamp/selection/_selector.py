@@ -1,6 +1,5 @@
 """CalibratorSelector: the output map that does best out of fold, or a stack of several."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
-from .._utils.least_probability import stand_in_for_zero
+from .._utils.least_probability import stand_in_for_zero, without_zeros
 from .._utils.metadata import calls, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.sklearn_private import Interval
@@ -174,7 +173,7 @@ class CalibratorSelector(BaseCalibrator):
     best_estimator_ : BaseCalibrator
         The calibrator of that row, of logits (logarithms of probabilities, without zeros), fitted to all the samples.
     least_probability_ : float
-        What stands for probabilities below it, where some of the calibration set's are exactly 0; else 0.
+        What stands for probabilities of exactly 0, where the calibration set has some; else 0.
     weights_ : ndarray of shape (n_candidates,)
         Weights of the candidates' log-probabilities; only where a stack was chosen.
     cv_results_ : dict of arrays
@@ -259,10 +258,7 @@ class CalibratorSelector(BaseCalibrator):
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
         self.least_probability_ = stand_in_for_zero(of_all.logits[(of_all.weight > 0).to(of_all.logits.device)])
-        self._select(of_all._replace(logits=self._without_zeros(of_all.logits)), told)
-
-    def _without_zeros(self, logits):
-        return logits.clamp_min(math.log(self.least_probability_)) if self.least_probability_ else logits
+        self._select(of_all._replace(logits=without_zeros(of_all.logits, self.least_probability_)), told)
 
     def _select(self, samples, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
@@ -312,7 +308,7 @@ class CalibratorSelector(BaseCalibrator):
         )
 
     def _transform_logits(self, logits):
-        return self.best_estimator_._transform_logits(self._without_zeros(logits))
+        return self.best_estimator_._transform_logits(without_zeros(logits, self.least_probability_))
 
     def _sentences(self):
         yield f"{type(self).__name__} chose {self.best_params_['candidate']!r}."

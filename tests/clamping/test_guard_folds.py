@@ -9,6 +9,7 @@ from _two_views import NETWORK as SEEN_TWICE
 from _two_views import X as IMAGES
 from _two_views import Y as IMAGE_LABELS
 from _two_views import moved, two_views
+from scipy import stats
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
@@ -25,7 +26,7 @@ import skclamp
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.base import BaseCalibrator
-from skclamp.exceptions import NotSavedWarning
+from skclamp.exceptions import CalibrationSetWarning, NotSavedWarning
 from skclamp.metrics import neg_log_likelihood_scorer
 
 NETWORK = perceptron()
@@ -126,7 +127,8 @@ def test_fewer_than_a_thousand_samples_with_weight_have_two_tries(n_samples, tri
 def test_the_first_try_is_that_of_halves():
     once, twice = fitted(validation_fraction=0.5), fitted()
     assert once.accepted_
-    assert once.verdict_.reason == twice.verdict_.reason
+    assert once.verdict_.reason.split("p =")[0] == twice.verdict_.reason.split("p =")[0]
+    assert twice.verdict_.p_value == pytest.approx(2 * once.verdict_.p_value)
     assert once.cost_ == twice.cost_
     np.testing.assert_array_equal(once.predict_proba(X), twice.predict_proba(X))
 
@@ -299,7 +301,7 @@ def test_groups_are_held_together():
     splits = list(GroupKFold(4).split(X, Y, GROUPS))
     found = fitted(validation_fraction=GroupKFold(4), groups=GROUPS)
     assert found.accepted_
-    assert found.verdict_ == fitted(validation_fraction=splits).verdict_
+    assert found.verdict_.difference == pytest.approx(fitted(validation_fraction=splits).verdict_.difference)
     with sklearn.config_context(enable_metadata_routing=True):
         assert fitted(validation_fraction=GroupKFold(4), groups=GROUPS).verdict_ == found.verdict_
     own = Given(splits)
@@ -307,21 +309,34 @@ def test_groups_are_held_together():
     np.testing.assert_array_equal(own.groups_, GROUPS)
 
 
+def test_each_group_counts_as_one_sample():
+    """Samples of four patients are no four hundred samples."""
+    few = np.arange(400) // 100
+    found, of_samples = (fitted(validation_fraction=v, groups=g) for v, g in ((GroupKFold(2), few), (KFold(2), None)))
+    assert found.verdict_.difference == pytest.approx(of_samples.verdict_.difference)
+    # Student's with three degrees of freedom.
+    t = found.verdict_.difference / found.verdict_.standard_error
+    assert found.verdict_.p_value == pytest.approx(stats.t.cdf(t, 3))
+    assert found.verdict_.p_value > 100 * of_samples.verdict_.p_value
+
+
 @pytest.mark.parametrize("kind", [np.asarray, list])
 def test_groups_of_samples_with_weight(kind):
     kept = WEIGHT > 0
     found = fitted(validation_fraction=GroupKFold(4), groups=kind(GROUPS), weight=WEIGHT)
     expected = fitted(SHIFTED[kept], Y[kept], validation_fraction=GroupKFold(4), groups=GROUPS[kept])
-    assert found.verdict_ == expected.verdict_
+    assert found.verdict_.difference == pytest.approx(expected.verdict_.difference)
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
 
 
 def test_groups_go_to_splitters_and_never_to_the_classifier():
     """Whose ``fit`` would refuse them."""
     both = {"cv": GroupKFold(4), "validation_fraction": GroupKFold(3)}
-    for settings in (both, {"cv": GroupKFold(4)}, {"validation_fraction": GroupKFold(3)}):
-        calibrator = NeuralClampingCalibrator(LogisticRegression(), perturbation="affine", random_state=0, **settings)
-        assert calibrator.fit(X, Y, groups=GROUPS).verdict_.n_samples == 400
+    calibrator = NeuralClampingCalibrator(LogisticRegression(), perturbation="affine", random_state=0, **both)
+    assert calibrator.fit(X, Y, groups=GROUPS).verdict_.n_samples == 400
+    for torn, given in (("validation_fraction='auto'", {"validation_fraction": "auto"}), ("cv=None", {"cv": None})):
+        with pytest.warns(CalibrationSetWarning, match=f"groups are torn apart by the folds of {torn}"):
+            clone(calibrator).set_params(**given).fit(X, Y, groups=GROUPS)
     splits = list(GroupKFold(4).split(X, Y, GROUPS))
     expected = TemperatureScaling(LogisticRegression(), cv=splits).fit(X, Y)
     found = TemperatureScaling(LogisticRegression(), cv=GroupKFold(4)).fit(X, Y, groups=GROUPS)
@@ -350,4 +365,5 @@ def test_groups_reach_the_cv_form_without_routing():
     splits = list(GroupKFold(3).split(X, Y, GROUPS))
     options = {"perturbations": ["channel"], "gammas": [0.0], "random_state": 0}
     found = NeuralClampingCalibratorCV(NETWORK, cv=GroupKFold(3), **options).fit(SHIFTED, Y, groups=GROUPS)
-    assert found.verdict_ == NeuralClampingCalibratorCV(NETWORK, cv=splits, **options).fit(SHIFTED, Y).verdict_
+    expected = NeuralClampingCalibratorCV(NETWORK, cv=splits, **options).fit(SHIFTED, Y)
+    assert found.verdict_.difference == pytest.approx(expected.verdict_.difference)
