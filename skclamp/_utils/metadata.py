@@ -80,7 +80,10 @@ def _by_name(owner, params, classifier, splitters):
     others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
     grouped = {part: groups if _takes_groups(splitter) else {} for part, splitter in splitters.items()}
     if groups and not any(grouped.values()):
-        raise TypeError(f"{owner}.fit takes groups for splitters that go by them, such as GroupKFold; it has none")
+        raise TypeError(
+            f"{owner}.fit takes groups for splitters that go by them, such as GroupKFold: cv where the estimator isn't "
+            "fitted, validation_fraction where there is a guard; it has none"
+        )
     if classifier is None:
         if others:
             raise TypeError(
