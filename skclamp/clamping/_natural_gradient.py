@@ -164,7 +164,7 @@ class _Descent:
             evidence = self._own_step().evidence if length else 0.0
             if evidence >= _EVIDENCE_THERE:
                 self.worth_a_look, self.gain = {}, step.gain
-                state.untried.pop(name, None)
+                state.untried = {key: why for key, why in state.untried.items() if key != name}
                 return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
             state.untried = untried
             self._take_back(name, evidence, temperature)
