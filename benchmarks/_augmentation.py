@@ -51,6 +51,29 @@ class AugmentedImages(Dataset):
         return image
 
 
+class NormalizedImages(Dataset):
+    """A view of images, as a network sees them that has its normalisation before it.
+
+    Parameters
+    ----------
+    images : Dataset of images or of (image, label)
+        Scaled to [0, 1].
+    normalize : callable
+        Of a batch.
+    """
+
+    def __init__(self, images, normalize):
+        self.images, self.normalize = images, normalize
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        item = self.images[index]
+        image = item[0] if isinstance(item, (tuple, list)) else item
+        return self.normalize(image[None])[0]
+
+
 def _flip(image):
     """Mirrored or not, each half of the time."""
     return image.flip(-1) if torch.rand(()) < 0.5 else image

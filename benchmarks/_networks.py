@@ -4,6 +4,7 @@ The architecture is section 4.2 of He et al., *Deep Residual Learning for Image 
 parameter-free shortcuts that the paper calls option A: every second pixel, new channels filled with zeros.
 """
 
+import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,6 +133,16 @@ def load_resnet(name, data_dir=None):
     network = CifarResNet(spec.depth, spec.n_classes, *spec.statistics)
     network.load_state_dict(_state_dict(name, spec.url, data_dir))
     return network.eval()
+
+
+def without_normalization(network):
+    """The normalisation inside one of the benchmarks' networks, and the network for inputs that are normalised."""
+    if isinstance(network, nn.Sequential):
+        normalize, bare = network
+        return normalize, bare
+    bare = copy.deepcopy(network)
+    bare.normalize = nn.Identity()
+    return network.normalize, bare
 
 
 def _state_dict(name, url, data_dir):

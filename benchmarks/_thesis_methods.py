@@ -7,9 +7,10 @@ import torch
 from sklearn.base import clone
 from skorch.callbacks import Freezer
 
-from _augmentation import AugmentedImages
+from _augmentation import AugmentedImages, NormalizedImages
+from _networks import without_normalization
 from _suite import families
-from _thesis_runs import OUTPUT_ONLY
+from _thesis_runs import OUTPUT_ONLY, REFERENCE
 from skclamp import (
     REFERENCE_SETTINGS,
     AccuracyPreservingIsotonic,
@@ -67,10 +68,14 @@ def output_only(run, problem, samples):
 
 
 def clamping(run, problem, samples):
-    """Our defaults, or the reference's settings, through the network."""
-    made = NeuralClampingCalibrator(problem.network, random_state=run.seed, classes=problem.classes)
+    """Our defaults, or the reference's settings on inputs that are normalised as its authors' are, by the network."""
+    network, images, test_images = problem.network, samples.images, problem.test.images
+    if run.method in REFERENCE:
+        normalize, network = without_normalization(network)
+        images = AugmentedImages(images) if run.method == "reference, augmented" else images
+        images, test_images = normalized(images, normalize), normalized(test_images, normalize)
+    made = NeuralClampingCalibrator(network, random_state=run.seed, classes=problem.classes)
     made.set_params(**settings(run))
-    images = AugmentedImages(samples.images) if run.method == "reference, augmented" else samples.images
     torch.manual_seed(run.seed)
     fitted, seconds = timed(made.fit, images, samples.labels)
     facts = {
@@ -83,7 +88,12 @@ def clamping(run, problem, samples):
     # Without a perturbation the logits that there are will do.
     if not fitted.accepted_:
         return scaled(problem.test.logits, fitted.temperature_), facts
-    return fitted.predict_log_proba(problem.test.images), facts
+    return fitted.predict_log_proba(test_images), facts
+
+
+def normalized(images, normalize):
+    """Images, a tensor or a Dataset, as the inside of a network sees them."""
+    return normalize(images) if isinstance(images, torch.Tensor) else NormalizedImages(images, normalize)
 
 
 def settings(run):
