@@ -22,6 +22,8 @@ from ._base import BaseClamping
 from ._folds import tries_of
 from ._search import Outcome, search
 
+#: The settings of the authors' toolkit. They are for inputs that are normalised already: the learning rate and the
+#: perturbation are in the units of X as given, and images in [0, 1] would be moved much farther.
 REFERENCE_SETTINGS = {
     "perturbation": "full",
     "gamma": 1.0,
@@ -61,12 +63,13 @@ class NeuralClampingCalibrator(BaseClamping):
     ----------
     {clamped_estimator}
     perturbation : str, torch.nn.Module or None, default="auto"
-        "full" is one offset for every entry of the input (Tang, Chen and Ho, 2024); "channel" one offset per channel;
-        "affine" one gain and one offset per channel; "curve" one quadratic tone curve per channel; "color" a matrix
-        across channels; "filter" one small filter per channel; "grid" a coarse map of gains and offsets. For X of shape
-        (n_samples, n_features), features are channels, and "full", "channel", "affine" and "curve" apply. "auto"
-        appends those that the gradients ask for, one after another; to a table of many features, one alone. A module
-        that starts as the identity, keeps shapes and treats each sample alike is copied. None is temperature scaling.
+        "full" is one offset for every entry of the input (Tang, Chen and Ho, 2024), in the units of X as given;
+        "channel" one offset per channel; "affine" one gain and one offset per channel; "curve" one quadratic tone curve
+        per channel; "color" a matrix across channels; "filter" one small filter per channel; "grid" a coarse map of
+        gains and offsets. For X of shape (n_samples, n_features), features are channels, and "full", "channel",
+        "affine" and "curve" apply. "auto" appends those that the gradients ask for, one after another; to a table of
+        many features, one alone. A module that starts as the identity, keeps shapes and treats each sample alike is
+        copied. None is temperature scaling.
     gamma : float or "auto", default=0.0
         Focusing parameter of the focal loss, at least 0. 0 is the NLL; more rewards entropy. "auto" takes the best of
         0, 0.5, 1 and 2 on held-out folds.

@@ -12,6 +12,7 @@ import _imagenet
 import thesis
 from _augmentation import GREY, AugmentedImages
 from _imagenet import load_imagenet_folder, load_imagenet_network
+from _networks import CifarResNet, Normalize, without_normalization
 from _thesis_data import Problem, Samples
 from _thesis_methods import ECE_GRID, calibrate, settings, temperature_by_ece
 from _thesis_runs import ABLATION, CIFAR100, GAMMAS, MATRICES, METHODS, REFERENCE, Run, cifar_runs, imagenet_runs
@@ -23,6 +24,7 @@ from skclamp.metrics import brier_score, expected_calibration_error, predictive_
 pytestmark = pytest.mark.slow
 
 N_CALIBRATION = 160
+fit = NeuralClampingCalibrator.fit
 
 
 def a_run(method, *, gamma=None, n=N_CALIBRATION, seed=0, epochs=2):
@@ -34,7 +36,7 @@ def a_run(method, *, gamma=None, n=N_CALIBRATION, seed=0, epochs=2):
 @pytest.fixture(scope="module")
 def problem():
     """A small over-confident network with the samples of Tang's (2022) protocol in little."""
-    network = convolutional()
+    network = torch.nn.Sequential(Normalize((0.1, 0.2, 0.3), (0.5, 0.4, 0.6)), convolutional()).eval()
 
     def samples(n, seed):
         x = images(n, seed)
@@ -141,6 +143,32 @@ def test_uncalibrated_is_the_network_itself(problem):
     np.testing.assert_allclose(log_proba, torch.log_softmax(problem.test.logits.double(), 1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("method", REFERENCE)
+def test_the_reference_perturbs_normalised_inputs(method, problem, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        NeuralClampingCalibrator, "fit", lambda self, X, y: seen.append((self.estimator, X)) or fit(self, X, y)
+    )
+    calibrate(a_run(method, epochs=1), problem)
+    ((network, X),) = seen
+    normalize, inner = problem.network
+    assert network is inner
+    if method != "reference, augmented":
+        torch.testing.assert_close(X, normalize(problem.calibration.images))
+    else:
+        torch.manual_seed(0)
+        own = AugmentedImages(problem.calibration.images)[3]
+        torch.manual_seed(0)
+        torch.testing.assert_close(X[3], normalize(own[None])[0])
+
+
+def test_resnets_normalise_before_their_network():
+    network = CifarResNet(8, 4, (0.1, 0.2, 0.3), (0.5, 0.4, 0.6)).eval()
+    normalize, bare = without_normalization(network)
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(bare(normalize(x)), network(x))
+
+
 def test_temperature_takes_the_focal_loss(problem):
     found = [calibrate(a_run("temperature", gamma=gamma), problem)[1]["temperature"] for gamma in (0.0, 2.0)]
     samples = problem.calibration
@@ -165,11 +193,11 @@ def test_reference_has_its_settings_and_the_given_loop():
 
 
 def test_reference_run_is_the_calibrator_itself(problem):
-    samples = problem.calibration
-    expected = NeuralClampingCalibrator(problem.network, random_state=1, **{**REFERENCE_SETTINGS, "max_epochs": 2})
-    expected.fit(samples.images, samples.labels)
+    samples, (normalize, inner) = problem.calibration, problem.network
+    expected = NeuralClampingCalibrator(inner, random_state=1, **{**REFERENCE_SETTINGS, "max_epochs": 2})
+    expected.fit(normalize(samples.images), samples.labels)
     log_proba, facts = calibrate(a_run("reference", seed=1), problem)
-    np.testing.assert_array_equal(log_proba, expected.predict_log_proba(problem.test.images))
+    np.testing.assert_array_equal(log_proba, expected.predict_log_proba(normalize(problem.test.images)))
     assert facts["temperature"] == expected.temperature_ != 1
     assert (facts["accepted"], facts["families"], facts["backward"]) == (1, "full", 2)
 
