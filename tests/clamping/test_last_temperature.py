@@ -197,7 +197,7 @@ def test_what_gradients_learned_without_a_guard_has_plain_labels():
 
 @pytest.mark.parametrize(("n_samples", "rel"), [(300, 1e-6), (2600, 0.02)])
 def test_the_size_of_the_final_logits_costs_no_pass_of_its_own(monkeypatch, n_samples, rel):
-    """A step's trial tells it: exactly where that is of all the samples, closely where it is of 512: within 0.6 % on average."""
+    """A step's trial tells it: exactly where that is of all the samples, and to some .6 % where it is of 512."""
     x = vectors(n_samples)
     y = labels_of(bare_logits(NETWORK, x), temperature=0.5)
     settings = {"precision": "float32", "output": Recorder()}
