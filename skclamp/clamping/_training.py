@@ -5,6 +5,7 @@ The loop is skorch's own, so its callbacks, history, ``lr``, ``max_epochs`` and 
 
 import inspect
 import logging
+import math
 from functools import partial
 
 import torch
@@ -191,6 +192,8 @@ def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_l
     start = problem.losses(state.temperature, problem.logits, settings.gamma).mean().item()
     net.run(dataset, loop)
     state.temperature = net.module_.temperature.item()
+    if not 0 < state.temperature < math.inf:
+        raise ValueError(f"training diverged: the temperature has become {state.temperature:g}; lower lr")
     state.history = net.history
     state.diverged = _has_risen(net.history, start)
 

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from _campaign import cases, check_fitted, check_probabilities, keeping
 from _damage import WAYS
-from _drawn import FLOATS, LAYOUTS, Table, generator, laid_out, seeds, sound_weights, spots
+from _drawn import FLOATS, LAYOUTS, Table, Weights, generator, laid_out, seeds, sound_weights, spots
 from _kinds_of_input import Exposure, as_dataset, as_entries, as_loader, data
 from _small_networks import put_into_odd_state
+from hypothesis import example
 from hypothesis import strategies as st
 
 import skclamp
@@ -99,6 +100,19 @@ def options():
     )
 
 
+DIVERGING = Options(
+    perturbation="full",
+    optimizer="sgd",
+    init_scale=0.0,
+    init_temperature=0.001,
+    refit_temperature=False,
+    lr=1e30,
+    batch_size=1,
+    shuffle=False,
+    validation_fraction=None,
+)
+
+
 @cache
 def network_of(kind):
     return put_into_odd_state(data(kind, 130)[0])
@@ -119,6 +133,8 @@ def given_as(kind, form, n, seed, scale):
 forms = st.sampled_from(["C", "C", "dict", "Dataset", "DataLoader", *LAYOUTS[:-1]])
 
 
+# A step so long that T is 0 afterwards.
+@example("images", "C", DIVERGING, 1, 0, 3, Weights("none", 0))
 @cases(
     8,
     kind=st.sampled_from(KINDS),
