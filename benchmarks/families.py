@@ -4,7 +4,7 @@ For each network, shift, number of calibration images and split, "auto" and the 
 and judged by the others. Every fit is appended to a CSV file as it is done; what the file has already is left out.
 
     python benchmarks/families.py --data DIR
-    python benchmarks/families.py --data DIR --networks cifar10_resnet20 --sizes 1000 --seeds 1
+    python benchmarks/families.py --data DIR --networks cifar10_resnet20 --shifts none --families full --seeds 10
 """
 
 import argparse
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from _data import add_data_argument
 from _estimates import paired_estimate
+from _relative_time import measure_relative
 from _result_file import ResultFile
 from _shift_tables import RESNET20_FLOORS
 from _shifts import SHIFTS
@@ -27,7 +28,10 @@ from shift import NETWORKS, image_splits, seeds
 from skclamp import NeuralClampingCalibrator
 
 FAMILIES = ("auto", "affine", "color", "filter", "grid")
-COLUMNS = ("family", *Run._fields, "n_test", "nll", "ts_nll", "accuracy", "ts_accuracy", "accepted", "families")
+COLUMNS = (
+    *("family", *Run._fields, "n_test", "nll", "ts_nll", "accuracy", "ts_accuracy"),
+    *("accepted", "families", "relative_time"),
+)
 
 
 def compute(options):
@@ -47,14 +51,39 @@ def fit(family, run, split, plain):
     clamping = NeuralClampingCalibrator(
         split.network, perturbation=family, random_state=run.seed, classes=np.arange(split.logits.shape[1])
     )
-    clamping.fit(split.inputs[split.calibration], split.labels[split.calibration])
+    images, labels = split.inputs[split.calibration], split.labels[split.calibration]
+    _, relative = measure_relative(lambda: clamping.fit(images, labels), split.network, images)
     scores, found = evaluate(split, predict(clamping, split)), facts(clamping)
     return {
         **{"family": family, **run._asdict(), "n_test": len(split.test)},
         **{"nll": scores["nll"], "ts_nll": plain["nll"]},
         **{"accuracy": scores["accuracy"], "ts_accuracy": plain["accuracy"]},
         **{name: found[name] for name in ("accepted", "families")},
+        "relative_time": relative.wall,
     }
+
+
+def family_table(results):
+    """One line per network, size, shift and family: NLL minus temperature scaling's and over it, and what it cost."""
+    rows = []
+    for (network, n, shift, family), part in results.groupby(
+        ["network", "n_calibration", "shift", "family"], sort=False
+    ):
+        fraction = part.n_test.iloc[0] / (part.n_test.iloc[0] + n)
+        rows.append(
+            {
+                "network": network,
+                "n": n,
+                "shift": shift,
+                "family": family,
+                "kept": f"{part.accepted.sum()} of {len(part)}",
+                "NLL ratio": f"{(part.nll / part.ts_nll).mean():.3f}",
+                "NLL diff": f"{paired_estimate(part.nll, part.ts_nll, fraction):+.4f}",
+                "acc points": f"{paired_estimate(part.accuracy, part.ts_accuracy, fraction):+.1f}",
+                "relative time": f"{part.relative_time.median():.1f}",
+            }
+        )
+    return tabulate(rows, headers="keys", disable_numparse=True)
 
 
 def table(results):
@@ -63,6 +92,9 @@ def table(results):
     The best is the one with the least mean over the splits, so that chance has a part in how good it looks.
     """
     results = results.assign(ratio=results.nll / results.ts_nll)
+    results = results.groupby(["network", "n_calibration", "shift"]).filter(
+        lambda part: {"auto", *FAMILIES[1:]} <= set(part.family)
+    )
     rows = []
     for (network, n, shift), part in results.groupby(["network", "n_calibration", "shift"], sort=False):
         ratios = part.pivot(index="seed", columns="family", values="ratio")
@@ -109,7 +141,9 @@ def main(arguments=None):
     options = parse_options(arguments)
     torch.set_num_threads(options.threads)
     compute(options)
-    print(table(pd.read_csv(options.out)))
+    results = pd.read_csv(options.out)
+    print(family_table(results))
+    print(table(results))
 
 
 if __name__ == "__main__":

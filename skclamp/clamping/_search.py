@@ -86,14 +86,14 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
     state = learner.fit(fast, settings, start)
     if not state.identity:
         return outcome
+    _tell_of_divergence(settings, [state])
     outcome = replace(outcome, state=state, settings=settings)
     temperature = state.temperature_in_sample() if guarded and evidence else None
     if temperature is None:
         outcome = outcome.with_in_sample_logits()
-        temperature = problem.solve(outcome.in_sample, smooth=True).temperature
-    _tell_of_divergence(settings, [state])
     judged, logits = problem, outcome.in_sample
     if guarded and evidence:
+        temperature = temperature or problem.solve(logits, smooth=True).temperature
         judged, logits = evidence.judged(problem), evidence.held_out_logits(fast, best, temperature)
     _solve_temperature(judged, settings, state, logits, smooth=guarded)
     return replace(outcome, problem=judged, logits=logits)

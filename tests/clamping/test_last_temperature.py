@@ -195,23 +195,28 @@ def test_what_gradients_learned_without_a_guard_has_plain_labels():
     assert smoothed(perturbed(adam, SHIFTED), Y) > plain * 1.001
 
 
-@pytest.mark.parametrize(("n_samples", "rel"), [(300, 1e-6), (2600, 0.02)])
-def test_the_size_of_the_final_logits_costs_no_pass_of_its_own(monkeypatch, n_samples, rel):
-    """A step's trial tells it: exactly where that is of all the samples, and to some .6 % where it is of 512."""
+@pytest.mark.parametrize(("n_samples", "seeds", "rel"), [(300, 1, 1e-6), (2600, 8, 0.005)])
+def test_the_size_of_the_final_logits_costs_no_pass_of_its_own(monkeypatch, n_samples, seeds, rel):
+    """A step's trial tells it: exactly where that is of all the samples, and on average where it is of 512."""
     x = vectors(n_samples)
     y = labels_of(bare_logits(NETWORK, x), temperature=0.5)
-    settings = {"precision": "float32", "output": Recorder()}
-    found = clamping(**settings).fit(x + np.float32(0.8), y)
-    monkeypatch.setattr(State, "temperature_in_sample", lambda self: None)
-    expected = clamping(**settings).fit(x + np.float32(0.8), y)
-    assert found.accepted_
-    assert found.n_iter_ > 0
-    assert found.cost_["backward"] == expected.cost_["backward"]
-    assert found.cost_["forward"] == pytest.approx(expected.cost_["forward"] - 1)
-    np.testing.assert_array_equal(
-        *(parameters_to_vector(f.perturbation_.parameters()).detach() for f in (found, expected))
-    )
-    assert found.temperature_ == pytest.approx(expected.temperature_, rel=rel)
+    ratios, n_steps = [], 0
+    for seed in range(seeds):
+        settings = {"precision": "float32", "output": Recorder(), "random_state": seed}
+        found = clamping(**settings).fit(x + np.float32(0.8), y)
+        with monkeypatch.context() as patched:
+            patched.setattr(State, "temperature_in_sample", lambda self: None)
+            expected = clamping(**settings).fit(x + np.float32(0.8), y)
+        assert found.accepted_
+        n_steps += found.n_iter_
+        assert found.cost_["backward"] == expected.cost_["backward"]
+        assert found.cost_["forward"] == pytest.approx(expected.cost_["forward"] - 1)
+        np.testing.assert_array_equal(
+            *(parameters_to_vector(f.perturbation_.parameters()).detach() for f in (found, expected))
+        )
+        ratios.append(found.temperature_ / expected.temperature_)
+    assert n_steps > 0
+    assert np.mean(ratios) == pytest.approx(1, abs=rel)
 
 
 def test_where_nothing_is_learned_t_is_temperature_scalings():
