@@ -2,7 +2,8 @@
 
 Each cell fits temperature scaling and neural clamping, defaults but for `max_views`, to the same samples and judges
 them on others. Cells are appended to a CSV file as they are computed; what the file has already is left out. In the
-part "plain" the network, in float32, remembers its logits of images that it has seen, which all cells share.
+parts "plain" and "warps", which is the same with turned and enlarged images among the candidates, the network, in
+float32, remembers its logits of images that it has seen, and all cells share them.
 
     python benchmarks/views.py --data DIR --out views.csv
     python benchmarks/views.py --data DIR --out views.csv --parts plain --networks cifar10_resnet20 --max-views 2
@@ -10,7 +11,7 @@ part "plain" the network, in float32, remembers its logits of images that it has
 """
 
 import argparse
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,10 @@ from _networks import load_resnet
 from _relative_time import measure_relative
 from _result_file import ResultFile
 from _shifts import SHIFTS
+from _warps import warps
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.metrics import negative_log_likelihood
+from skclamp.perturbations._views import views_of
 
 NETWORKS = ("cifar10_resnet20", "cifar10_resnet32", "cifar100_resnet20")
 SEVEN = ("brightness", "darkness", "contrast", "color_cast", "normalization", "bgr", "stain")
@@ -68,10 +71,10 @@ class _Shared(dict):
         return self
 
 
-def plain_cells(options):
+def plain_cells(options, part="plain"):
     """No shift: ResNets on the images of their own test sets."""
     return [
-        ("plain", name, "none", 2500, seed, v)
+        (part, name, "none", 2500, seed, v)
         for name in options.networks
         for v in options.max_views
         for seed in options.seeds
@@ -104,7 +107,15 @@ def time_cells(options):
     return [("time", "cifar10_resnet20", shift, 5000, 0, v) for shift in ("none", "darkness") for v in (1, 2, 4)]
 
 
-PARTS = {"plain": plain_cells, "nothing": nothing_cells, "shift": shift_cells, "time": time_cells}
+PARTS = {
+    "plain": plain_cells,
+    "warps": partial(plain_cells, part="warps"),
+    "nothing": nothing_cells,
+    "shift": shift_cells,
+    "time": time_cells,
+}
+# In these the network is asked for the same images again and again.
+REPEATING = ("plain", "warps")
 
 
 @cache
@@ -138,7 +149,7 @@ def problem_of(cell, options):
     """Network, inputs, labels."""
     part, name, shift, *_ = cell
     if name != "digits":
-        return image_problem(name, shift, options.data, part == "plain")
+        return image_problem(name, shift, options.data, part in REPEATING)
     network, images, labels = digits_problem()
     if shift == "random labels":
         with torch.no_grad():
@@ -156,8 +167,11 @@ def compute_cell(cell, options):
     X, y, X_test, y_test = X[here], y[here], X[there], y[there]
     names = {"classes": np.arange(10)} if part == "nothing" else {}
     plain = TemperatureScaling(network, **names).fit(X, y)
-    precision = "float32" if part == "plain" else "auto"
-    clamped = NeuralClampingCalibrator(network, max_views=max_views, random_state=seed, precision=precision, **names)
+    views = [*views_of(X.shape[1:]), *warps()] if part == "warps" else "auto"
+    precision = "float32" if part in REPEATING else "auto"
+    clamped = NeuralClampingCalibrator(
+        network, max_views=max_views, views=views, random_state=seed, precision=precision, **names
+    )
     fit_spent = predict_spent = None
     if part == "time":
         _, fit_spent = measure_relative(lambda: clamped.fit(X, y), network, X)
@@ -196,9 +210,9 @@ def parse_options(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(parser)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="of the part plain")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="without a shift")
     parser.add_argument("--shifts", nargs="+", choices=SHIFTS, default=SEVEN, metavar="SHIFT")
-    parser.add_argument("--max-views", nargs="+", type=int, default=(2, 4), help="of the part plain")
+    parser.add_argument("--max-views", nargs="+", type=int, default=(2, 4), help="without a shift")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(50, 55), help="splits (default: 50 to 54)")
     parser.add_argument("--repetitions", type=int, default=20, help="splits of the part nothing (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")

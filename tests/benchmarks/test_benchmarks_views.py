@@ -8,6 +8,7 @@ import torch
 from _small_networks import convolutional, images
 
 import views
+from _warps import Warp, warps
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,20 @@ def test_a_network_remembers_its_logits_together_with_its_copies():
     assert passed == [6, 4, 2]
     remembering(x.requires_grad_()).sum().backward()
     assert x.grad.abs().sum() > 0
+
+
+def test_warps_turn_and_enlarge_about_the_middle():
+    x = torch.from_numpy(images(3))
+    torch.testing.assert_close(Warp()(x), x)
+    torch.testing.assert_close(Warp(flip=True)(x), x.flip(-1))
+    torch.testing.assert_close(Warp(degrees=90)(x), x.rot90(1, (-2, -1)), atol=1e-5, rtol=0)
+    flat = torch.full((1, 3, 8, 8), 0.5)
+    assert len({each.title for each in warps()}) == 8
+    for warp in warps():
+        torch.testing.assert_close(warp(flat), flat)
+    # Twice as large, the inner four pixels of a row fill it.
+    enlarged = Warp(zoom=2)(torch.arange(8.0).expand(1, 1, 8, 8))
+    assert enlarged.min() > 1.5 and enlarged.max() < 5.5
 
 
 def test_cells_are_appended_and_summed_up(tmp_path, capsys):
