@@ -65,7 +65,6 @@ class _Descent:
     finished: bool = False
     step_size: float | None = None
     n_steps: int = 0
-    gain: float = math.inf
     # Before the first step, where nothing speaks for one: those under a weak prior that seem worth a look, by family;
     # of a perturbation's own family, None.
     worth_a_look: dict[str | None, Step] = field(default_factory=dict)
@@ -81,8 +80,7 @@ class _Descent:
         if self.subsampled and not _gains(step, step.n_effective_parameters if step else 0.0):
             self.subsampled = False
             step, loss = self._choose_step()
-        # On the way to a near optimum each step promises less than the one before.
-        if not _gains(step, _SMALLEST_GAIN) or (self.settings.refining and step.gain > self.gain):
+        if not _gains(step, _SMALLEST_GAIN):
             if step is not None:
                 self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
             return self._look(loss)
@@ -101,7 +99,6 @@ class _Descent:
         along_valley = length < self.lr / 2 and not self.state.wide
         self.finished = self.finished or (not self.subsampled and along_valley)
         self.subsampled = self.subsampled and length > 0
-        self.gain = step.gain
         return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
 
     def _draw(self, n_samples):
@@ -163,7 +160,7 @@ class _Descent:
             length = self._search(step, lengthen=True)
             evidence = self._own_step().evidence if length else 0.0
             if evidence >= _EVIDENCE_THERE:
-                self.worth_a_look, self.gain = {}, step.gain
+                self.worth_a_look = {}
                 state.untried = {key: why for key, why in state.untried.items() if key != name}
                 return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
             state.untried = untried

@@ -181,7 +181,7 @@ def _refinement(settings, start):
     """How to go on from what the folds found, and from where: natural steps from there, others from the beginning."""
     if start is None or not is_natural(start, settings):
         return settings, None
-    return replace(settings, max_epochs=max(1, settings.max_epochs // 2), refining=True), start
+    return replace(settings, max_epochs=max(1, settings.max_epochs // 2)), start
 
 
 def _solve_temperature(problem, settings, state, logits, smooth):

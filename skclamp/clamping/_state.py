@@ -36,8 +36,6 @@ class Settings:
     # Whether the result is judged on held-out samples, and whether training then stops as soon as the verdict is clear.
     judged: bool = False
     early_stopped: bool = False
-    # Whether it starts from what was judged, so that it must not lead far away.
-    refining: bool = False
     # Whether an interrupt ends the training and keeps what was learned, or is the caller's.
     interruptible: bool = True
 

@@ -78,13 +78,14 @@ def test_it_does_no_harm_without_a_shift():
     assert sum(accepted) <= 1
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_what_the_folds_found_is_refined_not_left(seed):
-    """A last step that promises more than the one before leads away from where held-out samples have looked."""
-    (x, y), _ = calibration_and_test(seed, 900)
-    found = auto(convolutional_network(), random_state=seed).fit(shifted(x, "gain and offset"), y)
-    gains = found.history_[:, "gain"] if found.accepted_ else []
-    assert np.all(np.diff(gains) <= 0)
+@pytest.mark.slow
+def test_the_last_steps_go_on_as_long_as_they_gain():
+    """Also where one promises more than the one before, as far from the optimum it may: no draw leaves it half way."""
+    (x, y), (x_test, y_test) = calibration_and_test(2, 200)
+    x, x_test = shifted(x, "mixed colours"), shifted(x_test, "mixed colours")
+    fits = [auto(convolutional_network(), random_state=r, validation_fraction=0.5).fit(x, y) for r in range(8)]
+    losses = [scores(found, x_test, y_test)[0] for found in fits]
+    assert max(losses) < 1.2 * np.median(losses)
 
 
 @pytest.mark.slow
