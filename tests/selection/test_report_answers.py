@@ -91,6 +91,12 @@ def test_says_that_the_uncalibrated_network_is_the_best_or_the_same(open_page):
     page = open_page(_compared(3.0, {"temperature": TemperatureScaling()}))
     lead = page.locator("#lead").text_content()
     assert re.match(r"temperature lowers the NLL by \d+\.\d\s% and leaves the accuracy as it is\.", lead)
+    assert "best of" not in lead
+
+
+def test_says_that_the_best_was_chosen_on_the_same_samples(open_page):
+    lead = open_page(_compared(3.0)).locator("#lead").text_content()
+    assert lead.endswith("It is the best of 2 on these same samples, so new ones may show a little less.")
 
 
 def test_shows_the_wrong_answers_with_their_images(digits, open_page):

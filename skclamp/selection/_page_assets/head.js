@@ -108,5 +108,11 @@ function gapWords() {
 function companyWords() {
   const tied = data.rows.filter((row) => row.tied && row !== best && row !== uncalibrated).length;
   const company = ["No other calibrator is", "One other calibrator is"][tied] ?? `${tied} other calibrators are`;
-  return [`${company} tied with the lowest NLL.`];
+  return [`${company} tied with the lowest NLL.`, ...choiceWords()];
+}
+
+function choiceWords() {
+  const n = data.rows.filter((row) => row !== uncalibrated).length;
+  if (n < 2 || best === uncalibrated) return [];
+  return [` It is the best of ${n} on these same samples, so new ones may show a little less.`];
 }
