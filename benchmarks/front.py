@@ -84,7 +84,7 @@ def draw(fitted, path):
     figure = plt.figure(figsize=(width, height), facecolor="white")
     for row, (name, (scores, strips)) in enumerate(fitted.items()):
         bottom = height - head - (row + 1) * side
-        for column, (image, right) in enumerate((pair for strip in strips for pair in zip(*strip, strict=True))):
+        for column, (image, right) in enumerate(pair for strip in strips for pair in zip(*strip, strict=True)):
             left = column * side + gap * (column >= N_SHOWN)
             show(figure, image, right, (left / width, bottom / height, side / width, side / height))
         describe(figure, name, scores, (width - words + 0.12) / width, bottom / height, side / height)
