@@ -196,8 +196,8 @@ def test_first_lines_of_readme_and_documentation_are_the_same():
 
 def answers():
     """Code of the README's table: what each kind of reader writes."""
-    rows = [line.split(" | ") for line in README.splitlines() if line.startswith("| ") and line.count(" | ") == 3]
-    return [code for row in rows for code in re.findall(r"`([^`]+)`", row[1])]
+    rows = [line.split(" | ") for line in README.splitlines() if line.startswith("| ") and line.count(" | ") == 2]
+    return [code for row in rows for code in re.findall(r"`([^`]+)`", row[0])]
 
 
 @pytest.fixture(scope="module")
@@ -207,8 +207,8 @@ def readers(after_readme):
     net, X, y = names["net"], names["X_val"], names["y_val"]
     with torch.no_grad():
         names["logits"] = net(X)
-    names |= {"proba": names["logits"].softmax(1).numpy(), "X": X.flatten(1).numpy(), "y": y.numpy()}
-    names["classifier"] = LogisticRegression(max_iter=1000).fit(names["X"], names["y"])
+    names |= {"X": X, "y": y.numpy(), "table": X.flatten(1).numpy()}
+    names["classifier"] = LogisticRegression(max_iter=1000).fit(names["table"], y)
     names["clamped"] = skclamp.NeuralClampingCalibrator(net, random_state=0).fit(X, y)
     return names
 
