@@ -103,11 +103,15 @@ def draw(fitted, path):
 def show(figure, image, right, place):
     """One image, framed by whether the network's answer is right."""
     axes = figure.add_axes(place)
-    axes.imshow(image.permute(1, 2, 0), interpolation="nearest")
-    axes.set(xticks=[], yticks=[], xlim=(-2.2, 33.2), ylim=(33.2, -2.2))
+    axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+    size = image.shape[-1]
+    edge = size / 32
+    span = (-0.5 - 1.7 * edge, size - 0.5 + 1.7 * edge)
+    axes.set(xticks=[], yticks=[], xlim=span, ylim=span[::-1])
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.add_patch(plt.Rectangle((-0.9, -0.9), 32.8, 32.8, fill=False, lw=2.6, ec=RIGHT if right else WRONG))
+    corner, side = 2 * (-0.5 - 0.4 * edge,), size + 0.8 * edge
+    axes.add_patch(plt.Rectangle(corner, side, side, fill=False, lw=2.6, ec=RIGHT if right else WRONG))
 
 
 def describe(figure, name, scores, left, bottom, height):
