@@ -27,7 +27,7 @@ PAGES = sorted(page for page in DOCS.rglob("*.rst") if not MADE & set(page.relat
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INDEX = (DOCS / "index.rst").read_text(encoding="utf-8")
 
-# A torch's own, wherever a network that it has exported is copied.
+# torch's own, wherever a network that it has exported is copied.
 exported_networks_warn = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
 
 DIRECTIVE = re.compile(r"(?P<indent> *)\.\. (?P<kind>code-block|literalinclude):: (?P<argument>\S+)")
