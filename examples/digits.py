@@ -6,11 +6,13 @@ images that demonstrably helps, and is temperature scaling. Then the camera fogs
 images, and the calibrators are fitted anew on what the camera sees now. Temperature scaling can only make the network
 less sure; neural clamping learns what to do to the images, and wins the lost accuracy back.
 
-Prints a table and writes reliability.png. Takes some seconds.
+Prints a table and writes reliability.png, and the folder demo: the network and what the fogged camera sees, which the
+README's first lines load. Takes some seconds.
 """
 
 import argparse
 from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -55,11 +57,14 @@ def main(arguments=None):
     )
     draw(fitted, y_test, options.output)
     print(f"\nReliability diagrams: {options.output}")
+    write(net.module_.eval(), (fogged(X_val), y_val, fogged(X_test), y_test), options.folder)
+    print(f"The network, and images from the fogged camera: {options.folder}")
 
 
 def parse_options(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default="reliability.png", help="picture to write (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default="demo", help="folder of the network (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
@@ -139,6 +144,15 @@ def draw(fitted, y, path):
         for ax, ((camera, name), (model, X)) in zip(axes.flat, fitted.items(), strict=True):
             ReliabilityDisplay.from_estimator(model, X, y, n_bins=N_BINS, name=f"{camera} camera: {name}", ax=ax)
     figure.savefig(path, dpi=80)
+
+
+def write(module, arrays, folder):
+    """A network for batches of any size, and tensors: files that torch reads without running code from them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = [torch.as_tensor(array) for array in arrays]
+    any_batch = ({0: torch.export.Dim("n", min=1)},)
+    torch.export.save(torch.export.export(module, (tensors[0][:3],), dynamic_shapes=any_batch), folder / "network.pt2")
+    torch.save(tensors, folder / "fogged.pt")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """The code of the README and of every page of the documentation runs, the blocks of one page one after the other."""
 
+import contextlib
 import doctest
 import importlib
+import io
 import re
+import runpy
 import textwrap
 from collections import Counter
 from functools import cache
@@ -11,13 +14,21 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from _digits import calibration_and_test, convolutional_network
+from sklearn.linear_model import LogisticRegression
+
+import skclamp
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 # Folders of what is made, or no page.
 MADE = {"_build", "_templates", "auto_examples", "examples", "generated"}
 PAGES = sorted(page for page in DOCS.rglob("*.rst") if not MADE & set(page.relative_to(DOCS).parts))
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+INDEX = (DOCS / "index.rst").read_text(encoding="utf-8")
+
+# torch's own, wherever a network that it has exported is copied.
+exported_networks_warn = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
 
 DIRECTIVE = re.compile(r"(?P<indent> *)\.\. (?P<kind>code-block|literalinclude):: (?P<argument>\S+)")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -72,9 +83,11 @@ def run_doctest(text, names, page, number):
 
 
 @pytest.mark.slow
+@exported_networks_warn
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS).with_suffix("")))
-def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_code_of_a_page_runs(page, demo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("demo").symlink_to(demo / "demo")
     names = {"__name__": "page"}
     with torch.random.fork_rng():
         for kind, number, text in blocks(page):
@@ -134,16 +147,82 @@ def test_no_block_of_a_page_is_passed_over():
         run_doctest(">>> 3\n4\n", {}, PAGES[0], 0)
 
 
-def test_readme_code_runs(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (X_val, y_val), (X_test, y_test) = calibration_and_test(0)
-    names = {"net": convolutional_network(), "X_val": X_val, "y_val": y_val, "X_test": X_test, "y_test": y_test}
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) >= 2
-    for block in blocks:
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The folder that `make demo` writes, in another one to stand in."""
+    script = runpy.run_path(str(ROOT / "examples" / "digits.py"))
+    (X_train, y_train), (X_val, y_val), (X_test, y_test) = script["load_splits"]()
+    folder = tmp_path_factory.mktemp("where")
+    with torch.random.fork_rng():
+        network = script["train_network"](X_train, y_train).module_.eval()
+    script["write"](network, (script["fogged"](X_val), y_val, script["fogged"](X_test), y_test), folder / "demo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def after_readme(demo):
+    """The names that the README's code leaves behind, and what it prints."""
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(block.split("\n\n")) == 2
+    assert sum(1 for line in block.splitlines() if line) == 6
+    names, printed = {}, io.StringIO()
+    with contextlib.chdir(demo), contextlib.redirect_stdout(printed):
         exec(compile(block, "README.md", "exec"), names)
-    plt.close("all")
-    assert names["proba"].shape == (len(y_test), 10)
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in ("uncalibrated", "TemperatureScaling", "VectorScaling", "floor (95 %)"))
-    assert names["calibrator"].score(X_test, y_test) == names["comparison"]["TemperatureScaling"].accuracy
+    return names, printed.getvalue()
+
+
+def scores(table):
+    """Accuracy and NLL by the name of the calibrator."""
+    rows = re.findall(r"^(\w+) +(\d+\.\d+) +(\d+\.\d+) ", table, flags=re.MULTILINE)
+    return {name: (float(accuracy), float(nll)) for name, accuracy, nll in rows}
+
+
+@exported_networks_warn
+def test_first_lines_of_the_readme_run_on_what_the_demo_writes_and_print_what_it_says(after_readme):
+    said, printed = scores(README), scores(after_readme[1])
+    assert list(said) == list(printed) == ["NeuralClampingCalibrator", "TemperatureScaling", "uncalibrated"]
+    # Another torch or processor trains the network a little differently.
+    for name, (accuracy, nll) in said.items():
+        assert printed[name] == (pytest.approx(accuracy, abs=1.5), pytest.approx(nll, abs=0.03))
+    assert printed["NeuralClampingCalibrator"][1] < 0.5 * printed["TemperatureScaling"][1]
+
+
+def test_first_lines_of_readme_and_documentation_are_the_same():
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    ((_, _, first),) = [found for found in blocks(DOCS / "index.rst") if found[0] == "python"]
+    assert first.strip() == block.strip()
+    assert scores(INDEX.replace("\n   ", "\n")) == scores(README)
+
+
+def answers():
+    """Code of the README's table: what each kind of reader writes."""
+    rows = [line.split(" | ") for line in README.splitlines() if line.startswith("| ") and line.count(" | ") == 2]
+    return [code for row in rows for code in re.findall(r"`([^`]+)`", row[0])]
+
+
+@pytest.fixture(scope="module")
+def readers(after_readme):
+    """What the readers of the README's table have: its names beside those of the package."""
+    names = {**vars(skclamp), **after_readme[0]}
+    net, X, y = names["net"], names["X_val"], names["y_val"]
+    with torch.no_grad():
+        names["logits"] = net(X)
+    names |= {"X": X, "y": y.numpy(), "table": X.flatten(1).numpy()}
+    names["classifier"] = LogisticRegression(max_iter=1000).fit(names["table"], y)
+    names["clamped"] = skclamp.NeuralClampingCalibrator(net, random_state=0).fit(X, y)
+    return names
+
+
+@pytest.mark.slow
+@exported_networks_warn
+@pytest.mark.parametrize("code", answers())
+def test_what_the_readme_tells_each_reader_to_write(code, readers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"``{code}``" in INDEX
+    eval(compile(code, "README.md", "eval"), dict(readers))
+
+
+def test_readme_links_to_what_is_there():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -21,7 +21,7 @@ def test_digits_shows_what_it_says(tmp_path, monkeypatch):
     path, lines = tmp_path / "reliability.png", []
     demo = runpy.run_path(str(EXAMPLES / "digits.py"))
     monkeypatch.setitem(demo["main"].__globals__, "print", lambda text: lines.extend(text.splitlines()))
-    demo["main"](["--output", str(path)])
+    demo["main"](["--output", str(path), "--folder", str(tmp_path / "demo")])
     plt.close("all")
     rows = [re.split(r"  +", line.strip()) for line in lines if re.match("(clear|fogged)  ", line)]
     calibrators = ("uncalibrated", "temperature scaling", "neural clamping")
@@ -42,6 +42,10 @@ def test_digits_shows_what_it_says(tmp_path, monkeypatch):
     picture = matplotlib.image.imread(path)
     assert picture.shape[0] > 500
     assert picture[..., :3].std() > 0.1
+    network = torch.export.load(tmp_path / "demo" / "network.pt2").module()
+    _, _, X_test, y_test = torch.load(tmp_path / "demo" / "fogged.pt")
+    right = network(X_test).argmax(dim=1) == y_test
+    assert 100 * right.double().mean().item() == pytest.approx(accuracy[1, 0], abs=0.06)
 
 
 def first_calibration(names):

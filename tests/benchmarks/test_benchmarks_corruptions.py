@@ -1,5 +1,6 @@
 """The benchmark of corruptions: what the package makes of images, and every method on darkened ones."""
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import corruptions
+import front
 from _corruptions import CORRUPTIONS, corrupt
 
 pytestmark = pytest.mark.slow
@@ -39,9 +41,10 @@ def problem(monkeypatch):
         optimizer.zero_grad()
         functional.cross_entropy(network(images[:600]), labels[:600]).backward()
         optimizer.step()
-    monkeypatch.setattr(corruptions, "load_images", lambda *_: (images[600:], labels[600:].numpy()))
-    monkeypatch.setattr(corruptions, "load_resnet", lambda *_: network.eval())
-    monkeypatch.setattr(corruptions, "corrupt", lambda images, *_: 0.3 * images)
+    for module in (corruptions, front):
+        monkeypatch.setattr(module, "load_images", lambda *_: (images[600:], labels[600:].numpy()))
+        monkeypatch.setattr(module, "load_resnet", lambda *_: network.eval())
+        monkeypatch.setattr(module, "corrupt", lambda images, *_: 0.3 * images)
     return network
 
 
@@ -81,3 +84,33 @@ def test_corrupted_images_depend_on_nothing_else():
         torch.testing.assert_close(corrupt(images[1:], [8, 9], name, 4), corrupted[1:], rtol=0, atol=0)
         torch.testing.assert_close((corrupted * 255).round() / 255, corrupted)
     assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
+
+
+def test_picture_of_the_front_page_and_benchmark_have_the_same_scores(problem, tmp_path):
+    path, scores, figure = (tmp_path / name for name in ("runs.csv", "front.csv", "front.png"))
+    few = ["--corruptions", "fog", "--n", "600"]
+    front.main([*few, "--out", str(scores), "--figure", str(figure)])
+    methods = ["--methods", "temperature", "clamping", "--networks", "cifar10_resnet20", "--severities", "2"]
+    corruptions.main([*few, *methods, "--seeds", "50", "--out", str(path)])
+    (shown,) = pd.read_csv(scores).to_dict("records")
+    for row in pd.read_csv(path).to_dict("records"):
+        assert shown[f"{row['method']}_accuracy"] == pytest.approx(row["accuracy"])
+        assert shown[f"{row['method']}_nll"] == pytest.approx(row["nll"])
+    assert shown["clamping_nll"] < 0.9 * shown["temperature_nll"]
+    # Beside dark images bright ones, and words on white.
+    picture = matplotlib.image.imread(figure)[..., :3]
+    width = picture.shape[1]
+    before, after, words = (
+        picture[:, : width // 3],
+        picture[:, width * 3 // 8 : width * 2 // 3],
+        picture[:, -width // 4 :],
+    )
+    assert after.mean() > before.mean() + 0.05
+    assert words.mean() > 0.8
+    assert words.min() < 0.1
+
+
+def test_front_page_shows_what_was_measured():
+    rows = pd.read_csv(front.parse_options([]).out)
+    assert tuple(rows.corruption) == front.parse_options([]).corruptions
+    assert (rows.clamping_nll < 0.5 * rows.temperature_nll).all()
