@@ -1,0 +1,252 @@
+"""What the pages print of the files of results: each measured table, by its head."""
+
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+import _shift_tables
+import _thesis_tables
+from _estimates import ratio_estimate
+from _peer_tables import compare as compare_records
+from _peer_tables import file_name, read_records
+from drift import METHODS as DRIFT_METHODS
+
+RESULTS = Path(__file__).parent / "results"
+
+SHIFTS = {
+    "none": "none",
+    "brightness": "brightness + 0.25, clipped",
+    "darkness": "darkness × 0.35",
+    "contrast": "contrast × 0.5",
+    "color_cast": "colour cast",
+    "normalization": "normalised with the wrong constants",
+    "bgr": "channels in BGR order",
+    "stain": "dark stain on the lens",
+}
+NETWORKS = {
+    "cifar10_resnet20": "CIFAR-10 ResNet-20",
+    "cifar10_resnet32": "CIFAR-10 ResNet-32",
+    "cifar100_resnet20": "CIFAR-100 ResNet-20",
+}
+FAMILY_SHIFTS = {"color_cast": "colour cast", "normalization": "normalisation", "bgr": "BGR"}
+THESIS_METHODS = {
+    "uncalibrated": "uncalibrated",
+    "temperature": "temperature scaling",
+    "clamping": "neural clamping, our default",
+    "reference": "neural clamping, the authors' settings",
+}
+DISTRIBUTED = {
+    "TemperatureScaling": "``TemperatureScaling(net)``",
+    "perturbation=None": "``perturbation=None``",
+    "affine": '``perturbation="affine"``',
+    "auto": '``perturbation="auto"``',
+    "reference, an epoch": "reference, an epoch",
+}
+POWERS = {10**k: f"10\\ :sup:`{k}`" for k in (6, 9)}
+# What a page calls a method and its peer, and their records.
+PEERS = (
+    ("temperature scaling", "scikit-learn", "TemperatureScaling", "scikit-learn temperature"),
+    ("vector scaling", "probmetrics", "VectorScaling", "probmetrics vector"),
+    ("structured vector scaling", "probmetrics", "StructuredVectorScaling", "probmetrics SVS"),
+    ("structured matrix scaling", "probmetrics", "StructuredMatrixScaling", "probmetrics SMS"),
+    ("matrix scaling", "probmetrics", "MatrixScaling", "probmetrics matrix"),
+    ("ensemble temperature scaling", "probmetrics", "EnsembleTemperatureScaling", "probmetrics ETS(ce)"),
+    ("Platt scaling", "scikit-learn, sigmoid of log-odds", "PlattScaling", "scikit-learn sigmoid of log-odds"),
+    ("beta calibration", "betacal", "BetaCalibration", "betacal one-vs-rest"),
+    ("histogram binning", "netcal", "HistogramBinning", "netcal histogram binning"),
+    ("Bayesian binning", "netcal", "BayesianBinningIntoQuantiles", "netcal BBQ"),
+    ("isotonic regression", "scikit-learn (the same engine)", "IsotonicCalibration", "scikit-learn isotonic"),
+    ("spline calibration", "probmetrics", "SplineCalibration", "probmetrics spline"),
+    ("order-invariant networks", "probmetrics", "IntraOrderPreservingCalibration", "probmetrics IOP"),
+)
+# Whom the selector is compared with: the one of least mean NLL on each record.
+FIVE = ("probmetrics vector", "probmetrics SVS", "probmetrics SMS", "probmetrics matrix", "probmetrics IOP")
+
+
+@cache
+def read(name):
+    """A file of results."""
+    return pd.read_csv(RESULTS / name)
+
+
+def short(value, digits=3):
+    """Without the zero before the point."""
+    return f"{value:.{digits}f}".removeprefix("0")
+
+
+def signed(value, digits=4):
+    """0 where it rounds to that."""
+    return f"{value:+.{digits}f}" if round(value, digits) else "0"
+
+
+def span(values, text):
+    """The least and the largest, once where they read the same."""
+    low, high = text(min(values)), text(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+# Tables: each function gives all rows, cell by cell as text.
+
+
+@cache
+def shift_runs():
+    """ResNet-20 with 2,500 images, run by run."""
+    runs = _shift_tables.pair(_shift_tables.read_results([RESULTS / "shift.csv"]))
+    return runs[(runs["network"] == "cifar10_resnet20") & (runs["n_calibration"] == 2500)]
+
+
+def shift_rows():
+    return [
+        (
+            SHIFTS[shift],
+            f"{part['accuracy temperature'].mean():.1f}, {part['nll temperature'].mean():.3f}",
+            f"{_shift_tables.against_temperature(part, 'vector', 'nll', ratio_estimate).mean:.3f}",
+            with_error(_shift_tables.against_temperature(part, "auto", "nll", ratio_estimate), "{:.3f}", 3),
+            with_error(_shift_tables.against_temperature(part, "auto", "accuracy"), "{:+.1f}", 1),
+        )
+        for shift, part in _shift_tables.by_shift(shift_runs())
+    ]
+
+
+def with_error(estimate, mean, digits):
+    error = f"{estimate.standard_error:.{digits}f}"
+    return f"{mean.format(estimate.mean)} ± {error.removeprefix('0') if digits > 1 else error}"
+
+
+def view_rows():
+    plain = read("views.csv").query("part == 'plain'")
+    plain = plain.assign(ratio=plain.nll / plain.nll_temperature, points=plain.accuracy - plain.accuracy_temperature)
+    rows = []
+    for network, own in plain.groupby("network", sort=False):
+        cells = [
+            f"{short(part.ratio.mean())} ({short(part.ratio.sem())}), {part.points.mean():+.1f}"
+            for _, part in own.groupby("max_views")
+        ]
+        rows.append((NETWORKS[network], *cells))
+    return rows
+
+
+def drift_rows():
+    means = read("drift.csv").pivot_table(["nll", "accuracy"], "n", "method")
+    return [
+        (str(n), *(f"{short(row['nll', method])}, {row['accuracy', method]:.1f} %" for method in DRIFT_METHODS))
+        for n, row in means.iterrows()
+    ]
+
+
+def family_rows():
+    results = read("families.csv")
+    results = results.assign(ratio=results.nll / results.ts_nll)
+    rows = []
+    for shift, part in results.groupby("shift", sort=False):
+        means = part.pivot(index="seed", columns="family", values="ratio").mean()
+        best = means.drop("auto").idxmin()
+        rows.append((FAMILY_SHIFTS.get(shift, shift), short(means["auto"]), f"{best} {short(means[best])}"))
+    return rows
+
+
+@cache
+def thesis_means():
+    """The rows of the thesis's table, by method."""
+    results = _thesis_tables.read_results(RESULTS / "thesis.csv")
+    return _thesis_tables.select(results, "table").set_index("label")
+
+
+def thesis_rows():
+    return [
+        (
+            title,
+            f"{row['accuracy']:.2f}",
+            f"{row['nll']:.4f}",
+            f"{row['brier']:.4f}",
+            f"{row['ece']:.2f} ({row['ece_floor']:.2f})",
+        )
+        for title, row in ((title, thesis_means().loc[method]) for method, title in THESIS_METHODS.items())
+    ]
+
+
+@cache
+def records():
+    return read_records(RESULTS / "records")
+
+
+def peer_rows():
+    rows = []
+    for title, peer, method, other in PEERS:
+        found = compare_records(records(), (method, other))
+        differences = [span(part.difference, signed) for _, part in found.groupby("n")]
+        rows.append((title, peer, *differences, span(found.ratio, "{:.2f}".format)))
+    return [*rows, ("CalibratorSelector", "the best of five", *selector_differences(), "")]
+
+
+def selector_differences():
+    """For each size, the selector's NLL less the least of the peers' on each record, least and largest."""
+    means = {name: records()[file_name(name)].groupby(["n", "record"]).nll.mean() for name in FIVE}
+    own = records()[file_name("CalibratorSelector")].groupby(["n", "record"]).nll.mean()
+    over = own - pd.DataFrame(means).min(axis=1)
+    return [span(part, signed) for _, part in over.groupby("n")]
+
+
+def size_of(megabytes):
+    """In the unit that reads best."""
+    if not megabytes:
+        return "nothing"
+    value, unit = next(
+        (megabytes / factor, unit)
+        for factor, unit in ((1000, "GB"), (1, "MB"), (0.001, "kB"))
+        if megabytes >= factor or unit == "kB"
+    )
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+
+
+def distributed_rows():
+    return [
+        (
+            DISTRIBUTED[row["fit"]],
+            POWERS.get(row["samples"], f"{row['samples']:,}"),
+            f"{row['passes']:.0f}",
+            *(size_of(row[name]) for name in ("sent MB", "logits of 1 of 8 MB", "gathered MB")),
+        )
+        for row in read("distributed_cost.csv").to_dict("records")
+        if row["inputs"] == "ImageNet"
+    ]
+
+
+def speed_rows():
+    times = read("clamping_speed.csv").set_index(["what", "shift", "precision"]).relative_cpu
+    fits = {
+        '"auto", under a shift (darkness)': ("auto", "darkness"),
+        '"affine", under a shift (darkness)': ("affine", "darkness"),
+        '"auto", nothing to find': ("auto", "none"),
+    }
+    rows = [
+        (title, *(f"{times[*fit, precision]:.1f}" for precision in ("auto", "float32"))) for title, fit in fits.items()
+    ]
+    reference = times["plain loop, 100 epochs", "any", "float32"]
+    return [*rows, ("the authors' settings, 100 epochs (extrapolated)", "", f"{reference:.0f}")]
+
+
+_TEMPERATURE = "temperature scaling: accuracy %, NLL"
+SHIFT_TABLES = {
+    ("shift", _TEMPERATURE, "vector scaling", "neural clamping", "accuracy won, points"): shift_rows,
+    (
+        "shift",
+        _TEMPERATURE,
+        "NLL ratio, vector scaling",
+        "NLL ratio, neural clamping",
+        "accuracy won, points",
+    ): shift_rows,
+}
+TABLES = {
+    ("network", "two views", "four views"): view_rows,
+    (
+        *("samples", "temperature scaling", "selector", "clamping", "clamping, then selector"),
+        *("network retrained", "new logistic regression"),
+    ): drift_rows,
+    ("shift", '"auto"', "the best by name"): family_rows,
+    ("method", "accuracy %", "NLL", "Brier", "ECE % (floor)"): thesis_rows,
+    ("neural clamping", "bfloat16", "float32"): speed_rows,
+    ("fit", "samples", "passes", "sent by each", "own part of the logits", "gathered by each"): distributed_rows,
+    ("method", "peer", "NLL difference, 500 images", "NLL difference, 5,000 images", "time ratio"): peer_rows,
+}
