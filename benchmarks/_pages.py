@@ -9,7 +9,8 @@ import _shift_tables
 import _thesis_tables
 from _estimates import ratio_estimate
 from _peer_tables import compare as compare_records
-from _peer_tables import file_name, read_records
+from _peer_tables import read_records
+from _records import RECORDS
 from drift import METHODS as DRIFT_METHODS
 
 RESULTS = Path(__file__).parent / "results"
@@ -64,6 +65,9 @@ PEERS = (
 FIVE = ("probmetrics vector", "probmetrics SVS", "probmetrics SMS", "probmetrics matrix", "probmetrics IOP")
 
 
+SIZES, N_SPLITS = (500, 5000), 5
+
+
 @cache
 def read(name):
     """A file of results."""
@@ -75,14 +79,22 @@ def short(value, digits=3):
     return f"{value:.{digits}f}".removeprefix("0")
 
 
-def signed(value, digits=4):
-    """0 where it rounds to that."""
-    return f"{value:+.{digits}f}" if round(value, digits) else "0"
+def difference_text(estimate):
+    """0 where it rounds to that; in parentheses within two standard errors, as in choosing.csv."""
+    mean, error = estimate
+    if not round(mean, 4):
+        return "0"
+    return f"({mean:+.4f})" if abs(mean) < 2 * error else f"{mean:+.4f}"
+
+
+def span_of_differences(part):
+    return span(zip(part.difference, part.standard_error, strict=True), difference_text)
 
 
 def span(values, text):
     """The least and the largest, once where they read the same."""
-    low, high = text(min(values)), text(max(values))
+    values = sorted(values)
+    low, high = text(values[0]), text(values[-1])
     return low if low == high else f"{low} to {high}"
 
 
@@ -172,20 +184,32 @@ def records():
 
 
 def peer_rows():
+    """A dash for a size that not all networks and splits have been run at."""
     rows = []
     for title, peer, method, other in PEERS:
-        found = compare_records(records(), (method, other))
-        differences = [span(part.difference, signed) for _, part in found.groupby("n")]
-        rows.append((title, peer, *differences, span(found.ratio, "{:.2f}".format)))
+        parts = whole_sizes(compare_records(records(), (method, other)))
+        differences = [span_of_differences(part) if len(part) else "—" for part in parts]
+        ratios = pd.concat(parts).ratio
+        rows.append((title, peer, *differences, span(ratios, "{:.2f}".format) if len(ratios) else "—"))
     return [*rows, ("CalibratorSelector", "the best of five", *selector_differences(), "")]
+
+
+def whole_sizes(found):
+    """The comparisons at each size, none where a network or a split is missing."""
+    parts = [found[found.n == n] for n in SIZES]
+    return [part if part.splits.sum() == N_SPLITS * len(RECORDS) else part[:0] for part in parts]
 
 
 def selector_differences():
     """For each size, the selector's NLL less the least of the peers' on each record, least and largest."""
-    means = {name: records()[file_name(name)].groupby(["n", "record"]).nll.mean() for name in FIVE}
-    own = records()[file_name("CalibratorSelector")].groupby(["n", "record"]).nll.mean()
-    over = own - pd.DataFrame(means).min(axis=1)
-    return [span(part, signed) for _, part in over.groupby("n")]
+    found = pd.concat([compare_records(records(), ("CalibratorSelector", peer)) for peer in FIVE])
+    by_peer = [whole_sizes(part) for _, part in found.groupby("peer")]
+    return [
+        span_of_differences(pd.concat(parts).sort_values("difference").groupby("record").tail(1))
+        if all(map(len, parts))
+        else "—"
+        for parts in zip(*by_peer, strict=True)
+    ]
 
 
 def size_of(megabytes):
@@ -213,20 +237,6 @@ def distributed_rows():
     ]
 
 
-def speed_rows():
-    times = read("clamping_speed.csv").set_index(["what", "shift", "precision"]).relative_cpu
-    fits = {
-        '"auto", under a shift (darkness)': ("auto", "darkness"),
-        '"affine", under a shift (darkness)': ("affine", "darkness"),
-        '"auto", nothing to find': ("auto", "none"),
-    }
-    rows = [
-        (title, *(f"{times[*fit, precision]:.1f}" for precision in ("auto", "float32"))) for title, fit in fits.items()
-    ]
-    reference = times["plain loop, 100 epochs", "any", "float32"]
-    return [*rows, ("the authors' settings, 100 epochs (extrapolated)", "", f"{reference:.0f}")]
-
-
 _TEMPERATURE = "temperature scaling: accuracy %, NLL"
 SHIFT_TABLES = {
     ("shift", _TEMPERATURE, "vector scaling", "neural clamping", "accuracy won, points"): shift_rows,
@@ -246,7 +256,6 @@ TABLES = {
     ): drift_rows,
     ("shift", '"auto"', "the best by name"): family_rows,
     ("method", "accuracy %", "NLL", "Brier", "ECE % (floor)"): thesis_rows,
-    ("neural clamping", "bfloat16", "float32"): speed_rows,
     ("fit", "samples", "passes", "sent by each", "own part of the logits", "gathered by each"): distributed_rows,
     ("method", "peer", "NLL difference, 500 images", "NLL difference, 5,000 images", "time ratio"): peer_rows,
 }

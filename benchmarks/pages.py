@@ -1,7 +1,7 @@
 """Print the measured tables of the pages from the files of results, to be pasted where they have changed.
 
-    python benchmarks/pages.py
-    python benchmarks/pages.py --format rst --only peer_rows
+python benchmarks/pages.py
+python benchmarks/pages.py --format rst --only peer_rows
 """
 
 import argparse

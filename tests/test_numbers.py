@@ -8,11 +8,12 @@ import pytest
 
 pytest.importorskip("pandas", reason="the files of results are read with pandas")
 
+import pandas as pd
+from _page_tables import PAGES, plain, tables_of
+
 import _pages
 import _thesis_tables
-import pandas as pd
 from _page_sentences import SENTENCES, SHIFT_SENTENCES
-from _page_tables import PAGES, plain, tables_of
 from _pages import RESULTS, SHIFT_TABLES, TABLES
 from _suite import COLUMNS, METHODS
 from pages import main as print_pages
