@@ -37,14 +37,6 @@ THESIS_METHODS = {
     "clamping": "neural clamping, our default",
     "reference": "neural clamping, the authors' settings",
 }
-DISTRIBUTED = {
-    "TemperatureScaling": "``TemperatureScaling(net)``",
-    "perturbation=None": "``perturbation=None``",
-    "affine": '``perturbation="affine"``',
-    "auto": '``perturbation="auto"``',
-    "reference, an epoch": "reference, an epoch",
-}
-POWERS = {10**k: f"10\\ :sup:`{k}`" for k in (6, 9)}
 # What a page calls a method and its peer, and their records.
 PEERS = (
     ("temperature scaling", "scikit-learn", "TemperatureScaling", "scikit-learn temperature"),
@@ -212,31 +204,6 @@ def selector_differences():
     ]
 
 
-def size_of(megabytes):
-    """In the unit that reads best."""
-    if not megabytes:
-        return "nothing"
-    value, unit = next(
-        (megabytes / factor, unit)
-        for factor, unit in ((1000, "GB"), (1, "MB"), (0.001, "kB"))
-        if megabytes >= factor or unit == "kB"
-    )
-    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-
-
-def distributed_rows():
-    return [
-        (
-            DISTRIBUTED[row["fit"]],
-            POWERS.get(row["samples"], f"{row['samples']:,}"),
-            f"{row['passes']:.0f}",
-            *(size_of(row[name]) for name in ("sent MB", "logits of 1 of 8 MB", "gathered MB")),
-        )
-        for row in read("distributed_cost.csv").to_dict("records")
-        if row["inputs"] == "ImageNet"
-    ]
-
-
 _TEMPERATURE = "temperature scaling: accuracy %, NLL"
 SHIFT_TABLES = {
     ("shift", _TEMPERATURE, "vector scaling", "neural clamping", "accuracy won, points"): shift_rows,
@@ -256,6 +223,5 @@ TABLES = {
     ): drift_rows,
     ("shift", '"auto"', "the best by name"): family_rows,
     ("method", "accuracy %", "NLL", "Brier", "ECE % (floor)"): thesis_rows,
-    ("fit", "samples", "passes", "sent by each", "own part of the logits", "gathered by each"): distributed_rows,
     ("method", "peer", "NLL difference, 500 images", "NLL difference, 5,000 images", "time ratio"): peer_rows,
 }

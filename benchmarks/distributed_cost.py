@@ -6,7 +6,7 @@ what each more sample costs by design, times the number of samples: logits and l
 of each candidate and of temperature scaling for the guard, one gradient per step of 1,000 samples for the reference.
 Beside it, what a process holds: its part of the logits, and of all samples what it has gathered.
 
-    python benchmarks/distributed_cost.py --out benchmarks/results/distributed_cost.csv
+    python benchmarks/distributed_cost.py
 """
 
 import argparse
@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.distributed as dist
 from sklearn.base import clone
@@ -57,10 +56,7 @@ def main(arguments=None):
         dist.destroy_process_group()
     print(tabulate([row for rows in counts.values() for row in rows], headers="keys"))
     print("")
-    larger = pd.DataFrame(extrapolate(counts, options.ranks))
-    print(tabulate(larger, headers="keys", showindex=False, floatfmt=".4g"))
-    if options.out:
-        larger.to_csv(options.out, index=False)
+    print(tabulate(extrapolate(counts, options.ranks), headers="keys", floatfmt=".4g"))
 
 
 def parse_options(arguments):
@@ -70,7 +66,6 @@ def parse_options(arguments):
     parser.add_argument("--sizes", type=int, nargs=2, default=[1500, 3000], help="images (default: 1500 3000)")
     parser.add_argument("--ranks", type=int, default=8, help="processes of the second table (default: 8)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: 1)")
-    parser.add_argument("--out", metavar="CSV", help="file for the second table")
     return parser.parse_args(arguments)
 
 
