@@ -1,6 +1,6 @@
 """Matrix scaling against probmetrics' where classes are few: processor time of a fit, and test NLL, on made-up logits.
 
-    python benchmarks/matrix_speed.py
+    python benchmarks/matrix_speed.py --out benchmarks/results/matrix_speed.csv
 
 Ours chooses two penalties by cross-validation, probmetrics' has none. Ours and the peer's take turns on one thread, and
 the least time of some repetitions counts. Needs the extra ``bench``.
@@ -11,6 +11,7 @@ import warnings
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import clone
 from tabulate import tabulate
@@ -31,6 +32,8 @@ def main(arguments=None):
         warnings.simplefilter("ignore")
         rows = [compare(*case, options.repeats) for case in product(options.classes, options.samples)]
     print(tabulate(rows, headers=HEADERS, floatfmt=FORMATS))
+    if options.out:
+        pd.DataFrame(rows, columns=HEADERS).to_csv(options.out, index=False)
 
 
 def parse(arguments=None):
@@ -38,6 +41,7 @@ def parse(arguments=None):
     parser.add_argument("--classes", type=int, nargs="+", default=[2, 4, 10], help="(default: 2, 4 and 10)")
     parser.add_argument("--samples", type=int, nargs="+", default=[500, 5000], help="(default: 500 and 5,000)")
     parser.add_argument("--repeats", type=int, default=5, help="of each fit (default: %(default)s)")
+    parser.add_argument("--out", metavar="CSV", help="file for the table")
     return parser.parse_args(arguments)
 
 

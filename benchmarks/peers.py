@@ -1,29 +1,32 @@
 """Each output map against the package that has it too: paired NLL difference and fit time, on the same data and splits.
 
     python benchmarks/peers.py --data DIR
-    python benchmarks/peers.py --data DIR --methods PlattScaling --records cifar100_lenet-5 --out peers.csv
+    python benchmarks/peers.py --data DIR --methods PlattScaling --records cifar100_lenet-5 --sizes 500 --out records
+    python benchmarks/peers.py --summary
 
-Stratified halves of 10,000 test images: one calibrates, the other tests. A difference is ours minus the peer's, below
-0 where ours is better, with the corrected resampled standard error. Fit times are processor time, which other programs
-on the machine hardly lengthen: the least of some repetitions, ours and the peer's in turns, on one thread; their ratio
-is the median over the splits. Peers that aren't installed (extra ``bench``) are left out with a line. With ``--out``,
-comparisons that the file holds already are left out.
+Stratified halves of 10,000 test images: one judges; the other, or 500 of it, calibrates. Fit times are processor time,
+which other programs on the machine hardly lengthen: the least of some repetitions, all methods in turns, on one thread;
+a fit of more than a second isn't repeated. Each method, ours or a peer's, has a file of its own with a row for each
+split. What the files have already is left out. Peers that aren't installed (extra ``bench``) are left out with a line.
+The tables come from the files alone: a difference is ours minus the peer's, below 0 where ours is better, with the
+corrected resampled standard error; a ratio of times is the median over the splits.
 """
 
 import argparse
 import time
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
-from tabulate import tabulate
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from _data import add_data_argument, split_halves
-from _estimates import paired_estimate
+from _peer_tables import COLUMNS, KEY, file_name, read_records, report
 from _peers import PEERS
 from _records import RECORDS, load_record
 from _result_file import ResultFile
@@ -104,9 +107,8 @@ COMPARISONS = [
     Comparison("CalibratorSelector", "probmetrics IOP"),
     Comparison("CalibratorSelector", "probmetrics vector"),
 ]
-MEASURES = ("nll", "peer_nll", "difference", "standard_error", "ece", "peer_ece", "fit_ms", "peer_ms", "ratio")
-COLUMNS = ("record", *Comparison._fields, *MEASURES)
-FORMATS = ("", "", "", ".4f", ".4f", "+.5f", ".5f", ".2f", ".2f", ".1f", ".1f", ".2f")
+# A longer fit isn't repeated.
+LONG = 1.0
 
 
 class Split(NamedTuple):
@@ -129,89 +131,81 @@ class Outcome(NamedTuple):
 
 def main(arguments=None):
     options = parse(arguments)
-    torch.set_num_threads(1)
-    file = ResultFile(options.out, COLUMNS, n_key=3) if options.out else None
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        rows = list(compare_all(options, file))
-    print(
-        f"{options.seeds} stratified halves, one thread; difference: NLL less the peer's; ece: %; ratio: of fit times"
-    )
-    print(tabulate([[row[name] for name in COLUMNS] for row in rows], headers=COLUMNS, floatfmt=FORMATS))
+    comparisons = [c for c in COMPARISONS if c.method in options.methods and c.peer in options.peers]
+    if not options.summary:
+        torch.set_num_threads(1)
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compute(installed(dict.fromkeys(name for comparison in comparisons for name in comparison)), options)
+    print("stratified halves, one thread; difference: NLL less the peer's; ece: %; ratio: of fit times")
+    print(report(read_records(options.out), comparisons))
 
 
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_argument(parser)
-    parser.add_argument("--methods", nargs="+", choices=sorted({c.method for c in COMPARISONS}), help="default: all")
-    parser.add_argument("--peers", nargs="+", choices=sorted({c.peer for c in COMPARISONS}), help="default: all")
+    methods, peers = ([*dict.fromkeys(names)] for names in zip(*COMPARISONS, strict=True))
+    parser.add_argument("--methods", nargs="+", choices=methods, default=methods, help="default: all")
+    parser.add_argument("--peers", nargs="+", choices=peers, default=peers, help="default: all")
     parser.add_argument("--records", nargs="+", choices=RECORDS, default=RECORDS, help="default: all")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 5000], help="calibration images (500 and 5,000)")
     parser.add_argument("--seeds", type=int, default=5, help="number of splits (default: 5)")
     parser.add_argument("--repeats", type=int, default=3, help="fits of which the fastest counts (default: 3)")
-    parser.add_argument("--out", metavar="CSV", help="file to append the results to")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("benchmarks/results/records"),
+        metavar="DIR",
+        help="folder of the CSV files to append to (default: %(default)s)",
+    )
+    parser.add_argument("--summary", action="store_true", help="compute nothing: the table of the files")
     return parser.parse_args(arguments)
 
 
-def compare_all(options, file=None):
-    """Yield a row for each comparison and record, those in the file excepted."""
+def installed(names):
+    """Those of the methods that can be made here."""
+    found = []
+    for name in names:
+        try:
+            run_of(name)
+        except ImportError as error:
+            print(f"{name} is left out: {error}")
+        else:
+            found.append(name)
+    return found
+
+
+def compute(names, options):
+    """Compute and write the splits that the methods' files don't have yet."""
+    files = {name: ResultFile(options.out / file_name(name), COLUMNS, len(KEY)) for name in names}
+    cells = [(n, seed) for n in options.sizes for seed in range(options.seeds)]
     for record in options.records:
-        asked = [c for c in wanted(options) if file is None or (record, *c) not in file]
-        if not asked:
+        pending = {cell: [name for name in names if (record, *cell) not in files[name]] for cell in cells}
+        if not any(pending.values()):
             continue
         logits, labels = load_record(record, options.data)
-        splits = [Split(logits, labels, *split_halves(labels, seed)) for seed in range(options.seeds)]
-        for comparison in asked:
-            try:
-                row = {"record": record, **compare(comparison, splits, options.repeats)}
-            except ImportError as error:
-                print(f"{comparison.peer} is left out: {error}")
-                continue
-            if file is not None:
-                file.append([row])
-            yield row
+        for (n, seed), missing in tqdm(pending.items(), desc=record, disable=None):
+            split = Split(logits, labels, *split_halves(labels, seed, n))
+            for name, found in run_in_turns(missing, split, options.repeats).items():
+                files[name].append([{**dict(zip(KEY, (record, n, seed), strict=True)), **found._asdict()}])
 
 
-def wanted(options):
-    """Comparisons of the methods and with the peers that were asked for."""
-    return [
-        comparison
-        for comparison in COMPARISONS
-        if comparison.method in (options.methods or OURS) and comparison.peer in (options.peers or {**PEERS, **OURS})
-    ]
-
-
-def compare(comparison, splits, repeats):
-    """The row of one comparison."""
-    pairs = [run_pair(comparison, split, repeats) for split in splits]
-    ours, theirs = (Outcome(*map(np.array, zip(*outcomes, strict=True))) for outcomes in zip(*pairs, strict=True))
-    difference = paired_estimate(ours.nll, theirs.nll)
-    return {
-        **comparison._asdict(),
-        "nll": ours.nll.mean(),
-        "peer_nll": theirs.nll.mean(),
-        "difference": difference.mean,
-        "standard_error": difference.standard_error,
-        "ece": ours.ece.mean(),
-        "peer_ece": theirs.ece.mean(),
-        "fit_ms": 1e3 * np.median(ours.seconds),
-        "peer_ms": 1e3 * np.median(theirs.seconds),
-        "ratio": np.median(ours.seconds / theirs.seconds),
-    }
-
-
-def run_pair(comparison, split, repeats):
-    """Outcomes of both on one split, fitted in turns."""
-    runs = [run_of(comparison.method), run_of(comparison.peer)]
-    turns = zip(*([run(split) for run in runs] for _ in range(repeats)), strict=True)
-    return [min(same, key=lambda outcome: outcome.seconds) for same in turns]
+def run_in_turns(names, split, repeats):
+    """The outcome of each method's fastest fit to one split."""
+    best = {name: run_of(name)(split) for name in names}
+    for _ in range(repeats - 1):
+        for name in names:
+            if best[name].seconds < LONG:
+                best[name] = min(best[name], run_of(name)(split), key=lambda outcome: outcome.seconds)
+    return best
 
 
 def run_of(name):
     """What fits a method of `OURS` or `PEERS` to a split, and returns the Outcome."""
     if name in OURS:
         return lambda split: run_ours(clone(OURS[name]), split)
-    make = PEERS[name]
-    return lambda split: run_peer(make(), split)
+    peer = PEERS[name]()
+    return lambda split: run_peer(peer, split)
 
 
 def run_ours(calibrator, split):

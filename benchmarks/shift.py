@@ -8,7 +8,8 @@ from such files.
     python benchmarks/shift.py --data DIR --out shift.csv
     python benchmarks/shift.py --data DIR --out shift.csv --shifts none darkness --sizes 2500 --seeds 1
     python benchmarks/shift.py --tabular --out tabular.csv
-    python benchmarks/shift.py --summary shift.csv tabular.csv --figure docs/images/shift.png
+    python benchmarks/shift.py --summary --figure docs/images/shift.png
+    python benchmarks/shift.py --summary shift.csv tabular.csv
 """
 
 import argparse
@@ -97,7 +98,13 @@ def parse_options(arguments=None):
     parser.add_argument("--n-images", type=int, help="use the first images only, for a quick look")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/shift.csv"), help="CSV file to append to")
-    parser.add_argument("--summary", nargs="+", type=Path, metavar="CSV", help="compute nothing: tables of these files")
+    parser.add_argument(
+        "--summary",
+        nargs="*",
+        type=Path,
+        metavar="CSV",
+        help="compute nothing: tables of these, else of --out",
+    )
     parser.add_argument("--figure", type=Path, metavar="PNG", help="with --summary: draw the figure, too")
     return parser.parse_args(arguments)
 
@@ -105,7 +112,7 @@ def parse_options(arguments=None):
 def main(arguments=None):
     options = parse_options(arguments)
     torch.set_num_threads(options.threads)
-    if not options.summary:
+    if options.summary is None:
         compute(options)
     results = read_results(options.summary or [options.out])
     report(results)

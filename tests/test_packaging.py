@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("benchmarks", "docs", "examples", "skclamp", "tests", "tools")
-# What no distribution holds, and what only those who work on a clone need.
-LEFT_OUT = re.compile(r"(__pycache__|\.pyc$|_build/|auto_examples/|docs/api/(examples|generated)/|benchmarks/results/)")
+# What no distribution holds.
+LEFT_OUT = re.compile(r"(__pycache__|\.pyc$|_build/|auto_examples/|docs/api/(examples|generated)/)")
 
 
 def setuptools_version():

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 pytest.importorskip("sklearn", minversion="1.8", reason="needs scikit-learn's own temperature scaling")
 
 import peers
+from _peer_tables import compare, read_records
 from _peers import PEERS, OneVsRest, log_odds, log_p
 from _records import load_record
 
@@ -26,34 +27,66 @@ def record(monkeypatch):
     return logits, y
 
 
-def test_rows_hold_paired_differences_and_times(record, tmp_path, capsys):
-    out = tmp_path / "peers.csv"
-    arguments = ["--methods", "TemperatureScaling", "PlattScaling", "MatrixScaling", "--records", "cifar100_lenet-5"]
-    arguments += ["--peers", *(name for name in PEERS if name.startswith("scikit-learn")), "VectorScaling"]
-    arguments += ["--seeds", "2", "--repeats", "1", "--out", str(out)]
+def test_each_method_has_a_file_and_the_table_pairs_them(record, tmp_path, capsys):
+    methods = ["TemperatureScaling", "PlattScaling", "MatrixScaling"]
+    arguments = ["--methods", *methods, "--records", "cifar100_lenet-5"]
+    arguments += ["--peers", "scikit-learn temperature", "scikit-learn sigmoid of log p", "VectorScaling"]
+    arguments += ["--sizes", "100", "300", "--seeds", "2", "--repeats", "1", "--out", str(tmp_path)]
     peers.main(arguments)
     assert "PlattScaling" in capsys.readouterr().out
-    rows = rows_of(out)
-    assert {row["method"] for row in rows} == {"TemperatureScaling", "PlattScaling", "MatrixScaling"}
-    same = rows[0]
-    assert (same["method"], same["peer"]) == ("TemperatureScaling", "scikit-learn temperature")
-    assert abs(float(same["difference"])) < 1e-5
-    for row in rows:
-        assert float(row["difference"]) == pytest.approx(float(row["nll"]) - float(row["peer_nll"]), abs=1e-9)
-        assert float(row["ratio"]) > 0
-        assert float(row["fit_ms"]) > 0
+    files = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert set(files) == {
+        *(f"{method}.csv" for method in (*methods, "VectorScaling")),
+        "scikit-learn_temperature.csv",
+        "scikit-learn_sigmoid_of_log_p.csv",
+    }
+    for name in files:
+        rows = rows_of(tmp_path / name)
+        assert [(row["n"], row["seed"]) for row in rows] == [("100", "0"), ("100", "1"), ("300", "0"), ("300", "1")]
+        assert all(float(row["seconds"]) > 0 for row in rows)
+
+    records = read_records(tmp_path)
+    same = compare(records, peers.Comparison("TemperatureScaling", "scikit-learn temperature"))
+    assert list(same.n) == [100, 300]
+    assert (same.difference.abs() < 1e-5).all()
+    platt = compare(records, peers.Comparison("PlattScaling", "scikit-learn sigmoid of log p"))
+    np.testing.assert_allclose(platt.difference, platt.nll - platt.peer_nll, atol=1e-12)
+    assert (platt.ratio > 0).all()
 
     peers.main(arguments)
-    assert out.read_text().count("\n") == len(rows) + 1, "what the file holds is left out"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files, "what the files hold is left out"
+    peers.main(["--summary", "--out", str(tmp_path)])
+    assert "MatrixScaling" in capsys.readouterr().out
 
 
-def test_peers_that_are_missing_are_left_out(record, monkeypatch, capsys):
+def test_a_smaller_calibration_set_is_judged_on_the_same_half(record, tmp_path):
+    arguments = ["--methods", "TemperatureScaling", "--records", "cifar100_lenet-5", "--seeds", "1", "--repeats", "1"]
+    peers.main([*arguments, "--sizes", "100", "300", "--out", str(tmp_path)])
+    few, many = rows_of(tmp_path / "TemperatureScaling.csv")
+    assert few["accuracy"] == many["accuracy"], "temperature scaling changes no prediction"
+    assert few["nll"] != many["nll"]
+
+
+def test_a_long_fit_is_not_repeated(monkeypatch):
+    fits = []
+
+    def fitting(name):
+        return lambda split: (fits.append(name), peers.Outcome(1.0, 0.0, 1.0, {"long": 2.0, "short": 0.1}[name]))[1]
+
+    monkeypatch.setattr(peers, "run_of", fitting)
+    assert set(peers.run_in_turns(["long", "short"], None, repeats=3)) == {"long", "short"}
+    assert fits == ["long", "short", "short", "short"]
+
+
+def test_peers_that_are_missing_are_left_out(record, monkeypatch, tmp_path, capsys):
     def missing():
         raise ImportError("No module named 'nowhere'")
 
     monkeypatch.setitem(PEERS, "scikit-learn temperature", missing)
-    peers.main(["--methods", "TemperatureScaling", "--records", "cifar100_lenet-5", "--seeds", "1"])
+    arguments = ["--methods", "TemperatureScaling", "--records", "cifar100_lenet-5", "--sizes", "100", "--seeds", "1"]
+    peers.main([*arguments, "--out", str(tmp_path)])
     assert "scikit-learn temperature is left out: No module named 'nowhere'" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["TemperatureScaling.csv"]
 
 
 def test_every_comparison_names_what_there_is():

@@ -1,0 +1,290 @@
+"""Measured numbers in sentences of the pages: a pattern whose groups are the numbers, and what they are by the files.
+
+A sentence is looked for on every page, with one space between words, without markup and with "-" for a minus sign.
+"""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+import _thesis_tables
+from _estimates import ratio_estimate
+from _pages import RESULTS, read, records, shift_runs, thesis_means
+from _shift_tables import against_temperature, by_shift, pair, read_results
+
+BINS = ["HistogramBinning", "BayesianBinningIntoQuantiles", "IsotonicCalibration"]
+TEN_CLASSES = ["ResNet-20, 500", "ResNet-32, 500"]
+
+
+def at_most(limit, value):
+    """The limit where it holds, else what breaks it."""
+    return limit if value <= limit else value
+
+
+@cache
+def maps():
+    """Differences of NLL to temperature scaling's: a row for each method, a column for each record and size."""
+    table = read("choosing.csv").set_index("method")
+    return table.apply(lambda column: column.astype(str).str.strip("()").str.replace("−", "-").astype(float))
+
+
+def of_maps(*cells):
+    return [maps().loc[method, column] for method, column in cells]
+
+
+def bins_cost():
+    costs = maps().loc[BINS, [name for name in maps().columns if not name.startswith("fit ms")]]
+    return [costs.to_numpy().min(), costs.to_numpy().max()]
+
+
+def selector_seconds():
+    times = [name for name in maps().columns if name.startswith("fit ms")]
+    return list(maps().loc["CalibratorSelector", times].sort_values() / 1000)
+
+
+def temperature_nll():
+    own = records()["TemperatureScaling.csv"].query("n == 5000").groupby("record").nll.mean()
+    return [own["cifar10_resnet20"], own["cifar100_wideresnet-16-4"]]
+
+
+@cache
+def selecting():
+    """Means over draws of the NLL, and single draws: a column for each method."""
+    draws = read("selecting.csv").pivot(index=["record", "seed"], columns="method", values="nll")
+    return draws.groupby("record").mean(), draws
+
+
+def selector_against_temperature():
+    means, draws = selecting()
+    return [
+        (means.selector - means.temperature).max(),
+        at_most(0.0015, (draws.selector - draws.temperature).max()),
+    ]
+
+
+def selector_on_the_forest():
+    means, _ = selecting()
+    return [(means.temperature - means.selector)["20 classes, forest"]]
+
+
+def selector_against_the_best():
+    means, _ = selecting()
+    regret = means.selector - means.drop(columns="selector").min(axis=1)
+    own = [regret["gas sensors, batch 3"], regret["digits, forest"]]
+    return [-regret.mean(), regret.clip(lower=0).mean(), *own]
+
+
+def two_views():
+    """NLL over temperature scaling's, and points: the first network of each data set."""
+    plain = read("views.csv").query("part == 'plain' and max_views == 2").set_index("network")
+    ratio, points = plain.nll / plain.nll_temperature, plain.accuracy - plain.accuracy_temperature
+    return [
+        score.groupby("network").mean()[network]
+        for network in ("cifar10_resnet20", "cifar100_resnet20")
+        for score in (ratio, points)
+    ]
+
+
+def views_of_nothing():
+    """How many fits, of which none may have kept a view."""
+    nothing = read("views.csv").query("part == 'nothing'")
+    return [len(nothing) if (nothing.n_views == 1).all() else np.nan]
+
+
+def fits_without_a_shift():
+    """How many, of which none may have kept a perturbation."""
+    plain = read("views.csv").query("part == 'plain'").perturbed
+    thesis = read("thesis.csv").query("method == 'clamping'").accepted
+    return [len(plain) + len(thesis) if not (plain.any() or thesis.any()) else np.nan]
+
+
+def thesis(*cells):
+    return [thesis_means().loc[method, name] for method, name in cells]
+
+
+def best_of_the_thesis():
+    others = thesis_means().drop(["uncalibrated", "temperature"])
+    best = others.loc[others.nll.idxmin()]
+    return [-best.nll_difference, best.nll_difference_low, best.nll_difference_high]
+
+
+def ece_of_the_reference():
+    means = thesis_means()
+    return [means.ece["temperature"] - means.ece["reference"], means.ece_floor["reference"]]
+
+
+def cost_of_few_samples():
+    """NLL with 500 samples less that with 5,000."""
+    sized = _thesis_tables.select(_thesis_tables.read_results(RESULTS / "thesis.csv"), "size")
+    nll = sized.pivot(index="label", columns="n_calibration", values="nll")
+    return list((nll[500] - nll[5000])[["temperature", "SMS", "vector"]])
+
+
+def gammas_of_temperature():
+    swept = _thesis_tables.select(_thesis_tables.read_results(RESULTS / "thesis.csv"), "gamma")
+    own = swept[swept.label == "temperature"].set_index("gamma")
+    return [*own.nll[[0, 1, 5]], *own.ece[[0, 1, 5]]]
+
+
+def passes():
+    """Forward and backward, of our default where nothing is to be found and of the authors' settings."""
+    return thesis(*((method, way) for method in ("clamping", "reference") for way in ("forward", "backward")))
+
+
+def passes_under_shifts():
+    forward = read("views.csv").query("part == 'shift' and max_views == 1").forward
+    return [forward.min(), forward.max()]
+
+
+@cache
+def sensors():
+    return pair(read_results([RESULTS / "shift_tabular.csv"]))
+
+
+def drifted_sensors():
+    """NLL over temperature scaling's, then points of accuracy, of the three tables."""
+    drifted = sensors()[sensors()["shift"] != "none"]
+    parts = [drifted[drifted.network == f"{name}_mlp"] for name in ("breast_cancer", "digits_coarse", "digits")]
+    ratios = [against_temperature(part, "auto", "nll", ratio_estimate).mean for part in parts]
+    return [*ratios, *(against_temperature(part, "auto", "accuracy").mean for part in parts)]
+
+
+def steady_sensors():
+    plain = sensors()[sensors()["shift"] == "none"]
+    return [plain.accepted.sum(), len(plain)]
+
+
+def matrix_times():
+    ratios = read("matrix_speed.csv").set_index(["samples", "classes"]).ratio
+    return [ratios[samples, classes] for samples in (500, 5000) for classes in (2, 4)]
+
+
+def won_on_shifts():
+    """Points of accuracy and NLL over temperature scaling's of clamping, least and largest of the seven shifts."""
+    parts = [part for shift, part in by_shift(shift_runs()) if shift != "none"]
+    points = [against_temperature(part, "auto", "accuracy").mean for part in parts]
+    ratios = [against_temperature(part, "auto", "nll", ratio_estimate).mean for part in parts]
+    return pd.Series({"points": (min(points), max(points)), "ratios": (min(ratios), max(ratios))})
+
+
+SHIFT_SENTENCES = (
+    (
+        r"between (\d\.\d) and (\d\.\d) points of accuracy on seven shifts out of seven, "
+        r"and brought the NLL down to (0\.\d\d) to (0\.\d\d) of temperature scaling's",
+        lambda: [*won_on_shifts().points, *won_on_shifts().ratios],
+    ),
+    (
+        r"-(\d\d) to -(\d\d) % of temperature scaling's NLL and \+(\d\.\d) to \+(\d\.\d) points of accuracy on seven",
+        lambda: [*(100 * (1 - ratio) for ratio in reversed(won_on_shifts().ratios)), *won_on_shifts().points],
+    ),
+)
+SENTENCES = (
+    # Every output map.
+    (
+        r"With 500 images and 10 classes nothing was better by more than (0\.\d+)",
+        lambda: [at_most(0.001, -maps()[TEN_CLASSES].to_numpy().min())],
+    ),
+    (r"bias per class cost (\d\.\d) \(WideResNet\)", lambda: of_maps(("VectorScaling", "WideResNet, 500"))),
+    (
+        r"(-0\.\d+) with 5,000 images, the best of all maps on one ResNet",
+        lambda: of_maps(("StructuredVectorScaling", "ResNet-20, 5,000")),
+    ),
+    (
+        r"WideResNet, 100 classes: (-0\.\d+) with 500 images, (-0\.\d+) with 5,000",
+        lambda: of_maps(*(("IntraOrderPreservingCalibration", f"WideResNet, {n}") for n in ("500", "5,000"))),
+    ),
+    (
+        r"5,000 images, 100 classes: (-0\.\d+) and (-0\.\d+) \(WideResNet\), (-0\.\d+) and (-0\.\d+) \(LeNet\)",
+        lambda: of_maps(
+            *(
+                (method, f"{record}, 5,000")
+                for record in ("WideResNet", "LeNet")
+                for method in ("StructuredMatrixScaling", "MatrixScaling")
+            )
+        ),
+    ),
+    (
+        r"With 500, MatrixScaling costs (0\.\d+) on the WideResNet",
+        lambda: of_maps(("MatrixScaling", "WideResNet, 500")),
+    ),
+    (
+        r"5,000 images: (-0\.\d+) \(WideResNet\), (-0\.\d+) \(LeNet\)\.",
+        lambda: of_maps(*(("CalibratorSelector", f"{record}, 5,000") for record in ("WideResNet", "LeNet"))),
+    ),
+    (r"It takes (\d\.\d) to (\d+) seconds", selector_seconds),
+    (r"One-vs-rest on ten classes, 5,000 images: (-0\.\d+)", lambda: of_maps(("PlattScaling", "ResNet-20, 5,000"))),
+    (
+        r"Costs NLL: (\+0\.\d+) with 5,000 images and ten classes, (\+0\.\d+) with 500",
+        lambda: of_maps(*(("VennAbersCalibration", f"ResNet-20, {n}") for n in ("5,000", "500"))),
+    ),
+    (r"An NLL of (0\.\d+) \(ResNet-20\) and of (0\.\d+) \(WideResNet\)", temperature_nll),
+    (r"lose (0\.\d+) to (\d+) nats on these networks", bins_cost),
+    # The selector.
+    (
+        r"on no record worse than temperature scaling by more than (0\.\d+), and in no draw by (0\.\d+)",
+        selector_against_temperature,
+    ),
+    (r"which hold exact zeros, it was (\d\.\d) better", selector_on_the_forest),
+    (
+        r"Of (0\.\d+) less NLL than the best single map of each record, .* it is (0\.\d+) behind, "
+        r"most on sensors of batch 3 \((0\.\d+)\) and votes on digits \((0\.\d+)\)",
+        selector_against_the_best,
+    ),
+    # Views.
+    (
+        r"down to (0\.\d+) of temperature scaling's and the accuracy up by (\d\.\d) points on CIFAR-10; "
+        r"to (0\.\d+) and by (\d\.\d) points on CIFAR-100",
+        two_views,
+    ),
+    (r"CIFAR-10 without any shift (0\.\d+) of temperature scaling's NLL", lambda: two_views()[:1]),
+    (r"no view was kept in any of (\d+) fits", views_of_nothing),
+    (r"[Ii]n (\d+) fits without a shift", fits_without_a_shift),
+    # The thesis's experiments.
+    (
+        r"its ECE, (\d\.\d+) %, is what a perfectly calibrated classifier would show on as many images "
+        r"\((\d\.\d+) % on average\)",
+        lambda: thesis(("temperature", "ece"), ("temperature", "ece_floor")),
+    ),
+    (r"with (0\.\d+) less \(95 % interval (-0\.\d+) to (\+0\.\d+)\)", best_of_the_thesis),
+    (
+        r"a lower ECE than temperature scaling, (\d\.\d+) for (\d\.\d+) %, where the noise floor is (\d\.\d+)",
+        lambda: thesis(("reference", "ece"), ("temperature", "ece"), ("reference", "ece_floor")),
+    ),
+    (
+        r"NLL rises from (1\.\d+) to (1\.\d+)",
+        lambda: thesis(("temperature", "nll"), ("reference", "nll")),
+    ),
+    (
+        r"ECE falls a little, from (\d\.\d+) to (\d\.\d+) %",
+        lambda: thesis(("temperature", "ece"), ("reference", "ece")),
+    ),
+    (r"by (0\.\d+) points where the noise floor is (\d\.\d)", ece_of_the_reference),
+    (
+        r"temperature scaling (?:loses )?(0\.\d+)(?: in NLL)?, "
+        r"structured matrix scaling (0\.\d+) and vector scaling (\d\.\d)",
+        cost_of_few_samples,
+    ),
+    (
+        r"an NLL of (1\.\d+) at gamma 0, (1\.\d+) at 1 and (1\.\d+) at 5, "
+        r"and an ECE of (\d\.\d+), (\d\.\d+) and (\d\.\d+) %",
+        gammas_of_temperature,
+    ),
+    (
+        r"nothing to find (\d\.\d) and (\d\.\d); by the authors' settings(?:, 100 epochs,)? (\d+) and (\d+)",
+        passes,
+    ),
+    (r"with 2,500 images of CIFAR-10, it took (\d+) to (\d+) passes forward", passes_under_shifts),
+    # Sensors, and the time of matrix scaling.
+    (
+        r"NLL ratios (0\.\d+) \(breast cancer\), (0\.\d+) \(digits of 16 pixels\) and (0\.\d+) \(digits\), "
+        r"accuracy (\+\d+\.\d), (\+\d+\.\d) and (\+\d+\.\d) points",
+        drifted_sensors,
+    ),
+    (r"Without a drift a perturbation was kept in (\d+) of (\d+) runs", steady_sensors),
+    (
+        r"with 500 samples (\d\.\d) times the peer's time at two classes and (\d\.\d) at four; "
+        r"with 5,000, (\d\.\d) and (\d\.\d)",
+        matrix_times,
+    ),
+)
