@@ -71,6 +71,9 @@ def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of networks, images and probabilities")
     parser.add_argument("--records", nargs="+", choices=RECORDS, default=list(RECORDS), help="default: all")
+    parser.add_argument(
+        "--methods", nargs="+", choices=[*MAPS, CLAMPING], default=[*MAPS, CLAMPING], help="default: all"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 200, 500, 1000, 2000, 5000])
     parser.add_argument("--largest-dark", type=int, default=1000, help="size in the dark (default: %(default)s)")
     parser.add_argument("--draws", type=int, default=10, help="default: %(default)s; 3 at most in the dark")
@@ -100,7 +103,7 @@ def runs_of(record, options):
     """(n, seed, method) of a record; what n doesn't matter to has the largest size, that of the half."""
     dark = record == DARK
     sizes = [n for n in options.sizes if not dark or 100 <= n <= options.largest_dark]
-    methods = [*([CLAMPING] if dark else []), *MAPS]
+    methods = [method for method in options.methods if dark or method != CLAMPING]
     for seed in range(min(options.draws, 3) if dark else options.draws):
         yield from ((5000, seed, method) for method in (UNCALIBRATED, EVERYTHING))
         yield from ((n, seed, method) for n in sizes for method in methods)
