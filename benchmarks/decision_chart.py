@@ -50,7 +50,7 @@ def steps(folder=RESULTS):
             "NeuralClampingCalibrator\n(max_views=2)",
             seen(views),
         ),
-        Step("Fewer than\n500 samples?", "yes", "TemperatureScaling", few(sizes)),
+        Step("Fewer than\n1,000 samples?", "yes", "TemperatureScaling", few(sizes)),
         Step(
             "About ten\nclasses?",
             "yes",

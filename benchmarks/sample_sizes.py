@@ -12,7 +12,6 @@ resampled standard errors. Every fit is appended to a CSV file as it is done; wh
 
 import argparse
 import warnings
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +44,10 @@ MAPS = {
 UNCALIBRATED, EVERYTHING, CLAMPING = "uncalibrated", "temperature, all", "clamping"
 DARK = "cifar10_resnet20, dark"
 RECORDS = {
-    "cifar10_resnet20": "CIFAR-10, ResNet-20",
-    "cifar100_resnet20": "CIFAR-100, ResNet-20",
-    "cifar100_wideresnet-16-4": "CIFAR-100, WideResNet",
-    DARK: "CIFAR-10 in the dark",
+    "cifar10_resnet20": "10 classes, ResNet-20",
+    "cifar100_resnet20": "100 classes, ResNet-20",
+    "cifar100_wideresnet-16-4": "100 classes, WideResNet",
+    DARK: "10 classes, in the dark",
 }
 COLUMNS = ("record", "n", "seed", "method", "nll", "accuracy", "kept")
 OUT = Path("benchmarks/results/sample_sizes.csv")
@@ -142,19 +141,19 @@ def scores(log_proba, labels):
 
 def table(results):
     """One row per record and method, one column per size: NLL less that of temperature scaling on the whole half."""
-    rows = []
-    for record, part in results.groupby("record", sort=False):
+    rows = {}
+    for record in [record for record in RECORDS if record in set(results.record)]:
+        part = results[results.record == record]
         fixed = part[part.method.isin([UNCALIBRATED, EVERYTHING])]
         nll = fixed.pivot(index="seed", columns="method", values="nll")
-        difference = partial(cell, baseline=nll[EVERYTHING])
-        for method, own in part.drop(fixed.index).groupby("method", sort=False):
-            cells = {n: difference(at.set_index("seed").nll) for n, at in own.groupby("n")}
-            rows.append({"network": RECORDS[record], "method": method, **cells})
-        own = dict.fromkeys(part.drop(fixed.index).n, difference(nll[UNCALIBRATED]))
-        rows.append({"network": RECORDS[record], "method": UNCALIBRATED, **own})
-    frame = pd.DataFrame(rows).fillna("")
-    sizes = sorted(frame.columns[2:])
-    return frame[["network", "method", *sizes]].rename(columns={n: f"{n:,}" for n in sizes})
+        fitted = part.drop(fixed.index)
+        for method in [method for method in (*MAPS, CLAMPING) if method in set(fitted.method)]:
+            by_size = fitted[fitted.method == method].groupby("n")
+            found = {n: cell(own.set_index("seed").nll, nll[EVERYTHING]) for n, own in by_size}
+            rows[f"{RECORDS[record]}: {method}"] = found
+        rows[f"{RECORDS[record]}: {UNCALIBRATED}"] = dict.fromkeys(fitted.n, cell(nll[UNCALIBRATED], nll[EVERYTHING]))
+    frame = pd.DataFrame(rows).T.sort_index(axis=1).fillna("")
+    return frame.rename(columns="{:,}".format).rename_axis("data: method").reset_index()
 
 
 def cell(nll, baseline):

@@ -26,9 +26,9 @@ def results(**nll):
 
 def test_differences_are_to_temperature_scaling_on_the_same_draws():
     table = sample_sizes.table(results(vector=[(100, 1.25), (5000, 0.75)]))
-    assert list(table.columns) == ["network", "method", "100", "5,000"]
-    assert table.iloc[0].tolist() == ["CIFAR-10, ResNet-20", "vector", "+0.250 ± 0.000", "\N{MINUS SIGN}0.250 ± 0.000"]
-    assert table.iloc[1].tolist()[1:] == ["uncalibrated", "+0.500 ± 0.000", "+0.500 ± 0.000"]
+    assert list(table.columns) == ["data: method", "100", "5,000"]
+    assert table.iloc[0].tolist() == ["10 classes, ResNet-20: vector", "+0.250 ± 0.000", "\N{MINUS SIGN}0.250 ± 0.000"]
+    assert table.iloc[1].tolist() == ["10 classes, ResNet-20: uncalibrated", "+0.500 ± 0.000", "+0.500 ± 0.000"]
 
 
 def test_fits_are_appended_and_left_out_the_second_time(data_dir, tmp_path, capsys):
@@ -43,7 +43,7 @@ def test_fits_are_appended_and_left_out_the_second_time(data_dir, tmp_path, caps
     assert found.accuracy.nunique() == 2
     sample_sizes.main(arguments)
     assert len(pd.read_csv(out)) == len(found)
-    assert list(pd.read_csv(overview).columns) == ["network", "method", "50", "100"]
+    assert list(pd.read_csv(overview).columns) == ["data: method", "50", "100"]
     assert "WideResNet" in capsys.readouterr().out
 
 
