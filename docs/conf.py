@@ -23,6 +23,7 @@ extensions = [
     "numpydoc",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "_parameter_groups",
 ]
 root_doc = "index"
 templates_path = ["_templates"]
@@ -38,6 +39,9 @@ nitpick_ignore_regex = [(r"py:.*", r"(collections|matplotlib|numpy|pandas|sklear
 autosummary_generate = True
 autodoc_typehints = "none"
 toc_object_entries_show_parents = "hide"
+# Longer signatures have one parameter a line.
+python_maximum_signature_line_length = 60
+python_trailing_comma_in_multi_line_signatures = False
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
@@ -65,6 +69,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skclamp"
 html_static_path = ["_static"]
 html_css_files = ["skclamp.css"]
+html_js_files = ["tables.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

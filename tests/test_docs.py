@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import importlib
+import inspect
 import io
 import re
 import runpy
@@ -17,6 +18,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 import skclamp
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -132,6 +134,22 @@ def test_every_public_name_is_in_the_reference_with_an_example():
     for name, value in found.items():
         raised = isinstance(value, type) and issubclass(value, Exception)
         assert raised or not callable(value) or ">>> " in value.__doc__, f"{name} has no example"
+
+
+def test_groups_of_parameters_begin_with_one_that_there_is(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    groups = importlib.import_module("_parameter_groups")
+    many = [NeuralClampingCalibrator, NeuralClampingCalibratorCV]
+    found = {name for kind in many for name in inspect.signature(kind).parameters}
+    assert set(groups.GROUPS) <= found
+    lines = [":Parameters:", "", *(f"    **{name}** : float" for name in inspect.signature(many[0]).parameters)]
+    groups.group_parameters(None, "class", "", many[0], None, lines)
+    titles = [line.strip() for line in lines if line.strip() in groups.GROUPS.values()]
+    assert titles == [title for name, title in groups.GROUPS.items() if hasattr(many[0](), name)]
+    assert lines.index("    What is learned") < lines.index("    **perturbation** : float")
+    few = lines[:12]
+    groups.group_parameters(None, "class", "", many[0], None, few)
+    assert few == lines[:12]
 
 
 def test_no_block_of_a_page_is_passed_over():

@@ -1,0 +1,165 @@
+"""The decision chart of the user guide: which calibrator to take, with what was measured of it.
+
+    python benchmarks/decision_chart.py --out docs/images/decision.png
+
+All numbers come from files in benchmarks/results: families.csv, views.csv, sample_sizes.csv and choosing.csv. The chart
+is as wide as a telephone, and its colours suit a light page and a dark one.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+RESULTS = Path(__file__).parent / "results"
+WIDTH, HEIGHT = 3.9, 7.6
+# Boxes bring their own ground, so that the page's may be light or dark; lines are seen on both.
+QUESTION = {"facecolor": "#e3e8ef", "edgecolor": "#6f7b8b"}
+ANSWER = {"facecolor": "#0b3c6f", "edgecolor": "#6f7b8b"}
+LINE = "#6f7b8b"
+LEFT, RIGHT = (0.01, 0.40), (0.51, 0.48)
+SAYS = {"fontsize": 8.5, "color": LINE}
+
+
+class Step(NamedTuple):
+    """A question, the answer to it that ends the way, what to take then, and what was measured of that."""
+
+    question: str
+    ends: str
+    take: str
+    measured: str
+
+
+def steps(folder=RESULTS):
+    """The way from top to bottom; what is left at its end has no question."""
+    families, views, sizes, maps = (
+        pd.read_csv(folder / f"{name}.csv") for name in ("families", "views", "sample_sizes", "choosing")
+    )
+    return [
+        Step(
+            "Do you have\nthe network and\nits inputs?",
+            "no",
+            "",
+            "only logits or\nprobabilities:\ngo on at the number\nof samples",
+        ),
+        Step("Has the input\nchanged: camera,\nlight, sensor?", "yes", "NeuralClampingCalibrator", shifted(families)),
+        Step(
+            "Images, and may\na prediction cost\ntwo passes?",
+            "yes",
+            "NeuralClampingCalibrator\n(max_views=2)",
+            seen(views),
+        ),
+        Step("Fewer than\n1,000 samples?", "yes", "TemperatureScaling", few(sizes)),
+        Step(
+            "About ten\nclasses?",
+            "yes",
+            "StructuredVectorScaling",
+            many(maps, "StructuredVectorScaling", 10, "ResNet-20"),
+        ),
+        Step(
+            "Must no\nprediction\nchange?",
+            "yes",
+            "IntraOrderPreserving\nCalibration",
+            many(maps, "IntraOrderPreservingCalibration", 100, "WideResNet"),
+        ),
+        Step("", "", "CalibratorSelector", many(maps, "CalibratorSelector", 100, "WideResNet")),
+    ]
+
+
+def shifted(results):
+    """NLL over temperature scaling's, mean over the shifts of their means, and the range of points of accuracy."""
+    auto = results[(results.family == "auto") & (results["shift"] != "none")]
+    auto = auto.assign(ratio=auto.nll / auto.ts_nll, points=auto.accuracy - auto.ts_accuracy)
+    means = auto.groupby("shift")[["ratio", "points"]].mean()
+    return (
+        f"{len(means)} shifts, 1,000 images:\nNLL × {means.ratio.mean():.2f}, accuracy\n"
+        f"+{means.points.min():.1f} to +{means.points.max():.1f} points"
+    )
+
+
+def seen(results):
+    """The same of two views without a shift, over networks."""
+    two = results[(results.part == "plain") & (results.max_views == 2)]
+    two = two.assign(ratio=two.nll / two.nll_temperature, points=two.accuracy - two.accuracy_temperature)
+    means = two.groupby("network")[["ratio", "points"]].mean()
+    return (
+        f"no shift: NLL × {means.ratio.min():.2f} to {means.ratio.max():.2f},\n"
+        f"accuracy +{means.points.min():.1f} to +{means.points.max():.1f} points"
+    )
+
+
+def few(results):
+    """Mean NLL of temperature scaling with 100 samples less that with all, the largest of the networks'."""
+    plain = results[~results.record.str.contains("dark")]
+    by_seed = ["record", "seed"]
+    small = plain[(plain.method == "temperature") & (plain.n == 100)].set_index(by_seed).nll
+    whole = plain[plain.method == "temperature, all"].set_index(by_seed).nll
+    loss = (small - whole).groupby("record").mean().max()
+    return f"100 samples: NLL at most\n+{loss:.3f} above that with 5,000"
+
+
+def many(results, method, n_classes, network):
+    row = results.set_index("method").loc[method]
+    few, all_ = row[f"{network}, 500"], row[f"{network}, 5,000"]
+    return f"{n_classes} classes: NLL {few} with\n500 images, {all_} with 5,000"
+
+
+def draw(path, folder=RESULTS):
+    """Write the chart."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    figure.patch.set_alpha(0)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.axis("off")
+    way = steps(folder)
+    height = 1 / len(way)
+    centres = [1 - (row + 0.5) * height for row in range(len(way))]
+    middle = LEFT[0] + LEFT[1] / 2
+    for row, (step, y) in enumerate(zip(way, centres, strict=True)):
+        draw_step(axes, step, y, height)
+        if row + 1 < len(way):
+            below = way[row + 1]
+            end = y - (0.63 if below.question else 1) * height
+            axes.text(middle + 0.015, y - 0.5 * height, "yes" if step.ends == "no" else "no", va="center", **SAYS)
+            arrow(axes, (middle, y - 0.37 * height), (middle, end), "-|>" if below.question else "-")
+    figure.savefig(path, dpi=220, transparent=True, pil_kwargs={"optimize": True})
+
+
+def draw_step(axes, step, y, height):
+    tall, middle, left = 0.74 * height, LEFT[0] + LEFT[1] / 2, RIGHT[0] + 0.015
+    if step.question:
+        box(axes, LEFT, y, tall, QUESTION)
+        axes.text(middle, y, step.question, ha="center", va="center", fontsize=8.5, color="#14181f", linespacing=1.25)
+        axes.text((LEFT[0] + LEFT[1] + RIGHT[0]) / 2, y + 0.006, step.ends, ha="center", va="bottom", **SAYS)
+    arrow(axes, (LEFT[0] + LEFT[1] if step.question else middle, y), (RIGHT[0], y))
+    if not step.take:
+        axes.text(left, y, step.measured, va="center", linespacing=1.2, **SAYS)
+        return
+    box(axes, RIGHT, y, tall, ANSWER)
+    axes.text(left, y + 0.29 * height, step.take, va="top", fontsize=8.3, weight="bold", color="white", linespacing=1.2)
+    axes.text(left, y - 0.3 * height, step.measured, va="bottom", fontsize=7.6, color="#dce6f2", linespacing=1.2)
+
+
+def box(axes, span, y, tall, colors):
+    from matplotlib.patches import FancyBboxPatch
+
+    style = "round,pad=0,rounding_size=0.015"
+    axes.add_patch(FancyBboxPatch((span[0], y - tall / 2), span[1], tall, boxstyle=style, lw=0.8, **colors))
+
+
+def arrow(axes, start, end, style="-|>"):
+    properties = {"arrowstyle": style, "color": LINE, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops=properties)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("docs/images/decision.png"), help="default: %(default)s")
+    draw(parser.parse_args(arguments).out)
+
+
+if __name__ == "__main__":
+    main()
