@@ -1,4 +1,7 @@
-"""The picture of the benchmark on ImageNet images: what a camera gives, what clamping makes of it, what is said of both."""
+"""The picture of the benchmark on ImageNet images: before and after clamping, and what the network says of them.
+
+It shows images that are for research only, so it isn't kept in the repository.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +13,7 @@ from _corruption_methods import clamping_calibrator, temperature
 
 TITLES = {"darkness": "a quarter of the light", "haze": "haze", "cast": "a colour cast"}
 N_IMAGES = 2
-RIGHT, WRONG = "#14663b", "#a3241c"
+RIGHT, WRONG = ("✓", "#14663b"), ("✗", "#a3241c")
 # Of the palette: a PNG file of photographs in full colour is five times as large.
 N_COLOURS = 255
 
@@ -43,7 +46,7 @@ def draw(results, changes, task_of, names, path):
     results : DataFrame
         Of the benchmark, for the same split: the scores come from it.
     changes : sequence of str
-        Of `TITLES`, one beside the other.
+        Of `TITLES`, one beside the other, as `results` have them.
     task_of : callable
         From a change to its Task.
     names : sequence of str
@@ -66,9 +69,8 @@ def draw_change(panel, change, scores, verdicts, names):
     """Some images of one change: above as they came in, below after the learned perturbation."""
     right_before, right_after = ((p.argmax(1) == verdicts.labels) for p in (verdicts.before, verdicts.after))
     mended, spoilt = right_after & ~right_before, right_before & ~right_after
-    panel.suptitle(
-        f"{TITLES[change]}\n{mended.sum()} of {len(mended)} put right, {spoilt.sum()} made wrong", fontsize=10
-    )
+    counts = f"of {len(mended)} images {mended.sum()} put right, {spoilt.sum()} made wrong"
+    panel.suptitle(f"{TITLES[change]}\n{counts}", fontsize=10)
     rows = (
         ("as the camera gives them", "temperature", verdicts.images, verdicts.before),
         ("after the learned perturbation", "clamping", verdicts.perturbed, verdicts.after),
@@ -80,11 +82,8 @@ def draw_change(panel, change, scores, verdicts, names):
         for ax, i in zip(axes, chosen, strict=False):
             said = proba[i].argmax()
             ax.imshow(images[i].permute(1, 2, 0).numpy())
-            ax.set_xlabel(
-                f"{names[said]}, {100 * proba[i, said]:.0f} %",
-                color=RIGHT if said == verdicts.labels[i] else WRONG,
-                fontsize=9,
-            )
+            mark, color = RIGHT if said == verdicts.labels[i] else WRONG
+            ax.set_xlabel(f"{mark} {names[said]}, {100 * proba[i, said]:.0f} %", color=color, fontsize=9)
         for ax in axes:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
@@ -102,7 +101,7 @@ def write(figure, path):
     from PIL import Image
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
     with Image.open(path) as image:
         quantised = image.convert("RGB").quantize(N_COLOURS)
     quantised.save(path, optimize=True)

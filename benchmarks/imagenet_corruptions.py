@@ -95,12 +95,13 @@ def parse_options(arguments=None):
 def draw_first_split(options, results):
     """Images of the shifts before and after clamping."""
     seed, sample = options.seeds[0], Sample(options.data)
+    own = results[results.seed == seed]
 
     def task_of_change(change):
         return task_of(Cell(seed, CHANGES[change], LITE0, change, "clamping"), sample, options.n)
 
-    changes = [change for change in TITLES if change in options.changes]
-    draw(results[results.seed == seed], changes, task_of_change, imagenet_names(), options.figure)
+    changes = [change for change in TITLES if change in set(own.corruption[own.method == "clamping"])]
+    draw(own, changes, task_of_change, imagenet_names(), options.figure)
 
 
 def main(arguments=None):
