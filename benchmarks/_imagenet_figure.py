@@ -56,7 +56,7 @@ def draw(results, changes, task_of, names, path):
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.5 * len(changes), 4.75), layout="constrained")
+    figure = Figure(figsize=(3.5 * len(changes), 5.0), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
     panels = figure.subfigures(1, len(changes), wspace=0.03, squeeze=False)[0]
     for panel, change in zip(panels, changes, strict=True):
