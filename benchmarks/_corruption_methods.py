@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 from torch.nn import functional
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from _networks import compute_logits
 from _relative_time import BATCH_SIZE, Spent, least, measure
@@ -66,12 +67,16 @@ def make_task(network, images, labels, seed):
 def features_and_logits(network, images):
     """What enters the last layer and what leaves it, in one pass."""
     features = []
-    hook = network.linear.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
+    hook = last_linear(network).register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
     try:
         logits = compute_logits(network, images, BATCH_SIZE)
     finally:
         hook.remove()
     return torch.cat(features).numpy(), logits
+
+
+def last_linear(network):
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
 def temperature(task):
@@ -102,11 +107,23 @@ def batch_norm(task):
     """Batch norm adapted: its running statistics are those of the calibration images. Then T."""
 
     def fit():
-        network = copy.deepcopy(task.network)
-        update_bn(task.calibration.images.split(500), network)
-        return network.eval(), solve_temperature(compute_logits(network, task.calibration.images), task.calibration)
+        network = with_statistics_of(task.calibration.images, task.network)
+        return network, solve_temperature(compute_logits(network, task.calibration.images), task.calibration)
 
     return network_and_temperature(fit, task)
+
+
+def with_statistics_of(images, network):
+    """A copy of a network whose batch norm has the statistics of other images."""
+    network = copy.deepcopy(network)
+    # Not torch's update_bn: it would have dropout and dropped blocks in training, too.
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None
+            module.train()
+    compute_logits(network, images)
+    return network.eval()
 
 
 def last_layer(task):
@@ -132,8 +149,8 @@ def with_last_layer(network, scaler, regression):
     weight = regression.coef_ / scaler.scale_
     bias = regression.intercept_ - weight @ scaler.mean_
     with torch.no_grad():
-        network.linear.weight.copy_(torch.from_numpy(weight))
-        network.linear.bias.copy_(torch.from_numpy(bias))
+        last_linear(network).weight.copy_(torch.from_numpy(weight))
+        last_linear(network).bias.copy_(torch.from_numpy(bias))
     return network
 
 
@@ -182,12 +199,16 @@ def network_and_temperature(fit, task):
 
 def clamping(task, **parameters):
     """Neural clamping, defaults but for `parameters`."""
-    classes = np.arange(task.test.logits.shape[1])
-    calibrator = NeuralClampingCalibrator(task.network, random_state=task.seed, classes=classes, **parameters)
+    calibrator = clamping_calibrator(task, **parameters)
     _, fit = measure(lambda: calibrator.fit(task.calibration.images, task.calibration.labels))
     log_proba, predict = measure(lambda: calibrator.predict_log_proba(task.test.images))
     found = {**facts(calibrator), "n_views": len(calibrator.views_)}
     return Answer(log_proba, fit.over(task.plain), predict.over(task.plain), calibrator.estimator, found)
+
+
+def clamping_calibrator(task, **parameters):
+    classes = np.arange(task.test.logits.shape[1])
+    return NeuralClampingCalibrator(task.network, random_state=task.seed, classes=classes, **parameters)
 
 
 def clamping_two_views(task):

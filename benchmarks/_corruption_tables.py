@@ -36,7 +36,8 @@ def against_temperature(results):
     joined["ratio"] = joined.nll / joined.nll_temperature
     joined["points"] = joined.accuracy - joined.accuracy_temperature
     for name, order in (("corruption", CORRUPTIONS), ("method", METHODS)):
-        joined[name] = pd.Categorical(joined[name], [value for value in order if value in set(joined[name])])
+        found = joined[name].unique()
+        joined[name] = pd.Categorical(joined[name], sorted(found, key=[*order, *found].index))
     return joined
 
 

@@ -91,6 +91,13 @@ def n_outputs(network, transform):
         return network(transform(Image.new("RGB", (64, 64)))[None]).shape[1]
 
 
+def imagenet_names():
+    """Names of the 1,000 classes, in ImageNet's usual order."""
+    from torchvision.models import get_model_weights
+
+    return get_model_weights("resnet50").DEFAULT.meta["categories"]
+
+
 def _columns(names, n_classes, path):
     """The network's column for each subfolder."""
     if all(name.isdecimal() for name in names) and max(map(int, names)) < n_classes:

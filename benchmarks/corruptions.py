@@ -64,19 +64,29 @@ def cells_of(options):
     return [cell for cell in cells if cell.method != "fine_tuned" or FINE_TUNED.items() <= cell._asdict().items()]
 
 
-def compute(options):
-    """Compute and write what the file doesn't have yet."""
-    results = ResultFile(options.out, COLUMNS, len(Cell._fields))
-    pending = [cell for cell in cells_of(options) if cell not in results]
-    images, labels = load_images("cifar10_test", options.data) if pending else (None, None)
+def compute(cells, path, load_data, task_of):
+    """Compute and write what the file doesn't have yet; `task_of` makes a task of a cell and the loaded data."""
+    results = ResultFile(path, COLUMNS, len(Cell._fields))
+    pending = [cell for cell in cells if cell not in results]
+    data = load_data() if pending else None
     with tqdm(total=len(pending), disable=None) as progress:
         for _, group in groupby(pending, key=lambda cell: cell[:-1]):
             task = None
             for cell in group:
                 progress.set_description(" ".join(map(str, cell)))
-                task = task or task_of(cell, images, labels, options)
+                task = task or task_of(cell, data)
                 results.append([run(cell, task)])
                 progress.update()
+
+
+def compute_cifar(options):
+    """What `options` ask for."""
+    compute(
+        cells_of(options),
+        options.out,
+        lambda: load_images("cifar10_test", options.data),
+        lambda cell, data: task_of(cell, *data, options),
+    )
 
 
 def task_of(cell, images, labels, options):
@@ -124,7 +134,7 @@ def main(arguments=None):
     torch.set_num_threads(options.threads)
     if not options.summary:
         with threadpool_limits(options.threads):
-            compute(options)
+            compute_cifar(options)
     results = pd.read_csv(options.out)
     report(results)
     if options.figure:

@@ -67,6 +67,11 @@ SHIFTS = {"none": lambda x: x, "darkness": lambda x: 0.25 * x, "haze": haze, "ca
 FAMILIES = ("auto", "affine", "curve", "color", "filter")
 
 
+def shifted(images, shift):
+    """Images of 8 bits under a shift, in [0, 1]."""
+    return SHIFTS[shift](images.float()).round().clamp(0, 255) / 255
+
+
 class Sample:
     """The images as they are, the network, and the shifted images that were asked for last with their logits."""
 
@@ -80,7 +85,7 @@ class Sample:
         """Shifted images in [0, 1], and their logits."""
         if shift != self.shift:
             self.shift = shift
-            self.shifted = SHIFTS[shift](self.images.float()).round().clamp(0, 255) / 255
+            self.shifted = shifted(self.images, shift)
             self.logits = compute_logits(self.network, self.shifted)
         return self.shifted, self.logits
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 import corruptions
 import front
+from _corruption_methods import with_statistics_of
 from _corruptions import CORRUPTIONS, corrupt
 
 pytestmark = pytest.mark.slow
@@ -70,6 +71,15 @@ def test_methods_are_compared_with_temperature_scaling(problem, tmp_path, capsys
     monkeypatch.setattr(corruptions, "run", None)
     corruptions.main(options)
     assert len(pd.read_csv(path)) == len(runs) == 2 * 7 + 1
+
+
+def test_batch_norm_is_adapted_without_dropout():
+    images = torch.rand(600, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(3)).eval()
+    adapted = with_statistics_of(images[:500], network)
+    torch.testing.assert_close(adapted[1].running_mean, images[:500].mean((0, 2, 3)))
+    assert not adapted[1].training
+    assert network[1].running_mean.eq(0).all()
 
 
 def test_corrupted_images_depend_on_nothing_else():

@@ -1,4 +1,4 @@
-"""The benchmark on ImageNet images, with a small network on made-up ones."""
+"""The benchmarks on ImageNet images, with a small network on made-up ones."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import imagenet_corruptions
 import imagenet_sample
 
 pytestmark = pytest.mark.slow
@@ -42,3 +43,22 @@ def test_shifted_images_are_repaired(few_images, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(imagenet_sample, "run", None)
     imagenet_sample.main([*options, "--n", "200", "--out", str(path)])
     assert len(pd.read_csv(path)) == 2
+
+
+def test_methods_are_compared_on_changed_images(few_images, tmp_path, capsys, monkeypatch):
+    path, figure = tmp_path / "runs.csv", tmp_path / "figure.png"
+    monkeypatch.setattr(imagenet_corruptions, "imagenet_names", lambda: ["red", "green", "blue", "olive"])
+    options = ["--data", str(tmp_path), "--changes", "none", "darkness", "--seeds", "50", "--n", "200"]
+    options += ["--out", str(path), "--figure", str(figure)]
+    imagenet_corruptions.main(options)
+    runs, shown = pd.read_csv(path), capsys.readouterr().out
+    assert runs.method.tolist()[-2:] == ["clamping_two_views"] * 2
+    nll = runs.pivot_table("nll", "corruption", "method").loc["darkness"]
+    assert nll.clamping < 0.9 * nll.temperature
+    assert not runs.changed.any()
+    assert f"{nll.clamping / nll.temperature:.3f}" in shown
+    assert figure.stat().st_size > 0
+
+    monkeypatch.setattr("corruptions.run", None)
+    imagenet_corruptions.main(options[:-2])
+    assert len(pd.read_csv(path)) == 2 * 4
