@@ -10,35 +10,16 @@ _MAX_COPIES = 10
 
 
 def draw_folds(log_proba, y, weight, n_folds):
-    """Number of the fold of each sample: drawn with a fixed seed, stratified by class, copies kept together.
+    """Number of the fold of each sample: drawn with a fixed seed, copies kept together.
 
-    Within a class the draw is uniform. Folds that held equally many hard samples each would resemble each other more
-    than new data do, and flatter the maps that overfit. `log_proba` ranks the samples of a class, whatever order they
-    come in; one of weight 0 is as good as absent. Folds are fewer than `n_folds` where there are fewer distinct
-    samples.
+    The draw is uniform. Folds with equally many samples of each class, or equally many hard ones, would resemble each
+    other more than new data do, and flatter the maps that learn how frequent classes are in the samples, or overfit.
+    `log_proba` ranks the samples, whatever order they come in; one of weight 0 is as good as absent. Folds are fewer
+    than `n_folds` where there are fewer distinct samples.
     """
     order, first = _ranked(log_proba, y, weight)
-    labels = y.cpu().numpy()[order]
-    drawn = np.empty(first.sum(), dtype=np.int64)
-    generator = np.random.default_rng(0)
-    starts = np.flatnonzero(np.diff(labels[first], prepend=-1, append=-1))
-    for low, high in zip(starts[:-1], starts[1:], strict=True):
-        drawn[low:high] = generator.permutation(np.arange(low, high) % n_folds)
-    return _numbers(drawn, order, first, len(y))
-
-
-def deal_folds(log_proba, y, weight, n_folds):
-    """Number of the fold of each sample: classes and their hard samples spread evenly, copies kept together.
-
-    Nothing is drawn: the samples are ranked by class and, within a class, by the log-probability of their label, and
-    dealt out in that order. The parameters and the value are those of `draw_folds`.
-    """
-    order, first = _ranked(log_proba, y, weight)
-    return _numbers(np.arange(first.sum()) % n_folds, order, first, len(y))
-
-
-def _numbers(dealt, order, first, n_samples):
-    folds = np.zeros(n_samples, dtype=np.int64)
+    dealt = np.random.default_rng(0).permutation(np.arange(first.sum()) % n_folds)
+    folds = np.zeros(len(y), dtype=np.int64)
     folds[order] = dealt[np.cumsum(first) - 1]
     return folds
 

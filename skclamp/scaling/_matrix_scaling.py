@@ -12,7 +12,7 @@ from .._solvers.penalty_path import folds_of
 from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
 from .._solvers.temperature import DEFAULT_BOUNDS
 from .._utils.docstrings import with_shared_docs
-from .._utils.folds import deal_folds
+from .._utils.folds import draw_folds
 from .._utils.sklearn_private import Interval
 from ._affine import AffineScaling, identity_matrix, identity_vector, matrix_strengths
 
@@ -75,7 +75,7 @@ class OdirScaling(AffineScaling):
         features, y, weight = data
         n_classes = features.shape[1]
         unit = n_classes / self._n_effective
-        numbers = deal_folds(torch.log_softmax(features, 1), y, weight, self.n_folds)
+        numbers = draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds)
         vector = folds_of(VectorRegression, data, numbers, identity_vector(n_classes))
         candidates = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
         intercept = vector.walk(candidates, lambda strength: [[0.0], [strength]], default=unit)

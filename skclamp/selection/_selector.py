@@ -158,8 +158,8 @@ class CalibratorSelector(BaseCalibrator):
         Take the fewest parameters among those that are worse than the best by no more than one such standard error, and
         better than temperature scaling by more.
     n_folds : int, default=5
-        Folds, at least 2: stratified by class, equal samples kept together, drawn the same way whatever the order of
-        the samples.
+        Folds, at least 2: not stratified by class, since class frequencies that all folds shared would flatter maps
+        that learn them; equal samples kept together, drawn the same way whatever the order of the samples.
     {shared_parameters}
 
     Attributes

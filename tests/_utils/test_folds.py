@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skclamp._utils.folds import deal_folds, draw_folds
+from skclamp._utils.folds import draw_folds
 
 
 def votes(n_samples, n_classes=4, n_voters=5, seed=0):
@@ -15,14 +15,13 @@ def votes(n_samples, n_classes=4, n_voters=5, seed=0):
     return log_proba, (log_proba / 2 + rng.gumbel(size=log_proba.shape)).argmax(1)
 
 
-def folds_of(folds, log_proba, y, weight, n_folds=3):
-    return folds(torch.from_numpy(log_proba.copy()), torch.from_numpy(y), torch.from_numpy(weight), n_folds)
+def folds_of(log_proba, y, weight, n_folds=3):
+    return draw_folds(torch.from_numpy(log_proba.copy()), torch.from_numpy(y), torch.from_numpy(weight), n_folds)
 
 
-@pytest.mark.parametrize("folds", [draw_folds, deal_folds])
 @pytest.mark.parametrize("n_seen", [4, 2])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_of_samples_and_classes_decides_nothing_though_most_are_tied(folds, seed, n_seen):
+def test_the_order_of_samples_and_classes_decides_nothing_though_most_are_tied(seed, n_seen):
     log_proba, y = votes(400, seed=seed)
     y %= n_seen
     rng = np.random.default_rng(seed)
@@ -30,13 +29,13 @@ def test_the_order_of_samples_and_classes_decides_nothing_though_most_are_tied(f
     rows, classes = rng.permutation(400), rng.permutation(4)
     moved = log_proba[rows][:, classes], np.argsort(classes)[y[rows]], weight[rows]
     # Samples that are equal in everything may change places.
-    first = np.column_stack([log_proba, y, weight, folds_of(folds, log_proba, y, weight)])
-    second = np.column_stack([log_proba[rows], y[rows], weight[rows], folds_of(folds, *moved)])
+    first = np.column_stack([log_proba, y, weight, folds_of(log_proba, y, weight)])
+    second = np.column_stack([log_proba[rows], y[rows], weight[rows], folds_of(*moved)])
     assert sorted(map(tuple, first)) == sorted(map(tuple, second))
 
 
 def test_copies_stay_together_but_rows_of_permuted_scores_are_none():
     log_proba = np.log(np.tile([[0.7, 0.2, 0.1], [0.7, 0.1, 0.2]], (4, 1)))
-    numbers = folds_of(draw_folds, log_proba, np.zeros(8, dtype=int), np.ones(8), 2)
+    numbers = folds_of(log_proba, np.zeros(8, dtype=int), np.ones(8), 2)
     assert set(numbers[::2]) != set(numbers[1::2])
     assert len(set(numbers[::2])) == len(set(numbers[1::2])) == 1

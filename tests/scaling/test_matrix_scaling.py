@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from skclamp import DirichletCalibration, MatrixScaling, TemperatureScaling, VectorScaling
 from skclamp._solvers import penalty_path
-from skclamp._utils.folds import deal_folds
 
 CALIBRATORS = [MatrixScaling, DirichletCalibration]
 
@@ -112,16 +110,6 @@ def test_no_collapse_where_coefficients_outnumber_samples(calibrator):
     scores = [mean_nll(each.predict_log_proba(logits[500:]), y[500:]) for each in (fitted, vector, temperature)]
     assert scores[0] < scores[1] + 0.0005
     assert scores[0] < scores[2] + 0.05
-
-
-def test_folds_spread_classes_and_hard_samples():
-    logits, y = draw(1000, 4)
-    log_proba = log_softmax(logits, axis=1)
-    folds = deal_folds(torch.from_numpy(log_proba), torch.from_numpy(y), torch.ones(1000), 5)
-    counts = np.array([np.bincount(y[folds == fold], minlength=4) for fold in range(5)])
-    assert (np.ptp(counts, axis=0) <= 1).all()
-    losses = [mean_nll(log_proba[folds == fold], y[folds == fold]) for fold in range(5)]
-    assert np.ptp(losses) < 0.1 * np.std(log_proba[np.arange(1000), y])
 
 
 @pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
