@@ -1,0 +1,410 @@
+"""CalibrationMonitor: does the calibration of a deployed classifier still hold?"""
+
+import copy
+import math
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch import NeuralNet
+from torch.utils.data import Dataset
+
+from .._backbones.datasets import LabelledSamples, dataset_behind
+from .._backbones.opening import check_classifier, is_frozen, open_backbone
+from .._backbones.plausibility import look_like_probabilities, note_probabilities
+from .._backbones.reading import labels_beside
+from .._utils.encoding import register
+from .._utils.labels import check_same_length, encode_labels, resolve_classes, split_missing
+from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.parameters import Choices, check_parameters
+from .._utils.sklearn_private import Interval
+from .._utils.warnings import one_warning
+from ..base import BaseCalibrator
+from ..base._learned import LearnedMixin
+from ..base._parameters import AroundEstimatorMixin, arguments_of
+from ..display import MonitorDisplay
+from ..persistence import write
+from ._evidence import Evidence, best_temperature
+from ._words import sentences
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
+    """Tells, label by label, whether the calibration of a deployed classifier still holds.
+
+    The null hypothesis is that labels are drawn from the classifier's probabilities, recalibrated by some temperature
+    within a tolerance. Against it bets a mixture of other temperatures and of class frequencies that the samples so far
+    have shown. What the mixture has won is an e-value: however often one looks, the probability of a false alarm, ever,
+    is at most `alpha`. It speaks of the labels that it was given: they may come late, or never, as long as whether and
+    when they come doesn't depend on what they are.
+
+    Parameters
+    ----------
+    estimator : fitted classifier or None, default=None
+        Whose probabilities are watched: a calibrator, or any fitted classifier of scikit-learn's kind with
+        ``predict_proba``, such as LightGBM's and XGBoost's; an initialised skorch net. It is shared by reference. With
+        None, X itself holds logits or probabilities.
+    alpha : float, default=0.01
+        Bound on the probability that `alarm_` is ever raised while the null hypothesis holds.
+    tolerance : float, default=0.1
+        Temperatures from ``1 / (1 + tolerance)`` to ``1 + tolerance`` are no change, at most 1. A calibrator that was
+        fitted on some hundred samples isn't exact; at 0 it alarms of that.
+    average_run_length : int, default=None
+        Mean number of labels between false alarms of a second test, which restarts at each label and so sees late
+        changes as soon as early ones, such as 100,000; it raises `change_alarm_`. None leaves it out.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What X holds without an estimator; "auto" is logits. Of classifiers it is always the probabilities that count.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the columns. Needed unless the labels are 0 ... n_classes - 1, or the estimator has ``classes_``.
+
+    Attributes
+    ----------
+    log_e_value_ : float
+        Logarithm of the e-value, the present evidence against the null hypothesis.
+    p_value_ : float
+        One over the largest e-value so far, at most 1: a p value whenever one looks.
+    alarm_ : bool
+        Whether it has been at most `alpha`.
+    change_alarm_ : bool
+        Whether the restarting test has alarmed; only with `average_run_length`.
+    n_samples_ : int
+        Labels so far.
+    n_missing_ : int
+        Samples so far that had none.
+    temperature_ : float
+        T that a refit on what has been seen since `since_` would choose, on all without an alarm; within [0.3, 3.3].
+    gain_ : float
+        Nats a sample that this T wins on T = 1 there.
+    since_ : int or None
+        Number of labels before the estimated start of what an alarm speaks of; None without one.
+    trajectory_ : ndarray of shape (n_points, 3)
+        Number of labels, log e-value, and the logarithm of the restarting test's sum; up to 1,025 points, the last
+        sample always among them.
+    classes_ : ndarray of shape (n_classes,)
+        Names of the columns.
+    n_features_in_ : int
+        Second dimension of X; not set where X has more than two, or is a dict or a Dataset.
+
+    See Also
+    --------
+    skclamp.display.MonitorDisplay : Draws the evidence over samples.
+
+    Notes
+    -----
+    With p_T the recalibrated probabilities and q the mixture of bets, each of which sees the past alone, the e-value is
+    ``prod q(y_i) / max_T prod p_T(y_i)`` (universal inference [1]_). Its denominator is at least the true likelihood, so
+    it is at most a nonnegative martingale of mean 1, and Ville's inequality holds for its maximum ([2]_). The maximum
+    over T is bounded from above by tangents: the log-likelihood is concave in 1/T. Bets are 25 temperatures, ln T from
+    -1.2 to 1.2, each without and with class weights (n_k + 5) / (m_k + 5), n_k labels and m_k expected ones before.
+
+    The second test is a Shiryaev-Roberts e-detector ([3]_): the sum, over all starts, of products of e-values of
+    single samples; it exceeds a threshold A at the earliest after A samples on average. For a temperature T outside of
+    the tolerance, and T_0 the nearest within, ``p_T(y) / p_T0(y)`` is an e-value: its expectation under p_T' is
+    ``Z(b0) / Z(b) * Z(b' + b - b0) / Z(b')`` with b = 1 / T and so on, which is 1 at b' = b0 and, log Z being convex, at
+    most 1 beyond. For class weights, of samples of late, it is the label's weight over the largest expected weight that
+    a T within the tolerance allows.
+
+    References
+    ----------
+    .. [1] L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal inference", PNAS 117, 2020.
+    .. [2] A. Ramdas, P. Grünwald, V. Vovk and G. Shafer, "Game-theoretic statistics and safe anytime-valid inference",
+       Statistical Science 38, 2023.
+    .. [3] J. Shin, A. Ramdas and A. Rinaldo, "E-detectors: a nonparametric framework for sequential change detection",
+       New England Journal of Statistics in Data Science 2, 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import CalibrationMonitor
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(2000, 3))
+    >>> calibrated = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    >>> monitor = CalibrationMonitor().partial_fit(logits, calibrated)
+    >>> monitor.alarm_
+    False
+    >>> now_at_random = rng.integers(3, size=2000)
+    >>> monitor.partial_fit(logits, now_at_random).alarm_
+    True
+    """
+
+    estimator: object = field(default=None, kw_only=False)
+    alpha: float = 0.01
+    tolerance: float = 0.1
+    average_run_length: int | None = None
+    response: str = "auto"
+    classes: object = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimator": "no_validation",
+        "alpha": [Interval(Real, 0, 1, closed="neither")],
+        "tolerance": [Interval(Real, 0, 1, closed="both")],
+        "average_run_length": [Interval(Integral, 1, None, closed="left"), None],
+        "response": [Choices("auto", "logits", "probabilities")],
+        "classes": ["array-like", torch.Tensor, None],
+    }
+
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
+
+    def fit(self, X, y=None, **params):
+        """Forget what was seen, and watch from these samples on.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `partial_fit`.
+        y : array-like of shape (n_samples,), default=None
+            As in `partial_fit`.
+        **params : dict
+            None: weights are refused.
+
+        Returns
+        -------
+        self : object
+            The monitor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `partial_fit`.
+        """
+        with self._kept_on_error():
+            self._forget()
+            return self.partial_fit(X, y, **params)
+
+    def partial_fit(self, X, y=None, **params):
+        """Watch some more samples; how they are cut into calls makes no difference.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            Inputs, as the estimator's ``predict_proba`` takes them; or, without an estimator, logits (probabilities, if
+            `response` says so) of shape (n_samples, n_classes).
+        y : array-like of shape (n_samples,), default=None
+            Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
+            skipped, and may come again once the label is there. May be left out where X brings labels.
+        **params : dict
+            None: weights are refused.
+
+        Returns
+        -------
+        self : object
+            The monitor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, X or y breaks a rule; the message says which. What was seen before is then kept.
+        """
+        with self._kept_on_error(), one_warning():
+            self._validate_params()
+            _refuse(params)
+            self._backbone = self._open_backbone()
+            X = dataset_behind(X, any_order=y is None)
+            self._check_table(X)
+            logits, labels, missing = self._read(X, y)
+            self._check_columns(logits)
+            evidence = copy.copy(self._evidence)
+            y_encoded = encode_labels(labels, self.classes_) if len(labels) else np.empty(0, dtype=np.int64)
+            log_p = torch.log_softmax(logits[torch.from_numpy(~missing)].double().cpu(), 1)
+            paths = evidence.update(log_p.clamp_(min=LOG_MIN_PROBABILITY).numpy(), y_encoded)
+            self._conclude(evidence, paths, int(missing.sum()))
+        return self
+
+    def summary(self):
+        """What changed, since when, what a refit of T would win, and whether T alone would do, in a few sentences.
+
+        Returns
+        -------
+        str
+            For reading; its words may change.
+
+        Raises
+        ------
+        NotFittedError
+            Before `partial_fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skclamp import CalibrationMonitor
+        >>> rng = np.random.default_rng(0)
+        >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+        >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
+        """
+        return super().summary()
+
+    def plot(self, *, ax=None, name=None, **kwargs):
+        """Draw the evidence over samples.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            Name in the legend; None takes that of the estimator's class.
+        **kwargs
+            Of the line, as for ``matplotlib.axes.Axes.plot``.
+
+        Returns
+        -------
+        MonitorDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        NotFittedError
+            Before `partial_fit`.
+        ImportError
+            If matplotlib isn't installed: ``pip install "skclamp[plot]"``.
+        """
+        return MonitorDisplay.from_estimator(self, ax=ax, name=name, **kwargs)
+
+    def save(self, path):
+        """Write what was seen to a file, without the estimator; `skclamp.load` reads it, and the watch goes on.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The safetensors file to write. One that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        NotFittedError
+            Before `partial_fit`.
+        FileNotFoundError
+            If there is no such folder.
+        ImportError
+            If safetensors isn't installed: ``pip install "skclamp[save]"``.
+        """
+        check_is_fitted(self)
+        write(self, path)
+
+    def _validate_params(self):
+        check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+        seen = getattr(self, "_evidence", None)
+        if seen is not None and seen.tolerance != self.tolerance:
+            raise ValueError(
+                f"tolerance must stay {seen.tolerance:g}, with which the samples so far were watched; got "
+                f"{self.tolerance:g}. fit starts anew"
+            )
+
+    def _routed_to(self):
+        """Nobody: there are no metadata."""
+        return {}
+
+    def _open_backbone(self):
+        estimator = self._frozen_part()
+        if isinstance(estimator, torch.nn.Module):
+            raise TypeError(
+                "estimator must be a fitted classifier or None; got a network alone, "
+                f"{type(estimator).__name__}: calibrate it first, as by TemperatureScaling(network).fit(X, y), or leave "
+                "estimator out and give its logits as X"
+            )
+        if estimator is None or isinstance(estimator, NeuralNet):
+            return open_backbone(estimator, response=self.response)
+        check_classifier(estimator)
+        if not is_frozen(estimator):
+            raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(estimator).__name__}")
+        if self.response == "logits" or not hasattr(estimator, "predict_proba"):
+            raise ValueError(
+                "response must be what is watched, of a classifier the probabilities of its predict_proba; got "
+                f"{self.response!r} for {type(estimator).__name__}"
+            )
+        return open_backbone(estimator, response="probabilities")
+
+    def _read(self, X, y):
+        """Logits, labels of those samples that have one, and which lack it."""
+        if isinstance(X, Dataset) and isinstance(self._frozen_part(), BaseCalibrator):
+            samples = LabelledSamples(X)
+            logits, found = self._backbone.logits_of(self._frozen_part().predict_proba(samples)), samples.labels
+        else:
+            logits, found = self._backbone.logits(self._backbone.open(X), labelled=True)
+        labels, missing = split_missing(found if y is None else y)
+        check_same_length(missing, len(logits), "y")
+        if y is not None and found is not None:
+            labels_beside(found[~missing], labels, len(labels))
+        return logits, labels, missing
+
+    def _check_table(self, X):
+        """Raise unless a table has the columns of the first one."""
+        if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
+            validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
+
+    def _check_columns(self, logits):
+        """Begin with the classes that the first logits have, and have no others later."""
+        n_columns = logits.shape[1]
+        if not hasattr(self, "_evidence"):
+            self.classes_ = self._names(n_columns)
+            self._evidence = Evidence.of_none(self.tolerance, n_columns)
+            if self.estimator is None and self.response == "auto" and look_like_probabilities(logits):
+                note_probabilities()
+        elif n_columns != len(self.classes_):
+            raise ValueError(
+                f"X has {n_columns} columns of logits, but {type(self).__name__} is expecting {len(self.classes_)} "
+                "features as input"
+            )
+
+    def _names(self, n_columns):
+        known = self._backbone.classes
+        if known is None and self.classes is None:
+            return np.arange(n_columns)
+        return resolve_classes(None, n_columns, classes=self.classes, known=known)
+
+    def _conclude(self, evidence, paths, n_missing):
+        """Set what the user sees."""
+        limits = -math.log(self.alpha), math.log(self.average_run_length or math.inf)
+        self._note_first_alarm(paths, limits)
+        self._evidence, self.n_samples_ = evidence, evidence.n_samples
+        self.n_missing_ = getattr(self, "n_missing_", 0) + n_missing
+        self.trajectory_ = evidence.trajectory
+        self.log_e_value_ = float(evidence.last[1])
+        self.p_value_ = math.exp(-evidence.max_log_e)
+        self.alarm_ = evidence.max_log_e >= limits[0]
+        if self.average_run_length is not None:
+            self.change_alarm_ = evidence.max_log_r >= limits[1]
+        alarmed = self.alarm_ or getattr(self, "change_alarm_", False)
+        self.since_, before = evidence.change if alarmed else (None, 0.0)
+        self._totals = evidence.totals - before
+        self.temperature_, gain = best_temperature(self._totals)
+        self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
+
+    def _note_first_alarm(self, paths, limits):
+        """Note the number of labels at the first alarm of either kind."""
+        if getattr(self, "_alarmed_at", None) is None:
+            above = np.flatnonzero((paths >= np.array(limits)[:, None]).any(0))
+            self._alarmed_at = self._evidence.n_samples + int(above[0]) + 1 if len(above) else None
+
+    def _forget(self):
+        super()._forget()
+        for name in ("_alarmed_at", "_evidence", "_totals"):
+            self.__dict__.pop(name, None)
+
+    def _sentences(self):
+        return sentences(self, self._totals)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "classes_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+
+register(CalibrationMonitor, arguments_of)
+
+
+def _refuse(params):
+    """Raise for whatever goes with samples beside labels."""
+    given = [name for name, value in params.items() if value is not None]
+    if "sample_weight" in given:
+        raise ValueError(
+            "sample_weight must be left out: weighted likelihoods are none of the labels', so that nothing would bound "
+            "the false alarms. Give the samples that count, each once"
+        )
+    if given:
+        raise TypeError(f"a monitor takes X and y alone; got {given[0]!r}")
