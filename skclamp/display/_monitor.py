@@ -70,12 +70,12 @@ class MonitorDisplay:
         self.estimator_name = estimator_name
 
     @classmethod
-    def from_estimator(cls, monitor, *, ax=None, name=None, **kwargs):
+    def from_estimator(cls, estimator, *, ax=None, name=None, **kwargs):
         """Draw what a monitor has seen.
 
         Parameters
         ----------
-        monitor : CalibrationMonitor
+        estimator : CalibrationMonitor
             One that has seen samples.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
@@ -103,14 +103,14 @@ class MonitorDisplay:
         >>> display = MonitorDisplay.from_estimator(monitor, name="coin")
         >>> plt.close(display.figure_)
         """
-        check_is_fitted(monitor)
-        if name is None and monitor.estimator is not None:
-            name = type(monitor.estimator).__name__
+        check_is_fitted(estimator)
+        if name is None and estimator.estimator is not None:
+            name = type(estimator.estimator).__name__
         display = cls(
-            monitor.trajectory_,
-            alpha=monitor.alpha,
-            average_run_length=monitor.average_run_length,
-            since=monitor.since_,
+            estimator.trajectory_,
+            alpha=estimator.alpha,
+            average_run_length=estimator.average_run_length,
+            since=estimator.since_,
             estimator_name=name,
         )
         return display.plot(ax=ax, **kwargs)

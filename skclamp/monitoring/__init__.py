@@ -1,4 +1,4 @@
-"""After deployment: does the calibration still hold?"""
+"""The watch after deployment."""
 
 from ._monitor import CalibrationMonitor
 

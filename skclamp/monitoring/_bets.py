@@ -68,7 +68,7 @@ def likelihoods(log_p, y, betas, weights):
 
 
 def before_each(rows, state, memory):
-    """Sums of rows before each of them, of which each step keeps a share `memory`: shape (n + 1, ...), the last anew."""
+    """Sums of the rows before each, and of all, shape (n + 1, ...); of a sum each step keeps a share `memory`."""
     kept = memory ** np.arange(len(rows) + 1.0)
     kept = kept.reshape(-1, *(1,) * (rows.ndim - 1))
     added = np.concatenate([np.zeros_like(rows[:1]), np.cumsum(rows / kept[1:], axis=0)])

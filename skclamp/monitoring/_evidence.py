@@ -8,16 +8,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.special import logsumexp
 
 from .._utils.encoding import register
-from ._bets import (
-
-    BETAS,
-    before_each,
-    bound_of_concave,
-    bound_of_tilt,
-    class_weights,
-    likelihoods,
-    null_betas,
-)
+from ._bets import BETAS, before_each, bound_of_concave, bound_of_tilt, class_weights, likelihoods, null_betas
 
 # Exponentials at a time: 4 MB.
 _TERMS_AT_ONCE = 1 << 19
@@ -200,7 +191,7 @@ def _mixture(totals, null):
 
 def _outside(null):
     """Bets on a T that the null lacks."""
-    return np.flatnonzero((BETAS < null[0]) | (BETAS > null[-1]))
+    return np.flatnonzero(np.clip(BETAS, null[0], null[-1]) != BETAS)
 
 
 def _increments(on_grid, log_weight, null):
@@ -210,5 +201,3 @@ def _increments(on_grid, log_weight, null):
     temperatures = on_grid.gain[:, bets] - on_grid.gain[:, nearest]
     expected = bound_of_tilt(on_grid.tilt[:, _N:, 1], on_grid.log_total[:, _N:], on_grid.mean[:, _N:], null)
     return np.column_stack([temperatures, log_weight - expected])
-
-

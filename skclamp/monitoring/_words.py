@@ -14,8 +14,12 @@ def sentences(monitor, totals):
         yield f"A refit of T, to {monitor.temperature_:.3g}, would win {monitor.gain_:.2g} nats a label."
         return
     yield f"{_which(monitor)} after {monitor._alarmed_at:,} of {_labels(monitor.n_samples_)}{missing}: {p_value}."
-    yield f"The change is estimated to have begun after {_labels(monitor.since_)}{_how(monitor)}."
-    yield f"A refit of T on those since then, to {monitor.temperature_:.3g}, would win {monitor.gain_:.2g} nats a label."
+    start = "The change seems to have been there from the first label on"
+    if monitor.since_:
+        start = f"The change is estimated to have begun after {_labels(monitor.since_)}"
+    yield f"{start}{_how(monitor)}."
+    temperature, gain = f"{monitor.temperature_:.3g}", f"{monitor.gain_:.2g}"
+    yield f"A refit of T on those since then, to {temperature}, would win {gain} nats a label."
     yield _whether_enough(monitor, totals)
 
 
