@@ -9,25 +9,22 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
-from skorch import NeuralNet
 from torch.utils.data import Dataset
 
-from .._backbones.datasets import LabelledSamples, dataset_behind
-from .._backbones.opening import check_classifier, is_frozen, open_backbone
+from .._backbones.datasets import dataset_behind
 from .._backbones.plausibility import look_like_probabilities, note_probabilities
-from .._backbones.reading import labels_beside
 from .._utils.encoding import register
-from .._utils.labels import check_same_length, encode_labels, resolve_classes, split_missing
+from .._utils.labels import encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.parameters import Choices, check_parameters
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import one_warning
-from ..base import BaseCalibrator
 from ..base._learned import LearnedMixin
 from ..base._parameters import AroundEstimatorMixin, arguments_of
 from ..display import MonitorDisplay
 from ..persistence import write
 from ._evidence import Evidence, best_temperature
+from ._watched import open_watched, read_watched, refuse_metadata
 from ._words import sentences
 
 
@@ -202,11 +199,11 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         """
         with self._kept_on_error(), one_warning():
             self._validate_params()
-            _refuse(params)
+            refuse_metadata(params)
             self._backbone = self._open_backbone()
             X = dataset_behind(X, any_order=y is None)
             self._check_table(X)
-            logits, labels, missing = self._read(X, y)
+            logits, labels, missing = read_watched(self._frozen_part(), self._backbone, X, y)
             self._check_columns(logits)
             evidence = copy.copy(self._evidence)
             y_encoded = encode_labels(labels, self.classes_) if len(labels) else np.empty(0, dtype=np.int64)
@@ -302,37 +299,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         return {}
 
     def _open_backbone(self):
-        estimator = self._frozen_part()
-        if isinstance(estimator, torch.nn.Module):
-            raise TypeError(
-                "estimator must be a fitted classifier or None; got a network alone, "
-                f"{type(estimator).__name__}: calibrate it first, as by TemperatureScaling(network).fit(X, y), or give "
-                "its logits as X, without an estimator"
-            )
-        if estimator is None or isinstance(estimator, NeuralNet):
-            return open_backbone(estimator, response=self.response)
-        check_classifier(estimator)
-        if not is_frozen(estimator):
-            raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(estimator).__name__}")
-        if self.response == "logits" or not hasattr(estimator, "predict_proba"):
-            raise ValueError(
-                "response must be what is watched, of a classifier the probabilities of its predict_proba; got "
-                f"{self.response!r} for {type(estimator).__name__}"
-            )
-        return open_backbone(estimator, response="probabilities")
-
-    def _read(self, X, y):
-        """Logits, labels of those samples that have one, and which lack it."""
-        if isinstance(X, Dataset) and isinstance(self._frozen_part(), BaseCalibrator):
-            samples = LabelledSamples(X)
-            logits, found = self._backbone.logits_of(self._frozen_part().predict_proba(samples)), samples.labels
-        else:
-            logits, found = self._backbone.logits(self._backbone.open(X), labelled=True)
-        labels, missing = split_missing(found if y is None else y)
-        check_same_length(missing, len(logits), "y")
-        if y is not None and found is not None:
-            labels_beside(found[~missing], labels, len(labels))
-        return logits, labels, missing
+        return open_watched(self._frozen_part(), self.response)
 
     def _check_table(self, X):
         """Raise unless a table has the columns of the first one."""
@@ -402,15 +369,3 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
 
 
 register(CalibrationMonitor, arguments_of)
-
-
-def _refuse(params):
-    """Raise for whatever goes with samples beside labels."""
-    given = [name for name, value in params.items() if value is not None]
-    if "sample_weight" in given:
-        raise ValueError(
-            "sample_weight must be left out: weighted likelihoods are none of the labels', so that nothing would bound "
-            "the false alarms. Give the samples that count, each once"
-        )
-    if given:
-        raise TypeError(f"a monitor takes X and y alone; got {given[0]!r}")

@@ -17,7 +17,13 @@ from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import skclamp
-from skclamp import CalibrationMonitor, NeuralClampingCalibrator, TemperatureScaling
+from skclamp import (
+    CalibrationMonitor,
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    TemperatureScaling,
+    VectorScaling,
+)
 from skclamp.exceptions import CalibrationSetWarning
 
 RNG = np.random.default_rng(0)
@@ -194,6 +200,23 @@ def test_a_file_knows_its_estimator(tmp_path):
         skclamp.load(path, LogisticRegression(C=0.1).fit(LOGITS, Y))
     watch(LOGITS, Y).save(path)
     assert facts(skclamp.load(path)) == facts(watch(LOGITS, Y))
+
+
+def test_a_file_goes_with_a_calibrator_that_was_saved_as_well(tmp_path):
+    network, X = convolutional(), images(300)
+    y = labels_of(bare_logits(network, X), 1.5)
+    candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
+    selector = CalibratorSelector(network, candidates=candidates).fit(X[:200], y[:200])
+    monitor = watch(X[200:], y[200:], selector)
+    selector.save(tmp_path / "selector.safetensors")
+    monitor.save(tmp_path / "monitor.safetensors")
+    again = skclamp.load(tmp_path / "monitor.safetensors", skclamp.load(tmp_path / "selector.safetensors", network))
+    assert facts(again.partial_fit(X[200:], y[200:])) == facts(monitor.partial_fit(X[200:], y[200:]))
+
+
+def test_repr_shows_no_layers():
+    watching = CalibrationMonitor(TemperatureScaling(torch.nn.Linear(2, 3)), alpha=0.05)
+    assert repr(watching) == "CalibrationMonitor(alpha=0.05, estimator=TemperatureScaling(estimator=Linear(...)))"
 
 
 def test_clones_have_seen_nothing_and_share_the_estimator():
