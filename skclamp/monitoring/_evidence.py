@@ -87,7 +87,8 @@ class Evidence:
     @property
     def trajectory(self):
         """The trail, and the last sample."""
-        return self.trail if self.trail[-1, 0] == self.n_samples else np.vstack([self.trail, self.last])
+        ends = self.trail[-1, 0] == self.n_samples
+        return self.trail.copy() if ends else np.vstack([self.trail, self.last])
 
     @property
     def change(self):

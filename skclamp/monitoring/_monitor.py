@@ -27,6 +27,9 @@ from ._evidence import Evidence, best_temperature
 from ._watched import open_watched, read_watched, refuse_metadata
 from ._words import sentences
 
+# What nobody may choose in view of the samples.
+_RULES = ("alpha", "tolerance", "average_run_length")
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
@@ -287,12 +290,12 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
 
     def _validate_params(self):
         check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
-        seen = getattr(self, "_evidence", None)
-        if seen is not None and seen.tolerance != self.tolerance:
-            raise ValueError(
-                f"tolerance must stay {seen.tolerance:g}, with which the samples so far were watched; got "
-                f"{self.tolerance:g}. fit starts anew"
-            )
+        for name, value in getattr(self, "_rules", {}).items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name} must stay {value}, with which the samples so far were watched; got "
+                    f"{getattr(self, name)}. fit starts anew"
+                )
 
     def _routed_to(self):
         """Nobody: there are no metadata."""
@@ -312,6 +315,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         if not hasattr(self, "_evidence"):
             self.classes_ = self._names(n_columns)
             self._evidence = Evidence.of_none(self.tolerance, n_columns)
+            self._rules = {name: getattr(self, name) for name in _RULES}
             if self.estimator is None and self.response == "auto" and look_like_probabilities(logits):
                 note_probabilities()
         elif n_columns != len(self.classes_):
@@ -353,7 +357,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
 
     def _forget(self):
         super()._forget()
-        for name in ("_alarmed_at", "_evidence", "_totals"):
+        for name in ("_alarmed_at", "_evidence", "_rules", "_totals"):
             self.__dict__.pop(name, None)
 
     def _sentences(self):

@@ -163,8 +163,28 @@ def test_fit_forgets():
     monitor = watch(LOGITS, Y, average_run_length=100).fit(LOGITS[:50], Y[:50])
     assert facts(monitor) == facts(watch(LOGITS[:50], Y[:50]))
     assert monitor.set_params(tolerance=0.3).fit(LOGITS, Y).n_samples_ == 600
-    with pytest.raises(ValueError, match=r"tolerance must stay 0\.3, .* got 0\.2\. fit starts anew"):
-        monitor.set_params(tolerance=0.2).partial_fit(LOGITS, Y)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"tolerance": 0.2}, r"tolerance must stay 0\.1, .* got 0\.2\. fit starts anew"),
+        ({"alpha": 0.05}, r"alpha must stay 0\.01, .* got 0\.05\."),
+        ({"average_run_length": 1000}, r"average_run_length must stay None, .* got 1000\."),
+    ],
+)
+def test_rules_stay_as_they_are(params, message):
+    monitor = watch(LOGITS, Y).set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        monitor.partial_fit(LOGITS, Y)
+    assert monitor.fit(LOGITS, Y).n_samples_ == 600
+
+
+def test_what_the_user_does_to_the_trajectory_does_nothing_to_the_watch():
+    monitor, whole = watch(LOGITS[:300], Y[:300]), watch(LOGITS, Y)
+    monitor.trajectory_[:] = 0
+    monitor.partial_fit(LOGITS[300:], Y[300:])
+    np.testing.assert_allclose(monitor.trajectory_, whole.trajectory_, rtol=1e-9, atol=1e-9)
 
 
 def test_change_alarm_is_there_where_it_was_asked_for():
