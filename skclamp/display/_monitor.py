@@ -150,7 +150,10 @@ class MonitorDisplay:
         name = self.estimator_name if name is None else name
         label = "evidence" if name is None else f"evidence against {name}"
         (self.line_,) = ax.plot(number, log_e, **{"label": label, **_LINE, **kwargs})
-        ax.axhline(-math.log(alpha), label=f"alarm at alpha = {alpha:g}", linestyle="--", color=_LINE["color"])
+        # Monitors that share axes and alpha share the line.
+        label = f"alarm at alpha = {alpha:g}"
+        if label not in ax.get_legend_handles_labels()[1]:
+            ax.axhline(-math.log(alpha), label=label, linestyle="--", color=_LINE["color"])
         if self.average_run_length is not None:
             ax.plot(number, np.where(np.isfinite(log_r), log_r, np.nan), label="restarting test", **_RESTARTING)
             level, label = math.log(self.average_run_length), f"its alarm, one in {self.average_run_length:,} by chance"

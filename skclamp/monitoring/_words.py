@@ -39,7 +39,7 @@ def _how(monitor):
         return ": the classifier has been over-confident since then"
     if monitor.temperature_ < 1 / (1 + monitor.tolerance):
         return ": the classifier has been under-confident since then"
-    return ": its confidence is right on average"
+    return ": the temperature that fits best since then is within the tolerance"
 
 
 def _whether_enough(monitor, totals):

@@ -50,6 +50,7 @@ def test_several_share_axes():
     second = MonitorDisplay(np.array([[0, 0.0, -np.inf], [300, 2.0, 1.0]])).plot(ax=first.ax_, name="calm")
     assert second.ax_ is first.ax_
     assert second.figure_ is first.figure_
+    assert len(levels(second)) == 1
 
 
 def test_messages():
