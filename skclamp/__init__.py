@@ -2,6 +2,7 @@
 
 from ._version import __version__
 from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from .monitoring import CalibrationMonitor
 from .nonparametric import (
     AccuracyPreservingIsotonic,
     BayesianBinningIntoQuantiles,
@@ -30,6 +31,7 @@ __all__ = [
     "AccuracyPreservingIsotonic",
     "BayesianBinningIntoQuantiles",
     "BetaCalibration",
+    "CalibrationMonitor",
     "CalibratorComparison",
     "CalibratorSelector",
     "DirichletCalibration",

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from _calibrators import CALIBRATORS, initialised_skorch_net, of_base
 from _output_maps import PUBLIC
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import check_array
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skclamp import TemperatureScaling
+from skclamp import CalibrationMonitor, TemperatureScaling
 from skclamp.metrics import neg_brier_score_scorer, neg_expected_calibration_error_scorer, neg_log_likelihood_scorer
 
 # A grid of one, where the default's size costs time and shows nothing.
@@ -149,6 +150,23 @@ def checks_of(names):
 @quiet
 @checks_of(OF_EACH_KIND)
 def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+class Uniform(ClassifierMixin, BaseEstimator):
+    """Takes any table, as the checks' are no logits, and any labels below 25."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        n_classes = len(self.classes_)
+        return np.full((len(check_array(X)), n_classes), 1 / n_classes)
+
+
+@parametrize_with_checks([CalibrationMonitor(Uniform().fit(None, range(25)))])
+def test_scikit_learns_own_checks_of_the_monitor(estimator, check):
     check(estimator)
 
 

@@ -136,6 +136,23 @@ def perturbation(names):
     assert not names["nothing"].accepted_
 
 
+def monitoring(names):
+    monitor, after, without = names["monitor"], names["after"], names["without"]
+    # Eight days of about 25 labels are clear.
+    assert names["density"][:8].max() == 0 < names["density"][8]
+    assert names["day"] > 8
+    assert monitor.p_value_ <= 0.01
+    assert 100 < monitor.since_ < 400
+    assert "T alone would not do: the classes have other frequencies" in monitor.summary()
+    refitted, rest, then = names["refitted"], names["rest"], names["then"]
+    assert refitted.accepted_
+    assert refitted.score(then[rest], names["y_new"][rest]) > names["calibrator"].score(
+        then[rest], names["y_new"][rest]
+    )
+    assert after.p_value_ > 0.1
+    assert without.alarm_
+
+
 # What each script's prose says of its numbers.
 CLAIMS = {
     "plot_1_first_calibration": first_calibration,
@@ -146,6 +163,7 @@ CLAIMS = {
     "plot_6_skorch_pipeline": skorch_pipeline,
     "plot_7_conformal_sets": conformal_sets,
     "plot_8_perturbation": perturbation,
+    "plot_9_monitoring": monitoring,
 }
 
 

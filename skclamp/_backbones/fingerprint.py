@@ -104,6 +104,13 @@ def _feed(digest, value):
         digest.update(f"{value if plain else type(value).__qualname__!r} ".encode())
 
 
+def _parts(value):
+    """Attributes of an object; of a calibrator what its file keeps, and the estimator."""
+    if not hasattr(value, "_learned"):
+        return getattr(value, "__dict__", {})
+    return {**value._learned(), "estimator": getattr(value, "estimator_", value.estimator)}
+
+
 def _feed_arrays(digest, value, seen):
     """Hash the arrays of numbers in an object and its parts, in the order of their names."""
     if id(value) in seen:
@@ -117,6 +124,6 @@ def _feed_arrays(digest, value, seen):
     elif type(value).__module__ == "sklearn.tree._tree":
         _feed(digest, {name: part for name, part in value.__getstate__().items() if isinstance(part, np.ndarray)})
     else:
-        parts = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+        parts = value if isinstance(value, Mapping) else _parts(value)
         for name in sorted(parts, key=str):
             _feed_arrays(digest, parts[name], seen)

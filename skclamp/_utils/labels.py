@@ -51,6 +51,30 @@ def check_labels(y, name="y", beside=None):
     return y
 
 
+def split_missing(y, name="y"):
+    """The labels that are there, as `check_labels` returns them, and which are missing: None, NaN or pandas' NA."""
+    values = check_labels(y, name) if y is None else to_numpy(y, name)
+    if isinstance(y, (list, tuple)) and values.dtype.kind in "US":
+        # Beside strings, numpy makes one of NaN.
+        values = np.array(y, dtype=object)
+    if values.shape[1:] not in ((), (1,)) or not values.ndim:
+        check_labels(values, name)
+    values = values.reshape(-1)
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
+    if values.dtype.kind == "O":
+        missing = np.array([_is_missing(label) for label in values.tolist()], dtype=bool)
+    there = values[~missing]
+    return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there, name), missing
+
+
+def _is_missing(label):
+    try:
+        return label is None or bool(label != label)
+    except TypeError:
+        # pandas' NA is neither equal to itself nor not.
+        return True
+
+
 def _likely_mistake(y, name, beside):
     """What labels that aren't one-dimensional may be."""
     if beside is not None and y.ndim and getattr(beside[1], "shape", None) == (len(y),):

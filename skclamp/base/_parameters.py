@@ -145,14 +145,16 @@ def _by_name(value):
     """What a repr shows of a parameter: of networks, which would print every layer, only the class."""
     if isinstance(value, FrozenEstimator):
         return FrozenEstimator(_by_name(value.estimator))
-    return _ByName(value) if isinstance(value, (torch.nn.Module, NeuralNet)) else value
+    if isinstance(value, AroundEstimatorMixin):
+        return _ByName(repr(value))
+    return _ByName(f"{type(value).__name__}(...)") if isinstance(value, (torch.nn.Module, NeuralNet)) else value
 
 
 class _ByName:
-    """Stands for a network in a calibrator's repr."""
+    """Stands for a network, or for what is around one, in a calibrator's repr."""
 
-    def __init__(self, module):
-        self.name = type(module).__name__
+    def __init__(self, name):
+        self.name = name
 
     def __repr__(self):
-        return f"{self.name}(...)"
+        return self.name

@@ -1,7 +1,8 @@
 """Plots of calibration in the manner of scikit-learn's displays."""
 
+from ._monitor import MonitorDisplay
 from ._perturbation import PerturbationDisplay
 from ._reliability import ReliabilityDisplay
 from ._reliability_grid import ReliabilityGridDisplay
 
-__all__ = ["PerturbationDisplay", "ReliabilityDisplay", "ReliabilityGridDisplay"]
+__all__ = ["MonitorDisplay", "PerturbationDisplay", "ReliabilityDisplay", "ReliabilityGridDisplay"]

@@ -1,0 +1,167 @@
+"""MonitorDisplay: the evidence against a calibration, over the samples seen."""
+
+import math
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from .._utils.parameters import check_number
+from ._axes import new_axes, without_frame
+
+_RESTARTING = {"color": "#9c2f10", "linewidth": 1.2}
+_LINE = {"color": "#1d3f66", "linewidth": 1.8}
+
+
+class MonitorDisplay:
+    """Log e-value over samples, with the line at which there is an alarm.
+
+    Use :meth:`from_estimator`, or a monitor's ``plot``, to make one. Evidence that calibration broke makes the line
+    rise; while it holds the line falls, or stays below.
+
+    Parameters
+    ----------
+    trajectory : ndarray of shape (n_points, 3)
+        Number of labels, log e-value, and logarithm of the restarting test's sum: a monitor's ``trajectory_``.
+    alpha : float, default=0.01
+        The alarm's line is at ``log(1 / alpha)``.
+    average_run_length : int, default=None
+        That of the restarting test is at its logarithm; None leaves out this test.
+    since : int, default=None
+        Where a change is estimated to have begun; None marks none.
+    estimator_name : str, default=None
+        Name shown in the legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The plot.
+    figure_ : matplotlib Figure
+        Figure that holds it.
+    line_ : matplotlib Line2D
+        The log e-value.
+
+    See Also
+    --------
+    skclamp.CalibrationMonitor : What is drawn.
+
+    References
+    ----------
+    A. Ramdas, P. Grünwald, V. Vovk and G. Shafer, "Game-theoretic statistics and safe anytime-valid inference",
+    Statistical Science 38, 2023.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from skclamp import CalibrationMonitor
+    >>> from skclamp.display import MonitorDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(500, 3))
+    >>> monitor = CalibrationMonitor().partial_fit(logits, rng.integers(3, size=500))
+    >>> display = MonitorDisplay.from_estimator(monitor)
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, trajectory, *, alpha=0.01, average_run_length=None, since=None, estimator_name=None):
+        self.trajectory = trajectory
+        self.alpha = alpha
+        self.average_run_length = average_run_length
+        self.since = since
+        self.estimator_name = estimator_name
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, name=None, **kwargs):
+        """Draw what a monitor has seen.
+
+        Parameters
+        ----------
+        estimator : CalibrationMonitor
+            One that has seen samples.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            Name shown in the legend; None takes that of the class of the monitor's estimator.
+        **kwargs
+            Of the line, as for ``matplotlib.axes.Axes.plot``.
+
+        Returns
+        -------
+        MonitorDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        NotFittedError
+            If the monitor has seen nothing.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skclamp import CalibrationMonitor
+        >>> from skclamp.display import MonitorDisplay
+        >>> monitor = CalibrationMonitor().partial_fit([[0.0, 3.0]] * 100, [0, 1] * 50)
+        >>> display = MonitorDisplay.from_estimator(monitor, name="coin")
+        >>> plt.close(display.figure_)
+        """
+        check_is_fitted(estimator)
+        if name is None and estimator.estimator is not None:
+            name = type(estimator.estimator).__name__
+        display = cls(
+            estimator.trajectory_,
+            alpha=estimator.alpha,
+            average_run_length=estimator.average_run_length,
+            since=estimator.since_,
+            estimator_name=name,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, *, name=None, **kwargs):
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            Name shown in the legend; None takes `estimator_name`.
+        **kwargs
+            Of the line, as for ``matplotlib.axes.Axes.plot``.
+
+        Returns
+        -------
+        MonitorDisplay
+            The display itself.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> import numpy as np
+        >>> from skclamp.display import MonitorDisplay
+        >>> path = np.array([[0, 0.0, -np.inf], [100, 2.5, 3.0], [200, 6.0, 7.0]])
+        >>> display = MonitorDisplay(path, alpha=0.05, since=50).plot()
+        >>> plt.close(display.figure_)
+        """
+        alpha = check_number(self.alpha, "alpha", 0, 1, closed="neither")
+        trajectory = np.asarray(self.trajectory, dtype=float)
+        if trajectory.ndim != 2 or trajectory.shape[1] != 3 or not len(trajectory):
+            raise ValueError(f"trajectory must have shape (n_points, 3), as trajectory_ has; got {trajectory.shape}")
+        ax = new_axes(figsize=(7, 4)) if ax is None else ax
+        number, log_e, log_r = trajectory.T
+        name = self.estimator_name if name is None else name
+        label = "evidence" if name is None else f"evidence against {name}"
+        (self.line_,) = ax.plot(number, log_e, **{"label": label, **_LINE, **kwargs})
+        # Monitors that share axes and alpha share the line.
+        label = f"alarm at alpha = {alpha:g}"
+        if label not in ax.get_legend_handles_labels()[1]:
+            ax.axhline(-math.log(alpha), label=label, linestyle="--", color=_LINE["color"])
+        if self.average_run_length is not None:
+            ax.plot(number, np.where(np.isfinite(log_r), log_r, np.nan), label="restarting test", **_RESTARTING)
+            level, label = math.log(self.average_run_length), f"its alarm, one in {self.average_run_length:,} by chance"
+            ax.axhline(level, label=label, linestyle="--", color=_RESTARTING["color"])
+        if self.since is not None:
+            ax.axvline(self.since, label="estimated start", linestyle=":", color="black")
+        ax.set(xlabel="labels", ylabel="log e-value (nats)")
+        ax.legend(frameon=False, fontsize="small")
+        without_frame(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -1,0 +1,375 @@
+"""CalibrationMonitor: whether the calibration of a deployed classifier still holds."""
+
+import copy
+import math
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.utils.data import Dataset
+
+from .._backbones.datasets import dataset_behind
+from .._backbones.plausibility import look_like_probabilities, note_probabilities
+from .._utils.encoding import register
+from .._utils.labels import encode_labels, resolve_classes
+from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.parameters import Choices, check_parameters
+from .._utils.sklearn_private import Interval
+from .._utils.warnings import one_warning
+from ..base._learned import LearnedMixin
+from ..base._parameters import AroundEstimatorMixin, arguments_of
+from ..display import MonitorDisplay
+from ..persistence import write
+from ._evidence import Evidence, best_temperature
+from ._watched import open_watched, read_watched, refuse_metadata
+from ._words import sentences
+
+# What nobody may choose in view of the samples.
+_RULES = ("alpha", "tolerance", "average_run_length")
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
+    """Tells, label by label, whether the calibration of a deployed classifier still holds.
+
+    The null hypothesis is that labels are drawn from the classifier's probabilities, recalibrated by some temperature
+    within a tolerance. Against it bets a mixture of other temperatures and of class frequencies that the samples so far
+    have shown. What the mixture has won is an e-value: however often one looks, the probability of a false alarm, ever,
+    is at most `alpha`. It speaks of the labels that it was given: they may come late, or never, as long as whether and
+    when they come doesn't depend on what they are.
+
+    Parameters
+    ----------
+    estimator : fitted classifier or None, default=None
+        Whose probabilities are watched: a calibrator, or any fitted classifier of scikit-learn's kind with
+        ``predict_proba``, such as LightGBM's and XGBoost's; an initialised skorch net. It is shared by reference. With
+        None, X itself holds logits or probabilities.
+    alpha : float, default=0.01
+        Bound on the probability that `alarm_` is ever raised while the null hypothesis holds.
+    tolerance : float, default=0.1
+        Temperatures from ``1 / (1 + tolerance)`` to ``1 + tolerance`` are no change, at most 1. A calibrator that was
+        fitted on some hundred samples isn't exact; at 0 it alarms of that.
+    average_run_length : int, default=None
+        Mean number of labels between false alarms of a second test, which restarts at each label and so sees late
+        changes as soon as early ones, such as 100,000; it raises `change_alarm_`. None leaves it out.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What X holds without an estimator; "auto" is logits. Of classifiers it is always the probabilities that count.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the columns. Needed unless the labels are 0 ... n_classes - 1, or the estimator has ``classes_``.
+
+    Attributes
+    ----------
+    log_e_value_ : float
+        Logarithm of the e-value, the present evidence against the null hypothesis.
+    p_value_ : float
+        One over the largest e-value so far, at most 1: a p value whenever one looks.
+    alarm_ : bool
+        Whether it has been at most `alpha`.
+    change_alarm_ : bool
+        Whether the restarting test has alarmed; only with `average_run_length`.
+    n_samples_ : int
+        Labels so far.
+    n_missing_ : int
+        Samples so far that had none.
+    temperature_ : float
+        T that a refit on what has been seen since `since_` would choose, on all without an alarm; within [0.3, 3.3].
+    gain_ : float
+        Nats a sample that this T wins on T = 1 there.
+    since_ : int or None
+        Number of labels before the estimated start of what an alarm speaks of; None without one.
+    trajectory_ : ndarray of shape (n_points, 3)
+        Number of labels, log e-value, and the logarithm of the restarting test's sum; up to 1,025 points, the last
+        sample always among them.
+    classes_ : ndarray of shape (n_classes,)
+        Names of the columns.
+    n_features_in_ : int
+        Second dimension of X; not set where X has more than two, or is a dict or a Dataset.
+
+    See Also
+    --------
+    skclamp.display.MonitorDisplay : Draws the evidence over samples.
+
+    Notes
+    -----
+    With p_T the recalibrated probabilities and q the mixture of bets, each of which sees the past alone, the e-value is
+    ``prod q(y_i) / max_T prod p_T(y_i)`` (universal inference [1]_). Its denominator is at least the true likelihood:
+    it is at most a nonnegative martingale that starts at 1, and Ville's inequality holds for its maximum ([2]_). The
+    maximum over T is bounded from above by tangents, the log-likelihood being concave in 1/T. Bets are 25 temperatures,
+    ln T from -1.2 to 1.2, each without and with class weights (n_k + 5) / (m_k + 5), where n_k labels were found and
+    m_k expected before.
+
+    The second test is a Shiryaev-Roberts e-detector ([3]_): the sum, over all starts, of products of e-values of
+    single samples. While nothing changes, the samples until it reaches a threshold A are A or more on average. For a
+    temperature T outside of the tolerance, and T_0 the nearest within, ``p_T(y) / p_T0(y)`` is an e-value: with
+    b = 1 / T and Z(b) the sum of the classes' exp(b z), its expectation under p_T' is
+    ``Z(b0) / Z(b) * Z(b' + b - b0) / Z(b')``. That is 1 at b' = b0 and, log Z being convex, at most 1 beyond. For class
+    weights, here of some 100 samples a class, it is the label's weight over the largest expected weight that a T within
+    the tolerance allows; log Z and its weighted kin are convex, which bounds that from above.
+
+    References
+    ----------
+    .. [1] L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal inference", PNAS 117, 2020.
+    .. [2] A. Ramdas, P. Grünwald, V. Vovk and G. Shafer, "Game-theoretic statistics and safe anytime-valid inference",
+       Statistical Science 38, 2023.
+    .. [3] J. Shin, A. Ramdas and A. Rinaldo, "E-detectors: a nonparametric framework for sequential change detection",
+       New England Journal of Statistics in Data Science 2, 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import CalibrationMonitor
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(2000, 3))
+    >>> calibrated = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    >>> monitor = CalibrationMonitor().partial_fit(logits, calibrated)
+    >>> monitor.alarm_
+    False
+    >>> now_at_random = rng.integers(3, size=2000)
+    >>> monitor.partial_fit(logits, now_at_random).alarm_
+    True
+    """
+
+    estimator: object = field(default=None, kw_only=False)
+    alpha: float = 0.01
+    tolerance: float = 0.1
+    average_run_length: int | None = None
+    response: str = "auto"
+    classes: object = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimator": "no_validation",
+        "alpha": [Interval(Real, 0, 1, closed="neither")],
+        "tolerance": [Interval(Real, 0, 1, closed="both")],
+        "average_run_length": [Interval(Integral, 1, None, closed="left"), None],
+        "response": [Choices("auto", "logits", "probabilities")],
+        "classes": ["array-like", torch.Tensor, None],
+    }
+
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
+
+    def fit(self, X, y=None, **params):
+        """Forget what was seen, and watch from these samples on.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `partial_fit`.
+        y : array-like of shape (n_samples,), default=None
+            As in `partial_fit`.
+        **params : dict
+            None: weights are refused.
+
+        Returns
+        -------
+        self : object
+            The monitor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `partial_fit`.
+        """
+        with self._kept_on_error():
+            self._forget()
+            return self.partial_fit(X, y, **params)
+
+    def partial_fit(self, X, y=None, **params):
+        """Watch some more samples; how they are cut into calls makes no difference.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            Inputs, as the estimator's ``predict_proba`` takes them; or, without an estimator, logits (probabilities, if
+            `response` says so) of shape (n_samples, n_classes).
+        y : array-like of shape (n_samples,), default=None
+            Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
+            skipped, and may come again once the label is there. May be left out where X brings labels.
+        **params : dict
+            None: weights are refused.
+
+        Returns
+        -------
+        self : object
+            The monitor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, X or y breaks a rule; the message says which. What was seen before is then kept.
+        """
+        with self._kept_on_error(), one_warning():
+            self._validate_params()
+            refuse_metadata(params)
+            self._backbone = self._open_backbone()
+            X = dataset_behind(X, any_order=y is None)
+            self._check_table(X)
+            logits, labels, missing = read_watched(self._frozen_part(), self._backbone, X, y)
+            self._check_columns(logits)
+            evidence = copy.copy(self._evidence)
+            y_encoded = encode_labels(labels, self.classes_) if len(labels) else np.empty(0, dtype=np.int64)
+            log_p = torch.log_softmax(logits[torch.from_numpy(~missing)].double().cpu(), 1)
+            paths = evidence.update(log_p.clamp_(min=LOG_MIN_PROBABILITY).numpy(), y_encoded)
+            self._conclude(evidence, paths, int(missing.sum()))
+        return self
+
+    def summary(self):
+        """What changed, since when, what a refit of T would win, and whether T alone would do, in a few sentences.
+
+        Returns
+        -------
+        str
+            For reading; its words may change.
+
+        Raises
+        ------
+        NotFittedError
+            Before `partial_fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skclamp import CalibrationMonitor
+        >>> rng = np.random.default_rng(5)
+        >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+        >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
+        Alarm after 155 of 1,000 labels: the p value is 7.6e-33, alpha 0.01. The change seems to have been there from
+        the first label on: the classifier has been over-confident since then. A refit of T on those since then, to 1.9,
+        would win 0.11 nats a label. T alone would do, as far as class frequencies go: bets on them have won no more.
+        """
+        return super().summary()
+
+    def plot(self, *, ax=None, name=None, **kwargs):
+        """Draw the evidence over samples.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            Name in the legend; None takes that of the estimator's class.
+        **kwargs
+            Of the line, as for ``matplotlib.axes.Axes.plot``.
+
+        Returns
+        -------
+        MonitorDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        NotFittedError
+            Before `partial_fit`.
+        ImportError
+            If matplotlib isn't installed: ``pip install "skclamp[plot]"``.
+        """
+        return MonitorDisplay.from_estimator(self, ax=ax, name=name, **kwargs)
+
+    def save(self, path):
+        """Write what was seen to a file, without the estimator; `skclamp.load` reads it, and the watch goes on.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The safetensors file to write. One that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        NotFittedError
+            Before `partial_fit`.
+        FileNotFoundError
+            If there is no such folder.
+        ImportError
+            If safetensors isn't installed: ``pip install "skclamp[save]"``.
+        """
+        check_is_fitted(self)
+        write(self, path)
+
+    def _validate_params(self):
+        check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+        for name, value in getattr(self, "_rules", {}).items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name} must stay {value}, with which the samples so far were watched; got "
+                    f"{getattr(self, name)}. fit starts anew"
+                )
+
+    def _routed_to(self):
+        """Nobody: there are no metadata."""
+        return {}
+
+    def _open_backbone(self):
+        return open_watched(self._frozen_part(), self.response)
+
+    def _check_table(self, X):
+        """Raise unless a table has the columns of the first one."""
+        if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
+            validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
+
+    def _check_columns(self, logits):
+        """Begin with the classes that the first logits have, and have no others later."""
+        n_columns = logits.shape[1]
+        if not hasattr(self, "_evidence"):
+            self.classes_ = self._names(n_columns)
+            self._evidence = Evidence.of_none(self.tolerance, n_columns)
+            self._rules = {name: getattr(self, name) for name in _RULES}
+            if self.estimator is None and self.response == "auto" and look_like_probabilities(logits):
+                note_probabilities()
+        elif n_columns != len(self.classes_):
+            raise ValueError(
+                f"X has {n_columns} columns of logits, but {type(self).__name__} is expecting {len(self.classes_)} "
+                "features as input"
+            )
+
+    def _names(self, n_columns):
+        known = self._backbone.classes
+        if known is None and self.classes is None:
+            return np.arange(n_columns)
+        return resolve_classes(None, n_columns, classes=self.classes, known=known)
+
+    def _conclude(self, evidence, paths, n_missing):
+        """Set what the user sees."""
+        limits = -math.log(self.alpha), math.log(self.average_run_length or math.inf)
+        self._note_first_alarm(paths, limits)
+        self._evidence, self.n_samples_ = evidence, evidence.n_samples
+        self.n_missing_ = getattr(self, "n_missing_", 0) + n_missing
+        self.trajectory_ = evidence.trajectory
+        self.log_e_value_ = float(evidence.last[1])
+        self.p_value_ = math.exp(-evidence.max_log_e)
+        self.alarm_ = evidence.max_log_e >= limits[0]
+        if self.average_run_length is not None:
+            self.change_alarm_ = evidence.max_log_r >= limits[1]
+        alarmed = self.alarm_ or getattr(self, "change_alarm_", False)
+        start, before = evidence.change if alarmed else (0, 0.0)
+        self.since_ = start if alarmed else None
+        self._totals = evidence.totals - before
+        self.temperature_, gain = best_temperature(self._totals)
+        self.gain_ = gain / max(1, self.n_samples_ - start)
+
+    def _note_first_alarm(self, paths, limits):
+        """Note the number of labels at the first alarm of either kind."""
+        if getattr(self, "_alarmed_at", None) is None:
+            above = np.flatnonzero((paths >= np.array(limits)[:, None]).any(0))
+            self._alarmed_at = self._evidence.n_samples + int(above[0]) + 1 if len(above) else None
+
+    def _forget(self):
+        super()._forget()
+        for name in ("_alarmed_at", "_evidence", "_rules", "_totals"):
+            self.__dict__.pop(name, None)
+
+    def _sentences(self):
+        return sentences(self, self._totals)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "classes_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+
+register(CalibrationMonitor, arguments_of)

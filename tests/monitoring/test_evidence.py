@@ -1,0 +1,194 @@
+"""What is proved of the e-values, checked against plain computations; and what is seen of known changes."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp
+
+from skclamp import CalibrationMonitor, TemperatureScaling
+
+N, K = 400, 4
+
+
+def drawn(seed=0, n=N, temperature=1.0, offsets=0.0, n_classes=K):
+    """Logits, and labels drawn from what a recalibration makes of them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2.5, size=(n, n_classes))
+    return logits, (logits / temperature + offsets + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+def log_likelihoods(logits, y, temperature=1.0, weights=1.0):
+    return log_softmax(logits / temperature + np.log(weights), 1)[np.arange(len(y)), y]
+
+
+def log_e_value(logits, y, tolerance):
+    """The e-value by its definition."""
+    labels, p = np.eye(logits.shape[1])[y], np.exp(log_softmax(logits, 1))
+    weights = (5 + labels.cumsum(0) - labels) / (5 + p.cumsum(0) - p)
+    temperatures = np.exp(np.linspace(-1.2, 1.2, 25))
+    bets = [log_likelihoods(logits, y, t, w).sum() for t in temperatures for w in (1.0, weights)]
+    nll = lambda t: -log_likelihoods(logits, y, t).sum()  # noqa: E731
+    ends = 1 / (1 + tolerance), 1 + tolerance
+    inner = minimize_scalar(nll, bounds=ends, options={"xatol": 1e-12}).fun if tolerance else np.inf
+    return logsumexp(bets) - np.log(50) + min(inner, *map(nll, ends))
+
+
+@pytest.mark.parametrize("changed", [{"temperature": 2.0}, {"temperature": 0.4}, {"offsets": [2, 0, 0, -1]}, {}])
+def test_sharp_null_is_the_definition(changed):
+    logits, y = drawn(**changed)
+    found = CalibrationMonitor(tolerance=0).partial_fit(logits, y).log_e_value_
+    assert found == pytest.approx(log_e_value(logits, y, 0), abs=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [2.0, 0.4])
+def test_null_whose_nearest_temperature_is_an_end_is_the_definition(temperature):
+    logits, y = drawn(temperature=temperature)
+    found = CalibrationMonitor(tolerance=0.2).partial_fit(logits, y).log_e_value_
+    assert found == pytest.approx(log_e_value(logits, y, 0.2), abs=1e-9)
+
+
+@pytest.mark.parametrize("tolerance", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("changed", [{"offsets": [2, 0, 0, -1]}, {}])
+def test_between_grid_points_the_null_is_bounded_from_above(tolerance, changed):
+    logits, y = drawn(**changed)
+    monitor = CalibrationMonitor(tolerance=tolerance)
+    exact = [log_e_value(logits[:n], y[:n], tolerance) for n in range(50, N + 1, 50)]
+    found = [monitor.partial_fit(logits[n - 50 : n], y[n - 50 : n]).log_e_value_ for n in range(50, N + 1, 50)]
+    below = np.array(exact) - found
+    assert (below > -1e-9).all()
+    assert (below < 2e-4 * np.arange(50, N + 1, 50)).all()
+
+
+def test_restarting_test_is_the_definition():
+    logits, y = drawn(temperature=1.3)
+    found = CalibrationMonitor(tolerance=0.1).partial_fit(logits, y).trajectory_[1:, 2]
+    labels = np.eye(K)[y]
+    betas = np.exp(np.arange(-12, 13) / 10)
+    betas = betas[np.abs(np.log(betas)) > np.log(1.1)]
+    against = np.clip(betas, 1 / 1.1, 1.1)
+    at, at_nearest = ([log_likelihoods(logits, y, 1 / b) for b in grid] for grid in (betas, against))
+    ratios = np.subtract(at, at_nearest)
+    counts, weight_of_label, expected = np.zeros((2, K)), [], []
+    for z, row, label in zip(logits, labels, y, strict=True):
+        weights = (5 + counts[0]) / (5 + counts[1])
+        fine = np.exp(log_softmax(np.linspace(1 / 1.1, 1.1, 2001)[:, None] * z, 1)) @ weights
+        weight_of_label.append(np.log(weights[label]))
+        expected.append(np.log(fine.max()))
+        counts = (1 - 1 / (100 * K)) * counts + [row, np.exp(log_softmax(z))]
+    shares = np.append(np.full(len(betas), 0.5 / len(betas)), 0.5)
+
+    def sums(of_weights):
+        total, path = np.zeros(len(shares)), []
+        for ratio in np.exp(np.array([*ratios, of_weights])).T:
+            total = (1 + total) * ratio
+            path.append(np.log(shares @ total))
+        return np.array(path)
+
+    highest = sums(np.array(weight_of_label) - expected)
+    # The expected weight is bounded from above; by how little the mean spacing of the grid says.
+    assert (found <= highest + 1e-9).all()
+    assert (found >= sums(np.array(weight_of_label) - expected - 3e-4) - 1e-9).all()
+
+
+def test_single_samples_are_e_values_whatever_temperature_the_null_has():
+    # Of one sample the restarting sum is the mean of its e-values.
+    logits = drawn(n=20)[0]
+    history, past = drawn(seed=1, n=200, offsets=[2, 0, 0, -1])
+    before = CalibrationMonitor(tolerance=0.2).partial_fit(history, past)
+    sum_before = np.exp(before.trajectory_[-1, 2])
+    for row in logits:
+        after = [np.exp(copy.deepcopy(before).partial_fit(row[None], [label]).trajectory_[-1, 2]) for label in range(K)]
+        for temperature in np.linspace(1 / 1.2, 1.2, 41):
+            assert np.exp(log_softmax(row / temperature)) @ after <= 1 + sum_before + 1e-9
+
+
+@pytest.mark.parametrize("size", [1, 7, 150])
+def test_chunks_make_no_difference(size):
+    logits, y = drawn(temperature=1.5)
+    whole, parts = CalibrationMonitor(average_run_length=50), CalibrationMonitor(average_run_length=50)
+    whole.partial_fit(logits, y)
+    for start in range(0, N, size):
+        parts.partial_fit(logits[start : start + size], y[start : start + size])
+    for name in ("log_e_value_", "p_value_", "temperature_", "gain_", "trajectory_"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
+    for name in ("alarm_", "change_alarm_", "n_samples_", "since_"):
+        assert getattr(parts, name) == getattr(whole, name)
+    assert parts.summary() == whole.summary()
+
+
+def test_p_value_and_alarms_stay():
+    logits, y = drawn(n=300, temperature=2.5)
+    monitor = CalibrationMonitor(tolerance=0, average_run_length=100).partial_fit(logits, y)
+    assert monitor.alarm_ and monitor.change_alarm_
+    p_value, log_e = monitor.p_value_, monitor.log_e_value_
+    monitor.partial_fit(*drawn(seed=1, n=2000, temperature=0.8))
+    assert monitor.log_e_value_ < log_e
+    assert monitor.p_value_ <= p_value
+    assert monitor.alarm_ and monitor.change_alarm_
+
+
+def test_false_alarms_are_rare():
+    p_values = [CalibrationMonitor(tolerance=0).partial_fit(*drawn(seed, n=300)).p_value_ for seed in range(200)]
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.05
+    assert max(p_values) <= 1
+
+
+def test_a_late_change_is_seen_sooner_by_restarting():
+    X, y = drawn(n=6000)
+    changed_X, changed_y = drawn(seed=1, n=1500, temperature=2.0)
+    monitor = CalibrationMonitor(average_run_length=10_000).partial_fit(X, y)
+    assert not monitor.alarm_ and not monitor.change_alarm_
+    assert monitor.since_ is None
+    while not monitor.change_alarm_:
+        start = monitor.n_samples_ - 6000
+        monitor.partial_fit(changed_X[start : start + 50], changed_y[start : start + 50])
+    assert not monitor.alarm_
+    assert abs(monitor.since_ - 6000) < 100
+    monitor.partial_fit(changed_X[monitor.n_samples_ - 6000 :], changed_y[monitor.n_samples_ - 6000 :])
+    assert monitor.temperature_ == pytest.approx(2.0, rel=0.1)
+
+
+def test_temperature_is_that_of_a_refit():
+    logits, y = drawn(n=2000, temperature=1.05)
+    monitor = CalibrationMonitor().partial_fit(logits, y)
+    refit = TemperatureScaling().fit(logits, y)
+    assert monitor.temperature_ == pytest.approx(refit.temperature_, rel=1e-4)
+    gain = log_likelihoods(logits, y, refit.temperature_).mean() - log_likelihoods(logits, y).mean()
+    assert monitor.gain_ == pytest.approx(gain, abs=2e-6)
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(9.0, np.exp(1.2)), (0.01, np.exp(-1.2))])
+def test_temperature_ends_with_the_grid(temperature, expected):
+    assert CalibrationMonitor().partial_fit(*drawn(temperature=temperature)).temperature_ == pytest.approx(expected)
+
+
+def test_memory_is_bounded():
+    monitor = CalibrationMonitor()
+    for seed in range(8):
+        monitor.partial_fit(*drawn(seed, n=5000, n_classes=2))
+        number = monitor.trajectory_[:, 0]
+        assert number[0] == 0
+        assert number[-1] == monitor.n_samples_ == 5000 * (seed + 1)
+        assert (np.diff(number) > 0).all()
+        assert 512 <= len(number) <= 1025
+        # Eight bytes a sample would be 320,000 in the end.
+        assert len(pickle.dumps(monitor)) < 100_000
+
+
+def test_labels_of_no_probability_are_finite():
+    p = np.tile([1.0, 0.0, 0.0], (3, 1))
+    monitor = CalibrationMonitor(response="probabilities", average_run_length=100).partial_fit(p, [0, 1, 2])
+    assert np.isfinite(monitor.log_e_value_)
+    assert np.isfinite(monitor.trajectory_[1:]).all()
+    assert monitor.alarm_
+    huge = CalibrationMonitor().partial_fit([[1e30, 0.0], [0.0, -1e30]], [1, 1])
+    assert np.isfinite([huge.log_e_value_, huge.gain_, huge.temperature_]).all()
+
+
+def test_flat_probabilities_say_nothing_of_temperatures():
+    monitor = CalibrationMonitor().partial_fit(np.zeros((50, 3)), [0, 1, 2, 1, 0] * 10)
+    assert monitor.temperature_ == 1
+    assert monitor.gain_ == 0

@@ -1,0 +1,311 @@
+"""The monitor as its user meets it: estimators, inputs, labels that are missing, files, words and messages."""
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from _calibrators import initialised_skorch_net
+from _small_networks import bare_logits, convolutional, images, labels_of
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import skclamp
+from skclamp import (
+    CalibrationMonitor,
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp.exceptions import CalibrationSetWarning
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(scale=2.5, size=(600, 3))
+Y = (LOGITS / 1.7 + RNG.gumbel(size=LOGITS.shape)).argmax(1)
+FITTED = ("log_e_value_", "p_value_", "alarm_", "n_samples_", "temperature_", "gain_", "since_", "n_missing_")
+
+
+def facts(monitor):
+    return {name: getattr(monitor, name) for name in FITTED}
+
+
+def watch(X, y, estimator=None, **params):
+    return CalibrationMonitor(estimator, **params).partial_fit(X, y)
+
+
+def same(one, other):
+    """Whether two monitors say the same, up to rounding of float32."""
+    if one.since_ != other.since_:
+        return False
+    numbers = [[value for value in facts(monitor).values() if value is not None] for monitor in (one, other)]
+    return np.allclose(*numbers, rtol=1e-4, atol=1e-4)
+
+
+def test_logits_and_their_probabilities_say_the_same():
+    p = torch.from_numpy(LOGITS).softmax(1)
+    assert same(watch(p, Y, response="probabilities"), watch(LOGITS, Y))
+    with pytest.warns(CalibrationSetWarning, match='response="probabilities"'):
+        watch(p, Y)
+
+
+def test_two_classes_may_have_one_column():
+    z = LOGITS[:, 0]
+    y = (z > 0).astype(int)
+    assert same(watch(z, y), watch(np.column_stack([0 * z, z]), y))
+    assert same(watch(1 / (1 + np.exp(-z)), y, response="probabilities"), watch(z[:, None], y))
+
+
+def test_a_calibrator_is_watched_by_its_probabilities():
+    network, X = convolutional(), images(500)
+    y = labels_of(bare_logits(network, X), 1.5)
+    calibrator = TemperatureScaling(network).fit(X[:200], y[:200])
+    expected = watch(calibrator.predict_log_proba(X[200:]), y[200:])
+    assert same(watch(X[200:], y[200:], calibrator), expected)
+    assert same(watch(X[200:], y[200:], FrozenEstimator(calibrator)), expected)
+    tensors = TensorDataset(torch.from_numpy(X[200:]), torch.from_numpy(y[200:]))
+    assert same(watch(tensors, None, calibrator), expected)
+    assert same(watch(DataLoader(tensors, batch_size=32), None, calibrator), expected)
+    assert same(watch(tensors, y[200:], calibrator), expected)
+    late = np.where(np.arange(300) < 100, y[200:], np.nan)
+    assert watch(tensors, late, calibrator).n_missing_ == 200
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(tensors)
+
+    assert same(watch(Stream(), None, calibrator), expected)
+    with pytest.raises(ValueError, match="y must be the labels that X brings"):
+        watch(tensors, (y[200:] + 1) % 3, calibrator)
+
+
+def test_a_skorch_net_is_a_classifier():
+    net = initialised_skorch_net()
+    X = images(40)
+    p = net.predict_proba(X)
+    y = np.arange(40) % p.shape[1]
+    assert same(watch(X, y, net), watch(np.log(p), y))
+
+
+@pytest.mark.parametrize("package", ["sklearn", "lightgbm", "xgboost"])
+def test_classifiers_of_any_package(package):
+    if package == "sklearn":
+        classifier = LogisticRegression(max_iter=1000)
+    else:
+        module = pytest.importorskip(package)
+        few = {"n_estimators": 5, "n_jobs": 1}
+        classifier = module.LGBMClassifier(verbose=-1, **few) if package == "lightgbm" else module.XGBClassifier(**few)
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    classifier.fit(X, y)
+    monitor = watch(X, y, classifier)
+    assert same(monitor, watch(classifier.predict_proba(X), y, response="probabilities"))
+    assert monitor.feature_names_in_.tolist() == list(X.columns)
+    assert pickle.loads(pickle.dumps(monitor)).partial_fit(X, y).n_samples_ == 300
+
+
+def test_names_of_classes_are_the_estimators_or_given():
+    names = np.array(["ant", "bee", "cow"])
+    classifier = LogisticRegression().fit(LOGITS, names[Y])
+    assert watch(LOGITS, names[Y], classifier).classes_.tolist() == names.tolist()
+    named = watch(LOGITS, names[Y], classes=names)
+    assert same(named, watch(LOGITS, Y))
+    with pytest.raises(ValueError, match=r"y must hold labels among the classes .*; got \['dog'\]"):
+        named.partial_fit(LOGITS[:1], ["dog"])
+    with pytest.raises(ValueError, match=r"y must hold labels among the classes \[0, 1, 2\]; got \[3\]"):
+        watch(LOGITS, Y + 1)
+    assert named.n_samples_ == 600
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [1, None, 0, float("nan"), 2],
+        np.array([1, np.nan, 0, np.nan, 2]),
+        np.array([1, None, 0, np.nan, 2], dtype=object),
+        pd.Series([1, None, 0, None, 2], dtype="Int64"),
+        torch.tensor([1.0, float("nan"), 0.0, float("nan"), 2.0]),
+    ],
+    ids=["list", "floats", "objects", "nullable", "tensor"],
+)
+def test_missing_labels_are_skipped_and_counted(y):
+    monitor = watch(LOGITS[:5], y)
+    assert monitor.n_missing_ == 2
+    monitor.n_missing_ = 0
+    assert facts(monitor) == facts(watch(LOGITS[[0, 2, 4]], [1, 0, 2]))
+
+
+def test_missing_names_and_late_labels():
+    monitor = watch(LOGITS[:3], ["b", float("nan"), None], classes=["a", "b", "c"])
+    assert (monitor.n_samples_, monitor.n_missing_) == (1, 2)
+    monitor.partial_fit(LOGITS[1:3], ["a", "c"])
+    assert (monitor.n_samples_, monitor.n_missing_) == (3, 2)
+    none = watch(LOGITS[:4], [None] * 4)
+    assert (none.n_samples_, none.n_missing_, none.p_value_, none.alarm_, none.since_) == (0, 4, 1.0, False, None)
+    assert "(4 more were missing)" in none.summary()
+
+
+def test_an_error_keeps_what_was_seen():
+    monitor = watch(LOGITS, Y)
+    before = facts(monitor)
+    for X, y in ((LOGITS[:, :2], Y), (LOGITS, Y + 5), (LOGITS * np.nan, Y), (LOGITS, Y[:-1])):
+        with pytest.raises(ValueError, match=r"X|y"):
+            monitor.fit(X, y) if X.shape[1] == 3 else monitor.partial_fit(X, y)
+        assert facts(monitor) == before
+
+
+def test_fit_forgets():
+    monitor = watch(LOGITS, Y, average_run_length=100).fit(LOGITS[:50], Y[:50])
+    assert facts(monitor) == facts(watch(LOGITS[:50], Y[:50]))
+    assert monitor.set_params(tolerance=0.3).fit(LOGITS, Y).n_samples_ == 600
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"tolerance": 0.2}, r"tolerance must stay 0\.1, .* got 0\.2\. fit starts anew"),
+        ({"alpha": 0.05}, r"alpha must stay 0\.01, .* got 0\.05\."),
+        ({"average_run_length": 1000}, r"average_run_length must stay None, .* got 1000\."),
+    ],
+)
+def test_rules_stay_as_they_are(params, message):
+    monitor = watch(LOGITS, Y).set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        monitor.partial_fit(LOGITS, Y)
+    assert monitor.fit(LOGITS, Y).n_samples_ == 600
+
+
+def test_what_the_user_does_to_the_trajectory_does_nothing_to_the_watch():
+    monitor, whole = watch(LOGITS[:300], Y[:300]), watch(LOGITS, Y)
+    monitor.trajectory_[:] = 0
+    monitor.partial_fit(LOGITS[300:], Y[300:])
+    np.testing.assert_allclose(monitor.trajectory_, whole.trajectory_, rtol=1e-9, atol=1e-9)
+
+
+def test_change_alarm_is_there_where_it_was_asked_for():
+    assert not hasattr(watch(LOGITS, Y), "change_alarm_")
+    assert watch(LOGITS, Y, average_run_length=2).change_alarm_
+
+
+@pytest.mark.parametrize("way", ["pickle", "deepcopy", "file"])
+def test_copies_watch_on(way, tmp_path):
+    network, X = convolutional(), images(400)
+    y = labels_of(bare_logits(network, X), 1.5)
+    calibrator = TemperatureScaling(network).fit(X[:200], y[:200])
+    monitor = watch(X[200:300], y[200:300], calibrator, average_run_length=500)
+    if way == "file":
+        monitor.save(tmp_path / "monitor.safetensors")
+        again = skclamp.load(tmp_path / "monitor.safetensors", calibrator)
+        assert again.estimator is calibrator
+    else:
+        again = pickle.loads(pickle.dumps(monitor)) if way == "pickle" else copy.deepcopy(monitor)
+    assert facts(again) == facts(monitor)
+    np.testing.assert_array_equal(again.trajectory_, monitor.trajectory_)
+    monitor.partial_fit(X[300:], y[300:])
+    again.partial_fit(X[300:], y[300:])
+    assert facts(again) == facts(monitor)
+    assert again.summary() == monitor.summary()
+
+
+def test_a_file_knows_its_estimator(tmp_path):
+    path = tmp_path / "monitor.safetensors"
+    classifier = LogisticRegression().fit(LOGITS, Y)
+    watch(LOGITS, Y, classifier).save(path)
+    with pytest.raises(ValueError, match="estimator must be the network that the calibrator was fitted around"):
+        skclamp.load(path, LogisticRegression(C=0.1).fit(LOGITS, Y))
+    watch(LOGITS, Y).save(path)
+    assert facts(skclamp.load(path)) == facts(watch(LOGITS, Y))
+
+
+def test_a_file_goes_with_a_calibrator_that_was_saved_as_well(tmp_path):
+    network, X = convolutional(), images(300)
+    y = labels_of(bare_logits(network, X), 1.5)
+    candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
+    selector = CalibratorSelector(network, candidates=candidates).fit(X[:200], y[:200])
+    monitor = watch(X[200:], y[200:], selector)
+    selector.save(tmp_path / "selector.safetensors")
+    monitor.save(tmp_path / "monitor.safetensors")
+    again = skclamp.load(tmp_path / "monitor.safetensors", skclamp.load(tmp_path / "selector.safetensors", network))
+    assert facts(again.partial_fit(X[200:], y[200:])) == facts(monitor.partial_fit(X[200:], y[200:]))
+
+
+def test_repr_shows_no_layers():
+    watching = CalibrationMonitor(TemperatureScaling(torch.nn.Linear(2, 3)), alpha=0.05)
+    assert repr(watching) == "CalibrationMonitor(alpha=0.05, estimator=TemperatureScaling(estimator=Linear(...)))"
+
+
+def test_clones_have_seen_nothing_and_share_the_estimator():
+    classifier = LogisticRegression().fit(LOGITS, Y)
+    monitor = watch(LOGITS, Y, classifier, alpha=0.05)
+    twin = clone(monitor)
+    assert twin.estimator is classifier
+    assert twin.get_params() == monitor.get_params()
+    assert twin.alpha == 0.05
+    for use in (twin.summary, twin.plot, lambda: twin.save("nowhere")):
+        with pytest.raises(NotFittedError):
+            use()
+
+
+def test_summary_says_what_changed():
+    calm = (LOGITS + RNG.gumbel(size=LOGITS.shape)).argmax(1)
+    assert watch(LOGITS, calm).summary().startswith("No alarm after 600 labels: the p value is ")
+    sure = watch(LOGITS, (LOGITS / 3 + RNG.gumbel(size=LOGITS.shape)).argmax(1))
+    assert sure.alarm_
+    assert "over-confident" in sure.summary()
+    assert "T alone would do" in sure.summary()
+    unsure = watch(LOGITS, LOGITS.argmax(1)).summary()
+    assert "under-confident" in unsure
+    frequent = watch(LOGITS / 3, (LOGITS / 3 + [3, 0, 0] + RNG.gumbel(size=LOGITS.shape)).argmax(1))
+    assert "T alone would not do" in frequent.summary()
+    assert frequent.summary() in frequent._repr_html_()
+    restarted = watch(LOGITS, calm, average_run_length=20).summary()
+    assert restarted.startswith("Change alarm, one in 20 labels by chance, after ")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"alpha": 0}, "alpha"),
+        ({"alpha": 1.0}, "alpha"),
+        ({"tolerance": -0.1}, "tolerance"),
+        ({"tolerance": 1.5}, "tolerance"),
+        ({"average_run_length": 0}, "average_run_length"),
+        ({"response": "logit"}, "Did you mean 'logits'"),
+        ({"classes": ["a", "b"]}, "classes must name the 3 columns"),
+    ],
+)
+def test_parameters_have_rules(params, message):
+    with pytest.raises(ValueError, match=message):
+        watch(LOGITS, Y, **params)
+
+
+def test_messages():
+    with pytest.raises(ValueError, match="sample_weight must be left out: weighted likelihoods are none"):
+        CalibrationMonitor().partial_fit(LOGITS, Y, sample_weight=np.ones(600))
+    with pytest.raises(TypeError, match="a monitor takes X and y alone; got 'groups'"):
+        CalibrationMonitor().fit(LOGITS, Y, groups=Y)
+    with pytest.raises(TypeError, match="got a network alone, Linear: calibrate it first"):
+        watch(LOGITS, Y, torch.nn.Linear(3, 3))
+    with pytest.raises(ValueError, match="estimator must be fitted: a monitor fits none; got LogisticRegression"):
+        watch(LOGITS, Y, LogisticRegression())
+    with pytest.raises(ValueError, match="estimator must be fitted: a monitor fits none; got NeuralClampingCalibrator"):
+        watch(LOGITS, Y, NeuralClampingCalibrator(torch.nn.Linear(3, 3)))
+    with pytest.raises(TypeError, match="estimator must be None"):
+        watch(LOGITS, Y, "calibrator")
+    with pytest.raises(ValueError, match="response must be what is watched, .* got 'logits' for LogisticRegression"):
+        watch(LOGITS, Y, LogisticRegression().fit(LOGITS, Y), response="logits")
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        watch(LOGITS, None)
+    with pytest.raises(ValueError, match="y must have one value per sample"):
+        watch(LOGITS, Y[:-1])
+    with pytest.raises(ValueError, match="y should be a 1d array"):
+        watch(LOGITS, np.eye(3)[Y])
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        watch(LOGITS, Y + 0.5)
+    with pytest.raises(ValueError, match="X has 2 features"):
+        watch(LOGITS, Y).partial_fit(LOGITS[:, :2], Y)
