@@ -2,6 +2,7 @@
 
 from ._version import __version__
 from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from .deployment import PriorShiftCorrection
 from .nonparametric import (
     AccuracyPreservingIsotonic,
     BayesianBinningIntoQuantiles,
@@ -42,6 +43,7 @@ __all__ = [
     "NeuralClampingCalibratorCV",
     "ParameterizedTemperatureScaling",
     "PlattScaling",
+    "PriorShiftCorrection",
     "REFERENCE_SETTINGS",
     "SplineCalibration",
     "StructuredMatrixScaling",

@@ -25,6 +25,10 @@ def fingerprint(backbone):
     digest = blake2b(digest_size=16)
     if hasattr(backbone, "module"):
         _feed_network(digest, backbone.module)
+    elif hasattr(backbone, "learned"):
+        # A loaded calibrator lacks what isn't learned.
+        _feed(digest, fingerprint(backbone.around))
+        _feed_arrays(digest, backbone.learned, set())
     else:
         _feed_arrays(digest, backbone.classifier, set())
     return digest.hexdigest()

@@ -120,10 +120,7 @@ class AroundEstimatorMixin(BaseEstimator):
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
     def __repr__(self, N_CHAR_MAX=700):
-        shown = object.__new__(type(self))
-        for name, value in vars(self).items():
-            setattr(shown, name, _by_name(value))
-        return BaseEstimator.__repr__(shown, N_CHAR_MAX)
+        return BaseEstimator.__repr__(_by_name(self), N_CHAR_MAX)
 
 
 def arguments_of(calibrator):
@@ -145,6 +142,10 @@ def _by_name(value):
     """What a repr shows of a parameter: of networks, which would print every layer, only the class."""
     if isinstance(value, FrozenEstimator):
         return FrozenEstimator(_by_name(value.estimator))
+    if isinstance(value, AroundEstimatorMixin):
+        shown = object.__new__(type(value))
+        vars(shown).update({name: _by_name(part) for name, part in vars(value).items()})
+        return shown
     return _ByName(value) if isinstance(value, (torch.nn.Module, NeuralNet)) else value
 
 
