@@ -120,7 +120,10 @@ class AroundEstimatorMixin(BaseEstimator):
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
     def __repr__(self, N_CHAR_MAX=700):
-        return BaseEstimator.__repr__(_by_name(self), N_CHAR_MAX)
+        shown = object.__new__(type(self))
+        for name, value in vars(self).items():
+            setattr(shown, name, _by_name(value))
+        return BaseEstimator.__repr__(shown, N_CHAR_MAX)
 
 
 def arguments_of(calibrator):
@@ -142,18 +145,17 @@ def _by_name(value):
     """What a repr shows of a parameter: of networks, which would print every layer, only the class."""
     if isinstance(value, FrozenEstimator):
         return FrozenEstimator(_by_name(value.estimator))
-    if isinstance(value, AroundEstimatorMixin):
-        shown = object.__new__(type(value))
-        vars(shown).update({name: _by_name(part) for name, part in vars(value).items()})
-        return shown
-    return _ByName(value) if isinstance(value, (torch.nn.Module, NeuralNet)) else value
+    if isinstance(value, (torch.nn.Module, NeuralNet)):
+        return _Shown(f"{type(value).__name__}(...)")
+    # scikit-learn would go on to what a calibrator is around.
+    return _Shown(repr(value)) if isinstance(value, AroundEstimatorMixin) else value
 
 
-class _ByName:
-    """Stands for a network in a calibrator's repr."""
+class _Shown:
+    """Stands for a network or a calibrator in the repr of what is around it."""
 
-    def __init__(self, module):
-        self.name = type(module).__name__
+    def __init__(self, text):
+        self.text = text
 
     def __repr__(self):
-        return f"{self.name}(...)"
+        return self.text

@@ -14,21 +14,6 @@ _TOLERANCE = 1e-3
 _MAX_STEPS = 500
 
 
-class MixtureTest(NamedTuple):
-    """How well a mixture of the labelled samples' classes fits.
-
-    Attributes
-    ----------
-    p_value : float
-        Of Pearson's statistic; 1 without degrees of freedom.
-    degrees_of_freedom : int
-        Cells less classes that the mixture has; where they are below 1 nothing was tested.
-    """
-
-    p_value: float
-    degrees_of_freedom: int
-
-
 class ClassHistograms(NamedTuple):
     """The labelled samples by cell, a predicted class and a bin of confidence.
 
@@ -63,36 +48,72 @@ class ClassHistograms(NamedTuple):
         weight = weight * (total / np.maximum(squares, np.finfo(float).tiny))[y_encoded]
         return cls(edges, _cells(log_proba, edges), y_encoded, weight, n_classes)
 
-    def test(self, log_proba):
-        """Test unlabelled samples, by their log-probabilities, against the best mixture of the classes.
+    def n_like(self, priors):
+        """Kish's number of labelled samples, once they are weighted to have other class frequencies."""
+        sizes = np.bincount(self.y_encoded, self.weight, self.n_classes)
+        weights = priors[sizes > 0] / priors[sizes > 0].sum()
+        return float(1 / (weights**2 / sizes[sizes > 0]).sum())
 
-        The mixture's weights and the classes' histograms are fitted to both sides together by maximum likelihood.
-        Residuals have a sampling error of either side: of the unlabelled samples, and of the labelled ones that say
-        what each class looks like.
+    def p_value(self, log_proba, priors):
+        """Of two tests, at half the level each, whether unlabelled samples are a mixture of the labelled ones' classes.
+
+        One has all cells, and the mixture that fits their histogram best. With many classes this has little power. The
+        other one has the bins of confidence alone, and the mixture of the frequencies `priors`, which EM estimates.
+        Residuals have the sampling errors of both sides: of the unlabelled samples, and of the labelled ones, which say
+        what a class looks like.
         """
         seen, y_encoded = np.unique(self.y_encoded, return_inverse=True)
         size = _N_BINS * self.n_classes
         labelled = np.bincount(self.cells * len(seen) + y_encoded, self.weight, size * len(seen)).reshape(size, -1)
         observed = np.bincount(_cells(log_proba, self.edges), minlength=size)
+        bins = np.arange(size) % _N_BINS
+        weights = priors[seen] / priors[seen].sum()
+        by_confidence = _test_bins(_sums(labelled, bins), _sums(observed, bins), weights)
         filled = (observed > 0) | labelled.any(1)
-        # Confidence tells other inputs from other frequencies: few samples of a bin are pooled with such of that bin.
-        bins = (np.arange(size) % _N_BINS)[filled]
-        labelled, observed = labelled[filled], observed[filled]
-        expected = _expected(*_fit(labelled, observed))
-        groups = _pool(expected * observed.sum(), bins)
-        return _test(_sums(labelled, groups), _sums(observed, groups))
+        return min(1.0, 2 * min(_test_cells(labelled[filled], observed[filled], bins[filled]), by_confidence))
 
 
 def _cells(log_proba, edges):
     return log_proba.argmax(1) * _N_BINS + np.searchsorted(edges, log_proba.max(1), side="right")
 
 
+def _test_bins(labelled, observed, weights):
+    """P value of the bins' counts, given the mixture's weights."""
+    return _pearson(labelled, observed, _smoothed(labelled, labelled.sum(1)), weights, len(observed) - 1)
+
+
+def _test_cells(labelled, observed, bins):
+    """P value of the cells' counts, with the weights of the mixture that fits best; 1 where any fits."""
+    shares, weights = _fit(labelled, observed)
+    groups = _pool(observed.sum() * (shares @ weights), bins)
+    labelled, observed = _sums(labelled, groups), _sums(observed, groups)
+    shares, weights = _fit(labelled, observed)
+    # A class of which less than half a sample is there has no weight that was fitted.
+    degrees = len(observed) - int((observed.sum() * weights > 0.5).sum())
+    return _pearson(labelled, observed, shares, weights, degrees)
+
+
+def _pearson(labelled, observed, shares, weights, degrees):
+    """P value of Pearson's statistic; `shares`, of each class in each cell, are for the variance alone."""
+    if degrees < 1:
+        return 1.0
+    n_samples, sizes = observed.sum(), labelled.sum(0)
+    residual = observed - n_samples * (labelled / sizes @ weights)
+    variance = n_samples * (shares @ weights) + n_samples**2 * (shares @ (weights**2 / sizes))
+    some = variance > 0
+    return float(stats.chi2.sf((residual[some] ** 2 / variance[some]).sum(), degrees))
+
+
+def _smoothed(labelled, everyone):
+    """Each class's shares after one more sample, split as those of everyone: no cell that others fill is empty."""
+    return (labelled + (everyone / everyone.sum())[:, None]) / (labelled.sum(0) + 1)
+
+
 def _fit(labelled, observed):
-    """Histograms (n_cells, n_classes) of the classes and weights of their mixture, by EM on both sides' counts."""
+    """Shares (n_cells, n_classes) of the classes and weights of their mixture: EM on the counts of both sides."""
     sizes, n_samples = labelled.sum(0), observed.sum()
-    everyone = (labelled.sum(1) + observed) / (sizes.sum() + n_samples)
     # A cell in which a class starts with nothing would stay without.
-    shares = (labelled + everyone[:, None]) / (sizes + 1)
+    shares = _smoothed(labelled, labelled.sum(1) + observed)
     weights = np.full(len(sizes), 1 / len(sizes))
     before = -np.inf
     for step in range(_MAX_STEPS):
@@ -114,14 +135,11 @@ def _log_likelihood(counts, shares):
     return float(counts[some] @ np.log(shares[some]))
 
 
-def _expected(shares, weights):
-    return shares @ weights
-
-
 def _pool(expected, bins):
-    """Number of the group of each cell: large ones alone, small ones with such of the same bin or, at its end, the next.
+    """Number of each cell's group, which is expected to hold `_MIN_EXPECTED` samples if it isn't the only one.
 
-    Each group but the only one is expected to hold `_MIN_EXPECTED` samples.
+    Few samples are pooled with such of the same bin, and only what is left over with the next one's: confidence tells
+    other inputs from other frequencies.
     """
     small = expected < _MIN_EXPECTED
     groups = np.cumsum(~small) - 1
@@ -131,7 +149,6 @@ def _pool(expected, bins):
         held += expected[cell]
         if held >= _MIN_EXPECTED:
             last, held = last + 1, 0.0
-    # What is left over at the end joins the group before.
     return np.minimum(groups, max(0, last - 1))
 
 
@@ -139,16 +156,3 @@ def _sums(counts, groups):
     total = np.zeros((groups.max() + 1, *counts.shape[1:]))
     np.add.at(total, groups, counts)
     return total
-
-
-def _test(labelled, observed):
-    shares, weights = _fit(labelled, observed)
-    sizes, n_samples = labelled.sum(0), observed.sum()
-    # A class of which less than half a sample is there has no weight that was fitted.
-    degrees = len(observed) - int((n_samples * weights > 0.5).sum())
-    if degrees < 1:
-        return MixtureTest(1.0, degrees)
-    residual = observed - n_samples * _expected(labelled / sizes, weights)
-    variance = n_samples * _expected(shares, weights) + n_samples**2 * _expected(shares, weights**2 / sizes)
-    statistic = (residual**2 / np.maximum(variance, np.finfo(float).tiny)).sum()
-    return MixtureTest(float(stats.chi2.sf(statistic, degrees)), degrees)

@@ -24,7 +24,7 @@ from ..modules import ClampedModule
 from ._calibrator_backbone import CalibratorBackbone
 from ._class_histograms import ClassHistograms
 from ._priors import estimate_priors, evidence_of_change
-from ._verdict import CHANGE_LEVEL, decide
+from ._verdict import CHANGE_LEVEL, Evidence, decide
 
 # Samples of the labelled ones' frequencies that join the estimate: a class that none of the unlabelled samples is of
 # may well come up later.
@@ -41,9 +41,10 @@ class PriorShiftCorrection(BaseCalibrator):
     `fit` learns a temperature and the old frequencies from labelled samples. `adapt` estimates the new ones from
     unlabelled samples of the deployment, by expectation maximisation (EM) on calibrated probabilities. Inputs that have
     changed for another reason, such as a darker picture, would mislead it. Two tests therefore guard it. Held-out
-    samples must be likelier with the new frequencies than with any that the labelled samples allow. And the histogram of
-    predicted classes and confidence must be a mixture of the labelled samples' classes, as it is where classes look as
-    they did. Where it isn't, `adapt` warns. Where either test fails, probabilities stay those of `fit`.
+    samples must be likelier with the new frequencies than with any that the labelled samples allow. And predicted
+    classes and confidence must be distributed as in a mixture of the labelled samples' classes, as they are where the
+    classes look as they did; where they aren't, `adapt` warns. Where a test fails or there are too few samples for it,
+    probabilities stay those of `fit`.
 
     Frequencies that are known go to `priors`; nothing is estimated or tested then.
 
@@ -85,9 +86,10 @@ class PriorShiftCorrection(BaseCalibrator):
 
     Notes
     -----
-    That the classes look as they did can't be proved, only not be rejected: few samples see only large changes. Draw
-    the unlabelled samples as those come that you predict for; frames of one video, repeated images or sorted files are
-    no such draw. The first test's level is 0.02, the second one's 0.001.
+    That the classes look as they did can't be proved, only not be rejected. At least 10 unlabelled and 20 labelled
+    samples a class, and 100 of either, are asked for. Draw the unlabelled ones as those come that you predict for:
+    repeated images, frames of one video and sorted files are no such draw. The level of the first test is 0.02, that of
+    the second one 0.001.
 
     References
     ----------
@@ -155,9 +157,9 @@ class PriorShiftCorrection(BaseCalibrator):
         plain = copy.copy(self)
         plain.priors_ = self.labelled_priors_
         log_proba = plain.predict_log_proba(LabelledSamples(dataset_behind(X, any_order=True)))
-        verdict = self._judge(log_proba)
-        priors = self._estimate(log_proba) if verdict.accepted else self.labelled_priors_
-        self.priors_, self.accepted_, self.verdict_ = priors, verdict.accepted, verdict
+        priors, verdict = self._judge(log_proba)
+        self.priors_ = priors if verdict.accepted else self.labelled_priors_
+        self.accepted_, self.verdict_ = verdict.accepted, verdict
         if verdict.inputs_changed:
             warn_caller(
                 "the inputs have changed too: label some and refit. Probabilities stay those of the labelled samples' "
@@ -167,18 +169,27 @@ class PriorShiftCorrection(BaseCalibrator):
         return self
 
     def _judge(self, log_proba):
-        """The verdict on frequencies that one half of the samples suggests."""
+        """The verdict on the frequencies that samples suggest."""
         # Classes mustn't be spread evenly: halves that resemble each other would agree on what is chance.
         scores, alike = torch.from_numpy(log_proba), torch.zeros(len(log_proba), dtype=torch.int64)
         judging = draw_folds(scores, alike, torch.ones(len(alike), dtype=torch.float64), 2) == 1
-        evidence = 0.0
+        priors, change = self._estimate(log_proba), 0.0
         if judging.any():
-            new = self._estimate(log_proba[~judging])
             options = {"n_labelled": self._n_effective, "level": CHANGE_LEVEL / 2}
-            evidence = evidence_of_change(log_proba[judging], self.labelled_priors_, new, **options)
+            new = self._estimate(log_proba[~judging])
+            change = evidence_of_change(log_proba[judging], self.labelled_priors_, new, **options)
         histograms = ClassHistograms(*self._histograms)
-        numbers = {"n_samples": len(log_proba), "n_labelled": len(histograms.cells)}
-        return decide(evidence, int(judging.sum()), histograms.test(log_proba), **numbers)
+        return priors, decide(
+            Evidence(
+                change,
+                histograms.p_value(log_proba, priors),
+                n_judging=int(judging.sum()),
+                n_samples=len(log_proba),
+                n_labelled=len(histograms.cells),
+                n_classes=len(priors),
+                n_like=histograms.n_like(priors),
+            )
+        )
 
     def _estimate(self, log_proba):
         return estimate_priors(log_proba, self.labelled_priors_, strength=_STRENGTH)
@@ -192,6 +203,11 @@ class PriorShiftCorrection(BaseCalibrator):
         if self._corrects_a_calibrator and is_frozen(self.estimator):
             return CalibratorBackbone(self._frozen_part(), self.response)
         return super()._open_backbone(**options)
+
+    def _remember(self, reading, classes):
+        if self._corrects_a_calibrator:
+            reading = reading._replace(deployed=CalibratorBackbone(reading.deployed.classifier, self.response))
+        super()._remember(reading, classes)
 
     @property
     def _corrects_a_calibrator(self):
@@ -239,14 +255,13 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _network(self):
         """What yields the logits that are corrected, as a torch module."""
-        inner = self._frozen_part()
-        if isinstance(inner, BaseCalibrator) and hasattr(inner, "module_"):
+        inner = self._backbone.classifier if self._corrects_a_calibrator else None
+        if hasattr(inner, "module_"):
             return inner.module_
-        network = getattr(inner._backbone if isinstance(inner, BaseCalibrator) else self._backbone, "module", None)
-        if network is None or self.estimator is None:
+        network = getattr(self._backbone if inner is None else inner._backbone, "module", None)
+        if network is None:
             raise AttributeError(f"module_ needs an estimator that is or has a torch network; got {self.estimator!r}")
-        output = inner._transform_logits if isinstance(inner, BaseCalibrator) else None
-        return network if output is None else ClampedModule(network, output=output)
+        return network if inner is None else ClampedModule(network, output=inner._transform_logits)
 
     def _sentences(self):
         yield from super()._sentences()
