@@ -26,9 +26,9 @@ from ._class_histograms import ClassHistograms
 from ._priors import estimate_priors, evidence_of_change
 from ._verdict import CHANGE_LEVEL, Evidence, decide
 
-# Samples of the labelled ones' frequencies that join the estimate: a class that none of the unlabelled samples is of
-# may well come up later.
-_STRENGTH = 1.0
+# Samples per class, of the labelled ones' frequencies, that join the estimate. Those of 100 classes vary too much
+# without, and a class that none of the unlabelled samples is of may well come up later.
+_ADDED_PER_CLASS = 3
 # How far from 1 given frequencies may sum.
 _ROUNDING = 1e-6
 
@@ -88,8 +88,9 @@ class PriorShiftCorrection(BaseCalibrator):
     -----
     That the classes look as they did can't be proved, only not be rejected. At least 10 unlabelled and 20 labelled
     samples a class, and 100 of either, are asked for. Draw the unlabelled ones as those come that you predict for:
-    repeated images, frames of one video and sorted files are no such draw. The level of the first test is 0.02, that of
-    the second one 0.001.
+    repeated images, frames of one video and sorted files are no such draw. The level of the first test is 0.02. The
+    second one warns at 0.001, and from 0.01 on new frequencies are in doubt and not used. Three samples a class with
+    the labelled ones' frequencies join the estimate.
 
     References
     ----------
@@ -192,7 +193,8 @@ class PriorShiftCorrection(BaseCalibrator):
         )
 
     def _estimate(self, log_proba):
-        return estimate_priors(log_proba, self.labelled_priors_, strength=_STRENGTH)
+        strength = _ADDED_PER_CLASS * log_proba.shape[1]
+        return estimate_priors(log_proba, self.labelled_priors_, strength=strength)
 
     def _validate_params(self):
         super()._validate_params()
