@@ -22,7 +22,7 @@ from ..base import BaseCalibrator
 from ..exceptions import InputShiftWarning
 from ..modules import ClampedModule
 from ._calibrator_backbone import CalibratorBackbone
-from ._class_histograms import ClassHistograms
+from ._mixture_test import ClassHistograms
 from ._priors import estimate_priors, evidence_of_change
 from ._verdict import CHANGE_LEVEL, Evidence, decide
 
@@ -41,10 +41,10 @@ class PriorShiftCorrection(BaseCalibrator):
     `fit` learns a temperature and the old frequencies from labelled samples. `adapt` estimates the new ones from
     unlabelled samples of the deployment, by expectation maximisation (EM) on calibrated probabilities. Inputs that have
     changed for another reason, such as a darker picture, would mislead it. Two tests therefore guard it. Held-out
-    samples must be likelier with the new frequencies than with any that the labelled samples allow. And predicted
-    classes and confidence must be distributed as in a mixture of the labelled samples' classes, as they are where the
-    classes look as they did; where they aren't, `adapt` warns. Where a test fails or there are too few samples for it,
-    probabilities stay those of `fit`.
+    samples must be likelier with the new frequencies than with any that the labelled samples allow. And each class's
+    probability, and the largest one, must be distributed as in a mixture of the labelled samples' classes, as they are
+    where the classes look as they did; where they aren't, `adapt` warns. Where a test fails or there are too few
+    samples for it, probabilities stay those of `fit`.
 
     Frequencies that are known go to `priors`; nothing is estimated or tested then.
 
@@ -62,7 +62,7 @@ class PriorShiftCorrection(BaseCalibrator):
     temperature_ : float
         The optimal T of temperature scaling; not set around a calibrator.
     labelled_priors_ : ndarray of shape (n_classes,)
-        Frequencies of the labelled samples; a class without any counts as half a sample.
+        Frequencies of the labelled samples; of a class without any its mean probability.
     priors_ : ndarray of shape (n_classes,)
         Frequencies that the probabilities are for: those of the labelled samples, unless `priors` gives others or
         `adapt` has kept its own.
@@ -86,11 +86,13 @@ class PriorShiftCorrection(BaseCalibrator):
 
     Notes
     -----
-    That the classes look as they did can't be proved, only not be rejected. At least 10 unlabelled and 20 labelled
-    samples a class, and 100 of either, are asked for. Draw the unlabelled ones as those come that you predict for:
-    repeated images, frames of one video and sorted files are no such draw. The level of the first test is 0.02. The
-    second one warns at 0.001, and from 0.01 on new frequencies are in doubt and not used. Three samples a class with
-    the labelled ones' frequencies join the estimate.
+    That the classes look as they did can't be proved, only not be rejected. At least 100 unlabelled samples are asked
+    for, and 20 labelled ones a class, 100 in all. Draw the unlabelled ones as those come that you predict for: repeated
+    images, frames of one video and sorted files are no such draw. The level of the first test is 0.02, that of the
+    second one 0.001. Three samples a class with the labelled ones' frequencies join the estimate.
+
+    Probabilities that are off class by class fail the second test as well. A calibrator that sets each class right may
+    pass it: ``PriorShiftCorrection(VectorScaling(network))``.
 
     References
     ----------
@@ -186,7 +188,7 @@ class PriorShiftCorrection(BaseCalibrator):
                 histograms.p_value(log_proba, priors),
                 n_judging=int(judging.sum()),
                 n_samples=len(log_proba),
-                n_labelled=len(histograms.cells),
+                n_labelled=self._n_labelled,
                 n_classes=len(priors),
                 n_like=histograms.n_like(priors),
             )
@@ -226,21 +228,17 @@ class PriorShiftCorrection(BaseCalibrator):
         weight = sample_weight.cpu().numpy()
         counted = weight > 0
         weight, y_encoded = weight[counted] / weight.max(), y.cpu().numpy()[counted]
+        # As where nothing has changed.
+        self.priors_ = self.labelled_priors_ = np.full(n_classes, 1 / n_classes)
+        log_proba = self._transform_rows(torch.log_softmax, logits)[counted]
         counts = np.bincount(y_encoded, weight, minlength=n_classes)
-        self._n_effective = float(n_effective(weight))
-        counts *= self._n_effective / counts.sum()
-        counts[counts == 0] = 0.5
+        # Labels say nothing of how many samples of a class without any the probabilities are for.
+        counts = np.where(counts, counts, np.maximum(weight @ np.exp(log_proba), MIN_PROBABILITY * weight.sum()))
         self.labelled_priors_ = counts / counts.sum()
         self.accepted_ = self.priors is not None
         self.priors_ = _check_priors(self.priors, n_classes) if self.accepted_ else self.labelled_priors_
-        log_proba = self._transform_labelled(logits)[counted]
+        self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
-
-    def _transform_labelled(self, logits):
-        """Calibrated log-probabilities for the labelled samples' frequencies."""
-        plain = copy.copy(self)
-        plain.priors_ = self.labelled_priors_
-        return plain._transform_rows(torch.log_softmax, logits)
 
     def _transform_logits(self, logits):
         return _correct(logits, getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift).to(logits))

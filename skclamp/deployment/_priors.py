@@ -2,14 +2,14 @@
 
 import numpy as np
 from scipy import stats
-from scipy.optimize import brentq
+from scipy.optimize import minimize_scalar
 from scipy.special import rel_entr
 
 # EM ends where no frequencies have a log-likelihood of all samples together that is higher by this, in nats.
 _TOLERANCE = 1e-3
 _MAX_STEPS = 2000
-# Logarithms of the numbers of samples between which a constraint's multiplier is sought.
-_LOG_STRENGTHS = -5.0, 20.0
+# Between which a constraint's multiplier is sought, times the number of samples.
+_MULTIPLIERS = 0.1, 1e4
 
 
 def estimate_priors(log_proba, priors, *, strength=0.0):
@@ -78,28 +78,31 @@ def evidence_of_change(log_proba, priors, new, n_labelled, level):
     ----------
     L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020.
     """
-    old = _best_possible(log_proba, priors, n_labelled, level)
-    return float((_log_likelihood(log_proba, priors, new) - _log_likelihood(log_proba, priors, old)).sum())
-
-
-def _best_possible(log_proba, priors, n_labelled, level):
-    """The likeliest frequencies within the confidence region of those of the labelled samples."""
     radius = stats.chi2.isf(level, len(priors) - 1) / (2 * n_labelled)
+    return float(_log_likelihood(log_proba, priors, new) - _largest_likelihood(log_proba, priors, radius))
 
-    def excess(log_strength):
-        found = estimate_priors(log_proba, priors, strength=np.exp(log_strength))
-        return rel_entr(priors, found).sum() - radius
 
-    low, high = _LOG_STRENGTHS
-    # The strength is the multiplier of the constraint; where that doesn't bind there is none.
-    log_strength = low if excess(low) <= 0 else brentq(excess, low, high, xtol=0.05)
-    return estimate_priors(log_proba, priors, strength=np.exp(log_strength))
+def _largest_likelihood(log_proba, priors, radius):
+    """The least upper bound found for the log-likelihood of any frequencies so near to `priors`.
+
+    Near is the relative entropy within which the labelled samples' likelihood ratio test rejects nothing. Lagrange's
+    dual function is a bound at any multiplier, which is a number of samples that EM adds.
+    """
+
+    def bound(log_strength):
+        strength = np.exp(log_strength)
+        found = estimate_priors(log_proba, priors, strength=strength)
+        excess = rel_entr(priors, found).sum() - radius
+        return _log_likelihood(log_proba, priors, found) - strength * excess
+
+    bounds = np.log(len(log_proba) * np.array(_MULTIPLIERS))
+    return minimize_scalar(bound, bounds=bounds, method="bounded", options={"xatol": 0.2}).fun
 
 
 def _log_likelihood(log_proba, priors, new):
-    """Of each sample at the new frequencies, up to a constant that doesn't depend on them."""
+    """Of all samples at the new frequencies, up to a constant that doesn't depend on them."""
     ratio, top = _likelihood_ratios(log_proba, priors)
-    return np.log(ratio @ new) + top
+    return (np.log(ratio @ new) + top).sum()
 
 
 def _likelihood_ratios(log_proba, priors):
