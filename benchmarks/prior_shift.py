@@ -55,7 +55,18 @@ class Draw(NamedTuple):
     judging: np.ndarray
 
 
-COLUMNS = (*Cell._fields, "n", "kept", "nll", "ts_nll", "accuracy", "ts_accuracy", "p_value", "fit_p_value", "reason")
+COLUMNS = (
+    *Cell._fields,
+    "n",
+    "kept",
+    "nll",
+    "ts_nll",
+    "accuracy",
+    "ts_accuracy",
+    "p_value",
+    "fit_p_value",
+    "inputs_changed",
+)
 
 
 def noise(images, *, sd=0.1, seed=0):
@@ -137,7 +148,7 @@ def run(cell, clean, logits, labels):
         **{f"ts_{name}": value for name, value in before.items()},
         "p_value": f"{verdict.p_value:.3g}",
         "fit_p_value": f"{verdict.fit_p_value:.3g}",
-        "reason": verdict.reason,
+        "inputs_changed": int(verdict.inputs_changed),
     }
 
 

@@ -229,7 +229,8 @@ class PriorShiftCorrection(BaseCalibrator):
         counted = weight > 0
         weight, y_encoded = weight[counted] / weight.max(), y.cpu().numpy()[counted]
         # As where nothing has changed.
-        self.priors_ = self.labelled_priors_ = np.full(n_classes, 1 / n_classes)
+        self.priors_: np.ndarray = np.full(n_classes, 1 / n_classes)
+        self.labelled_priors_ = self.priors_
         log_proba = self._transform_rows(torch.log_softmax, logits)[counted]
         counts = np.bincount(y_encoded, weight, minlength=n_classes)
         # Labels say nothing of how many samples of a class without any the probabilities are for.
@@ -249,6 +250,7 @@ class PriorShiftCorrection(BaseCalibrator):
 
     @property
     def module_(self):
+        """An ordinary torch module that yields the logits of ``priors_`` as they are now."""
         check_is_fitted(self)
         output = _Correction(getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift))
         return ClampedModule(self._network(), output=output).eval()
@@ -256,8 +258,9 @@ class PriorShiftCorrection(BaseCalibrator):
     def _network(self):
         """What yields the logits that are corrected, as a torch module."""
         inner = self._backbone.classifier if self._corrects_a_calibrator else None
-        if hasattr(inner, "module_"):
-            return inner.module_
+        module = getattr(inner, "module_", None)
+        if isinstance(module, ClampedModule):
+            return module
         network = getattr(self._backbone if inner is None else inner._backbone, "module", None)
         if network is None:
             raise AttributeError(f"module_ needs an estimator that is or has a torch network; got {self.estimator!r}")
