@@ -165,7 +165,7 @@ CALIBRATORS = {
     "known class frequencies of a network": Case(
         lambda: PriorShiftCorrection(perceptron(), priors=[0.1, 0.2, 0.3, 0.4]), VECTORS
     ),
-    "class frequencies of a calibrator": Case(lambda: PriorShiftCorrection(VectorScaling(), cv=2), LOGITS),
+    "class frequencies of a calibrator": Case(lambda: PriorShiftCorrection(VectorScaling()), LOGITS),
     "selector": Case(CalibratorSelector, LOGITS),
     "selector by one standard error, of a network": Case(
         lambda: CalibratorSelector(convolutional(), one_standard_error=True, n_folds=3), IMAGES

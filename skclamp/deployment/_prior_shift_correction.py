@@ -6,11 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .._backbones.datasets import LabelledSamples, dataset_behind
 from .._backbones.opening import is_frozen
+from .._backbones.reading import read
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
@@ -51,7 +53,7 @@ class PriorShiftCorrection(BaseCalibrator):
     Parameters
     ----------
     {estimator} A fitted calibrator of this package takes the temperature's place: its probabilities are corrected.
-        One that isn't fitted is cross-fitted like any classifier.
+        One that isn't fitted is cloned and fitted to the same samples.
     priors : array-like of shape (n_classes,), default=None
         Class frequencies of the deployment, in the order of ``classes_``, that sum to 1. A class of frequency 0 gets
         next to no probability. None has them estimated by `adapt`.
@@ -92,7 +94,7 @@ class PriorShiftCorrection(BaseCalibrator):
     second one 0.001. Three samples a class with the labelled ones' frequencies join the estimate.
 
     Probabilities that are off class by class fail the second test as well. A calibrator that sets each class right may
-    pass it: ``PriorShiftCorrection(VectorScaling(network))``.
+    pass it: ``PriorShiftCorrection(StructuredVectorScaling(network))``.
 
     References
     ----------
@@ -158,7 +160,7 @@ class PriorShiftCorrection(BaseCalibrator):
         if self.priors is not None:
             raise ValueError(f"priors must be None for adapt, which estimates them; got {self.priors!r}")
         plain = copy.copy(self)
-        plain.priors_ = self.labelled_priors_
+        plain.__dict__["priors_"] = self.labelled_priors_
         log_proba = plain.predict_log_proba(LabelledSamples(dataset_behind(X, any_order=True)))
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
@@ -208,10 +210,12 @@ class PriorShiftCorrection(BaseCalibrator):
             return CalibratorBackbone(self._frozen_part(), self.response)
         return super()._open_backbone(**options)
 
-    def _remember(self, reading, classes):
-        if self._corrects_a_calibrator:
-            reading = reading._replace(deployed=CalibratorBackbone(reading.deployed.classifier, self.response))
-        super()._remember(reading, classes)
+    def _read(self, X, y, metadata, any_order):
+        if not self._corrects_a_calibrator or is_frozen(self.estimator):
+            return super()._read(X, y, metadata, any_order)
+        # Probabilities out of fold would be those of other maps than the deployed one, and look like other inputs.
+        fitted = clone(self.estimator).fit(X, y, **metadata.fit)
+        return read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
 
     @property
     def _corrects_a_calibrator(self):
@@ -229,8 +233,7 @@ class PriorShiftCorrection(BaseCalibrator):
         counted = weight > 0
         weight, y_encoded = weight[counted] / weight.max(), y.cpu().numpy()[counted]
         # As where nothing has changed.
-        self.priors_: np.ndarray = np.full(n_classes, 1 / n_classes)
-        self.labelled_priors_ = self.priors_
+        self.priors_ = self.labelled_priors_ = np.full(n_classes, 1 / n_classes)
         log_proba = self._transform_rows(torch.log_softmax, logits)[counted]
         counts = np.bincount(y_encoded, weight, minlength=n_classes)
         # Labels say nothing of how many samples of a class without any the probabilities are for.

@@ -14,7 +14,13 @@ from sklearn.exceptions import NotFittedError
 from torch.utils.data import DataLoader, TensorDataset
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, PriorShiftCorrection, TemperatureScaling, VectorScaling
+from skclamp import (
+    NeuralClampingCalibrator,
+    PriorShiftCorrection,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
 from skclamp.deployment._priors import estimate_priors
 from skclamp.exceptions import InputShiftWarning
 
@@ -285,12 +291,21 @@ def test_around_a_fitted_calibrator(kind, tmp_path):
         skclamp.load(tmp_path / "corrected", AROUND[kind]().fit(X[:500] + offset, Y[:500]))
 
 
-def test_a_calibrator_that_is_not_fitted_is_cross_fitted():
-    corrected = PriorShiftCorrection(VectorScaling(NETWORK)).fit(X, Y)
-    whole = VectorScaling(NETWORK).fit(X, Y)
-    np.testing.assert_allclose(corrected.predict_proba(DEPLOYED), whole.predict_proba(DEPLOYED), rtol=1e-12)
+@pytest.mark.parametrize("kind", ["array", "Dataset"])
+@pytest.mark.parametrize("inner", [VectorScaling, StructuredVectorScaling])
+def test_a_calibrator_that_is_not_fitted_is_fitted_to_the_same_samples(inner, kind):
+    data = (X, Y) if kind == "array" else (TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)),)
+    made = inner(NETWORK)
+    corrected = PriorShiftCorrection(made).fit(*data)
+    assert not hasattr(made, "classes_")
+    whole = inner(NETWORK).fit(X, Y)
+    np.testing.assert_allclose(corrected.predict_proba(DEPLOYED), whole.predict_proba(DEPLOYED), rtol=1e-5)
     assert corrected.adapt(DEPLOYED).accepted_
-    assert isinstance(corrected.estimator_, VectorScaling)
+    assert isinstance(corrected.estimator_, inner)
+    weight = np.where(Y == 0, 2.0, 1.0)
+    weighted = PriorShiftCorrection(made).fit(X, Y, sample_weight=weight)
+    expected = inner(NETWORK).fit(X, Y, sample_weight=weight)
+    np.testing.assert_allclose(weighted.predict_proba(X), expected.predict_proba(X), rtol=1e-9)
 
 
 def test_a_repr_shows_no_layers_of_what_a_calibrator_is_around():
