@@ -2,6 +2,7 @@
 
 from ._version import __version__
 from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from .deployment import PriorShiftCorrection
 from .monitoring import CalibrationMonitor
 from .nonparametric import (
     AccuracyPreservingIsotonic,
@@ -44,6 +45,7 @@ __all__ = [
     "NeuralClampingCalibratorCV",
     "ParameterizedTemperatureScaling",
     "PlattScaling",
+    "PriorShiftCorrection",
     "REFERENCE_SETTINGS",
     "SplineCalibration",
     "StructuredMatrixScaling",

@@ -6,6 +6,7 @@ __all__ = [
     "CalibrationSetWarning",
     "CalibrationWarning",
     "ForwardError",
+    "InputShiftWarning",
     "InterruptedFitWarning",
     "NotConvergedWarning",
     "NotSavedWarning",
@@ -58,6 +59,10 @@ class TrainingDataWarning(CalibrationSetWarning):
     only whoever split the data knows. Training data with a few errors among them can't be told from others by
     themselves, and pass; `compare_calibrators`, which has a test set, tells them by the two accuracies.
     """
+
+
+class InputShiftWarning(CalibrationWarning):
+    """Deployment's inputs have changed: class frequencies alone don't explain what the network makes of them."""
 
 
 class UnusedWeightWarning(CalibrationWarning):

@@ -37,6 +37,7 @@ from skclamp import (
     NeuralClampingCalibratorCV,
     ParameterizedTemperatureScaling,
     PlattScaling,
+    PriorShiftCorrection,
     SplineCalibration,
     StructuredMatrixScaling,
     StructuredVectorScaling,
@@ -89,7 +90,8 @@ class Case:
     def aims_at_nll(self):
         """Whether what is learned has the least NLL on the samples themselves."""
         made = self.make()
-        return not (getattr(made, "gamma", 0) or made.cv or isinstance(made, SplineCalibration))
+        other = getattr(made, "gamma", 0) or getattr(made, "priors", None)
+        return not (other or made.cv or isinstance(made, SplineCalibration))
 
     @property
     def learns_its_classes(self):
@@ -159,6 +161,11 @@ CALIBRATORS = {
     "parameterized temperature": Case(ParameterizedTemperatureScaling, LOGITS),
     "order-invariant": Case(IntraOrderPreservingCalibration, LOGITS),
     "order-preserving": Case(lambda: IntraOrderPreservingCalibration(variant="order-preserving"), LOGITS),
+    "class frequencies": Case(PriorShiftCorrection, LOGITS),
+    "known class frequencies of a network": Case(
+        lambda: PriorShiftCorrection(perceptron(), priors=[0.1, 0.2, 0.3, 0.4]), VECTORS
+    ),
+    "class frequencies of a calibrator": Case(lambda: PriorShiftCorrection(VectorScaling()), LOGITS),
     "selector": Case(CalibratorSelector, LOGITS),
     "selector by one standard error, of a network": Case(
         lambda: CalibratorSelector(convolutional(), one_standard_error=True, n_folds=3), IMAGES

@@ -24,6 +24,7 @@ PARAMETRIC = {
     "MatrixScaling": 4 * 4 + 4,
     "ParameterizedTemperatureScaling": 1 + 5 * (4 + 1) + 5 * (5 + 1) + (5 + 1),
     "PlattScaling": 1 + 2 * 4,
+    "PriorShiftCorrection": 1,
     "SplineCalibration": 6,
     "StructuredMatrixScaling": 4 * 4 + 4,
     "StructuredVectorScaling": 2 * 4,

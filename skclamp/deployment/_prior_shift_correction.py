@@ -1,0 +1,317 @@
+"""PriorShiftCorrection: calibrated probabilities for class frequencies that have changed."""
+
+import copy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from .._backbones.datasets import LabelledSamples, dataset_behind
+from .._backbones.opening import is_frozen
+from .._backbones.reading import read
+from .._solvers.temperature import solve_temperature, warn_of_bound
+from .._utils.arrays import to_numpy
+from .._utils.docstrings import with_shared_docs
+from .._utils.folds import draw_folds
+from .._utils.least_probability import MIN_PROBABILITY
+from .._utils.statistics import n_effective
+from .._utils.warnings import warn_caller
+from ..base import BaseCalibrator
+from ..exceptions import InputShiftWarning
+from ..modules import ClampedModule
+from ._calibrator_backbone import CalibratorBackbone
+from ._mixture_test import ClassHistograms
+from ._priors import estimate_priors, evidence_of_change
+from ._verdict import CHANGE_LEVEL, Evidence, decide
+
+# Samples per class, of the labelled ones' frequencies, that join the estimate. Those of 100 classes vary too much
+# without, and a class that none of the unlabelled samples is of may well come up later.
+_ADDED_PER_CLASS = 3
+# How far from 1 given frequencies may sum.
+_ROUNDING = 1e-6
+
+
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class PriorShiftCorrection(BaseCalibrator):
+    """Temperature scaling for class frequencies that have changed since calibration: ``p(y|x) * new_y / old_y``.
+
+    `fit` learns a temperature and the old frequencies from labelled samples. `adapt` estimates the new ones from
+    unlabelled samples of the deployment, by expectation maximisation (EM) on calibrated probabilities. Inputs that have
+    changed for another reason, such as a darker picture, would mislead it. Two tests therefore guard it. Held-out
+    samples must be likelier with the new frequencies than with any that the labelled samples allow. And each class's
+    probability, and the largest one, must be distributed as in a mixture of the labelled samples' classes, as they are
+    where the classes look as they did; where they aren't, `adapt` warns. Where a test fails or there are too few
+    samples for it, probabilities stay those of `fit`.
+
+    Frequencies that are known go to `priors`; nothing is estimated or tested then.
+
+    Parameters
+    ----------
+    {estimator} A fitted calibrator of this package takes the temperature's place: its probabilities are corrected.
+        One that isn't fitted is cloned and fitted to the same samples.
+    priors : array-like of shape (n_classes,), default=None
+        Class frequencies of the deployment, in the order of ``classes_``, that sum to 1. A class of frequency 0 gets
+        next to no probability. None has them estimated by `adapt`.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    temperature_ : float
+        The optimal T of temperature scaling; not set around a calibrator.
+    labelled_priors_ : ndarray of shape (n_classes,)
+        Frequencies of the labelled samples; of a class without any its mean probability.
+    priors_ : ndarray of shape (n_classes,)
+        Frequencies that the probabilities are for: those of the labelled samples, unless `priors` gives others or
+        `adapt` has kept its own.
+    accepted_ : bool
+        Whether ``priors_`` are others than those of the labelled samples.
+    verdict_ : PriorShiftVerdict
+        What `adapt` decided, in words and numbers; only after it.
+    module_ : ClampedModule
+        An ordinary torch module that yields the logits of ``priors_`` as they are now; only around a network, or a
+        calibrator of one. It shares the network's weights.
+    {shared_attributes}
+
+    Warns
+    -----
+    NotConvergedWarning
+        If the temperature is at its bound.
+
+    See Also
+    --------
+    TemperatureScaling : What this is before it adapts.
+
+    Notes
+    -----
+    That the classes look as they did can't be proved, only not be rejected. At least 100 unlabelled samples are asked
+    for, and 20 labelled ones a class, 100 in all. Draw the unlabelled ones as those come that you predict for: repeated
+    images, frames of one video and sorted files are no such draw. The level of the first test is 0.02, that of the
+    second one 0.001. Three samples a class with the labelled ones' frequencies join the estimate.
+
+    Probabilities that are off class by class fail the second test as well. A calibrator that sets each class right may
+    pass it: ``PriorShiftCorrection(StructuredVectorScaling(network))``.
+
+    References
+    ----------
+    M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori Probabilities: A
+    Simple Procedure", Neural Computation 14, 2002. A. Alexandari, A. Kundaje and A. Shrikumar, "Maximum Likelihood with
+    Bias-Corrected Calibration is Hard-To-Beat at Label Shift Adaptation", ICML 2020. L. Wasserman, A. Ramdas and
+    S. Balakrishnan, "Universal Inference", PNAS 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import PriorShiftCorrection
+    >>> rng = np.random.default_rng(0)
+    >>> centers = 2 * np.eye(3)
+    >>> def draw(n, frequencies):
+    ...     y = rng.choice(3, size=n, p=frequencies)
+    ...     return 2 * (centers[y] + rng.normal(size=(n, 3))), y
+    >>> logits, y = draw(2000, [0.4, 0.3, 0.3])
+    >>> calibrator = PriorShiftCorrection().fit(logits, y)
+    >>> deployed, _ = draw(1000, [0.1, 0.1, 0.8])
+    >>> calibrator.adapt(deployed).priors_.round(1)
+    array([0.1, 0.1, 0.8])
+    >>> calibrator.accepted_
+    True
+    """
+
+    priors: object = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseCalibrator._parameter_constraints,
+        "priors": ["array-like", torch.Tensor, None],
+    }
+
+    def adapt(self, X):
+        """Estimate the class frequencies of unlabelled samples, and use them if two tests let them pass.
+
+        It starts from the labelled samples' frequencies, whatever an earlier call has found. One half of the samples,
+        drawn with a fixed seed, judges what the other estimates; what is kept is then estimated from all.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`, of the deployment; a DataLoader may shuffle. Labels in it are left aside.
+
+        Returns
+        -------
+        self : object
+            The calibrator itself, with a new ``verdict_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If `priors` gives the frequencies; if X isn't what the calibrator was fitted to. An earlier result is kept.
+
+        Warns
+        -----
+        InputShiftWarning
+            If more has changed than class frequencies. Label some samples then, and fit again.
+        """
+        check_is_fitted(self)
+        if self.priors is not None:
+            raise ValueError(f"priors must be None for adapt, which estimates them; got {self.priors!r}")
+        plain = copy.copy(self)
+        plain.__dict__["priors_"] = self.labelled_priors_
+        log_proba = plain.predict_log_proba(LabelledSamples(dataset_behind(X, any_order=True)))
+        priors, verdict = self._judge(log_proba)
+        self.priors_ = priors if verdict.accepted else self.labelled_priors_
+        self.accepted_, self.verdict_ = verdict.accepted, verdict
+        if verdict.inputs_changed:
+            warn_caller(
+                "the inputs have changed too: label some and refit. Probabilities stay those of the labelled samples' "
+                f"class frequencies, since no mixture of the classes looks like X (p = {verdict.fit_p_value:.2g})",
+                InputShiftWarning,
+            )
+        return self
+
+    def _judge(self, log_proba):
+        """The verdict on the frequencies that samples suggest."""
+        # Classes mustn't be spread evenly: halves that resemble each other would agree on what is chance.
+        scores, alike = torch.from_numpy(log_proba), torch.zeros(len(log_proba), dtype=torch.int64)
+        judging = draw_folds(scores, alike, torch.ones(len(alike), dtype=torch.float64), 2) == 1
+        priors, change = self._estimate(log_proba), 0.0
+        if judging.any():
+            options = {"n_labelled": self._n_effective, "level": CHANGE_LEVEL / 2}
+            new = self._estimate(log_proba[~judging])
+            change = evidence_of_change(log_proba[judging], self.labelled_priors_, new, **options)
+        histograms = ClassHistograms(*self._histograms)
+        return priors, decide(
+            Evidence(
+                change,
+                histograms.p_value(log_proba, priors),
+                n_judging=int(judging.sum()),
+                n_samples=len(log_proba),
+                n_labelled=self._n_labelled,
+                n_classes=len(priors),
+                n_like=histograms.n_like(priors),
+            )
+        )
+
+    def _estimate(self, log_proba):
+        strength = _ADDED_PER_CLASS * log_proba.shape[1]
+        return estimate_priors(log_proba, self.labelled_priors_, strength=strength)
+
+    def _validate_params(self):
+        super()._validate_params()
+        if self.priors is not None:
+            _check_priors(self.priors)
+
+    def _open_backbone(self, **options):
+        if self._corrects_a_calibrator and is_frozen(self.estimator):
+            return CalibratorBackbone(self._frozen_part(), self.response)
+        return super()._open_backbone(**options)
+
+    def _read(self, X, y, metadata, any_order):
+        if not self._corrects_a_calibrator or is_frozen(self.estimator):
+            return super()._read(X, y, metadata, any_order)
+        # Probabilities out of fold would be those of other maps than the deployed one, and look like other inputs.
+        fitted = clone(self.estimator).fit(X, y, **metadata.fit)
+        return read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
+
+    @property
+    def _corrects_a_calibrator(self):
+        return isinstance(self._frozen_part(), BaseCalibrator)
+
+    def _fit_logits(self, logits, y, sample_weight):
+        n_classes = logits.shape[1]
+        if self.priors is not None:
+            _check_priors(self.priors, n_classes)
+        if not self._corrects_a_calibrator:
+            solution = solve_temperature(logits, y, sample_weight=sample_weight)
+            warn_of_bound(solution)
+            self.temperature_ = solution.temperature
+        weight = sample_weight.cpu().numpy()
+        counted = weight > 0
+        weight, y_encoded = weight[counted] / weight.max(), y.cpu().numpy()[counted]
+        # As where nothing has changed.
+        self.priors_ = self.labelled_priors_ = np.full(n_classes, 1 / n_classes)
+        log_proba = self._transform_rows(torch.log_softmax, logits)[counted]
+        counts = np.bincount(y_encoded, weight, minlength=n_classes)
+        # Labels say nothing of how many samples of a class without any the probabilities are for.
+        counts = np.where(counts, counts, np.maximum(weight @ np.exp(log_proba), MIN_PROBABILITY * weight.sum()))
+        self.labelled_priors_ = counts / counts.sum()
+        self.accepted_ = self.priors is not None
+        self.priors_ = _check_priors(self.priors, n_classes) if self.accepted_ else self.labelled_priors_
+        self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
+        self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
+
+    def _transform_logits(self, logits):
+        return _correct(logits, getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift).to(logits))
+
+    @property
+    def _shift(self):
+        return np.log(np.maximum(self.priors_, MIN_PROBABILITY)) - np.log(self.labelled_priors_)
+
+    @property
+    def module_(self):
+        """An ordinary torch module that yields the logits of ``priors_`` as they are now."""
+        check_is_fitted(self)
+        output = _Correction(getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift))
+        return ClampedModule(self._network(), output=output).eval()
+
+    def _network(self):
+        """What yields the logits that are corrected, as a torch module."""
+        inner = self._backbone.classifier if self._corrects_a_calibrator else None
+        module = getattr(inner, "module_", None)
+        if isinstance(module, ClampedModule):
+            return module
+        network = getattr(self._backbone if inner is None else inner._backbone, "module", None)
+        if network is None:
+            raise AttributeError(f"module_ needs an estimator that is or has a torch network; got {self.estimator!r}")
+        return network if inner is None else ClampedModule(network, output=inner._transform_logits)
+
+    def _sentences(self):
+        yield from super()._sentences()
+        if hasattr(self, "verdict_"):
+            yield self.verdict_.reason
+        elif self.priors is None:
+            yield "Class frequencies are those of the labelled samples."
+        else:
+            yield "Class frequencies are those given as priors, which nothing has tested."
+
+    @property
+    def _n_parameters(self):
+        estimated = len(self.classes_) - 1 if self.accepted_ and self.priors is None else 0
+        return int(hasattr(self, "temperature_")) + estimated
+
+    @property
+    def _n_free(self):
+        return int(hasattr(self, "temperature_"))
+
+
+class _Correction(nn.Module):
+    """The temperature, and what changed frequencies add to logits."""
+
+    def __init__(self, temperature, shift):
+        super().__init__()
+        self.temperature = temperature
+        self.register_buffer("shift", shift)
+
+    def forward(self, logits):
+        return _correct(logits, self.temperature, self.shift)
+
+
+def _correct(logits, temperature, shift):
+    return logits / temperature + shift
+
+
+def _check_priors(priors, n_classes=None):
+    """Frequencies as an array that sums to 1; raises unless they are such, one for each class."""
+    try:
+        values = np.array(to_numpy(priors), dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    expected = "one per class" if n_classes is None else f"one for each of {n_classes} classes"
+    whole = values.ndim == 1 and values.size and (values >= 0).all() and abs(values.sum() - 1) <= _ROUNDING
+    if not whole or n_classes not in (None, len(values)):
+        raise ValueError(f"priors must be frequencies of at least 0, {expected}, that sum to 1; got {priors!r}")
+    return values / values.sum()

@@ -1,0 +1,351 @@
+"""PriorShiftCorrection: class frequencies that change are found, and nothing else is taken for such a change."""
+
+import copy
+import pickle
+import re
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _export import HOW, check_the_same
+from _small_networks import nll
+from sklearn.exceptions import NotFittedError
+from torch.utils.data import DataLoader, TensorDataset
+
+import skclamp
+from skclamp import (
+    NeuralClampingCalibrator,
+    PriorShiftCorrection,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp.deployment._priors import estimate_priors
+from skclamp.exceptions import InputShiftWarning
+
+EVEN, UNEVEN = [0.25] * 4, [0.7, 0.1, 0.1, 0.1]
+
+
+def network():
+    """Twice as confident as it should be."""
+    linear = torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        linear.weight.copy_(4 * torch.eye(4))
+        linear.bias.zero_()
+    return linear
+
+
+def draw(n_samples, frequencies, seed=0):
+    """Points around one centre per class."""
+    rng = np.random.default_rng(seed)
+    y = rng.choice(4, size=n_samples, p=frequencies)
+    return (2 * np.eye(4)[y] + rng.normal(size=(n_samples, 4))).astype(np.float32), y
+
+
+NETWORK = network()
+X, Y = draw(1000, EVEN)
+DEPLOYED, TRUTH = draw(600, UNEVEN, seed=1)
+
+
+@pytest.fixture
+def fitted():
+    return PriorShiftCorrection(NETWORK).fit(X, Y)
+
+
+@pytest.fixture(scope="module")
+def adapted():
+    return PriorShiftCorrection(NETWORK).fit(X, Y).adapt(DEPLOYED)
+
+
+# What is found
+
+
+def test_before_it_adapts_it_is_temperature_scaling(fitted):
+    scaled = TemperatureScaling(NETWORK).fit(X, Y)
+    np.testing.assert_array_equal(fitted.predict_log_proba(DEPLOYED), scaled.predict_log_proba(DEPLOYED))
+    np.testing.assert_array_equal(fitted.priors_, np.bincount(Y) / len(Y))
+    assert not fitted.accepted_
+    assert not hasattr(fitted, "verdict_")
+
+
+def test_changed_frequencies_are_found_and_lower_the_nll(fitted, adapted):
+    np.testing.assert_allclose(adapted.priors_, UNEVEN, atol=0.05)
+    assert adapted.accepted_ and adapted.verdict_.accepted and not adapted.verdict_.inputs_changed
+    fresh, y = draw(2000, UNEVEN, seed=2)
+    assert nll(adapted.predict_log_proba(fresh), y) < 0.75 * nll(fitted.predict_log_proba(fresh), y)
+    ratio = adapted.priors_ / adapted.labelled_priors_
+    corrected = fitted.predict_proba(fresh) * ratio
+    np.testing.assert_allclose(adapted.predict_proba(fresh), corrected / corrected.sum(1, keepdims=True), rtol=1e-9)
+
+
+def test_em_is_that_of_saerens_latinne_and_decaestecker(fitted):
+    log_proba = fitted.predict_log_proba(DEPLOYED)
+    old = new = fitted.labelled_priors_
+    for _ in range(5000):
+        posterior = np.exp(log_proba) * new / old
+        new = (posterior / posterior.sum(1, keepdims=True)).mean(0)
+    np.testing.assert_allclose(estimate_priors(log_proba, old), new, atol=1e-3)
+
+
+def test_three_samples_a_class_join_the_estimate(fitted, adapted):
+    posterior = adapted.predict_proba(DEPLOYED)
+    expected = (posterior.sum(0) + 12 * fitted.labelled_priors_) / (len(DEPLOYED) + 12)
+    np.testing.assert_allclose(adapted.priors_, expected, atol=1e-4)
+
+
+def test_adapting_twice_is_adapting_once(fitted, adapted):
+    again = fitted.adapt(draw(600, [0.1, 0.1, 0.1, 0.7], seed=3)[0]).adapt(DEPLOYED).adapt(DEPLOYED)
+    np.testing.assert_array_equal(again.priors_, adapted.priors_)
+    assert again.verdict_ == adapted.verdict_
+
+
+def test_the_order_of_the_samples_does_not_matter(fitted, adapted):
+    order = np.random.default_rng(0).permutation(len(DEPLOYED))
+    np.testing.assert_allclose(fitted.adapt(DEPLOYED[order]).priors_, adapted.priors_, rtol=1e-9)
+    assert fitted.verdict_.p_value == pytest.approx(adapted.verdict_.p_value)
+
+
+# What is refused
+
+
+def test_without_a_change_nothing_changes(fitted, adapted):
+    before = fitted.predict_log_proba(DEPLOYED)
+    assert not fitted.adapt(draw(600, EVEN, seed=4)[0]).accepted_
+    assert "chance alone may do as much" in fitted.verdict_.reason
+    np.testing.assert_array_equal(fitted.predict_log_proba(DEPLOYED), before)
+    again = copy.deepcopy(adapted).adapt(draw(600, EVEN, seed=4)[0])
+    np.testing.assert_array_equal(again.predict_log_proba(DEPLOYED), before)
+
+
+def test_no_change_is_hardly_ever_taken_for_one(fitted):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kept = [fitted.adapt(draw(300, EVEN, seed=seed)[0]).accepted_ for seed in range(10, 60)]
+    assert sum(kept) <= 2
+    assert len(caught) <= 1
+
+
+@pytest.mark.parametrize("frequencies", [EVEN, UNEVEN], ids=["frequencies as before", "other frequencies"])
+@pytest.mark.parametrize("change", [lambda X: 0.5 * X, lambda X: X - [2, 0, 0, 0]], ids=["darker", "like a lost class"])
+def test_inputs_that_changed_are_refused_with_a_warning(fitted, change, frequencies):
+    before = fitted.predict_log_proba(DEPLOYED)
+    changed = change(draw(600, frequencies, seed=5)[0]).astype(np.float32)
+    with pytest.warns(InputShiftWarning, match="the inputs have changed too: label some and refit") as caught:
+        fitted.adapt(changed)
+    assert caught[0].filename == __file__
+    assert fitted.verdict_.inputs_changed and not fitted.accepted_
+    assert "no mixture of the classes looks like these" in str(fitted.verdict_)
+    np.testing.assert_array_equal(fitted.predict_log_proba(DEPLOYED), before)
+
+
+@pytest.mark.parametrize(
+    ("n_labelled", "n_unlabelled", "what"),
+    [
+        (1000, 1, r"1 unlabelled samples \(needs 100\)"),
+        (1000, 99, r"99 unlabelled samples \(needs 100"),
+        (90, 600, r"90 labelled samples \(needs 100"),
+    ],
+)
+def test_too_few_samples_are_refused_with_the_reason(n_labelled, n_unlabelled, what):
+    fitted = PriorShiftCorrection(NETWORK).fit(X[:n_labelled], Y[:n_labelled])
+    fitted.adapt(DEPLOYED[:n_unlabelled])
+    assert not fitted.accepted_
+    assert re.search(what, fitted.verdict_.reason)
+
+
+def test_many_classes_need_many_labelled_samples():
+    rng = np.random.default_rng(0)
+    y = rng.integers(100, size=1500)
+    logits = 3 * np.eye(100)[y] + rng.normal(size=(1500, 100))
+    fitted = PriorShiftCorrection().fit(logits[:900], y[:900]).adapt(logits[900:])
+    assert "900 labelled samples (needs 2,000 for 100 classes)" in fitted.verdict_.reason
+
+
+def test_a_rare_class_that_is_frequent_now_is_not_known_well_enough():
+    rare = np.flatnonzero((Y != 3) | (np.cumsum(Y == 3) <= 5))
+    fitted = PriorShiftCorrection(NETWORK).fit(X[rare], Y[rare])
+    fitted.adapt(draw(600, [0.02, 0.02, 0.02, 0.94], seed=6)[0])
+    assert not fitted.accepted_
+    assert "classes that are frequent now, which say as much as" in fitted.verdict_.reason
+
+
+# Known frequencies
+
+
+def test_known_frequencies_need_no_samples():
+    known = PriorShiftCorrection(NETWORK, priors=UNEVEN).fit(X, Y)
+    np.testing.assert_allclose(known.priors_, UNEVEN)
+    assert known.accepted_
+    assert nll(known.predict_log_proba(DEPLOYED), TRUTH) < 0.75 * nll(
+        TemperatureScaling(NETWORK).fit(X, Y).predict_log_proba(DEPLOYED), TRUTH
+    )
+    assert known.summary().endswith("given as priors, which nothing has tested.")
+    with pytest.raises(ValueError, match=r"priors must be None for adapt, which estimates them; got \[0.7"):
+        known.adapt(DEPLOYED)
+
+
+def test_the_labelled_frequencies_change_nothing(fitted):
+    same = PriorShiftCorrection(NETWORK, priors=torch.from_numpy(fitted.labelled_priors_)).fit(X, Y)
+    np.testing.assert_allclose(same.predict_proba(X), fitted.predict_proba(X), rtol=1e-12)
+
+
+def test_impossible_classes_stay_finite():
+    log_proba = PriorShiftCorrection(NETWORK, priors=[0.5, 0.5, 0, 0]).fit(X, Y).predict_log_proba(X)
+    assert np.isfinite(log_proba).all()
+    assert np.exp(log_proba[:, 2:]).max() < 1e-8
+
+
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have no sample:UserWarning")
+@pytest.mark.parametrize("priors", [None, UNEVEN])
+def test_classes_without_a_labelled_sample_stay_finite(priors):
+    some = Y != 2
+    fitted = PriorShiftCorrection(NETWORK, priors=priors).fit(X[some], Y[some])
+    assert 0 < fitted.labelled_priors_[2] < 0.1
+    if priors is None:
+        fitted.adapt(DEPLOYED[TRUTH != 2])
+        assert fitted.accepted_
+    assert np.isfinite(fitted.predict_log_proba(X)).all()
+
+
+@pytest.mark.parametrize("priors", [[0.5, 0.5], [0.7, 0.1, 0.1, 0.2], [EVEN], [np.nan, 0.5, 0.5, 0], [1.2, -0.2, 0, 0]])
+def test_bad_frequencies(priors):
+    message = r"priors must be frequencies of at least 0, one (per class|for each of 4 classes), that sum to 1; got \["
+    with pytest.raises(ValueError, match=message):
+        PriorShiftCorrection(NETWORK, priors=priors).fit(X, Y)
+
+
+# Forms of data
+
+
+def test_weights_are_repetitions():
+    weight = np.random.default_rng(0).integers(0, 3, len(Y))
+    weighted = PriorShiftCorrection(NETWORK).fit(X, Y, sample_weight=weight)
+    repeated = PriorShiftCorrection(NETWORK).fit(np.repeat(X, weight, axis=0), np.repeat(Y, weight))
+    np.testing.assert_allclose(weighted.labelled_priors_, repeated.labelled_priors_)
+    np.testing.assert_allclose(weighted.adapt(DEPLOYED).priors_, repeated.adapt(DEPLOYED).priors_, atol=1e-9)
+    assert weighted.accepted_
+
+
+@pytest.mark.parametrize("kind", ["Dataset", "labelled Dataset", "shuffled DataLoader"])
+def test_data_sets(fitted, adapted, kind):
+    labels = [] if kind == "Dataset" else [torch.from_numpy(TRUTH)]
+    data = TensorDataset(torch.from_numpy(DEPLOYED), *labels)
+    fitted.adapt(DataLoader(data, batch_size=50, shuffle=True) if kind == "shuffled DataLoader" else data)
+    np.testing.assert_allclose(fitted.priors_, adapted.priors_, rtol=1e-6)
+
+
+def test_bare_logits_and_probabilities(adapted):
+    with torch.no_grad():
+        logits, deployed = NETWORK(torch.from_numpy(X)).double(), NETWORK(torch.from_numpy(DEPLOYED)).double()
+    of_logits = PriorShiftCorrection().fit(logits, Y).adapt(deployed)
+    of_probabilities = PriorShiftCorrection(response="probabilities").fit(logits.softmax(1), Y)
+    of_probabilities.adapt(deployed.softmax(1))
+    for found in (of_logits, of_probabilities):
+        np.testing.assert_allclose(found.priors_, adapted.priors_, rtol=1e-4)
+    with pytest.raises(AttributeError, match="module_ needs an estimator that is or has a torch network; got None"):
+        of_logits.module_  # noqa: B018
+
+
+def test_bad_data_keep_what_was_found(adapted):
+    calibrator = copy.deepcopy(adapted)
+    for bad, message in (
+        (DEPLOYED[:, :3], "3 features"),
+        (DEPLOYED * np.nan, "contains NaN"),
+        (DEPLOYED[:0], "empty|0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            calibrator.adapt(bad)
+    assert calibrator.verdict_ == adapted.verdict_
+    with pytest.raises(NotFittedError):
+        PriorShiftCorrection(NETWORK).adapt(DEPLOYED)
+
+
+# Around another calibrator
+
+
+AROUND = {
+    "vector": lambda: VectorScaling(NETWORK),
+    "clamping": lambda: NeuralClampingCalibrator(NETWORK, perturbation="affine", random_state=0),
+}
+
+
+@pytest.mark.parametrize("kind", AROUND)
+def test_around_a_fitted_calibrator(kind, tmp_path):
+    offset = np.float32(1 if kind == "clamping" else 0) * np.float32([1, 0, 0, 0])
+    inner = AROUND[kind]().fit(X + offset, Y)
+    corrected = PriorShiftCorrection(inner).fit(X + offset, Y)
+    new = DEPLOYED + offset
+    np.testing.assert_allclose(corrected.predict_proba(new), inner.predict_proba(new), rtol=1e-12)
+    assert corrected.adapt(new).accepted_
+    data = TensorDataset(torch.from_numpy(new))
+    np.testing.assert_allclose(corrected.predict_proba(data), corrected.predict_proba(new), rtol=1e-5)
+    with torch.no_grad():
+        proba = corrected.module_(torch.from_numpy(new)).softmax(1).numpy()
+    np.testing.assert_allclose(proba, corrected.predict_proba(new), atol=1e-5)
+    inner.save(tmp_path / "inner")
+    corrected.save(tmp_path / "corrected")
+    loaded = skclamp.load(tmp_path / "corrected", skclamp.load(tmp_path / "inner", NETWORK))
+    np.testing.assert_array_equal(loaded.predict_proba(new), corrected.predict_proba(new))
+    with pytest.raises(ValueError, match="estimator must be the network that the calibrator was fitted around"):
+        skclamp.load(tmp_path / "corrected", AROUND[kind]().fit(X[:500] + offset, Y[:500]))
+
+
+@pytest.mark.parametrize("kind", ["array", "Dataset"])
+@pytest.mark.parametrize("inner", [VectorScaling, StructuredVectorScaling])
+def test_a_calibrator_that_is_not_fitted_is_fitted_to_the_same_samples(inner, kind):
+    data = (X, Y) if kind == "array" else (TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)),)
+    made = inner(NETWORK)
+    corrected = PriorShiftCorrection(made).fit(*data)
+    assert not hasattr(made, "classes_")
+    whole = inner(NETWORK).fit(X, Y)
+    np.testing.assert_allclose(corrected.predict_proba(DEPLOYED), whole.predict_proba(DEPLOYED), rtol=1e-5)
+    assert corrected.adapt(DEPLOYED).accepted_
+    assert isinstance(corrected.estimator_, inner)
+    weight = np.where(Y == 0, 2.0, 1.0)
+    weighted = PriorShiftCorrection(made).fit(X, Y, sample_weight=weight)
+    expected = inner(NETWORK).fit(X, Y, sample_weight=weight)
+    np.testing.assert_allclose(weighted.predict_proba(X), expected.predict_proba(X), rtol=1e-9)
+
+
+def test_a_repr_shows_no_layers_of_what_a_calibrator_is_around():
+    shown = repr(PriorShiftCorrection(VectorScaling(NETWORK)))
+    assert shown == "PriorShiftCorrection(estimator=VectorScaling(estimator=Linear(...)))"
+
+
+# Saving and exporting
+
+
+@pytest.mark.parametrize("way", ["save", "pickle"])
+def test_copies_know_as_much_and_adapt_alike(adapted, way, tmp_path):
+    if way == "save":
+        adapted.save(tmp_path / "saved")
+        again = skclamp.load(tmp_path / "saved", NETWORK)
+    else:
+        again = pickle.loads(pickle.dumps(adapted))
+    np.testing.assert_array_equal(again.predict_proba(DEPLOYED), adapted.predict_proba(DEPLOYED))
+    assert again.verdict_ == adapted.verdict_
+    assert again.summary() == adapted.summary()
+    other = draw(600, [0.1, 0.1, 0.1, 0.7], seed=3)[0]
+    np.testing.assert_array_equal(again.adapt(other).priors_, copy.deepcopy(adapted).adapt(other).priors_)
+
+
+@HOW
+def test_the_module_exports(adapted, how, tmp_path):
+    x = torch.from_numpy(DEPLOYED[:20])
+    with torch.no_grad():
+        proba = adapted.module_(x).softmax(1)
+    np.testing.assert_allclose(proba, adapted.predict_proba(DEPLOYED[:20]), atol=1e-6)
+    check_the_same(adapted.module_, x, how, tmp_path)
+
+
+def test_logits_from_elsewhere(adapted):
+    with torch.no_grad():
+        logits = NETWORK(torch.from_numpy(DEPLOYED))
+    np.testing.assert_array_equal(adapted.transform_logits(logits), adapted.predict_log_proba(DEPLOYED))
+
+
+def test_summaries(adapted, fitted):
+    assert adapted.summary().endswith(adapted.verdict_.reason)
+    assert adapted.verdict_.reason.startswith("Kept: the class frequencies have changed (p = ")
+    assert fitted.summary().endswith("Class frequencies are those of the labelled samples.")
