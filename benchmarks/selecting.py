@@ -1,11 +1,13 @@
 """The selector on small calibration sets: against temperature scaling, and the single map that hindsight would take.
 
     python benchmarks/selecting.py --data DIR
+    python benchmarks/selecting.py --data DIR --stratify --out benchmarks/results/selecting_stratified.csv
     python benchmarks/selecting.py --data DIR --records "digits, forest" --seeds 1 --out selecting.csv
 
 Records: two CIFAR-10 ResNets, three CIFAR-100 networks, gas sensors that have drifted (batches 3 and 6), and votes of
-random forests of 25 trees, with exact zeros, on digits and on 20 made-up classes. 500 samples calibrate; of images a
-half of 10,000 judges, of the others all the rest. Every map of a draw is appended to a CSV file as it is computed; what
+random forests of 25 trees, with exact zeros, on digits and on 20 made-up classes. 500 samples calibrate,
+drawn at random (or stratified by class, with ``--stratify``); of images a half of 10,000 judges, of the others all the
+rest. Every map of a draw is appended to a CSV file as it is computed; what
 the file has already is left out. Probabilities below 2.2e-16 count as this, as in scikit-learn's ``log_loss``.
 """
 
@@ -61,6 +63,9 @@ def parse(arguments=None):
     parser.add_argument("--records", nargs="+", choices=NAMES, default=NAMES, help="default: all")
     parser.add_argument("--size", type=int, default=500, help="samples that calibrate (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="number of draws (default: %(default)s)")
+    parser.add_argument(
+        "--stratify", action="store_true", help="have classes as frequent in the calibration set as in the record"
+    )
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of these (default: %(default)s)")
     parser.add_argument(
         "--out",
@@ -87,16 +92,16 @@ def source(record, options):
     """What gives a seed's scores, labels, indices to calibrate and to test on, and the kind of the scores."""
     if record in FORESTS:
         data = load_digits(return_X_y=True) if record == "digits, forest" else twenty_classes()
-        return lambda seed: (*forest_votes(*data, seed, options.size), "probabilities")
+        return lambda seed: (*forest_votes(*data, seed, options.size, options.stratify), "probabilities")
     if record in SENSORS:
         logits, labels = sensor_logits(SENSORS[record], options.data)
-        return lambda seed: (logits, labels, *rest_judges(labels, seed, options.size), "logits")
+        return lambda seed: (logits, labels, *rest_judges(labels, seed, options.size, options.stratify), "logits")
     if record in RECORDS:
         logits, labels = load_record(record, options.data)
     else:
         images, labels = load_images("cifar100_test", options.data)
         logits = compute_logits(load_resnet(record, options.data), images).numpy()
-    return lambda seed: (logits, labels, *split_halves(labels, seed, options.size), "logits")
+    return lambda seed: (logits, labels, *half_judges(labels, seed, options.size, options.stratify), "logits")
 
 
 def twenty_classes():
@@ -105,11 +110,11 @@ def twenty_classes():
     )
 
 
-def forest_votes(X, y, seed, n_calibration):
+def forest_votes(X, y, seed, n_calibration, stratify=False):
     """Votes of fully grown trees, and labels, of the samples that they haven't seen, and the split of these."""
     known, new = train_test_split(np.arange(len(y)), train_size=TRAINED, stratify=y, random_state=seed)
     forest = RandomForestClassifier(25, random_state=seed).fit(X[known], y[known])
-    return forest.predict_proba(X[new]), y[new], *rest_judges(y[new], seed, n_calibration)
+    return forest.predict_proba(X[new]), y[new], *rest_judges(y[new], seed, n_calibration, stratify)
 
 
 def sensor_logits(number, data_dir):
@@ -121,9 +126,18 @@ def sensor_logits(number, data_dir):
         return network(torch.from_numpy(X[later]).to(dtype)).numpy(), labels[later]
 
 
-def rest_judges(labels, seed, n_calibration):
-    """Indices of a stratified calibration set and of all others."""
-    return train_test_split(np.arange(len(labels)), train_size=n_calibration, stratify=labels, random_state=seed)
+def rest_judges(labels, seed, n_calibration, stratify):
+    """Indices of a calibration set and of all others."""
+    options = {"stratify": labels if stratify else None, "random_state": seed}
+    return train_test_split(np.arange(len(labels)), train_size=n_calibration, **options)
+
+
+def half_judges(labels, seed, n_calibration, stratify):
+    """Indices of a calibration set from one stratified half, and of the other half."""
+    if stratify:
+        return split_halves(labels, seed, n_calibration)
+    half, test = split_halves(labels, seed)
+    return np.random.default_rng(seed).permutation(half)[:n_calibration], test
 
 
 def run(scores, labels, calibration, test, response):
