@@ -9,15 +9,18 @@ import pytest
 pytest.importorskip("pandas", reason="the files of results are read with pandas")
 
 import pandas as pd
-from _page_tables import PAGES, plain, tables_of
+from _page_tables import PAGES, ROOT, plain, tables_of
 
 import _pages
 import _thesis_tables
+import decision_chart
+from _page_front import FRONT_SENTENCES
 from _page_sentences import SENTENCES, SHIFT_SENTENCES
 from _pages import RESULTS, SHIFT_TABLES, TABLES
 from _suite import COLUMNS, METHODS
 from pages import main as print_pages
 
+ALL_SENTENCES = (*SENTENCES, *FRONT_SENTENCES)
 # What isn't compared, and why. Each is on some page.
 NOT_COMPARED = {
     ("NCToolkit", "skclamp"): "names of parameters",
@@ -29,10 +32,18 @@ NOT_COMPARED = {
     ("your case", "take", "what we measured"): "sentences",
     ("camera", "calibrator", "accuracy %", "NLL", "Brier", "ECE %", "floor: mean (95 %)"): "printed by make demo",
     **dict.fromkeys(SHIFT_TABLES, "to be measured again, into shift.csv"),
-    ("method", "peer", "NLL difference", "time"): "to be replaced by that of docs/benchmarks.rst",
+    ("you have, and write", "what to expect", "what it costs"): "sentences",
+    (
+        *("method", "ResNet-20, 500", "ResNet-20, 5,000", "ResNet-32, 500", "ResNet-32, 5,000"),
+        *("WideResNet, 500", "WideResNet, 5,000", "LeNet, 500", "LeNet, 5,000"),
+        *("fit ms, ResNet-20", "fit ms, WideResNet"),
+    ): "choosing.csv itself",
 }
 # Of these no number with a point may be left that no sentence holds.
-SENTENCES_ALONE = [("your case", "take", "what we measured")]
+SENTENCES_ALONE = [
+    ("your case", "take", "what we measured"),
+    ("you have, and write", "what to expect", "what it costs"),
+]
 
 
 @cache
@@ -64,7 +75,9 @@ def compare_sentence(pattern, values, texts):
 
 
 def as_printed(value, text):
-    """A number with the sign and the decimals of a text."""
+    """A number with the sign and the decimals of a text; a text as it is."""
+    if isinstance(value, str):
+        return value
     digits = len(text.partition(".")[2])
     return f"{value:{'+' if text.startswith('+') else ''}.{digits}f}"
 
@@ -84,7 +97,7 @@ def test_entries_are_of_tables_that_there_are():
     assert not set(TABLES) & set(NOT_COMPARED)
 
 
-@pytest.mark.parametrize(("pattern", "values"), SENTENCES, ids=[pattern for pattern, _ in SENTENCES])
+@pytest.mark.parametrize(("pattern", "values"), ALL_SENTENCES, ids=[pattern for pattern, _ in ALL_SENTENCES])
 def test_sentences_are_those_of_the_files(pattern, values):
     compare_sentence(pattern, values(), map(text_of, PAGES))
 
@@ -93,9 +106,15 @@ def test_sentences_are_those_of_the_files(pattern, values):
 def test_tables_of_sentences_hold_no_other_number(head):
     (table,) = [table for table in all_tables() if table.head == head]
     text = " ".join(cell for row in table.rows for cell in row)
-    for pattern, _ in (*SENTENCES, *SHIFT_SENTENCES):
+    for pattern, _ in (*ALL_SENTENCES, *SHIFT_SENTENCES):
         text = re.sub(pattern, "", text)
     assert not re.findall(r"\d*\.\d+", text)
+
+
+def test_the_decision_chart_is_drawn_from_the_files():
+    image = pytest.importorskip("PIL.Image", reason="reads a PNG file")
+    with image.open(ROOT / "docs" / "images" / "decision.png") as chart:
+        assert chart.text["Description"] == decision_chart.words(), "see python benchmarks/decision_chart.py"
 
 
 def test_the_thesis_page_is_made_from_its_file():
