@@ -69,7 +69,7 @@ def steps(folder=RESULTS):
 
 def words(folder=RESULTS):
     """What the chart says, for those who can't see it."""
-    return "\n\n".join(f"{step.question}\n{step.ends}: {step.take}\n{step.measured}" for step in steps(folder))
+    return "\n".join(" ".join(" ".join(step).split()) for step in steps(folder))
 
 
 def shifted(results):

@@ -142,6 +142,14 @@ def test_tables_are_read(suffix, text, tmp_path, monkeypatch):
     assert second == (page.name, ("c",), [("1",)])
 
 
+def test_files_that_a_page_shows_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("_page_tables.ROOT", tmp_path)
+    (tmp_path / "numbers.csv").write_text('a,"b, %"\nx,−1.5\n"y, z",\n', encoding="utf-8")
+    page = tmp_path / "page.rst"
+    page.write_text("Text.\n\n.. csv-table::\n   :file: numbers.csv\n   :header-rows: 1\n", encoding="utf-8")
+    assert tables_of(page) == [(page.name, ("a", "b, %"), [("x", "-1.5"), ("y, z", "")])]
+
+
 def test_a_number_that_differs_is_found():
     (table,) = [table for table in all_tables() if table.head == ("network", "two views", "four views")]
     rows = TABLES[table.head]()
