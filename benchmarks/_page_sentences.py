@@ -15,9 +15,6 @@ from _shift_tables import against_temperature, by_shift, pair, read_results
 
 BINS = ["HistogramBinning", "BayesianBinningIntoQuantiles", "IsotonicCalibration"]
 TEN_CLASSES = ["ResNet-20, 500", "ResNet-32, 500"]
-# Those of sample_sizes.csv without a shift.
-IMAGES = ["cifar10_resnet20", "cifar100_resnet20", "cifar100_wideresnet-16-4"]
-WORDS = ["no", "one", "two", "three"]
 
 
 def at_most(limit, value):
@@ -95,41 +92,6 @@ def span_of_two_views():
     means = means_of_two_views()
     less = 100 * (1 - means.ratio)
     return [less.min(), less.max(), means.points.min(), means.points.max()]
-
-
-@cache
-def sizes():
-    """Mean NLL by record, method and size, less that of temperature scaling on the whole half."""
-    results = read("sample_sizes.csv").set_index(["record", "seed", "method", "n"]).nll
-    whole = results.xs("temperature, all", level="method").droplevel("n")
-    return (results - whole).groupby(["record", "method", "n"]).mean()
-
-
-def of_sizes(method, *cells):
-    return [sizes()[record, method, n] for record, n in cells]
-
-
-def temperature_of_few():
-    """The largest of the networks' NLL without a shift, with 100 samples and with 500."""
-    plain = sizes()[IMAGES].xs("temperature", level="method").unstack()
-    return [plain[100].max(), plain[500].max()]
-
-
-def vector_of_few():
-    ten, *hundred = of_sizes("vector", *((record, 500) for record in IMAGES))
-    return [ten, sizes()[IMAGES[0], "uncalibrated", 5000], *hundred]
-
-
-def structured_matrix_of_many():
-    """What it wins with 5,000 where it wins, and the least and the most that it costs with 500."""
-    own = sizes()[IMAGES].xs("structured matrix", level="method").unstack()
-    return [-own.loc[IMAGES[0], 5000], -own.loc[IMAGES[2], 5000], own[500].min(), own[500].max()]
-
-
-def clamping_in_the_dark():
-    own = sizes()["cifar10_resnet20, dark", "clamping"]
-    kept = read("sample_sizes.csv").query("method == 'clamping' and n == 100").kept
-    return [-own[500], -own[1000], -own[200], WORDS[int(kept.sum())], WORDS[len(kept)]]
 
 
 def views_of_nothing():
@@ -282,21 +244,6 @@ SENTENCES = (
         r"Of (0\.\d+) less NLL than the best single map of each record, .* it is (0\.\d+) behind, "
         r"most on sensors of batch 3 \((0\.\d+)\) and votes on digits \((0\.\d+)\)",
         selector_against_the_best,
-    ),
-    # The number of samples.
-    (r"NLL is then at most (0\.\d+) above what 5,000 give, with 500 at most (0\.\d+)", temperature_of_few),
-    (
-        r"no calibration \((0\.\d+) for (0\.\d+)\), with a hundred classes far worse \((\d\.\d+) and (\d\.\d+)\)",
-        vector_of_few,
-    ),
-    (
-        r"It then wins (0\.\d+) and (0\.\d+) on two of three networks, .* With 500 it costs (0\.\d+) to (0\.\d+)",
-        structured_matrix_of_many,
-    ),
-    (
-        r"In the dark 500 images win (0\.\d+) of the (0\.\d+) that 1,000 win, and 200 already (0\.\d+); with 100, "
-        r"a perturbation was proved in (\w+) draw of (\w+)",
-        clamping_in_the_dark,
     ),
     # Views.
     (

@@ -15,12 +15,13 @@ import _pages
 import _thesis_tables
 import decision_chart
 from _page_front import FRONT_SENTENCES
+from _page_samples import SAMPLE_SENTENCES
 from _page_sentences import SENTENCES, SHIFT_SENTENCES
 from _pages import RESULTS, SHIFT_TABLES, TABLES
 from _suite import COLUMNS, METHODS
 from pages import main as print_pages
 
-ALL_SENTENCES = (*SENTENCES, *FRONT_SENTENCES)
+ALL_SENTENCES = (*SENTENCES, *SAMPLE_SENTENCES, *FRONT_SENTENCES)
 # What isn't compared, and why. Each is on some page.
 NOT_COMPARED = {
     ("NCToolkit", "skclamp"): "names of parameters",
