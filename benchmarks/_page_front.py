@@ -129,7 +129,7 @@ FRONT_SENTENCES = (
         two_views,
     ),
     (r"(\d+) passes, and two a prediction", passes_of_two_views),
-    (r"votes for 20 the selector has an NLL of (\d\.\d+) to (\d\.\d+)", forest),
+    (r"votes for 20 the selector has an NLL of (\d\.\d+), one temperature (\d\.\d+)", forest),
     (r"up to (\d+) s for the selector", lambda: selector_seconds()[1:]),
     (
         r"150 labels: (\d+) → (\d+) % right, NLL (\d\.\d+) → (\d\.\d+)\. A network retrained has (\d\.\d+)",

@@ -59,7 +59,7 @@ def selector_against_temperature():
     means, draws = selecting()
     return [
         (means.selector - means.temperature).max(),
-        at_most(0.0015, (draws.selector - draws.temperature).max()),
+        at_most(0.005, (draws.selector - draws.temperature).max()),
     ]
 
 
@@ -71,7 +71,7 @@ def selector_on_the_forest():
 def selector_against_the_best():
     means, _ = selecting()
     regret = means.selector - means.drop(columns="selector").min(axis=1)
-    own = [regret["gas sensors, batch 3"], regret["digits, forest"]]
+    own = regret[["cifar100_lenet-5", "gas sensors, batch 3", "digits, forest"]]
     return [-regret.mean(), regret.clip(lower=0).mean(), *own]
 
 
@@ -242,7 +242,8 @@ SENTENCES = (
     (r"which hold exact zeros, it was (\d\.\d) better", selector_on_the_forest),
     (
         r"Of (0\.\d+) less NLL than the best single map of each record, .* it is (0\.\d+) behind, "
-        r"most on sensors of batch 3 \((0\.\d+)\) and votes on digits \((0\.\d+)\)",
+        r"most on the LeNet \((0\.\d+)\), where it took temperature scaling, on sensors of batch 3 \((0\.\d+)\) and "
+        r"votes on digits \((0\.\d+)\)",
         selector_against_the_best,
     ),
     # Views.
