@@ -26,11 +26,11 @@ MARKS = {
 def against_temperature(results):
     """The results in the order of the benchmark, each with its NLL over temperature scaling's and points gained.
 
-    Images that a method of the same network and severity hasn't seen yet are left out.
+    Images that a method of the same network, severity and split hasn't seen yet are left out.
     """
     key = ["network", "severity", "seed", "corruption"]
     seen = (results.method != PARTIAL).groupby([results[name] for name in key]).transform("sum")
-    results = results[seen == seen.groupby([results.network, results.severity]).transform("max")]
+    results = results[seen == seen.groupby([results[name] for name in key[:-1]]).transform("max")]
     baseline = results[results.method == BASELINE].set_index(key)[["nll", "accuracy"]]
     joined = results.join(baseline.add_suffix("_temperature"), on=key, how="inner")
     joined["ratio"] = joined.nll / joined.nll_temperature
@@ -141,7 +141,7 @@ def draw(results, path):
     panels[0].invert_yaxis()
     figure.supxlabel("test NLL, temperature scaling = 1", fontsize=10)
     found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = min(len(found), 2 * len(settings))
+    columns = min(len(found), 1 + len(settings))
     figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)

@@ -4,18 +4,18 @@ from _corruption_tables import TITLES
 from _page_sentences import of_maps, selecting, selector_seconds, thesis, two_views
 from _pages import corruption_runs, read
 
-
-def of_resnet20():
-    return corruption_runs().query("network == 'cifar10_resnet20'")
-
-
-def ratios(score="ratio"):
-    """NLL over temperature scaling's, mean over splits: a row for each corruption, a column for each method."""
-    return of_resnet20().pivot_table(score, "corruption", "method", observed=True)
+RESNET32 = {"network": "cifar10_resnet32"}
+LOGITS_ALONE = ("vector", "structured_matrix")
 
 
-def points():
-    return ratios("points")
+def of_network(network="cifar10_resnet20"):
+    return corruption_runs().query("network == @network")
+
+
+def means(score, of="clamping", **network):
+    """Mean over the splits that a method has: a row for each of its corruptions, a column for each method."""
+    runs = of_network(**network).pivot_table(score, ["corruption", "seed"], "method", observed=True)
+    return runs.dropna(subset=of).groupby("corruption", observed=True).mean()
 
 
 def listed(names):
@@ -24,38 +24,45 @@ def listed(names):
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def better_than_clamping(method):
+def better_than_clamping(method, **network):
     """The corruptions on which a method's NLL is lower."""
-    means = ratios()
-    return listed(means.index[means[method] < means.clamping])
+    ratios = means("ratio", of=method, **network)
+    return listed(ratios.index[ratios[method] < ratios.clamping])
 
 
-def worse_than_temperature(method):
-    return listed(ratios().index[ratios()[method] > 1])
+def worse_than_temperature(method, **network):
+    ratios = means("ratio", of=method, **network)
+    return listed(ratios.index[ratios[method] > 1])
+
+
+def agreed(answers):
+    """The one answer, or all that differ."""
+    return " or ".join(dict.fromkeys(answers))
 
 
 def corruptions_in_short():
-    means = ratios().mean()
-    worse = (of_resnet20().query("method == 'clamping'").ratio > 1).sum()
-    others = means[["batch_norm", "last_layer", "vector"]]
-    return [means.clamping, points().clamping.mean(), len(ratios()), str(worse or "none"), *others]
+    ratios = means("ratio")
+    worse = (ratios.clamping > 1).sum()
+    others = ratios[["batch_norm", "last_layer", "vector"]].mean()
+    return [ratios.clamping.mean(), means("points").clamping.mean(), len(ratios), str(worse or "none"), *others]
 
 
 def losses():
     """On how many corruptions clamping's NLL is higher than temperature scaling's, its accuracy lower."""
-    counts = (ratios().clamping > 1).sum(), (points().clamping < 0).sum()
-    return [str(count or word) for count, word in zip(counts, ("no", "none"), strict=True)]
+    higher = agreed(str((means("ratio", **network).clamping > 1).sum() or "no") for network in ({}, RESNET32))
+    lower = agreed(str((means("points", **network).clamping < 0).sum() or "none") for network in ({}, RESNET32))
+    return [higher, lower]
 
 
 def all_weights():
     """Mean NLL ratios of fine-tuning and, on the same corruptions, of clamping; on how many the first is lower."""
-    tried = ratios().dropna(subset="fine_tuned")
+    tried = means("ratio", of="fine_tuned")
     return [tried.fine_tuned.mean(), tried.clamping.mean(), (tried.fine_tuned < tried.clamping).sum(), len(tried)]
 
 
 def costs_of_clamping():
     """Medians over corruptions of the passes forward and backward."""
-    return list(of_resnet20().query("method == 'clamping'")[["forward", "backward"]].median())
+    return list(of_network().query("method == 'clamping'")[["forward", "backward"]].median())
 
 
 def corruptions_measured():
@@ -70,15 +77,15 @@ def passes_of_two_views():
 
 
 def forest():
-    means, _ = selecting()
-    return list(means.loc["20 classes, forest", ["selector", "temperature"]])
+    nll, _ = selecting()
+    return list(nll.loc["20 classes, forest", ["selector", "temperature"]])
 
 
 def drifted_sensors():
     """Accuracy and NLL of temperature scaling and the selector, and the NLL of a network retrained."""
-    means = read("drift.csv").query("n == 150").groupby("method")[["accuracy", "nll"]].mean()
-    pairs = [means.loc[method, score] for score in ("accuracy", "nll") for method in ("temperature", "selector")]
-    return [*pairs, means.nll["retrained"]]
+    scores = read("drift.csv").query("n == 150").groupby("method")[["accuracy", "nll"]].mean()
+    pairs = [scores.loc[method, score] for score in ("accuracy", "nll") for method in ("temperature", "selector")]
+    return [*pairs, scores.nll["retrained"]]
 
 
 def seconds_of_sensors():
@@ -95,7 +102,7 @@ FRONT_SENTENCES = (
     # Corruptions that others wrote.
     (
         r"(0\.\d\d) of temperature scaling's NLL and \+(\d+) points of accuracy on (\d+) corruptions of CIFAR-10 that "
-        r"others wrote, worse on (\w+)(?:;|\.) [Bb]atch norm adapted has (0\.\d\d), the last layer anew (0\.\d\d), "
+        r"others wrote \(ResNet-20\), worse on (\w+)(?:;|\.) [Bb]atch norm adapted has (0\.\d\d), the last layer anew (0\.\d\d), "
         r"vector scaling (0\.\d\d)",
         corruptions_in_short,
     ),
@@ -104,15 +111,26 @@ FRONT_SENTENCES = (
         all_weights,
     ),
     (r"last layer is better on ([a-z, ]+)\.", lambda: [better_than_clamping("last_layer")]),
+    (r"With ResNet-32 it is better on ([a-z, ]+)\.", lambda: [better_than_clamping("last_layer", **RESNET32)]),
     (
-        r"Adapted, it is better on ([a-z, ]+), and worse than temperature scaling on ([a-z, ]+)\.",
-        lambda: [better_than_clamping("batch_norm"), worse_than_temperature("batch_norm")],
+        r"Adapted, it is better on ([a-z, ]+), and worse than temperature scaling on ([a-z, ]+), with either network",
+        lambda: [
+            agreed(answer("batch_norm", **network) for network in ({}, RESNET32))
+            for answer in (better_than_clamping, worse_than_temperature)
+        ],
     ),
     (
         r"Vector and structured matrix scaling are better on ([a-z, ]+)\.",
-        lambda: [" or ".join({better_than_clamping(method): None for method in ("vector", "structured_matrix")})],
+        lambda: [agreed(map(better_than_clamping, LOGITS_ALONE))],
     ),
-    (r"Clamping's NLL was on (\w+) corruption above temperature scaling's, and its accuracy on (\w+) below", losses),
+    (
+        r"With ResNet-32 they are better on ([a-z, ]+)\.",
+        lambda: [agreed(better_than_clamping(method, **RESNET32) for method in LOGITS_ALONE)],
+    ),
+    (
+        r"Clamping's NLL was on (\w+) corruption above temperature scaling's, and its accuracy on (\w+) below, with either",
+        losses,
+    ),
     (r"(\d+) forward passes over the calibration set and (\d+) backward", costs_of_clamping),
     (
         r"All (\d+) corruptions of the package corrupt-tta, which .* on CIFAR-10: ([\w ,-]+), severity ([\d, ]+), "
@@ -121,7 +139,7 @@ FRONT_SENTENCES = (
     ),
     (
         r"It is (\w+) split, so there are no standard errors",
-        lambda: ["one" if of_resnet20().seed.nunique() == 1 else "not one"],
+        lambda: ["one" if of_network().seed.nunique() == 1 else "not one"],
     ),
     # The front page.
     (

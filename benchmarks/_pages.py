@@ -160,14 +160,16 @@ def corruption_runs():
 
 
 def corruption_rows():
-    """A method's row says which network and how many corruptions where those aren't ResNet-20 and all."""
+    """A method's row says how many corruptions and splits those are where the file has more."""
     rows = []
     for network, _, part in _corruption_tables.settings_of(corruption_runs()):
-        other = "" if network == "cifar10_resnet20" else f", {_corruption_tables.TITLES[network]}"
-        for row in _corruption_tables.means_rows(part):
-            few = row["corruptions"] < part.corruption.nunique()
-            title = CORRUPTION_METHODS[row["method"]] + other + few * f", {row['corruptions']} corruptions"
-            rows.append((title, *map(row.get, CORRUPTION_COLUMNS)))
+        means = _corruption_tables.means_rows(part)
+        for row in means:
+            title = CORRUPTION_METHODS[row["method"]]
+            for what in ("corruptions", "splits"):
+                if row[what] < max(other[what] for other in means):
+                    title += f", {row[what]} {what.removesuffix('s') if row[what] == 1 else what}"
+            rows.append((_corruption_tables.TITLES[network], title, *map(row.get, CORRUPTION_COLUMNS)))
     return rows
 
 
@@ -304,7 +306,7 @@ TABLES = {
     ("method", "accuracy %", "NLL", "Brier", "ECE % (floor)"): thesis_rows,
     ("method", "peer", "NLL difference, 500 images", "NLL difference, 5,000 images", "time ratio"): peer_rows,
     (
-        *("method", "NLL ratio", "accuracy won, points", "ECE % (floor)", "fit, in passes"),
+        *("network", "method", "NLL ratio", "accuracy won, points", "ECE % (floor)", "fit, in passes"),
         *("prediction, in passes", "weights", "worse than temperature scaling"),
     ): corruption_rows,
     ("corruption", _TEMPERATURE, "neural clamping: accuracy %, NLL"): front_rows,
