@@ -102,8 +102,8 @@ FRONT_SENTENCES = (
     # Corruptions that others wrote.
     (
         r"(0\.\d\d) of temperature scaling's NLL and \+(\d+) points of accuracy on (\d+) corruptions of CIFAR-10 that "
-        r"others wrote \(ResNet-20\), worse on (\w+)(?:;|\.) [Bb]atch norm adapted has (0\.\d\d), the last layer anew (0\.\d\d), "
-        r"vector scaling (0\.\d\d)",
+        r"others wrote \(ResNet-20\), worse on (\w+)\. Batch norm adapted has (0\.\d\d), the last layer anew "
+        r"(0\.\d\d), vector scaling (0\.\d\d)",
         corruptions_in_short,
     ),
     (
@@ -128,7 +128,7 @@ FRONT_SENTENCES = (
         lambda: [agreed(better_than_clamping(method, **RESNET32) for method in LOGITS_ALONE)],
     ),
     (
-        r"Clamping's NLL was on (\w+) corruption above temperature scaling's, and its accuracy on (\w+) below, with either",
+        r"Clamping's NLL was on (\w+) corruption above temperature scaling's, and its accuracy on (\w+) below",
         losses,
     ),
     (r"(\d+) forward passes over the calibration set and (\d+) backward", costs_of_clamping),

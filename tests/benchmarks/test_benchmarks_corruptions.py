@@ -75,16 +75,18 @@ def test_methods_are_compared_with_temperature_scaling(problem, tmp_path, capsys
     assert len(pd.read_csv(path)) == len(runs) == 2 * 7 + 1
 
 
-def test_networks_may_have_different_methods(tmp_path, capsys):
-    """Left out are only images that a method of the same network still lacks."""
+def test_networks_and_splits_may_have_different_methods(tmp_path, capsys):
+    """Left out are only images that a method of the same network and split still lacks."""
     runs = pd.read_csv(corruptions.parse_options([]).out).query("seed == 50 and network == 'cifar10_resnet20'")
-    other = runs[runs.method.isin(["temperature", "clamping"])].assign(network="cifar10_resnet32")
+    few = runs[runs.method.isin(["temperature", "clamping"])]
+    other = few[few.index != few.index[-1]].assign(network="cifar10_resnet32")
     path = tmp_path / "runs.csv"
-    pd.concat([runs, other[other.index != other.index[-1]]]).to_csv(path, index=False)
+    pd.concat([runs, few.assign(seed=51), other]).to_csv(path, index=False)
     corruptions.main(["--summary", "--out", str(path)])
     first, second = capsys.readouterr().out.split("cifar10_resnet32, severity 2")
     n = runs.corruption.nunique()
-    assert re.search(rf"clamping +1 +{n} ", first)
+    assert re.search(rf"clamping +2 +{n} ", first)
+    assert re.search(rf"last_layer +1 +{n} ", first)
     assert re.search(rf"clamping +1 +{n - 1} ", second)
     assert "nan" not in first
 
