@@ -26,11 +26,11 @@ MARKS = {
 def against_temperature(results):
     """The results in the order of the benchmark, each with its NLL over temperature scaling's and points gained.
 
-    Images that a method hasn't seen yet are left out.
+    Images that a method of the same network, severity and split hasn't seen yet are left out.
     """
-    key = ["seed", "severity", "network", "corruption"]
+    key = ["network", "severity", "seed", "corruption"]
     seen = (results.method != PARTIAL).groupby([results[name] for name in key]).transform("sum")
-    results = results[seen == seen.max()]
+    results = results[seen == seen.groupby([results[name] for name in key[:-1]]).transform("max")]
     baseline = results[results.method == BASELINE].set_index(key)[["nll", "accuracy"]]
     joined = results.join(baseline.add_suffix("_temperature"), on=key, how="inner")
     joined["ratio"] = joined.nll / joined.nll_temperature
@@ -57,8 +57,8 @@ def mean_over_corruptions(part, column):
     return resampled_estimate(part.groupby("seed")[column].mean())
 
 
-def means_table(part):
-    """A line for each method: scores against temperature scaling's, ECE and its floor, times, weights."""
+def means_rows(part):
+    """A row for each method: scores against temperature scaling's, ECE and its floor, times, weights."""
     rows = []
     for method, own in part.groupby("method", observed=True):
         own = whole_seeds(own)
@@ -79,7 +79,7 @@ def means_table(part):
                 "worse than temperature": f"{(own.ratio > 1).sum()} of {len(own)}",
             }
         )
-    return tabulate(rows, headers="keys", disable_numparse=True)
+    return rows
 
 
 def corruption_table(part):
@@ -99,7 +99,7 @@ def report(results):
     results = against_temperature(results)
     for network, severity, part in settings_of(results):
         print(f"\n{network}, severity {severity}: means over corruptions and splits; times in plain passes (processor)")
-        print(means_table(part))
+        print(tabulate(means_rows(part), headers="keys", disable_numparse=True))
         print("\nNLL as a ratio to temperature scaling's, points of accuracy")
         print(corruption_table(part))
     shared = results[results.method != PARTIAL]
@@ -141,7 +141,7 @@ def draw(results, path):
     panels[0].invert_yaxis()
     figure.supxlabel("test NLL, temperature scaling = 1", fontsize=10)
     found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = min(len(found), 2 * len(settings))
+    columns = min(len(found), 1 + len(settings))
     figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)

@@ -12,7 +12,8 @@ class Estimate(NamedTuple):
     standard_error: float
 
     def __format__(self, spec):
-        return f"{self.mean:{spec}} ± {self.standard_error:{spec.lstrip('+')}}"
+        mean = f"{self.mean:{spec}}"
+        return mean if np.isnan(self.standard_error) else f"{mean} ± {self.standard_error:{spec.lstrip('+')}}"
 
 
 def resampled_estimate(values, test_fraction=0.5):

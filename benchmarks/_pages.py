@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import _corruption_tables
 import _shift_tables
 import _thesis_tables
 from _estimates import ratio_estimate
@@ -12,6 +13,7 @@ from _peer_tables import compare as compare_records
 from _peer_tables import read_records
 from _records import RECORDS
 from drift import METHODS as DRIFT_METHODS
+from sample_sizes import table as sizes_table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -36,6 +38,18 @@ THESIS_METHODS = {
     "temperature": "temperature scaling",
     "clamping": "neural clamping, our default",
     "reference": "neural clamping, the authors' settings",
+}
+CORRUPTION_METHODS = {
+    "temperature": "temperature scaling",
+    "structured_matrix": "structured matrix scaling",
+    **{method: marks["label"] for method, marks in _corruption_tables.MARKS.items()},
+}
+CORRUPTION_COLUMNS = ("NLL ratio", "points", "ECE % (floor)", "fit", "predict", "weights", "worse than temperature")
+CHANGES = {
+    "uncalibrated": "uncalibrated network",
+    "darkness": "darkness × .35",
+    "noise": "noise, standard deviation .1",
+    "class frequencies": "class frequencies from Dirichlet(.3)",
 }
 # What a page calls a method and its peer, and their records.
 PEERS = (
@@ -139,6 +153,74 @@ def drift_rows():
     ]
 
 
+@cache
+def corruption_runs():
+    """Every run, each with its NLL over temperature scaling's and points gained."""
+    return _corruption_tables.against_temperature(read("corruptions.csv"))
+
+
+def corruption_rows():
+    """A method's row says how many corruptions and splits those are where the file has more."""
+    rows = []
+    for network, _, part in _corruption_tables.settings_of(corruption_runs()):
+        means = _corruption_tables.means_rows(part)
+        for row in means:
+            title = CORRUPTION_METHODS[row["method"]]
+            for what in ("corruptions", "splits"):
+                if row[what] < max(other[what] for other in means):
+                    title += f", {row[what]} {what.removesuffix('s') if row[what] == 1 else what}"
+            rows.append((_corruption_tables.TITLES[network], title, *map(row.get, CORRUPTION_COLUMNS)))
+    return rows
+
+
+def front_rows():
+    return [
+        (
+            row.corruption.replace("_", " "),
+            f"{row.temperature_accuracy:.1f}, {row.temperature_nll:.3f}",
+            f"{row.clamping_accuracy:.1f}, {row.clamping_nll:.3f}",
+        )
+        for row in read("front.csv").itertuples()
+    ]
+
+
+def sample_size_rows():
+    return list(sizes_table(read("sample_sizes.csv")).itertuples(index=False, name=None))
+
+
+@cache
+def monitored():
+    """What was measured of the monitor, by part, setting and measure."""
+    return read("monitor.csv").set_index(["part", "setting", "measure"]).value
+
+
+def delay_rows():
+    return [(title, f"{monitored()['delay', change, 'median delay']:.0f}") for change, title in CHANGES.items()]
+
+
+def false_alarm_rows():
+    undisturbed = monitored()["undisturbed"].xs("share of alarms", level="measure") * 100
+    lengths = monitored()["run length"].xs("mean run length at least", level="measure").astype(int)
+    shares = monitored()["false alarms"].unstack() * 100
+    sharp = shares.index.str.endswith("sharp")
+    wide, narrow = (" %, ".join(short(worst, 1) for worst in part.max()) for part in (shares[~sharp], shares[sharp]))
+    fitted = ", ".join(f"{undisturbed[f'fitted on {n}']:.0f}" for n in (500, 1000, 2500))
+    return [
+        (
+            "streams of 3,000 labels drawn from the probabilities, K = 2, 10, 100, 1,000: alarms at .01, at .05",
+            f"at most {wide} %",
+        ),
+        ("the same, tolerance=0, K = 2 and 10", f"at most {narrow} %"),
+        ("100 orders of images, T fitted on 500, 1,000, 2,500: alarms", f"{fitted} %"),
+        ("the same, T fitted on 500, tolerance=0", f"{undisturbed['fitted on 500, sharp']:.0f} %"),
+        (
+            "average_run_length of 1,000, 10,000: mean run length, streams cut off at three times that",
+            f"above {lengths['1000']:,}, {lengths['10000']:,}",
+        ),
+        ("the same, tolerance=0, 1,000", f"above {lengths['1000, sharp']:,}"),
+    ]
+
+
 def family_rows():
     results = read("families.csv")
     results = results.assign(ratio=results.nll / results.ts_nll)
@@ -206,7 +288,6 @@ def selector_differences():
 
 _TEMPERATURE = "temperature scaling: accuracy %, NLL"
 SHIFT_TABLES = {
-    ("shift", _TEMPERATURE, "vector scaling", "neural clamping", "accuracy won, points"): shift_rows,
     (
         "shift",
         _TEMPERATURE,
@@ -224,4 +305,12 @@ TABLES = {
     ("shift", '"auto"', "the best by name"): family_rows,
     ("method", "accuracy %", "NLL", "Brier", "ECE % (floor)"): thesis_rows,
     ("method", "peer", "NLL difference, 500 images", "NLL difference, 5,000 images", "time ratio"): peer_rows,
+    (
+        *("network", "method", "NLL ratio", "accuracy won, points", "ECE % (floor)", "fit, in passes"),
+        *("prediction, in passes", "weights", "worse than temperature scaling"),
+    ): corruption_rows,
+    ("corruption", _TEMPERATURE, "neural clamping: accuracy %, NLL"): front_rows,
+    ("data: method", "50", "100", "200", "500", "1,000", "2,000", "5,000"): sample_size_rows,
+    ("change", "labels until the alarm"): delay_rows,
+    ("no change", ""): false_alarm_rows,
 }

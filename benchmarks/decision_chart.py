@@ -67,6 +67,11 @@ def steps(folder=RESULTS):
     ]
 
 
+def words(folder=RESULTS):
+    """What the chart says, for those who can't see it."""
+    return "\n".join(" ".join(" ".join(step).split()) for step in steps(folder))
+
+
 def shifted(results):
     """NLL over temperature scaling's, mean over the shifts of their means, and the range of points of accuracy."""
     auto = results[(results.family == "auto") & (results["shift"] != "none")]
@@ -125,7 +130,8 @@ def draw(path, folder=RESULTS):
             end = y - (0.63 if below.question else 1) * height
             axes.text(middle + 0.015, y - 0.5 * height, "yes" if step.ends == "no" else "no", va="center", **SAYS)
             arrow(axes, (middle, y - 0.37 * height), (middle, end), "-|>" if below.question else "-")
-    figure.savefig(path, dpi=220, transparent=True, pil_kwargs={"optimize": True})
+    metadata = {"Description": words(folder)}
+    figure.savefig(path, dpi=220, transparent=True, metadata=metadata, pil_kwargs={"optimize": True})
 
 
 def draw_step(axes, step, y, height):

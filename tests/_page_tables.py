@@ -1,5 +1,6 @@
-"""The tables of the README and of the documentation, as text: Markdown's, and list tables of reStructuredText."""
+"""The tables of the README and of the documentation, as text: Markdown's, reStructuredText's, and CSV files."""
 
+import csv
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +24,9 @@ class Table(NamedTuple):
 
 
 def tables_of(page):
-    """The tables that are written out on a page."""
+    """The tables that are written out on a page, or are files that it shows."""
     lines = page.read_text(encoding="utf-8").splitlines()
-    found = markdown_tables(lines) if page.suffix == ".md" else list_tables(lines)
+    found = markdown_tables(lines) if page.suffix == ".md" else [*list_tables(lines), *csv_tables(page)]
     name = page.relative_to(ROOT).as_posix()
     return [Table(name, *split_head([tuple(map(plain, row)) for row in rows])) for rows in found]
 
@@ -60,6 +61,12 @@ def list_tables(lines):
             else:
                 add_line(tables[-1], line.strip())
     return tables
+
+
+def csv_tables(page):
+    """Rows of cells of each file that a ``csv-table`` shows."""
+    files = re.findall(r"\.\. csv-table::.*\n +:file: (.*)", page.read_text(encoding="utf-8"))
+    return [list(csv.reader((page.parent / file).read_text(encoding="utf-8").splitlines())) for file in files]
 
 
 def add_line(rows, line):

@@ -9,15 +9,19 @@ import pytest
 pytest.importorskip("pandas", reason="the files of results are read with pandas")
 
 import pandas as pd
-from _page_tables import PAGES, plain, tables_of
+from _page_tables import PAGES, ROOT, plain, tables_of
 
 import _pages
 import _thesis_tables
+import decision_chart
+from _page_front import FRONT_SENTENCES
+from _page_samples import SAMPLE_SENTENCES
 from _page_sentences import SENTENCES, SHIFT_SENTENCES
 from _pages import RESULTS, SHIFT_TABLES, TABLES
 from _suite import COLUMNS, METHODS
 from pages import main as print_pages
 
+ALL_SENTENCES = (*SENTENCES, *SAMPLE_SENTENCES, *FRONT_SENTENCES)
 # What isn't compared, and why. Each is on some page.
 NOT_COMPARED = {
     ("NCToolkit", "skclamp"): "names of parameters",
@@ -29,10 +33,18 @@ NOT_COMPARED = {
     ("your case", "take", "what we measured"): "sentences",
     ("camera", "calibrator", "accuracy %", "NLL", "Brier", "ECE %", "floor: mean (95 %)"): "printed by make demo",
     **dict.fromkeys(SHIFT_TABLES, "to be measured again, into shift.csv"),
-    ("method", "peer", "NLL difference", "time"): "to be replaced by that of docs/benchmarks.rst",
+    ("you have, and write", "what to expect", "what it costs"): "sentences",
+    (
+        *("method", "ResNet-20, 500", "ResNet-20, 5,000", "ResNet-32, 500", "ResNet-32, 5,000"),
+        *("WideResNet, 500", "WideResNet, 5,000", "LeNet, 500", "LeNet, 5,000"),
+        *("fit ms, ResNet-20", "fit ms, WideResNet"),
+    ): "choosing.csv itself",
 }
 # Of these no number with a point may be left that no sentence holds.
-SENTENCES_ALONE = [("your case", "take", "what we measured")]
+SENTENCES_ALONE = [
+    ("your case", "take", "what we measured"),
+    ("you have, and write", "what to expect", "what it costs"),
+]
 
 
 @cache
@@ -48,10 +60,9 @@ def text_of(page):
 
 
 def compare_table(table, rows):
-    """Every row of a page's table is one of those that the files give."""
+    """A page's table has the rows that the files give, and no other."""
     expected = [tuple(map(plain, row)) for row in rows]
-    wrong = [row for row in table.rows if row not in expected]
-    assert not wrong, f"by the files it is {expected}; see python benchmarks/pages.py"
+    assert table.rows == expected, "the files give other rows; see python benchmarks/pages.py"
 
 
 def compare_sentence(pattern, values, texts):
@@ -64,7 +75,9 @@ def compare_sentence(pattern, values, texts):
 
 
 def as_printed(value, text):
-    """A number with the sign and the decimals of a text."""
+    """A number with the sign and the decimals of a text; a text as it is."""
+    if isinstance(value, str):
+        return value
     digits = len(text.partition(".")[2])
     return f"{value:{'+' if text.startswith('+') else ''}.{digits}f}"
 
@@ -84,7 +97,7 @@ def test_entries_are_of_tables_that_there_are():
     assert not set(TABLES) & set(NOT_COMPARED)
 
 
-@pytest.mark.parametrize(("pattern", "values"), SENTENCES, ids=[pattern for pattern, _ in SENTENCES])
+@pytest.mark.parametrize(("pattern", "values"), ALL_SENTENCES, ids=[pattern for pattern, _ in ALL_SENTENCES])
 def test_sentences_are_those_of_the_files(pattern, values):
     compare_sentence(pattern, values(), map(text_of, PAGES))
 
@@ -93,9 +106,15 @@ def test_sentences_are_those_of_the_files(pattern, values):
 def test_tables_of_sentences_hold_no_other_number(head):
     (table,) = [table for table in all_tables() if table.head == head]
     text = " ".join(cell for row in table.rows for cell in row)
-    for pattern, _ in (*SENTENCES, *SHIFT_SENTENCES):
+    for pattern, _ in (*ALL_SENTENCES, *SHIFT_SENTENCES):
         text = re.sub(pattern, "", text)
     assert not re.findall(r"\d*\.\d+", text)
+
+
+def test_the_decision_chart_is_drawn_from_the_files():
+    image = pytest.importorskip("PIL.Image", reason="reads a PNG file")
+    with image.open(ROOT / "docs" / "images" / "decision.png") as chart:
+        assert chart.text["Description"] == decision_chart.words(), "see python benchmarks/decision_chart.py"
 
 
 def test_the_thesis_page_is_made_from_its_file():
@@ -123,11 +142,19 @@ def test_tables_are_read(suffix, text, tmp_path, monkeypatch):
     assert second == (page.name, ("c",), [("1",)])
 
 
+def test_files_that_a_page_shows_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("_page_tables.ROOT", tmp_path)
+    (tmp_path / "numbers.csv").write_text('a,"b, %"\nx,−1.5\n"y, z",\n', encoding="utf-8")
+    page = tmp_path / "page.rst"
+    page.write_text("Text.\n\n.. csv-table::\n   :file: numbers.csv\n   :header-rows: 1\n", encoding="utf-8")
+    assert tables_of(page) == [(page.name, ("a", "b, %"), [("x", "-1.5"), ("y, z", "")])]
+
+
 def test_a_number_that_differs_is_found():
     (table,) = [table for table in all_tables() if table.head == ("network", "two views", "four views")]
     rows = TABLES[table.head]()
     compare_table(table, rows)
-    with pytest.raises(AssertionError, match="by the files it is"):
+    with pytest.raises(AssertionError, match="the files give other rows"):
         compare_table(table, [(rows[0][0], rows[0][1].replace(".8", ".7"), rows[0][2]), *rows[1:]])
     compare_sentence(r"kept (\d+) of (\d\.\d\d)", [3, 0.126], ["was kept 3 of 0.13"])
     with pytest.raises(AssertionError):

@@ -179,6 +179,7 @@ def test_single_split_has_no_standard_error():
     estimate = resampled_estimate([0.5])
     assert estimate.mean == 0.5
     assert np.isnan(estimate.standard_error)
+    assert f"{estimate:+.1f}" == "+0.5"
 
 
 def test_estimates_format_both_numbers():

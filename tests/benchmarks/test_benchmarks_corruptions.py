@@ -1,5 +1,7 @@
 """The benchmark of corruptions: what the package makes of images, and every method on darkened ones."""
 
+import re
+
 import matplotlib.image
 import numpy as np
 import pandas as pd
@@ -71,6 +73,22 @@ def test_methods_are_compared_with_temperature_scaling(problem, tmp_path, capsys
     monkeypatch.setattr(corruptions, "run", None)
     corruptions.main(options)
     assert len(pd.read_csv(path)) == len(runs) == 2 * 7 + 1
+
+
+def test_networks_and_splits_may_have_different_methods(tmp_path, capsys):
+    """Left out are only images that a method of the same network and split still lacks."""
+    runs = pd.read_csv(corruptions.parse_options([]).out).query("seed == 50 and network == 'cifar10_resnet20'")
+    few = runs[runs.method.isin(["temperature", "clamping"])]
+    other = few[few.index != few.index[-1]].assign(network="cifar10_resnet32")
+    path = tmp_path / "runs.csv"
+    pd.concat([runs, few.assign(seed=51), other]).to_csv(path, index=False)
+    corruptions.main(["--summary", "--out", str(path)])
+    first, second = capsys.readouterr().out.split("cifar10_resnet32, severity 2")
+    n = runs.corruption.nunique()
+    assert re.search(rf"clamping +2 +{n} ", first)
+    assert re.search(rf"last_layer +1 +{n} ", first)
+    assert re.search(rf"clamping +1 +{n - 1} ", second)
+    assert "nan" not in first
 
 
 def test_batch_norm_is_adapted_without_dropout():
