@@ -68,11 +68,15 @@ def selector_on_the_forest():
     return [(means.temperature - means.selector)["20 classes, forest"]]
 
 
+def regrets(name):
+    """The selector's mean NLL less that of the best single map of each record."""
+    means = read(name).pivot_table("nll", "record", "method")
+    return means.selector - means.drop(columns="selector").min(axis=1)
+
+
 def selector_against_the_best():
-    means, _ = selecting()
-    regret = means.selector - means.drop(columns="selector").min(axis=1)
-    own = regret[["cifar100_lenet-5", "gas sensors, batch 3", "digits, forest"]]
-    return [-regret.mean(), regret.clip(lower=0).mean(), *own]
+    regret = regrets("selecting.csv")
+    return [-regret.mean(), regret.clip(lower=0).mean(), regret["gas sensors, batch 3"]]
 
 
 def means_of_two_views():
@@ -242,9 +246,12 @@ SENTENCES = (
     (r"which hold exact zeros, it was (\d\.\d) better", selector_on_the_forest),
     (
         r"Of (0\.\d+) less NLL than the best single map of each record, .* it is (0\.\d+) behind, "
-        r"most on the LeNet \((0\.\d+)\), where it took temperature scaling, on sensors of batch 3 \((0\.\d+)\) and "
-        r"votes on digits \((0\.\d+)\)",
+        r"most on sensors of batch 3 \((0\.\d+)\)",
         selector_against_the_best,
+    ),
+    (
+        r"the LeNet got temperature scaling, which is (0\.\d+) behind the best map",
+        lambda: [regrets("selecting_stratified.csv")["cifar100_lenet-5"]],
     ),
     # Views.
     (

@@ -184,6 +184,21 @@ def front_rows():
     ]
 
 
+def prior_shift_rows():
+    draws = read("prior_shift.csv")
+    kinds = draws.change.where(draws.change.isin(["classes", "none"]), "images")
+    rows, previous = [], None
+    for (network, n), part in draws.groupby(["network", "n_unlabelled"]):
+        cells = []
+        for kind in ("classes", "none", "images"):
+            own = part[kinds[part.index] == kind]
+            ratio = (own.nll / own.ts_nll).mean()
+            cells.append(f"{short(ratio) if round(ratio, 3) != 1 else 1}, {own.kept.sum()} of {len(own)}")
+        rows.append((NETWORKS[network] if network != previous else "", f"{n:,}", *cells))
+        previous = network
+    return rows
+
+
 def sample_size_rows():
     return list(sizes_table(read("sample_sizes.csv")).itertuples(index=False, name=None))
 
@@ -313,4 +328,5 @@ TABLES = {
     ("data: method", "50", "100", "200", "500", "1,000", "2,000", "5,000"): sample_size_rows,
     ("change", "labels until the alarm"): delay_rows,
     ("no change", ""): false_alarm_rows,
+    (*("network", "unlabelled asked for", "frequencies change", "nothing changes", "images change"),): prior_shift_rows,
 }
