@@ -106,11 +106,9 @@ def order_preserving_and_vector():
 
 def watched():
     """Labels until the alarm under darkness and noise, and microseconds a label at ten classes."""
-    found = monitored()
-    return [
-        *(found["delay", change, "median delay"] for change in ("darkness", "noise")),
-        found["time", "K = 10"].iloc[0],
-    ]
+    wanted = ("delay", "darkness"), ("delay", "noise"), ("time", "K = 10")
+    found = monitored().groupby(level=["part", "setting"]).first()
+    return [found[place] for place in wanted]
 
 
 def other_frequencies():
@@ -143,11 +141,11 @@ FRONT_SENTENCES = (
         ],
     ),
     (
-        r"Vector and structured matrix scaling are better on ([a-z, ]+)\.",
-        lambda: [agreed(map(better_than_clamping, LOGITS_ALONE))],
+        r"Vector scaling is better on ([a-z, ]+), structured matrix scaling on ([a-z, ]+)\.",
+        lambda: [better_than_clamping(method) for method in LOGITS_ALONE],
     ),
     (
-        r"With ResNet-32 they are better on ([a-z, ]+)\.",
+        r"With ResNet-32 both are better on ([a-z, ]+)\.",
         lambda: [agreed(better_than_clamping(method, **RESNET32) for method in LOGITS_ALONE)],
     ),
     (
@@ -169,7 +167,8 @@ FRONT_SENTENCES = (
         other_frequencies,
     ),
     (
-        r"(0\.\d+) of temperature scaling's NLL and \+(\d\.\d) points of accuracy on CIFAR-10, (0\.\d+) and \+(\d\.\d) on CIFAR-100",
+        r"(0\.\d+) of temperature scaling's NLL and \+(\d\.\d) points of accuracy on CIFAR-10, "
+        r"(0\.\d+) and \+(\d\.\d) on CIFAR-100",
         two_views,
     ),
     (r"(\d+) passes to fit, two a prediction", passes_of_two_views),

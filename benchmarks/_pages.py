@@ -173,6 +173,29 @@ def corruption_rows():
     return rows
 
 
+IMAGENET_CHANGES = {
+    "none": "none",
+    "darkness": "darkness × 0.25",
+    "haze": "haze",
+    "cast": "colour cast",
+    "fog": "fog, severity 3",
+    "defocus_blur": "defocus blur, severity 3",
+    "jpeg_compression": "JPEG, severity 3",
+}
+
+
+def imagenet_rows():
+    runs = _corruption_tables.against_temperature(read("imagenet.csv"))
+    rows = []
+    for change, title in IMAGENET_CHANGES.items():
+        own = runs[runs.corruption == change]
+        means = own.groupby("method", observed=True)[["ratio", "points", "accuracy", "nll"]].mean()
+        plain = means.loc["temperature"]
+        cells = [f"{means.ratio[method]:.3f}, {means.points[method]:+.1f}" for method in ("batch_norm", "clamping")]
+        rows.append((title, str(own.seed.nunique()), f"{plain.accuracy:.1f}, {plain.nll:.3f}", *cells))
+    return rows
+
+
 def front_rows():
     return [
         (
@@ -188,7 +211,9 @@ def prior_shift_rows():
     draws = read("prior_shift.csv")
     kinds = draws.change.where(draws.change.isin(["classes", "none"]), "images")
     rows, previous = [], None
-    for (network, n), part in draws.groupby(["network", "n_unlabelled"]):
+    order = draws.network.map(list(NETWORKS).index)
+    for (_, n), part in draws.groupby([order, "n_unlabelled"]):
+        network = part.network.iloc[0]
         cells = []
         for kind in ("classes", "none", "images"):
             own = part[kinds[part.index] == kind]
@@ -328,5 +353,6 @@ TABLES = {
     ("data: method", "50", "100", "200", "500", "1,000", "2,000", "5,000"): sample_size_rows,
     ("change", "labels until the alarm"): delay_rows,
     ("no change", ""): false_alarm_rows,
+    ("change", "splits", _TEMPERATURE, "batch norm adapted", "neural clamping"): imagenet_rows,
     (*("network", "unlabelled asked for", "frequencies change", "nothing changes", "images change"),): prior_shift_rows,
 }
