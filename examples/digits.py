@@ -147,12 +147,10 @@ def draw(fitted, y, path):
 
 
 def write(module, arrays, folder):
-    """A network for batches of any size, and tensors: files that torch reads without running code from them."""
+    """A network as it is, with what `torch.load` needs to build it, and tensors."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = [torch.as_tensor(array) for array in arrays]
-    any_batch = ({0: torch.export.Dim("n", min=1)},)
-    torch.export.save(torch.export.export(module, (tensors[0][:3],), dynamic_shapes=any_batch), folder / "network.pt2")
-    torch.save(tensors, folder / "fogged.pt")
+    torch.save(module, folder / "network.pt")
+    torch.save([torch.as_tensor(array) for array in arrays], folder / "fogged.pt")
 
 
 if __name__ == "__main__":
