@@ -147,7 +147,7 @@ def test_missing_names_and_late_labels():
     assert (monitor.n_samples_, monitor.n_missing_) == (3, 2)
     none = watch(LOGITS[:4], [None] * 4)
     assert (none.n_samples_, none.n_missing_, none.p_value_, none.alarm_, none.since_) == (0, 4, 1.0, False, None)
-    assert "(4 more were missing)" in none.summary()
+    assert "(1 more was missing)" in watch(LOGITS[:2], [None, 1]).summary()
 
 
 def test_an_error_keeps_what_was_seen():
@@ -257,7 +257,7 @@ def test_summary_says_what_changed():
     sure = watch(LOGITS, (LOGITS / 3 + RNG.gumbel(size=LOGITS.shape)).argmax(1))
     assert sure.alarm_
     assert "over-confident" in sure.summary()
-    assert "T alone would do" in sure.summary()
+    assert "no more than T alone would; other changes aren't tested" in sure.summary()
     unsure = watch(LOGITS, LOGITS.argmax(1)).summary()
     assert "under-confident" in unsure
     frequent = watch(LOGITS / 3, (LOGITS / 3 + [3, 0, 0] + RNG.gumbel(size=LOGITS.shape)).argmax(1))
@@ -265,6 +265,25 @@ def test_summary_says_what_changed():
     assert frequent.summary() in frequent._repr_html_()
     restarted = watch(LOGITS, calm, average_run_length=20).summary()
     assert restarted.startswith("Change alarm, one in 20 labels by chance, after ")
+
+
+def test_summary_has_an_alarm_of_each_test_and_the_rules_they_came_by():
+    gumbel = np.random.default_rng(1).gumbel(size=LOGITS.shape)
+    monitor = watch(LOGITS, (LOGITS / 3 + gumbel).argmax(1), average_run_length=1e5, tolerance=0.0)
+    at, change_at = monitor._alarms.first
+    assert at != change_at
+    text = monitor.summary()
+    assert text.startswith(f"Alarm after {at} of 600 labels: the p value is ")
+    assert f" Change alarm, one in 100,000 labels by chance, after {change_at}. " in text
+    assert monitor.set_params(alpha=0.5, average_run_length=None, tolerance=0.9).summary() == text
+
+
+def test_summary_at_the_ends():
+    none = watch(LOGITS[:4], [None] * 4)
+    assert none.summary() == "No label has come yet (4 were missing)."
+    at_random = watch(LOGITS * 20, LOGITS.argmin(1)).summary()
+    assert "the p value is below 1e-300, alpha 0.01." in at_random
+    assert "to 3.32, the bound of what is searched, would win" in at_random
 
 
 @pytest.mark.parametrize(
