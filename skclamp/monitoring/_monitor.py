@@ -27,8 +27,8 @@ from ._evidence import Evidence, best_temperature
 from ._watched import open_watched, read_watched, refuse_metadata
 from ._words import sentences
 
-# What nobody may choose in view of the samples.
-_RULES = ("alpha", "tolerance", "average_run_length")
+# What nobody may choose in view of the samples, nor change between them.
+_RULES = ("alpha", "tolerance", "average_run_length", "response", "classes")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -149,7 +149,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         "classes": ["array-like", torch.Tensor, None],
     }
 
-    _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
 
     def fit(self, X, y=None, **params):
         """Forget what was seen, and watch from these samples on.
@@ -293,11 +293,16 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
     def _validate_params(self):
         check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
         for name, value in getattr(self, "_rules", {}).items():
-            if getattr(self, name) != value:
+            if not np.array_equal(getattr(self, name), value):
                 raise ValueError(
                     f"{name} must stay {value}, with which the samples so far were watched; got "
                     f"{getattr(self, name)}. fit starts anew"
                 )
+        if hasattr(self, "_watched") and self._watched is not self._frozen_part():
+            raise ValueError(
+                "estimator must stay the one whose probabilities were watched so far; got another "
+                f"{type(self._frozen_part()).__name__}. fit starts a new watch"
+            )
 
     def _routed_to(self):
         """Nobody: there are no metadata."""
@@ -318,12 +323,18 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
             self.classes_ = self._names(n_columns)
             self._evidence, self._alarms = Evidence.of_none(self.tolerance, n_columns), Alarms([None, None])
             self._rules = {name: getattr(self, name) for name in _RULES}
+            self._watched = self._frozen_part()
             if self.estimator is None and self.response == "auto" and look_like_probabilities(logits):
                 note_probabilities()
         elif n_columns != len(self.classes_):
             raise ValueError(
                 f"X has {n_columns} columns of logits, but {type(self).__name__} is expecting {len(self.classes_)} "
                 "features as input"
+            )
+        elif not np.array_equal(names := self._names(n_columns), self.classes_):
+            raise ValueError(
+                f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
+                f"got {names.tolist()}. fit starts a new watch"
             )
 
     def _names(self, n_columns):
@@ -354,8 +365,12 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
 
     def _forget(self):
         super()._forget()
-        for name in ("_alarms", "_evidence", "_rules"):
+        for name in ("_alarms", "_evidence", "_rules", "_watched"):
             self.__dict__.pop(name, None)
+
+    def _restore(self, learned, backbone=None):
+        super()._restore(learned, backbone)
+        self._watched = self._frozen_part()
 
     def _sentences(self):
         return sentences(self, self._rules, self._evidence, self._alarms)

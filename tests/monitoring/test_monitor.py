@@ -171,6 +171,8 @@ def test_fit_forgets():
         ({"tolerance": 0.2}, r"tolerance must stay 0\.1, .* got 0\.2\. fit starts anew"),
         ({"alpha": 0.05}, r"alpha must stay 0\.01, .* got 0\.05\."),
         ({"average_run_length": 1000}, r"average_run_length must stay None, .* got 1000\."),
+        ({"response": "logits"}, r"response must stay auto, .* got logits\."),
+        ({"classes": [2, 1, 0]}, r"classes must stay None, .* got \[2, 1, 0\]\."),
     ],
 )
 def test_rules_stay_as_they_are(params, message):
@@ -178,6 +180,29 @@ def test_rules_stay_as_they_are(params, message):
     with pytest.raises(ValueError, match=message):
         monitor.partial_fit(LOGITS, Y)
     assert monitor.fit(LOGITS, Y).n_samples_ == 600
+
+
+def test_the_estimator_stays_until_fit(tmp_path):
+    one, other = LogisticRegression().fit(LOGITS, Y), LogisticRegression(C=0.1).fit(LOGITS, Y)
+    monitor = watch(LOGITS, Y, one)
+    monitor.save(tmp_path / "monitor.safetensors")
+    loaded = skclamp.load(tmp_path / "monitor.safetensors", one)
+    for each in (monitor, pickle.loads(pickle.dumps(monitor)), loaded):
+        each.set_params(estimator=FrozenEstimator(each.estimator)).partial_fit(LOGITS, Y)
+        for another in (other, None):
+            with pytest.raises(ValueError, match="estimator must stay the one .*; got another .*. fit starts a new"):
+                each.set_params(estimator=another).partial_fit(LOGITS, Y)
+        assert each.n_samples_ == 1200
+        assert each.set_params(estimator=other).fit(LOGITS, Y).n_samples_ == 600
+
+
+def test_classes_stay_where_the_estimator_is_fitted_again():
+    classifier = LogisticRegression().fit(LOGITS, Y)
+    monitor = watch(LOGITS, Y, classifier)
+    classifier.classes_ = np.array([2, 1, 0])
+    with pytest.raises(ValueError, match=r"estimator must keep the classes \[0, 1, 2\], .* got \[2, 1, 0\]"):
+        monitor.partial_fit(LOGITS, Y)
+    assert monitor.n_samples_ == 600
 
 
 def test_what_the_user_does_to_the_trajectory_does_nothing_to_the_watch():
