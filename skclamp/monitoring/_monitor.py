@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from .._backbones.datasets import dataset_behind
 from .._backbones.plausibility import look_like_probabilities, note_probabilities
 from .._utils.encoding import register
-from .._utils.labels import encode_labels, resolve_classes
+from .._utils.labels import resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.parameters import Choices, check_parameters
 from .._utils.sklearn_private import Interval
@@ -24,11 +24,12 @@ from ..display import MonitorDisplay
 from ..persistence import write
 from ._alarms import Alarms, watch_on
 from ._evidence import Evidence, best_temperature
-from ._watched import open_watched, read_watched, refuse_metadata
+from ._watched import encode_watched, look_at_first, open_watched, read_watched, refuse_metadata
 from ._words import sentences
 
 # What nobody may choose in view of the samples, nor change between them.
 _RULES = ("alpha", "tolerance", "average_run_length", "response", "classes")
+_UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -209,8 +210,11 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
             self._check_table(X)
             logits, labels, missing = read_watched(self._frozen_part(), self._backbone, X, y)
             self._check_columns(logits)
-            y_encoded = encode_labels(labels, self.classes_) if len(labels) else np.empty(0, dtype=np.int64)
-            log_p = torch.log_softmax(logits[torch.from_numpy(~missing)].double().cpu(), 1)
+            logits, named = logits[torch.from_numpy(~missing)], self._backbone.classes is not None
+            y_encoded = encode_watched(labels, self.classes_, named or self.classes is not None)
+            if not named and not self._evidence.n_samples:
+                look_at_first(logits, y_encoded)
+            log_p = torch.log_softmax(logits.double().cpu(), 1)
             log_p = log_p.clamp_(min=LOG_MIN_PROBABILITY).numpy()
             self._evidence, self._alarms = watch_on(self._evidence, self._alarms, self._limits, log_p, y_encoded)
             self._conclude(int(missing.sum()))
@@ -242,6 +246,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         would win 0.11 nats a label. Bets on class frequencies have won no more than T alone would; other changes aren't
         tested.
         """
+        check_is_fitted(self, msg=_UNSEEN)
         return super().summary()
 
     def plot(self, *, ax=None, name=None, **kwargs):
@@ -268,6 +273,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         ImportError
             If matplotlib isn't installed: ``pip install "skclamp[plot]"``.
         """
+        check_is_fitted(self, msg=_UNSEEN)
         return MonitorDisplay.from_estimator(self, ax=ax, name=name, **kwargs)
 
     def save(self, path):
@@ -287,7 +293,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         ImportError
             If safetensors isn't installed: ``pip install "skclamp[save]"``.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, msg=_UNSEEN)
         write(self, path)
 
     def _validate_params(self):
