@@ -29,7 +29,9 @@ from ._words import sentences
 
 # What nobody may choose in view of the samples, nor change between them.
 _RULES = ("alpha", "tolerance", "average_run_length", "response", "classes")
-_UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
+_UNSEEN = (
+    "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
+)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

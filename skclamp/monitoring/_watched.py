@@ -45,8 +45,8 @@ def read_watched(estimator, backbone, X, y):
         logits, found = backbone.logits(backbone.open(X), labelled=True)
     if isinstance(X, Dataset) and found is None and given is None:
         raise ValueError(
-            "requires y to be passed: X brings no labels. None stands for a missing label in y alone, not in a Dataset: "
-            "give its labels as y"
+            "requires y to be passed: X brings no labels. None stands for a missing label in y alone, not in a "
+            "Dataset: give its labels as y"
         )
     labels, missing = split_missing(found) if given is None else given
     check_same_length(missing, len(logits), "y")

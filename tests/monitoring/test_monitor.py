@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import skclamp
 from skclamp import (
@@ -353,3 +353,37 @@ def test_messages():
         watch(LOGITS, Y + 0.5)
     with pytest.raises(ValueError, match="X has 2 features"):
         watch(LOGITS, Y).partial_fit(LOGITS[:, :2], Y)
+
+
+def test_messages_tell_what_was_mistaken_for_what():
+    with pytest.raises(ValueError, match=r"got \['a', 'b', 'c'\]\. Unless .* name the columns by classes="):
+        CalibrationMonitor().fit(LOGITS, np.array(["a", "b", "c"])[Y])
+    with pytest.raises(TypeError, match=r"classes is a parameter of the constructor: CalibrationMonitor\(classes="):
+        CalibrationMonitor().partial_fit(LOGITS, Y, classes=[0, 1, 2])
+    calibrator = TemperatureScaling().fit(LOGITS, Y)
+    for estimator in (None, calibrator):
+        with pytest.raises(ValueError, match=r"X has shape \(600,\): X and y look swapped"):
+            watch(Y, LOGITS, estimator)
+    with pytest.raises(ValueError, match=r"TemperatureScaling was fitted to, .* no network inside; got .*, 2, 4, 4\)"):
+        watch(np.zeros((600, 2, 4, 4)), Y, calibrator)
+    with pytest.warns(CalibrationSetWarning, match="there are 64 columns for 3 distinct labels"):
+        watch(RNG.normal(size=(600, 64)), Y)
+    for use in (CalibrationMonitor().summary, CalibrationMonitor().plot):
+        with pytest.raises(NotFittedError, match="has seen no samples yet: .* Call 'partial_fit'"):
+            use()
+
+
+@pytest.mark.parametrize("labels", [[None] * 80, [0, None] * 40, [None, 0] * 40, [0] * 64 + [None] * 16])
+def test_none_is_a_missing_label_in_y_alone(labels):
+    calibrator = TemperatureScaling(torch.nn.Identity()).fit(LOGITS, Y)
+    items = list(zip(torch.from_numpy(LOGITS[:80]), labels, strict=True))
+
+    class Samples(Dataset):
+        def __len__(self):
+            return 80
+
+        def __getitem__(self, index):
+            return items[index]
+
+    with pytest.raises(ValueError, match="None stands for a missing label in y alone"):
+        watch(Samples(), None, calibrator)
