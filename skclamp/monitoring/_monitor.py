@@ -212,14 +212,14 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
             self._check_table(X)
             logits, labels, missing = read_watched(self._frozen_part(), self._backbone, X, y)
             self._check_columns(logits)
-            logits, named = logits[torch.from_numpy(~missing)], self._backbone.classes is not None
+            logits = logits[torch.from_numpy(~missing)]
+            named = self._backbone.classes is not None
             y_encoded = encode_watched(labels, self.classes_, named or self.classes is not None)
             if not named and not self._evidence.n_samples:
                 look_at_first(logits, y_encoded)
-            log_p = torch.log_softmax(logits.double().cpu(), 1)
-            log_p = log_p.clamp_(min=LOG_MIN_PROBABILITY).numpy()
-            self._evidence, self._alarms = watch_on(self._evidence, self._alarms, self._limits, log_p, y_encoded)
-            self._conclude(int(missing.sum()))
+            log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
+            evidence, alarms = watch_on(self._evidence, self._alarms, self._limits, log_p, y_encoded)
+            self._conclude(evidence, alarms, int(missing.sum()))
         return self
 
     def summary(self):
@@ -356,9 +356,9 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         """Log e-value, and logarithm of the restarting test's sum, at which there are alarms."""
         return -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
 
-    def _conclude(self, n_missing):
+    def _conclude(self, evidence, alarms, n_missing):
         """Set what the user sees."""
-        evidence, alarms = self._evidence, self._alarms
+        self._evidence, self._alarms = evidence, alarms
         self.n_samples_ = evidence.n_samples
         self.n_missing_ = getattr(self, "n_missing_", 0) + n_missing
         self.trajectory_ = evidence.trajectory
