@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from .._backbones.datasets import dataset_behind
 from .._backbones.plausibility import look_like_probabilities, note_probabilities
+from .._utils.arrays import to_numpy
 from .._utils.encoding import register
 from .._utils.labels import resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY
@@ -331,6 +332,8 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
             self.classes_ = self._names(n_columns)
             self._evidence, self._alarms = Evidence.of_none(self.tolerance, n_columns), Alarms([None, None])
             self._rules = {name: getattr(self, name) for name in _RULES}
+            if self.classes is not None:
+                self._rules["classes"] = to_numpy(self.classes).copy()
             self._watched = self._frozen_part()
             if self.estimator is None and self.response == "auto" and look_like_probabilities(logits):
                 note_probabilities()
@@ -377,6 +380,8 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
             self.__dict__.pop(name, None)
 
     def _restore(self, learned, backbone=None):
+        if self.classes is None:
+            self.classes = learned["_rules"]["classes"]
         super()._restore(learned, backbone)
         self._watched = self._frozen_part()
 

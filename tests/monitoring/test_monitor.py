@@ -24,7 +24,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, NotSavedWarning
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(scale=2.5, size=(600, 3))
@@ -245,6 +245,10 @@ def test_a_file_knows_its_estimator(tmp_path):
         skclamp.load(path, LogisticRegression(C=0.1).fit(LOGITS, Y))
     watch(LOGITS, Y).save(path)
     assert facts(skclamp.load(path)) == facts(watch(LOGITS, Y))
+    names = pd.Index(["a", "b", "c"])
+    with pytest.warns(NotSavedWarning, match="classes"):
+        watch(LOGITS, names[Y].to_numpy(), classes=names).save(path)
+    assert skclamp.load(path).partial_fit(LOGITS[:3], ["a", "b", "c"]).n_samples_ == 603
 
 
 def test_a_file_goes_with_a_calibrator_that_was_saved_as_well(tmp_path):
