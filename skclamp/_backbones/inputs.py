@@ -155,14 +155,25 @@ class DatasetInputs(_LoadedInputs):
 def _collate(items):
     """A batch of (inputs, labels or None) from items of a Dataset; runs in the workers."""
     inputs, labels = zip(*map(_split, items), strict=True)
-    return _stacked(inputs), None if labels[0] is None else default_collate(list(labels))
+    return _stacked(inputs), default_collate(list(labels)) if _are_there(labels) else None
 
 
 def joined_labels(parts):
     """Labels of batches as one array; None where there are none, or what is in their place can't be any."""
-    if not parts or parts[0] is None or isinstance(parts[0], Mapping):
+    if not _are_there(parts) or isinstance(parts[0], Mapping):
         return None
     return np.concatenate([to_numpy(part) for part in parts])
+
+
+def _are_there(labels):
+    """Whether there are labels; ValueError if some samples have one and others None."""
+    n_missing = sum(label is None for label in labels)
+    if 0 < n_missing < len(labels):
+        raise ValueError(
+            "X must be a Dataset that brings a label for each sample, or none at all; got None beside labels. None "
+            "stands for a missing label in y alone, of CalibrationMonitor: give the inputs as X, and the labels as y"
+        )
+    return n_missing < len(labels)
 
 
 def _collate_paired(collate, pairs):

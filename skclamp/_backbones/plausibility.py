@@ -78,7 +78,7 @@ def look_at(logits, y_encoded, weight, classes, *, known, inputs=None):
     explained = False
     if not known:
         explained = _look_at_order(best, labels, weights, classes)
-        explained |= _look_at_width(best, labels, weights, len(classes))
+        explained |= look_at_width(best, labels, weights, len(classes))
     accuracy = float(np.average(best == labels, weights=weights))
     if not explained:
         _look_at_accuracy(accuracy, logits, labels, weights)
@@ -175,7 +175,7 @@ def _is_better(order, best, labels, weight):
     return hits - chance > _MIN_AGREEMENT * (1 - chance)
 
 
-def _look_at_width(best, labels, weight, n_columns):
+def look_at_width(best, labels, weight, n_columns):
     """Columns that most predictions are in and no label has, by more than the rarity of labels explains; whether so."""
     labelled = np.bincount(labels, weight, minlength=n_columns)
     n_distinct = int((labelled > 0).sum())

@@ -51,14 +51,17 @@ def check_labels(y, name="y", beside=None):
     return y
 
 
-def split_missing(y, name="y"):
-    """The labels that are there, as `check_labels` returns them, and which are missing: None, NaN or pandas' NA."""
+def split_missing(y, name="y", beside=None):
+    """The labels that are there, as `check_labels` returns them, and which are missing: None, NaN or pandas' NA.
+
+    `beside` is as in `check_labels`.
+    """
     values = check_labels(y, name) if y is None else to_numpy(y, name)
     if isinstance(y, (list, tuple)) and values.dtype.kind in "US":
         # Beside strings, numpy makes one of NaN.
         values = np.array(y, dtype=object)
     if values.shape[1:] not in ((), (1,)) or not values.ndim:
-        check_labels(values, name)
+        check_labels(values, name, beside)
     values = values.reshape(-1)
     missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
     if values.dtype.kind == "O":

@@ -24,7 +24,7 @@ class MonitorDisplay:
         Number of labels, log e-value, and logarithm of the restarting test's sum: a monitor's ``trajectory_``.
     alpha : float, default=0.01
         The alarm's line is at ``log(1 / alpha)``.
-    average_run_length : int, default=None
+    average_run_length : float, default=None
         That of the restarting test is at its logarithm; None leaves out this test.
     since : int, default=None
         Where a change is estimated to have begun; None marks none.
@@ -108,8 +108,9 @@ class MonitorDisplay:
             name = type(estimator.estimator).__name__
         display = cls(
             estimator.trajectory_,
-            alpha=estimator.alpha,
-            average_run_length=estimator.average_run_length,
+            # Those that the samples were watched with, whatever the parameters are now.
+            alpha=estimator._rules["alpha"],
+            average_run_length=estimator._rules["average_run_length"],
             since=estimator.since_,
             estimator_name=name,
         )
@@ -156,7 +157,10 @@ class MonitorDisplay:
             ax.axhline(-math.log(alpha), label=label, linestyle="--", color=_LINE["color"])
         if self.average_run_length is not None:
             ax.plot(number, np.where(np.isfinite(log_r), log_r, np.nan), label="restarting test", **_RESTARTING)
-            level, label = math.log(self.average_run_length), f"its alarm, one in {self.average_run_length:,} by chance"
+            level, label = (
+                math.log(self.average_run_length),
+                f"its alarm, one in {self.average_run_length:,.15g} by chance",
+            )
             ax.axhline(level, label=label, linestyle="--", color=_RESTARTING["color"])
         if self.since is not None:
             ax.axvline(self.since, label="estimated start", linestyle=":", color="black")

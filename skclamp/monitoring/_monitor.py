@@ -1,9 +1,8 @@
 """CalibrationMonitor: whether the calibration of a deployed classifier still holds."""
 
-import copy
 import math
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +12,9 @@ from torch.utils.data import Dataset
 
 from .._backbones.datasets import dataset_behind
 from .._backbones.plausibility import look_like_probabilities, note_probabilities
+from .._utils.arrays import to_numpy
 from .._utils.encoding import register
-from .._utils.labels import encode_labels, resolve_classes
+from .._utils.labels import resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.parameters import Choices, check_parameters
 from .._utils.sklearn_private import Interval
@@ -23,12 +23,16 @@ from ..base._learned import LearnedMixin
 from ..base._parameters import AroundEstimatorMixin, arguments_of
 from ..display import MonitorDisplay
 from ..persistence import write
+from ._alarms import Alarms, watch_on
 from ._evidence import Evidence, best_temperature
-from ._watched import open_watched, read_watched, refuse_metadata
+from ._watched import encode_watched, look_at_first, open_watched, read_watched, refuse_metadata
 from ._words import sentences
 
-# What nobody may choose in view of the samples.
-_RULES = ("alpha", "tolerance", "average_run_length")
+# What nobody may choose in view of the samples, nor change between them.
+_RULES = ("alpha", "tolerance", "average_run_length", "response", "classes")
+_UNSEEN = (
+    "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
+)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -52,7 +56,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
     tolerance : float, default=0.1
         Temperatures from ``1 / (1 + tolerance)`` to ``1 + tolerance`` are no change, at most 1. A calibrator that was
         fitted on some hundred samples isn't exact; at 0 it alarms of that.
-    average_run_length : int, default=None
+    average_run_length : float, default=None
         Mean number of labels between false alarms of a second test, which restarts at each label and so sees late
         changes as soon as early ones, such as 100,000; it raises `change_alarm_`. None leaves it out.
     response : {"auto", "logits", "probabilities"}, default="auto"
@@ -79,7 +83,8 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
     gain_ : float
         Nats a sample that this T wins on T = 1 there.
     since_ : int or None
-        Number of labels before the estimated start of what an alarm speaks of; None without one.
+        Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; None
+        without one.
     trajectory_ : ndarray of shape (n_points, 3)
         Number of labels, log e-value, and the logarithm of the restarting test's sum; up to 1,025 points, the last
         sample always among them.
@@ -135,7 +140,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
     estimator: object = field(default=None, kw_only=False)
     alpha: float = 0.01
     tolerance: float = 0.1
-    average_run_length: int | None = None
+    average_run_length: float | None = None
     response: str = "auto"
     classes: object = None
 
@@ -143,12 +148,12 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         "estimator": "no_validation",
         "alpha": [Interval(Real, 0, 1, closed="neither")],
         "tolerance": [Interval(Real, 0, 1, closed="both")],
-        "average_run_length": [Interval(Integral, 1, None, closed="left"), None],
+        "average_run_length": [Interval(Real, 1, None, closed="left"), None],
         "response": [Choices("auto", "logits", "probabilities")],
         "classes": ["array-like", torch.Tensor, None],
     }
 
-    _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
 
     def fit(self, X, y=None, **params):
         """Forget what was seen, and watch from these samples on.
@@ -208,15 +213,18 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
             self._check_table(X)
             logits, labels, missing = read_watched(self._frozen_part(), self._backbone, X, y)
             self._check_columns(logits)
-            evidence = copy.copy(self._evidence)
-            y_encoded = encode_labels(labels, self.classes_) if len(labels) else np.empty(0, dtype=np.int64)
-            log_p = torch.log_softmax(logits[torch.from_numpy(~missing)].double().cpu(), 1)
-            paths = evidence.update(log_p.clamp_(min=LOG_MIN_PROBABILITY).numpy(), y_encoded)
-            self._conclude(evidence, paths, int(missing.sum()))
+            logits = logits[torch.from_numpy(~missing)]
+            named = self._backbone.classes is not None
+            y_encoded = encode_watched(labels, self.classes_, named or self.classes is not None)
+            if not named and not self._evidence.n_samples:
+                look_at_first(logits, y_encoded)
+            log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
+            evidence, alarms = watch_on(self._evidence, self._alarms, self._limits, log_p, y_encoded)
+            self._conclude(evidence, alarms, int(missing.sum()))
         return self
 
     def summary(self):
-        """What changed, since when, what a refit of T would win, and whether T alone would do, in a few sentences.
+        """What changed, since when, what a refit of T would win, and what class frequencies tell, in a few sentences.
 
         Returns
         -------
@@ -238,8 +246,10 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
         Alarm after 155 of 1,000 labels: the p value is 7.6e-33, alpha 0.01. The change seems to have been there from
         the first label on: the classifier has been over-confident since then. A refit of T on those since then, to 1.9,
-        would win 0.11 nats a label. T alone would do, as far as class frequencies go: bets on them have won no more.
+        would win 0.11 nats a label. Bets on class frequencies have won no more than T alone would; other changes aren't
+        tested.
         """
+        check_is_fitted(self, msg=_UNSEEN)
         return super().summary()
 
     def plot(self, *, ax=None, name=None, **kwargs):
@@ -266,6 +276,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         ImportError
             If matplotlib isn't installed: ``pip install "skclamp[plot]"``.
         """
+        check_is_fitted(self, msg=_UNSEEN)
         return MonitorDisplay.from_estimator(self, ax=ax, name=name, **kwargs)
 
     def save(self, path):
@@ -285,17 +296,22 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         ImportError
             If safetensors isn't installed: ``pip install "skclamp[save]"``.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, msg=_UNSEEN)
         write(self, path)
 
     def _validate_params(self):
         check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
         for name, value in getattr(self, "_rules", {}).items():
-            if getattr(self, name) != value:
+            if not np.array_equal(getattr(self, name), value):
                 raise ValueError(
                     f"{name} must stay {value}, with which the samples so far were watched; got "
                     f"{getattr(self, name)}. fit starts anew"
                 )
+        if hasattr(self, "_watched") and self._watched is not self._frozen_part():
+            raise ValueError(
+                "estimator must stay the one whose probabilities were watched so far; got another "
+                f"{type(self._frozen_part()).__name__}. fit starts a new watch"
+            )
 
     def _routed_to(self):
         """Nobody: there are no metadata."""
@@ -314,14 +330,22 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         n_columns = logits.shape[1]
         if not hasattr(self, "_evidence"):
             self.classes_ = self._names(n_columns)
-            self._evidence = Evidence.of_none(self.tolerance, n_columns)
+            self._evidence, self._alarms = Evidence.of_none(self.tolerance, n_columns), Alarms([None, None])
             self._rules = {name: getattr(self, name) for name in _RULES}
+            if self.classes is not None:
+                self._rules["classes"] = to_numpy(self.classes).copy()
+            self._watched = self._frozen_part()
             if self.estimator is None and self.response == "auto" and look_like_probabilities(logits):
                 note_probabilities()
         elif n_columns != len(self.classes_):
             raise ValueError(
                 f"X has {n_columns} columns of logits, but {type(self).__name__} is expecting {len(self.classes_)} "
                 "features as input"
+            )
+        elif not np.array_equal(names := self._names(n_columns), self.classes_):
+            raise ValueError(
+                f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
+                f"got {names.tolist()}. fit starts a new watch"
             )
 
     def _names(self, n_columns):
@@ -330,38 +354,39 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
             return np.arange(n_columns)
         return resolve_classes(None, n_columns, classes=self.classes, known=known)
 
-    def _conclude(self, evidence, paths, n_missing):
+    @property
+    def _limits(self):
+        """Log e-value, and logarithm of the restarting test's sum, at which there are alarms."""
+        return -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
+
+    def _conclude(self, evidence, alarms, n_missing):
         """Set what the user sees."""
-        limits = -math.log(self.alpha), math.log(self.average_run_length or math.inf)
-        self._note_first_alarm(paths, limits)
-        self._evidence, self.n_samples_ = evidence, evidence.n_samples
+        self._evidence, self._alarms = evidence, alarms
+        self.n_samples_ = evidence.n_samples
         self.n_missing_ = getattr(self, "n_missing_", 0) + n_missing
         self.trajectory_ = evidence.trajectory
         self.log_e_value_ = float(evidence.last[1])
         self.p_value_ = math.exp(-evidence.max_log_e)
-        self.alarm_ = evidence.max_log_e >= limits[0]
-        if self.average_run_length is not None:
-            self.change_alarm_ = evidence.max_log_r >= limits[1]
-        alarmed = self.alarm_ or getattr(self, "change_alarm_", False)
-        start, before = evidence.change if alarmed else (0, 0.0)
-        self.since_ = start if alarmed else None
-        self._totals = evidence.totals - before
-        self.temperature_, gain = best_temperature(self._totals)
-        self.gain_ = gain / max(1, self.n_samples_ - start)
-
-    def _note_first_alarm(self, paths, limits):
-        """Note the number of labels at the first alarm of either kind."""
-        if getattr(self, "_alarmed_at", None) is None:
-            above = np.flatnonzero((paths >= np.array(limits)[:, None]).any(0))
-            self._alarmed_at = self._evidence.n_samples + int(above[0]) + 1 if len(above) else None
+        self.alarm_ = alarms.first[0] is not None
+        if self._rules["average_run_length"] is not None:
+            self.change_alarm_ = alarms.first[1] is not None
+        self.since_ = alarms.since
+        self.temperature_, gain = best_temperature(evidence.totals - alarms.before)
+        self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
 
     def _forget(self):
         super()._forget()
-        for name in ("_alarmed_at", "_evidence", "_rules", "_totals"):
+        for name in ("_alarms", "_evidence", "_rules", "_watched"):
             self.__dict__.pop(name, None)
 
+    def _restore(self, learned, backbone=None):
+        if self.classes is None:
+            self.classes = learned["_rules"]["classes"]
+        super()._restore(learned, backbone)
+        self._watched = self._frozen_part()
+
     def _sentences(self):
-        return sentences(self, self._totals)
+        return sentences(self, self._rules, self._evidence, self._alarms)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "classes_")

@@ -2,52 +2,80 @@
 
 import math
 
+from ._bets import LOG_TEMPERATURES
 from ._evidence import gain_of_frequencies
 
 
-def sentences(monitor, totals):
-    """Those of a summary; `totals` are the sums that its temperature comes from."""
-    missing = f" ({monitor.n_missing_:,} more were missing)" if monitor.n_missing_ else ""
-    p_value = f"the p value is {monitor.p_value_:.2g}, alpha {monitor.alpha:g}"
-    if monitor.since_ is None:
-        yield f"No alarm after {_labels(monitor.n_samples_)}{missing}: {p_value}."
-        yield f"A refit of T, to {monitor.temperature_:.3g}, would win {monitor.gain_:.2g} nats a label."
+def sentences(monitor, rules, evidence, alarms):
+    """Those of a summary; `rules` are the parameters that the samples were watched with."""
+    n, n_missing = monitor.n_samples_, monitor.n_missing_
+    were = "was" if n_missing == 1 else "were"
+    if not n:
+        yield f"No label has come yet ({n_missing:,} {were} missing)."
         return
-    yield f"{_which(monitor)} after {monitor._alarmed_at:,} of {_labels(monitor.n_samples_)}{missing}: {p_value}."
+    missing = f" ({n_missing:,} more {were} missing)" if n_missing else ""
+    p_value = f"{monitor.p_value_:.2g}" if monitor.p_value_ >= 1e-300 else "below 1e-300"
+    yield f"{_which(rules, alarms)} {_labels(n)}{missing}: the p value is {p_value}, alpha {rules['alpha']:g}."
+    if alarms.since is None:
+        yield f"A refit of T, {_won(monitor)}."
+        return
+    if all(alarms.first):
+        yield f"{_change_alarm(rules)} after {alarms.first[1]:,}."
+    yield from _what_has_gone(rules, evidence, alarms)
     start = "The change seems to have been there from the first label on"
-    if monitor.since_:
-        start = f"The change is estimated to have begun after {_labels(monitor.since_)}"
-    yield f"{start}{_how(monitor)}."
-    temperature, gain = f"{monitor.temperature_:.3g}", f"{monitor.gain_:.2g}"
-    yield f"A refit of T on those since then, to {temperature}, would win {gain} nats a label."
-    yield _whether_enough(monitor, totals)
+    if alarms.since:
+        start = f"The change is estimated to have begun after {_labels(alarms.since)}"
+    yield f"{start}{_how(monitor.temperature_, rules['tolerance'])}."
+    yield f"A refit of T on those since then, {_won(monitor)}."
+    yield _whether_enough(monitor, rules, evidence.totals - alarms.before)
 
 
 def _labels(number):
     return f"{number:,} label{'s' * (number != 1)}"
 
 
-def _which(monitor):
-    if monitor.alarm_:
-        return "Alarm"
-    return f"Change alarm, one in {_labels(monitor.average_run_length)} by chance,"
+def _which(rules, alarms):
+    if alarms.since is None:
+        return "No alarm after"
+    at, change_at = alarms.first
+    return f"{_change_alarm(rules)} after {change_at:,} of" if at is None else f"Alarm after {at:,} of"
 
 
-def _how(monitor):
+def _change_alarm(rules):
+    return f"Change alarm, one in {rules['average_run_length']:,.15g} labels by chance,"
+
+
+def _won(monitor):
+    """T and what it wins."""
+    at_bound = abs(math.log(monitor.temperature_)) >= LOG_TEMPERATURES[-1] - 1e-9
+    bound = ", the bound of what is searched," if at_bound else ","
+    return f"to {monitor.temperature_:.3g}{bound} would win {monitor.gain_:.2g} nats a label"
+
+
+def _what_has_gone(rules, evidence, alarms):
+    """Where most of the evidence has gone since its peak, by a factor of alpha at least."""
+    change = alarms.first[0] is None
+    what = "logarithm of the restarting test's sum" if change else "log e-value"
+    now, peak = evidence.last[1 + change], evidence.max_log_r if change else evidence.max_log_e
+    if now < min(peak / 2, peak + math.log(rules["alpha"])):
+        yield f"The evidence has since gone: the {what} is {now:.3g}, and was {peak:.3g} at its peak."
+
+
+def _how(temperature, tolerance):
     """Where the confidence went, beyond the tolerance."""
-    if monitor.temperature_ > 1 + monitor.tolerance:
+    if temperature > 1 + tolerance:
         return ": the classifier has been over-confident since then"
-    if monitor.temperature_ < 1 / (1 + monitor.tolerance):
+    if temperature < 1 / (1 + tolerance):
         return ": the classifier has been under-confident since then"
     return ": the temperature that fits best since then is within the tolerance"
 
 
-def _whether_enough(monitor, totals):
-    """Whether T alone would do: bets on class frequencies, which learn as they go, have won no more than it would."""
-    n_since = monitor.n_samples_ - monitor.since_
+def _whether_enough(monitor, rules, totals):
+    """Whether bets on class frequencies, which learn as they go, have won no more than T would."""
+    n_since = max(1, monitor.n_samples_ - monitor.since_)
     more = gain_of_frequencies(totals) - n_since * monitor.gain_
-    if more < -math.log(monitor.alpha):
-        return "T alone would do, as far as class frequencies go: bets on them have won no more."
+    if more < -math.log(rules["alpha"]):
+        return "Bets on class frequencies have won no more than T alone would; other changes aren't tested."
     return (
         f"T alone would not do: the classes have other frequencies than predicted, and bets on them have won "
         f"{more / n_since:.2g} nats a label more. A map with an offset per class, such as VectorScaling, takes that in."

@@ -130,6 +130,25 @@ def test_p_value_and_alarms_stay():
     assert monitor.alarm_ and monitor.change_alarm_
 
 
+@pytest.mark.parametrize("size", [5800, 500, 37])
+def test_the_start_stays_when_the_change_has_gone(size):
+    parts = [drawn(seed, n=n, temperature=t, n_classes=3) for seed, n, t in ((0, 500, 1), (1, 300, 3), (2, 5000, 1))]
+    logits, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    at_alarm = CalibrationMonitor(average_run_length=1000).partial_fit(logits[:500], y[:500])
+    while at_alarm.since_ is None:
+        n = at_alarm.n_samples_
+        at_alarm.partial_fit(logits[n : n + 1], y[n : n + 1])
+    assert abs(at_alarm.since_ - 500) < 30
+    monitor = CalibrationMonitor(average_run_length=1000)
+    for start in range(0, 5800, size):
+        monitor.partial_fit(logits[start : start + size], y[start : start + size])
+    assert monitor.since_ == at_alarm.since_
+    since = TemperatureScaling().fit(logits[monitor.since_ :], y[monitor.since_ :])
+    assert monitor.temperature_ == pytest.approx(since.temperature_, rel=1e-4)
+    assert "The evidence has since gone: the log e-value is " in monitor.summary()
+    assert "has since gone" not in at_alarm.summary()
+
+
 def test_false_alarms_are_rare():
     p_values = [CalibrationMonitor(tolerance=0).partial_fit(*drawn(seed, n=300)).p_value_ for seed in range(200)]
     assert np.mean(np.array(p_values) <= 0.05) <= 0.05

@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import skclamp
 from skclamp import (
@@ -24,7 +24,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, NotSavedWarning
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(scale=2.5, size=(600, 3))
@@ -147,7 +147,7 @@ def test_missing_names_and_late_labels():
     assert (monitor.n_samples_, monitor.n_missing_) == (3, 2)
     none = watch(LOGITS[:4], [None] * 4)
     assert (none.n_samples_, none.n_missing_, none.p_value_, none.alarm_, none.since_) == (0, 4, 1.0, False, None)
-    assert "(4 more were missing)" in none.summary()
+    assert "(1 more was missing)" in watch(LOGITS[:2], [None, 1]).summary()
 
 
 def test_an_error_keeps_what_was_seen():
@@ -171,6 +171,8 @@ def test_fit_forgets():
         ({"tolerance": 0.2}, r"tolerance must stay 0\.1, .* got 0\.2\. fit starts anew"),
         ({"alpha": 0.05}, r"alpha must stay 0\.01, .* got 0\.05\."),
         ({"average_run_length": 1000}, r"average_run_length must stay None, .* got 1000\."),
+        ({"response": "logits"}, r"response must stay auto, .* got logits\."),
+        ({"classes": [2, 1, 0]}, r"classes must stay None, .* got \[2, 1, 0\]\."),
     ],
 )
 def test_rules_stay_as_they_are(params, message):
@@ -178,6 +180,29 @@ def test_rules_stay_as_they_are(params, message):
     with pytest.raises(ValueError, match=message):
         monitor.partial_fit(LOGITS, Y)
     assert monitor.fit(LOGITS, Y).n_samples_ == 600
+
+
+def test_the_estimator_stays_until_fit(tmp_path):
+    one, other = LogisticRegression().fit(LOGITS, Y), LogisticRegression(C=0.1).fit(LOGITS, Y)
+    monitor = watch(LOGITS, Y, one)
+    monitor.save(tmp_path / "monitor.safetensors")
+    loaded = skclamp.load(tmp_path / "monitor.safetensors", one)
+    for each in (monitor, pickle.loads(pickle.dumps(monitor)), loaded):
+        each.set_params(estimator=FrozenEstimator(each.estimator)).partial_fit(LOGITS, Y)
+        for another in (other, None):
+            with pytest.raises(ValueError, match="estimator must stay the one .*; got another .*. fit starts a new"):
+                each.set_params(estimator=another).partial_fit(LOGITS, Y)
+        assert each.n_samples_ == 1200
+        assert each.set_params(estimator=other).fit(LOGITS, Y).n_samples_ == 600
+
+
+def test_classes_stay_where_the_estimator_is_fitted_again():
+    classifier = LogisticRegression().fit(LOGITS, Y)
+    monitor = watch(LOGITS, Y, classifier)
+    classifier.classes_ = np.array([2, 1, 0])
+    with pytest.raises(ValueError, match=r"estimator must keep the classes \[0, 1, 2\], .* got \[2, 1, 0\]"):
+        monitor.partial_fit(LOGITS, Y)
+    assert monitor.n_samples_ == 600
 
 
 def test_what_the_user_does_to_the_trajectory_does_nothing_to_the_watch():
@@ -220,6 +245,10 @@ def test_a_file_knows_its_estimator(tmp_path):
         skclamp.load(path, LogisticRegression(C=0.1).fit(LOGITS, Y))
     watch(LOGITS, Y).save(path)
     assert facts(skclamp.load(path)) == facts(watch(LOGITS, Y))
+    names = pd.Index(["a", "b", "c"])
+    with pytest.warns(NotSavedWarning, match="classes"):
+        watch(LOGITS, names[Y].to_numpy(), classes=names).save(path)
+    assert skclamp.load(path).partial_fit(LOGITS[:3], ["a", "b", "c"]).n_samples_ == 603
 
 
 def test_a_file_goes_with_a_calibrator_that_was_saved_as_well(tmp_path):
@@ -257,7 +286,7 @@ def test_summary_says_what_changed():
     sure = watch(LOGITS, (LOGITS / 3 + RNG.gumbel(size=LOGITS.shape)).argmax(1))
     assert sure.alarm_
     assert "over-confident" in sure.summary()
-    assert "T alone would do" in sure.summary()
+    assert "no more than T alone would; other changes aren't tested" in sure.summary()
     unsure = watch(LOGITS, LOGITS.argmax(1)).summary()
     assert "under-confident" in unsure
     frequent = watch(LOGITS / 3, (LOGITS / 3 + [3, 0, 0] + RNG.gumbel(size=LOGITS.shape)).argmax(1))
@@ -265,6 +294,25 @@ def test_summary_says_what_changed():
     assert frequent.summary() in frequent._repr_html_()
     restarted = watch(LOGITS, calm, average_run_length=20).summary()
     assert restarted.startswith("Change alarm, one in 20 labels by chance, after ")
+
+
+def test_summary_has_an_alarm_of_each_test_and_the_rules_they_came_by():
+    gumbel = np.random.default_rng(1).gumbel(size=LOGITS.shape)
+    monitor = watch(LOGITS, (LOGITS / 3 + gumbel).argmax(1), average_run_length=1e5, tolerance=0.0)
+    at, change_at = monitor._alarms.first
+    assert at != change_at
+    text = monitor.summary()
+    assert text.startswith(f"Alarm after {at} of 600 labels: the p value is ")
+    assert f" Change alarm, one in 100,000 labels by chance, after {change_at}. " in text
+    assert monitor.set_params(alpha=0.5, average_run_length=None, tolerance=0.9).summary() == text
+
+
+def test_summary_at_the_ends():
+    none = watch(LOGITS[:4], [None] * 4)
+    assert none.summary() == "No label has come yet (4 were missing)."
+    at_random = watch(LOGITS * 20, LOGITS.argmin(1)).summary()
+    assert "the p value is below 1e-300, alpha 0.01." in at_random
+    assert "to 3.32, the bound of what is searched, would win" in at_random
 
 
 @pytest.mark.parametrize(
@@ -309,3 +357,37 @@ def test_messages():
         watch(LOGITS, Y + 0.5)
     with pytest.raises(ValueError, match="X has 2 features"):
         watch(LOGITS, Y).partial_fit(LOGITS[:, :2], Y)
+
+
+def test_messages_tell_what_was_mistaken_for_what():
+    with pytest.raises(ValueError, match=r"got \['a', 'b', 'c'\]\. Unless .* name the columns by classes="):
+        CalibrationMonitor().fit(LOGITS, np.array(["a", "b", "c"])[Y])
+    with pytest.raises(TypeError, match=r"classes is a parameter of the constructor: CalibrationMonitor\(classes="):
+        CalibrationMonitor().partial_fit(LOGITS, Y, classes=[0, 1, 2])
+    calibrator = TemperatureScaling().fit(LOGITS, Y)
+    for estimator in (None, calibrator):
+        with pytest.raises(ValueError, match=r"X has shape \(600,\): X and y look swapped"):
+            watch(Y, LOGITS, estimator)
+    with pytest.raises(ValueError, match=r"TemperatureScaling was fitted to, .* no network inside; got .*, 2, 4, 4\)"):
+        watch(np.zeros((600, 2, 4, 4)), Y, calibrator)
+    with pytest.warns(CalibrationSetWarning, match="there are 64 columns for 3 distinct labels"):
+        watch(RNG.normal(size=(600, 64)), Y)
+    for use in (CalibrationMonitor().summary, CalibrationMonitor().plot):
+        with pytest.raises(NotFittedError, match="has seen no samples yet: .* Call 'partial_fit'"):
+            use()
+
+
+@pytest.mark.parametrize("labels", [[None] * 80, [0, None] * 40, [None, 0] * 40, [0] * 64 + [None] * 16])
+def test_none_is_a_missing_label_in_y_alone(labels):
+    calibrator = TemperatureScaling(torch.nn.Identity()).fit(LOGITS, Y)
+    items = list(zip(torch.from_numpy(LOGITS[:80]), labels, strict=True))
+
+    class Samples(Dataset):
+        def __len__(self):
+            return 80
+
+        def __getitem__(self, index):
+            return items[index]
+
+    with pytest.raises(ValueError, match="None stands for a missing label in y alone"):
+        watch(Samples(), None, calibrator)
