@@ -182,7 +182,7 @@ class PriorShiftCorrection(BaseCalibrator):
         self.accepted_, self.verdict_ = verdict.accepted, verdict
         if self._off_by_class:
             warn_caller(self._off_by_class, CalibrationSetWarning)
-        elif verdict.inputs_changed:
+        elif verdict.inputs_changed and not self._flaw:
             warn_caller(
                 "the inputs have changed too: label some and refit. Probabilities stay those of the labelled samples' "
                 f"class frequencies, since no mixture of the classes looks like X (p = {verdict.fit_p_value:.2g})",
@@ -260,7 +260,7 @@ class PriorShiftCorrection(BaseCalibrator):
         means = np.maximum(weight @ np.exp(log_proba) / weight.sum(), MIN_PROBABILITY)
         self.priors_ = self.labelled_priors_ = means / means.sum()
         self._flaw = _flaw(y_encoded, at_bound)
-        self._off_by_class = _off_by_class(means_p_value(log_proba, y_encoded, weight))
+        self._off_by_class = "" if self._flaw else _off_by_class(means_p_value(log_proba, y_encoded, weight))
         self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
 
