@@ -19,14 +19,15 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
 from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.statistics import n_effective
-from .._utils.warnings import warn_caller
+from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator
-from ..exceptions import InputShiftWarning
+from ..exceptions import CalibrationSetWarning, InputShiftWarning
 from ..modules import ClampedModule
 from ._calibrator_backbone import CalibratorBackbone
+from ._class_means import means_p_value
 from ._mixture_test import ClassHistograms
 from ._priors import estimate_priors, evidence_of_change
-from ._verdict import CHANGE_LEVEL, Evidence, decide
+from ._verdict import CHANGE_LEVEL, MEANS_LEVEL, Evidence, decide
 
 # Samples per class, of the labelled ones' frequencies, that join the estimate. Those of 100 classes vary too much
 # without, and a class that none of the unlabelled samples is of may well come up later.
@@ -46,17 +47,19 @@ class PriorShiftCorrection(BaseCalibrator):
     samples must be likelier with the new frequencies than with any that the labelled samples allow. And each class's
     probability, and the largest one, must be distributed as in a mixture of the labelled samples' classes, as they are
     where the classes look as they did; where they aren't, `adapt` warns. Where a test fails or there are too few
-    samples for it, probabilities stay those of `fit`.
+    samples for it, probabilities stay those of `fit`. They do as well, with another warning, where classes aren't as
+    probable on average as the labels have them: see Notes.
 
     Frequencies that are known go to `priors`; nothing is estimated or tested then.
 
     Parameters
     ----------
     {estimator} A fitted calibrator of this package takes the temperature's place: its probabilities are corrected.
-        One that isn't fitted is cloned and fitted to the same samples.
-    priors : array-like of shape (n_classes,), default=None
-        Class frequencies of the deployment, in the order of ``classes_``, that sum to 1. A class of frequency 0 gets
-        next to no probability. None has them estimated by `adapt`.
+        One that isn't fitted is cloned and fitted to the same samples; the classifier in it must be fitted.
+    priors : array-like of shape (n_classes,) or dict, default=None
+        Class frequencies of the deployment, in the order of ``classes_``, that sum to 1; a dict, and a pandas Series,
+        are read by the classes' names. A class of frequency 0 gets next to no probability. None has them estimated by
+        `adapt`.
     {shared_parameters}
 
     Attributes
@@ -64,12 +67,13 @@ class PriorShiftCorrection(BaseCalibrator):
     temperature_ : float
         The optimal T of temperature scaling; not set around a calibrator.
     labelled_priors_ : ndarray of shape (n_classes,)
-        Frequencies of the labelled samples; of a class without any its mean probability.
+        Each class's mean probability on the labelled samples. These are the frequencies that the probabilities are
+        for, and the labels' own where the classes are calibrated.
     priors_ : ndarray of shape (n_classes,)
         Frequencies that the probabilities are for: those of the labelled samples, unless `priors` gives others or
         `adapt` has kept its own.
     accepted_ : bool
-        Whether ``priors_`` are others than those of the labelled samples.
+        Whether ``priors_`` are given ones, or such as `adapt` has found and kept.
     verdict_ : PriorShiftVerdict
         What `adapt` decided, in words and numbers; only after it.
     module_ : ClampedModule
@@ -81,6 +85,8 @@ class PriorShiftCorrection(BaseCalibrator):
     -----
     NotConvergedWarning
         If the temperature is at its bound.
+    CalibrationSetWarning
+        If `priors` are given, and the probabilities are off class by class.
 
     See Also
     --------
@@ -93,8 +99,10 @@ class PriorShiftCorrection(BaseCalibrator):
     images, frames of one video and sorted files are no such draw. The level of the first test is 0.02, that of the
     second one 0.001. Three samples a class with the labelled ones' frequencies join the estimate.
 
-    Probabilities that are off class by class fail the second test as well. A calibrator that sets each class right may
-    pass it: ``PriorShiftCorrection(StructuredVectorScaling(network))``.
+    The probabilities of a network that was trained on balanced classes are off class by class where the labelled
+    samples' aren't. No temperature mends that. `fit` tests it by the differences between the classes' frequencies and
+    mean probabilities (a score test of level 0.01), and `adapt` refuses where it shows. A calibrator that sets each
+    class right passes: ``PriorShiftCorrection(VectorScaling(network))``.
 
     References
     ----------
@@ -125,10 +133,10 @@ class PriorShiftCorrection(BaseCalibrator):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
-        "priors": ["array-like", torch.Tensor, None],
+        "priors": ["array-like", dict, torch.Tensor, None],
     }
 
-    def adapt(self, X):
+    def adapt(self, X, y=None, sample_weight=None):
         """Estimate the class frequencies of unlabelled samples, and use them if two tests let them pass.
 
         It starts from the labelled samples' frequencies, whatever an earlier call has found. One half of the samples,
@@ -138,6 +146,8 @@ class PriorShiftCorrection(BaseCalibrator):
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             As in `fit`, of the deployment; a DataLoader may shuffle. Labels in it are left aside.
+        y, sample_weight : None
+            Not taken: the samples have no labels, and count once each.
 
         Returns
         -------
@@ -149,14 +159,19 @@ class PriorShiftCorrection(BaseCalibrator):
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            If `priors` gives the frequencies; if X isn't what the calibrator was fitted to. An earlier result is kept.
+            If `priors` gives the frequencies; if X isn't what the calibrator was fitted to; if there are labels or
+            weights. An earlier result is kept.
 
         Warns
         -----
         InputShiftWarning
             If more has changed than class frequencies. Label some samples then, and fit again.
+        CalibrationSetWarning
+            If the probabilities are off class by class. Put a calibrator of each class inside then, and fit again.
         """
         check_is_fitted(self)
+        if y is not None or sample_weight is not None:
+            raise TypeError("adapt takes no labels and no weights, only X; labelled samples are for fit")
         if self.priors is not None:
             raise ValueError(f"priors must be None for adapt, which estimates them; got {self.priors!r}")
         plain = copy.copy(self)
@@ -165,7 +180,9 @@ class PriorShiftCorrection(BaseCalibrator):
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
         self.accepted_, self.verdict_ = verdict.accepted, verdict
-        if verdict.inputs_changed:
+        if self._off_by_class:
+            warn_caller(self._off_by_class, CalibrationSetWarning)
+        elif verdict.inputs_changed and not self._flaw:
             warn_caller(
                 "the inputs have changed too: label some and refit. Probabilities stay those of the labelled samples' "
                 f"class frequencies, since no mixture of the classes looks like X (p = {verdict.fit_p_value:.2g})",
@@ -193,6 +210,7 @@ class PriorShiftCorrection(BaseCalibrator):
                 n_labelled=self._n_labelled,
                 n_classes=len(priors),
                 n_like=histograms.n_like(priors),
+                flaw=self._flaw or self._off_by_class,
             )
         )
 
@@ -203,7 +221,7 @@ class PriorShiftCorrection(BaseCalibrator):
     def _validate_params(self):
         super()._validate_params()
         if self.priors is not None:
-            _check_priors(self.priors)
+            _check_priors(_values(self.priors))
 
     def _open_backbone(self, **options):
         if self._corrects_a_calibrator and is_frozen(self.estimator):
@@ -213,6 +231,11 @@ class PriorShiftCorrection(BaseCalibrator):
     def _read(self, X, y, metadata, any_order):
         if not self._corrects_a_calibrator or is_frozen(self.estimator):
             return super()._read(X, y, metadata, any_order)
+        if not is_frozen(self._frozen_part().estimator):
+            raise ValueError(
+                "estimator must not be a calibrator around a classifier that isn't fitted: pass the classifier itself, "
+                f"or fit it first; got {self.estimator!r}"
+            )
         # Probabilities out of fold would be those of other maps than the deployed one, and look like other inputs.
         fitted = clone(self.estimator).fit(X, y, **metadata.fit)
         return read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
@@ -222,27 +245,32 @@ class PriorShiftCorrection(BaseCalibrator):
         return isinstance(self._frozen_part(), BaseCalibrator)
 
     def _fit_logits(self, logits, y, sample_weight):
-        n_classes = logits.shape[1]
-        if self.priors is not None:
-            _check_priors(self.priors, n_classes)
+        n_classes, at_bound = logits.shape[1], False
         if not self._corrects_a_calibrator:
             solution = solve_temperature(logits, y, sample_weight=sample_weight)
             warn_of_bound(solution)
-            self.temperature_ = solution.temperature
+            self.temperature_, at_bound = solution.temperature, solution.at_bound
         weight = sample_weight.cpu().numpy()
         counted = weight > 0
         weight, y_encoded = weight[counted] / weight.max(), y.cpu().numpy()[counted]
         # As where nothing has changed.
         self.priors_ = self.labelled_priors_ = np.full(n_classes, 1 / n_classes)
         log_proba = self._transform_rows(torch.log_softmax, logits)[counted]
-        counts = np.bincount(y_encoded, weight, minlength=n_classes)
-        # Labels say nothing of how many samples of a class without any the probabilities are for.
-        counts = np.where(counts, counts, np.maximum(weight @ np.exp(log_proba), MIN_PROBABILITY * weight.sum()))
-        self.labelled_priors_ = counts / counts.sum()
-        self.accepted_ = self.priors is not None
-        self.priors_ = _check_priors(self.priors, n_classes) if self.accepted_ else self.labelled_priors_
+        # What the probabilities imply, and not the labels' frequencies: the difference would pass for a change.
+        means = np.maximum(weight @ np.exp(log_proba) / weight.sum(), MIN_PROBABILITY)
+        self.priors_ = self.labelled_priors_ = means / means.sum()
+        self._flaw = _flaw(y_encoded, at_bound)
+        self._off_by_class = "" if self._flaw else _off_by_class(means_p_value(log_proba, y_encoded, weight))
         self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
+
+    def _remember(self, reading, classes):
+        super()._remember(reading, classes)
+        self.accepted_ = self.priors is not None
+        if self.accepted_:
+            self.priors_ = _check_priors(_values(self.priors, classes), len(classes))
+            if self._off_by_class:
+                note(self._off_by_class, CalibrationSetWarning)
 
     def _transform_logits(self, logits):
         return _correct(logits, getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift).to(logits))
@@ -273,14 +301,14 @@ class PriorShiftCorrection(BaseCalibrator):
         yield from super()._sentences()
         if hasattr(self, "verdict_"):
             yield self.verdict_.reason
-        elif self.priors is None:
+        elif not self.accepted_:
             yield "Class frequencies are those of the labelled samples."
         else:
             yield "Class frequencies are those given as priors, which nothing has tested."
 
     @property
     def _n_parameters(self):
-        estimated = len(self.classes_) - 1 if self.accepted_ and self.priors is None else 0
+        estimated = len(self.classes_) - 1 if self.accepted_ and hasattr(self, "verdict_") else 0
         return int(hasattr(self, "temperature_")) + estimated
 
     @property
@@ -302,6 +330,35 @@ class _Correction(nn.Module):
 
 def _correct(logits, temperature, shift):
     return logits / temperature + shift
+
+
+def _flaw(y_encoded, at_bound):
+    """Why no frequencies can be learned from the labelled samples, in words; empty if they can."""
+    if (y_encoded == y_encoded[0]).all():
+        return "the labelled samples are all of one class"
+    return "the temperature is at its bound, so that the probabilities say nothing of the classes" if at_bound else ""
+
+
+def _off_by_class(p_value):
+    """What to do about probabilities that are off class by class, in words; empty if they aren't."""
+    if p_value >= MEANS_LEVEL:
+        return ""
+    return (
+        f"the probabilities are off class by class (p = {p_value:.2g}): calibrate with VectorScaling, "
+        "PriorShiftCorrection(VectorScaling(estimator)), and adapt that"
+    )
+
+
+def _values(priors, classes=None):
+    """Frequencies in the order of the classes, where they are given by these."""
+    if not hasattr(priors, "items"):
+        return priors
+    by_class = dict(priors.items())
+    if classes is None:
+        return list(by_class.values())
+    if set(by_class) != set(classes.tolist()):
+        raise ValueError(f"priors must have a frequency for each of the classes {classes.tolist()}; got {by_class}")
+    return [by_class[name] for name in classes.tolist()]
 
 
 def _check_priors(priors, n_classes=None):

@@ -9,6 +9,8 @@ from .._utils.encoding import register
 # Where nothing has changed new frequencies pass this rarely; where these alone have, they are refused this rarely.
 CHANGE_LEVEL = 0.02
 FIT_LEVEL = 0.001
+# Where each class is as probable on average as labels have it, this is denied so rarely.
+MEANS_LEVEL = 0.01
 # With a quarter as many labelled samples a class the second test has let darker and noisier images pass.
 MIN_SAMPLES, LABELLED_PER_CLASS = 100, 20
 MIN_LIKE = 30
@@ -65,6 +67,8 @@ class Evidence(NamedTuple):
         Samples that judge, unlabelled ones, and labelled ones.
     n_like : float
         What number of labelled samples tells how samples of the new frequencies should look, Kish's.
+    flaw : str
+        Why the labelled samples' probabilities allow no conclusion, in words; empty where they do.
     """
 
     change: float
@@ -74,6 +78,7 @@ class Evidence(NamedTuple):
     n_labelled: int
     n_classes: int
     n_like: float
+    flaw: str
 
     def lack(self):
         """Which samples are too few to tell other frequencies from other inputs; empty where none are."""
@@ -109,6 +114,8 @@ def decide(evidence):
 
 def _objection(evidence, p_value, changed):
     """What speaks against new frequencies, in words; empty if nothing does."""
+    if evidence.flaw:
+        return evidence.flaw
     if changed:
         return f"the inputs have changed too, since no mixture of the classes looks like these (p = {evidence.fit:.2g})"
     if lack := evidence.lack():
