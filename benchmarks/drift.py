@@ -119,7 +119,7 @@ def compute(options):
     with tqdm(total=len(pending), disable=None) as progress:
         for (n, number, seed), group in groupby(pending, key=lambda cell: cell[:-1]):
             X_new, y_new = X[batch == number], labels[batch == number]
-            fit, test = rest_judges(y_new, seed, n)
+            fit, test = rest_judges(y_new, seed, n, stratify=True)
             draw = Draw(network, (X[old], labels[old]), (X_new[fit], y_new[fit]), classes, seed)
             for cell in group:
                 results.append([run(cell, draw, X_new[test], y_new[test])])

@@ -29,7 +29,7 @@ def test_every_floor_is_measured(tmp_path, monkeypatch, capsys):
     delays = value.xs("median delay", level="measure")["delay"]
     assert delays["noise"] < delays["darkness"] < 1000
     assert delays["uncalibrated"] < 1000
-    assert value["undisturbed"].drop("fitted on 500, sharp").max() == 0
+    assert value["undisturbed"].drop("fitted on 500, sharp", level="setting").max() == 0
     assert value["chunks"].max() < 1e-9
     assert "median delay" in capsys.readouterr().out
     monkeypatch.setattr(monitor, "jobs", lambda *_: [])
