@@ -120,7 +120,7 @@ class PriorShiftCorrection(BaseCalibrator):
     >>> def draw(n, frequencies):
     ...     y = rng.choice(3, size=n, p=frequencies)
     ...     return 2 * (centers[y] + rng.normal(size=(n, 3))), y
-    >>> logits, y = draw(2000, [0.4, 0.3, 0.3])
+    >>> logits, y = draw(2000, [1 / 3, 1 / 3, 1 / 3])
     >>> calibrator = PriorShiftCorrection().fit(logits, y)
     >>> deployed, _ = draw(1000, [0.1, 0.1, 0.8])
     >>> calibrator.adapt(deployed).priors_.round(1)
