@@ -228,7 +228,7 @@ def readers(after_readme):
 
 # Fog has made the network's probabilities wrong class by class, which `adapt` says.
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::skclamp.exceptions.InputShiftWarning")
+@pytest.mark.filterwarnings("ignore:the probabilities are off class by class")
 @pytest.mark.parametrize("code", answers())
 def test_what_the_readme_tells_each_reader_to_write(code, readers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
