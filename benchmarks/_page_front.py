@@ -111,12 +111,24 @@ def watched():
     return [found[place] for place in wanted]
 
 
+def drawn_frequencies(network, n_unlabelled):
+    """Draws with other class frequencies: how many kept them, of how many, and with what NLL ratio; and the draws."""
+    draws = read("prior_shift.csv").query("network == @network and n_unlabelled == @n_unlabelled")
+    changed = draws.query("change == 'classes'")
+    return [changed.kept.sum(), len(changed), (changed.nll / changed.ts_nll).mean()], draws
+
+
 def other_frequencies():
     """NLL ratio where class frequencies changed, how many draws kept it, and how many did where images changed."""
-    draws = read("prior_shift.csv").query("network == 'cifar10_resnet20' and n_unlabelled == 500")
-    changed, others = draws.query("change == 'classes'"), draws.query("change not in ('classes', 'none')")
-    kept = str(others.kept.sum() or "none")
-    return [(changed.nll / changed.ts_nll).mean(), changed.kept.sum(), len(changed), kept, len(others)]
+    (kept, n_draws, ratio), draws = drawn_frequencies("cifar10_resnet20", 500)
+    others = draws.query("change not in ('classes', 'none')")
+    return [ratio, kept, n_draws, str(others.kept.sum() or "none"), len(others)]
+
+
+def frequencies_in_the_guide():
+    first, draws = drawn_frequencies("cifar10_resnet20", 500)
+    accuracy = 100 * draws.query("change == 'classes'")[["accuracy", "ts_accuracy"]].mean()
+    return [*first, *accuracy, *(cell for n in (500, 2000) for cell in drawn_frequencies("cifar100_resnet20", n)[0])]
 
 
 FRONT_SENTENCES = (
@@ -165,6 +177,12 @@ FRONT_SENTENCES = (
         r"(0\.\d\d) of temperature scaling's NLL with 500 unlabelled images; kept in (\d+) of (\d+) draws, "
         r"and in (\w+) of (\d+) where the images had changed",
         other_frequencies,
+    ),
+    (
+        r"it was kept in (\d+) of (\d+) draws, with (0\.\d\d) of temperature scaling's NLL, and (\d+\.\d) % accuracy "
+        r"in place of (\d+\.\d) %\. On CIFAR-100 it was kept in (\d+) of (\d+) draws, with (0\.\d\d); "
+        r"with 2,000 unlabelled images in (\d+) of (\d+), with (0\.\d\d)",
+        frequencies_in_the_guide,
     ),
     (
         r"(0\.\d+) of temperature scaling's NLL and \+(\d\.\d) points of accuracy on CIFAR-10, "
