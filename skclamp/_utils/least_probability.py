@@ -43,8 +43,12 @@ def without_zeros(log_probability, stand_in):
     """Log-probabilities with another probability in place of exact zeros, if that isn't 0 itself."""
     if not stand_in:
         return log_probability
-    zero = log_probability <= LOG_MIN_PROBABILITY + _ROUNDING
-    return log_probability.masked_fill(zero, math.log(stand_in))
+    return log_probability.masked_fill(are_zeros(log_probability), math.log(stand_in))
+
+
+def are_zeros(log_probability):
+    """Which log-probabilities, of an array or a tensor, stand for a probability of exactly 0."""
+    return log_probability <= LOG_MIN_PROBABILITY + _ROUNDING
 
 
 def floored(log_probability):

@@ -8,6 +8,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.special import logsumexp
 
 from .._utils.encoding import register
+from .._utils.least_probability import are_zeros
 from ._bets import BETAS, before_each, bound_of_concave, bound_of_tilt, class_weights, likelihoods, null_betas
 
 # Exponentials at a time: 4 MB.
@@ -31,6 +32,8 @@ class Evidence:
         Of the null.
     n_samples : int
         How many so far.
+    n_impossible : int
+        How many of their labels had a probability of 0.
     frequencies : ndarray of shape (2, 2, n_classes)
         Of memories without and with an end, counts of labels and predicted ones.
     totals : ndarray of shape (n_sums,)
@@ -49,6 +52,7 @@ class Evidence:
 
     tolerance: float
     n_samples: int
+    n_impossible: int
     frequencies: np.ndarray
     totals: np.ndarray
     log_restarted: np.ndarray
@@ -71,6 +75,7 @@ class Evidence:
         return cls(
             tolerance=tolerance,
             n_samples=0,
+            n_impossible=0,
             frequencies=np.zeros((2, 2, n_classes)),
             totals=np.zeros(n_sums),
             log_restarted=np.full(n_restarting, -np.inf),
@@ -114,6 +119,7 @@ class Evidence:
         log_r = self._restart(_increments(on_grid, log_weight[:, 1], null), path)
         self.totals = path[-1].copy()
         self.n_samples += len(y)
+        self.n_impossible += int(are_zeros(log_p[np.arange(len(y)), y]).sum())
         self.max_log_e = max(self.max_log_e, float(log_e.max()))
         self.max_log_r = max(self.max_log_r, float(log_r.max()))
         self._note(log_e, log_r)

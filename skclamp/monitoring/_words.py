@@ -19,6 +19,8 @@ def sentences(monitor, rules, evidence, alarms):
     if alarms.since is None:
         yield f"A refit of T, {_won(monitor)}."
         return
+    if evidence.n_impossible:
+        yield f"Of {_labels(evidence.n_impossible)} so far the probability was 0, which no T undoes."
     if all(alarms.first):
         yield f"{_change_alarm(rules)} after {alarms.first[1]:,}."
     yield from _what_has_gone(rules, evidence, alarms)

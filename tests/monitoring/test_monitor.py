@@ -315,6 +315,16 @@ def test_summary_at_the_ends():
     assert "to 3.32, the bound of what is searched, would win" in at_random
 
 
+def test_summary_tells_of_labels_that_could_not_come():
+    proba = np.tile([[0.5, 0.5, 0.0]], (40, 1))
+    y = np.arange(40) % 2
+    assert "the probability was 0" not in watch(proba, y, response="probabilities").summary()
+    y[[7, 30]] = 2
+    monitor = watch(proba, y, response="probabilities")
+    assert monitor.alarm_
+    assert " Of 2 labels so far the probability was 0, which no T undoes. " in monitor.summary()
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
