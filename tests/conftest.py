@@ -1,6 +1,7 @@
 """Fixtures for every test: real data, what the reference computed, and one thread for each test process."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,13 @@ os.environ["MPLBACKEND"] = "agg"
 os.environ["SCIPY_ARRAY_API"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Of which one opens pages.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
 
 # Doctests are sought in modules, of which these share a name.
 collect_ignore_glob = ["*conftest.py"]
@@ -58,3 +66,16 @@ def reference():
     """What the authors' toolkit computed: inputs, a network, three runs and losses and metrics of a ResNet's logits."""
     with np.load(ROOT / "tests/data/nctoolkit_reference.npz") as archive:
         return dict(archive)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser on the machine, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"needs one of {', '.join(BROWSERS)} on the machine")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=path, args=FLAGS.split())
+        yield browser
+        browser.close()

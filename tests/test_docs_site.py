@@ -3,7 +3,6 @@
 Build it first, with ``make docs``.
 """
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 SITE = Path(__file__).resolve().parents[1] / "docs" / "_build" / "html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH, HEIGHT = 390, 844
 # Of what lies beyond the right edge: the page itself, cells of tables, and all that no box of its own scrolls.
 BEYOND = """
@@ -40,18 +38,10 @@ TYPED = (
 )
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"needs one of {', '.join(BROWSERS)} on the machine")
+@pytest.fixture(scope="module", autouse=True)
+def built():
     if not (SITE / "searchindex.js").exists():
         pytest.skip(f"needs the documentation in {SITE}: make docs")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=path, args=["--headless", "--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 def test_no_page_is_wider_than_a_telephone(browser):

@@ -1,6 +1,4 @@
-"""Fixtures for the report page: a comparison on images, and a browser that opens pages."""
-
-import shutil
+"""Fixtures for the report page: a comparison on images, and what opens its page."""
 
 import pytest
 import torch
@@ -8,12 +6,6 @@ from _digits import calibration_and_test, convolutional_network, shifted
 from _report_pages import FEW, SEED
 
 from skclamp import HistogramBinning, NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +26,6 @@ def digits():
     with torch.no_grad():
         proba["uncalibrated"] = torch.softmax(network(torch.as_tensor(X_test)).double(), 1).numpy()
     return comparison, proba, y_test
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"needs one of {', '.join(BROWSERS)} on the machine")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=path, args=FLAGS.split())
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
