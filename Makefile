@@ -36,8 +36,8 @@ EVERYTHING := -m ""
 test: $(VENV)/installed-test
 	$(PYTEST) $(ARGS)
 
-# Lint, then every test, the slow ones among them.
-check: lint
+# Lint, the documentation without a warning, then every test, the slow ones among them.
+check: lint docs
 	$(PYTEST) $(EVERYTHING) $(ARGS)
 
 # Lines and branches of the package; below what setup.cfg asks for it fails.
