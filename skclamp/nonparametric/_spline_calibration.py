@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, PPoly
 from scipy.special import expit
 
 from .._utils.docstrings import with_shared_docs
@@ -41,8 +41,8 @@ class SplineCalibration(BaseCalibrator):
 
     Attributes
     ----------
-    spline_ : scipy.interpolate.CubicSpline
-        The cumulative gap as a function of the share of the samples.
+    spline_ : scipy.interpolate.PPoly
+        The natural cubic spline: the cumulative gap as a function of the share of the samples.
     log_odds_ : ndarray of shape (n_distinct,)
         Log-odds of the top class in the calibration set, ascending.
     accuracy_ : ndarray of shape (n_distinct,)
@@ -131,7 +131,8 @@ def _odds_and_hits(logits, y):
     return odds.cpu().numpy(), (top == y).cpu().numpy()
 
 
-register(CubicSpline, lambda spline: {"x": spline.x, "y": spline(spline.x), "bc_type": "natural"})
+# By its coefficients: heights at the knots would be rounded anew each time.
+register(PPoly, lambda spline: {"c": spline.c, "x": spline.x})
 
 
 def natural_spline(x, y, weight, n_knots):
@@ -140,4 +141,5 @@ def natural_spline(x, y, weight, n_knots):
     basis = CubicSpline(knots, np.eye(n_knots), bc_type="natural")(x)
     root = np.sqrt(weight)
     heights, *_ = np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)
-    return CubicSpline(knots, heights, bc_type="natural")
+    spline = CubicSpline(knots, heights, bc_type="natural")
+    return PPoly(spline.c, spline.x)
