@@ -59,13 +59,21 @@ def selector_against_temperature():
     means, draws = selecting()
     return [
         (means.selector - means.temperature).max(),
-        at_most(0.005, (draws.selector - draws.temperature).max()),
+        at_most(0.006, (draws.selector - draws.temperature).max()),
     ]
 
 
-def selector_on_the_forest():
-    means, _ = selecting()
-    return [(means.temperature - means.selector)["20 classes, forest"]]
+@cache
+def votes(score):
+    """Mean of each method over tables and classifiers, and how much more scikit-learn has on each."""
+    means = read("votes.csv").pivot_table(score, ["table", "classifier"], "method")
+    return means.mean(), means["scikit-learn"] - means.skclamp
+
+
+def votes_of_forests():
+    nll, less = votes("nll")
+    ece, _ = votes("ece")
+    return [nll.skclamp, ece.skclamp, nll["scikit-learn"], ece["scikit-learn"], at_most(0.0001, -less.min())]
 
 
 def regrets(name):
@@ -76,7 +84,7 @@ def regrets(name):
 
 def selector_against_the_best():
     regret = regrets("selecting.csv")
-    return [-regret.mean(), regret.clip(lower=0).mean(), regret["gas sensors, batch 3"]]
+    return [regret.mean(), regret.clip(lower=0).mean(), regret["gas sensors, batch 3"]]
 
 
 def means_of_two_views():
@@ -243,11 +251,15 @@ SENTENCES = (
         r"on no record worse than temperature scaling by more than (0\.\d+), and in no draw by (0\.\d+)",
         selector_against_temperature,
     ),
-    (r"which hold exact zeros, it was (\d\.\d) better", selector_on_the_forest),
     (
-        r"Of (0\.\d+) less NLL than the best single map of each record, .* it is (0\.\d+) behind, "
-        r"most on sensors of batch 3 \((0\.\d+)\)",
+        r"It is (0\.\d+) behind the best single map of each record, on the mean, and (0\.\d+) where gains count as "
+        r"nothing; most on sensors of batch 3 \((0\.\d+)\)",
         selector_against_the_best,
+    ),
+    (
+        r"temperature scaling so has a mean NLL of (0\.\d+) and an ECE of (\d\.\d) %\. scikit-learn's, .*, has "
+        r"(0\.\d+) and (\d\.\d) %\. On none of the twelve was ours worse by more than (0\.\d+)",
+        votes_of_forests,
     ),
     (
         r"the LeNet got temperature scaling, which is (0\.\d+) behind the best map",

@@ -31,7 +31,10 @@ batch_size : int, default=64
 classes_ : ndarray of shape (n_classes,)
     Names of the classes, in the order of the columns.
 n_features_in_ : int
-    Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.""",
+    Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.
+least_probability_ : float
+    What stands for probabilities of exactly 0, such as votes give, wherever their logarithm is taken: half of the least
+    other one. Not set where the calibration samples have none, or where bins and ranks take no logarithm.""",
 }
 
 # The same of families of output maps.

@@ -17,6 +17,7 @@ from .._backbones.reading import labels_beside
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.labels import check_labels
+from .._utils.least_probability import stand_in_for_zero, without_zeros
 from .._utils.parameters import Choices, check_parameters
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import one_warning
@@ -291,7 +292,16 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
 
     def _fit(self, samples):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""
-        self._fit_logits(*samples.of_all())
+        self._fit_logits(*self._without_zeros(samples))
+
+    def _without_zeros(self, samples):
+        """Logits of all processes, column indices and weights; what stands for probabilities of 0 is kept."""
+        logits, y, weight = samples.of_all()
+        counted = (weight > 0).to(logits.device)
+        least = stand_in_for_zero(logits if counted.all() else logits[counted])
+        if least:
+            self.least_probability_ = least
+        return without_zeros(logits, least), y, weight
 
     def save(self, path):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
@@ -373,8 +383,12 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         out = np.empty(tuple(logits.shape))
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
-            place.copy_(normalise(self._transform_logits(chunk.to(torch.float64, copy=True)), 1))
+            place.copy_(normalise(self._calibrated(chunk.to(torch.float64, copy=True)), 1))
         return out
+
+    def _calibrated(self, logits):
+        """As `_transform_logits`, of logits that may stand for probabilities of 0."""
+        return self._transform_logits(without_zeros(logits, getattr(self, "least_probability_", 0.0)))
 
     def _fit_logits(self, logits, y, sample_weight):
         """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
@@ -387,7 +401,8 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     @property
     def _n_parameters(self):
         """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
-        return sum(n_floats(value) for name, value in vars(self).items() if name.endswith("_") and name != "classes_")
+        learned = {name for name in vars(self) if name.endswith("_")} - {"classes_", "least_probability_"}
+        return sum(n_floats(getattr(self, name)) for name in learned)
 
     @property
     def _n_free(self):

@@ -78,7 +78,10 @@ class LearnedMixin(BaseEstimator):
         'TemperatureScaling learned 1 number from 1,000 samples: temperature_ = 2.016.'
         """
         check_is_fitted(self)
-        return " ".join(self._sentences())
+        sentences = [*self._sentences()]
+        if hasattr(self, "least_probability_"):
+            sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
+        return " ".join(sentences)
 
     def _html_repr(self):
         """What notebooks show: scikit-learn's diagram and, once fitted, the summary below it."""
@@ -89,8 +92,13 @@ class LearnedMixin(BaseEstimator):
         """Hook: those of `summary`."""
         n = self._n_parameters
         learned = f"{type(self).__name__} learned {n:,} number{'s' * (n != 1)} from {self._n_samples:,} samples"
-        public = [(name, value) for name, value in vars(self).items() if name.endswith("_") and name[0] != "_"]
-        scalars = [f"{name} = {value:.4g}" for name, value in public if isinstance(value, float)]
+        hidden = ("_", "least_probability_")
+        public = [(name, value) for name, value in vars(self).items() if name.endswith("_")]
+        scalars = [
+            f"{name} = {value:.4g}"
+            for name, value in public
+            if isinstance(value, float) and not name.startswith(hidden)
+        ]
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
 
     @contextmanager

@@ -205,7 +205,7 @@ class BaseClamping(BaseCalibrator):
         delta = additive_part(self.perturbation_, self._input_shape)
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
-        output = self.output_._transform_logits if hasattr(self, "output_") else None
+        output = self.output_._calibrated if hasattr(self, "output_") else None
         views = {"views": self.views_, "view_weights": self.view_weights_} if self._has_views else {}
         self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output, **views)
 
@@ -242,7 +242,7 @@ class BaseClamping(BaseCalibrator):
         return perturbed.to(x.dtype)
 
     def _transform_logits(self, logits):
-        return self.output_._transform_logits(logits) if hasattr(self, "output_") else logits / self.temperature_
+        return self.output_._calibrated(logits) if hasattr(self, "output_") else logits / self.temperature_
 
     def _sentences(self):
         inputs = f"pass through {in_words(self.perturbation_)}" if self.accepted_ else "stay as they are"

@@ -244,6 +244,10 @@ class PriorShiftCorrection(BaseCalibrator):
     def _corrects_a_calibrator(self):
         return isinstance(self._frozen_part(), BaseCalibrator)
 
+    def _without_zeros(self, samples):
+        # What is calibrated stays as it is until the frequencies change.
+        return samples.of_all() if self._corrects_a_calibrator else super()._without_zeros(samples)
+
     def _fit_logits(self, logits, y, sample_weight):
         n_classes, at_bound = logits.shape[1], False
         if not self._corrects_a_calibrator:
@@ -295,7 +299,7 @@ class PriorShiftCorrection(BaseCalibrator):
         network = getattr(self._backbone if inner is None else inner._backbone, "module", None)
         if network is None:
             raise AttributeError(f"module_ needs an estimator that is or has a torch network; got {self.estimator!r}")
-        return network if inner is None else ClampedModule(network, output=inner._transform_logits)
+        return network if inner is None else ClampedModule(network, output=inner._calibrated)
 
     def _sentences(self):
         yield from super()._sentences()

@@ -15,7 +15,6 @@ from sklearn.metrics import get_scorer, get_scorer_names
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
-from .._utils.least_probability import stand_in_for_zero, without_zeros
 from .._utils.metadata import calls, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.sklearn_private import Interval
@@ -171,9 +170,7 @@ class CalibratorSelector(BaseCalibrator):
     best_score_ : float
         Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise).
     best_estimator_ : BaseCalibrator
-        The calibrator of that row, of logits (logarithms of probabilities, without zeros), fitted to all the samples.
-    least_probability_ : float
-        What stands for probabilities of exactly 0, where the calibration set has some; else 0.
+        The calibrator of that row, fitted to the logits of all the samples; of probabilities, the logarithms.
     weights_ : ndarray of shape (n_candidates,)
         Weights of the candidates' log-probabilities; only where a stack was chosen.
     cv_results_ : dict of arrays
@@ -254,11 +251,10 @@ class CalibratorSelector(BaseCalibrator):
             _check_candidates(self.candidates)
 
     def _fit(self, samples):
-        of_all, told = Samples(*samples.of_all()), samples.metadata.score
+        of_all, told = Samples(*self._without_zeros(samples)), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
-        self.least_probability_ = stand_in_for_zero(of_all.logits[(of_all.weight > 0).to(of_all.logits.device)])
-        self._select(of_all._replace(logits=without_zeros(of_all.logits, self.least_probability_)), told)
+        self._select(of_all, told)
 
     def _select(self, samples, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
@@ -308,7 +304,7 @@ class CalibratorSelector(BaseCalibrator):
         )
 
     def _transform_logits(self, logits):
-        return self.best_estimator_._transform_logits(without_zeros(logits, self.least_probability_))
+        return self.best_estimator_._calibrated(logits)
 
     def _sentences(self):
         yield f"{type(self).__name__} chose {self.best_params_['candidate']!r}."

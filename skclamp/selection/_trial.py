@@ -109,7 +109,7 @@ class Trial:
             with unheard():
                 last = self.fit_recalibration(weights, ~held)
             pooled = stacked(self.log_proba[:, rows], weights)
-            for place, scores in zip(losses, (pooled, last._transform_logits(pooled)), strict=True):
+            for place, scores in zip(losses, (pooled, last._calibrated(pooled)), strict=True):
                 place[held] = _losses(torch.log_softmax(scores, 1), y[rows])
             calibrators += self._fold_stacks(list(calibrators), weights, last, held)
         self.stacks = range(len(self.losses), len(self.losses) + len(losses))
@@ -179,9 +179,9 @@ class Stack(BaseCalibrator):
         self.calibrators_ = [each if each.__sklearn_is_fitted__() else samples.fit(each) for each in self.calibrators]
 
     def _transform_logits(self, logits):
-        parts = [torch.log_softmax(each._transform_logits(logits), 1) for each in self.calibrators_]
+        parts = [torch.log_softmax(each._calibrated(logits), 1) for each in self.calibrators_]
         pooled = stacked(torch.stack(parts).clamp_(min=LOG_MIN_PROBABILITY), self.weights)
-        return pooled if self.last is None else self.last.estimator._transform_logits(pooled)
+        return pooled if self.last is None else self.last.estimator._calibrated(pooled)
 
     @property
     def _n_parameters(self):

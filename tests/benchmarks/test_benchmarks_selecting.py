@@ -1,4 +1,4 @@
-"""The benchmark of the selector on small sets, on the record that needs no file; that of matrix scaling's time."""
+"""The benchmark of the selector on small sets, on the record that needs no file; of votes; of matrix scaling's time."""
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ pytest.importorskip("sklearn", minversion="1.8", reason="needs scikit-learn's ow
 
 import matrix_speed
 import selecting
+import votes
 
 pytestmark = pytest.mark.slow
 
@@ -46,3 +47,20 @@ def test_matrix_scaling_is_timed_beside_the_peer(capsys):
     n_classes, n_samples, ours, theirs, ratio, _ = map(float, row.split())
     assert (n_classes, n_samples) == (2, 100)
     assert ratio == pytest.approx(ours / theirs, rel=0.1)
+
+
+def test_votes_are_scaled_beside_scikit_learn(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "votes.csv"
+    monkeypatch.setattr(votes, "TABLES", ("digits",))
+    options = ["--data", str(tmp_path), "--seeds", "2", "--out", str(path)]
+    votes.main(options)
+    shown, runs = capsys.readouterr().out, pd.read_csv(path)
+    assert list(runs.groupby("method").size()) == [8, 8, 8]
+    nll = runs.pivot(index=["classifier", "seed"], columns="method", values="nll").groupby("classifier").mean()
+    assert f"{nll.skclamp['10 neighbours']:.3f}" in shown.split("10 neighbours")[1].splitlines()[0]
+    accuracy = runs.pivot(index=["classifier", "seed"], columns="method", values="accuracy")
+    np.testing.assert_array_equal(accuracy.skclamp, accuracy.uncalibrated)
+
+    monkeypatch.setattr(votes, "run", None)
+    votes.main(options)
+    assert len(pd.read_csv(path)) == len(runs)

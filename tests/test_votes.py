@@ -1,0 +1,122 @@
+"""Probabilities of exactly 0, as forests and neighbours vote: what stands for them, and where they stay."""
+
+import numpy as np
+import pytest
+import torch
+from _output_maps import OUTPUT_MAPS
+from _small_networks import labels_of, logits, nll
+from _votes import votes_of_trees
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits, make_classification
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+
+import skclamp
+from skclamp import IsotonicCalibration, PriorShiftCorrection, TemperatureScaling
+from skclamp.nonparametric._one_vs_rest import OneVsRestCalibrator
+
+VOTES, LABELS = votes_of_trees(1500)
+HALF_A_VOTE = 0.02
+# Clamping takes networks, which do not vote; the selector is tried by itself.
+SINGLE = sorted(name for name in OUTPUT_MAPS if not name.startswith(("clamping", "selector", "CalibratorSelector")))
+
+
+def fitted(name, X, y, **params):
+    return OUTPUT_MAPS[name].make().set_params(**params).fit(X, y)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_half_a_vote_stands_for_none(name):
+    calibrator = fitted(name, VOTES[:500], LABELS[:500], response="probabilities")
+    found = calibrator.predict_log_proba(VOTES[500:])
+    raised = VOTES if isinstance(calibrator, OneVsRestCalibrator) else np.maximum(VOTES, HALF_A_VOTE)
+    with np.errstate(divide="ignore"):
+        scores = np.maximum(np.log(raised), np.log(np.finfo(float).eps) + 1e-4)
+    expected = fitted(name, scores[:500], LABELS[:500]).predict_log_proba(scores[500:])
+    np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=1e-6)
+    if isinstance(calibrator, OneVsRestCalibrator):
+        assert not hasattr(calibrator, "least_probability_")
+    else:
+        assert calibrator.least_probability_ == pytest.approx(HALF_A_VOTE)
+
+
+@pytest.mark.parametrize("make", [lambda: RandomForestClassifier(25, random_state=0), lambda: KNeighborsClassifier(10)])
+def test_scaled_votes_beat_scikit_learns_temperature(make):
+    """Where no vote counts as 2.2e-16, one label without a vote costs 36 nats, and T pays for it."""
+    gains = []
+    for X, y in (load_digits(return_X_y=True), make_classification(3000, n_classes=6, n_informative=8, random_state=0)):
+        for seed in range(5):
+            X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=0.4, random_state=seed)
+            X_cal, X_test, y_cal, y_test = train_test_split(X_rest, y_rest, test_size=0.5, random_state=seed)
+            classifier = FrozenEstimator(make().fit(X_train, y_train))
+            theirs = CalibratedClassifierCV(classifier, method="temperature").fit(X_cal, y_cal)
+            ours = TemperatureScaling(classifier).fit(X_cal, y_cal)
+            eps = np.finfo(float).eps
+            scores = [np.log(np.clip(each.predict_proba(X_test), eps, 1)) for each in (ours, theirs)]
+            gains.append(nll(scores[1], y_test) - nll(scores[0], y_test))
+    standard_error = np.std(gains, ddof=1) / np.sqrt(len(gains))
+    assert np.mean(gains) > 2 * standard_error
+
+
+def test_predictions_stay_the_votes():
+    calibrator = TemperatureScaling(response="probabilities").fit(VOTES, LABELS)
+    np.testing.assert_array_equal(calibrator.predict(VOTES), VOTES.argmax(1))
+
+
+def test_votes_for_one_class_alone_still_tell_which():
+    votes, y = votes_of_trees(600, n_trees=1)
+    calibrator = TemperatureScaling(response="probabilities").fit(votes, y)
+    np.testing.assert_array_equal(calibrator.predict(votes), votes.argmax(1))
+    assert nll(calibrator.predict_log_proba(votes), y) < np.log(20)
+
+
+def test_samples_without_weight_do_not_tell_what_a_vote_is():
+    votes, weight = VOTES[:300].copy(), np.ones(300)
+    votes[0], weight[0] = [1 - 1e-6, 1e-6, *np.zeros(18)], 0
+    calibrator = TemperatureScaling(response="probabilities").fit(votes, LABELS[:300], sample_weight=weight)
+    assert calibrator.least_probability_ == pytest.approx(HALF_A_VOTE)
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+@pytest.mark.parametrize("scale", [1, 20])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_that_do_not_come_in_steps_stay(kind, scale, dtype):
+    """Softmax that underflows has no gap below its least positive value."""
+    Z = (scale * logits(500)).astype(dtype)
+    scores = Z if kind == "logits" else torch.softmax(torch.from_numpy(Z), 1).numpy()
+    calibrator = TemperatureScaling(response=kind).fit(scores, labels_of(logits(500)))
+    assert not hasattr(calibrator, "least_probability_")
+
+
+def test_logits_may_come_with_a_constant_all_the_same():
+    calibrator = TemperatureScaling(response="probabilities").fit(VOTES, LABELS)
+    scores = np.log(np.maximum(VOTES, np.finfo(float).eps))
+    expected = calibrator.predict_log_proba(VOTES)
+    for constant in (0, 50, -50):
+        np.testing.assert_allclose(calibrator.transform_logits(scores + constant), expected, atol=1e-9)
+
+
+def test_a_correction_leaves_calibrated_zeros_as_they_are():
+    rng = np.random.default_rng(0)
+    share = rng.integers(26, size=1500) / 25
+    votes, y = np.column_stack([1 - share, share]), rng.uniform(size=1500) < share
+    steps = IsotonicCalibration(response="probabilities").fit(votes[:500], y[:500])
+    corrected = PriorShiftCorrection(steps).fit(votes[500:1000], y[500:1000])
+    expected = steps.predict_proba(votes[1000:])
+    assert (expected < 1e-15).any()
+    np.testing.assert_allclose(corrected.predict_proba(votes[1000:]), expected, atol=1e-12)
+
+
+def test_what_stands_for_zeros_is_told_saved_and_forgotten(tmp_path):
+    calibrator = TemperatureScaling(response="probabilities").fit(VOTES, LABELS)
+    assert "learned 1 number" in calibrator.summary()
+    assert calibrator.summary().endswith("Probabilities of 0 count as 0.02.")
+    calibrator.save(tmp_path / "votes")
+    loaded = skclamp.load(tmp_path / "votes")
+    np.testing.assert_array_equal(loaded.predict_proba(VOTES), calibrator.predict_proba(VOTES))
+    assert not hasattr(clone(calibrator), "least_probability_")
+    calibrator.fit(np.full((40, 20), 0.05), np.tile(np.arange(20), 2))
+    assert not hasattr(calibrator, "least_probability_")
