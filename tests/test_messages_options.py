@@ -16,6 +16,7 @@ from skclamp import (
     HistogramBinning,
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
+    PriorShiftCorrection,
     TemperatureScaling,
     VectorScaling,
     compare_calibrators,
@@ -128,6 +129,8 @@ def test_a_network_that_yields_nan_is_no_training():
 def test_parameters_without_effect(kind):
     network, X, y = table()
     assert warned(UnusedParameterWarning, lambda: kind(network, cv=5).fit(X, y)).startswith("cv has no effect: ")
+    correction = PriorShiftCorrection(kind(network), cv=5)
+    assert warned(UnusedParameterWarning, lambda: correction.fit(X, y)).startswith("cv has no effect: ")
     for estimator in (network, None, LogisticRegression().fit(X, y)):
         said = warned(
             UnusedParameterWarning,

@@ -241,6 +241,10 @@ class PriorShiftCorrection(BaseCalibrator):
         return read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
 
     @property
+    def _cross_fits(self):
+        return super()._cross_fits and not self._corrects_a_calibrator
+
+    @property
     def _corrects_a_calibrator(self):
         return isinstance(self._frozen_part(), BaseCalibrator)
 
