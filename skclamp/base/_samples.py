@@ -144,7 +144,7 @@ class ReadingMixin(BaseEstimator):
 
     def _look_at_parameters(self, backbone):
         """Note what has no effect beside the other parameters and X."""
-        if self.cv is not None and not self._cross_fits and "splitter" not in self._routed_to():
+        if self.cv is not None and "splitter" not in self._routed_to():
             note(
                 "cv has no effect: it is for an estimator that is a classifier and isn't fitted, and so fitted without "
                 "each fold",
@@ -168,11 +168,6 @@ class ReadingMixin(BaseEstimator):
         """Note that new rows, taken for logits, are probabilities, unless those of the fit looked so."""
         if not self._like_probabilities:
             look_at_new(logits)
-
-    @property
-    def _cross_fits(self):
-        """Hook: whether the estimator is fitted without each fold, by the splits of `cv`."""
-        return not is_frozen(self.estimator)
 
     @property
     def _solved_temperature(self):

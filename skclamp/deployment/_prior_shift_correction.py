@@ -240,9 +240,12 @@ class PriorShiftCorrection(BaseCalibrator):
         fitted = clone(self.estimator).fit(X, y, **metadata.fit)
         return read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
 
-    @property
-    def _cross_fits(self):
-        return super()._cross_fits and not self._corrects_a_calibrator
+    def _routed_to(self):
+        routed = super()._routed_to()
+        if self._corrects_a_calibrator:
+            # Which is fitted to all samples, once.
+            routed.pop("splitter", None)
+        return routed
 
     @property
     def _corrects_a_calibrator(self):
