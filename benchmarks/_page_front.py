@@ -13,9 +13,10 @@ def of_network(network="cifar10_resnet20"):
 
 
 def means(score, of="clamping", **network):
-    """Mean over the splits that a method has: a row for each of its corruptions, a column for each method."""
-    runs = of_network(**network).pivot_table(score, ["corruption", "seed"], "method", observed=True)
-    return runs.dropna(subset=of).groupby("corruption", observed=True).mean()
+    """Mean over the splits that a method has, then severities: a row for each corruption, a column for each method."""
+    runs = of_network(**network).pivot_table(score, ["severity", "corruption", "seed"], "method", observed=True)
+    settings = runs.dropna(subset=of).groupby(["severity", "corruption"], observed=True).mean()
+    return settings.groupby("corruption", observed=True).mean()
 
 
 def listed(names):

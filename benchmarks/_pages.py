@@ -160,16 +160,17 @@ def corruption_runs():
 
 
 def corruption_rows():
-    """A method's row says how many corruptions and splits those are where the file has more."""
+    """A method's row says how many corruptions and splits those are where its setting has more."""
     rows = []
-    for network, _, part in _corruption_tables.settings_of(corruption_runs()):
+    for network, severity, part in _corruption_tables.settings_of(corruption_runs()):
         means = _corruption_tables.means_rows(part)
+        setting = f"{_corruption_tables.TITLES[network]}, {severity}"
         for row in means:
             title = CORRUPTION_METHODS[row["method"]]
             for what in ("corruptions", "splits"):
                 if row[what] < max(other[what] for other in means):
                     title += f", {row[what]} {what.removesuffix('s') if row[what] == 1 else what}"
-            rows.append((_corruption_tables.TITLES[network], title, *map(row.get, CORRUPTION_COLUMNS)))
+            rows.append((setting, title, *map(row.get, CORRUPTION_COLUMNS)))
     return rows
 
 

@@ -61,7 +61,7 @@ def test_a_damaged_file_is_refused_by_name_or_holds_what_was_saved(name, tmp_pat
             loaded = skclamp.load(path, calibrator.estimator)
         except ValueError as error:
             assert re.match(
-                f"{re.escape(str(path))} must (be a file that a calibrator's save wrote|have format 3); got", str(error)
+                f"{re.escape(str(path))} must (be a file that a calibrator's save wrote|have format 4); got", str(error)
             ), how
             n_refused += 1
             continue

@@ -327,10 +327,10 @@ def change(path, edit):
     save_file(load_file(path), path, {"skclamp": json.dumps(header)})
 
 
-@pytest.mark.parametrize(("number", "version"), [(1, "0.1.0"), (4, "7.0")])
+@pytest.mark.parametrize(("number", "version"), [(3, "0.1.0"), (5, "7.0")])
 def test_another_format_is_refused(number, version, saved):
     change(saved, lambda header: header.update(format=number, version=version))
-    with pytest.raises(ValueError, match=f"must have format 3; got {number}, which skclamp {version} wrote. This is"):
+    with pytest.raises(ValueError, match=f"must have format 4; got {number}, which skclamp {version} wrote. This is"):
         skclamp.load(saved)
 
 

@@ -1,27 +1,35 @@
 """Probabilities of exactly 0, as forests and neighbours vote: what stands for them, and where they stay."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from _output_maps import OUTPUT_MAPS
 from _small_networks import labels_of, logits, nll
 from _votes import votes_of_trees
-from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_digits, make_classification
+from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import KFold, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 
 import skclamp
-from skclamp import IsotonicCalibration, PriorShiftCorrection, TemperatureScaling
+from skclamp import (
+    CalibratorSelector,
+    IsotonicCalibration,
+    NeuralClampingCalibrator,
+    PriorShiftCorrection,
+    TemperatureScaling,
+)
 from skclamp.nonparametric._one_vs_rest import OneVsRestCalibrator
 
 VOTES, LABELS = votes_of_trees(1500)
 HALF_A_VOTE = 0.02
-# Clamping takes networks, which do not vote; the selector is tried by itself.
-SINGLE = sorted(name for name in OUTPUT_MAPS if not name.startswith(("clamping", "selector", "CalibratorSelector")))
+# Clamping takes networks, which do not vote. The selector gives all its candidates what it raised.
+SINGLE = sorted(name for name in OUTPUT_MAPS if not ("clamping" in name or "elector" in name))
 
 
 def fitted(name, X, y, **params):
@@ -37,10 +45,88 @@ def test_half_a_vote_stands_for_none(name):
         scores = np.maximum(np.log(raised), np.log(np.finfo(float).eps) + 1e-4)
     expected = fitted(name, scores[:500], LABELS[:500]).predict_log_proba(scores[500:])
     np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=1e-6)
-    if isinstance(calibrator, OneVsRestCalibrator):
-        assert not hasattr(calibrator, "least_probability_")
-    else:
-        assert calibrator.least_probability_ == pytest.approx(HALF_A_VOTE)
+    stands = 0 if isinstance(calibrator, OneVsRestCalibrator) else HALF_A_VOTE
+    assert calibrator.least_probability_ == pytest.approx(stands)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_what_is_less_likely_stays_so(name):
+    """Averages of trees' shares may lie between no vote and the least one."""
+    calibrator = fitted(name, VOTES[:500], LABELS[:500], response="probabilities")
+    row = np.full((1, 20), 0.6 / 19)
+    row[0, :4] = 0.4, 0.2 - 0.06 / 19 - 1e-3, 1e-3, 0
+    row /= row.sum()
+    proba = calibrator.predict_proba(row)[0]
+    assert proba[3] <= proba[2] + 1e-12 or OUTPUT_MAPS[name].changes_predictions
+
+
+PRECISIONS = {
+    "float32": lambda votes: votes.astype(np.float32),
+    "float16": lambda votes: votes.astype(np.float16),
+    "bfloat16": lambda votes: torch.from_numpy(votes).bfloat16(),
+    "rounded": lambda votes: votes.round(4),
+    "renormalised": lambda votes: votes.round(4) / 0.9995,
+}
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_rounding_does_not_hide_a_zero(name):
+    votes, y = votes_of_trees(1000, n_trees=7)
+    rounded, response = PRECISIONS[name](votes), "probabilities"
+    expected = TemperatureScaling(response=response).fit(votes[:500], y[:500])
+    calibrator = TemperatureScaling(response=response).fit(rounded[:500], y[:500])
+    assert calibrator.least_probability_ == pytest.approx(1 / 40, rel=0.01)
+    for each in (calibrator, expected):
+        found = each.predict_log_proba(rounded[500:])
+        np.testing.assert_allclose(found, expected.predict_log_proba(votes[500:]), atol=0.02)
+
+
+@pytest.mark.parametrize("share", [1e-2, 1e-5, 2e-7, 1e-9])
+def test_a_single_sample_does_not_decide(share):
+    votes = VOTES[:500].copy()
+    votes[0, :] = [1 - share, share, *np.zeros(18)]
+    calibrator = TemperatureScaling(response="probabilities").fit(votes, LABELS[:500])
+    assert calibrator.least_probability_ == pytest.approx(HALF_A_VOTE)
+
+
+def test_what_the_selector_chose_knows_of_votes():
+    selector = CalibratorSelector(response="probabilities", n_folds=3).fit(VOTES[:500], LABELS[:500])
+    scores = np.log(np.maximum(VOTES[500:], np.finfo(float).eps))
+    expected = selector.predict_log_proba(VOTES[500:])
+    np.testing.assert_allclose(selector.best_estimator_.predict_log_proba(scores), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("make", [TemperatureScaling, PriorShiftCorrection, CalibratorSelector])
+def test_networks_do_not_vote(make):
+    """What stands for a zero would have to become a part of the network."""
+    network = torch.nn.Sequential(torch.nn.Threshold(0.05, 0.0), Normalised())
+    X = torch.from_numpy(VOTES).float()
+    calibrator = make(network, response="probabilities").fit(X[:500], LABELS[:500])
+    assert (network(X) == 0).any() and calibrator.least_probability_ == 0
+    if make is PriorShiftCorrection:
+        deployed = calibrator.module_(X).softmax(1).detach()
+        np.testing.assert_allclose(deployed, calibrator.predict_proba(X), atol=1e-6)
+    if make is TemperatureScaling:
+        clamping = NeuralClampingCalibrator(network, response="probabilities", perturbation=None)
+        assert clamping.fit(X[:500], LABELS[:500]).temperature_ == pytest.approx(calibrator.temperature_)
+
+
+class Normalised(torch.nn.Module):
+    """Shares of the sum."""
+
+    def forward(self, x):
+        return x / x.sum(1, keepdim=True)
+
+
+def test_a_class_that_a_fold_has_not_seen_is_no_vote():
+    X, y = load_iris(return_X_y=True)
+    y = np.where(np.arange(150) == 100, 3, y)
+    X = X + np.random.default_rng(0).normal(scale=0.3, size=X.shape)
+    classifier, folds = MLPClassifier(5, random_state=0, max_iter=1000), KFold(3, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        calibrator = TemperatureScaling(classifier, cv=folds).fit(X, y)
+    assert calibrator.least_probability_ == 0
 
 
 @pytest.mark.parametrize("make", [lambda: RandomForestClassifier(25, random_state=0), lambda: KNeighborsClassifier(10)])
@@ -88,7 +174,7 @@ def test_scores_that_do_not_come_in_steps_stay(kind, scale, dtype):
     Z = (scale * logits(500)).astype(dtype)
     scores = Z if kind == "logits" else torch.softmax(torch.from_numpy(Z), 1).numpy()
     calibrator = TemperatureScaling(response=kind).fit(scores, labels_of(logits(500)))
-    assert not hasattr(calibrator, "least_probability_")
+    assert calibrator.least_probability_ == 0
 
 
 def test_logits_may_come_with_a_constant_all_the_same():
@@ -117,6 +203,6 @@ def test_what_stands_for_zeros_is_told_saved_and_forgotten(tmp_path):
     calibrator.save(tmp_path / "votes")
     loaded = skclamp.load(tmp_path / "votes")
     np.testing.assert_array_equal(loaded.predict_proba(VOTES), calibrator.predict_proba(VOTES))
-    assert not hasattr(clone(calibrator), "least_probability_")
+    assert loaded.least_probability_ == calibrator.least_probability_
     calibrator.fit(np.full((40, 20), 0.05), np.tile(np.arange(20), 2))
-    assert not hasattr(calibrator, "least_probability_")
+    assert calibrator.least_probability_ == 0

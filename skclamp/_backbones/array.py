@@ -12,6 +12,8 @@ class ArrayBackbone:
     classes = None
     likely_classes = None
     scaled = False
+    # Whether probabilities of 0 may be votes.
+    votes = True
 
     def __init__(self, response, device=None):
         self.response = "logits" if response == "auto" else response

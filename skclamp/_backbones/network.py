@@ -49,6 +49,8 @@ class NetworkBackbone:
 
     range_of_inputs = None
     scaled = None
+    # Its softmax may underflow, which is no vote.
+    votes = False
 
     def __init__(
         self,

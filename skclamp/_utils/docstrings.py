@@ -33,8 +33,9 @@ classes_ : ndarray of shape (n_classes,)
 n_features_in_ : int
     Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.
 least_probability_ : float
-    What stands for probabilities of exactly 0, such as votes give, wherever their logarithm is taken: half of the least
-    other one. Not set where the calibration samples have none, or where bins and ranks take no logarithm.""",
+    Half of the least vote above 0, which is what less counts as wherever a logarithm is taken: votes of 25 trees don't
+    tell 0.02 from 0. It is 0 where the calibration samples hold no votes of 0, and for bins and ranks, which take no
+    logarithm.""",
 }
 
 # The same of families of output maps.

@@ -12,8 +12,12 @@ MIN_PROBABILITY = torch.finfo(torch.float64).eps
 LOG_MIN_PROBABILITY = math.log(MIN_PROBABILITY)
 # Of that logarithm in float32.
 _ROUNDING = 1e-5
+# Of the sum of a row, and so of its greatest logarithm.
+_ROW_ROUNDING = 2e-3
 # Less than one vote of ten million.
 _LEAST_STEP = 1e-7
+# The share of the probabilities above 0 that may lie below the least vote: single rows don't decide.
+_RARE = 0.01
 
 
 def log_of(probability):
@@ -22,35 +26,45 @@ def log_of(probability):
     return floored(wide.clamp_min(torch.finfo(torch.float32).tiny).log())
 
 
-def stand_in_for_zero(log_probability):
-    """Half of the least probability above 0 among these rows, where some are exactly 0 and come in steps; else 0.
+def least_vote(log_probability):
+    """The least probability above 0 among these rows, rare ones aside, where some are exactly 0; else infinite.
 
-    It is at most half of what each class would have by chance: rows of ones and zeros tell nothing of the limit. Rows
-    that aren't logarithms of probabilities have no zeros, and where a softmax underflows, others come close to them.
+    Rows that aren't logarithms of probabilities have no zeros.
+    """
+    # Nearly all logits of networks are told apart by a row, which costs nothing.
+    if (log_probability[:1] > _ROW_ROUNDING).any() or not len(log_probability):
+        return math.inf
+    least = LOG_MIN_PROBABILITY + _ROUNDING
+    if log_probability.min() > least or log_probability.max() > _ROW_ROUNDING:
+        return math.inf
+    above = log_probability[log_probability > least]
+    if not len(above) or not ((log_probability - LOG_MIN_PROBABILITY).abs() <= _ROUNDING).any():
+        return math.inf
+    rare = 1 + int(_RARE * len(above))
+    return above.kthvalue(rare).values.double().exp().item()
+
+
+def stand_in_for_zero(least_vote, n_classes):
+    """Half of the least vote; 0 where there are none, or too little for one: where a softmax underflows, say.
+
+    It is at most half of what each class would have by chance: rows of ones and zeros tell nothing of the limit.
 
     A class for which none of 25 trees votes hasn't a probability of 2.2e-16: votes just don't tell what is less than
     one of them. Half of the limit of detection is what stands for such values elsewhere (Hornung and Reed, Applied
     Occupational and Environmental Hygiene 5, 1990). Logits of networks don't end at the logarithm that zeros get.
     """
-    # Nearly all logits of networks are told apart by a row, which costs nothing.
-    if (log_probability[:1] > _ROUNDING).any():
-        return 0.0
-    least = log_probability.min()
-    if log_probability.max() > _ROUNDING or not math.isclose(least, LOG_MIN_PROBABILITY, abs_tol=_ROUNDING):
-        return 0.0
-    positive = log_probability[log_probability > least]
-    if not len(positive):
-        return 0.0
-    step = positive.min().double().exp().item()
-    return min(step / 2, 1 / (2 * log_probability.shape[1])) if step > _LEAST_STEP else 0.0
+    return min(least_vote / 2, 1 / (2 * n_classes)) if _LEAST_STEP < least_vote < math.inf else 0.0
 
 
-def without_zeros(log_probability, stand_in):
-    """Log-probabilities, up to a constant per row, with another in place of exact zeros, if that isn't 0 itself."""
-    if not stand_in:
+def raised(log_probability, least_probability):
+    """Log-probabilities, up to a constant per row, none of them below that of the least probability, if that isn't 0.
+
+    All that lies below it is raised, so that the order of the classes stays. Not to be done twice: the rows then sum to
+    more than 1.
+    """
+    if not least_probability:
         return log_probability
-    whole = log_probability.logsumexp(1, keepdim=True)
-    return torch.where(are_zeros(log_probability - whole), whole + math.log(stand_in), log_probability)
+    return log_probability.maximum(log_probability.logsumexp(1, keepdim=True) + math.log(least_probability))
 
 
 def are_zeros(log_probability):

@@ -17,7 +17,7 @@ from .._backbones.reading import labels_beside
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.labels import check_labels
-from .._utils.least_probability import stand_in_for_zero, without_zeros
+from .._utils.least_probability import raised
 from .._utils.parameters import Choices, check_parameters
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import one_warning
@@ -81,6 +81,9 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
 
     # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network.
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "cv_results_"})
+
+    # Whether the map is one of logarithms, which probabilities of 0 don't have.
+    _takes_logarithms = True
 
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
@@ -232,7 +235,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         """
         check_is_fitted(self)
         backbone = ArrayBackbone("logits")
-        logits, _ = backbone.logits(backbone.open(logits))
+        logits, _ = backbone.logits(backbone.open(self._mapped_logits(logits)))
         self._check_width(logits)
         self._look_at_new(logits)
         return self._transform_rows(torch.log_softmax, logits)
@@ -292,16 +295,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
 
     def _fit(self, samples):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""
-        self._fit_logits(*self._without_zeros(samples))
-
-    def _without_zeros(self, samples):
-        """Logits of all processes, column indices and weights; what stands for probabilities of 0 is kept."""
-        logits, y, weight = samples.of_all()
-        counted = (weight > 0).to(logits.device)
-        least = stand_in_for_zero(logits if counted.all() else logits[counted])
-        if least:
-            self.least_probability_ = least
-        return without_zeros(logits, least), y, weight
+        self._fit_logits(*samples.of_all())
 
     def save(self, path):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
@@ -388,7 +382,11 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
 
     def _calibrated(self, logits):
         """As `_transform_logits`, of logits that may stand for probabilities of 0."""
-        return self._transform_logits(without_zeros(logits, getattr(self, "least_probability_", 0.0)))
+        return self._transform_logits(raised(logits, self.least_probability_))
+
+    def _mapped_logits(self, logits):
+        """Hook: what the map takes, of a network's logits."""
+        return logits
 
     def _fit_logits(self, logits, y, sample_weight):
         """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""

@@ -1,5 +1,6 @@
 """What a fit learns from: X is read, its labels and weights are understood and looked at."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from .._backbones.plausibility import (
 from .._backbones.reading import Reading, read
 from .._utils.arrays import tensor_of
 from .._utils.labels import check_sample_weight, encode_labels, resolve_classes
+from .._utils.least_probability import least_vote, raised, stand_in_for_zero
 from .._utils.metadata import Metadata
 from .._utils.warnings import note, within_another_fit
 from ..distributed import ALONE, Fingerprint, Shard
@@ -82,7 +84,17 @@ class ReadingMixin(BaseEstimator):
         classes, y_encoded = self._check_y(reading.labels, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(logits), ranks)
         looks = self._look_at(logits, y_encoded, weight, classes, backbone, ranks)
+        self.least_probability_ = self._least_probability(reading, weight, ranks)
+        reading = reading._replace(logits=raised(logits, self.least_probability_))
         return CalibrationSet(reading, y_encoded, weight, Shard.of(ranks, len(logits)), metadata), classes, looks
+
+    def _least_probability(self, reading, weight, ranks):
+        """What stands for votes of none, in the samples of all processes; 0 where there are none."""
+        step = math.inf
+        if self._takes_logarithms and reading.backbone.votes:
+            counted = (weight > 0).to(reading.logits.device)
+            step = least_vote(reading.logits if counted.all() else reading.logits[counted])
+        return stand_in_for_zero(min(ranks.all_gather_object(step)), reading.logits.shape[1])
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""

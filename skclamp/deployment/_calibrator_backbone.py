@@ -9,6 +9,9 @@ from .._backbones.datasets import LabelledSamples
 class CalibratorBackbone(ClassifierBackbone):
     """Takes whatever the calibrator takes; where probabilities underflow, their logarithms don't."""
 
+    # What is calibrated stays as it is until class frequencies change.
+    votes = False
+
     def open(self, X):
         """X itself, which `dataset_behind` returned."""
         return X

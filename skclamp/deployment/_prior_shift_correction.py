@@ -251,10 +251,6 @@ class PriorShiftCorrection(BaseCalibrator):
     def _corrects_a_calibrator(self):
         return isinstance(self._frozen_part(), BaseCalibrator)
 
-    def _without_zeros(self, samples):
-        # What is calibrated stays as it is until the frequencies change.
-        return samples.of_all() if self._corrects_a_calibrator else super()._without_zeros(samples)
-
     def _fit_logits(self, logits, y, sample_weight):
         n_classes, at_bound = logits.shape[1], False
         if not self._corrects_a_calibrator:
@@ -266,7 +262,7 @@ class PriorShiftCorrection(BaseCalibrator):
         weight, y_encoded = weight[counted] / weight.max(), y.cpu().numpy()[counted]
         # As where nothing has changed.
         self.priors_ = self.labelled_priors_ = np.full(n_classes, 1 / n_classes)
-        log_proba = self._transform_rows(torch.log_softmax, logits)[counted]
+        log_proba = torch.log_softmax(self._transform_logits(logits.double()), 1).cpu().numpy()[counted]
         # What the probabilities imply, and not the labels' frequencies: the difference would pass for a change.
         means = np.maximum(weight @ np.exp(log_proba) / weight.sum(), MIN_PROBABILITY)
         self.priors_ = self.labelled_priors_ = means / means.sum()
@@ -282,6 +278,9 @@ class PriorShiftCorrection(BaseCalibrator):
             self.priors_ = _check_priors(_values(self.priors, classes), len(classes))
             if self._off_by_class:
                 note(self._off_by_class, CalibrationSetWarning)
+
+    def _mapped_logits(self, logits):
+        return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits
 
     def _transform_logits(self, logits):
         return _correct(logits, getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift).to(logits))

@@ -31,9 +31,7 @@ class OneVsRestCalibrator(BaseCalibrator):
     class without a sample in the calibration set keeps its probability, for nothing is known of it.
     """
 
-    def _without_zeros(self, samples):
-        # Bins and ranks take no logarithm: the probabilities stay what they are.
-        return samples.of_all()
+    _takes_logarithms = False
 
     def _fit_logits(self, logits, y, sample_weight):
         counted = sample_weight > 0

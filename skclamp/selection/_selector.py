@@ -251,10 +251,12 @@ class CalibratorSelector(BaseCalibrator):
             _check_candidates(self.candidates)
 
     def _fit(self, samples):
-        of_all, told = Samples(*self._without_zeros(samples)), samples.metadata.score
+        of_all, told = Samples(*samples.of_all()), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
         self._select(of_all, told)
+        # It was fitted to raised logits, and takes others.
+        self.best_estimator_.least_probability_ = self.least_probability_
 
     def _select(self, samples, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
@@ -304,7 +306,7 @@ class CalibratorSelector(BaseCalibrator):
         )
 
     def _transform_logits(self, logits):
-        return self.best_estimator_._calibrated(logits)
+        return self.best_estimator_._transform_logits(logits)
 
     def _sentences(self):
         yield f"{type(self).__name__} chose {self.best_params_['candidate']!r}."

@@ -350,3 +350,12 @@ def test_summaries(adapted, fitted):
     assert adapted.summary().endswith(adapted.verdict_.reason)
     assert adapted.verdict_.reason.startswith("Kept: the class frequencies have changed (p = ")
     assert fitted.summary().endswith("Class frequencies are those of the labelled samples.")
+
+
+def test_logits_from_elsewhere_go_through_the_calibrator():
+    scores = NETWORK(torch.from_numpy(X)).detach().numpy()
+    around = PriorShiftCorrection(VectorScaling(NETWORK)).fit(X, Y).adapt(DEPLOYED)
+    found = around.transform_logits(scores)
+    np.testing.assert_allclose(np.exp(found), around.predict_proba(X), atol=1e-6)
+    bare = PriorShiftCorrection(TemperatureScaling()).fit(scores, Y)
+    np.testing.assert_allclose(bare.transform_logits(scores), bare.predict_log_proba(scores), atol=1e-9)
