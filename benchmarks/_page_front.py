@@ -136,8 +136,8 @@ FRONT_SENTENCES = (
     # Corruptions that others wrote.
     (
         r"(0\.\d\d) of temperature scaling's NLL and \+(\d+) points of accuracy on (\d+) corruptions of CIFAR-10 that "
-        r"others wrote \(ResNet-20\), worse on (\w+)\. Batch norm adapted has (0\.\d\d), the last layer anew "
-        r"(0\.\d\d), vector scaling (0\.\d\d)",
+        r"others wrote \(ResNet-20, two severities\), worse on (\w+)\. Batch norm adapted has (0\.\d\d), the last "
+        r"layer anew (0\.\d\d), vector scaling (0\.\d\d)",
         corruptions_in_short,
     ),
     (
@@ -147,9 +147,11 @@ FRONT_SENTENCES = (
     (r"last layer is better on ([a-z, ]+)\.", lambda: [better_than_clamping("last_layer")]),
     (r"With ResNet-32 it is better on ([a-z, ]+)\.", lambda: [better_than_clamping("last_layer", **RESNET32)]),
     (
-        r"Adapted, it is better on ([a-z, ]+), and worse than temperature scaling on ([a-z, ]+), with either network",
+        r"Adapted, it is better on ([a-z, ]+), and worse than temperature scaling on ([a-z, ]+); "
+        r"with ResNet-32 better on ([a-z, ]+), and worse on ([a-z, ]+)\.",
         lambda: [
-            agreed(answer("batch_norm", **network) for network in ({}, RESNET32))
+            answer("batch_norm", **network)
+            for network in ({}, RESNET32)
             for answer in (better_than_clamping, worse_than_temperature)
         ],
     ),

@@ -206,6 +206,7 @@ SHIFT_SENTENCES = (
     ),
 )
 SENTENCES = (
+    *SHIFT_SENTENCES,
     # Every output map.
     (
         r"With 500 images and 10 classes nothing was better by more than (0\.\d+)",

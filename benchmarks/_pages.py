@@ -338,6 +338,7 @@ SHIFT_TABLES = {
     ): shift_rows,
 }
 TABLES = {
+    **SHIFT_TABLES,
     ("network", "two views", "four views"): view_rows,
     (
         *("samples", "temperature scaling", "selector", "clamping", "clamping, then selector"),
@@ -347,7 +348,7 @@ TABLES = {
     ("method", "accuracy %", "NLL", "Brier", "ECE % (floor)"): thesis_rows,
     ("method", "peer", "NLL difference, 500 images", "NLL difference, 5,000 images", "time ratio"): peer_rows,
     (
-        *("network", "method", "NLL ratio", "accuracy won, points", "ECE % (floor)", "fit, in passes"),
+        *("network, severity", "method", "NLL ratio", "accuracy won, points", "ECE % (floor)", "fit, in passes"),
         *("prediction, in passes", "weights", "worse than temperature scaling"),
     ): corruption_rows,
     ("corruption", _TEMPERATURE, "neural clamping: accuracy %, NLL"): front_rows,
