@@ -79,7 +79,7 @@ class LearnedMixin(BaseEstimator):
         """
         check_is_fitted(self)
         sentences = [*self._sentences()]
-        if self.least_probability_:
+        if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
         return " ".join(sentences)
 
