@@ -299,15 +299,17 @@ def test_it_does_no_harm_on_real_images(resnet):
 @pytest.mark.slow
 def test_it_looks_where_a_first_step_leads_before_it_tries_nothing(resnet):
     network, images, labels = resnet
-    # Clipped, so that gradients at the identity say little: in a fold no family has evidence there.
+    # Clipped, so that gradients at the identity say little: in a fold of draw 2 no family has evidence there.
     bright = np.minimum(images + np.float32(0.25), 1)
-    fits = [auto(network, random_state=2), auto(network, random_state=2, perturbation="affine")]
-    fits = [each.fit(bright[:1000], labels[:1000]) for each in fits]
-    assert all(each.accepted_ for each in fits)
-    found, named = (scores(each, bright[1000:], labels[1000:])[0] for each in fits)
+    found, named = [], []
+    for random_state in (1, 2, 3):
+        for nlls, settings in ((found, {}), (named, {"perturbation": "affine"})):
+            fitted = auto(network, random_state=random_state, **settings).fit(bright[:1000], labels[:1000])
+            assert fitted.accepted_
+            nlls.append(scores(fitted, bright[1000:], labels[1000:])[0])
     plain = scores(temperature_scaling(network).fit(bright[:1000], labels[:1000]), bright[1000:], labels[1000:])[0]
-    assert found < 0.9 * plain
-    assert found < named + 0.02 * plain
+    assert max(found) < 0.9 * plain
+    assert np.mean(found) < np.mean(named) + 0.02 * plain
 
 
 def test_it_says_so_where_no_family_has_few_enough_parameters(caplog):
