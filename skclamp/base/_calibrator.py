@@ -23,7 +23,7 @@ from .._utils.sklearn_private import Interval
 from .._utils.warnings import one_warning
 from ..distributed import current
 from ..persistence import write
-from ._learned import LearnedMixin, n_floats
+from ._learned import LearnedMixin
 from ._parameters import AroundEstimatorMixin, arguments_of
 from ._samples import ReadingMixin
 
@@ -395,17 +395,6 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     def _transform_logits(self, logits):
         """Hook: calibrated log-probabilities, up to a constant per row, of some rows of float64 logits."""
         raise TypeError(f"{type(self).__name__} must implement _transform_logits")
-
-    @property
-    def _n_parameters(self):
-        """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
-        learned = {name for name in vars(self) if name.endswith("_")} - {"classes_", "least_probability_"}
-        return sum(n_floats(getattr(self, name)) for name in learned)
-
-    @property
-    def _n_free(self):
-        """Hook: how many of them nothing but the samples holds: no penalty, no pooling, no held-out samples."""
-        return 0
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "classes_")

@@ -101,6 +101,17 @@ class LearnedMixin(BaseEstimator):
         ]
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
 
+    @property
+    def _n_parameters(self):
+        """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
+        learned = {name for name in vars(self) if name.endswith("_")} - {"classes_", "least_probability_"}
+        return sum(n_floats(getattr(self, name)) for name in learned)
+
+    @property
+    def _n_free(self):
+        """Hook: how many of them nothing but the samples holds: no penalty, no pooling, no held-out samples."""
+        return 0
+
     @contextmanager
     def _kept_on_error(self):
         """Leave the calibrator as it was when the body raises, an earlier fit included."""
