@@ -44,8 +44,8 @@ class ClassifierBackbone:
 
 
 def of_all_classes(logits, columns, n_classes):
-    """Logits of all classes, from those of some: the others have next to no probability, less than a vote of none."""
-    least = logits.logsumexp(1, keepdim=True) + LOG_MIN_PROBABILITY - 1
+    """Logits of all classes, from those of some: the others have next to no probability."""
+    least = logits.logsumexp(1, keepdim=True) + LOG_MIN_PROBABILITY
     return least.expand(-1, n_classes).index_copy(1, columns, logits)
 
 

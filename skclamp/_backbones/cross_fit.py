@@ -34,8 +34,8 @@ def cross_fit(classifier, X, y, metadata=NO_METADATA, *, response, cv, names=("X
         _logits_of_all(backbone.classes, each, take_rows(X, rows), response)
         for each, rows in zip(classifiers, held_out, strict=True)
     ]
-    logits = torch.cat(parts)[np.concatenate(held_out).argsort()]
-    return Reading(backbone, backbone, X, X, logits, y)
+    order = np.concatenate(held_out).argsort()
+    return Reading(backbone, backbone, X, X, torch.cat(parts)[order], y, _unseen(backbone.classes, classifiers, splits))
 
 
 def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, device=None, **loading):
@@ -94,6 +94,16 @@ def _logits_of_all(classes, classifier, X, response):
     if len(seen) == len(classes):
         return logits
     return of_all_classes(logits, torch.as_tensor(np.searchsorted(classes, seen)), len(classes))
+
+
+def _unseen(classes, classifiers, splits):
+    """Which classes the classifier that scored a sample has not seen; None where each has seen all."""
+    if all(len(each.classes_) == len(classes) for each in classifiers):
+        return None
+    unseen = np.empty((sum(len(rows) for _, rows in splits), len(classes)), dtype=bool)
+    for each, (_, rows) in zip(classifiers, splits, strict=True):
+        unseen[rows] = ~np.isin(classes, each.classes_)
+    return torch.from_numpy(unseen)
 
 
 def _unscored(classifier, X, y):

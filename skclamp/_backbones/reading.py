@@ -30,6 +30,8 @@ class Reading(NamedTuple):
         Of these.
     labels : ndarray of shape (n_samples,)
         As the user gave them, or as X brought them.
+    unseen : torch.Tensor of shape (n_samples, n_classes), bool, or None
+        Where a fold's classifier doesn't know the class; None where all know all.
     """
 
     backbone: Any
@@ -38,6 +40,7 @@ class Reading(NamedTuple):
     inputs: Any
     logits: torch.Tensor
     labels: np.ndarray
+    unseen: torch.Tensor | None = None
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):

@@ -26,7 +26,7 @@ from .._backbones.plausibility import (
 from .._backbones.reading import Reading, read
 from .._utils.arrays import tensor_of
 from .._utils.labels import check_sample_weight, encode_labels, resolve_classes
-from .._utils.least_probability import least_vote, raised, stand_in_for_zero
+from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import Metadata
 from .._utils.warnings import note, within_another_fit
 from ..distributed import ALONE, Fingerprint, Shard
@@ -90,11 +90,14 @@ class ReadingMixin(BaseEstimator):
 
     def _least_probability(self, reading, weight, ranks):
         """What stands for votes of none, in the samples of all processes; 0 where there are none."""
-        step = math.inf
+        logits, step = reading.logits, math.inf
         if self._takes_logarithms and reading.backbone.votes:
-            counted = (weight > 0).to(reading.logits.device)
-            step = least_vote(reading.logits if counted.all() else reading.logits[counted])
-        return stand_in_for_zero(min(ranks.all_gather_object(step)), reading.logits.shape[1])
+            if reading.unseen is not None:
+                # Who doesn't know a class hasn't voted.
+                logits = logits.masked_fill(reading.unseen, LOG_MIN_PROBABILITY - 1)
+            counted = (weight > 0).to(logits.device)
+            step = least_vote(logits if counted.all() else logits[counted])
+        return stand_in_for_zero(min(ranks.all_gather_object(step)), logits.shape[1])
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""
