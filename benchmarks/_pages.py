@@ -164,7 +164,7 @@ def corruption_rows():
     rows = []
     for network, severity, part in _corruption_tables.settings_of(corruption_runs()):
         means = _corruption_tables.means_rows(part)
-        setting = f"{_corruption_tables.TITLES[network]}, {severity}"
+        setting = f"{_corruption_tables.TITLES[network]}, severity {severity}"
         for row in means:
             title = CORRUPTION_METHODS[row["method"]]
             for what in ("corruptions", "splits"):
