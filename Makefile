@@ -64,9 +64,10 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)
 	$(BIN)/python benchmarks/speed.py
 
-# Read docs/_build/html/index.html. It needs no network, and any warning fails it.
+# Read docs/_build/html/index.html. It needs no network, and any warning fails it. All pages anew (-E): those that an
+# earlier build has left would be missing from the search.
 docs: $(VENV)/installed-docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -E -W --keep-going docs docs/_build/html
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
