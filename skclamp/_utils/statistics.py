@@ -34,6 +34,16 @@ def n_effective(weight):
     return weight.sum() ** 2 / (weight**2).sum()
 
 
+def of_groups(values, weight, groups):
+    """Mean value and total weight of each group of samples that has weight; of each sample where groups is None."""
+    if groups is None:
+        return values, weight
+    _, group = np.unique(groups, return_inverse=True)
+    total, summed = np.bincount(group, weight), np.bincount(group, weight * values)
+    judging = total > 0
+    return summed[judging] / total[judging], total[judging]
+
+
 def student_below_zero(differences, weight):
     """Mean, standard error and one-sided p value of paired differences, new loss minus old.
 

@@ -83,7 +83,7 @@ class NeuralClampingCalibrator(BaseClamping):
         ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of splits, (train, test) positions.
         These hold out each sample at most once. The others are learned from; those that were held out judge, and T
         comes from them. A splitter sees the samples with weight, and each of the `groups` of `fit` counts as one sample
-        in Student's test. Below 100 samples the result is temperature scaling. None trains on all the data without a
+        in both tests. Below 100 samples the result is temperature scaling. None trains on all the data without a
         guard.
     {views}
     {outcome}

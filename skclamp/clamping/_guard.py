@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from .._utils.statistics import n_effective, student_below_zero
+from .._utils.statistics import n_effective, of_groups, student_below_zero
 from ..perturbations._words import title_of
 from ._state import Untried
 from ._verdict import MAX_UNANIMOUS, NOTHING_WAS_TRIED, REFUSED, Verdict, detectable_gain
@@ -76,7 +76,6 @@ class Evidence:
         p_value = min(1.0, max(student, universal))
         objections = [*self._objections(candidate, student, universal, level, n_tests)]
         tried = self.tried()
-        n_effective_of_folds = [n_effective(self.weight[rows]) for rows in self.folds]
         plain = [np.average(self.plain[rows], weights=self.weight[rows]) for rows in self.folds]
         return Verdict(
             not objections,
@@ -87,17 +86,17 @@ class Evidence:
             tried,
             self.not_tried(tried),
             int(np.count_nonzero(self.weight)),
-            detectable_gain(error, n_effective_of_folds, np.subtract(plain, self.least), level / n_tests),
+            detectable_gain(error, [self._n_effective(rows) for rows in self.folds], np.subtract(plain, self.least), level / n_tests),
         )
 
     def _student(self, differences):
         """Mean of the differences, its standard error and Student's p value; of groups, each counts as one sample."""
-        if self.groups is None:
-            return student_below_zero(differences, self.weight)
-        _, group = np.unique(self.groups, return_inverse=True)
-        weight, total = (np.bincount(group, each) for each in (self.weight, self.weight * differences))
-        judging = weight > 0
-        return student_below_zero(total[judging] / weight[judging], weight[judging])
+        return student_below_zero(*of_groups(differences, self.weight, self.groups))
+
+    def _n_effective(self, rows):
+        """Number of samples, or of groups, of equal weight that would tell as much as those of a fold."""
+        groups = None if self.groups is None else self.groups[rows]
+        return n_effective(of_groups(self.weight[rows], self.weight[rows], groups)[1])
 
     def _objections(self, candidate, student, universal, level, n_tests):
         """What speaks against a candidate, in words; p values are those times the number of tests."""
@@ -183,7 +182,8 @@ class Evidence:
         The expected likelihood ratio of what was fitted elsewhere to the truth is 1, whatever the sample size, and to
         the best T of the held-out samples it is less; so is that of the mean over folds. Student's test alone would let
         pass what is learned from a fold, held back by the prior to almost nothing, and by chance points the same way in
-        the other. Uneven weights count as the number of equal ones that tell as much, which is an approximation.
+        the other. Uneven weights count as the number of equal ones that tell as much, which is an approximation, and
+        so does each group as one sample.
 
         References
         ----------
@@ -195,7 +195,7 @@ class Evidence:
         """Logarithm of the mean likelihood ratio of the folds, of which the p value is the inverse."""
         losses = self.fold_losses()[candidate]
         gains = [
-            (least - loss) * n_effective(self.weight[rows])
+            (least - loss) * self._n_effective(rows)
             for least, loss, rows in zip(self.least, losses, self.folds, strict=True)
         ]
         return float(logsumexp(gains) - np.log(len(gains)))

@@ -115,6 +115,17 @@ def test_the_likelihood_ratio_by_hand():
     assert evidence_of(np.full(60, 1e4)).universal_p_value(0) == 1
 
 
+def test_a_group_counts_as_one_sample():
+    """By Student's test and the likelihood ratio: samples that are repeated prove what they prove once."""
+    losses, copies = np.random.default_rng(0).normal(-0.1, 1.0, 60), np.repeat(np.arange(60), 3)
+    once, repeated = evidence_of(losses), evidence_of(losses[copies])
+    repeated.groups = copies
+    assert repeated.universal_p_value(0) == pytest.approx(once.universal_p_value(0))
+    assert repeated.verdict(0).standard_error == pytest.approx(once.verdict(0).standard_error)
+    assert repeated.verdict(0).p_value == pytest.approx(once.verdict(0).p_value)
+    assert repeated.verdict(0).detectable_gain == pytest.approx(once.verdict(0).detectable_gain)
+
+
 @pytest.mark.parametrize("offset", [0.3, *(pytest.param(offset, marks=pytest.mark.slow) for offset in (0.05, 1.0))])
 def test_the_likelihood_ratio_holds_its_level_for_any_fixed_perturbation(offset):
     """Confident logits, few samples, and temperatures fitted elsewhere: what a mere plug-in of T gets wrong."""
