@@ -76,6 +76,7 @@ class Evidence:
         p_value = min(1.0, max(student, universal))
         objections = [*self._objections(candidate, student, universal, level, n_tests)]
         tried = self.tried()
+        sizes = [self._n_effective(rows) for rows in self.folds]
         plain = [np.average(self.plain[rows], weights=self.weight[rows]) for rows in self.folds]
         return Verdict(
             not objections,
@@ -86,7 +87,7 @@ class Evidence:
             tried,
             self.not_tried(tried),
             int(np.count_nonzero(self.weight)),
-            detectable_gain(error, [self._n_effective(rows) for rows in self.folds], np.subtract(plain, self.least), level / n_tests),
+            detectable_gain(error, sizes, np.subtract(plain, self.least), level / n_tests),
         )
 
     def _student(self, differences):
