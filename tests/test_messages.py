@@ -15,7 +15,13 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import skclamp
-from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp import (
+    CalibrationMonitor,
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    TemperatureScaling,
+    compare_calibrators,
+)
 from skclamp.exceptions import CalibrationSetWarning, ForwardError, UnusedParameterWarning
 from skclamp.metrics import (
     bootstrap_interval,
@@ -27,7 +33,7 @@ from skclamp.metrics import (
 from skclamp.modules import ClampedModule, LogitsModule
 from skclamp.perturbations import HorizontalFlip
 from tests._mistakes import N_SAMPLES, Named, of_images, problem, table, warned
-from tests._small_networks import perceptron, snapshot
+from tests._small_networks import bare_logits, perceptron, snapshot, softmax
 
 ADVICE = r"Images must be \(n, channels, height, width\)"
 MISSHAPEN = {
@@ -324,3 +330,33 @@ def test_views_need_room():
     network, X, y = problem()
     with pytest.warns(UnusedParameterWarning, match="views has no effect: max_views=1"):
         NeuralClampingCalibrator(network, views=[HorizontalFlip()], random_state=0).fit(X, y)
+
+
+def spoilt(values, value, place):
+    values = np.array(values)
+    values[place] = value
+    return values
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_where_a_value_is_not_finite(value):
+    network, X, y = problem()
+    logits = bare_logits(network, X)
+    for fit in (TemperatureScaling().fit, CalibrationMonitor().partial_fit, CalibratorSelector().fit):
+        with pytest.raises(ValueError, match=f"X must be finite: .*; got {value} in row 70, column 2$"):
+            fit(spoilt(logits, value, (70, 2)), y)
+    images = spoilt(X, value, (70, 1, 0, 5))
+    with pytest.raises(ValueError, match=rf"X must be finite: .*; got {value} in sample 70, at \[1, 0, 5\]$"):
+        TemperatureScaling(network).fit(images, y)
+    dataset = TensorDataset(torch.as_tensor(images), torch.as_tensor(y))
+    with pytest.raises(ValueError, match=rf"X must be finite: .*; got {value} in sample 70, at \[1, 0, 5\]$"):
+        NeuralClampingCalibrator(network).fit(dataset)
+    _, X, y = table()
+    with pytest.raises(ValueError, match=f"entry 'pixels' of X must be finite: .* {value} in row 70, column 3$"):
+        TemperatureScaling(Named()).fit({"pixels": spoilt(X, value, (70, 3))}, y)
+    proba = spoilt(softmax(logits), value, (70, 2))
+    for metric in (expected_calibration_error, brier_score, negative_log_likelihood):
+        with pytest.raises(ValueError, match=f"y_proba must be finite: .*; got {value} in row 70, column 2$"):
+            metric(y, proba)
+    with pytest.raises(ValueError, match=f"y must not hold NaN or infinity: .*; got {value} for sample 70$"):
+        TemperatureScaling().fit(logits, spoilt(y.astype(float), value, 70))

@@ -121,7 +121,7 @@ def test_a_network_that_yields_nan_is_no_training():
     network, X, y = table()
     with torch.no_grad():
         network[2].bias[0] = torch.nan
-    with pytest.raises(ValueError, match="the network must yield finite logits; got NaN or infinity for sample 0"):
+    with pytest.raises(ValueError, match="the network must yield finite logits; got nan in row 0, column 0"):
         NeuralClampingCalibrator(network).fit(X, y)
 
 

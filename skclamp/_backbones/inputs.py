@@ -78,7 +78,7 @@ class ArrayInputs:
         batch_size = batch_size or self.batch_size
         for start in range(0, len(self), batch_size):
             inputs, labels = self.at(slice(start, start + batch_size))
-            yield _finite(inputs), labels
+            yield _finite(inputs, start), labels
 
     def training_set(self, *targets):
         """A Dataset of (input, targets) that torch's DataLoader reads a batch at a time (with `collate`)."""
@@ -104,12 +104,14 @@ class _LoadedInputs:
     def batches(self, batch_size=None):
         """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
         options = {"batch_size": batch_size or self.batch_size, "collate_fn": self._collate, **self.loading}
+        n_before = 0
         # A generator of its own keeps the loader from drawing from torch's global state.
         for inputs, labels in DataLoader(self.dataset, generator=torch.Generator(), **options):
             if self._of_one_size:
                 self._sizes = self._sizes or _sizes(inputs)
                 _check_sizes([self._sizes, _sizes(inputs)])
-            yield _finite(inputs), labels
+            yield _finite(inputs, n_before), labels
+            n_before += len(next(_entries(inputs)))
 
 
 class StreamInputs(_LoadedInputs):
@@ -302,11 +304,11 @@ def _apply(function, inputs):
     return function(inputs)
 
 
-def _finite(batch):
-    for tensor in _entries(batch):
-        # Nearly always the sum tells; where it overflows or meets NaN, what looks closer says which.
-        if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
-            check_finite(tensor, "X")
+def _finite(batch, first_row):
+    """The batch itself, once each entry is seen to be finite; `first_row` is the number of its first sample."""
+    for name, tensor in batch.items() if isinstance(batch, dict) else [(None, batch)]:
+        if tensor.is_floating_point():
+            check_finite(tensor, _called(name), first_row)
     return batch
 
 

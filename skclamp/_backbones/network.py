@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._utils.arrays import check_logit_range, check_probability_rows
+from .._utils.arrays import check_logit_range, check_probability_rows, first_not_finite
 from .._utils.warnings import warn_caller
 from ..exceptions import CalibrationSetWarning, ForwardError
 from ..modules import LogitsModule, frozen
@@ -212,8 +212,7 @@ class OverflowedLogits(ValueError):
 def check_logits(logits):
     """Raise unless a network's outputs are finite, and small enough to be computed with."""
     if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
-        row = int((~torch.isfinite(logits)).any(1).nonzero()[0])
-        raise OverflowedLogits(f"the network must yield finite logits; got NaN or infinity for sample {row}")
+        raise OverflowedLogits(f"the network must yield finite logits; got {first_not_finite(logits)}")
     try:
         check_logit_range(logits, "the network's output")
     except ValueError as error:

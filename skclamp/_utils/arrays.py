@@ -31,13 +31,23 @@ def check_dense(values, name):
         raise TypeError(f"{name} must be dense; got a sparse tensor of {values.layout}: pass {name}.to_dense()")
 
 
-def check_finite(values, name):
-    """Raise unless every entry of a floating-point tensor is finite."""
+def check_finite(values, name, first_row=0):
+    """Raise unless every entry of a floating-point tensor is finite; `first_row` is the number of its first row."""
     # One sum tells nearly always; only when it overflows or meets NaN is a second, exact look needed.
     if torch.isfinite(values.sum()) or torch.isfinite(values).all():
         return
-    bad = values[~torch.isfinite(values)][0].item()
-    raise ValueError(f"{name} must be finite: Input {name} contains NaN or infinity; got {bad}")
+    raise ValueError(
+        f"{name} must be finite: Input {name} contains NaN or infinity; got {first_not_finite(values, first_row)}"
+    )
+
+
+def first_not_finite(values, first_row=0):
+    """The first entry that is NaN or infinite, and where it is, counted from 0."""
+    place = (~torch.isfinite(values)).nonzero()[0].tolist()
+    row, *others = place
+    row += first_row
+    where = f"sample {row}, at {others}" if len(others) > 1 else ", column ".join(map(str, [f"row {row}", *others]))
+    return f"{values[tuple(place)].item()} in {where}"
 
 
 def check_logit_range(logits, name):
@@ -148,7 +158,7 @@ def check_probability_chunk(chunk, first_row, tolerance, name="y_proba"):
     if fine:
         return
     values = tensor_over(chunk)
-    check_finite(values, name)
+    check_finite(values, name, first_row)
     check_unit_interval(values, name, tolerance)
     worst = np.abs(total - 1).argmax()
     raise ValueError(

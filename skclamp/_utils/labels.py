@@ -39,9 +39,14 @@ def check_labels(y, name="y", beside=None):
         )
     if y.ndim != 1:
         y = column_or_1d(y, warn=True)
-    missing = y.dtype.kind == "O" and any(isinstance(label, float) and label != label for label in y)
-    if missing or (y.dtype.kind == "f" and not np.isfinite(y).all()):
-        raise ValueError(f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity")
+    if y.dtype.kind in "Of":
+        numbers = y if y.dtype.kind == "f" else [label if isinstance(label, float) else 0.0 for label in y]
+        bad = np.flatnonzero(~np.isfinite(numbers))
+        if len(bad):
+            raise ValueError(
+                f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity; got {y[bad[0]]} for "
+                f"sample {bad[0]}"
+            )
     # Whole numbers need no look at their kind, which would sort them.
     if len(y) and y.dtype.kind not in "iub" and _kind_of(y, name) == "continuous":
         raise ValueError(
