@@ -1,5 +1,7 @@
 """What a user gets wrong he can mend from the message alone, and nothing of his has changed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -10,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from skorch import NeuralNetClassifier
 from skorch.helper import SliceDataset
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -360,3 +363,85 @@ def test_where_a_value_is_not_finite(value):
             metric(y, proba)
     with pytest.raises(ValueError, match=f"y must not hold NaN or infinity: .*; got {value} for sample 70$"):
         TemperatureScaling().fit(logits, spoilt(y.astype(float), value, 70))
+
+
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_the_estimator_belongs_to_the_constructor(kind):
+    network, X, y = problem()
+    rule = rf"X must be samples; got %s, an estimator, which the constructor takes: {kind.__name__}\(%s\)\.fit\(X, y\)"
+    with pytest.raises(TypeError, match=rule % ("Sequential", "net")):
+        kind().fit(network, X, y)
+    with pytest.raises(TypeError, match=rule % ("Sequential", "net")):
+        kind(network).fit(network, TensorDataset(torch.as_tensor(X), torch.as_tensor(y)))
+    network, X, y = table()
+    with pytest.raises(TypeError, match=rule % ("NeuralNetClassifier", "net")):
+        kind().fit(NeuralNetClassifier(network), X, y)
+    with pytest.raises(TypeError, match=rule % ("LogisticRegression", "classifier")):
+        kind().fit(LogisticRegression(), X, y)
+    with pytest.raises(TypeError, match=rule % ("the class Named", "net")):
+        kind().fit(Named, X, y)
+
+
+def test_a_monitor_takes_its_classifier_first():
+    _, X, y = table()
+    classifier = LogisticRegression().fit(X, y)
+    with pytest.raises(TypeError, match=r"CalibrationMonitor\(classifier\)\.partial_fit\(X, y\)"):
+        CalibrationMonitor().partial_fit(classifier, X)
+
+
+OF_TORCH = r"network\.load_state_dict\(torch\.load\('net\.pt'\)\) .* torch\.load\('net\.pt', weights_only=False\)"
+RUN = r"without an estimator: TemperatureScaling\(\)\.fit\(logits, y\)$"
+NO_ESTIMATORS = {
+    "a path": (lambda _: "net.pt", rf"the path 'net\.pt'\. Pass the network, after {OF_TORCH}"),
+    "a graph's path": (lambda _: Path("net.onnx"), rf"the path 'net\.onnx'\. Run it, as by onnxruntime, .* {RUN}"),
+    "a program's path": (lambda _: "net.pt2", r"Pass torch\.export\.load\('net\.pt2'\)\.module\(\)$"),
+    "weights": (lambda network: network.state_dict(), r"OrderedDict\. .* after network\.load_state_dict\(weights\)$"),
+    "logits": (lambda _: np.zeros((9, 4)), f"ndarray. Logits are given as X, {RUN}"),
+    "a class": (lambda _: Named, r"the class Named\. Pass an instance: Named\(\.\.\.\)$"),
+    "a function": (lambda network: network.forward, f"method. Run it yourself, and give its logits as X, {RUN}"),
+}
+
+
+@pytest.mark.parametrize("kind", CALIBRATORS)
+@pytest.mark.parametrize("what", NO_ESTIMATORS)
+def test_what_is_no_estimator(kind, what):
+    network, X, y = problem()
+    make, message = NO_ESTIMATORS[what]
+    with pytest.raises(TypeError, match=f"estimator must be None, a torch.nn.Module, .*; got .*{message}"):
+        kind(make(network)).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")
+def test_the_module_of_an_exported_program():
+    network, X, y = problem()
+    batch = {0: torch.export.Dim("batch", min=2, max=512)}
+    program = torch.export.export(network.eval(), (torch.as_tensor(X[:4]),), dynamic_shapes=(batch,))
+    with pytest.raises(TypeError, match=r"got ExportedProgram\. Pass its module: program\.module\(\)$"):
+        TemperatureScaling(program).fit(X, y)
+    expected = TemperatureScaling(network).fit(X, y).temperature_
+    assert TemperatureScaling(program.module()).fit(X, y).temperature_ == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_session_of_onnxruntime(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    helper = pytest.importorskip("onnx").helper
+    x, z = (helper.make_tensor_value_info(name, 1, ["n", 4]) for name in "xz")
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["z"])], "negative", [x], [z])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    _, X, y = table()
+    with pytest.raises(TypeError, match=f"got InferenceSession. Run it yourself, and give its logits as X, {RUN}"):
+        TemperatureScaling(session).fit(X, y)
+
+
+def test_a_pipeline_of_hugging_face():
+    transformers = pytest.importorskip("transformers")
+    _, X, y = problem()
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = transformers.ViTConfig(image_size=8, patch_size=4, num_labels=4, **sizes)
+    network = transformers.ViTForImageClassification(config)
+    pipeline = transformers.pipeline(
+        "image-classification", model=network, image_processor=transformers.ViTImageProcessor()
+    )
+    with pytest.raises(TypeError, match="got ImageClassificationPipeline. Pass the network that it holds as `model`"):
+        TemperatureScaling(pipeline).fit(X, y)

@@ -14,6 +14,7 @@ from ..modules import LogitsModule
 from .array import ArrayBackbone
 from .classifier import ClassifierBackbone
 from .device import on_device
+from .instead import instead_of
 from .network import NetworkBackbone
 from .skorch_net import skorch_classes, skorch_logits
 
@@ -76,8 +77,7 @@ def check_classifier(estimator):
     """Raise unless an estimator is a scikit-learn classifier that gives scores."""
     scoring = hasattr(estimator, "decision_function") or hasattr(estimator, "predict_proba")
     if inspect.isclass(estimator) or not (scoring and is_classifier(estimator)):
-        got = f"the class {estimator.__name__}" if inspect.isclass(estimator) else type(estimator).__name__
         raise TypeError(
             "estimator must be None, a torch.nn.Module, an initialised skorch net or a scikit-learn classifier with "
-            f"decision_function or predict_proba; got {got}"
+            f"decision_function or predict_proba; got {instead_of(estimator)}"
         )

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from .._backbones.array import ArrayBackbone
 from .._backbones.datasets import LabelledSamples, dataset_behind
+from .._backbones.instead import check_samples
 from .._backbones.reading import labels_beside
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
@@ -138,6 +139,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         ranks = current()
         with self._kept_on_error(), ranks.fitting(), one_warning():
             self._validate_params()
+            check_samples(X, type(self).__name__)
             any_order = y is None and sample_weight is None and not params
             y = None if y is None else check_labels(y, beside=("X", X))
             self._check_alike(ranks, sample_weight, params)

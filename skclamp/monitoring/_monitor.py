@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from .._backbones.datasets import dataset_behind
+from .._backbones.instead import check_samples
 from .._backbones.plausibility import look_like_probabilities, note_probabilities
 from .._utils.arrays import to_numpy
 from .._utils.encoding import register
@@ -208,6 +209,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         with self._kept_on_error(), one_warning():
             self._validate_params()
             refuse_metadata(params)
+            check_samples(X, type(self).__name__, "partial_fit")
             self._backbone = self._open_backbone()
             X = dataset_behind(X, any_order=y is None)
             self._check_table(X)

@@ -181,13 +181,13 @@ def test_classifiers_whose_probabilities_are_none(classified):
 @pytest.mark.parametrize(
     ("estimator", "found"),
     [
-        ("network", "str"),
-        (nn.Linear, "the class Linear"),
-        (LogisticRegression, "the class LogisticRegression"),
+        ("network", r"the path 'network'\. .*"),
+        (nn.Linear, r"the class Linear\. Pass an instance: Linear\(\.\.\.\)"),
+        (LogisticRegression, r"the class LogisticRegression\. .*"),
         (LinearRegression(), "LinearRegression"),
         (LinearRegression().fit(X, X[:, 0]), "LinearRegression"),
         (StandardScaler(), "StandardScaler"),
-        (lambda x: x, "function"),
+        (lambda x: x, r"function\. Run it yourself, .*"),
     ],
 )
 def test_estimators_of_no_known_kind(estimator, found):
