@@ -1,5 +1,6 @@
 """What a user gets wrong he can mend from the message alone, and nothing of his has changed."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from skorch import NeuralNetClassifier
 from skorch.helper import SliceDataset
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import skclamp
 from skclamp import (
@@ -36,7 +37,7 @@ from skclamp.metrics import (
 from skclamp.modules import ClampedModule, LogitsModule
 from skclamp.perturbations import HorizontalFlip
 from tests._mistakes import N_SAMPLES, Named, of_images, problem, table, warned
-from tests._small_networks import bare_logits, perceptron, snapshot, softmax
+from tests._small_networks import bare_logits, labels_of, perceptron, snapshot, softmax
 
 ADVICE = r"Images must be \(n, channels, height, width\)"
 MISSHAPEN = {
@@ -445,3 +446,145 @@ def test_a_pipeline_of_hugging_face():
     )
     with pytest.raises(TypeError, match="got ImageClassificationPipeline. Pass the network that it holds as `model`"):
         TemperatureScaling(pipeline).fit(X, y)
+
+
+class Pair(nn.Module):
+    """Takes two inputs by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = perceptron()
+
+    def forward(self, image, mask):
+        return self.network(image * mask)
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
+@pytest.mark.parametrize("form", [tuple, list])
+def test_two_inputs_side_by_side(kind, form):
+    _, X, y = table()
+    rule = r"X must be a dict of the inputs that the network takes by name, \{'image': \.\.\., 'mask': \.\.\.\}"
+    for parts in ((X, X), (torch.as_tensor(X), torch.ones(N_SAMPLES, 1))):
+        with pytest.raises(TypeError, match=rf"{rule}; got a {form.__name__} of 2 arrays with 120 rows each$"):
+            kind(Pair()).fit(form(parts), y)
+    with pytest.raises(TypeError, match="X must be one array; got a .* of 2 arrays with 120 rows each$"):
+        TemperatureScaling().fit(form([X, X]), y)
+    items = [((X[k], X[k]), int(y[k])) for k in range(N_SAMPLES)]
+    with pytest.raises(TypeError, match="Several inputs go into a dict, by the names under which the network takes"):
+        kind(Pair()).fit(DataLoader(items))
+
+
+def test_clamping_in_inference_mode():
+    network, X, y = problem()
+    expected = TemperatureScaling(network).fit(X, y).temperature_
+    with torch.inference_mode():
+        made_inside, inputs = of_images(), torch.tensor(X)
+        assert TemperatureScaling(network).fit(inputs, y).temperature_ == expected
+        with pytest.raises(ValueError, match=r"fit must be called outside of torch\.inference_mode\(\)"):
+            NeuralClampingCalibrator(network).fit(X, y)
+    assert TemperatureScaling(made_inside).fit(X, y).temperature_ == expected
+    with pytest.raises(ValueError, match=r"made in torch\.inference_mode\(\)\. Make it outside of that, or pass copy"):
+        NeuralClampingCalibrator(made_inside).fit(X, y)
+    of_arrays, of_tensors, of_a_copy = (
+        NeuralClampingCalibrator(estimator, random_state=0).fit(samples, y)
+        for estimator, samples in ((network, X), (network, inputs), (copy.deepcopy(made_inside), X))
+    )
+    assert of_arrays.temperature_ == of_tensors.temperature_ == of_a_copy.temperature_
+
+
+def test_a_network_that_keeps_no_gradients():
+    network, X, y = problem()
+    for mode in (torch.inference_mode, torch.no_grad):
+        network.forward = mode()(type(network).forward.__get__(network))
+        with pytest.raises(
+            ValueError, match=r"without torch\.inference_mode\(\) or torch\.no_grad\(\) in its forward$"
+        ):
+            NeuralClampingCalibrator(network).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_logits_for_a_network(kind):
+    rule = r"the network failed on a batch of shape \(64, 4\): .* Its outputs have 4 columns too: if X holds logits, "
+    for network, X, y in (problem(), table()):
+        logits = bare_logits(network, X)
+        with pytest.raises(
+            ForwardError, match=rf"{rule}leave out the estimator, TemperatureScaling\(\)\.fit\(logits, y"
+        ):
+            kind(network).fit(logits, y)
+        fitted = TemperatureScaling(network).fit(X, y)
+        with pytest.raises(ValueError, match=r"f X holds logits, .*transform_logits\(logits\) takes them$"):
+            fitted.predict_proba(logits)
+    with pytest.raises(ValueError, match="If X are a network's inputs, give the network as estimator$"):
+        kind().fit(problem()[1], y)
+
+
+RAGGED = (
+    r"shapes \(3, 6\), \(4, 6\), .*\. Resize, crop or pad them, or have a DataLoader pad each batch: DataLoader\(da"
+)
+
+
+def test_inputs_of_several_sizes():
+    network, X, y = table()
+    sequences = [torch.as_tensor(X[: 3 + k % 4]) for k in range(N_SAMPLES)]
+    pairs = list(zip(sequences, y.tolist(), strict=True))
+    objects = np.empty(N_SAMPLES, dtype=object)
+    objects[:] = sequences
+    for ragged in (sequences, [each.numpy() for each in sequences], objects):
+        with pytest.raises(ValueError, match=f"X must hold numbers .*; got rows of {RAGGED}"):
+            TemperatureScaling(network).fit(ragged, y)
+    with pytest.raises(ValueError, match=f"X must hold inputs of one size; got inputs of {RAGGED}"):
+        TemperatureScaling(network).fit(DataLoader(pairs, batch_size=3))
+    with pytest.raises(
+        ValueError, match=r"'pixels' of X .* shapes \(2,\), \(3,\)\. Pad them, .*padding=True, or have a"
+    ):
+        TemperatureScaling(Named()).fit({"pixels": [[1, 2], [1, 2, 3]] * 60}, y)
+    with pytest.raises(TypeError, match=r"got a nested tensor: pass X\.to_padded_tensor\(0\.0\)$"):
+        TemperatureScaling(network).fit(torch.nested.nested_tensor(sequences, layout=torch.jagged), y)
+
+    def padded(items):
+        inputs, labels = zip(*items, strict=True)
+        return nn.utils.rnn.pad_sequence(inputs, batch_first=True), torch.tensor(labels)
+
+    loader = DataLoader(pairs, batch_size=3, collate_fn=padded)
+    pooled = Named()
+    pooled.network = nn.Sequential(nn.Linear(6, 4), Mean())
+    assert TemperatureScaling(pooled).fit(loader).temperature_ > 0
+    with pytest.raises(ValueError, match="Resize, crop or pad them, in the collate_fn to one size$"):
+        NeuralClampingCalibrator(pooled).fit(loader)
+
+
+class Mean(nn.Module):
+    """Over a sequence."""
+
+    def forward(self, x):
+        return 20 * x.mean(1)
+
+
+class Pooled(nn.Module):
+    """Ends in a 1 x 1 convolution and pooling, to so many pixels a side."""
+
+    def __init__(self, side=1):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.AdaptiveAvgPool2d(side))
+        self.layers[2].weight.data.mul_(20)
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_logits_with_axes_of_one(kind):
+    X = problem()[1]
+    logits = bare_logits(Pooled(), X)
+    assert logits.shape == (N_SAMPLES, 4, 1, 1)
+    y = labels_of(logits[:, :, 0, 0])
+    flat = nn.Sequential(Pooled(), nn.Flatten())
+    options = {"random_state": 0} if kind is NeuralClampingCalibrator else {}
+    found, expected = (kind(network, **options).fit(X, y) for network in (Pooled(), flat))
+    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+    np.testing.assert_array_equal(found.transform_logits(logits), found.transform_logits(logits[:, :, 0, 0]))
+    bare, expected = (kind(**options).fit(each, y) for each in (logits, logits[:, :, 0, 0]))
+    np.testing.assert_array_equal(bare.predict_proba(logits), expected.predict_proba(logits[:, :, 0, 0]))
+    with pytest.raises(ValueError, match=r"got shape \(64, 4, 2, 2\)\. Segmentation and other dense outputs aren't"):
+        kind(Pooled(2)).fit(X, y)

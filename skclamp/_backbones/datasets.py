@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from scipy.sparse import issparse
 from skorch.helper import SliceDataset
 from torch.utils.data import (
@@ -18,6 +19,8 @@ from .._utils.arrays import tensor_of, to_numpy
 
 # What Hugging Face's models call their labels, and their data sets mostly do.
 LABELS = ("labels", "label")
+# Where inputs of several sizes are made alike, batch by batch.
+BY_COLLATING = "or have a DataLoader pad each batch: DataLoader(dataset, collate_fn=...)"
 
 
 def dataset_behind(X, *, any_order=False):
@@ -29,6 +32,8 @@ def dataset_behind(X, *, any_order=False):
     """
     if isinstance(X, DataLoader):
         return LoadedDataset(X, any_order)
+    if isinstance(X, torch.Tensor) and X.is_nested:
+        raise TypeError("X must hold inputs of one size; got a nested tensor: pass X.to_padded_tensor(0.0)")
     # A sparse matrix of scipy's may be a mapping of places.
     if isinstance(X, Mapping) and not issparse(X):
         return NamedArrays(X)
@@ -38,6 +43,16 @@ def dataset_behind(X, *, any_order=False):
     elif not isinstance(X, SliceDataset):
         return X
     return X if isinstance(X, Dataset) else _ItemsOf(X)
+
+
+def check_one_input(X, y, names):
+    """Raise for several inputs side by side, each with a row per label; a network takes its own by `names`, if any."""
+    if not isinstance(X, (tuple, list)) or len(X) == len(y):
+        return
+    if all(hasattr(part, "shape") and part.shape[:1] == (len(y),) for part in X):
+        entries = ", ".join(f"{name!r}: ..." for name in (names or [])[: len(X)])
+        rule = f"a dict of the inputs that the network takes by name, {{{entries}}}" if entries else "one array"
+        raise TypeError(f"X must be {rule}; got a {type(X).__name__} of {len(X)} arrays with {len(y)} rows each")
 
 
 def check_no_items(X):
@@ -159,7 +174,7 @@ def _entry(values, name):
     try:
         tensor = tensor_of(values, f"entry {name!r} of X")
     except ValueError as error:
-        raise ValueError(f"entry {name!r} of X must have samples of one size; pad them: {error}") from error
+        raise ValueError(f"{error}. Pad them, as tokenizers do with padding=True, {BY_COLLATING}") from error
     if tensor.ndim == 0:
         raise ValueError(f"entry {name!r} of X must have samples along its first axis; got the single number {tensor}")
     return tensor

@@ -96,6 +96,8 @@ class Destination:
         TypeError
             If it holds integers that stand for measurements, on a scale that isn't known.
         """
+        if x.is_inference() and not torch.is_inference_mode_enabled():
+            x = x.clone()
         if x.is_floating_point():
             return x.to(self.device, self.dtype or x.dtype, non_blocking=self._non_blocking)
         scale = self._scale_of(name)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
-from .._utils.arrays import check_finite, tensor_of, to_numpy
-from .datasets import LoadedDataset, NamedArrays, check_no_items, fetch, is_stream, without_labels
+from .._utils.arrays import check_finite, shown_shapes, tensor_of, to_numpy
+from .datasets import BY_COLLATING, LoadedDataset, NamedArrays, check_no_items, fetch, is_stream, without_labels
 
 
 def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
@@ -34,7 +34,10 @@ def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
 
 
 def _array(X):
-    values = tensor_of(X, "X")
+    try:
+        values = tensor_of(X, "X")
+    except ValueError as error:
+        raise ValueError(f"{error}. Resize, crop or pad them, {BY_COLLATING}") from error
     if values.ndim < 2:
         raise ValueError(
             "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
@@ -109,7 +112,8 @@ class _LoadedInputs:
         for inputs, labels in DataLoader(self.dataset, generator=torch.Generator(), **options):
             if self._of_one_size:
                 self._sizes = self._sizes or _sizes(inputs)
-                _check_sizes([self._sizes, _sizes(inputs)])
+                own = isinstance(self._collate, _OwnCollate)
+                _check_sizes([self._sizes, _sizes(inputs)], "in the collate_fn to one size" if own else BY_COLLATING)
             yield _finite(inputs, n_before), labels
             n_before += len(next(_entries(inputs)))
 
@@ -251,7 +255,9 @@ def _tensor(value, name, lists=False):
 
 
 def _remedy(value):
-    """The transform that a Dataset of pictures lacks."""
+    """The names that several inputs lack, or the transform that a Dataset of pictures lacks."""
+    if isinstance(value, (list, tuple)):
+        return ". Several inputs go into a dict, by the names under which the network takes them"
     if not type(value).__module__.startswith("PIL."):
         return ""
     return (
@@ -269,7 +275,7 @@ def _stacked(inputs):
         return default_collate(list(inputs))
     except RuntimeError:
         # Looked at only where they don't fit: a batch of small inputs is quickly made.
-        _check_sizes([_sizes(item, axis=0) for item in inputs])
+        _check_sizes([_sizes(item, axis=0) for item in inputs], BY_COLLATING)
         raise
 
 
@@ -279,13 +285,14 @@ def _sizes(inputs, axis=1):
     return {name: tuple(tensor.shape[axis:]) for name, tensor in named.items()}
 
 
-def _check_sizes(sizes):
+def _check_sizes(sizes, where):
+    """Raise unless inputs are of one size; `where` says how they can be made so."""
     for name in sizes[0]:
-        found = sorted({size[name] for size in sizes})
-        if len(found) > 1:
+        shapes = {size[name] for size in sizes}
+        if len(shapes) > 1:
             raise ValueError(
-                f"{_called(name)} must hold inputs of one size; got inputs of shapes {', '.join(map(str, found[:5]))}"
-                f"{', ...' if len(found) > 5 else ''}. Resize, crop or pad them"
+                f"{_called(name)} must hold inputs of one size; got inputs of shapes {shown_shapes(shapes)}. Resize, "
+                f"crop or pad them, {where}"
             )
 
 

@@ -12,6 +12,7 @@ from .._utils.warnings import warn_caller
 from ..exceptions import CalibrationSetWarning, ForwardError
 from ..modules import LogitsModule, frozen
 from ..modules._clamped import weighted_sum
+from ..modules._failure import names_taken
 from ..modules._unwrap import unwrapped
 from .device import Destination, place_of
 from .inputs import joined_labels, open_inputs
@@ -71,10 +72,19 @@ class NetworkBackbone:
     @property
     def likely_classes(self):
         """What a Hugging Face model's config calls the columns, in their order; None without one."""
-        network = unwrapped(self.module.module)
-        network = unwrapped(network.module) if isinstance(network, LogitsModule) else network
-        names = getattr(getattr(network, "config", None), "id2label", None)
+        names = getattr(getattr(self._network, "config", None), "id2label", None)
         return None if not isinstance(names, Mapping) else np.array([str(names[k]) for k in sorted(names, key=int)])
+
+    @property
+    def names_taken(self):
+        """Under which names the network takes its inputs; None where it can't tell."""
+        return names_taken(self._network)
+
+    @property
+    def _network(self):
+        """The user's own."""
+        network = unwrapped(self.module.module)
+        return unwrapped(network.module) if isinstance(network, LogitsModule) else network
 
     @property
     def guessed_item(self):

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_labels, check_same_length, first_difference
 from .._utils.sklearn_private import num_samples
-from .datasets import check_no_items, dataset_behind
+from .datasets import check_no_items, check_one_input, dataset_behind
 from .inputs import StreamInputs, joined_labels, open_inputs
 
 
@@ -62,6 +62,8 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
         # A classifier may well take dicts, in a pipeline that makes numbers of them.
         if not hasattr(backbone, "classifier"):
             check_no_items(X)
+            if y is not None:
+                check_one_input(X, y, getattr(backbone, "names_taken", None))
         check_labels_of(X, y, names[1])
     inputs = backbone.open(X)
     if again and isinstance(inputs, StreamInputs):

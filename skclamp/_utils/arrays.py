@@ -18,9 +18,23 @@ def to_numpy(values, name="an array"):
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ValueError(f"{name} must hold numbers or names in equal rows: {error}") from error
+        raise ValueError(
+            f"{name} must hold numbers or names in equal rows{_unequal(values) or f': {error}'}"
+        ) from error
     # HDF5 and FITS keep big-endian numbers, which torch doesn't take.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _unequal(values):
+    """What is said of samples of several shapes; None where they are alike, or can't be gone through."""
+    rows = values if isinstance(values, (list, tuple, np.ndarray)) else ()
+    shapes = {tuple(getattr(row, "shape", (len(row),) if isinstance(row, (list, tuple)) else ())) for row in rows}
+    return f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else None
+
+
+def shown_shapes(shapes, most=5):
+    """Some of several shapes, as in a message."""
+    return ", ".join(map(str, sorted(shapes)[:most])) + (", ..." if len(shapes) > most else "")
 
 
 def check_dense(values, name):
@@ -65,16 +79,22 @@ def check_logit_range(logits, name):
 def check_scores(X, name="X"):
     """Logits or probabilities given as an array: a finite floating-point tensor of shape (n, K) or (n,)."""
     values = tensor_of(X, name)
-    values = values if values.is_floating_point() else values.double()
+    values = as_rows(values if values.is_floating_point() else values.double())
     if values.ndim not in (1, 2):
         raise ValueError(
             f"{name} must hold one row of logits or probabilities per sample, shape (n_samples, n_classes), when no "
-            f"estimator is given; got shape {tuple(values.shape)}"
+            f"estimator is given; got shape {tuple(values.shape)}. If {name} are a network's inputs, give the network "
+            "as estimator"
         )
     if values.numel() == 0:
         raise ValueError(f"{name} must not be empty; got shape {tuple(values.shape)}")
     check_logit_range(values, name)
     return values
+
+
+def as_rows(scores):
+    """Scores of shape (n, K, 1, 1), as 1 x 1 convolutions and pooling leave them, as (n, K); others as they are."""
+    return scores.flatten(1) if scores.ndim > 2 and all(size == 1 for size in scores.shape[2:]) else scores
 
 
 def tensor_of(values, name):
@@ -85,6 +105,8 @@ def tensor_of(values, name):
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
         return values.detach()
     values = to_numpy(values, name)
+    if values.dtype.kind == "O" and values.ndim == 1 and (unequal := _unequal(values)):
+        raise ValueError(f"{name} must hold numbers in equal rows{unequal}")
     if values.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:

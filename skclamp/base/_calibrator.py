@@ -348,8 +348,10 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     def _check_features(self, X):
         shape, expected = tuple(getattr(X, "shape", ())), getattr(self, "n_features_in_", None)
         if len(shape) == 2 and expected not in (None, shape[1]):
+            are_logits = self.estimator is not None and shape[1] == len(self.classes_)
             raise ValueError(
                 f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
+                f"{'. If X holds logits, transform_logits(logits) takes them' if are_logits else ''}"
             )
 
     def _check_width(self, logits):

@@ -26,6 +26,17 @@ SAMPLES_PER_PARAMETER = 5
 
 def check_differentiable(problem):
     """Raise unless the network's logits depend on its inputs through operations that have a gradient."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "fit must be called outside of torch.inference_mode(), in which there are no gradients: clamping needs "
+            "those with respect to X. Within torch.no_grad() it has them"
+        )
+    module = problem.backbone.module
+    if any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers())):
+        raise ValueError(
+            "estimator must let gradients pass; got a network whose weights were made in torch.inference_mode(). Make "
+            "it outside of that, or pass copy.deepcopy(network), whose weights are ordinary ones"
+        )
     x, others = problem.example_batch()
     if not x.is_floating_point():
         raise TypeError(
@@ -34,7 +45,7 @@ def check_differentiable(problem):
         )
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        logits = problem.backbone.module(x, **others)
+        logits = module(x, **others)
         # Distinct weights: the plain sum of logits may be constant by design.
         value = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
         gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
@@ -42,7 +53,8 @@ def check_differentiable(problem):
         raise ValueError(
             "the network's output must depend on its input through differentiable operations: the gradient of the "
             f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling; or "
-            "clamp the network as it was before it was quantised or optimised for inference"
+            "clamp the network as it was before it was quantised or optimised for inference, without "
+            "torch.inference_mode() or torch.no_grad() in its forward"
         )
 
 

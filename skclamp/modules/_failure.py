@@ -36,15 +36,22 @@ def _shown(value):
 def _names_that_misfit(network, first, others):
     """Names that a network's forward takes, where a call with these inputs doesn't suit its signature; else None."""
     try:
-        signature = inspect.signature(network.forward)
+        inspect.signature(network.forward).bind(*first, **others)
+    except TypeError:
+        return names_taken(network)
+    except ValueError:
+        pass
+    return None
+
+
+def names_taken(network):
+    """Names of the inputs that a network's forward takes; None where it can't tell."""
+    try:
+        parameters = inspect.signature(network.forward).parameters.values()
     except (TypeError, ValueError):
         return None
-    try:
-        signature.bind(*first, **others)
-    except TypeError:
-        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        return [name for name, each in signature.parameters.items() if each.kind not in variadic]
-    return None
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each.name for each in parameters if each.kind not in variadic]
 
 
 def _of_names(taken, others, input_key):
@@ -63,8 +70,15 @@ def _listed(names):
 
 
 def _advice(network, x):
-    """What images must look like, where a network of images got something else."""
-    if not isinstance(x, torch.Tensor) or not any(isinstance(part, _OF_IMAGES) for part in network.modules()):
+    """What to do where a network got what looks like its logits, or a network of images something else."""
+    if not isinstance(x, torch.Tensor):
+        return ""
+    if x.ndim == 2 and x.is_floating_point() and x.shape[1] == _n_outputs(network):
+        return (
+            f". Its outputs have {x.shape[1]} columns too: if X holds logits, leave out the estimator, "
+            "TemperatureScaling().fit(logits, y); once fitted, transform_logits(logits) takes them"
+        )
+    if not any(isinstance(part, _OF_IMAGES) for part in network.modules()):
         return ""
     rule = ". Images must be (n, channels, height, width)"
     if x.ndim == 3:
@@ -74,3 +88,9 @@ def _advice(network, x):
     if x.shape[3] in _COUNTS_OF_CHANNELS and x.shape[1] not in _COUNTS_OF_CHANNELS:
         return f"{rule}, and the last axis looks like channels: np.moveaxis(X, -1, 1), or X.movedim(-1, 1) of a tensor"
     return ""
+
+
+def _n_outputs(network):
+    """How many outputs the last layer has that tells."""
+    widths = [getattr(part, "out_features", getattr(part, "out_channels", None)) for part in network.modules()]
+    return next((width for width in reversed(widths) if width is not None), None)

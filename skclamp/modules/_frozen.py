@@ -37,7 +37,8 @@ def frozen(module):
     network = module.module if isinstance(module, LogitsModule) else module
     # What torch.jit.freeze made has no mode.
     parts = [part for part in network.modules() if hasattr(part, "training")]
-    parameters = list(network.parameters())
+    # What was made in inference mode takes no gradient, and its flag couldn't be given back.
+    parameters = [each for each in network.parameters() if not each.is_inference()]
     _count(parts, parameters)
     try:
         _hold(network, parts, parameters)

@@ -7,6 +7,7 @@ from contextlib import suppress
 import torch
 from torch import nn
 
+from .._utils.arrays import as_rows
 from .._utils.least_probability import log_of
 from ._failure import told
 
@@ -61,7 +62,8 @@ class LogitsModule(nn.Module):
         In ``forward``, if the output, or the item of it that is taken, is no floating-point tensor; if the network
         takes inputs by other names.
     ValueError
-        In ``forward``, if that tensor is neither (n_samples, n_classes), (n_samples, 1) nor (n_samples,).
+        In ``forward``, if that tensor is neither (n_samples, n_classes), (n_samples, 1) nor (n_samples,), axes of
+        length 1 behind them aside.
 
     Examples
     --------
@@ -194,7 +196,7 @@ def check_floating(output):
 
 
 def logits_from(scores, response, *, n_samples):
-    """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1) or (n,).
+    """Logits of shape (n, K) from logits or probabilities of shape (n, K), (n, 1), (n,) or (n, K, 1, 1).
 
     Parameters
     ----------
@@ -223,6 +225,7 @@ def logits_from(scores, response, *, n_samples):
     tensor([[ 0.,  2.],
             [ 0., -1.]])
     """
+    scores = as_rows(scores)
     if scores.ndim not in (1, 2) or scores.shape[0] != n_samples:
         raise ValueError(
             f"the network must return one row of class scores per sample, shape ({n_samples}, n_classes); got shape "
