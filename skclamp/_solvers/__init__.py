@@ -1,1 +1,1 @@
-"""Numerical solvers on tensors and arrays: temperatures, regressions, stacking weights."""
+"""Numerical solvers on tensors and arrays: temperatures, regressions, weights of stacks and views."""

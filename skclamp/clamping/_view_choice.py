@@ -7,7 +7,7 @@ import torch
 from sklearn.model_selection import KFold
 from torch import nn
 
-from .._solvers.view_weights import solve_view_weights
+from .._solvers.weights import solve_weights
 from .._utils.statistics import student_below_zero
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of
@@ -55,7 +55,7 @@ def weigh(problem, logits):
     logits : list of torch.Tensor
         One for each view.
     """
-    return solve_view_weights(
+    return solve_weights(
         logits, problem.y_encoded, sample_weight=problem.weight, shard=problem.shard, smooth=True
     ).weights
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
-from .._solvers.stacking import stacked, stacking_weights
+from .._solvers.weights import solve_weights
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.metadata import of_rows
 from .._utils.warnings import unheard
@@ -99,16 +99,14 @@ class Trial:
     def _stack(self):
         """Weights from all samples; losses of each fold's samples with weights and recalibration from the others."""
         y, weight = self.samples.y, self.samples.weights()
-        start = np.zeros(len(self.log_proba))
-        start[(self.losses @ self.shares).argmin()] = 1.0
-        self.weights = stacking_weights(self.log_proba, y, weight, start, _STRENGTH)
+        self.weights = _stacking_weights(self.log_proba, y, weight)
         losses = np.empty((2, len(y)))
         for held, calibrators in zip(self.folds, self.fitted, strict=True):
             rest, rows = (mask.to(y.device) for mask in (~held, held))
-            weights = stacking_weights(self.log_proba[:, rest], y[rest], weight[rest], self.weights, _STRENGTH)
+            weights = _stacking_weights(self.log_proba[:, rest], y[rest], weight[rest])
             with unheard():
                 last = self.fit_recalibration(weights, ~held)
-            pooled = stacked(self.log_proba[:, rows], weights)
+            pooled = _stacked(self.log_proba[:, rows], weights)
             for place, scores in zip(losses, (pooled, last._calibrated(pooled)), strict=True):
                 place[held] = _losses(torch.log_softmax(scores, 1), y[rows])
             calibrators += self._fold_stacks(list(calibrators), weights, last, held)
@@ -127,7 +125,7 @@ class Trial:
     def fit_recalibration(self, weights, rows=None):
         """The map after the stack with these weights, fitted to what that says out of fold of some samples, or all."""
         rows = torch.ones(len(self.samples.y), dtype=torch.bool) if rows is None else rows
-        pooled = stacked(self.log_proba[:, rows.to(self.log_proba.device)], weights)
+        pooled = _stacked(self.log_proba[:, rows.to(self.log_proba.device)], weights)
         return self.samples.take(rows)._replace(logits=pooled).fit(self.recalibration)
 
     def scores(self, scorer, metadata):
@@ -146,6 +144,15 @@ class Trial:
 
     def _fold_means(self, held):
         return np.average(self.losses[:, held], axis=1, weights=self.shares[held])
+
+
+def _stacking_weights(log_proba, y, weight):
+    return solve_weights(log_proba, y, sample_weight=weight, strength=_STRENGTH).weights
+
+
+def _stacked(log_proba, weights):
+    """Weighted sum of some maps' log-probabilities, of shape (n_maps, ...), in float64 and not normalised."""
+    return torch.tensordot(torch.as_tensor(weights).to(log_proba.device), log_proba.double(), 1)
 
 
 def _losses(log_proba, y):
@@ -180,7 +187,7 @@ class Stack(BaseCalibrator):
 
     def _transform_logits(self, logits):
         parts = [torch.log_softmax(each._calibrated(logits), 1) for each in self.calibrators_]
-        pooled = stacked(torch.stack(parts).clamp_(min=LOG_MIN_PROBABILITY), self.weights)
+        pooled = _stacked(torch.stack(parts).clamp_(min=LOG_MIN_PROBABILITY), self.weights)
         return pooled if self.last is None else self.last.estimator._calibrated(pooled)
 
     @property

@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._solvers.view_weights import solve_view_weights
+from skclamp._solvers.weights import solve_weights
 from skclamp.metrics import negative_log_likelihood
 from skclamp.perturbations import HorizontalFlip, ImageShift, TimeShift
 
@@ -62,6 +62,16 @@ def test_no_view_is_kept_where_none_helps():
     assert set(calibrator.views_verdict_.not_tried) >= {"shift (1, 0)", "flipped shift (1, 0)"}
     np.testing.assert_array_equal(calibrator.predict_proba(X), same.predict_proba(X))
     np.testing.assert_array_equal(calibrator.view_weights_, [1.0])
+
+
+@pytest.mark.parametrize("guard", [{}, {"validation_fraction": None}], ids=["guarded", "unguarded"])
+def test_a_view_that_says_the_same_is_no_view(guard):
+    """Of mirror-symmetric images, the flip: along their weights' difference the loss is flat."""
+    mirrored = np.concatenate([X[..., :3], X[..., 2::-1]], axis=-1)
+    calibrator = two_views(views=[HorizontalFlip()], **guard).fit(mirrored, Y)
+    np.testing.assert_array_equal(calibrator.view_weights_, [1.0])
+    assert [type(view) for view in calibrator.views_] == [nn.Identity]
+    assert calibrator.temperature_ == TemperatureScaling(NETWORK).fit(mirrored, Y).temperature_
 
 
 @pytest.mark.parametrize("n_features", [5, 40])
@@ -153,7 +163,7 @@ def test_weights_are_best_for_all_samples_where_folds_disagree(perturbation):
     x = calibrator.perturbation_(torch.from_numpy(images))
     with torch.no_grad():
         logits = [NETWORK(view(x)) for view in calibrator.views_]
-    weights = solve_view_weights(logits, torch.from_numpy(Y), smooth=True).weights
+    weights = solve_weights(logits, torch.from_numpy(Y), smooth=True).weights
     np.testing.assert_allclose(calibrator.view_weights_, weights / weights.sum(), rtol=1e-4)
 
 

@@ -18,7 +18,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp._solvers.stacking import stacking_weights
+from skclamp._solvers.weights import solve_weights
 from skclamp._utils.folds import draw_folds
 from skclamp.base import BaseCalibrator
 from skclamp.exceptions import CalibrationSetWarning
@@ -222,6 +222,19 @@ def test_the_stack_is_kept_where_two_maps_know_different_things():
     np.testing.assert_array_equal(twin.predict_proba(Z), selector.predict_proba(Z))
 
 
+def test_candidates_that_say_the_same_weigh_the_same_in_a_stack():
+    Z = logits(4000)
+    y = drawn_labels(Z / 2)
+    first, last = Part(known=(1, 1, 0, 0)), Part(known=(0, 0, 1, 1))
+    candidates = [("first", first), ("last", last), ("first again", clone(first)), ("last again", clone(last))]
+    selector = CalibratorSelector(candidates=candidates).fit(Z, y)
+    assert selector.best_params_ == {"candidate": "stack"}
+    # The ridge is 10 / 4000 a sample, and gradients are rounded by about 1e-16.
+    np.testing.assert_allclose(selector.weights_[:2], selector.weights_[2:], rtol=1e-10)
+    alone = CalibratorSelector(candidates=candidates[:2]).fit(Z, y)
+    np.testing.assert_allclose(selector.predict_proba(Z), alone.predict_proba(Z), atol=1e-3)
+
+
 def test_a_stack_is_recalibrated_where_its_maps_cannot_bend():
     """A third of the labels are drawn blindly: no power of the probabilities gives theirs, their order still does."""
     Z = logits(6000)
@@ -271,8 +284,7 @@ def test_the_stack_is_judged_with_weights_and_recalibration_from_the_other_folds
     for k in range(4):
         held = torch.from_numpy(numbers == k)
         parts, labels = torch.from_numpy(unseen), torch.from_numpy(y)
-        ones = torch.ones(int((~held).sum()), dtype=torch.float64)
-        weights = stacking_weights(parts[:, ~held], labels[~held], ones, np.full(3, 1 / 3), _STRENGTH)
+        weights = solve_weights(parts[:, ~held], labels[~held], strength=_STRENGTH).weights
         pooled = np.tensordot(weights, unseen, 1)
         last = IntraOrderPreservingCalibration(classes=range(4)).fit(pooled[~held], y[~held])
         expected = [-nll(pooled[held], y[held]), -nll(last.predict_log_proba(pooled[held]), y[held])]

@@ -1,0 +1,210 @@
+"""Solves for weights of several logits, none below 0, exactly: Newton's method with an active set.
+
+Stacked maps and averaged views ask the same: at which w >= 0 has ``softmax(sum_j w_j z_j)`` the least mean negative
+log-likelihood (NLL)? It is convex in w. A pass over the logits sums its gradient and its Hessian, the mean covariance
+of the inputs z_j under the probabilities; non-negative least squares, which has an active set of its own, gives the
+minimum of the quadratic model.
+
+The optimum is one point on every processor. Inputs are measured in units of their spread over classes. Combinations of
+them that spread by less than 1e-5 of one input (such as the difference of two that say the same, but for rounding) are
+taken for constant, and a ridge draws what the data leave open there to 0: of all optimal weights, those of the least
+norm. Everywhere else, that ridge is 0.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+
+from ..distributed import ALONE
+from .temperature import DEFAULT_BOUNDS, GATHERED_SIZE
+
+# A chunk of all the inputs holds about this many entries; a GPU wants fewer, longer kernels.
+_CHUNK_SIZE = 2**17
+_GPU_CHUNK_SIZE = 2**22
+# Variance of a combination of inputs, of which each has 1, that is none: that of differences of 1e-5. Rounding leaves
+# about 1e-12 where a network computes the same in float32, and 1e-15 in these sums.
+_FLAT = 1e-10
+_MAX_STEPS = 100
+# A step that promises no more than this share of the loss is the last: as steps are of second order, what it leaves is
+# about the square of that. The slope along a step, unlike the weights, doesn't move where the loss is flat.
+_TOLERANCE = 1e-14
+# Armijo's: how much of what the slope promises a step has to keep; and how far a loss may be rounded.
+_ENOUGH, _ROUNDING = 1e-4, 1e-13
+_MAX_HALVINGS = 40
+
+
+class WeightsSolution(NamedTuple):
+    """Where the loss is least.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_inputs,)
+        w, none below 0.
+    loss : float
+        Mean loss there, smoothed if the labels are, without a penalty.
+    converged : bool
+        Whether the last step promised no more than rounding.
+    """
+
+    weights: np.ndarray
+    loss: float
+    converged: bool
+
+
+def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False, strength=0.0):
+    """Weights w >= 0 at which ``softmax(sum_j w_j logits[j])`` has the least mean NLL.
+
+    Sums are in float64, a chunk of rows at a time. Of inputs that say the same, all weigh the same.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n_inputs, n_samples, n_classes), or a sequence of such for each input
+        Finite, of any float dtype, on any device.
+    y : torch.Tensor of shape (n_samples,), dtype int64
+        Column index of each sample's class.
+    sample_weight : torch.Tensor of shape (n_samples,), default=None
+        Non-negative weights with a positive sum; they count as repetitions.
+    shard : Shard, default=None
+        Which rows these are of those of all processes, of which w is; by default all.
+    smooth : bool, default=False
+        Whether labels are smoothed as `solve_temperature` does.
+    strength : float, default=0.0
+        To the sum of the NLL over samples, ``strength / 2 * sum((w - 1 / n_inputs)^2)`` is added.
+
+    Returns
+    -------
+    WeightsSolution
+        The global optimum. Where no label has a lower logit than another class, no label is smoothed and `strength` is
+        0, the loss falls without end, and so does the search, unconverged.
+    """
+    weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
+    ranks = ALONE if shard is None else shard.ranks
+    if ranks is not ALONE and shard.total * logits[0].shape[1] * len(logits) <= GATHERED_SIZE:
+        logits, ranks = [shard.all_gather(one.double()) for one in logits], ALONE
+        y, weight = shard.all_gather(y), shard.all_gather(weight)
+    return _descend(_Objective(_Sums(logits, y, weight, ranks), smooth, strength))
+
+
+class _Sums:
+    """Rows of several inputs' logits, and the means over them that the search asks for."""
+
+    def __init__(self, logits, y, weight, ranks):
+        self.logits, self.y, self.ranks = logits, y.to(logits[0].device), ranks
+        self.weight = weight.to(self.y.device, torch.float64)
+        totals = ranks.sum(torch.stack([self.weight.sum(), self.weight.square().sum()]))
+        self.total_weight, squares = totals.tolist()
+        self.n_effective = self.total_weight**2 / squares
+
+    def __call__(self, weights):
+        """Mean NLL at some weights, its gradient and its Hessian."""
+        n, n_classes = len(weights), self.logits[0].shape[1]
+        total = torch.zeros(n * (n + 1) + 1, dtype=torch.float64, device=self.y.device)
+        on_device = torch.from_numpy(weights).to(total)
+        size = max(1, (_CHUNK_SIZE if total.device.type == "cpu" else _GPU_CHUNK_SIZE) // (n * n_classes))
+        for *parts, y_encoded, weight in zip(
+            *(one.split(size) for one in self.logits), self.y.split(size), self.weight.split(size), strict=True
+        ):
+            total += _totals(torch.stack([part.double() for part in parts]), y_encoded, weight, on_device)
+        loss, *others = (self.ranks.sum(total) / self.total_weight).tolist()
+        return loss, np.array(others[:n]), np.array(others[n:]).reshape(n, n)
+
+
+def _totals(logits, y_encoded, weight, weights):
+    """Weighted sums of a chunk: the loss, its gradient and its Hessian, in one vector."""
+    leads = logits - logits.gather(2, y_encoded.expand(len(logits), -1)[..., None])
+    combined = torch.tensordot(weights, leads, 1)
+    losses = combined.logsumexp(1)
+    weighted = (combined - losses[:, None]).exp_().mul_(weight[:, None]) * leads
+    sums = weighted.sum(2)
+    # Samples without weight have sums of 0.
+    means = sums / weight.clamp(min=torch.finfo(weight.dtype).tiny)
+    second = weighted.flatten(1) @ leads.flatten(1).T - sums @ means.T
+    return torch.cat([(losses @ weight)[None], sums.sum(1), second.flatten()])
+
+
+class _Point(NamedTuple):
+    """Scaled weights, the loss and the penalised loss there, this one's gradient, and a Hessian.
+
+    The Hessian is the loss's alone, over what the basis spans.
+    """
+
+    place: np.ndarray
+    loss: float
+    penalised: float
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+
+class _Objective:
+    """The penalised loss over weights times their inputs' spread, in which its curvature at 0 is about 1.
+
+    ``basis`` spans the combinations of inputs that say something. The penalty is ``|rows @ u - targets|^2 / 2`` of
+    scaled weights u.
+    """
+
+    def __init__(self, sums, smooth, strength):
+        self.sums = sums
+        n, n_classes = len(sums.logits), sums.logits[0].shape[1]
+        loss, slopes, covariance = sums(np.zeros(n))
+        # At weights of 0 the slopes are those of labels spread evenly over classes: what smoothing mixes in.
+        share = n_classes / max(1, n_classes - 1) / (sums.n_effective + 2) if smooth else 0.0
+        self.linear = -share * slopes
+        spread = np.sqrt(covariance.diagonal())
+        self.scale = np.where(spread > 0, spread, 1.0)
+        if strength:
+            self.basis, self.rows = np.eye(n), np.diag(np.sqrt(strength / sums.total_weight) / self.scale)
+            self.targets = self.rows @ self.scale / n
+        else:
+            values, vectors = np.linalg.eigh(covariance / self.scale / self.scale[:, None])
+            self.basis, flat = vectors[:, values > _FLAT], vectors[:, values <= _FLAT]
+            self.rows, self.targets = np.sqrt(_FLAT) * flat.T, np.zeros(flat.shape[1])
+        self.start = self._point(np.zeros(n), loss, slopes, covariance)
+
+    def __call__(self, place):
+        """The point at some scaled weights."""
+        weights = self.basis @ (place @ self.basis) / self.scale
+        loss, gradient, hessian = self.sums(weights)
+        return self._point(place, loss + weights @ self.linear, gradient, hessian)
+
+    def _point(self, place, loss, gradient, hessian):
+        gradient = (gradient + self.linear) / self.scale
+        off = self.rows @ place - self.targets
+        reduced = self.basis.T @ (hessian / self.scale / self.scale[:, None]) @ self.basis
+        gradient = self.basis @ (gradient @ self.basis) + off @ self.rows
+        return _Point(place, float(loss), float(loss + off @ off / 2), gradient, reduced)
+
+    def model_minimum(self, point):
+        """Where the quadratic model at a point is least among weights that aren't below 0."""
+        values, vectors = np.linalg.eigh(point.hessian)
+        values = np.maximum(values, np.finfo(float).eps * values.max(initial=np.finfo(float).tiny))
+        rows = np.sqrt(values)[:, None] * (self.basis @ vectors).T
+        off = self.rows @ point.place - self.targets
+        slopes = (point.gradient - off @ self.rows) @ self.basis @ vectors
+        # As least squares: the rows' squares are the Hessian.
+        targets = rows @ point.place - slopes / np.sqrt(values)
+        return nnls(np.vstack([rows, self.rows]), np.concatenate([targets, self.targets]))[0]
+
+
+def _descend(objective, largest=1 / DEFAULT_BOUNDS[0]):
+    """Newton steps from weights of 0, where the model is a good one whatever the logits' size."""
+    point, converged = objective.start, False
+    for _ in range(_MAX_STEPS):
+        step = objective.model_minimum(point) - point.place
+        promised = -point.gradient @ step
+        converged = promised <= _TOLERANCE * point.loss
+        point = _search_line(objective, point, step, promised)
+        if converged or point.place.sum() > largest:
+            break
+    return WeightsSolution(point.place / objective.scale, point.loss, bool(converged))
+
+
+def _search_line(objective, point, step, promised):
+    """The point at the end of a step, which is halved until the loss falls."""
+    for _ in range(_MAX_HALVINGS):
+        reached = objective(point.place + step)
+        if reached.penalised <= point.penalised - _ENOUGH * promised + _ROUNDING * (1 + abs(point.penalised)):
+            return reached
+        step, promised = step / 2, promised / 2
+    return point

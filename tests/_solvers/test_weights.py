@@ -1,0 +1,194 @@
+"""Weights of several logits: the optimum's own conditions, scipy's answer, temperature scaling as the case of one."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from skclamp._solvers.temperature import solve_temperature
+from skclamp._solvers.weights import solve_weights
+
+
+def draw(n_views, n_samples=400, n_classes=5, *, scale=1.0, seed=0):
+    """Noisy views of the same logits, the last of them useless, and labels drawn from what they have in common."""
+    rng = np.random.default_rng(seed)
+    truth = 2 * rng.normal(size=(n_samples, n_classes))
+    y = (truth + rng.gumbel(size=truth.shape)).argmax(1)
+    noise = rng.normal(size=(n_views, n_samples, n_classes)) * np.linspace(0.7, 1.5, n_views)[:, None, None]
+    views = truth + noise
+    if n_views > 2:
+        views[-1] = rng.normal(size=truth.shape) - truth / 4
+    return torch.from_numpy(scale * views), torch.from_numpy(y), torch.from_numpy(rng.uniform(0, 2, n_samples))
+
+
+def mean_loss(weights, logits, y, sample_weight, smoothing=0.0):
+    """The NLL by scipy alone; smoothed, a label keeps 1 - smoothing, and the others share the rest."""
+    log_proba = log_softmax(np.tensordot(weights, logits.numpy(), 1), axis=1)
+    own = log_proba[np.arange(len(y)), y.numpy()]
+    others = (log_proba.sum(1) - own) / (log_proba.shape[1] - 1)
+    return -np.average((1 - smoothing) * own + smoothing * others, weights=sample_weight.numpy())
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("n_views", [2, 3, 5])
+def test_the_optimum_meets_its_conditions(n_views, scale):
+    logits, y, weight = draw(n_views, scale=scale)
+    found = solve_weights(logits, y, sample_weight=weight)
+    assert found.converged
+    assert (found.weights >= 0).all()
+    p = np.exp(log_softmax(np.tensordot(found.weights, logits.numpy(), 1), axis=1))
+    own = logits.numpy()[:, np.arange(len(y)), y.numpy()]
+    gradient = np.average((p * logits.numpy()).sum(2) - own, axis=1, weights=weight.numpy()) / scale
+    used = found.weights > 0
+    assert used.all() == (n_views == 2)
+    # Quadratic convergence from a step that promised 1e-14 of the loss leaves rounding.
+    np.testing.assert_allclose(gradient[used], 0, atol=1e-12)
+    assert (gradient[~used] > 1e-3).all()
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_scipy_finds_the_same(smooth):
+    logits, y, weight = draw(4)
+    found = solve_weights(logits, y, sample_weight=weight, smooth=smooth)
+    n_effective = float(weight.sum() ** 2 / (weight**2).sum())
+    arguments = logits, y, weight, 1 / (n_effective + 2) if smooth else 0.0
+    reference = minimize(mean_loss, np.full(4, 0.2), arguments, method="L-BFGS-B", bounds=[(0, None)] * 4, tol=1e-14)
+    np.testing.assert_allclose(found.weights, reference.x, atol=1e-4)
+    assert found.loss == pytest.approx(mean_loss(found.weights, *arguments), abs=1e-12)
+    assert found.loss <= reference.fun + 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_one_view_is_temperature_scaling(smooth, dtype):
+    logits, y, weight = draw(1)
+    logits = logits.to(dtype)
+    found = solve_weights(logits, y, sample_weight=weight, smooth=smooth)
+    known = solve_temperature(logits[0].double(), y, sample_weight=weight, smooth=smooth)
+    assert 1 / found.weights[0] == pytest.approx(known.temperature, rel=1e-7)
+    assert found.loss == pytest.approx(known.loss, abs=1e-10)
+
+
+SAME = {
+    "twice": [1, 1],
+    "in other units": [1, 2, 1e4, 1e-4],
+    "thirty times": np.ones(30),
+    "upside down": [1, -1],
+    "beside a constant": [1, 0],
+}
+
+
+@pytest.mark.parametrize("factors", SAME.values(), ids=SAME)
+def test_views_that_say_the_same_share_one_weight(factors):
+    """The loss is flat along their differences: it has converged, and each adds as much as any other."""
+    logits, y, _ = draw(1)
+    factors = np.array(factors)
+    found = solve_weights([factor * logits[0] for factor in factors], y)
+    assert found.converged
+    known = solve_temperature(logits[0], y)
+    shares = np.where(factors > 0, found.weights * factors, 0)
+    # The ridge along what the data leave open, 1e-10 of the curvature at 0, is about 1e-9 of that at the optimum.
+    assert 1 / shares.sum() == pytest.approx(known.temperature, rel=1e-8)
+    np.testing.assert_allclose(shares[factors > 0], shares.max(), rtol=1e-8)
+    np.testing.assert_array_equal(found.weights[factors <= 0], 0)
+    assert found.loss == pytest.approx(known.loss, abs=1e-12)
+
+
+@pytest.mark.parametrize("noise", [1e-8, 1e-7, 1e-6])
+def test_rounding_is_no_view_of_its_own(noise):
+    """What a network computes twice in float32 differs by as much: nobody's weights hang on it."""
+    logits, y, _ = draw(1)
+    found = []
+    for seed in (1, 2):
+        errors = noise * np.random.default_rng(seed).normal(size=logits[0].shape)
+        found.append(solve_weights([logits[0], logits[0] * torch.from_numpy(1 + errors)], y))
+    for solution in found:
+        assert solution.converged
+        # A combination with that much noise moves the optimum by about as much.
+        np.testing.assert_allclose(solution.weights[0], solution.weights[1], rtol=10 * noise)
+    np.testing.assert_allclose(found[0].weights, found[1].weights, rtol=10 * noise)
+
+
+def test_a_sum_of_views_is_shared_with_them():
+    """Collinear, though no two are: of all the optimal weights, those of the least norm in units of the spread."""
+    logits, y, _ = draw(2)
+    views = [*logits, logits.sum(0)]
+    two, three = solve_weights(logits, y), solve_weights(views, y)
+    assert three.converged
+    np.testing.assert_allclose(three.weights[:2] + three.weights[2], two.weights, rtol=1e-8)
+    spread = np.array([view.var(1, correction=0).mean().sqrt().item() for view in views])
+    open_to_choice = np.array([1, 1, -1]) * spread
+    assert three.weights * spread @ open_to_choice == pytest.approx(0, abs=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e4, 1e8])
+def test_the_size_of_logits_is_no_matter(scale):
+    logits, y, weight = draw(3)
+    sizes = [scale, 1.0, 1 / scale]
+    known = solve_weights(logits, y, sample_weight=weight)
+    found = solve_weights([size * one for size, one in zip(sizes, logits, strict=True)], y, sample_weight=weight)
+    assert found.converged
+    # As accurate as the sums, in units in which the curvature is about 1.
+    np.testing.assert_allclose(found.weights * sizes, known.weights, rtol=1e-10)
+
+
+def test_samples_without_weight_are_not_there():
+    logits, y, weight = draw(3)
+    some = weight > 1
+    found = solve_weights(logits, y, sample_weight=torch.where(some, weight, 0), smooth=True)
+    known = solve_weights(logits[:, some], y[some], sample_weight=weight[some], smooth=True)
+    np.testing.assert_allclose(found.weights, known.weights, rtol=1e-10)
+
+
+def log_probabilities(logits):
+    return torch.log_softmax(torch.as_tensor(logits).double(), -1)
+
+
+@pytest.mark.parametrize("strength", [0.0, 100.0])
+def test_a_stack_is_drawn_towards_equal_weights(strength):
+    rng = np.random.default_rng(0)
+    logits, y, weight = draw(1, 600)
+    Z = logits[0].numpy()
+    parts = log_probabilities(
+        np.stack([Z, Z * rng.uniform(0.2, 1, 5), Z + rng.normal(size=Z.shape), rng.normal(size=Z.shape)])
+    )
+
+    def loss(weights):
+        ridge = strength / weight.sum().item()
+        return mean_loss(weights, parts, y, weight) + ridge / 2 * ((weights - 1 / 4) ** 2).sum()
+
+    found = solve_weights(parts, y, sample_weight=weight, strength=strength)
+    expected = minimize(loss, np.full(4, 0.25), bounds=[(0, None)] * 4, method="L-BFGS-B", options={"ftol": 1e-14})
+    assert found.converged
+    # It is the optimum: nothing is lower but by rounding.
+    assert loss(found.weights) <= expected.fun + 1e-13
+    np.testing.assert_allclose(found.weights, expected.x, atol=1e-4)
+    assert loss(np.full(4, 0.25)) > loss(found.weights) + 0.01
+
+
+def test_repeated_samples_are_stacked_alike():
+    """So many that they come in chunks, the hard ones last."""
+    logits, y, _ = draw(2, 600)
+    parts = log_probabilities(logits)
+    few = solve_weights(parts, y, strength=10.0).weights
+    rows = parts[0].gather(1, y[:, None])[:, 0].argsort(descending=True).repeat_interleave(80)
+    many = solve_weights(parts[:, rows], y[rows], strength=800.0).weights
+    # Sums of 48,000 rows are rounded by less than 1e-12, and the curvature is above 1e-2.
+    np.testing.assert_allclose(many, few, atol=1e-10)
+
+
+def test_views_that_say_nothing_have_no_weight():
+    logits, y, _ = draw(1)
+    found = solve_weights([-logits[0], torch.zeros_like(logits[0])], y)
+    np.testing.assert_array_equal(found.weights, 0)
+    assert found.loss == pytest.approx(np.log(5))
+
+
+def test_smoothing_keeps_flawless_samples_from_certainty():
+    logits, _, _ = draw(2)
+    y = logits.sum(0).argmax(1)
+    assert not solve_weights(logits, y).converged
+    smoothed = solve_weights(logits, y, smooth=True)
+    assert smoothed.converged
+    assert smoothed.loss > 0
