@@ -1,6 +1,7 @@
 """A network's inputs as batches: arrays, dicts of arrays, Datasets and streams alike."""
 
 import copy
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from numbers import Number
@@ -107,9 +108,13 @@ class _LoadedInputs:
     def batches(self, batch_size=None):
         """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
         options = {"batch_size": batch_size or self.batch_size, "collate_fn": self._collate, **self.loading}
+        with warnings.catch_warnings():
+            # That cores are fewer than workers torch has said of the loader of which this is a copy.
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+            # A generator of its own keeps the loader from drawing from torch's global state.
+            loaded = iter(DataLoader(self.dataset, generator=torch.Generator(), **options))
         n_before = 0
-        # A generator of its own keeps the loader from drawing from torch's global state.
-        for inputs, labels in DataLoader(self.dataset, generator=torch.Generator(), **options):
+        for inputs, labels in loaded:
             if self._of_one_size:
                 self._sizes = self._sizes or _sizes(inputs)
                 own = isinstance(self._collate, _OwnCollate)

@@ -115,9 +115,12 @@ class Images(Dataset):
 
 
 @pytest.mark.parametrize("make", [TemperatureScaling, clamping])
+@pytest.mark.usefixtures("one_core")
 def test_workers_and_pinned_memory_change_nothing(make):
+    """What torch says of two workers on one core is said once, where the loader is made."""
     dataset = Images()
-    loader = DataLoader(dataset, batch_size=64, num_workers=2, pin_memory=True)
+    with pytest.warns(UserWarning, match="2 worker processes"):
+        loader = DataLoader(dataset, batch_size=64, num_workers=2, pin_memory=True)
     calibrator = make(convolutional()).fit(loader)
     expected = make(convolutional()).fit(dataset.images, dataset.labels)
     np.testing.assert_array_equal(calibrator.predict_proba(loader), expected.predict_proba(dataset.images))

@@ -67,12 +67,15 @@ def test_predictions_are_as_many_as_the_stream_has_samples():
 
 
 @pytest.mark.parametrize("kind", [Stream, Shared])
+@pytest.mark.usefixtures("one_core")
 def test_several_workers_neither_repeat_samples_nor_change_their_order(kind):
+    with pytest.warns(UserWarning, match="2 worker processes"):
+        pairs = DataLoader(kind(PAIRS), num_workers=2)
+        workers = DataLoader(kind(list(X)), batch_size=64, num_workers=2)
     calibrator = TemperatureScaling(NETWORK).fit(X, Y)
     expected = calibrator.predict_proba(X)
-    calibrator.fit(DataLoader(kind(PAIRS), num_workers=2))
+    calibrator.fit(pairs)
     np.testing.assert_allclose(calibrator.predict_proba(kind(list(X))), expected, rtol=0, atol=1e-6)
-    workers = DataLoader(kind(list(X)), batch_size=64, num_workers=2)
     np.testing.assert_allclose(calibrator.predict_proba(workers), expected, rtol=0, atol=1e-6)
 
 
