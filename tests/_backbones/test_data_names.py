@@ -254,7 +254,11 @@ def test_integers_cannot_be_perturbed():
             TypeError,
             "entry 'spare' of X must be numeric and real; got dtype <U1",
         ),
-        ({"ids": [[1, 2], [3]]}, ValueError, r"entry 'ids' of X must hold .* equal rows; got rows of shapes \(1,\), \(2,\)\. Pad them"),
+        (
+            {"ids": [[1, 2], [3]]},
+            ValueError,
+            r"entry 'ids' of X must hold .* equal rows; got rows of shapes \(1,\), \(2,\)\. Pad them",
+        ),
         ({**NAMED, "pixels": np.where(IMAGES < 2, IMAGES, np.nan)}, ValueError, "X must be finite"),
     ],
 )
