@@ -1,0 +1,345 @@
+"""Two hundred ordinary problems, which no warning should greet: what people have, beside what they call.
+
+    python benchmarks/ordinary.py --data DIR
+    python benchmarks/ordinary.py --quick
+    python benchmarks/ordinary.py --data DIR --only "digits" --draw 1
+
+Tables of scikit-learn and made-up ones, some with 98 to 2 % of two classes, gas sensors, CIFAR's images and records of
+logits; forests, other classifiers and networks; 50 to 8,000 samples; each calibrator where it is a sensible thing to
+take. A problem's number is its seed. What a fit and a prediction warn of is printed and written to a CSV file, empty
+where they are silent, beside the NLL of the samples that are left and that of temperature scaling.
+"""
+
+import argparse
+import csv
+import time
+import warnings
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import (
+    BaggingClassifier,
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+from skorch import NeuralNetClassifier
+from tabulate import tabulate
+from threadpoolctl import threadpool_limits
+from torch import nn
+from tqdm import tqdm
+
+import skclamp
+from _data import load_images
+from _networks import compute_logits, load_resnet
+from _records import PROBABILITIES, load_record
+from skclamp import TemperatureScaling, compare_calibrators
+
+OUT = Path("benchmarks/results/ordinary.csv")
+COLUMNS = ("number", "data", "model", "n", "call", "warnings", "nll_temperature", "nll", "seconds")
+
+
+class Problem(NamedTuple):
+    """What is calibrated, by how many samples, and what is called."""
+
+    data: str
+    model: str
+    n: int
+    call: str
+
+
+class Case(NamedTuple):
+    """What a user has: an estimator (None of bare logits), samples to calibrate with, and others."""
+
+    estimator: Any
+    X: Any
+    y: np.ndarray
+    X_rest: Any
+    y_rest: np.ndarray
+    response: str = "auto"
+
+
+def rare(n_samples, seed, **options):
+    """Two classes, 98 to 2, on twenty features."""
+    return make_classification(n_samples, 20, n_informative=6, weights=[0.98], random_state=seed, **options)
+
+
+def rare_digits():
+    """Eights among all digits, thinned until they are one in fifty."""
+    X, y = load_digits(return_X_y=True)
+    eights, others = np.flatnonzero(y == 8), np.flatnonzero(y != 8)
+    rows = np.r_[others, eights[: len(others) // 49]]
+    return X[rows], (y[rows] == 8).astype(int)
+
+
+# Features and labels, and the share of them that trains.
+TABLES = {
+    "digits": (lambda: load_digits(return_X_y=True), 0.4),
+    "wine": (lambda: load_wine(return_X_y=True), 0.4),
+    "breast cancer": (lambda: load_breast_cancer(return_X_y=True), 0.3),
+    "iris": (lambda: load_iris(return_X_y=True), 0.3),
+    "98:2": (lambda: rare(12000, 0, class_sep=0.8, flip_y=0), 0.3),
+    "98:2, noisy": (lambda: rare(12000, 1, class_sep=1.2, flip_y=0.01), 0.3),
+    "98:2, eights": (rare_digits, 0.4),
+    "two classes": (lambda: make_classification(16000, 20, n_informative=8, flip_y=0.1, random_state=0), 0.3),
+    "five classes": (
+        lambda: make_classification(8000, 20, n_informative=10, n_classes=5, flip_y=0.1, random_state=0),
+        0.3,
+    ),
+    "twenty classes": (
+        lambda: make_classification(
+            8000, 40, n_informative=20, n_classes=20, n_clusters_per_class=1, class_sep=1.5, flip_y=0.05, random_state=0
+        ),
+        0.4,
+    ),
+}
+SENSORS = "gas sensors"
+MODELS = {
+    "forest of 10": lambda seed: RandomForestClassifier(10, random_state=seed),
+    "forest of 25": lambda seed: RandomForestClassifier(25, random_state=seed),
+    "forest of 50": lambda seed: RandomForestClassifier(50, random_state=seed),
+    "forest of 100": lambda seed: RandomForestClassifier(100, random_state=seed),
+    "forest of 200": lambda seed: RandomForestClassifier(200, random_state=seed),
+    "forest, leaves of 5": lambda seed: RandomForestClassifier(100, min_samples_leaf=5, random_state=seed),
+    "forest, depth 6": lambda seed: RandomForestClassifier(100, max_depth=6, random_state=seed),
+    "forest, entropy": lambda seed: RandomForestClassifier(100, criterion="entropy", random_state=seed),
+    "extra trees": lambda seed: ExtraTreesClassifier(100, random_state=seed),
+    "bagged trees": lambda seed: BaggingClassifier(n_estimators=30, random_state=seed),
+    "gradient boosting": lambda seed: GradientBoostingClassifier(n_estimators=50, random_state=seed),
+    "histogram boosting": lambda seed: HistGradientBoostingClassifier(max_iter=50, random_state=seed),
+    "naive Bayes": lambda seed: GaussianNB(),
+    "discriminant analysis": lambda seed: LinearDiscriminantAnalysis(),
+    "10 neighbours": lambda seed: KNeighborsClassifier(10),
+    "logistic regression": lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+    "SVC": lambda seed: make_pipeline(StandardScaler(), SVC(random_state=seed)),
+    "linear SVC": lambda seed: make_pipeline(StandardScaler(), LinearSVC(random_state=seed)),
+    "MLP": lambda seed: make_pipeline(StandardScaler(), MLPClassifier(64, max_iter=60, random_state=seed)),
+}
+FORESTS, OTHERS = list(MODELS)[:10], list(MODELS)[10:]
+NETWORKS = {
+    "perceptron": lambda k, c: nn.Sequential(nn.Linear(k, 64), nn.ReLU(), nn.Linear(64, c)),
+    "deep perceptron": lambda k, c: nn.Sequential(
+        nn.Linear(k, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, c)
+    ),
+    "convolutional": lambda k, c: nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 12, 3, padding=1),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.Conv2d(12, 24, 3, stride=2, padding=1),
+        nn.BatchNorm2d(24),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(24 * 16, c),
+    ),
+}
+IMAGES = {
+    "cifar10_resnet20": "cifar10_test",
+    "cifar10_resnet32": "cifar10_test",
+    "cifar100_resnet20": "cifar100_test",
+}
+
+
+def _plan():
+    """Each line crosses data with models, sizes and calls."""
+    one, two, clamp = "TemperatureScaling", ("PlattScaling", "BetaCalibration"), "NeuralClampingCalibrator"
+    selector, shift, compared = "CalibratorSelector", "PriorShiftCorrection", "compare_calibrators"
+    lines = [
+        # Forests, ten of them, and what else scikit-learn has.
+        (["digits", "breast cancer"], FORESTS, [300], [one]),
+        (["twenty classes"], FORESTS[:5], [300], [one]),
+        (["digits"], FORESTS[3:8], [500], ["StructuredVectorScaling"]),
+        (["digits"], OTHERS, [200], [one]),
+        (["digits"], OTHERS[-2:], [800], [one]),
+        (["five classes"], OTHERS, [1000], [one]),
+        (["five classes"], OTHERS[-4:], [3000], ["VectorScaling"]),
+        (["breast cancer"], ["logistic regression", "MLP"], [50], [one]),
+        (["breast cancer"], ["logistic regression", "SVC", "MLP"], [200], [one, "PlattScaling"]),
+        (["wine"], ["logistic regression", "forest of 50", "gradient boosting", "10 neighbours"], [60], [one]),
+        (["iris"], ["naive Bayes", "logistic regression", "forest of 50", "SVC"], [60], [one]),
+        (["twenty classes"], ["MLP", "forest of 200"], [1000], ["IntraOrderPreservingCalibration"]),
+        # Two classes.
+        (["two classes"], ["linear SVC", "gradient boosting", "forest of 100"], [500, 3000], two),
+        (["two classes"], ["logistic regression", "MLP"], [8000], ["IsotonicCalibration", "VennAbersCalibration"]),
+        (["98:2", "98:2, noisy"], ["logistic regression", "forest of 100"], [1000, 4000], [one, "PlattScaling"]),
+        (["98:2, eights"], ["MLP", "forest of 200"], [800], [one, "PlattScaling"]),
+        (["98:2"], ["histogram boosting"], [2000], [*two, selector]),
+        # More parameters where there are samples for them.
+        (["five classes"], ["MLP"], [3000], ["MatrixScaling", "DirichletCalibration", "StructuredMatrixScaling"]),
+        (["five classes"], ["forest of 100"], [3000], ["EnsembleTemperatureScaling"]),
+        # Networks.
+        (["digits"], list(NETWORKS), [250, 400, 900], [one, clamp]),
+        (["breast cancer"], ["perceptron"], [200], [one, clamp]),
+        (["five classes", "98:2"], ["perceptron"], [500, 2000], [one, clamp]),
+        (["digits", "five classes"], ["skorch"], [300], [one, clamp]),
+        ([SENSORS], ["perceptron", "forest of 100"], [500], [one, "StructuredVectorScaling", selector]),
+        ([SENSORS], ["perceptron"], [500], [clamp]),
+        (["digits"], ["convolutional"], [500], [shift, compared]),
+        (["digits", "five classes"], ["forest of 100"], [500], [selector, shift, compared]),
+        (["two classes"], ["logistic regression"], [1000], [selector, shift, compared]),
+        # Images, and records of logits.
+        (["cifar10_resnet20"], ["network"], [300], [one, clamp, shift]),
+        (list(IMAGES), ["logits"], [500, 2000], [one, selector]),
+        (list(IMAGES), ["logits"], [2000], ["StructuredVectorScaling", "IntraOrderPreservingCalibration", shift]),
+        (["cifar10_resnet20"], ["logits"], [5000], [one, "VectorScaling", "BetaCalibration"]),
+        (list(PROBABILITIES), ["logits"], [1000, 5000], [one, "IntraOrderPreservingCalibration"]),
+    ]
+    return [Problem(*key) for line in lines for key in product(*line)]
+
+
+PROBLEMS = _plan()
+# A few of each kind, without files.
+QUICK = ("wine", "iris", "breast cancer")
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    torch.set_num_threads(1)
+    rows = []
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, problem in tqdm(chosen(options), disable=None):
+            rows.append(run(number, problem, options))
+    print(tabulate([row for row in rows if row["warnings"]], headers="keys"))
+    print(f"{sum(not row['warnings'] for row in rows)} of {len(rows)} problems without a warning")
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of networks, images and gas_sensor_drift.npz")
+    parser.add_argument("--only", metavar="TEXT", default="", help="problems whose description has this text")
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, which need no files")
+    parser.add_argument("--draw", type=int, default=0, help="other samples and seeds than the list's (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="CSV", help=f"file to write; that of the repository is {OUT}")
+    return parser.parse_args(arguments)
+
+
+def chosen(options):
+    """Numbers and problems."""
+    pairs = enumerate(PROBLEMS)
+    return [
+        (number, problem)
+        for number, problem in pairs
+        if options.only in ", ".join(map(str, problem))
+        and (problem.data in QUICK or not options.quick)
+        and (problem.data in TABLES or options.data is not None)
+    ]
+
+
+def run(number, problem, options):
+    """The row of one problem."""
+    case = case_of(problem, number + len(PROBLEMS) * options.draw, options.data)
+    start = time.process_time()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        proba = call(problem.call, case)
+    seconds = time.process_time() - start
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        temperature = TemperatureScaling(case.estimator, response=case.response).fit(case.X, case.y)
+    told = " | ".join(f"{warning.category.__name__}: {warning.message}" for warning in caught)
+    predicted = temperature.predict_proba(case.X_rest), proba
+    nll = ["" if p is None else f"{log_loss(case.y_rest, p, labels=temperature.classes_):.4f}" for p in predicted]
+    return dict(zip(COLUMNS, (number, *problem, told, *nll, f"{seconds:.2f}"), strict=True))
+
+
+def call(name, case):
+    """Probabilities of the samples that are left; None of a comparison."""
+    if name == "compare_calibrators":
+        compare_calibrators(case.estimator, case.X, case.y, case.X_rest, case.y_rest, response=case.response)
+        return None
+    calibrator = getattr(skclamp, name)(case.estimator, response=case.response).fit(case.X, case.y)
+    if name == "PriorShiftCorrection":
+        calibrator.adapt(case.X_rest)
+    return calibrator.predict_proba(case.X_rest)
+
+
+def case_of(problem, seed, data_dir):
+    """What a problem's user has."""
+    if problem.data in IMAGES:
+        images, labels, logits = _images(problem.data, data_dir)
+        rows = np.random.default_rng(seed).permutation(len(labels))
+        if problem.model == "logits":
+            return _cut(None, logits, labels, rows, problem.n)
+        return _cut(load_resnet(problem.data, data_dir), images, labels, rows[: problem.n + 500], problem.n)
+    if problem.data in PROBABILITIES:
+        logits, labels = load_record(problem.data, data_dir)
+        rows = np.random.default_rng(seed).permutation(len(labels))
+        return _cut(None, np.exp(logits), labels, rows, problem.n, "probabilities")
+    X, y, share = _table(problem.data, data_dir)
+    X, X_rest, y, y_rest = train_test_split(X, y, train_size=share, stratify=y, random_state=seed)
+    scaler = StandardScaler().fit(X)
+    estimator, X_rest = _train(problem.model, scaler.transform(X), y, seed), scaler.transform(X_rest)
+    X_rest = X_rest if problem.model in MODELS else X_rest.astype(np.float32)
+    return _cut(estimator, X_rest, y_rest, np.random.default_rng(seed).permutation(len(y_rest)), problem.n)
+
+
+def _cut(estimator, X, y, rows, n, response="auto"):
+    """The first n of some rows calibrate, the others are left."""
+    X = X[rows]
+    return Case(estimator, X[:n], y[rows[:n]], X[n:], y[rows[n:]], response)
+
+
+@cache
+def _images(name, data_dir):
+    """Images, labels and logits of the first 6,000."""
+    images, labels = (part[:6000] for part in load_images(IMAGES[name], data_dir))
+    return images, labels, compute_logits(load_resnet(name, data_dir), images).numpy()
+
+
+@cache
+def _table(name, data_dir):
+    """Features, labels and the share that trains."""
+    if name in TABLES:
+        load, share = TABLES[name]
+        return *load(), share
+    with np.load(Path(data_dir) / "gas_sensor_drift.npz") as file:
+        batch = file["batch"] == 2
+        return file["X"][batch], np.searchsorted(np.unique(file["y"][batch]), file["y"][batch]), 0.3
+
+
+def _train(model, X, y, seed):
+    """A fitted classifier, or a trained network in eval mode."""
+    if model in MODELS:
+        return MODELS[model](seed).fit(X, y)
+    build = NETWORKS.get(model, NETWORKS["perceptron"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = NeuralNetClassifier(
+            build(X.shape[1], len(np.unique(y))),
+            criterion=nn.CrossEntropyLoss,
+            optimizer=torch.optim.Adam,
+            lr=3e-3,
+            batch_size=32,
+            iterator_train__shuffle=True,
+            max_epochs=20,
+            train_split=None,
+            verbose=0,
+        ).fit(X.astype(np.float32), y.astype(np.int64))
+    return net if model == "skorch" else net.module_.eval()
+
+
+if __name__ == "__main__":
+    main()
