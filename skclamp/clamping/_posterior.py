@@ -91,7 +91,23 @@ def _without_temperature(moments):
     own, cross, last = moments.second[:-1, :-1], moments.second[:-1, -1], moments.second[-1, -1]
     if last <= 0:
         return moments.first[:-1], own
-    return moments.first[:-1] - cross * (moments.first[-1] / last), own - cross.outer(cross) / last
+    slope = moments.first[:-1] - cross * (moments.first[-1] / last)
+    return slope, _without_negative_part(own - cross.outer(cross) / last, own.diagonal())
+
+
+def _without_negative_part(curvature, sizes):
+    """A curvature with its negative eigenvalues, which are rounding errors of parameters of these sizes, at 0.
+
+    A perturbation may do what T does, such as a gain before a network without offsets: nothing else is left of it.
+    """
+    if not curvature.isfinite().all():
+        raise infinite_curvature(curvature)
+    # In units in which no parameter's rounding errors hide what another one tells.
+    scale = torch.where(sizes > 0, torch.exp2((sizes.log2() / 2).round()), 1.0)
+    values, vectors = torch.linalg.eigh(curvature / scale[:, None] / scale)
+    if (values >= 0).all():
+        return curvature
+    return (vectors * values.clamp_min(0)) @ vectors.T * scale[:, None] * scale
 
 
 def _fit_precisions(curvature, linear_term, prior_precisions, blocks, n_iterations):

@@ -8,6 +8,7 @@ from _small_networks import N_CLASSES, bare_logits, convolutional, images, label
 from scipy.optimize import minimize
 from torch import nn
 
+from skclamp import NeuralClampingCalibrator
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.clamping._gradient_moments import Moments, prior_precision_of
 from skclamp.clamping._posterior import _inverse, natural_step
@@ -131,3 +132,30 @@ def test_a_step_lowers_the_loss_of_any_family():
                 torch.as_tensor(flat(perturbation)) + 0.25 * step.direction.float(), perturbation.parameters()
             )
         assert problem.solve(problem.logits_under(perturbation)).loss < problem.solve().loss, name
+
+
+class Gain(nn.Module):
+    """One gain for all features: what T does, before a network without offsets."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+    def forward(self, x):
+        return self.gain * x
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("scale", [1e6, 1e9, 1e12])
+def test_a_perturbation_that_does_what_the_temperature_does(scale):
+    """Nothing but rounding errors is left of its curvature, which may be negative."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        network = nn.Linear(5, 3, bias=False).double()
+        inputs, y = torch.randn(400, 5).double(), torch.multinomial(torch.ones(400, 3), 1)[:, 0]
+        y = torch.where(torch.rand(400) < 0.5, network(inputs).argmax(1), y)
+        network.weight.data.mul_(scale)
+        options = {"perturbation": Gain(), "validation_fraction": None, "random_state": 0}
+        calibrator = NeuralClampingCalibrator(network, **options).fit(inputs, y)
+        expected = solve_temperature(network(inputs).detach(), y).temperature
+        assert calibrator.temperature_ == pytest.approx(expected, rel=1e-3)
