@@ -358,7 +358,9 @@ def test_a_failed_fit_keeps_the_earlier_one(case):
 
 
 @of_base(lambda case: not case.make().cv)  # which needs samples of each class in each fold
-@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:temperature_ (is at the bound|can't be learned):sklearn.exceptions.ConvergenceWarning"
+)
 @pytest.mark.filterwarnings("ignore:.* classes have no sample in the calibration set:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has . distinct top probabilities:UserWarning")
 @pytest.mark.filterwarnings("ignore:the calibration set has no two distinct samples:UserWarning")

@@ -120,7 +120,9 @@ def test_subclasses_of_users(cls, tmp_path):
         np.testing.assert_array_equal(other.predict_proba(X), proba)
 
 
-@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:temperature_ (is at the bound|can't be learned):sklearn.exceptions.ConvergenceWarning"
+)
 @pytest.mark.filterwarnings("ignore:.*:sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore:all labels are of one class:UserWarning")
 @pytest.mark.parametrize("cls", SUBCLASSES[:2])

@@ -123,7 +123,9 @@ def test_one_standard_error_takes_no_nonparametric_map_for_the_simpler_one(name,
     assert nonparametric > parametric
 
 
-@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:temperature_ (is at the bound|can't be learned):sklearn.exceptions.ConvergenceWarning"
+)
 @pytest.mark.filterwarnings("ignore:all labels are of one class:UserWarning")
 def test_a_temperature_is_taken_unseen():
     candidates = [("isotonic", AccuracyPreservingIsotonic()), ("temperature", TemperatureScaling())]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note
 from ..distributed import ALONE
@@ -49,6 +49,10 @@ _MAX_VALLEYS = 3
 # Processes that share up to this many logits gather them (256 kB in float32).
 GATHERED_SIZE = 2**16
 _ROOT_TOLERANCE = 1e-10
+# Scale of the logistic prior on log T, whose slope is at most 1 / 0.35 nats: any number of samples soon overrules it.
+_PRIOR_SCALE = 0.35
+# Steps on log T between which its optimum is bracketed, and how exactly it is found.
+_PRIOR_STEP, _PRIOR_TOLERANCE = 1.0, 1e-6
 
 
 class TemperatureSolution(NamedTuple):
@@ -65,7 +69,9 @@ class TemperatureSolution(NamedTuple):
     converged : bool
         Whether the error of log T, as estimated from the last step, is below 1e-11 (1e-9 where logits aren't float64).
     at_bound : bool
-        Whether the loss still falls beyond the bound that `temperature` is.
+        Whether the loss still falls beyond the bound that `temperature` is, or would be without a prior.
+    by_prior : bool, default=False
+        Whether a prior has kept `temperature` off the lower bound.
     """
 
     temperature: float
@@ -73,10 +79,20 @@ class TemperatureSolution(NamedTuple):
     n_passes: int
     converged: bool
     at_bound: bool
+    by_prior: bool = False
 
 
 def solve_temperature(
-    logits, y, *, sample_weight=None, gamma=0.0, bounds=DEFAULT_BOUNDS, shard=None, smooth=False, grid_rows=_GRID_ROWS
+    logits,
+    y,
+    *,
+    sample_weight=None,
+    gamma=0.0,
+    bounds=DEFAULT_BOUNDS,
+    shard=None,
+    smooth=False,
+    prior=False,
+    grid_rows=_GRID_ROWS,
 ):
     """Temperature at which ``softmax(logits / T)`` has the least mean focal loss.
 
@@ -101,6 +117,10 @@ def solve_temperature(
         Whether a label has the probability 1 - 1 / (n_samples + 2) and the other classes share the rest, as Platt's
         targets do: n flawless samples then lead to no T at the bound. Uneven weights count as the number of equal ones
         that tell as much.
+    prior : bool, default=False
+        Whether a weak prior around T = 1, the network's own, joins where the optimum is at the lower bound. n flawless
+        samples say that T is small, not how small: at the bound a single mistake of new ones would cost ten thousands
+        of nats. The upper bound needs none: the probabilities there are uniform.
     grid_rows : int, default=2048
         How many rows, at least, a first look at the valleys of a focal loss takes.
 
@@ -117,6 +137,9 @@ def solve_temperature(
     rows = LogitRows(logits, y, weight, ranks, smooth=smooth)
     limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
     found = _search_valleys(rows, limits, gamma, grid_rows) if gamma > 0 else _search_convex(rows, limits)
+    if prior and found.at_bound and found.place >= limits[1]:
+        place, loss = _search_with_prior(rows, limits, gamma)
+        return TemperatureSolution(_clip(math.exp(-place), *bounds), loss, rows.n_passes, True, True, place < limits[1])
     temperature = _clip(math.exp(-found.place), *bounds)
     if found.at_bound:
         temperature = min(bounds, key=lambda bound: abs(math.log(bound) + found.place))
@@ -126,6 +149,14 @@ def solve_temperature(
 def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``."""
     if not solution.at_bound:
+        return
+    if solution.by_prior:
+        note(
+            "temperature_ can't be learned from flawless samples (the data may be separable: hardly a label has a "
+            f"lower logit than another class); {solution.temperature:.3g} is what a prior around 1 makes of them",
+            NotConvergedWarning,
+            puzzles=CAUSES_OF_SMALL_T,
+        )
         return
     if solution.temperature == bounds[0]:
         reason = "the data may be separable: hardly a label has a lower logit than another class"
@@ -226,6 +257,29 @@ def _where_labels_lead(loss_at, point, limits):
     if point.curvature == 0 and point.slope == 0 and point.loss > 0:
         return _Found(_clip(0.0, *limits), point.loss)
     return _Found(limits[1], loss_at(math.exp(limits[1])).loss, at_bound=True)
+
+
+def _search_with_prior(rows, limits, gamma):
+    """Place and loss where the sum of the losses less the logarithm of the prior is least, above T's lower bound."""
+    n_effective = rows.n_effective
+
+    @cache
+    def loss(place):
+        return rows.focal(math.exp(place), gamma).loss if gamma > 0 else rows.nll(math.exp(place)).loss
+
+    def penalised(place):
+        half = place / (2 * _PRIOR_SCALE)
+        return loss(place) + 2 * np.logaddexp(half, -half) / n_effective
+
+    # The loss falls with T, and the prior's least is at T = 1.
+    grid = np.arange(_clip(0.0, *limits), limits[1], _PRIOR_STEP).tolist() + [limits[1]]
+    best = min(range(len(grid)), key=lambda i: penalised(grid[i]))
+    around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    place = grid[best]
+    if around[0] < around[1]:
+        inner = minimize_scalar(penalised, bounds=around, method="bounded", options={"xatol": _PRIOR_TOLERANCE})
+        place = min(inner.x, place, key=penalised)
+    return place, loss(place)
 
 
 def _search_valleys(rows, limits, gamma, grid_rows):

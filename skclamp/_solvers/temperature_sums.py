@@ -57,6 +57,11 @@ class LogitRows:
         self.n_passes = 0
         self.linear_term = self._smoothing() if smooth else 0.0
 
+    @property
+    def n_effective(self):
+        """Number of equally weighted rows, of all processes, that would tell as much."""
+        return self.total_weight**2 / self.ranks.sum(self.weight.square().sum()).item()
+
     def sample(self, n_rows, least_ratio):
         """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
         n_rows = min(n_rows, max(1, _KEPT_SIZE // self.logits.shape[1]))
@@ -108,9 +113,8 @@ class LogitRows:
             weight @ (label - (centred.sum(self.dim) - label) / n_others).double()
             for (centred, label), weight in zip(self.kept or self._centred(), self.weight.split(size), strict=True)
         )
-        lead, squares = self.ranks.sum(torch.stack([self._total(leads, shape=()), self.weight.square().sum()])).tolist()
-        n_effective = self.total_weight**2 / squares
-        return lead / self.total_weight / (n_effective + 2)
+        lead = self.ranks.sum(self._total(leads, shape=())).item()
+        return lead / self.total_weight / (self.n_effective + 2)
 
     def _focal(self, beta, gamma):
         return (_focal_totals(table, weight, beta, gamma) for table, weight in self._blocks(beta, n_powers=1))

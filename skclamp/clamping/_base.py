@@ -181,7 +181,7 @@ class BaseClamping(BaseCalibrator):
 
     def _unperturbed(self, problem):
         """Temperature scaling."""
-        solution = problem.solve(gamma=self._last_gamma())
+        solution = problem.solve(gamma=self._last_gamma(), prior=True)
         warn_of_bound(solution)
         return State(nn.Identity(), [], solution.temperature)
 

@@ -347,7 +347,7 @@ def _hold_out(train, held_out, perturbation=None):
     """
     exact = held_out.in_full_precision()
     if perturbation is None:
-        temperature, logits = train.solve().temperature, held_out.logits
+        temperature, logits = train.solve(prior=True).temperature, held_out.logits
     else:
         temperature = train.solve(train.logits_under(perturbation), smooth=True).temperature
         logits = exact.logits_under(perturbation)

@@ -93,7 +93,7 @@ class Learner:
         natural = is_natural(state, settings)
         # Natural steps have T at its optimum at every trial: one far off would only blur the first direction.
         if natural or settings.init_temperature == "optimal":
-            state.temperature = problem.solve(gamma=settings.gamma).temperature
+            state.temperature = problem.solve(gamma=settings.gamma, prior=True).temperature
         else:
             state.temperature = float(settings.init_temperature)
         initialise(
@@ -107,7 +107,7 @@ class Learner:
         if natural and not is_zeros(settings.init):
             logits = problem.try_logits_under(state.perturbation)
             if logits is not None:
-                state.temperature = problem.solve(logits, gamma=settings.gamma).temperature
+                state.temperature = problem.solve(logits, gamma=settings.gamma, prior=True).temperature
         return state
 
 

@@ -190,6 +190,6 @@ def _solve_temperature(problem, settings, state, logits, smooth):
     if settings.refit_temperature or natural:
         gamma = 0.0 if settings.refit_temperature else settings.gamma
         # So few parameters, driven so far, may separate the samples, which then promise certainty.
-        solution = problem.solve(logits, gamma=gamma, smooth=smooth or (natural and state.perturbs))
+        solution = problem.solve(logits, gamma=gamma, smooth=smooth or (natural and state.perturbs), prior=True)
         warn_of_bound(solution)
         state.temperature = solution.temperature

@@ -239,7 +239,7 @@ class _Search:
     def _base(self, fold, train, held_out):
         """A fold's perturbation, and what its held-out samples say of one view of the inputs."""
         if not self._perturbs:
-            temperature = train.solve().temperature
+            temperature = train.solve(prior=True).temperature
             losses = -held_out.in_full_precision().log_likelihoods(temperature).cpu().numpy()
             return nn.Identity(), HeldOut(losses, temperature, held_out.logits)
         evidence, best = self.outcome.evidence, self.outcome.best

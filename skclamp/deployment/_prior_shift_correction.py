@@ -58,7 +58,7 @@ class PriorShiftCorrection(BaseCalibrator):
         One that isn't fitted is cloned and fitted to the same samples; the classifier in it must be fitted.
     priors : array-like of shape (n_classes,) or dict, default=None
         Class frequencies of the deployment, in the order of ``classes_``, that sum to 1; a dict, and a pandas Series,
-        are read by the classes' names. A class of frequency 0 gets next to no probability. None has them estimated by
+        are read by the classes' names. A class of frequency 0 gets a probability of 0. None has them estimated by
         `adapt`.
     {shared_parameters}
 
@@ -252,11 +252,11 @@ class PriorShiftCorrection(BaseCalibrator):
         return isinstance(self._frozen_part(), BaseCalibrator)
 
     def _fit_logits(self, logits, y, sample_weight):
-        n_classes, at_bound = logits.shape[1], False
+        n_classes, solution = logits.shape[1], None
         if not self._corrects_a_calibrator:
-            solution = solve_temperature(logits, y, sample_weight=sample_weight)
+            solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
             warn_of_bound(solution)
-            self.temperature_, at_bound = solution.temperature, solution.at_bound
+            self.temperature_ = solution.temperature
         weight = sample_weight.cpu().numpy()
         counted = weight > 0
         weight, y_encoded = weight[counted] / weight.max(), y.cpu().numpy()[counted]
@@ -266,7 +266,7 @@ class PriorShiftCorrection(BaseCalibrator):
         # What the probabilities imply, and not the labels' frequencies: the difference would pass for a change.
         means = np.maximum(weight @ np.exp(log_proba) / weight.sum(), MIN_PROBABILITY)
         self.priors_ = self.labelled_priors_ = means / means.sum()
-        self._flaw = _flaw(y_encoded, at_bound)
+        self._flaw = _flaw(y_encoded, solution)
         self._off_by_class = "" if self._flaw else _off_by_class(means_p_value(log_proba, y_encoded, weight))
         self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
@@ -287,7 +287,10 @@ class PriorShiftCorrection(BaseCalibrator):
 
     @property
     def _shift(self):
-        return np.log(np.maximum(self.priors_, MIN_PROBABILITY)) - np.log(self.labelled_priors_)
+        # EM leaves no class without any frequency, beyond rounding: an exact 0 is the user's own word.
+        least = MIN_PROBABILITY if self.priors is None else 0.0
+        with np.errstate(divide="ignore"):
+            return np.log(np.maximum(self.priors_, least)) - np.log(self.labelled_priors_)
 
     @property
     def module_(self):
@@ -342,11 +345,15 @@ def _correct(logits, temperature, shift):
     return logits / temperature + shift
 
 
-def _flaw(y_encoded, at_bound):
+def _flaw(y_encoded, solution):
     """Why no frequencies can be learned from the labelled samples, in words; empty if they can."""
     if (y_encoded == y_encoded[0]).all():
         return "the labelled samples are all of one class"
-    return "the temperature is at its bound, so that the probabilities say nothing of the classes" if at_bound else ""
+    if solution is None or not solution.at_bound:
+        return ""
+    if solution.by_prior:
+        return "the labelled samples are flawless, so that how sure to be can't be learned from them"
+    return "the temperature is at its bound, so that the probabilities say nothing of the classes"
 
 
 def _off_by_class(p_value):

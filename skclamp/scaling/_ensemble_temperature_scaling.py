@@ -66,8 +66,12 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     """
 
     def _fit_logits(self, logits, y, sample_weight):
-        solution = solve_temperature(logits, y, sample_weight=sample_weight)
+        solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
+        if solution.by_prior:
+            # Flawless samples would drive this T to its bound as well.
+            self.temperature_, self.weights_ = solution.temperature, np.array([1.0, 0.0, 0.0])
+            return
         logits = logits.double()
         weight = sample_weight.to(logits.device)
         data = (logits - logits.amax(1, keepdim=True)).T.contiguous(), y.to(logits.device), weight / weight.sum()

@@ -44,7 +44,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     _most_wide = 2**23
 
     def _fit_logits(self, logits, y, sample_weight):
-        solution = solve_temperature(logits, y, sample_weight=sample_weight)
+        solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
         self.temperature_ = solution.temperature
         wide = logits.numel() <= self._most_wide

@@ -191,10 +191,22 @@ def test_the_labelled_frequencies_change_nothing(fitted):
     np.testing.assert_allclose(same.predict_proba(X), fitted.predict_proba(X), rtol=1e-12)
 
 
-def test_impossible_classes_stay_finite():
-    log_proba = PriorShiftCorrection(NETWORK, priors=[0.5, 0.5, 0, 0]).fit(X, Y).predict_log_proba(X)
-    assert np.isfinite(log_proba).all()
-    assert np.exp(log_proba[:, 2:]).max() < 1e-8
+def test_impossible_classes_get_nothing():
+    calibrator = PriorShiftCorrection(NETWORK, priors=[0.5, 0.5, 0, 0]).fit(X, Y)
+    proba = calibrator.predict_proba(X)
+    assert (proba[:, 2:] == 0).all()
+    np.testing.assert_allclose(proba.sum(1), 1)
+    np.testing.assert_allclose(calibrator.module_(torch.from_numpy(X)).softmax(1).detach(), proba, atol=1e-6)
+
+
+def test_no_logit_makes_an_impossible_class_possible():
+    rng = np.random.default_rng(0)
+    logits = 2 * rng.normal(size=(500, 3))
+    y = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    calibrator = PriorShiftCorrection(priors=[0.5, 0.5, 0]).fit(logits, y)
+    expected = calibrator.predict_proba(np.array([[0.0, 0.0, -60.0]]))
+    np.testing.assert_array_equal(calibrator.predict_proba(np.array([[0.0, 0.0, 60.0]])), expected)
+    assert expected[0, 2] == 0
 
 
 @pytest.mark.filterwarnings("ignore:1 of 4 classes have no sample:UserWarning")

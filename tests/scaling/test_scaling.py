@@ -14,7 +14,14 @@ from sklearn.model_selection import cross_val_predict
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from skclamp import TemperatureScaling
+from skclamp import (
+    EnsembleTemperatureScaling,
+    NeuralClampingCalibrator,
+    ParameterizedTemperatureScaling,
+    PriorShiftCorrection,
+    StructuredVectorScaling,
+    TemperatureScaling,
+)
 from skclamp.exceptions import CalibrationSetWarning, CalibrationWarning
 
 
@@ -122,6 +129,52 @@ def test_separable_data_warn():
         calibrator.fit(logits, logits.argmax(1))
     assert calibrator.temperature_ == 0.1
     assert np.isfinite(calibrator.predict_log_proba(logits)).all()
+
+
+def flawless(n_samples, seed=0, T=1.0):
+    """Logits of a network that is right on each of these samples, though not on all, and whose best T this is."""
+    rng = np.random.default_rng(seed)
+    top = np.eye(10)[rng.integers(10, size=n_samples)]
+    logits = 14 * T * (top + 0.2 * rng.normal(size=top.shape))
+    return logits, logits.argmax(1)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_flawless_samples_leave_the_network_nearly_as_it_is(gamma):
+    """At T's lower bound one error of new samples costs a hundred thousand nats."""
+    new, _ = flawless(20_000, seed=1)
+    proba, uncalibrated = softmax(new, axis=1), -log_softmax(new, axis=1)
+    for seed in range(20):
+        calibrator = TemperatureScaling(gamma=gamma)
+        with pytest.warns(ConvergenceWarning, match=r"temperature_ can't be learned from flawless samples"):
+            calibrator.fit(*flawless(100, seed))
+        calibrated = -calibrator.predict_log_proba(new)
+        # Labels that are drawn from softmax(new), each with its probability.
+        assert (proba * (calibrated - uncalibrated)).sum(1).mean() < 0.005
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("T", [0.01, 0.1])
+def test_many_flawless_samples_overrule_the_prior(T):
+    """Of logits that are far too flat."""
+    calibrator = TemperatureScaling().fit(*flawless(500, T=T))
+    assert 0.5 * T < calibrator.temperature_ < 2 * T
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
+def test_each_temperature_that_is_deployed_has_the_prior():
+    X, y = flawless(100)
+    expected = TemperatureScaling().fit(X, y).temperature_
+    others = [
+        EnsembleTemperatureScaling().fit(X, y),
+        StructuredVectorScaling().fit(X, y),
+        ParameterizedTemperatureScaling().fit(X, y),
+        PriorShiftCorrection().fit(X, y),
+        NeuralClampingCalibrator(nn.Identity(), perturbation=None).fit(torch.from_numpy(X), y),
+    ]
+    for calibrator in others:
+        assert calibrator.temperature_ == pytest.approx(expected, rel=1e-4)
+    np.testing.assert_allclose(others[0].predict_proba(X), softmax(X / expected, axis=1), atol=1e-6)
 
 
 def test_useless_logits_warn():

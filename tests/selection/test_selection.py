@@ -432,7 +432,9 @@ def test_bad_parameters(params, message):
         CalibratorSelector(candidates=TWO, **params).fit(Z, labels_of(Z))
 
 
-@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:temperature_ (is at the bound|can't be learned):sklearn.exceptions.ConvergenceWarning"
+)
 @pytest.mark.filterwarnings("ignore:all labels are of one class:skclamp.exceptions.CalibrationSetWarning")
 def test_too_few_samples_for_folds():
     candidates = [("vector", VectorScaling()), ("structured", StructuredVectorScaling())]
@@ -444,7 +446,9 @@ def test_too_few_samples_for_folds():
     assert np.isfinite(selector.predict_proba(Z)).all()
 
 
-@pytest.mark.filterwarnings("ignore:temperature_ is at the bound:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:temperature_ (is at the bound|can't be learned):sklearn.exceptions.ConvergenceWarning"
+)
 def test_three_samples_are_enough_for_folds():
     Z = logits(3)
     selector = CalibratorSelector(candidates=[("a", StructuredVectorScaling()), ("b", StructuredMatrixScaling())])
