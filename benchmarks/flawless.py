@@ -3,8 +3,8 @@
     python benchmarks/flawless.py
     python benchmarks/flawless.py --draws 20
 
-Labels are drawn from ``softmax(z)``, z = scale * (one-hot + noise): T = 1 is the truth. 100 draws each of 100 samples at
-an accuracy of 99.4 % and of 500 at 99.8 % calibrate; 100,000 others judge. Told for the draws without a mistake, for
+Labels are drawn from ``softmax(z)``, z = scale * (one-hot + noise): T = 1 is the truth. 100 draws each, of 100 samples
+at an accuracy of 99.4 % and of 500 at 99.8 % calibrate; 100,000 others judge. Told for the draws without a mistake, for
 the others and for all: the mean NLL of T = 1, of T at its lower bound, of labels smoothed as Platt's, and of the prior
 that TemperatureScaling has where the loss falls down to the bound.
 """

@@ -1,8 +1,11 @@
 """The benchmark of networks that make hardly a mistake."""
 
+import pytest
+
 import flawless
 
 
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
 def test_the_prior_costs_little_and_the_bound_everything(capsys):
     for name in flawless.PROBLEMS:
         draws = flawless.run(name, 4)
