@@ -30,8 +30,6 @@ MIXES = "has one gain or one offset per class"
 # Degenerate sets that a map warns of.
 AT_BOUND = frozenset({"two samples", "all right", "all wrong", "huge logits"})
 UNSEEN_CLASSES = frozenset({"two samples", "one class", "missing class"})
-# A stack has a temperature of its own, which such sets drive to a bound.
-STACKED = AT_BOUND | {"one class"}
 FEW_SCORES = frozenset({"two samples", "constant logits", "duplicates"})
 
 
@@ -83,7 +81,6 @@ KNOWN = {
     "CalibratorSelector": {
         "make": partial(CalibratorSelector, candidates=FEW, n_folds=3),
         "changes_predictions": CHOICE,
-        "warns": STACKED,
     },
     "DirichletCalibration": MATRIX,
     "HistogramBinning": BINS,
@@ -103,7 +100,6 @@ FURTHER = {
     "selector by one standard error": OutputMap(
         partial(CalibratorSelector, candidates=FEW, n_folds=3, one_standard_error=True, scoring=neg_brier_score_scorer),
         CHOICE,
-        STACKED,
     ),
     "clamping without perturbation": OutputMap(partial(NeuralClampingCalibrator, perturbation=None)),
 }
