@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from .._utils.arrays import to_numpy
 from .._utils.least_probability import floored
 from ..modules import LogitsModule, as_module
-from .classifier import of_all_classes, scoring_method
+from .array import ArrayBackbone
+from .classifier import ClassifierBackbone, of_all_classes, scoring_method
 from .datasets import NamedArrays
 from .device import on_device
 from .network import NetworkBackbone
@@ -21,7 +22,8 @@ class DifferentiableBackbone(NetworkBackbone):
     """A fitted classifier as a network in float64, which takes inputs as the classifier itself does."""
 
     def __init__(self, classifier, response, *, device=None, **loading):
-        network = on_device(_network(classifier, response), device)
+        # The scores of the calibrators that see outputs alone: without a perturbation the result is theirs.
+        network = on_device(_network(classifier, scoring_method(classifier, response)), device)
         super().__init__(LogitsModule(network), classes=classifier.classes_, perturbs=True, **loading)
         self.classifier = classifier
 
@@ -39,7 +41,10 @@ class CrossFittedBackbone(NetworkBackbone):
     """
 
     def __init__(self, whole, classifiers, splits, response, *, device=None, **loading):
-        networks = [_widened(_network(each, response), each.classes_, whole.classes) for each in classifiers]
+        networks = [
+            _widened(_network(each, scoring_method(each, response)), each.classes_, whole.classes)
+            for each in classifiers
+        ]
         router = LogitsModule(on_device(_Router(networks), device), input_key="x")
         # Tables are floats by now.
         super().__init__(router, perturbs=True, classes=whole.classes, **{**loading, "integer_scale": None})
@@ -62,9 +67,22 @@ def as_table(classifier, X):
     return X.toarray() if issparse(X) else X
 
 
-def _network(classifier, response):
-    # The scores of the calibrators that see outputs alone: without a perturbation the result is theirs.
-    method = scoring_method(classifier, response)
+def module_behind(backbone, name):
+    """What a backbone does, as a LogitsModule; AttributeError of a calibrator of this name where torch can't do it."""
+    if isinstance(backbone, ArrayBackbone):
+        return LogitsModule(nn.Identity(), response=backbone.response)
+    if not isinstance(backbone, ClassifierBackbone):
+        return backbone.module
+    try:
+        return LogitsModule(_network(backbone.classifier, backbone.method))
+    except (TypeError, ValueError) as error:
+        raise AttributeError(
+            f"{name} has module_ where the estimator is a torch network, a skorch net, None, or a classifier that "
+            f"skclamp.modules.as_module makes a network of, and {type(backbone.classifier).__name__} is none: {error}"
+        ) from error
+
+
+def _network(classifier, method):
     network = as_module(classifier, response_method=method)
     return network if method == "decision_function" else nn.Sequential(network, _LogProbabilities())
 

@@ -28,6 +28,10 @@ device : str or torch.device, default=None
 batch_size : int, default=64
     Samples a forward pass of a network; of a DataLoader its own batch size counts.""",
     "shared_attributes": """
+module_ : ClampedModule
+    An ordinary torch module from what the estimator takes, or X without one, to calibrated logits. It shares the
+    network, its weights and its flags: call ``module_.eval()`` before use. Scikit-learn's classifiers have one where
+    `skclamp.modules.as_module` knows them; ONNX lacks what a map with steps or knots needs.
 classes_ : ndarray of shape (n_classes,)
     Names of the classes, in the order of the columns.
 n_features_in_ : int
@@ -50,7 +54,7 @@ tol : float, default=1e-7
     "stretching_attributes": """
 temperature_ : float
     The optimal T of temperature scaling, which comes first.
-module_ : torch.nn.Module
+rank_network_ : torch.nn.Module
     Takes log-probabilities in descending order to logits in descending order.
 n_iter_ : int
     Iterations of L-BFGS.""",

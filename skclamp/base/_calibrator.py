@@ -1,6 +1,7 @@
 """BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 
 from .._backbones.array import ArrayBackbone
 from .._backbones.datasets import LabelledSamples, dataset_behind
+from .._backbones.differentiable import module_behind
 from .._backbones.instead import check_samples
 from .._backbones.reading import labels_beside
 from .._utils.docstrings import with_shared_docs
@@ -23,7 +25,9 @@ from .._utils.parameters import Choices, check_parameters
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import one_warning
 from ..distributed import current
+from ..modules import ClampedModule
 from ..persistence import write
+from ._calibration_map import CalibrationMap
 from ._learned import LearnedMixin
 from ._parameters import AroundEstimatorMixin, arguments_of
 from ._samples import ReadingMixin
@@ -81,10 +85,13 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     }
 
     # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network.
-    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "cv_results_"})
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "cv_results_", "module_"})
 
     # Whether the map is one of logarithms, which probabilities of 0 don't have.
     _takes_logarithms = True
+
+    # Learned arrays that `_transform_logits` takes as tensors too: `module_` has them as buffers.
+    _arrays: ClassVar[tuple[str, ...]] = ()
 
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
@@ -241,6 +248,16 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         self._check_width(logits)
         self._look_at_new(logits)
         return self._transform_rows(torch.log_softmax, logits)
+
+    @cached_property
+    def module_(self):
+        """An ordinary torch module from what the estimator takes to calibrated logits."""
+        check_is_fitted(self)
+        return self._module_around(module_behind(self._backbone, type(self).__name__))
+
+    def _module_around(self, network):
+        """Hook: a network of logits, and the map after it."""
+        return ClampedModule(network, output=CalibrationMap(self))
 
     def predict(self, X):
         """The most probable class of each sample.

@@ -31,6 +31,7 @@ class LearnedMixin(BaseEstimator):
     def _rebind(self, reading, classes, /, **params):
         """Take an estimator's inputs from now on, having been fitted to the logits that it gave."""
         self.set_params(**params)
+        vars(self).pop("module_", None)
         del self.n_features_in_
         self._remember(reading, classes)
         return self
@@ -104,7 +105,9 @@ class LearnedMixin(BaseEstimator):
     @property
     def _n_parameters(self):
         """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
-        learned = {name for name in vars(self) if name.endswith("_")} - {"classes_", "least_probability_"}
+        learned = (
+            {name for name in vars(self) if name.endswith("_")} - {"classes_", "least_probability_"} - self._not_saved
+        )
         return sum(n_floats(getattr(self, name)) for name in learned)
 
     @property

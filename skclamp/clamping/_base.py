@@ -22,6 +22,7 @@ from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note
 from ..base import BaseCalibrator
+from ..base._calibration_map import CalibrationMap
 from ..distributed import ALONE
 from ..exceptions import UnusedParameterWarning
 from ..modules import ClampedModule, frozen
@@ -205,7 +206,7 @@ class BaseClamping(BaseCalibrator):
         delta = additive_part(self.perturbation_, self._input_shape)
         if delta is not None:
             self.delta_ = delta.detach().cpu().numpy()
-        output = self.output_._calibrated if hasattr(self, "output_") else None
+        output = CalibrationMap(self.output_) if hasattr(self, "output_") else None
         views = {"views": self.views_, "view_weights": self.view_weights_} if self._has_views else {}
         self.module_ = ClampedModule(network, self.perturbation_, temperature=self.temperature_, output=output, **views)
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .._backbones.datasets import LabelledSamples, dataset_behind
+from .._backbones.differentiable import module_behind
 from .._backbones.opening import is_frozen
 from .._backbones.reading import read
 from .._solvers.temperature import solve_temperature, warn_of_bound
@@ -76,9 +77,6 @@ class PriorShiftCorrection(BaseCalibrator):
         Whether ``priors_`` are given ones, or such as `adapt` has found and kept.
     verdict_ : PriorShiftVerdict
         What `adapt` decided, in words and numbers; only after it.
-    module_ : ClampedModule
-        An ordinary torch module that yields the logits of ``priors_`` as they are now; only around a network, or a
-        calibrator of one. It shares the network's weights.
     {shared_attributes}
 
     Warns
@@ -296,19 +294,12 @@ class PriorShiftCorrection(BaseCalibrator):
     def module_(self):
         """An ordinary torch module that yields the logits of ``priors_`` as they are now."""
         check_is_fitted(self)
+        name = type(self).__name__
+        network = (
+            self._backbone.classifier.module_ if self._corrects_a_calibrator else module_behind(self._backbone, name)
+        )
         output = _Correction(getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift))
-        return ClampedModule(self._network(), output=output).eval()
-
-    def _network(self):
-        """What yields the logits that are corrected, as a torch module."""
-        inner = self._backbone.classifier if self._corrects_a_calibrator else None
-        module = getattr(inner, "module_", None)
-        if isinstance(module, ClampedModule):
-            return module
-        network = getattr(self._backbone if inner is None else inner._backbone, "module", None)
-        if network is None:
-            raise AttributeError(f"module_ needs an estimator that is or has a torch network; got {self.estimator!r}")
-        return network if inner is None else ClampedModule(network, output=inner._calibrated)
+        return ClampedModule(network, output=output)
 
     def _sentences(self):
         yield from super()._sentences()

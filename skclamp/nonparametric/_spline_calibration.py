@@ -79,6 +79,8 @@ class SplineCalibration(BaseCalibrator):
         "n_knots": [Interval(Integral, 3, None, closed="left")],
     }
 
+    _arrays = "log_odds_", "accuracy_"
+
     def _fit_logits(self, logits, y, sample_weight):
         odds, hit = _odds_and_hits(logits, y)
         weight = sample_weight.cpu().numpy()
@@ -106,7 +108,7 @@ class SplineCalibration(BaseCalibrator):
 
     def _transform_logits(self, logits):
         top, odds, others = top_and_others(logits)
-        curve = LinearMaps(*(torch.from_numpy(each)[None].to(odds) for each in (self.log_odds_, self.accuracy_)))
+        curve = LinearMaps(*(torch.as_tensor(each)[None].to(odds) for each in (self.log_odds_, self.accuracy_)))
         lead = torch.logit(curve(odds[None])[0]).maximum(others.amax(1) + _LEAD)
         return others.scatter(1, top[:, None], lead[:, None])
 

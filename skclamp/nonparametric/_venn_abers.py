@@ -36,9 +36,11 @@ class VennAbersMaps(NamedTuple):
 
     def __call__(self, proba):
         """Calibrated values of probabilities (K, n) in float64."""
-        # A probability that only rounding errors tell from a knot is at the knot.
-        low = self.p0.gather(1, torch.searchsorted(self.knots, proba * (1 + SAME), right=True))
-        high = self.p1.gather(1, torch.searchsorted(self.knots, proba * (1 - SAME)))
+        # A probability that only rounding errors tell from a knot is at the knot. TorchScript takes factors of
+        # 1 + SAME and 1 - SAME for one and the same.
+        rounding = SAME * proba
+        low = self.p0.gather(1, torch.searchsorted(self.knots, proba + rounding, right=True))
+        high = self.p1.gather(1, torch.searchsorted(self.knots, proba - rounding))
         return high / (1 - low + high)
 
     def sizes(self):

@@ -17,13 +17,15 @@ class AffineScaling(TemperatureFirst):
     ``_solve(features, y, sample_weight)``, which learns ``coef_`` and ``intercept_`` and returns a `Solution`.
     """
 
+    _arrays = "coef_", "intercept_"
+
     def _fit_map(self, logits, y, sample_weight):
         self._n_effective = sample_weight.sum().item()
         return self._solve(self._features(logits), y, sample_weight)
 
     def _transform_logits(self, logits):
         features = self._features(logits)
-        coef, intercept = (torch.from_numpy(values).to(features) for values in (self.coef_, self.intercept_))
+        coef, intercept = (torch.as_tensor(values).to(features) for values in (self.coef_, self.intercept_))
         return torch.addcmul(intercept, features, coef) if coef.ndim == 1 else torch.addmm(intercept, features, coef.T)
 
     @property

@@ -65,6 +65,8 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     0.2
     """
 
+    _arrays = ("weights_",)
+
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
@@ -80,7 +82,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     def _transform_logits(self, logits):
         parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1)]
         parts.append(torch.full_like(logits, -math.log(logits.shape[1])))
-        shares = torch.from_numpy(self.weights_).to(logits).log()
+        shares = torch.as_tensor(self.weights_).to(logits).log()
         return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
 
     @property

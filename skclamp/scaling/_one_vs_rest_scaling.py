@@ -11,21 +11,21 @@ from ._temperature_scaling import TemperatureFirst
 class OneVsRestScaling(TemperatureFirst):
     """A sigmoid of terms of each class's log-odds at the optimal temperature.
 
-    Subclasses implement ``_terms(logits)``, a list, and name the attributes that hold the terms' coefficients.
+    Subclasses implement ``_terms(logits)``, a list, and name in `_arrays` the attributes of their coefficients and,
+    last, of the offset.
     """
 
     _monotone = False
 
     def _fit_map(self, logits, y, sample_weight):
         solution = fit_one_vs_rest(self._terms(logits / self.temperature_), y, sample_weight, monotone=self._monotone)
-        *coefs, self.intercept_ = solution.parameters
-        self.__dict__.update(zip(self._coefs, coefs, strict=True))
+        self.__dict__.update(zip(self._arrays, solution.parameters, strict=True))
         return solution
 
     def _transform_logits(self, logits):
-        score = torch.from_numpy(self.intercept_).to(logits)
-        for name, term in zip(self._coefs, self._terms(logits / self.temperature_), strict=True):
-            score = torch.addcmul(score, torch.from_numpy(getattr(self, name)).to(logits), term)
+        *coefs, score = (torch.as_tensor(getattr(self, name)).to(logits) for name in self._arrays)
+        for coef, term in zip(coefs, self._terms(logits / self.temperature_), strict=True):
+            score = torch.addcmul(score, coef, term)
         return logsigmoid(score)
 
     @property
@@ -87,7 +87,7 @@ class PlattScaling(OneVsRestScaling):
     array([-1.,  1.])
     """
 
-    _coefs = ("coef_",)
+    _arrays = "coef_", "intercept_"
 
     def _terms(self, logits):
         log_p, log_rest = log_odds_terms(logits)
@@ -149,7 +149,7 @@ class BetaCalibration(OneVsRestScaling):
     """
 
     _monotone = True
-    _coefs = "a_", "b_"
+    _arrays = "a_", "b_", "intercept_"
 
     def _terms(self, logits):
         log_p, log_rest = log_odds_terms(logits)

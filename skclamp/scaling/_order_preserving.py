@@ -54,7 +54,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
         module = self._module(ordered, weight).to(ordered)
         rows = _Rows(ordered, (order == y[:, None]).int().argmax(1), weight / weight.sum(), self._by_class(scaled))
         found = minimise(module, rows, self.alpha / weight.sum().item(), self.max_iter, self.tol)
-        self.module_ = module.double()
+        self.rank_network_ = module.double()
         self.n_iter_ = found.nit
         if found.status == 1:
             warn_caller(
@@ -64,9 +64,13 @@ class OrderPreservingCalibrator(BaseCalibrator):
 
     def _transform_logits(self, logits):
         scaled = self._scale(logits)
-        ordered, order = scaled.sort(dim=1, descending=True, stable=True)
-        with torch.no_grad():
-            stretched = self.module_.to(logits.device)(ordered, self._by_class(scaled))
+        # Of equal ones the gap is 0, whatever their order: ONNX has no stable sort.
+        ordered, order = scaled.sort(dim=1, descending=True)
+        network = self.rank_network_
+        # Exporters follow no module that moves.
+        if network.mean.device != logits.device:
+            network.to(logits.device)
+        stretched = network(ordered, self._by_class(scaled))
         return torch.empty_like(stretched).scatter_(1, order, stretched)
 
     @property

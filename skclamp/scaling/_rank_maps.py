@@ -75,7 +75,8 @@ class RankNetwork(nn.Module):
         values = first(values) if by_class is None else first(values) + by_class @ self.by_class.T / self.scale
         for layer in others:
             values = layer(torch.tanh(values))
-        return functional.softplus(values + _ONE)
+        # The softplus, which ONNX runtimes lack in float64.
+        return -functional.logsigmoid(-values - _ONE)
 
 
 @register

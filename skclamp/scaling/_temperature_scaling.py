@@ -11,6 +11,7 @@ from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bo
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
+from ..modules import ClampedModule
 
 
 @with_shared_docs
@@ -105,6 +106,11 @@ class TemperatureScaling(BaseCalibrator):
 
     def _transform_logits(self, logits):
         return logits / self.temperature_
+
+    def _module_around(self, network):
+        if self.least_probability_:
+            return super()._module_around(network)
+        return ClampedModule(network, temperature=self.temperature_)
 
 
 def _check_bounds(bounds):

@@ -308,6 +308,9 @@ class CalibratorSelector(BaseCalibrator):
     def _transform_logits(self, logits):
         return self.best_estimator_._transform_logits(logits)
 
+    def _module_around(self, network):
+        return self.best_estimator_._module_around(network)
+
     def _sentences(self):
         yield f"{type(self).__name__} chose {self.best_params_['candidate']!r}."
         yield from self.best_estimator_._sentences()

@@ -256,8 +256,8 @@ def test_bare_logits_and_probabilities(adapted):
     of_probabilities.adapt(deployed.softmax(1))
     for found in (of_logits, of_probabilities):
         np.testing.assert_allclose(found.priors_, adapted.priors_, rtol=1e-4)
-    with pytest.raises(AttributeError, match="module_ needs an estimator that is or has a torch network; got None"):
-        of_logits.module_  # noqa: B018
+        proba = found.module_(deployed if found is of_logits else deployed.softmax(1)).softmax(1)
+        np.testing.assert_allclose(proba, adapted.predict_proba(DEPLOYED), atol=1e-4)
 
 
 def test_bad_data_keep_what_was_found(adapted):

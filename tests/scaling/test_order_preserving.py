@@ -93,7 +93,7 @@ def objective(calibrator, Z, y, sample_weight=None):
     """The loss that the fit minimises, computed anew."""
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
     loss = log_loss(y, calibrator.predict_proba(Z), sample_weight=weight, labels=calibrator.classes_)
-    squares = sum(parameter.square().sum().item() for parameter in calibrator.module_.parameters())
+    squares = sum(parameter.square().sum().item() for parameter in calibrator.rank_network_.parameters())
     return loss + calibrator.alpha / 2 / weight.sum() * squares
 
 
@@ -104,7 +104,7 @@ def test_the_objective_is_at_a_minimum(make, weighted):
     calibrator = make(tol=0).fit(Z, y, sample_weight=weight)
     best = objective(calibrator, Z, y, weight)
     twin = pickle.loads(pickle.dumps(calibrator))
-    parameters = list(twin.module_.parameters())
+    parameters = list(twin.rank_network_.parameters())
     start = torch.nn.utils.parameters_to_vector(parameters).double()
     rng = np.random.default_rng(1)
     for size in (1e-3, 1e-2, 1e-1):
@@ -169,7 +169,7 @@ def test_large_sets_are_treated_in_single_precision(make):
     found = make()
     found._most_wide = 100
     found.fit(Z, y)
-    assert next(found.module_.parameters()).dtype == torch.float64
+    assert next(found.rank_network_.parameters()).dtype == torch.float64
     np.testing.assert_allclose(found.predict_proba(Z), expected, rtol=0, atol=1e-2)
 
 

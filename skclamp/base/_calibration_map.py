@@ -1,0 +1,61 @@
+"""CalibrationMap: what a calibrator has learned to do with logits, as a torch module."""
+
+import copy
+
+import torch
+from sklearn.frozen import FrozenEstimator
+from torch import nn
+
+# What a fitted calibrator has beside its map: the network, the way to it, and what is fitted.
+_BESIDE = {"estimator", "estimator_", "module_", "_backbone", "calibrators", "candidates", "cv", "cv_results_"}
+
+
+class CalibrationMap(nn.Module):
+    """From logits (n, K) to calibrated logits, by the hook `_transform_logits` of a fitted calibrator.
+
+    Learned tensors, and the arrays that the hook takes as tensors too, are copied to buffers; the calibrators of a
+    stack become modules. What a map looks up in steps and knots stays on the CPU, where it is looked up.
+    """
+
+    def __init__(self, calibrator):
+        super().__init__()
+        self._bare = object.__new__(type(calibrator))
+        for name in vars(calibrator).keys() - _BESIDE:
+            value = getattr(calibrator, name)
+            if isinstance(value, nn.Module):
+                self.add_module(name, copy.deepcopy(value))
+            elif name in calibrator._arrays or isinstance(value, torch.Tensor):
+                self.register_buffer(name, torch.as_tensor(value).detach().clone())
+            elif isinstance(value, FrozenEstimator):
+                self.add_module(name, _FrozenMap(value.estimator))
+            elif hasattr(value, "_transform_logits"):
+                self.add_module(name, CalibrationMap(value))
+            elif isinstance(value, list) and all(hasattr(each, "_transform_logits") for each in value):
+                self.add_module(name, nn.ModuleList(map(CalibrationMap, value)))
+            else:
+                setattr(self._bare, name, value)
+
+    def forward(self, logits):
+        """Calibrated logits of the same shape."""
+        return self.calibrator()._calibrated(logits)
+
+    def calibrator(self):
+        """What has the hook, and for what it learned the buffers and modules as they are now."""
+        twin = object.__new__(type(self._bare))
+        modules = {name: _learned(module) for name, module in self._modules.items()}
+        vars(twin).update(vars(self._bare) | self._buffers | modules)
+        return twin
+
+
+class _FrozenMap(CalibrationMap):
+    """The same of a calibrator in scikit-learn's wrapper."""
+
+    def calibrator(self):
+        """The wrapper around what has the hook."""
+        return FrozenEstimator(super().calibrator())
+
+
+def _learned(module):
+    if isinstance(module, nn.ModuleList):
+        return [each.calibrator() for each in module]
+    return module.calibrator() if isinstance(module, CalibrationMap) else module

@@ -1,0 +1,167 @@
+"""``module_`` of every calibrator: an ordinary torch module that gives the probabilities of predict_proba."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from _calibrators import CALIBRATORS, every_map
+from _export import HOW, check_the_same, exported
+from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+import skclamp
+from skclamp import (
+    CalibratorSelector,
+    EnsembleTemperatureScaling,
+    IntraOrderPreservingCalibration,
+    IsotonicCalibration,
+    MatrixScaling,
+    PlattScaling,
+    StructuredMatrixScaling,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
+from skclamp.base import BaseCalibrator
+
+NETWORK = perceptron()
+X = vectors(300)
+Y = labels_of(bare_logits(NETWORK, X))
+
+
+def proba_of(module, x):
+    with torch.no_grad():
+        return module.eval()(torch.as_tensor(x)).softmax(1).double().numpy()
+
+
+@every_map()
+def test_the_module_gives_the_probabilities_of_predict_proba(case):
+    """To the rounding of float32, in which networks compute and modules of them give their logits."""
+    module = case.fitted.module_
+    assert module is case.fitted.module_ or isinstance(case.fitted, skclamp.PriorShiftCorrection)
+    weight = next((p for p in module.logits.parameters()), torch.empty(0, dtype=torch.float64))
+    x = torch.as_tensor(case.X).to(weight.dtype)
+    np.testing.assert_allclose(proba_of(module, x), case.fitted.predict_proba(case.X), rtol=0, atol=1e-6)
+
+
+@HOW
+@pytest.mark.parametrize(
+    "make", [TemperatureScaling, StructuredMatrixScaling, IntraOrderPreservingCalibration, CalibratorSelector]
+)
+def test_it_gives_the_same_logits_elsewhere(make, how, tmp_path):
+    network, inputs = convolutional(), images(200)
+    calibrator = make(network).fit(inputs, labels_of(bare_logits(network, inputs)))
+    check_the_same(calibrator.module_.eval(), torch.from_numpy(inputs), how, tmp_path)
+
+
+@pytest.mark.slow
+@HOW
+@every_map(lambda case: not hasattr(case.fitted, "maps_") and not hasattr(case.fitted, "map_"))
+def test_every_map_without_steps_gives_the_same_logits_elsewhere(case, how, tmp_path):
+    if hasattr(case.fitted, "spline_"):
+        pytest.skip("ONNX has no searchsorted")
+    module = case.fitted.module_.eval()
+    weight = next((p for p in module.logits.parameters()), torch.empty(0, dtype=torch.float64))
+    check_the_same(module, torch.as_tensor(case.X).to(weight.dtype), how, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Venn-Abers", "isotonic", "BBQ", "spline"])
+def test_maps_with_steps_and_knots_are_exported(name, tmp_path):
+    module = CALIBRATORS[name].fitted.module_.eval()
+    check_the_same(module, torch.as_tensor(CALIBRATORS[name].X), exported, tmp_path)
+
+
+def test_it_shares_the_network_and_leaves_its_flags_until_asked():
+    network = perceptron().train()
+    calibrator = VectorScaling(network).fit(X, Y)
+    assert hasattr(calibrator, "module_")
+    assert network.training
+    assert next(calibrator.module_.logits.parameters()) is next(network.parameters())
+    calibrator.module_.eval().train()
+    assert not network.training
+    assert not calibrator.module_.output.training
+
+
+@pytest.mark.parametrize("make", [MatrixScaling, PlattScaling, EnsembleTemperatureScaling, CalibratorSelector])
+def test_what_was_learned_is_in_the_state_dict_and_is_a_copy(make):
+    calibrator = make(NETWORK, **({"candidates": [("matrix", MatrixScaling())]} if make is CalibratorSelector else {}))
+    calibrator.fit(X, Y)
+    before = calibrator.predict_proba(X)
+    learned = {name: value for name, value in calibrator.module_.state_dict().items() if name.startswith("output.")}
+    assert learned
+    for value in learned.values():
+        value.zero_()
+    assert not np.allclose(proba_of(calibrator.module_, X), before, atol=0.01)
+    np.testing.assert_array_equal(calibrator.predict_proba(X), before)
+
+
+def test_gradients_reach_the_inputs():
+    x = torch.from_numpy(X[:5]).requires_grad_()
+    for make in (VectorScaling, IntraOrderPreservingCalibration):
+        (gradient,) = torch.autograd.grad(make(NETWORK).fit(X, Y).module_.eval()(x).amin(1).sum(), x)
+        assert gradient.abs().min() > 0
+
+
+def test_a_temperature_folds_into_the_network():
+    calibrator = TemperatureScaling(NETWORK).fit(X, Y)
+    folded = calibrator.module_.fold()
+    assert next(folded.logits.parameters()) is not next(NETWORK.parameters())
+    np.testing.assert_allclose(proba_of(folded, X), calibrator.predict_proba(X), atol=1e-6)
+
+
+def test_without_an_estimator_it_goes_behind_a_network_of_ones_own():
+    logits = bare_logits(NETWORK, X)
+    calibrator = VectorScaling().fit(logits, Y)
+    deployed = nn.Sequential(NETWORK, calibrator.module_)
+    np.testing.assert_allclose(proba_of(deployed, X), calibrator.predict_proba(logits), atol=1e-6)
+    binary = TemperatureScaling().fit(logits[:, 0], Y == 0)
+    np.testing.assert_allclose(proba_of(binary.module_, logits[:, 0]), binary.predict_proba(logits[:, 0]), atol=1e-6)
+
+
+def test_a_forest_has_none_and_is_told_which_classifiers_do():
+    calibrator = TemperatureScaling(RandomForestClassifier(5, random_state=0).fit(X, Y)).fit(X, Y)
+    assert not hasattr(calibrator, "module_")
+    with pytest.raises(AttributeError, match=r"a classifier that skclamp.modules.as_module makes .* got RandomForest"):
+        calibrator.module_  # noqa: B018
+
+
+def test_clones_have_none_and_copies_have_their_own(tmp_path):
+    calibrator = VectorScaling(NETWORK).fit(X, Y)
+    expected = proba_of(calibrator.module_, X)
+    assert not hasattr(clone(calibrator), "module_")
+    with pytest.raises(NotFittedError):
+        VectorScaling(NETWORK).module_  # noqa: B018
+    again = pickle.loads(pickle.dumps(calibrator))
+    np.testing.assert_array_equal(proba_of(again.module_, X), expected)
+    calibrator.save(tmp_path / "saved")
+    np.testing.assert_array_equal(proba_of(skclamp.load(tmp_path / "saved", NETWORK).module_, X), expected)
+    assert "module_" not in calibrator.summary()
+    calibrator.fit(X, np.roll(Y, 1))
+    np.testing.assert_allclose(proba_of(calibrator.module_, X), calibrator.predict_proba(X), atol=1e-6)
+
+
+def test_that_of_a_comparison_is_around_the_network():
+    comparison = compare_calibrators(NETWORK, X[:200], Y[:200], X[200:], Y[200:], calibrators=[IsotonicCalibration()])
+    calibrator = comparison.calibrators["IsotonicCalibration"]
+    np.testing.assert_allclose(proba_of(calibrator.module_, X), calibrator.predict_proba(X), atol=1e-6)
+
+
+class Shift(BaseCalibrator):
+    """A calibrator of one's own, with a tensor and an array of numpy."""
+
+    def _fit_logits(self, logits, y, sample_weight):
+        self.shift_ = torch.log(y.bincount(minlength=logits.shape[1]) / len(y) / logits.softmax(1).mean(0))
+        self.gain_ = np.float64([2.0])
+
+    def _transform_logits(self, logits):
+        return torch.from_numpy(self.gain_) * (logits + self.shift_)
+
+
+def test_a_calibrator_of_ones_own_has_one():
+    calibrator = Shift(NETWORK).fit(X, Y)
+    np.testing.assert_allclose(proba_of(calibrator.module_, X), calibrator.predict_proba(X), atol=1e-6)
+    assert "output.shift_" in calibrator.module_.state_dict()
