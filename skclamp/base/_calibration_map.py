@@ -57,5 +57,5 @@ class _FrozenMap(CalibrationMap):
 
 def _learned(module):
     if isinstance(module, nn.ModuleList):
-        return [each.calibrator() for each in module]
+        return [_learned(each) for each in module]
     return module.calibrator() if isinstance(module, CalibrationMap) else module

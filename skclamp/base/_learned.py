@@ -31,7 +31,7 @@ class LearnedMixin(BaseEstimator):
     def _rebind(self, reading, classes, /, **params):
         """Take an estimator's inputs from now on, having been fitted to the logits that it gave."""
         self.set_params(**params)
-        vars(self).pop("module_", None)
+        self.__dict__.pop("module_", None)
         del self.n_features_in_
         self._remember(reading, classes)
         return self
