@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from skorch import NeuralNetClassifier
 from skorch.helper import SliceDataset
@@ -26,7 +26,7 @@ from skclamp import (
     TemperatureScaling,
     compare_calibrators,
 )
-from skclamp.exceptions import CalibrationSetWarning, ForwardError, UnusedParameterWarning
+from skclamp.exceptions import CalibrationSetWarning, CalibrationWarning, ForwardError, UnusedParameterWarning
 from skclamp.metrics import (
     bootstrap_interval,
     brier_score,
@@ -588,3 +588,74 @@ def test_logits_with_axes_of_one(kind):
     np.testing.assert_array_equal(bare.predict_proba(logits), expected.predict_proba(logits[:, :, 0, 0]))
     with pytest.raises(ValueError, match=r"got shape \(64, 4, 2, 2\)\. Segmentation and other dense outputs aren't"):
         kind(Pooled(2)).fit(X, y)
+
+
+class Second(Named):
+    """Takes as its first input one that it can do without."""
+
+    def forward(self, mask=None, pixels=None):
+        return self.network(pixels if mask is None else pixels * mask)
+
+
+@pytest.mark.parametrize("network", [Named(), Second()], ids=["first", "second"])
+def test_the_only_entry_is_perturbed(network, tmp_path):
+    _, X, y = table()
+    options = {"perturbation": "full", "validation_fraction": None, "random_state": 0}
+    expected = NeuralClampingCalibrator(network, input_key="pixels", **options).fit({"pixels": X}, y)
+    pairs = [({"pixels": x}, label) for x, label in zip(X, y.tolist(), strict=True)]
+    for given in (({"pixels": X}, y), ({"pixels": X, "labels": y},), (DataLoader(pairs, batch_size=40),)):
+        found = NeuralClampingCalibrator(network, **options).fit(*given)
+        assert found.accepted_
+        for new in ({"pixels": X}, X):
+            # The loader's batches are others, which rounds float32 sums otherwise.
+            np.testing.assert_allclose(found.predict_proba(new), expected.predict_proba({"pixels": X}), rtol=1e-5)
+    inputs = torch.as_tensor(X)
+    torch.testing.assert_close(found.module_.eval()(pixels=inputs), expected.module_.eval()(pixels=inputs))
+    pytest.importorskip("safetensors")
+    found.save(tmp_path / "saved")
+    loaded = skclamp.load(tmp_path / "saved", network)
+    torch.testing.assert_close(loaded.module_.eval()(pixels=inputs), expected.module_.eval()(pixels=inputs))
+    with pytest.raises(
+        ValueError, match="input_key must name the entry of X that is perturbed, one of 'pixels', 'mask'"
+    ):
+        NeuralClampingCalibrator(network).fit({"pixels": X, "mask": X}, y)
+
+
+NAMES = np.array(["bird", "cat", "dog", "ant"])
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
+def test_strings_that_scikit_learn_numbers_before_it_fits(kind):
+    network, X, y = table()
+    classifier = LogisticRegression().fit(X, NAMES[y])
+    why = r"scikit-learn's cross_val_predict\(method='predict_proba'\) numbers labels in sorted order before it fits"
+    for estimator, classes in ((network, NAMES), (classifier, None)):
+        made = kind(estimator, classes=classes)
+        with pytest.raises(ValueError, match=rf"{why}.*: pass the columns' numbers as y, and classes=range\(4\)$"):
+            cross_val_predict(made, X, NAMES[y], method="predict_proba", cv=2)
+        # The names are fine where it doesn't.
+        assert set(cross_val_predict(made, X, NAMES[y], cv=2)) <= set(NAMES)
+        columns = y if classes is not None else np.searchsorted(classifier.classes_, NAMES[y])
+        proba = cross_val_predict(made.set_params(classes=range(4)), X, columns, method="predict_proba", cv=2)
+        for train, test in StratifiedKFold(2).split(X, columns):
+            fold = kind(estimator).fit(X[train], y[train] if estimator is network else NAMES[y[train]])
+            np.testing.assert_array_equal(proba[test], fold.predict_proba(X[test]))
+
+
+@pytest.mark.parametrize("given", ["logits", "a network", "a classifier"])
+def test_a_rare_class_that_separates(given):
+    rng = np.random.default_rng(0)
+    y = np.r_[np.zeros(997, int), np.ones(3, int)]
+    score = rng.normal(size=1000) - 5 + 9 * y
+    logits, names = np.stack([-score, score], 1) / 2, np.array(["ordinary", "fraud"])
+    estimator, X = {
+        "logits": (None, logits),
+        "a network": (nn.Identity(), logits),
+        "a classifier": (LogisticRegression(C=100).fit(score[:, None], names[y]), score[:, None]),
+    }[given]
+    calibrator = TemperatureScaling(estimator, classes=names if given != "a classifier" else None)
+    with pytest.warns(CalibrationWarning) as caught:
+        calibrator.fit(X, names[y])
+    (said,) = [str(each.message) for each in caught]
+    assert "Few of the 1000 samples are of class 'fraud' (3): how sure to be of a class can't be" in said
+    assert "Likely causes" not in said

@@ -106,6 +106,9 @@ class NetworkBackbone:
         if isinstance(batch, torch.Tensor):
             return self._destination.convert(batch), {}
         key = self.module.input_key
+        if key is None and self.perturbs and len(batch) == 1:
+            (key,) = batch
+            self.module.input_key = key
         destination = self._destination.among(batch, key)
         others = {name: destination.convert(entry, name) for name, entry in batch.items()}
         if key is None and not self.perturbs:

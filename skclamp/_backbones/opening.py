@@ -48,9 +48,10 @@ def open_backbone(estimator, *, response="auto", device=None, input_key=None, pe
     response, device
         As of every calibrator.
     input_key : str, default=None
-        The entry of a dict of inputs that is perturbed; and the name under which a network takes an array.
+        The entry of a dict of inputs that is perturbed; and the name under which a network takes an array. None is the
+        only entry.
     perturbs : bool, default=False
-        Whether inputs are to be perturbed, so that a dict of them needs an `input_key`.
+        Whether inputs are to be perturbed, so that a dict of several needs an `input_key`.
     **loading
         How a network's inputs are read, see `NetworkBackbone`.
 

@@ -10,7 +10,7 @@ from scipy.special import betainc
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import row_sum_tolerance
 from .._utils.statistics import n_effective
-from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, puzzled
+from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, puzzled, suspect
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 
 # By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
@@ -26,6 +26,7 @@ _DEVIATIONS = 3.09  # of that level, one-sided
 # Of an order with the labels, beyond chance: Cohen's kappa.
 _MIN_AGREEMENT = 0.5
 _MIN_SAMPLES_PER_PARAMETER = 20
+_MAX_RARE = 3
 # To tell guesses from what is a little better: samples, and samples of other classes than the most frequent one.
 _MIN_GUESSES, _MIN_OTHERS = 50, 20
 _LEVEL_OF_GUESSES, _DEVIATIONS_OF_GUESSES = 0.05, 1.645
@@ -314,11 +315,8 @@ def look_for_errors(logits, y_encoded, weight):
     n_samples = int((weight > 0).sum())
     if n_samples < MANY_SAMPLES:
         return
-    for start in range(0, len(y_encoded), MANY_SAMPLES):
-        rows = slice(start, start + MANY_SAMPLES)
-        wrong = logits[rows].argmax(1) != y_encoded[rows]
-        if (wrong & (weight[rows].to(wrong.device) > 0)).any():
-            return
+    if _has_errors(logits, y_encoded, weight):
+        return
     note(
         f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, calibrate "
         "on others, since how sure to be of its errors can't be learned from these",
@@ -327,8 +325,18 @@ def look_for_errors(logits, y_encoded, weight):
     )
 
 
-def look_at_classes(y_encoded, weight, classes):
-    """Look whether all labels, of several samples with weight, are of one class."""
+def _has_errors(logits, y_encoded, weight):
+    """Whether a sample with weight has a greater logit than its label's; the first rows tell nearly always."""
+    for start in range(0, len(y_encoded), MANY_SAMPLES):
+        rows = slice(start, start + MANY_SAMPLES)
+        wrong = logits[rows].argmax(1) != y_encoded[rows]
+        if (wrong & (weight[rows].to(wrong.device) > 0)).any():
+            return True
+    return False
+
+
+def look_at_classes(logits, y_encoded, weight, classes):
+    """Look whether all labels, of several samples with weight, are of one class, or flawless ones rarely of some."""
     seen = y_encoded[(weight > 0).to(y_encoded.device)]
     if len(seen) > 1 and (seen == seen[0]).all():
         (name,) = classes[seen[:1].cpu().numpy()].tolist()
@@ -338,6 +346,22 @@ def look_at_classes(y_encoded, weight, classes):
             CalibrationSetWarning,
             explains=True,
         )
+        return
+    counts = torch.bincount(seen, minlength=len(classes)).cpu().numpy()
+    rare = np.flatnonzero((counts > 0) & (counts < _MIN_SAMPLES_PER_PARAMETER))
+    enough = counts.sum() >= _MIN_SAMPLES_PER_PARAMETER * (counts > 0).sum()
+    if len(rare) and enough and not _has_errors(logits, y_encoded, weight):
+        _suspect_rarity(counts, rare, classes)
+
+
+def _suspect_rarity(counts, rare, classes):
+    """Name the classes of few samples, in case that no error among them makes T too small."""
+    rarest = rare[counts[rare].argsort(kind="stable")][:_MAX_RARE]
+    few = ", ".join(f"class {name!r} ({n})" for name, n in zip(classes[rarest].tolist(), counts[rarest], strict=True))
+    suspect(
+        f"Few of the {counts.sum()} samples are of {few}{', ...' if len(rare) > _MAX_RARE else ''}: how sure to be of "
+        "a class can't be learned from so few; collect more"
+    )
 
 
 def look_at_item(guess):

@@ -149,7 +149,8 @@ classes : array-like of shape (n_classes,), default=None
     exactly K distinct labels.
 input_key : str, default=None
     The entry of X that is perturbed, where X is a dict or a Dataset of dicts, such as "pixel_values" or
-    "inputs_embeds". The others go with each sample unchanged. An array X goes to the network under this name.
+    "inputs_embeds"; None is the only one. The others go with each sample unchanged. An array X goes to the network
+    under this name.
 integer_scale : float or dict of str to float, default=None
     What integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the device, so that X
     stays small. Where X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take

@@ -264,8 +264,19 @@ def encode_labels(y, classes, name="y"):
     if np.any(unknown):
         raise ValueError(
             f"{name} must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}"
+            f"{_if_encoded(y, classes)}"
         )
     return y_encoded.astype(np.int64, copy=False)
+
+
+def _if_encoded(y, classes):
+    """Why there may be numbers where classes are strings, and what to do."""
+    if classes.dtype.kind in "biuf" or not _are_column_indices(y, len(classes)):
+        return ""
+    return (
+        ". scikit-learn's cross_val_predict(method='predict_proba') numbers labels in sorted order before it fits, and "
+        f"so do its voting and stacking: pass the columns' numbers as y, and classes=range({len(classes)})"
+    )
 
 
 def _some(values, most=10):

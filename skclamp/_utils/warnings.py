@@ -41,10 +41,11 @@ class _Note(NamedTuple):
 
 
 class _Notes(list):
-    """Those of the fits that are going on, one within the other."""
+    """Those of the fits that are going on, one within the other; `rarity` is the cause that rare classes would be."""
 
     depth = 0
     unheard = False
+    rarity = None
 
 
 _NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
@@ -61,6 +62,13 @@ def note(message, category, *, explains=False, puzzles=()):
         warn_caller(message, category)
     else:
         notes.append(_Note(message, category, explains, puzzles))
+
+
+def suspect(rarity):
+    """Have a sentence about rare classes stand for the usual causes of temperatures that are too small, if one is."""
+    notes = _NOTES.get()
+    if notes is not None:
+        notes.rarity = rarity
 
 
 def puzzled():
@@ -87,7 +95,7 @@ def one_warning():
         notes.depth -= 1
         _NOTES.reset(token)
     if notes and not notes.depth:
-        _tell(list(dict.fromkeys(notes)))
+        _tell(list(dict.fromkeys(notes)), notes.rarity)
 
 
 @contextlib.contextmanager
@@ -102,10 +110,12 @@ def unheard():
         _NOTES.reset(token)
 
 
-def _tell(notes):
+def _tell(notes, rarity):
     notes.sort(key=lambda each: not each.explains)
     message = "; ".join(each.message for each in notes)
     causes = next((each.puzzles for each in notes if each.puzzles), ())
-    if causes and not notes[0].explains:
+    if rarity and causes is CAUSES_OF_SMALL_T:
+        message += f". {rarity}"
+    elif causes and not notes[0].explains:
         message += f". Likely causes, the likeliest first: {'; '.join(causes)}"
     warn_caller(message, notes[0].category)

@@ -144,7 +144,7 @@ class ReadingMixin(BaseEstimator):
         if ranks is not ALONE or within_another_fit():
             return None
         self._look_at_parameters(backbone)
-        look_at_classes(y_encoded, weight, classes)
+        look_at_classes(logits, y_encoded, weight, classes)
         # Folds are fitted without what they calibrate on.
         if self.estimator is not None and is_frozen(self.estimator):
             look_for_errors(logits, y_encoded, weight)

@@ -196,6 +196,7 @@ class BaseClamping(BaseCalibrator):
         self.temperature_ = state.temperature
         self.perturbation_ = state.perturbation
         self._input_shape = problem.example(1).shape[1:]
+        self._input_key = network.input_key
         self._set_derived(network)
         self.accepted_ = bool(state.identity)
         self.cost_ = problem.cost()
@@ -219,6 +220,7 @@ class BaseClamping(BaseCalibrator):
         super()._restore(learned, backbone)
         for module in (self.perturbation_, *self.views_):
             module.to(self._backbone.device)
+        self._backbone.module.input_key = self._input_key
         self._set_derived(self._backbone.module)
 
     def _logits(self, X, labelled):
