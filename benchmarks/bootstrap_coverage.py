@@ -17,8 +17,10 @@ import numpy as np
 from tabulate import tabulate
 
 from skclamp.metrics import (
+    adaptive_expected_calibration_error,
     bootstrap_interval,
     brier_score,
+    classwise_calibration_error,
     expected_calibration_error,
     ks_calibration_error,
     negative_log_likelihood,
@@ -57,14 +59,23 @@ METRICS = {
 }
 
 
+LOWER = {
+    "ECE": expected_calibration_error,
+    "AECE": adaptive_expected_calibration_error,
+    "SCE": classwise_calibration_error,
+    "KS": ks_calibration_error,
+    "smooth": smooth_calibration_error,
+}
+
+
 def softmax(logits):
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     return exponentials / exponentials.sum(1, keepdims=True)
 
 
-def simulate(n_samples, temperature, random):
+def simulate(n_samples, temperature, random, n_classes=N_CLASSES):
     """Predictions, their labels, and the true probabilities."""
-    logits = 2 * random.normal(size=(n_samples, N_CLASSES))
+    logits = 2 * random.normal(size=(n_samples, n_classes))
     true = softmax(logits)
     y = (random.uniform(size=(n_samples, 1)) > true.cumsum(1)[:, :-1]).sum(1)
     return softmax(logits / temperature), y, true
@@ -101,6 +112,21 @@ def cover(metric, truth, data, n_resamples):
         if method == "debiased":
             row |= {"value": value.mean(), "debiased": debiased.mean()}
     return row
+
+
+def lower_rows(n_simulations, n_resamples, n=100):
+    """How often each interval's lower end lies above 0: one dict for each metric, number of classes and temperature."""
+    for n_classes in (2, N_CLASSES):
+        for temperature in (0.6, *TEMPERATURES):
+            data = [simulate(n, temperature, np.random.default_rng(k), n_classes)[:2] for k in range(n_simulations)]
+            row = {"classes": n_classes, "n": n, "T": temperature}
+            for name, metric in LOWER.items():
+                options = {"n_resamples": n_resamples}
+                intervals = [
+                    bootstrap_interval(metric, y, proba, random_state=k, **options) for k, (proba, y) in enumerate(data)
+                ]
+                row[name] = np.mean([interval.low > 0 for interval in intervals])
+            yield row
 
 
 def level_rows(n, n_simulations, n_resamples):
@@ -142,14 +168,20 @@ def parse(arguments=None):
     parser.add_argument("--n-simulations", type=int, default=300)
     parser.add_argument("--n-resamples", type=int, default=500)
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 5000])
+    parser.add_argument("--only", choices=["lower"], help="the lower ends alone")
     parser.add_argument("--out", metavar="CSV", help="file to write the coverages to")
     return parser.parse_args(arguments)
 
 
 def main(arguments=None):
     options = parse(arguments)
+    print(f"lower ends above 0, {options.n_simulations} simulations")
+    lower = list(lower_rows(options.n_simulations, options.n_resamples))
+    print(tabulate(lower, headers="keys", floatfmt=".3g"))
+    if options.only:
+        return
     rows = list(coverage_rows(options.sizes, options.n_simulations, options.n_resamples))
-    print(f"95 % intervals, {options.n_simulations} simulations of {N_CLASSES} classes")
+    print(f"\n95 % intervals, {options.n_simulations} simulations of {N_CLASSES} classes")
     print(tabulate([[row[name] for name in COLUMNS] for row in rows], headers=COLUMNS, floatfmt=".3g"))
     levels = list(level_rows(options.sizes[-1], options.n_simulations, options.n_resamples))
     print("\npaired test at 5 %")

@@ -1,4 +1,4 @@
-"""Paired t tests, Holm's correction and Kish's effective sample size."""
+"""Paired t tests, Tukey's range test against the best, and Kish's effective sample size."""
 
 import numpy as np
 from scipy import stats
@@ -7,26 +7,23 @@ from scipy import stats
 _ROUNDING = 1e-9
 
 
-def paired_p_values(differences, errors):
-    """Of Student's paired test, two-sided, from the differences and the standard error of their mean.
+def ranged_p_values(differences, errors, best):
+    """Of each row's paired differences to the best row, whose own is 1, given the standard errors of their means.
 
-    The bootstrap's p-value is no smaller than one over its replicates, which a correction for many calibrators then
-    multiplies; and the mean of many samples needs no bootstrap.
+    Whichever row is the best by chance, the largest difference of all pairs is Tukey's studentized range, exactly where
+    the losses' noise is alike and independent from row to row, and less where it isn't. The number of rows is that
+    of those that aren't worse yet, from the largest difference down.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.abs(differences.mean(1)) / errors
-    same = np.abs(differences).max(1) <= _ROUNDING
-    return np.where(same, 1.0, 2 * stats.t.sf(t, differences.shape[1] - 1))
-
-
-def holm(p_values):
-    """P-values adjusted for their number by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979)."""
-    p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values)
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
+    p_values = np.ones(len(differences))
+    others = np.flatnonzero((np.arange(len(differences)) != best) & (np.abs(differences).max(1) > _ROUNDING))
+    with np.errstate(divide="ignore"):
+        t = differences[others].mean(1) / errors[others]
+    order = np.argsort(-t, kind="stable")
+    # The best is one of them, and so are those that say the same.
+    n_rows = len(differences) - np.arange(len(others))
+    stepped = stats.studentized_range.sf(np.sqrt(2) * t[order], n_rows, differences.shape[1] - 1)
+    p_values[others[order]] = np.maximum.accumulate(stepped.clip(0, 1))
+    return p_values
 
 
 def n_effective(weight):

@@ -1,5 +1,6 @@
 """Bootstrap intervals of metrics, and a paired test between two calibrators."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from sklearn.utils import check_random_state
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length
 from .._utils.parameters import check_choice, check_number, check_whole_number
-from ._noise_floor import is_ours
+from ._noise_floor import draw_labels, is_ours, values_of
 from ._reduction import as_probabilities
 from ._resampling import AnyMetric, resampled
 
@@ -141,9 +142,12 @@ def bootstrap_interval(
 
     Notes
     -----
-    Bins of equal mass and a smooth error's bandwidth stay those of the sample. The upper end bounds the chance of a
-    value as small as the one found relative to that chance for a calibrated classifier (CLs): a sample that happens to
-    show less error than mere noise doesn't pass for certain proof of calibration.
+    Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
+    0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
+    labels drawn as for :func:`calibration_noise_floor`: in bins of few samples the replicates vary too little to tell.
+    The upper end bounds the chance of a value as small as the one found relative to that chance for a calibrated
+    classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain proof of
+    calibration.
 
     References
     ----------
@@ -163,6 +167,7 @@ def bootstrap_interval(
     """
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
     check_choice(method, "method", _METHODS)
+    random_state = check_random_state(random_state)
     proba, form = _form(metric, y_true, y_proba, labels, sample_weight)
     sums = _replicates([form], proba, n_resamples, random_state)[0]
     replicates, value = form.values(sums), _value(form, proba)
@@ -170,9 +175,15 @@ def bootstrap_interval(
     if method == "debiased" and hasattr(form, "at_scale"):
         debiased, low, high = _invert(form, sums, tail)
     else:
-        if method == "debiased":
-            method = "basic" if form.is_error else "percentile"
-        debiased, low, high = _quantile_interval(value, replicates, tail, method, form.is_error)
+        quantiles = ("basic" if form.is_error else "percentile") if method == "debiased" else method
+        debiased, low, high = _quantile_interval(value, replicates, tail, quantiles, form.is_error)
+    if (
+        method == "debiased"
+        and form.is_error
+        and low > 0
+        and _may_be_noise(metric, form, value, proba, tail, random_state)
+    ):
+        low = 0.0
     return BootstrapInterval(value, debiased, low, high, float(replicates.std(ddof=1)))
 
 
@@ -290,6 +301,26 @@ def resampling_weights(proba, n_resamples, random_state, block_size=_BLOCK_SIZE)
         for row in weights:
             row[kept] = np.bincount(generator.integers(n, size=n), minlength=n)
         yield weights if proba.weight is None else weights * proba.weight
+
+
+def _may_be_noise(metric, form, value, proba, tail, random_state):
+    """Whether calibrated probabilities like these show as large an error more often than `tail`, by drawing labels.
+
+    The share of draws, the sample itself among them, exceeds `tail` with this probability however small the sample is;
+    residuals resampled in bins of few samples vary too little.
+    """
+    n_draws = math.ceil(5 / tail) - 1
+    step = max(1, _BLOCK_SIZE // proba.n_samples)
+    sizes = [min(step, n_draws - start) for start in range(0, n_draws, step)]
+    if hasattr(form, "of_drawn"):
+        generator = np.random.default_rng(random_state.randint(2**31 - 1))
+        weight = np.ones((1, proba.n_samples)) if proba.weight is None else proba.weight[None]
+        drawn = [form.of_drawn(weight, generator, size) for size in sizes]
+        value = getattr(form, "estimate", value)
+    else:
+        drawn = [values_of(metric, proba, draw_labels(proba, size, random_state)) for size in sizes]
+    n_larger = np.sum(np.concatenate(drawn) >= value * (1 - 1e-12))
+    return (1 + n_larger) / (1 + n_draws) > tail
 
 
 def _value(form, proba):

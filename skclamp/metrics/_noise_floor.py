@@ -109,10 +109,14 @@ def calibration_noise_floor(metric, y_proba, *, n_draws=200, quantile=0.95, samp
 
 def floor_of(metric, given, draws, quantile=0.95):
     """The floor from labels that were drawn already, shape (n_draws, n_samples)."""
-    # What is odd about labels that were drawn is chance.
-    with unheard():
-        values = [metric(labels, given) for labels in draws]
+    values = values_of(metric, given, draws)
     return NoiseFloor(float(np.mean(values)), float(np.quantile(values, quantile)))
+
+
+def values_of(metric, given, draws):
+    """The metric under each row of labels that were drawn: what is odd about them is chance."""
+    with unheard():
+        return [metric(labels, given) for labels in draws]
 
 
 def draw_labels(proba, n_draws, random_state):

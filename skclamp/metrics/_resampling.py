@@ -68,15 +68,31 @@ class _ScaledErrors:
         return scale * self.value
 
 
-class BinnedErrors(_ScaledErrors):
+class _PairErrors(_ScaledErrors):
+    """One of pairs, whose confidences and residuals are in the order of `_groups`, their samples in `_index`."""
+
+    _confidence: np.ndarray
+    _residual: np.ndarray
+    sums: Callable
+    values: Callable
+
+    def of_drawn(self, weight, generator, n_draws):
+        """Errors under hits that are drawn from the confidences, shape (n_draws,); `weight` is (1, n_samples)."""
+        drawn = copy.copy(self)
+        hits = generator.random((n_draws, len(self._confidence))) < self._confidence
+        # A sample without residual counts as calibrated, whatever is drawn.
+        drawn._residual = np.where(self._residual == 0, 0.0, hits - self._confidence)
+        return drawn.values(drawn.sums(weight))
+
+
+class BinnedErrors(_PairErrors):
     """A binned calibration error with the bins of the whole sample."""
 
     def __init__(self, pairs, kept, edges, norm, include_lowest=True):
         self._edges, self._norm = edges, norm
         self._groups = GroupSums(bin_indices(pairs.confidence, edges), len(edges) - 1)
-        self._index = kept[self._groups.order]
-        residual = pairs.counted_hits(edges, include_lowest) - pairs.confidence
-        self._residual = residual[self._groups.order]
+        self._index, self._confidence = kept[self._groups.order], pairs.confidence[self._groups.order]
+        self._residual = pairs.counted_hits(edges, include_lowest)[self._groups.order] - self._confidence
         table = pairs.table(edges, include_lowest)
         self.value, self._gap = float(table.error(norm)), table.gap
 
@@ -153,7 +169,7 @@ class _GroupedEntries:
         return self._groups(weights if values is None else weights * values).reshape(-1, *self._shape)
 
 
-class KSErrors(_ScaledErrors):
+class KSErrors(_PairErrors):
     """The KS error, looked at between at most 4,096 groups of confidences."""
 
     def __init__(self, pairs, kept):
@@ -162,7 +178,8 @@ class KSErrors(_ScaledErrors):
         if n_groups > _MAX_GROUPS:
             group, n_groups = group * _MAX_GROUPS // n_groups, _MAX_GROUPS
         self._groups = GroupSums(group, n_groups)
-        self._index, self._residual = kept[self._groups.order], pairs.residual[self._groups.order]
+        self._index, self._confidence = kept[self._groups.order], pairs.confidence[self._groups.order]
+        self._residual = pairs.residual[self._groups.order]
         self._path = np.cumsum(self._groups(pairs.masses[self._groups.order] * self._residual[None]), 1)
         self._path /= pairs.masses.sum()
         self.value, self.estimate = float(pairs_ks_error(pairs)), float(np.abs(self._path).max())
@@ -190,7 +207,7 @@ class KSErrors(_ScaledErrors):
         return other
 
 
-class SmoothErrors(_ScaledErrors):
+class SmoothErrors(_PairErrors):
     """The smooth error with the bandwidth of the whole sample.
 
     A weighting's own fixed point is at most the sample's exactly if its error at the sample's bandwidth is.
@@ -203,9 +220,8 @@ class SmoothErrors(_ScaledErrors):
         below, beyond = grid_places(pairs.confidence, _N_CELLS)
         self._groups = GroupSums(below, _N_CELLS)
         order = self._groups.order
-        self._index = kept[order]
-        self._left, self._right = (pairs.residual * part for part in (1 - beyond, beyond))
-        self._left, self._right = self._left[order], self._right[order]
+        self._index, self._beyond = kept[order], beyond[order]
+        self._confidence, self._residual = pairs.confidence[order], pairs.residual[order]
         self._sample = self._cosines(pairs.masses[order][None])
         self._path = smooth(self._sample, self._bandwidth)
         self.estimate = float(integral(self._path)[0])
@@ -225,9 +241,10 @@ class SmoothErrors(_ScaledErrors):
         return float(fixed_point(scale * self._sample[0]))
 
     def _cosines(self, weights):
-        grid = np.zeros((len(weights), _N_CELLS + 1))
-        grid[:, :-1] += self._groups(weights * self._left)
-        grid[:, 1:] += self._groups(weights * self._right)
+        residual = weights * self._residual
+        grid = np.zeros((len(residual), _N_CELLS + 1))
+        grid[:, :-1] += self._groups(residual * (1 - self._beyond))
+        grid[:, 1:] += self._groups(residual * self._beyond)
         return cosine_transform(grid / _positive(weights))
 
 

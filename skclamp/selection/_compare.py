@@ -214,7 +214,7 @@ class CalibratorComparison:
     def _notes(self):
         calibration, test = self.network_times
         return (
-            f"tied: not told from the best by its NLL (paired test, Holm-corrected, {self.alpha:g}). "
+            f"tied: not told from the best by its NLL (paired losses, Tukey's range test, {self.alpha:g}). "
             "floor: ECE of perfectly calibrated\nprobabilities like these, mean and 95 % quantile. Times of output "
             f"maps come on top of the network's, {calibration:.2f} s to calibrate\nand {test:.2f} s to test."
         )
@@ -281,7 +281,7 @@ def compare_calibrators(
     n_draws : int, default=200
         Draws of labels for its noise floor.
     alpha : float, default=0.05
-        A calibrator whose NLL is the best's in truth is called worse with at most this probability.
+        Of calibrators whose NLL is the best's in truth, any at all is called worse with this probability.
     random_state : int, RandomState instance or None, default=0
         Seed of the resamples and draws, which are the same for all calibrators, and of neural clamping where
         `calibrators` is None.
@@ -321,13 +321,14 @@ def compare_calibrators(
 
     Notes
     -----
-    A row is tied with the one of lowest NLL unless a paired Student's test of the samples' losses, Holm-corrected for
-    the number of rows, tells them apart. The tests are two-sided though only the worse can be rejected: that allows
-    for the best having been chosen on the same data.
+    A row is tied with the one of lowest NLL unless Tukey's range test of the paired losses tells them apart: the best
+    of many is so in part by chance, and the range allows for every pair that could have been the best and the worst.
+    Rows are rejected from the worst down, each among those that are left.
 
     References
     ----------
-    S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6, 1979.
+    J. W. Tukey, "The Problem of Multiple Comparisons", Princeton University 1953; A. J. Hayter, "A Proof of the
+    Conjecture that the Tukey-Kramer Multiple Comparisons Procedure is Conservative", Annals of Statistics 12, 1984.
 
     Examples
     --------

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from .._utils.statistics import holm, paired_p_values
+from .._utils.statistics import ranged_p_values
 from .._utils.warnings import unheard
 from ..metrics import (
     adaptive_expected_calibration_error,
@@ -48,7 +48,7 @@ class CalibratorScores:
     nll_difference, nll_difference_se : float
         Mean of the paired differences to the best calibrator's NLL, and its standard error.
     p_value : float
-        Of a difference of 0, corrected for the number of calibrators.
+        Of a difference of 0 by Tukey's range test, which allows for the best having been chosen among all.
     tied : bool
         Whether the calibrator is the best or can't be told from it.
     fit_time, predict_time : float
@@ -151,15 +151,13 @@ def _most_frequent(y_encoded, n_classes):
 def compare_losses(losses, alpha):
     """How each calibrator's losses, a row, differ from the best one's: a dict of the comparison's fields for each.
 
-    `alpha` is the chance of calling a calibrator worse that isn't.
+    `alpha` is the chance of calling any calibrator worse that isn't.
     """
     losses = np.asarray(losses)
     best = losses.mean(1).argmin()
     differences = losses - losses[best]
     errors = differences.std(1, ddof=1) / np.sqrt(losses.shape[1])
-    others = np.arange(len(losses)) != best
-    p_values = np.ones(len(losses))
-    p_values[others] = holm(paired_p_values(differences, errors)[others])
+    p_values = ranged_p_values(differences, errors, best)
     return [
         {"nll_difference": float(d), "nll_difference_se": float(e), "p_value": float(p), "tied": bool(p > alpha)}
         for d, e, p in zip(differences.mean(1), errors, p_values, strict=True)

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 
 import bootstrap_coverage
 from skclamp.metrics import (
+    adaptive_expected_calibration_error,
     bootstrap_interval,
     brier_score,
     classwise_calibration_error,
@@ -122,8 +123,8 @@ def test_ks_upper_ends_come_from_a_straight_path():
         (expected_calibration_error, 400, 1),
         (ks_calibration_error, 400, 1),
         (smooth_calibration_error, 400, 1),
-        # Once a block.
-        (classwise_calibration_error, 30_000, 2 + 3),
+        # Once a block, and once to draw labels.
+        (classwise_calibration_error, 30_000, 2 + 3 + 1),
     ],
 )
 def test_the_probabilities_are_read_once(monkeypatch, metric, n, most):
@@ -240,6 +241,39 @@ def test_weights_and_labels_are_taken():
     assert named == pytest.approx(plain)
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        expected_calibration_error,
+        adaptive_expected_calibration_error,
+        partial(expected_calibration_error, top_k=1, threshold=0.3),
+        smooth_calibration_error,
+        classwise_calibration_error,
+        debiased_calibration_error,
+    ],
+)
+@pytest.mark.parametrize("weight", [None, 2.0])
+def test_lower_ends_call_a_calibrated_few_off_no_more_often_than_promised(metric, weight):
+    n_simulations = 60
+    above = []
+    for seed in range(n_simulations):
+        y, proba = draw_calibrated(100, 10, seed)
+        weights = None if weight is None else np.full(100, weight)
+        interval = bootstrap_interval(metric, y, proba, n_resamples=50, sample_weight=weights, random_state=seed)
+        assert 0 <= interval.low <= interval.debiased
+        above.append(interval.low > 0)
+    # Three standard errors above the half of 5 % that is promised.
+    assert np.mean(above) <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / n_simulations)
+
+
+def test_lower_ends_of_clear_errors_stay():
+    y, proba = draw_calibrated(1000, 5)
+    sure = proba**2 / (proba**2).sum(1, keepdims=True)
+    for metric in (expected_calibration_error, classwise_calibration_error, ks_calibration_error):
+        interval = bootstrap_interval(metric, y, sure, n_resamples=200, random_state=0)
+        assert interval.low > 0.5 * interval.debiased
+
+
 @pytest.mark.parametrize("convert", [np.asarray, list])
 def test_foreign_metrics_are_resampled_row_by_row(convert):
     y, proba = draw(k=2)
@@ -335,6 +369,6 @@ def test_coverage_benchmark_writes_what_it_prints(tmp_path, capsys):
     out = tmp_path / "coverage.csv"
     bootstrap_coverage.main(["--n-simulations", "3", "--n-resamples", "10", "--sizes", "60", "--out", str(out)])
     printed = capsys.readouterr().out
-    assert "cover debiased" in printed and "both calibrated" in printed
+    assert "lower ends above 0" in printed and "cover debiased" in printed and "both calibrated" in printed
     lines = out.read_text().splitlines()
     assert len(lines) == 1 + len(bootstrap_coverage.METRICS) * len(bootstrap_coverage.TEMPERATURES)

@@ -102,7 +102,7 @@ function showNotes() {
   const [calibration, test] = data.networkTimes;
   $("scores-caption").replaceChildren("Scores on the test set; a heading sorts by its column");
   $("scores-note").replaceChildren(
-    `The NLL decides. “Tied” is not told from the best by a paired test (Holm-corrected, level ${data.alpha}). ` +
+    `The NLL decides. “Tied” is not told from the best by Tukey’s range test of the paired losses (level ${data.alpha}). ` +
       `The picture shows the ECE (${data.nBins} bins) as a diamond, its 95 % interval as a line, and the noise floor ` +
       "as a grey bar: a diamond on the bar says nothing.",
   );
