@@ -31,7 +31,7 @@ FORMAT = 4
 _KEY = "skclamp"
 _DAMAGED = "{} must be a file that a calibrator's save wrote; got one that's damaged: {}"
 # What says where and how a network runs, and nothing of what was learned.
-_RUNNING = ("batch_size", "device")
+_RUNNING = ("batch_size", "device", "verbose")
 
 for _kind in (*PERTURBATIONS.values(), *VIEWS):
     register(_kind)
@@ -88,7 +88,7 @@ def load(path, estimator=None, *, strict=True, **params):
         weights and buffers bit by bit, and its outputs read in the same way; of a classifier, that the arrays in it
         are the same. False lets through what is known to give the same logits, such as a copy in another precision.
     **params
-        ``batch_size`` or ``device``, where they should be others than in `fit`.
+        ``batch_size``, ``device`` or ``verbose``, where they should be others than in `fit`.
 
     Returns
     -------

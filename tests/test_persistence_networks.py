@@ -241,10 +241,10 @@ def test_parameters_can_be_set_anew(clamped, path):
     assert round_trip(clamped, path, batch_size=7).batch_size == 7
     with pytest.raises(ValueError, match="device must name a device that is there.*'nowhere'"):
         round_trip(clamped, path, device="nowhere")
-    with pytest.raises(TypeError, match="one of batch_size, device; got 'apple'"):
+    with pytest.raises(TypeError, match="one of batch_size, device, verbose; got 'apple'"):
         round_trip(clamped, path, pear=1, apple=2)
     for name in ("size", "perturbation", "classes", "temperature_"):
-        with pytest.raises(TypeError, match=f"one of batch_size, device; got '{name}'"):
+        with pytest.raises(TypeError, match=f"one of batch_size, device, verbose; got '{name}'"):
             round_trip(clamped, path, **{name: None})
     with pytest.raises(ValueError, match="batch_size"):
         round_trip(clamped, path, batch_size=0)

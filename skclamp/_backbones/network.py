@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .._utils.arrays import check_logit_range, check_probability_rows, first_not_finite
+from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
 from ..exceptions import CalibrationSetWarning, ForwardError
 from ..modules import LogitsModule, frozen
@@ -36,6 +37,8 @@ class NetworkBackbone:
         Samples a forward pass, unless a DataLoader says otherwise.
     integer_scale
         See `Destination`.
+    verbose : int or "auto", default=0
+        See `progress_bar`.
 
     Attributes
     ----------
@@ -61,11 +64,13 @@ class NetworkBackbone:
         perturbs=False,
         batch_size=64,
         integer_scale=None,
+        verbose=0,
     ):
         self.module = module
         self.classes = classes
         self.perturbs = perturbs
         self.batch_size = batch_size
+        self.verbose = verbose
         self.device, self.dtype = place_of(module)
         self._destination = Destination(self.device, self.dtype, integer_scale)
 
@@ -137,7 +142,7 @@ class NetworkBackbone:
 
     def _run(self, inputs, transform, views, labelled):
         out, labels, done = None, [], 0
-        for batch, y in inputs.batches():
+        for batch, y in self._batches(inputs):
             x, others = self.to_device(batch)
             if not done:
                 self._look_at_scale(batch, x)
@@ -158,6 +163,15 @@ class NetworkBackbone:
             raise ValueError("X must not be empty; got a stream without samples")
         check_logits(out[:done])
         return out[:done], joined_labels(labels) if labelled else None
+
+    def _batches(self, inputs):
+        """Yield the batches of some inputs, and count them in a bar where there are several."""
+        total = -(-len(inputs) // inputs.batch_size) if hasattr(inputs, "__len__") else None
+        verbose = 0 if total == 1 else self.verbose
+        with progress_bar(verbose=verbose, total=total, desc="network", unit="batch") as bar:
+            for batch in inputs.batches():
+                yield batch
+                bar.update()
 
     def _look_at_scale(self, batch, x):
         """Warn of floating-point inputs that look unscaled, where the first ones were integers that were scaled."""
@@ -209,8 +223,8 @@ def _with_room(rows, n_rows):
 class ScoresBackbone(NetworkBackbone):
     """Logits or probabilities as the inputs of a network that hands logits on: what perturbs them perturbs logits."""
 
-    def __init__(self, scores, *, batch_size=64):
-        super().__init__(LogitsModule(nn.Identity()), batch_size=batch_size)
+    def __init__(self, scores, *, batch_size=64, verbose=0):
+        super().__init__(LogitsModule(nn.Identity()), batch_size=batch_size, verbose=verbose)
         self.scores = scores
 
     def open(self, X):

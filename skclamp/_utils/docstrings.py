@@ -26,7 +26,10 @@ integer_scale : float or dict of str to float, default=None
 device : str or torch.device, default=None
     Where a network runs: by default where it is, elsewhere a copy of it.
 batch_size : int, default=64
-    Samples a forward pass of a network; of a DataLoader its own batch size counts.""",
+    Samples a forward pass of a network; of a DataLoader its own batch size counts.
+verbose : int or "auto", default="auto"
+    "auto" shows a progress bar after five seconds of work, where a terminal or a notebook listens; 0 shows nothing; 1
+    shows a bar at once, whoever listens.""",
     "shared_attributes": """
 module_ : ClampedModule
     An ordinary torch module from what the estimator takes, or X without one, to calibrated logits. It shares the
@@ -99,9 +102,11 @@ random_state : int, RandomState instance or None, default=None
     Of noise, folds, the order of samples, and the samples that steps are tried on; global random states are left
     alone. What your own code draws, an augmenting Dataset or a dropout in a perturbation, comes from the global ones,
     as in loops of torch: seed these yourself. Worker processes seed their own, as a DataLoader has them do.
-verbose : int, default=0
-    At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. At 2, the
-    final training prints one line per epoch instead, as skorch does.""",
+verbose : int or "auto", default="auto"
+    At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. "auto"
+    shows it after five seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each fold,
+    which says what it found, and for what the guard decides; the final training prints one per epoch, as skorch
+    does.""",
     "start_and_optimizer": """
 loss_eps : float, default=0.0
     The training loss of a torch optimiser clips a label's probability to [loss_eps, 1 - loss_eps], below 0.5, beyond
@@ -181,7 +186,8 @@ verdict_ : Verdict
     ``standard_error`` and ``p_value`` : float, of it; ``tried`` : dict, from each family that a fold fitted
     ("affine + grid" where it appended two) to its own difference; ``not_tried`` : dict, from each other family to the
     reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per sample
-    that the guard would have accepted on half of such sets of samples, None where nothing was tried.
+    that the guard would have accepted on half of such sets of samples, None where nothing was tried; ``folds`` : list
+    of dict, what each fold learned, in how many epochs, and the NLL of what it held out.
 views_ : list of torch.nn.Module
     The views that a prediction takes; a single ``Identity`` where there are no others.
 view_weights_ : ndarray of shape (n_views,)

@@ -22,6 +22,7 @@ from .._utils.encoding import register
 from .._utils.labels import check_labels
 from .._utils.least_probability import raised
 from .._utils.parameters import Choices, check_parameters
+from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import one_warning
 from ..distributed import current
@@ -73,6 +74,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     device: str | torch.device | None = None
     batch_size: int = 64
     integer_scale: float | dict[str, float] | None = None
+    verbose: int | str = "auto"
 
     _parameter_constraints: ClassVar[dict] = {
         "estimator": "no_validation",
@@ -82,6 +84,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         "device": [str, torch.device, None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "integer_scale": [Interval(Real, 0, None, closed="neither"), dict, None],
+        "verbose": VERBOSE,
     }
 
     # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network.

@@ -195,4 +195,4 @@ class ReadingMixin(BaseEstimator):
 
     def _loading(self):
         """How a network's inputs are read."""
-        return {name: getattr(self, name) for name in ("batch_size", "integer_scale")}
+        return {name: getattr(self, name) for name in ("batch_size", "integer_scale", "verbose")}

@@ -56,7 +56,6 @@ class BaseClamping(BaseCalibrator):
     precision: str = "auto"
     random_state: int | np.random.RandomState | None = None
     callbacks: list | None = None
-    verbose: int = 0
     input_key: str | None = None
     max_views: int = 1
     views: str | Sequence[nn.Module] = "auto"
@@ -76,7 +75,6 @@ class BaseClamping(BaseCalibrator):
         "input_key": [str, None],
         "random_state": ["random_state"],
         "callbacks": [list, None],
-        "verbose": ["verbose"],
         "max_views": [Interval(Integral, 1, None, closed="left")],
         "views": [Choices("auto"), list, tuple],
     }
@@ -89,7 +87,7 @@ class BaseClamping(BaseCalibrator):
         if isinstance(backbone, ClassifierBackbone):
             return DifferentiableBackbone(backbone.classifier, self.response, device=self.device, **self._loading())
         if isinstance(backbone, ArrayBackbone):
-            return ScoresBackbone(backbone, batch_size=self.batch_size)
+            return ScoresBackbone(backbone, batch_size=self.batch_size, verbose=self.verbose)
         return backbone
 
     def _validate_params(self):
@@ -125,9 +123,9 @@ class BaseClamping(BaseCalibrator):
                 ranks.check_alike(
                     shape_of_an_input=tuple(problem.example(1).shape[1:]), batch_size=problem.inputs.batch_size
                 )
-            # At 2, skorch's own lines take its place.
-            with Progress(self.verbose == 1 and ranks.rank == 0, self.max_epochs) as progress:
+            with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 outcome, views = self._search_all(problem, Learner(generator, progress))
+                progress.judged(outcome.verdict, views.verdict)
             if outcome.verdict is not None:
                 self.verdict_ = outcome.verdict
             if views.verdict is not None:

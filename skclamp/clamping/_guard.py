@@ -88,7 +88,27 @@ class Evidence:
             self.not_tried(tried),
             int(np.count_nonzero(self.weight)),
             detectable_gain(error, sizes, np.subtract(plain, self.least), level / n_tests),
+            self._told_of_folds(candidate, plain),
         )
+
+    def _told_of_folds(self, candidate, plain):
+        """What each fold made of a candidate, in numbers."""
+        losses = self.fold_losses()[candidate]
+        folds = zip(self.folds, self.states, self.held_out, losses, plain, strict=True)
+        return [
+            {
+                "n_samples": int(np.count_nonzero(self.weight[rows])),
+                **self._told_of_state(states[candidate]),
+                "temperature": float(found[candidate].temperature),
+                "nll": float(loss),
+                "nll_temperature_scaling": float(plain_loss),
+            }
+            for rows, states, found, loss, plain_loss in folds
+        ]
+
+    def _told_of_state(self, state):
+        name = title_of(state.perturbation) if state.perturbs else "none"
+        return {"perturbation": name, "n_epochs": len(state.history)}
 
     def _student(self, differences):
         """Mean of the differences, its standard error and Student's p value; of groups, each counts as one sample."""
@@ -284,8 +304,9 @@ def cross_examine(problem, fit_all, splits, progress=None):
         found.append(_hold_out_all(train, held_out, states[-1], unperturbed))
         if progress:
             losses = [unperturbed.losses, *(each.losses for each in found[-1])]
-            means = np.average(losses, axis=1, weights=weight[rows])
-            progress.held_out(means[1:].min(), means[0])
+            plain_loss, *means = np.average(losses, axis=1, weights=weight[rows])
+            best = int(np.argmin(means))
+            progress.held_out(states[-1][best], found[-1][best].temperature, means[best], plain_loss)
     pooled = np.zeros((len(states[0]), len(problem)))
     for rows, judged in zip(folds, found, strict=True):
         pooled[:, rows] = [each.losses for each in judged]

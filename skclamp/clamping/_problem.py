@@ -1,5 +1,6 @@
 """One calibration problem: a frozen network, its inputs and labels, and the logits at the identity."""
 
+import copy
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -69,8 +70,11 @@ class Problem:
     def of(cls, samples):
         """The problem that a `CalibrationSet` poses."""
         reading, shard = samples.reading, samples.shard
+        # The bar of all the training counts the passes.
+        backbone = copy.copy(reading.backbone)
+        backbone.verbose = 0
         return cls(
-            reading.backbone,
+            backbone,
             reading.inputs,
             samples.y_encoded,
             samples.weight,

@@ -1,20 +1,33 @@
-"""Progress: a bar over all the trainings of a fit, drawn by tqdm as skorch's loop goes on."""
+"""Progress: a bar over all the trainings of a fit, drawn by tqdm as skorch's loop goes on, and lines of the folds."""
 
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
+from .._utils.progress import progress_bar
+from ..perturbations._words import title_of
+
 
 class Progress(Callback):
-    """A bar that counts epochs and shows the loss, T and, once the guard knows it, the held-out NLL."""
+    """A bar that counts epochs and shows the loss, T and, once the guard knows it, the held-out NLL.
 
-    def __init__(self, visible, max_epochs):
-        self.visible = visible
+    From verbose=2 on there are lines as well: what each fold found, and what the guard decides. The bar then ends
+    before the final training, of which skorch prints lines.
+    """
+
+    def __init__(self, verbose, max_epochs):
+        self.verbose = verbose
         self.max_epochs = max_epochs
 
+    @property
+    def _writes(self):
+        return self.verbose != "auto" and self.verbose > 1
+
     def __enter__(self):
-        self.bar_ = tqdm(total=self.max_epochs, unit="epoch", disable=not self.visible)
+        options = {"leave": False} if self._writes else {}
+        self.bar_ = progress_bar(verbose=self.verbose, total=self.max_epochs, unit="epoch", **options)
         self.shown_ = {}
         self.n_epochs_ = 0
+        self.stage_ = ""
         return self
 
     def __exit__(self, kind, *error):
@@ -29,11 +42,26 @@ class Progress(Callback):
 
     def begin(self, stage):
         """Name what comes next."""
+        self.stage_ = stage
         self.bar_.set_description(stage)
+        if self._writes and stage == "all samples":
+            self.bar_.close()
 
-    def held_out(self, losses, plain):
-        """The mean NLL of samples that weren't trained on, and that of temperature scaling."""
-        self._show(**{"held-out NLL": f"{losses:.4f}", "with T alone": f"{plain:.4f}"})
+    def held_out(self, state, temperature, loss, plain):
+        """What a fold found, the mean NLL of samples that it wasn't trained on, and that of temperature scaling."""
+        self._show(**{"held-out NLL": f"{loss:.4f}", "with T alone": f"{plain:.4f}"})
+        name = title_of(state.perturbation) if state.perturbs else "no perturbation"
+        epochs = f"{len(state.history)} epoch{'s' * (len(state.history) != 1)}"
+        self._write(
+            f"{self.stage_}: {name}, T = {temperature:.4g}, after {epochs}; held-out NLL {loss:.4f}, with T alone "
+            f"{plain:.4f}"
+        )
+
+    def judged(self, *verdicts):
+        """The guard's decisions, where it made any."""
+        for verdict in verdicts:
+            if verdict is not None:
+                self._write(verdict.reason)
 
     def on_epoch_end(self, net, **kwargs):
         """A step of the bar."""
@@ -49,3 +77,7 @@ class Progress(Callback):
     def _show(self, **values):
         self.shown_.update(values)
         self.bar_.set_postfix(self.shown_)
+
+    def _write(self, line):
+        if self._writes:
+            tqdm.write(line)

@@ -32,7 +32,7 @@ class Settings:
     shuffle: bool
     precision: str
     callbacks: list | None
-    verbose: int
+    verbose: int | str
     # Whether the result is judged on held-out samples, and whether training then stops as soon as the verdict is clear.
     judged: bool = False
     early_stopped: bool = False

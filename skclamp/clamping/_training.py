@@ -179,7 +179,7 @@ def run_net(net_class, state, problem, settings, generator, loop=NeuralNet.fit_l
         max_epochs=settings.max_epochs,
         batch_size=problem.inputs.batch_size,
         callbacks=settings.callbacks,
-        verbose=max(0, settings.verbose - 1),
+        verbose=0 if settings.verbose == "auto" else max(0, settings.verbose - 1),
         train_split=None,
         device=None,
         iterator_train=DataLoader,

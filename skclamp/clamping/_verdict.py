@@ -42,6 +42,10 @@ class Verdict:
     detectable_gain : float or None
         Mean gain of held-out NLL per sample, in nats, at which the guard would have kept the perturbation on half of
         such sets of samples. None where nothing was held out, or no difference was seen.
+    folds : list of dict
+        What each fold did: "n_samples" held out, the "perturbation" that it learned in "n_epochs" (or, of views, the
+        "views" that it chose), the "temperature" beside it, and on the samples held out its "nll", and
+        "nll_temperature_scaling".
     """
 
     accepted: bool
@@ -53,6 +57,7 @@ class Verdict:
     not_tried: dict[str, str] = field(default_factory=dict)
     n_samples: int = 0
     detectable_gain: float | None = None
+    folds: list[dict] = field(default_factory=list)
 
     def __str__(self):
         return self.reason

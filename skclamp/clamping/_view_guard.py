@@ -113,6 +113,9 @@ class ViewEvidence(Evidence):
                 found.setdefault(" + ".join(sorted(set(held.names) - {AS_IT_IS})), []).append(rows)
         return found
 
+    def _told_of_state(self, state):
+        return {"views": list(state.names)}
+
     def _reason(self, candidate, tried, measured, objections):
         if tried:
             return super()._reason(candidate, tried, measured, objections)

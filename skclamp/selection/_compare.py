@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tabulate import tabulate
-from tqdm import tqdm
 
-from .._utils.parameters import check_flag, check_number, check_whole_number
+from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
+from .._utils.progress import VERBOSE, progress_bar
 from .._utils.warnings import one_warning
 from ._candidates import UNCALIBRATED, default_calibrators, named
 from ._evidence import Examiner
@@ -244,7 +244,7 @@ def compare_calibrators(
     n_draws=200,
     alpha=0.05,
     random_state=0,
-    verbose=0,
+    verbose="auto",
     response="auto",
     classes=None,
     cv=None,
@@ -285,8 +285,9 @@ def compare_calibrators(
     random_state : int, RandomState instance or None, default=0
         Seed of the resamples and draws, which are the same for all calibrators, and of neural clamping where
         `calibrators` is None.
-    verbose : int, default=0
-        At 1, a progress bar.
+    verbose : int or "auto", default="auto"
+        "auto" shows progress bars, of the network's batches and of the calibrators, after five seconds of work, where a
+        terminal or a notebook listens; 0 shows nothing; 1 shows them at once, whoever listens.
     response : {"auto", "logits", "probabilities"}, default="auto"
         What the estimator, or X without one, yields.
     classes : array-like of shape (n_classes,), default=None
@@ -356,6 +357,7 @@ def compare_calibrators(
     n_resamples = check_whole_number(n_resamples, "n_resamples", 2)
     n_draws = check_whole_number(n_draws, "n_draws", 1)
     alpha = check_number(alpha, "alpha", 0, 1, closed="neither")
+    check_parameters({"verbose": VERBOSE}, {"verbose": verbose}, "compare_calibrators")
     shared = {
         "response": response,
         "classes": classes,
@@ -368,7 +370,7 @@ def compare_calibrators(
     chosen = None if calibrators is None else named(calibrators)
     options = {"n_bins": n_bins, "n_resamples": n_resamples, "n_draws": n_draws, "random_state": random_state}
     with one_warning():
-        logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {})
+        logits = SharedLogits(estimator, shared, X_cal, y_cal, X_test, y_test, params or {}, verbose)
         scoring = Scoring(logits.y_test_encoded, logits.classes, **options)
         if chosen is None:
             chosen = default_calibrators(logits, random_state)
@@ -390,7 +392,9 @@ def _score_all(calibrators, scoring, logits, estimator, shared, data, alpha, ver
 
     proba, seconds = timed(logits.uncalibrated)
     score(UNCALIBRATED, proba, {"fit_time": 0.0, "predict_time": seconds})
-    for name, calibrator in tqdm(calibrators.items(), disable=not verbose, unit="calibrator"):
+    bar = progress_bar(calibrators.items(), verbose=verbose, unit="calibrator")
+    for name, calibrator in bar:
+        bar.set_description(name)
         fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
         score(name, proba, times)
     compared = zip(rows, compare_losses(losses, alpha), strict=True)

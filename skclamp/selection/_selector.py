@@ -17,6 +17,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
 from .._utils.metadata import calls, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
+from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
 from .._utils.statistics import n_effective
 from .._utils.warnings import warn_caller
@@ -267,7 +268,9 @@ class CalibratorSelector(BaseCalibrator):
             self._take_the_smallest(names, maps, samples)
             return
         stacks = self.stack and len(maps) > 1
-        trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None)
+        total = (numbers.max() + 1) * (len(maps) + stacks)
+        with progress_bar(verbose=self.verbose, total=total, desc="out of fold", unit="fit") as bar:
+            trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None, bar)
         scores = trial.scores(self._scorer(), told)
         values, shares = (-trial.losses, trial.shares) if self.scoring is None else (scores, trial.fold_shares)
         contest = Contest(values, shares, _temperature_row(maps))

@@ -37,6 +37,8 @@ class SharedLogits:
         The data.
     params : dict
         What the calibrators' ``fit`` is given beside them.
+    verbose : int or "auto", default=0
+        See `progress_bar`.
 
     Attributes
     ----------
@@ -56,8 +58,8 @@ class SharedLogits:
         What the logits of either set took.
     """
 
-    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params):
-        self._estimator, self._shared = estimator, shared
+    def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, verbose=0):
+        self._estimator, self._shared, self.verbose = estimator, shared, verbose
         self.params = params
         y_cal = None if y_cal is None else check_labels(y_cal, "y_cal", beside=("X_test", X_test))
         y_test = None if y_test is None else check_labels(y_test, "y_test", beside=("X_test", X_test))
@@ -88,6 +90,7 @@ class SharedLogits:
             return cross_fit(self._estimator, X_cal, y_cal, self._route(y_cal), names=names, **options)
         opening = {name: value for name, value in self._shared.items() if name not in ("classes", "cv")}
         any_order = y_cal is None and not self.params
+        opening["verbose"] = self.verbose
         reading = read(open_backbone(self._estimator, **opening), X_cal, y_cal, any_order=any_order, names=names)
         # Raises for what nobody takes.
         self._route(reading.labels)
@@ -173,6 +176,8 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
         own = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
         if shared["cv"] is not None and not is_frozen(estimator):
             own["cv"] = shared["cv"]
+        if not logits.verbose and calibrator.verbose == "auto":
+            own["verbose"] = 0
         unfitted = clone(calibrator).set_params(estimator=estimator, **own)
         fitted, fit_time = timed(unfitted.fit, X_cal, y_cal, **logits.params)
         proba, predict_time = timed(fitted.predict_proba, X_test)

@@ -55,6 +55,8 @@ class Trial:
         The fold of each sample.
     recalibration : BaseCalibrator or None
         The map that follows the stack; None for no stack at all.
+    bar : tqdm.tqdm
+        Counts the fits without a fold.
 
     Attributes
     ----------
@@ -70,21 +72,26 @@ class Trial:
         Shares of the weight.
     """
 
-    def __init__(self, maps, samples, numbers, recalibration):
-        self.samples, self.recalibration = samples, recalibration
+    def __init__(self, maps, samples, numbers, recalibration, bar):
+        self.samples, self.recalibration, self.bar = samples, recalibration, bar
         self.folds = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)]
         weight = samples.weights().cpu().numpy()
         self.shares = weight / weight.sum()
         self.fold_shares = np.array([self.shares[held].sum() for held in self.folds])
         # Of weak fits to a part of the samples; that to all of them warns by itself.
         with unheard():
-            self.fitted = [[samples.take(~held).fit(calibrator) for calibrator in maps] for held in self.folds]
+            self.fitted = [[self._fit(calibrator, held) for calibrator in maps] for held in self.folds]
         self.n_parameters = [max(each._n_parameters for each in same) for same in zip(*self.fitted, strict=True)]
         self.log_proba = self._predict()
         self.losses = np.stack([_losses(each, samples.y) for each in self.log_proba])
         self.stacks = range(0)
         if recalibration is not None:
             self._stack()
+
+    def _fit(self, calibrator, held):
+        fitted = self.samples.take(~held).fit(calibrator)
+        self.bar.update()
+        return fitted
 
     def _predict(self):
         logits = self.samples.logits
@@ -106,6 +113,7 @@ class Trial:
             weights = _stacking_weights(self.log_proba[:, rest], y[rest], weight[rest])
             with unheard():
                 last = self.fit_recalibration(weights, ~held)
+            self.bar.update()
             pooled = _stacked(self.log_proba[:, rows], weights)
             for place, scores in zip(losses, (pooled, last._calibrated(pooled)), strict=True):
                 place[held] = _losses(torch.log_softmax(scores, 1), y[rows])
