@@ -14,12 +14,12 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test check test-oldest coverage fuzz mutants bench docs lint dist clean help
+.PHONY: install demo test smoke check test-oldest test-processors coverage fuzz mutants bench docs lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | test | check | test-oldest | coverage | fuzz | mutants | bench | docs | lint | dist | clean"
+	@echo "make install | demo | smoke | test | check | test-oldest | test-processors | coverage | fuzz | mutants | bench | docs | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
@@ -59,6 +59,10 @@ OLDEST_PYTHON ?= python3.11
 
 test-oldest:
 	$(MAKE) test ARGS='$(EVERYTHING)' VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
+
+# The fast tests as processors of other vector instructions and threads run them; ARGS=tests/_solvers, say.
+test-processors: $(VENV)/installed-test
+	$(BIN)/python tools/processors.py -n $(JOBS) $(ARGS)
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)

@@ -1,5 +1,6 @@
 """The developer's scripts and configured rules find what they are for, and the package holds to them."""
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -103,3 +104,34 @@ def test_public_definitions_are_found_once(docstrings):
 def test_faulty_docstrings_are_found(docstrings):
     found = docstrings.errors(f"{__name__}.documented", documented, {"EX01", "SS03"})
     assert [code for code, _ in found] == ["EX01"]
+
+
+OF_TWO_THREADS = """
+import os
+
+def test_what_a_setting_names():
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+
+def test_what_it_does_not_name():
+    assert "OPENBLAS_CORETYPE" not in os.environ
+"""
+
+
+def test_each_processor_has_a_row(tmp_path, monkeypatch):
+    processors = importlib.import_module("processors")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
+    (tmp_path / "test_it.py").write_text(OF_TWO_THREADS, encoding="utf-8")
+    passed, row = processors.run("OMP_NUM_THREADS", "2", [str(tmp_path)])
+    assert passed
+    assert row.split() == ["OMP_NUM_THREADS=2", "2", "0", "0"]
+    passed, row = processors.run("OPENBLAS_CORETYPE", "Haswell", [str(tmp_path)])
+    assert not passed
+    assert row.split() == ["OPENBLAS_CORETYPE=Haswell", "0", "2", "0"]
+    passed, row = processors.run("DNNL_MAX_CPU_ISA", "SSE41", ["--no-such-option"])
+    assert not passed
+
+
+@pytest.mark.parametrize(("capability", "n_settings"), [("AVX512", 9), ("AVX2", 6), ("DEFAULT", 3), ("SVE256", 3)])
+def test_a_processor_runs_what_it_can(capability, n_settings):
+    chosen = importlib.import_module("processors").settings(capability)
+    assert len({*chosen}) == len(chosen) == n_settings
