@@ -121,17 +121,16 @@ def test_each_processor_has_a_row(tmp_path, monkeypatch):
     processors = importlib.import_module("processors")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
     (tmp_path / "test_it.py").write_text(OF_TWO_THREADS, encoding="utf-8")
-    passed, row = processors.run("OMP_NUM_THREADS", "2", [str(tmp_path)])
+    arguments = ["-p", "no:cacheprovider", str(tmp_path)]
+    passed, row = processors.run({"OMP_NUM_THREADS": "2"}, arguments)
     assert passed
-    assert row.split() == ["OMP_NUM_THREADS=2", "2", "0", "0"]
-    passed, row = processors.run("OPENBLAS_CORETYPE", "Haswell", [str(tmp_path)])
+    assert row.split() == ["2", "0", "0", "OMP_NUM_THREADS=2"]
+    passed, row = processors.run({"OPENBLAS_CORETYPE": "Haswell"}, arguments)
     assert not passed
-    assert row.split() == ["OPENBLAS_CORETYPE=Haswell", "0", "2", "0"]
-    passed, row = processors.run("DNNL_MAX_CPU_ISA", "SSE41", ["--no-such-option"])
-    assert not passed
+    assert row.split() == ["0", "2", "0", "OPENBLAS_CORETYPE=Haswell"]
+    assert not processors.run({}, ["--no-such-option"])[0]
 
 
-@pytest.mark.parametrize(("capability", "n_settings"), [("AVX512", 9), ("AVX2", 6), ("DEFAULT", 3), ("SVE256", 3)])
+@pytest.mark.parametrize(("capability", "n_settings"), [("AVX512", 5), ("AVX2", 4), ("DEFAULT", 3), ("SVE256", 2)])
 def test_a_processor_runs_what_it_can(capability, n_settings):
-    chosen = importlib.import_module("processors").settings(capability)
-    assert len({*chosen}) == len(chosen) == n_settings
+    assert len(importlib.import_module("processors").settings(capability)) == n_settings
