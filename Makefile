@@ -32,6 +32,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 ARGS ?=
 EVERYTHING := -m ""
 
+# A quick look: every public name once, on real data, in one process.
+smoke: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_smoke.py $(ARGS)
+
 # The fast run: all but what is marked as slow.
 test: $(VENV)/installed-test
 	$(PYTEST) $(ARGS)

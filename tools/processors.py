@@ -20,7 +20,8 @@ PROCESSORS = {
     "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "OPENBLAS_CORETYPE": "Haswell", "DNNL_MAX_CPU_ISA": "AVX2"},
     "AVX512": {"ATEN_CPU_CAPABILITY": "avx512", "OPENBLAS_CORETYPE": "SkylakeX", "DNNL_MAX_CPU_ISA": "AVX512_CORE"},
 }
-THREADS = [{"OMP_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "2"}]
+# Threads that wait give way to others: processes may have more of them than there are cores.
+THREADS = [{"OMP_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}]
 
 
 def settings(capability):
