@@ -18,7 +18,7 @@ class Alarms:
     first : list of two ints or None
         Of the mixture and of the restarting test, number of labels at the first alarm; None without one.
     since : int or None
-        Number of labels before the start, as estimated at the earlier of these.
+        Number of labels before the start, as estimated at the earlier of these; 0 where none tell of a better time.
     before : ndarray of shape (n_sums,) or float
         The evidence's `totals` at that start.
     """
@@ -39,5 +39,5 @@ def watch_on(evidence, alarms, limits, log_p, y):
         # However the samples are cut, the start is the likeliest one at the alarm.
         until, n_rows = copy.copy(evidence), min(filter(None, first)) - evidence.n_samples
         until.update(log_p[:n_rows], y[:n_rows])
-        since, before = until.change
+        since, before = until.change(limits[0])
     return after, Alarms(first, since, before)

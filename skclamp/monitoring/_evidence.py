@@ -95,11 +95,22 @@ class Evidence:
         ends = self.trail[-1, 0] == self.n_samples
         return self.trail.copy() if ends else np.vstack([self.trail, self.last])
 
-    @property
-    def change(self):
-        """Number of samples before the likeliest start of a change, and the totals then."""
-        best = self.excess.argmax()
-        return int(self.start[best]), self.totals_at_start[best]
+    def change(self, log_odds):
+        """Number of samples before the likeliest start of a change, and the totals then.
+
+        It is 0 unless these samples tell, with such log odds, that the null held before: what is seen may always have
+        been so.
+        """
+        best = int(self.excess.argmax())
+        start, before = int(self.start[best]), self.totals_at_start[best]
+        null = before[_N : _N + len(null_betas(self.tolerance))]
+        # Two temperatures, the first one of the null, against a single one.
+        tells = null.max() + (self.totals - before)[:_N].max() - self.totals[:_N].max() >= log_odds
+        if best == len(self.excess) - 1:
+            # Bets on class frequencies follow whatever comes, and win steadily. At the rate of now they would have won
+            # so much before; log e-values of mean m vary by 2 m, so that winning nothing is unlikely.
+            tells |= self.excess[best] * start / max(1, self.n_samples - start) >= 2 * log_odds
+        return (start, before) if tells else (0, np.zeros_like(before))
 
     def update(self, log_p, y):
         """Take on samples: log-probabilities (n, K) and column indices; returns the paths of both e-processes."""

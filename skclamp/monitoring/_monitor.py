@@ -84,8 +84,8 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
     gain_ : float
         Nats a sample that this T wins on T = 1 there.
     since_ : int or None
-        Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; None
-        without one.
+        Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; 0 where
+        they don't show, with odds of one to `alpha`, that the probabilities were true before; None without an alarm.
     trajectory_ : ndarray of shape (n_points, 3)
         Number of labels, log e-value, and the logarithm of the restarting test's sum; up to 1,025 points, the last
         sample always among them.
@@ -226,7 +226,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         return self
 
     def summary(self):
-        """What changed, since when, what a refit of T would win, and what class frequencies tell, in a few sentences.
+        """What was never true or has changed, since when, what a refit of T would win, and what class frequencies tell.
 
         Returns
         -------
@@ -246,10 +246,10 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         >>> logits = rng.normal(scale=3.0, size=(1000, 3))
         >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
         >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
-        Alarm after 155 of 1,000 labels: the p value is 7.6e-33, alpha 0.01. The change seems to have been there from
-        the first label on: the classifier has been over-confident since then. A refit of T on those since then, to 1.9,
-        would win 0.11 nats a label. Bets on class frequencies have won no more than T alone would; other changes aren't
-        tested.
+        Alarm after 155 of 1,000 labels: the p value is 7.6e-33, alpha 0.01. The probabilities were never true, as far
+        as these labels tell: the classifier has been over-confident from the first label on. A refit of T on all of
+        them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone would; other
+        changes aren't tested.
         """
         check_is_fitted(self, msg=_UNSEEN)
         return super().summary()

@@ -24,11 +24,12 @@ def sentences(monitor, rules, evidence, alarms):
     if all(alarms.first):
         yield f"{_change_alarm(rules)} after {alarms.first[1]:,}."
     yield from _what_has_gone(rules, evidence, alarms)
-    start = "The change seems to have been there from the first label on"
+    start, when, those = "were never true, as far as these labels tell", "from the first label on", "all of them"
     if alarms.since:
-        start = f"The change is estimated to have begun after {_labels(alarms.since)}"
-    yield f"{start}{_how(monitor.temperature_, rules['tolerance'])}."
-    yield f"A refit of T on those since then, {_won(monitor)}."
+        start, when = f"were true at first, and have changed since about label {alarms.since:,}", "since then"
+        those = "those since then"
+    yield f"The probabilities {start}: {_how(monitor.temperature_, rules['tolerance'])} {when}."
+    yield f"A refit of T on {those}, {_won(monitor)}."
     yield _whether_enough(monitor, rules, evidence.totals - alarms.before)
 
 
@@ -66,10 +67,10 @@ def _what_has_gone(rules, evidence, alarms):
 def _how(temperature, tolerance):
     """Where the confidence went, beyond the tolerance."""
     if temperature > 1 + tolerance:
-        return ": the classifier has been over-confident since then"
+        return "the classifier has been over-confident"
     if temperature < 1 / (1 + tolerance):
-        return ": the classifier has been under-confident since then"
-    return ": the temperature that fits best since then is within the tolerance"
+        return "the classifier has been under-confident"
+    return "its confidence has been right, within the tolerance,"
 
 
 def _whether_enough(monitor, rules, totals):

@@ -130,6 +130,39 @@ def test_p_value_and_alarms_stay():
     assert monitor.alarm_ and monitor.change_alarm_
 
 
+ALTERED = {
+    "over-confident": {"temperature": 2.0},
+    "under-confident": {"temperature": 0.6},
+    "frequencies": {"offsets": np.array([2.0, 0, 0, -1])},
+}
+
+
+def watched(seed, n_true, altered):
+    """A monitor that has seen labels that are as calibrated at first, and altered after so many."""
+    monitor = CalibrationMonitor(average_run_length=10_000)
+    if n_true:
+        monitor.partial_fit(*drawn(seed, n=n_true))
+    monitor.partial_fit(*drawn(seed + 100, n=600, **altered))
+    return monitor
+
+
+@pytest.mark.parametrize("altered", ALTERED)
+def test_what_was_never_true_is_told_from_what_has_changed(altered):
+    """Odds of a hundred to one are asked for, of an estimate that errs in a few draws of a hundred."""
+    never = [watched(seed, 0, ALTERED[altered]) for seed in range(20)]
+    said = ["The probabilities were never true, as far as these labels tell: " in each.summary() for each in never]
+    assert np.mean(said) >= 0.9
+    assert said == [each.since_ == 0 for each in never]
+    later = [watched(seed, 800, ALTERED[altered]) for seed in range(20)]
+    said = [
+        "The probabilities were true at first, and have changed since about label " in each.summary() for each in later
+    ]
+    assert np.mean(said) >= 0.9
+    assert abs(np.median([each.since_ for each in later]) - 800) < 40
+    assert "since then" in later[0].summary()
+    assert "A refit of T on all of them" in never[0].summary()
+
+
 @pytest.mark.parametrize("size", [5800, 500, 37])
 def test_the_start_stays_when_the_change_has_gone(size):
     parts = [drawn(seed, n=n, temperature=t, n_classes=3) for seed, n, t in ((0, 500, 1), (1, 300, 3), (2, 5000, 1))]
