@@ -2,10 +2,14 @@
 
     python benchmarks/votes.py --data DIR
     python benchmarks/votes.py --data DIR --seeds 2 --out votes.csv
+    python benchmarks/votes.py --masked
 
 Of digits, breast cancer and the gas sensors of the second batch 40 % train a classifier, 30 % calibrate it, and 30 %
 judge; 20 splits. Every split is appended to a CSV file as it is computed; what the file has already is left out.
 Probabilities below 2.2e-16 count as this, as in scikit-learn's ``log_loss``.
+
+Zeros of another kind, as of masked actions: of 100 classes each sample has ten, and its label is drawn from their
+probabilities. 1,000 samples calibrate, 20,000 judge; nothing is written.
 """
 
 import argparse
@@ -16,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.ensemble import RandomForestClassifier
@@ -30,7 +35,7 @@ from tqdm import tqdm
 
 from _result_file import ResultFile
 from skclamp import TemperatureScaling
-from skclamp.metrics import expected_calibration_error
+from skclamp.metrics import expected_calibration_error, negative_log_likelihood
 
 TABLES = ("digits", "breast cancer", "gas sensors")
 CLASSIFIERS = {
@@ -85,6 +90,26 @@ def compute(options):
         results.append([{**dict(zip(KEY, key, strict=True)), **run(*load(table, options.data), seed, *rest)}])
 
 
+def masked(n_samples, rng, n_classes=100, n_active=10):
+    """Probabilities that labels are drawn from, exactly 0 for most classes."""
+    logits = rng.normal(size=(n_samples, n_classes))
+    logits[rng.random(logits.shape).argsort(1) >= n_active] = -np.inf
+    return softmax(logits, axis=1), (logits + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+def run_masked(seed):
+    """NLL of the probabilities, with half a vote for each 0, and as chosen; the mass on classes a sample hasn't."""
+    rng = np.random.default_rng(seed)
+    (proba, y), (new, y_new) = masked(1000, rng), masked(20_000, rng)
+    half = min(proba[proba > 0].min(), 0.01) / 2
+    row = {"uncalibrated": negative_log_likelihood(y_new, new)}
+    for name, least in (("half a vote", half), ("skclamp", "auto")):
+        calibrator = TemperatureScaling(response="probabilities", classes=range(100), least_probability=least)
+        found = calibrator.fit(proba, y).predict_proba(new)
+        row |= {name: negative_log_likelihood(y_new, found), f"mass astray, {name}": found[new == 0].sum() / len(new)}
+    return row
+
+
 def summary(results):
     """One row for each table and classifier: mean NLL of each method, and how much less it is here, paired."""
     rows = []
@@ -107,10 +132,14 @@ def summary(results):
 
 def parse_options(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="folder of gas_sensor_drift.npz")
+    parser.add_argument("--masked", action="store_true", help="the zeros of another kind alone")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of gas_sensor_drift.npz")
     parser.add_argument("--seeds", type=int, default=20, help="number of splits (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/votes.csv"), help="CSV file to append to")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not options.masked and options.data is None:
+        parser.error("--data DIR is needed for gas_sensor_drift.npz")
+    return options
 
 
 def main(arguments=None):
@@ -118,6 +147,9 @@ def main(arguments=None):
     torch.set_num_threads(1)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if options.masked:
+            print(pd.DataFrame([run_masked(seed) for seed in range(options.seeds)]).mean().round(4).to_string())
+            return
         compute(options)
     print(tabulate(summary(pd.read_csv(options.out)), headers="keys", showindex=False, floatfmt=".3f"))
 

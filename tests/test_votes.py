@@ -8,6 +8,8 @@ import torch
 from _output_maps import OUTPUT_MAPS
 from _small_networks import labels_of, logits, nll
 from _votes import votes_of_trees
+from scipy.special import softmax
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -23,7 +25,10 @@ from skclamp import (
     NeuralClampingCalibrator,
     PriorShiftCorrection,
     TemperatureScaling,
+    compare_calibrators,
 )
+from skclamp.exceptions import UnusedParameterWarning
+from skclamp.metrics import negative_log_likelihood
 from skclamp.nonparametric._one_vs_rest import OneVsRestCalibrator
 
 VOTES, LABELS = votes_of_trees(1500)
@@ -197,7 +202,7 @@ def test_a_correction_leaves_calibrated_zeros_as_they_are():
 
 
 def test_what_stands_for_zeros_is_told_saved_and_forgotten(tmp_path):
-    calibrator = TemperatureScaling(response="probabilities").fit(VOTES, LABELS)
+    calibrator = TemperatureScaling(response="probabilities").fit(VOTES[:500], LABELS[:500])
     assert "learned 1 number" in calibrator.summary()
     assert calibrator.summary().endswith("Probabilities of 0 count as 0.02.")
     calibrator.save(tmp_path / "votes")
@@ -206,3 +211,75 @@ def test_what_stands_for_zeros_is_told_saved_and_forgotten(tmp_path):
     assert loaded.least_probability_ == calibrator.least_probability_
     calibrator.fit(np.full((40, 20), 0.05), np.tile(np.arange(20), 2))
     assert calibrator.least_probability_ == 0
+
+
+def masked(n_samples, seed=0, dtype=np.float64):
+    """Probabilities of ten classes of a hundred, the others exactly 0, and labels drawn from them."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(n_samples, 100))
+    scores[rng.random(scores.shape).argsort(1) >= 10] = -np.inf
+    return softmax(scores, axis=1).astype(dtype), (scores + rng.gumbel(size=scores.shape)).argmax(1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("n_samples", [100, 1000])
+def test_zeros_that_no_label_is_among_are_no_votes(n_samples, dtype):
+    new, y_new = masked(5000, seed=1)
+    calibrator = TemperatureScaling(response="probabilities", classes=range(100)).fit(*masked(n_samples, dtype=dtype))
+    assert calibrator.least_probability_ == pytest.approx(1 / (90 * n_samples))
+    found = calibrator.predict_proba(new)
+    # (hits + 1) / zeros each, of ninety, were T 1: one sample's worth.
+    assert found[new == 0].sum() / len(new) < 2 / n_samples
+    assert negative_log_likelihood(y_new, found) < negative_log_likelihood(y_new, new) + 0.03
+
+
+def test_zeros_are_left_alone_on_demand():
+    proba, y = masked(500)
+    options = {"response": "probabilities", "classes": range(100)}
+    alone = TemperatureScaling(**options, least_probability=0).fit(proba, y)
+    assert alone.least_probability_ == 0
+    assert alone.predict_proba(proba)[proba == 0].max() < 1e-12
+    given = TemperatureScaling(**options, least_probability=0.002).fit(proba, y)
+    assert given.least_probability_ == 0.002
+    floored = np.log(np.maximum(proba, 0.002))
+    expected = TemperatureScaling(classes=range(100)).fit(floored, y)
+    np.testing.assert_allclose(given.predict_log_proba(proba), expected.predict_log_proba(floored))
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.5, "half", None, np.nan])
+def test_bad_least_probabilities(value):
+    with pytest.raises(
+        (ValueError, TypeError), match="'least_probability' parameter of TemperatureScaling must be .* Got"
+    ):
+        TemperatureScaling(response="probabilities", least_probability=value).fit(VOTES, LABELS)
+
+
+def test_a_least_probability_above_chance():
+    with pytest.raises(ValueError, match=r"least_probability must be below 1 / 20, .*; got 0\.06"):
+        TemperatureScaling(response="probabilities", least_probability=0.06).fit(VOTES, LABELS)
+
+
+@pytest.mark.parametrize("make", [TemperatureScaling, IsotonicCalibration])
+def test_a_least_probability_that_has_no_effect(make):
+    """Networks have no zeros of votes, and bins and ranks take no logarithm."""
+    X, estimator = (VOTES, None) if make is IsotonicCalibration else (torch.from_numpy(VOTES).float(), Normalised())
+    with pytest.warns(UnusedParameterWarning, match="least_probability has no effect"):
+        fitted = make(estimator, response="probabilities", least_probability=0.01).fit(X, LABELS)
+    assert fitted.least_probability_ == 0
+
+
+def test_what_zeros_count_as_goes_with_clones_files_and_comparisons(tmp_path):
+    proba, y = masked(400)
+    calibrator = TemperatureScaling(response="probabilities", classes=list(range(100)), least_probability=1e-4)
+    fitted = clone(calibrator).fit(proba, y)
+    fitted.save(tmp_path / "masked")
+    loaded = skclamp.load(tmp_path / "masked")
+    assert loaded.least_probability == loaded.least_probability_ == 1e-4
+    np.testing.assert_array_equal(loaded.predict_proba(proba), fitted.predict_proba(proba))
+    options = {"response": "probabilities", "classes": range(100), "n_resamples": 10, "n_draws": 10}
+    compared = compare_calibrators(
+        None, proba, y, *masked(400, 1), calibrators=[TemperatureScaling(least_probability=1e-4)], **options
+    )
+    (row,) = (row for row in compared.rows if row.name != "uncalibrated")
+    expected = negative_log_likelihood(masked(400, 1)[1], fitted.predict_proba(masked(400, 1)[0]))
+    assert row.nll == pytest.approx(expected)

@@ -27,6 +27,12 @@ device : str or torch.device, default=None
     Where a network runs: by default where it is, elsewhere a copy of it.
 batch_size : int, default=64
     Samples a forward pass of a network; of a DataLoader its own batch size counts.
+least_probability : "auto" or float, default="auto"
+    What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
+    don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, "auto" takes half of the least
+    vote. Or the share of labels among the zeros, (hits + 1) / zeros, where that is less and has a clearly lower NLL: so
+    are zeros of masked actions and cut vocabularies. 0 leaves all as it is; else below 1 / n_classes. Without effect on
+    networks.
 verbose : int or "auto", default="auto"
     "auto" shows a progress bar after five seconds of work, where a terminal or a notebook listens; 0 shows nothing; 1
     shows a bar at once, whoever listens.""",
@@ -40,9 +46,8 @@ classes_ : ndarray of shape (n_classes,)
 n_features_in_ : int
     Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.
 least_probability_ : float
-    Half of the least vote above 0, which is what less counts as wherever a logarithm is taken: votes of 25 trees don't
-    tell 0.02 from 0. It is 0 where the calibration samples hold no votes of 0, and for bins and ranks, which take no
-    logarithm.""",
+    What less counts as wherever a logarithm is taken: see `least_probability`. It is 0 where the calibration samples
+    hold no votes of 0, for networks, and for bins and ranks, which take no logarithm.""",
 }
 
 # The same of families of output maps.
@@ -159,7 +164,9 @@ input_key : str, default=None
 integer_scale : float or dict of str to float, default=None
     What integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the device, so that X
     stays small. Where X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take
-    inputs on this scale: give `module_` the products.""",
+    inputs on this scale: give `module_` the products.
+least_probability : "auto" or float, default="auto"
+    Of no effect: networks cast no votes. It is here for all calibrators to have the same parameters.""",
     "computation": """
 device : str or torch.device, default=None
     Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.

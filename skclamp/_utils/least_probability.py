@@ -64,7 +64,9 @@ def raised(log_probability, least_probability):
     """
     if not least_probability:
         return log_probability
-    return log_probability.maximum(log_probability.logsumexp(1, keepdim=True) + math.log(least_probability))
+    least = log_probability.logsumexp(1, keepdim=True) + math.log(least_probability)
+    # A logit of minus infinity isn't a small probability: the sample doesn't have that class.
+    return log_probability.maximum(least).masked_fill_(log_probability == -math.inf, -math.inf)
 
 
 def are_zeros(log_probability):

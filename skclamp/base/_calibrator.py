@@ -74,6 +74,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     device: str | torch.device | None = None
     batch_size: int = 64
     integer_scale: float | dict[str, float] | None = None
+    least_probability: float | str = "auto"
     verbose: int | str = "auto"
 
     _parameter_constraints: ClassVar[dict] = {
@@ -84,6 +85,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         "device": [str, torch.device, None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "integer_scale": [Interval(Real, 0, None, closed="neither"), dict, None],
+        "least_probability": [Interval(Real, 0, 0.5, closed="left"), Choices("auto")],
         "verbose": VERBOSE,
     }
 

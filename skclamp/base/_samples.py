@@ -24,6 +24,7 @@ from .._backbones.plausibility import (
     note_probabilities,
 )
 from .._backbones.reading import Reading, read
+from .._solvers.zeros import least_by_labels
 from .._utils.arrays import tensor_of
 from .._utils.labels import check_sample_weight, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
@@ -84,20 +85,28 @@ class ReadingMixin(BaseEstimator):
         classes, y_encoded = self._check_y(reading.labels, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(logits), ranks)
         looks = self._look_at(logits, y_encoded, weight, classes, backbone, ranks)
-        self.least_probability_ = self._least_probability(reading, weight, ranks)
+        shard = Shard.of(ranks, len(logits))
+        self.least_probability_ = self._least_probability(reading, y_encoded, weight, shard)
         reading = reading._replace(logits=raised(logits, self.least_probability_))
-        return CalibrationSet(reading, y_encoded, weight, Shard.of(ranks, len(logits)), metadata), classes, looks
+        return CalibrationSet(reading, y_encoded, weight, shard, metadata), classes, looks
 
-    def _least_probability(self, reading, weight, ranks):
-        """What stands for votes of none, in the samples of all processes; 0 where there are none."""
-        logits, step = reading.logits, math.inf
-        if self._takes_logarithms and reading.backbone.votes:
+    def _least_probability(self, reading, y_encoded, weight, shard):
+        """What stands for probabilities of 0, in the samples of all processes; 0 where there are none."""
+        logits, n_classes = reading.logits, reading.logits.shape[1]
+        given, applies = self.least_probability, self._takes_logarithms and reading.backbone.votes
+        if given != "auto":
+            if given * n_classes >= 1:
+                raise ValueError(f"least_probability must be below 1 / {n_classes}, one over the classes; got {given}")
+            return float(given) if applies else 0.0
+        step = math.inf
+        if applies:
             if reading.unseen is not None:
                 # Who doesn't know a class hasn't voted.
                 logits = logits.masked_fill(reading.unseen, LOG_MIN_PROBABILITY - 1)
             counted = (weight > 0).to(logits.device)
             step = least_vote(logits if counted.all() else logits[counted])
-        return stand_in_for_zero(min(ranks.all_gather_object(step)), logits.shape[1])
+        half = stand_in_for_zero(min(shard.ranks.all_gather_object(step)), n_classes)
+        return least_by_labels(logits, y_encoded, weight, half, shard, reading.unseen) if half else 0.0
 
     def _check_alike(self, ranks, sample_weight, params):
         """Raise on all ranks where one was asked for something else."""
@@ -163,6 +172,12 @@ class ReadingMixin(BaseEstimator):
             note(
                 "cv has no effect: it is for an estimator that is a classifier and isn't fitted, and so fitted without "
                 "each fold",
+                UnusedParameterWarning,
+            )
+        if self.least_probability != "auto" and not (self._takes_logarithms and backbone.votes):
+            note(
+                "least_probability has no effect: it is for probabilities, or logits, that are given or that a "
+                "classifier of scikit-learn yields, and for maps that take their logarithms",
                 UnusedParameterWarning,
             )
         if self.integer_scale is not None and not backbone.scaled:

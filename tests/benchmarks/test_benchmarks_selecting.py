@@ -64,3 +64,9 @@ def test_votes_are_scaled_beside_scikit_learn(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(votes, "run", None)
     votes.main(options)
     assert len(pd.read_csv(path)) == len(runs)
+
+
+def test_masked_classes_are_no_votes():
+    row = votes.run_masked(0)
+    assert row["uncalibrated"] < row["skclamp"] < row["uncalibrated"] + 0.005 < row["half a vote"]
+    assert row["mass astray, skclamp"] < 0.005 < row["mass astray, half a vote"]
