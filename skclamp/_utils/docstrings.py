@@ -164,9 +164,7 @@ input_key : str, default=None
 integer_scale : float or dict of str to float, default=None
     What integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the device, so that X
     stays small. Where X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take
-    inputs on this scale: give `module_` the products.
-least_probability : "auto" or float, default="auto"
-    Of no effect: networks cast no votes. It is here for all calibrators to have the same parameters.""",
+    inputs on this scale: give `module_` the products.""",
     "computation": """
 device : str or torch.device, default=None
     Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.

@@ -59,6 +59,8 @@ class BaseClamping(BaseCalibrator):
     input_key: str | None = None
     max_views: int = 1
     views: str | Sequence[nn.Module] = "auto"
+    # No parameter here: networks cast no votes.
+    least_probability: ClassVar[str] = "auto"  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
