@@ -177,8 +177,8 @@ FRONT_SENTENCES = (
     (r"after (\d+) labels where the light went, after (\d+) where noise came", lambda: watched()[:2]),
     (r"the prediction, and (\d+) microseconds a label", lambda: watched()[2:]),
     (
-        r"(0\.\d\d) of temperature scaling's NLL with 500 unlabelled images; kept in (\d+) of (\d+) draws, "
-        r"and in (\w+) of (\d+) where the images had changed",
+        r"(0\.\d\d) of temperature scaling's NLL with 2,500 labelled and 500 unlabelled images; "
+        r"kept in (\d+) of (\d+) draws, and in (\w+) of (\d+) where the images had changed",
         other_frequencies,
     ),
     (
@@ -194,7 +194,7 @@ FRONT_SENTENCES = (
     ),
     (r"(\d+) passes to fit, two a prediction", passes_of_two_views),
     (r"single trees the NLL is (0\.\d+), with scikit-learn's temperature scaling (0\.\d+)", votes),
-    (r"up to (\d+) s for the selector", lambda: selector_seconds()[1:]),
+    (r"(\d+) s for the selector on 5,000 × 10 logits, (\d+) s on 5,000 × 100", selector_seconds),
     (
         r"150 labels: (\d+) → (\d+) % right, NLL (\d\.\d+) → (\d\.\d+)\. A network retrained has (\d\.\d+)",
         drifted_sensors,

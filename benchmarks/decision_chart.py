@@ -101,7 +101,7 @@ def few(results):
     small = plain[(plain.method == "temperature") & (plain.n == 100)].set_index(by_seed).nll
     whole = plain[plain.method == "temperature, all"].set_index(by_seed).nll
     loss = (small - whole).groupby("record").mean().max()
-    return f"100 samples: NLL at most\n+{loss:.3f} above that with 5,000"
+    return f"100 samples: NLL on average at\nmost +{loss:.3f} above 5,000's"
 
 
 def many(results, method, n_classes, network):
