@@ -6,6 +6,8 @@ noise: the cross-entropy from the true probabilities, on inputs that nothing was
 
     python benchmarks/guard.py
     python benchmarks/guard.py --sizes 100 1000 --repetitions 500 --out guard.csv
+    python benchmarks/guard.py --settings auto --sizes 300 1500 --copies 2 4 5 10 --repetitions 100 --out copies.csv
+    python benchmarks/guard.py --settings auto --sizes 300 1500 --copies 5 10 --noise .05 --out frames.csv
 
 Results are appended to the CSV file; what it has already is left out.
 """
@@ -39,7 +41,21 @@ SETTINGS = {
     # A free offset of every entry by gradient descent: what happens without a guard, and without a prior.
     "full by Adam, unguarded": {"perturbation": "full", "optimizer": "adam", "validation_fraction": None},
 }
-COLUMNS = ("network", "setting", "n", "repetition", "accepted", "excess", "difference", "p_value")
+COLUMNS = (
+    "network",
+    "setting",
+    "n",
+    "copies",
+    "noise",
+    "repetition",
+    "accepted",
+    "ratio",
+    "excess",
+    "difference",
+    "p_value",
+    "warned",
+)
+N_KEY = 6
 
 
 class Truth:
@@ -64,11 +80,13 @@ class Truth:
         """True ones, (n, K), float64."""
         return (self.network(X).double() / TRUE_TEMPERATURE).softmax(1)
 
-    def draw(self, n, seed):
-        """Inputs and labels of n samples."""
+    def draw(self, n, seed, copies=1, noise=0.0):
+        """Inputs and labels of n samples, each of which comes so often, with noise of its own, under one label."""
         rng = torch.Generator().manual_seed(seed)
         X = torch.randn(n, *self.shape, generator=rng)
-        return X, torch.multinomial(self.probabilities(X), 1, generator=rng)[:, 0].numpy()
+        y = torch.multinomial(self.probabilities(X), 1, generator=rng)[:, 0].numpy()
+        X = X.repeat(copies, *[1] * len(self.shape))
+        return (X + noise * torch.randn(X.shape, generator=rng) if noise else X), np.tile(y, copies)
 
     def cross_entropy(self, calibrator):
         """The expected NLL of a calibrator on the test inputs, without noise from labels."""
@@ -103,42 +121,45 @@ def standardised(network, X, spread=14.0):
     return network.eval()
 
 
-def repeat(truth, setting, n, seed):
-    """One calibration set: whether a perturbation passed, and the true cost of that."""
-    X, y = truth.draw(n, seed)
+def repeat(truth, setting, n, seed, copies=1, noise=0.0):
+    """One calibration set: whether a perturbation passed, the true cost of that, and whether near-copies were told."""
+    X, y = truth.draw(n, seed, copies, noise)
     classes = np.arange(N_CLASSES)
     calibrator = NeuralClampingCalibrator(truth.network, classes=classes, random_state=seed, **SETTINGS[setting])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CalibrationWarning)
         calibrator.fit(X, y)
-    excess = 0.0
+    excess, ratio = 0.0, 1.0
     if calibrator.accepted_:
-        plain = TemperatureScaling(truth.network, classes=classes).fit(X, y)
-        excess = truth.cross_entropy(calibrator) - truth.cross_entropy(plain)
+        plain = truth.cross_entropy(TemperatureScaling(truth.network, classes=classes).fit(X, y))
+        excess, ratio = truth.cross_entropy(calibrator) - plain, truth.cross_entropy(calibrator) / plain
     verdict = getattr(calibrator, "verdict_", NOTHING_TRIED)
     return {
         "accepted": int(calibrator.accepted_),
+        "ratio": ratio,
         "excess": excess,
         "difference": verdict.difference,
         "p_value": verdict.p_value,
+        "warned": int(any("GroupKFold" in str(warning.message) for warning in caught)),
     }
 
 
 def compute(options):
     """Compute and write the results that the file doesn't have yet."""
-    results = ResultFile(options.out, COLUMNS, 4)
+    results = ResultFile(options.out, COLUMNS, N_KEY)
     truths = {name: Truth(name) for name in options.networks}
     seeds = range(options.seed0, options.seed0 + options.repetitions)
-    keys = product(options.networks, options.settings, options.sizes, seeds)
+    keys = product(options.networks, options.settings, options.sizes, options.copies, options.noise, seeds)
     for key in tqdm([key for key in keys if key not in results], disable=None):
-        name, setting, n, seed = key
-        results.append([{**dict(zip(COLUMNS, key, strict=False)), **repeat(truths[name], setting, n, seed)}])
+        name, setting, n, copies, noise, seed = key
+        row = repeat(truths[name], setting, n, seed, copies, noise)
+        results.append([{**dict(zip(COLUMNS, key, strict=False)), **row}])
 
 
 def table(results):
     """One line per network, setting and size: false acceptances with their 95 % interval, and their mean cost."""
     rows = []
-    for (network, setting, n), part in results.groupby(["network", "setting", "n"], sort=False):
+    for (network, setting, n, copies, noise), part in results.groupby([*COLUMNS[: N_KEY - 1]], sort=False):
         rate, low, high = acceptance(part["accepted"])
         passed = part["excess"][part["accepted"] == 1]
         rows.append(
@@ -146,12 +167,16 @@ def table(results):
                 "network": network,
                 "setting": setting,
                 "n": n,
+                "copies": copies,
+                "noise": noise,
                 "runs": len(part),
                 "accepted %": f"{100 * rate:.1f}",
                 "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}",
                 "within the level": "yes" if low <= LEVEL else "no",
                 "mean excess NLL": f"{part['excess'].mean():+.1e}",
                 "excess where accepted": f"{passed.mean():+.1e}" if len(passed) else "",
+                "worst ratio": f"{part['ratio'].max():.2f}",
+                "warned %": f"{100 * part['warned'].mean():.0f}",
             }
         )
     return tabulate(rows, headers="keys", disable_numparse=True)
@@ -168,7 +193,14 @@ def parse_options(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument("--sizes", nargs="+", type=int, default=(50, 100, 200, 500, 1000), help="calibration samples")
+    sizes = (50, 100, 200, 500, 1000)
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=sizes, help="calibration samples, before any are copied"
+    )
+    parser.add_argument("--copies", nargs="+", type=int, default=(1,), help="of each sample (default: 1)")
+    parser.add_argument(
+        "--noise", nargs="+", type=float, default=(0.0,), help="of every copy, as frames of a video have"
+    )
     parser.add_argument("--repetitions", type=int, default=300, help="(default: %(default)s)")
     parser.add_argument("--seed0", type=int, default=0, help="the first seed (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")

@@ -19,6 +19,7 @@ from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
+from ._copies import look_for_near_copies, look_for_torn_copies, merged, with_copies
 from ._folds import tries_of
 from ._search import Outcome, search
 
@@ -78,13 +79,13 @@ class NeuralClampingCalibrator(BaseClamping):
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. A number is the part that each holds out, drawn at random, at most a half:
         0.5 is two folds, 0.2 five. "auto" is two folds and, below 1,000 samples, five where these proved nothing, each
-        time at half of the level. Samples should be independent: copies or neighbours in time on both sides of a split
-        prove nothing. Where they aren't, a splitter of scikit-learn says what is held out, such as ``GroupKFold()``,
-        ``KFold()``, which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of splits, (train, test) positions.
-        These hold out each sample at most once. The others are learned from; those that were held out judge, and T
-        comes from them. A splitter sees the samples with weight, and each of the `groups` of `fit` counts as one sample
-        in both tests. Below 100 samples the result is temperature scaling. None trains on all the data without a
-        guard.
+        time at half of the level. Samples should be independent: neighbours in time on both sides of a split prove
+        nothing. Equal inputs share a fold and count as one; near-copies, such as frames, warn. Where samples aren't, a
+        splitter of scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
+        ``TimeSeriesSplit()``; or an iterable of splits, (train, test) positions. These hold out each sample at most
+        once. The others are learned from; those that were held out judge, and T comes from them. A splitter sees the
+        samples with weight, and each of the `groups` of `fit` counts as one sample in both tests. Below 100 samples the
+        result is temperature scaling. None trains on all the data without a guard.
     {views}
     {outcome}
     {start_and_optimizer}
@@ -200,9 +201,17 @@ class NeuralClampingCalibrator(BaseClamping):
     def _search(self, problem, candidates, learner, level):
         if not candidates and self.max_views == 1:
             return Outcome()
-        tries = tries_of(self.validation_fraction, problem, learner) if self._guarded or len(candidates) > 1 else []
         # Folds and draws of samples without weight would say less than of as many others.
-        return search(problem.weighted(), candidates, tries, learner, guarded=self._guarded, level=level)
+        weighted, drawn = problem.weighted(), isinstance(self.validation_fraction, Real | str)
+        if drawn:
+            problem = weighted = merged(weighted)
+            look_for_near_copies(weighted)
+        elif self._guarded:
+            weighted = with_copies(weighted)
+        tries = tries_of(self.validation_fraction, problem, learner) if self._guarded or len(candidates) > 1 else []
+        if not drawn:
+            look_for_torn_copies(weighted, tries, "validation_fraction")
+        return search(weighted, candidates, tries, learner, guarded=self._guarded, level=level)
 
     def _routed_to(self):
         guard = {"guard": self.validation_fraction} if is_splitter(self.validation_fraction) else {}

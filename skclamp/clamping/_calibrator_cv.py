@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import StratifiedGroupKFold, check_cv
 
 from .._backbones.differentiable import CrossFittedBackbone
 from .._utils.docstrings import with_shared_docs
@@ -17,6 +18,7 @@ from .._utils.parameters import check_grid
 from ..perturbations._words import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
+from ._copies import look_for_near_copies, look_for_torn_copies, merged, with_copies
 from ._search import search
 
 # Parameters of the CV form, and what each of their values is to a single calibrator.
@@ -122,7 +124,14 @@ class NeuralClampingCalibratorCV(BaseClamping):
         return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
 
     def _search(self, problem, candidates, learner, level):
-        outcome = search(problem, candidates, [self._splits(problem)], learner, guarded=True, level=level)
+        drawn = isinstance(self.cv, Integral) and not isinstance(problem.backbone, CrossFittedBackbone)
+        problem = merged(problem) if drawn else with_copies(problem)
+        splits = self._splits(problem)
+        if drawn:
+            look_for_near_copies(problem)
+        else:
+            look_for_torn_copies(problem, [splits], "cv")
+        outcome = search(problem, candidates, [splits], learner, guarded=True, level=level)
         self.cv_results_ = _results(candidates, outcome.evidence)
         self.best_index_ = outcome.best
         self.best_params_ = self.cv_results_["params"][outcome.best]
@@ -140,7 +149,10 @@ class NeuralClampingCalibratorCV(BaseClamping):
             return problem.backbone.splits
         y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
         folds = check_cv(self.cv, y_encoded, classifier=True)
-        splits = list(folds.split(y_encoded, y_encoded, **problem.split_params))
+        params = problem.split_params
+        if isinstance(self.cv, Integral) and problem.copies is not None:
+            folds, params = StratifiedGroupKFold(self.cv), {"groups": problem.copies}
+        splits = list(folds.split(y_encoded, y_encoded, **params))
         check_partition([rows for _, rows in splits], len(problem))
         return splits
 

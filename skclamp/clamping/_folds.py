@@ -32,21 +32,24 @@ def tries_of(validation_fraction, problem, learner):
     if validation_fraction is None:
         if problem.n_weighted < 2:
             raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {problem.n_weighted}")
-        return [_drawn(2, problem.n_weighted, learner.draw_seed())]
+        return [_drawn(2, problem, learner.draw_seed())]
     if isinstance(validation_fraction, str):
-        numbers = [2, 5] if problem.n_weighted < FEW_SAMPLES else [2]
+        numbers = [2, 5] if problem.n_distinct < FEW_SAMPLES else [2]
     elif np.isscalar(validation_fraction):
-        numbers = [_n_folds(validation_fraction, problem.n_weighted)]
+        numbers = [_n_folds(validation_fraction, problem.n_distinct)]
     elif problem.n_weighted >= MIN_SAMPLES:
         return [_given(validation_fraction, problem)]
-    if problem.n_weighted < MIN_SAMPLES:
+    if problem.n_distinct < MIN_SAMPLES:
         return []
     seed = learner.draw_seed()
-    return [_drawn(n_folds, problem.n_weighted, seed) for n_folds in numbers]
+    return [_drawn(n_folds, problem, seed) for n_folds in numbers]
 
 
-def _drawn(n_folds, n_samples, seed):
-    return list(KFold(n_folds, shuffle=True, random_state=seed).split(np.empty(n_samples)))
+def _drawn(n_folds, problem, seed):
+    """Random folds, copies kept together."""
+    places = problem.places
+    splits = KFold(n_folds, shuffle=True, random_state=seed).split(np.arange(problem.n_distinct))
+    return [tuple(np.flatnonzero(np.isin(places, part)) for part in split) for split in splits]
 
 
 def _n_folds(fraction, n_samples):

@@ -314,9 +314,9 @@ def cross_examine(problem, fit_all, splits, progress=None):
 
 
 def groups_of(problem):
-    """Labels of the samples' groups, where a splitter goes by them; else None."""
+    """Labels of the samples' groups, where a splitter goes by them, or of copies; None where each counts by itself."""
     groups = problem.split_params.get("groups")
-    return None if groups is None else np.asarray(groups)
+    return problem.copies if groups is None else np.asarray(groups)
 
 
 def judging_weight(weight, folds):

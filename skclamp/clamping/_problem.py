@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from .._backbones.inputs import ArrayInputs, DatasetInputs
@@ -51,6 +52,8 @@ class Problem:
         The network in its own precision, where `backbone` is a less exact copy.
     split_params : dict
         What the guard's splitter is told beside the labels, of all the samples.
+    copies : ndarray of shape (len(problem),) or None
+        Labels that samples of equal inputs share; None where that isn't known, or all inputs differ.
     weight_of_all : torch.Tensor of shape (len(problem),), float64
         Weights of the samples of all processes, on the CPU; told once.
     """
@@ -64,6 +67,7 @@ class Problem:
     passes: Passes = field(default_factory=Passes)
     exact: NetworkBackbone | None = None
     split_params: dict = field(default_factory=dict)
+    copies: np.ndarray | None = None
     weight_of_all: torch.Tensor = field(kw_only=True)
 
     @classmethod
@@ -97,11 +101,23 @@ class Problem:
         """Number of samples that count."""
         return len(self.nonzero_weight_indices())
 
+    @property
+    def places(self):
+        """Numbers from 0 on of the samples that count; copies share one."""
+        rows = self.nonzero_weight_indices().numpy()
+        return np.arange(len(rows)) if self.copies is None else np.unique(self.copies[rows], return_inverse=True)[1]
+
+    @property
+    def n_distinct(self):
+        """Number of samples that count, copies counted once."""
+        return int(self.places.max(initial=-1)) + 1
+
     def take(self, rows):
         """The same problem on some of its samples."""
         rows = torch.as_tensor(rows)
         weight_of_all = self.weight_of_all[rows]
         split_params = of_rows(self.split_params, rows.numpy(), len(self))
+        copies = None if self.copies is None else self.copies[rows.numpy()]
         shard, rows = self.shard.take(rows)
         on = rows.to(self.y_encoded.device)
         weight = self.weight[rows.to(self.weight.device)]
@@ -116,6 +132,7 @@ class Problem:
             logits=self.logits[on],
             weight_of_all=weight_of_all,
             split_params=split_params,
+            copies=copies,
         )
 
     def weighted(self):

@@ -145,7 +145,7 @@ def _tell_of_divergence(settings, states):
 def _verdict(problem, outcome, candidates):
     """The guard's decision on the best candidate, whatever the evidence where there are too few samples."""
     verdict = outcome.verdict or _nothing_tried(problem, candidates)
-    n_judging = verdict.n_samples if outcome.evidence else problem.n_weighted
+    n_judging = verdict.n_samples if outcome.evidence else problem.n_distinct
     if n_judging < MIN_SAMPLES:
         reason = f"{REFUSED if verdict.tried else NOTHING_WAS_TRIED} (the guard {_few(n_judging)})."
         verdict = replace(verdict, accepted=False, reason=reason, detectable_gain=None)
@@ -157,7 +157,7 @@ def _verdict(problem, outcome, candidates):
 def _nothing_tried(problem, candidates):
     """The decision where no sample was held out."""
     names = [title_of(settings.perturbation) for settings in candidates]
-    return replace(NOTHING_TRIED, not_tried=dict.fromkeys(names, f"the guard {_few(problem.n_weighted)}"))
+    return replace(NOTHING_TRIED, not_tried=dict.fromkeys(names, f"the guard {_few(problem.n_distinct)}"))
 
 
 def _few(n_samples):

@@ -162,8 +162,8 @@ def _why_not(problem, candidates, *, known):
     if not candidates:
         shape = tuple(problem.example(1).shape[1:])
         return f"no views are known of inputs of shape {shape}: views may be a list of modules"
-    if problem.n_weighted < MIN_SAMPLES:
-        return f"views need {MIN_SAMPLES} samples with weight, got {problem.n_weighted}"
+    if problem.n_distinct < MIN_SAMPLES:
+        return f"views need {MIN_SAMPLES} samples with weight, got {problem.n_distinct}"
     return ""
 
 

@@ -214,6 +214,21 @@ def test_guard_simulation_tabulates_false_acceptances(tmp_path, capsys):
     assert "95 % interval" in capsys.readouterr().out
 
 
+def test_guard_simulation_of_copies_and_of_frames(truth, tmp_path):
+    """Copies prove nothing that one of each doesn't, and frames are told."""
+    path = tmp_path / "guard.csv"
+    options = ["--networks", "mlp", "--settings", "auto", "--repetitions", "3", "--sizes", "150", "--out", str(path)]
+    guard.main([*options, "--copies", "1", "5"])
+    guard.main([*options, "--copies", "5", "--noise", "0.05"])
+    rows = rows_of(path)
+    assert [(row["copies"], row["noise"], row["warned"]) for row in rows] == [
+        *[("1", "0.0", "0")] * 3,
+        *[("5", "0.0", "0")] * 3,
+        *[("5", "0.05", "1")] * 3,
+    ]
+    assert [float(row["p_value"]) for row in rows[3:6]] == pytest.approx([float(row["p_value"]) for row in rows[:3]])
+
+
 def test_acceptance_interval_is_exact():
     """No success in n: the upper end solves (1 - p) ** n = 0.025."""
     rate, low, high = guard.acceptance(pd.Series([0] * 20))

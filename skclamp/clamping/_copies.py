@@ -1,0 +1,177 @@
+"""Copies of a sample: equal inputs, which prove no more than one of them does, and share a fold."""
+
+from dataclasses import replace
+from hashlib import blake2b
+
+import numpy as np
+import torch
+
+from .._backbones.differentiable import CrossFittedBackbone
+from .._utils.warnings import note
+from ..distributed import ALONE
+from ..exceptions import CalibrationSetWarning
+
+# Of the largest logit, in units of its rounding: logits of equal inputs, in other batches, differ by less.
+_ROUNDINGS = 32
+# A few equal rows of a table mislead nobody.
+_MANY_TORN = 0.1
+# Near-copies are looked for among so many samples, by so many entries of each, within classes of so many.
+_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MIN_OF_CLASS = 2000, 100, 1024, 10
+# So many times as far as the others of a cluster, of at most so many, is the next sample. Of gas sensors, where gases
+# are measured again and again, up to 0.4 of the samples look so; of five or ten frames of a video at least 0.7.
+_FAR, _MAX_CLUSTER, _MANY_CLUSTERED = 4.0, 20, 0.55
+# Of the distance to others: less is rounding.
+_SAME = 1e-5
+
+
+def with_copies(problem):
+    """The same problem, and which of its samples, of all processes, are copies of each other."""
+    suspects = _tied(problem)
+    _, own = problem.shard.take(suspects)
+    digests = torch.zeros(problem.shard.size, dtype=torch.int64)
+    if len(own):
+        digests[own] = torch.tensor(_digests(problem, own))
+    digests = problem.shard.all_gather(digests)[suspects].numpy()
+    _, first, number = np.unique(digests, return_index=True, return_inverse=True)
+    if len(first) == len(suspects):
+        return problem
+    copies = np.arange(len(problem))
+    copies[suspects] = suspects.numpy()[first][number]
+    return replace(problem, copies=copies)
+
+
+def merged(problem):
+    """The same problem with copies of one label as one sample, of their total weight.
+
+    Weights count as repetitions: what is to be learned stays the same. Copies of several labels stay several samples,
+    and so do those that several classifiers of a cross-fit see.
+    """
+    problem = with_copies(problem)
+    if problem.copies is None or isinstance(problem.backbone, CrossFittedBackbone):
+        return problem
+    y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
+    alike = problem.copies * problem.logits.shape[1] + y_encoded
+    _, first, number = np.unique(alike, return_index=True, return_inverse=True)
+    weight = torch.from_numpy(np.bincount(number, problem.weight_of_all.numpy())[np.argsort(first)])
+    part = problem.take(np.sort(first))
+    own = weight[part.shard.start : part.shard.start + part.shard.size].to(part.weight.device)
+    copies = part.copies if part.n_distinct < len(part) else None
+    return replace(part, weight=own, weight_of_all=weight, copies=copies)
+
+
+def look_for_torn_copies(problem, tries, name):
+    """Note splits of the user's that have copies of the same samples on both sides."""
+    if problem.copies is None:
+        return
+    held_out, torn = np.zeros((2, len(problem)), dtype=bool)
+    for train, rows in (split for splits in tries for split in splits):
+        held_out[rows] = True
+        torn[rows] = np.isin(problem.copies[rows], problem.copies[train])
+    if torn.sum() > _MANY_TORN * held_out.sum():
+        note(
+            f"{torn.sum()} of {held_out.sum()} samples that {name} holds out have equal inputs among those that are "
+            "learned from, so that they prove nothing: keep copies together by groups=... and a splitter that goes by "
+            "them, such as GroupKFold()",
+            CalibrationSetWarning,
+            explains=True,
+        )
+
+
+def _tied(problem):
+    """Positions of the samples whose logits are those of others but for rounding, which by chance few samples have."""
+    if isinstance(problem.backbone, CrossFittedBackbone):
+        # Copies in several folds went through several classifiers.
+        return torch.arange(len(problem))
+    logits = problem.logits
+    mix = np.random.default_rng(0).normal(size=logits.shape[1])
+    mix = torch.from_numpy(mix / np.linalg.norm(mix)).to(
+        logits.device, torch.promote_types(logits.dtype, torch.float32)
+    )
+    largest = max(problem.shard.ranks.all_gather_object(logits.abs().max().item() if len(logits) else 0.0))
+    values, order = problem.shard.all_gather(logits @ mix).cpu().sort()
+    near = values.diff() <= _ROUNDINGS * torch.finfo(logits.dtype).eps * largest
+    return torch.cat([order[:-1][near], order[1:][near]]).unique()
+
+
+def _mixed_logits(problem):
+    """A number for each of this process's samples, as large as its logits."""
+    logits = problem.logits.to(torch.promote_types(problem.logits.dtype, torch.float32))
+    mix = np.random.default_rng(0).normal(size=logits.shape[1])
+    return logits @ torch.from_numpy(mix / np.linalg.norm(mix)).to(logits)
+
+
+def _digests(problem, rows):
+    """Hashes of this process's inputs at some positions."""
+    inputs, digests = problem.inputs.take(rows), []
+    for batch, _ in inputs.batches():
+        x, others = problem.backbone.to_device(batch)
+        # Of a cross-fit these are the numbers of folds.
+        others = {} if isinstance(problem.backbone, CrossFittedBackbone) else others
+        parts = [_bytes_of_rows(values) for values in (x, *(others[name] for name in sorted(others)))]
+        digests += [blake2b(b"".join(map(bytes, row)), digest_size=8).digest() for row in zip(*parts, strict=True)]
+    return [int.from_bytes(digest, "little", signed=True) for digest in digests]
+
+
+def _bytes_of_rows(values):
+    values = values.detach().cpu().contiguous()
+    return values.reshape(len(values), -1).view(torch.uint8).numpy()
+
+
+def look_for_near_copies(problem):
+    """Note samples that come in small clusters, such as frames of a video, which random folds tear apart.
+
+    A sample is in one where, of its nearest neighbours within its class, one is far nearer than the next. Columns that
+    are permuted, each by itself, show how often discrete values or few columns make it look so.
+    """
+    if problem.shard.ranks is not ALONE:
+        return
+    rows = _window(problem)
+    entries, y_encoded = _entries(problem, rows), problem.y_encoded.cpu()[rows]
+    rng = np.random.default_rng(0)
+    seen, by_chance, n_seen = 0, 0, 0
+    for k in y_encoded.unique():
+        part = entries[y_encoded == k]
+        if len(part) >= _MIN_OF_CLASS:
+            permuted = np.column_stack([rng.permutation(column) for column in part.T])
+            seen, by_chance = seen + _n_clustered(part), by_chance + _n_clustered(torch.from_numpy(permuted))
+            n_seen += len(part)
+    if n_seen >= _MIN_SEEN and seen - by_chance > _MANY_CLUSTERED * n_seen:
+        note(
+            f"{seen / n_seen:.0%} of the samples have others of their class at a fraction of the distance to the rest, "
+            "as frames of a video and altered copies have. Random folds tear these apart, and then prove nothing: give "
+            "fit their groups, and validation_fraction (or cv) a splitter that goes by them, such as GroupKFold()",
+            CalibrationSetWarning,
+        )
+
+
+def _window(problem):
+    """Rows of some samples: of all, sorted by class and within a class by their logits, so many in succession."""
+    y_encoded, n_samples = problem.y_encoded.cpu().numpy(), len(problem)
+    order = np.lexsort([_mixed_logits(problem).cpu().numpy(), y_encoded])
+    start = int(np.random.default_rng(0).integers(max(1, n_samples - _MAX_SEEN + 1)))
+    return torch.from_numpy(np.sort(order[start : start + _MAX_SEEN]))
+
+
+def _entries(problem, rows):
+    """Some entries of each of some inputs, in units of their standard deviations."""
+    batches = (problem.backbone.to_device(batch)[0] for batch, _ in problem.inputs.take(rows).batches())
+    flat, columns = [], None
+    for x in batches:
+        x = x.reshape(len(x), -1)
+        if columns is None:
+            n_columns = x.shape[1]
+            drawn = np.random.default_rng(0).permutation(n_columns)[:_MAX_ENTRIES]
+            columns = torch.from_numpy(np.sort(drawn)).to(x.device)
+        flat.append(x[:, columns].detach().float().cpu())
+    entries = torch.cat(flat)
+    deviations = entries.std(0)
+    return entries / torch.where(deviations > 0, deviations, 1.0)
+
+
+def _n_clustered(entries):
+    """How many samples have a neighbour that is far nearer than the next one."""
+    distances = torch.cdist(entries, entries, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
+    nearest = distances.topk(min(_MAX_CLUSTER, len(entries) // 3), largest=False).values
+    # Rows that differ in columns that weren't drawn alone, or by rounding.
+    apart = nearest[:, :-1] > _SAME * nearest[:, -1:]
+    return int((apart & (nearest[:, 1:] > _FAR * nearest[:, :-1])).any(1).sum())

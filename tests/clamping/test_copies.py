@@ -1,0 +1,183 @@
+"""Copies of a sample prove what it proves once; near-copies are told."""
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, KFold
+from torch.utils.data import TensorDataset
+
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp.exceptions import CalibrationSetWarning
+
+NETWORK = perceptron()
+X = vectors(300)
+Y = labels_of(bare_logits(NETWORK, X))
+SHIFTED = X + np.float32(2)
+LOST = "have equal inputs among those that are learned from"
+NEAR = "have others of their class at a fraction of the distance"
+
+
+def fitted(x=SHIFTED, y=Y, network=NETWORK, groups=None, **settings):
+    given = {} if groups is None else {"groups": groups}
+    return NeuralClampingCalibrator(network, random_state=0, **settings).fit(x, y, **given)
+
+
+def assert_same_verdict(found, expected):
+    assert found.accepted_ == expected.accepted_
+    assert found.verdict_.n_samples == expected.verdict_.n_samples
+    for name in ("difference", "standard_error", "p_value"):
+        assert getattr(found.verdict_, name) == pytest.approx(getattr(expected.verdict_, name), rel=1e-4)
+    assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-4)
+
+
+# Exact copies
+
+
+@pytest.mark.parametrize("seen", [X, SHIFTED], ids=["as it is", "moved"])
+@pytest.mark.parametrize("how", ["tiled", "repeated"])
+def test_copies_prove_what_one_of_them_does(how, seen):
+    rows = np.tile(np.arange(300), 4) if how == "tiled" else np.repeat(np.arange(300), 4)
+    expected = fitted(seen, perturbation="affine")
+    assert expected.accepted_ == (seen is SHIFTED)
+    assert_same_verdict(fitted(seen[rows], Y[rows], perturbation="affine"), expected)
+    as_dataset = TensorDataset(torch.from_numpy(seen[rows]), torch.from_numpy(Y[rows]))
+    assert_same_verdict(fitted(as_dataset, None, perturbation="affine"), expected)
+    as_dict = {"input": torch.from_numpy(seen[rows])}
+    assert_same_verdict(fitted(as_dict, Y[rows], perturbation="affine", input_key="input"), expected)
+
+
+def test_copies_of_some_samples_have_their_weight():
+    """Weights count as repetitions, and uneven ones as fewer samples."""
+    weight = 1.0 + np.arange(300) % 3
+    rows = np.repeat(np.arange(300), weight.astype(int))
+    expected = NeuralClampingCalibrator(NETWORK, random_state=0).fit(SHIFTED, Y, sample_weight=weight)
+    assert_same_verdict(fitted(SHIFTED[rows], Y[rows]), expected)
+
+
+def test_nothing_is_kept_of_copies_where_nothing_can_help():
+    """Of these draws half of the fits kept something when folds tore copies apart."""
+    network = convolutional(n_classes=10)
+    for seed in range(6):
+        x = images(150, seed=seed)
+        y = labels_of(bare_logits(network, x), seed=seed)
+        found = fitted(np.tile(x, (5, 1, 1, 1)), np.tile(y, 5), network, classes=np.arange(10))
+        assert not found.accepted_
+        assert (
+            found.temperature_
+            == TemperatureScaling(network, classes=np.arange(10))
+            .fit(np.tile(x, (5, 1, 1, 1)), np.tile(y, 5))
+            .temperature_
+        )
+
+
+def test_fewer_than_a_hundred_distinct_samples_prove_nothing():
+    found = fitted(np.tile(SHIFTED[:99], (4, 1)), np.tile(Y[:99], 4))
+    assert not found.accepted_
+    assert "needs 100 samples with weight, got 99" in found.verdict_.reason
+    # With other labels as well.
+    relabelled = labels_of(np.tile(bare_logits(NETWORK, X[:99]), (4, 1)))
+    assert "got 99" in fitted(np.tile(SHIFTED[:99], (4, 1)), relabelled).verdict_.reason
+
+
+def test_copies_of_several_labels_are_samples_of_one_fold():
+    """Several annotators' labels: each is learned from, and those of one input count as one."""
+    rows = np.tile(np.arange(300), 3)
+    y = labels_of(bare_logits(NETWORK, X)[rows])
+    found = fitted(SHIFTED[rows], y, perturbation="affine")
+    by_groups = GroupKFold(2, shuffle=True, random_state=0)
+    grouped = fitted(SHIFTED[rows], y, perturbation="affine", validation_fraction=by_groups, groups=rows)
+    assert found.accepted_
+    assert grouped.accepted_
+    assert found.verdict_.n_samples == len(np.unique(np.column_stack([rows, y]), axis=0))
+    assert found.verdict_.standard_error == pytest.approx(grouped.verdict_.standard_error, rel=0.2)
+
+
+def test_copies_of_a_cross_fit_share_a_fold_of_the_guard():
+    rows = np.tile(np.arange(90), 3)
+    found = NeuralClampingCalibrator(LogisticRegression(), cv=3, random_state=0).fit(X[rows], Y[rows])
+    assert "needs 100 samples with weight, got 90" in found.verdict_.reason
+
+
+def test_the_cv_form_keeps_copies_together():
+    options = {"perturbations": ["affine"], "gammas": [0.0], "random_state": 0}
+    rows = np.repeat(np.arange(300), 3)
+    expected = NeuralClampingCalibratorCV(NETWORK, **options).fit(SHIFTED, Y)
+    found = NeuralClampingCalibratorCV(NETWORK, **options).fit(SHIFTED[rows], Y[rows])
+    assert_same_verdict(found, expected)
+
+
+def test_a_splitter_that_tears_copies_apart_is_told():
+    rows = np.tile(np.arange(300), 2)
+    torn = KFold(2, shuffle=True, random_state=0)
+    with pytest.warns(CalibrationSetWarning, match=f"samples that validation_fraction holds out {LOST}"):
+        fitted(SHIFTED[rows], Y[rows], validation_fraction=torn)
+    with pytest.warns(CalibrationSetWarning, match=f"samples that cv holds out {LOST}"):
+        NeuralClampingCalibratorCV(NETWORK, perturbations=["affine"], gammas=[0.0], cv=torn).fit(SHIFTED[rows], Y[rows])
+    fitted(SHIFTED[rows], Y[rows], validation_fraction=GroupKFold(2), groups=rows)
+
+
+# Near-copies
+
+
+@pytest.mark.parametrize("n_frames", [2, 5, 10])
+@pytest.mark.parametrize("how", [{}, {"validation_fraction": 0.2}])
+def test_frames_are_told(n_frames, how):
+    rows = np.repeat(np.arange(150), n_frames)
+    x = X[rows] + 0.05 * np.random.default_rng(0).normal(size=(len(rows), 6)).astype(np.float32)
+    with pytest.warns(CalibrationSetWarning, match=NEAR):
+        fitted(x, Y[rows], **how)
+    fitted(x, Y[rows], validation_fraction=GroupKFold(2), groups=rows)
+    fitted(x, Y[rows], validation_fraction=None)
+
+
+def test_frames_of_images_in_a_dataset_are_told():
+    network, rows = convolutional(), np.tile(np.arange(100), 5)
+    x = images(100)
+    y = labels_of(bare_logits(network, x))[rows]
+    x = x[rows] + 0.05 * np.random.default_rng(0).normal(size=(500, 3, 8, 8)).astype(np.float32)
+    with pytest.warns(CalibrationSetWarning, match=NEAR):
+        fitted(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), None, network)
+
+
+def table_of(kind, n_samples, rng):
+    """Inputs without near-copies that look a little as if they had some."""
+    if kind == "one column":
+        return rng.normal(size=(n_samples, 1))
+    if kind == "small integers":
+        return rng.integers(0, 4, (n_samples, 5))
+    if kind == "one-hot":
+        return np.column_stack([np.eye(8)[rng.integers(0, 8, n_samples)], rng.normal(size=n_samples)])
+    if kind == "rounded":
+        return np.column_stack([np.round(rng.lognormal(10, 1, n_samples), -3), rng.normal(size=n_samples)])
+    return {"digits": load_digits, "wine": load_wine, "breast cancer": load_breast_cancer}[kind]().data
+
+
+@pytest.mark.parametrize("n_samples", [120, 600])
+@pytest.mark.parametrize(
+    "kind", ["one column", "small integers", "one-hot", "rounded", "digits", "wine", "breast cancer"]
+)
+def test_ordinary_tables_are_no_near_copies(kind, n_samples):
+    """A warning is an error here."""
+    rng = np.random.default_rng(n_samples)
+    x = table_of(kind, n_samples, rng)
+    x = ((x - x.mean(0)) / np.maximum(x.std(0), 1e-9)).astype(np.float32)[rng.permutation(len(x))[:n_samples]]
+    network = perceptron(n_features=x.shape[1])
+    fitted(x, labels_of(bare_logits(network, x)), network, perturbation="affine")
+
+
+def test_sensors_that_measure_again_and_again_are_no_near_copies(data_dir):
+    path = data_dir / "gas_sensor_drift.npz"
+    if not path.exists():
+        pytest.skip("needs gas_sensor_drift.npz")
+    with np.load(path) as file:
+        x, batch = file["X"], file["batch"]
+    x = ((x - x.mean(0)) / x.std(0)).astype(np.float32)
+    network = perceptron(n_features=128)
+    for number in (2, 3, 4, 6):
+        rows = np.flatnonzero(batch == number)
+        for seed in range(3):
+            own = np.random.default_rng(seed).permutation(rows)[:200]
+            fitted(x[own], labels_of(bare_logits(network, x[own])), network, perturbation="channel")
