@@ -83,9 +83,16 @@ def _check_calibrators(calibrators):
     if UNCALIBRATED in calibrators:
         raise ValueError(f"calibrators must not be named {UNCALIBRATED!r}, which is the estimator's own row")
     for name, calibrator in calibrators.items():
+        if is_fitted(calibrator):
+            continue
         check_bare(name, calibrator, "calibrators")
         _check_shared(name, calibrator)
         calibrator._validate_params()
+
+
+def is_fitted(calibrator):
+    """Whether it is a calibrator that is compared as it is."""
+    return isinstance(calibrator, BaseCalibrator) and calibrator.__sklearn_is_fitted__()
 
 
 def _check_shared(name, calibrator):

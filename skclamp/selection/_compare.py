@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 
 from tabulate import tabulate
@@ -9,12 +10,12 @@ from tabulate import tabulate
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import VERBOSE, progress_bar
 from .._utils.warnings import one_warning
-from ._candidates import UNCALIBRATED, default_calibrators, named
+from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._evidence import Examiner
 from ._figure import draw_comparison
 from ._page import page_of
 from ._scoring import CalibratorScores, Scoring, compare_losses
-from ._shared_logits import SharedLogits, fit_and_predict, timed
+from ._shared_logits import SharedLogits, fit_and_predict, predict_as_it_is, timed
 
 _HEADERS = (
     ("calibrator", ""),
@@ -60,7 +61,8 @@ class CalibratorComparison:
     rows : list of CalibratorScores
         Scores, the lowest NLL first.
     calibrators : dict
-        Fitted calibrators by name, each a calibrator of the estimator that was compared.
+        Fitted calibrators by name, each a calibrator of the estimator that was compared; those that came fitted are
+        themselves.
     network_times : tuple of float
         As the parameter.
 
@@ -209,7 +211,7 @@ class CalibratorComparison:
     def _table(self, style):
         headers, formats = zip(*_HEADERS, strict=True)
         cells = [_cells(row, row.name == self.best) for row in self.rows]
-        return tabulate(cells, headers=headers, floatfmt=formats, tablefmt=style)
+        return tabulate(cells, headers=headers, floatfmt=formats, tablefmt=style, missingval="before")
 
     def _notes(self):
         calibration, test = self.network_times
@@ -227,7 +229,16 @@ def _cells(row, is_best):
     floor = f"{100 * row.ece_floor:.2f} ({100 * row.ece_floor_quantile:.2f})"
     nll = (row.nll, row.nll_difference, row.nll_difference_se)
     errors = (ece, floor, 100 * row.aece, 100 * row.sce)
-    return (row.name, 100 * row.accuracy, *nll, tied, row.brier, *errors, row.fit_time, row.predict_time)
+    return (
+        row.name,
+        100 * row.accuracy,
+        *nll,
+        tied,
+        row.brier,
+        *errors,
+        None if isnan(row.fit_time) else row.fit_time,
+        row.predict_time,
+    )
 
 
 def compare_calibrators(
@@ -268,9 +279,10 @@ def compare_calibrators(
         What to compare on, which may not have trained the network either. `X_test` must be given:
         ``compare_calibrators(estimator, dataset, X_test=test_dataset)``.
     calibrators : list, list of (str, calibrator), or dict by name, default=None
-        Unfitted calibrators without an estimator, which are cloned. None takes those of the package that suit the
-        number of classes and of samples, neural clamping among them for a torch network; `CalibratorSelector`, which
-        takes several times as long as its candidates, isn't.
+        Calibrators that aren't fitted and have no estimator, which are cloned and fitted to `X_cal`. One that is fitted
+        is compared as it is: around the same estimator, or to logits, of which it gets this estimator's. None takes
+        those of the package that suit the number of classes and of samples, neural clamping among them for a torch
+        network; `CalibratorSelector`, which takes several times as long as its candidates, isn't.
     params : dict, default=None
         What the calibrators' ``fit`` is given beside X and y, such as ``sample_weight``. The test set's samples count
         alike.
@@ -309,8 +321,8 @@ def compare_calibrators(
     Raises
     ------
     ValueError, TypeError
-        If a calibrator is none of this package or has an estimator of its own, a name is taken, or any parameter or
-        data break a rule.
+        If a calibrator is none of this package, has an estimator of its own without being fitted, or was fitted around
+        another; if a name is taken, or any parameter or data break a rule.
 
     Warns
     -----
@@ -395,7 +407,11 @@ def _score_all(calibrators, scoring, logits, estimator, shared, data, alpha, ver
     bar = progress_bar(calibrators.items(), verbose=verbose, unit="calibrator")
     for name, calibrator in bar:
         bar.set_description(name)
-        fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
+        if is_fitted(calibrator):
+            fitted[name] = calibrator
+            proba, times = predict_as_it_is(name, calibrator, logits)
+        else:
+            fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
         score(name, proba, times)
     compared = zip(rows, compare_losses(losses, alpha), strict=True)
     scores = [CalibratorScores(**own, **differences) for own, differences in compared]

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from .. import scaling
 from .._backbones.classifier import ClassifierBackbone
 from .._backbones.cross_fit import cross_fit
+from .._backbones.fingerprint import fingerprint
 from .._backbones.inputs import StreamInputs
 from .._backbones.network import NetworkBackbone
 from .._backbones.opening import is_frozen, open_backbone
@@ -17,6 +18,7 @@ from .._backbones.reading import read
 from .._utils.arrays import tensor_over
 from .._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.warnings import note
+from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 
@@ -186,6 +188,44 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
         proba, predict_time = timed(fitted.predict_proba, logits.test)
         logits.hand_over(fitted)
     return fitted, proba, {"fit_time": fit_time, "predict_time": predict_time}
+
+
+def predict_as_it_is(name, calibrator, logits):
+    """The probabilities of the test set of a calibrator that came fitted, and `fit_time`, NaN, and `predict_time`."""
+    inner = calibrator
+    while hasattr(inner._backbone, "classifier") and isinstance(inner._backbone.classifier, BaseCalibrator):
+        inner = inner._backbone.classifier
+    _check_estimator(name, inner, logits)
+    classes = calibrator.classes_
+    if len(classes) != len(logits.classes) or not (
+        np.array_equal(classes, logits.classes) or np.array_equal(classes, np.arange(len(classes)))
+    ):
+        raise ValueError(
+            f"calibrators that are fitted must know the classes {logits.classes.tolist()}, in this order; got "
+            f"{classes.tolist()} for {name!r}"
+        )
+    if isinstance(inner, BaseClamping) and inner.estimator is not None:
+        proba, seconds = timed(calibrator.predict_proba, logits.X_test)
+    elif isinstance(inner, BaseClamping):
+        scores = logits.test.double().softmax(1) if inner.response == "probabilities" else logits.test
+        proba, seconds = timed(calibrator.predict_proba, scores)
+    else:
+        log_proba, seconds = timed(calibrator.transform_logits, logits.test)
+        proba = np.exp(log_proba)
+    return proba, {"fit_time": float("nan"), "predict_time": seconds}
+
+
+def _check_estimator(name, calibrator, logits):
+    """Raise unless a calibrator was fitted to logits, or around what gives these."""
+    own, compared = calibrator._backbone, logits.backbone
+    classifiers = [getattr(backbone, "classifier", None) for backbone in (own, compared)]
+    same = classifiers[0] is classifiers[1] is not None
+    if calibrator.estimator is None or same or fingerprint(own) == fingerprint(compared):
+        return
+    raise ValueError(
+        "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "
+        f"{calibrator!r} for {name!r}, around another"
+    )
 
 
 def timed(function, *args, **kwargs):

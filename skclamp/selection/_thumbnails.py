@@ -42,7 +42,12 @@ def thumbnails_of(reading, calibrators, rows, perturbed_rows):
     """
     if not isinstance(reading.backbone, NetworkBackbone) or isinstance(reading.inputs, StreamInputs):
         return None
-    perturbing = {name: own for name, own in calibrators.items() if isinstance(own, BaseClamping) and own.accepted_}
+    # One that was fitted to logits perturbs these.
+    perturbing = {
+        name: own
+        for name, own in calibrators.items()
+        if isinstance(own, BaseClamping) and own.accepted_ and own.estimator is not None
+    }
     keys = {name: own.module_.logits.input_key for name, own in perturbing.items()}
     key = next(iter(keys.values()), None)
     before: dict = {}

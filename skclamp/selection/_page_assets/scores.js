@@ -40,7 +40,11 @@ const COLUMNS = [
     of: (row) => row.auroc ?? -1,
     cell: (row) => (row.auroc === null ? "–" : tellPercent(row.auroc)),
   },
-  { head: "fit, s", of: (row) => row.fit_time, cell: (row) => tell(row.fit_time, digits(row.fit_time, 2)) },
+  {
+    head: "fit, s",
+    of: (row) => row.fit_time ?? -1,
+    cell: (row) => (row.fit_time === null ? "before" : tell(row.fit_time, digits(row.fit_time, 2))),
+  },
   {
     head: "predict, s",
     of: (row) => row.predict_time,
