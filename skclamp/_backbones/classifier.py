@@ -16,6 +16,7 @@ class ClassifierBackbone:
 
     def __init__(self, classifier, response):
         self.classifier = classifier
+        self.response = response
         self.method = scoring_method(classifier, response)
         self.classes = classifier.classes_
 

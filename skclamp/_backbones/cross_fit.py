@@ -5,37 +5,44 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 from sklearn.utils.validation import indexable
+from skorch import NeuralNet
 
 from .._utils.arrays import to_numpy
 from .._utils.folds import check_partition
 from .._utils.metadata import NO_METADATA, routing_enabled
 from .._utils.sklearn_private import num_samples, take_rows
-from ..modules._from_sklearn import differentiable_steps
-from .classifier import ClassifierBackbone, of_all_classes
+from .classifier import of_all_classes
 from .datasets import UNFITTED, check_no_dataset, dataset_behind
-from .differentiable import CrossFittedBackbone, DifferentiableBackbone
-from .opening import check_classifier
+from .differentiable import CrossFittedBackbone, DifferentiableBackbone, check_differentiable
+from .network import NetworkBackbone
+from .opening import check_classifier, open_backbone
 from .reading import Reading, check_labels_of
+from .skorch_net import check_fitting
 
 
-def cross_fit(classifier, X, y, metadata=NO_METADATA, *, response, cv, names=("X", "y")):
+def cross_fit(classifier, X, y, metadata=NO_METADATA, *, response, cv, names=("X", "y"), device=None, **loading):
     """Fit an unfitted classifier on all the data, and its logits for each sample from a clone that hasn't seen it.
 
-    The classifier is cloned; `response` is as in `open_backbone`, `cv` as in
+    The classifier is cloned; `response`, `device` and `loading` are as in `open_backbone`, `cv` as in
     `sklearn.model_selection.cross_val_predict`. The Reading holds the logits out of fold; its backbone is that of the
     classifier fitted on all the data.
     """
+    check_fitting(classifier, cv)
     check_classifier(classifier)
     (X,) = indexable(_array(X, y, names))
-    backbone = ClassifierBackbone(clone(classifier).fit(X, y, **metadata.fit), response)
+    options = {"response": response, "device": device, **loading}
+    whole = clone(classifier).fit(X, y, **metadata.fit)
+    backbone = open_backbone(whole, **options)
     classifiers, splits = _fit_folds(classifier, X, y, cv, metadata.given)
     held_out = [rows for _, rows in splits]
     parts = [
-        _logits_of_all(backbone.classes, each, take_rows(X, rows), response)
+        _logits_of_all(backbone.classes, open_backbone(each, **options), take_rows(X, rows))
         for each, rows in zip(classifiers, held_out, strict=True)
     ]
     order = np.concatenate(held_out).argsort()
-    return Reading(backbone, backbone, X, X, torch.cat(parts)[order], y, _unseen(backbone.classes, classifiers, splits))
+    # A net has an output for each class, whether it has seen any sample of it or not.
+    unseen = None if isinstance(backbone, NetworkBackbone) else _unseen(backbone.classes, classifiers, splits)
+    return Reading(backbone, backbone, X, X, torch.cat(parts)[order], y, unseen, whole)
 
 
 def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, device=None, **loading):
@@ -44,14 +51,19 @@ def cross_fit_networks(classifier, X, y, metadata=NO_METADATA, *, response, cv, 
     The classifier is cloned; `response`, `device` and `loading` are as in `open_backbone`. The Reading goes through a
     `CrossFittedBackbone`; deployed is the `DifferentiableBackbone` of the classifier fitted on all the data.
     """
+    check_fitting(classifier, cv)
     check_classifier(classifier)
-    differentiable_steps(classifier)
+    check_differentiable(classifier)
     X = _array(X, y)
-    whole = DifferentiableBackbone(clone(classifier).fit(X, y, **metadata.fit), response, device=device, **loading)
+    fitted = clone(classifier).fit(X, y, **metadata.fit)
+    if isinstance(fitted, NeuralNet):
+        whole = open_backbone(fitted, response=response, device=device, perturbs=True, **loading)
+    else:
+        whole = DifferentiableBackbone(fitted, response, device=device, **loading)
     classifiers, splits = _fit_folds(classifier, X, y, cv, metadata.given)
     backbone = CrossFittedBackbone(whole, classifiers, splits, response, device=device, **loading)
     inputs = backbone.open(X)
-    return Reading(backbone, whole, X, inputs, backbone.logits(inputs)[0], y)
+    return Reading(backbone, whole, X, inputs, backbone.logits(inputs)[0], y, estimator=fitted)
 
 
 def _array(X, y, names=("X", "y")):
@@ -83,14 +95,16 @@ def _fit_folds(classifier, X, y, cv, params):
     return found["estimator"], splits
 
 
-def _logits_of_all(classes, classifier, X, response):
+def _logits_of_all(classes, backbone, X):
     """Logits of a fold's classifier, with those of the classes that it hasn't seen."""
-    seen = classifier.classes_
+    if isinstance(backbone, NetworkBackbone):
+        return backbone.logits(backbone.open(X))[0]
+    seen = backbone.classes
     if len(seen) == 1:
         # A single column would be taken for the second of two classes.
         logits = torch.zeros(num_samples(X), 1, dtype=torch.float64)
     else:
-        logits, _ = ClassifierBackbone(classifier, response).logits(X)
+        logits, _ = backbone.logits(X)
     if len(seen) == len(classes):
         return logits
     return of_all_classes(logits, torch.as_tensor(np.searchsorted(classes, seen)), len(classes))

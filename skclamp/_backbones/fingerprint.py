@@ -23,6 +23,8 @@ def fingerprint(backbone):
     if isinstance(backbone, (ArrayBackbone, ScoresBackbone)):
         return None
     digest = blake2b(digest_size=16)
+    # What stands before a net in a Pipeline.
+    _feed_arrays(digest, getattr(backbone, "transformers", []), set())
     if hasattr(backbone, "module"):
         _feed_network(digest, backbone.module)
     else:

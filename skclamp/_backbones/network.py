@@ -39,12 +39,14 @@ class NetworkBackbone:
         See `Destination`.
     verbose : int or "auto", default=0
         See `progress_bar`.
+    dtype : torch.dtype, default=None
+        What floating-point inputs become. None is the dtype of the network's first floating-point weight.
 
     Attributes
     ----------
     device, dtype
-        Where inputs go and what floating-point inputs become: those of the network's first floating-point weight. A
-        network without one takes inputs as they are.
+        Where inputs go, the place of the network's first floating-point weight, and what floating-point inputs become.
+        A network without one takes inputs as they are.
     range_of_inputs : tuple of two floats or None
         Of the first batch of floating-point inputs that it was given.
     scaled : bool or None
@@ -65,13 +67,15 @@ class NetworkBackbone:
         batch_size=64,
         integer_scale=None,
         verbose=0,
+        dtype=None,
     ):
         self.module = module
         self.classes = classes
         self.perturbs = perturbs
         self.batch_size = batch_size
         self.verbose = verbose
-        self.device, self.dtype = place_of(module)
+        self.device, own_dtype = place_of(module)
+        self.dtype = dtype or own_dtype
         self._destination = Destination(self.device, self.dtype, integer_scale)
 
     @property

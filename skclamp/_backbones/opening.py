@@ -11,17 +11,19 @@ from skorch import NeuralNet
 from torch import nn
 
 from ..modules import LogitsModule
+from ..modules._from_sklearn import flat_steps
 from .array import ArrayBackbone
 from .classifier import ClassifierBackbone
 from .device import on_device
 from .instead import instead_of
 from .network import NetworkBackbone
+from .pipeline import PipelineBackbone
 from .skorch_net import skorch_classes, skorch_logits
 
 
 def is_frozen(estimator):
     """Whether an estimator is used as it is: given, fitted or initialised, and never cloned or fitted by us."""
-    return isinstance(estimator, (nn.Module, NeuralNet, FrozenEstimator)) or _is_fitted(estimator)
+    return isinstance(estimator, (nn.Module, FrozenEstimator)) or _is_fitted(estimator)
 
 
 def _is_fitted(estimator):
@@ -57,7 +59,7 @@ def open_backbone(estimator, *, response="auto", device=None, input_key=None, pe
 
     Returns
     -------
-    ArrayBackbone, NetworkBackbone or ClassifierBackbone
+    ArrayBackbone, NetworkBackbone, PipelineBackbone or ClassifierBackbone
     """
     if isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
@@ -71,6 +73,8 @@ def open_backbone(estimator, *, response="auto", device=None, input_key=None, pe
         module = skorch_logits(estimator, response, device, input_key)
         return NetworkBackbone(module, classes=skorch_classes(estimator), perturbs=perturbs, **loading)
     check_classifier(estimator)
+    if isinstance(flat_steps(estimator)[-1], NeuralNet) and response != "probabilities":
+        return PipelineBackbone(estimator, response, device=device, **loading)
     return ClassifierBackbone(estimator, response)
 
 

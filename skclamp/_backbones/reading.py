@@ -32,6 +32,8 @@ class Reading(NamedTuple):
         As the user gave them, or as X brought them.
     unseen : torch.Tensor of shape (n_samples, n_classes), bool, or None
         Where a fold's classifier doesn't know the class; None where all know all.
+    estimator : object
+        The clone that was fitted to all of them; None where it was given fitted.
     """
 
     backbone: Any
@@ -41,6 +43,7 @@ class Reading(NamedTuple):
     logits: torch.Tensor
     labels: np.ndarray
     unseen: torch.Tensor | None = None
+    estimator: Any = None
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):

@@ -1,9 +1,11 @@
 """skorch nets: their module, what it yields and the names of its classes."""
 
 from sklearn.exceptions import NotFittedError
+from skorch import NeuralNet
 from torch import nn
 
 from ..modules import LogitsModule
+from ..modules._from_sklearn import flat_steps
 from .device import on_device
 
 
@@ -11,11 +13,19 @@ def skorch_logits(net, response, device, input_key=None):
     """A skorch net's module as a LogitsModule, with what its criterion and nonlinearity say of its output."""
     if not getattr(net, "initialized_", False):
         raise NotFittedError(
-            f"estimator must be an initialised skorch net: call fit or initialize; got {type(net).__name__}"
+            f"estimator must be an initialised skorch net: call fit or initialize; got {type(net).__name__}. With cv, "
+            "such as cv=5, clones of it are fitted"
         )
     module = on_device(net.module_, device)
     known, nonlinearity = (response, None) if response != "auto" else _response_of(net)
     return LogitsModule(module, response=known, nonlinearity=nonlinearity, input_key=input_key)
+
+
+def check_fitting(estimator, cv):
+    """Raise for a net that was forgotten to be initialised: to train several takes time, and has to be asked for."""
+    net = flat_steps(estimator)[-1]
+    if isinstance(net, NeuralNet) and cv is None:
+        skorch_logits(net, "auto", None)
 
 
 def _response_of(net):

@@ -6,9 +6,9 @@ import re
 _SHARED = {
     "estimator": """
 estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
-    What yields the logits. A network, an initialised skorch net and a fitted classifier are frozen and shared by
-    reference. An unfitted scikit-learn classifier is cloned, and cross-fitted as `cv` says. With None, X itself
-    holds logits.""",
+    What yields the logits. A network, an initialised skorch net and a fitted classifier, a Pipeline too, are frozen
+    and shared by reference. An unfitted scikit-learn classifier is cloned, and cross-fitted as `cv` says; so is a
+    skorch net that isn't initialised, if `cv` is given. With None, X itself holds logits.""",
     "shared_parameters": """
 response : {"auto", "logits", "probabilities"}, default="auto"
     What X or the estimator yields. "auto" takes arrays and modules to yield logits, and follows what a skorch net
@@ -92,11 +92,12 @@ views : "auto" or list of torch.nn.Module, default="auto"
     (channels, time). Modules must keep shapes, treat each sample alike, and learn nothing; those given are copied.""",
     "clamped_estimator": """
 estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
-    The trained network; a skorch net must be initialised. It is shared, never changed. Of scikit-learn's classifiers,
-    and Pipelines that end in one, those will do that `skclamp.modules.as_module` makes a network of, in float64: most
-    linear ones, and MLPClassifier. A fitted one is frozen as well. An unfitted one is cloned, and cross-fitted as `cv`
-    says: while clamping learns, each sample goes through the clone that hasn't seen it, and predictions come from a
-    clone fitted to all the data. None means that X holds logits.""",
+    The trained network, or an initialised skorch net. It is shared, never changed. Of scikit-learn's classifiers, and
+    Pipelines that end in one, those will do that `skclamp.modules.as_module` makes a network of, in float64: most
+    linear ones, and MLPClassifier; and Pipelines of the same transformers that end in a skorch net. A fitted one is
+    frozen as well. An unfitted one is cloned, and cross-fitted as `cv` says, which a skorch net needs: while clamping
+    learns, each sample goes through the clone that hasn't seen it, and predictions come from a clone fitted to all the
+    data. None means that X holds logits.""",
     "outcome": """
 output : BaseCalibrator, default=None
     A map of logits that takes the temperature's place at the end, such as ``StructuredMatrixScaling()``: a clone of

@@ -42,7 +42,7 @@ class LearnedMixin(BaseEstimator):
         self._backbone = reading.deployed
         self.classes_ = classes
         if not is_frozen(self.estimator):
-            self.estimator_ = reading.deployed.classifier
+            self.estimator_ = reading.estimator
         if not isinstance(X, torch.utils.data.Dataset):
             shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
             # Images have no number of features: what is told one tries the estimator on rows of so many.

@@ -77,7 +77,7 @@ class ReadingMixin(BaseEstimator):
 
     def _cross_fitting(self):
         """What fits a classifier, and reads X without each fold."""
-        return partial(cross_fit, response=self.response, cv=self.cv)
+        return partial(cross_fit, response=self.response, cv=self.cv, device=self.device, **self._loading())
 
     def _understand(self, reading, sample_weight, metadata, ranks):
         """What is to be learned from, the names of its classes, and how it looks."""

@@ -17,6 +17,7 @@ from .._backbones.classifier import ClassifierBackbone
 from .._backbones.cross_fit import cross_fit_networks
 from .._backbones.differentiable import DifferentiableBackbone
 from .._backbones.network import ScoresBackbone
+from .._backbones.pipeline import PipelineBackbone
 from .._solvers.temperature import warn_of_bound
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
@@ -86,7 +87,7 @@ class BaseClamping(BaseCalibrator):
 
     def _open_backbone(self, **options):
         backbone = super()._open_backbone(input_key=self.input_key, perturbs=True, **options)
-        if isinstance(backbone, ClassifierBackbone):
+        if isinstance(backbone, (ClassifierBackbone, PipelineBackbone)):
             return DifferentiableBackbone(backbone.classifier, self.response, device=self.device, **self._loading())
         if isinstance(backbone, ArrayBackbone):
             return ScoresBackbone(backbone, batch_size=self.batch_size, verbose=self.verbose)

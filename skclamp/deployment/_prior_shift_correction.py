@@ -236,7 +236,7 @@ class PriorShiftCorrection(BaseCalibrator):
             )
         # Probabilities out of fold would be those of other maps than the deployed one, and look like other inputs.
         fitted = clone(self.estimator).fit(X, y, **metadata.fit)
-        return read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
+        return read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)._replace(estimator=fitted)
 
     def _routed_to(self):
         routed = super()._routed_to()

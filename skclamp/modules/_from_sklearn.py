@@ -83,20 +83,30 @@ def as_module(estimator, *, response_method="auto"):
 
 def differentiable_steps(estimator):
     """The transformers and the classifier, fitted or not, of what `as_module` knows; TypeError for others."""
-    *transformers, classifier = _steps(estimator)
-    for step in transformers:
-        _check_kind(step, _TRANSFORMERS)
+    *transformers, classifier = flat_steps(estimator)
+    check_transformers(transformers)
     _check_kind(classifier, _CLASSIFIERS)
     return transformers, classifier
 
 
-def _steps(estimator):
-    """Transformers and, last, the classifier, with nested Pipelines taken apart."""
+def check_transformers(transformers):
+    """Raise a TypeError for a transformer that `as_module` doesn't know."""
+    for step in transformers:
+        _check_kind(step, _TRANSFORMERS)
+
+
+def transformer_layers(transformers):
+    """Modules that do as fitted transformers do."""
+    return [layer for step in transformers for layer in _layers(step, _TRANSFORMERS)]
+
+
+def flat_steps(estimator):
+    """Transformers of a Pipeline and, last, its classifier, with nested Pipelines taken apart."""
     if isinstance(estimator, FrozenEstimator):
-        return _steps(estimator.estimator)
+        return flat_steps(estimator.estimator)
     if isinstance(estimator, Pipeline):
         kept = [step for _, step in estimator.steps if step is not None and not isinstance(step, str)]
-        return [part for step in kept for part in _steps(step)] or [estimator]
+        return [part for step in kept for part in flat_steps(step)] or [estimator]
     return [estimator]
 
 

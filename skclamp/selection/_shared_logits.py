@@ -88,7 +88,8 @@ class SharedLogits:
         """The logits of the calibration set, out of fold where the estimator has to be fitted."""
         names = "X_cal", "y_cal"
         if not is_frozen(self._estimator):
-            options = {name: self._shared[name] for name in ("response", "cv")}
+            options = {name: value for name, value in self._shared.items() if name != "classes"}
+            options["verbose"] = self.verbose
             return cross_fit(self._estimator, X_cal, y_cal, self._route(y_cal), names=names, **options)
         opening = {name: value for name, value in self._shared.items() if name not in ("classes", "cv")}
         any_order = y_cal is None and not self.params

@@ -1,0 +1,225 @@
+"""skorch nets as scikit-learn's users have them: not fitted yet, and at the end of a Pipeline."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, KFold, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, QuantileTransformer, StandardScaler
+from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from torch import nn
+
+import skclamp
+from skclamp import (
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
+
+X, Y = load_breast_cancer(return_X_y=True)
+X = X.astype(np.float32)
+X_TRAIN, X_VAL, Y_TRAIN, Y_VAL = train_test_split(X, Y, test_size=300, random_state=0)
+CLAMPED = {"perturbation": "affine", "validation_fraction": None, "random_state": 0}
+
+
+def net(n_features=30, n_classes=2, kind=NeuralNetClassifier, **options):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(n_features, 16), nn.ReLU(), nn.Linear(16, n_classes))
+    options = {"criterion": nn.CrossEntropyLoss, "lr": 0.1, "max_epochs": 15, "train_split": None, **options}
+    return kind(module, verbose=0, **options)
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return make_pipeline(StandardScaler(), net()).fit(X_TRAIN, Y_TRAIN)
+
+
+# Nets that aren't initialised
+
+
+@pytest.mark.parametrize("make", [TemperatureScaling, CalibratorSelector])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_an_unfitted_net_is_cloned_and_cross_fitted_as_classifiers_are(make, scaled):
+    given = make_pipeline(StandardScaler(), net()) if scaled else net()
+    x = X if scaled else StandardScaler().fit_transform(X)
+    calibrator = make(given, cv=KFold(3)).fit(x, Y)
+    assert not getattr(given if not scaled else given[-1], "initialized_", False)
+    whole = calibrator.estimator_
+    assert type(whole) is type(given)
+    logits = np.empty((len(X), 2))
+    for train, held_out in KFold(3).split(x):
+        fold = clone(given).fit(x[train], Y[train])
+        logits[held_out] = np.log(fold.predict_proba(x[held_out]))
+    expected = make().fit(logits, Y)
+    # A softmax's shift of logits, and its rounding in float32.
+    np.testing.assert_allclose(
+        calibrator.predict_proba(x), expected.predict_proba(np.log(whole.predict_proba(x))), atol=1e-3
+    )
+    assert calibrator.score(x, Y) > 0.95
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("make", [NeuralClampingCalibrator, NeuralClampingCalibratorCV])
+def test_clamping_sends_each_sample_through_the_net_that_has_not_seen_it(make, scaled):
+    given = make_pipeline(StandardScaler(), net()) if scaled else net()
+    x = X if scaled else StandardScaler().fit_transform(X).astype(np.float32)
+    calibrator = make(given, cv=3, random_state=0).fit(x, Y)
+    assert calibrator.score(x, Y) > 0.95
+    # What it is without a perturbation, it is of the logits out of fold.
+    plain = NeuralClampingCalibrator(given, cv=3, perturbation=None).fit(x, Y)
+    assert plain.temperature_ == pytest.approx(TemperatureScaling(given, cv=3).fit(x, Y).temperature_, rel=1e-5)
+    deployed = calibrator.module_.eval()(torch.from_numpy(x)).softmax(1).detach()
+    np.testing.assert_allclose(deployed, calibrator.predict_proba(x), atol=1e-5)
+
+
+def test_images_go_through_nets_too():
+    images = torch.rand(120, 1, 6, 6, generator=torch.Generator().manual_seed(0)).numpy()
+    y = (images.mean((1, 2, 3)) > np.median(images.mean((1, 2, 3)))).astype(np.int64)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 2))
+    given = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss, verbose=0, train_split=None)
+    for calibrator in (TemperatureScaling(given, cv=2), NeuralClampingCalibrator(given, cv=2, **CLAMPED)):
+        assert calibrator.fit(images, y).predict_proba(images).shape == (120, 2)
+
+
+def test_a_fold_without_a_class_has_an_output_for_it_all_the_same():
+    x, y = load_wine(return_X_y=True)
+    x = StandardScaler().fit_transform(x).astype(np.float32)
+    # Sorted by class: each fold holds out one whole class, which its net has an output for.
+    calibrator = TemperatureScaling(net(13, 3), cv=KFold(3)).fit(x, y)
+    assert list(calibrator.classes_) == [0, 1, 2]
+    assert NeuralClampingCalibrator(net(13, 3), cv=KFold(3), perturbation=None).fit(x, y).predict(x).max() == 2
+
+
+def test_a_net_that_was_forgotten_is_told_of_cv():
+    for given in (net(), make_pipeline(StandardScaler(), net())):
+        for make in (TemperatureScaling, NeuralClampingCalibrator):
+            with pytest.raises(NotFittedError, match="must be an initialised skorch net: call fit or init.* With cv"):
+                make(given).fit(X, Y)
+    with pytest.raises(TypeError, match="estimator must be .* got NeuralNet"):
+        TemperatureScaling(net(kind=NeuralNet), cv=2).fit(X, Y)
+
+
+def test_its_parameters_are_searched():
+    scaled = StandardScaler().fit_transform(X).astype(np.float32)
+    search = GridSearchCV(TemperatureScaling(net(max_epochs=2), cv=2), {"estimator__lr": [1e-4, 0.1]}, cv=2)
+    assert search.fit(scaled, Y).best_params_ == {"estimator__lr": 0.1}
+
+
+def test_a_comparison_cross_fits_it():
+    given = make_pipeline(StandardScaler(), net(max_epochs=5))
+    maps = [TemperatureScaling(), NeuralClampingCalibrator(**CLAMPED)]
+    parts = X_TRAIN, Y_TRAIN, X_VAL, Y_VAL
+    comparison = compare_calibrators(given, *parts, calibrators=maps, cv=2, n_draws=5, n_resamples=5)
+    assert len(comparison.rows) == 3
+    assert all(row.accuracy > 0.9 for row in comparison.rows)
+
+
+# Pipelines that end in a fitted net
+
+
+def test_output_maps_take_the_logits_of_the_net(pipeline):
+    calibrator = VectorScaling(pipeline).fit(X_VAL, Y_VAL)
+    with torch.no_grad():
+        logits = pipeline[-1].module_(torch.from_numpy(pipeline[:-1].transform(X_VAL)))
+    np.testing.assert_allclose(
+        calibrator.predict_proba(X_VAL), VectorScaling().fit(logits, Y_VAL).predict_proba(logits)
+    )
+    # Zeros of a softmax are no votes.
+    assert calibrator.least_probability_ == 0
+
+
+def test_clamping_perturbs_the_table_itself(pipeline):
+    moved = X_VAL + np.float32(2) * X.std(0) * (np.arange(30) == 3)
+    before = {name: value.clone() for name, value in pipeline[-1].module_.state_dict().items()}
+    calibrator = NeuralClampingCalibrator(pipeline, perturbation="channel", validation_fraction=None, random_state=0)
+    calibrator.fit(moved, Y_VAL)
+    assert calibrator.delta_.shape == (30,)
+    assert calibrator.delta_.any()
+    perturbed = pipeline[:-1].transform(moved + calibrator.delta_).astype(np.float32)
+    with torch.no_grad():
+        logits = pipeline[-1].module_(torch.from_numpy(perturbed)) / calibrator.temperature_
+    np.testing.assert_allclose(calibrator.predict_proba(moved), logits.softmax(1), atol=1e-4)
+    for name, value in pipeline[-1].module_.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("make", [TemperatureScaling, lambda estimator: NeuralClampingCalibrator(estimator, **CLAMPED)])
+def test_it_is_deployed_saved_and_copied(pipeline, make, tmp_path):
+    calibrator = make(pipeline).fit(X_VAL, Y_VAL)
+    expected = calibrator.predict_proba(X_VAL)
+    module = calibrator.module_.eval()
+    with torch.no_grad():
+        proba = module(torch.from_numpy(X_VAL.astype(np.float64))).softmax(1)
+    np.testing.assert_allclose(proba, expected, atol=1e-5)
+    assert any(part is pipeline[-1].module_ for part in module.modules())
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(calibrator)).predict_proba(X_VAL), expected)
+    calibrator.save(tmp_path / "saved")
+    np.testing.assert_array_equal(skclamp.load(tmp_path / "saved", pipeline).predict_proba(X_VAL), expected)
+    other = make_pipeline(StandardScaler().fit(X_VAL), pipeline[-1])
+    with pytest.raises(ValueError, match="must be the network that the calibrator was fitted around"):
+        skclamp.load(tmp_path / "saved", other)
+    program = torch.export.export(module, (torch.from_numpy(X_VAL[:3].astype(np.float64)),)).module()
+    with torch.no_grad():
+        assert program(torch.from_numpy(X_VAL[:3].astype(np.float64))).shape == (3, 2)
+
+
+def test_frames_are_taken(pipeline):
+    pandas = pytest.importorskip("pandas")
+    names = [f"f{k}" for k in range(30)]
+    frame, validation = (pandas.DataFrame(part, columns=names) for part in (X_TRAIN, X_VAL))
+    fitted = make_pipeline(MinMaxScaler(), net(max_epochs=2)).fit(frame, Y_TRAIN)
+    for calibrator in (TemperatureScaling(fitted), NeuralClampingCalibrator(fitted, **CLAMPED)):
+        assert list(calibrator.fit(validation, Y_VAL).feature_names_in_) == names
+        assert calibrator.predict_proba(validation).shape == (300, 2)
+
+
+def test_large_numbers_are_scaled_before_they_are_rounded():
+    """float32 has hundreds between numbers as large as times in seconds."""
+    large = X.astype(np.float64) + 1.6e9
+    to_float = FunctionTransformer(lambda x: x.astype(np.float32))
+    scaler = StandardScaler().fit(large)
+    fitted = make_pipeline(scaler, to_float, net()).fit(large, Y)
+    maps = TemperatureScaling(fitted).fit(large, Y)
+    assert maps.score(large, Y) > 0.95
+    clamped = NeuralClampingCalibrator(make_pipeline(scaler, fitted[-1]), perturbation=None).fit(large, Y)
+    np.testing.assert_allclose(clamped.predict_proba(large), maps.predict_proba(large), atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [NeuralClampingCalibrator, NeuralClampingCalibratorCV])
+def test_a_step_that_has_no_gradient_is_named(make):
+    fitted = make_pipeline(QuantileTransformer(n_quantiles=20), net(max_epochs=1)).fit(X_TRAIN, Y_TRAIN)
+    with pytest.raises(TypeError, match="The transformers known are StandardScaler, .*; got QuantileTransformer"):
+        make(fitted).fit(X_VAL, Y_VAL)
+    with pytest.raises(TypeError, match="got QuantileTransformer"):
+        make(clone(fitted), cv=2).fit(X_VAL, Y_VAL)
+    calibrator = TemperatureScaling(fitted).fit(X_VAL, Y_VAL)
+    assert calibrator.score(X_VAL, Y_VAL) == fitted.score(X_VAL, Y_VAL)
+    with pytest.raises(AttributeError, match="TemperatureScaling has module_ where .* got QuantileTransformer"):
+        calibrator.module_  # noqa: B018
+
+
+@pytest.mark.parametrize("criterion", [nn.BCEWithLogitsLoss, nn.NLLLoss])
+def test_the_criterion_says_what_the_net_yields(criterion):
+    binary = criterion is nn.BCEWithLogitsLoss
+    kind = NeuralNetBinaryClassifier if binary else NeuralNetClassifier
+    given = net(n_classes=1 if binary else 2, kind=kind, criterion=criterion, max_epochs=5)
+    if not binary:
+        given.module.append(nn.Softmax(1))
+    y = Y_TRAIN.astype(np.float32) if binary else Y_TRAIN
+    fitted = make_pipeline(StandardScaler(), given).fit(X_TRAIN, y)
+    scores = fitted.predict_proba(X_VAL)
+    expected = TemperatureScaling(response="probabilities").fit(scores, Y_VAL)
+    for calibrator in (TemperatureScaling(fitted), NeuralClampingCalibrator(fitted, perturbation=None)):
+        found = calibrator.fit(X_VAL, Y_VAL).predict_proba(X_VAL)
+        np.testing.assert_allclose(found, expected.predict_proba(scores), atol=1e-3)
+    said = TemperatureScaling(fitted, response="probabilities").fit(X_VAL, Y_VAL)
+    np.testing.assert_allclose(said.predict_proba(X_VAL), expected.predict_proba(scores), atol=1e-6)
