@@ -156,14 +156,15 @@ class Probabilities:
     Parameters
     ----------
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities of any floating-point dtype; one dimension holds those of the second of two classes. They are
-        checked while they are first read.
+        Probabilities of any floating-point dtype; one dimension holds those of the second of two classes, which is then
+        the event that `pairs` are about. They are checked while they are first read.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
     """
 
     def __init__(self, y_proba, sample_weight=None):
         self._values = as_probability_matrix(y_proba)
+        self.is_event = np.shape(y_proba)[1:] in ((), (1,))
         self.n_samples, self.n_classes = self._values.shape
         # Counting is faster than adding up ones.
         given = sample_weight is not None
@@ -206,15 +207,29 @@ class Probabilities:
         return edges.astype(self._values.dtype).astype(np.float64)
 
     def pairs(self, y_encoded, top_k=1, threshold=None):
-        """Probability of the `top_k` most probable classes together, and whether the label is among them."""
+        """Probability of the `top_k` most probable classes together, and whether the label is among them.
+
+        Of probabilities in one dimension, that of the second class, and whether it is the label.
+        """
         top_k = check_whole_number(top_k, "top_k")
-        if top_k == 1:
+        if self.is_event:
+            if top_k != 1:
+                raise ValueError(
+                    f"top_k must be 1 where y_proba has one dimension, the probability of one event; got {top_k}"
+                )
+            confidence, hits = self.kept("event", partial(self._column, 1)), y_encoded == 1
+        elif top_k == 1:
             confidence, prediction = self.top_label
             hits = prediction == y_encoded
         else:
             confidence, predictions = self._top_labels(top_k)
             hits = (predictions == y_encoded[:, None]).any(1)
         return Pairs(confidence, hits.astype(np.float64), self.weight).above(threshold)
+
+    def _column(self, k):
+        """Probabilities (float64) of one class, checked."""
+        _ = self.top_label
+        return _as_native_array(self._values[:, k]).astype(np.float64)
 
     def class_pairs(self, y_encoded, threshold=None, block=32):
         """Yield the pairs of each class: its probability, and whether it is the label."""

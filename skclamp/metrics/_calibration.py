@@ -3,7 +3,7 @@
 from functools import partial
 
 from .._utils.parameters import check_whole_number
-from ._reduction import as_probabilities, check_options, each_class, edges_of, some_pairs
+from ._reduction import adaptive_bins, as_probabilities, check_options, each_class, edges_of, some_pairs
 
 
 def expected_calibration_error(
@@ -18,18 +18,23 @@ def expected_calibration_error(
     top_k=1,
     threshold=None,
 ):
-    """Expected calibration error (ECE) of the most probable class.
+    """Expected calibration error (ECE) of the most probable class, or of an event's probability.
 
     The confidences are sorted into `n_bins` bins of equal width, and the absolute differences between accuracy and mean
     confidence in each bin are averaged over the samples. A perfectly calibrated classifier, too, has an ECE above 0 on
     a finite sample: print :func:`calibration_noise_floor` beside it.
+
+    Of two classes the most probable one hides much: where 1 % are positive and the classifier says 11 % on average, its
+    answers are nearly always the negative class, and right as often as it says. Pass ``y_proba[:, 1]`` to ask how often
+    the second class comes true where it is given that probability.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes, which is then the event
+        in place of the most probable class.
     n_bins : int, default=15
         Number of bins (0, 1/n_bins], ..., closed on the right; a confidence of 0 would be in the first.
     labels : array-like of shape (n_classes,), default=None
@@ -83,6 +88,11 @@ def expected_calibration_error(
     >>> ece, bins = expected_calibration_error([0, 0, 0, 1], y_proba, n_bins=5, return_bins=True)
     >>> bins.count
     array([0, 0, 1, 2, 1])
+
+    Of the second class's probability:
+
+    >>> round(expected_calibration_error([0, 0, 0, 1], [0.1, 0.2, 0.7, 0.6], n_bins=5), 4)
+    0.35
     """
     check_options(norm=norm, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
@@ -104,7 +114,7 @@ def adaptive_expected_calibration_error(
     top_k=1,
     threshold=None,
 ):
-    """Expected calibration error with bins of equal mass (AECE) of the most probable class.
+    """Expected calibration error with bins of equal mass (AECE) of the most probable class, or of an event.
 
     The edges are confidences, such that each bin holds an equal number (or weight) of samples as far as ties allow:
     samples of one confidence are never parted.
@@ -114,7 +124,8 @@ def adaptive_expected_calibration_error(
     y_true : array-like of shape (n_samples,)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes, which is then the event
+        in place of the most probable class.
     n_bins : int, default=15
         Number of bins.
     labels : array-like of shape (n_classes,), default=None
@@ -162,7 +173,7 @@ def adaptive_expected_calibration_error(
     check_options(norm=norm, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
     pairs = some_pairs(proba, proba.encode(y_true, labels), top_k, threshold)
-    table = pairs.table(pairs.equal_mass_edges(n_bins, side="right"), include_lowest)
+    table = pairs.table(*adaptive_bins(pairs, proba, n_bins, include_lowest))
     aece = float(table.error(norm))
     return (aece, table) if return_bins else aece
 
@@ -177,7 +188,8 @@ def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample
     y_true : array-like of shape (n_samples,)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes, which is then the event
+        in place of the most probable class.
     n_bins : int, default=15
         Number of bins of equal width, closed on the right.
     labels : array-like of shape (n_classes,), default=None

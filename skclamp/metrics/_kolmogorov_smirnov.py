@@ -19,9 +19,10 @@ def ks_calibration_error(
     y_true : array-like of shape (n_samples,)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes, which is then the event
+        in place of the most probable class.
     mode : {"top-label", "classwise"}, default="top-label"
-        Of the most probable class, or the mean over the one-vs-rest errors of every class.
+        Of the most probable class or the event, or the mean over the one-vs-rest errors of every class.
     top_k : int, default=1
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None

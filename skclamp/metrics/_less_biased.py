@@ -37,7 +37,8 @@ def debiased_calibration_error(
     y_true : array-like of shape (n_samples,)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes, which is then the event
+        in place of the most probable class.
     n_bins : int, default=15
         Number of bins.
     norm : {"l1", "l2"}, default="l2"
@@ -45,8 +46,8 @@ def debiased_calibration_error(
     strategy : {"uniform", "quantile"}, default="quantile"
         Bins of equal width, or of an equal number of samples, ties aside.
     mode : {"top-label", "classwise"}, default="top-label"
-        Of the most probable class, or of all the one-vs-rest errors together: their mean, or the root of the mean of
-        their squares.
+        Of the most probable class or the event, or of all the one-vs-rest errors together: their mean, or the root of
+        the mean of their squares.
     top_k : int, default=1
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None
@@ -117,11 +118,13 @@ def sweep_calibration_error(
     y_true : array-like of shape (n_samples,)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes, which is then the event
+        in place of the most probable class.
     norm : {"l1", "l2", "max"}, default="l1"
         Mean, root mean square or largest of the bins' gaps.
     mode : {"top-label", "classwise"}, default="top-label"
-        Of the most probable class, or the mean over the one-vs-rest errors of every class, each with bins of its own.
+        Of the most probable class or the event, or the mean over the one-vs-rest errors of every class, each with bins
+        of its own.
     top_k : int, default=1
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None

@@ -68,3 +68,14 @@ def edges_of(pairs, proba, n_bins, strategy):
     """Edges of bins of equal width or of equal mass."""
     from_mass = strategy == "quantile"
     return pairs.equal_mass_edges(n_bins) if from_mass else proba.equal_width_edges(n_bins)
+
+
+def adaptive_bins(pairs, proba, n_bins, include_lowest="auto"):
+    """Edges of equal mass of the adaptive error, and its `include_lowest`.
+
+    Those of one event are the ones of its classwise error, where every sample counts: only of the most probable class
+    are there implementations to agree with.
+    """
+    if not proba.is_event:
+        return pairs.equal_mass_edges(n_bins, side="right"), include_lowest
+    return pairs.equal_mass_edges(n_bins), include_lowest == "auto" or include_lowest

@@ -14,7 +14,7 @@ from .._utils.warnings import unheard
 from . import _calibration, _kolmogorov_smirnov, _proper_scores, _smooth
 from ._binning import ROUNDING, BinTable, bin_indices, weights_like
 from ._kolmogorov_smirnov import pairs_ks_error
-from ._reduction import check_options, some_pairs
+from ._reduction import adaptive_bins, check_options, some_pairs
 from ._smooth import cosine_transform, fixed_point, grid_places, integral, pairs_smooth_error, smooth
 
 # Groups of neighbouring confidences between which the KS error's replicates are looked at.
@@ -291,7 +291,8 @@ def _maximum(y_encoded, proba, **options):
 def _adaptive(y_encoded, proba, *, n_bins=15, include_lowest="auto", norm="l1", top_k=1, threshold=None):
     check_options(norm=norm, threshold=threshold)
     pairs, kept = _kept_pairs(y_encoded, proba, top_k, threshold)
-    return BinnedErrors(pairs, kept, pairs.equal_mass_edges(n_bins, side="right"), norm, include_lowest)
+    edges, include_lowest = adaptive_bins(pairs, proba, n_bins, include_lowest)
+    return BinnedErrors(pairs, kept, edges, norm, include_lowest)
 
 
 def _classwise(y_encoded, proba, *, n_bins=15, norm="l1", strategy="uniform", threshold=None, average="macro"):

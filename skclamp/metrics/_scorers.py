@@ -7,13 +7,15 @@ from .._utils.labels import check_same_length, check_sample_weight, encode_targe
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.sklearn_private import BaseScorer
 from ._calibration import expected_calibration_error
+from ._noise_floor import is_ours
 from ._proper_scores import brier_score
 
 
 class CalibrationScorer(BaseScorer):
     """Scorer ``(estimator, X, y, sample_weight=None) -> float`` that names the columns by ``estimator.classes_``.
 
-    Made by :func:`make_calibration_scorer`. A class that only `y` holds, because a training fold missed it, has
+    Made by :func:`make_calibration_scorer`. Of two classes, this package's metrics are given the probability of the
+    second, as by scikit-learn's scorers. A class that only `y` holds, because a training fold missed it, has
     probability 0. `y` may be left out where the estimator is a calibrator and X a data set that brings its labels.
     """
 
@@ -30,6 +32,8 @@ class CalibrationScorer(BaseScorer):
         labels = getattr(estimator, "classes_", None)
         if labels is not None:
             response, labels = _with_unseen(response, to_numpy(labels), to_numpy(y_true), self.fill)
+        if is_ours(self._score_func) and response.shape[1:] == (2,):
+            response = response[:, 1]
         return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
 
     def _response(self, estimator, X, y_true, **options):
@@ -63,7 +67,8 @@ def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
     """Make a scorer of a calibration metric, for ``scoring=`` in GridSearchCV, cross_val_score and the like.
 
     Unlike ``sklearn.metrics.make_scorer`` it tells the metric the labels of the columns (``estimator.classes_``), so
-    that folds which miss a class can be scored.
+    that folds which miss a class can be scored. Of two classes, a metric of this package is given the probability of
+    the second, as scikit-learn's scorers do: its calibration is that of this event.
 
     Parameters
     ----------

@@ -38,12 +38,13 @@ def smooth_calibration_error(
     y_true : array-like of shape (n_samples,)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
-        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes, which is then the event
+        in place of the most probable class.
     bandwidth : float, default=None
         Standard deviation of the kernel, above 0 and at most 1; None finds the fixed point.
     mode : {"top-label", "classwise"}, default="top-label"
-        Of the most probable class, or the mean over the one-vs-rest errors of every class. For two classes "classwise"
-        is the error of the second's probability.
+        Of the most probable class or the event, or the mean over the one-vs-rest errors of every class. For two classes
+        "classwise" is the error of the second's probability.
     top_k : int, default=1
         How many of the most probable classes are taken together; see :func:`expected_calibration_error`.
     threshold : float, default=None

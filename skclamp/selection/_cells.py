@@ -143,6 +143,11 @@ class BinnedTest:
     class_names: list[str]
     predictions: dict[str, BinnedPredictions]
 
+    @property
+    def event(self):
+        """Index, among the classes with cells, of the one that scores are about: the second of two; -1 of others."""
+        return 1 if self.n_classes == len(self.class_names) == 2 else -1
+
 
 @dataclass(frozen=True)
 class _Bounds:

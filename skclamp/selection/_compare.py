@@ -1,5 +1,7 @@
 """compare_calibrators: calibrators side by side on a test set, as a table, a DataFrame, a figure and a page."""
 
+import shutil
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from math import isnan
@@ -17,21 +19,8 @@ from ._page import page_of
 from ._scoring import CalibratorScores, Scoring, compare_losses
 from ._shared_logits import SharedLogits, fit_and_predict, predict_as_it_is, timed
 
-_HEADERS = (
-    ("calibrator", ""),
-    ("acc. %", ".2f"),
-    ("NLL", ".4f"),
-    ("- best", "+.4f"),
-    ("s.e.", ".4f"),
-    ("tied", ""),
-    ("Brier", ".4f"),
-    ("ECE % [95 %]", ""),
-    ("floor (95 %)", ""),
-    ("AECE %", ".2f"),
-    ("SCE %", ".3f"),
-    ("fit s", ".2f"),
-    ("pred. s", ".2f"),
-)
+_PERCENTAGES = ("accuracy", "ece", "ece_low", "ece_high", "ece_floor", "ece_floor_quantile", "aece", "sce")
+_WIDTH_OF_NOTES = 120
 
 
 class CalibratorComparison:
@@ -39,7 +28,8 @@ class CalibratorComparison:
 
     Printed, it is a table, the lowest NLL first. "best" has it; those "tied" with the best can't be told from it: of
     them take the simplest, or the fastest. The NLL and the Brier score decide; the ECE is shown with its bootstrap
-    interval and its noise floor, below which differences say nothing.
+    interval and its noise floor, below which differences say nothing. Of two classes it is that of the second one's
+    probability, whose mean the table tells. On a terminal the table is broken to its width.
 
     Parameters
     ----------
@@ -143,7 +133,7 @@ class CalibratorComparison:
         ImportError
             If matplotlib isn't installed.
         """
-        return draw_comparison(self.rows, axes)
+        return draw_comparison(self.rows, axes, self._error_name)
 
     def to_html(self, path, *, title="Calibration report", channel_names=None, samples=True):
         """Write an interactive page: one file of at most 4 MB, which loads nothing from anywhere.
@@ -201,44 +191,95 @@ class CalibratorComparison:
         Path(path).write_text(page, encoding="utf-8")
 
     def __str__(self):
-        return f"{self._table('simple')}\n\n{self._notes()}"
+        notes = textwrap.fill(self._notes(), min(_width_of_output(), _WIDTH_OF_NOTES))
+        return f"{self._table('simple')}\n\n{notes}"
 
     __repr__ = __str__
 
     def _repr_html_(self):
         return f"{self._table('html')}\n<p>{self._notes()}</p>"
 
+    @property
+    def _error_name(self):
+        """The ECE, and the event that it is of where that isn't the most probable class."""
+        return "ECE" if self._event is None else f"ECE of P({self._event})"
+
+    @property
+    def _event(self):
+        """Name of the second of two classes; None of others."""
+        return None if self._binned is None or self._binned.event < 0 else self._binned.class_names[self._binned.event]
+
     def _table(self, style):
-        headers, formats = zip(*_HEADERS, strict=True)
-        cells = [_cells(row, row.name == self.best) for row in self.rows]
-        return tabulate(cells, headers=headers, floatfmt=formats, tablefmt=style, missingval="before")
+        columns = self._columns()
+        if style == "html":
+            return _tabulated(columns, style)
+        width = _width_of_output()
+        blocks, first = [], columns[0]
+        for column in columns[1:]:
+            # As pandas does: what has no room beside the names goes below them.
+            if blocks and _width(blocks[-1] + [column]) <= width:
+                blocks[-1].append(column)
+            else:
+                blocks.append([first, column])
+        return "\n\n".join(_tabulated(block, style) for block in blocks)
+
+    def _columns(self):
+        """Head, format and cells of each column."""
+        rows = self.rows
+        percent = {name: [100 * getattr(row, name) for row in rows] for name in _PERCENTAGES}
+        tied = ["best" if row.name == self.best else "tied" if row.tied else "" for row in rows]
+        ends = zip(*(percent[name] for name in ("ece", "ece_low", "ece_high")), strict=True)
+        floors = zip(percent["ece_floor"], percent["ece_floor_quantile"], strict=True)
+        columns = [
+            ("calibrator", "", [row.name for row in rows]),
+            ("acc. %", ".2f", percent["accuracy"]),
+            ("NLL", ".4f", [row.nll for row in rows]),
+            ("- best", "+.4f", [row.nll_difference for row in rows]),
+            ("s.e.", ".4f", [row.nll_difference_se for row in rows]),
+            ("tied", "", tied),
+            ("Brier", ".4f", [row.brier for row in rows]),
+            (f"{self._error_name} % [95 %]", "", [f"{ece:.2f} [{low:.2f}, {high:.2f}]" for ece, low, high in ends]),
+            ("floor (95 %)", "", [f"{mean:.2f} ({quantile:.2f})" for mean, quantile in floors]),
+            ("AECE %", ".2f", percent["aece"]),
+            ("SCE %", ".3f", percent["sce"]),
+            ("fit s", ".2f", [None if isnan(row.fit_time) else row.fit_time for row in rows]),
+            ("pred. s", ".2f", [row.predict_time for row in rows]),
+        ]
+        if self._event is not None:
+            # The classwise error would say the same once more; where the mean lies, it doesn't.
+            cells = [self._binned.predictions[row.name].classes[1].confidence for row in rows]
+            means = [100 * own.sum() / self._binned.n_samples for own in cells]
+            columns[10] = (f"mean P({self._event}) %", ".2f", means)
+        return columns
 
     def _notes(self):
         calibration, test = self.network_times
-        return (
+        told = (
             f"tied: not told from the best by its NLL (paired losses, Tukey's range test, {self.alpha:g}). "
-            "floor: ECE of perfectly calibrated\nprobabilities like these, mean and 95 % quantile. Times of output "
-            f"maps come on top of the network's, {calibration:.2f} s to calibrate\nand {test:.2f} s to test."
+            "floor: ECE of perfectly calibrated probabilities like these, mean and 95 % quantile. Times of output "
+            f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
         )
+        if self._event is not None:
+            hits = next(iter(self._binned.predictions.values())).classes[1].hits.sum()
+            told += (
+                f" ECE, floor and AECE are of the probability of class {self._event}, "
+                f"which {100 * hits / self._binned.n_samples:.2f} % of the test set are."
+            )
+        return told
 
 
-def _cells(row, is_best):
-    """One line of the table."""
-    tied = "best" if is_best else "tied" if row.tied else ""
-    ece = f"{100 * row.ece:.2f} [{100 * row.ece_low:.2f}, {100 * row.ece_high:.2f}]"
-    floor = f"{100 * row.ece_floor:.2f} ({100 * row.ece_floor_quantile:.2f})"
-    nll = (row.nll, row.nll_difference, row.nll_difference_se)
-    errors = (ece, floor, 100 * row.aece, 100 * row.sce)
-    return (
-        row.name,
-        100 * row.accuracy,
-        *nll,
-        tied,
-        row.brier,
-        *errors,
-        None if isnan(row.fit_time) else row.fit_time,
-        row.predict_time,
-    )
+def _width_of_output():
+    """Of the terminal; what is read elsewhere, a file or a notebook's cell, is as wide as it must be."""
+    return shutil.get_terminal_size((10**6, 0)).columns
+
+
+def _tabulated(columns, style):
+    heads, formats, cells = zip(*columns, strict=True)
+    return tabulate(zip(*cells, strict=True), headers=heads, floatfmt=formats, tablefmt=style, missingval="before")
+
+
+def _width(columns):
+    return len(_tabulated(columns, "simple").splitlines()[1])
 
 
 def compare_calibrators(

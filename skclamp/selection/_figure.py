@@ -13,14 +13,14 @@ _GRID = {"color": "#e3e6ea", "linewidth": 0.8}
 _ZERO = {"color": "black", "linewidth": 1, "linestyle": ":"}
 
 
-def draw_comparison(rows, axes=None):
+def draw_comparison(rows, axes=None, error_name="ECE"):
     """Draw rows of CalibratorScores, best first, from the top down; `axes` are a pair for the NLL and for the ECE."""
     if axes is None:
         axes = new_axes(1, 2, figsize=(8, 1.4 + 0.3 * len(rows)), sharey=True)[0]
     left, right = axes
     places = np.arange(len(rows))
     _draw_differences(left, rows, places)
-    _draw_errors(right, rows, places)
+    _draw_errors(right, rows, places, error_name)
     left.set_yticks(places, [row.name for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
     right.tick_params(axis="y", left=False)
@@ -54,7 +54,7 @@ def _power_of_ten(value):
     return 10.0 ** np.ceil(np.log10(value))
 
 
-def _draw_errors(ax, rows, places):
+def _draw_errors(ax, rows, places, error_name):
     """ECE with its interval, on the noise floor."""
     floor, low, ece, high = (
         100 * np.array([getattr(row, name) for row in rows])
@@ -64,7 +64,7 @@ def _draw_errors(ax, rows, places):
     ax.hlines(places, low, high, color="#7a8594", linewidth=1.5, label="95 % interval")
     ax.plot(ece, places, label="ECE", **_ECE)
     ax.set_xlim(left=0)
-    ax.set_xlabel("ECE (%)")
+    ax.set_xlabel(f"{error_name} (%)")
     _legend_above(ax)
 
 

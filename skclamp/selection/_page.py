@@ -97,6 +97,7 @@ def _data(comparison, binned, evidence, title, perturbations):
         "nSamples": binned.n_samples,
         "nClasses": binned.n_classes,
         "classNames": binned.class_names,
+        "event": binned.event,
         "nBins": binned.n_bins,
         "counts": list(binned.menu.counts),
         "thresholds": list(binned.menu.thresholds),

@@ -35,7 +35,8 @@ class CalibratorScores:
         Of the calibrator.
     accuracy, nll, brier, ece, aece, sce : float
         Accuracy; negative log-likelihood in nats; Brier score; expected calibration error, the adaptive one and the
-        classwise one. All but the NLL are parts of 1, not percentages.
+        classwise one. Of two classes the first two are of the second one's probability, else of the most probable
+        class. All but the NLL are parts of 1, not percentages.
     nll_se : float
         Standard error of the NLL.
     auroc : float
@@ -104,10 +105,12 @@ class Scoring:
     def __call__(self, y_proba):
         """Scores by name, the loss of each sample, and `BinnedPredictions`."""
         proba, y_encoded = Probabilities(y_proba), self._y_encoded
+        # Of two classes the most probable one hides much.
+        event = Probabilities(y_proba[:, 1]) if proba.n_classes == 2 else proba
         ece = partial(expected_calibration_error, n_bins=self._n_bins)
-        interval = bootstrap_interval(ece, y_encoded, proba, n_resamples=self._n_resamples, random_state=self._seed)
+        interval = bootstrap_interval(ece, y_encoded, event, n_resamples=self._n_resamples, random_state=self._seed)
         draws = draw_labels(proba, self._n_draws, check_random_state(self._seed))
-        floor = floor_of(ece, proba, draws)
+        floor = floor_of(ece, event, draws)
         losses = log_losses(proba, y_encoded)
         confidence, prediction = proba.top_label
         hits = prediction == y_encoded
@@ -121,7 +124,7 @@ class Scoring:
             "ece_high": interval.high,
             "ece_floor": floor.mean,
             "ece_floor_quantile": floor.quantile,
-            "aece": adaptive_expected_calibration_error(y_encoded, proba, n_bins=self._n_bins),
+            "aece": adaptive_expected_calibration_error(y_encoded, event, n_bins=self._n_bins),
             "sce": classwise_calibration_error(y_encoded, proba, n_bins=self._n_bins),
             "auroc": float(roc_auc_score(hits, confidence)) if 0 < hits.sum() < len(hits) else float("nan"),
         }

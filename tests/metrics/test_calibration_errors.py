@@ -378,3 +378,34 @@ def test_kde_of_calibrated_data_falls_as_theory_says(k):
         means.append(calibration_noise_floor(metric, proba, n_draws=12, random_state=0).mean)
     slope = np.polyfit(np.log(sizes), np.log(means), 1)[0]
     assert slope == pytest.approx(rate, abs=0.1)
+
+
+@pytest.mark.parametrize("n_bins", [4, 15])
+def test_one_dimension_is_about_the_second_class(n_bins):
+    """How often it comes true where it is given that probability, whichever class is the more probable."""
+    random = np.random.default_rng(0)
+    proba = random.beta(0.5, 3, 500)
+    y = (random.uniform(size=500) < proba / 3).astype(int)
+    hits = y.astype(float)
+    bins = _bins(proba, hits, np.arange(1, n_bins + 1) / n_bins)
+    gaps = np.array([abs(own.mean() - confidence.mean()) for confidence, own in bins])
+    shares = np.array([len(own) for _, own in bins]) / 500
+    expected = {"n_bins": n_bins}
+    assert expected_calibration_error(y, proba, **expected) == exactly(shares @ gaps)
+    assert maximum_calibration_error(y, proba, **expected) == exactly(gaps.max())
+    columns = np.stack([1 - proba, proba], 1)
+    per_class = partial(classwise_calibration_error, y, columns, average=None, **expected)
+    assert expected_calibration_error(y, proba, **expected) == exactly(per_class()[1])
+    assert adaptive_expected_calibration_error(y, proba, **expected) == exactly(per_class(strategy="quantile")[1])
+    # Every residual has one sign in the mean.
+    assert ks_calibration_error(y, proba) >= abs(hits.mean() - proba.mean()) > 0.05
+    assert smooth_calibration_error(y, proba) == pytest.approx(
+        smooth_calibration_error(y, columns, mode="classwise"), abs=1e-4
+    )
+    # What is hidden: a rare class is hardly ever the most probable one.
+    assert expected_calibration_error(y, columns, **expected) != pytest.approx(shares @ gaps, abs=0.01)
+
+
+def test_one_dimension_has_no_top_two():
+    with pytest.raises(ValueError, match="top_k must be 1 where y_proba has one dimension.*; got 2"):
+        expected_calibration_error([0, 1], [0.1, 0.9], top_k=2)

@@ -88,8 +88,9 @@ def test_a_class_may_be_missing_from_the_labels(name):
 
 @of_base
 def test_one_dimension_is_the_second_of_two_classes(name):
+    """Above one half it is the most probable one."""
     y, proba = draw(k=2)
-    second = proba[:, 1]
+    second = 0.5 + proba[:, 1] / 2
     expected = METRICS[name](y, np.stack([1 - second, second], 1))
     for given in (second, second[:, None], torch.from_numpy(second), list(second)):
         assert METRICS[name](y, given) == expected

@@ -51,3 +51,9 @@ def open_page(browser, tmp_path):
         assert page.said == []
         assert page.asked == [(tmp_path / "report.html").as_uri()]
         page.close()
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """Tables as they are without a terminal; pytest's workers have one of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "1000")

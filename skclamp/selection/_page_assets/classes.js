@@ -26,7 +26,7 @@ function classButton(name, k, errors, most) {
     classMark(errors, most),
   );
   button.addEventListener("click", () => {
-    choose({ event: state.event === k ? -1 : k });
+    choose({ event: state.event === k ? data.event : k });
     $("class-list").querySelector(`[data-class="${k}"]`).focus();
   });
   return button;

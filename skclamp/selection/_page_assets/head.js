@@ -62,7 +62,7 @@ function eceTile() {
   const rows = compared();
   const told = rows.map((row) => tellPercent(row.ece));
   const notes = rows.map((row) => [breakable(row.name), ", ", floorWords(row.ece, row.ece_floor_quantile)]);
-  return tileOf("Calibration error, ECE", told, " %", notes);
+  return tileOf(`Calibration error, ${scoreName}`, told, " %", notes);
 }
 
 function gainWords() {
@@ -91,16 +91,26 @@ function accuracyWords() {
   return [" and ", words, ` (95 % interval ${ends[0]} to ${ends[1]})`];
 }
 
+// Of an answer; of a class's probability nobody is confident.
+function gapName(gap, top = data.event < 0) {
+  if (top) return `${gap > 0 ? "over" : "under"}-confident`;
+  return `too ${gap > 0 ? "high" : "low"}`;
+}
+
 function gapWords() {
   if (!uncalibrated) return [];
-  const series = methods[data.rows.indexOf(uncalibrated)][0];
+  const series = methods[data.rows.indexOf(uncalibrated)][data.event + 1];
   const own = sharesOf(totalOf(series, 0, series.count.length));
   const gap = own.confidence - own.accuracy;
   const within = own.low <= own.confidence && own.confidence <= own.high;
-  const words = `${gap > 0 ? "over" : "under"}-confident by ${digits(Math.abs(100 * gap), 1)} points`;
+  const words = `${gapName(gap)} by ${digits(Math.abs(100 * gap), 1)} points`;
+  const said = `${digits(100 * own.confidence, 1)} %`;
   return [
-    `Uncalibrated, it says ${digits(100 * own.confidence, 1)} % on average: `,
-    within ? `${words}, within the interval of its accuracy` : make("strong", {}, words),
+    data.event < 0
+      ? `Uncalibrated, it says ${said} on average: `
+      : `Uncalibrated, it gives class ${data.classNames[data.event]} ${said} on average, which ` +
+        `${digits(100 * own.accuracy, 1)} % of the samples are: `,
+    within ? `${words}, within the interval of its ${data.event < 0 ? "accuracy" : "share"}` : make("strong", {}, words),
     ". ",
   ];
 }

@@ -61,10 +61,11 @@ function buildControls() {
     $(side).addEventListener("change", (event) => choose({ [side]: Number(event.target.value) }));
   }
   const classes = data.classNames.map((name, k) => make("option", { value: k }, name));
-  $("event").replaceChildren(
+  const events = [
     make("option", { value: -1 }, "most probable class"),
     ...(classes.length ? [make("optgroup", { label: "one class’s probability" }, classes)] : []),
-  );
+  ];
+  $("event").replaceChildren(...(data.event < 0 ? events : events.reverse()));
   $("event").addEventListener("change", (event) => choose({ event: Number(event.target.value) }));
   $("bins").max = data.counts.length - 1;
   $("bins").addEventListener("input", (event) => choose({ nBins: data.counts[event.target.value] }));

@@ -92,7 +92,7 @@ function wordsOf(bin) {
     tellPercent(bin.high),
     "], mean confidence ",
     tellPercent(bin.confidence),
-    ` %; ${gap < 0 ? "over" : "under"}-confident by ${points(gap)} points`,
+    ` %; ${gapName(-gap, isTop())} by ${points(gap)} points`,
     bin.low <= bin.confidence && bin.confidence <= bin.high ? ", within the interval." : ".",
     bin.count < FEW ? ` Fewer than ${FEW} samples say next to nothing.` : "",
     bin.spared ? " The least confident sample counts as calibrated." : "",

@@ -22,7 +22,7 @@ const COLUMNS = [
   { head: "accuracy %", down: true, of: (row) => row.accuracy, cell: (row) => tellPercent(row.accuracy) },
   { head: "Brier", of: (row) => row.brier, cell: (row) => tell(row.brier, digits(row.brier, 4)) },
   {
-    head: "ECE % [95 %]",
+    head: `${scoreName} % [95 %]`,
     of: (row) => row.ece,
     cell: (row) => [tellPercent(row.ece), " [", tellPercent(row.ece_low), ", ", tellPercent(row.ece_high), "]"],
   },
@@ -107,8 +107,8 @@ function showNotes() {
   $("scores-caption").replaceChildren("Scores on the test set; a heading sorts by its column");
   $("scores-note").replaceChildren(
     `The NLL decides. “Tied” is not told from the best by Tukey’s range test of the paired losses (level ${data.alpha}). ` +
-      `The picture shows the ECE (${data.nBins} bins) as a diamond, its 95 % interval as a line, and the noise floor ` +
-      "as a grey bar: a diamond on the bar says nothing.",
+      `The picture shows the ${scoreName} (${data.nBins} bins) as a diamond, its 95 % interval as a line, and the ` +
+      "noise floor as a grey bar: a diamond on the bar says nothing.",
   );
   $("page-note").replaceChildren(
     `This file holds sums over the ${data.nSamples.toLocaleString("en")} test samples, ` +

@@ -13,7 +13,7 @@ const names = data.rows.map((row) => row.name);
 const state = {
   left: Math.max(names.indexOf("uncalibrated"), 0),
   right: names[0] === "uncalibrated" ? Math.min(1, names.length - 1) : 0,
-  event: -1,
+  event: data.event,
   nBins: data.counts.includes(data.nBins) ? data.nBins : data.counts.at(-1),
   strategy: "uniform",
   threshold: 0.9,
@@ -52,5 +52,7 @@ const isTop = () => state.event < 0;
 const seriesOf = (method) => methods[method][state.event + 1];
 const tableFor = (series, strategy = state.strategy, top = isTop()) =>
   tableOf(series, edges, state.nBins, strategy, top);
-const errorName = () => (isTop() && state.strategy === "quantile" ? "AECE" : "ECE");
+// The scores are about one event: of two classes the second one's probability, else the most probable class.
+const errorName = () => (state.event === data.event && state.strategy === "quantile" ? "AECE" : "ECE");
+const scoreName = data.event < 0 ? "ECE" : `ECE of P(${data.classNames[data.event]})`;
 const className = () => data.classNames[state.event];
