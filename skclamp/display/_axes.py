@@ -47,6 +47,16 @@ def split_off_lower(ax, share=0.27, space=0.04):
     return ax.figure.add_subplot(grid[1], sharex=ax)
 
 
+def legend_above(ax, title=None):
+    """The legend above axes and off their bars, within the room that they had."""
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "frameon": False, "borderaxespad": 0.2}
+    legend = ax.legend(title=title, alignment="left", fontsize="small", **place)
+    if ax.figure.get_layout_engine() is None:
+        left, bottom, width, height = ax.get_position().bounds
+        share = legend.get_window_extent().height / ax.figure.bbox.height
+        ax.set_position([left, bottom, width, max(height - share, 0.2 * height)])
+
+
 def without_frame(*axes):
     """Take the upper and right lines off axes."""
     for ax in axes:

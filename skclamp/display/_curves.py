@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 from sklearn.utils import check_random_state
 
 from .._utils.parameters import check_whole_number
@@ -118,11 +119,19 @@ def _ratio(residual, density):
     return np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
 
 
-def accuracy_intervals(pairs, edges, resamples, confidence_level=0.95):
-    """Bootstrap intervals of the bins' accuracies, shape (2, n_bins); NaN in empty bins.
+def counts_of(pairs, edges):
+    """Numbers of samples in the bins; of weighted ones, how many equally weighted would tell as much."""
+    place, n_bins = bin_indices(pairs.confidence, edges), len(edges) - 1
+    mass, square = (np.bincount(place, pairs.masses**power, n_bins) for power in (1, 2))
+    return mass**2 / np.where(square > 0, square, 1)
 
-    Where all samples are right, or all wrong, so they are in every replicate: the interval ends there at the exact
-    binomial bound (Clopper and Pearson). The bins stay as they are; `resamples` is as for `smooth_curve`.
+
+def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
+    """Intervals of the bins' accuracies, shape (2, n_bins), by the bootstrap or Wilson's formula; NaN in empty bins.
+
+    Wilson's (Journal of the American Statistical Association 22, 1927) are taken without `resamples`, which are as for
+    `smooth_curve`. In bootstrap replicates samples that are all right, or all wrong, are so every time: the interval
+    ends there at the exact binomial bound (Clopper and Pearson). The bins stay as they are.
     """
     place, n_bins = bin_indices(pairs.confidence, edges), len(edges) - 1
     groups = GroupSums(place, n_bins)
@@ -132,6 +141,8 @@ def accuracy_intervals(pairs, edges, resamples, confidence_level=0.95):
         mass = groups(weights)
         # A replicate may miss a bin of few samples.
         replicates.append(np.where(mass > 0, groups(weights * hits) / np.where(mass > 0, mass, 1), np.nan))
+    if not replicates:
+        return _wilson(pairs.table(edges).accuracy, counts_of(pairs, edges), confidence_level)
     intervals = np.full((2, n_bins), np.nan)
     held = ~np.isnan(np.concatenate(replicates)).all(0)
     intervals[:, held] = _interval([rows[:, held] for rows in replicates], confidence_level)
@@ -140,6 +151,18 @@ def accuracy_intervals(pairs, edges, resamples, confidence_level=0.95):
         if np.ptp(pairs.hits[own]) == 0:
             bound = ((1 - confidence_level) / 2) ** (1 / n_effective(pairs.masses[own]))
             intervals[:, k] = (bound, 1) if pairs.hits[own][0] else (0, 1 - bound)
+    return intervals
+
+
+def _wilson(share, count, confidence_level):
+    square = stats.norm.isf((1 - confidence_level) / 2) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = share + square / (2 * count)
+        half = np.sqrt(square * (share * (1 - share) + square / (4 * count)) / count)
+        intervals = np.array([centre - half, centre + half]) / (1 + square / count)
+    # At the ends rounding would leave something.
+    intervals[0, share == 0], intervals[1, share == 1] = 0, 1
+    intervals[:, count == 0] = np.nan
     return intervals
 
 

@@ -2,19 +2,34 @@
 
 import numpy as np
 
-from ._axes import without_frame
+from ._axes import legend_above, without_frame
 
 # Dark bars under a light hatched gap differ in print without colours, too.
 _ACCURACY = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
 _GAP = {"facecolor": (0.96, 0.70, 0.56, 0.75), "edgecolor": "#9c2f10", "hatch": "////", "linewidth": 0.8}
+_FEW_ACCURACY = {"color": "#c3c8cf", "edgecolor": "white", "linewidth": 0.8}
+_FEW_GAP = {"facecolor": (0.9, 0.9, 0.9, 0.75), "edgecolor": "#9aa1aa"}
+_MEAN = {"color": "#9c2f10", "linestyle": "--"}
 _INTERVAL = {"fmt": "none", "ecolor": "black", "elinewidth": 1.2, "capsize": 2.5}
 _CURVE = {"color": "black", "linewidth": 2.0}
+# As on the page of a comparison.
+FEW = 10
 _HISTOGRAM = {"color": "#b4bcc6", "edgecolor": "white", "linewidth": 0.8}
 
 
-def draw_diagram(ax, bins, intervals, curve, confidence_level, ref_line=True):
-    """The diagram; returns the bars of the accuracies and those of the gaps."""
-    bars = _draw_bins(ax, bins)
+def words_of(event):
+    """What is drawn up the diagram, along it, and their gap: of the most probable class, or of an event's name."""
+    if event is None:
+        return "accuracy", "confidence"
+    return f"share of class {event}", f"probability of class {event}"
+
+
+def draw_diagram(ax, bins, intervals, curve, confidence_level, ref_line=True, event=None, few=None):
+    """The diagram; returns the bars of the accuracies and those of the gaps.
+
+    Of bins that `few` marks, or that hold fewer than ten samples, both are grey: they say next to nothing.
+    """
+    bars = _draw_bins(ax, bins, bins.count < FEW if few is None else few, event)
     if ref_line:
         ax.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
     if intervals is not None:
@@ -26,28 +41,40 @@ def draw_diagram(ax, bins, intervals, curve, confidence_level, ref_line=True):
     return bars
 
 
-def draw_histogram(ax, bins):
+def draw_histogram(ax, bins, event=None):
     """Where the samples are, their accuracy and their mean confidence."""
     left, width = _places(bins)
     ax.bar(left, 100 * bins.share, width, align="edge", **_HISTOGRAM)
+    upwards, along = words_of(event)
     means = (
-        ("accuracy", bins.accuracy, {"color": "#1d3f66"}),
-        ("mean confidence", bins.confidence, {"color": "#9c2f10", "linestyle": "--"}),
+        (upwards, bins.accuracy, {"color": "#1d3f66"}),
+        ("mean confidence" if event is None else "mean probability", bins.confidence, _MEAN),
     )
     for name, values, line in means:
         mean = (bins.share * values).sum()
         ax.axvline(mean, linewidth=1.8, label=f"{name} {100 * mean:.1f} %", **line)
     without_frame(ax)
-    ax.set(xlabel="confidence", ylabel="samples (%)")
-    ax.legend(loc="best")
+    ax.set(xlabel=along, ylabel="samples (%)")
+    legend_above(ax)
 
 
-def _draw_bins(ax, bins):
+def _draw_bins(ax, bins, few, event):
     held, (left, width) = bins.count > 0, _places(bins)
     own = {"x": left[held], "width": width[held], "align": "edge"}
-    accuracy = bins.accuracy[held]
-    bars = ax.bar(height=accuracy, label="accuracy", **own, **_ACCURACY)
-    return bars, ax.bar(height=-bins.gap[held], bottom=accuracy, label="gap to mean confidence", **own, **_GAP)
+    accuracy, few = bins.accuracy[held], np.asarray(few)[held]
+    bars = ax.bar(height=accuracy, **own, **_ACCURACY)
+    gaps = ax.bar(height=-bins.gap[held], bottom=accuracy, **own, **_GAP)
+    for bar, gap, is_few in zip(bars, gaps, few, strict=True):
+        if is_few:
+            bar.set(**_FEW_ACCURACY)
+            gap.set(**_FEW_GAP)
+    gap_name = "gap to mean confidence" if event is None else "gap to mean probability"
+    legend = [(words_of(event)[0], _ACCURACY), (gap_name, _GAP)]
+    legend += [(f"fewer than {FEW} samples", _FEW_ACCURACY)] * bool(few.any())
+    for label, style in legend:
+        # The first bar may be grey.
+        ax.bar(0, 0, 0, label=label, **style)
+    return bars, gaps
 
 
 def _draw_intervals(ax, bins, intervals, confidence_level):

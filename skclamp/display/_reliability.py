@@ -2,15 +2,17 @@
 
 from functools import partial
 
+import numpy as np
+
 from .._backbones.reading import labels_in
 from .._utils.arrays import to_numpy
 from .._utils.labels import predict_labelled
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import adaptive_expected_calibration_error, calibration_noise_floor, expected_calibration_error
 from ..metrics._binning import Probabilities
-from ._axes import new_axes, split_off_lower
-from ._curves import accuracy_intervals, resampler, smooth_curve
-from ._diagram import draw_diagram, draw_histogram
+from ._axes import legend_above, new_axes, split_off_lower
+from ._curves import accuracy_intervals, counts_of, resampler, smooth_curve
+from ._diagram import FEW, draw_diagram, draw_histogram, words_of
 
 # The kind of bins: the metric that averages their gaps, and its short name.
 _METRICS = {
@@ -23,8 +25,9 @@ class ReliabilityDisplay:
     """Reliability diagram: accuracy against confidence, bin by bin, over a histogram of the confidences.
 
     Use :meth:`from_estimator` or :meth:`from_predictions` to make one. The confidence is the probability of the most
-    probable class, whatever the number of classes. A gap above an accuracy bar means over-confidence, a gap within the
-    bar the contrary; bins with few samples, which the histogram shows, may gape by chance.
+    probable class. Of two classes it is that of the second one, and a bar is how often that comes true: the most
+    probable class would hide much. A gap above a bar means that the probability is too high, a gap within the bar the
+    contrary; what the interval reaches across may be chance, and bins of fewer than ten samples are grey.
 
     Parameters
     ----------
@@ -44,6 +47,10 @@ class ReliabilityDisplay:
         Smoothed accuracy, with its band; None shows none.
     confidence_level : float, default=0.95
         Of the intervals and the band.
+    event : str, default=None
+        Name of the class whose probability is shown; None for the most probable class.
+    few : ndarray of shape (n_bins,), dtype bool, default=None
+        Bins to draw grey; None takes those of fewer than ten samples.
 
     Attributes
     ----------
@@ -89,6 +96,8 @@ class ReliabilityDisplay:
         intervals=None,
         curve=None,
         confidence_level=0.95,
+        event=None,
+        few=None,
     ):
         self.bins = bins
         self.histogram = histogram
@@ -98,6 +107,8 @@ class ReliabilityDisplay:
         self.intervals = intervals
         self.curve = curve
         self.confidence_level = confidence_level
+        self.event = event
+        self.few = few
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, name=None, sample_weight=None, **kwargs):
@@ -193,7 +204,8 @@ class ReliabilityDisplay:
         n_draws : int, default=200
             Draws of labels for the noise floor; 0 shows none.
         n_resamples : int, default=0
-            Bootstrap replicates for intervals of the bins' accuracies and a band around the smooth curve; 0 shows none.
+            Bootstrap replicates for intervals of the bins' accuracies and a band around the smooth curve; 0 takes
+            Wilson's intervals, and no band.
         confidence_level : float, default=0.95
             Of these, bin by bin and point by point.
         smooth : bool, default=False
@@ -267,7 +279,7 @@ class ReliabilityDisplay:
         metric, metric_name = _METRICS[strategy]
         check_whole_number(n_draws, "n_draws", low=0)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
-        proba = Probabilities(y_proba, sample_weight)
+        proba = Probabilities(y_proba, sample_weight).of_event()
         _, bins = metric(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
         _, histogram = expected_calibration_error(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
         floor = None
@@ -276,7 +288,6 @@ class ReliabilityDisplay:
             floor = calibration_noise_floor(error, proba, n_draws=n_draws, random_state=random_state)
         resamples = resampler(proba, n_resamples, random_state)
         pairs = proba.pairs(proba.encode(y_true, labels))
-        intervals = accuracy_intervals(pairs, bins.edges, resamples(), confidence_level) if n_resamples else None
         curve = smooth_curve(pairs, resamples(), confidence_level) if smooth else None
         return cls(
             bins,
@@ -284,9 +295,11 @@ class ReliabilityDisplay:
             metric_name=metric_name,
             noise_floor=floor,
             estimator_name=name,
-            intervals=intervals,
+            intervals=accuracy_intervals(pairs, bins.edges, resamples(), confidence_level),
             curve=curve,
             confidence_level=confidence_level,
+            event=_second_of(y_true, labels) if proba.is_event else None,
+            few=counts_of(pairs, bins.edges) < FEW,
         )
 
     def plot(self, *, ax=None, name=None, ref_line=True):
@@ -316,27 +329,28 @@ class ReliabilityDisplay:
         self.figure_ = self.ax_.figure
         self.histogram_ax_ = split_off_lower(self.ax_)
         self.bars_, self.gaps_ = draw_diagram(
-            self.ax_, self.bins, self.intervals, self.curve, self.confidence_level, ref_line
+            self.ax_, self.bins, self.intervals, self.curve, self.confidence_level, ref_line, self.event, self.few
         )
-        draw_histogram(self.histogram_ax_, self.bins if self.histogram is None else self.histogram)
-        self.ax_.set_ylabel("accuracy")
+        draw_histogram(self.histogram_ax_, self.bins if self.histogram is None else self.histogram, self.event)
+        self.ax_.set_ylabel(words_of(self.event)[0])
         self.ax_.tick_params(labelbottom=False)
-        self._draw_legend(self._summary(self.estimator_name if name is None else name))
+        legend_above(self.ax_, self._summary(self.estimator_name if name is None else name))
         return self
-
-    def _draw_legend(self, title):
-        """Above the diagonal, where there are no bars; above the diagram where intervals may be there."""
-        wide = self.intervals is not None and self.figure_.get_layout_engine() is not None
-        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "frameon": False} if wide else {}
-        self.ax_.legend(title=title, alignment="left", **{"loc": "upper left", "framealpha": 0.9, **place})
 
     def _summary(self, name):
         """Title of the legend: the name, the metric and its noise floor."""
         lines = [] if name is None else [name]
-        lines.append(f"{self.metric_name} {100 * self.bins.expected_gap():.2f} %")
+        event = "" if self.event is None else f" of P({self.event})"
+        lines.append(f"{self.metric_name}{event} {100 * self.bins.expected_gap():.2f} %")
         if self.noise_floor is not None:
             mean, quantile = (100 * value for value in self.noise_floor)
             lines.append(f"noise floor {mean:.2f} % (95 %: {quantile:.2f} %)")
         if self.curve is not None:
             lines.append(f"smooth ECE {100 * self.curve.error:.2f} %")
         return "\n".join(lines)
+
+
+def _second_of(y_true, labels):
+    """Name of the second of two classes."""
+    names = np.unique(to_numpy(y_true)) if labels is None else to_numpy(labels)
+    return str(names[1]) if len(names) == 2 else "1"

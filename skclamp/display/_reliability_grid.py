@@ -8,8 +8,8 @@ from .._utils.labels import predict_labelled
 from .._utils.parameters import check_number, check_whole_number
 from ..metrics._binning import Probabilities
 from ._axes import balanced, figure_legend, new_axes, panels, split_off_lower, without_frame
-from ._curves import accuracy_intervals, resampler, smooth_curve
-from ._diagram import draw_diagram
+from ._curves import accuracy_intervals, counts_of, resampler, smooth_curve
+from ._diagram import FEW, draw_diagram, words_of
 from ._reliability import ReliabilityDisplay
 
 # Lines that differ without colours, too.
@@ -205,7 +205,8 @@ class ReliabilityGridDisplay:
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
         n_resamples : int, default=0
-            Bootstrap replicates for intervals of the bins and the band of the curve; 0 shows none.
+            Bootstrap replicates for intervals of the bins and the band of the curve; 0 takes Wilson's intervals, and no
+            band.
         confidence_level : float, default=0.95
             Of these.
         smooth : bool, default=False
@@ -255,15 +256,16 @@ class ReliabilityGridDisplay:
                 tables[k],
                 metric_name="ECE",
                 estimator_name=str(names[k]),
-                intervals=accuracy_intervals(pairs[k], edges, resamples(), confidence_level) if n_resamples else None,
+                intervals=accuracy_intervals(pairs[k], edges, resamples(), confidence_level),
                 curve=smooth_curve(pairs[k], resamples(), confidence_level) if smooth else None,
                 confidence_level=confidence_level,
+                few=counts_of(pairs[k], edges) < FEW,
             )
             for k in _chosen(columns, tables)
         ]
         return cls(displays).plot(n_columns=n_columns, xlabel="probability", ylabel="share of the class")
 
-    def plot(self, *, overlay=False, n_columns=3, ax=None, xlabel="confidence", ylabel="accuracy"):
+    def plot(self, *, overlay=False, n_columns=3, ax=None, xlabel=None, ylabel=None):
         """Draw the diagrams.
 
         Parameters
@@ -274,8 +276,8 @@ class ReliabilityGridDisplay:
             Panels side by side.
         ax : matplotlib Axes, default=None
             Axes for ``overlay=True``, shared by the curves and the confidences beneath; None makes a figure.
-        xlabel, ylabel : str
-            What the axes are called.
+        xlabel, ylabel : str, default=None
+            What the axes are called; None takes what the diagrams show.
 
         Returns
         -------
@@ -292,6 +294,8 @@ class ReliabilityGridDisplay:
         """
         if not self.displays:
             raise ValueError("displays must hold at least one; got none")
+        words = words_of(self.displays[0].event)
+        xlabel, ylabel = words[1] if xlabel is None else xlabel, words[0] if ylabel is None else ylabel
         if overlay:
             self._plot_curves(new_axes() if ax is None else ax, xlabel, ylabel)
         else:
@@ -305,7 +309,8 @@ class ReliabilityGridDisplay:
         size = (width, _HEIGHT_TO_WIDTH * width)
         axes = panels(len(self.displays), n_columns=n_columns, size=size, sharex=True, sharey=True)
         for place, (display, ax) in enumerate(zip(self.displays, axes, strict=True)):
-            draw_diagram(ax, display.bins, display.intervals, display.curve, display.confidence_level)
+            parts = display.bins, display.intervals, display.curve, display.confidence_level
+            draw_diagram(ax, *parts, event=display.event, few=display.few)
             ax.set_title(_title(display), fontsize="small", loc="left")
             ax.set_xticks([0.0, 0.5, 1.0])
             # A panel may have an empty place beneath it.

@@ -187,6 +187,13 @@ class Probabilities:
             check_probability_chunk(chunk, start, tolerance)
             yield rows, chunk
 
+    def of_event(self):
+        """Of two classes the probabilities of the second alone, which is then the event; else these."""
+        if self.n_classes != 2 or self.is_event:
+            return self
+        _ = self.top_label  # the pass that checks the values
+        return Probabilities(self._values[:, 1], self.weight)
+
     @cached_property
     def top_label(self):
         """Confidence (float64) and column index of each sample's most probable class; the first of equals."""

@@ -106,7 +106,7 @@ class Scoring:
         """Scores by name, the loss of each sample, and `BinnedPredictions`."""
         proba, y_encoded = Probabilities(y_proba), self._y_encoded
         # Of two classes the most probable one hides much.
-        event = Probabilities(y_proba[:, 1]) if proba.n_classes == 2 else proba
+        event = proba.of_event()
         ece = partial(expected_calibration_error, n_bins=self._n_bins)
         interval = bootstrap_interval(ece, y_encoded, event, n_resamples=self._n_resamples, random_state=self._seed)
         draws = draw_labels(proba, self._n_draws, check_random_state(self._seed))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from _metrics import draw
+from scipy.stats import binomtest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.pipeline import make_pipeline
@@ -34,7 +35,8 @@ def _legend(ax):
 def test_bars_are_the_bins(strategy, k):
     y, proba = draw(300, k)
     display = ReliabilityDisplay.from_predictions(y, proba, n_bins=8, strategy=strategy, n_draws=5)
-    value, bins = METRICS[strategy](y, proba, n_bins=8, return_bins=True)
+    # Of two classes the second one's probability is shown.
+    value, bins = METRICS[strategy](y, proba[:, 1] if k == 2 else proba, n_bins=8, return_bins=True)
     held = bins.count > 0
     assert len(display.bars_) == len(display.gaps_) == held.sum()
     tops = [bar.get_height() for bar in display.bars_]
@@ -54,7 +56,12 @@ def test_legend_tells_the_metric_and_its_noise_floor(strategy, metric_name):
     title, entries = _legend(display.ax_)
     expected = f"net\n{metric_name} {value:.2f} %\nnoise floor {100 * mean:.2f} % (95 %: {100 * quantile:.2f} %)"
     assert title == expected
-    assert entries == ["perfect calibration", "accuracy", "gap to mean confidence"]
+    assert set(entries) - {"fewer than 10 samples"} == {
+        "perfect calibration",
+        "accuracy",
+        "gap to mean confidence",
+        "95 % interval",
+    }
 
 
 def test_histogram_shows_where_the_samples_are():
@@ -77,7 +84,57 @@ def test_the_floor_and_the_diagonal_can_be_left_out():
     display = ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ref_line=False)
     title, entries = _legend(display.ax_)
     assert display.noise_floor is None and "floor" not in title
-    assert entries == ["accuracy", "gap to mean confidence"] and not display.ax_.lines
+    assert "perfect calibration" not in entries
+    assert not any(line.get_linestyle() == ":" for line in display.ax_.lines)
+
+
+@pytest.mark.parametrize("given", ["two columns", "one dimension"])
+def test_of_two_classes_shows_the_event(given):
+    y, proba = draw(300, 2)
+    names = np.array(["ok", "fraud"])
+    display = ReliabilityDisplay.from_predictions(
+        names[y], proba if given == "two columns" else proba[:, 1], labels=names, n_draws=5
+    )
+    title, entries = _legend(display.ax_)
+    assert title.startswith(f"ECE of P(fraud) {100 * expected_calibration_error(y, proba[:, 1]):.2f} %")
+    assert {"share of class fraud", "gap to mean probability"} < set(entries)
+    assert display.ax_.get_ylabel() == "share of class fraud"
+    assert display.histogram_ax_.get_xlabel() == "probability of class fraud"
+    share, mean = 100 * y.mean(), 100 * proba[:, 1].mean()
+    assert _legend(display.histogram_ax_)[1] == [
+        f"share of class fraud {share:.1f} %",
+        f"mean probability {mean:.1f} %",
+    ]
+    # Without labels they are sorted.
+    assert ReliabilityDisplay.from_predictions(names[y], proba, n_draws=0).event == "ok"
+
+
+@pytest.mark.parametrize("weight", [None, 0.5])
+def test_bins_of_few_samples_are_grey_and_all_have_wilsons_intervals(weight):
+    proba = np.repeat([[0.05, 0.95], [0.35, 0.65]], [40, 9], axis=0)
+    proba = np.hstack([proba, np.zeros((49, 1))])
+    y = np.r_[np.ones(36), np.zeros(4), np.ones(3), np.zeros(6)].astype(int)
+    weights = None if weight is None else np.full(49, weight)
+    display = ReliabilityDisplay.from_predictions(y, proba, n_bins=10, n_draws=0, sample_weight=weights)
+    few, many = display.bars_
+    blue, grey = (bar.get_facecolor()[:3] for bar in (many, few))
+    assert np.ptp(grey) < 0.1 < np.ptp(blue)
+    assert "fewer than 10 samples" in _legend(display.ax_)[1]
+    for k, (hits, n) in {6: (3, 9), 9: (36, 40)}.items():
+        ends = binomtest(hits, n).proportion_ci(method="wilson")
+        np.testing.assert_allclose(display.intervals[:, k], [ends.low, ends.high])
+    assert np.isnan(np.delete(display.intervals, [6, 9], axis=1)).all()
+
+
+@pytest.mark.parametrize("own_axes", [False, True])
+def test_legends_are_off_the_bars(own_axes):
+    ax = plt.subplots(1, 2, figsize=(9, 6))[1][0] if own_axes else None
+    display = ReliabilityDisplay.from_predictions(*draw(300, 2), ax=ax, n_draws=5, name="a network")
+    display.figure_.canvas.draw()
+    for axes in (display.ax_, display.histogram_ax_):
+        assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1 - 1
+    assert display.histogram_ax_.get_legend().get_window_extent().y1 <= display.ax_.get_window_extent().y0 + 1
+    assert display.ax_.get_legend().get_window_extent().y1 <= display.figure_.bbox.y1 + 1
 
 
 @pytest.mark.parametrize("names", [None, ["setosa", "versicolor", "virginica"]])
@@ -128,11 +185,12 @@ def test_shares_the_room_of_axes_outside_a_grid():
 
 
 def _check_room(display, room):
-    """The diagram is above the histogram, and both fill the room."""
+    """The diagram is above the histogram, and with their legends both fill the room."""
     left, bottom, width, height = room
     upper, lower = display.ax_.get_position(), display.histogram_ax_.get_position()
-    assert lower.y0 == pytest.approx(bottom) and upper.y1 == pytest.approx(bottom + height)
-    assert lower.y1 < upper.y0 and upper.height > 2 * lower.height
+    legend = display.ax_.get_legend().get_window_extent().transformed(display.figure_.transFigure.inverted())
+    assert lower.y0 == pytest.approx(bottom) and legend.y1 == pytest.approx(bottom + height, abs=0.02)
+    assert lower.y1 < upper.y0 < upper.y1 <= legend.y0 + 1e-9 and upper.height > lower.height
     for box in (upper, lower):
         assert (box.x0, box.width) == pytest.approx((left, width))
     assert display.ax_.get_xlim() == display.histogram_ax_.get_xlim() == (0, 1)
