@@ -214,7 +214,7 @@ class CalibratorComparison:
         if style == "html":
             return _tabulated(columns, style)
         width = _width_of_output()
-        blocks, first = [], columns[0]
+        first, blocks = columns[0], list[list]()
         for column in columns[1:]:
             # As pandas does: what has no room beside the names goes below them.
             if blocks and _width(blocks[-1] + [column]) <= width:
