@@ -188,7 +188,8 @@ def test_wrong_names_of_inputs():
     with pytest.raises(TypeError, match="input_key must be a name of an input that .* takes, 'pixels'; got 'image'"):
         NeuralClampingCalibrator(network, input_key="image").fit(X, y)
     with pytest.raises(
-        TypeError, match="X must be a dict of the inputs that .*, 'input1', 'input2'; got a single input"
+        TypeError,
+        match="X must be a dict of the inputs that .*, 'input1', 'input2', or a Dataset .*; got a single input",
     ):
         TemperatureScaling(nn.Bilinear(6, 6, 4)).fit(X, y)
 
@@ -472,6 +473,9 @@ def test_two_inputs_side_by_side(kind, form):
     items = [((X[k], X[k]), int(y[k])) for k in range(N_SAMPLES)]
     with pytest.raises(TypeError, match="Several inputs go into a dict, by the names under which the network takes"):
         kind(Pair()).fit(DataLoader(items))
+    triples = TensorDataset(torch.as_tensor(X), torch.as_tensor(X), torch.as_tensor(y))
+    with pytest.raises(TypeError, match="'image', 'mask', or a Dataset of such dicts, alone or each beside its label"):
+        kind(Pair()).fit(triples, y)
 
 
 def test_clamping_in_inference_mode():

@@ -58,7 +58,10 @@ def _of_names(taken, others, input_key):
     if input_key is not None and input_key not in taken:
         return f"input_key must be a name of an input that the network takes, {_listed(taken)}; got {input_key!r}"
     if not others:
-        return f"X must be a dict of the inputs that the network takes by name, {_listed(taken)}; got a single input"
+        return (
+            f"X must be a dict of the inputs that the network takes by name, {_listed(taken)}, or a Dataset of such "
+            "dicts, alone or each beside its label; got a single input"
+        )
     return (
         f"X must have the entries that the network takes by name, {_listed(taken)}, beside labels as 'labels' or "
         f"'label'; got {_listed(others)}"
