@@ -1,21 +1,18 @@
-"""Sphinx extension: headings among the parameters of calibrators that have many."""
+"""Sphinx extension: what calibrators of many parameters need less often, under headings."""
 
 import re
 
 # The first parameter of each group. Which parameters follow it, the docstring says.
 GROUPS = {
-    "estimator": "What is calibrated",
-    "perturbation": "What is learned",
-    "perturbations": "The grid",
-    "validation_fraction": "What must be proved",
-    "max_views": "Views",
+    "gamma": "What is learned",
+    "views": "Views",
     "output": "What comes out",
     "loss_eps": "Start and optimiser",
     "max_epochs": "The training loop",
     "response": "Data",
-    "device": "Computation",
+    "precision": "Computation",
 }
-MANY = 20
+SECTION, TITLE = ":Other Parameters:", ":Less often needed:"
 PARAMETER = re.compile(r"( +)\*\*(\w+)\*\* : ")
 
 
@@ -26,14 +23,13 @@ def setup(app):
 
 
 def group_parameters(app, what, name, obj, options, lines):
-    """Put a heading before each parameter that begins a group, where a class has many."""
-    if what != "class" or ":Parameters:" not in lines:
+    """Name numpydoc's other parameters, and put a heading before each one that begins a group."""
+    if what != "class" or SECTION not in lines:
         return
-    start = lines.index(":Parameters:") + 1
+    start = lines.index(SECTION) + 1
+    lines[start - 1] = TITLE
     end = next((n for n in range(start, len(lines)) if lines[n].startswith(":")), len(lines))
     found = {n: match for n in range(start, end) if (match := PARAMETER.match(lines[n]))}
-    if len(found) < MANY:
-        return
     for n, match in reversed(found.items()):
         if title := GROUPS.get(match[2]):
             lines[n:n] = ["", f"{match[1]}.. rst-class:: parameter-group", "", f"{match[1]}{title}", ""]

@@ -29,7 +29,8 @@ Y = labels_of(X)
 @pytest.mark.parametrize("cls", [BaseCalibrator, CalibrationMonitor, *PUBLIC.values()])
 def test_signature_docstring_and_reference_agree(cls):
     docscrape, documented = pytest.importorskip("numpydoc.docscrape"), {}
-    for names, kind, _ in docscrape.ClassDoc(cls)["Parameters"]:
+    doc = docscrape.ClassDoc(cls)
+    for names, kind, _ in [*doc["Parameters"], *doc["Other Parameters"]]:
         defaults = map(ast.literal_eval, re.findall(r"default=(.+?)(?=, and|$)", kind))
         documented.update(zip(names.split(", "), defaults, strict=True))
     signature = inspect.signature(cls)

@@ -18,7 +18,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -138,14 +138,25 @@ def test_groups_of_parameters_begin_with_one_that_there_is(monkeypatch):
     many = [NeuralClampingCalibrator, NeuralClampingCalibratorCV]
     found = {name for kind in many for name in inspect.signature(kind).parameters}
     assert set(groups.GROUPS) <= found
-    lines = [":Parameters:", "", *(f"    **{name}** : float" for name in inspect.signature(many[0]).parameters)]
-    groups.group_parameters(None, "class", "", many[0], None, lines)
-    titles = [line.strip() for line in lines if line.strip() in groups.GROUPS.values()]
-    assert titles == [title for name, title in groups.GROUPS.items() if hasattr(many[0](), name)]
-    assert lines.index("    What is learned") < lines.index("    **perturbation** : float")
-    few = lines[:12]
-    groups.group_parameters(None, "class", "", many[0], None, few)
-    assert few == lines[:12]
+    docscrape = pytest.importorskip("numpydoc.docscrape_sphinx")
+    for kind in many:
+        lines = str(docscrape.SphinxClassDoc(kind)).splitlines()
+        start = lines.index(":Other Parameters:")
+        groups.group_parameters(None, "class", "", kind, None, lines)
+        assert lines[start] == ":Less often needed:"
+        titles = [line.strip() for line in lines if line.strip() in groups.GROUPS.values()]
+        assert titles == [title for name, title in groups.GROUPS.items() if hasattr(kind(), name)]
+    plain = lines[:start]
+    groups.group_parameters(None, "class", "", TemperatureScaling, None, plain)
+    assert plain == lines[:start]
+
+
+def test_what_matters_of_clamping_comes_first():
+    docscrape = pytest.importorskip("numpydoc.docscrape")
+    doc = docscrape.ClassDoc(NeuralClampingCalibrator)
+    few = ["estimator", "perturbation", "validation_fraction", "max_views", "device", "random_state"]
+    assert [parameter.name for parameter in doc["Parameters"]] == few
+    assert {"gamma", "lr", "views", "verbose"} < {parameter.name for parameter in doc["Other Parameters"]}
 
 
 def test_no_block_of_a_page_is_passed_over():

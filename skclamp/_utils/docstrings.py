@@ -80,34 +80,35 @@ n_folds : int, default=5
 
 # The same of the calibrators that perturb the input.
 _CLAMPING = {
-    "views": """
+    "few": """
 max_views : int, default=1
     Forward passes that a prediction may cost. From 2 on, logits of several views of the perturbed input are averaged
     before T divides them, with weights of least NLL (Shanmugam et al., 2021). They are chosen one by one (Molchanov et
     al., 2020) within the guard's folds, and kept only where held-out samples prove that they beat one pass; the guard's
     level is then shared by its two verdicts. Not below 100 samples.
+device : str or torch.device, default=None
+    Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
+random_state : int, RandomState instance or None, default=None
+    Of noise, folds, the order of samples, and the samples that steps are tried on; global random states are left
+    alone. What your own code draws, an augmenting Dataset or a dropout in a perturbation, comes from the global ones,
+    as in loops of torch: seed these yourself. Worker processes seed their own, as a DataLoader has them do.""",
+    "views": """
 views : "auto" or list of torch.nn.Module, default="auto"
     Views to choose from beside the input as it is. "auto" has, for images, a flip and shifts by a pixel of 32, with and
     without the flip; for sequences shifts in time; for tables none. It takes the axes for (channels, height, width) and
     (channels, time). Modules must keep shapes, treat each sample alike, and learn nothing; those given are copied.""",
     "clamped_estimator": """
 estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
-    The trained network, or an initialised skorch net. It is shared, never changed. Of scikit-learn's classifiers, and
-    Pipelines that end in one, those will do that `skclamp.modules.as_module` makes a network of, in float64: most
-    linear ones, and MLPClassifier; and Pipelines of the same transformers that end in a skorch net. A fitted one is
-    frozen as well. An unfitted one is cloned, and cross-fitted as `cv` says, which a skorch net needs: while clamping
-    learns, each sample goes through the clone that hasn't seen it, and predictions come from a clone fitted to all the
-    data. None means that X holds logits.""",
+    The trained network, or an initialised skorch net: it is shared, never changed. Of scikit-learn's fitted classifiers
+    those that `skclamp.modules.as_module` makes a network of, in float64, most linear ones and MLPClassifier; and
+    Pipelines of the transformers that it knows, which end in one or in a skorch net. One that isn't fitted is cloned,
+    and cross-fitted as `cv` says, which a skorch net needs: while clamping learns, each sample goes through the clone
+    that hasn't seen it, and predictions come from a clone fitted to all the data. None means that X holds logits.""",
     "outcome": """
 output : BaseCalibrator, default=None
     A map of logits that takes the temperature's place at the end, such as ``StructuredMatrixScaling()``: a clone of
-    it is fitted to the logits of the perturbed inputs, those that `refit_temperature` speaks of. Whether a
-    perturbation is kept is judged with a temperature alone, and the map itself isn't judged at all: it may overfit as
-    it would by itself. None is the temperature.
-random_state : int, RandomState instance or None, default=None
-    Of noise, folds, the order of samples, and the samples that steps are tried on; global random states are left
-    alone. What your own code draws, an augmenting Dataset or a dropout in a perturbation, comes from the global ones,
-    as in loops of torch: seed these yourself. Worker processes seed their own, as a DataLoader has them do.
+    it is fitted to the logits of the perturbed inputs. Whether a perturbation is kept is judged with a temperature
+    alone, and the map isn't judged: it may overfit as it would by itself. None is the temperature.
 verbose : int or "auto", default="auto"
     At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. "auto"
     shows it after five seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each fold,
@@ -167,8 +168,6 @@ integer_scale : float or dict of str to float, default=None
     stays small. Where X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take
     inputs on this scale: give `module_` the products.""",
     "computation": """
-device : str or torch.device, default=None
-    Where to compute. None is where the network is, and shares its weights; elsewhere a copy is used.
 precision : {"auto", "float32", "bfloat16"}, default="auto"
     Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
     hardware. The last temperature, and all that is predicted, come from the network's own precision.
@@ -238,9 +237,10 @@ def with_shared_docs(calibrator):
 
 
 def _in_order(signature, doc):
-    """A constructor's signature in the order of the section "Parameters" of a docstring."""
-    section = doc.partition("Parameters\n----------\n")[2].partition("\n\n")[0]
-    names = [name for names in re.findall(r"^(\w.*?) : ", section, re.MULTILINE) for name in names.split(", ")]
+    """A constructor's signature in the order of the sections "Parameters" and "Other Parameters" of a docstring."""
+    sections = re.findall(r"^(?:Other )?Parameters\n-+\n(.*?)\n\n", doc, re.MULTILINE | re.DOTALL)
+    found = [name for section in sections for name in re.findall(r"^(\w.*?) : ", section, re.MULTILINE)]
+    names = [name for several in found for name in several.split(", ")]
     order = {name: place for place, name in enumerate(["self", *names])}
     return signature.replace(
         parameters=sorted(signature.parameters.values(), key=lambda parameter: order.get(parameter.name, 0))

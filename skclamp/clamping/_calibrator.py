@@ -71,21 +71,27 @@ class NeuralClampingCalibrator(BaseClamping):
         "affine" and "curve" apply. "auto" appends those that the gradients ask for, one after another; to a table of
         many features, one alone. A module that starts as the identity, keeps shapes and treats each sample alike is
         copied. None is temperature scaling.
+    validation_fraction : float, "auto", splitter, iterable or None, default="auto"
+        What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these proved
+        nothing. A number is the part that each holds out, drawn at random, at most a half: 0.5 is two folds, 0.2 five.
+        None trains on all the data without a guard. Below 100 samples the result is temperature scaling. Samples should
+        be independent: neighbours in time on both sides of a split prove nothing. Where they aren't, a splitter of
+        scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
+        ``TimeSeriesSplit()``; or an iterable of (train, test) positions, which hold out each sample at most once. Equal
+        inputs share a fold and count as one, as each of the `groups` of `fit` does; near-copies, such as frames, warn.
+    {few}
+
+    Attributes
+    ----------
+    {clamped_attributes}
+
+    Other Parameters
+    ----------------
     gamma : float or "auto", default=0.0
         Focusing parameter of the focal loss, at least 0. 0 is the NLL; more rewards entropy. "auto" takes the best of
         0, 0.5, 1 and 2 on held-out folds.
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
-    validation_fraction : float, "auto", splitter, iterable or None, default="auto"
-        What the folds of the guard hold out. A number is the part that each holds out, drawn at random, at most a half:
-        0.5 is two folds, 0.2 five. "auto" is two folds and, below 1,000 samples, five where these proved nothing, each
-        time at half of the level. Samples should be independent: neighbours in time on both sides of a split prove
-        nothing. Equal inputs share a fold and count as one; near-copies, such as frames, warn. Where samples aren't, a
-        splitter of scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
-        ``TimeSeriesSplit()``; or an iterable of splits, (train, test) positions. These hold out each sample at most
-        once. The others are learned from; those that were held out judge, and T comes from them. A splitter sees the
-        samples with weight, and each of the `groups` of `fit` counts as one sample in both tests. Below 100 samples the
-        result is temperature scaling. None trains on all the data without a guard.
     {views}
     {outcome}
     {start_and_optimizer}
@@ -98,10 +104,6 @@ class NeuralClampingCalibrator(BaseClamping):
         Splits for a classifier that isn't fitted, as in scikit-learn's ``cross_val_predict``; those of the guard are
         what `validation_fraction` says.
     {computation}
-
-    Attributes
-    ----------
-    {clamped_attributes}
 
     Raises
     ------

@@ -50,12 +50,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Folds, stratified where an int is given; each sample must be held out once. A classifier that isn't fitted is
         cross-fitted on the same folds. Splitters that go by ``groups`` get those that `fit` is given; with
         scikit-learn's metadata routing a splitter gets what it requests.
-    {views}
-    {outcome}
-    {start_and_optimizer}
-    {loop}
-    {data}
-    {computation}
+    {few}
 
     Attributes
     ----------
@@ -69,6 +64,15 @@ class NeuralClampingCalibratorCV(BaseClamping):
     best_score_ : float
         Its mean score.
     {clamped_attributes}
+
+    Other Parameters
+    ----------------
+    {views}
+    {outcome}
+    {start_and_optimizer}
+    {loop}
+    {data}
+    {computation}
 
     Raises
     ------
