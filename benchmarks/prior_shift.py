@@ -3,15 +3,18 @@
 A calibrator is fitted to labelled images, adapts to unlabelled ones, and is judged by others, against temperature
 scaling. "classes" draws class frequencies from a Dirichlet distribution (alpha 0.3), and images without replacement:
 the class that most are wanted of bounds their number. "none" draws images as they come. All else changes the images
-and keeps the frequencies. Every draw is appended to a CSV file as it is computed; what the file has is left out.
+and keeps the frequencies, but for "classes, darker" and the like, which change images a little beside the frequencies.
+Every draw is appended to a CSV file as it is computed; what the file has is left out.
 
     python benchmarks/prior_shift.py --data DIR
     python benchmarks/prior_shift.py --data DIR --network cifar100_resnet20 --sizes 2000 --out cifar100.csv
+    python benchmarks/prior_shift.py --data DIR --labelled 200 --sizes 500 --changes "classes, darker" --out mixed.csv
     python benchmarks/prior_shift.py --summary
 """
 
 import argparse
 import warnings
+from functools import partial
 from itertools import groupby, product
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +38,9 @@ N_JUDGING = 500
 ALPHA = 0.3
 README_SHIFTS = ("brightness", "darkness", "contrast", "color_cast", "normalization", "bgr", "stain")
 DRAWS = {"classes": 30, "none": 30, **dict.fromkeys((*README_SHIFTS, "noise"), 20)}
+N_MIXED = 40
+# Of temperature scaling's NLL.
+HARMFUL = 1.01
 # Draws with smaller seeds helped to choose the tests.
 SEED0 = 1000
 
@@ -77,8 +83,14 @@ def noise(images, *, sd=0.1, seed=0):
     return (images + sd * torch.randn(images.shape, generator=generator)).clamp_(0, 1)
 
 
-CHANGES = {"classes": SHIFTS["none"], "none": SHIFTS["none"], "noise": noise} | {
-    name: SHIFTS[name] for name in README_SHIFTS
+CHANGES = {
+    "classes": SHIFTS["none"],
+    "none": SHIFTS["none"],
+    "noise": noise,
+    **{name: SHIFTS[name] for name in README_SHIFTS},
+    "classes, darker": partial(SHIFTS["darkness"], factor=0.8),
+    "classes, brighter": partial(SHIFTS["brightness"], amount=0.08),
+    "classes, noisier": partial(noise, sd=0.03),
 }
 
 
@@ -87,7 +99,7 @@ def cells_of(options):
     return [
         Cell(options.network, options.labelled, n, change, seed)
         for change, n in product(options.changes, options.sizes)
-        for seed in range(options.seed0, options.seed0 + (options.draws or DRAWS[change]))
+        for seed in range(options.seed0, options.seed0 + (options.draws or DRAWS.get(change, N_MIXED)))
     ]
 
 
@@ -116,7 +128,7 @@ def draw(cell, labels):
     order = rng.permutation(len(labels))
     labelled, rest = np.split(order, [cell.n_labelled])
     n_chosen = cell.n_unlabelled + N_JUDGING
-    if cell.change == "classes":
+    if cell.change.startswith("classes"):
         rest = with_frequencies(labels, rest, n_chosen, rng)
     n_unlabelled = len(rest) * cell.n_unlabelled // n_chosen if len(rest) < n_chosen else cell.n_unlabelled
     return Draw(labelled, rest[:n_unlabelled], rest[n_unlabelled : n_unlabelled + N_JUDGING])
@@ -170,6 +182,7 @@ def report(path):
         unlabelled=("n", "mean"),
         kept=("kept", "sum"),
         ratio=("ratio", "mean"),
+        harmful=("ratio", lambda own: (own > HARMFUL).sum()),
         worst=("ratio", "max"),
         accuracy_before=("ts_accuracy", "mean"),
         accuracy_after=("accuracy", "mean"),
@@ -185,7 +198,7 @@ def parse_options(arguments=None):
     parser.add_argument("--labelled", type=int, default=2500, help="labelled images (default: %(default)s)")
     parser.add_argument("--sizes", nargs="+", type=int, default=(500, 200, 2000), help="unlabelled images")
     parser.add_argument("--seed0", type=int, default=SEED0, help="the first seed (default: %(default)s)")
-    parser.add_argument("--draws", type=int, help="of each (default: 30 where images stay, otherwise 20)")
+    parser.add_argument("--draws", type=int, help="of each (default: 30 or, where images change, 20; 40 where both do)")
     parser.add_argument("--n-images", type=int, help="use the first images only, for a quick look")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prior_shift.csv"), help="CSV file")

@@ -93,9 +93,11 @@ class PriorShiftCorrection(BaseCalibrator):
     Notes
     -----
     That the classes look as they did can't be proved, only not be rejected. At least 100 unlabelled samples are asked
-    for, and 20 labelled ones a class, 100 in all. Draw the unlabelled ones as those come that you predict for: repeated
-    images, frames of one video and sorted files are no such draw. The level of the first test is 0.02, that of the
-    second one 0.001. Three samples a class with the labelled ones' frequencies join the estimate.
+    for, and 20 labelled ones a class, 100 in all. Have 500 labelled ones: with 200, a mild change of the inputs that
+    comes with one of the frequencies may pass. Draw the unlabelled ones as those come that you predict for: repeated
+    images, frames of one video and sorted files are no such draw. The level of the first test is 0.02. By the second
+    one frequencies are kept where its p-value is above 0.05, and `adapt` warns where it is below 0.001. Three samples
+    a class with the labelled ones' frequencies join the estimate.
 
     The probabilities of a network that was trained on balanced classes are off class by class where the labelled
     samples' aren't. No temperature mends that. `fit` tests it by the differences between the classes' frequencies and

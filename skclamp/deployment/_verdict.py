@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 from .._utils.encoding import register
 
-# Where nothing has changed new frequencies pass this rarely; where these alone have, they are refused this rarely.
+# Where nothing has changed new frequencies pass this rarely; where these alone have, they are refused this rarely, and
+# the inputs said to have changed so rarely.
 CHANGE_LEVEL = 0.02
-FIT_LEVEL = 0.001
+FIT_LEVEL = 0.05
+SURE_LEVEL = 0.001
 # Where each class is as probable on average as labels have it, this is denied so rarely.
 MEANS_LEVEL = 0.01
 # With a quarter as many labelled samples a class the second test has let darker and noisier images pass.
@@ -34,7 +36,7 @@ class PriorShiftVerdict:
     fit_p_value : float
         Of the test that nothing but the frequencies has changed.
     inputs_changed : bool
-        Whether it rejects that.
+        Whether it rejects that for sure, at a level of 0.001. New frequencies are kept above 0.05.
     n_samples, n_labelled : int
         Unlabelled samples, and labelled ones with weight.
     reason : str
@@ -99,7 +101,7 @@ def decide(evidence):
     """The verdict on what the samples say."""
     # A half of the level goes to what the old frequencies may have been.
     p_value = min(1.0, 2 * math.exp(min(0.0, -evidence.change)))
-    changed = evidence.fit < FIT_LEVEL
+    changed = evidence.fit < SURE_LEVEL
     objection = _objection(evidence, p_value, changed)
     reason = f"{_REFUSED}: {objection}."
     if not objection:
@@ -126,5 +128,10 @@ def _objection(evidence, p_value, changed):
         return (
             f"chance alone may do as much (p = {p_value:.2g} on {evidence.n_judging:,} samples that didn't estimate "
             f"the new ones, needs below {CHANGE_LEVEL:g})"
+        )
+    if not evidence.fit > FIT_LEVEL:
+        return (
+            "the inputs may have changed too, since few mixtures of the classes look like these "
+            f"(p = {evidence.fit:.2g}, needs above {FIT_LEVEL:g})"
         )
     return ""

@@ -140,6 +140,21 @@ def test_inputs_that_changed_are_refused_with_a_warning(fitted, change, frequenc
     np.testing.assert_array_equal(fitted.predict_log_proba(DEPLOYED), before)
 
 
+def test_a_mild_change_of_the_inputs_beside_that_of_the_frequencies_is_refused():
+    """Without a warning where it isn't sure."""
+    rng, in_doubt = np.random.default_rng(0), 0
+    for seed in range(20):
+        deployed, _ = draw(500, rng.dirichlet(np.full(4, 0.3)), seed=2000 + seed)
+        calibrator = PriorShiftCorrection(NETWORK).fit(*draw(200, EVEN, seed=1000 + seed))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            verdict = calibrator.adapt(deployed + np.float32([0.4, -0.4, 0.4, 0])).verdict_
+        assert bool(caught) == verdict.inputs_changed == (verdict.fit_p_value < 0.001)
+        assert not (verdict.accepted and verdict.fit_p_value <= 0.05)
+        in_doubt += bool(re.search("the inputs may have changed too.* needs above 0.05", verdict.reason))
+    assert in_doubt >= 3
+
+
 @pytest.mark.parametrize(
     ("n_labelled", "n_unlabelled", "what"),
     [
