@@ -3,9 +3,12 @@
     python benchmarks/selecting.py --data DIR
     python benchmarks/selecting.py --data DIR --stratify --out benchmarks/results/selecting_stratified.csv
     python benchmarks/selecting.py --data DIR --records "digits, forest" --seeds 1 --out selecting.csv
+    python benchmarks/selecting.py --records null-3 null-10 null-rare --size 100 --seeds 50 --out null.csv
 
 Records: two CIFAR-10 ResNets, three CIFAR-100 networks, gas sensors that have drifted (batches 3 and 6), and votes of
-random forests of 25 trees, with exact zeros, on digits and on 20 made-up classes. 500 samples calibrate,
+random forests of 25 trees, with exact zeros, on digits and on 20 made-up classes. Of "null" records, made-up ones of 3
+and 10 classes and of 2 % positives, the labels are drawn from softmax(z / 1.7): no map does better than temperature
+scaling, and to leave it can do nothing but harm. 500 samples calibrate,
 drawn at random (or stratified by class, with ``--stratify``); of images a half of 10,000 judges, of the others all the
 rest. Every map of a draw is appended to a CSV file as it is computed; what
 the file has already is left out. Probabilities below 2.2e-16 count as this, as in scikit-learn's ``log_loss``.
@@ -39,6 +42,9 @@ TEMPERATURE, SELECTOR = "temperature", "selector"
 SENSORS = {"gas sensors, batch 3": 3, "gas sensors, batch 6": 6}
 FORESTS = ("digits, forest", "20 classes, forest")
 NAMES = (*RECORDS, "cifar100_resnet20", *SENSORS, *FORESTS)
+# Columns, and means and deviations of their logits; the first one's mean leaves 2 % for the second of two.
+NULLS = {"null-3": (3, 0.0, 4.0), "null-10": (10, 0.0, 3.5), "null-rare": (2, 11.0, 4.5)}
+TRUE_TEMPERATURE, N_JUDGING = 1.7, 20_000
 # Draws with smaller seeds helped to choose the selector's rules.
 FIRST_SEED = 50
 COLUMNS = ("record", "n", "seed", "method", "nll", "chosen", "seconds")
@@ -59,8 +65,8 @@ def main(arguments=None):
 
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="folder of networks, images and tables")
-    parser.add_argument("--records", nargs="+", choices=NAMES, default=NAMES, help="default: all")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of networks, images and tables")
+    parser.add_argument("--records", nargs="+", choices=(*NAMES, *NULLS), default=NAMES, help="default: all but nulls")
     parser.add_argument("--size", type=int, default=500, help="samples that calibrate (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="number of draws (default: %(default)s)")
     parser.add_argument(
@@ -90,6 +96,8 @@ def compute(options):
 
 def source(record, options):
     """What gives a seed's scores, labels, indices to calibrate and to test on, and the kind of the scores."""
+    if record in NULLS:
+        return lambda seed: (*null_logits(record, seed, options.size), "logits")
     if record in FORESTS:
         data = load_digits(return_X_y=True) if record == "digits, forest" else twenty_classes()
         return lambda seed: (*forest_votes(*data, seed, options.size, options.stratify), "probabilities")
@@ -108,6 +116,17 @@ def twenty_classes():
     return make_classification(
         6000, 40, n_informative=20, n_classes=20, n_clusters_per_class=1, class_sep=1.5, flip_y=0.05, random_state=0
     )
+
+
+def null_logits(record, seed, n_calibration):
+    """Logits, labels drawn from them at the true temperature, and the split."""
+    n_columns, mean, deviation = NULLS[record]
+    rng, n_samples = np.random.default_rng(seed), n_calibration + N_JUDGING
+    logits = rng.normal(0, deviation, (n_samples, n_columns))
+    if n_columns == 2:
+        logits = np.column_stack([rng.normal(mean, deviation, n_samples), np.zeros(n_samples)])
+    labels = (logits / TRUE_TEMPERATURE + rng.gumbel(size=logits.shape)).argmax(1)
+    return logits, labels, *np.split(np.arange(n_samples), [n_calibration])
 
 
 def forest_votes(X, y, seed, n_calibration, stratify=False):
@@ -172,6 +191,8 @@ def table(results):
                 "temperature scaling": f"{nll[TEMPERATURE].mean():.4f}",
                 "selector less it": f"{over.mean():+.4f}",
                 "worst draw": f"{over.max():+.4f}",
+                "worst ratio": f"{(nll[SELECTOR] / nll[TEMPERATURE]).max():.3f}",
+                "left it": f"{(own.chosen != TEMPERATURE).mean():.0%}",
                 "best single map": best,
                 "selector less that": f"{(nll[SELECTOR] - nll[best]).mean():+.4f}",
                 "chosen": ", ".join(f"{name} {k}" for name, k in own.chosen.value_counts().items()),

@@ -9,19 +9,51 @@ _EQUAL = 1e-9
 _MAX_COPIES = 10
 
 
-def draw_folds(log_proba, y, weight, n_folds):
+def draw_folds(log_proba, y, weight, n_folds, copies=None):
     """Number of the fold of each sample: drawn with a fixed seed, copies kept together.
 
     The draw is uniform. Folds with equally many samples of each class, or equally many hard ones, would resemble each
     other more than new data do, and flatter the maps that learn how frequent classes are in the samples, or overfit.
     `log_proba` ranks the samples, whatever order they come in; one of weight 0 is as good as absent. Folds are fewer
-    than `n_folds` where there are fewer distinct samples.
+    than `n_folds` where there are fewer distinct samples. `copies` are labels that `copies_of` gave: copies of several
+    classes are in the fold of one of them.
     """
     order, first = _ranked(log_proba, y, weight)
     dealt = np.random.default_rng(0).permutation(np.arange(first.sum()) % n_folds)
     folds = np.zeros(len(y), dtype=np.int64)
     folds[order] = dealt[np.cumsum(first) - 1]
-    return folds
+    return folds if copies is None else folds[_first_of_each(copies, order)]
+
+
+def copies_of(log_proba, weight):
+    """Labels that only copies share, samples whose scores are equal but for rounding; None where all differ.
+
+    More equal samples than ten aren't copies, unless there are no others.
+    """
+    counted = np.flatnonzero(weight.cpu().numpy() > 0)
+    if not len(counted):
+        return None
+    mixed = _mixed(log_proba, np.arange(log_proba.shape[1]))[counted]
+    order = np.argsort(mixed, kind="stable")
+    group = np.cumsum(np.r_[False, _apart(mixed[order])])
+    size = np.bincount(group)[group]
+    copied = (size > 1) & (size <= _MAX_COPIES)
+    if not copied.any():
+        return None
+    copies = np.arange(len(weight))
+    copies[counted[order[copied]]] = counted[order[np.searchsorted(group, group[copied])]]
+    return copies
+
+
+def _first_of_each(copies, order):
+    """For each sample the one of its copies that comes first in an order of those with weight."""
+    place = np.full(len(copies), len(copies))
+    place[order] = np.arange(len(order))
+    by_place = np.argsort(place, kind="stable")
+    _, first, number = np.unique(copies[by_place], return_index=True, return_inverse=True)
+    leader = np.empty(len(copies), dtype=np.int64)
+    leader[by_place] = by_place[first[number]]
+    return leader
 
 
 def _ranked(log_proba, y, weight):

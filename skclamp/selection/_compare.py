@@ -7,8 +7,10 @@ from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 
+import torch
 from tabulate import tabulate
 
+from .._utils.folds import copies_of
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import VERBOSE, progress_bar
 from .._utils.warnings import one_warning
@@ -16,7 +18,7 @@ from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._evidence import Examiner
 from ._figure import draw_comparison
 from ._page import page_of
-from ._scoring import CalibratorScores, Scoring, compare_losses
+from ._scoring import CalibratorScores, Scoring, compare_losses, of_distinct
 from ._shared_logits import SharedLogits, fit_and_predict, predict_as_it_is, timed
 
 _PERCENTAGES = ("accuracy", "ece", "ece_low", "ece_high", "ece_floor", "ece_floor_quantile", "aece", "sce")
@@ -454,7 +456,8 @@ def _score_all(calibrators, scoring, logits, estimator, shared, data, alpha, ver
         else:
             fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
         score(name, proba, times)
-    compared = zip(rows, compare_losses(losses, alpha), strict=True)
+    copies = copies_of(torch.log_softmax(logits.test.double(), 1), torch.ones(len(logits.test)))
+    compared = zip(rows, compare_losses(of_distinct(losses, copies), alpha), strict=True)
     scores = [CalibratorScores(**own, **differences) for own, differences in compared]
     # A page opens with these two.
     order = [UNCALIBRATED, *(row.name for row in sorted(scores, key=lambda row: row.nll))]

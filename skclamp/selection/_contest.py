@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._utils.statistics import student_below_zero
+from .._utils.statistics import of_groups, student_below_zero
 
 
 class Contest:
@@ -15,7 +15,11 @@ class Contest:
     shares : ndarray of shape (n_pairs,)
         Shares of the weight.
     baseline : int or None
-        The row that is taken unless another one beats it by more than one standard error of their difference.
+        The row that is taken unless another one beats it by more than so many standard errors of their difference.
+    n_errors : float, default=1.0
+        How many.
+    copies : ndarray of shape (n_pairs,), default=None
+        Labels that only pairs of copies share, which count as one; None where there are none.
 
     Attributes
     ----------
@@ -23,13 +27,13 @@ class Contest:
         Mean of each row's scores less the baseline's, and its standard error; only with a baseline.
     """
 
-    def __init__(self, values, shares, baseline):
-        self.values, self.shares, self.baseline = values, shares, baseline
+    def __init__(self, values, shares, baseline, n_errors=1.0, copies=None):
+        self.values, self.shares, self.baseline, self.copies = values, shares, baseline, copies
         self.means = values @ shares
         self.eligible = np.ones(len(values), dtype=bool)
         if baseline is not None:
             self.gains, self.errors = self._gains_over(baseline)
-            self.eligible = self.gains > self.errors
+            self.eligible = self.gains > n_errors * self.errors
             self.eligible[baseline] = True
 
     def best(self):
@@ -56,5 +60,5 @@ class Contest:
         return int(min(within, key=lambda row: (n_parameters[row], -self.means[row])))
 
     def _gains_over(self, row):
-        leads = [student_below_zero(values - self.values[row], self.shares)[:2] for values in self.values]
-        return np.array(leads).T
+        leads = (of_groups(values - self.values[row], self.shares, self.copies) for values in self.values)
+        return np.array([student_below_zero(*lead)[:2] for lead in leads]).T

@@ -152,6 +152,18 @@ def _most_frequent(y_encoded, n_classes):
     return np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
 
 
+def of_distinct(losses, copies):
+    """Losses, a row for each calibrator, with copies of a sample as one column that keeps the mean over samples.
+
+    `copies` are labels that only copies share, None where all samples differ. A column is so much larger as its sample
+    comes more often than others do.
+    """
+    if copies is None:
+        return losses
+    distinct, column = np.unique(copies, return_inverse=True)
+    return [np.bincount(column, own) * len(distinct) / len(column) for own in losses]
+
+
 def compare_losses(losses, alpha):
     """How each calibrator's losses, a row, differ from the best one's: a dict of the comparison's fields for each.
 

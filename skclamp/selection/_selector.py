@@ -14,12 +14,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from .._utils.docstrings import with_shared_docs
-from .._utils.folds import draw_folds
+from .._utils.folds import copies_of, draw_folds
 from .._utils.metadata import calls, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
-from .._utils.statistics import n_effective
+from .._utils.statistics import n_effective, of_groups
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
@@ -69,6 +69,9 @@ _STACKS = ("stack", "recalibrated stack")
 # events per parameter (Vittinghoff and McCulloch, 2007).
 _FREE_PER_CLASS = {VectorScaling: 2, BetaCalibration: 3}
 _MIN_MISSES = 5
+# Standard errors by which the best must beat temperature scaling, and by which where fewer samples than this are
+# misclassified, or of other classes than the most frequent one: they decide the gain, and so few are alike by chance.
+_N_ERRORS, _N_ERRORS_OF_FEW, _FEW_MISSES = 1.0, 2.0, 60
 
 
 def default_candidates():
@@ -109,14 +112,32 @@ def _structured_matrix(off_diagonal_penalty):
 
 def _bearable_candidates(samples):
     """The default ones, without free maps of more parameters than the misclassified samples bear."""
-    n_classes = samples.logits.shape[1]
-    missed = samples.weight[(samples.logits.argmax(1) != samples.y).cpu()]
-    n_misses = n_effective(missed).item() if missed.any() else 0
+    n_classes, n_misses = samples.logits.shape[1], _effective(samples, _missed(samples))
     return [
         (name, calibrator)
         for name, calibrator in default_candidates()
         if n_misses >= _MIN_MISSES * n_classes * _FREE_PER_CLASS.get(type(calibrator), 0)
     ]
+
+
+def _missed(samples):
+    return (samples.logits.argmax(1) != samples.y).cpu().numpy()
+
+
+def _effective(samples, rows, copies=None):
+    """Kish's number of some of the samples, copies counted once."""
+    _, weight = of_groups(
+        np.zeros(rows.sum()), samples.weight.cpu().numpy()[rows], copies if copies is None else copies[rows]
+    )
+    return float(n_effective(weight)) if weight.any() else 0.0
+
+
+def _n_errors(samples, copies):
+    """Standard errors by which the best must beat temperature scaling."""
+    y = samples.y.cpu().numpy()
+    others = y != np.bincount(y, samples.weight.cpu().numpy()).argmax()
+    n_telling = min(_effective(samples, rows, copies) for rows in (_missed(samples), others))
+    return _N_ERRORS_OF_FEW if n_telling < _FEW_MISSES else _N_ERRORS
 
 
 @with_shared_docs
@@ -263,7 +284,9 @@ class CalibratorSelector(BaseCalibrator):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
         logits, y = samples.logits, samples.y
         names, maps = zip(*(self.candidates or _bearable_candidates(samples)), strict=True)
-        numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, samples.weights().cpu(), self.n_folds)
+        log_proba, weight = torch.log_softmax(logits.double(), 1), samples.weights().cpu()
+        copies = copies_of(log_proba, weight)
+        numbers = draw_folds(log_proba, y, weight, self.n_folds, copies)
         if not numbers.any():
             self._take_the_smallest(names, maps, samples)
             return
@@ -272,8 +295,11 @@ class CalibratorSelector(BaseCalibrator):
         with progress_bar(verbose=self.verbose, total=total, desc="out of fold", unit="fit") as bar:
             trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None, bar)
         scores = trial.scores(self._scorer(), told)
-        values, shares = (-trial.losses, trial.shares) if self.scoring is None else (scores, trial.fold_shares)
-        contest = Contest(values, shares, _temperature_row(maps))
+        n_errors = _n_errors(samples, copies)
+        if self.scoring is None:
+            contest = Contest(-trial.losses, trial.shares, _temperature_row(maps), n_errors, copies)
+        else:
+            contest = Contest(scores, trial.fold_shares, _temperature_row(maps), n_errors)
         self.best_index_ = self._choose(contest, trial)
         self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores, contest)
         self.best_params_ = self.cv_results_["params"][self.best_index_]
