@@ -73,7 +73,11 @@ def margin_of(logits, target):
     """Log-odds of each sample's own class: its logit minus the log-sum-exp of all the others."""
     column = target.unsqueeze(1)
     own = logits.gather(1, column).squeeze(1)
-    others = logits.scatter(1, column, -torch.inf).logsumexp(1)
+    rest = logits.scatter(1, column, -torch.inf)
+    others = rest.logsumexp(1)
+    # Where the others are all of -inf, as those of classes that a sample doesn't have, nothing has a gradient.
+    if (alone := torch.isneginf(others)).any():
+        others = rest.masked_fill(alone[:, None], torch.finfo(rest.dtype).min).logsumexp(1)
     return own - others
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._utils.arrays import check_logit_range, check_probability_rows, first_not_finite
+from .._utils.arrays import absent_among, check_logit_range, check_probability_rows, first_not_finite, without
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
 from ..exceptions import CalibrationSetWarning, ForwardError
@@ -233,7 +233,15 @@ class ScoresBackbone(NetworkBackbone):
 
     def open(self, X):
         """The logits behind one interface, see `open_inputs`."""
-        return super().open(self.scores.logits(self.scores.open(X))[0])
+        logits = self.scores.logits(self.scores.open(X))[0]
+        absent = absent_among(logits)
+        if absent is not None and absent.any():
+            raise ValueError(
+                "clamping without an estimator takes no logits of -inf, as those of classes that a sample doesn't "
+                "have: they can't be perturbed. NeuralClampingCalibrator around the network takes them, and so does "
+                "TemperatureScaling"
+            )
+        return super().open(logits)
 
 
 class OverflowedLogits(ValueError):
@@ -242,8 +250,11 @@ class OverflowedLogits(ValueError):
 
 def check_logits(logits):
     """Raise unless a network's outputs are finite, and small enough to be computed with."""
-    if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
-        raise OverflowedLogits(f"the network must yield finite logits; got {first_not_finite(logits)}")
+    if not torch.isfinite(logits.sum()):
+        # Those of classes that a sample doesn't have may be -inf.
+        finite = without(logits, absent_among(logits))
+        if not torch.isfinite(finite).all():
+            raise OverflowedLogits(f"the network must yield finite logits; got {first_not_finite(finite)}")
     try:
         check_logit_range(logits, "the network's output")
     except ValueError as error:

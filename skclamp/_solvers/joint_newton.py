@@ -25,6 +25,7 @@ def are_small(features, n_regressions):
     n_samples, n_classes = features.shape
     if n_classes > _MAX_CLASSES or n_samples * n_classes**2 * n_regressions > _MAX_SIZE:
         return False
+    # Nor where some are -inf.
     return features.abs().max().item() <= _LARGEST
 
 

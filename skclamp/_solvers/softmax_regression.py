@@ -14,6 +14,7 @@ import torch
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
+from .._utils.arrays import absent_among, without
 from .._utils.warnings import warn_caller
 from ..exceptions import NotConvergedWarning
 
@@ -54,7 +55,7 @@ class SoftmaxRegression(ABC):
     Parameters
     ----------
     features : torch.Tensor of shape (n_samples, n_classes), float64
-        One feature per class.
+        One feature per class. A class of -inf is none of the sample's: it adds nothing to the others' logits.
     y : torch.Tensor of shape (n_samples,), int64
         Column indices of the labels.
     weight : torch.Tensor of shape (n_samples,), float64
@@ -73,7 +74,9 @@ class SoftmaxRegression(ABC):
         self.buffer = features.new_empty(self.n_classes * rows)
         self.label_sums = features.new_zeros(self.shape)
         self.chunks = []
-        parts = (values.split(rows) for values in (features, y.to(self.device), weight / weight.sum()))
+        absent = absent_among(features)
+        parts = [values.split(rows) for values in (without(features, absent), y.to(self.device), weight / weight.sum())]
+        self.absent = [None] * len(parts[0]) if absent is None else [part.T for part in absent.split(rows)]
         for x, y_encoded, w in zip(*parts, strict=True):
             # Classes first: sums over them run along long rows.
             x = self._arrange(x.T)
@@ -117,8 +120,10 @@ class SoftmaxRegression(ABC):
 
         The probabilities lie in one buffer: fresh memory for each chunk would cost more than the arithmetic.
         """
-        for x, w in self.chunks:
+        for (x, w), absent in zip(self.chunks, self.absent, strict=True):
             logits = self._logits(theta, x, self.buffer[: self.n_classes * len(w)].view(self.n_classes, -1))
+            if absent is not None:
+                logits.masked_fill_(absent, -torch.inf)
             top = logits.amax(0)
             logits.sub_(top).exp_()
             total = logits.sum(0)

@@ -108,13 +108,22 @@ class LogitRows:
     def _smoothing(self):
         """By how much a label leads the other classes' mean, times the probability that these are given."""
         size = rows_a_chunk(self.logits)
-        n_others = max(1, self.logits.shape[1] - 1)
         leads = (
-            weight @ (label - (centred.sum(self.dim) - label) / n_others).double()
+            weight @ (label - self._mean_of_others(centred, label)).double()
             for (centred, label), weight in zip(self.kept or self._centred(), self.weight.split(size), strict=True)
         )
         lead = self.ranks.sum(self._total(leads, shape=())).item()
         return lead / self.total_weight / (self.n_effective + 2)
+
+    def _mean_of_others(self, centred, label):
+        """Mean of the logits of the other classes that each row has."""
+        total, n_others = centred.sum(self.dim), max(1, self.logits.shape[1] - 1)
+        least = torch.finfo(self.dtype).min
+        if total.min() > least / 2:
+            return (total - label) / n_others
+        # As low as that is only what stands for a logit of -inf.
+        present = centred > least
+        return (centred.where(present, 0).sum(self.dim) - label) / (present.sum(self.dim) - 1).clamp_(min=1)
 
     def _focal(self, beta, gamma):
         return (_focal_totals(table, weight, beta, gamma) for table, weight in self._blocks(beta, n_powers=1))

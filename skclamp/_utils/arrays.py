@@ -1,5 +1,7 @@
 """Checks of arrays: logits, probabilities and their conversion to numpy or torch."""
 
+import math
+
 import numpy as np
 import torch
 from scipy.sparse import issparse
@@ -65,19 +67,53 @@ def first_not_finite(values, first_row=0):
 
 
 def check_logit_range(logits, name):
-    """Raise unless logits are finite, and small enough to be computed with; one pass over them."""
+    """Raise unless logits are finite or -inf, and small enough to be computed with; one pass over them.
+
+    A logit of -inf says that a sample doesn't have the class; each has one at least.
+    """
     low, high = (bound.item() for bound in logits.aminmax())
     if low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT:
         return
-    check_finite(logits, name)
+    absent = logits == -math.inf
+    if logits.ndim == 2 and logits.shape[1] > 1 and (empty := absent.all(1)).any():
+        raise ValueError(
+            f"{name} must hold a finite logit in each row, -inf standing for classes that a sample doesn't have; got "
+            f"-inf alone in row {int(empty.nonzero()[0])}"
+        )
+    check_finite(logits.masked_fill(absent, 0), name)
+    low = logits.masked_fill(absent, 0).min().item()
+    if low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT:
+        return
     raise ValueError(
         f"{name} must hold logits of at most {LARGEST_LOGIT:.2g} in magnitude, float32's largest number; got values "
         f"from {low:.6g} to {high:.6g}"
     )
 
 
+def absent_among(logits):
+    """Which logits are -inf, as those of classes that a sample doesn't have; None where all are finite.
+
+    Where torch exports, or a look would hold up a GPU, it is not looked whether there are any.
+    """
+    exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    # One sum tells nearly always.
+    if not exporting and logits.device.type == "cpu" and torch.isfinite(logits.sum()):
+        return None
+    return logits == -math.inf
+
+
+def without(logits, absent):
+    """Logits with 0 for absent ones; as they are where there are none."""
+    return logits if absent is None else logits.masked_fill(absent, 0.0)
+
+
+def absent_again(logits, absent):
+    """Logits with -inf for absent ones; as they are where there are none."""
+    return logits if absent is None else logits.masked_fill(absent, -math.inf)
+
+
 def check_scores(X, name="X"):
-    """Logits or probabilities given as an array: a finite floating-point tensor of shape (n, K) or (n,)."""
+    """Logits or probabilities given as an array: a floating-point tensor of shape (n, K) or (n,)."""
     values = tensor_of(X, name)
     values = as_rows(values if values.is_floating_point() else values.double())
     if values.ndim not in (1, 2):

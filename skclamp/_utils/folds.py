@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from .least_probability import LOG_MIN_PROBABILITY
+
 # Relative difference of two samples' log-probabilities that is no more than rounding.
 _EQUAL = 1e-9
 # More equal samples than this are no copies: the scores tell few samples apart, as votes do, or are saturated.
@@ -18,7 +20,8 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
     than `n_folds` where there are fewer distinct samples. `copies` are labels that `copies_of` gave: copies of several
     classes are in the fold of one of them.
     """
-    order, first = _ranked(log_proba, y, weight)
+    # Classes that a sample doesn't have, with -inf, count as those of next to no probability.
+    order, first = _ranked(log_proba.masked_fill(log_proba == -torch.inf, LOG_MIN_PROBABILITY), y, weight)
     dealt = np.random.default_rng(0).permutation(np.arange(first.sum()) % n_folds)
     folds = np.zeros(len(y), dtype=np.int64)
     folds[order] = dealt[np.cumsum(first) - 1]

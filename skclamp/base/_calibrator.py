@@ -1,5 +1,6 @@
 """BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
@@ -17,6 +18,7 @@ from .._backbones.datasets import LabelledSamples, dataset_behind
 from .._backbones.differentiable import module_behind
 from .._backbones.instead import check_samples
 from .._backbones.reading import labels_beside
+from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.labels import check_labels
@@ -98,6 +100,10 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     # Learned arrays that `_transform_logits` takes as tensors too: `module_` has them as buffers.
     _arrays: ClassVar[tuple[str, ...]] = ()
 
+    # Whether it takes logits of -inf, as of classes that a sample doesn't have, and gives the others what they would
+    # have among themselves.
+    _takes_absent = True
+
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
 
@@ -112,7 +118,9 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             Inputs of the estimator, first axis the samples; or, without an estimator, logits (probabilities, if
-            ``response`` says so) of shape (n_samples, n_classes). A network that takes several inputs by name,
+            ``response`` says so) of shape (n_samples, n_classes). A logit of -inf, an array's or a network's, says that
+            the sample doesn't have the class, as masked actions are; its probability is then exactly 0, or the
+            calibrator says that it takes none. A network that takes several inputs by name,
             ``network(**X)``, has them in a dict of arrays. A Dataset yields inputs, such dicts, or pairs of either and
             a label; what else an item holds, such as a weight, is left aside. Hugging Face's data sets and skorch's
             SliceDataset are Datasets too. A dict's "labels" or "label" are labels. A DataLoader stands for its Dataset,
@@ -232,7 +240,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            If there isn't one finite logit per class.
+            If there isn't one logit per class, finite or -inf.
 
         Examples
         --------
@@ -403,7 +411,16 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         out = np.empty(tuple(logits.shape))
         rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
-            place.copy_(normalise(self._calibrated(chunk.to(torch.float64, copy=True)), 1))
+            chunk = chunk.to(torch.float64, copy=True)
+            absent = absent_among(chunk)
+            self._check_absent(absent)
+            mapped = absent_again(self._calibrated(chunk), absent)
+            if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
+                row = int(lost.nonzero()[0])
+                raise ValueError(
+                    f"{type(self).__name__} leaves no class to a sample with logits of -inf; got {chunk[row].tolist()}"
+                )
+            place.copy_(normalise(mapped, 1))
         return out
 
     def _calibrated(self, logits):

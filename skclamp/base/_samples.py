@@ -25,7 +25,7 @@ from .._backbones.plausibility import (
 )
 from .._backbones.reading import Reading, read
 from .._solvers.zeros import least_by_labels
-from .._utils.arrays import tensor_of
+from .._utils.arrays import absent_among, tensor_of
 from .._utils.labels import check_sample_weight, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import Metadata
@@ -85,10 +85,31 @@ class ReadingMixin(BaseEstimator):
         classes, y_encoded = self._check_y(reading.labels, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(logits), ranks)
         looks = self._look_at(logits, y_encoded, weight, classes, backbone, ranks)
+        self._check_absent(absent_among(logits), logits, y_encoded)
         shard = Shard.of(ranks, len(logits))
         self.least_probability_ = self._least_probability(reading, y_encoded, weight, shard)
         reading = reading._replace(logits=raised(logits, self.least_probability_))
         return CalibrationSet(reading, y_encoded, weight, shard, metadata), classes, looks
+
+    def _check_absent(self, absent, logits=None, y_encoded=None):
+        """Raise where logits of -inf are none that the map takes, or those of labels."""
+        if absent is None or not absent.any():
+            return
+        if not self._takes_absent:
+            raise ValueError(
+                f"{type(self).__name__} takes no logits of -inf, as those of classes that a sample doesn't have: what "
+                "it learns of a class would mix samples with and without it. TemperatureScaling, "
+                "EnsembleTemperatureScaling, VectorScaling and StructuredVectorScaling take them, among others"
+            )
+        if y_encoded is None:
+            return
+        impossible = absent.gather(1, y_encoded[:, None])[:, 0]
+        if impossible.any():
+            row = int(impossible.nonzero()[0])
+            raise ValueError(
+                f"the label of sample {row} has a logit of -inf, which says that the sample doesn't have that class: "
+                f"give labels among the finite ones; got {logits[row].tolist()} for class {y_encoded[row].item()}"
+            )
 
     def _least_probability(self, reading, y_encoded, weight, shard):
         """What stands for probabilities of 0, in the samples of all processes; 0 where there are none."""

@@ -13,6 +13,7 @@ import torch
 from torch.func import functional_call, vmap
 from torch.nn.utils import parameters_to_vector
 
+from .._utils.arrays import absent_among, without
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
 from ..perturbations._families import learnable, n_learnable
@@ -159,6 +160,9 @@ def pass_back(problem, seen, temperature, x, others, y_encoded):
         scaled = (logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) / temperature).requires_grad_()
         margin = margin_of(scaled, y_encoded)
         (slope,) = torch.autograd.grad(margin.sum(), scaled)
+        # The only class that a sample has is certain, and what log T does to a logit of -inf is nothing.
+        absent = absent_among(scaled.detach())
+        slope = slope if absent is None else slope.masked_fill(absent | slope.isnan(), 0.0)
         (cotangent,) = torch.autograd.grad(logits, perturbed, (slope / temperature).to(logits.dtype))
     problem.passes.forward += len(x)
     problem.passes.backward += len(x)
@@ -167,7 +171,7 @@ def pass_back(problem, seen, temperature, x, others, y_encoded):
         logits.detach(),
         margin.detach(),
         cotangent.contiguous(),
-        -(slope * scaled.detach()).sum(1),
+        -(slope * without(scaled.detach(), absent)).sum(1),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from .._backbones.inputs import ArrayInputs, DatasetInputs
 from .._backbones.network import NetworkBackbone, OverflowedLogits
 from .._solvers.temperature import log_likelihoods, solve_temperature
+from .._utils.arrays import absent_among, without
 from .._utils.metadata import of_rows
 from ..distributed import Shard
 from ..losses import focal_loss
@@ -224,6 +225,7 @@ class Problem:
             with torch.enable_grad():
                 logits = self.backbone.module(x, **others)
                 share = (weight / (mean_weight * temperature)).to(logits)
+                logits = without(logits, absent_among(logits))
                 (gradient,) = torch.autograd.grad(logits.sum(1) @ share, x)
             self.passes.forward += len(x)
             self.passes.backward += len(x)

@@ -67,7 +67,8 @@ class ClassHistograms(NamedTuple):
 
 
 def _columns(log_proba):
-    return np.vstack([log_proba.T, log_proba.max(1)])
+    # Of classes that a sample doesn't have they are -inf, between which there are no quantiles.
+    return np.maximum(np.vstack([log_proba.T, log_proba.max(1)]), np.finfo(np.float64).min / 2)
 
 
 def _bins(column, edges):

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import nn
 
+from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
 from ._frozen import _HELD, _LOCK, frozen
@@ -147,7 +148,9 @@ class ClampedModule(nn.Module):
         if self.output is not None:
             return self.output(logits.double()).to(torch.promote_types(logits.dtype, torch.float32))
         # With an axis of its own, a float32 T promotes logits of half precision; a scalar would be rounded to theirs.
-        return logits / self.temperature.reshape(1)
+        # What T does to logits of -inf is nothing, and no number: it would have no gradient.
+        absent = absent_among(logits) if self.training else None
+        return absent_again(without(logits, absent) / self.temperature.reshape(1), absent)
 
     def averaged_logits(self, x, /, **others):
         """The network's logits of a perturbed batch, averaged over the views: what T divides.

@@ -68,6 +68,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     slope: float | None = None
 
+    _takes_absent = False
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "slope": [Interval(Real, 0, None, closed="neither"), None],

@@ -32,6 +32,7 @@ class OneVsRestCalibrator(BaseCalibrator):
     """
 
     _takes_logarithms = False
+    _takes_absent = False
 
     def _fit_logits(self, logits, y, sample_weight):
         counted = sample_weight > 0

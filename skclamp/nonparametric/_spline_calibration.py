@@ -74,6 +74,7 @@ class SplineCalibration(BaseCalibrator):
 
     n_knots: int = 6
 
+    _takes_absent = False
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "n_knots": [Interval(Integral, 3, None, closed="left")],

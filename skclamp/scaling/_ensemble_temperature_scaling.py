@@ -7,12 +7,14 @@ import torch
 from scipy.optimize import minimize
 
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
+from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
 from ..base import BaseCalibrator
 
 # Where the search starts, what it takes for none, and when it ends.
 _FIRST_SHARES = (0.98, 0.01, 0.01)
 _MIN_SHARE = 1e-8
+_LEAST_LOGIT = -1e300
 _OPTIONS = {"ftol": 1e-10, "gtol": 1e-6}
 
 
@@ -76,12 +78,18 @@ class EnsembleTemperatureScaling(BaseCalibrator):
             return
         logits = logits.double()
         weight = sample_weight.to(logits.device)
-        data = (logits - logits.amax(1, keepdim=True)).T.contiguous(), y.to(logits.device), weight / weight.sum()
+        # Those of -inf, divided by T, stay finite: their probabilities are 0 all the same.
+        centred = (logits - logits.amax(1, keepdim=True)).clamp_(min=_LEAST_LOGIT)
+        data = centred.T.contiguous(), y.to(logits.device), weight / weight.sum()
         self.temperature_, self.weights_ = _fit(*data, solution.temperature)
 
     def _transform_logits(self, logits):
         parts = [torch.log_softmax(logits / self.temperature_, 1), torch.log_softmax(logits, 1)]
-        parts.append(torch.full_like(logits, -math.log(logits.shape[1])))
+        absent = absent_among(logits)
+        uniform = torch.full_like(logits, -math.log(logits.shape[1]))
+        if absent is not None:
+            uniform = absent_again(-(~absent).sum(1, keepdim=True).to(logits).log().expand_as(logits), absent)
+        parts.append(uniform)
         shares = torch.as_tensor(self.weights_).to(logits).log()
         return torch.logsumexp(torch.stack(parts) + shares[:, None, None], 0)
 
@@ -102,7 +110,7 @@ def _fit(logits, y, weight, temperature):
     """
     weight = weight.cpu().numpy()
     plain, _ = _label_log_proba(logits, y, 1.0)
-    uniform = np.full(len(y), -math.log(len(logits)))
+    uniform = -np.log((logits > _LEAST_LOGIT).sum(0).cpu().numpy())
 
     def objective(parameters):
         log_temperature, *shares = parameters

@@ -11,10 +11,11 @@ import torch
 from .._solvers.penalty_path import folds_of
 from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
 from .._solvers.temperature import DEFAULT_BOUNDS
+from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
 from .._utils.sklearn_private import Interval
-from ._affine import AffineScaling, identity_matrix, identity_vector, matrix_strengths
+from ._affine import AffineScaling, identity_matrix, identity_vector, largest_of, matrix_strengths
 
 # Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
 _OFF_DIAGONAL_MULTIPLES = 4.0 ** np.arange(3, -9, -1)
@@ -170,7 +171,7 @@ class MatrixScaling(OdirScaling):
     """
 
     def _solve(self, features, y, sample_weight):
-        largest, temperature = features.abs().max().item(), self._unit(features, y, sample_weight)
+        largest, temperature = largest_of(features), self._unit(features, y, sample_weight)
         if largest > _LARGEST_RATIO * temperature > _LARGEST_RATIO * DEFAULT_BOUNDS[0]:
             raise ValueError(
                 f"X must hold logits of at most {_LARGEST_RATIO:g} times the temperature, beside which the others of "
@@ -180,7 +181,11 @@ class MatrixScaling(OdirScaling):
         return super()._solve(features, y, sample_weight)
 
     def _features(self, logits):
-        return logits - logits.mean(1, keepdim=True)
+        absent = absent_among(logits)
+        if absent is None:
+            return logits - logits.mean(1, keepdim=True)
+        mean = without(logits, absent).sum(1, keepdim=True) / (~absent).sum(1, keepdim=True)
+        return logits - mean
 
 
 @with_shared_docs

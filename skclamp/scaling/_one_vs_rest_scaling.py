@@ -15,6 +15,7 @@ class OneVsRestScaling(TemperatureFirst):
     last, of the offset.
     """
 
+    _takes_absent = False
     _monotone = False
 
     def _fit_map(self, logits, y, sample_weight):

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._solvers.temperature import solve_temperature, warn_of_bound
+from .._utils.arrays import absent_again, absent_among
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
@@ -48,11 +49,13 @@ class OrderPreservingCalibrator(BaseCalibrator):
         warn_of_bound(solution)
         self.temperature_ = solution.temperature
         wide = logits.numel() <= self._most_wide
-        scaled = self._scale(logits.double() if wide else logits.float())
+        scaled, absent = self._scale(logits.double() if wide else logits.float())
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
         weight = sample_weight.to(ordered)
         module = self._module(ordered, weight).to(ordered)
-        rows = _Rows(ordered, (order == y[:, None]).int().argmax(1), weight / weight.sum(), self._by_class(scaled))
+        absent = None if absent is None else absent.gather(1, order)
+        rank = (order == y[:, None]).int().argmax(1)
+        rows = _Rows(ordered, rank, weight / weight.sum(), self._by_class(scaled), absent)
         found = minimise(module, rows, self.alpha / weight.sum().item(), self.max_iter, self.tol)
         self.rank_network_ = module.double()
         self.n_iter_ = found.nit
@@ -63,7 +66,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
             )
 
     def _transform_logits(self, logits):
-        scaled = self._scale(logits)
+        scaled, absent = self._scale(logits)
         # Of equal ones the gap is 0, whatever their order: ONNX has no stable sort.
         ordered, order = scaled.sort(dim=1, descending=True)
         network = self.rank_network_
@@ -71,14 +74,20 @@ class OrderPreservingCalibrator(BaseCalibrator):
         if network.mean.device != logits.device:
             network.to(logits.device)
         stretched = network(ordered, self._by_class(scaled))
-        return torch.empty_like(stretched).scatter_(1, order, stretched)
+        return absent_again(torch.empty_like(stretched).scatter_(1, order, stretched), absent)
 
     @property
     def _n_free(self):
         return 1
 
     def _scale(self, logits):
-        return torch.log_softmax(logits / self.temperature_, 1)
+        """Log-probabilities, and which of them are -inf; in their place is then the row's least other one."""
+        scaled = torch.log_softmax(logits / self.temperature_, 1)
+        absent = absent_among(scaled)
+        if absent is None:
+            return scaled, None
+        least = scaled.masked_fill(absent, torch.inf).amin(1, keepdim=True)
+        return torch.where(absent, least, scaled), absent
 
     def _by_class(self, scaled):
         """Hook: further features of scaled log-probabilities (n, K), in the order of the classes, or None."""
@@ -86,19 +95,21 @@ class OrderPreservingCalibrator(BaseCalibrator):
 
 
 class _Rows:
-    """The calibration set in chunks: sorted log-probabilities, labels' ranks, shares of the weight, class features."""
+    """The calibration set in chunks: sorted log-probabilities, labels' ranks, shares of weight, features, the absent."""
 
-    def __init__(self, ordered, rank, share, by_class):
+    def __init__(self, ordered, rank, share, by_class, absent=None):
         size = max(1, _CHUNK_SIZE // ordered.shape[1])
         parts = [each.split(size) for each in (ordered, rank, share)]
-        others = by_class.split(size) if by_class is not None else [None] * len(parts[0])
-        self.chunks = list(zip(*parts, others, strict=True))
+        none = [None] * len(parts[0])
+        others = (none if each is None else each.split(size) for each in (by_class, absent))
+        self.chunks = list(zip(*parts, *others, strict=True))
 
     def loss_with_gradients(self, module):
         """Mean NLL; its gradients are added to those of the module's parameters."""
         total = 0.0
-        for ordered, rank, share, by_class in self.chunks:
-            loss = share @ cross_entropy(module(ordered, by_class), rank, reduction="none")
+        for ordered, rank, share, by_class, absent in self.chunks:
+            logits = absent_again(module(ordered, by_class), absent)
+            loss = share @ cross_entropy(logits, rank, reduction="none")
             loss.backward()
             total += loss.item()
         return total

@@ -252,6 +252,7 @@ class CalibratorSelector(BaseCalibrator):
     one_standard_error: bool = False
     n_folds: int = 5
 
+    _takes_absent = False
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],

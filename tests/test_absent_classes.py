@@ -1,0 +1,254 @@
+"""Logits of -inf, as of masked actions and questions of two to five options: a probability of exactly 0, or refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _calibrators import CALIBRATORS, LOGITS
+from _output_maps import PUBLIC
+from torch import nn
+
+import skclamp
+from skclamp import (
+    CalibrationMonitor,
+    EnsembleTemperatureScaling,
+    MatrixScaling,
+    NeuralClampingCalibrator,
+    PriorShiftCorrection,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
+from skclamp.losses import focal_loss
+from skclamp.metrics import expected_calibration_error, negative_log_likelihood
+
+REFUSED = "takes no logits of -inf"
+
+
+def options(n_samples, n_classes=5, seed=0, scale=2.0):
+    """Logits of questions of two to all options, and the answers, drawn from a temperature of 1.5."""
+    rng = np.random.default_rng(seed)
+    logits = scale * rng.normal(size=(n_samples, n_classes))
+    logits[np.arange(n_classes) >= rng.integers(2, n_classes + 1, n_samples)[:, None]] = -np.inf
+    return logits, (logits / 1.5 + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+X, Y = options(600)
+NEW, Y_NEW = options(300, seed=1)
+
+
+def of_logits():
+    """Of the registry, what takes arrays of logits."""
+    return {name: case for name, case in CALIBRATORS.items() if case.X is LOGITS}
+
+
+@pytest.mark.parametrize("name", of_logits())
+def test_absent_classes_get_nothing_or_the_map_says_so(name):
+    calibrator = of_logits()[name].make()
+    try:
+        fitted = calibrator.fit(X, Y)
+    except ValueError as error:
+        assert REFUSED in str(error)  # noqa: PT017
+        assert "TemperatureScaling" in str(error)  # noqa: PT017
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted = calibrator.fit(np.maximum(X, -20), Y)
+        with pytest.raises(ValueError, match=f"{REFUSED}.*TemperatureScaling"):
+            fitted.predict_proba(NEW)
+        return
+    proba, log_proba = fitted.predict_proba(NEW), fitted.predict_log_proba(NEW)
+    np.testing.assert_array_equal(proba == 0, np.isneginf(NEW))
+    np.testing.assert_array_equal(np.isneginf(log_proba), np.isneginf(NEW))
+    np.testing.assert_allclose(proba.sum(1), 1)
+    # As good as temperature scaling up to what so few samples teach of 30 coefficients.
+    plain = TemperatureScaling().fit(X, Y).predict_proba(NEW)
+    assert negative_log_likelihood(Y_NEW, proba) < negative_log_likelihood(Y_NEW, plain) + 0.05
+    np.testing.assert_array_equal(fitted.transform_logits(NEW), log_proba)
+
+
+def test_what_takes_them():
+    """All that need no other rows to tell what a class's probability means."""
+    taking = {name for name, cls in PUBLIC.items() if cls._takes_absent}
+    assert taking == {
+        "DirichletCalibration",
+        "EnsembleTemperatureScaling",
+        "IntraOrderPreservingCalibration",
+        "MatrixScaling",
+        "NeuralClampingCalibrator",
+        "NeuralClampingCalibratorCV",
+        "ParameterizedTemperatureScaling",
+        "PriorShiftCorrection",
+        "StructuredMatrixScaling",
+        "StructuredVectorScaling",
+        "TemperatureScaling",
+        "VectorScaling",
+    }
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_padding_changes_nothing(gamma):
+    """Questions of three options, as they are and padded to five."""
+    rng = np.random.default_rng(0)
+    three = 3 * rng.normal(size=(400, 3))
+    y = (three / 2 + rng.gumbel(size=three.shape)).argmax(1)
+    padded = np.hstack([three, np.full((400, 2), -np.inf)])
+    plain = TemperatureScaling(gamma=gamma).fit(three, y)
+    fitted = TemperatureScaling(gamma=gamma, classes=range(5)).fit(padded, y)
+    assert fitted.temperature_ == pytest.approx(plain.temperature_, rel=1e-9)
+    np.testing.assert_allclose(fitted.predict_proba(padded)[:, :3], plain.predict_proba(three), rtol=1e-8)
+    np.testing.assert_array_equal(fitted.predict_proba(padded)[:, 3:], 0)
+
+
+@pytest.mark.parametrize("make", [VectorScaling, StructuredVectorScaling, EnsembleTemperatureScaling])
+def test_padding_changes_nothing_but_rounding_of_richer_maps(make):
+    rng = np.random.default_rng(0)
+    three = 3 * rng.normal(size=(400, 3))
+    y = (three / 2 + [0, 0.5, 0] + rng.gumbel(size=three.shape)).argmax(1)
+    padded = np.hstack([three, np.full((400, 1), -np.inf)])
+    # The penalty goes by the number of classes.
+    params = {"diagonal_penalty": 0.75, "intercept_penalty": 0.75} if make is StructuredVectorScaling else {}
+    plain = make().fit(three, y).predict_proba(three)
+    found = make(classes=range(4), **params).fit(padded, y).predict_proba(padded)
+    np.testing.assert_allclose(found[:, :3], plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [StructuredMatrixScaling, MatrixScaling, StructuredVectorScaling])
+def test_affine_maps_let_the_absent_add_nothing(make):
+    """What is absent in no row of a class leaves the map as it was: with -1e4 in their place they leak."""
+    rng = np.random.default_rng(0)
+    logits = 2 * rng.normal(size=(800, 4))
+    y = (logits / 1.5 + rng.gumbel(size=logits.shape)).argmax(1)
+    fitted = make().fit(logits, y)
+    masked = np.where(np.arange(4) == (y[:, None] + 1) % 4, -np.inf, logits)
+    for scores in (masked, masked + 5):
+        proba = fitted.predict_proba(scores)
+        np.testing.assert_array_equal(proba == 0, np.isneginf(masked))
+        assert negative_log_likelihood(y, proba) < negative_log_likelihood(y, fitted.predict_proba(logits))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_impossible_is_told(dtype):
+    logits, y = X.astype(dtype), Y.copy()
+    row = int(np.flatnonzero(np.isneginf(logits[:, 4]))[0])
+    y[row] = 4
+    with pytest.raises(ValueError, match=f"the label of sample {row} has a logit of -inf"):
+        TemperatureScaling().fit(logits, y)
+    empty = logits.copy()
+    empty[3] = -np.inf
+    with pytest.raises(ValueError, match="X must hold a finite logit in each row.*in row 3"):
+        TemperatureScaling().fit(empty, Y)
+    for bad in (np.nan, np.inf):
+        other = logits.copy()
+        other[5, 1] = bad
+        with pytest.raises(ValueError, match=rf"X must be finite.*got {bad} in row 5, column 1"):
+            TemperatureScaling().fit(other, Y)
+    fitted = TemperatureScaling().fit(logits, Y)
+    with pytest.raises(ValueError, match="finite logit in each row"):
+        fitted.predict_proba(empty)
+
+
+class Masked(nn.Module):
+    """A network that is told which actions a sample has."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, x, mask):
+        """Logits."""
+        return self.linear(x).masked_fill(~mask.bool(), -torch.inf)
+
+
+@pytest.fixture(scope="module")
+def masked():
+    """A network, inputs that it is less sure of than it should be, and labels."""
+    torch.manual_seed(0)
+    network, generator = Masked(), torch.Generator().manual_seed(0)
+    x, mask = torch.randn(400, 6, generator=generator), torch.rand(400, 4, generator=generator) < 0.6
+    mask[:, 0] = True
+    with torch.no_grad():
+        y = torch.multinomial((1.5 * network(x, mask)).softmax(1), 1, generator=generator)[:, 0]
+    # Some have but one.
+    assert (mask.sum(1) == 1).any()
+    return network, {"x": x, "mask": mask.float()}, y.numpy()
+
+
+CLAMPING = {
+    "natural": {"perturbation": "channel"},
+    "unguarded": {"perturbation": "channel", "validation_fraction": None},
+    "adam": {"perturbation": "channel", "validation_fraction": None, "optimizer": "adam", "max_epochs": 3},
+    "focal": {"perturbation": "full", "validation_fraction": None, "gamma": 1.0},
+    "gradient": {"perturbation": "full", "validation_fraction": None, "init": "gradient"},
+    "none": {"perturbation": None},
+}
+
+
+@pytest.mark.parametrize("kind", CLAMPING)
+def test_networks_that_mask(masked, kind):
+    network, inputs, y = masked
+    options = {"input_key": "x", "random_state": 0, **CLAMPING[kind]}
+    calibrator = NeuralClampingCalibrator(network, **options).fit(inputs, y)
+    proba = calibrator.predict_proba(inputs)
+    np.testing.assert_array_equal(proba == 0, inputs["mask"].numpy() == 0)
+    assert np.isfinite(calibrator.temperature_)
+    assert all(torch.isfinite(p).all() for p in calibrator.perturbation_.parameters())
+    plain = TemperatureScaling(network).fit(inputs, y).predict_proba(inputs)
+    assert negative_log_likelihood(y, proba) < negative_log_likelihood(y, plain) + 0.02
+    np.testing.assert_allclose(calibrator.module_(**inputs).softmax(1).detach(), proba, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [TemperatureScaling, StructuredMatrixScaling, EnsembleTemperatureScaling])
+def test_modules_and_files_take_them(masked, make, tmp_path):
+    network, inputs, y = masked
+    fitted = make(network).fit(inputs, y)
+    proba, module = fitted.predict_proba(inputs), fitted.module_.eval()
+    np.testing.assert_allclose(module(**inputs).softmax(1).detach(), proba, atol=1e-6)
+    exported = torch.export.export(module, (), inputs).module()
+    np.testing.assert_allclose(exported(**inputs).softmax(1).detach(), proba, atol=1e-6)
+    fitted.save(tmp_path / "masked")
+    np.testing.assert_array_equal(skclamp.load(tmp_path / "masked", network).predict_proba(inputs), proba)
+
+
+def test_frequencies_of_what_some_samples_lack():
+    fitted = PriorShiftCorrection(StructuredVectorScaling()).fit(X, Y)
+    fitted.adapt(options(600, seed=2)[0])
+    np.testing.assert_array_equal(fitted.predict_proba(NEW) == 0, np.isneginf(NEW))
+    known = PriorShiftCorrection(priors=[0, 0, 0, 0.5, 0.5]).fit(X, Y)
+    row = int(np.flatnonzero(np.isneginf(NEW[:, 3]))[0])
+    with pytest.raises(ValueError, match="PriorShiftCorrection leaves no class to a sample"):
+        known.predict_proba(NEW[row : row + 1])
+
+
+def test_metrics_comparisons_and_monitors_take_them():
+    fitted = TemperatureScaling().fit(X, Y)
+    proba = fitted.predict_proba(NEW)
+    assert 0 <= expected_calibration_error(Y_NEW, proba) < 0.2
+    assert np.isfinite(focal_loss(torch.from_numpy(NEW), torch.from_numpy(Y_NEW), gamma=1.0).item())
+    calibrators = [TemperatureScaling(), StructuredVectorScaling()]
+    compared = compare_calibrators(None, X, Y, NEW, Y_NEW, calibrators=calibrators, n_resamples=10, n_draws=10)
+    assert all(np.isfinite(row.nll) for row in compared.rows)
+    monitor = CalibrationMonitor(fitted).partial_fit(NEW, Y_NEW)
+    assert np.isfinite(monitor.temperature_)
+
+
+def test_as_many_as_each_sample_has_of_many():
+    """Masks of actions: twenty of a thousand."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=3.0, size=(500, 1000)).astype(np.float32)
+    logits[rng.random(logits.shape).argsort(1) >= 20] = -np.inf
+    y = (logits / 2 + rng.gumbel(size=logits.shape)).argmax(1)
+    fitted = TemperatureScaling(classes=range(1000)).fit(logits, y)
+    assert fitted.temperature_ == pytest.approx(2, rel=0.15)
+    np.testing.assert_array_equal(fitted.predict_proba(logits) == 0, np.isneginf(logits))
+
+
+def test_a_class_that_a_binary_sample_lacks():
+    rng = np.random.default_rng(0)
+    margin = 3 * rng.normal(size=300)
+    y = (margin / 2 + rng.logistic(size=300) > 0).astype(int)
+    margin[0], y[0] = -np.inf, 0
+    fitted = TemperatureScaling().fit(margin, y)
+    assert fitted.predict_proba(margin)[0].tolist() == [1, 0]
