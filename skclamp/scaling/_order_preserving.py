@@ -95,7 +95,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
 
 
 class _Rows:
-    """The calibration set in chunks: sorted log-probabilities, labels' ranks, shares of weight, features, the absent."""
+    """The calibration set in chunks: sorted log-probabilities, labels' ranks, shares of weight, features, absence."""
 
     def __init__(self, ordered, rank, share, by_class, absent=None):
         size = max(1, _CHUNK_SIZE // ordered.shape[1])
