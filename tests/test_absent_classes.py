@@ -200,6 +200,26 @@ def test_networks_that_mask(masked, kind):
     np.testing.assert_allclose(calibrator.module_(**inputs).softmax(1).detach(), proba, atol=1e-6)
 
 
+class Noisy(nn.Module):
+    """A view of noisy features."""
+
+    def forward(self, x):
+        """Noise that hangs on the features alone."""
+        return x + 0.3 * torch.sin(50 * x)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_views_of_what_is_masked(masked, guarded):
+    network, inputs, y = masked
+    options = {} if guarded else {"validation_fraction": None}
+    calibrator = NeuralClampingCalibrator(
+        network, perturbation=None, input_key="x", max_views=2, views=[Noisy()], random_state=0, **options
+    ).fit(inputs, y)
+    proba = calibrator.predict_proba(inputs)
+    np.testing.assert_array_equal(proba == 0, inputs["mask"].numpy() == 0)
+    assert np.isfinite(calibrator.temperature_)
+
+
 @pytest.mark.parametrize("make", [TemperatureScaling, StructuredMatrixScaling, EnsembleTemperatureScaling])
 def test_modules_and_files_take_them(masked, make, tmp_path):
     network, inputs, y = masked

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
+from .._utils.arrays import absent_again, absent_among
 from ..distributed import ALONE
 from .temperature import DEFAULT_BOUNDS, GATHERED_SIZE
 
@@ -61,7 +62,7 @@ def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False, st
     Parameters
     ----------
     logits : torch.Tensor of shape (n_inputs, n_samples, n_classes), or a sequence of such for each input
-        Finite, of any float dtype, on any device.
+        Of any float dtype, on any device. Finite, or -inf for classes that a sample doesn't have.
     y : torch.Tensor of shape (n_samples,), dtype int64
         Column index of each sample's class.
     sample_weight : torch.Tensor of shape (n_samples,), default=None
@@ -114,7 +115,12 @@ class _Sums:
 def _totals(logits, y_encoded, weight, weights):
     """Weighted sums of a chunk: the loss, its gradient and its Hessian, in one vector."""
     leads = logits - logits.gather(2, y_encoded.expand(len(logits), -1)[..., None])
-    combined = torch.tensordot(weights, leads, 1)
+    absent = absent_among(leads)
+    if absent is not None:
+        # What is absent for one input is absent from their sum.
+        absent = absent.any(0)
+        leads = leads.masked_fill(absent, 0.0)
+    combined = absent_again(torch.tensordot(weights, leads, 1), absent)
     losses = combined.logsumexp(1)
     weighted = (combined - losses[:, None]).exp_().mul_(weight[:, None]) * leads
     sums = weighted.sum(2)

@@ -192,3 +192,16 @@ def test_smoothing_keeps_flawless_samples_from_certainty():
     smoothed = solve_weights(logits, y, smooth=True)
     assert smoothed.converged
     assert smoothed.loss > 0
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_classes_that_samples_lack_change_nothing(smooth):
+    """Padded with logits of -inf; smoothing mixes in 4/3 for 3/2 parts of 302 of the evenly spread labels."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(300, 3))
+    inputs = torch.from_numpy(scores + rng.normal(size=(2, 300, 3)))
+    y = torch.from_numpy((2 * scores + rng.gumbel(size=scores.shape)).argmax(1))
+    padded = torch.nn.functional.pad(inputs, (0, 1), value=-torch.inf)
+    expected, found = (solve_weights(logits, y, smooth=smooth) for logits in (inputs, padded))
+    assert found.converged
+    np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-6 if not smooth else 0.05)
