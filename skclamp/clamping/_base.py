@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import islice
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from torch import nn
 from .._backbones.array import ArrayBackbone
 from .._backbones.classifier import ClassifierBackbone
 from .._backbones.cross_fit import cross_fit_networks
+from .._backbones.datasets import dataset_behind
 from .._backbones.differentiable import DifferentiableBackbone
 from .._backbones.network import ScoresBackbone
 from .._backbones.pipeline import PipelineBackbone
@@ -244,6 +246,14 @@ class BaseClamping(BaseCalibrator):
         if perturbed.shape != x.shape:
             raise ValueError(misfit)
         return perturbed.to(x.dtype)
+
+    def _before_and_after(self, X, n_samples):
+        """The first inputs as a batch has them and as the perturbation leaves them: arrays of one sample each."""
+        with torch.no_grad():
+            for batch, _ in islice(self._backbone.open(dataset_behind(X)).batches(1), n_samples):
+                x, others = self._backbone.to_device(batch)
+                x = others[self._input_key] if x is None else x
+                yield x[0].cpu().numpy(), self._perturb(x)[0].cpu().numpy()
 
     def _transform_logits(self, logits):
         return self.output_._calibrated(logits) if hasattr(self, "output_") else logits / self.temperature_

@@ -6,9 +6,11 @@ from torch import nn
 from .._utils.parameters import check_whole_number
 from ..perturbations._families import PERTURBATIONS
 from ._axes import panels
-from ._perturbation_panels import history_panels, message_panel, panels_of, view_panels
+from ._perturbation_panels import history_panels, image_panels, message_panel, panels_of, view_panels
 
 _PANEL = (2.6, 2.5)
+# Shown before and after.
+_MAX_IMAGES = 3
 # What calibrators that learn a perturbation, or choose among several, call it.
 _LEARNED = ("perturbation", "perturbations")
 
@@ -17,8 +19,9 @@ class PerturbationDisplay:
     """The fitted perturbation of a clamping calibrator as pictures, bars or curves, and its training.
 
     Use :meth:`from_estimator` to make one. Offsets and gains are bars, one per channel, against the dotted line where
-    they would do nothing; a matrix, filters, a grid and a delta of images are pictures; tone curves are curves. Where
-    no perturbation was kept, the display says so.
+    they would do nothing, and a number where there is one alone; a matrix, filters, a grid and a delta of images are
+    pictures; tone curves are curves. Given images, it shows some before and after. Where no perturbation was kept, the
+    display says so.
 
     Parameters
     ----------
@@ -37,6 +40,8 @@ class PerturbationDisplay:
         Views of the perturbed input, whose weights get a panel; None is one pass.
     view_weights : array-like of shape (n_views,), default=None
         Their weights.
+    images : list of (ndarray, ndarray), default=None
+        Images of one or three channels, channels first, before and after the perturbation.
 
     Attributes
     ----------
@@ -75,6 +80,7 @@ class PerturbationDisplay:
         input_range=(0.0, 1.0),
         views=None,
         view_weights=None,
+        images=None,
     ):
         self.perturbation = perturbation
         self.temperature = temperature
@@ -83,15 +89,21 @@ class PerturbationDisplay:
         self.input_range = input_range
         self.views = views
         self.view_weights = view_weights
+        self.images = images
 
     @classmethod
-    def from_estimator(cls, estimator, *, channel_names=None, input_range=(0.0, 1.0), show_history=True, n_columns=3):
+    def from_estimator(
+        cls, estimator, X=None, *, channel_names=None, input_range=(0.0, 1.0), show_history=True, n_columns=3
+    ):
         """Show what a fitted calibrator learned.
 
         Parameters
         ----------
         estimator : NeuralClampingCalibrator or NeuralClampingCalibratorCV
             Fitted.
+        X : array-like, tensor, dict, Dataset or DataLoader, default=None
+            Images as the estimator takes them, of one or three channels, of which the first three are shown before and
+            after the perturbation; None shows none.
         channel_names : list of str, default=None
             Names of the channels; None numbers them.
         input_range : (float, float), default=(0.0, 1.0)
@@ -113,7 +125,7 @@ class PerturbationDisplay:
         NotFittedError
             If it isn't fitted.
         ValueError
-            As :meth:`plot`.
+            If `X` doesn't hold images; as :meth:`plot`.
         ImportError
             If matplotlib isn't installed.
 
@@ -138,6 +150,7 @@ class PerturbationDisplay:
             got = type(estimator).__name__
             raise TypeError(f"estimator must be a NeuralClampingCalibrator, which learns a perturbation; got {got}")
         check_is_fitted(estimator)
+        images = None if X is None else [_checked(pair) for pair in estimator._before_and_after(X, _MAX_IMAGES)]
         display = cls(
             estimator.perturbation_,
             # Another output map takes its place.
@@ -147,6 +160,7 @@ class PerturbationDisplay:
             input_range=input_range,
             views=estimator.views_,
             view_weights=estimator.view_weights_,
+            images=images,
         )
         return display.plot(n_columns=n_columns)
 
@@ -188,7 +202,15 @@ class PerturbationDisplay:
             for panel in panels_of(name, block, self.channel_names, self.input_range)
         ]
         seen = [] if self.views is None else view_panels(self.views, self.view_weights)
-        return (found or [message_panel("no perturbation kept")]) + seen + history_panels(self.history)
+        images = image_panels(self.images or [])
+        return images + (found or [message_panel("no perturbation kept")]) + seen + history_panels(self.history)
+
+
+def _checked(pair):
+    shape = pair[0].shape
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise ValueError(f"X must hold images of one or three channels, (channels, height, width); got {shape} each")
+    return pair
 
 
 def blocks_of(perturbation):

@@ -156,9 +156,26 @@ def view_panels(views, weights):
     return [Panel("views: weight", "bars", content)]
 
 
+def image_panels(pairs):
+    """Each image before and after, side by side; black and white are 0 and 1, or the extremes beyond."""
+    if not pairs:
+        return []
+    low, high = (f([getattr(image, f.__name__)() for image, _ in pairs]) for f in (min, max))
+    limits = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    return [Panel("before, and after", "photo", {"images": pair, "limits": limits}) for pair in pairs]
+
+
 def message_panel(text):
     """A panel that says something instead of showing it."""
     return Panel("", "message", {"text": text})
+
+
+def _draw_photo(ax, images, limits):
+    low, high = limits
+    scaled = [np.clip((image - low) / (high - low if high > low else 1), 0, 1).transpose(1, 2, 0) for image in images]
+    gap = np.ones((scaled[0].shape[0], max(1, scaled[0].shape[1] // 12), scaled[0].shape[2]))
+    ax.imshow(np.hstack([scaled[0], gap, scaled[1]]).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.set_axis_off()
 
 
 def _draw_message(ax, text):
@@ -175,8 +192,15 @@ def _channel_names(names, n_channels, numbered="{}"):
 
 
 def _draw_bars(ax, values, names, nothing):
-    """Bars from the value that does nothing, which is 0 where it isn't known."""
+    """Bars from the value that does nothing, which is 0 where it isn't known; a number where there is one alone."""
     base = nothing or 0.0
+    if len(values) == 1:
+        ax.set_axis_off()
+        told = {"ha": "center", "transform": ax.transAxes}
+        ax.text(0.5, 0.55, f"{values[0]:.4g}", fontsize=20, color=_BARS["color"], **told)
+        if nothing is not None:
+            ax.text(0.5, 0.4, f"{base:g} would do nothing", fontsize="small", **told)
+        return
     places = np.arange(len(values))
     ax.bar(places, values - base, bottom=base, **_BARS)
     ax.axhline(base, **_NOTHING)
@@ -247,6 +271,7 @@ _DRAWN: dict[str, Callable] = {
     "curves": _draw_curves,
     "history": _draw_history,
     "message": _draw_message,
+    "photo": _draw_photo,
 }
 # For each parameter, what draws it, and its value where it does nothing.
 _KINDS: dict[type, dict[str, tuple[Callable, float | None]]] = {

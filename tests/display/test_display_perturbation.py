@@ -6,6 +6,7 @@ import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from sklearn.exceptions import NotFittedError
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.display import PerturbationDisplay
@@ -155,7 +156,45 @@ def _check_apart(boxes):
         assert not any(box.overlaps(other) for other in boxes[:k])
 
 
+@pytest.mark.parametrize("kind", ["array", "tensor", "loader"])
+def test_shows_images_before_and_after(kind):
+    _, (X, y) = calibration_and_test(0)
+    X = shifted(X, "gain and offset")
+    calibrator = _fit(perturbation="affine", **UNGUARDED)
+    pairs = TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
+    given = {"array": X, "tensor": torch.as_tensor(X), "loader": DataLoader(pairs, batch_size=7)}[kind]
+    display = PerturbationDisplay.from_estimator(calibrator, given, show_history=False)
+    assert [ax.get_title() for ax in display.axes_] == ["before, and after"] * 3 + ["affine: gain", "affine: offset"]
+    with torch.no_grad():
+        after = calibrator.perturbation_(torch.as_tensor(X[:3])).numpy()
+    low, high = (X[:3].min(), X[:3].max()) if X[:3].min() < 0 or X[:3].max() > 1 else (0, 1)
+    for k, ax in enumerate(display.axes_[:3]):
+        shown = np.asarray(ax.images[0].get_array())
+        for columns, image in ((slice(None, 8), X[k]), (slice(-8, None), after[k])):
+            expected = ((image - low) / (high - low)).clip(0, 1).transpose(1, 2, 0)
+            np.testing.assert_allclose(shown[:, columns], expected, atol=1e-6)
+
+
+def test_one_number_is_told_and_not_drawn():
+    perturbation = AffinePerturbation((1, 8, 8))
+    with torch.no_grad():
+        perturbation.offset.fill_(-0.25)
+    gain, offset = PerturbationDisplay(perturbation).plot().axes_
+    assert [text.get_text() for text in gain.texts] == ["1", "1 would do nothing"]
+    assert [text.get_text() for text in offset.texts] == ["-0.25", "0 would do nothing"]
+    assert not gain.patches and not offset.patches
+
+
 def test_refuses_bad_input():
+    with pytest.raises(ValueError, match="X must hold images of one or three channels.*; got \\(2,\\) each"):
+        network = nn.Linear(2, 2)
+        with torch.no_grad():
+            network.weight.copy_(torch.eye(2))
+        calibrator = NeuralClampingCalibrator(network, perturbation="channel", **UNGUARDED)
+        generator = torch.Generator().manual_seed(0)
+        X = 3 * torch.randn(200, 2, generator=generator)
+        y = torch.multinomial(network(X).softmax(1), 1, generator=generator)[:, 0]
+        PerturbationDisplay.from_estimator(calibrator.fit(X, y), X)
     with pytest.raises(TypeError, match="must be a NeuralClampingCalibrator, .*; got TemperatureScaling"):
         PerturbationDisplay.from_estimator(TemperatureScaling())
     with pytest.raises(NotFittedError):
