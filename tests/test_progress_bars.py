@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 import skclamp
 from skclamp import (
     CalibratorSelector,
+    IntraOrderPreservingCalibration,
+    MatrixScaling,
     NeuralClampingCalibrator,
     TemperatureScaling,
     VectorScaling,
@@ -119,6 +121,17 @@ def test_a_loaded_calibrator_may_say_more_or_less(tmp_path, capfd):
     loaded = skclamp.load(tmp_path / "saved", NETWORK, verbose=1)
     loaded.predict(X)
     assert "network" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("make", "counted"),
+    [(MatrixScaling, "off_diagonal_penalty: "), (IntraOrderPreservingCalibration, "L-BFGS: ")],
+)
+def test_fits_that_take_minutes_of_many_classes_count_what_they_do(make, counted, capfd):
+    fitted = make(verbose=1).fit(logits(200), labels_of(logits(200)))
+    assert counted in (shown := capfd.readouterr().err)
+    if make is IntraOrderPreservingCalibration:
+        assert f"{fitted.n_iter_}iteration" in shown
 
 
 # Clamping

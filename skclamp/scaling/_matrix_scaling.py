@@ -14,6 +14,7 @@ from .._solvers.temperature import DEFAULT_BOUNDS
 from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
+from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
 from ._affine import AffineScaling, identity_matrix, identity_vector, largest_of, matrix_strengths
 
@@ -78,14 +79,17 @@ class OdirScaling(AffineScaling):
         unit = n_classes / self._n_effective
         numbers = draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds)
         vector = folds_of(VectorRegression, data, numbers, identity_vector(n_classes))
+        shown = partial(progress_bar, verbose=self.verbose, unit="strength")
         candidates = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
-        intercept = vector.walk(candidates, lambda strength: [[0.0], [strength]], default=unit)
+        intercept = vector.walk(
+            shown(candidates, desc="intercept_penalty"), lambda strength: [[0.0], [strength]], default=unit
+        )
         if off_diagonal is not None:
             return off_diagonal, intercept
         matrix = folds_of(MatrixRegression, data, numbers, identity_matrix(n_classes))
         matrix.parameters = [_as_matrix(parameters) for parameters in vector.parameters]
         unit *= n_classes - 1
-        candidates = unit * _OFF_DIAGONAL_MULTIPLES
+        candidates = shown(unit * _OFF_DIAGONAL_MULTIPLES, desc="off_diagonal_penalty")
         return matrix.walk(candidates, partial(_strengths, n_classes, intercept), default=unit), intercept
 
 

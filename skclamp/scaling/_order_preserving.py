@@ -11,6 +11,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import absent_again, absent_among
+from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
@@ -56,7 +57,9 @@ class OrderPreservingCalibrator(BaseCalibrator):
         absent = None if absent is None else absent.gather(1, order)
         rank = (order == y[:, None]).int().argmax(1)
         rows = _Rows(ordered, rank, weight / weight.sum(), self._by_class(scaled), absent)
-        found = minimise(module, rows, self.alpha / weight.sum().item(), self.max_iter, self.tol)
+        with progress_bar(verbose=self.verbose, desc="L-BFGS", unit="iteration") as bar:
+            options = {"max_iter": self.max_iter, "tol": self.tol, "callback": lambda _: bar.update()}
+            found = minimise(module, rows, self.alpha / weight.sum().item(), **options)
         self.rank_network_ = module.double()
         self.n_iter_ = found.nit
         if found.status == 1:
@@ -115,8 +118,10 @@ class _Rows:
         return total
 
 
-def minimise(module, rows, penalty, max_iter, tol):
+def minimise(module, rows, penalty, *, max_iter, tol, callback):
     """Set a module's parameters to where the mean NLL plus ``penalty / 2`` times their squared norm is least.
+
+    The callback follows each iteration.
 
     Returns
     -------
@@ -135,7 +140,7 @@ def minimise(module, rows, penalty, max_iter, tol):
 
     options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": tol, "gtol": _GRADIENT_TOLERANCE}
     start = like.double().cpu().numpy()
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options, callback=callback)
     vector_to_parameters(torch.from_numpy(found.x).to(like), parameters)
     module.zero_grad(set_to_none=True)
     module.requires_grad_(False)
