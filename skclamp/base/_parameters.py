@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from skorch import NeuralNet
 
@@ -145,6 +146,8 @@ def _by_name(value):
     """What a repr shows of a parameter: of networks, which would print every layer, only the class."""
     if isinstance(value, FrozenEstimator):
         return FrozenEstimator(_by_name(value.estimator))
+    if isinstance(value, Pipeline):
+        return Pipeline([(name, _by_name(step)) for name, step in value.steps])
     if isinstance(value, AroundEstimatorMixin):
         return _ByName(repr(value))
     return _ByName(f"{type(value).__name__}(...)") if isinstance(value, (torch.nn.Module, NeuralNet)) else value

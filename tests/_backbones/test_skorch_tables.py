@@ -172,6 +172,12 @@ def test_it_is_deployed_saved_and_copied(pipeline, make, tmp_path):
         assert program(torch.from_numpy(X_VAL[:3].astype(np.float64))).shape == (3, 2)
 
 
+def test_a_repr_shows_no_layers(pipeline):
+    shown = repr(TemperatureScaling(pipeline))
+    steps = "[('standardscaler', StandardScaler()), ('neuralnetclassifier', NeuralNetClassifier(...))]"
+    assert "".join(shown.split()) == f"TemperatureScaling(estimator=Pipeline(steps={steps}))".replace(" ", "")
+
+
 def test_frames_are_taken(pipeline):
     pandas = pytest.importorskip("pandas")
     names = [f"f{k}" for k in range(30)]
