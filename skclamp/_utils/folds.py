@@ -20,8 +20,7 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
     than `n_folds` where there are fewer distinct samples. `copies` are labels that `copies_of` gave: copies of several
     classes are in the fold of one of them.
     """
-    # Classes that a sample doesn't have, with -inf, count as those of next to no probability.
-    order, first = _ranked(log_proba.masked_fill(log_proba == -torch.inf, LOG_MIN_PROBABILITY), y, weight)
+    order, first = _ranked(_finite(log_proba), y, weight)
     dealt = np.random.default_rng(0).permutation(np.arange(first.sum()) % n_folds)
     folds = np.zeros(len(y), dtype=np.int64)
     folds[order] = dealt[np.cumsum(first) - 1]
@@ -36,7 +35,7 @@ def copies_of(log_proba, weight):
     counted = np.flatnonzero(weight.cpu().numpy() > 0)
     if not len(counted):
         return None
-    mixed = _mixed(log_proba, np.arange(log_proba.shape[1]))[counted]
+    mixed = _mixed(_finite(log_proba), np.arange(log_proba.shape[1]))[counted]
     order = np.argsort(mixed, kind="stable")
     group = np.cumsum(np.r_[False, _apart(mixed[order])])
     size = np.bincount(group)[group]
@@ -46,6 +45,11 @@ def copies_of(log_proba, weight):
     copies = np.arange(len(weight))
     copies[counted[order[copied]]] = counted[order[np.searchsorted(group, group[copied])]]
     return copies
+
+
+def _finite(log_proba):
+    """Classes that a sample doesn't have, with -inf, count as those of next to no probability."""
+    return log_proba.masked_fill(log_proba == -torch.inf, LOG_MIN_PROBABILITY)
 
 
 def _first_of_each(copies, order):
