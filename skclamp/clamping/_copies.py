@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from .._backbones.differentiable import CrossFittedBackbone
+from .._utils.arrays import absent_among, without
 from .._utils.warnings import note
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
@@ -82,7 +83,7 @@ def _tied(problem):
     if isinstance(problem.backbone, CrossFittedBackbone):
         # Copies in several folds went through several classifiers.
         return torch.arange(len(problem))
-    logits = problem.logits
+    logits = without(problem.logits, absent_among(problem.logits))
     mix = np.random.default_rng(0).normal(size=logits.shape[1])
     mix = torch.from_numpy(mix / np.linalg.norm(mix)).to(
         logits.device, torch.promote_types(logits.dtype, torch.float32)
@@ -95,7 +96,8 @@ def _tied(problem):
 
 def _mixed_logits(problem):
     """A number for each of this process's samples, as large as its logits."""
-    logits = problem.logits.to(torch.promote_types(problem.logits.dtype, torch.float32))
+    logits = without(problem.logits, absent_among(problem.logits))
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     mix = np.random.default_rng(0).normal(size=logits.shape[1])
     return logits @ torch.from_numpy(mix / np.linalg.norm(mix)).to(logits)
 
