@@ -6,16 +6,33 @@ from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, check_sample_weight, encode_targets, predict_labelled
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.sklearn_private import BaseScorer
-from ._calibration import expected_calibration_error
-from ._noise_floor import is_ours
+from ._calibration import (
+    adaptive_expected_calibration_error,
+    expected_calibration_error,
+    maximum_calibration_error,
+)
+from ._kolmogorov_smirnov import ks_calibration_error
+from ._less_biased import debiased_calibration_error, sweep_calibration_error
 from ._proper_scores import brier_score
+from ._smooth import smooth_calibration_error
+
+# Errors that are of the most probable class, or of one event.
+_OF_EVENTS = (
+    expected_calibration_error,
+    adaptive_expected_calibration_error,
+    maximum_calibration_error,
+    debiased_calibration_error,
+    sweep_calibration_error,
+    smooth_calibration_error,
+    ks_calibration_error,
+)
 
 
 class CalibrationScorer(BaseScorer):
     """Scorer ``(estimator, X, y, sample_weight=None) -> float`` that names the columns by ``estimator.classes_``.
 
-    Made by :func:`make_calibration_scorer`. Of two classes, this package's metrics are given the probability of the
-    second, as by scikit-learn's scorers. A class that only `y` holds, because a training fold missed it, has
+    Made by :func:`make_calibration_scorer`. Of two classes, calibration errors of this package get the probability
+    of the second, as by scikit-learn's scorers. A class that only `y` holds, because a training fold missed it, has
     probability 0. `y` may be left out where the estimator is a calibrator and X a data set that brings its labels.
     """
 
@@ -32,7 +49,7 @@ class CalibrationScorer(BaseScorer):
         labels = getattr(estimator, "classes_", None)
         if labels is not None:
             response, labels = _with_unseen(response, to_numpy(labels), to_numpy(y_true), self.fill)
-        if is_ours(self._score_func) and response.shape[1:] == (2,):
+        if self._score_func in _OF_EVENTS and response.shape[1:] == (2,):
             response = response[:, 1]
         return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
 
@@ -67,8 +84,8 @@ def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
     """Make a scorer of a calibration metric, for ``scoring=`` in GridSearchCV, cross_val_score and the like.
 
     Unlike ``sklearn.metrics.make_scorer`` it tells the metric the labels of the columns (``estimator.classes_``), so
-    that folds which miss a class can be scored. Of two classes, a metric of this package is given the probability of
-    the second, as scikit-learn's scorers do: its calibration is that of this event.
+    that folds which miss a class can be scored. Of two classes, a calibration error of this package is given the
+    probability of the second, as scikit-learn's scorers do: its calibration is that of this event.
 
     Parameters
     ----------
