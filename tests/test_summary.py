@@ -33,7 +33,8 @@ def clamped(shift=2.0, **settings):
 def test_clamping_tells_perturbation_temperature_verdict_and_cost():
     found = clamped(perturbation="affine")
     summary = found.summary()
-    assert summary.startswith("NeuralClampingCalibrator: inputs pass through affine (gain [")
+    assert summary.startswith("Accuracy ")
+    assert ". NeuralClampingCalibrator: inputs pass through affine (gain [" in summary
     assert f"{found.perturbation_.offset[0].item():.4g}" in summary
     assert f"logits are divided by T = {found.temperature_:.4g}." in summary
     assert found.verdict_.reason in summary
@@ -69,7 +70,8 @@ def test_every_calibrator_has_a_summary(case):
     with pytest.raises(NotFittedError):
         case.make().summary()
     summary = case.fitted.summary()
-    assert summary.startswith(type(case.fitted).__name__)
+    assert summary.startswith("Accuracy ")
+    assert f". {type(case.fitted).__name__}" in summary
     assert f"{len(case.y):,} samples" in summary
     assert summary.endswith(".")
 
@@ -78,10 +80,10 @@ def test_maps_of_logits_tell_their_numbers():
     logits = bare_logits(NETWORK, X)
     calibrator = TemperatureScaling().fit(logits, Y)
     expected = f"TemperatureScaling learned 1 number from 400 samples: temperature_ = {calibrator.temperature_:.4g}."
-    assert calibrator.summary() == expected
+    assert calibrator.summary().endswith(f" in sample. {expected}")
     maps = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
     selector = CalibratorSelector(candidates=maps, stack=False).fit(logits, Y)
-    assert selector.summary().startswith(f"CalibratorSelector chose {selector.best_params_['candidate']!r}. ")
+    assert f" out of fold. CalibratorSelector chose {selector.best_params_['candidate']!r}. " in selector.summary()
 
 
 def test_notebooks_show_the_summary_of_what_is_fitted():

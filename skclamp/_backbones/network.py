@@ -20,6 +20,9 @@ from .inputs import joined_labels, open_inputs
 
 # Inputs on the same scale hardly differ by this factor, bytes and fractions do.
 _FAR_BEYOND = 10
+# How many inputs are given to a network twice, and how far apart their logits may be, of the largest.
+_N_REPEATED = 4
+_SAME = 0.01
 
 
 class NetworkBackbone:
@@ -55,6 +58,8 @@ class NetworkBackbone:
 
     range_of_inputs = None
     scaled = None
+    # A few of the first inputs, and their logits, until they are compared with a second look.
+    _first = None
     # Its softmax may underflow, which is no vote.
     votes = False
 
@@ -158,6 +163,8 @@ class NetworkBackbone:
                 name = f"the network's output for samples {done}, {done + 1}, ..."
                 check_probability_rows(z.exp(), name, self.dtype)
             if out is None:
+                if self._first is None and transform is None and not views:
+                    self._first = self._few(x, others, z)
                 out = z.new_empty(len(inputs) if hasattr(inputs, "__len__") else len(z), z.shape[1])
             out = _with_room(out, done + len(z))
             out[done : done + len(z)] = z
@@ -176,6 +183,27 @@ class NetworkBackbone:
             for batch in inputs.batches():
                 yield batch
                 bar.update()
+
+    def _few(self, x, others, z):
+        # What is compiled for batches of one size would be compiled anew for another.
+        n = len(z) if unwrapped(self.module.module) is not self.module.module else _N_REPEATED
+        return None if x is None else x[:n].clone(), {name: entry[:n] for name, entry in others.items()}, z[:n].clone()
+
+    def is_random(self):
+        """Whether the network's logits of its first inputs were others now; asked once, later it is False."""
+        if not self._first:
+            return False
+        x, others, first = self._first
+        self._first = ()
+        devices = [self.device] if self.device is not None and self.device.type == "cuda" else []
+        with self.evaluating(), torch.random.fork_rng(devices=devices):
+            try:
+                second = self._forward(x, others)
+                # A batch of another size may well be computed otherwise, but twice the same.
+                return _differ(first, second) and _differ(second, self._forward(x, others))
+            except (ForwardError, TypeError):
+                # Some take batches of one size alone.
+                return False
 
     def _look_at_scale(self, batch, x):
         """Warn of floating-point inputs that look unscaled, where the first ones were integers that were scaled."""
@@ -213,6 +241,12 @@ class NetworkBackbone:
                 "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
                 f"that the network can't take: {error.__cause__}"
             ) from error.__cause__
+
+
+def _differ(first, second):
+    """Whether logits differ by more than the arithmetic of any device does."""
+    scale = (first - first.mean(1, keepdim=True)).abs().max()
+    return bool((first - second).abs().max() > _SAME * scale)
 
 
 def _with_room(rows, n_rows):

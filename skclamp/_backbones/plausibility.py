@@ -1,5 +1,6 @@
 """Silent nonsense: what logits and labels show of a misuse that no single value betrays."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,17 @@ from scipy.special import betainc
 
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import row_sum_tolerance
+from .._utils.class_means import ClassMeans
 from .._utils.statistics import n_effective
-from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, puzzled, suspect
+from .._utils.warnings import (
+    CAUSES_OF_LARGE_T,
+    CAUSES_OF_SMALL_T,
+    explained,
+    note,
+    puzzled,
+    suspect,
+    warn_caller,
+)
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 
 # By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
@@ -30,9 +40,17 @@ _MAX_RARE = 3
 # To tell guesses from what is a little better: samples, and samples of other classes than the most frequent one.
 _MIN_GUESSES, _MIN_OTHERS = 50, 20
 _LEVEL_OF_GUESSES, _DEVIATIONS_OF_GUESSES = 0.05, 1.645
+# Of so many classes, about as frequent as each other, those of an untrained network are told by their order too, where
+# the accuracy is below so many times the most frequent one's share.
+_MIN_CLASSES_IN_ORDER, _LUCKY = 5, 1.5
 _MIN_T, _MAX_T = 0.05, 20.0
 # Sharper than any network on samples that it hasn't seen, where it is right on nearly all.
 _SHARP_T, _NEARLY_ALWAYS = 0.3, 0.998
+_DOUBLE_SOFTMAX_T = 0.3
+# Class frequencies that are off by chance; and what part of the NLL offsets would win, of two classes and of more, to
+# matter: classifiers fitted to balanced classes have a half, and naive Bayes on digits a fifth.
+_LEVEL_OF_FREQUENCIES, _MIN_SHARE_OF_NLL = 1e-5, (0.15, 0.25)
+_NO_CHANCE = 1e-16
 # Logits of a span of 1 that need no sharpening needn't come from a sigmoid.
 _SIGMOID_T = 0.5
 
@@ -50,6 +68,8 @@ class Looks(NamedTuple):
         Weighted, of the samples looked at.
     inputs : tuple of two floats or None
         Range of a network's first inputs.
+    guesses : bool
+        Whether the logits were found to say nothing of the labels, which was noted.
     """
 
     logits: torch.Tensor
@@ -58,6 +78,7 @@ class Looks(NamedTuple):
     n_samples: int
     accuracy: float
     inputs: tuple | None
+    guesses: bool
 
 
 def look_at(logits, y_encoded, weight, classes, *, known, inputs=None):
@@ -81,9 +102,8 @@ def look_at(logits, y_encoded, weight, classes, *, known, inputs=None):
         explained = _look_at_order(best, labels, weights, classes)
         explained |= look_at_width(best, labels, weights, len(classes))
     accuracy = float(np.average(best == labels, weights=weights))
-    if not explained:
-        _look_at_accuracy(accuracy, logits, labels, weights)
-    return Looks(logits, y_encoded, weight, n_samples, accuracy, inputs)
+    guesses = not explained and _look_at_accuracy(accuracy, logits, labels, weights)
+    return Looks(logits, y_encoded, weight, n_samples, accuracy, inputs, guesses)
 
 
 def _some_rows(y_encoded, weight):
@@ -199,15 +219,16 @@ def look_at_width(best, labels, weight, n_columns):
 
 
 def _look_at_accuracy(accuracy, logits, labels, weight):
-    """An accuracy that always naming the most frequent class has as well, of outputs that say nothing of the labels."""
+    """Whether always naming the most frequent class is as accurate, and the outputs say nothing of the labels."""
     n = n_effective(weight)
     share = np.bincount(labels, weight, minlength=logits.shape[1]) / weight.sum()
     if n < _MIN_GUESSES or n * (1 - share.max()) < _MIN_OTHERS:
-        return
-    if accuracy > 0 and betainc(n * accuracy, n * (1 - accuracy) + 1, share.max()) < _LEVEL_OF_GUESSES:
-        return
-    if not _says_nothing(logits, labels, weight, share):
-        return
+        return False
+    better = accuracy > 0 and betainc(n * accuracy, n * (1 - accuracy) + 1, share.max()) < _LEVEL_OF_GUESSES
+    if better or not _says_nothing(logits, labels, weight, share):
+        even = len(share) >= _MIN_CLASSES_IN_ORDER and share.max() * len(share) < 2
+        if not even or accuracy >= _LUCKY * share.max() or not _is_in_any_order(logits, labels, weight, share):
+            return False
     note(
         f"the accuracy before calibration is {accuracy:.0%}, on {n:.0f} samples no better than guessing among "
         f"{logits.shape[1]} classes: are the trained weights loaded, is X scaled as in training, and is y in the order "
@@ -215,6 +236,7 @@ def _look_at_accuracy(accuracy, logits, labels, weight):
         CalibrationSetWarning,
         explains=True,
     )
+    return True
 
 
 def _says_nothing(logits, labels, weight, share):
@@ -228,10 +250,25 @@ def _says_nothing(logits, labels, weight, share):
     return excess.sum() <= _DEVIATIONS_OF_GUESSES * np.sqrt((excess**2).sum())
 
 
-def look_back(looks, temperature, *, raw):
+def _is_in_any_order(logits, labels, weight, share):
+    """Whether columns in another order fit the labels about as well, as those of an untrained network do.
+
+    Its outputs tell classes apart that look different, and what they say of each is luck, however many samples there
+    are. Hoeffding's variance of the sum over a random permutation takes the place of the samples'.
+    """
+    proba = logits.float().softmax(1).double().cpu()
+    weight = torch.from_numpy(weight / weight.sum())[:, None]
+    together = torch.zeros(len(share), len(share), dtype=torch.float64)
+    together.index_add_(0, torch.from_numpy(labels), weight * proba)
+    excess = together - torch.from_numpy(share)[:, None] * (weight * proba).sum(0)
+    spread = (excess**2).sum().div(len(share) - 1).sqrt()
+    return bool(excess.diagonal().sum() <= _DEVIATIONS_OF_GUESSES * spread)
+
+
+def look_back(looks, temperature, *, raw, declared=False):
     """Look at the temperature of logits once it is known; temperature scaling's stands in for one that is None.
 
-    `raw` says that nobody called the logits logits.
+    `raw` says that nobody called the logits logits, `declared` that the user did.
     """
     found = temperature is not None
     seen = "temperature_" if found else "the best temperature of the logits"
@@ -243,6 +280,8 @@ def look_back(looks, temperature, *, raw):
         ).temperature
     if raw and _look_at_sigmoid(looks, temperature):
         return
+    if temperature < _DOUBLE_SOFTMAX_T and not (declared and look_like_probabilities(looks.logits)):
+        _look_at_double_softmax(looks, f"{seen} is {temperature:.2g}")
     # A search that ended at a bound has said so; where only this one does, separable samples are no news.
     if puzzled() or (not found and temperature == DEFAULT_BOUNDS[0]):
         return
@@ -273,6 +312,25 @@ def _look_at_sigmoid(looks, temperature):
         explains=True,
     )
     return True
+
+
+def _look_at_double_softmax(looks, seen):
+    """Logits that are probabilities but for a constant in each row, and far too flat."""
+    logits, n_classes = looks.logits, looks.logits.shape[1]
+    if looks.n_samples < _MIN_SAMPLES_PER_PARAMETER or explained():
+        return
+    # The first row tells nearly always.
+    for rows in (logits[:1], logits):
+        # Infinite ones aren't.
+        if not (rows.mean(1) - rows.amin(1)).max() <= (1 + row_sum_tolerance(torch.finfo(rows.dtype).eps)) / n_classes:
+            return
+    note(
+        f"{seen}, and no confidence before calibration is above {math.e / (math.e + n_classes - 1):.2f}, the most that "
+        "a softmax of probabilities can reach: a softmax may have been applied twice. Give the network without its "
+        'own, or say response="probabilities" where nothing else takes one; response="logits", if it was trained so',
+        CalibrationSetWarning,
+        explains=True,
+    )
 
 
 def _in_unit_interval(logits):
@@ -364,6 +422,43 @@ def _suspect_rarity(counts, rare, classes):
     )
 
 
+def look_at_frequencies(proba, y_encoded, weight, classes, nll, remedy):
+    """Look whether classes are as frequent as a map has them on average that can't move all of a class.
+
+    `proba` is what the map makes of samples with weight, and `nll` its mean NLL.
+    """
+    if len(proba) < _MIN_SAMPLES_PER_PARAMETER:
+        return
+    proba, y_encoded, weight = proba.cpu().numpy(), y_encoded.cpu().numpy(), weight.cpu().numpy()
+    test = ClassMeans.of(proba, y_encoded, weight)
+    if test.gain <= _MIN_SHARE_OF_NLL[len(classes) > 2] * nll or test.p_value >= _LEVEL_OF_FREQUENCIES:
+        return
+    share = np.bincount(y_encoded, weight, proba.shape[1]) / weight.sum()
+    mean = weight @ proba / weight.sum()
+    # Of two classes, the event.
+    worst = 1 if len(classes) == 2 else int(np.abs(mean - share).argmax())
+    (name,) = classes[[worst]].tolist()
+    chance = f"= {test.p_value:.2g}" if test.p_value > _NO_CHANCE else f"< {_NO_CHANCE:g}"
+    note(
+        f"class frequencies are off: class {name!r} is {share[worst]:.2%} of the labels, and has a mean probability of "
+        f"{mean[worst]:.2%} (p {chance}). {remedy}",
+        CalibrationSetWarning,
+    )
+
+
+def look_at_repetition(differs):
+    """Note that the same inputs have other logits the second time."""
+    if not differs:
+        return
+    note(
+        "the network is random in eval mode: a batch that it was given twice has other logits the second time. Dropout "
+        "that never ends, as F.dropout(x, training=True), or augmentation in forward does that: make it heed "
+        "self.training, or calibrate an average of passes",
+        CalibrationSetWarning,
+        explains=True,
+    )
+
+
 def look_at_item(guess):
     """Note what is taken of the several things that a network returns; None where there is no choice."""
     if guess is None:
@@ -371,6 +466,32 @@ def look_at_item(guess):
     note(
         f"the network returns several things, and {guess} is taken for the logits: LogitsModule(network, "
         "output_key=...) says which it is",
+        CalibrationSetWarning,
+    )
+
+
+def look_at_loss(n_samples, n_parameters, name, loss, of_temperature):
+    """Note that a map's NLL of held-out samples is above that of one temperature."""
+    few = (
+        f", and fewer than {_MIN_SAMPLES_PER_PARAMETER} for each of the {n_parameters} parameters that it fits"
+        if n_samples < _MIN_SAMPLES_PER_PARAMETER * n_parameters
+        else ""
+    )
+    note(
+        f"{name} is likely worse than one temperature: out of fold its NLL is {loss:.3g}, for {of_temperature:.3g} of "
+        f"TemperatureScaling; {n_samples} samples are few for it{few}. Collect more, or take a calibrator with fewer "
+        "parameters, such as TemperatureScaling",
+        CalibrationSetWarning,
+    )
+
+
+def tell_of_hopeless(n_samples, n_classes, name, *, at_once):
+    """Say that samples are too few for a map, at once where the fit may take minutes."""
+    tell = warn_caller if at_once else note
+    tell(
+        f"{name} is likely worse than one temperature: {n_samples:,} samples are {n_samples / n_classes:.2g} for each "
+        f"of {n_classes:,} classes, and it fits each by itself. Take TemperatureScaling, or StructuredVectorScaling, "
+        "which holds its parameters near that",
         CalibrationSetWarning,
     )
 

@@ -76,6 +76,17 @@ def puzzled():
     return any(each.puzzles for each in _NOTES.get() or ())
 
 
+def explained():
+    """Whether a cause was noted, beside which what it leads to is no news."""
+    return any(each.explains for each in _NOTES.get() or ())
+
+
+def is_unheard():
+    """Whether nobody listens: the fit that is going on is one of many trials."""
+    notes = _NOTES.get()
+    return notes is not None and notes.unheard
+
+
 def within_another_fit():
     """Whether the fit that is going on is a part of another one, which has looked at the data."""
     notes = _NOTES.get()

@@ -104,6 +104,12 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     # have among themselves.
     _takes_absent = True
 
+    # Whether the map treats all classes alike, so that it can't make one more frequent.
+    _treats_classes_alike = False
+
+    # About how many numbers of each class samples alone have to set; 0 where there are so few that it can't do harm.
+    _n_per_class = 0
+
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
 
@@ -168,9 +174,12 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
             reading = self._read(X, y, metadata, any_order)
             samples, classes, looks = self._understand(reading, sample_weight, metadata, ranks)
             self._n_samples = samples.shard.total
-            self._fit(samples)
+            hopeless = self._look_ahead(samples)
+            mapped = self._fit(samples)
             self._remember(reading, classes)
-            self._look_back(looks)
+            rival = None if hopeless else self._look_out_of_fold(samples)
+            self._look_over(samples, mapped, rival)
+            self._look_back(looks, few=hopeless or (rival is not None and rival.worse))
         return self
 
     def predict_proba(self, X):
@@ -326,7 +335,10 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
 
     def _fit(self, samples):
-        """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes."""
+        """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes.
+
+        What it returns says what the map takes, a `Mapped`; None is the estimator's logits.
+        """
         self._fit_logits(*samples.of_all())
 
     def save(self, path):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from skorch import NeuralNet
 
 from .._backbones.cross_fit import cross_fit
@@ -15,13 +15,17 @@ from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.plausibility import (
     look_at,
     look_at_classes,
+    look_at_frequencies,
     look_at_item,
+    look_at_loss,
     look_at_new,
     look_at_number,
+    look_at_repetition,
     look_back,
     look_for_errors,
     look_like_probabilities,
     note_probabilities,
+    tell_of_hopeless,
 )
 from .._backbones.reading import Reading, read
 from .._solvers.zeros import least_by_labels
@@ -29,10 +33,12 @@ from .._utils.arrays import absent_among, tensor_of
 from .._utils.labels import check_sample_weight, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import Metadata
-from .._utils.warnings import note, within_another_fit
+from .._utils.warnings import explained, is_unheard, note, puzzled, within_another_fit
 from ..distributed import ALONE, Fingerprint, Shard
 from ..exceptions import UnusedParameterWarning
+from ._overfit import MAX_CLASSES, is_doubtful, is_hopeless, out_of_fold
 from ._parameters import arguments_of
+from ._scores import Mapped, scored, scores_of
 
 # Parameters in which the ranks of a sharded fit may differ.
 _OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
@@ -53,6 +59,8 @@ class CalibrationSet(NamedTuple):
         Which samples these are of those of all processes.
     metadata : Metadata
         What the user gave beside them, and where it goes.
+    guesses : bool
+        Whether the logits were seen to say nothing of the labels.
     """
 
     reading: Reading
@@ -60,6 +68,7 @@ class CalibrationSet(NamedTuple):
     weight: torch.Tensor
     shard: Shard
     metadata: Metadata
+    guesses: bool = False
 
     def of_all(self):
         """Logits, column indices and weights of the samples of all processes."""
@@ -89,7 +98,8 @@ class ReadingMixin(BaseEstimator):
         shard = Shard.of(ranks, len(logits))
         self.least_probability_ = self._least_probability(reading, y_encoded, weight, shard)
         reading = reading._replace(logits=raised(logits, self.least_probability_))
-        return CalibrationSet(reading, y_encoded, weight, shard, metadata), classes, looks
+        guesses = looks is not None and looks.guesses
+        return CalibrationSet(reading, y_encoded, weight, shard, metadata, guesses), classes, looks
 
     def _check_absent(self, absent, logits=None, y_encoded=None):
         """Raise where logits of -inf are none that the map takes, or those of labels."""
@@ -184,6 +194,7 @@ class ReadingMixin(BaseEstimator):
         inputs = None
         if self.estimator is not None:
             look_at_item(backbone.guessed_item)
+            look_at_repetition(backbone.is_random())
             inputs = backbone.range_of_inputs
         return look_at(logits, y_encoded, weight, classes, known=backbone.classes is not None, inputs=inputs)
 
@@ -208,12 +219,67 @@ class ReadingMixin(BaseEstimator):
                 UnusedParameterWarning,
             )
 
-    def _look_back(self, looks):
-        """Note what looks like a mistake in what was fitted."""
+    def _look_ahead(self, samples):
+        """Tell of a fit that is in vain, of a long one before it starts; whether it is."""
+        n_classes = samples.reading.logits.shape[1]
+        if not self._is_examined(samples) or not is_hopeless(samples.weight, n_classes, self._n_per_class):
+            return False
+        tell_of_hopeless(
+            int((samples.weight > 0).sum()), n_classes, type(self).__name__, at_once=n_classes > MAX_CLASSES
+        )
+        return True
+
+    def _look_out_of_fold(self, samples):
+        """Note that a map of many numbers is worse than one temperature out of fold; None where it can't be."""
+        logits = samples.reading.logits
+        if not self._is_examined(samples) or not is_doubtful(samples.weight, logits.shape[1], self._n_per_class):
+            return None
+        fresh = self._to_cross_fit().set_params(estimator=None, response="logits", classes=np.arange(logits.shape[1]))
+        found = out_of_fold(fresh, logits, samples.y_encoded, samples.weight)
+        if found is not None and found.worse:
+            n_samples = int((samples.weight > 0).sum())
+            look_at_loss(n_samples, self._n_free, type(self).__name__, found.loss, found.of_temperature)
+        return found
+
+    def _is_examined(self, samples):
+        """Whether nobody else judges the fit that is going on."""
+        return self._n_per_class and samples.shard.ranks is ALONE and not within_another_fit() and not explained()
+
+    def _to_cross_fit(self):
+        """Hook: what is fitted without each fold, unfitted, to be judged in its place."""
+        return clone(self)
+
+    def _look_over(self, samples, mapped, rival):
+        """Score what was fitted, and note class frequencies that it can't set right."""
+        self._scores = None
+        if is_unheard():
+            return
+        if mapped is None:
+            logits = samples.reading.logits
+            loss = None if rival is None else rival.loss
+            mapped = Mapped(logits, logits, samples.y_encoded, samples.weight, loss)
+        mapped = mapped.some()
+        before, _ = scored(mapped.raw.to(mapped.logits.device), mapped.y_encoded, mapped.weight)
+        after, proba = scored(self._calibrated(mapped.logits.double()), mapped.y_encoded, mapped.weight)
+        before, after = samples.shard.ranks.sum(torch.stack([before, after]))
+        self._scores = scores_of(before, after, mapped.out_of_fold)
+        alike = self._treats_classes_alike and samples.shard.ranks is ALONE and not within_another_fit()
+        if alike and not (explained() or puzzled()):
+            nll = self._scores.after[2]
+            look_at_frequencies(proba, mapped.y_encoded, mapped.weight, self.classes_, nll, self._mend_by_class())
+
+    def _mend_by_class(self):
+        """Hook: which calibrators set each class right, in words."""
+        maps = "PlattScaling, BetaCalibration" if len(self.classes_) == 2 else "StructuredVectorScaling"
+        return f"{type(self).__name__} treats all classes alike, and can't mend it: {maps} and VectorScaling can"
+
+    def _look_back(self, looks, few=False):
+        """Note what looks like a mistake in what was fitted; that samples are `few` was said."""
         if looks is None:
             return
-        look_back(looks, self._solved_temperature, raw=self._takes_for_logits())
-        look_at_number(looks.n_samples, self._n_free, type(self).__name__)
+        look_back(looks, self._solved_temperature, raw=self._takes_for_logits(), declared=self.response == "logits")
+        if not few:
+            look_at_number(looks.n_samples, self._n_free, type(self).__name__)
 
     def _look_at_new(self, logits):
         """Note that new rows, taken for logits, are probabilities, unless those of the fit looked so."""

@@ -26,6 +26,7 @@ from .._utils.sklearn_private import Interval
 from .._utils.warnings import note
 from ..base import BaseCalibrator
 from ..base._calibration_map import CalibrationMap
+from ..base._scores import Mapped
 from ..distributed import ALONE
 from ..exceptions import UnusedParameterWarning
 from ..modules import ClampedModule, frozen
@@ -37,9 +38,10 @@ from ._guard import LEVEL
 from ._learner import Learner
 from ._problem import Problem
 from ._progress import Progress
-from ._search import quickest
+from ._search import Outcome, quickest
 from ._state import Settings, State
 from ._training import resolve_optimizer
+from ._verdict import NOTHING_TRIED_ON_GUESSES
 from ._view_guard import candidate_views, find_views, one_view
 
 
@@ -129,7 +131,10 @@ class BaseClamping(BaseCalibrator):
                     shape_of_an_input=tuple(problem.example(1).shape[1:]), batch_size=problem.inputs.batch_size
                 )
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
-                outcome, views = self._search_all(problem, Learner(generator, progress))
+                if samples.guesses and self._searches_blindly:
+                    outcome, views = Outcome(verdict=NOTHING_TRIED_ON_GUESSES), one_view()
+                else:
+                    outcome, views = self._search_all(problem, Learner(generator, progress))
                 progress.judged(outcome.verdict, views.verdict)
             if outcome.verdict is not None:
                 self.verdict_ = outcome.verdict
@@ -139,11 +144,27 @@ class BaseClamping(BaseCalibrator):
                 outcome = replace(outcome, state=self._unperturbed(problem), problem=problem, logits=problem.logits)
             self._fit_output(outcome.problem, outcome.logits)
             self._set_fitted(problem, outcome.state, views, samples.reading.deployed.module)
+            judged, held_out = outcome.problem, None if self._has_views else outcome.held_out_loss()
+            return Mapped(judged.logits, outcome.logits, judged.y_encoded, judged.weight, held_out)
+
+    @property
+    def _treats_classes_alike(self):
+        if self.output is not None:
+            return self.output._treats_classes_alike
+        return self.refit_temperature or not getattr(self, "gamma", 0)
+
+    def _mend_by_class(self):
+        return f"A temperature can't mend it: {type(self).__name__} with output=VectorScaling() can"
 
     @property
     def _guarded(self):
         """Whether held-out samples have to prove what is kept."""
         return True
+
+    @property
+    def _searches_blindly(self):
+        """Whether nobody asked for a certain perturbation, which would be tried whatever the network knows."""
+        return False
 
     def _search_all(self, problem, learner):
         """What the search for a perturbation found, and the views of that, each at its share of the guard's level."""

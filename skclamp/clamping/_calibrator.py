@@ -200,6 +200,10 @@ class NeuralClampingCalibrator(BaseClamping):
     def _guarded(self):
         return self.validation_fraction is not None
 
+    @property
+    def _searches_blindly(self):
+        return self._guarded and isinstance(self.perturbation, str) and self.perturbation == "auto"
+
     def _search(self, problem, candidates, learner, level):
         if not candidates and self.max_views == 1:
             return Outcome()

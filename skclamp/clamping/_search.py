@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
 
+import numpy as np
 import torch
 
 from .._backbones.differentiable import CrossFittedBackbone
@@ -50,6 +51,13 @@ class Outcome:
             return self
         exact = self.searched.in_full_precision()
         return replace(self, in_sample=exact.logits_under(self.state.perturbation))
+
+    def held_out_loss(self):
+        """NLL out of fold of what was kept or, of nothing, of temperature scaling; None where none were held out."""
+        if self.evidence is None:
+            return None
+        losses = self.evidence.losses[self.best] if self.state.identity else self.evidence.plain
+        return float(np.average(losses, weights=self.evidence.weight))
 
     def beside_views(self):
         """The same where views were kept: without a perturbation this isn't temperature scaling."""

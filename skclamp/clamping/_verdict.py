@@ -1,6 +1,6 @@
 """The guard's decision and its reason, and how small a gain such samples would have shown."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import stats
@@ -73,6 +73,11 @@ class Verdict:
 REFUSED = "Refused, so this is temperature scaling"
 NOTHING_WAS_TRIED = "Nothing was tried, so this is temperature scaling"
 NOTHING_TRIED = Verdict(False, 0.0, 0.0, 1.0)
+NOTHING_TRIED_ON_GUESSES = replace(
+    NOTHING_TRIED,
+    reason=f"{NOTHING_WAS_TRIED} (the network is no better than guessing; a perturbation that is asked for by name "
+    "is tried all the same).",
+)
 
 
 def detectable_gain(standard_error, n_effective, head_starts, level):

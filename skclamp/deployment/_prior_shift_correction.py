@@ -16,6 +16,7 @@ from .._backbones.opening import is_frozen
 from .._backbones.reading import read
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import to_numpy
+from .._utils.class_means import ClassMeans
 from .._utils.docstrings import with_shared_docs
 from .._utils.folds import draw_folds
 from .._utils.least_probability import MIN_PROBABILITY
@@ -25,7 +26,6 @@ from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning, InputShiftWarning
 from ..modules import ClampedModule
 from ._calibrator_backbone import CalibratorBackbone
-from ._class_means import means_p_value
 from ._mixture_test import ClassHistograms
 from ._priors import estimate_priors, evidence_of_change
 from ._verdict import CHANGE_LEVEL, MEANS_LEVEL, Evidence, decide
@@ -251,6 +251,13 @@ class PriorShiftCorrection(BaseCalibrator):
     def _corrects_a_calibrator(self):
         return isinstance(self._frozen_part(), BaseCalibrator)
 
+    @property
+    def _treats_classes_alike(self):
+        return self.priors is None and not self._corrects_a_calibrator
+
+    def _mend_by_class(self):
+        return "Calibrate each class first: PriorShiftCorrection(VectorScaling(estimator))"
+
     def _fit_logits(self, logits, y, sample_weight):
         n_classes, solution = logits.shape[1], None
         if not self._corrects_a_calibrator:
@@ -267,7 +274,8 @@ class PriorShiftCorrection(BaseCalibrator):
         means = np.maximum(weight @ np.exp(log_proba) / weight.sum(), MIN_PROBABILITY)
         self.priors_ = self.labelled_priors_ = means / means.sum()
         self._flaw = _flaw(y_encoded, solution)
-        self._off_by_class = "" if self._flaw else _off_by_class(means_p_value(log_proba, y_encoded, weight))
+        chance = 1.0 if self._flaw else ClassMeans.of(np.exp(log_proba), y_encoded, weight).p_value
+        self._off_by_class = _off_by_class(chance)
         self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
 
@@ -278,6 +286,12 @@ class PriorShiftCorrection(BaseCalibrator):
             self.priors_ = _check_priors(_values(self.priors, classes), len(classes))
             if self._off_by_class:
                 note(self._off_by_class, CalibrationSetWarning)
+
+    def _look_over(self, samples, mapped, rival):
+        # With the labelled samples' own frequencies, whatever those of the deployment are.
+        deployed, self.priors_ = self.priors_, self.labelled_priors_
+        super()._look_over(samples, mapped, rival)
+        self.priors_ = deployed
 
     def _mapped_logits(self, logits):
         return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits

@@ -74,6 +74,8 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
         "slope": [Interval(Real, 0, None, closed="neither"), None],
     }
 
+    _treats_classes_alike = True
+
     def _fit_logits(self, logits, y, sample_weight):
         proba, y_encoded = softmax_of(logits).numpy(), y.cpu().numpy()
         weight = sample_weight.cpu().numpy()

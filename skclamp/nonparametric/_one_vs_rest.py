@@ -31,6 +31,7 @@ class OneVsRestCalibrator(BaseCalibrator):
     class without a sample in the calibration set keeps its probability, for nothing is known of it.
     """
 
+    _n_per_class = 10
     _takes_logarithms = False
     _takes_absent = False
 

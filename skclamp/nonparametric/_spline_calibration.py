@@ -82,6 +82,8 @@ class SplineCalibration(BaseCalibrator):
 
     _arrays = "log_odds_", "accuracy_"
 
+    _treats_classes_alike = True
+
     def _fit_logits(self, logits, y, sample_weight):
         odds, hit = _odds_and_hits(logits, y)
         weight = sample_weight.cpu().numpy()

@@ -100,6 +100,7 @@ class VennAbersCalibration(OneVsRestCalibrator):
 
     precision: int | None = None
 
+    _n_per_class = 3
     _maps = VennAbersMaps
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,

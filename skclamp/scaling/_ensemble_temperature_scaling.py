@@ -69,6 +69,8 @@ class EnsembleTemperatureScaling(BaseCalibrator):
 
     _arrays = ("weights_",)
 
+    _treats_classes_alike = True
+
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)

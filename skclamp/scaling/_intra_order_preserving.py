@@ -77,6 +77,10 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         "variant": [Choices("order-invariant", "order-preserving")],
     }
 
+    @property
+    def _treats_classes_alike(self):
+        return self.variant == "order-invariant"
+
     def _module(self, ordered, weight):
         n_classes = ordered.shape[1]
         n_class_features = n_classes if self.variant == "order-preserving" else 0

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from sklearn.base import clone
 
 from .._solvers.penalty_path import folds_of
 from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
@@ -44,6 +45,8 @@ class OdirScaling(AffineScaling):
         "n_folds": [Interval(Integral, 2, None, closed="left")],
     }
 
+    _n_per_class = 2
+
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]
         weight = sample_weight.to(features)
@@ -60,7 +63,15 @@ class OdirScaling(AffineScaling):
 
     @property
     def _n_free(self):
-        return super()._n_free if self.off_diagonal_penalty_ else self._n_parameters
+        if not self.off_diagonal_penalty_:
+            return self._n_parameters
+        # The gains, and the offsets unless a penalty holds them.
+        return len(self.coef_) * (1 if self.intercept_penalty_ else 2)
+
+    def _to_cross_fit(self):
+        # With the strengths that were chosen, to choose them anew would take most of the time.
+        strengths = {name: getattr(self, f"{name}_") for name in ("off_diagonal_penalty", "intercept_penalty")}
+        return clone(self).set_params(**strengths)
 
     def _given(self, *units):
         """The strengths off the diagonal and of the intercepts, None where they are to be chosen.

@@ -16,6 +16,7 @@ class OneVsRestScaling(TemperatureFirst):
     """
 
     _takes_absent = False
+    _n_per_class = 2
     _monotone = False
 
     def _fit_map(self, logits, y, sample_weight):
@@ -149,6 +150,7 @@ class BetaCalibration(OneVsRestScaling):
     array([0.3, 0.5, 0.7])
     """
 
+    _n_per_class = 3
     _monotone = True
     _arrays = "a_", "b_", "intercept_"
 

@@ -73,6 +73,8 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         "n_top": [Interval(Integral, 1, None, closed="left")],
     }
 
+    _treats_classes_alike = True
+
     def _module(self, ordered, weight):
         n_top = min(self.n_top, ordered.shape[1])
         network = RowNetwork(n_top, check_layer_sizes(self.hidden_layer_sizes))

@@ -88,6 +88,11 @@ class TemperatureScaling(BaseCalibrator):
     }
 
     @property
+    def _treats_classes_alike(self):
+        # A focal loss has other frequencies on purpose.
+        return not self.gamma
+
+    @property
     def _n_free(self):
         return 1
 

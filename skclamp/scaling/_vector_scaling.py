@@ -59,6 +59,8 @@ class VectorScaling(AffineScaling):
     array([0. , 1.1, 2. ])
     """
 
+    _n_per_class = 2
+
     @property
     def _n_free(self):
         return self._n_parameters

@@ -22,6 +22,7 @@ from .._utils.sklearn_private import Interval
 from .._utils.statistics import n_effective, of_groups
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
+from ..base._scores import Mapped
 from ..exceptions import CalibrationSetWarning
 from ..metrics._noise_floor import is_ours
 from ..scaling import (
@@ -282,6 +283,9 @@ class CalibratorSelector(BaseCalibrator):
         self._select(of_all, told)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
+        loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
+        logits = samples.reading.logits
+        return Mapped(logits, logits, samples.y_encoded, samples.weight, loss)
 
     def _select(self, samples, told):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""

@@ -1,0 +1,70 @@
+"""Whether a map of many parameters does worse than one temperature on samples that it hasn't seen."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from .._solvers.temperature import log_likelihoods, solve_temperature
+from .._utils.folds import draw_folds
+from .._utils.statistics import n_effective, student_below_zero
+from .._utils.warnings import unheard
+
+# So few samples for each number that a class asks for are too few, whatever they say; above the other bound a map does
+# about as well as it can.
+_HOPELESS, _PLENTY = 5, 20
+# Of more classes a fit takes long, and nothing is held out.
+MAX_CLASSES = 50
+# One of so many folds judges where there are many logits, each where there are few.
+_N_FOLDS, _MANY_LOGITS = 3, 1 << 12
+# By how many standard errors, and what part of the NLL, a map is worse; and the part that needs no standard error.
+_ERRORS, _PART, _LARGE_PART = 2.0, 0.1, 0.5
+
+
+class OutOfFold(NamedTuple):
+    """Mean NLL of held-out samples under a map, and under one temperature; and whether the map is clearly worse."""
+
+    loss: float
+    of_temperature: float
+    worse: bool
+
+
+def is_hopeless(weight, n_classes, per_class):
+    """Whether samples are too few for a map that asks for `per_class` numbers of each class."""
+    return n_effective(weight.cpu().numpy()) <= _HOPELESS * per_class * n_classes
+
+
+def is_doubtful(weight, n_classes, per_class):
+    """Whether samples are so few that a look out of fold is worth its time."""
+    return n_classes <= MAX_CLASSES and n_effective(weight.cpu().numpy()) < _PLENTY * per_class * n_classes
+
+
+def out_of_fold(calibrator, logits, y, weight):
+    """Fit a map, and a temperature, without each fold of the samples, and judge both on it; None without folds.
+
+    The map is fitted as a clone of `calibrator`, which has no estimator, on logits (n, K), column indices and weights.
+    """
+    numbers = draw_folds(torch.log_softmax(logits.double(), 1), y, weight, _N_FOLDS)
+    if not numbers.any():
+        return None
+    losses, plain, judging = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y), dtype=bool)
+    for k in range(1 if logits.numel() > _MANY_LOGITS else numbers.max() + 1):
+        held = torch.from_numpy(numbers == k)
+        # Samples without weight are in no fold.
+        train, held = ((rows & (weight > 0)).to(logits.device) for rows in (~held, held))
+        train_weight, columns = weight[train.to(weight.device)], y[held]
+        with unheard():
+            fitted = clone(calibrator).fit(logits[train], y[train].cpu(), sample_weight=train_weight)
+        temperature = solve_temperature(logits[train], y[train], sample_weight=train_weight).temperature
+        rows = held.cpu().numpy()
+        log_proba = fitted.predict_log_proba(logits[held])
+        losses[rows] = -log_proba[np.arange(len(log_proba)), columns.cpu().numpy()]
+        plain[rows] = -log_likelihoods(logits[held], columns, temperature).cpu().numpy()
+        judging |= rows
+    weights = weight.numpy()[judging]
+    negative, error, _ = student_below_zero((plain - losses)[judging], weights)
+    loss, of_temperature = (float(np.average(part[judging], weights=weights)) for part in (losses, plain))
+    share = -negative / max(of_temperature, np.finfo(float).tiny)
+    worse = share > _LARGE_PART or (share > _PART and -negative > _ERRORS * error)
+    return OutOfFold(loss, of_temperature, bool(worse))

@@ -1,0 +1,103 @@
+"""What a fit made of its samples: accuracy, mean confidence and negative log-likelihood (NLL), before and after."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .._utils.encoding import register
+
+# A look at so many logits, or at so many rows, costs a fit next to nothing, and so does one at a part of the samples;
+# more than so many logits would need memory.
+_FEW_LOGITS, _FEW_ROWS, _PART, _MOST_LOGITS = 1 << 14, 256, 8, 1 << 20
+
+
+class Mapped(NamedTuple):
+    """What a fit ended with.
+
+    Attributes
+    ----------
+    raw : torch.Tensor of shape (n_samples, n_classes)
+        The estimator's logits of samples.
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        What the map takes for them: the same, unless inputs are perturbed.
+    y_encoded, weight : torch.Tensor of shape (n_samples,)
+        Column indices and weights of these samples.
+    out_of_fold : float, default=None
+        NLL of samples that didn't choose what was fitted to the others; None where none were held out.
+    """
+
+    raw: torch.Tensor
+    logits: torch.Tensor
+    y_encoded: torch.Tensor
+    weight: torch.Tensor
+    out_of_fold: float | None = None
+
+    def some(self):
+        """The samples with weight or, of many, some that are drawn the same way each time."""
+        rows, n_classes = self.weight.cpu().nonzero()[:, 0], self.logits.shape[1]
+        part = min(len(rows) // _PART, _MOST_LOGITS // n_classes)
+        most = max(_FEW_LOGITS // n_classes, _FEW_ROWS, part)
+        if len(rows) > most:
+            rows = rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
+        elif len(rows) == len(self.weight):
+            return self
+        logits = self.logits[rows.to(self.logits.device)]
+        raw = logits if self.raw is self.logits else self.raw[rows.to(self.raw.device)]
+        return self._replace(
+            raw=raw, logits=logits, y_encoded=self.y_encoded[rows.to(self.y_encoded.device)], weight=self.weight[rows]
+        )
+
+
+@register
+class Scores(NamedTuple):
+    """Accuracy, mean confidence and NLL of a fit's samples.
+
+    Attributes
+    ----------
+    before, after : tuple of three floats
+        Of the estimator's logits, and of what the fit makes of them.
+    n_samples : int
+        How many were looked at.
+    out_of_fold : float or None
+        The NLL afterwards of samples that were held out, where some were.
+    """
+
+    before: tuple[float, float, float]
+    after: tuple[float, float, float]
+    n_samples: int
+    out_of_fold: float | None
+
+    def sentence(self, n_samples):
+        """In words, beside how many samples there are in all."""
+        accuracy, confidence, nll = zip(self.before, self.after, strict=True)
+        parts = [_changed("accuracy", accuracy, ".1%"), _changed("mean confidence", confidence, ".1%")]
+        parts.append(f"{_changed('NLL', nll, '.4g')} in sample")
+        if self.out_of_fold is not None:
+            parts.append(f"{self.out_of_fold:.4g} out of fold")
+        sentence = ", ".join(parts)
+        on = f" (on {self.n_samples:,} of them)" if self.n_samples < n_samples else ""
+        return f"{sentence[0].upper()}{sentence[1:]}{on}."
+
+
+def _changed(name, values, form):
+    before, after = (format(value, form) for value in values)
+    return f"{name} {before}" if before == after else f"{name} {before} -> {after}"
+
+
+def scored(logits, y_encoded, weight):
+    """Sums of hits, confidences and NLLs by weight, the weights' own and their number; and the probabilities."""
+    weight = weight.to(logits.device, torch.float64)
+    top, best = logits.max(1)
+    proba = logits - top[:, None]
+    label = proba.gather(1, y_encoded[:, None])[:, 0]
+    total = proba.exp_().sum(1)
+    proba /= total[:, None]
+    terms = torch.stack([(best == y_encoded).double(), 1 / total.double(), total.double().log() - label])
+    return torch.cat([terms @ weight, weight.sum()[None], torch.full_like(weight[:1], len(weight))]).cpu(), proba
+
+
+def scores_of(before, after, out_of_fold=None):
+    """From the sums that `scored` gives, before and after a fit."""
+    means = [tuple((sums[:3] / sums[3]).tolist()) for sums in (before, after)]
+    return Scores(*means, int(after[4]), out_of_fold)

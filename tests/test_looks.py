@@ -1,0 +1,300 @@
+"""What a fit notices of its own outcome: class frequencies, maps that overfit, doubled softmaxes, random networks."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _small_networks import bare_logits, perceptron, vectors
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from skorch import NeuralNetClassifier
+from torch import nn
+from torch.nn import functional
+
+from skclamp import (
+    AccuracyPreservingIsotonic,
+    BetaCalibration,
+    CalibratorSelector,
+    DirichletCalibration,
+    EnsembleTemperatureScaling,
+    IntraOrderPreservingCalibration,
+    IsotonicCalibration,
+    MatrixScaling,
+    NeuralClampingCalibrator,
+    ParameterizedTemperatureScaling,
+    PlattScaling,
+    PriorShiftCorrection,
+    SplineCalibration,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp.exceptions import CalibrationSetWarning
+from skclamp.metrics import negative_log_likelihood
+
+BLIND = [
+    TemperatureScaling,
+    EnsembleTemperatureScaling,
+    ParameterizedTemperatureScaling,
+    IntraOrderPreservingCalibration,
+    AccuracyPreservingIsotonic,
+    SplineCalibration,
+    PriorShiftCorrection,
+]
+
+
+def told(calibrator, X, y, **params):
+    """What the package warns of in a fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        calibrator.fit(X, y, **params)
+    return [str(each.message) for each in caught if issubclass(each.category, CalibrationSetWarning)]
+
+
+def fraud(n_samples=4000, seed=0):
+    """1 % of positives, and a classifier to which both classes count the same."""
+    X, y = make_classification(2 * n_samples, 20, n_informative=6, weights=[0.99], flip_y=0, random_state=seed)
+    classifier = LogisticRegression(class_weight="balanced", max_iter=1000).fit(X[:n_samples], y[:n_samples])
+    return classifier, X[n_samples:], y[n_samples:]
+
+
+def problem(n_samples, n_classes, margin=1.5, seed=0):
+    """Logits that are calibrated but for chance."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_classes, size=n_samples)
+    logits = rng.normal(size=(n_samples, n_classes))
+    logits[np.arange(n_samples), y] += margin
+    return margin * logits, y
+
+
+@pytest.mark.parametrize("kind", BLIND)
+def test_class_frequencies_that_a_map_cannot_move_are_told(kind):
+    classifier, X, y = fraud()
+    (message,) = told(kind(classifier), X, y)
+    assert message.startswith(
+        "class frequencies are off: class 1 is 0.90% of the labels, and has a mean "
+    )
+    assert "VectorScaling" in message
+
+
+@pytest.mark.parametrize("kind", [PlattScaling, BetaCalibration, VectorScaling])
+def test_the_maps_that_the_warning_names_mend_them(kind):
+    classifier, X, y = fraud()
+    plain = TemperatureScaling(classifier)
+    (message,) = told(plain, X, y)
+    assert kind.__name__ in message
+    mended = kind(classifier)
+    assert told(mended, X, y) == []
+    losses = [negative_log_likelihood(y, each.predict_proba(X)) for each in (mended, plain)]
+    assert losses[0] < losses[1] / 3
+
+
+def test_a_network_with_balanced_classes_is_told_to_have_another_output():
+    classifier, X, y = fraud()
+    network = nn.Linear(20, 2)
+    with torch.no_grad():
+        network.weight[1] = torch.from_numpy(classifier.coef_[0])
+        network.bias[1] = float(classifier.intercept_[0])
+        network.weight[0] = network.bias[0] = 0
+    X = X.astype(np.float32)
+    options = {"perturbation": None, "random_state": 0}
+    (message,) = told(NeuralClampingCalibrator(network, **options), X, y)
+    assert "NeuralClampingCalibrator with output=VectorScaling() can" in message
+    assert told(NeuralClampingCalibrator(network, output=PlattScaling(), **options), X, y) == []
+
+
+def test_rare_classes_that_are_calibrated_are_no_news():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        score = rng.normal(-5, 2, size=5000)
+        y = (score + rng.logistic(size=5000) > 0).astype(int)
+        assert told(TemperatureScaling(), 2 * score, y) == []
+
+
+def test_weights_decide_which_frequencies_count():
+    rng = np.random.default_rng(0)
+    score = rng.normal(0, 2, size=5000)
+    y = (score + rng.logistic(size=5000) > 0).astype(int)
+    weight = np.where(y == 1, 0.02, 1.0)
+    assert told(TemperatureScaling(), score, y, sample_weight=np.full(5000, 0.02)) == []
+    assert told(TemperatureScaling(), score, y, sample_weight=weight)[0].startswith("class frequencies are off")
+
+
+@pytest.mark.parametrize("kind", [DirichletCalibration, MatrixScaling, VectorScaling, IsotonicCalibration])
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_maps_on_twenty_samples_are_likely_worse_than_one_temperature(kind, n_classes):
+    for seed in range(5):
+        X, y = problem(20, n_classes, seed=seed)
+        message = told(kind(classes=range(n_classes)), X, y)[-1]
+        assert f"{kind.__name__} is likely worse than one temperature" in message
+        assert "fewer than 20" not in message
+
+
+def test_what_folds_find_is_told_with_its_numbers_and_kept_for_the_summary():
+    X, y = problem(110, 10)
+    calibrator = VectorScaling(classes=range(10))
+    (message,) = told(calibrator, X, y)
+    assert message.startswith("VectorScaling is likely worse than one temperature: out of fold its NLL is ")
+    assert "fewer than 20 for each of the 20 parameters" in message
+    loss = message.split("its NLL is ")[1].split(",")[0]
+    assert f"{float(calibrator.summary().split(' out of fold')[0].split()[-1]):.3g}" == loss
+    assert told(StructuredVectorScaling(classes=range(10)), X, y) == []
+
+
+def test_nothing_is_said_where_samples_are_enough():
+    X, y = problem(3000, 10)
+    for kind in (VectorScaling, PlattScaling, BetaCalibration, IsotonicCalibration, MatrixScaling):
+        assert told(kind(), X, y) == []
+
+
+def test_nothing_is_said_of_candidates_that_are_judged_anyway():
+    X, y = problem(150, 10)
+    candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
+    assert told(CalibratorSelector(candidates=candidates, classes=range(10)), X, y) == []
+
+
+class Worked(Exception):
+    """Raised where the work begins."""
+
+
+@pytest.mark.parametrize("kind", [VectorScaling, MatrixScaling, DirichletCalibration, IsotonicCalibration])
+def test_a_long_fit_in_vain_is_told_before_it_starts(kind):
+    class Stopped(kind):
+        def _fit_logits(self, logits, y, sample_weight):
+            raise Worked
+
+    X, y = problem(2500, 1000, margin=3.0)
+    with pytest.raises(Worked), pytest.warns(CalibrationSetWarning, match="likely worse than one temperature: 2,500 s"):
+        Stopped(classes=range(1000)).fit(X, y)
+
+
+def sharp(n_classes=10, n_samples=500):
+    """A network's logits that are nearly always right."""
+    return problem(n_samples, n_classes, margin=4.0)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10, 100])
+def test_a_softmax_of_probabilities_is_told(n_classes):
+    X, y = sharp(n_classes, 1000)
+    proba = torch.from_numpy(X).softmax(1)
+    (message,) = told(TemperatureScaling(response="probabilities"), proba.softmax(1), y)
+    assert "a softmax may have been applied twice" in message
+    assert told(TemperatureScaling(response="probabilities"), proba, y) == []
+    # Where nobody says what it is, rows that sum to 1 tell more.
+    assert told(TemperatureScaling(), proba, y)[0].startswith("X, or what the network makes of it, holds rows that sum")
+    assert not [message for message in told(TemperatureScaling(response="logits"), proba, y) if "twice" in message]
+
+
+def test_a_skorch_net_that_ends_in_a_softmax_beside_cross_entropy_is_told():
+    X, y = sharp()
+    network = nn.Sequential(nn.Linear(10, 10, bias=False), nn.Softmax(1))
+    nn.init.eye_(network[0].weight)
+    net = NeuralNetClassifier(network, criterion=nn.CrossEntropyLoss, classes=range(10)).initialize()
+    (message,) = told(TemperatureScaling(net), X.astype(np.float32), y)
+    assert "a softmax may have been applied twice" in message
+
+
+class Dropping(nn.Module):
+    """A perceptron with a dropout that never ends."""
+
+    def __init__(self, network, share):
+        super().__init__()
+        self.network, self.share = network, share
+
+    def forward(self, x):
+        return self.network[2](functional.dropout(self.network[1](self.network[0](x)), self.share, training=True))
+
+
+def batch_norm():
+    """By each batch's own moments, so that a sample's logits depend on the others."""
+    network = perceptron()
+    return nn.Sequential(nn.BatchNorm1d(6, track_running_stats=False), *network).eval()
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator, IsotonicCalibration])
+def test_a_network_that_is_random_in_eval_mode_is_told(kind):
+    X = vectors(150)
+    y = bare_logits(perceptron(), X).argmax(1)
+    before = torch.get_rng_state()
+    message = told(kind(Dropping(perceptron(), 0.1)), X, y)[-1]
+    assert "the network is random in eval mode" in message
+    assert "Likely causes" not in message
+    torch.set_rng_state(before)
+
+
+def test_a_second_look_leaves_the_random_state_alone():
+    X = vectors(64)
+    y = bare_logits(perceptron(), X).argmax(1)
+    network, states = Dropping(perceptron(), 0.1).eval(), []
+    for look in (lambda: told(TemperatureScaling(network), X, y), lambda: network(torch.from_numpy(X))):
+        torch.manual_seed(0)
+        look()
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
+def test_a_network_that_goes_by_its_batch_is_not_random():
+    X = vectors(200)
+    network = batch_norm()
+    y = bare_logits(network, X).argmax(1)
+    assert not [message for message in told(TemperatureScaling(network), X, y) if "random" in message]
+
+
+def test_a_network_that_only_guesses_is_not_searched():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.GELU(), nn.Flatten(), nn.Linear(32, 10)).eval()
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 3, 8, 8)).astype(np.float32), rng.integers(10, size=400)
+    calibrator = NeuralClampingCalibrator(network, random_state=0)
+    (message,) = told(calibrator, X, y)
+    assert "no better than guessing" in message
+    assert calibrator.cost_ == {"forward": 1.0, "backward": 0.0}
+    assert not calibrator.accepted_
+    assert calibrator.verdict_.reason.startswith("Nothing was tried, so this is temperature scaling (the network is no")
+    asked = NeuralClampingCalibrator(network, perturbation="channel", random_state=0)
+    told(asked, X, y)
+    assert asked.cost_["backward"] > 0
+
+
+def test_an_untrained_network_that_tells_classes_apart_by_luck_only_guesses():
+    """Outputs hang on the class, and which column is largest where is luck: samples however many say no more."""
+    n_told = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        y = np.arange(2000) % 10
+        logits = 0.2 * rng.normal(size=(10, 10))[y] + 0.3 * rng.normal(size=(2000, 10))
+        n_told += any("no better than guessing" in message for message in told(TemperatureScaling(), logits, y))
+    assert n_told >= 18
+
+
+def test_summaries_begin_with_scores_that_the_metrics_confirm():
+    X, y = problem(300, 4)
+    for calibrator in (TemperatureScaling(), StructuredVectorScaling(), PlattScaling()):
+        calibrator.fit(2 * X, y)
+        proba, before = calibrator.predict_proba(2 * X), torch.from_numpy(2 * X).softmax(1).numpy()
+        losses = [negative_log_likelihood(y, each) for each in (before, proba)]
+        confidences = [each.max(1).mean() for each in (before, proba)]
+        summary = calibrator.summary()
+        assert summary.startswith(f"Accuracy {(before.argmax(1) == y).mean():.1%}")
+        assert f"mean confidence {confidences[0]:.1%} -> {confidences[1]:.1%}, " in summary
+        assert f"NLL {losses[0]:.4g} -> {losses[1]:.4g} in sample" in summary
+
+
+def test_summaries_have_the_loss_out_of_fold_where_there_is_one():
+    X, y = problem(400, 4)
+    candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
+    selector = CalibratorSelector(candidates=candidates, stack=False).fit(X, y)
+    assert f", {-selector.best_score_:.4g} out of fold. " in selector.summary()
+    network = perceptron()
+    X = vectors(400)
+    y = np.random.default_rng(0).permutation(bare_logits(network, X).argmax(1))
+    y[:300] = bare_logits(network, X)[:300].argmax(1)
+    clamped = NeuralClampingCalibrator(network, random_state=0).fit(X + 2, y)
+    assert " out of fold. NeuralClampingCalibrator: inputs " in clamped.summary()
+    assert "out of fold" not in TemperatureScaling(network).fit(X, y).summary()
+
+
+def test_a_summary_of_many_samples_says_how_many_it_saw():
+    X, y = problem(30000, 2)
+    assert " in sample (on 8,192 of them). " in TemperatureScaling().fit(X, y).summary()
