@@ -72,9 +72,7 @@ def problem(n_samples, n_classes, margin=1.5, seed=0):
 def test_class_frequencies_that_a_map_cannot_move_are_told(kind):
     classifier, X, y = fraud()
     (message,) = told(kind(classifier), X, y)
-    assert message.startswith(
-        "class frequencies are off: class 1 is 0.90% of the labels, and has a mean "
-    )
+    assert message.startswith("class frequencies are off: class 1 is 0.90% of the labels, and has a mean ")
     assert "VectorScaling" in message
 
 

@@ -331,6 +331,11 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
+    @property
+    def _treats_classes_alike(self):
+        """Hook: whether the map treats all classes alike, so that it can't make one more frequent."""
+        return False
+
     def _validate_params(self):
         check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
 

@@ -99,5 +99,5 @@ def scored(logits, y_encoded, weight):
 
 def scores_of(before, after, out_of_fold=None):
     """From the sums that `scored` gives, before and after a fit."""
-    means = [tuple((sums[:3] / sums[3]).tolist()) for sums in (before, after)]
-    return Scores(*means, int(after[4]), out_of_fold)
+    first, second = (tuple((sums[:3] / sums[3]).tolist()) for sums in (before, after))
+    return Scores(first, second, int(after[4]), out_of_fold)

@@ -144,8 +144,8 @@ class BaseClamping(BaseCalibrator):
                 outcome = replace(outcome, state=self._unperturbed(problem), problem=problem, logits=problem.logits)
             self._fit_output(outcome.problem, outcome.logits)
             self._set_fitted(problem, outcome.state, views, samples.reading.deployed.module)
-            judged, held_out = outcome.problem, None if self._has_views else outcome.held_out_loss()
-            return Mapped(judged.logits, outcome.logits, judged.y_encoded, judged.weight, held_out)
+            held_out = None if self._has_views else outcome.held_out_loss()
+            return _mapped(outcome.problem, outcome.logits, held_out)
 
     @property
     def _treats_classes_alike(self):
@@ -311,6 +311,10 @@ class BaseClamping(BaseCalibrator):
     def _n_free(self):
         # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
         return self.output_._n_free if hasattr(self, "output_") else 1
+
+
+def _mapped(problem, logits, out_of_fold):
+    return Mapped(problem.logits, logits, problem.y_encoded, problem.weight, out_of_fold)
 
 
 def _other_shape(expected, shape):

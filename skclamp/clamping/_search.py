@@ -56,7 +56,8 @@ class Outcome:
         """NLL out of fold of what was kept or, of nothing, of temperature scaling; None where none were held out."""
         if self.evidence is None:
             return None
-        losses = self.evidence.losses[self.best] if self.state.identity else self.evidence.plain
+        kept = self.state is not None and self.state.identity
+        losses = self.evidence.losses[self.best] if kept else self.evidence.plain
         return float(np.average(losses, weights=self.evidence.weight))
 
     def beside_views(self):
