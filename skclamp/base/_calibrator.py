@@ -104,9 +104,6 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     # have among themselves.
     _takes_absent = True
 
-    # Whether the map treats all classes alike, so that it can't make one more frequent.
-    _treats_classes_alike = False
-
     # About how many numbers of each class samples alone have to set; 0 where there are so few that it can't do harm.
     _n_per_class = 0
 
