@@ -84,12 +84,8 @@ def _tied(problem):
         # Copies in several folds went through several classifiers.
         return torch.arange(len(problem))
     logits = without(problem.logits, absent_among(problem.logits))
-    mix = np.random.default_rng(0).normal(size=logits.shape[1])
-    mix = torch.from_numpy(mix / np.linalg.norm(mix)).to(
-        logits.device, torch.promote_types(logits.dtype, torch.float32)
-    )
     largest = max(problem.shard.ranks.all_gather_object(logits.abs().max().item() if len(logits) else 0.0))
-    values, order = problem.shard.all_gather(logits @ mix).cpu().sort()
+    values, order = problem.shard.all_gather(_mixed_logits(problem)).cpu().sort()
     near = values.diff() <= _ROUNDINGS * torch.finfo(logits.dtype).eps * largest
     return torch.cat([order[:-1][near], order[1:][near]]).unique()
 

@@ -70,9 +70,9 @@ _STACKS = ("stack", "recalibrated stack")
 # events per parameter (Vittinghoff and McCulloch, 2007).
 _FREE_PER_CLASS = {VectorScaling: 2, BetaCalibration: 3}
 _MIN_MISSES = 5
-# Standard errors by which the best must beat temperature scaling, and by which where fewer samples than this are
-# misclassified, or of other classes than the most frequent one: they decide the gain, and so few are alike by chance.
-_N_ERRORS, _N_ERRORS_OF_FEW, _FEW_MISSES = 1.0, 2.0, 60
+# Standard errors by which the best must beat temperature scaling where fewer samples than this are misclassified, or of
+# other classes than the most frequent one: they decide the gain, and so few are alike by chance. Elsewhere it is one.
+_N_ERRORS_OF_FEW = {10: 3.0, 60: 2.0}
 
 
 def default_candidates():
@@ -138,7 +138,7 @@ def _n_errors(samples, copies):
     y = samples.y.cpu().numpy()
     others = y != np.bincount(y, samples.weight.cpu().numpy()).argmax()
     n_telling = min(_effective(samples, rows, copies) for rows in (_missed(samples), others))
-    return _N_ERRORS_OF_FEW if n_telling < _FEW_MISSES else _N_ERRORS
+    return next((n_errors for few, n_errors in _N_ERRORS_OF_FEW.items() if n_telling < few), 1.0)
 
 
 @with_shared_docs
@@ -156,10 +156,11 @@ class CalibratorSelector(BaseCalibrator):
     On few samples the best of many is often so by chance. Where temperature scaling is among the candidates, the first
     of that class is chosen after all unless the best beats it by more than one standard error of their difference: of
     the samples' paired losses or, with another `scoring`, of the folds' paired scores. Where fewer than 60 samples are
-    misclassified, or of other classes than the most frequent one, two standard errors are asked: where nothing beats
-    temperature scaling, one was passed in a fifth of the draws of 100 samples. Samples of equal logits share a fold and
-    count as one. And by the NLL the better stack is chosen where it does so too and is within one standard error of the
-    best: an average of maps that are nearly as good as each other is safer than any one of them.
+    misclassified, or of other classes than the most frequent one, two standard errors are asked, and three where fewer
+    than 10 are: where nothing beats temperature scaling, one was passed in a fifth of the draws of 100 samples. Samples
+    of equal logits share a fold and count as one. And by the NLL the better stack is chosen where it does so too and is
+    within one standard error of the best: an average of maps that are nearly as good as each other is safer than any
+    one of them.
 
     Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
     less than the least that isn't 0. Half of that stands for them, in all that the candidates see.

@@ -57,6 +57,25 @@ def test_copies_of_some_samples_have_their_weight():
     assert_same_verdict(fitted(SHIFTED[rows], Y[rows]), expected)
 
 
+class WithoutOne(torch.nn.Module):
+    """A network for which some samples don't have the last class, with logits of -inf."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        without = torch.nn.functional.one_hot(torch.full((len(x),), 3), 4).bool() & (x[:, :1] > 1)
+        return self.network(x).masked_fill(without, -torch.inf)
+
+
+def test_copies_of_samples_without_some_class():
+    network, rows = WithoutOne(NETWORK).eval(), np.tile(np.arange(300), 4)
+    y = np.where((X[:, 0] > 1) & (Y == 3), 0, Y)
+    once, copied = (fitted(X[own], y[own], network, perturbation="affine") for own in (np.arange(300), rows))
+    assert_same_verdict(copied, once)
+
+
 def test_nothing_is_kept_of_copies_where_nothing_can_help():
     """Of these draws half of the fits kept something when folds tore copies apart."""
     network = convolutional(n_classes=10)

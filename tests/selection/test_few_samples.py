@@ -51,6 +51,15 @@ def test_distinct_samples_are_no_copies():
     assert copies_of(Z[:250].repeat(2, 1), weight) is None
 
 
+def test_samples_without_some_class_are_no_copies():
+    Z = torch.from_numpy(logits(500))
+    Z[:8, 0] = -torch.inf
+    weight = torch.ones(500, dtype=torch.float64)
+    assert copies_of(torch.log_softmax(Z, 1), weight) is None
+    copies = copies_of(torch.log_softmax(Z.repeat(2, 1), 1), torch.ones(1000, dtype=torch.float64))
+    np.testing.assert_array_equal(copies, np.tile(np.arange(500), 2))
+
+
 def test_copies_of_a_test_set_prove_no_more():
     Z, y = logits(200, seed=1), labels_of(logits(200, seed=1), seed=3)
     calibration = logits(400, seed=2), labels_of(logits(400, seed=2))
@@ -90,6 +99,7 @@ def test_few_mistakes_ask_for_two_standard_errors(kind):
         gains, errors = (selector.cv_results_[name] for name in ("mean_test_gain", "test_gain_standard_error"))
         n_misses = (Z.argmax(1) != y).sum()
         by_one += (gains[1:] > errors[1:]).any() and n_misses < 60
+        n_errors = 3 if min(n_misses, (y != np.bincount(y).argmax()).sum()) < 10 else 2
         left = selector.best_params_["candidate"] != "temperature"
-        assert left == (gains[1:] > 2 * errors[1:]).any()
+        assert left == (gains[1:] > n_errors * errors[1:]).any()
     assert by_one
