@@ -33,6 +33,17 @@ def of_maps(*cells):
     return [maps().loc[method, column] for method, column in cells]
 
 
+def won_on_strong_networks():
+    """The most of a single map on CIFAR-10, and what order-preserving maps win of temperature scaling's on sensors."""
+    means = read("strong_networks.csv").groupby(["network", "n", "method"]).nll.mean().unstack()
+    less = means.sub(means.TemperatureScaling, axis=0).filter(regex="^(?!CalibratorSelector)")
+    largest = less.loc[[("CIFAR-10, ResNets", 5000), ("CIFAR-10, and features", 2500)]]
+    weaker = maps().drop("CalibratorSelector")[["ResNet-20, 5,000", "ResNet-32, 5,000"]]
+    most = -min(largest.to_numpy().min(), weaker.to_numpy().min())
+    sensors = "gas sensors", 2500
+    return [most, -less.IntraOrderPreservingCalibration[sensors], means.TemperatureScaling[sensors]]
+
+
 def bins_cost():
     costs = maps().loc[BINS, [name for name in maps().columns if not name.startswith("fit ms")]]
     return [costs.to_numpy().min(), costs.to_numpy().max()]
@@ -220,8 +231,9 @@ SENTENCES = (
     ),
     (r"bias per class cost (\d\.\d) \(WideResNet\)", lambda: of_maps(("VectorScaling", "WideResNet, 500"))),
     (
-        r"(-0\.\d+) with 5,000 images, the best of all maps on one ResNet",
-        lambda: of_maps(("StructuredVectorScaling", "ResNet-20, 5,000")),
+        r"no single map won more than (0\.\d+), and those that keep the order are level\. On gas sensors, 98 % right, "
+        r"these won (0\.\d+) of (0\.\d+) with 2,500",
+        won_on_strong_networks,
     ),
     (
         r"WideResNet, 100 classes: (-0\.\d+) with 500 images, (-0\.\d+) with 5,000",

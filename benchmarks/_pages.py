@@ -14,6 +14,7 @@ from _peer_tables import read_records
 from _records import RECORDS
 from drift import METHODS as DRIFT_METHODS
 from sample_sizes import table as sizes_table
+from strong_networks import overview as strong_overview
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -225,6 +226,10 @@ def prior_shift_rows():
     return rows
 
 
+def strong_rows():
+    return list(strong_overview(read("strong_networks.csv")).reset_index().itertuples(index=False, name=None))
+
+
 def sample_size_rows():
     return list(sizes_table(read("sample_sizes.csv")).itertuples(index=False, name=None))
 
@@ -353,6 +358,11 @@ TABLES = {
     ): corruption_rows,
     ("corruption", _TEMPERATURE, "neural clamping: accuracy %, NLL"): front_rows,
     ("data: method", "50", "100", "200", "500", "1,000", "2,000", "5,000"): sample_size_rows,
+    (
+        *("method", "CIFAR-10, ResNets, 500", "CIFAR-10, ResNets, 1,000", "CIFAR-10, ResNets, 2,500"),
+        *("CIFAR-10, ResNets, 5,000", "gas sensors, 500", "gas sensors, 1,000", "gas sensors, 2,500"),
+        *("CIFAR-10, and features, 500", "CIFAR-10, and features, 1,000", "CIFAR-10, and features, 2,500"),
+    ): strong_rows,
     ("change", "labels until the alarm"): delay_rows,
     ("no change", ""): false_alarm_rows,
     ("change", "splits", _TEMPERATURE, "batch norm adapted", "neural clamping"): imagenet_rows,

@@ -120,7 +120,7 @@ def overview(results):
 
 def cell(value):
     text = f"{value.mean:+.3f}".replace("-", "\N{MINUS SIGN}")
-    return f"({text})" if abs(value.mean) < 2 * value.standard_error else text
+    return f"({text})" if abs(value.mean) <= 2 * value.standard_error else text
 
 
 if __name__ == "__main__":
