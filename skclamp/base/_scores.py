@@ -94,7 +94,7 @@ def scored(logits, y_encoded, weight):
     total = proba.exp_().sum(1)
     proba /= total[:, None]
     terms = torch.stack([(best == y_encoded).double(), 1 / total.double(), total.double().log() - label])
-    return torch.cat([terms @ weight, weight.sum()[None], torch.full_like(weight[:1], len(weight))]).cpu(), proba
+    return torch.cat([terms @ weight, weight.sum()[None], weight.new_full((1,), len(weight))]).cpu(), proba
 
 
 def scores_of(before, after, out_of_fold=None):
