@@ -104,6 +104,7 @@ FITS = {
         perturbation="full", init="gradient", max_epochs=2, validation_fraction=None, penalty=0.01, **SETTINGS
     ),
     "dataset": NeuralClampingCalibrator(perturbation="full", max_epochs=2, batch_size=8, **SETTINGS),
+    "copies": NeuralClampingCalibrator(perturbation="affine", **SETTINGS),
     "search": NeuralClampingCalibratorCV(perturbations=["channel", "affine"], gammas=[0, 1], **SETTINGS),
     "seeds": NeuralClampingCalibrator(
         NETWORK, perturbation="affine", precision="float32", validation_fraction=KFold(2, shuffle=True)
@@ -120,6 +121,8 @@ FITS = {
 DATASETS = {"dataset": lambda X, y: TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), "keys": Keyed}
 # Fits to images as rows of a table.
 FLAT = ("wide",)
+# Fits to which the second process brings nothing but copies of the first one's samples.
+COPIED = ("copies",)
 WEIGHTED = ("auto", "wide", "search", "temperature", "gradient")
 
 
@@ -154,7 +157,8 @@ def fit_all(fit):
         given = weight if name in WEIGHTED else np.where(np.arange(len(y)) < CUT, 0, weight)
         given = given if name in (*WEIGHTED, "weightless") else None
         inputs = X.reshape(len(X), -1) if name in FLAT else X
-        fitted = fit(calibrator, inputs, y, given, dataset=DATASETS.get(name))
+        rows = np.arange(len(y)) % CUT if name in COPIED else slice(None)
+        fitted = fit(calibrator, inputs[rows], y[rows], given, dataset=DATASETS.get(name))
         results[name] = outcome(fitted, inputs)
     return results
 
