@@ -138,7 +138,8 @@ def test_network_runs_once_a_data_set(data):
     hook = network.register_forward_hook(lambda module, args, output: seen.append(len(output)))
     compare_calibrators(network, *data, calibrators=[TemperatureScaling(), VectorScaling()], **FEW)
     hook.remove()
-    assert sum(seen) == len(X_cal) + len(X_test)
+    # And a few of them once more: a network may be random.
+    assert sum(seen) == len(X_cal) + len(X_test) + 4
 
 
 def test_prints_what_it_holds(comparison):
