@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits, make_classification
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
 from tabulate import tabulate
 from threadpoolctl import threadpool_limits
 from torch import nn
@@ -39,6 +40,7 @@ from skclamp import (
     VectorScaling,
 )
 from skclamp.exceptions import CalibrationWarning
+from skclamp.modules import as_module
 
 OUT = Path("benchmarks/results/looks.csv")
 COLUMNS = ("mistake", "draws", "words", "warned", "said", "seconds")
@@ -141,6 +143,22 @@ def untrained(seed):
     NeuralClampingCalibrator(_Transformer().eval()).fit(images, y[rows])
 
 
+def frames_of_a_table(times):
+    """Standardised features of breast cancer, each so many times with a little noise, under a perceptron."""
+
+    def make(seed):
+        X, y = load_breast_cancer(return_X_y=True)
+        X, X_rest, y, y_rest = train_test_split(StandardScaler().fit_transform(X), y, train_size=200, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = as_module(MLPClassifier(32, max_iter=30, random_state=seed).fit(X, y))
+        rows = np.repeat(np.arange(200), times)
+        noise = np.random.default_rng(seed).normal(size=(len(rows), 30))
+        NeuralClampingCalibrator(network).fit(X_rest[rows] + 0.05 * noise, y_rest[rows])
+
+    return make
+
+
 def frames(times):
     """Frames of a video: each digit so many times, with a little noise."""
 
@@ -225,8 +243,10 @@ LOOKS = {
     "dropout in eval": Look(dropout_in_eval(TemperatureScaling), "random"),
     "dropout in eval, clamping": Look(dropout_in_eval(NeuralClampingCalibrator), "random"),
     "an untrained transformer": Look(untrained, "no better than"),
-    "frames x 5": Look(frames(5), "groups"),
-    "frames x 10": Look(frames(10), "groups"),
+    "repeated rows x 5": Look(frames_of_a_table(5), "groups"),
+    "repeated rows x 10": Look(frames_of_a_table(10), "groups"),
+    "frames of digits x 5": Look(frames(5), "groups"),
+    "frames of digits x 10": Look(frames(10), "groups"),
     "three positives that separate": Look(three_positives, "fraud"),
     "flawless: 99.4 %, n = 100": Look(flawless(0.994, 100), ""),
     "flawless: 99.8 %, n = 500": Look(flawless(0.998, 500), ""),
