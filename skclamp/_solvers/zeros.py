@@ -14,7 +14,9 @@ def least_by_labels(log_proba, y, weight, half_a_vote, shard, unseen=None):
 
     A forest's vote of none is a small share of a chance; a zero of a class that a sample doesn't have, such as a masked
     action, is none at all, and half a vote for each of them adds up. One label more counts among the zeros, as in
-    Laplace's rule of succession, and half a vote stays unless the other has a lower NLL by two standard errors.
+    Laplace's rule of succession, and half a vote stays unless the other has a lower NLL by two standard errors. The
+    choice is judged on the same samples from which the share and the temperatures are learned: two standard errors are
+    all the margin there is for that.
 
     Parameters
     ----------
