@@ -129,6 +129,18 @@ def test_affine_maps_let_the_absent_add_nothing(make):
         assert negative_log_likelihood(y, proba) < negative_log_likelihood(y, fitted.predict_proba(logits))
 
 
+@pytest.mark.parametrize(
+    "make", [TemperatureScaling, EnsembleTemperatureScaling, VectorScaling, StructuredVectorScaling]
+)
+def test_labels_without_weight_may_be_impossible(make):
+    """As padding has them."""
+    row = int(np.flatnonzero(np.isneginf(X[:, 4]))[0])
+    y, weight, others = Y.copy(), np.ones(len(Y)), np.arange(len(Y)) != row
+    y[row], weight[row] = 4, 0
+    found, expected = make().fit(X, y, sample_weight=weight), make().fit(X[others], Y[others])
+    np.testing.assert_allclose(found.predict_proba(NEW), expected.predict_proba(NEW), atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_impossible_is_told(dtype):
     logits, y = X.astype(dtype), Y.copy()

@@ -94,15 +94,15 @@ class ReadingMixin(BaseEstimator):
         classes, y_encoded = self._check_y(reading.labels, logits, backbone, ranks)
         weight = self._check_weight(sample_weight, len(logits), ranks)
         looks = self._look_at(logits, y_encoded, weight, classes, backbone, ranks)
-        self._check_absent(absent_among(logits), logits, y_encoded)
+        self._check_absent(absent_among(logits), logits, y_encoded, weight)
         shard = Shard.of(ranks, len(logits))
         self.least_probability_ = self._least_probability(reading, y_encoded, weight, shard)
         reading = reading._replace(logits=raised(logits, self.least_probability_))
         guesses = looks is not None and looks.guesses
         return CalibrationSet(reading, y_encoded, weight, shard, metadata, guesses), classes, looks
 
-    def _check_absent(self, absent, logits=None, y_encoded=None):
-        """Raise where logits of -inf are none that the map takes, or those of labels."""
+    def _check_absent(self, absent, logits=None, y_encoded=None, weight=None):
+        """Raise where logits of -inf are none that the map takes, or those of labels that count."""
         if absent is None or not absent.any():
             return
         if not self._takes_absent:
@@ -113,7 +113,7 @@ class ReadingMixin(BaseEstimator):
             )
         if y_encoded is None:
             return
-        impossible = absent.gather(1, y_encoded[:, None])[:, 0]
+        impossible = absent.gather(1, y_encoded[:, None])[:, 0] & (weight > 0).to(absent.device)
         if impossible.any():
             row = int(impossible.nonzero()[0])
             raise ValueError(
