@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
-from sklearn.model_selection import StratifiedGroupKFold, check_cv
+from sklearn.model_selection import check_cv
 
 from .._backbones.differentiable import CrossFittedBackbone
 from .._utils.docstrings import with_shared_docs
@@ -153,10 +153,13 @@ class NeuralClampingCalibratorCV(BaseClamping):
             return problem.backbone.splits
         y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
         folds = check_cv(self.cv, y_encoded, classifier=True)
-        params = problem.split_params
         if isinstance(self.cv, Integral) and problem.copies is not None:
-            folds, params = StratifiedGroupKFold(self.cv), {"groups": problem.copies}
-        splits = list(folds.split(y_encoded, y_encoded, **params))
+            # Copies follow the first of them.
+            _, first, place = np.unique(problem.copies, return_index=True, return_inverse=True)
+            parts = folds.split(first, y_encoded[first])
+            splits = [tuple(np.flatnonzero(np.isin(place, part)) for part in split) for split in parts]
+        else:
+            splits = list(folds.split(y_encoded, y_encoded, **problem.split_params))
         check_partition([rows for _, rows in splits], len(problem))
         return splits
 

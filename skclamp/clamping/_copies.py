@@ -5,6 +5,7 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 
 from .._backbones.differentiable import CrossFittedBackbone
 from .._utils.arrays import absent_among, without
@@ -12,12 +13,15 @@ from .._utils.warnings import note
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 
-# Of the largest logit, in units of its rounding: logits of equal inputs, in other batches, differ by less.
-_ROUNDINGS = 32
+# Of the largest logit, in units of its rounding: logits of equal inputs, in other batches, differ by less. In half
+# precision sums are rounded once.
+_ROUNDINGS, _ROUNDINGS_OF_HALF = 32, 4
+# Logits are compared along so many directions.
+_N_MIXES = 8
 # A few equal rows of a table mislead nobody.
 _MANY_TORN = 0.1
 # Near-copies are looked for among so many samples, by so many entries of each, within classes of so many.
-_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MIN_OF_CLASS = 2000, 100, 1024, 10
+_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MIN_OF_CLASS = 1000, 100, 128, 10
 # So many times as far as the others of a cluster, of at most so many, is the next sample. Of gas sensors, where gases
 # are measured again and again, up to 0.4 of the samples look so; of five or ten frames of a video at least 0.7.
 _FAR, _MAX_CLUSTER, _MANY_CLUSTERED = 4.0, 20, 0.55
@@ -85,17 +89,20 @@ def _tied(problem):
         return torch.arange(len(problem))
     logits = without(problem.logits, absent_among(problem.logits))
     largest = max(problem.shard.ranks.all_gather_object(logits.abs().max().item() if len(logits) else 0.0))
-    values, order = problem.shard.all_gather(_mixed_logits(problem)).cpu().sort()
-    near = values.diff() <= _ROUNDINGS * torch.finfo(logits.dtype).eps * largest
-    return torch.cat([order[:-1][near], order[1:][near]]).unique()
+    precision = torch.finfo(logits.dtype)
+    roundings = _ROUNDINGS if precision.bits > 16 else _ROUNDINGS_OF_HALF
+    mixed = problem.shard.all_gather(_mixed_logits(problem, min(_N_MIXES, logits.shape[1]))).cpu().double().numpy()
+    distinct, number, counts = np.unique(mixed, axis=0, return_inverse=True, return_counts=True)
+    near = cKDTree(distinct).query(distinct, 2, p=np.inf, distance_upper_bound=roundings * precision.eps * largest)[0]
+    return torch.from_numpy(np.flatnonzero(((counts > 1) | np.isfinite(near[:, 1]))[number.ravel()]))
 
 
-def _mixed_logits(problem):
-    """A number for each of this process's samples, as large as its logits."""
+def _mixed_logits(problem, n_mixes):
+    """Some numbers for each of this process's samples, as large as its logits."""
     logits = without(problem.logits, absent_among(problem.logits))
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    mix = np.random.default_rng(0).normal(size=logits.shape[1])
-    return logits @ torch.from_numpy(mix / np.linalg.norm(mix)).to(logits)
+    mixes = np.random.default_rng(0).normal(size=(logits.shape[1], n_mixes))
+    return logits @ torch.from_numpy(mixes / np.linalg.norm(mixes, axis=0)).to(logits)
 
 
 def _digests(problem, rows):
@@ -145,7 +152,7 @@ def look_for_near_copies(problem):
 def _window(problem):
     """Rows of some samples: of all, sorted by class and within a class by their logits, so many in succession."""
     y_encoded, n_samples = problem.y_encoded.cpu().numpy(), len(problem)
-    order = np.lexsort([_mixed_logits(problem).cpu().numpy(), y_encoded])
+    order = np.lexsort([_mixed_logits(problem, 1)[:, 0].cpu().numpy(), y_encoded])
     start = int(np.random.default_rng(0).integers(max(1, n_samples - _MAX_SEEN + 1)))
     return torch.from_numpy(np.sort(order[start : start + _MAX_SEEN]))
 

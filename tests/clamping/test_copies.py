@@ -1,15 +1,18 @@
 """Copies of a sample prove what it proves once; near-copies are told."""
 
+from hashlib import blake2b
+
 import numpy as np
 import pytest
 import torch
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, KFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from torch.utils.data import TensorDataset
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp.clamping import _copies
 from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = perceptron()
@@ -126,6 +129,42 @@ def test_the_cv_form_keeps_copies_together():
     expected = NeuralClampingCalibratorCV(NETWORK, **options).fit(SHIFTED, Y)
     found = NeuralClampingCalibratorCV(NETWORK, **options).fit(SHIFTED[rows], Y[rows])
     assert_same_verdict(found, expected)
+
+
+def test_the_cv_form_moves_copies_alone():
+    """A pair of several labels leaves the others where StratifiedKFold has them."""
+    rows = np.r_[np.arange(300), 7]
+    y = np.r_[Y, (Y[7] + 1) % 4]
+    moved = [tuple(np.flatnonzero(np.isin(rows, p)) for p in split) for split in StratifiedKFold(3).split(X, Y)]
+    options = {"perturbations": ["affine"], "gammas": [0.0], "random_state": 0}
+    found, expected = (
+        NeuralClampingCalibratorCV(NETWORK, cv=cv, **options).fit(SHIFTED[rows], y).cv_results_ for cv in (3, moved)
+    )
+    for k in range(3):
+        np.testing.assert_allclose(found[f"split{k}_test_score"], expected[f"split{k}_test_score"], rtol=1e-6)
+
+
+class Narrow(torch.nn.Module):
+    def forward(self, x):
+        return x.bfloat16()
+
+
+@pytest.mark.parametrize("last", [[], [Narrow()]], ids=["float32", "bfloat16"])
+def test_hardly_any_distinct_sample_is_hashed(last, monkeypatch):
+    network, hashed = perceptron(0, 6, 10, *last), []
+
+    def counting(row, **options):
+        hashed.append(row)
+        return blake2b(row, **options)
+
+    monkeypatch.setattr(_copies, "blake2b", counting)
+    x = vectors(2000)
+    y = labels_of(bare_logits(network, x))
+    fitted(x, y, network, perturbation="affine", validation_fraction=0.5)
+    assert len(hashed) < 20
+    hashed.clear()
+    fitted(x[np.r_[:2000, :50]], y[np.r_[:2000, :50]], network, perturbation="affine", validation_fraction=0.5)
+    assert 100 <= len(hashed) < 120
 
 
 def test_a_splitter_that_tears_copies_apart_is_told():
