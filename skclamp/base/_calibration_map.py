@@ -20,7 +20,7 @@ class CalibrationMap(nn.Module):
     def __init__(self, calibrator):
         super().__init__()
         self._bare = object.__new__(type(calibrator))
-        for name in vars(calibrator).keys() - _BESIDE:
+        for name in sorted(vars(calibrator).keys() - _BESIDE):
             value = getattr(calibrator, name)
             if isinstance(value, nn.Module):
                 self.add_module(name, copy.deepcopy(value))
