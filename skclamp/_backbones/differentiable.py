@@ -77,15 +77,14 @@ def module_behind(backbone, name):
     if not isinstance(backbone, (ClassifierBackbone, PipelineBackbone)):
         return backbone.module
     try:
-        network = network_of(backbone.classifier, backbone.response)
-        return LogitsModule(
-            network if isinstance(backbone, ClassifierBackbone) else on_device(network, backbone.device)
-        )
-    except (TypeError, ValueError) as error:
+        check_differentiable(backbone.classifier)
+    except TypeError as error:
         raise AttributeError(
             f"{name} has module_ where the estimator is a torch network, a skorch net, None, or a classifier that "
             f"skclamp.modules.as_module makes a network of, and {type(backbone.classifier).__name__} is none: {error}"
         ) from error
+    network = network_of(backbone.classifier, backbone.response)
+    return LogitsModule(network if isinstance(backbone, ClassifierBackbone) else on_device(network, backbone.device))
 
 
 def check_differentiable(estimator):
@@ -161,6 +160,6 @@ class _Router(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def forward(self, x, folds):
-        rows = {k: (folds == k).nonzero()[:, 0] for k in range(len(self.networks))}
-        parts = [self.networks[k](x[of_fold]) for k, of_fold in rows.items() if len(of_fold)]
-        return torch.cat(parts)[torch.cat([*rows.values()]).argsort()]
+        rows = [(folds == k).nonzero()[:, 0] for k in range(len(self.networks))]
+        parts = [network(x[of_fold]) for network, of_fold in zip(self.networks, rows, strict=True) if len(of_fold)]
+        return torch.cat(parts)[torch.cat(rows).argsort()]
