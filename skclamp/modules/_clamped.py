@@ -1,6 +1,7 @@
 """ClampedModule: perturbation, frozen network and temperature as one module."""
 
 import copy
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
-from ._frozen import _HELD, _LOCK, frozen
+from ._frozen import _HELD, _LOCK, evaluating, frozen
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._unwrap import unwrapped
 from ._weight_absorption import check_the_same, divide_outputs, input_shape, take_on
@@ -54,7 +55,8 @@ class ClampedModule(nn.Module):
     An ordinary module that yields calibrated logits; softmax turns them into calibrated probabilities. It shares the
     weights of the network it is given. Call ``eval`` before use, as with any module: the shared network goes into eval
     mode with it. ``train`` leaves the network there, since a batch norm that learns or a dropout that draws would undo
-    the calibration.
+    the calibration. A network that is in train mode all the same is held in eval mode during each pass, unless it is
+    compiled or exported, and its flags are given back.
 
     Parameters
     ----------
@@ -168,9 +170,17 @@ class ClampedModule(nn.Module):
             What the calibrator's `transform_logits` takes.
         """
         x = self.perturbation(x).to(x.dtype)
-        if self.views is None:
-            return self.logits(x, **others)
-        return weighted_sum((self.logits(view(x), **others) for view in self.views), self.view_weights.unbind())
+        with self._evaluating():
+            if self.views is None:
+                return self.logits(x, **others)
+            return weighted_sum((self.logits(view(x), **others) for view in self.views), self.view_weights.unbind())
+
+    def _evaluating(self):
+        """Holds the network in eval mode, where its owner has it in another and nobody compiles."""
+        if torch.compiler.is_compiling():
+            return nullcontext()
+        training = any(getattr(part, "training", False) for part in self.logits.module.modules())
+        return evaluating(self.logits) if training else nullcontext()
 
     def fold(self):
         """An equivalent network that needs no more time than the original: a copy with other weights.

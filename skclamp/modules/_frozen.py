@@ -34,15 +34,21 @@ def frozen(module):
     >>> network.training, network.weight.requires_grad
     (True, True)
     """
+    # What was made in inference mode takes no gradient, and its flag couldn't be given back.
+    with evaluating(module, [each for each in module.parameters() if not each.is_inference()]):
+        yield module
+
+
+@contextmanager
+def evaluating(module, parameters=()):
+    """Hold a network in eval mode, and these parameters without gradient; give back every flag as it was."""
     network = module.module if isinstance(module, LogitsModule) else module
     # What torch.jit.freeze made has no mode.
     parts = [part for part in network.modules() if hasattr(part, "training")]
-    # What was made in inference mode takes no gradient, and its flag couldn't be given back.
-    parameters = [each for each in network.parameters() if not each.is_inference()]
     _count(parts, parameters)
     try:
         _hold(network, parts, parameters)
-        yield module
+        yield
     finally:
         _release([*parts, *parameters])
 

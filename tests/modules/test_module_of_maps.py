@@ -7,10 +7,12 @@ import pytest
 import torch
 from _calibrators import CALIBRATORS, every_map
 from _export import HOW, check_the_same, exported
+from _output_maps import PUBLIC
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import skclamp
@@ -27,6 +29,7 @@ from skclamp import (
     compare_calibrators,
 )
 from skclamp.base import BaseCalibrator
+from skclamp.base._calibration_map import CalibrationMap
 
 NETWORK = perceptron()
 X = vectors(300)
@@ -165,3 +168,55 @@ def test_a_calibrator_of_ones_own_has_one():
     calibrator = Shift(NETWORK).fit(X, Y)
     np.testing.assert_allclose(proba_of(calibrator.module_, X), calibrator.predict_proba(X), atol=1e-6)
     assert "output.shift_" in calibrator.module_.state_dict()
+
+
+def test_what_it_has_learned_comes_in_one_order():
+    """Whatever PYTHONHASHSEED is."""
+
+    class Shifts(Shift):
+        def _fit_logits(self, logits, y, sample_weight):
+            for name in "hbfdgcea":
+                setattr(self, f"{name}_", torch.zeros(1))
+
+        def _transform_logits(self, logits):
+            return logits + self.a_ + self.h_
+
+    assert list(CalibrationMap(Shifts().fit(bare_logits(NETWORK, X), Y)).state_dict()) == [f"{n}_" for n in "abcdefgh"]
+
+
+def test_what_fails_on_the_way_to_a_known_classifier_is_told():
+    classifier = LogisticRegression().fit(X, Y)
+    calibrator = TemperatureScaling(classifier).fit(X, Y)
+    classifier.coef_ = np.array([["broken"]], dtype=object)
+    with pytest.raises(TypeError, match="object"):
+        calibrator.module_  # noqa: B018
+
+
+def flags_and_state(network):
+    return (
+        [part.training for part in network.modules()],
+        [p.requires_grad for p in network.parameters()],
+        {name: value.clone() for name, value in network.state_dict().items()},
+    )
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLIC) - {"NeuralClampingCalibratorCV"}))
+@pytest.mark.parametrize("around", [False, True])
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
+def test_a_network_in_train_mode_stays_as_it_is(name, around):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(X.shape[1], 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 4)).train()
+    network[1].eval()
+    network[3].bias.requires_grad_(False)
+    calibrator = PUBLIC[name](network)
+    if around:
+        calibrator = skclamp.PriorShiftCorrection(calibrator)
+    module = calibrator.fit(X, Y).module_
+    network[1].train(not around)
+    before = flags_and_state(network)
+    with torch.no_grad():
+        proba = module(torch.as_tensor(X)).softmax(1)
+    after = flags_and_state(network)
+    assert before[:2] == after[:2]
+    assert all(torch.equal(value, after[2][key]) for key, value in before[2].items())
+    np.testing.assert_allclose(proba, calibrator.predict_proba(X), rtol=0, atol=1e-6)
