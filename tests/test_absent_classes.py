@@ -11,19 +11,24 @@ from torch import nn
 
 import skclamp
 from skclamp import (
+    BetaCalibration,
     CalibrationMonitor,
+    CalibratorSelector,
     EnsembleTemperatureScaling,
     MatrixScaling,
     NeuralClampingCalibrator,
+    PlattScaling,
     PriorShiftCorrection,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
     VectorScaling,
+    VennAbersCalibration,
     compare_calibrators,
 )
+from skclamp.base import BaseCalibrator
 from skclamp.losses import focal_loss
-from skclamp.metrics import expected_calibration_error, negative_log_likelihood
+from skclamp.metrics import expected_calibration_error, neg_log_likelihood_scorer, negative_log_likelihood
 
 REFUSED = "takes no logits of -inf"
 
@@ -58,6 +63,12 @@ def test_absent_classes_get_nothing_or_the_map_says_so(name):
             fitted = calibrator.fit(np.maximum(X, -20), Y)
         with pytest.raises(ValueError, match=f"{REFUSED}.*TemperatureScaling"):
             fitted.predict_proba(NEW)
+        if isinstance(fitted, NeuralClampingCalibrator):
+            # What is moved, and divided by T, is -inf as before.
+            assert not fitted.module_(torch.from_numpy(NEW)).softmax(1)[np.isneginf(NEW)].any()
+            return
+        with pytest.raises(ValueError, match=f"{REFUSED}.*TemperatureScaling"):
+            fitted.module_(torch.from_numpy(NEW))
         return
     proba, log_proba = fitted.predict_proba(NEW), fitted.predict_log_proba(NEW)
     np.testing.assert_array_equal(proba == 0, np.isneginf(NEW))
@@ -67,12 +78,16 @@ def test_absent_classes_get_nothing_or_the_map_says_so(name):
     plain = TemperatureScaling().fit(X, Y).predict_proba(NEW)
     assert negative_log_likelihood(Y_NEW, proba) < negative_log_likelihood(Y_NEW, plain) + 0.05
     np.testing.assert_array_equal(fitted.transform_logits(NEW), log_proba)
+    deployed = fitted.module_(torch.from_numpy(NEW)).softmax(1).detach().numpy()
+    np.testing.assert_allclose(deployed, proba, atol=1e-6)
+    np.testing.assert_array_equal(deployed == 0, np.isneginf(NEW))
 
 
 def test_what_takes_them():
     """All that need no other rows to tell what a class's probability means."""
     taking = {name for name, cls in PUBLIC.items() if cls._takes_absent}
     assert taking == {
+        "CalibratorSelector",
         "DirichletCalibration",
         "EnsembleTemperatureScaling",
         "IntraOrderPreservingCalibration",
@@ -284,3 +299,78 @@ def test_a_class_that_a_binary_sample_lacks():
     margin[0], y[0] = -np.inf, 0
     fitted = TemperatureScaling().fit(margin, y)
     assert fitted.predict_proba(margin)[0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("make", [PlattScaling, BetaCalibration, VennAbersCalibration])
+def test_what_is_exported_gives_absent_classes_nothing(make):
+    """Where nothing can be refused any more."""
+    finite, y = np.random.default_rng(0).normal(scale=2, size=(400, 5)), Y[:400]
+    module = make(classes=range(5)).fit(finite, y).module_.eval()
+    exported = torch.export.export(module, (torch.from_numpy(finite[:300]),)).module()
+    assert not exported(torch.from_numpy(NEW)).softmax(1)[np.isneginf(NEW)].any()
+
+
+def test_comparisons_leave_out_by_themselves_what_takes_none():
+    compared = compare_calibrators(None, X, Y, NEW, Y_NEW, n_resamples=10, n_draws=10)
+    names = {row.name for row in compared.rows}
+    assert names >= {"TemperatureScaling", "StructuredMatrixScaling", "DirichletCalibration"}
+    assert all(PUBLIC[name]._takes_absent for name in names - {"uncalibrated"})
+    assert all(np.isfinite(row.nll) for row in compared.rows)
+    # As well where the test set alone has them.
+    full = np.random.default_rng(0).normal(scale=2, size=(600, 5))
+    only_new = compare_calibrators(None, full, Y, NEW, Y_NEW, n_resamples=10, n_draws=10)
+    assert {row.name for row in only_new.rows} == names
+    with pytest.raises(ValueError, match=f"PlattScaling {REFUSED}"):
+        compare_calibrators(None, X, Y, NEW, Y_NEW, calibrators=[PlattScaling()])
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_selectors_and_their_stacks_take_them(weights):
+    """Of the default candidates those that do; candidates that are named and don't are refused."""
+    weight = np.random.default_rng(0).uniform(size=600) if weights else None
+    selector = CalibratorSelector().fit(X, Y, sample_weight=weight)
+    names = selector.cv_results_["param_candidate"].tolist()
+    assert names[-2:] == ["stack", "recalibrated stack"]
+    assert "beta" not in names
+    assert np.isfinite(selector.cv_results_["mean_test_score"]).all()
+    with pytest.raises(ValueError, match=f"BetaCalibration {REFUSED}"):
+        CalibratorSelector(candidates=[("beta", BetaCalibration())]).fit(X, Y)
+
+
+class Reversed(BaseCalibrator):
+    """A map that a stack has no use for."""
+
+    def _fit_logits(self, logits, y, sample_weight):
+        pass
+
+    def _transform_logits(self, logits):
+        return -logits
+
+
+@pytest.mark.parametrize("recalibrated", [False, True])
+def test_stacks_give_absent_classes_nothing(recalibrated):
+    def prefers_one_stack(calibrator, logits, y):
+        stack = hasattr(calibrator, "calibrators") and (calibrator.last is not None) == recalibrated
+        return float(stack) + neg_log_likelihood_scorer(calibrator, logits, y) / 1000
+
+    candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling()), ("reversed", Reversed())]
+    selector = CalibratorSelector(candidates=candidates, scoring=prefers_one_stack).fit(X, Y)
+    assert selector.best_params_ == {"candidate": "recalibrated stack" if recalibrated else "stack"}
+    assert selector.weights_[2] == 0
+    proba = selector.predict_proba(NEW)
+    np.testing.assert_array_equal(proba == 0, np.isneginf(NEW))
+    np.testing.assert_allclose(proba.sum(1), 1)
+    plain = TemperatureScaling().fit(X, Y).predict_proba(NEW)
+    assert negative_log_likelihood(Y_NEW, proba) < negative_log_likelihood(Y_NEW, plain) + 0.05
+    deployed = selector.module_(torch.from_numpy(NEW)).softmax(1).detach()
+    np.testing.assert_allclose(deployed, proba, atol=1e-6)
+
+
+def test_a_stack_of_what_takes_none_refuses_them():
+    full = np.random.default_rng(0).normal(scale=2, size=(600, 5))
+    for stack in (True, False):
+        fitted = CalibratorSelector(candidates=[("platt", PlattScaling())], stack=stack).fit(full, Y)
+        with pytest.raises(ValueError, match=f"PlattScaling {REFUSED}"):
+            fitted.predict_proba(NEW)
+        with pytest.raises(ValueError, match=f"PlattScaling {REFUSED}"):
+            fitted.module_(torch.from_numpy(NEW))

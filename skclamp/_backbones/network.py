@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._utils.arrays import absent_among, check_logit_range, check_probability_rows, first_not_finite, without
+from .._utils.arrays import (
+    absent_among,
+    check_logit_range,
+    check_probability_rows,
+    first_not_finite,
+    has_absent,
+    without,
+)
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
 from ..exceptions import CalibrationSetWarning, ForwardError
@@ -268,8 +275,7 @@ class ScoresBackbone(NetworkBackbone):
     def open(self, X):
         """The logits behind one interface, see `open_inputs`."""
         logits = self.scores.logits(self.scores.open(X))[0]
-        absent = absent_among(logits)
-        if absent is not None and absent.any():
+        if has_absent(logits):
             raise ValueError(
                 "clamping without an estimator takes no logits of -inf, as those of classes that a sample doesn't "
                 "have: they can't be perturbed. NeuralClampingCalibrator around the network takes them, and so does "

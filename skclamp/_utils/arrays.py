@@ -95,11 +95,21 @@ def absent_among(logits):
 
     Where torch exports, or a look would hold up a GPU, it is not looked whether there are any.
     """
-    exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
     # One sum tells nearly always.
-    if not exporting and logits.device.type == "cpu" and torch.isfinite(logits.sum()):
+    if not is_exporting() and logits.device.type == "cpu" and torch.isfinite(logits.sum()):
         return None
     return logits == -math.inf
+
+
+def has_absent(logits):
+    """Whether any logit is -inf."""
+    absent = absent_among(logits)
+    return absent is not None and bool(absent.any())
+
+
+def is_exporting():
+    """Whether torch records what happens to tensors, and can't be asked for their values."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def without(logits, absent):

@@ -18,7 +18,7 @@ from .._backbones.datasets import LabelledSamples, dataset_behind
 from .._backbones.differentiable import module_behind
 from .._backbones.instead import check_samples
 from .._backbones.reading import labels_beside
-from .._utils.arrays import absent_again, absent_among
+from .._utils.arrays import absent_again, absent_among, is_exporting
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.labels import check_labels
@@ -427,8 +427,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
             chunk = chunk.to(torch.float64, copy=True)
             absent = absent_among(chunk)
-            self._check_absent(absent)
-            mapped = absent_again(self._calibrated(chunk), absent)
+            mapped = self._calibrated(chunk)
             if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
                 row = int(lost.nonzero()[0])
                 raise ValueError(
@@ -438,8 +437,11 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         return out
 
     def _calibrated(self, logits):
-        """As `_transform_logits`, of logits that may stand for probabilities of 0."""
-        return self._transform_logits(raised(logits, self.least_probability_))
+        """As `_transform_logits`, of logits that may stand for probabilities of 0 or be -inf."""
+        absent = absent_among(logits)
+        if not self._takes_absent and not is_exporting():
+            self._check_absent(absent)
+        return absent_again(self._transform_logits(raised(logits, self.least_probability_)), absent)
 
     def _mapped_logits(self, logits):
         """Hook: what the map takes, of a network's logits."""

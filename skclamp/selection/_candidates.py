@@ -3,6 +3,7 @@
 import inspect
 
 from .. import nonparametric, scaling
+from .._utils.arrays import has_absent
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..perturbations._views import views_of
@@ -40,7 +41,7 @@ def default_calibrators(logits, random_state):
             nonparametric.HistogramBinning(),
             nonparametric.BayesianBinningIntoQuantiles(),
         ]
-    chosen = named(found)
+    chosen = named(takers(named(found).items(), logits.calibration, logits.test))
     shape = logits.shape_of_an_input
     if shape is not None:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)
@@ -50,6 +51,12 @@ def default_calibrators(logits, random_state):
                 max_views=2, random_state=random_state
             )
     return chosen
+
+
+def takers(pairs, *logits):
+    """Of pairs of a name and a calibrator those that take these logits, of which some may be -inf."""
+    absent = any(map(has_absent, logits))
+    return [(name, calibrator) for name, calibrator in pairs if calibrator._takes_absent or not absent]
 
 
 def named(calibrators):

@@ -34,7 +34,7 @@ from ..scaling import (
     TemperatureScaling,
     VectorScaling,
 )
-from ._candidates import check_bare
+from ._candidates import check_bare, takers
 from ._contest import Contest
 from ._trial import Samples, Stack, Trial
 
@@ -116,7 +116,7 @@ def _bearable_candidates(samples):
     n_classes, n_misses = samples.logits.shape[1], _effective(samples, _missed(samples))
     return [
         (name, calibrator)
-        for name, calibrator in default_candidates()
+        for name, calibrator in takers(default_candidates(), samples.logits)
         if n_misses >= _MIN_MISSES * n_classes * _FREE_PER_CLASS.get(type(calibrator), 0)
     ]
 
@@ -171,8 +171,8 @@ class CalibratorSelector(BaseCalibrator):
     candidates : sequence of (str, BaseCalibrator), default=None
         Names and output maps, none of which has an estimator of its own; clones of them are fitted. None is
         `default_candidates()`, of which "vector" and "beta", maps without a penalty, are left out where fewer than five
-        samples a parameter are misclassified (Kish's effective number, where they have weights). Candidates that are
-        given all take part.
+        samples a parameter are misclassified (Kish's effective number, where they have weights), and "beta" where
+        logits are -inf, as of classes that a sample doesn't have. Candidates that are given all take part.
     scoring : str, callable or None, default=None
         What is best: a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's name for one;
         y holds column indices. None is the negative NLL. A scorer gets the weights of the samples; with scikit-learn's
@@ -254,7 +254,6 @@ class CalibratorSelector(BaseCalibrator):
     one_standard_error: bool = False
     n_folds: int = 5
 
-    _takes_absent = False
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],
@@ -344,6 +343,9 @@ class CalibratorSelector(BaseCalibrator):
 
     def _transform_logits(self, logits):
         return self.best_estimator_._transform_logits(logits)
+
+    def _calibrated(self, logits):
+        return self.best_estimator_._calibrated(logits)
 
     def _module_around(self, network):
         return self.best_estimator_._module_around(network)

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from .._solvers.weights import solve_weights
+from .._utils.arrays import absent_again, absent_among, without
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.metadata import of_rows
 from .._utils.warnings import unheard
@@ -101,7 +102,7 @@ class Trial:
             rows = held.to(logits.device)
             for place, calibrator in zip(out, calibrators, strict=True):
                 place[rows] = torch.from_numpy(calibrator.predict_log_proba(logits[rows])).to(out)
-        return out.clamp_(min=LOG_MIN_PROBABILITY)
+        return _bounded(out, logits)
 
     def _stack(self):
         """Weights from all samples; losses of each fold's samples with weights and recalibration from the others."""
@@ -160,7 +161,15 @@ def _stacking_weights(log_proba, y, weight):
 
 def _stacked(log_proba, weights):
     """Weighted sum of some maps' log-probabilities, of shape (n_maps, ...), in float64 and not normalised."""
-    return torch.tensordot(torch.as_tensor(weights).to(log_proba.device), log_proba.double(), 1)
+    # Where one map has -inf, all have: a weight of 0 would make NaN of it.
+    absent = absent_among(log_proba[0])
+    log_proba = without(log_proba, absent).double()
+    return absent_again(torch.tensordot(torch.as_tensor(weights).to(log_proba.device), log_proba, 1), absent)
+
+
+def _bounded(log_proba, logits):
+    """The maps' log-probabilities of some logits, none too low for a sum, but -inf where these are."""
+    return absent_again(log_proba.clamp_(min=LOG_MIN_PROBABILITY), absent_among(logits))
 
 
 def _losses(log_proba, y):
@@ -195,7 +204,7 @@ class Stack(BaseCalibrator):
 
     def _transform_logits(self, logits):
         parts = [torch.log_softmax(each._calibrated(logits), 1) for each in self.calibrators_]
-        pooled = _stacked(torch.stack(parts).clamp_(min=LOG_MIN_PROBABILITY), self.weights)
+        pooled = _stacked(_bounded(torch.stack(parts), logits), self.weights)
         return pooled if self.last is None else self.last.estimator._calibrated(pooled)
 
     @property

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
 
 from skclamp import (
@@ -79,7 +80,8 @@ def test_structured_matrices_differ_in_strength():
     [(50, 500, True, True), (51, 510, False, True), (50, 499, True, False)],
 )
 def test_costly_and_hungry_calibrators_take_part_where_they_can(n_classes, n_samples, matrix, one_vs_rest):
-    logits_of = SimpleNamespace(classes=range(n_classes), calibration=range(n_samples), shape_of_an_input=None)
+    Z = torch.zeros(n_samples, n_classes)
+    logits_of = SimpleNamespace(classes=range(n_classes), calibration=Z, test=Z, shape_of_an_input=None)
     names = default_calibrators(logits_of, 0).keys()
     assert ("MatrixScaling" in names) == matrix
     assert ("IsotonicCalibration" in names) == one_vs_rest
