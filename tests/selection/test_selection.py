@@ -378,9 +378,10 @@ def test_the_logits_are_computed_once():
     network = Counting(convolutional()).eval()
     y = labels_of(network.network(torch.from_numpy(X)).detach().numpy())
     selector = CalibratorSelector(network, candidates=FAMILIES, scoring=neg_log_likelihood_scorer).fit(X, y)
-    assert network.n_seen == 120
+    # And a few of them once more: a network may be random.
+    assert network.n_seen == 120 + 4
     selector.predict_proba(X)
-    assert network.n_seen == 240
+    assert network.n_seen == 240 + 4
 
 
 # Candidates
