@@ -11,8 +11,10 @@ def ranged_p_values(differences, errors, best):
     """Of each row's paired differences to the best row, whose own is 1, given the standard errors of their means.
 
     Whichever row is the best by chance, the largest difference of all pairs is Tukey's studentized range, exactly where
-    the losses' noise is alike and independent from row to row, and less where it isn't. The number of rows is that
-    of those that aren't worse yet, from the largest difference down.
+    the losses' noise is alike and independent from row to row. That it is no larger elsewhere is proven for independent
+    means of unequal variance (Hayter, 1984), and for any other covariance conjectured: of equal rows one was called
+    worse in at most 6.5 % of our simulations at a level of 5 % (``benchmarks/bootstrap_coverage.py --only ties``). The
+    number of rows is that of those that aren't worse yet, from the largest difference down.
     """
     p_values = np.ones(len(differences))
     others = np.flatnonzero((np.arange(len(differences)) != best) & (np.abs(differences).max(1) > _ROUNDING))

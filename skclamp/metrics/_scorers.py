@@ -1,5 +1,8 @@
 """Scorers for model selection that know the classes of the columns."""
 
+from functools import partial
+from inspect import unwrap
+
 import numpy as np
 
 from .._utils.arrays import to_numpy
@@ -31,9 +34,9 @@ _OF_EVENTS = (
 class CalibrationScorer(BaseScorer):
     """Scorer ``(estimator, X, y, sample_weight=None) -> float`` that names the columns by ``estimator.classes_``.
 
-    Made by :func:`make_calibration_scorer`. Of two classes, calibration errors of this package get the probability
-    of the second, as by scikit-learn's scorers. A class that only `y` holds, because a training fold missed it, has
-    probability 0. `y` may be left out where the estimator is a calibrator and X a data set that brings its labels.
+    Made by :func:`make_calibration_scorer`. Of an estimator of two classes, calibration errors of this package get the
+    probability of the second, as by scikit-learn's scorers, whatever labels `y` holds: another is not the second. With
+    other metrics and estimators a class that only `y` holds, because a training fold missed it, has probability 0. `y` may be left out where the estimator is a calibrator and X a data set that brings its labels.
     """
 
     fill = 0.0
@@ -47,9 +50,13 @@ class CalibrationScorer(BaseScorer):
         in_order = kwargs.get("sample_weight") is not None
         response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
         labels = getattr(estimator, "classes_", None)
+        of_second = response.shape[1:] == (2,) and _innermost(self._score_func) in _OF_EVENTS
         if labels is not None:
             response, labels = _with_unseen(response, to_numpy(labels), to_numpy(y_true), self.fill)
-        if self._score_func in _OF_EVENTS and response.shape[1:] == (2,):
+        if of_second:
+            if len(response.T) > 2:
+                labels, known = labels[:2], to_numpy(y_true)
+                y_true = np.where(np.isin(known, labels), known, labels[0])
             response = response[:, 1]
         return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
 
@@ -60,7 +67,8 @@ class CalibrationScorer(BaseScorer):
     def __repr__(self):
         better = "" if self._sign < 0 else ", greater_is_better=True"
         options = "".join(f", {name}={value!r}" for name, value in self._kwargs.items())
-        return f"make_calibration_scorer({self._score_func.__name__}{better}{options})"
+        metric = getattr(self._score_func, "__name__", self._score_func)
+        return f"make_calibration_scorer({metric}{better}{options})"
 
 
 class LogLikelihoodScorer(CalibrationScorer):
@@ -84,8 +92,9 @@ def make_calibration_scorer(metric, *, greater_is_better=False, **kwargs):
     """Make a scorer of a calibration metric, for ``scoring=`` in GridSearchCV, cross_val_score and the like.
 
     Unlike ``sklearn.metrics.make_scorer`` it tells the metric the labels of the columns (``estimator.classes_``), so
-    that folds which miss a class can be scored. Of two classes, a calibration error of this package is given the
-    probability of the second, as scikit-learn's scorers do: its calibration is that of this event.
+    that folds which miss a class can be scored. Of an estimator of two classes, whichever a fold holds, a calibration
+    error of this package is given the probability of the second, as scikit-learn's scorers do: its calibration is that
+    of this event. Options may be fixed by ``functools.partial``, too, and the error wrapped by ``functools.wraps``.
 
     Parameters
     ----------
@@ -131,6 +140,12 @@ def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=Non
         raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
     weight = check_sample_weight(sample_weight, len(y_encoded))
     return float(-np.average(np.maximum(own, LOG_MIN_PROBABILITY), weights=weight))
+
+
+def _innermost(metric):
+    """The function within partials and wrappers."""
+    inner = unwrap(metric)
+    return _innermost(inner.func) if isinstance(inner, partial) else inner
 
 
 def _with_unseen(response, labels, y_true, fill):

@@ -379,7 +379,9 @@ def compare_calibrators(
     -----
     A row is tied with the one of lowest NLL unless Tukey's range test of the paired losses tells them apart: the best
     of many is so in part by chance, and the range allows for every pair that could have been the best and the worst.
-    Rows are rejected from the worst down, each among those that are left.
+    Rows are rejected from the worst down, each among those that are left. That `alpha` bounds how often any of equal
+    calibrators is called worse is proven for independent losses (Hayter, 1984), and conjectured for paired ones: at 5 %
+    it was at most 6.5 % of our simulations.
 
     References
     ----------

@@ -72,6 +72,9 @@ _FREE_PER_CLASS = {VectorScaling: 2, BetaCalibration: 3}
 _MIN_MISSES = 5
 # Standard errors by which the best must beat temperature scaling where fewer samples than this are misclassified, or of
 # other classes than the most frequent one: they decide the gain, and so few are alike by chance. Elsewhere it is one.
+# Chosen by how often and how far a map was taken that is worse than temperature scaling, where none is better, as by
+# ``benchmarks/selecting.py --records null-3 null-10 null-rare --size 100`` (200, 300), against what is lost on its other
+# records (docs/guide/choosing.rst).
 _N_ERRORS_OF_FEW = {10: 3.0, 60: 2.0}
 
 

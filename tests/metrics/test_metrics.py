@@ -1,7 +1,7 @@
 """Metrics, their noise floor and the scorers: naive definitions, the reference, bad input."""
 
 import pickle
-from functools import partial
+from functools import partial, update_wrapper, wraps
 
 import numpy as np
 import pytest
@@ -305,7 +305,10 @@ def test_a_class_that_the_estimator_never_saw_has_probability_zero():
     proba = np.array([[0.6, 0.4], [0.6, 0.4]])
     model = _Fixed(classes=(0, 1))
     assert neg_brier_score_scorer(model, proba, [0, 2]) == pytest.approx(-(0.16 + 0.16 + 0.36 + 0.16 + 1) / 2)
-    assert neg_expected_calibration_error_scorer(model, proba, [0, 2]) == pytest.approx(-0.1)
+    # Of two classes the error asks for the second, which neither sample is of; of three, for the most probable one.
+    assert neg_expected_calibration_error_scorer(model, proba, [0, 2]) == pytest.approx(-0.4)
+    of_three = _Fixed(classes=(0, 1, 2))
+    assert neg_expected_calibration_error_scorer(of_three, np.c_[proba, [0, 0]], [0, 3]) == pytest.approx(-0.1)
     worst = neg_log_likelihood_scorer(model, proba, [0, 2])
     assert worst == pytest.approx((np.log(0.6) + np.log(np.finfo(float).eps)) / 2)
 
@@ -354,6 +357,39 @@ def test_weights_are_routed():
         scorer = make_calibration_scorer(brier_score)
         plain = cross_validate(DummyClassifier(), X, y, scoring=scorer, cv=3, params={})
     assert not np.allclose(result["test_score"], plain["test_score"])
+
+
+@wraps(expected_calibration_error)
+def _wrapped(*arguments, **options):
+    return expected_calibration_error(*arguments, **options)
+
+
+def _mirrored(y_true, y_proba, *, labels, n_bins):
+    return expected_calibration_error(y_true, y_proba, labels=labels, n_bins=n_bins)
+
+
+@pytest.mark.parametrize("names", [(0, 1), ("fine", "fraud")])
+def test_partials_and_wrappers_of_an_error_ask_for_the_second_class_as_it_does(names):
+    rng = np.random.default_rng(0)
+    p = rng.beta(1, 9, size=500)
+    proba, y = np.c_[1 - p, p], np.array(names)[(rng.uniform(size=500) < p**2).astype(int)]
+    model = _Fixed(classes=names)
+    expected = -expected_calibration_error(y, p, labels=names, n_bins=7)
+    for scorer in (
+        make_calibration_scorer(expected_calibration_error, n_bins=7),
+        make_calibration_scorer(partial(expected_calibration_error, n_bins=7)),
+        make_calibration_scorer(partial(_wrapped, n_bins=7)),
+        make_calibration_scorer(_wrapped, n_bins=7),
+        make_calibration_scorer(update_wrapper(partial(_wrapped, n_bins=7), _wrapped)),
+    ):
+        assert scorer(model, proba, y) == expected
+        assert "expected_calibration_error" in repr(scorer)
+        # Folds of one class are asked the same.
+        rare = y == names[1]
+        assert scorer(model, proba[rare], y[rare]) == -expected_calibration_error(y[rare], p[rare], labels=names, n_bins=7)
+    # What isn't known gets the columns.
+    other = make_calibration_scorer(_mirrored, n_bins=7)(model, proba, y)
+    assert other == -expected_calibration_error(y, proba, labels=names, n_bins=7) != expected
 
 
 def test_scorers_of_any_metric():
