@@ -146,6 +146,30 @@ def test_nothing_is_said_where_samples_are_enough():
         assert told(kind(), X, y) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "n_samples", "n_classes", "held_out"),
+    [
+        (VectorScaling, 110, 10, True),
+        (VectorScaling, 200, 10, False),
+        (BetaCalibration, 300, 10, False),
+        (MatrixScaling, 200, 10, False),
+        (IsotonicCalibration, 300, 2, True),
+        (IsotonicCalibration, 400, 2, False),
+    ],
+)
+def test_nothing_is_held_out_where_samples_are_enough(kind, n_samples, n_classes, held_out):
+    fits = []
+
+    class Counted(kind):
+        def _fit_logits(self, logits, y, sample_weight):
+            fits.append(len(y))
+            return super()._fit_logits(logits, y, sample_weight)
+
+    X, y = problem(n_samples, n_classes)
+    told(Counted(classes=range(n_classes)), X, y)
+    assert fits[0] == n_samples and (len(fits) > 1) == held_out
+
+
 def test_nothing_is_said_of_candidates_that_are_judged_anyway():
     X, y = problem(150, 10)
     candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
@@ -283,7 +307,14 @@ def test_summaries_have_the_loss_out_of_fold_where_there_is_one():
     X, y = problem(400, 4)
     candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
     selector = CalibratorSelector(candidates=candidates, stack=False).fit(X, y)
-    assert f", {-selector.best_score_:.4g} out of fold. " in selector.summary()
+    assert f", {-selector.best_score_:.4g} in the folds that chose it. " in selector.summary()
+    assert "out of fold" not in selector.summary()
+    few = problem(110, 10)
+    matrix = MatrixScaling(classes=range(10))
+    told(matrix, *few)
+    assert " out of fold, save for the penalties. " in matrix.summary()
+    told(matrix.set_params(off_diagonal_penalty=1.0, intercept_penalty=1.0), *few)
+    assert " out of fold. " in matrix.summary()
     network = perceptron()
     X = vectors(400)
     y = np.random.default_rng(0).permutation(bare_logits(network, X).argmax(1))

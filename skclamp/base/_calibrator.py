@@ -107,6 +107,12 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     # About how many numbers of each class samples alone have to set; 0 where there are so few that it can't do harm.
     _n_per_class = 0
 
+    # With so many samples for each of them a map is hardly ever worse than one temperature: nothing is held out to see.
+    _enough_per_number = 10
+
+    # What the held-out samples of the summary are to the map.
+    _held_out = "out of fold"
+
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
 

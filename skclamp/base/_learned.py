@@ -81,7 +81,7 @@ class LearnedMixin(BaseEstimator):
         """
         check_is_fitted(self)
         scores = getattr(self, "_scores", None)
-        sentences = [] if scores is None else [scores.sentence(self._n_samples)]
+        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._held_out)]
         sentences += self._sentences()
         if getattr(self, "least_probability_", 0.0):
             sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")

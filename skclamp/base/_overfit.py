@@ -11,9 +11,8 @@ from .._utils.folds import draw_folds
 from .._utils.statistics import n_effective, student_below_zero
 from .._utils.warnings import unheard
 
-# So few samples for each number that a class asks for are too few, whatever they say; above the other bound a map does
-# about as well as it can.
-_HOPELESS, _PLENTY = 5, 20
+# So few samples for each number that a class asks for are too few, whatever they say.
+_HOPELESS = 5
 # Of more classes a fit takes long, and nothing is held out.
 MAX_CLASSES = 50
 # One of so many folds judges where there are many logits, each where there are few.
@@ -35,9 +34,9 @@ def is_hopeless(weight, n_classes, per_class):
     return n_effective(weight.cpu().numpy()) <= _HOPELESS * per_class * n_classes
 
 
-def is_doubtful(weight, n_classes, per_class):
-    """Whether samples are so few that a look out of fold is worth its time."""
-    return n_classes <= MAX_CLASSES and n_effective(weight.cpu().numpy()) < _PLENTY * per_class * n_classes
+def is_doubtful(weight, n_classes, enough):
+    """Whether samples, of which a class asks for `enough`, are so few that a look out of fold is worth its time."""
+    return n_classes <= MAX_CLASSES and n_effective(weight.cpu().numpy()) < enough * n_classes
 
 
 def out_of_fold(calibrator, logits, y, weight):

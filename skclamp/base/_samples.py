@@ -232,7 +232,8 @@ class ReadingMixin(BaseEstimator):
     def _look_out_of_fold(self, samples):
         """Note that a map of many numbers is worse than one temperature out of fold; None where it can't be."""
         logits = samples.reading.logits
-        if not self._is_examined(samples) or not is_doubtful(samples.weight, logits.shape[1], self._n_per_class):
+        enough = self._n_per_class * self._enough_per_number
+        if not self._is_examined(samples) or not is_doubtful(samples.weight, logits.shape[1], enough):
             return None
         fresh = self._to_cross_fit().set_params(estimator=None, response="logits", classes=np.arange(logits.shape[1]))
         found = out_of_fold(fresh, logits, samples.y_encoded, samples.weight)

@@ -24,7 +24,8 @@ class Mapped(NamedTuple):
     y_encoded, weight : torch.Tensor of shape (n_samples,)
         Column indices and weights of these samples.
     out_of_fold : float, default=None
-        NLL of samples that didn't choose what was fitted to the others; None where none were held out.
+        NLL of held-out samples under what was fitted to the others; None where none were held out. Which map or
+        perturbation that is of several, and penalties of matrix maps, these samples may have chosen.
     """
 
     raw: torch.Tensor
@@ -60,7 +61,7 @@ class Scores(NamedTuple):
     n_samples : int
         How many were looked at.
     out_of_fold : float or None
-        The NLL afterwards of samples that were held out, where some were.
+        The NLL of samples that were held out, where some were; as in `Mapped`.
     """
 
     before: tuple[float, float, float]
@@ -68,13 +69,13 @@ class Scores(NamedTuple):
     n_samples: int
     out_of_fold: float | None
 
-    def sentence(self, n_samples):
-        """In words, beside how many samples there are in all."""
+    def sentence(self, n_samples, held_out):
+        """In words, beside how many samples there are in all, and what those are that were held out."""
         accuracy, confidence, nll = zip(self.before, self.after, strict=True)
         parts = [_changed("accuracy", accuracy, ".1%"), _changed("mean confidence", confidence, ".1%")]
         parts.append(f"{_changed('NLL', nll, '.4g')} in sample")
         if self.out_of_fold is not None:
-            parts.append(f"{self.out_of_fold:.4g} out of fold")
+            parts.append(f"{self.out_of_fold:.4g} {held_out}")
         sentence = ", ".join(parts)
         on = f" (on {self.n_samples:,} of them)" if self.n_samples < n_samples else ""
         return f"{sentence[0].upper()}{sentence[1:]}{on}."

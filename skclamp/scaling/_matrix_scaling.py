@@ -62,6 +62,11 @@ class OdirScaling(AffineScaling):
         return solution
 
     @property
+    def _held_out(self):
+        given = self.off_diagonal_penalty is not None and self.intercept_penalty is not None
+        return "out of fold" if given else "out of fold, save for the penalties"
+
+    @property
     def _n_free(self):
         if not self.off_diagonal_penalty_:
             return self._n_parameters
@@ -69,7 +74,7 @@ class OdirScaling(AffineScaling):
         return len(self.coef_) * (1 if self.intercept_penalty_ else 2)
 
     def _to_cross_fit(self):
-        # With the strengths that were chosen, to choose them anew would take most of the time.
+        # With the strengths that all samples chose: to choose them anew would take most of the time. It flatters the map.
         strengths = {name: getattr(self, f"{name}_") for name in ("off_diagonal_penalty", "intercept_penalty")}
         return clone(self).set_params(**strengths)
 

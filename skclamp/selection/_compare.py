@@ -336,7 +336,7 @@ def compare_calibrators(
     n_draws : int, default=200
         Draws of labels for its noise floor.
     alpha : float, default=0.05
-        Of calibrators whose NLL is the best's in truth, any at all is called worse with this probability.
+        Of calibrators whose NLL is the best's in truth, any at all is called worse with about this probability.
     random_state : int, RandomState instance or None, default=0
         Seed of the resamples and draws, which are the same for all calibrators, and of neural clamping where
         `calibrators` is None.

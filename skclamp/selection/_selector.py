@@ -197,7 +197,8 @@ class CalibratorSelector(BaseCalibrator):
     best_params_ : dict
         Its name, under "candidate"; "stack" or "recalibrated stack" for the stack.
     best_score_ : float
-        Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise).
+        Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise). The same folds chose it:
+        of the best of many it is optimistic.
     best_estimator_ : BaseCalibrator
         The calibrator of that row, fitted to the logits of all the samples; of probabilities, the logarithms.
     weights_ : ndarray of shape (n_candidates,)
@@ -257,6 +258,7 @@ class CalibratorSelector(BaseCalibrator):
     one_standard_error: bool = False
     n_folds: int = 5
 
+    _held_out = "in the folds that chose it"
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],
