@@ -83,7 +83,10 @@ def test_maps_of_logits_tell_their_numbers():
     assert calibrator.summary().endswith(f" in sample. {expected}")
     maps = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
     selector = CalibratorSelector(candidates=maps, stack=False).fit(logits, Y)
-    assert f" in the folds that chose it. CalibratorSelector chose {selector.best_params_['candidate']!r}. " in selector.summary()
+    assert (
+        f" in the folds that chose it. CalibratorSelector chose {selector.best_params_['candidate']!r}. "
+        in selector.summary()
+    )
 
 
 def test_notebooks_show_the_summary_of_what_is_fitted():

@@ -110,9 +110,6 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     # With so many samples for each of them a map is hardly ever worse than one temperature: nothing is held out to see.
     _enough_per_number = 10
 
-    # What the held-out samples of the summary are to the map.
-    _held_out = "out of fold"
-
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
 

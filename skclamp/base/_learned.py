@@ -92,6 +92,11 @@ class LearnedMixin(BaseEstimator):
         diagram = super()._html_repr()
         return f"{diagram}<p>{escape(self.summary())}</p>" if self.__sklearn_is_fitted__() else diagram
 
+    @property
+    def _held_out(self):
+        """Hook: what the held-out samples of the summary are to the map."""
+        return "out of fold"
+
     def _sentences(self):
         """Hook: those of `summary`."""
         n = self._n_parameters

@@ -18,6 +18,8 @@ from ._resampling import AnyMetric, resampled
 _BLOCK_SIZE = 2**22
 _METHODS = ("debiased", "percentile", "basic")
 _ALTERNATIVES = ("two-sided", "less", "greater")
+# As large an error in so many draws may be noise; so many draws first, which most often tell.
+_N_LARGER, _N_FIRST = 5, 60
 # Halvings of the range of scales: far finer than the noise of the replicates.
 _N_HALVINGS = 14
 _LARGEST_SCALE = 2**20
@@ -145,6 +147,8 @@ def bootstrap_interval(
     Bins of equal mass and a smooth error's bandwidth stay those of the sample. The lower end of a debiased interval is
     0 where calibrated probabilities would show as large an error more often than in half of 1 - `confidence_level`, by
     labels drawn as for :func:`calibration_noise_floor`: in bins of few samples the replicates vary too little to tell.
+    Where the lower end would be above 0 that takes up to 199 draws (at 95 %), each about as long as a replicate; they
+    end with the fifth such error. None are drawn where it is 0 anyway, for proper scores and for other methods.
     The upper end bounds the chance of a value as small as the one found relative to that chance for a calibrated
     classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain proof of
     calibration.
@@ -306,21 +310,28 @@ def resampling_weights(proba, n_resamples, random_state, block_size=_BLOCK_SIZE)
 def _may_be_noise(metric, form, value, proba, tail, random_state):
     """Whether calibrated probabilities like these show as large an error more often than `tail`, by drawing labels.
 
-    The share of draws, the sample itself among them, exceeds `tail` with this probability however small the sample is;
+    Of a calibrated sample fewer than `_N_LARGER` do with the probability `tail` at most, however small the sample is;
     residuals resampled in bins of few samples vary too little.
     """
-    n_draws = math.ceil(5 / tail) - 1
+    n_draws = math.ceil(_N_LARGER / tail) - 1
     step = max(1, _BLOCK_SIZE // proba.n_samples)
-    sizes = [min(step, n_draws - start) for start in range(0, n_draws, step)]
-    if hasattr(form, "of_drawn"):
+    if by_hits := hasattr(form, "of_drawn"):
         generator = np.random.default_rng(random_state.randint(2**31 - 1))
         weight = np.ones((1, proba.n_samples)) if proba.weight is None else proba.weight[None]
-        drawn = [form.of_drawn(weight, generator, size) for size in sizes]
         value = getattr(form, "estimate", value)
-    else:
-        drawn = [values_of(metric, proba, draw_labels(proba, size, random_state)) for size in sizes]
-    n_larger = np.sum(np.concatenate(drawn) >= value * (1 - 1e-12))
-    return (1 + n_larger) / (1 + n_draws) > tail
+    n_drawn = n_larger = 0
+    while n_drawn < n_draws:
+        size = min(step, n_draws - n_drawn if n_drawn else min(_N_FIRST, n_draws))
+        n_drawn += size
+        if by_hits:
+            drawn = form.of_drawn(weight, generator, size)
+        else:
+            drawn = values_of(metric, proba, draw_labels(proba, size, random_state))
+        n_larger += np.sum(np.asarray(drawn) >= value * (1 - 1e-12))
+        # Further draws only add to them.
+        if n_larger >= _N_LARGER:
+            return True
+    return False
 
 
 def _value(form, proba):

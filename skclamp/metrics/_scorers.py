@@ -36,7 +36,8 @@ class CalibrationScorer(BaseScorer):
 
     Made by :func:`make_calibration_scorer`. Of an estimator of two classes, calibration errors of this package get the
     probability of the second, as by scikit-learn's scorers, whatever labels `y` holds: another is not the second. With
-    other metrics and estimators a class that only `y` holds, because a training fold missed it, has probability 0. `y` may be left out where the estimator is a calibrator and X a data set that brings its labels.
+    other metrics and estimators a class that only `y` holds, because a training fold missed it, has probability 0. `y`
+    may be left out where the estimator is a calibrator and X a data set that brings its labels.
     """
 
     fill = 0.0
@@ -52,11 +53,11 @@ class CalibrationScorer(BaseScorer):
         labels = getattr(estimator, "classes_", None)
         of_second = response.shape[1:] == (2,) and _innermost(self._score_func) in _OF_EVENTS
         if labels is not None:
-            response, labels = _with_unseen(response, to_numpy(labels), to_numpy(y_true), self.fill)
+            labels, y_true = to_numpy(labels), to_numpy(y_true)
+            if of_second and np.isin(y_true, labels).any():
+                y_true = np.where(np.isin(y_true, labels), y_true, labels[0])
+            response, labels = _with_unseen(response, labels, y_true, self.fill)
         if of_second:
-            if len(response.T) > 2:
-                labels, known = labels[:2], to_numpy(y_true)
-                y_true = np.where(np.isin(known, labels), known, labels[0])
             response = response[:, 1]
         return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
 

@@ -74,7 +74,8 @@ class OdirScaling(AffineScaling):
         return len(self.coef_) * (1 if self.intercept_penalty_ else 2)
 
     def _to_cross_fit(self):
-        # With the strengths that all samples chose: to choose them anew would take most of the time. It flatters the map.
+        # With the strengths that all samples chose, which flatters the map: to choose them anew would take most of the
+        # time.
         strengths = {name: getattr(self, f"{name}_") for name in ("off_diagonal_penalty", "intercept_penalty")}
         return clone(self).set_params(**strengths)
 

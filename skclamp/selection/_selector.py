@@ -73,8 +73,8 @@ _MIN_MISSES = 5
 # Standard errors by which the best must beat temperature scaling where fewer samples than this are misclassified, or of
 # other classes than the most frequent one: they decide the gain, and so few are alike by chance. Elsewhere it is one.
 # Chosen by how often and how far a map was taken that is worse than temperature scaling, where none is better, as by
-# ``benchmarks/selecting.py --records null-3 null-10 null-rare --size 100`` (200, 300), against what is lost on its other
-# records (docs/guide/choosing.rst).
+# ``benchmarks/selecting.py --records null-3 null-10 null-rare --size 100`` (and 200, 300), against what is lost on its
+# other records (docs/guide/choosing.rst).
 _N_ERRORS_OF_FEW = {10: 3.0, 60: 2.0}
 
 
@@ -258,7 +258,6 @@ class CalibratorSelector(BaseCalibrator):
     one_standard_error: bool = False
     n_folds: int = 5
 
-    _held_out = "in the folds that chose it"
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],
@@ -280,6 +279,10 @@ class CalibratorSelector(BaseCalibrator):
         _check_scorer(self.scoring)
         if self.candidates is not None:
             _check_candidates(self.candidates)
+
+    @property
+    def _held_out(self):
+        return "in the folds that chose it"
 
     def _fit(self, samples):
         of_all, told = Samples(*samples.of_all()), samples.metadata.score

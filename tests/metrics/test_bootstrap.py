@@ -25,6 +25,7 @@ from skclamp.metrics import (
 )
 from skclamp.metrics._binning import Pairs, Probabilities
 from skclamp.metrics._bootstrap import resampling_weights
+from skclamp.metrics._noise_floor import draw_labels
 from skclamp.metrics._resampling import KSErrors, resampled
 
 EXACT = {
@@ -264,6 +265,24 @@ def test_lower_ends_call_a_calibrated_few_off_no_more_often_than_promised(metric
         above.append(interval.low > 0)
     # Three standard errors above the half of 5 % that is promised.
     assert np.mean(above) <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / n_simulations)
+
+
+@pytest.mark.parametrize("is_noise", [True, False])
+def test_draws_end_with_the_fifth_error_as_large(is_noise, monkeypatch):
+    """What is plainly noise ends the draws early, and what is plainly none takes them all."""
+    drawn = []
+
+    def counted(proba, size, random_state):
+        drawn.append(size)
+        return draw_labels(proba, size, random_state)
+
+    monkeypatch.setattr("skclamp.metrics._bootstrap.draw_labels", counted)
+    y, proba = draw_calibrated(100, 10, 1)
+    if not is_noise:
+        proba = proba**2 / (proba**2).sum(1, keepdims=True)
+    metric = partial(classwise_calibration_error, n_bins=15)
+    interval = bootstrap_interval(metric, y, proba, n_resamples=50, random_state=0)
+    assert (sum(drawn) < 199, interval.low > 0) == (is_noise, not is_noise)
 
 
 def test_lower_ends_of_clear_errors_stay():

@@ -386,7 +386,9 @@ def test_partials_and_wrappers_of_an_error_ask_for_the_second_class_as_it_does(n
         assert "expected_calibration_error" in repr(scorer)
         # Folds of one class are asked the same.
         rare = y == names[1]
-        assert scorer(model, proba[rare], y[rare]) == -expected_calibration_error(y[rare], p[rare], labels=names, n_bins=7)
+        assert scorer(model, proba[rare], y[rare]) == -expected_calibration_error(
+            y[rare], p[rare], labels=names, n_bins=7
+        )
     # What isn't known gets the columns.
     other = make_calibration_scorer(_mirrored, n_bins=7)(model, proba, y)
     assert other == -expected_calibration_error(y, proba, labels=names, n_bins=7) != expected
