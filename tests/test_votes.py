@@ -33,7 +33,7 @@ from skclamp.nonparametric._one_vs_rest import OneVsRestCalibrator
 
 VOTES, LABELS = votes_of_trees(1500)
 HALF_A_VOTE = 0.02
-# Clamping takes networks, which do not vote. The selector gives all its candidates what it raised.
+# Clamping perturbs what it is given. The selector gives all its candidates what it raised.
 SINGLE = sorted(name for name in OUTPUT_MAPS if not ("clamping" in name or "elector" in name))
 
 
@@ -283,3 +283,33 @@ def test_what_zeros_count_as_goes_with_clones_files_and_comparisons(tmp_path):
     (row,) = (row for row in compared.rows if row.name != "uncalibrated")
     expected = negative_log_likelihood(masked(400, 1)[1], fitted.predict_proba(masked(400, 1)[0]))
     assert row.nll == pytest.approx(expected)
+
+
+def test_clamping_without_a_perturbation_is_temperature_scaling_of_votes():
+    options = {"response": "probabilities"}
+    plain = TemperatureScaling(**options).fit(VOTES[:1000], LABELS[:1000])
+    clamped = NeuralClampingCalibrator(perturbation=None, **options).fit(VOTES[:1000], LABELS[:1000])
+    assert clamped.least_probability_ == plain.least_probability_ > 0.01
+    assert clamped.temperature_ == pytest.approx(plain.temperature_, rel=1e-9)
+    np.testing.assert_allclose(clamped.predict_proba(VOTES), plain.predict_proba(VOTES), rtol=1e-8)
+    given = NeuralClampingCalibrator(perturbation=None, least_probability=0.01, **options).fit(VOTES, LABELS)
+    assert given.least_probability_ == 0.01
+
+
+@pytest.mark.parametrize("params", [{}, {"validation_fraction": None, "perturbation": "affine"}])
+def test_clamping_of_votes_learns_and_deploys(params, tmp_path):
+    """Of votes that are off class by class."""
+    votes = VOTES * np.exp(np.random.default_rng(0).normal(size=20))
+    votes /= votes.sum(1, keepdims=True)
+    options = {"response": "probabilities"}
+    plain = TemperatureScaling(**options).fit(votes[:1000], LABELS[:1000])
+    clamped = NeuralClampingCalibrator(random_state=0, **params, **options).fit(votes[:1000], LABELS[:1000])
+    assert clamped.accepted_
+    proba, y = clamped.predict_proba(votes[1000:]), LABELS[1000:]
+    assert negative_log_likelihood(y, proba) < negative_log_likelihood(y, plain.predict_proba(votes[1000:]))
+    scores = torch.from_numpy(np.log(np.maximum(votes[1000:], np.finfo(float).eps)))
+    np.testing.assert_allclose(clamped.module_(scores).softmax(1).detach(), proba, atol=1e-6)
+    clamped.save(tmp_path / "votes")
+    again = skclamp.load(tmp_path / "votes")
+    np.testing.assert_array_equal(again.predict_proba(votes[1000:]), proba)
+    np.testing.assert_allclose(again.module_(scores).softmax(1).detach(), proba, atol=1e-6)

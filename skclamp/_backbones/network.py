@@ -268,6 +268,8 @@ def _with_room(rows, n_rows):
 class ScoresBackbone(NetworkBackbone):
     """Logits or probabilities as the inputs of a network that hands logits on: what perturbs them perturbs logits."""
 
+    votes = True
+
     def __init__(self, scores, *, batch_size=64, verbose=0):
         super().__init__(LogitsModule(nn.Identity()), batch_size=batch_size, verbose=verbose)
         self.scores = scores

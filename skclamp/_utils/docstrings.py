@@ -166,7 +166,10 @@ input_key : str, default=None
 integer_scale : float or dict of str to float, default=None
     What integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the device, so that X
     stays small. Where X is a dict, the scales of the entries that have one. The perturbation, and `module_`, take
-    inputs on this scale: give `module_` the products.""",
+    inputs on this scale: give `module_` the products.
+least_probability : "auto" or float, default="auto"
+    What less counts as where X holds probabilities, or their logarithms, in place of a network's inputs: see
+    `skclamp.TemperatureScaling`. Without effect on networks.""",
     "computation": """
 precision : {"auto", "float32", "bfloat16"}, default="auto"
     Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in

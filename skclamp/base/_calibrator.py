@@ -97,6 +97,9 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     # Whether the map is one of logarithms, which probabilities of 0 don't have.
     _takes_logarithms = True
 
+    # Whether zeros are raised before the map, and not by the backbone.
+    _raises_zeros = True
+
     # Learned arrays that `_transform_logits` takes as tensors too: `module_` has them as buffers.
     _arrays: ClassVar[tuple[str, ...]] = ()
 
@@ -444,7 +447,8 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         absent = absent_among(logits)
         if not self._takes_absent and not is_exporting():
             self._check_absent(absent)
-        return absent_again(self._transform_logits(raised(logits, self.least_probability_)), absent)
+        least = self.least_probability_ if self._raises_zeros else 0.0
+        return absent_again(self._transform_logits(raised(logits, least)), absent)
 
     def _mapped_logits(self, logits):
         """Hook: what the map takes, of a network's logits."""

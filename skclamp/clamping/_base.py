@@ -21,6 +21,7 @@ from .._backbones.differentiable import DifferentiableBackbone
 from .._backbones.network import ScoresBackbone
 from .._backbones.pipeline import PipelineBackbone
 from .._solvers.temperature import warn_of_bound
+from .._utils.least_probability import raised
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note
@@ -64,8 +65,6 @@ class BaseClamping(BaseCalibrator):
     input_key: str | None = None
     max_views: int = 1
     views: str | Sequence[nn.Module] = "auto"
-    # No parameter here: networks cast no votes.
-    least_probability: ClassVar[str] = "auto"  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
@@ -88,6 +87,8 @@ class BaseClamping(BaseCalibrator):
 
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
     _reads_again = True
+    # What is given in a network's place does so, while clamping learns and in `module_`.
+    _raises_zeros = False
 
     def _open_backbone(self, **options):
         backbone = super()._open_backbone(input_key=self.input_key, perturbs=True, **options)
@@ -123,6 +124,7 @@ class BaseClamping(BaseCalibrator):
         ranks = samples.shard.ranks
         seed = ranks.all_gather_object(_draw_seed(self.random_state))[0]
         generator = torch.Generator().manual_seed(seed)
+        self._raise_zeros(samples.reading.backbone)
         with frozen(samples.reading.backbone.module):
             problem = Problem.of(samples)
             if ranks is not ALONE:
@@ -240,11 +242,16 @@ class BaseClamping(BaseCalibrator):
         """Whether the network sees anything else than the inputs as the perturbation leaves them."""
         return [type(view) for view in self.views_] != [nn.Identity]
 
+    def _raise_zeros(self, backbone):
+        if self.least_probability_:
+            backbone.module.nonlinearity = partial(raised, least_probability=self.least_probability_)
+
     def _restore(self, learned, backbone=None):
         super()._restore(learned, backbone)
         for module in (self.perturbation_, *self.views_):
             module.to(self._backbone.device)
         self._backbone.module.input_key = self._input_key
+        self._raise_zeros(self._backbone)
         self._set_derived(self._backbone.module)
 
     def _logits(self, X, labelled):
