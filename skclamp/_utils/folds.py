@@ -1,14 +1,21 @@
 """Folds of a calibration set that depend on neither the order of its samples nor that of the classes."""
 
+from hashlib import blake2b
+
 import numpy as np
 import torch
 
-from .least_probability import LOG_MIN_PROBABILITY
+from .arrays import to_numpy
+from .least_probability import LOG_MIN_PROBABILITY, are_zeros
 
 # Relative difference of two samples' log-probabilities that is no more than rounding.
 _EQUAL = 1e-9
-# More equal samples than this are no copies: the scores tell few samples apart, as votes do, or are saturated.
+# More equal scores than this are those of no copies: they tell few samples apart, as votes do, or are saturated.
 _MAX_COPIES = 10
+# Voters, of whom some may have half a vote where none has one, so many scores that tell, and more than their rounding.
+_MAX_VOTERS, _MAX_TELLING, _ROUNDING = 500, 1000, 2e-6
+# Equal entries at so many places of inputs make it worth to compare all.
+_N_PLACES = 32
 
 
 def draw_folds(log_proba, y, weight, n_folds, copies=None):
@@ -21,30 +28,65 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
     classes are in the fold of one of them.
     """
     order, first = _ranked(_finite(log_proba), y, weight)
-    dealt = np.random.default_rng(0).permutation(np.arange(first.sum()) % n_folds)
+    group, leader = np.cumsum(first) - 1, np.arange(len(y))
+    if copies is not None:
+        leader = _first_of_each(copies, order)
+        leads = leader[order] == order
+        order, group = order[leads], np.unique(group[leads], return_inverse=True)[1]
+    dealt = np.random.default_rng(0).permutation(np.arange(group.max(initial=-1) + 1) % n_folds)
     folds = np.zeros(len(y), dtype=np.int64)
-    folds[order] = dealt[np.cumsum(first) - 1]
-    return folds if copies is None else folds[_first_of_each(copies, order)]
+    folds[order] = dealt[group]
+    return folds[leader]
 
 
-def copies_of(log_proba, weight):
-    """Labels that only copies share, samples whose scores are equal but for rounding; None where all differ.
+def copies_of(log_proba, weight, X=None, votes=False):
+    """Labels that only copies share, of the samples with weight; None where all differ.
 
-    More equal samples than ten aren't copies, unless there are no others.
+    Copies have equal inputs. Where those aren't arrays, or aren't known (X is None), up to ten samples whose scores are
+    equal but for rounding are copies, unless the scores are votes, which tell few samples apart: those that are known
+    as such, and those that look so.
     """
     counted = np.flatnonzero(weight.cpu().numpy() > 0)
-    if not len(counted):
+    if isinstance(X, (np.ndarray, torch.Tensor)) or hasattr(X, "to_numpy"):
+        return _equal_inputs(to_numpy(X), counted)
+    if votes or not len(counted):
         return None
     mixed = _mixed(_finite(log_proba), np.arange(log_proba.shape[1]))[counted]
     order = np.argsort(mixed, kind="stable")
     group = np.cumsum(np.r_[False, _apart(mixed[order])])
     size = np.bincount(group)[group]
     copied = (size > 1) & (size <= _MAX_COPIES)
-    if not copied.any():
+    if not copied.any() or _are_votes(_finite(log_proba)[counted[order[copied]][:_MAX_TELLING]]):
         return None
     copies = np.arange(len(weight))
     copies[counted[order[copied]]] = counted[order[np.searchsorted(group, group[copied])]]
     return copies
+
+
+def _equal_inputs(inputs, rows):
+    """Labels that only some rows of equal inputs share; None where all differ."""
+    inputs, copies = inputs.reshape(len(inputs), -1), np.arange(len(inputs))
+    for places in (np.random.default_rng(0).permutation(inputs.shape[1])[:_N_PLACES], slice(None)):
+        digests = [_digest(inputs[row, places]) for row in rows]
+        _, first, number, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
+        tied = counts[number] > 1
+        leader, rows = rows[first][number][tied], rows[tied]
+    copies[rows] = leader
+    return copies if len(rows) else None
+
+
+def _digest(values):
+    # Of objects the bytes are their addresses.
+    content = repr(values.tolist()).encode() if values.dtype.hasobject else values.tobytes()
+    return blake2b(content, digest_size=16).digest()
+
+
+def _are_votes(log_proba):
+    """Whether in most of these rows what the second class has is so simple a fraction of what the first has."""
+    first, second = log_proba.topk(2, 1).values.T
+    ratio = (second - first).exp().masked_fill(are_zeros(second), 0.0)[:, None]
+    ratio = ratio * torch.arange(1, _MAX_VOTERS + 1, device=ratio.device)
+    return ((ratio - ratio.round()).abs() <= _ROUNDING * ratio).any(1).double().mean() > 0.5
 
 
 def _finite(log_proba):

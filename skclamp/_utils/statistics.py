@@ -7,8 +7,8 @@ from scipy import stats
 _ROUNDING = 1e-9
 
 
-def ranged_p_values(differences, errors, best):
-    """Of each row's paired differences to the best row, whose own is 1, given the standard errors of their means.
+def ranged_p_values(differences, weight, best):
+    """Means of each row's paired differences to the best row, their standard errors, and p values, the best's 1.
 
     Whichever row is the best by chance, the largest difference of all pairs is Tukey's studentized range, exactly where
     the losses' noise is alike and independent from row to row. That it is no larger elsewhere is proven for independent
@@ -16,16 +16,19 @@ def ranged_p_values(differences, errors, best):
     worse in at most 6.5 % of our simulations at a level of 5 % (``benchmarks/bootstrap_coverage.py --only ties``). The
     number of rows is that of those that aren't worse yet, from the largest difference down.
     """
-    p_values = np.ones(len(differences))
+    means, errors = np.array([student_below_zero(row, weight)[:2] for row in differences]).T
+    p_values, effective = np.ones(len(differences)), n_effective(weight)
     others = np.flatnonzero((np.arange(len(differences)) != best) & (np.abs(differences).max(1) > _ROUNDING))
+    if effective <= 1:
+        return means, errors, p_values
     with np.errstate(divide="ignore"):
-        t = differences[others].mean(1) / errors[others]
+        t = means[others] / errors[others]
     order = np.argsort(-t, kind="stable")
     # The best is one of them, and so are those that say the same.
     n_rows = len(differences) - np.arange(len(others))
-    stepped = stats.studentized_range.sf(np.sqrt(2) * t[order], n_rows, differences.shape[1] - 1)
+    stepped = stats.studentized_range.sf(np.sqrt(2) * t[order], n_rows, effective - 1)
     p_values[others[order]] = np.maximum.accumulate(stepped.clip(0, 1))
-    return p_values
+    return means, errors, p_values
 
 
 def n_effective(weight):

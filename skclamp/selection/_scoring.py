@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from .._utils.statistics import ranged_p_values
+from .._utils.statistics import of_groups, ranged_p_values
 from .._utils.warnings import unheard
 from ..metrics import (
     adaptive_expected_calibration_error,
@@ -152,29 +152,17 @@ def _most_frequent(y_encoded, n_classes):
     return np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
 
 
-def of_distinct(losses, copies):
-    """Losses, a row for each calibrator, with copies of a sample as one column that keeps the mean over samples.
-
-    `copies` are labels that only copies share, None where all samples differ. A column is so much larger as its sample
-    comes more often than others do.
-    """
-    if copies is None:
-        return losses
-    distinct, column = np.unique(copies, return_inverse=True)
-    return [np.bincount(column, own) * len(distinct) / len(column) for own in losses]
-
-
-def compare_losses(losses, alpha):
+def compare_losses(losses, alpha, copies=None):
     """How each calibrator's losses, a row, differ from the best one's: a dict of the comparison's fields for each.
 
-    `alpha` is the chance of calling any calibrator worse that isn't.
+    `alpha` is the chance of calling any calibrator worse that isn't. `copies` are labels that only copies share, which
+    count as one sample of their total weight; None where all samples differ.
     """
     losses = np.asarray(losses)
     best = losses.mean(1).argmin()
-    differences = losses - losses[best]
-    errors = differences.std(1, ddof=1) / np.sqrt(losses.shape[1])
-    p_values = ranged_p_values(differences, errors, best)
+    grouped = [of_groups(row, np.ones(len(row)), copies) for row in losses - losses[best]]
+    columns = ranged_p_values(np.array([values for values, _ in grouped]), grouped[best][1], best)
     return [
         {"nll_difference": float(d), "nll_difference_se": float(e), "p_value": float(p), "tied": bool(p > alpha)}
-        for d, e, p in zip(differences.mean(1), errors, p_values, strict=True)
+        for d, e, p in zip(*columns, strict=True)
     ]

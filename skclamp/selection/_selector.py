@@ -23,6 +23,7 @@ from .._utils.statistics import n_effective, of_groups
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..base._scores import Mapped
+from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 from ..metrics._noise_floor import is_ours
 from ..scaling import (
@@ -161,9 +162,10 @@ class CalibratorSelector(BaseCalibrator):
     the samples' paired losses or, with another `scoring`, of the folds' paired scores. Where fewer than 60 samples are
     misclassified, or of other classes than the most frequent one, two standard errors are asked, and three where fewer
     than 10 are: where nothing beats temperature scaling, one was passed in a fifth of the draws of 100 samples. Samples
-    of equal logits share a fold and count as one. And by the NLL the better stack is chosen where it does so too and is
-    within one standard error of the best: an average of maps that are nearly as good as each other is safer than any
-    one of them.
+    of equal inputs share a fold, and count as one where their labels are equal too; so do samples of equal logits where
+    the inputs aren't arrays or aren't given, unless the logits are those of votes. And by the NLL the better stack is
+    chosen where it does so too and is within one standard error of the best: an average of maps that are nearly as good
+    as each other is safer than any one of them.
 
     Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
     less than the least that isn't 0. Half of that stands for them, in all that the candidates see.
@@ -288,20 +290,23 @@ class CalibratorSelector(BaseCalibrator):
         of_all, told = Samples(*samples.of_all()), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
-        self._select(of_all, told)
+        known = self.estimator is not None and samples.shard.ranks is ALONE
+        self._select(of_all, told, samples.reading.X if known else None)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
         logits = samples.reading.logits
         return Mapped(logits, logits, samples.y_encoded, samples.weight, loss)
 
-    def _select(self, samples, told):
-        """Fit, score and choose; scorers are `told` what they request or, without routing, weights."""
+    def _select(self, samples, told, X):
+        """Fit, score and choose; scorers are `told` what they request or, without routing, weights; X tells copies."""
         logits, y = samples.logits, samples.y
         names, maps = zip(*(self.candidates or _bearable_candidates(samples)), strict=True)
         log_proba, weight = torch.log_softmax(logits.double(), 1), samples.weights().cpu()
-        copies = copies_of(log_proba, weight)
+        copies = copies_of(log_proba, weight, X, votes=self.least_probability_ > 0)
         numbers = draw_folds(log_proba, y, weight, self.n_folds, copies)
+        # Those of several labels are several samples of one fold.
+        alike = None if copies is None else copies * logits.shape[1] + y.cpu().numpy()
         if not numbers.any():
             self._take_the_smallest(names, maps, samples)
             return
@@ -310,9 +315,9 @@ class CalibratorSelector(BaseCalibrator):
         with progress_bar(verbose=self.verbose, total=total, desc="out of fold", unit="fit") as bar:
             trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None, bar)
         scores = trial.scores(self._scorer(), told)
-        n_errors = _n_errors(samples, copies)
+        n_errors = _n_errors(samples, alike)
         if self.scoring is None:
-            contest = Contest(-trial.losses, trial.shares, _temperature_row(maps), n_errors, copies)
+            contest = Contest(-trial.losses, trial.shares, _temperature_row(maps), n_errors, alike)
         else:
             contest = Contest(scores, trial.fold_shares, _temperature_row(maps), n_errors)
         self.best_index_ = self._choose(contest, trial)

@@ -1,12 +1,20 @@
 """What the selector and the comparison make of copies, and of few mistakes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from _small_networks import labels_of, logits
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
 
 from skclamp import CalibratorSelector, StructuredVectorScaling, TemperatureScaling, VectorScaling, compare_calibrators
 from skclamp._utils.folds import copies_of, draw_folds
+from skclamp.selection import _selector
+from skclamp.selection._contest import Contest
 
 CANDIDATES = [("temperature", TemperatureScaling()), ("structured vector", StructuredVectorScaling())]
 COPIES = np.tile(np.arange(200), 4)
@@ -78,6 +86,87 @@ def test_copies_of_a_test_set_prove_no_more():
     found = compare_calibrators(None, *calibration, Z[uneven], y[uneven], calibrators=maps, **FEW)
     best, other = found.rows[0], found.rows[-1]
     assert other.nll_difference == pytest.approx(other.nll - best.nll)
+
+
+def forest_of(n_trees, n_samples, **options):
+    """A forest, samples that all differ, and the labels of these."""
+    X, y = make_classification(n_samples + 600, 20, n_informative=6, flip_y=0.25, random_state=0)
+    return RandomForestClassifier(n_trees, random_state=0, **options).fit(X[:600], y[:600]), X[600:], y[600:]
+
+
+def losses_of(comparison, X, y):
+    """The loss of each sample, for the two calibrators of a comparison."""
+    return [-calibrator.predict_log_proba(X)[np.arange(len(y)), y] for calibrator in comparison.calibrators.values()]
+
+
+def contested(monkeypatch, estimator, X, y, **options):
+    """What a selector's contest takes for copies, and how many standard errors it asks for."""
+    given = []
+
+    def spy(values, shares, baseline, n_errors, copies=None):
+        given.append((copies, n_errors))
+        return Contest(values, shares, baseline, n_errors, copies)
+
+    monkeypatch.setattr(_selector, "Contest", spy)
+    CalibratorSelector(estimator, candidates=CANDIDATES, stack=False, **options).fit(X, y)
+    return given[0]
+
+
+@pytest.mark.parametrize("n_trees", [1, 25, 100])
+@pytest.mark.parametrize("given", ["inputs", "scores"])
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
+def test_votes_that_tie_are_no_copies(n_trees, given, monkeypatch):
+    forest, X, y = forest_of(n_trees, 600)
+    calibrator_of, options = forest, {}
+    if given == "scores":
+        X, calibrator_of, options = forest.predict_proba(X), None, {"response": "probabilities"}
+    assert len(np.unique(forest.predict_proba(X) if given == "inputs" else X, axis=0)) < 200
+    copies, n_errors = contested(monkeypatch, calibrator_of, X, y, **options)
+    assert copies is None
+    assert n_errors == 1
+    maps = {"temperature": TemperatureScaling(), "vector": VectorScaling()}
+    found = compare_calibrators(calibrator_of, X[:300], y[:300], X[300:], y[300:], calibrators=maps, **options, **FEW)
+    first, second = losses_of(found, X[300:], y[300:])
+    errors = {row.name: row.nll_difference_se for row in found.rows}
+    if errors["temperature"] * errors["vector"] == 0:
+        assert max(errors["temperature"], errors["vector"]) == pytest.approx((first - second).std(ddof=1) / 300**0.5)
+
+
+def test_copies_are_found_by_their_inputs(monkeypatch):
+    """Of votes too, of which many are equal; labels that differ are data."""
+    forest, X, y = forest_of(25, 300)
+    rows = np.r_[:300, :300]
+    copies, _ = contested(monkeypatch, forest, X[rows], np.r_[y, y[:200], 1 - y[200:]])
+    assert (copies[300:500] == copies[:200]).all()
+    assert len(np.unique(copies)) == 400
+    frame = pd.DataFrame(X).assign(name=[f"sample {k % 3}" for k in range(300)])
+    frame.columns = frame.columns.astype(str)
+    numbers = make_column_transformer(("drop", ["name"]), remainder="passthrough")
+    classifier = make_pipeline(numbers, FrozenEstimator(forest)).fit(frame, y)
+    assert len(np.unique(contested(monkeypatch, classifier, frame.iloc[rows], y[rows])[0])) == 300
+    assert contested(monkeypatch, classifier, frame, y)[0] is None
+
+
+@pytest.mark.parametrize("labels", ["equal", "others"])
+def test_uneven_copies_have_the_error_of_their_groups(labels):
+    """40 samples nine times and 40 once."""
+    Z, y = 3 * logits(80, seed=1), labels_of(logits(80, seed=1), seed=3)
+    rows = np.r_[np.repeat(np.arange(40), 9), 40:80]
+    calibration = 3 * logits(400, seed=2), labels_of(logits(400, seed=2))
+    maps = [TemperatureScaling(), VectorScaling()]
+    own = y[rows] if labels == "equal" else np.where(np.arange(400) % 9, y[rows], (y[rows] + 1) % Z.shape[1])
+    found = compare_calibrators(None, *calibration, Z[rows], own, calibrators=maps, **FEW)
+    best, other = (row for row in found.rows if row.name != "uncalibrated")
+    first, second = (
+        -found.calibrators[row.name].predict_log_proba(Z[rows])[np.arange(400), own] for row in (best, other)
+    )
+    _, kept, weight = np.unique(rows * 9 + own, return_index=True, return_counts=True)
+    differences, share = (second - first)[kept], weight / 400
+    effective = 1 / (share**2).sum()
+    mean = share @ differences
+    error = np.sqrt(share**2 @ (differences - mean) ** 2 * effective / (effective - 1))
+    assert other.nll_difference == pytest.approx(mean)
+    assert other.nll_difference_se == pytest.approx(error)
 
 
 # Few mistakes
