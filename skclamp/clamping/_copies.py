@@ -21,7 +21,7 @@ _N_MIXES = 8
 # A few equal rows of a table mislead nobody.
 _MANY_TORN = 0.1
 # Near-copies are looked for among so many samples, by so many entries of each, within classes of so many.
-_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MIN_OF_CLASS = 1000, 100, 128, 10
+_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MIN_OF_CLASS = 2000, 100, 128, 10
 # So many times as far as the others of a cluster, of at most so many, is the next sample. Of gas sensors, where gases
 # are measured again and again, up to 0.4 of the samples look so; of five or ten frames of a video at least 0.7.
 _FAR, _MAX_CLUSTER, _MANY_CLUSTERED = 4.0, 20, 0.55
