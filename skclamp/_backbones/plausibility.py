@@ -47,6 +47,8 @@ _MIN_T, _MAX_T = 0.05, 20.0
 # Sharper than any network on samples that it hasn't seen, where it is right on nearly all.
 _SHARP_T, _NEARLY_ALWAYS = 0.3, 0.998
 _DOUBLE_SOFTMAX_T = 0.3
+# Of what is a softmax's outputs but for a constant, the least lies by this part of 1 / K below the mean, or by more.
+_FAR_FROM_EQUAL = 0.8
 # Class frequencies that are off by chance; and what part of the NLL offsets would win, of two classes and of more, to
 # matter: classifiers fitted to balanced classes have a half, and naive Bayes on digits a fifth.
 _LEVEL_OF_FREQUENCIES, _MIN_SHARE_OF_NLL = 1e-5, (0.15, 0.25)
@@ -321,9 +323,13 @@ def _look_at_double_softmax(looks, seen):
         return
     # The first row tells nearly always.
     for rows in (logits[:1], logits):
+        least = (rows.mean(1) - rows.amin(1)).max() * n_classes
         # Infinite ones aren't.
-        if not (rows.mean(1) - rows.amin(1)).max() <= (1 + row_sum_tolerance(torch.finfo(rows.dtype).eps)) / n_classes:
+        if not least <= 1 + row_sum_tolerance(torch.finfo(rows.dtype).eps):
             return
+    # Of probabilities, one is small somewhere; where all logits are as good as equal, it is their scale that is odd.
+    if least < _FAR_FROM_EQUAL:
+        return
     note(
         f"{seen}, and no confidence before calibration is above {math.e / (math.e + n_classes - 1):.2f}, the most that "
         "a softmax of probabilities can reach: a softmax may have been applied twice. Give the network without its "
