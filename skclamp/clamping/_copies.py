@@ -169,7 +169,7 @@ def _entries(problem, rows):
             columns = torch.from_numpy(np.sort(drawn)).to(x.device)
         flat.append(x[:, columns].detach().float().cpu())
     entries = torch.cat(flat)
-    deviations = entries.std(0)
+    deviations = entries.std(0, correction=0)
     return entries / torch.where(deviations > 0, deviations, 1.0)
 
 
