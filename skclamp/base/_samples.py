@@ -60,7 +60,7 @@ class CalibrationSet(NamedTuple):
     metadata : Metadata
         What the user gave beside them, and where it goes.
     guesses : bool
-        Whether the logits were seen to say nothing of the labels.
+        Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
     """
 
     reading: Reading

@@ -128,7 +128,7 @@ def look_for_near_copies(problem):
     A sample is in one where, of its nearest neighbours within its class, one is far nearer than the next. Columns that
     are permuted, each by itself, show how often discrete values or few columns make it look so.
     """
-    if problem.shard.ranks is not ALONE:
+    if problem.shard.ranks is not ALONE or len(problem) < _MIN_SEEN:
         return
     rows = _window(problem)
     entries, y_encoded = _entries(problem, rows), problem.y_encoded.cpu()[rows]

@@ -75,8 +75,8 @@ NOTHING_WAS_TRIED = "Nothing was tried, so this is temperature scaling"
 NOTHING_TRIED = Verdict(False, 0.0, 0.0, 1.0)
 NOTHING_TRIED_ON_GUESSES = replace(
     NOTHING_TRIED,
-    reason=f"{NOTHING_WAS_TRIED} (the network is no better than guessing; a perturbation that is asked for by name "
-    "is tried all the same).",
+    reason=f"{NOTHING_WAS_TRIED} (the network is no better than guessing, and says much the same of all samples; a "
+    "perturbation that is asked for by name is tried all the same).",
 )
 
 

@@ -148,7 +148,7 @@ def test_scores_from_lists_and_integers_are_floating_point():
         (np.float64(1.0), ValueError, r"X must hold one row of logits or probabilities .* got shape \(\)"),
         (np.zeros((3, 0)), ValueError, r"X must not be empty; got shape \(3, 0\)"),
         ([[0.0, np.nan]], ValueError, "X must be finite: Input X contains NaN or infinity; got nan"),
-        ([[0.0, -np.inf]], ValueError, "X must be finite: Input X contains NaN or infinity; got -inf"),
+        ([[0.0, np.inf]], ValueError, "X must be finite: Input X contains NaN or infinity; got inf in row 0, column 1"),
         ([["a", "b"]], TypeError, "X must be numeric and real; got dtype <U1"),
         ([[1j, 0]], TypeError, "X must be numeric and real; got dtype complex128"),
         (torch.tensor([[1j, 0]]), TypeError, "X must be numeric and real.*got torch.complex64"),
