@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.optimize import brentq, minimize_scalar
 
-from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note
+from .._utils.warnings import CAUSES_OF_FLAWLESSNESS, CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note
 from ..distributed import ALONE
 from ..exceptions import NotConvergedWarning
 from .temperature_sums import LogitRows, rows_a_chunk
@@ -49,8 +49,10 @@ _MAX_VALLEYS = 3
 # Processes that share up to this many logits gather them (256 kB in float32).
 GATHERED_SIZE = 2**16
 _ROOT_TOLERANCE = 1e-10
-# Scale of the logistic prior on log T, whose slope is at most 1 / 0.35 nats: any number of samples soon overrules it.
-_PRIOR_SCALE = 0.35
+# Where samples are flawless: the scale of a logistic prior on log T, whose slope is at most 1 / 0.35 nats, and the
+# share of Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where they lead by little
+# any number of samples overrules it; smoothing alone keeps T too high there, and bounds it here.
+_PRIOR_SCALE, _PRIOR_SMOOTHING = 0.35, 0.25
 # Steps on log T between which its optimum is bracketed, and how exactly it is found.
 _PRIOR_STEP, _PRIOR_TOLERANCE = 1.0, 1e-6
 
@@ -118,8 +120,8 @@ def solve_temperature(
         targets do: n flawless samples then lead to no T at the bound. Uneven weights count as the number of equal ones
         that tell as much.
     prior : bool, default=False
-        Whether a weak prior around T = 1, the network's own, joins where the optimum is at the lower bound. n flawless
-        samples say that T is small, not how small: at the bound a single mistake of new ones would cost ten thousands
+        Whether a weak prior of T around 1, and a quarter of what `smooth` adds, join where the optimum is at the lower
+        bound. n flawless samples say that T is small, not how small: at the bound a single mistake of new ones would cost ten thousands
         of nats. The upper bound needs none: the probabilities there are uniform.
     grid_rows : int, default=2048
         How many rows, at least, a first look at the valleys of a focal loss takes.
@@ -153,9 +155,9 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     if solution.by_prior:
         note(
             "temperature_ can't be learned from flawless samples (the data may be separable: hardly a label has a "
-            f"lower logit than another class); {solution.temperature:.3g} is what a prior around 1 makes of them",
+            f"lower logit than another class); {solution.temperature:.3g} is what a prior makes of them",
             NotConvergedWarning,
-            puzzles=CAUSES_OF_SMALL_T,
+            puzzles=CAUSES_OF_FLAWLESSNESS,
         )
         return
     if solution.temperature == bounds[0]:
@@ -260,8 +262,8 @@ def _where_labels_lead(loss_at, point, limits):
 
 
 def _search_with_prior(rows, limits, gamma):
-    """Place and loss where the sum of the losses less the logarithm of the prior is least, above T's lower bound."""
-    n_effective = rows.n_effective
+    """Place where the sum of the smoothed losses less the logarithm of the prior is least, and the mean loss there."""
+    n_effective, lead = rows.n_effective, _PRIOR_SMOOTHING * rows.smoothing()
 
     @cache
     def loss(place):
@@ -269,10 +271,10 @@ def _search_with_prior(rows, limits, gamma):
 
     def penalised(place):
         half = place / (2 * _PRIOR_SCALE)
-        return loss(place) + 2 * np.logaddexp(half, -half) / n_effective
+        return loss(place) + lead * math.exp(place) + 2 * np.logaddexp(half, -half) / n_effective
 
-    # The loss falls with T, and the prior's least is at T = 1.
-    grid = np.arange(_clip(0.0, *limits), limits[1], _PRIOR_STEP).tolist() + [limits[1]]
+    # At T = 1 the loss and the prior both ask for no more; what is smoothed may, but not for long.
+    grid = np.arange(_clip(-3.0, *limits), limits[1], _PRIOR_STEP).tolist() + [limits[1]]
     best = min(range(len(grid)), key=lambda i: penalised(grid[i]))
     around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     place = grid[best]

@@ -55,7 +55,7 @@ class LogitRows:
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
         self.scratch = torch.empty(rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
         self.n_passes = 0
-        self.linear_term = self._smoothing() if smooth else 0.0
+        self.linear_term = self.smoothing() if smooth else 0.0
 
     @property
     def n_effective(self):
@@ -105,7 +105,7 @@ class LogitRows:
         losses = self.ranks.sum(torch.stack(own)) / self.total_weight
         return [loss + beta * self.linear_term for loss, beta in zip(losses.tolist(), betas, strict=True)]
 
-    def _smoothing(self):
+    def smoothing(self):
         """By how much a label leads the other classes' mean, times the probability that these are given."""
         size = rows_a_chunk(self.logits)
         leads = (

@@ -18,6 +18,8 @@ _FEW = "there are too few samples"
 # well, or are too flat.
 CAUSES_OF_LARGE_T = _SCALE, _ORDER, _FEW, _PROBABILITIES, _TRAINING
 CAUSES_OF_SMALL_T = _PROBABILITIES, _TRAINING, _FEW, _SCALE, _ORDER
+# Nothing but what is right on all samples.
+CAUSES_OF_FLAWLESSNESS = _FEW, _TRAINING
 
 
 def warn_caller(message, category):

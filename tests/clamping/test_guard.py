@@ -13,7 +13,7 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp._utils.statistics import student_below_zero
-from skclamp.clamping._guard import LEVEL, MIN_SAMPLES, Evidence, cross_examine
+from skclamp.clamping._guard import LEVEL, MIN_SAMPLES, Evidence, HeldOut, cross_examine
 from skclamp.clamping._state import State
 from skclamp.perturbations import ChannelPerturbation
 
@@ -90,7 +90,8 @@ def evidence_of(*losses, weight=None):
     n = losses.shape[1]
     weight = np.ones(n) if weight is None else weight
     states = [[fixed(0.1)] * len(losses)] * 2
-    return Evidence(np.zeros(n), losses, weight, list(np.arange(n).reshape(2, -1)), states, [], [0.0, 0.0])
+    held_out = [[HeldOut(own, 1.0) for own in half] for half in (losses[:, : n // 2], losses[:, n // 2 :])]
+    return Evidence(np.zeros(n), losses, weight, list(np.arange(n).reshape(2, -1)), states, held_out, [0.0, 0.0])
 
 
 def test_every_competitor_raises_the_bar():

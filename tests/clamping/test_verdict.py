@@ -13,7 +13,7 @@ from torch import nn
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
-from skclamp.clamping._guard import Evidence
+from skclamp.clamping._guard import Evidence, HeldOut
 from skclamp.clamping._state import State
 from skclamp.perturbations import AffinePerturbation
 
@@ -127,10 +127,11 @@ def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
     n, n_sets = 1000, 200
     folds = np.split(np.arange(n), n_folds)
     states = [[State(nn.Sequential(), [], 1.0)]] * n_folds
+    held_out = [[HeldOut(np.zeros(len(rows)), 1.0)] for rows in folds]
     noise = spread * np.random.default_rng(0).normal(size=(n_sets, n))
 
     def verdict(differences):
-        return Evidence(np.zeros(n), differences[None], np.ones(n), folds, states, [], [0.0] * n_folds).verdict(0)
+        return Evidence(np.zeros(n), differences[None], np.ones(n), folds, states, held_out, [0.0] * n_folds).verdict(0)
 
     gain = np.mean([verdict(differences).detectable_gain for differences in noise[:20]])
     kept = sum(verdict(differences - gain).accepted for differences in noise)
