@@ -53,6 +53,8 @@ _ROOT_TOLERANCE = 1e-10
 # share of Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where they lead by little
 # any number of samples overrules it; smoothing alone keeps T too high there, and bounds it here.
 _PRIOR_SCALE, _PRIOR_SMOOTHING = 0.35, 0.25
+# What no network needs that is merely right on few samples.
+_FAR_TOO_FLAT = 0.1
 # Steps on log T between which its optimum is bracketed, and how exactly it is found.
 _PRIOR_STEP, _PRIOR_TOLERANCE = 1.0, 1e-6
 
@@ -157,7 +159,7 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
             "temperature_ can't be learned from flawless samples (the data may be separable: hardly a label has a "
             f"lower logit than another class); {solution.temperature:.3g} is what a prior makes of them",
             NotConvergedWarning,
-            puzzles=CAUSES_OF_FLAWLESSNESS,
+            puzzles=CAUSES_OF_SMALL_T if solution.temperature < _FAR_TOO_FLAT else CAUSES_OF_FLAWLESSNESS,
         )
         return
     if solution.temperature == bounds[0]:
@@ -263,7 +265,8 @@ def _where_labels_lead(loss_at, point, limits):
 
 def _search_with_prior(rows, limits, gamma):
     """Place where the sum of the smoothed losses less the logarithm of the prior is least, and the mean loss there."""
-    n_effective, lead = rows.n_effective, _PRIOR_SMOOTHING * rows.smoothing()
+    # Focal losses of labels that lead hardly fall any more: what is smoothed would soon be most of them.
+    n_effective, lead = rows.n_effective, 0.0 if gamma > 0 else _PRIOR_SMOOTHING * rows.smoothing()
 
     @cache
     def loss(place):
