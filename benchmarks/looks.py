@@ -166,7 +166,8 @@ def frames(times):
         X, y = _digits()[1]
         rows = np.repeat(np.random.default_rng(seed).permutation(len(y))[:200], times)
         noise = torch.randn((len(rows), 64), generator=torch.Generator().manual_seed(seed))
-        NeuralClampingCalibrator(_perceptron()).fit(X[rows] + 0.05 * noise, y[rows])
+        images = (X[rows] + 0.05 * noise).view(-1, 1, 8, 8)
+        NeuralClampingCalibrator(nn.Sequential(nn.Flatten(), _perceptron()).eval()).fit(images, y[rows])
 
     return make
 

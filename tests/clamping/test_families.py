@@ -269,7 +269,8 @@ def test_a_bad_candidate_is_refused_before_any_competes():
     search = NeuralClampingCalibratorCV(network, perturbations=["channel", "color"], batch_size=128)
     with pytest.raises(ValueError, match="perturbation='color' needs a channel axis"):
         search.fit(X, y)
-    assert len(calls) <= 2
+    # All samples in one batch, and few of them once more to see whether the network is random.
+    assert len(calls) <= 3
 
 
 def test_gamma_auto_needs_two_samples():
