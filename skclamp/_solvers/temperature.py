@@ -50,8 +50,8 @@ _MAX_VALLEYS = 3
 GATHERED_SIZE = 2**16
 _ROOT_TOLERANCE = 1e-10
 # Where samples are flawless: the scale of a logistic prior on log T, whose slope is at most 1 / 0.35 nats, and the
-# share of Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where they lead by little
-# any number of samples overrules it; smoothing alone keeps T too high there, and bounds it here.
+# share of Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where smoothing alone
+# keeps it too high; where they lead by little many samples overrule the prior, and smoothing bounds T.
 _PRIOR_SCALE, _PRIOR_SMOOTHING = 0.35, 0.25
 # What no network needs that is merely right on few samples.
 _FAR_TOO_FLAT = 0.1
@@ -123,8 +123,8 @@ def solve_temperature(
         that tell as much.
     prior : bool, default=False
         Whether a weak prior of T around 1, and a quarter of what `smooth` adds, join where the optimum is at the lower
-        bound. n flawless samples say that T is small, not how small: at the bound a single mistake of new ones would cost ten thousands
-        of nats. The upper bound needs none: the probabilities there are uniform.
+        bound. n flawless samples say that T is small, not how small: at the bound a single mistake of new ones would
+        cost ten thousands of nats. The upper bound needs none: the probabilities there are uniform.
     grid_rows : int, default=2048
         How many rows, at least, a first look at the valleys of a focal loss takes.
 
