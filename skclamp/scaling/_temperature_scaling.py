@@ -56,9 +56,9 @@ class TemperatureScaling(BaseCalibrator):
     Notes
     -----
     Flawless samples say that T is small, not how small: at the least of the `bounds` a single error on new samples
-    would cost thousands of nats. There alone, log T has a logistic prior around 0 of scale 0.35, and labels are smoothed by a
-    quarter of what Platt does, as if one of 4 (n + 2) were wrong. Where labels lead by much T stays near 1; where they
-    lead by little, many samples overrule the prior.
+    would cost thousands of nats. There alone, log T has a logistic prior around 0 of scale 0.35, and labels are
+    smoothed by a quarter of what Platt does, as if one of 4 (n + 2) were wrong. Where labels lead by much T stays near
+    1; where they lead by little, many samples overrule the prior.
 
     References
     ----------
