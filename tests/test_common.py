@@ -97,7 +97,8 @@ def test_what_was_saved_and_loaded_predicts_the_same_and_knows_as_much(case, tmp
     loaded = skclamp.load(tmp_path / "saved", getattr(fitted, "estimator_", fitted.estimator))
     np.testing.assert_array_equal(loaded.predict_log_proba(case.X), fitted.predict_log_proba(case.X))
     forgotten = set(vars(fitted)) - set(vars(loaded))
-    assert forgotten <= {"estimator_", "history_", "cv_results_"}
+    # What was fitted has made its module where another test asked for it; the loaded one makes its own when asked.
+    assert forgotten <= {"estimator_", "history_", "cv_results_", "module_"}
     assert loaded._n_parameters == fitted._n_parameters
     twins = clone(loaded).get_params(), clone(fitted).get_params()
     assert str({k: v for k, v in twins[0].items() if "estimator" not in k}) == str(

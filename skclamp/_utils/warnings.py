@@ -127,7 +127,7 @@ def _tell(notes, rarity):
     notes.sort(key=lambda each: not each.explains)
     message = "; ".join(each.message for each in notes)
     causes = next((each.puzzles for each in notes if each.puzzles), ())
-    if rarity and causes is CAUSES_OF_SMALL_T:
+    if rarity and causes in (CAUSES_OF_SMALL_T, CAUSES_OF_FLAWLESSNESS):
         message += f". {rarity}"
     elif causes and not notes[0].explains:
         message += f". Likely causes, the likeliest first: {'; '.join(causes)}"

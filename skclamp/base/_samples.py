@@ -261,7 +261,7 @@ class ReadingMixin(BaseEstimator):
             mapped = Mapped(logits, logits, samples.y_encoded, samples.weight, loss)
         mapped = mapped.some()
         before, _ = scored(mapped.raw.to(mapped.logits.device), mapped.y_encoded, mapped.weight)
-        after, proba = scored(self._calibrated(mapped.logits.double()), mapped.y_encoded, mapped.weight)
+        after, proba = scored(self._calibrated(mapped.logits.to(torch.float64, copy=True)), mapped.y_encoded, mapped.weight)
         before, after = samples.shard.ranks.sum(torch.stack([before, after]))
         self._scores = scores_of(before, after, mapped.out_of_fold)
         alike = self._treats_classes_alike and samples.shard.ranks is ALONE and not within_another_fit()

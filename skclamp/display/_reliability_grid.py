@@ -276,8 +276,10 @@ class ReliabilityGridDisplay:
             Panels side by side.
         ax : matplotlib Axes, default=None
             Axes for ``overlay=True``, shared by the curves and the confidences beneath; None makes a figure.
-        xlabel, ylabel : str, default=None
-            What the axes are called; None takes what the diagrams show.
+        xlabel : str, default=None
+            What the horizontal axis is called; None takes what the diagrams show.
+        ylabel : str, default=None
+            The same of the vertical axis.
 
         Returns
         -------
