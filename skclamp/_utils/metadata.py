@@ -82,7 +82,8 @@ def _by_name(owner, params, classifier, splitters):
     if groups and not any(grouped.values()):
         raise TypeError(
             f"{owner}.fit takes groups for splitters that go by them, such as GroupKFold: cv where the estimator isn't "
-            "fitted, validation_fraction where there is a guard; it has none"
+            "fitted, validation_fraction where neural clamping holds samples out. Pass one of these, as "
+            "validation_fraction=GroupKFold()"
         )
     if classifier is None:
         if others:

@@ -209,7 +209,10 @@ class PerturbationDisplay:
 def _checked(pair):
     shape = pair[0].shape
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise ValueError(f"X must hold images of one or three channels, (channels, height, width); got {shape} each")
+        raise ValueError(
+            f"X must hold images of one or three channels, (channels, height, width); got {shape} each. Leave X out to "
+            "draw what was learned of other inputs"
+        )
     return pair
 
 
