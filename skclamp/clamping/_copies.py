@@ -12,6 +12,7 @@ from .._utils.arrays import absent_among, without
 from .._utils.warnings import note
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
+from ._guard import MIN_SAMPLES
 
 # Of the largest logit, in units of its rounding: logits of equal inputs, in other batches, differ by less. In half
 # precision sums are rounded once.
@@ -68,7 +69,8 @@ def merged(problem):
 
 def look_for_torn_copies(problem, tries, name):
     """Note splits of the user's that have copies of the same samples on both sides."""
-    if problem.copies is None:
+    # Of fewer nothing is kept anyway.
+    if problem.copies is None or problem.n_distinct < MIN_SAMPLES:
         return
     held_out, torn = np.zeros((2, len(problem)), dtype=bool)
     for train, rows in (split for splits in tries for split in splits):
