@@ -38,10 +38,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def terminal(monkeypatch):
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    return stream
+def terminal():
+    return Terminal()
 
 
 class Slow(Dataset):
@@ -77,7 +75,9 @@ def test_a_bar_counts_the_batches_of_fit_and_predict(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_nothing_is_shown_where_nobody_watches_or_at_zero(capfd, terminal):
+def test_nothing_is_shown_where_nobody_watches_or_at_zero(capfd, terminal, monkeypatch):
+    # Here, since pytest puts its own stream back between the fixtures and the test.
+    monkeypatch.setattr(sys, "stderr", terminal)
     TemperatureScaling(NETWORK, verbose=0, batch_size=10).fit(X, Y)
     CalibratorSelector(NETWORK, candidates=CANDIDATES, verbose=0).fit(X, Y)
     compare_calibrators(NETWORK, X[:200], Y[:200], X[200:], Y[200:], calibrators=CANDIDATES, n_draws=2, verbose=0)
@@ -87,6 +87,7 @@ def test_nothing_is_shown_where_nobody_watches_or_at_zero(capfd, terminal):
 
 @pytest.mark.parametrize("watched", [pytest.param(True, marks=pytest.mark.slow), pytest.param(False, id="unwatched")])
 def test_by_itself_it_shows_a_bar_after_five_seconds_to_whoever_watches(watched, terminal, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(terminal, "isatty", lambda: watched)
     calibrator = TemperatureScaling(NETWORK, batch_size=10)
     calibrator.fit(X, Y)
