@@ -65,7 +65,8 @@ print(f"alarm on day {day}, in a fog of density {density[day]:.2f}")
 
 # %%
 # What the monitor says. Fog makes the network see some digits more often than they are there; bets on class frequencies
-# noticed first. The monitor knows that the calibration broke, and about when; it can't know that it was fog.
+# noticed first. The monitor knows that the calibration is broken. Two hundred clear labels are too few to tell that it
+# was true at first, and nothing tells that it was fog.
 
 print(monitor.summary())
 

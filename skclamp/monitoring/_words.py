@@ -24,7 +24,11 @@ def sentences(monitor, rules, evidence, alarms):
     if all(alarms.first):
         yield f"{_change_alarm(rules)} after {alarms.first[1]:,}."
     yield from _what_has_gone(rules, evidence, alarms)
-    start, when, those = "were never true, as far as these labels tell", "from the first label on", "all of them"
+    start, when, those = (
+        "were never true, or changed before labels could tell",
+        "from the first label on",
+        "all of them",
+    )
     if alarms.since:
         start, when = f"were true at first, and have changed since about label {alarms.since:,}", "since then"
         those = "those since then"
