@@ -246,9 +246,9 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         >>> logits = rng.normal(scale=3.0, size=(1000, 3))
         >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
         >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
-        Alarm after 155 of 1,000 labels: the p value is 7.6e-33, alpha 0.01. The probabilities were never true, as far
-        as these labels tell: the classifier has been over-confident from the first label on. A refit of T on all of
-        them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone would; other
+        Alarm after 155 of 1,000 labels: the p value is 7.6e-33, alpha 0.01. The probabilities were never true, or
+        changed before labels could tell: the classifier has been over-confident from the first label on. A refit of T
+        on all of them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone would; other
         changes aren't tested.
         """
         check_is_fitted(self, msg=_UNSEEN)
