@@ -248,8 +248,8 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
         Alarm after 155 of 1,000 labels: the p value is 7.6e-33, alpha 0.01. The probabilities were never true, or
         changed before labels could tell: the classifier has been over-confident from the first label on. A refit of T
-        on all of them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone would; other
-        changes aren't tested.
+        on all of them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone
+        would; other changes aren't tested.
         """
         check_is_fitted(self, msg=_UNSEEN)
         return super().summary()
