@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from .._utils.statistics import n_effective, of_groups, student_below_zero
 from ..perturbations._words import title_of
 from ._state import Untried
-from ._verdict import MAX_UNANIMOUS, NOTHING_WAS_TRIED, REFUSED, Verdict, detectable_gain
+from ._verdict import MAX_UNANIMOUS, NOTHING_WAS_TRIED, REFUSED, Verdict, detectable_gain, words_of
 
 # A perturbation that does nothing passes this rarely.
 LEVEL = 0.02
@@ -183,11 +183,11 @@ class Evidence:
         fitting = [each for each in untried.values() if np.isfinite(each.lack)]
         if len(fitting) > 1 and all(each.weighed for each in fitting):
             return f"none of {len(fitting)} families is suggested by the data"
-        return "; ".join(f"{name}: {each.words}" for name, each in untried.items())
+        return "; ".join(f"{name}: {words_of(each)}" for name, each in untried.items())
 
     def not_tried(self, tried):
         """Why the families that no fold fitted weren't tried, in words of the fold that came nearest to it."""
-        return {name: untried.words for name, untried in self._untried(tried).items()}
+        return {name: words_of(untried) for name, untried in self._untried(tried).items()}
 
     def _untried(self, tried):
         fitted = {family for name in tried for family in name.split(" + ")}

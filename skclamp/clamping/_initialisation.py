@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
-from ._state import Untried
+from ._state import Reason, Untried
 from ._wide_gradients import MAX_ENTRIES, MAX_ORDER, most_samples
 
 logger = logging.getLogger("skclamp")
@@ -100,13 +100,13 @@ def candidates(problem, penalty=0.0):
         try:
             family = make_perturbation(name, problem)
         except ValueError:
-            untried[name] = Untried(math.inf, f"not for inputs of shape {shape}")
+            untried[name] = Untried(math.inf, Reason.OTHER_SHAPE, about=shape)
             continue
         n_parameters = n_learnable(family)
         if n_parameters <= most or (x.ndim == 2 and takes_wide_steps(family, problem, penalty)):
             made[name] = family
         else:
-            untried[name] = Untried(n_parameters - most, _too_many(n_parameters, problem, penalty))
+            untried[name] = Untried(n_parameters - most, *_too_many(n_parameters, problem, penalty))
     if not made:
         logger.info(
             "temperature scaling: each family that suits inputs of shape %s has too many parameters for %d samples",
@@ -117,15 +117,16 @@ def candidates(problem, penalty=0.0):
 
 
 def _too_many(n_parameters, problem, penalty):
+    """The reason, the number of parameters, the limit that speaks against it, and the number of samples."""
     n_samples, is_table = len(problem), problem.example(1).ndim == 2
     if is_table and not penalty:
         if n_samples > MAX_ENTRIES // n_parameters:
-            return f"{n_parameters:,} parameters times {n_samples:,} samples in a fold, at most {MAX_ENTRIES:,}"
-        return f"{n_parameters:,} parameters and {n_samples:,} samples in a fold, at most {MAX_ORDER:,} of one of them"
+            return Reason.TOO_MANY_GRADIENTS, n_parameters, MAX_ENTRIES, n_samples
+        return Reason.TOO_LARGE_MATRIX, n_parameters, MAX_ORDER, n_samples
     if n_parameters > MAX_PARAMETERS:
-        return f"{n_parameters:,} parameters, at most {MAX_PARAMETERS}" + (" with a penalty" if is_table else "")
-    needed = SAMPLES_PER_PARAMETER * n_parameters
-    return f"{n_parameters:,} parameters need {needed:,} samples to learn from, got {n_samples:,} in a fold"
+        reason = Reason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else Reason.TOO_MANY_PARAMETERS
+        return reason, n_parameters, MAX_PARAMETERS, n_samples
+    return Reason.TOO_FEW_SAMPLES, n_parameters, SAMPLES_PER_PARAMETER * n_parameters, n_samples
 
 
 def _check_identity(perturbation, x):

@@ -20,7 +20,7 @@ from ._family_choice import most_probable, worth_a_look
 from ._gradient_moments import gradient_moments, parameters_of, prior_diagonal_of, prior_precision_of
 from ._posterior import Step, natural_step
 from ._problem import Problem
-from ._state import InSample, Settings, State, Untried, in_nats
+from ._state import InSample, Reason, Settings, State, Untried
 from ._training import ClampingNet, run_net
 from ._wide_gradients import most_samples, wide_gradients
 from ._wide_step import wide_step
@@ -82,7 +82,7 @@ class _Descent:
             step, loss = self._choose_step()
         if not _gains(step, _SMALLEST_GAIN):
             if step is not None:
-                self._note_unmoved(f"its first step promises a gain of {step.gain:.2f} nats, needs {_SMALLEST_GAIN:g}")
+                self._note_unmoved(Reason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
             return self._look(loss)
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if self.settings.early_stopped:
@@ -91,7 +91,7 @@ class _Descent:
         self.finished = not self.subsampled and step.gain < least and (self.n_steps > 1 or not self.settings.judged)
         length = self._search(step, lengthen=not self.finished)
         if length == 0 and not self.subsampled:
-            self._note_unmoved("no step along its gradient lowers the loss")
+            self._note_unmoved(Reason.NO_DESCENT)
             return None
         self.worth_a_look = {}
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
@@ -179,8 +179,7 @@ class _Descent:
         """Return to the identity, where a family didn't have the evidence."""
         state = self.state
         self._move(parameters_to_vector(state.identity))
-        words = f"evidence of {in_nats(evidence)} where its first step led, needs {_EVIDENCE_THERE:g}"
-        untried = Untried(_EVIDENCE_THERE - evidence, words, weighed=True)
+        untried = Untried(_EVIDENCE_THERE - evidence, Reason.LITTLE_EVIDENCE_THERE, evidence, _EVIDENCE_THERE)
         state.untried |= dict.fromkeys(names_of(state.perturbation), untried)
         if name is not None:
             delattr(state.perturbation, name)
@@ -193,15 +192,18 @@ class _Descent:
         """Say of the families that aren't appended how far their evidence was from it."""
         for name, found in evidence.items():
             lack = _MIN_EVIDENCE + before - found
-            needed = f"needs {_MIN_EVIDENCE:g}" if lack >= 0 else f"less than that of {chosen}"
-            words = f"evidence of {in_nats(found - before)}, {needed}"
-            self.state.untried[name] = Untried(lack, words, weighed=True)
+            numbers = found - before, _MIN_EVIDENCE
+            self.state.untried[name] = (
+                Untried(lack, Reason.LITTLE_EVIDENCE, *numbers)
+                if lack >= 0
+                else Untried(lack, Reason.LESS_EVIDENCE_THAN_ANOTHER, *numbers, chosen)
+            )
         self.state.untried.pop(chosen, None)
 
-    def _note_unmoved(self, words):
+    def _note_unmoved(self, reason, *numbers):
         """Say of a perturbation that is still the identity why."""
         if not self.state.perturbs:
-            self.state.untried |= dict.fromkeys(names_of(self.state.perturbation), Untried(0.0, words))
+            self.state.untried |= dict.fromkeys(names_of(self.state.perturbation), Untried(0.0, reason, *numbers))
 
     def _gradients(self, extensions):
         """Gradients at the present parameters."""
@@ -225,7 +227,7 @@ class _Descent:
         extension, prior_precision = self.state.extensions.pop(name)
         for special_case in SPECIAL_CASES.get(name, ()):
             if self.state.extensions.pop(special_case, None):
-                self.state.untried[special_case] = Untried(0.0, f"a special case of {name}")
+                self.state.untried[special_case] = Untried(0.0, Reason.SPECIAL_CASE, about=name)
         if self.state.wide:
             self.state.extensions.clear()
         self.state.perturbation.add_module(name, extension)

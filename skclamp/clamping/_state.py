@@ -1,6 +1,7 @@
 """Settings of a training, and the state that it starts from and leaves."""
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import partial
 from typing import NamedTuple
 
@@ -40,18 +41,52 @@ class Settings:
     interruptible: bool = True
 
 
+class Reason(IntEnum):
+    """Why a family, or a view, wasn't tried. Of reasons that lack as much, the first is told."""
+
+    SPECIAL_CASE = 0
+    LITTLE_EVIDENCE = 1
+    LESS_EVIDENCE_THAN_ANOTHER = 2
+    LITTLE_EVIDENCE_THERE = 3
+    LITTLE_GAIN = 4
+    NO_DESCENT = 5
+    TOO_MANY_PARAMETERS = 6
+    TOO_MANY_PARAMETERS_WITH_PENALTY = 7
+    TOO_FEW_SAMPLES = 8
+    TOO_MANY_GRADIENTS = 9
+    TOO_LARGE_MATRIX = 10
+    OTHER_SHAPE = 11
+    VIEW_GAINED_LITTLE = 12
+    VIEW_WITHOUT_WEIGHT = 13
+    BETTER_VIEW_JOINED = 14
+    BETTER_VIEWS_ON_FEW = 15
+
+
 class Untried(NamedTuple):
-    """Why a family wasn't tried: by how much it missed what is asked for, the same in words, whether data spoke."""
+    """Why a family wasn't tried, in numbers; the least of several is that which came nearest to it.
+
+    Attributes
+    ----------
+    lack : float
+        By how much it missed what is asked for.
+    reason : Reason
+        What was asked for.
+    value, needed : float
+        What it had of that, and what it should have.
+    about : str, int, tuple or None
+        The family that was chosen instead, the number of samples, or the shape of an input.
+    """
 
     lack: float
-    words: str
-    weighed: bool = False
+    reason: Reason
+    value: float = 0.0
+    needed: float = 0.0
+    about: str | int | tuple | None = None
 
-
-def in_nats(evidence):
-    """Evidence in words."""
-    # Without the zero, what rounds to zero from below would have its sign.
-    return f"{round(evidence, 2) + 0.0:.2f} nats"
+    @property
+    def weighed(self):
+        """Whether data spoke against it."""
+        return Reason.LITTLE_EVIDENCE <= self.reason <= Reason.LITTLE_EVIDENCE_THERE
 
 
 class InSample(NamedTuple):

@@ -7,6 +7,7 @@ from scipy import stats
 from scipy.optimize import bisect
 
 from .._utils.encoding import register
+from ._state import Reason
 
 # Each of so many folds must gain; of more, each of fewer samples, one may well lose by chance.
 MAX_UNANIMOUS = 2
@@ -78,6 +79,35 @@ NOTHING_TRIED_ON_GUESSES = replace(
     reason=f"{NOTHING_WAS_TRIED} (the network is no better than guessing, and says much the same of all samples; a "
     "perturbation that is asked for by name is tried all the same).",
 )
+
+
+_REASONS = {
+    Reason.SPECIAL_CASE: "a special case of {about}",
+    Reason.LITTLE_EVIDENCE: "evidence of {value:.2f} nats, needs {needed:g}",
+    Reason.LESS_EVIDENCE_THAN_ANOTHER: "evidence of {value:.2f} nats, less than that of {about}",
+    Reason.LITTLE_EVIDENCE_THERE: "evidence of {value:.2f} nats where its first step led, needs {needed:g}",
+    Reason.LITTLE_GAIN: "its first step promises a gain of {value:.2f} nats, needs {needed:g}",
+    Reason.NO_DESCENT: "no step along its gradient lowers the loss",
+    Reason.TOO_MANY_PARAMETERS: "{value:,} parameters, at most {needed:,}",
+    Reason.TOO_MANY_PARAMETERS_WITH_PENALTY: "{value:,} parameters, at most {needed:,} with a penalty",
+    Reason.TOO_FEW_SAMPLES: "{value:,} parameters need {needed:,} samples to learn from, got {about:,} in a fold",
+    Reason.TOO_MANY_GRADIENTS: "{value:,} parameters times {about:,} samples in a fold, at most {needed:,}",
+    Reason.TOO_LARGE_MATRIX: "{value:,} parameters and {about:,} samples in a fold, at most {needed:,} of one of them",
+    Reason.OTHER_SHAPE: "not for inputs of shape {about}",
+    Reason.VIEW_GAINED_LITTLE: "inner folds gained {value:.2g} nats, needs {needed:.2g}",
+    Reason.VIEW_WITHOUT_WEIGHT: "inner folds gave it no weight",
+    Reason.BETTER_VIEW_JOINED: "another view did better",
+    Reason.BETTER_VIEWS_ON_FEW: "others did better on {about} samples",
+}
+
+
+def words_of(untried):
+    """Why a family, or a view, wasn't tried."""
+    value = untried.value
+    if untried.weighed:
+        # What rounds to zero from below would have its sign.
+        value = round(value, 2) + 0.0
+    return _REASONS[untried.reason].format(value=value, needed=untried.needed, about=untried.about)
 
 
 def detectable_gain(standard_error, n_effective, head_starts, level):

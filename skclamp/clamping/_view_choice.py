@@ -11,7 +11,7 @@ from .._solvers.weights import solve_weights
 from .._utils.statistics import student_below_zero
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of
-from ._state import Untried
+from ._state import Reason, Untried
 
 # Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as
 # there are views.
@@ -92,7 +92,8 @@ def choose_views(problem, perturbation, base, candidates, most, seed):
         if size >= len(problem):
             break
         names, done = _screened(small, problem.logits_of(torch.as_tensor(sample), base), seen, most, n_kept), size
-        untried |= {name: Untried(np.inf, f"others did better on {size} samples") for name in seen if name not in names}
+        worse = Untried(np.inf, Reason.BETTER_VIEWS_ON_FEW, about=size)
+        untried |= {name: worse for name in seen if name not in names}
     return _grown(problem, {AS_IT_IS: base}, seen, untried, most, seed)
 
 
@@ -156,16 +157,14 @@ def _grown(problem, chosen, found, untried, most, seed):
         for name, own in losses.items():
             mean, error, _ = student_below_zero(own - present, weight)
             needed = _ERRORS * error
-            gained = (
-                f"inner folds gained {-mean:.2g} nats, needs {needed:.2g}" if error else "inner folds gave it no weight"
-            )
-            untried[name] = Untried(mean + needed, gained)
+            reason = Reason.VIEW_GAINED_LITTLE if error else Reason.VIEW_WITHOUT_WEIGHT
+            untried[name] = Untried(mean + needed, reason, -mean, needed)
         if not untried[best].lack < 0:
             break
         chosen[best], present = found.pop(best), losses[best]
         untried.pop(best)
     for name in found if len(chosen) == most else ():
-        untried[name] = untried[name]._replace(words="another view did better")
+        untried[name] = untried[name]._replace(reason=Reason.BETTER_VIEW_JOINED)
     return Choice(chosen, untried)
 
 

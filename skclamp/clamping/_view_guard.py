@@ -13,7 +13,7 @@ from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
 from ._guard import MIN_SAMPLES, Evidence, HeldOut, groups_of, judging_weight
 from ._problem import Problem
-from ._verdict import NOTHING_TRIED, Verdict
+from ._verdict import NOTHING_TRIED, Verdict, words_of
 from ._view_choice import AS_IT_IS, choose_views, joined, seen_through, weigh
 
 logger = logging.getLogger("skclamp")
@@ -120,7 +120,8 @@ class ViewEvidence(Evidence):
         if tried:
             return super()._reason(candidate, tried, measured, objections)
         name, nearest = min(((name, each) for (held,) in self.states for name, each in held.untried.items()), key=_lack)
-        return f"{REFUSED}: no view gained beyond chance where it was chosen ({name} came nearest: {nearest.words})."
+        why = words_of(nearest)
+        return f"{REFUSED}: no view gained beyond chance where it was chosen ({name} came nearest: {why})."
 
 
 def _lack(named):

@@ -16,6 +16,7 @@ from skclamp.clamping._initialisation import (
 )
 from skclamp.clamping._learner import Learner
 from skclamp.clamping._state import Settings
+from skclamp.clamping._verdict import words_of
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
 
 NETWORK = linear(6)
@@ -99,7 +100,7 @@ def test_candidates_of_wide_tables_have_few_gradients(n_features, n_samples, unt
     x = np.broadcast_to(np.float32(1), (n_samples, n_features))
     found, others = candidates(pose(Flattens((n_features,)), x, np.zeros(n_samples, dtype=int), batch_size=10_000))
     assert found.keys() == {"channel", "affine"} - untried.keys()
-    assert {name: each.words for name, each in others.items()} == untried
+    assert {name: words_of(each) for name, each in others.items()} == untried
 
 
 @pytest.mark.parametrize("shape", [(600,), (2, 2), (1, 4, 4), (2, 4, 5, 6), (2, 3, 3, 2, 2)])
