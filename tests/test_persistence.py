@@ -29,13 +29,13 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
+from skclamp._judging.paired import Contest
 from skclamp._utils.encoding import register
 from skclamp.display import PerturbationDisplay
 from skclamp.exceptions import NotSavedWarning
 from skclamp.persistence import checksum
 from skclamp.perturbations import FilterPerturbation, GridPerturbation
 from skclamp.perturbations._families import PERTURBATIONS
-from skclamp.selection._contest import Contest
 
 IMAGES, LOGITS = images(200), logits(300)
 Y = labels_of(LOGITS)

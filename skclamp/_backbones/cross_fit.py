@@ -7,8 +7,8 @@ from sklearn.model_selection import cross_validate
 from sklearn.utils.validation import indexable
 from skorch import NeuralNet
 
+from .._judging.splits import check_partition
 from .._utils.arrays import to_numpy
-from .._utils.folds import check_partition
 from .._utils.metadata import NO_METADATA, routing_enabled
 from .._utils.sklearn_private import num_samples, take_rows
 from .classifier import of_all_classes

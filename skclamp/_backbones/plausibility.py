@@ -8,10 +8,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.special import betainc
 
+from .._judging.class_frequencies import ClassMeans
+from .._judging.paired import n_effective
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import row_sum_tolerance
-from .._utils.class_means import ClassMeans
-from .._utils.statistics import n_effective
 from .._utils.warnings import (
     CAUSES_OF_LARGE_T,
     CAUSES_OF_SMALL_T,

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
+from .._judging.paired import n_effective, student_below_zero
+from .._judging.splits import draw_folds
 from .._solvers.temperature import log_likelihoods, solve_temperature
-from .._utils.folds import draw_folds
-from .._utils.statistics import n_effective, student_below_zero
 from .._utils.warnings import unheard
 
 # So few samples for each number that a class asks for are too few, whatever they say.

@@ -12,8 +12,8 @@ from scipy.stats import rankdata
 from sklearn.model_selection import check_cv
 
 from .._backbones.differentiable import CrossFittedBackbone
+from .._judging.splits import check_partition
 from .._utils.docstrings import with_shared_docs
-from .._utils.folds import check_partition
 from .._utils.parameters import check_grid
 from ..perturbations._words import title_of
 from ._base import BaseClamping

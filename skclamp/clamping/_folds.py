@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.model_selection import KFold
 
-from .._utils.folds import check_disjoint
+from .._judging.splits import check_disjoint
 from .._utils.parameters import is_splitter
 from ._guard import MIN_SAMPLES
 

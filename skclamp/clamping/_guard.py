@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from .._utils.statistics import n_effective, of_groups, student_below_zero
+from .._judging.paired import n_effective, of_groups, student_below_zero
 from ..perturbations._words import title_of
 from ._state import Untried
 from ._verdict import MAX_UNANIMOUS, NOTHING_WAS_TRIED, REFUSED, Verdict, detectable_gain, words_of

@@ -7,8 +7,8 @@ import torch
 from sklearn.model_selection import KFold
 from torch import nn
 
+from .._judging.paired import student_below_zero
 from .._solvers.weights import solve_weights
-from .._utils.statistics import student_below_zero
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of
 from ._state import Reason, Untried

@@ -14,13 +14,13 @@ from .._backbones.datasets import LabelledSamples, dataset_behind
 from .._backbones.differentiable import module_behind
 from .._backbones.opening import is_frozen
 from .._backbones.reading import read
+from .._judging.class_frequencies import ClassMeans
+from .._judging.paired import n_effective
+from .._judging.splits import draw_folds
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import to_numpy
-from .._utils.class_means import ClassMeans
 from .._utils.docstrings import with_shared_docs
-from .._utils.folds import draw_folds
 from .._utils.least_probability import MIN_PROBABILITY
-from .._utils.statistics import n_effective
 from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning, InputShiftWarning

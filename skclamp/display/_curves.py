@@ -6,8 +6,8 @@ import numpy as np
 from scipy import stats
 from sklearn.utils import check_random_state
 
+from .._judging.paired import n_effective
 from .._utils.parameters import check_whole_number
-from .._utils.statistics import n_effective
 from ..metrics._binning import bin_indices
 from ..metrics._bootstrap import resampling_weights
 from ..metrics._resampling import GroupSums

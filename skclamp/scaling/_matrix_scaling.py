@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
+from .._judging.splits import draw_folds
 from .._solvers.penalty_path import folds_of
 from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
 from .._solvers.temperature import DEFAULT_BOUNDS
 from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
-from .._utils.folds import draw_folds
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
 from ._affine import AffineScaling, identity_matrix, identity_vector, largest_of, matrix_strengths

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from .._utils.folds import copies_of
+from .._judging.splits import copies_of
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import VERBOSE, progress_bar
 from .._utils.warnings import one_warning

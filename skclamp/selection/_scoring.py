@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
-from .._utils.statistics import of_groups, ranged_p_values
+from .._judging.paired import of_groups, ranged_p_values
 from .._utils.warnings import unheard
 from ..metrics import (
     adaptive_expected_calibration_error,

@@ -13,13 +13,13 @@ from scipy.stats import rankdata
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer, get_scorer_names
 
+from .._judging.paired import Contest, n_effective, of_groups
+from .._judging.splits import copies_of, draw_folds
 from .._utils.docstrings import with_shared_docs
-from .._utils.folds import copies_of, draw_folds
 from .._utils.metadata import calls, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
-from .._utils.statistics import n_effective, of_groups
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..base._scores import Mapped
@@ -36,7 +36,6 @@ from ..scaling import (
     VectorScaling,
 )
 from ._candidates import check_bare, takers
-from ._contest import Contest
 from ._trial import Samples, Stack, Trial
 
 # The package's scorers, which are objects, by what their names are cut short to.

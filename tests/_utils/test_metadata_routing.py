@@ -25,7 +25,7 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp._utils.folds import draw_folds
+from skclamp._judging.splits import draw_folds
 from skclamp.exceptions import UnusedWeightWarning
 
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._utils.statistics import student_below_zero
+from skclamp._judging.paired import student_below_zero
 from skclamp.clamping._guard import LEVEL, MIN_SAMPLES, Evidence, HeldOut, cross_examine
 from skclamp.clamping._state import State
 from skclamp.perturbations import ChannelPerturbation

@@ -12,9 +12,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from skclamp import CalibratorSelector, StructuredVectorScaling, TemperatureScaling, VectorScaling, compare_calibrators
-from skclamp._utils.folds import copies_of, draw_folds
+from skclamp._judging.paired import Contest
+from skclamp._judging.splits import copies_of, draw_folds
 from skclamp.selection import _selector
-from skclamp.selection._contest import Contest
 
 CANDIDATES = [("temperature", TemperatureScaling()), ("structured vector", StructuredVectorScaling())]
 COPIES = np.tile(np.arange(200), 4)

@@ -18,12 +18,12 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
+from skclamp._judging.paired import Contest
+from skclamp._judging.splits import draw_folds
 from skclamp._solvers.weights import solve_weights
-from skclamp._utils.folds import draw_folds
 from skclamp.base import BaseCalibrator
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.metrics import make_calibration_scorer, neg_brier_score_scorer, neg_log_likelihood_scorer
-from skclamp.selection._contest import Contest
 from skclamp.selection._trial import _STRENGTH
 
 TWO = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]

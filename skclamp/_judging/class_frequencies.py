@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from .statistics import n_effective
+from .paired import n_effective
 
 # Of more classes the whole covariance, cubic in them, is only for what its diagonal has found suspicious.
 _MAX_CLASSES = 64

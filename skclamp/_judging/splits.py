@@ -5,8 +5,8 @@ from hashlib import blake2b
 import numpy as np
 import torch
 
-from .arrays import to_numpy
-from .least_probability import LOG_MIN_PROBABILITY, are_zeros
+from .._utils.arrays import to_numpy
+from .._utils.least_probability import LOG_MIN_PROBABILITY, are_zeros
 
 # Relative difference of two samples' log-probabilities that is no more than rounding.
 _EQUAL = 1e-9

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skclamp._utils.folds import draw_folds
+from skclamp._judging.splits import draw_folds
 
 
 def votes(n_samples, n_classes=4, n_voters=5, seed=0):
