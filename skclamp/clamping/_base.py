@@ -31,8 +31,7 @@ from ..base._scores import Mapped
 from ..distributed import ALONE
 from ..exceptions import UnusedParameterWarning
 from ..modules import ClampedModule, frozen
-from ..perturbations import FullPerturbation
-from ..perturbations._families import additive_part
+from ..perturbations._families import additive_part, family_of
 from ..perturbations._views import titles_of
 from ..perturbations._words import in_words
 from ._guard import LEVEL
@@ -262,8 +261,8 @@ class BaseClamping(BaseCalibrator):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
         misfit = _other_shape(tuple(self._input_shape), tuple(x.shape))
         # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
-        whole = isinstance(self.perturbation_, FullPerturbation)
-        if x.ndim != len(self._input_shape) + 1 or (whole and x.shape[1:] != self._input_shape):
+        any_size = family_of(self.perturbation_).any_size
+        if x.ndim != len(self._input_shape) + 1 or not (any_size or x.shape[1:] == self._input_shape):
             raise ValueError(misfit)
         try:
             perturbed = self.perturbation_(x)

@@ -15,8 +15,6 @@ from ._wide_gradients import MAX_ENTRIES, MAX_ORDER, most_samples
 logger = logging.getLogger("skclamp")
 
 
-# What "auto" tries, by the number of axes of X; from three on there are channels and positions.
-AUTO_FAMILIES = {2: ("channel", "affine"), 3: ("affine", "curve", "color", "filter", "grid")}
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network. Of more, which
 # "auto" chooses for tables alone, the gradients themselves are, where samples are few.
 MAX_PARAMETERS = 512
@@ -96,7 +94,9 @@ def candidates(problem, penalty=0.0):
     shape = tuple(x.shape[1:])
     most = MAX_PARAMETERS if x.ndim == 2 else min(MAX_PARAMETERS, len(problem) // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
-    for name in AUTO_FAMILIES[min(x.ndim, 3)]:
+    for name, kind in PERTURBATIONS.items():
+        if not (kind.tried_on_tables if x.ndim == 2 else kind.tried_on_signals):
+            continue
         try:
             family = make_perturbation(name, problem)
         except ValueError:

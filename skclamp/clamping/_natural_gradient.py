@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from ..perturbations._families import SPECIAL_CASES, learnable, n_learnable
+from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._family_choice import most_probable, worth_a_look
 from ._gradient_moments import gradient_moments, parameters_of, prior_diagonal_of, prior_precision_of
@@ -225,7 +225,7 @@ class _Descent:
 
     def _extend(self, name):
         extension, prior_precision = self.state.extensions.pop(name)
-        for special_case in SPECIAL_CASES.get(name, ()):
+        for special_case in family_of(extension).special_cases:
             if self.state.extensions.pop(special_case, None):
                 self.state.untried[special_case] = Untried(0.0, Reason.SPECIAL_CASE, about=name)
         if self.state.wide:

@@ -4,7 +4,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .._utils.parameters import check_whole_number
-from ..perturbations._families import PERTURBATIONS
+from ..perturbations._words import title_of
 from ._axes import panels
 from ._perturbation_panels import history_panels, image_panels, message_panel, panels_of, view_panels
 
@@ -220,5 +220,4 @@ def blocks_of(perturbation):
     """Names and modules of a chain's links, or of a perturbation alone, in the order in which inputs go through."""
     if isinstance(perturbation, nn.Sequential):
         return list(perturbation.named_children())
-    names = {kind: name for name, kind in PERTURBATIONS.items()}
-    return [(names.get(type(perturbation), type(perturbation).__name__), perturbation)]
+    return [(title_of(perturbation), perturbation)]

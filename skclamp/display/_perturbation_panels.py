@@ -1,21 +1,15 @@
 """The panels of a perturbation: which picture shows which parameter."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
-from ..perturbations import (
-    AffinePerturbation,
-    ChannelPerturbation,
-    ColorPerturbation,
-    CurvePerturbation,
-    FilterPerturbation,
-    FullPerturbation,
-    GridPerturbation,
-)
+from ..perturbations._families import Picture, family_of
 from ..perturbations._views import titles_of
 from ._axes import without_frame
 
@@ -47,20 +41,15 @@ class Panel:
 
 
 def panels_of(name, block, channel_names, input_range):
-    """Panels of one perturbation: those of its kind, or of each parameter of a kind that isn't known.
-
-    Tone curves are drawn over `input_range`.
-    """
-    arrays = {key: value.detach().cpu().double().numpy() for key, value in block.named_parameters()}
-    kind = next((own for own in _KINDS if isinstance(block, own)), None)
-    if kind is CurvePerturbation:
-        return [_curve_panel(name, arrays, channel_names, input_range)]
-    show = {} if kind is None else _KINDS[kind]
-    found = []
-    for key, values in arrays.items():
-        panels, nothing = show.get(key, (_any_panels, None))
-        found += panels(f"{name}: {key}", values, channel_names, nothing)
-    return found
+    """Panels of one perturbation: its tone curve, drawn over `input_range`, or those of each parameter."""
+    family = family_of(block)
+    if family.tone_curve:
+        return [_curve_panel(name, block, channel_names, input_range)]
+    panels = []
+    for key, parameter in block.named_parameters():
+        picture, values = family.pictures.get(key, Picture()), parameter.detach().cpu().double().numpy()
+        panels += _PICTURES[picture.kind](f"{name}: {key}", values, channel_names, picture.nothing)
+    return panels
 
 
 def _bar_panels(title, values, names, nothing):
@@ -121,16 +110,17 @@ def _image_panels(titles, images, names=None, limits=(None, None)):
     ]
 
 
-def _curve_panel(name, arrays, names, input_range):
-    """Tone curves; of more than four channels their parameters would be a tangle, so all are of one line."""
-    bend, gain, offset = (arrays[key].ravel() for key in ("bend", "gain", "offset"))
-    names = _channel_names(names, len(bend))
+def _curve_panel(name, block, names, input_range):
+    """What becomes of inputs that are the same at every place, channel by channel."""
     low, high = input_range
     if not low < high:
         raise ValueError(f"input_range must be ascending; got {input_range}")
-    x = np.linspace(low, high, 101)
-    curves = bend[:, None] * x**2 + gain[:, None] * x + offset[:, None]
-    return Panel(f"{name}: tone curve", "curves", {"x": x, "curves": curves, "names": names})
+    x, n_channels = torch.linspace(low, high, 101, dtype=torch.float64), block.shape[0]
+    inputs = x.view(-1, *[1] * len(block.shape)).expand(-1, n_channels, *[1] * (len(block.shape) - 1))
+    with torch.no_grad():
+        curves = copy.deepcopy(block).cpu().double()(inputs).flatten(1).T.numpy()
+    content = {"x": x.numpy(), "curves": curves, "names": _channel_names(names, n_channels)}
+    return Panel(f"{name}: tone curve", "curves", content)
 
 
 def history_panels(history):
@@ -273,13 +263,12 @@ _DRAWN: dict[str, Callable] = {
     "message": _draw_message,
     "photo": _draw_photo,
 }
-# For each parameter, what draws it, and its value where it does nothing.
-_KINDS: dict[type, dict[str, tuple[Callable, float | None]]] = {
-    FullPerturbation: {"delta": (_delta_panels, 0.0)},
-    ChannelPerturbation: {"offset": (_bar_panels, 0.0)},
-    AffinePerturbation: {"gain": (_bar_panels, 1.0), "offset": (_bar_panels, 0.0)},
-    CurvePerturbation: {},
-    ColorPerturbation: {"matrix": (_matrix_panels, None), "offset": (_bar_panels, 0.0)},
-    FilterPerturbation: {"weight": (_filter_panels, None), "offset": (_bar_panels, 0.0)},
-    GridPerturbation: {"gain": (_map_panels, 1.0), "offset": (_map_panels, 0.0)},
+# What a family calls each kind of picture of a parameter.
+_PICTURES: dict[str, Callable] = {
+    "any": _any_panels,
+    "bars": _bar_panels,
+    "entries": _delta_panels,
+    "matrix": _matrix_panels,
+    "filters": _filter_panels,
+    "map": _map_panels,
 }

@@ -6,20 +6,9 @@ import math
 import torch
 from torch import nn
 
-from ..perturbations import (
-    AffinePerturbation,
-    ChannelPerturbation,
-    ColorPerturbation,
-    FilterPerturbation,
-    FullPerturbation,
-    GridPerturbation,
-)
+from ..perturbations._families import is_ours
 from ._layer_calls import called_once, record
 
-# These do the same at every place, and so commute with looking at a window.
-_POINTWISE = (nn.Identity, ChannelPerturbation, AffinePerturbation, ColorPerturbation)
-_AFFINE = (*_POINTWISE, FullPerturbation, FilterPerturbation, GridPerturbation)
-_RULE = "a perturbation of this package that is affine in the inputs"
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -29,30 +18,31 @@ def take_on(head, perturbation):
     The head is a LogitsModule, in eval mode like the perturbation, which is of this package's families, or several in a
     row.
     """
-    parts = [part for part in perturbation.modules() if type(part) is not nn.Sequential]
-    if all(type(part) is nn.Identity for part in parts):
+    parts = [part for part in perturbation.modules() if type(part) not in (nn.Sequential, nn.Identity)]
+    if not parts:
         return
+    bent = [part for part in parts if not (is_ours(part) and part.affine)]
     shape = input_shape(perturbation)
     if shape is None:
-        _check_kinds(parts, _AFFINE, _RULE)
+        _check_none(bent, "a perturbation of this package that is affine in the inputs")
         raise ValueError("fold needs perturbations of inputs of one shape; got several")
     layer, whole = _first_layer(head, shape)
     with torch.no_grad():
         perturbation = copy.deepcopy(perturbation).eval().double().cpu()
         if type(layer) is nn.Linear:
-            _check_kinds(parts, _AFFINE, _RULE)
+            _check_none(bent, "a perturbation of this package that is affine in the inputs")
             _absorb_into_linear(layer, perturbation)
         elif not whole:
             raise ValueError("fold needs a linear layer after the inputs are reshaped; got a convolution")
         else:
-            _check_kinds(parts, _POINTWISE, "a perturbation that is the same everywhere before a convolution")
+            unlike = [part for part in parts if part in bent or not part.pointwise]
+            _check_none(unlike, "a perturbation that is the same everywhere before a convolution")
             _absorb_into_convolution(layer, perturbation)
 
 
-def _check_kinds(parts, allowed, rule):
-    others = sorted({type(part).__name__ for part in parts if type(part) not in allowed})
-    if others:
-        raise ValueError(f"fold needs {rule}; got {', '.join(others)}")
+def _check_none(misfits, rule):
+    if misfits:
+        raise ValueError(f"fold needs {rule}; got {', '.join(sorted({type(part).__name__ for part in misfits}))}")
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """The families of perturbations: small modules that start as the identity."""
 
 import itertools
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -11,15 +12,6 @@ from torch.nn import functional as F
 def _per_channel(shape, fill):
     """A parameter that broadcasts over everything but channels, for inputs (n, C), (n, C, L), (n, C, H, W), ..."""
     return nn.Parameter(torch.full((shape[0],) + (1,) * (len(shape) - 1), float(fill)))
-
-
-def _check_spatial(shape, name, ranks):
-    if len(shape) not in ranks:
-        wanted = " or ".join(f"{rank + 1}-dimensional" for rank in ranks)
-        raise ValueError(
-            f"perturbation={name!r} needs a channel axis and {wanted} X, (n_samples, n_channels, ...); got inputs of "
-            f"shape {tuple(shape)}. Use 'channel' or 'affine', or 'full'"
-        )
 
 
 # Of more entries than this a repr shows the outermost ones alone.
@@ -39,14 +31,70 @@ def shown(tensor):
     return " ".join(text.split())
 
 
-class _Perturbation(nn.Module):
-    """A perturbation whose repr shows its numbers."""
+class Picture(NamedTuple):
+    """How a display shows a parameter: by which kind of picture, and the value, if any, that does nothing."""
+
+    kind: str = "any"
+    nothing: float | None = None
+
+
+class Perturbation(nn.Module):
+    """What is to be known of a family; of a user's own module, which isn't one, these defaults hold.
+
+    Attributes
+    ----------
+    name : str
+        What the parameter `perturbation` calls it.
+    axes : tuple of int
+        How many axes an input may have; any number where it is empty.
+    tried_on_tables, tried_on_signals : bool
+        Whether "auto" tries it on inputs of features, and on those of channels and positions.
+    special_cases : tuple of str
+        Families that can do no more than this one, and so are never worth a step after it.
+    affine : bool
+        Whether it is affine in the inputs, such that a linear layer can absorb it.
+    pointwise : bool
+        Whether it does the same at every place, and so commutes with looking at a window: what a convolution asks.
+    any_size : bool
+        Whether it may take inputs of other sizes than it was made for.
+    pictures : dict of str to Picture
+        How parameters are shown.
+    tone_curve : bool
+        Whether its curve is shown in their place.
+    """
+
+    name = ""
+    axes: ClassVar[tuple[int, ...]] = ()
+    tried_on_tables = False
+    tried_on_signals = False
+    special_cases: ClassVar[tuple[str, ...]] = ()
+    affine = False
+    pointwise = False
+    any_size = True
+    pictures: ClassVar[dict[str, Picture]] = {}
+    tone_curve = False
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = tuple(shape)
+        if self.axes and len(shape) not in self.axes:
+            wanted = " or ".join(f"{n + 1}-dimensional" for n in self.axes)
+            raise ValueError(
+                f"perturbation={self.name!r} needs a channel axis and {wanted} X, (n_samples, n_channels, ...); got "
+                f"inputs of shape {self.shape}. Use 'channel' or 'affine', or 'full'"
+            )
 
     def extra_repr(self):
         return ", ".join(f"{name}={shown(parameter)}" for name, parameter in self.named_parameters())
 
+    def _added(self):
+        """Hook: what it adds to an input, of a shape that broadcasts to the input's; None where it does more."""
 
-class FullPerturbation(_Perturbation):
+
+_OFFSET = {"offset": Picture("bars", 0.0)}
+
+
+class FullPerturbation(Perturbation):
     """One offset for every entry of the input: ``x + delta``.
 
     Parameters
@@ -71,17 +119,24 @@ class FullPerturbation(_Perturbation):
     12.0
     """
 
+    name = "full"
+    affine = True
+    any_size = False
+    pictures: ClassVar = {"delta": Picture("entries", 0.0)}
+
     def __init__(self, shape):
-        super().__init__()
-        self.shape = tuple(shape)
+        super().__init__(shape)
         self.delta = nn.Parameter(torch.zeros(tuple(shape)))
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
         return x + self.delta
 
+    def _added(self):
+        return self.delta
 
-class ChannelPerturbation(_Perturbation):
+
+class ChannelPerturbation(Perturbation):
     """One offset per channel (a feature, where X is 2-dimensional): ``x + offset``.
 
     Parameters
@@ -102,17 +157,24 @@ class ChannelPerturbation(_Perturbation):
     torch.Size([3, 1, 1])
     """
 
+    name = "channel"
+    tried_on_tables = True
+    affine = pointwise = True
+    pictures: ClassVar = _OFFSET
+
     def __init__(self, shape):
-        super().__init__()
-        self.shape = tuple(shape)
+        super().__init__(shape)
         self.offset = _per_channel(shape, 0)
 
     def forward(self, x):
         """Perturbed batch, of the same shape."""
         return x + self.offset
 
+    def _added(self):
+        return self.offset
 
-class AffinePerturbation(_Perturbation):
+
+class AffinePerturbation(Perturbation):
     """Gain and offset per channel (a feature, where X is 2-dimensional): ``gain * x + offset``.
 
     Parameters
@@ -133,9 +195,14 @@ class AffinePerturbation(_Perturbation):
     torch.Size([2, 5])
     """
 
+    name = "affine"
+    tried_on_tables = tried_on_signals = True
+    special_cases = ("channel",)
+    affine = pointwise = True
+    pictures: ClassVar = {"gain": Picture("bars", 1.0)} | _OFFSET
+
     def __init__(self, shape):
-        super().__init__()
-        self.shape = tuple(shape)
+        super().__init__(shape)
         self.gain = _per_channel(shape, 1)
         self.offset = _per_channel(shape, 0)
 
@@ -144,7 +211,7 @@ class AffinePerturbation(_Perturbation):
         return x * self.gain + self.offset
 
 
-class CurvePerturbation(_Perturbation):
+class CurvePerturbation(Perturbation):
     """One tone curve per channel: ``bend * x**2 + gain * x + offset``.
 
     What a wrong transfer function (gamma) or an exposure error does, it undoes to second order.
@@ -167,9 +234,14 @@ class CurvePerturbation(_Perturbation):
     torch.Size([3, 1, 1])
     """
 
+    name = "curve"
+    tried_on_signals = True
+    special_cases = ("channel", "affine")
+    pointwise = True
+    tone_curve = True
+
     def __init__(self, shape):
-        super().__init__()
-        self.shape = tuple(shape)
+        super().__init__(shape)
         self.bend = _per_channel(shape, 0)
         self.gain = _per_channel(shape, 1)
         self.offset = _per_channel(shape, 0)
@@ -179,7 +251,7 @@ class CurvePerturbation(_Perturbation):
         return x * (self.gain + self.bend * x) + self.offset
 
 
-class ColorPerturbation(_Perturbation):
+class ColorPerturbation(Perturbation):
     """A matrix across channels, and an offset: ``x'_c = sum_d matrix_cd x_d + offset_c``.
 
     Parameters
@@ -207,10 +279,15 @@ class ColorPerturbation(_Perturbation):
     torch.Size([3, 3])
     """
 
+    name = "color"
+    axes = (2, 3, 4)
+    tried_on_signals = True
+    special_cases = ("channel", "affine")
+    affine = pointwise = True
+    pictures: ClassVar = {"matrix": Picture("matrix")} | _OFFSET
+
     def __init__(self, shape):
-        super().__init__()
-        self.shape = tuple(shape)
-        _check_spatial(shape, "color", (2, 3, 4))
+        super().__init__(shape)
         self.matrix = nn.Parameter(torch.eye(shape[0]))
         self.offset = _per_channel(shape, 0)
 
@@ -219,7 +296,7 @@ class ColorPerturbation(_Perturbation):
         return torch.einsum("ij,nj...->ni...", self.matrix, x.to(self.matrix.dtype)) + self.offset
 
 
-class FilterPerturbation(_Perturbation):
+class FilterPerturbation(Perturbation):
     """A small filter for each channel, and an offset; the borders repeat the outermost entries.
 
     Parameters
@@ -249,10 +326,15 @@ class FilterPerturbation(_Perturbation):
     torch.Size([3, 1, 3, 3])
     """
 
+    name = "filter"
+    axes = (2, 3)
+    tried_on_signals = True
+    special_cases = ("channel", "affine")
+    affine = True
+    pictures: ClassVar = {"weight": Picture("filters")} | _OFFSET
+
     def __init__(self, shape, size=3):
-        super().__init__()
-        self.shape = tuple(shape)
-        _check_spatial(shape, "filter", (2, 3))
+        super().__init__(shape)
         if size % 2 == 0 or size < 1 or size > min(shape[1:]):
             raise ValueError(f"size must be odd and at most the input's {min(shape[1:])} entries; got {size}")
         self.size = size
@@ -278,7 +360,7 @@ class FilterPerturbation(_Perturbation):
         return moved
 
 
-class GridPerturbation(_Perturbation):
+class GridPerturbation(Perturbation):
     """A coarse map of gains and offsets, enlarged to the input linearly: ``gain_map * x + offset_map``.
 
     Dirt, shade and glare on a lens are the same for all channels, and so is the map.
@@ -308,10 +390,14 @@ class GridPerturbation(_Perturbation):
     torch.Size([1, 1, 4, 4])
     """
 
+    name = "grid"
+    axes = (2, 3)
+    tried_on_signals = True
+    affine = True
+    pictures: ClassVar = {"gain": Picture("map", 1.0), "offset": Picture("map", 0.0)}
+
     def __init__(self, shape, size=6):
-        super().__init__()
-        self.shape = tuple(shape)
-        _check_spatial(shape, "grid", (2, 3))
+        super().__init__(shape)
         if not 1 <= size <= min(shape[1:]):
             raise ValueError(
                 f"size must be at least 1 and no larger than the input's {min(shape[1:])} entries; got {size}"
@@ -345,27 +431,30 @@ def additive_part(perturbation, shape):
     """The tensor of one input's shape that a perturbation adds, or None where it does more than add."""
     if not any(True for _ in perturbation.parameters()):
         return torch.zeros(shape)
-    if isinstance(perturbation, FullPerturbation):
-        return perturbation.delta
-    if isinstance(perturbation, ChannelPerturbation):
-        return perturbation.offset.expand(shape)
-    return None
+    added = perturbation._added() if isinstance(perturbation, Perturbation) else None
+    return None if added is None else added.expand(shape)
 
 
-# Families that are special cases of another, and so never worth a step after it.
-SPECIAL_CASES = {
-    "affine": ("channel",),
-    "curve": ("channel", "affine"),
-    "color": ("channel", "affine"),
-    "filter": ("channel", "affine"),
-}
+def family_of(perturbation):
+    """The class that knows what is to be known of a perturbation."""
+    return type(perturbation) if isinstance(perturbation, Perturbation) else Perturbation
 
+
+def is_ours(perturbation):
+    """Whether it is of a family of the package itself, and not of a class derived from one."""
+    return type(perturbation) in PERTURBATIONS.values()
+
+
+# Every family by its name, in the order in which "auto" tries them.
 PERTURBATIONS = {
-    "full": FullPerturbation,
-    "channel": ChannelPerturbation,
-    "affine": AffinePerturbation,
-    "curve": CurvePerturbation,
-    "color": ColorPerturbation,
-    "filter": FilterPerturbation,
-    "grid": GridPerturbation,
+    family.name: family
+    for family in (
+        FullPerturbation,
+        ChannelPerturbation,
+        AffinePerturbation,
+        CurvePerturbation,
+        ColorPerturbation,
+        FilterPerturbation,
+        GridPerturbation,
+    )
 }

@@ -2,15 +2,14 @@
 
 from torch import nn
 
-from ._families import MOST_SHOWN, PERTURBATIONS, shown
+from ._families import MOST_SHOWN, is_ours, shown
 
 
 def names_of(perturbation):
     """Names of the families that a perturbation is made of, in their order; of others the class's."""
     if isinstance(perturbation, nn.Sequential):
         return [name for part in perturbation for name in names_of(part)]
-    families = {cls: name for name, cls in PERTURBATIONS.items()}
-    return [families.get(type(perturbation), type(perturbation).__name__)]
+    return [perturbation.name if is_ours(perturbation) else type(perturbation).__name__]
 
 
 def title_of(perturbation):
