@@ -14,12 +14,12 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test smoke check test-oldest test-processors coverage fuzz mutants bench docs lint dist clean help
+.PHONY: install demo test smoke check test-oldest test-processors coverage fuzz mutants bench tables docs lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | smoke | test | check | test-oldest | test-processors | coverage | fuzz | mutants | bench | docs | lint | dist | clean"
+	@echo "make install | demo | smoke | test | check | test-oldest | test-processors | coverage | fuzz | mutants | bench | tables | docs | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
@@ -71,6 +71,10 @@ test-processors: $(VENV)/installed-test
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)
 	$(BIN)/python benchmarks/speed.py
+
+# The measured tables of the pages, from benchmarks/results; a test fails where one differs.
+tables: $(VENV)/installed-test
+	$(BIN)/python benchmarks/tables.py
 
 # Read docs/_build/html/index.html. It needs no network, and any warning fails it. All pages anew (-E): those that an
 # earlier build has left would be missing from the search.

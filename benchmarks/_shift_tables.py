@@ -32,8 +32,13 @@ def read_results(paths):
     -------
     pandas.DataFrame
     """
-    results = pd.concat([pd.read_csv(path, keep_default_na=False) for path in paths], ignore_index=True)
-    results = results.drop_duplicates([*Run._fields, "method"])
+    results = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    return in_order(results.drop_duplicates([*Run._fields, "method"]))
+
+
+def in_order(results):
+    """Results in the order of the suite."""
+    results = results.fillna({"families": ""})
     order = list(dict.fromkeys([*SHIFTS, *TABULAR_SHIFTS]))
     results["shift"] = pd.Categorical(results["shift"], [shift for shift in order if shift in set(results["shift"])])
     return results.sort_values([*Run._fields], kind="stable")

@@ -25,7 +25,7 @@ VARIED = (("gamma", "gamma"), ("n_calibration", "n"), ("epochs", "epochs"))
 WITH_FLOOR = (("ece", 2, "ECE %"), ("aece", 2, "AECE %"), ("sce", 3, "SCE %"))
 
 
-def read_results(path):
+def means(results):
     """Results averaged over seeds, one row for each setting, in the order of the methods.
 
     Returns
@@ -33,15 +33,10 @@ def read_results(path):
     pandas.DataFrame
         With `n_seeds`; numbers that a method doesn't have are NaN.
     """
-    results = pd.read_csv(path, keep_default_na=False)
-    texts = {"network", "method", "precision", "families"}
-    for name in results.columns.difference(texts):
-        results[name] = pd.to_numeric(results[name], errors="coerce")
-    results["method"] = pd.Categorical(results["method"], METHODS)
+    results = results.assign(method=pd.Categorical(results["method"], METHODS))
     groups = results.groupby(SETTINGS, dropna=False, observed=True, sort=True)
     means = groups.mean(numeric_only=True).drop(columns="seed")
     means["n_seeds"] = groups.size()
-    means["families"] = groups["families"].agg(lambda names: ", ".join(sorted({name for name in names if name})))
     return means.reset_index()
 
 

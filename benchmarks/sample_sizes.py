@@ -1,7 +1,7 @@
 """How many samples a calibrator needs: its NLL by the size of the calibration set, without a shift and with one.
 
     python benchmarks/sample_sizes.py --data DIR
-    python benchmarks/sample_sizes.py --summary --overview benchmarks/results/sample_sizes_table.csv
+    python benchmarks/sample_sizes.py --summary
 
 Half of 10,000 test images judges; of the other half the first n of a shuffled order calibrate, so that each size holds
 the smaller ones, and a class may be missing. Records are the logits of two ResNets and the probabilities of a
@@ -60,10 +60,7 @@ def main(arguments=None):
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             compute(options)
-    frame = table(pd.read_csv(options.out))
-    print(frame.to_markdown(index=False, disable_numparse=True))
-    if options.overview:
-        frame.to_csv(options.overview, index=False)
+    print(table(pd.read_csv(options.out)).to_markdown(index=False, disable_numparse=True))
 
 
 def parse(arguments=None):
@@ -78,7 +75,6 @@ def parse(arguments=None):
     parser.add_argument("--draws", type=int, default=10, help="default: %(default)s; 3 at most in the dark")
     parser.add_argument("--out", type=Path, default=OUT, help="CSV file to append to (default: %(default)s)")
     parser.add_argument("--summary", action="store_true", help="only print the table of this file")
-    parser.add_argument("--overview", type=Path, metavar="CSV", help="file for the table, which the docs show")
     return parser.parse_args(arguments)
 
 

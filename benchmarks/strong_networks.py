@@ -1,7 +1,7 @@
 """Output maps on strong networks with few classes: those that keep the order, and those with a bias per class.
 
     python benchmarks/strong_networks.py --data DIR
-    python benchmarks/strong_networks.py --summary --overview benchmarks/results/strong_networks_table.csv
+    python benchmarks/strong_networks.py --summary
 
 Networks: the mean log-probabilities of a ResNet-20 and a ResNet-32 on CIFAR-10 images and their mirror images (94 %
 right); these plus those of a logistic regression on the features of an EfficientNet-Lite0, which 4,000 test images
@@ -68,10 +68,7 @@ def main(arguments=None):
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             compute(options)
-    frame = overview(pd.read_csv(options.out))
-    print(frame.to_markdown(disable_numparse=True))
-    if options.overview:
-        frame.to_csv(options.overview, index_label="method")
+    print(table(pd.read_csv(options.out)).to_markdown(index=False, disable_numparse=True))
 
 
 def parse(arguments=None):
@@ -83,7 +80,6 @@ def parse(arguments=None):
     parser.add_argument("--seeds", type=int, default=5, help="number of splits (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=OUT, help="CSV file to append to (default: %(default)s)")
     parser.add_argument("--summary", action="store_true", help="only print the table of this file")
-    parser.add_argument("--overview", type=Path, metavar="CSV", help="file for the table, which the docs show")
     return parser.parse_args(arguments)
 
 
@@ -146,7 +142,7 @@ def sensors(data_dir):
 NETWORKS = {"CIFAR-10, ResNets": averaged, "CIFAR-10, and features": transferred, "gas sensors": sensors}
 
 
-def overview(results):
+def table(results):
     """One row per method, one column per network and size: NLL less temperature scaling's, which the first row has."""
     columns = {}
     for (network, n), part in results.groupby(["network", "n"], sort=False):
@@ -154,7 +150,8 @@ def overview(results):
         found = {method: cell(paired_estimate(nll[method], nll[BASELINE])) for method in nll if method != BASELINE}
         columns[f"{network}, {n:,}"] = {f"{BASELINE}, NLL": f"{nll[BASELINE].mean():.3f}", **found}
     frame = pd.DataFrame(columns)
-    return frame.reindex([name for name in (f"{BASELINE}, NLL", *MAPS) if name in frame.index])
+    frame = frame.reindex([name for name in (f"{BASELINE}, NLL", *MAPS) if name in frame.index])
+    return frame.rename_axis("method").reset_index()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ Y.-C. Tang, "Neural Clamping: Joint Input Perturbation and Temperature Scaling f
 import argparse
 from pathlib import Path
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -32,7 +33,7 @@ from _thesis_figure import draw
 from _thesis_methods import FACTS, calibrate
 from _thesis_runs import METHODS, PARTS, Run, cifar_runs, imagenet_runs
 from _thesis_scores import COLUMNS, evaluate
-from _thesis_tables import read_results, report
+from _thesis_tables import means, report
 from skclamp import REFERENCE_SETTINGS, TemperatureScaling
 
 
@@ -65,7 +66,7 @@ def baseline(run, problem):
 
 def summarise(options):
     """Write the tables and figures beside the results."""
-    results = read_results(options.out)
+    results = means(pd.read_csv(options.out))
     text = report(results)
     options.out.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)

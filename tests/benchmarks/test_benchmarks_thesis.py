@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from _result_rows import rows_of
@@ -17,7 +18,7 @@ from _thesis_data import Problem, Samples
 from _thesis_methods import ECE_GRID, calibrate, settings, temperature_by_ece
 from _thesis_runs import ABLATION, CIFAR100, GAMMAS, MATRICES, METHODS, REFERENCE, Run, cifar_runs, imagenet_runs
 from _thesis_scores import COLUMNS, evaluate
-from _thesis_tables import read_results, select
+from _thesis_tables import means, select
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator, TemperatureScaling
 from skclamp.metrics import brier_score, expected_calibration_error, predictive_entropy
 
@@ -297,7 +298,7 @@ def test_results_resume_and_are_tabulated_and_drawn(small, tmp_path, capsys, mon
     assert rows_of(path) == rows
     assert capsys.readouterr().out == 2 * text
 
-    results = read_results(path)
+    results = means(pd.read_csv(path))
     labels = {part: list(select(results, part)["label"]) for part in ("table", "ablation", "gamma", "size")}
     assert labels["table"] == ["uncalibrated", "temperature", "vector", "clamping", "reference"]
     assert sorted(labels["ablation"]) == sorted(ABLATION)

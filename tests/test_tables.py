@@ -1,0 +1,56 @@
+"""The measured tables of the pages are those of the files of results."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pandas", reason="the files of results are read with pandas")
+
+import decision_chart
+import tables
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_pages_hold_the_tables_of_the_files(capsys):
+    assert tables.main(["--check"]) == 0, f"run make tables: {capsys.readouterr().out}"
+
+
+def test_every_table_stands_on_a_page():
+    marked = {match["name"] for page in tables.PAGES for match in tables.MARKED.finditer(page.read_text("utf-8"))}
+    assert marked == set(tables.TABLES)
+
+
+def test_the_decision_chart_is_drawn_from_the_files():
+    image = pytest.importorskip("PIL.Image", reason="reads a PNG file")
+    with image.open(ROOT / "docs" / "images" / "decision.png") as chart:
+        assert chart.text["Description"] == decision_chart.words(), "run python benchmarks/decision_chart.py"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "before", "row"),
+    [
+        (
+            ".md",
+            "<!-- table by benchmarks/tables.py: delays -->\n\n{}\n<!-- end of table -->\n",
+            "| darkness × .35 | 320 |",
+        ),
+        (
+            ".rst",
+            ".. table by benchmarks/tables.py: delays\n\n.. list-table::\n   :header-rows: 1\n\n{}\n.. end of table\n",
+            "   * - darkness × .35\n     - 320",
+        ),
+    ],
+)
+def test_what_differs_is_told_and_written_anew(suffix, before, row, tmp_path, monkeypatch, capsys):
+    page = tmp_path / f"page{suffix}"
+    page.write_text(before.format("   * - stale\n"), encoding="utf-8")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(tables, "PAGES", [page])
+    monkeypatch.setattr(tables, "FILES", {})
+    assert tables.main(["--check"]) == 1
+    assert f"page{suffix} differs" in capsys.readouterr().out
+    assert tables.main([]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert row in text and "stale" not in text and (suffix == ".md" or ":header-rows: 1" in text)
+    assert tables.main(["--check"]) == 0
