@@ -116,6 +116,18 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
 
+    # The group of a page that it is in.
+    _group = "others"
+
+    # A comparison of the package's maps has it up to so many classes, from so many samples for each.
+    _compared_classes = math.inf
+    _compared_samples = 0
+
+    @classmethod
+    def _default_candidates(cls):
+        """Names and maps of this kind that a selector chooses from where nobody says, from few parameters to many."""
+        return []
+
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
         register(cls, arguments_of)

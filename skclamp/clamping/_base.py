@@ -86,6 +86,8 @@ class BaseClamping(BaseCalibrator):
 
     _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"module_", "delta_", "history_"}
     _reads_again = True
+
+    _group = "neural clamping"
     # What is given in a network's place does so, while clamping learns and in `module_`.
     _raises_zeros = False
 

@@ -7,6 +7,7 @@ from ._isotonic import IsotonicCalibration
 from ._spline_calibration import SplineCalibration
 from ._venn_abers import VennAbersCalibration
 
+# As those of `scaling`.
 __all__ = [
     "AccuracyPreservingIsotonic",
     "BayesianBinningIntoQuantiles",

@@ -69,6 +69,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
     slope: float | None = None
 
     _takes_absent = False
+    _group = "order-preserving"
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "slope": [Interval(Real, 0, None, closed="neither"), None],

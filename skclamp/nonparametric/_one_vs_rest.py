@@ -36,6 +36,9 @@ class OneVsRestCalibrator(BaseCalibrator):
     _enough_per_number = 20
     _takes_logarithms = False
     _takes_absent = False
+    _group = "bins, isotonic and splines"
+    # One class against the rest has as many positive samples as it has.
+    _compared_samples = 10
 
     def _fit_logits(self, logits, y, sample_weight):
         counted = sample_weight > 0

@@ -75,6 +75,7 @@ class SplineCalibration(BaseCalibrator):
     n_knots: int = 6
 
     _takes_absent = False
+    _group = "bins, isotonic and splines"
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "n_knots": [Interval(Integral, 3, None, closed="left")],

@@ -102,6 +102,8 @@ class VennAbersCalibration(OneVsRestCalibrator):
 
     _n_per_class = 3
     _maps = VennAbersMaps
+    # Its time grows as the square of the samples.
+    _compared_classes = 0
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "precision": [Interval(Integral, 0, 15, closed="both"), None],

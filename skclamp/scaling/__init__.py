@@ -9,16 +9,17 @@ from ._structured_scaling import StructuredMatrixScaling, StructuredVectorScalin
 from ._temperature_scaling import TemperatureScaling
 from ._vector_scaling import VectorScaling
 
+# From few parameters to many: the package's public maps, and those that selectors and comparisons know, in this order.
 __all__ = [
-    "BetaCalibration",
-    "DirichletCalibration",
-    "EnsembleTemperatureScaling",
-    "IntraOrderPreservingCalibration",
-    "MatrixScaling",
-    "ParameterizedTemperatureScaling",
-    "PlattScaling",
-    "StructuredMatrixScaling",
-    "StructuredVectorScaling",
     "TemperatureScaling",
+    "EnsembleTemperatureScaling",
+    "ParameterizedTemperatureScaling",
+    "IntraOrderPreservingCalibration",
+    "StructuredVectorScaling",
     "VectorScaling",
+    "PlattScaling",
+    "BetaCalibration",
+    "StructuredMatrixScaling",
+    "MatrixScaling",
+    "DirichletCalibration",
 ]

@@ -68,8 +68,12 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     """
 
     _arrays = ("weights_",)
-
+    _group = "temperatures"
     _treats_classes_alike = True
+
+    @classmethod
+    def _default_candidates(cls):
+        return [("ensemble temperature", cls())]
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)

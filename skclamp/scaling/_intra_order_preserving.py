@@ -77,6 +77,12 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         "variant": [Choices("order-invariant", "order-preserving")],
     }
 
+    _group = "order-preserving"
+
+    @classmethod
+    def _default_candidates(cls):
+        return [("order-preserving", cls())]
+
     @property
     def _treats_classes_alike(self):
         return self.variant == "order-invariant"

@@ -46,6 +46,9 @@ class OdirScaling(AffineScaling):
     }
 
     _n_per_class = 2
+    _group = "matrices"
+    # Full matrices of more classes take minutes.
+    _compared_classes = 50
 
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]

@@ -17,6 +17,7 @@ class OneVsRestScaling(TemperatureFirst):
 
     _takes_absent = False
     _n_per_class = 2
+    _group = "scales and shifts per class"
     _monotone = False
 
     def _fit_map(self, logits, y, sample_weight):
@@ -153,6 +154,10 @@ class BetaCalibration(OneVsRestScaling):
     _n_per_class = 3
     _monotone = True
     _arrays = "a_", "b_", "intercept_"
+
+    @classmethod
+    def _default_candidates(cls):
+        return [("beta", cls())]
 
     def _terms(self, logits):
         log_p, log_rest = log_odds_terms(logits)

@@ -73,6 +73,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         "n_top": [Interval(Integral, 1, None, closed="left")],
     }
 
+    _group = "temperatures"
     _treats_classes_alike = True
 
     def _module(self, ordered, weight):

@@ -86,6 +86,12 @@ class StructuredVectorScaling(StructuredScaling):
         "intercept_penalty": _STRENGTH,
     }
 
+    _group = "scales and shifts per class"
+
+    @classmethod
+    def _default_candidates(cls):
+        return [("structured vector", cls())]
+
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]
         unit = n_classes / self._n_effective
@@ -176,6 +182,17 @@ class StructuredMatrixScaling(StructuredScaling):
         "diagonal_penalty": _STRENGTH,
         "intercept_penalty": _STRENGTH,
     }
+
+    _group = "matrices"
+
+    @classmethod
+    def _default_candidates(cls):
+        def weaker(share):
+            return cls(off_diagonal_penalty=share, diagonal_penalty=1 / 16, intercept_penalty=1 / 16)
+
+        # What suits 10 classes is far too strong for 100.
+        name = "structured matrix"
+        return [(name, cls()), (f"{name} / 16", weaker(1 / 16)), (f"{name} / 256", weaker(1 / 256))]
 
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]

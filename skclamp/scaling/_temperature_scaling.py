@@ -88,6 +88,12 @@ class TemperatureScaling(BaseCalibrator):
         "bounds": ["array-like"],
     }
 
+    _group = "temperatures"
+
+    @classmethod
+    def _default_candidates(cls):
+        return [("temperature", cls())]
+
     @property
     def _treats_classes_alike(self):
         # A focal loss has other frequencies on purpose.

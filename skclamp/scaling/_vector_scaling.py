@@ -60,6 +60,11 @@ class VectorScaling(AffineScaling):
     """
 
     _n_per_class = 2
+    _group = "scales and shifts per class"
+
+    @classmethod
+    def _default_candidates(cls):
+        return [("vector", cls())]
 
     @property
     def _n_free(self):

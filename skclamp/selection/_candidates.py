@@ -8,40 +8,42 @@ from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..perturbations._views import views_of
 
-# Full matrices of more classes than this take minutes, and structured ones do as well.
-_MAX_MATRIX_CLASSES = 50
-# Maps of one class against the rest see as many positive samples as a class has.
-_MIN_SAMPLES_PER_CLASS = 10
+# Every map of the output, from few parameters to many.
+MAPS = [getattr(room, name) for room in (scaling, nonparametric) for name in room.__all__]
 UNCALIBRATED = "uncalibrated"
 # What a comparison has for all of them.
 _SHARED = ("response", "classes", "cv", "device", "integer_scale")
 
 
+def default_candidates():
+    """Output maps for `CalibratorSelector` to choose from: a short list, from few parameters to many.
+
+    The three structured matrices differ in strength: what suits 10 classes is far too strong for 100. "vector" and
+    "beta", which nothing shrinks, take part where at least five samples a parameter are misclassified.
+
+    Returns
+    -------
+    list of (str, BaseCalibrator)
+        Names and unfitted maps.
+
+    Examples
+    --------
+    >>> from skclamp import default_candidates
+    >>> [name for name, _ in default_candidates()][:2]
+    ['temperature', 'ensemble temperature']
+    """
+    return [candidate for kind in MAPS for candidate in kind._default_candidates()]
+
+
 def default_calibrators(logits, random_state):
     """The package's calibrators that suit the number of classes and of samples, by name."""
     n_classes, n_samples = len(logits.classes), len(logits.calibration)
-    found = [
-        scaling.TemperatureScaling(),
-        scaling.EnsembleTemperatureScaling(),
-        scaling.ParameterizedTemperatureScaling(),
-        scaling.VectorScaling(),
-        scaling.StructuredVectorScaling(),
-        scaling.StructuredMatrixScaling(),
-        scaling.PlattScaling(),
-        scaling.BetaCalibration(),
-        nonparametric.SplineCalibration(),
-        scaling.IntraOrderPreservingCalibration(),
-        nonparametric.AccuracyPreservingIsotonic(),
+    suited = [
+        kind()
+        for kind in MAPS
+        if n_classes <= kind._compared_classes and n_samples >= kind._compared_samples * n_classes
     ]
-    if n_classes <= _MAX_MATRIX_CLASSES:
-        found += [scaling.MatrixScaling(), scaling.DirichletCalibration()]
-    if n_samples >= _MIN_SAMPLES_PER_CLASS * n_classes:
-        found += [
-            nonparametric.IsotonicCalibration(),
-            nonparametric.HistogramBinning(),
-            nonparametric.BayesianBinningIntoQuantiles(),
-        ]
-    chosen = named(takers(named(found).items(), logits.calibration, logits.test))
+    chosen = named(takers(named(suited).items(), logits.calibration, logits.test))
     shape = logits.shape_of_an_input
     if shape is not None:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)

@@ -26,16 +26,8 @@ from ..base._scores import Mapped
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 from ..metrics._noise_floor import is_ours
-from ..scaling import (
-    BetaCalibration,
-    EnsembleTemperatureScaling,
-    IntraOrderPreservingCalibration,
-    StructuredMatrixScaling,
-    StructuredVectorScaling,
-    TemperatureScaling,
-    VectorScaling,
-)
-from ._candidates import check_bare, takers
+from ..scaling import IntraOrderPreservingCalibration, TemperatureScaling
+from ._candidates import check_bare, default_candidates, takers
 from ._trial import Samples, Stack, Trial
 
 # The package's scorers, which are objects, by what their names are cut short to.
@@ -65,10 +57,9 @@ class _ScorerNames(Choices):
 
 # What the stack is called among the candidates, as it is and with a map that follows it.
 _STACKS = ("stack", "recalibrated stack")
-# Parameters per class of the default maps that nothing but the samples holds, and how many misclassified samples each
-# takes: the classifier's right answers are alike, and say hardly more than one would. Logistic regressions need 5 to 10
-# events per parameter (Vittinghoff and McCulloch, 2007).
-_FREE_PER_CLASS = {VectorScaling: 2, BetaCalibration: 3}
+# How many misclassified samples each parameter takes that nothing but the samples holds: the classifier's right answers
+# are alike, and say hardly more than one would. Logistic regressions need 5 to 10 events per parameter (Vittinghoff and
+# McCulloch, 2007).
 _MIN_MISSES = 5
 # Standard errors by which the best must beat temperature scaling where fewer samples than this are misclassified, or of
 # other classes than the most frequent one: they decide the gain, and so few are alike by chance. Elsewhere it is one.
@@ -78,49 +69,13 @@ _MIN_MISSES = 5
 _N_ERRORS_OF_FEW = {10: 3.0, 60: 2.0}
 
 
-def default_candidates():
-    """Output maps for `CalibratorSelector` to choose from: a short list, from few parameters to many.
-
-    The three structured matrices differ in strength: what suits 10 classes is far too strong for 100. "vector" and
-    "beta", which nothing shrinks, take part where at least five samples a parameter are misclassified.
-
-    Returns
-    -------
-    list of (str, BaseCalibrator)
-        Names and unfitted maps.
-
-    Examples
-    --------
-    >>> from skclamp import default_candidates
-    >>> [name for name, _ in default_candidates()][:2]
-    ['temperature', 'ensemble temperature']
-    """
-    return [
-        ("temperature", TemperatureScaling()),
-        ("ensemble temperature", EnsembleTemperatureScaling()),
-        ("order-preserving", IntraOrderPreservingCalibration()),
-        ("structured vector", StructuredVectorScaling()),
-        ("vector", VectorScaling()),
-        ("beta", BetaCalibration()),
-        ("structured matrix", StructuredMatrixScaling()),
-        ("structured matrix / 16", _structured_matrix(1 / 16)),
-        ("structured matrix / 256", _structured_matrix(1 / 256)),
-    ]
-
-
-def _structured_matrix(off_diagonal_penalty):
-    return StructuredMatrixScaling(
-        off_diagonal_penalty=off_diagonal_penalty, diagonal_penalty=1 / 16, intercept_penalty=1 / 16
-    )
-
-
 def _bearable_candidates(samples):
     """The default ones, without free maps of more parameters than the misclassified samples bear."""
     n_classes, n_misses = samples.logits.shape[1], _effective(samples, _missed(samples))
     return [
         (name, calibrator)
         for name, calibrator in takers(default_candidates(), samples.logits)
-        if n_misses >= _MIN_MISSES * n_classes * _FREE_PER_CLASS.get(type(calibrator), 0)
+        if n_misses >= _MIN_MISSES * n_classes * calibrator._n_per_class
     ]
 
 
@@ -267,6 +222,8 @@ class CalibratorSelector(BaseCalibrator):
         "one_standard_error": ["boolean"],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
     }
+
+    _group = "selected"
 
     def _router(self):
         router, scorer = super()._router(), self._scorer()
