@@ -129,6 +129,11 @@ class SoftmaxRegression(ABC):
             total = logits.sum(0)
             yield x, w, logits.div_(total), total.log_().add_(top)
 
+    @staticmethod
+    @abstractmethod
+    def identity(n_classes):
+        """Parameters that leave the features as they are, towards which penalties draw."""
+
     @property
     @abstractmethod
     def shape(self):
@@ -162,6 +167,10 @@ class VectorRegression(SoftmaxRegression):
     """Logits ``g_k x_k + b_k``; parameters of shape (2, n_classes): g, then b."""
 
     feature_axis = 0
+
+    @staticmethod
+    def identity(n_classes):
+        return np.stack([np.ones(n_classes), np.zeros(n_classes)])
 
     @property
     def shape(self):
@@ -203,6 +212,24 @@ class MatrixRegression(SoftmaxRegression):
 
     feature_axis = 1
 
+    @staticmethod
+    def identity(n_classes):
+        return np.eye(n_classes, n_classes + 1)
+
+    @staticmethod
+    def of_vector(parameters):
+        """Those that do what a `VectorRegression` does with its own."""
+        gain, intercept = parameters
+        return np.column_stack([np.diag(gain), intercept])
+
+    @staticmethod
+    def strengths(n_classes, off_diagonal, *, diagonal=0.0, intercept):
+        """Strengths of a penalty by the role of each parameter."""
+        strengths = np.full((n_classes, n_classes + 1), float(off_diagonal))
+        np.fill_diagonal(strengths, diagonal)
+        strengths[:, -1] = intercept
+        return strengths
+
     @property
     def shape(self):
         return self.n_classes, self.n_classes + 1
@@ -231,14 +258,9 @@ class MatrixRegression(SoftmaxRegression):
             covariance = -proba[j] * proba[k]
             covariance[j == k] += proba
             total.addmm_(covariance.mul_(w), (x[a] * x[c]).T)
-        return _unfold(total, self.n_classes)
-
-
-def _unfold(pairs, n_classes):
-    """The symmetric matrix over (class, feature) whose entries for pairs of classes and pairs of features are given."""
-    by_class, by_feature = _pair_numbers(n_classes), _pair_numbers(n_classes + 1)
-    size = n_classes * (n_classes + 1)
-    return pairs[by_class[:, None, :, None], by_feature[None, :, None, :]].reshape(size, size)
+        by_class, by_feature = _pair_numbers(self.n_classes), _pair_numbers(self.n_classes + 1)
+        size = self.n_classes * (self.n_classes + 1)
+        return total[by_class[:, None, :, None], by_feature[None, :, None, :]].reshape(size, size)
 
 
 def _pair_numbers(n):
@@ -248,25 +270,26 @@ def _pair_numbers(n):
     return first * (first + 1) // 2 + second
 
 
-def minimise(regression, start, penalty=0.0, *, centre=None, tolerance=_LOSS_TOLERANCE, most_factored=_MAX_FACTORED):
-    """Least mean NLL plus ``sum(penalty * (parameters - centre)^2)``.
+def minimise(regression, penalty=0.0, *, start=None, tolerance=_LOSS_TOLERANCE, most_factored=_MAX_FACTORED):
+    """Least mean NLL plus ``sum(penalty * (parameters - identity)^2)``.
 
     Parameters
     ----------
     regression : VectorRegression or MatrixRegression
-    start, centre : ndarrays of its shape
-        Where the search starts, and what the penalty draws towards: None is `start`.
     penalty : ndarray of its shape or what broadcasts to it, default=0.0
         Non-negative strengths.
+    start : ndarray of its shape, default=None
+        Where the search starts; None is the identity.
     tolerance : float, default=1e-8
         Relative decrease of the loss in one step that ends the search.
     most_factored : int, default=460
         The Hessian at the start is factored for up to this many parameters.
     """
-    ridge = np.broadcast_to(penalty, start.shape) + RIDGE
-    penalised = _Penalised(regression, ridge, start if centre is None else centre)
+    identity = regression.identity(regression.n_classes)
+    start = identity if start is None else start
+    penalised = _Penalised(regression, np.broadcast_to(penalty, start.shape) + RIDGE, identity)
     factored = start.size <= most_factored
-    unwhiten, whiten = (_whitening if factored else _near_whitening)(regression, start, ridge)
+    unwhiten, whiten = (_whitening if factored else _near_whitening)(penalised, start)
 
     def objective(u):
         loss, gradient = penalised(start + unwhiten(u).reshape(start.shape))
@@ -318,9 +341,9 @@ def _polished(penalised, parameters):
     return parameters
 
 
-def _whitening(regression, start, ridge):
+def _whitening(penalised, start):
     """The map from whitened coordinates to steps from the start, and its transpose for gradients."""
-    scale, factor = _factored(regression.hessian(start) + 2 * np.diag(ridge.ravel()))
+    scale, factor = _factored(penalised.hessian(start))
     return (
         lambda u: scale * solve_triangular(factor, u, lower=True, trans="T", check_finite=False),
         lambda gradient: solve_triangular(factor, scale * gradient, lower=True, check_finite=False),
@@ -342,11 +365,12 @@ def _factored(hessian):
     raise ValueError("X must hold logits that float64 can multiply; the Hessian of the loss isn't positive definite")
 
 
-def _near_whitening(regression, start, ridge):
+def _near_whitening(penalised, start):
     """Scale the Hessian's diagonal to ones, and shrink the one direction in which each class's features add up.
 
     All log-probabilities are negative: along their mean, a class's coefficients act as one.
     """
+    regression, ridge = penalised.regression, penalised.ridge
     axis = regression.feature_axis
     squares, means = regression.curvature(start)
     scale = 1 / np.sqrt(squares + 2 * ridge)

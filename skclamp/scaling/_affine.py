@@ -1,14 +1,22 @@
-"""What the affine output maps share: features of the logits, a regression on them, the map."""
+"""Affine maps of log-probabilities: vector scaling, and its structured forms of a diagonal and a full matrix."""
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 import torch
 
+from .._solvers.softmax_regression import MatrixRegression, VectorRegression, minimise
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import absent_again, absent_among, without
+from .._utils.docstrings import with_shared_docs
+from .._utils.sklearn_private import Interval
 from ._temperature_scaling import TemperatureFirst
 
 # Features are brought below this, by a power of two, where no temperature within its bounds calms them.
 _LARGEST_FEATURE = 2.0**10
+_STRENGTH = [Interval(Real, 0, None, closed="left")]
 
 
 class AffineScaling(TemperatureFirst):
@@ -51,6 +59,81 @@ class AffineScaling(TemperatureFirst):
         return scale * solve_temperature(features / scale, y, sample_weight=sample_weight).temperature
 
 
+@with_shared_docs
+class VectorScaling(AffineScaling):
+    """Calibration by one gain and one offset per class: ``softmax(coef * log_softmax(logits) + intercept)``.
+
+    Both minimise the negative log-likelihood, which is convex in them; the search starts at the optimal temperature.
+    The log-softmax makes the map blind to constants added to a row of logits. A ridge too weak to be seen otherwise
+    keeps the optimum finite where the data are separable or miss a class.
+
+    Parameters
+    ----------
+    {estimator}
+    {shared_parameters}
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes,)
+        Gains of the log-probabilities.
+    intercept_ : ndarray of shape (n_classes,)
+        Offsets, in nats.
+    temperature_ : float
+        The optimal T of temperature scaling: the search starts at ``coef_ = 1 / T``.
+    n_iter_ : int
+        How often the solver read all the logits after that.
+    {shared_attributes}
+
+    Warns
+    -----
+    NotConvergedWarning
+        If the temperature is at its bound, or the solver stops early.
+
+    See Also
+    --------
+    StructuredVectorScaling : The same map drawn towards temperature scaling; better where samples per class are few.
+    MatrixScaling : Mixes the logits of different classes.
+
+    References
+    ----------
+    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import VectorScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(4000, 3))
+    >>> bias = np.array([0.0, 1.0, 2.0])  # what the network gets wrong
+    >>> y = (logits / 2.0 + bias + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    >>> calibrator = VectorScaling().fit(logits, y)
+    >>> (calibrator.intercept_ - calibrator.intercept_[0]).round(1)
+    array([0. , 1.1, 2. ])
+    """
+
+    _n_per_class = 2
+    _group = "scales and shifts per class"
+
+    @classmethod
+    def _default_candidates(cls):
+        return [("vector", cls())]
+
+    @property
+    def _n_free(self):
+        return self._n_parameters
+
+    def _features(self, logits):
+        return torch.log_softmax(logits, 1)
+
+    def _solve(self, features, y, sample_weight):
+        unit = self._unit(features, y, sample_weight)
+        regression = VectorRegression(features / unit, y, sample_weight)
+        solution = minimise(regression)
+        gain, self.intercept_ = solution.parameters
+        self.coef_ = gain / unit
+        return solution
+
+
 class StructuredScaling(AffineScaling):
     """Features of the structured maps: smoothed log-probabilities at the optimal temperature."""
 
@@ -65,24 +148,202 @@ class StructuredScaling(AffineScaling):
         return absent_again(torch.logaddexp(log_proba, uniform), absent)
 
 
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class StructuredVectorScaling(StructuredScaling):
+    """Structured vector scaling (SVS): one gain and one offset per class on the temperature-scaled log-probabilities.
+
+    With x the logarithms of softmax(logits / T), T the optimal temperature, of n samples and K classes, the map is
+    ``softmax(coef * x + intercept)``, and it minimises
+
+        mean NLL + (K / n) * (diagonal_penalty * sum((coef - 1)^2) + intercept_penalty * sum(intercept^2)),
+
+    which is convex. As strengths grow it tends to temperature scaling, as n grows to vector scaling. The probabilities
+    are first mixed with one part in n + 1 of the uniform distribution, so that no logarithm is extreme.
+
+    Parameters
+    ----------
+    {estimator}
+    diagonal_penalty : float, default=1.0
+        Strength that draws the gains to 1, at least 0.
+    intercept_penalty : float, default=1.0
+        Strength that draws the offsets to 0, at least 0.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes,)
+        Gains of the temperature-scaled log-probabilities.
+    intercept_ : ndarray of shape (n_classes,)
+        Offsets, in nats.
+    temperature_ : float
+        The optimal T.
+    n_iter_ : int
+        How often the solver read all the logits after that.
+    {shared_attributes}
+
+    Warns
+    -----
+    NotConvergedWarning
+        If the temperature is at its bound, or the solver stops early.
+
+    See Also
+    --------
+    StructuredMatrixScaling : Mixes the log-probabilities of different classes too.
+
+    Notes
+    -----
+    Sample weights count as repetitions: n is their sum.
+
+    References
+    ----------
+    E. Berta, D. Holzmüller, M. I. Jordan and F. Bach, "Structured matrix scaling for multi-class calibration", 2025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import StructuredVectorScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 5))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = StructuredVectorScaling().fit(logits, y)
+    >>> round(calibrator.temperature_, 2)
+    2.08
+    >>> calibrator.coef_.round(2)
+    array([1.05, 0.95, 1.04, 1.06, 0.91])
+    """
+
+    diagonal_penalty: float = 1.0
+    intercept_penalty: float = 1.0
+
+    _parameter_constraints: ClassVar[dict] = {
+        **StructuredScaling._parameter_constraints,
+        "diagonal_penalty": _STRENGTH,
+        "intercept_penalty": _STRENGTH,
+    }
+
+    _group = "scales and shifts per class"
+
+    @classmethod
+    def _default_candidates(cls):
+        return [("structured vector", cls())]
+
+    def _solve(self, features, y, sample_weight):
+        unit = features.shape[1] / self._n_effective
+        strengths = [[unit * self.diagonal_penalty], [unit * self.intercept_penalty]]
+        solution = minimise(VectorRegression(features, y, sample_weight), strengths)
+        self.coef_, self.intercept_ = solution.parameters
+        return solution
+
+
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class StructuredMatrixScaling(StructuredScaling):
+    """Structured matrix scaling (SMS): an affine map of the temperature-scaled log-probabilities, near the identity.
+
+    With x the logarithms of softmax(logits / T), T the optimal temperature, of n samples and K classes, the map is
+    ``softmax(coef @ x + intercept)``, and it minimises
+
+        mean NLL + (K / n) * (  off_diagonal_penalty * (K - 1) * sum of squares off the diagonal of coef
+                              + diagonal_penalty * sum of squares of (its diagonal - 1)
+                              + intercept_penalty * sum(intercept^2)),
+
+    which is convex. As strengths grow it tends to temperature scaling, as n grows to matrix scaling: the entries that
+    are many are held most. The probabilities are first mixed with one part in n + 1 of the uniform distribution, so
+    that no logarithm is extreme.
+
+    Parameters
+    ----------
+    {estimator}
+    off_diagonal_penalty : float, default=1.0
+        Strength that draws the entries off the diagonal to 0, at least 0.
+    diagonal_penalty : float, default=1.0
+        Strength that draws the diagonal to 1, at least 0.
+    intercept_penalty : float, default=1.0
+        Strength that draws the offsets to 0, at least 0.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes, n_classes)
+        What each class's score (row) takes of the temperature-scaled log-probabilities.
+    intercept_ : ndarray of shape (n_classes,)
+        Offsets, in nats.
+    temperature_ : float
+        The optimal T.
+    n_iter_ : int
+        How often the solver read all the logits after that.
+    {shared_attributes}
+
+    Warns
+    -----
+    NotConvergedWarning
+        If the temperature is at its bound, or the solver stops early.
+
+    See Also
+    --------
+    StructuredVectorScaling : The same with a diagonal matrix.
+    MatrixScaling, DirichletCalibration : Leave the diagonal free, and choose the strengths by cross-validation.
+
+    Notes
+    -----
+    Sample weights count as repetitions: n is their sum.
+
+    References
+    ----------
+    E. Berta, D. Holzmüller, M. I. Jordan and F. Bach, "Structured matrix scaling for multi-class calibration", 2025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import StructuredMatrixScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(500, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = StructuredMatrixScaling().fit(logits, y)
+    >>> calibrator.coef_.shape
+    (3, 3)
+    >>> calibrator.coef_.diagonal().round(1)
+    array([1., 1., 1.])
+    """
+
+    off_diagonal_penalty: float = 1.0
+    diagonal_penalty: float = 1.0
+    intercept_penalty: float = 1.0
+
+    _parameter_constraints: ClassVar[dict] = {
+        **StructuredScaling._parameter_constraints,
+        "off_diagonal_penalty": _STRENGTH,
+        "diagonal_penalty": _STRENGTH,
+        "intercept_penalty": _STRENGTH,
+    }
+
+    _group = "matrices"
+
+    @classmethod
+    def _default_candidates(cls):
+        def weaker(share):
+            return cls(off_diagonal_penalty=share, diagonal_penalty=1 / 16, intercept_penalty=1 / 16)
+
+        # What suits 10 classes is far too strong for 100.
+        name = "structured matrix"
+        return [(name, cls()), (f"{name} / 16", weaker(1 / 16)), (f"{name} / 256", weaker(1 / 256))]
+
+    def _solve(self, features, y, sample_weight):
+        n_classes = features.shape[1]
+        unit = n_classes / self._n_effective
+        strengths = MatrixRegression.strengths(
+            n_classes,
+            off_diagonal=unit * (n_classes - 1) * self.off_diagonal_penalty,
+            diagonal=unit * self.diagonal_penalty,
+            intercept=unit * self.intercept_penalty,
+        )
+        solution = minimise(MatrixRegression(features, y, sample_weight), strengths)
+        self.coef_ = solution.parameters[:, :-1].copy()
+        self.intercept_ = solution.parameters[:, -1].copy()
+        return solution
+
+
 def largest_of(features):
     """The largest magnitude among features, those of -inf left aside."""
     return without(features, absent_among(features)).abs().max().item()
-
-
-def identity_vector(n_classes):
-    """Parameters of the `VectorRegression` that leaves its features as they are."""
-    return np.stack([np.ones(n_classes), np.zeros(n_classes)])
-
-
-def identity_matrix(n_classes):
-    """Parameters of the `MatrixRegression` that leaves its features as they are."""
-    return np.eye(n_classes, n_classes + 1)
-
-
-def matrix_strengths(n_classes, *, off_diagonal, diagonal, intercept):
-    """Penalties of a `MatrixRegression`, by the role of each parameter."""
-    strengths = np.full((n_classes, n_classes + 1), float(off_diagonal))
-    np.fill_diagonal(strengths, diagonal)
-    strengths[:, -1] = intercept
-    return strengths

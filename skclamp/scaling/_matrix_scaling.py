@@ -17,7 +17,7 @@ from .._utils.arrays import absent_among, without
 from .._utils.docstrings import with_shared_docs
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
-from ._affine import AffineScaling, identity_matrix, identity_vector, largest_of, matrix_strengths
+from ._affine import AffineScaling, largest_of
 
 # Multiples of the strengths that structured matrix scaling fixes: K (K - 1) / n off the diagonal, K / n for offsets.
 _OFF_DIAGONAL_MULTIPLES = 4.0 ** np.arange(3, -9, -1)
@@ -52,14 +52,17 @@ class OdirScaling(AffineScaling):
 
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]
-        weight = sample_weight.to(features)
         unit = self._unit(features, y, sample_weight)
-        per_strength = n_classes * (n_classes - 1) * unit**2
-        data = features / unit, y, weight
-        off_diagonal, intercept = self._chosen(data, *self._given(per_strength, n_classes))
-        self.off_diagonal_penalty_ = float(off_diagonal * per_strength)
-        self.intercept_penalty_ = float(intercept * n_classes)
-        solution = _fit_all(data, off_diagonal, intercept)
+        data = features / unit, y, sample_weight.to(features)
+        # The penalties on mean squares of coefficients for strengths of 1 on squares in the regression.
+        units = n_classes * (n_classes - 1) * unit**2, n_classes
+        penalties = self.off_diagonal_penalty, self.intercept_penalty
+        given = [None if penalty is None else penalty / one for penalty, one in zip(penalties, units, strict=True)]
+        off_diagonal, intercept = self._chosen(data, *given)
+        self.off_diagonal_penalty_, self.intercept_penalty_ = off_diagonal * units[0], intercept * units[1]
+        vector = minimise(VectorRegression(*data), [[0.0], [intercept]])
+        strengths = MatrixRegression.strengths(n_classes, off_diagonal=off_diagonal, intercept=intercept)
+        solution = minimise(MatrixRegression(*data), strengths, start=MatrixRegression.of_vector(vector.parameters))
         self.coef_ = solution.parameters[:, :-1] / unit
         self.intercept_ = solution.parameters[:, -1].copy()
         return solution
@@ -82,53 +85,27 @@ class OdirScaling(AffineScaling):
         strengths = {name: getattr(self, f"{name}_") for name in ("off_diagonal_penalty", "intercept_penalty")}
         return clone(self).set_params(**strengths)
 
-    def _given(self, *units):
-        """The strengths off the diagonal and of the intercepts, None where they are to be chosen.
-
-        A unit is the penalty on a mean square of coefficients for a strength of 1 on squares in the regression.
-        """
-        penalties = self.off_diagonal_penalty, self.intercept_penalty
-        return [None if penalty is None else penalty / unit for penalty, unit in zip(penalties, units, strict=True)]
-
     def _chosen(self, data, off_diagonal, intercept):
         """Strengths of least out-of-fold loss: of the intercepts with gains alone, then off the diagonal."""
         if off_diagonal is not None and intercept is not None:
-            return off_diagonal, intercept
+            return float(off_diagonal), float(intercept)
         features, y, weight = data
         n_classes = features.shape[1]
         unit = n_classes / self._n_effective
         numbers = draw_folds(torch.log_softmax(features, 1), y, weight, self.n_folds)
-        vector = folds_of(VectorRegression, data, numbers, identity_vector(n_classes))
-        shown = partial(progress_bar, verbose=self.verbose, unit="strength")
-        candidates = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
-        intercept = vector.walk(
-            shown(candidates, desc="intercept_penalty"), lambda strength: [[0.0], [strength]], default=unit
-        )
+        vector = folds_of(VectorRegression, data, numbers)
+        tried = unit * _INTERCEPT_MULTIPLES if intercept is None else [intercept]
+        tried = progress_bar(tried, verbose=self.verbose, unit="strength", desc="intercept_penalty")
+        intercept = float(vector.walk(tried, lambda strength: [[0.0], [strength]], default=unit))
         if off_diagonal is not None:
-            return off_diagonal, intercept
-        matrix = folds_of(MatrixRegression, data, numbers, identity_matrix(n_classes))
-        matrix.parameters = [_as_matrix(parameters) for parameters in vector.parameters]
+            return float(off_diagonal), intercept
+        matrix = folds_of(MatrixRegression, data, numbers)
+        matrix.parameters = [MatrixRegression.of_vector(parameters) for parameters in vector.parameters]
         unit *= n_classes - 1
-        candidates = shown(unit * _OFF_DIAGONAL_MULTIPLES, desc="off_diagonal_penalty")
-        return matrix.walk(candidates, partial(_strengths, n_classes, intercept), default=unit), intercept
-
-
-def _fit_all(data, off_diagonal, intercept):
-    n_classes = data[0].shape[1]
-    vector = minimise(VectorRegression(*data), identity_vector(n_classes), [[0.0], [intercept]])
-    strengths = _strengths(n_classes, intercept, off_diagonal)
-    start = _as_matrix(vector.parameters)
-    return minimise(MatrixRegression(*data), start, strengths, centre=identity_matrix(n_classes))
-
-
-def _strengths(n_classes, intercept, off_diagonal):
-    return matrix_strengths(n_classes, off_diagonal=off_diagonal, diagonal=0.0, intercept=intercept)
-
-
-def _as_matrix(parameters):
-    """Parameters of a `MatrixRegression` that does what a `VectorRegression` does."""
-    gain, intercept = parameters
-    return np.column_stack([np.diag(gain), intercept])
+        tried = unit * _OFF_DIAGONAL_MULTIPLES
+        tried = progress_bar(tried, verbose=self.verbose, unit="strength", desc="off_diagonal_penalty")
+        penalty_of = partial(MatrixRegression.strengths, n_classes, intercept=intercept)
+        return float(matrix.walk(tried, penalty_of, default=unit)), intercept
 
 
 @with_shared_docs

@@ -1,34 +1,159 @@
-"""OrderPreservingCalibrator: what calibrators share that stretch sorted logits and give each its place back."""
+"""Calibrators that stretch sorted logits and give each its place back: the networks, their fit, IOP and PTS."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from numbers import Integral, Real
 from typing import ClassVar
 
+import numpy as np
 import torch
 from scipy.optimize import minimize
-from torch.nn.functional import cross_entropy
+from torch import nn
+from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import absent_again, absent_among
+from .._utils.docstrings import with_shared_docs
+from .._utils.encoding import register
+from .._utils.parameters import Choices, check_whole_number
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import NotConvergedWarning
 
+# softplus(0 + this) = 1: before the fit nothing changes.
+_ONE = math.log(math.e - 1)
+# How many ranks the network of IOP sees and sets: all of them up to so many classes.
+_MAX_RANKS = 16
 # Entries of a chunk: its intermediate results stay in the cache, forward and backward.
 _CHUNK_SIZE = 2**17
 # Largest entry of the gradient that ends the search, if the loss hasn't stopped falling before.
 _GRADIENT_TOLERANCE = 1e-7
 
 
+def spread_ranks(n_ranks, most):
+    """At most so many of the ranks 0 ... n_ranks - 1: all of them, or dense at the top and ever sparser below."""
+    if n_ranks <= most:
+        return np.arange(n_ranks)
+    return np.unique(np.round(np.geomspace(1, n_ranks, most)).astype(int)) - 1
+
+
+def interpolation(ranks, n_ranks):
+    """Matrix that takes values at some ranks to all of them, linearly in log(1 + rank)."""
+    places, knots = np.log1p(np.arange(n_ranks)), np.log1p(ranks)
+    return torch.tensor(np.array([np.interp(places, knots, unit) for unit in np.eye(len(ranks))]))
+
+
+class RankNetwork(nn.Module):
+    """Positive numbers from sorted log-probabilities, all 1 at first; subclasses stretch the logits by them.
+
+    Parameters
+    ----------
+    ranks : sequence of int
+        Which of the sorted log-probabilities the network sees.
+    n_outputs : int
+        How many numbers it gives.
+    hidden_layer_sizes : sequence of int
+        Widths of the layers with tanh in between.
+    n_class_features : int, default=0
+        How many further features, in the order of the classes, the network sees. They start without weight.
+    """
+
+    ranks: torch.Tensor
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, ranks, n_outputs, hidden_layer_sizes, n_class_features=0):
+        super().__init__()
+        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        self.n_class_features = n_class_features
+        self.register_buffer("ranks", torch.as_tensor(ranks))
+        self.register_buffer("mean", torch.zeros(len(ranks), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        sizes = [len(ranks), *hidden_layer_sizes, n_outputs]
+        ends = zip(sizes[:-1], sizes[1:], strict=True)
+        layers = [nn.utils.skip_init(nn.Linear, *each, dtype=torch.float64) for each in ends]
+        self.layers = nn.ModuleList(layers)
+        self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
+        # Hidden units drawn the same way each time, and outputs that change nothing.
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for layer in layers:
+                layer.bias.zero_()
+                layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
+            layers[-1].weight.zero_()
+
+    @torch.no_grad()
+    def standardise(self, ordered, weight):
+        """Look at the features' means, and at one scale for all of them."""
+        features = ordered[:, self.ranks].double()
+        share = (weight / weight.sum())[:, None]
+        self.mean = (share * features).sum(0)
+        scale = (share * (features - self.mean).square()).sum(0).sqrt().mean()
+        self.scale = scale if scale > 0 else torch.ones_like(scale)
+
+    def multipliers(self, ordered, by_class=None):
+        """The positive numbers, (n, n_outputs)."""
+        values = (ordered[:, self.ranks] - self.mean) / self.scale
+        first, *others = self.layers
+        values = first(values) if by_class is None else first(values) + by_class @ self.by_class.T / self.scale
+        for layer in others:
+            values = layer(torch.tanh(values))
+        # The softplus, which ONNX runtimes lack in float64.
+        return -functional.logsigmoid(-values - _ONE)
+
+
+@register
+class GapNetwork(RankNetwork):
+    """Multiplies each gap between neighbours among the sorted log-probabilities.
+
+    Parameters
+    ----------
+    n_classes : int
+        K, the number of log-probabilities.
+    most_ranks : int
+        How many of them the network sees, and how many gaps it sets, at most; the others are interpolated.
+    hidden_layer_sizes, n_class_features
+        As in `RankNetwork`.
+    """
+
+    basis: torch.Tensor
+
+    def __init__(self, n_classes, most_ranks, hidden_layer_sizes, n_class_features=0):
+        gaps = spread_ranks(n_classes - 1, most_ranks)
+        super().__init__(spread_ranks(n_classes, most_ranks), len(gaps), hidden_layer_sizes, n_class_features)
+        self.n_classes = n_classes
+        self.most_ranks = most_ranks
+        self.register_buffer("basis", interpolation(gaps, n_classes - 1))
+
+    def forward(self, ordered, by_class=None):
+        """Logits (n, K) in descending order, the first of them 0, from log-probabilities in descending order."""
+        gaps = ordered[:, :-1] - ordered[:, 1:]
+        return functional.pad(-torch.cumsum(gaps * (self.multipliers(ordered, by_class) @ self.basis), 1), (1, 0))
+
+
+@register
+class RowNetwork(RankNetwork):
+    """Multiplies all the log-probabilities of a row by one number, which depends on the `n_top` largest of them."""
+
+    def __init__(self, n_top, hidden_layer_sizes):
+        super().__init__(range(n_top), 1, hidden_layer_sizes)
+        self.n_top = n_top
+
+    def forward(self, ordered, by_class=None):
+        """Logits (n, K) from log-probabilities in descending order."""
+        return ordered * self.multipliers(ordered)
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class OrderPreservingCalibrator(BaseCalibrator):
     """Temperature scaling, then a module that keeps the order of each row.
 
-    Subclasses implement ``_module(ordered, weight)``: the module to fit, which changes nothing yet, given the scaled
-    log-probabilities in order.
+    Subclasses implement ``_network(n_classes, hidden_layer_sizes)``: the module to fit, which changes nothing yet.
     """
 
     alpha: float = 10.0
@@ -53,14 +178,16 @@ class OrderPreservingCalibrator(BaseCalibrator):
         scaled, absent = self._scale(logits.double() if wide else logits.float())
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
         weight = sample_weight.to(ordered)
-        module = self._module(ordered, weight).to(ordered)
-        absent = None if absent is None else absent.gather(1, order)
+        network = self._network(ordered.shape[1], self._checked_sizes())
+        network.standardise(ordered, weight)
+        network.to(ordered)
         rank = (order == y[:, None]).int().argmax(1)
-        rows = _Rows(ordered, rank, weight / weight.sum(), self._by_class(scaled), absent)
-        with progress_bar(verbose=self.verbose, desc="L-BFGS", unit="iteration") as bar:
-            options = {"max_iter": self.max_iter, "tol": self.tol, "callback": lambda _: bar.update()}
-            found = minimise(module, rows, self.alpha / weight.sum().item(), **options)
-        self.rank_network_ = module.double()
+        absent = None if absent is None else absent.gather(1, order)
+        parts = ordered, rank, weight / weight.sum(), self._by_class(scaled), absent
+        size = max(1, _CHUNK_SIZE // ordered.shape[1])
+        chunks = list(zip(*(repeat(None) if part is None else part.split(size) for part in parts), strict=False))
+        found = self._minimise(network, chunks, self.alpha / weight.sum().item())
+        self.rank_network_ = network.double()
         self.n_iter_ = found.nit
         if found.status == 1:
             warn_caller(
@@ -83,6 +210,41 @@ class OrderPreservingCalibrator(BaseCalibrator):
     def _n_free(self):
         return 1
 
+    def _minimise(self, network, chunks, penalty):
+        """Set a network's parameters to where the mean NLL plus ``penalty / 2`` times their squared norm is least."""
+        parameters = list(network.parameters())
+        like = parameters_to_vector(parameters).detach()
+
+        def objective(vector):
+            vector_to_parameters(torch.from_numpy(vector).to(like), parameters)
+            for parameter in parameters:
+                parameter.grad = torch.zeros_like(parameter)
+            total = 0.0
+            for ordered, rank, share, by_class, absent in chunks:
+                logits = absent_again(network(ordered, by_class), absent)
+                loss = share @ functional.cross_entropy(logits, rank, reduction="none")
+                loss.backward()
+                total += loss.item()
+            gradient = parameters_to_vector([parameter.grad for parameter in parameters]).double().cpu().numpy()
+            return total + penalty / 2 * vector @ vector, gradient + penalty * vector
+
+        limits = {"maxiter": self.max_iter, "maxfun": 10 * self.max_iter, "ftol": self.tol, "gtol": _GRADIENT_TOLERANCE}
+        start = like.double().cpu().numpy()
+        with progress_bar(verbose=self.verbose, desc="L-BFGS", unit="iteration") as bar:
+            found = minimize(
+                objective, start, jac=True, method="L-BFGS-B", options=limits, callback=lambda _: bar.update()
+            )
+        vector_to_parameters(torch.from_numpy(found.x).to(like), parameters)
+        network.zero_grad(set_to_none=True)
+        network.requires_grad_(False)
+        return found
+
+    def _checked_sizes(self):
+        sizes = tuple(check_whole_number(size, "each of hidden_layer_sizes") for size in self.hidden_layer_sizes)
+        if not sizes:
+            raise ValueError("hidden_layer_sizes must hold at least one width; got none")
+        return sizes
+
     def _scale(self, logits):
         """Log-probabilities, and which of them are -inf; in their place is then the row's least other one."""
         scaled = torch.log_softmax(logits / self.temperature_, 1)
@@ -97,51 +259,153 @@ class OrderPreservingCalibrator(BaseCalibrator):
         return
 
 
-class _Rows:
-    """The calibration set in chunks: sorted log-probabilities, labels' ranks, shares of weight, features, absence."""
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
+    """Calibration by a network that stretches the gaps between sorted logits (IOP): the order of each row stays.
 
-    def __init__(self, ordered, rank, share, by_class, absent=None):
-        size = max(1, _CHUNK_SIZE // ordered.shape[1])
-        parts = [each.split(size) for each in (ordered, rank, share)]
-        none = [None] * len(parts[0])
-        others = (none if each is None else each.split(size) for each in (by_class, absent))
-        self.chunks = list(zip(*parts, *others, strict=True))
+    After temperature scaling, each gap between neighbours among a row's sorted log-probabilities is multiplied by a
+    positive number, which a small network gives from these log-probabilities. The network starts at 1 for every gap,
+    which is temperature scaling, and minimises the negative log-likelihood with a quadratic penalty by L-BFGS. With
+    more than 16 classes it sees and sets 16 ranks, dense at the top; the others are interpolated.
 
-    def loss_with_gradients(self, module):
-        """Mean NLL; its gradients are added to those of the module's parameters."""
-        total = 0.0
-        for ordered, rank, share, by_class, absent in self.chunks:
-            logits = absent_again(module(ordered, by_class), absent)
-            loss = share @ cross_entropy(logits, rank, reduction="none")
-            loss.backward()
-            total += loss.item()
-        return total
+    Parameters
+    ----------
+    {estimator}
+    variant : {"order-invariant", "order-preserving"}, default="order-invariant"
+        What the gaps depend on: the sorted log-probabilities, so that the classes are treated alike; or these and the
+        class of each.
+    hidden_layer_sizes : sequence of int, default=(10,)
+        Widths of the network's layers.
+    {lbfgs_parameters}
+    {shared_parameters}
 
+    Attributes
+    ----------
+    {stretching_attributes}
+    {shared_attributes}
 
-def minimise(module, rows, penalty, *, max_iter, tol, callback):
-    """Set a module's parameters to where the mean NLL plus ``penalty / 2`` times their squared norm is least.
+    Warns
+    -----
+    NotConvergedWarning
+        If the temperature is at its bound, or L-BFGS stops at `max_iter`.
 
-    The callback follows each iteration.
+    See Also
+    --------
+    skclamp.ParameterizedTemperatureScaling : One factor per row in place of one per gap.
 
-    Returns
-    -------
-    scipy.optimize.OptimizeResult
+    References
+    ----------
+    A. Rahimi, A. Shaban, C.-A. Cheng, R. Hartley and B. Boots, "Intra Order-Preserving Functions for Calibration of
+    Multi-Class Neural Networks", NeurIPS 2020, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import IntraOrderPreservingCalibration
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 5))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = IntraOrderPreservingCalibration().fit(logits, y)
+    >>> calibrator.predict_proba(logits[:2]).round(2)
+    array([[0.2 , 0.13, 0.4 , 0.19, 0.07],
+           [0.14, 0.51, 0.31, 0.03, 0.01]])
+    >>> bool((calibrator.predict_proba(logits).argsort(axis=1) == logits.argsort(axis=1)).all())
+    True
     """
-    parameters = list(module.parameters())
-    like = parameters_to_vector(parameters).detach()
 
-    def objective(vector):
-        vector_to_parameters(torch.from_numpy(vector).to(like), parameters)
-        for parameter in parameters:
-            parameter.grad = torch.zeros_like(parameter)
-        loss = rows.loss_with_gradients(module)
-        gradient = parameters_to_vector([parameter.grad for parameter in parameters]).double().cpu().numpy()
-        return loss + penalty / 2 * vector @ vector, gradient + penalty * vector
+    variant: str = "order-invariant"
+    hidden_layer_sizes: Sequence[int] = (10,)
 
-    options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": tol, "gtol": _GRADIENT_TOLERANCE}
-    start = like.double().cpu().numpy()
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options, callback=callback)
-    vector_to_parameters(torch.from_numpy(found.x).to(like), parameters)
-    module.zero_grad(set_to_none=True)
-    module.requires_grad_(False)
-    return found
+    _parameter_constraints: ClassVar[dict] = {
+        **OrderPreservingCalibrator._parameter_constraints,
+        "variant": [Choices("order-invariant", "order-preserving")],
+    }
+
+    _group = "order-preserving"
+
+    @classmethod
+    def _default_candidates(cls):
+        return [("order-preserving", cls())]
+
+    @property
+    def _treats_classes_alike(self):
+        return self.variant == "order-invariant"
+
+    def _network(self, n_classes, hidden_layer_sizes):
+        n_class_features = n_classes if self.variant == "order-preserving" else 0
+        return GapNetwork(n_classes, _MAX_RANKS, hidden_layer_sizes, n_class_features)
+
+    def _by_class(self, scaled):
+        if self.variant != "order-preserving":
+            return None
+        # All the classes' weights together may be as large as those of one rank.
+        return (scaled - scaled.mean(1, keepdim=True)) / math.sqrt(scaled.shape[1])
+
+
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
+    """Calibration by a temperature that a small network gives for each sample from its largest logits (PTS).
+
+    After temperature scaling, each row's log-probabilities are multiplied by a positive number, which the network
+    gives from the largest of them. It starts at 1 for every row, which is temperature scaling, and minimises the
+    negative log-likelihood (the paper: the squared error) with a quadratic penalty by L-BFGS. The order of each row
+    stays.
+
+    Parameters
+    ----------
+    {estimator}
+    n_top : int, default=10
+        How many of a row's largest log-probabilities the network sees.
+    hidden_layer_sizes : sequence of int, default=(5, 5)
+        Widths of the network's layers.
+    {lbfgs_parameters}
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {stretching_attributes}
+    {shared_attributes}
+
+    Warns
+    -----
+    NotConvergedWarning
+        If the temperature is at its bound, or L-BFGS stops at `max_iter`.
+
+    See Also
+    --------
+    skclamp.TemperatureScaling : One temperature for all samples.
+    skclamp.IntraOrderPreservingCalibration : One factor per gap between sorted logits.
+
+    References
+    ----------
+    C. Tomani, D. Cremers and F. Buettner, "Parameterized Temperature Scaling for Boosting the Expressive Power in
+    Post-Hoc Uncertainty Calibration", ECCV 2022, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import ParameterizedTemperatureScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 5))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = ParameterizedTemperatureScaling().fit(logits, y)
+    >>> calibrator.predict_proba(logits[:2]).round(2)
+    array([[0.19, 0.13, 0.41, 0.19, 0.08],
+           [0.13, 0.52, 0.31, 0.03, 0.01]])
+    """
+
+    n_top: int = 10
+    hidden_layer_sizes: Sequence[int] = (5, 5)
+
+    _parameter_constraints: ClassVar[dict] = {
+        **OrderPreservingCalibrator._parameter_constraints,
+        "n_top": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _group = "temperatures"
+    _treats_classes_alike = True
+
+    def _network(self, n_classes, hidden_layer_sizes):
+        return RowNetwork(min(self.n_top, n_classes), hidden_layer_sizes)

@@ -126,9 +126,7 @@ def test_the_scaled_search_finds_what_the_whitened_one_finds(regression):
     loss = regression(
         torch.from_numpy(log_softmax(logits / 2, axis=1)), torch.from_numpy(y), torch.ones(len(y)).double()
     )
-    start = np.eye(*loss.shape) if regression is MatrixRegression else np.stack([np.ones(6), np.zeros(6)])
-    whitened = minimise_regression(loss, start, 0.01)
-    scaled = minimise_regression(loss, start, 0.01, most_factored=0)
+    whitened, scaled = (minimise_regression(loss, 0.01, **options) for options in ({}, {"most_factored": 0}))
     assert whitened.converged
     assert scaled.converged
     np.testing.assert_allclose(scaled.parameters, whitened.parameters, atol=3e-3)
@@ -142,7 +140,7 @@ def test_scaled_coordinates_know_of_the_ridge_along_the_common_direction():
     logits, y = draw(2000, 30)
     x = torch.from_numpy(log_softmax(logits / 2, axis=1))
     loss = MatrixRegression(x, torch.from_numpy(y), torch.ones(len(y)).double())
-    assert minimise_regression(loss, np.eye(*loss.shape), 10.0, most_factored=0).n_evaluations <= 7
+    assert minimise_regression(loss, 10.0, most_factored=0).n_evaluations <= 7
 
 
 @pytest.mark.parametrize("calibrator", [StructuredVectorScaling, StructuredMatrixScaling])

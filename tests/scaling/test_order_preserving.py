@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 from skclamp import IntraOrderPreservingCalibration, ParameterizedTemperatureScaling, TemperatureScaling
-from skclamp.scaling._rank_maps import GapNetwork, RowNetwork, interpolation, spread_ranks
+from skclamp.scaling._order_preserving import GapNetwork, RowNetwork, interpolation, spread_ranks
 
 VARIANTS = ["order-invariant", "order-preserving"]
 ALL = [
