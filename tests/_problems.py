@@ -6,7 +6,7 @@ from torch import nn
 
 from skclamp._backbones.opening import open_backbone
 from skclamp._utils.labels import check_sample_weight
-from skclamp.clamping._gradient_moments import gradient_moments
+from skclamp.clamping._evidence_step import gradients_of
 from skclamp.clamping._problem import Problem
 from skclamp.distributed import ALONE, Shard
 
@@ -47,4 +47,5 @@ def flat(perturbation):
 
 def moments_of(problem, perturbation, temperature, gamma=0.0, extensions=()):
     """Moments of the gradients of the focal loss."""
-    return gradient_moments(problem, perturbation, temperature, [gamma], extensions).moments[0]
+    (gradients,) = gradients_of(problem, perturbation, temperature, [gamma], extensions)
+    return [gradients.own, *gradients.extended]

@@ -40,7 +40,7 @@ from ._problem import Problem
 from ._progress import Progress
 from ._search import Outcome, quickest
 from ._state import Settings, State
-from ._training import resolve_optimizer
+from ._torch_training import resolve_optimizer
 from ._verdict import NOTHING_TRIED_ON_GUESSES
 from ._view_guard import candidate_views, find_views, one_view
 

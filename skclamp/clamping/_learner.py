@@ -7,24 +7,20 @@ from itertools import groupby
 import torch
 from torch import nn
 
-from ..distributed import ALONE
-from ..perturbations._families import n_learnable
-from ._gradient_moments import GradientMoments, gradient_moments
-from ._initialisation import (
+from ..perturbations._families import learnable, n_learnable
+from ._evidence_step import gradients_of, most_samples
+from ._families import (
     MAX_PARAMETERS,
     candidates,
     check_init,
-    identity_of,
     initialise,
     is_zeros,
     make_perturbation,
     takes_wide_steps,
 )
 from ._natural_gradient import descend
-from ._sharded_training import ShardedNet
 from ._state import State
-from ._training import ClampingNet, train
-from ._wide_gradients import most_samples, wide_gradients
+from ._torch_training import train
 
 
 class Learner:
@@ -40,18 +36,38 @@ class Learner:
 
     def fit(self, problem, settings, start=None):
         """The state that training leaves; it starts at `start`, if given, instead of at the identity."""
-        state = self._start(problem, settings) if start is None else _copy(start)
+        if start is None:
+            state = self._start(problem, settings)
+        else:
+            # The gradients, which may be large, are shared.
+            state = replace(copy.deepcopy(replace(start, gradients=None)), gradients=start.gradients)
         if not state.identity and not state.extensions:
             return state
-        optimizer = chosen_optimizer(state, settings)
         callbacks = [*(settings.callbacks or ()), *([self.progress] if self.progress else ())]
-        settings = replace(settings, optimizer=optimizer, callbacks=callbacks)
-        if optimizer == "natural":
-            descend(state, problem, settings, self.generator)
-        else:
-            net_class = ClampingNet if problem.shard.ranks is ALONE else ShardedNet
-            train(state, problem, settings, self.generator, net_class)
+        settings = replace(settings, callbacks=callbacks)
+        (descend if state.natural else train)(state, problem, settings, self.generator)
         state.perturbation.eval()
+        return state
+
+    def _start(self, problem, settings):
+        state = _at_identity(problem, settings)
+        # Natural steps have T at its optimum at every trial: one far off would only blur the first direction.
+        if state.natural or settings.init_temperature == "optimal":
+            state.temperature = problem.solve(gamma=settings.gamma, prior=True).temperature
+        else:
+            state.temperature = float(settings.init_temperature)
+        initialise(
+            state.perturbation,
+            settings.init,
+            scale=settings.init_scale,
+            generator=self.generator,
+            problem=problem,
+            temperature=state.temperature,
+        )
+        if state.natural and not is_zeros(settings.init):
+            logits = problem.try_logits_under(state.perturbation)
+            if logits is not None:
+                state.temperature = problem.solve(logits, gamma=settings.gamma, prior=True).temperature
         return state
 
     def fit_path(self, problem, path):
@@ -64,56 +80,20 @@ class Learner:
             leading, *following = family
             leader = self.fit(problem, leading)
             states.append(leader)
-            if is_natural(leader, leading):
-                states.extend(self._follow(problem, following, leader))
-            else:
-                states.extend(self.fit(problem, settings) for settings in following)
+            if not leader.identity and leader.natural:
+                states += [leader] * len(following)
+            elif not leader.natural or (leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation))):
+                states += [self.fit(problem, settings) for settings in following]
+            elif following:
+                # A step from a converged neighbour, in the perturbation that it chose; one pass serves them all.
+                gammas = [settings.gamma for settings in following]
+                place = leader.perturbation, leader.temperature
+                for settings, gradients in zip(
+                    following, gradients_of(problem, *place, gammas, wide=leader.wide), strict=True
+                ):
+                    start = replace(leader, extensions={}, gradients=gradients)
+                    states.append(self.fit(problem, replace(settings, max_epochs=1), start))
         return states
-
-    def _follow(self, problem, path, leader):
-        """A step from a converged neighbour, in the perturbation that it chose; one pass serves them all."""
-        if not path or not leader.identity:
-            return [leader] * len(path)
-        if leader.wide and len(problem) > most_samples(n_learnable(leader.perturbation)):
-            return [self.fit(problem, settings) for settings in path]
-        gammas = [settings.gamma for settings in path]
-        gradients_of = wide_gradients if leader.wide else gradient_moments
-        gradients = gradients_of(problem, leader.perturbation, leader.temperature, gammas)
-        return [
-            self.fit(
-                problem,
-                replace(settings, max_epochs=1),
-                replace(leader, extensions={}, gradients=GradientMoments(gradients.logits, [moments])),
-            )
-            for settings, moments in zip(path, gradients.moments, strict=True)
-        ]
-
-    def _start(self, problem, settings):
-        state = _at_identity(problem, settings)
-        natural = is_natural(state, settings)
-        # Natural steps have T at its optimum at every trial: one far off would only blur the first direction.
-        if natural or settings.init_temperature == "optimal":
-            state.temperature = problem.solve(gamma=settings.gamma, prior=True).temperature
-        else:
-            state.temperature = float(settings.init_temperature)
-        initialise(
-            state.perturbation,
-            settings.init,
-            scale=settings.init_scale,
-            generator=self.generator,
-            problem=problem,
-            temperature=state.temperature,
-        )
-        if natural and not is_zeros(settings.init):
-            logits = problem.try_logits_under(state.perturbation)
-            if logits is not None:
-                state.temperature = problem.solve(logits, gamma=settings.gamma, prior=True).temperature
-        return state
-
-
-def _copy(state):
-    """A state to go on from; the gradients, which may be large, are shared."""
-    return replace(copy.deepcopy(replace(state, gradients=None)), gradients=state.gradients)
 
 
 def _at_identity(problem, settings):
@@ -121,11 +101,16 @@ def _at_identity(problem, settings):
     if _is_auto(settings.perturbation):
         families, untried = candidates(problem, settings.penalty)
         wide = any(n_learnable(family) > MAX_PARAMETERS for family in families.values())
-        return State(nn.Sequential(), [], 1.0, families, wide=wide, untried=untried)
+        # Families that are appended one after another may together be more than few.
+        return State(nn.Sequential(), [], 1.0, natural=True, wide=wide, extensions=families, untried=untried)
     # What draws in train mode, such as dropout, would blur where training starts; skorch's loop turns it on.
-    perturbation = make_perturbation(settings.perturbation, problem).eval()
-    wide = takes_wide_steps(perturbation, problem, settings.penalty, limited=settings.optimizer != "natural")
-    return State(perturbation, identity_of(perturbation), 1.0, wide=wide)
+    perturbation, optimizer = make_perturbation(settings.perturbation, problem).eval(), settings.optimizer
+    identity = [parameter.detach().clone() for parameter in learnable(perturbation)]
+    wide = takes_wide_steps(perturbation, problem, settings.penalty, limited=optimizer != "natural")
+    few = n_learnable(perturbation) <= MAX_PARAMETERS
+    # Natural steps where parameters, or samples, are few; else Adam.
+    natural = (few or wide) if optimizer == "auto" else optimizer == "natural"
+    return State(perturbation, identity, 1.0, natural=natural, wide=wide)
 
 
 def _is_auto(perturbation):
@@ -134,20 +119,5 @@ def _is_auto(perturbation):
 
 def check_settings(problem, settings):
     """Raise where the start doesn't suit the perturbation, or this the inputs."""
-    appends = _is_auto(settings.perturbation)
-    state = State(nn.Sequential(), [], 1.0) if appends else _at_identity(problem, settings)
-    check_init(state.perturbation, settings.init)
-
-
-def chosen_optimizer(state, settings):
-    """The optimiser; of "auto" natural-gradient steps where parameters, or samples, are few; else Adam."""
-    if settings.optimizer != "auto":
-        return settings.optimizer
-    # Families that are appended one after another may together be more than few.
-    few = _is_auto(settings.perturbation) or sum(part.numel() for part in state.identity) <= MAX_PARAMETERS
-    return "natural" if few or state.wide else "adam"
-
-
-def is_natural(state, settings):
-    """Whether training takes natural-gradient steps."""
-    return chosen_optimizer(state, settings) == "natural"
+    if not _is_auto(settings.perturbation):
+        check_init(make_perturbation(settings.perturbation, problem), settings.init)

@@ -1,13 +1,12 @@
 """Natural gradient descent for perturbations of few parameters, or of many and few samples.
 
-A step is solved for with the second moments of the per-sample gradients (the empirical Fisher information), or with
-these gradients themselves. Its length is found on a subsample by forward passes alone, with T at its optimum at every
-trial. The way is made on the subsample, and the last steps on all the samples: a few such passes do what hundreds of
-plain gradient steps do.
+Each step goes towards where the gradients and a prior meet, and its length is found on a subsample by forward passes
+alone, with T at its optimum at every trial. The way is made on the subsample, and the last steps on all the samples: a
+few such passes do what hundreds of plain gradient steps do.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,14 +15,10 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
-from ._family_choice import most_probable, worth_a_look
-from ._gradient_moments import gradient_moments, parameters_of, prior_diagonal_of, prior_precision_of
-from ._posterior import Step, natural_step
+from ._evidence_step import gradients_of, most_samples, natural_step, prior_precision_of, wide_step
 from ._problem import Problem
-from ._state import InSample, Reason, Settings, State, Untried
-from ._training import ClampingNet, run_net
-from ._wide_gradients import most_samples, wide_gradients
-from ._wide_step import wide_step
+from ._state import Reason, Settings, State, Untried, parameters_of
+from ._torch_training import ClampingNet
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.
 _SUBSAMPLE_SIZE = 512
@@ -44,13 +39,96 @@ _LAST_PART = 0.25
 _MIN_EVIDENCE = 3.0
 # The same where a family's first step led, when nothing speaks for any at the identity: the guard has the last word.
 _EVIDENCE_THERE = 1.0
+# Of families whose evidence differs by less, the one with fewer parameters goes first; nats.
+_AS_MUCH_EVIDENCE = 1.0
+# A first step under a weak prior gains half a nat for each parameter by chance. One that gains a whole nat for each, or
+# so many fewer in all, is worth a look at where it leads; so many of these at the most.
+_SHORTFALL = 2.0
+_MOST_LOOKS = 2
+
+
+def descend(state, problem, settings, generator):
+    """Train a state in place: an epoch is a step.
+
+    The generator is the source of noise and of the samples of subsampled steps and of trials. Callbacks, and the
+    history, are those of a net of skorch.
+    """
+    # What draws in train mode, such as dropout, has no gradients.
+    state.perturbation.eval()
+    if state.wide and len(problem) > (most := most_samples(n_learnable(state.perturbation))):
+        problem = problem.take(_draw(problem, most, generator))
+    subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions
+    _measure_priors(state, problem.take(_draw(problem, _SUBSAMPLE_SIZE, generator)), generator)
+    lr = 1.0 if settings.lr == "auto" else settings.lr
+    net = ClampingNet.around(state, problem, settings, generator, lr=lr)
+    descent = _Descent(state, net.module_.temperature, problem, settings, lr, generator, subsampled)
+    datasets = {"dataset_train": net.dataset, "dataset_valid": None}
+    with net.training():
+        for n_steps in range(1, settings.max_epochs + 1):
+            net.notify("on_epoch_begin", **datasets)
+            descent.subsampled &= n_steps <= min(_MAX_SUBSAMPLED_STEPS, settings.max_epochs // 2)
+            loss, step, others = descent.choose()
+            # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
+            if descent.subsampled and not _gains(step, step.n_effective_parameters if step else 0.0):
+                descent.subsampled = False
+                loss, step, others = descent.choose()
+            if _gains(step):
+                # The first one promises what the model at the identity sees, perhaps a tenth of what there is.
+                last = descent.is_small(step) and (n_steps > 1 or not settings.judged)
+                length = descent.search(step, lengthen=not last)
+                moved = length > 0 or descent.subsampled
+                if not moved:
+                    descent.note_unmoved(Reason.NO_DESCENT)
+                # A step that the search had to shorten much leads along the floor of a valley, where passes buy little
+                # more; the gradients of few samples span a part of the curvature alone, and all their steps are short.
+                last = last or (length < lr / 2 and not (descent.subsampled or state.wide))
+                descent.subsampled &= length > 0
+            else:
+                if step is not None:
+                    descent.note_unmoved(Reason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
+                step, length = descent.look(others)
+                moved, last = step is not None, False
+            if not moved:
+                net.history.pop()
+                break
+            record = {"train_loss": loss, "temperature": descent.temperature.item(), "gain": step.gain, "step": length}
+            for name, value in record.items():
+                net.history.record(name, value)
+            net.notify("on_epoch_end", **datasets)
+            # Each step lowers the loss; the one in the history is that before it.
+            net.keep()
+            if last:
+                break
+    state.gradients = None
+    state.temperature_in_sample = descent.temperature_in_sample()
+
+
+def _draw(problem, n_samples, generator):
+    """Some samples that have weight at random, as their numbers."""
+    rows = problem.nonzero_weight_indices()
+    return rows[torch.randperm(len(rows), generator=generator)[:n_samples].sort().values]
+
+
+def _measure_priors(state, samples, generator):
+    """Give a state, and its extensions, the prior precisions of their parameters where they have none yet."""
+    x = samples.example(len(samples))
+    if state.identity and not state.prior_precisions:
+        own = prior_precision_of(state.perturbation, x, generator, samples.shard, diagonal=state.wide)
+        state.prior_precisions.append(own)
+    for name, extension in state.extensions.items():
+        if not isinstance(extension, tuple):
+            prior_precision = prior_precision_of(extension, x, generator, samples.shard, diagonal=state.wide)
+            state.extensions[name] = extension, prior_precision
+
+
+def _gains(step, least=0.0):
+    return step is not None and step.gain >= max(least, _SMALLEST_GAIN)
 
 
 @dataclass
 class _Descent:
-    """The steps of one training, each from where the last one ended."""
+    """The way of one training: where it is, and how the next step is chosen, made and taken back."""
 
-    # Before each step that of its extensions with the most evidence, if any, is appended; one in all, if it is wide.
     state: State
     # T of the module that is trained.
     temperature: nn.Parameter
@@ -58,213 +136,153 @@ class _Descent:
     settings: Settings
     # The first length that is tried, in natural steps; later ones begin where the line search ended the last time.
     lr: float
-    # Source of the samples of subsampled steps and of trials.
-    draws: torch.Generator
+    generator: torch.Generator
     # Whether steps are made on few samples.
     subsampled: bool
-    finished: bool = False
     step_size: float | None = None
-    n_steps: int = 0
-    # Before the first step, where nothing speaks for one: those under a weak prior that seem worth a look, by family;
-    # of a perturbation's own family, None.
-    worth_a_look: dict[str | None, Step] = field(default_factory=dict)
+    # Where a step has ended, the parameters and T of least smoothed loss there of all the samples.
+    end: tuple | None = None
 
-    def step(self):
-        """Take a step; what the history tells of it, or None where none is worth its passes."""
-        if self.finished:
-            return None
-        self.n_steps += 1
-        self.subsampled = self.subsampled and self.n_steps <= min(_MAX_SUBSAMPLED_STEPS, self.settings.max_epochs // 2)
-        step, loss = self._choose_step()
-        # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
-        if self.subsampled and not _gains(step, step.n_effective_parameters if step else 0.0):
-            self.subsampled = False
-            step, loss = self._choose_step()
-        if not _gains(step, _SMALLEST_GAIN):
-            if step is not None:
-                self._note_unmoved(Reason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
-            return self._look(loss)
+    def choose(self):
+        """The loss, a step or None, and what `look` may look at where that isn't worth much.
+
+        The step is that of the perturbation as it is or, where more evidence speaks for it, of one that is extended.
+        """
+        state, displacement = self.state, self.state.displacement
+        gradients = self.gradients()
+        own = gradients.own, state.prior_precisions
+        extended = {
+            name: (extended, [*state.prior_precisions, prior_precision])
+            for extended, (name, (_, prior_precision)) in zip(gradients.extended, state.extensions.items(), strict=True)
+        }
+        step = self.solve(own, displacement) if state.identity else None
+        before = 0.0 if step is None else step.evidence
+        steps = {name: self.solve(block, displacement) for name, block in extended.items()}
+        chosen = most_probable(steps, before + _MIN_EVIDENCE)
+        for name, other in steps.items():
+            gained = other.evidence - before
+            untried = Untried(_MIN_EVIDENCE - gained, Reason.LITTLE_EVIDENCE, gained, _MIN_EVIDENCE)
+            if untried.lack < 0:
+                untried = untried._replace(reason=Reason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
+            state.untried[name] = untried
+        state.untried.pop(chosen, None)
+        if chosen is not None:
+            self.extend(chosen)
+            return gradients.own.loss, steps[chosen], {}
+        if self.subsampled:
+            return gradients.own.loss, step, {}
+        # What is kept without a verdict needs the evidence at once.
+        if self.settings.judged and not (state.wide or displacement.any()):
+            return gradients.own.loss, step, {None: own} if state.identity else extended
+        # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
+        state.extensions.clear()
+        return gradients.own.loss, step, {}
+
+    def gradients(self):
+        """Gradients at the present parameters."""
+        state = self.state
+        if state.gradients is not None:
+            return state.gradients
+        samples = self.samples
+        if self.subsampled:
+            samples = samples.take(_draw(samples, _SUBSAMPLE_SIZE, self.generator))
+        extensions = [extension for extension, _ in state.extensions.values()]
+        place = state.perturbation, self.temperature.item()
+        (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions, wide=state.wide)
+        if not self.subsampled:
+            state.gradients = gradients
+        return gradients
+
+    def solve(self, block, displacement, *, fitted=True):
+        """The step that gradients ask for, given with the prior precisions of their parameters."""
+        gradients, prior_precisions = block
+        if self.state.wide:
+            return wide_step(gradients, displacement, *prior_precisions)
+        return natural_step(gradients, displacement, prior_precisions, penalty=self.settings.penalty, fitted=fitted)
+
+    def extend(self, name):
+        """Append a family to the perturbation."""
+        state, (extension, prior_precision) = self.state, self.state.extensions.pop(name)
+        for special_case in family_of(extension).special_cases:
+            if state.extensions.pop(special_case, None):
+                state.untried[special_case] = Untried(0.0, Reason.SPECIAL_CASE, about=name)
+        if state.wide:
+            state.extensions.clear()
+        state.perturbation.add_module(name, extension)
+        state.prior_precisions.append(prior_precision)
+        state.identity.extend(p.detach().clone() for p in extension.parameters())
+
+    def is_small(self, step):
+        """Whether a step on all the samples leaves too little behind for another one."""
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if self.settings.early_stopped:
             least = max(least, _LAST_PART * step.evidence)
-        # The first one's promise is that of the model at the identity, which may see a tenth of what there is.
-        self.finished = not self.subsampled and step.gain < least and (self.n_steps > 1 or not self.settings.judged)
-        length = self._search(step, lengthen=not self.finished)
-        if length == 0 and not self.subsampled:
-            self._note_unmoved(Reason.NO_DESCENT)
-            return None
-        self.worth_a_look = {}
-        # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
-        # the gradients of few samples span no more than a part of the curvature, and all their steps are short.
-        along_valley = length < self.lr / 2 and not self.state.wide
-        self.finished = self.finished or (not self.subsampled and along_valley)
-        self.subsampled = self.subsampled and length > 0
-        return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
+        return not self.subsampled and step.gain < least
 
-    def _draw(self, n_samples):
-        return _draw(self.samples, n_samples, self.draws)
-
-    def _choose_step(self):
-        """A step and the loss before it.
-
-        The step is that of the perturbation as it is, or, where more evidence speaks for it, of an extended one; None
-        where there is neither.
-        """
-        state, left = self.state, list(self.state.extensions.items())
-        displacement = self._displacement()
-        (moments,) = self._gradients([extension for _, (extension, _) in left]).moments
-        loss = moments[0].loss
-        moments = [self._penalised(part, displacement) for part in moments]
-        step = self._solve(moments[0], displacement, state.prior_precisions) if len(displacement) else None
-        blocks = {
-            key: (
-                part,
-                torch.cat([displacement, displacement.new_zeros(len(prior_precision))]),
-                [*state.prior_precisions, prior_precision],
-            )
-            for part, (key, (_, prior_precision)) in zip(moments[1:], left, strict=True)
-        }
-        extended = {key: self._solve(*block) for key, block in blocks.items()}
-        name = most_probable(extended, _evidence(step) + _MIN_EVIDENCE)
-        self._note_evidence({key: each.evidence for key, each in extended.items()}, name, _evidence(step))
-        if name is not None:
-            self._extend(name)
-            return extended[name], loss
-        # What is kept without a verdict needs the evidence at once.
-        if not self.subsampled and self.settings.judged and not (state.wide or displacement.any()):
-            if step is not None:
-                blocks = {None: (moments[0], displacement, state.prior_precisions)}
-            weak = {key: natural_step(*block, fitted=False) for key, block in blocks.items()}
-            self.worth_a_look = worth_a_look(weak)
-        elif not self.subsampled:
-            # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
-            state.extensions.clear()
-        return step, loss
-
-    def _solve(self, moments, displacement, prior_precisions):
-        if self.state.wide:
-            return wide_step(moments, displacement, *prior_precisions)
-        return natural_step(moments, displacement, prior_precisions)
-
-    def _look(self, loss):
-        """Step from the identity to where a family has the evidence that the model at the identity doesn't see.
+    def look(self, proposals):
+        """A step from the identity to where a family has the evidence that the model at the identity doesn't see.
 
         Where gradients are weak, as in the dark, or point nowhere near the optimum, as where images are clipped, that
-        model sees a tenth of what is to be gained, and a prior that it fits leaves nothing of that.
+        model sees a tenth of what is to be gained, and a prior that it fits leaves nothing of that. The step and its
+        length, or None and 0.
         """
-        state, left, temperature = self.state, dict(self.state.extensions), self.temperature.item()
-        for name, step in self.worth_a_look.items():
+        state, left, temperature = self.state, self.state.extensions, self.temperature.item()
+        identity = state.displacement
+        weak = {name: self.solve(proposal, identity, fitted=False) for name, proposal in proposals.items()}
+        for name, step in worth_a_look(weak).items():
             state.extensions, untried = dict(left), dict(state.untried)
             if name is not None:
-                self._extend(name)
-            length = self._search(step, lengthen=True)
-            evidence = self._own_step().evidence if length else 0.0
+                self.extend(name)
+            length, evidence = self.search(step, lengthen=True), 0.0
+            if length:
+                evidence = self.solve((self.gradients().own, state.prior_precisions), state.displacement).evidence
             if evidence >= _EVIDENCE_THERE:
-                self.worth_a_look = {}
-                state.untried = {key: why for key, why in state.untried.items() if key != name}
-                return {"train_loss": loss, "temperature": self.temperature.item(), "gain": step.gain, "step": length}
-            state.untried = untried
-            self._take_back(name, evidence, temperature)
+                state.untried.pop(name, None)
+                return step, length
+            self.move(parameters_to_vector(state.identity), temperature)
+            lack = Untried(_EVIDENCE_THERE - evidence, Reason.LITTLE_EVIDENCE_THERE, evidence, _EVIDENCE_THERE)
+            state.untried = untried | dict.fromkeys(names_of(state.perturbation), lack)
+            if name is not None:
+                delattr(state.perturbation, name)
+                state.identity, state.prior_precisions = [], []
+            state.gradients, self.step_size, self.end = None, None, None
         state.extensions = {}
-        self._note_temperature(state.gradients)
-        return None
+        if state.gradients is not None and state.identity:
+            self.note_end(_smooth_temperature(self.samples, state.gradients.logits))
+        return None, 0.0
 
-    def _own_step(self):
-        """The next step of the perturbation as it is."""
-        moments = self._gradients([extension for extension, _ in self.state.extensions.values()]).moments[0][0]
-        displacement = self._displacement()
-        return self._solve(self._penalised(moments, displacement), displacement, self.state.prior_precisions)
-
-    def _take_back(self, name, evidence, temperature):
-        """Return to the identity, where a family didn't have the evidence."""
+    def note_unmoved(self, reason, *numbers):
+        """Note of a perturbation that is still the identity why."""
         state = self.state
-        self._move(parameters_to_vector(state.identity))
-        untried = Untried(_EVIDENCE_THERE - evidence, Reason.LITTLE_EVIDENCE_THERE, evidence, _EVIDENCE_THERE)
-        state.untried |= dict.fromkeys(names_of(state.perturbation), untried)
-        if name is not None:
-            delattr(state.perturbation, name)
-            state.identity, state.prior_precisions = [], []
-        state.gradients, self.step_size = None, None
-        with torch.no_grad():
-            self.temperature.fill_(temperature)
+        if not state.perturbs:
+            state.untried |= dict.fromkeys(names_of(state.perturbation), Untried(0.0, reason, *numbers))
 
-    def _note_evidence(self, evidence, chosen, before):
-        """Say of the families that aren't appended how far their evidence was from it."""
-        for name, found in evidence.items():
-            lack = _MIN_EVIDENCE + before - found
-            numbers = found - before, _MIN_EVIDENCE
-            self.state.untried[name] = (
-                Untried(lack, Reason.LITTLE_EVIDENCE, *numbers)
-                if lack >= 0
-                else Untried(lack, Reason.LESS_EVIDENCE_THAN_ANOTHER, *numbers, chosen)
-            )
-        self.state.untried.pop(chosen, None)
-
-    def _note_unmoved(self, reason, *numbers):
-        """Say of a perturbation that is still the identity why."""
-        if not self.state.perturbs:
-            self.state.untried |= dict.fromkeys(names_of(self.state.perturbation), Untried(0.0, reason, *numbers))
-
-    def _gradients(self, extensions):
-        """Gradients at the present parameters."""
-        if self.state.gradients is None:
-            samples = self.samples.take(self._draw(_SUBSAMPLE_SIZE)) if self.subsampled else self.samples
-            temperature = self.temperature.item()
-            gradients_of = wide_gradients if self.state.wide else gradient_moments
-            gradients = gradients_of(samples, self.state.perturbation, temperature, [self.settings.gamma], extensions)
-            if self.subsampled:
-                return gradients
-            self.state.gradients = gradients
-        return self.state.gradients
-
-    def _displacement(self):
-        """The perturbation's parameters minus the identity."""
-        if not self.state.identity:
-            return torch.empty(0)
-        return parameters_of(self.state.perturbation) - parameters_to_vector(self.state.identity)
-
-    def _extend(self, name):
-        extension, prior_precision = self.state.extensions.pop(name)
-        for special_case in family_of(extension).special_cases:
-            if self.state.extensions.pop(special_case, None):
-                self.state.untried[special_case] = Untried(0.0, Reason.SPECIAL_CASE, about=name)
-        if self.state.wide:
-            self.state.extensions.clear()
-        self.state.perturbation.add_module(name, extension)
-        self.state.prior_precisions.append(prior_precision)
-        self.state.identity.extend(p.detach().clone() for p in extension.parameters())
-
-    def _penalised(self, moments, displacement):
-        """With the slope and the curvature of the penalty, where it has them: away from the identity."""
-        penalty = self.settings.penalty
-        if not penalty or not displacement.any():
-            return moments
-        norm = displacement.norm().item()
-        first, second, own = moments.first.clone(), moments.second.clone(), slice(0, len(displacement))
-        first[own] += penalty * displacement.double() / norm
-        second.diagonal()[own] += penalty / norm
-        return replace(moments, first=first, second=second)
-
-    def _search(self, step, lengthen):
+    def search(self, step, *, lengthen):
         """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
         # Other samples than the direction's, where there are any: what these alone would like is not worth having.
-        rows = self._draw(_SUBSAMPLE_TRIAL_SIZE if self.subsampled else _TRIAL_SIZE)
-        trial, known, self.state.gradients = self.samples.take(rows), self.state.gradients, None
+        n_samples = _SUBSAMPLE_TRIAL_SIZE if self.subsampled else _TRIAL_SIZE
+        rows = _draw(self.samples, n_samples, self.generator)
+        samples, gradients, self.state.gradients = self.samples.take(rows), self.state.gradients, None
         start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
-        at_start = None if known is None else self.samples.logits_of(rows, known.logits)
-        tried = {0.0: self._try(start, step, trial, at_start)}
+        known = None if gradients is None else self.samples.logits_of(rows, gradients.logits)
+        tried = {0.0: self.try_at(start, step, samples, known)}
 
         # The prior may hold back, not undo: where a network is nearly perfect its gradients vanish, and with them what
         # speaks for the way that led there.
         def loss(length):
             if length not in tried:
-                tried[length] = self._try(start + length * direction, step, trial)
+                tried[length] = self.try_at(start + length * direction, step, samples)
             return math.inf if tried[0.0].clearly_below(tried[length], "bare") else tried[length].penalised
+
+        def is_short(length):
+            """Whether a parabola with the step's slope, and such a fall of the loss, is lowest beyond 3/2 of this."""
+            fall = (loss(0.0) - loss(length)) * step.n_effective
+            return length < _LONGEST_STEP and fall > 4 / 3 * length * step.gain
 
         usual = length = self.step_size or self.lr
         if loss(length) < loss(0.0):
-            while lengthen and _is_short(length, loss(0.0) - loss(length), step) and loss(2 * length) < loss(length):
+            while lengthen and is_short(length) and loss(2 * length) < loss(length):
                 length *= 2
         else:
             while length > _SHORTEST_STEP * self.lr and loss(length) >= loss(0.0):
@@ -275,43 +293,46 @@ class _Descent:
             best = usual
         # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
         self.step_size = best or self.step_size
-        self._move(start + best * direction)
-        with torch.no_grad():
-            self.temperature.fill_(tried[best].temperature)
-        self._note_temperature(known, trial, tried[0.0], tried[best])
+        self.move(start + best * direction, tried[best].temperature)
+        if gradients is not None and self.state.identity:
+            # By what factor the step has changed T, told by the same few samples, so that most noise cancels.
+            temperatures = [_smooth_temperature(samples, tried[length].logits) for length in (best, 0.0)]
+            self.note_end(_smooth_temperature(self.samples, gradients.logits) * temperatures[0] / temperatures[1])
         return best
 
-    def _note_temperature(self, known, trial=None, start=None, end=None):
-        """Note T of all the samples at the present parameters, if a pass over all told it of the last step's start.
-
-        A trial tells by what factor the step has changed it: of the same few samples, so that most noise cancels.
-        """
-        if known is None or not self.state.identity:
-            return
-        temperature = _smooth_temperature(self.samples, known.logits)
-        if trial is not None:
-            temperature *= _smooth_temperature(trial, end.logits) / _smooth_temperature(trial, start.logits)
-        self.state.in_sample = InSample(parameters_of(self.state.perturbation), temperature)
-
-    def _try(self, parameters, step, trial, logits=None):
+    def try_at(self, parameters, step, samples, logits=None):
         """What some samples say of some parameters."""
-        self._move(parameters)
-        logits = trial.try_logits_under(self.state.perturbation) if logits is None else logits
+        self.move(parameters)
+        logits = samples.try_logits_under(self.state.perturbation) if logits is None else logits
         if logits is None:
             # So long a step.
-            return _Trial(math.inf, math.inf, self.temperature.item(), torch.full((len(trial),), math.inf), logits)
-        solved = trial.solve(logits, gamma=self.settings.gamma)
+            return _Trial(math.inf, math.inf, self.temperature.item(), torch.full((len(samples),), math.inf))
+        gamma, displacement = self.settings.gamma, self.state.displacement
+        solved = samples.solve(logits, gamma=gamma)
         temperature = solved.temperature
         if solved.at_bound:
             # At the T of samples that are separated, next to 0, gradients vanish or know no bounds.
-            temperature = trial.solve(logits, gamma=self.settings.gamma, smooth=True).temperature
-        displacement = self._displacement()
+            temperature = samples.solve(logits, gamma=gamma, smooth=True).temperature
         bare = solved.loss + self.settings.penalty * displacement.norm().item()
-        losses = trial.losses(solved.temperature, logits, gamma=self.settings.gamma)
+        losses = samples.losses(solved.temperature, logits, gamma=gamma)
         return _Trial(bare + step.prior(displacement), bare, temperature, losses, logits)
 
-    def _move(self, parameters):
+    def move(self, parameters, temperature=None):
+        """Go to some parameters and, where it is given, to a T."""
         vector_to_parameters(parameters, learnable(self.state.perturbation))
+        if temperature is not None:
+            with torch.no_grad():
+                self.temperature.fill_(temperature)
+
+    def note_end(self, temperature):
+        """Note T of least smoothed loss of all the samples at the present parameters."""
+        self.end = parameters_of(self.state.perturbation), temperature
+
+    def temperature_in_sample(self):
+        """That T, where the training has ended there."""
+        if self.end is None or not torch.equal(self.end[0], parameters_of(self.state.perturbation)):
+            return None
+        return self.end[1]
 
 
 class _Trial(NamedTuple):
@@ -336,64 +357,17 @@ def _smooth_temperature(problem, logits):
     return problem.solve(logits, smooth=True).temperature
 
 
-def _draw(problem, n_samples, generator):
-    """Some samples that have weight at random, as their numbers."""
-    rows = problem.nonzero_weight_indices()
-    return rows[torch.randperm(len(rows), generator=generator)[:n_samples].sort().values]
+def most_probable(steps, least):
+    """Name of the step with the most evidence above a threshold; of several with as much, that of fewest parameters."""
+    probable = {name: step for name, step in steps.items() if step.evidence > least}
+    most = max((step.evidence for step in probable.values()), default=0.0)
+    as_much = [name for name, step in probable.items() if step.evidence > most - _AS_MUCH_EVIDENCE]
+    return min(as_much, key=lambda name: len(probable[name].direction), default=None)
 
 
-def _is_short(length, fall, step):
-    """Whether a parabola with a step's slope, and this fall of the mean loss, is lowest beyond 3/2 of this length."""
-    return length < _LONGEST_STEP and fall * step.n_effective > 4 / 3 * length * step.gain
-
-
-def _gains(step, least):
-    return step is not None and step.gain >= max(least, _SMALLEST_GAIN)
-
-
-def _evidence(step):
-    return 0.0 if step is None else step.evidence
-
-
-def descend(state, problem, settings, generator):
-    """Train in place by natural gradient descent; the parameters are those of `run_net`."""
-    # What draws in train mode, such as dropout, has no gradients.
-    state.perturbation.eval()
-    state.in_sample = None
-    most = most_samples(n_learnable(state.perturbation)) if state.wide else len(problem)
-    if len(problem) > most:
-        problem = problem.take(_draw(problem, most, generator))
-    subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions
-    rows = _draw(problem, _SUBSAMPLE_SIZE, generator)
-    _measure(state, problem.take(rows), generator)
-    lr = 1.0 if settings.lr == "auto" else settings.lr
-
-    def loop(net, dataset):
-        """One step per epoch; callbacks, and the history, are those of a net of skorch."""
-        descent = _Descent(state, net.module_.temperature, problem, settings, lr, generator, subsampled)
-        datasets = {"dataset_train": dataset, "dataset_valid": None}
-        for _ in range(settings.max_epochs):
-            net.notify("on_epoch_begin", **datasets)
-            record = descent.step()
-            if record is None:
-                net.history.pop()
-                return
-            for name, value in record.items():
-                net.history.record(name, value)
-            net.notify("on_epoch_end", **datasets)
-            # Each step lowers the loss; the one in the history is that before it.
-            net.keep()
-
-    run_net(ClampingNet, state, problem, settings, generator, loop=loop, lr=lr)
-    state.gradients = None
-
-
-def _measure(state, samples, generator):
-    """Give a state, and its extensions, the prior precisions of their parameters where they have none yet."""
-    x, shard = samples.example(len(samples)), samples.shard
-    measured = prior_diagonal_of if state.wide else prior_precision_of
-    if state.identity and not state.prior_precisions:
-        state.prior_precisions.append(measured(state.perturbation, x, generator, shard))
-    for name, extension in state.extensions.items():
-        if not isinstance(extension, tuple):
-            state.extensions[name] = extension, measured(extension, x, generator, shard)
+def worth_a_look(steps):
+    """Of first steps under a weak prior, by name, those that gain enough; a perturbation's own, None, always is."""
+    surplus = {name: step.gain - step.n_effective_parameters for name, step in steps.items()}
+    best = sorted(steps, key=surplus.__getitem__, reverse=True)
+    enough = [name for name in best if surplus[name] > -_SHORTFALL or name is None]
+    return {name: steps[name] for name in enough[:_MOST_LOOKS]}

@@ -239,3 +239,37 @@ class Problem:
         """A few inputs, and what the network takes with them by name."""
         batch, _ = next(iter(self.inputs.batches(min(n_samples, len(self.inputs)))))
         return self.backbone.to_device(batch)
+
+
+def check_differentiable(problem):
+    """Raise unless the network's logits depend on its inputs through operations that have a gradient."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "fit must be called outside of torch.inference_mode(), in which there are no gradients: clamping needs "
+            "those with respect to X. Within torch.no_grad() it has them"
+        )
+    module = problem.backbone.module
+    if any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers())):
+        raise ValueError(
+            "estimator must let gradients pass; got a network whose weights were made in torch.inference_mode(). Make "
+            "it outside of that, or pass copy.deepcopy(network), whose weights are ordinary ones"
+        )
+    x, others = problem.example_batch()
+    if not x.is_floating_point():
+        raise TypeError(
+            f"X must hold floating-point inputs: a perturbation can't be added to {x.dtype}. Give the network's "
+            "embeddings, or use TemperatureScaling"
+        )
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = module(x, **others)
+        # Distinct weights: the plain sum of logits may be constant by design.
+        value = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
+        gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
+    if gradient is None or not gradient.any():
+        raise ValueError(
+            "the network's output must depend on its input through differentiable operations: the gradient of the "
+            f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling; or "
+            "clamp the network as it was before it was quantised or optimised for inference, without "
+            "torch.inference_mode() or torch.no_grad() in its forward"
+        )

@@ -15,9 +15,8 @@ from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 from ..perturbations._words import title_of
 from ._acceleration import accelerate
 from ._guard import LEVEL, MIN_SAMPLES, Evidence, cross_examine
-from ._initialisation import check_differentiable
-from ._learner import check_settings, is_natural
-from ._problem import Problem
+from ._learner import check_settings
+from ._problem import Problem, check_differentiable
 from ._state import Settings, State
 from ._verdict import NOTHING_TRIED, NOTHING_WAS_TRIED, REFUSED, Verdict
 
@@ -97,7 +96,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
         return outcome
     _tell_of_divergence(settings, [state])
     outcome = replace(outcome, state=state, settings=settings)
-    temperature = state.temperature_in_sample() if guarded and evidence else None
+    temperature = state.temperature_in_sample if guarded and evidence else None
     if temperature is None:
         outcome = outcome.with_in_sample_logits()
     judged, logits = problem, outcome.in_sample
@@ -188,17 +187,16 @@ def _look_at_number(n_samples, perturbation):
 
 def _refinement(settings, start):
     """How to go on from what the folds found, and from where: natural steps from there, others from the beginning."""
-    if start is None or not is_natural(start, settings):
+    if start is None or not start.natural:
         return settings, None
     return replace(settings, max_epochs=max(1, settings.max_epochs // 2)), start
 
 
 def _solve_temperature(problem, settings, state, logits, smooth):
     # Natural steps leave T at the optimum of the few samples that they were tried on.
-    natural = is_natural(state, settings)
-    if settings.refit_temperature or natural:
+    if settings.refit_temperature or state.natural:
         gamma = 0.0 if settings.refit_temperature else settings.gamma
         # So few parameters, driven so far, may separate the samples, which then promise certainty.
-        solution = problem.solve(logits, gamma=gamma, smooth=smooth or (natural and state.perturbs), prior=True)
+        solution = problem.solve(logits, gamma=gamma, smooth=smooth or (state.natural and state.perturbs), prior=True)
         warn_of_bound(solution)
         state.temperature = solution.temperature

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import torch
 from skorch.history import History
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 from ..perturbations._families import learnable
-from ._gradient_moments import GradientMoments, parameters_of
-
-OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+from ._evidence_step import Gradients
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,6 @@ class Untried(NamedTuple):
         return Reason.LITTLE_EVIDENCE <= self.reason <= Reason.LITTLE_EVIDENCE_THERE
 
 
-class InSample(NamedTuple):
-    """Some parameters of a perturbation, and the T of least smoothed loss there of the samples it learned from."""
-
-    parameters: torch.Tensor
-    temperature: float
-
-
 @dataclass
 class State:
     """Where training stands: what it starts from, and what it leaves.
@@ -108,47 +100,53 @@ class State:
         Its parameters at the identity.
     temperature : float
         T.
+    natural : bool
+        Whether training takes natural-gradient steps.
+    wide : bool
+        Whether these are made from the samples' own gradients, for a single block of many parameters.
     extensions : dict
         Perturbations at the identity that the natural gradient may append, by name, and their prior precisions once
         measured.
-    wide : bool
-        Whether natural steps are made from the samples' own gradients, for a single block of many parameters.
     prior_precisions : list of torch.Tensor
-        Of the perturbation's blocks; see `prior_precision_of`, or `prior_diagonal_of` where it is wide. Empty until the
-        natural gradient has measured them.
+        Of the perturbation's blocks; see `prior_precision_of`. Empty until the natural gradient has measured them.
     history : skorch.history.History
         Of the training.
     diverged : bool
         Whether training has raised the loss.
-    gradients : GradientMoments, default=None
+    gradients : Gradients, default=None
         At these parameters, of all the samples, where a pass told them already.
     untried : dict of str to Untried
         Families that were not tried, by name.
-    in_sample : InSample, default=None
-        Where natural steps have ended.
+    temperature_in_sample : float, default=None
+        T of least smoothed loss of the samples that natural steps learned from, where they ended, as far as they know.
     """
 
     perturbation: nn.Module
     identity: list
     temperature: float
-    extensions: dict = field(default_factory=dict)
+    natural: bool = False
     wide: bool = False
+    extensions: dict = field(default_factory=dict)
     prior_precisions: list = field(default_factory=list)
     history: History = field(default_factory=History)
     diverged: bool = False
-    gradients: GradientMoments | None = None
+    gradients: Gradients | None = None
     untried: dict[str, Untried] = field(default_factory=dict)
-    in_sample: InSample | None = None
+    temperature_in_sample: float | None = None
+
+    @property
+    def displacement(self):
+        """The perturbation's parameters minus the identity, in one vector."""
+        if not self.identity:
+            return torch.empty(0)
+        return parameters_of(self.perturbation) - parameters_to_vector(self.identity)
 
     @property
     def perturbs(self):
         """Whether the perturbation is another than the identity."""
-        parameters = learnable(self.perturbation)
-        return any(not torch.equal(p, at) for p, at in zip(parameters, self.identity, strict=True))
+        return bool(self.displacement.any())
 
-    def temperature_in_sample(self):
-        """T of least smoothed loss of the samples, as far as natural steps told it of these parameters; else None."""
-        known = self.in_sample
-        if known is None or not torch.equal(known.parameters, parameters_of(self.perturbation)):
-            return None
-        return known.temperature
+
+def parameters_of(perturbation):
+    """A perturbation's learnable parameters as one vector."""
+    return parameters_to_vector([p.detach() for p in learnable(perturbation)])

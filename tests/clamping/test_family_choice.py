@@ -2,8 +2,8 @@
 
 import torch
 
-from skclamp.clamping._family_choice import most_probable, worth_a_look
-from skclamp.clamping._posterior import Step
+from skclamp.clamping._evidence_step import Step
+from skclamp.clamping._natural_gradient import most_probable, worth_a_look
 
 
 def step(n_parameters, gain=0.0, evidence=0.0):

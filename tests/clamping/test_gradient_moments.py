@@ -5,7 +5,7 @@ from _problems import flat, moments_of, moved, pose
 from _small_networks import bare_logits, convolutional, images, labels_of
 from torch import nn
 
-from skclamp.clamping._gradient_moments import Moments, gradient_moments, per_sample_gradients
+from skclamp.clamping._evidence_step import Moments, gradients_of, per_sample_gradients
 from skclamp.losses import focal_loss
 from skclamp.perturbations import AffinePerturbation, ColorPerturbation
 from skclamp.perturbations._families import PERTURBATIONS
@@ -91,8 +91,7 @@ def test_moments_are_weighted_sums_of_scores(weight, gamma):
     gradients = gradients_by_autograd(perturbation, network, X, Y, 1.7, gamma)
     w = np.ones(len(X)) if weight is None else weight
     (found,) = moments_of(pose(network, X, Y, weight, batch_size=7), perturbation, 1.7, gamma=gamma)
-    assert found.weight == pytest.approx(w.sum())
-    assert found.weight_squared == pytest.approx((w**2).sum())
+    np.testing.assert_allclose(found.sums[:2], [w.sum(), (w**2).sum()])
     np.testing.assert_allclose(found.first, w @ gradients / w.sum(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.second, (gradients.T * w) @ gradients / w.sum(), rtol=1e-4, atol=1e-4)
 
@@ -134,12 +133,12 @@ def test_one_pass_serves_all_losses():
     network, own = convolutional(), moved(AffinePerturbation(IMAGE))
     problem = pose(network, X, Y, WEIGHT)
     gammas = [0.0, 0.5, 2.0]
-    found = gradient_moments(problem, own, 1.4, gammas, [ColorPerturbation(IMAGE)])
+    found = gradients_of(problem, own, 1.4, gammas, [ColorPerturbation(IMAGE)])
     assert (problem.passes.forward, problem.passes.backward) == (len(X), len(X))
-    np.testing.assert_allclose(found.logits, bare_logits(nn.Sequential(own, network), X), rtol=1e-4, atol=1e-5)
-    for gamma, shared in zip(gammas, found.moments, strict=True):
-        (alone,) = gradient_moments(problem, own, 1.4, [gamma], [ColorPerturbation(IMAGE)]).moments
-        for one, other in zip(alone, shared, strict=True):
+    np.testing.assert_allclose(found[0].logits, bare_logits(nn.Sequential(own, network), X), rtol=1e-4, atol=1e-5)
+    for gamma, shared in zip(gammas, found, strict=True):
+        (alone,) = gradients_of(problem, own, 1.4, [gamma], [ColorPerturbation(IMAGE)])
+        for one, other in zip([alone.own, *alone.extended], [shared.own, *shared.extended], strict=True):
             np.testing.assert_array_equal(one.second, other.second)
             assert one.loss == other.loss
-    assert not np.allclose(found.moments[0][0].second, found.moments[2][0].second)
+    assert not np.allclose(found[0].own.second, found[2].own.second)

@@ -16,7 +16,7 @@ from torch.nn.utils import parameters_to_vector
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.base import BaseCalibrator
-from skclamp.clamping._state import State
+from skclamp.clamping._natural_gradient import _Descent
 
 NETWORK = linear(6)
 X = vectors(300)
@@ -211,7 +211,7 @@ def test_the_size_of_the_final_logits_costs_no_pass_of_its_own(monkeypatch, n_sa
         settings = {"precision": "float32", "output": Recorder(), "random_state": seed}
         found = clamping(**settings).fit(x + np.float32(0.8), y)
         with monkeypatch.context() as patched:
-            patched.setattr(State, "temperature_in_sample", lambda self: None)
+            patched.setattr(_Descent, "temperature_in_sample", lambda self: None)
             expected = clamping(**settings).fit(x + np.float32(0.8), y)
         assert found.accepted_
         n_steps += found.n_iter_

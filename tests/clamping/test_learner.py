@@ -8,13 +8,9 @@ from _small_networks import bare_logits, convolutional, images, labels_of, perce
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator
-from skclamp.clamping._initialisation import (
-    MAX_PARAMETERS,
-    candidates,
-    check_differentiable,
-    make_perturbation,
-)
+from skclamp.clamping._families import MAX_PARAMETERS, candidates, make_perturbation
 from skclamp.clamping._learner import Learner
+from skclamp.clamping._problem import check_differentiable
 from skclamp.clamping._state import Settings
 from skclamp.clamping._verdict import words_of
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation

@@ -10,8 +10,7 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator
 from skclamp._solvers.temperature import solve_temperature
-from skclamp.clamping._gradient_moments import Moments, prior_precision_of
-from skclamp.clamping._posterior import _inverse, natural_step
+from skclamp.clamping._evidence_step import Moments, _inverse, natural_step, prior_precision_of
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
 from skclamp.perturbations._families import PERTURBATIONS
 

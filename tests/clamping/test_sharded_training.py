@@ -8,7 +8,7 @@ from _problems import flat, linear
 from _small_networks import bare_logits, labels_of, vectors
 
 from skclamp import NeuralClampingCalibrator
-from skclamp.clamping._sharded_training import _Batches
+from skclamp.clamping._torch_training import _Batches
 from skclamp.distributed import ALONE, Shard, sharded
 
 NETWORK = linear(6)

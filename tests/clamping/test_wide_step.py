@@ -8,10 +8,16 @@ from _small_networks import bare_logits, labels_of, nll, perceptron, vectors
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
-from skclamp.clamping._gradient_moments import prior_diagonal_of, prior_precision_of
-from skclamp.clamping._posterior import natural_step
-from skclamp.clamping._wide_gradients import MAX_ENTRIES, MAX_ORDER, WideGradients, most_samples, wide_gradients
-from skclamp.clamping._wide_step import wide_step
+from skclamp.clamping._evidence_step import (
+    MAX_ENTRIES,
+    MAX_ORDER,
+    WideGradients,
+    gradients_of,
+    most_samples,
+    natural_step,
+    prior_precision_of,
+    wide_step,
+)
 from skclamp.perturbations._families import PERTURBATIONS
 
 N_FEATURES = 30
@@ -35,10 +41,11 @@ def test_the_step_is_that_of_the_second_moments(n_samples, gamma, scale):
     problem = drifted(n_samples)
     perturbation = PERTURBATIONS["affine"]((N_FEATURES,))
     identity = torch.as_tensor(flat(perturbation))
-    prior = prior_diagonal_of(perturbation, problem.example(512), torch.Generator().manual_seed(0))
+    prior = prior_precision_of(perturbation, problem.example(512), torch.Generator().manual_seed(0), diagonal=True)
     displacement = torch.as_tensor(flat(moved(perturbation, scale))) - identity
     (moments,) = moments_of(problem, perturbation, 1.3, gamma)
-    ((gradients,),) = wide_gradients(problem, perturbation, 1.3, [gamma]).moments
+    (gradients,) = gradients_of(problem, perturbation, 1.3, [gamma], wide=True)
+    gradients = gradients.own
     expected = natural_step(moments, displacement, [prior.diag()])
     found = wide_step(gradients, displacement, prior)
     size = expected.direction.abs().max().item()
@@ -65,7 +72,7 @@ def test_the_diagonal_of_the_metric_is_measured_alone():
     x = torch.as_tensor(vectors(50, N_FEATURES) + 1)
     perturbation = PERTURBATIONS["curve"]((N_FEATURES,))
     expected = prior_precision_of(perturbation, x, torch.Generator().manual_seed(0)).diagonal()
-    found = prior_diagonal_of(perturbation, x, torch.Generator().manual_seed(0))
+    found = prior_precision_of(perturbation, x, torch.Generator().manual_seed(0), diagonal=True)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 

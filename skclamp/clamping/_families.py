@@ -9,51 +9,16 @@ import torch
 from torch import nn
 
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
+from ._evidence_step import MAX_ENTRIES, MAX_ORDER, most_samples
 from ._state import Reason, Untried
-from ._wide_gradients import MAX_ENTRIES, MAX_ORDER, most_samples
 
 logger = logging.getLogger("skclamp")
-
 
 # Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network. Of more, which
 # "auto" chooses for tables alone, the gradients themselves are, where samples are few.
 MAX_PARAMETERS = 512
 # Of images and sequences; in tables, where each feature is a sensor of its own, the evidence prior shrinks as well.
 SAMPLES_PER_PARAMETER = 5
-
-
-def check_differentiable(problem):
-    """Raise unless the network's logits depend on its inputs through operations that have a gradient."""
-    if torch.is_inference_mode_enabled():
-        raise ValueError(
-            "fit must be called outside of torch.inference_mode(), in which there are no gradients: clamping needs "
-            "those with respect to X. Within torch.no_grad() it has them"
-        )
-    module = problem.backbone.module
-    if any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers())):
-        raise ValueError(
-            "estimator must let gradients pass; got a network whose weights were made in torch.inference_mode(). Make "
-            "it outside of that, or pass copy.deepcopy(network), whose weights are ordinary ones"
-        )
-    x, others = problem.example_batch()
-    if not x.is_floating_point():
-        raise TypeError(
-            f"X must hold floating-point inputs: a perturbation can't be added to {x.dtype}. Give the network's "
-            "embeddings, or use TemperatureScaling"
-        )
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = module(x, **others)
-        # Distinct weights: the plain sum of logits may be constant by design.
-        value = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
-        gradient = torch.autograd.grad(value, x, allow_unused=True)[0] if value.requires_grad else None
-    if gradient is None or not gradient.any():
-        raise ValueError(
-            "the network's output must depend on its input through differentiable operations: the gradient of the "
-            f"logits with respect to X is {'missing' if gradient is None else 'zero'}. Use TemperatureScaling; or "
-            "clamp the network as it was before it was quantised or optimised for inference, without "
-            "torch.inference_mode() or torch.no_grad() in its forward"
-        )
 
 
 def make_perturbation(perturbation, problem):
@@ -68,8 +33,18 @@ def make_perturbation(perturbation, problem):
         return nn.Sequential()
     if isinstance(perturbation, str):
         return PERTURBATIONS[perturbation](tuple(x.shape[1:])).to(x.device, dtype)
-    made = copy.deepcopy(perturbation).to(x.device, dtype)
-    _check_identity(made, x)
+    made, name = copy.deepcopy(perturbation).to(x.device, dtype), type(perturbation).__name__
+    if not learnable(made):
+        raise ValueError(f"perturbation must have parameters to learn; got {name}, which has none")
+    with torch.no_grad():
+        perturbed = made(x)
+    if perturbed.shape != x.shape:
+        raise ValueError(
+            f"perturbation must keep the shape of its input {tuple(x.shape)}; {name} gave {tuple(perturbed.shape)}"
+        )
+    distance = (perturbed - x).abs().max().item()
+    if not distance <= 1e-5 * max(1.0, x.abs().max().item()):
+        raise ValueError(f"perturbation must start as the identity; {name} moves an input by {distance:.3g}")
     return made
 
 
@@ -91,57 +66,36 @@ def candidates(problem, penalty=0.0):
     A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
     """
     x = problem.example(1)
-    shape = tuple(x.shape[1:])
-    most = MAX_PARAMETERS if x.ndim == 2 else min(MAX_PARAMETERS, len(problem) // SAMPLES_PER_PARAMETER)
+    shape, n_samples, is_table = tuple(x.shape[1:]), len(problem), x.ndim == 2
+    most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
     for name, kind in PERTURBATIONS.items():
-        if not (kind.tried_on_tables if x.ndim == 2 else kind.tried_on_signals):
+        if not (kind.tried_on_tables if is_table else kind.tried_on_signals):
             continue
         try:
             family = make_perturbation(name, problem)
         except ValueError:
             untried[name] = Untried(math.inf, Reason.OTHER_SHAPE, about=shape)
             continue
-        n_parameters = n_learnable(family)
-        if n_parameters <= most or (x.ndim == 2 and takes_wide_steps(family, problem, penalty)):
+        n = n_learnable(family)
+        if n <= most or (is_table and takes_wide_steps(family, problem, penalty)):
             made[name] = family
+        elif is_table and not penalty and n_samples > MAX_ENTRIES // n:
+            untried[name] = Untried(n - most, Reason.TOO_MANY_GRADIENTS, n, MAX_ENTRIES, n_samples)
+        elif is_table and not penalty:
+            untried[name] = Untried(n - most, Reason.TOO_LARGE_MATRIX, n, MAX_ORDER, n_samples)
+        elif n > MAX_PARAMETERS:
+            reason = Reason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else Reason.TOO_MANY_PARAMETERS
+            untried[name] = Untried(n - most, reason, n, MAX_PARAMETERS)
         else:
-            untried[name] = Untried(n_parameters - most, *_too_many(n_parameters, problem, penalty))
+            untried[name] = Untried(n - most, Reason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples)
     if not made:
         logger.info(
             "temperature scaling: each family that suits inputs of shape %s has too many parameters for %d samples",
             shape,
-            len(problem),
+            n_samples,
         )
     return made, untried
-
-
-def _too_many(n_parameters, problem, penalty):
-    """The reason, the number of parameters, the limit that speaks against it, and the number of samples."""
-    n_samples, is_table = len(problem), problem.example(1).ndim == 2
-    if is_table and not penalty:
-        if n_samples > MAX_ENTRIES // n_parameters:
-            return Reason.TOO_MANY_GRADIENTS, n_parameters, MAX_ENTRIES, n_samples
-        return Reason.TOO_LARGE_MATRIX, n_parameters, MAX_ORDER, n_samples
-    if n_parameters > MAX_PARAMETERS:
-        reason = Reason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else Reason.TOO_MANY_PARAMETERS
-        return reason, n_parameters, MAX_PARAMETERS, n_samples
-    return Reason.TOO_FEW_SAMPLES, n_parameters, SAMPLES_PER_PARAMETER * n_parameters, n_samples
-
-
-def _check_identity(perturbation, x):
-    name = type(perturbation).__name__
-    if not learnable(perturbation):
-        raise ValueError(f"perturbation must have parameters to learn; got {name}, which has none")
-    with torch.no_grad():
-        perturbed = perturbation(x)
-    if perturbed.shape != x.shape:
-        raise ValueError(
-            f"perturbation must keep the shape of its input {tuple(x.shape)}; {name} gave {tuple(perturbed.shape)}"
-        )
-    distance = (perturbed - x).abs().max().item()
-    if not distance <= 1e-5 * max(1.0, x.abs().max().item()):
-        raise ValueError(f"perturbation must start as the identity; {name} moves an input by {distance:.3g}")
 
 
 def is_zeros(init):
@@ -180,7 +134,7 @@ def initialise(perturbation, init, *, scale, generator, problem, temperature):
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
                 parameter.add_(noise.to(parameter), alpha=scale)
         elif isinstance(init, str):
-            parameters[0].add_(mean_gradient(perturbation, problem, temperature))
+            parameters[0].add_(_mean_gradient(perturbation, problem, temperature))
         else:
             parameters[0].copy_(_as_value_of(parameters[0], init))
 
@@ -201,7 +155,7 @@ def _as_value_of(parameter, init):
     return value
 
 
-def mean_gradient(perturbation, problem, temperature):
+def _mean_gradient(perturbation, problem, temperature):
     """The "gradient" initialisation of Tang (2022): the mean gradient of sum_k f_k / T by the only parameter."""
     # In float64 the order of the samples is of no account, nor which process has them.
     exact = copy.deepcopy(perturbation).double()
@@ -212,8 +166,3 @@ def mean_gradient(perturbation, problem, temperature):
             perturbed = exact(x.double())
         total += torch.autograd.grad(perturbed, parameter, gradient.to(perturbed.dtype))[0]
     return problem.shard.ranks.sum(total) / len(problem)
-
-
-def identity_of(perturbation):
-    """A copy of a perturbation's learnable parameters, taken while it is the identity."""
-    return [parameter.detach().clone() for parameter in learnable(perturbation)]

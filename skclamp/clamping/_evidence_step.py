@@ -1,0 +1,562 @@
+"""The natural-gradient step, regularised by evidence: where a quadratic model of the loss and a Gaussian prior meet.
+
+One pass over the network gives the gradient of each sample's loss with respect to its input. Contracted with the
+perturbation alone, which is cheap, it gives that with respect to the parameters of *any* perturbation that agrees with
+the one the network saw: at the identity, of all families at once. The second moments of these gradients (the empirical
+Fisher information) are the model's curvature. Of many parameters the gradients themselves are kept, a row for each
+sample: they are smaller than that matrix.
+
+Each block of parameters (one family) has a prior around the identity, whose precision is the one that makes the
+gradients most probable. A block that the data don't speak for is held at the identity; one that they do is hardly held
+at all.
+
+References
+----------
+S. Amari, "Natural Gradient Works Efficiently in Learning", Neural Computation, 1998. D. MacKay, "Bayesian
+Interpolation", Neural Computation, 1992, for the precision of the prior.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+
+from .._utils.arrays import absent_among, without
+from ..distributed import ALONE, Shard
+from ..losses import focal_of_margin, margin_of
+from ..perturbations._families import n_learnable
+
+# Gradients that are kept, 512 MB in float32; and rows and columns of the matrix that a step decomposes, in float64.
+MAX_ENTRIES = 2**27
+MAX_ORDER = 5000
+# Of noise, that tell the prior precision of a parameter of tables; and in all, where only its diagonal is asked for.
+_ROWS_PER_PARAMETER, _MOST_ROWS = 8, 4096
+# Gradients that are in float64 at a time: 32 MB.
+_BLOCK = 2**22
+_PRECISION_JITTER = 1e-3
+# What is added, one after another, to the unit diagonal of a precision that rounding errors leave singular.
+_JITTERS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
+# The search for the factor of a prior precision, and between which bounds that is.
+_ITERATIONS = 30
+_SETTLED = 0.02
+_STRENGTH_LIMITS = (1e-10, 1e12)
+
+
+def most_samples(n_parameters):
+    """Number of samples whose gradients a step of so many parameters takes, where they are kept."""
+    most = MAX_ENTRIES // max(1, n_parameters)
+    return most if n_parameters <= MAX_ORDER else min(most, MAX_ORDER)
+
+
+# From the network to gradients of the loss of each sample
+
+
+class Moments:
+    """Sums of gradients over samples, in one vector that processes can add up.
+
+    Those of the weights, of their squares, of the losses, of the gradients and of their outer products; the last entry
+    of a gradient is that of log T.
+    """
+
+    def __init__(self, sums):
+        self.sums = sums
+        self._order = math.isqrt(len(sums) - 3)
+
+    @classmethod
+    def of(cls, gradients, weight, losses=None):
+        """From the gradients, and perhaps the losses, of some samples."""
+        gradients = gradients.double()
+        weighted = gradients * weight[:, None]
+        loss = weight.new_zeros(()) if losses is None else losses.double() @ weight
+        sums = [torch.stack([weight.sum(), weight.square().sum(), loss]), weighted.sum(0), weighted.T @ gradients]
+        return cls(torch.cat([part.flatten() for part in sums]))
+
+    @property
+    def n_effective(self):
+        """Number of equally weighted samples that would tell as much."""
+        return (self.sums[0] ** 2 / self.sums[1]).item()
+
+    @property
+    def loss(self):
+        """Weighted mean loss."""
+        return (self.sums[2] / self.sums[0]).item()
+
+    @property
+    def first(self):
+        """Weighted mean gradient, of shape (n_parameters + 1,)."""
+        return self.sums[3 : 3 + self._order] / self.sums[0]
+
+    @property
+    def second(self):
+        """Weighted mean of the gradients' outer products, of shape (n_parameters + 1, n_parameters + 1)."""
+        return self.sums[3 + self._order :].view(self._order, self._order) / self.sums[0]
+
+
+class WideGradients(NamedTuple):
+    """Gradients of the samples of all processes, as they are.
+
+    Attributes
+    ----------
+    rows : torch.Tensor of shape (n_samples, n_parameters), float32
+        Gradient of each sample's margin; those of all losses are multiples.
+    factor : torch.Tensor of shape (n_samples,), float64
+        What a row is to be multiplied by for the gradient of the loss.
+    temperature : torch.Tensor of shape (n_samples,), float64
+        Gradient of each sample's loss with respect to log T.
+    weight : torch.Tensor of shape (n_samples,), float64
+        Sample weights.
+    loss : float
+        Weighted mean loss.
+    """
+
+    rows: torch.Tensor
+    factor: torch.Tensor
+    temperature: torch.Tensor
+    weight: torch.Tensor
+    loss: float
+
+    @property
+    def n_effective(self):
+        """Number of equally weighted samples that would tell as much."""
+        return (self.weight.sum() ** 2 / self.weight.square().sum()).item()
+
+
+@dataclass
+class Gradients:
+    """What one pass over the network says of some samples.
+
+    Attributes
+    ----------
+    logits : torch.Tensor of shape (n_samples, n_classes)
+        Those of the perturbed inputs, 0 where a whole batch is without weight.
+    own : Moments or WideGradients
+        Of the perturbation.
+    extended : list of Moments or of WideGradients
+        Of the perturbation followed by each of the extensions.
+    """
+
+    logits: torch.Tensor
+    own: Moments | WideGradients
+    extended: list
+
+
+def gradients_of(problem, perturbation, temperature, gammas, extensions=(), *, wide=False):
+    """What one pass says of each of several focal losses: a list of Gradients.
+
+    These losses depend on the margin of the label alone, so that their gradients are multiples of each other. The
+    extensions are perturbations at the identity, each of which could follow `perturbation`; one that is `wide` has
+    them only where it is empty.
+    """
+    logits = torch.zeros_like(problem.logits)
+    batches = _batches_back(problem, perturbation, temperature, extensions, logits)
+    collect = _kept if wide else _summed
+    sizes = [n_learnable(part) for part in (perturbation, *extensions)]
+    return [Gradients(logits, own, extended) for own, *extended in collect(problem, batches, sizes, gammas)]
+
+
+class _Batch(NamedTuple):
+    """Gradients of the samples' margins with respect to log T, and to the parameters: own, and each extension's."""
+
+    rows: slice
+    margin: torch.Tensor
+    temperature: torch.Tensor
+    parameters: list
+    weight: torch.Tensor
+
+
+def _batches_back(problem, perturbation, temperature, extensions, logits):
+    """Take the samples with weight through the network and back; `logits` are filled in."""
+    done = 0
+    for x, others, y_encoded, weight in problem.labelled_batches():
+        rows = slice(done, done + len(x))
+        done += len(x)
+        if not weight.any():
+            continue
+        with torch.no_grad():
+            perturbed = perturbation(x).to(x.dtype)
+        with torch.enable_grad():
+            # Detached anew: the identity returns the batch itself, which must not start to record.
+            perturbed = perturbed.detach().requires_grad_()
+            output = problem.backbone.module(perturbed, **others)
+            scaled = (
+                output.detach().to(torch.promote_types(output.dtype, torch.float32)) / temperature
+            ).requires_grad_()
+            margin = margin_of(scaled, y_encoded)
+            (slope,) = torch.autograd.grad(margin.sum(), scaled)
+            # The only class that a sample has is certain, and what log T does to a logit of -inf is nothing.
+            absent = absent_among(scaled.detach())
+            slope = slope if absent is None else slope.masked_fill(absent | slope.isnan(), 0.0)
+            (cotangent,) = torch.autograd.grad(output, perturbed, (slope / temperature).to(output.dtype))
+        problem.passes.forward += len(x)
+        problem.passes.backward += len(x)
+        logits[rows] = output.detach()
+        seen, cotangent = perturbed.detach(), cotangent.contiguous()
+        own = per_sample_gradients(perturbation, x, cotangent)
+        extended = [per_sample_gradients(extension, seen, cotangent) for extension in extensions]
+        by_temperature = -(slope * without(scaled.detach(), absent)).sum(1)
+        yield _Batch(rows, margin.detach(), by_temperature, [own, *extended], weight)
+
+
+def per_sample_gradients(perturbation, x, cotangent):
+    """Gradient of each sample's loss with respect to a perturbation's parameters, shape (n_samples, n_parameters).
+
+    The perturbation treats each sample alike and by itself; `cotangent` holds the gradients of each sample's loss with
+    respect to its perturbed input. Columns are in the order of ``parameters_to_vector``.
+    """
+    # A copy of the parameters for each sample, so that one backward pass gives each sample's own gradient.
+    parameters = {
+        name: p.detach().expand(len(x), *p.shape).clone().requires_grad_()
+        for name, p in perturbation.named_parameters()
+        if p.requires_grad
+    }
+    if not parameters:
+        return x.new_empty(len(x), 0)
+
+    def move(parameters, x):
+        return functional_call(perturbation, parameters, (x.unsqueeze(0),)).squeeze(0)
+
+    with torch.enable_grad():
+        perturbed = vmap(move)(parameters, x)
+        per_sample = torch.autograd.grad(
+            perturbed,
+            list(parameters.values()),
+            cotangent.to(perturbed.dtype),
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    # Where a process has none of the samples, -1 could be any number.
+    return torch.cat([part.reshape(len(x), math.prod(part.shape[1:])) for part in per_sample], 1)
+
+
+def _losses_and_factor(margin, gamma):
+    """Focal loss of each sample, and what its margin's gradient is to be multiplied by for that of the loss."""
+    margin = margin.clone().requires_grad_()
+    with torch.enable_grad():
+        losses = focal_of_margin(margin, gamma)
+        (factor,) = torch.autograd.grad(losses.sum(), margin)
+    return losses.detach(), factor
+
+
+def _summed(problem, batches, sizes, gammas):
+    """Moments of the perturbation's own parameters, and of these with each extension's, for each gamma."""
+    n_own, *n_added = sizes
+    orders = [n_own + n + 1 for n in (0, *n_added)] * len(gammas)
+    sums = [torch.zeros(3 + k + k * k, dtype=torch.float64, device=problem.logits.device) for k in orders]
+    for batch in batches:
+        own, *extended = batch.parameters
+        gradients = [torch.cat([own, more, batch.temperature[:, None]], 1) for more in (own[:, :0], *extended)]
+        parts = []
+        for gamma in gammas:
+            losses, factor = _losses_and_factor(batch.margin, gamma)
+            parts += [Moments.of(factor[:, None] * part, batch.weight, losses).sums for part in gradients]
+        sums = [total + part for total, part in zip(sums, parts, strict=True)]
+    # In one exchange of the processes.
+    sums = problem.shard.ranks.sum(torch.cat(sums)).split([len(total) for total in sums])
+    moments = [Moments(total) for total in sums]
+    return [moments[k : k + len(sizes)] for k in range(0, len(moments), len(sizes))]
+
+
+def _kept(problem, batches, sizes, gammas):
+    """WideGradients of the perturbation, and of each extension, for each gamma."""
+    shard, device = problem.shard, problem.logits.device
+    rows = [torch.zeros(shard.total, size, device=device) for size in sizes]
+    margins, slopes = torch.zeros(2, shard.total, dtype=torch.float64, device=device)
+    for batch in batches:
+        place = slice(shard.start + batch.rows.start, shard.start + batch.rows.stop)
+        margins[place], slopes[place] = batch.margin, batch.temperature
+        for kept, gradients in zip(rows, batch.parameters, strict=True):
+            kept[place] = gradients
+    rows = [shard.ranks.sum(kept) for kept in rows]
+    margins, slopes = shard.ranks.sum(torch.stack([margins, slopes]))
+    weight = problem.weight_of_all.to(device)
+    for gamma in gammas:
+        losses, factor = _losses_and_factor(margins, gamma)
+        loss = (losses @ weight / weight.sum()).item()
+        yield [WideGradients(kept, factor, factor * slopes, weight, loss) for kept in rows]
+
+
+# The prior
+
+
+def prior_precision_of(perturbation, x, generator, shard=None, *, diagonal=False):
+    """Prior precision of a perturbation's parameters up to a factor: mean squared change of its output per entry.
+
+    The perturbation is at the identity; `x` holds some inputs of this process, from the first on, which `shard` tells
+    from those of all. The generator's white noise has gradients with this form for their second moments. The `diagonal`
+    alone is a vector.
+    """
+    shard = shard or Shard.of(ALONE, len(x))
+    n_parameters = n_learnable(perturbation)
+    n_rows = _ROWS_PER_PARAMETER * n_parameters
+    if diagonal:
+        n_rows = min(n_rows, _MOST_ROWS)
+    # In tables each sample has but one entry for each parameter.
+    n_draws = math.ceil(n_rows / shard.total) if x.ndim == 2 else 1
+    n_at_a_time = max(1, _BLOCK // n_parameters)
+    total = 0.0
+    for _ in range(n_draws):
+        noise = torch.randn((shard.total, *x.shape[1:]), generator=generator, dtype=torch.float32)
+        own = noise[shard.start : shard.start + shard.size].to(x)
+        # A process without samples has zeros to add.
+        for start in range(0, max(1, shard.size), n_at_a_time):
+            rows = slice(start, min(start + n_at_a_time, shard.size))
+            part = per_sample_gradients(perturbation, x[rows], own[rows]).double()
+            total = total + (part.square().sum(0) if diagonal else part.T @ part)
+    precision = shard.ranks.sum(total) / (n_draws * noise.numel())
+    # A size for directions that noise on few samples would leave without any.
+    sizes = precision if diagonal else precision.diagonal()
+    sizes.mul_(1 + _PRECISION_JITTER).add_(_PRECISION_JITTER * sizes.mean())
+    return precision
+
+
+def _first_strength(curvature, size):
+    """Where the search for the factor of a block's prior precision starts, from the traces of both."""
+    return 0.1 * (curvature / size).item() + _STRENGTH_LIMITS[0]
+
+
+def _strength(n_effective_parameters, distance):
+    """That factor: well-determined parameters over squared distance from the identity, within bounds."""
+    low, high = _STRENGTH_LIMITS
+    return min(max(max(n_effective_parameters, 1e-3) / max(distance, 1e-300), low), high)
+
+
+# The step
+
+
+@dataclass
+class Step:
+    """A step and what speaks for it.
+
+    Attributes
+    ----------
+    direction : torch.Tensor of shape (n_parameters,), float64
+        From the present parameters to the mode of the posterior.
+    gain : float
+        By how much the step should lower the penalised loss, summed over samples, in nats.
+    evidence : float
+        Log Bayes factor of these parameters against the identity, in nats.
+    precision : torch.Tensor of shape (n_parameters, n_parameters) or (n_parameters,), float64
+        Of the prior, for the sum over samples; a vector is the diagonal of one that has no other entries.
+    n_effective_parameters : float
+        Number of parameters that the data determine, the others being held by the prior.
+    n_effective : float
+        Number of samples.
+    """
+
+    direction: torch.Tensor
+    gain: float
+    evidence: float
+    precision: torch.Tensor
+    n_effective_parameters: float
+    n_effective: float
+
+    def prior(self, displacement):
+        """Penalty on the mean loss for parameters this far from the identity."""
+        displacement = displacement.double()
+        force = self.precision * displacement if self.precision.ndim == 1 else self.precision @ displacement
+        return 0.5 * (displacement @ force).item() / self.n_effective
+
+
+def natural_step(moments, displacement, prior_precisions, *, penalty=0.0, fitted=True):
+    """Step to the mode of the posterior of the quadratic model that the moments of the gradients make.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of the gradients at the present parameters, log T last.
+    displacement : torch.Tensor of shape (n_own,)
+        The present parameters minus the identity; those of an extension, which come behind, are there.
+    prior_precisions : list of torch.Tensor
+        One quadratic form for each block of parameters, its prior precision up to a factor, in order; see
+        `prior_precision_of`.
+    penalty : float
+        On the norm of the displacement, which has a slope and a curvature away from the identity.
+    fitted : bool
+        Whether the prior is the most probable one, or the weak one that the search for it starts from.
+    """
+    n, first, second = moments.n_effective, moments.first, moments.second
+    n_own, displacement = len(displacement), displacement.double().to(first.device)
+    if penalty and displacement.any():
+        norm = displacement.norm().item()
+        first[:n_own] += penalty * displacement / norm
+        second.diagonal()[:n_own] += penalty / norm
+    # With T at its optimum for any parameters.
+    slope, curvature, cross, by_temperature = first[:-1], second[:-1, :-1], second[:-1, -1], second[-1, -1]
+    if by_temperature > 0:
+        slope = slope - cross * (first[-1] / by_temperature)
+        curvature = _without_negative_part(curvature - cross.outer(cross) / by_temperature, curvature.diagonal())
+    displacement = F.pad(displacement, (0, len(slope) - n_own))
+    linear_term = n * (curvature @ displacement - slope)
+    n_iterations = _ITERATIONS if fitted else 1
+    prior, posterior, covariance, mode = _fit_strengths(n * curvature, linear_term, prior_precisions, n_iterations)
+    direction = mode - displacement
+    log_determinants = [torch.linalg.slogdet(precision).logabsdet for precision in (prior, posterior)]
+    evidence = 0.5 * (linear_term @ mode + log_determinants[0] - log_determinants[1]).item()
+    gain = 0.5 * (direction @ posterior @ direction).item()
+    return Step(direction, gain, evidence, prior, len(mode) - (covariance * prior).sum().item(), n)
+
+
+def _without_negative_part(curvature, sizes):
+    """A curvature with its negative eigenvalues, which are rounding errors of parameters of these sizes, at 0.
+
+    A perturbation may do what T does, such as a gain before a network without offsets: nothing else is left of it.
+    """
+    if not curvature.isfinite().all():
+        raise _infinite_curvature(curvature)
+    # In units in which no parameter's rounding errors hide what another one tells.
+    scale = torch.where(sizes > 0, torch.exp2((sizes.log2() / 2).round()), 1.0)
+    values, vectors = torch.linalg.eigh(curvature / scale[:, None] / scale)
+    if (values >= 0).all():
+        return curvature
+    return (vectors * values.clamp_min(0)) @ vectors.T * scale[:, None] * scale
+
+
+def _fit_strengths(curvature, linear_term, prior_precisions, n_iterations):
+    """MacKay's fixed point: prior and posterior precisions, the posterior's covariance and its mode."""
+    blocks = torch.arange(len(linear_term)).split([len(form) for form in prior_precisions])
+    strengths = [
+        _first_strength(curvature.diagonal()[block].sum(), form.diagonal().sum())
+        for block, form in zip(blocks, prior_precisions, strict=True)
+    ]
+    for _ in range(n_iterations):
+        before, strengths = strengths, []
+        prior = torch.block_diag(*[p * form for p, form in zip(before, prior_precisions, strict=True)])
+        posterior = curvature + prior
+        covariance = _inverse(posterior)
+        mode = covariance @ linear_term
+        for form, block, p in zip(prior_precisions, blocks, before, strict=True):
+            n_effective_parameters = len(block) - p * (covariance[block][:, block] * form).sum().item()
+            strengths.append(_strength(n_effective_parameters, (mode[block] @ form @ mode[block]).item()))
+        if all(abs(new / old - 1) < _SETTLED for new, old in zip(strengths, before, strict=True)):
+            break
+    return prior, posterior, covariance, mode
+
+
+def _inverse(precision):
+    """Inverse of a positive definite matrix, whose diagonal powers of two bring near 1 first."""
+    scale = torch.exp2(-(precision.diagonal().log2() / 2).round())
+    scaled = precision * scale[:, None] * scale
+    for jitter in _JITTERS:
+        factor, failed = torch.linalg.cholesky_ex(scaled + jitter * torch.eye(len(scaled)).to(scaled))
+        if not failed:
+            return torch.cholesky_inverse(factor) * scale[:, None] * scale
+    raise _infinite_curvature(precision)
+
+
+def _infinite_curvature(curvature):
+    """The error of gradients that are too large to compute with."""
+    return ValueError(
+        "X must hold inputs, and the network yield logits, small enough for finite gradients of a perturbation "
+        f"in the network's dtype; got a curvature with entries up to {curvature.abs().max().item():g}"
+    )
+
+
+# The step of many parameters
+
+
+def wide_step(gradients, displacement, prior_precision):
+    """The step that `natural_step` makes of a single block with a diagonal prior, from the gradients themselves.
+
+    It is a ridge regression on whitened gradients. One eigendecomposition, of their smaller Gram matrix, tells the
+    strength of the prior, the evidence and the direction.
+
+    Parameters
+    ----------
+    gradients : WideGradients
+        At the present parameters.
+    displacement : torch.Tensor of shape (n_parameters,) or (0,)
+        The present parameters minus the identity; empty is there.
+    prior_precision : torch.Tensor of shape (n_parameters,)
+        The diagonal of the prior precision up to a factor; see `prior_precision_of`.
+    """
+    design = _Design(gradients, prior_precision)
+    displacement = F.pad(displacement, (0, len(prior_precision) - len(displacement)))
+    displacement = design.width * displacement.double().to(design.width.device)
+    target = design.times(displacement) - design.slope
+    values, coordinates = design.values, design.coordinates_of(target)
+    strength = _first_strength(design.trace(), prior_precision.sum())
+    for _ in range(_ITERATIONS):
+        before = strength
+        n_effective_parameters = (values / (values + before)).sum().item()
+        strength = _strength(n_effective_parameters, (coordinates / (values + before)).square().sum().item())
+        if abs(strength / before - 1) < _SETTLED:
+            break
+    mode = coordinates / (values + before)
+    evidence = 0.5 * (coordinates @ mode - torch.log1p(values / before).sum()).item()
+    way = design.parameters_of(mode) - displacement
+    gain = 0.5 * (design.times(way).square().sum() + before * way.square().sum()).item()
+    precision = before * prior_precision
+    return Step(way / design.width, gain, evidence, precision, n_effective_parameters, gradients.n_effective)
+
+
+class _Design:
+    """Gradients as a regression has its inputs: weighted, log T projected out, whitened by the prior.
+
+    Their inner products are the curvature of the loss summed over samples, with T at its optimum for any parameters.
+    """
+
+    def __init__(self, gradients, prior_precision):
+        weight = gradients.weight
+        root = (weight * (gradients.n_effective / weight.sum())).sqrt()
+        slope = root * gradients.temperature
+        self.rows = gradients.rows
+        self.dual = len(self.rows) < self.rows.shape[1]
+        self.width = prior_precision.sqrt()
+        self.scale = root * gradients.factor
+        size = slope.norm()
+        self.along = slope / size if size > 0 else slope
+        self.slope = root - self.along * (self.along @ root)
+        self.projected = torch.zeros_like(self.width)
+        self.projected = self.transposed_times(self.along)
+        gram = self._gram()
+        if not gram.isfinite().all():
+            raise _infinite_curvature(gram)
+        values, vectors = torch.linalg.eigh(gram)
+        # Without those that are rounding errors.
+        kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
+        self.values, self.vectors = values[kept], vectors[:, kept]
+
+    def _block(self, rows=slice(None), columns=slice(None)):
+        own = self.rows[rows, columns].double() * self.scale[rows, None] / self.width[columns]
+        return own.addr_(self.along[rows], self.projected[columns], alpha=-1)
+
+    def _pieces(self, axis):
+        """Slices of the rows or columns, such that a block of these and all of the others is small."""
+        size, others = self.rows.shape[axis], self.rows.shape[1 - axis]
+        step = max(1, _BLOCK // max(1, others))
+        return [slice(start, start + step) for start in range(0, size, step)]
+
+    def times(self, vector):
+        """Product with a vector."""
+        return torch.cat([self._block(rows=piece) @ vector for piece in self._pieces(0)])
+
+    def transposed_times(self, vector):
+        """Product of the transpose with a vector."""
+        return sum(vector[piece] @ self._block(rows=piece) for piece in self._pieces(0))
+
+    def coordinates_of(self, target):
+        """Product of the transpose with a vector, along the eigenvectors of the curvature."""
+        if self.dual:
+            return self.values.sqrt() * (target @ self.vectors)
+        return self.transposed_times(target) @ self.vectors
+
+    def parameters_of(self, coordinates):
+        """The whitened parameters with such coordinates."""
+        if self.dual:
+            return self.transposed_times(self.vectors @ (coordinates / self.values.sqrt()))
+        return self.vectors @ coordinates
+
+    def _gram(self):
+        """Inner products of the rows, or of the columns, where these are fewer."""
+        total = 0.0
+        for piece in self._pieces(1 if self.dual else 0):
+            block = self._block(columns=piece) if self.dual else self._block(rows=piece).T
+            total = total + block @ block.T
+        return total
+
+    def trace(self):
+        """Of the curvature in the units of the parameters."""
+        return sum((self._block(rows=piece) * self.width).square().sum() for piece in self._pieces(0))

@@ -1,0 +1,287 @@
+"""Trains a clamped module by a torch optimiser: skorch's loop, with the focal loss, the penalty and T kept positive.
+
+The loop is skorch's own, so its callbacks, history, ``lr``, ``max_epochs`` and ``verbose`` mean what they mean there.
+Where several processes hold the samples, each takes its part of every batch that one process with all of them would
+draw, and each step's loss and gradients are summed over the processes.
+"""
+
+import inspect
+import logging
+import math
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from skorch import NeuralNet
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+
+from .._utils.parameters import did_you_mean
+from .._utils.warnings import warn_caller
+from ..distributed import ALONE
+from ..exceptions import InterruptedFitWarning
+from ..losses import FocalLoss
+from ..modules import ClampedModule
+from ..perturbations._families import learnable
+
+logger = logging.getLogger("skclamp")
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+DEFAULT_LR = 0.01
+
+# A raw T that a large step carried below zero restarts here rather than flipping every prediction.
+SMALLEST_TEMPERATURE = 1e-4
+
+# How far the loss may rise in training by noise, as a factor and in nats.
+_MOST_RAISED, _RISE = 1.1, 0.05
+
+
+def train(state, problem, settings, generator):
+    """Train a state in place, with an optimiser of torch; the generator is the source of the order of samples."""
+    optimizer = resolve_optimizer("adam" if settings.optimizer == "auto" else settings.optimizer)
+    lr = DEFAULT_LR if settings.lr == "auto" else settings.lr
+    start = problem.losses(state.temperature, problem.logits, settings.gamma).mean().item()
+    kind = ClampingNet if problem.shard.ranks is ALONE else ShardedNet
+    net = kind.around(state, problem, settings, generator, optimizer=optimizer, lr=lr)
+    with net.training():
+        net.fit_loop(net.dataset)
+    if net.history and net.history[0]["batches"] and "train_loss" in net.history[-1]:
+        # Whether steps have left a greater loss than that at the identity, or of the first batch.
+        start = max(start, net.history[0]["batches"][0].get("train_loss", start))
+        state.diverged = bool(net.history[-1]["train_loss"] > _MOST_RAISED * start + _RISE)
+
+
+class ClampingNet(NeuralNet):
+    """A net of skorch around a ClampedModule whose network is frozen already."""
+
+    def __init__(self, *args, state, problem, settings, dataset, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.state = state
+        self.problem = problem
+        self.settings = settings
+        self.dataset = dataset
+        self.ranks = problem.shard.ranks
+        self.ended_by_callback = False
+
+    @classmethod
+    def around(cls, state, problem, settings, generator, **extra):
+        """A net that trains a state, with its arguments for skorch."""
+        dataset, loading = cls.reading(problem, settings, generator)
+        loading |= {**problem.inputs.loading, "generator": generator, "collate_fn": problem.inputs.collate}
+        net = cls(
+            ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature),
+            criterion=FocalLoss(gamma=settings.gamma, eps=settings.loss_eps),
+            max_epochs=settings.max_epochs,
+            batch_size=problem.inputs.batch_size,
+            callbacks=settings.callbacks,
+            verbose=0 if settings.verbose == "auto" else max(0, settings.verbose - 1),
+            train_split=None,
+            device=None,
+            iterator_train=DataLoader,
+            state=state,
+            problem=problem,
+            settings=settings,
+            dataset=dataset,
+            **{f"iterator_train__{name}": value for name, value in loading.items()},
+            **extra,
+        )
+        return net.initialize()
+
+    @staticmethod
+    def reading(problem, settings, generator):
+        """A Dataset of (input, targets), and how torch's DataLoader is to read it."""
+        loading = {"batch_size": problem.inputs.batch_size, "shuffle": settings.shuffle}
+        return problem.inputs.training_set(*problem.targets()), loading
+
+    @contextmanager
+    def training(self):
+        """Around a loop over the epochs, which ends by itself or by an interrupt; the state has its result.
+
+        As with skorch's ``fit``, an interrupt ends the training. One from a callback such as EarlyStopping keeps what
+        was learned, one from the keyboard the best state at the end of an epoch.
+        """
+        self.keep()
+        self.notify("on_train_begin", X=self.dataset, y=None)
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.settings.interruptible or not (self.ended_by_callback or self.ranks is ALONE):
+                raise
+            if self.ended_by_callback:
+                logger.info("training ended by a callback in epoch %d", len(self.history))
+            else:
+                self._return_to_the_best()
+        self.notify("on_train_end", X=self.dataset, y=None)
+        self.state.history, self.state.temperature = self.history, self.module_.temperature.item()
+        if not 0 < self.state.temperature < math.inf:
+            raise ValueError(f"training diverged: the temperature has become {self.state.temperature:g}; lower lr")
+
+    def keep(self):
+        """Have an interrupt from the keyboard return to the present state."""
+        learned = [p.detach().clone() for _, p in self.get_all_learnable_params()]
+        self.kept_ = len(self.history), learned
+
+    def _return_to_the_best(self):
+        n_epochs, learned = self.kept_
+        with torch.no_grad():
+            for (_, parameter), best in zip(self.get_all_learnable_params(), learned, strict=True):
+                parameter.copy_(best)
+        warn_caller(
+            f"training was interrupted in epoch {len(self.history)} of {self.max_epochs}: the state after epoch "
+            f"{n_epochs} is kept, the best so far",
+            InterruptedFitWarning,
+        )
+        # An epoch that wasn't finished has no loss.
+        if self.history and "train_loss" not in self.history[-1]:
+            self.history.pop()
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the callbacks, of which one may end the training as an interrupt from the keyboard does."""
+        ends = False
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            ends = True
+        if method_name == "on_epoch_end":
+            ends = bool(self.ranks.sum(torch.tensor(float(ends))))
+            # A callback of skorch's puts the loss into the history.
+            losses = self.history[:, "train_loss"]
+            if losses[-1] <= min(losses):
+                self.keep()
+        if ends:
+            # Within an epoch the other processes wouldn't know of it.
+            self.ended_by_callback = self.ranks is ALONE or method_name == "on_epoch_end"
+            raise KeyboardInterrupt
+
+    def get_all_learnable_params(self):
+        """The perturbation and T; the user's weights, and the gradients that hang on them, are left alone."""
+        for name, parameter in self.module_.named_parameters():
+            if not name.startswith("logits."):
+                yield name, parameter
+
+    def infer(self, x, **fit_params):
+        """Logits of a batch."""
+        x, others = self.problem.backbone.to_device(x)
+        self.problem.passes.forward += len(x)
+        self.problem.passes.backward += len(x)
+        return self.module_(x, **others, **fit_params)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Mean focal loss plus the penalty."""
+        return self._data_loss(y_pred, y_true) + self._penalty()
+
+    def _data_loss(self, y_pred, targets):
+        y_encoded, *weight = (target.to(y_pred.device) for target in targets)
+        return self.criterion_(y_pred.float() if y_pred.dtype.itemsize < 4 else y_pred, y_encoded, *weight)
+
+    def _penalty(self):
+        if not self.settings.penalty:
+            return 0.0
+        parameters = learnable(self.module_.perturbation)
+        displacement = [(p - at).flatten() for p, at in zip(parameters, self.state.identity, strict=True)]
+        return self.settings.penalty * torch.linalg.vector_norm(torch.cat(displacement))
+
+    def train_step(self, batch, **fit_params):
+        """One step of the optimiser; stops where the loss is no longer a number."""
+        try:
+            step = super().train_step(batch, **fit_params)
+        except RuntimeError as error:
+            # Some optimisers compute with numbers of Python's own, which torch then refuses.
+            if "without overflow" not in str(error):
+                raise
+            raise self._diverged("a step became infinite") from error
+        if not torch.isfinite(step["loss"]):
+            raise self._diverged(f"the loss became {step['loss'].item()}")
+        with torch.no_grad():
+            self.module_.temperature.clamp_(min=SMALLEST_TEMPERATURE)
+        return step
+
+    def _diverged(self, sign):
+        return ValueError(f"training diverged: {sign} in epoch {len(self.history)}; lower lr, got {self.lr}")
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """An epoch, and T at its end."""
+        super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        if training:
+            self.history.record("temperature", self.module_.temperature.item())
+
+
+class ShardedNet(ClampingNet):
+    """A net of skorch whose every batch is spread over processes."""
+
+    @staticmethod
+    def reading(problem, settings, generator):
+        """Of this process's samples, and of one more that weighs nothing, for batches that have none of them."""
+        y_encoded, *weight = problem.targets()
+        weight = weight[0] if weight else torch.ones(len(y_encoded), dtype=torch.float64)
+        targets = [torch.cat([part, part.new_zeros(1)]) for part in (y_encoded, weight)]
+        batches = _Batches(problem.shard, problem.inputs.batch_size, settings.shuffle, generator)
+        return problem.inputs.training_set(*targets), {"batch_sampler": batches, "batch_size": 1}
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """The part that this process's samples have in the mean focal loss of a batch, and of the penalty."""
+        _, weight = y_true
+        own = weight.sum()
+        self.batch_weight_ = self.ranks.sum(own)
+        share = (own / self.batch_weight_).to(y_pred)
+        loss = self._data_loss(y_pred, y_true) * share if own else y_pred.sum() * 0.0
+        # With the penalty divided, the sum over the processes has it once.
+        return loss + self._penalty() / self.ranks.size
+
+    def train_step_single(self, batch, **fit_params):
+        """Loss and gradients of a batch, summed over the processes."""
+        step = super().train_step_single(batch, **fit_params)
+        parameters = [p for _, p in self.get_all_learnable_params()]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        parts = [step["loss"].detach()[None], *(gradient.flatten() for gradient in gradients)]
+        loss, *sums = self.ranks.sum(torch.cat([part.double() for part in parts])).split([len(part) for part in parts])
+        for parameter, total in zip(parameters, sums, strict=True):
+            parameter.grad = total.view_as(parameter).to(parameter)
+        return {**step, "loss": loss[0]}
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        """Have the history count each batch for its weight with all processes, as its means of losses need it."""
+        super().on_batch_end(net, batch=batch, training=training, **kwargs)
+        self.history.record_batch("train_batch_size", self.batch_weight_.item())
+
+
+class _Batches:
+    """Each batch of all the samples as the positions of this process's own; -1, the sample without weight, for none."""
+
+    def __init__(self, shard, batch_size, shuffle, generator):
+        everything = range(shard.total)
+        order = RandomSampler(everything, generator=generator) if shuffle else SequentialSampler(everything)
+        self.batches = BatchSampler(order, batch_size, drop_last=False)
+        self.shard = shard
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        own = range(self.shard.start, self.shard.start + self.shard.size)
+        for batch in self.batches:
+            yield [row - self.shard.start for row in batch if row in own] or [-1]
+
+
+def resolve_optimizer(optimizer):
+    """A class of torch's optimisers, or a partial of one, from its name or itself.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a known name, a subclass of torch.optim.Optimizer nor a partial of one; if a partial sets `lr`.
+    """
+    resolved = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
+    kind = resolved.func if isinstance(resolved, partial) else resolved
+    if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
+        # The repr of an optimiser has many lines.
+        got = f"an instance of {type(kind).__name__}" if isinstance(kind, torch.optim.Optimizer) else repr(optimizer)
+        raise ValueError(
+            f"optimizer must be 'auto', 'natural', one of {list(OPTIMIZERS)}, a subclass of torch.optim.Optimizer or a "
+            f"functools.partial of one; got {got}.{did_you_mean(optimizer, ('auto', 'natural', *OPTIMIZERS))}"
+        )
+    if isinstance(resolved, partial) and (resolved.args or "lr" in resolved.keywords):
+        raise ValueError(
+            "optimizer must be a functools.partial with named arguments alone, and without lr, which is a parameter of "
+            f"the calibrator; got {optimizer!r}"
+        )
+    return resolved
