@@ -1,11 +1,19 @@
-"""IsotonicCalibration: one isotonic regression per class."""
+"""Isotonic regressions: IsotonicCalibration has one per class, AccuracyPreservingIsotonic (IRM) one for all of them."""
 
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+import torch
 from sklearn import config_context
 from sklearn.isotonic import IsotonicRegression
 
 from .._utils.docstrings import with_shared_docs
-from ._class_maps import LinearMaps
-from ._one_vs_rest import OneVsRestCalibrator
+from .._utils.sklearn_private import Interval
+from ..base import BaseCalibrator
+from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, softmax_of
 
 
 def isotonic_knots(proba, hit, weight):
@@ -69,3 +77,92 @@ class IsotonicCalibration(OneVsRestCalibrator):
 
     def _fit_class(self, proba, hit, weight):
         return isotonic_knots(proba, hit, weight)
+
+
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class AccuracyPreservingIsotonic(BaseCalibrator):
+    """Calibration by one isotonic regression for the probabilities of all classes, made strict (IRM).
+
+    All n_samples × n_classes probabilities are regressed together on whether each is the label's, and a small slope is
+    added, so that different probabilities stay different: the predicted class stays what it was. Each row is
+    renormalised.
+
+    Parameters
+    ----------
+    {estimator}
+    slope : float, default=None
+        Weight of the uncalibrated probability beside the isotonic function's value, above 0. None takes
+        1 / (n_samples + 1), the weight of one sample more: where the function is 0, the probability doesn't vanish.
+        The paper's own code has 1e-9.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    map_ : LinearMaps
+        Knots and values of the isotonic function, in one row.
+    slope_ : float
+        The weight of the uncalibrated probability.
+    {shared_attributes}
+
+    See Also
+    --------
+    skclamp.IsotonicCalibration : One function per class, and not strict.
+
+    References
+    ----------
+    J. Zhang, B. Kailkhura and T. Y.-J. Han, "Mix-n-Match: Ensemble and Compositional Methods for Uncertainty
+    Calibration in Deep Learning", ICML 2020, section 4.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import AccuracyPreservingIsotonic
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = AccuracyPreservingIsotonic().fit(logits, y)
+    >>> calibrator.predict_proba(logits[:2]).round(2)
+    array([[0.29, 0.16, 0.55],
+           [0.33, 0.12, 0.55]])
+    >>> bool((calibrator.predict(logits) == logits.argmax(axis=1)).all())
+    True
+    """
+
+    slope: float | None = None
+
+    _takes_absent = False
+    _group = "order-preserving"
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseCalibrator._parameter_constraints,
+        "slope": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    _treats_classes_alike = True
+
+    def _fit_logits(self, logits, y, sample_weight):
+        proba, y_encoded = softmax_of(logits).numpy(), y.cpu().numpy()
+        weight = sample_weight.cpu().numpy()
+        self.map_ = LinearMaps.of([_pooled_knots(proba[weight > 0], y_encoded[weight > 0], weight[weight > 0])])
+        self.slope_ = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
+
+    def _transform_logits(self, logits):
+        log_proba = torch.log_softmax(logits.cpu(), 1)
+        value = self.map_(log_proba.exp().view(1, -1)).view_as(log_proba)
+        return torch.logaddexp(value.log(), log_proba + math.log(self.slope_)).to(logits.device)
+
+
+def _pooled_knots(proba, y_encoded, weight):
+    """Knots and values of the isotonic regression of all probabilities (n, K) on whether each is the label's.
+
+    Below the least probability of a label the function is 0: one probability stands for all that lie there, most of
+    them.
+    """
+    n_classes, rows = proba.shape[1], np.arange(len(y_encoded))
+    order = np.argsort(proba, axis=None)
+    ordered = proba.ravel()[order]
+    n_low = np.searchsorted(ordered, proba[rows, y_encoded].min())
+    order, ordered = order[max(n_low - 1, 0) :], ordered[max(n_low - 1, 0) :]
+    hit = np.zeros(proba.size)
+    hit[rows * n_classes + y_encoded] = 1
+    return isotonic_knots(ordered, hit[order], weight[order // n_classes])

@@ -1,8 +1,15 @@
-"""OneVsRestCalibrator: one map of probabilities per class, fitted to "this class or not", and the rows renormalised."""
+"""OneVsRestCalibrator: a function of each class's probability, fitted to "this class or not"; rows are renormalised.
+
+The functions of all classes are evaluated at once: their knots are rows of one padded matrix, so that a search is one
+call however many classes there are.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from .._utils.encoding import register
 from .._utils.least_probability import log_of
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
@@ -10,6 +17,8 @@ from ..exceptions import CalibrationSetWarning
 
 # Beside so many samples one more, which smooths, can just be told from none.
 _MAX_SAMPLES = 1e12
+# Relative difference of two values up to which they are one.
+SAME = 1e-12
 
 
 def softmax_of(logits):
@@ -21,6 +30,84 @@ def softmax_of(logits):
     columns.sub_(columns.amax(0)).exp_()
     # Added one after another: torch.sum's order depends on the number of rows.
     return columns.div_(sum(columns)).T
+
+
+def distinct_values(values, hit, weight, noise):
+    """Distinct values in ascending order, the weight of the samples that have each, and that of the hits among them.
+
+    Values that only rounding errors tell apart are one: else the order of the samples could decide which comes first.
+    `noise` is how far above its next lower neighbour a value must lie to be another one. Weights are positive.
+    """
+    order = np.argsort(values, kind="stable")
+    values, noise, weight, hit = values[order], noise[order], weight[order], hit[order]
+    first = np.flatnonzero(np.diff(values, prepend=-np.inf) > noise)
+    return values[first], np.add.reduceat(weight, first), np.add.reduceat(weight * hit, first)
+
+
+def padded(rows, fill=None):
+    """Rows of several lengths as one float64 matrix, each filled up with `fill`, or with its own last value."""
+    out = np.empty((len(rows), max(map(len, rows))))
+    for row, place in zip(rows, out, strict=True):
+        place[: len(row)] = row
+        place[len(row) :] = row[-1] if fill is None else fill
+    return torch.from_numpy(out)
+
+
+@register
+class StepMaps(NamedTuple):
+    """One function per class, with steps of heights `values`, shape (K, m + 1), between `edges`, shape (K, m).
+
+    Edges ascend in each row, which is filled up with infinity; each belongs to the step on its left.
+    """
+
+    edges: torch.Tensor
+    values: torch.Tensor
+
+    @classmethod
+    def of(cls, maps):
+        """From one pair (edges, values) per class, of any lengths."""
+        edges, values = zip(*maps, strict=True)
+        return cls(padded(edges, np.inf), padded(values))
+
+    def __call__(self, proba):
+        """Values at probabilities (K, n) in float64."""
+        return self.values.gather(1, torch.searchsorted(self.edges, proba))
+
+    def sizes(self):
+        """How many numbers the function of each class has, edges and heights together."""
+        return (2 * self.edges.isfinite().sum(1) + 1).numpy()
+
+
+@register
+class LinearMaps(NamedTuple):
+    """One function per class that is linear between its knots, and constant beyond them.
+
+    `knots` and `values` have shape (K, m). Knots ascend in each row, which is filled up with infinity.
+    """
+
+    knots: torch.Tensor
+    values: torch.Tensor
+
+    @classmethod
+    def of(cls, maps):
+        """From one pair (knots, values) per class, of any lengths."""
+        knots, values = zip(*maps, strict=True)
+        return cls(padded(knots, np.inf), padded(values))
+
+    def __call__(self, proba):
+        """Values at probabilities (K, n) in float64."""
+        right = torch.searchsorted(self.knots, proba)
+        left = (right - 1).clamp_(min=0)
+        right.clamp_(max=self.knots.shape[1] - 1)
+        start, end = self.values.gather(1, left), self.values.gather(1, right)
+        low, high = self.knots.gather(1, left), self.knots.gather(1, right)
+        # Beyond the knots both ends are one knot, or the right one is infinite: the slope is taken for 0.
+        slope = torch.where(high > low, (end - start) / (high - low), 0.0)
+        return start + slope * (proba - low)
+
+    def sizes(self):
+        """How many numbers the function of each class has, knots and values together."""
+        return (2 * self.knots.isfinite().sum(1)).numpy()
 
 
 class OneVsRestCalibrator(BaseCalibrator):
@@ -50,7 +137,12 @@ class OneVsRestCalibrator(BaseCalibrator):
         columns = softmax_of(logits).T.numpy()
         self.maps_ = self._fit_maps(columns, y_encoded, weight)
         self.seen_ = np.bincount(y_encoded, minlength=len(columns)) > 0
-        _warn_of_unseen(self.seen_)
+        if not self.seen_.all():
+            warn_caller(
+                f"{np.count_nonzero(~self.seen_)} of {len(self.seen_)} classes have no sample in the calibration set: "
+                "their probabilities are kept as they are",
+                CalibrationSetWarning,
+            )
 
     def _fit_maps(self, columns, y_encoded, weight):
         """The maps of all classes: a function of probabilities (K, n); columns (K, n) are those of the fit."""
@@ -65,13 +157,3 @@ class OneVsRestCalibrator(BaseCalibrator):
     @property
     def _n_parameters(self):
         return int(self.maps_.sizes()[self.seen_].sum())
-
-
-def _warn_of_unseen(seen):
-    if seen.all():
-        return
-    warn_caller(
-        f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set: their "
-        "probabilities are kept as they are",
-        CalibrationSetWarning,
-    )

@@ -15,8 +15,7 @@ from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
-from ._class_maps import LinearMaps
-from ._quantiles import SAME, distinct_values
+from ._one_vs_rest import SAME, LinearMaps, distinct_values
 
 # By how much the log-odds of the predicted class stay above the next, at least.
 _LEAD = 1e-9
@@ -86,20 +85,12 @@ class SplineCalibration(BaseCalibrator):
     _treats_classes_alike = True
 
     def _fit_logits(self, logits, y, sample_weight):
-        odds, hit = _odds_and_hits(logits, y)
+        parts = [top_and_others(part.double())[:2] for part in logits.split(_ROWS_AT_ONCE)]
+        top, odds = (torch.cat(values) for values in zip(*parts, strict=True))
         weight = sample_weight.cpu().numpy()
-        odds, hit, weight = odds[weight > 0], hit[weight > 0], weight[weight > 0]
+        odds, hit, weight = (values[weight > 0] for values in (odds.cpu().numpy(), (top == y).cpu().numpy(), weight))
         self.log_odds_, total, hits = distinct_values(odds, hit, weight, SAME * (1 + np.abs(odds)))
-        self._fit_spline(expit(self.log_odds_), total, hits)
-        if len(total) < self.n_knots:
-            warn_caller(
-                f"the calibration set has {len(total)} distinct top probabilities, fewer than n_knots={self.n_knots}",
-                CalibrationSetWarning,
-            )
-
-    def _fit_spline(self, proba, total, hits):
-        """From the distinct top probabilities, ascending, the weight that each has and that of its hits."""
-        n_samples = total.sum()
+        proba, n_samples = expit(self.log_odds_), total.sum()
         share, gap = np.cumsum(total) / n_samples, np.cumsum(hits - total * proba) / n_samples
         self.spline_ = natural_spline(share, gap, total, self.n_knots)
         ends = np.concatenate([[0.0], share])
@@ -109,6 +100,11 @@ class SplineCalibration(BaseCalibrator):
         # As sure as n samples can make one: Laplace's rule of succession. Nearer to 1 there is no number.
         least = max(1 / (n_samples + 2), np.finfo(float).eps)
         self.accuracy_ = np.clip(proba + slope, least, 1 - least)
+        if len(total) < self.n_knots:
+            warn_caller(
+                f"the calibration set has {len(total)} distinct top probabilities, fewer than n_knots={self.n_knots}",
+                CalibrationSetWarning,
+            )
 
     def _transform_logits(self, logits):
         top, odds, others = top_and_others(logits)
@@ -128,13 +124,6 @@ def top_and_others(logits):
     others = logits.scatter(1, top[:, None], -torch.inf)
     rest = others.logsumexp(1)
     return top, best - rest, others - rest[:, None]
-
-
-def _odds_and_hits(logits, y):
-    """Log-odds of the top class, and whether it is the label, as arrays."""
-    parts = [top_and_others(part.double())[:2] for part in logits.split(_ROWS_AT_ONCE)]
-    top, odds = (torch.cat(each) for each in zip(*parts, strict=True))
-    return odds.cpu().numpy(), (top == y).cpu().numpy()
 
 
 # By its coefficients: heights at the knots would be rounded anew each time.

@@ -11,9 +11,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._class_maps import padded
-from ._one_vs_rest import OneVsRestCalibrator
-from ._quantiles import SAME, distinct_values
+from ._one_vs_rest import SAME, OneVsRestCalibrator, distinct_values, padded
 
 
 @register

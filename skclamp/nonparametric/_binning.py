@@ -1,0 +1,248 @@
+"""Calibrators by bins of each class's probability: HistogramBinning, and BayesianBinningIntoQuantiles (BBQ)."""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+import torch
+from scipy.special import betaln, softmax
+
+from .._utils.docstrings import with_shared_docs
+from .._utils.least_probability import MIN_PROBABILITY
+from .._utils.parameters import Choices
+from .._utils.sklearn_private import Interval
+from ..base import BaseCalibrator
+from ._one_vs_rest import SAME, OneVsRestCalibrator, StepMaps, distinct_values, padded
+
+# Numbers of bins from n^(1/3) / 10 to 10 n^(1/3), as the paper has them, and at least five samples per bin on average.
+_RANGE = 10
+_MIN_SAMPLES = 5
+# Samples that a distinct probability counts for at the most: large weights ask for no more bins than there is to part.
+_MAX_SAMPLES = 30
+
+
+def bounds_between(distinct):
+    """0, the midpoints between m distinct ascending probabilities, and 1: m + 1 bounds."""
+    low, high = distinct[:-1], distinct[1:]
+    middle = (low + high) / 2
+    # Between neighbouring floats the midpoint may round to the upper one, which belongs to the right.
+    return np.concatenate([[0.0], np.where(middle < high, middle, low), [1.0]])
+
+
+def quantile_places(total, part, n_parts):
+    """How many of the distinct values, from 0 to m, lie left of the cut at ``part / n_parts`` of their weight `total`.
+
+    A value's weight isn't divided: the cut is at the first place that has enough on its left.
+    """
+    left = np.concatenate([[0.0], np.cumsum(total)])
+    return np.minimum(np.searchsorted(left, left[-1] * part / n_parts), len(total))
+
+
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class HistogramBinning(OneVsRestCalibrator):
+    """Calibration by the share of hits in bins of each class's probability, the rows renormalised.
+
+    The predicted class can change, and probabilities of one bin can no longer be told apart.
+
+    Parameters
+    ----------
+    {estimator}
+    n_bins : int, default=15
+        Number of bins per class.
+    strategy : {"uniform", "quantile"}, default="uniform"
+        Bins that are equally wide, or that hold equally many samples, as far as equal probabilities allow. With many
+        classes, quantile bins lump the probabilities that decide together: n_bins must then be large.
+    prior_strength : float, default=1.0
+        How many samples the uncalibrated probability counts for: so many, with the bin's mean probability for their
+        share of hits, are added to each bin. At 0 a bin is its share of hits alone, which may be 0 (then 2.2e-16
+        stands for it), and an empty bin is its midpoint.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    maps_ : StepMaps
+        Inner edges and heights of the bins, one row per class. An edge belongs to the bin on its left.
+    seen_ : ndarray of shape (n_classes,), dtype bool
+        Whether the calibration set holds a sample of each class; a class without keeps its probability.
+    {shared_attributes}
+
+    Warns
+    -----
+    CalibrationSetWarning
+        If the calibration set misses a class.
+
+    See Also
+    --------
+    skclamp.BayesianBinningIntoQuantiles : Averages over numbers of bins.
+
+    References
+    ----------
+    B. Zadrozny and C. Elkan, "Obtaining Calibrated Probability Estimates from Decision Trees and Naive Bayesian
+    Classifiers", ICML 2001, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import HistogramBinning
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = HistogramBinning(n_bins=5).fit(logits, y)
+    >>> calibrator.maps_.values[0].numpy().round(2)
+    array([0.1 , 0.3 , 0.43, 0.61, 0.78])
+    """
+
+    n_bins: int = 15
+    strategy: str = "uniform"
+    prior_strength: float = 1.0
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseCalibrator._parameter_constraints,
+        "n_bins": [Interval(Integral, 1, None, closed="left")],
+        "strategy": [Choices("quantile", "uniform")],
+        "prior_strength": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def _fit_maps(self, columns, y_encoded, weight):
+        edges = padded(self._edges(columns, y_encoded, weight), np.inf)
+        n_classes, n_steps = len(columns), edges.shape[1] + 1
+        place = torch.searchsorted(edges, torch.from_numpy(columns)).numpy() + n_steps * np.arange(n_classes)[:, None]
+        # Samples of weight 1 are counted, in half the time of a sum.
+        shared = None if (weight == 1).all() else np.broadcast_to(weight, columns.shape).ravel()
+        total = np.bincount(place.ravel(), shared, n_classes * n_steps).astype(float)
+        sums = np.bincount(place.ravel(), (weight * columns).ravel(), n_classes * n_steps)
+        hits = np.bincount(place[y_encoded, np.arange(len(y_encoded))], weight, n_classes * n_steps)
+        # Share of hits in each bin, the prior added; its mean probability, or midpoint, where it has neither.
+        bounds = np.pad(edges.numpy(), ((0, 0), (1, 1)), constant_values=(0, 1)).clip(max=1)
+        heights = (bounds[:, 1:] + bounds[:, :-1]).ravel() / 2
+        np.divide(sums, total, out=heights, where=total > 0)
+        total += self.prior_strength
+        np.divide(hits + self.prior_strength * heights, total, out=heights, where=total > 0)
+        return StepMaps(edges, torch.from_numpy(heights.reshape(n_classes, n_steps)))
+
+    @property
+    def _n_parameters(self):
+        if self.strategy == "quantile":
+            return super()._n_parameters
+        # Edges of equally wide bins are no news from the samples.
+        return int(self.seen_.sum()) * self.maps_.values.shape[1]
+
+    def _edges(self, columns, y_encoded, weight):
+        """Inner edges, one array per class."""
+        if self.strategy == "uniform":
+            return [np.linspace(0, 1, self.n_bins + 1)[1:-1]] * len(columns)
+        edges = []
+        for k, proba in enumerate(columns):
+            distinct, total, _ = distinct_values(proba, y_encoded == k, weight, SAME * proba)
+            places = quantile_places(total, np.arange(1, self.n_bins), self.n_bins)
+            edges.append(bounds_between(distinct)[np.unique(places[(places > 0) & (places < len(distinct))])])
+        return edges
+
+
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
+    """Calibration by an average over quantile binnings of each class's probability (BBQ), the rows renormalised.
+
+    A binning with B bins has the marginal likelihood of a beta-binomial model, whose prior in each bin has the bin's
+    midpoint for its mean; all binnings with n^(1/3) / 10 to 10 n^(1/3) bins are averaged, each weighted by its
+    likelihood. The predicted class can change.
+
+    Parameters
+    ----------
+    {estimator}
+    prior_strength : float, default=2.0
+        How many samples the priors of a binning's bins count for, together (N' in the paper).
+    {shared_parameters}
+
+    Attributes
+    ----------
+    maps_ : StepMaps
+        Inner edges and heights of the averages, one row per class. An edge belongs to the step on its left.
+    seen_ : ndarray of shape (n_classes,), dtype bool
+        Whether the calibration set holds a sample of each class; a class without keeps its probability.
+    {shared_attributes}
+
+    Warns
+    -----
+    CalibrationSetWarning
+        If the calibration set misses a class.
+
+    See Also
+    --------
+    skclamp.HistogramBinning : One binning.
+
+    References
+    ----------
+    M. P. Naeini, G. F. Cooper and M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
+    AAAI 2015, equations 2 to 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import BayesianBinningIntoQuantiles
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels drawn from softmax(logits / 2)
+    >>> calibrator = BayesianBinningIntoQuantiles().fit(logits, y)
+    >>> calibrator.predict_proba(logits[:2]).round(2)
+    array([[0.31, 0.16, 0.53],
+           [0.33, 0.17, 0.5 ]])
+    """
+
+    prior_strength: float = 2.0
+
+    _maps = StepMaps
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseCalibrator._parameter_constraints,
+        "prior_strength": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def _fit_class(self, proba, hit, weight):
+        distinct, total, hits = distinct_values(proba, hit, weight, SAME * proba)
+        bounds = bounds_between(distinct)
+        binnings = _Binnings(total, hits, bounds, self.prior_strength)
+        starts, heights = binnings.average()
+        return bounds[starts[1:]], heights
+
+
+class _Binnings:
+    """Every bin of every binning of one class, side by side: between which places it lies, and what it holds."""
+
+    def __init__(self, total, hits, bounds, prior_strength):
+        sizes = _numbers_of_bins(min(total.sum(), _MAX_SAMPLES * len(total)))
+        self.binning = np.repeat(np.arange(len(sizes)), sizes)
+        n_bins = sizes[self.binning]
+        part = np.arange(len(n_bins)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        self.start, self.end = quantile_places(total, part, n_bins), quantile_places(total, part + 1, n_bins)
+        self.total, self.hits = (self._sums(each) for each in (total, hits))
+        mean = np.clip((bounds[self.start] + bounds[self.end]) / 2, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        self.strength = prior_strength / n_bins
+        self.alpha, self.beta = self.strength * mean, self.strength * (1 - mean)
+
+    def _sums(self, values):
+        left = np.concatenate([[0.0], np.cumsum(values)])
+        return left[self.end] - left[self.start]
+
+    def posterior(self):
+        """Probability of each binning, all equally likely before the data."""
+        misses = self.total - self.hits
+        evidence = betaln(self.alpha + self.hits, self.beta + misses) - betaln(self.alpha, self.beta)
+        return softmax(np.bincount(self.binning, evidence))
+
+    def average(self):
+        """Places where a bin of any binning starts, and the average height from each of them on."""
+        height = self.posterior()[self.binning] * (self.alpha + self.hits) / (self.strength + self.total)
+        n_places = self.end.max() + 1
+        change = np.bincount(self.start, height, n_places) - np.bincount(self.end, height, n_places)
+        starts = np.unique(self.start[self.start < self.end])
+        return starts, np.cumsum(change)[starts]
+
+
+def _numbers_of_bins(n_samples):
+    root = np.cbrt(n_samples)
+    least = max(1, int(root / _RANGE))
+    most = min(np.ceil(n_samples / _MIN_SAMPLES), np.ceil(root * _RANGE))
+    return np.arange(least, max(least, int(most)) + 1)
