@@ -9,9 +9,8 @@ from sklearn.utils import check_random_state
 from .._judging.paired import n_effective
 from .._utils.parameters import check_whole_number
 from ..metrics._binning import bin_indices
-from ..metrics._bootstrap import resampling_weights
-from ..metrics._resampling import GroupSums
-from ..metrics._smooth import cosine_transform, grid_places, pairs_smooth_error, smooth
+from ..metrics._resampling import resampling_weights
+from ..metrics._smooth import CosineGrid, pairs_smooth_error, smooth
 
 # Points of the curve are 1 / _N_CELLS apart.
 _N_CELLS = 2**10
@@ -72,36 +71,21 @@ def smooth_curve(pairs, resamples=(), confidence_level=0.95):
     """
     error = float(pairs_smooth_error(pairs))
     bandwidth = max(error, _MIN_BANDWIDTH)
-    confidence = np.arange(_N_CELLS + 1) / _N_CELLS
-    sums = _KernelSums(pairs, bandwidth)
-    residual, density = sums(pairs.masses[None])
-    shown = _is_supported(pairs, confidence, density[0] * bandwidth)
-    replicates = [np.clip(confidence + _ratio(*sums(weights)), 0, 1) for weights in resamples]
+    grid, confidence = CosineGrid(pairs.confidence, _N_CELLS), np.arange(_N_CELLS + 1) / _N_CELLS
+
+    def accuracy_and_density(weight):
+        residual, density = (
+            smooth(grid.transform(values / weight.sum()), bandwidth) for values in (weight * pairs.residual, weight)
+        )
+        # The mean residual is 0 where there are no samples.
+        mean = np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
+        return np.clip(confidence + mean, 0, 1), density
+
+    accuracy, density = accuracy_and_density(pairs.masses)
+    shown = _is_supported(pairs, confidence, density * bandwidth)
+    replicates = [accuracy_and_density(weight)[0] for weights in resamples for weight in weights]
     low, high = np.where(shown, _interval(replicates, confidence_level), np.nan) if replicates else (None, None)
-    accuracy = np.where(shown, np.clip(confidence + _ratio(residual, density)[0], 0, 1), np.nan)
-    return SmoothCurve(confidence, accuracy, low, high, density[0], bandwidth, error)
-
-
-class _KernelSums:
-    """Smoothed residuals and confidences, as densities, for many weightings of the samples."""
-
-    def __init__(self, pairs, bandwidth):
-        self._bandwidth = bandwidth
-        below, beyond = grid_places(pairs.confidence, _N_CELLS)
-        self._groups = GroupSums(below, _N_CELLS)
-        self._order = self._groups.order
-        self._beyond, self._residual = beyond[self._order], pairs.residual[self._order]
-
-    def __call__(self, weights):
-        """Two arrays of shape (n_weightings, n_points)."""
-        weights = weights[:, self._order] / weights.sum(1, keepdims=True)
-        return self._smoothed(weights * self._residual), self._smoothed(weights)
-
-    def _smoothed(self, values):
-        grid = np.zeros((len(values), _N_CELLS + 1))
-        grid[:, :-1] += self._groups(values * (1 - self._beyond))
-        grid[:, 1:] += self._groups(values * self._beyond)
-        return smooth(cosine_transform(grid), self._bandwidth)
+    return SmoothCurve(confidence, np.where(shown, accuracy, np.nan), low, high, density, bandwidth, error)
 
 
 def _is_supported(pairs, confidence, share):
@@ -112,11 +96,6 @@ def _is_supported(pairs, confidence, share):
     weighing = pairs.confidence[pairs.masses > 0]
     inside = (confidence > weighing.min() - 1 / _N_CELLS) & (confidence < weighing.max() + 1 / _N_CELLS)
     return inside & (n_below_kernel >= min(_MIN_SAMPLES, n_samples / 4))
-
-
-def _ratio(residual, density):
-    """Mean residual, 0 where there are no samples."""
-    return np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)
 
 
 def counts_of(pairs, edges):
@@ -134,23 +113,21 @@ def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
     ends there at the exact binomial bound (Clopper and Pearson). The bins stay as they are.
     """
     place, n_bins = bin_indices(pairs.confidence, edges), len(edges) - 1
-    groups = GroupSums(place, n_bins)
-    hits, replicates = pairs.hits[groups.order], []
-    for weights in resamples:
-        weights = weights[:, groups.order]
-        mass = groups(weights)
+    replicates = []
+    for weight in (weight for weights in resamples for weight in weights):
+        mass, hits = (np.bincount(place, values, n_bins) for values in (weight, weight * pairs.hits))
         # A replicate may miss a bin of few samples.
-        replicates.append(np.where(mass > 0, groups(weights * hits) / np.where(mass > 0, mass, 1), np.nan))
+        replicates.append(np.where(mass > 0, hits / np.where(mass > 0, mass, 1), np.nan))
     if not replicates:
         return _wilson(pairs.table(edges).accuracy, counts_of(pairs, edges), confidence_level)
     intervals = np.full((2, n_bins), np.nan)
-    held = ~np.isnan(np.concatenate(replicates)).all(0)
-    intervals[:, held] = _interval([rows[:, held] for rows in replicates], confidence_level)
+    filled = ~np.isnan(replicates).all(0)
+    intervals[:, filled] = _interval(np.array(replicates)[:, filled], confidence_level)
     for k in np.unique(place[pairs.masses > 0]):
-        own = (place == k) & (pairs.masses > 0)
-        if np.ptp(pairs.hits[own]) == 0:
-            bound = ((1 - confidence_level) / 2) ** (1 / n_effective(pairs.masses[own]))
-            intervals[:, k] = (bound, 1) if pairs.hits[own][0] else (0, 1 - bound)
+        inside = (place == k) & (pairs.masses > 0)
+        if np.ptp(pairs.hits[inside]) == 0:
+            bound = ((1 - confidence_level) / 2) ** (1 / n_effective(pairs.masses[inside]))
+            intervals[:, k] = (bound, 1) if pairs.hits[inside][0] else (0, 1 - bound)
     return intervals
 
 
@@ -167,6 +144,6 @@ def _wilson(share, count, confidence_level):
 
 
 def _interval(replicates, confidence_level):
-    """Quantiles that hold this share of the replicates, which come in blocks, between them."""
+    """Quantiles that hold this share of the replicates between them."""
     tail = (1 - confidence_level) / 2
-    return np.nanquantile(np.concatenate(replicates), [tail, 1 - tail], axis=0)
+    return np.nanquantile(replicates, [tail, 1 - tail], axis=0)

@@ -127,10 +127,12 @@ class Pairs:
 
     def table(self, edges, include_lowest=True):
         """Bins of the confidence, and how often it came true; `include_lowest` as in `counted_hits`."""
-        hits = self.counted_hits(edges, include_lowest)
-        bins, n_bins = bin_indices(self.confidence, edges), len(edges) - 1
-        sums = [_sum_by(bins, values, self.weight, n_bins) for values in (None, self.confidence, hits)]
-        return BinTable.from_sums(edges, *sums)
+        place, n_bins = bin_indices(self.confidence, edges), len(edges) - 1
+        sums = [
+            np.bincount(place, values if self.weight is None else self.weight * values, n_bins)
+            for values in (self.confidence, self.counted_hits(edges, include_lowest))
+        ]
+        return BinTable.from_sums(edges, np.bincount(place, self.weight, n_bins), *sums)
 
     def counted_hits(self, edges, include_lowest=True):
         """Hits, those on the lowest edge replaced by their confidence where they are to count as exactly calibrated.
@@ -138,14 +140,10 @@ class Pairs:
         That is with ``include_lowest=False``, or "auto" where there is one alone.
         """
         if include_lowest == "auto":
-            include_lowest = len(self.confidence) == 1 or self._is_shared(self.confidence == edges[0])
+            # A weight of several times the least stands for several samples.
+            lowest = self.masses[self.confidence == edges[0]].sum()
+            include_lowest = len(self.confidence) == 1 or lowest > self.masses[self.masses > 0].min()
         return self.hits if include_lowest else np.where(self.confidence > edges[0], self.hits, self.confidence)
-
-    def _is_shared(self, chosen):
-        """Whether some samples are more than one; a weight of several times the least stands for several."""
-        if self.weight is None:
-            return chosen.sum() > 1
-        return self.weight[chosen].sum() > self.weight[self.weight > 0].min()
 
 
 class Probabilities:
@@ -200,9 +198,8 @@ class Probabilities:
         confidence = np.empty(self.n_samples)
         prediction = np.empty(self.n_samples, np.int64)
         for rows, chunk in self.chunks():
-            best = chunk.argmax(1)
-            prediction[rows] = best
-            confidence[rows] = _pick(chunk, best)
+            prediction[rows] = best = chunk.argmax(1)
+            confidence[rows] = chunk[np.arange(len(chunk)), best]
         return confidence, prediction
 
     def equal_width_edges(self, n_bins):
@@ -224,7 +221,8 @@ class Probabilities:
                 raise ValueError(
                     f"top_k must be 1 where y_proba has one dimension, the probability of one event; got {top_k}"
                 )
-            confidence, hits = self.kept("event", partial(self._column, 1)), y_encoded == 1
+            _ = self.top_label  # the pass that checks the values
+            confidence, hits = _as_native_array(self._values[:, 1]).astype(np.float64), y_encoded == 1
         elif top_k == 1:
             confidence, prediction = self.top_label
             hits = prediction == y_encoded
@@ -232,11 +230,6 @@ class Probabilities:
             confidence, predictions = self._top_labels(top_k)
             hits = (predictions == y_encoded[:, None]).any(1)
         return Pairs(confidence, hits.astype(np.float64), self.weight).above(threshold)
-
-    def _column(self, k):
-        """Probabilities (float64) of one class, checked."""
-        _ = self.top_label
-        return _as_native_array(self._values[:, k]).astype(np.float64)
 
     def class_pairs(self, y_encoded, threshold=None, block=32):
         """Yield the pairs of each class: its probability, and whether it is the label."""
@@ -256,10 +249,12 @@ class Probabilities:
     def classwise_table(self, y_encoded, edges):
         """Bins of every class's probability, class by class, and how often the class is the right one."""
         count, total = self.kept(("columns", len(edges)), partial(self._column_sums, edges))
-        own = self.of_label(y_encoded)
-        place = bin_indices(own, edges) * self.n_classes + y_encoded
-        hits = _sum_by(place, None, self.weight, count.size).reshape(count.shape)
+        hits = np.bincount(self.label_places(y_encoded, edges), self.weight, count.size).reshape(count.shape)
         return BinTable.from_sums(edges, count, total, hits)
+
+    def label_places(self, y_encoded, edges):
+        """Place of each sample's own class and its probability in a table of bins by classes."""
+        return bin_indices(self.of_label(y_encoded), edges) * self.n_classes + y_encoded
 
     def of_label(self, y_encoded):
         """Probability (float64) of each sample's own class."""
@@ -300,22 +295,20 @@ class Probabilities:
         of the totals would be more, and it is summed up by itself.
         """
         count, total = np.zeros((2, len(edges) - 1, self.n_classes))
+        masses = np.ones(self.n_samples) if self.weight is None else self.weight
         for rows, chunk in self.chunks():
-            weight = np.ones(len(chunk)) if self.weight is None else self.weight[rows]
-            _add_beyond_first(chunk, weight, edges, count, total)
-            total[0] += _column_totals(chunk, weight)
-        mass = self.n_samples if self.weight is None else self.weight.sum()
-        count[0] = mass - count[1:].sum(0)
+            row, place, value = entries_beyond_first(chunk, edges)
+            weight = masses[rows]
+            np.add.at(count.ravel(), place, weight[row])
+            np.add.at(total.ravel(), place, weight[row] * value)
+            total[0] += column_totals(chunk, weight)
+        count[0] = masses.sum() - count[1:].sum(0)
         total[0] -= total[1:].sum(0)
-        for k in np.flatnonzero(count[0] < _LITTLE * mass):
-            count[0, k], total[0, k] = self._first_bin(k, edges[1])
+        for k in np.flatnonzero(count[0] < _LITTLE * masses.sum()):
+            column = _as_native_array(self._values[:, k]).astype(np.float64)
+            weight = np.where(column <= edges[1], masses, 0.0)
+            count[0, k], total[0, k] = weight.sum(), weight @ column
         return count, total
-
-    def _first_bin(self, k, edge):
-        """Count and sum of a class's probabilities up to an edge."""
-        column = _as_native_array(self._values[:, k]).astype(np.float64)
-        weight = np.where(column <= edge, 1.0 if self.weight is None else self.weight, 0.0)
-        return weight.sum(), weight @ column
 
     @property
     def _finfo(self):
@@ -348,39 +341,23 @@ def equal_mass_edges(confidence, weight, n_bins, side="left"):
     return ascending[np.maximum(place, 0)]
 
 
-def _add_beyond_first(chunk, weight, edges, count, total):
-    """Add the entries of a chunk beyond the first bin to the tables of shape (n_bins, n_classes)."""
+def entries_beyond_first(chunk, edges):
+    """Row, place in a table of bins by classes, and value of each probability beyond the first bin."""
     beyond = np.flatnonzero(chunk > chunk.dtype.type(edges[1]))
     row, column = np.divmod(beyond, chunk.shape[1])
-    values = chunk.ravel()[beyond].astype(np.float64)
-    place = bin_indices(values, edges) * chunk.shape[1] + column
-    np.add.at(count.ravel(), place, weight[row])
-    np.add.at(total.ravel(), place, weight[row] * values)
+    value = chunk.ravel()[beyond].astype(np.float64)
+    return row, bin_indices(value, edges) * chunk.shape[1] + column, value
 
 
-def _column_totals(chunk, weight):
-    """Weighted sum of each column; only within a block of rows are sums rounded to float32."""
-    weight, scale = weights_like(chunk, weight)
+def column_totals(chunk, weights):
+    """Sum of each column under one weighting of the rows, or several; only within a block are sums rounded to float32.
+
+    Weights may lie beyond the range of the probabilities' dtype: a power of two is taken off them first.
+    """
+    scale = np.exp2(np.floor(np.log2(weights.max()))) if weights.any() else 1.0
+    weights = (weights / scale).astype(chunk.dtype)
     blocks = [slice(start, start + _BLOCK_SIZE) for start in range(0, len(chunk), _BLOCK_SIZE)]
-    return scale * np.sum([weight[rows] @ chunk[rows] for rows in blocks], axis=0, dtype=np.float64)
-
-
-def weights_like(chunk, weight):
-    """Weights in the dtype of some probabilities, whose range may be narrow, and the power of two that they lack."""
-    scale = np.exp2(np.floor(np.log2(weight.max()))) if weight.any() else 1.0
-    return (weight / scale).astype(chunk.dtype), scale
-
-
-def _sum_by(place, values, weight, n_places):
-    """Sum of values times weights at each place; None stands for ones."""
-    if values is not None and weight is not None:
-        values = values * weight
-    return np.bincount(place, weight if values is None else values, n_places)
-
-
-def _pick(chunk, columns):
-    """One entry per row."""
-    return chunk[np.arange(len(chunk)), columns]
+    return scale * np.sum([weights[..., rows] @ chunk[rows] for rows in blocks], axis=0, dtype=np.float64)
 
 
 def _as_native_array(values):

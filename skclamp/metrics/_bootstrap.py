@@ -10,14 +10,11 @@ from sklearn.utils import check_random_state
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length
 from .._utils.parameters import check_choice, check_number, check_whole_number
-from ._noise_floor import draw_labels, is_ours, values_of
-from ._reduction import as_probabilities
-from ._resampling import AnyMetric, resampled
+from .._utils.warnings import unheard
+from ._metric import as_probabilities, check_metric, facts_of, options_of
+from ._noise_floor import draw_labels, values_of
+from ._resampling import AnyMetric, ErrorOfPairs, ScaledError, resampling_weights
 
-# Weights of a block of replicates: 32 MB.
-_BLOCK_SIZE = 2**22
-_METHODS = ("debiased", "percentile", "basic")
-_ALTERNATIVES = ("two-sided", "less", "greater")
 # As large an error in so many draws may be noise; so many draws first, which most often tell.
 _N_LARGER, _N_FIRST = 5, 60
 # Halvings of the range of scales: far finer than the noise of the replicates.
@@ -169,26 +166,23 @@ def bootstrap_interval(
     >>> interval.low, interval.high < 0.05
     (0.0, True)
     """
+    check_choice(method, "method", ("debiased", "percentile", "basic"))
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
-    check_choice(method, "method", _METHODS)
     random_state = check_random_state(random_state)
-    proba, form = _form(metric, y_true, y_proba, labels, sample_weight)
-    sums = _replicates([form], proba, n_resamples, random_state)[0]
-    replicates, value = form.values(sums), _value(form, proba)
+    sample = _Sample(metric, y_true, y_proba, labels, sample_weight)
+    (sums,) = _replicates([sample], n_resamples, random_state)
+    replicates, value = sample.form.values(sums), sample.form.value
     tail = (1 - confidence_level) / 2
-    if method == "debiased" and hasattr(form, "at_scale"):
-        debiased, low, high = _invert(form, sums, tail)
+    if method == "debiased" and isinstance(sample.form, ScaledError):
+        debiased, low, high = _invert(sample.form, sums, tail)
     else:
-        quantiles = ("basic" if form.is_error else "percentile") if method == "debiased" else method
-        debiased, low, high = _quantile_interval(value, replicates, tail, quantiles, form.is_error)
-    if (
-        method == "debiased"
-        and form.is_error
-        and low > 0
-        and _may_be_noise(metric, form, value, proba, tail, random_state)
-    ):
+        debiased, (low, high) = value, np.quantile(replicates, [tail, 1 - tail])
+        if method == "basic" or (method == "debiased" and sample.is_error):
+            mirrored = 2 * value - np.array([replicates.mean(), high, low])
+            debiased, low, high = np.maximum(mirrored, 0.0 if sample.is_error else -np.inf)
+    if method == "debiased" and sample.is_error and low > 0 and _may_be_noise(sample, tail, random_state):
         low = 0.0
-    return BootstrapInterval(value, debiased, low, high, float(replicates.std(ddof=1)))
+    return BootstrapInterval(value, float(debiased), float(low), float(high), float(replicates.std(ddof=1)))
 
 
 def paired_bootstrap_test(
@@ -256,127 +250,120 @@ def paired_bootstrap_test(
     >>> test.difference < 0, test.pvalue < 0.01
     (True, True)
     """
+    check_choice(alternative, "alternative", ("two-sided", "less", "greater"))
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
-    check_choice(alternative, "alternative", _ALTERNATIVES)
-    (proba, first), (other, second) = (
-        _form(metric, y_true, y_proba, labels, sample_weight) for y_proba in (y_proba_1, y_proba_2)
-    )
-    check_same_length(np.empty(other.n_samples), proba.n_samples, "y_proba_2")
-    sums = _replicates([first, second], proba, n_resamples, random_state)
-    (value_1, replicates_1), (value_2, replicates_2) = (
-        _debiased(first, sums[0], proba),
-        _debiased(second, sums[1], other),
-    )
+    samples = [_Sample(metric, y_true, y_proba, labels, sample_weight) for y_proba in (y_proba_1, y_proba_2)]
+    check_same_length(np.empty(samples[1].proba.n_samples), samples[0].proba.n_samples, "y_proba_2")
+    sums = _replicates(samples, n_resamples, check_random_state(random_state))
+    (value_1, replicates_1), (value_2, replicates_2) = map(_debiased, samples, sums)
     difference, noise = value_1 - value_2, replicates_1 - replicates_2
     noise -= noise.mean()
     tail = (1 - confidence_level) / 2
     low, high = difference - np.quantile(noise, [1 - tail, tail])
-    return PairedTest(float(difference), float(low), float(high), _pvalue(difference, noise, alternative))
+    extreme = {
+        "two-sided": np.abs(noise) >= abs(difference),
+        "less": noise <= difference,
+        "greater": noise >= difference,
+    }
+    pvalue = (1 + extreme[alternative].sum()) / (1 + n_resamples)
+    return PairedTest(float(difference), float(low), float(high), float(pvalue))
 
 
-def _form(metric, y_true, y_proba, labels, sample_weight):
-    """Probabilities, and the metric in a form that takes weights."""
-    proba = as_probabilities(y_proba, sample_weight)
-    y_encoded = proba.encode(y_true, labels)
-    function, options = (metric.func, metric.keywords) if isinstance(metric, partial) else (metric, {})
-    form = resampled(function, options, y_encoded, proba)
-    return proba, AnyMetric(metric, proba, y_encoded, to_numpy(y_proba), is_ours(metric)) if form is None else form
+def _check_parameters(metric, n_resamples, confidence_level, sample_weight):
+    check_metric(metric, sample_weight)
+    check_whole_number(n_resamples, "n_resamples", low=2)
+    check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
 
 
-def _replicates(forms, proba, n_resamples, random_state):
-    """Sums of each form under the same resamples of the samples: a tuple of arrays for each."""
+class _Sample:
+    """A metric of one sample, and the form in which it takes weights."""
+
+    def __init__(self, metric, y_true, y_proba, labels, sample_weight):
+        self.metric, facts = metric, facts_of(metric)
+        self.is_error = facts is not None and facts.is_error
+        self.proba = as_probabilities(y_proba, sample_weight)
+        y_encoded = self.proba.encode(y_true, labels)
+
+        def of_weight(weight):
+            # What is odd about the labels of a resample is chance.
+            with unheard():
+                if facts is not None:
+                    return metric(y_encoded, self.proba.reweighted(weight))
+                rows = np.repeat(np.arange(len(weight)), weight.astype(np.int64))
+                return metric(y_encoded[rows], to_numpy(y_proba)[rows])
+
+        form = None
+        if facts is None:
+            value = float(of_weight(np.ones(self.proba.n_samples)))
+        else:
+            value = float(metric(y_encoded, self.proba))
+            if facts.resampled is not None:
+                form = facts.resampled(value, y_encoded, self.proba, **options_of(metric))
+        self.form = AnyMetric(value, of_weight) if form is None else form
+
+
+def _replicates(samples, n_resamples, random_state):
+    """Sums of each sample's form in the same replicates."""
     blocks = [
-        [form.sums(weights) for form in forms]
-        for weights in resampling_weights(proba, n_resamples, check_random_state(random_state))
+        [sample.form.sums(weights) for sample in samples]
+        for weights in resampling_weights(samples[0].proba, n_resamples, random_state)
     ]
-    return [tuple(map(np.concatenate, zip(*own, strict=True))) for own in zip(*blocks, strict=True)]
+    return [np.concatenate(sums) for sums in zip(*blocks, strict=True)]
 
 
-def resampling_weights(proba, n_resamples, random_state, block_size=_BLOCK_SIZE):
-    """Yield blocks of weights, shape (n_replicates, n_samples): how often a sample is drawn, times its own weight.
-
-    Samples without weight are none, and aren't drawn.
-    """
-    generator = np.random.default_rng(random_state.randint(2**31 - 1))
-    kept = slice(None) if proba.weight is None else proba.weight > 0
-    n, step = len(np.arange(proba.n_samples)[kept]), max(1, block_size // proba.n_samples)
-    for start in range(0, n_resamples, step):
-        weights = np.zeros((min(step, n_resamples - start), proba.n_samples))
-        for row in weights:
-            row[kept] = np.bincount(generator.integers(n, size=n), minlength=n)
-        yield weights if proba.weight is None else weights * proba.weight
-
-
-def _may_be_noise(metric, form, value, proba, tail, random_state):
+def _may_be_noise(sample, tail, random_state):
     """Whether calibrated probabilities like these show as large an error more often than `tail`, by drawing labels.
 
     Of a calibrated sample fewer than `_N_LARGER` do with the probability `tail` at most, however small the sample is;
     residuals resampled in bins of few samples vary too little.
     """
-    n_draws = math.ceil(_N_LARGER / tail) - 1
-    step = max(1, _BLOCK_SIZE // proba.n_samples)
-    if by_hits := hasattr(form, "of_drawn"):
-        generator = np.random.default_rng(random_state.randint(2**31 - 1))
-        weight = np.ones((1, proba.n_samples)) if proba.weight is None else proba.weight[None]
-        value = getattr(form, "estimate", value)
-    n_drawn = n_larger = 0
-    while n_drawn < n_draws:
-        size = min(step, n_draws - n_drawn if n_drawn else min(_N_FIRST, n_draws))
-        n_drawn += size
-        if by_hits:
-            drawn = form.of_drawn(weight, generator, size)
+    n_draws, n_larger, value = math.ceil(_N_LARGER / tail) - 1, 0, sample.form.value
+    if draws_hits := isinstance(sample.form, ErrorOfPairs):
+        generator, value = np.random.default_rng(random_state.randint(2**31 - 1)), sample.form.estimate
+    n_first = min(_N_FIRST, n_draws)
+    for size in (n_first, n_draws - n_first):
+        if draws_hits:
+            errors = [sample.form.of_drawn(generator) for _ in range(size)]
         else:
-            drawn = values_of(metric, proba, draw_labels(proba, size, random_state))
-        n_larger += np.sum(np.asarray(drawn) >= value * (1 - 1e-12))
+            errors = values_of(sample.metric, sample.proba, draw_labels(sample.proba, size, random_state))
+        n_larger += np.sum(np.array(errors) >= value * (1 - 1e-12))
         # Further draws only add to them.
         if n_larger >= _N_LARGER:
             return True
     return False
 
 
-def _value(form, proba):
-    """The metric of the sample itself."""
-    if hasattr(form, "value"):
-        return form.value
-    weight = np.ones(proba.n_samples) if proba.weight is None else proba.weight
-    return float(form.values(form.sums(weight[None]))[0])
-
-
-def _debiased(form, sums, proba):
+def _debiased(sample, sums):
     """Debiased value, and what it would be in replicates of a sample whose true error it is."""
-    if hasattr(form, "at_scale"):
-        scale = _last_above(partial(_chance, form, sums), 0.5)
-        medians, errors = _median_curve(form, sums, scale)
-        return form.at_scale(scale), np.interp(form.values(sums, scale), medians, errors)
-    value, replicates = _value(form, proba), form.values(sums)
-    return 2 * value - replicates.mean() if form.is_error else value, replicates
-
-
-def _median_curve(form, sums, scale):
-    """Medians of the values found, ascending, and the true errors that they belong to."""
-    largest, target = max(1.0, 2 * scale), form.values(sums, scale).max()
-    while np.median(form.values(sums, largest)) < target and largest < _LARGEST_SCALE:
+    form = sample.form
+    if not isinstance(form, ScaledError):
+        replicates = form.values(sums)
+        return 2 * form.value - replicates.mean() if sample.is_error else form.value, replicates
+    scale = _last_above(partial(_chance, form, sums), 0.5)
+    replicates = form.values(sums, scale)
+    # What medians of the values found the true errors belong to.
+    largest = max(1.0, 2 * scale)
+    while np.median(form.values(sums, largest)) < replicates.max() and largest < _LARGEST_SCALE:
         largest *= 2
-    scales = largest * _PARTS
-    medians = [np.median(form.values(sums, scale)) for scale in scales]
-    return np.maximum.accumulate(medians), [form.at_scale(scale) for scale in scales]
+    medians = np.maximum.accumulate([np.median(form.values(sums, part)) for part in largest * _PARTS])
+    errors = [form.at_scale(part) for part in largest * _PARTS]
+    return form.at_scale(scale), np.interp(replicates, medians, errors)
 
 
 def _invert(form, sums, tail):
     """Median-unbiased value and interval: true errors under which a value up to the one found isn't too rare."""
     chance = partial(_chance, form, sums)
     low, middle = (form.at_scale(_last_above(chance, level)) for level in (1 - tail, 0.5))
-    upper = form.with_plain_shape() if hasattr(form, "with_plain_shape") else form
-    at_zero = chance(0.0)
-    high = form.value if at_zero == 0 else upper.at_scale(_last_above(partial(_chance, upper, sums), tail * at_zero))
+    at_zero, high = chance(0.0), form.value
+    if at_zero > 0:
+        upper = form.for_upper_end()
+        high = upper.at_scale(_last_above(partial(_chance, upper, sums), tail * at_zero))
     return middle, min(low, high), high
 
 
 def _chance(form, sums, scale):
     """Share of the replicates up to the value found, where the sample's true error were its own times a scale."""
-    # Some replicates look at a coarser grid than the metric itself.
-    found = getattr(form, "estimate", form.value)
-    return np.mean(form.values(sums, scale) <= found * (1 + 1e-12))
+    return np.mean(form.values(sums, scale) <= form.estimate * (1 + 1e-12))
 
 
 def _last_above(chance, level):
@@ -390,29 +377,3 @@ def _last_above(chance, level):
         middle = (low + high) / 2
         low, high = (middle, high) if chance(middle) > level else (low, middle)
     return (low + high) / 2
-
-
-def _quantile_interval(value, replicates, tail, method, is_error):
-    low, high = np.quantile(replicates, [tail, 1 - tail])
-    if method == "percentile":
-        return value, float(low), float(high)
-    least = 0.0 if is_error else -np.inf
-    mirrored = 2 * value - np.array([replicates.mean(), high, low])
-    return tuple(np.maximum(mirrored, least).tolist())
-
-
-def _pvalue(difference, noise, alternative):
-    if alternative == "two-sided":
-        extreme = np.abs(noise) >= abs(difference)
-    else:
-        extreme = noise >= difference if alternative == "greater" else noise <= difference
-    return float((1 + extreme.sum()) / (1 + len(noise)))
-
-
-def _check_parameters(metric, n_resamples, confidence_level, sample_weight):
-    if not callable(metric):
-        raise TypeError(f"metric must be a callable metric(y_true, y_proba); got {metric!r}")
-    if sample_weight is not None and not is_ours(metric):
-        raise TypeError(f"sample_weight must be None for a metric of another package; got weights for {metric!r}")
-    check_whole_number(n_resamples, "n_resamples", low=2)
-    check_number(confidence_level, "confidence_level", 0, 1, closed="neither")

@@ -1,9 +1,11 @@
 """Binned calibration errors: expected, adaptive, classwise and maximum."""
 
-from functools import partial
+import numpy as np
 
 from .._utils.parameters import check_whole_number
-from ._reduction import adaptive_bins, as_probabilities, check_options, each_class, edges_of, some_pairs
+from ._binning import ROUNDING, BinTable, bin_indices, column_totals, entries_beyond_first
+from ._metric import as_probabilities, check_options, declare, each_class, some_pairs
+from ._resampling import ErrorOfPairs, ScaledError
 
 
 def expected_calibration_error(
@@ -96,7 +98,8 @@ def expected_calibration_error(
     """
     check_options(norm=norm, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
-    table = _equal_width_table(y_true, proba, n_bins, labels, top_k, threshold)
+    pairs = some_pairs(proba, proba.encode(y_true, labels), top_k, threshold)
+    table = pairs.table(proba.equal_width_edges(n_bins))
     ece = float(table.error(norm))
     return (ece, table) if return_bins else ece
 
@@ -173,7 +176,7 @@ def adaptive_expected_calibration_error(
     check_options(norm=norm, threshold=threshold)
     proba = as_probabilities(y_proba, sample_weight)
     pairs = some_pairs(proba, proba.encode(y_true, labels), top_k, threshold)
-    table = pairs.table(*adaptive_bins(pairs, proba, n_bins, include_lowest))
+    table = pairs.table(*_adaptive_bins(pairs, proba, n_bins, include_lowest))
     aece = float(table.error(norm))
     return (aece, table) if return_bins else aece
 
@@ -222,9 +225,10 @@ def maximum_calibration_error(y_true, y_proba, *, n_bins=15, labels=None, sample
     >>> round(maximum_calibration_error([0, 0, 0, 1], y_proba, n_bins=5), 4)
     0.4
     """
-    check_options(threshold=threshold)
-    proba = as_probabilities(y_proba, sample_weight)
-    return float(_equal_width_table(y_true, proba, n_bins, labels, top_k, threshold).maximum_gap())
+    data = {"labels": labels, "sample_weight": sample_weight}
+    return expected_calibration_error(
+        y_true, y_proba, n_bins=n_bins, norm="max", top_k=top_k, threshold=threshold, **data
+    )
 
 
 def classwise_calibration_error(
@@ -294,14 +298,119 @@ def classwise_calibration_error(
         per_class = proba.classwise_table(y_encoded, proba.equal_width_edges(n_bins)).error(norm)
     else:
         check_whole_number(n_bins, "n_bins")
-        per_class = each_class(partial(_binned_error, proba, n_bins, strategy, norm), proba, y_encoded, threshold)
+
+        def error(pairs):
+            return pairs.table(edges_of(pairs, proba, n_bins, strategy)).error(norm)
+
+        per_class = each_class(error, proba, y_encoded, threshold)
     return float(per_class.mean()) if average else per_class
 
 
-def _binned_error(proba, n_bins, strategy, norm, pairs):
-    return pairs.table(edges_of(pairs, proba, n_bins, strategy)).error(norm)
+def edges_of(pairs, proba, n_bins, strategy):
+    """Edges of bins of equal width or of equal mass."""
+    return pairs.equal_mass_edges(n_bins) if strategy == "quantile" else proba.equal_width_edges(n_bins)
 
 
-def _equal_width_table(y_true, proba, n_bins, labels, top_k, threshold):
-    pairs = some_pairs(proba, proba.encode(y_true, labels), top_k, threshold)
-    return pairs.table(proba.equal_width_edges(n_bins))
+def _adaptive_bins(pairs, proba, n_bins, include_lowest):
+    """Edges of equal mass of the adaptive error, and its `include_lowest`.
+
+    Those of one event are the ones of its classwise error, where every sample counts: only of the most probable class
+    are there implementations to agree with.
+    """
+    if not proba.is_event:
+        return pairs.equal_mass_edges(n_bins, side="right"), include_lowest
+    return pairs.equal_mass_edges(n_bins), include_lowest == "auto" or include_lowest
+
+
+class BinnedErrors(ErrorOfPairs):
+    """A binned calibration error of replicates, with the bins of the whole sample."""
+
+    def __init__(self, value, y_encoded, proba, edges, norm, top_k, threshold, include_lowest=True):
+        super().__init__(value, y_encoded, proba, top_k, threshold)
+        self._edges, self._norm = edges, norm
+        self._place = bin_indices(self.pairs.confidence, edges)
+        self.residual = self.pairs.counted_hits(edges, include_lowest) - self.pairs.confidence
+        self._gap = self.pairs.table(edges, include_lowest).gap[:, None]
+
+    def sums_of(self, weight):
+        """Residual and weight of each bin."""
+        n_bins = len(self._gap)
+        return np.array([np.bincount(self._place, mass, n_bins) for mass in (weight * self.residual, weight)])
+
+    def values(self, sums, scale=1.0):
+        """Error of each weighting with the sample's gaps scaled."""
+        residual, mass = np.moveaxis(sums, 0, -1)
+        return _error_of_sums(residual + (scale - 1) * self._gap * mass, mass, self._edges, self._norm)
+
+
+class ClasswiseErrors(ScaledError):
+    """The mean over the classes of one-vs-rest errors of replicates, in bins of equal width.
+
+    The probabilities are read once for each block of weightings; beyond the first bin a row has few entries, whose
+    places are kept.
+    """
+
+    def __init__(self, value, y_encoded, proba, edges, norm):
+        super().__init__(value)
+        self._proba, self._edges, self._norm = proba, edges, norm
+        self._gap = proba.classwise_table(y_encoded, edges).gap
+        self._label_place = proba.label_places(y_encoded, edges)
+        parts = [
+            (row + rows.start, place, confidence)
+            for rows, chunk in proba.chunks()
+            for row, place, confidence in [entries_beyond_first(chunk, edges)]
+        ]
+        self._row, self._place, self._confidence = map(np.concatenate, zip(*parts, strict=True))
+
+    def sums(self, weights):
+        """Residual and weight of each bin of each class."""
+        mass, confidence, hits = np.empty((3, len(weights), *self._gap.shape))
+        for replicate, weight in enumerate(weights):
+            of_entries = weight[self._row]
+            mass[replicate] = self._table(self._place, of_entries)
+            confidence[replicate] = self._table(self._place, of_entries * self._confidence)
+            hits[replicate] = self._table(self._label_place, weight)
+        # What lies in the first bin is what remains of the columns' totals.
+        total = weights.sum(1)[:, None]
+        rest = total - mass[:, 1:].sum(1)
+        # Of an empty first bin rounding leaves something, whose mean could be anything.
+        mass[:, 0] = np.maximum(np.where(rest > ROUNDING * total, rest, 0), hits[:, 0])
+        rest = sum(column_totals(chunk, weights[:, rows]) for rows, chunk in self._proba.chunks())
+        confidence[:, 0] = np.clip(rest - confidence[:, 1:].sum(1), 0, self._edges[1] * mass[:, 0])
+        return np.stack([hits - confidence, mass], 1)
+
+    def _table(self, place, weight):
+        return np.bincount(place, weight, self._gap.size).reshape(self._gap.shape)
+
+    def values(self, sums, scale=1.0):
+        """Error of each weighting with the sample's gaps scaled."""
+        residual, mass = np.moveaxis(sums, (1, 2), (0, 1))
+        residual = residual + (scale - 1) * self._gap[:, None] * mass
+        return _error_of_sums(residual, mass, self._edges, self._norm).mean(1)
+
+
+def _error_of_sums(residual, mass, edges, norm):
+    """Error of bins (the first axis) that hold these sums of residuals and weights."""
+    return BinTable.from_sums(edges, mass, np.zeros_like(mass), residual).error(norm)
+
+
+def _of_equal_width(value, y_encoded, proba, *, n_bins, top_k, threshold, norm="max", **_):
+    return BinnedErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm, top_k, threshold)
+
+
+def _of_equal_mass(value, y_encoded, proba, *, n_bins, top_k, threshold, norm, include_lowest, **_):
+    pairs = some_pairs(proba, y_encoded, top_k, threshold)
+    edges, include_lowest = _adaptive_bins(pairs, proba, n_bins, include_lowest)
+    return BinnedErrors(value, y_encoded, proba, edges, norm, top_k, threshold, include_lowest)
+
+
+def _of_classes(value, y_encoded, proba, *, n_bins, strategy, threshold, norm, **_):
+    if strategy != "uniform" or threshold is not None:
+        return None
+    return ClasswiseErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm)
+
+
+declare(expected_calibration_error, of_event=True, resampled=_of_equal_width)
+declare(maximum_calibration_error, of_event=True, resampled=_of_equal_width)
+declare(adaptive_expected_calibration_error, of_event=True, resampled=_of_equal_mass)
+declare(classwise_calibration_error, of_event=False, resampled=_of_classes)

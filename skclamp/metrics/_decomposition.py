@@ -10,8 +10,8 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.arrays import tensor_of, tensor_over
 from .._utils.least_probability import MIN_PROBABILITY, log_of
 from .._utils.parameters import check_choice
+from ._metric import as_probabilities
 from ._proper_scores import brier_losses, log_losses
-from ._reduction import as_probabilities
 
 _SCORES = ("log_loss", "brier")
 _RECALIBRATIONS = ("auto", "temperature", "isotonic")

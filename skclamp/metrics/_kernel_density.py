@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
 
 from .._utils.parameters import check_number
-from ._reduction import as_probabilities, check_options
+from ._metric import as_probabilities, check_options, declare
 
 # Entries of a block of kernel values: 1 MB, which a core's second-level cache holds.
 _BLOCK_SIZE = 2**17
@@ -165,3 +165,6 @@ class _Kernels:
     def _blocks(self):
         n, step = len(self.points), max(1, _BLOCK_SIZE // len(self.points))
         return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+declare(kde_calibration_error, of_event=False, resampled=None)

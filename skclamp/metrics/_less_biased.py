@@ -7,7 +7,8 @@ from scipy.special import ndtr
 
 from .._utils.parameters import check_choice, check_whole_number
 from ._binning import ROUNDING
-from ._reduction import as_probabilities, check_options, each_class, edges_of, reduced_error, some_pairs
+from ._calibration import edges_of
+from ._metric import as_probabilities, check_options, declare, error_of_pairs
 
 # Bins of the sweep. Noise has an accuracy fall at about the cube root of the number of samples.
 _MAX_BINS = 2**11
@@ -84,16 +85,19 @@ def debiased_calibration_error(
     True
     """
     check_choice(norm, "norm", ("l1", "l2"))
-    check_options(strategy=strategy, mode=mode, top_k=top_k, threshold=threshold)
+    check_options(strategy=strategy)
     check_whole_number(n_bins, "n_bins")
     proba = as_probabilities(y_proba, sample_weight)
-    y_encoded = proba.encode(y_true, labels)
-    power = partial(_unbiased_power, proba, n_bins, strategy, _POWERS[norm])
-    if mode == "classwise":
-        mean = each_class(power, proba, y_encoded, threshold).mean()
-    else:
-        mean = power(some_pairs(proba, y_encoded, top_k, threshold))
-    return float(max(mean, 0.0) ** (1 if norm == "l1" else 0.5))
+    power = _squares if norm == "l2" else _absolutes
+
+    def unbiased_power(pairs):
+        table = pairs.table(edges_of(pairs, proba, n_bins, strategy))
+        variance = table.accuracy * (1 - table.accuracy)
+        return (table.share * power(table.gap, variance, table.count))[table.count >= 2].sum()
+
+    shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": None}
+    mean = max(error_of_pairs(unbiased_power, y_true, proba, **shared), 0.0)
+    return mean if norm == "l1" else mean**0.5
 
 
 def sweep_calibration_error(
@@ -158,14 +162,7 @@ def sweep_calibration_error(
     """
     check_options(norm=norm)
     shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": sample_weight}
-    return reduced_error(partial(_sweep_error, norm=norm), y_true, y_proba, **shared)
-
-
-def _unbiased_power(proba, n_bins, strategy, power, pairs):
-    table = pairs.table(edges_of(pairs, proba, n_bins, strategy))
-    enough = table.count >= 2
-    variance = table.accuracy * (1 - table.accuracy)
-    return (table.share * power(table.gap, variance, table.count))[enough].sum()
+    return error_of_pairs(partial(_sweep_error, norm=norm), y_true, y_proba, **shared)
 
 
 def _squares(gap, variance, count):
@@ -182,18 +179,14 @@ def _absolutes(gap, variance, count):
     return np.where(scale > 0, 2 * size - folded, size)
 
 
-_POWERS = {"l1": _absolutes, "l2": _squares}
-
-
 def _sweep_error(pairs, norm):
-    return pairs.table(_sweep_edges(pairs)).error(norm)
-
-
-def _sweep_edges(pairs):
-    """Edges of as many equal-mass bins as there can be before the accuracy first falls from one to the next."""
-    confidence, mass, hits = _distinct(pairs)
+    """Error in as many equal-mass bins as there can be before the accuracy first falls from one to the next."""
+    distinct, group = np.unique(pairs.confidence, return_inverse=True)
+    mass, hits = np.bincount(group, pairs.masses), np.bincount(group, pairs.masses * pairs.hits)
+    weighs = mass > 0
+    distinct, mass, hits = distinct[weighs], mass[weighs], hits[weighs]
     if (np.diff(hits / mass) >= 0).all():
-        return np.append(confidence[0], confidence)
+        return pairs.table(np.append(distinct[0], distinct)).error(norm)
     before, total = np.cumsum(mass) - mass, mass.sum()
     for n_bins in range(2, _MAX_BINS):
         inner = np.searchsorted(before, (np.arange(1, n_bins) / n_bins - ROUNDING) * total)
@@ -203,12 +196,8 @@ def _sweep_edges(pairs):
         # What sums in another order leave of equal accuracies is no fall.
         if (np.diff(accuracy) < -ROUNDING).any():
             break
-    return pairs.equal_mass_edges(n_bins - 1)
+    return pairs.table(pairs.equal_mass_edges(n_bins - 1)).error(norm)
 
 
-def _distinct(pairs):
-    """Distinct confidences in ascending order, their masses and their hits."""
-    confidence, group = np.unique(pairs.confidence, return_inverse=True)
-    mass, hits = np.bincount(group, pairs.masses), np.bincount(group, pairs.masses * pairs.hits)
-    some = mass > 0
-    return confidence[some], mass[some], hits[some]
+declare(debiased_calibration_error, of_event=True, resampled=None)
+declare(sweep_calibration_error, of_event=True, resampled=None)

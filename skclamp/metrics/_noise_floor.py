@@ -1,6 +1,5 @@
 """The noise floor of a metric: what a perfectly calibrated classifier would show on a sample of this size."""
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,23 +9,7 @@ from sklearn.utils import check_random_state
 from .._utils.arrays import tensor_of
 from .._utils.parameters import check_whole_number
 from .._utils.warnings import unheard
-from . import _calibration, _kernel_density, _kolmogorov_smirnov, _less_biased, _proper_scores, _smooth
-from ._reduction import as_probabilities
-
-# Metrics that take `Probabilities`, so that all draws share what a pass over the array yields.
-_SHARING = (
-    _calibration.expected_calibration_error,
-    _calibration.adaptive_expected_calibration_error,
-    _calibration.maximum_calibration_error,
-    _calibration.classwise_calibration_error,
-    _less_biased.debiased_calibration_error,
-    _less_biased.sweep_calibration_error,
-    _smooth.smooth_calibration_error,
-    _kolmogorov_smirnov.ks_calibration_error,
-    _kernel_density.kde_calibration_error,
-    _proper_scores.brier_score,
-    _proper_scores.negative_log_likelihood,
-)
+from ._metric import as_probabilities, check_metric, facts_of
 
 
 class NoiseFloor(NamedTuple):
@@ -100,11 +83,13 @@ def calibration_noise_floor(metric, y_proba, *, n_draws=200, quantile=0.95, samp
     >>> bool(0 < floor.mean < floor.quantile < 0.1)
     True
     """
-    _check_parameters(metric, n_draws, quantile, sample_weight)
+    check_metric(metric, sample_weight)
+    check_whole_number(n_draws, "n_draws")
+    if not 0 <= quantile <= 1:
+        raise ValueError(f"quantile must be in [0, 1]; got {quantile!r}")
     proba = as_probabilities(y_proba, sample_weight)
-    given = proba if is_ours(metric) else y_proba
     draws = draw_labels(proba, n_draws, check_random_state(random_state))
-    return floor_of(metric, given, draws, quantile)
+    return floor_of(metric, y_proba if facts_of(metric) is None else proba, draws, quantile)
 
 
 def floor_of(metric, given, draws, quantile=0.95):
@@ -123,31 +108,8 @@ def draw_labels(proba, n_draws, random_state):
     """Column indices drawn from each row's probabilities, shape (n_draws, n_samples)."""
     labels = np.empty((n_draws, proba.n_samples), np.int32)
     for rows, chunk in proba.chunks():
-        labels[:, rows] = _draw_rows(chunk, n_draws, random_state).T
+        cumulative = tensor_of(chunk, "y_proba").cumsum(1, dtype=torch.float64)
+        # By inversion of each row's distribution function; the product may round up to the sum, beyond the last class.
+        places = torch.from_numpy(random_state.random_sample((len(chunk), n_draws))) * cumulative[:, -1:]
+        labels[:, rows] = torch.searchsorted(cumulative, places, right=True).clamp(max=proba.n_classes - 1).T
     return labels
-
-
-def _draw_rows(chunk, n_draws, random_state):
-    """Draws from each row, shape (n_rows, n_draws), by inversion of its distribution function."""
-    cumulative = tensor_of(chunk, "y_proba").cumsum(1, dtype=torch.float64)
-    draws = torch.from_numpy(random_state.random_sample((len(chunk), n_draws))) * cumulative[:, -1:]
-    # The product may round up to the row's sum, beyond its last class.
-    return torch.searchsorted(cumulative, draws, right=True).clamp(max=chunk.shape[1] - 1).numpy()
-
-
-def is_ours(metric):
-    """Whether a metric, its options fixed or not, takes `Probabilities`."""
-    return (metric.func if isinstance(metric, partial) else metric) in _SHARING
-
-
-def _check_parameters(metric, n_draws, quantile, sample_weight):
-    if not callable(metric):
-        raise TypeError(f"metric must be a callable metric(y_true, y_proba); got {metric!r}")
-    if sample_weight is not None and not is_ours(metric):
-        raise TypeError(
-            f"sample_weight must be None for a metric of another package, whose own weights functools.partial can fix; "
-            f"got weights for {metric!r}"
-        )
-    check_whole_number(n_draws, "n_draws")
-    if not 0 <= quantile <= 1:
-        raise ValueError(f"quantile must be in [0, 1]; got {quantile!r}")

@@ -5,7 +5,8 @@ import torch
 
 from .._utils.arrays import tensor_of
 from .._utils.least_probability import LOG_MIN_PROBABILITY
-from ._reduction import as_probabilities
+from ._metric import as_probabilities, declare
+from ._resampling import MeanScore
 
 
 def negative_log_likelihood(y_true, y_proba, *, labels=None, sample_weight=None):
@@ -156,3 +157,15 @@ def log_losses(proba, y_encoded):
         own = np.log(proba.of_label(y_encoded))
     # A probability that rounds beyond 1 has no gain.
     return -np.clip(own, LOG_MIN_PROBABILITY, 0.0)
+
+
+def _nll_resampled(value, y_encoded, proba, **_):
+    return MeanScore(value, log_losses(proba, y_encoded))
+
+
+def _brier_resampled(value, y_encoded, proba, *, scale_by_half, **_):
+    return MeanScore(value, brier_losses(proba, y_encoded, scale_by_half))
+
+
+declare(negative_log_likelihood, is_error=False, of_event=False, resampled=_nll_resampled)
+declare(brier_score, is_error=False, of_event=False, resampled=_brier_resampled)

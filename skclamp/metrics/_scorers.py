@@ -9,26 +9,9 @@ from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length, check_sample_weight, encode_targets, predict_labelled
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.sklearn_private import BaseScorer
-from ._calibration import (
-    adaptive_expected_calibration_error,
-    expected_calibration_error,
-    maximum_calibration_error,
-)
-from ._kolmogorov_smirnov import ks_calibration_error
-from ._less_biased import debiased_calibration_error, sweep_calibration_error
+from ._calibration import expected_calibration_error
+from ._metric import facts_of
 from ._proper_scores import brier_score
-from ._smooth import smooth_calibration_error
-
-# Errors that are of the most probable class, or of one event.
-_OF_EVENTS = (
-    expected_calibration_error,
-    adaptive_expected_calibration_error,
-    maximum_calibration_error,
-    debiased_calibration_error,
-    sweep_calibration_error,
-    smooth_calibration_error,
-    ks_calibration_error,
-)
 
 
 class CalibrationScorer(BaseScorer):
@@ -51,7 +34,8 @@ class CalibrationScorer(BaseScorer):
         in_order = kwargs.get("sample_weight") is not None
         response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
         labels = getattr(estimator, "classes_", None)
-        of_second = response.shape[1:] == (2,) and _innermost(self._score_func) in _OF_EVENTS
+        facts = facts_of(_innermost(self._score_func))
+        of_second = response.shape[1:] == (2,) and facts is not None and facts.of_event
         if labels is not None:
             labels, y_true = to_numpy(labels), to_numpy(y_true)
             if of_second and np.isin(y_true, labels).any():

@@ -7,10 +7,13 @@ from scipy.fft import dct
 from scipy.optimize import brentq
 
 from .._utils.parameters import check_number
-from ._reduction import reduced_error
+from ._metric import declare, error_of_pairs
+from ._resampling import ErrorOfPairs
 
 # Cells of the grid on [0, 1]: far narrower than the bandwidths that errors above the noise ask for.
-N_CELLS = 2**13
+_N_CELLS = 2**13
+# Those of replicates.
+_N_CELLS_RESAMPLED = 2**11
 _BANDWIDTH_TOLERANCE = 1e-7
 
 
@@ -86,7 +89,7 @@ def smooth_calibration_error(
     if return_bandwidth and mode == "classwise":
         raise ValueError("return_bandwidth must be False with mode='classwise', where every class has its own")
     shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": sample_weight}
-    error = reduced_error(partial(pairs_smooth_error, bandwidth=bandwidth), y_true, y_proba, **shared)
+    error = error_of_pairs(partial(pairs_smooth_error, bandwidth=bandwidth), y_true, y_proba, **shared)
     if return_bandwidth:
         return error, error if bandwidth is None else float(bandwidth)
     return error
@@ -94,54 +97,86 @@ def smooth_calibration_error(
 
 def pairs_smooth_error(pairs, bandwidth=None):
     """Smooth error of pairs at a bandwidth, or where the two are equal."""
-    cosines = cosine_transform(_residuals_on_grid(pairs) / pairs.masses.sum())
-    return fixed_point(cosines) if bandwidth is None else integral(smooth(cosines, bandwidth))
+    cosines = CosineGrid(pairs.confidence, _N_CELLS).transform(pairs.masses * pairs.residual / pairs.masses.sum())
+    return _fixed_point(cosines) if bandwidth is None else _integral(smooth(cosines, bandwidth))
 
 
-def fixed_point(cosines):
+class CosineGrid:
+    """Points 1 / n_cells apart on [0, 1], between two of which each confidence lies."""
+
+    def __init__(self, confidence, n_cells):
+        self.n_cells = n_cells
+        place = np.minimum(confidence, 1.0) * n_cells
+        self._below = np.minimum(place.astype(np.int64), n_cells - 1)
+        self._beyond = place - self._below
+
+    def transform(self, values):
+        """Cosine coefficients of one value per confidence, each shared by the two points beside it."""
+        grid = np.bincount(self._below, values * (1 - self._beyond), self.n_cells + 1)
+        grid[1:] += np.bincount(self._below, values * self._beyond, self.n_cells)
+        # The transform counts the two end points by half.
+        grid[[0, -1]] *= 2
+        return dct(grid, type=1) / 2
+
+
+def smooth(cosines, bandwidth):
+    """Density on the grid after smoothing by the reflected Gaussian, under which each cosine only shrinks."""
+    waves = np.pi * bandwidth * np.arange(len(cosines))
+    return dct(cosines * np.exp(-(waves**2) / 2), type=1)
+
+
+def _integral(density):
+    """Integral over [0, 1] of the absolute value, by the trapezoidal rule along the last axis."""
+    density = np.abs(density)
+    return (density.sum(-1) - (density[..., 0] + density[..., -1]) / 2) / (density.shape[-1] - 1)
+
+
+def _fixed_point(cosines):
     """The bandwidth that equals the error which it gives: unique, as the error falls while the bandwidth grows."""
 
     def excess(bandwidth):
-        return integral(smooth(cosines, bandwidth)) - bandwidth
+        return _integral(smooth(cosines, bandwidth)) - bandwidth
 
-    largest = float(integral(smooth(cosines, _BANDWIDTH_TOLERANCE)))
+    largest = float(_integral(smooth(cosines, _BANDWIDTH_TOLERANCE)))
     if largest <= _BANDWIDTH_TOLERANCE:
         return max(0.0, largest)
     # Of residuals that were scaled up it may lie beyond 1.
     return brentq(excess, _BANDWIDTH_TOLERANCE, max(1.0, largest) + _BANDWIDTH_TOLERANCE, xtol=_BANDWIDTH_TOLERANCE)
 
 
-def grid_places(confidence, n_cells):
-    """Index of the grid point below each confidence, and how far beyond it the confidence is, in cells."""
-    place = np.minimum(confidence, 1.0) * n_cells
-    below = np.minimum(place.astype(np.int64), n_cells - 1)
-    return below, place - below
+class SmoothErrors(ErrorOfPairs):
+    """The smooth error of replicates with the bandwidth of the whole sample.
+
+    A weighting's own fixed point is at most the sample's exactly if its error at the sample's bandwidth is.
+    """
+
+    def __init__(self, value, y_encoded, proba, bandwidth, top_k, threshold):
+        super().__init__(value, y_encoded, proba, top_k, threshold)
+        self._has_fixed_point = bandwidth is None
+        self._bandwidth = max(bandwidth or value, 1 / _N_CELLS_RESAMPLED)
+        self._grid = CosineGrid(self.pairs.confidence, _N_CELLS_RESAMPLED)
+        self._cosines = self._transform(self.pairs.masses)
+        self._path = smooth(self._cosines, self._bandwidth)
+        self.estimate = _integral(self._path)
+
+    def _transform(self, weight):
+        return self._grid.transform(weight * self.residual / (weight.sum() or 1.0))
+
+    def sums_of(self, weight):
+        """Smoothed residuals over the sum of weights."""
+        return smooth(self._transform(weight), self._bandwidth)
+
+    def values(self, sums, scale=1.0):
+        """Error of each weighting with the sample's residuals scaled."""
+        return _integral(sums + (scale - 1) * self._path)
+
+    def at_scale(self, scale):
+        """Error of the sample itself with its residuals scaled."""
+        return float(_fixed_point(scale * self._cosines)) if self._has_fixed_point else super().at_scale(scale)
 
 
-def _residuals_on_grid(pairs):
-    """Weighted residuals, each shared by the two grid points beside its confidence."""
-    below, beyond = grid_places(pairs.confidence, N_CELLS)
-    residual = pairs.masses * pairs.residual
-    grid = np.bincount(below, residual * (1 - beyond), N_CELLS + 1)
-    grid[1:] += np.bincount(below, residual * beyond, N_CELLS)
-    return grid
+def _resampled(value, y_encoded, proba, *, mode, bandwidth, top_k, threshold, **_):
+    return SmoothErrors(value, y_encoded, proba, bandwidth, top_k, threshold) if mode == "top-label" else None
 
 
-def cosine_transform(grid):
-    """Cosine coefficients, along the last axis, of point masses on the grid."""
-    # The transform counts the two end points by half.
-    grid = grid.copy()
-    grid[..., [0, -1]] *= 2
-    return dct(grid, type=1) / 2
-
-
-def smooth(cosines, bandwidth):
-    """Density on the grid after smoothing by the reflected Gaussian, under which each cosine only shrinks."""
-    waves = np.pi * bandwidth * np.arange(cosines.shape[-1])
-    return dct(cosines * np.exp(-(waves**2) / 2), type=1)
-
-
-def integral(density):
-    """Integral over [0, 1] of the absolute value, by the trapezoidal rule along the last axis."""
-    density = np.abs(density)
-    return (density.sum(-1) - (density[..., 0] + density[..., -1]) / 2) / (density.shape[-1] - 1)
+declare(smooth_calibration_error, of_event=True, resampled=_resampled)

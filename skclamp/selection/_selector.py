@@ -25,7 +25,7 @@ from ..base import BaseCalibrator
 from ..base._scores import Mapped
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
-from ..metrics._noise_floor import is_ours
+from ..metrics._metric import facts_of
 from ..scaling import IntraOrderPreservingCalibration, TemperatureScaling
 from ._candidates import check_bare, default_candidates, takers
 from ._trial import Samples, Stack, Trial
@@ -334,8 +334,8 @@ def _check_scorer(scoring):
     if not isfunction(metric) or next(iter(signature(metric).parameters), None) != "y_true":
         return
     name = metric.__name__
-    maker = "skclamp.metrics.make_calibration_scorer" if is_ours(metric) else "sklearn.metrics.make_scorer"
-    ours = f"{_SCORERS[name]} or " if is_ours(metric) and name in _SCORERS else ""
+    maker = "skclamp.metrics.make_calibration_scorer" if facts_of(metric) else "sklearn.metrics.make_scorer"
+    ours = f"{_SCORERS[name]} or " if facts_of(metric) and name in _SCORERS else ""
     raise TypeError(f"scoring must be a scorer; got {name}, a metric, not a scorer: use {ours}{maker}({name}, ...)")
 
 

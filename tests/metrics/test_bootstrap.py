@@ -1,4 +1,4 @@
-"""Bootstrap intervals and the paired test: replicates are reweighted metrics, truths are covered, passes are few."""
+"""Bootstrap intervals and the paired test: replicates are reweighted metrics, and truths are covered."""
 
 from functools import partial
 
@@ -22,125 +22,88 @@ from skclamp.metrics import (
     negative_log_likelihood,
     paired_bootstrap_test,
     smooth_calibration_error,
+    sweep_calibration_error,
 )
-from skclamp.metrics._binning import Pairs, Probabilities
-from skclamp.metrics._bootstrap import resampling_weights
-from skclamp.metrics._noise_floor import draw_labels
-from skclamp.metrics._resampling import KSErrors, resampled
 
-EXACT = {
-    "ece": (expected_calibration_error, {}),
-    "ece, l2": (expected_calibration_error, {"norm": "l2", "n_bins": 7}),
-    "ece, top 2": (expected_calibration_error, {"top_k": 2}),
-    "ece, thresholded": (expected_calibration_error, {"threshold": 0.6}),
-    "mce": (maximum_calibration_error, {}),
-    "sce": (classwise_calibration_error, {}),
-    "sce, one bin": (classwise_calibration_error, {"n_bins": 1}),
-    "sce, max": (classwise_calibration_error, {"norm": "max"}),
-    "ks": (ks_calibration_error, {}),
-    "ks, thresholded": (ks_calibration_error, {"threshold": 0.6}),
-    "smooth, fixed": (smooth_calibration_error, {"bandwidth": 0.05}),
-    "nll": (negative_log_likelihood, {}),
-    "brier": (brier_score, {}),
+REPLICATED = {
+    "ece": expected_calibration_error,
+    "ece, l2": partial(expected_calibration_error, norm="l2", n_bins=7),
+    "ece, top 2": partial(expected_calibration_error, top_k=2),
+    "ece, thresholded": partial(expected_calibration_error, threshold=0.6),
+    "mce": maximum_calibration_error,
+    "sce": classwise_calibration_error,
+    "sce, one bin": partial(classwise_calibration_error, n_bins=1),
+    "sce, max": partial(classwise_calibration_error, norm="max"),
+    "sce, equal mass": partial(classwise_calibration_error, strategy="quantile"),
+    "debiased": debiased_calibration_error,
+    "ks": ks_calibration_error,
+    "ks, thresholded": partial(ks_calibration_error, threshold=0.6),
+    "ks, classwise": partial(ks_calibration_error, mode="classwise"),
+    "smooth, fixed": partial(smooth_calibration_error, bandwidth=0.05),
+    "nll": negative_log_likelihood,
+    "brier": brier_score,
 }
-ERRORS = [name for name in EXACT if name not in ("nll", "brier")]
+WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, 400)
 
 
-def _form(name, y, proba):
-    metric, options = EXACT[name]
-    return partial(metric, **options), resampled(metric, options, y, proba)
+def resample_counts(y, proba, n_resamples, seed):
+    """How often each sample is in each resample: what a metric of another package is given, by its first column."""
+    rows = []
+    foreign = partial(bootstrap_interval, lambda y_true, y_proba: rows.append(y_proba[:, 0]) or 0.0)
+    foreign(y, proba, n_resamples=n_resamples, random_state=seed)
+    order = np.argsort(proba[:, 0])
+    places = [order[np.searchsorted(proba[order, 0], drawn)] for drawn in rows[1:]]
+    return np.array([np.bincount(place, minlength=len(y)) for place in places])
+
+
+def check_quantiles(metric, y, proba, weight, tolerance=1e-9, n_resamples=30):
+    """Ends and standard error of percentile and basic intervals are those of the metric under the same resamples."""
+    counts = resample_counts(y, proba, n_resamples, 3)
+    weights = counts if weight is None else counts * weight
+    values = [metric(y, proba, sample_weight=row) for row in weights]
+    low, high = np.quantile(values, [0.05, 0.95])
+    plain = metric(y, proba, sample_weight=weight)
+    least = -np.inf if metric in (brier_score, negative_log_likelihood) else 0
+    basic = max(2 * plain - high, least), max(2 * plain - low, least)
+    for method, ends in (("percentile", (low, high)), ("basic", basic)):
+        interval = bootstrap_interval(
+            metric,
+            y,
+            proba,
+            method=method,
+            n_resamples=n_resamples,
+            confidence_level=0.9,
+            sample_weight=weight,
+            random_state=3,
+        )
+        assert (interval.low, interval.high) == pytest.approx(ends, rel=tolerance)
+        assert interval.standard_error == pytest.approx(np.std(values, ddof=1), rel=10 * tolerance)
+        assert interval.value == pytest.approx(plain)
 
 
 # Replicates
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("name", EXACT)
-def test_replicates_are_the_metric_under_weights(name, weighted):
-    y, array = draw()
-    own = np.random.default_rng(1).uniform(0.5, 2, len(y)) if weighted else None
-    proba = Probabilities(array, own)
-    metric, form = _form(name, y, proba)
-    weights = np.concatenate(list(resampling_weights(proba, 30, check_random_state(0))))
-    expected = [metric(y, array, sample_weight=weight) for weight in weights]
+@pytest.mark.parametrize("weight", [None, WEIGHTS, 1e-4 * WEIGHTS], ids=["none", "weights", "small weights"])
+@pytest.mark.parametrize("name", REPLICATED)
+def test_replicates_are_the_metric_under_weights(name, weight):
     # The smooth error's replicates have a coarser grid.
-    for scale in (1.0, 1e-4):
-        found = form.values(form.sums(scale * weights))
-        np.testing.assert_allclose(found, expected, rtol=1e-9 if "smooth" not in name else 1e-4)
-
-
-def test_replicates_are_resamples():
-    y, array = draw()
-    rows = list(resampling_weights(Probabilities(array), 50, check_random_state(0)))[0]
-    assert rows.shape == (50, 400) and (rows.sum(1) == 400).all() and (rows == rows.round()).all()
-    assert np.mean(rows == 0) == pytest.approx(np.exp(-1), abs=0.02)
-    drawn = np.repeat(np.arange(400), rows[0].astype(int))
-    form = resampled(expected_calibration_error, {}, y, Probabilities(array))
-    assert form.values(form.sums(rows[:1]))[0] == pytest.approx(expected_calibration_error(y[drawn], array[drawn]))
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_scale_moves_the_systematic_part_alone(name):
-    y, array = draw_calibrated(300, 4)
-    proba = Probabilities(array)
-    _, form = _form(name, y, proba)
-    sums = form.sums(np.ones((1, 300)))
-    for scale in (0.0, 0.5, 1.0, 3.0):
-        value = getattr(form, "estimate", form.value) * scale
-        assert form.values(sums, scale) == pytest.approx(value, abs=1e-12)
-        assert form.at_scale(scale) == pytest.approx(form.value * scale)
-
-
-def test_scale_of_the_smooth_error_moves_its_bandwidth():
-    y, array = draw(n=200)
-    form = resampled(smooth_calibration_error, {}, y, Probabilities(array))
-    errors = [form.at_scale(scale) for scale in (0, 0.5, 1, 2)]
-    assert errors == sorted(errors) and errors[0] == 0
-    assert errors[2] == pytest.approx(form.value, rel=1e-4) == smooth_calibration_error(y, array)
-
-
-def test_ks_replicates_of_many_samples_look_at_groups():
-    random = np.random.default_rng(0)
-    confidence = random.uniform(size=20_000)
-    pairs = Pairs(confidence, (random.uniform(size=20_000) < confidence**1.1).astype(float))
-    form = KSErrors(pairs, np.arange(20_000))
-    assert form.sums(np.ones((2, 20_000)))[0].shape == (2, 4096)
-    assert form.estimate == pytest.approx(form.value, rel=0.02) and form.estimate <= form.value
-
-
-def test_ks_upper_ends_come_from_a_straight_path():
-    y, array = draw_calibrated(300, 4)
-    form = resampled(ks_calibration_error, {}, y, Probabilities(array))
-    plain, sums = form.with_plain_shape(), form.sums(np.ones((1, 300)))
-    for scale in (0.0, 0.5, 2.0):
-        assert plain.values(sums, scale) == pytest.approx(scale * form.value)
-    noisy = form.sums(np.random.default_rng(0).multinomial(300, np.full(300, 1 / 300), size=400).astype(float))
-    assert np.mean(plain.values(noisy, 1.0)) < np.mean(form.values(noisy, 1.0))
+    check_quantiles(REPLICATED[name], *draw(), weight, tolerance=1e-9 if "smooth" not in name else 1e-3)
 
 
 @pytest.mark.parametrize(
-    ("metric", "n", "most"),
-    [
-        (expected_calibration_error, 400, 1),
-        (ks_calibration_error, 400, 1),
-        (smooth_calibration_error, 400, 1),
-        # Once a block, and once to draw labels.
-        (classwise_calibration_error, 30_000, 2 + 3 + 1),
-    ],
+    ("metric", "n", "n_resamples", "tolerance"),
+    [(brier_score, 50_000, 90, 1e-9), (ks_calibration_error, 6000, 30, 0.02)],
+    ids=["two blocks", "groups of confidences"],
 )
-def test_the_probabilities_are_read_once(monkeypatch, metric, n, most):
-    passes, chunks = [], Probabilities.chunks
-    monkeypatch.setattr(Probabilities, "chunks", lambda self: passes.append(self) or chunks(self))
-    bootstrap_interval(metric, *draw(n), n_resamples=200, random_state=0)
-    assert 1 <= len(passes) <= most
+def test_replicates_of_many_samples(metric, n, n_resamples, tolerance):
+    check_quantiles(metric, *draw(n), None, tolerance, n_resamples)
 
 
-def test_blocks_change_nothing():
-    proba = Probabilities(draw()[1], np.arange(400.0))
-    (whole,) = resampling_weights(proba, 100, check_random_state(0))
-    blocks = list(resampling_weights(proba, 100, check_random_state(0), block_size=30 * 400))
-    assert [len(block) for block in blocks] == [30, 30, 30, 10]
-    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+def test_replicates_are_resamples():
+    counts = resample_counts(*draw(), 50, 0)
+    assert counts.shape == (50, 400) and (counts.sum(1) == 400).all()
+    assert np.mean(counts == 0) == pytest.approx(np.exp(-1), abs=0.02)
 
 
 # Intervals
@@ -157,51 +120,36 @@ def test_proper_scores_have_the_intervals_of_a_mean():
     assert interval.high == pytest.approx(losses.mean() + 1.96 * error, abs=0.15 * error)
 
 
-@pytest.mark.parametrize("method", ["percentile", "basic"])
-def test_quantile_intervals_are_quantiles(method):
-    y, proba = draw()
-    shared = Probabilities(proba)
-    weights = np.concatenate(list(resampling_weights(shared, 200, check_random_state(3))))
-    values = [expected_calibration_error(y, proba, sample_weight=weight) for weight in weights]
-    low, high = np.quantile(values, [0.05, 0.95])
-    plain = expected_calibration_error(y, proba)
-    found = bootstrap_interval(
-        expected_calibration_error, y, proba, method=method, n_resamples=200, confidence_level=0.9, random_state=3
-    )
-    ends = (low, high) if method == "percentile" else (2 * plain - high, 2 * plain - low)
-    assert (found.low, found.high) == pytest.approx(ends)
-    assert found.standard_error == pytest.approx(np.std(values, ddof=1))
-
-
 def test_basic_intervals_end_at_zero_for_errors_alone():
     y, proba = draw_calibrated(400, 4)
-    options = {"method": "basic", "n_resamples": 50, "random_state": 0}
-    found = bootstrap_interval(expected_calibration_error, y, proba, **options)
-    assert 0 == found.low < found.debiased < found.value < found.high
-    found = bootstrap_interval(lambda y_true, y_proba: y_true.mean() - 1.6, y, proba, **options)
-    assert found.low < found.debiased < found.high < 0
+    run = partial(bootstrap_interval, y_true=y, y_proba=proba, method="basic", n_resamples=50, random_state=0)
+    interval = run(expected_calibration_error)
+    assert 0 == interval.low < interval.debiased < interval.value < interval.high
+    interval = run(lambda y_true, y_proba: y_true.mean() - 1.6)
+    assert interval.low < interval.debiased < interval.high < 0
 
 
-def test_a_gap_in_one_bin_has_the_interval_of_a_mean():
-    """One bin far from calibrated: nothing to debias, and the error is the mean residual's absolute value."""
+@pytest.mark.parametrize(
+    "metric",
+    [
+        partial(expected_calibration_error, n_bins=1),
+        adaptive_expected_calibration_error,
+        classwise_calibration_error,
+        ks_calibration_error,
+        smooth_calibration_error,
+    ],
+)
+def test_a_gap_of_one_sign_has_the_interval_of_a_mean(metric):
+    """Everywhere far from calibrated: nothing to debias, and the error is the mean residual's absolute value."""
     random = np.random.default_rng(0)
-    proba = random.uniform(0.8, 1, 4000)
-    y = random.uniform(size=4000) < proba - 0.2
-    residual = y - proba
-    interval = bootstrap_interval(
-        partial(expected_calibration_error, n_bins=1), y, proba, n_resamples=4000, random_state=0
-    )
-    error = residual.std() / np.sqrt(4000)
+    proba = random.uniform(0.8, 1, 2000)
+    y = random.uniform(size=2000) < proba - 0.2
+    interval = bootstrap_interval(metric, y, proba, n_resamples=2000, random_state=0)
+    error = (y - proba).std() / np.sqrt(2000)
+    assert interval.value == pytest.approx(abs((y - proba).mean()), abs=0.1 * error)
     assert interval.debiased == pytest.approx(interval.value, abs=0.1 * error)
     assert interval.low == pytest.approx(interval.value - 1.96 * error, abs=0.15 * error)
     assert interval.high == pytest.approx(interval.value + 1.96 * error, abs=0.15 * error)
-
-
-@pytest.mark.parametrize("alternative", ["two-sided", "less", "greater"])
-def test_equal_probabilities_dont_differ(alternative):
-    y, proba = draw()
-    found = paired_bootstrap_test(brier_score, y, proba, proba, alternative=alternative, n_resamples=20, random_state=0)
-    assert (found.difference, found.pvalue) == (0, 1)
 
 
 @pytest.mark.slow
@@ -229,17 +177,9 @@ def test_the_upper_end_of_less_than_noise_isnt_zero():
 def test_weights_and_labels_are_taken():
     y, proba = draw_calibrated(300, 3)
     names = np.array(["x", "a", "m"])
-    plain = bootstrap_interval(expected_calibration_error, y, proba, n_resamples=50, random_state=0)
-    named = bootstrap_interval(
-        expected_calibration_error,
-        names[y],
-        proba,
-        labels=names,
-        sample_weight=np.full(300, 2.0),
-        n_resamples=50,
-        random_state=0,
-    )
-    assert named == pytest.approx(plain)
+    run = partial(bootstrap_interval, expected_calibration_error, n_resamples=50, random_state=0)
+    named = run(names[y], proba, labels=names, sample_weight=np.full(300, 2.0))
+    assert named == pytest.approx(run(y, proba))
 
 
 @pytest.mark.parametrize(
@@ -267,28 +207,15 @@ def test_lower_ends_call_a_calibrated_few_off_no_more_often_than_promised(metric
     assert np.mean(above) <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / n_simulations)
 
 
-@pytest.mark.parametrize("is_noise", [True, False])
-def test_draws_end_with_the_fifth_error_as_large(is_noise, monkeypatch):
-    """What is plainly noise ends the draws early, and what is plainly none takes them all."""
-    drawn = []
-
-    def counted(proba, size, random_state):
-        drawn.append(size)
-        return draw_labels(proba, size, random_state)
-
-    monkeypatch.setattr("skclamp.metrics._bootstrap.draw_labels", counted)
-    y, proba = draw_calibrated(100, 10, 1)
-    if not is_noise:
-        proba = proba**2 / (proba**2).sum(1, keepdims=True)
-    metric = partial(classwise_calibration_error, n_bins=15)
-    interval = bootstrap_interval(metric, y, proba, n_resamples=50, random_state=0)
-    assert (sum(drawn) < 199, interval.low > 0) == (is_noise, not is_noise)
-
-
 def test_lower_ends_of_clear_errors_stay():
     y, proba = draw_calibrated(1000, 5)
     sure = proba**2 / (proba**2).sum(1, keepdims=True)
-    for metric in (expected_calibration_error, classwise_calibration_error, ks_calibration_error):
+    for metric in (
+        expected_calibration_error,
+        classwise_calibration_error,
+        ks_calibration_error,
+        sweep_calibration_error,
+    ):
         interval = bootstrap_interval(metric, y, sure, n_resamples=200, random_state=0)
         assert interval.low > 0.5 * interval.debiased
 
@@ -296,9 +223,8 @@ def test_lower_ends_of_clear_errors_stay():
 @pytest.mark.parametrize("convert", [np.asarray, list])
 def test_foreign_metrics_are_resampled_row_by_row(convert):
     y, proba = draw(k=2)
-    second = convert(proba[:, 1])
-    foreign = bootstrap_interval(brier_score_loss, y, second, n_resamples=100, random_state=0)
-    assert foreign == pytest.approx(bootstrap_interval(brier_score, y, second, n_resamples=100, random_state=0))
+    run = partial(bootstrap_interval, y_true=y, y_proba=convert(proba[:, 1]), n_resamples=100, random_state=0)
+    assert run(brier_score_loss) == pytest.approx(run(brier_score))
 
 
 def test_seeds_and_the_global_random_state():
