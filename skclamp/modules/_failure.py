@@ -20,28 +20,18 @@ def told(network, error, first, others, input_key=None):
     """The error to raise from what a network raised on its inputs, one without a name or `others` by theirs."""
     if type(error) not in _OF_INPUTS or any(cause in str(error) for cause in _OF_MEMORY):
         return error
-    if isinstance(error, TypeError):
-        taken = _names_that_misfit(network, first, others)
-        if taken is not None:
+    if isinstance(error, TypeError) and (taken := names_taken(network)) is not None:
+        try:
+            inspect.signature(network.forward).bind(*first, **others)
+        except TypeError:
             return TypeError(f"{_of_names(taken, others, input_key)}: {error}")
-    shapes = [_shown(each) for each in first] + [f"{name!r}: {_shown(each)}" for name, each in others.items()]
+    shapes = [_shown(value) for value in first] + [f"{name!r}: {_shown(value)}" for name, value in others.items()]
     advice = _advice(network, first[0]) if first else ""
     return ForwardError(f"the network failed on a batch of shape {', '.join(shapes)}: {error}{advice}")
 
 
 def _shown(value):
     return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
-
-
-def _names_that_misfit(network, first, others):
-    """Names that a network's forward takes, where a call with these inputs doesn't suit its signature; else None."""
-    try:
-        inspect.signature(network.forward).bind(*first, **others)
-    except TypeError:
-        return names_taken(network)
-    except ValueError:
-        pass
-    return None
 
 
 def names_taken(network):
@@ -51,7 +41,7 @@ def names_taken(network):
     except (TypeError, ValueError):
         return None
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [each.name for each in parameters if each.kind not in variadic]
+    return [parameter.name for parameter in parameters if parameter.kind not in variadic]
 
 
 def _of_names(taken, others, input_key):

@@ -76,9 +76,26 @@ def as_module(estimator, *, response_method="auto"):
     """
     check_choice(response_method, "response_method", ("auto", "predict_proba", "decision_function"))
     transformers, classifier = differentiable_steps(estimator)
-    layers = [layer for step in transformers for layer in _layers(step, _TRANSFORMERS)]
-    layers += _logits_layers(classifier, _method(classifier, response_method))
-    return nn.Sequential(*layers)
+    layers, kind = transformer_layers(transformers), type(classifier)
+    if response_method == "auto":
+        response_method = "predict_proba" if hasattr(classifier, "predict_proba") else "decision_function"
+    elif not hasattr(classifier, response_method):
+        raise ValueError(
+            f"response_method must be what the estimator offers; got {response_method!r}, but {kind.__name__} has no "
+            f"{response_method}"
+        )
+    check_is_fitted(classifier)
+    layers += _CLASSIFIERS[kind](classifier)
+    n_columns = layers[-1].out_features
+    binarizer = getattr(classifier, "_label_binarizer", None)
+    if len(classifier.classes_) < 2 or getattr(binarizer, "y_type_", "").startswith("multilabel"):
+        raise ValueError(
+            f"estimator must tell two or more classes apart that exclude each other; got {kind.__name__} with "
+            f"{n_columns} scores for the labels {list(classifier.classes_)}"
+        )
+    if response_method == "predict_proba":
+        layers += _link(classifier)
+    return nn.Sequential(*layers, *([_TwoColumns()] if n_columns == 1 else []))
 
 
 def differentiable_steps(estimator):
@@ -97,7 +114,11 @@ def check_transformers(transformers):
 
 def transformer_layers(transformers):
     """Modules that do as fitted transformers do."""
-    return [layer for step in transformers for layer in _layers(step, _TRANSFORMERS)]
+    layers = []
+    for step in transformers:
+        check_is_fitted(step)
+        layers += _TRANSFORMERS[type(step)](step)
+    return layers
 
 
 def flat_steps(estimator):
@@ -121,47 +142,18 @@ def _check_kind(step, known):
     )
 
 
-def _layers(step, known):
-    check_is_fitted(step)
-    return known[type(step)](step)
-
-
-def _method(classifier, wanted):
-    if wanted == "auto":
-        return "predict_proba" if hasattr(classifier, "predict_proba") else "decision_function"
-    if not hasattr(classifier, wanted):
-        raise ValueError(
-            f"response_method must be what the estimator offers; got {wanted!r}, but {type(classifier).__name__} has "
-            f"no {wanted}"
-        )
-    return wanted
-
-
-def _logits_layers(classifier, method):
-    scores = _layers(classifier, _CLASSIFIERS)
-    n_columns = scores[-1].out_features
-    binarizer = getattr(classifier, "_label_binarizer", None)
-    if len(classifier.classes_) < 2 or getattr(binarizer, "y_type_", "").startswith("multilabel"):
-        raise ValueError(
-            f"estimator must tell two or more classes apart that exclude each other; got {type(classifier).__name__} "
-            f"with {n_columns} scores for the labels {list(classifier.classes_)}"
-        )
-    link = _link(classifier) if method == "predict_proba" else None
-    return scores + ([] if link is None else [link]) + ([_TwoColumns()] if n_columns == 1 else [])
-
-
 def _link(classifier):
-    """What stands between scores and the logarithm of probabilities, where that isn't the softmax or the sigmoid."""
+    """Layers between scores and the logarithm of probabilities, where that isn't the softmax or the sigmoid."""
     several = len(classifier.classes_) > 2
     if isinstance(classifier, SGDClassifier):
         if classifier.loss == "modified_huber":
-            return _ModifiedHuber()
-        return _OneVsRest() if several else None
+            return [_ModifiedHuber()]
+        return [_OneVsRest()] if several else []
     # Only older scikit-learns have `multi_class`, and let liblinear tell several classes apart.
     strategy = getattr(classifier, "multi_class", "auto")
-    if several and (strategy == "ovr" or getattr(classifier, "solver", None) == "liblinear"):
-        return _OneVsRest()
-    return None if several or strategy != "multinomial" else _Doubled()
+    if several:
+        return [_OneVsRest()] if strategy == "ovr" or getattr(classifier, "solver", None) == "liblinear" else []
+    return [_Doubled()] if strategy == "multinomial" else []
 
 
 def _linear_classifier(classifier):

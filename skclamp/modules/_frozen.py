@@ -45,12 +45,36 @@ def evaluating(module, parameters=()):
     network = module.module if isinstance(module, LogitsModule) else module
     # What torch.jit.freeze made has no mode.
     parts = [part for part in network.modules() if hasattr(part, "training")]
-    _count(parts, parameters)
+    held = [*parts, *parameters]
+    with _LOCK:
+        for thing in held:
+            flag = thing.training if isinstance(thing, nn.Module) else thing.requires_grad
+            _HELD.setdefault(id(thing), _Held(thing, flag)).n_holders += 1
     try:
-        _hold(network, parts, parameters)
+        with _LOCK:
+            # The network's own ``train`` may raise.
+            if parts:
+                set_mode(network, False)
+            for parameter in parameters:
+                if parameter.requires_grad:
+                    parameter.requires_grad_(False)
         yield
     finally:
-        _release([*parts, *parameters])
+        with _LOCK:
+            for thing in held:
+                _release(thing)
+
+
+def _release(thing):
+    """Give back the flag of what nobody else holds."""
+    kept = _HELD[id(thing)]
+    kept.n_holders -= 1
+    if not kept.n_holders:
+        del _HELD[id(thing)]
+        if isinstance(thing, nn.Module):
+            thing.training = kept.flag
+        elif kept.flag:
+            thing.requires_grad_(True)
 
 
 @dataclass
@@ -65,34 +89,3 @@ class _Held:
 # Threads whose networks have parts in common hold these together: the last to leave gives their flags back.
 _HELD: dict[int, _Held] = {}
 _LOCK = threading.RLock()
-
-
-def _count(parts, parameters):
-    """Remember the flags of what nobody holds yet, and that one more does."""
-    with _LOCK:
-        for thing, flag in [*((p, p.training) for p in parts), *((p, p.requires_grad) for p in parameters)]:
-            _HELD.setdefault(id(thing), _Held(thing, flag)).n_holders += 1
-
-
-def _hold(network, parts, parameters):
-    """Have each part in eval mode and each parameter without gradient; a network's own ``train`` may raise."""
-    with _LOCK:
-        if parts:
-            set_mode(network, False)
-        for parameter in parameters:
-            if parameter.requires_grad:
-                parameter.requires_grad_(False)
-
-
-def _release(things):
-    """Give back the flags of what nobody else holds."""
-    with _LOCK:
-        for thing in things:
-            held = _HELD[id(thing)]
-            held.n_holders -= 1
-            if not held.n_holders:
-                del _HELD[id(thing)]
-                if isinstance(thing, nn.Module):
-                    thing.training = held.flag
-                elif held.flag:
-                    thing.requires_grad_(True)

@@ -56,20 +56,19 @@ def divide_outputs(head, temperature, shape):
     last = next((call.layer for call in called_once(calls) if call.given is output), None)
     if type(last) is not nn.Linear or last.weight.dtype not in (torch.float32, torch.float64):
         return False
-    weight, bias = last.weight, last.bias
-    _scale(last, weight, bias, 2.0)
+    weights = dict(last.named_parameters(recurse=False))
+
+    def put(change):
+        for name, parameter in weights.items():
+            setattr(last, name, change(parameter))
+
     # Doubling is exact: whatever else is done with the weights, or behind the layer, shows.
+    put(lambda parameter: _like(2.0 * parameter.detach(), parameter))
     if not _close(network(x), 2 * output, x.dtype):
-        last.weight, last.bias = weight, bias
+        put(lambda parameter: parameter)
         return False
-    _scale(last, weight, bias, 1 / temperature)
+    put(lambda parameter: _like(parameter.detach() * (1 / temperature), parameter))
     return True
-
-
-def _scale(layer, weight, bias, factor):
-    layer.weight = _like(weight.detach() * factor, weight)
-    if bias is not None:
-        layer.bias = _like(bias.detach() * factor, bias)
 
 
 def _leaves(network):
@@ -97,14 +96,13 @@ def _first_layer(head, shape):
         found = "none that takes the inputs as they are" if first is None else type(first.layer).__name__
         raise ValueError(f"fold needs a linear layer or a convolution to come first; got {found}")
     layer = first.layer
+    reason = ""
     if first not in called_once(calls):
         reason = "is used again"
     elif layer in hooked:
         reason = "has hooks"
     elif _uses_weights_elsewhere(head, first, x, logits):
         reason = "lends its weights to another operation"
-    else:
-        reason = ""
     if reason:
         raise ValueError(f"fold needs a first layer that does nothing else; this {type(layer).__name__} {reason}")
     if _uses_inputs_elsewhere(head, first, x, logits):
@@ -187,7 +185,8 @@ def _absorb_into_convolution(layer, perturbation):
     units = torch.cat([torch.zeros(1, channels), torch.eye(channels)]).double()
     out = perturbation(units.reshape(channels + 1, channels, *[1] * (layer.weight.ndim - 2))).flatten(1)
     offset, matrix = out[0], (out[1:] - out[0]).T
-    if offset.any() and layer.padding_mode == "zeros" and layer.padding != "valid" and any(_amounts(layer.padding)):
+    pads = layer.padding == "same" if isinstance(layer.padding, str) else any(layer.padding)
+    if offset.any() and layer.padding_mode == "zeros" and pads:
         raise ValueError(
             "fold needs a first convolution without zero padding: it pads what is perturbed already, with zeros that "
             "the offset would no longer leave as they are"
@@ -202,10 +201,6 @@ def _absorb_into_convolution(layer, perturbation):
     offsets = offset.split(per_group)
     shifts = [torch.einsum("oc...,c->o...", w, b).flatten(1).sum(1) for w, b in zip(by_group, offsets, strict=True)]
     _replace(layer, moved, torch.cat(shifts))
-
-
-def _amounts(padding):
-    return [1] if isinstance(padding, str) else padding
 
 
 def _replace(layer, weight, shift):
