@@ -96,26 +96,15 @@ class Moments:
 
 
 class WideGradients(NamedTuple):
-    """Gradients of the samples of all processes, as they are.
+    """Gradients of the samples of all processes, as they are; each tensor has a row for each sample."""
 
-    Attributes
-    ----------
-    rows : torch.Tensor of shape (n_samples, n_parameters), float32
-        Gradient of each sample's margin; those of all losses are multiples.
-    factor : torch.Tensor of shape (n_samples,), float64
-        What a row is to be multiplied by for the gradient of the loss.
-    temperature : torch.Tensor of shape (n_samples,), float64
-        Gradient of each sample's loss with respect to log T.
-    weight : torch.Tensor of shape (n_samples,), float64
-        Sample weights.
-    loss : float
-        Weighted mean loss.
-    """
-
+    # Of the margin, float32; what a row is to be multiplied by for the gradient of the loss.
     rows: torch.Tensor
     factor: torch.Tensor
+    # Of the loss with respect to log T.
     temperature: torch.Tensor
     weight: torch.Tensor
+    # The weighted mean.
     loss: float
 
     @property
@@ -126,19 +115,11 @@ class WideGradients(NamedTuple):
 
 @dataclass
 class Gradients:
-    """What one pass over the network says of some samples.
+    """What one pass over the network says of some samples."""
 
-    Attributes
-    ----------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        Those of the perturbed inputs, 0 where a whole batch is without weight.
-    own : Moments or WideGradients
-        Of the perturbation.
-    extended : list of Moments or of WideGradients
-        Of the perturbation followed by each of the extensions.
-    """
-
+    # Those of the perturbed inputs, 0 where a whole batch is without weight.
     logits: torch.Tensor
+    # Of the perturbation, and of the perturbation followed by each of the extensions.
     own: Moments | WideGradients
     extended: list
 
@@ -328,28 +309,17 @@ def _strength(n_effective_parameters, distance):
 
 @dataclass
 class Step:
-    """A step and what speaks for it.
+    """A step and what speaks for it."""
 
-    Attributes
-    ----------
-    direction : torch.Tensor of shape (n_parameters,), float64
-        From the present parameters to the mode of the posterior.
-    gain : float
-        By how much the step should lower the penalised loss, summed over samples, in nats.
-    evidence : float
-        Log Bayes factor of these parameters against the identity, in nats.
-    precision : torch.Tensor of shape (n_parameters, n_parameters) or (n_parameters,), float64
-        Of the prior, for the sum over samples; a vector is the diagonal of one that has no other entries.
-    n_effective_parameters : float
-        Number of parameters that the data determine, the others being held by the prior.
-    n_effective : float
-        Number of samples.
-    """
-
+    # From the present parameters to the mode of the posterior, of shape (n_parameters,).
     direction: torch.Tensor
+    # By how much the step should lower the penalised loss, summed over samples, in nats.
     gain: float
+    # Log Bayes factor of these parameters against the identity, in nats.
     evidence: float
+    # Of the prior, for the sum over samples; a vector is the diagonal of one that has no other entries.
     precision: torch.Tensor
+    # Number of parameters that the data determine, the others being held by the prior; and of samples.
     n_effective_parameters: float
     n_effective: float
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._utils.arrays import absent_among, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ._evidence_step import MAX_ENTRIES, MAX_ORDER, most_samples
 from ._state import Reason, Untried
@@ -160,9 +161,15 @@ def _mean_gradient(perturbation, problem, temperature):
     # In float64 the order of the samples is of no account, nor which process has them.
     exact = copy.deepcopy(perturbation).double()
     (parameter,) = learnable(exact)
-    total = torch.zeros_like(parameter)
-    for x, gradient in problem.input_gradients(temperature):
+    total, mean_weight = torch.zeros_like(parameter), problem.weight_of_all.mean().item()
+    for x, others, _, weight in problem.labelled_batches():
+        x = x.detach().requires_grad_()
         with torch.enable_grad():
-            perturbed = exact(x.double())
+            logits = problem.backbone.module(x, **others)
+            share = (weight / (mean_weight * temperature)).to(logits)
+            (gradient,) = torch.autograd.grad(without(logits, absent_among(logits)).sum(1) @ share, x)
+            perturbed = exact(x.detach().double())
+        problem.passes.forward += len(x)
+        problem.passes.backward += len(x)
         total += torch.autograd.grad(perturbed, parameter, gradient.to(perturbed.dtype))[0]
     return problem.shard.ranks.sum(total) / len(problem)

@@ -98,7 +98,7 @@ class Learner:
 
 def _at_identity(problem, settings):
     """A state at the identity, its T at 1."""
-    if _is_auto(settings.perturbation):
+    if settings.perturbation == "auto":
         families, untried = candidates(problem, settings.penalty)
         wide = any(n_learnable(family) > MAX_PARAMETERS for family in families.values())
         # Families that are appended one after another may together be more than few.
@@ -113,11 +113,7 @@ def _at_identity(problem, settings):
     return State(perturbation, identity, 1.0, natural=natural, wide=wide)
 
 
-def _is_auto(perturbation):
-    return isinstance(perturbation, str) and perturbation == "auto"
-
-
 def check_settings(problem, settings):
     """Raise where the start doesn't suit the perturbation, or this the inputs."""
-    if not _is_auto(settings.perturbation):
+    if settings.perturbation != "auto":
         check_init(make_perturbation(settings.perturbation, problem), settings.init)

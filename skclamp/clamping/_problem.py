@@ -9,7 +9,6 @@ import torch
 from .._backbones.inputs import ArrayInputs, DatasetInputs
 from .._backbones.network import NetworkBackbone, OverflowedLogits
 from .._solvers.temperature import log_likelihoods, solve_temperature
-from .._utils.arrays import absent_among, without
 from .._utils.metadata import of_rows
 from ..distributed import Shard
 from ..losses import focal_loss
@@ -32,43 +31,27 @@ class Problem:
 
     Its length, its loss and positions in it are those of all the samples; `inputs`, `y_encoded`, `weight` and `logits`
     are of this process's.
-
-    Attributes
-    ----------
-    backbone : NetworkBackbone
-        The frozen network.
-    inputs : ArrayInputs or DatasetInputs
-        The calibration samples.
-    y_encoded : torch.Tensor of shape (n_samples,), dtype int64
-        Column index of each label.
-    weight : torch.Tensor of shape (n_samples,), float64
-        Sample weights.
-    logits : torch.Tensor of shape (n_samples, n_classes)
-        The network's, at the identity.
-    shard : Shard
-        Which samples these are of those of all processes.
-    passes : Passes
-        Shared by all parts of a problem.
-    exact : NetworkBackbone, default=None
-        The network in its own precision, where `backbone` is a less exact copy.
-    split_params : dict
-        What the guard's splitter is told beside the labels, of all the samples.
-    copies : ndarray of shape (len(problem),) or None
-        Labels that samples of equal inputs share; None where that isn't known, or all inputs differ.
-    weight_of_all : torch.Tensor of shape (len(problem),), float64
-        Weights of the samples of all processes, on the CPU; told once.
     """
 
+    # Frozen.
     backbone: NetworkBackbone
     inputs: ArrayInputs | DatasetInputs
+    # The column of each label.
     y_encoded: torch.Tensor
     weight: torch.Tensor
+    # The network's, at the identity.
     logits: torch.Tensor
+    # Which samples these are of those of all processes.
     shard: Shard
+    # Shared by all parts of a problem.
     passes: Passes = field(default_factory=Passes)
+    # The network in its own precision, where `backbone` is a less exact copy.
     exact: NetworkBackbone | None = None
+    # What the guard's splitter is told beside the labels, of all the samples.
     split_params: dict = field(default_factory=dict)
+    # Labels that samples of equal inputs share, of all; None where that isn't known, or all inputs differ.
     copies: np.ndarray | None = None
+    # Of the samples of all processes, on the CPU; told once.
     weight_of_all: torch.Tensor = field(kw_only=True)
 
     @classmethod
@@ -216,20 +199,6 @@ class Problem:
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""
         return self if self.exact is None else replace(self, backbone=self.exact, exact=None)
-
-    def input_gradients(self, temperature):
-        """Yield each batch with the gradient of its samples' summed logits over T, times weight over mean weight."""
-        mean_weight = self.weight_of_all.mean().item()
-        for x, others, _, weight in self.labelled_batches():
-            x = x.detach().requires_grad_()
-            with torch.enable_grad():
-                logits = self.backbone.module(x, **others)
-                share = (weight / (mean_weight * temperature)).to(logits)
-                logits = without(logits, absent_among(logits))
-                (gradient,) = torch.autograd.grad(logits.sum(1) @ share, x)
-            self.passes.forward += len(x)
-            self.passes.backward += len(x)
-            yield x.detach(), gradient
 
     def example(self, n_samples=_N_EXAMPLES):
         """A few of this process's inputs that are perturbed, as the network takes them."""

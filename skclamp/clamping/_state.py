@@ -62,24 +62,14 @@ class Reason(IntEnum):
 
 
 class Untried(NamedTuple):
-    """Why a family wasn't tried, in numbers; the least of several is that which came nearest to it.
+    """Why a family wasn't tried, in numbers; the least of several is that which came nearest to it."""
 
-    Attributes
-    ----------
-    lack : float
-        By how much it missed what is asked for.
-    reason : Reason
-        What was asked for.
-    value, needed : float
-        What it had of that, and what it should have.
-    about : str, int, tuple or None
-        The family that was chosen instead, the number of samples, or the shape of an input.
-    """
-
+    # By how much it missed what is asked for; and what it had of that, and what it should have.
     lack: float
     reason: Reason
     value: float = 0.0
     needed: float = 0.0
+    # The family that was chosen instead, the number of samples, or the shape of an input.
     about: str | int | tuple | None = None
 
     @property
@@ -90,48 +80,29 @@ class Untried(NamedTuple):
 
 @dataclass
 class State:
-    """Where training stands: what it starts from, and what it leaves.
+    """Where training stands: what it starts from, and what it leaves."""
 
-    Attributes
-    ----------
-    perturbation : torch.nn.Module
-        Changed in place by training.
-    identity : list of torch.Tensor
-        Its parameters at the identity.
-    temperature : float
-        T.
-    natural : bool
-        Whether training takes natural-gradient steps.
-    wide : bool
-        Whether these are made from the samples' own gradients, for a single block of many parameters.
-    extensions : dict
-        Perturbations at the identity that the natural gradient may append, by name, and their prior precisions once
-        measured.
-    prior_precisions : list of torch.Tensor
-        Of the perturbation's blocks; see `prior_precision_of`. Empty until the natural gradient has measured them.
-    history : skorch.history.History
-        Of the training.
-    diverged : bool
-        Whether training has raised the loss.
-    gradients : Gradients, default=None
-        At these parameters, of all the samples, where a pass told them already.
-    untried : dict of str to Untried
-        Families that were not tried, by name.
-    temperature_in_sample : float, default=None
-        T of least smoothed loss of the samples that natural steps learned from, where they ended, as far as they know.
-    """
-
+    # Changed in place by training.
     perturbation: nn.Module
+    # Its parameters at the identity.
     identity: list
     temperature: float
+    # Whether training takes natural-gradient steps, and whether these are made from the samples' own gradients, for a
+    # single block of many parameters.
     natural: bool = False
     wide: bool = False
+    # Perturbations at the identity that the natural gradient may append, by name, and their prior precisions once
+    # measured; those of the perturbation's own blocks; see `prior_precision_of`.
     extensions: dict = field(default_factory=dict)
     prior_precisions: list = field(default_factory=list)
     history: History = field(default_factory=History)
+    # Whether training has raised the loss.
     diverged: bool = False
+    # At these parameters, of all the samples, where a pass told them already.
     gradients: Gradients | None = None
+    # Families that were not tried, by name.
     untried: dict[str, Untried] = field(default_factory=dict)
+    # T of least smoothed loss of the samples that natural steps learned from, where they ended, as far as they know.
     temperature_in_sample: float | None = None
 
     @property
