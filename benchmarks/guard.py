@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from _result_file import ResultFile
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp.clamping._guard import LEVEL
-from skclamp.clamping._verdict import NOTHING_TRIED
+from skclamp._judging.out_of_fold import LEVEL
+from skclamp._judging.words import Verdict
 from skclamp.exceptions import CalibrationWarning
 
 TRUE_TEMPERATURE = 1.7
@@ -133,7 +133,7 @@ def repeat(truth, setting, n, seed, copies=1, noise=0.0):
     if calibrator.accepted_:
         plain = truth.cross_entropy(TemperatureScaling(truth.network, classes=classes).fit(X, y))
         excess, ratio = truth.cross_entropy(calibrator) - plain, truth.cross_entropy(calibrator) / plain
-    verdict = getattr(calibrator, "verdict_", NOTHING_TRIED)
+    verdict = getattr(calibrator, "verdict_", Verdict(False, 0.0, 0.0, 1.0))
     return {
         "accepted": int(calibrator.accepted_),
         "ratio": ratio,

@@ -1,14 +1,27 @@
-"""The test whether each class is as probable on average as labelled samples have it."""
+"""Tests of class frequencies: whether probabilities have the labelled ones, and whether these alone have changed."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from .out_of_fold import MIN_SAMPLES, Decision, Objection, Reason
 from .paired import n_effective
 
+# Where nothing has changed new frequencies pass this rarely; where these alone have, they are refused this rarely, and
+# the inputs said to have changed so rarely.
+CHANGE_LEVEL = 0.02
+_FIT_LEVEL = 0.05
+SURE_LEVEL = 0.001
+# Where each class is as probable on average as labels have it, this is denied so rarely.
+MEANS_LEVEL = 0.01
+# With a quarter as many labelled samples a class the test of the mixture has let darker and noisier images pass.
+_LABELLED_PER_CLASS, _MIN_LIKE = 20, 30
 # Of more classes the whole covariance, cubic in them, is only for what its diagonal has found suspicious.
 _MAX_CLASSES = 64
+# Bins of each probability, which hold equally many labelled samples.
+_N_BINS = 4
 
 
 class ClassMeans(NamedTuple):
@@ -59,3 +72,116 @@ class ClassMeans(NamedTuple):
     def gain(self):
         """About by how much offsets of the classes would lower the mean NLL beyond chance, in nats."""
         return max(0.0, self.statistic - self.n_degrees) / (2 * self.n_samples)
+
+
+class ClassHistograms(NamedTuple):
+    """How probabilities of the labelled samples of each class are distributed: the largest one, and each class's.
+
+    Attributes
+    ----------
+    edges : ndarray of shape (n_classes + 1, 3)
+        Between the bins of each probability, as logarithms; the last row is of the largest one.
+    counts : ndarray of shape (n_classes + 1, 4, n_classes)
+        Samples of each class, last axis, in each bin. A class's sum to Kish's number where samples have weights.
+    """
+
+    edges: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, log_proba, y_encoded, weight):
+        """From calibrated log-probabilities, column indices and positive weights of labelled samples."""
+        n_classes = log_proba.shape[1]
+        total, squares = (np.bincount(y_encoded, values, n_classes) for values in (weight, weight**2))
+        weight = weight * (total / np.maximum(squares, np.finfo(float).tiny))[y_encoded]
+        columns = _columns(log_proba)
+        edges = np.quantile(columns, np.arange(1, _N_BINS) / _N_BINS, axis=1).T
+        cells = (_bins(column, inner) * n_classes + y_encoded for column, inner in zip(columns, edges, strict=True))
+        counts = [np.bincount(cell, weight, _N_BINS * n_classes) for cell in cells]
+        return cls(edges, np.reshape(counts, (-1, _N_BINS, n_classes)).astype(np.float32))
+
+    def p_value(self, log_proba, priors):
+        """Bonferroni's of Pearson's tests, one for each probability, of unlabelled samples against a mixture.
+
+        The mixture has the frequencies `priors`, which EM estimates. Residuals have sampling errors of both sides: of
+        the unlabelled samples, and of the labelled ones, which say what a class looks like.
+        """
+        columns, n_samples = _columns(log_proba), len(log_proba)
+        bins = (_bins(column, inner) for column, inner in zip(columns, self.edges, strict=True))
+        observed = np.array([np.bincount(found, minlength=_N_BINS) for found in bins])
+        sizes = self._sizes()
+        counts, sizes, weights = self.counts[..., sizes > 0], sizes[sizes > 0], _weights(sizes, priors)
+        everyone = counts.sum(2) / sizes.sum()
+        # One sample more of each class, as everyone's are: no bin in which others lie is known to be empty.
+        mixed = (counts @ (weights / (sizes + 1))) + everyone * (weights / (sizes + 1)).sum()
+        errors = weights**2 / sizes / (sizes + 1)
+        variance = n_samples * mixed + n_samples**2 * (counts @ errors + everyone * errors.sum())
+        residual = observed - n_samples * (counts @ (weights / sizes))
+        filled = variance > 0
+        statistic = (residual**2 / np.where(filled, variance, 1)).sum(1)
+        degrees = np.maximum(filled.sum(1) - 1, 1)
+        return float(min(1.0, len(columns) * stats.chi2.sf(statistic, degrees).min()))
+
+    def n_like(self, priors):
+        """Kish's number of labelled samples, once they are weighted to have other class frequencies."""
+        sizes = self._sizes()
+        return float(1 / (_weights(sizes, priors) ** 2 / sizes[sizes > 0]).sum())
+
+    def _sizes(self):
+        return self.counts[0].sum(0, dtype=np.float64)
+
+
+def decide_on_frequencies(change, fit_p_value, n_judging, n_samples, n_labelled, n_classes, n_like, flaw):
+    """Whether new class frequencies are used, and nothing else has changed.
+
+    Parameters
+    ----------
+    change : float
+        Log-likelihood ratio of the new frequencies to the old ones, in nats, of all the samples that judge them.
+    fit_p_value : float
+        Of the test that nothing else has changed.
+    n_judging, n_samples, n_labelled, n_classes : int
+        Samples that judge, unlabelled ones, and labelled ones.
+    n_like : float
+        What number of labelled samples tells how samples of the new frequencies should look, Kish's.
+    flaw : str
+        Why the labelled samples' probabilities allow no conclusion, in words; empty where they do.
+    """
+    # A half of the level goes to what the old frequencies may have been.
+    p_value = min(1.0, 2 * math.exp(min(0.0, -change)))
+    n_needed = max(MIN_SAMPLES, _LABELLED_PER_CLASS * n_classes)
+    # The first that fails is told.
+    tests = [
+        (not flaw, Objection(Reason.FLAW, about=flaw)),
+        (fit_p_value >= SURE_LEVEL, Objection(Reason.INPUTS_CHANGED, fit_p_value)),
+        # Where too few are left to tell other frequencies from other inputs.
+        (n_samples >= MIN_SAMPLES, Objection(Reason.FEW_UNLABELLED, n_samples, MIN_SAMPLES)),
+        (n_labelled >= n_needed, Objection(Reason.FEW_LABELLED, n_labelled, n_needed, n_classes)),
+        (n_like >= _MIN_LIKE, Objection(Reason.FEW_OF_FREQUENT_CLASSES, n_like, _MIN_LIKE)),
+        (n_judging > 0, Objection(Reason.ALL_ALIKE)),
+        (p_value < CHANGE_LEVEL, Objection(Reason.CHANCE_OF_FREQUENCIES, p_value, CHANGE_LEVEL, n_judging)),
+        (fit_p_value > _FIT_LEVEL, Objection(Reason.INPUTS_MAY_HAVE_CHANGED, fit_p_value, _FIT_LEVEL)),
+    ]
+    return Decision(
+        [objection for passed, objection in tests if not passed],
+        difference=-change / max(1, n_judging),
+        p_value=p_value,
+        n_samples=n_samples,
+        folds=[{"n_samples": n_judging}],
+        fit_p_value=fit_p_value,
+        n_labelled=n_labelled,
+    )
+
+
+def _columns(log_proba):
+    # Of classes that a sample doesn't have they are -inf, between which there are no quantiles.
+    return np.maximum(np.vstack([log_proba.T, log_proba.max(1)]), np.finfo(np.float64).min / 2)
+
+
+def _bins(column, edges):
+    return np.searchsorted(edges, column, side="right")
+
+
+def _weights(sizes, priors):
+    """Shares of the classes that have labelled samples."""
+    return priors[sizes > 0] / priors[sizes > 0].sum()

@@ -22,7 +22,7 @@ from torch import nn
 class Kind(NamedTuple):
     """A class whose objects can be written, and what takes an object to the arguments that make its like, a dict."""
 
-    cls: type
+    cls: Callable[..., Any]
     arguments: Callable[[Any], dict]
 
 
@@ -61,6 +61,11 @@ def register(cls, arguments=None):  # numpydoc ignore=PR02
     """
     _KINDS[_key(cls)] = Kind(cls, arguments or _attributes)
     return cls
+
+
+def register_former(name, make):
+    """Let files that hold an object of a class of ours that was called `name` load what a function makes of it."""
+    _KINDS[name] = Kind(make, _attributes)
 
 
 def _key(cls):

@@ -1,5 +1,6 @@
 """BaseClamping: what the calibrators that perturb the input share, around two hooks."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -20,6 +21,8 @@ from .._backbones.datasets import dataset_behind
 from .._backbones.differentiable import DifferentiableBackbone
 from .._backbones.network import ScoresBackbone
 from .._backbones.pipeline import PipelineBackbone
+from .._judging.out_of_fold import LEVEL, Decision, Objection, Reason
+from .._judging.words import BESIDE_VIEWS, WITHOUT_PERTURBATION, WITHOUT_VIEWS, verdict_of
 from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
 from .._utils.parameters import Choices
@@ -34,15 +37,15 @@ from ..modules import ClampedModule, frozen
 from ..perturbations._families import additive_part, family_of
 from ..perturbations._views import titles_of
 from ..perturbations._words import in_words
-from ._guard import LEVEL
 from ._learner import Learner
 from ._problem import Problem
 from ._progress import Progress
 from ._search import Outcome, quickest
 from ._state import Settings, State
 from ._torch_training import resolve_optimizer
-from ._verdict import NOTHING_TRIED_ON_GUESSES
-from ._view_guard import candidate_views, find_views, one_view
+from ._views import candidate_views, find_views, one_view
+
+logger = logging.getLogger("skclamp")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -135,20 +138,15 @@ class BaseClamping(BaseCalibrator):
                 )
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 if samples.guesses and self._searches_blindly:
-                    outcome, views = Outcome(verdict=NOTHING_TRIED_ON_GUESSES), one_view()
+                    found, views = Outcome(problem, [], decision=Decision([Objection(Reason.GUESSES)])), one_view()
                 else:
-                    outcome, views = self._search_all(problem, Learner(generator, progress))
-                progress.judged(outcome.verdict, views.verdict)
-            if outcome.verdict is not None:
-                self.verdict_ = outcome.verdict
-            if views.verdict is not None:
-                self.views_verdict_ = views.verdict
-            if outcome.state is None:
-                outcome = replace(outcome, state=self._unperturbed(problem), problem=problem, logits=problem.logits)
-            self._fit_output(outcome.problem, outcome.logits)
-            self._set_fitted(problem, outcome.state, views, samples.reading.deployed.module)
-            held_out = None if self._has_views else outcome.held_out_loss()
-            return _mapped(outcome.problem, outcome.logits, held_out)
+                    found, views = self._search_all(problem, Learner(generator, progress))
+                self._tell(found.decision, views, progress)
+            state, solved, logits = self._with_temperature(problem, found, views)
+            self._fit_output(solved, logits)
+            self._set_fitted(problem, state, views, samples.reading.deployed.module)
+            held_out = None if self._has_views else found.held_out_loss()
+            return Mapped(solved.logits, logits, solved.y_encoded, solved.weight, held_out)
 
     @property
     def _treats_classes_alike(self):
@@ -176,23 +174,43 @@ class BaseClamping(BaseCalibrator):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         views = candidate_views(self.views, problem) if self.max_views > 1 else {}
         level = LEVEL / max(1, bool(candidates) + bool(views))
-        outcome = self._search(problem, candidates, learner, level)
+        found = self._search(problem, candidates, learner, level)
         if self.max_views == 1:
-            return outcome, one_view()
+            return found, one_view()
         if not candidates:
-            outcome = replace(outcome, searched=quickest(outcome.searched, self.precision))
+            found = replace(found, searched=quickest(found.searched, self.precision))
         learner.progress.begin("views")
         options = {"guarded": self._guarded, "known": isinstance(self.views, str)}
-        outcome = outcome.with_in_sample_logits()
-        found = find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
-        if found.logits is None:
-            return outcome, found
-        problem = found.problem.in_full_precision()
-        solution = problem.solve(found.logits, gamma=self._last_gamma(outcome.settings), smooth=True)
+        return found, find_views(problem, found, views, self.max_views, level, learner.draw_seed(), **options)
+
+    def _tell(self, decision, views, progress):
+        """Set, log and show the verdicts, where a guard decided."""
+        if decision is not None:
+            # Without a perturbation, but with views, this isn't temperature scaling.
+            beside = views.logits is not None
+            self.verdict_ = verdict_of(decision, BESIDE_VIEWS if beside else WITHOUT_PERTURBATION)
+        if views.decision is not None:
+            self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
+        for verdict in self._verdicts():
+            logger.info("%s", verdict.reason)
+            progress.judged(verdict)
+
+    def _verdicts(self):
+        return [getattr(self, name) for name in ("verdict_", "views_verdict_") if hasattr(self, name)]
+
+    def _with_temperature(self, problem, found, views):
+        """The state with its last T, and the problem and the logits that this comes from."""
+        if views.logits is not None:
+            problem, logits = views.problem.in_full_precision(), views.logits
+            solution = problem.solve(logits, gamma=self._last_gamma(found.settings), smooth=True)
+        elif found.state is None:
+            # Temperature scaling.
+            logits, solution = problem.logits, problem.solve(gamma=self._last_gamma(), prior=True)
+        else:
+            return found.state, found.problem, found.logits
         warn_of_bound(solution)
-        state = State(nn.Identity(), [], 1.0) if outcome.state is None else outcome.state
-        outcome = replace(outcome, state=replace(state, temperature=solution.temperature))
-        return replace(outcome, problem=problem, logits=found.logits).beside_views(), found
+        state = State(nn.Identity(), [], 1.0) if found.state is None else found.state
+        return replace(state, temperature=solution.temperature), problem, logits
 
     def _fit_output(self, problem, logits):
         """Fit a clone of the output map, where there is one, to this process's logits and those of the others."""
@@ -206,12 +224,6 @@ class BaseClamping(BaseCalibrator):
     def _last_gamma(self, settings=None):
         """Of the loss whose exact T comes last, after a training with these settings or, if None, without one."""
         return 0.0 if self.refit_temperature or settings is None else settings.gamma
-
-    def _unperturbed(self, problem):
-        """Temperature scaling."""
-        solution = problem.solve(gamma=self._last_gamma(), prior=True)
-        warn_of_bound(solution)
-        return State(nn.Identity(), [], solution.temperature)
 
     def _settings(self, **varied):
         """The settings of one candidate."""
@@ -299,10 +311,9 @@ class BaseClamping(BaseCalibrator):
             averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
             logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: inputs {inputs}, and logits {logits}."
-        verdicts = [getattr(self, name) for name in ("verdict_", "views_verdict_") if hasattr(self, name)]
-        for verdict in verdicts:
+        for verdict in self._verdicts():
             yield from verdict.sentences()
-        if not verdicts:
+        if not self._verdicts():
             yield "No guard judged this."
         passes = " and ".join(f"{n:.3g} {name}" for name, n in self.cost_.items())
         last = f"; epochs on all of them: {self.n_iter_}" if self.n_iter_ else ""
@@ -319,10 +330,6 @@ class BaseClamping(BaseCalibrator):
     def _n_free(self):
         # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
         return self.output_._n_free if hasattr(self, "output_") else 1
-
-
-def _mapped(problem, logits, out_of_fold):
-    return Mapped(problem.logits, logits, problem.y_encoded, problem.weight, out_of_fold)
 
 
 def _other_shape(expected, shape):

@@ -206,7 +206,7 @@ class NeuralClampingCalibrator(BaseClamping):
 
     def _search(self, problem, candidates, learner, level):
         if not candidates and self.max_views == 1:
-            return Outcome()
+            return Outcome(problem, [])
         # Folds and draws of samples without weight would say less than of as many others.
         weighted, drawn = problem.weighted(), isinstance(self.validation_fraction, Real | str)
         if drawn:

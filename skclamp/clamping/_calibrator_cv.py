@@ -136,10 +136,10 @@ class NeuralClampingCalibratorCV(BaseClamping):
         else:
             look_for_torn_copies(problem, [splits], "cv")
         outcome = search(problem, candidates, [splits], learner, guarded=True, level=level)
-        self.cv_results_ = _results(candidates, outcome.evidence)
-        self.best_index_ = outcome.best
-        self.best_params_ = self.cv_results_["params"][outcome.best]
-        self.best_score_ = float(self.cv_results_["mean_test_score"][outcome.best])
+        evidence, self.best_index_ = outcome.judged.evidence, outcome.judged.best
+        self.cv_results_ = _results(candidates, -evidence.by_fold(evidence.losses))
+        self.best_params_ = self.cv_results_["params"][self.best_index_]
+        self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         return outcome
 
     def _sentences(self):
@@ -164,10 +164,9 @@ class NeuralClampingCalibratorCV(BaseClamping):
         return splits
 
 
-def _results(candidates, evidence):
+def _results(candidates, scores):
     """Held-out scores of a grid in the form of GridSearchCV's ``cv_results_``."""
     params = [{name: getattr(settings, name) for name in _GRIDS.values()} for settings in candidates]
-    scores = -evidence.fold_losses()
     results = {f"param_{name}": _column([row[name] for row in params]) for name in _GRIDS.values()}
     results["params"] = params
     results.update({f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])})

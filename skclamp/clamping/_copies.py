@@ -8,11 +8,11 @@ import torch
 from scipy.spatial import cKDTree
 
 from .._backbones.differentiable import CrossFittedBackbone
+from .._judging.out_of_fold import MIN_SAMPLES
 from .._utils.arrays import absent_among, without
 from .._utils.warnings import note
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
-from ._guard import MIN_SAMPLES
 
 # Of the largest logit, in units of its rounding: logits of equal inputs, in other batches, differ by less. In half
 # precision sums are rounded once.

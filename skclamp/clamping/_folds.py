@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.model_selection import KFold
 
+from .._judging.out_of_fold import MIN_SAMPLES
 from .._judging.splits import check_disjoint
 from .._utils.parameters import is_splitter
-from ._guard import MIN_SAMPLES
 
 # Below so many samples a half may be too few to learn from.
 FEW_SAMPLES = 1000

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from .._judging.out_of_fold import Reason, Untried
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._evidence_step import gradients_of, most_samples, natural_step, prior_precision_of, wide_step
 from ._problem import Problem
-from ._state import Reason, Settings, State, Untried, parameters_of
+from ._state import Settings, State, parameters_of
 from ._torch_training import ClampingNet
 
 # Samples that each of the first steps is made on, and that the length of any step is tried on.

@@ -4,7 +4,6 @@ from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
 from .._utils.progress import progress_bar
-from ..perturbations._words import title_of
 
 
 class Progress(Callback):
@@ -47,21 +46,19 @@ class Progress(Callback):
         if self._writes and stage == "all samples":
             self.bar_.close()
 
-    def held_out(self, state, temperature, loss, plain):
-        """What a fold found, the mean NLL of samples that it wasn't trained on, and that of temperature scaling."""
+    def held_out(self, made, loss, plain):
+        """What a fold made of its best candidate, the mean NLL of what it held out, and that of temperature scaling."""
         self._show(**{"held-out NLL": f"{loss:.4f}", "with T alone": f"{plain:.4f}"})
-        name = title_of(state.perturbation) if state.perturbs else "no perturbation"
-        epochs = f"{len(state.history)} epoch{'s' * (len(state.history) != 1)}"
+        name, n_epochs = made.name if made.moved else "no perturbation", made.told["n_epochs"]
+        epochs = f"{n_epochs} epoch{'s' * (n_epochs != 1)}"
         self._write(
-            f"{self.stage_}: {name}, T = {temperature:.4g}, after {epochs}; held-out NLL {loss:.4f}, with T alone "
-            f"{plain:.4f}"
+            f"{self.stage_}: {name}, T = {made.told['temperature']:.4g}, after {epochs}; held-out NLL {loss:.4f}, with "
+            f"T alone {plain:.4f}"
         )
 
-    def judged(self, *verdicts):
-        """The guard's decisions, where it made any."""
-        for verdict in verdicts:
-            if verdict is not None:
-                self._write(verdict.reason)
+    def judged(self, verdict):
+        """A decision of the guard."""
+        self._write(verdict.reason)
 
     def on_epoch_end(self, net, **kwargs):
         """A step of the bar."""

@@ -1,15 +1,14 @@
 """Settings of a training, and the state that it starts from and leaves."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from skorch.history import History
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
+from .._judging.out_of_fold import Untried
 from ..perturbations._families import learnable
 from ._evidence_step import Gradients
 
@@ -38,44 +37,6 @@ class Settings:
     early_stopped: bool = False
     # Whether an interrupt ends the training and keeps what was learned, or is the caller's.
     interruptible: bool = True
-
-
-class Reason(IntEnum):
-    """Why a family, or a view, wasn't tried. Of reasons that lack as much, the first is told."""
-
-    SPECIAL_CASE = 0
-    LITTLE_EVIDENCE = 1
-    LESS_EVIDENCE_THAN_ANOTHER = 2
-    LITTLE_EVIDENCE_THERE = 3
-    LITTLE_GAIN = 4
-    NO_DESCENT = 5
-    TOO_MANY_PARAMETERS = 6
-    TOO_MANY_PARAMETERS_WITH_PENALTY = 7
-    TOO_FEW_SAMPLES = 8
-    TOO_MANY_GRADIENTS = 9
-    TOO_LARGE_MATRIX = 10
-    OTHER_SHAPE = 11
-    VIEW_GAINED_LITTLE = 12
-    VIEW_WITHOUT_WEIGHT = 13
-    BETTER_VIEW_JOINED = 14
-    BETTER_VIEWS_ON_FEW = 15
-
-
-class Untried(NamedTuple):
-    """Why a family wasn't tried, in numbers; the least of several is that which came nearest to it."""
-
-    # By how much it missed what is asked for; and what it had of that, and what it should have.
-    lack: float
-    reason: Reason
-    value: float = 0.0
-    needed: float = 0.0
-    # The family that was chosen instead, the number of samples, or the shape of an input.
-    about: str | int | tuple | None = None
-
-    @property
-    def weighed(self):
-        """Whether data spoke against it."""
-        return Reason.LITTLE_EVIDENCE <= self.reason <= Reason.LITTLE_EVIDENCE_THERE
 
 
 @dataclass

@@ -14,9 +14,16 @@ from .._backbones.datasets import LabelledSamples, dataset_behind
 from .._backbones.differentiable import module_behind
 from .._backbones.opening import is_frozen
 from .._backbones.reading import read
-from .._judging.class_frequencies import ClassMeans
+from .._judging.class_frequencies import (
+    CHANGE_LEVEL,
+    MEANS_LEVEL,
+    ClassHistograms,
+    ClassMeans,
+    decide_on_frequencies,
+)
 from .._judging.paired import n_effective
 from .._judging.splits import draw_folds
+from .._judging.words import WITHOUT_NEW_FREQUENCIES, verdict_of
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
@@ -26,9 +33,7 @@ from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning, InputShiftWarning
 from ..modules import ClampedModule
 from ._calibrator_backbone import CalibratorBackbone
-from ._mixture_test import ClassHistograms
 from ._priors import estimate_priors, evidence_of_change
-from ._verdict import CHANGE_LEVEL, MEANS_LEVEL, Evidence, decide
 
 # Samples per class, of the labelled ones' frequencies, that join the estimate. Those of 100 classes vary too much
 # without, and a class that none of the unlabelled samples is of may well come up later.
@@ -75,8 +80,11 @@ class PriorShiftCorrection(BaseCalibrator):
         `adapt` has kept its own.
     accepted_ : bool
         Whether ``priors_`` are given ones, or such as `adapt` has found and kept.
-    verdict_ : PriorShiftVerdict
-        What `adapt` decided, in words and numbers; only after it.
+    verdict_ : Verdict
+        What `adapt` decided; only after it. ``accepted`` : bool; ``reason`` : str; ``gain`` : float, how much likelier
+        samples that didn't estimate the new frequencies are with them, in nats per sample; ``p_value`` : float, of the
+        test against frequencies as they were; ``fit_p_value`` : float, of the test that nothing else has changed, and
+        ``inputs_changed`` : bool, whether it rejects that for sure; ``n_samples`` and ``n_labelled`` : int.
     {shared_attributes}
 
     Warns
@@ -201,18 +209,17 @@ class PriorShiftCorrection(BaseCalibrator):
             new = self._estimate(log_proba[~judging])
             change = evidence_of_change(log_proba[judging], self.labelled_priors_, new, **options)
         histograms = ClassHistograms(*self._histograms)
-        return priors, decide(
-            Evidence(
-                change,
-                histograms.p_value(log_proba, priors),
-                n_judging=int(judging.sum()),
-                n_samples=len(log_proba),
-                n_labelled=self._n_labelled,
-                n_classes=len(priors),
-                n_like=histograms.n_like(priors),
-                flaw=self._flaw or self._off_by_class,
-            )
+        decision = decide_on_frequencies(
+            change,
+            histograms.p_value(log_proba, priors),
+            n_judging=int(judging.sum()),
+            n_samples=len(log_proba),
+            n_labelled=self._n_labelled,
+            n_classes=len(priors),
+            n_like=histograms.n_like(priors),
+            flaw=self._flaw or self._off_by_class,
         )
+        return priors, verdict_of(decision, WITHOUT_NEW_FREQUENCIES)
 
     def _estimate(self, log_proba):
         strength = _ADDED_PER_CLASS * log_proba.shape[1]

@@ -8,11 +8,11 @@ from _small_networks import bare_logits, convolutional, images, labels_of, perce
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator
+from skclamp._judging.words import words_of
 from skclamp.clamping._families import MAX_PARAMETERS, candidates, make_perturbation
 from skclamp.clamping._learner import Learner
 from skclamp.clamping._problem import check_differentiable
 from skclamp.clamping._state import Settings
-from skclamp.clamping._verdict import words_of
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
 
 NETWORK = linear(6)

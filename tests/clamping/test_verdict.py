@@ -3,18 +3,14 @@
 import pickle
 from dataclasses import FrozenInstanceError
 
-import numpy as np
 import pytest
 from _digits import calibration_and_test, convolutional_network
 from _small_networks import bare_logits, labels_of, perceptron, vectors
-from scipy import stats
 from sklearn.model_selection import KFold
 from torch import nn
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
-from skclamp.clamping._guard import Evidence, HeldOut
-from skclamp.clamping._state import State
 from skclamp.perturbations import AffinePerturbation
 
 NETWORK = perceptron()
@@ -119,20 +115,3 @@ def test_it_is_kept_by_pickles_and_files(tmp_path):
     for other in (skclamp.load(tmp_path / "calibrator", NETWORK), pickle.loads(pickle.dumps(calibrator))):
         assert other.verdict_ == calibrator.verdict_
         assert other.summary() == calibrator.summary()
-
-
-@pytest.mark.parametrize(("n_folds", "spread"), [(2, 0.05), (2, 1.0), (5, 1.0)])
-def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
-    """Where Student's test asks for most, and where universal inference does."""
-    n, n_sets = 1000, 200
-    folds = np.split(np.arange(n), n_folds)
-    states = [[State(nn.Sequential(), [], 1.0)]] * n_folds
-    held_out = [[HeldOut(np.zeros(len(rows)), 1.0)] for rows in folds]
-    noise = spread * np.random.default_rng(0).normal(size=(n_sets, n))
-
-    def verdict(differences):
-        return Evidence(np.zeros(n), differences[None], np.ones(n), folds, states, held_out, [0.0] * n_folds).verdict(0)
-
-    gain = np.mean([verdict(differences).detectable_gain for differences in noise[:20]])
-    kept = sum(verdict(differences - gain).accepted for differences in noise)
-    assert stats.binomtest(kept, n_sets, 0.5).pvalue > 1e-3, kept

@@ -1,0 +1,347 @@
+"""Candidates judged out of fold, beside a baseline: losses go in, and a decision comes out, in numbers and enums."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, auto
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import bisect
+from scipy.special import logsumexp
+
+from .paired import n_effective, of_groups, student_below_zero
+
+# A candidate that does nothing passes this rarely.
+LEVEL = 0.02
+# With fewer samples no difference of a plausible size can be told from chance, and the baseline it is.
+MIN_SAMPLES = 100
+# Each of so many folds must gain; of more, each of fewer samples, one may well lose by chance.
+_MAX_UNANIMOUS = 2
+# Samples that are drawn to tell what half of them would have shown.
+_N_DRAWS = 1000
+
+
+class Reason(IntEnum):
+    """Why something wasn't tried, or isn't kept. Of reasons that lack as much, the first is told."""
+
+    # Why a family wasn't tried.
+    SPECIAL_CASE = auto()
+    LITTLE_EVIDENCE = auto()
+    LESS_EVIDENCE_THAN_ANOTHER = auto()
+    LITTLE_EVIDENCE_THERE = auto()
+    LITTLE_GAIN = auto()
+    NO_DESCENT = auto()
+    TOO_MANY_PARAMETERS = auto()
+    TOO_MANY_PARAMETERS_WITH_PENALTY = auto()
+    TOO_FEW_SAMPLES = auto()
+    TOO_MANY_GRADIENTS = auto()
+    TOO_LARGE_MATRIX = auto()
+    OTHER_SHAPE = auto()
+    # Why a view didn't join.
+    VIEW_GAINED_LITTLE = auto()
+    VIEW_WITHOUT_WEIGHT = auto()
+    BETTER_VIEW_JOINED = auto()
+    BETTER_VIEWS_ON_FEW = auto()
+    # Why folds, or any, weren't asked.
+    FEW_FOR_THE_GUARD = auto()
+    FEW_FOR_VIEWS = auto()
+    NO_VIEWS_GIVEN = auto()
+    NO_VIEWS_KNOWN = auto()
+    GUESSES = auto()
+    # What speaks against what they said.
+    LOST_FOLDS = auto()
+    CHANCE = auto()
+    ANY_TEMPERATURE = auto()
+    # The same of class frequencies.
+    FLAW = auto()
+    INPUTS_CHANGED = auto()
+    FEW_UNLABELLED = auto()
+    FEW_LABELLED = auto()
+    FEW_OF_FREQUENT_CLASSES = auto()
+    ALL_ALIKE = auto()
+    CHANCE_OF_FREQUENCIES = auto()
+    INPUTS_MAY_HAVE_CHANGED = auto()
+
+
+class Objection(NamedTuple):
+    """What speaks against a candidate: what it has of something, and what it should have."""
+
+    reason: Reason
+    value: float = 0.0
+    needed: float = 0.0
+    about: str | int | tuple | None = None
+
+
+class Untried(NamedTuple):
+    """Why a family, or a view, wasn't tried, in numbers; the least of several is that which came nearest to it.
+
+    Attributes
+    ----------
+    lack : float
+        By how much it missed what is asked for.
+    reason : Reason
+        What was asked for.
+    value, needed : float
+        What it had of that, and what it should have.
+    about : str, int, tuple or None
+        The family that was chosen instead, the number of samples, or the shape of an input.
+    """
+
+    lack: float
+    reason: Reason
+    value: float = 0.0
+    needed: float = 0.0
+    about: str | int | tuple | None = None
+
+    @property
+    def weighed(self):
+        """Whether data spoke against it."""
+        return Reason.LITTLE_EVIDENCE <= self.reason <= Reason.LITTLE_EVIDENCE_THERE
+
+
+class Made(NamedTuple):
+    """What a fold made of a candidate.
+
+    Attributes
+    ----------
+    name : str
+        What that is called; "affine + grid" where it is made of several.
+    moved : bool
+        Whether it is anything else than the baseline.
+    told : dict
+        What `Verdict.folds` tells of it, beside the losses.
+    untried : dict of str to Untried
+        What wasn't tried, by name.
+    """
+
+    name: str
+    moved: bool
+    told: dict
+    untried: dict[str, Untried]
+
+
+@dataclass
+class Evidence:
+    """Out-of-fold losses of some candidates, and of the baseline that they have to beat.
+
+    No sample is held out twice. What a candidate chooses and fits it learns from samples that don't judge it.
+
+    Attributes
+    ----------
+    plain : ndarray of shape (n_samples,)
+        NLL of the baseline; anything finite where a sample was never held out.
+    losses : ndarray of shape (n_candidates, n_samples)
+        NLL of each candidate.
+    weight : ndarray of shape (n_samples,)
+        Sample weights, 0 where a sample was never held out.
+    folds : list of ndarray
+        Held-out rows of each fold.
+    least : list of float
+        Mean NLL of the baseline's logits on each fold at the fold's own temperature: their best there.
+    made : list of list of Made
+        What each fold made of each candidate.
+    groups : ndarray of shape (n_samples,) or None
+        Labels of samples that depend on each other, which count as one; None where none do.
+    """
+
+    plain: np.ndarray
+    losses: np.ndarray
+    weight: np.ndarray
+    folds: list
+    least: list
+    made: list
+    groups: np.ndarray | None = None
+
+    def by_fold(self, values):
+        """Means, on each fold, of values of samples (last axis)."""
+        means = [np.average(values[..., rows], axis=-1, weights=self.weight[rows]) for rows in self.folds]
+        return np.stack(means, axis=-1)
+
+    def best(self):
+        """Index of the candidate with the least mean held-out NLL, the mean being over folds."""
+        return int(self.by_fold(self.losses).mean(1).argmin())
+
+    def student(self, candidate):
+        """Mean difference to the baseline, its standard error and Student's p value; a group counts as one sample."""
+        return student_below_zero(*of_groups(self.losses[candidate] - self.plain, self.weight, self.groups))
+
+    def sizes(self):
+        """How many samples, or groups, of equal weight would tell as much as each fold's."""
+        groups = [None if self.groups is None else self.groups[rows] for rows in self.folds]
+        weights = [self.weight[rows] for rows in self.folds]
+        return [n_effective(of_groups(w, w, g)[1]) for w, g in zip(weights, groups, strict=True)]
+
+    def log_likelihood_ratio(self, candidate):
+        """Logarithm of the folds' mean likelihood ratio, of a candidate to the baseline at whatever temperature.
+
+        Universal inference: the expected likelihood ratio of what was fitted elsewhere to the truth is 1, whatever the
+        sample size, and to the best T of the held-out samples it is less; so is that of the mean over folds. Its
+        inverse is a p value. Student's test alone would let pass what is learned from a fold, held back by the prior to
+        almost nothing, and by chance points the same way in the other. Uneven weights count as the number of equal ones
+        that tell as much, which is an approximation, and so does each group as one sample.
+
+        References
+        ----------
+        L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal Inference", PNAS 2020, equation 7.
+        """
+        gains = (self.least - self.by_fold(self.losses[candidate])) * self.sizes()
+        return float(logsumexp(gains) - np.log(len(gains)))
+
+    def names(self, candidate):
+        """Folds by what they made of a candidate, by name, but none of what stayed the baseline in all."""
+        folds: dict[str, list] = {}
+        made = [fold[candidate] for fold in self.made]
+        for rows, part in zip(self.folds, made, strict=True):
+            folds.setdefault(part.name, []).append(rows)
+        return {name: rows for name, rows in folds.items() if any(part.moved for part in made if part.name == name)}
+
+    def tried(self):
+        """Mean held-out NLL minus the baseline's of all that folds fitted, by name, at its best."""
+        best: dict[str, float] = {}
+        for candidate, losses in enumerate(self.losses):
+            for name, folds in self.names(candidate).items():
+                rows = np.concatenate(folds)
+                difference = float(np.average((losses - self.plain)[rows], weights=self.weight[rows]))
+                best[name] = min(difference, best.get(name, np.inf))
+        return best
+
+    def untried(self):
+        """Why the others weren't tried, by name, each in the fold that came nearest to it."""
+        fitted = {family for name in self.tried() for family in name.split(" + ")}
+        nearest: dict[str, Untried] = {}
+        for part in (part for fold in self.made for part in fold):
+            for name, why in part.untried.items():
+                if name not in fitted:
+                    nearest[name] = min(why, nearest.get(name, why))
+        return nearest
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a judge decides, in numbers; `Verdict` tells it, and says what most of these are.
+
+    Attributes
+    ----------
+    objections : list of Objection
+        What speaks against the candidate; nothing does where it is accepted.
+    difference, standard_error, p_value, tried, n_samples, detectable_gain, folds, fit_p_value, n_labelled
+        As the verdict has them.
+    untried : dict of str to Untried
+        What wasn't tried, by name.
+    names : list of str
+        What the folds made of the candidate, but for the baseline.
+    n_candidates, n_gains : int
+        How many there were, and in how many folds this one lowered the loss.
+    """
+
+    objections: list[Objection]
+    difference: float = 0.0
+    standard_error: float = 0.0
+    p_value: float = 1.0
+    tried: dict[str, float] = field(default_factory=dict)
+    n_samples: int = 0
+    detectable_gain: float | None = None
+    folds: list[dict] = field(default_factory=list)
+    fit_p_value: float | None = None
+    n_labelled: int | None = None
+    untried: dict[str, Untried] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    n_candidates: int = 0
+    n_gains: int = 0
+
+    @property
+    def accepted(self):
+        """Whether the candidate is kept."""
+        return not self.objections
+
+
+class _Test(NamedTuple):
+    """Whether a candidate passes a test, its p value if it has one, and what is said where it doesn't pass."""
+
+    passed: bool
+    p_value: float
+    objection: Objection
+
+
+def decide(evidence, candidate, level=LEVEL, n_tries=1):
+    """Whether a candidate, the best of all, beats the baseline in one of several tries."""
+    n_tests = len(evidence.losses) * n_tries
+    plain, losses = evidence.by_fold(evidence.plain), evidence.by_fold(evidence.losses[candidate])
+    mean, error, student = evidence.student(candidate)
+    student, log_ratio = student * n_tests, evidence.log_likelihood_ratio(candidate)
+    universal = float(np.exp(min(0.0, -log_ratio))) * n_tests
+    n_gains = int((evidence.by_fold(evidence.losses[candidate] - evidence.plain) < 0).sum())
+    n_folds, n_samples = len(evidence.folds), int(np.count_nonzero(evidence.weight))
+    tests = [
+        _Test(n_gains == n_folds or n_folds > _MAX_UNANIMOUS, 0.0, Objection(Reason.LOST_FOLDS, n_gains, n_folds)),
+        _Test(student < level, student, Objection(Reason.CHANCE, min(1.0, student), level)),
+        _Test(
+            universal < level, universal, Objection(Reason.ANY_TEMPERATURE, log_ratio, float(np.log(n_tests / level)))
+        ),
+    ]
+    objections = [test.objection for test in tests if not test.passed]
+    detectable = detectable_gain(error, evidence.sizes(), np.subtract(plain, evidence.least), level / n_tests)
+    if n_samples < MIN_SAMPLES:
+        objections, detectable = [Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)], None
+    folds = [
+        {
+            "n_samples": int(np.count_nonzero(evidence.weight[rows])),
+            **fold[candidate].told,
+            "nll": float(loss),
+            "nll_temperature_scaling": float(plain_loss),
+        }
+        for rows, fold, loss, plain_loss in zip(evidence.folds, evidence.made, losses, plain, strict=True)
+    ]
+    return Decision(
+        objections,
+        mean,
+        error,
+        min(1.0, max(test.p_value for test in tests)),
+        evidence.tried(),
+        n_samples,
+        detectable,
+        folds,
+        untried=evidence.untried(),
+        names=list(evidence.names(candidate)),
+        n_candidates=len(evidence.losses),
+        n_gains=n_gains,
+    )
+
+
+def detectable_gain(standard_error, n_effective, head_starts, level):
+    """Mean gain that passes the guard on half of such sets of samples.
+
+    Parameters
+    ----------
+    standard_error : float
+        Of the mean difference.
+    n_effective : array-like of shape (n_folds,)
+        Number of samples of each fold.
+    head_starts : array-like of shape (n_folds,)
+        By how much temperature scaling's mean NLL is lower on each fold at the fold's own best temperature.
+    level : float
+        Of each test.
+
+    Returns
+    -------
+    float or None
+        None where the differences don't vary.
+    """
+    if not 0 < standard_error < np.inf:
+        return None
+    n, head_starts = np.asarray(n_effective), np.asarray(head_starts)
+    shares = n / n.sum()
+    noise = np.random.default_rng(0).standard_normal((_N_DRAWS, len(n))) * standard_error / np.sqrt(shares)
+    needed = np.log(len(n) / level)
+    student = -stats.t.ppf(level, n.sum() - 1) * standard_error
+
+    def majority(gain):
+        by_fold = gain + noise
+        universal = np.logaddexp.reduce(n * (by_fold - head_starts), axis=1)
+        gained = (by_fold > 0).all(1) | (len(n) > _MAX_UNANIMOUS)
+        return np.mean(gained & (by_fold @ shares > student) & (universal > needed)) - 0.5
+
+    high = standard_error
+    while majority(high) < 0:
+        high *= 2
+    return float(bisect(majority, 0.0, high, xtol=1e-3 * standard_error))

@@ -1,0 +1,324 @@
+"""The views of a fit: chosen within each fold, judged on what it held out, and weighed with all the samples."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.model_selection import KFold
+from torch import nn
+
+from .._judging.out_of_fold import MIN_SAMPLES, Decision, Made, Objection, Reason, Untried, decide
+from .._judging.paired import student_below_zero
+from .._solvers.weights import solve_weights
+from ..modules._clamped import weighted_sum
+from ..perturbations._views import titles_of, views_of
+from ._problem import Problem
+from ._search import HeldOut, cross_examine, held_out_logits, hold_out, on_held_out
+
+# Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as
+# there are views.
+_FIRST_SAMPLES, _SECOND_SAMPLES = 512, 1024
+_FINALISTS = 5
+# Standard errors of its gain that a view has to be ahead by; fewer, and two views can't be told apart.
+_ERRORS = 2.0
+
+# The name of the inputs as they are, which is no candidate.
+(AS_IT_IS,) = titles_of([nn.Identity()])
+
+
+@dataclass
+class Views:
+    """What a fit made of its candidates.
+
+    Attributes
+    ----------
+    modules : list of torch.nn.Module
+        The views.
+    shares : ndarray of shape (n_views,)
+        Their weights, which sum to 1.
+    decision : Decision or None
+        Of the guard; None without one.
+    problem : Problem or None
+        What T comes from: all the samples or, where folds judged the views, those that were held out. None where there
+        is a single view, the inputs as they are.
+    logits : torch.Tensor or None
+        Weighted sums of this process's samples of these, out of fold where folds judged the views.
+    """
+
+    modules: list
+    shares: np.ndarray
+    decision: Decision | None = None
+    problem: Problem | None = None
+    logits: torch.Tensor | None = None
+
+
+def one_view(decision=None):
+    """The inputs as they are."""
+    return Views([nn.Identity()], np.ones(1), decision)
+
+
+@torch.no_grad()
+def candidate_views(views, problem):
+    """Candidates by their names, from the parameter `views`; none where nothing is known of such inputs."""
+    x = problem.example(1)
+    if isinstance(views, str):
+        views = views_of(x.shape[1:]) if x.is_floating_point() else []
+    views = [copy.deepcopy(view).to(x.device).eval() for view in views if type(view) is not nn.Identity]
+    for view in views:
+        try:
+            seen = view(x)
+        except RuntimeError as error:
+            shape = tuple(x.shape[1:])
+            raise ValueError(f"views must take inputs of shape {shape}; {view!r} doesn't: {error}") from error
+        if not isinstance(seen, torch.Tensor) or seen.shape != x.shape:
+            got = tuple(seen.shape) if isinstance(seen, torch.Tensor) else type(seen).__name__
+            raise ValueError(f"views must keep the shape of a batch, {tuple(x.shape)}; got {got} of {view!r}")
+        if not torch.isfinite(seen).all():
+            raise ValueError(f"views must yield finite inputs; got NaN or infinity of {view!r}")
+    return dict(zip(titles_of(views), views, strict=True))
+
+
+def find_views(problem, outcome, candidates, most, level, seed, *, guarded, known):
+    """The views of a fit whose perturbation was found.
+
+    Parameters
+    ----------
+    problem : Problem
+        All the samples.
+    outcome : Outcome
+        Of the search for a perturbation.
+    candidates : dict of str to torch.nn.Module
+        By their names.
+    most : int
+        Views in all.
+    level : float
+        Of each of the guard's tests.
+    seed : int
+        Of samples and inner folds.
+    guarded : bool
+        Whether held-out samples have to prove that views help.
+    known : bool
+        Whether the candidates are those that are known of such inputs, or the user's.
+    """
+    objection = None
+    if not candidates:
+        shape = tuple(problem.example(1).shape[1:])
+        objection = Objection(Reason.NO_VIEWS_KNOWN, about=shape) if known else Objection(Reason.NO_VIEWS_GIVEN)
+    elif problem.n_distinct < MIN_SAMPLES:
+        objection = Objection(Reason.FEW_FOR_VIEWS, problem.n_distinct, MIN_SAMPLES)
+    if objection is not None:
+        return one_view(Decision([objection]) if guarded else None)
+    searched, perturbs = outcome.searched, outcome.state is not None
+    perturbation = outcome.state.perturbation if perturbs else nn.Identity()
+    base = outcome.in_sample if perturbs else searched.logits
+    if base is None:
+        base = searched.in_full_precision().logits_under(perturbation)
+    parts: dict[str, list] = {AS_IT_IS: [(np.arange(len(searched)), base)]}
+    if not guarded:
+        chosen, _ = choose_views(searched, perturbation, base, candidates, most, seed)
+        names, weights, logits = _weighed(searched, perturbation, candidates, most, parts, list(chosen))
+        if names == [AS_IT_IS]:
+            return one_view()
+        shares = weights / weights.sum()
+        modules = [candidates.get(name, nn.Identity()) for name in names]
+        return Views(modules, shares, None, searched, weighted_sum(logits, shares.tolist()))
+
+    def learn(fold, train, held_out):
+        train, baseline = train.weighted(), None
+        own, logits = nn.Identity(), train.logits
+        if perturbs:
+            baseline = outcome.judged.of_best()[fold]
+            own = baseline.learned.perturbation
+            logits = train.logits_under(own)
+        chosen, untried = choose_views(train, own, logits, candidates, most, seed)
+        return _held_out_views(train, held_out, own, candidates, chosen, untried, baseline)
+
+    evidence, folds = cross_examine(searched, outcome.splits, learn)
+    decision = decide(evidence, 0, level)
+    if not decision.accepted:
+        return one_view(decision)
+    held_out = [seen for (seen,) in folds]
+    for rows, seen in zip(evidence.folds, held_out, strict=True):
+        # Without a perturbation what a fold saw is what all the samples see.
+        for name in () if perturbs else seen.learned.keys() - {AS_IT_IS}:
+            parts.setdefault(name, []).append((rows, seen.learned[name]))
+    # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
+    names = sorted(dict.fromkeys(name for fold in decision.folds for name in fold["views"]), key=AS_IT_IS.__ne__)
+    names, weights, _ = _weighed(searched, perturbation, candidates, most, parts, names)
+    modules = [candidates.get(name, nn.Identity()) for name in names]
+    logits = held_out_logits(searched, evidence.folds, held_out, 1 / weights.sum())
+    return Views(modules, weights / weights.sum(), decision, on_held_out(searched, evidence.folds), logits)
+
+
+def _held_out_views(train, held_out, perturbation, candidates, chosen, untried, baseline=None):
+    """What held-out samples say of one view, and of those that the training samples chose and weigh."""
+    exact = held_out.in_full_precision()
+    if baseline is None:
+        baseline = hold_out(train, held_out)
+    elif baseline.logits is None:
+        baseline = baseline._replace(logits=exact.logits_under(perturbation))
+    names, weights, _ = _with_weight(train, chosen)
+    logits = {AS_IT_IS: baseline.logits}
+    views = [name for name in names if name != AS_IT_IS]
+    for name in views:
+        logits[name] = exact.logits_under(seen_through(perturbation, candidates[name]))
+    seen = baseline
+    if views:
+        averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
+        temperature = 1 / weights.sum()
+        seen = HeldOut(-exact.log_likelihoods(temperature, averaged).cpu().numpy(), temperature, averaged)
+    told = {"views": names, "temperature": float(seen.temperature)}
+    made = Made(" + ".join(sorted(views)), bool(views), told, untried)
+    return baseline, [seen._replace(learned=logits, made=made)]
+
+
+def seen_through(perturbation, view):
+    """A perturbation and then a view as one transform."""
+    return lambda x: view(perturbation(x).to(x.dtype))
+
+
+def _weighed(problem, perturbation, candidates, most, parts, names):
+    """Names, weights and logits of the views that have a weight; of too many the least goes.
+
+    `parts` are logits that are known, by name, with the rows that they are of.
+    """
+    everything, logits = np.arange(len(problem)), {}
+    for name in names:
+        known = list(parts.get(name, ()))
+        rest = np.setdiff1d(everything, np.concatenate([[], *(rows for rows, _ in known)]))
+        if len(rest):
+            exact = problem.take(rest).in_full_precision()
+            known.append((rest, exact.logits_under(seen_through(perturbation, candidates[name]))))
+        logits[name] = _joined(problem, everything, known)
+    names, weights, used = _with_weight(problem, logits)
+    while len(names) > most:
+        least = names[int(np.argmin(weights))]
+        names, weights, used = _with_weight(problem, {name: logits[name] for name in names if name != least})
+    return names, weights, used
+
+
+def _with_weight(problem, logits):
+    """Names, weights and logits of the views that have a weight; of the first alone where none has one."""
+    weights = _weights(problem, list(logits.values()))
+    if not weights.any():
+        weights = np.eye(len(weights))[0]
+    names = [name for name, weight in zip(logits, weights, strict=True) if weight]
+    return names, weights[weights > 0], [logits[name] for name in names]
+
+
+def _weights(problem, logits):
+    """Weights of some views' logits at which the NLL of a problem's samples is least, the labels smoothed."""
+    return solve_weights(
+        logits, problem.y_encoded, sample_weight=problem.weight, shard=problem.shard, smooth=True
+    ).weights
+
+
+def choose_views(problem, perturbation, base, candidates, most, seed):
+    """Views that lower the NLL of a problem's perturbed inputs, at most so many, these themselves among them.
+
+    Parameters
+    ----------
+    problem : Problem
+        The samples, each with weight.
+    perturbation : torch.nn.Module
+        What comes before the views.
+    base : torch.Tensor
+        Logits of the perturbed inputs.
+    candidates : dict of str to torch.nn.Module
+        By their names.
+    most : int
+        Views in all.
+    seed : int
+        Of the samples that all candidates are looked at with, and of the inner folds.
+
+    Returns
+    -------
+    tuple of dict
+        Logits of this process's samples by the names of the views, the inputs as they are first; and why the other
+        candidates didn't join, an `Untried` each.
+    """
+    order = np.random.default_rng(seed).permutation(len(problem))
+    names, done = list(candidates), 0
+    untried: dict[str, Untried] = {}
+    parts: dict[str, list] = {name: [] for name in names}
+    for size, n_kept in ((_FIRST_SAMPLES, _FINALISTS), (_SECOND_SAMPLES, most), (len(problem), most)):
+        sample, rest = np.sort(order[:size]), np.sort(order[done:size])
+        part = problem.take(rest)
+        for name in names:
+            parts[name].append((rest, part.logits_under(seen_through(perturbation, candidates[name]))))
+        small = problem.take(sample)
+        logits = {name: _joined(small, sample, parts[name]) for name in names}
+        if size >= len(problem):
+            break
+        names, done = _screened(small, problem.logits_of(torch.as_tensor(sample), base), logits, most, n_kept), size
+        worse = Untried(np.inf, Reason.BETTER_VIEWS_ON_FEW, about=size)
+        untried |= {name: worse for name in logits if name not in names}
+    chosen, why_not = _grown(problem, base, logits, most, seed)
+    return chosen, untried | why_not
+
+
+def _joined(problem, rows, parts):
+    """Logits of a problem, at ascending `rows` of another, from its parts: rows and this process's logits."""
+    logits = torch.empty_like(problem.logits, dtype=parts[0][1].dtype)
+    for part_rows, part in parts:
+        _, places = problem.shard.take(torch.as_tensor(np.searchsorted(rows, part_rows)))
+        logits[places.to(logits.device)] = part
+    return logits
+
+
+def _screened(problem, base, logits, most, n_kept):
+    """Names of the candidates that lower the NLL of a few samples most, each beside those before it.
+
+    After those that there is room for come such as can't be told from the last of these, up to `n_kept` in all.
+    """
+    weight = problem.weight_of_all.numpy()
+    chosen: list[str] = []
+    left, rest = list(logits), []
+    while left and len(chosen) < most - 1:
+        losses = {}
+        for name in left:
+            views = [base, *(logits[view] for view in [*chosen, name])]
+            averaged = weighted_sum(views, _weights(problem, views).tolist())
+            losses[name] = -problem.log_likelihoods(1.0, averaged).cpu().numpy()
+        best, *rest = sorted(left, key=lambda name: np.average(losses[name], weights=weight))
+        chosen.append(best)
+        left.remove(best)
+        leads = {name: student_below_zero(losses[best] - losses[name], weight) for name in rest}
+        rest = [name for name, (mean, error, _) in leads.items() if mean >= -_ERRORS * error]
+    return (chosen + rest)[: max(n_kept, most - 1)]
+
+
+def _grown(problem, base, logits, most, seed):
+    """Logits of views joined one by one, as long as the best of those left gains on inner folds; why others didn't."""
+    weight = problem.weight_of_all.numpy()
+    halves = [np.sort(rows) for _, rows in KFold(2, shuffle=True, random_state=seed).split(weight)]
+    chosen, left = {AS_IT_IS: base}, dict(logits)
+    untried: dict[str, Untried] = {}
+    present = _held_out_losses(problem, halves, chosen)
+    while left and len(chosen) < most:
+        losses = {name: _held_out_losses(problem, halves, {**chosen, name: part}) for name, part in left.items()}
+        best = min(losses, key=lambda name: np.average(losses[name], weights=weight))
+        for name in losses:
+            mean, error, _ = student_below_zero(losses[name] - present, weight)
+            needed = _ERRORS * error
+            reason = Reason.VIEW_GAINED_LITTLE if error else Reason.VIEW_WITHOUT_WEIGHT
+            untried[name] = Untried(mean + needed, reason, -mean, needed)
+        if not untried[best].lack < 0:
+            break
+        chosen[best], present = left.pop(best), losses[best]
+        untried.pop(best)
+    for name in left if len(chosen) == most else ():
+        untried[name] = untried[name]._replace(reason=Reason.BETTER_VIEW_JOINED)
+    return chosen, untried
+
+
+def _held_out_losses(problem, halves, views):
+    """NLL of each sample, of all, at the weights of the other half."""
+    parts = [problem.take(rows) for rows in halves]
+    logits = [[problem.logits_of(torch.as_tensor(rows), view) for view in views.values()] for rows in halves]
+    losses = np.empty(len(problem))
+    for k, rows in enumerate(halves):
+        averaged = weighted_sum(logits[k], _weights(parts[1 - k], logits[1 - k]).tolist())
+        losses[rows] = -parts[k].log_likelihoods(1.0, averaged).cpu().numpy()
+    return losses
