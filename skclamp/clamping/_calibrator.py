@@ -19,9 +19,8 @@ from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
-from ._copies import look_for_near_copies, look_for_torn_copies, merged, with_copies
-from ._folds import tries_of
 from ._search import Outcome, search
+from ._splits import look_for_near_copies, look_for_torn_copies, merged, tries_of, with_copies
 
 #: The settings of the authors' toolkit. They are for inputs that are normalised already: the learning rate and the
 #: perturbation are in the units of X as given, and images in [0, 1] would be moved much farther.

@@ -18,8 +18,8 @@ from .._utils.parameters import check_grid
 from ..perturbations._words import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
-from ._copies import look_for_near_copies, look_for_torn_copies, merged, with_copies
 from ._search import search
+from ._splits import look_for_near_copies, look_for_torn_copies, merged, with_copies
 
 # Parameters of the CV form, and what each of their values is to a single calibrator.
 _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}

@@ -25,7 +25,7 @@ from ..base._parameters import AroundEstimatorMixin, arguments_of
 from ..display import MonitorDisplay
 from ..persistence import write
 from ._alarms import Alarms, watch_on
-from ._evidence import Evidence, best_temperature
+from ._e_process import EProcess, best_temperature
 from ._watched import encode_watched, look_at_first, open_watched, read_watched, refuse_metadata
 from ._words import sentences
 
@@ -332,7 +332,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         n_columns = logits.shape[1]
         if not hasattr(self, "_evidence"):
             self.classes_ = self._names(n_columns)
-            self._evidence, self._alarms = Evidence.of_none(self.tolerance, n_columns), Alarms([None, None])
+            self._evidence, self._alarms = EProcess.of_none(self.tolerance, n_columns), Alarms([None, None])
             self._rules = {name: getattr(self, name) for name in _RULES}
             if self.classes is not None:
                 self._rules["classes"] = to_numpy(self.classes).copy()

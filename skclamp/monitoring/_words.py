@@ -3,7 +3,7 @@
 import math
 
 from ._bets import LOG_TEMPERATURES
-from ._evidence import gain_of_frequencies
+from ._e_process import gain_of_frequencies
 
 
 def sentences(monitor, rules, evidence, alarms):

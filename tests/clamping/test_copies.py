@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from torch.utils.data import TensorDataset
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
-from skclamp.clamping import _copies
+from skclamp.clamping import _splits
 from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = perceptron()
@@ -157,7 +157,7 @@ def test_hardly_any_distinct_sample_is_hashed(last, monkeypatch):
         hashed.append(row)
         return blake2b(row, **options)
 
-    monkeypatch.setattr(_copies, "blake2b", counting)
+    monkeypatch.setattr(_splits, "blake2b", counting)
     x = vectors(2000)
     y = labels_of(bare_logits(network, x))
     fitted(x, y, network, perturbation="affine", validation_fraction=0.5)

@@ -1,4 +1,4 @@
-"""Copies of a sample: equal inputs, which prove no more than one of them does, and share a fold."""
+"""Which samples the guard holds out, and copies among them: equal inputs prove no more than one, and share a fold."""
 
 from dataclasses import replace
 from hashlib import blake2b
@@ -6,14 +6,19 @@ from hashlib import blake2b
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
+from sklearn.model_selection import KFold
 
 from .._backbones.differentiable import CrossFittedBackbone
 from .._judging.out_of_fold import MIN_SAMPLES
+from .._judging.splits import check_disjoint
 from .._utils.arrays import absent_among, without
+from .._utils.parameters import is_splitter
 from .._utils.warnings import note
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 
+# Below so many samples a half may be too few to learn from.
+_FEW_SAMPLES = 1000
 # Of the largest logit, in units of its rounding: logits of equal inputs, in other batches, differ by less. In half
 # precision sums are rounded once.
 _ROUNDINGS, _ROUNDINGS_OF_HALF = 32, 4
@@ -32,13 +37,73 @@ _FAR, _FAR_OF_ONE_UNIT, _MAX_CLUSTER, _MANY_CLUSTERED = 4.0, 2.0, 20, 0.55
 _SAME = 1e-5
 
 
+def tries_of(validation_fraction, problem, learner):
+    """Splits of each try of the guard, of which the next one follows where one proves nothing.
+
+    They are training and held-out rows, positions among the samples with weight. There is no try where so few samples
+    could prove nothing. `learner` is the source of random splits.
+    """
+    n_distinct = problem.n_distinct
+    if validation_fraction is None:
+        if problem.n_weighted < 2:
+            raise ValueError(f"gamma must be a number for fewer than two samples; got 'auto' for {problem.n_weighted}")
+        numbers = [2]
+    elif isinstance(validation_fraction, str):
+        numbers = [2, 5] if n_distinct < _FEW_SAMPLES else [2]
+    elif np.isscalar(validation_fraction):
+        numbers = [max(2, round(1 / validation_fraction))]
+        # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
+        n_samples = max(n_distinct, MIN_SAMPLES)
+        if numbers[0] > n_samples:
+            rule = f"validation_fraction must hold out at least one of {n_samples} samples"
+            raise ValueError(f"{rule}; got {validation_fraction}")
+    elif problem.n_weighted >= MIN_SAMPLES:
+        return [_given(validation_fraction, problem)]
+    else:
+        return []
+    if n_distinct < MIN_SAMPLES and validation_fraction is not None:
+        return []
+    # Random folds, copies kept together.
+    seed, places = learner.draw_seed(), problem.places
+    tries = (KFold(n_folds, shuffle=True, random_state=seed).split(np.arange(n_distinct)) for n_folds in numbers)
+    return [[tuple(np.flatnonzero(np.isin(places, part)) for part in split) for split in splits] for splits in tries]
+
+
+def _given(validation_fraction, problem):
+    """The user's splits, one try, the same on all processes."""
+    pairs = validation_fraction
+    if is_splitter(validation_fraction):
+        # To it samples without weight are as good as absent; in an iterable they have positions.
+        problem = problem.weighted()
+        y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
+        pairs = validation_fraction.split(y_encoded, y_encoded, **problem.split_params)
+    places = np.full(len(problem), -1)
+    places[problem.nonzero_weight_indices().numpy()] = np.arange(problem.n_weighted)
+    splits = []
+    for pair in pairs:
+        try:
+            train, held_out = pair
+        except (TypeError, ValueError):
+            raise ValueError(f"validation_fraction must have splits of the form (train, test); got {pair!r}") from None
+        try:
+            split = tuple(places[list(part)] for part in (train, held_out))
+        except (TypeError, IndexError) as error:
+            raise ValueError(
+                f"validation_fraction must have splits of positions among {len(places)} samples: {error}"
+            ) from error
+        splits.append(tuple(rows[rows >= 0] for rows in split))
+    check_disjoint(splits, problem.n_weighted)
+    # A splitter may draw.
+    return problem.shard.ranks.all_gather_object(splits)[0]
+
+
 def with_copies(problem):
     """The same problem, and which of its samples, of all processes, are copies of each other."""
     suspects = _tied(problem)
-    _, own = problem.shard.take(suspects)
+    _, rows = problem.shard.take(suspects)
     digests = torch.zeros(problem.shard.size, dtype=torch.int64)
-    if len(own):
-        digests[own] = torch.tensor(_digests(problem, own))
+    if len(rows):
+        digests[rows] = torch.tensor(_digests(problem, rows))
     digests = problem.shard.all_gather(digests)[suspects].numpy()
     _, first, number = np.unique(digests, return_index=True, return_inverse=True)
     if len(first) == len(suspects):
@@ -62,9 +127,9 @@ def merged(problem):
     _, first, number = np.unique(alike, return_index=True, return_inverse=True)
     weight = torch.from_numpy(np.bincount(number, problem.weight_of_all.numpy())[np.argsort(first)])
     part = problem.take(np.sort(first))
-    own = weight[part.shard.start : part.shard.start + part.shard.size].to(part.weight.device)
+    weight_here = weight[part.shard.start : part.shard.start + part.shard.size].to(part.weight.device)
     copies = part.copies if part.n_distinct < len(part) else None
-    return replace(part, weight=own, weight_of_all=weight, copies=copies)
+    return replace(part, weight=weight_here, weight_of_all=weight, copies=copies)
 
 
 def look_for_torn_copies(problem, tries, name):
@@ -111,19 +176,15 @@ def _mixed_logits(problem, n_mixes):
 
 def _digests(problem, rows):
     """Hashes of this process's inputs at some positions."""
-    inputs, digests = problem.inputs.take(rows), []
-    for batch, _ in inputs.batches():
+    digests = []
+    for batch, _ in problem.inputs.take(rows).batches():
         x, others = problem.backbone.to_device(batch)
         # Of a cross-fit these are the numbers of folds.
         others = {} if isinstance(problem.backbone, CrossFittedBackbone) else others
-        parts = [_bytes_of_rows(values) for values in (x, *(others[name] for name in sorted(others)))]
+        parts = [part.detach().cpu().contiguous() for part in (x, *(others[name] for name in sorted(others)))]
+        parts = [part.reshape(len(part), -1).view(torch.uint8).numpy() for part in parts]
         digests += [blake2b(b"".join(map(bytes, row)), digest_size=8).digest() for row in zip(*parts, strict=True)]
     return [int.from_bytes(digest, "little", signed=True) for digest in digests]
-
-
-def _bytes_of_rows(values):
-    values = values.detach().cpu().contiguous()
-    return values.reshape(len(values), -1).view(torch.uint8).numpy()
 
 
 def look_for_near_copies(problem):
@@ -134,8 +195,12 @@ def look_for_near_copies(problem):
     """
     if problem.shard.ranks is not ALONE or len(problem) < _MIN_SEEN:
         return
-    rows = _window(problem)
-    (entries, far), y_encoded = _entries(problem, rows), problem.y_encoded.cpu()[rows]
+    # Some samples in succession of all, sorted by class and within a class by their logits.
+    y_encoded = problem.y_encoded.cpu()
+    order = np.lexsort([_mixed_logits(problem, 1)[:, 0].cpu().numpy(), y_encoded.numpy()])
+    start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))
+    rows = torch.from_numpy(np.sort(order[start : start + _MAX_SEEN]))
+    (entries, far), y_encoded = _entries(problem, rows), y_encoded[rows]
     rng = np.random.default_rng(0)
     seen, by_chance, n_seen = 0, 0, 0
     for k in y_encoded.unique():
@@ -153,23 +218,14 @@ def look_for_near_copies(problem):
         )
 
 
-def _window(problem):
-    """Rows of some samples: of all, sorted by class and within a class by their logits, so many in succession."""
-    y_encoded, n_samples = problem.y_encoded.cpu().numpy(), len(problem)
-    order = np.lexsort([_mixed_logits(problem, 1)[:, 0].cpu().numpy(), y_encoded])
-    start = int(np.random.default_rng(0).integers(max(1, n_samples - _MAX_SEEN + 1)))
-    return torch.from_numpy(np.sort(order[start : start + _MAX_SEEN]))
-
-
 def _entries(problem, rows):
     """Some entries of each of some inputs, those of tables in units of their deviations, and what is far among them."""
-    batches = (problem.backbone.to_device(batch)[0] for batch, _ in problem.inputs.take(rows).batches())
     flat, columns = [], None
-    for x in batches:
+    for batch, _ in problem.inputs.take(rows).batches():
+        x = problem.backbone.to_device(batch)[0]
         one_unit, x = x.ndim > 2, x.reshape(len(x), -1)
         if columns is None:
-            n_columns = x.shape[1]
-            drawn = np.random.default_rng(0).permutation(n_columns)[:_MAX_ENTRIES]
+            drawn = np.random.default_rng(0).permutation(x.shape[1])[:_MAX_ENTRIES]
             columns = torch.from_numpy(np.sort(drawn)).to(x.device)
         flat.append(x[:, columns].detach().float().cpu())
     entries = torch.cat(flat)

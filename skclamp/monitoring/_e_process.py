@@ -7,7 +7,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.special import logsumexp
 
-from .._utils.encoding import register
+from .._utils.encoding import register, register_former
 from .._utils.least_probability import are_zeros
 from ._bets import BETAS, before_each, bound_of_concave, bound_of_tilt, class_weights, likelihoods, null_betas
 
@@ -23,7 +23,7 @@ _N = len(BETAS)
 
 @register
 @dataclass(eq=False)
-class Evidence:
+class EProcess:
     """Sums over the samples so far. An update sets new arrays, so that a shallow copy keeps what was.
 
     Attributes
@@ -172,6 +172,10 @@ class Evidence:
         while len(self.trail) > _MAX_POINTS:
             self.stride *= 2
             self.trail = self.trail[self.trail[:, 0] % self.stride == 0]
+
+
+# What older files call it.
+register_former("Evidence", EProcess)
 
 
 def best_temperature(totals):
