@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from hashlib import blake2b
+from numbers import Real
 
 import numpy as np
 import torch
@@ -50,8 +51,8 @@ def tries_of(validation_fraction, problem, learner):
         numbers = [2]
     elif isinstance(validation_fraction, str):
         numbers = [2, 5] if n_distinct < _FEW_SAMPLES else [2]
-    elif np.isscalar(validation_fraction):
-        numbers = [max(2, round(1 / validation_fraction))]
+    elif isinstance(validation_fraction, Real):
+        numbers = [max(2, round(1 / float(validation_fraction)))]
         # Fewer samples, of which nothing is held out, excuse no part that would be refused of more.
         n_samples = max(n_distinct, MIN_SAMPLES)
         if numbers[0] > n_samples:
