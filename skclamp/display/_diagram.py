@@ -12,9 +12,10 @@ _FEW_GAP = {"facecolor": (0.9, 0.9, 0.9, 0.75), "edgecolor": "#9aa1aa"}
 _MEAN = {"color": "#9c2f10", "linestyle": "--"}
 _INTERVAL = {"fmt": "none", "ecolor": "black", "elinewidth": 1.2, "capsize": 2.5}
 _CURVE = {"color": "black", "linewidth": 2.0}
+_BAND = {"color": "black", "alpha": 0.2, "linewidth": 0}
+_HISTOGRAM = {"color": "#b4bcc6", "edgecolor": "white", "linewidth": 0.8}
 # As on the page of a comparison.
 FEW = 10
-_HISTOGRAM = {"color": "#b4bcc6", "edgecolor": "white", "linewidth": 0.8}
 
 
 def words_of(event):
@@ -24,21 +25,41 @@ def words_of(event):
     return f"share of class {event}", f"probability of class {event}"
 
 
-def draw_diagram(ax, bins, intervals, curve, confidence_level, ref_line=True, event=None, few=None):
-    """The diagram; returns the bars of the accuracies and those of the gaps.
+def draw_diagram(ax, display, ref_line=True):
+    """The diagram of a display; returns the bars of the accuracies and those of the gaps.
 
-    Of bins that `few` marks, or that hold fewer than ten samples, both are grey: they say next to nothing.
+    Of bins that it calls few, or that hold fewer than ten samples, both are grey: they say next to nothing.
     """
-    bars = _draw_bins(ax, bins, bins.count < FEW if few is None else few, event)
+    bins, level = display.bins, f"{100 * display.confidence_level:g} %"
+    filled, (left, width) = bins.count > 0, _places(bins)
+    accuracy = bins.accuracy[filled]
+    few = np.asarray(bins.count < FEW if display.few is None else display.few)[filled]
+    place = {"x": left[filled], "width": width[filled], "align": "edge"}
+    bars = ax.bar(height=accuracy, **place, **_ACCURACY)
+    gaps = ax.bar(height=-bins.gap[filled], bottom=accuracy, **place, **_GAP)
+    for k in np.flatnonzero(few):
+        bars[k].set(**_FEW_ACCURACY)
+        gaps[k].set(**_FEW_GAP)
+    gap_name = "gap to mean confidence" if display.event is None else "gap to mean probability"
+    legend = [(words_of(display.event)[0], _ACCURACY), (gap_name, _GAP)]
+    legend += [(f"fewer than {FEW} samples", _FEW_ACCURACY)] * bool(few.any())
+    for label, style in legend:
+        # The first bar may be grey.
+        ax.bar(0, 0, 0, label=label, **style)
     if ref_line:
         ax.plot([0, 1], [0, 1], "k:", linewidth=1.5, label="perfect calibration")
-    if intervals is not None:
-        _draw_intervals(ax, bins, intervals, confidence_level)
-    if curve is not None:
-        _draw_curve(ax, curve, confidence_level)
+    if display.intervals is not None:
+        low, high = display.intervals[:, filled]
+        # A skewed interval of replicates needn't hold the value itself.
+        ends = np.maximum([accuracy - low, high - accuracy], 0)
+        ax.errorbar((left + width / 2)[filled], accuracy, ends, label=f"{level} interval", **_INTERVAL)
+    if (curve := display.curve) is not None:
+        if curve.low is not None:
+            ax.fill_between(curve.confidence, curve.low, curve.high, label=f"{level} band", **_BAND)
+        ax.plot(curve.confidence, curve.accuracy, label="smoothed accuracy", **_CURVE)
     without_frame(ax)
     ax.set(xlim=(0, 1), ylim=(0, 1.01))
-    return bars
+    return bars, gaps
 
 
 def draw_histogram(ax, bins, event=None):
@@ -56,41 +77,6 @@ def draw_histogram(ax, bins, event=None):
     without_frame(ax)
     ax.set(xlabel=along, ylabel="samples (%)")
     legend_above(ax)
-
-
-def _draw_bins(ax, bins, few, event):
-    held, (left, width) = bins.count > 0, _places(bins)
-    own = {"x": left[held], "width": width[held], "align": "edge"}
-    accuracy, few = bins.accuracy[held], np.asarray(few)[held]
-    bars = ax.bar(height=accuracy, **own, **_ACCURACY)
-    gaps = ax.bar(height=-bins.gap[held], bottom=accuracy, **own, **_GAP)
-    for bar, gap, is_few in zip(bars, gaps, few, strict=True):
-        if is_few:
-            bar.set(**_FEW_ACCURACY)
-            gap.set(**_FEW_GAP)
-    gap_name = "gap to mean confidence" if event is None else "gap to mean probability"
-    legend = [(words_of(event)[0], _ACCURACY), (gap_name, _GAP)]
-    legend += [(f"fewer than {FEW} samples", _FEW_ACCURACY)] * bool(few.any())
-    for label, style in legend:
-        # The first bar may be grey.
-        ax.bar(0, 0, 0, label=label, **style)
-    return bars, gaps
-
-
-def _draw_intervals(ax, bins, intervals, confidence_level):
-    held, (left, width) = bins.count > 0, _places(bins)
-    accuracy, (low, high) = bins.accuracy[held], intervals[:, held]
-    # A skewed interval of replicates needn't hold the value itself.
-    ends = np.maximum([accuracy - low, high - accuracy], 0)
-    label = f"{100 * confidence_level:g} % interval"
-    ax.errorbar((left + width / 2)[held], accuracy, ends, label=label, **_INTERVAL)
-
-
-def _draw_curve(ax, curve, confidence_level):
-    if curve.low is not None:
-        label = f"{100 * confidence_level:g} % band"
-        ax.fill_between(curve.confidence, curve.low, curve.high, color="black", alpha=0.2, lw=0, label=label)
-    ax.plot(curve.confidence, curve.accuracy, label="smoothed accuracy", **_CURVE)
 
 
 def _places(bins, narrowest=0.004):

@@ -1,6 +1,7 @@
 """MonitorDisplay: the evidence against a calibration, over the samples seen."""
 
 import math
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -12,6 +13,7 @@ _RESTARTING = {"color": "#9c2f10", "linewidth": 1.2}
 _LINE = {"color": "#1d3f66", "linewidth": 1.8}
 
 
+@dataclass(repr=False, eq=False)
 class MonitorDisplay:
     """Log e-value over samples, with the line at which there is an alarm.
 
@@ -62,12 +64,12 @@ class MonitorDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, trajectory, *, alpha=0.01, average_run_length=None, since=None, estimator_name=None):
-        self.trajectory = trajectory
-        self.alpha = alpha
-        self.average_run_length = average_run_length
-        self.since = since
-        self.estimator_name = estimator_name
+    trajectory: np.ndarray
+    _: KW_ONLY
+    alpha: float = 0.01
+    average_run_length: float | None = None
+    since: int | None = None
+    estimator_name: str | None = None
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, name=None, **kwargs):

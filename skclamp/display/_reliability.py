@@ -1,5 +1,6 @@
 """ReliabilityDisplay: accuracy against confidence, bin by bin."""
 
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 
 import numpy as np
@@ -8,10 +9,15 @@ from .._backbones.reading import labels_in
 from .._utils.arrays import to_numpy
 from .._utils.labels import predict_labelled
 from .._utils.parameters import check_choice, check_number, check_whole_number
-from ..metrics import adaptive_expected_calibration_error, calibration_noise_floor, expected_calibration_error
-from ..metrics._binning import Probabilities
+from ..metrics import (
+    NoiseFloor,
+    adaptive_expected_calibration_error,
+    calibration_noise_floor,
+    expected_calibration_error,
+)
+from ..metrics._binning import BinTable, Probabilities
 from ._axes import legend_above, new_axes, split_off_lower
-from ._curves import accuracy_intervals, counts_of, resampler, smooth_curve
+from ._curves import SmoothCurve, accuracy_intervals, counts_of, resampler, smooth_curve
 from ._diagram import FEW, draw_diagram, draw_histogram, words_of
 
 # The kind of bins: the metric that averages their gaps, and its short name.
@@ -19,8 +25,11 @@ _METRICS = {
     "uniform": (expected_calibration_error, "ECE"),
     "quantile": (adaptive_expected_calibration_error, "AECE"),
 }
+# In the place of axes: compute alone, for a figure of several diagrams.
+UNDRAWN = object()
 
 
+@dataclass(repr=False, eq=False)
 class ReliabilityDisplay:
     """Reliability diagram: accuracy against confidence, bin by bin, over a histogram of the confidences.
 
@@ -85,30 +94,17 @@ class ReliabilityDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(
-        self,
-        bins,
-        *,
-        histogram=None,
-        metric_name="ECE",
-        noise_floor=None,
-        estimator_name=None,
-        intervals=None,
-        curve=None,
-        confidence_level=0.95,
-        event=None,
-        few=None,
-    ):
-        self.bins = bins
-        self.histogram = histogram
-        self.metric_name = metric_name
-        self.noise_floor = noise_floor
-        self.estimator_name = estimator_name
-        self.intervals = intervals
-        self.curve = curve
-        self.confidence_level = confidence_level
-        self.event = event
-        self.few = few
+    bins: BinTable
+    _: KW_ONLY
+    histogram: BinTable | None = None
+    metric_name: str = "ECE"
+    noise_floor: NoiseFloor | None = None
+    estimator_name: str | None = None
+    intervals: np.ndarray | None = None
+    curve: SmoothCurve | None = None
+    confidence_level: float = 0.95
+    event: str | None = None
+    few: np.ndarray | None = None
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, name=None, sample_weight=None, **kwargs):
@@ -241,65 +237,41 @@ class ReliabilityDisplay:
         >>> display = ReliabilityDisplay.from_predictions([0, 0, 0, 1], y_proba, n_bins=5)
         >>> plt.close(display.figure_)
         """
-        display = cls._compute(
-            y_true,
-            y_proba,
-            n_bins=n_bins,
-            strategy=strategy,
-            labels=labels,
-            sample_weight=sample_weight,
-            n_draws=n_draws,
-            n_resamples=n_resamples,
-            confidence_level=confidence_level,
-            smooth=smooth,
-            random_state=random_state,
-            name=name,
-        )
-        return display.plot(ax=ax, ref_line=ref_line)
-
-    @classmethod
-    def _compute(
-        cls,
-        y_true,
-        y_proba,
-        *,
-        n_bins=15,
-        strategy="uniform",
-        labels=None,
-        sample_weight=None,
-        n_draws=200,
-        n_resamples=0,
-        confidence_level=0.95,
-        smooth=False,
-        random_state=0,
-        name=None,
-    ):
-        """The display of `from_predictions`, whose parameters these are, not drawn yet."""
         check_choice(strategy, "strategy", _METRICS)
-        metric, metric_name = _METRICS[strategy]
         check_whole_number(n_draws, "n_draws", low=0)
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
         proba = Probabilities(y_proba, sample_weight).of_event()
+        metric, metric_name = _METRICS[strategy]
         _, bins = metric(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
         _, histogram = expected_calibration_error(y_true, proba, n_bins=n_bins, labels=labels, return_bins=True)
         floor = None
         if n_draws:
             error = partial(metric, n_bins=n_bins)
             floor = calibration_noise_floor(error, proba, n_draws=n_draws, random_state=random_state)
-        resamples = resampler(proba, n_resamples, random_state)
-        pairs = proba.pairs(proba.encode(y_true, labels))
-        curve = smooth_curve(pairs, resamples(), confidence_level) if smooth else None
-        return cls(
+        display = cls._of_pairs(
+            proba.pairs(proba.encode(y_true, labels)),
             bins,
+            resampler(proba, n_resamples, random_state),
+            confidence_level,
+            smooth,
             histogram=histogram,
             metric_name=metric_name,
             noise_floor=floor,
             estimator_name=name,
-            intervals=accuracy_intervals(pairs, bins.edges, resamples(), confidence_level),
-            curve=curve,
-            confidence_level=confidence_level,
             event=_second_of(y_true, labels) if proba.is_event else None,
+        )
+        return display if ax is UNDRAWN else display.plot(ax=ax, ref_line=ref_line)
+
+    @classmethod
+    def _of_pairs(cls, pairs, bins, resamples, confidence_level, smooth, **shown):
+        """The display of pairs in bins, with what replicates tell of them; `resamples` yields these each time."""
+        return cls(
+            bins,
+            intervals=accuracy_intervals(pairs, bins.edges, resamples(), confidence_level),
+            curve=smooth_curve(pairs, resamples(), confidence_level) if smooth else None,
+            confidence_level=confidence_level,
             few=counts_of(pairs, bins.edges) < FEW,
+            **shown,
         )
 
     def plot(self, *, ax=None, name=None, ref_line=True):
@@ -328,9 +300,7 @@ class ReliabilityDisplay:
         self.ax_ = new_axes() if ax is None else ax
         self.figure_ = self.ax_.figure
         self.histogram_ax_ = split_off_lower(self.ax_)
-        self.bars_, self.gaps_ = draw_diagram(
-            self.ax_, self.bins, self.intervals, self.curve, self.confidence_level, ref_line, self.event, self.few
-        )
+        self.bars_, self.gaps_ = draw_diagram(self.ax_, self, ref_line)
         draw_histogram(self.histogram_ax_, self.bins if self.histogram is None else self.histogram, self.event)
         self.ax_.set_ylabel(words_of(self.event)[0])
         self.ax_.tick_params(labelbottom=False)

@@ -8,9 +8,9 @@ from .._utils.labels import predict_labelled
 from .._utils.parameters import check_number, check_whole_number
 from ..metrics._binning import Probabilities
 from ._axes import balanced, figure_legend, new_axes, panels, split_off_lower, without_frame
-from ._curves import accuracy_intervals, counts_of, resampler, smooth_curve
-from ._diagram import FEW, draw_diagram, words_of
-from ._reliability import ReliabilityDisplay
+from ._curves import resampler
+from ._diagram import draw_diagram, words_of
+from ._reliability import UNDRAWN, ReliabilityDisplay
 
 # Lines that differ without colours, too.
 _LINES = [
@@ -109,17 +109,17 @@ class ReliabilityGridDisplay:
         >>> X, y = load_iris(return_X_y=True)
         >>> fitted = [GaussianNB().fit(X, y), LogisticRegression(max_iter=500).fit(X, y)]
         >>> display = ReliabilityGridDisplay.from_estimators(fitted, X, y, n_bins=5)
-        >>> [own.estimator_name for own in display.displays]
+        >>> [diagram.estimator_name for diagram in display.displays]
         ['GaussianNB', 'LogisticRegression']
         >>> plt.close(display.figure_)
         """
         estimators = _by_name(estimators)
         labels = _shared_classes(estimators)
         options = {"in_order": sample_weight is not None, "labels_in": labels_in}
-        read = {name: predict_labelled(each, "predict_proba", X, y, **options) for name, each in estimators.items()}
-        proba = {name: own for name, (own, _) in read.items()}
-        _, y = next(iter(read.values()))
-        return cls.from_predictions(y, proba, labels=labels, sample_weight=sample_weight, **kwargs)
+        y_proba = {}
+        for name, model in estimators.items():
+            y_proba[name], y_true = predict_labelled(model, "predict_proba", X, y, **options)
+        return cls.from_predictions(y_true, y_proba, labels=labels, sample_weight=sample_weight, **kwargs)
 
     @classmethod
     def from_predictions(cls, y_true, y_proba, *, overlay=False, n_columns=3, ax=None, **kwargs):
@@ -168,7 +168,10 @@ class ReliabilityGridDisplay:
             raise ValueError("y_proba must hold at least one calibrator's probabilities; got none")
         if overlay:
             kwargs["smooth"] = True
-        displays = [ReliabilityDisplay._compute(y_true, own, name=name, **kwargs) for name, own in y_proba.items()]
+        displays = [
+            ReliabilityDisplay.from_predictions(y_true, proba, name=name, ax=UNDRAWN, **kwargs)
+            for name, proba in y_proba.items()
+        ]
         return cls(displays).plot(overlay=overlay, n_columns=n_columns, ax=ax)
 
     @classmethod
@@ -239,7 +242,7 @@ class ReliabilityGridDisplay:
         >>> proba = GaussianNB().fit(iris.data, iris.target).predict_proba(iris.data)
         >>> names = iris.target_names
         >>> display = ReliabilityGridDisplay.from_classes(names[iris.target], proba, labels=names, n_bins=5)
-        >>> [own.estimator_name for own in display.displays]
+        >>> [diagram.estimator_name for diagram in display.displays]
         ['virginica', 'versicolor', 'setosa']
         >>> plt.close(display.figure_)
         """
@@ -249,17 +252,11 @@ class ReliabilityGridDisplay:
         check_number(confidence_level, "confidence_level", 0, 1, closed="neither")
         resamples = resampler(proba, n_resamples, random_state)
         pairs = list(proba.class_pairs(y_encoded))
-        tables = [each.table(edges) for each in pairs]
+        tables = [of_class.table(edges) for of_class in pairs]
         names = np.arange(proba.n_classes) if labels is None else to_numpy(labels)
         displays = [
-            ReliabilityDisplay(
-                tables[k],
-                metric_name="ECE",
-                estimator_name=str(names[k]),
-                intervals=accuracy_intervals(pairs[k], edges, resamples(), confidence_level),
-                curve=smooth_curve(pairs[k], resamples(), confidence_level) if smooth else None,
-                confidence_level=confidence_level,
-                few=counts_of(pairs[k], edges) < FEW,
+            ReliabilityDisplay._of_pairs(
+                pairs[k], tables[k], resamples, confidence_level, smooth, estimator_name=str(names[k])
             )
             for k in _chosen(columns, tables)
         ]
@@ -311,9 +308,10 @@ class ReliabilityGridDisplay:
         size = (width, _HEIGHT_TO_WIDTH * width)
         axes = panels(len(self.displays), n_columns=n_columns, size=size, sharex=True, sharey=True)
         for place, (display, ax) in enumerate(zip(self.displays, axes, strict=True)):
-            parts = display.bins, display.intervals, display.curve, display.confidence_level
-            draw_diagram(ax, *parts, event=display.event, few=display.few)
-            ax.set_title(_title(display), fontsize="small", loc="left")
+            draw_diagram(ax, display)
+            floor = "" if display.noise_floor is None else f" (floor {100 * display.noise_floor.quantile:.2f} %)"
+            error = f"{display.metric_name} {100 * display.bins.expected_gap():.2f} %{floor}"
+            ax.set_title(f"{display.estimator_name}\n{error}", fontsize="small", loc="left")
             ax.set_xticks([0.0, 0.5, 1.0])
             # A panel may have an empty place beneath it.
             ax.tick_params(labelbottom=place >= len(axes) - n_columns)
@@ -351,32 +349,27 @@ def _by_name(estimators):
     """Estimators by name, each of which can predict probabilities."""
     if not isinstance(estimators, (dict, list, tuple)):
         raise TypeError(f"estimators must be a dict by name, or a list; got {type(estimators).__name__}")
-    found = estimators if isinstance(estimators, dict) else {type(each).__name__: each for each in estimators}
-    if len(found) < len(estimators):
+    named = estimators if isinstance(estimators, dict) else {type(model).__name__: model for model in estimators}
+    if len(named) < len(estimators):
         raise ValueError("estimators must be a dict by name where several are of one class; got a list")
-    if not found:
+    if not named:
         raise ValueError("estimators must hold at least one; got none")
-    for name, each in found.items():
-        if not hasattr(each, "predict_proba"):
-            raise TypeError(f"estimators must have predict_proba; got {type(each).__name__} for {name!r}")
-    return found
+    for name, model in named.items():
+        if not hasattr(model, "predict_proba"):
+            raise TypeError(f"estimators must have predict_proba; got {type(model).__name__} for {name!r}")
+    return named
 
 
 def _shared_classes(estimators):
     """What the columns of all are called; None where no estimator tells."""
-    known = {name: to_numpy(each.classes_) for name, each in estimators.items() if hasattr(each, "classes_")}
-    if not known:
-        return None
-    first = next(iter(known.values()))
-    for name, classes in known.items():
-        if not np.array_equal(classes, first):
-            raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
+    first = None
+    for name, model in estimators.items():
+        if hasattr(model, "classes_"):
+            classes = to_numpy(model.classes_)
+            first = classes if first is None else first
+            if not np.array_equal(classes, first):
+                raise ValueError(f"estimators must have the same classes_; got {first} and, for {name!r}, {classes}")
     return first
-
-
-def _title(display):
-    floor = "" if display.noise_floor is None else f" (floor {100 * display.noise_floor.quantile:.2f} %)"
-    return f"{display.estimator_name}\n{display.metric_name} {100 * display.bins.expected_gap():.2f} %{floor}"
 
 
 def _chosen(columns, tables, most=12):
