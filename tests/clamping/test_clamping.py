@@ -12,10 +12,8 @@ from _small_networks import (
     convolutional,
     labels_of,
     nll,
-    softmax,
 )
 from sklearn.base import clone
-from skorch.callbacks import Callback
 from torch import nn
 
 from skclamp import IsotonicCalibration, SplineCalibration, TemperatureScaling, VectorScaling, default_candidates
@@ -120,14 +118,6 @@ def test_the_penalty_pulls_towards_the_identity(network):
     assert norms[0] > 1.2 * norms[1] > 1.2 * norms[2]
 
 
-def test_perturbation_none_is_temperature_scaling(network):
-    found = clamping(network, perturbation=None).fit(X, Y)
-    expected = TemperatureScaling(network).fit(X, Y)
-    assert found.temperature_ == expected.temperature_
-    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
-    assert not found.delta_.any()
-
-
 def test_temperature_stays_positive(network):
     calibrator = clamping(network, lr=3.0, refit_temperature=False, max_epochs=5, optimizer="sgd").fit(X, Y)
     assert calibrator.temperature_ > 0
@@ -157,49 +147,7 @@ def test_custom_perturbations_are_copied(network):
     np.testing.assert_array_equal(calibrator.delta_, clamping(network, perturbation="channel").fit(X, Y).delta_)
 
 
-def test_verbose_is_skorchs_from_two_on(network, capsys):
-    clamping(network, verbose=2).fit(X, Y)
-    assert "train_loss" in capsys.readouterr().out
-    clamping(network, verbose=0).fit(X, Y)
-    assert not capsys.readouterr().out
-
-
-class Recorder(Callback):
-    """Notes what it is called for."""
-
-    def __init__(self):
-        self.calls = []
-
-    def on_train_begin(self, net, **kwargs):
-        self.calls.append("begin")
-
-    def on_batch_end(self, net, batch=None, training=None, **kwargs):
-        assert training
-        self.calls.append("batch")
-
-    def on_train_end(self, net, **kwargs):
-        self.calls.append("end")
-
-
-def test_callbacks_are_skorchs(network):
-    recorder = Recorder()
-    clamping(network, callbacks=[recorder], max_epochs=2).fit(X, Y)
-    assert recorder.calls == ["begin", *["batch"] * 6, "end"]
-
-
 # The theory
-
-
-@pytest.mark.parametrize(
-    "settings", [{}, {"gamma": 2.0}, {"perturbation": "affine", "penalty": 0.1}, {"perturbation": None}]
-)
-def test_the_refitted_temperature_meets_the_first_order_condition(network, settings):
-    calibrator = clamping(network, refit_temperature=True, **settings).fit(X, Y)
-    with torch.no_grad():
-        z = network(calibrator.perturbation_(torch.as_tensor(X))).double().numpy()
-    p = softmax(z / calibrator.temperature_)
-    slope = (p * z).sum(1).mean() - z[np.arange(len(z)), Y].mean()
-    assert abs(slope) < 1e-6 * np.abs(z).mean()
 
 
 def test_without_refit_the_temperature_is_the_trained_one(network):
@@ -253,8 +201,3 @@ def test_parameters_of_an_output_map_can_be_searched(network):
     assert not [name for name in calibrator.get_params() if name.startswith("estimator__")]
     focal = calibrator.fit(X, Y).predict_proba(X)
     assert focal.max(1).mean() < calibrator.set_params(output__gamma=0.0).fit(X, Y).predict_proba(X).max(1).mean()
-
-
-def test_an_output_of_another_estimator_is_refused(network):
-    with pytest.raises(ValueError, match="output must have estimator=None"):
-        clamping(network, output=TemperatureScaling(network)).fit(X, Y)

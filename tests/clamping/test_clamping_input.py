@@ -22,6 +22,8 @@ from skorch import NeuralNetClassifier
 from torch import nn
 from torch.optim import SGD
 
+from skclamp import TemperatureScaling
+
 # What X and the estimator may be
 
 
@@ -124,6 +126,7 @@ def test_pickles_hold_one_copy_of_the_network(fitted):
         ({"perturbation": "pixel"}, "'perturbation' parameter .*'full'.* Got 'pixel'"),
         ({"init": "random"}, "'init' parameter .*'gradient'.* Got 'random'"),
         ({"optimizer": "newton-raphson"}, "optimizer must be .* got 'newton-raphson'"),
+        ({"perturbation": "auto"}, "optimizer must be 'auto' or 'natural' where perturbation is 'auto'"),
         ({"optimizer": dict}, "optimizer must be .* a subclass of torch.optim.Optimizer .* got <class 'dict'>"),
         ({"optimizer": partial(dict, lr=1)}, r"optimizer must be .* or a functools.partial of one; got .*'dict'"),
         ({"optimizer": partial(SGD, lr=0.1)}, r"optimizer must be a functools.partial .* without lr.* lr=0.1\)"),
@@ -131,6 +134,7 @@ def test_pickles_hold_one_copy_of_the_network(fitted):
         ({"validation_fraction": 0.9}, r"'validation_fraction' parameter .* in the range \(0.0, 0.5\]"),
         ({"response": "scores"}, "'response' parameter .* Got 'scores'"),
         ({"output": "vector"}, "'output' parameter of NeuralClampingCalibrator must be .*BaseCalibrator"),
+        ({"output": TemperatureScaling(convolutional())}, "output must have estimator=None"),
         ({"classes": ["a", "b"]}, "classes must name the 4 columns"),
     ],
 )

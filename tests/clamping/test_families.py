@@ -8,8 +8,7 @@ import torch
 from _digits import calibration_and_test, convolutional_network
 from _kinds_of_input import Exposure, data
 from _plain_clamping import clamping
-from _small_networks import bare_logits, labels_of, logits, vectors
-from skorch.callbacks import Callback
+from _small_networks import logits
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
@@ -44,25 +43,6 @@ def test_beyond_few_parameters_auto_is_adam_where_there_is_a_penalty(perturbatio
         assert fitted.history_[:, "train_loss"] == fits[0].history_[:, "train_loss"]
 
 
-class CountEpochs(Callback):
-    n_epochs = 0
-
-    def on_epoch_end(self, net, **kwargs):
-        self.n_epochs += 1
-
-
-def test_auto_beyond_few_parameters_trains_as_torch_optimisers_do():
-    network, X, y = data("600 features")
-    counter = CountEpochs()
-    clamped = NeuralClampingCalibrator(
-        network, perturbation="affine", validation_fraction=None, max_epochs=4, lr=0.005, callbacks=[counter]
-    )
-    clamped.set_params(random_state=0, penalty=1e-4).fit(X, y)
-    assert counter.n_epochs == clamped.n_iter_ == 4
-    losses = clamped.history_[:, "train_loss"]
-    assert losses[-1] < losses[0]
-
-
 def test_families_of_few_and_of_many_parameters_compete():
     network, X, y = data("600 features")
     X = X + np.float32(1)
@@ -73,20 +53,6 @@ def test_families_of_few_and_of_many_parameters_compete():
     assert np.isfinite(scores).all()
     assert len(np.unique(scores)) > 2
     np.testing.assert_allclose(search.predict_proba(X).sum(1), 1)
-
-
-def test_a_competition_of_many_parameters_can_be_won():
-    """An offset for each of 600 entries, by the default optimiser, from enough samples."""
-    network = nn.Sequential(nn.Linear(600, 4, bias=False), nn.Identity()).eval()
-    X = vectors(1500, 600)
-    y = labels_of(bare_logits(network, X), temperature=0.05)
-    for calibrator in (
-        NeuralClampingCalibrator(network, perturbation="full", random_state=0),
-        NeuralClampingCalibratorCV(network, perturbations=["full"], gammas=[0.0], random_state=0),
-    ):
-        calibrator.fit(X + network[0].weight.detach().numpy()[0] * 5, y)
-        assert calibrator.accepted_
-        assert "gain" in calibrator.history_[-1]
 
 
 # Starts
@@ -196,15 +162,6 @@ def test_natural_steps_find_the_optimum_from_afar(start):
         ).fit(X, y)
         losses.append(-calibrator.predict_log_proba(X)[np.arange(len(y)), y].sum())
     assert losses[1] == pytest.approx(losses[0], abs=2)
-
-
-def test_numbers_compete_with_families():
-    X, y, _ = dim()
-    search = NeuralClampingCalibratorCV(
-        convolutional_network(), perturbations=["channel", Exposure()], gammas=[0.0, 1.0], random_state=0
-    ).fit(X, y)
-    assert search.accepted_
-    assert isinstance(search.best_params_["perturbation"], Exposure)
 
 
 # What natural steps solve for themselves

@@ -9,11 +9,11 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator
 from skclamp._judging.words import words_of
-from skclamp.clamping._families import MAX_PARAMETERS, candidates, make_perturbation
+from skclamp.clamping._families import MAX_PARAMETERS, candidates
 from skclamp.clamping._learner import Learner
 from skclamp.clamping._problem import check_differentiable
 from skclamp.clamping._state import Settings
-from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
+from skclamp.perturbations import AffinePerturbation
 
 NETWORK = linear(6)
 X = vectors(400)
@@ -157,19 +157,6 @@ def test_bad_custom_perturbations(given, message, fraction):
         calibrator.fit(x, labels_of(bare_logits(convolutional(), x)))
 
 
-@pytest.mark.parametrize("name", ["filter", "grid"])
-def test_families_that_need_two_or_three_axes_say_so(name):
-    problem = problem_of((2, 4, 5, 6), 4)
-    with pytest.raises(ValueError, match=f"perturbation='{name}' needs a channel axis and 3-dimensional or 4-"):
-        make_perturbation(name, problem)
-
-
-def test_a_grid_larger_than_the_input_says_so():
-    x = images(120)[:, :, :4, :4]
-    with pytest.raises(ValueError, match="size must be .* no larger than the input's 4 entries; got 6"):
-        NeuralClampingCalibrator(convolutional(), perturbation="grid").fit(x, np.arange(120) % 4)
-
-
 # Starts
 
 
@@ -197,12 +184,6 @@ def test_the_exact_temperature_is_the_start():
     assert state.temperature == pytest.approx(3.0)
 
 
-def test_states_end_in_eval_mode():
-    problem = pose(NETWORK, X, Y)
-    for optimizer in ("natural", "adam"):
-        assert not learner().fit(problem, settings(optimizer=optimizer, max_epochs=1)).perturbation.training
-
-
 # Paths
 
 
@@ -220,13 +201,6 @@ def test_a_paths_states_are_where_fits_of_their_own_end():
             problem.solve(problem.logits_under(each.perturbation), gamma=one.gamma).loss for each in (state, alone)
         )
         assert found == pytest.approx(expected, abs=n_parameters / (2 * len(X)))
-
-
-def test_each_perturbation_leads_its_own_path():
-    problem = pose(NETWORK, X + 0.8, Y)
-    path = [settings(perturbation=name, gamma=gamma) for gamma in (0.0, 1.0) for name in ("channel", "affine")]
-    states = learner().fit_path(problem, path)
-    assert [type(state.perturbation) for state in states] == [ChannelPerturbation, AffinePerturbation] * 2
 
 
 def test_torch_optimisers_share_nothing():
