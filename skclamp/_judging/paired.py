@@ -91,7 +91,9 @@ class Contest:
         self.eligible = np.ones(len(values), dtype=bool)
         if baseline is not None:
             self.gains, self.errors = self._gains_over(baseline)
-            self.eligible = self.gains > n_errors * self.errors
+            # Infinitely many of an error of 0 aren't passed either.
+            with np.errstate(invalid="ignore"):
+                self.eligible = self.gains > n_errors * self.errors
             self.eligible[baseline] = True
 
     def best(self):
