@@ -9,14 +9,13 @@ import errno
 import json
 import os
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
 from zipfile import is_zipfile
 
 import numpy as np
 
-from ._backbones.fingerprint import _feed, fingerprint
+from ._backbones.fingerprint import Digest
 from ._backbones.opening import is_frozen
 from ._utils.encoding import Reader, UnknownClassError, Writer, register
 from ._utils.warnings import warn_caller
@@ -44,7 +43,7 @@ def write(calibrator, path):
     header = {
         "format": FORMAT,
         "version": __version__,
-        "fingerprint": fingerprint(calibrator._backbone),
+        "fingerprint": calibrator._backbone.fingerprint(),
         "calibrator": content,
     }
     header["checksum"] = checksum(header, writer.arrays)
@@ -138,7 +137,7 @@ def load(path, estimator=None, *, strict=True, **params):
     calibrator.set_params(estimator=estimator, **params)
     calibrator._validate_params()
     backbone = calibrator._open_backbone()
-    if strict and written != fingerprint(backbone):
+    if strict and written != backbone.fingerprint():
         raise ValueError(
             f"estimator must be the network that the calibrator was fitted around; got {type(estimator).__name__} with "
             "other weights, layers or outputs. strict=False lets through what is known to give the same logits"
@@ -202,11 +201,9 @@ def _damage_told(path):
 
 def checksum(header, arrays):
     """What tells whether a file holds what was written: a hash of the header, and of the arrays by name."""
-    digest = blake2b(digest_size=16)
     # As they lie in the file, on any machine.
     little = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
-    _feed(digest, (json.dumps(header), little))
-    return digest.hexdigest()
+    return Digest().value((json.dumps(header), little)).hex()
 
 
 def _safetensors():

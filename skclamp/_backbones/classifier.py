@@ -1,17 +1,27 @@
-"""A fitted scikit-learn classifier as a backbone."""
+"""scikit-learn's classifiers as backbones: by their scores, as Pipelines around a skorch net, and as torch networks."""
 
-from .._utils.arrays import check_scores
-from .._utils.least_probability import LOG_MIN_PROBABILITY
-from ..modules import logits_from
-from .array import check_probabilities
-from .datasets import check_no_dataset
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn.utils import get_tags
+from sklearn.utils.validation import validate_data
+from skorch import NeuralNet
+from torch import nn
+from torch.utils.data import Dataset
+
+from .._utils.arrays import check_scores, to_numpy
+from .._utils.least_probability import LOG_MIN_PROBABILITY, floored
+from ..modules import LogitsModule, as_module, logits_from
+from ..modules._from_sklearn import check_transformers, differentiable_steps, flat_steps, transformer_layers
+from .backbone import Backbone, check_probabilities
+from .fingerprint import Digest
+from .inputs import NamedArrays, check_no_dataset
+from .network import NetworkBackbone, on_device, place_of, skorch_classes, skorch_logits
 
 
-class ClassifierBackbone:
+class ClassifierBackbone(Backbone):
     """A fitted scikit-learn classifier: its decision function, or else the logarithm of its probabilities."""
 
-    likely_classes = None
-    scaled = False
     votes = True
 
     def __init__(self, classifier, response):
@@ -19,6 +29,11 @@ class ClassifierBackbone:
         self.response = response
         self.method = scoring_method(classifier, response)
         self.classes = classifier.classes_
+
+    @classmethod
+    def of(cls, estimator, opening):
+        """Of any classifier whose inputs aren't perturbed."""
+        return None if opening.perturbs else cls(estimator, opening.response)
 
     def open(self, X):
         """X itself, whatever the classifier takes."""
@@ -42,6 +57,208 @@ class ClassifierBackbone:
             return logits_from(scores, "logits", n_samples=len(scores))
         check_probabilities(scores, name)
         return logits_from(scores.double(), "probabilities", n_samples=len(scores))
+
+    def as_module(self, owner):
+        """The classifier as a network, where there is one."""
+        return LogitsModule(module_of(self.classifier, self.response, owner))
+
+    def fingerprint(self):
+        """A hash of the arrays of numbers in the classifier."""
+        return Digest().arrays(self.classifier).hex()
+
+
+class CalibratorBackbone(ClassifierBackbone):
+    """A fitted calibrator, which reads labels as it predicts; where probabilities underflow, their logarithms don't."""
+
+    # What is calibrated stays as it is until class frequencies change.
+    votes = False
+
+    def open(self, X):
+        """X itself, which `dataset_behind` returned."""
+        return X
+
+    def logits(self, X, *, labelled=False):
+        """Log-probabilities of shape (n, K), and the labels that X brings, or None."""
+        log_proba, labels = self.classifier._map_rows(torch.log_softmax, X, labelled=labelled)
+        return torch.from_numpy(log_proba), labels
+
+
+class PipelineBackbone(NetworkBackbone):
+    """A fitted Pipeline that ends in a skorch net: the net's logits of what the transformers make of inputs."""
+
+    yields_logits = False
+
+    def __init__(self, pipeline, opening):
+        *self.transformers, net = flat_steps(pipeline)
+        super().__init__(skorch_logits(net, opening.response, opening.device), opening, classes=skorch_classes(net))
+        self.classifier = pipeline
+        self.response = opening.response
+
+    @classmethod
+    def of(cls, estimator, opening):
+        """Where the net's own outputs are asked for, and inputs aren't perturbed."""
+        if opening.perturbs or opening.response == "probabilities":
+            return None
+        return cls(estimator, opening) if isinstance(flat_steps(estimator)[-1], NeuralNet) else None
+
+    def open(self, X):
+        """The transformed inputs behind one interface, see `open_inputs`."""
+        check_no_dataset(X, "where the estimator is a Pipeline")
+        for step in self.transformers:
+            X = step.transform(X)
+        return super().open(X.toarray() if issparse(X) else np.asarray(X))
+
+    def as_module(self, owner):
+        """Transformers and net as one network, where there is one."""
+        return LogitsModule(on_device(module_of(self.classifier, self.response, owner), self.device))
+
+    def fingerprint(self):
+        """A hash of the transformers' arrays and of the network."""
+        return Digest().arrays(self.transformers).network(self.module).hex()
+
+
+class DifferentiableBackbone(NetworkBackbone):
+    """A fitted classifier as a network in float64, which takes inputs as the classifier itself does."""
+
+    yields_logits = False
+
+    def __init__(self, classifier, opening):
+        network = on_device(network_of(classifier, opening.response), opening.device)
+        super().__init__(LogitsModule(network), opening, classes=classifier.classes_, dtype=torch.float64)
+        self.classifier = classifier
+
+    @classmethod
+    def of(cls, estimator, opening):
+        """Of a classifier whose inputs are perturbed."""
+        return cls(estimator, opening) if opening.perturbs else None
+
+    def open(self, X):
+        """The inputs behind one interface, see `open_inputs`; frames and sparse matrices become dense."""
+        return super().open(X if isinstance(X, Dataset) else _as_table(self.classifier, X))
+
+
+class CrossFittedBackbone(NetworkBackbone):
+    """Classifiers fitted without one fold each, as one network: a sample goes through that of its own fold.
+
+    The inputs of `open` have the number of their fold beside them, which goes to the network by name. `whole` is
+    the backbone of the classifier fitted to all the samples; of the others, one per fold, some may have missed classes.
+    `splits` holds training and held-out rows of each fold; each row is held out once.
+    """
+
+    def __init__(self, whole, classifiers, splits, opening):
+        networks = [_of_all_classes(classifier, opening.response, whole.classes) for classifier in classifiers]
+        router = LogitsModule(on_device(_Router(networks), opening.device), input_key="x")
+        # Tables are floats by now.
+        super().__init__(router, opening._replace(integer_scale=None), classes=whole.classes, dtype=whole.dtype)
+        self.splits = splits
+        self.yields_logits = whole.yields_logits
+        self._classifier = whole.classifier
+
+    def open(self, X):
+        """The samples that the classifiers were fitted to, each with its fold."""
+        folds = np.empty(sum(len(rows) for _, rows in self.splits), dtype=np.int64)
+        for k, (_, rows) in enumerate(self.splits):
+            folds[rows] = k
+        X = X if self._classifier is None else _as_table(self._classifier, X)
+        return super().open(NamedArrays({"x": X, "folds": folds}))
+
+
+def _as_table(classifier, X):
+    """Inputs as a dense float64 array, checked against what a fitted classifier was fitted to."""
+    sparse = get_tags(classifier).input_tags.sparse
+    X = to_numpy(X) if hasattr(X, "detach") else X
+    X = validate_data(classifier, X, reset=False, accept_sparse=sparse and "csr", dtype=np.float64)
+    return X.toarray() if issparse(X) else X
+
+
+def module_of(classifier, response, owner):
+    """See `network_of`; AttributeError of a calibrator `owner` where torch can't do what the classifier does."""
+    try:
+        check_differentiable(classifier)
+    except TypeError as error:
+        raise AttributeError(
+            f"{owner} has module_ where the estimator is a torch network, a skorch net, None, or a classifier that "
+            f"skclamp.modules.as_module makes a network of, and {type(classifier).__name__} is none: {error}"
+        ) from error
+    return network_of(classifier, response)
+
+
+def check_differentiable(estimator):
+    """Raise a TypeError for an estimator, fitted or not, that `network_of` knows nothing of."""
+    *transformers, classifier = flat_steps(estimator)
+    if isinstance(classifier, NeuralNet):
+        check_transformers(transformers)
+    else:
+        differentiable_steps(estimator)
+
+
+def network_of(classifier, response):
+    """A fitted classifier, Pipeline or skorch net as a network of inputs as it takes them; the net is shared."""
+    *transformers, net = flat_steps(classifier)
+    if isinstance(net, NeuralNet):
+        check_transformers(transformers)
+        # Of a Pipeline it says which method is asked, not what the net yields.
+        head = skorch_logits(net, "auto" if response == "probabilities" and transformers else response, None)
+        if not transformers:
+            return head
+        device, dtype = place_of(head)
+        return nn.Sequential(*transformer_layers(transformers), _Cast(dtype)).to(device).append(head)
+    # The scores of the calibrators that see outputs alone: without a perturbation the result is theirs.
+    method = scoring_method(classifier, response)
+    network = as_module(classifier, response_method=method)
+    return network if method == "decision_function" else nn.Sequential(network, _LogProbabilities())
+
+
+def _of_all_classes(classifier, response, classes):
+    """The network of a classifier that may have missed classes, which a net's outputs have all the same."""
+    network, seen = network_of(classifier, response), classifier.classes_
+    if len(seen) == len(classes) or isinstance(flat_steps(classifier)[-1], NeuralNet):
+        return network
+    return _Widened(network, np.searchsorted(classes, seen), len(classes))
+
+
+class _Cast(nn.Module):
+    """What transformers yield, in a network's own precision."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x):
+        return x if self.dtype is None else x.to(self.dtype)
+
+
+class _LogProbabilities(nn.Module):
+    """Logarithms of the softmax of scores, which the least probability bounds."""
+
+    def forward(self, scores):
+        return floored(torch.log_softmax(scores, 1))
+
+
+class _Widened(nn.Module):
+    """A network of some classes as one of all, see `of_all_classes`."""
+
+    def __init__(self, network, columns, n_classes):
+        super().__init__()
+        self.network = network
+        self.n_classes = n_classes
+        self.register_buffer("columns", torch.as_tensor(columns))
+
+    def forward(self, x):
+        return of_all_classes(self.network(x), self.columns, self.n_classes)
+
+
+class _Router(nn.Module):
+    """Each sample through the network of its fold."""
+
+    def __init__(self, networks):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x, folds):
+        rows = [(folds == k).nonzero()[:, 0] for k in range(len(self.networks))]
+        parts = [network(x[of_fold]) for network, of_fold in zip(self.networks, rows, strict=True) if len(of_fold)]
+        return torch.cat(parts)[torch.cat(rows).argsort()]
 
 
 def of_all_classes(logits, columns, n_classes):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,33 +11,96 @@ from torch import nn
 
 from ..modules import LogitsModule
 from ..modules._unwrap import unwrapped
-from .array import ArrayBackbone
-from .network import ScoresBackbone
 
 
-def fingerprint(backbone):
-    """What tells one network from another; None without one.
+class Digest:
+    """A hash of what it is fed; each method returns the digest itself."""
 
-    Of a torch network it is a hash of the classes of its parts, its weights and buffers, and of how its outputs are
-    read. Of a classifier it is one of the arrays of numbers in it: what else there is may change as it predicts.
-    """
-    if isinstance(backbone, (ArrayBackbone, ScoresBackbone)):
-        return None
-    digest = blake2b(digest_size=16)
-    # What stands before a net in a Pipeline.
-    _feed_arrays(digest, getattr(backbone, "transformers", []), set())
-    if hasattr(backbone, "module"):
-        _feed_network(digest, backbone.module)
-    else:
-        _feed_arrays(digest, backbone.classifier, set())
-    return digest.hexdigest()
+    def __init__(self):
+        self._hash = blake2b(digest_size=16)
+
+    def hex(self):
+        """The hash of all so far."""
+        return self._hash.hexdigest()
+
+    def value(self, value):
+        """Take on a value by its content; of objects that aren't known only the class."""
+        if isinstance(value, torch.Tensor) and value.is_quantized:
+            value = (str(value.qscheme()), value.int_repr(), value.dequantize())
+        if isinstance(value, torch.Tensor):
+            dense = value.detach().to_dense().cpu().contiguous()
+            self.value((str(value.dtype), tuple(value.shape)))
+            content: Any = dense.reshape(-1).view(torch.uint8).numpy()
+            self._hash.update(content)
+        elif isinstance(value, np.ndarray) and value.dtype.names:
+            self.value({name: value[name] for name in value.dtype.names})
+        elif isinstance(value, np.ndarray) and value.dtype != object:
+            self.value((value.dtype.str, value.shape, value.tobytes()))
+        elif isinstance(value, Mapping):
+            self.value([item for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for item in pair])
+        elif isinstance(value, (list, tuple)):
+            self._hash.update(f"{len(value)} ".encode())
+            for item in value:
+                self.value(item)
+        elif isinstance(value, bytes):
+            self._hash.update(value)
+        else:
+            plain = value is None or isinstance(value, (bool, int, float, str, torch.dtype))
+            self._hash.update(f"{value if plain else type(value).__qualname__!r} ".encode())
+        return self
+
+    def network(self, head):
+        """Take on a LogitsModule: the classes of its parts, weights, buffers, and how the outputs are read."""
+        network = unwrapped(head.module)
+        nonlinearity = getattr(head.nonlinearity, "__qualname__", type(head.nonlinearity).__qualname__)
+        self.value((head.response, nonlinearity, head.output_key))
+        for name, part in network.named_modules():
+            if isinstance(part, LogitsModule):
+                self.value((part.response, part.output_key))
+            if not hasattr(part, "_orig_mod"):
+                self.value((_uncompiled(name), type(part).__qualname__))
+        # Some buffers aren't in the state dict, and what quantised layers hold is only there.
+        tensors = {**dict(network.named_buffers()), **network.state_dict()}
+        return self.value({_uncompiled(name): value for name, value in tensors.items()})
+
+    def arrays(self, value, seen=None):
+        """Take on the arrays of numbers in an object and its parts, in the order of their names.
+
+        What else there is in a classifier may change as it predicts.
+        """
+        seen = set() if seen is None else seen
+        if id(value) in seen:
+            return self
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
+            return self.value(value)
+        if type(value).__module__ == "sklearn.tree._tree":
+            state = value.__getstate__()
+            return self.value({name: part for name, part in state.items() if isinstance(part, np.ndarray)})
+        if isinstance(value, (list, tuple, np.ndarray)):
+            parts = list(value)
+        else:
+            named = value if isinstance(value, Mapping) else _parts(value)
+            parts = [named[name] for name in sorted(named, key=str)]
+        for part in parts:
+            self.arrays(part, seen)
+        return self
+
+
+def _uncompiled(name):
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def _parts(value):
+    """Attributes of an object; of a calibrator what its file keeps, and the estimator."""
+    if not hasattr(value, "_learned"):
+        return getattr(value, "__dict__", {})
+    return {**value._learned(), "estimator": getattr(value, "estimator_", value.estimator)}
 
 
 def content_hash(value):
     """What tells one parameter of a calibrator from another by what is in it, in any process."""
-    digest = blake2b(digest_size=16)
-    _feed(digest, _contents(value))
-    return digest.hexdigest()
+    return Digest().value(_contents(value)).hex()
 
 
 def _contents(value, around=()):
@@ -61,71 +125,3 @@ def _contents(value, around=()):
     if hasattr(value, "__dict__") and not isinstance(value, np.ndarray):
         return [type(value).__qualname__, _contents(vars(value), around)]
     return value
-
-
-def _feed_network(digest, head):
-    network = unwrapped(head.module)
-    nonlinearity = getattr(head.nonlinearity, "__qualname__", type(head.nonlinearity).__qualname__)
-    _feed(digest, (head.response, nonlinearity, head.output_key))
-    for name, part in network.named_modules():
-        if isinstance(part, LogitsModule):
-            _feed(digest, (part.response, part.output_key))
-        if not hasattr(part, "_orig_mod"):
-            _feed(digest, (_uncompiled(name), type(part).__qualname__))
-    # Some buffers aren't in the state dict, and what quantised layers hold is only there.
-    tensors = {**dict(network.named_buffers()), **network.state_dict()}
-    _feed(digest, {_uncompiled(name): value for name, value in tensors.items()})
-
-
-def _uncompiled(name):
-    return ".".join(part for part in name.split(".") if part != "_orig_mod")
-
-
-def _feed(digest, value):
-    """Hash a value by its content; of objects that aren't known only the class."""
-    if isinstance(value, torch.Tensor) and value.is_quantized:
-        value = (str(value.qscheme()), value.int_repr(), value.dequantize())
-    if isinstance(value, torch.Tensor):
-        dense = value.detach().to_dense().cpu().contiguous()
-        _feed(digest, (str(value.dtype), tuple(value.shape)))
-        digest.update(dense.reshape(-1).view(torch.uint8).numpy())
-    elif isinstance(value, np.ndarray) and value.dtype.names:
-        _feed(digest, {name: value[name] for name in value.dtype.names})
-    elif isinstance(value, np.ndarray) and value.dtype != object:
-        _feed(digest, (value.dtype.str, value.shape, value.tobytes()))
-    elif isinstance(value, Mapping):
-        _feed(digest, [item for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for item in pair])
-    elif isinstance(value, (list, tuple)):
-        digest.update(f"{len(value)} ".encode())
-        for item in value:
-            _feed(digest, item)
-    elif isinstance(value, bytes):
-        digest.update(value)
-    else:
-        plain = value is None or isinstance(value, (bool, int, float, str, torch.dtype))
-        digest.update(f"{value if plain else type(value).__qualname__!r} ".encode())
-
-
-def _parts(value):
-    """Attributes of an object; of a calibrator what its file keeps, and the estimator."""
-    if not hasattr(value, "_learned"):
-        return getattr(value, "__dict__", {})
-    return {**value._learned(), "estimator": getattr(value, "estimator_", value.estimator)}
-
-
-def _feed_arrays(digest, value, seen):
-    """Hash the arrays of numbers in an object and its parts, in the order of their names."""
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, torch.Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
-        _feed(digest, value)
-    elif isinstance(value, (list, tuple, np.ndarray)):
-        for item in value:
-            _feed_arrays(digest, item, seen)
-    elif type(value).__module__ == "sklearn.tree._tree":
-        _feed(digest, {name: part for name, part in value.__getstate__().items() if isinstance(part, np.ndarray)})
-    else:
-        parts = value if isinstance(value, Mapping) else _parts(value)
-        for name in sorted(parts, key=str):
-            _feed_arrays(digest, parts[name], seen)

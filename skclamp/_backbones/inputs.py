@@ -1,18 +1,206 @@
-"""A network's inputs as batches: arrays, dicts of arrays, Datasets and streams alike."""
+"""Whatever holds samples becomes batches of a network's inputs: arrays, dicts of arrays, Datasets and streams alike."""
 
 import copy
 import warnings
 from collections.abc import Mapping
 from functools import partial
 from numbers import Number
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from scipy.sparse import issparse
+from skorch.helper import SliceDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    default_collate,
+)
 
 from .._utils.arrays import check_finite, shown_shapes, tensor_of, to_numpy
-from .datasets import BY_COLLATING, LoadedDataset, NamedArrays, check_no_items, fetch, is_stream, without_labels
+
+# What Hugging Face's models call their labels, and their data sets mostly do.
+LABELS = ("labels", "label")
+# Where inputs of several sizes are made alike, batch by batch.
+_BY_COLLATING = "or have a DataLoader pad each batch: DataLoader(dataset, collate_fn=...)"
+# What torch's DataLoader takes only where there are workers. Persistent ones would change the order of an epoch.
+_OF_WORKERS = ("multiprocessing_context", "prefetch_factor", "timeout", "worker_init_fn")
+UNFITTED = "where the classifier isn't fitted"
+
+
+def dataset_behind(X, *, any_order=False):
+    """What holds samples as a torch Dataset: a DataLoader's, `NamedArrays` of a dict, a view of what is none by class.
+
+    A DataLoader's Dataset is read in its own order, as a `LoadedDataset`; an array stays as it is. ``any_order=True``
+    says that nothing beside X goes by the order of its samples, so that a DataLoader may shuffle them. One that leaves
+    out or repeats samples, or does something of its own, is refused.
+    """
+    if type(X) is np.ndarray:
+        return X
+    if isinstance(X, DataLoader):
+        return LoadedDataset(X, any_order)
+    if isinstance(X, torch.Tensor) and X.is_nested:
+        raise TypeError("X must hold inputs of one size; got a nested tensor: pass X.to_padded_tensor(0.0)")
+    # A sparse matrix of scipy's may be a mapping of places.
+    if isinstance(X, Mapping) and not issparse(X):
+        return NamedArrays(X)
+    if hasattr(X, "with_format") and hasattr(X, "column_names"):
+        # Hugging Face's: without a format its items are lists, which take long to convert.
+        given = (
+            X.format["type"] if hasattr(X, "format") else getattr(getattr(X, "_formatting", None), "format_type", None)
+        )
+        X = X.with_format("torch") if given is None else X
+    elif not isinstance(X, SliceDataset):
+        return X
+    return X if isinstance(X, Dataset) else _ItemsOf(X)
+
+
+def check_items(X, y=None, names_taken=None):
+    """Raise for a list of a Dataset's items, and for several inputs side by side, each with a row per label.
+
+    A network takes its own by `names_taken`, if any.
+    """
+    if not isinstance(X, (tuple, list)) or not X:
+        return
+    pairs = isinstance(X[0], tuple) and getattr(next(iter(X[0]), None), "ndim", 0) > 0
+    if isinstance(X, list) and (pairs or isinstance(X[0], Mapping)):
+        raise TypeError(
+            "X must be an array or a Dataset; got a list of items of a Dataset, as scikit-learn's splitters make: pass "
+            "skorch's SliceDataset(dataset), and the labels as y"
+        )
+    if y is not None and len(X) != len(y) and all(getattr(part, "shape", ())[:1] == (len(y),) for part in X):
+        entries = ", ".join(f"{name!r}: ..." for name in (names_taken or [])[: len(X)])
+        rule = f"a dict of the inputs that the network takes by name, {{{entries}}}" if entries else "one array"
+        raise TypeError(f"X must be {rule}; got a {type(X).__name__} of {len(X)} arrays with {len(y)} rows each")
+
+
+def check_no_dataset(X, where, name="X"):
+    """Raise for a Dataset where only an array will do."""
+    if isinstance(X, Dataset):
+        X = X.dataset if isinstance(X, LoadedDataset) else X
+        raise TypeError(f"{name} must be an array {where}; got the Dataset {type(X).__name__}")
+
+
+def _fetch(dataset, indices):
+    """Items of a map-style Dataset, at once where it can."""
+    if callable(getattr(dataset, "__getitems__", None)):
+        return dataset.__getitems__(indices)
+    return [dataset[i] for i in indices]
+
+
+class _ItemsOf(Dataset):
+    """A torch Dataset of what has a length and items."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[int(index)]
+
+    def __getitems__(self, indices):
+        return _fetch(self.items, indices)
+
+
+class LoadedDataset(Dataset):
+    """The Dataset of a DataLoader, in its own order, and how the DataLoader reads it.
+
+    `loading` are arguments of torch's DataLoader: its batch size, how it puts batches together unless that is torch's
+    own way, and its workers.
+    """
+
+    def __init__(self, loader, any_order):
+        _check_loader(loader, any_order)
+        self.loading = {
+            "batch_size": loader.batch_sampler.batch_size,
+            "num_workers": loader.num_workers,
+            "pin_memory": loader.pin_memory,
+        }
+        if loader.collate_fn is not default_collate:
+            self.loading["collate_fn"] = loader.collate_fn
+        if loader.num_workers:
+            self.loading |= {name: getattr(loader, name) for name in _OF_WORKERS}
+        # What puts batches together by itself has items as they are, and so has a list.
+        as_it_is = "collate_fn" in self.loading or isinstance(loader.dataset, list)
+        dataset = loader.dataset if as_it_is else dataset_behind(loader.dataset)
+        self.dataset = dataset if isinstance(dataset, Dataset) else _ItemsOf(dataset)
+
+
+def _check_loader(loader, any_order):
+    """Raise unless a DataLoader goes through its Dataset as it is."""
+    batches, dataset = loader.batch_sampler, loader.dataset
+    if type(loader) is not DataLoader or type(batches) is not BatchSampler:
+        raise TypeError(
+            "X must be torch's own DataLoader, with its own batch_sampler; got another. Give its Dataset, with items "
+            "as the network takes them"
+        )
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        if batches.drop_last:
+            raise ValueError("X must be a DataLoader that leaves out no sample; got one of a stream with drop_last")
+        return
+    n_left_out = len(dataset) % batches.batch_size if batches.drop_last else 0
+    if n_left_out:
+        raise ValueError(f"X must be a DataLoader that leaves out no sample; its drop_last leaves out {n_left_out}")
+    sampler: Any = batches.sampler
+    shuffles = type(sampler) is RandomSampler
+    repeats = shuffles and (sampler.replacement or sampler.num_samples != len(dataset))
+    in_order = type(sampler) is SequentialSampler
+    whole = (in_order or shuffles) and not repeats and len(sampler.data_source) == len(dataset)
+    if not whole or not (any_order or in_order):
+        rule = ", in order: pass shuffle=False: y, sample_weight and predictions are in the Dataset's order"
+        raise ValueError(
+            f"X must be a DataLoader that loads each sample once{'' if any_order else rule}; got one with a "
+            f"{type(sampler).__name__}"
+        )
+
+
+class NamedArrays(Dataset):
+    """Arrays by the names under which a network takes them, as a tokenizer returns them, first axes the samples.
+
+    An entry "labels" or "label" holds labels. `tensors`, the inputs by name, stay where they are and as they are.
+    """
+
+    def __init__(self, arrays):
+        arrays, labels = _without_labels(arrays)
+        self.tensors = {name: _entry(values, name) for name, values in arrays.items()}
+        self.labels = None if labels is None else to_numpy(labels)
+        lengths = {name: len(values) for name, values in self.tensors.items()}
+        if self.labels is not None:
+            lengths["labels"] = len(self.labels)
+        if not self.tensors or not all(lengths.values()):
+            raise ValueError(f"X must not be empty; got a dict with entries of {lengths} samples")
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"X must be a dict of arrays with one entry per sample each; got lengths {lengths}")
+
+    def __len__(self):
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, index):
+        inputs = {name: values[index] for name, values in self.tensors.items()}
+        return inputs if self.labels is None else (inputs, self.labels[index])
+
+
+def _without_labels(entries):
+    """The inputs of a mapping, as a dict, and its labels or None."""
+    labels = [name for name in LABELS if name in entries]
+    return {name: entries[name] for name in entries if name not in labels}, entries[labels[0]] if labels else None
+
+
+def _entry(values, name):
+    try:
+        tensor = tensor_of(values, f"entry {name!r} of X")
+    except ValueError as error:
+        raise ValueError(f"{error}. Pad them, as tokenizers do with padding=True, {_BY_COLLATING}") from error
+    if tensor.ndim == 0:
+        raise ValueError(f"entry {name!r} of X must have samples along its first axis; got the single number {tensor}")
+    return tensor
 
 
 def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
@@ -24,21 +212,17 @@ def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
     """
     loading = {"batch_size": batch_size}
     if isinstance(X, LoadedDataset):
-        loading, X = X.loading, X.dataset
-        loading = {**loading, "pin_memory": loading["pin_memory"] and may_pin}
+        loading, X = {**X.loading, "pin_memory": X.loading["pin_memory"] and may_pin}, X.dataset
     if isinstance(X, NamedArrays):
         return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"])
-    if not isinstance(X, Dataset):
-        check_no_items(X)
-        return ArrayInputs(_array(X), batch_size=batch_size)
-    return (StreamInputs if is_stream(X) else DatasetInputs)(X, of_one_size=of_one_size, **loading)
-
-
-def _array(X):
+    if isinstance(X, Dataset):
+        kind = StreamInputs if isinstance(X, IterableDataset) else DatasetInputs
+        return kind(X, of_one_size=of_one_size, **loading)
+    check_items(X)
     try:
         values = tensor_of(X, "X")
     except ValueError as error:
-        raise ValueError(f"{error}. Resize, crop or pad them, {BY_COLLATING}") from error
+        raise ValueError(f"{error}. Resize, crop or pad them, {_BY_COLLATING}") from error
     if values.ndim < 2:
         raise ValueError(
             "X must have samples along its first axis and at least one axis more: Reshape your data; got a "
@@ -46,7 +230,7 @@ def _array(X):
         )
     if values.numel() == 0:
         raise ValueError(f"X must not be empty: Found array with 0 sample(s); got shape {tuple(values.shape)}")
-    return values
+    return ArrayInputs(values, batch_size=batch_size)
 
 
 class ArrayInputs:
@@ -57,32 +241,37 @@ class ArrayInputs:
     """
 
     loading: ClassVar[dict] = {}
+    is_stream = False
 
     def __init__(self, values, labels=None, rows=None, batch_size=64):
         self.values, self.labels, self.rows, self.batch_size = values, labels, rows, batch_size
 
     def __len__(self):
-        return len(next(_entries(self.values)) if self.rows is None else self.rows)
+        if self.rows is not None:
+            return len(self.rows)
+        return len(next(iter(self.values.values())) if isinstance(self.values, dict) else self.values)
 
     def take(self, indices):
         """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
-        return ArrayInputs(self.values, self.labels, self._rows(torch.as_tensor(indices)), self.batch_size)
+        rows = torch.as_tensor(indices)
+        rows = rows if self.rows is None else self.rows[rows]
+        return ArrayInputs(self.values, self.labels, rows, self.batch_size)
 
     def at(self, positions):
         """Inputs and labels or None at some positions, a tensor or a slice; copied where they aren't neighbours."""
-        rows = self._rows(positions)
+        rows = positions if self.rows is None else self.rows[positions]
         labels = None if self.labels is None else self.labels[rows]
-        return _apply(lambda tensor: tensor[rows], self.values), labels
-
-    def _rows(self, positions):
-        return positions if self.rows is None else self.rows[positions]
+        if isinstance(self.values, dict):
+            return {name: tensor[rows] for name, tensor in self.values.items()}, labels
+        return self.values[rows], labels
 
     def batches(self, batch_size=None):
         """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
         batch_size = batch_size or self.batch_size
         for start in range(0, len(self), batch_size):
             inputs, labels = self.at(slice(start, start + batch_size))
-            yield _finite(inputs, start), labels
+            _check_finite(inputs, start)
+            yield inputs, labels
 
     def training_set(self, *targets):
         """A Dataset of (input, targets) that torch's DataLoader reads a batch at a time (with `collate`)."""
@@ -99,6 +288,8 @@ class _LoadedInputs:
 
     `collate_fn` is a loader's own; None is ours, whose batches are `of_one_size` always.
     """
+
+    is_stream = False
 
     def __init__(self, dataset, *, batch_size=64, collate_fn=None, of_one_size=True, **loading):
         self.dataset, self.batch_size, self.loading = dataset, batch_size, loading
@@ -117,14 +308,18 @@ class _LoadedInputs:
         for inputs, labels in loaded:
             if self._of_one_size:
                 self._sizes = self._sizes or _sizes(inputs)
-                own = isinstance(self._collate, _OwnCollate)
-                _check_sizes([self._sizes, _sizes(inputs)], "in the collate_fn to one size" if own else BY_COLLATING)
-            yield _finite(inputs, n_before), labels
-            n_before += len(next(_entries(inputs)))
+                collates = isinstance(self._collate, _OwnCollate)
+                where = "in the collate_fn to one size" if collates else _BY_COLLATING
+                _check_sizes([self._sizes, _sizes(inputs)], where)
+            _check_finite(inputs, n_before)
+            yield inputs, labels
+            n_before += len(next(iter(_named(inputs).values())))
 
 
 class StreamInputs(_LoadedInputs):
     """Samples of a Dataset that can only be gone through, of unknown number."""
+
+    is_stream = True
 
     def __init__(self, dataset, *, num_workers=0, **loading):
         # Several workers would each go through the stream, or change the order of one that they share.
@@ -166,7 +361,16 @@ class DatasetInputs(_LoadedInputs):
 def _collate(items):
     """A batch of (inputs, labels or None) from items of a Dataset; runs in the workers."""
     inputs, labels = zip(*map(_split, items), strict=True)
-    return _stacked(inputs), default_collate(list(labels)) if _are_there(labels) else None
+    kinds = {tuple(sorted(item)) if isinstance(item, dict) else "no names" for item in inputs}
+    if len(kinds) > 1:
+        raise TypeError(f"X must be a Dataset whose items have the same entries; got {' and '.join(map(str, kinds))}")
+    try:
+        batch = default_collate(list(inputs))
+    except RuntimeError:
+        # Looked at only where they don't fit: a batch of small inputs is quickly made.
+        _check_sizes([_sizes(item, axis=0) for item in inputs], _BY_COLLATING)
+        raise
+    return batch, default_collate(list(labels)) if _are_there(labels) else None
 
 
 def joined_labels(parts):
@@ -204,11 +408,12 @@ class _OwnCollate:
         try:
             inputs, labels = _split(batch)
         except TypeError as error:
+            inner = f" of {', '.join(type(part).__name__ for part in batch[:3])}" if _is_sequence(batch) else ""
             raise TypeError(
                 "X must be a DataLoader whose collate_fn returns what the network takes, a tensor or a dict of "
-                f"tensors, alone or first in a tuple with the labels; got {_kinds(batch)}"
+                f"tensors, alone or first in a tuple with the labels; got {type(batch).__name__}{inner}"
             ) from error
-        lengths = {_n_rows(part) for part in (*_entries(inputs), labels)} - {None}
+        lengths = {_n_rows(part) for part in (*_named(inputs).values(), labels)} - {None}
         if lengths != {len(items)}:
             raise ValueError(
                 f"X must be a DataLoader whose collate_fn keeps each sample, along the first axis; of {len(items)} it "
@@ -217,38 +422,34 @@ class _OwnCollate:
         return inputs, labels
 
 
-def _split(item):
-    """Inputs, as a tensor or a dict of tensors, and the label or None, of an item of a Dataset."""
-    inputs, label = (*item, None)[:2] if isinstance(item, (tuple, list)) else (item, None)
-    if not isinstance(inputs, Mapping):
-        return _tensor(inputs, "X"), _native(label)
-    entries, own_label = without_labels(inputs)
-    tensors = {name: _tensor(value, _called(name), lists=True) for name, value in entries.items()}
-    return tensors, _native(own_label if label is None else label)
+def _is_sequence(value):
+    return isinstance(value, (list, tuple))
 
 
 def _n_rows(values):
     """Length of a tensor or a list along the first axis, 0 without one; None for what is neither."""
-    if isinstance(values, (list, tuple)):
+    if _is_sequence(values):
         return len(values)
     return (values.shape[0] if values.ndim else 0) if hasattr(values, "ndim") else None
 
 
-def _kinds(batch):
-    """The type of a batch, and those of what a tuple holds."""
-    inner = f" of {', '.join(type(part).__name__ for part in batch[:3])}" if isinstance(batch, (list, tuple)) else ""
-    return type(batch).__name__ + inner
-
-
-def _native(label):
-    return to_numpy(label) if isinstance(label, np.ndarray) else label
+def _split(item):
+    """Inputs, as a tensor or a dict of tensors, and the label or None, of an item of a Dataset."""
+    inputs, label = (*item, None)[:2] if _is_sequence(item) else (item, None)
+    if isinstance(inputs, Mapping):
+        entries, own_label = _without_labels(inputs)
+        label = own_label if label is None else label
+        tensors = {name: _tensor(value, _called(name), lists=True) for name, value in entries.items()}
+    else:
+        tensors = _tensor(inputs, "X")
+    return tensors, to_numpy(label) if isinstance(label, np.ndarray) else label
 
 
 def _tensor(value, name, lists=False):
     if type(value) is torch.Tensor and not value.is_complex():
         return value
-    numeric = (torch.Tensor, np.ndarray, np.generic, Number)
-    if not isinstance(value, (*numeric, list, tuple) if lists else numeric):
+    numeric = isinstance(value, (torch.Tensor, np.ndarray, np.generic, Number))
+    if not numeric and not (lists and _is_sequence(value)):
         raise TypeError(
             f"{name} must be a tensor or an array in each item of a Dataset, an item being one input, or a tuple of an "
             f"input and a label; got inputs of type {type(value).__name__}{_remedy(value)}"
@@ -261,7 +462,7 @@ def _tensor(value, name, lists=False):
 
 def _remedy(value):
     """The names that several inputs lack, or the transform that a Dataset of pictures lacks."""
-    if isinstance(value, (list, tuple)):
+    if _is_sequence(value):
         return ". Several inputs go into a dict, by the names under which the network takes them"
     if not type(value).__module__.startswith("PIL."):
         return ""
@@ -271,23 +472,18 @@ def _remedy(value):
     )
 
 
-def _stacked(inputs):
-    """Inputs of several samples as one batch."""
-    kinds = {tuple(sorted(item)) if isinstance(item, dict) else "no names" for item in inputs}
-    if len(kinds) > 1:
-        raise TypeError(f"X must be a Dataset whose items have the same entries; got {' and '.join(map(str, kinds))}")
-    try:
-        return default_collate(list(inputs))
-    except RuntimeError:
-        # Looked at only where they don't fit: a batch of small inputs is quickly made.
-        _check_sizes([_sizes(item, axis=0) for item in inputs], BY_COLLATING)
-        raise
+def _named(inputs):
+    """Tensors by the names of their entries, None that of inputs without one."""
+    return inputs if isinstance(inputs, dict) else {None: inputs}
+
+
+def _called(name):
+    return "X" if name is None else f"entry {name!r} of X"
 
 
 def _sizes(inputs, axis=1):
     """Shape of an input, of each entry; `axis` is its first one."""
-    named = inputs if isinstance(inputs, dict) else {None: inputs}
-    return {name: tuple(tensor.shape[axis:]) for name, tensor in named.items()}
+    return {name: tuple(tensor.shape[axis:]) for name, tensor in _named(inputs).items()}
 
 
 def _check_sizes(sizes, where):
@@ -301,27 +497,11 @@ def _check_sizes(sizes, where):
             )
 
 
-def _called(name):
-    return "X" if name is None else f"entry {name!r} of X"
-
-
-def _entries(inputs):
-    return iter(inputs.values()) if isinstance(inputs, dict) else iter([inputs])
-
-
-def _apply(function, inputs):
-    """The same of each entry."""
-    if isinstance(inputs, dict):
-        return {name: function(tensor) for name, tensor in inputs.items()}
-    return function(inputs)
-
-
-def _finite(batch, first_row):
-    """The batch itself, once each entry is seen to be finite; `first_row` is the number of its first sample."""
-    for name, tensor in batch.items() if isinstance(batch, dict) else [(None, batch)]:
+def _check_finite(batch, first_row):
+    """Raise unless each entry of a batch is finite; `first_row` is the number of its first sample."""
+    for name, tensor in _named(batch).items():
         if tensor.is_floating_point():
             check_finite(tensor, _called(name), first_row)
-    return batch
 
 
 class _BatchedDataset(Dataset):
@@ -350,6 +530,6 @@ class _PairedDataset(Dataset):
 
     def __getitems__(self, indices):
         # A number of no sample's stands for none, whose targets weigh nothing.
-        items = fetch(self.dataset, [max(i, 0) for i in indices])
+        items = _fetch(self.dataset, [max(i, 0) for i in indices])
         targets = [tuple(target[i] for target in self.targets) for i in indices]
         return list(zip(items, targets, strict=True))

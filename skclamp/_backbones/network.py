@@ -1,10 +1,13 @@
-"""A frozen torch network as a backbone: batches, eval mode and its logits."""
+"""A frozen torch network, or a skorch net's, as a backbone: batches on its device, in eval mode, and its logits."""
 
+import copy
 from collections.abc import Mapping
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from sklearn.exceptions import NotFittedError
+from skorch import NeuralNet
 from torch import nn
 
 from .._utils.arrays import (
@@ -15,6 +18,7 @@ from .._utils.arrays import (
     has_absent,
     without,
 )
+from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
 from ..exceptions import CalibrationSetWarning, ForwardError
@@ -22,7 +26,8 @@ from ..modules import LogitsModule, frozen
 from ..modules._clamped import weighted_sum
 from ..modules._failure import names_taken
 from ..modules._unwrap import unwrapped
-from .device import Destination, place_of
+from .backbone import ArrayBackbone, Backbone, check_device
+from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
 
 # Inputs on the same scale hardly differ by this factor, bytes and fractions do.
@@ -32,23 +37,17 @@ _N_REPEATED = 4
 _SAME = 0.01
 
 
-class NetworkBackbone:
+class NetworkBackbone(Backbone):
     """A frozen torch network, run in batches on its device.
 
     Parameters
     ----------
     module : LogitsModule
         The network; its response is known.
+    opening : Opening
+        How its inputs are read.
     classes : ndarray of shape (K,), default=None
         Names of its columns, where they are known.
-    perturbs : bool, default=False
-        See `open_backbone`.
-    batch_size : int, default=64
-        Samples a forward pass, unless a DataLoader says otherwise.
-    integer_scale
-        See `Destination`.
-    verbose : int or "auto", default=0
-        See `progress_bar`.
     dtype : torch.dtype, default=None
         What floating-point inputs become. None is the dtype of the network's first floating-point weight.
 
@@ -57,38 +56,41 @@ class NetworkBackbone:
     device, dtype
         Where inputs go, the place of the network's first floating-point weight, and what floating-point inputs become.
         A network without one takes inputs as they are.
-    range_of_inputs : tuple of two floats or None
-        Of the first batch of floating-point inputs that it was given.
-    scaled : bool or None
-        Whether `integer_scale` was for anything in the first batch.
     """
 
-    range_of_inputs = None
-    scaled = None
+    yields_logits = True
+    in_batches = True
+    scaled: bool | None = None
     # A few of the first inputs, and their logits, until they are compared with a second look.
-    _first = None
-    # Its softmax may underflow, which is no vote.
-    votes = False
+    _first: tuple | None = None
 
-    def __init__(
-        self,
-        module,
-        *,
-        classes=None,
-        perturbs=False,
-        batch_size=64,
-        integer_scale=None,
-        verbose=0,
-        dtype=None,
-    ):
+    def __init__(self, module, opening, *, classes=None, dtype=None):
         self.module = module
         self.classes = classes
-        self.perturbs = perturbs
-        self.batch_size = batch_size
-        self.verbose = verbose
+        self.perturbs, self.batch_size, self.verbose = opening.perturbs, opening.batch_size, opening.verbose
         self.device, own_dtype = place_of(module)
         self.dtype = dtype or own_dtype
-        self._destination = Destination(self.device, self.dtype, integer_scale)
+        self._destination = _Destination(self.device, self.dtype, opening.integer_scale)
+
+    @classmethod
+    def of(cls, estimator, opening):
+        """Of a torch network, or a skorch net that is initialised."""
+        if isinstance(estimator, NeuralNet):
+            module = skorch_logits(estimator, opening.response, opening.device, opening.input_key)
+            return cls(module, opening, classes=skorch_classes(estimator))
+        if not isinstance(estimator, nn.Module):
+            return None
+        response = "logits" if opening.response == "auto" else opening.response
+        module = LogitsModule(on_device(estimator, opening.device), response=response, input_key=opening.input_key)
+        backbone = cls(module, opening)
+        backbone.guesses_response = opening.response == "auto"
+        return backbone
+
+    @property
+    def _network(self):
+        """The user's own."""
+        network = unwrapped(self.module.module)
+        return unwrapped(network.module) if isinstance(network, LogitsModule) else network
 
     @property
     def likely_classes(self):
@@ -100,12 +102,6 @@ class NetworkBackbone:
     def names_taken(self):
         """Under which names the network takes its inputs; None where it can't tell."""
         return names_taken(self._network)
-
-    @property
-    def _network(self):
-        """The user's own."""
-        network = unwrapped(self.module.module)
-        return unwrapped(network.module) if isinstance(network, LogitsModule) else network
 
     @property
     def guessed_item(self):
@@ -141,55 +137,54 @@ class NetworkBackbone:
             )
         return others.pop(key), others
 
-    @contextmanager
-    def evaluating(self):
-        """The network in eval mode and without gradients; its flags are restored."""
-        with frozen(self.module), torch.no_grad():
-            yield
-
     def logits(self, inputs, transform=None, *, views=(), labelled=True):
         """Logits of shape (n, K) on the network's device, and the labels where the inputs bring them, if wanted.
 
         `transform` is applied on the device to each batch of the inputs that are perturbed. `views` are pairs of a
         module and a weight: the logits are then the weighted sum of those of each module's outputs, in turn.
         """
-        with self.evaluating():
-            return self._run(inputs, transform, views, labelled)
-
-    def _run(self, inputs, transform, views, labelled):
+        n_samples = len(inputs) if hasattr(inputs, "__len__") else None
+        n_batches = None if n_samples is None else -(-n_samples // inputs.batch_size)
+        bar = progress_bar(verbose=0 if n_batches == 1 else self.verbose, total=n_batches, desc="network", unit="batch")
         out, labels, done = None, [], 0
-        for batch, y in self._batches(inputs):
-            x, others = self.to_device(batch)
-            if not done:
-                self._look_at_scale(batch, x)
-            if self.range_of_inputs is None and x is not None and x.is_floating_point() and x.numel():
-                self.range_of_inputs = x.min().item(), x.max().item()
-            z = self._viewed(x if transform is None else transform(x).to(x.dtype), others, views)
-            # Only of the inputs as given: what a perturbation does to them says nothing of the user's declaration.
-            if transform is None and self.module.response == "probabilities":
-                name = f"the network's output for samples {done}, {done + 1}, ..."
-                check_probability_rows(z.exp(), name, self.dtype)
-            if out is None:
-                if self._first is None and transform is None and not views:
-                    self._first = self._few(x, others, z)
-                out = z.new_empty(len(inputs) if hasattr(inputs, "__len__") else len(z), z.shape[1])
-            out = _with_room(out, done + len(z))
-            out[done : done + len(z)] = z
-            done += len(z)
-            labels.append(y)
+        with bar, frozen(self.module), torch.no_grad():
+            for batch, y in inputs.batches():
+                x, others = self.to_device(batch)
+                if out is None:
+                    self._look_at_scale(batch, x)
+                passed_on = x if transform is None else transform(x).to(x.dtype)
+                if views:
+                    parts = (self._forward(view(passed_on), others) for view, _ in views)
+                    z = weighted_sum(parts, [weight for _, weight in views])
+                else:
+                    z = self._forward(passed_on, others)
+                # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
+                if transform is None and self.module.response == "probabilities":
+                    name = f"the network's output for samples {done}, {done + 1}, ..."
+                    check_probability_rows(z.exp(), name, self.dtype)
+                if out is None:
+                    if self._first is None and transform is None and not views:
+                        self._first = self._few(x, others, z)
+                    out = z.new_empty(n_samples or len(z), z.shape[1])
+                if done + len(z) > len(out):
+                    # Streams don't say how many are to come.
+                    out = torch.cat([out[:done], z.new_empty(max(len(z), done), z.shape[1])])
+                out[done : done + len(z)] = z
+                done += len(z)
+                labels.append(y)
+                bar.update()
         if out is None:
             raise ValueError("X must not be empty; got a stream without samples")
         check_logits(out[:done])
         return out[:done], joined_labels(labels) if labelled else None
 
-    def _batches(self, inputs):
-        """Yield the batches of some inputs, and count them in a bar where there are several."""
-        total = -(-len(inputs) // inputs.batch_size) if hasattr(inputs, "__len__") else None
-        verbose = 0 if total == 1 else self.verbose
-        with progress_bar(verbose=verbose, total=total, desc="network", unit="batch") as bar:
-            for batch in inputs.batches():
-                yield batch
-                bar.update()
+    def as_module(self, owner):
+        """The network itself."""
+        return self.module
+
+    def fingerprint(self):
+        """A hash of the classes of the network's parts, its weights and buffers, and of how its outputs are read."""
+        return Digest().network(self.module).hex()
 
     def _few(self, x, others, z):
         # What is compiled for batches of one size would be compiled anew for another.
@@ -203,7 +198,7 @@ class NetworkBackbone:
         x, others, first = self._first
         self._first = ()
         devices = [self.device] if self.device is not None and self.device.type == "cuda" else []
-        with self.evaluating(), torch.random.fork_rng(devices=devices):
+        with frozen(self.module), torch.no_grad(), torch.random.fork_rng(devices=devices):
             try:
                 second = self._forward(x, others)
                 # A batch of another size may well be computed otherwise, but twice the same.
@@ -217,21 +212,19 @@ class NetworkBackbone:
         scaled = self._destination.scales(batch, self.module.input_key)
         if self.scaled is None:
             self.scaled = scaled
-        if scaled or not self.scaled or self.range_of_inputs is None or x is None or not x.numel():
+        if x is None or not x.is_floating_point() or not x.numel():
             return
-        low, high = x.min().item(), x.max().item()
-        if max(-low, high) > _FAR_BEYOND * max(map(abs, self.range_of_inputs)):
-            first = " to ".join(f"{bound:.4g}" for bound in self.range_of_inputs)
-            warn_caller(
-                f"X holds floating-point inputs from {low:.4g} to {high:.4g}, which integer_scale isn't applied to; "
-                f"the integers of fit, scaled, ranged from {first}. Give integers, or scale the inputs",
-                CalibrationSetWarning,
-            )
-
-    def _viewed(self, x, others, views):
-        if not views:
-            return self._forward(x, others)
-        return weighted_sum((self._forward(view(x), others) for view, _ in views), [weight for _, weight in views])
+        if self.range_of_inputs is None:
+            self.range_of_inputs = x.min().item(), x.max().item()
+        elif self.scaled and not scaled:
+            low, high = x.min().item(), x.max().item()
+            if max(-low, high) > _FAR_BEYOND * max(map(abs, self.range_of_inputs)):
+                first = " to ".join(f"{bound:.4g}" for bound in self.range_of_inputs)
+                warn_caller(
+                    f"X holds floating-point inputs from {low:.4g} to {high:.4g}, which integer_scale isn't applied "
+                    f"to; the integers of fit, scaled, ranged from {first}. Give integers, or scale the inputs",
+                    CalibrationSetWarning,
+                )
 
     def _forward(self, x, others):
         try:
@@ -250,29 +243,22 @@ class NetworkBackbone:
             ) from error.__cause__
 
 
-def _differ(first, second):
-    """Whether logits differ by more than the arithmetic of any device does."""
-    scale = (first - first.mean(1, keepdim=True)).abs().max()
-    return bool((first - second).abs().max() > _SAME * scale)
-
-
-def _with_room(rows, n_rows):
-    """These rows, with room for so many: streams don't say how many are to come."""
-    if n_rows <= len(rows):
-        return rows
-    larger = rows.new_empty(max(n_rows, 2 * len(rows)), rows.shape[1])
-    larger[: len(rows)] = rows
-    return larger
-
-
 class ScoresBackbone(NetworkBackbone):
     """Logits or probabilities as the inputs of a network that hands logits on: what perturbs them perturbs logits."""
 
+    # A network's softmax may underflow, which is no vote; these may be a classifier's.
     votes = True
 
-    def __init__(self, scores, *, batch_size=64, verbose=0):
-        super().__init__(LogitsModule(nn.Identity()), batch_size=batch_size, verbose=verbose)
-        self.scores = scores
+    def __init__(self, opening):
+        # What is given has its dtype and scale, and is where the user has it.
+        super().__init__(LogitsModule(nn.Identity()), opening._replace(integer_scale=None, perturbs=False))
+        self.scores = ArrayBackbone(opening.response, opening.device)
+        self.guesses_response = self.scores.guesses_response
+
+    @classmethod
+    def of(cls, estimator, opening):
+        """Where there is no estimator, and logits are perturbed."""
+        return cls(opening) if estimator is None and opening.perturbs else None
 
     def open(self, X):
         """The logits behind one interface, see `open_inputs`."""
@@ -284,6 +270,16 @@ class ScoresBackbone(NetworkBackbone):
                 "TemperatureScaling"
             )
         return super().open(logits)
+
+    def fingerprint(self):
+        """None: there is no network."""
+        return
+
+
+def _differ(first, second):
+    """Whether logits differ by more than the arithmetic of any device does."""
+    scale = (first - first.mean(1, keepdim=True)).abs().max()
+    return bool((first - second).abs().max() > _SAME * scale)
 
 
 class OverflowedLogits(ValueError):
@@ -301,3 +297,153 @@ def check_logits(logits):
         check_logit_range(logits, "the network's output")
     except ValueError as error:
         raise OverflowedLogits(*error.args) from None
+
+
+def place_of(module):
+    """Device and floating-point dtype of a network, from its first weight or buffer that has one; or None."""
+    tensors = [*module.parameters(), *module.buffers()]
+    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
+    device = (floating + tensors)[0].device if tensors else None
+    return device, floating[0].dtype if floating else None
+
+
+def on_device(module, device):
+    """The network itself where `device` is None or its own; else a copy there. ValueError if it has no weights yet."""
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise ValueError(
+            "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: load "
+            "its weights, with load_state_dict(..., assign=True) for instance"
+        )
+    if device is None:
+        return module
+    device = check_device(device)
+    own, _ = place_of(module)
+    if own is None or (own.type == device.type and device.index in (None, own.index)):
+        return module
+    return copy.deepcopy(module).to(device)
+
+
+@dataclass(frozen=True)
+class _Destination:
+    """A device for inputs, and what they become there; None leaves device or dtype as it is.
+
+    `dtype` is that of floating-point inputs. `integer_scale` multiplies integers to make floating-point numbers of
+    them: those of an array, or in a dict those of the entries named.
+    """
+
+    device: torch.device | None
+    dtype: torch.dtype | None
+    integer_scale: float | dict | None = None
+
+    def __post_init__(self):
+        if isinstance(self.integer_scale, dict):
+            for name, scale in self.integer_scale.items():
+                check_number(scale, f"integer_scale[{name!r}]", 0, None, closed="neither")
+
+    def among(self, batch, input_key):
+        """The same for the entries of a batch: one scale is that of the perturbed entry, or of the only one."""
+        scale = self.integer_scale
+        if scale is None:
+            return self
+        if isinstance(scale, dict):
+            unknown = sorted(set(scale) - set(batch))
+            if unknown:
+                raise ValueError(
+                    f"integer_scale must name entries of X, {', '.join(map(repr, batch))}; got {unknown[0]!r}"
+                )
+            return self
+        if input_key is None and len(batch) > 1:
+            raise ValueError(
+                f"integer_scale must be a dict of scales by entry where X has several, {', '.join(map(repr, batch))}; "
+                f"got {scale!r}"
+            )
+        return replace(self, integer_scale={next(iter(batch)) if input_key is None else input_key: scale})
+
+    def convert(self, x, name=None):
+        """A tensor as the network takes it; `name` is its entry's, None where it is all of X."""
+        if x.is_inference() and not torch.is_inference_mode_enabled():
+            x = x.clone()
+        # What comes back from a GPU must have arrived before it is read.
+        non_blocking = self.device is not None and self.device.type == "cuda"
+        if x.is_floating_point():
+            return x.to(self.device, self.dtype or x.dtype, non_blocking=non_blocking)
+        scale = self._scale_of(name)
+        if scale is not None:
+            # As bytes they travel in less time.
+            moved = x.to(self.device, non_blocking=non_blocking)
+            return moved.to(self.dtype or torch.get_default_dtype()).mul_(scale)
+        if name is None and x.ndim > 2:
+            raise TypeError(
+                f"X must hold floating-point inputs on the scale the network was trained with; got {x.dtype} of shape "
+                f"{tuple(x.shape)}. State the scale of integer images, for instance integer_scale=1 / 255"
+            )
+        return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=non_blocking)
+
+    def scales(self, batch, input_key):
+        """Whether there are integers in a batch that a scale is for."""
+        if self.integer_scale is None:
+            return False
+        if isinstance(batch, torch.Tensor):
+            return not batch.is_floating_point() and self._scale_of(None) is not None
+        entries = self.among(batch, input_key)
+        return any(not x.is_floating_point() and entries._scale_of(name) is not None for name, x in batch.items())
+
+    def _scale_of(self, name):
+        if isinstance(self.integer_scale, dict):
+            return self.integer_scale.get(name)
+        return self.integer_scale if name is None else None
+
+
+def skorch_logits(net, response, device, input_key=None):
+    """A skorch net's module as a LogitsModule, with what its criterion and nonlinearity say of its output."""
+    if not getattr(net, "initialized_", False):
+        raise NotFittedError(
+            f"estimator must be an initialised skorch net: call fit or initialize; got {type(net).__name__}. With cv, "
+            "such as cv=5, clones of it are fitted"
+        )
+    nonlinearity = None
+    if response == "auto":
+        response, nonlinearity = _response_of(net)
+    module = on_device(net.module_, device)
+    return LogitsModule(module, response=response, nonlinearity=nonlinearity, input_key=input_key)
+
+
+def _response_of(net):
+    criterion = getattr(net.criterion_, "_orig_mod", net.criterion_)
+    if callable(net.predict_nonlinearity):
+        return "probabilities", net.predict_nonlinearity
+    for kind, response, nonlinearity in _CRITERIA:
+        if isinstance(criterion, kind):
+            return response, nonlinearity
+    raise ValueError(
+        "response must be 'logits' or 'probabilities' where a skorch net's criterion and predict_nonlinearity don't "
+        f"tell what its module yields; got criterion {type(criterion).__name__} and predict_nonlinearity "
+        f"{net.predict_nonlinearity!r}"
+    )
+
+
+def single_score(output):
+    """A sigmoid head's output, unless there are several: those are labels that don't exclude each other."""
+    if output.ndim > 1 and output.shape[-1] > 1:
+        raise ValueError(
+            "the network must tell exclusive classes apart: multilabel outputs, a binary cross-entropy on "
+            f"{output.shape[-1]} columns, aren't supported"
+        )
+    return output
+
+
+# What a module yields that was trained with each criterion.
+_CRITERIA = (
+    (nn.CrossEntropyLoss, "logits", None),
+    (nn.NLLLoss, "probabilities", None),
+    (nn.BCEWithLogitsLoss, "logits", single_score),
+    (nn.BCELoss, "probabilities", single_score),
+)
+
+
+def skorch_classes(net):
+    """Names of a net's classes, or None."""
+    try:
+        return net.classes_
+    except AttributeError:
+        return None

@@ -1,8 +1,12 @@
-"""Opens an estimator: finds the way from its inputs to logits."""
+"""Opens an estimator: which backbone leads from its inputs to logits, and what to give in place of what is none."""
 
 import inspect
+import os
+from collections.abc import Mapping
 
-from sklearn.base import is_classifier
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -10,27 +14,45 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
-from ..modules import LogitsModule
-from ..modules._from_sklearn import flat_steps
-from .array import ArrayBackbone
-from .classifier import ClassifierBackbone
-from .device import on_device
-from .instead import instead_of
-from .network import NetworkBackbone
-from .pipeline import PipelineBackbone
-from .skorch_net import skorch_classes, skorch_logits
+from .backbone import ArrayBackbone, Opening
+from .classifier import ClassifierBackbone, DifferentiableBackbone, PipelineBackbone
+from .network import NetworkBackbone, ScoresBackbone
+
+# The first that takes an estimator opens it; those of the second row are asked for scikit-learn's classifiers alone.
+BACKBONES = ArrayBackbone, ScoresBackbone, NetworkBackbone
+OF_CLASSIFIERS = DifferentiableBackbone, PipelineBackbone, ClassifierBackbone
+
+_LOGITS = "give its logits as X, without an estimator: TemperatureScaling().fit(logits, y)"
+# What to do with a file, by the end of its name; others hold what torch saves.
+_FILES = {
+    ".onnx": f"Run it, as by onnxruntime, and {_LOGITS}",
+    ".pt2": "Pass torch.export.load({path!r}).module()",
+    ".safetensors": "Pass the network after network.load_state_dict(safetensors.torch.load_file({path!r}))",
+}
+_OF_TORCH = (
+    "Pass the network, after network.load_state_dict(torch.load({path!r})) if the file holds weights; "
+    "torch.load({path!r}, weights_only=False) if it holds a whole network; torch.jit.load({path!r}) if TorchScript"
+)
+
+
+def open_backbone(estimator, **options):
+    """The `Backbone` of an estimator; None means that the inputs are the response. `options` are those of `Opening`."""
+    opening = Opening(**options)
+    if isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    for kind in BACKBONES:
+        if (backbone := kind.of(estimator, opening)) is not None:
+            return backbone
+    check_classifier(estimator)
+    return next(filter(None, (kind.of(estimator, opening) for kind in OF_CLASSIFIERS)))
 
 
 def is_frozen(estimator):
     """Whether an estimator is used as it is: given, fitted or initialised, and never cloned or fitted by us."""
-    return isinstance(estimator, (nn.Module, FrozenEstimator)) or _is_fitted(estimator)
-
-
-def _is_fitted(estimator):
-    if estimator is None:
+    if estimator is None or isinstance(estimator, (nn.Module, FrozenEstimator)):
         return True
     if isinstance(estimator, Pipeline) and estimator.steps:
-        return _is_fitted(estimator.steps[-1][1])
+        return is_frozen(estimator.steps[-1][1])
     if isinstance(estimator, NeuralNet):
         # scikit-learn takes nets of older skorchs for fitted from the start.
         return estimator.initialized_
@@ -41,48 +63,43 @@ def _is_fitted(estimator):
     return True
 
 
-def open_backbone(estimator, *, response="auto", device=None, input_key=None, perturbs=False, **loading):
-    """Find the way from an estimator's inputs to logits; an estimator of None means that the inputs are the response.
-
-    Parameters
-    ----------
-    estimator : None, torch.nn.Module, skorch.NeuralNet, FrozenEstimator or fitted classifier
-    response, device
-        As of every calibrator.
-    input_key : str, default=None
-        The entry of a dict of inputs that is perturbed; and the name under which a network takes an array. None is the
-        only entry.
-    perturbs : bool, default=False
-        Whether inputs are to be perturbed, so that a dict of several needs an `input_key`.
-    **loading
-        How a network's inputs are read, see `NetworkBackbone`.
-
-    Returns
-    -------
-    ArrayBackbone, NetworkBackbone, PipelineBackbone or ClassifierBackbone
-    """
-    if isinstance(estimator, FrozenEstimator):
-        estimator = estimator.estimator
-    if estimator is None:
-        return ArrayBackbone(response, device)
-    if isinstance(estimator, nn.Module):
-        response = "logits" if response == "auto" else response
-        module = LogitsModule(on_device(estimator, device), response=response, input_key=input_key)
-        return NetworkBackbone(module, perturbs=perturbs, **loading)
-    if isinstance(estimator, NeuralNet):
-        module = skorch_logits(estimator, response, device, input_key)
-        return NetworkBackbone(module, classes=skorch_classes(estimator), perturbs=perturbs, **loading)
-    check_classifier(estimator)
-    if isinstance(flat_steps(estimator)[-1], NeuralNet) and response != "probabilities":
-        return PipelineBackbone(estimator, response, device=device, **loading)
-    return ClassifierBackbone(estimator, response)
-
-
 def check_classifier(estimator):
     """Raise unless an estimator is a scikit-learn classifier that gives scores."""
     scoring = hasattr(estimator, "decision_function") or hasattr(estimator, "predict_proba")
     if inspect.isclass(estimator) or not (scoring and is_classifier(estimator)):
         raise TypeError(
             "estimator must be None, a torch.nn.Module, an initialised skorch net or a scikit-learn classifier with "
-            f"decision_function or predict_proba; got {instead_of(estimator)}"
+            f"decision_function or predict_proba; got {_instead_of(estimator)}"
         )
+
+
+def check_samples(X, owner, method="fit"):
+    """Raise for an estimator in the place of samples; `owner` is the class of what they are given to."""
+    if isinstance(X, (nn.Module, BaseEstimator, NeuralNet)) or (inspect.isclass(X) and issubclass(X, nn.Module)):
+        name = "classifier" if isinstance(X, BaseEstimator) and not isinstance(X, NeuralNet) else "net"
+        kind = f"the class {X.__name__}" if inspect.isclass(X) else type(X).__name__
+        raise TypeError(
+            f"X must be samples; got {kind}, an estimator, which the constructor takes: {owner}({name}).{method}(X, y)"
+        )
+
+
+def _instead_of(estimator):
+    """What an object that is no estimator is, and what to pass or do instead, for a message."""
+    if isinstance(estimator, (str, os.PathLike)):
+        path = os.fspath(estimator)
+        return f"the path {path!r}. {_FILES.get(os.path.splitext(path)[1], _OF_TORCH).format(path=path)}"
+    if inspect.isclass(estimator):
+        return f"the class {estimator.__name__}. Pass an instance: {estimator.__name__}(...)"
+    if isinstance(estimator, BaseEstimator):
+        return type(estimator).__name__
+    if isinstance(estimator, Mapping):
+        advice = "If it holds weights, pass the network after network.load_state_dict(weights)"
+    elif isinstance(estimator, torch.export.ExportedProgram):
+        advice = "Pass its module: program.module()"
+    elif isinstance(estimator, (np.ndarray, torch.Tensor)):
+        advice = "Logits are given as X, without an estimator: TemperatureScaling().fit(logits, y)"
+    elif isinstance(getattr(estimator, "model", None), nn.Module):
+        advice = "Pass the network that it holds as `model`, and as X what that takes"
+    else:
+        advice = f"Run it yourself, and {_LOGITS}"
+    return f"{type(estimator).__name__}. {advice}"

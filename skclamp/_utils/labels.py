@@ -133,23 +133,20 @@ def first_difference(y, others):
     return None
 
 
-def predict_labelled(estimator, method, X, y, *, in_order=False, name="y", labels_in=None):
+def predict_labelled(estimator, method, X, y, *, in_order=False, name="y"):
     """What a method of an estimator says of X, as an array, and the labels: y, or those that X brings.
 
     `in_order` says that something beside X goes by the order of its samples, `name` what the user calls y. A calibrator
-    reads labels as it predicts; of other estimators' X, ``labels_in(X, name)`` reads them before.
+    reads labels as it predicts.
     """
     if hasattr(estimator, "_predict_labelled"):
-        predicted, y = estimator._predict_labelled(method, X, y, in_order=in_order, name=name)
-    else:
-        if y is None and labels_in is None:
-            got = type(estimator).__name__
-            raise ValueError(
-                f"{name} must be given, unless a calibrator of skclamp reads it from X; got None beside a {got}"
-            )
-        y = labels_in(X, name) if y is None else y
-        predicted = getattr(estimator, method)(X)
-    return to_numpy(predicted), y
+        return estimator._predict_labelled(method, X, y, in_order=in_order, name=name)
+    if y is None:
+        got = type(estimator).__name__
+        raise ValueError(
+            f"{name} must be given, unless a calibrator of skclamp reads it from X; got None beside a {got}"
+        )
+    return to_numpy(getattr(estimator, method)(X)), y
 
 
 def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, parameter="classes"):

@@ -49,6 +49,16 @@ class _Notes(list):
     unheard = False
     rarity = None
 
+    @property
+    def explained(self):
+        """Whether a cause was noted, beside which what it leads to is no news."""
+        return any(each.explains for each in self)
+
+    @property
+    def puzzled(self):
+        """Whether something that may have any of the usual causes was noted."""
+        return any(each.puzzles for each in self)
+
 
 _NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
 
@@ -73,37 +83,15 @@ def suspect(rarity):
         notes.rarity = rarity
 
 
-def puzzled():
-    """Whether something that may have any of the usual causes was noted."""
-    return any(each.puzzles for each in _NOTES.get() or ())
-
-
-def explained():
-    """Whether a cause was noted, beside which what it leads to is no news."""
-    return any(each.explains for each in _NOTES.get() or ())
-
-
-def is_unheard():
-    """Whether nobody listens: the fit that is going on is one of many trials."""
-    notes = _NOTES.get()
-    return notes is not None and notes.unheard
-
-
-def within_another_fit():
-    """Whether the fit that is going on is a part of another one, which has looked at the data."""
-    notes = _NOTES.get()
-    return notes is not None and notes.depth > 1
-
-
 @contextlib.contextmanager
 def one_warning():
-    """Give one warning of all that is noted in a fit, and in fits within it, once it has succeeded."""
+    """Give one warning of all that is noted in a fit, and in fits within it, once it has succeeded; yield the notes."""
     around = _NOTES.get()
     notes = _Notes() if around is None else around
     notes.depth += 1
     token = _NOTES.set(notes)
     try:
-        yield
+        yield notes
     finally:
         notes.depth -= 1
         _NOTES.reset(token)
@@ -118,7 +106,7 @@ def unheard():
     notes.depth, notes.unheard = 1, True
     token = _NOTES.set(notes)
     try:
-        yield
+        yield notes
     finally:
         _NOTES.reset(token)
 

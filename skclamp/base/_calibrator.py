@@ -8,40 +8,56 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
-from .._backbones.array import ArrayBackbone
-from .._backbones.datasets import LabelledSamples, dataset_behind
-from .._backbones.differentiable import module_behind
-from .._backbones.instead import check_samples
-from .._backbones.reading import labels_beside
-from .._utils.arrays import absent_again, absent_among, is_exporting
+from .._backbones.backbone import ArrayBackbone
+from .._backbones.fingerprint import content_hash
+from .._backbones.inputs import dataset_behind
+from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
+from .._backbones.samples import cross_fit, labels_beside, read, read_labels
+from .._looks.diagnosis import (
+    Finding,
+    Sign,
+    diagnose,
+    look_at_frequencies,
+    look_at_new,
+    look_at_number,
+    look_back,
+    look_like_probabilities,
+)
+from .._looks.overfit import MAX_CLASSES, is_doubtful, is_hopeless, out_of_fold
+from .._looks.words import tell
+from .._solvers.zeros import least_by_labels
+from .._utils.arrays import absent_again, absent_among, is_exporting, tensor_of
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
-from .._utils.labels import check_labels
-from .._utils.least_probability import raised
-from .._utils.parameters import Choices, check_parameters
+from .._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
+from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
+from .._utils.metadata import NO_METADATA, route, router_of
+from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import one_warning
-from ..distributed import current
+from .._utils.warnings import note, one_warning, unheard
+from ..distributed import ALONE, Fingerprint, Shard, current
+from ..exceptions import UnusedParameterWarning
 from ..modules import ClampedModule
 from ..persistence import write
+from ._around import AroundEstimator, arguments_of
 from ._calibration_map import CalibrationMap
-from ._learned import LearnedMixin
-from ._parameters import AroundEstimatorMixin, arguments_of
-from ._samples import ReadingMixin
+from ._scores import Mapped, Scores, scored
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
+# Parameters in which the ranks of a sharded fit may differ.
+_OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 
 
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
-class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, ClassifierMixin, BaseEstimator):
+class BaseCalibrator(ClassifierMixin, AroundEstimator):
     """What every calibrator shares.
 
     A calibrator of one's own implements two hooks: ``_fit_logits``, which learns from logits, column indices and
@@ -59,8 +75,8 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     >>> from skclamp.base import BaseCalibrator
     >>> class PriorCorrection(BaseCalibrator):
     ...     def _fit_logits(self, logits, y, sample_weight):
-    ...         predicted, found = logits.softmax(1).mean(0), y.bincount(minlength=logits.shape[1]) / len(y)
-    ...         self.shift_ = torch.log(found / predicted)
+    ...         predicted, labelled = logits.softmax(1).mean(0), y.bincount(minlength=logits.shape[1]) / len(y)
+    ...         self.shift_ = torch.log(labelled / predicted)
     ...
     ...     def _transform_logits(self, logits):
     ...         return logits + self.shift_
@@ -91,7 +107,6 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         "verbose": VERBOSE,
     }
 
-    # Learned attributes that a saved calibrator does without, or makes anew from the rest and its network.
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "cv_results_", "module_"})
 
     # Whether the map is one of logarithms, which probabilities of 0 don't have.
@@ -131,6 +146,8 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
         register(cls, arguments_of)
+
+    # Fitting: open, understand, look, learn, look back.
 
     def fit(self, X, y=None, sample_weight=None, **params):
         """Learn the calibration map on held-out data; the network stays as it is.
@@ -177,25 +194,294 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         CalibrationWarning
             Others of its kind, see `skclamp.exceptions`.
         """
+        return self._learn(X, y, sample_weight, **params)
+
+    def _learn(self, X, y=None, sample_weight=None, *, checks=True, heard=True, **params):
+        """Fit; as part of a fit that has looked at the samples, without `checks`, and as one of many trials unheard."""
         ranks = current()
-        with self._kept_on_error(), ranks.fitting(), one_warning():
+        with self._kept_on_error(), ranks.fitting(), one_warning() if heard else unheard() as notes:
             self._validate_params()
             check_samples(X, type(self).__name__)
             any_order = y is None and sample_weight is None and not params
             y = None if y is None else check_labels(y, beside=("X", X))
-            self._check_alike(ranks, sample_weight, params)
+            if ranks is not ALONE:
+                self._check_alike(ranks, sample_weight, params)
             metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
-            self._forget()
-            reading = self._read(X, y, metadata, any_order)
-            samples, classes, looks = self._understand(reading, sample_weight, metadata, ranks)
+            for name in [name for name in vars(self) if name.endswith("_") or name == "_backbone"]:
+                delattr(self, name)
+
+            samples = self._read(X, y, metadata, any_order)
+            self._understand(samples, sample_weight, metadata, ranks)
+            self._like_probabilities = look_like_probabilities(samples.logits)
+            if checks and self._like_probabilities and samples.backbone.guesses_response:
+                tell([Finding(Sign.PROBABILITIES, {})])
+            checks = checks and ranks is ALONE
+            looked = self._look_at(samples) if checks else None
+            self._check_absent(absent_among(samples.logits), samples)
+            self.least_probability_ = self._least_probability(samples)
+            samples.logits = raised(samples.logits, self.least_probability_)
+
             self._n_samples = samples.shard.total
-            hopeless = self._look_ahead(samples)
-            mapped = self._fit(samples)
-            self._remember(reading, classes)
-            rival = None if hopeless else self._look_out_of_fold(samples)
-            self._look_over(samples, mapped, rival)
-            self._look_back(looks, few=hopeless or (rival is not None and rival.worse))
+            judged = bool(checks and self._n_per_class and not notes.explained)
+            hopeless = judged and self._is_hopeless(samples)
+            mapped = self._fit(samples) or Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight)
+
+            judged = judged and not hopeless and not notes.explained
+            rival = self._out_of_fold(samples) if judged else None
+            if rival is not None and mapped.out_of_fold is None:
+                mapped = mapped._replace(out_of_fold=rival.loss)
+            self._scores = self._score(samples, mapped, checks, notes) if heard else None
+            self._remember(samples)
+            if looked is not None:
+                self._look_back(looked, samples, notes, few=hopeless or (rival is not None and rival.worse))
         return self
+
+    def _route(self, y, params, ranks=ALONE):
+        """Metadata on their way, the weights among them."""
+        params = {name: value for name, value in params.items() if value is not None}
+        if not params:
+            return NO_METADATA
+        if "sample_weight" in params and y is not None:
+            weight = _check_weight(params["sample_weight"], len(y), ranks)
+            # A scorer sees the samples of all.
+            params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
+        if not is_frozen(self.estimator):
+            check_classifier(self.estimator)
+        return route(self.get_metadata_routing(), params, **self._routed_to())
+
+    def get_metadata_routing(self):
+        """Who gets the metadata that `fit` is given.
+
+        Returns
+        -------
+        MetadataRouter
+            To a classifier that isn't fitted, to the splitter that folds for it, and to that of a guard.
+        """
+        return self._router().add_self_request(self)
+
+    def _router(self):
+        return router_of(type(self).__name__, **self._routed_to())
+
+    def _routed_to(self):
+        """The classifier that `fit` fits, the splitter that folds for it, and that of a guard, where there are any."""
+        return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self.cv}
+
+    def _check_alike(self, ranks, sample_weight, params):
+        """Raise on all ranks where one was asked for something else."""
+        if not is_frozen(self.estimator):
+            raise ValueError(f"estimator must be fitted where samples are sharded; got {self.estimator!r}")
+        if params:
+            raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
+        given = {name: value for name, value in arguments_of(self).items() if name not in _OF_EACH_RANK}
+        fingerprints: dict[str, Fingerprint | str] = {
+            name: Fingerprint(repr(value), content_hash(value)) for name, value in given.items()
+        }
+        fingerprints["sample_weight"] = "None" if sample_weight is None else "weights"
+        ranks.check_alike(calibrator=type(self).__name__, **fingerprints)
+
+    def _opening(self):
+        """How the estimator is opened, see `Opening`."""
+        names = ("response", "device", "batch_size", "integer_scale", "verbose")
+        return {name: getattr(self, name) for name in names}
+
+    def _open_backbone(self):
+        """Hook: the way from the estimator's inputs to logits."""
+        return open_backbone(self.estimator, **self._opening())
+
+    def _read(self, X, y, metadata, any_order):
+        """Hook: X opened, and what the estimator says of it."""
+        if is_frozen(self.estimator):
+            return read(self._open_backbone(), X, y, any_order=any_order, again=self._reads_again)
+        return cross_fit(self.estimator, X, y, metadata, cv=self.cv, **self._opening())
+
+    def _understand(self, samples, sample_weight, metadata, ranks):
+        """Take on what the samples' columns, labels and weights are."""
+        y, logits, backbone, n_classes = samples.labels, samples.logits, samples.backbone, samples.logits.shape[1]
+        samples.shard, samples.metadata = Shard.of(ranks, len(logits)), metadata
+        seen = y
+        if ranks is not ALONE:
+            kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}
+            ranks.check_alike(number_of_classes=n_classes, network=backbone.fingerprint(), **kinds)
+            seen = np.concatenate(ranks.all_gather_object(np.unique(y)))
+        names = {"known": backbone.classes, "likely": backbone.likely_classes}
+        samples.classes = resolve_classes(seen, n_classes, classes=self.classes, **names)
+        samples.y_encoded = tensor_of(encode_labels(y, samples.classes), "y").to(logits.device)
+        samples.weight = _check_weight(sample_weight, len(logits), ranks)
+
+    def _look_at(self, samples):
+        """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
+        for name, effect in self._without_effect(samples.backbone):
+            note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
+        fitted = self.estimator is not None and is_frozen(self.estimator)
+        findings, looked = diagnose(samples, fitted=fitted)
+        samples.guesses = any(sign is Sign.GUESSES and numbers["alike"] for sign, numbers in findings)
+        tell(findings)
+        return looked
+
+    def _without_effect(self, backbone):
+        """Parameters that have no effect beside the others and X, and what they are for."""
+        if self.cv is not None and "splitter" not in self._routed_to():
+            yield "cv", "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
+        if self.least_probability != "auto" and not (self._takes_logarithms and backbone.votes):
+            yield (
+                "least_probability",
+                "probabilities, or logits, that are given or that a classifier of scikit-learn yields, and for maps "
+                "that take their logarithms",
+            )
+        if self.integer_scale is not None and not backbone.scaled:
+            yield (
+                "integer_scale",
+                "a network's integer inputs, of which X has none. Floating-point inputs must be on the scale that the "
+                "network was trained with",
+            )
+
+    def _check_absent(self, absent, samples=None):
+        """Raise where logits of -inf are none that the map takes, or those of labels that count."""
+        if absent is None or not absent.any():
+            return
+        if not self._takes_absent:
+            raise ValueError(
+                f"{type(self).__name__} takes no logits of -inf, as those of classes that a sample doesn't have: what "
+                "it learns of a class would mix samples with and without it. TemperatureScaling, "
+                "EnsembleTemperatureScaling, VectorScaling and StructuredVectorScaling take them, among others"
+            )
+        if samples is None:
+            return
+        counted = (samples.weight > 0).to(absent.device)
+        impossible = absent.gather(1, samples.y_encoded[:, None])[:, 0] & counted
+        if impossible.any():
+            row = int(impossible.nonzero()[0])
+            raise ValueError(
+                f"the label of sample {row} has a logit of -inf, which says that the sample doesn't have that class: "
+                f"give labels among the finite ones; got {samples.logits[row].tolist()} for class "
+                f"{samples.y_encoded[row].item()}"
+            )
+
+    def _least_probability(self, samples):
+        """What stands for probabilities of 0, in the samples of all processes; 0 where there are none."""
+        logits, n_classes = samples.logits, samples.logits.shape[1]
+        given, applies = self.least_probability, self._takes_logarithms and samples.backbone.votes
+        if given != "auto":
+            if given * n_classes >= 1:
+                raise ValueError(f"least_probability must be below 1 / {n_classes}, one over the classes; got {given}")
+            return float(given) if applies else 0.0
+        step = math.inf
+        if applies:
+            if samples.unseen is not None:
+                # Who doesn't know a class hasn't voted.
+                logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
+            counted = (samples.weight > 0).to(logits.device)
+            step = least_vote(logits if counted.all() else logits[counted])
+        half = stand_in_for_zero(min(samples.shard.ranks.all_gather_object(step)), n_classes)
+        if not half:
+            return 0.0
+        return least_by_labels(logits, samples.y_encoded, samples.weight, half, samples.shard, samples.unseen)
+
+    def _is_hopeless(self, samples):
+        """Whether the fit is in vain, which is told, of a long one before it starts."""
+        n_classes, n_samples = samples.logits.shape[1], int((samples.weight > 0).sum())
+        if not is_hopeless(samples.weight, n_classes, self._n_per_class):
+            return False
+        finding = Finding(Sign.HOPELESS, {"n_samples": n_samples, "n_classes": n_classes})
+        tell([finding], type(self).__name__, at_once=n_classes > MAX_CLASSES)
+        return True
+
+    def _fit(self, samples):
+        """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes.
+
+        What it returns says what the map takes, a `Mapped`; None is the estimator's logits.
+        """
+        self._fit_logits(*samples.of_all())
+
+    def _fit_logits(self, logits, y, sample_weight):
+        """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
+        raise TypeError(f"{type(self).__name__} must implement _fit_logits")
+
+    def _out_of_fold(self, samples):
+        """Whether a map of many numbers is worse than one temperature out of fold, which is told; None if it can't."""
+        n_classes, enough = samples.logits.shape[1], self._n_per_class * self._enough_per_number
+        if not is_doubtful(samples.weight, n_classes, enough):
+            return None
+        fresh = self._to_cross_fit().set_params(estimator=None, response="logits", classes=np.arange(n_classes))
+        rival = out_of_fold(fresh, samples.logits, samples.y_encoded, samples.weight)
+        if rival is not None and rival.worse:
+            numbers = {"n_samples": int((samples.weight > 0).sum()), "n_parameters": self._n_free}
+            losses = {"loss": rival.loss, "of_temperature": rival.of_temperature}
+            tell([Finding(Sign.WORSE_OUT_OF_FOLD, {**numbers, **losses})], type(self).__name__)
+        return rival
+
+    def _to_cross_fit(self):
+        """Hook: what is fitted without each fold, unfitted, to be judged in its place."""
+        return clone(self)
+
+    def _score(self, samples, mapped, checks, notes):
+        """Scores of what was fitted; class frequencies that it can't set right are told."""
+        mapped = mapped.some()
+        before, _ = scored(mapped.raw.to(mapped.logits.device), mapped.y_encoded, mapped.weight)
+        calibrated = self._calibrated(mapped.logits.to(torch.float64, copy=True))
+        after, proba = scored(calibrated, mapped.y_encoded, mapped.weight)
+        before, after = samples.shard.ranks.sum(torch.stack([before, after]))
+        scores = Scores.of(before, after, mapped.out_of_fold)
+        if checks and self._treats_classes_alike and not (notes.explained or notes.puzzled):
+            classes, nll = samples.classes, scores.after[2]
+            for sign, numbers in look_at_frequencies(proba, mapped.y_encoded, mapped.weight, classes, nll):
+                tell([Finding(sign, {**numbers, "remedy": self._mend_by_class(len(classes))})])
+        return scores
+
+    @property
+    def _treats_classes_alike(self):
+        """Hook: whether the map treats all classes alike, so that it can't make one more frequent."""
+        return False
+
+    def _mend_by_class(self, n_classes):
+        """Hook: which calibrators set each class right, in words."""
+        maps = "PlattScaling, BetaCalibration" if n_classes == 2 else "StructuredVectorScaling"
+        return f"{type(self).__name__} treats all classes alike, and can't mend it: {maps} and VectorScaling can"
+
+    def _remember(self, samples):
+        """Take on what predictions need beside what was learned."""
+        X = samples.X
+        self._backbone = samples.deployed
+        self.classes_ = samples.classes
+        if not is_frozen(self.estimator):
+            self.estimator_ = samples.estimator
+        if not isinstance(X, Dataset):
+            shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+            # Images have no number of features: what is told one tries the estimator on rows of so many.
+            if len(shape) <= 2:
+                self.n_features_in_ = int(shape[1]) if len(shape) > 1 else 1
+        if hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True)
+
+    def _rebind(self, samples, /, **params):
+        """Take an estimator's inputs from now on, having been fitted to the logits that it gave."""
+        self.set_params(**params)
+        self.__dict__.pop("module_", None)
+        del self.n_features_in_
+        self._remember(samples)
+        return self
+
+    def _look_back(self, looked, samples, notes, few=False):
+        """Tell what looks like a mistake in what was fitted; that samples are `few` was said."""
+        findings = look_back(
+            looked,
+            self._solved_temperature,
+            inputs=None if self.estimator is None else samples.backbone.range_of_inputs,
+            guessed=samples.backbone.guesses_response,
+            declared=self.response == "logits",
+            explained=notes.explained,
+            puzzled=notes.puzzled,
+        )
+        if not few:
+            findings += look_at_number(looked.n_samples, self._n_free)
+        tell(findings, type(self).__name__)
+
+    @property
+    def _solved_temperature(self):
+        """Hook: the temperature where the fit has solved for one, else None."""
+        return getattr(self, "temperature_", None)
+
+    # Predicting: open, logits, map.
 
     def predict_proba(self, X):
         """Calibrated probabilities.
@@ -217,7 +503,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        return self._map_rows(torch.softmax, X)
+        return self._map_rows(torch.softmax, X)[0]
 
     def predict_log_proba(self, X):
         """Logarithm of the calibrated probabilities, exact where they underflow.
@@ -239,7 +525,7 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         ValueError, TypeError
             If X isn't what the calibrator was fitted to: its shape, its dtype, NaN or infinity in it.
         """
-        return self._map_rows(torch.log_softmax, X)
+        return self._map_rows(torch.log_softmax, X)[0]
 
     def transform_logits(self, logits):
         """Calibrated log-probabilities of logits that were computed before.
@@ -282,19 +568,8 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         check_is_fitted(self)
         backbone = ArrayBackbone("logits")
         logits, _ = backbone.logits(backbone.open(self._mapped_logits(logits)))
-        self._check_width(logits)
         self._look_at_new(logits)
         return self._transform_rows(torch.log_softmax, logits)
-
-    @cached_property
-    def module_(self):
-        """An ordinary torch module from what the estimator takes to calibrated logits."""
-        check_is_fitted(self)
-        return self._module_around(module_behind(self._backbone, type(self).__name__))
-
-    def _module_around(self, network):
-        """Hook: a network of logits, and the map after it."""
-        return ClampedModule(network, output=CalibrationMap(self))
 
     def predict(self, X):
         """The most probable class of each sample.
@@ -346,20 +621,163 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
-    @property
-    def _treats_classes_alike(self):
-        """Hook: whether the map treats all classes alike, so that it can't make one more frequent."""
-        return False
+    def _predict_labelled(self, method, X, y=None, *, in_order=False, name="y"):
+        """What a method says of X, and the labels: y or those that X brings, read in the same pass.
 
-    def _validate_params(self):
-        check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
-
-    def _fit(self, samples):
-        """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes.
-
-        What it returns says what the map takes, a `Mapped`; None is the estimator's logits.
+        `in_order` says that something beside goes by the order of the samples, `name` what the user calls y.
         """
-        self._fit_logits(*samples.of_all())
+        check_is_fitted(self)
+        X = dataset_behind(X, any_order=y is None and not in_order)
+        brings_labels = isinstance(X, Dataset)
+        y = check_labels(y, name) if y is not None or not brings_labels else None
+        if getattr(type(self), method) is not getattr(BaseCalibrator, method):
+            # One's own calibrator predicts as it likes, and knows nothing of labels.
+            labels = read_labels(X) if brings_labels else None
+            predicted = getattr(self, method)(X)
+            return predicted, labels_beside(labels, y, len(predicted), name) if brings_labels else y
+        normalise = torch.softmax if method == "predict_proba" else torch.log_softmax
+        rows, labels = self._map_rows(normalise, X, labelled=brings_labels)
+        predicted = self.classes_[rows.argmax(1)] if method == "predict" else rows
+        return predicted, labels_beside(labels, y, len(rows), name) if brings_labels else y
+
+    def _map_rows(self, normalise, X, labelled=False):
+        """Calibrated and normalised rows in float64 and, if wanted, the labels that X brings, or None."""
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)
+        X = dataset_behind(X)
+        if not isinstance(X, Dataset):
+            if hasattr(X, "columns") or hasattr(self, "feature_names_in_"):
+                validate_data(self, X, reset=False, skip_check_array=True)
+            shape, expected = tuple(getattr(X, "shape", ())), getattr(self, "n_features_in_", None)
+            if len(shape) == 2 and expected not in (None, shape[1]):
+                are_logits = self.estimator is not None and shape[1] == len(self.classes_)
+                raise ValueError(
+                    f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
+                    f"{'. If X holds logits, transform_logits(logits) takes them' if are_logits else ''}"
+                )
+        logits, labels = self._logits(X, labelled)
+        if self.estimator is None:
+            self._look_at_new(logits)
+        return self._transform_rows(normalise, logits), labels
+
+    def _logits(self, X, labelled):
+        """Hook: logits of X and, if wanted, the labels that it brings, or None."""
+        return self._backbone.logits(self._backbone.open(X), labelled=labelled)
+
+    def _mapped_logits(self, logits):
+        """Hook: what the map takes, of a network's logits."""
+        return logits
+
+    def _look_at_new(self, logits):
+        """Tell that new rows, taken for logits, are probabilities, unless those of the fit looked so."""
+        if not self._like_probabilities:
+            tell(look_at_new(logits))
+
+    def _transform_rows(self, normalise, logits):
+        """From logits in the network's precision, a chunk at a time."""
+        if logits.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
+                f"{len(self.classes_)} features as input"
+            )
+        out = np.empty(tuple(logits.shape))
+        rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
+        for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
+            chunk = chunk.to(torch.float64, copy=True)
+            absent = absent_among(chunk)
+            mapped = self._calibrated(chunk)
+            if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
+                row = int(lost.nonzero()[0])
+                raise ValueError(
+                    f"{type(self).__name__} leaves no class to a sample with logits of -inf; got {chunk[row].tolist()}"
+                )
+            place.copy_(normalise(mapped, 1))
+        return out
+
+    def _calibrated(self, logits):
+        """As `_transform_logits`, of logits that may stand for probabilities of 0 or be -inf."""
+        absent = absent_among(logits)
+        if not self._takes_absent and not is_exporting():
+            self._check_absent(absent)
+        if self._raises_zeros and self.least_probability_:
+            logits = raised(logits, self.least_probability_)
+        return absent_again(self._transform_logits(logits), absent)
+
+    def _transform_logits(self, logits):
+        """Hook: calibrated log-probabilities, up to a constant per row, of some rows of float64 logits."""
+        raise TypeError(f"{type(self).__name__} must implement _transform_logits")
+
+    @cached_property
+    def module_(self):
+        """An ordinary torch module from what the estimator takes to calibrated logits."""
+        check_is_fitted(self)
+        return self._module_around(self._backbone.as_module(type(self).__name__))
+
+    def _module_around(self, network):
+        """Hook: a network of logits, and the map after it."""
+        return ClampedModule(network, output=CalibrationMap(self))
+
+    # What was learned, in words and in a file.
+
+    def summary(self):
+        """What was learned, in a few sentences.
+
+        Returns
+        -------
+        str
+            For reading; its words may change.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skclamp import TemperatureScaling
+        >>> rng = np.random.default_rng(0)
+        >>> logits = rng.normal(scale=3.0, size=(1000, 3))
+        >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        >>> print(TemperatureScaling().fit(logits, y).summary())
+        Accuracy 68.8%, mean confidence 82.1% -> 68.6%, NLL 0.8513 -> 0.7198 in sample. TemperatureScaling learned 1
+        number from 1,000 samples: temperature_ = 2.016.
+        """
+        check_is_fitted(self)
+        scores = getattr(self, "_scores", None)
+        sentences = [] if scores is None else [scores.sentence(self._n_samples, self._held_out)]
+        sentences += self._sentences()
+        if getattr(self, "least_probability_", 0.0):
+            sentences.append(f"Probabilities of 0 count as {self.least_probability_:.2g}.")
+        return " ".join(sentences)
+
+    @property
+    def _held_out(self):
+        """Hook: what the held-out samples of the summary are to the map."""
+        return "out of fold"
+
+    def _sentences(self):
+        """Hook: those of `summary`."""
+        n = self._n_parameters
+        learned = f"{type(self).__name__} learned {n:,} number{'s' * (n != 1)} from {self._n_samples:,} samples"
+        hidden = ("_", "least_probability_")
+        scalars = [
+            f"{name} = {value:.4g}"
+            for name, value in vars(self).items()
+            if name.endswith("_") and isinstance(value, float) and not name.startswith(hidden)
+        ]
+        yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
+
+    @property
+    def _n_parameters(self):
+        """Hook: how many numbers of the map the fit has set; by default, all floats in the learned attributes."""
+        beside = {"classes_", "least_probability_"} | self._not_saved
+        return sum(_n_floats(value) for name, value in vars(self).items() if name.endswith("_") and name not in beside)
+
+    @property
+    def _n_free(self):
+        """Hook: how many of them nothing but the samples holds: no penalty, no pooling, no held-out samples."""
+        return 0
 
     def save(self, path):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
@@ -388,91 +806,24 @@ class BaseCalibrator(ReadingMixin, AroundEstimatorMixin, LearnedMixin, Classifie
         check_is_fitted(self)
         write(self, path)
 
-    def _predict_labelled(self, method, X, y=None, *, in_order=False, name="y"):
-        """What a method says of X, and the labels: y or those that X brings, read in the same pass.
 
-        `in_order` says that something beside goes by the order of the samples, `name` what the user calls y.
-        """
-        check_is_fitted(self)
-        X = dataset_behind(X, any_order=y is None and not in_order)
-        if not isinstance(X, Dataset):
-            y = check_labels(y, name) if y is None else y
-            return getattr(self, method)(X), y
-        y = None if y is None else check_labels(y, name)
-        samples = LabelledSamples(X)
-        predicted = getattr(self, method)(samples)
-        return predicted, labels_beside(samples.labels, y, len(predicted), name)
+def _check_weight(sample_weight, n_samples, ranks):
+    """Weights of this process's samples, of which those of all mustn't be 0."""
+    weight = check_sample_weight(sample_weight, n_samples, some=ranks is ALONE)
+    if ranks is not ALONE and not ranks.sum(weight.sum()):
+        raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
+    return weight
 
-    def _logits(self, X, labelled):
-        """Hook: logits of X and, if wanted, the labels that it brings, or None."""
-        return self._backbone.logits(self._backbone.open(X), labelled=labelled)
 
-    def _check_features(self, X):
-        shape, expected = tuple(getattr(X, "shape", ())), getattr(self, "n_features_in_", None)
-        if len(shape) == 2 and expected not in (None, shape[1]):
-            are_logits = self.estimator is not None and shape[1] == len(self.classes_)
-            raise ValueError(
-                f"X has {shape[1]} features, but {type(self).__name__} is expecting {expected} features as input"
-                f"{'. If X holds logits, transform_logits(logits) takes them' if are_logits else ''}"
-            )
-
-    def _check_width(self, logits):
-        if logits.shape[1] != len(self.classes_):
-            raise ValueError(
-                f"X has {logits.shape[1]} columns of logits, but {type(self).__name__} is expecting "
-                f"{len(self.classes_)} features as input"
-            )
-        return logits
-
-    def _map_rows(self, normalise, X):
-        """Calibrated and normalised rows in float64."""
-        check_is_fitted(self)
-        samples = X if isinstance(X, LabelledSamples) else LabelledSamples(dataset_behind(X))
-        labelled, X = samples is X, samples.X
-        named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
-        if named and not isinstance(X, Dataset):
-            validate_data(self, X, reset=False, skip_check_array=True)
-        self._check_features(X)
-        logits, samples.labels = self._logits(X, labelled)
-        if self.estimator is None:
-            self._look_at_new(logits)
-        return self._transform_rows(normalise, self._check_width(logits))
-
-    def _transform_rows(self, normalise, logits):
-        """From logits in the network's precision, a chunk at a time."""
-        out = np.empty(tuple(logits.shape))
-        rows = max(1, _ENTRIES_AT_ONCE // logits.shape[1])
-        for chunk, place in zip(logits.split(rows), torch.from_numpy(out).split(rows), strict=True):
-            chunk = chunk.to(torch.float64, copy=True)
-            absent = absent_among(chunk)
-            mapped = self._calibrated(chunk)
-            if absent is not None and (lost := (mapped == -math.inf).all(1) | mapped.isnan().any(1)).any():
-                row = int(lost.nonzero()[0])
-                raise ValueError(
-                    f"{type(self).__name__} leaves no class to a sample with logits of -inf; got {chunk[row].tolist()}"
-                )
-            place.copy_(normalise(mapped, 1))
-        return out
-
-    def _calibrated(self, logits):
-        """As `_transform_logits`, of logits that may stand for probabilities of 0 or be -inf."""
-        absent = absent_among(logits)
-        if not self._takes_absent and not is_exporting():
-            self._check_absent(absent)
-        least = self.least_probability_ if self._raises_zeros else 0.0
-        return absent_again(self._transform_logits(raised(logits, least)), absent)
-
-    def _mapped_logits(self, logits):
-        """Hook: what the map takes, of a network's logits."""
-        return logits
-
-    def _fit_logits(self, logits, y, sample_weight):
-        """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
-        raise TypeError(f"{type(self).__name__} must implement _fit_logits")
-
-    def _transform_logits(self, logits):
-        """Hook: calibrated log-probabilities, up to a constant per row, of some rows of float64 logits."""
-        raise TypeError(f"{type(self).__name__} must implement _transform_logits")
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "classes_")
+def _n_floats(value):
+    """How many floats a learned attribute holds; indices, counts and flags are none."""
+    if isinstance(value, BaseCalibrator):
+        return value._n_parameters
+    if isinstance(value, torch.nn.Module):
+        value = list(value.parameters())
+    if isinstance(value, (list, tuple)):
+        return sum(map(_n_floats, value))
+    if isinstance(value, torch.Tensor):
+        return value.numel() if value.is_floating_point() else 0
+    is_number = isinstance(value, (float, np.floating, np.ndarray))
+    return np.size(value) if is_number and np.asarray(value).dtype.kind == "f" else 0

@@ -69,6 +69,12 @@ class Scores(NamedTuple):
     n_samples: int
     out_of_fold: float | None
 
+    @classmethod
+    def of(cls, before, after, out_of_fold=None):
+        """From the sums that `scored` gives, before and after a fit."""
+        first, second = (tuple((sums[:3] / sums[3]).tolist()) for sums in (before, after))
+        return cls(first, second, int(after[4]), out_of_fold)
+
     def sentence(self, n_samples, held_out):
         """In words, beside how many samples there are in all, and what those are that were held out."""
         accuracy, confidence, nll = zip(self.before, self.after, strict=True)
@@ -96,9 +102,3 @@ def scored(logits, y_encoded, weight):
     proba /= total[:, None]
     terms = torch.stack([(best == y_encoded).double(), 1 / total.double(), total.double().log() - label])
     return torch.cat([terms @ weight, weight.sum()[None], weight.new_full((1,), len(weight))]).cpu(), proba
-
-
-def scores_of(before, after, out_of_fold=None):
-    """From the sums that `scored` gives, before and after a fit."""
-    first, second = (tuple((sums[:3] / sums[3]).tolist()) for sums in (before, after))
-    return Scores(first, second, int(after[4]), out_of_fold)

@@ -14,13 +14,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch import nn
 
-from .._backbones.array import ArrayBackbone
-from .._backbones.classifier import ClassifierBackbone
-from .._backbones.cross_fit import cross_fit_networks
-from .._backbones.datasets import dataset_behind
-from .._backbones.differentiable import DifferentiableBackbone
-from .._backbones.network import ScoresBackbone
-from .._backbones.pipeline import PipelineBackbone
+from .._backbones.inputs import dataset_behind
 from .._judging.out_of_fold import LEVEL, Decision, Objection, Reason
 from .._judging.words import BESIDE_VIEWS, WITHOUT_PERTURBATION, WITHOUT_VIEWS, verdict_of
 from .._solvers.temperature import warn_of_bound
@@ -94,13 +88,8 @@ class BaseClamping(BaseCalibrator):
     # What is given in a network's place does so, while clamping learns and in `module_`.
     _raises_zeros = False
 
-    def _open_backbone(self, **options):
-        backbone = super()._open_backbone(input_key=self.input_key, perturbs=True, **options)
-        if isinstance(backbone, (ClassifierBackbone, PipelineBackbone)):
-            return DifferentiableBackbone(backbone.classifier, self.response, device=self.device, **self._loading())
-        if isinstance(backbone, ArrayBackbone):
-            return ScoresBackbone(backbone, batch_size=self.batch_size, verbose=self.verbose)
-        return backbone
+    def _opening(self):
+        return {**super()._opening(), "input_key": self.input_key, "perturbs": True}
 
     def _validate_params(self):
         super()._validate_params()
@@ -121,15 +110,12 @@ class BaseClamping(BaseCalibrator):
         # A few steps of training may leave T where it began.
         return self.temperature_ if self.refit_temperature else None
 
-    def _cross_fitting(self):
-        return partial(cross_fit_networks, response=self.response, cv=self.cv, device=self.device, **self._loading())
-
     def _fit(self, samples):
         ranks = samples.shard.ranks
         seed = ranks.all_gather_object(_draw_seed(self.random_state))[0]
         generator = torch.Generator().manual_seed(seed)
-        self._raise_zeros(samples.reading.backbone)
-        with frozen(samples.reading.backbone.module):
+        self._raise_zeros(samples.backbone)
+        with frozen(samples.backbone.module):
             problem = Problem.of(samples)
             if ranks is not ALONE:
                 # A DataLoader may have another batch size than the parameter.
@@ -144,7 +130,7 @@ class BaseClamping(BaseCalibrator):
                 self._tell(found.decision, views, progress)
             state, solved, logits = self._with_temperature(problem, found, views)
             self._fit_output(solved, logits)
-            self._set_fitted(problem, state, views, samples.reading.deployed.module)
+            self._set_fitted(problem, state, views, samples.deployed.module)
             held_out = None if self._has_views else found.held_out_loss()
             return Mapped(solved.logits, logits, solved.y_encoded, solved.weight, held_out)
 
@@ -154,7 +140,7 @@ class BaseClamping(BaseCalibrator):
             return self.output._treats_classes_alike
         return self.refit_temperature or not getattr(self, "gamma", 0)
 
-    def _mend_by_class(self):
+    def _mend_by_class(self, n_classes):
         return f"A temperature can't mend it: {type(self).__name__} with output=VectorScaling() can"
 
     @property
@@ -219,7 +205,7 @@ class BaseClamping(BaseCalibrator):
         logits, y_encoded = problem.shard.all_gather(logits), problem.shard.all_gather(problem.y_encoded)
         columns = np.arange(logits.shape[1])
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
-        self.output_ = output.fit(logits, y_encoded.cpu(), sample_weight=problem.weight_of_all)
+        self.output_ = output._learn(logits, y_encoded.cpu(), problem.weight_of_all, checks=False)
 
     def _last_gamma(self, settings=None):
         """Of the loss whose exact T comes last, after a training with these settings or, if None, without one."""

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.model_selection import check_cv
 
-from .._backbones.differentiable import CrossFittedBackbone
 from .._judging.splits import check_partition
 from .._utils.docstrings import with_shared_docs
 from .._utils.parameters import check_grid
@@ -128,7 +127,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
 
     def _search(self, problem, candidates, learner, level):
-        drawn = isinstance(self.cv, Integral) and not isinstance(problem.backbone, CrossFittedBackbone)
+        drawn = isinstance(self.cv, Integral) and problem.backbone.splits is None
         problem = merged(problem) if drawn else with_copies(problem)
         splits = self._splits(problem)
         if drawn:
@@ -149,7 +148,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
 
     def _splits(self, problem):
         """Training and held-out rows of each fold."""
-        if isinstance(problem.backbone, CrossFittedBackbone):
+        if problem.backbone.splits is not None:
             return problem.backbone.splits
         y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
         folds = check_cv(self.cv, y_encoded, classifier=True)

@@ -56,17 +56,17 @@ class Problem:
 
     @classmethod
     def of(cls, samples):
-        """The problem that a `CalibrationSet` poses."""
-        reading, shard = samples.reading, samples.shard
+        """The problem that `Samples` pose."""
+        shard = samples.shard
         # The bar of all the training counts the passes.
-        backbone = copy.copy(reading.backbone)
+        backbone = copy.copy(samples.backbone)
         backbone.verbose = 0
         return cls(
             backbone,
-            reading.inputs,
+            samples.inputs,
             samples.y_encoded,
             samples.weight,
-            reading.logits,
+            samples.logits,
             shard,
             Passes(forward=shard.size),
             split_params=samples.metadata.guard,

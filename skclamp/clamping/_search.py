@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .._backbones.differentiable import CrossFittedBackbone
 from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Decision, Evidence, Made, Objection, Reason, Untried, decide
 from .._judging.words import left_out
 from .._solvers.temperature import warn_of_bound
@@ -161,7 +160,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
 def quickest(problem, precision):
     """A problem on the network that trains and chooses."""
     # Small networks in float64, of which there is one for each fold, leave nothing to gain.
-    return problem if isinstance(problem.backbone, CrossFittedBackbone) else accelerate(problem, precision)
+    return problem if problem.backbone.splits is not None else accelerate(problem, precision)
 
 
 def _judge(problem, candidates, tries, learner, level):

@@ -9,7 +9,6 @@ import torch
 from scipy.spatial import cKDTree
 from sklearn.model_selection import KFold
 
-from .._backbones.differentiable import CrossFittedBackbone
 from .._judging.out_of_fold import MIN_SAMPLES
 from .._judging.splits import check_disjoint
 from .._utils.arrays import absent_among, without
@@ -121,7 +120,7 @@ def merged(problem):
     and so do those that several classifiers of a cross-fit see.
     """
     problem = with_copies(problem)
-    if problem.copies is None or isinstance(problem.backbone, CrossFittedBackbone):
+    if problem.copies is None or problem.backbone.splits is not None:
         return problem
     y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
     alike = problem.copies * problem.logits.shape[1] + y_encoded
@@ -154,7 +153,7 @@ def look_for_torn_copies(problem, tries, name):
 
 def _tied(problem):
     """Positions of the samples whose logits are those of others but for rounding, which by chance few samples have."""
-    if isinstance(problem.backbone, CrossFittedBackbone):
+    if problem.backbone.splits is not None:
         # Copies in several folds went through several classifiers.
         return torch.arange(len(problem))
     logits = without(problem.logits, absent_among(problem.logits))
@@ -181,7 +180,7 @@ def _digests(problem, rows):
     for batch, _ in problem.inputs.take(rows).batches():
         x, others = problem.backbone.to_device(batch)
         # Of a cross-fit these are the numbers of folds.
-        others = {} if isinstance(problem.backbone, CrossFittedBackbone) else others
+        others = {} if problem.backbone.splits is not None else others
         parts = [part.detach().cpu().contiguous() for part in (x, *(others[name] for name in sorted(others)))]
         parts = [part.reshape(len(part), -1).view(torch.uint8).numpy() for part in parts]
         digests += [blake2b(b"".join(map(bytes, row)), digest_size=8).digest() for row in zip(*parts, strict=True)]

@@ -10,10 +10,10 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .._backbones.datasets import LabelledSamples, dataset_behind
-from .._backbones.differentiable import module_behind
+from .._backbones.classifier import CalibratorBackbone
+from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
-from .._backbones.reading import read
+from .._backbones.samples import read
 from .._judging.class_frequencies import (
     CHANGE_LEVEL,
     MEANS_LEVEL,
@@ -32,7 +32,6 @@ from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning, InputShiftWarning
 from ..modules import ClampedModule
-from ._calibrator_backbone import CalibratorBackbone
 from ._priors import estimate_priors, evidence_of_change
 
 # Samples per class, of the labelled ones' frequencies, that join the estimate. Those of 100 classes vary too much
@@ -184,7 +183,7 @@ class PriorShiftCorrection(BaseCalibrator):
             raise ValueError(f"priors must be None for adapt, which estimates them; got {self.priors!r}")
         plain = copy.copy(self)
         plain.__dict__["priors_"] = self.labelled_priors_
-        log_proba = plain.predict_log_proba(LabelledSamples(dataset_behind(X, any_order=True)))
+        log_proba = plain.predict_log_proba(dataset_behind(X, any_order=True))
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
         self.accepted_, self.verdict_ = verdict.accepted, verdict
@@ -230,10 +229,10 @@ class PriorShiftCorrection(BaseCalibrator):
         if self.priors is not None:
             _check_priors(_values(self.priors))
 
-    def _open_backbone(self, **options):
+    def _open_backbone(self):
         if self._corrects_a_calibrator and is_frozen(self.estimator):
             return CalibratorBackbone(self._frozen_part(), self.response)
-        return super()._open_backbone(**options)
+        return super()._open_backbone()
 
     def _read(self, X, y, metadata, any_order):
         if not self._corrects_a_calibrator or is_frozen(self.estimator):
@@ -244,8 +243,10 @@ class PriorShiftCorrection(BaseCalibrator):
                 f"or fit it first; got {self.estimator!r}"
             )
         # Probabilities out of fold would be those of other maps than the deployed one, and look like other inputs.
-        fitted = clone(self.estimator).fit(X, y, **metadata.fit)
-        return read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)._replace(estimator=fitted)
+        fitted = clone(self.estimator)._learn(X, y, checks=False, **metadata.fit)
+        samples = read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
+        samples.estimator = fitted
+        return samples
 
     def _routed_to(self):
         routed = super()._routed_to()
@@ -262,7 +263,7 @@ class PriorShiftCorrection(BaseCalibrator):
     def _treats_classes_alike(self):
         return self.priors is None and not self._corrects_a_calibrator
 
-    def _mend_by_class(self):
+    def _mend_by_class(self, n_classes):
         return "Calibrate each class first: PriorShiftCorrection(VectorScaling(estimator))"
 
     def _fit_logits(self, logits, y, sample_weight):
@@ -286,19 +287,13 @@ class PriorShiftCorrection(BaseCalibrator):
         self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
 
-    def _remember(self, reading, classes):
-        super()._remember(reading, classes)
+    def _remember(self, samples):
+        super()._remember(samples)
         self.accepted_ = self.priors is not None
         if self.accepted_:
-            self.priors_ = _check_priors(_values(self.priors, classes), len(classes))
+            self.priors_ = _check_priors(_values(self.priors, self.classes_), len(self.classes_))
             if self._off_by_class:
                 note(self._off_by_class, CalibrationSetWarning)
-
-    def _look_over(self, samples, mapped, rival):
-        # With the labelled samples' own frequencies, whatever those of the deployment are.
-        deployed, self.priors_ = self.priors_, self.labelled_priors_
-        super()._look_over(samples, mapped, rival)
-        self.priors_ = deployed
 
     def _mapped_logits(self, logits):
         return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits
@@ -317,10 +312,8 @@ class PriorShiftCorrection(BaseCalibrator):
     def module_(self):
         """An ordinary torch module that yields the logits of ``priors_`` as they are now."""
         check_is_fitted(self)
-        name = type(self).__name__
-        network = (
-            self._backbone.classifier.module_ if self._corrects_a_calibrator else module_behind(self._backbone, name)
-        )
+        around = self._corrects_a_calibrator
+        network = self._backbone.classifier.module_ if around else self._backbone.as_module(type(self).__name__)
         output = _Correction(getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift))
         return ClampedModule(network, output=output)
 

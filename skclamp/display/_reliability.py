@@ -5,9 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from .._backbones.reading import labels_in
+from .._backbones.samples import predict_labelled
 from .._utils.arrays import to_numpy
-from .._utils.labels import predict_labelled
 from .._utils.parameters import check_choice, check_number, check_whole_number
 from ..metrics import (
     NoiseFloor,
@@ -151,7 +150,7 @@ class ReliabilityDisplay:
         if not hasattr(estimator, "predict_proba"):
             raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
         in_order = sample_weight is not None
-        y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=in_order, labels_in=labels_in)
+        y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=in_order)
         classes = getattr(estimator, "classes_", None)
         return cls.from_predictions(
             y,

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from .._backbones.reading import labels_in
+from .._backbones.samples import predict_labelled
 from .._utils.arrays import to_numpy
-from .._utils.labels import predict_labelled
 from .._utils.parameters import check_number, check_whole_number
 from ..metrics._binning import Probabilities
 from ._axes import balanced, figure_legend, new_axes, panels, split_off_lower, without_frame
@@ -115,7 +114,7 @@ class ReliabilityGridDisplay:
         """
         estimators = _by_name(estimators)
         labels = _shared_classes(estimators)
-        options = {"in_order": sample_weight is not None, "labels_in": labels_in}
+        options = {"in_order": sample_weight is not None}
         y_proba = {}
         for name, model in estimators.items():
             y_proba[name], y_true = predict_labelled(model, "predict_proba", X, y, **options)

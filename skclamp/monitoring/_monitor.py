@@ -10,34 +10,36 @@ import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
-from .._backbones.datasets import dataset_behind
-from .._backbones.instead import check_samples
-from .._backbones.plausibility import look_like_probabilities, note_probabilities
+from .._backbones.inputs import dataset_behind
+from .._backbones.opening import check_samples
+from .._looks.diagnosis import Finding, Sign, look_at_width, look_like_probabilities
+from .._looks.words import tell
 from .._utils.arrays import to_numpy
 from .._utils.encoding import register
 from .._utils.labels import resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY
-from .._utils.parameters import Choices, check_parameters
+from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import one_warning
-from ..base._learned import LearnedMixin
-from ..base._parameters import AroundEstimatorMixin, arguments_of
+from ..base._around import AroundEstimator, arguments_of
 from ..display import MonitorDisplay
 from ..persistence import write
 from ._alarms import Alarms, watch_on
 from ._e_process import EProcess, best_temperature
-from ._watched import encode_watched, look_at_first, open_watched, read_watched, refuse_metadata
+from ._watched import encode_watched, open_watched, read_watched, refuse_metadata
 from ._words import sentences
 
 # What nobody may choose in view of the samples, nor change between them.
 _RULES = ("alpha", "tolerance", "average_run_length", "response", "classes")
+# What a watch keeps beside what the user sees.
+_WATCH = ("_alarms", "_backbone", "_evidence", "_rules", "_watched")
 _UNSEEN = (
     "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
 )
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
+class CalibrationMonitor(AroundEstimator):
     """Tells, label by label, whether the calibration of a deployed classifier still holds.
 
     The null hypothesis is that labels are drawn from the classifier's probabilities, recalibrated by some temperature
@@ -179,7 +181,9 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
             As `partial_fit`.
         """
         with self._kept_on_error():
-            self._forget()
+            for name in vars(self).keys() - self.get_params(deep=False).keys():
+                if name.endswith("_") or name in _WATCH:
+                    delattr(self, name)
             return self.partial_fit(X, y, **params)
 
     def partial_fit(self, X, y=None, **params):
@@ -212,16 +216,23 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
             check_samples(X, type(self).__name__, "partial_fit")
             self._backbone = self._open_backbone()
             X = dataset_behind(X, any_order=y is None)
-            self._check_table(X)
+            if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
+                # A table has the columns of the first one.
+                validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
             logits, labels, missing = read_watched(self._frozen_part(), self._backbone, X, y)
+            if not hasattr(self, "_evidence"):
+                self._begin(logits)
             self._check_columns(logits)
             logits = logits[torch.from_numpy(~missing)]
             named = self._backbone.classes is not None
             y_encoded = encode_watched(labels, self.classes_, named or self.classes is not None)
-            if not named and not self._evidence.n_samples:
-                look_at_first(logits, y_encoded)
+            if not named and not self._evidence.n_samples and len(y_encoded):
+                best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
+                tell(look_at_width(best, y_encoded, weight, logits.shape[1]))
             log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
-            evidence, alarms = watch_on(self._evidence, self._alarms, self._limits, log_p, y_encoded)
+            # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
+            limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
+            evidence, alarms = watch_on(self._evidence, self._alarms, limits, log_p, y_encoded)
             self._conclude(evidence, alarms, int(missing.sum()))
         return self
 
@@ -252,7 +263,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         would; other changes aren't tested.
         """
         check_is_fitted(self, msg=_UNSEEN)
-        return super().summary()
+        return " ".join(sentences(self, self._rules, self._evidence, self._alarms))
 
     def plot(self, *, ax=None, name=None, **kwargs):
         """Draw the evidence over samples.
@@ -302,7 +313,7 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         write(self, path)
 
     def _validate_params(self):
-        check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+        super()._validate_params()
         for name, value in getattr(self, "_rules", {}).items():
             if not np.array_equal(getattr(self, name), value):
                 raise ValueError(
@@ -315,36 +326,31 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
                 f"{type(self._frozen_part()).__name__}. fit starts a new watch"
             )
 
-    def _routed_to(self):
-        """Nobody: there are no metadata."""
-        return {}
-
     def _open_backbone(self):
         return open_watched(self._frozen_part(), self.response)
 
-    def _check_table(self, X):
-        """Raise unless a table has the columns of the first one."""
-        if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
-            validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
+    def _begin(self, logits):
+        """Start a watch with the classes that the first logits have, and the parameters as they are."""
+        n_columns = logits.shape[1]
+        self.classes_ = self._names(n_columns)
+        self._evidence, self._alarms = EProcess.of_none(self.tolerance, n_columns), Alarms([None, None])
+        self._rules = {name: getattr(self, name) for name in _RULES}
+        if self.classes is not None:
+            self._rules["classes"] = to_numpy(self.classes).copy()
+        self._watched = self._frozen_part()
+        if self._backbone.guesses_response and look_like_probabilities(logits):
+            tell([Finding(Sign.PROBABILITIES, {})])
 
     def _check_columns(self, logits):
-        """Begin with the classes that the first logits have, and have no others later."""
+        """Raise for other classes than those that are watched."""
         n_columns = logits.shape[1]
-        if not hasattr(self, "_evidence"):
-            self.classes_ = self._names(n_columns)
-            self._evidence, self._alarms = EProcess.of_none(self.tolerance, n_columns), Alarms([None, None])
-            self._rules = {name: getattr(self, name) for name in _RULES}
-            if self.classes is not None:
-                self._rules["classes"] = to_numpy(self.classes).copy()
-            self._watched = self._frozen_part()
-            if self.estimator is None and self.response == "auto" and look_like_probabilities(logits):
-                note_probabilities()
-        elif n_columns != len(self.classes_):
+        if n_columns != len(self.classes_):
             raise ValueError(
                 f"X has {n_columns} columns of logits, but {type(self).__name__} is expecting {len(self.classes_)} "
                 "features as input"
             )
-        elif not np.array_equal(names := self._names(n_columns), self.classes_):
+        names = self._names(n_columns)
+        if not np.array_equal(names, self.classes_):
             raise ValueError(
                 f"estimator must keep the classes {self.classes_.tolist()}, in this order, which were watched so far; "
                 f"got {names.tolist()}. fit starts a new watch"
@@ -355,11 +361,6 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         if known is None and self.classes is None:
             return np.arange(n_columns)
         return resolve_classes(None, n_columns, classes=self.classes, known=known)
-
-    @property
-    def _limits(self):
-        """Log e-value, and logarithm of the restarting test's sum, at which there are alarms."""
-        return -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
 
     def _conclude(self, evidence, alarms, n_missing):
         """Set what the user sees."""
@@ -376,22 +377,11 @@ class CalibrationMonitor(AroundEstimatorMixin, LearnedMixin):
         self.temperature_, gain = best_temperature(evidence.totals - alarms.before)
         self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
 
-    def _forget(self):
-        super()._forget()
-        for name in ("_alarms", "_evidence", "_rules", "_watched"):
-            self.__dict__.pop(name, None)
-
     def _restore(self, learned, backbone=None):
         if self.classes is None:
             self.classes = learned["_rules"]["classes"]
         super()._restore(learned, backbone)
         self._watched = self._frozen_part()
-
-    def _sentences(self):
-        return sentences(self, self._rules, self._evidence, self._alarms)
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "classes_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

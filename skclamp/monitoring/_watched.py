@@ -5,10 +5,9 @@ import torch
 from skorch import NeuralNet
 from torch.utils.data import Dataset
 
-from .._backbones.datasets import LabelledSamples
+from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import check_classifier, is_frozen, open_backbone
-from .._backbones.plausibility import look_at_width
-from .._backbones.reading import labels_beside
+from .._backbones.samples import labels_beside
 from .._utils.labels import check_same_length, encode_labels, split_missing
 from ..base import BaseCalibrator
 
@@ -31,37 +30,31 @@ def open_watched(estimator, response):
             "response must be what is watched, of a classifier the probabilities of its predict_proba; got "
             f"{response!r} for {type(estimator).__name__}"
         )
+    if isinstance(estimator, BaseCalibrator):
+        return CalibratorBackbone(estimator, "probabilities")
     return open_backbone(estimator, response="probabilities")
 
 
 def read_watched(estimator, backbone, X, y):
     """Logits of X, labels of those samples that have one, and which lack it; X as `dataset_behind` returns it."""
     given = None if y is None else split_missing(y, beside=("X", X))
-    _check_scores_of(estimator, X)
-    if isinstance(X, Dataset) and isinstance(estimator, BaseCalibrator):
-        samples = LabelledSamples(X)
-        logits, found = backbone.logits_of(estimator.predict_proba(samples)), samples.labels
-    else:
-        logits, found = backbone.logits(backbone.open(X), labelled=True)
-    if isinstance(X, Dataset) and found is None and given is None:
-        raise ValueError(
-            "requires y to be passed: X brings no labels. None stands for a missing label in y alone, not in a "
-            "Dataset: give its labels as y"
-        )
-    labels, missing = split_missing(found) if given is None else given
-    check_same_length(missing, len(logits), "y")
-    if y is not None and found is not None:
-        labels_beside(found[~missing], labels, len(labels))
-    return logits, labels, missing
-
-
-def _check_scores_of(estimator, X):
-    """Raise for images where a calibrator has no network."""
-    if isinstance(estimator, BaseCalibrator) and estimator.estimator is None and getattr(X, "ndim", 2) > 2:
+    bare = isinstance(estimator, BaseCalibrator) and estimator.estimator is None
+    if bare and getattr(X, "ndim", 2) > 2:
         raise ValueError(
             f"X must hold what {type(estimator).__name__} was fitted to, logits or probabilities of shape (n_samples, "
             f"n_classes): it has no network inside; got shape {tuple(X.shape)}"
         )
+    logits, brought = backbone.logits(backbone.open(X), labelled=True)
+    if isinstance(X, Dataset) and brought is None and given is None:
+        raise ValueError(
+            "requires y to be passed: X brings no labels. None stands for a missing label in y alone, not in a "
+            "Dataset: give its labels as y"
+        )
+    labels, missing = split_missing(brought) if given is None else given
+    check_same_length(missing, len(logits), "y")
+    if y is not None and brought is not None:
+        labels_beside(brought[~missing], labels, len(labels))
+    return logits, labels, missing
 
 
 def encode_watched(labels, classes, named):
@@ -74,12 +67,6 @@ def encode_watched(labels, classes, named):
         raise ValueError(
             f"{error}. Unless labels are column numbers, name the columns by classes=..., a parameter of the monitor"
         ) from error
-
-
-def look_at_first(logits, y_encoded):
-    """Look whether the first samples have columns that most predictions are in and no label has."""
-    if len(y_encoded):
-        look_at_width(logits.argmax(1).cpu().numpy(), y_encoded, np.ones(len(y_encoded)), logits.shape[1])
 
 
 def refuse_metadata(params):

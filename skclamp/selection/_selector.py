@@ -247,11 +247,11 @@ class CalibratorSelector(BaseCalibrator):
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
         known = self.estimator is not None and samples.shard.ranks is ALONE
-        self._select(of_all, told, samples.reading.X if known else None)
+        self._select(of_all, told, samples.X if known else None)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
-        logits = samples.reading.logits
+        logits = samples.logits
         return Mapped(logits, logits, samples.y_encoded, samples.weight, loss)
 
     def _select(self, samples, told, X):

@@ -8,16 +8,11 @@ from scipy import stats
 from sklearn.base import clone
 
 from .. import scaling
-from .._backbones.classifier import ClassifierBackbone
-from .._backbones.cross_fit import cross_fit
-from .._backbones.fingerprint import fingerprint
-from .._backbones.inputs import StreamInputs
-from .._backbones.network import NetworkBackbone
 from .._backbones.opening import is_frozen, open_backbone
-from .._backbones.reading import read
+from .._backbones.samples import cross_fit, read
 from .._utils.arrays import tensor_over
 from .._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
-from .._utils.warnings import note
+from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
@@ -50,7 +45,7 @@ class SharedLogits:
         Names of the columns.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
         Logits.
-    test_reading : Reading
+    test_reading : Samples
         Of the test set.
     X_test : array-like or Dataset
         What `dataset_behind` made of the parameter.
@@ -106,10 +101,14 @@ class SharedLogits:
 
     def _look_once(self):
         """For all the calibrators; those fitted to these logits don't look at them again."""
-        looking = scaling.TemperatureScaling(self._estimator, **self._shared)
-        weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
-        y_encoded = tensor_over(self.y_cal_encoded).to(self.calibration.device)
-        looking._look_back(looking._look_at(self.calibration, y_encoded, weight, self.classes, self.backbone))
+        looking, samples = scaling.TemperatureScaling(self._estimator, **self._shared), self._read_cal
+        samples.weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
+        samples.y_encoded = tensor_over(self.y_cal_encoded).to(self.calibration.device)
+        samples.classes = self.classes
+        with one_warning() as notes:
+            looked = looking._look_at(samples)
+            if looked is not None:
+                looking._look_back(looked, samples, notes)
 
     def _look_for_the_same_samples(self, X_cal, X_test):
         """A test set that is the calibration set; equal logits tell, but where these are out of fold."""
@@ -139,7 +138,7 @@ class SharedLogits:
     @property
     def shape_of_an_input(self):
         """Of the floating-point input that neural clamping can perturb, where a torch network takes one; else None."""
-        if not isinstance(self.backbone, NetworkBackbone) or isinstance(self._read_cal.inputs, StreamInputs):
+        if not self.backbone.in_batches or self._read_cal.inputs.is_stream:
             return None
         batch, _ = next(iter(self._read_cal.inputs.batches(1)))
         x, _ = self.backbone.to_device(batch)
@@ -147,19 +146,18 @@ class SharedLogits:
 
     def uncalibrated(self):
         """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""
-        if isinstance(self.backbone, ClassifierBackbone) and hasattr(self.backbone.classifier, "predict_proba"):
+        if not self.backbone.in_batches and hasattr(self.backbone.classifier, "predict_proba"):
             return self.backbone.classifier.predict_proba(self.X_test)
         return torch.softmax(self.test.double(), 1).cpu().numpy()
 
     def fit(self, calibrator):
         """A fitted clone of an output map, that takes these logits until `hand_over`."""
         fitted = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
-        weight = self.params.get("sample_weight")
-        return fitted.fit(self.calibration, self.y_cal_encoded, sample_weight=weight)
+        return fitted._learn(self.calibration, self.y_cal_encoded, self.params.get("sample_weight"), checks=False)
 
     def hand_over(self, fitted):
         """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
-        return fitted._rebind(self._read_cal, self.classes, estimator=self._estimator, **self._shared)
+        return fitted._rebind(self._read_cal, estimator=self._estimator, **self._shared)
 
 
 def _check_test_logits(logits, n_columns):
@@ -182,7 +180,7 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
         if not logits.verbose and calibrator.verbose == "auto":
             own["verbose"] = 0
         unfitted = clone(calibrator).set_params(estimator=estimator, **own)
-        fitted, fit_time = timed(unfitted.fit, X_cal, y_cal, **logits.params)
+        fitted, fit_time = timed(unfitted._learn, X_cal, y_cal, checks=False, **logits.params)
         proba, predict_time = timed(fitted.predict_proba, X_test)
     else:
         fitted, fit_time = timed(logits.fit, calibrator)
@@ -194,7 +192,7 @@ def fit_and_predict(calibrator, logits, estimator, shared, data):
 def predict_as_it_is(name, calibrator, logits):
     """The probabilities of the test set of a calibrator that came fitted, and `fit_time`, NaN, and `predict_time`."""
     inner = calibrator
-    while hasattr(inner._backbone, "classifier") and isinstance(inner._backbone.classifier, BaseCalibrator):
+    while isinstance(inner._backbone.classifier, BaseCalibrator):
         inner = inner._backbone.classifier
     _check_estimator(name, inner, logits)
     classes = calibrator.classes_
@@ -219,9 +217,8 @@ def predict_as_it_is(name, calibrator, logits):
 def _check_estimator(name, calibrator, logits):
     """Raise unless a calibrator was fitted to logits, or around what gives these."""
     own, compared = calibrator._backbone, logits.backbone
-    classifiers = [getattr(backbone, "classifier", None) for backbone in (own, compared)]
-    same = classifiers[0] is classifiers[1] is not None
-    if calibrator.estimator is None or same or fingerprint(own) == fingerprint(compared):
+    same = own.classifier is compared.classifier is not None
+    if calibrator.estimator is None or same or own.fingerprint() == compared.fingerprint():
         return
     raise ValueError(
         "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .._backbones.inputs import StreamInputs
-from .._backbones.network import NetworkBackbone
 from ..clamping._base import BaseClamping
 
 _MAX_PIXELS = 64
@@ -40,7 +38,7 @@ def thumbnails_of(reading, calibrators, rows, perturbed_rows):
 
     `reading` is the test set as the estimator read it, `calibrators` are fitted ones by name.
     """
-    if not isinstance(reading.backbone, NetworkBackbone) or isinstance(reading.inputs, StreamInputs):
+    if not reading.backbone.in_batches or reading.inputs.is_stream:
         return None
     # One that was fitted to logits perturbs these.
     perturbing = {

@@ -40,7 +40,7 @@ class Samples(NamedTuple):
         """A clone of an output map, fitted to these."""
         columns = np.arange(self.logits.shape[1])
         fitted = clone(calibrator).set_params(response="logits", classes=columns)
-        return fitted.fit(self.logits, self.y.cpu(), sample_weight=self.weight)
+        return fitted._learn(self.logits, self.y.cpu(), self.weight, checks=False)
 
 
 class Trial:
@@ -129,7 +129,7 @@ class Trial:
         """The stack of a fold's calibrators, without and with its recalibration."""
         plain = Stack(calibrators=calibrators, weights=weights, classes=np.arange(self.samples.logits.shape[1]))
         recalibrated = clone(plain).set_params(calibrators=calibrators, last=FrozenEstimator(last))
-        return [stack.fit(*self.samples.take(held)) for stack in (plain, recalibrated)]
+        return [stack._learn(*self.samples.take(held), checks=False) for stack in (plain, recalibrated)]
 
     def fit_recalibration(self, weights, rows=None):
         """The map after the stack with these weights, fitted to what that says out of fold of some samples, or all."""

@@ -13,7 +13,7 @@ from sklearn.naive_bayes import GaussianNB
 from torch.utils.data import TensorDataset
 
 from skclamp import TemperatureScaling
-from skclamp._backbones.cross_fit import cross_fit
+from skclamp._backbones.samples import cross_fit
 from skclamp._solvers.temperature import DEFAULT_BOUNDS
 from skclamp.selection import compare_calibrators
 

@@ -15,8 +15,7 @@ from torch.utils.data import (
 )
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._backbones.datasets import dataset_behind
-from skclamp._backbones.inputs import open_inputs
+from skclamp._backbones.inputs import dataset_behind, open_inputs
 
 X = np.arange(40, dtype=np.float32).reshape(10, 4)
 Y = torch.arange(10)

@@ -12,8 +12,7 @@ from skorch.helper import SliceDataset
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._backbones.datasets import dataset_behind
-from skclamp._backbones.inputs import open_inputs
+from skclamp._backbones.inputs import dataset_behind, open_inputs
 
 N_SAMPLES = 200
 

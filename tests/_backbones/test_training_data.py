@@ -22,7 +22,7 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp._backbones.plausibility import MANY_SAMPLES
+from skclamp._looks.diagnosis import MANY_SAMPLES
 from skclamp.exceptions import CalibrationWarning, TrainingDataWarning
 
 PROBLEMS = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}

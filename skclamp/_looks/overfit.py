@@ -9,7 +9,6 @@ from sklearn.base import clone
 from .._judging.paired import n_effective, student_below_zero
 from .._judging.splits import draw_folds
 from .._solvers.temperature import log_likelihoods, solve_temperature
-from .._utils.warnings import unheard
 
 # So few samples for each number that a class asks for are too few, whatever they say.
 _HOPELESS = 5
@@ -53,8 +52,7 @@ def out_of_fold(calibrator, logits, y, weight):
         # Samples without weight are in no fold.
         train, held = ((rows & (weight > 0)).to(logits.device) for rows in (~held, held))
         train_weight, columns = weight[train.to(weight.device)], y[held]
-        with unheard():
-            fitted = clone(calibrator).fit(logits[train], y[train].cpu(), sample_weight=train_weight)
+        fitted = clone(calibrator)._learn(logits[train], y[train].cpu(), train_weight, checks=False, heard=False)
         temperature = solve_temperature(logits[train], y[train], sample_weight=train_weight).temperature
         rows = held.cpu().numpy()
         log_proba = fitted.predict_log_proba(logits[held])

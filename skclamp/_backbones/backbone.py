@@ -1,0 +1,149 @@
+"""Backbone: the way from an estimator's inputs to logits, and the shortest one, of inputs that are logits."""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from .._utils.arrays import check_probability_rows, check_scores, check_unit_interval
+from ..modules import LogitsModule, logits_from
+from .inputs import check_no_dataset
+
+
+class Opening(NamedTuple):
+    """How an estimator is opened.
+
+    Attributes
+    ----------
+    response, device
+        As of every calibrator.
+    perturbs : bool
+        Whether inputs are to be perturbed, so that the backbone must be a `NetworkBackbone`, and a dict of several
+        inputs needs an `input_key`.
+    input_key : str or None
+        The entry of a dict of inputs that is perturbed; and the name under which a network takes an array. None is the
+        only entry.
+    batch_size, integer_scale, verbose
+        How a network's inputs are read, see `NetworkBackbone`.
+    """
+
+    response: str = "auto"
+    device: Any = None
+    perturbs: bool = False
+    input_key: str | None = None
+    batch_size: int = 64
+    integer_scale: float | dict | None = None
+    verbose: int | str = 0
+
+
+class Backbone(ABC):
+    """The way from an estimator's inputs to logits, and what is known of both.
+
+    A new one implements the methods here, sets those of the facts that differ, and is listed in `opening.BACKBONES`.
+    """
+
+    # Names of the columns that the estimator knows, and those that its makers call them.
+    classes: Any = None
+    likely_classes: Any = None
+    # What a classifier of scikit-learn's kind is asked by, and whether it may take what no network does.
+    classifier: Any = None
+    # Whether probabilities of 0 may be votes.
+    votes = False
+    # Whether scores are a network's, or bare: what other classifiers call scores needn't be logits.
+    yields_logits = False
+    # Whether nobody said that what is taken for logits is.
+    guesses_response = False
+    # Whether inputs come in batches that `to_device` brings to a network.
+    in_batches = False
+    # Under which names the network takes its inputs, and what is taken of several things that it returns.
+    names_taken: Any = None
+    guessed_item: Any = None
+    # Range of a network's first inputs, and whether `integer_scale` was for anything in them.
+    range_of_inputs: Any = None
+    scaled: bool | None = False
+    # Training and held-out rows of each fold, where each sample goes through the classifier that hasn't seen it.
+    splits: Any = None
+
+    @classmethod
+    @abstractmethod
+    def of(cls, estimator, opening):
+        """The backbone of an estimator, opened as an `Opening` says; None if it is of another kind."""
+
+    @abstractmethod
+    def open(self, X):
+        """The inputs as `logits` takes them; X as `dataset_behind` returns it."""
+
+    @abstractmethod
+    def logits(self, inputs, *, labelled=False):
+        """Logits of shape (n, K), and the labels that the inputs bring, if wanted, or None."""
+
+    @abstractmethod
+    def as_module(self, owner):
+        """The same as a LogitsModule; AttributeError of a calibrator `owner` where torch can't do it."""
+
+    @abstractmethod
+    def fingerprint(self):
+        """What tells the network or classifier from another; None where there is neither."""
+
+    def is_random(self):
+        """Whether the first inputs have other logits now; asked once."""
+        return False
+
+
+class ArrayBackbone(Backbone):
+    """No network: the inputs are logits, as "auto" has it, or probabilities, brought to `device` where one is given."""
+
+    votes = True
+    yields_logits = True
+
+    def __init__(self, response, device=None):
+        self.guesses_response = response == "auto"
+        self.response = "logits" if response == "auto" else response
+        self.device = None if device is None else check_device(device)
+
+    @classmethod
+    def of(cls, estimator, opening):
+        """Where there is no estimator, and logits are none of a network's inputs."""
+        return cls(opening.response, opening.device) if estimator is None and not opening.perturbs else None
+
+    def open(self, X):
+        """The scores as a tensor."""
+        check_no_dataset(X, "where there is no estimator")
+        return check_scores(X).to(self.device)
+
+    def logits(self, scores, *, labelled=False):
+        """Logits of shape (n, K), and None for labels, wanted or not."""
+        if self.response == "probabilities":
+            check_probabilities(scores)
+        return logits_from(scores, self.response, n_samples=len(scores)), None
+
+    def as_module(self, owner):
+        """Logits or probabilities handed on."""
+        return LogitsModule(nn.Identity(), response=self.response)
+
+    def fingerprint(self):
+        """None: there is no network."""
+        return
+
+
+def check_probabilities(scores, name="X"):
+    """Raise unless the rows of (n, K) are distributions, or the entries of (n, 1) or (n,) probabilities."""
+    if scores.ndim == 2 and scores.shape[1] > 1:
+        check_probability_rows(scores, name)
+    else:
+        check_unit_interval(scores, name)
+
+
+def check_device(device):
+    """A torch.device that exists, or ValueError."""
+    try:
+        checked = torch.device(device)
+        torch.empty(0, device=checked)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        # torch may go on to list all that its operators do run on.
+        cause = str(error).partition("\n")[0].partition(". ")[0]
+        raise ValueError(
+            f"device must name a device that is there, such as 'cpu' or 'cuda:0'; got {device!r}: {cause}"
+        ) from error
+    return checked

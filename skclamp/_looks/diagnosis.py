@@ -1,0 +1,380 @@
+"""Silent nonsense: findings, which are numbers, of a misuse that logits and labels show, and no single value."""
+
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.special import betainc
+
+from .._judging.class_frequencies import ClassMeans
+from .._judging.paired import n_effective
+from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
+from .._utils.arrays import row_sum_tolerance
+
+# By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
+MANY_SAMPLES = 500
+MIN_SAMPLES_PER_PARAMETER = 20
+# Looks at more samples would cost time and see no more.
+_MAX_ROWS = 1 << 16
+_MAX_ROWS_FOR_T = 2000
+# The Hungarian method takes time with the cube of the columns.
+_MAX_COLUMNS = 2048
+_LEVEL = 1e-3
+_DEVIATIONS = 3.09  # of that level, one-sided
+# Of an order with the labels, beyond chance: Cohen's kappa.
+_MIN_AGREEMENT = 0.5
+_MAX_RARE = 3
+# To tell guesses from what is a little better: samples, and samples of other classes than the most frequent one.
+_MIN_GUESSES, _MIN_OTHERS = 50, 20
+_LEVEL_OF_GUESSES, _DEVIATIONS_OF_GUESSES = 0.05, 1.645
+# Of so many classes, about as frequent as each other, those of an untrained network are told by their order too, where
+# the accuracy is below so many times the most frequent one's share.
+_MIN_CLASSES_IN_ORDER, _LUCKY = 5, 1.5
+# Of outputs that are guesses, in nats: what they tell of which sample it is. Untrained networks, deep or of one layer,
+# have 0.00 to 0.19 of ten classes; trained ones on inputs upside down, of which they may be wrong on all, 0.7 and more.
+_MIN_INFORMATION = 0.25
+_MIN_T, _MAX_T = 0.05, 20.0
+# Sharper than any network on samples that it hasn't seen, where it is right on nearly all.
+_SHARP_T, _NEARLY_ALWAYS = 0.3, 0.998
+_DOUBLE_SOFTMAX_T = 0.3
+# Of what is a softmax's outputs but for a constant, the least lies by this part of 1 / K below the mean, or by more.
+_FAR_FROM_EQUAL = 0.8
+# Class frequencies that are off by chance; and what part of the NLL offsets would win, of two classes and of more, to
+# matter: classifiers fitted to balanced classes have a half, and naive Bayes on digits a fifth.
+_LEVEL_OF_FREQUENCIES, _MIN_SHARE_OF_NLL = 1e-5, (0.15, 0.25)
+# Logits of a span of 1 that need no sharpening needn't come from a sigmoid.
+_SIGMOID_T = 0.5
+
+
+class Sign(Enum):
+    """What may be found."""
+
+    PROBABILITIES = auto()
+    NEW_PROBABILITIES = auto()
+    ONE_CLASS = auto()
+    RARE_CLASSES = auto()
+    NO_ERRORS = auto()
+    SEVERAL_OUTPUTS = auto()
+    RANDOM_NETWORK = auto()
+    ANOTHER_ORDER = auto()
+    EMPTY_COLUMNS = auto()
+    GUESSES = auto()
+    SIGMOID = auto()
+    DOUBLE_SOFTMAX = auto()
+    EXTREME_TEMPERATURE = auto()
+    FREQUENCIES = auto()
+    FEW_SAMPLES = auto()
+    HOPELESS = auto()
+    WORSE_OUT_OF_FOLD = auto()
+
+
+class Finding(NamedTuple):
+    """Something found, and its numbers by name."""
+
+    sign: Sign
+    numbers: dict[str, Any]
+
+
+class Looked(NamedTuple):
+    """What was looked at before a fit, kept for the second look at what it found.
+
+    Attributes
+    ----------
+    logits, y_encoded, weight : torch.Tensor
+        Of all samples, or of some drawn the same way each time; those without weight are left out.
+    n_samples : int
+        How many have weight, of all.
+    accuracy : float
+        Weighted, of the samples looked at.
+    """
+
+    logits: torch.Tensor
+    y_encoded: torch.Tensor
+    weight: torch.Tensor
+    n_samples: int
+    accuracy: float
+
+
+def diagnose(samples, *, fitted):
+    """Findings of what samples show before a fit, and what was looked at; None in its place where there is no network.
+
+    `samples` are `Samples`; `fitted` says whether their estimator was given fitted, so that it may have seen them.
+    """
+    logits, y_encoded, weight, backbone = samples.logits, samples.y_encoded, samples.weight, samples.backbone
+    findings = _of_classes(logits, y_encoded, weight, samples.classes)
+    n_samples = int((weight > 0).sum())
+    # Folds are fitted without what they calibrate on.
+    if fitted and n_samples >= MANY_SAMPLES and not _has_errors(logits, y_encoded, weight):
+        findings.append(Finding(Sign.NO_ERRORS, {"n_samples": n_samples}))
+    if not backbone.yields_logits:
+        return findings, None
+    if backbone.guessed_item is not None:
+        findings.append(Finding(Sign.SEVERAL_OUTPUTS, {"guess": backbone.guessed_item}))
+    if backbone.is_random():
+        findings.append(Finding(Sign.RANDOM_NETWORK, {}))
+    rows = weight.cpu().nonzero()[:, 0]
+    rows = rows[_drawn(len(rows), _MAX_ROWS)]
+    if len(rows) < len(y_encoded):
+        on_device = rows.to(y_encoded.device)
+        logits, y_encoded, weight = logits[on_device], y_encoded[on_device], weight[rows.to(weight.device)]
+    weight = weight.cpu()
+    best, labels, weights = logits.argmax(1).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
+    weights = weights / weights.max()
+    accuracy = float(np.average(best == labels, weights=weights))
+    misfits = []
+    # An estimator that knows its classes has them in its order.
+    if backbone.classes is None:
+        order = better_order(best, labels, weights)
+        if order is not None:
+            permuted = float(np.average(order[best] == labels, weights=weights))
+            classes = {"classes": samples.classes, "order": order}
+            misfits.append(Finding(Sign.ANOTHER_ORDER, {"as_given": accuracy, "permuted": permuted, **classes}))
+        misfits += look_at_width(best, labels, weights, len(samples.classes))
+    if not misfits and _are_guesses(accuracy, logits, labels, weights):
+        numbers = {"accuracy": accuracy, "n": n_effective(weights), "n_classes": logits.shape[1]}
+        misfits = [Finding(Sign.GUESSES, {**numbers, "alike": _are_alike(logits, weights)})]
+    return findings + misfits, Looked(logits, y_encoded, weight, n_samples, accuracy)
+
+
+def _drawn(n, most):
+    if n <= most:
+        return torch.arange(n)
+    return torch.from_numpy(np.sort(np.random.default_rng(0).choice(n, most, replace=False)))
+
+
+def _of_classes(logits, y_encoded, weight, classes):
+    """Whether all labels, of several samples with weight, are of one class, or flawless ones rarely of some."""
+    seen = y_encoded[(weight > 0).to(y_encoded.device)]
+    counts = torch.bincount(seen, minlength=len(classes)).cpu().numpy()
+    if len(seen) > 1 and counts.max() == len(seen):
+        return [Finding(Sign.ONE_CLASS, {"name": classes.tolist()[int(seen[0])], "n_classes": len(classes)})]
+    rare = np.flatnonzero((counts > 0) & (counts < MIN_SAMPLES_PER_PARAMETER))
+    enough = counts.sum() >= MIN_SAMPLES_PER_PARAMETER * (counts > 0).sum()
+    if not len(rare) or not enough or _has_errors(logits, y_encoded, weight):
+        return []
+    rarest = rare[counts[rare].argsort(kind="stable")][:_MAX_RARE]
+    few = list(zip(classes[rarest].tolist(), counts[rarest].tolist(), strict=True))
+    return [Finding(Sign.RARE_CLASSES, {"n_samples": counts.sum(), "few": few, "more": len(rare) > _MAX_RARE})]
+
+
+def _has_errors(logits, y_encoded, weight):
+    """Whether a sample with weight has a greater logit than its label's; the first rows tell nearly always."""
+    for start in range(0, len(y_encoded), MANY_SAMPLES):
+        rows = slice(start, start + MANY_SAMPLES)
+        wrong = logits[rows].argmax(1) != y_encoded[rows]
+        if (wrong & (weight[rows].to(wrong.device) > 0)).any():
+            return True
+    return False
+
+
+def better_order(best, labels, weight):
+    """Where each column goes in an order that fits the labels significantly better; None where there is none.
+
+    It is found on one half of the samples and tested on the other. `best` and `labels` are the columns of the greatest
+    logits and of the labels; the weights are positive.
+    """
+    # Of fewer errors even flawless mending isn't significant.
+    if (best != labels).sum() < -np.log2(_LEVEL):
+        return None
+    columns, places = np.unique(np.concatenate([best, labels]), return_inverse=True)
+    best, labels = places.reshape(2, -1)
+    if len(columns) > _MAX_COLUMNS:
+        return None
+    first = np.random.default_rng(0).random(len(best)) < 0.5
+    counts = np.zeros((len(columns), len(columns)))
+    np.add.at(counts, (best[first], labels[first]), weight[first])
+    # Each column goes to one label at the best, which bounds the accuracy of every order; most nonsense ends here.
+    if counts.max(1).sum() <= _MIN_AGREEMENT * counts.sum():
+        return None
+    # Beyond what the shares of columns and labels make by chance: a class that is predicted too often isn't misplaced.
+    excess = counts - np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), np.finfo(float).tiny)
+    # Where a column's own label leads in its row and its column no other order is sought, which saves most of the time.
+    own = excess.diagonal()
+    suspects = np.flatnonzero((own < excess.max(0)) | (own < excess.max(1)))
+    order = np.arange(len(columns))
+    if len(suspects):
+        order[suspects] = suspects[linear_sum_assignment(excess[np.ix_(suspects, suspects)], maximize=True)[1]]
+    second = ~first
+    if not len(suspects) or not _is_better(order, best[second], labels[second], weight[second]):
+        return None
+    wanted = np.arange(columns[-1] + 1)
+    wanted[columns] = columns[order]
+    return wanted
+
+
+def _is_better(order, best, labels, weight):
+    """Whether an order is more accurate, by a sign test of the samples on which the two differ, and beyond chance."""
+    if not len(best):
+        return False
+    gain = (order[best] == labels).astype(float) - (best == labels)
+    differ = gain != 0
+    if not differ.any():
+        return False
+    effective = n_effective(weight[differ])
+    n_better = effective * np.average(gain[differ] > 0, weights=weight[differ])
+    if n_better == 0 or betainc(n_better, effective - n_better + 1, 0.5) >= _LEVEL:
+        return False
+    share = np.bincount(labels, weight, minlength=len(order)) / weight.sum()
+    surplus = weight * (gain - (share[order[best]] - share[best]))
+    if surplus.sum() <= _DEVIATIONS * np.sqrt((surplus**2).sum()):
+        return False
+    # Inputs that have shifted confuse classes as well, but the right order makes a network worth its calibration.
+    hits, chance = np.average([order[best] == labels, share[order[best]]], axis=1, weights=weight)
+    return hits - chance > _MIN_AGREEMENT * (1 - chance)
+
+
+def look_at_width(best, labels, weight, n_columns):
+    """Whether most predictions are in columns that no label has, by more than the rarity of labels explains."""
+    labelled = np.bincount(labels, weight, minlength=n_columns)
+    n_distinct = int((labelled > 0).sum())
+    if not 1 < n_distinct <= n_columns / 2 or n_effective(weight) < MIN_SAMPLES_PER_PARAMETER:
+        return []
+    astray = np.average(labelled[best] == 0, weights=weight)
+    # Good and Turing: classes that were seen once have the share of those that weren't seen.
+    unseen = (np.bincount(labels, minlength=n_columns) == 1).sum() / len(labels)
+    if astray - unseen <= 0.5:
+        return []
+    return [Finding(Sign.EMPTY_COLUMNS, {"n_columns": n_columns, "n_distinct": n_distinct, "astray": astray})]
+
+
+def _are_guesses(accuracy, logits, labels, weight):
+    """Whether always naming the most frequent class is as accurate, and the outputs say nothing of the labels."""
+    n = n_effective(weight)
+    share = np.bincount(labels, weight, minlength=logits.shape[1]) / weight.sum()
+    if n < _MIN_GUESSES or n * (1 - share.max()) < _MIN_OTHERS:
+        return False
+    better = accuracy > 0 and betainc(n * accuracy, n * (1 - accuracy) + 1, share.max()) < _LEVEL_OF_GUESSES
+    if not better and _says_nothing(logits, labels, weight, share):
+        return True
+    even = len(share) >= _MIN_CLASSES_IN_ORDER and share.max() * len(share) < 2
+    return even and accuracy < _LUCKY * share.max() and _is_in_any_order(logits, labels, weight, share)
+
+
+def _are_alike(logits, weight):
+    """Whether outputs tell next to nothing of which sample they are of: their mutual information is small."""
+    proba, share = logits.double().softmax(1).cpu(), torch.from_numpy(weight / weight.sum())
+    information = torch.special.entr(share @ proba).sum() - share @ torch.special.entr(proba).sum(1)
+    return bool(information < _MIN_INFORMATION)
+
+
+def _says_nothing(logits, labels, weight, share):
+    """Whether labels have no higher probabilities than others would: where one class is frequent accuracy tells little.
+
+    `share` is that of each class.
+    """
+    proba = logits.float().softmax(1).cpu().numpy()
+    proba -= np.average(proba, axis=0, weights=weight)
+    excess = weight * (proba[np.arange(len(labels)), labels] - proba @ share)
+    return excess.sum() <= _DEVIATIONS_OF_GUESSES * np.sqrt((excess**2).sum())
+
+
+def _is_in_any_order(logits, labels, weight, share):
+    """Whether columns in another order fit the labels about as well, as those of an untrained network do.
+
+    Its outputs tell classes apart that look different, and what they say of each is luck, however many samples there
+    are. Hoeffding's variance of the sum over a random permutation takes the place of the samples'.
+    """
+    proba = logits.float().softmax(1).double().cpu()
+    weight = torch.from_numpy(weight / weight.sum())[:, None]
+    together = torch.zeros(len(share), len(share), dtype=torch.float64)
+    together.index_add_(0, torch.from_numpy(labels), weight * proba)
+    excess = together - torch.from_numpy(share)[:, None] * (weight * proba).sum(0)
+    spread = (excess**2).sum().div(len(share) - 1).sqrt()
+    return bool(excess.diagonal().sum() <= _DEVIATIONS_OF_GUESSES * spread)
+
+
+def look_back(looked, temperature, *, inputs, guessed, declared, explained, puzzled):
+    """Findings of the temperature of logits once it is known; temperature scaling's stands in for one that is None.
+
+    `inputs` is the range of a network's first inputs, or None. `guessed` says that nobody called the logits logits,
+    `declared` that the user did; `explained` and `puzzled` that a cause was found before, or what may have the same.
+    """
+    logits, solved = looked.logits, temperature is not None
+    if not solved:
+        rows = _drawn(len(looked.y_encoded), _MAX_ROWS_FOR_T)
+        on_device = rows.to(looked.y_encoded.device)
+        y_encoded, weight = looked.y_encoded[on_device], looked.weight[rows]
+        temperature = solve_temperature(logits[on_device], y_encoded, sample_weight=weight).temperature
+    findings, enough = [], looked.n_samples >= MIN_SAMPLES_PER_PARAMETER
+    if guessed and enough and _in_unit_interval(logits):
+        # A single sigmoid's output is the second of two columns; several are far too flat for logits.
+        single = logits.shape[1] == 2 and not logits[:, 0].any()
+        if (single or temperature < _SIGMOID_T) and not _sum_to_one(logits):
+            return [Finding(Sign.SIGMOID, {"single": single})]
+    numbers = {"temperature": temperature, "solved": solved}
+    flat = temperature < _DOUBLE_SOFTMAX_T and enough and not explained
+    if flat and not (declared and look_like_probabilities(logits)) and _is_softmax_but_for_a_constant(logits):
+        findings.append(Finding(Sign.DOUBLE_SOFTMAX, {**numbers, "n_classes": logits.shape[1]}))
+    sharp = temperature < _SHARP_T and looked.accuracy > _NEARLY_ALWAYS
+    # A search that ended at a bound has said so; where only this one does, separable samples are no news.
+    news = not puzzled and (solved or temperature != DEFAULT_BOUNDS[0])
+    if news and (temperature < _MIN_T or temperature > _MAX_T or sharp):
+        numbers = {**numbers, "accuracy": looked.accuracy, "inputs": inputs, "large": temperature > _MAX_T}
+        findings.append(Finding(Sign.EXTREME_TEMPERATURE, numbers))
+    return findings
+
+
+def _is_softmax_but_for_a_constant(logits):
+    """Whether logits are probabilities but for a constant in each row, and far from equal."""
+    # The first row tells nearly always.
+    for rows in (logits[:1], logits):
+        least = (rows.mean(1) - rows.amin(1)).max() * logits.shape[1]
+        # Infinite ones aren't.
+        if not least <= 1 + row_sum_tolerance(torch.finfo(rows.dtype).eps):
+            return False
+    # Of probabilities, one is small somewhere; where all logits are as good as equal, it is their scale that is odd.
+    return bool(least >= _FAR_FROM_EQUAL)
+
+
+def _in_unit_interval(logits):
+    """Whether all lie between 0 and 1, and some above 0; the first row tells nearly always."""
+    if logits[0].min() < 0 or logits[0].max() > 1:
+        return False
+    return bool(logits.min() >= 0 and logits.max() <= 1 and logits.any())
+
+
+def look_like_probabilities(logits):
+    """Whether all rows are positive numbers that sum to 1, which hardly any row of logits is."""
+    # The first row tells nearly always.
+    if (logits[:1] < 0).any() or not _sum_to_one(logits[:1]):
+        return False
+    return bool((logits >= 0).all()) and _sum_to_one(logits)
+
+
+def _sum_to_one(logits):
+    return bool(((logits.sum(1) - 1).abs() <= row_sum_tolerance(torch.finfo(logits.dtype).eps)).all())
+
+
+def look_at_new(logits):
+    """Whether new logits are probabilities, where those of the fit weren't; a row alone may be so by chance."""
+    if len(logits) > 1 and look_like_probabilities(logits[:_MAX_ROWS_FOR_T]):
+        return [Finding(Sign.NEW_PROBABILITIES, {})]
+    return []
+
+
+def look_at_frequencies(proba, y_encoded, weight, classes, nll):
+    """Whether classes are as frequent as a map has them on average that can't move all of a class.
+
+    `proba` is what the map makes of samples with weight, and `nll` its mean NLL.
+    """
+    if len(proba) < MIN_SAMPLES_PER_PARAMETER:
+        return []
+    proba, y_encoded, weight = proba.cpu().numpy(), y_encoded.cpu().numpy(), weight.cpu().numpy()
+    test = ClassMeans.of(proba, y_encoded, weight)
+    if test.gain <= _MIN_SHARE_OF_NLL[len(classes) > 2] * nll or test.p_value >= _LEVEL_OF_FREQUENCIES:
+        return []
+    share = np.bincount(y_encoded, weight, proba.shape[1]) / weight.sum()
+    mean = weight @ proba / weight.sum()
+    # Of two classes, the event.
+    worst = 1 if len(classes) == 2 else int(np.abs(mean - share).argmax())
+    numbers = {"share": share[worst], "mean": mean[worst], "p_value": test.p_value}
+    return [Finding(Sign.FREQUENCIES, {"name": classes.tolist()[worst], **numbers})]
+
+
+def look_at_number(n_samples, n_parameters):
+    """Whether samples are too few for the parameters that nothing else holds."""
+    if n_samples >= MIN_SAMPLES_PER_PARAMETER * n_parameters:
+        return []
+    return [Finding(Sign.FEW_SAMPLES, {"n_samples": n_samples, "n_parameters": n_parameters})]

@@ -1,0 +1,170 @@
+"""AroundEstimator: what stands around an estimator that may be frozen, and keeps what it learned beside."""
+
+import copy
+from contextlib import contextmanager
+from html import escape
+from importlib.metadata import PackageNotFoundError, metadata
+from typing import ClassVar
+
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from skorch import NeuralNet
+
+from .._backbones.opening import is_frozen
+from .._utils.parameters import check_parameters
+
+# What scikit-learn's own methods set, which are neither parameters nor learned.
+_CONFIGURED = ("_metadata_request", "_sklearn_output_config")
+
+
+class AroundEstimator(BaseEstimator):
+    """Parameters, clones and the repr of what stands around an estimator; what it learned, kept and given away."""
+
+    # Where scikit-learn's diagrams link to.
+    _doc_link_module = "skclamp"
+
+    # Learned attributes that a file does without, or that are made anew from the rest and the estimator.
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone"})
+
+    _parameter_constraints: ClassVar[dict] = {}
+
+    @property
+    def _doc_link_template(self):
+        """Where the classes' pages are, by the address in the package's metadata; empty where these have none."""
+        try:
+            urls = metadata("skclamp").get_all("Project-URL", [])
+        except PackageNotFoundError:
+            urls = []
+        address = dict(url.split(", ", 1) for url in urls).get("Documentation")
+        return f"{address}/api/generated/skclamp.{{estimator_name}}.html" if address else ""
+
+    def get_params(self, deep=True):
+        """Get the parameters of this calibrator.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include those of an estimator that isn't frozen.
+
+        Returns
+        -------
+        dict
+            Values by name.
+        """
+        params = super().get_params(deep=deep)
+        frozen = is_frozen(self.estimator)
+        return {name: value for name, value in params.items() if not (frozen and name.startswith("estimator__"))}
+
+    def set_params(self, **params):
+        """Set parameters of this calibrator.
+
+        Parameters
+        ----------
+        **params : dict
+            New values by name; ``estimator__name`` reaches into an estimator that isn't frozen.
+
+        Returns
+        -------
+        self : object
+            The calibrator itself.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or reaches into a frozen estimator.
+        """
+        nested = [name for name in params if name.startswith("estimator__")]
+        if nested and is_frozen(params.get("estimator", self.estimator)):
+            raise ValueError(f"estimator is frozen: its parameters can't be set; got {nested[0]!r}")
+        return super().set_params(**params)
+
+    def __sklearn_clone__(self):
+        """An unfitted copy that shares a frozen estimator."""
+        params = self.get_params(deep=False)
+        estimator = params.pop("estimator")
+        copies = {name: clone(value, safe=False) for name, value in params.items()}
+        twin = type(self)(estimator=estimator if is_frozen(estimator) else clone(estimator), **copies)
+        for name in _CONFIGURED:
+            if hasattr(self, name):
+                setattr(twin, name, copy.deepcopy(getattr(self, name)))
+        return twin
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if not is_frozen(self.estimator):
+            tags.input_tags.sparse = get_tags(self.estimator).input_tags.sparse
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "classes_")
+
+    def __repr__(self, N_CHAR_MAX=700):
+        shown = object.__new__(type(self))
+        for name, value in vars(self).items():
+            setattr(shown, name, _by_name(value))
+        return BaseEstimator.__repr__(shown, N_CHAR_MAX)
+
+    def _html_repr(self):
+        """What notebooks show: scikit-learn's diagram and, once fitted, the summary below it."""
+        diagram = super()._html_repr()
+        return f"{diagram}<p>{escape(self.summary())}</p>" if self.__sklearn_is_fitted__() else diagram
+
+    def _frozen_part(self):
+        """The estimator itself, taken out of scikit-learn's wrapper."""
+        return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
+
+    def _validate_params(self):
+        check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+
+    @contextmanager
+    def _kept_on_error(self):
+        """Leave everything as it was when the body raises, an earlier fit included."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _learned(self):
+        """What `save` keeps beside the parameters."""
+        learned = {name for name in vars(self) if name.startswith("_") or name.endswith("_")}
+        return {name: getattr(self, name) for name in sorted(learned - self._not_saved - set(_CONFIGURED))}
+
+    def _restore(self, learned, backbone=None):
+        """Take on what `_learned` gave, around the network of `backbone` or, without one, its own."""
+        shadowing = [name for name in learned if hasattr(type(self), name)]
+        if shadowing:
+            raise ValueError(f"{type(self).__name__} doesn't learn {shadowing[0]!r}")
+        self.__dict__.update(learned)
+        self._backbone = self._open_backbone() if backbone is None else backbone
+
+
+def arguments_of(calibrator):
+    """What `save` takes for the arguments of a calibrator."""
+    return {name: value for name, value in calibrator.get_params(deep=False).items() if name != "estimator"}
+
+
+def _by_name(value):
+    """What a repr shows of a parameter: of networks, which would print every layer, only the class."""
+    if isinstance(value, FrozenEstimator):
+        return FrozenEstimator(_by_name(value.estimator))
+    if isinstance(value, Pipeline):
+        return Pipeline([(name, _by_name(step)) for name, step in value.steps])
+    if isinstance(value, AroundEstimator):
+        return _ByName(repr(value))
+    return _ByName(f"{type(value).__name__}(...)") if isinstance(value, (torch.nn.Module, NeuralNet)) else value
+
+
+class _ByName:
+    """Stands for a network, or for what is around one, in a calibrator's repr."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return self.name
