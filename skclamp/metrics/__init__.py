@@ -7,12 +7,17 @@ from ._calibration import (
     expected_calibration_error,
     maximum_calibration_error,
 )
-from ._decomposition import CalibrationRefinement, calibration_refinement
 from ._kernel_density import kde_calibration_error
 from ._kolmogorov_smirnov import ks_calibration_error
 from ._less_biased import debiased_calibration_error, sweep_calibration_error
 from ._noise_floor import NoiseFloor, calibration_noise_floor
-from ._proper_scores import brier_score, negative_log_likelihood, predictive_entropy
+from ._proper_scores import (
+    CalibrationRefinement,
+    brier_score,
+    calibration_refinement,
+    negative_log_likelihood,
+    predictive_entropy,
+)
 from ._scorers import (
     make_calibration_scorer,
     neg_brier_score_scorer,

@@ -81,16 +81,12 @@ def kde_calibration_error(y_true, y_proba, *, bandwidth=None, norm="l1", labels=
     proba = as_probabilities(y_proba, sample_weight)
     y_encoded = proba.encode(y_true, labels)
     kernels = proba.kept("kernels", lambda: _kernels_of(proba))
-    gaps = kernels.mean_labels(y_encoded, bandwidth or kernels.bandwidth) - kernels.points
-    return _norm(np.abs(gaps), kernels.weight, norm)
-
-
-def _norm(gaps, weight, norm):
+    gaps = np.abs(kernels.mean_labels(y_encoded, bandwidth or kernels.bandwidth) - kernels.points)
     if norm == "max":
-        return float(gaps[weight > 0].max())
+        return float(gaps[kernels.weight > 0].max())
     if norm == "l1":
-        return float(np.average(gaps.sum(1), weights=weight))
-    return float(np.sqrt(np.average((gaps**2).sum(1), weights=weight)))
+        return float(np.average(gaps.sum(1), weights=kernels.weight))
+    return float(np.sqrt(np.average((gaps**2).sum(1), weights=kernels.weight)))
 
 
 def _kernels_of(proba):
@@ -135,16 +131,15 @@ class _Kernels:
 
     def _likeliest_bandwidth(self):
         """The bandwidth of the greatest leave-one-out likelihood."""
-        bounds = tuple(map(math.log, _BANDWIDTHS))
-        found = minimize_scalar(
-            self._log_loss, bounds=bounds, method="bounded", options={"xatol": _BANDWIDTH_TOLERANCE}
-        )
-        return math.exp(found.x)
 
-    def _log_loss(self, log_bandwidth):
-        densities = [self._likelihood(rows, math.exp(log_bandwidth))[1] for rows in self._blocks()]
-        # Points that only a wider kernel reaches, and no infinity.
-        return -np.dot(self.weight, np.maximum(np.concatenate(densities), math.log(_TINY)))
+        def log_loss(log_bandwidth):
+            densities = [self._likelihood(rows, math.exp(log_bandwidth))[1] for rows in self._blocks()]
+            # Points that only a wider kernel reaches, and no infinity.
+            return -np.dot(self.weight, np.maximum(np.concatenate(densities), math.log(_TINY)))
+
+        bounds = tuple(map(math.log, _BANDWIDTHS))
+        options = {"xatol": _BANDWIDTH_TOLERANCE}
+        return math.exp(minimize_scalar(log_loss, bounds=bounds, method="bounded", options=options).x)
 
     def _likelihood(self, rows, bandwidth):
         """Log of weight times kernel of all points (columns) at some of them (rows), and the log of their sums."""

@@ -38,9 +38,14 @@ class CalibrationScorer(BaseScorer):
         of_second = response.shape[1:] == (2,) and facts is not None and facts.of_event
         if labels is not None:
             labels, y_true = to_numpy(labels), to_numpy(y_true)
-            if of_second and np.isin(y_true, labels).any():
-                y_true = np.where(np.isin(y_true, labels), y_true, labels[0])
-            response, labels = _with_unseen(response, labels, y_true, self.fill)
+            is_seen = np.isin(y_true, labels)
+            # Where no label is known, that is a mistake, which the metric tells.
+            if is_seen.any() and of_second:
+                y_true = np.where(is_seen, y_true, labels[0])
+            elif is_seen.any():
+                unseen = np.unique(y_true[~is_seen])
+                response = np.hstack([response, np.full((len(response), len(unseen)), self.fill, response.dtype)])
+                labels = np.concatenate([labels, unseen])
         if of_second:
             response = response[:, 1]
         return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
@@ -131,15 +136,6 @@ def _innermost(metric):
     """The function within partials and wrappers."""
     inner = unwrap(metric)
     return _innermost(inner.func) if isinstance(inner, partial) else inner
-
-
-def _with_unseen(response, labels, y_true, fill):
-    """Columns of `fill` for classes that the estimator never saw; as it was where none is known: that is a mistake."""
-    unseen = np.setdiff1d(y_true, labels)
-    if len(unseen) == 0 or not np.isin(y_true, labels).any():
-        return response, labels
-    columns = np.full((len(response), len(unseen)), fill, response.dtype)
-    return np.hstack([response, columns]), np.concatenate([labels, unseen])
 
 
 neg_log_likelihood_scorer = LogLikelihoodScorer(negative_log_likelihood, -1, {}, "predict_proba")
