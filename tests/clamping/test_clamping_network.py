@@ -64,16 +64,18 @@ def odd_networks():
         {"perturbation": "channel", "optimizer": "adam"},
         {"init": "gradient", "gamma": 1.0, "penalty": 0.1, "refit_temperature": False},
         {"init": "normal", "random_state": None},
+        {"perturbation": "affine", "optimizer": "natural", "precision": "bfloat16"},
     ],
-    ids=["plain", "temperature", "adam", "gradient", "normal"],
+    ids=["plain", "temperature", "adam", "gradient", "normal", "natural"],
 )
 def test_fit_and_predict_leave_the_network_as_it_was(settings, odd):
     network = odd_networks()[odd]
-    before = snapshot(network)
+    before, strides = snapshot(network), [parameter.stride() for parameter in network.parameters()]
     calibrator = clamping(network, **settings).fit(X, Y)
     assert snapshot(network) == before
     calibrator.predict_proba(X)
     assert snapshot(network) == before
+    assert [parameter.stride() for parameter in network.parameters()] == strides
 
 
 @pytest.mark.parametrize("odd", [False, True], ids=["eval", "odd state"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from _problems import pose
-from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, put_into_odd_state, snapshot
+from _small_networks import bare_logits, convolutional, images, labels_of, perceptron
 from torch import nn
 from torch.nn import functional as F
 
@@ -290,16 +290,6 @@ def test_the_last_temperature_and_predictions_are_float32(precision):
 
 
 # The user's network
-
-
-@pytest.mark.parametrize("odd", [False, True], ids=["eval", "odd state"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_network_is_as_it_was(precision, odd):
-    network = put_into_odd_state(convolutional()) if odd else convolutional()
-    before = snapshot(network)
-    fast_and_plain(network, precision=precision)
-    assert snapshot(network) == before
-    assert all(p.is_contiguous() for p in network.parameters())
 
 
 def test_the_memory_format_of_the_weights_stays():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from _problems import flat, linear, moved, pose
-from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
+from _small_networks import bare_logits, convolutional, images, labels_of, vectors
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator
@@ -210,15 +210,6 @@ def test_torch_optimisers_share_nothing():
     # Each candidate from the identity: two epochs of two.
     assert problem.passes.backward == 4 * len(X)
     assert all(len(state.history) == 2 for state in states)
-
-
-def test_where_auto_finds_nothing_the_others_follow():
-    problem = pose(perceptron(), X, labels_of(bare_logits(perceptron(), X)))
-    states = learner().fit_path(problem, [settings(perturbation="auto", gamma=gamma) for gamma in GAMMAS])
-    assert len(states) == len(GAMMAS)
-    first = states[0]
-    if not first.identity:
-        assert all(not state.identity for state in states)
 
 
 # The check of the network

@@ -61,15 +61,6 @@ def least_loss():
     return minimize(loss, start).fun, 2 * N_FEATURES
 
 
-def test_it_undoes_a_known_gain_and_offset(fitted):
-    gain, offset = fitted.perturbation_.gain.detach().numpy(), fitted.perturbation_.offset.detach().numpy()
-    # A common factor of gain and offset is a temperature's.
-    common = gain.mean() / GAIN.mean()
-    np.testing.assert_allclose(gain / common, GAIN, rtol=0.12)
-    np.testing.assert_allclose(offset / common, OFFSET, atol=0.12)
-    assert fitted.temperature_ / common == pytest.approx(1.5, rel=0.1)
-
-
 def test_it_ends_within_chance_of_the_optimum(fitted):
     """The true parameters' own expected excess is n_parameters / (2 n)."""
     best, n_parameters = least_loss()
@@ -79,10 +70,16 @@ def test_it_ends_within_chance_of_the_optimum(fitted):
     assert best - 1e-9 <= found < best + n_parameters / len(X)
 
 
-def test_a_few_steps_suffice(fitted):
+def test_a_few_steps_suffice_and_are_told_of(fitted):
     assert 1 < fitted.n_iter_ < 10
+    assert fitted.cost_["backward"] <= fitted.n_iter_ + 1
+    assert fitted.cost_["forward"] < 4 * (fitted.n_iter_ + 2)
+    for name in ("train_loss", "temperature", "step", "dur"):
+        assert 0 < min(fitted.history_[:, name]) < np.inf, name
+    assert fitted.history_[-1, "temperature"] == pytest.approx(fitted.temperature_, rel=0.1)
     few, many = (natural(max_epochs=n).fit(X, Y) for n in (1, 50))
     assert few.n_iter_ == 1
+    assert few.cost_["backward"] == pytest.approx(1, abs=0.4)
     assert many.n_iter_ == fitted.n_iter_
     np.testing.assert_array_equal(flat(many.perturbation_), flat(fitted.perturbation_))
 
@@ -124,25 +121,11 @@ def test_a_difference_within_its_noise_is_none():
         assert not trial(0.0, even[:1]).clearly_below(trial(0.0, even[:1]), which)
 
 
-def test_history_tells_of_each_step(fitted):
-    for name in ("train_loss", "temperature", "step", "dur"):
-        values = fitted.history_[:, name]
-        assert np.isfinite(values).all(), name
-        assert min(values) > 0, name
-    assert fitted.history_[-1, "temperature"] == pytest.approx(fitted.temperature_, rel=0.1)
-
-
 def test_it_stops_where_there_is_nothing_to_learn():
     found = natural().fit(CLEAN, Y)
     assert found.n_iter_ <= 2
     np.testing.assert_allclose(found.perturbation_.gain.detach() / found.perturbation_.gain.mean().item(), 1, atol=0.15)
     np.testing.assert_allclose(found.perturbation_.offset.detach(), 0, atol=0.15)
-
-
-def test_passes_are_counted(fitted):
-    assert fitted.cost_["backward"] <= fitted.n_iter_ + 1
-    assert fitted.cost_["forward"] < 4 * (fitted.n_iter_ + 2)
-    assert natural(max_epochs=1).fit(X, Y).cost_["backward"] == pytest.approx(1, abs=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -161,12 +144,6 @@ def digits():
 def test_gamma_and_lr_act(name, values, settings):
     fits = [flat(natural(**{name: value}, **settings).fit(X, Y).perturbation_) for value in values]
     assert min(np.abs(a - b).max() for i, a in enumerate(fits) for b in fits[:i]) > 1e-4
-
-
-def test_gamma_raises_the_temperature_that_is_not_refitted():
-    found = [natural(gamma=gamma, refit_temperature=False).fit(X, Y) for gamma in (0.0, 2.0)]
-    entropies = [-(c.predict_proba(X) * c.predict_log_proba(X)).sum(1).mean() for c in found]
-    assert entropies[1] > entropies[0] + 0.05
 
 
 def test_a_large_penalty_keeps_the_identity():
@@ -241,11 +218,10 @@ def test_verbose_prints_a_line_an_epoch(optimizer, capsys):
 
 
 class Recorder(Callback):
-    """Notes what it is called for, and ends the training after some epochs."""
+    """Notes what it is called for."""
 
-    def __init__(self, n_epochs=100):
+    def __init__(self):
         self.calls = []
-        self.n_epochs = n_epochs
 
     def on_train_begin(self, net, **kwargs):
         self.calls.append("begin")
@@ -256,8 +232,6 @@ class Recorder(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         self.calls.append("epoch")
-        if len(net.history) == self.n_epochs:
-            raise KeyboardInterrupt
 
     def on_train_end(self, net, **kwargs):
         self.calls.append("end")
@@ -270,14 +244,6 @@ def test_callbacks_see_each_epoch_of_the_final_training_alone(optimizer, n_batch
     calibrator = natural(callbacks=[recorder], validation_fraction=fraction, **how).fit(X, Y)
     assert calibrator.accepted_
     assert recorder.calls == ["begin", *[*["batch"] * n_batches, "epoch"] * calibrator.n_iter_, "end"]
-
-
-def test_an_interrupt_keeps_what_was_learned(fitted):
-    calibrator = natural(callbacks=[Recorder(n_epochs=2)]).fit(X, Y)
-    assert calibrator.n_iter_ == len(calibrator.history_) == 2
-    assert calibrator.history_[-1, "train_loss"] < calibrator.history_[0, "train_loss"]
-    gain = calibrator.perturbation_.gain.detach().numpy()
-    assert np.corrcoef(gain, GAIN)[0, 1] > 0.9
 
 
 def test_early_stopping(digits):

@@ -24,36 +24,6 @@ def network():
     return nn.Sequential(*parts).train()
 
 
-def test_the_last_holder_gives_the_flags_back():
-    module = network()
-    before = [part.training for part in module.modules()]
-    first, second = frozen(module), frozen(module)
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert not any(part.training for part in module.modules())
-    assert not any(parameter.requires_grad for parameter in module.parameters())
-    second.__exit__(None, None, None)
-    assert [part.training for part in module.modules()] == before
-    assert all(parameter.requires_grad for parameter in module.parameters())
-
-
-def test_threads_predict_as_one_does_and_leave_the_network_alone():
-    module, x = network(), images(600)
-    y = labels_of(bare_logits(module, x))
-    calibrator = TemperatureScaling(module, batch_size=20).fit(x, y)
-    before, expected, found = snapshot(module), calibrator.predict_proba(x), {}
-    threads = [threading.Thread(target=lambda k=k: found.update({k: calibrator.predict_proba(x)})) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for proba in found.values():
-        np.testing.assert_array_equal(proba, expected)
-    assert len(found) == 4
-    assert snapshot(module) == before
-
-
 def test_networks_with_a_part_in_common_are_held_together():
     """The first to come is the first to leave, and the part is still in use."""
     part = network()
