@@ -1,0 +1,326 @@
+"""Every parametric map but the one temperature: its optimum against scipy's or scikit-learn's, the map by hand."""
+
+import numpy as np
+import pytest
+from _output_maps import draw
+from scipy.optimize import minimize
+from scipy.special import log_expit, log_softmax, softmax
+from sklearn.linear_model import LogisticRegression
+
+from skclamp import (
+    BetaCalibration,
+    DirichletCalibration,
+    EnsembleTemperatureScaling,
+    IntraOrderPreservingCalibration,
+    MatrixScaling,
+    ParameterizedTemperatureScaling,
+    PlattScaling,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp._solvers import penalty_path
+
+ODIR = [MatrixScaling, DirichletCalibration]
+FREE_OF_FOLDS = {"off_diagonal_penalty": 0.3, "intercept_penalty": 0.2}
+AFFINE = [
+    VectorScaling(),
+    StructuredVectorScaling(),
+    StructuredMatrixScaling(),
+    *(kind(**FREE_OF_FOLDS) for kind in ODIR),
+    MatrixScaling(off_diagonal_penalty=0, intercept_penalty=0),
+]
+
+
+def named(calibrators):
+    return [type(calibrator).__name__ for calibrator in calibrators]
+
+
+def mean_nll(scores, y, weight=None):
+    return np.average(-log_softmax(scores, axis=1)[np.arange(len(y)), y], weights=weight)
+
+
+def smoothed(logits, temperature, n):
+    mixed = n / (n + 1) * softmax(logits / temperature, axis=1) + 1 / (n + 1) / logits.shape[1]
+    return np.log(mixed)
+
+
+def features(fitted, logits, n):
+    if isinstance(fitted, (StructuredVectorScaling, StructuredMatrixScaling)):
+        return smoothed(logits, fitted.temperature_, n)
+    return logits - logits.mean(1, keepdims=True) if isinstance(fitted, MatrixScaling) else log_softmax(logits, axis=1)
+
+
+def penalty(fitted, matrix, intercept, n):
+    """What is added to the mean NLL, as the docstrings say."""
+    diagonal, n_classes = matrix.diagonal(), len(matrix)
+    off = (matrix**2).sum() - (diagonal**2).sum()
+    if isinstance(fitted, VectorScaling):
+        return 0.0
+    if isinstance(fitted, tuple(ODIR)):
+        mean_off = off / (n_classes * (n_classes - 1))
+        return fitted.off_diagonal_penalty * mean_off + fitted.intercept_penalty * (intercept**2).mean()
+    ridge = fitted.diagonal_penalty * ((diagonal - 1) ** 2).sum() + fitted.intercept_penalty * (intercept**2).sum()
+    if isinstance(fitted, StructuredMatrixScaling):
+        ridge += fitted.off_diagonal_penalty * (n_classes - 1) * off
+    return n_classes / n * ridge
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("calibrator", AFFINE, ids=named(AFFINE))
+def test_an_affine_map_is_what_it_says_and_its_objective_at_its_least(calibrator, weighted):
+    """scipy's BFGS by numerical gradients finds nothing lower."""
+    logits, y = draw(600, 3)
+    weight = np.random.default_rng(1).uniform(0.2, 3.0, len(y)) if weighted else None
+    fitted, n = calibrator.fit(logits, y, sample_weight=weight), len(y) if weight is None else weight.sum()
+    x, shape = features(fitted, logits, n), fitted.coef_.shape
+
+    def objective(flat):
+        coef, intercept = flat[:-3].reshape(shape), flat[-3:]
+        matrix = np.diag(coef) if coef.ndim == 1 else coef
+        return mean_nll(x @ matrix.T + intercept, y, weight) + penalty(fitted, matrix, intercept, n)
+
+    start = np.ones(3) if len(shape) == 1 else np.eye(3).ravel()
+    least = minimize(objective, np.r_[start, np.zeros(3)], options={"gtol": 1e-6}).fun
+    assert objective(np.r_[fitted.coef_.ravel(), fitted.intercept_]) == pytest.approx(least, abs=2e-6)
+    matrix = np.diag(fitted.coef_) if len(shape) == 1 else fitted.coef_
+    expected = log_softmax(x @ matrix.T + fitted.intercept_, axis=1)
+    np.testing.assert_allclose(fitted.predict_log_proba(logits), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("calibrator", [StructuredVectorScaling, StructuredMatrixScaling, DirichletCalibration])
+def test_strong_penalties_leave_temperature_scaling_or_gains_alone(calibrator):
+    logits, y = draw(600)
+    names = [name for name in calibrator().get_params() if name.endswith("penalty")]
+    fitted = calibrator(**dict.fromkeys(names, 1e9)).fit(logits, y)
+    np.testing.assert_allclose(fitted.intercept_, 0, atol=1e-6)
+    if calibrator is DirichletCalibration:
+        np.testing.assert_allclose(fitted.coef_ - np.diag(fitted.coef_.diagonal()), 0, atol=1e-6)
+        return
+    expected = smoothed(logits, TemperatureScaling().fit(logits, y).temperature_, len(y))
+    np.testing.assert_allclose(fitted.predict_log_proba(logits), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("calibrator", [VectorScaling, StructuredVectorScaling, StructuredMatrixScaling])
+def test_constant_logits_leave_the_frequencies(calibrator):
+    y = np.repeat([0, 1, 2], [500, 300, 200])
+    proba = calibrator().fit(np.zeros((1000, 3)), y).predict_proba(np.zeros((1, 3)))
+    np.testing.assert_allclose(proba, [[0.5, 0.3, 0.2]], atol=0.01)
+
+
+# Matrix scaling and Dirichlet calibration
+
+
+def mixed(n_samples=600, n_classes=3, *, mixing=0.1):
+    """Logits, and labels from an affine map of them."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=3.0, size=(n_samples, n_classes))
+    matrix = (np.eye(n_classes) + rng.normal(scale=mixing, size=(n_classes, n_classes))) / 2
+    scores = logits @ matrix.T + rng.normal(scale=0.5, size=n_classes)
+    return logits, (scores + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+@pytest.mark.parametrize("calibrator", ODIR)
+def test_cross_validation_follows_the_data(calibrator):
+    """Weak penalties where classes mix, strong ones where they don't."""
+    weak, strong = (calibrator().fit(*mixed(3000, 6, mixing=mixing)) for mixing in (0.4, 0.0))
+    assert weak.off_diagonal_penalty_ < strong.off_diagonal_penalty_ / 10
+
+
+@pytest.mark.parametrize("calibrator", ODIR)
+def test_the_strengths_chosen_give_the_same_again(calibrator):
+    logits, y = mixed()
+    chosen = calibrator().fit(logits, y)
+    penalties = {name: getattr(chosen, f"{name}_") for name in FREE_OF_FOLDS}
+    again = calibrator(**penalties).fit(logits, y)
+    np.testing.assert_allclose(again.predict_proba(logits), chosen.predict_proba(logits), atol=1e-10)
+    for name in penalties:
+        half = calibrator(**{name: penalties[name]}).fit(logits, y)
+        assert getattr(half, f"{name}_") == pytest.approx(penalties[name])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("n_samples", "n_classes"), [(60, 2), (500, 2), (300, 4)])
+@pytest.mark.parametrize("calibrator", ODIR)
+def test_all_folds_at_once_choose_what_each_by_itself_does(calibrator, n_samples, n_classes, weighted, monkeypatch):
+    logits, y = mixed(n_samples, n_classes)
+    weight = np.random.default_rng(1).integers(0, 3, n_samples) if weighted else None
+    together = calibrator().fit(logits, y, sample_weight=weight)
+    monkeypatch.setattr(penalty_path, "are_small", lambda *_: False)
+    apart = calibrator().fit(logits, y, sample_weight=weight)
+    for name in FREE_OF_FOLDS:
+        assert getattr(together, f"{name}_") == pytest.approx(getattr(apart, f"{name}_"))
+    np.testing.assert_allclose(together.predict_proba(logits), apart.predict_proba(logits), atol=1e-8)
+
+
+@pytest.mark.parametrize("calibrator", ODIR)
+def test_no_collapse_where_coefficients_outnumber_samples(calibrator):
+    """Labels from a softmax of the logits: 40 x 40 coefficients on 500 samples can't help, and must not harm."""
+    logits, y = mixed(4500, 40, mixing=0.0)
+    losses = [
+        mean_nll(kind(classes=range(40)).fit(logits[:500], y[:500]).predict_log_proba(logits[500:]), y[500:])
+        for kind in (calibrator, VectorScaling, TemperatureScaling)
+    ]
+    assert losses[0] < losses[1] + 0.0005
+    assert losses[0] < losses[2] + 0.05
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
+def test_weights_on_one_fold_alone():
+    logits, y = mixed(50)
+    assert np.isfinite(MatrixScaling().fit(logits, y, sample_weight=np.eye(50)[3]).coef_).all()
+
+
+# Platt scaling and beta calibration
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("calibrator", [PlattScaling, BetaCalibration])
+def test_a_map_by_class_is_a_logistic_regression_a_class(calibrator, weighted):
+    """Scikit-learn's on Platt's targets: of each sample a part is a hit; gains of beta's are none below 0 here."""
+    logits, y = draw(1500)
+    weight = np.random.default_rng(1).uniform(0.2, 3.0, len(y)) if weighted else np.ones(len(y))
+    fitted = calibrator().fit(logits, y, sample_weight=weight if weighted else None)
+    proba = softmax(logits / fitted.temperature_, axis=1)
+    log_p, log_rest = np.log(proba), np.log1p(-proba)
+    columns = []
+    for k in range(4):
+        by_platt = calibrator is PlattScaling
+        x = np.stack([log_p[:, k] - log_rest[:, k]] if by_platt else [log_p[:, k], -log_rest[:, k]], 1)
+        n_hits = weight @ (y == k)
+        target = np.where(y == k, (n_hits + 1) / (n_hits + 2), 1 / (weight.sum() - n_hits + 2))
+        parts = np.r_[weight * target, weight * (1 - target)]
+        regression = LogisticRegression(C=np.inf, tol=1e-10, max_iter=5000)
+        regression.fit(np.r_[x, x], np.repeat([True, False], len(y)), sample_weight=parts)
+        ours = np.array([fitted.coef_[k]] if by_platt else [fitted.a_[k], fitted.b_[k]])
+        assert (ours > 0).all()
+        np.testing.assert_allclose(
+            [*ours, fitted.intercept_[k]], [*regression.coef_[0], *regression.intercept_], atol=2e-3
+        )
+        columns.append(regression.predict_proba(x)[:, 1])
+    expected = np.transpose(columns) / np.sum(columns, axis=0)[:, None]
+    np.testing.assert_allclose(fitted.predict_proba(logits), expected, atol=5e-4)
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("calibrator", [PlattScaling, BetaCalibration])
+def test_separable_classes_have_an_optimum_that_is_found(calibrator):
+    """No T is optimal there; Platt's targets are worth (n+ + 1) / (n+ + 2) where the scores tell the classes apart."""
+    y = np.repeat([0, 1, 2], 20)
+    logits = np.random.default_rng(0).normal(size=(60, 3)) + 12.0 * np.eye(3)[y]
+    fitted = calibrator().fit(logits, y)
+    assert 0 < fitted.n_iter_ < 20
+    proba = fitted.predict_proba(logits)[np.arange(60), y]
+    sure = (21 / 22) / (21 / 22 + 2 / 42)
+    np.testing.assert_allclose(proba, sure, atol=0.05)
+    assert np.mean(proba) == pytest.approx(sure, abs=0.01)
+
+
+def test_beta_gains_are_never_negative():
+    """Labels that shun the confident: the free optimum has negative gains; no others that aren't do better."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=2.0, size=(800, 3))
+    y = (-np.abs(logits) + rng.gumbel(size=logits.shape)).argmax(1)
+    fitted = BetaCalibration().fit(logits, y)
+    proba, lowest = softmax(logits / fitted.temperature_, axis=1), []
+    for k in range(3):
+        n_hits = (y == k).sum()
+        target = np.where(y == k, (n_hits + 1) / (n_hits + 2), 1 / (800 - n_hits + 2))
+
+        def loss(parameters, k=k, target=target):
+            a, b, c = parameters
+            score = a * np.log(proba[:, k]) - b * np.log1p(-proba[:, k]) + c
+            return -(target * log_expit(score) + (1 - target) * log_expit(-score)).mean()
+
+        ours = fitted.a_[k], fitted.b_[k], fitted.intercept_[k]
+        bounds = [(0, None), (0, None), (None, None)]
+        assert loss(ours) <= minimize(loss, [0.5, 0.5, 0.0], bounds=bounds, tol=1e-12).fun + 1e-5
+        lowest.append(minimize(loss, [0.5, 0.5, 0.0], tol=1e-9).x[:2].min())
+    assert min(lowest) < 0 <= min(*fitted.a_, *fitted.b_)
+
+
+# Ensemble temperature scaling
+
+
+def mixture(weights, logits, temperature):
+    parts = [softmax(logits / temperature, axis=1), softmax(logits, axis=1), np.full(logits.shape, 1 / logits.shape[1])]
+    return np.tensordot(weights, parts, 1)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_the_ensemble_is_at_the_optimum(weighted):
+    """Of a grid of temperatures and its own, each with SLSQP's weights, none does better."""
+    logits, y = draw(500)
+    weight = np.random.default_rng(1).uniform(0.2, 3.0, len(y)) if weighted else None
+    fitted = EnsembleTemperatureScaling().fit(logits, y, sample_weight=weight)
+    assert fitted.weights_.sum() == pytest.approx(1)
+    assert (fitted.weights_ >= 0).all()
+    log_proba = np.log(mixture(fitted.weights_, logits, fitted.temperature_))
+    np.testing.assert_allclose(fitted.predict_log_proba(logits), log_proba, atol=1e-12)
+    constraint = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
+    for temperature in [fitted.temperature_, *np.geomspace(0.3, 10, 20)]:
+
+        def objective(weights, temperature=temperature):
+            return mean_nll(np.log(mixture(weights, logits, temperature)), y, weight)
+
+        options = {"bounds": [(1e-9, 1)] * 3, "constraints": constraint, "method": "SLSQP", "tol": 1e-12}
+        assert mean_nll(log_proba, y, weight) < minimize(objective, np.full(3, 1 / 3), **options).fun + 1e-6
+
+
+def test_the_uniform_part_bounds_the_loss_of_confident_mistakes():
+    """One sample in ten thousand is wrong with a logit of 1000: temperature scaling has to bow to it alone."""
+    y = np.arange(10_000) % 3
+    logits = 8.0 * np.eye(3)[y]
+    logits[0] = [0.0, 1000.0, 0.0]
+    alone, ensemble = (
+        mean_nll(kind().fit(logits, y).predict_log_proba(logits), y)
+        for kind in (TemperatureScaling, EnsembleTemperatureScaling)
+    )
+    assert ensemble < alone - 0.001
+
+
+# Of all
+
+
+@pytest.mark.parametrize(
+    ("calibrator", "error", "message"),
+    [
+        (StructuredVectorScaling(diagonal_penalty=-1.0), ValueError, "'diagonal_penalty' .* must be a float in the"),
+        (StructuredVectorScaling(intercept_penalty=-1.0), ValueError, "'intercept_penalty' .* must be a float in the"),
+        (StructuredMatrixScaling(off_diagonal_penalty=-1.0), ValueError, "'off_diagonal_penalty' .* must be a float"),
+        (
+            MatrixScaling(off_diagonal_penalty=-1.0),
+            ValueError,
+            "'off_diagonal_penalty' .* must be a float in the range",
+        ),
+        (
+            DirichletCalibration(intercept_penalty=-1.0),
+            ValueError,
+            "'intercept_penalty' .* must be a float in the range",
+        ),
+        (DirichletCalibration(n_folds=1), ValueError, "'n_folds' .* must be an int in the range"),
+        (IntraOrderPreservingCalibration(variant="sorted"), ValueError, "'variant' .* must be a str among"),
+        (IntraOrderPreservingCalibration(alpha=-1), ValueError, "'alpha' .* must be a float in the range"),
+        (IntraOrderPreservingCalibration(max_iter=0), ValueError, "'max_iter' .* must be an int in the range"),
+        (IntraOrderPreservingCalibration(tol=-1), ValueError, "'tol' .* must be a float in the range"),
+        (IntraOrderPreservingCalibration(hidden_layer_sizes=()), ValueError, "must hold at least one width; got none"),
+        (IntraOrderPreservingCalibration(hidden_layer_sizes=(0,)), ValueError, "must be a whole number of at least 1"),
+        (ParameterizedTemperatureScaling(hidden_layer_sizes=(2.5,)), TypeError, "each of .* must be a whole number"),
+        (ParameterizedTemperatureScaling(n_top=0), ValueError, "'n_top' .* must be an int in the range"),
+        (TemperatureScaling(gamma=-0.5), ValueError, "The 'gamma' parameter .* Got -0.5 instead"),
+        (TemperatureScaling(gamma=np.inf), ValueError, "gamma"),
+        (TemperatureScaling(gamma="one"), ValueError, "The 'gamma' parameter .* Got 'one' instead"),
+        (TemperatureScaling(bounds=3.0), ValueError, "The 'bounds' parameter .* Got 3.0 instead"),
+        (TemperatureScaling(response="scores"), ValueError, "The 'response' parameter .* Got 'scores' instead"),
+        (TemperatureScaling(batch_size=0), ValueError, "The 'batch_size' parameter .* Got 0 instead"),
+        (TemperatureScaling(classes=["a", "b"]), ValueError, "classes must name the 4 columns of the logits"),
+        *(
+            (TemperatureScaling(bounds=bounds), ValueError, "bounds must be two finite temperatures, 0 < lowest < high")
+            for bounds in [(0, 1), (2.0, 1.0), (1, 1), (0.1, np.inf), (np.nan, 1.0), (1.0,), (1, 2, 3), ("a", "b")]
+        ),
+    ],
+)
+def test_bad_parameters(calibrator, error, message):
+    with pytest.raises(error, match=message):
+        calibrator.fit(*draw(50))
