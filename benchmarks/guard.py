@@ -28,7 +28,7 @@ from tqdm import tqdm
 from _result_file import ResultFile
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp._judging.out_of_fold import LEVEL
-from skclamp._judging.words import Verdict
+from skclamp._judging.verdict import Verdict
 from skclamp.exceptions import CalibrationWarning
 
 TRUE_TEMPERATURE = 1.7

@@ -46,7 +46,8 @@ def flat(value, name=""):
     elif hasattr(value, "fit"):
         value = learned(value)
     elif is_dataclass(value):
-        value = asdict(value)
+        properties = [name for name, member in vars(type(value)).items() if isinstance(member, property)]
+        value = {**asdict(value), **{name: getattr(value, name) for name in properties}}
     elif hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):

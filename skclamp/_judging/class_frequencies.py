@@ -6,14 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from .out_of_fold import MIN_SAMPLES, Decision, Objection, Reason
+from .out_of_fold import MIN_SAMPLES
 from .paired import n_effective
+from .verdict import SURE_LEVEL, Decision, Objection, Reason, Verdict
 
-# Where nothing has changed new frequencies pass this rarely; where these alone have, they are refused this rarely, and
-# the inputs said to have changed so rarely.
+# Where nothing has changed new frequencies pass this rarely; where these alone have, they are refused this rarely.
 CHANGE_LEVEL = 0.02
 _FIT_LEVEL = 0.05
-SURE_LEVEL = 0.001
 # Where each class is as probable on average as labels have it, this is denied so rarely.
 MEANS_LEVEL = 0.01
 # With a quarter as many labelled samples a class the test of the mixture has let darker and noisier images pass.
@@ -132,20 +131,12 @@ class ClassHistograms(NamedTuple):
 
 
 def decide_on_frequencies(change, fit_p_value, n_judging, n_samples, n_labelled, n_classes, n_like, flaw):
-    """Whether new class frequencies are used, and nothing else has changed.
+    """Whether new class frequencies are used, since these, and nothing else, have changed.
 
-    Parameters
-    ----------
-    change : float
-        Log-likelihood ratio of the new frequencies to the old ones, in nats, of all the samples that judge them.
-    fit_p_value : float
-        Of the test that nothing else has changed.
-    n_judging, n_samples, n_labelled, n_classes : int
-        Samples that judge, unlabelled ones, and labelled ones.
-    n_like : float
-        What number of labelled samples tells how samples of the new frequencies should look, Kish's.
-    flaw : str
-        Why the labelled samples' probabilities allow no conclusion, in words; empty where they do.
+    `change` is the log-likelihood ratio of the new frequencies to the old ones, in nats, of all `n_judging` samples
+    that judge them, and `fit_p_value` that of the test that nothing else has changed. `n_samples` are unlabelled; as
+    many as `n_like` labelled ones tell how samples of the new frequencies should look. `flaw` says why the labelled
+    samples' probabilities allow no conclusion, in words; it is empty where they do.
     """
     # A half of the level goes to what the old frequencies may have been.
     p_value = min(1.0, 2 * math.exp(min(0.0, -change)))
@@ -162,15 +153,10 @@ def decide_on_frequencies(change, fit_p_value, n_judging, n_samples, n_labelled,
         (p_value < CHANGE_LEVEL, Objection(Reason.CHANCE_OF_FREQUENCIES, p_value, CHANGE_LEVEL, n_judging)),
         (fit_p_value > _FIT_LEVEL, Objection(Reason.INPUTS_MAY_HAVE_CHANGED, fit_p_value, _FIT_LEVEL)),
     ]
-    return Decision(
-        [objection for passed, objection in tests if not passed],
-        difference=-change / max(1, n_judging),
-        p_value=p_value,
-        n_samples=n_samples,
-        folds=[{"n_samples": n_judging}],
-        fit_p_value=fit_p_value,
-        n_labelled=n_labelled,
-    )
+    objections = [objection for passed, objection in tests if not passed]
+    numbers = {"n_samples": n_samples, "folds": [{"n_samples": n_judging}], "fit_p_value": fit_p_value}
+    gain = change / max(1, n_judging)
+    return Decision(Verdict(not objections, -gain, 0.0, p_value, n_labelled=n_labelled, **numbers), objections)
 
 
 def _columns(log_proba):

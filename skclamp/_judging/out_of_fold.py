@@ -1,7 +1,6 @@
 """Candidates judged out of fold, beside a baseline: losses go in, and a decision comes out, in numbers and enums."""
 
-from dataclasses import dataclass, field
-from enum import IntEnum, auto
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from scipy.optimize import bisect
 from scipy.special import logsumexp
 
 from .paired import n_effective, of_groups, student_below_zero
+from .verdict import Decision, Objection, Reason, Untried, Verdict
 
 # A candidate that does nothing passes this rarely.
 LEVEL = 0.02
@@ -21,102 +21,16 @@ _MAX_UNANIMOUS = 2
 _N_DRAWS = 1000
 
 
-class Reason(IntEnum):
-    """Why something wasn't tried, or isn't kept. Of reasons that lack as much, the first is told."""
-
-    # Why a family wasn't tried.
-    SPECIAL_CASE = auto()
-    LITTLE_EVIDENCE = auto()
-    LESS_EVIDENCE_THAN_ANOTHER = auto()
-    LITTLE_EVIDENCE_THERE = auto()
-    LITTLE_GAIN = auto()
-    NO_DESCENT = auto()
-    TOO_MANY_PARAMETERS = auto()
-    TOO_MANY_PARAMETERS_WITH_PENALTY = auto()
-    TOO_FEW_SAMPLES = auto()
-    TOO_MANY_GRADIENTS = auto()
-    TOO_LARGE_MATRIX = auto()
-    OTHER_SHAPE = auto()
-    # Why a view didn't join.
-    VIEW_GAINED_LITTLE = auto()
-    VIEW_WITHOUT_WEIGHT = auto()
-    BETTER_VIEW_JOINED = auto()
-    BETTER_VIEWS_ON_FEW = auto()
-    # Why folds, or any, weren't asked.
-    FEW_FOR_THE_GUARD = auto()
-    FEW_FOR_VIEWS = auto()
-    NO_VIEWS_GIVEN = auto()
-    NO_VIEWS_KNOWN = auto()
-    GUESSES = auto()
-    # What speaks against what they said.
-    LOST_FOLDS = auto()
-    CHANCE = auto()
-    ANY_TEMPERATURE = auto()
-    # The same of class frequencies.
-    FLAW = auto()
-    INPUTS_CHANGED = auto()
-    FEW_UNLABELLED = auto()
-    FEW_LABELLED = auto()
-    FEW_OF_FREQUENT_CLASSES = auto()
-    ALL_ALIKE = auto()
-    CHANCE_OF_FREQUENCIES = auto()
-    INPUTS_MAY_HAVE_CHANGED = auto()
-
-
-class Objection(NamedTuple):
-    """What speaks against a candidate: what it has of something, and what it should have."""
-
-    reason: Reason
-    value: float = 0.0
-    needed: float = 0.0
-    about: str | int | tuple | None = None
-
-
-class Untried(NamedTuple):
-    """Why a family, or a view, wasn't tried, in numbers; the least of several is that which came nearest to it.
-
-    Attributes
-    ----------
-    lack : float
-        By how much it missed what is asked for.
-    reason : Reason
-        What was asked for.
-    value, needed : float
-        What it had of that, and what it should have.
-    about : str, int, tuple or None
-        The family that was chosen instead, the number of samples, or the shape of an input.
-    """
-
-    lack: float
-    reason: Reason
-    value: float = 0.0
-    needed: float = 0.0
-    about: str | int | tuple | None = None
-
-    @property
-    def weighed(self):
-        """Whether data spoke against it."""
-        return Reason.LITTLE_EVIDENCE <= self.reason <= Reason.LITTLE_EVIDENCE_THERE
-
-
 class Made(NamedTuple):
-    """What a fold made of a candidate.
+    """What a fold made of a candidate."""
 
-    Attributes
-    ----------
-    name : str
-        What that is called; "affine + grid" where it is made of several.
-    moved : bool
-        Whether it is anything else than the baseline.
-    told : dict
-        What `Verdict.folds` tells of it, beside the losses.
-    untried : dict of str to Untried
-        What wasn't tried, by name.
-    """
-
+    # "affine + grid" where it is made of several.
     name: str
+    # Whether it is anything else than the baseline.
     moved: bool
+    # What `Verdict.folds` tells of it, beside the losses.
     told: dict
+    # What wasn't tried, by name.
     untried: dict[str, Untried]
 
 
@@ -216,45 +130,6 @@ class Evidence:
         return nearest
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What a judge decides, in numbers; `Verdict` tells it, and says what most of these are.
-
-    Attributes
-    ----------
-    objections : list of Objection
-        What speaks against the candidate; nothing does where it is accepted.
-    difference, standard_error, p_value, tried, n_samples, detectable_gain, folds, fit_p_value, n_labelled
-        As the verdict has them.
-    untried : dict of str to Untried
-        What wasn't tried, by name.
-    names : list of str
-        What the folds made of the candidate, but for the baseline.
-    n_candidates, n_gains : int
-        How many there were, and in how many folds this one lowered the loss.
-    """
-
-    objections: list[Objection]
-    difference: float = 0.0
-    standard_error: float = 0.0
-    p_value: float = 1.0
-    tried: dict[str, float] = field(default_factory=dict)
-    n_samples: int = 0
-    detectable_gain: float | None = None
-    folds: list[dict] = field(default_factory=list)
-    fit_p_value: float | None = None
-    n_labelled: int | None = None
-    untried: dict[str, Untried] = field(default_factory=dict)
-    names: list[str] = field(default_factory=list)
-    n_candidates: int = 0
-    n_gains: int = 0
-
-    @property
-    def accepted(self):
-        """Whether the candidate is kept."""
-        return not self.objections
-
-
 class _Test(NamedTuple):
     """Whether a candidate passes a test, its p value if it has one, and what is said where it doesn't pass."""
 
@@ -292,19 +167,23 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1):
         }
         for rows, fold, loss, plain_loss in zip(evidence.folds, evidence.made, losses, plain, strict=True)
     ]
+    p_value = min(1.0, max(test.p_value for test in tests))
     return Decision(
+        Verdict(
+            not objections,
+            mean,
+            error,
+            p_value,
+            tried=evidence.tried(),
+            n_samples=n_samples,
+            detectable_gain=detectable,
+            folds=folds,
+        ),
         objections,
-        mean,
-        error,
-        min(1.0, max(test.p_value for test in tests)),
-        evidence.tried(),
-        n_samples,
-        detectable,
-        folds,
-        untried=evidence.untried(),
-        names=list(evidence.names(candidate)),
-        n_candidates=len(evidence.losses),
-        n_gains=n_gains,
+        evidence.untried(),
+        list(evidence.names(candidate)),
+        len(evidence.losses),
+        n_gains,
     )
 
 

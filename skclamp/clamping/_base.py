@@ -15,8 +15,9 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from .._backbones.inputs import dataset_behind
-from .._judging.out_of_fold import LEVEL, Decision, Objection, Reason
-from .._judging.words import BESIDE_VIEWS, WITHOUT_PERTURBATION, WITHOUT_VIEWS, verdict_of
+from .._judging.out_of_fold import LEVEL
+from .._judging.verdict import Reason, unheard
+from .._judging.words import BESIDE_VIEWS, WITHOUT_PERTURBATION, WITHOUT_VIEWS, sentences, verdict_of
 from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
 from .._utils.parameters import Choices
@@ -124,7 +125,7 @@ class BaseClamping(BaseCalibrator):
                 )
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 if samples.guesses and self._searches_blindly:
-                    found, views = Outcome(problem, [], decision=Decision([Objection(Reason.GUESSES)])), one_view()
+                    found, views = Outcome(problem, [], decision=unheard(Reason.GUESSES)), one_view()
                 else:
                     found, views = self._search_all(problem, Learner(generator, progress))
                 self._tell(found.decision, views, progress)
@@ -298,7 +299,7 @@ class BaseClamping(BaseCalibrator):
             logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: inputs {inputs}, and logits {logits}."
         for verdict in self._verdicts():
-            yield from verdict.sentences()
+            yield from sentences(verdict)
         if not self._verdicts():
             yield "No guard judged this."
         passes = " and ".join(f"{n:.3g} {name}" for name, n in self.cost_.items())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._judging.out_of_fold import Reason, Untried
+from .._judging.verdict import Reason, Untried
 from .._utils.arrays import absent_among, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ._evidence_step import MAX_ENTRIES, MAX_ORDER, most_samples

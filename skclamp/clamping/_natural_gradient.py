@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from .._judging.out_of_fold import Reason, Untried
+from .._judging.verdict import Reason, Untried
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._evidence_step import gradients_of, most_samples, natural_step, prior_precision_of, wide_step

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Decision, Evidence, Made, Objection, Reason, Untried, decide
+from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Evidence, Made, decide
+from .._judging.verdict import Decision, Reason, Untried, unheard
 from .._judging.words import left_out
 from .._solvers.temperature import warn_of_bound
 from .._utils.warnings import note
@@ -125,7 +126,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
             note(left_out(perturbation, decision.objections[0].value), CalibrationSetWarning)
     if judged:
         _tell_of_divergence(candidates[best], [held_out.learned for held_out in judged.of_best()])
-    if decision is not None and not decision.accepted:
+    if decision is not None and not decision.verdict.accepted:
         return Outcome(fast, splits, judged, decision)
     settings, start = candidates[best], _warm_start(judged) if judged else None
     if start is not None and start.natural:
@@ -184,12 +185,14 @@ def _judge(problem, candidates, tries, learner, level):
         evidence, held_out = cross_examine(problem, splits, learn, learner.progress)
         best = evidence.best()
         judged = Judged(evidence, best, decide(evidence, best, level, len(tries)), held_out)
-        if judged.decision.accepted:
+        if judged.decision.verdict.accepted:
             return judged, splits
         refused.append(judged)
     if not refused:
         return None, []
-    return min(refused, key=lambda judged: (not judged.decision.tried, judged.decision.p_value)), tries[0]
+    verdicts = [judged.decision.verdict for judged in refused]
+    nearest = min(range(len(tries)), key=lambda k: (not verdicts[k].tried, verdicts[k].p_value))
+    return refused[nearest], tries[0]
 
 
 def cross_examine(problem, splits, learn, progress=None):
@@ -332,6 +335,4 @@ def _too_few(problem, candidates):
     n_samples = problem.n_distinct
     too_few = Untried(float("inf"), Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)
     names = [title_of(settings.perturbation) for settings in candidates]
-    return Decision(
-        [Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)], untried=dict.fromkeys(names, too_few)
-    )
+    return unheard(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES, untried=dict.fromkeys(names, too_few))

@@ -8,7 +8,7 @@ from skorch.history import History
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from .._judging.out_of_fold import Untried
+from .._judging.verdict import Untried
 from ..perturbations._families import learnable
 from ._evidence_step import Gradients
 

@@ -8,8 +8,9 @@ import torch
 from sklearn.model_selection import KFold
 from torch import nn
 
-from .._judging.out_of_fold import MIN_SAMPLES, Decision, Made, Objection, Reason, Untried, decide
+from .._judging.out_of_fold import MIN_SAMPLES, Made, decide
 from .._judging.paired import student_below_zero
+from .._judging.verdict import Decision, Reason, Untried, unheard
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
@@ -101,14 +102,14 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, know
     known : bool
         Whether the candidates are those that are known of such inputs, or the user's.
     """
-    objection = None
+    decision = None
     if not candidates:
         shape = tuple(problem.example(1).shape[1:])
-        objection = Objection(Reason.NO_VIEWS_KNOWN, about=shape) if known else Objection(Reason.NO_VIEWS_GIVEN)
+        decision = unheard(Reason.NO_VIEWS_KNOWN, about=shape) if known else unheard(Reason.NO_VIEWS_GIVEN)
     elif problem.n_distinct < MIN_SAMPLES:
-        objection = Objection(Reason.FEW_FOR_VIEWS, problem.n_distinct, MIN_SAMPLES)
-    if objection is not None:
-        return one_view(Decision([objection]) if guarded else None)
+        decision = unheard(Reason.FEW_FOR_VIEWS, problem.n_distinct, MIN_SAMPLES)
+    if decision is not None:
+        return one_view(decision if guarded else None)
     searched, perturbs = outcome.searched, outcome.state is not None
     perturbation = outcome.state.perturbation if perturbs else nn.Identity()
     base = outcome.in_sample if perturbs else searched.logits
@@ -136,7 +137,7 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, know
 
     evidence, folds = cross_examine(searched, outcome.splits, learn)
     decision = decide(evidence, 0, level)
-    if not decision.accepted:
+    if not decision.verdict.accepted:
         return one_view(decision)
     held_out = [seen for (seen,) in folds]
     for rows, seen in zip(evidence.folds, held_out, strict=True):
@@ -144,7 +145,9 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, know
         for name in () if perturbs else seen.learned.keys() - {AS_IT_IS}:
             parts.setdefault(name, []).append((rows, seen.learned[name]))
     # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
-    names = sorted(dict.fromkeys(name for fold in decision.folds for name in fold["views"]), key=AS_IT_IS.__ne__)
+    names = sorted(
+        dict.fromkeys(name for fold in decision.verdict.folds for name in fold["views"]), key=AS_IT_IS.__ne__
+    )
     names, weights, _ = _weighed(searched, perturbation, candidates, most, parts, names)
     modules = [candidates.get(name, nn.Identity()) for name in names]
     logits = held_out_logits(searched, evidence.folds, held_out, 1 / weights.sum())

@@ -11,7 +11,8 @@ from sklearn.model_selection import KFold
 from torch import nn
 
 from skclamp import TemperatureScaling
-from skclamp._judging.out_of_fold import LEVEL, Evidence, Made, decide
+from skclamp._judging.out_of_fold import LEVEL, Evidence, Made
+from skclamp._judging.out_of_fold import decide as decision_of
 from skclamp._judging.paired import student_below_zero
 from skclamp.clamping._search import cross_examine, hold_out_all
 from skclamp.clamping._state import State
@@ -28,6 +29,10 @@ def evidence_of(*losses, weight=None, n_folds=2):
     weight = np.ones(n) if weight is None else weight
     folds, made = np.split(np.arange(n), n_folds), [[MADE] * len(losses)] * n_folds
     return Evidence(np.zeros(n), losses, weight, folds, [0.0] * n_folds, made)
+
+
+def decide(evidence, candidate):
+    return decision_of(evidence, candidate).verdict
 
 
 # Student's test

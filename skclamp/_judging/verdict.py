@@ -1,0 +1,184 @@
+"""What is decided, in numbers and enums: why something wasn't tried, what speaks against it, and the verdict."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, auto
+from typing import NamedTuple
+
+from .._utils.encoding import register, register_former
+
+# Below this p value inputs are said to have changed, beside class frequencies.
+SURE_LEVEL = 0.001
+
+
+class Reason(IntEnum):
+    """Why something wasn't tried, or isn't kept. Of reasons that lack as much, the first is told."""
+
+    # Why a family wasn't tried.
+    SPECIAL_CASE = auto()
+    LITTLE_EVIDENCE = auto()
+    LESS_EVIDENCE_THAN_ANOTHER = auto()
+    LITTLE_EVIDENCE_THERE = auto()
+    LITTLE_GAIN = auto()
+    NO_DESCENT = auto()
+    TOO_MANY_PARAMETERS = auto()
+    TOO_MANY_PARAMETERS_WITH_PENALTY = auto()
+    TOO_FEW_SAMPLES = auto()
+    TOO_MANY_GRADIENTS = auto()
+    TOO_LARGE_MATRIX = auto()
+    OTHER_SHAPE = auto()
+    # Why a view didn't join.
+    VIEW_GAINED_LITTLE = auto()
+    VIEW_WITHOUT_WEIGHT = auto()
+    BETTER_VIEW_JOINED = auto()
+    BETTER_VIEWS_ON_FEW = auto()
+    # Why folds, or any, weren't asked.
+    FEW_FOR_THE_GUARD = auto()
+    FEW_FOR_VIEWS = auto()
+    NO_VIEWS_GIVEN = auto()
+    NO_VIEWS_KNOWN = auto()
+    GUESSES = auto()
+    # What speaks against what they said.
+    LOST_FOLDS = auto()
+    CHANCE = auto()
+    ANY_TEMPERATURE = auto()
+    # The same of class frequencies.
+    FLAW = auto()
+    INPUTS_CHANGED = auto()
+    FEW_UNLABELLED = auto()
+    FEW_LABELLED = auto()
+    FEW_OF_FREQUENT_CLASSES = auto()
+    ALL_ALIKE = auto()
+    CHANCE_OF_FREQUENCIES = auto()
+    INPUTS_MAY_HAVE_CHANGED = auto()
+
+
+class Objection(NamedTuple):
+    """What speaks against a candidate: what it has of something, and what it should have."""
+
+    reason: Reason
+    value: float = 0.0
+    needed: float = 0.0
+    about: str | int | tuple | None = None
+
+
+class Untried(NamedTuple):
+    """Why a family, or a view, wasn't tried, in numbers; the least of several is that which came nearest to it.
+
+    Attributes
+    ----------
+    lack : float
+        By how much it missed what is asked for.
+    reason : Reason
+        What was asked for.
+    value, needed : float
+        What it had of that, and what it should have.
+    about : str, int, tuple or None
+        The family that was chosen instead, the number of samples, or the shape of an input.
+    """
+
+    lack: float
+    reason: Reason
+    value: float = 0.0
+    needed: float = 0.0
+    about: str | int | tuple | None = None
+
+    @property
+    def weighed(self):
+        """Whether data spoke against it."""
+        return Reason.LITTLE_EVIDENCE <= self.reason <= Reason.LITTLE_EVIDENCE_THERE
+
+
+@register
+@dataclass(frozen=True)
+class Verdict:
+    """The decision on a perturbation or, where it says so, on views or class frequencies.
+
+    Views have to beat the single one of what was kept, and class frequencies those of the labelled samples.
+
+    Attributes
+    ----------
+    accepted : bool
+        Whether the perturbation is kept.
+    difference, standard_error : float
+        Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error. Of
+        class frequencies, the negative mean log-likelihood ratio, and 0, since their test needs none.
+    p_value : float
+        Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
+        number of candidates. Of class frequencies that of universal inference alone.
+    reason : str
+        Why a perturbation was kept or refused, or none was tried.
+    tried : dict of str to float
+        Mean held-out NLL minus that of temperature scaling, in nats, of each family that a fold fitted, on the samples
+        of these folds; "affine + grid" for families that were appended one after another. Of several settings of a
+        family the best one's.
+    not_tried : dict of str to str
+        Families that no fold fitted, and why: of the fold that came nearest to it.
+    n_samples : int
+        Samples with weight that were held out, each once; 0 where none were. Of several tries, this and all else here
+        is that of the try that kept the perturbation or, if none did, came nearest to it. Of class frequencies all the
+        unlabelled samples.
+    detectable_gain : float or None
+        Mean gain of held-out NLL per sample, in nats, at which the guard would have kept the perturbation on half of
+        such sets of samples. None where nothing was held out, or no difference was seen.
+    folds : list of dict
+        What each fold did: "n_samples" held out, the "perturbation" that it learned in "n_epochs" (or, of views, the
+        "views" that it chose), the "temperature" beside it, and on the samples held out its "nll", and
+        "nll_temperature_scaling".
+    fit_p_value : float or None
+        Of the test that nothing but the class frequencies has changed; None where it isn't about them.
+    n_labelled : int or None
+        Labelled samples with weight, where it is about class frequencies.
+    """
+
+    accepted: bool
+    difference: float
+    standard_error: float
+    p_value: float
+    reason: str = ""
+    tried: dict[str, float] = field(default_factory=dict)
+    not_tried: dict[str, str] = field(default_factory=dict)
+    n_samples: int = 0
+    detectable_gain: float | None = None
+    folds: list[dict] = field(default_factory=list)
+    fit_p_value: float | None = None
+    n_labelled: int | None = None
+
+    @property
+    def gain(self):
+        """How much likelier held-out samples are: mean log-likelihood ratio, in nats per sample."""
+        return -self.difference
+
+    @property
+    def inputs_changed(self):
+        """Whether more than class frequencies has changed for sure, at a level of 0.001; they are kept above 0.05."""
+        return self.fit_p_value is not None and self.fit_p_value < SURE_LEVEL
+
+    def __str__(self):
+        return self.reason
+
+
+def _of_frequencies(accepted, gain, p_value, fit_p_value, inputs_changed, n_samples, n_labelled, reason):
+    numbers = {"n_samples": n_samples, "fit_p_value": fit_p_value, "n_labelled": n_labelled}
+    return Verdict(accepted, -gain, 0.0, p_value, reason, **numbers)
+
+
+# What older files hold of class frequencies.
+register_former("PriorShiftVerdict", _of_frequencies)
+
+
+class Decision(NamedTuple):
+    """A verdict in numbers, and its grounds, of which words are made."""
+
+    verdict: Verdict
+    # What speaks against the candidate; nothing does where it is accepted.
+    objections: list[Objection]
+    untried: dict[str, Untried] = {}
+    # What the folds made of the candidate, but for the baseline; how many there were, and in how many folds it gained.
+    names: list[str] = []
+    n_candidates: int = 0
+    n_gains: int = 0
+
+
+def unheard(reason, value=0.0, needed=0.0, about=None, untried=()):
+    """The decision where nothing was held out, for one reason."""
+    return Decision(Verdict(False, 0.0, 0.0, 1.0), [Objection(reason, value, needed, about)], dict(untried))
