@@ -188,23 +188,10 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1):
 
 
 def detectable_gain(standard_error, n_effective, head_starts, level):
-    """Mean gain that passes the guard on half of such sets of samples.
+    """Mean gain that passes the guard, each test at `level`, on half of such sets of samples.
 
-    Parameters
-    ----------
-    standard_error : float
-        Of the mean difference.
-    n_effective : array-like of shape (n_folds,)
-        Number of samples of each fold.
-    head_starts : array-like of shape (n_folds,)
-        By how much temperature scaling's mean NLL is lower on each fold at the fold's own best temperature.
-    level : float
-        Of each test.
-
-    Returns
-    -------
-    float or None
-        None where the differences don't vary.
+    `n_effective` are the numbers of samples of the folds, and `head_starts` by how much the baseline's mean NLL is
+    lower on each at the fold's own best temperature. None where the differences don't vary.
     """
     if not 0 < standard_error < np.inf:
         return None

@@ -66,23 +66,10 @@ def student_below_zero(differences, weight):
 class Contest:
     """Rows of scores, greater is better, that are paired: of the same samples or of the same folds.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_pairs)
-        Scores.
-    shares : ndarray of shape (n_pairs,)
-        Shares of the weight.
-    baseline : int or None
-        The row that is taken unless another one beats it by more than so many standard errors of their difference.
-    n_errors : float, default=1.0
-        How many.
-    copies : ndarray of shape (n_pairs,), default=None
-        Labels that only pairs of copies share, which count as one; None where there are none.
-
-    Attributes
-    ----------
-    gains, errors : ndarrays of shape (n_rows,)
-        Mean of each row's scores less the baseline's, and its standard error; only with a baseline.
+    `values` (n_rows, n_pairs) are scores, and `shares` those of the weight. The row `baseline`, if any, is taken unless
+    another one beats it by more than `n_errors` standard errors of their difference; `gains` and `errors` are each
+    row's mean score less the baseline's, and its standard error. `copies` are labels that only pairs of copies share,
+    which count as one.
     """
 
     def __init__(self, values, shares, baseline, n_errors=1.0, copies=None):

@@ -97,7 +97,16 @@ class BaseClamping(BaseCalibrator):
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
         for settings in self._candidates():
-            _check_auto(settings)
+            # "auto" starts without parameters.
+            if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+                if not (isinstance(settings.init, str) and settings.init == "zeros"):
+                    rule = "init must be 'zeros' where perturbation is 'auto'"
+                    raise ValueError(f"{rule}; got {settings.init!r}. Name a family")
+                if settings.optimizer not in ("auto", "natural"):
+                    raise ValueError(
+                        "optimizer must be 'auto' or 'natural' where perturbation is 'auto', since others can't append "
+                        f"families; got {settings.optimizer!r}. Name a family"
+                    )
         if not isinstance(self.views, str) and not all(isinstance(view, nn.Module) for view in self.views):
             raise ValueError(f"views must be 'auto' or a list of torch modules; got {self.views!r}")
         if self.output is not None and (self.output.estimator is not None or self.output.classes is not None):
@@ -210,7 +219,8 @@ class BaseClamping(BaseCalibrator):
 
     def _last_gamma(self, settings=None):
         """Of the loss whose exact T comes last, after a training with these settings or, if None, without one."""
-        return 0.0 if self.refit_temperature or settings is None else settings.gamma
+        gamma = getattr(self, "gamma", 0.0) if settings is None else settings.gamma
+        return 0.0 if self.refit_temperature or isinstance(gamma, str) else gamma
 
     def _settings(self, **varied):
         """The settings of one candidate."""
@@ -260,7 +270,13 @@ class BaseClamping(BaseCalibrator):
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""
-        misfit = _other_shape(tuple(self._input_shape), tuple(x.shape))
+        expected, shape = tuple(self._input_shape), tuple(x.shape)
+        got = (
+            f"X of shape {shape} looks like one sample: X[None]"
+            if shape == expected
+            else f"got inputs of shape {shape[1:]}"
+        )
+        misfit = f"X must have inputs of the shape that the perturbation was fitted to, {expected}; {got}"
         # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
         any_size = family_of(self.perturbation_).any_size
         if x.ndim != len(self._input_shape) + 1 or not (any_size or x.shape[1:] == self._input_shape):
@@ -317,27 +333,6 @@ class BaseClamping(BaseCalibrator):
     def _n_free(self):
         # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
         return self.output_._n_free if hasattr(self, "output_") else 1
-
-
-def _other_shape(expected, shape):
-    """What is said of inputs of another shape than the perturbation was fitted to."""
-    rule = f"X must have inputs of the shape that the perturbation was fitted to, {expected}; "
-    if shape == expected:
-        return f"{rule}X of shape {shape} looks like one sample: X[None]"
-    return f"{rule}got inputs of shape {shape[1:]}"
-
-
-def _check_auto(settings):
-    """Raise where something is asked of "auto", which starts without parameters, that needs a family."""
-    if not (isinstance(settings.perturbation, str) and settings.perturbation == "auto"):
-        return
-    if not (isinstance(settings.init, str) and settings.init == "zeros"):
-        raise ValueError(f"init must be 'zeros' where perturbation is 'auto'; got {settings.init!r}. Name a family")
-    if settings.optimizer not in ("auto", "natural"):
-        raise ValueError(
-            "optimizer must be 'auto' or 'natural' where perturbation is 'auto', since others can't append families; "
-            f"got {settings.optimizer!r}. Name a family"
-        )
 
 
 def _draw_seed(random_state):

@@ -224,12 +224,9 @@ class NeuralClampingCalibrator(BaseClamping):
 
     def _route(self, y, params, *ranks):
         metadata = super()._route(y, params, *ranks)
-        if params.get("groups") is not None and not routing_enabled():
-            self._tell_of_random_folds(metadata)
-        return metadata
-
-    def _tell_of_random_folds(self, metadata):
-        """Note that groups, which one splitter takes, are torn apart by other folds."""
+        if params.get("groups") is None or routing_enabled():
+            return metadata
+        # Groups, which one splitter takes, are torn apart by other folds.
         left = []
         if "groups" not in metadata.guard and isinstance(self.validation_fraction, Real | str):
             left.append("validation_fraction")
@@ -241,9 +238,4 @@ class NeuralClampingCalibrator(BaseClamping):
                 "it a splitter that does, such as GroupKFold()",
                 CalibrationSetWarning,
             )
-
-    def _last_gamma(self, settings=None):
-        """Of the focal loss, where no exact NLL solve comes last."""
-        if settings is None and not self.refit_temperature and not isinstance(self.gamma, str):
-            return self.gamma
-        return super()._last_gamma(settings)
+        return metadata

@@ -21,25 +21,14 @@ from ._state import Settings, State
 
 
 class HeldOut(NamedTuple):
-    """What held-out samples say of what was learned from the others of a fold.
+    """What held-out samples say of what was learned from the others of a fold."""
 
-    Attributes
-    ----------
-    losses : ndarray of shape (n_held_out,)
-        NLL of each, at the exact temperature of the training samples.
-    temperature : float
-        That temperature.
-    logits : torch.Tensor of shape (n_held_out, n_classes) or None
-        Of this process's held-out samples; None where several candidates would need much memory.
-    learned : State or dict, default=None
-        A perturbation's state, or the logits of each view.
-    made : Made, default=None
-        The same for the judge.
-    """
-
+    # NLL of each, at the exact temperature of the training samples.
     losses: np.ndarray
     temperature: float
+    # Of this process's held-out samples; None where several candidates would need much memory.
     logits: torch.Tensor | None = None
+    # What was learned: the state of a perturbation, or the logits of each view; and the same for the judge.
     learned: Any = None
     made: Made | None = None
 
@@ -59,37 +48,22 @@ class Judged(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What a search found.
+    """What a search found."""
 
-    Attributes
-    ----------
-    searched : Problem
-        The samples on the network that trains, with which views are searched.
-    splits : list of tuple
-        Training and held-out rows, for views.
-    judged : Judged or None
-        Where folds judged the candidates.
-    decision : Decision or None
-        Whether the best one is kept; None without a guard.
-    state : State or None
-        What all the samples made of it; None where temperature scaling is the outcome.
-    settings : Settings or None
-        Those of the state.
-    problem, logits : Problem and torch.Tensor, or None
-        What T comes from, samples and the logits of their perturbed inputs: all of them, or those that were held out,
-        out of fold, where folds kept the perturbation.
-    in_sample : torch.Tensor or None
-        Logits of all the samples under the state's perturbation, where they are known.
-    """
-
+    # What views are searched with: the samples on the network that trains, and training and held-out rows.
     searched: Problem
     splits: list
+    # Where folds judged the candidates; and whether the best one is kept, None without a guard.
     judged: Judged | None = None
     decision: Decision | None = None
+    # What all the samples made of it, and its settings; None where temperature scaling is the outcome.
     state: State | None = None
     settings: Settings | None = None
+    # What T comes from, samples and the logits of their perturbed inputs: all of them, or those that were held out, out
+    # of fold, where folds kept the perturbation.
     problem: Problem | None = None
     logits: torch.Tensor | None = None
+    # Logits of all the samples under the state's perturbation, where they are known.
     in_sample: torch.Tensor | None = None
 
     def held_out_loss(self):

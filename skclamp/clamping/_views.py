@@ -30,26 +30,15 @@ _ERRORS = 2.0
 
 @dataclass
 class Views:
-    """What a fit made of its candidates.
-
-    Attributes
-    ----------
-    modules : list of torch.nn.Module
-        The views.
-    shares : ndarray of shape (n_views,)
-        Their weights, which sum to 1.
-    decision : Decision or None
-        Of the guard; None without one.
-    problem : Problem or None
-        What T comes from: all the samples or, where folds judged the views, those that were held out. None where there
-        is a single view, the inputs as they are.
-    logits : torch.Tensor or None
-        Weighted sums of this process's samples of these, out of fold where folds judged the views.
-    """
+    """What a fit made of its candidates."""
 
     modules: list
+    # Their weights, which sum to 1.
     shares: np.ndarray
+    # Of the guard; None without one.
     decision: Decision | None = None
+    # What T comes from, samples and weighted sums of this process's logits of them: all the samples or, where folds
+    # judged the views, those that were held out, out of fold. None where there is no view but the inputs as they are.
     problem: Problem | None = None
     logits: torch.Tensor | None = None
 
@@ -81,26 +70,10 @@ def candidate_views(views, problem):
 
 
 def find_views(problem, outcome, candidates, most, level, seed, *, guarded, known):
-    """The views of a fit whose perturbation was found.
+    """The views of a fit whose perturbation was found, as `outcome` says: at most so many, among candidates by name.
 
-    Parameters
-    ----------
-    problem : Problem
-        All the samples.
-    outcome : Outcome
-        Of the search for a perturbation.
-    candidates : dict of str to torch.nn.Module
-        By their names.
-    most : int
-        Views in all.
-    level : float
-        Of each of the guard's tests.
-    seed : int
-        Of samples and inner folds.
-    guarded : bool
-        Whether held-out samples have to prove that views help.
-    known : bool
-        Whether the candidates are those that are known of such inputs, or the user's.
+    Where `guarded`, held-out samples have to prove at `level` that they help. `seed` is that of samples and inner
+    folds, and `known` tells whether the candidates are those that are known of such inputs, or the user's.
     """
     decision = None
     if not candidates:
@@ -220,26 +193,8 @@ def _weights(problem, logits):
 def choose_views(problem, perturbation, base, candidates, most, seed):
     """Views that lower the NLL of a problem's perturbed inputs, at most so many, these themselves among them.
 
-    Parameters
-    ----------
-    problem : Problem
-        The samples, each with weight.
-    perturbation : torch.nn.Module
-        What comes before the views.
-    base : torch.Tensor
-        Logits of the perturbed inputs.
-    candidates : dict of str to torch.nn.Module
-        By their names.
-    most : int
-        Views in all.
-    seed : int
-        Of the samples that all candidates are looked at with, and of the inner folds.
-
-    Returns
-    -------
-    tuple of dict
-        Logits of this process's samples by the names of the views, the inputs as they are first; and why the other
-        candidates didn't join, an `Untried` each.
+    Each sample has weight, and `base` are the logits without a view. Returns logits of this process's samples by the
+    names of the views, the inputs as they are first; and why the other candidates didn't join, an `Untried` each.
     """
     order = np.random.default_rng(seed).permutation(len(problem))
     names, done = list(candidates), 0
