@@ -1,68 +1,49 @@
-"""Bins: exact edges in every dtype, tables against naive ones, one pass shared."""
+"""Bins, as metrics return them: exact edges in every dtype, equal masses, ties together, few passes over the data."""
 
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from skclamp.metrics._binning import BinTable, Probabilities, bin_indices, equal_mass_edges
+from skclamp.metrics import (
+    adaptive_expected_calibration_error,
+    bootstrap_interval,
+    calibration_noise_floor,
+    classwise_calibration_error,
+    expected_calibration_error,
+    ks_calibration_error,
+    maximum_calibration_error,
+    smooth_calibration_error,
+)
 
-DTYPES = [np.float16, np.float32, np.float64]
+
+def bins_of(metric, y, proba, **options):
+    return metric(y, proba, return_bins=True, **options)[1]
 
 
-def _naive_index(value, edges):
-    """Index b of the bin (edges[b], edges[b + 1]] that holds the value, the first for its lower edge."""
-    inside = [b for b in range(len(edges) - 1) if edges[b] < value <= edges[b + 1]]
-    return inside[0] if inside else 0
-
-
-def _two_columns(p):
+def two_columns(p):
     return np.stack([1 - p, p], 1)
 
 
-def _top_label_table(proba, y_encoded, edges):
-    return proba.pairs(y_encoded).table(edges)
-
-
-def _equal_mass_edges(proba, n_bins):
-    return equal_mass_edges(proba.top_label[0], proba.weight, n_bins, side="right")
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("n_bins", [1, 2, 3, 7, 10, 15, 30, 49, 100])
 def test_a_probability_of_k_over_n_closes_bin_k_in_every_dtype(n_bins, dtype):
-    k = np.arange(1, n_bins + 1)
-    on_edge = (k / n_bins).astype(dtype)
-    edges = Probabilities(_two_columns(on_edge)).equal_width_edges(n_bins)
-    np.testing.assert_array_equal(bin_indices(on_edge.astype(float), edges), k - 1)
-    just_above = np.nextafter(on_edge[:-1], dtype(2))
-    np.testing.assert_array_equal(bin_indices(just_above.astype(float), edges), k[:-1])
-    just_below = np.nextafter(on_edge, dtype(0))
-    np.testing.assert_array_equal(bin_indices(just_below.astype(float), edges), k - 1)
+    on_edge = (np.arange(1, n_bins + 1) / n_bins).astype(dtype)
+    y, every_bin = np.ones(n_bins, int), [1] * n_bins
+    count = partial(bins_of, expected_calibration_error, n_bins=n_bins, labels=[0, 1])
+    assert count(y, on_edge).count.tolist() == every_bin
+    assert count(y, np.nextafter(on_edge, dtype(0))).count.tolist() == every_bin
+    if n_bins > 1:
+        assert count(y[1:], np.nextafter(on_edge[:-1], dtype(2))).count.tolist() == [0, *every_bin[1:]]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_edges_of_tensors(dtype):
-    k = torch.arange(1, 16)
-    on_edge = (k.double() / 15).to(dtype)
-    edges = Probabilities(torch.stack([1 - on_edge, on_edge], 1)).equal_width_edges(15)
-    np.testing.assert_array_equal(bin_indices(on_edge.double().numpy(), edges), k - 1)
-
-
-def test_what_rounds_beyond_one_is_in_the_last_bin():
-    edges = np.linspace(0, 1, 11)
-    np.testing.assert_array_equal(bin_indices(np.array([1.0000001, -1e-9]), edges), [9, 0])
-
-
-@pytest.mark.parametrize(("shape", "n_chunks"), [((1, 2), 1), ((700, 3), 1), ((900, 250), 2), ((2, 200_000), 2)])
-def test_chunks_cover_all_rows_in_order(shape, n_chunks):
-    values = np.random.default_rng(0).dirichlet(np.ones(shape[1]), shape[0])
-    chunks = list(Probabilities(values).chunks())
-    assert len(chunks) == n_chunks
-    np.testing.assert_array_equal(np.concatenate([chunk for _, chunk in chunks]), values)
-    for rows, chunk in chunks:
-        np.testing.assert_array_equal(values[rows], chunk)
+    on_edge = (torch.arange(1, 16).double() / 15).to(dtype)
+    bins = bins_of(expected_calibration_error, np.ones(15, int), on_edge, labels=[0, 1])
+    assert bins.count.tolist() == [1] * 15
 
 
 @pytest.mark.parametrize(
@@ -80,45 +61,64 @@ def test_chunks_cover_all_rows_in_order(shape, n_chunks):
 )
 def test_memory_layout_doesnt_matter(layout):
     values = np.random.default_rng(0).dirichlet(np.ones(5), 300)
-    y_encoded = np.random.default_rng(1).integers(5, size=300)
-    for table in (_top_label_table, Probabilities.classwise_table):
-        plain, other = Probabilities(values), Probabilities(layout(values))
-        expected, got = (table(p, y_encoded, p.equal_width_edges(10)) for p in (plain, other))
-        for field, value in asdict(expected).items():
-            np.testing.assert_allclose(asdict(got)[field], value, rtol=1e-12, atol=1e-15)
+    y = np.random.default_rng(1).integers(5, size=300)
+    for metric in (
+        lambda *data: bins_of(expected_calibration_error, *data).accuracy,
+        lambda *data: bins_of(expected_calibration_error, *data).confidence,
+        partial(classwise_calibration_error, average=None),
+    ):
+        np.testing.assert_allclose(metric(y, layout(values)), metric(y, values), rtol=1e-12, atol=1e-15)
 
 
 def test_top_label_is_the_first_of_equals():
-    _, prediction = Probabilities([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.25, 0.25, 0.5]]).top_label
-    np.testing.assert_array_equal(prediction, [0, 1, 2])
+    proba = [[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.25, 0.25, 0.5]]
+    assert bins_of(expected_calibration_error, [0, 1, 2], proba, n_bins=1).accuracy == 1
+    assert bins_of(expected_calibration_error, [1, 2, 0], proba, n_bins=1).accuracy == 0
 
 
-def test_the_array_is_read_once_for_many_labels(monkeypatch):
-    passes = []
-    chunks = Probabilities.chunks
-    monkeypatch.setattr(Probabilities, "chunks", lambda self: passes.append(self) or chunks(self))
-    proba = Probabilities(np.random.default_rng(0).dirichlet(np.ones(3), 50))
-    for y_encoded in (np.zeros(50, int), np.ones(50, int)):
-        _top_label_table(proba, y_encoded, proba.equal_width_edges(5))
-        _top_label_table(proba, y_encoded, _equal_mass_edges(proba, 5))
-        proba.classwise_table(y_encoded, proba.equal_width_edges(5))
-    assert len(passes) == 2  # one for the top label, one for the columns
+@pytest.mark.parametrize(
+    ("run", "metric", "most"),
+    [
+        # One to draw labels, one for the top label or the columns.
+        (partial(calibration_noise_floor, n_draws=20), expected_calibration_error, 2),
+        (partial(calibration_noise_floor, n_draws=20), classwise_calibration_error, 2),
+        (partial(bootstrap_interval, n_resamples=50), expected_calibration_error, 1),
+        (partial(bootstrap_interval, n_resamples=50), ks_calibration_error, 1),
+        (partial(bootstrap_interval, n_resamples=50), smooth_calibration_error, 1),
+        (partial(bootstrap_interval, n_resamples=50), partial(ks_calibration_error, mode="classwise"), 2),
+        # Columns, entries, replicates, and two lots of draws.
+        (partial(bootstrap_interval, n_resamples=50), classwise_calibration_error, 5),
+    ],
+)
+def test_the_array_is_read_few_times(monkeypatch, run, metric, most):
+    chunks = []
+    monkeypatch.setattr("skclamp.metrics._binning.check_probability_chunk", lambda *args: chunks.append(args))
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), 50)
+    labels = [] if run.func is calibration_noise_floor else [np.arange(50) % 3]
+    run(metric, *labels, proba, random_state=0)
+    assert 1 <= len(chunks) <= most
 
 
-def test_table_sums_and_gaps():
-    edges = np.array([0.0, 0.5, 1.0])
-    table = BinTable.from_sums(edges, np.array([0, 4]), np.array([0.0, 3.0]), np.array([0.0, 1.0]))
-    np.testing.assert_array_equal(table.edges, edges)
-    np.testing.assert_array_equal(table.share, [0, 1])
-    np.testing.assert_array_equal(table.confidence, [0, 0.75])
-    np.testing.assert_array_equal(table.gap, [0, -0.5])
-    assert table.expected_gap() == table.maximum_gap() == 0.5
+def test_bins_are_those_behind_the_value():
+    random = np.random.default_rng(0)
+    proba, y = random.dirichlet(np.full(5, 0.4), 400), random.integers(5, size=400)
+    for metric in (expected_calibration_error, adaptive_expected_calibration_error):
+        value, bins = metric(y, proba, n_bins=12, return_bins=True)
+        assert value == bins.expected_gap() == metric(y, proba, n_bins=12)
+        assert bins.count.sum() == len(y) and len(bins.count) == 12 == len(bins.edges) - 1
+        last = (proba.max(1) > bins.lower[-1]) & (proba.max(1) <= bins.upper[-1])
+        assert bins.count[-1] == last.sum() and bins.share[-1] == last.mean()
+        assert bins.accuracy[-1] == pytest.approx((proba.argmax(1) == y)[last].mean())
+        assert bins.confidence[-1] == pytest.approx(proba.max(1)[last].mean())
+    assert bins_of(expected_calibration_error, y, proba).maximum_gap() == maximum_calibration_error(y, proba)
+    empty = bins_of(expected_calibration_error, [1], [[0.3, 0.7]], n_bins=2)
+    assert (empty.share[0], empty.confidence[0], empty.accuracy[0]) == (0, 0, 0)
 
 
-def test_table_goes_into_a_data_frame():
+def test_a_table_goes_into_a_data_frame():
     pandas = pytest.importorskip("pandas")
-    proba = Probabilities(np.random.default_rng(0).dirichlet(np.ones(3), 50))
-    frame = pandas.DataFrame(asdict(_top_label_table(proba, np.zeros(50, int), proba.equal_width_edges(8))))
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), 50)
+    frame = pandas.DataFrame(asdict(bins_of(expected_calibration_error, np.arange(50) % 3, proba, n_bins=8)))
     assert list(frame.columns) == ["lower", "upper", "count", "confidence", "accuracy"]
     assert frame["count"].sum() == 50 and len(frame) == 8
 
@@ -127,66 +127,43 @@ def test_table_goes_into_a_data_frame():
 @pytest.mark.parametrize("n_bins", [1, 4, 15])
 def test_bins_of_equal_mass_hold_equal_numbers(n, n_bins):
     p = np.random.default_rng(0).uniform(0.5, 1, n)
-    proba = Probabilities(_two_columns(p))
-    edges = _equal_mass_edges(proba, n_bins)
-    count = _top_label_table(proba, np.ones(n, int), edges).count
-    assert count.sum() == n and (np.diff(edges) >= 0).all()
+    bins = bins_of(adaptive_expected_calibration_error, np.ones(n, int), two_columns(p), n_bins=n_bins)
     # Edge k is the (floor(k n / n_bins) + 1)-th smallest, which the bin below it holds.
-    expected = np.sort(p)[[min(k * n // n_bins, n - 1) for k in range(n_bins + 1)]]
-    np.testing.assert_array_equal(edges, expected)
-    if n >= n_bins:
-        assert count[1:-1].size == 0 or np.ptp(count[1:-1]) <= 1
+    np.testing.assert_array_equal(bins.edges, np.sort(p)[[min(k * n // n_bins, n - 1) for k in range(n_bins + 1)]])
+    assert bins.count.sum() == n
+    if n >= n_bins > 2:
+        assert np.ptp(bins.count[1:-1]) <= 1
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("of", ["event", "top label"])
 @pytest.mark.parametrize("weight", [None, np.tile([1, 0, 3, 2], 10), np.ones(40)], ids=["none", "unequal", "equal"])
-def test_edges_of_equal_mass_are_the_last_with_less_before(side, weight):
+def test_edges_of_equal_mass_are_the_last_with_less_before(of, weight):
     """Weights of tenths, whose sums are rounded, give the edges of whole numbers."""
-    confidence = np.random.default_rng(0).random(40)
+    confidence = np.random.default_rng(0).uniform(0.5, 1, 40)
     confidence[::2] = confidence[::2].round(1)
-    confidence[:2] = -0.2, -0.1
     order = np.argsort(confidence, kind="stable")
-    own = np.ones(40) if weight is None else weight[order]
-    before = own.cumsum() - own
+    ascending = np.ones(40) if weight is None else weight[order]
+    before = ascending.cumsum() - ascending
     for n_bins in (1, 3, 4, 8, 50):
-        few = [5 * before * n_bins < 5 * k * own.sum() + (side == "right") for k in range(n_bins + 1)]
-        last = [max(np.flatnonzero(each), default=0) for each in few]
-        edges = equal_mass_edges(confidence, None if weight is None else weight / 10, n_bins, side)
-        np.testing.assert_array_equal(edges, confidence[order][last])
+        # So few as lie before an edge may be as many, of the top label.
+        more = of == "top label"
+        less = [5 * before * n_bins < 5 * k * ascending.sum() + more for k in range(n_bins + 1)]
+        bins = bins_of(
+            adaptive_expected_calibration_error,
+            np.arange(40) % 2,
+            confidence if of == "event" else two_columns(confidence),
+            n_bins=n_bins,
+            sample_weight=None if weight is None else weight / 10,
+        )
+        expected = confidence[order][[max(np.flatnonzero(some), default=0) for some in less]]
+        np.testing.assert_array_equal(bins.edges, expected)
 
 
 def test_bins_of_equal_mass_dont_part_ties():
     p = np.repeat([0.6, 0.7, 0.8], [5, 50, 5])
-    proba = Probabilities(_two_columns(p))
-    table = _top_label_table(proba, np.ones(60, int), _equal_mass_edges(proba, 10))
-    np.testing.assert_array_equal(table.count[table.count > 0], [55, 5])
-    constant = Probabilities(np.full((9, 3), 1 / 3))
-    table = _top_label_table(constant, np.zeros(9, int), _equal_mass_edges(constant, 4))
-    assert table.count.tolist() == [9, 0, 0, 0]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("n_bins", "n_classes"), [(1, 2), (2, 3), (30, 3), (10, 40), (2, 500)])
-def test_classwise_table_is_the_naive_one(dtype, n_bins, n_classes):
-    """Of 500 classes the rows come in two chunks."""
-    random = np.random.default_rng(0)
-    values = random.dirichlet(np.full(n_classes, 0.3), 300).astype(dtype)
-    # Rows with entries on edges, at 0 and at 1.
-    values[:20] = np.eye(n_classes)[random.integers(n_classes, size=20)]
-    values[20:40] = 0
-    values[20:40, 0], values[20:40, 1] = dtype(0.3), dtype(0.7)
-    y_encoded = random.integers(n_classes, size=300)
-    proba = Probabilities(values)
-    edges = proba.equal_width_edges(n_bins)
-    table = proba.classwise_table(y_encoded, edges)
-    for column in range(n_classes):
-        p = values[:, column].astype(float)
-        place = np.array([_naive_index(value, edges) for value in p])
-        for b in range(n_bins):
-            held = place == b
-            assert table.count[b, column] == held.sum()
-            if held.any():
-                assert table.confidence[b, column] == pytest.approx(p[held].mean(), abs=1e-6)
-                assert table.accuracy[b, column] == pytest.approx((y_encoded[held] == column).mean(), abs=1e-12)
-            else:
-                assert table.confidence[b, column] == table.accuracy[b, column] == 0
+    count = bins_of(
+        adaptive_expected_calibration_error, np.ones(60, int), two_columns(p), n_bins=10, labels=[0, 1]
+    ).count
+    np.testing.assert_array_equal(count[count > 0], [55, 5])
+    constant = bins_of(adaptive_expected_calibration_error, [0, 1, 2] * 3, np.full((9, 3), 1 / 3), n_bins=4)
+    assert constant.count.tolist() == [9, 0, 0, 0]

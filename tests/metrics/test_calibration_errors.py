@@ -7,6 +7,8 @@ import pytest
 from _metrics import draw, draw_calibrated
 from scipy.integrate import trapezoid
 from scipy.stats import dirichlet, norm
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import log_loss
 
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
@@ -105,6 +107,23 @@ def test_classwise_norms(kind, strategy, threshold):
     assert classwise_calibration_error(y, proba, **options) == pytest.approx(np.mean(expected), abs=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["l1", "max"])
+@pytest.mark.parametrize(("n_bins", "n_classes"), [(1, 2), (2, 3), (30, 3), (10, 40), (2, 500)])
+def test_classwise_of_values_on_edges(dtype, kind, n_bins, n_classes):
+    """Of 500 classes the rows come in two chunks."""
+    random = np.random.default_rng(0)
+    proba = random.dirichlet(np.full(n_classes, 0.3), 300).astype(dtype)
+    proba[:20] = np.eye(n_classes)[random.integers(n_classes, size=20)]
+    proba[20:40] = 0
+    proba[20:40, 0], proba[20:40, 1] = dtype(0.3), dtype(0.7)
+    y = random.integers(n_classes, size=300)
+    upper = (np.arange(1, n_bins + 1) / n_bins).astype(dtype).astype(float)
+    expected = [_norm(_bins(p.astype(float), (y == k).astype(float), upper), kind) for k, p in enumerate(proba.T)]
+    per_class = classwise_calibration_error(y, proba, n_bins=n_bins, norm=kind, average=None, labels=range(n_classes))
+    np.testing.assert_allclose(per_class, expected, atol=1e-6)
+
+
 def test_a_class_below_the_threshold_has_no_error():
     proba = np.array([[0.9, 0.08, 0.02], [0.2, 0.75, 0.05]])
     per_class = classwise_calibration_error([1, 1], proba, threshold=0.1, average=None)
@@ -132,21 +151,14 @@ def _plain_debiased(bins, kind):
 @pytest.mark.parametrize("kind", ["l1", "l2"])
 @pytest.mark.parametrize("n", [2, 37, 400])
 @pytest.mark.parametrize("strategy", ["uniform", "quantile"])
-def test_debiased_is_its_definition(kind, n, strategy):
+@pytest.mark.parametrize("mode", ["top-label", "classwise"])
+def test_debiased_is_its_definition(kind, n, strategy, mode):
     y, proba = draw(n=n)
-    pair = _top(y, proba)
-    bins = _bins(*pair, UPPER) if strategy == "uniform" else _equal_mass(*pair, 15)
-    expected = max(_plain_debiased(bins, kind), 0)
-    value = debiased_calibration_error(y, proba, norm=kind, strategy=strategy)
+    pairs = [_top(y, proba)] if mode == "top-label" else [(p, (y == k).astype(float)) for k, p in enumerate(proba.T)]
+    bins = [_bins(*pair, UPPER) if strategy == "uniform" else _equal_mass(*pair, 15) for pair in pairs]
+    expected = max(np.mean([_plain_debiased(of_pair, kind) for of_pair in bins]), 0)
+    value = debiased_calibration_error(y, proba, norm=kind, strategy=strategy, mode=mode)
     assert value ** (2 if kind == "l2" else 1) == pytest.approx(expected, abs=1e-5 if kind == "l1" else 1e-12)
-
-
-@pytest.mark.parametrize("kind", ["l1", "l2"])
-def test_debiased_of_every_class_together(kind):
-    y, proba = draw()
-    classes = [_plain_debiased(_equal_mass(p, (y == k).astype(float), 15), kind) for k, p in enumerate(proba.T)]
-    value = debiased_calibration_error(y, proba, norm=kind, mode="classwise")
-    assert value ** (2 if kind == "l2" else 1) == pytest.approx(np.mean(classes), abs=1e-5 if kind == "l1" else 1e-12)
 
 
 # The sweep
@@ -278,13 +290,6 @@ def test_kde_finds_its_few_neighbours_where_there_are_zeros():
 # Proper scores
 
 
-def test_nll_is_the_mean_of_logs_and_finite():
-    y, proba = draw()
-    own = proba[np.arange(len(y)), y]
-    assert negative_log_likelihood(y, proba) == pytest.approx(-np.log(own).mean(), rel=1e-12)
-    assert negative_log_likelihood([1, 0], [[1.0, 0.0], [1.0, 0.0]]) == pytest.approx(36.0437 / 2, rel=1e-5)
-
-
 @pytest.mark.parametrize("score", ["log_loss", "brier"])
 @pytest.mark.parametrize("recalibration", ["temperature", "isotonic", "auto"])
 @pytest.mark.parametrize("k", [2, 4])
@@ -316,6 +321,31 @@ def test_refinement_by_isotonic_functions_ignores_increasing_maps():
         parts = [calibration_refinement(y, p, score=score) for p in (proba[:, 1], bent)]
         assert parts[0].refinement == pytest.approx(parts[1].refinement, rel=1e-9)
         assert parts[0].calibration < parts[1].calibration
+
+
+@pytest.mark.parametrize(
+    "weight", [None, np.random.default_rng(1).uniform(0.2, 3, 300)], ids=["unweighted", "weighted"]
+)
+def test_refinement_is_what_scikit_learns_isotonic_regression_leaves(weight):
+    random = np.random.default_rng(0)
+    proba = random.multinomial(10, random.dirichlet([0.8, 0.7, 0.5], size=300)) / 10  # with ties
+    y = (random.random((300, 1)) > (proba**2 / (proba**2).sum(1, keepdims=True)).cumsum(1)).sum(1).clip(max=2)
+    hits = np.eye(3)[y]
+    fit = IsotonicRegression(y_min=0, y_max=1).fit
+    fitted = np.stack([fit(p, hit, weight).predict(p) for p, hit in zip(proba.T, hits.T, strict=True)], 1)
+    losses = (hits - fitted) ** 2
+    decompose = partial(calibration_refinement, sample_weight=weight)
+    assert decompose(y, proba, score="brier").refinement == pytest.approx(np.average(losses.sum(1), weights=weight))
+    of_two = decompose(y == 1, proba[:, 1], score="brier")
+    assert of_two.refinement == pytest.approx(np.average(losses[:, 1], weights=weight))
+    of_two = decompose(y == 1, proba[:, 1], recalibration="isotonic")
+    assert of_two.refinement == pytest.approx(log_loss(y == 1, fitted[:, 1], sample_weight=weight))
+    assert of_two.calibration == pytest.approx(of_two.score - of_two.refinement)
+
+
+def test_nothing_remains_where_the_order_tells_all():
+    found = calibration_refinement([0, 0, 1], [0.1, 0.3, 0.6], recalibration="isotonic")
+    assert found.refinement == 0 and not np.signbit(found.refinement)
 
 
 # Rates on calibrated data
@@ -386,24 +416,21 @@ def test_one_dimension_is_about_the_second_class(n_bins):
     random = np.random.default_rng(0)
     proba = random.beta(0.5, 3, 500)
     y = (random.uniform(size=500) < proba / 3).astype(int)
-    hits = y.astype(float)
-    bins = _bins(proba, hits, np.arange(1, n_bins + 1) / n_bins)
-    gaps = np.array([abs(own.mean() - confidence.mean()) for confidence, own in bins])
-    shares = np.array([len(own) for _, own in bins]) / 500
-    expected = {"n_bins": n_bins}
-    assert expected_calibration_error(y, proba, **expected) == exactly(shares @ gaps)
-    assert maximum_calibration_error(y, proba, **expected) == exactly(gaps.max())
+    bins = _bins(proba, y.astype(float), np.arange(1, n_bins + 1) / n_bins)
+    ece = expected_calibration_error(y, proba, n_bins=n_bins)
+    assert ece == exactly(_norm(bins, "l1"))
+    assert maximum_calibration_error(y, proba, n_bins=n_bins) == exactly(_norm(bins, "max"))
     columns = np.stack([1 - proba, proba], 1)
-    per_class = partial(classwise_calibration_error, y, columns, average=None, **expected)
-    assert expected_calibration_error(y, proba, **expected) == exactly(per_class()[1])
-    assert adaptive_expected_calibration_error(y, proba, **expected) == exactly(per_class(strategy="quantile")[1])
+    per_class = partial(classwise_calibration_error, y, columns, average=None, n_bins=n_bins)
+    assert ece == exactly(per_class()[1])
+    aece = adaptive_expected_calibration_error(y, proba, n_bins=n_bins)
+    assert aece == exactly(per_class(strategy="quantile")[1])
     # Every residual has one sign in the mean.
-    assert ks_calibration_error(y, proba) >= abs(hits.mean() - proba.mean()) > 0.05
-    assert smooth_calibration_error(y, proba) == pytest.approx(
-        smooth_calibration_error(y, columns, mode="classwise"), abs=1e-4
-    )
+    assert ks_calibration_error(y, proba) >= abs(y.mean() - proba.mean()) > 0.05
+    of_columns = smooth_calibration_error(y, columns, mode="classwise")
+    assert smooth_calibration_error(y, proba) == pytest.approx(of_columns, abs=1e-4)
     # What is hidden: a rare class is hardly ever the most probable one.
-    assert expected_calibration_error(y, columns, **expected) != pytest.approx(shares @ gaps, abs=0.01)
+    assert expected_calibration_error(y, columns, n_bins=n_bins) != pytest.approx(ece, abs=0.01)
 
 
 def test_one_dimension_has_no_top_two():
