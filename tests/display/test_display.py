@@ -64,19 +64,17 @@ def test_legend_tells_the_metric_and_its_noise_floor(strategy, metric_name):
     }
 
 
-def test_histogram_shows_where_the_samples_are():
+@pytest.mark.parametrize("strategy", METRICS)
+def test_histogram_shows_where_the_samples_are(strategy):
     y, proba = draw(300, 4)
-    for strategy in METRICS:
-        display = ReliabilityDisplay.from_predictions(y, proba, n_bins=10, strategy=strategy, n_draws=0)
-        heights = [bar.get_height() for bar in display.histogram_ax_.patches]
-        expected, _ = np.histogram(proba.max(1), np.linspace(0, 1, 11))
-        np.testing.assert_allclose(heights, 100 * expected / len(y))
-        accuracy, confidence = (proba.argmax(1) == y).mean(), proba.max(1).mean()
-        assert _legend(display.histogram_ax_)[1] == [
-            f"accuracy {100 * accuracy:.1f} %",
-            f"mean confidence {100 * confidence:.1f} %",
-        ]
-        assert [line.get_xdata()[0] for line in display.histogram_ax_.lines] == pytest.approx([accuracy, confidence])
+    display = ReliabilityDisplay.from_predictions(y, proba, n_bins=10, strategy=strategy, n_draws=0)
+    heights = [bar.get_height() for bar in display.histogram_ax_.patches]
+    expected, _ = np.histogram(proba.max(1), np.linspace(0, 1, 11))
+    np.testing.assert_allclose(heights, 100 * expected / len(y))
+    accuracy, confidence = (proba.argmax(1) == y).mean(), proba.max(1).mean()
+    entries = [f"accuracy {100 * accuracy:.1f} %", f"mean confidence {100 * confidence:.1f} %"]
+    assert _legend(display.histogram_ax_)[1] == entries
+    assert [line.get_xdata()[0] for line in display.histogram_ax_.lines] == pytest.approx([accuracy, confidence])
 
 
 def test_the_floor_and_the_diagonal_can_be_left_out():
@@ -154,39 +152,23 @@ def test_from_estimator_is_from_predictions(names):
 
 
 def test_floor_band_and_intervals_repeat_without_touching_the_global_random_state():
-    y, proba = draw(300, 4)
     shared = check_random_state(None)
     before = shared.get_state()[1].copy()
-    first, second = (
-        ReliabilityDisplay.from_predictions(y, proba, n_draws=10, n_resamples=20, smooth=True) for _ in range(2)
-    )
+    options = {"n_draws": 10, "n_resamples": 20, "smooth": True}
+    first, second = (ReliabilityDisplay.from_predictions(*draw(300, 4), **options) for _ in range(2))
     assert first.noise_floor == second.noise_floor
     np.testing.assert_array_equal(first.intervals, second.intervals)
     np.testing.assert_array_equal(first.curve.low, second.curve.low)
     np.testing.assert_array_equal(shared.get_state()[1], before)
 
 
-def test_shares_the_room_of_given_axes():
-    y, proba = draw(300, 4)
-    figure, axes = plt.subplots(1, 2)
-    before = axes[1].get_position().bounds
-    displays = [ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ax=ax) for ax in axes]
-    for display, ax in zip(displays, axes, strict=True):
-        assert display.ax_ is ax and display.figure_ is figure
-    assert len(figure.axes) == 4
-    _check_room(displays[1], before)
-
-
-def test_shares_the_room_of_axes_outside_a_grid():
-    y, proba = draw(300, 4)
-    ax = plt.figure().add_axes([0.2, 0.1, 0.5, 0.8])
-    display = ReliabilityDisplay.from_predictions(y, proba, n_draws=0, ax=ax)
-    _check_room(display, (0.2, 0.1, 0.5, 0.8))
-
-
-def _check_room(display, room):
+@pytest.mark.parametrize("in_grid", [True, False])
+def test_shares_the_room_of_given_axes(in_grid):
     """The diagram is above the histogram, and with their legends both fill the room."""
-    left, bottom, width, height = room
+    ax = plt.subplots(1, 2)[1][1] if in_grid else plt.figure().add_axes([0.2, 0.1, 0.5, 0.8])
+    n_axes, (left, bottom, width, height) = len(ax.figure.axes), ax.get_position().bounds
+    display = ReliabilityDisplay.from_predictions(*draw(300, 4), n_draws=0, ax=ax)
+    assert display.ax_ is ax and display.figure_ is ax.figure and len(ax.figure.axes) == n_axes + 1
     upper, lower = display.ax_.get_position(), display.histogram_ax_.get_position()
     legend = display.ax_.get_legend().get_window_extent().transformed(display.figure_.transFigure.inverted())
     assert lower.y0 == pytest.approx(bottom) and legend.y1 == pytest.approx(bottom + height, abs=0.02)
@@ -229,15 +211,26 @@ def test_says_what_to_install_without_matplotlib(monkeypatch):
         ReliabilityDisplay(bins).plot()
 
 
-def test_refuses_bad_input():
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"strategy": "equal"}, ValueError, r"strategy must be one of \('uniform', 'quantile'\); got 'equal'"),
+        ({"y_proba": np.full((300, 4), 0.1)}, ValueError, "each row must sum to 1"),
+        ({"n_draws": -1}, ValueError, "n_draws must be a whole number of at least 0; got -1"),
+        ({"n_resamples": -1}, ValueError, "n_resamples must be a whole number of at least 0; got -1"),
+        ({"n_resamples": 2.5}, TypeError, "n_resamples must be a whole number of at least 0; got 2.5"),
+        ({"confidence_level": 1.5}, ValueError, "confidence_level must be .*; got 1.5"),
+        ({"bins": 3}, TypeError, "unexpected keyword argument 'bins'"),
+    ],
+)
+def test_refuses_bad_parameters(options, error, match):
     y, proba = draw(300, 4)
-    with pytest.raises(ValueError, match=r"strategy must be one of \('uniform', 'quantile'\); got 'equal'"):
-        ReliabilityDisplay.from_predictions(y, proba, strategy="equal")
-    with pytest.raises(ValueError, match="each row must sum to 1"):
-        ReliabilityDisplay.from_predictions(y, 0.5 * proba)
-    with pytest.raises(ValueError, match="n_draws must be a whole number of at least 0; got -1"):
-        ReliabilityDisplay.from_predictions(y, proba, n_draws=-1)
+    with pytest.raises(error, match=match):
+        ReliabilityDisplay.from_predictions(**{"y_true": y, "y_proba": proba, **options})
+
+
+def test_refuses_what_has_no_probabilities():
+    y, proba = draw(300, 4)
+    y, proba = draw(300, 4)
     with pytest.raises(TypeError, match="estimator must have predict_proba; got Perceptron, which has none"):
         ReliabilityDisplay.from_estimator(Perceptron().fit(proba, y), proba, y)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'bins'"):
-        ReliabilityDisplay.from_estimator(LogisticRegression().fit(proba, y), proba, y, bins=3)

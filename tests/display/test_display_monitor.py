@@ -7,13 +7,7 @@ from sklearn.exceptions import NotFittedError
 from skclamp import CalibrationMonitor
 from skclamp.display import MonitorDisplay
 
-plt = pytest.importorskip("matplotlib.pyplot")
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytest.importorskip("matplotlib.pyplot")
 
 
 def alarmed(**params):
