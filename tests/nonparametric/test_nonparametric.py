@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,25 +14,12 @@ from skclamp import (
     BayesianBinningIntoQuantiles,
     HistogramBinning,
     IsotonicCalibration,
+    SplineCalibration,
     VennAbersCalibration,
 )
 from skclamp.exceptions import CalibrationSetWarning
 
 EPS = np.finfo(float).eps
-ALL = [
-    HistogramBinning,
-    lambda: HistogramBinning(strategy="quantile"),
-    BayesianBinningIntoQuantiles,
-    IsotonicCalibration,
-    AccuracyPreservingIsotonic,
-    VennAbersCalibration,
-]
-NAMES = ["uniform bins", "quantile bins", "BBQ", "isotonic", "IRM", "Venn-Abers"]
-
-
-@pytest.fixture(params=ALL, ids=NAMES)
-def make(request):
-    return request.param
 
 
 def draw(n_samples=400, n_classes=4, seed=0):
@@ -42,9 +30,6 @@ def draw(n_samples=400, n_classes=4, seed=0):
 def normalised(columns):
     columns = np.maximum(columns, EPS)
     return columns / columns.sum(1, keepdims=True)
-
-
-# Values, against independent computations
 
 
 class Given(ClassifierMixin, BaseEstimator):
@@ -74,18 +59,6 @@ def test_isotonic_is_scikit_learns(n_classes, weighted):
     ours = IsotonicCalibration().fit(Z, y, sample_weight=weight)
     for X in (Z, new):
         np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(softmax(X)), rtol=0, atol=1e-12)
-
-
-def test_uniform_bins_by_hand():
-    p = np.array([0.1, 0.2, 0.5, 0.4, 0.9])
-    y = np.array([0, 1, 1, 0, 1])
-    calibrator = HistogramBinning(n_bins=2, prior_strength=0, response="probabilities")
-    calibrator.fit(np.stack([1 - p, p], 1), y)
-    assert calibrator.maps_.edges.tolist() == [[0.5], [0.5]]
-    # Of class 1, four samples are in (0, 0.5], two of them hits; of class 0, where 0.5 is in the lower bin too, 2 of 3.
-    np.testing.assert_allclose(calibrator.maps_.values.numpy(), [[0, 2 / 3], [0.5, 1]])
-    proba = calibrator.predict_proba(np.array([[0.7, 0.3], [0.2, 0.8]]))
-    np.testing.assert_allclose(proba, normalised(np.array([[2 / 3, 0.5], [0, 1]])))
 
 
 def test_an_empty_bin_is_its_midpoint_and_the_prior_counts_like_samples():
@@ -196,28 +169,24 @@ def test_venn_abers_rounds_to_the_precision():
     np.testing.assert_array_equal(knots[np.isfinite(knots)], np.unique(np.round(softmax(Z)[:, 0], 2)))
 
 
-# What they promise alike
-
-
+@pytest.mark.parametrize(
+    "make",
+    [
+        HistogramBinning,
+        partial(HistogramBinning, strategy="quantile"),
+        BayesianBinningIntoQuantiles,
+        IsotonicCalibration,
+        VennAbersCalibration,
+    ],
+)
 def test_classes_without_samples_keep_their_probability(make):
     Z, y = draw()
     few = y != 2
-    if make is AccuracyPreservingIsotonic:
-        proba = make().fit(Z[few], y[few]).predict_proba(Z)
-        assert (proba > 0).all()
-        return
-    with pytest.warns(
-        CalibrationSetWarning,
-        match="1 of 4 classes have no sample in the calibration set: their probabilities are kept",
-    ):
+    with pytest.warns(CalibrationSetWarning, match="1 of 4 classes have no sample in .*: their probabilities are kept"):
         calibrator = make().fit(Z[few], y[few])
     assert calibrator.seen_.tolist() == [True, True, False, True]
-    proba = calibrator.predict_proba(Z)
-    whole = proba[:, 2] / softmax(Z)[:, 2]  # 1 / the sum of the unnormalised row
+    whole = calibrator.predict_proba(Z)[:, 2] / softmax(Z)[:, 2]  # 1 / the sum of the unnormalised row
     np.testing.assert_allclose(1 / whole, 1 / whole.clip(0.5, 5), rtol=1e-12)
-
-
-# Bad parameters
 
 
 @pytest.mark.parametrize(
@@ -230,6 +199,7 @@ def test_classes_without_samples_keep_their_probability(make):
         (BayesianBinningIntoQuantiles(prior_strength=0), "'prior_strength' parameter of Bayesian.* must be a float"),
         (AccuracyPreservingIsotonic(slope=0), "'slope' parameter of AccuracyPreservingIsotonic must be a float"),
         (VennAbersCalibration(precision=-1), "'precision' parameter of VennAbersCalibration must be an int"),
+        (SplineCalibration(n_knots=2), "'n_knots' parameter of SplineCalibration must be an int in the range"),
     ],
 )
 def test_bad_parameters(calibrator, message):
