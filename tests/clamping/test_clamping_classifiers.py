@@ -23,7 +23,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
-from torch.utils.data import TensorDataset
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
 
@@ -115,14 +114,6 @@ def test_frames_and_sparse_matrices_and_tensors_give_what_arrays_give(fitted):
     expected = learned(X)
     for given in (pd.DataFrame(X, columns=list("abcde")), csr_matrix(X), torch.from_numpy(X)):
         np.testing.assert_allclose(learned(given), expected, rtol=0, atol=1e-9)
-
-
-def test_datasets_will_do_for_a_fitted_classifier():
-    classifier = LogisticRegression().fit(X, Y)
-    y_encoded = torch.as_tensor(np.unique(Y, return_inverse=True)[1])
-    pairs = TensorDataset(torch.from_numpy(X), y_encoded)
-    found = clamping(classifier, classes=[0, 1, 2]).fit(pairs)
-    assert found.predict_proba(X).shape == (400, 3)
 
 
 def exploding(*args, **kwargs):
