@@ -32,7 +32,8 @@ def fit(table, n_samples=400, **settings):
 
 
 def is_natural(calibrator):
-    return "gain" in calibrator.history_[-1]
+    # From where the folds led no step may be left to take on all the samples.
+    return all("gain" in epoch for epoch in calibrator.history_)
 
 
 @pytest.mark.parametrize("family", ["full", "channel", "affine"])
