@@ -11,17 +11,16 @@ import torch
 from tabulate import tabulate
 
 from .._judging.splits import copies_of
+from .._report.answers import Answers, answers_of, page_content
+from .._report.figure import draw_comparison
+from .._report.page import page_of
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import VERBOSE, progress_bar
 from .._utils.warnings import one_warning
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
-from ._evidence import Examiner
-from ._figure import draw_comparison
-from ._page import page_of
 from ._scoring import CalibratorScores, Scoring, compare_losses
 from ._shared_logits import SharedLogits, fit_and_predict, predict_as_it_is, timed
 
-_PERCENTAGES = ("accuracy", "ece", "ece_low", "ece_high", "ece_floor", "ece_floor_quantile", "aece", "sce")
 _WIDTH_OF_NOTES = 120
 
 
@@ -45,7 +44,7 @@ class CalibratorComparison:
         Level of the tests.
     binned : BinnedTest, default=None
         Sums over the test set from which `to_html` makes its diagrams; None makes no page.
-    evidence : Evidence, default=None
+    content : PageContent, default=None
         What else a page tells of the samples; None makes no page.
 
     Attributes
@@ -77,12 +76,12 @@ class CalibratorComparison:
     True
     """
 
-    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, binned=None, evidence=None):
+    def __init__(self, rows, calibrators, *, network_times=(0.0, 0.0), alpha=0.05, binned=None, content=None):
         self.rows = sorted(rows, key=lambda row: row.nll)
         self.calibrators = calibrators
         self.network_times = network_times
         self.alpha = alpha
-        self._binned, self._evidence = binned, evidence
+        self._binned, self._content = binned, content
 
     def __getitem__(self, name):
         """Scores of one calibrator."""
@@ -147,7 +146,8 @@ class CalibratorComparison:
         than 24 classes, the most frequent ones have diagrams of their own, and fewer if the file would be too large.
 
         The file holds sums over the test set, 20 answers at most of each calibrator with their rows and labels, and 48
-        small images where the inputs are images of one or three channels.
+        small images where the inputs are images of one or three channels and Pillow is installed, as by
+        ``pip install "skclamp[plot]"``.
 
         Parameters
         ----------
@@ -186,88 +186,83 @@ class CalibratorComparison:
         ...     "<title>Three classes</title>" in path.read_text(encoding="utf-8")
         True
         """
-        if self._binned is None or self._evidence is None:
-            raise ValueError("binned and evidence must be what compare_calibrators passes, for a page; got None")
-        evidence = self._evidence if check_flag(samples, "samples") else self._evidence.without_samples()
-        page = page_of(self, self._binned, evidence, title=title, channel_names=channel_names)
+        if self._binned is None or self._content is None:
+            raise ValueError("binned and content must be what compare_calibrators passes, for a page; got None")
+        options = {"title": title, "channel_names": channel_names, "samples": check_flag(samples, "samples")}
+        page = page_of(self, self._binned, self._content, **options)
         Path(path).write_text(page, encoding="utf-8")
 
     def __str__(self):
         notes = textwrap.fill(self._notes(), min(_width_of_output(), _WIDTH_OF_NOTES))
-        return f"{self._table('simple')}\n\n{notes}"
+        return f"{self._table()}\n\n{notes}"
 
     __repr__ = __str__
 
     def _repr_html_(self):
-        return f"{self._table('html')}\n<p>{self._notes()}</p>"
-
-    @property
-    def _error_name(self):
-        """The ECE, and the event that it is of where that isn't the most probable class."""
-        return "ECE" if self._event is None else f"ECE of P({self._event})"
+        return f"{_tabulated(self._columns(), 'html')}\n<p>{self._notes()}</p>"
 
     @property
     def _event(self):
         """Name of the second of two classes; None of others."""
         return None if self._binned is None or self._binned.event < 0 else self._binned.class_names[self._binned.event]
 
-    def _table(self, style):
-        columns = self._columns()
-        if style == "html":
-            return _tabulated(columns, style)
-        width = _width_of_output()
-        first, blocks = columns[0], list[list]()
-        for column in columns[1:]:
-            # As pandas does: what has no room beside the names goes below them.
-            if blocks and _width(blocks[-1] + [column]) <= width:
-                blocks[-1].append(column)
-            else:
-                blocks.append([first, column])
-        return "\n\n".join(_tabulated(block, style) for block in blocks)
+    @property
+    def _error_name(self):
+        """The ECE, and the event that it is of where that isn't the most probable class."""
+        return "ECE" if self._event is None else f"ECE of P({self._event})"
+
+    def _table(self):
+        """As pandas does: columns that have no room beside the names go below them."""
+        names, *columns = self._columns()
+        blocks = [[names]]
+        for column in columns:
+            table = _tabulated([*blocks[-1], column], "simple")
+            if len(blocks[-1]) > 1 and len(table.splitlines()[1]) > _width_of_output():
+                blocks.append([names])
+            blocks[-1].append(column)
+        return "\n\n".join(_tabulated(block, "simple") for block in blocks)
 
     def _columns(self):
         """Head, format and cells of each column."""
         rows = self.rows
-        percent = {name: [100 * getattr(row, name) for row in rows] for name in _PERCENTAGES}
         tied = ["best" if row.name == self.best else "tied" if row.tied else "" for row in rows]
-        ends = zip(*(percent[name] for name in ("ece", "ece_low", "ece_high")), strict=True)
-        floors = zip(percent["ece_floor"], percent["ece_floor_quantile"], strict=True)
-        columns = [
+        ece = [f"{100 * row.ece:.2f} [{100 * row.ece_low:.2f}, {100 * row.ece_high:.2f}]" for row in rows]
+        floor = [f"{100 * row.ece_floor:.2f} ({100 * row.ece_floor_quantile:.2f})" for row in rows]
+        last = ("SCE %", ".3f", [100 * row.sce for row in rows])
+        if self._event is not None:
+            # The classwise error would say the same once more; where the mean lies, it doesn't.
+            totals = [self._binned.predictions[row.name].classes[1].confidence.sum() for row in rows]
+            last = (f"mean P({self._event}) %", ".2f", [100 * total / self._binned.n_samples for total in totals])
+        return [
             ("calibrator", "", [row.name for row in rows]),
-            ("acc. %", ".2f", percent["accuracy"]),
+            ("acc. %", ".2f", [100 * row.accuracy for row in rows]),
             ("NLL", ".4f", [row.nll for row in rows]),
             ("- best", "+.4f", [row.nll_difference for row in rows]),
             ("s.e.", ".4f", [row.nll_difference_se for row in rows]),
             ("tied", "", tied),
             ("Brier", ".4f", [row.brier for row in rows]),
-            (f"{self._error_name} % [95 %]", "", [f"{ece:.2f} [{low:.2f}, {high:.2f}]" for ece, low, high in ends]),
-            ("floor (95 %)", "", [f"{mean:.2f} ({quantile:.2f})" for mean, quantile in floors]),
-            ("AECE %", ".2f", percent["aece"]),
-            ("SCE %", ".3f", percent["sce"]),
+            (f"{self._error_name} % [95 %]", "", ece),
+            ("floor (95 %)", "", floor),
+            ("AECE %", ".2f", [100 * row.aece for row in rows]),
+            last,
             ("fit s", ".2f", [None if isnan(row.fit_time) else row.fit_time for row in rows]),
             ("pred. s", ".2f", [row.predict_time for row in rows]),
         ]
-        if self._event is not None:
-            # The classwise error would say the same once more; where the mean lies, it doesn't.
-            cells = [self._binned.predictions[row.name].classes[1].confidence for row in rows]
-            means = [100 * own.sum() / self._binned.n_samples for own in cells]
-            columns[10] = (f"mean P({self._event}) %", ".2f", means)
-        return columns
 
     def _notes(self):
         calibration, test = self.network_times
-        told = (
+        notes = (
             f"tied: not told from the best by its NLL (paired losses, Tukey's range test, {self.alpha:g}). "
             "floor: ECE of perfectly calibrated probabilities like these, mean and 95 % quantile. Times of output "
             f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
         )
         if self._event is not None:
             hits = next(iter(self._binned.predictions.values())).classes[1].hits.sum()
-            told += (
+            notes += (
                 f" ECE, floor and AECE are of the probability of class {self._event}, "
                 f"which {100 * hits / self._binned.n_samples:.2f} % of the test set are."
             )
-        return told
+        return notes
 
 
 def _width_of_output():
@@ -278,10 +273,6 @@ def _width_of_output():
 def _tabulated(columns, style):
     heads, formats, cells = zip(*columns, strict=True)
     return tabulate(zip(*cells, strict=True), headers=heads, floatfmt=formats, tablefmt=style, missingval="before")
-
-
-def _width(columns):
-    return len(_tabulated(columns, "simple").splitlines()[1])
 
 
 def compare_calibrators(
@@ -433,41 +424,43 @@ def compare_calibrators(
         scoring = Scoring(logits.y_test_encoded, logits.classes, **options)
         if chosen is None:
             chosen = default_calibrators(logits, random_state)
-        data = X_cal, y_cal, logits.X_test
-        rows, fitted, kept = _score_all(chosen, scoring, logits, estimator, shared, data, alpha, verbose)
-    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, **kept)
+        return _compare(chosen, scoring, logits, (X_cal, y_cal), alpha)
 
 
-def _score_all(calibrators, scoring, logits, estimator, shared, data, alpha, verbose):
-    """Rows of the uncalibrated estimator and of all calibrators, what was fitted, and what a page needs."""
-    rows, losses, binned, fitted = [], [], {}, {}
-    examiner = Examiner(logits.y_test_encoded, logits.classes)
+def _compare(calibrators, scoring, logits, calibration, alpha):
+    """The comparison of calibrators by name, the uncalibrated estimator's row among them."""
+    scored, times, fitted = {}, {}, {}
+    answers: dict[str, Answers] = {}
 
-    def score(name, proba, times):
-        scores, own_losses, binned[name] = scoring(proba)
-        examiner.look_at(name, proba)
-        rows.append({"name": name, **scores, **times})
-        losses.append(own_losses)
+    def score(name, proba):
+        scored[name] = scoring(proba)
+        answers[name] = answers_of(proba, scoring.y_encoded, scoring.classes, uncalibrated)
 
     proba, seconds = timed(logits.uncalibrated)
-    score(UNCALIBRATED, proba, {"fit_time": 0.0, "predict_time": seconds})
-    bar = progress_bar(calibrators.items(), verbose=verbose, unit="calibrator")
+    times[UNCALIBRATED] = {"fit_time": 0.0, "predict_time": seconds}
+    uncalibrated = proba.argmax(1)
+    score(UNCALIBRATED, proba)
+    bar = progress_bar(calibrators.items(), verbose=logits.verbose, unit="calibrator")
     for name, calibrator in bar:
         bar.set_description(name)
         if is_fitted(calibrator):
             fitted[name] = calibrator
-            proba, times = predict_as_it_is(name, calibrator, logits)
+            proba, times[name] = predict_as_it_is(name, calibrator, logits)
         else:
-            fitted[name], proba, times = fit_and_predict(calibrator, logits, estimator, shared, data)
-        score(name, proba, times)
-    X_test = None if estimator is None else logits.X_test
+            fitted[name], proba, times[name] = fit_and_predict(calibrator, logits, calibration)
+        score(name, proba)
+    X_test = None if logits.estimator is None else logits.X_test
     copies = copies_of(torch.log_softmax(logits.test.double(), 1), torch.ones(len(logits.test)), X_test)
     if copies is not None:
         # Those of several labels are several samples.
         copies = copies * len(logits.classes) + logits.y_test_encoded
-    compared = zip(rows, compare_losses(losses, alpha, copies), strict=True)
-    scores = [CalibratorScores(**own, **differences) for own, differences in compared]
+    differences = compare_losses([result.losses for result in scored.values()], alpha, copies)
+    rows = [
+        CalibratorScores(name, **scored[name].scores, **difference, **times[name])
+        for name, difference in zip(scored, differences, strict=True)
+    ]
     # A page opens with these two.
-    order = [UNCALIBRATED, *(row.name for row in sorted(scores, key=lambda row: row.nll))]
-    evidence = examiner.evidence(len(logits.calibration), logits.test_reading, fitted, order)
-    return scores, fitted, {"binned": scoring.binned_test(binned), "evidence": evidence}
+    order = [UNCALIBRATED, *(row.name for row in sorted(rows, key=lambda row: row.nll))]
+    content = page_content(len(logits.calibration), answers, logits.test_samples, fitted, order)
+    binned = scoring.binned_test({name: result.binned for name, result in scored.items()})
+    return CalibratorComparison(rows, fitted, network_times=logits.seconds, alpha=alpha, binned=binned, content=content)

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
 from .._judging.paired import of_groups, ranged_p_values
+from .._report.cells import BinnedPredictions, BinnedTest, cells_of, menu_with
 from .._utils.warnings import unheard
 from ..metrics import (
     adaptive_expected_calibration_error,
@@ -19,7 +21,6 @@ from ..metrics import (
 from ..metrics._binning import Probabilities
 from ..metrics._noise_floor import draw_labels, floor_of
 from ..metrics._proper_scores import log_losses
-from ._cells import BinnedPredictions, BinnedTest, Cells, menu_with
 
 # Classes with bins of their own, the most frequent ones: what a page has room for.
 _MAX_CLASSES_BINNED = 24
@@ -78,38 +79,36 @@ class CalibratorScores:
     predict_time: float
 
 
-class Scoring:
-    """Scores probabilities of one test set; draws and resamples are the same for all of them.
+class Scored(NamedTuple):
+    """What comes of one calibrator's probabilities: scores by name, the loss of each sample, and what a page shows."""
 
-    Parameters
-    ----------
-    y_encoded : ndarray of shape (n_samples,)
-        Column index of each label.
-    classes : ndarray of shape (n_classes,)
-        Names of the columns.
-    n_bins, n_resamples, n_draws : int
-        Bins, bootstrap replicates, and draws of labels for the noise floor.
-    random_state : int, RandomState instance or None
-        Seed.
-    """
+    scores: dict[str, float]
+    losses: np.ndarray
+    binned: BinnedPredictions
+
+
+class Scoring:
+    """Scores probabilities of one test set; draws and resamples are the same for all of them."""
 
     def __init__(self, y_encoded, classes, *, n_bins, n_resamples, n_draws, random_state):
-        self._y_encoded, self._classes = y_encoded, classes
-        self._n_bins, self._n_resamples, self._n_draws = n_bins, n_resamples, n_draws
-        self._seed = check_random_state(random_state).randint(2**31 - 1)
-        self._menu = menu_with(n_bins)
-        self._columns = _most_frequent(y_encoded, len(classes))
+        self.y_encoded, self.classes, self.n_bins = y_encoded, classes, n_bins
+        self.n_resamples, self.n_draws = n_resamples, n_draws
+        self.seed = check_random_state(random_state).randint(2**31 - 1)
+        self.menu = menu_with(n_bins)
+        # Classes with bins of their own, the most frequent ones, in the order of the columns.
+        counts = np.bincount(y_encoded, minlength=len(classes))
+        self.columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
 
     # The labels are column indices, whichever of them the test set misses.
     @unheard()
     def __call__(self, y_proba):
-        """Scores by name, the loss of each sample, and `BinnedPredictions`."""
-        proba, y_encoded = Probabilities(y_proba), self._y_encoded
+        """What comes of these, as `Scored`."""
+        proba, y_encoded, n_bins = Probabilities(y_proba), self.y_encoded, self.n_bins
         # Of two classes the most probable one hides much.
         event = proba.of_event()
-        ece = partial(expected_calibration_error, n_bins=self._n_bins)
-        interval = bootstrap_interval(ece, y_encoded, event, n_resamples=self._n_resamples, random_state=self._seed)
-        draws = draw_labels(proba, self._n_draws, check_random_state(self._seed))
+        ece = partial(expected_calibration_error, n_bins=n_bins)
+        interval = bootstrap_interval(ece, y_encoded, event, n_resamples=self.n_resamples, random_state=self.seed)
+        draws = draw_labels(proba, self.n_draws, check_random_state(self.seed))
         floor = floor_of(ece, event, draws)
         losses = log_losses(proba, y_encoded)
         confidence, prediction = proba.top_label
@@ -124,32 +123,21 @@ class Scoring:
             "ece_high": interval.high,
             "ece_floor": floor.mean,
             "ece_floor_quantile": floor.quantile,
-            "aece": adaptive_expected_calibration_error(y_encoded, event, n_bins=self._n_bins),
-            "sce": classwise_calibration_error(y_encoded, proba, n_bins=self._n_bins),
+            "aece": adaptive_expected_calibration_error(y_encoded, event, n_bins=n_bins),
+            "sce": classwise_calibration_error(y_encoded, proba, n_bins=n_bins),
             "auroc": float(roc_auc_score(hits, confidence)) if 0 < hits.sum() < len(hits) else float("nan"),
         }
-        return scores, losses, self._binned(y_proba, proba.top_label, draws)
-
-    def _binned(self, y_proba, top_label, draws):
-        y_encoded, (confidence, prediction) = self._y_encoded, top_label
-        cells = partial(Cells.of, menu=self._menu, dtype=y_proba.dtype)
-        top = cells(confidence, prediction == y_encoded, draws == prediction, is_top=True)
+        cells = partial(cells_of, menu=self.menu, dtype=y_proba.dtype)
+        top_label = cells(confidence, hits, draws == prediction, is_top=True)
         classes = [
-            cells(y_proba[:, k].astype(np.float64), y_encoded == k, draws == k, is_top=False) for k in self._columns
+            cells(y_proba[:, k].astype(np.float64), y_encoded == k, draws == k, is_top=False) for k in self.columns
         ]
-        return BinnedPredictions(top, tuple(classes))
+        return Scored(scores, losses, BinnedPredictions(top_label, classes))
 
     def binned_test(self, predictions):
         """What a page needs of the test set, from the `BinnedPredictions` of each calibrator by name."""
-        names = [str(self._classes[k]) for k in self._columns]
-        size = len(self._y_encoded), len(self._classes)
-        return BinnedTest(self._menu, self._n_bins, *size, names, predictions)
-
-
-def _most_frequent(y_encoded, n_classes):
-    """Columns of the most frequent classes, ascending."""
-    counts = np.bincount(y_encoded, minlength=n_classes)
-    return np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
+        names = [str(self.classes[k]) for k in self.columns]
+        return BinnedTest(self.menu, self.n_bins, len(self.y_encoded), len(self.classes), names, predictions)
 
 
 def compare_losses(losses, alpha, copies=None):

@@ -24,29 +24,16 @@ _CHANCE_OF_ACCURACIES = 1e-4
 class SharedLogits:
     """The network's logits of the calibration and the test set, each computed once, with their labels.
 
-    Parameters
-    ----------
-    estimator : object
-        As in `BaseCalibrator`.
-    shared : dict
-        The parameters `response`, `classes`, `cv`, `device`, `batch_size` and `integer_scale`.
-    X_cal, y_cal, X_test, y_test : array-like, dict, Dataset, DataLoader or None
-        The data.
-    params : dict
-        What the calibrators' ``fit`` is given beside them.
-    verbose : int or "auto", default=0
-        See `progress_bar`.
+    Parameters are those of `compare_calibrators`; `shared` are those that all calibrators have, by name.
 
     Attributes
     ----------
-    params : dict
-        As the parameter.
     classes : ndarray of shape (n_classes,)
         Names of the columns.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
         Logits.
-    test_reading : Samples
-        Of the test set.
+    calibration_samples, test_samples : Samples
+        They, and what they are of.
     X_test : array-like or Dataset
         What `dataset_behind` made of the parameter.
     y_cal_encoded, y_test_encoded : ndarray of shape (n_samples,)
@@ -56,52 +43,58 @@ class SharedLogits:
     """
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, verbose=0):
-        self._estimator, self._shared, self.verbose = estimator, shared, verbose
-        self.params = params
+        self.estimator, self.shared, self.params, self.verbose = estimator, shared, params, verbose
         y_cal = None if y_cal is None else check_labels(y_cal, "y_cal", beside=("X_test", X_test))
         y_test = None if y_test is None else check_labels(y_test, "y_test", beside=("X_test", X_test))
-        self._read_cal, fit_seconds = timed(self._read_calibration_set, X_cal, y_cal)
-        self.backbone, self.calibration = self._read_cal.deployed, self._read_cal.logits
-        self.test_reading, test_seconds = timed(
-            read, self.backbone, X_test, y_test, any_order=y_test is None, names=("X_test", "y_test")
+        self.calibration_samples, fit_seconds = timed(self._calibration_samples, X_cal, y_cal)
+        self.backbone, self.calibration = self.calibration_samples.deployed, self.calibration_samples.logits
+        names = "X_test", "y_test"
+        self.test_samples, test_seconds = timed(
+            read, self.backbone, X_test, y_test, any_order=y_test is None, names=names
         )
-        self.X_test, self.test = self.test_reading.X, self.test_reading.logits
+        self.X_test, self.test = self.test_samples.X, self.test_samples.logits
         self.seconds = fit_seconds, test_seconds
-        _check_test_logits(self.test, self.calibration.shape[1])
-        names = {"known": self.backbone.classes, "likely": self.backbone.likely_classes}
+        n_columns = self.calibration.shape[1]
+        if self.test.shape[1] != n_columns:
+            raise ValueError(f"X_test must give logits of {n_columns} columns, as X_cal does; got {self.test.shape[1]}")
+        if len(self.test) < 2:
+            raise ValueError(f"X_test must hold at least 2 samples; got {len(self.test)}")
         self.classes = resolve_classes(
-            self._read_cal.labels, self.calibration.shape[1], classes=shared["classes"], **names
+            self.calibration_samples.labels,
+            n_columns,
+            classes=shared["classes"],
+            known=self.backbone.classes,
+            likely=self.backbone.likely_classes,
         )
-        self.y_cal_encoded = encode_labels(self._read_cal.labels, self.classes, "y_cal")
-        self.y_test_encoded = encode_labels(self.test_reading.labels, self.classes, "y_test")
+        self.y_cal_encoded = encode_labels(self.calibration_samples.labels, self.classes, "y_cal")
+        self.y_test_encoded = encode_labels(self.test_samples.labels, self.classes, "y_test")
         self._look_for_the_same_samples(X_cal, X_test)
         if is_frozen(estimator):
             self._look_for_training_data()
         self._look_once()
 
-    def _read_calibration_set(self, X_cal, y_cal):
-        """The logits of the calibration set, out of fold where the estimator has to be fitted."""
+    def _calibration_samples(self, X_cal, y_cal):
+        """Out of fold where the estimator has to be fitted."""
         names = "X_cal", "y_cal"
-        if not is_frozen(self._estimator):
-            options = {name: value for name, value in self._shared.items() if name != "classes"}
-            options["verbose"] = self.verbose
-            return cross_fit(self._estimator, X_cal, y_cal, self._route(y_cal), names=names, **options)
-        opening = {name: value for name, value in self._shared.items() if name not in ("classes", "cv")}
+        options = {name: value for name, value in self.shared.items() if name != "classes"}
+        options["verbose"] = self.verbose
+        if not is_frozen(self.estimator):
+            return cross_fit(self.estimator, X_cal, y_cal, self._route(y_cal), names=names, **options)
+        del options["cv"]
         any_order = y_cal is None and not self.params
-        opening["verbose"] = self.verbose
-        reading = read(open_backbone(self._estimator, **opening), X_cal, y_cal, any_order=any_order, names=names)
+        samples = read(open_backbone(self.estimator, **options), X_cal, y_cal, any_order=any_order, names=names)
         # Raises for what nobody takes.
-        self._route(reading.labels)
-        return reading
+        self._route(samples.labels)
+        return samples
 
     def _route(self, y_cal):
         """What of the parameters of ``fit`` goes where: the same for all calibrators."""
         params = {"sample_weight": None, **self.params}
-        return scaling.TemperatureScaling(self._estimator, cv=self._shared["cv"])._route(y_cal, params)
+        return scaling.TemperatureScaling(self.estimator, cv=self.shared["cv"])._route(y_cal, params)
 
     def _look_once(self):
         """For all the calibrators; those fitted to these logits don't look at them again."""
-        looking, samples = scaling.TemperatureScaling(self._estimator, **self._shared), self._read_cal
+        looking, samples = scaling.TemperatureScaling(self.estimator, **self.shared), self.calibration_samples
         samples.weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
         samples.y_encoded = tensor_over(self.y_cal_encoded).to(self.calibration.device)
         samples.classes = self.classes
@@ -138,9 +131,9 @@ class SharedLogits:
     @property
     def shape_of_an_input(self):
         """Of the floating-point input that neural clamping can perturb, where a torch network takes one; else None."""
-        if not self.backbone.in_batches or self._read_cal.inputs.is_stream:
+        if not self.backbone.in_batches or self.calibration_samples.inputs.is_stream:
             return None
-        batch, _ = next(iter(self._read_cal.inputs.batches(1)))
+        batch, _ = next(iter(self.calibration_samples.inputs.batches(1)))
         x, _ = self.backbone.to_device(batch)
         return tuple(x.shape[1:]) if x is not None and x.is_floating_point() else None
 
@@ -150,42 +143,29 @@ class SharedLogits:
             return self.backbone.classifier.predict_proba(self.X_test)
         return torch.softmax(self.test.double(), 1).cpu().numpy()
 
-    def fit(self, calibrator):
-        """A fitted clone of an output map, that takes these logits until `hand_over`."""
-        fitted = clone(calibrator).set_params(estimator=None, response="logits", classes=np.arange(len(self.classes)))
-        return fitted._learn(self.calibration, self.y_cal_encoded, self.params.get("sample_weight"), checks=False)
 
-    def hand_over(self, fitted):
-        """Let a calibrator that was fitted to the logits take the estimator's inputs from now on."""
-        return fitted._rebind(self._read_cal, estimator=self._estimator, **self._shared)
-
-
-def _check_test_logits(logits, n_columns):
-    if logits.shape[1] != n_columns:
-        raise ValueError(f"X_test must give logits of {n_columns} columns, as X_cal does; got {logits.shape[1]}")
-    if len(logits) < 2:
-        raise ValueError(f"X_test must hold at least 2 samples; got {len(logits)}")
-
-
-def fit_and_predict(calibrator, logits, estimator, shared, data):
+def fit_and_predict(calibrator, logits, calibration):
     """The fitted calibrator, its probabilities of the test set, and `fit_time` and `predict_time`.
 
-    The calibrator comes unfitted and without an estimator; `data` is X_cal, y_cal and X_test.
+    The calibrator comes unfitted and without an estimator; `calibration` is X_cal and y_cal, for one that perturbs.
     """
+    estimator, shared = logits.estimator, logits.shared
     if isinstance(calibrator, BaseClamping):
-        X_cal, y_cal, X_test = data
-        own = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
+        options = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
         if shared["cv"] is not None and not is_frozen(estimator):
-            own["cv"] = shared["cv"]
+            options["cv"] = shared["cv"]
         if not logits.verbose and calibrator.verbose == "auto":
-            own["verbose"] = 0
-        unfitted = clone(calibrator).set_params(estimator=estimator, **own)
-        fitted, fit_time = timed(unfitted._learn, X_cal, y_cal, checks=False, **logits.params)
-        proba, predict_time = timed(fitted.predict_proba, X_test)
+            options["verbose"] = 0
+        unfitted = clone(calibrator).set_params(estimator=estimator, **options)
+        fitted, fit_time = timed(unfitted._learn, *calibration, checks=False, **logits.params)
+        proba, predict_time = timed(fitted.predict_proba, logits.X_test)
     else:
-        fitted, fit_time = timed(logits.fit, calibrator)
+        columns, weight = np.arange(len(logits.classes)), logits.params.get("sample_weight")
+        unfitted = clone(calibrator).set_params(estimator=None, response="logits", classes=columns)
+        fitted, fit_time = timed(unfitted._learn, logits.calibration, logits.y_cal_encoded, weight, checks=False)
         proba, predict_time = timed(fitted.predict_proba, logits.test)
-        logits.hand_over(fitted)
+        # From now on it takes the estimator's inputs.
+        fitted._rebind(logits.calibration_samples, estimator=estimator, **shared)
     return fitted, proba, {"fit_time": fit_time, "predict_time": predict_time}
 
 
@@ -194,7 +174,13 @@ def predict_as_it_is(name, calibrator, logits):
     inner = calibrator
     while isinstance(inner._backbone.classifier, BaseCalibrator):
         inner = inner._backbone.classifier
-    _check_estimator(name, inner, logits)
+    fitted_around, compared = inner._backbone, logits.backbone
+    same = fitted_around.classifier is compared.classifier is not None
+    if inner.estimator is not None and not same and fitted_around.fingerprint() != compared.fingerprint():
+        raise ValueError(
+            "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "
+            f"{inner!r} for {name!r}, around another"
+        )
     classes = calibrator.classes_
     if len(classes) != len(logits.classes) or not (
         np.array_equal(classes, logits.classes) or np.array_equal(classes, np.arange(len(classes)))
@@ -203,27 +189,15 @@ def predict_as_it_is(name, calibrator, logits):
             f"calibrators that are fitted must know the classes {logits.classes.tolist()}, in this order; got "
             f"{classes.tolist()} for {name!r}"
         )
-    if isinstance(inner, BaseClamping) and inner.estimator is not None:
-        proba, seconds = timed(calibrator.predict_proba, logits.X_test)
-    elif isinstance(inner, BaseClamping):
-        scores = logits.test.double().softmax(1) if inner.response == "probabilities" else logits.test
-        proba, seconds = timed(calibrator.predict_proba, scores)
-    else:
+    if not isinstance(inner, BaseClamping):
         log_proba, seconds = timed(calibrator.transform_logits, logits.test)
         proba = np.exp(log_proba)
+    else:
+        X_test = logits.X_test
+        if inner.estimator is None:
+            X_test = logits.test.double().softmax(1) if inner.response == "probabilities" else logits.test
+        proba, seconds = timed(calibrator.predict_proba, X_test)
     return proba, {"fit_time": float("nan"), "predict_time": seconds}
-
-
-def _check_estimator(name, calibrator, logits):
-    """Raise unless a calibrator was fitted to logits, or around what gives these."""
-    own, compared = calibrator._backbone, logits.backbone
-    same = own.classifier is compared.classifier is not None
-    if calibrator.estimator is None or same or own.fingerprint() == compared.fingerprint():
-        return
-    raise ValueError(
-        "calibrators that are fitted must be so around the estimator that is compared, or to logits; got "
-        f"{calibrator!r} for {name!r}, around another"
-    )
 
 
 def timed(function, *args, **kwargs):

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from skclamp._report.cells import cells_of, equal_mass_ranks, menu_with
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     calibration_noise_floor,
@@ -13,7 +14,6 @@ from skclamp.metrics import (
 )
 from skclamp.metrics._binning import Pairs, Probabilities, bin_indices, equal_mass_edges
 from skclamp.metrics._noise_floor import draw_labels
-from skclamp.selection._cells import Cells, equal_mass_ranks, menu_with
 
 MENU = menu_with(7)
 
@@ -41,7 +41,7 @@ def _cells(kind, event):
         drawn = draws == proba.argmax(1)
     else:
         confidence, hits, drawn = proba[:, event].astype(np.float64), y_encoded == event, draws == event
-    cells = Cells.of(confidence, hits, drawn, MENU, dtype=proba.dtype, is_top=event is None)
+    cells = cells_of(confidence, hits, drawn, MENU, dtype=proba.dtype, is_top=event is None)
     return cells, Pairs(confidence, hits.astype(np.float64)), proba
 
 

@@ -117,7 +117,7 @@ def test_shows_the_wrong_answers_with_their_images(digits, open_page):
             assert cards.nth(k).locator("img").evaluate("own => own.decode().then(() => own.naturalWidth)") == 8
         assert numbers(page.locator("#separation"))[0][0] == comparison[name].auroc
         rows = page.locator("#worst-table tbody tr")
-        worst = comparison._evidence.answers[name].classes
+        worst = comparison._content.answers[name].classes
         assert rows.locator("th").all_text_contents() == [each.name for each in worst]
         values, _ = numbers(rows.first)
         assert values[:2] == [worst[0].count, worst[0].hits / worst[0].count]
@@ -129,7 +129,7 @@ def test_shows_images_before_and_after_clamping(digits, open_page):
     page = open_page(comparison)
     figures = page.locator("#perturbations .images figure")
     assert figures.count() == 8
-    sampled = comparison._evidence.answers["clamping"].sampled
+    sampled = comparison._content.answers["clamping"].sampled
     for k, answer in enumerate(sampled):
         images = figures.nth(k).locator("img")
         assert images.count() == 2

@@ -26,8 +26,8 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
+from skclamp._report.page import _bars, _image, page_of
 from skclamp.perturbations._families import PERTURBATIONS
-from skclamp.selection._page import _bars, _image, page_of
 
 
 def test_is_one_small_file_that_loads_nothing(digits, tmp_path):
@@ -69,7 +69,7 @@ def test_has_the_most_frequent_classes_and_fewer_where_there_is_no_room(tmp_path
         page = page_of(
             comparison,
             comparison._binned,
-            comparison._evidence,
+            comparison._content,
             title="Calibration report",
             channel_names=None,
             most_bytes=most_bytes,
@@ -93,7 +93,7 @@ def test_needs_what_compare_calibrators_keeps(tmp_path):
     comparison = small_comparison()
     bare = CalibratorComparison(comparison.rows, comparison.calibrators)
     with pytest.raises(
-        ValueError, match="binned and evidence must be what compare_calibrators passes, for a page; got None"
+        ValueError, match="binned and content must be what compare_calibrators passes, for a page; got None"
     ):
         bare.to_html(tmp_path / "report.html")
     assert not list(tmp_path.iterdir())

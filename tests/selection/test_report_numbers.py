@@ -127,8 +127,7 @@ def _of_probabilities(proba, y):
     )
     scoring = Scoring(y, np.arange(3), n_bins=15, random_state=SEED, **FEW)
     binned = scoring.binned_test({**comparison._binned.predictions, "uncalibrated": scoring(proba)[2]})
-    evidence = comparison._evidence
-    return CalibratorComparison(comparison.rows, comparison.calibrators, binned=binned, evidence=evidence)
+    return CalibratorComparison(comparison.rows, comparison.calibrators, binned=binned, content=comparison._content)
 
 
 @pytest.mark.slow

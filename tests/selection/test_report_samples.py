@@ -15,9 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp._report.page import page_of
 from skclamp.metrics._binning import Probabilities
 from skclamp.metrics._proper_scores import log_losses
-from skclamp.selection._page import page_of
 
 N = 120
 QUICK = {"validation_fraction": None, "max_epochs": 1, "random_state": 0}
@@ -254,7 +254,7 @@ def test_little_of_the_test_set_is_kept(tmp_path):
     y = (torch.arange(2 * N) % 4).numpy()
     clamping = NeuralClampingCalibrator(perturbation="channel", init="normal", **QUICK)
     comparison = compare_calibrators(_Pooled(), X[:N], y[:N], X[N:], y[N:], calibrators={"clamping": clamping}, **FEW)
-    kept = len(pickle.dumps(comparison._evidence))
+    kept = len(pickle.dumps(comparison._content))
     assert kept < 1e6 < X[N:].nbytes / 50
-    page = page_of(comparison, comparison._binned, comparison._evidence, title="", channel_names=None, most_bytes=3e5)
+    page = page_of(comparison, comparison._binned, comparison._content, title="", most_bytes=3e5)
     assert Reader(page).data["thumbnails"] is None and len(page) < 3e5

@@ -1,4 +1,4 @@
-"""The page of a comparison: its numbers as data, put into the template of `_page_assets/` with styles and script.
+"""The page of a comparison: its numbers as data, put into the template of `assets/` with styles and script.
 
 The page is one file that loads nothing; a policy in it forbids what isn't its own style or script.
 """
@@ -6,20 +6,19 @@ The page is one file that loads nothing; a policy in it forbids what isn't its o
 import base64
 import hashlib
 import html
+import io
 import json
 import re
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib import resources
-from itertools import chain
 
 import numpy as np
 
 from ..clamping._base import BaseClamping
 from ..display._perturbation import blocks_of
 from ..display._perturbation_panels import panels_of, view_panels
-from ._groups import group_of
 
 MAX_BYTES = 4 * 10**6
 # Together they are one module, in this order.
@@ -35,24 +34,31 @@ _ROUNDING = 1e-7
 _VERDICT = ("accepted", "difference", "standard_error", "p_value")
 
 
-def page_of(comparison, binned, evidence, *, title, channel_names, most_bytes=MAX_BYTES):
-    """The page of a comparison, its `BinnedTest` and its `Evidence`, as text.
+def page_of(comparison, binned, content, *, title, channel_names=None, samples=True, most_bytes=MAX_BYTES):
+    """The page of a comparison, its `BinnedTest` and its `PageContent`, as text, with or without single samples.
 
     Where it would be too large it has fewer classes, and where that isn't enough no images.
     """
-    perturbations = [
-        _perturbation(name, calibrator, channel_names)
-        for name, calibrator in comparison.calibrators.items()
-        if isinstance(calibrator, BaseClamping)
-    ]
+    if not samples:
+        answers = {name: replace(answers, wrong=[], sampled=[]) for name, answers in content.answers.items()}
+        content = replace(content, answers=answers, thumbnails=None)
+    told = {
+        "title": title,
+        "samples": samples,
+        "perturbations": [
+            _perturbation(name, calibrator, channel_names)
+            for name, calibrator in comparison.calibrators.items()
+            if isinstance(calibrator, BaseClamping)
+        ],
+    }
     while True:
-        page = _fill(title, _data(comparison, binned, evidence, title, perturbations))
-        if len(page.encode()) <= most_bytes or not (binned.class_names or evidence.thumbnails):
+        page = _fill(title, {**told, **_data(comparison, binned, content)})
+        if len(page.encode()) <= most_bytes or not (binned.class_names or content.thumbnails):
             return page
         if binned.class_names:
             binned = _with_fewer_classes(binned)
         else:
-            evidence = replace(evidence, thumbnails=None)
+            content = replace(content, thumbnails=None)
 
 
 def _with_fewer_classes(binned):
@@ -61,7 +67,7 @@ def _with_fewer_classes(binned):
     by_frequency = np.argsort([-cells.hits.sum() for cells in some], kind="stable")
     kept = np.sort(by_frequency[: len(some) // 2])
     predictions = {
-        name: replace(own, classes=tuple(own.classes[k] for k in kept)) for name, own in binned.predictions.items()
+        name: cells._replace(classes=[cells.classes[k] for k in kept]) for name, cells in binned.predictions.items()
     }
     return replace(binned, class_names=[binned.class_names[k] for k in kept], predictions=predictions)
 
@@ -69,9 +75,10 @@ def _with_fewer_classes(binned):
 def _fill(title, data):
     """The template with its parts; scripts and styles are allowed by their hashes alone."""
     style, script = _read("page.css"), "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
+    hashes = [f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in (style, script)]
     parts = {
         "title": html.escape(title),
-        "policy": f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}",
+        "policy": f"default-src 'none'; img-src data:; style-src {hashes[0]}; script-src {hashes[1]}",
         "style": style,
         "script": script,
         # No name of a class or calibrator can end the script that holds the data.
@@ -81,17 +88,19 @@ def _fill(title, data):
 
 
 def _read(name):
-    return (resources.files("skclamp.selection") / "_page_assets" / name).read_text(encoding="utf-8")
+    return (resources.files("skclamp._report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _hash(text):
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+def _base64(data):
+    return base64.b64encode(data).decode()
 
 
-def _data(comparison, binned, evidence, title, perturbations):
-    cells = [part for row in comparison.rows for part in _cells_of(binned.predictions[row.name])]
+def _data(comparison, binned, content):
+    cells = []
+    for row in comparison.rows:
+        top_label, classes = binned.predictions[row.name]
+        cells += [top_label, *classes]
     return {
-        "title": title,
         "alpha": comparison.alpha,
         "networkTimes": list(comparison.network_times),
         "nSamples": binned.n_samples,
@@ -101,36 +110,43 @@ def _data(comparison, binned, evidence, title, perturbations):
         "nBins": binned.n_bins,
         "counts": list(binned.menu.counts),
         "thresholds": list(binned.menu.thresholds),
-        "rows": [_row(row, comparison.calibrators) for row in comparison.rows],
+        "rows": [_row(row, comparison.calibrators.get(row.name)) for row in comparison.rows],
         "sizes": [len(part.count) for part in cells],
         "cells": _packed(cells),
-        "perturbations": perturbations,
-        "nCalibration": evidence.n_calibration,
-        "samples": evidence.has_samples,
-        "answers": [asdict(evidence.answers[row.name]) for row in comparison.rows],
-        "thumbnails": None if evidence.thumbnails is None else _pictures(evidence.thumbnails),
-        "versions": evidence.versions,
-        "date": evidence.date,
+        "nCalibration": content.n_calibration,
+        "answers": [asdict(content.answers[row.name]) for row in comparison.rows],
+        "thumbnails": content.thumbnails and _pictures(content.thumbnails),
+        "versions": content.versions,
+        "date": content.date,
     }
 
 
-def _row(row, calibrators):
+def _row(row, calibrator):
     """Scores by name, and the calibrator's group; what isn't a number is None."""
     scores = {name: None if value != value else value for name, value in asdict(row).items()}
-    return {**scores, "group": group_of(calibrators.get(row.name))}
+    return {**scores, "group": "as it is" if calibrator is None else calibrator._group}
 
 
 def _pictures(thumbnails):
-    after = {name: _encoded(own) for name, own in thumbnails.after.items()}
-    return {"before": _encoded(thumbnails.before), "after": after, "limits": thumbnails.limits}
+    try:
+        from PIL import Image
+    except ImportError:
+        # It comes with matplotlib; a page does without.
+        return None
 
+    def png(pixels):
+        file = io.BytesIO()
+        # Of one channel it takes two axes alone.
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
+        return _base64(file.getvalue())
 
-def _encoded(pictures):
-    return {row: _base64(own) for row, own in pictures.items()}
-
-
-def _cells_of(predictions):
-    return chain([predictions.top_label], predictions.classes)
+    return {
+        "before": {row: png(pixels) for row, pixels in thumbnails.before.items()},
+        "after": {
+            name: {row: png(pixels) for row, pixels in images.items()} for name, images in thumbnails.after.items()
+        },
+        "limits": thumbnails.limits,
+    }
 
 
 def _packed(cells):
@@ -146,18 +162,12 @@ def _packed(cells):
     lack = count * upper.astype(np.float64) - total
     lack[lack < _ROUNDING * total] = 0
     millionths = np.rint(1e6 * np.concatenate([part.floors.ravel() for part in cells]))
-    columns = [upper, lack.astype("<f4"), *(own.astype("<u4") for own in (place, count, hits, millionths))]
+    columns = [upper, lack.astype("<f4"), *(whole.astype("<u4") for whole in (place, count, hits, millionths))]
     return _base64(zlib.compress(b"".join(column.tobytes() for column in columns), 9))
-
-
-def _base64(data):
-    return base64.b64encode(data).decode()
 
 
 def _perturbation(name, calibrator, channel_names):
     """What a clamping calibrator learned, and why it kept or refused it."""
-    verdicts = {name: getattr(calibrator, name, None) for name in ("verdict_", "views_verdict_")}
-    told = {name: own and {each: getattr(own, each) for each in _VERDICT} for name, own in verdicts.items()}
     panels = [
         _panel(panel)
         for block_name, block in blocks_of(calibrator.perturbation_)
@@ -169,16 +179,20 @@ def _perturbation(name, calibrator, channel_names):
         "accepted": calibrator.accepted_,
         # Another output map takes its place.
         "temperature": None if hasattr(calibrator, "output_") else calibrator.temperature_,
-        "verdict": told["verdict_"],
-        "viewsVerdict": told["views_verdict_"],
+        "verdict": _told(calibrator, "verdict_"),
+        "viewsVerdict": _told(calibrator, "views_verdict_"),
         "nViews": len(calibrator.views_),
         "panels": panels,
     }
 
 
+def _told(calibrator, name):
+    verdict = getattr(calibrator, name, None)
+    return verdict and {number: getattr(verdict, number) for number in _VERDICT}
+
+
 def _panel(panel):
-    content = panel.content
-    return {"title": panel.title, "kind": panel.kind, **_CONTENTS[panel.kind](**content)}
+    return {"title": panel.title, "kind": panel.kind, **_CONTENTS[panel.kind](**panel.content)}
 
 
 def _bars(values, names, nothing):
@@ -189,7 +203,7 @@ def _bars(values, names, nothing):
 
 def _image(image, names, limits):
     thinned = _thinned(_thinned(np.asarray(image), _MAX_PIXELS).T, _MAX_PIXELS).T
-    low, high = (given if given is not None else own for given, own in zip(limits, _range(image), strict=True))
+    low, high = (end if given is None else given for given, end in zip(limits, _range(image), strict=True))
     share = (thinned - low) / (high - low if high > low else 1.0)
     pixels = np.rint(255 * share.clip(0, 1)).astype(np.uint8)
     numbers = _rounded(thinned.ravel()) if thinned.size <= 16 else None
