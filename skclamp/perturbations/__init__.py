@@ -5,26 +5,8 @@ Ho (2024). Any nn.Module that starts as the identity and keeps shapes serves as 
 them.
 """
 
-from ._families import (
-    AffinePerturbation,
-    ChannelPerturbation,
-    ColorPerturbation,
-    CurvePerturbation,
-    FilterPerturbation,
-    FullPerturbation,
-    GridPerturbation,
-)
-from ._views import HorizontalFlip, ImageShift, TimeShift
+from . import _families, _views
+from ._families import *
+from ._views import *
 
-__all__ = [
-    "AffinePerturbation",
-    "ChannelPerturbation",
-    "ColorPerturbation",
-    "CurvePerturbation",
-    "FilterPerturbation",
-    "FullPerturbation",
-    "GridPerturbation",
-    "HorizontalFlip",
-    "ImageShift",
-    "TimeShift",
-]
+__all__ = [*_families.__all__, *_views.__all__]

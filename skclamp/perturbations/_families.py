@@ -8,6 +8,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+__all__ = [
+    "AffinePerturbation",
+    "ChannelPerturbation",
+    "ColorPerturbation",
+    "CurvePerturbation",
+    "FilterPerturbation",
+    "FullPerturbation",
+    "GridPerturbation",
+]
+
 
 def _per_channel(shape, fill):
     """A parameter that broadcasts over everything but channels, for inputs (n, C), (n, C, L), (n, C, H, W), ..."""

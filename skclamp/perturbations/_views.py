@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+__all__ = ["HorizontalFlip", "ImageShift", "TimeShift"]
+
 
 def _moved(x, axis, steps):
     """Entries moved along an axis, those at the border repeated."""
