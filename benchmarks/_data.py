@@ -1,4 +1,4 @@
-"""The images of the benchmarks: CIFAR from a folder or from torchvision, and the splits they are judged on."""
+"""The data of the benchmarks: CIFAR from a folder or from torchvision, records of logits, gas sensors, and splits."""
 
 from pathlib import Path
 
@@ -6,76 +6,74 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
+from _networks import RESNETS, compute_logits, load_resnet
+
 DOWNLOAD_DIR = Path("data")
-
-
-def add_data_argument(parser):
-    """Give an argparse parser the option `--data DIR`."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="folder of networks and images (<network>.pt, cifar10_test.npz, …); default: download them",
-    )
+PROBABILITIES = {
+    "cifar100_wideresnet-16-4": "cifar100_wideresnet-16-4_probabilities.npz",
+    "cifar100_lenet-5": "cifar100_lenet-5_probabilities.npz",
+}
+RECORDS = ("cifar10_resnet20", "cifar10_resnet32", *PROBABILITIES)
 
 
 def load_images(name, data_dir=None):
-    """Images scaled to [0, 1] and their labels.
+    """Images (n, 3, 32, 32), float32 in [0, 1], and their labels, int64.
 
-    Parameters
-    ----------
-    name : {"cifar10_test", "cifar100_test", "cifar100_calibration"}
-        The set. "cifar100_calibration" is the 5,000 training images that the CIFAR-100 network hasn't seen.
-    data_dir : path or None, default=None
-        Folder of `<name>.npz`. None downloads the set through torchvision (test sets only).
-
-    Returns
-    -------
-    images : tensor of shape (n, 3, 32, 32), float32
-    labels : array of shape (n,), int64
+    `name` is "cifar10_test", "cifar100_test" or "cifar100_calibration", the 5,000 training images that the CIFAR-100
+    network hasn't seen. Without a folder of `<name>.npz` torchvision downloads a test set.
     """
-    images, labels = _from_torchvision(name) if data_dir is None else _from_folder(name, data_dir)
+    if data_dir is not None:
+        with np.load(Path(data_dir) / f"{name}.npz") as file:
+            images, labels = file["images"], file["labels"]
+    else:
+        from torchvision import datasets
+
+        downloads = {"cifar10_test": datasets.CIFAR10, "cifar100_test": datasets.CIFAR100}
+        if name not in downloads:
+            raise ValueError(f"name must be one of {sorted(downloads)} without data_dir, got {name!r}")
+        dataset = downloads[name](DOWNLOAD_DIR, train=False, download=True)
+        images, labels = dataset.data, np.asarray(dataset.targets)
     images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    return images.float().div_(255), labels
+    return images.float().div_(255), labels.astype(np.int64)
 
 
-def _from_folder(name, data_dir):
-    with np.load(Path(data_dir) / f"{name}.npz") as file:
-        return file["images"], file["labels"].astype(np.int64)
+def load_record(name, data_dir=None):
+    """Float32 logits (or logarithms of recorded probabilities) of 10,000 test images, and their labels."""
+    if name in RESNETS:
+        images, labels = load_images(f"{name.partition('_')[0]}_test", data_dir)
+        return compute_logits(load_resnet(name, data_dir), images).numpy(), labels
+    if name not in PROBABILITIES:
+        raise ValueError(f"name must be one of {RECORDS}, got {name!r}")
+    if data_dir is None:
+        raise ValueError(f"the probabilities of {name!r} aren't public: give data_dir")
+    with np.load(Path(data_dir) / PROBABILITIES[name]) as file:
+        return np.log(file["predictions"]), file["ground_truth"].astype(np.int64)
 
 
-def _from_torchvision(name):
-    from torchvision import datasets
-
-    downloads = {"cifar10_test": datasets.CIFAR10, "cifar100_test": datasets.CIFAR100}
-    if name not in downloads:
-        raise ValueError(f"name must be one of {sorted(downloads)} without data_dir, got {name!r}")
-    dataset = downloads[name](DOWNLOAD_DIR, train=False, download=True)
-    return dataset.data, np.asarray(dataset.targets, dtype=np.int64)
+def load_gas_sensors(data_dir, batch=None):
+    """Features, labels and batches of the gas sensors (Vergara et al., 2012); of one batch, if asked for."""
+    if data_dir is None:
+        raise ValueError("the gas sensors aren't downloaded: give data_dir, the folder of gas_sensor_drift.npz")
+    with np.load(Path(data_dir) / "gas_sensor_drift.npz") as file:
+        rows = slice(None) if batch is None else file["batch"] == batch
+        return file["X"][rows], file["y"][rows], file["batch"][rows] if "batch" in file else None
 
 
 def split_halves(labels, seed, n_calibration=None):
-    """Indices of a stratified calibration half and test half.
+    """Indices of a stratified calibration half, or a stratified part of it, and of the test half.
 
-    Parameters
-    ----------
-    labels : array of shape (n,)
-        The classes to stratify by.
-    seed : int
-        One seed, one split: whatever `n_calibration`, the test half is the same, and a smaller calibration set is
-        a stratified part of the calibration half.
-    n_calibration : int or None, default=None
-        Size of the calibration set, n / 2 at most; None takes the whole half.
-
-    Returns
-    -------
-    calibration, test : arrays of int
+    One seed, one test half, whatever `n_calibration`.
     """
-    indices = np.arange(len(labels))
-    calibration, test = train_test_split(indices, test_size=0.5, stratify=labels, random_state=seed)
+    calibration, test = train_test_split(np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=seed)
     if n_calibration is not None and n_calibration > len(calibration):
         raise ValueError(f"n_calibration must be at most half of the data, {len(calibration)}, got {n_calibration}")
     if n_calibration is None or n_calibration == len(calibration):
         return calibration, test
     part, _ = train_test_split(calibration, train_size=n_calibration, stratify=labels[calibration], random_state=seed)
     return part, test
+
+
+def split_off(labels, n_calibration, seed, stratify=True):
+    """Indices of a calibration set, stratified or not, and of all the others."""
+    options = {"stratify": labels if stratify else None, "random_state": seed}
+    return train_test_split(np.arange(len(labels)), train_size=n_calibration, **options)

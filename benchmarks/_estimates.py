@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Estimate(NamedTuple):
-    """A mean over splits and its corrected standard error."""
+    """A mean over splits and its corrected standard error, NaN for a single split."""
 
     mean: float
     standard_error: float
@@ -20,32 +20,11 @@ def resampled_estimate(values, test_fraction=0.5):
     """Mean over splits, with the corrected resampled standard error.
 
     Splits of one data set share samples, so their results are correlated and the plain standard error is too small.
-    Nadeau and Bengio take the share of the data that is tested on for the correlation rho of two splits' results;
-    the variance of the mean of J splits is then s² · (1/J + rho / (1 − rho)).
-
-    Parameters
-    ----------
-    values : array of shape (n_splits,)
-        One result per split.
-    test_fraction : float, default=0.5
-        Share of the whole data set in each test part. (With everything else in the training part
-        rho / (1 − rho) is n_test / n_train, as the paper has it.)
-
-    Returns
-    -------
-    Estimate
-        The standard error is NaN for a single split.
-
-    References
-    ----------
-    Nadeau and Bengio, *Inference for the Generalization Error*, Machine Learning 52 (2003): the
-    corrected resampled t-test.
+    Nadeau and Bengio (*Inference for the Generalization Error*, Machine Learning 52, 2003) take the share of the data
+    that is tested on for the correlation rho of two splits' results; the variance of the mean of J splits is then
+    s² · (1/J + rho / (1 − rho)).
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"values must be 1-d with one result per split, got an array of shape {values.shape}")
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must be between 0 and 1, both excluded, got {test_fraction!r}")
     if len(values) == 1:
         return Estimate(float(values[0]), float("nan"))
     correction = 1 / len(values) + test_fraction / (1 - test_fraction)
@@ -54,10 +33,7 @@ def resampled_estimate(values, test_fraction=0.5):
 
 def paired_estimate(values, baseline, test_fraction=0.5):
     """`resampled_estimate` of values − baseline, split by split."""
-    values, baseline = np.asarray(values, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
-    if values.shape != baseline.shape:
-        raise ValueError(f"values and baseline must have one result per split, got {values.shape} and {baseline.shape}")
-    return resampled_estimate(values - baseline, test_fraction)
+    return resampled_estimate(np.subtract(values, baseline), test_fraction)
 
 
 def ratio_estimate(values, baseline, test_fraction=0.5):

@@ -68,22 +68,11 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x):
-        """(x − mean) / std."""
         return (x - self.mean) / self.std
 
 
 class CifarResNet(nn.Module):
-    """ResNet of depth 6 n + 2 for images (n, 3, 32, 32) scaled to [0, 1]; yields logits (n, n_classes).
-
-    Parameters
-    ----------
-    depth : int
-        Number of weighted layers, 6 n + 2: 20, 32, 44, …
-    n_classes : int
-        Number of logits.
-    mean, std : sequence of 3 floats
-        The channel statistics that the images are normalised with, inside the module.
-    """
+    """ResNet of depth 6 n + 2 for images (n, 3, 32, 32) in [0, 1], normalised inside; yields logits (n, n_classes)."""
 
     def __init__(self, depth, n_classes, mean, std):
         super().__init__()
@@ -102,57 +91,36 @@ class CifarResNet(nn.Module):
         return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(n_blocks - 1)))
 
     def forward(self, x):
-        """Logits of images in [0, 1]."""
         out = torch.relu(self.bn1(self.conv1(self.normalize(x))))
         out = self.layer3(self.layer2(self.layer1(out)))
         return self.linear(out.mean(dim=(2, 3)))
 
 
 def load_resnet(name, data_dir=None):
-    """One of `RESNETS` with its trained weights, in eval mode.
-
-    Parameters
-    ----------
-    name : {"cifar10_resnet20", "cifar10_resnet32", "cifar100_resnet20"}
-        The network.
-    data_dir : path or None, default=None
-        Folder of the state dicts, `<name>.pt`. None downloads the public weights (CIFAR-10 only).
-
-    Returns
-    -------
-    CifarResNet
-
-    Raises
-    ------
-    ValueError
-        If the network is unknown, or its weights are neither in `data_dir` nor public.
-    """
+    """One of `RESNETS` with its trained weights, in eval mode, from `<name>.pt` of a folder, or else downloaded."""
     if name not in RESNETS:
         raise ValueError(f"name must be one of {sorted(RESNETS)}, got {name!r}")
     spec = RESNETS[name]
     network = CifarResNet(spec.depth, spec.n_classes, *spec.statistics)
-    network.load_state_dict(_state_dict(name, spec.url, data_dir))
+    if data_dir is not None:
+        weights = torch.load(Path(data_dir) / f"{name}.pt", map_location="cpu", weights_only=True)
+    elif spec.url is None:
+        raise ValueError(f"the weights of {name!r} aren't public: give data_dir, the folder of {name}.pt")
+    else:
+        weights = torch.hub.load_state_dict_from_url(spec.url, map_location="cpu", weights_only=True)["state_dict"]
+        # Saved from a DataParallel network.
+        weights = {key.removeprefix("module."): tensor for key, tensor in weights.items()}
+    network.load_state_dict(weights)
     return network.eval()
 
 
 def without_normalization(network):
     """The normalisation inside one of the benchmarks' networks, and the network for inputs that are normalised."""
     if isinstance(network, nn.Sequential):
-        normalize, bare = network
-        return normalize, bare
+        return tuple(network)
     bare = copy.deepcopy(network)
     bare.normalize = nn.Identity()
     return network.normalize, bare
-
-
-def _state_dict(name, url, data_dir):
-    if data_dir is not None:
-        return torch.load(Path(data_dir) / f"{name}.pt", map_location="cpu", weights_only=True)
-    if url is None:
-        raise ValueError(f"the weights of {name!r} aren't public: give data_dir, the folder of {name}.pt")
-    checkpoint = torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True)
-    # Saved from a DataParallel network.
-    return {key.removeprefix("module."): tensor for key, tensor in checkpoint["state_dict"].items()}
 
 
 def compute_logits(network, images, batch_size=500):

@@ -6,11 +6,12 @@ whatever isn't installed (extra ``bench``) raises ImportError then.
 """
 
 import contextlib
+import importlib
 import io
 import warnings
+from functools import partial
 
 import numpy as np
-from sklearn.calibration import _SigmoidCalibration, _TemperatureScaling
 from sklearn.isotonic import IsotonicRegression
 
 # The least probability whose logarithm is taken.
@@ -21,15 +22,15 @@ class Temperature:
     """Scikit-learn's temperature scaling, on the logarithm of the probabilities."""
 
     def __init__(self):
+        from sklearn.calibration import _TemperatureScaling
+
         self.calibrator = _TemperatureScaling()
 
     def fit(self, proba, y):
-        """Fit the calibrator."""
         self.calibrator.fit(log_p(proba), y)
         return self
 
     def predict_proba(self, proba):
-        """Calibrated probabilities."""
         return self.calibrator.predict(log_p(proba))
 
 
@@ -45,21 +46,12 @@ def log_odds(proba):
 
 
 class OneVsRest:
-    """A binary calibrator, with ``fit(p, y)`` and ``predict(p)``, for each class; renormalised.
-
-    Parameters
-    ----------
-    make : callable
-        Makes it.
-    scores : callable, default=None
-        What it takes, from probabilities; None for these.
-    """
+    """A binary calibrator, with ``fit(p, y)`` and ``predict(p)``, for each class of `scores`; renormalised."""
 
     def __init__(self, make, scores=None):
         self.make, self.scores = make, scores or (lambda proba: proba)
 
     def fit(self, proba, y):
-        """One calibrator per class."""
         scores = self.scores(proba)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -67,7 +59,6 @@ class OneVsRest:
         return self
 
     def predict_proba(self, proba):
-        """Calibrated probabilities."""
         scores = self.scores(proba)
         columns = [calibrator.predict(scores[:, k]) for k, calibrator in enumerate(self.calibrators)]
         columns = np.maximum(np.column_stack(columns), LEAST)
@@ -75,13 +66,7 @@ class OneVsRest:
 
 
 class NetcalBinning:
-    """A binning of netcal; its progress bars and warnings are kept back.
-
-    Parameters
-    ----------
-    class_name : str
-        In ``netcal.binning``.
-    """
+    """A binning of netcal; its progress bars and warnings are kept back."""
 
     def __init__(self, class_name, **parameters):
         from netcal import binning
@@ -89,31 +74,22 @@ class NetcalBinning:
         self.calibrator = getattr(binning, class_name)(**parameters)
 
     def fit(self, proba, y):
-        """Fit the calibrator."""
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             self.calibrator.fit(proba, y)
         return self
 
     def predict_proba(self, proba):
-        """Calibrated probabilities."""
         return self.calibrator.transform(proba)
 
 
 class Binary:
-    """A binary calibrator of probmetrics or venn-abers, given the probability of the hit alone.
-
-    Parameters
-    ----------
-    calibrator : object
-        With ``fit(proba, y)`` and ``predict_proba(proba)`` on two columns; the latter may return a tuple.
-    """
+    """A binary calibrator of probmetrics or venn-abers, given the probability of the hit alone."""
 
     def __init__(self, calibrator):
         self.calibrator = calibrator
 
     def fit(self, p, hit):
-        """Fit the calibrator."""
         self.calibrator.fit(np.stack([1 - p, p], 1), hit)
         return self
 
@@ -124,13 +100,7 @@ class Binary:
 
 
 class TopLabel:
-    """A binary calibrator for the top probability; the other classes share the rest in proportion.
-
-    Parameters
-    ----------
-    binary : object
-        With ``fit(p, hit)`` and ``predict(p)``.
-    """
+    """A binary calibrator for the top probability; the other classes share the rest in proportion."""
 
     def __init__(self, binary):
         self.binary = binary
@@ -160,36 +130,22 @@ def _probmetrics(class_name, **parameters):
     return make
 
 
-def _beta():
-    from betacal import BetaCalibration
-
-    return OneVsRest(lambda: BetaCalibration("abm"))
-
-
-def _histograms():
-    from probmetrics.calibrators.binning import BinaryHistogramBinningCalibrator
-
-    return OneVsRest(lambda: Binary(BinaryHistogramBinningCalibrator(n_bins=15)))
+def _made(module, class_name, *args, **parameters):
+    """One of another package's calibrators."""
+    return getattr(importlib.import_module(module), class_name)(*args, **parameters)
 
 
-def _splines():
-    from probmetrics.calibrators.splines import CDFSplineCalibrator
-
-    return TopLabel(Binary(CDFSplineCalibrator()))
+def _sigmoids(scores):
+    return OneVsRest(lambda: _made("sklearn.calibration", "_SigmoidCalibration"), scores)
 
 
-def _intra_order_preserving():
-    from probmetrics.calibrators.orderpreserving import IntraOrderPreservingCalibrator
-
-    return IntraOrderPreservingCalibrator()
-
-
-def _venn_abers():
-    from venn_abers import VennAbers
-
-    return OneVsRest(lambda: Binary(VennAbers()))
+def _one_vs_rest(module, class_name, **parameters):
+    """Of a binary calibrator of two columns."""
+    importlib.import_module(module)
+    return OneVsRest(lambda: Binary(_made(module, class_name, **parameters)))
 
 
+_PROBMETRICS = "probmetrics.calibrators"
 PEERS = {
     "probmetrics temperature": _probmetrics("TemperatureScalingCalibrator"),
     "probmetrics vector": _probmetrics("VectorScalingCalibrator"),
@@ -198,14 +154,16 @@ PEERS = {
     "probmetrics matrix": _probmetrics("MatrixScalingCalibrator"),
     "probmetrics ETS(ce)": _probmetrics("ETSCalibrator", loss="ce"),
     "scikit-learn temperature": Temperature,
-    "scikit-learn sigmoid of log p": lambda: OneVsRest(_SigmoidCalibration, log_p),
-    "scikit-learn sigmoid of log-odds": lambda: OneVsRest(_SigmoidCalibration, log_odds),
-    "betacal one-vs-rest": _beta,
+    "scikit-learn sigmoid of log p": lambda: _sigmoids(log_p),
+    "scikit-learn sigmoid of log-odds": lambda: _sigmoids(log_odds),
+    "betacal one-vs-rest": lambda: OneVsRest(partial(importlib.import_module("betacal").BetaCalibration, "abm")),
     "scikit-learn isotonic": lambda: OneVsRest(lambda: IsotonicRegression(out_of_bounds="clip")),
     "netcal histogram binning": lambda: NetcalBinning("HistogramBinning", bins=15),
-    "probmetrics histogram binning": _histograms,
+    "probmetrics histogram binning": lambda: _one_vs_rest(
+        f"{_PROBMETRICS}.binning", "BinaryHistogramBinningCalibrator", n_bins=15
+    ),
     "netcal BBQ": lambda: NetcalBinning("BBQ"),
-    "venn-abers one-vs-rest": _venn_abers,
-    "probmetrics spline": _splines,
-    "probmetrics IOP": _intra_order_preserving,
+    "venn-abers one-vs-rest": lambda: _one_vs_rest("venn_abers", "VennAbers"),
+    "probmetrics spline": lambda: TopLabel(Binary(_made(f"{_PROBMETRICS}.splines", "CDFSplineCalibrator"))),
+    "probmetrics IOP": lambda: _made(f"{_PROBMETRICS}.orderpreserving", "IntraOrderPreservingCalibrator"),
 }

@@ -50,46 +50,30 @@ TABULAR_SHIFTS = {"none": lambda X, seed: X.copy(), "drift": lambda X, seed: dri
 
 
 def train_mlp(name, seed):
-    """A trained network and the standardised data that it hasn't seen.
-
-    Parameters
-    ----------
-    name : {"digits_mlp", "digits_coarse_mlp", "breast_cancer_mlp"}
-        The data.
-    seed : int
-        Of the split and of the weights.
-
-    Returns
-    -------
-    network : torch.nn.Module
-        In eval mode; yields logits.
-    X : array of shape (n, n_features), float32
-    y : array of shape (n,), int64
-    """
+    """A trained network in eval mode, and the standardised features and labels of what it hasn't seen."""
     load, n_train, _ = TABLES[name]
     X, y = load()
     X_train, X, y_train, y = train_test_split(X, y, train_size=n_train, stratify=y, random_state=seed)
     scaler = StandardScaler().fit(X_train)
-    network = _fit_mlp(scaler.transform(X_train).astype(np.float32), y_train, seed)
-    return network, scaler.transform(X).astype(np.float32), y.astype(np.int64)
-
-
-def _fit_mlp(X, y, seed):
-    n_classes = len(np.unique(y))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         mlp = nn.Sequential(
-            nn.Linear(X.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, n_classes)
+            nn.Linear(X.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, len(np.unique(y_train)))
         )
-        net = NeuralNetClassifier(
-            mlp,
-            criterion=nn.CrossEntropyLoss,
-            optimizer=torch.optim.Adam,
-            lr=1e-3,
-            batch_size=32,
-            iterator_train__shuffle=True,
-            max_epochs=60,
-            train_split=None,
-            verbose=0,
-        )
-        return net.fit(X, y.astype(np.int64)).module_.eval()
+        network = train(mlp, scaler.transform(X_train), y_train, lr=1e-3, max_epochs=60).module_.eval()
+    return network, scaler.transform(X).astype(np.float32), y.astype(np.int64)
+
+
+def train(network, X, y, lr, max_epochs):
+    """A skorch net after training by Adam, batches of 32."""
+    return NeuralNetClassifier(
+        network,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        lr=lr,
+        batch_size=32,
+        iterator_train__shuffle=True,
+        max_epochs=max_epochs,
+        train_split=None,
+        verbose=0,
+    ).fit(X.astype(np.float32), y.astype(np.int64))

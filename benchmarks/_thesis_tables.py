@@ -1,16 +1,51 @@
-"""Tables of Tang's (2022) experiments from the file of results, and which rows belong to which experiment."""
+"""Tang's (2022) experiments as tables and figures: which methods they compare, and which results belong to them."""
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from _thesis_runs import ABLATION, ABLATION_GAMMA, GAMMAS, METHODS, SIZED, SWEPT, TABLE
-
+CIFAR100 = "cifar100_resnet20"
+# Maps of the logits, which need the network no more, and then what goes through it.
+OUTPUT_ONLY = (
+    *(
+        "uncalibrated",
+        "temperature",
+        "temperature, ECE",
+        "vector",
+        "MS-ODIR",
+        "Dir-ODIR",
+        "ETS",
+        "IRM",
+        "spline",
+        "PTS",
+    ),
+    *("SMS", "order-invariant", "order-preserving"),
+)
+REFERENCE = ("reference", "reference, augmented", "reference, input only")
+METHODS = (*OUTPUT_ONLY, "clamping", *REFERENCE)
+# The focal loss's gamma, where a method has one.
+GAMMAS = {"temperature": 0.0, "clamping": 0.0, **dict.fromkeys(REFERENCE, 1.0)}
+TABLE = tuple(method for method in METHODS if method != "reference, input only")
+# Output only is temperature scaling by the same loss.
+ABLATION = {"input only": "reference, input only", "output only": "temperature", "joint": "reference"}
+ABLATION_GAMMA = 1.0
+SWEPT = ("temperature", "clamping", "reference")
+# Those of the sizes, and how figures draw them: colour-blind safe, and told apart by their marks in grey.
+SIZED = {
+    "temperature": {"color": "0.35", "marker": "s"},
+    "vector": {"color": "#b8860b", "marker": "D"},
+    "SMS": {"color": "#009e73", "marker": "v"},
+    "order-invariant": {"color": "#cc79a7", "marker": "^"},
+    "clamping": {"color": "#0b3c6f", "marker": "o"},
+    "reference": {"color": "#d55e00", "marker": "X"},
+}
 SETTINGS = ["network", "method", "gamma", "n_calibration", "epochs", "precision"]
+# Of each experiment the title, and what has to vary.
 TITLES = {
-    "table": "calibrators",
-    "ablation": f"ablation, gamma = {ABLATION_GAMMA:g}",
-    "gamma": "gamma of the focal loss",
-    "size": "calibration samples",
+    "table": ("calibrators", "method"),
+    "ablation": (f"ablation, gamma = {ABLATION_GAMMA:g}", "label"),
+    "gamma": ("gamma of the focal loss", "gamma"),
+    "size": ("calibration samples", "n_calibration"),
 }
 # Columns of the results, how many digits they have, and what they are called.
 WITH_INTERVAL = (
@@ -20,19 +55,20 @@ WITH_INTERVAL = (
     ("brier", 4, "Brier"),
     ("entropy", 3, "entropy"),
 )
+WITH_FLOOR = (("ece", 2, "ECE %"), ("aece", 2, "AECE %"), ("sce", 3, "SCE %"))
 # Settings, left out where no row has any, or all are of one size.
 VARIED = (("gamma", "gamma"), ("n_calibration", "n"), ("epochs", "epochs"))
-WITH_FLOOR = (("ece", 2, "ECE %"), ("aece", 2, "AECE %"), ("sce", 3, "SCE %"))
+EXPLANATION = (
+    "Test scores with 95 % bootstrap intervals in brackets, means over the seeds. Intervals of calibration errors are "
+    "of the true error: they may lie below the value, which noise enlarges. In parentheses the noise floor: the mean, "
+    "and the 95 % quantile, of a perfectly calibrated classifier's error with these probabilities."
+)
+# In nats: what differs by more is written, for the others would be one line.
+MAX_DIFFERENCE = 0.03
 
 
 def means(results):
-    """Results averaged over seeds, one row for each setting, in the order of the methods.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With `n_seeds`; numbers that a method doesn't have are NaN.
-    """
+    """Results averaged over seeds, one row for each setting, in the order of the methods, with `n_seeds`."""
     results = results.assign(method=pd.Categorical(results["method"], METHODS))
     groups = results.groupby(SETTINGS, dropna=False, observed=True, sort=True)
     means = groups.mean(numeric_only=True).drop(columns="seed")
@@ -56,51 +92,118 @@ def select(results, part):
     return results[usual & method.isin(SIZED)].assign(label=method)
 
 
+def report(results):
+    """All tables, as Markdown."""
+    parts = [EXPLANATION]
+    for network, own in results.groupby("network", sort=False):
+        for part, (title, varied) in TITLES.items():
+            rows = select(own, part)
+            if rows[varied].nunique() > (part != "table"):
+                parts.append(f"## {network}: {title}\n\n{table(rows)}")
+    return "\n\n".join(parts) + "\n"
+
+
 def table(rows):
     """A line for each row, in GitHub's format: proper scores with intervals, errors with intervals and floors."""
+
+    def text(value, spec):
+        return "" if pd.isna(value) else f"{value:{spec}}"
+
+    def numbers(row, spec, *names):
+        return ", ".join(f"{row[name]:{spec}}" for name in names)
+
     lines = []
     for row in rows.to_dict("records"):
         line = {"method": row["label"]}
-        line |= {title: _plain(row[name]) for name, title in VARIED if rows[name].nunique() > (name == "n_calibration")}
-        line |= {title: _with_interval(row, score, digits) for score, digits, title in WITH_INTERVAL}
-        line |= {title: _with_floor(row, score, digits) for score, digits, title in WITH_FLOOR}
-        line |= {"T": "" if pd.isna(row["temperature"]) else f"{row['temperature']:.3f}", "seeds": row["n_seeds"]}
-        line |= {"fit s": "" if pd.isna(row["seconds"]) else f"{row['seconds']:.1f}"}
-        lines.append(line)
+        line |= {title: text(row[name], "g") for name, title in VARIED if rows[name].nunique() > (title == "n")}
+        for score, digits, title in (*WITH_INTERVAL, *WITH_FLOOR):
+            spec = f".{digits}f"
+            line[title] = f"{row[score]:{spec}} [{numbers(row, spec, f'{score}_low', f'{score}_high')}]"
+            if f"{score}_floor" in row:
+                line[title] += f" ({numbers(row, spec, f'{score}_floor', f'{score}_floor_95')})"
+        lines.append(
+            line | {"T": text(row["temperature"], ".3f"), "seeds": row["n_seeds"], "fit s": text(row["seconds"], ".1f")}
+        )
     return tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
 
 
-def report(results):
-    """All tables, as Markdown."""
-    parts = []
-    for network, own in results.groupby("network", sort=False):
-        for part, title in TITLES.items():
-            rows = select(own, part)
-            if _tells_something(rows, part):
-                parts.append(f"## {network}: {title}\n\n{table(rows)}")
-    return "\n\n".join([EXPLANATION, *parts]) + "\n"
+def draw(results, path):
+    """Write the figures that the results suffice for beside `path`; yield their paths."""
+    for part, (ending, function) in FIGURES.items():
+        rows = select(results, part)
+        if rows[TITLES[part][1]].nunique() > 1:
+            target = path.with_name(f"{path.stem}{ending}.png")
+            function(rows).savefig(target, dpi=150)
+            yield target
 
 
-EXPLANATION = (
-    "Test scores with 95 % bootstrap intervals in brackets, means over the seeds. Intervals of calibration errors are "
-    "of the true error: they may lie below the value, which noise enlarges. In parentheses the noise floor: the mean, "
-    "and the 95 % quantile, of a perfectly calibrated classifier's error with these probabilities."
-)
+def draw_table(rows):
+    """One line per method: NLL less temperature scaling's, and the ECE over its noise floor; both with intervals."""
+    figure, (left, right) = panels(sharey=True, height=1.2 + 0.3 * len(rows))
+    places, difference = np.arange(len(rows)), rows["nll_difference"]
+    marks = {"fmt": "o", "color": "#0b3c6f", "ms": 4.5, "lw": 1.2}
+    shown = (difference.abs() < MAX_DIFFERENCE).to_numpy()
+    arms = np.abs([difference - rows["nll_difference_low"], rows["nll_difference_high"] - difference])
+    left.axvline(0, color="black", lw=1, zorder=1)
+    left.errorbar(difference[shown], places[shown], xerr=arms[:, shown], **marks)
+    for place, value in zip(places[~shown], difference[~shown], strict=True):
+        left.annotate(f"{value:+.2f}", (0.98, place), xycoords=("axes fraction", "data"), ha="right", va="center")
+    right.barh(places, rows["ece_floor_95"], height=0.8, color="0.88", label="noise floor, 95 %")
+    right.hlines(places, rows["ece_low"], rows["ece_high"], color="#0b3c6f", lw=1.2)
+    right.plot(rows["ece"], places, "o", color="#0b3c6f", ms=4.5, label="ECE, and interval of the true one")
+    left.set_yticks(places, list(map(name_of, rows["label"], rows["epochs"])))
+    left.invert_yaxis()
+    left.locator_params(axis="x", nbins=5)
+    left.set_xlabel("test NLL − temperature scaling's")
+    right.set_xlabel("ECE in %")
+    figure.legend(loc="outside upper right", ncols=2, fontsize=8)
+    return figure
 
 
-def _tells_something(rows, part):
-    varied = {"table": "method", "ablation": "label", "gamma": "gamma", "size": "n_calibration"}[part]
-    return rows[varied].nunique() > (part != "table")
+def draw_lines(rows, varied, title):
+    """A line for each method and number of epochs: NLL on the left, ECE with its floor on the right."""
+    figure, both = panels()
+    for axes, score in zip(both, ("nll", "ece"), strict=True):
+        for (label, epochs), part in rows.groupby(["label", "epochs"], sort=False, dropna=False):
+            part = part.sort_values(varied)
+            axes.plot(part[varied], part[score], lw=1.2, ms=5, label=name_of(label, epochs), **SIZED[label])
+        axes.set(xlabel=title, ylabel={"nll": "test NLL", "ece": "ECE in %"}[score])
+    usual = rows[rows["label"] == "temperature"].sort_values(varied)
+    both[1].fill_between(usual[varied], 0, usual["ece_floor_95"], color="0.9", label="noise floor, 95 %")
+    figure.legend(*both[1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    return figure
 
 
-def _plain(value):
-    return "" if pd.isna(value) else f"{value:g}"
+def draw_size(rows):
+    figure = draw_lines(rows, "n_calibration", "calibration samples")
+    sizes = sorted(rows["n_calibration"].unique())
+    for axes in figure.axes:
+        axes.set_xscale("log")
+        axes.set_xticks(sizes, sizes)
+        axes.minorticks_off()
+    return figure
 
 
-def _with_interval(row, score, digits):
-    return f"{row[score]:.{digits}f} [{row[f'{score}_low']:.{digits}f}, {row[f'{score}_high']:.{digits}f}]"
+def panels(*, sharey=False, height=3.4):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, height), layout="constrained")
+    both = figure.subplots(1, 2, sharey=sharey)
+    for axes in both:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="0.93")
+        axes.set_axisbelow(True)
+    return figure, both
 
 
-def _with_floor(row, score, digits):
-    floor = f"({row[f'{score}_floor']:.{digits}f}, {row[f'{score}_floor_95']:.{digits}f})"
-    return f"{_with_interval(row, score, digits)} {floor}"
+def name_of(label, epochs):
+    """A method, with epochs where it has some."""
+    return label if np.isnan(epochs) else f"{label}, {epochs:.0f} epochs"
+
+
+# Endings of their files' names, and what draws them.
+FIGURES = {
+    "table": ("", draw_table),
+    "gamma": ("_gamma", lambda rows: draw_lines(rows, "gamma", "gamma")),
+    "size": ("_size", draw_size),
+}

@@ -1,83 +1,64 @@
-"""Wall times that neighbours on the machine disturb little, and the logits that the speed benchmarks run on."""
+"""Times that neighbours on the machine disturb little: the best of many calls, or multiples of one plain pass.
+
+A multiple of a plain pass is what a user of the network feels, whatever the machine. Wall time is what counts;
+processor time hardly depends on what else the machine does, and with one thread is the wall time of an idle machine.
+"""
 
 import math
 import time
+from typing import NamedTuple
 
-import torch
-from torch import nn
+from _networks import compute_logits
 
-TRUE_TEMPERATURE = 1.7
+BATCH_SIZE = 100
+
+
+class Spent(NamedTuple):
+    """Seconds by the clock and of the processor, or multiples of another time."""
+
+    wall: float
+    cpu: float
+
+    def over(self, other):
+        """Multiples of another time."""
+        return Spent(self.wall / other.wall, self.cpu / other.cpu)
+
+
+def measure(function):
+    """What a function returns, and the time it took."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = function()
+    return result, Spent(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def least(*times):
+    """The least wall time and the least processor time of several."""
+    return Spent(*map(min, zip(*times, strict=True)))
+
+
+def plain_pass(network, inputs):
+    """Time of one plain forward pass of a network as it is."""
+    return measure(lambda: compute_logits(network, inputs, BATCH_SIZE))[1]
+
+
+def measure_relative(function, network, inputs):
+    """What a function returns, and its time over that of a plain forward pass, the best of one before and one after."""
+    before = plain_pass(network, inputs)
+    result, spent = measure(function)
+    return result, spent.over(least(before, plain_pass(network, inputs)))
 
 
 def best_time(function, *, budget=2.0, most=300):
-    """Least wall time of a function in seconds: the many short calls are for those that nothing else interrupts.
+    """Least wall time of a function in seconds, of as many calls as the budget has room for.
 
-    After one call to warm up, it is called until `budget` seconds have gone or `most` times. A first call that takes
-    longer than the budget counts itself, and is the only one.
-
-    Parameters
-    ----------
-    function : callable
-        Called without arguments.
-    budget : float, default=2.0
-        Seconds for the calls after the first.
-    most : int, default=300
-        Calls at most.
-
-    Returns
-    -------
-    float
+    A first call, to warm up, that takes longer than the budget counts itself, and is the only one.
     """
-    first = _time(function)
-    if first > budget:
-        return first
+    best = measure(function)[1].wall
+    if best > budget:
+        return best
     best, stop = math.inf, time.perf_counter() + budget
     for _ in range(most):
-        best = min(best, _time(function))
+        best = min(best, measure(function)[1].wall)
         if time.perf_counter() > stop:
             break
     return best
-
-
-def _time(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def simulated_logits(n_samples, n_classes, *, temperature=TRUE_TEMPERATURE, seed=0):
-    """Float32 logits of a random network, and labels drawn from ``softmax(logits / temperature)``.
-
-    Parameters
-    ----------
-    n_samples, n_classes : int
-        Shape of the logits.
-    temperature : float, default=1.7
-        How over-confident the network is.
-    seed : int, default=0
-        Of weights, inputs and labels.
-
-    Returns
-    -------
-    logits : torch.Tensor of shape (n_samples, n_classes)
-    y : torch.Tensor of shape (n_samples,), dtype int64
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        # Features of mean zero favour no class: scikit-learn's cross-fitting needs them all in each fold.
-        network = nn.Sequential(nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, n_classes))
-        nn.init.normal_(network[-1].weight, std=0.5)
-        parts = [_labelled(network, size, temperature) for size in _chunks(n_samples, 4096)]
-    logits, y = zip(*parts, strict=True)
-    return torch.cat(logits), torch.cat(y)
-
-
-def _chunks(total, size):
-    return [min(size, total - start) for start in range(0, total, size)]
-
-
-@torch.no_grad()
-def _labelled(network, n_samples, temperature):
-    logits = network(torch.randn(n_samples, 64))
-    noise = torch.empty_like(logits).exponential_().log_().neg_()
-    return logits, (logits / temperature + noise).argmax(1)

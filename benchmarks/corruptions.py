@@ -1,145 +1,186 @@
 """Corruptions that others wrote, on CIFAR-10: clamping against what a user could do instead, retraining among it.
 
 Every corruption of the package corrupt-tta, two severities, two ResNets, five splits: 2,500 images to calibrate, 2,500
-others to judge. All weights are fine-tuned for one network, severity and split alone, since it takes so long. Every
-method's result is appended to a CSV file as it is computed; what the file has already is left out, so an interrupted
-run goes on. The order is such that what has been computed is balanced. Needs the extra `bench`.
+others to judge. All weights are fine-tuned for one network, severity and split alone, since it takes so long. The order
+is such that what has been computed is balanced. Needs the extra `bench`.
 
     python benchmarks/corruptions.py --data DIR --out corruptions.csv
     python benchmarks/corruptions.py --data DIR --corruptions fog frost --severities 2 --seeds 50 --out few.csv
     python benchmarks/corruptions.py --summary --out corruptions.csv --figure corruptions.png
 """
 
-import argparse
 import copy
-import warnings
-from itertools import groupby, product
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.model_selection import train_test_split
-from threadpoolctl import threadpool_limits
-from tqdm import tqdm
+from tabulate import tabulate
 
 from _corruption_methods import METHODS, make_task
-from _corruption_tables import draw, report
-from _corruptions import CORRUPTIONS, corrupt
-from _data import add_data_argument, load_images
+from _data import load_images
+from _estimates import resampled_estimate
 from _networks import load_resnet
-from _result_file import ResultFile
-from quality import evaluate
-from skclamp.exceptions import CalibrationWarning
+from _ratio_figure import draw as draw_ratios
+from _runner import RESULTS, benchmark, record
+from _scores import evaluate
+from _shifts import CORRUPTIONS, corrupt
 
-NETWORKS = ("cifar10_resnet20", "cifar10_resnet32")
+NETWORKS = {"cifar10_resnet20": "ResNet-20", "cifar10_resnet32": "ResNet-32"}
 # Draws with smaller seeds helped to choose the defaults.
 SEEDS = range(50, 55)
-
-
-class Cell(NamedTuple):
-    """Who does what on which images."""
-
-    seed: int
-    severity: int
-    network: str
-    corruption: str
-    method: str
-
-
+KEY = ("seed", "severity", "network", "corruption", "method")
 COLUMNS = (
-    *Cell._fields,
+    *KEY,
     *("n", "nll", "brier", "accuracy", "ece", "ece_floor", "ece_floor_95", "aece", "sce"),
     *("fit_time", "fit_cpu", "predict_time", "predict_cpu", "changed"),
     *("accepted", "families", "n_views", "temperature", "forward", "backward"),
 )
-FINE_TUNED = {"seed": 50, "severity": 2, "network": "cifar10_resnet20"}
+BASELINE, PARTIAL = "temperature", "fine_tuned"
+# Seed, severity and network of fine-tuning.
+FINE_TUNED = (50, 2, "cifar10_resnet20")
+# Marks that differ in shape and in lightness: the figure must do in grey, too.
+MARKS = {
+    "vector": {"marker": "D", "color": "0.55", "mfc": "white", "ms": 4.5, "label": "vector scaling"},
+    "last_layer": {"marker": "s", "color": "0.55", "ms": 4.5, "label": "last layer anew"},
+    "batch_norm": {"marker": "^", "color": "#c4661f", "mfc": "white", "ms": 5.5, "label": "batch norm adapted"},
+    "clamping": {"marker": "o", "color": "#0b3c6f", "mfc": "white", "ms": 6, "label": "clamping"},
+    "clamping_two_views": {"marker": "o", "color": "#0b3c6f", "ms": 6, "label": "clamping, two views"},
+    "fine_tuned": {"marker": "x", "color": "black", "ms": 5.5, "label": "all weights (another network)"},
+}
 
 
-def cells_of(options):
-    """All cells in the order of computation, those on the same images one after the other."""
-    axes = (options.seeds, options.severities, options.networks, options.corruptions, options.methods)
-    cells = [Cell(*values) for values in product(*axes)]
-    return [cell for cell in cells if cell.method != "fine_tuned" or FINE_TUNED.items() <= cell._asdict().items()]
-
-
-def compute(cells, path, load_data, task_of):
-    """Compute and write what the file doesn't have yet; `task_of` makes a task of a cell and the loaded data."""
-    results = ResultFile(path, COLUMNS, len(Cell._fields))
-    pending = [cell for cell in cells if cell not in results]
-    data = load_data() if pending else None
-    with tqdm(total=len(pending), disable=None) as progress:
-        for _, group in groupby(pending, key=lambda cell: cell[:-1]):
-            task = None
-            for cell in group:
-                progress.set_description(" ".join(map(str, cell)))
-                task = task or task_of(cell, data)
-                results.append([run(cell, task)])
-                progress.update()
-
-
-def compute_cifar(options):
-    """What `options` ask for."""
-    compute(
-        cells_of(options),
-        options.out,
-        lambda: load_images("cifar10_test", options.data),
-        lambda cell, data: task_of(cell, *data, options),
-    )
-
-
-def task_of(cell, images, labels, options):
-    """A network and the corrupted images of a stratified draw."""
-    sizes = {"train_size": options.n, "test_size": options.n}
-    rows = np.concatenate(train_test_split(np.arange(len(labels)), **sizes, stratify=labels, random_state=cell.seed))
-    corrupted = corrupt(images[rows], rows, cell.corruption, cell.severity)
-    return make_task(load_resnet(cell.network, options.data), corrupted, labels[rows], cell.seed)
-
-
-def run(cell, task):
-    """The row of a cell."""
+def measure(task, method):
+    """The row of a method."""
     before = copy.deepcopy(task.network.state_dict())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)
-        answer = METHODS[cell.method](task)
+    answer = METHODS[method](task)
     after = answer.network.state_dict()
-    row = {**cell._asdict(), "n": len(task.test.labels), **evaluate(task.test.labels, answer.log_proba)}
+    row = {"n": len(task.test.labels), **evaluate(task.test.labels, answer.log_proba)}
     row["changed"] = int(any(not torch.equal(before[name], after[name]) for name in before))
     for what, spent in (("fit", answer.fit), ("predict", answer.predict)):
         row |= {f"{what}_time": spent.wall, f"{what}_cpu": spent.cpu}
     return row | answer.facts
 
 
-def parse_options(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_argument(parser)
-    parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=CORRUPTIONS, metavar="NAME")
-    parser.add_argument("--severities", nargs="+", type=int, choices=range(1, 6), default=(2, 4))
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="splits (default: 50 to 54)")
-    parser.add_argument("--n", type=int, default=2500, help="images to calibrate, and to judge (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="torch's and numpy's (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/results/corruptions.csv"), help="CSV file to append to"
-    )
-    parser.add_argument("--summary", action="store_true", help="compute nothing: tables of the file")
-    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw the figure, too")
-    return parser.parse_args(arguments)
+def against_temperature(results):
+    """The results in the order of the benchmark, each with its NLL over temperature scaling's and points gained.
+
+    Images that a method of the same network, severity and split hasn't seen yet are left out.
+    """
+    key = ["network", "severity", "seed", "corruption"]
+    seen = (results.method != PARTIAL).groupby([results[name] for name in key]).transform("sum")
+    results = results[seen == seen.groupby([results[name] for name in key[:-1]]).transform("max")]
+    baseline = results[results.method == BASELINE].set_index(key)[["nll", "accuracy"]]
+    joined = results.join(baseline.add_suffix("_temperature"), on=key, how="inner")
+    joined["ratio"] = joined.nll / joined.nll_temperature
+    joined["points"] = joined.accuracy - joined.accuracy_temperature
+    for name, order in (("corruption", CORRUPTIONS), ("method", METHODS)):
+        found = joined[name].unique()
+        joined[name] = pd.Categorical(joined[name], sorted(found, key=[*order, *found].index))
+    return joined
 
 
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    if not options.summary:
-        with threadpool_limits(options.threads):
-            compute_cifar(options)
-    results = pd.read_csv(options.out)
+def settings_of(results):
+    """Network, severity and results of each setting."""
+    return [(network, severity, part) for (network, severity), part in results.groupby(["network", "severity"])]
+
+
+def whole_seeds(part):
+    """The results of one method that belong to splits with as many corruptions as any."""
+    counts = part.groupby("seed").corruption.transform("size")
+    return part[counts == counts.max()]
+
+
+def mean_over_corruptions(part, column):
+    """Mean over corruptions, then over splits, with the standard error of the latter."""
+    return resampled_estimate(part.groupby("seed")[column].mean())
+
+
+def means_rows(part):
+    """A row for each method: scores against temperature scaling's, ECE and its floor, times, weights."""
+    rows = []
+    for method, own in part.groupby("method", observed=True):
+        own = whole_seeds(own)
+        rows.append(
+            {
+                "method": method,
+                "splits": own.seed.nunique(),
+                "corruptions": own.corruption.nunique(),
+                "NLL": f"{own.nll.mean():.3f}",
+                "NLL ratio": f"{mean_over_corruptions(own, 'ratio'):.3f}",
+                "acc %": f"{own.accuracy.mean():.1f}",
+                "points": f"{mean_over_corruptions(own, 'points'):+.1f}",
+                "ECE % (floor)": f"{own.ece.mean():.2f} ({own.ece_floor.mean():.2f})",
+                "above floor": f"{100 * (own.ece > own.ece_floor_95).mean():.0f} %",
+                "fit": f"{own.fit_cpu.median():.1f}",
+                "predict": f"{own.predict_cpu.median():.1f}",
+                "weights": "changed" if own.changed.any() else "as they were",
+                "worse than temperature": f"{(own.ratio > 1).sum()} of {len(own)}",
+            }
+        )
+    return rows
+
+
+def corruption_rows(part):
+    """A row for each corruption: NLL as a ratio to temperature scaling's, and points of accuracy."""
+    for corruption, own in part.groupby("corruption", observed=True):
+        row = {"corruption": corruption, "splits": own.seed.nunique()}
+        row["TS acc / NLL"] = f"{own.accuracy_temperature.mean():.1f} / {own.nll_temperature.mean():.3f}"
+        for method, scores in own[own.method != BASELINE].groupby("method", observed=True):
+            row[method] = f"{scores.ratio.mean():.3f}, {scores.points.mean():+.1f}"
+        yield row
+
+
+def report(results):
+    """Print the tables of every network and severity."""
+    for network, severity, part in settings_of(against_temperature(results)):
+        print(f"\n{network}, severity {severity}: means over corruptions and splits; times in plain passes (processor)")
+        print(tabulate(means_rows(part), headers="keys", disable_numparse=True))
+        print("\nNLL as a ratio to temperature scaling's, points of accuracy")
+        print(tabulate(corruption_rows(part), headers="keys", disable_numparse=True))
+
+
+def draw(results, path):
+    """Draw a panel for each network and severity, those corruptions first on which clamping helps most."""
+    results = against_temperature(results)
+    panels = {}
+    for network, severity, part in settings_of(results):
+        ratios = part.pivot_table("ratio", "corruption", "method", observed=True)
+        panels[f"{NETWORKS[network]}, severity {severity}"] = {
+            method: ratios[[method]].set_axis(["mean"], axis=1) for method in MARKS if method in ratios
+        }
+    order = results[results.method == "clamping"].groupby("corruption", observed=True).ratio.mean().sort_values()
+    size = (2.2 + 2.6 * len(panels), 1.6 + 0.28 * len(order))
+    draw_ratios(path, panels, list(order.index), MARKS, size, "test NLL, temperature scaling = 1")
+
+
+@benchmark
+def main(
+    data=None,
+    corruptions: CORRUPTIONS = CORRUPTIONS,
+    severities: range(1, 6) = (2, 4),
+    networks: NETWORKS = tuple(NETWORKS),
+    methods: METHODS = tuple(METHODS),
+    seeds=SEEDS,
+    n=2500,
+    out=RESULTS / "corruptions.csv",
+    summary=False,
+    figure: Path = None,
+):
+    @lru_cache(maxsize=1)
+    def task(seed, severity, network, corruption):
+        images, labels = load_images("cifar10_test", data)
+        sizes = {"train_size": n, "test_size": n, "stratify": labels, "random_state": seed}
+        rows = np.concatenate(train_test_split(np.arange(len(labels)), **sizes))
+        corrupted = corrupt(images[rows], rows, corruption, severity)
+        return make_task(load_resnet(network, data), corrupted, labels[rows], seed)
+
+    axes = () if summary else product(seeds, severities, networks, corruptions, methods)
+    cells = [cell for cell in axes if cell[-1] != PARTIAL or cell[:3] == FINE_TUNED]
+    results = record(out, COLUMNS, cells, lambda *cell: measure(task(*cell[:-1]), cell[-1]))
     report(results)
-    if options.figure:
-        draw(results, options.figure)
-
-
-if __name__ == "__main__":
-    main()
+    if figure:
+        draw(results, figure)

@@ -6,13 +6,13 @@ All numbers come from files in benchmarks/results: families.csv, views.csv, samp
 is as wide as a telephone, and its colours suit a light page and a dark one.
 """
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-RESULTS = Path(__file__).parent / "results"
+from _runner import RESULTS, benchmark
+
 WIDTH, HEIGHT = 3.9, 6.5
 # Boxes bring their own ground, so that the page's may be light or dark; lines are seen on both.
 QUESTION = {"facecolor": "#e3e8ef", "edgecolor": "#6f7b8b"}
@@ -20,6 +20,10 @@ ANSWER = {"facecolor": "#0b3c6f", "edgecolor": "#6f7b8b"}
 LINE = "#6f7b8b"
 LEFT, RIGHT = (0.01, 0.40), (0.51, 0.48)
 SAYS = {"fontsize": 8.5, "color": LINE}
+
+
+LOGITS_ALONE = "only logits or\nprobabilities:\ngo on at the number\nof samples"
+TWO_VIEWS, KEEPS_ORDER = "NeuralClampingCalibrator\n(max_views=2)", "IntraOrderPreservingCalibration"
 
 
 class Step(NamedTuple):
@@ -37,26 +41,11 @@ def steps(folder=RESULTS):
         pd.read_csv(folder / f"{name}.csv") for name in ("families", "views", "sample_sizes", "choosing")
     )
     return [
-        Step(
-            "Do you have\nthe network and\nits inputs?",
-            "no",
-            "",
-            "only logits or\nprobabilities:\ngo on at the number\nof samples",
-        ),
+        Step("Do you have\nthe network and\nits inputs?", "no", "", LOGITS_ALONE),
         Step("Has the input\nchanged: camera,\nlight, sensor?", "yes", "NeuralClampingCalibrator", shifted(families)),
-        Step(
-            "Images, and may\na prediction cost\ntwo passes?",
-            "yes",
-            "NeuralClampingCalibrator\n(max_views=2)",
-            seen(views),
-        ),
+        Step("Images, and may\na prediction cost\ntwo passes?", "yes", TWO_VIEWS, seen(views)),
         Step("Fewer than\n1,000 samples?", "yes", "TemperatureScaling", few(sizes)),
-        Step(
-            "Must no\nprediction\nchange?",
-            "yes",
-            "IntraOrderPreserving\nCalibration",
-            many(maps, "IntraOrderPreservingCalibration"),
-        ),
+        Step("Must no\nprediction\nchange?", "yes", "IntraOrderPreserving\nCalibration", many(maps, KEEPS_ORDER)),
         Step("", "", "CalibratorSelector", many(maps, "CalibratorSelector")),
     ]
 
@@ -114,33 +103,29 @@ def draw(path, folder=RESULTS):
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.axis("off")
     way = steps(folder)
-    height = 1 / len(way)
-    centres = [1 - (row + 0.5) * height for row in range(len(way))]
-    middle = LEFT[0] + LEFT[1] / 2
-    for row, (step, y) in enumerate(zip(way, centres, strict=True)):
-        draw_step(axes, step, y, height)
+    height, middle, left = 1 / len(way), LEFT[0] + LEFT[1] / 2, RIGHT[0] + 0.015
+    for row, step in enumerate(way):
+        y = 1 - (row + 0.5) * height
+        if step.question:
+            box(axes, LEFT, y, 0.74 * height, QUESTION)
+            style = {"ha": "center", "fontsize": 8.5, "linespacing": 1.25}
+            axes.text(middle, y, step.question, va="center", color="#14181f", **style)
+            axes.text((LEFT[0] + LEFT[1] + RIGHT[0]) / 2, y + 0.006, step.ends, ha="center", va="bottom", **SAYS)
+        arrow(axes, (LEFT[0] + LEFT[1] if step.question else middle, y), (RIGHT[0], y))
+        if step.take:
+            box(axes, RIGHT, y, 0.74 * height, ANSWER)
+            style = {"linespacing": 1.2}
+            axes.text(left, y + 0.29 * height, step.take, va="top", fontsize=8.3, weight="bold", color="white", **style)
+            axes.text(left, y - 0.3 * height, step.measured, va="bottom", fontsize=7.6, color="#dce6f2", **style)
+        else:
+            axes.text(left, y, step.measured, va="center", linespacing=1.2, **SAYS)
         if row + 1 < len(way):
-            below = way[row + 1]
-            end = y - (0.63 if below.question else 1) * height
+            question = way[row + 1].question
             axes.text(middle + 0.015, y - 0.5 * height, "yes" if step.ends == "no" else "no", va="center", **SAYS)
-            arrow(axes, (middle, y - 0.37 * height), (middle, end), "-|>" if below.question else "-")
+            end = y - (0.63 if question else 1) * height
+            arrow(axes, (middle, y - 0.37 * height), (middle, end), "-|>" if question else "-")
     metadata = {"Description": words(folder)}
     figure.savefig(path, dpi=220, transparent=True, metadata=metadata, pil_kwargs={"optimize": True})
-
-
-def draw_step(axes, step, y, height):
-    tall, middle, left = 0.74 * height, LEFT[0] + LEFT[1] / 2, RIGHT[0] + 0.015
-    if step.question:
-        box(axes, LEFT, y, tall, QUESTION)
-        axes.text(middle, y, step.question, ha="center", va="center", fontsize=8.5, color="#14181f", linespacing=1.25)
-        axes.text((LEFT[0] + LEFT[1] + RIGHT[0]) / 2, y + 0.006, step.ends, ha="center", va="bottom", **SAYS)
-    arrow(axes, (LEFT[0] + LEFT[1] if step.question else middle, y), (RIGHT[0], y))
-    if not step.take:
-        axes.text(left, y, step.measured, va="center", linespacing=1.2, **SAYS)
-        return
-    box(axes, RIGHT, y, tall, ANSWER)
-    axes.text(left, y + 0.29 * height, step.take, va="top", fontsize=8.3, weight="bold", color="white", linespacing=1.2)
-    axes.text(left, y - 0.3 * height, step.measured, va="bottom", fontsize=7.6, color="#dce6f2", linespacing=1.2)
 
 
 def box(axes, span, y, tall, colors):
@@ -155,11 +140,6 @@ def arrow(axes, start, end, style="-|>"):
     axes.annotate("", end, start, arrowprops=properties)
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/images/decision.png"), help="default: %(default)s")
-    draw(parser.parse_args(arguments).out)
-
-
-if __name__ == "__main__":
-    main()
+@benchmark
+def main(out=Path("docs/images/decision.png")):
+    draw(out)

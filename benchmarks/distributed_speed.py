@@ -7,104 +7,77 @@ the largest difference of delta (or of the perturbation's other parameters) and 
     torchrun --nproc-per-node 2 benchmarks/distributed_speed.py --data DIR
 """
 
-import argparse
 import copy
-import time
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from tabulate import tabulate
 from torch.nn.utils import parameters_to_vector
 
-from _data import add_data_argument, load_images
+from _data import load_images
 from _networks import RESNETS, load_resnet
+from _runner import benchmark
 from _shifts import SHIFTS
+from _timing import measure
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator, TemperatureScaling
 from skclamp.distributed import sharded
 
-PRECISION = {"precision": "float32"}
 SETTINGS = {
     "temperature scaling": None,
-    "affine": {"perturbation": "affine", **PRECISION},
-    "auto": PRECISION,
+    "affine": {"perturbation": "affine", "precision": "float32"},
+    "auto": {"precision": "float32"},
     "reference, 3 epochs": {**REFERENCE_SETTINGS, "max_epochs": 3},
 }
-# In float64 the many small steps of an optimiser magnify no rounding that one could see.
-DOUBLE = "reference, 3 epochs, float64"
-
-
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    dist.init_process_group("gloo")
-    images, labels = load_images("cifar10_test", options.data)
-    network = load_resnet(options.network, options.data).eval()
-    data = SHIFTS["darkness"](images[: options.size]), labels[: options.size]
-    rows = [compare(name, SETTINGS[name], network, data, options.rounds) for name in SETTINGS]
-    doubled = copy.deepcopy(network).double(), (data[0].double(), data[1])
-    rows.append(compare(DOUBLE, SETTINGS["reference, 3 epochs"], *doubled, 1))
-    if dist.get_rank() == 0:
-        print(tabulate(rows, headers="keys", floatfmt=("", ".2f", ".2f", ".3f", ".1e", ".1e", ".0f", ".3f")))
-    dist.destroy_process_group()
-
-
-def parse_options(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_argument(parser)
-    parser.add_argument("--network", choices=sorted(RESNETS), default="cifar10_resnet20")
-    parser.add_argument("--size", type=int, default=2000, help="images of all processes (default: 2000)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads of each process (default: 1)")
-    return parser.parse_args(arguments)
 
 
 def compare(name, settings, network, data, n_rounds):
     """Wall times, the differences of what was learned, and what this process sent."""
-    rounds = [one_round(settings, network, data) for _ in range(n_rounds)]
-    times = np.array([(alone, together) for alone, together, *_ in rounds])
-    _, _, expected, found, ranks = rounds[-1]
+    rank, n_ranks = dist.get_rank(), dist.get_world_size()
+    edges = np.linspace(0, len(data[1]), n_ranks + 1).astype(int)
+    own = [part[edges[rank] : edges[rank + 1]] for part in data]
+    times = []
+    for _ in range(n_rounds):
+        expected, alone = fit(settings, network, data) if rank == 0 else (None, np.nan)
+        dist.barrier()
+        with sharded() as ranks:
+            found, together = fit(settings, network, own)
+        dist.barrier()
+        times.append((alone, together))
+    times, moved = np.array(times), 0.0
+    if getattr(expected, "accepted_", False):
+        vectors = [parameters_to_vector(fitted.perturbation_.parameters()) for fitted in (expected, found)]
+        moved = (vectors[0] - vectors[1]).abs().max().item()
     return {
         "fit": name,
         "1 process s": np.median(times[:, 0]),
-        f"{dist.get_world_size()} processes s": np.median(times[:, 1]),
+        f"{n_ranks} processes s": np.median(times[:, 1]),
         "ratio": np.median(times[:, 1] / times[:, 0]),
-        "delta": largest_difference(expected, found),
+        "delta": moved,
         "T": abs(expected.temperature_ - found.temperature_) if expected else np.nan,
         "exchanges": ranks.n_collectives,
         "sent MB": ranks.n_bytes / 1e6,
     }
 
 
-def one_round(settings, network, data):
-    alone, expected = timed(settings, network, data) if dist.get_rank() == 0 else (np.nan, None)
-    rank, n_ranks = dist.get_rank(), dist.get_world_size()
-    edges = np.linspace(0, len(data[1]), n_ranks + 1).astype(int)
-    own = slice(edges[rank], edges[rank + 1])
-    dist.barrier()
-    with sharded() as ranks:
-        together, found = timed(settings, network, [part[own] for part in data])
-    dist.barrier()
-    return alone, together, expected, found, ranks
+def fit(settings, network, data):
+    """The fitted calibrator, and wall seconds."""
+    calibrator = TemperatureScaling(network)
+    if settings is not None:
+        calibrator = NeuralClampingCalibrator(network, random_state=0, **settings)
+    fitted, spent = measure(lambda: calibrator.fit(*data))
+    return fitted, spent.wall
 
 
-def timed(settings, network, data):
-    """Seconds, and the fitted calibrator."""
-    start = time.perf_counter()
-    if settings is None:
-        calibrator = TemperatureScaling(network).fit(*data)
-    else:
-        calibrator = NeuralClampingCalibrator(network, random_state=0, **settings).fit(*data)
-    return time.perf_counter() - start, calibrator
-
-
-def largest_difference(expected, found):
-    """Between the perturbations' parameters."""
-    if not getattr(expected, "accepted_", False):
-        return 0.0
-    vectors = [parameters_to_vector(fitted.perturbation_.parameters()) for fitted in (expected, found)]
-    return (vectors[0] - vectors[1]).abs().max().item()
-
-
-if __name__ == "__main__":
-    main()
+@benchmark
+def main(data=None, network: RESNETS = "cifar10_resnet20", size=2000, rounds=3):
+    dist.init_process_group("gloo")
+    images, labels = load_images("cifar10_test", data)
+    network = load_resnet(network, data)
+    X, y = SHIFTS["darkness"](images[:size]), labels[:size]
+    rows = [compare(name, settings, network, (X, y), rounds) for name, settings in SETTINGS.items()]
+    # In float64 the many small steps of an optimiser magnify no rounding that one could see.
+    doubled, name = copy.deepcopy(network).double(), "reference, 3 epochs"
+    rows.append(compare(f"{name}, float64", SETTINGS[name], doubled, (X.double(), y), 1))
+    if dist.get_rank() == 0:
+        print(tabulate(rows, headers="keys", floatfmt=("", ".2f", ".2f", ".3f", ".1e", ".1e", ".0f", ".3f")))
+    dist.destroy_process_group()

@@ -9,14 +9,12 @@ the others and for all: the mean NLL of T = 1, of T at its lower bound, of label
 that TemperatureScaling has where the loss falls down to the bound.
 """
 
-import argparse
-import warnings
-
 import numpy as np
 import pandas as pd
 import torch
 from tabulate import tabulate
 
+from _runner import benchmark
 from skclamp import TemperatureScaling
 from skclamp._solvers.temperature import log_likelihoods, solve_temperature
 
@@ -65,16 +63,10 @@ def summary(draws):
     return pd.DataFrame(rows)
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=100, help="of calibration samples (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        draws = pd.concat([run(name, options.draws) for name in PROBLEMS])
-    print(tabulate(summary(draws), headers="keys", showindex=False, floatfmt=".4f"))
-
-
-if __name__ == "__main__":
-    main()
+@benchmark
+def main(draws=100):
+    print(
+        tabulate(
+            summary(pd.concat([run(name, draws) for name in PROBLEMS])), headers="keys", showindex=False, floatfmt=".4f"
+        )
+    )

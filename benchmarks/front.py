@@ -8,7 +8,6 @@ corruption.
     python benchmarks/front.py --data DIR
 """
 
-import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,9 +17,10 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 
-from _corruptions import CORRUPTIONS, corrupt
-from _data import add_data_argument, load_images
+from _data import load_images
 from _networks import load_resnet
+from _runner import RESULTS, benchmark
+from _shifts import CORRUPTIONS, corrupt
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
 NETWORK, SEVERITY, SEED = "cifar10_resnet20", 2, 50
@@ -29,29 +29,6 @@ SHOWN = (1, 7, 8)
 N_SHOWN = len(SHOWN)
 # As right and wrong, for those too who don't tell red from green.
 RIGHT, WRONG = "#0072B2", "#D55E00"
-
-
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(1)
-    images, labels = load_images("cifar10_test", options.data)
-    network = load_resnet(NETWORK, options.data)
-    fitted = {name: fit(network, images, labels, name, options.n) for name in options.corruptions}
-    rows = [{"corruption": name, **scores} for name, (scores, _) in fitted.items()]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(options.out, index=False)
-    draw(fitted, options.figure)
-    print(pd.DataFrame(rows).to_string(index=False))
-
-
-def parse_options(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_argument(parser)
-    parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=("fog", "zoom_blur", "pixelate"))
-    parser.add_argument("--n", type=int, default=2500, help="images to calibrate, and to judge (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/front.csv"), help="CSV file to write")
-    parser.add_argument("--figure", type=Path, default=Path("docs/images/front.png"), help="picture to write")
-    return parser.parse_args(arguments)
 
 
 def fit(network, images, labels, name, n):
@@ -126,5 +103,19 @@ def describe(figure, name, scores, left, bottom, height):
         figure.text(left, bottom + height * (0.80 - 0.3 * number), text, va="center", **style)
 
 
-if __name__ == "__main__":
-    main()
+@benchmark
+def main(
+    data=None,
+    corruptions: CORRUPTIONS = ("fog", "zoom_blur", "pixelate"),
+    n=2500,
+    out=RESULTS / "front.csv",
+    figure=Path("docs/images/front.png"),
+):
+    images, labels = load_images("cifar10_test", data)
+    network = load_resnet(NETWORK, data)
+    fitted = {name: fit(network, images, labels, name, n) for name in corruptions}
+    rows = pd.DataFrame([{"corruption": name, **scores} for name, (scores, _) in fitted.items()])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(out, index=False)
+    draw(fitted, figure)
+    print(rows.to_string(index=False))

@@ -8,29 +8,23 @@ noise: the cross-entropy from the true probabilities, on inputs that nothing was
     python benchmarks/guard.py --sizes 100 1000 --repetitions 500 --out guard.csv
     python benchmarks/guard.py --settings auto --sizes 300 1500 --copies 2 4 5 10 --repetitions 100 --out copies.csv
     python benchmarks/guard.py --settings auto --sizes 300 1500 --copies 5 10 --noise .05 --out frames.csv
-
-Results are appended to the CSV file; what it has already is left out.
 """
 
-import argparse
 import warnings
+from functools import cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.stats import binomtest
 from tabulate import tabulate
 from torch import nn
-from tqdm import tqdm
 
-from _result_file import ResultFile
+from _runner import RESULTS, benchmark, record
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._judging.out_of_fold import LEVEL
-from skclamp._judging.verdict import Verdict
 from skclamp.exceptions import CalibrationWarning
 
+LEVEL = 0.02
 TRUE_TEMPERATURE = 1.7
 N_CLASSES = 10
 N_TEST = 2000
@@ -41,37 +35,29 @@ SETTINGS = {
     # A free offset of every entry by gradient descent: what happens without a guard, and without a prior.
     "full by Adam, unguarded": {"perturbation": "full", "optimizer": "adam", "validation_fraction": None},
 }
-COLUMNS = (
-    "network",
-    "setting",
-    "n",
-    "copies",
-    "noise",
-    "repetition",
-    "accepted",
-    "ratio",
-    "excess",
-    "difference",
-    "p_value",
-    "warned",
-)
-N_KEY = 6
+KEY = ("network", "setting", "n", "copies", "noise", "repetition")
+COLUMNS = (*KEY, "accepted", "ratio", "excess", "difference", "p_value", "warned")
+# The shape of inputs, and the layers.
+NETWORKS = {
+    "cnn": (
+        (3, 8, 8),
+        lambda: nn.Sequential(
+            *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(144, N_CLASSES)),
+        ),
+    ),
+    "mlp": ((8,), lambda: nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, N_CLASSES))),
+}
 
 
 class Truth:
-    """A frozen random network and the probabilities that labels are drawn with.
-
-    Parameters
-    ----------
-    name : {"cnn", "mlp"}
-        Images of 3 x 8 x 8, or 8 features.
-    """
+    """A frozen random network, one of `NETWORKS`, and the probabilities that labels are drawn with."""
 
     def __init__(self, name):
-        self.shape = {"cnn": (3, 8, 8), "mlp": (8,)}[name]
+        self.shape, make = NETWORKS[name]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.network = standardised(NETWORKS[name](), torch.randn(N_TEST, *self.shape))
+            self.network = standardised(make(), torch.randn(N_TEST, *self.shape))
             self.X_test = torch.randn(N_TEST, *self.shape)
         self.proba_test = self.probabilities(self.X_test)
 
@@ -93,24 +79,6 @@ class Truth:
         return -(self.proba_test.numpy() * calibrator.predict_log_proba(self.X_test)).sum(1).mean()
 
 
-def cnn():
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 16, 3, stride=2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(144, N_CLASSES),
-    )
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, N_CLASSES))
-
-
-NETWORKS = {"cnn": cnn, "mlp": mlp}
-
-
 def standardised(network, X, spread=14.0):
     """The network, its logits scaled so that no class is rare and about 85 % of the labels are the likeliest one."""
     with torch.no_grad():
@@ -121,7 +89,7 @@ def standardised(network, X, spread=14.0):
     return network.eval()
 
 
-def repeat(truth, setting, n, seed, copies=1, noise=0.0):
+def measure(truth, setting, n, copies, noise, seed):
     """One calibration set: whether a perturbation passed, the true cost of that, and whether near-copies were told."""
     X, y = truth.draw(n, seed, copies, noise)
     classes = np.arange(N_CLASSES)
@@ -133,48 +101,32 @@ def repeat(truth, setting, n, seed, copies=1, noise=0.0):
     if calibrator.accepted_:
         plain = truth.cross_entropy(TemperatureScaling(truth.network, classes=classes).fit(X, y))
         excess, ratio = truth.cross_entropy(calibrator) - plain, truth.cross_entropy(calibrator) / plain
-    verdict = getattr(calibrator, "verdict_", Verdict(False, 0.0, 0.0, 1.0))
+    # Without a guard there is none.
+    verdict = getattr(calibrator, "verdict_", None)
     return {
         "accepted": int(calibrator.accepted_),
         "ratio": ratio,
         "excess": excess,
-        "difference": verdict.difference,
-        "p_value": verdict.p_value,
+        "difference": verdict.difference if verdict else 0.0,
+        "p_value": verdict.p_value if verdict else 1.0,
         "warned": int(any("GroupKFold" in str(warning.message) for warning in caught)),
     }
-
-
-def compute(options):
-    """Compute and write the results that the file doesn't have yet."""
-    results = ResultFile(options.out, COLUMNS, N_KEY)
-    truths = {name: Truth(name) for name in options.networks}
-    seeds = range(options.seed0, options.seed0 + options.repetitions)
-    keys = product(options.networks, options.settings, options.sizes, options.copies, options.noise, seeds)
-    for key in tqdm([key for key in keys if key not in results], disable=None):
-        name, setting, n, copies, noise, seed = key
-        row = repeat(truths[name], setting, n, seed, copies, noise)
-        results.append([{**dict(zip(COLUMNS, key, strict=False)), **row}])
 
 
 def table(results):
     """One line per network, setting and size: false acceptances with their 95 % interval, and their mean cost."""
     rows = []
-    for (network, setting, n, copies, noise), part in results.groupby([*COLUMNS[: N_KEY - 1]], sort=False):
+    for setting, part in results.groupby([*KEY[:-1]], sort=False):
         rate, low, high = acceptance(part["accepted"])
-        passed = part["excess"][part["accepted"] == 1]
         rows.append(
             {
-                "network": network,
-                "setting": setting,
-                "n": n,
-                "copies": copies,
-                "noise": noise,
+                **dict(zip(KEY, setting, strict=False)),
                 "runs": len(part),
                 "accepted %": f"{100 * rate:.1f}",
                 "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}",
                 "within the level": "yes" if low <= LEVEL else "no",
                 "mean excess NLL": f"{part['excess'].mean():+.1e}",
-                "excess where accepted": f"{passed.mean():+.1e}" if len(passed) else "",
+                "excess where accepted": f"{part['excess'][part['accepted'] == 1].mean():+.1e}",
                 "worst ratio": f"{part['ratio'].max():.2f}",
                 "warned %": f"{100 * part['warned'].mean():.0f}",
             }
@@ -189,32 +141,19 @@ def acceptance(accepted):
     return test.statistic, interval.low, interval.high
 
 
-def parse_options(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    sizes = (50, 100, 200, 500, 1000)
-    parser.add_argument(
-        "--sizes", nargs="+", type=int, default=sizes, help="calibration samples, before any are copied"
-    )
-    parser.add_argument("--copies", nargs="+", type=int, default=(1,), help="of each sample (default: 1)")
-    parser.add_argument(
-        "--noise", nargs="+", type=float, default=(0.0,), help="of every copy, as frames of a video have"
-    )
-    parser.add_argument("--repetitions", type=int, default=300, help="(default: %(default)s)")
-    parser.add_argument("--seed0", type=int, default=0, help="the first seed (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/guard.csv"), help="CSV file to append to")
-    return parser.parse_args(arguments)
-
-
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    compute(options)
+@benchmark
+def main(
+    networks: NETWORKS = tuple(NETWORKS),
+    settings: SETTINGS = tuple(SETTINGS),
+    sizes=(50, 100, 200, 500, 1000),
+    copies=(1,),
+    noise=(0.0,),
+    repetitions=300,
+    seed0=0,
+    out=RESULTS / "guard.csv",
+):
+    truth = cache(Truth)
+    cells = product(networks, settings, sizes, copies, noise, range(seed0, seed0 + repetitions))
+    results = record(out, COLUMNS, cells, lambda name, *cell: measure(truth(name), *cell))
     print(f"false acceptances, to be at most {100 * LEVEL:.0f} %; excess: true NLL minus temperature scaling's")
-    print(table(pd.read_csv(options.out)))
-
-
-if __name__ == "__main__":
-    main()
+    print(table(results))

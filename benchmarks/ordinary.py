@@ -10,26 +10,18 @@ take. A problem's number is its seed. What a fit and a prediction warn of is pri
 where they are silent, beside the NLL of the samples that are left and that of temperature scaling.
 """
 
-import argparse
-import csv
-import time
 import warnings
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+from sklearn import ensemble
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import (
-    BaggingClassifier,
-    ExtraTreesClassifier,
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
@@ -39,19 +31,18 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
-from skorch import NeuralNetClassifier
 from tabulate import tabulate
-from threadpoolctl import threadpool_limits
 from torch import nn
 from tqdm import tqdm
 
 import skclamp
-from _data import load_images
+from _data import PROBABILITIES, load_gas_sensors, load_images, load_record
 from _networks import compute_logits, load_resnet
-from _records import PROBABILITIES, load_record
+from _runner import benchmark
+from _tabular import train
+from _timing import measure
 from skclamp import TemperatureScaling, compare_calibrators
 
-OUT = Path("benchmarks/results/ordinary.csv")
 COLUMNS = ("number", "data", "model", "n", "call", "warnings", "nll_temperature", "nll", "seconds")
 
 
@@ -75,9 +66,7 @@ class Case(NamedTuple):
     response: str = "auto"
 
 
-def rare(n_samples, seed, **options):
-    """Two classes, 98 to 2, on twenty features."""
-    return make_classification(n_samples, 20, n_informative=6, weights=[0.98], random_state=seed, **options)
+made_up = partial(make_classification, random_state=0)
 
 
 def rare_digits():
@@ -88,49 +77,45 @@ def rare_digits():
     return X[rows], (y[rows] == 8).astype(int)
 
 
+RARE = {"n_samples": 12000, "n_informative": 6, "weights": [0.98]}
+FIVE, TWENTY = {"n_samples": 8000, "n_classes": 5}, {"n_samples": 8000, "n_features": 40, "n_classes": 20}
 # Features and labels, and the share of them that trains.
 TABLES = {
-    "digits": (lambda: load_digits(return_X_y=True), 0.4),
-    "wine": (lambda: load_wine(return_X_y=True), 0.4),
-    "breast cancer": (lambda: load_breast_cancer(return_X_y=True), 0.3),
-    "iris": (lambda: load_iris(return_X_y=True), 0.3),
-    "98:2": (lambda: rare(12000, 0, class_sep=0.8, flip_y=0), 0.3),
-    "98:2, noisy": (lambda: rare(12000, 1, class_sep=1.2, flip_y=0.01), 0.3),
+    "digits": (partial(load_digits, return_X_y=True), 0.4),
+    "wine": (partial(load_wine, return_X_y=True), 0.4),
+    "breast cancer": (partial(load_breast_cancer, return_X_y=True), 0.3),
+    "iris": (partial(load_iris, return_X_y=True), 0.3),
+    "98:2": (partial(made_up, **RARE, class_sep=0.8, flip_y=0), 0.3),
+    "98:2, noisy": (partial(made_up, **RARE, class_sep=1.2, random_state=1), 0.3),
     "98:2, eights": (rare_digits, 0.4),
-    "two classes": (lambda: make_classification(16000, 20, n_informative=8, flip_y=0.1, random_state=0), 0.3),
-    "five classes": (
-        lambda: make_classification(8000, 20, n_informative=10, n_classes=5, flip_y=0.1, random_state=0),
-        0.3,
-    ),
+    "two classes": (partial(made_up, n_samples=16000, n_informative=8, flip_y=0.1), 0.3),
+    "five classes": (partial(made_up, **FIVE, n_informative=10, flip_y=0.1), 0.3),
     "twenty classes": (
-        lambda: make_classification(
-            8000, 40, n_informative=20, n_classes=20, n_clusters_per_class=1, class_sep=1.5, flip_y=0.05, random_state=0
-        ),
+        partial(made_up, **TWENTY, n_informative=20, n_clusters_per_class=1, class_sep=1.5, flip_y=0.05),
         0.4,
     ),
 }
 SENSORS = "gas sensors"
 MODELS = {
-    "forest of 10": lambda seed: RandomForestClassifier(10, random_state=seed),
-    "forest of 25": lambda seed: RandomForestClassifier(25, random_state=seed),
-    "forest of 50": lambda seed: RandomForestClassifier(50, random_state=seed),
-    "forest of 100": lambda seed: RandomForestClassifier(100, random_state=seed),
-    "forest of 200": lambda seed: RandomForestClassifier(200, random_state=seed),
-    "forest, leaves of 5": lambda seed: RandomForestClassifier(100, min_samples_leaf=5, random_state=seed),
-    "forest, depth 6": lambda seed: RandomForestClassifier(100, max_depth=6, random_state=seed),
-    "forest, entropy": lambda seed: RandomForestClassifier(100, criterion="entropy", random_state=seed),
-    "extra trees": lambda seed: ExtraTreesClassifier(100, random_state=seed),
-    "bagged trees": lambda seed: BaggingClassifier(n_estimators=30, random_state=seed),
-    "gradient boosting": lambda seed: GradientBoostingClassifier(n_estimators=50, random_state=seed),
-    "histogram boosting": lambda seed: HistGradientBoostingClassifier(max_iter=50, random_state=seed),
-    "naive Bayes": lambda seed: GaussianNB(),
-    "discriminant analysis": lambda seed: LinearDiscriminantAnalysis(),
-    "10 neighbours": lambda seed: KNeighborsClassifier(10),
-    "logistic regression": lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
-    "SVC": lambda seed: make_pipeline(StandardScaler(), SVC(random_state=seed)),
-    "linear SVC": lambda seed: make_pipeline(StandardScaler(), LinearSVC(random_state=seed)),
-    "MLP": lambda seed: make_pipeline(StandardScaler(), MLPClassifier(64, max_iter=60, random_state=seed)),
+    **{f"forest of {n}": partial(ensemble.RandomForestClassifier, n) for n in (10, 25, 50, 100, 200)},
+    "forest, leaves of 5": partial(ensemble.RandomForestClassifier, 100, min_samples_leaf=5),
+    "forest, depth 6": partial(ensemble.RandomForestClassifier, 100, max_depth=6),
+    "forest, entropy": partial(ensemble.RandomForestClassifier, 100, criterion="entropy"),
+    "extra trees": partial(ensemble.ExtraTreesClassifier, 100),
+    "bagged trees": partial(ensemble.BaggingClassifier, n_estimators=30),
+    "gradient boosting": partial(ensemble.GradientBoostingClassifier, n_estimators=50),
+    "histogram boosting": partial(ensemble.HistGradientBoostingClassifier, max_iter=50),
+    "naive Bayes": GaussianNB,
+    "discriminant analysis": LinearDiscriminantAnalysis,
+    "10 neighbours": partial(KNeighborsClassifier, 10),
+    "logistic regression": partial(LogisticRegression, max_iter=1000),
+    "SVC": SVC,
+    "linear SVC": LinearSVC,
+    "MLP": partial(MLPClassifier, 64, max_iter=60),
 }
+# Without a seed; and those that standardise their features.
+UNSEEDED = ("naive Bayes", "discriminant analysis", "10 neighbours", "logistic regression")
+STANDARDISED = ("logistic regression", "SVC", "linear SVC", "MLP")
 FORESTS, OTHERS = list(MODELS)[:10], list(MODELS)[10:]
 NETWORKS = {
     "perceptron": lambda k, c: nn.Sequential(nn.Linear(k, 64), nn.ReLU(), nn.Linear(64, c)),
@@ -138,22 +123,12 @@ NETWORKS = {
         nn.Linear(k, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, c)
     ),
     "convolutional": lambda k, c: nn.Sequential(
-        nn.Unflatten(1, (1, 8, 8)),
-        nn.Conv2d(1, 12, 3, padding=1),
-        nn.BatchNorm2d(12),
-        nn.ReLU(),
-        nn.Conv2d(12, 24, 3, stride=2, padding=1),
-        nn.BatchNorm2d(24),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(24 * 16, c),
+        *(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU()),
+        *(nn.Conv2d(12, 24, 3, stride=2, padding=1), nn.BatchNorm2d(24), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(24 * 16, c)),
     ),
 }
-IMAGES = {
-    "cifar10_resnet20": "cifar10_test",
-    "cifar10_resnet32": "cifar10_test",
-    "cifar100_resnet20": "cifar100_test",
-}
+IMAGES = ("cifar10_resnet20", "cifar10_resnet32", "cifar100_resnet20")
 
 
 def _plan():
@@ -208,61 +183,19 @@ PROBLEMS = _plan()
 QUICK = ("wine", "iris", "breast cancer")
 
 
-def main(arguments=None):
-    options = parse(arguments)
-    torch.set_num_threads(1)
-    rows = []
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for number, problem in tqdm(chosen(options), disable=None):
-            rows.append(run(number, problem, options))
-    print(tabulate([row for row in rows if row["warnings"]], headers="keys"))
-    print(f"{sum(not row['warnings'] for row in rows)} of {len(rows)} problems without a warning")
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-
-def parse(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of networks, images and gas_sensor_drift.npz")
-    parser.add_argument("--only", metavar="TEXT", default="", help="problems whose description has this text")
-    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, which need no files")
-    parser.add_argument("--draw", type=int, default=0, help="other samples and seeds than the list's (default: 0)")
-    parser.add_argument("--out", type=Path, metavar="CSV", help=f"file to write; that of the repository is {OUT}")
-    return parser.parse_args(arguments)
-
-
-def chosen(options):
-    """Numbers and problems."""
-    pairs = enumerate(PROBLEMS)
-    return [
-        (number, problem)
-        for number, problem in pairs
-        if options.only in ", ".join(map(str, problem))
-        and (problem.data in QUICK or not options.quick)
-        and (problem.data in TABLES or options.data is not None)
-    ]
-
-
-def run(number, problem, options):
+def run(number, problem, draw=0, data=None):
     """The row of one problem."""
-    case = case_of(problem, number + len(PROBLEMS) * options.draw, options.data)
-    start = time.process_time()
+    case = case_of(problem, number + len(PROBLEMS) * draw, data)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        proba = call(problem.call, case)
-    seconds = time.process_time() - start
+        proba, spent = measure(lambda: call(problem.call, case))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         temperature = TemperatureScaling(case.estimator, response=case.response).fit(case.X, case.y)
     told = " | ".join(f"{warning.category.__name__}: {warning.message}" for warning in caught)
     predicted = temperature.predict_proba(case.X_rest), proba
     nll = ["" if p is None else f"{log_loss(case.y_rest, p, labels=temperature.classes_):.4f}" for p in predicted]
-    return dict(zip(COLUMNS, (number, *problem, told, *nll, f"{seconds:.2f}"), strict=True))
+    return dict(zip(COLUMNS, (number, *problem, told, *nll, f"{spent.cpu:.2f}"), strict=True))
 
 
 def call(name, case):
@@ -305,7 +238,7 @@ def _cut(estimator, X, y, rows, n, response="auto"):
 @cache
 def _images(name, data_dir):
     """Images, labels and logits of the first 6,000."""
-    images, labels = (part[:6000] for part in load_images(IMAGES[name], data_dir))
+    images, labels = (part[:6000] for part in load_images(f"{name.partition('_')[0]}_test", data_dir))
     return images, labels, compute_logits(load_resnet(name, data_dir), images).numpy()
 
 
@@ -315,31 +248,35 @@ def _table(name, data_dir):
     if name in TABLES:
         load, share = TABLES[name]
         return *load(), share
-    with np.load(Path(data_dir) / "gas_sensor_drift.npz") as file:
-        batch = file["batch"] == 2
-        return file["X"][batch], np.searchsorted(np.unique(file["y"][batch]), file["y"][batch]), 0.3
+    X, y, _ = load_gas_sensors(data_dir, batch=2)
+    return X, np.searchsorted(np.unique(y), y), 0.3
 
 
 def _train(model, X, y, seed):
     """A fitted classifier, or a trained network in eval mode."""
     if model in MODELS:
-        return MODELS[model](seed).fit(X, y)
+        classifier = MODELS[model](**({} if model in UNSEEDED else {"random_state": seed}))
+        return (make_pipeline(StandardScaler(), classifier) if model in STANDARDISED else classifier).fit(X, y)
     build = NETWORKS.get(model, NETWORKS["perceptron"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = NeuralNetClassifier(
-            build(X.shape[1], len(np.unique(y))),
-            criterion=nn.CrossEntropyLoss,
-            optimizer=torch.optim.Adam,
-            lr=3e-3,
-            batch_size=32,
-            iterator_train__shuffle=True,
-            max_epochs=20,
-            train_split=None,
-            verbose=0,
-        ).fit(X.astype(np.float32), y.astype(np.int64))
+        net = train(build(X.shape[1], len(np.unique(y))), X, y, lr=3e-3, max_epochs=20)
     return net if model == "skorch" else net.module_.eval()
 
 
-if __name__ == "__main__":
-    main()
+@benchmark
+def main(data=None, only="", quick=False, draw=0, out: Path = None):
+    chosen = [
+        (number, problem)
+        for number, problem in enumerate(PROBLEMS)
+        if only in ", ".join(map(str, problem))
+        and (problem.data in QUICK or not quick)
+        and (problem.data in TABLES or data is not None)
+    ]
+    rows = [run(number, problem, draw, data) for number, problem in tqdm(chosen, disable=None)]
+    rows = pd.DataFrame(rows, columns=COLUMNS)
+    print(tabulate(rows[rows.warnings != ""], headers="keys", showindex=False))
+    print(f"{(rows.warnings == '').sum()} of {len(rows)} problems without a warning")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        rows.to_csv(out, index=False)

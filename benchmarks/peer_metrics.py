@@ -14,12 +14,11 @@ installed is left out with a line. Each comparison says what makes it fair:
 - Its l1 correction is a mean over random draws, ours a closed form: they differ by chance.
 """
 
-import argparse
-
 import numpy as np
 import torch
 from tabulate import tabulate
 
+from _runner import benchmark
 from skclamp import metrics
 
 
@@ -112,14 +111,7 @@ def overconfident(n_samples, n_classes, seed):
     return y, 0.9 * sharp + 0.1 / n_classes
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n-samples", type=int, default=15_000, help="divisible by 15, the number of bins")
-    parser.add_argument("--n-classes", type=int, default=5)
-    options = parser.parse_args(arguments)
-    table = list(rows(options.n_samples, options.n_classes))
-    print(tabulate(table, headers="keys", floatfmt=("", "", ".8f", ".8f", ".1e")))
-
-
-if __name__ == "__main__":
-    main()
+@benchmark
+def main(n_samples=15_000, n_classes=5):
+    """Of samples that the number of bins, 15, divides."""
+    print(tabulate(list(rows(n_samples, n_classes)), headers="keys", floatfmt=("", "", ".8f", ".8f", ".1e")))

@@ -6,37 +6,18 @@ processor times.
     python benchmarks/predict_speed.py --data DIR
 """
 
-import argparse
-import time
+from functools import partial
 
 import numpy as np
 import torch
 from tabulate import tabulate
 
-from _data import add_data_argument, load_images
+from _data import load_images
 from _networks import RESNETS, load_resnet
+from _runner import benchmark
 from _shifts import SHIFTS
+from _timing import measure
 from skclamp import NeuralClampingCalibrator
-
-
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    images, labels = load_images("cifar10_test", options.data)
-    network = load_resnet(options.network, options.data).eval()
-    shifted = SHIFTS["darkness"](images[: options.size])
-    rows = [compare(network, shifted, labels[: options.size], family, options.rounds) for family in ("full", "affine")]
-    print(tabulate(rows, headers="keys", floatfmt=("", ".3f", ".3f", ".3f", ".1e")))
-
-
-def parse_options(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_argument(parser)
-    parser.add_argument("--network", choices=sorted(RESNETS), default="cifar10_resnet20")
-    parser.add_argument("--size", type=int, default=1000, help="images (default: 1000)")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: 1)")
-    return parser.parse_args(arguments)
 
 
 def compare(network, images, labels, family, n_rounds):
@@ -45,8 +26,9 @@ def compare(network, images, labels, family, n_rounds):
     calibrator = NeuralClampingCalibrator(
         network, perturbation=family, optimizer="sgd", lr=1e-3, max_epochs=1, validation_fraction=None, random_state=0
     ).fit(images, labels)
-    rounds = np.array([paired_times(calibrator, network, images) for _ in range(n_rounds)])
-    ours, plain = calibrator.predict_proba(images), plain_loop(calibrator, network, images)
+    ways = partial(plain_loop, calibrator, network, images), partial(calibrator.predict_proba, images)
+    rounds = np.array([[measure(way)[1].cpu for way in ways] for _ in range(n_rounds)])
+    plain, ours = (way() for way in ways)
     return {
         "perturbation": family,
         "plain loop s": np.median(rounds[:, 0]),
@@ -56,22 +38,16 @@ def compare(network, images, labels, family, n_rounds):
     }
 
 
-def paired_times(calibrator, network, images):
-    start = time.process_time()
-    plain_loop(calibrator, network, images)
-    between = time.process_time()
-    calibrator.predict_proba(images)
-    return between - start, time.process_time() - between
-
-
+@torch.no_grad()
 def plain_loop(calibrator, network, images):
     """What one would write by hand."""
-    perturbation, parts = calibrator.perturbation_, []
-    with torch.no_grad():
-        for batch in images.split(calibrator.batch_size):
-            parts.append(torch.softmax(network(perturbation(batch)) / calibrator.temperature_, 1))
-    return torch.cat(parts).numpy()
+    logits = (network(calibrator.perturbation_(batch)) for batch in images.split(calibrator.batch_size))
+    return torch.cat([torch.softmax(part / calibrator.temperature_, 1) for part in logits]).numpy()
 
 
-if __name__ == "__main__":
-    main()
+@benchmark
+def main(data=None, network: RESNETS = "cifar10_resnet20", size=1000, rounds=15):
+    images, labels = load_images("cifar10_test", data)
+    network, shifted = load_resnet(network, data), SHIFTS["darkness"](images[:size])
+    rows = [compare(network, shifted, labels[:size], family, rounds) for family in ("full", "affine")]
+    print(tabulate(rows, headers="keys", floatfmt=("", ".3f", ".3f", ".3f", ".1e")))

@@ -8,33 +8,25 @@
 Records: two CIFAR-10 ResNets, three CIFAR-100 networks, gas sensors that have drifted (batches 3 and 6), and votes of
 random forests of 25 trees, with exact zeros, on digits and on 20 made-up classes. Of "null" records, made-up ones of 3
 and 10 classes and of 2 % positives, the labels are drawn from softmax(z / 1.7): no map does better than temperature
-scaling, and to leave it can do nothing but harm. 500 samples calibrate,
-drawn at random (or stratified by class, with ``--stratify``); of images a half of 10,000 judges, of the others all the
-rest. Every map of a draw is appended to a CSV file as it is computed; what
-the file has already is left out. Probabilities below 2.2e-16 count as this, as in scikit-learn's ``log_loss``.
+scaling, and to leave it can do nothing but harm. 500 samples calibrate, drawn at random (or stratified by class, with
+``--stratify``); of images a half of 10,000 judges, of the others all the rest. Probabilities below 2.2e-16 count as
+this, as in scikit-learn's ``log_loss``.
 """
 
-import argparse
-import time
-import warnings
-from pathlib import Path
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import log_loss
-from sklearn.model_selection import train_test_split
 from tabulate import tabulate
-from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
-from _data import load_images, split_halves
-from _networks import compute_logits, load_resnet
-from _records import RECORDS, load_record
-from _result_file import ResultFile
+from _data import RECORDS, load_record, split_halves, split_off
+from _runner import RESULTS, benchmark, record
+from _timing import measure
 from skclamp import CalibratorSelector, default_candidates
 from small_tables import load_sensors
 
@@ -45,71 +37,38 @@ NAMES = (*RECORDS, "cifar100_resnet20", *SENSORS, *FORESTS)
 # Columns, and means and deviations of their logits; the first one's mean leaves 2 % for the second of two.
 NULLS = {"null-3": (3, 0.0, 4.0), "null-10": (10, 0.0, 3.5), "null-rare": (2, 11.0, 4.5)}
 TRUE_TEMPERATURE, N_JUDGING = 1.7, 20_000
-# Draws with smaller seeds helped to choose the selector's rules.
-FIRST_SEED = 50
 COLUMNS = ("record", "n", "seed", "method", "nll", "chosen", "seconds")
 # The trees see this share of a forest's samples.
 TRAINED = 0.4
 
 
-def main(arguments=None):
-    options = parse(arguments)
-    torch.set_num_threads(1)
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        compute(options)
-    results = pd.read_csv(options.out)
-    print(table(results))
-    print(verdict(results))
-
-
-def parse(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of networks, images and tables")
-    parser.add_argument("--records", nargs="+", choices=(*NAMES, *NULLS), default=NAMES, help="default: all but nulls")
-    parser.add_argument("--size", type=int, default=500, help="samples that calibrate (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="number of draws (default: %(default)s)")
-    parser.add_argument(
-        "--stratify", action="store_true", help="have classes as frequent in the calibration set as in the record"
-    )
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of these (default: %(default)s)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("benchmarks/results/selecting.csv"),
-        help="CSV file to append to (default: %(default)s)",
-    )
-    return parser.parse_args(arguments)
-
-
-def compute(options):
-    """Compute and write the draws that the file doesn't have yet."""
-    file = ResultFile(options.out, COLUMNS, n_key=3)
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    for record in options.records:
-        pending = [seed for seed in seeds if (record, options.size, seed) not in file]
-        if pending:
-            draw = source(record, options)
-            for seed in tqdm(pending, desc=record, disable=None):
-                file.append([{"record": record, "n": options.size, "seed": seed, **row} for row in run(*draw(seed))])
-
-
-def source(record, options):
+def source(name, data, size, stratify):
     """What gives a seed's scores, labels, indices to calibrate and to test on, and the kind of the scores."""
-    if record in NULLS:
-        return lambda seed: (*null_logits(record, seed, options.size), "logits")
-    if record in FORESTS:
-        data = load_digits(return_X_y=True) if record == "digits, forest" else twenty_classes()
-        return lambda seed: (*forest_votes(*data, seed, options.size, options.stratify), "probabilities")
-    if record in SENSORS:
-        logits, labels = sensor_logits(SENSORS[record], options.data)
-        return lambda seed: (logits, labels, *rest_judges(labels, seed, options.size, options.stratify), "logits")
-    if record in RECORDS:
-        logits, labels = load_record(record, options.data)
-    else:
-        images, labels = load_images("cifar100_test", options.data)
-        logits = compute_logits(load_resnet(record, options.data), images).numpy()
-    return lambda seed: (logits, labels, *half_judges(labels, seed, options.size, options.stratify), "logits")
+    if name in NULLS:
+        return lambda seed: (*null_logits(name, seed, size), "logits")
+    if name in FORESTS:
+        table = load_digits(return_X_y=True) if name == "digits, forest" else twenty_classes()
+        return lambda seed: (*forest_votes(*table, seed, size, stratify), "probabilities")
+    if name in SENSORS:
+        network, X, labels, batch = load_sensors(data)
+        later = batch == SENSORS[name]
+        with torch.no_grad():
+            logits = network(torch.from_numpy(X[later]).to(next(network.parameters()).dtype)).numpy()
+        labels = labels[later]
+        return lambda seed: (logits, labels, *split_off(labels, size, seed, stratify), "logits")
+    logits, labels = load_record(name, data)
+
+    def half_judges(seed):
+        half, test = split_halves(labels, seed, size if stratify else None)
+        return (
+            logits,
+            labels,
+            half if stratify else np.random.default_rng(seed).permutation(half)[:size],
+            test,
+            "logits",
+        )
+
+    return half_judges
 
 
 def twenty_classes():
@@ -118,9 +77,9 @@ def twenty_classes():
     )
 
 
-def null_logits(record, seed, n_calibration):
+def null_logits(name, seed, n_calibration):
     """Logits, labels drawn from them at the true temperature, and the split."""
-    n_columns, mean, deviation = NULLS[record]
+    n_columns, mean, deviation = NULLS[name]
     rng, n_samples = np.random.default_rng(seed), n_calibration + N_JUDGING
     logits = rng.normal(0, deviation, (n_samples, n_columns))
     if n_columns == 2:
@@ -131,61 +90,33 @@ def null_logits(record, seed, n_calibration):
 
 def forest_votes(X, y, seed, n_calibration, stratify=False):
     """Votes of fully grown trees, and labels, of the samples that they haven't seen, and the split of these."""
-    known, new = train_test_split(np.arange(len(y)), train_size=TRAINED, stratify=y, random_state=seed)
+    known, new = split_off(y, TRAINED, seed)
     forest = RandomForestClassifier(25, random_state=seed).fit(X[known], y[known])
-    return forest.predict_proba(X[new]), y[new], *rest_judges(y[new], seed, n_calibration, stratify)
+    return forest.predict_proba(X[new]), y[new], *split_off(y[new], n_calibration, seed, stratify)
 
 
-def sensor_logits(number, data_dir):
-    """Logits and labels of a later batch."""
-    network, X, labels, batch = load_sensors(data_dir)
-    later = batch == number
-    dtype = next(network.parameters()).dtype
-    with torch.no_grad():
-        return network(torch.from_numpy(X[later]).to(dtype)).numpy(), labels[later]
-
-
-def rest_judges(labels, seed, n_calibration, stratify):
-    """Indices of a calibration set and of all others."""
-    options = {"stratify": labels if stratify else None, "random_state": seed}
-    return train_test_split(np.arange(len(labels)), train_size=n_calibration, **options)
-
-
-def half_judges(labels, seed, n_calibration, stratify):
-    """Indices of a calibration set from one stratified half, and of the other half."""
-    if stratify:
-        return split_halves(labels, seed, n_calibration)
-    half, test = split_halves(labels, seed)
-    return np.random.default_rng(seed).permutation(half)[:n_calibration], test
-
-
-def run(scores, labels, calibration, test, response):
+def compare(scores, labels, calibration, test, response):
     """A row for each default candidate and for the selector."""
-    shared = {"response": response, "classes": np.arange(scores.shape[1])}
-    rows = []
+    classes = np.arange(scores.shape[1])
     for name, calibrator in (*default_candidates(), (SELECTOR, CalibratorSelector())):
-        fitted, start = clone(calibrator).set_params(**shared), time.process_time()
-        fitted.fit(scores[calibration], labels[calibration])
-        seconds = time.process_time() - start
-        proba = fitted.predict_proba(scores[test]).astype(np.float64)
-        nll = log_loss(labels[test], proba, labels=shared["classes"])
+        calibrator = clone(calibrator).set_params(response=response, classes=classes)
+        fitted, spent = measure(lambda c=calibrator: c.fit(scores[calibration], labels[calibration]))
+        nll = log_loss(labels[test], fitted.predict_proba(scores[test]).astype(np.float64), labels=classes)
         chosen = fitted.best_params_["candidate"] if name == SELECTOR else name
-        rows.append({"method": name, "nll": nll, "chosen": chosen, "seconds": seconds})
-    return rows
+        yield {"method": name, "nll": nll, "chosen": chosen, "seconds": spent.cpu}
 
 
 def table(results):
     """One line per record: NLL less temperature scaling's, and less that of the single map with the least mean."""
     rows = []
-    for (record, n), part in results.groupby(["record", "n"], sort=False):
+    for (name, n), part in results.groupby(["record", "n"], sort=False):
         nll = part.pivot(index="seed", columns="method", values="nll")
-        single = nll.drop(columns=SELECTOR)
-        best = single.mean().idxmin()
+        best = nll.drop(columns=SELECTOR).mean().idxmin()
         over = nll[SELECTOR] - nll[TEMPERATURE]
         own = part[part.method == SELECTOR]
         rows.append(
             {
-                "record": record,
+                "record": name,
                 "n": n,
                 "draws": len(nll),
                 "temperature scaling": f"{nll[TEMPERATURE].mean():.4f}",
@@ -195,7 +126,7 @@ def table(results):
                 "left it": f"{(own.chosen != TEMPERATURE).mean():.0%}",
                 "best single map": best,
                 "selector less that": f"{(nll[SELECTOR] - nll[best]).mean():+.4f}",
-                "chosen": ", ".join(f"{name} {k}" for name, k in own.chosen.value_counts().items()),
+                "chosen": ", ".join(f"{chosen} {k}" for chosen, k in own.chosen.value_counts().items()),
                 "fit s": f"{own.seconds.median():.1f}",
             }
         )
@@ -215,5 +146,19 @@ def verdict(results):
     )
 
 
-if __name__ == "__main__":
-    main()
+@benchmark
+def main(
+    data=None,
+    records: (*NAMES, *NULLS) = NAMES,
+    size=500,
+    seeds=5,
+    # Draws with smaller seeds helped to choose the selector's rules.
+    first_seed=50,
+    stratify=False,
+    out=RESULTS / "selecting.csv",
+):
+    draw_of = lru_cache(maxsize=1)(lambda name: source(name, data, size, stratify))
+    cells = [(name, size, seed) for name, seed in product(records, range(first_seed, first_seed + seeds))]
+    results = record(out, COLUMNS, cells, lambda name, _, seed: compare(*draw_of(name)(seed)))
+    print(table(results))
+    print(verdict(results))

@@ -1,124 +1,236 @@
 """The shift suite: calibrators on images that a deployed camera or pipeline has changed, and on drifting sensors.
 
 For each network, shift, number of calibration samples and seed, calibrators are fitted to some of the shifted samples
-and judged by all the others. Every result is appended to a CSV file as it is computed; what the file has already is
-left out, so an interrupted run goes on, and several processes can take different parts. Tables and the figure come
-from such files.
+and judged by all the others.
 
     python benchmarks/shift.py --data DIR --out shift.csv
     python benchmarks/shift.py --data DIR --out shift.csv --shifts none darkness --sizes 2500 --seeds 1
     python benchmarks/shift.py --tabular --out tabular.csv
     python benchmarks/shift.py --summary --figure docs/images/shift.png
-    python benchmarks/shift.py --summary shift.csv tabular.csv
 """
 
-import argparse
-from itertools import groupby, product
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
-from sklearn.model_selection import train_test_split
-from tqdm import tqdm
+from tabulate import tabulate
 
-from _data import add_data_argument, load_images
+from _data import load_images, split_off
+from _estimates import paired_estimate, ratio_estimate
 from _networks import compute_logits, load_resnet
-from _result_file import ResultFile
-from _shift_figure import draw
-from _shift_tables import read_results, report
+from _ratio_figure import draw as draw_ratios
+from _runner import RESULTS, benchmark, record
+from _scores import facts, fit_temperature, nll_and_accuracy, predicted, scaled
 from _shifts import SHIFTS
-from _suite import COLUMNS, Run, Split, compare
 from _tabular import TABLES, TABULAR_SHIFTS, train_mlp
+from _timing import measure_relative
+from skclamp import NeuralClampingCalibrator, VectorScaling
+from skclamp.metrics import expected_calibration_error
 
-NETWORKS = ("cifar10_resnet20", "cifar10_resnet32")
-SIZES = (500, 1000, 2500, 5000)
-
-
-def image_runs(options):
-    """All runs on images, those on the same shifted images one after the other."""
-    return [Run(*run) for run in product(options.networks, options.shifts, options.sizes, seeds(options))]
-
-
-def image_splits(runs, options):
-    """Yield each run with its split; a network sees a shifted test set only once."""
-    images, labels = load_images("cifar10_test", options.data)
-    images, labels = images[: options.n_images], labels[: options.n_images]
-    for (name, shift), group in groupby(runs, key=lambda run: (run.network, run.shift)):
-        network, shifted = load_resnet(name, options.data), SHIFTS[shift](images)
-        logits = compute_logits(network, shifted)
-        for run in group:
-            yield run, Split(network, shifted, logits, labels, *split_off(labels, run.n_calibration, run.seed))
-
-
-def tabular_runs(options):
-    """All runs on tables, those with the same network one after the other."""
-    return [
-        Run(name, shift, TABLES[name][2], seed) for name, seed, shift in product(TABLES, seeds(options), TABULAR_SHIFTS)
-    ]
+NETWORKS = {"cifar10_resnet20": "ResNet-20", "cifar10_resnet32": "ResNet-32"}
+METHODS = ("uncalibrated", "temperature", "vector", "auto")
+KEY = ("network", "shift", "n_calibration", "seed")
+COLUMNS = (
+    *KEY,
+    *("n_test", "method", "nll", "accuracy", "ece"),
+    *("accepted", "families", "temperature", "forward", "backward", "relative_time", "relative_cpu"),
+)
+# Tables and the figure show this size, or the nearest.
+MAIN_SIZE = 2500
+# Marks that differ in shape and in lightness: the figure must do in grey, too.
+MARKS = {
+    "vector": {"marker": "D", "color": "0.55", "mfc": "white", "ms": 4.5, "label": "vector scaling"},
+    "auto": {"marker": "o", "color": "#0b3c6f", "ms": 6, "label": "neural clamping"},
+}
 
 
-def tabular_splits(runs, options):
-    """Yield each run with its split; each seed trains its own network."""
-    for (name, seed), group in groupby(runs, key=lambda run: (run.network, run.seed)):
-        network, X, y = train_mlp(name, seed)
-        for run in group:
-            shifted = torch.from_numpy(TABULAR_SHIFTS[run.shift](X, seed))
-            logits = compute_logits(network, shifted)
-            yield run, Split(network, shifted, logits, y, *split_off(y, run.n_calibration, seed))
+class Split(NamedTuple):
+    """A network, shifted inputs and the network's logits of them, labels, and who is calibrated and tested on."""
+
+    network: torch.nn.Module
+    inputs: torch.Tensor
+    logits: torch.Tensor
+    labels: np.ndarray
+    calibration: np.ndarray
+    test: np.ndarray
 
 
-def split_off(labels, n_calibration, seed):
-    """Indices of a stratified calibration set, and of all the others."""
-    return train_test_split(np.arange(len(labels)), train_size=n_calibration, stratify=labels, random_state=seed)
+def image_splits(data, n_images=None):
+    """What gives the split of a network's name, shift, size and seed; a network sees shifted images only once."""
+
+    @lru_cache(maxsize=1)
+    def shifted(name, shift):
+        images, labels = load_images("cifar10_test", data)
+        network, images = load_resnet(name, data), SHIFTS[shift](images[:n_images])
+        return network, images, compute_logits(network, images), labels[:n_images]
+
+    def split(name, shift, n, seed):
+        problem = shifted(name, shift)
+        return Split(*problem, *split_off(problem[-1], n, seed))
+
+    return split
 
 
-def seeds(options):
-    return range(options.seed0, options.seed0 + options.seeds)
+def tabular_splits():
+    """The same of tables; each seed trains its own network."""
+    train = lru_cache(maxsize=1)(train_mlp)
+
+    def split(name, shift, n, seed):
+        network, X, y = train(name, seed)
+        X = torch.from_numpy(TABULAR_SHIFTS[shift](X, seed))
+        return Split(network, X, compute_logits(network, X), y, *split_off(y, n, seed))
+
+    return split
 
 
-def compute(options):
-    """Compute and write the results that the file doesn't have yet."""
-    results = ResultFile(options.out, COLUMNS, len(Run._fields))
-    runs = tabular_runs(options) if options.tabular else image_runs(options)
-    pending = [run for run in runs if run not in results]
-    splits = (tabular_splits if options.tabular else image_splits)(pending, options)
-    for run, split in tqdm(splits, total=len(pending), disable=None):
-        results.append(compare(run, split))
+def fit_clamping(split, seed, **parameters):
+    """A fitted calibrator, and its time in plain passes."""
+    classes = np.arange(split.logits.shape[1])
+    calibrator = NeuralClampingCalibrator(split.network, random_state=seed, classes=classes, **parameters)
+    inputs, labels = split.inputs[split.calibration], split.labels[split.calibration]
+    return measure_relative(lambda: calibrator.fit(inputs, labels), split.network, inputs)
 
 
-def parse_options(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_argument(parser)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--shifts", nargs="+", choices=SHIFTS, default=list(SHIFTS), metavar="SHIFT")
-    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="calibration images")
-    parser.add_argument("--seeds", type=int, default=5, help="number of splits (default: %(default)s)")
-    parser.add_argument("--seed0", type=int, default=0, help="the first seed (default: %(default)s)")
-    parser.add_argument("--tabular", action="store_true", help="drifting sensors instead of images")
-    parser.add_argument("--n-images", type=int, help="use the first images only, for a quick look")
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/shift.csv"), help="CSV file to append to")
-    parser.add_argument(
-        "--summary",
-        nargs="*",
-        type=Path,
-        metavar="CSV",
-        help="compute nothing: tables of these, else of --out",
+def compare(split, seed):
+    """The rows of a run, one for each of `METHODS`: scores on the test part; of "auto", what it did and cost."""
+    logits, labels = split.logits[split.calibration], split.labels[split.calibration]
+    test, y = split.logits[split.test], split.labels[split.test]
+    temperature = fit_temperature(logits, labels)
+    vector = VectorScaling(classes=np.arange(test.shape[1])).fit(logits, labels)
+    clamping, relative = fit_clamping(split, seed)
+    found = {
+        "uncalibrated": (scaled(test), {}),
+        "temperature": (scaled(test, temperature), {"temperature": temperature}),
+        "vector": (vector.predict_log_proba(test), {}),
+        "auto": (
+            predicted(clamping, split.inputs[split.test], test),
+            {**facts(clamping), "relative_time": relative.wall, "relative_cpu": relative.cpu},
+        ),
+    }
+    for method, (log_proba, what) in found.items():
+        ece = 100 * expected_calibration_error(y, np.exp(log_proba))
+        yield {"n_test": len(y), "method": method, **nll_and_accuracy(log_proba, y), "ece": ece, **what}
+
+
+def in_order(results):
+    """Results in the order of the suite."""
+    results = results.fillna({"families": ""})
+    order = list(dict.fromkeys([*SHIFTS, *TABULAR_SHIFTS]))
+    results["shift"] = pd.Categorical(results["shift"], [shift for shift in order if shift in set(results["shift"])])
+    return results.sort_values([*KEY], kind="stable")
+
+
+def pair(results):
+    """One row per run: the scores of each method, and what "auto" did, side by side."""
+    key = [*KEY, "n_test"]
+    scores = results.pivot(index=key, columns="method", values=["nll", "accuracy", "ece"])
+    scores.columns = [f"{score} {method}" for score, method in scores.columns]
+    own = results[results["method"] == "auto"].set_index(key)
+    names = ["accepted", "forward", "backward", "relative_time", "relative_cpu"]
+    return scores.join(own[names].astype(float)).join(own["families"]).reset_index()
+
+
+def against_temperature(runs, method, score, estimate=paired_estimate):
+    """An estimate of a method's score against temperature scaling's over runs that differ in their seed."""
+    n_test, n_calibration = runs["n_test"].iloc[0], runs["n_calibration"].iloc[0]
+    fraction = n_test / (n_test + n_calibration)
+    return estimate(runs[f"{score} {method}"], runs[f"{score} temperature"], fraction)
+
+
+def main_runs(runs):
+    """Those of a network's runs with the size that tables and figures show."""
+    sizes = runs["n_calibration"].unique()
+    return runs[runs["n_calibration"] == min(sizes, key=lambda size: abs(size - MAIN_SIZE))]
+
+
+def by_shift(runs):
+    """Each shift's name with its runs, in the order of the suite."""
+    return runs.groupby("shift", observed=True)
+
+
+def shift_table(runs):
+    """One line per shift, from the runs of one network and size."""
+    return pd.DataFrame(
+        {
+            "shift": shift,
+            "runs": len(part),
+            "TS acc": f"{part['accuracy temperature'].mean():.1f}",
+            "TS NLL": f"{part['nll temperature'].mean():.3f}",
+            "vector": f"{against_temperature(part, 'vector', 'nll', ratio_estimate).mean:.3f}",
+            "NLL ratio": f"{against_temperature(part, 'auto', 'nll', ratio_estimate):.3f}",
+            "NLL diff": f"{against_temperature(part, 'auto', 'nll'):+.4f}",
+            "acc points": f"{against_temperature(part, 'auto', 'accuracy'):+.2f}",
+            "ECE TS → auto": f"{part['ece temperature'].mean():.2f} → {part['ece auto'].mean():.2f}",
+            "kept": f"{part['accepted'].sum():.0f} of {len(part)}",
+            "families": ", ".join(part["families"][part["families"] != ""].value_counts().index[:2]),
+        }
+        for shift, part in by_shift(runs)
     )
-    parser.add_argument("--figure", type=Path, metavar="PNG", help="with --summary: draw the figure, too")
-    return parser.parse_args(arguments)
 
 
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    if options.summary is None:
-        compute(options)
-    results = read_results(options.summary or [options.out])
+def cost_table(runs):
+    """What fits cost: means of passes, medians of times, without shift and with one."""
+    runs = runs.assign(shifted=np.where(runs["shift"] == "none", "no", "yes"))
+    groups = runs.groupby(["network", "n_calibration", "shifted"])
+    costs = groups[["forward", "backward"]].mean().join(groups[["relative_time", "relative_cpu"]].median())
+    return costs.round(1).reset_index()
+
+
+def report(results):
+    """Print every table."""
+    runs = pair(in_order(results))
+    for (network, n), part in runs.groupby(["network", "n_calibration"]):
+        print(f"\n{network}, {n} calibration samples: 'auto' against temperature scaling")
+        print(tabulate(shift_table(part), headers="keys", showindex=False, disable_numparse=True))
+    print("\ncost of a fit: passes over the network (means), time in plain float32 passes (medians; wall, processor)")
+    print(tabulate(cost_table(runs), headers="keys", showindex=False))
+
+
+def draw(results, path):
+    """Draw the networks side by side, a dot with its standard error for each shift."""
+    runs = pair(in_order(results))
+    panels = {}
+    for name in [name for name in NETWORKS if name in set(runs["network"])]:
+        parts = list(by_shift(main_runs(runs[runs["network"] == name])))
+        panels[NETWORKS[name]] = {
+            method: pd.DataFrame(
+                [against_temperature(part, method, "nll", ratio_estimate) for _, part in parts],
+                index=[shift for shift, _ in parts],
+            )
+            for method in MARKS
+        }
+    auto = next(iter(panels.values()))["auto"]["mean"]
+    # No shift first, then those that clamping repairs best.
+    order = sorted(auto.index, key=lambda shift: (shift != "none", auto[shift]))
+    draw_ratios(path, panels, order, MARKS, (6, 6.4), "test NLL, temperature scaling = 1 (± standard error)")
+
+
+@benchmark
+def main(
+    data=None,
+    networks: NETWORKS = tuple(NETWORKS),
+    shifts: SHIFTS = tuple(SHIFTS),
+    sizes=(500, 1000, 2500, 5000),
+    seeds=5,
+    seed0=0,
+    tabular=False,
+    n_images: int = None,
+    out=RESULTS / "shift.csv",
+    summary=False,
+    figure: Path = None,
+):
+    seeds = range(seed0, seed0 + seeds)
+    if tabular:
+        split_of = tabular_splits()
+        cells = [(name, shift, TABLES[name][2], seed) for name, seed, shift in product(TABLES, seeds, TABULAR_SHIFTS)]
+    else:
+        split_of = image_splits(data, n_images)
+        cells = product(networks, shifts, sizes, seeds)
+    results = record(out, COLUMNS, () if summary else cells, lambda *run: compare(split_of(*run), run[-1]))
     report(results)
-    if options.figure:
-        draw(results, options.figure)
-
-
-if __name__ == "__main__":
-    main()
+    if figure:
+        draw(results, figure)

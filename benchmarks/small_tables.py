@@ -1,29 +1,25 @@
 """Few labelled samples of a table that has drifted: what clamping does where it has nearly as many parameters.
 
 A network is trained on the first two batches of the gas sensors (128 features, 6 classes; Vergara et al., 2012). Each
-draw takes 100 to 300 samples of a later batch to calibrate on, and judges by the rest of that batch. Every draw is
-appended to a CSV file as it is computed; what the file has already is left out.
+draw takes 100 to 300 samples of a later batch to calibrate on, and judges by the rest of that batch.
 
     python benchmarks/small_tables.py --data DIR
     python benchmarks/small_tables.py --data DIR --draws 30 --families affine --out affine.csv
 """
 
-import argparse
 import warnings
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import torch
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from tabulate import tabulate
-from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
-from _result_file import ResultFile
+from _data import load_gas_sensors
+from _runner import RESULTS, benchmark, record
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp.exceptions import CalibrationWarning
 from skclamp.modules import as_module
 
 FAMILIES = ("channel", "affine", "auto")
@@ -35,10 +31,9 @@ SCORES = ("nll", "unfloored", "accuracy")
 COLUMNS = ("family", "draw", "batch", "n", "accepted", "temperature", *SCORES, *(f"ts_{score}" for score in SCORES))
 
 
-def load_sensors(data_dir, n_iter=200):
+def load_sensors(data, n_iter=200):
     """A perceptron as a torch module, and its standardised inputs, labels as column indices and batches."""
-    with np.load(Path(data_dir) / "gas_sensor_drift.npz") as file:
-        X, y, batch = file["X"], file["y"], file["batch"]
+    X, y, batch = load_gas_sensors(data)
     known = np.isin(batch, TRAINING_BATCHES)
     X = StandardScaler().fit(X[known]).transform(X)
     with warnings.catch_warnings():
@@ -67,30 +62,16 @@ def score(calibrator, X, columns):
     return -np.maximum(own, np.log(np.finfo(float).eps)).mean(), -own.mean(), accuracy
 
 
-def run(sensors, family, seed):
+def measure(sensors, family, seed):
     """The row of one draw and family."""
     network, X, columns, batch = sensors
     chosen, fit, test = draw(batch, seed)
     classes = np.arange(columns.max() + 1)
     plain = TemperatureScaling(network, classes=classes)
     clamping = NeuralClampingCalibrator(network, perturbation=family, random_state=seed, classes=classes)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)
-        own, baseline = (score(each.fit(X[fit], columns[fit]), X[test], columns[test]) for each in (clamping, plain))
-    found = (int(clamping.accepted_), clamping.temperature_)
-    return dict(zip(COLUMNS, (family, seed, chosen, len(fit), *found, *own, *baseline), strict=True))
-
-
-def compute(options):
-    """Compute and write the draws that the file doesn't have yet."""
-    results = ResultFile(options.out, COLUMNS, 2)
-    keys = [(family, seed) for seed in range(options.draws) for family in options.families]
-    pending = [key for key in keys if key not in results]
-    if not pending:
-        return
-    sensors = load_sensors(options.data, options.iterations)
-    for family, seed in tqdm(pending, disable=None):
-        results.append([run(sensors, family, seed)])
+    own, baseline = (score(fitted.fit(X[fit], columns[fit]), X[test], columns[test]) for fitted in (clamping, plain))
+    values = chosen, len(fit), int(clamping.accepted_), clamping.temperature_, *own, *baseline
+    return dict(zip(COLUMNS[2:], values, strict=True))
 
 
 def table(results):
@@ -106,37 +87,17 @@ def table(results):
                 "kept": len(kept),
                 "worst": f"{part.difference.max():+.4f}",
                 "mean": f"{part.difference.mean():+.4f}",
-                "mean where kept": f"{kept.difference.mean():+.4f}" if len(kept) else "",
-                "points of accuracy where kept": f"{kept.gained.mean():+.1f}" if len(kept) else "",
+                "mean where kept": f"{kept.difference.mean():+.4f}",
+                "points of accuracy where kept": f"{kept.gained.mean():+.1f}",
                 "temperature scaling's mean": f"{part.ts_nll.mean():.4f}",
             }
         )
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
-def parse_options(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", required=True, help="folder of gas_sensor_drift.npz (X, y, batch)"
-    )
-    parser.add_argument("--draws", type=int, default=300, help="(default: %(default)s)")
-    parser.add_argument("--families", nargs="+", default=FAMILIES, help="perturbations (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=200, help="of the network's training (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of torch and numpy (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/results/small_tables.csv"), help="CSV file to append to"
-    )
-    return parser.parse_args(arguments)
-
-
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    with threadpool_limits(options.threads):
-        compute(options)
+@benchmark
+def main(data: Path, draws=300, families=FAMILIES, iterations=200, out=RESULTS / "small_tables.csv"):
+    sensors = cache(lambda: load_sensors(data, iterations))
+    cells = [(family, seed) for seed, family in product(range(draws), families)]
     print("NLL minus temperature scaling's, on the rest of the batch")
-    print(table(pd.read_csv(options.out)))
-
-
-if __name__ == "__main__":
-    main()
+    print(table(record(out, COLUMNS, cells, lambda *cell: measure(sensors(), *cell))))

@@ -7,50 +7,181 @@ Peers that aren't installed (extra ``bench``) are left out with a line. Errors a
 against ours in float64: of temperatures relative, of metrics absolute.
 """
 
-import argparse
-import csv
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 from tabulate import tabulate
+from torch import nn
 
-import _speed_metrics
-import _speed_temperature
+from _runner import benchmark
+from _timing import best_time
+from skclamp import TemperatureScaling, metrics
 
-SIZES = ["5000x10", "10000x100", "50000x1000"]
 COLUMNS = ["what", "size", "method", "ms", "baseline", "ratio", "error"]
-FORMATS = ("", "", "", ".3g", "", ".2f", ".0e")
+TRUE_TEMPERATURE = 1.7
+N_BINS = 15
 
 
-def main(arguments=None):
-    options = parse(arguments)
-    rows = _speed_temperature.rows(options.sizes, options.threads) + _speed_metrics.rows(options.sizes, options.threads)
-    print(f"threads: {options.threads}; baseline: one pass of the function named over the same float32 array")
-    print(tabulate([[row.get(name) for name in COLUMNS] for row in rows], headers=COLUMNS, floatfmt=FORMATS))
-    if options.out:
-        write(options.out, rows)
+class LogitsClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier whose decision function is its input: how scikit-learn's calibration takes ready-made logits."""
+
+    def fit(self, X, y=None):
+        self.classes_ = np.arange(X.shape[1])
+        return self
+
+    def decision_function(self, X):
+        return X
+
+    def predict(self, X):
+        return X.argmax(1)
 
 
-def parse(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")
-    parser.add_argument(
-        "--sizes", type=size, nargs="+", default=[size(text) for text in SIZES], help="as 5000x10: samples x classes"
-    )
-    parser.add_argument("--out", metavar="CSV", help="file to write the results to")
-    return parser.parse_args(arguments)
+# Temperatures of logits.
 
 
-def size(text):
-    """Samples and classes of a text such as 5000x10."""
-    n_samples, n_classes = map(int, text.split("x"))
-    return n_samples, n_classes
+def fit_ours(y, X):
+    return TemperatureScaling().fit(X, y).temperature_
 
 
-def write(path, rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+def fit_scikit_learn(y, X):
+    calibrated = CalibratedClassifierCV(FrozenEstimator(LogitsClassifier().fit(X)), method="temperature").fit(X, y)
+    return 1 / calibrated.calibrated_classifiers_[0].calibrators[0].beta_
 
 
-if __name__ == "__main__":
-    main()
+def fit_netcal(y, X):
+    """It takes probabilities; in float64, for on float32 it always returns 1."""
+    from netcal.scaling import TemperatureScaling as NetcalTemperatureScaling
+
+    probabilities = torch.from_numpy(X).softmax(1, dtype=torch.float64).numpy()
+    return 1 / NetcalTemperatureScaling().fit(probabilities, y).temperature.item()
+
+
+# Errors of probabilities.
+
+
+def torchmetrics_ece(y, proba):
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    tensors = torch.from_numpy(proba), torch.from_numpy(y)
+    return multiclass_calibration_error(*tensors, num_classes=proba.shape[1], n_bins=N_BINS).item()
+
+
+def netcal_ece(y, proba, **options):
+    """With equal mass, its bins part ties and lie one sample elsewhere."""
+    from netcal.metrics import ECE
+
+    return ECE(N_BINS, **options).measure(proba, y)
+
+
+def relplot_smooth(y, proba):
+    """With its own choice of the most probable class."""
+    import relplot
+
+    return relplot.smECE(*relplot.multiclass_logits_to_confidences(proba, y, probs=True))
+
+
+def ece_interval(y, proba):
+    """Upper end of a bootstrap interval of 1,000 replicates."""
+    return metrics.bootstrap_interval(metrics.expected_calibration_error, y, proba, random_state=0).high
+
+
+def plain_sce(y, proba):
+    """Classwise ECE as one writes it in torch: a bin index for every entry, and one scatter for each sum."""
+    proba, one_hot = torch.from_numpy(proba), torch.from_numpy(np.eye(proba.shape[1], dtype=np.float32)[y])
+    place = (proba * N_BINS).ceil_().clamp_(1, N_BINS).long().sub_(1)
+    gap = torch.zeros(N_BINS, proba.shape[1]).scatter_add_(0, place, proba - one_hot)
+    return (gap.abs().sum() / proba.numel()).item()
+
+
+FIT = "temperature scaling, fit"
+# Each takes labels and float32 logits or probabilities, numpy arrays both; ours comes first.
+CONTESTS = {
+    FIT: {"skclamp": fit_ours, "scikit-learn": fit_scikit_learn, "netcal": fit_netcal},
+    "ECE": {"skclamp": metrics.expected_calibration_error, "torchmetrics": torchmetrics_ece, "netcal": netcal_ece},
+    "AECE": {
+        "skclamp": metrics.adaptive_expected_calibration_error,
+        "netcal": lambda y, proba: netcal_ece(y, proba, equal_intervals=False),
+    },
+    "classwise ECE": {"skclamp": metrics.classwise_calibration_error, "plain torch": plain_sce},
+    "smooth ECE": {"skclamp": metrics.smooth_calibration_error, "relplot": relplot_smooth},
+    "KS": {"skclamp": metrics.ks_calibration_error},
+    "debiased ECE": {"skclamp": metrics.debiased_calibration_error},
+    "sweep": {"skclamp": metrics.sweep_calibration_error},
+    "ECE, 1,000 replicates": {"skclamp": ece_interval},
+    "MCE": {"skclamp": metrics.maximum_calibration_error},
+    "Brier": {"skclamp": metrics.brier_score},
+    "entropy": {"skclamp": lambda y, proba: metrics.predictive_entropy(proba)},
+}
+
+
+def simulated_logits(n_samples, n_classes, *, temperature=TRUE_TEMPERATURE, seed=0):
+    """Float32 logits of a random network, and labels drawn from ``softmax(logits / temperature)``."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        # Features of mean zero favour no class: scikit-learn's cross-fitting needs them all in each fold.
+        network = nn.Sequential(nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, n_classes))
+        nn.init.normal_(network[-1].weight, std=0.5)
+        parts = []
+        for start in range(0, n_samples, 4096):
+            logits = network(torch.randn(min(4096, n_samples - start), 64))
+            noise = torch.empty_like(logits).exponential_().log_().neg_()
+            parts.append((logits, (logits / temperature + noise).argmax(1)))
+    logits, y = zip(*parts, strict=True)
+    return torch.cat(logits), torch.cat(y)
+
+
+def inputs(what, n_samples, n_classes):
+    """Labels, and what a contest is about."""
+    logits, y = simulated_logits(n_samples, n_classes)
+    return y.numpy(), (logits if what == FIT else (logits / TRUE_TEMPERATURE).softmax(1)).numpy()
+
+
+def works(what, name, method):
+    """Try a method on a few samples; say why one is left out."""
+    try:
+        method(*inputs(what, 200, 3))
+    except (ImportError, ValueError) as error:
+        print(f"{name}, {what}: left out ({error})")
+        return False
+    return True
+
+
+def contest(what, methods, size):
+    """A row for each method at a size; it takes turns with the plain pass, so that a busy spell hits both."""
+    y, X = inputs(what, *size)
+    tensor, exact = torch.from_numpy(X), methods["skclamp"](y, X.astype(np.float64))
+    one_pass = (lambda: tensor.logsumexp(1)) if what == FIT else (lambda: tensor.max(1))
+    for name, method in methods.items():
+        times = [(best_time(lambda f=method: f(y, X), budget=0.5), best_time(one_pass, budget=0.5)) for _ in range(4)]
+        spent, baseline = np.min(times, axis=0)
+        found = float(method(y, X))
+        yield {
+            "what": what,
+            "size": "{} x {}".format(*size),
+            "method": name,
+            "ms": 1e3 * spent,
+            "baseline": "torch.logsumexp" if what == FIT else "torch.max",
+            "ratio": spent / baseline,
+            "error": abs(found / exact - 1) if what == FIT else abs(found - exact),
+        }
+
+
+@benchmark
+def main(sizes=("5000x10", "10000x100", "50000x1000"), only="", out: Path = None):
+    chosen = {
+        what: {name: method for name, method in methods.items() if works(what, name, method)}
+        for what, methods in CONTESTS.items()
+        if only in what
+    }
+    sizes = [tuple(map(int, size.split("x"))) for size in sizes]
+    rows = [row for what, methods in chosen.items() for size in sizes for row in contest(what, methods, size)]
+    print("baseline: one pass of the function named over the same float32 array")
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    print(tabulate(frame, headers="keys", showindex=False, floatfmt=("", "", "", ".3g", "", ".2f", ".0e")))
+    if out:
+        frame.to_csv(out, index=False)

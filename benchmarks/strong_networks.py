@@ -6,14 +6,11 @@
 Networks: the mean log-probabilities of a ResNet-20 and a ResNet-32 on CIFAR-10 images and their mirror images (94 %
 right); these plus those of a logistic regression on the features of an EfficientNet-Lite0, which 4,000 test images
 trained (94.5 %); and a perceptron on gas sensors. Half of the samples that are left judges, the first n of a random
-order of the others calibrate. Every fit is appended to a CSV file as it is done; what the file has already is left
-out. Needs the extra `bench`.
+order of the others calibrate. Needs the extra `bench`.
 """
 
-import argparse
-import warnings
+from functools import lru_cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,24 +18,20 @@ import torch
 from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 from torch.nn import functional
-from tqdm import tqdm
 
-from _data import load_images, split_halves
+from _data import load_gas_sensors, load_images, split_halves, split_off
 from _estimates import paired_estimate
-from _imagenet import LITE0, load_imagenet_network
 from _networks import compute_logits, load_resnet
-from _result_file import ResultFile
-from choosing import cell
+from _runner import RESULTS, benchmark, record
+from choosing import BASELINE, COLUMNS, cell
+from imagenet_sample import load_lite0
 from peers import OURS, Split, run_ours
 from skclamp import CalibratorSelector, default_candidates
 
-BASELINE = "TemperatureScaling"
 # Of the selector's candidates those that take part whatever the samples.
 CANDIDATES = [(name, calibrator) for name, calibrator in default_candidates() if name not in ("vector", "beta")]
 MAPS = {
@@ -55,91 +48,46 @@ MAPS = {
         candidates=[(name, calibrator) for name, calibrator in CANDIDATES if name != "order-preserving"]
     ),
 }
-COLUMNS = ("network", "n", "seed", "method", "nll", "ece", "accuracy", "seconds")
-OUT = Path("benchmarks/results/strong_networks.csv")
 # Test images that fit what the features of another network say.
 N_KNOWN = 4000
 
 
-def main(arguments=None):
-    options = parse(arguments)
-    torch.set_num_threads(1)
-    if not options.summary:
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compute(options)
-    print(table(pd.read_csv(options.out)).to_markdown(index=False, disable_numparse=True))
-
-
-def parse(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of networks, images and gas_sensor_drift.npz")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: all")
-    parser.add_argument("--methods", nargs="+", choices=MAPS, default=list(MAPS), help="default: all")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 1000, 2500, 5000])
-    parser.add_argument("--seeds", type=int, default=5, help="number of splits (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="CSV file to append to (default: %(default)s)")
-    parser.add_argument("--summary", action="store_true", help="only print the table of this file")
-    return parser.parse_args(arguments)
-
-
-def compute(options):
-    """Compute and write the fits that the file doesn't have yet."""
-    file = ResultFile(options.out, COLUMNS, n_key=4)
-    for network in options.networks:
-        runs = product(options.sizes, range(options.seeds), options.methods)
-        runs = [run for run in runs if (network, *run) not in file]
-        if not runs:
-            continue
-        logits, labels = NETWORKS[network](options.data)
-        for n, seed, method in tqdm(runs, desc=network, disable=None):
-            half, test = split_halves(labels, seed)
-            if n > len(half):
-                continue
-            rows = np.random.default_rng(seed).permutation(half)[:n]
-            found = run_ours(clone(MAPS[method]), Split(logits, labels, rows, test))
-            file.append([dict(zip(COLUMNS, (network, n, seed, method, *found), strict=True))])
-
-
-def averaged(data_dir):
+def averaged(data):
     """Mean log-probabilities of the two ResNets on the CIFAR-10 test images and their mirror images; labels."""
-    images, labels = load_images("cifar10_test", data_dir)
-    networks = [load_resnet(name, data_dir) for name in ("cifar10_resnet20", "cifar10_resnet32")]
+    images, labels = load_images("cifar10_test", data)
+    networks = [load_resnet(name, data) for name in ("cifar10_resnet20", "cifar10_resnet32")]
     logits = [compute_logits(network, X).numpy() for network in networks for X in (images, images.flip(3))]
     return np.mean([log_softmax(part.astype(np.float64), axis=1) for part in logits], axis=0), labels
 
 
-def transferred(data_dir):
+def transferred(data):
     """The averaged log-probabilities plus those by an ImageNet network's features, of what these weren't fitted to."""
-    logits, labels = averaged(data_dir)
-    rows = np.arange(len(labels))
-    known, new = train_test_split(rows, train_size=N_KNOWN, stratify=labels, random_state=0)
-    X = lite0_features(load_images("cifar10_test", data_dir)[0])
+    logits, labels = averaged(data)
+    known, new = split_off(labels, N_KNOWN, 0)
+    normalize, network = load_lite0()
+    features = []
+    with torch.no_grad():
+        for batch in load_images("cifar10_test", data)[0].split(100):
+            large = functional.interpolate(batch, size=128, mode="bicubic", antialias=True).clamp(0, 1)
+            features.append(network.extract_features(normalize(large)).mean((2, 3)))
+    X = torch.cat(features).numpy()
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=200)).fit(X[known], labels[known])
     return logits[new] + model.predict_log_proba(X[new]), labels[new]
 
 
-def lite0_features(images):
-    """The last feature map's means of images enlarged to 128 × 128."""
-    normalize, network = load_imagenet_network(LITE0)[0]
-    found = []
-    with torch.no_grad():
-        for batch in images.split(100):
-            large = functional.interpolate(batch, size=128, mode="bicubic", antialias=True).clamp(0, 1)
-            found.append(network.extract_features(normalize(large)).mean((2, 3)))
-    return torch.cat(found).numpy()
-
-
-def sensors(data_dir):
+def sensors(data):
     """Log-probabilities of a perceptron on gas sensors of all batches together, six classes; labels."""
-    with np.load(Path(data_dir) / "gas_sensor_drift.npz") as file:
-        X, labels = file["X"].astype(np.float64), np.searchsorted(np.unique(file["y"]), file["y"])
-    X, X_rest, y, y_rest = train_test_split(X, labels, train_size=1500, stratify=labels, random_state=0)
-    model = make_pipeline(StandardScaler(), MLPClassifier(128, max_iter=60, random_state=0)).fit(X, y)
-    return np.log(np.maximum(model.predict_proba(X_rest), np.finfo(np.float64).tiny)), y_rest
+    X, y, _ = load_gas_sensors(data)
+    X, labels = X.astype(np.float64), np.searchsorted(np.unique(y), y)
+    known, new = split_off(labels, 1500, 0)
+    model = make_pipeline(StandardScaler(), MLPClassifier(128, max_iter=60, random_state=0)).fit(
+        X[known], labels[known]
+    )
+    return np.log(np.maximum(model.predict_proba(X[new]), np.finfo(np.float64).tiny)), labels[new]
 
 
 NETWORKS = {"CIFAR-10, ResNets": averaged, "CIFAR-10, and features": transferred, "gas sensors": sensors}
+COLUMNS = ("network", *COLUMNS[1:])
 
 
 def table(results):
@@ -154,5 +102,25 @@ def table(results):
     return frame.rename_axis("method").reset_index()
 
 
-if __name__ == "__main__":
-    main()
+@benchmark
+def main(
+    data=None,
+    networks: NETWORKS = tuple(NETWORKS),
+    methods: MAPS = tuple(MAPS),
+    sizes=(500, 1000, 2500, 5000),
+    seeds=5,
+    out=RESULTS / "strong_networks.csv",
+    summary=False,
+):
+    load = lru_cache(maxsize=1)(lambda network: NETWORKS[network](data))
+
+    def run(network, n, seed, method):
+        logits, labels = load(network)
+        half, test = split_halves(labels, seed)
+        if n > len(half):
+            return []
+        rows = np.random.default_rng(seed).permutation(half)[:n]
+        return run_ours(clone(MAPS[method]), Split(logits, labels, rows, test))._asdict()
+
+    cells = () if summary else product(networks, sizes, range(seeds), methods)
+    print(table(record(out, COLUMNS, cells, run)).to_markdown(index=False, disable_numparse=True))

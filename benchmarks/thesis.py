@@ -1,15 +1,12 @@
-"""Tang's (2022) experiments: neural clamping and the state of the art on CIFAR-100 and ImageNet, with intervals.
+"""Tang's (2022) experiments: neural clamping and the state of the art on CIFAR-100, with intervals.
 
 A ResNet-20 for CIFAR-100 is calibrated on the 5,000 training images that it hasn't seen and judged by the 10,000 test
-images. Parts: the table of all methods; the ablation (input only, output only, joint); gamma of the focal loss; the
-size of the calibration set; and the table on ImageNet, for which a folder in torchvision's layout is halved. Every
-result is appended to a CSV file as it is computed, and what the file has already is left out. A Markdown file of
-tables and the figures are written beside it.
+images. Parts: the table of all methods; the ablation (input only, output only, joint); gamma of the focal loss; and the
+size of the calibration set. A Markdown file of tables and the figures are written beside the file of results.
 
     python benchmarks/thesis.py --data DIR
     python benchmarks/thesis.py --data DIR --parts table --methods uncalibrated temperature clamping
     python benchmarks/thesis.py --data DIR --parts table ablation --epochs 10 --precision bfloat16
-    python benchmarks/thesis.py --parts imagenet --imagenet DIR --imagenet-network resnet50
     python benchmarks/thesis.py --summary
 
 The reference's settings take 100 epochs: hours on a few processor cores. Intervals are for the randomness of the test
@@ -19,92 +16,133 @@ Y.-C. Tang, "Neural Clamping: Joint Input Perturbation and Temperature Scaling f
 2022; published as Tang, Chen and Ho, TMLR 2024.
 """
 
-import argparse
-from pathlib import Path
+import numpy as np
+from scipy.stats import bootstrap
 
-import pandas as pd
-import torch
-from tqdm import tqdm
+import _thesis_tables
+from _data import load_images
+from _networks import compute_logits, load_resnet
+from _runner import RESULTS, benchmark, record
+from _thesis_methods import FACTS, Problem, Run, Samples, calibrate
+from _thesis_tables import CIFAR100, GAMMAS, METHODS, REFERENCE, draw, means, report
+from skclamp import REFERENCE_SETTINGS, TemperatureScaling, metrics
 
-from _data import add_data_argument
-from _result_file import ResultFile
-from _thesis_data import cifar100, imagenet
-from _thesis_figure import draw
-from _thesis_methods import FACTS, calibrate
-from _thesis_runs import METHODS, PARTS, Run, cifar_runs, imagenet_runs
-from _thesis_scores import COLUMNS, evaluate
-from _thesis_tables import means, report
-from skclamp import REFERENCE_SETTINGS, TemperatureScaling
-
-
-def compute(options):
-    """Compute and write the results that the file doesn't have yet."""
-    results = ResultFile(options.out, (*Run._fields, "n_test", *COLUMNS, *FACTS), len(Run._fields))
-    if set(options.parts) != {"imagenet"}:
-        compute_runs(results, cifar100(options), cifar_runs, options)
-    if "imagenet" in options.parts:
-        compute_runs(results, imagenet(options), imagenet_runs, options)
-
-
-def compute_runs(results, problem, runs_of, options):
-    """One problem's part."""
-    pending = [run for run in runs_of(options, len(problem.calibration.labels)) if run not in results]
-    with tqdm(pending, disable=None) as progress:
-        for run in progress:
-            progress.set_description(f"{run.method}, n = {run.n_calibration}, seed {run.seed}")
-            log_proba, facts = calibrate(run, problem)
-            scores = evaluate(problem.test.labels, log_proba, baseline(run, problem), options.resamples)
-            results.append([{**run._asdict(), "n_test": len(problem.test.labels), **scores, **facts}])
+PRECISIONS = ("float32", "bfloat16")
+PARTS = ("table", "ablation", "gamma", "size")
+ERRORS = {
+    "ece": metrics.expected_calibration_error,
+    "aece": metrics.adaptive_expected_calibration_error,
+    "sce": metrics.classwise_calibration_error,
+}
+PROPER = {"nll": metrics.negative_log_likelihood, "brier": metrics.brier_score}
+SCORES = ("entropy", "accuracy", *PROPER, *ERRORS, "nll_difference")
+COLUMNS = (
+    *Run._fields,
+    "n_test",
+    *(f"{score}{end}" for score in SCORES for end in ("", "_low", "_high")),
+    *(f"{error}_floor{end}" for error in ERRORS for end in ("", "_95")),
+    *FACTS,
+)
+LEVEL = 0.95
 
 
-def baseline(run, problem):
-    """Log-probabilities of temperature scaling on the same calibration samples."""
-    samples = problem.calibration.part(run.n_calibration, run.seed)
-    fitted = TemperatureScaling(classes=problem.classes).fit(samples.logits, samples.labels)
-    return fitted.predict_log_proba(problem.test.logits)
+def settings_of(part, n_calibration, gammas, sizes):
+    """Method, gamma and number of calibration samples of each run of a part."""
+    if part == "table":
+        return [(method, GAMMAS.get(method, ""), n_calibration) for method in _thesis_tables.TABLE]
+    if part == "ablation":
+        return [(method, _thesis_tables.ABLATION_GAMMA, n_calibration) for method in _thesis_tables.ABLATION.values()]
+    if part == "gamma":
+        return [(method, gamma, n_calibration) for method in _thesis_tables.SWEPT for gamma in gammas]
+    return [(method, GAMMAS.get(method, ""), n) for method in _thesis_tables.SIZED for n in sizes if n <= n_calibration]
 
 
-def summarise(options):
-    """Write the tables and figures beside the results."""
-    results = means(pd.read_csv(options.out))
+def runs_of(parts, n_calibration, *, methods, gammas, sizes, seeds, epochs, precision):
+    """The runs of some parts, each once, those that take hours last.
+
+    There is one for each seed, or one alone where neither the method nor the calibration set is random.
+    """
+    runs = []
+    for part in parts:
+        for method, gamma, n in settings_of(part, n_calibration, gammas, sizes):
+            reference = method in REFERENCE
+            n_seeds = seeds if n < n_calibration or reference or method == "clamping" else 1
+            loop = (epochs, precision) if reference else ("", "")
+            runs += [Run(CIFAR100, method, gamma, n, seed, *loop) for seed in range(n_seeds) if method in methods]
+    return sorted(dict.fromkeys(runs), key=lambda run: run.method in REFERENCE)
+
+
+def cifar100(data, n_images=None):
+    """The CIFAR-100 network, the 5,000 training images that it hasn't seen, and the 10,000 test images."""
+    network, parts = load_resnet(CIFAR100, data), []
+    for name in ("cifar100_calibration", "cifar100_test"):
+        images, labels = (part[:n_images] for part in load_images(name, data))
+        parts.append(Samples(images, compute_logits(network, images), labels))
+    return Problem(network, *parts)
+
+
+def measure(problem, run, resamples):
+    """The row of a run; the baseline is temperature scaling of the same calibration samples."""
+    log_proba, facts = calibrate(run, problem)
+    samples, test = problem.calibration.part(run.n_calibration, run.seed), problem.test
+    baseline = TemperatureScaling(classes=np.arange(test.logits.shape[1])).fit(samples.logits, samples.labels)
+    baseline = baseline.predict_log_proba(test.logits)
+    return {"n_test": len(test.labels), **evaluate(test.labels, log_proba, baseline, resamples), **facts}
+
+
+def evaluate(y, log_proba, baseline, n_resamples=1000):
+    """Scores by the names of `COLUMNS`; accuracy and calibration errors in per cent, NLL and entropy in nats.
+
+    Intervals are of 95 %, for the test samples' randomness alone; those of calibration errors are of the true error
+    and may lie below the value, which noise enlarges. `nll_difference` is to a baseline's log-probabilities.
+    """
+    proba, options = np.exp(log_proba), {"n_resamples": n_resamples, "confidence_level": LEVEL}
+    scores = {}
+
+    def add(name, value, low, high, factor=1):
+        scores.update({name: factor * value, f"{name}_low": factor * low, f"{name}_high": factor * high})
+
+    entropies = -(proba * np.maximum(log_proba, -1e3)).sum(1)
+    for name, values in (("entropy", entropies), ("accuracy", 100.0 * (log_proba.argmax(1) == y))):
+        rng = np.random.default_rng(0)
+        ends = bootstrap((values,), np.mean, batch=100, method="percentile", random_state=rng, **options)
+        add(name, values.mean(), ends.confidence_interval.low, ends.confidence_interval.high)
+    pair = proba, np.exp(baseline)
+    if np.array_equal(*pair):
+        add("nll_difference", 0.0, 0.0, 0.0)
+    else:
+        found = metrics.paired_bootstrap_test(metrics.negative_log_likelihood, y, *pair, random_state=0, **options)
+        add("nll_difference", found.difference, found.low, found.high)
+    for name, metric in {**PROPER, **ERRORS}.items():
+        found = metrics.bootstrap_interval(metric, y, proba, random_state=0, **options)
+        add(name, found.value, found.low, found.high, 100 if name in ERRORS else 1)
+    for name, metric in ERRORS.items():
+        floor = metrics.calibration_noise_floor(metric, proba, random_state=0)
+        scores |= {f"{name}_floor": 100 * floor.mean, f"{name}_floor_95": 100 * floor.quantile}
+    return scores
+
+
+@benchmark
+def main(
+    data=None,
+    parts: PARTS = PARTS,
+    methods: METHODS = METHODS,
+    gammas=(0.0, 0.5, 1.0, 2.0, 3.0, 5.0),
+    sizes=(500, 1000, 2500, 5000),
+    seeds=3,
+    epochs=REFERENCE_SETTINGS["max_epochs"],
+    precision: PRECISIONS = REFERENCE_SETTINGS["precision"],
+    resamples=1000,
+    n_images: int = None,
+    out=RESULTS / "thesis.csv",
+    summary=False,
+):
+    options = {"methods": methods, "gammas": gammas, "sizes": sizes, "seeds": seeds}
+    options |= {"epochs": epochs, "precision": precision}
+    problem = None if summary else cifar100(data, n_images)
+    runs = () if summary else runs_of(parts, len(problem.calibration.labels), **options)
+    results = means(record(out, COLUMNS, runs, lambda *run: measure(problem, Run(*run), resamples)))
     text = report(results)
-    options.out.with_suffix(".md").write_text(text, encoding="utf-8")
+    out.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
-    print("\n".join(map(str, draw(results, options.out))))
-
-
-def parse_options(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_argument(parser)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:-1], help="default: all but imagenet")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD", help="%(choices)s")
-    parser.add_argument("--gammas", nargs="+", type=float, default=[0.0, 0.5, 1.0, 2.0, 3.0, 5.0])
-    parser.add_argument("--sizes", nargs="+", type=int, default=[500, 1000, 2500, 5000], help="calibration images")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of what is random (default: %(default)s)")
-    epochs, precision = REFERENCE_SETTINGS["max_epochs"], REFERENCE_SETTINGS["precision"]
-    parser.add_argument("--epochs", type=int, default=epochs, help="of the reference (default: %(default)s)")
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default=precision, help="of the reference")
-    parser.add_argument("--imagenet", type=Path, metavar="DIR", help="a subfolder of images for each class")
-    parser.add_argument("--imagenet-network", default="resnet50", help="efficientnet_lite0, or torchvision's name")
-    parser.add_argument("--num-workers", type=int, default=0, help="processes that read ImageNet's files")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap replicates (default: %(default)s)")
-    parser.add_argument("--n-images", type=int, help="use the first images only, for a quick look")
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/thesis.csv"), help="CSV file to append to")
-    parser.add_argument("--summary", action="store_true", help="compute nothing: tables and figures of the file")
-    options = parser.parse_args(arguments)
-    if "imagenet" in options.parts and options.imagenet is None:
-        parser.error("--parts imagenet needs --imagenet DIR")
-    return options
-
-
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    if not options.summary:
-        compute(options)
-    summarise(options)
-
-
-if __name__ == "__main__":
-    main()
+    print("\n".join(map(str, draw(results, out))))

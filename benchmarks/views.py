@@ -1,46 +1,44 @@
 """Views: several passes a prediction against one, without a shift, under shifts, and where no view can help.
 
 Each cell fits temperature scaling and neural clamping, defaults but for `max_views`, to the same samples and judges
-them on others. Cells are appended to a CSV file as they are computed; what the file has already is left out. In the
-parts "plain" and "warps", which is the same with turned and enlarged images among the candidates, the network, in
-float32, remembers its logits of images that it has seen, and all cells share them.
+them on others. In the parts "plain" and "warps", which is the same with turned and enlarged images among the
+candidates, the network, in float32, remembers its logits of images that it has seen, and all cells share them.
 
     python benchmarks/views.py --data DIR --out views.csv
     python benchmarks/views.py --data DIR --out views.csv --parts plain --networks cifar10_resnet20 --max-views 2
     python benchmarks/views.py --out views.csv --summary
 """
 
-import argparse
-from functools import cache, partial
-from pathlib import Path
+import math
+from functools import cache
+from itertools import product
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from tabulate import tabulate
 from torch import nn
 from torch.nn import functional
-from tqdm import tqdm
 
-from _data import add_data_argument, load_images
+from _data import load_images, split_off
 from _networks import load_resnet
-from _relative_time import measure_relative
-from _result_file import ResultFile
-from _shifts import SHIFTS
-from _warps import warps
+from _runner import RESULTS, benchmark, record
+from _shifts import SEVEN, SHIFTS
+from _timing import measure_relative
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.metrics import negative_log_likelihood
-from skclamp.perturbations._views import views_of
+from skclamp.perturbations import HorizontalFlip, ImageShift
 
 NETWORKS = ("cifar10_resnet20", "cifar10_resnet32", "cifar100_resnet20")
-SEVEN = ("brightness", "darkness", "contrast", "color_cast", "normalization", "bgr", "stain")
+PARTS = ("plain", "warps", "nothing", "shift", "time")
+# In these the network is asked for the same images again and again.
+REPEATING = ("plain", "warps")
 KEY = ("part", "network", "shift", "n", "seed", "max_views")
+TIMES = ("fit_time", "fit_cpu", "predict_time", "predict_cpu")
 COLUMNS = (
     *KEY,
     *("nll_temperature", "nll", "accuracy_temperature", "accuracy", "perturbed", "n_views", "views", "forward"),
-    *("fit_time", "fit_cpu", "predict_time", "predict_cpu"),
+    *TIMES,
 )
 
 
@@ -50,18 +48,16 @@ class Remembering(nn.Module):
     def __init__(self, network):
         super().__init__()
         self.network = network
-        self.known = _Shared()
+        self.logits_of = _Shared()
 
     def forward(self, x):
-        """Logits."""
         if torch.is_grad_enabled():
             return self.network(x)
-        keys = [image.tobytes() for image in x.detach().contiguous().numpy()]
-        new = [k for k, key in enumerate(keys) if hash(key) not in self.known]
+        keys = [hash(image.tobytes()) for image in x.detach().contiguous().numpy()]
+        new = [k for k, key in enumerate(keys) if key not in self.logits_of]
         if new:
-            logits = self.network(x[new])
-            self.known.update((hash(keys[k]), row) for k, row in zip(new, logits, strict=True))
-        return torch.stack([self.known[hash(key)] for key in keys])
+            self.logits_of.update((keys[k], row) for k, row in zip(new, self.network(x[new]), strict=True))
+        return torch.stack([self.logits_of[key] for key in keys])
 
 
 class _Shared(dict):
@@ -71,59 +67,47 @@ class _Shared(dict):
         return self
 
 
-def plain_cells(options, part="plain"):
-    """No shift: ResNets on the images of their own test sets."""
-    return [
-        (part, name, "none", 2500, seed, v)
-        for name in options.networks
-        for v in options.max_views
-        for seed in options.seeds
-    ]
+class Warp(nn.Module):
+    """Images turned by some degrees and enlarged by a factor, the border repeated, and mirrored if asked for."""
+
+    def __init__(self, degrees=0.0, zoom=1.0, flip=False):
+        super().__init__()
+        self.degrees, self.zoom, self.flip = degrees, zoom, flip
+
+    @property
+    def title(self):
+        turned = f"turn {self.degrees:+g}" if self.degrees else f"zoom {self.zoom:g}"
+        return f"{'flipped ' * self.flip}{turned}"
+
+    def forward(self, x):
+        """Warped batch, of the same shape."""
+        angle = math.radians(self.degrees)
+        cosine, sine = math.cos(angle) / self.zoom, math.sin(angle) / self.zoom
+        matrix = x.new_tensor([[cosine, -sine, 0], [sine, cosine, 0]]).expand(len(x), 2, 3)
+        grid = functional.affine_grid(matrix, list(x.shape), align_corners=False)
+        warped = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        return warped.flip(-1) if self.flip else warped
 
 
-def shift_cells(options):
-    """Shifts that clamping repairs."""
-    return [
-        ("shift", "cifar10_resnet20", shift, 2500, seed, v)
-        for seed in options.seeds
-        for shift in options.shifts
-        for v in (1, 2)
-    ]
+def candidates():
+    """The usual views of small images, and those that were left out of them: turned either way, enlarged or reduced."""
+    moves = [(1, 0), (-1, 0), (0, 1), (0, -1)]
+    usual = [HorizontalFlip(), *(ImageShift(*move, flip) for flip in (False, True) for move in moves)]
+    warps = [{"degrees": 8.0}, {"degrees": -8.0}, {"zoom": 1.08}, {"zoom": 0.92}]
+    return [*usual, *(Warp(**warp, flip=flip) for warp, flip in product(warps, (False, True)))]
 
 
-def nothing_cells(options):
-    """Digits, of which no mirror image is one, and labels drawn from what the network says: nothing to gain."""
-    seeds = range(options.seeds[0], options.seeds[0] + options.repetitions)
-    return [
-        ("nothing", "digits", what, n, seed, 2)
-        for what in ("none", "random labels")
-        for n in (500, 1000)
-        for seed in seeds
-    ]
-
-
-def time_cells(options):
-    """Times as multiples of a plain pass of the network."""
-    return [("time", "cifar10_resnet20", shift, 5000, 0, v) for shift in ("none", "darkness") for v in (1, 2, 4)]
-
-
-PARTS = {
-    "plain": plain_cells,
-    "warps": partial(plain_cells, part="warps"),
-    "nothing": nothing_cells,
-    "shift": shift_cells,
-    "time": time_cells,
-}
-# In these the network is asked for the same images again and again.
-REPEATING = ("plain", "warps")
-
-
-@cache
-def image_problem(name, shift, data, remember):
-    """A ResNet, images and labels."""
-    images, labels = load_images("cifar100_test" if name.startswith("cifar100") else "cifar10_test", data)
-    network = load_resnet(name, data)
-    return Remembering(network).eval() if remember else network, SHIFTS[shift](images), labels
+def cells_of(part, networks, shifts, max_views, seeds, repetitions):
+    """Cells of a part: no shift; digits, of which no mirror image is one, and labels drawn from the network; shifts."""
+    if part in REPEATING:
+        return [(part, name, "none", 2500, seed, v) for name in networks for v in max_views for seed in seeds]
+    if part == "nothing":
+        draws = range(seeds[0], seeds[0] + repetitions)
+        settings = product(("none", "random labels"), (500, 1000), draws)
+        return [(part, "digits", what, n, seed, 2) for what, n, seed in settings]
+    if part == "shift":
+        return [(part, NETWORKS[0], shift, 2500, seed, v) for seed in seeds for shift in shifts for v in (1, 2)]
+    return [(part, NETWORKS[0], shift, 5000, 0, v) for shift in ("none", "darkness") for v in (1, 2, 4)]
 
 
 @cache
@@ -131,7 +115,7 @@ def digits_problem():
     """A small network trained on a few digits, and the digits that it hasn't seen."""
     images, labels = load_digits(return_X_y=True)
     images = torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8)
-    train, rest = train_test_split(np.arange(len(labels)), train_size=400, stratify=labels, random_state=0)
+    train, rest = split_off(labels, 400, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 3, 2), nn.ReLU(), nn.Flatten()
@@ -145,92 +129,82 @@ def digits_problem():
     return network.eval(), images[rest], labels[rest]
 
 
-def problem_of(cell, options):
-    """Network, inputs, labels."""
-    part, name, shift, *_ = cell
-    if name != "digits":
-        return image_problem(name, shift, options.data, part in REPEATING)
-    network, images, labels = digits_problem()
-    if shift == "random labels":
-        with torch.no_grad():
-            proba = (network(images).double() / 1.7).softmax(1)
-        generator = torch.Generator().manual_seed(cell[4])
-        labels = torch.multinomial(proba, 1, generator=generator)[:, 0].numpy()
-    return network, images, labels
+def random_labels(network, images, seed):
+    """Drawn from what the network says, at a temperature."""
+    with torch.no_grad():
+        proba = (network(images).double() / 1.7).softmax(1)
+    return torch.multinomial(proba, 1, generator=torch.Generator().manual_seed(seed))[:, 0].numpy()
 
 
-def compute_cell(cell, options):
+def measure(problem, part, shift, n, seed, max_views):
     """A row."""
-    part, _, _, n, seed, max_views = cell
-    network, X, y = problem_of(cell, options)
-    here, there = train_test_split(np.arange(len(y)), train_size=n, stratify=y, random_state=seed)
+    network, X, y = problem
+    if shift == "random labels":
+        y = random_labels(network, X, seed)
+    here, there = split_off(y, n, seed)
     X, y, X_test, y_test = X[here], y[here], X[there], y[there]
     names = {"classes": np.arange(10)} if part == "nothing" else {}
     plain = TemperatureScaling(network, **names).fit(X, y)
-    views = [*views_of(X.shape[1:]), *warps()] if part == "warps" else "auto"
-    precision = "float32" if part in REPEATING else "auto"
     clamped = NeuralClampingCalibrator(
-        network, max_views=max_views, views=views, random_state=seed, precision=precision, **names
+        network,
+        max_views=max_views,
+        views=candidates() if part == "warps" else "auto",
+        random_state=seed,
+        precision="float32" if part in REPEATING else "auto",
+        **names,
     )
-    fit_spent = predict_spent = None
+    times = {}
     if part == "time":
-        _, fit_spent = measure_relative(lambda: clamped.fit(X, y), network, X)
-        _, predict_spent = measure_relative(lambda: clamped.predict_proba(X), network, X)
+        _, fitted = measure_relative(lambda: clamped.fit(X, y), network, X)
+        _, predicted = measure_relative(lambda: clamped.predict_proba(X), network, X)
+        times = dict(zip(TIMES, (*fitted, *predicted), strict=True))
     else:
         clamped.fit(X, y)
     scores = {}
-    for suffix, each in (("_temperature", plain), ("", clamped)):
-        proba = each.predict_proba(X_test)
+    for suffix, fitted in (("_temperature", plain), ("", clamped)):
+        proba = fitted.predict_proba(X_test)
         scores["nll" + suffix] = negative_log_likelihood(y_test, proba, labels=np.arange(proba.shape[1]))
         scores["accuracy" + suffix] = 100 * (proba.argmax(1) == y_test).mean()
-    row = dict(zip(KEY, cell, strict=True)) | scores
-    row |= {"perturbed": int(clamped.accepted_), "n_views": len(clamped.views_), "views": repr(clamped.views_)}
-    row["forward"] = clamped.cost_["forward"]
-    for what, spent in (("fit", fit_spent), ("predict", predict_spent)):
-        row |= {f"{what}_time": spent and spent.wall, f"{what}_cpu": spent and spent.cpu}
-    return row
+    kept = {"perturbed": int(clamped.accepted_), "n_views": len(clamped.views_), "views": repr(clamped.views_)}
+    return {**scores, **kept, "forward": clamped.cost_["forward"], **times}
 
 
-def report(results):
+def table(results):
     """One line for each part, network, shift, size and number of views: means over seeds."""
     results = results.assign(
         ratio=results.nll / results.nll_temperature,
         difference=results.nll - results.nll_temperature,
         points=results.accuracy - results.accuracy_temperature,
     )
-    keys = [key for key in KEY if key != "seed"]
-    columns = ["ratio", "difference", "points", "perturbed", "n_views", "forward", "fit_time", "fit_cpu"]
-    grouped = results.groupby(keys, sort=False)
-    table = grouped[[*columns, "predict_time", "predict_cpu"]].mean()
-    table.insert(0, "seeds", grouped.size())
-    return tabulate(table.reset_index(), headers="keys", showindex=False, floatfmt=".4g")
+    grouped = results.groupby([key for key in KEY if key != "seed"], sort=False)
+    means = grouped[["ratio", "difference", "points", "perturbed", "n_views", "forward", *TIMES]].mean()
+    means.insert(0, "seeds", grouped.size())
+    return tabulate(means.reset_index(), headers="keys", showindex=False, floatfmt=".4g")
 
 
-def parse_options(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_argument(parser)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="without a shift")
-    parser.add_argument("--shifts", nargs="+", choices=SHIFTS, default=SEVEN, metavar="SHIFT")
-    parser.add_argument("--max-views", nargs="+", type=int, default=(2, 4), help="without a shift")
-    parser.add_argument("--seeds", nargs="+", type=int, default=range(50, 55), help="splits (default: 50 to 54)")
-    parser.add_argument("--repetitions", type=int, default=20, help="splits of the part nothing (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/views.csv"), help="CSV file to append to")
-    parser.add_argument("--summary", action="store_true", help="compute nothing: a table of the file")
-    return parser.parse_args(arguments)
+@benchmark
+def main(
+    data=None,
+    parts: PARTS = PARTS,
+    networks: NETWORKS = NETWORKS,
+    shifts: SHIFTS = SEVEN,
+    max_views=(2, 4),
+    seeds=range(50, 55),
+    repetitions=20,
+    out=RESULTS / "views.csv",
+    summary=False,
+):
+    @cache
+    def problem(name, shift, remember):
+        if name == "digits":
+            return digits_problem()
+        images, labels = load_images(f"{name.partition('_')[0]}_test", data)
+        network = load_resnet(name, data)
+        return Remembering(network).eval() if remember else network, SHIFTS[shift](images), labels
 
+    def run(part, name, shift, *setting):
+        known = "none" if shift == "random labels" else shift
+        return measure(problem(name, known, part in REPEATING), part, shift, *setting)
 
-def main(arguments=None):
-    options = parse_options(arguments)
-    torch.set_num_threads(options.threads)
-    if not options.summary:
-        results = ResultFile(options.out, COLUMNS, len(KEY))
-        cells = [cell for part in options.parts for cell in PARTS[part](options)]
-        for cell in tqdm([cell for cell in cells if cell not in results], disable=None):
-            results.append([compute_cell(cell, options)])
-    print(report(pd.read_csv(options.out)))
-
-
-if __name__ == "__main__":
-    main()
+    cells = [cell for part in parts for cell in cells_of(part, networks, shifts, max_views, seeds, repetitions)]
+    print(table(record(out, COLUMNS, () if summary else cells, run)))

@@ -1,0 +1,59 @@
+"""What is recorded of fits: scores of log-probabilities, what a fitted calibrator kept, and what it cost."""
+
+import numpy as np
+import torch
+
+from skclamp import TemperatureScaling, metrics
+
+
+def nll_and_accuracy(log_proba, y):
+    """In nats, and in per cent."""
+    return {
+        "nll": -log_proba[np.arange(len(y)), y].mean(),
+        "accuracy": 100 * (log_proba.argmax(1) == y).mean(),
+    }
+
+
+def evaluate(y, log_proba):
+    """Scores of log-probabilities (n, K) against labels; percentages and the noise floor under the ECE in per cent."""
+    proba = np.exp(log_proba)
+    floor = metrics.calibration_noise_floor(metrics.expected_calibration_error, proba, random_state=0)
+    return {
+        **nll_and_accuracy(log_proba, y),
+        "brier": metrics.brier_score(y, proba),
+        "ece": 100 * metrics.expected_calibration_error(y, proba),
+        "ece_floor": 100 * floor.mean,
+        "ece_floor_95": 100 * floor.quantile,
+        "aece": 100 * metrics.adaptive_expected_calibration_error(y, proba),
+        "sce": 100 * metrics.classwise_calibration_error(y, proba),
+    }
+
+
+def scaled(logits, temperature=1.0):
+    """Log-probabilities at a temperature, float64."""
+    return torch.log_softmax(torch.as_tensor(logits).double() / temperature, 1).numpy()
+
+
+def fit_temperature(logits, labels):
+    """The temperature of logits that have a column for each class."""
+    return TemperatureScaling(classes=np.arange(logits.shape[1])).fit(logits, labels).temperature_
+
+
+def predicted(clamping, inputs, logits):
+    """Log-probabilities; where no perturbation was kept, from the logits that there are."""
+    return clamping.predict_log_proba(inputs) if clamping.accepted_ else scaled(logits, clamping.temperature_)
+
+
+def facts(clamping):
+    """What fitted neural clamping kept, with its families in the order in which they act, and what it cost."""
+    families = ""
+    if isinstance(clamping.perturbation_, torch.nn.Sequential) and clamping.accepted_:
+        families = "+".join(name for name, _ in clamping.perturbation_.named_children())
+    elif clamping.accepted_:
+        families = type(clamping.perturbation_).__name__.removesuffix("Perturbation").lower()
+    return {
+        "accepted": int(clamping.accepted_),
+        "families": families,
+        "temperature": clamping.temperature_,
+        **clamping.cost_,
+    }

