@@ -95,6 +95,7 @@ def test_our_metrics_agree_with_a_peer_that_is_there(monkeypatch, peer, module):
         assert row["difference"] < (1e-3 if "chance" in row["what"] or "as it comes" in row["what"] else 1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:independent is deprecated:DeprecationWarning")
 def test_every_method_finds_the_temperature_that_labels_were_drawn_with(monkeypatch):
     monkeypatch.setattr(speed, "best_time", lambda function, **_: 1.0)
     methods = {name: fit for name, fit in speed.CONTESTS[speed.FIT].items() if speed.works(speed.FIT, name, fit)}
