@@ -177,7 +177,8 @@ class Probabilities:
 
     def chunks(self):
         """Yield (slice of rows, checked C-contiguous array of float32 or float64) over all rows."""
-        tolerance = row_sum_tolerance(self._finfo.eps)
+        finfo = torch.finfo if isinstance(self._values, torch.Tensor) else np.finfo
+        tolerance = row_sum_tolerance(finfo(self._values.dtype).eps)
         step = max(1, CHUNK_SIZE // self.n_classes)
         for start in range(0, self.n_samples, step):
             rows = slice(start, start + step)
@@ -309,11 +310,6 @@ class Probabilities:
             weight = np.where(column <= edges[1], masses, 0.0)
             count[0, k], total[0, k] = weight.sum(), weight @ column
         return count, total
-
-    @property
-    def _finfo(self):
-        is_tensor = isinstance(self._values, torch.Tensor)
-        return (torch.finfo if is_tensor else np.finfo)(self._values.dtype)
 
 
 def bin_indices(values, edges):

@@ -322,7 +322,7 @@ def _adaptive_bins(pairs, proba, n_bins, include_lowest):
     return pairs.equal_mass_edges(n_bins), include_lowest == "auto" or include_lowest
 
 
-class BinnedErrors(ErrorOfPairs):
+class _BinnedErrors(ErrorOfPairs):
     """A binned calibration error of replicates, with the bins of the whole sample."""
 
     def __init__(self, value, y_encoded, proba, edges, norm, top_k, threshold, include_lowest=True):
@@ -333,17 +333,15 @@ class BinnedErrors(ErrorOfPairs):
         self._gap = self.pairs.table(edges, include_lowest).gap[:, None]
 
     def sums_of(self, weight):
-        """Residual and weight of each bin."""
         n_bins = len(self._gap)
         return np.array([np.bincount(self._place, mass, n_bins) for mass in (weight * self.residual, weight)])
 
     def values(self, sums, scale=1.0):
-        """Error of each weighting with the sample's gaps scaled."""
         residual, mass = np.moveaxis(sums, 0, -1)
         return _error_of_sums(residual + (scale - 1) * self._gap * mass, mass, self._edges, self._norm)
 
 
-class ClasswiseErrors(ScaledError):
+class _ClasswiseErrors(ScaledError):
     """The mean over the classes of one-vs-rest errors of replicates, in bins of equal width.
 
     The probabilities are read once for each block of weightings; beyond the first bin a row has few entries, whose
@@ -363,7 +361,6 @@ class ClasswiseErrors(ScaledError):
         self._row, self._place, self._confidence = map(np.concatenate, zip(*parts, strict=True))
 
     def sums(self, weights):
-        """Residual and weight of each bin of each class."""
         mass, confidence, hits = np.empty((3, len(weights), *self._gap.shape))
         for replicate, weight in enumerate(weights):
             of_entries = weight[self._row]
@@ -383,7 +380,6 @@ class ClasswiseErrors(ScaledError):
         return np.bincount(place, weight, self._gap.size).reshape(self._gap.shape)
 
     def values(self, sums, scale=1.0):
-        """Error of each weighting with the sample's gaps scaled."""
         residual, mass = np.moveaxis(sums, (1, 2), (0, 1))
         residual = residual + (scale - 1) * self._gap[:, None] * mass
         return _error_of_sums(residual, mass, self._edges, self._norm).mean(1)
@@ -395,19 +391,19 @@ def _error_of_sums(residual, mass, edges, norm):
 
 
 def _of_equal_width(value, y_encoded, proba, *, n_bins, top_k, threshold, norm="max", **_):
-    return BinnedErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm, top_k, threshold)
+    return _BinnedErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm, top_k, threshold)
 
 
 def _of_equal_mass(value, y_encoded, proba, *, n_bins, top_k, threshold, norm, include_lowest, **_):
     pairs = some_pairs(proba, y_encoded, top_k, threshold)
     edges, include_lowest = _adaptive_bins(pairs, proba, n_bins, include_lowest)
-    return BinnedErrors(value, y_encoded, proba, edges, norm, top_k, threshold, include_lowest)
+    return _BinnedErrors(value, y_encoded, proba, edges, norm, top_k, threshold, include_lowest)
 
 
 def _of_classes(value, y_encoded, proba, *, n_bins, strategy, threshold, norm, **_):
     if strategy != "uniform" or threshold is not None:
         return None
-    return ClasswiseErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm)
+    return _ClasswiseErrors(value, y_encoded, proba, proba.equal_width_edges(n_bins), norm)
 
 
 declare(expected_calibration_error, of_event=True, resampled=_of_equal_width)

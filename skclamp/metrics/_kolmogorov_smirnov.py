@@ -74,7 +74,7 @@ def pairs_ks_error(pairs):
     return np.abs(sums[last_of_ties]).max() / pairs.masses.sum()
 
 
-class KSErrors(ErrorOfPairs):
+class _KSErrors(ErrorOfPairs):
     """The KS error of replicates, looked at between at most 4,096 groups of confidences."""
 
     def __init__(self, value, y_encoded, proba, top_k, threshold):
@@ -87,11 +87,9 @@ class KSErrors(ErrorOfPairs):
         self.estimate = np.abs(self._path).max()
 
     def sums_of(self, weight):
-        """Cumulated residuals of the groups over the sum of weights."""
         return np.cumsum(np.bincount(self._group, weight * self.residual, self._n_groups)) / (weight.sum() or 1.0)
 
     def values(self, sums, scale=1.0):
-        """Error of each weighting with the sample's residuals scaled."""
         return np.abs(sums + (scale * self._shape - self._path)).max(1)
 
     def for_upper_end(self):
@@ -107,7 +105,7 @@ class KSErrors(ErrorOfPairs):
 
 
 def _resampled(value, y_encoded, proba, *, mode, top_k, threshold, **_):
-    return KSErrors(value, y_encoded, proba, top_k, threshold) if mode == "top-label" else None
+    return _KSErrors(value, y_encoded, proba, top_k, threshold) if mode == "top-label" else None
 
 
 declare(ks_calibration_error, of_event=True, resampled=_resampled)

@@ -12,6 +12,9 @@ import numpy as np
 
 from ._metric import some_pairs
 
+# Weights of a block of replicates: 32 MB.
+_BLOCK_SIZE = 2**22
+
 
 class MeanScore:
     """A mean of one value per sample: no bias, and nothing to scale."""
@@ -39,7 +42,7 @@ class AnyMetric:
         return np.array([self._of_weight(weight) for weight in weights])
 
     def values(self, sums):
-        """What `sums` found."""
+        """The same."""
         return sums
 
 
@@ -92,14 +95,14 @@ class ErrorOfPairs(ScaledError):
         raise NotImplementedError
 
 
-def resampling_weights(proba, n_resamples, random_state, block_size=2**22):
+def resampling_weights(proba, n_resamples, random_state):
     """Yield blocks of weights, shape (n_replicates, n_samples): how often a sample is drawn, times its own weight.
 
-    Samples without weight are none, and aren't drawn. A block has at most `block_size` entries (32 MB), or one row.
+    Samples without weight are none, and aren't drawn.
     """
     generator = np.random.default_rng(random_state.randint(2**31 - 1))
     kept = np.ones(proba.n_samples, bool) if proba.weight is None else proba.weight > 0
-    n, step = kept.sum(), max(1, block_size // proba.n_samples)
+    n, step = kept.sum(), max(1, _BLOCK_SIZE // proba.n_samples)
     for start in range(0, n_resamples, step):
         weights = np.zeros((min(step, n_resamples - start), proba.n_samples))
         for row in weights:

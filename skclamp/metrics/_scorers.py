@@ -125,11 +125,11 @@ def negative_log_likelihood(y_true, log_proba, *, labels=None, sample_weight=Non
     """Mean of ``-log p_y``, from log-probabilities of shape (n_samples, n_classes); the metric's floor is its own."""
     y_encoded = encode_targets(y_true, log_proba.shape[1], labels)
     check_same_length(y_encoded, len(log_proba), "y_true")
-    own = log_proba[np.arange(len(y_encoded)), y_encoded].astype(np.float64)
-    if np.isnan(own).any():
+    logs = log_proba[np.arange(len(y_encoded)), y_encoded].astype(np.float64)
+    if np.isnan(logs).any():
         raise ValueError("predict_log_proba must not give NaN; got NaN for the class of a sample")
     weight = check_sample_weight(sample_weight, len(y_encoded))
-    return float(-np.average(np.maximum(own, LOG_MIN_PROBABILITY), weights=weight))
+    return float(-np.average(np.maximum(logs, LOG_MIN_PROBABILITY), weights=weight))
 
 
 def _innermost(metric):

@@ -144,7 +144,7 @@ def _fixed_point(cosines):
     return brentq(excess, _BANDWIDTH_TOLERANCE, max(1.0, largest) + _BANDWIDTH_TOLERANCE, xtol=_BANDWIDTH_TOLERANCE)
 
 
-class SmoothErrors(ErrorOfPairs):
+class _SmoothErrors(ErrorOfPairs):
     """The smooth error of replicates with the bandwidth of the whole sample.
 
     A weighting's own fixed point is at most the sample's exactly if its error at the sample's bandwidth is.
@@ -163,20 +163,17 @@ class SmoothErrors(ErrorOfPairs):
         return self._grid.transform(weight * self.residual / (weight.sum() or 1.0))
 
     def sums_of(self, weight):
-        """Smoothed residuals over the sum of weights."""
         return smooth(self._transform(weight), self._bandwidth)
 
     def values(self, sums, scale=1.0):
-        """Error of each weighting with the sample's residuals scaled."""
         return _integral(sums + (scale - 1) * self._path)
 
     def at_scale(self, scale):
-        """Error of the sample itself with its residuals scaled."""
         return float(_fixed_point(scale * self._cosines)) if self._has_fixed_point else super().at_scale(scale)
 
 
 def _resampled(value, y_encoded, proba, *, mode, bandwidth, top_k, threshold, **_):
-    return SmoothErrors(value, y_encoded, proba, bandwidth, top_k, threshold) if mode == "top-label" else None
+    return _SmoothErrors(value, y_encoded, proba, bandwidth, top_k, threshold) if mode == "top-label" else None
 
 
 declare(smooth_calibration_error, of_event=True, resampled=_resampled)

@@ -131,13 +131,10 @@ def test_a_temperature_that_is_far_off_shows(name):
 
 
 @every_metric
-def test_inputs_are_left_as_they_were(name):
+def test_inputs_may_be_read_only(name):
     y, proba = draw()
-    before = y.copy(), proba.copy()
     proba.flags.writeable = y.flags.writeable = False
     METRICS[name](y, proba)
-    np.testing.assert_array_equal(y, before[0])
-    np.testing.assert_array_equal(proba, before[1])
 
 
 # What is built on metrics
