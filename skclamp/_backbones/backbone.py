@@ -116,6 +116,8 @@ class ArrayBackbone(Backbone):
         """Logits of shape (n, K), and None for labels, wanted or not."""
         if self.response == "probabilities":
             check_probabilities(scores)
+        elif scores.ndim == 2 and scores.shape[1] > 1:
+            return scores, None
         return logits_from(scores, self.response, n_samples=len(scores)), None
 
     def as_module(self, owner):

@@ -61,11 +61,11 @@ def dataset_behind(X, *, any_order=False):
 
 
 def check_items(X, y=None, names_taken=None):
-    """Raise for a list of a Dataset's items, and for several inputs side by side, each with a row per label.
+    """Raise for a list or tuple of a Dataset's items, and for several inputs side by side, each with a row per label.
 
     A network takes its own by `names_taken`, if any.
     """
-    if not isinstance(X, (tuple, list)) or not X:
+    if not X:
         return
     pairs = isinstance(X[0], tuple) and getattr(next(iter(X[0]), None), "ndim", 0) > 0
     if isinstance(X, list) and (pairs or isinstance(X[0], Mapping)):
@@ -218,7 +218,8 @@ def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
     if isinstance(X, Dataset):
         kind = StreamInputs if isinstance(X, IterableDataset) else DatasetInputs
         return kind(X, of_one_size=of_one_size, **loading)
-    check_items(X)
+    if _is_sequence(X):
+        check_items(X)
     try:
         values = tensor_of(X, "X")
     except ValueError as error:
@@ -499,9 +500,10 @@ def _check_sizes(sizes, where):
 
 def _check_finite(batch, first_row):
     """Raise unless each entry of a batch is finite; `first_row` is the number of its first sample."""
-    for name, tensor in _named(batch).items():
+    entries = {_called(name): x for name, x in batch.items()} if isinstance(batch, dict) else {"X": batch}
+    for name, tensor in entries.items():
         if tensor.is_floating_point():
-            check_finite(tensor, _called(name), first_row)
+            check_finite(tensor, name, first_row)
 
 
 class _BatchedDataset(Dataset):

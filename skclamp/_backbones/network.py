@@ -209,7 +209,8 @@ class NetworkBackbone(Backbone):
 
     def _look_at_scale(self, batch, x):
         """Warn of floating-point inputs that look unscaled, where the first ones were integers that were scaled."""
-        scaled = self._destination.scales(batch, self.module.input_key)
+        # Whether there are integers in the batch that a scale is for.
+        scaled = self._destination.integer_scale is not None and self._destination.scales(batch, self.module.input_key)
         if self.scaled is None:
             self.scaled = scaled
         if x is None or not x.is_floating_point() or not x.numel():
@@ -381,8 +382,6 @@ class _Destination:
 
     def scales(self, batch, input_key):
         """Whether there are integers in a batch that a scale is for."""
-        if self.integer_scale is None:
-            return False
         if isinstance(batch, torch.Tensor):
             return not batch.is_floating_point() and self._scale_of(None) is not None
         entries = self.among(batch, input_key)

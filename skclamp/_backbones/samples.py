@@ -102,7 +102,7 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
     X = dataset_behind(X, any_order=any_order)
     if not isinstance(X, Dataset):
         # A classifier may well take dicts, in a pipeline that makes numbers of them.
-        if backbone.classifier is None:
+        if backbone.classifier is None and isinstance(X, (list, tuple)):
             check_items(X, y, backbone.names_taken)
         y = check_labels_of(X, y, names[1])
     inputs = backbone.open(X)

@@ -112,10 +112,11 @@ def diagnose(samples, *, fitted):
         return findings, None
     if backbone.guessed_item is not None:
         findings.append(Finding(Sign.SEVERAL_OUTPUTS, {"guess": backbone.guessed_item}))
-    if backbone.is_random():
+    if backbone.in_batches and backbone.is_random():
         findings.append(Finding(Sign.RANDOM_NETWORK, {}))
     rows = weight.cpu().nonzero()[:, 0]
-    rows = rows[_drawn(len(rows), _MAX_ROWS)]
+    if len(rows) > _MAX_ROWS:
+        rows = rows[_drawn(len(rows), _MAX_ROWS)]
     if len(rows) < len(y_encoded):
         on_device = rows.to(y_encoded.device)
         logits, y_encoded, weight = logits[on_device], y_encoded[on_device], weight[rows.to(weight.device)]
@@ -139,6 +140,7 @@ def diagnose(samples, *, fitted):
 
 
 def _drawn(n, most):
+    """Positions of so many of n samples, or of all, drawn the same way each time."""
     if n <= most:
         return torch.arange(n)
     return torch.from_numpy(np.sort(np.random.default_rng(0).choice(n, most, replace=False)))

@@ -206,7 +206,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             y = None if y is None else check_labels(y, beside=("X", X))
             if ranks is not ALONE:
                 self._check_alike(ranks, sample_weight, params)
-            metadata = self._route(y, {"sample_weight": sample_weight, **params}, ranks)
+            given = {"sample_weight": sample_weight, **params}
+            metadata = NO_METADATA if any_order else self._route(y, given, ranks)
             for name in [name for name in vars(self) if name.endswith("_") or name == "_backbone"]:
                 delattr(self, name)
 
@@ -219,7 +220,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             looked = self._look_at(samples) if checks else None
             self._check_absent(absent_among(samples.logits), samples)
             self.least_probability_ = self._least_probability(samples)
-            samples.logits = raised(samples.logits, self.least_probability_)
+            if self.least_probability_:
+                samples.logits = raised(samples.logits, self.least_probability_)
 
             self._n_samples = samples.shard.total
             judged = bool(checks and self._n_per_class and not notes.explained)
@@ -242,7 +244,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         if not params:
             return NO_METADATA
         if "sample_weight" in params and y is not None:
-            weight = _check_weight(params["sample_weight"], len(y), ranks)
+            weight = check_sample_weight(params["sample_weight"], len(y), some=ranks is ALONE)
             # A scorer sees the samples of all.
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         if not is_frozen(self.estimator):
@@ -306,7 +308,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         names = {"known": backbone.classes, "likely": backbone.likely_classes}
         samples.classes = resolve_classes(seen, n_classes, classes=self.classes, **names)
         samples.y_encoded = tensor_of(encode_labels(y, samples.classes), "y").to(logits.device)
-        samples.weight = _check_weight(sample_weight, len(logits), ranks)
+        samples.weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
+        if ranks is not ALONE and not ranks.sum(samples.weight.sum()):
+            raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
@@ -315,7 +319,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         fitted = self.estimator is not None and is_frozen(self.estimator)
         findings, looked = diagnose(samples, fitted=fitted)
         samples.guesses = any(sign is Sign.GUESSES and numbers["alike"] for sign, numbers in findings)
-        tell(findings)
+        if findings:
+            tell(findings)
         return looked
 
     def _without_effect(self, backbone):
@@ -372,7 +377,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 logits = logits.masked_fill(samples.unseen, LOG_MIN_PROBABILITY - 1)
             counted = (samples.weight > 0).to(logits.device)
             step = least_vote(logits if counted.all() else logits[counted])
-        half = stand_in_for_zero(min(samples.shard.ranks.all_gather_object(step)), n_classes)
+        step = min(samples.shard.ranks.all_gather_object(step))
+        half = stand_in_for_zero(step, n_classes) if step < math.inf else 0.0
         if not half:
             return 0.0
         return least_by_labels(logits, samples.y_encoded, samples.weight, half, samples.shard, samples.unseen)
@@ -474,7 +480,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         )
         if not few:
             findings += look_at_number(looked.n_samples, self._n_free)
-        tell(findings, type(self).__name__)
+        if findings:
+            tell(findings, type(self).__name__)
 
     @property
     def _solved_temperature(self):
@@ -642,7 +649,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _map_rows(self, normalise, X, labelled=False):
         """Calibrated and normalised rows in float64 and, if wanted, the labels that X brings, or None."""
-        if not self.__sklearn_is_fitted__():
+        if not hasattr(self, "classes_"):
             check_is_fitted(self)
         X = dataset_behind(X)
         if not isinstance(X, Dataset):
@@ -701,7 +708,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             self._check_absent(absent)
         if self._raises_zeros and self.least_probability_:
             logits = raised(logits, self.least_probability_)
-        return absent_again(self._transform_logits(logits), absent)
+        mapped = self._transform_logits(logits)
+        return mapped if absent is None else absent_again(mapped, absent)
 
     def _transform_logits(self, logits):
         """Hook: calibrated log-probabilities, up to a constant per row, of some rows of float64 logits."""
@@ -805,14 +813,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         write(self, path)
-
-
-def _check_weight(sample_weight, n_samples, ranks):
-    """Weights of this process's samples, of which those of all mustn't be 0."""
-    weight = check_sample_weight(sample_weight, n_samples, some=ranks is ALONE)
-    if ranks is not ALONE and not ranks.sum(weight.sum()):
-        raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
-    return weight
 
 
 def _n_floats(value):

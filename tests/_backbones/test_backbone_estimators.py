@@ -20,7 +20,6 @@ from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 
 from skclamp import TemperatureScaling
-from skclamp._backbones.opening import is_frozen
 from skclamp.exceptions import UnusedWeightWarning
 
 X = vectors()
@@ -116,7 +115,7 @@ def test_fitted_classifiers_are_used_as_they_are(classified, classifier, wrap):
     fitted = classifier.fit(X[:100], y[:100])
     calibrator = TemperatureScaling(wrap(fitted)).fit(X[100:], y[100:])
     calibrator.temperature_ = 1.0
-    assert is_frozen(calibrator.estimator)
+    assert not hasattr(calibrator, "estimator_")
     assert calibrator.classes_.tolist() == list("pqrs")
     np.testing.assert_allclose(calibrator.predict_proba(X), fitted.predict_proba(X), atol=1e-9)
 
@@ -124,8 +123,9 @@ def test_fitted_classifiers_are_used_as_they_are(classified, classifier, wrap):
 def test_a_pipeline_is_frozen_once_its_skorch_net_is_trained():
     net = NeuralNetClassifier(perceptron(), criterion=nn.CrossEntropyLoss, max_epochs=1, train_split=None, verbose=0)
     pipeline = make_pipeline(StandardScaler(), net)
-    assert not is_frozen(pipeline)
-    assert is_frozen(pipeline.fit(X, labels_of(bare_logits(perceptron(), X))))
+    y = labels_of(bare_logits(perceptron(), X))
+    assert TemperatureScaling(pipeline, cv=2).fit(X, y).estimator_ is not pipeline
+    assert not hasattr(TemperatureScaling(pipeline.fit(X, y)).fit(X, y), "estimator_")
 
 
 @pytest.mark.parametrize("cv", [None, 3, StratifiedKFold(4, shuffle=True, random_state=0)])

@@ -1,36 +1,59 @@
+"""Whatever holds samples: arrays, memory maps, Datasets, streams and DataLoaders are the arrays that they hold."""
+
+import functools
+import os
+
 import numpy as np
 import pytest
 import torch
-from _small_networks import bare_logits, convolutional, images, labels_of
+from _small_networks import bare_logits, convolutional, images, labels_of, put_into_odd_state, snapshot
+from sklearn.model_selection import GridSearchCV, KFold
+from skorch.helper import SliceDataset
+from torch import nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
+    IterableDataset,
     RandomSampler,
     SequentialSampler,
     Subset,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
+    get_worker_info,
 )
 
-from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._backbones.inputs import dataset_behind, open_inputs
+from skclamp import CalibratorSelector, HistogramBinning, NeuralClampingCalibrator, TemperatureScaling, VectorScaling
 
-X = np.arange(40, dtype=np.float32).reshape(10, 4)
-Y = torch.arange(10)
+N_SAMPLES = 150
+NETWORK = convolutional()
+X = torch.from_numpy(images(N_SAMPLES))
+Y = torch.from_numpy(labels_of(bare_logits(NETWORK, X)))
+PAIRS = TensorDataset(X, Y)
 
 
-def opened(X, **loading):
-    return open_inputs(dataset_behind(X, any_order=True), **loading)
+def natural(network=NETWORK, **options):
+    return NeuralClampingCalibrator(network, perturbation="affine", random_state=0, **options)
+
+
+def adam(network=NETWORK, **options):
+    options = {"optimizer": "adam", "max_epochs": 2, "validation_fraction": None, **options}
+    return natural(network, **options)
+
+
+def temperature(network=NETWORK, **options):
+    return TemperatureScaling(network, **options)
+
+
+MAKE = [temperature, natural, adam]
 
 
 class Items(Dataset):
     """A Dataset of whatever a function of the index gives."""
 
-    def __init__(self, item, length=10):
-        self.item = item
-        self.length = length
+    def __init__(self, item, length=N_SAMPLES):
+        self.item, self.length = item, length
 
     def __len__(self):
         return self.length
@@ -39,175 +62,102 @@ class Items(Dataset):
         return self.item(index)
 
 
+class Stream(IterableDataset):
+    """Goes through items; counts how often."""
+
+    def __init__(self, items):
+        self.items, self.passes = items, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.items)
+
+
+class Counted(Stream):
+    def __len__(self):
+        return len(self.items)
+
+
+class Shared(Stream):
+    """Each worker takes its part, as torch's documentation has it."""
+
+    def __iter__(self):
+        worker = get_worker_info()
+        return iter(self.items if worker is None else self.items[worker.id :: worker.num_workers])
+
+
+def memory_map(folder):
+    np.save(folder / "images.npy", X)
+    return np.load(folder / "images.npy", mmap_mode="r")
+
+
+def batches_of(size, **options):
+    """The batches of a loader in its dataset's order."""
+    return lambda folder: DataLoader(PAIRS, batch_size=size, **options)
+
+
+def twice(values):
+    return torch.cat([values, values])
+
+
+# What holds the same samples, by a folder to put them in, and whether labels come with them.
 KINDS = {
-    "array": X,
-    "list": X.tolist(),
-    "tensor": torch.from_numpy(X),
-    "inputs alone": Items(lambda i: torch.from_numpy(X[i])),
-    "numpy items": Items(lambda i: X[i]),
-    "tuples of one": TensorDataset(torch.from_numpy(X)),
-    "pairs": TensorDataset(torch.from_numpy(X), Y),
-    "lists": Items(lambda i: [torch.from_numpy(X[i]), int(Y[i])]),
-    "triples": TensorDataset(torch.from_numpy(X), Y, Y),
-    "subset": Subset(TensorDataset(torch.from_numpy(np.concatenate([X, X])), torch.cat([Y, Y])), range(10, 20)),
+    "list": (lambda folder: X.tolist(), False),
+    "tensor": (lambda folder: X, False),
+    "memory map": (memory_map, False),
+    "inputs alone": (lambda folder: Items(lambda i: X[i]), False),
+    "numpy items": (lambda folder: Items(lambda i: X[i].numpy()), False),
+    "tuples of one": (lambda folder: TensorDataset(X), False),
+    "pairs": (lambda folder: PAIRS, True),
+    "lists": (lambda folder: Items(lambda i: [X[i], int(Y[i])]), True),
+    "triples": (lambda folder: TensorDataset(X, Y, Y), True),
+    "subset": (lambda folder: Subset(TensorDataset(twice(X), twice(Y)), range(N_SAMPLES, 2 * N_SAMPLES)), True),
+    "loader": (batches_of(64), True),
+    "loader of batches": (lambda folder: DataLoader(PAIRS, batch_sampler=in_order(64)), True),
+}
+# Those that training goes through in other batches, or not at all.
+READ_ONCE = {
+    "loader without a rest": (batches_of(50, drop_last=True), True),
+    "stream": (lambda folder: Stream(list(PAIRS)), True),
+    "counted stream": (lambda folder: Counted(list(PAIRS)), True),
+    "stream of inputs": (lambda folder: Stream(list(X)), False),
+    "loader of a stream": (lambda folder: DataLoader(Stream(list(PAIRS)), batch_size=7), True),
 }
 
 
-LABELLED = {"pairs", "lists", "triples", "subset"}
+def in_order(batch_size, drop_last=False):
+    return BatchSampler(SequentialSampler(PAIRS), batch_size, drop_last)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_batches_hold_all_samples_in_order_and_the_labels_that_come_with_them(kind):
-    inputs = opened(KINDS[kind])
-    batches, labels = zip(*inputs.batches(3), strict=True)
-    assert len(inputs) == 10
-    assert [len(x) for x in batches] == [3, 3, 3, 1]
-    np.testing.assert_array_equal(torch.cat(batches), X)
-    if kind in LABELLED:
-        assert torch.cat(labels).tolist() == Y.tolist()
-    else:
-        assert set(labels) == {None}
-
-
-def test_arrays_and_tensors_are_not_copied():
-    assert open_inputs(X).values.data_ptr() == X.ctypes.data
-    tensor = torch.from_numpy(X)
-    assert open_inputs(tensor).values.data_ptr() == tensor.data_ptr()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_take_picks_samples(kind):
-    rows = [7, 0, 7]
-    taken = opened(KINDS[kind]).take(torch.tensor(rows))
-    (x, _), *rest = taken.batches(10)
-    assert not rest
-    np.testing.assert_array_equal(x, X[rows])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_training_sets_put_our_targets_in_place_of_labels(kind):
-    inputs = opened(KINDS[kind])
-    dataset = inputs.training_set(torch.arange(100, 110), torch.arange(10) / 10)
-    loader = DataLoader(dataset, batch_size=4, shuffle=True, collate_fn=inputs.collate, generator=torch.Generator())
-    seen = set()
-    for x, (y_encoded, weight) in loader:
-        rows = y_encoded - 100
-        np.testing.assert_array_equal(x, X[rows])
-        torch.testing.assert_close(weight, rows / 10)
-        seen.update(rows.tolist())
-    assert seen == set(range(10))
+@functools.cache
+def of_arrays(make):
+    return make().fit(X.numpy(), Y.numpy()).predict_proba(X.numpy())
 
 
 @pytest.mark.parametrize(
-    ("bad", "error", "message"),
-    [
-        (X[:, 0], ValueError, "X must have samples along its first axis .* got a 1-dimensional array for a network"),
-        (X[:0], ValueError, r"X must not be empty: .* got shape \(0, 4\)"),
-        (Items(None, length=0), ValueError, "X must not be empty; got a Dataset of length 0"),
-        ([["a", "b"]], TypeError, "X must be numeric and real; got dtype <U1"),
-        (torch.zeros(2, 2, dtype=torch.complex64), TypeError, "X must be numeric and real.*complex64"),
-    ],
+    ("make", "kind"),
+    [(make, kind) for make in MAKE for kind in KINDS] + [(temperature, kind) for kind in READ_ONCE],
 )
-def test_opening_says_what_is_wrong(bad, error, message):
-    with pytest.raises(error, match=message):
-        opened(bad)
-
-
-class Uncounted(Dataset):
-    def __getitem__(self, index):
-        return torch.zeros(3)
-
-
-@pytest.mark.parametrize(
-    "made", [Uncounted(), DataLoader(Uncounted(), sampler=range(3))], ids=["Dataset", "DataLoader"]
-)
-def test_datasets_without_a_length_are_refused(made):
-    with pytest.raises(TypeError, match="X must be a Dataset with a length, or an IterableDataset; got Uncounted"):
-        opened(made)
-
-
-@pytest.mark.parametrize(
-    ("item", "error", "message"),
-    [
-        (lambda i: "text", TypeError, "X must be a tensor or an array in each item of a Dataset.* got .* type str"),
-        (lambda i: None, TypeError, "X must be a tensor or an array in each item of a Dataset.* got .* type NoneType"),
-        (lambda i: (object(), 0), TypeError, "X must be a tensor or an array .* got inputs of type object"),
-        (lambda i: ([torch.zeros(3)] * 2, 0), TypeError, "X must be a tensor or an array .* got inputs of type list"),
-        (lambda i: {"x": "text"}, TypeError, "entry 'x' of X must be a tensor or an array .* type str"),
-        (lambda i: {"x": [[1], [2, 3]]}, ValueError, "entry 'x' of X must hold numbers in equal rows"),
-        (
-            lambda i: {"x": X[i]} if i % 2 else {"x": X[i], "y": X[i]},
-            TypeError,
-            r"X must be a Dataset whose items have the same entries; got \('x'.*\) and \('x'.*\)",
-        ),
-        (lambda i: {"x": X[i]} if i % 2 else X[i], TypeError, "X must be a Dataset whose items have the same entries"),
-        (
-            lambda i: {"x": X[i], "ids": [0] * i},
-            ValueError,
-            r"entry 'ids' of X must hold inputs of one size; got inputs of shapes \(0,\), \(1,\), \(2,\), \(3,\)",
-        ),
-        (
-            lambda i: torch.zeros(i),
-            ValueError,
-            r"X must hold inputs of one size; got inputs of shapes \(0,\), \(1,\), \(2,\), \(3,\). Resize",
-        ),
-        (
-            lambda i: torch.full((3,), torch.nan if i == 7 else 0.0),
-            ValueError,
-            "X must be finite: Input X contains NaN",
-        ),
-    ],
-)
-def test_reading_a_dataset_says_what_is_wrong(item, error, message):
-    with pytest.raises(error, match=message):
-        list(open_inputs(Items(item)).batches(4))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_reading_an_array_finds_the_bad_entry(value):
-    bad = X.copy()
-    bad[8, 2] = value
-    with pytest.raises(ValueError, match=f"X must be finite: Input X contains NaN or infinity; got {value}"):
-        list(opened(bad).batches(4))
-
-
-# DataLoaders
-
-
-PAIRS = KINDS["pairs"]
-
-
-@pytest.mark.parametrize("options", [{}, {"batch_size": 5, "drop_last": True}])
-def test_a_loader_in_order_is_its_dataset(options):
-    batches = [x for x, _ in opened(DataLoader(PAIRS, **options)).batches()]
-    assert {len(x) for x in batches} == {options.get("batch_size", 1)}
-    assert torch.equal(torch.cat(batches), torch.from_numpy(X))
+def test_data_of_any_kind_are_the_arrays_that_they_hold(make, kind, tmp_path):
+    """Also through folds, which take some, and training, which puts targets of ours in place of labels."""
+    held, labelled = {**KINDS, **READ_ONCE}[kind]
+    data = held(tmp_path)
+    # Batches of one size, so that sums are rounded alike.
+    calibrator = make(batch_size=64).fit(data, None if labelled else Y)
+    np.testing.assert_allclose(calibrator.predict_proba(data), of_arrays(make), rtol=0, atol=2e-5)
+    if labelled:
+        np.testing.assert_allclose(make(batch_size=64).fit(data, Y).predict_proba(X), of_arrays(make), atol=2e-5)
 
 
 def test_a_loader_may_shuffle_where_nothing_goes_by_its_order():
-    loader = DataLoader(PAIRS, shuffle=True)
-    assert torch.equal(torch.cat([x for x, _ in opened(loader).batches()]), torch.from_numpy(X))
-    with pytest.raises(ValueError, match="in order: pass shuffle=False: y, .* order; got one with a RandomSampler"):
-        dataset_behind(loader)
-
-
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        RandomSampler(PAIRS, replacement=True),
-        RandomSampler(PAIRS, num_samples=3),
-        SubsetRandomSampler(range(3)),
-        WeightedRandomSampler(torch.ones(10), 10),
-        SequentialSampler(range(3)),
-        RandomSampler(range(3), num_samples=10),
-    ],
-    ids=lambda sampler: type(sampler).__name__,
-)
-def test_a_loader_must_load_each_sample_once(sampler):
-    with pytest.raises(ValueError, match=f"loads each sample once; got one with a {type(sampler).__name__}"):
-        dataset_behind(DataLoader(PAIRS, sampler=sampler), any_order=True)
-    with pytest.raises(ValueError, match="loads each sample once"):
-        dataset_behind(DataLoader(PAIRS, batch_sampler=BatchSampler(sampler, 4, False)), any_order=True)
+    loader = DataLoader(PAIRS, batch_size=64, shuffle=True)
+    for make in MAKE:
+        calibrator = make().fit(loader)
+        np.testing.assert_array_equal(calibrator.predict_proba(X), of_arrays(make))
+        calls = [functools.partial(calibrator.fit, y=Y), functools.partial(calibrator.fit, sample_weight=np.ones(150))]
+        for call in (*calls, calibrator.predict):
+            with pytest.raises(ValueError, match="in order: pass shuffle=False: y, .* order; got one with a RandomSam"):
+                call(loader)
 
 
 class Backwards(SequentialSampler):
@@ -220,70 +170,365 @@ class Scaling(DataLoader):
         return ((x / 2, y) for x, y in super().__iter__())
 
 
+ONCE = "X must be a DataLoader that loads each sample once; got one with a "
+OWN = "torch's own DataLoader, with its own batch_sampler; .*Give its Dataset"
+SAMPLERS = [
+    RandomSampler(PAIRS, replacement=True),
+    RandomSampler(PAIRS, num_samples=3),
+    SubsetRandomSampler(range(3)),
+    WeightedRandomSampler(torch.ones(10), 10),
+    SequentialSampler(range(3)),
+    RandomSampler(range(3), num_samples=N_SAMPLES),
+    Backwards(PAIRS),
+]
+SAME_BATCHES = type("Twice", (BatchSampler,), {})(SequentialSampler(PAIRS), 2, False)
+
+
 @pytest.mark.parametrize(
-    "loader",
-    [
-        DataLoader(PAIRS, batch_sampler=type("Twice", (BatchSampler,), {})(SequentialSampler(PAIRS), 2, False)),
-        DataLoader(PAIRS, batch_size=None),
-        Scaling(PAIRS),
+    ("loader", "error", "message"),
+    [(DataLoader(PAIRS, sampler=own), ValueError, ONCE + type(own).__name__) for own in SAMPLERS]
+    + [(DataLoader(PAIRS, batch_sampler=BatchSampler(own, 4, False)), ValueError, ONCE) for own in SAMPLERS]
+    + [
+        (DataLoader(PAIRS, batch_sampler=SAME_BATCHES), TypeError, OWN),
+        (DataLoader(PAIRS, batch_size=None), TypeError, OWN),
+        (Scaling(PAIRS), TypeError, OWN),
+        (DataLoader(PAIRS, batch_size=40, drop_last=True), ValueError, "its drop_last leaves out 30"),
+        (DataLoader(PAIRS, batch_sampler=in_order(40, True)), ValueError, "its drop_last leaves out 30"),
+        (DataLoader(Stream(list(PAIRS)), drop_last=True), ValueError, "leaves out no sample; got one of a stream with"),
     ],
-    ids=["batch_sampler", "no batches", "subclass"],
 )
-def test_a_loader_that_does_something_of_its_own_is_refused(loader):
-    with pytest.raises(TypeError, match="torch's own DataLoader, with its own batch_sampler; .*Give its Dataset"):
-        dataset_behind(loader, any_order=True)
+def test_a_loader_that_does_not_go_through_its_samples_is_refused(loader, error, message):
+    with pytest.raises(error, match=message):
+        temperature().fit(loader)
 
 
-def test_a_loader_must_neither_turn_round_nor_leave_out():
-    with pytest.raises(ValueError, match="in order: pass shuffle=False: y, .* order; got one with a Backwards"):
-        dataset_behind(DataLoader(PAIRS, sampler=Backwards(PAIRS)))
-    with pytest.raises(ValueError, match="leaves out no sample; its drop_last leaves out 1"):
-        dataset_behind(DataLoader(PAIRS, batch_size=3, drop_last=True))
-    with pytest.raises(ValueError, match="its drop_last leaves out 1"):
-        dataset_behind(DataLoader(PAIRS, batch_sampler=BatchSampler(SequentialSampler(PAIRS), 3, True)))
-    with pytest.raises(ValueError, match="in order: pass shuffle=False: y, .* order; got one with a RandomSampler"):
-        dataset_behind(DataLoader(PAIRS, batch_sampler=BatchSampler(RandomSampler(PAIRS), 4, False)))
+class Uncounted(Dataset):
+    def __getitem__(self, index):
+        return X[0]
+
+
+NO_ITEM = "X must be a tensor or an array in each item of a Dataset.* got .* type "
+SIZES = r"must hold inputs of one size; got inputs of shapes "
+ENTRIES = "X must be a Dataset whose items have the same entries; got "
+
+
+def item_of(function):
+    return Items(function)
 
 
 @pytest.mark.parametrize(
-    "make",
-    [TemperatureScaling, lambda network: NeuralClampingCalibrator(network, random_state=0)],
-    ids=["temperature", "clamping"],
+    ("data", "error", "message"),
+    [
+        (
+            np.zeros(N_SAMPLES),
+            ValueError,
+            "X must have samples along its first axis .* got a 1-dimensional array for a network",
+        ),
+        (X[:0], ValueError, r"X and y have inconsistent numbers of samples, 0 and 150"),
+        (Items(None, length=0), ValueError, "X must not be empty; got a Dataset of length 0"),
+        (Stream([]), ValueError, "X must not be empty; got a stream without samples"),
+        ([["a", "b"]] * N_SAMPLES, TypeError, "X must be numeric and real; got dtype <U1"),
+        (torch.zeros(N_SAMPLES, 2, dtype=torch.complex64), TypeError, "X must be numeric and real.*complex64"),
+        (Uncounted(), TypeError, "X must be a Dataset with a length, or an IterableDataset; got Uncounted"),
+        (DataLoader(Uncounted(), sampler=range(3)), TypeError, "X must be a Dataset with a length"),
+        (item_of(lambda i: "text"), TypeError, f"{NO_ITEM}str"),
+        (item_of(lambda i: None), TypeError, f"{NO_ITEM}NoneType"),
+        (item_of(lambda i: (object(), 0)), TypeError, f"{NO_ITEM}object"),
+        (item_of(lambda i: ([torch.zeros(3)] * 2, 0)), TypeError, f"{NO_ITEM}list. Several inputs go into a dict"),
+        (item_of(lambda i: {"x": "text"}), TypeError, "entry 'x' of X must be a tensor or an array .* type str"),
+        (item_of(lambda i: {"x": [[1], [2, 3]]}), ValueError, "entry 'x' of X must hold numbers in equal rows"),
+        (item_of(lambda i: {"x": X[i]} if i % 2 else {"x": X[i], "y": X[i]}), TypeError, rf"{ENTRIES}\('x'.*\) and"),
+        (item_of(lambda i: {"x": X[i]} if i % 2 else X[i]), TypeError, ENTRIES),
+        (item_of(lambda i: {"x": X[i], "ids": [0] * i}), ValueError, rf"entry 'ids' of X {SIZES}\(0,\), \(1,\), "),
+        (
+            item_of(lambda i: torch.zeros(i)),
+            ValueError,
+            rf"X {SIZES}\(0,\), \(1,\), \(2,\), .* Resize",
+        ),
+        (item_of(lambda i: X[i] * (torch.nan if i == 7 else 1)), ValueError, "X must be finite: Input X contains NaN"),
+        (Stream([*X[:3], X[3, :, :5]]), ValueError, rf"X {SIZES}\(3, 5, 8\), \(3, 8, 8\)"),
+        (DataLoader(Stream(list(PAIRS)), collate_fn=list), TypeError, "whose collate_fn .* got list of tuple"),
+        (Stream(list(X[:9])), ValueError, "y must have one value per sample: .* 9 and 150"),
+    ],
 )
-def test_calibrators_take_loaders_as_datasets(make):
-    network = convolutional()
-    x = torch.from_numpy(images(200))
-    pairs = TensorDataset(x, torch.from_numpy(labels_of(bare_logits(network, x))))
-    expected = make(network).fit(pairs)
-    # Batches of one size, so that sums are rounded alike.
-    calibrator = make(network).fit(DataLoader(pairs, batch_size=64, shuffle=True))
-    loader = DataLoader(pairs, batch_size=64)
-    np.testing.assert_array_equal(calibrator.predict_proba(loader), expected.predict_proba(x))
-    with pytest.raises(ValueError, match="RandomSampler"):
-        calibrator.predict(DataLoader(pairs, shuffle=True))
-    for with_order in ({"y": pairs.tensors[1]}, {"sample_weight": np.ones(200)}):
-        with pytest.raises(ValueError, match="RandomSampler"):
-            calibrator.fit(DataLoader(pairs, shuffle=True), **with_order)
+def test_what_is_wrong_with_data_is_said(data, error, message):
+    with pytest.raises(error, match=message):
+        temperature().fit(data, Y)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_bad_entry_is_found_wherever_it_is(value):
+    bad = X.clone()
+    bad[133, 2, 0, 0] = value
+    message = f"X must be finite: Input X contains NaN or infinity; got {value} in sample 133"
+    with pytest.raises(ValueError, match=message):
+        temperature().fit(bad, Y)
 
 
 class Odd(TensorDataset):
     """Images with what isn't a label, as data sets to predict have it."""
 
-    def __init__(self, images, label):
-        super().__init__(images)
+    def __init__(self, label):
+        super().__init__(X)
         self.label = label
 
     def __getitem__(self, index):
         return super().__getitem__(index)[0], self.label
 
 
-@pytest.mark.parametrize(
-    "label", [float("nan"), 0.3, torch.eye(3)[0], {"box": 1}], ids=["nan", "real", "one-hot", "dict"]
-)
+@pytest.mark.parametrize("label", [float("nan"), 0.3, torch.eye(3)[0], {"box": 1}], ids=str)
 def test_labels_are_left_aside_where_none_are_wanted(label):
-    network, X = convolutional(), torch.as_tensor(images(60))
-    y = labels_of(bare_logits(network, X), 1.0)
-    calibrator = TemperatureScaling(network).fit(X, y)
-    np.testing.assert_array_equal(calibrator.predict_proba(Odd(X, label)), calibrator.predict_proba(X))
-    given = TemperatureScaling(network).fit(Odd(X, label), y)
-    assert given.temperature_ == calibrator.temperature_
+    calibrator = temperature().fit(Odd(label), Y)
+    for data in (Odd(label), X):
+        np.testing.assert_array_equal(calibrator.predict_proba(data), of_arrays(temperature))
+
+
+# Streams
+
+
+@pytest.mark.parametrize("make", [TemperatureScaling, VectorScaling, HistogramBinning, CalibratorSelector])
+def test_one_pass_of_a_stream_brings_inputs_and_labels(make):
+    stream = Stream(list(PAIRS))
+    calibrator = make(NETWORK, batch_size=32).fit(stream)
+    assert stream.passes == 1
+    expected = make(NETWORK, batch_size=32).fit(X, Y)
+    np.testing.assert_array_equal(calibrator.predict_proba(stream), expected.predict_proba(X))
+    assert stream.passes == 2
+    for n_samples in (1, 64, 65):
+        assert calibrator.predict_proba(Stream(X[:n_samples])).shape == (n_samples, 4)
+
+
+@pytest.mark.parametrize("kind", [Stream, Shared])
+@pytest.mark.usefixtures("one_core")
+def test_several_workers_neither_repeat_samples_nor_change_their_order(kind):
+    with pytest.warns(UserWarning, match="2 worker processes"):
+        pairs = DataLoader(kind(list(PAIRS)), num_workers=2)
+        workers = DataLoader(kind(list(X)), batch_size=64, num_workers=2)
+    calibrator = temperature().fit(pairs)
+    np.testing.assert_allclose(calibrator.predict_proba(workers), of_arrays(temperature), rtol=0, atol=1e-6)
+
+
+def test_clamping_predicts_for_a_stream_and_reads_its_samples_several_times():
+    calibrator, before = natural().fit(X, Y), snapshot(NETWORK)
+    np.testing.assert_array_equal(calibrator.predict_proba(Stream(list(PAIRS))), calibrator.predict_proba(X))
+    for stream in (Stream(list(PAIRS)), DataLoader(Stream(list(PAIRS)))):
+        with pytest.raises(TypeError, match="X must be an array, a dict or a map-style Dataset.* got Stream, a stream"):
+            natural().fit(stream)
+    assert snapshot(NETWORK) == before
+
+
+# skorch's slices
+
+
+@pytest.mark.parametrize("make", [temperature, adam])
+@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+def test_grid_search_over_a_dataset(make, scoring):
+    options = {"param_grid": {"gamma": [0.0, 3.0]}, "cv": KFold(2), "scoring": scoring}
+    search = GridSearchCV(make(), **options).fit(SliceDataset(PAIRS), SliceDataset(PAIRS, idx=1))
+    expected = GridSearchCV(make(), **options).fit(X.numpy(), Y.numpy())
+    for column in ("mean_test_score", "std_test_score"):
+        np.testing.assert_allclose(search.cv_results_[column], expected.cv_results_[column], rtol=1e-6)
+    assert search.best_params_ == expected.best_params_
+    np.testing.assert_allclose(search.predict_proba(SliceDataset(PAIRS)), expected.predict_proba(X), rtol=1e-6)
+
+
+def test_a_slice_is_read_in_batches_and_not_at_once():
+    asked = []
+
+    class Stopped(nn.Module):
+        def forward(self, x):
+            raise KeyboardInterrupt
+
+    watched = Items(lambda i: (asked.append(i), (X[i], int(Y[i])))[1])
+    with pytest.raises(KeyboardInterrupt):
+        temperature(Stopped(), batch_size=8).fit(SliceDataset(watched)[10:90])
+    assert asked == list(range(10, 18))
+
+
+# Loaders: batch sizes, collate functions, workers
+
+
+class Watching(nn.Module):
+    """Notes the sizes of the batches that it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.network, self.sizes = NETWORK, set()
+
+    def forward(self, x):
+        self.sizes.add(len(x))
+        return self.network(x)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 25}, {"batch_sampler": in_order(25)}], ids=str)
+def test_a_loaders_batch_size_wins(options):
+    watching, loader = Watching(), DataLoader(PAIRS, **options)
+    calibrator = temperature(watching, batch_size=50).fit(loader)
+    # Four inputs of the first batch are given once more, which tells a network that is random.
+    assert watching.sizes == {25, 4}
+    watching.sizes.clear()
+    calibrator.score(loader)
+    assert watching.sizes == {25}
+    calibrator.predict_proba(X)
+    assert watching.sizes == {25, 50}
+    own, given = adam(batch_size=25).fit(PAIRS), adam().fit(loader)
+    assert [len(epoch["batches"]) for epoch in given.history_] == [6, 6]
+    np.testing.assert_array_equal(given.predict_proba(X), own.predict_proba(X))
+
+
+def doubled(items):
+    """As many networks are fed: what the items hold, and more."""
+    inputs, labels = zip(*items, strict=True)
+    return 2 * torch.stack(inputs), torch.tensor(labels)
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+@pytest.mark.parametrize("make", MAKE)
+def test_a_loaders_collate_fn_makes_the_batches(make, n_workers):
+    loader = DataLoader(PAIRS, batch_size=64, collate_fn=doubled, num_workers=n_workers)
+    calibrator, expected = make().fit(loader), make().fit(2 * X, Y)
+    np.testing.assert_array_equal(calibrator.predict_proba(loader), expected.predict_proba(2 * X))
+    assert calibrator.score(loader) == expected.score(2 * X, Y)
+
+
+def padded(items):
+    rows, labels = zip(*items, strict=True)
+    mask = nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in rows], batch_first=True)
+    return {"x": nn.utils.rnn.pad_sequence(rows, batch_first=True), "mask": mask, "labels": list(labels)}
+
+
+class Pooling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, x, mask):
+        return 5 * (self.linear(x) * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def test_batches_padded_to_their_own_length():
+    network, rows = Pooling(), [X[i].reshape(-1, 3)[: 3 + i % 5] for i in range(N_SAMPLES)]
+    whole = padded([(row, 0) for row in rows])
+    y = labels_of(network(whole["x"], whole["mask"]).detach())
+    loader = DataLoader(list(zip(rows, y, strict=True)), batch_size=2, collate_fn=padded)
+    whole["labels"] = y
+    calibrator, expected = temperature(network).fit(loader), temperature(network).fit(whole)
+    np.testing.assert_allclose(calibrator.predict_proba(loader), expected.predict_proba(whole), rtol=0, atol=1e-5)
+    # A perturbation is for inputs of one shape.
+    with pytest.raises(ValueError, match="'x' of X must hold inputs of one size; got .*pad them"):
+        natural(network, input_key="x").fit(loader)
+
+
+@pytest.mark.parametrize(
+    ("collate_fn", "error", "message"),
+    [
+        (lambda items: doubled(items[:-1]), ValueError, "keeps each sample, along the first axis; of 64 it made 63"),
+        (lambda items: (doubled(items)[0], [0]), ValueError, "keeps each sample.* of 64 it made 1 and 64"),
+        (lambda items: doubled(items)[0].sum(), ValueError, "keeps each sample.* of 64 it made"),
+        (lambda items: items, TypeError, "collate_fn returns what the network takes.* got list of tuple, tuple, tuple"),
+        (str, TypeError, "collate_fn returns what the network takes, a tensor or a dict of tensors.* got str"),
+    ],
+)
+def test_a_collate_fn_that_breaks_a_rule(collate_fn, error, message):
+    with pytest.raises(error, match=message):
+        temperature().fit(DataLoader(PAIRS, batch_size=64, collate_fn=collate_fn))
+
+
+@pytest.mark.parametrize("make", [temperature, natural])
+@pytest.mark.usefixtures("one_core")
+def test_workers_and_pinned_memory_change_nothing(make):
+    """What torch says of two workers on one core is said once, where the loader is made."""
+    with pytest.warns(UserWarning, match="2 worker processes"):
+        loader = DataLoader(PAIRS, batch_size=64, num_workers=2, pin_memory=True)
+    np.testing.assert_array_equal(make().fit(loader).predict_proba(loader), of_arrays(make))
+    for name in ("num_workers", "pin_memory"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            make(**{name: 1})
+
+
+class OfWorker(Dataset):
+    """Inputs that are there only in a worker that was told so."""
+
+    told = None
+
+    def __len__(self):
+        return N_SAMPLES
+
+    def __getitem__(self, index):
+        return X[index] + (0.0 if self.told == 0 else torch.nan), int(Y[index])
+
+
+def tell(number):
+    get_worker_info().dataset.told = number
+
+
+def test_a_loaders_workers_are_started_as_it_says():
+    options = {"worker_init_fn": tell, "prefetch_factor": 3, "timeout": 60, "multiprocessing_context": "fork"}
+    loader = DataLoader(OfWorker(), batch_size=64, num_workers=1, **options)
+    np.testing.assert_array_equal(temperature().fit(loader).predict_proba(loader), of_arrays(temperature))
+
+
+def test_neither_a_loaders_generator_nor_torchs_is_drawn_from():
+    generator = torch.Generator().manual_seed(1)
+    loader = DataLoader(PAIRS, batch_size=64, shuffle=True, generator=generator)
+    before = generator.get_state(), torch.get_rng_state()
+    adam().fit(loader).score(loader)
+    assert torch.equal(generator.get_state(), before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def fail():
+    raise OSError("image 10 can't be read")
+
+
+def die():
+    # Only ever in a worker: the tests' own process goes on.
+    if get_worker_info() is not None:
+        os._exit(3)
+
+
+class Failing(Dataset):
+    """Reading the eleventh does what it is told."""
+
+    def __init__(self, at_10):
+        self.at_10 = at_10
+
+    def __len__(self):
+        return N_SAMPLES
+
+    def __getitem__(self, index):
+        if index == 10:
+            self.at_10()
+        return X[index], int(Y[index])
+
+
+@pytest.mark.parametrize(
+    ("at_10", "n_workers", "error", "message"),
+    [
+        (fail, 0, OSError, "image 10 can't be read"),
+        (fail, 1, OSError, "image 10 can't be read"),
+        (die, 1, RuntimeError, "DataLoader worker .* exited unexpectedly"),
+    ],
+)
+@pytest.mark.parametrize("make", [temperature, adam])
+def test_a_worker_that_fails_or_dies_ends_the_fit_with_its_error(make, at_10, n_workers, error, message):
+    network = put_into_odd_state(convolutional())
+    calibrator = make(network).fit(PAIRS)
+    before, predicted = snapshot(network), calibrator.predict_proba(X[:3])
+    bad = DataLoader(Failing(at_10), batch_size=64, num_workers=n_workers)
+    for call in (calibrator.fit, calibrator.predict):
+        with pytest.raises(error, match=message):
+            call(bad)
+    assert snapshot(network) == before
+    # The earlier fit is there.
+    np.testing.assert_array_equal(calibrator.predict_proba(X[:3]), predicted)
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_images_of_several_sizes(n_workers):
+    uneven = Items(lambda i: (X[i, :, :5] if i == 10 else X[i], int(Y[i])))
+    message = r"X must hold inputs of one size; got inputs of shapes \(3, 5, 8\), \(3, 8, 8\). Resize, crop or pad them"
+    for batch_size in (1, 10, 64):
+        with pytest.raises(ValueError, match=message):
+            temperature().fit(DataLoader(uneven, batch_size=batch_size, num_workers=n_workers))

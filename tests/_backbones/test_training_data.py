@@ -22,9 +22,10 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp._looks.diagnosis import MANY_SAMPLES
 from skclamp.exceptions import CalibrationWarning, TrainingDataWarning
 
+# So many without an error are suspect.
+MANY_SAMPLES = 500
 PROBLEMS = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
 CLASSIFIERS = {
     "logistic regression": lambda: LogisticRegression(max_iter=1000),
