@@ -123,18 +123,10 @@ def test_it_gives_the_classifiers_own_probabilities_or_scores(name, n_classes):
             known = np.isfinite(expected).all(1)
             assert known.all() or (OLDER and known.mean() > 0.9)
             np.testing.assert_allclose(softmax(logits, 1)[known], expected[known], rtol=0, atol=1e-9)
-        else:
+        if hasattr(classifier, "decision_function"):
+            logits = logits_of(as_module(classifier, response_method="decision_function"), X)
             scores = classifier.decision_function(X)
             np.testing.assert_allclose(logits[:, 1] if n_classes == 2 else logits, scores, rtol=1e-12, atol=1e-9)
-
-
-@pytest.mark.parametrize("n_classes", [2, 4])
-@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if hasattr(CLASSIFIERS[name], "decision_function")])
-def test_it_gives_the_decision_function_where_that_is_asked_for(name, n_classes):
-    classifier, X = fitted(name, 0, n_classes)
-    logits = logits_of(as_module(classifier, response_method="decision_function"), X)
-    scores = classifier.decision_function(X)
-    np.testing.assert_allclose(logits[:, 1] if n_classes == 2 else logits, scores, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -168,42 +160,64 @@ def test_a_scaler_that_knows_no_clipping_does_not_clip():
     np.testing.assert_array_equal(logits_of(as_module(pipeline), 10 * others), expected)
 
 
-def test_the_numbers_are_copied():
+def test_the_numbers_are_copied_and_the_random_state_stays():
     X, y, others = problem(0, 2)
-    classifier = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    classifier, state = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y), torch.get_rng_state()
     module = as_module(classifier)
+    assert torch.equal(torch.get_rng_state(), state)
     before = logits_of(module, others)
     for values in (classifier[-1].coef_, classifier[0].mean_, classifier[0].scale_):
         values *= 2
     np.testing.assert_array_equal(logits_of(module, others), before)
 
 
-def test_the_global_random_state_stays():
-    X, y, _ = problem(0, 2)
-    classifier = perceptron().fit(X, y)
-    state = torch.get_rng_state()
-    as_module(classifier)
-    assert torch.equal(torch.get_rng_state(), state)
+class Shy(LogisticRegression):
+    """A subclass may do anything."""
+
+    def decision_function(self, X):
+        return super().decision_function(X) / 2
+
+
+KNOWN = (
+    "estimator must be a scikit-learn classifier .* classifiers known are LogisticRegression, .*, MLPClassifier; got"
+)
+NO_LABELS = np.random.default_rng(0).integers(0, 2, (60, 3))
 
 
 @pytest.mark.parametrize(
-    "classifier",
-    [RandomForestClassifier(3), DecisionTreeClassifier(), KNeighborsClassifier()],
-    ids=lambda classifier: type(classifier).__name__,
+    ("classifier", "y", "options", "error", "message"),
+    [
+        (RandomForestClassifier(3), None, {}, TypeError, f"{KNOWN} RandomForest.*with TemperatureScaling"),
+        (KNeighborsClassifier(), None, {}, TypeError, f"{KNOWN} KNeighborsClassifier"),
+        (make_pipeline(StandardScaler(), DecisionTreeClassifier()), None, {}, TypeError, f"{KNOWN} DecisionTree"),
+        (Shy(), None, {}, TypeError, f"{KNOWN} Shy"),
+        (
+            make_pipeline(FunctionTransformer(np.tanh), LogisticRegression()),
+            None,
+            {},
+            TypeError,
+            "transformers known are StandardScaler, .*, PCA; got FunctionTransformer",
+        ),
+        (RidgeClassifier(), NO_LABELS, {}, ValueError, "tell two or more classes apart that exclude each other"),
+        (perceptron(), NO_LABELS, {}, ValueError, "tell two or more classes apart that exclude each other"),
+        *(
+            (classifier, None, {"response_method": method}, ValueError, message)
+            for classifier, method, message in [
+                (
+                    LinearSVC(),
+                    "predict_proba",
+                    "response_method must be what the estimator offers; got 'predict_proba'",
+                ),
+                (perceptron(), "decision_function", "MLPClassifier has no decision_function"),
+                (LinearSVC(), "predict", "response_method must be one of .*; got 'predict'"),
+            ]
+        ),
+    ],
 )
-def test_what_has_no_gradient_is_refused(classifier):
-    X, y, _ = problem(0, 2)
-    known = "The classifiers known are LogisticRegression, .*, MLPClassifier; got"
-    for estimator in (classifier, make_pipeline(StandardScaler(), classifier)):
-        with pytest.raises(TypeError, match=f"{known} {type(classifier).__name__}.*with TemperatureScaling"):
-            as_module(estimator.fit(X, y))
-
-
-def test_a_step_that_could_be_anything_is_refused():
-    X, y, _ = problem(0, 2)
-    pipeline = make_pipeline(FunctionTransformer(np.tanh), LogisticRegression()).fit(X, y)
-    with pytest.raises(TypeError, match="transformers known are StandardScaler, .*, PCA; got FunctionTransformer"):
-        as_module(pipeline)
+def test_what_cannot_become_a_module_is_refused(classifier, y, options, error, message):
+    X, labels, _ = problem(0, 2)
+    with pytest.raises(error, match=message):
+        as_module(classifier.fit(X, labels if y is None else y), **options)
 
 
 @pytest.mark.parametrize("estimator", [None, LogisticRegression, "logistic", Pipeline([("scale", StandardScaler())])])
@@ -212,38 +226,10 @@ def test_what_is_no_classifier_is_refused(estimator):
         as_module(estimator)
 
 
-def test_a_subclass_may_do_anything():
-    class Shy(LogisticRegression):
-        def decision_function(self, X):
-            return super().decision_function(X) / 2
-
-    X, y, _ = problem(0, 2)
-    with pytest.raises(TypeError, match="got Shy"):
-        as_module(Shy().fit(X, y))
-
-
 @pytest.mark.parametrize("unfitted", [LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression())])
 def test_it_must_be_fitted(unfitted):
     with pytest.raises(NotFittedError):
         as_module(unfitted)
-
-
-def test_the_method_must_be_there():
-    X, y, _ = problem(0, 2)
-    with pytest.raises(ValueError, match="response_method must be what the estimator offers; got 'predict_proba', but"):
-        as_module(LinearSVC().fit(X, y), response_method="predict_proba")
-    with pytest.raises(ValueError, match="MLPClassifier has no decision_function"):
-        as_module(perceptron().fit(X, y), response_method="decision_function")
-    with pytest.raises(ValueError, match="response_method must be one of .*; got 'predict'"):
-        as_module(LinearSVC().fit(X, y), response_method="predict")
-
-
-@pytest.mark.parametrize("classifier", [RidgeClassifier(), perceptron()], ids=["Ridge", "MLP"])
-def test_labels_that_dont_exclude_each_other_are_refused(classifier):
-    X, _, _ = problem(0, 2)
-    labels = np.random.default_rng(0).integers(0, 2, (len(X), 3))
-    with pytest.raises(ValueError, match="estimator must tell two or more classes apart that exclude each other"):
-        as_module(classifier.fit(X, labels))
 
 
 OLDER = hasattr(LogisticRegression(), "multi_class")
