@@ -81,20 +81,6 @@ def test_first_order_condition(n_classes, temperature, steepness):
         assert found.temperature == pytest.approx(reference_temperature(logits, y), rel=1e-8)
 
 
-@pytest.mark.parametrize("temperature", [0.02, 1.0, 100.0])
-@pytest.mark.parametrize("n_classes", [2, 100])
-def test_logits_of_ten_thousand(temperature, n_classes):
-    """Near ties among huge logits decide: nearly all rows have probabilities of 0 and 1."""
-    logits, y = draw(3000, n_classes, temperature=temperature, scale=1e4)
-    logits[:300] *= temperature / 1e3
-    y[:300] = (
-        logits[:300] / temperature + torch.from_numpy(np.random.default_rng(1).gumbel(size=(300, n_classes)))
-    ).argmax(1)
-    found = solve_temperature(logits, y)
-    assert not found.at_bound
-    assert abs(first_order_gap(logits, y, found.temperature)) < 1e-11
-
-
 @pytest.mark.parametrize(("n_samples", "n_classes"), [(40, 10), (5000, 30), (4000, 200)])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_narrow_dtypes_agree_with_float64_on_the_same_data(dtype, n_samples, n_classes):
@@ -136,23 +122,23 @@ def test_zero_weights_hide_rows_even_from_the_sample():
 
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
-@pytest.mark.parametrize("scale", [0.1, 10.0, 1e4])
-def test_separable_data_end_at_the_lower_bound(scale, gamma):
-    logits, _ = draw(200, 5, scale=scale)
-    found = solve_temperature(logits, logits.argmax(1), gamma=gamma, bounds=(0.05, 20.0))
-    assert found.at_bound
-    assert found.temperature == 0.05
-    expected = focal_loss(logits / 0.05, logits.argmax(1), gamma=gamma).item()
-    assert found.loss == pytest.approx(expected, rel=1e-9, abs=1e-15)
-
-
-@pytest.mark.parametrize("gamma", [0.0, 2.0])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_labels_worse_than_chance_end_at_the_upper_bound(gamma, dtype):
-    logits = draw(20000, 5, scale=10.0)[0].to(dtype)
-    found = solve_temperature(logits, logits.argmin(1), gamma=gamma, bounds=(0.1, 30.0))
-    assert found.at_bound
-    assert found.temperature == 30.0
+@pytest.mark.parametrize(
+    ("n_samples", "scale", "dtype"),
+    [
+        (200, 0.1, FLOATS[0]),
+        (200, 10.0, FLOATS[0]),
+        (200, 1e4, FLOATS[0]),
+        (20_000, 10.0, FLOATS[0]),
+        (20_000, 10.0, FLOATS[1]),
+    ],
+)
+def test_separable_data_and_labels_worse_than_chance_end_at_the_bounds(n_samples, scale, dtype, gamma):
+    logits = draw(n_samples, 5, scale=scale)[0].to(dtype)
+    for y, bound in ((logits.argmax(1), 0.05), (logits.argmin(1), 20.0)):
+        found = solve_temperature(logits, y, gamma=gamma, bounds=(0.05, 20.0))
+        assert (found.at_bound, found.temperature) == (True, bound)
+        expected = focal_loss(logits.double() / bound, y, gamma=gamma).item()
+        assert found.loss == pytest.approx(expected, rel=1e-9 if dtype == torch.float64 else 1e-6, abs=1e-15)
 
 
 @pytest.mark.parametrize("bounds", [(2.0, 5.0), (0.2, 0.9)])
@@ -169,16 +155,6 @@ def test_constant_logits_leave_the_temperature_at_one(gamma):
     found = solve_temperature(torch.full((20, 3), 4.0), torch.arange(20) % 3, gamma=gamma)
     assert (found.temperature, found.converged, found.at_bound) == (1.0, True, False)
     assert found.loss == pytest.approx((2 / 3) ** gamma * math.log(3))
-
-
-def test_one_sample():
-    logits = torch.tensor([[0.0, 1.0, 3.0]], dtype=torch.float64)
-    found = solve_temperature(logits, torch.tensor([1]))
-    assert found.at_bound  # a label below the mean
-    found = solve_temperature(logits - torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([1]))
-    assert found.temperature == pytest.approx(
-        reference_temperature(logits - torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([1])), rel=1e-10
-    )
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0, 1.5, 30.0])
@@ -241,16 +217,6 @@ def test_many_rows_come_in_chunks_that_are_not_kept(gamma):
     found = solve_temperature(logits.repeat(50, 1), y.repeat(50), sample_weight=weight.repeat(50), gamma=gamma)
     assert found.temperature == pytest.approx(expected.temperature, rel=1e-9)
     assert found.loss == pytest.approx(expected.loss, rel=1e-12)
-
-
-@pytest.mark.parametrize("gamma", [0.0, 1.0])
-def test_the_input_stays_as_it_is(gamma):
-    logits, y = draw(600, 6, scale=8.0)
-    before = logits.clone(), y.clone()
-    solve_temperature(logits, y, gamma=gamma)
-    log_likelihoods(logits, y, 0.7)
-    assert torch.equal(logits, before[0])
-    assert torch.equal(y, before[1])
 
 
 @pytest.mark.slow

@@ -81,24 +81,18 @@ def test_outputs_of_other_shapes_are_refused(shape, message):
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
 def test_sigmoid_heads_speak_of_the_second_class(shape):
     score = torch.tensor([-2.0, 0.0, 3.0])
-    from_logits = logits_from(score.reshape(shape), "logits", n_samples=3)
-    from_probabilities = logits_from(score.sigmoid().reshape(shape), "probabilities", n_samples=3)
     expected = torch.stack([1 - score.sigmoid(), score.sigmoid()], 1)
-    torch.testing.assert_close(from_logits.softmax(1), expected)
-    torch.testing.assert_close(from_probabilities.softmax(1), expected)
-
-
-def test_probabilities_become_logits_that_give_them_back():
-    probabilities = SCORES.softmax(1)
-    logits = logits_from(probabilities, "probabilities", n_samples=2)
-    torch.testing.assert_close(logits.softmax(1), probabilities)
+    for values, response in ((score, "logits"), (score.sigmoid(), "probabilities")):
+        found = logits_from(values.reshape(shape), response, n_samples=3)
+        torch.testing.assert_close(found.softmax(1), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_certain_probabilities_become_finite_logits(dtype):
-    logits = logits_from(torch.eye(3).to(dtype), "probabilities", n_samples=3)
-    assert torch.isfinite(logits).all()
-    assert torch.isfinite(logits_from(torch.tensor([0.0, 1.0], dtype=dtype), "probabilities", n_samples=2)).all()
+def test_probabilities_become_finite_logits_that_give_them_back(dtype):
+    probabilities = SCORES.softmax(1)
+    torch.testing.assert_close(logits_from(probabilities, "probabilities", n_samples=2).softmax(1), probabilities)
+    for certain in (torch.eye(3), torch.tensor([0.0, 1.0])):
+        assert logits_from(certain.to(dtype), "probabilities", n_samples=len(certain)).isfinite().all()
 
 
 def test_nonlinearity_comes_before_the_response():
@@ -139,18 +133,11 @@ def test_an_entry_may_have_the_name_of_a_method_of_mappings(key):
     assert torch.equal(LogitsModule(module, output_key=key)(SCORES), module.linear(SCORES))
 
 
-def test_clamped_module_without_perturbation_is_temperature_scaling():
+def test_clamped_module_shares_the_network_and_alone_divides_its_logits():
     network, x = perceptron(), torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(ClampedModule(network, temperature=4.0)(x), network(x) / 4)
-
-
-def test_clamped_module_shares_the_network():
-    network = perceptron()
-    module = ClampedModule(network)
+    module = ClampedModule(network, temperature=4.0)
+    assert torch.equal(module(x), network(x) / 4)
     assert {id(p) for p in network.parameters()} < {id(p) for p in module.parameters()}
-    with torch.no_grad():
-        network[0].weight.zero_()
-    assert not module.logits.module[0].weight.any()
 
 
 def test_train_leaves_the_network_in_eval_mode():
@@ -182,10 +169,16 @@ def test_half_precision_networks_get_their_own_dtype_and_yield_float32():
     assert torch.equal(module(x), network(x).float() / module.temperature)
 
 
-@pytest.mark.parametrize("temperature", [0, -1.0, np.nan])
-def test_temperature_must_be_positive(temperature):
-    with pytest.raises(ValueError, match=f"temperature must be positive; got {temperature}"):
-        ClampedModule(perceptron(), temperature=temperature)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        *(({"temperature": T}, f"temperature must be positive; got {T}") for T in (0, -1.0, np.nan)),
+        ({"response": "scores"}, "response must be one of .* got 'scores'"),
+    ],
+)
+def test_bad_arguments_of_clamped_modules(options, message):
+    with pytest.raises(ValueError, match=message):
+        ClampedModule(perceptron(), **options)
 
 
 def test_a_network_is_spread_on_two_devices_or_more():
@@ -194,8 +187,3 @@ def test_a_network_is_spread_on_two_devices_or_more():
         network.device_ids = list(range(n))
         assert is_spread(network) == (n > 1)
     assert not is_spread(perceptron())
-
-
-def test_response_must_be_known():
-    with pytest.raises(ValueError, match="response must be one of .* got 'scores'"):
-        ClampedModule(perceptron(), response="scores")
