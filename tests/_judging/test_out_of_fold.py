@@ -142,6 +142,17 @@ def test_steps_of_almost_nothing_are_not_taken_for_proof():
     assert not any(decide(one, 0).accepted for one in evidence)
 
 
+def test_of_more_than_two_folds_one_may_lose():
+    gains = np.random.default_rng(0).normal(-1.0, 1.0, 600)
+    for n_folds in (2, 3):
+        losses = gains.copy()
+        losses[: 600 // n_folds] += 0.1 - losses[: 600 // n_folds].mean()
+        decision = decision_of(evidence_of(losses, n_folds=n_folds), 0)
+        assert decision.n_gains == n_folds - 1
+        assert decision.verdict.accepted == (n_folds == 3)
+        assert [objection.reason.name for objection in decision.objections] == ["LOST_FOLDS"] * (n_folds == 2)
+
+
 def test_p_values_end_at_one():
     assert decide(evidence_of(*np.random.default_rng(0).normal(0.5, 1.0, (9, 100))), 0).p_value == 1.0
 

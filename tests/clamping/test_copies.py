@@ -11,8 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from torch.utils.data import TensorDataset
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
-from skclamp.clamping import _splits
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
 from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = perceptron()
@@ -79,22 +78,6 @@ def test_copies_of_samples_without_some_class():
     assert_same_verdict(copied, once)
 
 
-def test_nothing_is_kept_of_copies_where_nothing_can_help():
-    """Of these draws half of the fits kept something when folds tore copies apart."""
-    network = convolutional(n_classes=10)
-    for seed in range(6):
-        x = images(150, seed=seed)
-        y = labels_of(bare_logits(network, x), seed=seed)
-        found = fitted(np.tile(x, (5, 1, 1, 1)), np.tile(y, 5), network, classes=np.arange(10))
-        assert not found.accepted_
-        assert (
-            found.temperature_
-            == TemperatureScaling(network, classes=np.arange(10))
-            .fit(np.tile(x, (5, 1, 1, 1)), np.tile(y, 5))
-            .temperature_
-        )
-
-
 def test_fewer_than_a_hundred_distinct_samples_prove_nothing():
     found = fitted(np.tile(SHIFTED[:99], (4, 1)), np.tile(Y[:99], 4))
     assert not found.accepted_
@@ -157,7 +140,7 @@ def test_hardly_any_distinct_sample_is_hashed(last, monkeypatch):
         hashed.append(row)
         return blake2b(row, **options)
 
-    monkeypatch.setattr(_splits, "blake2b", counting)
+    monkeypatch.setattr("skclamp.clamping._splits.blake2b", counting)
     x = vectors(2000)
     y = labels_of(bare_logits(network, x))
     fitted(x, y, network, perturbation="affine", validation_fraction=0.5)
@@ -180,8 +163,7 @@ def test_a_splitter_that_tears_copies_apart_is_told():
 # Near-copies
 
 
-@pytest.mark.parametrize("n_frames", [2, 5, 10])
-@pytest.mark.parametrize("how", [{}, {"validation_fraction": 0.2}])
+@pytest.mark.parametrize(("n_frames", "how"), [(2, {}), (5, {"validation_fraction": 0.2}), (10, {})])
 def test_frames_are_told(n_frames, how):
     rows = np.repeat(np.arange(150), n_frames)
     x = X[rows] + 0.05 * np.random.default_rng(0).normal(size=(len(rows), 6)).astype(np.float32)

@@ -1,6 +1,5 @@
 """What the guard says of its decision."""
 
-import pickle
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -9,7 +8,6 @@ from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.model_selection import KFold
 from torch import nn
 
-import skclamp
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV
 from skclamp.perturbations import AffinePerturbation
 
@@ -107,11 +105,3 @@ def test_a_grid_tells_each_family_at_its_best():
     assert verdict.tried.keys() == {"channel", "affine"}
     assert min(verdict.tried.values()) == pytest.approx(verdict.difference, rel=0.05)
     assert "the best of 4 candidates" in verdict.reason
-
-
-def test_it_is_kept_by_pickles_and_files(tmp_path):
-    calibrator = fitted(X + 2)
-    calibrator.save(tmp_path / "calibrator")
-    for other in (skclamp.load(tmp_path / "calibrator", NETWORK), pickle.loads(pickle.dumps(calibrator))):
-        assert other.verdict_ == calibrator.verdict_
-        assert other.summary() == calibrator.summary()

@@ -26,7 +26,7 @@ from torch import nn
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp._solvers.weights import solve_weights
 from skclamp.metrics import negative_log_likelihood
-from skclamp.perturbations import HorizontalFlip, ImageShift, TimeShift
+from skclamp.perturbations import HorizontalFlip, TimeShift
 
 # What is found.
 
@@ -129,13 +129,6 @@ def test_the_temperature_is_as_good_as_the_best(options, seen):
     loss = negative_log_likelihood(Y_TEST, best.predict_proba(logits))
     # Twice this is chi-squared of one degree of freedom: above 10.8 once in a thousand.
     assert N * (nll(calibrator, seen(X_TEST)) - loss) < 10.8 / 2
-
-
-def test_few_views_of_many_are_taken():
-    rotations = [Quarter(k) for k in (1, 2, 3)]
-    calibrator = two_views(views=[*rotations, HorizontalFlip(), ImageShift(0, 1, flip=True)], max_views=3).fit(X, Y)
-    assert 2 <= len(calibrator.views_) <= 3
-    assert any(type(view) is HorizontalFlip for view in calibrator.views_)
 
 
 class Dimmed(nn.Module):

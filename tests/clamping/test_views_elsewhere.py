@@ -9,14 +9,11 @@ from _export import HOW, check_the_same
 from _two_views import FITTED, NETWORK, X_TEST, Y_TEST, N, X, Y, nll, two_views
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import skclamp
 from skclamp import (
-    REFERENCE_SETTINGS,
-    NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
     VectorScaling,
     compare_calibrators,
@@ -85,11 +82,6 @@ def test_comparisons_have_a_row_and_a_page(tmp_path):
     assert '"viewsVerdict":{"accepted":true' in page
 
 
-def test_searches_choose_the_number_of_views():
-    search = GridSearchCV(NeuralClampingCalibrator(NETWORK, random_state=0), {"max_views": [1, 2]}, cv=2)
-    assert search.fit(X, Y).best_params_ == {"max_views": 2}
-
-
 @pytest.mark.filterwarnings("ignore:perturbation=.* is left out:UserWarning")
 def test_the_search_over_a_grid_takes_views():
     options = {"perturbations": ["channel"], "gammas": [0, 1], "max_views": 2, "random_state": 0}
@@ -99,13 +91,6 @@ def test_the_search_over_a_grid_takes_views():
     assert nll(search) == pytest.approx(nll(FITTED), abs=0.01)
     few = NeuralClampingCalibratorCV(NETWORK, **options).fit(X[:60], Y[:60])
     assert "views need 100 samples" in few.views_verdict_.reason
-
-
-def test_the_authors_settings_take_views():
-    settings = {**REFERENCE_SETTINGS, "max_epochs": 2}
-    calibrator = two_views(**settings).fit(X, Y)
-    assert len(calibrator.views_) == 2
-    assert not hasattr(calibrator, "views_verdict_")
 
 
 class Named(nn.Module):
