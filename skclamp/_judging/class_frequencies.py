@@ -1,6 +1,7 @@
 """Tests of class frequencies: whether probabilities have the labelled ones, and whether these alone have changed."""
 
 import math
+from enum import Enum, auto
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from scipy import stats
 
 from .out_of_fold import MIN_SAMPLES
 from .paired import n_effective
-from .verdict import SURE_LEVEL, Decision, Objection, Reason, Verdict
+from .verdict import SURE_LEVEL, Decision, Objection, Verdict
 
 # Where nothing has changed new frequencies pass this rarely; where these alone have, they are refused this rarely.
 CHANGE_LEVEL = 0.02
@@ -130,6 +131,19 @@ class ClassHistograms(NamedTuple):
         return self.counts[0].sum(0, dtype=np.float64)
 
 
+class FrequencyDoubt(Enum):
+    """What speaks against new class frequencies."""
+
+    FLAW = auto()
+    INPUTS_CHANGED = auto()
+    FEW_UNLABELLED = auto()
+    FEW_LABELLED = auto()
+    FEW_OF_FREQUENT_CLASSES = auto()
+    ALL_ALIKE = auto()
+    CHANCE = auto()
+    INPUTS_MAY_HAVE_CHANGED = auto()
+
+
 def decide_on_frequencies(change, fit_p_value, n_judging, n_samples, n_labelled, n_classes, n_like, flaw):
     """Whether new class frequencies are used, since these, and nothing else, have changed.
 
@@ -143,15 +157,15 @@ def decide_on_frequencies(change, fit_p_value, n_judging, n_samples, n_labelled,
     n_needed = max(MIN_SAMPLES, _LABELLED_PER_CLASS * n_classes)
     # The first that fails is told.
     tests = [
-        (not flaw, Objection(Reason.FLAW, about=flaw)),
-        (fit_p_value >= SURE_LEVEL, Objection(Reason.INPUTS_CHANGED, fit_p_value)),
+        (not flaw, Objection(FrequencyDoubt.FLAW, about=flaw)),
+        (fit_p_value >= SURE_LEVEL, Objection(FrequencyDoubt.INPUTS_CHANGED, fit_p_value)),
         # Where too few are left to tell other frequencies from other inputs.
-        (n_samples >= MIN_SAMPLES, Objection(Reason.FEW_UNLABELLED, n_samples, MIN_SAMPLES)),
-        (n_labelled >= n_needed, Objection(Reason.FEW_LABELLED, n_labelled, n_needed, n_classes)),
-        (n_like >= _MIN_LIKE, Objection(Reason.FEW_OF_FREQUENT_CLASSES, n_like, _MIN_LIKE)),
-        (n_judging > 0, Objection(Reason.ALL_ALIKE)),
-        (p_value < CHANGE_LEVEL, Objection(Reason.CHANCE_OF_FREQUENCIES, p_value, CHANGE_LEVEL, n_judging)),
-        (fit_p_value > _FIT_LEVEL, Objection(Reason.INPUTS_MAY_HAVE_CHANGED, fit_p_value, _FIT_LEVEL)),
+        (n_samples >= MIN_SAMPLES, Objection(FrequencyDoubt.FEW_UNLABELLED, n_samples, MIN_SAMPLES)),
+        (n_labelled >= n_needed, Objection(FrequencyDoubt.FEW_LABELLED, n_labelled, n_needed, n_classes)),
+        (n_like >= _MIN_LIKE, Objection(FrequencyDoubt.FEW_OF_FREQUENT_CLASSES, n_like, _MIN_LIKE)),
+        (n_judging > 0, Objection(FrequencyDoubt.ALL_ALIKE)),
+        (p_value < CHANGE_LEVEL, Objection(FrequencyDoubt.CHANCE, p_value, CHANGE_LEVEL, n_judging)),
+        (fit_p_value > _FIT_LEVEL, Objection(FrequencyDoubt.INPUTS_MAY_HAVE_CHANGED, fit_p_value, _FIT_LEVEL)),
     ]
     objections = [objection for passed, objection in tests if not passed]
     numbers = {"n_samples": n_samples, "folds": [{"n_samples": n_judging}], "fit_p_value": fit_p_value}

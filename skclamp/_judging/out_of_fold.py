@@ -1,6 +1,7 @@
 """Candidates judged out of fold, beside a baseline: losses go in, and a decision comes out, in numbers and enums."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import NamedTuple
 
 import numpy as np
@@ -130,6 +131,14 @@ class Evidence:
         return nearest
 
 
+class Doubt(Enum):
+    """What speaks against a candidate that folds have judged."""
+
+    LOST_FOLDS = auto()
+    CHANCE = auto()
+    ANY_TEMPERATURE = auto()
+
+
 class _Test(NamedTuple):
     """Whether a candidate passes a test, its p value if it has one, and what is said where it doesn't pass."""
 
@@ -148,10 +157,10 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1):
     n_gains = int((evidence.by_fold(evidence.losses[candidate] - evidence.plain) < 0).sum())
     n_folds, n_samples = len(evidence.folds), int(np.count_nonzero(evidence.weight))
     tests = [
-        _Test(n_gains == n_folds or n_folds > _MAX_UNANIMOUS, 0.0, Objection(Reason.LOST_FOLDS, n_gains, n_folds)),
-        _Test(student < level, student, Objection(Reason.CHANCE, min(1.0, student), level)),
+        _Test(n_gains == n_folds or n_folds > _MAX_UNANIMOUS, 0.0, Objection(Doubt.LOST_FOLDS, n_gains, n_folds)),
+        _Test(student < level, student, Objection(Doubt.CHANCE, min(1.0, student), level)),
         _Test(
-            universal < level, universal, Objection(Reason.ANY_TEMPERATURE, log_ratio, float(np.log(n_tests / level)))
+            universal < level, universal, Objection(Doubt.ANY_TEMPERATURE, log_ratio, float(np.log(n_tests / level)))
         ),
     ]
     objections = [test.objection for test in tests if not test.passed]

@@ -1,7 +1,7 @@
 """What is decided, in numbers and enums: why something wasn't tried, what speaks against it, and the verdict."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum, auto
+from enum import Enum, IntEnum, auto
 from typing import NamedTuple
 
 from .._utils.encoding import register, register_former
@@ -31,31 +31,18 @@ class Reason(IntEnum):
     VIEW_WITHOUT_WEIGHT = auto()
     BETTER_VIEW_JOINED = auto()
     BETTER_VIEWS_ON_FEW = auto()
-    # Why folds, or any, weren't asked.
+    # Why no fold was asked.
     FEW_FOR_THE_GUARD = auto()
     FEW_FOR_VIEWS = auto()
     NO_VIEWS_GIVEN = auto()
     NO_VIEWS_KNOWN = auto()
     GUESSES = auto()
-    # What speaks against what they said.
-    LOST_FOLDS = auto()
-    CHANCE = auto()
-    ANY_TEMPERATURE = auto()
-    # The same of class frequencies.
-    FLAW = auto()
-    INPUTS_CHANGED = auto()
-    FEW_UNLABELLED = auto()
-    FEW_LABELLED = auto()
-    FEW_OF_FREQUENT_CLASSES = auto()
-    ALL_ALIKE = auto()
-    CHANCE_OF_FREQUENCIES = auto()
-    INPUTS_MAY_HAVE_CHANGED = auto()
 
 
 class Objection(NamedTuple):
     """What speaks against a candidate: what it has of something, and what it should have."""
 
-    reason: Reason
+    reason: Enum
     value: float = 0.0
     needed: float = 0.0
     about: str | int | tuple | None = None

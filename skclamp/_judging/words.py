@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .out_of_fold import MIN_SAMPLES
-from .verdict import Reason
+from .class_frequencies import FrequencyDoubt
+from .out_of_fold import MIN_SAMPLES, Doubt
+from .verdict import Reason, Untried
 
 # What it is where nothing is kept; of a perturbation, also beside views that are.
 WITHOUT_PERTURBATION = "this is temperature scaling"
@@ -39,28 +40,30 @@ _WORDS = {
         "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
         "for by name is tried all the same"
     ),
-    Reason.LOST_FOLDS: "it fell in {value} of {needed} folds, needs all",
-    Reason.CHANCE: "chance alone may do as much (Student's p = {value:.2g}, needs below {needed:g})",
-    Reason.ANY_TEMPERATURE: (
+    Doubt.LOST_FOLDS: "it fell in {value} of {needed} folds, needs all",
+    Doubt.CHANCE: "chance alone may do as much (Student's p = {value:.2g}, needs below {needed:g})",
+    Doubt.ANY_TEMPERATURE: (
         "a temperature chosen for the held-out samples may do as well (evidence against it of {value:.2f} nats, needs "
         "{needed:.2f})"
     ),
-    Reason.FLAW: "{about}",
-    Reason.INPUTS_CHANGED: (
+    FrequencyDoubt.FLAW: "{about}",
+    FrequencyDoubt.INPUTS_CHANGED: (
         "the inputs have changed too, since no mixture of the classes looks like these (p = {value:.2g})"
     ),
-    Reason.FEW_UNLABELLED: f"{_TOO_FEW} {{value:,}} unlabelled samples (needs {{needed}})",
-    Reason.FEW_LABELLED: f"{_TOO_FEW} {{value:,}} labelled samples (needs {{needed:,}} for {{about:,}} classes)",
-    Reason.FEW_OF_FREQUENT_CLASSES: (
+    FrequencyDoubt.FEW_UNLABELLED: f"{_TOO_FEW} {{value:,}} unlabelled samples (needs {{needed}})",
+    FrequencyDoubt.FEW_LABELLED: (
+        f"{_TOO_FEW} {{value:,}} labelled samples (needs {{needed:,}} for {{about:,}} classes)"
+    ),
+    FrequencyDoubt.FEW_OF_FREQUENT_CLASSES: (
         f"{_TOO_FEW} labelled samples of the classes that are frequent now, which say as much as {{value:.0f}} (needs "
         "{needed})"
     ),
-    Reason.ALL_ALIKE: "the samples are all alike, so that none can be held out",
-    Reason.CHANCE_OF_FREQUENCIES: (
+    FrequencyDoubt.ALL_ALIKE: "the samples are all alike, so that none can be held out",
+    FrequencyDoubt.CHANCE: (
         "chance alone may do as much (p = {value:.2g} on {about:,} samples that didn't estimate the new ones, needs "
         "below {needed:g})"
     ),
-    Reason.INPUTS_MAY_HAVE_CHANGED: (
+    FrequencyDoubt.INPUTS_MAY_HAVE_CHANGED: (
         "the inputs may have changed too, since few mixtures of the classes look like these (p = {value:.2g}, needs "
         "above {needed:g})"
     ),
@@ -72,7 +75,7 @@ _UNHEARD = range(Reason.FEW_FOR_THE_GUARD, Reason.GUESSES + 1)
 def words_of(finding):
     """An `Objection`, or why something is `Untried`, in words."""
     value = finding.value
-    if Reason.LITTLE_EVIDENCE <= finding.reason <= Reason.LITTLE_EVIDENCE_THERE:
+    if isinstance(finding, Untried) and finding.weighed:
         # What rounds to zero from below would have its sign.
         value = round(value, 2) + 0.0
     return _WORDS[finding.reason].format(value=value, needed=finding.needed, about=finding.about)
