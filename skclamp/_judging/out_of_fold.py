@@ -76,10 +76,6 @@ class Evidence:
         """Index of the candidate with the least mean held-out NLL, the mean being over folds."""
         return int(self.by_fold(self.losses).mean(1).argmin())
 
-    def student(self, candidate):
-        """Mean difference to the baseline, its standard error and Student's p value; a group counts as one sample."""
-        return student_below_zero(*of_groups(self.losses[candidate] - self.plain, self.weight, self.groups))
-
     def sizes(self):
         """How many samples, or groups, of equal weight would tell as much as each fold's."""
         groups = [None if self.groups is None else self.groups[rows] for rows in self.folds]
@@ -103,26 +99,24 @@ class Evidence:
         return float(logsumexp(gains) - np.log(len(gains)))
 
     def names(self, candidate):
-        """Folds by what they made of a candidate, by name, but none of what stayed the baseline in all."""
-        folds: dict[str, list] = {}
+        """Rows of the folds by what these made of a candidate, but for what stayed the baseline in all."""
         made = [fold[candidate] for fold in self.made]
-        for rows, part in zip(self.folds, made, strict=True):
-            folds.setdefault(part.name, []).append(rows)
-        return {name: rows for name, rows in folds.items() if any(part.moved for part in made if part.name == name)}
+        names = dict.fromkeys(part.name for part in made if part.moved)
+        pairs = list(zip(made, self.folds, strict=True))
+        return {name: np.concatenate([rows for part, rows in pairs if part.name == name]) for name in names}
 
     def tried(self):
         """Mean held-out NLL minus the baseline's of all that folds fitted, by name, at its best."""
         best: dict[str, float] = {}
         for candidate, losses in enumerate(self.losses):
-            for name, folds in self.names(candidate).items():
-                rows = np.concatenate(folds)
+            for name, rows in self.names(candidate).items():
                 difference = float(np.average((losses - self.plain)[rows], weights=self.weight[rows]))
                 best[name] = min(difference, best.get(name, np.inf))
         return best
 
-    def untried(self):
+    def untried(self, tried):
         """Why the others weren't tried, by name, each in the fold that came nearest to it."""
-        fitted = {family for name in self.tried() for family in name.split(" + ")}
+        fitted = {family for name in tried for family in name.split(" + ")}
         nearest: dict[str, Untried] = {}
         for part in (part for fold in self.made for part in fold):
             for name, why in part.untried.items():
@@ -151,17 +145,17 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1):
     """Whether a candidate, the best of all, beats the baseline in one of several tries."""
     n_tests = len(evidence.losses) * n_tries
     plain, losses = evidence.by_fold(evidence.plain), evidence.by_fold(evidence.losses[candidate])
-    mean, error, student = evidence.student(candidate)
+    differences = evidence.losses[candidate] - evidence.plain
+    n_gains = int((evidence.by_fold(differences) < 0).sum())
+    # A group counts as one sample.
+    mean, error, student = student_below_zero(*of_groups(differences, evidence.weight, evidence.groups))
     student, log_ratio = student * n_tests, evidence.log_likelihood_ratio(candidate)
-    universal = float(np.exp(min(0.0, -log_ratio))) * n_tests
-    n_gains = int((evidence.by_fold(evidence.losses[candidate] - evidence.plain) < 0).sum())
+    universal, needed = float(np.exp(min(0.0, -log_ratio))) * n_tests, float(np.log(n_tests / level))
     n_folds, n_samples = len(evidence.folds), int(np.count_nonzero(evidence.weight))
     tests = [
         _Test(n_gains == n_folds or n_folds > _MAX_UNANIMOUS, 0.0, Objection(Doubt.LOST_FOLDS, n_gains, n_folds)),
         _Test(student < level, student, Objection(Doubt.CHANCE, min(1.0, student), level)),
-        _Test(
-            universal < level, universal, Objection(Doubt.ANY_TEMPERATURE, log_ratio, float(np.log(n_tests / level)))
-        ),
+        _Test(universal < level, universal, Objection(Doubt.ANY_TEMPERATURE, log_ratio, needed)),
     ]
     objections = [test.objection for test in tests if not test.passed]
     detectable = detectable_gain(error, evidence.sizes(), np.subtract(plain, evidence.least), level / n_tests)
@@ -176,24 +170,11 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1):
         }
         for rows, fold, loss, plain_loss in zip(evidence.folds, evidence.made, losses, plain, strict=True)
     ]
-    p_value = min(1.0, max(test.p_value for test in tests))
-    return Decision(
-        Verdict(
-            not objections,
-            mean,
-            error,
-            p_value,
-            tried=evidence.tried(),
-            n_samples=n_samples,
-            detectable_gain=detectable,
-            folds=folds,
-        ),
-        objections,
-        evidence.untried(),
-        list(evidence.names(candidate)),
-        len(evidence.losses),
-        n_gains,
-    )
+    p_value, tried = min(1.0, max(test.p_value for test in tests)), evidence.tried()
+    numbers = {"tried": tried, "n_samples": n_samples, "detectable_gain": detectable, "folds": folds}
+    verdict = Verdict(not objections, mean, error, p_value, **numbers)
+    names = list(evidence.names(candidate))
+    return Decision(verdict, objections, evidence.untried(tried), names, len(evidence.losses), n_gains)
 
 
 def detectable_gain(standard_error, n_effective, head_starts, level):
