@@ -119,8 +119,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
     solved, logits = problem, in_sample
     if guarded and judged:
         temperature = temperature or problem.solve(in_sample, smooth=True).temperature
-        folds = judged.evidence.folds
-        solved, logits = on_held_out(problem, folds), held_out_logits(fast, folds, judged.of_best(), temperature)
+        solved, logits = out_of_fold(fast, judged.evidence.folds, judged.of_best(), temperature)
     # Natural steps leave T at the optimum of the few samples that they were tried on.
     if settings.refit_temperature or state.natural:
         gamma = 0.0 if settings.refit_temperature else settings.gamma
@@ -272,26 +271,21 @@ def _warm_start(judged):
     return start
 
 
-def on_held_out(problem, folds):
-    """The same problem on the samples that were held out."""
-    rows = torch.as_tensor(np.sort(np.concatenate(folds)))
-    return problem if len(rows) == len(problem) else problem.take(rows)
-
-
-def held_out_logits(problem, folds, held_out, temperature):
-    """Logits of this process's samples that were held out, each under what its fold learned.
+def out_of_fold(problem, folds, held_out, temperature):
+    """The samples that were held out, and this process's logits of them, each under what its fold learned.
 
     `temperature` is the one that suits these samples under what all the samples learned, and each fold's logits are
     scaled as if it suited that fold's own.
     """
-    logits = problem.logits.clone()
+    logits, everyone = problem.logits.clone(), torch.as_tensor(np.sort(np.concatenate(folds)))
     for rows, seen in zip(folds, held_out, strict=True):
         _, places = problem.shard.take(torch.as_tensor(rows))
         part = seen.logits
         if part is None:
             part = problem.take(rows).in_full_precision().logits_under(seen.learned.perturbation)
         logits[places.to(logits.device)] = part * (temperature / seen.temperature)
-    return problem.logits_of(torch.as_tensor(np.sort(np.concatenate(folds))), logits)
+    judging = problem if len(everyone) == len(problem) else problem.take(everyone)
+    return judging, problem.logits_of(everyone, logits)
 
 
 def _tell_of_divergence(settings, states):

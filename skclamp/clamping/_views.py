@@ -15,7 +15,7 @@ from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
 from ._problem import Problem
-from ._search import HeldOut, cross_examine, held_out_logits, hold_out, on_held_out
+from ._search import HeldOut, cross_examine, hold_out, out_of_fold
 
 # Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as
 # there are views.
@@ -123,8 +123,8 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, know
     )
     names, weights, _ = _weighed(searched, perturbation, candidates, most, parts, names)
     modules = [candidates.get(name, nn.Identity()) for name in names]
-    logits = held_out_logits(searched, evidence.folds, held_out, 1 / weights.sum())
-    return Views(modules, weights / weights.sum(), decision, on_held_out(searched, evidence.folds), logits)
+    judging, logits = out_of_fold(searched, evidence.folds, held_out, 1 / weights.sum())
+    return Views(modules, weights / weights.sum(), decision, judging, logits)
 
 
 def _held_out_views(train, held_out, perturbation, candidates, chosen, untried, baseline=None):
