@@ -23,9 +23,11 @@ import skclamp
 from _data import load_images
 from _networks import load_resnet
 from skclamp import (
+    CalibrationMonitor,
     CalibratorSelector,
     IntraOrderPreservingCalibration,
     NeuralClampingCalibrator,
+    PriorShiftCorrection,
     TemperatureScaling,
     VectorScaling,
 )
@@ -325,6 +327,23 @@ def change(path, edit):
     edit(header)
     header["checksum"] = checksum(header, load_file(path))
     save_file(load_file(path), path, {"skclamp": json.dumps(header)})
+
+
+def test_classes_of_other_names_come_back(path):
+    """What a monitor and a correction of class frequencies keep was called otherwise once."""
+    monitor = CalibrationMonitor().partial_fit(LOGITS, Y)
+    monitor.save(path)
+    change(path, lambda header: header.update(json.loads(json.dumps(header).replace('"EProcess"', '"Evidence"'))))
+    assert skclamp.load(path).log_e_value_ == monitor.log_e_value_
+    adapted = PriorShiftCorrection().fit(LOGITS, Y).adapt(LOGITS[Y > 0])
+    adapted.save(path)
+    verdict = adapted.verdict_
+    names = ("accepted", "gain", "p_value", "fit_p_value", "inputs_changed", "n_samples", "n_labelled", "reason")
+    old = {"class": "PriorShiftVerdict", "arguments": {name: getattr(verdict, name) for name in names}, "state": {}}
+    change(path, lambda header: header["calibrator"]["state"].update(verdict_={"object": old}))
+    loaded = skclamp.load(path)
+    assert [getattr(loaded.verdict_, name) for name in names] == list(old["arguments"].values())
+    assert loaded.summary() == adapted.summary()
 
 
 @pytest.mark.parametrize(("number", "version"), [(3, "0.1.0"), (5, "7.0")])

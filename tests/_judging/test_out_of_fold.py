@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 from _problems import linear, pose
-from _small_networks import bare_logits, labels_of, nll, vectors
+from _small_networks import bare_logits, labels_of, nll, smoothed_temperature, vectors
 from scipy import stats
-from scipy.optimize import minimize_scalar
 from sklearn.model_selection import KFold
 from torch import nn
 
@@ -196,19 +195,6 @@ def tabular(n_samples):
 def examined(problem, splits, states):
     """Evidence of states that are the same in each fold."""
     return cross_examine(problem, splits, lambda _, train, held_out: hold_out_all(train, held_out, states))[0]
-
-
-def smoothed_temperature(scores, y, n=None):
-    """T of labels of probability 1 - 1 / (n + 2), the other classes sharing the rest."""
-    n, n_classes = n or len(y), scores.shape[1]
-    targets = torch.full(scores.shape, 1 / (n + 2) / (n_classes - 1), dtype=torch.float64)
-    targets[np.arange(len(y)), y] = 1 - 1 / (n + 2)
-    scores = torch.as_tensor(scores).double()
-
-    def loss(log_temperature):
-        return nn.functional.cross_entropy(scores / np.exp(log_temperature), targets).item()
-
-    return np.exp(minimize_scalar(loss, bounds=(-6, 6), options={"xatol": 1e-9}).x)
 
 
 def test_cross_examination_by_hand():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
-from _small_networks import bare_logits, labels_of, nll, perceptron, vectors
+from _small_networks import bare_logits, labels_of, nll, perceptron, smoothed_temperature, vectors
 from _two_views import NETWORK as SEEN_TWICE
 from _two_views import X as IMAGES
 from _two_views import Y as IMAGE_LABELS
@@ -23,7 +23,6 @@ from sklearn.model_selection import (
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
-from skclamp._solvers.temperature import solve_temperature
 from skclamp.base import BaseCalibrator
 from skclamp.exceptions import CalibrationSetWarning, NotSavedWarning
 from skclamp.metrics import neg_log_likelihood_scorer
@@ -158,12 +157,6 @@ def test_a_splitter_says_what_is_held_out():
     masks = [(np.isin(np.arange(400), train), np.isin(np.arange(400), rows)) for train, rows in splits]
     assert fitted(validation_fraction=masks).verdict_ == found.verdict_
     assert fitted(validation_fraction=StratifiedKFold(4)).verdict_ != found.verdict_
-
-
-def smoothed_temperature(logits, y):
-    """The exact T of these samples alone, their labels smoothed as the guard's are."""
-    logits, y = torch.as_tensor(logits), torch.as_tensor(y)
-    return solve_temperature(logits, y, sample_weight=torch.ones(len(y), dtype=torch.float64), smooth=True).temperature
 
 
 @pytest.mark.parametrize("perturbation", ["channel", "auto"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from _small_networks import smoothed_nll
 from _two_views import (
     FITTED,
     IMAGE,
@@ -19,12 +20,12 @@ from _two_views import (
     nll,
     two_views,
 )
+from scipy.optimize import minimize
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp._solvers.weights import solve_weights
 from skclamp.metrics import negative_log_likelihood
 from skclamp.perturbations import HorizontalFlip, TimeShift
 
@@ -156,7 +157,15 @@ def test_weights_are_best_for_all_samples_where_folds_disagree(perturbation):
     x = calibrator.perturbation_(torch.from_numpy(images))
     with torch.no_grad():
         logits = [NETWORK(view(x)) for view in calibrator.views_]
-    weights = solve_weights(logits, torch.from_numpy(Y), smooth=True).weights
+
+    def loss(weights):
+        weights = torch.tensor(weights, requires_grad=True)
+        value = smoothed_nll(sum(weight * part for weight, part in zip(weights, logits, strict=True)), Y)
+        value.backward()
+        return value.item(), weights.grad.numpy()
+
+    bounds, options = [(0, None)] * len(logits), {"ftol": 1e-15, "gtol": 1e-10}
+    weights = minimize(loss, np.ones(len(logits)), jac=True, bounds=bounds, options=options).x
     np.testing.assert_allclose(calibrator.view_weights_, weights / weights.sum(), rtol=1e-4)
 
 
