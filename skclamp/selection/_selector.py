@@ -28,7 +28,7 @@ from ..exceptions import CalibrationSetWarning
 from ..metrics._metric import facts_of
 from ..scaling import IntraOrderPreservingCalibration, TemperatureScaling
 from ._candidates import check_bare, default_candidates, takers
-from ._trial import Samples, Stack, Trial
+from ._trial import LabelledLogits, Stack, Trial
 
 # The package's scorers, which are objects, by what their names are cut short to.
 _OURS = {
@@ -243,7 +243,7 @@ class CalibratorSelector(BaseCalibrator):
         return "in the folds that chose it"
 
     def _fit(self, samples):
-        of_all, told = Samples(*samples.of_all()), samples.metadata.score
+        of_all, told = LabelledLogits(*samples.of_all()), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
         known = self.estimator is not None and samples.shard.ranks is ALONE
@@ -251,18 +251,15 @@ class CalibratorSelector(BaseCalibrator):
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
-        logits = samples.logits
-        return Mapped(logits, logits, samples.y_encoded, samples.weight, loss)
+        return Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight, loss)
 
     def _select(self, samples, told, X):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights; X tells copies."""
         logits, y = samples.logits, samples.y
         names, maps = zip(*(self.candidates or _bearable_candidates(samples)), strict=True)
-        log_proba, weight = torch.log_softmax(logits.double(), 1), samples.weights().cpu()
+        log_proba, weight = torch.log_softmax(logits.double(), 1), samples.weight.cpu()
         copies = copies_of(log_proba, weight, X, votes=self.least_probability_ > 0)
         numbers = draw_folds(log_proba, y, weight, self.n_folds, copies)
-        # Those of several labels are several samples of one fold.
-        alike = None if copies is None else copies * logits.shape[1] + y.cpu().numpy()
         if not numbers.any():
             self._take_the_smallest(names, maps, samples)
             return
@@ -271,33 +268,33 @@ class CalibratorSelector(BaseCalibrator):
         with progress_bar(verbose=self.verbose, total=total, desc="out of fold", unit="fit") as bar:
             trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None, bar)
         scores = trial.scores(self._scorer(), told)
+        # Copies of several labels are several samples of one fold.
+        alike = None if copies is None else copies * logits.shape[1] + y.cpu().numpy()
         n_errors = _n_errors(samples, alike)
+        # The first map that is temperature scaling.
+        baseline = next((row for row, map_ in enumerate(maps) if isinstance(map_, TemperatureScaling)), None)
         if self.scoring is None:
-            contest = Contest(-trial.losses, trial.shares, _temperature_row(maps), n_errors, alike)
+            contest = Contest(-trial.losses, trial.shares, baseline, n_errors, alike)
         else:
-            contest = Contest(scores, trial.fold_shares, _temperature_row(maps), n_errors)
-        self.best_index_ = self._choose(contest, trial)
-        self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores, contest)
-        self.best_params_ = self.cv_results_["params"][self.best_index_]
-        self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
-        self._refit(maps, trial, samples)
-
-    def _choose(self, contest, trial):
+            contest = Contest(scores, trial.fold_shares, baseline, n_errors)
         if self.one_standard_error:
-            return contest.simplest(trial.n_parameters)
-        # The stack's weights are those of the least NLL: of other scores it promises nothing.
-        return contest.best_average(trial.stacks) if self.scoring is None else contest.best()
-
-    def _refit(self, maps, trial, samples):
-        chosen = maps[self.best_index_] if self.best_index_ < len(maps) else self._stack(maps, trial)
+            best = contest.simplest(trial.n_parameters)
+        else:
+            # The stack's weights are those of the least NLL: of other scores it promises nothing.
+            best = contest.best_average(trial.stacks) if self.scoring is None else contest.best()
+        self.best_index_ = best
+        self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores, contest)
+        self.best_params_ = self.cv_results_["params"][best]
+        self.best_score_ = float(self.cv_results_["mean_test_score"][best])
+        if best < len(maps):
+            chosen = maps[best]
+        else:
+            self.weights_ = weights = trial.weights
+            # Without any weight the stack says the same of all classes, and one map tells it how many there are.
+            used = np.flatnonzero(weights) if weights.any() else [0]
+            last = None if best == len(maps) else FrozenEstimator(trial.fit_recalibration(weights))
+            chosen = Stack(calibrators=[maps[j] for j in used], weights=weights[used], last=last)
         self.best_estimator_ = samples.fit(chosen)
-
-    def _stack(self, maps, trial):
-        self.weights_ = weights = trial.weights
-        # Without any weight the stack says the same of all classes, and one map tells it how many there are.
-        used = np.flatnonzero(weights) if weights.any() else [0]
-        last = None if self.best_index_ == len(maps) else FrozenEstimator(trial.fit_recalibration(weights))
-        return Stack(calibrators=[maps[j] for j in used], weights=weights[used], last=last)
 
     def _take_the_smallest(self, names, maps, samples):
         fitted = [samples.fit(calibrator) for calibrator in maps]
@@ -343,36 +340,24 @@ def _check_candidates(candidates):
     """Raise unless these are named output maps."""
     if not isinstance(candidates, Sequence) or not len(candidates):
         raise ValueError(f"candidates must hold at least one (name, calibrator) pair; got {candidates!r}")
-    names = [_checked_name(pair) for pair in candidates]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or set(names) & set(_STACKS):
+    names = []
+    for pair in candidates:
+        if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise TypeError(f"candidates must hold (name, calibrator) pairs; got {pair!r}")
+        check_bare(pair[0], pair[1], "candidates")
+        names.append(pair[0])
+    if len(set(names)) < len(names) or set(names) & set(_STACKS):
         raise ValueError(
             f"candidates must have distinct names, and none {' or '.join(map(repr, _STACKS))}; got {names}"
         )
 
 
-def _checked_name(pair):
-    """The name of a candidate that is a pair of a name and a calibrator."""
-    if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
-        raise TypeError(f"candidates must hold (name, calibrator) pairs; got {pair!r}")
-    name, calibrator = pair
-    check_bare(name, calibrator, "candidates")
-    return name
-
-
-def _temperature_row(maps):
-    """The first map that is temperature scaling, if there is one."""
-    return next((row for row, calibrator in enumerate(maps) if isinstance(calibrator, TemperatureScaling)), None)
-
-
 def _results(names, trial, scores, contest):
     """Scores of candidates in the form of GridSearchCV's ``cv_results_``."""
     means = scores @ trial.fold_shares
-    gains = (
-        {}
-        if contest.baseline is None
-        else {"mean_test_gain": contest.gains, "test_gain_standard_error": contest.errors}
-    )
+    gains = {}
+    if contest.baseline is not None:
+        gains = {"mean_test_gain": contest.gains, "test_gain_standard_error": contest.errors}
     return {
         "params": [{"candidate": name} for name in names],
         "param_candidate": np.ma.array(names, dtype=object),

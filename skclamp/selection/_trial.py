@@ -21,20 +21,16 @@ from ..base import BaseCalibrator
 _STRENGTH = 10.0
 
 
-class Samples(NamedTuple):
+class LabelledLogits(NamedTuple):
     """Logits (n, K), column indices (n,) and weights (n,)."""
 
     logits: torch.Tensor
     y: torch.Tensor
     weight: torch.Tensor
 
-    def weights(self):
-        """The weights on the logits' device."""
-        return self.weight.to(self.logits.device)
-
     def take(self, rows):
         """Some of them."""
-        return Samples(*(values[rows.to(values.device)] for values in self))
+        return LabelledLogits(*(values[rows.to(values.device)] for values in self))
 
     def fit(self, calibrator):
         """A clone of an output map, fitted to these."""
@@ -50,7 +46,7 @@ class Trial:
     ----------
     maps : sequence of BaseCalibrator
         The candidates.
-    samples : Samples
+    samples : LabelledLogits
         What they are fitted to and judged on.
     numbers : ndarray of shape (n_samples,), int
         The fold of each sample.
@@ -74,39 +70,35 @@ class Trial:
     """
 
     def __init__(self, maps, samples, numbers, recalibration, bar):
-        self.samples, self.recalibration, self.bar = samples, recalibration, bar
+        self.samples, self.recalibration = samples, recalibration
         self.folds = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)]
-        weight = samples.weights().cpu().numpy()
+        weight = samples.weight.cpu().numpy()
         self.shares = weight / weight.sum()
         self.fold_shares = np.array([self.shares[held].sum() for held in self.folds])
-        # Of weak fits to a part of the samples; that to all of them warns by itself.
-        with unheard():
-            self.fitted = [[self._fit(calibrator, held) for calibrator in maps] for held in self.folds]
-        self.n_parameters = [max(each._n_parameters for each in same) for same in zip(*self.fitted, strict=True)]
-        self.log_proba = self._predict()
-        self.losses = np.stack([_losses(each, samples.y) for each in self.log_proba])
+        logits = samples.logits
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        log_proba = torch.empty((len(maps), *logits.shape), dtype=dtype, device=logits.device)
+        # For each fold the maps, and stacks, that haven't seen it.
+        self.fitted = []
+        for held in self.folds:
+            rows, calibrators = held.to(logits.device), []
+            for of_map, calibrator in zip(log_proba, maps, strict=True):
+                # Of weak fits to a part of the samples; that to all of them warns by itself.
+                with unheard():
+                    calibrators.append(samples.take(~held).fit(calibrator))
+                bar.update()
+                of_map[rows] = torch.from_numpy(calibrators[-1].predict_log_proba(logits[rows])).to(log_proba)
+            self.fitted.append(calibrators)
+        self.log_proba = _bounded(log_proba, logits)
+        self.n_parameters = [max(fit._n_parameters for fit in fits) for fits in zip(*self.fitted, strict=True)]
+        self.losses = np.stack([_losses(of_map, samples.y) for of_map in self.log_proba])
         self.stacks = range(0)
         if recalibration is not None:
-            self._stack()
+            self._stack(bar)
 
-    def _fit(self, calibrator, held):
-        fitted = self.samples.take(~held).fit(calibrator)
-        self.bar.update()
-        return fitted
-
-    def _predict(self):
-        logits = self.samples.logits
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        out = torch.empty((len(self.n_parameters), *logits.shape), dtype=dtype, device=logits.device)
-        for held, calibrators in zip(self.folds, self.fitted, strict=True):
-            rows = held.to(logits.device)
-            for place, calibrator in zip(out, calibrators, strict=True):
-                place[rows] = torch.from_numpy(calibrator.predict_log_proba(logits[rows])).to(out)
-        return _bounded(out, logits)
-
-    def _stack(self):
+    def _stack(self, bar):
         """Weights from all samples; losses of each fold's samples with weights and recalibration from the others."""
-        y, weight = self.samples.y, self.samples.weights()
+        y, weight = self.samples.y, self.samples.weight.to(self.samples.y.device)
         self.weights = _stacking_weights(self.log_proba, y, weight)
         losses = np.empty((2, len(y)))
         for held, calibrators in zip(self.folds, self.fitted, strict=True):
@@ -114,22 +106,18 @@ class Trial:
             weights = _stacking_weights(self.log_proba[:, rest], y[rest], weight[rest])
             with unheard():
                 last = self.fit_recalibration(weights, ~held)
-            self.bar.update()
+            bar.update()
             pooled = _stacked(self.log_proba[:, rows], weights)
-            for place, scores in zip(losses, (pooled, last._calibrated(pooled)), strict=True):
-                place[held] = _losses(torch.log_softmax(scores, 1), y[rows])
-            calibrators += self._fold_stacks(list(calibrators), weights, last, held)
-        self.stacks = range(len(self.losses), len(self.losses) + len(losses))
+            losses[0, held] = _losses(torch.log_softmax(pooled, 1), y[rows])
+            losses[1, held] = _losses(torch.log_softmax(last._calibrated(pooled), 1), y[rows])
+            plain = Stack(calibrators=[*calibrators], weights=weights, classes=np.arange(self.log_proba.shape[2]))
+            recalibrated = clone(plain).set_params(calibrators=[*calibrators], last=FrozenEstimator(last))
+            calibrators += [stack._learn(*self.samples.take(held), checks=False) for stack in (plain, recalibrated)]
+        self.stacks = range(len(self.losses), len(self.losses) + 2)
         self.losses = np.vstack([self.losses, losses])
         used = self.weights > 0
         n_parameters = int(np.sum(self.n_parameters, where=used) + used.sum())
         self.n_parameters += [n_parameters, n_parameters + last._n_parameters]
-
-    def _fold_stacks(self, calibrators, weights, last, held):
-        """The stack of a fold's calibrators, without and with its recalibration."""
-        plain = Stack(calibrators=calibrators, weights=weights, classes=np.arange(self.samples.logits.shape[1]))
-        recalibrated = clone(plain).set_params(calibrators=calibrators, last=FrozenEstimator(last))
-        return [stack._learn(*self.samples.take(held), checks=False) for stack in (plain, recalibrated)]
 
     def fit_recalibration(self, weights, rows=None):
         """The map after the stack with these weights, fitted to what that says out of fold of some samples, or all."""
@@ -139,20 +127,14 @@ class Trial:
 
     def scores(self, scorer, metadata):
         """Scores of each row (rows) on each fold (columns), greater is better; metadata are what the scorer is told."""
-        if scorer is None:
-            return -np.stack([self._fold_means(held) for held in self.folds], 1)
-        columns = [
-            self._scores_of_fold(scorer, calibrators, held, of_rows(metadata, held.numpy(), len(held)))
-            for held, calibrators in zip(self.folds, self.fitted, strict=True)
-        ]
+        columns: list = []
+        for held, calibrators in zip(self.folds, self.fitted, strict=True):
+            if scorer is None:
+                columns.append(-np.average(self.losses[:, held], axis=1, weights=self.shares[held]))
+                continue
+            samples, told = self.samples.take(held), of_rows(metadata, held.numpy(), len(held))
+            columns.append([_score(scorer, calibrator, samples, told) for calibrator in calibrators])
         return np.array(columns).T
-
-    def _scores_of_fold(self, scorer, calibrators, held, metadata):
-        samples = self.samples.take(held)
-        return [_score(scorer, calibrator, samples, metadata) for calibrator in calibrators]
-
-    def _fold_means(self, held):
-        return np.average(self.losses[:, held], axis=1, weights=self.shares[held])
 
 
 def _stacking_weights(log_proba, y, weight):
@@ -199,11 +181,11 @@ class Stack(BaseCalibrator):
     }
 
     def _fit_logits(self, logits, y, sample_weight):
-        samples = Samples(logits, y, sample_weight)
-        self.calibrators_ = [each if each.__sklearn_is_fitted__() else samples.fit(each) for each in self.calibrators]
+        samples = LabelledLogits(logits, y, sample_weight)
+        self.calibrators_ = [fit if fit.__sklearn_is_fitted__() else samples.fit(fit) for fit in self.calibrators]
 
     def _transform_logits(self, logits):
-        parts = [torch.log_softmax(each._calibrated(logits), 1) for each in self.calibrators_]
+        parts = [torch.log_softmax(fit._calibrated(logits), 1) for fit in self.calibrators_]
         pooled = _stacked(_bounded(torch.stack(parts), logits), self.weights)
         return pooled if self.last is None else self.last.estimator._calibrated(pooled)
 

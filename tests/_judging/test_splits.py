@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from _small_networks import labels_of, logits
 
-from skclamp._judging.splits import draw_folds
+from skclamp._judging.splits import copies_of, draw_folds
 
 
 def votes(n_samples, n_classes=4, n_voters=5, seed=0):
@@ -39,3 +40,77 @@ def test_copies_stay_together_but_rows_of_permuted_scores_are_none():
     numbers = folds_of(log_proba, np.zeros(8, dtype=int), np.ones(8), 2)
     assert set(numbers[::2]) != set(numbers[1::2])
     assert len(set(numbers[::2])) == len(set(numbers[1::2])) == 1
+
+
+def log_softmax(scores):
+    return torch.log_softmax(torch.as_tensor(scores).double(), 1)
+
+
+def drawn(log_proba, y, n_folds, copies=None):
+    """The fold of each sample, all of weight 1."""
+    return draw_folds(log_proba, torch.as_tensor(y), torch.ones(len(y), dtype=torch.float64), n_folds, copies)
+
+
+def test_folds_are_of_one_size_and_keep_equal_samples_together():
+    numbers = drawn(log_softmax(np.repeat(logits(100), 3, axis=0)), np.repeat(labels_of(logits(100)), 3), 5)
+    assert (numbers.reshape(-1, 3) == numbers[::3, None]).all()
+    assert (np.bincount(numbers) == 60).all()
+
+
+@pytest.mark.parametrize("kind", ["votes", "saturated"])
+def test_folds_are_even_where_many_samples_have_equal_scores(kind):
+    """Votes of a few neighbours, and logits whose softmax is 0 or 1, in arithmetic."""
+    Z = logits(900)
+    y = torch.from_numpy(labels_of(Z))
+    votes = (5 * log_softmax(Z).exp()).round()
+    scores = torch.log_softmax(votes.clamp(min=1e-9).log(), 1) if kind == "votes" else log_softmax(1000 * Z)
+    assert len(np.unique(scores.gather(1, y[:, None]))) < 700, "ties"
+    numbers = drawn(scores, y, 5)
+    shares = np.bincount(numbers, minlength=5) / 900
+    assert shares.min() > 0.1 and shares.max() < 0.3
+
+
+def test_folds_share_out_neither_classes_nor_hard_samples_evenly():
+    """A draw: the folds' class frequencies and mean losses vary as much as those of random parts do."""
+    Z = logits(4000)
+    y = labels_of(Z, temperature=1.0, seed=1)
+    log_proba = log_softmax(Z)
+    losses = -log_proba.numpy()[np.arange(4000), y]
+    numbers = drawn(log_proba, y, 40)
+    spread = np.var([losses[numbers == k].mean() for k in range(40)], ddof=1)
+    assert 0.5 < spread / (losses.var() / 100) < 1.6
+    shares = np.array([np.bincount(y[numbers == k], minlength=4) / 100 for k in range(40)])
+    overall = np.bincount(y, minlength=4) / 4000
+    assert (np.var(shares, axis=0, ddof=1) > 0.5 * overall * (1 - overall) / 100).all()
+
+
+def test_copies_of_several_labels_share_a_fold():
+    rows = np.tile(np.arange(200), 4)
+    Z = log_softmax(logits(200)[rows])
+    y = labels_of(Z)
+    assert len(np.unique(np.column_stack([rows, y]), axis=0)) > 300, "several labels"
+    copies = copies_of(Z, torch.ones(800, dtype=torch.float64))
+    assert (copies.reshape(4, 200) == copies[:200]).all()
+    assert len(np.unique(copies)) == 200
+    numbers = drawn(Z, y, 5, copies).reshape(4, 200)
+    assert (numbers == numbers[0]).all()
+    assert np.bincount(numbers[0]).min() > 20
+
+
+def test_distinct_samples_are_no_copies():
+    Z = torch.log_softmax(torch.from_numpy(logits(500)), 1)
+    weight = torch.ones(500, dtype=torch.float64)
+    assert copies_of(Z, weight) is None
+    # Votes that many samples share, and copies of what has no weight.
+    assert copies_of(Z[:20].repeat(25, 1), weight) is None
+    weight[250:] = 0
+    assert copies_of(Z[:250].repeat(2, 1), weight) is None
+
+
+def test_samples_without_some_class_are_no_copies():
+    Z = torch.from_numpy(logits(500))
+    Z[:8, 0] = -torch.inf
+    weight = torch.ones(500, dtype=torch.float64)
+    assert copies_of(torch.log_softmax(Z, 1), weight) is None
+    copies = copies_of(torch.log_softmax(Z.repeat(2, 1), 1), torch.ones(1000, dtype=torch.float64))
+    np.testing.assert_array_equal(copies, np.tile(np.arange(500), 2))

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from _small_networks import labels_of, logits
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
@@ -13,7 +12,6 @@ from sklearn.pipeline import make_pipeline
 
 from skclamp import CalibratorSelector, StructuredVectorScaling, TemperatureScaling, VectorScaling, compare_calibrators
 from skclamp._judging.paired import Contest
-from skclamp._judging.splits import copies_of, draw_folds
 from skclamp.selection import _selector
 
 CANDIDATES = [("temperature", TemperatureScaling()), ("structured vector", StructuredVectorScaling())]
@@ -35,37 +33,6 @@ def test_copies_count_as_one_in_the_contest():
     once, copied = selected(Z, y).cv_results_, selected(Z[COPIES], y[COPIES]).cv_results_
     # The maps' penalties count samples, and folds are drawn anew.
     assert copied["test_gain_standard_error"][1] == pytest.approx(once["test_gain_standard_error"][1], rel=0.4)
-
-
-def test_copies_of_several_labels_share_a_fold():
-    Z = torch.log_softmax(torch.from_numpy(logits(200)[COPIES]), 1)
-    y, weight = torch.from_numpy(labels_of(Z)), torch.ones(800, dtype=torch.float64)
-    assert len(np.unique(np.column_stack([COPIES, y]), axis=0)) > 300, "several labels"
-    copies = copies_of(Z, weight)
-    assert (copies.reshape(4, 200) == copies[:200]).all()
-    assert len(np.unique(copies)) == 200
-    numbers = draw_folds(Z, y, weight, 5, copies).reshape(4, 200)
-    assert (numbers == numbers[0]).all()
-    assert np.bincount(numbers[0]).min() > 20
-
-
-def test_distinct_samples_are_no_copies():
-    Z = torch.log_softmax(torch.from_numpy(logits(500)), 1)
-    weight = torch.ones(500, dtype=torch.float64)
-    assert copies_of(Z, weight) is None
-    # Votes that many samples share, and copies of what has no weight.
-    assert copies_of(Z[:20].repeat(25, 1), weight) is None
-    weight[250:] = 0
-    assert copies_of(Z[:250].repeat(2, 1), weight) is None
-
-
-def test_samples_without_some_class_are_no_copies():
-    Z = torch.from_numpy(logits(500))
-    Z[:8, 0] = -torch.inf
-    weight = torch.ones(500, dtype=torch.float64)
-    assert copies_of(torch.log_softmax(Z, 1), weight) is None
-    copies = copies_of(torch.log_softmax(Z.repeat(2, 1), 1), torch.ones(1000, dtype=torch.float64))
-    np.testing.assert_array_equal(copies, np.tile(np.arange(500), 2))
 
 
 def test_copies_of_a_test_set_prove_no_more():

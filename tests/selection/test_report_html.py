@@ -71,7 +71,6 @@ def test_has_the_most_frequent_classes_and_fewer_where_there_is_no_room(tmp_path
             comparison._binned,
             comparison._content,
             title="Calibration report",
-            channel_names=None,
             most_bytes=most_bytes,
         )
         return Reader(page).data
@@ -87,6 +86,13 @@ def test_has_the_most_frequent_classes_and_fewer_where_there_is_no_room(tmp_path
     assert counts[kept].min() >= np.delete(counts, kept).max()
     assert len(fewer["sizes"]) == 2 * 13
     assert smaller(1)["classNames"] == []
+
+
+def test_has_no_images_where_there_is_no_room(digits):
+    comparison, most_bytes = digits[0], 1.2e5
+    page = page_of(comparison, comparison._binned, comparison._content, title="", most_bytes=most_bytes)
+    data = Reader(page).data
+    assert data["thumbnails"] is None and data["classNames"] == [] and data["answers"][0]["wrong"]
 
 
 def test_needs_what_compare_calibrators_keeps(tmp_path):
