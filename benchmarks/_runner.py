@@ -50,7 +50,7 @@ def add_option(parser, name, default, annotation):
     empty = inspect.Parameter.empty
     settings = {"help": HELP.get(name, name.replace("_", " ")), "default": default}
     if annotation is not empty and not isinstance(annotation, type):
-        settings |= {"choices": list(annotation), "metavar": name.removesuffix("s").upper()}
+        settings |= {"choices": list(annotation), "metavar": "VALUE"}
         settings["help"] += f"; of {', '.join(map(str, annotation))}"
     several = isinstance(default, Collection) and not isinstance(default, str)
     examples = settings.get("choices") or (list(default) if several else [default])
@@ -65,7 +65,8 @@ def add_option(parser, name, default, annotation):
         settings["type"] = type(examples[0]) if examples else str
     if several:
         settings["nargs"] = "+"
-    settings["help"] = settings["help"].replace("%", "%%")
+    told = "" if default is None or default is False or default is empty else f" (default: {default})"
+    settings["help"] = f"{settings['help']}{told}".replace("%", "%%")
     parser.add_argument(f"--{name.replace('_', '-')}", **settings)
 
 
