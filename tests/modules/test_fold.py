@@ -6,6 +6,7 @@ import pytest
 import torch
 from _small_networks import convolutional, perceptron, snapshot
 from torch import nn
+from torch.nn.functional import linear
 
 from skclamp.modules import ClampedModule, LogitsModule
 from skclamp.perturbations import AffinePerturbation, FullPerturbation, GridPerturbation
@@ -140,49 +141,30 @@ def test_a_temperature_is_not_rounded_to_half_precision(dtype):
     torch.testing.assert_close(folded(x), module(x), rtol=0.05, atol=0.1)
 
 
-class TwoLayers(nn.Module):
-    """A layer and a head."""
+class Net(nn.Module):
+    """Two layers, and the way through them."""
 
-    def __init__(self):
+    def __init__(self, way):
         super().__init__()
-        self.body, self.head = nn.Linear(6, 8), nn.Linear(8, 4)
+        self.body, self.head, self.way = nn.Linear(6, 6), nn.Linear(6, 6), way
 
     def forward(self, x):
-        return self.head(torch.tanh(self.body(x)))
+        return self.way(self, x)
 
 
-class TwiceAtTheEnd(TwoLayers):
-    """One layer that is used in the middle and at the end."""
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(8, 8)
-
-    def forward(self, x):
-        return self.head(torch.tanh(self.head(torch.tanh(self.body(x)))))
-
-
-class LendingAtTheEnd(TwiceAtTheEnd):
-    """Its last layer's weights are used by a function as well."""
-
-    def forward(self, x):
-        return self.head(nn.functional.linear(torch.tanh(self.body(x)), self.head.weight))
-
-
-class HookedAtTheEnd(TwoLayers):
-    """A hook stands behind the last layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.head.register_forward_hook(lambda layer, inputs, output: torch.tanh(output))
+def hooked(place, hook, pre=False):
+    """The identity, a layer and its head, one of which has a hook before or behind it."""
+    network = nn.Sequential(nn.Identity(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6))
+    (network[place].register_forward_pre_hook if pre else network[place].register_forward_hook)(hook)
+    return network
 
 
 @pytest.mark.parametrize(
     ("network", "options"),
     [
-        (TwiceAtTheEnd, {}),
-        (LendingAtTheEnd, {}),
-        (HookedAtTheEnd, {}),
+        (lambda: Net(lambda net, x: net.head(torch.tanh(net.head(torch.tanh(net.body(x)))))), {}),
+        (lambda: Net(lambda net, x: net.head(linear(torch.tanh(net.body(x)), net.head.weight))), {}),
+        (lambda: hooked(3, lambda layer, inputs, output: torch.tanh(output)), {}),
         (lambda: nn.Sequential(nn.Linear(6, 4), nn.Softmax(1)), {"response": "probabilities"}),
         (lambda: nn.Sequential(nn.Linear(6, 4), nn.Tanh()), {}),
         (lambda: LogitsModule(perceptron(), nonlinearity=torch.tanh), {}),
@@ -195,82 +177,41 @@ def test_a_division_remains_where_more_is_done_at_the_end(network, options):
     assert check(module, torch.randn(9, 6), temperature_too=False).output is options.get("output")
 
 
-class TwoWays(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(6, 6)
-
-    def forward(self, x):
-        return self.layer(x) + x
-
-
-class Twice(TwoWays):
-    def forward(self, x):
-        return self.layer(self.layer(x))
-
-
-class Lending(TwoWays):
-    def forward(self, x):
-        return nn.functional.linear(torch.tanh(self.layer(x)), self.layer.weight)
-
-
-def hooked(kind, hook):
-    """A layer behind the identity, one of which has a hook."""
-    network = nn.Sequential(nn.Identity(), nn.Linear(6, 6))
-    getattr(network[0 if kind == "before" else 1], f"register_forward_{'' if kind == 'behind' else 'pre_'}hook")(hook)
-    return network
-
-
-class InPassing(TwoWays):
-    def forward(self, x):
-        return torch.tanh(self.layer(x)) + sum((p**2).sum() for p in self.layer.parameters())
-
-
 class Bent(AffinePerturbation):
     def forward(self, x):
         return super().forward(x) + x**2
 
 
-class Branching(TwoWays):
-    """The way through it depends on the inputs themselves."""
-
-    def forward(self, x):
-        return self.layer(x) if x.sum() > 0 else -self.layer(x)
-
-
-class Complaining(TwoWays):
+def complaining(net, x):
     """Takes no inputs that are no numbers."""
-
-    def forward(self, x):
-        if x.isnan().any():
-            raise ValueError("NaN")
-        return self.layer(x)
+    if x.isnan().any():
+        raise ValueError("NaN")
+    return net.body(x)
 
 
-class Unsteady(TwoWays):
+def branching(net, x):
+    """The way through it depends on what the first layer gives."""
+    hidden = net.body(x)
+    return net.head(torch.tanh(hidden)) if hidden.mean() > 0 else -net.head(torch.relu_(hidden))
+
+
+class Unsteady(Net):
     """Gives other logits every second time."""
 
     def __init__(self, change):
-        super().__init__()
+        super().__init__(lambda net, x: net.body(x))
         self.change, self.n_calls = change, 0
 
     def forward(self, x):
         self.n_calls += 1
-        return self.layer(x) * (1 + self.change * (self.n_calls % 2))
-
-
-class BranchingBehind(TwoLayers):
-    """The way through it depends on what the first layer gives."""
-
-    def forward(self, x):
-        hidden = self.body(x)
-        return self.head(torch.tanh(hidden)) if hidden.mean() > 0 else -self.head(torch.relu_(hidden))
+        return super().forward(x) * (1 + self.change * (self.n_calls % 2))
 
 
 @pytest.mark.parametrize("scale", [1.0, -1.0])
 def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
-    torch.manual_seed(0)
-    module = ClampedModule(BranchingBehind(), moved(AffinePerturbation((6,))), temperature=2.0)
+    # Of these weights the example takes the branch that changes nothing in place; from the other one fold shrinks back.
+    torch.manual_seed(4)
+    module = ClampedModule(Net(branching), moved(AffinePerturbation((6,))), temperature=2.0)
     folded, x = module.fold(), scale * torch.rand(9, 6)
     with torch.no_grad():
         torch.testing.assert_close(folded(x), module.eval()(x), rtol=0, atol=1e-5)
@@ -300,21 +241,41 @@ def test_the_way_may_depend_on_what_the_first_layer_gives(scale):
             AffinePerturbation((24,)),
             "reshaped; got a convolution",
         ),
-        (Lending(), AffinePerturbation((6,)), "does nothing else; this Linear lends its weights to another operation"),
-        (hooked("before", lambda _, x: (torch.tanh(x[0]),)), AffinePerturbation((6,)), "to come first; got none"),
-        (InPassing(), AffinePerturbation((6,)), "this Linear lends its weights to another operation"),
-        (hooked("behind", lambda _, x, y: y + x[0]), AffinePerturbation((6,)), "nothing else; this Linear has hooks"),
         (
-            hooked("at", lambda _, x: (x[0] / 2,)),
+            Net(lambda net, x: linear(torch.tanh(net.body(x)), net.body.weight)),
+            AffinePerturbation((6,)),
+            "does nothing else; this Linear lends its weights to another operation",
+        ),
+        (hooked(0, lambda _, x: (torch.tanh(x[0]),), pre=True), AffinePerturbation((6,)), "to come first; got none"),
+        (
+            Net(lambda net, x: net.body(x) + net.body.weight.square().sum().tanh() * torch.ones(6).cumsum(0)),
+            AffinePerturbation((6,)),
+            "this Linear lends its weights to another operation",
+        ),
+        (hooked(1, lambda _, x, y: y + x[0]), AffinePerturbation((6,)), "nothing else; this Linear has hooks"),
+        (
+            hooked(1, lambda _, x: (x[0] / 2,), pre=True),
             AffinePerturbation((6,)),
             "got none that takes the inputs as they are",
         ),
         (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 4)), AffinePerturbation((6,)), "to come first; got BatchNorm1d"),
-        (TwoWays(), AffinePerturbation((6,)), "one first layer; other operations take its inputs"),
-        (Twice(), AffinePerturbation((6,)), "a first layer that does nothing else; this Linear is used again"),
-        (Branching(), AffinePerturbation((6,)), "one first layer; other operations take its inputs"),
+        (
+            Net(lambda net, x: net.body(x) + x),
+            AffinePerturbation((6,)),
+            "one first layer; other operations take its inputs",
+        ),
+        (
+            Net(lambda net, x: net.body(net.body(x))),
+            AffinePerturbation((6,)),
+            "a first layer that does nothing else; this Linear is used again",
+        ),
+        (
+            Net(lambda net, x: net.body(x) if x.sum() > 0 else -net.body(x)),
+            AffinePerturbation((6,)),
+            "one first layer; other operations take its inputs",
+        ),
         (nn.Sequential(nn.Linear(6, 4), nn.Flatten()), AffinePerturbation((5, 6)), "takes the inputs whole"),
-        (Complaining(), AffinePerturbation((6,)), "one first layer; other operations take its inputs"),
+        (Net(complaining), AffinePerturbation((6,)), "one first layer; other operations take its inputs"),
         (Unsteady(0.01), AffinePerturbation((6,)), ""),
         (Unsteady(0.5).bfloat16(), AffinePerturbation((6,)), ""),
     ],
