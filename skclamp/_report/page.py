@@ -17,7 +17,6 @@ from importlib import resources
 import numpy as np
 
 from ..clamping._base import BaseClamping
-from ..display._perturbation import blocks_of
 from ..display._perturbation_panels import panels_of, view_panels
 
 MAX_BYTES = 4 * 10**6
@@ -168,12 +167,8 @@ def _packed(cells):
 
 def _perturbation(name, calibrator, channel_names):
     """What a clamping calibrator learned, and why it kept or refused it."""
-    panels = [
-        _panel(panel)
-        for block_name, block in blocks_of(calibrator.perturbation_)
-        for panel in panels_of(block_name, block, channel_names, (0.0, 1.0))
-    ]
-    panels += map(_panel, view_panels(calibrator.views_, calibrator.view_weights_))
+    panels = panels_of(calibrator.perturbation_, channel_names, (0.0, 1.0))
+    panels += view_panels(calibrator.views_, calibrator.view_weights_)
     return {
         "name": name,
         "accepted": calibrator.accepted_,
@@ -182,7 +177,7 @@ def _perturbation(name, calibrator, channel_names):
         "verdict": _told(calibrator, "verdict_"),
         "viewsVerdict": _told(calibrator, "views_verdict_"),
         "nViews": len(calibrator.views_),
-        "panels": panels,
+        "panels": list(map(_panel, panels)),
     }
 
 

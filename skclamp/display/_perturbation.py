@@ -1,10 +1,8 @@
 """PerturbationDisplay: what neural clamping learned to do to the inputs, and how the training went."""
 
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from .._utils.parameters import check_whole_number
-from ..perturbations._words import title_of
 from ._axes import panels
 from ._perturbation_panels import history_panels, image_panels, message_panel, panels_of, view_panels
 
@@ -186,7 +184,10 @@ class PerturbationDisplay:
             less than 1.
         """
         check_whole_number(n_columns, "n_columns")
-        drawn = self._panels()
+        learned = panels_of(self.perturbation, self.channel_names, self.input_range)
+        drawn = image_panels(self.images or []) + (learned or [message_panel("no perturbation kept")])
+        drawn += [] if self.views is None else view_panels(self.views, self.view_weights)
+        drawn += history_panels(self.history)
         self.axes_ = panels(len(drawn), n_columns=n_columns, size=_PANEL)
         self.figure_ = self.axes_[0].figure
         for panel, ax in zip(drawn, self.axes_, strict=True):
@@ -194,16 +195,6 @@ class PerturbationDisplay:
         if self.temperature is not None:
             self.figure_.suptitle(f"T = {self.temperature:.4g}", x=0.01, ha="left", fontsize="medium")
         return self
-
-    def _panels(self):
-        found = [
-            panel
-            for name, block in blocks_of(self.perturbation)
-            for panel in panels_of(name, block, self.channel_names, self.input_range)
-        ]
-        seen = [] if self.views is None else view_panels(self.views, self.view_weights)
-        images = image_panels(self.images or [])
-        return images + (found or [message_panel("no perturbation kept")]) + seen + history_panels(self.history)
 
 
 def _checked(pair):
@@ -214,10 +205,3 @@ def _checked(pair):
             "draw what was learned of other inputs"
         )
     return pair
-
-
-def blocks_of(perturbation):
-    """Names and modules of a chain's links, or of a perturbation alone, in the order in which inputs go through."""
-    if isinstance(perturbation, nn.Sequential):
-        return list(perturbation.named_children())
-    return [(title_of(perturbation), perturbation)]

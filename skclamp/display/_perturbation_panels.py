@@ -11,6 +11,7 @@ from torch import nn
 
 from ..perturbations._families import Picture, family_of
 from ..perturbations._views import titles_of
+from ..perturbations._words import title_of
 from ._axes import without_frame
 
 _BARS = {"color": "#3a6ea5", "edgecolor": "white", "linewidth": 0.8}
@@ -40,15 +41,19 @@ class Panel:
         ax.set_title(self.title, fontsize="medium")
 
 
-def panels_of(name, block, channel_names, input_range):
-    """Panels of one perturbation: its tone curve, drawn over `input_range`, or those of each parameter."""
-    family = family_of(block)
-    if family.tone_curve:
-        return [_curve_panel(name, block, channel_names, input_range)]
+def panels_of(perturbation, channel_names, input_range):
+    """Panels of a perturbation, or of a chain's links in turn: a tone curve over `input_range`, or each parameter's."""
+    chain = isinstance(perturbation, nn.Sequential)
+    blocks = perturbation.named_children() if chain else [(title_of(perturbation), perturbation)]
     panels = []
-    for key, parameter in block.named_parameters():
-        picture, values = family.pictures.get(key, Picture()), parameter.detach().cpu().double().numpy()
-        panels += _PICTURES[picture.kind](f"{name}: {key}", values, channel_names, picture.nothing)
+    for name, block in blocks:
+        family = family_of(block)
+        if family.tone_curve:
+            panels.append(_curve_panel(name, block, channel_names, input_range))
+            continue
+        for key, parameter in block.named_parameters():
+            picture, values = family.pictures.get(key, Picture()), parameter.detach().cpu().double().numpy()
+            panels += _PICTURES[picture.kind](f"{name}: {key}", values, channel_names, picture.nothing)
     return panels
 
 
@@ -127,14 +132,13 @@ def history_panels(history):
     """Loss, and T where it was recorded, of each epoch; none without epochs."""
     if not history:
         return []
-    found = []
-    losses = [key for key in ("train_loss", "valid_loss") if key in history[-1]]
-    if losses:
-        found.append(Panel("training", "history", {"history": history, "keys": losses, "ylabel": "loss"}))
-    if "temperature" in history[-1]:
-        content = {"history": history, "keys": ["temperature"], "ylabel": "T"}
-        found.append(Panel("temperature", "history", content))
-    return found
+    kinds = {"training": (("train_loss", "valid_loss"), "loss"), "temperature": (("temperature",), "T")}
+    panels = []
+    for title, (keys, ylabel) in kinds.items():
+        recorded = [key for key in keys if key in history[-1]]
+        if recorded:
+            panels.append(Panel(title, "history", {"history": history, "keys": recorded, "ylabel": ylabel}))
+    return panels
 
 
 def view_panels(views, weights):
