@@ -40,15 +40,15 @@ def estimate_priors(log_proba, priors, *, strength=0.0):
     """
     ratio, _ = _likelihood_ratios(log_proba, priors)
     total = len(ratio) + strength
-    found = priors
+    estimate = priors
     for _ in range(_MAX_STEPS):
-        gradient = (1 / (ratio @ found)) @ ratio
+        gradient = (1 / (ratio @ estimate)) @ ratio
         # The log-likelihood is concave: this bounds what is left to gain.
-        slack = (gradient + strength * priors / np.maximum(found, np.finfo(float).tiny)).max() - total
-        found = (found * gradient + strength * priors) / total
+        slack = (gradient + strength * priors / np.maximum(estimate, np.finfo(float).tiny)).max() - total
+        estimate = (estimate * gradient + strength * priors) / total
         if slack < _TOLERANCE:
             break
-    return found / found.sum()
+    return estimate / estimate.sum()
 
 
 def evidence_of_change(log_proba, priors, new, n_labelled, level):
@@ -91,9 +91,9 @@ def _largest_likelihood(log_proba, priors, radius):
 
     def bound(log_strength):
         strength = np.exp(log_strength)
-        found = estimate_priors(log_proba, priors, strength=strength)
-        excess = rel_entr(priors, found).sum() - radius
-        return _log_likelihood(log_proba, priors, found) - strength * excess
+        estimate = estimate_priors(log_proba, priors, strength=strength)
+        excess = rel_entr(priors, estimate).sum() - radius
+        return _log_likelihood(log_proba, priors, estimate) - strength * excess
 
     bounds = np.log(len(log_proba) * np.array(_MULTIPLIERS))
     return minimize_scalar(bound, bounds=bounds, method="bounded", options={"xatol": 0.2}).fun

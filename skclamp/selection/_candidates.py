@@ -65,17 +65,25 @@ def named(calibrators):
     """Calibrators by name: those given, or those of their classes, numbered where a class comes several times."""
     if isinstance(calibrators, BaseCalibrator) or not hasattr(calibrators, "__iter__"):
         raise TypeError(f"calibrators must be a list of calibrators or a dict of them by name; got {calibrators!r}")
-    if isinstance(calibrators, dict):
-        found = calibrators
-    else:
+    by_name = calibrators
+    if not isinstance(calibrators, dict):
         calibrators = list(calibrators)
-        paired = all(isinstance(each, tuple) and len(each) == 2 for each in calibrators)
-        pairs = calibrators if paired else list(zip(_names_of_classes(calibrators), calibrators, strict=True))
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        pairs = calibrators
+        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+            pairs = list(zip(_names_of_classes(calibrators), calibrators, strict=True))
+        by_name = dict(pairs)
+        if len(by_name) < len(pairs):
             raise ValueError(f"calibrators must have names of their own; got {[name for name, _ in pairs]}")
-    _check_calibrators(found)
-    return found
+    if not by_name:
+        raise ValueError("calibrators must hold at least one calibrator; got none")
+    if UNCALIBRATED in by_name:
+        raise ValueError(f"calibrators must not be named {UNCALIBRATED!r}, which is the estimator's own row")
+    for name, calibrator in by_name.items():
+        if not is_fitted(calibrator):
+            check_bare(name, calibrator, "calibrators")
+            _check_shared(name, calibrator)
+            calibrator._validate_params()
+    return by_name
 
 
 def _names_of_classes(calibrators):
@@ -84,19 +92,6 @@ def _names_of_classes(calibrators):
         kind if kinds.count(kind) == 1 else f"{kind}-{kinds[: place + 1].count(kind)}"
         for place, kind in enumerate(kinds)
     ]
-
-
-def _check_calibrators(calibrators):
-    if not calibrators:
-        raise ValueError("calibrators must hold at least one calibrator; got none")
-    if UNCALIBRATED in calibrators:
-        raise ValueError(f"calibrators must not be named {UNCALIBRATED!r}, which is the estimator's own row")
-    for name, calibrator in calibrators.items():
-        if is_fitted(calibrator):
-            continue
-        check_bare(name, calibrator, "calibrators")
-        _check_shared(name, calibrator)
-        calibrator._validate_params()
 
 
 def is_fitted(calibrator):

@@ -246,8 +246,8 @@ class CalibratorSelector(BaseCalibrator):
         of_all, told = LabelledLogits(*samples.of_all()), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
-        known = self.estimator is not None and samples.shard.ranks is ALONE
-        self._select(of_all, told, samples.X if known else None)
+        has_inputs = self.estimator is not None and samples.shard.ranks is ALONE
+        self._select(of_all, told, samples.X if has_inputs else None)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None

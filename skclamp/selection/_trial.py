@@ -74,18 +74,18 @@ class Trial:
         self.folds = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)]
         weight = samples.weight.cpu().numpy()
         self.shares = weight / weight.sum()
-        self.fold_shares = np.array([self.shares[held].sum() for held in self.folds])
+        self.fold_shares = np.array([self.shares[fold].sum() for fold in self.folds])
         logits = samples.logits
         dtype = torch.promote_types(logits.dtype, torch.float32)
         log_proba = torch.empty((len(maps), *logits.shape), dtype=dtype, device=logits.device)
         # For each fold the maps, and stacks, that haven't seen it.
         self.fitted = []
-        for held in self.folds:
-            rows, calibrators = held.to(logits.device), []
+        for fold in self.folds:
+            rows, calibrators = fold.to(logits.device), []
             for of_map, calibrator in zip(log_proba, maps, strict=True):
                 # Of weak fits to a part of the samples; that to all of them warns by itself.
                 with unheard():
-                    calibrators.append(samples.take(~held).fit(calibrator))
+                    calibrators.append(samples.take(~fold).fit(calibrator))
                 bar.update()
                 of_map[rows] = torch.from_numpy(calibrators[-1].predict_log_proba(logits[rows])).to(log_proba)
             self.fitted.append(calibrators)
@@ -101,18 +101,18 @@ class Trial:
         y, weight = self.samples.y, self.samples.weight.to(self.samples.y.device)
         self.weights = _stacking_weights(self.log_proba, y, weight)
         losses = np.empty((2, len(y)))
-        for held, calibrators in zip(self.folds, self.fitted, strict=True):
-            rest, rows = (mask.to(y.device) for mask in (~held, held))
+        for fold, calibrators in zip(self.folds, self.fitted, strict=True):
+            rest, rows = (mask.to(y.device) for mask in (~fold, fold))
             weights = _stacking_weights(self.log_proba[:, rest], y[rest], weight[rest])
             with unheard():
-                last = self.fit_recalibration(weights, ~held)
+                last = self.fit_recalibration(weights, ~fold)
             bar.update()
             pooled = _stacked(self.log_proba[:, rows], weights)
-            losses[0, held] = _losses(torch.log_softmax(pooled, 1), y[rows])
-            losses[1, held] = _losses(torch.log_softmax(last._calibrated(pooled), 1), y[rows])
+            losses[0, fold] = _losses(torch.log_softmax(pooled, 1), y[rows])
+            losses[1, fold] = _losses(torch.log_softmax(last._calibrated(pooled), 1), y[rows])
             plain = Stack(calibrators=[*calibrators], weights=weights, classes=np.arange(self.log_proba.shape[2]))
             recalibrated = clone(plain).set_params(calibrators=[*calibrators], last=FrozenEstimator(last))
-            calibrators += [stack._learn(*self.samples.take(held), checks=False) for stack in (plain, recalibrated)]
+            calibrators += [stack._learn(*self.samples.take(fold), checks=False) for stack in (plain, recalibrated)]
         self.stacks = range(len(self.losses), len(self.losses) + 2)
         self.losses = np.vstack([self.losses, losses])
         used = self.weights > 0
@@ -128,11 +128,11 @@ class Trial:
     def scores(self, scorer, metadata):
         """Scores of each row (rows) on each fold (columns), greater is better; metadata are what the scorer is told."""
         columns: list = []
-        for held, calibrators in zip(self.folds, self.fitted, strict=True):
+        for fold, calibrators in zip(self.folds, self.fitted, strict=True):
             if scorer is None:
-                columns.append(-np.average(self.losses[:, held], axis=1, weights=self.shares[held]))
+                columns.append(-np.average(self.losses[:, fold], axis=1, weights=self.shares[fold]))
                 continue
-            samples, told = self.samples.take(held), of_rows(metadata, held.numpy(), len(held))
+            samples, told = self.samples.take(fold), of_rows(metadata, fold.numpy(), len(fold))
             columns.append([_score(scorer, calibrator, samples, told) for calibrator in calibrators])
         return np.array(columns).T
 

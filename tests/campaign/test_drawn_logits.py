@@ -154,20 +154,6 @@ def test_temperature_scaling_is_what_few_lines_of_scipy_find(table, labels, weig
     assert objective(np.log(calibrator.temperature_)) <= best + 1e-6 * (1 + best)
 
 
-@cases(20, table=sound_logits(scale=0), labels=sound_labels(), name=names, seed=st.integers(0, 9))
-def test_samples_without_weight_are_as_if_left_out(table, labels, name, seed):
-    n, k = table.shape[0], width(table)
-    X, y = np.asarray(table.values(), np.float64), labels.encoded(n, k)
-    weight = np.maximum(generator(seed).integers(0, 3, n), np.arange(n) == 0)
-    kept = weight > 0
-    with keeping(X, y, weight, sound=True):
-        whole = MAPS[name](classes=range(k)).fit(X, y, sample_weight=weight).predict_proba(X)
-        part = MAPS[name](classes=range(k)).fit(X[kept], y[kept], sample_weight=weight[kept]).predict_proba(X)
-        # Folds are others.
-        if name not in ("matrix", "Dirichlet"):
-            np.testing.assert_allclose(whole, part, rtol=0, atol=1e-3)
-
-
 CANDIDATES = [("temperature", TemperatureScaling()), ("vector", VectorScaling()), ("bins", HistogramBinning())]
 SCORINGS = [None, neg_brier_score_scorer]
 
@@ -219,19 +205,6 @@ def test_comparisons_of_sound_logits(table, labels, seed):
         found = compare_calibrators(None, X, y, X, y, calibrators=dict(CANDIDATES), **shared)
         assert set(dict(CANDIDATES)) <= {row.name for row in found.rows}
         assert all(np.isfinite([row.nll, row.brier]).all() for row in found.rows)
-
-
-@cases(20, table=sound_logits(scale=0), labels=sound_labels(), seed=st.integers(0, 99), name=names)
-def test_the_order_of_samples_and_classes_names_nothing(table, labels, seed, name):
-    """But for the maps that draw folds, or break ties by the order."""
-    n, k = table.shape[0], width(table)
-    X, y = np.asarray(table.values(), np.float64), labels.encoded(n, k)
-    order = generator(seed).permutation(n)
-    with keeping(X, y, sound=True):
-        one = MAPS[name](classes=range(k)).fit(X, y).predict_proba(X)
-        other = MAPS[name](classes=range(k)).fit(X[order], y[order]).predict_proba(X)
-        if name not in ("matrix", "Dirichlet"):
-            np.testing.assert_allclose(one, other, rtol=0, atol=1e-3)
 
 
 @cases(60, table=sound_logits(), other=sound_logits(), dtype=st.sampled_from([torch.float16, torch.float32]))

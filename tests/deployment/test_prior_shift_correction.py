@@ -21,7 +21,6 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.deployment._priors import estimate_priors
 from skclamp.exceptions import InputShiftWarning
 
 EVEN, UNEVEN = [0.25] * 4, [0.7, 0.1, 0.1, 0.1]
@@ -73,6 +72,9 @@ def test_before_it_adapts_it_is_temperature_scaling(fitted):
 def test_changed_frequencies_are_found_and_lower_the_nll(fitted, adapted):
     np.testing.assert_allclose(adapted.priors_, UNEVEN, atol=0.05)
     assert adapted.accepted_ and adapted.verdict_.accepted and not adapted.verdict_.inputs_changed
+    assert adapted.verdict_.reason.startswith("Kept: the class frequencies have changed (p = ")
+    assert adapted.summary().endswith(adapted.verdict_.reason)
+    assert fitted.summary().endswith("Class frequencies are those of the labelled samples.")
     fresh, y = draw(2000, UNEVEN, seed=2)
     assert nll(adapted.predict_log_proba(fresh), y) < 0.75 * nll(fitted.predict_log_proba(fresh), y)
     ratio = adapted.priors_ / adapted.labelled_priors_
@@ -80,16 +82,7 @@ def test_changed_frequencies_are_found_and_lower_the_nll(fitted, adapted):
     np.testing.assert_allclose(adapted.predict_proba(fresh), corrected / corrected.sum(1, keepdims=True), rtol=1e-9)
 
 
-def test_em_is_that_of_saerens_latinne_and_decaestecker(fitted):
-    log_proba = fitted.predict_log_proba(DEPLOYED)
-    old = new = fitted.labelled_priors_
-    for _ in range(5000):
-        posterior = np.exp(log_proba) * new / old
-        new = (posterior / posterior.sum(1, keepdims=True)).mean(0)
-    np.testing.assert_allclose(estimate_priors(log_proba, old), new, atol=1e-3)
-
-
-def test_three_samples_a_class_join_the_estimate(fitted, adapted):
+def test_em_has_converged_with_three_samples_a_class_beside(fitted, adapted):
     posterior = adapted.predict_proba(DEPLOYED)
     expected = (posterior.sum(0) + 12 * fitted.labelled_priors_) / (len(DEPLOYED) + 12)
     np.testing.assert_allclose(adapted.priors_, expected, atol=1e-4)
@@ -199,11 +192,6 @@ def test_known_frequencies_need_no_samples():
     assert known.summary().endswith("given as priors, which nothing has tested.")
     with pytest.raises(ValueError, match=r"priors must be None for adapt, which estimates them; got \[0.7"):
         known.adapt(DEPLOYED)
-
-
-def test_the_labelled_frequencies_change_nothing(fitted):
-    same = PriorShiftCorrection(NETWORK, priors=torch.from_numpy(fitted.labelled_priors_)).fit(X, Y)
-    np.testing.assert_allclose(same.predict_proba(X), fitted.predict_proba(X), rtol=1e-12)
 
 
 def test_impossible_classes_get_nothing():
@@ -365,18 +353,6 @@ def test_the_module_exports(adapted, how, tmp_path):
         proba = adapted.module_(x).softmax(1)
     np.testing.assert_allclose(proba, adapted.predict_proba(DEPLOYED[:20]), atol=1e-6)
     check_the_same(adapted.module_, x, how, tmp_path)
-
-
-def test_logits_from_elsewhere(adapted):
-    with torch.no_grad():
-        logits = NETWORK(torch.from_numpy(DEPLOYED))
-    np.testing.assert_array_equal(adapted.transform_logits(logits), adapted.predict_log_proba(DEPLOYED))
-
-
-def test_summaries(adapted, fitted):
-    assert adapted.summary().endswith(adapted.verdict_.reason)
-    assert adapted.verdict_.reason.startswith("Kept: the class frequencies have changed (p = ")
-    assert fitted.summary().endswith("Class frequencies are those of the labelled samples.")
 
 
 def test_logits_from_elsewhere_go_through_the_calibrator():

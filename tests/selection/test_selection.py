@@ -255,22 +255,6 @@ def test_a_stack_is_recalibrated_where_its_maps_cannot_bend():
     np.testing.assert_array_equal(twin.predict_proba(new), selector.predict_proba(new))
 
 
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("scoring", [None, neg_brier_score_scorer], ids=["NLL", "Brier"])
-def test_the_stack_is_chosen_only_where_it_beats_temperature_scaling(seed, scoring):
-    Z = logits(150, seed=seed)
-    y = drawn_labels(Z / 2, seed)
-    selector = CalibratorSelector(candidates=FAMILIES, scoring=scoring).fit(Z, y)
-    scores = selector.cv_results_["mean_test_score"]
-    assert scores.shape == (5,)
-    stacked = selector.best_params_["candidate"] in ("stack", "recalibrated stack")
-    assert stacked == hasattr(selector, "weights_")
-    if stacked:
-        best, results = selector.best_index_, selector.cv_results_
-        assert results["mean_test_gain"][best] > results["test_gain_standard_error"][best]
-        assert scoring is None or scores[best] == scores.max()
-
-
 def test_the_stack_is_judged_with_weights_and_recalibration_from_the_other_folds():
     Z = logits(200)
     y = drawn_labels(Z / 2)
