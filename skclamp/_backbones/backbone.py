@@ -104,16 +104,13 @@ class ArrayBackbone(Backbone):
 
     @classmethod
     def of(cls, estimator, opening):
-        """Where there is no estimator, and logits are none of a network's inputs."""
         return cls(opening.response, opening.device) if estimator is None and not opening.perturbs else None
 
     def open(self, X):
-        """The scores as a tensor."""
         check_no_dataset(X, "where there is no estimator")
         return check_scores(X).to(self.device)
 
     def logits(self, scores, *, labelled=False):
-        """Logits of shape (n, K), and None for labels, wanted or not."""
         if self.response == "probabilities":
             check_probabilities(scores)
         elif scores.ndim == 2 and scores.shape[1] > 1:
@@ -121,12 +118,10 @@ class ArrayBackbone(Backbone):
         return logits_from(scores, self.response, n_samples=len(scores)), None
 
     def as_module(self, owner):
-        """Logits or probabilities handed on."""
         return LogitsModule(nn.Identity(), response=self.response)
 
     def fingerprint(self):
         """None: there is no network."""
-        return
 
 
 def check_probabilities(scores, name="X"):

@@ -32,16 +32,13 @@ class ClassifierBackbone(Backbone):
 
     @classmethod
     def of(cls, estimator, opening):
-        """Of any classifier whose inputs aren't perturbed."""
         return None if opening.perturbs else cls(estimator, opening.response)
 
     def open(self, X):
-        """X itself, whatever the classifier takes."""
         check_no_dataset(X, "where the estimator is a scikit-learn classifier")
         return X
 
     def logits(self, X, *, labelled=False):
-        """Logits of shape (n, K), and None for labels, wanted or not."""
         return self.logits_of(getattr(self.classifier, self.method)(X)), None
 
     def logits_of(self, scores):
@@ -59,11 +56,9 @@ class ClassifierBackbone(Backbone):
         return logits_from(scores.double(), "probabilities", n_samples=len(scores))
 
     def as_module(self, owner):
-        """The classifier as a network, where there is one."""
         return LogitsModule(module_of(self.classifier, self.response, owner))
 
     def fingerprint(self):
-        """A hash of the arrays of numbers in the classifier."""
         return Digest().arrays(self.classifier).hex()
 
 
@@ -74,11 +69,9 @@ class CalibratorBackbone(ClassifierBackbone):
     votes = False
 
     def open(self, X):
-        """X itself, which `dataset_behind` returned."""
         return X
 
     def logits(self, X, *, labelled=False):
-        """Log-probabilities of shape (n, K), and the labels that X brings, or None."""
         log_proba, labels = self.classifier._map_rows(torch.log_softmax, X, labelled=labelled)
         return torch.from_numpy(log_proba), labels
 
@@ -96,24 +89,20 @@ class PipelineBackbone(NetworkBackbone):
 
     @classmethod
     def of(cls, estimator, opening):
-        """Where the net's own outputs are asked for, and inputs aren't perturbed."""
         if opening.perturbs or opening.response == "probabilities":
             return None
         return cls(estimator, opening) if isinstance(flat_steps(estimator)[-1], NeuralNet) else None
 
     def open(self, X):
-        """The transformed inputs behind one interface, see `open_inputs`."""
         check_no_dataset(X, "where the estimator is a Pipeline")
         for step in self.transformers:
             X = step.transform(X)
         return super().open(X.toarray() if issparse(X) else np.asarray(X))
 
     def as_module(self, owner):
-        """Transformers and net as one network, where there is one."""
         return LogitsModule(on_device(module_of(self.classifier, self.response, owner), self.device))
 
     def fingerprint(self):
-        """A hash of the transformers' arrays and of the network."""
         return Digest().arrays(self.transformers).network(self.module).hex()
 
 
@@ -129,7 +118,6 @@ class DifferentiableBackbone(NetworkBackbone):
 
     @classmethod
     def of(cls, estimator, opening):
-        """Of a classifier whose inputs are perturbed."""
         return cls(estimator, opening) if opening.perturbs else None
 
     def open(self, X):

@@ -22,9 +22,10 @@ from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
 from ..exceptions import CalibrationSetWarning, ForwardError
-from ..modules import LogitsModule, frozen
+from ..modules import LogitsModule
 from ..modules._clamped import weighted_sum
 from ..modules._failure import names_taken
+from ..modules._frozen import evaluating
 from ..modules._unwrap import unwrapped
 from .backbone import ArrayBackbone, Backbone, check_device
 from .fingerprint import Digest
@@ -74,7 +75,6 @@ class NetworkBackbone(Backbone):
 
     @classmethod
     def of(cls, estimator, opening):
-        """Of a torch network, or a skorch net that is initialised."""
         if isinstance(estimator, NeuralNet):
             module = skorch_logits(estimator, opening.response, opening.device, opening.input_key)
             return cls(module, opening, classes=skorch_classes(estimator))
@@ -110,7 +110,6 @@ class NetworkBackbone(Backbone):
         return next((head.guessed for head in heads if head.guessed is not None), None)
 
     def open(self, X):
-        """The inputs behind one interface, see `open_inputs`."""
         # torch warns of pinned memory where there is nowhere to copy it to.
         may_pin = self.device is not None and self.device.type != "cpu"
         return open_inputs(X, batch_size=self.batch_size, may_pin=may_pin, of_one_size=self.perturbs)
@@ -147,7 +146,7 @@ class NetworkBackbone(Backbone):
         n_batches = None if n_samples is None else -(-n_samples // inputs.batch_size)
         bar = progress_bar(verbose=0 if n_batches == 1 else self.verbose, total=n_batches, desc="network", unit="batch")
         out, labels, done = None, [], 0
-        with bar, frozen(self.module), torch.no_grad():
+        with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
                 if out is None:
@@ -179,11 +178,9 @@ class NetworkBackbone(Backbone):
         return out[:done], joined_labels(labels) if labelled else None
 
     def as_module(self, owner):
-        """The network itself."""
         return self.module
 
     def fingerprint(self):
-        """A hash of the classes of the network's parts, its weights and buffers, and of how its outputs are read."""
         return Digest().network(self.module).hex()
 
     def _few(self, x, others, z):
@@ -198,7 +195,7 @@ class NetworkBackbone(Backbone):
         x, others, first = self._first
         self._first = ()
         devices = [self.device] if self.device is not None and self.device.type == "cuda" else []
-        with frozen(self.module), torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with evaluating(self.module), torch.no_grad(), torch.random.fork_rng(devices=devices):
             try:
                 second = self._forward(x, others)
                 # A batch of another size may well be computed otherwise, but twice the same.
@@ -258,11 +255,9 @@ class ScoresBackbone(NetworkBackbone):
 
     @classmethod
     def of(cls, estimator, opening):
-        """Where there is no estimator, and logits are perturbed."""
         return cls(opening) if estimator is None and opening.perturbs else None
 
     def open(self, X):
-        """The logits behind one interface, see `open_inputs`."""
         logits = self.scores.logits(self.scores.open(X))[0]
         if has_absent(logits):
             raise ValueError(
@@ -274,7 +269,6 @@ class ScoresBackbone(NetworkBackbone):
 
     def fingerprint(self):
         """None: there is no network."""
-        return
 
 
 def _differ(first, second):

@@ -71,7 +71,7 @@ def check_logit_range(logits, name):
 
     A logit of -inf says that a sample doesn't have the class; each has one at least.
     """
-    low, high = (bound.item() for bound in logits.aminmax())
+    low, high = torch.stack(logits.aminmax()).tolist()
     if low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT:
         return
     absent = logits == -math.inf
@@ -145,11 +145,11 @@ def as_rows(scores):
 
 def tensor_of(values, name):
     """A tensor of a real-valued array or tensor, sharing its memory; TypeError if it isn't real-valued."""
-    check_dense(values, name)
-    if isinstance(values, torch.Tensor):
+    if isinstance(values, torch.Tensor) and values.layout == torch.strided:
         if values.is_complex():
             raise TypeError(f"{name} must be numeric and real: Complex data not supported; got {values.dtype}")
         return values.detach()
+    check_dense(values, name)
     values = to_numpy(values, name)
     if values.dtype.kind == "O" and values.ndim == 1 and (unequal := _unequal(values)):
         raise ValueError(f"{name} must hold numbers in equal rows{unequal}")

@@ -48,10 +48,20 @@ def check_labels(y, name="y", beside=None):
                 f"sample {bad[0]}"
             )
     # Whole numbers need no look at their kind, which would sort them.
-    if len(y) and y.dtype.kind not in "iub" and _kind_of(y, name) == "continuous":
+    if not len(y) or y.dtype.kind in "iub":
+        return y
+    try:
+        if y.dtype.kind == "O":
+            np.unique(y)
+        # Labels that are all there twice are no more than half as many as the samples: scikit-learn warns of many
+        # classes, and few samples per class are usual here.
+        kind = type_of_target(np.repeat(y, 2), input_name=name)
+    except TypeError as error:
+        raise ValueError(f"{name} must hold labels of one type, which can be sorted: {error}") from error
+    if kind == "continuous":
+        fraction = y[np.flatnonzero(y != np.floor(y))[0]]
         raise ValueError(
-            f"Unknown label type: continuous. {name} must hold class labels; "
-            f"got real values such as {first_fraction(y)}"
+            f"Unknown label type: continuous. {name} must hold class labels; got real values such as {fraction}"
         )
     return y
 
@@ -90,22 +100,6 @@ def _likely_mistake(y, name, beside):
     if y.ndim > 2:
         return ". Segmentation and other dense labels aren't supported"
     return f". Multilabel targets aren't supported; of one-hot ones take {name}.argmax(1)" if y.ndim else ""
-
-
-def _kind_of(y, name):
-    """scikit-learn's type of target, without its warning of many classes: few samples per class are usual here."""
-    try:
-        if y.dtype.kind == "O":
-            np.unique(y)
-        # Labels that are all there twice are no more than half as many as the samples.
-        return type_of_target(np.repeat(y, 2), input_name=name)
-    except TypeError as error:
-        raise ValueError(f"{name} must hold labels of one type, which can be sorted: {error}") from error
-
-
-def first_fraction(y):
-    """The first value of a float array that isn't a whole number."""
-    return y[np.flatnonzero(y != np.floor(y))[0]]
 
 
 def check_same_length(y, n_samples, name="y"):
@@ -179,8 +173,12 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
     """
     if classes is not None:
         names = _check_class_names(to_numpy(classes), n_columns, parameter)
-        if known is not None:
-            _check_order(names, to_numpy(known), parameter)
+        own = names if known is None else to_numpy(known)
+        # Columns can be renamed, but the estimator's own names in another order would swap the classes.
+        if not np.array_equal(names, own) and set(names.tolist()) == set(own.tolist()):
+            raise ValueError(
+                f"{parameter} must be in the order of the estimator's classes_, {_some(own)}; got {_some(names)}"
+            )
         return names
     if known is not None:
         return _check_class_names(to_numpy(known), n_columns, "the estimator's classes_")
@@ -188,7 +186,10 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
         return likely
     if _are_column_indices(y, n_columns):
         _warn_of_another_origin(y, n_columns, parameter)
-        return _column_indices(n_columns, y.dtype)
+        # In the labels' own dtype, where it is wide enough for all of them.
+        indices = np.arange(n_columns)
+        cast = indices.astype(y.dtype)
+        return cast if np.array_equal(cast, indices) else indices
     distinct = np.unique(y)
     if len(distinct) > n_columns:
         scores = "y_proba" if parameter == "labels" else "the logits"
@@ -216,14 +217,6 @@ def _warn_of_another_origin(y, n_columns, parameter):
         )
 
 
-def _check_order(names, known, parameter):
-    """Columns can be renamed, but the estimator's own names in another order would swap the classes."""
-    if not np.array_equal(names, known) and set(names.tolist()) == set(known.tolist()):
-        raise ValueError(
-            f"{parameter} must be in the order of the estimator's classes_, {_some(known)}; got {_some(names)}"
-        )
-
-
 def _check_class_names(names, n_columns, what):
     if names.ndim != 1 or len(names) != n_columns:
         raise ValueError(f"{what} must name the {n_columns} columns of the logits; got shape {names.shape}")
@@ -236,13 +229,6 @@ def _are_column_indices(y, n_columns):
     if y.dtype.kind not in ("biuf" if n_columns == 2 else "iuf"):
         return False
     return len(y) > 0 and y.min() >= 0 and y.max() <= n_columns - 1
-
-
-def _column_indices(n_columns, dtype):
-    """0 ... K - 1 in the labels' own dtype, where it is wide enough for all of them."""
-    indices = np.arange(n_columns)
-    cast = indices.astype(dtype)
-    return cast if np.array_equal(cast, indices) else indices
 
 
 def encode_labels(y, classes, name="y"):
@@ -259,21 +245,17 @@ def encode_labels(y, classes, name="y"):
     y_encoded = order[np.minimum(places, len(classes) - 1)]
     unknown = classes[y_encoded] != y
     if np.any(unknown):
+        # Why there may be numbers where classes are strings, and what to do.
+        advice = (
+            ". scikit-learn's cross_val_predict(method='predict_proba') numbers labels in sorted order before it fits, "
+            f"and so do its voting and stacking: pass the columns' numbers as y, and classes=range({len(classes)})"
+        )
+        numbered = classes.dtype.kind not in "biuf" and _are_column_indices(y, len(classes))
         raise ValueError(
             f"{name} must hold labels among the classes {_some(classes)}; got {_some(np.unique(y[unknown]))}"
-            f"{_if_encoded(y, classes)}"
+            f"{advice if numbered else ''}"
         )
     return y_encoded.astype(np.int64, copy=False)
-
-
-def _if_encoded(y, classes):
-    """Why there may be numbers where classes are strings, and what to do."""
-    if classes.dtype.kind in "biuf" or not _are_column_indices(y, len(classes)):
-        return ""
-    return (
-        ". scikit-learn's cross_val_predict(method='predict_proba') numbers labels in sorted order before it fits, and "
-        f"so do its voting and stacking: pass the columns' numbers as y, and classes=range({len(classes)})"
-    )
 
 
 def _some(values, most=10):
@@ -285,7 +267,13 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
     """Finite, non-negative weights, some positive if so asked, as a float64 tensor; ones where there are none."""
     if sample_weight is None:
         return torch.ones(n_samples, dtype=torch.float64)
-    weight = _real(sample_weight, "sample_weight")
+    weight = to_numpy(sample_weight, "sample_weight")
+    if weight.dtype.kind not in "biufO":
+        raise TypeError(f"sample_weight must hold real numbers; got dtype {weight.dtype}")
+    try:
+        weight = np.asarray(weight, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"sample_weight must hold real numbers: {error}") from error
     if weight.ndim == 0:
         weight = np.full(n_samples, float(weight))
     if weight.ndim != 1:
@@ -306,17 +294,6 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
         )
     # A copy: torch warns of memory that can't be written to, such as a frame's.
     return torch.from_numpy(np.where(weight < _MIN_PART * weight.max(initial=0.0), 0.0, weight))
-
-
-def _real(values, name):
-    """A float64 array of real numbers, which objects may be; TypeError of others."""
-    values = to_numpy(values, name)
-    try:
-        if values.dtype.kind in "biufO":
-            return np.asarray(values, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must hold real numbers: {error}") from error
-    raise TypeError(f"{name} must hold real numbers; got dtype {values.dtype}")
 
 
 def encode_targets(y_true, n_columns, labels=None):

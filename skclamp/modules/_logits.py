@@ -119,7 +119,8 @@ class LogitsModule(nn.Module):
 
     def _output_for(self, first, others):
         """What the network returns; an error of its own says which batch it failed on."""
-        copies, named = [*map(_copied, first)], {name: _copied(each) for name, each in others.items()}
+        copies = [*map(_copied, first)]
+        named = {name: _copied(each) for name, each in others.items()} if others else {}
         if torch.compiler.is_compiling() or isinstance(self.module, LogitsModule):
             return self.module(*copies, **named)
         try:
@@ -225,7 +226,7 @@ def logits_from(scores, response, *, n_samples):
     tensor([[ 0.,  2.],
             [ 0., -1.]])
     """
-    scores = as_rows(scores)
+    scores = as_rows(scores) if scores.ndim > 2 else scores
     if scores.ndim not in (1, 2) or scores.shape[0] != n_samples:
         raise ValueError(
             f"the network must return one row of class scores per sample, shape ({n_samples}, n_classes); got shape "

@@ -1,7 +1,5 @@
 """Arrays and modules at the entry point."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,6 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from skclamp import TemperatureScaling
-from skclamp.exceptions import CalibrationSetWarning
 
 X = vectors()
 
@@ -234,19 +231,6 @@ def test_cuda_logits_are_treated_where_they_are():
     found = TemperatureScaling().fit(Z, torch.as_tensor(y, device="cuda"))
     assert found.temperature_ == pytest.approx(TemperatureScaling().fit(logits(), y).temperature_, rel=1e-9)
     np.testing.assert_allclose(found.predict_proba(Z), TemperatureScaling().fit(logits(), y).predict_proba(logits()))
-
-
-@pytest.mark.parametrize("estimator", [None, nn.Softmax(1)], ids=["array", "network"])
-def test_probabilities_taken_for_logits_are_noticed(estimator):
-    z = logits()
-    y = labels_of(z)
-    X = softmax(z) if estimator is None else z
-    with pytest.warns(CalibrationSetWarning, match='say response="probabilities"'):
-        TemperatureScaling(estimator).fit(X, y)
-    for response in ("probabilities", "logits"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", CalibrationSetWarning)
-            TemperatureScaling(estimator, response=response).fit(X, y)
 
 
 def test_probabilities_in_bfloat16_are_as_exact_as_they_can_be():

@@ -6,7 +6,6 @@ import torch
 from _small_networks import bare_logits, labels_of, perceptron, softmax, vectors
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import log_loss
@@ -81,11 +80,6 @@ def test_response_overrides_what_a_skorch_net_says():
     expected = softmax(bare_logits(perceptron(), X))
     found = uncalibrated(TemperatureScaling(net, response="logits"), X, expected)
     np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_uninitialised_skorch_nets_are_refused():
-    with pytest.raises(NotFittedError, match="estimator must be an initialised skorch net: .* got NeuralNetClassifier"):
-        TemperatureScaling(SKORCH["CrossEntropyLoss"]()).fit(X, np.zeros(len(X), int))
 
 
 @pytest.mark.parametrize(("criterion", "last"), [(nn.BCEWithLogitsLoss, ()), (nn.BCELoss, (nn.Sigmoid(),))])

@@ -7,7 +7,6 @@ from _small_networks import bare_logits, convolutional, labels_of
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-import skclamp
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
 
 N_SAMPLES = 200
@@ -61,15 +60,6 @@ def test_the_module_takes_the_floats():
     with torch.no_grad():
         deployed = calibrator.module_.eval()(torch.from_numpy(FLOATS)).softmax(1)
     np.testing.assert_allclose(calibrator.predict_proba(BYTES), deployed, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["temperature", "natural"])
-def test_the_scale_is_saved(name, tmp_path):
-    calibrator = CALIBRATORS[name](NETWORK, integer_scale=SCALE).fit(BYTES, Y)
-    calibrator.save(tmp_path / "saved")
-    loaded = skclamp.load(tmp_path / "saved", NETWORK)
-    assert loaded.integer_scale == SCALE
-    np.testing.assert_array_equal(loaded.predict_proba(BYTES), calibrator.predict_proba(BYTES))
 
 
 def test_the_networks_own_precision_counts():

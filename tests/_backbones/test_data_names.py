@@ -197,13 +197,6 @@ def test_the_module_exports(fitted):
         torch.testing.assert_close(exported(**tensors), fitted.module_(**tensors), rtol=0, atol=1e-5)
 
 
-def test_saved_and_loaded(fitted, tmp_path):
-    fitted.save(tmp_path / "saved")
-    loaded = skclamp.load(tmp_path / "saved", Rolled(PLAIN))
-    np.testing.assert_array_equal(loaded.predict_proba(NAMED), fitted.predict_proba(NAMED))
-    assert loaded.module_.logits.input_key == "pixels"
-
-
 @pytest.mark.filterwarnings("ignore:X_test holds the samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_comparison():
     names = ["temperature", "natural"]
