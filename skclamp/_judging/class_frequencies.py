@@ -108,7 +108,7 @@ class ClassHistograms(NamedTuple):
         """
         columns, n_samples = _columns(log_proba), len(log_proba)
         bins = (_bins(column, inner) for column, inner in zip(columns, self.edges, strict=True))
-        observed = np.array([np.bincount(found, minlength=_N_BINS) for found in bins])
+        observed = np.array([np.bincount(numbers, minlength=_N_BINS) for numbers in bins])
         sizes = self._sizes()
         counts, sizes, weights = self.counts[..., sizes > 0], sizes[sizes > 0], _weights(sizes, priors)
         everyone = counts.sum(2) / sizes.sum()

@@ -67,18 +67,15 @@ def _equal_inputs(inputs, rows):
     """Labels that only some rows of equal inputs share; None where all differ."""
     inputs, copies = inputs.reshape(len(inputs), -1), np.arange(len(inputs))
     for places in (np.random.default_rng(0).permutation(inputs.shape[1])[:_N_PLACES], slice(None)):
-        digests = [_digest(inputs[row, places]) for row in rows]
+        contents = (inputs[row, places] for row in rows)
+        # Of objects the bytes are their addresses.
+        contents = (repr(part.tolist()).encode() if part.dtype.hasobject else part.tobytes() for part in contents)
+        digests = [blake2b(content, digest_size=16).digest() for content in contents]
         _, first, number, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
         tied = counts[number] > 1
         leader, rows = rows[first][number][tied], rows[tied]
     copies[rows] = leader
     return copies if len(rows) else None
-
-
-def _digest(values):
-    # Of objects the bytes are their addresses.
-    content = repr(values.tolist()).encode() if values.dtype.hasobject else values.tobytes()
-    return blake2b(content, digest_size=16).digest()
 
 
 def _are_votes(log_proba):
@@ -110,14 +107,14 @@ def _ranked(log_proba, y, weight):
 
     Copies of a sample make a group, unless they are too many for copies, and there are others.
     """
-    own = log_proba.gather(1, y[:, None].to(log_proba.device))[:, 0].cpu().numpy()
+    of_label = log_proba.gather(1, y[:, None].to(log_proba.device))[:, 0].cpu().numpy()
     labels, weight = y.cpu().numpy(), weight.cpu().numpy()
-    sums = np.bincount(labels, weight * own, minlength=log_proba.shape[1])
+    sums = np.bincount(labels, weight * of_label, minlength=log_proba.shape[1])
     ease = sums / np.maximum(np.bincount(labels, weight, minlength=len(sums)), np.finfo(float).tiny)
     whole = _mixed(log_proba, np.lexsort([weight @ log_proba.cpu().numpy(), ease]))
-    order = np.lexsort([weight, whole, own, labels, ease[labels]])
+    order = np.lexsort([weight, whole, of_label, labels, ease[labels]])
     order = order[weight[order] > 0]
-    first = np.r_[True, _apart(own[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
+    first = np.r_[True, _apart(of_label[order]) | _apart(whole[order]) | (np.diff(labels[order]) != 0)]
     group = np.cumsum(first) - 1
     size = np.bincount(group)
     return order, first | (size > _MAX_COPIES)[group] if len(size) > 1 else first

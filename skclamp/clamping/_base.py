@@ -134,14 +134,14 @@ class BaseClamping(BaseCalibrator):
                 )
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 if samples.guesses and self._searches_blindly:
-                    found, views = Outcome(problem, [], decision=unheard(Reason.GUESSES)), one_view()
+                    outcome, views = Outcome(problem, [], decision=unheard(Reason.GUESSES)), one_view()
                 else:
-                    found, views = self._search_all(problem, Learner(generator, progress))
-                self._tell(found.decision, views, progress)
-            state, solved, logits = self._with_temperature(problem, found, views)
+                    outcome, views = self._search_all(problem, Learner(generator, progress))
+                self._tell(outcome.decision, views, progress)
+            state, solved, logits = self._with_temperature(problem, outcome, views)
             self._fit_output(solved, logits)
             self._set_fitted(problem, state, views, samples.deployed.module)
-            held_out = None if self._has_views else found.held_out_loss()
+            held_out = None if self._has_views else outcome.held_out_loss()
             return Mapped(solved.logits, logits, solved.y_encoded, solved.weight, held_out)
 
     @property
@@ -170,14 +170,14 @@ class BaseClamping(BaseCalibrator):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         views = candidate_views(self.views, problem) if self.max_views > 1 else {}
         level = LEVEL / max(1, bool(candidates) + bool(views))
-        found = self._search(problem, candidates, learner, level)
+        outcome = self._search(problem, candidates, learner, level)
         if self.max_views == 1:
-            return found, one_view()
+            return outcome, one_view()
         if not candidates:
-            found = replace(found, searched=quickest(found.searched, self.precision))
+            outcome = replace(outcome, searched=quickest(outcome.searched, self.precision))
         learner.progress.begin("views")
-        options = {"guarded": self._guarded, "known": isinstance(self.views, str)}
-        return found, find_views(problem, found, views, self.max_views, level, learner.draw_seed(), **options)
+        options = {"guarded": self._guarded, "by_default": isinstance(self.views, str)}
+        return outcome, find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
 
     def _tell(self, decision, views, progress):
         """Set, log and show the verdicts, where a guard decided."""
@@ -194,18 +194,18 @@ class BaseClamping(BaseCalibrator):
     def _verdicts(self):
         return [getattr(self, name) for name in ("verdict_", "views_verdict_") if hasattr(self, name)]
 
-    def _with_temperature(self, problem, found, views):
+    def _with_temperature(self, problem, outcome, views):
         """The state with its last T, and the problem and the logits that this comes from."""
         if views.logits is not None:
             problem, logits = views.problem.in_full_precision(), views.logits
-            solution = problem.solve(logits, gamma=self._last_gamma(found.settings), smooth=True)
-        elif found.state is None:
+            solution = problem.solve(logits, gamma=self._last_gamma(outcome.settings), smooth=True)
+        elif outcome.state is None:
             # Temperature scaling.
             logits, solution = problem.logits, problem.solve(gamma=self._last_gamma(), prior=True)
         else:
-            return found.state, found.problem, found.logits
+            return outcome.state, outcome.problem, outcome.logits
         warn_of_bound(solution)
-        state = State(nn.Identity(), [], 1.0) if found.state is None else found.state
+        state = State(nn.Identity(), [], 1.0) if outcome.state is None else outcome.state
         return replace(state, temperature=solution.temperature), problem, logits
 
     def _fit_output(self, problem, logits):

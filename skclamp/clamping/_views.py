@@ -69,16 +69,16 @@ def candidate_views(views, problem):
     return dict(zip(titles_of(views), views, strict=True))
 
 
-def find_views(problem, outcome, candidates, most, level, seed, *, guarded, known):
+def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_default):
     """The views of a fit whose perturbation was found, as `outcome` says: at most so many, among candidates by name.
 
     Where `guarded`, held-out samples have to prove at `level` that they help. `seed` is that of samples and inner
-    folds, and `known` tells whether the candidates are those that are known of such inputs, or the user's.
+    folds, and `by_default` tells whether the candidates are those that are known of such inputs, or the user's.
     """
     decision = None
     if not candidates:
         shape = tuple(problem.example(1).shape[1:])
-        decision = unheard(Reason.NO_VIEWS_KNOWN, about=shape) if known else unheard(Reason.NO_VIEWS_GIVEN)
+        decision = unheard(Reason.NO_VIEWS_KNOWN, about=shape) if by_default else unheard(Reason.NO_VIEWS_GIVEN)
     elif problem.n_distinct < MIN_SAMPLES:
         decision = unheard(Reason.FEW_FOR_VIEWS, problem.n_distinct, MIN_SAMPLES)
     if decision is not None:
@@ -100,13 +100,13 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, know
 
     def learn(fold, train, held_out):
         train, baseline = train.weighted(), None
-        own, logits = nn.Identity(), train.logits
+        transform, logits = nn.Identity(), train.logits
         if perturbs:
             baseline = outcome.judged.of_best()[fold]
-            own = baseline.learned.perturbation
-            logits = train.logits_under(own)
-        chosen, untried = choose_views(train, own, logits, candidates, most, seed)
-        return _held_out_views(train, held_out, own, candidates, chosen, untried, baseline)
+            transform = baseline.learned.perturbation
+            logits = train.logits_under(transform)
+        chosen, untried = choose_views(train, transform, logits, candidates, most, seed)
+        return _held_out_views(train, held_out, transform, candidates, chosen, untried, baseline)
 
     evidence, folds = cross_examine(searched, outcome.splits, learn)
     decision = decide(evidence, 0, level)
@@ -161,12 +161,12 @@ def _weighed(problem, perturbation, candidates, most, parts, names):
     """
     everything, logits = np.arange(len(problem)), {}
     for name in names:
-        known = list(parts.get(name, ()))
-        rest = np.setdiff1d(everything, np.concatenate([[], *(rows for rows, _ in known)]))
+        pieces = list(parts.get(name, ()))
+        rest = np.setdiff1d(everything, np.concatenate([[], *(rows for rows, _ in pieces)]))
         if len(rest):
             exact = problem.take(rest).in_full_precision()
-            known.append((rest, exact.logits_under(seen_through(perturbation, candidates[name]))))
-        logits[name] = _joined(problem, everything, known)
+            pieces.append((rest, exact.logits_under(seen_through(perturbation, candidates[name]))))
+        logits[name] = _joined(problem, everything, pieces)
     names, weights, used = _with_weight(problem, logits)
     while len(names) > most:
         least = names[int(np.argmin(weights))]
