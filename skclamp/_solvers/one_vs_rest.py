@@ -51,14 +51,14 @@ def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False, chunk_size=_CHUN
     n_samples, n_classes = terms[0].shape
     y = y.to(terms[0].device)
     weight = sample_weight.to(terms[0])
-    found = []
+    fits = []
     for classes in torch.arange(n_classes, device=y.device).split(max(1, chunk_size // n_samples)):
         x = torch.stack([term[:, classes].T for term in terms])
         x = torch.cat([x, torch.ones_like(x[:1])])
         target = _targets(y == classes[:, None], weight)
-        found.append(_fit(x, target, weight / weight.sum(), monotone, max_steps))
-    parameters = torch.cat([theta for theta, _, _ in found]).T.contiguous().cpu().numpy()
-    return Solution(parameters, max(n_steps for _, n_steps, _ in found), all(fine for _, _, fine in found))
+        fits.append(_fit(x, target, weight / weight.sum(), monotone, max_steps))
+    parameters = torch.cat([theta for theta, _, _ in fits]).T.contiguous().cpu().numpy()
+    return Solution(parameters, max(n_steps for _, n_steps, _ in fits), all(fine for _, _, fine in fits))
 
 
 def _targets(hit, weight):

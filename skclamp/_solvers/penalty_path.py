@@ -39,14 +39,14 @@ class Folds:
     def __init__(self, regression, data, numbers):
         features, y, weight = (values.to(data[0].device) for values in data)
         self.identity = regression.identity(features.shape[1])
-        held = [torch.from_numpy(numbers == number).to(features.device) for number in range(numbers.max() + 1)]
-        held = [inside for inside in held if 0 < weight[inside].sum().item() < weight.sum().item()]
-        self.shares = [weight[inside].sum().item() for inside in held]
-        self.parameters = [self.identity] * len(held)
-        self._divide(regression, features, y, weight, held)
+        folds = [torch.from_numpy(numbers == number).to(features.device) for number in range(numbers.max() + 1)]
+        folds = [inside for inside in folds if 0 < weight[inside].sum().item() < weight.sum().item()]
+        self.shares = [weight[inside].sum().item() for inside in folds]
+        self.parameters = [self.identity] * len(folds)
+        self._divide(regression, features, y, weight, folds)
 
-    def _divide(self, regression, features, y, weight, held):
-        self.parts = [[regression(features[m], y[m], weight[m]) for m in (~inside, inside)] for inside in held]
+    def _divide(self, regression, features, y, weight, folds):
+        self.parts = [[regression(features[m], y[m], weight[m]) for m in (~inside, inside)] for inside in folds]
 
     def out_of_fold_losses(self, penalty):
         """Yield each fold's loss under the parameters that are learned without it, a share of the mean NLL."""
@@ -79,10 +79,10 @@ class Folds:
 class SmallFolds(Folds):
     """The same, of all folds at once: a row of parameters for each, and another of its weights."""
 
-    def _divide(self, regression, features, y, weight, held):
-        if not held:
+    def _divide(self, regression, features, y, weight, folds):
+        if not folds:
             return
-        inside = weight * torch.stack(held)
+        inside = weight * torch.stack(folds)
         kept = weight - inside
         self.held_out, self.kept = inside / inside.sum(), kept / kept.sum(1, keepdim=True)
         n_classes = features.shape[1]
@@ -90,7 +90,7 @@ class SmallFolds(Folds):
         grid = np.arange(n_classes * (n_classes + 1)).reshape(n_classes, -1)
         places = grid if regression is MatrixRegression else np.stack([grid.diagonal(), grid[:, -1]])
         self.places = torch.from_numpy(places.ravel()).to(features.device)
-        self.shape = len(held), *grid.shape
+        self.shape = len(folds), *grid.shape
         self.x = torch.cat([features.T, torch.ones_like(features[:, :1]).T])
         self.products = (self.x[:, None] * self.x).flatten(0, 1).T.contiguous()
         self.labels = torch.nn.functional.one_hot(y, n_classes).T.to(features)

@@ -134,10 +134,10 @@ def flat_steps(estimator):
 def _check_kind(step, known):
     if type(step) in known:
         return
-    kind = "classifiers" if known is _CLASSIFIERS else "transformers"
+    kinds = "classifiers" if known is _CLASSIFIERS else "transformers"
     raise TypeError(
         "estimator must be a scikit-learn classifier whose output has a gradient with respect to its input. The "
-        f"{kind} known are {', '.join(each.__name__ for each in known)}; got {type(step).__name__}. Calibrate others "
+        f"{kinds} known are {', '.join(kind.__name__ for kind in known)}; got {type(step).__name__}. Calibrate others "
         "by their outputs alone, for instance with TemperatureScaling"
     )
 
@@ -165,7 +165,7 @@ def _linear_classifier(classifier):
 def _multilayer_perceptron(classifier):
     linear = [_linear(w.T, b) for w, b in zip(classifier.coefs_, classifier.intercepts_, strict=True)]
     activation = _ACTIVATIONS[classifier.activation]
-    return [layer for each in linear[:-1] for layer in (each, activation())] + linear[-1:]
+    return [layer for hidden in linear[:-1] for layer in (hidden, activation())] + linear[-1:]
 
 
 def _standard_scaler(scaler):

@@ -35,7 +35,7 @@ def frozen(module):
     (True, True)
     """
     # What was made in inference mode takes no gradient, and its flag couldn't be given back.
-    with evaluating(module, [each for each in module.parameters() if not each.is_inference()]):
+    with evaluating(module, [parameter for parameter in module.parameters() if not parameter.is_inference()]):
         yield module
 
 
@@ -45,9 +45,9 @@ def evaluating(module, parameters=()):
     network = module.module if isinstance(module, LogitsModule) else module
     # What torch.jit.freeze made has no mode.
     parts = [part for part in network.modules() if hasattr(part, "training")]
-    held = [*parts, *parameters]
+    still = [*parts, *parameters]
     with _LOCK:
-        for thing in held:
+        for thing in still:
             flag = thing.training if isinstance(thing, nn.Module) else thing.requires_grad
             _HELD.setdefault(id(thing), _Held(thing, flag)).n_holders += 1
     try:
@@ -61,7 +61,7 @@ def evaluating(module, parameters=()):
         yield
     finally:
         with _LOCK:
-            for thing in held:
+            for thing in still:
                 _release(thing)
 
 

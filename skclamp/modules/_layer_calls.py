@@ -81,8 +81,8 @@ def _is_plain(call):
     if call.gradient is None or call.gradient.name() != "ConvolutionBackward0":
         return False
     _, (weight, _), (bias, _) = call.gradient.next_functions
-    own = [call.layer.weight, call.layer.bias]
-    return all(getattr(leaf, "variable", None) is part for leaf, part in zip((weight, bias), own, strict=True))
+    pairs = (weight, call.layer.weight), (bias, call.layer.bias)
+    return all(getattr(leaf, "variable", None) is parameter for leaf, parameter in pairs)
 
 
 def _users(tensor):

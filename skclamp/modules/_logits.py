@@ -24,8 +24,8 @@ def seen_by_exporters(forward):
     """Show parameters that are positional only as others: torch 2.6 exports none of these."""
     signature = inspect.signature(forward)
     shown = [
-        each.replace(kind=each.POSITIONAL_OR_KEYWORD) if each.kind is each.POSITIONAL_ONLY else each
-        for each in signature.parameters.values()
+        p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p.kind is p.POSITIONAL_ONLY else p
+        for p in signature.parameters.values()
     ]
     forward.__signature__ = signature.replace(parameters=shown)
     return forward
@@ -120,7 +120,7 @@ class LogitsModule(nn.Module):
     def _output_for(self, first, others):
         """What the network returns; an error of its own says which batch it failed on."""
         copies = [*map(_copied, first)]
-        named = {name: _copied(each) for name, each in others.items()} if others else {}
+        named = {name: _copied(value) for name, value in others.items()} if others else {}
         if torch.compiler.is_compiling() or isinstance(self.module, LogitsModule):
             return self.module(*copies, **named)
         try:
@@ -161,21 +161,21 @@ def _tensor_in(output):
     """The tensor that is taken where nobody said which, and what it is where others could be meant, else None."""
     guess = None
     if isinstance(output, torch.Tensor):
-        taken = output
+        logits = output
     elif isinstance(output, Mapping) and "logits" in output:
-        taken = output["logits"]
+        logits = output["logits"]
     elif hasattr(output, "logits"):
-        taken = output.logits
+        logits = output.logits
     elif isinstance(output, Mapping) and output:
-        name, taken = next(iter(output.items()))
+        name, logits = next(iter(output.items()))
         guess = f"the entry {name!r} of {_shown(output)}"
     elif isinstance(output, (tuple, list)) and output:
-        taken = output[0]
+        logits = output[0]
         if sum(isinstance(item, torch.Tensor) and item.is_floating_point() for item in output) > 1:
             guess = f"item 0 of {_shown(output)}"
     else:
-        taken = output
-    return check_floating(taken), guess
+        logits = output
+    return check_floating(logits), guess
 
 
 def _shown(output):
@@ -188,10 +188,10 @@ def _shown(output):
 def check_floating(output):
     """Raise unless what is taken for a network's logits is a floating-point tensor."""
     if not isinstance(output, torch.Tensor) or not output.is_floating_point():
-        found = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
+        got = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
         raise TypeError(
             "the network must return floating-point logits: a tensor, an object or mapping with `logits`, or a tuple "
-            f"or mapping whose first item is one, unless LogitsModule's output_key names another; got {found}"
+            f"or mapping whose first item is one, unless LogitsModule's output_key names another; got {got}"
         )
     return output
 

@@ -88,13 +88,13 @@ def _first_layer(head, shape):
     hooked = {part for part in head.modules() if part._forward_hooks or part._forward_pre_hooks}
     # The network is handed a copy, which it may overwrite.
     handed = []
-    with head.module.register_forward_pre_hook(lambda _, inputs: handed.extend(inputs)):
+    with head.module.register_forward_pre_hook(lambda _, arguments: handed.extend(arguments)):
         calls, logits = record(_leaves(head), lambda: head(x))
-    own = handed[0]
-    first = next((call for call in calls if _holds(call.taken, own) and not _holds(call.given, own)), None)
+    inputs = handed[0]
+    first = next((call for call in calls if _holds(call.taken, inputs) and not _holds(call.given, inputs)), None)
     if first is None or type(first.layer) not in (nn.Linear, *_CONVOLUTIONS):
-        found = "none that takes the inputs as they are" if first is None else type(first.layer).__name__
-        raise ValueError(f"fold needs a linear layer or a convolution to come first; got {found}")
+        got = "none that takes the inputs as they are" if first is None else type(first.layer).__name__
+        raise ValueError(f"fold needs a linear layer or a convolution to come first; got {got}")
     layer = first.layer
     reason = ""
     if first not in called_once(calls):
@@ -118,13 +118,13 @@ def _holds(tensor, x):
 
 def _uses_weights_elsewhere(head, call, x, logits):
     """Whether other weights of a layer change the logits while it gives the same."""
-    own = dict(call.layer.named_parameters())
-    for name, parameter in own.items():
+    weights = dict(call.layer.named_parameters())
+    for name, parameter in weights.items():
         setattr(call.layer, name, _like(torch.full_like(parameter, math.nan), parameter))
     try:
         return not _gives(head, call, x, logits)
     finally:
-        for name, parameter in own.items():
+        for name, parameter in weights.items():
             setattr(call.layer, name, parameter)
 
 
@@ -145,10 +145,10 @@ def _gives(head, call, x, logits):
         handle.remove()
 
 
-def _close(found, expected, dtype):
+def _close(logits, expected, dtype):
     """Whether a network of this precision may have given both."""
     precision = 1e-4 if dtype in (torch.float32, torch.float64) else 0.1
-    return torch.allclose(found, expected, rtol=0, atol=precision * max(1.0, expected.abs().max().item()))
+    return torch.allclose(logits, expected, rtol=0, atol=precision * max(1.0, expected.abs().max().item()))
 
 
 def _absorb_into_linear(layer, perturbation):

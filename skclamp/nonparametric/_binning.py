@@ -217,7 +217,7 @@ class _Binnings:
         n_bins = sizes[self.binning]
         part = np.arange(len(n_bins)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         self.start, self.end = quantile_places(total, part, n_bins), quantile_places(total, part + 1, n_bins)
-        self.total, self.hits = (self._sums(each) for each in (total, hits))
+        self.total, self.hits = (self._sums(values) for values in (total, hits))
         mean = np.clip((bounds[self.start] + bounds[self.end]) / 2, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         self.strength = prior_strength / n_bins
         self.alpha, self.beta = self.strength * mean, self.strength * (1 - mean)

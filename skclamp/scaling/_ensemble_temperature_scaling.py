@@ -131,9 +131,9 @@ def _fit(logits, y, weight, temperature):
 
     start = [math.log(temperature), *_FIRST_SHARES]
     bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _MIN_SHARE, None)] * 3]
-    found = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=_OPTIONS).x
-    shares = np.where(found[1:] < _MIN_SHARE, 0, found[1:])
-    return math.exp(found[0]), shares / shares.sum()
+    optimum = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=_OPTIONS).x
+    shares = np.where(optimum[1:] < _MIN_SHARE, 0, optimum[1:])
+    return math.exp(optimum[0]), shares / shares.sum()
 
 
 def _label_log_proba(logits, y, temperature):

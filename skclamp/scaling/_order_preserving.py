@@ -76,7 +76,7 @@ class RankNetwork(nn.Module):
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         sizes = [len(ranks), *hidden_layer_sizes, n_outputs]
         ends = zip(sizes[:-1], sizes[1:], strict=True)
-        layers = [nn.utils.skip_init(nn.Linear, *each, dtype=torch.float64) for each in ends]
+        layers = [nn.utils.skip_init(nn.Linear, *widths, dtype=torch.float64) for widths in ends]
         self.layers = nn.ModuleList(layers)
         self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
         # Hidden units drawn the same way each time, and outputs that change nothing.
@@ -186,10 +186,10 @@ class OrderPreservingCalibrator(BaseCalibrator):
         parts = ordered, rank, weight / weight.sum(), self._by_class(scaled), absent
         size = max(1, _CHUNK_SIZE // ordered.shape[1])
         chunks = list(zip(*(repeat(None) if part is None else part.split(size) for part in parts), strict=False))
-        found = self._minimise(network, chunks, self.alpha / weight.sum().item())
+        optimum = self._minimise(network, chunks, self.alpha / weight.sum().item())
         self.rank_network_ = network.double()
-        self.n_iter_ = found.nit
-        if found.status == 1:
+        self.n_iter_ = optimum.nit
+        if optimum.status == 1:
             warn_caller(
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations, before it converged",
                 NotConvergedWarning,
@@ -231,13 +231,13 @@ class OrderPreservingCalibrator(BaseCalibrator):
         limits = {"maxiter": self.max_iter, "maxfun": 10 * self.max_iter, "ftol": self.tol, "gtol": _GRADIENT_TOLERANCE}
         start = like.double().cpu().numpy()
         with progress_bar(verbose=self.verbose, desc="L-BFGS", unit="iteration") as bar:
-            found = minimize(
+            optimum = minimize(
                 objective, start, jac=True, method="L-BFGS-B", options=limits, callback=lambda _: bar.update()
             )
-        vector_to_parameters(torch.from_numpy(found.x).to(like), parameters)
+        vector_to_parameters(torch.from_numpy(optimum.x).to(like), parameters)
         network.zero_grad(set_to_none=True)
         network.requires_grad_(False)
-        return found
+        return optimum
 
     def _checked_sizes(self):
         sizes = tuple(check_whole_number(size, "each of hidden_layer_sizes") for size in self.hidden_layer_sizes)
