@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from _small_networks import labels_of, logits, perceptron, softmax, vectors
+from _small_networks import labels_of, logits, perceptron, vectors
 from torch import nn
 from torch.utils.data import Dataset
 
-from skclamp import NeuralClampingCalibrator, PlattScaling, TemperatureScaling
-from skclamp.metrics import bootstrap_interval, expected_calibration_error, negative_log_likelihood
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
 X, Z = vectors(120), logits(120)
 Y = labels_of(Z)
@@ -21,14 +20,6 @@ def swapped(values):
 
 def same(calibrator, other, X):
     np.testing.assert_array_equal(calibrator.predict_proba(swapped(X)), other.predict_proba(X))
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_logits_and_probabilities(dtype):
-    for response, given in (("logits", Z.astype(dtype)), ("probabilities", softmax(Z).astype(dtype))):
-        make = PlattScaling(response=response)
-        make.fit(swapped(given), swapped(Y), sample_weight=swapped(WEIGHT))
-        same(make, PlattScaling(response=response).fit(given, Y, sample_weight=WEIGHT), given)
 
 
 @pytest.mark.parametrize("names", [np.array([3, 5, 7, 9]), np.array(["a", "b", "c", "d"])])
@@ -74,15 +65,3 @@ def test_items_of_datasets(make):
     options = {} if make is TemperatureScaling else PLAIN
     found = make(perceptron(), **options).fit(Items()).predict_proba(Items())
     np.testing.assert_array_equal(found, make(perceptron(), **options).fit(X, Y).predict_proba(X))
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_metrics(dtype):
-    proba = softmax(Z).astype(dtype)
-    foreign, own = (swapped(Y), swapped(proba)), (Y, proba)
-    weights = {"sample_weight": swapped(WEIGHT)}, {"sample_weight": WEIGHT}
-    for metric in (expected_calibration_error, negative_log_likelihood):
-        assert metric(*foreign, **weights[0]) == metric(*own, **weights[1])
-    draws = {"n_resamples": 20, "random_state": 0}
-    found = bootstrap_interval(expected_calibration_error, *foreign, **draws)
-    assert found == bootstrap_interval(expected_calibration_error, *own, **draws)

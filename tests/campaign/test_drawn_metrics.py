@@ -1,8 +1,5 @@
 """Metrics of what is drawn: of sound probabilities what a few lines of numpy say, of others a number or a refusal."""
 
-from functools import partial
-from types import SimpleNamespace
-
 import numpy as np
 from _campaign import cases, keeping
 from _drawn import (
@@ -30,11 +27,7 @@ from skclamp.metrics import (
     classwise_calibration_error,
     expected_calibration_error,
     ks_calibration_error,
-    make_calibration_scorer,
     maximum_calibration_error,
-    neg_brier_score_scorer,
-    neg_expected_calibration_error_scorer,
-    neg_log_likelihood_scorer,
     negative_log_likelihood,
     paired_bootstrap_test,
     predictive_entropy,
@@ -186,40 +179,6 @@ def test_metrics_of_anything_are_numbers_or_refusals(name, table, labels, weight
     with keeping(given, y, weight):
         value = METRICS[name](y, given, labels=labels.classes(n, k), sample_weight=weight)
         assert 0 <= value <= largest(name) + 1e-9
-
-
-SCORERS = {
-    "nll": (neg_log_likelihood_scorer, negative_log_likelihood),
-    "ece": (neg_expected_calibration_error_scorer, expected_calibration_error),
-    "brier": (neg_brier_score_scorer, brier_score),
-    "sce": (
-        make_calibration_scorer(classwise_calibration_error, n_bins=4),
-        partial(classwise_calibration_error, n_bins=4),
-    ),
-}
-
-
-@cases(
-    80,
-    name=st.sampled_from(sorted(SCORERS)),
-    proba=sound_probabilities(),
-    labels=sound_labels(),
-    weights=sound_weights(),
-    logarithms=st.booleans(),
-)
-def test_scorers_give_the_metric_with_its_sign(name, proba, labels, weights, logarithms):
-    n, k = proba.n_samples, proba.n_classes
-    scorer, metric = SCORERS[name]
-    y, given, weight = labels.given(n, k), proba.given(), weights.given(n)
-    estimator = SimpleNamespace(classes_=labels.names(k), predict_proba=lambda X: given)
-    if logarithms and proba.kind == "softmax" and not isinstance(given, list):
-        estimator.predict_log_proba = lambda X: np.log(np.asarray(proba.values(), float).clip(1e-300))
-    with keeping(given, y, weight, sound=True):
-        found = scorer(estimator, None, y, sample_weight=weight)
-        options = {"labels": labels.names(k), "sample_weight": weight}
-        # Of two classes it is the second one's.
-        wanted = metric(y, np.asarray(given)[:, 1] if name == "ece" and k == 2 else given, **options)
-        np.testing.assert_allclose(found, -wanted, rtol=1e-6, atol=1e-6)
 
 
 # A bandwidth beyond 1 of what was scaled up; weights so far apart that the sweep would try all numbers of bins.

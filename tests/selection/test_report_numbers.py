@@ -17,6 +17,8 @@ from skclamp.metrics import (
 from skclamp.metrics._binning import Pairs, Probabilities, bin_indices
 from skclamp.selection._scoring import Scoring
 
+pytestmark = pytest.mark.slow
+
 
 def _expected(proba, y_encoded, event, n_bins, strategy):
     """Error, noise floor, bins and true hits of each, by the metrics; `event` is a class, or None for the top label."""
@@ -60,7 +62,6 @@ def _assert_shows(page, side, proba, y_encoded, event, n_bins, strategy):
         assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("event", [None, 3])
 @pytest.mark.parametrize("strategy", ["uniform", "quantile"])
 def test_diagrams_show_the_numbers_of_the_metrics(digits, open_page, event, strategy):
@@ -73,7 +74,6 @@ def test_diagrams_show_the_numbers_of_the_metrics(digits, open_page, event, stra
             _assert_shows(page, side, proba[name], y, event, n_bins, strategy)
 
 
-@pytest.mark.slow
 def test_starts_with_the_comparisons_own_bins_and_scores(digits, open_page):
     comparison, _, _ = digits
     page = open_page(comparison)
@@ -88,7 +88,6 @@ def test_starts_with_the_comparisons_own_bins_and_scores(digits, open_page):
     assert values == pytest.approx(expected, rel=2e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_confidences_on_an_edge_are_in_the_bin_of_the_metrics(open_page, dtype):
     random = np.random.default_rng(0)
@@ -130,7 +129,6 @@ def _of_probabilities(proba, y):
     return CalibratorComparison(comparison.rows, comparison.calibrators, binned=binned, content=comparison._content)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9, 0.999])
 def test_thresholds_show_what_would_have_happened(digits, open_page, threshold):
     comparison, proba, y = digits
@@ -153,7 +151,6 @@ def test_thresholds_show_what_would_have_happened(digits, open_page, threshold):
         assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
 
 
-@pytest.mark.slow
 def test_scores_can_be_sorted(digits, open_page):
     comparison, _, _ = digits
     page = open_page(comparison)

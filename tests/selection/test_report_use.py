@@ -21,8 +21,9 @@ from _report_pages import (
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_bins_are_read_by_pointer_and_by_keyboard(digits, open_page):
     page = open_page(digits[0])
     handle = page.get_by_role("slider", name="Bin of the left diagram")
@@ -48,7 +49,6 @@ def test_bins_are_read_by_pointer_and_by_keyboard(digits, open_page):
     assert handle.get_attribute("aria-valuetext") == "no bin chosen"
 
 
-@pytest.mark.slow
 def test_every_control_has_a_name_and_works_from_the_keyboard(digits, open_page):
     page = open_page(digits[0])
     bins = page.get_by_role("slider", name=re.compile("^Bins"))
@@ -77,7 +77,6 @@ def test_every_control_has_a_name_and_works_from_the_keyboard(digits, open_page)
     assert len(ids) == len({*ids})
 
 
-@pytest.mark.slow
 def test_the_reader_switches_the_theme(digits, open_page):
     page = open_page(digits[0], dark=True)
     ground = "getComputedStyle(document.body).backgroundColor"
@@ -89,7 +88,6 @@ def test_the_reader_switches_the_theme(digits, open_page):
     assert page.evaluate(ground) == dark
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 390, 768, 1440])
 @pytest.mark.parametrize("dark", [False, True])
 def test_is_readable_at_any_width_in_light_and_dark(digits, open_page, width, dark):
@@ -99,7 +97,6 @@ def test_is_readable_at_any_width_in_light_and_dark(digits, open_page, width, da
     assert assert_contrast(page) > 150
 
 
-@pytest.mark.slow
 def test_draws_anew_where_the_width_changes(digits, open_page):
     page = open_page(digits[0])
     page.set_viewport_size({"width": 360, "height": 800})
@@ -108,7 +105,6 @@ def test_draws_anew_where_the_width_changes(digits, open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-@pytest.mark.slow
 def test_names_stay_names_in_the_browser(open_page):
     page = open_page(nasty_comparison(), title=NASTY)
     choose(page, left=NASTY, event=NASTY)
@@ -117,7 +113,6 @@ def test_names_stay_names_in_the_browser(open_page):
     assert NASTY in page.locator("#left-figure .name").text_content()
 
 
-@pytest.mark.slow
 def test_shows_every_perturbation(open_page):
     (X_cal, y_cal), (X_test, y_test) = calibration_and_test(0)
     calibrators = of_every_family()
@@ -144,7 +139,6 @@ def test_shows_every_perturbation(open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-@pytest.mark.slow
 def test_says_that_no_perturbation_was_found(open_page):
     (X_cal, y_cal), (X_test, y_test) = calibration_and_test(0, n_calibration=90)
     calibrators = {"found none": NeuralClampingCalibrator(random_state=0)}
@@ -155,7 +149,6 @@ def test_says_that_no_perturbation_was_found(open_page):
     assert page.locator("#perturbations img").count() == 0
 
 
-@pytest.mark.slow
 def test_works_with_two_samples_and_without_uncalibrated_classes_among_the_labels(open_page):
     logits = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     parts = logits_of(200), labels_for(200), logits, [0, 1]
