@@ -70,12 +70,15 @@ def descend(state, problem, settings, generator):
             descent.subsampled &= n_steps <= min(_MAX_SUBSAMPLED_STEPS, settings.max_epochs // 2)
             loss, step, others = descent.choose()
             # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
-            if descent.subsampled and not _gains(step, step.n_effective_parameters if step else 0.0):
+            if descent.subsampled and (step is None or step.gain < max(step.n_effective_parameters, _SMALLEST_GAIN)):
                 descent.subsampled = False
                 loss, step, others = descent.choose()
-            if _gains(step):
+            if step is not None and step.gain >= _SMALLEST_GAIN:
+                least = _LAST_GAIN * math.sqrt(step.n_effective)
+                if settings.early_stopped:
+                    least = max(least, _LAST_PART * step.evidence)
                 # The first one promises what the model at the identity sees, perhaps a tenth of what there is.
-                last = descent.is_small(step) and (n_steps > 1 or not settings.judged)
+                last = not descent.subsampled and step.gain < least and (n_steps > 1 or not settings.judged)
                 length = descent.search(step, lengthen=not last)
                 moved = length > 0 or descent.subsampled
                 if not moved:
@@ -120,10 +123,6 @@ def _measure_priors(state, samples, generator):
         if not isinstance(extension, tuple):
             prior_precision = prior_precision_of(extension, x, generator, samples.shard, diagonal=state.wide)
             state.extensions[name] = extension, prior_precision
-
-
-def _gains(step, least=0.0):
-    return step is not None and step.gain >= max(least, _SMALLEST_GAIN)
 
 
 @dataclass
@@ -213,13 +212,6 @@ class _Descent:
         state.prior_precisions.append(prior_precision)
         state.identity.extend(p.detach().clone() for p in extension.parameters())
 
-    def is_small(self, step):
-        """Whether a step on all the samples leaves too little behind for another one."""
-        least = _LAST_GAIN * math.sqrt(step.n_effective)
-        if self.settings.early_stopped:
-            least = max(least, _LAST_PART * step.evidence)
-        return not self.subsampled and step.gain < least
-
     def look(self, proposals):
         """A step from the identity to where a family has the evidence that the model at the identity doesn't see.
 
@@ -249,7 +241,7 @@ class _Descent:
             state.gradients, self.step_size, self.end = None, None, None
         state.extensions = {}
         if state.gradients is not None and state.identity:
-            self.note_end(_smooth_temperature(self.samples, state.gradients.logits))
+            self.end = parameters_of(state.perturbation), _smooth_temperature(self.samples, state.gradients.logits)
         return None, 0.0
 
     def note_unmoved(self, reason, *numbers):
@@ -297,8 +289,8 @@ class _Descent:
         self.move(start + best * direction, tried[best].temperature)
         if gradients is not None and self.state.identity:
             # By what factor the step has changed T, told by the same few samples, so that most noise cancels.
-            temperatures = [_smooth_temperature(samples, tried[length].logits) for length in (best, 0.0)]
-            self.note_end(_smooth_temperature(self.samples, gradients.logits) * temperatures[0] / temperatures[1])
+            factor = _smooth_temperature(samples, tried[best].logits) / _smooth_temperature(samples, tried[0.0].logits)
+            self.end = start + best * direction, _smooth_temperature(self.samples, gradients.logits) * factor
         return best
 
     def try_at(self, parameters, step, samples, logits=None):
@@ -325,12 +317,8 @@ class _Descent:
             with torch.no_grad():
                 self.temperature.fill_(temperature)
 
-    def note_end(self, temperature):
-        """Note T of least smoothed loss of all the samples at the present parameters."""
-        self.end = parameters_of(self.state.perturbation), temperature
-
     def temperature_in_sample(self):
-        """That T, where the training has ended there."""
+        """T of least smoothed loss of all the samples, where the training has ended where a step has."""
         if self.end is None or not torch.equal(self.end[0], parameters_of(self.state.perturbation)):
             return None
         return self.end[1]
