@@ -75,7 +75,7 @@ def smooth_curve(pairs, resamples=(), confidence_level=0.95):
 
     def accuracy_and_density(weight):
         residual, density = (
-            smooth(grid.transform(values / weight.sum()), bandwidth) for values in (weight * pairs.residual, weight)
+            smooth(grid.transform(values) / weight.sum(), bandwidth) for values in (weight * pairs.residual, weight)
         )
         # The mean residual is 0 where there are no samples.
         mean = np.where(density > _NO_SAMPLES, residual / np.maximum(density, _NO_SAMPLES), 0.0)

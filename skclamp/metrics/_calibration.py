@@ -332,9 +332,8 @@ class _BinnedErrors(ErrorOfPairs):
         self.residual = self.pairs.counted_hits(edges, include_lowest) - self.pairs.confidence
         self._gap = self.pairs.table(edges, include_lowest).gap[:, None]
 
-    def sums_of(self, weight):
-        n_bins = len(self._gap)
-        return np.array([np.bincount(self._place, mass, n_bins) for mass in (weight * self.residual, weight)])
+    def sums_of(self, weight, residual):
+        return np.array([np.bincount(self._place, values, len(self._gap)) for values in (residual, weight)])
 
     def values(self, sums, scale=1.0):
         residual, mass = np.moveaxis(sums, 0, -1)

@@ -83,14 +83,15 @@ class _KSErrors(ErrorOfPairs):
         self._n_groups = self._group.max() + 1
         if self._n_groups > _MAX_GROUPS:
             self._group, self._n_groups = self._group * _MAX_GROUPS // self._n_groups, _MAX_GROUPS
-        self._path = self._shape = self.sums_of(self.pairs.masses)
+        self._path = self._shape = self.sums_of(self.pairs.masses, self.pairs.masses * self.residual)
         self.estimate = np.abs(self._path).max()
 
-    def sums_of(self, weight):
-        return np.cumsum(np.bincount(self._group, weight * self.residual, self._n_groups)) / (weight.sum() or 1.0)
+    def sums_of(self, weight, residual):
+        return np.cumsum(np.bincount(self._group, residual, self._n_groups)) / (weight.sum() or 1.0)
 
     def values(self, sums, scale=1.0):
-        return np.abs(sums + (scale * self._shape - self._path)).max(1)
+        moved = sums + (scale * self._shape - self._path)
+        return np.maximum(moved.max(1), -moved.min(1))
 
     def for_upper_end(self):
         """The same with a straight path to the greatest value, which noise could hardly have made larger.

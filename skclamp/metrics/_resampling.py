@@ -6,8 +6,6 @@ sample itself; ``sums(weights)``, an array whose first axis is that of weights o
 ``values(sums)``, the metric of each weighting.
 """
 
-import copy
-
 import numpy as np
 
 from ._metric import some_pairs
@@ -67,7 +65,7 @@ class ScaledError:
 
 
 class ErrorOfPairs(ScaledError):
-    """One of the most probable classes' pairs: of `residual`, ``sums_of(weight)`` takes one weighting of these."""
+    """One of the most probable classes' pairs; `residual` is theirs."""
 
     def __init__(self, value, y_encoded, proba, top_k, threshold):
         super().__init__(value)
@@ -80,19 +78,25 @@ class ErrorOfPairs(ScaledError):
 
     def sums(self, weights):
         """Sums of each weighting of all samples, one by one: what one takes stays in the processor's cache."""
-        return np.array([self.sums_of(weight[self._above]) for weight in weights])
+        weighted = np.empty_like(self.residual)
+        return np.array(
+            [
+                self.sums_of(weight, np.multiply(weight, self.residual, out=weighted))
+                for weight in weights[:, self._above]
+            ]
+        )
+
+    def sums_of(self, weight, residual):
+        """Sums of one weighting of the pairs, and of their residuals so weighted."""
+        raise NotImplementedError
 
     def of_drawn(self, generator):
         """Error under hits that are drawn from the confidences."""
-        drawn = copy.copy(self)
-        hits = generator.random(len(self.residual)) < self.pairs.confidence
+        confidence, weight = self.pairs.confidence, self.pairs.masses
+        hits = generator.random(len(confidence)) < confidence
         # A sample without residual counts as calibrated, whatever is drawn.
-        drawn.residual = np.where(self.residual == 0, 0.0, hits - self.pairs.confidence)
-        return drawn.values(drawn.sums_of(self.pairs.masses)[None])[0]
-
-    def sums_of(self, weight):
-        """Sums of one weighting of the pairs."""
-        raise NotImplementedError
+        residual = np.where(self.residual == 0, 0.0, hits - confidence)
+        return self.values(self.sums_of(weight, weight * residual)[None])[0]
 
 
 def resampling_weights(proba, n_resamples, random_state):
@@ -101,8 +105,9 @@ def resampling_weights(proba, n_resamples, random_state):
     Samples without weight are none, and aren't drawn.
     """
     generator = np.random.default_rng(random_state.randint(2**31 - 1))
-    kept = np.ones(proba.n_samples, bool) if proba.weight is None else proba.weight > 0
-    n, step = kept.sum(), max(1, _BLOCK_SIZE // proba.n_samples)
+    kept = slice(None) if proba.weight is None else proba.weight > 0
+    n = proba.n_samples if proba.weight is None else np.count_nonzero(kept)
+    step = max(1, _BLOCK_SIZE // proba.n_samples)
     for start in range(0, n_resamples, step):
         weights = np.zeros((min(step, n_resamples - start), proba.n_samples))
         for row in weights:

@@ -97,7 +97,7 @@ def smooth_calibration_error(
 
 def pairs_smooth_error(pairs, bandwidth=None):
     """Smooth error of pairs at a bandwidth, or where the two are equal."""
-    cosines = CosineGrid(pairs.confidence, _N_CELLS).transform(pairs.masses * pairs.residual / pairs.masses.sum())
+    cosines = CosineGrid(pairs.confidence, _N_CELLS).transform(pairs.masses * pairs.residual) / pairs.masses.sum()
     return _fixed_point(cosines) if bandwidth is None else _integral(smooth(cosines, bandwidth))
 
 
@@ -112,8 +112,10 @@ class CosineGrid:
 
     def transform(self, values):
         """Cosine coefficients of one value per confidence, each shared by the two points beside it."""
-        grid = np.bincount(self._below, values * (1 - self._beyond), self.n_cells + 1)
-        grid[1:] += np.bincount(self._below, values * self._beyond, self.n_cells)
+        grid = np.bincount(self._below, values, self.n_cells + 1)
+        beyond = np.bincount(self._below, values * self._beyond, self.n_cells)
+        grid[:-1] -= beyond
+        grid[1:] += beyond
         # The transform counts the two end points by half.
         grid[[0, -1]] *= 2
         return dct(grid, type=1) / 2
@@ -155,15 +157,15 @@ class _SmoothErrors(ErrorOfPairs):
         self._has_fixed_point = bandwidth is None
         self._bandwidth = max(bandwidth or value, 1 / _N_CELLS_RESAMPLED)
         self._grid = CosineGrid(self.pairs.confidence, _N_CELLS_RESAMPLED)
-        self._cosines = self._transform(self.pairs.masses)
+        self._cosines = self._transform(self.pairs.masses, self.pairs.masses * self.residual)
         self._path = smooth(self._cosines, self._bandwidth)
         self.estimate = _integral(self._path)
 
-    def _transform(self, weight):
-        return self._grid.transform(weight * self.residual / (weight.sum() or 1.0))
+    def _transform(self, weight, residual):
+        return self._grid.transform(residual) / (weight.sum() or 1.0)
 
-    def sums_of(self, weight):
-        return smooth(self._transform(weight), self._bandwidth)
+    def sums_of(self, weight, residual):
+        return smooth(self._transform(weight, residual), self._bandwidth)
 
     def values(self, sums, scale=1.0):
         return _integral(sums + (scale - 1) * self._path)
