@@ -5,10 +5,10 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+from _families import PERTURBATIONS
 from _small_networks import labels_of, logits
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
-from skclamp.perturbations._families import PERTURBATIONS
 
 FEW = {"n_resamples": 50, "n_draws": 20}
 SEED = 3

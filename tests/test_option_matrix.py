@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from _campaign import check_fitted
+from _families import PERTURBATIONS
 from _kinds_of_input import Exposure, as_dataset, as_entries, as_loader, data
 from _small_networks import nll, snapshot
 from sklearn.model_selection import TimeSeriesSplit
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.exceptions import CalibrationSetWarning
-from skclamp.perturbations._families import PERTURBATIONS
 
 SPATIAL = {"color", "filter", "grid"}
 NAMES = np.array(["ant", "bee", "cat", "dog"])

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from _families import PERTURBATIONS
 from torch import nn
 
+from skclamp import NeuralClampingCalibrator
 from skclamp.perturbations import FilterPerturbation, GridPerturbation
-from skclamp.perturbations._families import PERTURBATIONS, additive_part
 
 SHAPES = {"vector": (5,), "sequence": (3, 9), "image": (3, 8, 7), "volume": (2, 4, 5, 6)}
 FITTING = {
@@ -78,15 +79,19 @@ BY_HAND = {
 def test_each_does_what_its_formula_says(name):
     perturbation, x = moved(PERTURBATIONS[name](SHAPES["image"])), batch("image")
     torch.testing.assert_close(perturbation(x), BY_HAND[name](perturbation, x), rtol=1e-4, atol=1e-5)
-    part = additive_part(perturbation, SHAPES["image"])
-    assert (part is not None) == (name in ("full", "channel"))
-    if part is not None:
-        assert part.shape == SHAPES["image"]
-        torch.testing.assert_close(perturbation(x), x + part)
 
 
-def test_what_has_no_parameters_adds_nothing():
-    assert not additive_part(nn.Identity(), (3, 8, 7)).any()
+@pytest.mark.parametrize("family", [*PERTURBATIONS, None])
+def test_a_calibrator_tells_what_it_adds_where_it_does_nothing_else(family):
+    x = torch.randn(200, 3, 8, 7, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(168, 4))
+    options = {"validation_fraction": None, "max_epochs": 1, "optimizer": "sgd", "random_state": 0}
+    calibrator = NeuralClampingCalibrator(network, perturbation=family, **options).fit(x, torch.arange(200) % 4)
+    assert hasattr(calibrator, "delta_") == (family in ("full", "channel", None))
+    if hasattr(calibrator, "delta_"):
+        perturbed = x if family is None else calibrator.perturbation_(x).detach()
+        assert calibrator.delta_.any() == (family is not None)
+        torch.testing.assert_close(perturbed, x + torch.from_numpy(calibrator.delta_))
 
 
 @pytest.mark.parametrize(

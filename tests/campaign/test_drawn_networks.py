@@ -13,6 +13,7 @@ import torch
 from _campaign import cases, check_fitted, check_probabilities, keeping
 from _damage import WAYS
 from _drawn import FLOATS, LAYOUTS, Table, Weights, generator, laid_out, seeds, sound_weights, spots
+from _families import PERTURBATIONS
 from _kinds_of_input import Exposure, as_dataset, as_entries, as_loader, data
 from _small_networks import put_into_odd_state
 from hypothesis import example
@@ -30,7 +31,6 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.perturbations._families import PERTURBATIONS
 
 KINDS = ["8 features", "sequences", "images"]
 OPTIMIZERS = {

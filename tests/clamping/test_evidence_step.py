@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from _families import PERTURBATIONS
 from _problems import flat, moments_of, moved, pose
 from _small_networks import N_CLASSES, bare_logits, convolutional, images, labels_of, logits, nll, perceptron, vectors
 from scipy.optimize import minimize
@@ -25,7 +26,6 @@ from skclamp.clamping._evidence_step import (
 )
 from skclamp.losses import focal_loss
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation, ColorPerturbation
-from skclamp.perturbations._families import PERTURBATIONS
 
 IMAGE = (3, 8, 8)
 X = images(24)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
+from _families import PERTURBATIONS
 from sklearn.exceptions import NotFittedError
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -20,7 +21,6 @@ from skclamp.perturbations import (
     FullPerturbation,
     GridPerturbation,
 )
-from skclamp.perturbations._families import PERTURBATIONS
 
 plt = pytest.importorskip("matplotlib.pyplot")
 NAMES = ["plain", "inverted", "blurred"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from _export import HOW, check_the_same, exported, onnx, traced
+from _families import PERTURBATIONS
 from _small_networks import bare_logits, convolutional, images, labels_of, perceptron, vectors
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -13,7 +14,6 @@ from torch import nn
 from _data import load_images
 from _networks import load_resnet
 from skclamp import NeuralClampingCalibrator, SplineCalibration, StructuredMatrixScaling
-from skclamp.perturbations._families import PERTURBATIONS
 
 IMAGES = images(40)
 SLOW = pytest.mark.slow

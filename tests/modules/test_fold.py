@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
+from _families import PERTURBATIONS
 from _small_networks import convolutional, perceptron, snapshot
 from torch import nn
 from torch.nn.functional import linear
 
 from skclamp.modules import ClampedModule, LogitsModule
 from skclamp.perturbations import AffinePerturbation, FullPerturbation, GridPerturbation
-from skclamp.perturbations._families import PERTURBATIONS
 
 SHAPE = (4, 6, 6)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from _digits import calibration_and_test, convolutional_network, shifted
+from _families import PERTURBATIONS
 from _report_pages import (
     FEW,
     NASTY,
@@ -27,7 +28,6 @@ from skclamp import (
     compare_calibrators,
 )
 from skclamp._report.page import _bars, _image, page_of
-from skclamp.perturbations._families import PERTURBATIONS
 
 
 def test_is_one_small_file_that_loads_nothing(digits, tmp_path):

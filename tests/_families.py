@@ -1,0 +1,6 @@
+"""Every public family of perturbations, by the name that the parameter `perturbation` has for it."""
+
+from skclamp import perturbations
+
+PUBLIC = [getattr(perturbations, name) for name in perturbations.__all__]
+PERTURBATIONS = {kind.name: kind for kind in PUBLIC if hasattr(kind, "name")}
