@@ -10,9 +10,12 @@ from sklearn.model_selection import KFold
 from torch import nn
 
 from skclamp import TemperatureScaling
-from skclamp._judging.out_of_fold import LEVEL, Evidence, Made
+from skclamp._judging.class_frequencies import FrequencyDoubt
+from skclamp._judging.out_of_fold import LEVEL, Doubt, Evidence, Made
 from skclamp._judging.out_of_fold import decide as decision_of
 from skclamp._judging.paired import student_below_zero
+from skclamp._judging.verdict import Objection, Reason, Untried
+from skclamp._judging.words import words_of
 from skclamp.clamping._search import cross_examine, hold_out_all
 from skclamp.clamping._state import State
 from skclamp.perturbations import ChannelPerturbation
@@ -174,6 +177,14 @@ def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
     gain = np.mean([decision.detectable_gain for decision in decisions])
     kept = sum(decide(evidence_of(differences - gain, n_folds=n_folds), 0).accepted for differences in noise)
     assert stats.binomtest(kept, n_sets, 0.5).pvalue > 1e-3, kept
+
+
+@pytest.mark.parametrize("why", [*Reason, *Doubt, *FrequencyDoubt])
+def test_every_reason_has_words(why):
+    finding = Untried(0.0, why, 1, 2, 3) if isinstance(why, Reason) else Objection(why, 1, 2, 3)
+    words = words_of(finding)
+    assert words
+    assert "{" not in words
 
 
 # What folds hold out

@@ -206,18 +206,3 @@ def test_ordinary_tables_are_no_near_copies(kind, n_samples):
     x = ((x - x.mean(0)) / np.maximum(x.std(0), 1e-9)).astype(np.float32)[rng.permutation(len(x))[:n_samples]]
     network = perceptron(n_features=x.shape[1])
     fitted(x, labels_of(bare_logits(network, x)), network, perturbation="affine")
-
-
-def test_sensors_that_measure_again_and_again_are_no_near_copies(data_dir):
-    path = data_dir / "gas_sensor_drift.npz"
-    if not path.exists():
-        pytest.skip("needs gas_sensor_drift.npz")
-    with np.load(path) as file:
-        x, batch = file["X"], file["batch"]
-    x = ((x - x.mean(0)) / x.std(0)).astype(np.float32)
-    network = perceptron(n_features=128)
-    for number in (2, 3, 4, 6):
-        rows = np.flatnonzero(batch == number)
-        for seed in range(3):
-            own = np.random.default_rng(seed).permutation(rows)[:200]
-            fitted(x[own], labels_of(bare_logits(network, x[own])), network, perturbation="channel")
