@@ -232,7 +232,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             rival = self._out_of_fold(samples) if judged else None
             if rival is not None and mapped.out_of_fold is None:
                 mapped = mapped._replace(out_of_fold=rival.loss)
-            self._scores = self._score(samples, mapped, checks, notes) if heard else None
+            self._scores = None if notes.unheard else self._score(samples, mapped, checks, notes)
             self._remember(samples)
             if looked is not None:
                 self._look_back(looked, samples, notes, few=hopeless or (rival is not None and rival.worse))
