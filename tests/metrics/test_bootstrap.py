@@ -9,7 +9,6 @@ from scipy.stats import norm
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.utils import check_random_state
 
-import bootstrap_coverage
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
@@ -152,18 +151,37 @@ def test_a_gap_of_one_sign_has_the_interval_of_a_mean(metric):
     assert interval.high == pytest.approx(interval.value + 1.96 * error, abs=0.15 * error)
 
 
+def tempered(proba, exponent):
+    """The probabilities after a temperature of 1 / exponent."""
+    return proba**exponent / (proba**exponent).sum(1, keepdims=True)
+
+
+def truth(metric, temperature):
+    """Value for a large sample of which each prediction is right with its true probability."""
+    _, proba = draw_calibrated(200_000, 10, seed=1)
+    predicted, right = proba.argmax(1), proba.max(1)
+    y, weight = np.r_[predicted, (predicted + 1) % 10], np.r_[right, 1 - right]
+    return metric(y, np.tile(tempered(proba, 1 / temperature), (2, 1)), sample_weight=weight)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ECE", "ECE, l2", "KS", "smooth"])
+@pytest.mark.parametrize("name", ["ece", "ece, l2", "ks", "smooth"])
 @pytest.mark.parametrize("temperature", [1.0, 1.05, 1.5])
 def test_debiased_intervals_cover_the_truth(name, temperature):
-    metric, truth = bootstrap_coverage.METRICS[name]
-    data = [bootstrap_coverage.simulate(500, temperature, np.random.default_rng(seed))[:2] for seed in range(80)]
-    row = bootstrap_coverage.cover(metric, truth(bootstrap_coverage.true_pairs(temperature)), data, 100)
-    # Three standard errors of 80 draws below 95 %; percentiles never cover a calibrated classifier.
-    assert row["cover debiased"] >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 80)
+    metric, intervals = {**REPLICATED, "smooth": smooth_calibration_error}[name], {}
+    expected = truth(metric, temperature)
+    data = [draw_calibrated(500, 10, seed) for seed in range(80)]
+    for method in ("debiased", "percentile"):
+        run = partial(bootstrap_interval, metric, method=method, n_resamples=100, random_state=0)
+        intervals[method] = np.array([run(y, tempered(proba, 1 / temperature)) for y, proba in data])
+    value, debiased, low, high, _ = intervals["debiased"].T
+    # Three standard errors of 80 draws below 95 %; the truth has an error of its own.
+    inside = (low <= expected + 1e-4) & (expected - 1e-4 <= high)
+    assert inside.mean() >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 80)
+    # Percentiles never cover a calibrated classifier.
     if temperature == 1.0:
-        assert row["cover percentile"] == 0
-        assert row["debiased"] < 0.6 * row["value"]
+        assert (intervals["percentile"][:, 2] > expected + 1e-4).all()
+        assert debiased.mean() < 0.6 * value.mean()
 
 
 def test_the_upper_end_of_less_than_noise_isnt_zero():
@@ -260,13 +278,25 @@ def test_a_clear_difference_is_found_and_its_sign(metric):
     assert run(good, bad, alternative="greater").pvalue > 0.9
 
 
+def one_sees_less(proba, random):
+    """Both calibrated, and the second doesn't tell pairs of classes apart."""
+    return proba, proba.reshape(len(proba), -1, 2).mean(2).repeat(2, axis=1)
+
+
+def equally_far_off(proba, random):
+    noisy = [proba * np.exp(0.7 * random.normal(size=proba.shape)) for _ in range(2)]
+    return [scores / scores.sum(1, keepdims=True) for scores in noisy]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("pair", [bootstrap_coverage.two_calibrated, bootstrap_coverage.two_equally_off])
+@pytest.mark.parametrize("pair", [one_sees_less, equally_far_off])
 def test_paired_test_of_equal_errors_keeps_its_level(pair):
-    data = [pair(600, np.random.default_rng(seed)) for seed in range(100)]
     run = partial(paired_bootstrap_test, expected_calibration_error, n_resamples=99, random_state=0)
-    rejected = np.mean([run(*sample).pvalue <= 0.05 for sample in data])
-    assert rejected <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    rejected = []
+    for seed in range(100):
+        y, proba = draw_calibrated(600, 10, seed)
+        rejected.append(run(y, *pair(proba, np.random.default_rng(seed + 1000))).pvalue <= 0.05)
+    assert np.mean(rejected) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
 
 
 # Bad input
@@ -303,21 +333,3 @@ def test_refuses_unknown_choices_and_other_lengths():
         paired_bootstrap_test(expected_calibration_error, y, proba, proba[1:])
     with pytest.raises(ValueError, match="y_proba must be finite"):
         bootstrap_interval(expected_calibration_error, y, np.full((400, 5), np.nan))
-
-
-# The benchmark
-
-
-@pytest.mark.slow
-def test_coverage_benchmark_writes_what_it_prints(tmp_path, capsys):
-    out = tmp_path / "coverage.csv"
-    bootstrap_coverage.main(["--n-simulations", "3", "--n-resamples", "10", "--sizes", "60", "--out", str(out)])
-    printed = capsys.readouterr().out
-    assert (
-        "lower ends above 0" in printed
-        and "any of 20 equal" in printed
-        and "cover debiased" in printed
-        and "both calibrated" in printed
-    )
-    lines = out.read_text().splitlines()
-    assert len(lines) == 1 + len(bootstrap_coverage.METRICS) * len(bootstrap_coverage.TEMPERATURES)
