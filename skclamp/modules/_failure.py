@@ -66,7 +66,10 @@ def _advice(network, x):
     """What to do where a network got what looks like its logits, or a network of images something else."""
     if not isinstance(x, torch.Tensor):
         return ""
-    if x.ndim == 2 and x.is_floating_point() and x.shape[1] == _n_outputs(network):
+    # Of the last layer that tells how many outputs it has.
+    widths = [getattr(part, "out_features", getattr(part, "out_channels", None)) for part in network.modules()]
+    n_outputs = next((width for width in reversed(widths) if width is not None), None)
+    if x.ndim == 2 and x.is_floating_point() and x.shape[1] == n_outputs:
         return (
             f". Its outputs have {x.shape[1]} columns too: if X holds logits, leave out the estimator, "
             "TemperatureScaling().fit(logits, y); once fitted, transform_logits(logits) takes them"
@@ -81,9 +84,3 @@ def _advice(network, x):
     if x.shape[3] in _COUNTS_OF_CHANNELS and x.shape[1] not in _COUNTS_OF_CHANNELS:
         return f"{rule}, and the last axis looks like channels: np.moveaxis(X, -1, 1), or X.movedim(-1, 1) of a tensor"
     return ""
-
-
-def _n_outputs(network):
-    """How many outputs the last layer has that tells."""
-    widths = [getattr(part, "out_features", getattr(part, "out_channels", None)) for part in network.modules()]
-    return next((width for width in reversed(widths) if width is not None), None)

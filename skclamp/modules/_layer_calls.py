@@ -59,7 +59,13 @@ def convolutions_before_norms(network, run):
     convolutions = [part for part in network.modules() if isinstance(part, _CONVOLUTIONS)]
     for convolution in convolutions:
         convolution.requires_grad_(True)
-    norms = [part for part in network.modules() if type(part) in _BATCH_NORMS and _can_be_fused(part)]
+    norms = [
+        part
+        for part in network.modules()
+        if type(part) in _BATCH_NORMS
+        and part.running_mean is not None
+        and not (part.training or part._forward_hooks or part._forward_pre_hooks)
+    ]
     with torch.enable_grad():
         calls, logits = record([*convolutions, *norms], run)
     calls, users = called_once(calls), _users(logits)
@@ -70,10 +76,6 @@ def convolutions_before_norms(network, run):
         if before and before.given_version == norm.taken_version and users[before.gradient] == 1:
             pairs.append((before.layer, norm.layer))
     return pairs
-
-
-def _can_be_fused(norm):
-    return norm.running_mean is not None and not (norm.training or norm._forward_hooks or norm._forward_pre_hooks)
 
 
 def _is_plain(call):

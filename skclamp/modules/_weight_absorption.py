@@ -105,7 +105,8 @@ def _first_layer(head, shape):
         reason = "lends its weights to another operation"
     if reason:
         raise ValueError(f"fold needs a first layer that does nothing else; this {type(layer).__name__} {reason}")
-    if _uses_inputs_elsewhere(head, first, x, logits):
+    # What others than their layer make of other inputs shows.
+    if not all(_gives(head, first, torch.full_like(x, other), logits) for other in (math.nan, 0.0, 1e4, -1e4)):
         raise ValueError("fold needs a network with one first layer; other operations take its inputs too")
     return layer, first.taken.shape == x.shape
 
@@ -126,11 +127,6 @@ def _uses_weights_elsewhere(head, call, x, logits):
     finally:
         for name, parameter in weights.items():
             setattr(call.layer, name, parameter)
-
-
-def _uses_inputs_elsewhere(head, call, x, logits):
-    """Whether other inputs change the logits while their layer gives the same."""
-    return not all(_gives(head, call, torch.full_like(x, other), logits) for other in (math.nan, 0.0, 1e4, -1e4))
 
 
 def _gives(head, call, x, logits):

@@ -105,7 +105,9 @@ class TemperatureScaling(BaseCalibrator):
 
     def _validate_params(self):
         super()._validate_params()
-        _check_bounds(self.bounds)
+        values = np.asarray(self.bounds)
+        if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] < values[1] < np.inf:
+            raise ValueError(f"bounds must be two finite temperatures, 0 < lowest < highest; got {self.bounds!r}")
 
     def _fit_logits(self, logits, y, sample_weight):
         bounds = tuple(map(float, self.bounds))
@@ -123,12 +125,6 @@ class TemperatureScaling(BaseCalibrator):
         if self.least_probability_:
             return super()._module_around(network)
         return ClampedModule(network, temperature=self.temperature_)
-
-
-def _check_bounds(bounds):
-    values = np.asarray(bounds)
-    if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] < values[1] < np.inf:
-        raise ValueError(f"bounds must be two finite temperatures, 0 < lowest < highest; got {bounds!r}")
 
 
 class TemperatureFirst(BaseCalibrator):
