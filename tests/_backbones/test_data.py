@@ -351,7 +351,9 @@ class Watching(nn.Module):
         return self.network(x)
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 25}, {"batch_sampler": in_order(25)}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 25}, {"batch_sampler": in_order(25)}], ids=["batch_size", "batch_sampler"]
+)
 def test_a_loaders_batch_size_wins(options):
     watching, loader = Watching(), DataLoader(PAIRS, **options)
     calibrator = temperature(watching, batch_size=50).fit(loader)
