@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -10,7 +11,7 @@ from scipy.optimize import bisect
 from scipy.special import logsumexp
 
 from .paired import n_effective, of_groups, student_below_zero
-from .verdict import Decision, Objection, Reason, Untried, Verdict
+from .verdict import Decision, Objection, Unheard, Untried, Verdict
 
 # A candidate that does nothing passes this rarely.
 LEVEL = 0.02
@@ -22,17 +23,24 @@ _MAX_UNANIMOUS = 2
 _N_DRAWS = 1000
 
 
-class Made(NamedTuple):
-    """What a fold made of a candidate."""
+class HeldOut(NamedTuple):
+    """What a fold made of a candidate, and what the samples that it held out say of that."""
 
+    # NLL of each, at the exact temperature of the training samples.
+    losses: np.ndarray
+    temperature: float
+    # Of this process's held-out samples; None where several candidates would need much memory.
+    logits: Any = None
+    # The state of a perturbation, or the logits of each view.
+    learned: Any = None
     # "affine + grid" where it is made of several.
-    name: str
+    name: str = ""
     # Whether it is anything else than the baseline.
-    moved: bool
+    moved: bool = False
     # What `Verdict.folds` tells of it, beside the losses.
-    told: dict
+    told: dict = {}
     # What wasn't tried, by name.
-    untried: dict[str, Untried]
+    untried: dict[str, Untried] = {}
 
 
 @dataclass
@@ -53,7 +61,7 @@ class Evidence:
         Held-out rows of each fold.
     least : list of float
         Mean NLL of the baseline's logits on each fold at the fold's own temperature: their best there.
-    made : list of list of Made
+    held_out : list of list of HeldOut
         What each fold made of each candidate.
     groups : ndarray of shape (n_samples,) or None
         Labels of samples that depend on each other, which count as one; None where none do.
@@ -64,13 +72,17 @@ class Evidence:
     weight: np.ndarray
     folds: list
     least: list
-    made: list
+    held_out: list
     groups: np.ndarray | None = None
 
     def by_fold(self, values):
         """Means, on each fold, of values of samples (last axis)."""
         means = [np.average(values[..., rows], axis=-1, weights=self.weight[rows]) for rows in self.folds]
         return np.stack(means, axis=-1)
+
+    def of(self, candidate):
+        """What each fold made of a candidate."""
+        return [fold[candidate] for fold in self.held_out]
 
     def best(self):
         """Index of the candidate with the least mean held-out NLL, the mean being over folds."""
@@ -100,10 +112,13 @@ class Evidence:
 
     def names(self, candidate):
         """Rows of the folds by what these made of a candidate, but for what stayed the baseline in all."""
-        made = [fold[candidate] for fold in self.made]
-        names = dict.fromkeys(part.name for part in made if part.moved)
-        pairs = list(zip(made, self.folds, strict=True))
-        return {name: np.concatenate([rows for part, rows in pairs if part.name == name]) for name in names}
+        by_name: dict[str, list] = {}
+        moved = set()
+        for fold, rows in zip(self.of(candidate), self.folds, strict=True):
+            by_name.setdefault(fold.name, []).append(rows)
+            if fold.moved:
+                moved.add(fold.name)
+        return {name: np.concatenate(rows) for name, rows in by_name.items() if name in moved}
 
     def tried(self):
         """Mean held-out NLL minus the baseline's of all that folds fitted, by name, at its best."""
@@ -118,11 +133,15 @@ class Evidence:
         """Why the others weren't tried, by name, each in the fold that came nearest to it."""
         fitted = {family for name in tried for family in name.split(" + ")}
         nearest: dict[str, Untried] = {}
-        for part in (part for fold in self.made for part in fold):
-            for name, why in part.untried.items():
+        for held_out in chain.from_iterable(self.held_out):
+            for name, why in held_out.untried.items():
                 if name not in fitted:
-                    nearest[name] = min(why, nearest.get(name, why))
+                    nearest[name] = min(nearest.get(name, why), why, key=_lack)
         return nearest
+
+
+def _lack(untried):
+    return untried.lack, untried.reason.value, untried.value
 
 
 class Doubt(Enum):
@@ -131,14 +150,6 @@ class Doubt(Enum):
     LOST_FOLDS = auto()
     CHANCE = auto()
     ANY_TEMPERATURE = auto()
-
-
-class _Test(NamedTuple):
-    """Whether a candidate passes a test, its p value if it has one, and what is said where it doesn't pass."""
-
-    passed: bool
-    p_value: float
-    objection: Objection
 
 
 def decide(evidence, candidate, level=LEVEL, n_tries=1):
@@ -152,29 +163,30 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1):
     student, log_ratio = student * n_tests, evidence.log_likelihood_ratio(candidate)
     universal, needed = float(np.exp(min(0.0, -log_ratio))) * n_tests, float(np.log(n_tests / level))
     n_folds, n_samples = len(evidence.folds), int(np.count_nonzero(evidence.weight))
-    tests = [
-        _Test(n_gains == n_folds or n_folds > _MAX_UNANIMOUS, 0.0, Objection(Doubt.LOST_FOLDS, n_gains, n_folds)),
-        _Test(student < level, student, Objection(Doubt.CHANCE, min(1.0, student), level)),
-        _Test(universal < level, universal, Objection(Doubt.ANY_TEMPERATURE, log_ratio, needed)),
-    ]
-    objections = [test.objection for test in tests if not test.passed]
+    objections, unheard = [], None
+    if n_gains < n_folds <= _MAX_UNANIMOUS:
+        objections.append(Objection(Doubt.LOST_FOLDS, n_gains, n_folds))
+    if not student < level:
+        objections.append(Objection(Doubt.CHANCE, min(1.0, student), level))
+    if not universal < level:
+        objections.append(Objection(Doubt.ANY_TEMPERATURE, log_ratio, needed))
     detectable = detectable_gain(error, evidence.sizes(), np.subtract(plain, evidence.least), level / n_tests)
     if n_samples < MIN_SAMPLES:
-        objections, detectable = [Objection(Reason.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)], None
+        unheard, detectable = Objection(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES), None
     folds = [
         {
             "n_samples": int(np.count_nonzero(evidence.weight[rows])),
-            **fold[candidate].told,
+            **fold.told,
             "nll": float(loss),
             "nll_temperature_scaling": float(plain_loss),
         }
-        for rows, fold, loss, plain_loss in zip(evidence.folds, evidence.made, losses, plain, strict=True)
+        for rows, fold, loss, plain_loss in zip(evidence.folds, evidence.of(candidate), losses, plain, strict=True)
     ]
-    p_value, tried = min(1.0, max(test.p_value for test in tests)), evidence.tried()
+    p_value, tried = min(1.0, max(student, universal)), evidence.tried()
     numbers = {"tried": tried, "n_samples": n_samples, "detectable_gain": detectable, "folds": folds}
-    verdict = Verdict(not objections, mean, error, p_value, **numbers)
+    verdict = Verdict(not (objections or unheard), mean, error, p_value, **numbers)
     names = list(evidence.names(candidate))
-    return Decision(verdict, objections, evidence.untried(tried), names, len(evidence.losses), n_gains)
+    return Decision(verdict, objections, unheard, evidence.untried(tried), names, len(evidence.losses), n_gains)
 
 
 def detectable_gain(standard_error, n_effective, head_starts, level):

@@ -1,7 +1,7 @@
 """What is decided, in numbers and enums: why something wasn't tried, what speaks against it, and the verdict."""
 
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum, auto
+from enum import Enum, auto
 from typing import NamedTuple
 
 from .._utils.encoding import register, register_former
@@ -10,10 +10,9 @@ from .._utils.encoding import register, register_former
 SURE_LEVEL = 0.001
 
 
-class Reason(IntEnum):
-    """Why something wasn't tried, or isn't kept. Of reasons that lack as much, the first is told."""
+class FamilyReason(Enum):
+    """Why a family wasn't tried. Of reasons that lack as much, the first is told, here and below."""
 
-    # Why a family wasn't tried.
     SPECIAL_CASE = auto()
     LITTLE_EVIDENCE = auto()
     LESS_EVIDENCE_THAN_ANOTHER = auto()
@@ -26,12 +25,20 @@ class Reason(IntEnum):
     TOO_MANY_GRADIENTS = auto()
     TOO_LARGE_MATRIX = auto()
     OTHER_SHAPE = auto()
-    # Why a view didn't join.
-    VIEW_GAINED_LITTLE = auto()
-    VIEW_WITHOUT_WEIGHT = auto()
-    BETTER_VIEW_JOINED = auto()
-    BETTER_VIEWS_ON_FEW = auto()
-    # Why no fold was asked.
+
+
+class ViewReason(Enum):
+    """Why a view didn't join."""
+
+    GAINED_LITTLE = auto()
+    WITHOUT_WEIGHT = auto()
+    BETTER_ONE_JOINED = auto()
+    BETTER_ONES_ON_FEW = auto()
+
+
+class Unheard(Enum):
+    """Why no fold's word counts."""
+
     FEW_FOR_THE_GUARD = auto()
     FEW_FOR_VIEWS = auto()
     NO_VIEWS_GIVEN = auto()
@@ -49,13 +56,13 @@ class Objection(NamedTuple):
 
 
 class Untried(NamedTuple):
-    """Why a family, or a view, wasn't tried, in numbers; the least of several is that which came nearest to it.
+    """Why a family, or a view, wasn't tried, in numbers; that with the least lack came nearest to it.
 
     Attributes
     ----------
     lack : float
         By how much it missed what is asked for.
-    reason : Reason
+    reason : FamilyReason, ViewReason or Unheard
         What was asked for.
     value, needed : float
         What it had of that, and what it should have.
@@ -64,15 +71,10 @@ class Untried(NamedTuple):
     """
 
     lack: float
-    reason: Reason
+    reason: Enum
     value: float = 0.0
     needed: float = 0.0
     about: str | int | tuple | None = None
-
-    @property
-    def weighed(self):
-        """Whether data spoke against it."""
-        return Reason.LITTLE_EVIDENCE <= self.reason <= Reason.LITTLE_EVIDENCE_THERE
 
 
 @register
@@ -158,7 +160,9 @@ class Decision(NamedTuple):
 
     verdict: Verdict
     # What speaks against the candidate; nothing does where it is accepted.
-    objections: list[Objection]
+    objections: list[Objection] = []
+    # Why nothing that folds say counts, where it doesn't.
+    unheard: Objection | None = None
     untried: dict[str, Untried] = {}
     # What the folds made of the candidate, but for the baseline; how many there were, and in how many folds it gained.
     names: list[str] = []
@@ -166,6 +170,7 @@ class Decision(NamedTuple):
     n_gains: int = 0
 
 
-def unheard(reason, value=0.0, needed=0.0, about=None, untried=()):
+def nothing_tried(reason, value=0.0, needed=0.0, about=None, untried=()):
     """The decision where nothing was held out, for one reason."""
-    return Decision(Verdict(False, 0.0, 0.0, 1.0), [Objection(reason, value, needed, about)], dict(untried))
+    why = Objection(reason, value, needed, about)
+    return Decision(Verdict(False, 0.0, 0.0, 1.0), unheard=why, untried=dict(untried))

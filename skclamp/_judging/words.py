@@ -6,7 +6,7 @@ import numpy as np
 
 from .class_frequencies import FrequencyDoubt
 from .out_of_fold import MIN_SAMPLES, Doubt
-from .verdict import Reason, Untried
+from .verdict import FamilyReason, Unheard, ViewReason
 
 # What it is where nothing is kept; of a perturbation, also beside views that are.
 WITHOUT_PERTURBATION = "this is temperature scaling"
@@ -16,27 +16,29 @@ WITHOUT_NEW_FREQUENCIES = "the class frequencies are those of the labelled sampl
 
 _TOO_FEW = "other inputs would look the same, for there are too few samples to tell:"
 _WORDS = {
-    Reason.SPECIAL_CASE: "a special case of {about}",
-    Reason.LITTLE_EVIDENCE: "evidence of {value:.2f} nats, needs {needed:g}",
-    Reason.LESS_EVIDENCE_THAN_ANOTHER: "evidence of {value:.2f} nats, less than that of {about}",
-    Reason.LITTLE_EVIDENCE_THERE: "evidence of {value:.2f} nats where its first step led, needs {needed:g}",
-    Reason.LITTLE_GAIN: "its first step promises a gain of {value:.2f} nats, needs {needed:g}",
-    Reason.NO_DESCENT: "no step along its gradient lowers the loss",
-    Reason.TOO_MANY_PARAMETERS: "{value:,} parameters, at most {needed:,}",
-    Reason.TOO_MANY_PARAMETERS_WITH_PENALTY: "{value:,} parameters, at most {needed:,} with a penalty",
-    Reason.TOO_FEW_SAMPLES: "{value:,} parameters need {needed:,} samples to learn from, got {about:,} in a fold",
-    Reason.TOO_MANY_GRADIENTS: "{value:,} parameters times {about:,} samples in a fold, at most {needed:,}",
-    Reason.TOO_LARGE_MATRIX: "{value:,} parameters and {about:,} samples in a fold, at most {needed:,} of one of them",
-    Reason.OTHER_SHAPE: "not for inputs of shape {about}",
-    Reason.VIEW_GAINED_LITTLE: "inner folds gained {value:.2g} nats, needs {needed:.2g}",
-    Reason.VIEW_WITHOUT_WEIGHT: "inner folds gave it no weight",
-    Reason.BETTER_VIEW_JOINED: "another view did better",
-    Reason.BETTER_VIEWS_ON_FEW: "others did better on {about} samples",
-    Reason.FEW_FOR_THE_GUARD: "the guard needs {needed} samples with weight, got {value}",
-    Reason.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
-    Reason.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",
-    Reason.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",
-    Reason.GUESSES: (
+    FamilyReason.SPECIAL_CASE: "a special case of {about}",
+    FamilyReason.LITTLE_EVIDENCE: "evidence of {value:.2f} nats, needs {needed:g}",
+    FamilyReason.LESS_EVIDENCE_THAN_ANOTHER: "evidence of {value:.2f} nats, less than that of {about}",
+    FamilyReason.LITTLE_EVIDENCE_THERE: "evidence of {value:.2f} nats where its first step led, needs {needed:g}",
+    FamilyReason.LITTLE_GAIN: "its first step promises a gain of {value:.2f} nats, needs {needed:g}",
+    FamilyReason.NO_DESCENT: "no step along its gradient lowers the loss",
+    FamilyReason.TOO_MANY_PARAMETERS: "{value:,} parameters, at most {needed:,}",
+    FamilyReason.TOO_MANY_PARAMETERS_WITH_PENALTY: "{value:,} parameters, at most {needed:,} with a penalty",
+    FamilyReason.TOO_FEW_SAMPLES: "{value:,} parameters need {needed:,} samples to learn from, got {about:,} in a fold",
+    FamilyReason.TOO_MANY_GRADIENTS: "{value:,} parameters times {about:,} samples in a fold, at most {needed:,}",
+    FamilyReason.TOO_LARGE_MATRIX: (
+        "{value:,} parameters and {about:,} samples in a fold, at most {needed:,} of one of them"
+    ),
+    FamilyReason.OTHER_SHAPE: "not for inputs of shape {about}",
+    ViewReason.GAINED_LITTLE: "inner folds gained {value:.2g} nats, needs {needed:.2g}",
+    ViewReason.WITHOUT_WEIGHT: "inner folds gave it no weight",
+    ViewReason.BETTER_ONE_JOINED: "another view did better",
+    ViewReason.BETTER_ONES_ON_FEW: "others did better on {about} samples",
+    Unheard.FEW_FOR_THE_GUARD: "the guard needs {needed} samples with weight, got {value}",
+    Unheard.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
+    Unheard.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",
+    Unheard.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",
+    Unheard.GUESSES: (
         "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
         "for by name is tried all the same"
     ),
@@ -68,16 +70,18 @@ _WORDS = {
         "above {needed:g})"
     ),
 }
-# Why no fold's word counts.
-_UNHEARD = range(Reason.FEW_FOR_THE_GUARD, Reason.GUESSES + 1)
+# Where data spoke against a family.
+_WEIGHED = (
+    FamilyReason.LITTLE_EVIDENCE,
+    FamilyReason.LESS_EVIDENCE_THAN_ANOTHER,
+    FamilyReason.LITTLE_EVIDENCE_THERE,
+)
 
 
 def words_of(finding):
     """An `Objection`, or why something is `Untried`, in words."""
-    value = finding.value
-    if isinstance(finding, Untried) and finding.weighed:
-        # What rounds to zero from below would have its sign.
-        value = round(value, 2) + 0.0
+    # What rounds to zero from below would have its sign.
+    value = round(finding.value, 2) + 0.0 if finding.reason in _WEIGHED else finding.value
     return _WORDS[finding.reason].format(value=value, needed=finding.needed, about=finding.about)
 
 
@@ -98,15 +102,15 @@ def verdict_of(decision, otherwise):
 def _reason(decision, otherwise):
     refused, nothing_was_tried = f"Refused, so {otherwise}", f"Nothing was tried, so {otherwise}"
     verdict = decision.verdict
-    if decision.objections and decision.objections[0].reason in _UNHEARD:
-        return f"{refused if verdict.tried else nothing_was_tried} ({words_of(decision.objections[0])})."
+    if decision.unheard:
+        return f"{refused if verdict.tried else nothing_was_tried} ({words_of(decision.unheard)})."
     n_candidates, n_folds = decision.n_candidates, len(verdict.folds)
     folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
     if verdict.tried and not decision.names:
         return f"{refused}: none of {n_candidates} candidates lowered the held-out NLL of {folds}."
     if not decision.names:
         name, nearest = min(decision.untried.items(), key=lambda named: named[1].lack, default=("", None))
-        if nearest is not None and Reason.VIEW_GAINED_LITTLE <= nearest.reason <= Reason.BETTER_VIEWS_ON_FEW:
+        if nearest is not None and isinstance(nearest.reason, ViewReason):
             why = f"({name} came nearest: {words_of(nearest)})"
             return f"{refused}: no view gained beyond chance where it was chosen {why}."
         why = _why_nothing(decision.untried)
@@ -126,7 +130,7 @@ def _reason(decision, otherwise):
 def _why_nothing(untried):
     """Why no family was tried, in one clause where the data asked for none of several."""
     fitting = [why for why in untried.values() if np.isfinite(why.lack)]
-    if len(fitting) > 1 and all(why.weighed for why in fitting):
+    if len(fitting) > 1 and all(why.reason in _WEIGHED for why in fitting):
         return f"none of {len(fitting)} families is suggested by the data"
     return "; ".join(f"{name}: {words_of(why)}" for name, why in untried.items())
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from .._backbones.inputs import dataset_behind
 from .._judging.out_of_fold import LEVEL
-from .._judging.verdict import Reason, unheard
+from .._judging.verdict import Unheard, nothing_tried
 from .._judging.words import BESIDE_VIEWS, WITHOUT_PERTURBATION, WITHOUT_VIEWS, sentences, verdict_of
 from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
@@ -32,10 +32,11 @@ from ..modules import ClampedModule, frozen
 from ..perturbations._families import additive_part, family_of
 from ..perturbations._views import titles_of
 from ..perturbations._words import in_words
-from ._learner import Learner
-from ._problem import Problem
+from ._acceleration import accelerate
+from ._learner import Learner, check_settings
+from ._problem import Problem, check_differentiable
 from ._progress import Progress
-from ._search import Outcome, quickest
+from ._search import Outcome, search
 from ._state import Settings, State
 from ._torch_training import resolve_optimizer
 from ._views import candidate_views, find_views, one_view
@@ -134,7 +135,7 @@ class BaseClamping(BaseCalibrator):
                 )
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 if samples.guesses and self._searches_blindly:
-                    outcome, views = Outcome(problem, [], decision=unheard(Reason.GUESSES)), one_view()
+                    outcome, views = Outcome(problem, decision=nothing_tried(Unheard.GUESSES)), one_view()
                 else:
                     outcome, views = self._search_all(problem, Learner(generator, progress))
                 self._tell(outcome.decision, views, progress)
@@ -165,16 +166,24 @@ class BaseClamping(BaseCalibrator):
 
     def _search_all(self, problem, learner):
         """What the search for a perturbation found, and the views of that, each at its share of the guard's level."""
-        candidates = self._candidates()
-        if self.max_views == 1 and not isinstance(self.views, str):
+        candidates, with_views = self._candidates(), self.max_views > 1
+        if not with_views and not isinstance(self.views, str):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
-        views = candidate_views(self.views, problem) if self.max_views > 1 else {}
+        if not candidates and not with_views:
+            return Outcome(problem), one_view()
+        views = candidate_views(self.views, problem) if with_views else {}
         level = LEVEL / max(1, bool(candidates) + bool(views))
-        outcome = self._search(problem, candidates, learner, level)
-        if self.max_views == 1:
+        searched, tries = self._splits_for(problem, candidates, learner)
+        if candidates:
+            check_differentiable(searched)
+        for settings in candidates:
+            check_settings(searched, settings)
+        # Small networks in float64, of which there is one for each fold, leave nothing to gain.
+        if searched.backbone.splits is None:
+            searched = accelerate(searched, self.precision)
+        outcome = search(searched, candidates, tries, learner, guarded=self._guarded, level=level)
+        if not with_views:
             return outcome, one_view()
-        if not candidates:
-            outcome = replace(outcome, searched=quickest(outcome.searched, self.precision))
         learner.progress.begin("views")
         options = {"guarded": self._guarded, "by_default": isinstance(self.views, str)}
         return outcome, find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
@@ -196,16 +205,24 @@ class BaseClamping(BaseCalibrator):
 
     def _with_temperature(self, problem, outcome, views):
         """The state with its last T, and the problem and the logits that this comes from."""
+        state = outcome.state or State(nn.Identity(), [], 1.0)
+        gamma = getattr(self, "gamma", 0.0) if outcome.settings is None else outcome.settings.gamma
+        options = {"gamma": 0.0 if self.refit_temperature or isinstance(gamma, str) else gamma}
         if views.logits is not None:
             problem, logits = views.problem.in_full_precision(), views.logits
-            solution = problem.solve(logits, gamma=self._last_gamma(outcome.settings), smooth=True)
+            options["smooth"] = True
         elif outcome.state is None:
             # Temperature scaling.
-            logits, solution = problem.logits, problem.solve(gamma=self._last_gamma(), prior=True)
+            logits, options["prior"] = problem.logits, True
         else:
-            return outcome.state, outcome.problem, outcome.logits
+            problem, logits = outcome.problem, outcome.logits
+            # Natural steps leave T at the optimum of the few samples that they were tried on.
+            if not (self.refit_temperature or state.natural):
+                return state, problem, logits
+            # So few parameters, driven so far, may separate the samples, which then promise certainty.
+            options |= {"prior": True, "smooth": self._guarded or (state.natural and state.perturbs)}
+        solution = problem.solve(logits, **options)
         warn_of_bound(solution)
-        state = State(nn.Identity(), [], 1.0) if outcome.state is None else outcome.state
         return replace(state, temperature=solution.temperature), problem, logits
 
     def _fit_output(self, problem, logits):
@@ -216,11 +233,6 @@ class BaseClamping(BaseCalibrator):
         columns = np.arange(logits.shape[1])
         output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
         self.output_ = output._learn(logits, y_encoded.cpu(), problem.weight_of_all, checks=False)
-
-    def _last_gamma(self, settings=None):
-        """Of the loss whose exact T comes last, after a training with these settings or, if None, without one."""
-        gamma = getattr(self, "gamma", 0.0) if settings is None else settings.gamma
-        return 0.0 if self.refit_temperature or isinstance(gamma, str) else gamma
 
     def _settings(self, **varied):
         """The settings of one candidate."""

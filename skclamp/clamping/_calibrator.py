@@ -19,7 +19,6 @@ from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
-from ._search import Outcome, search
 from ._splits import look_for_near_copies, look_for_torn_copies, merged, tries_of, with_copies
 
 #: The settings of the authors' toolkit. They are for inputs that are normalised already: the learning rate and the
@@ -203,9 +202,7 @@ class NeuralClampingCalibrator(BaseClamping):
     def _searches_blindly(self):
         return self._guarded and isinstance(self.perturbation, str) and self.perturbation == "auto"
 
-    def _search(self, problem, candidates, learner, level):
-        if not candidates and self.max_views == 1:
-            return Outcome(problem, [])
+    def _splits_for(self, problem, candidates, learner):
         # Folds and draws of samples without weight would say less than of as many others.
         weighted, drawn = problem.weighted(), isinstance(self.validation_fraction, Real | str)
         if drawn:
@@ -216,7 +213,7 @@ class NeuralClampingCalibrator(BaseClamping):
         tries = tries_of(self.validation_fraction, problem, learner) if self._guarded or len(candidates) > 1 else []
         if not drawn:
             look_for_torn_copies(weighted, tries, "validation_fraction")
-        return search(weighted, candidates, tries, learner, guarded=self._guarded, level=level)
+        return weighted, tries
 
     def _routed_to(self):
         guard = {"guard": self.validation_fraction} if is_splitter(self.validation_fraction) else {}

@@ -17,7 +17,6 @@ from .._utils.parameters import check_grid
 from ..perturbations._words import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
-from ._search import search
 from ._splits import look_for_near_copies, look_for_torn_copies, merged, with_copies
 
 # Parameters of the CV form, and what each of their values is to a single calibrator.
@@ -126,7 +125,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
         return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
 
-    def _search(self, problem, candidates, learner, level):
+    def _splits_for(self, problem, candidates, learner):
         drawn = isinstance(self.cv, Integral) and problem.backbone.splits is None
         problem = merged(problem) if drawn else with_copies(problem)
         splits = self._splits(problem)
@@ -134,12 +133,16 @@ class NeuralClampingCalibratorCV(BaseClamping):
             look_for_near_copies(problem)
         else:
             look_for_torn_copies(problem, [splits], "cv")
-        outcome = search(problem, candidates, [splits], learner, guarded=True, level=level)
-        evidence, self.best_index_ = outcome.judged.evidence, outcome.judged.best
-        self.cv_results_ = _results(candidates, -evidence.by_fold(evidence.losses))
+        return problem, [splits]
+
+    def _search_all(self, problem, learner):
+        outcome, views = super()._search_all(problem, learner)
+        evidence = outcome.evidence
+        self.cv_results_ = _results(self._candidates(), -evidence.by_fold(evidence.losses))
+        self.best_index_ = evidence.best()
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
-        return outcome
+        return outcome, views
 
     def _sentences(self):
         yield from super()._sentences()

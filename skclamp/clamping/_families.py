@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._judging.verdict import Reason, Untried
+from .._judging.verdict import FamilyReason, Untried
 from .._utils.arrays import absent_among, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ._evidence_step import MAX_ENTRIES, MAX_ORDER, most_samples
@@ -76,20 +76,20 @@ def candidates(problem, penalty=0.0):
         try:
             family = make_perturbation(name, problem)
         except ValueError:
-            untried[name] = Untried(math.inf, Reason.OTHER_SHAPE, about=shape)
+            untried[name] = Untried(math.inf, FamilyReason.OTHER_SHAPE, about=shape)
             continue
         n = n_learnable(family)
         if n <= most or (is_table and takes_wide_steps(family, problem, penalty)):
             made[name] = family
         elif is_table and not penalty and n_samples > MAX_ENTRIES // n:
-            untried[name] = Untried(n - most, Reason.TOO_MANY_GRADIENTS, n, MAX_ENTRIES, n_samples)
+            untried[name] = Untried(n - most, FamilyReason.TOO_MANY_GRADIENTS, n, MAX_ENTRIES, n_samples)
         elif is_table and not penalty:
-            untried[name] = Untried(n - most, Reason.TOO_LARGE_MATRIX, n, MAX_ORDER, n_samples)
+            untried[name] = Untried(n - most, FamilyReason.TOO_LARGE_MATRIX, n, MAX_ORDER, n_samples)
         elif n > MAX_PARAMETERS:
-            reason = Reason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else Reason.TOO_MANY_PARAMETERS
+            reason = FamilyReason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else FamilyReason.TOO_MANY_PARAMETERS
             untried[name] = Untried(n - most, reason, n, MAX_PARAMETERS)
         else:
-            untried[name] = Untried(n - most, Reason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples)
+            untried[name] = Untried(n - most, FamilyReason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples)
     if not made:
         logger.info(
             "temperature scaling: each family that suits inputs of shape %s has too many parameters for %d samples",

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from .._judging.verdict import Reason, Untried
+from .._judging.verdict import FamilyReason, Untried
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
 from ._evidence_step import gradients_of, most_samples, natural_step, prior_precision_of, wide_step
@@ -78,18 +78,18 @@ def descend(state, problem, settings, generator):
                 if settings.early_stopped:
                     least = max(least, _LAST_PART * step.evidence)
                 # The first one promises what the model at the identity sees, perhaps a tenth of what there is.
-                last = not descent.subsampled and step.gain < least and (n_steps > 1 or not settings.judged)
+                last = not descent.subsampled and step.gain < least and (n_steps > 1 or not settings.for_guard)
                 length = descent.search(step, lengthen=not last)
                 moved = length > 0 or descent.subsampled
                 if not moved:
-                    descent.note_unmoved(Reason.NO_DESCENT)
+                    descent.note_unmoved(FamilyReason.NO_DESCENT)
                 # A step that the search had to shorten much leads along the floor of a valley, where passes buy little
                 # more; the gradients of few samples span a part of the curvature alone, and all their steps are short.
                 last = last or (length < lr / 2 and not (descent.subsampled or state.wide))
                 descent.subsampled &= length > 0
             else:
                 if step is not None:
-                    descent.note_unmoved(Reason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
+                    descent.note_unmoved(FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
                 step, length = descent.look(others)
                 moved, last = step is not None, False
             if not moved:
@@ -161,9 +161,9 @@ class _Descent:
         chosen = most_probable(steps, before + _MIN_EVIDENCE)
         for name, other in steps.items():
             gained = other.evidence - before
-            untried = Untried(_MIN_EVIDENCE - gained, Reason.LITTLE_EVIDENCE, gained, _MIN_EVIDENCE)
+            untried = Untried(_MIN_EVIDENCE - gained, FamilyReason.LITTLE_EVIDENCE, gained, _MIN_EVIDENCE)
             if untried.lack < 0:
-                untried = untried._replace(reason=Reason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
+                untried = untried._replace(reason=FamilyReason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
             state.untried[name] = untried
         state.untried.pop(chosen, None)
         if chosen is not None:
@@ -172,7 +172,7 @@ class _Descent:
         if self.subsampled:
             return gradients.own.loss, step, {}
         # What is kept without a verdict needs the evidence at once.
-        if self.settings.judged and not (state.wide or displacement.any()):
+        if self.settings.for_guard and not (state.wide or displacement.any()):
             return gradients.own.loss, step, {None: own} if state.identity else extended
         # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
         state.extensions.clear()
@@ -205,7 +205,7 @@ class _Descent:
         state, (extension, prior_precision) = self.state, self.state.extensions.pop(name)
         for special_case in family_of(extension).special_cases:
             if state.extensions.pop(special_case, None):
-                state.untried[special_case] = Untried(0.0, Reason.SPECIAL_CASE, about=name)
+                state.untried[special_case] = Untried(0.0, FamilyReason.SPECIAL_CASE, about=name)
         if state.wide:
             state.extensions.clear()
         state.perturbation.add_module(name, extension)
@@ -233,7 +233,7 @@ class _Descent:
                 state.untried.pop(name, None)
                 return step, length
             self.move(parameters_to_vector(state.identity), temperature)
-            lack = Untried(_EVIDENCE_THERE - evidence, Reason.LITTLE_EVIDENCE_THERE, evidence, _EVIDENCE_THERE)
+            lack = Untried(_EVIDENCE_THERE - evidence, FamilyReason.LITTLE_EVIDENCE_THERE, evidence, _EVIDENCE_THERE)
             state.untried = untried | dict.fromkeys(names_of(state.perturbation), lack)
             if name is not None:
                 delattr(state.perturbation, name)

@@ -46,13 +46,13 @@ class Progress(Callback):
         if self._writes and stage == "all samples":
             self.bar_.close()
 
-    def held_out(self, made, loss, plain):
+    def held_out(self, best, loss, plain):
         """What a fold made of its best candidate, the mean NLL of what it held out, and that of temperature scaling."""
         self._show(**{"held-out NLL": f"{loss:.4f}", "with T alone": f"{plain:.4f}"})
-        name, n_epochs = made.name if made.moved else "no perturbation", made.told["n_epochs"]
+        name, n_epochs = best.name if best.moved else "no perturbation", best.told["n_epochs"]
         epochs = f"{n_epochs} epoch{'s' * (n_epochs != 1)}"
         self._write(
-            f"{self.stage_}: {name}, T = {made.told['temperature']:.4g}, after {epochs}; held-out NLL {loss:.4f}, with "
+            f"{self.stage_}: {name}, T = {best.told['temperature']:.4g}, after {epochs}; held-out NLL {loss:.4f}, with "
             f"T alone {plain:.4f}"
         )
 

@@ -33,7 +33,7 @@ class Settings:
     callbacks: list | None
     verbose: int | str
     # Whether the result is judged on held-out samples, and whether training then stops as soon as the verdict is clear.
-    judged: bool = False
+    for_guard: bool = False
     early_stopped: bool = False
     # Whether an interrupt ends the training and keeps what was learned, or is the caller's.
     interruptible: bool = True

@@ -8,14 +8,14 @@ import torch
 from sklearn.model_selection import KFold
 from torch import nn
 
-from .._judging.out_of_fold import MIN_SAMPLES, Made, decide
+from .._judging.out_of_fold import MIN_SAMPLES, HeldOut, decide
 from .._judging.paired import student_below_zero
-from .._judging.verdict import Decision, Reason, Untried, unheard
+from .._judging.verdict import Decision, Unheard, Untried, ViewReason, nothing_tried
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
 from ._problem import Problem
-from ._search import HeldOut, cross_examine, hold_out, out_of_fold
+from ._search import cross_examine, hold_out, pooled_logits
 
 # Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as
 # there are views.
@@ -76,11 +76,12 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     folds, and `by_default` tells whether the candidates are those that are known of such inputs, or the user's.
     """
     decision = None
-    if not candidates:
-        shape = tuple(problem.example(1).shape[1:])
-        decision = unheard(Reason.NO_VIEWS_KNOWN, about=shape) if by_default else unheard(Reason.NO_VIEWS_GIVEN)
+    if not candidates and by_default:
+        decision = nothing_tried(Unheard.NO_VIEWS_KNOWN, about=tuple(problem.example(1).shape[1:]))
+    elif not candidates:
+        decision = nothing_tried(Unheard.NO_VIEWS_GIVEN)
     elif problem.n_distinct < MIN_SAMPLES:
-        decision = unheard(Reason.FEW_FOR_VIEWS, problem.n_distinct, MIN_SAMPLES)
+        decision = nothing_tried(Unheard.FEW_FOR_VIEWS, problem.n_distinct, MIN_SAMPLES)
     if decision is not None:
         return one_view(decision if guarded else None)
     searched, perturbs = outcome.searched, outcome.state is not None
@@ -102,17 +103,17 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         train, baseline = train.weighted(), None
         transform, logits = nn.Identity(), train.logits
         if perturbs:
-            baseline = outcome.judged.of_best()[fold]
+            baseline = outcome.evidence.of(outcome.evidence.best())[fold]
             transform = baseline.learned.perturbation
             logits = train.logits_under(transform)
         chosen, untried = choose_views(train, transform, logits, candidates, most, seed)
         return _held_out_views(train, held_out, transform, candidates, chosen, untried, baseline)
 
-    evidence, folds = cross_examine(searched, outcome.splits, learn)
+    evidence = cross_examine(searched, outcome.splits, learn)
     decision = decide(evidence, 0, level)
     if not decision.verdict.accepted:
         return one_view(decision)
-    held_out = [seen for (seen,) in folds]
+    held_out = evidence.of(0)
     for rows, seen in zip(evidence.folds, held_out, strict=True):
         # Without a perturbation what a fold saw is what all the samples see.
         for name in () if perturbs else seen.learned.keys() - {AS_IT_IS}:
@@ -123,7 +124,7 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     )
     names, weights, _ = _weighed(searched, perturbation, candidates, most, parts, names)
     modules = [candidates.get(name, nn.Identity()) for name in names]
-    judging, logits = out_of_fold(searched, evidence.folds, held_out, 1 / weights.sum())
+    judging, logits = pooled_logits(searched, evidence.folds, held_out, 1 / weights.sum())
     return Views(modules, weights / weights.sum(), decision, judging, logits)
 
 
@@ -145,8 +146,8 @@ def _held_out_views(train, held_out, perturbation, candidates, chosen, untried, 
         temperature = 1 / weights.sum()
         seen = HeldOut(-exact.log_likelihoods(temperature, averaged).cpu().numpy(), temperature, averaged)
     told = {"views": names, "temperature": float(seen.temperature)}
-    made = Made(" + ".join(sorted(views)), bool(views), told, untried)
-    return baseline, [seen._replace(learned=logits, made=made)]
+    name = " + ".join(sorted(views))
+    return baseline, [seen._replace(learned=logits, name=name, moved=bool(views), told=told, untried=untried)]
 
 
 def seen_through(perturbation, view):
@@ -210,7 +211,7 @@ def choose_views(problem, perturbation, base, candidates, most, seed):
         if size >= len(problem):
             break
         names, done = _screened(small, problem.logits_of(torch.as_tensor(sample), base), logits, most, n_kept), size
-        worse = Untried(np.inf, Reason.BETTER_VIEWS_ON_FEW, about=size)
+        worse = Untried(np.inf, ViewReason.BETTER_ONES_ON_FEW, about=size)
         untried |= {name: worse for name in logits if name not in names}
     chosen, why_not = _grown(problem, base, logits, most, seed)
     return chosen, untried | why_not
@@ -260,14 +261,14 @@ def _grown(problem, base, logits, most, seed):
         for name in losses:
             mean, error, _ = student_below_zero(losses[name] - present, weight)
             needed = _ERRORS * error
-            reason = Reason.VIEW_GAINED_LITTLE if error else Reason.VIEW_WITHOUT_WEIGHT
+            reason = ViewReason.GAINED_LITTLE if error else ViewReason.WITHOUT_WEIGHT
             untried[name] = Untried(mean + needed, reason, -mean, needed)
         if not untried[best].lack < 0:
             break
         chosen[best], present = left.pop(best), losses[best]
         untried.pop(best)
     for name in left if len(chosen) == most else ():
-        untried[name] = untried[name]._replace(reason=Reason.BETTER_VIEW_JOINED)
+        untried[name] = untried[name]._replace(reason=ViewReason.BETTER_ONE_JOINED)
     return chosen, untried
 
 

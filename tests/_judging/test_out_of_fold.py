@@ -11,17 +11,17 @@ from torch import nn
 
 from skclamp import TemperatureScaling
 from skclamp._judging.class_frequencies import FrequencyDoubt
-from skclamp._judging.out_of_fold import LEVEL, Doubt, Evidence, Made
+from skclamp._judging.out_of_fold import LEVEL, Doubt, Evidence, HeldOut
 from skclamp._judging.out_of_fold import decide as decision_of
 from skclamp._judging.paired import student_below_zero
-from skclamp._judging.verdict import Objection, Reason, Untried
+from skclamp._judging.verdict import FamilyReason, Objection, Unheard, ViewReason
 from skclamp._judging.words import words_of
 from skclamp.clamping._search import cross_examine, hold_out_all
 from skclamp.clamping._state import State
 from skclamp.perturbations import ChannelPerturbation
 
 NETWORK = nn.Sequential(linear(6))
-MADE = Made("channel", True, {}, {})
+MADE = HeldOut(np.zeros(0), 1.0, name="channel", moved=True)
 
 
 def evidence_of(*losses, weight=None, n_folds=2):
@@ -179,10 +179,9 @@ def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
     assert stats.binomtest(kept, n_sets, 0.5).pvalue > 1e-3, kept
 
 
-@pytest.mark.parametrize("why", [*Reason, *Doubt, *FrequencyDoubt])
+@pytest.mark.parametrize("why", [*FamilyReason, *ViewReason, *Unheard, *Doubt, *FrequencyDoubt])
 def test_every_reason_has_words(why):
-    finding = Untried(0.0, why, 1, 2, 3) if isinstance(why, Reason) else Objection(why, 1, 2, 3)
-    words = words_of(finding)
+    words = words_of(Objection(why, 1, 2, 3))
     assert words
     assert "{" not in words
 
@@ -205,7 +204,7 @@ def tabular(n_samples):
 
 def examined(problem, splits, states):
     """Evidence of states that are the same in each fold."""
-    return cross_examine(problem, splits, lambda _, train, held_out: hold_out_all(train, held_out, states))[0]
+    return cross_examine(problem, splits, lambda _, train, held_out: hold_out_all(train, held_out, states))
 
 
 def test_cross_examination_by_hand():
