@@ -1,5 +1,6 @@
 """Bootstrap intervals of metrics, and a paired test between two calibrators."""
 
+import itertools
 import math
 from functools import partial
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import unheard
 from ._metric import as_probabilities, check_metric, facts_of, options_of
 from ._noise_floor import draw_labels, values_of
-from ._resampling import AnyMetric, ErrorOfPairs, ScaledError, resampling_weights
+from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, ScaledError, resampling_weights
 
 # As large an error in so many draws may be noise; so many draws first, which most often tell.
 _N_LARGER, _N_FIRST = 5, 60
@@ -320,8 +321,10 @@ def _may_be_noise(sample, tail, random_state):
     n_draws, n_larger, value = math.ceil(_N_LARGER / tail) - 1, 0, sample.form.value
     if draws_hits := isinstance(sample.form, ErrorOfPairs):
         generator, value = np.random.default_rng(random_state.randint(2**31 - 1)), sample.form.estimate
-    n_first = min(_N_FIRST, n_draws)
-    for size in (n_first, n_draws - n_first):
+    n_first, n_block = min(_N_FIRST, n_draws), max(1, BLOCK_SIZE // sample.proba.n_samples)
+    starts = [0, *range(n_first, n_draws, n_block)]
+    for start, end in itertools.pairwise([*starts, n_draws]):
+        size = end - start
         if draws_hits:
             errors = [sample.form.of_drawn(generator) for _ in range(size)]
         else:

@@ -11,7 +11,7 @@ import numpy as np
 from ._metric import some_pairs
 
 # Weights of a block of replicates: 32 MB.
-_BLOCK_SIZE = 2**22
+BLOCK_SIZE = 2**22
 
 
 class MeanScore:
@@ -107,7 +107,7 @@ def resampling_weights(proba, n_resamples, random_state):
     generator = np.random.default_rng(random_state.randint(2**31 - 1))
     kept = slice(None) if proba.weight is None else proba.weight > 0
     n = proba.n_samples if proba.weight is None else np.count_nonzero(proba.weight)
-    step = max(1, _BLOCK_SIZE // proba.n_samples)
+    step = max(1, BLOCK_SIZE // proba.n_samples)
     for start in range(0, n_resamples, step):
         weights = np.zeros((min(step, n_resamples - start), proba.n_samples))
         for row in weights:

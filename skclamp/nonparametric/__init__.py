@@ -5,7 +5,7 @@ from ._isotonic import AccuracyPreservingIsotonic, IsotonicCalibration
 from ._spline_calibration import SplineCalibration
 from ._venn_abers import VennAbersCalibration
 
-# As those of `scaling`.
+# In this order after those of `scaling`.
 __all__ = [
     "AccuracyPreservingIsotonic",
     "BayesianBinningIntoQuantiles",

@@ -8,7 +8,7 @@ from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..perturbations._views import views_of
 
-# Every map of the output, from few parameters to many.
+# Every map of the output, in the order in which comparisons have them.
 MAPS = [getattr(room, name) for room in (scaling, nonparametric) for name in room.__all__]
 UNCALIBRATED = "uncalibrated"
 # What a comparison has for all of them.

@@ -66,7 +66,10 @@ _MIN_MISSES = 5
 # Chosen by how often and how far a map was taken that is worse than temperature scaling, where none is better, as by
 # ``benchmarks/selecting.py --records null-3 null-10 null-rare --size 200`` (and 100, 300, 500, 1000), against what is
 # lost on its other records (docs/guide/choosing.rst).
-_N_ERRORS_OF_FEW = {20: np.inf, 60: 2.0}
+_N_ERRORS_OF_FEW = {10: 3.0, 60: 2.0}
+# With fewer samples of other classes than the most frequent one no number of standard errors is safe: nothing leaves
+# temperature scaling.
+_MIN_OTHERS = 20
 
 
 def _bearable_candidates(samples):
@@ -95,8 +98,10 @@ def _n_errors(samples, copies):
     """Standard errors by which the best must beat temperature scaling."""
     y = samples.y.cpu().numpy()
     others = y != np.bincount(y, samples.weight.cpu().numpy()).argmax()
-    n_telling = min(_effective(samples, rows, copies) for rows in (_missed(samples), others))
-    return next((n_errors for few, n_errors in _N_ERRORS_OF_FEW.items() if n_telling < few), 1.0)
+    n_missed, n_others = (_effective(samples, rows, copies) for rows in (_missed(samples), others))
+    if n_others < _MIN_OTHERS:
+        return np.inf
+    return next((n_errors for few, n_errors in _N_ERRORS_OF_FEW.items() if min(n_missed, n_others) < few), 1.0)
 
 
 @with_shared_docs
@@ -114,12 +119,13 @@ class CalibratorSelector(BaseCalibrator):
     On few samples the best of many is often so by chance. Where temperature scaling is among the candidates, the first
     of that class is chosen after all unless the best beats it by more than one standard error of their difference: of
     the samples' paired losses or, with another `scoring`, of the folds' paired scores. Where fewer than 60 samples are
-    misclassified, or of other classes than the most frequent one, two standard errors are asked, and where fewer than
-    20 are, it is chosen in any case: of 200 samples with 2 % positives, something that was worse in truth passed three
-    standard errors in one draw of seven. Samples of equal inputs share a fold, and count as one where their labels are
-    equal too; so do samples of equal logits where the inputs aren't arrays or aren't given, unless the logits are those
-    of votes. And by the NLL the better stack is chosen where it does so too and is within one standard error of the
-    best: an average of maps that are nearly as good as each other is safer than any one of them.
+    misclassified, or of other classes than the most frequent one, two standard errors are asked, and three where fewer
+    than 10 are misclassified. Where fewer than 20 are of other classes than the most frequent one, nothing but
+    temperature scaling is chosen, since three standard errors too are often passed by chance there. Samples of equal
+    inputs share a fold, and count as one where their labels are equal too; so do samples of equal logits where the
+    inputs aren't arrays or aren't given, unless the logits are those of votes. And by the NLL the better stack is
+    chosen where it does so too and is within one standard error of the best: an average of maps that are nearly as good
+    as each other is safer than any one of them.
 
     Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
     less than the least that isn't 0. Half of that stands for them, in all that the candidates see.

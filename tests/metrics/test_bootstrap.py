@@ -1,5 +1,6 @@
 """Bootstrap intervals and the paired test: replicates are reweighted metrics, and truths are covered."""
 
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -333,3 +334,16 @@ def test_refuses_unknown_choices_and_other_lengths():
         paired_bootstrap_test(expected_calibration_error, y, proba, proba[1:])
     with pytest.raises(ValueError, match="y_proba must be finite"):
         bootstrap_interval(expected_calibration_error, y, np.full((400, 5), np.nan))
+
+
+@pytest.mark.slow
+def test_labels_are_drawn_in_blocks_that_fit_into_memory():
+    """All 2,499 draws at once would be 200 MB of labels."""
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(3), 20000)
+    y = (rng.random((20000, 1)) > proba.cumsum(1)).sum(1).clip(max=2)
+    tracemalloc.start()
+    bootstrap_interval(classwise_calibration_error, y, proba, confidence_level=0.998, n_resamples=10, random_state=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6

@@ -141,7 +141,7 @@ def test_uneven_copies_have_the_error_of_their_groups(labels):
 
 @pytest.mark.filterwarnings("ignore::skclamp.exceptions.NotConvergedWarning")
 @pytest.mark.parametrize("kind", ["three classes", "rare"])
-def test_few_mistakes_ask_for_two_standard_errors_and_fewer_for_temperature_scaling(kind):
+def test_few_mistakes_ask_for_more_standard_errors(kind):
     """Where labels are temperature scaling's, one standard error is passed by chance now and then."""
     by_one = 0
     for seed in range(40):
@@ -155,7 +155,8 @@ def test_few_mistakes_ask_for_two_standard_errors_and_fewer_for_temperature_scal
         gains, errors = (selector.cv_results_[name] for name in ("mean_test_gain", "test_gain_standard_error"))
         n_misses = (Z.argmax(1) != y).sum()
         by_one += (gains[1:] > errors[1:]).any() and n_misses < 60
-        n_telling = min(n_misses, (y != np.bincount(y).argmax()).sum())
+        n_others = (y != np.bincount(y).argmax()).sum()
+        n_errors = np.inf if n_others < 20 else 3 if n_misses < 10 else 2
         left = selector.best_params_["candidate"] != "temperature"
-        assert left == (n_telling >= 20 and (gains[1:] > 2 * errors[1:]).any())
+        assert left == (gains[1:] > n_errors * errors[1:]).any()
     assert by_one
