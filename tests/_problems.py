@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from skclamp._backbones.backbone import Opening
 from skclamp._backbones.opening import open_backbone
 from skclamp._utils.labels import check_sample_weight
 from skclamp.clamping._evidence_step import gradients_of
@@ -13,7 +14,7 @@ from skclamp.distributed import ALONE, Shard
 
 def pose(network, X, y, weight=None, batch_size=64):
     """The problem of calibrating a network in eval mode, on a CPU."""
-    backbone = open_backbone(network, batch_size=batch_size)
+    backbone = open_backbone(network, Opening(batch_size=batch_size))
     inputs = backbone.open(X)
     logits, _ = backbone.logits(inputs)
     weight, shard = check_sample_weight(weight, len(logits)), Shard.of(ALONE, len(logits))

@@ -40,7 +40,8 @@ class Opening(NamedTuple):
 class Backbone(ABC):
     """The way from an estimator's inputs to logits, and what is known of both.
 
-    A new one implements the methods here, sets those of the facts that differ, and is listed in `opening.BACKBONES`.
+    A new one implements the methods here and sets those of the facts that differ; `open_backbone` says of which
+    estimators it is.
     """
 
     # Names of the columns that the estimator knows, and those that its makers call them.
@@ -64,11 +65,6 @@ class Backbone(ABC):
     scaled: bool | None = False
     # Training and held-out rows of each fold, where each sample goes through the classifier that hasn't seen it.
     splits: Any = None
-
-    @classmethod
-    @abstractmethod
-    def of(cls, estimator, opening):
-        """The backbone of an estimator, opened as an `Opening` says; None if it is of another kind."""
 
     @abstractmethod
     def open(self, X):
@@ -101,10 +97,6 @@ class ArrayBackbone(Backbone):
         self.guesses_response = response == "auto"
         self.response = "logits" if response == "auto" else response
         self.device = None if device is None else check_device(device)
-
-    @classmethod
-    def of(cls, estimator, opening):
-        return cls(opening.response, opening.device) if estimator is None and not opening.perturbs else None
 
     def open(self, X):
         check_no_dataset(X, "where there is no estimator")

@@ -30,10 +30,6 @@ class ClassifierBackbone(Backbone):
         self.method = scoring_method(classifier, response)
         self.classes = classifier.classes_
 
-    @classmethod
-    def of(cls, estimator, opening):
-        return None if opening.perturbs else cls(estimator, opening.response)
-
     def open(self, X):
         check_no_dataset(X, "where the estimator is a scikit-learn classifier")
         return X
@@ -87,12 +83,6 @@ class PipelineBackbone(NetworkBackbone):
         self.classifier = pipeline
         self.response = opening.response
 
-    @classmethod
-    def of(cls, estimator, opening):
-        if opening.perturbs or opening.response == "probabilities":
-            return None
-        return cls(estimator, opening) if isinstance(flat_steps(estimator)[-1], NeuralNet) else None
-
     def open(self, X):
         check_no_dataset(X, "where the estimator is a Pipeline")
         for step in self.transformers:
@@ -115,10 +105,6 @@ class DifferentiableBackbone(NetworkBackbone):
         network = on_device(network_of(classifier, opening.response), opening.device)
         super().__init__(LogitsModule(network), opening, classes=classifier.classes_, dtype=torch.float64)
         self.classifier = classifier
-
-    @classmethod
-    def of(cls, estimator, opening):
-        return cls(estimator, opening) if opening.perturbs else None
 
     def open(self, X):
         """The inputs behind one interface, see `open_inputs`; frames and sparse matrices become dense."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
-from skorch import NeuralNet
 from torch import nn
 
 from .._utils.arrays import (
@@ -51,6 +50,8 @@ class NetworkBackbone(Backbone):
         Names of its columns, where they are known.
     dtype : torch.dtype, default=None
         What floating-point inputs become. None is the dtype of the network's first floating-point weight.
+    guesses_response : bool, default=False
+        Whether nobody said that what it yields are logits.
 
     Attributes
     ----------
@@ -65,26 +66,14 @@ class NetworkBackbone(Backbone):
     # A few of the first inputs, and their logits, until they are compared with a second look.
     _first: tuple | None = None
 
-    def __init__(self, module, opening, *, classes=None, dtype=None):
+    def __init__(self, module, opening, *, classes=None, dtype=None, guesses_response=False):
         self.module = module
         self.classes = classes
+        self.guesses_response = guesses_response
         self.perturbs, self.batch_size, self.verbose = opening.perturbs, opening.batch_size, opening.verbose
         self.device, own_dtype = place_of(module)
         self.dtype = dtype or own_dtype
         self._destination = _Destination(self.device, self.dtype, opening.integer_scale)
-
-    @classmethod
-    def of(cls, estimator, opening):
-        if isinstance(estimator, NeuralNet):
-            module = skorch_logits(estimator, opening.response, opening.device, opening.input_key)
-            return cls(module, opening, classes=skorch_classes(estimator))
-        if not isinstance(estimator, nn.Module):
-            return None
-        response = "logits" if opening.response == "auto" else opening.response
-        module = LogitsModule(on_device(estimator, opening.device), response=response, input_key=opening.input_key)
-        backbone = cls(module, opening)
-        backbone.guesses_response = opening.response == "auto"
-        return backbone
 
     @property
     def _network(self):
@@ -249,13 +238,9 @@ class ScoresBackbone(NetworkBackbone):
 
     def __init__(self, opening):
         # What is given has its dtype and scale, and is where the user has it.
-        super().__init__(LogitsModule(nn.Identity()), opening._replace(integer_scale=None, perturbs=False))
-        self.scores = ArrayBackbone(opening.response, opening.device)
-        self.guesses_response = self.scores.guesses_response
-
-    @classmethod
-    def of(cls, estimator, opening):
-        return cls(opening) if estimator is None and opening.perturbs else None
+        opening, given = opening._replace(integer_scale=None, perturbs=False), opening
+        super().__init__(LogitsModule(nn.Identity()), opening, guesses_response=given.response == "auto")
+        self.scores = ArrayBackbone(given.response, given.device)
 
     def open(self, X):
         logits = self.scores.logits(self.scores.open(X))[0]

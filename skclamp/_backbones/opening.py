@@ -14,13 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
-from .backbone import ArrayBackbone, Opening
+from ..modules import LogitsModule
+from ..modules._from_sklearn import flat_steps
+from .backbone import ArrayBackbone
 from .classifier import ClassifierBackbone, DifferentiableBackbone, PipelineBackbone
-from .network import NetworkBackbone, ScoresBackbone
-
-# The first that takes an estimator opens it; those of the second row are asked for scikit-learn's classifiers alone.
-BACKBONES = ArrayBackbone, ScoresBackbone, NetworkBackbone
-OF_CLASSIFIERS = DifferentiableBackbone, PipelineBackbone, ClassifierBackbone
+from .network import NetworkBackbone, ScoresBackbone, on_device, skorch_classes, skorch_logits
 
 _LOGITS = "give its logits as X, without an estimator: TemperatureScaling().fit(logits, y)"
 # What to do with a file, by the end of its name; others hold what torch saves.
@@ -35,16 +33,27 @@ _OF_TORCH = (
 )
 
 
-def open_backbone(estimator, **options):
-    """The `Backbone` of an estimator; None means that the inputs are the response. `options` are those of `Opening`."""
-    opening = Opening(**options)
+def open_backbone(estimator, opening):
+    """The `Backbone` of an estimator, opened as an `Opening` says; None means that the inputs are the response."""
+    response, device = opening.response, opening.device
     if isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
-    for kind in BACKBONES:
-        if (backbone := kind.of(estimator, opening)) is not None:
-            return backbone
+    if estimator is None:
+        return ScoresBackbone(opening) if opening.perturbs else ArrayBackbone(response, device)
+    if isinstance(estimator, NeuralNet):
+        head = skorch_logits(estimator, response, device, opening.input_key)
+        return NetworkBackbone(head, opening, classes=skorch_classes(estimator))
+    if isinstance(estimator, nn.Module):
+        guessed = response == "auto"
+        yielded = "logits" if guessed else response
+        head = LogitsModule(on_device(estimator, device), response=yielded, input_key=opening.input_key)
+        return NetworkBackbone(head, opening, guesses_response=guessed)
     check_classifier(estimator)
-    return next(filter(None, (kind.of(estimator, opening) for kind in OF_CLASSIFIERS)))
+    if opening.perturbs:
+        return DifferentiableBackbone(estimator, opening)
+    if response != "probabilities" and isinstance(flat_steps(estimator)[-1], NeuralNet):
+        return PipelineBackbone(estimator, opening)
+    return ClassifierBackbone(estimator, response)
 
 
 def is_frozen(estimator):

@@ -19,7 +19,7 @@ from .._utils.metadata import NO_METADATA, Metadata, routing_enabled
 from .._utils.sklearn_private import num_samples, take_rows
 from ..distributed import ALONE, Shard
 from ..modules._from_sklearn import flat_steps
-from .backbone import Backbone, Opening
+from .backbone import Backbone
 from .classifier import CrossFittedBackbone, check_differentiable, of_all_classes
 from .inputs import UNFITTED, check_items, check_no_dataset, dataset_behind, joined_labels, open_inputs
 from .network import skorch_logits
@@ -117,14 +117,15 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
     return Samples(logits, labels, backbone, backbone, X, inputs)
 
 
-def cross_fit(classifier, X, y, metadata=NO_METADATA, *, cv, names=("X", "y"), **options):
+def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X", "y")):
     """Fit an unfitted classifier on all the data, and the `Samples` of clones that haven't seen them.
 
-    The classifier is cloned; `options` are those of `Opening`, `cv` as in `sklearn.model_selection.cross_val_predict`.
+    The classifier is cloned, and its clones opened as `opening` says; `cv` is that of
+    `sklearn.model_selection.cross_val_predict`.
     The samples' logits are out of fold; new ones go through the classifier fitted on all the data. Where inputs are to
     be perturbed, the samples go through a `CrossFittedBackbone`.
     """
-    opening = Opening(**{**options, "input_key": None})
+    opening = opening._replace(input_key=None)
     # A net that was forgotten to be initialised: to train several takes time, and has to be asked for.
     if cv is None and isinstance(net := flat_steps(classifier)[-1], NeuralNet):
         skorch_logits(net, "auto", None)
@@ -136,7 +137,7 @@ def cross_fit(classifier, X, y, metadata=NO_METADATA, *, cv, names=("X", "y"), *
     check_labels_of(X, y, names[1])
     (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
     whole = clone(classifier).fit(X, y, **metadata.fit)
-    deployed = open_backbone(whole, **opening._asdict())
+    deployed = open_backbone(whole, opening)
     classifiers, splits = _fit_folds(classifier, X, y, cv, metadata.given)
     if opening.perturbs:
         backbone = CrossFittedBackbone(deployed, classifiers, splits, opening)
@@ -144,7 +145,7 @@ def cross_fit(classifier, X, y, metadata=NO_METADATA, *, cv, names=("X", "y"), *
         return Samples(backbone.logits(inputs)[0], y, backbone, deployed, X, inputs, estimator=whole)
     held_out = [rows for _, rows in splits]
     parts = [
-        _logits_of_all(deployed.classes, open_backbone(fitted, **opening._asdict()), take_rows(X, rows))
+        _logits_of_all(deployed.classes, open_backbone(fitted, opening), take_rows(X, rows))
         for fitted, rows in zip(classifiers, held_out, strict=True)
     ]
     logits = torch.cat(parts)[np.concatenate(held_out).argsort()]

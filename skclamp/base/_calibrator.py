@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
-from .._backbones.backbone import ArrayBackbone
+from .._backbones.backbone import ArrayBackbone, Opening
 from .._backbones.fingerprint import content_hash
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
@@ -282,19 +282,24 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         ranks.check_alike(calibrator=type(self).__name__, **fingerprints)
 
     def _opening(self):
-        """How the estimator is opened, see `Opening`."""
-        names = ("response", "device", "batch_size", "integer_scale", "verbose")
-        return {name: getattr(self, name) for name in names}
+        """Hook: how the estimator is opened."""
+        return Opening(
+            self.response,
+            self.device,
+            batch_size=self.batch_size,
+            integer_scale=self.integer_scale,
+            verbose=self.verbose,
+        )
 
     def _open_backbone(self):
         """Hook: the way from the estimator's inputs to logits."""
-        return open_backbone(self.estimator, **self._opening())
+        return open_backbone(self.estimator, self._opening())
 
     def _read(self, X, y, metadata, any_order):
         """Hook: X opened, and what the estimator says of it."""
         if is_frozen(self.estimator):
             return read(self._open_backbone(), X, y, any_order=any_order, again=self._reads_again)
-        return cross_fit(self.estimator, X, y, metadata, cv=self.cv, **self._opening())
+        return cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv)
 
     def _understand(self, samples, sample_weight, metadata, ranks):
         """Take on what the samples' columns, labels and weights are."""

@@ -91,7 +91,7 @@ class BaseClamping(BaseCalibrator):
     _raises_zeros = False
 
     def _opening(self):
-        return {**super()._opening(), "input_key": self.input_key, "perturbs": True}
+        return super()._opening()._replace(input_key=self.input_key, perturbs=True)
 
     def _validate_params(self):
         super()._validate_params()

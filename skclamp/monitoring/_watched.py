@@ -5,6 +5,7 @@ import torch
 from skorch import NeuralNet
 from torch.utils.data import Dataset
 
+from .._backbones.backbone import Opening
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import check_classifier, is_frozen, open_backbone
 from .._backbones.samples import labels_beside
@@ -21,7 +22,7 @@ def open_watched(estimator, response):
             "estimator"
         )
     if estimator is None or isinstance(estimator, NeuralNet):
-        return open_backbone(estimator, response=response)
+        return open_backbone(estimator, Opening(response))
     check_classifier(estimator)
     if not is_frozen(estimator):
         raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(estimator).__name__}")
@@ -32,7 +33,7 @@ def open_watched(estimator, response):
         )
     if isinstance(estimator, BaseCalibrator):
         return CalibratorBackbone(estimator, "probabilities")
-    return open_backbone(estimator, response="probabilities")
+    return open_backbone(estimator, Opening("probabilities"))
 
 
 def read_watched(estimator, backbone, X, y):

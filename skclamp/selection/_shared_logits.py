@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.base import clone
 
 from .. import scaling
+from .._backbones.backbone import Opening
 from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.samples import cross_fit, read
 from .._utils.arrays import tensor_over
@@ -76,13 +77,13 @@ class SharedLogits:
     def _calibration_samples(self, X_cal, y_cal):
         """Out of fold where the estimator has to be fitted."""
         names = "X_cal", "y_cal"
-        options = {name: value for name, value in self.shared.items() if name != "classes"}
-        options["verbose"] = self.verbose
+        options = {name: value for name, value in self.shared.items() if name not in ("classes", "cv")}
+        opening = Opening(**options, verbose=self.verbose)
         if not is_frozen(self.estimator):
-            return cross_fit(self.estimator, X_cal, y_cal, self._route(y_cal), names=names, **options)
-        del options["cv"]
+            cv, metadata = self.shared["cv"], self._route(y_cal)
+            return cross_fit(self.estimator, opening, X_cal, y_cal, metadata, cv=cv, names=names)
         any_order = y_cal is None and not self.params
-        samples = read(open_backbone(self.estimator, **options), X_cal, y_cal, any_order=any_order, names=names)
+        samples = read(open_backbone(self.estimator, opening), X_cal, y_cal, any_order=any_order, names=names)
         # Raises for what nobody takes.
         self._route(samples.labels)
         return samples
