@@ -218,7 +218,7 @@ def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
     if isinstance(X, Dataset):
         kind = StreamInputs if isinstance(X, IterableDataset) else DatasetInputs
         return kind(X, of_one_size=of_one_size, **loading)
-    if _is_sequence(X):
+    if isinstance(X, (list, tuple)):
         check_items(X)
     try:
         values = tensor_of(X, "X")

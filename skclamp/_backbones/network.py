@@ -152,7 +152,11 @@ class NetworkBackbone(Backbone):
                     check_probability_rows(z.exp(), name, self.dtype)
                 if out is None:
                     if self._first is None and transform is None and not views:
-                        self._first = self._few(x, others, z)
+                        # What is compiled for batches of one size would be compiled anew for another.
+                        compiled = unwrapped(self.module.module) is not self.module.module
+                        few = slice(None if compiled else _N_REPEATED)
+                        beside = {name: entry[few] for name, entry in others.items()}
+                        self._first = None if x is None else x[few].clone(), beside, z[few].clone()
                     out = z.new_empty(n_samples or len(z), z.shape[1])
                 if done + len(z) > len(out):
                     # Streams don't say how many are to come.
@@ -171,11 +175,6 @@ class NetworkBackbone(Backbone):
 
     def fingerprint(self):
         return Digest().network(self.module).hex()
-
-    def _few(self, x, others, z):
-        # What is compiled for batches of one size would be compiled anew for another.
-        n = len(z) if unwrapped(self.module.module) is not self.module.module else _N_REPEATED
-        return None if x is None else x[:n].clone(), {name: entry[:n] for name, entry in others.items()}, z[:n].clone()
 
     def is_random(self):
         """Whether the network's logits of its first inputs were others now; asked once, later it is False."""

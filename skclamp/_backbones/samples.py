@@ -1,6 +1,6 @@
 """Samples: X is opened once, goes through the estimator once, and brings its labels or gets them beside."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ from .opening import check_classifier, open_backbone
 
 
 @dataclass(eq=False)
-class Samples:
-    """Samples that were opened once: what the estimator says of them, and what the user does.
+class Reading:
+    """Samples that were opened once, and what the estimator says of them.
 
     A process of several holds a part of them only.
 
@@ -50,8 +50,26 @@ class Samples:
         Where a fold's classifier doesn't know the class; None where all know all.
     estimator : object
         The clone that was fitted to all of them; None where it was given fitted.
+    """
+
+    logits: torch.Tensor
+    labels: np.ndarray
+    backbone: Backbone
+    deployed: Backbone
+    X: Any
+    inputs: Any
+    unseen: torch.Tensor | None = None
+    estimator: Any = None
+
+
+@dataclass(eq=False, kw_only=True)
+class Samples(Reading):
+    """Samples, and what the user says of them: what a fit starts from.
+
+    Attributes
+    ----------
     y_encoded : torch.Tensor of shape (n_samples,), dtype int64
-        Column index of each label, on the logits' device; this and what follows once the labels are understood.
+        Column index of each label, on the logits' device.
     weight : torch.Tensor of shape (n_samples,), float64
         Sample weights, 1 where the user gave none.
     classes : ndarray of shape (n_classes,)
@@ -64,18 +82,10 @@ class Samples:
         Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
     """
 
-    logits: torch.Tensor
-    labels: np.ndarray
-    backbone: Backbone
-    deployed: Backbone
-    X: Any
-    inputs: Any
-    unseen: torch.Tensor | None = None
-    estimator: Any = None
-    y_encoded: torch.Tensor = field(init=False)
-    weight: torch.Tensor = field(init=False)
-    classes: np.ndarray = field(init=False)
-    shard: Shard = field(init=False)
+    y_encoded: torch.Tensor
+    weight: torch.Tensor
+    classes: np.ndarray
+    shard: Shard
     metadata: Metadata = NO_METADATA
     guesses: bool = False
 
@@ -86,7 +96,7 @@ class Samples:
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):
-    """The `Samples` of a frozen estimator's inputs; raises unless X and its labels fit each other.
+    """The `Reading` of a frozen estimator's inputs; raises unless X and its labels fit each other.
 
     Parameters
     ----------
@@ -114,11 +124,11 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
         )
     logits, brought = backbone.logits(inputs, labelled=True)
     labels = labels_beside(brought, y, len(logits), names[1])
-    return Samples(logits, labels, backbone, backbone, X, inputs)
+    return Reading(logits, labels, backbone, backbone, X, inputs)
 
 
 def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X", "y")):
-    """Fit an unfitted classifier on all the data, and the `Samples` of clones that haven't seen them.
+    """Fit an unfitted classifier on all the data, and the `Reading` of clones that haven't seen them.
 
     The classifier is cloned, and its clones opened as `opening` says; `cv` is that of
     `sklearn.model_selection.cross_val_predict`.
@@ -142,7 +152,7 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     if opening.perturbs:
         backbone = CrossFittedBackbone(deployed, classifiers, splits, opening)
         inputs = backbone.open(X)
-        return Samples(backbone.logits(inputs)[0], y, backbone, deployed, X, inputs, estimator=whole)
+        return Reading(backbone.logits(inputs)[0], y, backbone, deployed, X, inputs, estimator=whole)
     held_out = [rows for _, rows in splits]
     parts = [
         _logits_of_all(deployed.classes, open_backbone(fitted, opening), take_rows(X, rows))
@@ -151,7 +161,7 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     logits = torch.cat(parts)[np.concatenate(held_out).argsort()]
     # A net has an output for each class, whether it has seen any sample of it or not.
     unseen = None if deployed.in_batches else _unseen(deployed.classes, classifiers, splits)
-    return Samples(logits, y, deployed, deployed, X, X, unseen, whole)
+    return Reading(logits, y, deployed, deployed, X, X, unseen, whole)
 
 
 def _fit_folds(classifier, X, y, cv, params):

@@ -1,6 +1,6 @@
 """Silent nonsense: findings, which are numbers, of a misuse that logits and labels show, and no single value."""
 
-from enum import Enum, auto
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +12,13 @@ from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import n_effective
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
 from .._utils.arrays import row_sum_tolerance
+from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, suspect
+from ..exceptions import CalibrationSetWarning, TrainingDataWarning
+from . import words
+from .words import MIN_SAMPLES_PER_PARAMETER
 
 # By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
 MANY_SAMPLES = 500
-MIN_SAMPLES_PER_PARAMETER = 20
 # Looks at more samples would cost time and see no more.
 _MAX_ROWS = 1 << 16
 _MAX_ROWS_FOR_T = 2000
@@ -48,33 +51,39 @@ _LEVEL_OF_FREQUENCIES, _MIN_SHARE_OF_NLL = 1e-5, (0.15, 0.25)
 _SIGMOID_T = 0.5
 
 
-class Sign(Enum):
-    """What may be found."""
-
-    PROBABILITIES = auto()
-    NEW_PROBABILITIES = auto()
-    ONE_CLASS = auto()
-    RARE_CLASSES = auto()
-    NO_ERRORS = auto()
-    SEVERAL_OUTPUTS = auto()
-    RANDOM_NETWORK = auto()
-    ANOTHER_ORDER = auto()
-    EMPTY_COLUMNS = auto()
-    GUESSES = auto()
-    SIGMOID = auto()
-    DOUBLE_SOFTMAX = auto()
-    EXTREME_TEMPERATURE = auto()
-    FREQUENCIES = auto()
-    FEW_SAMPLES = auto()
-    HOPELESS = auto()
-    WORSE_OUT_OF_FOLD = auto()
-
-
 class Finding(NamedTuple):
-    """Something found, and its numbers by name."""
+    """Something found.
 
-    sign: Sign
+    Attributes
+    ----------
+    say : callable
+        Makes a sentence of `numbers`.
+    numbers : dict
+        What `say` takes, by name.
+    explains : bool, default=False
+        Whether it is a cause, beside which what it leads to is no news.
+    puzzles : tuple of str, default=()
+        Of what may have several causes these, the likeliest first.
+    suspected : bool, default=False
+        Whether it is no news by itself, but a likely cause of others.
+    category : type, default=CalibrationSetWarning
+        Of the warning.
+    """
+
+    say: Callable[..., str]
     numbers: dict[str, Any]
+    explains: bool = False
+    puzzles: tuple[str, ...] = ()
+    suspected: bool = False
+    category: type = CalibrationSetWarning
+
+    def tell(self):
+        """Have it said in the one warning of the fit that is going on."""
+        message = self.say(**self.numbers)
+        if self.suspected:
+            suspect(message)
+        else:
+            note(message, self.category, explains=self.explains, puzzles=self.puzzles)
 
 
 class Looked(NamedTuple):
@@ -88,6 +97,8 @@ class Looked(NamedTuple):
         How many have weight, of all.
     accuracy : float
         Weighted, of the samples looked at.
+    guesses : bool
+        Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
     """
 
     logits: torch.Tensor
@@ -95,6 +106,7 @@ class Looked(NamedTuple):
     weight: torch.Tensor
     n_samples: int
     accuracy: float
+    guesses: bool
 
 
 def diagnose(samples, *, fitted):
@@ -107,13 +119,13 @@ def diagnose(samples, *, fitted):
     n_samples = int((weight > 0).sum())
     # Folds are fitted without what they calibrate on.
     if fitted and n_samples >= MANY_SAMPLES and not _has_errors(logits, y_encoded, weight):
-        findings.append(Finding(Sign.NO_ERRORS, {"n_samples": n_samples}))
+        findings.append(Finding(words.no_errors, {"n_samples": n_samples}, True, category=TrainingDataWarning))
     if not backbone.yields_logits:
         return findings, None
     if backbone.guessed_item is not None:
-        findings.append(Finding(Sign.SEVERAL_OUTPUTS, {"guess": backbone.guessed_item}))
+        findings.append(Finding(words.several_outputs, {"guess": backbone.guessed_item}))
     if backbone.in_batches and backbone.is_random():
-        findings.append(Finding(Sign.RANDOM_NETWORK, {}))
+        findings.append(Finding(words.random_network, {}, explains=True))
     rows = weight.cpu().nonzero()[:, 0]
     if len(rows) > _MAX_ROWS:
         rows = rows[_drawn(len(rows), _MAX_ROWS)]
@@ -130,13 +142,14 @@ def diagnose(samples, *, fitted):
         order = better_order(best, labels, weights)
         if order is not None:
             permuted = float(np.average(order[best] == labels, weights=weights))
-            classes = {"classes": samples.classes, "order": order}
-            misfits.append(Finding(Sign.ANOTHER_ORDER, {"as_given": accuracy, "permuted": permuted, **classes}))
+            numbers = {"as_given": accuracy, "permuted": permuted, "classes": samples.classes, "order": order}
+            misfits.append(Finding(words.another_order, numbers, explains=True))
         misfits += look_at_width(best, labels, weights, len(samples.classes))
-    if not misfits and _are_guesses(accuracy, logits, labels, weights):
+    guesses = False
+    if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights):
         numbers = {"accuracy": accuracy, "n": n_effective(weights), "n_classes": logits.shape[1]}
-        misfits = [Finding(Sign.GUESSES, {**numbers, "alike": _are_alike(logits, weights)})]
-    return findings + misfits, Looked(logits, y_encoded, weight, n_samples, accuracy)
+        misfits, guesses = [Finding(words.guesses, numbers, explains=True)], _are_alike(logits, weights)
+    return findings + misfits, Looked(logits, y_encoded, weight, n_samples, accuracy, guesses)
 
 
 def _drawn(n, most):
@@ -151,14 +164,16 @@ def _of_classes(logits, y_encoded, weight, classes):
     seen = y_encoded[(weight > 0).to(y_encoded.device)]
     counts = torch.bincount(seen, minlength=len(classes)).cpu().numpy()
     if len(seen) > 1 and counts.max() == len(seen):
-        return [Finding(Sign.ONE_CLASS, {"name": classes.tolist()[int(seen[0])], "n_classes": len(classes)})]
+        numbers = {"name": classes.tolist()[int(seen[0])], "n_classes": len(classes)}
+        return [Finding(words.one_class, numbers, explains=True)]
     rare = np.flatnonzero((counts > 0) & (counts < MIN_SAMPLES_PER_PARAMETER))
     enough = counts.sum() >= MIN_SAMPLES_PER_PARAMETER * (counts > 0).sum()
     if not len(rare) or not enough or _has_errors(logits, y_encoded, weight):
         return []
     rarest = rare[counts[rare].argsort(kind="stable")][:_MAX_RARE]
     few = list(zip(classes[rarest].tolist(), counts[rarest].tolist(), strict=True))
-    return [Finding(Sign.RARE_CLASSES, {"n_samples": counts.sum(), "few": few, "more": len(rare) > _MAX_RARE})]
+    numbers = {"n_samples": counts.sum(), "few": few, "more": len(rare) > _MAX_RARE}
+    return [Finding(words.rare_classes, numbers, suspected=True)]
 
 
 def _has_errors(logits, y_encoded, weight):
@@ -238,10 +253,11 @@ def look_at_width(best, labels, weight, n_columns):
     unseen = (np.bincount(labels, minlength=n_columns) == 1).sum() / len(labels)
     if astray - unseen <= 0.5:
         return []
-    return [Finding(Sign.EMPTY_COLUMNS, {"n_columns": n_columns, "n_distinct": n_distinct, "astray": astray})]
+    numbers = {"n_columns": n_columns, "n_distinct": n_distinct, "astray": astray}
+    return [Finding(words.empty_columns, numbers, explains=True)]
 
 
-def _are_guesses(accuracy, logits, labels, weight):
+def _are_no_better_than_guesses(accuracy, logits, labels, weight):
     """Whether always naming the most frequent class is as accurate, and the outputs say nothing of the labels."""
     n = n_effective(weight)
     share = np.bincount(labels, weight, minlength=logits.shape[1]) / weight.sum()
@@ -287,11 +303,11 @@ def _is_in_any_order(logits, labels, weight, share):
     return bool(excess.diagonal().sum() <= _DEVIATIONS_OF_GUESSES * spread)
 
 
-def look_back(looked, temperature, *, inputs, guessed, declared, explained, puzzled):
+def look_back(looked, temperature, *, inputs, guessed, declared, notes):
     """Findings of the temperature of logits once it is known; temperature scaling's stands in for one that is None.
 
     `inputs` is the range of a network's first inputs, or None. `guessed` says that nobody called the logits logits,
-    `declared` that the user did; `explained` and `puzzled` that a cause was found before, or what may have the same.
+    `declared` that the user did; `notes` are those of the fit so far.
     """
     logits, solved = looked.logits, temperature is not None
     if not solved:
@@ -300,21 +316,24 @@ def look_back(looked, temperature, *, inputs, guessed, declared, explained, puzz
         y_encoded, weight = looked.y_encoded[on_device], looked.weight[rows]
         temperature = solve_temperature(logits[on_device], y_encoded, sample_weight=weight).temperature
     findings, enough = [], looked.n_samples >= MIN_SAMPLES_PER_PARAMETER
-    if guessed and enough and _in_unit_interval(logits):
+    # The first row tells nearly always.
+    first_in_unit_interval = logits[0].min() >= 0 and logits[0].max() <= 1
+    if guessed and enough and first_in_unit_interval and logits.min() >= 0 and logits.max() <= 1 and logits.any():
         # A single sigmoid's output is the second of two columns; several are far too flat for logits.
         single = logits.shape[1] == 2 and not logits[:, 0].any()
         if (single or temperature < _SIGMOID_T) and not _sum_to_one(logits):
-            return [Finding(Sign.SIGMOID, {"single": single})]
+            return [Finding(words.sigmoid, {"single": single}, explains=True)]
     numbers = {"temperature": temperature, "solved": solved}
-    flat = temperature < _DOUBLE_SOFTMAX_T and enough and not explained
+    flat = temperature < _DOUBLE_SOFTMAX_T and enough and not notes.explained
     if flat and not (declared and look_like_probabilities(logits)) and _is_softmax_but_for_a_constant(logits):
-        findings.append(Finding(Sign.DOUBLE_SOFTMAX, {**numbers, "n_classes": logits.shape[1]}))
+        findings.append(Finding(words.double_softmax, {**numbers, "n_classes": logits.shape[1]}, explains=True))
     sharp = temperature < _SHARP_T and looked.accuracy > _NEARLY_ALWAYS
     # A search that ended at a bound has said so; where only this one does, separable samples are no news.
-    news = not puzzled and (solved or temperature != DEFAULT_BOUNDS[0])
+    news = not notes.puzzled and (solved or temperature != DEFAULT_BOUNDS[0])
     if news and (temperature < _MIN_T or temperature > _MAX_T or sharp):
-        numbers = {**numbers, "accuracy": looked.accuracy, "inputs": inputs, "large": temperature > _MAX_T}
-        findings.append(Finding(Sign.EXTREME_TEMPERATURE, numbers))
+        numbers = {**numbers, "accuracy": looked.accuracy, "inputs": inputs}
+        causes = CAUSES_OF_LARGE_T if temperature > _MAX_T else CAUSES_OF_SMALL_T
+        findings.append(Finding(words.extreme_temperature, numbers, puzzles=causes))
     return findings
 
 
@@ -328,13 +347,6 @@ def _is_softmax_but_for_a_constant(logits):
             return False
     # Of probabilities, one is small somewhere; where all logits are as good as equal, it is their scale that is odd.
     return bool(least >= _FAR_FROM_EQUAL)
-
-
-def _in_unit_interval(logits):
-    """Whether all lie between 0 and 1, and some above 0; the first row tells nearly always."""
-    if logits[0].min() < 0 or logits[0].max() > 1:
-        return False
-    return bool(logits.min() >= 0 and logits.max() <= 1 and logits.any())
 
 
 def look_like_probabilities(logits):
@@ -352,14 +364,14 @@ def _sum_to_one(logits):
 def look_at_new(logits):
     """Whether new logits are probabilities, where those of the fit weren't; a row alone may be so by chance."""
     if len(logits) > 1 and look_like_probabilities(logits[:_MAX_ROWS_FOR_T]):
-        return [Finding(Sign.NEW_PROBABILITIES, {})]
+        return [Finding(words.new_probabilities, {})]
     return []
 
 
-def look_at_frequencies(proba, y_encoded, weight, classes, nll):
+def look_at_frequencies(proba, y_encoded, weight, classes, nll, remedy):
     """Whether classes are as frequent as a map has them on average that can't move all of a class.
 
-    `proba` is what the map makes of samples with weight, and `nll` its mean NLL.
+    `proba` is what the map makes of samples with weight, `nll` its mean NLL, and `remedy` what mends it, in words.
     """
     if len(proba) < MIN_SAMPLES_PER_PARAMETER:
         return []
@@ -372,11 +384,4 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll):
     # Of two classes, the event.
     worst = 1 if len(classes) == 2 else int(np.abs(mean - share).argmax())
     numbers = {"share": share[worst], "mean": mean[worst], "p_value": test.p_value}
-    return [Finding(Sign.FREQUENCIES, {"name": classes.tolist()[worst], **numbers})]
-
-
-def look_at_number(n_samples, n_parameters):
-    """Whether samples are too few for the parameters that nothing else holds."""
-    if n_samples >= MIN_SAMPLES_PER_PARAMETER * n_parameters:
-        return []
-    return [Finding(Sign.FEW_SAMPLES, {"n_samples": n_samples, "n_parameters": n_parameters})]
+    return [Finding(words.frequencies, {"name": classes.tolist()[worst], **numbers, "remedy": remedy})]

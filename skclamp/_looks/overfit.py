@@ -38,7 +38,7 @@ def is_doubtful(weight, n_classes, enough):
     return n_classes <= MAX_CLASSES and n_effective(weight.cpu().numpy()) < enough * n_classes
 
 
-def out_of_fold(calibrator, logits, y, weight):
+def against_temperature(calibrator, logits, y, weight):
     """Fit a map, and a temperature, without each fold of the samples, and judge both on it; None without folds.
 
     The map is fitted as a clone of `calibrator`, which has no estimator, on logits (n, K), column indices and weights.
@@ -52,7 +52,7 @@ def out_of_fold(calibrator, logits, y, weight):
         # Samples without weight are in no fold.
         train, held = ((rows & (weight > 0)).to(logits.device) for rows in (~held, held))
         train_weight, columns = weight[train.to(weight.device)], y[held]
-        fitted = clone(calibrator)._learn(logits[train], y[train].cpu(), train_weight, checks=False, heard=False)
+        fitted = clone(calibrator)._learn(logits[train], y[train].cpu(), train_weight, checks=False, silent=True)
         temperature = solve_temperature(logits[train], y[train], sample_weight=train_weight).temperature
         rows = held.cpu().numpy()
         log_proba = fitted.predict_log_proba(logits[held])

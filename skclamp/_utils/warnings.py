@@ -25,7 +25,7 @@ CAUSES_OF_FLAWLESSNESS = _FEW, _TRAINING
 def warn_caller(message, category):
     """Warn as if the first line outside the package had caused it, however deep within a fit another one is."""
     notes = _NOTES.get()
-    if notes is not None and notes.unheard:
+    if notes is not None and notes.silent:
         return
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_code.co_filename.startswith(_NOT_CALLERS):
@@ -46,18 +46,10 @@ class _Notes(list):
     """Those of the fits that are going on, one within the other; `rarity` is the cause that rare classes would be."""
 
     depth = 0
-    unheard = False
+    silent = False
     rarity = None
-
-    @property
-    def explained(self):
-        """Whether a cause was noted, beside which what it leads to is no news."""
-        return any(each.explains for each in self)
-
-    @property
-    def puzzled(self):
-        """Whether something that may have any of the usual causes was noted."""
-        return any(each.puzzles for each in self)
+    # Whether a cause was noted, beside which what it leads to is no news; and what may have any of the usual causes.
+    explained = puzzled = False
 
 
 _NOTES: ContextVar[_Notes | None] = ContextVar("skclamp_notes", default=None)
@@ -74,6 +66,7 @@ def note(message, category, *, explains=False, puzzles=()):
         warn_caller(message, category)
     else:
         notes.append(_Note(message, category, explains, puzzles))
+        notes.explained, notes.puzzled = notes.explained or explains, notes.puzzled or bool(puzzles)
 
 
 def suspect(rarity):
@@ -100,10 +93,10 @@ def one_warning():
 
 
 @contextlib.contextmanager
-def unheard():
+def silenced():
     """Leave aside what the package warns of, in this thread alone, as Python's filters couldn't."""
     notes = _Notes()
-    notes.depth, notes.unheard = 1, True
+    notes.depth, notes.silent = 1, True
     token = _NOTES.set(notes)
     try:
         yield notes

@@ -117,8 +117,7 @@ class AroundEstimator(BaseEstimator):
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
     def _validate_params(self):
-        params = {name: getattr(self, name) for name in self._get_param_names()}
-        check_parameters(self._parameter_constraints, params, type(self).__name__)
+        check_parameters(self._parameter_constraints, super().get_params(deep=False), type(self).__name__)
 
     @contextmanager
     def _kept_on_error(self):

@@ -1,7 +1,7 @@
 """BaseCalibrator: fit, predict_proba, predict_log_proba, predict and score around two hooks."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
 from typing import ClassVar
@@ -17,19 +17,10 @@ from .._backbones.backbone import ArrayBackbone, Opening
 from .._backbones.fingerprint import content_hash
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
-from .._backbones.samples import cross_fit, labels_beside, read, read_labels
-from .._looks.diagnosis import (
-    Finding,
-    Sign,
-    diagnose,
-    look_at_frequencies,
-    look_at_new,
-    look_at_number,
-    look_back,
-    look_like_probabilities,
-)
-from .._looks.overfit import MAX_CLASSES, is_doubtful, is_hopeless, out_of_fold
-from .._looks.words import tell
+from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
+from .._looks import words
+from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, look_like_probabilities
+from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_again, absent_among, is_exporting, tensor_of
 from .._utils.docstrings import with_shared_docs
@@ -40,9 +31,9 @@ from .._utils.metadata import NO_METADATA, route, router_of
 from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note, one_warning, unheard
+from .._utils.warnings import note, one_warning, silenced, warn_caller
 from ..distributed import ALONE, Fingerprint, Shard, current
-from ..exceptions import UnusedParameterWarning
+from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule
 from ..persistence import write
 from ._around import AroundEstimator, arguments_of
@@ -196,90 +187,56 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """
         return self._learn(X, y, sample_weight, **params)
 
-    def _learn(self, X, y=None, sample_weight=None, *, checks=True, heard=True, **params):
-        """Fit; as part of a fit that has looked at the samples, without `checks`, and as one of many trials unheard."""
+    def _learn(self, X, y=None, sample_weight=None, *, checks=True, silent=False, **params):
+        """Fit; as part of a fit that has looked at the samples, without `checks`; as one of many trials, silently."""
         ranks = current()
-        with self._kept_on_error(), ranks.fitting(), one_warning() if heard else unheard() as notes:
+        with self._kept_on_error(), ranks.fitting(), silenced() if silent else one_warning() as notes:
             self._validate_params()
             check_samples(X, type(self).__name__)
-            any_order = y is None and sample_weight is None and not params
+            alone = sample_weight is None and not params
+            any_order = y is None and alone
             y = None if y is None else check_labels(y, beside=("X", X))
             if ranks is not ALONE:
                 self._check_alike(ranks, sample_weight, params)
-            given = {"sample_weight": sample_weight, **params}
-            metadata = NO_METADATA if any_order else self._route(y, given, ranks)
-            for name in [name for name in vars(self) if name.endswith("_") or name == "_backbone"]:
-                delattr(self, name)
+            metadata = NO_METADATA if alone else self._route(y, {"sample_weight": sample_weight, **params}, ranks)
+            for name in list(vars(self)):
+                if name.endswith("_") or name == "_backbone":
+                    delattr(self, name)
 
-            samples = self._read(X, y, metadata, any_order)
-            self._understand(samples, sample_weight, metadata, ranks)
+            samples = self._understand(self._read(X, y, metadata, any_order), sample_weight, metadata, ranks)
+            n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
             self._like_probabilities = look_like_probabilities(samples.logits)
             if checks and self._like_probabilities and samples.backbone.guesses_response:
-                tell([Finding(Sign.PROBABILITIES, {})])
+                note(words.probabilities(), CalibrationSetWarning, explains=True)
             checks = checks and ranks is ALONE
             looked = self._look_at(samples) if checks else None
             self._check_absent(absent_among(samples.logits), samples)
             self.least_probability_ = self._least_probability(samples)
-            if self.least_probability_:
-                samples.logits = raised(samples.logits, self.least_probability_)
+            logits = raised(samples.logits, self.least_probability_) if self.least_probability_ else samples.logits
+            samples = replace(samples, logits=logits, guesses=looked is not None and looked.guesses)
 
             self._n_samples = samples.shard.total
             judged = bool(checks and self._n_per_class and not notes.explained)
-            hopeless = judged and self._is_hopeless(samples)
+            hopeless = judged and is_hopeless(samples.weight, n_classes, self._n_per_class)
+            if hopeless:
+                message = words.hopeless(n_samples, n_classes, type(self).__name__)
+                # Of a long fit before it starts.
+                (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
             mapped = self._fit(samples) or Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight)
 
             judged = judged and not hopeless and not notes.explained
             rival = self._out_of_fold(samples) if judged else None
+            if rival is not None and rival.worse:
+                owner = type(self).__name__
+                message = words.worse_than_temperature(n_samples, self._n_free, rival.loss, rival.of_temperature, owner)
+                note(message, CalibrationSetWarning)
             if rival is not None and mapped.out_of_fold is None:
                 mapped = mapped._replace(out_of_fold=rival.loss)
-            self._scores = None if notes.unheard else self._score(samples, mapped, checks, notes)
+            self._scores = None if notes.silent else self._score(samples, mapped, checks, notes)
             self._remember(samples)
             if looked is not None:
                 self._look_back(looked, samples, notes, few=hopeless or (rival is not None and rival.worse))
         return self
-
-    def _route(self, y, params, ranks=ALONE):
-        """Metadata on their way, the weights among them."""
-        params = {name: value for name, value in params.items() if value is not None}
-        if not params:
-            return NO_METADATA
-        if "sample_weight" in params and y is not None:
-            weight = check_sample_weight(params["sample_weight"], len(y), some=ranks is ALONE)
-            # A scorer sees the samples of all.
-            params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
-        if not is_frozen(self.estimator):
-            check_classifier(self.estimator)
-        return route(self.get_metadata_routing(), params, **self._routed_to())
-
-    def get_metadata_routing(self):
-        """Who gets the metadata that `fit` is given.
-
-        Returns
-        -------
-        MetadataRouter
-            To a classifier that isn't fitted, to the splitter that folds for it, and to that of a guard.
-        """
-        return self._router().add_self_request(self)
-
-    def _router(self):
-        return router_of(type(self).__name__, **self._routed_to())
-
-    def _routed_to(self):
-        """The classifier that `fit` fits, the splitter that folds for it, and that of a guard, where there are any."""
-        return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self.cv}
-
-    def _check_alike(self, ranks, sample_weight, params):
-        """Raise on all ranks where one was asked for something else."""
-        if not is_frozen(self.estimator):
-            raise ValueError(f"estimator must be fitted where samples are sharded; got {self.estimator!r}")
-        if params:
-            raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
-        given = {name: value for name, value in arguments_of(self).items() if name not in _OF_EACH_RANK}
-        fingerprints: dict[str, Fingerprint | str] = {
-            name: Fingerprint(repr(value), content_hash(value)) for name, value in given.items()
-        }
-        fingerprints["sample_weight"] = "None" if sample_weight is None else "weights"
-        ranks.check_alike(calibrator=type(self).__name__, **fingerprints)
 
     def _opening(self):
         """Hook: how the estimator is opened."""
@@ -301,49 +258,44 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             return read(self._open_backbone(), X, y, any_order=any_order, again=self._reads_again)
         return cross_fit(self.estimator, self._opening(), X, y, metadata, cv=self.cv)
 
-    def _understand(self, samples, sample_weight, metadata, ranks):
-        """Take on what the samples' columns, labels and weights are."""
-        y, logits, backbone, n_classes = samples.labels, samples.logits, samples.backbone, samples.logits.shape[1]
-        samples.shard, samples.metadata = Shard.of(ranks, len(logits)), metadata
-        seen = y
+    def _understand(self, reading, sample_weight, metadata, ranks):
+        """The `Samples` of a reading: what their columns, labels and weights are."""
+        y, logits, backbone, n_classes = reading.labels, reading.logits, reading.backbone, reading.logits.shape[1]
+        shard, seen = Shard.of(ranks, len(logits)), y
         if ranks is not ALONE:
             kinds = {"dtype_of_the_logits": logits.dtype, "kind_of_the_labels": y.dtype.kind}
             ranks.check_alike(number_of_classes=n_classes, network=backbone.fingerprint(), **kinds)
             seen = np.concatenate(ranks.all_gather_object(np.unique(y)))
         names = {"known": backbone.classes, "likely": backbone.likely_classes}
-        samples.classes = resolve_classes(seen, n_classes, classes=self.classes, **names)
-        samples.y_encoded = tensor_of(encode_labels(y, samples.classes), "y").to(logits.device)
-        samples.weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
-        if ranks is not ALONE and not ranks.sum(samples.weight.sum()):
+        classes = resolve_classes(seen, n_classes, classes=self.classes, **names)
+        y_encoded = tensor_of(encode_labels(y, classes), "y").to(logits.device)
+        weight = check_sample_weight(sample_weight, len(logits), some=ranks is ALONE)
+        if ranks is not ALONE and not ranks.sum(weight.sum()):
             raise ValueError("sample_weight must not be zero everywhere; got zeros on all ranks")
+        understood = {"y_encoded": y_encoded, "weight": weight, "classes": classes, "shard": shard}
+        return Samples(**vars(reading), **understood, metadata=metadata)
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
-        for name, effect in self._without_effect(samples.backbone):
-            note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
-        fitted = self.estimator is not None and is_frozen(self.estimator)
-        findings, looked = diagnose(samples, fitted=fitted)
-        samples.guesses = any(sign is Sign.GUESSES and numbers["alike"] for sign, numbers in findings)
-        if findings:
-            tell(findings)
-        return looked
-
-    def _without_effect(self, backbone):
-        """Parameters that have no effect beside the others and X, and what they are for."""
+        frozen, unused = is_frozen(self.estimator), {}
         if self.cv is not None and "splitter" not in self._routed_to():
-            yield "cv", "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
-        if self.least_probability != "auto" and not (self._takes_logarithms and backbone.votes):
-            yield (
-                "least_probability",
+            unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
+        if self.least_probability != "auto" and not (self._takes_logarithms and samples.backbone.votes):
+            unused["least_probability"] = (
                 "probabilities, or logits, that are given or that a classifier of scikit-learn yields, and for maps "
-                "that take their logarithms",
+                "that take their logarithms"
             )
-        if self.integer_scale is not None and not backbone.scaled:
-            yield (
-                "integer_scale",
+        if self.integer_scale is not None and not samples.backbone.scaled:
+            unused["integer_scale"] = (
                 "a network's integer inputs, of which X has none. Floating-point inputs must be on the scale that the "
-                "network was trained with",
+                "network was trained with"
             )
+        for name, effect in unused.items():
+            note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
+        findings, looked = diagnose(samples, fitted=self.estimator is not None and frozen)
+        for finding in findings:
+            finding.tell()
+        return looked
 
     def _check_absent(self, absent, samples=None):
         """Raise where logits of -inf are none that the map takes, or those of labels that count."""
@@ -388,15 +340,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             return 0.0
         return least_by_labels(logits, samples.y_encoded, samples.weight, half, samples.shard, samples.unseen)
 
-    def _is_hopeless(self, samples):
-        """Whether the fit is in vain, which is told, of a long one before it starts."""
-        n_classes, n_samples = samples.logits.shape[1], int((samples.weight > 0).sum())
-        if not is_hopeless(samples.weight, n_classes, self._n_per_class):
-            return False
-        finding = Finding(Sign.HOPELESS, {"n_samples": n_samples, "n_classes": n_classes})
-        tell([finding], type(self).__name__, at_once=n_classes > MAX_CLASSES)
-        return True
-
     def _fit(self, samples):
         """Hook of what needs more than logits; by default, `_fit_logits` on those of all processes.
 
@@ -409,17 +352,12 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
     def _out_of_fold(self, samples):
-        """Whether a map of many numbers is worse than one temperature out of fold, which is told; None if it can't."""
+        """Whether a map of many numbers is worse than one temperature out of fold; None if that can't be told."""
         n_classes, enough = samples.logits.shape[1], self._n_per_class * self._enough_per_number
         if not is_doubtful(samples.weight, n_classes, enough):
             return None
         fresh = self._to_cross_fit().set_params(estimator=None, response="logits", classes=np.arange(n_classes))
-        rival = out_of_fold(fresh, samples.logits, samples.y_encoded, samples.weight)
-        if rival is not None and rival.worse:
-            numbers = {"n_samples": int((samples.weight > 0).sum()), "n_parameters": self._n_free}
-            losses = {"loss": rival.loss, "of_temperature": rival.of_temperature}
-            tell([Finding(Sign.WORSE_OUT_OF_FOLD, {**numbers, **losses})], type(self).__name__)
-        return rival
+        return against_temperature(fresh, samples.logits, samples.y_encoded, samples.weight)
 
     def _to_cross_fit(self):
         """Hook: what is fitted without each fold, unfitted, to be judged in its place."""
@@ -434,9 +372,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         before, after = samples.shard.ranks.sum(torch.stack([before, after]))
         scores = Scores.of(before, after, mapped.out_of_fold)
         if checks and self._treats_classes_alike and not (notes.explained or notes.puzzled):
-            classes, nll = samples.classes, scores.after[2]
-            for sign, numbers in look_at_frequencies(proba, mapped.y_encoded, mapped.weight, classes, nll):
-                tell([Finding(sign, {**numbers, "remedy": self._mend_by_class(len(classes))})])
+            classes, nll, remedy = samples.classes, scores.after[2], self._mend_by_class(len(samples.classes))
+            for finding in look_at_frequencies(proba, mapped.y_encoded, mapped.weight, classes, nll, remedy):
+                finding.tell()
         return scores
 
     @property
@@ -480,13 +418,12 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             inputs=None if self.estimator is None else samples.backbone.range_of_inputs,
             guessed=samples.backbone.guesses_response,
             declared=self.response == "logits",
-            explained=notes.explained,
-            puzzled=notes.puzzled,
+            notes=notes,
         )
-        if not few:
-            findings += look_at_number(looked.n_samples, self._n_free)
-        if findings:
-            tell(findings, type(self).__name__)
+        for finding in findings:
+            finding.tell()
+        if not few and looked.n_samples < words.MIN_SAMPLES_PER_PARAMETER * self._n_free:
+            note(words.few_samples(looked.n_samples, self._n_free, type(self).__name__), CalibrationSetWarning)
 
     @property
     def _solved_temperature(self):
@@ -683,7 +620,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _look_at_new(self, logits):
         """Tell that new rows, taken for logits, are probabilities, unless those of the fit looked so."""
         if not self._like_probabilities:
-            tell(look_at_new(logits))
+            for finding in look_at_new(logits):
+                finding.tell()
 
     def _transform_rows(self, normalise, logits):
         """From logits in the network's precision, a chunk at a time."""
@@ -818,6 +756,51 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         write(self, path)
+
+    # Who gets what is given beside X and y, and what several processes agree on.
+
+    def _route(self, y, params, ranks=ALONE):
+        """Metadata on their way, the weights among them."""
+        params = {name: value for name, value in params.items() if value is not None}
+        if not params:
+            return NO_METADATA
+        if "sample_weight" in params and y is not None:
+            weight = check_sample_weight(params["sample_weight"], len(y), some=ranks is ALONE)
+            # A scorer sees the samples of all.
+            params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
+        if not is_frozen(self.estimator):
+            check_classifier(self.estimator)
+        return route(self.get_metadata_routing(), params, **self._routed_to())
+
+    def get_metadata_routing(self):
+        """Who gets the metadata that `fit` is given.
+
+        Returns
+        -------
+        MetadataRouter
+            To a classifier that isn't fitted, to the splitter that folds for it, and to that of a guard.
+        """
+        return self._router().add_self_request(self)
+
+    def _router(self):
+        return router_of(type(self).__name__, **self._routed_to())
+
+    def _routed_to(self):
+        """The classifier that `fit` fits, the splitter that folds for it, and that of a guard, where there are any."""
+        return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self.cv}
+
+    def _check_alike(self, ranks, sample_weight, params):
+        """Raise on all ranks where one was asked for something else."""
+        if not is_frozen(self.estimator):
+            raise ValueError(f"estimator must be fitted where samples are sharded; got {self.estimator!r}")
+        if params:
+            raise ValueError(f"metadata must be sample_weight alone where samples are sharded; got {sorted(params)}")
+        given = {name: value for name, value in arguments_of(self).items() if name not in _OF_EACH_RANK}
+        fingerprints: dict[str, Fingerprint | str] = {
+            name: Fingerprint(repr(value), content_hash(value)) for name, value in given.items()
+        }
+        fingerprints["sample_weight"] = "None" if sample_weight is None else "weights"
+        ranks.check_alike(calibrator=type(self).__name__, **fingerprints)
 
 
 def _n_floats(value):

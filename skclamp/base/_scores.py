@@ -72,8 +72,8 @@ class Scores(NamedTuple):
     @classmethod
     def of(cls, before, after, out_of_fold=None):
         """From the sums that `scored` gives, before and after a fit."""
-        first, second = (tuple((sums[:3] / sums[3]).tolist()) for sums in (before, after))
-        return cls(first, second, int(after[4]), out_of_fold)
+        first, second = (before[:3] / before[3]).tolist(), (after[:3] / after[3]).tolist()
+        return cls(tuple(first), tuple(second), int(after[4]), out_of_fold)
 
     def sentence(self, n_samples, held_out):
         """In words, beside how many samples there are in all, and what those are that were held out."""

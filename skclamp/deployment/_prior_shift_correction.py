@@ -1,7 +1,7 @@
 """PriorShiftCorrection: calibrated probabilities for class frequencies that have changed."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -244,9 +244,8 @@ class PriorShiftCorrection(BaseCalibrator):
             )
         # Probabilities out of fold would be those of other maps than the deployed one, and look like other inputs.
         fitted = clone(self.estimator)._learn(X, y, checks=False, **metadata.fit)
-        samples = read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
-        samples.estimator = fitted
-        return samples
+        reading = read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
+        return replace(reading, estimator=fitted)
 
     def _routed_to(self):
         routed = super()._routed_to()

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from .._utils.arrays import to_numpy
 from .._utils.labels import check_same_length
 from .._utils.parameters import check_choice, check_number, check_whole_number
-from .._utils.warnings import unheard
+from .._utils.warnings import silenced
 from ._metric import as_probabilities, check_metric, facts_of, options_of
 from ._noise_floor import draw_labels, values_of
 from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, ScaledError, resampling_weights
@@ -287,7 +287,7 @@ class _Sample:
 
         def of_weight(weight):
             # What is odd about the labels of a resample is chance.
-            with unheard():
+            with silenced():
                 if facts is not None:
                     return metric(y_encoded, self.proba.reweighted(weight))
                 rows = np.repeat(np.arange(len(weight)), weight.astype(np.int64))

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from .._utils.arrays import tensor_of
 from .._utils.parameters import check_whole_number
-from .._utils.warnings import unheard
+from .._utils.warnings import silenced
 from ._metric import as_probabilities, check_metric, facts_of
 
 
@@ -100,7 +100,7 @@ def floor_of(metric, given, draws, quantile=0.95):
 
 def values_of(metric, given, draws):
     """The metric under each row of labels that were drawn: what is odd about them is chance."""
-    with unheard():
+    with silenced():
         return [metric(labels, given) for labels in draws]
 
 

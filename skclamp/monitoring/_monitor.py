@@ -12,17 +12,18 @@ from torch.utils.data import Dataset
 
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_samples
-from .._looks.diagnosis import Finding, Sign, look_at_width, look_like_probabilities
-from .._looks.words import tell
+from .._looks import words
+from .._looks.diagnosis import look_at_width, look_like_probabilities
 from .._utils.arrays import to_numpy
 from .._utils.encoding import register
 from .._utils.labels import resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import one_warning
+from .._utils.warnings import note, one_warning
 from ..base._around import AroundEstimator, arguments_of
 from ..display import MonitorDisplay
+from ..exceptions import CalibrationSetWarning
 from ..persistence import write
 from ._alarms import Alarms, watch_on
 from ._e_process import EProcess, best_temperature
@@ -228,7 +229,8 @@ class CalibrationMonitor(AroundEstimator):
             y_encoded = encode_watched(labels, self.classes_, named or self.classes is not None)
             if not named and not self._evidence.n_samples and len(y_encoded):
                 best, weight = logits.argmax(1).cpu().numpy(), np.ones(len(y_encoded))
-                tell(look_at_width(best, y_encoded, weight, logits.shape[1]))
+                for finding in look_at_width(best, y_encoded, weight, logits.shape[1]):
+                    finding.tell()
             log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
             # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
             limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
@@ -339,7 +341,7 @@ class CalibrationMonitor(AroundEstimator):
             self._rules["classes"] = to_numpy(self.classes).copy()
         self._watched = self._frozen_part()
         if self._backbone.guesses_response and look_like_probabilities(logits):
-            tell([Finding(Sign.PROBABILITIES, {})])
+            note(words.probabilities(), CalibrationSetWarning, explains=True)
 
     def _check_columns(self, logits):
         """Raise for other classes than those that are watched."""

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from .._judging.paired import of_groups, ranged_p_values
 from .._report.cells import BinnedPredictions, BinnedTest, cells_of, menu_with
-from .._utils.warnings import unheard
+from .._utils.warnings import silenced
 from ..metrics import (
     adaptive_expected_calibration_error,
     bootstrap_interval,
@@ -100,7 +100,7 @@ class Scoring:
         self.columns = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CLASSES_BINNED])
 
     # The labels are column indices, whichever of them the test set misses.
-    @unheard()
+    @silenced()
     def __call__(self, y_proba):
         """What comes of these, as `Scored`."""
         proba, y_encoded, n_bins = Probabilities(y_proba), self.y_encoded, self.n_bins

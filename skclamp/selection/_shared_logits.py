@@ -11,11 +11,12 @@ from .. import scaling
 from .._backbones.backbone import Opening
 from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.samples import cross_fit, read
-from .._utils.arrays import tensor_over
-from .._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
+from .._utils.labels import check_labels, encode_labels, resolve_classes
+from .._utils.metadata import NO_METADATA
 from .._utils.warnings import note, one_warning
 from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
+from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 
 # An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
@@ -33,7 +34,7 @@ class SharedLogits:
         Names of the columns.
     calibration, test : torch.Tensor of shape (n_samples, n_classes)
         Logits.
-    calibration_samples, test_samples : Samples
+    calibration_samples, test_samples : Samples, Reading
         They, and what they are of.
     X_test : array-like or Dataset
         What `dataset_behind` made of the parameter.
@@ -95,10 +96,9 @@ class SharedLogits:
 
     def _look_once(self):
         """For all the calibrators; those fitted to these logits don't look at them again."""
-        looking, samples = scaling.TemperatureScaling(self.estimator, **self.shared), self.calibration_samples
-        samples.weight = check_sample_weight(self.params.get("sample_weight"), len(self.calibration))
-        samples.y_encoded = tensor_over(self.y_cal_encoded).to(self.calibration.device)
-        samples.classes = self.classes
+        looking = scaling.TemperatureScaling(self.estimator, **{**self.shared, "classes": self.classes})
+        weight = self.params.get("sample_weight")
+        self.calibration_samples = samples = looking._understand(self.calibration_samples, weight, NO_METADATA, ALONE)
         with one_warning() as notes:
             looked = looking._look_at(samples)
             if looked is not None:

@@ -14,7 +14,7 @@ from .._solvers.weights import solve_weights
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.metadata import of_rows
-from .._utils.warnings import unheard
+from .._utils.warnings import silenced
 from ..base import BaseCalibrator
 
 # Of the shrinkage towards equal weights in the stack, in nats: maps that are as good as each other share alike.
@@ -84,7 +84,7 @@ class Trial:
             rows, calibrators = fold.to(logits.device), []
             for of_map, calibrator in zip(log_proba, maps, strict=True):
                 # Of weak fits to a part of the samples; that to all of them warns by itself.
-                with unheard():
+                with silenced():
                     calibrators.append(samples.take(~fold).fit(calibrator))
                 bar.update()
                 of_map[rows] = torch.from_numpy(calibrators[-1].predict_log_proba(logits[rows])).to(log_proba)
@@ -104,7 +104,7 @@ class Trial:
         for fold, calibrators in zip(self.folds, self.fitted, strict=True):
             rest, rows = (mask.to(y.device) for mask in (~fold, fold))
             weights = _stacking_weights(self.log_proba[:, rest], y[rest], weight[rest])
-            with unheard():
+            with silenced():
                 last = self.fit_recalibration(weights, ~fold)
             bar.update()
             pooled = _stacked(self.log_proba[:, rows], weights)
