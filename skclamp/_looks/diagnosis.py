@@ -317,8 +317,8 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
         temperature = solve_temperature(logits[on_device], y_encoded, sample_weight=weight).temperature
     findings, enough = [], looked.n_samples >= MIN_SAMPLES_PER_PARAMETER
     # The first row tells nearly always.
-    first_in_unit_interval = logits[0].min() >= 0 and logits[0].max() <= 1
-    if guessed and enough and first_in_unit_interval and logits.min() >= 0 and logits.max() <= 1 and logits.any():
+    likely = guessed and enough and logits[0].min() >= 0 and logits[0].max() <= 1
+    if likely and logits.min() >= 0 and logits.max() <= 1 and logits.any():
         # A single sigmoid's output is the second of two columns; several are far too flat for logits.
         single = logits.shape[1] == 2 and not logits[:, 0].any()
         if (single or temperature < _SIGMOID_T) and not _sum_to_one(logits):

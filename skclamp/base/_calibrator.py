@@ -225,7 +225,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             mapped = self._fit(samples) or Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight)
 
             judged = judged and not hopeless and not notes.explained
-            rival = self._out_of_fold(samples) if judged else None
+            rival = self._against_temperature(samples) if judged else None
             if rival is not None and rival.worse:
                 owner = type(self).__name__
                 message = words.worse_than_temperature(n_samples, self._n_free, rival.loss, rival.of_temperature, owner)
@@ -351,7 +351,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
-    def _out_of_fold(self, samples):
+    def _against_temperature(self, samples):
         """Whether a map of many numbers is worse than one temperature out of fold; None if that can't be told."""
         n_classes, enough = samples.logits.shape[1], self._n_per_class * self._enough_per_number
         if not is_doubtful(samples.weight, n_classes, enough):
