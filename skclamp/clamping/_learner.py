@@ -1,26 +1,30 @@
 """Fits a perturbation and a temperature to a problem, as the settings say: start, optimiser, warm starts."""
 
 import copy
+import logging
+import math
 from dataclasses import replace
 from itertools import groupby
 
+import numpy as np
 import torch
 from torch import nn
 
-from ..perturbations._families import learnable, n_learnable
-from ._evidence_step import gradients_of, most_samples
-from ._families import (
-    MAX_PARAMETERS,
-    candidates,
-    check_init,
-    initialise,
-    is_zeros,
-    make_perturbation,
-    takes_wide_steps,
-)
+from .._judging.verdict import FamilyReason, Untried
+from .._utils.arrays import absent_among, without
+from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
+from ._evidence_step import MAX_ENTRIES, MAX_ORDER, gradients_of, most_samples
 from ._natural_gradient import descend
 from ._state import State
 from ._torch_training import train
+
+logger = logging.getLogger("skclamp")
+
+# Up to so many parameters, their empirical Fisher matrix is cheap next to a pass over any network. Of more, which
+# "auto" chooses for tables alone, the gradients themselves are, where samples are few.
+MAX_PARAMETERS = 512
+# Of images and sequences; in tables, where each feature is a sensor of its own, the evidence prior shrinks as well.
+SAMPLES_PER_PARAMETER = 5
 
 
 class Learner:
@@ -56,7 +60,7 @@ class Learner:
             state.temperature = problem.solve(gamma=settings.gamma, prior=True).temperature
         else:
             state.temperature = float(settings.init_temperature)
-        initialise(
+        moved = initialise(
             state.perturbation,
             settings.init,
             scale=settings.init_scale,
@@ -64,7 +68,7 @@ class Learner:
             problem=problem,
             temperature=state.temperature,
         )
-        if state.natural and not is_zeros(settings.init):
+        if state.natural and moved:
             logits = problem.try_logits_under(state.perturbation)
             if logits is not None:
                 state.temperature = problem.solve(logits, gamma=settings.gamma, prior=True).temperature
@@ -99,7 +103,7 @@ class Learner:
 def _at_identity(problem, settings):
     """A state at the identity, its T at 1."""
     if settings.perturbation == "auto":
-        families, untried = candidates(problem, settings.penalty)
+        families, untried = competing_families(problem, settings.penalty)
         wide = any(n_learnable(family) > MAX_PARAMETERS for family in families.values())
         # Families that are appended one after another may together be more than few.
         return State(nn.Sequential(), [], 1.0, natural=True, wide=wide, extensions=families, untried=untried)
@@ -117,3 +121,152 @@ def check_settings(problem, settings):
     """Raise where the start doesn't suit the perturbation, or this the inputs."""
     if settings.perturbation != "auto":
         check_init(make_perturbation(settings.perturbation, problem), settings.init)
+
+
+def make_perturbation(perturbation, problem):
+    """A perturbation at the identity, in the place and precision of the problem's inputs.
+
+    It is a name of `PERTURBATIONS`, a module to copy, or None for nothing. A module that isn't the identity, changes
+    the shape or has no parameters is refused.
+    """
+    x = problem.example()
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if perturbation is None:
+        return nn.Sequential()
+    if isinstance(perturbation, str):
+        return PERTURBATIONS[perturbation](tuple(x.shape[1:])).to(x.device, dtype)
+    made, name = copy.deepcopy(perturbation).to(x.device, dtype), type(perturbation).__name__
+    if not learnable(made):
+        raise ValueError(f"perturbation must have parameters to learn; got {name}, which has none")
+    with torch.no_grad():
+        perturbed = made(x)
+    if perturbed.shape != x.shape:
+        raise ValueError(
+            f"perturbation must keep the shape of its input {tuple(x.shape)}; {name} gave {tuple(perturbed.shape)}"
+        )
+    distance = (perturbed - x).abs().max().item()
+    if not distance <= 1e-5 * max(1.0, x.abs().max().item()):
+        raise ValueError(f"perturbation must start as the identity; {name} moves an input by {distance:.3g}")
+    return made
+
+
+def takes_wide_steps(perturbation, problem, penalty, limited=True):
+    """Whether natural steps are made from the samples' own gradients, for a perturbation of many parameters.
+
+    Of more samples than `most_samples`, these have no place where `limited`, and are made from some of them otherwise.
+    The penalty's curvature has no room in their form.
+    """
+    n_parameters = n_learnable(perturbation)
+    if n_parameters <= MAX_PARAMETERS or penalty:
+        return False
+    return not limited or len(problem) <= most_samples(n_parameters)
+
+
+def competing_families(problem, penalty=0.0):
+    """The families that "auto" chooses from, at the identity, by name, and why the others are none of them.
+
+    A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
+    """
+    x = problem.example(1)
+    shape, n_samples, is_table = tuple(x.shape[1:]), len(problem), x.ndim == 2
+    most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER)
+    made, untried = {}, {}
+    for name, kind in PERTURBATIONS.items():
+        if not (kind.tried_on_tables if is_table else kind.tried_on_signals):
+            continue
+        try:
+            family = make_perturbation(name, problem)
+        except ValueError:
+            untried[name] = Untried(math.inf, FamilyReason.OTHER_SHAPE, about=shape)
+            continue
+        n = n_learnable(family)
+        if n <= most or (is_table and takes_wide_steps(family, problem, penalty)):
+            made[name] = family
+        elif is_table and not penalty and n_samples > MAX_ENTRIES // n:
+            untried[name] = Untried(n - most, FamilyReason.TOO_MANY_GRADIENTS, n, MAX_ENTRIES, n_samples)
+        elif is_table and not penalty:
+            untried[name] = Untried(n - most, FamilyReason.TOO_LARGE_MATRIX, n, MAX_ORDER, n_samples)
+        elif n > MAX_PARAMETERS:
+            reason = FamilyReason.TOO_MANY_PARAMETERS_WITH_PENALTY if is_table else FamilyReason.TOO_MANY_PARAMETERS
+            untried[name] = Untried(n - most, reason, n, MAX_PARAMETERS)
+        else:
+            untried[name] = Untried(n - most, FamilyReason.TOO_FEW_SAMPLES, n, SAMPLES_PER_PARAMETER * n, n_samples)
+    if not made:
+        logger.info(
+            "temperature scaling: each family that suits inputs of shape %s has too many parameters for %d samples",
+            shape,
+            n_samples,
+        )
+    return made, untried
+
+
+def check_init(perturbation, init):
+    """Raise unless training of a perturbation, now at the identity, can start where `initialise` would move it."""
+    parameters = learnable(perturbation)
+    if not parameters or (isinstance(init, str) and init in ("zeros", "normal")):
+        return
+    if len(parameters) > 1:
+        what = repr(init) if isinstance(init, str) else "an array"
+        raise ValueError(
+            f"init must be 'zeros' or 'normal' for a perturbation with several parameters; got {what} for "
+            f"{type(perturbation).__name__}"
+        )
+    if not isinstance(init, str):
+        _as_value_of(parameters[0], init)
+
+
+def initialise(perturbation, init, *, scale, generator, problem, temperature):
+    """Move a perturbation, in place, from the identity to where training starts.
+
+    An `init` of "zeros" leaves it there; "normal" is noise of standard deviation `scale` on every parameter; "gradient"
+    is the mean gradient of the summed logits over T with respect to the only parameter; an array is the value of the
+    only parameter, such as delta. Returns whether it has moved.
+    """
+    parameters = learnable(perturbation)
+    if not parameters or (isinstance(init, str) and init == "zeros"):
+        return False
+    with torch.no_grad():
+        if isinstance(init, str) and init == "normal":
+            for parameter in parameters:
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+                parameter.add_(noise.to(parameter), alpha=scale)
+        elif isinstance(init, str):
+            parameters[0].add_(_mean_gradient(perturbation, problem, temperature))
+        else:
+            parameters[0].copy_(_as_value_of(parameters[0], init))
+    return True
+
+
+def _as_value_of(parameter, init):
+    try:
+        value = torch.as_tensor(init if isinstance(init, torch.Tensor) else np.asarray(init, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"init must be an array of numbers: {error}") from error
+    if value.shape != parameter.shape:
+        raise ValueError(
+            f"init must have the shape of the perturbation's parameter, {tuple(parameter.shape)}; got "
+            f"{tuple(value.shape)}"
+        )
+    value = value.to(parameter)
+    if not value.isfinite().all():
+        raise ValueError(f"init must be finite; got NaN or infinity in {value.dtype}")
+    return value
+
+
+def _mean_gradient(perturbation, problem, temperature):
+    """The "gradient" initialisation of Tang (2022): the mean gradient of sum_k f_k / T by the only parameter."""
+    # In float64 the order of the samples is of no account, nor which process has them.
+    exact = copy.deepcopy(perturbation).double()
+    (parameter,) = learnable(exact)
+    total, mean_weight = torch.zeros_like(parameter), problem.weight_of_all.mean().item()
+    for x, others, _, weight in problem.labelled_batches():
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = problem.backbone.module(x, **others)
+            share = (weight / (mean_weight * temperature)).to(logits)
+            (gradient,) = torch.autograd.grad(without(logits, absent_among(logits)).sum(1) @ share, x)
+            perturbed = exact(x.detach().double())
+        problem.passes.forward += len(x)
+        problem.passes.backward += len(x)
+        total += torch.autograd.grad(perturbed, parameter, gradient.to(perturbed.dtype))[0]
+    return problem.shard.ranks.sum(total) / len(problem)

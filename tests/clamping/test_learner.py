@@ -9,8 +9,7 @@ from torch import nn
 
 from skclamp import NeuralClampingCalibrator
 from skclamp._judging.words import words_of
-from skclamp.clamping._families import MAX_PARAMETERS, candidates
-from skclamp.clamping._learner import Learner
+from skclamp.clamping._learner import MAX_PARAMETERS, Learner, competing_families
 from skclamp.clamping._problem import check_differentiable
 from skclamp.clamping._state import Settings
 from skclamp.perturbations import AffinePerturbation
@@ -62,7 +61,7 @@ def problem_of(shape, n_samples=4000, network=None):
     ],
 )
 def test_families_compete_where_the_shape_allows_it(shape, names):
-    found, _ = candidates(problem_of(shape))
+    found, _ = competing_families(problem_of(shape))
     assert found.keys() == names
     x = torch.randn(5, *shape)
     for family in found.values():
@@ -71,7 +70,7 @@ def test_families_compete_where_the_shape_allows_it(shape, names):
 
 def test_candidates_have_few_parameters_for_the_samples():
     sizes = {
-        n: [len(flat(family)) for family in candidates(problem_of((3, 8, 8), n))[0].values()]
+        n: [len(flat(family)) for family in competing_families(problem_of((3, 8, 8), n))[0].values()]
         for n in (10, 100, 1000, 9000)
     }
     assert not sizes[10]
@@ -94,7 +93,9 @@ def test_candidates_have_few_parameters_for_the_samples():
 )
 def test_candidates_of_wide_tables_have_few_gradients(n_features, n_samples, untried):
     x = np.broadcast_to(np.float32(1), (n_samples, n_features))
-    found, others = candidates(pose(Flattens((n_features,)), x, np.zeros(n_samples, dtype=int), batch_size=10_000))
+    found, others = competing_families(
+        pose(Flattens((n_features,)), x, np.zeros(n_samples, dtype=int), batch_size=10_000)
+    )
     assert found.keys() == {"channel", "affine"} - untried.keys()
     assert {name: words_of(each) for name, each in others.items()} == untried
 
