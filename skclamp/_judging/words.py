@@ -12,7 +12,6 @@ from .verdict import FamilyReason, Unheard, ViewReason
 WITHOUT_PERTURBATION = "this is temperature scaling"
 BESIDE_VIEWS = "views see the inputs as they are"
 WITHOUT_VIEWS = "a prediction takes one pass"
-WITHOUT_NEW_FREQUENCIES = "the class frequencies are those of the labelled samples"
 
 _TOO_FEW = "other inputs would look the same, for there are too few samples to tell:"
 _WORDS = {
@@ -94,9 +93,8 @@ def sentences(verdict):
 
 def verdict_of(decision, otherwise):
     """The verdict that tells a decision; `otherwise` says what it is where nothing is kept."""
-    reason = _reason_of_frequencies if otherwise == WITHOUT_NEW_FREQUENCIES else _reason
     not_tried = {name: words_of(why) for name, why in decision.untried.items()}
-    return replace(decision.verdict, reason=reason(decision, otherwise), not_tried=not_tried)
+    return replace(decision.verdict, reason=_reason(decision, otherwise), not_tried=not_tried)
 
 
 def _reason(decision, otherwise):
@@ -135,15 +133,18 @@ def _why_nothing(untried):
     return "; ".join(f"{name}: {words_of(why)}" for name, why in untried.items())
 
 
-def _reason_of_frequencies(decision, otherwise):
+def verdict_of_frequencies(decision):
+    """The verdict that tells a decision on class frequencies."""
     verdict = decision.verdict
-    if not verdict.accepted:
-        return f"Refused, so {otherwise}: {words_of(decision.objections[0])}."
     n_judging = sum(fold["n_samples"] for fold in verdict.folds)
-    return (
+    reason = (
         f"Kept: the class frequencies have changed (p = {verdict.p_value:.2g}, on {n_judging:,} samples that didn't "
         f"estimate them), and {verdict.n_samples:,} show no other change (p = {verdict.fit_p_value:.2g})."
     )
+    if not verdict.accepted:
+        why = words_of(decision.objections[0])
+        reason = f"Refused, so the class frequencies are those of the labelled samples: {why}."
+    return replace(verdict, reason=reason)
 
 
 def left_out(perturbation, n_samples):

@@ -23,7 +23,7 @@ from .._judging.class_frequencies import (
 )
 from .._judging.paired import n_effective
 from .._judging.splits import draw_folds
-from .._judging.words import WITHOUT_NEW_FREQUENCIES, verdict_of
+from .._judging.words import verdict_of_frequencies
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
@@ -218,7 +218,7 @@ class PriorShiftCorrection(BaseCalibrator):
             n_like=histograms.n_like(priors),
             flaw=self._flaw or self._off_by_class,
         )
-        return priors, verdict_of(decision, WITHOUT_NEW_FREQUENCIES)
+        return priors, verdict_of_frequencies(decision)
 
     def _estimate(self, log_proba):
         strength = _ADDED_PER_CLASS * log_proba.shape[1]
