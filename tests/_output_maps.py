@@ -20,7 +20,6 @@ from skclamp import (
     VectorScaling,
 )
 from skclamp.base import BaseCalibrator
-from skclamp.clamping._base import BaseClamping
 from skclamp.metrics import neg_brier_score_scorer
 
 BY_CLASS = "maps each class by itself"
@@ -66,6 +65,7 @@ def public_calibrators():
 
 
 PUBLIC = public_calibrators()
+CLAMPING = (skclamp.NeuralClampingCalibrator, skclamp.NeuralClampingCalibratorCV)
 FEW = [("temperature", TemperatureScaling()), ("structured", StructuredVectorScaling()), ("vector", VectorScaling())]
 CHOICE = "may choose a map that does"
 BINS = {"changes_predictions": BY_CLASS, "warns": UNSEEN_CLASSES}
@@ -107,7 +107,7 @@ FURTHER = {
 OUTPUT_MAPS = {
     name: OutputMap(**{"make": cls, **KNOWN.get(name, {})})
     for name, cls in PUBLIC.items()
-    if not issubclass(cls, BaseClamping)
+    if not issubclass(cls, CLAMPING)
 } | FURTHER
 
 
@@ -123,7 +123,7 @@ class Clamping:
         What it draws by the position of the samples, so that their order counts; empty where it draws nothing.
     """
 
-    make: Callable[..., BaseClamping]
+    make: Callable[..., BaseCalibrator]
     draws: str = ""
 
 
@@ -138,7 +138,7 @@ KNOWN_CLAMPING = {
     ),
 }
 CLAMPING = {
-    name: KNOWN_CLAMPING.get(name, Clamping(cls)) for name, cls in PUBLIC.items() if issubclass(cls, BaseClamping)
+    name: KNOWN_CLAMPING.get(name, Clamping(cls)) for name, cls in PUBLIC.items() if issubclass(cls, CLAMPING)
 } | {
     "clamping with an output map": Clamping(partial(MOVED, output=StructuredVectorScaling())),
     "guarded natural steps": Clamping(partial(NeuralClampingCalibrator, random_state=0), "halves and batches"),

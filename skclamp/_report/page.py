@@ -177,17 +177,13 @@ def _perturbation(name, calibrator, channel_names):
         "verdict": _told(calibrator, "verdict_"),
         "viewsVerdict": _told(calibrator, "views_verdict_"),
         "nViews": len(calibrator.views_),
-        "panels": list(map(_panel, panels)),
+        "panels": [{"title": p.title, "kind": p.kind, **_CONTENTS[p.kind](**p.content)} for p in panels],
     }
 
 
 def _told(calibrator, name):
     verdict = getattr(calibrator, name, None)
     return verdict and {number: getattr(verdict, number) for number in _VERDICT}
-
-
-def _panel(panel):
-    return {"title": panel.title, "kind": panel.kind, **_CONTENTS[panel.kind](**panel.content)}
 
 
 def _bars(values, names, nothing):

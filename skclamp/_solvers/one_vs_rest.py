@@ -55,16 +55,13 @@ def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False, chunk_size=_CHUN
     for classes in torch.arange(n_classes, device=y.device).split(max(1, chunk_size // n_samples)):
         x = torch.stack([term[:, classes].T for term in terms])
         x = torch.cat([x, torch.ones_like(x[:1])])
-        target = _targets(y == classes[:, None], weight)
+        hit = y == classes[:, None]
+        inside = (hit.to(weight) @ weight)[:, None]
+        # Of a class's n+ samples (n+ + 1) / (n+ + 2), and 1 / (n- + 2) of the others.
+        target = torch.where(hit, (inside + 1) / (inside + 2), 1 / (weight.sum() - inside + 2))
         fits.append(_fit(x, target, weight / weight.sum(), monotone, max_steps))
     parameters = torch.cat([theta for theta, _, _ in fits]).T.contiguous().cpu().numpy()
     return Solution(parameters, max(n_steps for _, n_steps, _ in fits), all(fine for _, _, fine in fits))
-
-
-def _targets(hit, weight):
-    """(n+ + 1) / (n+ + 2) for a class's n+ samples, 1 / (n- + 2) for the others."""
-    inside = (hit.to(weight) @ weight)[:, None]
-    return torch.where(hit, (inside + 1) / (inside + 2), 1 / (weight.sum() - inside + 2))
 
 
 def _fit(x, target, weight, monotone, max_steps):
