@@ -71,6 +71,8 @@ class Perturbation(nn.Module):
         How parameters are shown.
     tone_curve : bool
         Whether its curve is shown in their place.
+    of_features : bool
+        Whether it acts within the network, and leaves the inputs as they are.
     """
 
     name = ""
@@ -83,6 +85,7 @@ class Perturbation(nn.Module):
     any_size = True
     pictures: ClassVar[dict[str, Picture]] = {}
     tone_curve = False
+    of_features = False
 
     def __init__(self, shape):
         super().__init__()

@@ -1,0 +1,129 @@
+"""NormPerturbation: a gain and an offset after each normalisation layer of a network."""
+
+import math
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import nn
+
+from ._families import Perturbation, Picture
+
+__all__ = ["NormLayer", "NormPerturbation"]
+
+
+class NormLayer(NamedTuple):
+    """A normalisation layer whose output a gain and an offset follow.
+
+    Attributes
+    ----------
+    name : str
+        Its name among the network's ``named_modules``.
+    shape : tuple of int
+        Shape of its weight, and so of its gain.
+    n_trailing : int
+        How many axes of its output come behind those of the weight: 2 of (n_samples, n_channels, height, width), 0 of
+        (n_samples, length, n_features).
+    has_offset : bool
+        Whether it has a bias, and so an offset.
+    unit : float
+        What it adds to its weight before it multiplies: 1 in some RMS norms, else 0.
+
+    Examples
+    --------
+    >>> from skclamp.perturbations import NormLayer
+    >>> NormLayer("layer1.0.bn1", (16,), n_trailing=2).has_offset
+    True
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    n_trailing: int = 0
+    has_offset: bool = True
+    unit: float = 0.0
+
+    @property
+    def size(self):
+        """Number of its gains."""
+        return math.prod(self.shape)
+
+    def spread(self, values):
+        """Gains or offsets such that they broadcast against the layer's output."""
+        return values.reshape(*self.shape, *[1] * self.n_trailing)
+
+
+class NormPerturbation(Perturbation):
+    """A gain and an offset after each normalisation layer of the network: ``gain * h + offset``, per channel.
+
+    It leaves the inputs as they are. `ClampedModule` has the layers' own weights and biases take it on, so that a
+    prediction costs nothing more: of an affine layer it makes an affine layer.
+
+    Parameters
+    ----------
+    layers : list of NormLayer
+        The layers, in the order in which the network has them.
+
+    Attributes
+    ----------
+    gain : torch.nn.Parameter of shape (n_gains,)
+        Those of all layers, one after another. Starts at one.
+    offset : torch.nn.Parameter of shape (n_offsets,)
+        Those of the layers that have a bias. Starts at zero.
+
+    References
+    ----------
+    Y. Li et al., "Revisiting Batch Normalization for Practical Domain Adaptation", ICLR workshop 2017; E. Perez et al.,
+    "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
+
+    Examples
+    --------
+    >>> from skclamp.perturbations import NormLayer, NormPerturbation
+    >>> layers = [NormLayer("norm1", (16,), n_trailing=2), NormLayer("norm2", (32,), has_offset=False)]
+    >>> NormPerturbation(layers)
+    NormPerturbation(2 layers, 48 gains from 1 to 1, 16 offsets from 0 to 0)
+    """
+
+    name = "norm"
+    of_features = True
+    pictures: ClassVar = {"gain": Picture("depth", 1.0), "offset": Picture("depth", 0.0)}
+
+    def __init__(self, layers):
+        nn.Module.__init__(self)
+        self.layers = [NormLayer(name, tuple(shape), *others) for name, shape, *others in layers]
+        self.gain = nn.Parameter(torch.ones(sum(layer.size for layer in self.layers)))
+        self.offset = nn.Parameter(torch.zeros(sum(layer.size for layer in self.layers if layer.has_offset)))
+
+    def forward(self, x):
+        """The inputs as they are."""
+        return x
+
+    def extra_repr(self):
+        parts = [f"{len(self.layers)} layers"]
+        for name, values in (("gains", self.gain), ("offsets", self.offset)):
+            if values.numel() and not values.is_meta:
+                low, high = values.aminmax()
+                parts.append(f"{values.numel():,} {name} from {low:.4g} to {high:.4g}")
+        return ", ".join(parts)
+
+    def places(self):
+        """Slices of each layer's gains among all the parameters, and of its offsets, or None."""
+        place, places = len(self.gain), []
+        start = 0
+        for layer in self.layers:
+            offsets = slice(place, place + layer.size) if layer.has_offset else None
+            places.append((slice(start, start + layer.size), offsets))
+            start += layer.size
+            place += layer.size * layer.has_offset
+        return places
+
+    def by_layer(self):
+        """Each layer with its gain and its offset, which broadcast against its output; offsets may be None."""
+        values = torch.cat([self.gain, self.offset])
+        for layer, (gains, offsets) in zip(self.layers, self.places(), strict=True):
+            offset = None if offsets is None else layer.spread(values[offsets])
+            yield layer, layer.spread(values[gains]), offset
+
+
+def norm_part(perturbation):
+    """The part of a perturbation that clamps features, or None."""
+    parts = perturbation.modules() if isinstance(perturbation, nn.Module) else ()
+    return next((part for part in parts if isinstance(part, NormPerturbation)), None)
