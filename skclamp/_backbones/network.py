@@ -140,7 +140,7 @@ class NetworkBackbone(Backbone):
                 x, others = self.to_device(batch)
                 if out is None:
                     self._look_at_scale(batch, x)
-                passed_on = x if transform is None else transform(x).to(x.dtype)
+                passed_on = x if x is None or transform is None else transform(x).to(x.dtype)
                 if views:
                     parts = (self._forward(view(passed_on), others) for view, _ in views)
                     z = weighted_sum(parts, [weight for _, weight in views])

@@ -25,6 +25,7 @@ class FamilyReason(Enum):
     TOO_MANY_GRADIENTS = auto()
     TOO_LARGE_MATRIX = auto()
     OTHER_SHAPE = auto()
+    NO_NORM_LAYERS = auto()
 
 
 class ViewReason(Enum):

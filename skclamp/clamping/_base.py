@@ -1,5 +1,6 @@
 """BaseClamping: what the calibrators that perturb the input share, around two hooks."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -34,7 +35,7 @@ from ..perturbations._views import titles_of
 from ..perturbations._words import in_words
 from ._acceleration import accelerate
 from ._learner import Learner, check_settings
-from ._problem import Problem, check_differentiable
+from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
 from ._search import Outcome, search
 from ._state import Settings, State
@@ -174,13 +175,17 @@ class BaseClamping(BaseCalibrator):
         views = candidate_views(self.views, problem) if with_views else {}
         level = LEVEL / max(1, bool(candidates) + bool(views))
         searched, tries = self._splits_for(problem, candidates, learner)
-        if candidates:
+        if any(not settings.features and settings.perturbation != "norm" for settings in candidates):
             check_differentiable(searched)
+        if any(settings.features for settings in candidates):
+            searched = with_norm_layers(searched)
         for settings in candidates:
             check_settings(searched, settings)
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.
         if searched.backbone.splits is None:
             searched = accelerate(searched, self.precision)
+        if searched.norm_layers:
+            searched = on_private_copies(searched)
         outcome = search(searched, candidates, tries, learner, guarded=self._guarded, level=level)
         if not with_views:
             return outcome, one_view()
@@ -277,8 +282,11 @@ class BaseClamping(BaseCalibrator):
         self._set_derived(self._backbone.module)
 
     def _logits(self, X, labelled):
+        backbone = copy.copy(self._backbone)
+        # Where features are clamped, these are a copy's.
+        backbone.module = self.module_.logits
         views = list(zip(self.views_, self.view_weights_.tolist(), strict=True)) if self._has_views else ()
-        return self._backbone.logits(self._backbone.open(X), self._perturb, views=views, labelled=labelled)
+        return backbone.logits(backbone.open(X), self._perturb, views=views, labelled=labelled)
 
     def _perturb(self, x):
         """Perturbed batch; raises where the fitted perturbation is for inputs of another shape."""

@@ -1,7 +1,7 @@
 """NeuralClampingCalibrator: a perturbation of the input and a temperature, around a frozen network."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
 from typing import ClassVar
@@ -180,7 +180,7 @@ class NeuralClampingCalibrator(BaseClamping):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseClamping._parameter_constraints,
-        "perturbation": [Choices("auto", *PERTURBATIONS), nn.Module, None],
+        "perturbation": [Choices("auto", *PERTURBATIONS, "norm"), nn.Module, None],
         "gamma": [Choices("auto"), GAMMA_RULE],
         "penalty": [Interval(Real, 0, None, closed="left")],
         "lr": [Choices("auto"), Interval(Real, 0, None, closed="neither")],
@@ -190,9 +190,13 @@ class NeuralClampingCalibrator(BaseClamping):
     def _candidates(self):
         if self.perturbation is None:
             return []
-        if not isinstance(self.gamma, str):
-            return [self._settings()]
-        return [self._settings(gamma=gamma) for gamma in AUTO_GAMMAS]
+        gammas = AUTO_GAMMAS if isinstance(self.gamma, str) else [self.gamma]
+        candidates = [self._settings(gamma=gamma) for gamma in gammas]
+        if isinstance(self.perturbation, str) and self.perturbation == "norm":
+            return [replace(settings, features=True) for settings in candidates]
+        if isinstance(self.perturbation, str) and self.perturbation == "auto":
+            candidates.append(replace(candidates[0], features=True))
+        return candidates
 
     @property
     def _guarded(self):

@@ -27,7 +27,9 @@ from torch.nn import functional as F
 from .._utils.arrays import absent_among, without
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
+from ..modules._norm_layers import features_clamped
 from ..perturbations._families import n_learnable
+from ..perturbations._norm import norm_part
 
 # Gradients that are kept, 512 MB in float32; and rows and columns of the matrix that a step decomposes, in float64.
 MAX_ENTRIES = 2**27
@@ -150,17 +152,23 @@ class _Batch(NamedTuple):
 
 def _batches_back(problem, perturbation, temperature, extensions, logits):
     """Take the samples with weight through the network and back; `logits` are filled in."""
-    done = 0
+    done, norm = 0, norm_part(perturbation)
     for x, others, y_encoded, weight in problem.labelled_batches():
-        rows = slice(done, done + len(x))
-        done += len(x)
+        n_samples = len(y_encoded)
+        rows = slice(done, done + n_samples)
+        done += n_samples
         if not weight.any():
             continue
-        with torch.no_grad():
-            perturbed = perturbation(x).to(x.dtype)
-        with torch.enable_grad():
-            # Detached anew: the identity returns the batch itself, which must not start to record.
-            perturbed = perturbed.detach().requires_grad_()
+        perturbed, by_features = x, None
+        if norm is not None:
+            by_features = torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
+        else:
+            with torch.no_grad():
+                # Detached anew: the identity returns the batch itself, which must not start to record.
+                perturbed = perturbation(x).to(x.dtype).detach().requires_grad_()
+        # What the way back is asked for.
+        end = perturbed if norm is None else torch.zeros((), device=y_encoded.device, requires_grad=True)
+        with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features, end):
             output = problem.backbone.module(perturbed, **others)
             scaled = (
                 output.detach().to(torch.promote_types(output.dtype, torch.float32)) / temperature
@@ -170,13 +178,17 @@ def _batches_back(problem, perturbation, temperature, extensions, logits):
             # The only class that a sample has is certain, and what log T does to a logit of -inf is nothing.
             absent = absent_among(scaled.detach())
             slope = slope if absent is None else slope.masked_fill(absent | slope.isnan(), 0.0)
-            (cotangent,) = torch.autograd.grad(output, perturbed, (slope / temperature).to(output.dtype))
-        problem.passes.forward += len(x)
-        problem.passes.backward += len(x)
+            (cotangent,) = torch.autograd.grad(
+                output, end, (slope / temperature).to(output.dtype), allow_unused=norm is not None
+            )
+        problem.passes.forward += n_samples
+        problem.passes.backward += n_samples
         logits[rows] = output.detach()
-        seen, cotangent = perturbed.detach(), cotangent.contiguous()
-        own = per_sample_gradients(perturbation, x, cotangent)
-        extended = [per_sample_gradients(extension, seen, cotangent) for extension in extensions]
+        own, extended = by_features, []
+        if norm is None:
+            seen, cotangent = perturbed.detach(), cotangent.contiguous()
+            own = per_sample_gradients(perturbation, x, cotangent)
+            extended = [per_sample_gradients(extension, seen, cotangent) for extension in extensions]
         by_temperature = -(slope * without(scaled.detach(), absent)).sum(1)
         yield _Batch(rows, margin.detach(), by_temperature, [own, *extended], weight)
 
@@ -427,7 +439,7 @@ def _infinite_curvature(curvature):
 # The step of many parameters
 
 
-def wide_step(gradients, displacement, prior_precision):
+def wide_step(gradients, displacement, prior_precision, *, penalty=0.0):
     """The step that `natural_step` makes of a single block with a diagonal prior, from the gradients themselves.
 
     It is a ridge regression on whitened gradients. One eigendecomposition, of their smaller Gram matrix, tells the
@@ -441,18 +453,23 @@ def wide_step(gradients, displacement, prior_precision):
         The present parameters minus the identity; empty is there.
     prior_precision : torch.Tensor of shape (n_parameters,)
         The diagonal of the prior precision up to a factor; see `prior_precision_of`.
+    penalty : float
+        On the norm of the displacement, of a prior whose diagonal is all ones: away from the identity it is as good as
+        a prior of its own.
     """
     design = _Design(gradients, prior_precision)
     displacement = F.pad(displacement, (0, len(prior_precision) - len(displacement)))
+    norm = displacement.norm().item()
+    extra = penalty * gradients.n_effective / norm if norm else 0.0
     displacement = design.width * displacement.double().to(design.width.device)
     target = design.times(displacement) - design.slope
     values, coordinates = design.values, design.coordinates_of(target)
     strength = _first_strength(design.trace(), prior_precision.sum())
     for _ in range(_ITERATIONS):
-        before = strength
+        before = strength + extra
         n_effective_parameters = (values / (values + before)).sum().item()
         strength = _strength(n_effective_parameters, (coordinates / (values + before)).square().sum().item())
-        if abs(strength / before - 1) < _SETTLED:
+        if abs((strength + extra) / before - 1) < _SETTLED:
             break
     mode = coordinates / (values + before)
     evidence = 0.5 * (coordinates @ mode - torch.log1p(values / before).sum()).item()

@@ -3,16 +3,19 @@
 import copy
 import logging
 import math
+from collections import OrderedDict
 from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
 import torch
+from skorch.history import History
 from torch import nn
 
 from .._judging.verdict import FamilyReason, Untried
 from .._utils.arrays import absent_among, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
+from ..perturbations._norm import NormPerturbation, norm_part
 from ._evidence_step import MAX_ENTRIES, MAX_ORDER, gradients_of, most_samples
 from ._natural_gradient import descend
 from ._state import State
@@ -40,6 +43,8 @@ class Learner:
 
     def fit(self, problem, settings, start=None):
         """The state that training leaves; it starts at `start`, if given, instead of at the identity."""
+        if settings.features:
+            return self.clamp_features(problem, settings, self._start(problem, settings) if start is None else start)
         if start is None:
             state = self._start(problem, settings)
         else:
@@ -47,11 +52,34 @@ class Learner:
             state = replace(copy.deepcopy(replace(start, gradients=None)), gradients=start.gradients)
         if not state.identity and not state.extensions:
             return state
-        callbacks = [*(settings.callbacks or ()), *([self.progress] if self.progress else ())]
-        settings = replace(settings, callbacks=callbacks)
-        (descend if state.natural else train)(state, problem, settings, self.generator)
+        (descend if state.natural else train)(state, problem, self._with_callbacks(settings), self.generator)
         state.perturbation.eval()
         return state
+
+    def clamp_features(self, problem, settings, state):
+        """A state with a gain and an offset after each normalisation layer, on top of all else, which stays as it is."""
+        parts = [(name, part) for name, part in state.perturbation.named_children() if norm_part(part) is None]
+        identity = make_perturbation("norm", problem)
+        norm = copy.deepcopy(norm_part(state.perturbation)) or identity
+        if not problem.norm_layers:
+            untried = Untried(math.inf, FamilyReason.NO_NORM_LAYERS, len(problem.layers_left_out))
+            return replace(state, untried=state.untried | {"norm": untried})
+        features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients)
+        beneath = replace(problem, before=nn.Sequential(OrderedDict(parts))) if parts else problem
+        descend(features, beneath, self._with_callbacks(settings), self.generator)
+        if not features.perturbs:
+            return replace(state, untried=state.untried | features.untried)
+        n_before = len(state.identity) - len(learnable(norm)) * (norm is not identity)
+        return replace(
+            features,
+            perturbation=nn.Sequential(OrderedDict([*copy.deepcopy(parts), ("norm", norm)])),
+            identity=state.identity[:n_before] + features.identity,
+            untried=state.untried,
+            history=History([*([] if norm_part(state.perturbation) else state.history), *features.history]),
+        )
+
+    def _with_callbacks(self, settings):
+        return replace(settings, callbacks=[*(settings.callbacks or ()), *([self.progress] if self.progress else ())])
 
     def _start(self, problem, settings):
         state = _at_identity(problem, settings)
@@ -81,6 +109,9 @@ class Learner:
         """
         states: list[State] = []
         for _, family in groupby(path, key=lambda settings: (settings.perturbation, settings.penalty, settings.lr)):
+            family, features = list(family), None
+            if family[-1].features and not family[0].features:
+                *family, features = family
             leading, *following = family
             leader = self.fit(problem, leading)
             states.append(leader)
@@ -97,11 +128,15 @@ class Learner:
                 ):
                     start = replace(leader, extensions={}, gradients=gradients)
                     states.append(self.fit(problem, replace(settings, max_epochs=1), start))
+            if features is not None:
+                states.append(self.fit(problem, features, leader))
         return states
 
 
 def _at_identity(problem, settings):
     """A state at the identity, its T at 1."""
+    if settings.perturbation == "norm":
+        return State(nn.Sequential(), [], 1.0, natural=True)
     if settings.perturbation == "auto":
         families, untried = competing_families(problem, settings.penalty)
         wide = any(n_learnable(family) > MAX_PARAMETERS for family in families.values())
@@ -117,9 +152,16 @@ def _at_identity(problem, settings):
     return State(perturbation, identity, 1.0, natural=natural, wide=wide)
 
 
+def _at(norm, identity):
+    """A state of a clamp of features, whose steps are made from the samples' own gradients."""
+    start = [parameter.detach().clone() for parameter in learnable(identity)]
+    precision = torch.ones(n_learnable(norm), dtype=torch.float64, device=norm.gain.device)
+    return State(norm, start, 1.0, natural=True, wide=True, prior_precisions=[precision])
+
+
 def check_settings(problem, settings):
     """Raise where the start doesn't suit the perturbation, or this the inputs."""
-    if settings.perturbation != "auto":
+    if settings.perturbation not in ("auto", "norm"):
         check_init(make_perturbation(settings.perturbation, problem), settings.init)
 
 
@@ -129,6 +171,9 @@ def make_perturbation(perturbation, problem):
     It is a name of `PERTURBATIONS`, a module to copy, or None for nothing. A module that isn't the identity, changes
     the shape or has no parameters is refused.
     """
+    if perturbation == "norm":
+        dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
+        return NormPerturbation(problem.norm_layers or []).to(problem.logits.device, dtype)
     x = problem.example()
     dtype = torch.promote_types(x.dtype, torch.float32)
     if perturbation is None:

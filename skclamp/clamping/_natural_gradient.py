@@ -197,7 +197,7 @@ class _Descent:
         """The step that gradients ask for, given with the prior precisions of their parameters."""
         gradients, prior_precisions = block
         if self.state.wide:
-            return wide_step(gradients, displacement, *prior_precisions)
+            return wide_step(gradients, displacement, *prior_precisions, penalty=self.settings.penalty)
         return natural_step(gradients, displacement, prior_precisions, penalty=self.settings.penalty, fitted=fitted)
 
     def extend(self, name):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from .._backbones.inputs import ArrayInputs, DatasetInputs
 from .._backbones.network import NetworkBackbone, OverflowedLogits
@@ -12,9 +13,13 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.metadata import of_rows
 from ..distributed import Shard
 from ..losses import focal_loss
+from ..modules._norm_layers import LayerReason, features_clamped, find_norm_layers, private_copy
+from ..perturbations._norm import NormLayer, norm_part
 
 # Inputs that tell what all of them are like.
 _N_EXAMPLES = 32
+# Those that a network's layers are looked at with.
+_N_PROBES = 3
 
 
 @dataclass
@@ -51,6 +56,11 @@ class Problem:
     split_params: dict = field(default_factory=dict)
     # Labels that samples of equal inputs share, of all; None where that isn't known, or all inputs differ.
     copies: np.ndarray | None = None
+    # A perturbation of the inputs that stays as it is.
+    before: nn.Module | None = None
+    # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
+    norm_layers: list[NormLayer] | None = None
+    layers_left_out: dict[str, LayerReason] = field(default_factory=dict)
     # Of the samples of all processes, on the CPU; told once.
     weight_of_all: torch.Tensor = field(kw_only=True)
 
@@ -129,8 +139,10 @@ class Problem:
         if not self.shard.size:
             return self.logits
         self.passes.forward += self.shard.size
+        transform = perturbation if self.before is None else Through(self.before, perturbation)
         try:
-            return self.backbone.logits(self.inputs, perturbation)[0]
+            with features_clamped(self.backbone.module, norm_part(transform)):
+                return self.backbone.logits(self.inputs, transform)[0]
         except OverflowedLogits as error:
             # At the identity they are finite.
             raise OverflowedLogits(
@@ -191,8 +203,11 @@ class Problem:
         done = 0
         for batch, _ in self.inputs.batches():
             x, others = self.backbone.to_device(batch)
-            rows = slice(done, done + len(x))
-            done += len(x)
+            if self.before is not None and x is not None:
+                with torch.no_grad():
+                    x = self.before(x).to(x.dtype)
+            rows = slice(done, done + len(next(iter(others.values())) if x is None else x))
+            done = rows.stop
             y_encoded = self.y_encoded[rows]
             yield x, others, y_encoded, self.weight[rows].to(y_encoded.device)
 
@@ -242,3 +257,32 @@ def check_differentiable(problem):
             "clamp the network as it was before it was quantised or optimised for inference, without "
             "torch.inference_mode() or torch.no_grad() in its forward"
         )
+
+
+def with_norm_layers(problem):
+    """The same problem, and which normalisation layers of its network can be clamped."""
+    if problem.backbone.splits is not None:
+        return problem
+    layers, left_out = find_norm_layers(problem.backbone.module, *problem.example_batch(_N_PROBES))
+    return replace(problem, norm_layers=layers, layers_left_out=left_out)
+
+
+def on_private_copies(problem):
+    """The same problem on networks that nobody else runs meanwhile; they share their weights with the user's."""
+    backbones = []
+    for backbone in (problem.backbone, problem.exact or problem.backbone):
+        backbones.append(copy.copy(backbone))
+        backbones[-1].module = private_copy(backbone.module)
+    return replace(problem, backbone=backbones[0], exact=backbones[1])
+
+
+class Through(nn.Module):
+    """A transform, and then another of what it gives."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x):
+        """The batch after both."""
+        return self.second(self.first(x).to(x.dtype))

@@ -83,7 +83,7 @@ def _judge(problem, candidates, tries, learner, level):
     Where none does, of that which comes nearest to it, and views are searched with the first try's splits.
     """
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
-    early_stopped = len(candidates) == 1
+    early_stopped = sum(not settings.features for settings in candidates) == 1
     quiet = [
         replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
         for settings in candidates

@@ -32,6 +32,8 @@ class Settings:
     precision: str
     callbacks: list | None
     verbose: int | str
+    # Whether a gain and an offset after each normalisation layer follow what else is learned.
+    features: bool = False
     # Whether the result is judged on held-out samples, and whether training then stops as soon as the verdict is clear.
     for_guard: bool = False
     early_stopped: bool = False

@@ -66,9 +66,12 @@ class ClampingNet(NeuralNet):
     def around(cls, state, problem, settings, generator, **extra):
         """A net that trains a state, with its arguments for skorch."""
         dataset, loading = cls.reading(problem, settings, generator)
+        module = ClampedModule(problem.backbone.module, temperature=state.temperature)
+        # What clamps features does so by hooks meanwhile.
+        module.perturbation = state.perturbation
         loading |= {**problem.inputs.loading, "generator": generator, "collate_fn": problem.inputs.collate}
         net = cls(
-            ClampedModule(problem.backbone.module, state.perturbation, temperature=state.temperature),
+            module,
             criterion=FocalLoss(gamma=settings.gamma, eps=settings.loss_eps),
             max_epochs=settings.max_epochs,
             batch_size=problem.inputs.batch_size,

@@ -14,7 +14,7 @@ from .._judging.verdict import Decision, Unheard, Untried, ViewReason, nothing_t
 from .._solvers.weights import solve_weights
 from ..modules._clamped import weighted_sum
 from ..perturbations._views import titles_of, views_of
-from ._problem import Problem
+from ._problem import Problem, Through
 from ._search import cross_examine, hold_out, pooled_logits
 
 # Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as
@@ -139,7 +139,7 @@ def _held_out_views(train, held_out, perturbation, candidates, chosen, untried, 
     logits = {AS_IT_IS: baseline.logits}
     views = [name for name in names if name != AS_IT_IS]
     for name in views:
-        logits[name] = exact.logits_under(seen_through(perturbation, candidates[name]))
+        logits[name] = exact.logits_under(Through(perturbation, candidates[name]))
     seen = baseline
     if views:
         averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
@@ -148,11 +148,6 @@ def _held_out_views(train, held_out, perturbation, candidates, chosen, untried, 
     told = {"views": names, "temperature": float(seen.temperature)}
     name = " + ".join(sorted(views))
     return baseline, [seen._replace(learned=logits, name=name, moved=bool(views), told=told, untried=untried)]
-
-
-def seen_through(perturbation, view):
-    """A perturbation and then a view as one transform."""
-    return lambda x: view(perturbation(x).to(x.dtype))
 
 
 def _weighed(problem, perturbation, candidates, most, parts, names):
@@ -166,7 +161,7 @@ def _weighed(problem, perturbation, candidates, most, parts, names):
         rest = np.setdiff1d(everything, np.concatenate([[], *(rows for rows, _ in pieces)]))
         if len(rest):
             exact = problem.take(rest).in_full_precision()
-            pieces.append((rest, exact.logits_under(seen_through(perturbation, candidates[name]))))
+            pieces.append((rest, exact.logits_under(Through(perturbation, candidates[name]))))
         logits[name] = _joined(problem, everything, pieces)
     names, weights, used = _with_weight(problem, logits)
     while len(names) > most:
@@ -205,7 +200,7 @@ def choose_views(problem, perturbation, base, candidates, most, seed):
         sample, rest = np.sort(order[:size]), np.sort(order[done:size])
         part = problem.take(rest)
         for name in names:
-            parts[name].append((rest, part.logits_under(seen_through(perturbation, candidates[name]))))
+            parts[name].append((rest, part.logits_under(Through(perturbation, candidates[name]))))
         small = problem.take(sample)
         logits = {name: _joined(small, sample, parts[name]) for name in names}
         if size >= len(problem):

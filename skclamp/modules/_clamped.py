@@ -9,8 +9,10 @@ from torch import nn
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
+from ..perturbations._norm import norm_part
 from ._frozen import _HELD, _LOCK, evaluating, frozen
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
+from ._norm_layers import with_features_clamped
 from ._unwrap import unwrapped
 from ._weight_absorption import check_the_same, divide_outputs, input_shape, take_on
 
@@ -124,7 +126,8 @@ class ClampedModule(nn.Module):
         check_choice(response, "response", RESPONSES)
         if not isinstance(backbone, LogitsModule):
             backbone = LogitsModule(backbone, response=response, input_key=input_key)
-        self.logits = backbone
+        norm = norm_part(perturbation)
+        self.logits = backbone if norm is None else with_features_clamped(backbone, norm).eval()
         self.perturbation = nn.Identity() if perturbation is None else perturbation
         self.output = output
         place = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))

@@ -30,6 +30,13 @@ def shared_copy(network):
     return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
 
 
+def private_copy(head):
+    """A head of the same kind around a copy of its network that shares every tensor with it."""
+    copied = copy.copy(head)
+    copied._modules = {"module": shared_copy(unwrapped(head.module))}
+    return copied
+
+
 def with_features_clamped(head, perturbation):
     """A head around a copy of its network whose normalisation layers have taken on a NormPerturbation.
 

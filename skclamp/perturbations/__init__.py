@@ -5,8 +5,9 @@ Ho (2024). Any nn.Module that starts as the identity and keeps shapes serves as 
 them.
 """
 
-from . import _families, _views
+from . import _families, _norm, _views
 from ._families import *
+from ._norm import *
 from ._views import *
 
-__all__ = [*_families.__all__, *_views.__all__]
+__all__ = [*_families.__all__, *_norm.__all__, *_views.__all__]

@@ -455,10 +455,10 @@ def family_of(perturbation):
 
 def is_ours(perturbation):
     """Whether it is of a family of the package itself, and not of a class derived from one."""
-    return type(perturbation) in PERTURBATIONS.values()
+    return type(perturbation).__module__.startswith(__package__)
 
 
-# Every family by its name, in the order in which "auto" tries them.
+# Every family of transforms of the inputs by its name, in the order in which "auto" tries them.
 PERTURBATIONS = {
     family.name: family
     for family in (
