@@ -28,6 +28,8 @@ logger = logging.getLogger("skclamp")
 MAX_PARAMETERS = 512
 # Of images and sequences; in tables, where each feature is a sensor of its own, the evidence prior shrinks as well.
 SAMPLES_PER_PARAMETER = 5
+# So many parameters on so few samples never converge: later steps fit noise. From the mean of the folds it isn't far.
+_MOST_STEPS, _LAST_STEPS = 5, 3
 
 
 class Learner:
@@ -66,7 +68,9 @@ class Learner:
             return replace(state, untried=state.untried | {"norm": untried})
         features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients)
         beneath = replace(problem, before=nn.Sequential(OrderedDict(parts))) if parts else problem
-        descend(features, beneath, self._with_callbacks(settings), self.generator)
+        most = _MOST_STEPS if norm is identity else _LAST_STEPS
+        settings = replace(self._with_callbacks(settings), max_epochs=min(settings.max_epochs, most))
+        descend(features, beneath, settings, self.generator)
         if not features.perturbs:
             return replace(state, untried=state.untried | features.untried)
         n_before = len(state.identity) - len(learnable(norm)) * (norm is not identity)

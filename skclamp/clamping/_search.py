@@ -189,7 +189,7 @@ def hold_out_all(train, held_out, states):
         }
         facts = {"name": name, "moved": state.perturbs, "told": told, "untried": state.untried}
         candidates.append(seen._replace(learned=state, **facts))
-    if len(candidates) > 1:
+    if len(candidates) > 2:
         candidates = [candidate._replace(logits=None) for candidate in candidates]
     return baseline, candidates
 
