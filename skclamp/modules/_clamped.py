@@ -9,7 +9,7 @@ from torch import nn
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
-from ._frozen import _HELD, _LOCK, evaluating, frozen
+from ._frozen import _LOCK, evaluating, frozen, takes_gradient
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._unwrap import unwrapped
 from ._weight_absorption import check_the_same, divide_outputs, input_shape, take_on
@@ -34,8 +34,7 @@ def _private_copy(head):
     with _LOCK:
         copied = copy.deepcopy(network)
         for twin, parameter in zip(copied.parameters(), network.parameters(), strict=True):
-            if id(parameter) in _HELD:
-                twin.requires_grad_(_HELD[id(parameter)].flag)
+            twin.requires_grad_(takes_gradient(parameter))
     return LogitsModule(copied, **head.reading).eval()
 
 
