@@ -7,8 +7,9 @@ Afterwards the weights and biases of a copy of the network take them on; all els
 import copy
 import re
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import Enum
+from functools import partial
 from itertools import product
 
 import torch
@@ -24,8 +25,7 @@ _BIASES = ("bias", "beta", "shift", "b", "b_2")
 # Torch's transformers go past their norms' hooks while these say that they may.
 _SHORTCUTS = ((nn.TransformerEncoder, "use_nested_tensor"), (nn.TransformerEncoderLayer, "activation_relu_or_gelu"))
 # How far apart, of the largest entry, two ways to the same numbers may be: by the coarsest precision on the way.
-_SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
-_SAME_IN_HALF = 0.05
+_SAME, _SAME_IN_HALF = 1e-3, 0.05
 # How far the logits go, of the largest, to tell their slope; how far of that the gradient may be from the slope, and
 # hooks from weights anew.
 _MOVE = 0.05
@@ -185,19 +185,24 @@ def features_clamped(head, perturbation, rows=None):
     if not moved and rows is None:
         yield
         return
-    parts, handles = _parts(head.module), []
-    shortcuts = [(part, name) for part in parts.values() for kind, name in _SHORTCUTS if isinstance(part, kind)]
-    flags = [getattr(part, name) for part, name in shortcuts]
-    try:
-        for part, name in shortcuts:
-            setattr(part, name, False)
+    parts = _parts(head.module)
+    with _without_shortcuts(parts), ExitStack() as handles:
         for (layer, gain, offset), places in zip(perturbation.by_layer(), perturbation.places(), strict=True):
             clamp = _clamp(layer, gain.detach(), None if offset is None else offset.detach(), rows, places)
-            handles.append(_attached(parts[layer.name], layer.before, clamp))
+            handles.enter_context(_attached(parts[layer.name], layer.before, clamp))
+        yield
+
+
+@contextmanager
+def _without_shortcuts(parts):
+    """Have torch's transformers call their layers, one after the other."""
+    shortcuts = [(part, name) for part in parts.values() for kind, name in _SHORTCUTS if isinstance(part, kind)]
+    flags = [getattr(part, name) for part, name in shortcuts]
+    for part, name in shortcuts:
+        setattr(part, name, False)
+    try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
         for (part, name), flag in zip(shortcuts, flags, strict=True):
             setattr(part, name, flag)
 
@@ -309,20 +314,16 @@ class _Probe:
     def calls(self, names, n_samples, note):
         """What `note` makes of each call of some layers, by name, in the order of first calls."""
         notes: dict[str, list] = {}
-        handles = []
-        for name in names:
 
-            def hook(part, args, kwargs, output, name=name):
-                before = notes.setdefault(name, [])
-                before.append(note(name, part, args, kwargs, output, len(before)))
+        def hook(part, args, kwargs, output, name):
+            before = notes.setdefault(name, [])
+            before.append(note(name, part, args, kwargs, output, len(before)))
 
-            handles.append(self.parts[name].register_forward_hook(hook, with_kwargs=True))
-        try:
-            with torch.no_grad():
-                self.logits(n_samples)
-        finally:
-            for handle in handles:
-                handle.remove()
+        with torch.no_grad(), _without_shortcuts(self.parts), ExitStack() as handles:
+            for name in names:
+                noting = partial(hook, name=name)
+                handles.enter_context(self.parts[name].register_forward_hook(noting, with_kwargs=True))
+            self.logits(n_samples)
         return notes
 
     def gradients(self, perturbation, n_samples):
@@ -420,7 +421,8 @@ def _put_back(part, tensors):
 
 
 def _close(given, expected, dtype=None):
-    tolerance = _SAME.get(dtype or expected.dtype, _SAME_IN_HALF) * max(1e-30, expected.abs().max().item())
+    precision = _SAME_IN_HALF if (dtype or expected.dtype).itemsize == 2 else _SAME
+    tolerance = precision * max(1e-30, expected.abs().max().item())
     return given.shape == expected.shape and bool((given - expected).abs().max() <= tolerance)
 
 

@@ -1,9 +1,11 @@
 """A network's normalisation layers: found, verified, clamped by hooks, and by weights of their own."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from _export import HOW, check_the_same
 from _small_networks import snapshot
 from torch import nn
 from torch.nn import functional as F
@@ -398,3 +400,153 @@ def test_others_are_left_out_with_a_word(name):
     assert {layer.name for layer in layers}.isdisjoint(left_out)
     assert LayerReason[reason] in left_out.values()
     assert snapshot(head) == before
+
+
+def transformer(name):
+    """A small random network of Hugging Face's, and what it takes by name."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    of_family = {
+        "Bert": {"vocab_size": 50},
+        "ViT": {"image_size": 8, "patch_size": 4},
+        "Llama": {"vocab_size": 50, "num_key_value_heads": 2, "pad_token_id": 0},
+        "Gemma": {"vocab_size": 50, "num_key_value_heads": 1, "head_dim": 8, "pad_token_id": 0},
+    }
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(num_labels=5, **sizes, **of_family[name])
+    task = "Image" if name == "ViT" else "Sequence"
+    network = getattr(transformers, f"{name}For{task}Classification")(config).eval().double().requires_grad_(False)
+    if name == "ViT":
+        return LogitsModule(network), {"pixel_values": torch.randn(3, 3, 8, 8, dtype=torch.float64)}
+    mask = torch.tensor([[1] * 6, [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0]])
+    return LogitsModule(network), {"input_ids": torch.randint(3, 50, (3, 6)), "attention_mask": mask}
+
+
+@pytest.mark.parametrize("name", ["Bert", "ViT", "Llama", "Gemma"])
+def test_transformers_with_inputs_by_name(name):
+    head, others = transformer(name)
+    layers, left_out = find_norm_layers(head, None, others)
+    assert (len(layers), left_out) == (5, {})
+    assert {layer.unit for layer in layers} == {float(name == "Gemma")}
+    perturbation, private = moved(layers), private_copy(head)
+    with torch.no_grad(), features_clamped(private, perturbation):
+        hooked = private(None, **others)
+    with torch.no_grad():
+        folded = with_features_clamped(head, perturbation)(None, **others)
+    # Gemma's norm computes in float32.
+    torch.testing.assert_close(folded, hooked, rtol=0, atol=1e-6 if name == "Gemma" else 1e-10)
+
+
+class Masked(nn.Module):
+    """Torch's encoder, of which some inputs are padded."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.embed, self.body, self.head = nn.Embedding(11, 8), nn.TransformerEncoder(layer, 2), nn.Linear(8, 5)
+
+    def forward(self, x, mask):
+        return self.head(self.body(self.embed(x), src_key_padding_mask=mask)[:, 0])
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("fast", [True, False])
+def test_torchs_encoder_on_its_fast_path_and_off(fast):
+    head, x = posed(lambda: encoder(batch_first=True), TOKENS)
+    masked = LogitsModule(Masked().eval().double().requires_grad_(False))
+    mask = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1]]).bool()
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(fast)
+    try:
+        for network, others in ((head, {}), (masked, {"mask": mask})):
+            layers, left_out = find_norm_layers(network, x, others)
+            assert (len(layers), left_out) == (5 if network is head else 4, {})
+            perturbation, private = moved(layers), private_copy(network)
+            with torch.no_grad():
+                with features_clamped(private, perturbation):
+                    hooked = private(x, **others)
+                folded = with_features_clamped(network, perturbation)(x, **others)
+                torch.testing.assert_close(folded, hooked, rtol=0, atol=1e-10)
+                torch.testing.assert_close(private(x, **others), network(x, **others), rtol=0, atol=0)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("name", ["torchvision's block", "Llama's", "encoder", "timm's", "group"])
+def test_other_precisions(name, dtype):
+    make, shape, n_layers = WORKING[name]
+    head, x = posed(make, shape, dtype)
+    layers, left_out = find_norm_layers(head, x, {})
+    assert (len(layers), left_out) == (n_layers, {})
+    perturbation, private = moved(layers, torch.float32), private_copy(head)
+    with torch.no_grad(), features_clamped(private, perturbation):
+        hooked = private(x)
+    with torch.no_grad():
+        folded = with_features_clamped(head, perturbation)(x)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(folded, hooked, rtol=0, atol=tolerance * hooked.abs().max().item())
+
+
+def places(network):
+    return {name: tensor.data_ptr() for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
+
+
+@pytest.mark.parametrize("name", ["torchvision's block", "frozen", "Gemma's", "parallel", "compiled"])
+def test_all_but_the_vectors_is_shared(name):
+    head, x = posed(*WORKING[name][:2])
+    layers, _ = find_norm_layers(head, x, {})
+    folded = with_features_clamped(head, moved(layers))
+    before, after = places(head), places(folded)
+    assert before.keys() == after.keys()
+    parts = dict(head.named_modules())
+    n_vectors = sum(1 + layer.has_offset for layer in layers)
+    assert sum(before[place] != after[place] for place in before) == n_vectors
+    assert [type(part) for part in folded.modules()] == [type(part) for part in parts.values()]
+    assert not any(part._forward_hooks for part in folded.modules())
+
+
+@HOW
+@pytest.mark.parametrize("name", ["torchvision's block", "encoder", "group", "timm's"])
+def test_exports_as_the_network_does(name, how, tmp_path):
+    head, x = posed(*WORKING[name][:2], torch.float32)
+    folded = with_features_clamped(head, moved(find_norm_layers(head, x, {})[0], torch.float32))
+    check_the_same(folded, torch.cat([x, x]), how, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["torchvision's block", "RMS", "timm's"])
+def test_no_operation_is_added(name):
+    head, x = posed(*WORKING[name][:2])
+    folded = with_features_clamped(head, moved(find_norm_layers(head, x, {})[0]))
+    nodes = [[(n.op, n.target) for n in torch.export.export(one, (x,)).graph.nodes] for one in (head, folded)]
+    assert nodes[0] == nodes[1]
+
+
+def test_the_network_serves_meanwhile():
+    head, x = posed(*WORKING["torchvision's block"][:2])
+    expected, done = head(x), threading.Event()
+
+    def serve():
+        served = []
+        while not done.is_set() or not served:
+            served.append(head(x))
+        return served
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(serve)
+        for _ in range(5):
+            layers, _ = find_norm_layers(head, x, {})
+            perturbation, private = moved(layers), private_copy(head)
+            rows = torch.zeros(len(x), sum(p.numel() for p in perturbation.parameters()))
+            losses(private, x, perturbation, rows)
+            with_features_clamped(head, perturbation)(x)
+        done.set()
+        assert all(torch.equal(one, expected) for one in future.result())
+
+
+def test_another_network_is_refused_by_name():
+    head, x = posed(*WORKING["layer"][:2])
+    perturbation = moved(find_norm_layers(head, x, {})[0])
+    for other in ("RMS", "torchvision's block"):
+        with pytest.raises(ValueError, match="estimator must have a layer '1' with a weight of shape"):
+            with_features_clamped(posed(*WORKING[other][:2])[0], perturbation)
