@@ -166,9 +166,7 @@ def _batches_back(problem, perturbation, temperature, extensions, logits):
             with torch.no_grad():
                 # Detached anew: the identity returns the batch itself, which must not start to record.
                 perturbed = perturbation(x).to(x.dtype).detach().requires_grad_()
-        # What the way back is asked for.
-        end = perturbed if norm is None else torch.zeros((), device=y_encoded.device, requires_grad=True)
-        with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features, end):
+        with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
             scaled = (
                 output.detach().to(torch.promote_types(output.dtype, torch.float32)) / temperature
@@ -178,9 +176,11 @@ def _batches_back(problem, perturbation, temperature, extensions, logits):
             # The only class that a sample has is certain, and what log T does to a logit of -inf is nothing.
             absent = absent_among(scaled.detach())
             slope = slope if absent is None else slope.masked_fill(absent | slope.isnan(), 0.0)
-            (cotangent,) = torch.autograd.grad(
-                output, end, (slope / temperature).to(output.dtype), allow_unused=norm is not None
-            )
+            slope_of_output = (slope / temperature).to(output.dtype)
+            if norm is None:
+                (cotangent,) = torch.autograd.grad(output, perturbed, slope_of_output)
+            else:
+                output.backward(slope_of_output)
         problem.passes.forward += n_samples
         problem.passes.backward += n_samples
         logits[rows] = output.detach()

@@ -10,7 +10,7 @@ from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
 from ..perturbations._norm import norm_part
-from ._frozen import _HELD, _LOCK, evaluating, frozen
+from ._frozen import _LOCK, evaluating, frozen, takes_gradient
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._norm_layers import with_features_clamped
 from ._unwrap import unwrapped
@@ -36,8 +36,7 @@ def _private_copy(head):
     with _LOCK:
         copied = copy.deepcopy(network)
         for twin, parameter in zip(copied.parameters(), network.parameters(), strict=True):
-            if id(parameter) in _HELD:
-                twin.requires_grad_(_HELD[id(parameter)].flag)
+            twin.requires_grad_(takes_gradient(parameter))
     return LogitsModule(copied, **head.reading).eval()
 
 

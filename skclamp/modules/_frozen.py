@@ -65,6 +65,11 @@ def evaluating(module, parameters=()):
                 _release(thing)
 
 
+def takes_gradient(parameter):
+    """Whether a parameter does while nobody holds it."""
+    return _HELD[id(parameter)].flag if id(parameter) in _HELD else parameter.requires_grad
+
+
 def _release(thing):
     """Give back the flag of what nobody else holds."""
     kept = _HELD[id(thing)]

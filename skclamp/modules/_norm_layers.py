@@ -5,35 +5,61 @@ Afterwards the weights and biases of a copy of the network take them on; all els
 """
 
 import copy
-from contextlib import contextmanager
+import re
+import warnings
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from functools import partial
-from itertools import chain
+from itertools import product
 
 import torch
 from torch import nn
 
-from ..exceptions import ForwardError
 from ..perturbations._norm import NormLayer, NormPerturbation
+from ._frozen import takes_gradient
 from ._logits import LogitsModule
 from ._unwrap import unwrapped
 
+_WEIGHTS = ("weight", "gamma", "scale", "g", "a_2")
+_BIASES = ("bias", "beta", "shift", "b", "b_2")
+# Torch's transformers go past their norms' hooks while these say that they may.
+_SHORTCUTS = ((nn.TransformerEncoder, "use_nested_tensor"), (nn.TransformerEncoderLayer, "activation_relu_or_gelu"))
+# How far apart, of the largest entry, two ways to the same numbers may be: by the coarsest precision on the way.
+_SAME, _SAME_IN_HALF = 1e-3, 0.05
+# How far the logits go, of the largest, to tell their slope; how far of that the gradient may be from the slope, and
+# hooks from weights anew.
+_MOVE = 0.05
+_LIKE_SLOPE = 0.3
+_LIKE_WEIGHTS = 0.02
 
-# How far apart, of the largest entry, two ways to the same numbers may be: by the network's precision.
-_SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
-_SAME_IN_HALF = 0.05
 
+def shared_copy(network, *, private=False):
+    """A copy of a network that shares every tensor with it, and what TorchScript made.
 
-def shared_copy(network):
-    """A copy of a network that shares every tensor with it."""
-    tensors = chain(network.parameters(), network.buffers())
-    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    A private one has buffers of its own, which a layer may change as it runs, and its weights take no gradient.
+    """
+    shared: dict[int, object] = {}
+    for part in network.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            shared[id(part)] = part
+            continue
+        tensors = [*vars(part).values(), *part._parameters.values(), *([] if private else part._buffers.values())]
+        for tensor in tensors:
+            if isinstance(tensor, torch.Tensor):
+                held = private and isinstance(tensor, nn.Parameter) and tensor.requires_grad
+                shared[id(tensor)] = nn.Parameter(tensor.detach(), requires_grad=False) if held else tensor
+    return copy.deepcopy(network, shared)
 
 
 def private_copy(head):
-    """A head of the same kind around a copy of its network that shares every tensor with it."""
+    """A head of the same kind around a private copy of its network, for hooks: nothing of it is compiled."""
+    network = shared_copy(unwrapped(head.module), private=True)
+    for part in [*network.modules()]:
+        for name, child in part.named_children():
+            if hasattr(child, "_orig_mod"):
+                setattr(part, name, child._orig_mod)
     copied = copy.copy(head)
-    copied._modules = {"module": shared_copy(unwrapped(head.module))}
+    copied._modules = {"module": network}
     return copied
 
 
@@ -52,34 +78,56 @@ def with_features_clamped(head, perturbation):
     LogitsModule
         Its network shares every tensor with the user's but the weights and biases of these layers.
     """
-    network = shared_copy(unwrapped(head.module))
-    modules = dict(network.named_modules())
-    with torch.no_grad():
-        for layer, gain, offset in perturbation.by_layer():
-            part = modules.get(layer.name)
-            weight = getattr(part, "weight", None)
-            if weight is None or tuple(weight.shape) != layer.shape:
-                raise ValueError(
-                    f"estimator must have a layer {layer.name!r} with a weight of shape {layer.shape}, whose features "
-                    f"are clamped; got {'none' if part is None else type(part).__name__}"
-                )
-            _take_on(part, layer, gain, offset)
+    network = head.module
+    if isinstance(network, nn.parallel.DistributedDataParallel):
+        network = unwrapped(network)
+    network = shared_copy(network)
+    _take_on_all(network, perturbation)
     return LogitsModule(network, **head.reading)
 
 
+def _take_on_all(network, perturbation):
+    """Give the layers of a network weights and biases of their own."""
+    parts = _parts(network)
+    for layer, gain, offset in perturbation.by_layer():
+        part = parts.get(layer.name)
+        weight, bias = _own(part)
+        shape = tuple(getattr(part, weight).shape) if weight else None
+        if shape != layer.shape or (layer.has_offset and bias is None):
+            raise ValueError(
+                f"estimator must have a layer {layer.name!r} with a weight of shape {layer.shape}, whose features "
+                f"are clamped; got {'none' if part is None else type(part).__name__}"
+            )
+        _take_on(part, layer, gain, offset)
+
+
+def _parts(network):
+    """Parts of a network by name, whatever compiles or spreads it."""
+    return {name.replace("._orig_mod", ""): part for name, part in unwrapped(network).named_modules()}
+
+
+def _own(part):
+    """Names of the tensors that a layer multiplies by and adds, or None."""
+    tensors = {} if part is None or isinstance(part, torch.jit.ScriptModule) else {**part._parameters, **part._buffers}
+    own = [name for name, tensor in tensors.items() if tensor is not None and tensor.is_floating_point()]
+    return [next((name for name in names if name in own), None) for names in (_WEIGHTS, _BIASES)]
+
+
+@torch.no_grad()
 def _take_on(part, layer, gain, offset):
     """Have a layer give ``gain * h + offset`` by a weight and a bias of its own."""
-    gain = gain.reshape(layer.shape).double()
-    _put(part, "weight", (part.weight.double() + layer.unit) * gain - layer.unit)
+    weight, bias = _own(part)
+    gain = gain.cpu().double().reshape(layer.shape)
+    _put(part, weight, (getattr(part, weight).cpu().double() + layer.unit) * gain - layer.unit)
     if layer.has_offset:
-        _put(part, "bias", part.bias.double() * gain + offset.reshape(layer.shape).double())
+        _put(part, bias, getattr(part, bias).cpu().double() * gain + offset.cpu().double().reshape(layer.shape))
 
 
 def _put(part, name, value):
     """Give a layer a tensor of its own: a parameter or a buffer, as the one in its place."""
     old = getattr(part, name)
     value = value.to(old)
-    setattr(part, name, nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value)
+    setattr(part, name, nn.Parameter(value, takes_gradient(old)) if isinstance(old, nn.Parameter) else value)
 
 
 class _Clamped(torch.autograd.Function):
@@ -100,16 +148,19 @@ class _Clamped(torch.autograd.Function):
         if gradient.ndim == 4 and h.is_contiguous(memory_format=torch.channels_last):
             gradient = gradient.contiguous(memory_format=torch.channels_last)
         gains, offsets = ctx.places
-        first = h.ndim - ctx.layer.n_trailing - len(ctx.layer.shape)
-        positions = [*range(1, first), *range(h.ndim - ctx.layer.n_trailing, h.ndim)]
+        rows, axis = ctx.rows, ctx.layer.axis
+        shape = (1,) * (h.ndim - gain.ndim) + gain.shape
+        positions = [k for k in range(h.ndim) if k != axis and shape[k] == 1 < h.shape[k]]
 
         def summed(values):
-            values = values.sum(positions, dtype=ctx.rows.dtype) if positions else values.to(ctx.rows.dtype)
-            return values.reshape(len(values), -1)
+            if positions:
+                values = values.sum(positions, keepdim=True, dtype=rows.dtype)
+            # Windows of an image, frames of a video: several rows for each sample.
+            return values.movedim(axis, 0).reshape(len(rows), h.shape[axis] // len(rows), -1).sum(1, dtype=rows.dtype)
 
-        ctx.rows[:, gains] += summed(gradient * h)
+        rows[:, gains] += summed(gradient * h)
         if offsets is not None:
-            ctx.rows[:, offsets] += summed(gradient)
+            rows[:, offsets] += summed(gradient)
         back = gradient * gain if ctx.needs_input_grad[0] else None
         return back, None, None, None, None, None, None
 
@@ -119,7 +170,7 @@ def _clamped(h, gain, offset):
 
 
 @contextmanager
-def features_clamped(head, perturbation, rows=None, tap=None):
+def features_clamped(head, perturbation, rows=None):
     """Hold hooks on a private copy of a network that apply a NormPerturbation.
 
     Parameters
@@ -129,41 +180,69 @@ def features_clamped(head, perturbation, rows=None, tap=None):
     perturbation : NormPerturbation or None
         None leaves the network as it is.
     rows : torch.Tensor of shape (n_samples, n_parameters), default=None
-        Zeros, to which a backward pass adds each sample's gradients, by gain and by offset.
-    tap : torch.Tensor, default=None
-        A scalar that takes a gradient: what the backward pass is asked for.
+        Zeros, to which ``backward`` of a loss, while they are held, adds each sample's gradients, by gain and by
+        offset. ``torch.autograd.grad`` doesn't go back through reentrant checkpoints.
     """
-    handles = []
     moved = perturbation is not None and ((perturbation.gain != 1).any() or perturbation.offset.any())
-    if moved or rows is not None:
-        modules = dict(unwrapped(head.module).named_modules())
-        everything = zip(perturbation.by_layer(), perturbation.places(), strict=True)
-        for (layer, gain, offset), places in everything:
-            gain, offset = gain.detach(), None if offset is None else offset.detach()
+    if not moved and rows is None:
+        yield
+        return
+    parts = _parts(head.module)
+    with _without_shortcuts(parts), ExitStack() as handles:
+        for (layer, gain, offset), places in zip(perturbation.by_layer(), perturbation.places(), strict=True):
+            clamp = _clamp(layer, gain.detach(), None if offset is None else offset.detach(), rows, places)
+            handles.enter_context(_attached(parts[layer.name], layer.before, clamp))
+        yield
 
-            def clamp(_part, _inputs, h, layer=layer, gain=gain, offset=offset, places=places):
-                gain, offset = gain.to(h), None if offset is None else offset.to(h)
-                if rows is None:
-                    return _clamped(h, gain, offset)
-                return _Clamped.apply(h, gain, offset, tap, rows, layer, places)
 
-            handles.append(modules[layer.name].register_forward_hook(clamp))
+@contextmanager
+def _without_shortcuts(parts):
+    """Have torch's transformers call their layers, one after the other."""
+    shortcuts = [(part, name) for part in parts.values() for kind, name in _SHORTCUTS if isinstance(part, kind)]
+    flags = [getattr(part, name) for part, name in shortcuts]
+    for part, name in shortcuts:
+        setattr(part, name, False)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for (part, name), flag in zip(shortcuts, flags, strict=True):
+            setattr(part, name, flag)
+
+
+def _clamp(layer, gain, offset, rows, places):
+    """A function of what a layer gives."""
+    tap = None if rows is None else torch.zeros((), device=rows.device, requires_grad=True)
+
+    def clamp(h):
+        gain_h, offset_h = gain.to(h), None if offset is None else offset.to(h)
+        if rows is None:
+            return _clamped(h, gain_h, offset_h)
+        return _Clamped.apply(h, gain_h, offset_h, tap, rows, layer, places)
+
+    return clamp
+
+
+def _attached(part, before, change):
+    """Have ``change(h)`` for what a layer gives, or for what a child of it takes; the handle that ends it."""
+    if before:
+        child = part.get_submodule(before)
+        return child.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]), *inputs[1:]))
+    return part.register_forward_hook(lambda _part, _inputs, h: change(h))
 
 
 class LayerReason(Enum):
     """Why a normalisation layer isn't clamped, in words."""
 
     NO_WEIGHT = "has no weight of its own"
+    SCRIPTED = "was made by TorchScript"
+    NOT_COPIED = "is in a network that can't be copied"
+    FAILS = "is in a network that doesn't run on a single sample, or not backward"
     UNREACHED = "isn't run"
-    OTHER_ROWS = "doesn't give a row for each sample, samples first"
+    OTHER_ROWS = "doesn't give a tensor with rows for each sample"
     NOT_AFFINE = "does more than multiply by its weight and add its bias"
-    COUPLED = "mixes samples, or stands before what does"
-    NO_GRADIENT = "has no gradient"
+    COUPLED = "mixes samples or draws at random, or stands beside what does"
+    NO_GRADIENT = "has no gradient, or another than the logits' slope"
+    SHARED = "lends its weight to another operation"
 
 
 def find_norm_layers(head, x, others):
@@ -172,7 +251,7 @@ def find_norm_layers(head, x, others):
     Parameters
     ----------
     head : LogitsModule
-        Around a frozen network in eval mode, which stays as it is.
+        Around a network in eval mode, which stays as it is.
     x : torch.Tensor or None
         A few inputs, 2 or more; None where all have names.
     others : dict of str to torch.Tensor
@@ -185,128 +264,223 @@ def find_norm_layers(head, x, others):
     left_out : dict of str to LayerReason
         The others, by name.
     """
+    norms = {name: part for name, part in _parts(head.module).items() if _looks_like_norm(part)}
+    left_out = {}
+    for name, part in norms.items():
+        if isinstance(part, torch.jit.ScriptModule):
+            left_out[name] = LayerReason.SCRIPTED
+        elif _own(part)[0] is None:
+            left_out[name] = LayerReason.NO_WEIGHT
+    sought = [name for name in norms if name not in left_out]
+    if not sought:
+        return [], left_out
     try:
-        network = shared_copy(unwrapped(head.module))
-        candidates = {name: part for name, part in network.named_modules() if _looks_like_norm(part)}
+        copied = private_copy(head)
     except Exception:  # noqa: BLE001 - a network may refuse to be copied in as many ways as there are networks
-        return [], {}
-    copied = LogitsModule(network, **head.reading).eval()
-    n_samples = len(next(iter([x, *others.values()][x is None :])))
-    left_out = dict.fromkeys(candidates, LayerReason.UNREACHED)
-    layers: dict[str, NormLayer] = {}
-
-    def verify(part, args, kwargs, h, name, size):
-        layer = _verified(part, args, kwargs, h, name, size)
-        if isinstance(layer, NormLayer) and layers.setdefault(name, layer) == layer:
-            left_out.pop(name, None)
-        else:
-            left_out[name] = layer if isinstance(layer, LayerReason) else LayerReason.NOT_AFFINE
-
-    def run(rows):
-        part = None if x is None else x[rows]
-        return part, {name: value[rows] for name, value in others.items()}
-
-    with torch.no_grad():
-        for rows in (slice(None), slice(1)):
-            size = len(range(n_samples)[rows])
-            handles = [
-                part.register_forward_hook(partial(verify, name=name, size=size), with_kwargs=True)
-                for name, part in candidates.items()
-            ]
-            try:
-                part, named = run(rows)
-                copied(part, **named)
-            except ForwardError:
-                return [], left_out
-            finally:
-                for handle in handles:
-                    handle.remove()
-    layers = {name: layer for name, layer in layers.items() if name not in left_out}
-    if layers:
-        left_out |= _coupled(copied, list(layers.values()), run, n_samples)
-    return [layer for name, layer in layers.items() if name not in left_out], left_out
+        return [], left_out | dict.fromkeys(sought, LayerReason.NOT_COPIED)
+    probe = _Probe(copied, x, others)
+    devices = [probe.device] if probe.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+        # Torch warns of gradients that end on the way; they are found out.
+        warnings.simplefilter("ignore")
+        try:
+            layers, reasons = _affine(probe, sought)
+            layers, unlike = _with_right_gradients(probe, layers)
+        except Exception:  # noqa: BLE001 - nor do all networks run on a single sample, or backward
+            return [], left_out | dict.fromkeys(sought, LayerReason.FAILS)
+    return layers, left_out | reasons | unlike
 
 
 def _looks_like_norm(part):
     """Whether a layer may be one that normalises."""
-    if "norm" not in type(part).__name__.lower():
+    kind = getattr(part, "original_name", type(part).__name__)
+    if not re.search("(?i:norm)|BN|Bn", kind) or "parametri" in type(part).__module__:
         return False
     # A block such as PreNorm has a layer of its own that does.
-    return hasattr(part, "weight") or not any(part.children())
+    return _own(part)[0] is not None or not any(part.children())
 
 
-def _verified(part, args, kwargs, h, name, n_samples):
-    """The layer as it is to be clamped, or why it can't be, from one call of it."""
-    weight, bias = getattr(part, "weight", None), getattr(part, "bias", None)
-    if not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
-        return LayerReason.NO_WEIGHT
-    if not isinstance(h, torch.Tensor) or h.ndim < 2 or len(h) != n_samples:
-        return LayerReason.OTHER_ROWS
-    shape = tuple(weight.shape)
+class _Probe:
+    """A private copy of a network, and a few samples to run it on, or the first of them alone."""
+
+    def __init__(self, head, x, others):
+        self.head, self.x, self.others = head, x, others
+        first = next(iter([x, *others.values()][x is None :]))
+        self.n_samples, self.device = len(first), first.device
+        self.parts = _parts(head.module)
+
+    def logits(self, n_samples, head=None):
+        x, others = self.x, {name: value[:n_samples] for name, value in self.others.items()}
+        return (head or self.head)(None if x is None else x[:n_samples], **others)
+
+    def calls(self, names, n_samples, note):
+        """What `note` makes of each call of some layers, by name, in the order of first calls."""
+        notes: dict[str, list] = {}
+
+        def hook(part, args, kwargs, output, name):
+            before = notes.setdefault(name, [])
+            before.append(note(name, part, args, kwargs, output, len(before)))
+
+        with torch.no_grad(), _without_shortcuts(self.parts), ExitStack() as handles:
+            for name in names:
+                noting = partial(hook, name=name)
+                handles.enter_context(self.parts[name].register_forward_hook(noting, with_kwargs=True))
+            self.logits(n_samples)
+        return notes
+
+    def gradients(self, perturbation, n_samples):
+        """Gradients by gains and offsets of a sum of the logits, a row for each sample, and the logits."""
+        rows = torch.zeros(
+            n_samples, sum(p.numel() for p in perturbation.parameters()), dtype=torch.float64, device=self.device
+        )
+        with torch.enable_grad(), features_clamped(self.head, perturbation, rows):
+            logits = self.logits(n_samples)
+            if logits.requires_grad:
+                _summed(logits).backward()
+        return rows, logits.detach()
+
+
+def _summed(logits):
+    """Distinct weights: the plain sum of logits may be constant by design."""
+    return (logits @ torch.linspace(1.0, 2.0, logits.shape[1]).to(logits)).sum()
+
+
+def _affine(probe, names):
+    """Layers that are affine in their weights in every call, in the order in which they run, and why others aren't."""
+    shapes = probe.calls(names, 1, lambda name, part, args, kwargs, h, k: getattr(h, "shape", ()))
+
+    def verified(name, part, args, kwargs, h, k):
+        alone = shapes.get(name, [])
+        axis = _axis_of_samples(alone[k] if k < len(alone) else (), getattr(h, "shape", ()), probe.n_samples)
+        return LayerReason.OTHER_ROWS if axis is None else _verified(name, part, args, kwargs, h, axis)
+
+    layers, left_out = [], dict.fromkeys(names, LayerReason.UNREACHED)
+    for name, calls in probe.calls(names, probe.n_samples, verified).items():
+        bad = [call for call in calls if isinstance(call, LayerReason)]
+        if bad or len(set(calls)) > 1:
+            left_out[name] = bad[0] if bad else LayerReason.NOT_AFFINE
+        else:
+            layers.append(calls[0])
+            del left_out[name]
+    return layers, left_out
+
+
+def _axis_of_samples(of_one, of_all, n_samples):
+    """The axis of a layer's output that is longer the more samples there are, from two shapes; None if none is."""
+    if len(of_one) != len(of_all):
+        return None
+    unlike = [k for k, (one, several) in enumerate(zip(of_one, of_all, strict=True)) if one != several]
+    return unlike[0] if len(unlike) == 1 and of_all[unlike[0]] == n_samples * of_one[unlike[0]] else None
+
+
+def _verified(name, part, args, kwargs, output, axis):
+    """A layer as it is to be clamped, or that it can't be, from one call of it."""
+    weight, bias = _own(part)
+    tensors = {own: getattr(part, own) for own in (weight, bias) if own}
+    shape = tuple(tensors[weight].shape)
     generator = torch.Generator().manual_seed(0)
-    gain, offset = (torch.randn(shape, generator=generator).to(weight) for _ in range(2))
-    offset = offset if isinstance(bias, torch.Tensor) else None
+    gain, offset = (torch.randn(shape, generator=generator).to(output) for _ in range(2))
     try:
-        for n_trailing in sorted({0, h.ndim - 1 - len(shape)}, reverse=True):
-            end = h.ndim - n_trailing
-            if n_trailing < 0 or tuple(h.shape[end - len(shape) : end]) != shape:
+        for before in ("", *[child for child, _ in part.named_children()]):
+            h = _given(part, args, kwargs, before)
+            # What it doesn't give twice, or what a hook of the user's changed, no other weights give.
+            if h is None or h.shape != output.shape or not (before or _close(h, output)):
                 continue
-            for unit in (0.0, 1.0):
-                layer = NormLayer(name, shape, n_trailing, offset is not None, unit)
-                expected = _clamped(h, layer.spread(gain), None if offset is None else layer.spread(offset))
+            for n_trailing, unit in product(range(h.ndim - len(shape), -1, -1), (0.0, 1.0)):
+                layer = NormLayer(name, shape, n_trailing, bias is not None, unit, axis, before)
+                along = h.shape[h.ndim - n_trailing - len(shape) : h.ndim - n_trailing]
+                if any(size not in (1, whole) for size, whole in zip(shape, along, strict=True)):
+                    continue
+                expected = _clamped(h, layer.spread(gain), layer.spread(offset) if bias else None)
                 _take_on(part, layer, gain, offset)
-                given = part.forward(*args, **kwargs)
-                _restore(part, weight, bias)
-                if _close(given, expected) and _close(part.forward(*args, **kwargs), h):
+                given = _given(part, args, kwargs, before)
+                _put_back(part, tensors)
+                if _close(given, expected):
                     return layer
     except Exception:  # noqa: BLE001 - a layer may refuse other weights in its own way
-        pass
-    finally:
-        _restore(part, weight, bias)
+        _put_back(part, tensors)
     return LayerReason.NOT_AFFINE
 
 
-def _restore(part, weight, bias):
-    part.weight = weight
-    if bias is not None:
-        part.bias = bias
+def _given(part, args, kwargs, before):
+    """What a layer gives, or what a child of it is the first to take; None of a child that takes nothing."""
+    if not before:
+        return part.forward(*args, **kwargs)
+    taken = []
+
+    def take(h):
+        taken.append(h.clone())
+        return h
+
+    with _attached(part, before, take):
+        part.forward(*args, **kwargs)
+    return taken[0] if taken else None
 
 
-def _close(given, expected):
-    if given.shape != expected.shape:
-        return False
-    tolerance = _SAME.get(expected.dtype, _SAME_IN_HALF) * max(1e-30, expected.abs().max().item())
-    return bool((given - expected).abs().max() <= tolerance)
+def _put_back(part, tensors):
+    for name, tensor in tensors.items():
+        setattr(part, name, tensor)
 
 
-def _coupled(head, layers, run, n_samples):
-    """Layers whose gradients of a sample aren't those that it has alone, by name."""
-    perturbation = NormPerturbation(layers)
+def _close(given, expected, dtype=None):
+    precision = _SAME_IN_HALF if (dtype or expected.dtype).itemsize == 2 else _SAME
+    tolerance = precision * max(1e-30, expected.abs().max().item())
+    return given.shape == expected.shape and bool((given - expected).abs().max() <= tolerance)
 
-    def gradients(part, named, size):
-        rows = torch.zeros(size, sum(p.numel() for p in perturbation.parameters()), dtype=torch.float64)
-        rows = rows.to(next(value for value in (part, *named.values()) if value is not None).device)
-        tap = torch.zeros((), device=rows.device, requires_grad=True)
-        with torch.enable_grad(), features_clamped(head, perturbation, rows, tap):
-            logits = head(part, **named)
-            if logits.requires_grad:
-                weights = torch.linspace(1.0, 2.0, logits.shape[1]).to(logits)
-                torch.autograd.grad((logits @ weights).sum(), tap, allow_unused=True)
-        return rows
 
-    try:
-        together = gradients(*run(slice(None)), n_samples)
-        alone = torch.cat([gradients(*run(slice(k, k + 1)), 1) for k in range(n_samples)])
-    except Exception:  # noqa: BLE001 - what can't be run backward, or on one sample
-        return dict.fromkeys([layer.name for layer in layers], LayerReason.NO_GRADIENT)
-    reasons = {}
-    dtype = next((p.dtype for p in head.parameters() if p.is_floating_point()), torch.float32)
+def _with_right_gradients(probe, layers):
+    """Layers whose gradients of a sample are those that it has alone, and its logits' slope; why others' aren't."""
+    if not layers:
+        return [], {}
+    perturbation, reasons = NormPerturbation(layers), {}
+    together, _ = probe.gradients(perturbation, probe.n_samples)
+    alone, logits = probe.gradients(perturbation, 1)
+    dtypes = [logits.dtype, *[p.dtype for p in probe.head.parameters() if p.is_floating_point()]]
+    coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
+    gradients = []
     for layer, places in zip(layers, perturbation.places(), strict=True):
         columns = torch.cat([torch.arange(p.start, p.stop) for p in places if p is not None])
-        first, second = together[:, columns], alone[:, columns]
-        size = first.abs().max().item()
-        if not size > 0:
+        first, gradient = together[:1, columns], alone[:1, columns]
+        if not gradient.any():
             reasons[layer.name] = LayerReason.NO_GRADIENT
-        elif not (first - second).abs().max() <= _SAME.get(dtype, _SAME_IN_HALF) * size:
+        elif not _close(first, gradient, coarsest):
             reasons[layer.name] = LayerReason.COUPLED
-    return reasons
+        else:
+            gradients.append((layer, gradient[0]))
+    if gradients and _unlike(probe, gradients, logits, coarsest):
+        each = {layer.name: _unlike(probe, [(layer, gradient)], logits, coarsest) for layer, gradient in gradients}
+        reasons |= {name: reason for name, reason in each.items() if reason}
+    return [layer for layer in layers if layer.name not in reasons], reasons
+
+
+@torch.no_grad()
+def _unlike(probe, gradients, logits, dtype):
+    """Why some layers' gradients aren't the logits' slope, or other weights aren't what gains and offsets are."""
+    scale = (logits - logits.mean()).abs().max().item()
+    noise = 100 * torch.finfo(dtype).eps * scale
+    slope = sum(gradient.norm().item() for _, gradient in gradients)
+    step = min(_MOVE * scale / slope, _MOVE)
+    there, back = (_moved(gradients, sign * step) for sign in (1, -1))
+    with features_clamped(probe.head, there):
+        ahead = probe.logits(1)
+    with features_clamped(probe.head, back):
+        behind = probe.logits(1)
+    if not abs((_summed(ahead) - _summed(behind)).item() / 2 - step * slope) <= _LIKE_SLOPE * step * slope + noise:
+        return LayerReason.NO_GRADIENT
+    folded = probe.logits(1, with_features_clamped(probe.head, there))
+    if not (folded - ahead).abs().max() <= _LIKE_WEIGHTS * (ahead - logits).abs().max() + noise:
+        return LayerReason.SHARED
+    return None
+
+
+def _moved(gradients, step):
+    """Gains and offsets a step along each layer's gradient."""
+    perturbation = NormPerturbation([layer for layer, _ in gradients]).to(gradients[0][1])
+    values = torch.cat([p.detach() for p in (perturbation.gain, perturbation.offset)])
+    for (_, gradient), places in zip(gradients, perturbation.places(), strict=True):
+        columns = torch.cat([torch.arange(p.start, p.stop) for p in places if p is not None])
+        values[columns] += step * gradient / gradient.norm()
+    gain, offset = values.split([len(perturbation.gain), len(perturbation.offset)])
+    perturbation.gain.copy_(gain)
+    perturbation.offset.copy_(offset)
+    return perturbation

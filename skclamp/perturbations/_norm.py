@@ -27,6 +27,10 @@ class NormLayer(NamedTuple):
         Whether it has a bias, and so an offset.
     unit : float
         What it adds to its weight before it multiplies: 1 in some RMS norms, else 0.
+    axis : int
+        That of its output along which the samples are, one row or several for each.
+    before : str
+        The child that takes its output, where the layer itself gives what its children make of it: an activation.
 
     Examples
     --------
@@ -40,6 +44,8 @@ class NormLayer(NamedTuple):
     n_trailing: int = 0
     has_offset: bool = True
     unit: float = 0.0
+    axis: int = 0
+    before: str = ""
 
     @property
     def size(self):
