@@ -210,7 +210,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 note(words.probabilities(), CalibrationSetWarning, explains=True)
             checks = checks and ranks is ALONE
             looked = self._look_at(samples) if checks else None
-            self._check_absent(absent_among(samples.logits), samples)
+            absent = absent_among(samples.logits)
+            if absent is not None and absent.any():
+                self._check_absent(absent, samples)
             self.least_probability_ = self._least_probability(samples)
             logits = raised(samples.logits, self.least_probability_) if self.least_probability_ else samples.logits
             samples = replace(samples, logits=logits, guesses=looked is not None and looked.guesses)
@@ -277,7 +279,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
-        frozen, unused = is_frozen(self.estimator), {}
+        unused = {}
         if self.cv is not None and "splitter" not in self._routed_to():
             unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
         if self.least_probability != "auto" and not (self._takes_logarithms and samples.backbone.votes):
@@ -292,15 +294,13 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             )
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
-        findings, looked = diagnose(samples, fitted=self.estimator is not None and frozen)
+        findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
         for finding in findings:
             finding.tell()
         return looked
 
     def _check_absent(self, absent, samples=None):
-        """Raise where logits of -inf are none that the map takes, or those of labels that count."""
-        if absent is None or not absent.any():
-            return
+        """Raise where some logits are -inf and the map takes none, or where those of labels that count are."""
         if not self._takes_absent:
             raise ValueError(
                 f"{type(self).__name__} takes no logits of -inf, as those of classes that a sample doesn't have: what "
@@ -369,8 +369,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         before, _ = scored(mapped.raw.to(mapped.logits.device), mapped.y_encoded, mapped.weight)
         calibrated = self._calibrated(mapped.logits.to(torch.float64, copy=True))
         after, proba = scored(calibrated, mapped.y_encoded, mapped.weight)
-        before, after = samples.shard.ranks.sum(torch.stack([before, after]))
-        scores = Scores.of(before, after, mapped.out_of_fold)
+        sums = samples.shard.ranks.sum(torch.stack([before, after]))
+        before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
+        scores = Scores(before, after, int(sums[1, 4]), mapped.out_of_fold)
         if checks and self._treats_classes_alike and not (notes.explained or notes.puzzled):
             classes, nll, remedy = samples.classes, scores.after[2], self._mend_by_class(len(samples.classes))
             for finding in look_at_frequencies(proba, mapped.y_encoded, mapped.weight, classes, nll, remedy):
@@ -392,7 +393,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         X = samples.X
         self._backbone = samples.deployed
         self.classes_ = samples.classes
-        if not is_frozen(self.estimator):
+        if samples.estimator is not None:
             self.estimator_ = samples.estimator
         if not isinstance(X, Dataset):
             shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
@@ -647,7 +648,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _calibrated(self, logits):
         """As `_transform_logits`, of logits that may stand for probabilities of 0 or be -inf."""
         absent = absent_among(logits)
-        if not self._takes_absent and not is_exporting():
+        if not self._takes_absent and not is_exporting() and absent is not None and absent.any():
             self._check_absent(absent)
         if self._raises_zeros and self.least_probability_:
             logits = raised(logits, self.least_probability_)

@@ -169,6 +169,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     }
     # Larger sets of logits are kept and treated in float32.
     _most_wide = 2**23
+    _n_free = 1
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
@@ -205,10 +206,6 @@ class OrderPreservingCalibrator(BaseCalibrator):
             network.to(logits.device)
         stretched = network(ordered, self._by_class(scaled))
         return absent_again(torch.empty_like(stretched).scatter_(1, order, stretched), absent)
-
-    @property
-    def _n_free(self):
-        return 1
 
     def _minimise(self, network, chunks, penalty):
         """Set a network's parameters to where the mean NLL plus ``penalty / 2`` times their squared norm is least."""

@@ -89,6 +89,7 @@ class TemperatureScaling(BaseCalibrator):
     }
 
     _group = "temperatures"
+    _n_free = 1
 
     @classmethod
     def _default_candidates(cls):
@@ -98,10 +99,6 @@ class TemperatureScaling(BaseCalibrator):
     def _treats_classes_alike(self):
         # A focal loss has other frequencies on purpose.
         return not self.gamma
-
-    @property
-    def _n_free(self):
-        return 1
 
     def _validate_params(self):
         super()._validate_params()
