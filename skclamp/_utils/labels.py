@@ -66,23 +66,23 @@ def check_labels(y, name="y", beside=None):
     return y
 
 
-def split_missing(y, name="y", beside=None):
+def split_missing(y, beside=None):
     """The labels that are there, as `check_labels` returns them, and which are missing: None, NaN or pandas' NA.
 
     `beside` is as in `check_labels`.
     """
-    values = check_labels(y, name) if y is None else to_numpy(y, name)
+    values = check_labels(y) if y is None else to_numpy(y, "y")
     if isinstance(y, (list, tuple)) and values.dtype.kind in "US":
         # Beside strings, numpy makes one of NaN.
         values = np.array(y, dtype=object)
     if values.shape[1:] not in ((), (1,)) or not values.ndim:
-        check_labels(values, name, beside)
+        check_labels(values, beside=beside)
     values = values.reshape(-1)
     missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
     if values.dtype.kind == "O":
         missing = np.array([_is_missing(label) for label in values.tolist()], dtype=bool)
     there = values[~missing]
-    return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there, name), missing
+    return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there), missing
 
 
 def _is_missing(label):
@@ -258,9 +258,9 @@ def encode_labels(y, classes, name="y"):
     return y_encoded.astype(np.int64, copy=False)
 
 
-def _some(values, most=10):
-    shown = ", ".join(repr(v) for v in values[:most].tolist())
-    return f"[{shown}{', ...' if len(values) > most else ''}]"
+def _some(values):
+    shown = ", ".join(repr(v) for v in values[:10].tolist())
+    return f"[{shown}{', ...' if len(values) > 10 else ''}]"
 
 
 def check_sample_weight(sample_weight, n_samples, *, some=True):
