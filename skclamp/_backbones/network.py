@@ -391,11 +391,3 @@ _CRITERIA = (
     (nn.BCEWithLogitsLoss, "logits", single_score),
     (nn.BCELoss, "probabilities", single_score),
 )
-
-
-def skorch_classes(net):
-    """Names of a net's classes, or None."""
-    try:
-        return net.classes_
-    except AttributeError:
-        return None
