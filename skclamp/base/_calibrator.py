@@ -57,8 +57,50 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     Parameters
     ----------
-    {estimator}
-    {shared_parameters}
+    estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
+        What yields the logits. A network, an initialised skorch net and a fitted classifier, a Pipeline too, are frozen
+        and shared by reference. An unfitted scikit-learn classifier is cloned, and cross-fitted as `cv` says; so is a
+        skorch net that isn't initialised, if `cv` is given. With None, X itself holds logits.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What X or the estimator yields. "auto" takes arrays and modules to yield logits, and follows what a skorch net
+        or a classifier says of itself. Probabilities become logits by their logarithm; each below 2.2e-16, float64's
+        epsilon, counts as that.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the logits' columns. Needed unless the labels are 0 ... n_classes - 1 or of exactly n_classes kinds, or
+        the estimator knows them.
+    cv : int, cross-validation generator or iterable, default=None
+        Splits for an estimator that isn't fitted, as in scikit-learn's ``cross_val_predict``.
+    integer_scale : float or dict of str to float, default=None
+        What a network's integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the
+        device, so that X stays small. Floating-point inputs are taken as they are. Where X is a dict, the scales of the
+        entries that have one. None leaves integers, such as tokens, and refuses images of them.
+    device : str or torch.device, default=None
+        Where a network runs: by default where it is, elsewhere a copy of it.
+    batch_size : int, default=64
+        Samples a forward pass of a network; of a DataLoader its own batch size counts.
+    least_probability : "auto" or float, default="auto"
+        What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
+        don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, "auto" takes half of the
+        least vote. Or the share of labels among the zeros, (hits + 1) / zeros, where that is less and has a clearly
+        lower NLL: so are zeros of masked actions and cut vocabularies. 0 leaves all as it is; else below 1 / n_classes.
+        Without effect on networks.
+    verbose : int or "auto", default="auto"
+        "auto" shows a progress bar after five seconds of work, where a terminal or a notebook listens; 0 shows nothing;
+        1 shows a bar at once, whoever listens.
+
+    Attributes
+    ----------
+    module_ : ClampedModule
+        An ordinary torch module from what the estimator takes, or X without one, to calibrated logits. It shares the
+        network, its weights and its flags: call ``module_.eval()`` before use. Scikit-learn's classifiers have one
+        where `skclamp.modules.as_module` knows them; ONNX lacks what a map with steps or knots needs.
+    classes_ : ndarray of shape (n_classes,)
+        Names of the classes, in the order of the columns.
+    n_features_in_ : int
+        Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.
+    least_probability_ : float
+        What less counts as wherever a logarithm is taken: see `least_probability`. It is 0 where the calibration
+        samples hold no votes of 0, for networks, and for bins and ranks, which take no logarithm.
 
     Examples
     --------

@@ -154,6 +154,24 @@ class OrderPreservingCalibrator(BaseCalibrator):
     """Temperature scaling, then a module that keeps the order of each row.
 
     Subclasses implement ``_network(n_classes, hidden_layer_sizes)``: the module to fit, which changes nothing yet.
+
+    Parameters
+    ----------
+    alpha : float, default=10.0
+        Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
+    max_iter : int, default=1000
+        Most iterations of L-BFGS.
+    tol : float, default=1e-7
+        Relative fall of the loss within an iteration below which the search ends.
+
+    Attributes
+    ----------
+    temperature_ : float
+        The optimal T of temperature scaling, which comes first.
+    rank_network_ : torch.nn.Module
+        Takes log-probabilities in descending order to logits in descending order.
+    n_iter_ : int
+        Iterations of L-BFGS.
     """
 
     alpha: float = 10.0
@@ -274,12 +292,12 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         class of each.
     hidden_layer_sizes : sequence of int, default=(10,)
         Widths of the network's layers.
-    {lbfgs_parameters}
+    {alpha, max_iter, tol}
     {shared_parameters}
 
     Attributes
     ----------
-    {stretching_attributes}
+    {temperature_, rank_network_, n_iter_}
     {shared_attributes}
 
     Warns
@@ -357,12 +375,12 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         How many of a row's largest log-probabilities the network sees.
     hidden_layer_sizes : sequence of int, default=(5, 5)
         Widths of the network's layers.
-    {lbfgs_parameters}
+    {alpha, max_iter, tol}
     {shared_parameters}
 
     Attributes
     ----------
-    {stretching_attributes}
+    {temperature_, rank_network_, n_iter_}
     {shared_attributes}
 
     Warns
