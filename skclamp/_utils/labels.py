@@ -185,7 +185,13 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
     if likely is not None and len(set(likely.tolist())) == n_columns and set(y.tolist()) <= set(likely.tolist()):
         return likely
     if _are_column_indices(y, n_columns):
-        _warn_of_another_origin(y, n_columns, parameter)
+        # Labels 1 ... K without the last look like column indices without the first.
+        if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
+            note(
+                f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from "
+                f"1, give {parameter}",
+                CalibrationSetWarning,
+            )
         # In the labels' own dtype, where it is wide enough for all of them.
         indices = np.arange(n_columns)
         cast = indices.astype(y.dtype)
@@ -205,16 +211,6 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
             f"kinds, one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
         )
     return distinct
-
-
-def _warn_of_another_origin(y, n_columns, parameter):
-    """Labels 1 ... K without the last look like column indices without the first."""
-    if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
-        note(
-            f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from 1, "
-            f"give {parameter}",
-            CalibrationSetWarning,
-        )
 
 
 def _check_class_names(names, n_columns, what):
@@ -299,7 +295,4 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
 def encode_targets(y_true, n_columns, labels=None):
     """Column index of each label that a metric is given, int64; `labels` names the columns."""
     y = check_labels(y_true, "y_true")
-    if labels is None and _are_column_indices(y, n_columns):
-        _warn_of_another_origin(y, n_columns, "labels")
-        return y.astype(np.int64)
     return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")

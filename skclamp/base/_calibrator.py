@@ -171,10 +171,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     _compared_classes = math.inf
     _compared_samples = 0
 
-    @classmethod
-    def _default_candidates(cls):
-        """Names and maps of this kind that a selector chooses from where nobody says, from few parameters to many."""
-        return []
+    # What a selector chooses from where nobody says: parameters of maps of this kind by name, from few numbers to many.
+    _default_candidates: ClassVar[dict[str, dict]] = {}
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)

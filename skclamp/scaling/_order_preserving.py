@@ -338,10 +338,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     }
 
     _group = "order-preserving"
-
-    @classmethod
-    def _default_candidates(cls):
-        return [("order-preserving", cls())]
+    _default_candidates: ClassVar = {"order-preserving": {}}
 
     @property
     def _treats_classes_alike(self):

@@ -90,10 +90,7 @@ class TemperatureScaling(BaseCalibrator):
 
     _group = "temperatures"
     _n_free = 1
-
-    @classmethod
-    def _default_candidates(cls):
-        return [("temperature", cls())]
+    _default_candidates: ClassVar = {"temperature": {}}
 
     @property
     def _treats_classes_alike(self):
