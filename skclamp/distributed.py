@@ -119,7 +119,8 @@ class Ranks:
             return
         reports = self._exchange(None if error is None else _report(error))
         rank = next(rank for rank, report in enumerate(reports) if report is not None)
-        self._agreed = _remake(reports[rank], rank)
+        kind, message = reports[rank]
+        self._agreed = kind(f"{message} (on rank {rank})")
         raise self._agreed from error
 
     def _all_reduce(self, values):
@@ -158,17 +159,9 @@ def _report(error):
     return type(error), str(error)
 
 
-def _remake(report, rank):
-    kind, message = report
-    return kind(f"{message} (on rank {rank})")
-
-
 _current: ContextVar[Alone | Ranks] = ContextVar("skclamp_ranks", default=ALONE)
-
-
-def current():
-    """The processes that a fit which begins now is shared by."""
-    return _current.get()
+# The processes that a fit which begins now is shared by.
+current = _current.get
 
 
 @contextmanager

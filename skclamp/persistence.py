@@ -121,7 +121,9 @@ def load(path, estimator=None, *, strict=True, **params):
     >>> loaded.temperature_ == calibrator.temperature_
     True
     """
-    _check_params(params)
+    others = sorted(set(params) - set(_RUNNING))
+    if others:
+        raise TypeError(f"a parameter that is set anew must be one of {', '.join(_RUNNING)}; got {others[0]!r}")
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise TypeError(
             f"path must be a str or path-like, and the path comes first: load(path, estimator); got "
@@ -145,12 +147,6 @@ def load(path, estimator=None, *, strict=True, **params):
     with _damage_told(path):
         restore(reader.decode_state(content), backbone)
     return calibrator
-
-
-def _check_params(params):
-    others = sorted(set(params) - set(_RUNNING))
-    if others:
-        raise TypeError(f"a parameter that is set anew must be one of {', '.join(_RUNNING)}; got {others[0]!r}")
 
 
 def _check_kind(written, estimator):

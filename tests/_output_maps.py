@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ UNSEEN_CLASSES = frozenset({"two samples", "one class", "missing class"})
 FEW_SCORES = frozenset({"two samples", "constant logits", "duplicates"})
 
 
-@dataclass(frozen=True)
+@dataclass
 class OutputMap:
     """How a calibrator of logits is made, what it warns of, and where it can't promise what the others do.
 
@@ -56,6 +56,11 @@ class OutputMap:
     def fit(self, X, y, **options):
         """The map, fitted."""
         return self.make().fit(X, y, **options)
+
+    @cached_property
+    def drawn(self):
+        """The map fitted to what `draw` gives as it is, once; not to be changed."""
+        return self.fit(*draw())
 
 
 def public_calibrators():

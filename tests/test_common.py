@@ -110,25 +110,19 @@ def test_what_was_saved_and_loaded_predicts_the_same_and_knows_as_much(case, tmp
 
 
 @every_map()
-def test_fit_returns_self_and_learns_what_ends_in_an_underscore(case):
+def test_fit_returns_self_learns_what_ends_in_an_underscore_and_repeats_itself(case):
     calibrator = case.make()
     before = {name: id(value) for name, value in vars(calibrator).items()}
     assert not [name for name in before if name.endswith("_")]
-    assert calibrator.fit(case.X, case.y) is calibrator
-    assert {name: id(vars(calibrator)[name]) for name in before} == before
-    learned = {name for name in vars(calibrator) if name.endswith("_")}
-    assert learned > {"classes_"}
-    assert ("n_features_in_" in learned) == (case.X.ndim == 2)
-
-
-@every_map()
-def test_fits_are_bit_identical(case):
     # On several threads the sums of a matrix product have no fixed order.
     with threadpool_limits(1):
-        first, again = case.make(), case.make()
-        first.fit(case.X, case.y)
-        again.fit(case.X, case.y).fit(case.X, case.y)
-        np.testing.assert_array_equal(again.predict_proba(case.X), first.predict_proba(case.X))
+        assert calibrator.fit(case.X, case.y) is calibrator
+        assert {name: id(vars(calibrator)[name]) for name in before} == before
+        learned = {name for name in vars(calibrator) if name.endswith("_")}
+        assert learned > {"classes_"}
+        assert ("n_features_in_" in learned) == (case.X.ndim == 2)
+        proba = calibrator.predict_proba(case.X)
+        np.testing.assert_array_equal(calibrator.fit(case.X, case.y).predict_proba(case.X), proba)
 
 
 @of_base()
@@ -220,12 +214,10 @@ def test_sample_weights_act(case):
     [
         np.array(["ant", "bee", "cat", "dog"]),
         np.array(["ant", "bee", "cat", "dog"], dtype=object),
-        np.array([1, 2, 3, 4]),
         np.array([0.0, 1.0, 2.0, 3.0]),
         np.array([-5, 0, 7, 300], dtype=np.int16),
-        np.array([0, 1, 2, 3], dtype=np.uint8),
     ],
-    ids=["strings", "objects", "from 1", "floats", "gaps", "uint8"],
+    ids=["strings", "objects", "floats", "gaps"],
 )
 def test_labels_of_any_kind(case, names):
     calibrator = case.make().fit(case.X, names[case.y])

@@ -27,14 +27,7 @@ def test_the_package_stands_on_its_floors():
     ("module", "source", "fault"),
     [
         ("_utils/arrays", "from ..base import BaseCalibrator", "skclamp._utils is not allowed to import skclamp.base"),
-        (
-            "scaling/_affine",
-            "def f():\n    from .. import clamping",
-            "scaling is not allowed to import skclamp.clamping",
-        ),
-        ("losses", "from . import perturbations", "skclamp.losses is not allowed to import skclamp.perturbations"),
         ("_utils/arrays", "from . import labels", "- .labels -> .arrays"),
-        ("base/_calibrator", "from .. import __doc__", "skclamp.base._calibrator is not allowed to import skclamp"),
         ("novelty", "", "skclamp.novelty"),
     ],
 )
@@ -114,6 +107,9 @@ def test_what_a_setting_names():
 
 def test_what_it_does_not_name():
     assert "OPENBLAS_CORETYPE" not in os.environ
+
+def test_what_fails():
+    assert False
 """
 
 
@@ -121,14 +117,9 @@ def test_each_processor_has_a_row(tmp_path, monkeypatch):
     processors = importlib.import_module("processors")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
     (tmp_path / "test_it.py").write_text(OF_TWO_THREADS, encoding="utf-8")
-    arguments = ["-p", "no:cacheprovider", str(tmp_path)]
-    passed, row = processors.run({"OMP_NUM_THREADS": "2"}, arguments)
-    assert passed
-    assert row.split() == ["2", "0", "0", "OMP_NUM_THREADS=2"]
-    passed, row = processors.run({"OPENBLAS_CORETYPE": "Haswell"}, arguments)
+    passed, row = processors.run({"OMP_NUM_THREADS": "2"}, ["-p", "no:cacheprovider", str(tmp_path)])
     assert not passed
-    assert row.split() == ["0", "2", "0", "OPENBLAS_CORETYPE=Haswell"]
-    assert not processors.run({}, ["--no-such-option"])[0]
+    assert row.split() == ["2", "1", "0", "OMP_NUM_THREADS=2"]
 
 
 @pytest.mark.parametrize(("capability", "n_settings"), [("AVX512", 5), ("AVX2", 4), ("DEFAULT", 3), ("SVE256", 2)])

@@ -16,7 +16,7 @@ from ..modules._from_sklearn import check_transformers, differentiable_steps, fl
 from .backbone import Backbone, check_probabilities
 from .fingerprint import Digest
 from .inputs import NamedArrays, check_no_dataset
-from .network import NetworkBackbone, on_device, place_of, skorch_classes, skorch_logits
+from .network import NetworkBackbone, on_device, place_of, skorch_logits
 
 
 class ClassifierBackbone(Backbone):
@@ -79,7 +79,9 @@ class PipelineBackbone(NetworkBackbone):
 
     def __init__(self, pipeline, opening):
         *self.transformers, net = flat_steps(pipeline)
-        super().__init__(skorch_logits(net, opening.response, opening.device), opening, classes=skorch_classes(net))
+        super().__init__(
+            skorch_logits(net, opening.response, opening.device), opening, classes=getattr(net, "classes_", None)
+        )
         self.classifier = pipeline
         self.response = opening.response
 

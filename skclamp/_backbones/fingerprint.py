@@ -80,7 +80,10 @@ class Digest:
         if isinstance(value, (list, tuple, np.ndarray)):
             parts = list(value)
         else:
-            named = value if isinstance(value, Mapping) else _parts(value)
+            named: Mapping = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+            if hasattr(value, "_learned"):
+                # Of a calibrator, what its file keeps, and the estimator.
+                named = {**value._learned(), "estimator": getattr(value, "estimator_", value.estimator)}
             parts = [named[name] for name in sorted(named, key=str)]
         for part in parts:
             self.arrays(part, seen)
@@ -89,13 +92,6 @@ class Digest:
 
 def _uncompiled(name):
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
-
-
-def _parts(value):
-    """Attributes of an object; of a calibrator what its file keeps, and the estimator."""
-    if not hasattr(value, "_learned"):
-        return getattr(value, "__dict__", {})
-    return {**value._learned(), "estimator": getattr(value, "estimator_", value.estimator)}
 
 
 def content_hash(value):

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -73,7 +72,11 @@ class NetworkBackbone(Backbone):
         self.perturbs, self.batch_size, self.verbose = opening.perturbs, opening.batch_size, opening.verbose
         self.device, own_dtype = place_of(module)
         self.dtype = dtype or own_dtype
-        self._destination = _Destination(self.device, self.dtype, opening.integer_scale)
+        self.integer_scale = self._scale_of_array = opening.integer_scale
+        if isinstance(self.integer_scale, dict):
+            for name, scale in self.integer_scale.items():
+                check_number(scale, f"integer_scale[{name!r}]", 0, None, closed="neither")
+            self._scale_of_array = None
 
     @property
     def _network(self):
@@ -95,8 +98,10 @@ class NetworkBackbone(Backbone):
     @property
     def guessed_item(self):
         """What is taken of what the network returns, where others could be meant."""
-        heads = (part for part in self.module.modules() if isinstance(part, LogitsModule))
-        return next((head.guessed for head in heads if head.guessed is not None), None)
+        for part in self.module.modules():
+            if isinstance(part, LogitsModule) and part.guessed is not None:
+                return part.guessed
+        return None
 
     def open(self, X):
         # torch warns of pinned memory where there is nowhere to copy it to.
@@ -109,13 +114,13 @@ class NetworkBackbone(Backbone):
         The first is None where all have names, and none is to be perturbed.
         """
         if isinstance(batch, torch.Tensor):
-            return self._destination.convert(batch), {}
+            return self._convert(batch, None, self._scale_of_array), {}
         key = self.module.input_key
         if key is None and self.perturbs and len(batch) == 1:
             (key,) = batch
             self.module.input_key = key
-        destination = self._destination.among(batch, key)
-        others = {name: destination.convert(entry, name) for name, entry in batch.items()}
+        scales = self._scales(batch, key)
+        others = {name: self._convert(entry, name, scales.get(name)) for name, entry in batch.items()}
         if key is None and not self.perturbs:
             return None, others
         if key not in others:
@@ -124,6 +129,44 @@ class NetworkBackbone(Backbone):
                 f"{key!r}"
             )
         return others.pop(key), others
+
+    def _scales(self, batch, input_key):
+        """What integers of entries are multiplied by; one scale is that of the perturbed entry, or of the only one."""
+        scale = self.integer_scale
+        if scale is None:
+            return {}
+        if isinstance(scale, dict):
+            unknown = sorted(set(scale) - set(batch))
+            if unknown:
+                raise ValueError(
+                    f"integer_scale must name entries of X, {', '.join(map(repr, batch))}; got {unknown[0]!r}"
+                )
+            return scale
+        if input_key is None and len(batch) > 1:
+            raise ValueError(
+                f"integer_scale must be a dict of scales by entry where X has several, {', '.join(map(repr, batch))}; "
+                f"got {scale!r}"
+            )
+        return {next(iter(batch)) if input_key is None else input_key: scale}
+
+    def _convert(self, x, name, scale):
+        """A tensor as the network takes it; `name` is its entry's, None where it is all of X."""
+        if x.is_inference() and not torch.is_inference_mode_enabled():
+            x = x.clone()
+        # What comes back from a GPU must have arrived before it is read.
+        non_blocking = self.device is not None and self.device.type == "cuda"
+        if x.is_floating_point():
+            return x.to(self.device, self.dtype or x.dtype, non_blocking=non_blocking)
+        if scale is not None:
+            # As bytes they travel in less time.
+            moved = x.to(self.device, non_blocking=non_blocking)
+            return moved.to(self.dtype or torch.get_default_dtype()).mul_(scale)
+        if name is None and x.ndim > 2:
+            raise TypeError(
+                f"X must hold floating-point inputs on the scale the network was trained with; got {x.dtype} of shape "
+                f"{tuple(x.shape)}. State the scale of integer images, for instance integer_scale=1 / 255"
+            )
+        return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=non_blocking)
 
     def logits(self, inputs, transform=None, *, views=(), labelled=True):
         """Logits of shape (n, K) on the network's device, and the labels where the inputs bring them, if wanted.
@@ -186,8 +229,12 @@ class NetworkBackbone(Backbone):
         with evaluating(self.module), torch.no_grad(), torch.random.fork_rng(devices=devices):
             try:
                 second = self._forward(x, others)
-                # A batch of another size may well be computed otherwise, but twice the same.
-                return _differ(first, second) and _differ(second, self._forward(x, others))
+                # By more than the arithmetic of any device. A batch of another size may well be computed otherwise, but
+                # twice the same.
+                most = _SAME * (first - first.mean(1, keepdim=True)).abs().max()
+                if (first - second).abs().max() <= most:
+                    return False
+                return bool((second - self._forward(x, others)).abs().max() > most)
             except (ForwardError, TypeError):
                 # Some take batches of one size alone.
                 return False
@@ -195,7 +242,10 @@ class NetworkBackbone(Backbone):
     def _look_at_scale(self, batch, x):
         """Warn of floating-point inputs that look unscaled, where the first ones were integers that were scaled."""
         # Whether there are integers in the batch that a scale is for.
-        scaled = self._destination.integer_scale is not None and self._destination.scales(batch, self.module.input_key)
+        if isinstance(batch, torch.Tensor):
+            scaled = self._scale_of_array is not None and not batch.is_floating_point()
+        else:
+            scaled = any(not batch[name].is_floating_point() for name in self._scales(batch, self.module.input_key))
         if self.scaled is None:
             self.scaled = scaled
         if x is None or not x.is_floating_point() or not x.numel():
@@ -255,12 +305,6 @@ class ScoresBackbone(NetworkBackbone):
         """None: there is no network."""
 
 
-def _differ(first, second):
-    """Whether logits differ by more than the arithmetic of any device does."""
-    scale = (first - first.mean(1, keepdim=True)).abs().max()
-    return bool((first - second).abs().max() > _SAME * scale)
-
-
 class OverflowedLogits(ValueError):
     """A network's outputs are NaN, infinite, or too large to be computed with."""
 
@@ -300,75 +344,6 @@ def on_device(module, device):
     if own is None or (own.type == device.type and device.index in (None, own.index)):
         return module
     return copy.deepcopy(module).to(device)
-
-
-@dataclass(frozen=True)
-class _Destination:
-    """A device for inputs, and what they become there; None leaves device or dtype as it is.
-
-    `dtype` is that of floating-point inputs. `integer_scale` multiplies integers to make floating-point numbers of
-    them: those of an array, or in a dict those of the entries named.
-    """
-
-    device: torch.device | None
-    dtype: torch.dtype | None
-    integer_scale: float | dict | None = None
-
-    def __post_init__(self):
-        if isinstance(self.integer_scale, dict):
-            for name, scale in self.integer_scale.items():
-                check_number(scale, f"integer_scale[{name!r}]", 0, None, closed="neither")
-
-    def among(self, batch, input_key):
-        """The same for the entries of a batch: one scale is that of the perturbed entry, or of the only one."""
-        scale = self.integer_scale
-        if scale is None:
-            return self
-        if isinstance(scale, dict):
-            unknown = sorted(set(scale) - set(batch))
-            if unknown:
-                raise ValueError(
-                    f"integer_scale must name entries of X, {', '.join(map(repr, batch))}; got {unknown[0]!r}"
-                )
-            return self
-        if input_key is None and len(batch) > 1:
-            raise ValueError(
-                f"integer_scale must be a dict of scales by entry where X has several, {', '.join(map(repr, batch))}; "
-                f"got {scale!r}"
-            )
-        return replace(self, integer_scale={next(iter(batch)) if input_key is None else input_key: scale})
-
-    def convert(self, x, name=None):
-        """A tensor as the network takes it; `name` is its entry's, None where it is all of X."""
-        if x.is_inference() and not torch.is_inference_mode_enabled():
-            x = x.clone()
-        # What comes back from a GPU must have arrived before it is read.
-        non_blocking = self.device is not None and self.device.type == "cuda"
-        if x.is_floating_point():
-            return x.to(self.device, self.dtype or x.dtype, non_blocking=non_blocking)
-        scale = self._scale_of(name)
-        if scale is not None:
-            # As bytes they travel in less time.
-            moved = x.to(self.device, non_blocking=non_blocking)
-            return moved.to(self.dtype or torch.get_default_dtype()).mul_(scale)
-        if name is None and x.ndim > 2:
-            raise TypeError(
-                f"X must hold floating-point inputs on the scale the network was trained with; got {x.dtype} of shape "
-                f"{tuple(x.shape)}. State the scale of integer images, for instance integer_scale=1 / 255"
-            )
-        return x.to(self.device, x.dtype if x.dtype == torch.bool else torch.int64, non_blocking=non_blocking)
-
-    def scales(self, batch, input_key):
-        """Whether there are integers in a batch that a scale is for."""
-        if isinstance(batch, torch.Tensor):
-            return not batch.is_floating_point() and self._scale_of(None) is not None
-        entries = self.among(batch, input_key)
-        return any(not x.is_floating_point() and entries._scale_of(name) is not None for name, x in batch.items())
-
-    def _scale_of(self, name):
-        if isinstance(self.integer_scale, dict):
-            return self.integer_scale.get(name)
-        return self.integer_scale if name is None else None
 
 
 def skorch_logits(net, response, device, input_key=None):
@@ -416,11 +391,3 @@ _CRITERIA = (
     (nn.BCEWithLogitsLoss, "logits", single_score),
     (nn.BCELoss, "probabilities", single_score),
 )
-
-
-def skorch_classes(net):
-    """Names of a net's classes, or None."""
-    try:
-        return net.classes_
-    except AttributeError:
-        return None

@@ -18,7 +18,7 @@ from ..modules import LogitsModule
 from ..modules._from_sklearn import flat_steps
 from .backbone import ArrayBackbone
 from .classifier import ClassifierBackbone, DifferentiableBackbone, PipelineBackbone
-from .network import NetworkBackbone, ScoresBackbone, on_device, skorch_classes, skorch_logits
+from .network import NetworkBackbone, ScoresBackbone, on_device, skorch_logits
 
 _LOGITS = "give its logits as X, without an estimator: TemperatureScaling().fit(logits, y)"
 # What to do with a file, by the end of its name; others hold what torch saves.
@@ -42,7 +42,7 @@ def open_backbone(estimator, opening):
         return ScoresBackbone(opening) if opening.perturbs else ArrayBackbone(response, device)
     if isinstance(estimator, NeuralNet):
         head = skorch_logits(estimator, response, device, opening.input_key)
-        return NetworkBackbone(head, opening, classes=skorch_classes(estimator))
+        return NetworkBackbone(head, opening, classes=getattr(estimator, "classes_", None))
     if isinstance(estimator, nn.Module):
         guessed = response == "auto"
         yielded = "logits" if guessed else response

@@ -9,13 +9,13 @@ import sklearn
 import torch
 
 from .._version import __version__
+from ..display._curves import wilson
 from .thumbnails import Thumbnails, thumbnails_of
 
 # Of each calibrator: wrong answers, and classes, that a page shows.
 _N_WRONG, _N_CLASSES = 12, 10
 # Images shown before and after a perturbation, and with the wrong answers.
 _N_SAMPLED, _MAX_WRONG_IMAGES = 8, 40
-_Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def _worst_classes(prediction, confidence, y_encoded, names):
         np.bincount(y_encoded, values, len(names)) for values in (None, prediction == y_encoded, confidence)
     )
     mistaken = np.flatnonzero(right < count)
-    worst = mistaken[np.argsort(_upper_ends(right[mistaken], count[mistaken]), kind="stable")[:_N_CLASSES]]
+    upper_ends = wilson(right[mistaken] / count[mistaken], count[mistaken])[1]
+    worst = mistaken[np.argsort(upper_ends, kind="stable")[:_N_CLASSES]]
     answers = []
     for k in worst:
         times = np.bincount(prediction[y_encoded == k], minlength=len(names))
@@ -112,13 +113,6 @@ def _worst_classes(prediction, confidence, y_encoded, names):
         taken_for = names[times.argmax()], int(times.max())
         answers.append(ClassAnswers(names[k], int(count[k]), int(right[k]), float(total[k] / count[k]), *taken_for))
     return answers
-
-
-def _upper_ends(hits, count):
-    """Upper ends of Wilson's intervals, of 95 %."""
-    share, square = hits / count, _Z**2 / count
-    half = _Z * np.sqrt((share * (1 - share) + square / 4) / count)
-    return (share + square / 2 + half) / (1 + square)
 
 
 def _sampled(n_samples):

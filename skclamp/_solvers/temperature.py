@@ -139,7 +139,8 @@ def solve_temperature(
         # So few are told once, in place of sums at each step of the search.
         logits, y, weight, ranks = *map(shard.all_gather, (logits, y, weight)), ALONE
     rows = LogitRows(logits, y, weight, ranks, smooth=smooth)
-    limits = tuple(math.log(rows.representable(1 / bound)) for bound in reversed(bounds))
+    low, high = bounds
+    limits = math.log(rows.representable(1 / high)), math.log(rows.representable(1 / low))
     found = _search_valleys(rows, limits, gamma, grid_rows) if gamma > 0 else _search_convex(rows, limits)
     if prior and found.at_bound and found.place >= limits[1]:
         place, loss = _search_with_prior(rows, limits, gamma)
@@ -220,7 +221,9 @@ def _descend(rows, place, limits, tolerance):
             return _arrive(point, step, limits)
         if error > abs(step):
             step, reach = math.copysign(max(abs(step), reach), step), min(2 * reach, _MAX_STEP)
-        place = _inside(place + step, low, high, limits)
+        place = _clip(place + step, *limits)
+        if not low < place < high:
+            place = (max(low, limits[0]) + min(high, limits[1])) / 2
     return _Found(place, point.loss, converged=False)
 
 
@@ -234,14 +237,6 @@ def _halley_step(point):
     step = _clip(-point.slope * first / denominator, -_MAX_STEP, _MAX_STEP)
     # The error is of third order in the step, on the scale over which the slope's own derivative changes.
     return step, abs(step) * (2 * step * max(1.0, abs(second / first))) ** 2
-
-
-def _inside(place, low, high, limits):
-    """The next place to look: where the step leads, or the middle of the bracket."""
-    place = _clip(place, *limits)
-    if low < place < high:
-        return place
-    return (max(low, limits[0]) + min(high, limits[1])) / 2
 
 
 def _arrive(point, step, limits):
@@ -324,13 +319,12 @@ def _bottom(rows, grid, index, gamma):
     while right < len(grid) - 1 and slope(grid[right]) <= 0:
         right += 1
     inner = slope(grid[left]) < 0 < slope(grid[right])
-    place = brentq(slope, grid[left], grid[right], xtol=_ROOT_TOLERANCE) if inner else _edge(slope, grid, left, right)
+    if inner:
+        place = brentq(slope, grid[left], grid[right], xtol=_ROOT_TOLERANCE)
+    else:
+        # The bound that the loss falls towards.
+        place = grid[left] if slope(grid[left]) >= 0 else grid[right]
     point = rows.focal(math.exp(place), gamma)
     if point.lag == 0:
         return _where_labels_lead(partial(rows.focal, gamma=gamma), point, (grid[0], grid[-1]))
     return _Found(place, point.loss, at_bound=not inner)
-
-
-def _edge(slope, grid, left, right):
-    """The bound that the loss falls towards."""
-    return grid[left] if slope(grid[left]) >= 0 else grid[right]

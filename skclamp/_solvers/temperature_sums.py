@@ -85,9 +85,8 @@ class LogitRows:
         """Mean NLL and its first three derivatives: means of log-sum-exp's cumulants, the label's logit taken off."""
         beta = self.representable(beta)
         # Rows: label, log-sum-exp and the first three moments; columns: their means, and those times mean and mean^2.
-        (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = self._average(
-            (_nll_totals(table, weight) for table, weight in self._blocks(beta, n_powers=3)), shape=(5, 3)
-        )
+        averages = self._average(self._nll(beta), shape=(5, 3))
+        (lag, *_), (log_sum, *_), (mean, mean2, mean3), (square, square_mean, _), (cube, *_) = averages
         lag -= self.linear_term
         third = cube - 3 * square_mean + 2 * mean3
         return Point(beta, lag, log_sum - beta * lag, mean - lag, square - mean2, third)
@@ -125,8 +124,22 @@ class LogitRows:
         present = centred > least
         return (centred.where(present, 0).sum(self.dim) - label) / (present.sum(self.dim) - 1).clamp_(min=1)
 
+    def _nll(self, beta):
+        for table, weight in self._blocks(beta, n_powers=3):
+            table[2:].div_(table[1])
+            table[1].log_()
+            weighted = weight * table[2]
+            yield table @ torch.stack([weight, weighted, weighted * table[2]], 1)
+
     def _focal(self, beta, gamma):
-        return (_focal_totals(table, weight, beta, gamma) for table, weight in self._blocks(beta, n_powers=1))
+        for (label, total, first), weight in self._blocks(beta, n_powers=1):
+            log_p = (beta * label - total.log()).clamp_(max=0.0)
+            miss = -torch.expm1(log_p)
+            factor = miss**gamma
+            # log(p) / (1 - p) tends to -1 as p tends to 1.
+            ratio = torch.where(miss > 0, log_p / miss, -1.0)
+            slope = factor * (gamma * log_p.exp() * ratio - 1) * (label - first / total)
+            yield torch.stack([label, -factor * log_p, slope]) @ weight
 
     def _average(self, totals, shape):
         return (self.ranks.sum(self._total(totals, shape)) / self.total_weight).tolist()
@@ -136,15 +149,22 @@ class LogitRows:
         return sum(totals, start=torch.zeros(shape, dtype=torch.float64, device=self.weight.device))
 
     def _blocks(self, beta, n_powers):
-        """Yield, for many rows at a time, a float64 table of labels' centred logits and power sums, and the weights."""
+        """Yield, for many rows at a time, a float64 table and the weights.
+
+        The table has labels' centred logits, and the sums over classes of exp(beta c) c^j for j = 0 ... n_powers.
+        """
         chunk_rows = rows_a_chunk(self.logits)
         n_chunks = -(-_BLOCK_ROWS // chunk_rows)
         chunks = iter(self.kept or self._centred())
         for weight in self.weight.split(n_chunks * chunk_rows):
-            parts = [
-                torch.stack([label, *self._power_sums(centred, beta, n_powers)])
-                for centred, label in islice(chunks, n_chunks)
-            ]
+            parts = []
+            for centred, label in islice(chunks, n_chunks):
+                # One buffer for all the chunks: fresh memory would cost more than the arithmetic, page by page.
+                terms = torch.mul(centred, beta, out=self.scratch[: centred.numel()].view(centred.shape)).exp_()
+                sums = [label, terms.sum(self.dim)]
+                for _ in range(n_powers):
+                    sums.append(terms.mul_(centred).sum(self.dim))
+                parts.append(torch.stack(sums))
             yield torch.cat(parts, 1).double(), weight
 
     def _centred(self):
@@ -156,32 +176,6 @@ class LogitRows:
             # Twice the largest number is infinite.
             centred = (part - part.amax(self.dim, keepdim=True)).clamp_(min=torch.finfo(self.dtype).min)
             yield centred, centred.gather(self.dim, y_encoded.unsqueeze(self.dim)).squeeze(self.dim)
-
-    def _power_sums(self, centred, beta, n_powers):
-        """Yield the sums over classes of exp(beta c) c^j for j = 0 ... n_powers."""
-        # One buffer for all the chunks: fresh memory would cost more than the arithmetic, page by page.
-        terms = torch.mul(centred, beta, out=self.scratch[: centred.numel()].view(centred.shape)).exp_()
-        yield terms.sum(self.dim)
-        for _ in range(n_powers):
-            yield terms.mul_(centred).sum(self.dim)
-
-
-def _nll_totals(table, weight):
-    table[2:].div_(table[1])
-    table[1].log_()
-    weighted = weight * table[2]
-    return table @ torch.stack([weight, weighted, weighted * table[2]], 1)
-
-
-def _focal_totals(table, weight, beta, gamma):
-    label, total, first = table
-    log_p = (beta * label - total.log()).clamp_(max=0.0)
-    miss = -torch.expm1(log_p)
-    factor = miss**gamma
-    # log(p) / (1 - p) tends to -1 as p tends to 1.
-    ratio = torch.where(miss > 0, log_p / miss, -1.0)
-    slope = factor * (gamma * log_p.exp() * ratio - 1) * (label - first / total)
-    return torch.stack([label, -factor * log_p, slope]) @ weight
 
 
 def rows_a_chunk(logits):

@@ -34,9 +34,9 @@ def _unequal(values):
     return f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else None
 
 
-def shown_shapes(shapes, most=5):
+def shown_shapes(shapes):
     """Some of several shapes, as in a message."""
-    return ", ".join(map(str, sorted(shapes)[:most])) + (", ..." if len(shapes) > most else "")
+    return ", ".join(map(str, sorted(shapes)[:5])) + (", ..." if len(shapes) > 5 else "")
 
 
 def check_dense(values, name):
@@ -215,7 +215,7 @@ def _as_floating(values, name):
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
 
 
-def check_probability_chunk(chunk, first_row, tolerance, name="y_proba"):
+def check_probability_chunk(chunk, first_row, tolerance):
     """Raise unless every row of a C-contiguous array is a distribution, its sum 1 to within `tolerance`.
 
     Two reads of the chunk: NaN and infinity show in the sums, and with no negative entry the sums bound the entries.
@@ -226,11 +226,11 @@ def check_probability_chunk(chunk, first_row, tolerance, name="y_proba"):
     if fine:
         return
     values = tensor_over(chunk)
-    check_finite(values, name, first_row)
-    check_unit_interval(values, name, tolerance)
+    check_finite(values, "y_proba", first_row)
+    check_unit_interval(values, "y_proba", tolerance)
     worst = np.abs(total - 1).argmax()
     raise ValueError(
-        f"{name} must hold probabilities: each row must sum to 1; row {first_row + worst} sums to {total[worst]:.6g}"
+        f"y_proba must hold probabilities: each row must sum to 1; row {first_row + worst} sums to {total[worst]:.6g}"
     )
 
 

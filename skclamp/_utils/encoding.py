@@ -94,14 +94,6 @@ class UnknownClassError(ValueError):
     """A file holds an object of a class that isn't registered."""
 
 
-def _class_of(key):
-    if key not in _KINDS:
-        raise UnknownClassError(
-            f"holds an object of the class {key!r}, which isn't known here: import what registers it"
-        )
-    return _KINDS[key].cls
-
-
 class Writer:
     """Takes values to JSON; the arrays among them are kept aside, and names of parameters that can't be written."""
 
@@ -111,37 +103,59 @@ class Writer:
 
     def encode(self, value, name):
         """JSON of a value; `name` is where it stands. TypeError if it can't be written."""
-        if value is None or isinstance(value, (bool, str)):
-            return value
-        if is_registered(value):
-            return {"object": self.encode_object(value, name)}
-        for tag, (kind, write, _) in _CODECS.items():
-            if isinstance(value, kind):
-                content = write(self, value, name)
-                return content if tag in _PLAIN else {tag: content}
+        match value:
+            case None | bool() | str():
+                return value
+            case _ if _key(type(value)) in _KINDS:
+                return {"object": self.encode_object(value, name)}
+            case np.bool_():
+                return bool(value)
+            case Integral():
+                return int(value)
+            case Real():
+                return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+            case torch.Size():
+                return {"shape": list(value)}
+            case tuple():
+                return {"tuple": self.encode(list(value), name)}
+            case list():
+                return [self.encode(each, f"{name}.{k}") for k, each in enumerate(value)]
+            case dict():
+                items = value.items()
+                return {"dict": [[self.encode(key, name), self.encode(each, f"{name}.{key}")] for key, each in items]}
+            case np.ma.MaskedArray():
+                raise TypeError(f"{name} must be an array without a mask to be saved")
+            case np.ndarray() if value.dtype.kind in "OU":
+                return {"array": {"dtype": value.dtype.str, "items": self.encode(value.tolist(), name)}}
+            case np.ndarray():
+                return {"array": self.put(value, name)}
+            case torch.Tensor():
+                return {"tensor": self.put(value.detach().cpu().numpy(), name)}
+            case torch.device():
+                return {"device": str(value)}
+            case type():
+                return {"optimizer": _name_of_optimizer(value, name)}
+            case partial():
+                content = [_name_of_optimizer(value.func, name), self.encode(value.keywords, name)]
+                return {"optimizer with arguments": content}
         raise TypeError(
             f"{name} must be of a class that can be saved; got {_named(value)}: see skclamp.persistence.register"
         )
 
     def encode_object(self, value, name):
         """JSON of an object of a registered class."""
-        key = _key(type(value))
-        arguments = self._encode_arguments(value, _KINDS[key].arguments(value), name)
-        state = {part: self.encode(each, f"{name}.{part}") for part, each in _state(value).items()}
-        return {"class": key, "arguments": arguments, "state": state}
-
-    def _encode_arguments(self, value, arguments, name):
-        encoded = {}
-        for key, argument in arguments.items():
+        key, arguments = _key(type(value)), {}
+        for parameter, argument in _KINDS[key].arguments(value).items():
             try:
-                encoded[key] = self.encode(argument, f"{name}({key})")
+                arguments[parameter] = self.encode(argument, f"{name}({parameter})")
             except TypeError:
                 # A calibrator has its default to fall back on. What can't be written, such as callbacks, random states
                 # and scorers, is for fitting.
                 if not hasattr(value, "_learned"):
                     raise
-                self.left_out.append(key)
-        return encoded
+                self.left_out.append(parameter)
+        state = {part: self.encode(each, f"{name}.{part}") for part, each in _state(value).items()}
+        return {"class": key, "arguments": arguments, "state": state}
 
     def put(self, array, name):
         """Keep an array aside; returns its key."""
@@ -166,30 +180,51 @@ class Reader:
         if not isinstance(content, dict):
             return content
         ((tag, inner),) = content.items()
-        if tag == "object":
-            return self.decode_object(inner)
-        return _CODECS[tag][2](self, inner)
-
-    def decode_object(self, content):
-        """An object of a registered class."""
-        value = self.decode_arguments(content)
-        _set_state(value, self.decode_state(content))
-        return value
+        match tag:
+            case "object":
+                value = self.decode_arguments(inner)
+                _set_state(value, self.decode_state(inner))
+                return value
+            case "float":
+                return float(inner)
+            case "shape":
+                return torch.Size(inner)
+            case "tuple":
+                return tuple(self.decode(inner))
+            case "dict":
+                return {self.decode(key): self.decode(each) for key, each in inner}
+            case "array" if isinstance(inner, dict):
+                dtype = np.dtype(inner["dtype"])
+                if dtype.kind not in "OU":
+                    raise ValueError(f"it holds an array of strings of dtype {dtype}")
+                return np.array(self.decode(inner["items"]), dtype=dtype)
+            case "array":
+                return self.arrays[inner]
+            case "tensor":
+                return torch.from_numpy(self.arrays[inner])
+            case "device":
+                return torch.device(inner)
+            case "optimizer":
+                return _optimizer(inner)
+            case "optimizer with arguments":
+                optimizer, arguments = inner
+                return partial(_optimizer(optimizer), **self.decode(arguments))
+        raise KeyError(tag)
 
     def decode_arguments(self, content):
         """The object as its constructor makes it."""
-        cls = _class_of(content["class"])
+        key = content["class"]
+        if key not in _KINDS:
+            raise UnknownClassError(
+                f"holds an object of the class {key!r}, which isn't known here: import what registers it"
+            )
+        cls = _KINDS[key].cls
         arguments = {name: self.decode(value) for name, value in content["arguments"].items()}
         return cls(OrderedDict(arguments["modules"])) if cls is nn.Sequential else cls(**arguments)
 
     def decode_state(self, content):
         """What the object has beyond its arguments, a dict."""
         return {name: self.decode(value) for name, value in content["state"].items()}
-
-
-def is_registered(value):
-    """Whether a value is of a registered class."""
-    return _key(type(value)) in _KINDS
 
 
 def _state(value):
@@ -216,87 +251,15 @@ def _named(value):
     return f"the class {value.__name__}" if inspect.isclass(value) else type(value).__name__
 
 
-def _write_float(_writer, value, _name):
-    return float(value) if math.isfinite(value) else {"float": repr(float(value))}
-
-
-def _write_array(writer, value, name):
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be an array without a mask to be saved")
-    if value.dtype.kind in "OU":
-        return {"dtype": value.dtype.str, "items": writer.encode(value.tolist(), name)}
-    return writer.put(value, name)
-
-
-def _read_array(reader, content):
-    if isinstance(content, dict):
-        return np.array(reader.decode(content["items"]), dtype=_text_dtype(content["dtype"]))
-    return reader.arrays[content]
-
-
-def _text_dtype(code):
-    dtype = np.dtype(code)
-    if dtype.kind not in "OU":
-        raise ValueError(f"it holds an array of strings of dtype {dtype}")
-    return dtype
-
-
-def _write_optimizer(_writer, value, name):
+def _name_of_optimizer(value, name):
     own_name = value.__name__
     if vars(torch.optim).get(own_name) is not value:
         raise TypeError(f"{name} must be one of torch.optim to be saved; got {_named(value)}")
     return own_name
 
 
-def _read_optimizer(_reader, content):
-    optimizer = vars(torch.optim)[content]
+def _optimizer(name):
+    optimizer = vars(torch.optim)[name]
     if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
-        raise ValueError(f"it names {content!r} as an optimiser of torch")
+        raise ValueError(f"it names {name!r} as an optimiser of torch")
     return optimizer
-
-
-def _write_partial(writer, value, name):
-    return [_write_optimizer(writer, value.func, name), writer.encode(value.keywords, name)]
-
-
-def _read_partial(reader, content):
-    optimizer, arguments = content
-    return partial(_read_optimizer(reader, optimizer), **reader.decode(arguments))
-
-
-# How each kind of value is written and read; the first that fits counts.
-_CODECS: dict[str, tuple] = {
-    "bool": (np.bool_, lambda _w, value, _n: bool(value), None),
-    "integer": (Integral, lambda _w, value, _n: int(value), None),
-    "real": (Real, _write_float, None),
-    "float": ((), None, lambda _r, content: float(content)),
-    "shape": (torch.Size, lambda _w, value, _n: list(value), lambda _r, content: torch.Size(content)),
-    "tuple": (
-        tuple,
-        lambda writer, value, name: writer.encode(list(value), name),
-        lambda reader, content: tuple(reader.decode(content)),
-    ),
-    "list": (
-        list,
-        lambda writer, value, name: [writer.encode(each, f"{name}.{k}") for k, each in enumerate(value)],
-        None,
-    ),
-    "dict": (
-        dict,
-        lambda writer, value, name: [
-            [writer.encode(key, name), writer.encode(each, f"{name}.{key}")] for key, each in value.items()
-        ],
-        lambda reader, content: {reader.decode(key): reader.decode(each) for key, each in content},
-    ),
-    "array": (np.ndarray, _write_array, _read_array),
-    "tensor": (
-        torch.Tensor,
-        lambda writer, value, name: writer.put(value.detach().cpu().numpy(), name),
-        lambda reader, content: torch.from_numpy(reader.arrays[content]),
-    ),
-    "device": (torch.device, lambda _w, value, _n: str(value), lambda _r, content: torch.device(content)),
-    "optimizer": (type, _write_optimizer, _read_optimizer),
-    "optimizer with arguments": (partial, _write_partial, _read_partial),
-}
-# JSON has these itself.
-_PLAIN = {"bool", "integer", "real", "list"}

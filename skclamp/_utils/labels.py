@@ -66,23 +66,23 @@ def check_labels(y, name="y", beside=None):
     return y
 
 
-def split_missing(y, name="y", beside=None):
+def split_missing(y, beside=None):
     """The labels that are there, as `check_labels` returns them, and which are missing: None, NaN or pandas' NA.
 
     `beside` is as in `check_labels`.
     """
-    values = check_labels(y, name) if y is None else to_numpy(y, name)
+    values = check_labels(y) if y is None else to_numpy(y, "y")
     if isinstance(y, (list, tuple)) and values.dtype.kind in "US":
         # Beside strings, numpy makes one of NaN.
         values = np.array(y, dtype=object)
     if values.shape[1:] not in ((), (1,)) or not values.ndim:
-        check_labels(values, name, beside)
+        check_labels(values, beside=beside)
     values = values.reshape(-1)
     missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
     if values.dtype.kind == "O":
         missing = np.array([_is_missing(label) for label in values.tolist()], dtype=bool)
     there = values[~missing]
-    return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there, name), missing
+    return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there), missing
 
 
 def _is_missing(label):
@@ -185,7 +185,13 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
     if likely is not None and len(set(likely.tolist())) == n_columns and set(y.tolist()) <= set(likely.tolist()):
         return likely
     if _are_column_indices(y, n_columns):
-        _warn_of_another_origin(y, n_columns, parameter)
+        # Labels 1 ... K without the last look like column indices without the first.
+        if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
+            note(
+                f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from "
+                f"1, give {parameter}",
+                CalibrationSetWarning,
+            )
         # In the labels' own dtype, where it is wide enough for all of them.
         indices = np.arange(n_columns)
         cast = indices.astype(y.dtype)
@@ -205,16 +211,6 @@ def resolve_classes(y, n_columns, *, classes=None, known=None, likely=None, para
             f"kinds, one for each column of the logits; y has {len(distinct)} distinct labels: {_some(distinct)}"
         )
     return distinct
-
-
-def _warn_of_another_origin(y, n_columns, parameter):
-    """Labels 1 ... K without the last look like column indices without the first."""
-    if y.min() == 1 and len(np.unique(y)) == n_columns - 1 > 1:
-        note(
-            f"labels 1 ... {n_columns - 1} are taken for column indices, of which 0 is missing; if they count from 1, "
-            f"give {parameter}",
-            CalibrationSetWarning,
-        )
 
 
 def _check_class_names(names, n_columns, what):
@@ -258,9 +254,9 @@ def encode_labels(y, classes, name="y"):
     return y_encoded.astype(np.int64, copy=False)
 
 
-def _some(values, most=10):
-    shown = ", ".join(repr(v) for v in values[:most].tolist())
-    return f"[{shown}{', ...' if len(values) > most else ''}]"
+def _some(values):
+    shown = ", ".join(repr(v) for v in values[:10].tolist())
+    return f"[{shown}{', ...' if len(values) > 10 else ''}]"
 
 
 def check_sample_weight(sample_weight, n_samples, *, some=True):
@@ -299,7 +295,4 @@ def check_sample_weight(sample_weight, n_samples, *, some=True):
 def encode_targets(y_true, n_columns, labels=None):
     """Column index of each label that a metric is given, int64; `labels` names the columns."""
     y = check_labels(y_true, "y_true")
-    if labels is None and _are_column_indices(y, n_columns):
-        _warn_of_another_origin(y, n_columns, "labels")
-        return y.astype(np.int64)
     return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")

@@ -57,8 +57,50 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     Parameters
     ----------
-    {estimator}
-    {shared_parameters}
+    estimator : torch.nn.Module, skorch.NeuralNet, scikit-learn classifier or None, default=None
+        What yields the logits. A network, an initialised skorch net and a fitted classifier, a Pipeline too, are frozen
+        and shared by reference. An unfitted scikit-learn classifier is cloned, and cross-fitted as `cv` says; so is a
+        skorch net that isn't initialised, if `cv` is given. With None, X itself holds logits.
+    response : {"auto", "logits", "probabilities"}, default="auto"
+        What X or the estimator yields. "auto" takes arrays and modules to yield logits, and follows what a skorch net
+        or a classifier says of itself. Probabilities become logits by their logarithm; each below 2.2e-16, float64's
+        epsilon, counts as that.
+    classes : array-like of shape (n_classes,), default=None
+        Names of the logits' columns. Needed unless the labels are 0 ... n_classes - 1 or of exactly n_classes kinds, or
+        the estimator knows them.
+    cv : int, cross-validation generator or iterable, default=None
+        Splits for an estimator that isn't fitted, as in scikit-learn's ``cross_val_predict``.
+    integer_scale : float or dict of str to float, default=None
+        What a network's integer inputs are multiplied by, such as 1 / 255 for images of bytes: batch by batch on the
+        device, so that X stays small. Floating-point inputs are taken as they are. Where X is a dict, the scales of the
+        entries that have one. None leaves integers, such as tokens, and refuses images of them.
+    device : str or torch.device, default=None
+        Where a network runs: by default where it is, elsewhere a copy of it.
+    batch_size : int, default=64
+        Samples a forward pass of a network; of a DataLoader its own batch size counts.
+    least_probability : "auto" or float, default="auto"
+        What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
+        don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, "auto" takes half of the
+        least vote. Or the share of labels among the zeros, (hits + 1) / zeros, where that is less and has a clearly
+        lower NLL: so are zeros of masked actions and cut vocabularies. 0 leaves all as it is; else below 1 / n_classes.
+        Without effect on networks.
+    verbose : int or "auto", default="auto"
+        "auto" shows a progress bar after five seconds of work, where a terminal or a notebook listens; 0 shows nothing;
+        1 shows a bar at once, whoever listens.
+
+    Attributes
+    ----------
+    module_ : ClampedModule
+        An ordinary torch module from what the estimator takes, or X without one, to calibrated logits. It shares the
+        network, its weights and its flags: call ``module_.eval()`` before use. Scikit-learn's classifiers have one
+        where `skclamp.modules.as_module` knows them; ONNX lacks what a map with steps or knots needs.
+    classes_ : ndarray of shape (n_classes,)
+        Names of the classes, in the order of the columns.
+    n_features_in_ : int
+        Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.
+    least_probability_ : float
+        What less counts as wherever a logarithm is taken: see `least_probability`. It is 0 where the calibration
+        samples hold no votes of 0, for networks, and for bins and ranks, which take no logarithm.
 
     Examples
     --------
@@ -129,10 +171,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     _compared_classes = math.inf
     _compared_samples = 0
 
-    @classmethod
-    def _default_candidates(cls):
-        """Names and maps of this kind that a selector chooses from where nobody says, from few parameters to many."""
-        return []
+    # What a selector chooses from where nobody says: parameters of maps of this kind by name, from few numbers to many.
+    _default_candidates: ClassVar[dict[str, dict]] = {}
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -210,7 +250,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 note(words.probabilities(), CalibrationSetWarning, explains=True)
             checks = checks and ranks is ALONE
             looked = self._look_at(samples) if checks else None
-            self._check_absent(absent_among(samples.logits), samples)
+            absent = absent_among(samples.logits)
+            if absent is not None and absent.any():
+                self._check_absent(absent, samples)
             self.least_probability_ = self._least_probability(samples)
             logits = raised(samples.logits, self.least_probability_) if self.least_probability_ else samples.logits
             samples = replace(samples, logits=logits, guesses=looked is not None and looked.guesses)
@@ -277,7 +319,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
-        frozen, unused = is_frozen(self.estimator), {}
+        unused = {}
         if self.cv is not None and "splitter" not in self._routed_to():
             unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
         if self.least_probability != "auto" and not (self._takes_logarithms and samples.backbone.votes):
@@ -292,15 +334,13 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             )
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
-        findings, looked = diagnose(samples, fitted=self.estimator is not None and frozen)
+        findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
         for finding in findings:
             finding.tell()
         return looked
 
     def _check_absent(self, absent, samples=None):
-        """Raise where logits of -inf are none that the map takes, or those of labels that count."""
-        if absent is None or not absent.any():
-            return
+        """Raise where some logits are -inf and the map takes none, or where those of labels that count are."""
         if not self._takes_absent:
             raise ValueError(
                 f"{type(self).__name__} takes no logits of -inf, as those of classes that a sample doesn't have: what "
@@ -369,8 +409,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         before, _ = scored(mapped.raw.to(mapped.logits.device), mapped.y_encoded, mapped.weight)
         calibrated = self._calibrated(mapped.logits.to(torch.float64, copy=True))
         after, proba = scored(calibrated, mapped.y_encoded, mapped.weight)
-        before, after = samples.shard.ranks.sum(torch.stack([before, after]))
-        scores = Scores.of(before, after, mapped.out_of_fold)
+        sums = samples.shard.ranks.sum(torch.stack([before, after]))
+        before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
+        scores = Scores(before, after, int(sums[1, 4]), mapped.out_of_fold)
         if checks and self._treats_classes_alike and not (notes.explained or notes.puzzled):
             classes, nll, remedy = samples.classes, scores.after[2], self._mend_by_class(len(samples.classes))
             for finding in look_at_frequencies(proba, mapped.y_encoded, mapped.weight, classes, nll, remedy):
@@ -392,7 +433,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         X = samples.X
         self._backbone = samples.deployed
         self.classes_ = samples.classes
-        if not is_frozen(self.estimator):
+        if samples.estimator is not None:
             self.estimator_ = samples.estimator
         if not isinstance(X, Dataset):
             shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
@@ -647,7 +688,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _calibrated(self, logits):
         """As `_transform_logits`, of logits that may stand for probabilities of 0 or be -inf."""
         absent = absent_among(logits)
-        if not self._takes_absent and not is_exporting():
+        if not self._takes_absent and not is_exporting() and absent is not None and absent.any():
             self._check_absent(absent)
         if self._raises_zeros and self.least_probability_:
             logits = raised(logits, self.least_probability_)

@@ -69,12 +69,6 @@ class Scores(NamedTuple):
     n_samples: int
     out_of_fold: float | None
 
-    @classmethod
-    def of(cls, before, after, out_of_fold=None):
-        """From the sums that `scored` gives, before and after a fit."""
-        first, second = (before[:3] / before[3]).tolist(), (after[:3] / after[3]).tolist()
-        return cls(tuple(first), tuple(second), int(after[4]), out_of_fold)
-
     def sentence(self, n_samples, held_out):
         """In words, beside how many samples there are in all, and what those are that were held out."""
         accuracy, confidence, nll = zip(self.before, self.after, strict=True)

@@ -60,7 +60,7 @@ class NeuralClampingCalibrator(BaseClamping):
 
     Parameters
     ----------
-    {clamped_estimator}
+    {estimator}
     perturbation : str, torch.nn.Module or None, default="auto"
         "full" is one offset for every entry of the input (Tang, Chen and Ho, 2024), in the units of X as given;
         "channel" one offset per channel; "affine" one gain and one offset per channel; "curve" one quadratic tone curve
@@ -77,11 +77,12 @@ class NeuralClampingCalibrator(BaseClamping):
         scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
         ``TimeSeriesSplit()``; or an iterable of (train, test) positions, which hold out each sample at most once. Equal
         inputs share a fold and count as one, as each of the `groups` of `fit` does; near-copies, such as frames, warn.
-    {few}
+    {max_views, device, random_state}
 
     Attributes
     ----------
-    {clamped_attributes}
+    {estimator_, temperature_, perturbation_, delta_, accepted_, verdict_, views_, view_weights_, views_verdict_,
+    output_, module_, classes_, n_features_in_, history_, n_iter_, cost_}
 
     Other Parameters
     ----------------
@@ -91,17 +92,17 @@ class NeuralClampingCalibrator(BaseClamping):
     penalty : float, default=0.0
         Lambda, the weight of the 2-norm of (parameters - identity), which isn't squared.
     {views}
-    {outcome}
-    {start_and_optimizer}
+    {output, verbose}
+    {loss_eps, init, init_scale, init_temperature, refit_temperature, optimizer}
     lr : float or "auto", default="auto"
         Learning rate, as in skorch, of a torch optimiser; "auto" is 0.01. With "natural", the length of the first
         trial step in natural steps, which the line search doubles or halves; "auto" is 1.
-    {loop}
-    {data}
+    {max_epochs, shuffle, callbacks}
+    {response, classes, input_key, integer_scale, least_probability}
     cv : int, cross-validation generator or iterable, default=None
         Splits for a classifier that isn't fitted, as in scikit-learn's ``cross_val_predict``; those of the guard are
         what `validation_fraction` says.
-    {computation}
+    {precision, batch_size}
 
     Raises
     ------

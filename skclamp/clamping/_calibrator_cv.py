@@ -35,7 +35,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
 
     Parameters
     ----------
-    {clamped_estimator}
+    {estimator}
     perturbations : sequence of str, torch.nn.Module or None, default=("auto",)
         Families, see `NeuralClampingCalibrator`.
     gammas : sequence of float, default=(0.0, 0.5, 1.0, 2.0)
@@ -48,7 +48,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Folds, stratified where an int is given; each sample must be held out once. A classifier that isn't fitted is
         cross-fitted on the same folds. Splitters that go by ``groups`` get those that `fit` is given; with
         scikit-learn's metadata routing a splitter gets what it requests.
-    {few}
+    {max_views, device, random_state}
 
     Attributes
     ----------
@@ -61,16 +61,17 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Its parameters.
     best_score_ : float
         Its mean score.
-    {clamped_attributes}
+    {estimator_, temperature_, perturbation_, delta_, accepted_, verdict_, views_, view_weights_, views_verdict_,
+    output_, module_, classes_, n_features_in_, history_, n_iter_, cost_}
 
     Other Parameters
     ----------------
     {views}
-    {outcome}
-    {start_and_optimizer}
-    {loop}
-    {data}
-    {computation}
+    {output, verbose}
+    {loss_eps, init, init_scale, init_temperature, refit_temperature, optimizer}
+    {max_epochs, shuffle, callbacks}
+    {response, classes, input_key, integer_scale, least_probability}
+    {precision, batch_size}
 
     Raises
     ------

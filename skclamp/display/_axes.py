@@ -35,8 +35,9 @@ def balanced(n_panels, n_columns):
     return -(-n_panels // n_rows)
 
 
-def split_off_lower(ax, share=0.27, space=0.04):
+def split_off_lower(ax):
     """New axes on the lower part of the room that `ax` had, below the same horizontal axis."""
+    share, space = 0.27, 0.04
     spec = ax.get_subplotspec()
     if spec is None:
         left, bottom, width, height = ax.get_position().bounds

@@ -119,7 +119,7 @@ def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
         # A replicate may miss a bin of few samples.
         replicates.append(np.where(mass > 0, hits / np.where(mass > 0, mass, 1), np.nan))
     if not replicates:
-        return _wilson(pairs.table(edges).accuracy, counts_of(pairs, edges), confidence_level)
+        return wilson(pairs.table(edges).accuracy, counts_of(pairs, edges), confidence_level)
     intervals = np.full((2, n_bins), np.nan)
     filled = ~np.isnan(replicates).all(0)
     intervals[:, filled] = _interval(np.array(replicates)[:, filled], confidence_level)
@@ -131,7 +131,8 @@ def accuracy_intervals(pairs, edges, resamples=(), confidence_level=0.95):
     return intervals
 
 
-def _wilson(share, count, confidence_level):
+def wilson(share, count, confidence_level=0.95):
+    """Wilson's intervals of shares, shape (2, n); NaN where there is nothing to count."""
     square = stats.norm.isf((1 - confidence_level) / 2) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = share + square / (2 * count)

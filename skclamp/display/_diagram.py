@@ -79,7 +79,7 @@ def draw_histogram(ax, bins, event=None):
     legend_above(ax)
 
 
-def _places(bins, narrowest=0.004):
+def _places(bins):
     """Left end and width of each bar; bins of equal mass may be too narrow to be seen."""
-    width = np.maximum(bins.upper - bins.lower, narrowest)
+    width = np.maximum(bins.upper - bins.lower, 0.004)
     return bins.upper - width, width

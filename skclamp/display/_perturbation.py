@@ -1,6 +1,11 @@
 """PerturbationDisplay: what neural clamping learned to do to the inputs, and how the training went."""
 
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
+from skorch.history import History
+from torch import nn
 
 from .._utils.parameters import check_whole_number
 from ._axes import panels
@@ -13,6 +18,7 @@ _MAX_IMAGES = 3
 _LEARNED = ("perturbation", "perturbations")
 
 
+@dataclass(repr=False, eq=False)
 class PerturbationDisplay:
     """The fitted perturbation of a clamping calibrator as pictures, bars or curves, and its training.
 
@@ -68,26 +74,15 @@ class PerturbationDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(
-        self,
-        perturbation,
-        *,
-        temperature=None,
-        history=None,
-        channel_names=None,
-        input_range=(0.0, 1.0),
-        views=None,
-        view_weights=None,
-        images=None,
-    ):
-        self.perturbation = perturbation
-        self.temperature = temperature
-        self.history = history
-        self.channel_names = channel_names
-        self.input_range = input_range
-        self.views = views
-        self.view_weights = view_weights
-        self.images = images
+    perturbation: nn.Module
+    _: KW_ONLY
+    temperature: float | None = None
+    history: History | None = None
+    channel_names: list | None = None
+    input_range: tuple[float, float] = (0.0, 1.0)
+    views: list | None = None
+    view_weights: np.ndarray | None = None
+    images: list | None = None
 
     @classmethod
     def from_estimator(

@@ -53,45 +53,31 @@ def panels_of(perturbation, channel_names, input_range):
             continue
         for key, parameter in block.named_parameters():
             picture, values = family.pictures.get(key, Picture()), parameter.detach().cpu().double().numpy()
-            panels += _PICTURES[picture.kind](f"{name}: {key}", values, channel_names, picture.nothing)
+            panels += _parameter_panels(f"{name}: {key}", values, picture, channel_names)
     return panels
 
 
-def _bar_panels(title, values, names, nothing):
+def _parameter_panels(title, values, picture, names):
+    """Bars, a picture, or one picture per channel, by the kind of parameter and its axes."""
+    kind = picture.kind
+    if kind == "matrix":
+        return _image_panels([title], [values], _channel_names(names, len(values)))
+    if kind == "filters":
+        values = values[:, 0]
+    elif kind == "map":
+        # Of images it is one, along a sequence it has bars.
+        values = values[0, 0]
+    if values.ndim == 3 and kind in ("entries", "filters"):
+        return _picture_panels(title, values, names)
+    if values.ndim == 2 and kind != "bars" and (kind != "any" or min(values.shape) > 1):
+        return _image_panels([title], [values])
+    by_channel = kind == "bars" or (kind == "entries" and values.ndim < 2)
     values = values.ravel()
-    names = None if names is None else _channel_names(names, len(values))
-    return [Panel(title, "bars", {"values": values, "names": names, "nothing": nothing})]
+    names = _channel_names(names, len(values)) if by_channel and names is not None else None
+    return [Panel(title, "bars", {"values": values, "names": names, "nothing": picture.nothing})]
 
 
-def _delta_panels(title, values, names, nothing):
-    """Bars of features, a picture of sequences, or one picture per channel of images."""
-    if values.ndim == 3:
-        return _picture_panels(title, values, names, nothing)
-    if values.ndim == 2:
-        return _image_panels([title], [values])
-    return _bar_panels(title, values, names, nothing) if values.ndim < 2 else _any_panels(title, values, names, nothing)
-
-
-def _matrix_panels(title, values, names, nothing):
-    names = _channel_names(names, len(values))
-    return _image_panels([title], [values], names)
-
-
-def _filter_panels(title, values, names, nothing):
-    """One picture per channel, or a picture of all where filters are of one dimension."""
-    values = values[:, 0]
-    if values.ndim == 2:
-        return _image_panels([title], [values])
-    return _picture_panels(title, values, names, nothing)
-
-
-def _map_panels(title, values, names, nothing):
-    """A picture of the map of images, or bars along a sequence."""
-    values = values[0, 0]
-    return _image_panels([title], [values]) if values.ndim == 2 else _bar_panels(title, values, None, nothing)
-
-
-def _picture_panels(title, values, names, nothing):
+def _picture_panels(title, values, names):
     """One picture per channel, all on the same scale; of more than six, their mean and their spread."""
     if len(values) == 1:
         return _image_panels([title], list(values))
@@ -100,12 +86,6 @@ def _picture_panels(title, values, names, nothing):
     titles = [f"{title}\n{name}" for name in _channel_names(names, len(values), numbered="channel {}")]
     low, high = values.min(), values.max()
     return _image_panels(titles, list(values), limits=(low, high))
-
-
-def _any_panels(title, values, names, nothing):
-    if values.ndim == 2 and min(values.shape) > 1:
-        return _image_panels([title], [values])
-    return _bar_panels(title, values, None, nothing)
 
 
 def _image_panels(titles, images, names=None, limits=(None, None)):
@@ -266,13 +246,4 @@ _DRAWN: dict[str, Callable] = {
     "history": _draw_history,
     "message": _draw_message,
     "photo": _draw_photo,
-}
-# What a family calls each kind of picture of a parameter.
-_PICTURES: dict[str, Callable] = {
-    "any": _any_panels,
-    "bars": _bar_panels,
-    "entries": _delta_panels,
-    "matrix": _matrix_panels,
-    "filters": _filter_panels,
-    "map": _map_panels,
 }

@@ -19,6 +19,8 @@ from .._utils.parameters import check_whole_number
 CHUNK_SIZE = 2**17
 # Below this part of the whole a difference of sums of float32 isn't exact enough.
 _LITTLE = 1e-2
+# Columns that are copied at a time.
+_BLOCK_OF_CLASSES = 32
 # Rows of a chunk whose sum may be rounded to float32.
 _BLOCK_SIZE = 256
 # Relative errors that sums of weights may have: what they tell apart alone is a tie.
@@ -232,11 +234,13 @@ class Probabilities:
             hits = (predictions == y_encoded[:, None]).any(1)
         return Pairs(confidence, hits.astype(np.float64), self.weight).above(threshold)
 
-    def class_pairs(self, y_encoded, threshold=None, block=32):
+    def class_pairs(self, y_encoded, threshold=None):
         """Yield the pairs of each class: its probability, and whether it is the label."""
         _ = self.top_label  # the pass that checks the values
-        for start in range(0, self.n_classes, block):
-            columns = _as_native_array(self._values[:, start : start + block]).T.astype(np.float64, order="C")
+        for start in range(0, self.n_classes, _BLOCK_OF_CLASSES):
+            columns = _as_native_array(self._values[:, start : start + _BLOCK_OF_CLASSES]).T.astype(
+                np.float64, order="C"
+            )
             for k, column in enumerate(columns, start):
                 yield Pairs(column, (y_encoded == k).astype(np.float64), self.weight).above(threshold)
 

@@ -88,12 +88,13 @@ def debiased_calibration_error(
     check_options(strategy=strategy)
     check_whole_number(n_bins, "n_bins")
     proba = as_probabilities(y_proba, sample_weight)
-    power = _squares if norm == "l2" else _absolutes
 
     def unbiased_power(pairs):
         table = pairs.table(edges_of(pairs, proba, n_bins, strategy))
-        variance = table.accuracy * (1 - table.accuracy)
-        return (table.share * power(table.gap, variance, table.count))[table.count >= 2].sum()
+        gap, variance, count = table.gap, table.accuracy * (1 - table.accuracy), table.count
+        # Without the variance of the accuracy.
+        unbiased = gap**2 - variance / np.maximum(count - 1, 1) if norm == "l2" else _absolutes(gap, variance, count)
+        return (table.share * unbiased)[count >= 2].sum()
 
     shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": None}
     mean = max(error_of_pairs(unbiased_power, y_true, proba, **shared), 0.0)
@@ -163,11 +164,6 @@ def sweep_calibration_error(
     check_options(norm=norm)
     shared = {"mode": mode, "top_k": top_k, "threshold": threshold, "labels": labels, "sample_weight": sample_weight}
     return error_of_pairs(partial(_sweep_error, norm=norm), y_true, y_proba, **shared)
-
-
-def _squares(gap, variance, count):
-    """Squared gaps without the variance of the accuracy."""
-    return gap**2 - variance / np.maximum(count - 1, 1)
 
 
 def _absolutes(gap, variance, count):

@@ -13,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, softmax_of
+from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, joined, softmax_of
 
 
 def isotonic_knots(proba, hit, weight):
@@ -143,7 +143,8 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight):
         proba, y_encoded = softmax_of(logits).numpy(), y.cpu().numpy()
         weight = sample_weight.cpu().numpy()
-        self.map_ = LinearMaps.of([_pooled_knots(proba[weight > 0], y_encoded[weight > 0], weight[weight > 0])])
+        knots = _pooled_knots(proba[weight > 0], y_encoded[weight > 0], weight[weight > 0])
+        self.map_ = joined(LinearMaps, [knots])
         self.slope_ = float(1 / (weight.sum() + 1) if self.slope is None else self.slope)
 
     def _transform_logits(self, logits):

@@ -53,6 +53,12 @@ def padded(rows, fill=None):
     return torch.from_numpy(out)
 
 
+def joined(kind, maps):
+    """The maps of all classes, of a kind below, from each class's arrays: places that ascend, and what is there."""
+    places, *values = zip(*maps, strict=True)
+    return kind(padded(places, np.inf), *map(padded, values))
+
+
 @register
 class StepMaps(NamedTuple):
     """One function per class, with steps of heights `values`, shape (K, m + 1), between `edges`, shape (K, m).
@@ -62,12 +68,6 @@ class StepMaps(NamedTuple):
 
     edges: torch.Tensor
     values: torch.Tensor
-
-    @classmethod
-    def of(cls, maps):
-        """From one pair (edges, values) per class, of any lengths."""
-        edges, values = zip(*maps, strict=True)
-        return cls(padded(edges, np.inf), padded(values))
 
     def __call__(self, proba):
         """Values at probabilities (K, n) in float64."""
@@ -87,12 +87,6 @@ class LinearMaps(NamedTuple):
 
     knots: torch.Tensor
     values: torch.Tensor
-
-    @classmethod
-    def of(cls, maps):
-        """From one pair (knots, values) per class, of any lengths."""
-        knots, values = zip(*maps, strict=True)
-        return cls(padded(knots, np.inf), padded(values))
 
     def __call__(self, proba):
         """Values at probabilities (K, n) in float64."""
@@ -146,7 +140,8 @@ class OneVsRestCalibrator(BaseCalibrator):
 
     def _fit_maps(self, columns, y_encoded, weight):
         """The maps of all classes: a function of probabilities (K, n); columns (K, n) are those of the fit."""
-        return self._maps.of([self._fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(columns)])
+        maps = [self._fit_class(proba, y_encoded == k, weight) for k, proba in enumerate(columns)]
+        return joined(self._maps, maps)
 
     def _transform_logits(self, logits):
         proba = softmax_of(logits)

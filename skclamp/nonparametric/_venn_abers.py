@@ -11,7 +11,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import SAME, OneVsRestCalibrator, distinct_values, padded
+from ._one_vs_rest import SAME, OneVsRestCalibrator, distinct_values
 
 
 @register
@@ -25,12 +25,6 @@ class VennAbersMaps(NamedTuple):
     knots: torch.Tensor
     p0: torch.Tensor
     p1: torch.Tensor
-
-    @classmethod
-    def of(cls, maps):
-        """From one triple (knots, p0, p1) per class, of any lengths."""
-        knots, p0, p1 = zip(*maps, strict=True)
-        return cls(padded(knots, np.inf), padded(p0), padded(p1))
 
     def __call__(self, proba):
         """Calibrated values of probabilities (K, n) in float64."""

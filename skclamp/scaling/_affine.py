@@ -17,6 +17,7 @@ from ._temperature_scaling import TemperatureFirst
 # Features are brought below this, by a power of two, where no temperature within its bounds calms them.
 _LARGEST_FEATURE = 2.0**10
 _STRENGTH = [Interval(Real, 0, None, closed="left")]
+_WEAK = {"diagonal_penalty": 1 / 16, "intercept_penalty": 1 / 16}
 
 
 class AffineScaling(TemperatureFirst):
@@ -113,10 +114,7 @@ class VectorScaling(AffineScaling):
 
     _n_per_class = 2
     _group = "scales and shifts per class"
-
-    @classmethod
-    def _default_candidates(cls):
-        return [("vector", cls())]
+    _default_candidates: ClassVar = {"vector": {}}
 
     @property
     def _n_free(self):
@@ -223,10 +221,7 @@ class StructuredVectorScaling(StructuredScaling):
     }
 
     _group = "scales and shifts per class"
-
-    @classmethod
-    def _default_candidates(cls):
-        return [("structured vector", cls())]
+    _default_candidates: ClassVar = {"structured vector": {}}
 
     def _solve(self, features, y, sample_weight):
         unit = features.shape[1] / self._n_effective
@@ -319,15 +314,12 @@ class StructuredMatrixScaling(StructuredScaling):
     }
 
     _group = "matrices"
-
-    @classmethod
-    def _default_candidates(cls):
-        def weaker(share):
-            return cls(off_diagonal_penalty=share, diagonal_penalty=1 / 16, intercept_penalty=1 / 16)
-
-        # What suits 10 classes is far too strong for 100.
-        name = "structured matrix"
-        return [(name, cls()), (f"{name} / 16", weaker(1 / 16)), (f"{name} / 256", weaker(1 / 256))]
+    # What suits 10 classes is far too strong for 100.
+    _default_candidates: ClassVar = {
+        "structured matrix": {},
+        "structured matrix / 16": {"off_diagonal_penalty": 1 / 16, **_WEAK},
+        "structured matrix / 256": {"off_diagonal_penalty": 1 / 256, **_WEAK},
+    }
 
     def _solve(self, features, y, sample_weight):
         n_classes = features.shape[1]

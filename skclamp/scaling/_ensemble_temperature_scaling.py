@@ -1,6 +1,7 @@
 """EnsembleTemperatureScaling: a mixture of tempered, plain and uniform probabilities."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -70,10 +71,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     _arrays = ("weights_",)
     _group = "temperatures"
     _treats_classes_alike = True
-
-    @classmethod
-    def _default_candidates(cls):
-        return [("ensemble temperature", cls())]
+    _default_candidates: ClassVar = {"ensemble temperature": {}}
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)

@@ -32,6 +32,18 @@ class OdirScaling(AffineScaling):
 
     The regression sees features divided by the temperature, so that it starts at the identity; the strengths are meant
     for the coefficients of the features themselves.
+
+    Parameters
+    ----------
+    off_diagonal_penalty : float, default=None
+        Strength that draws the entries off the diagonal to 0, at least 0. None chooses it by cross-validation: the
+        lowest out-of-fold NLL on the way from strong to weak.
+    intercept_penalty : float, default=None
+        Strength that draws the offsets to 0, at least 0. None chooses it in the same way, before the other and with a
+        diagonal matrix.
+    n_folds : int, default=5
+        Folds of the calibration set for the strengths, at least 2; they spread each class and its hard samples evenly,
+        and nothing about them is random.
     """
 
     off_diagonal_penalty: float | None = None
@@ -125,7 +137,7 @@ class MatrixScaling(OdirScaling):
     Parameters
     ----------
     {estimator}
-    {odir_parameters}
+    {off_diagonal_penalty, intercept_penalty, n_folds}
     {shared_parameters}
 
     Attributes
@@ -207,7 +219,7 @@ class DirichletCalibration(OdirScaling):
     Parameters
     ----------
     {estimator}
-    {odir_parameters}
+    {off_diagonal_penalty, intercept_penalty, n_folds}
     {shared_parameters}
 
     Attributes

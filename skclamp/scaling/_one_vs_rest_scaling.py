@@ -1,5 +1,7 @@
 """PlattScaling and BetaCalibration: each class calibrated against the rest, then renormalised."""
 
+from typing import ClassVar
+
 import torch
 from torch.nn.functional import logsigmoid
 
@@ -154,10 +156,7 @@ class BetaCalibration(OneVsRestScaling):
     _n_per_class = 3
     _monotone = True
     _arrays = "a_", "b_", "intercept_"
-
-    @classmethod
-    def _default_candidates(cls):
-        return [("beta", cls())]
+    _default_candidates: ClassVar = {"beta": {}}
 
     def _terms(self, logits):
         log_p, log_rest = log_odds_terms(logits)

@@ -154,6 +154,24 @@ class OrderPreservingCalibrator(BaseCalibrator):
     """Temperature scaling, then a module that keeps the order of each row.
 
     Subclasses implement ``_network(n_classes, hidden_layer_sizes)``: the module to fit, which changes nothing yet.
+
+    Parameters
+    ----------
+    alpha : float, default=10.0
+        Strength of the penalty: the mean loss has ``alpha / (2 * n_samples)`` times the weights' squared norm added.
+    max_iter : int, default=1000
+        Most iterations of L-BFGS.
+    tol : float, default=1e-7
+        Relative fall of the loss within an iteration below which the search ends.
+
+    Attributes
+    ----------
+    temperature_ : float
+        The optimal T of temperature scaling, which comes first.
+    rank_network_ : torch.nn.Module
+        Takes log-probabilities in descending order to logits in descending order.
+    n_iter_ : int
+        Iterations of L-BFGS.
     """
 
     alpha: float = 10.0
@@ -169,6 +187,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     }
     # Larger sets of logits are kept and treated in float32.
     _most_wide = 2**23
+    _n_free = 1
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
@@ -205,10 +224,6 @@ class OrderPreservingCalibrator(BaseCalibrator):
             network.to(logits.device)
         stretched = network(ordered, self._by_class(scaled))
         return absent_again(torch.empty_like(stretched).scatter_(1, order, stretched), absent)
-
-    @property
-    def _n_free(self):
-        return 1
 
     def _minimise(self, network, chunks, penalty):
         """Set a network's parameters to where the mean NLL plus ``penalty / 2`` times their squared norm is least."""
@@ -277,12 +292,12 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
         class of each.
     hidden_layer_sizes : sequence of int, default=(10,)
         Widths of the network's layers.
-    {lbfgs_parameters}
+    {alpha, max_iter, tol}
     {shared_parameters}
 
     Attributes
     ----------
-    {stretching_attributes}
+    {temperature_, rank_network_, n_iter_}
     {shared_attributes}
 
     Warns
@@ -323,10 +338,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     }
 
     _group = "order-preserving"
-
-    @classmethod
-    def _default_candidates(cls):
-        return [("order-preserving", cls())]
+    _default_candidates: ClassVar = {"order-preserving": {}}
 
     @property
     def _treats_classes_alike(self):
@@ -360,12 +372,12 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
         How many of a row's largest log-probabilities the network sees.
     hidden_layer_sizes : sequence of int, default=(5, 5)
         Widths of the network's layers.
-    {lbfgs_parameters}
+    {alpha, max_iter, tol}
     {shared_parameters}
 
     Attributes
     ----------
-    {stretching_attributes}
+    {temperature_, rank_network_, n_iter_}
     {shared_attributes}
 
     Warns

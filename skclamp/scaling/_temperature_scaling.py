@@ -89,19 +89,13 @@ class TemperatureScaling(BaseCalibrator):
     }
 
     _group = "temperatures"
-
-    @classmethod
-    def _default_candidates(cls):
-        return [("temperature", cls())]
+    _n_free = 1
+    _default_candidates: ClassVar = {"temperature": {}}
 
     @property
     def _treats_classes_alike(self):
         # A focal loss has other frequencies on purpose.
         return not self.gamma
-
-    @property
-    def _n_free(self):
-        return 1
 
     def _validate_params(self):
         super()._validate_params()

@@ -32,7 +32,7 @@ def default_candidates():
     >>> [name for name, _ in default_candidates()][:2]
     ['temperature', 'ensemble temperature']
     """
-    return [candidate for kind in MAPS for candidate in kind._default_candidates()]
+    return [(name, kind(**params)) for kind in MAPS for name, params in kind._default_candidates.items()]
 
 
 def default_calibrators(logits, random_state):

@@ -230,6 +230,7 @@ class CalibratorSelector(BaseCalibrator):
     }
 
     _group = "selected"
+    _held_out = "in the folds that chose it"
 
     def _router(self):
         router, scorer = super()._router(), self._scorer()
@@ -243,10 +244,6 @@ class CalibratorSelector(BaseCalibrator):
         _check_scorer(self.scoring)
         if self.candidates is not None:
             _check_candidates(self.candidates)
-
-    @property
-    def _held_out(self):
-        return "in the folds that chose it"
 
     def _fit(self, samples):
         of_all, told = LabelledLogits(*samples.of_all()), samples.metadata.score

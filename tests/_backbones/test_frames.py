@@ -32,16 +32,23 @@ MAKES = {
 }
 
 
+def seen(library):
+    if not hasattr(StandardScaler().fit(frame(library)), "feature_names_in_"):
+        pytest.skip(f"this scikit-learn sees no columns in frames of this {library}")
+    return library
+
+
 @pytest.fixture(params=["pandas", "polars"])
 def library(request):
-    if not hasattr(StandardScaler().fit(frame(request.param)), "feature_names_in_"):
-        pytest.skip(f"this scikit-learn sees no columns in frames of this {request.param}")
-    return request.param
+    return seen(request.param)
 
 
-@pytest.fixture(params=MAKES)
-def calibrator(request):
-    return MAKES[request.param]()
+@pytest.fixture(params=[*MAKES, "polars"])
+def framed(request):
+    """An unfitted calibrator, and a library of frames."""
+    if request.param == "polars":
+        return TemperatureScaling(), seen("polars")
+    return MAKES[request.param](), seen("pandas")
 
 
 def frame(library, values=X, names=NAMES):
@@ -50,7 +57,8 @@ def frame(library, values=X, names=NAMES):
     return module.DataFrame({name: values[:, k] for k, name in enumerate(names)})
 
 
-def test_a_frame_is_its_values_with_names(calibrator, library):
+def test_a_frame_is_its_values_with_names(framed):
+    calibrator, library = framed
     expected = calibrator.fit(X, Y).predict_proba(X)
     assert not hasattr(calibrator, "feature_names_in_")
     data = frame(library)
@@ -68,31 +76,24 @@ def test_a_series_of_labels(library):
         assert fitted.score(frame(library), module.Series(labels)) > 0.4
 
 
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        (
-            ["a", "b", "c", "z"],
-            "Feature names unseen at fit time:\n- z\nFeature names seen at fit time, yet now missing",
-        ),
-        (["b", "a", "c", "d"], "Feature names must be in the same order as they were in fit"),
-        (["a", "b", "c", "d", "e"], "Feature names unseen at fit time:\n- e"),
-        (["a", "b", "c"], "Feature names seen at fit time, yet now missing:\n- d"),
-    ],
-    ids=["renamed", "swapped", "one more", "one less"],
-)
-def test_other_columns_than_at_fit_are_an_error(calibrator, library, names, said):
+def test_other_columns_than_at_fit_are_an_error(framed):
+    calibrator, library = framed
     calibrator.fit(frame(library), Y)
-    other = frame(library, np.column_stack([X, X[:, 0]]), names)
-    for predict in (calibrator.predict, calibrator.predict_proba, calibrator.predict_log_proba):
-        with pytest.raises(ValueError, match=said):
-            predict(other)
-    with pytest.raises(ValueError, match=said):
-        calibrator.score(other, Y)
+    for names, said in (
+        (list("abcz"), "Feature names unseen at fit time:\n- z\nFeature names seen at fit time, yet now missing"),
+        (list("bacd"), "Feature names must be in the same order as they were in fit"),
+        (list("abcde"), "Feature names unseen at fit time:\n- e"),
+        (list("abc"), "Feature names seen at fit time, yet now missing:\n- d"),
+    ):
+        other = frame(library, np.column_stack([X, X[:, 0]]), names)
+        for predict in (calibrator.predict, calibrator.predict_log_proba, lambda X: calibrator.score(X, Y)):
+            with pytest.raises(ValueError, match=said):
+                predict(other)
 
 
-def test_names_that_come_or_go_are_told(calibrator, library):
+def test_names_that_come_or_go_are_told(framed):
     """As scikit-learn does: an array may be what was meant."""
+    calibrator, library = framed
     calibrator.fit(frame(library), Y)
     with pytest.warns(UserWarning, match="X does not have valid feature names, but .* was fitted with feature names"):
         calibrator.predict_proba(X)
@@ -116,8 +117,8 @@ def test_columns_that_hold_no_numbers(library):
 # set_output
 
 
-def test_behind_transformers_that_yield_frames(calibrator, library):
-    pytest.importorskip(library)
+def test_behind_transformers_that_yield_frames(framed):
+    calibrator, library = framed
     scaled = StandardScaler().fit_transform(X)
     expected = calibrator.fit(scaled, Y).predict_proba(scaled)
     pipeline = make_pipeline(StandardScaler(), calibrator).set_output(transform=library)

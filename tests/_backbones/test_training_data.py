@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from _digits import convolutional_network, splits
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -26,11 +26,11 @@ from skclamp.exceptions import CalibrationWarning, TrainingDataWarning
 
 # So many without an error are suspect.
 MANY_SAMPLES = 500
-PROBLEMS = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
+PROBLEMS = {"breast cancer": load_breast_cancer, "digits": load_digits}
 CLASSIFIERS = {
     "logistic regression": lambda: LogisticRegression(max_iter=1000),
     "hardly regularised": lambda: LogisticRegression(C=100, max_iter=1000),
-    "forest": lambda: RandomForestClassifier(50, random_state=0),
+    "forest": lambda: RandomForestClassifier(25, random_state=0),
     "boosted trees": lambda: HistGradientBoostingClassifier(max_iter=20, random_state=0),
     "perceptron": lambda: MLPClassifier((32,), max_iter=150, random_state=0),
 }

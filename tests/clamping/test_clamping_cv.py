@@ -184,9 +184,8 @@ def test_modules_in_the_grid():
     assert clone(found).fit(X, LABELS).temperature_ == found.temperature_
 
 
-@pytest.mark.parametrize("kind", [list, tuple, np.array])
-def test_kinds_of_grids(kind):
-    found = search(gammas=kind([0.0, 1.0]), perturbations=kind(["channel", "affine"]), max_epochs=1).fit(X, LABELS)
+def test_kinds_of_grids():
+    found = search(gammas=np.array([0.0, 1.0]), perturbations=("channel", "affine"), max_epochs=1).fit(X, LABELS)
     assert len(found.cv_results_["params"]) == 4
 
 
@@ -254,7 +253,7 @@ def test_none_in_the_grid_is_temperature_scaling():
 
 @pytest.mark.parametrize(
     ("cv", "n_folds"),
-    [(2, 2), (KFold(4), 4), (iter(list(KFold(4).split(X))), 4), (StratifiedKFold(2, shuffle=True), 2), (None, 5)],
+    [(2, 2), (iter(list(KFold(3).split(X))), 3), (None, 5)],
 )
 def test_folds(cv, n_folds):
     found = search(cv=cv, gammas=[0.0], perturbations=["channel"]).fit(X, LABELS)

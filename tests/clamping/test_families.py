@@ -102,8 +102,7 @@ def test_the_gradient_counts_integer_weights_as_repeated_samples():
     np.testing.assert_allclose(weighted.delta_, repeated.delta_, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("perturbations", [[None, "full"], [None]])
-@pytest.mark.parametrize("init", ["gradient", np.full((3, 8, 8), 0.01)], ids=["gradient", "array"])
+@pytest.mark.parametrize(("perturbations", "init"), [([None, "full"], "gradient"), ([None], np.full((3, 8, 8), 0.01))])
 def test_none_has_no_start(perturbations, init):
     network, X, y = data("images")
     search = NeuralClampingCalibratorCV(
@@ -126,10 +125,8 @@ def dim():
     [
         {},
         {"optimizer": "natural", "init": torch.tensor(0.2), "precision": "float32"},
-        {"optimizer": "natural", "penalty": 1e-3, "gamma": "auto"},
-        {"optimizer": "adam", "init": np.array(-0.2)},
+        {"optimizer": "adam", "init": np.array(-0.2), "validation_fraction": None},
         {"optimizer": partial(torch.optim.SGD, momentum=0.9), "init": "normal"},
-        {"optimizer": torch.optim.AdamW, "lr": 0.01, "validation_fraction": None},
     ],
     ids=str,
 )
@@ -151,7 +148,7 @@ def test_a_parameter_without_axes_is_learned_saved_and_shown(settings, tmp_path)
     plt.close(shown.figure_)
 
 
-@pytest.mark.parametrize("start", [-1.5, 0.3, 0.7])
+@pytest.mark.parametrize("start", [-1.5, 0.7])
 def test_natural_steps_find_the_optimum_from_afar(start):
     """But for the few nats that no step is taken for."""
     X, y, _ = dim()
@@ -168,16 +165,13 @@ def test_natural_steps_find_the_optimum_from_afar(start):
 
 
 @pytest.mark.parametrize("perturbation", ["auto", "affine"])
-@pytest.mark.parametrize(
-    "settings", [{"init_temperature": 100.0}, {"init_temperature": 0.01}, {"loss_eps": 0.3}], ids=str
-)
-def test_natural_steps_start_from_the_exact_temperature_and_take_the_exact_loss(settings, perturbation):
+def test_natural_steps_start_from_the_exact_temperature_and_take_the_exact_loss(perturbation):
     X, y, Z = dim()
     fits = [
         NeuralClampingCalibrator(convolutional_network(), perturbation=perturbation, random_state=0, **changed).fit(
             X, y
         )
-        for changed in ({}, settings)
+        for changed in ({}, {"init_temperature": 100.0, "loss_eps": 0.3})
     ]
     assert fits[0].accepted_
     np.testing.assert_array_equal(fits[1].predict_proba(Z), fits[0].predict_proba(Z))

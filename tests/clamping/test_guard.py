@@ -66,9 +66,10 @@ def test_validation_fraction_is_what_each_fold_holds_out(fraction, n_folds):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("fraction", ["auto", KFold(3)], ids=["auto", "splitter"])
-@pytest.mark.parametrize("n_samples", [1, 10, MIN_SAMPLES - 1])
-@pytest.mark.parametrize("n_without_weight", [0, 320])
+@pytest.mark.parametrize(
+    ("n_samples", "n_without_weight", "fraction"),
+    [(1, 0, "auto"), (10, 320, "auto"), (MIN_SAMPLES - 1, 0, "auto"), (MIN_SAMPLES - 1, 320, KFold(3))],
+)
 def test_few_samples_with_weight_get_temperature_scaling(n_samples, n_without_weight, fraction):
     x, y = tabular(n_samples + n_without_weight)
     weight = (np.arange(len(x)) < n_samples).astype(float)
@@ -83,34 +84,29 @@ N_NULLS = 50
 MOST = int(stats.binom.isf(1e-3, N_NULLS, LEVEL))
 
 
-@pytest.mark.parametrize("perturbation", ["affine", "auto"])
-def test_it_refuses_noise(perturbation):
-    """Labels drawn from the network's own probabilities at T = 2: there is nothing but T to learn."""
+def test_it_refuses_noise():
+    """Labels are drawn from the network's own probabilities at T = 2: there is nothing but T to learn."""
     accepted = [
-        guarded(CURVED, perturbation=perturbation, max_epochs=3, random_state=seed)
-        .fit(*tabular(150, seed, CURVED))
-        .accepted_
+        guarded(CURVED, max_epochs=3, random_state=seed).fit(*tabular(150, seed, CURVED)).accepted_
         for seed in range(N_NULLS)
     ]
     assert sum(accepted) <= MOST
 
 
-@pytest.mark.parametrize("weight", [None, np.random.default_rng(0).random(300)], ids=["equal", "weighted"])
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"perturbation": "channel"}, {"perturbation": "full"}, {"perturbation": "channel", "gamma": "auto"}],
-    ids=["auto", "channel", "full", "gamma"],
+    ("settings", "weighted"),
+    [({}, True), ({"perturbation": "full"}, False), ({"perturbation": "channel", "gamma": "auto"}, True)],
+    ids=["auto", "full", "gamma"],
 )
-def test_a_refusal_is_temperature_scaling(settings, weight):
-    x, y = tabular(300)
+def test_a_refusal_is_temperature_scaling(settings, weighted):
+    (x, y), weight = tabular(300), np.random.default_rng(0).random(300) if weighted else None
     calibrator = guarded(**settings).fit(x, y, sample_weight=weight)
     assert not calibrator.verdict_.accepted
     assert calibrator.verdict_.p_value > LEVEL
     assert_is_temperature_scaling(calibrator, x, y, weight)
 
 
-@pytest.mark.parametrize("n_samples", [10, 50, 100, 150])
-@pytest.mark.parametrize("gamma", [0.0, "auto"])
+@pytest.mark.parametrize(("n_samples", "gamma"), [(10, 0.0), (50, "auto"), (150, 0.0), (100, "auto")])
 def test_classes_of_one_sample(n_samples, gamma):
     network, x = convolutional(n_classes=30), images(n_samples)
     y = np.zeros(n_samples, dtype=int)
@@ -122,8 +118,7 @@ def test_classes_of_one_sample(n_samples, gamma):
     assert calibrator.classes_.tolist() == list(range(30))
 
 
-@pytest.mark.parametrize("constant", [0.0, 0.5])
-@pytest.mark.parametrize("perturbation", ["auto", "affine", "filter", "grid"])
+@pytest.mark.parametrize(("perturbation", "constant"), [("auto", 0.0), ("auto", 0.5), ("affine", 0.5), ("grid", 0.0)])
 def test_constant_inputs(perturbation, constant):
     x = np.full((200, 3, 8, 8), constant, dtype=np.float32)
     y = labels_of(bare_logits(convolutional(), x))

@@ -100,7 +100,7 @@ def test_candidates_of_wide_tables_have_few_gradients(n_features, n_samples, unt
     assert {name: words_of(each) for name, each in others.items()} == untried
 
 
-@pytest.mark.parametrize("shape", [(600,), (2, 2), (1, 4, 4), (2, 4, 5, 6), (2, 3, 3, 2, 2)])
+@pytest.mark.parametrize("shape", [(600,), (1, 4, 4), (2, 3, 3, 2, 2)])
 def test_auto_takes_inputs_of_any_shape(shape):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, *shape)).astype(np.float32)
@@ -150,10 +150,9 @@ class OneWay(nn.Module):
         (AffinePerturbation((3, 8, 8)).requires_grad_(False), "perturbation must have parameters to learn; got Affine"),
     ],
 )
-@pytest.mark.parametrize("fraction", [None, 0.5])
-def test_bad_custom_perturbations(given, message, fraction):
+def test_bad_custom_perturbations(given, message):
     x = images(120)
-    calibrator = NeuralClampingCalibrator(convolutional(), perturbation=given, validation_fraction=fraction)
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation=given)
     with pytest.raises(ValueError, match=message):
         calibrator.fit(x, labels_of(bare_logits(convolutional(), x)))
 

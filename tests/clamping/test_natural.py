@@ -139,7 +139,7 @@ def digits():
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "settings"), [("gamma", [0.0, 0.5, 1.0, 2.0], {}), ("lr", [0.1, 0.3, 1.0], {"max_epochs": 2})]
+    ("name", "values", "settings"), [("gamma", [0.0, 1.0], {}), ("lr", [0.1, 1.0], {"max_epochs": 2})]
 )
 def test_gamma_and_lr_act(name, values, settings):
     fits = [flat(natural(**{name: value}, **settings).fit(X, Y).perturbation_) for value in values]
@@ -154,9 +154,9 @@ def test_a_large_penalty_keeps_the_identity():
 
 def test_the_penalty_shortens_the_way():
     identity = np.r_[np.ones(N_FEATURES), np.zeros(N_FEATURES)]
-    fits = [flat(natural(penalty=penalty).fit(X, Y).perturbation_) for penalty in (0.0, 0.01, 0.05)]
+    fits = [flat(natural(penalty=penalty).fit(X, Y).perturbation_) for penalty in (0.0, 0.05)]
     norms = [np.linalg.norm(fit - identity) for fit in fits]
-    assert norms[0] > norms[1] > norms[2] > 0
+    assert norms[0] > norms[1] > 0
 
 
 def test_auto_is_natural_for_few_parameters(fitted):
@@ -268,8 +268,7 @@ def test_separable_data_end_in_finite_parameters():
         assert all(torch.isfinite(p).all() for p in calibrator.perturbation_.parameters()), settings
 
 
-@pytest.mark.parametrize("n_samples", [1, 2, 5, 20])
-@pytest.mark.parametrize("perturbation", ["affine", "filter", "grid", "auto"])
+@pytest.mark.parametrize(("perturbation", "n_samples"), [("affine", 1), ("auto", 2), ("grid", 5), ("auto", 20)])
 def test_few_samples_are_fitted_all_the_same_without_the_guard(perturbation, n_samples):
     network, x = convolutional(), images(n_samples)
     with warnings.catch_warnings():
@@ -335,7 +334,7 @@ def test_steps_on_which_the_network_overflows_are_not_taken():
     assert np.isfinite(calibrator.predict_proba(x)).all()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_what_was_learned_is_not_undone_where_the_network_becomes_nearly_perfect(seed):
     """Gradients vanish there, and with them the evidence for the way that led there."""
     network, (calibration, test) = convolutional_network(), calibration_and_test(seed)

@@ -152,7 +152,7 @@ def test_tells_what_was_refused_not_tried_and_not_asked_for(tmp_path):
         "not asked for": NeuralClampingCalibrator(perturbation=None),
         "with a map": NeuralClampingCalibrator(random_state=0, output=VectorScaling()),
     }
-    found, fitted = _perturbations(calibrators, tmp_path, shift="none")
+    found, fitted = _perturbations(calibrators, tmp_path, shift="none", n=300)
     for name in ("refused", "grid", "with a map"):
         verdict = fitted[name].verdict_
         assert found[name]["verdict"]["p_value"] == verdict.p_value > 0.02

@@ -102,8 +102,9 @@ def test_one_standard_error_prefers_fewer_parameters():
     assert chosen[True] >= 10
 
 
-@pytest.mark.parametrize("one_standard_error", [False, True])
-@pytest.mark.parametrize("scoring", [None, neg_brier_score_scorer], ids=["NLL", "Brier"])
+@pytest.mark.parametrize(
+    ("scoring", "one_standard_error"), [(None, True), (neg_brier_score_scorer, False)], ids=["NLL", "Brier"]
+)
 def test_the_winner_beats_temperature_scaling_by_its_standard_error(scoring, one_standard_error):
     """In half of the draws temperature scaling is right, and others look better by chance now and then."""
     candidates = [("vector", StructuredVectorScaling()), ("temperature", TemperatureScaling())]
