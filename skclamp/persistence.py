@@ -22,6 +22,7 @@ from ._utils.warnings import warn_caller
 from ._version import __version__
 from .exceptions import NotSavedWarning
 from .perturbations._families import PERTURBATIONS
+from .perturbations._norm import NormPerturbation
 from .perturbations._views import VIEWS
 
 __all__ = ["load", "register"]
@@ -32,7 +33,7 @@ _DAMAGED = "{} must be a file that a calibrator's save wrote; got one that's dam
 # What says where and how a network runs, and nothing of what was learned.
 _RUNNING = ("batch_size", "device", "verbose")
 
-for _kind in (*PERTURBATIONS.values(), *VIEWS):
+for _kind in (*PERTURBATIONS.values(), NormPerturbation, *VIEWS):
     register(_kind)
 
 

@@ -21,6 +21,8 @@ class Opening(NamedTuple):
     perturbs : bool
         Whether inputs are to be perturbed, so that the backbone must be a `NetworkBackbone`, and a dict of several
         inputs needs an `input_key`.
+    inputs_stay : bool
+        Whether a network is to be perturbed, and its inputs aren't.
     input_key : str or None
         The entry of a dict of inputs that is perturbed; and the name under which a network takes an array. None is the
         only entry.
@@ -31,6 +33,7 @@ class Opening(NamedTuple):
     response: str = "auto"
     device: Any = None
     perturbs: bool = False
+    inputs_stay: bool = False
     input_key: str | None = None
     batch_size: int = 64
     integer_scale: float | dict | None = None

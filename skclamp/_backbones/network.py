@@ -69,7 +69,8 @@ class NetworkBackbone(Backbone):
         self.module = module
         self.classes = classes
         self.guesses_response = guesses_response
-        self.perturbs, self.batch_size, self.verbose = opening.perturbs, opening.batch_size, opening.verbose
+        self.perturbs = opening.perturbs and not opening.inputs_stay
+        self.batch_size, self.verbose = opening.batch_size, opening.verbose
         self.device, own_dtype = place_of(module)
         self.dtype = dtype or own_dtype
         self.integer_scale = self._scale_of_array = opening.integer_scale
@@ -121,7 +122,8 @@ class NetworkBackbone(Backbone):
             self.module.input_key = key
         scales = self._scales(batch, key)
         others = {name: self._convert(entry, name, scales.get(name)) for name, entry in batch.items()}
-        if key is None and not self.perturbs:
+        if key is None and not (self.perturbs and any(entry.is_floating_point() for entry in others.values())):
+            # Nothing is added to integers, such as tokens.
             return None, others
         if key not in others:
             raise ValueError(

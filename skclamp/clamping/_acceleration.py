@@ -31,10 +31,11 @@ class _FastLogits(LogitsModule):
         self.autocast = autocast
 
     def forward(self, x=None, /, **others):
-        x = x.contiguous(memory_format=self.memory_format)
+        x = x if x is None else x.contiguous(memory_format=self.memory_format)
         if self.autocast is None:
             return super().forward(x, **others)
-        with torch.autocast(x.device.type, self.autocast):
+        device = next(iter([x, *others.values()][x is None :])).device
+        with torch.autocast(device.type, self.autocast):
             logits = super().forward(x, **others)
         return logits.float()
 
@@ -130,7 +131,7 @@ def _remove(network, layers):
 
 def _channels_last(logits, batch, expected):
     """With images stored pixel by pixel, which convolutions on a processor and on tensor cores prefer."""
-    n_axes = batch[0].ndim
+    n_axes = 0 if batch[0] is None else batch[0].ndim
     memory_format = _CHANNELS_LAST.get(n_axes)
     if memory_format is None or not any(p.ndim == n_axes for p in logits.parameters()):
         return logits

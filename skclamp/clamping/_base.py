@@ -232,7 +232,7 @@ class BaseClamping(BaseCalibrator):
     _raises_zeros = False
 
     def _opening(self):
-        return super()._opening()._replace(input_key=self.input_key, perturbs=True)
+        return super()._opening()._replace(input_key=self.input_key, perturbs=True, inputs_stay=self._inputs_stay)
 
     def _validate_params(self):
         super()._validate_params()
@@ -272,7 +272,7 @@ class BaseClamping(BaseCalibrator):
             if ranks is not ALONE:
                 # A DataLoader may have another batch size than the parameter.
                 ranks.check_alike(
-                    shape_of_an_input=tuple(problem.example(1).shape[1:]), batch_size=problem.inputs.batch_size
+                    shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size
                 )
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 if samples.guesses and self._searches_blindly:
@@ -296,6 +296,11 @@ class BaseClamping(BaseCalibrator):
         return f"A temperature can't mend it: {type(self).__name__} with output=VectorScaling() can"
 
     @property
+    def _inputs_stay(self):
+        """Whether features alone are clamped, and nothing looks at the inputs."""
+        return False
+
+    @property
     def _guarded(self):
         """Whether held-out samples have to prove what is kept."""
         return True
@@ -308,6 +313,10 @@ class BaseClamping(BaseCalibrator):
     def _search_all(self, problem, learner):
         """What the search for a perturbation found, and the views of that, each at its share of the guard's level."""
         candidates, with_views = self._candidates(), self.max_views > 1
+        if not problem.has_floating_inputs:
+            # Nothing can be added to integers such as tokens.
+            named = [settings for settings in candidates if settings.features or settings.perturbation != "auto"]
+            candidates = [replace(settings, perturbation="norm") if settings.features else settings for settings in named]
         if not with_views and not isinstance(self.views, str):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         if not candidates and not with_views:
@@ -315,7 +324,7 @@ class BaseClamping(BaseCalibrator):
         views = candidate_views(self.views, problem) if with_views else {}
         level = LEVEL / max(1, bool(candidates) + bool(views))
         searched, tries = self._splits_for(problem, candidates, learner)
-        if any(not settings.features and settings.perturbation != "norm" for settings in candidates):
+        if any(not (settings.features and settings.perturbation == "norm") for settings in candidates):
             check_differentiable(searched)
         if any(settings.features for settings in candidates):
             searched = with_norm_layers(searched)
@@ -388,7 +397,7 @@ class BaseClamping(BaseCalibrator):
         self.views_, self.view_weights_ = views.modules, views.shares
         self.temperature_ = state.temperature
         self.perturbation_ = state.perturbation
-        self._input_shape = problem.example(1).shape[1:]
+        self._input_shape = problem.input_shape
         self._input_key = network.input_key
         self._set_derived(network)
         self.accepted_ = bool(state.identity)
@@ -438,6 +447,8 @@ class BaseClamping(BaseCalibrator):
         )
         misfit = f"X must have inputs of the shape that the perturbation was fitted to, {expected}; {got}"
         # Broadcasting would let some other shapes pass; networks of images may well take them in other sizes.
+        if self._inputs_stay or x is None or not x.is_floating_point():
+            return x
         any_size = family_of(self.perturbation_).any_size
         if x.ndim != len(self._input_shape) + 1 or not (any_size or x.shape[1:] == self._input_shape):
             raise ValueError(misfit)

@@ -200,6 +200,10 @@ class NeuralClampingCalibrator(BaseClamping):
         return candidates
 
     @property
+    def _inputs_stay(self):
+        return isinstance(self.perturbation, str) and self.perturbation == "norm" and self.max_views == 1
+
+    @property
     def _guarded(self):
         return self.validation_fraction is not None
 

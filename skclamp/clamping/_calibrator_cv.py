@@ -124,7 +124,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
         for values, name in _GRIDS.items():
             check_grid(getattr(self, values), values, rules[name])
         grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
-        return [self._settings(**dict(zip(_GRIDS.values(), values, strict=True))) for values in grid]
+        rows = [dict(zip(_GRIDS.values(), values, strict=True)) for values in grid]
+        return [self._settings(**row, features=row["perturbation"] in ("auto", "norm")) for row in rows]
 
     def _splits_for(self, problem, candidates, learner):
         drawn = isinstance(self.cv, Integral) and problem.backbone.splits is None

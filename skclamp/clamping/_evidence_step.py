@@ -136,7 +136,7 @@ def gradients_of(problem, perturbation, temperature, gammas, extensions=(), *, w
     logits = torch.zeros_like(problem.logits)
     batches = _batches_back(problem, perturbation, temperature, extensions, logits)
     collect = _kept if wide else _summed
-    sizes = [n_learnable(part) for part in (perturbation, *extensions)]
+    sizes = [n_learnable(part) for part in (norm_part(perturbation) or perturbation, *extensions)]
     return [Gradients(logits, own, extended) for own, *extended in collect(problem, batches, sizes, gammas)]
 
 
@@ -159,14 +159,14 @@ def _batches_back(problem, perturbation, temperature, extensions, logits):
         done += n_samples
         if not weight.any():
             continue
-        perturbed, by_features = x, None
-        if norm is not None:
-            by_features = torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
+        with torch.no_grad():
+            # Detached anew: the identity returns the batch itself, which must not start to record.
+            perturbed = x if x is None else perturbation(x).to(x.dtype).detach()
+        if norm is None:
+            perturbed.requires_grad_()
         else:
-            with torch.no_grad():
-                # Detached anew: the identity returns the batch itself, which must not start to record.
-                perturbed = perturbation(x).to(x.dtype).detach().requires_grad_()
-        with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
+            by_features = torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
+        with torch.enable_grad(), features_clamped(problem.backbone.module, norm, None if norm is None else by_features):
             output = problem.backbone.module(perturbed, **others)
             scaled = (
                 output.detach().to(torch.promote_types(output.dtype, torch.float32)) / temperature
@@ -184,8 +184,9 @@ def _batches_back(problem, perturbation, temperature, extensions, logits):
         problem.passes.forward += n_samples
         problem.passes.backward += n_samples
         logits[rows] = output.detach()
-        own, extended = by_features, []
-        if norm is None:
+        if norm is not None:
+            own, extended = by_features, []
+        else:
             seen, cotangent = perturbed.detach(), cotangent.contiguous()
             own = per_sample_gradients(perturbation, x, cotangent)
             extended = [per_sample_gradients(extension, seen, cotangent) for extension in extensions]

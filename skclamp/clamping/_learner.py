@@ -46,7 +46,11 @@ class Learner:
     def fit(self, problem, settings, start=None):
         """The state that training leaves; it starts at `start`, if given, instead of at the identity."""
         if settings.features:
-            return self.clamp_features(problem, settings, self._start(problem, settings) if start is None else start)
+            if start is None:
+                of_inputs = replace(settings, features=False)
+                searched = settings.perturbation == "auto"
+                start = self.fit(problem, of_inputs) if searched else self._start(problem, of_inputs)
+            return self.clamp_features(problem, settings, start)
         if start is None:
             state = self._start(problem, settings)
         else:

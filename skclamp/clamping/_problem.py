@@ -211,6 +211,18 @@ class Problem:
             y_encoded = self.y_encoded[rows]
             yield x, others, y_encoded, self.weight[rows].to(y_encoded.device)
 
+    @property
+    def input_shape(self):
+        """Shape of the input that is perturbed; empty where none is."""
+        x = self.example(1)
+        return () if x is None else tuple(x.shape[1:])
+
+    @property
+    def has_floating_inputs(self):
+        """Whether there is something that a perturbation can be added to."""
+        x = self.example(1)
+        return x is not None and x.is_floating_point()
+
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""
         return self if self.exact is None else replace(self, backbone=self.exact, exact=None)
@@ -239,10 +251,10 @@ def check_differentiable(problem):
             "it outside of that, or pass copy.deepcopy(network), whose weights are ordinary ones"
         )
     x, others = problem.example_batch()
-    if not x.is_floating_point():
+    if not problem.has_floating_inputs:
         raise TypeError(
-            f"X must hold floating-point inputs: a perturbation can't be added to {x.dtype}. Give the network's "
-            "embeddings, or use TemperatureScaling"
+            f"X must hold floating-point inputs: a perturbation can't be added to {x.dtype if x is not None else 'integers'}"
+            ". Clamp the features, perturbation='norm', give the network's embeddings, or use TemperatureScaling"
         )
     x = x.detach().requires_grad_()
     with torch.enable_grad():

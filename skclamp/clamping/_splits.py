@@ -181,7 +181,8 @@ def _digests(problem, rows):
         x, others = problem.backbone.to_device(batch)
         # Of a cross-fit these are the numbers of folds.
         others = {} if problem.backbone.splits is not None else others
-        parts = [part.detach().cpu().contiguous() for part in (x, *(others[name] for name in sorted(others)))]
+        parts = [*([] if x is None else [x]), *(others[name] for name in sorted(others))]
+        parts = [part.detach().cpu().contiguous() for part in parts]
         parts = [part.reshape(len(part), -1).view(torch.uint8).numpy() for part in parts]
         digests += [blake2b(b"".join(map(bytes, row)), digest_size=8).digest() for row in zip(*parts, strict=True)]
     return [int.from_bytes(digest, "little", signed=True) for digest in digests]
@@ -193,7 +194,8 @@ def look_for_near_copies(problem):
     A sample is in one where, of its nearest neighbours within its class, one is far nearer than the next. Columns that
     are permuted, each by itself, show how often discrete values or few columns make it look so.
     """
-    if problem.shard.ranks is not ALONE or len(problem) < _MIN_SEEN:
+    # Numbers of tokens tell no distance.
+    if problem.shard.ranks is not ALONE or len(problem) < _MIN_SEEN or not problem.has_floating_inputs:
         return
     # Some samples in succession of all, sorted by class and within a class by their logits.
     y_encoded = problem.y_encoded.cpu()

@@ -53,7 +53,7 @@ def candidate_views(views, problem):
     """Candidates by their names, from the parameter `views`; none where nothing is known of such inputs."""
     x = problem.example(1)
     if isinstance(views, str):
-        views = views_of(x.shape[1:]) if x.is_floating_point() else []
+        views = views_of(x.shape[1:]) if problem.has_floating_inputs else []
     views = [copy.deepcopy(view).to(x.device).eval() for view in views if type(view) is not nn.Identity]
     for view in views:
         try:
@@ -77,7 +77,7 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     """
     decision = None
     if not candidates and by_default:
-        decision = nothing_tried(Unheard.NO_VIEWS_KNOWN, about=tuple(problem.example(1).shape[1:]))
+        decision = nothing_tried(Unheard.NO_VIEWS_KNOWN, about=problem.input_shape)
     elif not candidates:
         decision = nothing_tried(Unheard.NO_VIEWS_GIVEN)
     elif problem.n_distinct < MIN_SAMPLES:

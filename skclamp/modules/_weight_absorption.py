@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..perturbations._families import is_ours
+from ..perturbations._norm import NormPerturbation
 from ._layer_calls import called_once, record
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -18,7 +19,8 @@ def take_on(head, perturbation):
     The head is a LogitsModule, in eval mode like the perturbation, which is of this package's families, or several in a
     row.
     """
-    parts = [part for part in perturbation.modules() if type(part) not in (nn.Sequential, nn.Identity)]
+    # What clamps features is in the layers' own weights already.
+    parts = [part for part in perturbation.modules() if type(part) not in (nn.Sequential, nn.Identity, NormPerturbation)]
     if not parts:
         return
     bent = [part for part in parts if not (is_ours(part) and part.affine)]
