@@ -522,14 +522,14 @@ def test_all_but_the_vectors_is_shared(name):
 
 
 @HOW
-@pytest.mark.parametrize("name", ["torchvision's block", "encoder", "group", "timm's"])
+@pytest.mark.parametrize("name", ["timm's", pytest.param("encoder", marks=pytest.mark.slow)])
 def test_exports_as_the_network_does(name, how, tmp_path):
     head, x = posed(*WORKING[name][:2], torch.float32)
     folded = with_features_clamped(head, moved(find_norm_layers(head, x, {})[0], torch.float32))
     check_the_same(folded, torch.cat([x, x]), how, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["torchvision's block", "RMS", "timm's"])
+@pytest.mark.parametrize("name", ["torchvision's block", "encoder", "RMS", "timm's"])
 def test_no_operation_is_added(name):
     head, x = posed(*WORKING[name][:2])
     folded = with_features_clamped(head, moved(find_norm_layers(head, x, {})[0]))
