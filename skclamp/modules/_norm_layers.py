@@ -236,7 +236,7 @@ class LayerReason(Enum):
     NO_WEIGHT = "has no weight of its own"
     SCRIPTED = "was made by TorchScript"
     NOT_COPIED = "is in a network that can't be copied"
-    FAILS = "is in a network that doesn't run on a single sample, or not backward"
+    FAILS = "is in a network that doesn't run on a few samples, or not backward"
     UNREACHED = "isn't run"
     OTHER_ROWS = "doesn't give a tensor with rows for each sample"
     NOT_AFFINE = "does more than multiply by its weight and add its bias"
@@ -286,7 +286,7 @@ def find_norm_layers(head, x, others):
         try:
             layers, reasons = _affine(probe, sought)
             layers, unlike = _with_right_gradients(probe, layers)
-        except Exception:  # noqa: BLE001 - nor do all networks run on a single sample, or backward
+        except Exception:  # noqa: BLE001 - nor do all networks run on a few samples, or backward
             return [], left_out | dict.fromkeys(sought, LayerReason.FAILS)
     return layers, left_out | reasons | unlike
 
@@ -296,24 +296,29 @@ def _looks_like_norm(part):
     kind = getattr(part, "original_name", type(part).__name__)
     if not re.search("(?i:norm)|BN|Bn", kind) or "parametri" in type(part).__module__:
         return False
-    # A block such as PreNorm has a layer of its own that does.
-    return _own(part)[0] is not None or not any(part.children())
+    # A block such as PreNorm has a layer of its own that does; what normalises inputs has none.
+    return _own(part)[0] is not None or hasattr(part, "weight")
 
 
 class _Probe:
-    """A private copy of a network, and a few samples to run it on, or the first of them alone."""
+    """A private copy of a network, and a few samples to run it on: all of them, all but the last, or the first again.
+
+    A single one wouldn't do: some networks take none, and kernels round otherwise for batches of another size, which
+    shows wherever an activation has a kink.
+    """
 
     def __init__(self, head, x, others):
         self.head, self.x, self.others = head, x, others
         first = next(iter([x, *others.values()][x is None :]))
         self.n_samples, self.device = len(first), first.device
+        self.all, self.fewer, self.again = [*range(len(first))], [*range(len(first) - 1)], [0] * len(first)
         self.parts = _parts(head.module)
 
-    def logits(self, n_samples, head=None):
-        x, others = self.x, {name: value[:n_samples] for name, value in self.others.items()}
-        return (head or self.head)(None if x is None else x[:n_samples], **others)
+    def logits(self, rows, head=None):
+        x, others = self.x, {name: value[rows] for name, value in self.others.items()}
+        return (head or self.head)(None if x is None else x[rows], **others)
 
-    def calls(self, names, n_samples, note):
+    def calls(self, names, rows, note):
         """What `note` makes of each call of some layers, by name, in the order of first calls."""
         notes: dict[str, list] = {}
 
@@ -325,19 +330,18 @@ class _Probe:
             for name in names:
                 noting = partial(hook, name=name)
                 handles.enter_context(self.parts[name].register_forward_hook(noting, with_kwargs=True))
-            self.logits(n_samples)
+            self.logits(rows)
         return notes
 
-    def gradients(self, perturbation, n_samples):
+    def gradients(self, perturbation, rows):
         """Gradients by gains and offsets of a sum of the logits, a row for each sample, and the logits."""
-        rows = torch.zeros(
-            n_samples, sum(p.numel() for p in perturbation.parameters()), dtype=torch.float64, device=self.device
-        )
-        with torch.enable_grad(), features_clamped(self.head, perturbation, rows):
-            logits = self.logits(n_samples)
+        n_parameters = sum(parameter.numel() for parameter in perturbation.parameters())
+        gradients = torch.zeros(self.n_samples, n_parameters, dtype=torch.float64, device=self.device)
+        with torch.enable_grad(), features_clamped(self.head, perturbation, gradients):
+            logits = self.logits(rows)
             if logits.requires_grad:
                 _summed(logits).backward()
-        return rows, logits.detach()
+        return gradients, logits.detach()
 
 
 def _summed(logits):
@@ -347,15 +351,15 @@ def _summed(logits):
 
 def _affine(probe, names):
     """Layers that are affine in their weights in every call, in the order in which they run, and why others aren't."""
-    shapes = probe.calls(names, 1, lambda name, part, args, kwargs, h, k: getattr(h, "shape", ()))
+    shapes = probe.calls(names, probe.fewer, lambda name, part, args, kwargs, h, k: getattr(h, "shape", ()))
 
     def verified(name, part, args, kwargs, h, k):
-        alone = shapes.get(name, [])
-        axis = _axis_of_samples(alone[k] if k < len(alone) else (), getattr(h, "shape", ()), probe.n_samples)
+        fewer = shapes.get(name, [])
+        axis = _axis_of_samples(fewer[k] if k < len(fewer) else (), getattr(h, "shape", ()), probe.n_samples)
         return LayerReason.OTHER_ROWS if axis is None else _verified(name, part, args, kwargs, h, axis)
 
     layers, left_out = [], dict.fromkeys(names, LayerReason.UNREACHED)
-    for name, calls in probe.calls(names, probe.n_samples, verified).items():
+    for name, calls in probe.calls(names, probe.all, verified).items():
         bad = [call for call in calls if isinstance(call, LayerReason)]
         if bad or len(set(calls)) > 1:
             left_out[name] = bad[0] if bad else LayerReason.NOT_AFFINE
@@ -365,12 +369,14 @@ def _affine(probe, names):
     return layers, left_out
 
 
-def _axis_of_samples(of_one, of_all, n_samples):
-    """The axis of a layer's output that is longer the more samples there are, from two shapes; None if none is."""
-    if len(of_one) != len(of_all):
+def _axis_of_samples(fewer, shape, n_samples):
+    """The axis of a layer's output along which the samples are, from its shapes for one less and all; None if none."""
+    if len(fewer) != len(shape):
         return None
-    unlike = [k for k, (one, several) in enumerate(zip(of_one, of_all, strict=True)) if one != several]
-    return unlike[0] if len(unlike) == 1 and of_all[unlike[0]] == n_samples * of_one[unlike[0]] else None
+    unlike = [k for k, (one, other) in enumerate(zip(fewer, shape, strict=True)) if one != other]
+    if len(unlike) == 1 and fewer[unlike[0]] * n_samples == shape[unlike[0]] * (n_samples - 1):
+        return unlike[0]
+    return None
 
 
 def _verified(name, part, args, kwargs, output, axis):
@@ -433,20 +439,20 @@ def _with_right_gradients(probe, layers):
     if not layers:
         return [], {}
     perturbation, reasons = NormPerturbation(layers), {}
-    together, _ = probe.gradients(perturbation, probe.n_samples)
-    alone, logits = probe.gradients(perturbation, 1)
+    together, logits = probe.gradients(perturbation, probe.all)
+    alone, _ = probe.gradients(perturbation, probe.again)
     dtypes = [logits.dtype, *[p.dtype for p in probe.head.parameters() if p.is_floating_point()]]
     coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
     gradients = []
     for layer, places in zip(layers, perturbation.places(), strict=True):
         columns = torch.cat([torch.arange(p.start, p.stop) for p in places if p is not None])
-        first, gradient = together[:1, columns], alone[:1, columns]
+        gradient = together[:, columns]
         if not gradient.any():
             reasons[layer.name] = LayerReason.NO_GRADIENT
-        elif not _close(first, gradient, coarsest):
+        elif not _close(alone[:1, columns], gradient[:1], coarsest):
             reasons[layer.name] = LayerReason.COUPLED
         else:
-            gradients.append((layer, gradient[0]))
+            gradients.append((layer, gradient.sum(0)))
     if gradients and _unlike(probe, gradients, logits, coarsest):
         each = {layer.name: _unlike(probe, [(layer, gradient)], logits, coarsest) for layer, gradient in gradients}
         reasons |= {name: reason for name, reason in each.items() if reason}
@@ -462,12 +468,12 @@ def _unlike(probe, gradients, logits, dtype):
     step = min(_MOVE * scale / slope, _MOVE)
     there, back = (_moved(gradients, sign * step) for sign in (1, -1))
     with features_clamped(probe.head, there):
-        ahead = probe.logits(1)
+        ahead = probe.logits(probe.all)
     with features_clamped(probe.head, back):
-        behind = probe.logits(1)
+        behind = probe.logits(probe.all)
     if not abs((_summed(ahead) - _summed(behind)).item() / 2 - step * slope) <= _LIKE_SLOPE * step * slope + noise:
         return LayerReason.NO_GRADIENT
-    folded = probe.logits(1, with_features_clamped(probe.head, there))
+    folded = probe.logits(probe.all, with_features_clamped(probe.head, there))
     if not (folded - ahead).abs().max() <= _LIKE_WEIGHTS * (ahead - logits).abs().max() + noise:
         return LayerReason.SHARED
     return None
