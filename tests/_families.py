@@ -3,4 +3,5 @@
 from skclamp import perturbations
 
 PUBLIC = [getattr(perturbations, name) for name in perturbations.__all__]
-PERTURBATIONS = {kind.name: kind for kind in PUBLIC if hasattr(kind, "name")}
+# That of features takes no shape of inputs.
+PERTURBATIONS = {kind.name: kind for kind in PUBLIC if hasattr(kind, "of_features") and not kind.of_features}

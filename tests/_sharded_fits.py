@@ -89,6 +89,7 @@ FITS = {
         precision="float32",
         random_state=0,
     ),
+    "norm": NeuralClampingCalibrator(perturbation="norm", **DOUBLE),
     "gamma": NeuralClampingCalibrator(gamma="auto", perturbation="affine", **SETTINGS),
     "views": NeuralClampingCalibrator(
         max_views=3, views=[Clearer(0, 5), Clearer(3, 8), HorizontalFlip()], perturbation=None, **SETTINGS

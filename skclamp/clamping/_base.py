@@ -30,7 +30,9 @@ from ..base._scores import Mapped
 from ..distributed import ALONE
 from ..exceptions import UnusedParameterWarning
 from ..modules import ClampedModule, frozen
+from ..modules._norm_layers import weights_of
 from ..perturbations._families import additive_part, family_of
+from ..perturbations._norm import norm_part
 from ..perturbations._views import titles_of
 from ..perturbations._words import in_words
 from ._acceleration import accelerate
@@ -271,9 +273,7 @@ class BaseClamping(BaseCalibrator):
             problem = Problem.of(samples)
             if ranks is not ALONE:
                 # A DataLoader may have another batch size than the parameter.
-                ranks.check_alike(
-                    shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size
-                )
+                ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 if samples.guesses and self._searches_blindly:
                     outcome, views = Outcome(problem, decision=nothing_tried(Unheard.GUESSES)), one_view()
@@ -316,7 +316,9 @@ class BaseClamping(BaseCalibrator):
         if not problem.has_floating_inputs:
             # Nothing can be added to integers such as tokens.
             named = [settings for settings in candidates if settings.features or settings.perturbation != "auto"]
-            candidates = [replace(settings, perturbation="norm") if settings.features else settings for settings in named]
+            candidates = [
+                replace(settings, perturbation="norm") if settings.features else settings for settings in named
+            ]
         if not with_views and not isinstance(self.views, str):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         if not candidates and not with_views:
@@ -431,9 +433,12 @@ class BaseClamping(BaseCalibrator):
         self._set_derived(self._backbone.module)
 
     def _logits(self, X, labelled):
-        backbone = copy.copy(self._backbone)
-        # Where features are clamped, these are a copy's.
-        backbone.module = self.module_.logits
+        backbone, norm = copy.copy(self._backbone), norm_part(self.perturbation_)
+        if norm is not None:
+            if self.module_.logits.taken_from != weights_of(backbone.module, norm):
+                # The user's network has been trained or moved since.
+                self._set_derived(backbone.module)
+            backbone.module = self.module_.logits
         views = list(zip(self.views_, self.view_weights_.tolist(), strict=True)) if self._has_views else ()
         return backbone.logits(backbone.open(X), self._perturb, views=views, labelled=labelled)
 

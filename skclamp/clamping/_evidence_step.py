@@ -18,7 +18,7 @@ Interpolation", Neural Computation, 1992, for the precision of the prior.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.func import functional_call, vmap
@@ -161,12 +161,13 @@ def _batches_back(problem, perturbation, temperature, extensions, logits):
             continue
         with torch.no_grad():
             # Detached anew: the identity returns the batch itself, which must not start to record.
-            perturbed = x if x is None else perturbation(x).to(x.dtype).detach()
+            perturbed: Any = None if x is None else perturbation(x).to(x.dtype).detach()
+        by_features = None
         if norm is None:
             perturbed.requires_grad_()
         else:
             by_features = torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
-        with torch.enable_grad(), features_clamped(problem.backbone.module, norm, None if norm is None else by_features):
+        with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
             scaled = (
                 output.detach().to(torch.promote_types(output.dtype, torch.float32)) / temperature

@@ -63,7 +63,7 @@ class Learner:
         return state
 
     def clamp_features(self, problem, settings, state):
-        """A state with a gain and an offset after each normalisation layer, on top of all else, which stays as it is."""
+        """A state with a gain and an offset after each normalisation layer, on top of all else, which stays."""
         parts = [(name, part) for name, part in state.perturbation.named_children() if norm_part(part) is None]
         identity = make_perturbation("norm", problem)
         norm = copy.deepcopy(norm_part(state.perturbation)) or identity
@@ -116,10 +116,9 @@ class Learner:
         Neighbours on the path should resemble each other.
         """
         states: list[State] = []
-        for _, family in groupby(path, key=lambda settings: (settings.perturbation, settings.penalty, settings.lr)):
-            family, features = list(family), None
-            if family[-1].features and not family[0].features:
-                *family, features = family
+        for _, part in groupby(path, key=lambda settings: (settings.perturbation, settings.penalty, settings.lr)):
+            family = list(part)
+            features = family.pop() if family[-1].features and not family[0].features else None
             leading, *following = family
             leader = self.fit(problem, leading)
             states.append(leader)

@@ -253,8 +253,9 @@ def check_differentiable(problem):
     x, others = problem.example_batch()
     if not problem.has_floating_inputs:
         raise TypeError(
-            f"X must hold floating-point inputs: a perturbation can't be added to {x.dtype if x is not None else 'integers'}"
-            ". Clamp the features, perturbation='norm', give the network's embeddings, or use TemperatureScaling"
+            "X must hold floating-point inputs: a perturbation can't be added to "
+            f"{'integers' if x is None else x.dtype}. Clamp the features, perturbation='norm'; give the network's "
+            "embeddings; or use TemperatureScaling"
         )
     x = x.detach().requires_grad_()
     with torch.enable_grad():

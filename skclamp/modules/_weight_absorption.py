@@ -20,7 +20,9 @@ def take_on(head, perturbation):
     row.
     """
     # What clamps features is in the layers' own weights already.
-    parts = [part for part in perturbation.modules() if type(part) not in (nn.Sequential, nn.Identity, NormPerturbation)]
+    parts = [
+        part for part in perturbation.modules() if type(part) not in (nn.Sequential, nn.Identity, NormPerturbation)
+    ]
     if not parts:
         return
     bent = [part for part in parts if not (is_ours(part) and part.affine)]

@@ -1,0 +1,196 @@
+"""A gain and an offset after each normalisation layer: what is learned and what is refused."""
+
+import copy
+import threading
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+from torch import nn
+
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, VectorScaling
+from skclamp.perturbations import NormPerturbation
+from tests._digits import calibration_and_test, convolutional_network
+from tests._small_networks import bare_logits, labels_of, snapshot
+
+
+def noisy(x, seed=0, sd=0.5):
+    """What a gain and an offset of the inputs can't undo."""
+    return (x + sd * np.random.default_rng(seed).normal(size=x.shape)).astype(np.float32)
+
+
+class Tokens(nn.Module):
+    """A small transformer of tokens, whose norms are LayerNorms."""
+
+    def __init__(self, n_tokens=20, width=16):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(n_tokens, width)
+        layer = nn.TransformerEncoderLayer(width, 2, 32, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(width, 4)
+        with torch.no_grad():
+            self.head.weight.mul_(12)
+
+    def forward(self, ids):
+        return self.head(self.encoder(self.embedding(ids))[:, 0])
+
+
+def table_network():
+    torch.manual_seed(0)
+    norms = nn.BatchNorm1d(24), nn.LayerNorm(24)
+    network = nn.Sequential(nn.Linear(12, 24), norms[0], nn.ReLU(), nn.Linear(24, 24), norms[1], nn.Linear(24, 4))
+    network(torch.randn(256, 12))
+    with torch.no_grad():
+        network[-1].weight.mul_(8)
+    return network.eval()
+
+
+def problem_of(name, n_samples=800):
+    """A network, inputs, and labels that its own or, disturbed, another like it has drawn."""
+    rng = np.random.default_rng(0)
+    if name == "tokens":
+        return Tokens().eval(), rng.integers(20, size=(n_samples, 10))
+    if name == "table":
+        return table_network(), rng.normal(size=(n_samples, 12)).astype(np.float32)
+    return convolutional_network(), noisy(np.concatenate([part[0] for part in calibration_and_test(0)]))[:n_samples]
+
+
+def disturbed(network, size):
+    """A copy whose normalisation layers multiply and add otherwise."""
+    torch.manual_seed(1)
+    network = copy.deepcopy(network)
+    for part in network.modules():
+        if "Norm" in type(part).__name__:
+            with torch.no_grad():
+                part.weight.mul_(1 + size * torch.randn_like(part.weight))
+                part.bias.add_(size * torch.randn_like(part.bias))
+    return network
+
+
+@pytest.mark.parametrize("name", ["tokens", "table", "images"])
+@pytest.mark.parametrize("perturbation", ["norm", "auto"])
+def test_it_finds_disturbed_layers_and_nothing_where_nothing_is(name, perturbation):
+    network, X = problem_of(name)
+    there = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
+    half, before = len(X) // 2, snapshot(network)
+    calibrator = NeuralClampingCalibrator(network, perturbation=perturbation, random_state=0)
+    plain = TemperatureScaling(network)
+    losses = [fit.fit(X[:half], there[:half]).score(X[half:], there[half:]) for fit in (calibrator, plain)]
+    assert calibrator.accepted_
+    assert losses[0] > losses[1] + 0.05
+    here = labels_of(bare_logits(network, X), temperature=1.5)
+    calibrator.fit(X, here)
+    assert not calibrator.accepted_
+    assert np.array_equal(calibrator.predict_proba(X), TemperatureScaling(network).fit(X, here).predict_proba(X))
+    assert snapshot(network) == before
+
+
+def test_auto_puts_it_on_top_of_what_it_learned_of_the_inputs():
+    (X, y), (X_test, y_test) = calibration_and_test(0)
+    X, X_test = (noisy(0.5 * x + 0.4) for x in (X, X_test))
+    fits = [
+        NeuralClampingCalibrator(convolutional_network(), perturbation=p, random_state=0)
+        for p in (None, "affine", "auto")
+    ]
+    losses = [log_loss(y_test, fit.fit(X, y).predict_proba(X_test)) for fit in fits]
+    assert losses == sorted(losses, reverse=True)
+    *inputs, features = fits[-1].perturbation_
+    assert inputs
+    assert isinstance(features, NormPerturbation)
+    assert any(name.endswith(" + norm") for name in fits[-1].verdict_.tried)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"output": VectorScaling()},
+        {"gamma": 1.0},
+        {"gamma": "auto"},
+        {"max_views": 2},
+        {"validation_fraction": None},
+        {"precision": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_it_goes_with_other_options(options):
+    network, X = problem_of("images")
+    y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
+    calibrator = NeuralClampingCalibrator(network, perturbation="norm", random_state=0, **options).fit(X, y)
+    assert calibrator.accepted_
+    x = torch.as_tensor(X[:50])
+    assert np.allclose(calibrator.module_(x).softmax(1).detach(), calibrator.predict_proba(X[:50]), atol=1e-5)
+    assert calibrator.score(X, y) > TemperatureScaling(network).fit(X, y).score(X, y)
+
+
+def test_a_penalty_keeps_it_near_the_identity():
+    network, X = problem_of("table")
+    y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
+
+    def distance(penalty):
+        calibrator = NeuralClampingCalibrator(
+            network, perturbation="norm", penalty=penalty, validation_fraction=None, random_state=0
+        ).fit(X, y)
+        (norm,) = calibrator.perturbation_
+        return torch.cat([norm.gain - 1, norm.offset]).norm().item()
+
+    assert 0 < distance(0.02) < 0.8 * distance(0.0)
+
+
+def test_a_grid_may_have_it():
+    network, X = problem_of("table")
+    y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
+    search = NeuralClampingCalibratorCV(
+        network, perturbations=["channel", "norm", "auto"], gammas=[0, 1], random_state=0
+    )
+    search.fit(X, y)
+    assert search.accepted_
+    assert search.best_params_["perturbation"] in ("norm", "auto")
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [(nn.Linear(12, 4), "0 in all"), (nn.Sequential(nn.BatchNorm1d(12, affine=False), nn.Linear(12, 4)), "1 in all")],
+)
+def test_networks_without_such_layers_say_so(network, said):
+    X = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
+    y = labels_of(bare_logits(network.eval(), X))
+    calibrator = NeuralClampingCalibrator(network, perturbation="norm", random_state=0).fit(X, y)
+    assert not calibrator.accepted_
+    assert said in calibrator.verdict_.not_tried["norm"]
+
+
+def test_it_follows_the_users_network():
+    network, X = problem_of("table")
+    y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
+    calibrator = NeuralClampingCalibrator(network, perturbation="norm", random_state=0).fit(X, y)
+    before = calibrator.predict_proba(X)
+    with torch.no_grad():
+        network[1].bias.add_(1.0)
+    after = calibrator.predict_proba(X)
+    assert not np.allclose(before, after)
+    with torch.no_grad():
+        network[1].bias.sub_(1.0)
+    assert np.allclose(calibrator.predict_proba(X), before, atol=1e-5)
+
+
+def test_a_network_serves_others_while_its_features_are_clamped():
+    network, X = problem_of("table")
+    y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
+    expected, seen, done = network(torch.as_tensor(X)), [], threading.Event()
+
+    def serve():
+        while not done.is_set():
+            with torch.no_grad():
+                seen.append(torch.equal(network(torch.as_tensor(X)), expected))
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        NeuralClampingCalibrator(network, perturbation="norm", random_state=0).fit(X, y)
+    finally:
+        done.set()
+        server.join()
+    assert seen
+    assert all(seen)
