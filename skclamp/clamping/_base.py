@@ -330,6 +330,9 @@ class BaseClamping(BaseCalibrator):
             check_differentiable(searched)
         if any(settings.features for settings in candidates):
             searched = with_norm_layers(searched)
+            if not searched.norm_layers:
+                # What has nothing to clamp is no candidate beside the inputs alone.
+                candidates = [settings for settings in candidates if not settings.features] or candidates
         for settings in candidates:
             check_settings(searched, settings)
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.

@@ -223,6 +223,8 @@ def competing_families(problem, penalty=0.0):
     shape, n_samples, is_table = tuple(x.shape[1:]), len(problem), x.ndim == 2
     most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
+    if problem.norm_layers is not None and not problem.norm_layers:
+        untried["norm"] = Untried(math.inf, FamilyReason.NO_NORM_LAYERS, len(problem.layers_left_out))
     for name, kind in PERTURBATIONS.items():
         if not (kind.tried_on_tables if is_table else kind.tried_on_signals):
             continue
