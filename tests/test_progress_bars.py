@@ -125,8 +125,7 @@ def test_a_loaded_calibrator_may_say_more_or_less(tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("make", "counted"),
-    [(MatrixScaling, "off_diagonal_penalty: "), (IntraOrderPreservingCalibration, "L-BFGS: ")],
+    ("make", "counted"), [(MatrixScaling, "off_diagonal_penalty: "), (IntraOrderPreservingCalibration, "L-BFGS: ")]
 )
 def test_fits_that_take_minutes_of_many_classes_count_what_they_do(make, counted, capfd):
     fitted = make(verbose=1).fit(logits(200), labels_of(logits(200)))

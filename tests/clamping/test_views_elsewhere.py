@@ -13,11 +13,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import skclamp
-from skclamp import (
-    NeuralClampingCalibratorCV,
-    VectorScaling,
-    compare_calibrators,
-)
+from skclamp import NeuralClampingCalibratorCV, VectorScaling, compare_calibrators
 from skclamp.display import PerturbationDisplay
 from skclamp.perturbations import ImageShift
 

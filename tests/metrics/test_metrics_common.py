@@ -6,15 +6,7 @@ from inspect import isfunction, signature
 import numpy as np
 import pytest
 import torch
-from _metrics import (
-    DECOMPOSED,
-    ERRORS,
-    METRICS,
-    REPRESENTATIVES,
-    draw,
-    draw_calibrated,
-    largest,
-)
+from _metrics import DECOMPOSED, ERRORS, METRICS, REPRESENTATIVES, draw, draw_calibrated, largest
 
 from skclamp import metrics
 from skclamp.metrics import bootstrap_interval, calibration_noise_floor, paired_bootstrap_test
@@ -156,7 +148,7 @@ def test_is_resampled_with_its_bounds_and_reproducibly(name):
     assert 0 <= run().mean <= largest(name) and run() == run()
 
 
-@every_metric
+@pytest.mark.parametrize("name", [*REPRESENTATIVES, *DECOMPOSED])
 def test_has_a_paired_test(name):
     y, proba = draw_calibrated(120, 3)
     run = partial(paired_bootstrap_test, METRICS[name], y, n_resamples=20, random_state=0)

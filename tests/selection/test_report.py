@@ -126,11 +126,6 @@ def test_keeps_calibrators_of_the_network(comparison, data, name):
     assert (clone(fitted).get_params()["response"], clone(fitted).estimator) == ("auto", fitted.estimator)
 
 
-def test_given_calibrators_stay_as_they_are():
-    assert not any(hasattr(calibrator, "classes_") for calibrator in MAPS.values())
-    assert all(calibrator.estimator is None and calibrator.classes is None for calibrator in MAPS.values())
-
-
 def test_network_runs_once_a_data_set(data):
     X_cal, y_cal, X_test, y_test = data
     seen, network = [], convolutional_network()
@@ -347,11 +342,7 @@ def test_numbers_calibrators_of_one_class():
         ({"alpha": 1.0}, ValueError, r"alpha must be .*\(0\.?0?, 1\.?0?\); got 1\.0"),
         ({"y_cal": np.zeros(99, int)}, ValueError, "y_cal must have one value per sample.*100 and 99"),
         ({"y_test": None}, ValueError, "arrays bring no labels: pass y_test"),
-        (
-            {"y_test": np.full(90, 7)},
-            ValueError,
-            r"y_test must hold labels among .*; got \[7\]",
-        ),
+        ({"y_test": np.full(90, 7)}, ValueError, r"y_test must hold labels among .*; got \[7\]"),
         ({"X_test": _logits(90, 3)}, ValueError, "X_test must give logits of 4 columns, as X_cal does; got 3"),
         ({"X_test": _logits(1), "y_test": [0]}, ValueError, "X_test must hold at least 2 samples; got 1"),
         ({"estimator": "net"}, TypeError, "estimator must be None, a torch.nn.Module"),
