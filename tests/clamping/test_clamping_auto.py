@@ -58,7 +58,7 @@ def test_it_repairs_what_no_temperature_can(shift):
 
 
 def test_it_does_no_harm_without_a_shift():
-    found, accepted = compare("none", n_seeds=4)
+    found, accepted = compare("none", n_seeds=4, n_calibration=600)
     assert (found[:, 1, 0] - found[:, 0, 0]).mean() < 0.002
     assert sum(accepted) <= 1
 

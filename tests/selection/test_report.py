@@ -279,10 +279,10 @@ def _thrice_too_sure(seed):
 
 
 def test_of_equal_calibrators_none_is_worse():
-    """Twenty that are as good as each other; three standard errors above 5 % of the draws."""
+    """Ten that are as good as each other; three standard errors above 5 % of the draws."""
     n_draws, called_worse = 20, 0
     for seed in range(n_draws):
-        equal = {str(k): _Noisy(seed=100 * seed + k) for k in range(20)}
+        equal = {str(k): _Noisy(seed=100 * seed + k) for k in range(10)}
         found = compare_calibrators(None, *_thrice_too_sure(seed), calibrators=equal, n_resamples=2, n_draws=1)
         called_worse += any(not row.tied for row in found.rows if row.name != "uncalibrated")
     assert called_worse <= n_draws * (0.05 + 3 * np.sqrt(0.05 * 0.95 / n_draws))
