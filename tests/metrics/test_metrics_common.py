@@ -122,13 +122,6 @@ def test_a_temperature_that_is_far_off_shows(name):
     assert ERRORS[name](y, off) > 2 * ERRORS[name](y, proba)
 
 
-@every_metric
-def test_inputs_may_be_read_only(name):
-    y, proba = draw()
-    proba.flags.writeable = y.flags.writeable = False
-    METRICS[name](y, proba)
-
-
 # What is built on metrics
 
 

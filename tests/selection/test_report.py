@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
 from skclamp import (
     HistogramBinning,
@@ -375,17 +375,6 @@ def _of(network, n_samples):
     with torch.no_grad():
         proba = (network(X) / 1.5).softmax(1)
     return X.numpy(), torch.multinomial(proba, 1, generator=torch.Generator().manual_seed(0))[:, 0].numpy()
-
-
-def test_a_loader_mustnt_shuffle_where_weights_go_by_its_order():
-    network = torch.nn.Linear(3, 3)
-    X, y = _of(network, 60)
-    loader = DataLoader(TensorDataset(torch.as_tensor(X), torch.as_tensor(y)), shuffle=True)
-    maps = [TemperatureScaling()]
-    compare_calibrators(network, loader, None, X[1:], y[1:], calibrators=maps, n_resamples=10, n_draws=10)
-    with pytest.raises(ValueError, match="X must be a DataLoader that loads each sample once, in order"):
-        weights = {"sample_weight": np.ones(60)}
-        compare_calibrators(network, loader, None, X[1:], y[1:], calibrators=maps, params=weights)
 
 
 def test_a_stream_is_compared_without_clamping():
