@@ -7,16 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pytest
-from _small_networks import (
-    bare_logits,
-    convolutional,
-    images,
-    labels_of,
-    logits,
-    perceptron,
-    softmax,
-    vectors,
-)
+from _small_networks import bare_logits, convolutional, images, labels_of, logits, perceptron, softmax, vectors
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from skorch import NeuralNetClassifier

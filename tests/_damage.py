@@ -57,18 +57,7 @@ def swap(data, start, stop, rng):
     )
 
 
-WAYS = [
-    flip_a_bit,
-    replace_bytes,
-    replace_a_digit,
-    forge_the_length,
-    delete,
-    insert,
-    double,
-    blank,
-    truncate,
-    swap,
-]
+WAYS = [flip_a_bit, replace_bytes, replace_a_digit, forge_the_length, delete, insert, double, blank, truncate, swap]
 
 
 def replaced(data, start, stop, by):

@@ -21,10 +21,7 @@ def main():
     (X, y), (X_test, _) = calibration_and_test(0)
     calibrator = NeuralClampingCalibrator(convolutional_network(), perturbation="affine", random_state=0)
     search = GridSearchCV(calibrator, {"gamma": [0, 1], "validation_fraction": [0.5, None]}, cv=2)
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         with joblib.parallel_config("dask"):
             search.fit(X, y)
         tasks = {worker: len(keys) for worker, keys in client.has_what().items()}

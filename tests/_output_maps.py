@@ -86,6 +86,7 @@ KNOWN = {
     "CalibratorSelector": {
         "make": partial(CalibratorSelector, candidates=FEW, n_folds=3),
         "changes_predictions": CHOICE,
+        "n_classes": 200,
     },
     "DirichletCalibration": MATRIX,
     "HistogramBinning": BINS,
@@ -105,6 +106,7 @@ FURTHER = {
     "selector by one standard error": OutputMap(
         partial(CalibratorSelector, candidates=FEW, n_folds=3, one_standard_error=True, scoring=neg_brier_score_scorer),
         CHOICE,
+        n_classes=200,
     ),
     "clamping without perturbation": OutputMap(partial(NeuralClampingCalibrator, perturbation=None)),
 }

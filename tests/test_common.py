@@ -126,16 +126,6 @@ def test_fit_returns_self_learns_what_ends_in_an_underscore_and_repeats_itself(c
 
 
 @of_base()
-def test_fit_and_predict_change_neither_x_nor_y(case):
-    X, y = case.X.copy(), case.y
-    given = X.copy(), y.copy()
-    case.make().fit(*given).predict_proba(given[0])
-    np.testing.assert_array_equal(given[0], X)
-    np.testing.assert_array_equal(given[1], y)
-    assert given[0].dtype == X.dtype
-
-
-@of_base()
 def test_read_only_and_strided_arrays_will_do(case):
     X, y = np.asfortranarray(np.repeat(case.X, 2, axis=0))[::2], case.y
     X.flags.writeable = y.flags.writeable = False
@@ -184,12 +174,6 @@ def test_interrupts_leave_the_network_as_it_was(case, n_calls):
     except KeyboardInterrupt:
         assert not hasattr(calibrator, "classes_")
     assert snapshot(network) == before
-
-
-@every_map()
-def test_sample_weights_of_1_change_nothing(case):
-    weighted = case.make().fit(case.X, case.y, sample_weight=np.ones(N_SAMPLES))
-    np.testing.assert_allclose(weighted.predict_proba(case.X), case.fitted.predict_proba(case.X), rtol=0, atol=1e-4)
 
 
 @of_base()
@@ -248,17 +232,6 @@ def test_classes_name_the_columns(case):
 
 
 # Bad input
-
-
-@of_base()
-@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
-def test_predictions_before_fit(case, method):
-    calibrator = case.make()
-    message = f"This {type(calibrator).__name__} instance is not fitted yet"
-    with pytest.raises(NotFittedError, match=message):
-        getattr(calibrator, method)(case.X)
-    with pytest.raises(NotFittedError, match=message):
-        calibrator.score(case.X, case.y)
 
 
 def with_entry(X, value):

@@ -54,15 +54,6 @@ def test_parameters_of_a_frozen_estimator_are_out_of_reach(case):
 
 
 @of_base()
-def test_parameters_go_in_and_come_out(case):
-    calibrator = case.make()
-    params = calibrator.get_params(deep=False)
-    assert type(calibrator)(**params).get_params(deep=False) == params
-    with pytest.raises(ValueError, match="Invalid parameter 'temperature'"):
-        calibrator.set_params(temperature=2)
-
-
-@of_base()
 @pytest.mark.parametrize("way", ["pickle", "joblib", "deepcopy"])
 def test_copies_predict_the_same(case, way, tmp_path):
     fitted = case.fitted

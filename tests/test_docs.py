@@ -151,14 +151,6 @@ def test_groups_of_parameters_begin_with_one_that_there_is(monkeypatch):
     assert plain == lines[:start]
 
 
-def test_what_matters_of_clamping_comes_first():
-    docscrape = pytest.importorskip("numpydoc.docscrape")
-    doc = docscrape.ClassDoc(NeuralClampingCalibrator)
-    few = ["estimator", "perturbation", "validation_fraction", "max_views", "device", "random_state"]
-    assert [parameter.name for parameter in doc["Parameters"]] == few
-    assert {"gamma", "lr", "views", "verbose"} < {parameter.name for parameter in doc["Other Parameters"]}
-
-
 def test_no_block_of_a_page_is_passed_over():
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
     found = Counter(kind for page in PAGES for kind, _, _ in blocks(page))

@@ -57,22 +57,6 @@ def test_no_page_is_wider_than_a_telephone(browser):
     assert found == {}
 
 
-def test_cells_of_cards_say_what_they_are(browser):
-    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-    page.goto((SITE / "guide" / "choosing.html").as_uri())
-    table = page.locator("article table").first
-    assert table.locator("thead").is_hidden()
-    heads = table.locator("thead th").all_text_contents()
-    for cells in (table.locator("tr").nth(1).locator("td"), table.locator("tr").last.locator("td")):
-        assert [cell.get_attribute("data-label") for cell in cells.all()] == heads
-    shown = "cell => getComputedStyle(cell, '::before').content"
-    assert cells.last.evaluate(shown) == f'"{heads[-1]}: "'
-    page.set_viewport_size({"width": 1200, "height": HEIGHT})
-    assert table.locator("thead").is_visible()
-    assert cells.last.evaluate(shown) == "none"
-    page.close()
-
-
 @pytest.mark.parametrize("typed", TYPED)
 def test_search_finds_questions_by_the_words_that_people_type(browser, typed):
     page = browser.new_page()

@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,26 @@ PACKAGE = Path(skclamp.__file__).parent
 WARNINGS = [name for name in exceptions.__all__ if name.endswith("Warning")]
 
 
+@cache
+def nodes_of(path):
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def calls_of(path, name):
     """Arguments of each call of a function in a file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    calls = (node for node in nodes_of(path) if isinstance(node, ast.Call))
     return [call.args for call in calls if getattr(call.func, "id", getattr(call.func, "attr", None)) == name]
 
 
 def test_each_warning_has_one_of_the_public_classes():
     paths = [path for path in PACKAGE.rglob("*.py") if path.name not in ("warnings.py", "exceptions.py")]
     assert all(len(args) > 1 for path in paths for name in ("warn_caller", "note") for args in calls_of(path, name))
-    nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
-    named = {node.id for node in nodes if isinstance(node, ast.Name) and node.id.endswith("Warning")}
+    named = {
+        node.id
+        for path in paths
+        for node in nodes_of(path)
+        if isinstance(node, ast.Name) and node.id.endswith("Warning")
+    }
     assert named - {"UserWarning"} == set(WARNINGS) - {"CalibrationWarning"}
     direct = [path.name for path in PACKAGE.rglob("*.py") if calls_of(path, "warn")]
     assert direct == ["warnings.py"]

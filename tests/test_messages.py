@@ -53,8 +53,9 @@ SINGLE = rf"a batch of shape \(3, 8, 8\): .*{ADVICE}: .* X\[None\] makes a batch
 CALIBRATORS = [TemperatureScaling, NeuralClampingCalibrator, CalibratorSelector]
 
 
-@pytest.mark.parametrize("kind", CALIBRATORS)
-@pytest.mark.parametrize("mistake", MISSHAPEN)
+@pytest.mark.parametrize(
+    ("kind", "mistake"), [*((TemperatureScaling, mistake) for mistake in MISSHAPEN), (NeuralClampingCalibrator, "flat")]
+)
 def test_inputs_of_another_shape(kind, mistake):
     network, X, y = problem()
     spoil, message = MISSHAPEN[mistake]
@@ -130,7 +131,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
-@pytest.mark.parametrize("kind", CALIBRATORS)
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
 def test_what_says_enough_passes_as_it_is(kind, error):
     network, X, y = table()
     with pytest.raises(type(error)) as caught:
@@ -138,8 +139,11 @@ def test_what_says_enough_passes_as_it_is(kind, error):
     assert caught.value is error
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a"), ValueError("a"), IndexError("a"), AssertionError("a")], ids=repr)
-@pytest.mark.parametrize("n_calls", [0, 1, 3, 5])
+@pytest.mark.parametrize(
+    ("n_calls", "error"),
+    [(0, RuntimeError("a")), (1, ValueError("a")), (3, IndexError("a")), (5, AssertionError("a"))],
+    ids=str,
+)
 @pytest.mark.parametrize("options", [{}, {"optimizer": "adam", "perturbation": "full"}], ids=["natural", "adam"])
 def test_a_failure_at_any_time(options, n_calls, error):
     network, X, y = table()
@@ -404,7 +408,7 @@ NO_ESTIMATORS = {
 }
 
 
-@pytest.mark.parametrize("kind", CALIBRATORS)
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
 @pytest.mark.parametrize("what", NO_ESTIMATORS)
 def test_what_is_no_estimator(kind, what):
     network, X, y = problem()

@@ -236,11 +236,11 @@ def test_infinite_numbers_come_back(path):
     assert round_trip(calibrator, path).odd_ == -np.inf
 
 
-@pytest.mark.parametrize("family", ["full", "color", "grid"])
-def test_a_file_for_a_cifar_network_takes_less_than_30_kB(family, data_dir, path):
+def test_a_file_for_a_cifar_network_takes_less_than_30_kB(data_dir, path):
+    """Of the family that has the most parameters."""
     X, y = load_images("cifar10_test", data_dir)
     network = load_resnet("cifar10_resnet20", data_dir)
-    calibrator = NeuralClampingCalibrator(network, perturbation=family, **FREE).fit(X[:200], y[:200])
+    calibrator = NeuralClampingCalibrator(network, perturbation="full", **FREE).fit(X[:50], y[:50])
     calibrator.save(path)
     assert path.stat().st_size <= 30_000
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from _families import PERTURBATIONS
+from _problems import moved
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator
@@ -25,15 +26,6 @@ def batch(shape, n_samples=4):
     return torch.randn(n_samples, *SHAPES[shape], generator=torch.Generator().manual_seed(0))
 
 
-def moved(perturbation):
-    """The perturbation with every parameter moved by other noise."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in perturbation.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
-    return perturbation
-
-
 @pytest.mark.parametrize(("name", "shape"), PAIRS)
 def test_each_family_keeps_its_promises_on_the_shapes_that_it_takes(name, shape):
     """It starts as the identity, keeps shapes, treats samples alike, has gradients, and float32 for half precision."""
@@ -45,7 +37,7 @@ def test_each_family_keeps_its_promises_on_the_shapes_that_it_takes(name, shape)
     torch.testing.assert_close(perturbation(x), x, rtol=0, atol=1e-6)
     (perturbation(x) * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
     assert all(parameter.grad.any() for parameter in perturbation.parameters())
-    out = moved(perturbation)(x)
+    out = moved(perturbation, 0.3)(x)
     assert out.shape == x.shape
     assert (out - x).abs().max() > 0.01
     for i in range(len(x)):
@@ -77,7 +69,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("name", PERTURBATIONS)
 def test_each_does_what_its_formula_says(name):
-    perturbation, x = moved(PERTURBATIONS[name](SHAPES["image"])), batch("image")
+    perturbation, x = moved(PERTURBATIONS[name](SHAPES["image"]), 0.3), batch("image")
     torch.testing.assert_close(perturbation(x), BY_HAND[name](perturbation, x), rtol=1e-4, atol=1e-5)
 
 

@@ -117,16 +117,8 @@ def test_the_comparison_names_the_calibrator_it_is_at(capfd):
         compare_calibrators(NETWORK, X[:200], Y[:200], X[200:], Y[200:], verbose=-1, **options)
 
 
-def test_a_loaded_calibrator_may_say_more_or_less(tmp_path, capfd):
-    TemperatureScaling(NETWORK, verbose=0).fit(X, Y).save(tmp_path / "saved")
-    loaded = skclamp.load(tmp_path / "saved", NETWORK, verbose=1)
-    loaded.predict(X)
-    assert "network" in capfd.readouterr().err
-
-
 @pytest.mark.parametrize(
-    ("make", "counted"),
-    [(MatrixScaling, "off_diagonal_penalty: "), (IntraOrderPreservingCalibration, "L-BFGS: ")],
+    ("make", "counted"), [(MatrixScaling, "off_diagonal_penalty: "), (IntraOrderPreservingCalibration, "L-BFGS: ")]
 )
 def test_fits_that_take_minutes_of_many_classes_count_what_they_do(make, counted, capfd):
     fitted = make(verbose=1).fit(logits(200), labels_of(logits(200)))

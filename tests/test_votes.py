@@ -161,11 +161,6 @@ def test_scaled_votes_beat_scikit_learns_temperature(make):
     assert np.mean(gains) > 2 * standard_error
 
 
-def test_predictions_stay_the_votes():
-    calibrator = TemperatureScaling(response="probabilities").fit(VOTES, LABELS)
-    np.testing.assert_array_equal(calibrator.predict(VOTES), VOTES.argmax(1))
-
-
 def test_votes_for_one_class_alone_still_tell_which():
     votes, y = votes_of_trees(600, n_trees=1)
     calibrator = TemperatureScaling(response="probabilities").fit(votes, y)
@@ -292,17 +287,6 @@ def test_what_zeros_count_as_goes_with_clones_files_and_comparisons(tmp_path):
     (row,) = (row for row in compared.rows if row.name != "uncalibrated")
     expected = negative_log_likelihood(masked(400, 1)[1], fitted.predict_proba(masked(400, 1)[0]))
     assert row.nll == pytest.approx(expected)
-
-
-def test_clamping_without_a_perturbation_is_temperature_scaling_of_votes():
-    options = {"response": "probabilities"}
-    plain = TemperatureScaling(**options).fit(VOTES[:1000], LABELS[:1000])
-    clamped = NeuralClampingCalibrator(perturbation=None, **options).fit(VOTES[:1000], LABELS[:1000])
-    assert clamped.least_probability_ == plain.least_probability_ > 0.01
-    assert clamped.temperature_ == pytest.approx(plain.temperature_, rel=1e-9)
-    np.testing.assert_allclose(clamped.predict_proba(VOTES), plain.predict_proba(VOTES), rtol=1e-8)
-    given = NeuralClampingCalibrator(perturbation=None, least_probability=0.01, **options).fit(VOTES, LABELS)
-    assert given.least_probability_ == 0.01
 
 
 @pytest.mark.parametrize("params", [{}, {"validation_fraction": None, "perturbation": "affine"}])

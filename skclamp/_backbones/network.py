@@ -325,20 +325,26 @@ def check_logits(logits):
 
 
 def place_of(module):
-    """Device and floating-point dtype of a network, from its first weight or buffer that has one; or None."""
-    tensors = [*module.parameters(), *module.buffers()]
-    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
-    device = (floating + tensors)[0].device if tensors else None
-    return device, floating[0].dtype if floating else None
+    """Device and floating-point dtype of a network, from its first weight or buffer that has one; or None.
+
+    ValueError if it has no weights yet.
+    """
+    device = dtype = None
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_meta:
+            raise ValueError(
+                "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: "
+                "load its weights, with load_state_dict(..., assign=True) for instance"
+            )
+        if dtype is None and tensor.is_floating_point():
+            device, dtype = tensor.device, tensor.dtype
+        elif device is None:
+            device = tensor.device
+    return device, dtype
 
 
 def on_device(module, device):
-    """The network itself where `device` is None or its own; else a copy there. ValueError if it has no weights yet."""
-    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
-        raise ValueError(
-            "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: load "
-            "its weights, with load_state_dict(..., assign=True) for instance"
-        )
+    """The network itself where `device` is None or its own; else a copy there."""
     if device is None:
         return module
     device = check_device(device)

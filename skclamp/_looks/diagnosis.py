@@ -368,10 +368,10 @@ def look_at_new(logits):
     return []
 
 
-def look_at_frequencies(proba, y_encoded, weight, classes, nll, remedy):
+def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
     """Whether classes are as frequent as a map has them on average that can't move all of a class.
 
-    `proba` is what the map makes of samples with weight, `nll` its mean NLL, and `remedy` what mends it, in words.
+    `proba` is what the map makes of samples with weight, `nll` its mean NLL; ``mend(n_classes)`` says what mends it.
     """
     if len(proba) < MIN_SAMPLES_PER_PARAMETER:
         return []
@@ -384,4 +384,4 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, remedy):
     # Of two classes, the event.
     worst = 1 if len(classes) == 2 else int(np.abs(mean - share).argmax())
     numbers = {"share": share[worst], "mean": mean[worst], "p_value": test.p_value}
-    return [Finding(words.frequencies, {"name": classes.tolist()[worst], **numbers, "remedy": remedy})]
+    return [Finding(words.frequencies, {"name": classes.tolist()[worst], **numbers, "remedy": mend(len(classes))})]

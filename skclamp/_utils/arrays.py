@@ -125,7 +125,8 @@ def absent_again(logits, absent):
 def check_scores(X, name="X"):
     """Logits or probabilities given as an array: a floating-point tensor of shape (n, K) or (n,)."""
     values = tensor_of(X, name)
-    values = as_rows(values if values.is_floating_point() else values.double())
+    values = values if values.is_floating_point() else values.double()
+    values = as_rows(values) if values.ndim > 2 else values
     if values.ndim not in (1, 2):
         raise ValueError(
             f"{name} must hold one row of logits or probabilities per sample, shape (n_samples, n_classes), when no "
@@ -140,7 +141,7 @@ def check_scores(X, name="X"):
 
 def as_rows(scores):
     """Scores of shape (n, K, 1, 1), as 1 x 1 convolutions and pooling leave them, as (n, K); others as they are."""
-    return scores.flatten(1) if scores.ndim > 2 and all(size == 1 for size in scores.shape[2:]) else scores
+    return scores.flatten(1) if all(size == 1 for size in scores.shape[2:]) else scores
 
 
 def tensor_of(values, name):

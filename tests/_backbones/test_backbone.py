@@ -144,14 +144,6 @@ def test_datasets_may_name_their_classes():
     assert calibrator.temperature_ == TemperatureScaling(network).fit(X, y).temperature_
 
 
-def test_a_dataset_without_labels_needs_y():
-    with pytest.raises(
-        ValueError,
-        match="requires y to be passed: X brings no labels",
-    ):
-        TemperatureScaling(perceptron()).fit(Inputs(X))
-
-
 def test_module_that_yields_probabilities():
     network = perceptron(0, 6, 4, nn.Softmax(1))
     y = labels_of(bare_logits(perceptron(), X))
@@ -180,31 +172,12 @@ def test_sigmoid_heads(flat, response):
     np.testing.assert_allclose(calibrator.predict_proba(X), np.column_stack([1 - p, p]), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("network", "inputs", "message"),
-    [
-        (nn.Conv2d(3, 4, 1), images(8), r"got shape \(8, 4, 8, 8\). Segmentation and other dense outputs"),
-        (nn.Sequential(nn.Linear(6, 4), nn.Unflatten(1, (2, 2))), X, r"got shape \(64, 2, 2\)"),
-        (nn.Flatten(0), X, r"got shape \(384,\)"),
-    ],
-)
-def test_outputs_of_other_shapes(network, inputs, message):
-    with pytest.raises(ValueError, match=f"the network must return one row of class scores per sample, .*{message}"):
-        TemperatureScaling(network).fit(inputs, np.zeros(len(inputs), int))
-
-
 def test_networks_that_yield_nan():
     network = perceptron()
     with torch.no_grad():
         network[2].weight[1] = torch.nan
     with pytest.raises(ValueError, match="the network must yield finite logits; got nan in row 0, column 1"):
         TemperatureScaling(network).fit(X, np.zeros(len(X), int))
-
-
-def test_the_own_device_shares_the_network():
-    network = perceptron()
-    y = labels_of(bare_logits(network, X))
-    assert TemperatureScaling(network, device="cpu").fit(X, y).module_.logits.module is network
 
 
 # Accelerators

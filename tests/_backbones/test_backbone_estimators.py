@@ -5,10 +5,8 @@ import pytest
 import torch
 from _small_networks import bare_logits, labels_of, perceptron, softmax, vectors
 from sklearn.datasets import load_digits
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -114,14 +112,6 @@ def test_fitted_classifiers_are_used_as_they_are(classified, classifier, wrap):
     np.testing.assert_allclose(calibrator.predict_proba(X), fitted.predict_proba(X), atol=1e-9)
 
 
-def test_a_pipeline_is_frozen_once_its_skorch_net_is_trained():
-    net = NeuralNetClassifier(perceptron(), criterion=nn.CrossEntropyLoss, max_epochs=1, train_split=None, verbose=0)
-    pipeline = make_pipeline(StandardScaler(), net)
-    y = labels_of(bare_logits(perceptron(), X))
-    assert TemperatureScaling(pipeline, cv=2).fit(X, y).estimator_ is not pipeline
-    assert not hasattr(TemperatureScaling(pipeline.fit(X, y)).fit(X, y), "estimator_")
-
-
 @pytest.mark.parametrize("cv", [None, 3, StratifiedKFold(4, shuffle=True, random_state=0)])
 def test_unfitted_classifiers_are_cross_fitted(classified, cv):
     X, y = classified
@@ -187,17 +177,6 @@ def test_classifiers_whose_probabilities_are_none(classified):
 def test_estimators_of_no_known_kind(estimator, found):
     with pytest.raises(TypeError, match=f"estimator must be None, a torch.nn.Module, .* got {found}$"):
         TemperatureScaling(estimator).fit(X, np.resize(np.arange(4), len(X)))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_votes_of_exactly_zero_do_not_rule_the_temperature(dtype):
-    """A forest's zeros are no infinite log-odds: the calibrated NLL beats the raw one's."""
-    X, y = load_digits(return_X_y=True)
-    forest = RandomForestClassifier(10, random_state=0).fit(X[:800], y[:800])
-    calibrator = TemperatureScaling(forest).fit(X[800:1300], y[800:1300])
-    assert 0.2 < calibrator.temperature_ < 3
-    raw = log_loss(y[1300:], forest.predict_proba(X[1300:]))
-    assert log_loss(y[1300:], calibrator.predict_proba(X[1300:].astype(dtype))) < raw
 
 
 def test_weights_stay_with_the_calibration_where_the_classifier_takes_none():

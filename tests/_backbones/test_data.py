@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from _small_networks import bare_logits, convolutional, images, labels_of, put_into_odd_state, snapshot
-from sklearn.model_selection import GridSearchCV, KFold
 from skorch.helper import SliceDataset
 from torch import nn
 from torch.utils.data import (
@@ -243,11 +242,7 @@ def item_of(function):
         (item_of(lambda i: {"x": X[i]} if i % 2 else {"x": X[i], "y": X[i]}), TypeError, rf"{ENTRIES}\('x'.*\) and"),
         (item_of(lambda i: {"x": X[i]} if i % 2 else X[i]), TypeError, ENTRIES),
         (item_of(lambda i: {"x": X[i], "ids": [0] * i}), ValueError, rf"entry 'ids' of X {SIZES}\(0,\), \(1,\), "),
-        (
-            item_of(lambda i: torch.zeros(i)),
-            ValueError,
-            rf"X {SIZES}\(0,\), \(1,\), \(2,\), .* Resize",
-        ),
+        (item_of(lambda i: torch.zeros(i)), ValueError, rf"X {SIZES}\(0,\), \(1,\), \(2,\), .* Resize"),
         (item_of(lambda i: X[i] * (torch.nan if i == 7 else 1)), ValueError, "X must be finite: Input X contains NaN"),
         (Stream([*X[:3], X[3, :, :5]]), ValueError, rf"X {SIZES}\(3, 5, 8\), \(3, 8, 8\)"),
         (DataLoader(Stream(list(PAIRS)), collate_fn=list), TypeError, "whose collate_fn .* got list of tuple"),
@@ -312,17 +307,6 @@ def test_clamping_predicts_for_a_stream_and_reads_its_samples_several_times():
 
 
 # skorch's slices
-
-
-@pytest.mark.parametrize(("make", "scoring"), [(temperature, None), (adam, "neg_log_loss")])
-def test_grid_search_over_a_dataset(make, scoring):
-    options = {"param_grid": {"gamma": [0.0, 3.0]}, "cv": KFold(2), "scoring": scoring}
-    search = GridSearchCV(make(), **options).fit(SliceDataset(PAIRS), SliceDataset(PAIRS, idx=1))
-    expected = GridSearchCV(make(), **options).fit(X.numpy(), Y.numpy())
-    for column in ("mean_test_score", "std_test_score"):
-        np.testing.assert_allclose(search.cv_results_[column], expected.cv_results_[column], rtol=1e-6)
-    assert search.best_params_ == expected.best_params_
-    np.testing.assert_allclose(search.predict_proba(SliceDataset(PAIRS)), expected.predict_proba(X), rtol=1e-6)
 
 
 def test_a_slice_is_read_in_batches_and_not_at_once():
@@ -517,12 +501,3 @@ def test_a_worker_that_fails_or_dies_ends_the_fit_with_its_error(make, at_10, n_
     assert snapshot(network) == before
     # The earlier fit is there.
     np.testing.assert_array_equal(calibrator.predict_proba(X[:3]), predicted)
-
-
-@pytest.mark.parametrize("n_workers", [0, 1])
-def test_images_of_several_sizes(n_workers):
-    uneven = Items(lambda i: (X[i, :, :5] if i == 10 else X[i], int(Y[i])))
-    message = r"X must hold inputs of one size; got inputs of shapes \(3, 5, 8\), \(3, 8, 8\). Resize, crop or pad them"
-    for batch_size in (1, 64):
-        with pytest.raises(ValueError, match=message):
-            temperature().fit(DataLoader(uneven, batch_size=batch_size, num_workers=n_workers))

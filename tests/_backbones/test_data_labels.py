@@ -8,7 +8,6 @@ import torch
 from _small_networks import N_CLASSES, bare_logits, convolutional, images, labels_of
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold
 from skorch import NeuralNetClassifier
 from skorch.helper import SliceDataset
 from torch import nn
@@ -16,11 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling, VectorScaling, compare_calibrators
 from skclamp.display import PerturbationDisplay, ReliabilityDisplay, ReliabilityGridDisplay
-from skclamp.metrics import (
-    neg_brier_score_scorer,
-    neg_expected_calibration_error_scorer,
-    neg_log_likelihood_scorer,
-)
+from skclamp.metrics import neg_brier_score_scorer, neg_expected_calibration_error_scorer, neg_log_likelihood_scorer
 
 N_SAMPLES = 150
 NETWORK = convolutional()
@@ -128,12 +123,6 @@ def test_displays_of_several_and_of_others():
     assert gap(ReliabilityDisplay.from_estimator(frozen, PAIRS, n_draws=0)) == gap(of_pairs.displays[0].plot())
     PerturbationDisplay.from_estimator(clamping(NETWORK).fit(PAIRS))
     plt.close("all")
-
-
-def test_a_search_over_slices_scores_the_dataset():
-    search = GridSearchCV(TemperatureScaling(NETWORK), {"gamma": [0.0, 2.0]}, cv=KFold(2))
-    search.set_params(scoring=neg_log_likelihood_scorer).fit(SliceDataset(PAIRS), SliceDataset(PAIRS, idx=1))
-    assert search.score(PAIRS) == pytest.approx(search.score(X, Y))
 
 
 def test_comparison():

@@ -10,12 +10,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skclamp import (
-    NeuralClampingCalibrator,
-    NeuralClampingCalibratorCV,
-    TemperatureScaling,
-    compare_calibrators,
-)
+from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
 
 NAMES = ["a", "b", "c", "d"]
 X = np.random.default_rng(0).normal(size=(300, 4))

@@ -243,11 +243,6 @@ def test_an_item_that_is_not_there():
             TemperatureScaling(LogitsModule(Returning(pair), output_key=key)).fit(X, y)
 
 
-def test_nothing_is_said_of_a_single_tensor_among_others():
-    X, y = inputs()
-    assert given(TemperatureScaling(Returning(lambda _, logits: (logits, None, "more"))), X, y) == []
-
-
 @pytest.mark.parametrize("n_classes", [2, 10])
 @pytest.mark.parametrize("kind", KINDS)
 def test_networks_without_their_weights(kind, n_classes):

@@ -45,8 +45,7 @@ def pipeline():
 # Nets that aren't initialised
 
 
-@pytest.mark.parametrize("make", [TemperatureScaling, CalibratorSelector])
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(("make", "scaled"), [(TemperatureScaling, True), (CalibratorSelector, False)])
 def test_an_unfitted_net_is_cloned_and_cross_fitted_as_classifiers_are(make, scaled):
     given = make_pipeline(StandardScaler(), net()) if scaled else net()
     x = X if scaled else StandardScaler().fit_transform(X)
@@ -66,8 +65,7 @@ def test_an_unfitted_net_is_cloned_and_cross_fitted_as_classifiers_are(make, sca
     assert calibrator.score(x, Y) > 0.95
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("make", [NeuralClampingCalibrator, NeuralClampingCalibratorCV])
+@pytest.mark.parametrize(("make", "scaled"), [(NeuralClampingCalibrator, True), (NeuralClampingCalibratorCV, False)])
 def test_clamping_sends_each_sample_through_the_net_that_has_not_seen_it(make, scaled):
     given = make_pipeline(StandardScaler(), net()) if scaled else net()
     x = X if scaled else StandardScaler().fit_transform(X).astype(np.float32)

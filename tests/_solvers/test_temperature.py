@@ -70,8 +70,9 @@ class PeakMemory(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("n_classes", [2, 10, 1000])
-@pytest.mark.parametrize("temperature", [0.02, 0.3, 1.0, 5.0, 100.0])
-@pytest.mark.parametrize("steepness", [2.0, 20.0, 200.0])
+@pytest.mark.parametrize(
+    ("temperature", "steepness"), [(0.02, 2.0), (1.0, 20.0), (1.0, 200.0), (5.0, 2.0), (100.0, 200.0)]
+)
 def test_first_order_condition(n_classes, temperature, steepness):
     logits, y = draw(400, n_classes, temperature=temperature, scale=steepness * temperature)
     found = solve_temperature(logits, y)

@@ -64,12 +64,10 @@ class Recording(ClassifierMixin, BaseEstimator):
 
 
 UNFITTED = {
-    "temperature": lambda classifier, cv: TemperatureScaling(classifier, cv=cv),
     "vector": lambda classifier, cv: VectorScaling(classifier, cv=cv),
     "selector": lambda classifier, cv: CalibratorSelector(
         classifier, candidates=[("a", TemperatureScaling()), ("b", VectorScaling())], cv=cv
     ),
-    "clamping": lambda classifier, cv: NeuralClampingCalibrator(classifier, cv=cv, random_state=0),
     "clamping, chosen": lambda classifier, cv: NeuralClampingCalibratorCV(
         classifier, cv=cv, perturbations=["affine"], gammas=[0.0], random_state=0
     ),

@@ -12,15 +12,14 @@ from sklearn.linear_model import LogisticRegression
 pytest.importorskip("sklearn", minversion="1.8", reason="needs scikit-learn's own temperature scaling")
 
 import peer_metrics
-import peers
 import speed
 from _networks import CifarResNet, Normalize, without_normalization
-from _peers import PEERS, OneVsRest, log_odds, log_p
-from _thesis_methods import ECE_GRID, GREY, Problem, Run, Samples, augmented, calibrate, temperature_by_ece
+from _peers import PEERS, log_odds, log_p
+from _thesis_methods import Problem, Run, Samples, calibrate
 from _thesis_tables import CIFAR100, GAMMAS, METHODS, REFERENCE
-from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator, TemperatureScaling
+from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator
 from skclamp.metrics import brier_score, expected_calibration_error, predictive_entropy
-from thesis import COLUMNS, FACTS, PARTS, evaluate, runs_of
+from thesis import COLUMNS, FACTS, evaluate
 
 pytestmark = pytest.mark.slow
 
@@ -45,38 +44,6 @@ def test_scikit_learns_maps_are_those_of_calibrated_classifier_cv(name, method, 
     whole = CalibratedClassifierCV(FrozenEstimator(classifier), method=method, ensemble=False).fit(scores(proba), y)
     alone = PEERS[f"scikit-learn {name}"]().fit(proba, y).predict_proba(proba)
     np.testing.assert_allclose(alone, whole.predict_proba(scores(proba)), atol=1e-12)
-
-
-def test_a_long_fit_is_not_repeated_and_what_is_missing_is_left_out(monkeypatch, capsys):
-    fits = []
-
-    def fitting(name):
-        if name == "nowhere":
-            raise ImportError("No module named 'nowhere'")
-        return lambda split: (fits.append(name), peers.Outcome(1.0, 0.0, 1.0, {"long": 2.0, "short": 0.1}[name]))[1]
-
-    monkeypatch.setattr(peers, "run_of", fitting)
-    assert set(peers.run_in_turns(["long", "short"], None, repeats=3)) == {"long", "short"}
-    assert fits == ["long", "short", "short", "short"]
-    assert list(peers.installed(["long", "nowhere"])) == ["long"]
-    assert "nowhere is left out: No module named 'nowhere'" in capsys.readouterr().out
-    assert all(peer in {**PEERS, **peers.OURS} and method in peers.OURS for method, peer in peers.COMPARISONS)
-
-
-def test_one_vs_rest_renormalises():
-    class Half:
-        def fit(self, p, y):
-            self.share = y.mean()
-            return self
-
-        def predict(self, p):
-            return np.full(len(p), self.share)
-
-    y = np.repeat([0, 1, 2], [5, 3, 2])
-    proba = OneVsRest(Half).fit(np.full((10, 3), 1 / 3), y).predict_proba(np.full((4, 3), 1 / 3))
-    np.testing.assert_allclose(proba, np.tile([0.5, 0.3, 0.2], (4, 1)))
-    np.testing.assert_allclose(log_odds(np.array([0.25, 0.5])), [-np.log(3), 0])
-    np.testing.assert_allclose(log_p(np.array([0.25, 0.0])), np.log([0.25, 1e-300]))
 
 
 @pytest.mark.parametrize(
@@ -128,45 +95,6 @@ def problem():
     return Problem(network, samples(160, 1), samples(300, 2))
 
 
-def test_parts_share_their_runs_and_seeds_repeat_what_is_random():
-    options = {"methods": METHODS, "gammas": [0.0, 1.0], "sizes": [50, 100, 200], "seeds": 2, "epochs": 3}
-    runs = runs_of(PARTS, 100, **options, precision="bfloat16")
-    assert len(set(runs)) == len(runs)
-    assert Run(CIFAR100, "reference", 1.0, 100, 0, 3, "bfloat16") in runs
-    assert {run.method for run in runs} == set(METHODS)
-    seeds = {(run.method, run.n_calibration): [] for run in runs}
-    for run in runs:
-        if run.gamma in ("", GAMMAS.get(run.method)):
-            seeds[run.method, run.n_calibration].append(run.seed)
-    assert seeds["vector", 100] == [0]
-    assert seeds["vector", 50] == seeds["clamping", 100] == seeds["reference", 100] == [0, 1]
-    assert ("vector", 200) not in seeds
-
-
-def test_augmented_images_are_crops_mirrored_or_not_with_a_grey_square():
-    """Every pixel has another value, none of them 0 or grey."""
-    plain = (torch.arange(3 * 16 * 16).reshape(3, 16, 16) + 1) / 1e6
-    windows = torch.nn.functional.pad(plain, (2, 2, 2, 2)).unfold(1, 16, 1).unfold(2, 16, 1)
-    seen = set()
-    for _ in range(200):
-        image = augmented(plain, cutout=0)
-        seen |= {
-            (top, left, mirrored)
-            for mirrored, candidate in enumerate((image, image.flip(-1)))
-            for top in range(5)
-            for left in range(5)
-            if torch.equal(windows[:, top, left], candidate)
-        }
-    assert {top for top, _, _ in seen} == {left for _, left, _ in seen} == set(range(5))
-    assert {mirrored for _, _, mirrored in seen} == {0, 1}
-    areas = {int((augmented(plain, padding=0) == GREY).all(0).sum()) for _ in range(200)}
-    assert max(areas) == 16 > min(areas)
-    torch.manual_seed(3)
-    first = augmented(plain)
-    torch.manual_seed(3)
-    assert torch.equal(augmented(plain), first)
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_methods_yield_log_probabilities_that_repeat(method, problem):
@@ -191,17 +119,6 @@ def test_the_reference_is_the_calibrator_itself_on_normalised_inputs(problem):
     normalize, bare = without_normalization(network)
     x = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(bare(normalize(x)), network(x))
-
-
-def test_temperature_takes_the_focal_loss_or_the_least_ece(problem):
-    found = [calibrate(a_run("temperature", gamma=gamma), problem)[1]["temperature"] for gamma in (0.0, 2.0)]
-    samples = problem.calibration
-    assert found[0] < found[1] == TemperatureScaling(gamma=2.0).fit(samples.logits, samples.labels).temperature_
-    errors = [
-        expected_calibration_error(samples.labels, torch.softmax(samples.logits.double() / value, 1))
-        for value in ECE_GRID
-    ]
-    assert temperature_by_ece(samples.logits, samples.labels) == ECE_GRID[int(np.argmin(errors))]
 
 
 def test_scores_are_those_of_the_metrics_and_intervals_hold_them(problem):

@@ -77,7 +77,7 @@ def width(table):
     return 2 if len(table.shape) == 1 or table.shape[1] == 1 else table.shape[1]
 
 
-@cases(40, name=names, table=sound_logits(), labels=sound_labels(), weights=sound_weights(), scale=st.integers(-3, 3))
+@cases(20, name=names, table=sound_logits(), labels=sound_labels(), weights=sound_weights(), scale=st.integers(-3, 3))
 def test_sound_logits_are_calibrated(name, table, labels, weights, scale):
     n, k = table.shape[0], width(table)
     X, y, weight = table.given(), labels.given(n, k), weights.given(n)
@@ -103,7 +103,7 @@ def test_sound_logits_are_calibrated(name, table, labels, weights, scale):
     weights=Weights("none", 0),
     new=Table((0, 1), 0, 0, (), "float64", "C"),
 )
-@cases(200, name=names, table=any_table(), labels=any_labels(), weights=any_weights(), new=any_table())
+@cases(80, name=names, table=any_table(), labels=any_labels(), weights=any_weights(), new=any_table())
 def test_anything_is_calibrated_or_refused(name, table, labels, weights, new):
     shape = table.shape or (3,)
     n, k = shape[0], 2 if len(shape) == 1 else max(2, shape[-1])
@@ -118,7 +118,7 @@ def test_anything_is_calibrated_or_refused(name, table, labels, weights, new):
         check_probabilities(calibrator.predict_proba(Z))
 
 
-@cases(30, table=sound_logits(), labels=sound_labels(), weights=sound_weights(), gamma=st.sampled_from([0, 0.0, 1.0]))
+@cases(15, table=sound_logits(), labels=sound_labels(), weights=sound_weights(), gamma=st.sampled_from([0, 0.0, 1.0]))
 def test_temperature_scaling_is_what_few_lines_of_scipy_find(table, labels, weights, gamma):
     n, k = table.shape[0], width(table)
     y, weight = labels.encoded(n, k), weights.values(n)

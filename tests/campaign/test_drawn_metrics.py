@@ -94,7 +94,7 @@ BOOLS = Labels("bools", "tensor", 99, 10, True)
 @example(Proba(1, 2, "one-hot", 0, 4397, "float64", "reversed"), Labels(), Weights("tensor"), 1, "l1", 1)
 @example(Proba(12, 4, "softmax", 2, 187, "float64", "tensor"), Labels("indices", "series"), Weights(), 7, "l1", 1)
 @cases(
-    150,
+    60,
     proba=sound_probabilities(),
     labels=sound_labels(),
     weights=sound_weights(),
@@ -143,7 +143,7 @@ def test_metrics_are_what_few_lines_say(proba, labels, weights, n_bins, norm, to
 # Weights of so many samples that no bandwidth would be narrow enough.
 @example("kde, max", Proba(3, 2, "votes"), Labels(), Weights("huge"))
 @cases(
-    150,
+    60,
     name=st.sampled_from(sorted(METRICS)),
     proba=sound_probabilities(),
     labels=sound_labels(),
@@ -171,7 +171,7 @@ def test_metrics_of_sound_probabilities_are_numbers(name, proba, labels, weights
 @example("brier", Table((3, 2), dtype="complex128", layout="tensor"), Labels(), Weights())
 @example("brier", Table((3, 2)), Oddly("None object"), Weights())
 @example("ece", Table((0, 2)), Labels(), Weights("ones"))
-@cases(300, name=st.sampled_from(sorted(METRICS)), table=any_table(), labels=any_labels(), weights=any_weights())
+@cases(120, name=st.sampled_from(sorted(METRICS)), table=any_table(), labels=any_labels(), weights=any_weights())
 def test_metrics_of_anything_are_numbers_or_refusals(name, table, labels, weights):
     shape = table.shape
     n, k = (shape or (3,))[0], max(2, (shape or (3,))[-1] if len(shape) > 1 else 2)
@@ -192,7 +192,7 @@ def test_metrics_of_anything_are_numbers_or_refusals(name, table, labels, weight
     "sweep, l2", Proba(10, 2, "votes", -2, 3109), Labels("bools", "tensor", 99, 2440, True), Weights("far apart"), 4
 )
 @cases(
-    80,
+    30,
     name=st.sampled_from(sorted(METRICS)),
     proba=sound_probabilities(),
     labels=sound_labels(),

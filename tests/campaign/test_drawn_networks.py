@@ -179,7 +179,7 @@ def test_searches_with_any_grid_calibrate_or_refuse(kind, families, gammas, opti
 
 
 @cases(
-    60,
+    25,
     kind=st.sampled_from(KINDS),
     name=st.sampled_from(["temperature", "clamping"]),
     n=st.integers(0, 5),
@@ -231,7 +231,7 @@ ERRORS = {
 
 
 @cases(
-    20,
+    10,
     error=st.sampled_from(list(ERRORS)),
     at=st.integers(1, 30),
     kind=st.sampled_from(KINDS),
@@ -344,7 +344,7 @@ def saved(name, kind):
 
 
 @cases(
-    60,
+    25,
     name=st.sampled_from(sorted(SAVED)),
     kind=st.sampled_from(KINDS[:2]),
     ways=st.lists(

@@ -7,16 +7,10 @@ import numpy as np
 import pytest
 import torch
 from _plain_clamping import X, Y, clamping
-from _small_networks import (
-    bare_logits,
-    convolutional,
-    labels_of,
-    nll,
-)
+from _small_networks import bare_logits, convolutional, labels_of, nll
 from sklearn.base import clone
-from torch import nn
 
-from skclamp import IsotonicCalibration, SplineCalibration, TemperatureScaling, VectorScaling, default_candidates
+from skclamp import IsotonicCalibration, SplineCalibration, TemperatureScaling, VectorScaling
 from skclamp.losses import focal_loss
 from skclamp.modules import ClampedModule
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
@@ -45,18 +39,6 @@ def test_predictions_are_those_of_a_plain_loop(network, fitted):
     np.testing.assert_allclose(fitted.predict_proba(X), torch.cat(probabilities), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("perturbation", ["full", "channel", "affine", "color", "filter", "grid", None])
-def test_the_module_says_what_predict_proba_says(perturbation):
-    network = convolutional().train()
-    calibrator = clamping(network, perturbation=perturbation).fit(X, Y)
-    module = calibrator.module_.eval()
-    with torch.no_grad():
-        found = torch.softmax(module(torch.as_tensor(X)).double(), 1)
-    np.testing.assert_allclose(found, calibrator.predict_proba(X), rtol=0, atol=1e-6)
-    assert isinstance(module, nn.Module)
-    assert {id(p) for p in network.parameters()} <= {id(p) for p in module.parameters()}
-
-
 def test_the_modules_state_dict_carries_everything(network, fitted):
     stranger = convolutional(seed=1)
     other = clamping(stranger).fit(X, labels_of(bare_logits(stranger, X)))
@@ -76,13 +58,11 @@ def test_a_refit_forgets_what_does_not_hold_any_more(network):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize(
-    "change", [{"gamma": 2.0}, {"lr": 0.02}, {"penalty": 0.5}, {"max_epochs": 1}, {"batch_size": 96}]
-)
-def test_every_setting_acts_whatever_the_optimiser(network, optimizer, change):
+def test_every_setting_acts_whatever_the_optimiser(network, optimizer):
     base = clamping(network, optimizer=optimizer).fit(X, Y)
-    other = clamping(network, optimizer=optimizer, **change).fit(X, Y)
-    assert np.abs(base.delta_ - other.delta_).max() > 1e-5
+    for change in ({"gamma": 2.0}, {"lr": 0.02}, {"penalty": 0.5}, {"max_epochs": 1}, {"batch_size": 96}):
+        other = clamping(network, optimizer=optimizer, **change).fit(X, Y)
+        assert np.abs(base.delta_ - other.delta_).max() > 1e-5, change
 
 
 @pytest.mark.parametrize(
@@ -185,7 +165,7 @@ def test_an_output_map_is_fitted_to_the_logits_of_the_perturbed_inputs(network, 
     assert not hasattr(given, "classes_")
 
 
-@pytest.mark.parametrize("output", [*dict(default_candidates()).values(), SplineCalibration(), IsotonicCalibration()])
+@pytest.mark.parametrize("output", [VectorScaling(), SplineCalibration(), IsotonicCalibration()])
 def test_the_deployed_module_ends_in_the_output_map(network, output):
     calibrator = clamping(network, output=output).fit(X, Y)
     module = pickle.loads(pickle.dumps(calibrator.module_)).eval()

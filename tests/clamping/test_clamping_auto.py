@@ -1,7 +1,6 @@
 """What the defaults of NeuralClampingCalibrator promise: shifts are repaired, nothing else is touched."""
 
 import logging
-import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
-from skclamp.perturbations import ColorPerturbation, FilterPerturbation
 
 NETWORK = linear(6)
 TABULAR = vectors(900) * np.float32(0.7) + np.float32(0.6)
@@ -60,7 +58,7 @@ def test_it_repairs_what_no_temperature_can(shift):
 
 
 def test_it_does_no_harm_without_a_shift():
-    found, accepted = compare("none", n_seeds=4)
+    found, accepted = compare("none", n_seeds=4, n_calibration=600)
     assert (found[:, 1, 0] - found[:, 0, 0]).mean() < 0.002
     assert sum(accepted) <= 1
 
@@ -85,19 +83,6 @@ def test_single_families_repair_their_own_shifts(shift, family):
     found, accepted = compare(shift, n_seeds=2, perturbation=family)
     assert any(accepted)
     assert (found[:, 1, 0] / found[:, 0, 0]).mean() < 0.95
-
-
-def test_tabular_inputs():
-    """Sensors that drifted: gain and offset of each feature."""
-    for seed in range(3):
-        x = vectors(1500, seed=seed)
-        y = labels_of(bare_logits(NETWORK, x), seed=seed)
-        drifted = x * np.float32(0.7) + np.linspace(-0.8, 0.8, 6, dtype=np.float32)
-        fits = [each.fit(drifted[:750], y[:750]) for each in (temperature_scaling(NETWORK), auto(NETWORK))]
-        before, after = (scores(each, drifted[750:], y[750:]) for each in fits)
-        assert fits[1].accepted_
-        assert after[0] < before[0] - 0.02
-        assert after[1] > before[1]
 
 
 def test_sequences():
@@ -134,15 +119,6 @@ def test_gamma_auto(guarded):
     assert found.cost_["backward"] < 3.5 * max(each.cost_["backward"] for each in fixed)
 
 
-def test_compositions():
-    network = convolutional_network()
-    (x, y), _ = calibration_and_test(0, 900)
-    given = nn.Sequential(ColorPerturbation((3, 8, 8)), FilterPerturbation((3, 8, 8)))
-    found = auto(network, perturbation=given, validation_fraction=None).fit(shifted(x, "gain and offset"), y)
-    assert not torch.equal(found.perturbation_[0].matrix, torch.eye(3))
-    assert not torch.equal(found.perturbation_[1].weight, given[1].weight)
-
-
 # What comes with it
 
 
@@ -170,13 +146,6 @@ def test_samples_without_weight_are_as_if_absent():
     assert found.accepted_
     np.testing.assert_array_equal(flat(found.perturbation_), flat(expected.perturbation_))
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-12)
-
-
-def test_fit_is_quiet(caplog):
-    with caplog.at_level(logging.WARNING), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        auto(NETWORK).fit(TABULAR, LABELS).predict_proba(TABULAR)
-    assert not caplog.records
 
 
 def test_logits_are_clamped_by_default_too():

@@ -43,18 +43,6 @@ def test_beyond_few_parameters_auto_is_adam_where_there_is_a_penalty(perturbatio
         assert fitted.history_[:, "train_loss"] == fits[0].history_[:, "train_loss"]
 
 
-def test_families_of_few_and_of_many_parameters_compete():
-    network, X, y = data("600 features")
-    X = X + np.float32(1)
-    search = NeuralClampingCalibratorCV(
-        network, perturbations=["channel", Exposure(), None], gammas=[0.0, 1.0], max_epochs=2, random_state=0
-    ).fit(X, y)
-    scores = search.cv_results_["mean_test_score"]
-    assert np.isfinite(scores).all()
-    assert len(np.unique(scores)) > 2
-    np.testing.assert_allclose(search.predict_proba(X).sum(1), 1)
-
-
 # Starts
 
 STARTED = {"init": "gradient", "init_temperature": 2.5, "lr": 1e-12, "optimizer": "sgd", "max_epochs": 1}

@@ -337,8 +337,15 @@ def test_gradients_stay_channels_last():
     assert all(layouts[1:])
 
 
-@pytest.mark.parametrize("network", [Branching(), NoBfloat16(), Attending(), Held(convolutional(), threading.Lock())])
-@pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+@pytest.mark.parametrize(
+    ("network", "precision"),
+    [
+        (Branching(), "auto"),
+        (NoBfloat16(), "bfloat16"),
+        (Attending(), "bfloat16"),
+        (Held(convolutional(), threading.Lock()), "auto"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:the network returns several things:UserWarning")
 def test_odd_networks_are_clamped_all_the_same(network, precision, caplog):
     network, x = network.eval(), images(200)

@@ -6,15 +6,7 @@ import pytest
 import torch
 from _digits import calibration_and_test, convolutional_network, shifted
 from _problems import flat, linear
-from _small_networks import (
-    bare_logits,
-    convolutional,
-    images,
-    labels_of,
-    nll,
-    perceptron,
-    vectors,
-)
+from _small_networks import bare_logits, convolutional, images, labels_of, nll, perceptron, vectors
 from scipy.optimize import minimize
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
@@ -152,18 +144,10 @@ def test_a_large_penalty_keeps_the_identity():
     assert found.temperature_ == pytest.approx(TemperatureScaling(NETWORK).fit(X, Y).temperature_, rel=1e-9)
 
 
-def test_the_penalty_shortens_the_way():
-    identity = np.r_[np.ones(N_FEATURES), np.zeros(N_FEATURES)]
-    fits = [flat(natural(penalty=penalty).fit(X, Y).perturbation_) for penalty in (0.0, 0.05)]
-    norms = [np.linalg.norm(fit - identity) for fit in fits]
-    assert norms[0] > norms[1] > 0
-
-
 def test_auto_is_natural_for_few_parameters(fitted):
     np.testing.assert_array_equal(
         flat(natural(optimizer="natural").fit(X, Y).perturbation_), flat(fitted.perturbation_)
     )
-    assert np.abs(flat(natural(optimizer="adam").fit(X, Y).perturbation_) - flat(fitted.perturbation_)).max() > 1e-3
 
 
 def test_it_starts_where_init_says():
@@ -334,12 +318,11 @@ def test_steps_on_which_the_network_overflows_are_not_taken():
     assert np.isfinite(calibrator.predict_proba(x)).all()
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_what_was_learned_is_not_undone_where_the_network_becomes_nearly_perfect(seed):
+def test_what_was_learned_is_not_undone_where_the_network_becomes_nearly_perfect():
     """Gradients vanish there, and with them the evidence for the way that led there."""
-    network, (calibration, test) = convolutional_network(), calibration_and_test(seed)
+    network, (calibration, test) = convolutional_network(), calibration_and_test(1)
     x, x_test = (shifted(part[0], "mixed colours") for part in (calibration, test))
-    calibrator = natural(network, perturbation="color", random_state=seed).fit(x, calibration[1])
+    calibrator = natural(network, perturbation="color", random_state=1).fit(x, calibration[1])
     losses = np.array([*calibrator.history_[:, "train_loss"]])
     assert losses[-1] < losses.min() + 0.02 < 0.3
     assert nll(calibrator.predict_log_proba(x_test), test[1]) < 0.25

@@ -13,11 +13,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import skclamp
-from skclamp import (
-    NeuralClampingCalibratorCV,
-    VectorScaling,
-    compare_calibrators,
-)
+from skclamp import NeuralClampingCalibratorCV, VectorScaling, compare_calibrators
 from skclamp.display import PerturbationDisplay
 from skclamp.perturbations import ImageShift
 
@@ -72,7 +68,7 @@ def test_displays_show_weights():
 
 def test_comparisons_have_a_row_and_a_page(tmp_path):
     options = {"n_resamples": 20, "n_draws": 20}
-    halves = X, Y, X_TEST[:400], Y_TEST[:400]
+    halves = X[:300], Y[:300], X_TEST[:300], Y_TEST[:300]
     assert compare_calibrators(NETWORK, *halves, **options).best == "NeuralClampingCalibrator, 2 views"
     clamped = {"two": clone(FITTED).set_params(estimator=None)}
     comparison = compare_calibrators(NETWORK, *halves, calibrators=clamped, **options)

@@ -324,11 +324,6 @@ def test_a_calibrator_that_is_not_fitted_is_fitted_to_the_same_samples(inner, ki
     np.testing.assert_allclose(weighted.predict_proba(X), expected.predict_proba(X), rtol=1e-9)
 
 
-def test_a_repr_shows_no_layers_of_what_a_calibrator_is_around():
-    shown = repr(PriorShiftCorrection(VectorScaling(NETWORK)))
-    assert shown == "PriorShiftCorrection(estimator=VectorScaling(estimator=Linear(...)))"
-
-
 # Saving and exporting
 
 

@@ -46,30 +46,6 @@ def test_edges_of_tensors(dtype):
     assert bins.count.tolist() == [1] * 15
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
-        np.asfortranarray,
-        lambda p: np.repeat(p, 2, axis=0)[::2],
-        lambda p: p[:, ::-1].copy()[:, ::-1],
-        torch.from_numpy,
-        lambda p: torch.from_numpy(p).t().contiguous().t(),
-        lambda p: torch.from_numpy(p).requires_grad_(),
-        lambda p: p.tolist(),
-        lambda p: np.broadcast_to(p, p.shape),
-    ],
-)
-def test_memory_layout_doesnt_matter(layout):
-    values = np.random.default_rng(0).dirichlet(np.ones(5), 300)
-    y = np.random.default_rng(1).integers(5, size=300)
-    for metric in (
-        lambda *data: bins_of(expected_calibration_error, *data).accuracy,
-        lambda *data: bins_of(expected_calibration_error, *data).confidence,
-        partial(classwise_calibration_error, average=None),
-    ):
-        np.testing.assert_allclose(metric(y, layout(values)), metric(y, values), rtol=1e-12, atol=1e-15)
-
-
 def test_top_label_is_the_first_of_equals():
     proba = [[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.25, 0.25, 0.5]]
     assert bins_of(expected_calibration_error, [0, 1, 2], proba, n_bins=1).accuracy == 1

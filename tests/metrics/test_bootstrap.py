@@ -201,17 +201,16 @@ def test_labels_are_taken():
 
 
 @pytest.mark.parametrize(
-    "metric",
+    ("metric", "weight"),
     [
-        expected_calibration_error,
-        adaptive_expected_calibration_error,
-        partial(expected_calibration_error, top_k=1, threshold=0.3),
-        smooth_calibration_error,
-        classwise_calibration_error,
-        debiased_calibration_error,
+        (expected_calibration_error, None),
+        (adaptive_expected_calibration_error, 2.0),
+        (partial(expected_calibration_error, top_k=1, threshold=0.3), None),
+        (smooth_calibration_error, 2.0),
+        (classwise_calibration_error, None),
+        (debiased_calibration_error, 2.0),
     ],
 )
-@pytest.mark.parametrize("weight", [None, 2.0])
 def test_lower_ends_call_a_calibrated_few_off_no_more_often_than_promised(metric, weight):
     n_simulations = 60
     above = []

@@ -114,11 +114,6 @@ def test_entropy_refuses_what_are_no_probabilities(proba):
         predictive_entropy(proba)
 
 
-def test_half_precision_rows_pass_as_float32():
-    y, proba = draw()
-    expected_calibration_error(y, proba.astype(np.float16).astype(np.float32))
-
-
 def test_refuses_unknown_options():
     with pytest.raises(ValueError, match="average must be 'macro' or None; got 'micro'"):
         classwise_calibration_error(*draw(), average="micro")

@@ -1,10 +1,12 @@
 """`ClampedModule.fold`: the same logits from other weights, or the reason why not."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from _families import PERTURBATIONS
+from _problems import moved as other_than_the_identity
 from _small_networks import convolutional, perceptron, snapshot
 from torch import nn
 from torch.nn.functional import linear
@@ -15,13 +17,7 @@ from skclamp.perturbations import AffinePerturbation, FullPerturbation, GridPert
 SHAPE = (4, 6, 6)
 
 
-def moved(perturbation, seed=0):
-    """The perturbation with other parameters than those of the identity."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in perturbation.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return perturbation
+moved = partial(other_than_the_identity, scale=0.3, seed=0)
 
 
 def network_after(*first):

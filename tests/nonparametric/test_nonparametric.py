@@ -47,8 +47,7 @@ class Given(ClassifierMixin, BaseEstimator):
 
 
 @pytest.mark.filterwarnings("ignore:Since FrozenEstimator does not appear to accept sample_weight:UserWarning")
-@pytest.mark.parametrize("n_classes", [2, 3, 10])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("n_classes", "weighted"), [(2, True), (3, False), (10, True)])
 def test_isotonic_is_scikit_learns(n_classes, weighted):
     Z, y = draw(1000, n_classes)
     Z = np.round(Z, 1)  # some probabilities come twice

@@ -38,19 +38,6 @@ def test_finds_the_temperature_that_drew_the_labels(temperature):
     assert 1 <= calibrator.n_iter_ <= 3
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-@pytest.mark.parametrize("n_classes", [2, 5, 300])
-def test_probabilities_are_a_softmax_in_float64(dtype, n_classes):
-    logits, y = draw(n_classes=n_classes)
-    logits = logits.astype(dtype)
-    calibrator = TemperatureScaling(classes=range(n_classes)).fit(logits, y)
-    expected = logits.astype(np.float64) / calibrator.temperature_
-    proba = calibrator.predict_proba(logits)
-    assert proba.dtype == np.float64
-    np.testing.assert_allclose(proba, softmax(expected, axis=1), rtol=1e-12)
-    np.testing.assert_allclose(calibrator.predict_log_proba(logits), log_softmax(expected, axis=1), rtol=1e-12)
-
-
 @pytest.mark.parametrize(("n_samples", "n_classes"), [(500, 2), (3000, 10), (20000, 30)])
 def test_three_ways_to_say_the_same(n_samples, n_classes):
     logits, y = draw(n_samples, n_classes)

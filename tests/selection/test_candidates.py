@@ -50,14 +50,6 @@ def test_maps_without_a_penalty_take_part_where_enough_samples_are_misclassified
     assert given.cv_results_["param_candidate"].tolist() == ["temperature", "vector"]
 
 
-def test_candidates_stay_as_they_were():
-    Z, candidates = logits(200), [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
-    CalibratorSelector(candidates=candidates).fit(Z, labels_of(Z))
-    for _, calibrator in candidates:
-        assert not hasattr(calibrator, "classes_")
-        assert calibrator.classes is None
-
-
 @pytest.mark.filterwarnings("ignore:cv has no effect:UserWarning")
 def test_a_searchs_own_folds_stay_around_a_fitted_network():
     network, X = perceptron(), vectors(120, 6)

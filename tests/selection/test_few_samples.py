@@ -144,7 +144,7 @@ def test_uneven_copies_have_the_error_of_their_groups(labels):
 def test_few_mistakes_ask_for_more_standard_errors(kind):
     """Where labels are temperature scaling's, one standard error is passed by chance now and then."""
     by_one = 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         Z = rng.normal(size=(100, 3)) * 4 if kind == "three classes" else rng.normal([11, 0], [4.5, 1e-3], (200, 2))
         y = labels_of(Z, 1.7, seed)

@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
 from skclamp import (
     HistogramBinning,
@@ -124,11 +124,6 @@ def test_keeps_calibrators_of_the_network(comparison, data, name):
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.predict_proba(data[2]), fitted.predict_proba(data[2]))
     assert (clone(fitted).get_params()["response"], clone(fitted).estimator) == ("auto", fitted.estimator)
-
-
-def test_given_calibrators_stay_as_they_are():
-    assert not any(hasattr(calibrator, "classes_") for calibrator in MAPS.values())
-    assert all(calibrator.estimator is None and calibrator.classes is None for calibrator in MAPS.values())
 
 
 def test_network_runs_once_a_data_set(data):
@@ -284,10 +279,10 @@ def _thrice_too_sure(seed):
 
 
 def test_of_equal_calibrators_none_is_worse():
-    """Twenty that are as good as each other; three standard errors above 5 % of the draws."""
+    """Ten that are as good as each other; three standard errors above 5 % of the draws."""
     n_draws, called_worse = 20, 0
     for seed in range(n_draws):
-        equal = {str(k): _Noisy(seed=100 * seed + k) for k in range(20)}
+        equal = {str(k): _Noisy(seed=100 * seed + k) for k in range(10)}
         found = compare_calibrators(None, *_thrice_too_sure(seed), calibrators=equal, n_resamples=2, n_draws=1)
         called_worse += any(not row.tied for row in found.rows if row.name != "uncalibrated")
     assert called_worse <= n_draws * (0.05 + 3 * np.sqrt(0.05 * 0.95 / n_draws))
@@ -347,11 +342,7 @@ def test_numbers_calibrators_of_one_class():
         ({"alpha": 1.0}, ValueError, r"alpha must be .*\(0\.?0?, 1\.?0?\); got 1\.0"),
         ({"y_cal": np.zeros(99, int)}, ValueError, "y_cal must have one value per sample.*100 and 99"),
         ({"y_test": None}, ValueError, "arrays bring no labels: pass y_test"),
-        (
-            {"y_test": np.full(90, 7)},
-            ValueError,
-            r"y_test must hold labels among .*; got \[7\]",
-        ),
+        ({"y_test": np.full(90, 7)}, ValueError, r"y_test must hold labels among .*; got \[7\]"),
         ({"X_test": _logits(90, 3)}, ValueError, "X_test must give logits of 4 columns, as X_cal does; got 3"),
         ({"X_test": _logits(1), "y_test": [0]}, ValueError, "X_test must hold at least 2 samples; got 1"),
         ({"estimator": "net"}, TypeError, "estimator must be None, a torch.nn.Module"),
@@ -384,17 +375,6 @@ def _of(network, n_samples):
     with torch.no_grad():
         proba = (network(X) / 1.5).softmax(1)
     return X.numpy(), torch.multinomial(proba, 1, generator=torch.Generator().manual_seed(0))[:, 0].numpy()
-
-
-def test_a_loader_mustnt_shuffle_where_weights_go_by_its_order():
-    network = torch.nn.Linear(3, 3)
-    X, y = _of(network, 60)
-    loader = DataLoader(TensorDataset(torch.as_tensor(X), torch.as_tensor(y)), shuffle=True)
-    maps = [TemperatureScaling()]
-    compare_calibrators(network, loader, None, X[1:], y[1:], calibrators=maps, n_resamples=10, n_draws=10)
-    with pytest.raises(ValueError, match="X must be a DataLoader that loads each sample once, in order"):
-        weights = {"sample_weight": np.ones(60)}
-        compare_calibrators(network, loader, None, X[1:], y[1:], calibrators=maps, params=weights)
 
 
 def test_a_stream_is_compared_without_clamping():

@@ -57,8 +57,7 @@ def test_a_fitted_calibrator_is_compared_as_it_is(kind, tmp_path):
     assert np.isnan(comparison.to_frame().loc["mine", "fit_time"])
 
 
-@pytest.mark.parametrize("response", ["auto", "probabilities"])
-@pytest.mark.parametrize("make", [VectorScaling, NeuralClampingCalibrator])
+@pytest.mark.parametrize(("make", "response"), [(VectorScaling, "probabilities"), (NeuralClampingCalibrator, "auto")])
 def test_one_that_was_fitted_to_logits_gets_those_of_the_network(make, response):
     old, new = bare_logits(NETWORK, X_OLD), bare_logits(NETWORK, X_TEST)
     if response == "probabilities":

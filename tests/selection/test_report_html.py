@@ -67,11 +67,7 @@ def test_has_the_most_frequent_classes_and_fewer_where_there_is_no_room(tmp_path
 
     def smaller(most_bytes):
         page = page_of(
-            comparison,
-            comparison._binned,
-            comparison._content,
-            title="Calibration report",
-            most_bytes=most_bytes,
+            comparison, comparison._binned, comparison._content, title="Calibration report", most_bytes=most_bytes
         )
         return Reader(page).data
 

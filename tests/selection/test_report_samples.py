@@ -171,8 +171,10 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 100, 150)])
+@pytest.mark.parametrize(
+    ("form", "shape"),
+    [("arrays", (1, 100, 150)), *((form, (3, 8, 8)) for form in ("tensors", "Dataset", "DataLoader"))],
+)
 def test_any_kind_of_images_is_pictured(form, shape, tmp_path):
     X = _images(*shape)
     found = _thumbnails(_Pooled(), (X, FORMS[form]), tmp_path)
