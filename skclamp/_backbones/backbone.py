@@ -85,9 +85,9 @@ class Backbone(ABC):
     def fingerprint(self):
         """What tells the network or classifier from another; None where there is neither."""
 
-    def is_random(self):
-        """Whether the first inputs have other logits now; asked once."""
-        return False
+    def second_look(self):
+        """Why the first inputs have other logits now, "random" or their "batch"; None where not. Asked once."""
+        return None
 
 
 class ArrayBackbone(Backbone):

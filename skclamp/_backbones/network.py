@@ -221,25 +221,24 @@ class NetworkBackbone(Backbone):
     def fingerprint(self):
         return Digest().network(self.module).hex()
 
-    def is_random(self):
-        """Whether the network's logits of its first inputs were others now; asked once, later it is False."""
+    def second_look(self):
+        """Whether the network's first inputs have other logits now: "random", or alone than in their "batch"."""
         if not self._first:
-            return False
+            return None
         x, others, first = self._first
         self._first = ()
         devices = [self.device] if self.device is not None and self.device.type == "cuda" else []
         with evaluating(self.module), torch.no_grad(), torch.random.fork_rng(devices=devices):
             try:
                 second = self._forward(x, others)
-                # By more than the arithmetic of any device. A batch of another size may well be computed otherwise, but
-                # twice the same.
+                # By more than the arithmetic of any device, which computes batches of another size otherwise.
                 most = _SAME * (first - first.mean(1, keepdim=True)).abs().max()
                 if (first - second).abs().max() <= most:
-                    return False
-                return bool((second - self._forward(x, others)).abs().max() > most)
+                    return None
+                return "random" if (second - self._forward(x, others)).abs().max() > most else "batch"
             except (ForwardError, TypeError):
                 # Some take batches of one size alone.
-                return False
+                return None
 
     def _look_at_scale(self, batch, x):
         """Warn of floating-point inputs that look unscaled, where the first ones were integers that were scaled."""

@@ -124,8 +124,9 @@ def diagnose(samples, *, fitted):
         return findings, None
     if backbone.guessed_item is not None:
         findings.append(Finding(words.several_outputs, {"guess": backbone.guessed_item}))
-    if backbone.in_batches and backbone.is_random():
-        findings.append(Finding(words.random_network, {}, explains=True))
+    varies = {"random": words.random_network, "batch": words.coupled_samples}
+    if backbone.in_batches and (why := backbone.second_look()):
+        findings.append(Finding(varies[why], {}, explains=True))
     rows = weight.cpu().nonzero()[:, 0]
     if len(rows) > _MAX_ROWS:
         rows = rows[_drawn(len(rows), _MAX_ROWS)]

@@ -65,6 +65,15 @@ def random_network():
     )
 
 
+def coupled_samples():
+    """Of a network that looks at a batch as a whole."""
+    return (
+        "the network's logits of a sample depend on what else is in its batch: batch norm that takes the batch's own "
+        "moments, as with track_running_stats=False, does that in eval mode too. What is calibrated then holds for "
+        "batches like these alone: give such layers running statistics"
+    )
+
+
 def another_order(as_given, permuted, classes, order):
     """Of columns that fit the labels in another order."""
     shown = ", ".join(map(repr, classes[:4].tolist())) + (", ..." if len(classes) > 4 else "")
