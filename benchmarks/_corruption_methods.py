@@ -21,7 +21,7 @@ from _timing import BATCH_SIZE, Spent, least, measure
 from skclamp import NeuralClampingCalibrator, StructuredMatrixScaling, TemperatureScaling, VectorScaling
 
 STRENGTHS = np.logspace(-4, 1, 6)
-EPOCHS, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 10, 0.01, 0.9, 5e-4
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 # Of fine-tuning: what the temperature is solved on.
 HELD_OUT = 0.2
 
@@ -36,13 +36,17 @@ class Part(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A network, who calibrates and who judges, the time of one plain pass over either, and a seed."""
+    """A network, who calibrates and who judges, the time of a plain pass over one image, and a seed."""
 
     network: torch.nn.Module
     calibration: Part
     test: Part
     plain: Spent
     seed: int
+
+    def passes(self, spent, part, more=0):
+        """A time in plain passes over a part, and `more` of these."""
+        return Spent(*(more + multiple / len(part.labels) for multiple in spent.over(self.plain)))
 
 
 class Answer(NamedTuple):
@@ -55,14 +59,13 @@ class Answer(NamedTuple):
     facts: dict
 
 
-def make_task(network, images, labels, seed):
-    """The first half of the images calibrates, the other judges."""
-    half = len(images) // 2
+def make_task(network, images, labels, seed, n):
+    """The first n images calibrate, the others judge."""
     parts, times = [], []
-    for rows in (slice(half), slice(half, None)):
+    for rows in (slice(n), slice(n, None)):
         found, spent = measure(lambda rows=rows: features_and_logits(network, images[rows]))
         parts.append(Part(images[rows], labels[rows], *found))
-        times.append(spent)
+        times.append(Spent(*(time / len(labels[rows]) for time in spent)))
     return Task(network, *parts, least(*times), seed)
 
 
@@ -86,7 +89,7 @@ def output_only(kind, task):
     calibrator = kind(classes=np.arange(task.test.logits.shape[1]))
     _, fit = measure(lambda: calibrator.fit(task.calibration.logits, task.calibration.labels))
     log_proba, predict = measure(lambda: calibrator.predict_log_proba(task.test.logits))
-    fit, predict = (Spent(*(1 + multiple for multiple in spent.over(task.plain))) for spent in (fit, predict))
+    fit, predict = task.passes(fit, task.calibration, more=1), task.passes(predict, task.test, more=1)
     return Answer(log_proba, fit, predict, task.network, {})
 
 
@@ -94,8 +97,8 @@ def another_network(adapt, task, passes=0):
     """The answer of a method that gives a changed copy of the network and a temperature, after so many plain passes."""
     (network, temperature), fitted = measure(lambda: adapt(task))
     logits, predicted = measure(lambda: compute_logits(network, task.test.images, BATCH_SIZE))
-    fit = Spent(*(passes + multiple for multiple in fitted.over(task.plain)))
-    return Answer(scaled(logits, temperature), fit, predicted.over(task.plain), network, {"temperature": temperature})
+    times = task.passes(fitted, task.calibration, more=passes), task.passes(predicted, task.test)
+    return Answer(scaled(logits, temperature), *times, network, {"temperature": temperature})
 
 
 def batch_norm(task):
@@ -133,14 +136,14 @@ def last_layer(task):
     return network, fit_temperature(torch.from_numpy(held_out), y)
 
 
-def fine_tuned(task):
-    """All weights trained on: ten epochs of SGD, along a cosine, on four fifths of the images, T on the others."""
+def fine_tuned(task, epochs, rate):
+    """All weights trained on: some epochs of SGD, along a cosine, on four fifths of the images, T on the others."""
     images, labels = task.calibration.images, torch.from_numpy(task.calibration.labels)
     train, rest = split_off(task.calibration.labels, 1 - HELD_OUT, task.seed)
     network, generator = copy.deepcopy(task.network).train(), torch.Generator().manual_seed(task.seed)
-    optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
-    for _ in range(EPOCHS):
+    optimizer = torch.optim.SGD(network.parameters(), rate, MOMENTUM, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    for _ in range(epochs):
         for rows in torch.from_numpy(train)[torch.randperm(len(train), generator=generator)].split(BATCH_SIZE):
             optimizer.zero_grad()
             functional.cross_entropy(network(images[rows]), labels[rows]).backward()
@@ -150,16 +153,30 @@ def fine_tuned(task):
     return network, fit_temperature(compute_logits(network, images[rest]), task.calibration.labels[rest])
 
 
-def clamping(task, **parameters):
+class InputClamping(NeuralClampingCalibrator):
+    """The input's families alone: "auto" without a gain and an offset after each normalisation layer."""
+
+    def _candidates(self):
+        return [settings for settings in super()._candidates() if not getattr(settings, "features", False)]
+
+
+def clamping(task, kind=NeuralClampingCalibrator, **parameters):
     """Neural clamping, defaults but for `parameters`."""
     classes = np.arange(task.test.logits.shape[1])
-    calibrator = NeuralClampingCalibrator(task.network, random_state=task.seed, classes=classes, **parameters)
+    calibrator = kind(task.network, random_state=task.seed, classes=classes, **parameters)
     _, fit = measure(lambda: calibrator.fit(task.calibration.images, task.calibration.labels))
     log_proba, predict = measure(lambda: calibrator.predict_log_proba(task.test.images))
     found = {**facts(calibrator), "n_views": len(calibrator.views_)}
-    return Answer(log_proba, fit.over(task.plain), predict.over(task.plain), calibrator.estimator, found)
+    times = task.passes(fit, task.calibration), task.passes(predict, task.test)
+    return Answer(log_proba, *times, calibrator.estimator, found)
 
 
+# Epochs and rate of each way to fine-tune; the first is what 2,500 images are given.
+FINE_TUNED = {
+    f"fine_tuned{name}{'_fast' if rate > 0.01 else ''}": (epochs, rate)
+    for rate in (0.01, 0.03)
+    for name, epochs in {"": 10, "_20": 20, "_40": 40}.items()
+}
 METHODS = {
     "temperature": partial(output_only, TemperatureScaling),
     "vector": partial(output_only, VectorScaling),
@@ -167,7 +184,12 @@ METHODS = {
     "batch_norm": partial(another_network, batch_norm),
     # One pass for the features.
     "last_layer": partial(another_network, last_layer, passes=1),
+    "input_clamping": partial(clamping, kind=InputClamping),
+    "norm": partial(clamping, perturbation="norm"),
     "clamping": clamping,
     "clamping_two_views": partial(clamping, max_views=2),
-    "fine_tuned": partial(another_network, fine_tuned),
+    **{
+        name: partial(another_network, partial(fine_tuned, epochs=epochs, rate=rate))
+        for name, (epochs, rate) in FINE_TUNED.items()
+    },
 }

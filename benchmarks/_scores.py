@@ -39,6 +39,12 @@ def fit_temperature(logits, labels):
     return TemperatureScaling(classes=np.arange(logits.shape[1])).fit(logits, labels).temperature_
 
 
+def draw_labels(logits, temperature, seed):
+    """Labels from the probabilities at a temperature: nothing is better than these."""
+    rng = torch.Generator().manual_seed(seed)
+    return torch.multinomial((logits.double() / temperature).softmax(1), 1, generator=rng)[:, 0].numpy()
+
+
 def predicted(clamping, inputs, logits):
     """Log-probabilities; where no perturbation was kept, from the logits that there are."""
     return clamping.predict_log_proba(inputs) if clamping.accepted_ else scaled(logits, clamping.temperature_)

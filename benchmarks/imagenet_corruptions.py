@@ -8,9 +8,11 @@ No class is in both halves. So whatever has parameters of each class (vector and
 fitted anew) learns from the calibration half that the classes of the other half never occur: it can't be judged here.
 Fine-tuning all weights, which would learn that too, is left out with them, and corruptions.py has them all. What is
 compared has parameters that all classes share: temperature scaling, batch norm adapted to the new images with T, and
-neural clamping.
+neural clamping: of the input alone, of the features alone, and of both.
 
-The order is such that what has been computed is balanced; clamping with two views comes last. Needs the extra `bench`.
+"drawn" are the images as they are with labels drawn from temperature scaling's probabilities, so that nothing can be
+gained. The order is such that what has been computed is balanced; clamping with two views comes last. Needs the extra
+`bench`.
 
     python benchmarks/imagenet_corruptions.py --data DIR --out imagenet.csv
     python benchmarks/imagenet_corruptions.py --data DIR --methods temperature clamping --seeds 50 --out few.csv
@@ -24,8 +26,11 @@ from pathlib import Path
 import numpy as np
 
 from _corruption_methods import make_task
+from _networks import compute_logits
 from _runner import RESULTS, benchmark, record
+from _scores import draw_labels, fit_temperature
 from _shifts import corrupt
+from _timing import BATCH_SIZE
 from corruptions import COLUMNS, SEEDS, measure, report
 from imagenet_sample import LITE0, Sample, shifted
 
@@ -37,18 +42,27 @@ CHANGES = {
     "fog": 3,
     "defocus_blur": 3,
     "jpeg_compression": 3,
+    "noise": 1,
+    "noise_60": 1,
+    "jpeg_10": 1,
     "none": 0,
+    "drawn": 0,
 }
-COMPARED = ("temperature", "batch_norm", "clamping", "clamping_two_views")
+COMPARED = ("temperature", "batch_norm", "input_clamping", "norm", "clamping", "clamping_two_views")
 
 
 def task_of(sample, seed, severity, change, n):
     """The network, and the changed images of a split."""
     calibration, test = sample.split(seed, n)
     rows = np.concatenate([calibration, test[:n]])
-    images, corrupted = sample.images[rows], severity > 1
-    images = corrupt(images.float() / 255, rows, change, severity) if corrupted else shifted(images, change)
-    return make_task(sample.network, images, sample.labels[rows], seed)
+    images, labels, corrupted = sample.images[rows], sample.labels[rows], severity > 1
+    if change == "drawn":
+        images = shifted(images, "none")
+        logits = compute_logits(sample.network, images, BATCH_SIZE)
+        labels = draw_labels(logits, fit_temperature(logits, labels), seed)
+    else:
+        images = corrupt(images.float() / 255, rows, change, severity) if corrupted else shifted(images, change)
+    return make_task(sample.network, images, labels, seed, len(calibration))
 
 
 @benchmark
@@ -62,16 +76,16 @@ def main(
     summary=False,
 ):
     sample = cache(lambda: Sample(data))
-    task = lru_cache(maxsize=1)(lambda seed, severity, change: task_of(sample(), seed, severity, change, n))
+    task = lru_cache(maxsize=1)(lambda seed, severity, change, n: task_of(sample(), seed, severity, change, n))
     late = [method for method in methods if method == "clamping_two_views"]
     cells = [
-        (seed, CHANGES[change], LITE0, change, method)
+        (seed, CHANGES[change], LITE0, change, n, method)
         for part in ([method for method in methods if method not in late], late)
         for seed, change, method in product(seeds, changes, part)
         if not summary
     ]
 
-    def run(seed, severity, network, change, method):
-        return measure(task(seed, severity, change), method)
+    def run(seed, severity, network, change, n, method):
+        return measure(task(seed, severity, change, n), method)
 
-    report(record(out, COLUMNS, cells, run))
+    report(record(out, COLUMNS, cells, run), whole=False)

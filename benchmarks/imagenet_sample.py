@@ -17,6 +17,7 @@ from torch import nn
 
 from _networks import Normalize, compute_logits
 from _runner import RESULTS, benchmark, record
+from _shifts import jpeg
 from families import measure, table
 from shift import Split
 
@@ -24,18 +25,20 @@ LITE0 = "efficientnet_lite0"
 # Sides that images are resized to and cropped to, and channel statistics, as the network was trained.
 SIDES = (256, 224)
 STATISTICS = ((127 / 255,) * 3, (128 / 255,) * 3)
-FAMILIES = ("auto", "affine", "curve", "color", "filter")
+FAMILIES = ("auto", "affine", "curve", "color", "filter", "norm")
 COLUMNS = (
     *("shift", "family", "split", "n", "n_test", "nll", "accuracy", "ts_nll", "ts_accuracy"),
     *("accepted", "families", "temperature", "forward", "backward", "relative_time", "reason"),
 )
-# On the scale of 0 to 255, rounded and clipped to it afterwards: a bright veil, coloured light, a sensor's noise.
+# On the scale of 0 to 255, rounded and clipped to it afterwards: a bright veil, coloured light, a sensor's noise, JPEG.
 SHIFTS = {
     "none": lambda x: x,
     "darkness": lambda x: 0.25 * x,
     "haze": lambda x: 0.4 * x + 130,
     "cast": lambda x: x + torch.tensor([60.0, -40.0, 20.0]).view(-1, 1, 1),
     "noise": lambda x: x + 25 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)),
+    "noise_60": lambda x: x + 60 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)),
+    "jpeg_10": lambda x: 255 * jpeg(x / 255, quality=10),
 }
 
 

@@ -112,7 +112,7 @@ def table(name, files, head):
 )
 def measured_rows(corrupted, viewed, drifted, adapted):
     """One line for each kind of reader."""
-    own = corruptions.against_temperature(corrupted).query("network == 'cifar10_resnet20'")
+    own = corruptions.against_temperature(corrupted).query("network == 'cifar10_resnet20' and n_labels == 2500")
     own = own.groupby(["method", "severity", "corruption"], observed=True)[["ratio", "points"]].mean()
     own = own.groupby("method", observed=True).mean()
     plain = against_one_view(viewed).query("max_views == 2").groupby("network")[["ratio", "points"]].mean()
@@ -203,14 +203,13 @@ def drift_rows(results):
 def corruptions_rows(results):
     """A method's row says how many corruptions and splits those are where its setting has more."""
     columns = ("NLL ratio", "points", "ECE % (floor)", "fit", "predict", "weights", "worse than temperature")
-    for network, severity, part in corruptions.settings_of(corruptions.against_temperature(results)):
+    for setting, part in corruptions.settings_of(corruptions.against_temperature(results)):
         means = corruptions.means_rows(part)
         for row in means:
             title = CORRUPTION_METHODS[row["method"]]
             for what in ("corruptions", "splits"):
                 if row[what] < max(other[what] for other in means):
                     title += f", {row[what]} {what.removesuffix('s') if row[what] == 1 else what}"
-            setting = f"{corruptions.NETWORKS[network]}, severity {severity}"
             yield " | ".join((setting, title, *map(row.get, columns)))
 
 
@@ -221,7 +220,7 @@ def corruptions_rows(results):
 )
 def corruption_winners_rows(results):
     """For each method and network: where its NLL is below clamping's, and where above temperature scaling's."""
-    runs = corruptions.against_temperature(results)
+    runs = corruptions.against_temperature(results).query("n_labels == 2500")
     settings = product(("vector", "structured_matrix", "batch_norm", "last_layer", "fine_tuned"), corruptions.NETWORKS)
     for method, network in settings:
         own = runs[(runs.network == network) & runs.method.isin([method, "clamping"])]
@@ -242,7 +241,7 @@ def corruption_winners_rows(results):
     "change | splits | temperature scaling: accuracy %, NLL | batch norm adapted | neural clamping",
 )
 def imagenet_rows(results):
-    runs = corruptions.against_temperature(results)
+    runs = corruptions.against_temperature(results, whole=False)
     titles = {"none": "none", "darkness": "darkness × 0.25", "haze": "haze", "cast": "colour cast"}
     titles |= {"fog": "fog, severity 3", "defocus_blur": "defocus blur, severity 3"}
     for change, title in {**titles, "jpeg_compression": "JPEG, severity 3"}.items():

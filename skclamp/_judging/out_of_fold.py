@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,12 +137,8 @@ class Evidence:
         for held_out in chain.from_iterable(self.held_out):
             for name, why in held_out.untried.items():
                 if name not in fitted:
-                    nearest[name] = min(nearest.get(name, why), why, key=_lack)
+                    nearest[name] = min(nearest.get(name, why), why, key=attrgetter("lack", "reason.value", "value"))
         return nearest
-
-
-def _lack(untried):
-    return untried.lack, untried.reason.value, untried.value
 
 
 class Doubt(Enum):

@@ -23,7 +23,10 @@ CASES = {
     "bootstrap_coverage": ["--only", "ties", "--n-simulations", "2"],
     "choosing": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "VectorScaling", *FEW],
     "clamping_speed": ["--parts", "fit", "--size", "60", "--shifts", "none"],
-    "corruptions": [*RESNET, "--corruptions", "fog", "--severities", "2", "--seeds", "50", "--n", "60"],
+    "corruptions": [
+        *[*RESNET, "--corruptions", "fog", "--severities", "2", "--seeds", "50", "--n", "60", "--n-test", "100"],
+        *["--methods", "temperature", "vector", "batch_norm", "last_layer", "fine_tuned", "input_clamping", "clamping"],
+    ],
     "decision_chart": [],
     "distributed_cost": ["--shapes", "CIFAR", "--fits", "TemperatureScaling", "affine", "--sizes", "60"],
     "distributed_speed": ["--size", "60", "--rounds", "1"],
@@ -40,12 +43,14 @@ CASES = {
         "5",
     ],
     "families": [*RESNET, "--shifts", "darkness", "--families", "auto", "affine", *FEW],
+    "features": ["--networks", "mlp", "--families", "affine", "--n", "60", "--seeds", "1"],
     "flawless": ["--draws", "2"],
     "front": ["--corruptions", "fog", "--n", "60"],
     "guard": ["--networks", "mlp", "--settings", "affine", "--sizes", "50", "--repetitions", "2"],
     "imagenet_corruptions": [
         "--changes",
         "darkness",
+        "drawn",
         "--methods",
         "temperature",
         "batch_norm",
@@ -58,10 +63,10 @@ CASES = {
     "looks": ["--only", "three positives", "--draws", "2"],
     "matrix_speed": ["--classes", "2", "--samples", "60", "--repeats", "1"],
     "monitor": ["--parts", "chunks", "time", "--scale", "1000"],
+    "norm_cost": ["--shifts", "noise", "--families", "affine", "--n", "60", "--seeds", "51", "--rounds", "1"],
     "ordinary": ["--only", "iris, naive Bayes"],
     "peer_metrics": ["--n-samples", "150"],
     "peers": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "MatrixScaling", *FEW],
-    "predict_speed": ["--size", "20", "--rounds", "1"],
     "prior_shift": ["--changes", "classes", "darkness", "--sizes", "50", "--draws", "1", "--labelled", "100"],
     "quality": [*RESNET, "--seeds", "2"],
     "sample_sizes": ["--records", "cifar10_resnet20", "--methods", "temperature", "--sizes", "60", "--draws", "1"],
@@ -92,7 +97,7 @@ PACKAGES = {
     "matrix_speed": ["probmetrics"],
 }
 # They print, and write nothing.
-SILENT = ("bootstrap_coverage", "distributed_cost", "distributed_speed", "flawless", "peer_metrics", "predict_speed")
+SILENT = ("bootstrap_coverage", "distributed_cost", "distributed_speed", "flawless", "peer_metrics")
 
 
 @pytest.fixture(scope="module")
