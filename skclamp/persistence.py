@@ -21,6 +21,7 @@ from ._utils.encoding import Reader, UnknownClassError, Writer, register
 from ._utils.warnings import warn_caller
 from ._version import __version__
 from .exceptions import NotSavedWarning
+from .modules._norm_layers import OtherLayersError
 from .perturbations._families import PERTURBATIONS
 from .perturbations._norm import NormPerturbation
 from .perturbations._views import VIEWS
@@ -86,7 +87,8 @@ def load(path, estimator=None, *, strict=True, **params):
     strict : bool, default=True
         Whether to check that it is the same: of a network, that its layers are of the same classes, with the same
         weights and buffers bit by bit, and its outputs read in the same way; of a classifier, that the arrays in it
-        are the same. False lets through what is known to give the same logits, such as a copy in another precision.
+        are the same. False lets through what is known to give the same logits, such as a copy in another precision;
+        where features are clamped, it must have these layers by name.
     **params
         ``batch_size``, ``device`` or ``verbose``, where they should be others than in `fit`.
 
@@ -190,6 +192,9 @@ def _damage_told(path):
     damage = (AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError)
     try:
         yield
+    except OtherLayersError:
+        # Of the network, which is no part of the file.
+        raise
     except UnknownClassError as error:
         raise ValueError(f"{path} {error}") from error
     except (*damage, _safetensors().SafetensorError) as error:

@@ -29,7 +29,7 @@ _WORDS = {
         "{value:,} parameters and {about:,} samples in a fold, at most {needed:,} of one of them"
     ),
     FamilyReason.OTHER_SHAPE: "not for inputs of shape {about}",
-    FamilyReason.NO_NORM_LAYERS: "the network has no normalisation layer that can be clamped, of {value} in all",
+    FamilyReason.NO_NORM_LAYERS: "the network has no normalisation layer {about}",
     ViewReason.GAINED_LITTLE: "inner folds gained {value:.2g} nats, needs {needed:.2g}",
     ViewReason.WITHOUT_WEIGHT: "inner folds gave it no weight",
     ViewReason.BETTER_ONE_JOINED: "another view did better",

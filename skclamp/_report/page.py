@@ -212,7 +212,11 @@ def _curves(x, curves, names):
     return {"x": _rounded(x), "curves": [_rounded(curve) for curve in curves], "names": _texts(names)}
 
 
-_CONTENTS: dict[str, Callable[..., dict]] = {"bars": _bars, "image": _image, "curves": _curves}
+def _depth(quantiles, names, nothing):
+    return {"quantiles": [_rounded(of_layer) for of_layer in quantiles], "names": _texts(names), "nothing": nothing}
+
+
+_CONTENTS: dict[str, Callable[..., dict]] = {"bars": _bars, "depth": _depth, "image": _image, "curves": _curves}
 
 
 def _range(values):

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ..clamping._base import BaseClamping
+from ..perturbations._norm import changes_inputs
 
 _MAX_PIXELS = 64
 _CHANNELS = (1, 3)
@@ -36,11 +37,13 @@ def thumbnails_of(samples, calibrators, rows, perturbed_rows):
     """Pictures of some rows of a test set, and of fewer behind each perturbation; None where inputs aren't images."""
     if not samples.backbone.in_batches or samples.inputs.is_stream:
         return None
-    # One that was fitted to logits perturbs these.
+    # One that was fitted to logits perturbs these, and one that clamps features leaves images as they are.
     perturbing = {
         name: calibrator
         for name, calibrator in calibrators.items()
-        if isinstance(calibrator, BaseClamping) and calibrator.accepted_ and calibrator.estimator is not None
+        if isinstance(calibrator, BaseClamping)
+        and changes_inputs(calibrator.perturbation_)
+        and calibrator.estimator is not None
     }
     keys = {name: calibrator.module_.logits.input_key for name, calibrator in perturbing.items()}
     key = next(iter(keys.values()), None)

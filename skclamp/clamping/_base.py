@@ -482,7 +482,6 @@ class BaseClamping(BaseCalibrator):
         return self.output_._calibrated(logits) if hasattr(self, "output_") else logits / self.temperature_
 
     def _sentences(self):
-        inputs = f"pass through {in_words(self.perturbation_)}" if self.accepted_ else "stay as they are"
         logits = f"are divided by T = {self.temperature_:.4g}"
         if hasattr(self, "output_"):
             logits = f"pass through {type(self.output_).__name__} ({self.output_._n_parameters:,} numbers)"
@@ -492,7 +491,7 @@ class BaseClamping(BaseCalibrator):
             several = len(self.views_) > 1
             averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
             logits = f"of {averaged} {logits.removeprefix('are ')}"
-        yield f"{type(self).__name__}: inputs {inputs}, and logits {logits}."
+        yield f"{type(self).__name__}: {in_words(self.perturbation_)}, and logits {logits}."
         for verdict in self._verdicts():
             yield from sentences(verdict)
         if not self._verdicts():

@@ -16,6 +16,7 @@ from .._judging.verdict import FamilyReason, Untried
 from .._utils.arrays import absent_among, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
+from ..perturbations._words import of_layers
 from ._evidence_step import MAX_ENTRIES, MAX_ORDER, gradients_of, most_samples
 from ._natural_gradient import descend
 from ._state import State
@@ -68,8 +69,7 @@ class Learner:
         identity = make_perturbation("norm", problem)
         norm = copy.deepcopy(norm_part(state.perturbation)) or identity
         if not problem.norm_layers:
-            untried = Untried(math.inf, FamilyReason.NO_NORM_LAYERS, len(problem.layers_left_out))
-            return replace(state, untried=state.untried | {"norm": untried})
+            return replace(state, untried=state.untried | {"norm": _without_layers(problem)})
         features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients)
         beneath = replace(problem, before=nn.Sequential(OrderedDict(parts))) if parts else problem
         most = _MOST_STEPS if norm is identity else _LAST_STEPS
@@ -180,7 +180,7 @@ def make_perturbation(perturbation, problem):
     """
     if perturbation == "norm":
         dtype = torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32)
-        return NormPerturbation(problem.norm_layers or []).to(problem.logits.device, dtype)
+        return NormPerturbation(problem.norm_layers or [], problem.layers_left_out).to(problem.logits.device, dtype)
     x = problem.example()
     dtype = torch.promote_types(x.dtype, torch.float32)
     if perturbation is None:
@@ -224,7 +224,7 @@ def competing_families(problem, penalty=0.0):
     most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
     if problem.norm_layers is not None and not problem.norm_layers:
-        untried["norm"] = Untried(math.inf, FamilyReason.NO_NORM_LAYERS, len(problem.layers_left_out))
+        untried["norm"] = _without_layers(problem)
     for name, kind in PERTURBATIONS.items():
         if not (kind.tried_on_tables if is_table else kind.tried_on_signals):
             continue
@@ -252,6 +252,11 @@ def competing_families(problem, penalty=0.0):
             n_samples,
         )
     return made, untried
+
+
+def _without_layers(problem):
+    """Why features aren't clamped where no layer's can be."""
+    return Untried(math.inf, FamilyReason.NO_NORM_LAYERS, about=of_layers(problem.layers_left_out))
 
 
 def check_init(perturbation, init):

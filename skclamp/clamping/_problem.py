@@ -13,7 +13,7 @@ from .._solvers.temperature import log_likelihoods, solve_temperature
 from .._utils.metadata import of_rows
 from ..distributed import Shard
 from ..losses import focal_loss
-from ..modules._norm_layers import LayerReason, features_clamped, find_norm_layers, private_copy
+from ..modules._norm_layers import features_clamped, find_norm_layers, private_copy
 from ..perturbations._norm import NormLayer, norm_part
 
 # Inputs that tell what all of them are like.
@@ -60,7 +60,7 @@ class Problem:
     before: nn.Module | None = None
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
     norm_layers: list[NormLayer] | None = None
-    layers_left_out: dict[str, LayerReason] = field(default_factory=dict)
+    layers_left_out: dict[str, str] = field(default_factory=dict)
     # Of the samples of all processes, on the CPU; told once.
     weight_of_all: torch.Tensor = field(kw_only=True)
 
@@ -277,7 +277,7 @@ def with_norm_layers(problem):
     if problem.backbone.splits is not None:
         return problem
     layers, left_out = find_norm_layers(problem.backbone.module, *problem.example_batch(_N_PROBES))
-    return replace(problem, norm_layers=layers, layers_left_out=left_out)
+    return replace(problem, norm_layers=layers, layers_left_out={name: why.value for name, why in left_out.items()})
 
 
 def on_private_copies(problem):

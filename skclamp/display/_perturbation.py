@@ -8,6 +8,7 @@ from skorch.history import History
 from torch import nn
 
 from .._utils.parameters import check_whole_number
+from ..perturbations._norm import changes_inputs
 from ._axes import panels
 from ._perturbation_panels import history_panels, image_panels, message_panel, panels_of, view_panels
 
@@ -24,8 +25,9 @@ class PerturbationDisplay:
 
     Use :meth:`from_estimator` to make one. Offsets and gains are bars, one per channel, against the dotted line where
     they would do nothing, and a number where there is one alone; a matrix, filters, a grid and a delta of images are
-    pictures; tone curves are curves. Given images, it shows some before and after. Where no perturbation was kept, the
-    display says so.
+    pictures; tone curves are curves. Gains and offsets of features are shown by depth: of each normalisation layer, from
+    the input on, the median, the middle half and the range. Given images, it shows some before and after. Where no
+    perturbation was kept, the display says so.
 
     Parameters
     ----------
@@ -37,7 +39,8 @@ class PerturbationDisplay:
     history : skorch.history.History, default=None
         Of the training; None or an empty one shows none.
     channel_names : list of str, default=None
-        Names of the channels (features, where X is 2-dimensional), shown as long as there is room. None numbers them.
+        Names of the channels of X (features, where it is 2-dimensional), shown as long as there is room. None numbers
+        them.
     input_range : (float, float), default=(0.0, 1.0)
         Inputs over which tone curves are drawn.
     views : list of torch.nn.Module, default=None
@@ -96,7 +99,7 @@ class PerturbationDisplay:
             Fitted.
         X : array-like, tensor, dict, Dataset or DataLoader, default=None
             Images as the estimator takes them, of one or three channels, of which the first three are shown before and
-            after the perturbation; None shows none.
+            after the perturbation, if it is one of the inputs; None shows none.
         channel_names : list of str, default=None
             Names of the channels; None numbers them.
         input_range : (float, float), default=(0.0, 1.0)
@@ -143,7 +146,9 @@ class PerturbationDisplay:
             got = type(estimator).__name__
             raise TypeError(f"estimator must be a NeuralClampingCalibrator, which learns a perturbation; got {got}")
         check_is_fitted(estimator)
-        images = None if X is None else [_checked(pair) for pair in estimator._before_and_after(X, _MAX_IMAGES)]
+        # What acts within the network has nothing to show of them.
+        shows_images = X is not None and (changes_inputs(estimator.perturbation_) or not estimator.accepted_)
+        images = [_checked(pair) for pair in estimator._before_and_after(X, _MAX_IMAGES)] if shows_images else None
         display = cls(
             estimator.perturbation_,
             # Another output map takes its place.

@@ -23,6 +23,8 @@ _LINES = ("-", "--", "-.", ":")
 _MAX_NAMES, _MAX_LETTERS = 14, 18
 _MAX_LINES = 4
 _MAX_IMAGES = 6
+# Of a layer's gains, or offsets: the range, the middle half and the median.
+_QUANTILES = (0, 0.25, 0.5, 0.75, 1)
 # Cells of a picture that still have room for their number.
 _MAX_NUMBERS = 16
 
@@ -48,12 +50,31 @@ def panels_of(perturbation, channel_names, input_range):
     panels = []
     for name, block in blocks:
         family = family_of(block)
+        if family.of_features:
+            panels += _depth_panels(name, block)
+            continue
         if family.tone_curve:
             panels.append(_curve_panel(name, block, channel_names, input_range))
             continue
         for key, parameter in block.named_parameters():
             picture, values = family.pictures.get(key, Picture()), parameter.detach().cpu().double().numpy()
             panels += _parameter_panels(f"{name}: {key}", values, picture, channel_names)
+    return panels
+
+
+def _depth_panels(name, norm):
+    """Where a network was disturbed: for each layer the range, the middle half and the median of gains, and offsets."""
+    of_layers = [(layer.name, gain, offset) for layer, gain, offset in norm.by_layer()]
+    panels = []
+    for k, key in enumerate(family_of(norm).pictures, 1):
+        values = [of_layer[k].detach().cpu().double().numpy() for of_layer in of_layers if of_layer[k] is not None]
+        if values:
+            content = {
+                "quantiles": np.array([np.quantile(of_one, _QUANTILES) for of_one in values]),
+                "names": [of_layer[0] for of_layer in of_layers if of_layer[k] is not None],
+                "nothing": family_of(norm).pictures[key].nothing,
+            }
+            panels.append(Panel(f"{name}: {key} by layer", "depth", content))
     return panels
 
 
@@ -195,6 +216,24 @@ def _name_places(ax, places, names):
         ax.set_xticks(places, names)
 
 
+def _draw_depth(ax, quantiles, names, nothing):
+    """The range of each layer's values, the middle half of them, and the median."""
+    places = np.arange(len(names))
+    low, first, median, third, high = quantiles.T
+    width = min(6.0, 90 / len(names))
+    ax.vlines(places, low, high, color=_BARS["color"], linewidth=0.8)
+    ax.vlines(places, first, third, color=_BARS["color"], linewidth=width, alpha=0.5)
+    ax.plot(places, median, color="#1d3f66", marker="o", markersize=min(4.0, width), linestyle="none")
+    ax.axhline(nothing, **_NOTHING)
+    if len(names) <= _MAX_NAMES:
+        _name_places(ax, places, names)
+    else:
+        ax.set_xlabel("layer, from the input on")
+        ax.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    ax.margins(x=0.5 / len(names), y=0.12)
+    without_frame(ax)
+
+
 def _draw_image(ax, image, names, limits):
     aspect = "equal" if max(image.shape) < 4 * min(image.shape) else "auto"
     shown = ax.imshow(image, cmap=_COLORS, vmin=limits[0], vmax=limits[1], interpolation="nearest", aspect=aspect)
@@ -241,6 +280,7 @@ def _draw_history(ax, history, keys, ylabel):
 
 _DRAWN: dict[str, Callable] = {
     "bars": _draw_bars,
+    "depth": _draw_depth,
     "image": _draw_image,
     "curves": _draw_curves,
     "history": _draw_history,

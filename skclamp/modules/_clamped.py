@@ -9,12 +9,12 @@ from torch import nn
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
-from ..perturbations._norm import norm_part
+from ..perturbations._norm import changes_inputs, norm_part
 from ._frozen import _LOCK, evaluating, frozen, takes_gradient
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._norm_layers import with_features_clamped
 from ._unwrap import unwrapped
-from ._weight_absorption import check_the_same, divide_outputs, input_shape, take_on
+from ._weight_absorption import check_the_same, divide_outputs, example_of, input_shape, take_on
 
 
 def _shares(views, weights):
@@ -54,7 +54,8 @@ class ClampedModule(nn.Module):
     With views it is ``sum_v a_v f(view_v(perturbation(x))) / T``: the network runs once for each, one after the other.
 
     An ordinary module that yields calibrated logits; softmax turns them into calibrated probabilities. It shares the
-    weights of the network it is given. Call ``eval`` before use, as with any module: the shared network goes into eval
+    weights of the network it is given, but those of the normalisation layers that take on a `NormPerturbation`: these
+    are its own, in a copy of the network that shares all else, and are as the network's were when it was made. Call ``eval`` before use, as with any module: the shared network goes into eval
     mode with it. ``train`` leaves the network there, since a batch norm that learns or a dropout that draws would undo
     the calibration. A network that is in train mode all the same is held in eval mode during each pass, unless it is
     compiled or exported, and its flags are given back.
@@ -64,7 +65,8 @@ class ClampedModule(nn.Module):
     backbone : torch.nn.Module
         The network f, which takes a batch of inputs and yields logits (as `LogitsModule` understands them).
     perturbation : torch.nn.Module, default=None
-        Transform of a batch of inputs; None leaves them as they are.
+        Transform of a batch of inputs; None leaves them as they are. A `NormPerturbation`, by itself or as a part of a
+        torch.nn.Sequential, clamps features: at no cost, since layers of the network take it on.
     temperature : float, default=1.0
         T > 0, which divides the logits.
     response : {"logits", "probabilities"}, default="logits"
@@ -87,7 +89,8 @@ class ClampedModule(nn.Module):
     Raises
     ------
     ValueError
-        If `temperature` isn't positive or `response` is unknown; if `view_weights` aren't one for each view.
+        If `temperature` isn't positive or `response` is unknown; if `view_weights` aren't one for each view; if the
+        network lacks a layer that is clamped.
 
     References
     ----------
@@ -145,9 +148,10 @@ class ClampedModule(nn.Module):
         """Calibrated logits of shape (n_samples, n_classes); `others` go to the network by name."""
         # Without a name of the network's, the input that comes first may be called x.
         key = self.logits.input_key or "x"
-        if x is None and key not in others:
+        if x is None and key in others:
+            x = others.pop(key)
+        if x is None and (self.views is not None or changes_inputs(self.perturbation)):
             raise TypeError(f"the input that is perturbed must come first, or by its name, input_key={key!r}")
-        x = others.pop(key) if x is None else x
         logits = self.averaged_logits(x, **others)
         if self.output is not None:
             return self.output(logits.double()).to(torch.promote_types(logits.dtype, torch.float32))
@@ -156,13 +160,13 @@ class ClampedModule(nn.Module):
         absent = absent_among(logits) if self.training else None
         return absent_again(without(logits, absent) / self.temperature.reshape(1), absent)
 
-    def averaged_logits(self, x, /, **others):
+    def averaged_logits(self, x=None, /, **others):
         """The network's logits of a perturbed batch, averaged over the views: what T divides.
 
         Parameters
         ----------
-        x : torch.Tensor of shape (n_samples, ...)
-            The input that is perturbed.
+        x : torch.Tensor of shape (n_samples, ...), default=None
+            The input that is perturbed; None where none is, and all have names.
         **others : torch.Tensor
             What the network takes with it by name.
 
@@ -171,7 +175,7 @@ class ClampedModule(nn.Module):
         torch.Tensor of shape (n_samples, n_classes)
             What the calibrator's `transform_logits` takes.
         """
-        x = self.perturbation(x).to(x.dtype)
+        x = None if x is None else self.perturbation(x).to(x.dtype)
         with self._evaluating():
             if self.views is None:
                 return self.logits(x, **others)
@@ -184,12 +188,19 @@ class ClampedModule(nn.Module):
         training = any(getattr(part, "training", False) for part in self.logits.module.modules())
         return evaluating(self.logits) if training else nullcontext()
 
-    def fold(self):
+    def fold(self, x=None):
         """An equivalent network that needs no more time than the original: a copy with other weights.
 
         The first layer takes on the perturbation, where it can do so exactly: a linear layer any of the families but
-        "curve"; a convolution "channel", "affine" and "color", unless it pads with zeros what these shift. The last
-        layer takes on the temperature where it is linear; otherwise one division remains.
+        "curve"; a convolution "channel", "affine" and "color", unless it pads with zeros what these shift. The layers
+        whose features are clamped have taken that on already. The last layer takes on the temperature where it is
+        linear and a few inputs are known to try it on; otherwise one division remains.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, ...), default=None
+            A few inputs, on which the last layer and the result are tried. None are random ones, of the shape that the
+            perturbation knows; without a perturbation of the inputs none is known.
 
         Returns
         -------
@@ -213,7 +224,7 @@ class ClampedModule(nn.Module):
         True
         """
         head, temperature = self.logits, self.temperature.item()
-        if head.input_key is not None:
+        if head.input_key is not None and changes_inputs(self.perturbation):
             raise ValueError(f"fold needs a network whose only input has no name; got one that takes {head.input_key}")
         if self.views is not None:
             n = len(self.views)
@@ -224,16 +235,17 @@ class ClampedModule(nn.Module):
         head = _private_copy(head)
         take_on(head, self.perturbation)
         shape = input_shape(self.perturbation)
+        if x is None and shape is not None:
+            x = example_of(head, shape)
         plain = head.response == "logits" and head.nonlinearity is None and self.output is None
-        # Without a shape there is nothing to check the result on, and without a perturbation little to gain.
         absorbed: nn.Module
-        if plain and shape is not None and divide_outputs(head, temperature, shape):
+        if plain and x is not None and head.input_key is None and divide_outputs(head, temperature, x):
             absorbed = LogitsModule(head.module, output_key=head.output_key)
         else:
             absorbed = ClampedModule(head, temperature=temperature, output=self.output)
-        if shape is not None:
+        if x is not None:
             with frozen(self.logits):
-                check_the_same(self, absorbed.eval(), shape)
+                check_the_same(self, absorbed.eval(), x)
         return absorbed.eval()
 
     def train(self, mode=True):

@@ -33,6 +33,10 @@ _LIKE_SLOPE = 0.3
 _LIKE_WEIGHTS = 0.02
 
 
+class OtherLayersError(ValueError):
+    """A network lacks the layers whose features are clamped."""
+
+
 def shared_copy(network, *, private=False):
     """A copy of a network that shares every tensor with it, and what TorchScript made.
 
@@ -105,7 +109,7 @@ def _take_on_all(network, perturbation):
         weight, bias = _own(part)
         shape = tuple(getattr(part, weight).shape) if weight else None
         if shape != layer.shape or (layer.has_offset and bias is None):
-            raise ValueError(
+            raise OtherLayersError(
                 f"estimator must have a layer {layer.name!r} with a weight of shape {layer.shape}, whose features "
                 f"are clamped; got {'none' if part is None else type(part).__name__}"
             )

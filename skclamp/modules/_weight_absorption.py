@@ -50,13 +50,13 @@ def _check_none(misfits, rule):
 
 
 @torch.no_grad()
-def divide_outputs(head, temperature, shape):
+def divide_outputs(head, temperature, x):
     """Have the last layer yield its outputs divided by T; False where it can't: it isn't linear, or not used by itself.
 
     In half precision T would be rounded, and the outputs with it.
     """
-    network, x = head.module, _example(head, shape)
-    calls, output = record(_leaves(network), lambda: network(x))
+    network = head.module
+    calls, output = record(_leaves(network), lambda: network(x.clone()))
     last = next((call.layer for call in called_once(calls) if call.given is output), None)
     if type(last) is not nn.Linear or last.weight.dtype not in (torch.float32, torch.float64):
         return False
@@ -68,7 +68,7 @@ def divide_outputs(head, temperature, shape):
 
     # Doubling is exact: whatever else is done with the weights, or behind the layer, shows.
     put(lambda parameter: _like(2.0 * parameter.detach(), parameter))
-    if not _close(network(x), 2 * output, x.dtype):
+    if not _close(network(x.clone()), 2 * output, output.dtype):
         put(lambda parameter: parameter)
         return False
     put(lambda parameter: _like(parameter.detach() * (1 / temperature), parameter))
@@ -79,7 +79,7 @@ def _leaves(network):
     return [part for part in network.modules() if not any(part.children())]
 
 
-def _example(head, shape):
+def example_of(head, shape):
     """Inputs of the network's precision."""
     weight = next(head.parameters(), torch.zeros(()))
     return torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
@@ -88,7 +88,7 @@ def _example(head, shape):
 @torch.no_grad()
 def _first_layer(head, shape):
     """The layer that takes the inputs, and whether it does so in their own shape."""
-    x = _example(head, shape)
+    x = example_of(head, shape)
     hooked = {part for part in head.modules() if part._forward_hooks or part._forward_pre_hooks}
     # The network is handed a copy, which it may overwrite.
     handed = []
@@ -173,10 +173,11 @@ def input_shape(perturbation):
 
 
 @torch.no_grad()
-def check_the_same(module, absorbed, shape):
+def check_the_same(module, absorbed, x):
     """Raise unless a module that absorbed its perturbation gives the logits of the original."""
-    x = _example(module.logits, shape)
-    if not _close(absorbed(x), module(x), x.dtype):
+    expected = module(x)
+    dtype = next((weight.dtype for weight in module.logits.parameters()), expected.dtype)
+    if not _close(absorbed(x), expected, dtype):
         raise ValueError("fold needs a network that gives the same logits from the same inputs; the folded one doesn't")
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import nn
 
-from ._families import Perturbation, Picture
+from ._families import Perturbation, Picture, family_of
 
 __all__ = ["NormLayer", "NormPerturbation"]
 
@@ -67,6 +67,8 @@ class NormPerturbation(Perturbation):
     ----------
     layers : list of NormLayer
         The layers, in the order in which the network has them.
+    left_out : dict of str to str, default=None
+        Why the network's other normalisation layers aren't among them, by their names.
 
     Attributes
     ----------
@@ -92,9 +94,10 @@ class NormPerturbation(Perturbation):
     of_features = True
     pictures: ClassVar = {"gain": Picture("depth", 1.0), "offset": Picture("depth", 0.0)}
 
-    def __init__(self, layers):
+    def __init__(self, layers, left_out=None):
         nn.Module.__init__(self)
         self.layers = [NormLayer(name, tuple(shape), *others) for name, shape, *others in layers]
+        self.left_out = dict(left_out or {})
         self.gain = nn.Parameter(torch.ones(sum(layer.size for layer in self.layers)))
         self.offset = nn.Parameter(torch.zeros(sum(layer.size for layer in self.layers if layer.has_offset)))
 
@@ -103,11 +106,16 @@ class NormPerturbation(Perturbation):
         return x
 
     def extra_repr(self):
-        parts = [f"{len(self.layers)} layers"]
-        for name, values in (("gains", self.gain), ("offsets", self.offset)):
+        return f"{len(self.layers)} layers, {self.numbers_in_words()}"
+
+    def numbers_in_words(self):
+        """How many gains and offsets there are, and between which they lie."""
+        parts = []
+        for name, values in (("gain", self.gain), ("offset", self.offset)):
             if values.numel() and not values.is_meta:
                 low, high = values.aminmax()
-                parts.append(f"{values.numel():,} {name} from {low:.4g} to {high:.4g}")
+                number = f"{values.numel():,} {name}{'s' * (values.numel() > 1)}"
+                parts.append(f"{number} from {low:.4g} to {high:.4g}")
         return ", ".join(parts)
 
     def places(self):
@@ -127,6 +135,13 @@ class NormPerturbation(Perturbation):
         for layer, (gains, offsets) in zip(self.layers, self.places(), strict=True):
             offset = None if offsets is None else layer.spread(values[offsets])
             yield layer, layer.spread(values[gains]), offset
+
+
+def changes_inputs(perturbation):
+    """Whether a perturbation has a part that acts on the inputs themselves."""
+    if isinstance(perturbation, nn.Sequential):
+        return any(map(changes_inputs, perturbation))
+    return type(perturbation) is not nn.Identity and not family_of(perturbation).of_features
 
 
 def norm_part(perturbation):

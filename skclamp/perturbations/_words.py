@@ -2,7 +2,10 @@
 
 from torch import nn
 
-from ._families import MOST_SHOWN, is_ours, shown
+from ._families import MOST_SHOWN, family_of, is_ours, shown
+
+# Layers that aren't clamped, of which each is told why.
+_MOST_LAYERS = 3
 
 
 def names_of(perturbation):
@@ -18,9 +21,13 @@ def title_of(perturbation):
 
 
 def in_words(perturbation):
-    """What a perturbation does, in words: its families with their numbers, in their order."""
+    """What becomes of inputs and features under a perturbation: its families with their numbers, in their order."""
     parts = perturbation if isinstance(perturbation, nn.Sequential) else [perturbation]
-    return ", then ".join(_in_words(part) for part in parts)
+    parts = [part for part in parts if type(part) is not nn.Identity]
+    of_inputs = [_in_words(part) for part in parts if not family_of(part).of_features]
+    of_features = [_of_layers(part) for part in parts if family_of(part).of_features]
+    inputs = f"inputs pass through {', then '.join(of_inputs)}" if of_inputs else "inputs stay as they are"
+    return ", ".join([inputs, *(f"features pass through {words}" for words in of_features)])
 
 
 def _in_words(part):
@@ -32,3 +39,20 @@ def _in_words(part):
             low, high = parameter.aminmax()
             numbers.append(f"{name} of {parameter.numel():,} numbers from {low:.4g} to {high:.4g}")
     return f"{title_of(part)} ({', '.join(numbers)})"
+
+
+def _of_layers(norm):
+    layers = f"{len(norm.layers)} normalisation layer{'s' * (len(norm.layers) != 1)}"
+    others = f"; not others: {_reasons(norm.left_out)}" if norm.left_out else ""
+    return f"norm ({layers}, {norm.numbers_in_words()}{others})"
+
+
+def of_layers(left_out):
+    """What a network has no layer like: none that can be clamped, given why, or none at all."""
+    return f"that can be clamped: {_reasons(left_out)}" if left_out else "at all"
+
+
+def _reasons(left_out):
+    told = [f"{name!r} {reason}" for name, reason in list(left_out.items())[:_MOST_LAYERS]]
+    n_more = len(left_out) - len(told)
+    return ", ".join([*told, f"and {n_more} more"] if n_more else told)

@@ -20,7 +20,7 @@ function colorOf(share) {
 const short = (value) => Number(value.toPrecision(3)).toString().replace("-", "−");
 
 const DASHES = ["none", "7 3", "2 3", "7 3 2 3"];
-const PANELS = { bars: barPanel, image: imagePanel, curves: curvePanel };
+const PANELS = { bars: barPanel, depth: depthPanel, image: imagePanel, curves: curvePanel };
 
 function barPanel(panel) {
   const [width, height, left, right] = [280, 170, 58, 274];
@@ -61,6 +61,52 @@ function barOf(value, nothing, left, step, y) {
   const space = Math.min(2, step * 0.1);
   const size = { width: Math.max(step - 2 * space, 0.5), height: Math.max(bottom - top, 0.5) };
   return draw("rect", { class: "bar", x: left + space, y: top, ...size });
+}
+
+// Of each layer, from the input on, the range of its values, their middle half and the median.
+function depthPanel(panel) {
+  const [width, height, left, right] = [280, 170, 58, 274];
+  const values = [...panel.quantiles.flat(), panel.nothing];
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const y = linear([low, high === low ? low + 1 : high], [height - 34, 16]);
+  const step = (right - left) / panel.quantiles.length;
+  const few = panel.quantiles.length <= 14;
+  const named = panel.names.reduce((room, own) => room && 7 * own.length <= step, true);
+  const spoken = few
+    ? panel.quantiles.map((own, k) => `${panel.names[k]} ${short(own[0])} to ${short(own[4])}, median ${short(own[2])}`)
+    : [`${panel.quantiles.length} layers, values from ${short(low)} to ${short(high)}`];
+  return canvasOf(
+    width,
+    height,
+    `${panel.title}: ${spoken.join("; ")}; ${short(panel.nothing)} changes nothing`,
+    [...new Set([low, high])].map((tick) =>
+      draw("text", { class: "tick", x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)),
+    ),
+    panel.quantiles.map((own, k) => layerOf(own, panel.names[k], left + step * k, step, y)),
+    draw("line", { class: "diagonal", x1: left - 2, x2: right, y1: y(panel.nothing), y2: y(panel.nothing) }),
+    named
+      ? panel.names.map((own, k) =>
+          draw("text", { class: "tick", x: left + step * (k + 0.5), y: height - 12, "text-anchor": "middle" }, own),
+        )
+      : draw(
+          "text",
+          { class: "label", x: (left + right) / 2, y: height - 12, "text-anchor": "middle" },
+          "layer, from the input on",
+        ),
+  );
+}
+
+function layerOf([low, first, median, third, high], name, left, step, y) {
+  const [middle, from, to] = [left + step * 0.5, left + step * 0.15, left + step * 0.85];
+  const size = { width: to - from, height: Math.max(y(first) - y(third), 0.5) };
+  return draw(
+    "g",
+    {},
+    draw("title", {}, `${name}: ${short(low)} to ${short(high)}, median ${short(median)}`),
+    draw("rect", { class: "bar", x: from, y: y(third), ...size }),
+    draw("line", { class: "whisker", x1: middle, x2: middle, y1: y(low), y2: y(high) }),
+    draw("line", { class: "whisker", x1: from, x2: to, y1: y(median), y2: y(median) }),
+  );
 }
 
 // As much of a name as there is room for, at some seven pixels per letter.
