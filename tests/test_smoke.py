@@ -366,6 +366,15 @@ def starts_as_the_identity(thing):
         torch.testing.assert_close(thing(X.shape[1:])(X), X, rtol=0, atol=1e-6)
 
 
+@row("perturbations.NormLayer", "perturbations.NormPerturbation")
+def clamps_features(thing):
+    network, (X, y), test = digits()
+    calibrator = calibrates(NeuralClampingCalibrator, (network, (X, y), test), perturbation="norm", random_state=0)
+    (norm,) = calibrator.perturbation_
+    assert thing in (type(norm), type(norm.layers[0]))
+    drawn(skclamp.display.PerturbationDisplay.from_estimator(calibrator))
+
+
 @row("perturbations.HorizontalFlip")
 def mirrors(thing):
     X = torch.from_numpy(digits()[2][0])

@@ -151,7 +151,8 @@ class BaseClamping(BaseCalibrator):
     temperature_ : float
         T.
     perturbation_ : torch.nn.Module
-        The fitted input transform; without parameters where none was kept.
+        The fitted input transform; without parameters where none was kept. Where features are clamped it is a
+        torch.nn.Sequential whose last part, a `NormPerturbation`, has the gains and offsets of the network's layers.
     delta_ : ndarray of one input's shape
         What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
     accepted_ : bool
@@ -176,7 +177,8 @@ class BaseClamping(BaseCalibrator):
         The fitted clone of `output`; only where one was given.
     module_ : ClampedModule
         Perturbation, network and temperature, or `output_` in its place, as one torch module that yields calibrated
-        logits. It shares the network, its weights and its flags: call ``module_.eval()`` before use. Where the network
+        logits. It shares the network, its weights and its flags: call ``module_.eval()`` before use. Where features are
+        clamped, it has a copy of the network, which shares all but the weights of these layers. Where the network
         takes several inputs by name, so does this: ``module_(**inputs)``. ONNX lacks what a map with steps or knots
         needs.
     classes_ : ndarray of shape (n_classes,)

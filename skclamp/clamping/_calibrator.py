@@ -53,7 +53,8 @@ GAMMA_RULE = Interval(Real, 0, None, closed="left")
 class NeuralClampingCalibrator(BaseClamping):
     """Neural clamping: learns a perturbation of the input and a temperature around a frozen network.
 
-    The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``. Perturbation and T minimise, on the
+    The calibrated probabilities are ``softmax(f(perturbation(x)) / T)``; a perturbation may also act on features within
+    the network. Perturbation and T minimise, on the
     calibration set, the mean focal loss plus `penalty` times the distance of the perturbation's parameters from the
     identity. With its defaults it picks the family of the perturbation, proves on held-out folds that it beats
     temperature scaling, and is temperature scaling where it doesn't. `REFERENCE_SETTINGS` are the authors'.
@@ -66,9 +67,12 @@ class NeuralClampingCalibrator(BaseClamping):
         "channel" one offset per channel; "affine" one gain and one offset per channel; "curve" one quadratic tone curve
         per channel; "color" a matrix across channels; "filter" one small filter per channel; "grid" a coarse map of
         gains and offsets. For X of shape (n_samples, n_features), features are channels, and "full", "channel",
-        "affine" and "curve" apply. "auto" appends those that the gradients ask for, one after another; to a table of
-        many features, one alone. A module that starts as the identity, keeps shapes and treats each sample alike is
-        copied. None is temperature scaling.
+        "affine" and "curve" apply. "norm" leaves the inputs as they are and clamps features: one gain and one offset
+        per channel after each normalisation layer of the network, batch, layer, group, instance and RMS norms alike, at
+        no cost in prediction. It is the one for integers, such as tokens, to which nothing can be added. "auto" appends
+        families of the inputs that the gradients ask for, one after another, to a table of many features one alone; and
+        "norm" on top of them where folds say so. A module that starts as the identity, keeps shapes and treats each
+        sample alike is copied. None is temperature scaling.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these proved
         nothing. A number is the part that each holds out, drawn at random, at most a half: 0.5 is two folds, 0.2 five.
@@ -109,7 +113,8 @@ class NeuralClampingCalibrator(BaseClamping):
     ValueError
         If a parameter or the data break a rule, the network's output doesn't depend on its input, or training diverges.
     TypeError
-        If the estimator is neither a network nor a classifier that can be made one, or X isn't floating-point.
+        If the estimator is neither a network nor a classifier that can be made one, or X isn't floating-point where a
+        perturbation of the inputs was asked for by name.
 
     See Also
     --------
@@ -128,6 +133,17 @@ class NeuralClampingCalibrator(BaseClamping):
     families under a weak prior, one after the other, and goes on with one that has a nat of evidence where it led.
     Above 512 parameters of one family the step is a ridge regression on the per-sample gradients themselves: one
     eigendecomposition of the smaller of their two Gram matrices gives evidence and direction, for a diagonal prior.
+
+    Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer, and g at 1 and b at 0 at the
+    identity [9]_ [10]_. One backward pass of the sum of all log-likelihoods l_i gives each sample's gradients: dl_i/db
+    is the sum over positions of dl_i/dh, dl_i/dg that of dl_i/dh times h. G holds them, a row for each sample. With
+    theta = (g - 1, b), F = G'G and r = G'1 + F theta, the prior precision a, one for all, maximises
+    r'(F + aI)^-1 r / 2 - log det(I + F / a) / 2, and the step is (F + aI)^-1 (G'1 - a theta). Where there are more
+    parameters than samples, K = GG' serves: with u = 1 + G theta the step leads to G'(K + aI)^-1 u. An affine layer
+    takes on what was learned as a weight of g w and a bias of g c + b, in place of its own w and c. A layer takes part
+    if, on a few samples, other weights have just this effect and a sample's gradients are those that it has alone;
+    ``summary()`` says of others why not. The network's own layers stay as they are; where their weights change after
+    the fit, predictions follow.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's by Student's test of the paired
     differences and by universal inference [4]_, both at 2 % over the number of candidates and, of "auto" below 1,000
@@ -159,6 +175,8 @@ class NeuralClampingCalibrator(BaseClamping):
        UAI 2020.
     .. [8] A. Hekler, T. J. Brinker and F. Buettner, "Test Time Augmentation Meets Post-hoc Calibration: Uncertainty
        Quantification under Real-World Conditions", AAAI 2023.
+    .. [9] Y. Li et al., "Revisiting Batch Normalization for Practical Domain Adaptation", ICLR workshop 2017.
+    .. [10] E. Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
 
     Examples
     --------

@@ -54,19 +54,22 @@ class ClampedModule(nn.Module):
     With views it is ``sum_v a_v f(view_v(perturbation(x))) / T``: the network runs once for each, one after the other.
 
     An ordinary module that yields calibrated logits; softmax turns them into calibrated probabilities. It shares the
-    weights of the network it is given, but those of the normalisation layers that take on a `NormPerturbation`: these
-    are its own, in a copy of the network that shares all else, and are as the network's were when it was made. Call ``eval`` before use, as with any module: the shared network goes into eval
+    weights of the network it is given. Call ``eval`` before use, as with any module: the shared network goes into eval
     mode with it. ``train`` leaves the network there, since a batch norm that learns or a dropout that draws would undo
     the calibration. A network that is in train mode all the same is held in eval mode during each pass, unless it is
     compiled or exported, and its flags are given back.
+
+    Features are clamped at no cost, for normalisation layers take this on: where the perturbation has a
+    `NormPerturbation`, the module holds a copy of the network, in eval mode, whose layers have weights and biases of
+    their own, from those that the network had at that time. All other tensors are the network's.
 
     Parameters
     ----------
     backbone : torch.nn.Module
         The network f, which takes a batch of inputs and yields logits (as `LogitsModule` understands them).
     perturbation : torch.nn.Module, default=None
-        Transform of a batch of inputs; None leaves them as they are. A `NormPerturbation`, by itself or as a part of a
-        torch.nn.Sequential, clamps features: at no cost, since layers of the network take it on.
+        Transform of a batch of inputs; None leaves them as they are. A `NormPerturbation`, by itself or last in a
+        torch.nn.Sequential, acts on features instead.
     temperature : float, default=1.0
         T > 0, which divides the logits.
     response : {"logits", "probabilities"}, default="logits"

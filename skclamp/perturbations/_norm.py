@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ._families import Perturbation, Picture, family_of
+from ._words import layers_in_words
 
 __all__ = ["NormLayer", "NormPerturbation"]
 
@@ -53,7 +54,18 @@ class NormLayer(NamedTuple):
         return math.prod(self.shape)
 
     def spread(self, values):
-        """Gains or offsets such that they broadcast against the layer's output."""
+        """Gains or offsets such that they broadcast against the layer's output.
+
+        Parameters
+        ----------
+        values : torch.Tensor of shape (size,)
+            Those of this layer.
+
+        Returns
+        -------
+        torch.Tensor
+            In the shape of its weight, with the axes behind it.
+        """
         return values.reshape(*self.shape, *[1] * self.n_trailing)
 
 
@@ -106,20 +118,16 @@ class NormPerturbation(Perturbation):
         return x
 
     def extra_repr(self):
-        return f"{len(self.layers)} layers, {self.numbers_in_words()}"
-
-    def numbers_in_words(self):
-        """How many gains and offsets there are, and between which they lie."""
-        parts = []
-        for name, values in (("gain", self.gain), ("offset", self.offset)):
-            if values.numel() and not values.is_meta:
-                low, high = values.aminmax()
-                number = f"{values.numel():,} {name}{'s' * (values.numel() > 1)}"
-                parts.append(f"{number} from {low:.4g} to {high:.4g}")
-        return ", ".join(parts)
+        return layers_in_words(self, "layer")
 
     def places(self):
-        """Slices of each layer's gains among all the parameters, and of its offsets, or None."""
+        """Where each layer's numbers are among all the parameters.
+
+        Returns
+        -------
+        list of (slice, slice or None)
+            Of its gains, and of its offsets, if it has any.
+        """
         place, places = len(self.gain), []
         start = 0
         for layer in self.layers:
@@ -130,7 +138,13 @@ class NormPerturbation(Perturbation):
         return places
 
     def by_layer(self):
-        """Each layer with its gain and its offset, which broadcast against its output; offsets may be None."""
+        """Each layer with its gain and its offset, which broadcast against its output.
+
+        Yields
+        ------
+        tuple of (NormLayer, torch.Tensor, torch.Tensor or None)
+            One per layer; without a bias it has no offset.
+        """
         values = torch.cat([self.gain, self.offset])
         for layer, (gains, offsets) in zip(self.layers, self.places(), strict=True):
             offset = None if offsets is None else layer.spread(values[offsets])

@@ -42,9 +42,18 @@ def _in_words(part):
 
 
 def _of_layers(norm):
-    layers = f"{len(norm.layers)} normalisation layer{'s' * (len(norm.layers) != 1)}"
     others = f"; not others: {_reasons(norm.left_out)}" if norm.left_out else ""
-    return f"norm ({layers}, {norm.numbers_in_words()}{others})"
+    return f"norm ({layers_in_words(norm, 'normalisation layer')}{others})"
+
+
+def layers_in_words(norm, noun):
+    """How many layers a clamp of features has, how many gains and offsets, and between which these lie."""
+    parts = [f"{len(norm.layers)} {noun}{'s' * (len(norm.layers) != 1)}"]
+    for name, values in norm.named_parameters():
+        if values.numel() and not values.is_meta:
+            low, high = values.aminmax()
+            parts.append(f"{values.numel():,} {name}{'s' * (values.numel() > 1)} from {low:.4g} to {high:.4g}")
+    return ", ".join(parts)
 
 
 def of_layers(left_out):
