@@ -53,7 +53,7 @@ def test_slips_in_options(calibrator, meant):
 
 def test_options_come_in_a_fixed_order():
     _, X, y = table()
-    families = "'auto', 'full', 'channel', 'affine', 'curve', 'color', 'filter', 'grid'"
+    families = "'auto', 'full', 'channel', 'affine', 'curve', 'color', 'filter', 'grid', 'norm'"
     with pytest.raises(ValueError, match=f"a str among {{{families}}}.* Got 7 instead.$"):
         NeuralClampingCalibrator(perceptron(), perturbation=7).fit(X, y)
     with pytest.raises(ValueError, match=r"one of \['sgd', 'adam'\].*; got an instance of Adam\.$"):

@@ -34,6 +34,8 @@ _FAR_BEYOND = 10
 # How many inputs are given to a network twice, and how far apart their logits may be, of the largest.
 _N_REPEATED = 4
 _SAME = 0.01
+# How far other batches may move them: int8 kernels take their scale from a batch.
+_SAME_IN_BATCHES = 0.1
 
 
 class NetworkBackbone(Backbone):
@@ -232,10 +234,12 @@ class NetworkBackbone(Backbone):
             try:
                 second = self._forward(x, others)
                 # By more than the arithmetic of any device, which computes batches of another size otherwise.
-                most = _SAME * (first - first.mean(1, keepdim=True)).abs().max()
-                if (first - second).abs().max() <= most:
+                scale = (first - first.mean(1, keepdim=True)).abs().max()
+                if not (first - second).abs().max() > _SAME * scale:
                     return None
-                return "random" if (second - self._forward(x, others)).abs().max() > most else "batch"
+                if (second - self._forward(x, others)).abs().max() > _SAME * scale:
+                    return "random"
+                return "batch" if (first - second).abs().max() > _SAME_IN_BATCHES * scale else None
             except (ForwardError, TypeError):
                 # Some take batches of one size alone.
                 return None

@@ -149,9 +149,12 @@ class Doubt(Enum):
     ANY_TEMPERATURE = auto()
 
 
-def decide(evidence, candidate, level=LEVEL, n_tries=1):
-    """Whether a candidate, the best of all, beats the baseline in one of several tries."""
-    n_tests = len(evidence.losses) * n_tries
+def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
+    """Whether a candidate, the best of all, beats the baseline in one of several tries.
+
+    `shares` are those of the level that candidates have, equal by default.
+    """
+    n_tests = n_tries * (len(evidence.losses) if shares is None else 1 / shares[candidate])
     plain, losses = evidence.by_fold(evidence.plain), evidence.by_fold(evidence.losses[candidate])
     differences = evidence.losses[candidate] - evidence.plain
     n_gains = int((evidence.by_fold(differences) < 0).sum())

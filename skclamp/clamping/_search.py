@@ -16,6 +16,10 @@ from ._problem import Problem
 from ._state import Settings, State
 
 
+# Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
+_SHARE_OF_FEATURES = 0.25
+
+
 @dataclass
 class Outcome:
     """What a search found."""
@@ -92,10 +96,14 @@ def _judge(problem, candidates, tries, learner, level):
     def learn(_, train, held_out):
         return hold_out_all(train, held_out, learner.fit_path(train, quiet))
 
+    shares = None
+    if candidates[-1].features and not candidates[0].features:
+        # What features win is much or nothing: they leave most of the level to the inputs alone.
+        shares = [(1 - _SHARE_OF_FEATURES) / (len(candidates) - 1)] * (len(candidates) - 1) + [_SHARE_OF_FEATURES]
     refused = []
     for splits in tries:
         evidence = cross_examine(problem, splits, learn, learner.progress)
-        decision = decide(evidence, evidence.best(), level, len(tries))
+        decision = decide(evidence, evidence.best(), level, len(tries), shares)
         if decision.verdict.accepted:
             return evidence, decision, splits
         refused.append((evidence, decision))

@@ -61,7 +61,8 @@ OTHER = {
 PROBLEMS = {"images": (convolutional, images(300)), "vectors": (perceptron, vectors(300))}
 SETTINGS = {
     "temperature": (TemperatureScaling, {}),
-    "natural": (NeuralClampingCalibrator, {"random_state": 0, "precision": "float32"}),
+    # What torch has traced hides its layers from a clamp of features.
+    "natural": (NeuralClampingCalibrator, {"perturbation": "affine", "random_state": 0, "precision": "float32"}),
     "adam": (
         NeuralClampingCalibrator,
         {

@@ -156,9 +156,9 @@ def test_natural_steps_find_the_optimum_from_afar(start):
 def test_natural_steps_start_from_the_exact_temperature_and_take_the_exact_loss(perturbation):
     X, y, Z = dim()
     fits = [
-        NeuralClampingCalibrator(convolutional_network(), perturbation=perturbation, random_state=0, **changed).fit(
-            X, y
-        )
+        NeuralClampingCalibrator(
+            convolutional_network(), perturbation=perturbation, validation_fraction=None, random_state=0, **changed
+        ).fit(X, y)
         for changed in ({}, {"init_temperature": 100.0, "loss_eps": 0.3})
     ]
     assert fits[0].accepted_

@@ -26,7 +26,7 @@ def test_a_bar_counts_the_epochs_and_shows_what_they_did(capsys):
     captured = capsys.readouterr()
     bar = last_bar(captured)
     assert "all samples: 100%" in bar
-    assert "80/80" in bar
+    assert "150/150" in bar
     assert f"loss={fitted.history_[-1, 'train_loss']:.4f}" in bar
     assert f"T={fitted.history_[-1, 'temperature']:.3f}" in bar
     assert re.search(r"fold 1 of 2.*\r.*fold 2 of 2", captured.err)

@@ -60,12 +60,13 @@ def test_families_that_were_not_tried_are_told_with_the_reason():
     network = perceptron(0, 600)
     verdict = fitted(x, labels_of(bare_logits(network, x)), network, penalty=0.01).verdict_
     assert verdict.tried == {}
-    assert verdict.not_tried.keys() == {"channel", "affine"}
+    assert verdict.not_tried.keys() == {"channel", "affine", "norm"}
     assert verdict.not_tried["affine"] == "1,200 parameters, at most 512 with a penalty"
     assert verdict.reason.startswith("Nothing was tried, so this is temperature scaling (")
     assert all(f"{name}: {why}" in verdict.reason for name, why in verdict.not_tried.items())
     assert verdict.detectable_gain is None
     weak = fitted(validation_fraction=halves(0)).verdict_.not_tried
+    assert weak.pop("norm") == "the network has no normalisation layer at all"
     assert weak.keys() == {"channel", "affine"}
     assert all(why.startswith("evidence of ") and why.endswith(("needs 3", "needs 1")) for why in weak.values())
 
@@ -84,7 +85,7 @@ def test_families_of_images():
     assert verdict.accepted
     tried = {family for name in verdict.tried for family in name.split(" + ")}
     assert tried
-    assert tried | verdict.not_tried.keys() == {"affine", "curve", "color", "filter", "grid"}
+    assert tried | verdict.not_tried.keys() == {"affine", "curve", "color", "filter", "grid", "norm"}
     assert not tried & verdict.not_tried.keys()
 
 
