@@ -15,7 +15,6 @@ from ..perturbations._words import title_of
 from ._problem import Problem
 from ._state import Settings, State
 
-
 # Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
 _SHARE_OF_FEATURES = 0.25
 

@@ -151,7 +151,10 @@ def test_a_grid_may_have_it():
 
 @pytest.mark.parametrize(
     ("network", "said"),
-    [(nn.Linear(12, 4), "0 in all"), (nn.Sequential(nn.BatchNorm1d(12, affine=False), nn.Linear(12, 4)), "1 in all")],
+    [
+        (nn.Linear(12, 4), "no normalisation layer at all"),
+        (nn.Sequential(nn.BatchNorm1d(12, affine=False), nn.Linear(12, 4)), "has no weight of its own"),
+    ],
 )
 def test_networks_without_such_layers_say_so(network, said):
     X = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
