@@ -243,15 +243,15 @@ class BaseClamping(BaseCalibrator):
         if self.optimizer not in ("auto", "natural"):
             resolve_optimizer(self.optimizer)
         for settings in self._candidates():
-            # "auto" starts without parameters.
-            if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+            # Both start without parameters.
+            if isinstance(settings.perturbation, str) and settings.perturbation in ("auto", "norm"):
+                where = f"where perturbation is {settings.perturbation!r}"
                 if not (isinstance(settings.init, str) and settings.init == "zeros"):
-                    rule = "init must be 'zeros' where perturbation is 'auto'"
-                    raise ValueError(f"{rule}; got {settings.init!r}. Name a family")
+                    raise ValueError(f"init must be 'zeros' {where}; got {settings.init!r}. Name a family of inputs")
                 if settings.optimizer not in ("auto", "natural"):
                     raise ValueError(
-                        "optimizer must be 'auto' or 'natural' where perturbation is 'auto', since others can't append "
-                        f"families; got {settings.optimizer!r}. Name a family"
+                        f"optimizer must be 'auto' or 'natural' {where}, since others can't append families, nor clamp "
+                        f"features; got {settings.optimizer!r}. Name a family of inputs"
                     )
         if not isinstance(self.views, str) and not all(isinstance(view, nn.Module) for view in self.views):
             raise ValueError(f"views must be 'auto' or a list of torch modules; got {self.views!r}")
