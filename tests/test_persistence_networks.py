@@ -1,5 +1,6 @@
 """Loading: which networks and classifiers a saved calibrator is put around, and which are refused."""
 
+import copy
 import pickle
 import warnings
 
@@ -130,6 +131,29 @@ def test_a_copy_in_another_precision_passes_where_asked(clamped, path):
     double = convolutional().double()
     loaded = round_trip(clamped, path, double, strict=False)
     np.testing.assert_allclose(loaded.predict_proba(IMAGES), clamped.predict_proba(IMAGES), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("other", "got"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), "got Linear"),
+        (nn.Sequential(nn.Flatten()), "got none"),
+        (nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(180, 4)), "got BatchNorm2d"),
+    ],
+)
+def test_another_networks_layers_are_refused_by_name(other, got, path):
+    calibrator = NeuralClampingCalibrator(convolutional(), perturbation="norm", validation_fraction=None)
+    calibrator.fit(IMAGES, labels_of(bare_logits(convolutional(1), IMAGES)))
+    assert calibrator.accepted_
+    half = round_trip(calibrator, path, convolutional().double(), strict=False, device="cpu")
+    np.testing.assert_allclose(half.predict_proba(IMAGES), calibrator.predict_proba(IMAGES), rtol=0, atol=1e-5)
+    for again in (copy.deepcopy(calibrator), pickle.loads(pickle.dumps(calibrator))):
+        np.testing.assert_array_equal(again.predict_proba(IMAGES), calibrator.predict_proba(IMAGES))
+    with pytest.raises(ValueError, match=OTHER):
+        round_trip(calibrator, path, other)
+    message = rf"^estimator must have a layer '1' with a weight of shape \(6,\), whose features are clamped; {got}$"
+    with pytest.raises(ValueError, match=message):
+        round_trip(calibrator, path, other, strict=False)
 
 
 def test_a_network_is_needed_where_there_was_one_and_only_there(clamped, path):

@@ -29,7 +29,8 @@ def fitted_module(estimator, X, perturbation, y=None):
 
 @HOW
 @pytest.mark.parametrize(
-    "perturbation", [name if name == "affine" else pytest.param(name, marks=SLOW) for name in [None, *PERTURBATIONS]]
+    "perturbation",
+    [name if name == "affine" else pytest.param(name, marks=SLOW) for name in [None, *PERTURBATIONS, "norm"]],
 )
 def test_every_family_gives_the_same_logits_elsewhere(perturbation, how, tmp_path):
     check_the_same(*fitted_module(convolutional(), IMAGES, perturbation), how, tmp_path)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import linear
 
 from skclamp.modules import ClampedModule, LogitsModule
-from skclamp.perturbations import AffinePerturbation, FullPerturbation, GridPerturbation
+from skclamp.perturbations import AffinePerturbation, FullPerturbation, GridPerturbation, NormLayer, NormPerturbation
 
 SHAPE = (4, 6, 6)
 
@@ -47,6 +47,21 @@ def check(module, x, dtype=torch.float32, temperature_too=True):
         assert not torch.allclose(module.logits(x) / module.temperature, expected, atol=1e-3)
         torch.testing.assert_close(folded(x), expected, rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12)
     return folded
+
+
+@pytest.mark.parametrize("family", [None, "affine"])
+def test_clamped_features_are_in_the_weights(family):
+    """T goes there too where inputs of known shape, or given ones, tell that it can."""
+    network = network_after(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8))
+    norm = moved(NormPerturbation([NormLayer("1", (8,), 2)]))
+    first = [] if family is None else [moved(PERTURBATIONS[family](SHAPE))]
+    module, x = ClampedModule(network, nn.Sequential(*first, norm), temperature=1.7).eval(), torch.randn(9, *SHAPE)
+    folded = [module.fold(x), module.fold()]
+    assert [type(each) for each in folded] == [LogitsModule, ClampedModule if family is None else LogitsModule]
+    with torch.no_grad():
+        for each in folded:
+            torch.testing.assert_close(each(x), module(x), rtol=0, atol=2e-5)
+            assert not torch.allclose(network(x) / 1.7, module(x), atol=1e-2)
 
 
 @pytest.mark.parametrize("family", ["full", "channel", "affine", "color", "filter", "grid"])

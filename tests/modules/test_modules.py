@@ -11,7 +11,7 @@ from torch import nn
 
 from skclamp.modules import ClampedModule, LogitsModule, frozen, logits_from
 from skclamp.modules._unwrap import is_spread
-from skclamp.perturbations import ChannelPerturbation
+from skclamp.perturbations import ChannelPerturbation, NormLayer, NormPerturbation
 
 SCORES = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
 
@@ -138,6 +138,30 @@ def test_clamped_module_shares_the_network_and_alone_divides_its_logits():
     module = ClampedModule(network, temperature=4.0)
     assert torch.equal(module(x), network(x) / 4)
     assert {id(p) for p in network.parameters()} < {id(p) for p in module.parameters()}
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.head = nn.LayerNorm(6), nn.Linear(6, 4)
+
+    def forward(self, ids=None, mask=None):
+        return self.head(self.norm(nn.functional.one_hot(ids, 6).float().sum(1)))
+
+
+def test_inputs_that_nothing_is_added_to_may_all_have_names():
+    network, norm = Named(), NormPerturbation([NormLayer("norm", (6,))])
+    with torch.no_grad():
+        norm.gain.mul_(2)
+    inputs = {"ids": torch.arange(12).reshape(4, 3) % 6, "mask": torch.ones(4, 3)}
+    module = ClampedModule(network, nn.Sequential(norm), temperature=2.0).eval()
+    expected = network.head(2 * network.norm(nn.functional.one_hot(inputs["ids"], 6).float().sum(1))) / 2
+    torch.testing.assert_close(module(**inputs), expected)
+    torch.testing.assert_close(module.fold()(**inputs), expected)
+    perturbed = nn.Sequential(ChannelPerturbation((3,)), norm)
+    for module in (ClampedModule(network, perturbed), ClampedModule(network, norm, views=[nn.Identity()])):
+        with pytest.raises(TypeError, match="the input that is perturbed must come first"):
+            module(**inputs)
 
 
 def test_train_leaves_the_network_in_eval_mode():
