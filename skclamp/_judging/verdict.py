@@ -26,6 +26,7 @@ class FamilyReason(Enum):
     TOO_LARGE_MATRIX = auto()
     OTHER_SHAPE = auto()
     NO_NORM_LAYERS = auto()
+    CROSS_FITTED = auto()
 
 
 class ViewReason(Enum):

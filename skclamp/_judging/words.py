@@ -29,6 +29,7 @@ _WORDS = {
         "{value:,} parameters and {about:,} samples in a fold, at most {needed:,} of one of them"
     ),
     FamilyReason.OTHER_SHAPE: "not for inputs of shape {about}",
+    FamilyReason.CROSS_FITTED: "features are clamped where the network is fitted before, not in several that fit makes",
     FamilyReason.NO_NORM_LAYERS: "the network has no normalisation layer {about}",
     ViewReason.GAINED_LITTLE: "inner folds gained {value:.2g} nats, needs {needed:.2g}",
     ViewReason.WITHOUT_WEIGHT: "inner folds gave it no weight",

@@ -223,7 +223,7 @@ def competing_families(problem, penalty=0.0):
     shape, n_samples, is_table = tuple(x.shape[1:]), len(problem), x.ndim == 2
     most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
-    if problem.norm_layers is not None and not problem.norm_layers:
+    if problem.norm_layers == [] or problem.backbone.splits is not None:
         untried["norm"] = _without_layers(problem)
     for name, kind in PERTURBATIONS.items():
         if not (kind.tried_on_tables if is_table else kind.tried_on_signals):
@@ -256,6 +256,8 @@ def competing_families(problem, penalty=0.0):
 
 def _without_layers(problem):
     """Why features aren't clamped where no layer's can be."""
+    if problem.backbone.splits is not None:
+        return Untried(math.inf, FamilyReason.CROSS_FITTED)
     return Untried(math.inf, FamilyReason.NO_NORM_LAYERS, about=of_layers(problem.layers_left_out))
 
 
