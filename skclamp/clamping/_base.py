@@ -18,7 +18,7 @@ from torch import nn
 from .._backbones.inputs import dataset_behind
 from .._judging.out_of_fold import LEVEL
 from .._judging.verdict import Unheard, nothing_tried
-from .._judging.words import BESIDE_VIEWS, WITHOUT_PERTURBATION, WITHOUT_VIEWS, sentences, verdict_of
+from .._judging.words import BESIDE_VIEWS, WITHOUT_PERTURBATION, WITHOUT_VIEWS, sentences, verdict_of, words_of
 from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
 from .._utils.parameters import Choices
@@ -28,7 +28,7 @@ from ..base import BaseCalibrator
 from ..base._calibration_map import CalibrationMap
 from ..base._scores import Mapped
 from ..distributed import ALONE
-from ..exceptions import UnusedParameterWarning
+from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule, frozen
 from ..modules._norm_layers import weights_of
 from ..perturbations._families import additive_part, family_of
@@ -36,10 +36,10 @@ from ..perturbations._norm import norm_part
 from ..perturbations._views import titles_of
 from ..perturbations._words import in_words
 from ._acceleration import accelerate
-from ._learner import Learner, check_settings
+from ._learner import Learner, check_settings, without_layers
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
-from ._search import Outcome, search
+from ._search import Outcome, search, without_appended_features
 from ._state import Settings, State
 from ._torch_training import resolve_optimizer
 from ._views import candidate_views, find_views, one_view
@@ -333,8 +333,12 @@ class BaseClamping(BaseCalibrator):
         if any(settings.features for settings in candidates):
             searched = with_norm_layers(searched)
             if not searched.norm_layers:
+                if isinstance(asked := getattr(self, "perturbation", None), str) and asked == "norm":
+                    why = words_of(without_layers(searched))
+                    message = f"perturbation='norm' is left out, and temperature scaling it is: {why}"
+                    note(message, CalibrationSetWarning)
                 # What has nothing to clamp is no candidate beside the inputs alone.
-                candidates = [settings for settings in candidates if not settings.features] or candidates
+                candidates = without_appended_features(candidates) or candidates
         for settings in candidates:
             check_settings(searched, settings)
         # Small networks in float64, of which there is one for each fold, leave nothing to gain.

@@ -69,7 +69,7 @@ class Learner:
         identity = make_perturbation("norm", problem)
         norm = copy.deepcopy(norm_part(state.perturbation)) or identity
         if not problem.norm_layers:
-            return replace(state, untried=state.untried | {"norm": _without_layers(problem)})
+            return replace(state, untried=state.untried | {"norm": without_layers(problem)})
         features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients)
         beneath = replace(problem, before=nn.Sequential(OrderedDict(parts))) if parts else problem
         most = _MOST_STEPS if norm is identity else _LAST_STEPS
@@ -134,7 +134,8 @@ class Learner:
                     following, gradients_of(problem, *place, gammas, wide=leader.wide), strict=True
                 ):
                     start = replace(leader, extensions={}, gradients=gradients)
-                    states.append(self.fit(problem, replace(settings, max_epochs=1), start))
+                    clamped = norm_part(leader.perturbation) is not None
+                    states.append(self.fit(problem, replace(settings, max_epochs=1, features=clamped), start))
             if features is not None:
                 states.append(self.fit(problem, features, leader))
         return states
@@ -187,6 +188,11 @@ def make_perturbation(perturbation, problem):
         return nn.Sequential()
     if isinstance(perturbation, str):
         return PERTURBATIONS[perturbation](tuple(x.shape[1:])).to(x.device, dtype)
+    if norm_part(perturbation) is not None:
+        raise ValueError(
+            "perturbation must be 'norm' to clamp features, whose layers fit looks for; got a module with a "
+            "NormPerturbation, which is for ClampedModule"
+        )
     made, name = copy.deepcopy(perturbation).to(x.device, dtype), type(perturbation).__name__
     if not learnable(made):
         raise ValueError(f"perturbation must have parameters to learn; got {name}, which has none")
@@ -224,7 +230,7 @@ def competing_families(problem, penalty=0.0):
     most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
     if problem.norm_layers == [] or problem.backbone.splits is not None:
-        untried["norm"] = _without_layers(problem)
+        untried["norm"] = without_layers(problem)
     for name, kind in PERTURBATIONS.items():
         if not (kind.tried_on_tables if is_table else kind.tried_on_signals):
             continue
@@ -254,7 +260,7 @@ def competing_families(problem, penalty=0.0):
     return made, untried
 
 
-def _without_layers(problem):
+def without_layers(problem):
     """Why features aren't clamped where no layer's can be."""
     if problem.backbone.splits is not None:
         return Untried(math.inf, FamilyReason.CROSS_FITTED)

@@ -48,6 +48,12 @@ class Outcome:
         return float(np.average(losses, weights=self.evidence.weight))
 
 
+def without_appended_features(candidates):
+    """The candidates of "auto" that perturb inputs alone, where the last one clamps features on top; else none."""
+    *alone, last = candidates
+    return alone if last.features and alone and not alone[0].features and alone[0].perturbation == "auto" else []
+
+
 def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
     """Judge candidates on the folds, and fit the best one to all the samples.
 
@@ -86,7 +92,7 @@ def _judge(problem, candidates, tries, learner, level):
     Where none does, of that which comes nearest to it, and views are searched with the first try's splits.
     """
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
-    early_stopped = sum(not settings.features for settings in candidates) == 1
+    early_stopped = len(without_appended_features(candidates) or candidates) == 1
     quiet = [
         replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
         for settings in candidates
@@ -96,9 +102,9 @@ def _judge(problem, candidates, tries, learner, level):
         return hold_out_all(train, held_out, learner.fit_path(train, quiet))
 
     shares = None
-    if candidates[-1].features and not candidates[0].features:
+    if alone := without_appended_features(candidates):
         # What features win is much or nothing: they leave most of the level to the inputs alone.
-        shares = [(1 - _SHARE_OF_FEATURES) / (len(candidates) - 1)] * (len(candidates) - 1) + [_SHARE_OF_FEATURES]
+        shares = [(1 - _SHARE_OF_FEATURES) / len(alone)] * len(alone) + [_SHARE_OF_FEATURES]
     refused = []
     for splits in tries:
         evidence = cross_examine(problem, splits, learn, learner.progress)

@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, VectorScaling
+from skclamp.exceptions import CalibrationSetWarning
 from skclamp.perturbations import NormPerturbation
 from tests._digits import calibration_and_test, convolutional_network
 from tests._small_networks import bare_logits, labels_of, snapshot
@@ -33,7 +34,7 @@ class Tokens(nn.Module):
         with torch.no_grad():
             self.head.weight.mul_(12)
 
-    def forward(self, ids):
+    def forward(self, ids, more=None):
         return self.head(self.encoder(self.embedding(ids))[:, 0])
 
 
@@ -153,15 +154,38 @@ def test_a_grid_may_have_it():
     ("network", "said"),
     [
         (nn.Linear(12, 4), "no normalisation layer at all"),
-        (nn.Sequential(nn.BatchNorm1d(12, affine=False), nn.Linear(12, 4)), "has no weight of its own"),
+        (nn.Sequential(nn.BatchNorm1d(12, affine=False), nn.Linear(12, 4)), "'0' has no weight of its own"),
     ],
 )
 def test_networks_without_such_layers_say_so(network, said):
     X = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
     y = labels_of(bare_logits(network.eval(), X))
-    calibrator = NeuralClampingCalibrator(network, perturbation="norm", random_state=0).fit(X, y)
+    calibrator = NeuralClampingCalibrator(network, perturbation="norm", random_state=0)
+    with pytest.warns(CalibrationSetWarning, match=f"'norm' is left out, and temperature scaling it is: .* {said}"):
+        calibrator.fit(X, y)
     assert not calibrator.accepted_
     assert said in calibrator.verdict_.not_tried["norm"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("table", {"optimizer": "adam"}, "optimizer must be 'auto' or 'natural' where perturbation is 'norm'"),
+        ("table", {"init": "normal"}, "init must be 'zeros' where perturbation is 'norm'"),
+        ("table", {"perturbation": NormPerturbation([("1", (24,))])}, "perturbation must be 'norm' to clamp features"),
+        (
+            "names",
+            {"max_views": 2, "views": [nn.Dropout(0.1)]},
+            "input_key must name the entry of X that views look at",
+        ),
+    ],
+)
+def test_what_features_have_no_use_of_is_refused(name, options, message):
+    network, X = problem_of("tokens" if name == "names" else name, 200)
+    y = labels_of(bare_logits(network, X))
+    inputs = {"ids": X, "more": X} if name == "names" else X
+    with pytest.raises(ValueError, match=message):
+        NeuralClampingCalibrator(network, **{"perturbation": "norm", **options}).fit(inputs, y)
 
 
 def test_it_follows_the_users_network():
