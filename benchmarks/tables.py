@@ -112,7 +112,8 @@ def table(name, files, head):
 )
 def measured_rows(corrupted, viewed, drifted, adapted):
     """One line for each kind of reader."""
-    own = corruptions.against_temperature(corrupted).query("network == 'cifar10_resnet20' and n_labels == 2500")
+    setting = "network == 'cifar10_resnet20' and severity == 2 and n_labels == 2500"
+    own = corruptions.against_temperature(corrupted).query(setting)
     own = own.groupby(["method", "severity", "corruption"], observed=True)[["ratio", "points"]].mean()
     own = own.groupby("method", observed=True).mean()
     plain = against_one_view(viewed).query("max_views == 2").groupby("network")[["ratio", "points"]].mean()
@@ -124,6 +125,7 @@ def measured_rows(corrupted, viewed, drifted, adapted):
     n = corrupted.corruption.nunique()
     for what, found in (
         (f"{n} corruptions of CIFAR-10 that others wrote | `NeuralClampingCalibrator`", own.loc["clamping"]),
+        ("the same, the input alone clamped | `NeuralClampingCalibrator(perturbation=...)`", own.loc["input_clamping"]),
         ("the same | batch norm adapted, T", own.loc["batch_norm"]),
         ("CIFAR-10, no shift | `max_views=2`: the mirror image too", plain.loc["cifar10_resnet20"]),
         ("gas sensors that drifted, 150 labels | `CalibratorSelector`", sensors.loc["selector"]),
@@ -236,9 +238,35 @@ def corruption_winners_rows(results):
 
 
 @table(
+    "features",
+    "features.csv",
+    'labels | fits of "norm", of "auto" | kept | kept, and worse on others | mean NLL less temperature scaling\'s',
+)
+def features_rows(results):
+    for shift_, part in results[results["shift"].isin(["none", "drawn"])].groupby("shift", sort=False):
+        families = [part[part.family == family] for family in ("norm", "auto")]
+        worse = ((part.accepted == 1) & (part.excess > 0)).sum()
+        counts = ", ".join(str(len(own)) for own in families)
+        kept = ", ".join(str(own.accepted.sum()) for own in families)
+        title = "true" if shift_ == "none" else "drawn from softmax(z / T)"
+        yield f"{title} | {counts} | {kept} | {worse} | {part.excess.mean():+.5f}"
+
+
+@table(
+    "norm cost",
+    "norm_cost.csv",
+    "family | passes forward, backward | fit, in passes | prediction, in passes | saved file, kB",
+)
+def norm_cost_rows(results):
+    for row in results.itertuples():
+        passes = f"{row.forward:.1f}, {row.backward:.1f}"
+        yield f"{row.family} | {passes} | {row.relative_cpu:.1f} | {row.predict_ratio:.2f} | {row.file_kb:.1f}"
+
+
+@table(
     "imagenet",
     "imagenet.csv",
-    "change | splits | temperature scaling: accuracy %, NLL | batch norm adapted | neural clamping",
+    "change | splits | temperature scaling: accuracy %, NLL | batch norm adapted | clamping, input alone",
 )
 def imagenet_rows(results):
     runs = corruptions.against_temperature(results, whole=False)
@@ -248,7 +276,9 @@ def imagenet_rows(results):
         own = runs[runs.corruption == change]
         means = own.groupby("method", observed=True)[["ratio", "points", "accuracy", "nll"]].mean()
         plain = f"{means.accuracy['temperature']:.1f}, {means.nll['temperature']:.3f}"
-        cells = (f"{means.ratio[method]:.3f}, {means.points[method]:+.1f}" for method in ("batch_norm", "clamping"))
+        cells = (
+            f"{means.ratio[method]:.3f}, {means.points[method]:+.1f}" for method in ("batch_norm", "input_clamping")
+        )
         yield " | ".join((title, str(own.seed.nunique()), plain, *cells))
 
 

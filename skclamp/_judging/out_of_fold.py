@@ -66,6 +66,8 @@ class Evidence:
         What each fold made of each candidate.
     groups : ndarray of shape (n_samples,) or None
         Labels of samples that depend on each other, which count as one; None where none do.
+    chosen : int or None
+        The candidate that counts for the best, where it isn't that of the least loss.
     """
 
     plain: np.ndarray
@@ -75,6 +77,7 @@ class Evidence:
     least: list
     held_out: list
     groups: np.ndarray | None = None
+    chosen: int | None = None
 
     def by_fold(self, values):
         """Means, on each fold, of values of samples (last axis)."""
@@ -86,7 +89,9 @@ class Evidence:
         return [fold[candidate] for fold in self.held_out]
 
     def best(self):
-        """Index of the candidate with the least mean held-out NLL, the mean being over folds."""
+        """Index of the candidate with the least mean held-out NLL, the mean being over folds, or of the chosen one."""
+        if self.chosen is not None:
+            return self.chosen
         return int(self.by_fold(self.losses).mean(1).argmin())
 
     def sizes(self):

@@ -95,7 +95,8 @@ class Verdict:
         class frequencies, the negative mean log-likelihood ratio, and 0, since their test needs none.
     p_value : float
         Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
-        number of candidates. Of class frequencies that of universal inference alone.
+        number of candidates or, with "auto", over the candidate's share of the level. Of class frequencies that of
+        universal inference alone.
     reason : str
         Why a perturbation was kept or refused, or none was tried.
     tried : dict of str to float

@@ -30,7 +30,7 @@ from ..base._scores import Mapped
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule, frozen
-from ..modules._norm_layers import weights_of
+from ..modules._norm_layers import with_features_clamped
 from ..perturbations._families import additive_part, family_of
 from ..perturbations._norm import norm_part
 from ..perturbations._views import titles_of
@@ -114,9 +114,9 @@ class BaseClamping(BaseCalibrator):
         grows by natural steps, and takes no other optimizer.
     max_epochs : int, default=10
         Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most
-        so many natural-gradient steps. Natural-gradient training stops by itself when the gradients are no larger than
-        chance makes them. Ctrl-C in the last training, after the guard's, keeps the best epoch with a warning; before
-        that, it ends the fit.
+        so many natural-gradient steps, 5 of them for features and 3 from the folds' mean. Natural-gradient training
+        stops by itself when the gradients are no larger than chance makes them. Ctrl-C in the last training, after the
+        guard's, keeps the best epoch with a warning; before that, it ends the fit.
     shuffle : bool, default=True
         Whether a torch optimiser sees the samples in a new order each epoch.
     callbacks : list of skorch.callbacks.Callback, default=None
@@ -444,10 +444,8 @@ class BaseClamping(BaseCalibrator):
     def _logits(self, X, labelled):
         backbone, norm = copy.copy(self._backbone), norm_part(self.perturbation_)
         if norm is not None:
-            if self.module_.logits.taken_from != weights_of(backbone.module, norm):
-                # The user's network has been trained or moved since.
-                self._set_derived(backbone.module)
-            backbone.module = self.module_.logits
+            # Made anew, since the user's network may have been trained meanwhile.
+            backbone.module = with_features_clamped(backbone.module, norm)
         views = list(zip(self.views_, self.view_weights_.tolist(), strict=True)) if self._has_views else ()
         return backbone.logits(backbone.open(X), self._perturb, views=views, labelled=labelled)
 

@@ -276,7 +276,16 @@ def with_norm_layers(problem):
     """The same problem, and which normalisation layers of its network can be clamped."""
     if problem.backbone.splits is not None:
         return problem
-    layers, left_out = find_norm_layers(problem.backbone.module, *problem.example_batch(_N_PROBES))
+    x, others = problem.example_batch()
+    n_samples = len(next(iter(others.values())) if x is None else x)
+    # Neighbours may be alike, or blank.
+    rows = sorted({k * (n_samples - 1) // (_N_PROBES - 1) for k in range(_N_PROBES)})
+    probes = None if x is None else x[rows], {name: entry[rows] for name, entry in others.items()}
+    found = find_norm_layers(problem.backbone.module, *probes) if len(rows) > 1 else None
+    # What all processes that have samples to tell find, in one order.
+    told = [each for each in problem.shard.ranks.all_gather_object(found) if each is not None]
+    layers = [layer for layer in told[0][0] if all(layer in other for other, _ in told)] if told else []
+    left_out = {name: why for _, reasons in told for name, why in reasons.items()}
     return replace(problem, norm_layers=layers, layers_left_out={name: why.value for name, why in left_out.items()})
 
 

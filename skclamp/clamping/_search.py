@@ -101,14 +101,20 @@ def _judge(problem, candidates, tries, learner, level):
     def learn(_, train, held_out):
         return hold_out_all(train, held_out, learner.fit_path(train, quiet))
 
-    shares = None
-    if alone := without_appended_features(candidates):
+    shares, alone = None, without_appended_features(candidates)
+    if alone:
         # What features win is much or nothing: they leave most of the level to the inputs alone.
         shares = [(1 - _SHARE_OF_FEATURES) / len(alone)] * len(alone) + [_SHARE_OF_FEATURES]
     refused = []
     for splits in tries:
         evidence = cross_examine(problem, splits, learn, learner.progress)
         decision = decide(evidence, evidence.best(), level, len(tries), shares)
+        if shares and not decision.verdict.accepted and evidence.best() == len(alone):
+            # What features win beside the inputs may be chance, and what these do proved.
+            inputs = int(evidence.by_fold(evidence.losses[:-1]).mean(1).argmin())
+            of_inputs = decide(evidence, inputs, level, len(tries), shares)
+            if of_inputs.verdict.accepted:
+                evidence.chosen, decision = inputs, of_inputs
         if decision.verdict.accepted:
             return evidence, decision, splits
         refused.append((evidence, decision))

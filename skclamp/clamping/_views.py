@@ -55,7 +55,7 @@ def candidate_views(views, problem):
     if isinstance(views, str):
         views = views_of(x.shape[1:]) if problem.has_floating_inputs else []
     elif x is None:
-        raise ValueError("input_key must name the entry of X that views look at; got None")
+        raise ValueError("input_key must name the entry of X that views look at, of floating-point numbers; got None")
     views = [copy.deepcopy(view).to(x.device).eval() for view in views if type(view) is not nn.Identity]
     for view in views:
         try:

@@ -9,7 +9,7 @@ from torch import nn
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.parameters import check_choice
 from ..perturbations._families import shown
-from ..perturbations._norm import changes_inputs, norm_part
+from ..perturbations._norm import NormPerturbation, changes_inputs, norm_part
 from ._frozen import _LOCK, evaluating, frozen, takes_gradient
 from ._logits import RESPONSES, LogitsModule, seen_by_exporters
 from ._norm_layers import with_features_clamped
@@ -132,6 +132,8 @@ class ClampedModule(nn.Module):
         if not isinstance(backbone, LogitsModule):
             backbone = LogitsModule(backbone, response=response, input_key=input_key)
         norm = norm_part(perturbation)
+        if norm is not None and sum(isinstance(part, NormPerturbation) for part in perturbation.modules()) > 1:
+            raise ValueError("perturbation must have one NormPerturbation at the most, for each layer takes on one")
         self.logits = backbone if norm is None else with_features_clamped(backbone, norm).eval()
         self.perturbation = nn.Identity() if perturbation is None else perturbation
         self.output = output

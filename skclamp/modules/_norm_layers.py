@@ -87,18 +87,7 @@ def with_features_clamped(head, perturbation):
         network = unwrapped(network)
     network = shared_copy(network)
     _take_on_all(network, perturbation)
-    clamped = LogitsModule(network, **head.reading)
-    clamped.taken_from = weights_of(head, perturbation)
-    return clamped
-
-
-def weights_of(head, perturbation):
-    """What tells whether the layers' own weights and biases are still those that a copy took on a perturbation with."""
-    parts = _parts(head.module)
-    tensors = [
-        getattr(parts[layer.name], own) for layer in perturbation.layers for own in _own(parts[layer.name]) if own
-    ]
-    return [(tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in tensors]
+    return LogitsModule(network, **head.reading)
 
 
 def _take_on_all(network, perturbation):

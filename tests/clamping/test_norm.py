@@ -6,14 +6,15 @@ import threading
 import numpy as np
 import pytest
 import torch
+from _digits import calibration_and_test, convolutional_network
+from _small_networks import bare_logits, labels_of, snapshot
 from sklearn.metrics import log_loss
 from torch import nn
 
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, VectorScaling
 from skclamp.exceptions import CalibrationSetWarning
+from skclamp.modules import ClampedModule
 from skclamp.perturbations import NormPerturbation
-from tests._digits import calibration_and_test, convolutional_network
-from tests._small_networks import bare_logits, labels_of, snapshot
 
 
 def noisy(x, seed=0, sd=0.5):
@@ -192,14 +193,23 @@ def test_it_follows_the_users_network():
     network, X = problem_of("table")
     y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
     calibrator = NeuralClampingCalibrator(network, perturbation="norm", random_state=0).fit(X, y)
-    before = calibrator.predict_proba(X)
+    module = calibrator.module_
+    # Of a norm, without and with torch's knowledge; of a head that is another.
+    network[1].bias.data.add_(1.0)
     with torch.no_grad():
-        network[1].bias.add_(1.0)
-    after = calibrator.predict_proba(X)
-    assert not np.allclose(before, after)
-    with torch.no_grad():
-        network[1].bias.sub_(1.0)
-    assert np.allclose(calibrator.predict_proba(X), before, atol=1e-5)
+        network[4].weight.mul_(1.5)
+    network[-1] = nn.Linear(24, 4)
+    anew = ClampedModule(network, calibrator.perturbation_, temperature=calibrator.temperature_).eval()
+    expected = anew(torch.as_tensor(X)).softmax(1).detach()
+    np.testing.assert_allclose(calibrator.predict_proba(X), expected, atol=1e-6)
+    assert calibrator.module_ is module
+
+
+def test_one_clamp_of_features_at_a_time():
+    network, _ = problem_of("table")
+    twice = nn.Sequential(*(NormPerturbation([("1", (24,))]) for _ in range(2)))
+    with pytest.raises(ValueError, match="one NormPerturbation at the most"):
+        ClampedModule(network, twice)
 
 
 def test_a_network_serves_others_while_its_features_are_clamped():
