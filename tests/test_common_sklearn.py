@@ -157,6 +157,8 @@ class Uniform(ClassifierMixin, BaseEstimator):
         return np.full((len(check_array(X)), n_classes), 1 / n_classes)
 
 
+# The checks' labels don't follow from uniform probabilities, and come sorted.
+@pytest.mark.filterwarnings("ignore:(the probabilities aren't true|samples are repeated):UserWarning")
 @parametrize_with_checks([CalibrationMonitor(Uniform().fit(None, range(25)))])
 def test_scikit_learns_own_checks_of_the_monitor(estimator, check):
     check(estimator)

@@ -48,6 +48,22 @@ def no_errors(n_samples):
     )
 
 
+def copies():
+    """Of samples of a stream that are repeated."""
+    return (
+        "samples are repeated, labels and all: copies, such as frames of a still video, are no evidence of their own, "
+        "and alarms of them may be false. Pass groups=..., a name for each sample of what it is a copy of"
+    )
+
+
+def never_true(n, p_value):
+    """Of held-out samples that a monitor is given first."""
+    return (
+        f"the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "
+        "anew, on more samples or by a map with more parameters, such as VectorScaling; summary says how they are off"
+    )
+
+
 def several_outputs(guess):
     """Of a network that returns more than logits."""
     return (

@@ -80,12 +80,13 @@ def split_missing(y, beside=None):
     values = values.reshape(-1)
     missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
     if values.dtype.kind == "O":
-        missing = np.array([_is_missing(label) for label in values.tolist()], dtype=bool)
+        missing = np.array([is_missing(label) for label in values.tolist()], dtype=bool)
     there = values[~missing]
     return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there), missing
 
 
-def _is_missing(label):
+def is_missing(label):
+    """Whether it is None, NaN or pandas' NA."""
     try:
         return label is None or bool(label != label)
     except TypeError:

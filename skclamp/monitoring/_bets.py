@@ -1,4 +1,4 @@
-"""Numerics of the bets: likelihoods of recalibrations on a grid, class frequencies so far, bounds between grid points.
+"""Numerics of the bets: likelihoods of recalibrations on a grid, class frequencies so far, a bound between grid points.
 
 A recalibration by T has log-probabilities ``beta z - log Z(beta)`` with beta = 1 / T and z those of the classifier, and
 one by class weights w adds ``log w - log E_beta[w]``. ``log Z``, and ``log Z + log E_beta[w]`` as well, are convex in
@@ -33,7 +33,7 @@ class Likelihoods(NamedTuple):
         Derivative of the log-likelihood.
     log_total, mean : ndarray of shape (n_samples, n_betas)
         Of the classes' ``exp(beta z)``, the logarithm of the sum and its derivative; z is 0 at the top class.
-    tilt : ndarray of shape (n_samples, n_betas, n_weightings)
+    tilt : ndarray of shape (n_samples, n_betas)
         Logarithm of the classes' expected weight.
     """
 
@@ -53,10 +53,10 @@ def null_betas(tolerance):
 
 
 def likelihoods(log_p, y, betas, weights):
-    """See `Likelihoods`; `log_p` (n, K) are log-probabilities, y column indices, weights (n, n_weightings, K)."""
+    """See `Likelihoods`; `log_p` (n, K) are log-probabilities, y column indices, weights (n, K)."""
     z = torch.from_numpy(log_p - log_p.max(1, keepdims=True))
     # One exponential per class and beta serves all the sums over classes, as columns of one product.
-    columns = torch.cat([torch.ones_like(z)[:, None], z[:, None], torch.from_numpy(weights)], 1)
+    columns = torch.stack([torch.ones_like(z), z, torch.from_numpy(weights)], 1)
     terms = torch.mul(z[:, None], torch.from_numpy(betas)[:, None]).exp_()
     sums = torch.bmm(terms, columns.transpose(1, 2)).numpy()
     total = sums[..., 0]
@@ -64,7 +64,7 @@ def likelihoods(log_p, y, betas, weights):
     of_label = z.numpy()[np.arange(len(y)), y][:, None]
     log_likelihood = betas * of_label - log_total
     gain = log_likelihood - log_likelihood[:, AS_IS, None]
-    return Likelihoods(gain, of_label - mean, log_total, mean, np.log(sums[..., 2:] / total[..., None]))
+    return Likelihoods(gain, of_label - mean, log_total, mean, np.log(sums[..., 2] / total))
 
 
 def before_each(rows, state, memory):
@@ -80,24 +80,16 @@ def class_weights(found, predicted):
     return (found + _PRIOR_COUNT) / (predicted + _PRIOR_COUNT)
 
 
-def bound_of_concave(values, slopes, betas):
-    """Least upper bound of concave functions (rows) that their values and slopes on a grid allow."""
-    return _peak_between(values, slopes[:, :-1], slopes[:, 1:], betas)
-
-
 def bound_of_tilt(tilt, log_total, mean, betas):
     """Upper bound, over betas, of the logarithm of the classes' expected weight.
 
     It is the difference of two convex functions: the first is below its chords, the second above its tangents.
     """
-    chord = np.diff(tilt + log_total, axis=1) / np.diff(betas)
-    return _peak_between(tilt, chord - mean[:, :-1], chord - mean[:, 1:], betas)
-
-
-def _peak_between(values, left, right, betas):
-    """The highest of the values and of the crossings of lines from neighbouring ones, of slopes `left` and `right`."""
-    width, opening = np.diff(betas), left - right
+    width, chord = np.diff(betas), np.diff(tilt + log_total, axis=1) / np.diff(betas)
+    # The highest of the values, and of the crossings of lines from neighbouring ones.
+    left, right = chord - mean[:, :-1], chord - mean[:, 1:]
+    opening = left - right
     with np.errstate(divide="ignore", invalid="ignore"):
-        place = (np.diff(values, axis=1) - right * width) / opening
+        place = (np.diff(tilt, axis=1) - right * width) / opening
     place = np.where(opening > 0, np.clip(place, 0, width), 0.0)
-    return np.maximum(values.max(1), (values[:, :-1] + left * place).max(1, initial=-np.inf))
+    return np.maximum(tilt.max(1), (tilt[:, :-1] + left * place).max(1, initial=-np.inf))

@@ -26,14 +26,24 @@ from ..display import MonitorDisplay
 from ..exceptions import CalibrationSetWarning
 from ..persistence import write
 from ._alarms import Alarms, watch_on
-from ._e_process import EProcess, best_temperature
-from ._watched import encode_watched, open_watched, read_watched, refuse_metadata
+from ._e_process import StartsMixture, best_temperature, of_former
+from ._watched import (
+    encode_watched,
+    group_keys,
+    log_odds_of_copies,
+    one_after_another,
+    open_watched,
+    read_watched,
+    refuse_metadata,
+)
 from ._words import sentences
 
 # What nobody may choose in view of the samples, nor change between them.
 _RULES = ("alpha", "tolerance", "average_run_length", "response", "classes")
 # What a watch keeps beside what the user sees.
-_WATCH = ("_alarms", "_backbone", "_evidence", "_rules", "_watched")
+_WATCH = ("_alarms", "_backbone", "_evidence", "_held_out", "_latest", "_rules", "_watched")
+# Of copies among the samples; what it bets on is seldom so by chance.
+_MAX_LOG_ODDS = math.log(1000)
 _UNSEEN = (
     "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
 )
@@ -43,11 +53,13 @@ _UNSEEN = (
 class CalibrationMonitor(AroundEstimator):
     """Tells, label by label, whether the calibration of a deployed classifier still holds.
 
-    The null hypothesis is that labels are drawn from the classifier's probabilities, recalibrated by some temperature
-    within a tolerance. Against it bets a mixture of other temperatures and of class frequencies that the samples so far
-    have shown. What the mixture has won is an e-value: however often one looks, the probability of a false alarm, ever,
-    is at most `alpha`. It speaks of the labels that it was given: they may come late, or never, as long as whether and
-    when they come doesn't depend on what they are.
+    The null hypothesis is that labels are drawn from the classifier's probabilities, recalibrated by temperatures
+    within a tolerance, each sample's by its own. Against it bets a mixture of other temperatures, and of class
+    frequencies that the latest samples have shown, each from every label on: a change is seen about as soon after a
+    long quiet past as after a short one. What the mixture has won is an e-value: however often one looks, the
+    probability of a false alarm, ever, is at most `alpha`. It speaks of the labels that it was given: they may come
+    late, or never, as long as whether and when they come doesn't depend on what they are. Labels have to be independent
+    given their inputs, or their `groups` known.
 
     Parameters
     ----------
@@ -61,8 +73,8 @@ class CalibrationMonitor(AroundEstimator):
         Temperatures from ``1 / (1 + tolerance)`` to ``1 + tolerance`` are no change, at most 1. A calibrator that was
         fitted on some hundred samples isn't exact; at 0 it alarms of that.
     average_run_length : float, default=None
-        Mean number of labels between false alarms of a second test, which restarts at each label and so sees late
-        changes as soon as early ones, such as 100,000; it raises `change_alarm_`. None leaves it out.
+        Mean number of labels between false alarms of a second test, such as 100,000; it raises `change_alarm_`, sooner
+        than `alarm_` after a long past, and some time by chance. None leaves it out.
     response : {"auto", "logits", "probabilities"}, default="auto"
         What X holds without an estimator; "auto" is logits. Of classifiers it is always the probabilities that count.
     classes : array-like of shape (n_classes,), default=None
@@ -76,10 +88,12 @@ class CalibrationMonitor(AroundEstimator):
         One over the largest e-value so far, at most 1: a p value whenever one looks.
     alarm_ : bool
         Whether it has been at most `alpha`.
+    never_true_ : bool
+        Whether there was an alarm of the held-out samples that `fit` was given; only after `fit`.
     change_alarm_ : bool
-        Whether the restarting test has alarmed; only with `average_run_length`.
+        Whether the second test has alarmed; only with `average_run_length`.
     n_samples_ : int
-        Labels so far.
+        Labels so far, here and below; those of a group count as one.
     n_missing_ : int
         Samples so far that had none.
     temperature_ : float
@@ -90,8 +104,8 @@ class CalibrationMonitor(AroundEstimator):
         Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; 0 where
         they don't show, with odds of one to `alpha`, that the probabilities were true before; None without an alarm.
     trajectory_ : ndarray of shape (n_points, 3)
-        Number of labels, log e-value, and the logarithm of the restarting test's sum; up to 1,025 points, the last
-        sample always among them.
+        Number of labels, log e-value, and the logarithm of the second test's sum; up to 1,025 points, the last sample
+        always among them.
     classes_ : ndarray of shape (n_classes,)
         Names of the columns.
     n_features_in_ : int
@@ -103,27 +117,30 @@ class CalibrationMonitor(AroundEstimator):
 
     Notes
     -----
-    With p_T the recalibrated probabilities and q the mixture of bets, each of which sees the past alone, the e-value is
-    ``prod q(y_i) / max_T prod p_T(y_i)`` (universal inference [1]_). Its denominator is at least the true likelihood:
-    it is at most a nonnegative martingale that starts at 1, and Ville's inequality holds for its maximum ([2]_). The
-    maximum over T is bounded from above by tangents, the log-likelihood being concave in 1/T. Bets are 25 temperatures,
-    ln T from -1.2 to 1.2, each without and with class weights (n_k + 5) / (m_k + 5), where n_k labels were found and
-    m_k expected before.
+    A bet's e-value e_t of sample t is at most 1 in expectation given the past. For a temperature T outside of the
+    tolerance, and T_0 the nearest within, it is ``p_T(y) / p_T0(y)``: with b = 1 / T and Z(b) the sum of the classes'
+    exp(b z), its expectation under p_T' is ``Z(b0) / Z(b) * Z(b' + b - b0) / Z(b')``. That is 1 at b' = b0 and, log Z
+    being convex, at most 1 beyond. For class weights (n_k + 5) / (m_k + 5), where n_k labels were found and m_k
+    expected among the latest 100 or so a class, it is the label's weight over the largest expected weight that a T
+    within the tolerance allows; log Z and its weighted kin are convex, which bounds that from above. Temperatures are
+    25, ln T from -1.2 to 1.2.
 
-    The second test is a Shiryaev-Roberts e-detector ([3]_): the sum, over all starts, of products of e-values of
-    single samples. While nothing changes, the samples until it reaches a threshold A are A or more on average. For a
-    temperature T outside of the tolerance, and T_0 the nearest within, ``p_T(y) / p_T0(y)`` is an e-value: with
-    b = 1 / T and Z(b) the sum of the classes' exp(b z), its expectation under p_T' is
-    ``Z(b0) / Z(b) * Z(b' + b - b0) / Z(b')``. That is 1 at b' = b0 and, log Z being convex, at most 1 beyond. For class
-    weights, here of some 100 samples a class, it is the label's weight over the largest expected weight that a T within
-    the tolerance allows; log Z and its weighted kin are convex, which bounds that from above.
+    With ``W(t) = 1 / (1 + ln t)``, a part W(t) - W(t + 1) of the stake is put on each bet before sample t:
+    ``S <- e_t (S + W(t) - W(t + 1))``. S + W(t + 1), averaged over bets, is a nonnegative supermartingale that starts
+    at 1. By Ville's inequality it ever reaches 1 / alpha with a probability of at most alpha ([1]_, [2]_). Half of the
+    stake is on class frequencies, the other one shared by the temperatures. It costs the logarithm of the number of
+    labels so far to bet on a change now, and the evidence never falls below W(t + 1).
+
+    The second test is a Shiryaev-Roberts e-detector ([2]_): the same sum with parts of 1. While nothing changes, the
+    samples until it reaches a threshold A are A or more on average.
+
+    Of a group the mean of its samples' e-values counts, which is one however dependent they are.
 
     References
     ----------
-    .. [1] L. Wasserman, A. Ramdas and S. Balakrishnan, "Universal inference", PNAS 117, 2020.
-    .. [2] A. Ramdas, P. Grünwald, V. Vovk and G. Shafer, "Game-theoretic statistics and safe anytime-valid inference",
+    .. [1] A. Ramdas, P. Grünwald, V. Vovk and G. Shafer, "Game-theoretic statistics and safe anytime-valid inference",
        Statistical Science 38, 2023.
-    .. [3] J. Shin, A. Ramdas and A. Rinaldo, "E-detectors: a nonparametric framework for sequential change detection",
+    .. [2] J. Shin, A. Ramdas and A. Rinaldo, "E-detectors: a nonparametric framework for sequential change detection",
        New England Journal of Statistics in Data Science 2, 2024.
 
     Examples
@@ -159,14 +176,21 @@ class CalibrationMonitor(AroundEstimator):
 
     _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
 
-    def fit(self, X, y=None, **params):
-        """Forget what was seen, and watch from these samples on.
+    def fit(self, X, y=None, *, groups=None, **params):
+        """Forget what was seen, and say of held-out samples whether the probabilities are true before the watch.
+
+        They may be those that calibrated, or better such as nothing was fitted to. What was never true is so told from
+        what changes later: `never_true_` and a warning say it at once, by the test of the watch, with false alarms in a
+        part of `alpha` at most. The first `partial_fit` then begins the watch anew, which knows that labels were true
+        before where these have shown it; until then all attributes speak of these samples.
 
         Parameters
         ----------
         X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
             As in `partial_fit`.
         y : array-like of shape (n_samples,), default=None
+            As in `partial_fit`.
+        groups : array-like of shape (n_samples,), default=None
             As in `partial_fit`.
         **params : dict
             None: weights are refused.
@@ -180,14 +204,32 @@ class CalibrationMonitor(AroundEstimator):
         ------
         ValueError, TypeError
             As `partial_fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skclamp import CalibrationMonitor
+        >>> rng = np.random.default_rng(0)
+        >>> logits = rng.normal(scale=3.0, size=(500, 3))
+        >>> y = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        >>> monitor = CalibrationMonitor().fit(logits[:400], y[:400])
+        >>> monitor.never_true_, monitor.n_samples_
+        (False, 400)
+        >>> monitor.partial_fit(logits[400:], y[400:]).n_samples_
+        100
         """
-        with self._kept_on_error():
+        with self._kept_on_error(), one_warning():
             for name in vars(self).keys() - self.get_params(deep=False).keys():
                 if name.endswith("_") or name in _WATCH:
                     delattr(self, name)
-            return self.partial_fit(X, y, **params)
+            self.partial_fit(X, y, groups=groups, **params)
+            self._held_out, self.never_true_ = True, self._alarms.first[0] is not None
+            if self.never_true_:
+                p_value = math.exp(-self._evidence.max_log_e)
+                note(words.never_true(self._evidence.n_samples, p_value), CalibrationSetWarning)
+        return self
 
-    def partial_fit(self, X, y=None, **params):
+    def partial_fit(self, X, y=None, *, groups=None, **params):
         """Watch some more samples; how they are cut into calls makes no difference.
 
         Parameters
@@ -198,6 +240,10 @@ class CalibrationMonitor(AroundEstimator):
         y : array-like of shape (n_samples,), default=None
             Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
             skipped, and may come again once the label is there. May be left out where X brings labels.
+        groups : array-like of shape (n_samples,), default=None
+            Of samples that depend on each other beyond what the classifier knows, such as frames of a video or visits
+            of a patient: a name for each of what it belongs to. A group counts as one sample, and adds nothing when it
+            comes back in a later call, so give it whole. None takes labels, given their inputs, as independent.
         **params : dict
             None: weights are refused.
 
@@ -216,7 +262,7 @@ class CalibrationMonitor(AroundEstimator):
             refuse_metadata(params)
             check_samples(X, type(self).__name__, "partial_fit")
             self._backbone = self._open_backbone()
-            X = dataset_behind(X, any_order=y is None)
+            X = dataset_behind(X, any_order=y is None and groups is None)
             if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
                 # A table has the columns of the first one.
                 validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
@@ -224,6 +270,7 @@ class CalibrationMonitor(AroundEstimator):
             if not hasattr(self, "_evidence"):
                 self._begin(logits)
             self._check_columns(logits)
+            keys = None if groups is None else group_keys(groups, len(logits))[~missing]
             logits = logits[torch.from_numpy(~missing)]
             named = self._backbone.classes is not None
             y_encoded = encode_watched(labels, self.classes_, named or self.classes is not None)
@@ -232,10 +279,7 @@ class CalibrationMonitor(AroundEstimator):
                 for finding in look_at_width(best, y_encoded, weight, logits.shape[1]):
                     finding.tell()
             log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
-            # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
-            limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
-            evidence, alarms = watch_on(self._evidence, self._alarms, limits, log_p, y_encoded)
-            self._conclude(evidence, alarms, int(missing.sum()))
+            self._take_on(log_p, y_encoded, keys, int(missing.sum()))
         return self
 
     def summary(self):
@@ -259,7 +303,7 @@ class CalibrationMonitor(AroundEstimator):
         >>> logits = rng.normal(scale=3.0, size=(1000, 3))
         >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
         >>> print(CalibrationMonitor().partial_fit(logits, y).summary())
-        Alarm after 155 of 1,000 labels: the p value is 7.6e-33, alpha 0.01. The probabilities were never true, or
+        Alarm after 155 of 1,000 labels: the p value is 1.6e-32, alpha 0.01. The probabilities were never true, or
         changed before labels could tell: the classifier has been over-confident from the first label on. A refit of T
         on all of them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone
         would; other changes aren't tested.
@@ -335,7 +379,7 @@ class CalibrationMonitor(AroundEstimator):
         """Start a watch with the classes that the first logits have, and the parameters as they are."""
         n_columns = logits.shape[1]
         self.classes_ = self._names(n_columns)
-        self._evidence, self._alarms = EProcess.of_none(self.tolerance, n_columns), Alarms([None, None])
+        self._evidence, self._alarms = StartsMixture.of_none(self.tolerance, n_columns), Alarms([None, None])
         self._rules = {name: getattr(self, name) for name in _RULES}
         if self.classes is not None:
             self._rules["classes"] = to_numpy(self.classes).copy()
@@ -364,8 +408,25 @@ class CalibrationMonitor(AroundEstimator):
             return np.arange(n_columns)
         return resolve_classes(None, n_columns, classes=self.classes, known=known)
 
-    def _conclude(self, evidence, alarms, n_missing):
-        """Set what the user sees."""
+    def _take_on(self, log_p, y, keys, n_missing):
+        """Watch samples with their labels and, where these are given, keys of groups; set what the user sees."""
+        if getattr(self, "_held_out", False):
+            self._evidence, self._alarms = (
+                self._evidence.watch_after(self._alarms.first[0] is None),
+                Alarms([None, None]),
+            )
+            self._held_out, self.n_missing_ = False, 0
+        sizes = np.ones(len(y), dtype=np.int64)
+        if keys is None:
+            self._look_for_copies(log_p, y)
+        else:
+            rows, sizes = one_after_another(keys, self._evidence.groups)
+            log_p, y = log_p[rows], y[rows]
+        # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
+        limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
+        evidence, alarms = watch_on(self._evidence, self._alarms, limits, log_p, y, sizes)
+        if keys is not None:
+            evidence.groups = np.union1d(evidence.groups, keys)
         self._evidence, self._alarms = evidence, alarms
         self.n_samples_ = evidence.n_samples
         self.n_missing_ = getattr(self, "n_missing_", 0) + n_missing
@@ -379,7 +440,17 @@ class CalibrationMonitor(AroundEstimator):
         self.temperature_, gain = best_temperature(evidence.totals - alarms.before)
         self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
 
+    def _look_for_copies(self, log_p, y):
+        """Warn once labels show that samples with equal probabilities are one; of earlier calls the last one counts."""
+        before, *last = getattr(self, "_latest", (0.0, log_p[:0], y[:0]))
+        log_p, y = np.concatenate([last[0], log_p]), np.concatenate([last[1], y])
+        log_odds = before + float(log_odds_of_copies(log_p, y))
+        if before < _MAX_LOG_ODDS <= log_odds:
+            note(words.copies(), CalibrationSetWarning)
+        self._latest = log_odds, log_p[-1:].copy(), y[-1:].copy()
+
     def _restore(self, learned, backbone=None):
+        learned["_alarms"].before = of_former(learned["_alarms"].before, learned["_evidence"].tolerance)
         if self.classes is None:
             self.classes = learned["_rules"]["classes"]
         super()._restore(learned, backbone)

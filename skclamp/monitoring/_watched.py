@@ -1,5 +1,8 @@
 """What is watched: logits of a classifier's probabilities, and the labels that are there."""
 
+import hashlib
+import zlib
+
 import numpy as np
 import torch
 from skorch import NeuralNet
@@ -9,7 +12,8 @@ from .._backbones.backbone import Opening
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import check_classifier, is_frozen, open_backbone
 from .._backbones.samples import labels_beside
-from .._utils.labels import check_same_length, encode_labels, split_missing
+from .._utils.arrays import to_numpy
+from .._utils.labels import check_same_length, encode_labels, is_missing, split_missing
 from ..base import BaseCalibrator
 
 
@@ -70,6 +74,45 @@ def encode_watched(labels, classes, named):
         ) from error
 
 
+def group_keys(groups, n_samples):
+    """A number for each sample's group, the same in every process."""
+    names = to_numpy(groups, "groups")
+    if names.shape != (n_samples,):
+        raise ValueError(f"groups must have shape ({n_samples},), a name or number a sample; got shape {names.shape}")
+    keys = {}
+    for name in dict.fromkeys(names.tolist()):
+        if is_missing(name):
+            raise ValueError(f"groups must name the group of every sample; got {name}")
+        # A column of whole numbers may come as one of floats.
+        text = repr(int(name) if isinstance(name, float) and name.is_integer() else name)
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        keys[name] = int.from_bytes(digest, "little", signed=True)
+    return np.array([keys[name] for name in names.tolist()], dtype=np.int64)
+
+
+def one_after_another(keys, seen):
+    """Rows of groups that haven't been seen, each one's together, in the order of their first, and their sizes."""
+    rows = np.flatnonzero(~np.isin(keys, seen))
+    _, first, group, sizes = np.unique(keys[rows], return_index=True, return_inverse=True, return_counts=True)
+    return rows[np.argsort(first[group], kind="stable")], sizes[np.argsort(first)]
+
+
+def log_odds_of_copies(log_p, y):
+    """Of rows that equal an earlier one, the log-likelihood ratio of nine in ten being copies, label and all, to none.
+
+    Independent samples may have equal probabilities, as of a tree's leaf, but then not always equal labels. Of classes
+    that are certain nothing is said.
+    """
+    rows = np.round(log_p, 5)
+    unsure = rows.max(1, initial=-np.inf) < 0
+    y, log_p = y[unsure], log_p[unsure]
+    prints = np.array([zlib.crc32(row) for row in rows[unsure]])
+    order = np.argsort(prints, kind="stable")
+    again = np.flatnonzero(np.diff(prints[order]) == 0)
+    label, former = y[order[again + 1]], y[order[again]]
+    return np.log(0.1 + 0.9 * (label == former) / np.exp(log_p[order[again + 1], former])).sum()
+
+
 def refuse_metadata(params):
     """Raise for whatever goes with samples beside labels."""
     given = [name for name, value in params.items() if value is not None]
@@ -81,4 +124,4 @@ def refuse_metadata(params):
     if "classes" in given:
         raise TypeError("classes is a parameter of the constructor: CalibrationMonitor(classes=...)")
     if given:
-        raise TypeError(f"a monitor takes X and y alone; got {given[0]!r}")
+        raise TypeError(f"a monitor takes X, y and groups alone; got {given[0]!r}")

@@ -32,6 +32,10 @@ def sentences(monitor, rules, evidence, alarms):
     if alarms.since:
         start, when = f"were true at first, and have changed since about label {alarms.since:,}", "since then"
         those = "those since then"
+    elif alarms.changed:
+        start = f"were true on {_labels(evidence.n_before)} before the watch, and have changed since"
+    elif getattr(monitor, "never_true_", False):
+        start = "were never true, as held-out labels say"
     yield f"The probabilities {start}: {_how(monitor.temperature_, rules['tolerance'])} {when}."
     yield f"A refit of T on {those}, {_won(monitor)}."
     yield _whether_enough(monitor, rules, evidence.totals - alarms.before)

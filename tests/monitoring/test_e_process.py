@@ -5,8 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
 from skclamp import CalibrationMonitor, TemperatureScaling
 
@@ -24,85 +23,53 @@ def log_likelihoods(logits, y, temperature=1.0, weights=1.0):
     return log_softmax(logits / temperature + np.log(weights), 1)[np.arange(len(y)), y]
 
 
-def log_e_value(logits, y, tolerance):
-    """The e-value by its definition."""
-    labels, p = np.eye(logits.shape[1])[y], np.exp(log_softmax(logits, 1))
-    weights = (5 + labels.cumsum(0) - labels) / (5 + p.cumsum(0) - p)
-    temperatures = np.exp(np.linspace(-1.2, 1.2, 25))
-    bets = [log_likelihoods(logits, y, t, w).sum() for t in temperatures for w in (1.0, weights)]
-    nll = lambda t: -log_likelihoods(logits, y, t).sum()  # noqa: E731
-    ends = 1 / (1 + tolerance), 1 + tolerance
-    inner = minimize_scalar(nll, bounds=ends, options={"xatol": 1e-12}).fun if tolerance else np.inf
-    return logsumexp(bets) - np.log(50) + min(inner, *map(nll, ends))
-
-
-@pytest.mark.parametrize("changed", [{"temperature": 2.0}, {"temperature": 0.4}, {"offsets": [2, 0, 0, -1]}, {}])
-def test_sharp_null_is_the_definition(changed):
-    logits, y = drawn(**changed)
-    found = CalibrationMonitor(tolerance=0).partial_fit(logits, y).log_e_value_
-    assert found == pytest.approx(log_e_value(logits, y, 0), abs=1e-9)
-
-
-@pytest.mark.parametrize("temperature", [2.0, 0.4])
-def test_null_whose_nearest_temperature_is_an_end_is_the_definition(temperature):
-    logits, y = drawn(temperature=temperature)
-    found = CalibrationMonitor(tolerance=0.2).partial_fit(logits, y).log_e_value_
-    assert found == pytest.approx(log_e_value(logits, y, 0.2), abs=1e-9)
-
-
-@pytest.mark.parametrize("tolerance", [0.01, 0.1, 1.0])
-@pytest.mark.parametrize("changed", [{"offsets": [2, 0, 0, -1]}, {}])
-def test_between_grid_points_the_null_is_bounded_from_above(tolerance, changed):
-    logits, y = drawn(**changed)
-    monitor = CalibrationMonitor(tolerance=tolerance)
-    exact = [log_e_value(logits[:n], y[:n], tolerance) for n in range(50, N + 1, 50)]
-    found = [monitor.partial_fit(logits[n - 50 : n], y[n - 50 : n]).log_e_value_ for n in range(50, N + 1, 50)]
-    below = np.array(exact) - found
-    assert (below > -1e-9).all()
-    assert (below < 2e-4 * np.arange(50, N + 1, 50)).all()
-
-
-def test_restarting_test_is_the_definition():
-    logits, y = drawn(temperature=1.3)
-    found = CalibrationMonitor(tolerance=0.1).partial_fit(logits, y).trajectory_[1:, 2]
-    labels = np.eye(K)[y]
+def definition(logits, y, tolerance, slack=0.0):
+    """Logarithms of the mixture over starts and of the sum over them, label by label, sample by sample."""
     betas = np.exp(np.arange(-12, 13) / 10)
-    betas = betas[np.abs(np.log(betas)) > np.log(1.1)]
-    against = np.clip(betas, 1 / 1.1, 1.1)
+    betas = betas[np.abs(np.log(betas)) > np.log(1 + tolerance)]
+    against = np.clip(betas, 1 / (1 + tolerance), 1 + tolerance)
     at, at_nearest = ([log_likelihoods(logits, y, 1 / b) for b in grid] for grid in (betas, against))
-    ratios = np.subtract(at, at_nearest)
-    counts, weight_of_label, expected = np.zeros((2, K)), [], []
-    for z, row, label in zip(logits, labels, y, strict=True):
+    counts, of_weights = np.zeros((2, K)), []
+    fine = np.linspace(1 / (1 + tolerance), 1 + tolerance, 2001)[:, None]
+    for z, label in zip(logits, y, strict=True):
         weights = (5 + counts[0]) / (5 + counts[1])
-        fine = np.exp(log_softmax(np.linspace(1 / 1.1, 1.1, 2001)[:, None] * z, 1)) @ weights
-        weight_of_label.append(np.log(weights[label]))
-        expected.append(np.log(fine.max()))
-        counts = (1 - 1 / (100 * K)) * counts + [row, np.exp(log_softmax(z))]
+        expected = np.exp(log_softmax(fine * z, 1)) @ weights
+        of_weights.append(np.log(weights[label]) - np.log(expected.max()) - slack)
+        counts = (1 - 1 / (100 * K)) * counts + [np.eye(K)[label], np.exp(log_softmax(z))]
+    e_values = np.exp([*np.subtract(at, at_nearest), of_weights]).T
     shares = np.append(np.full(len(betas), 0.5 / len(betas)), 0.5)
+    rest = lambda t: 1 / (1 + np.log(t))  # noqa: E731
+    mixed, summed, paths = np.zeros(len(shares)), np.zeros(len(shares)), []
+    for t, e in enumerate(e_values, start=1):
+        mixed, summed = e * (mixed + rest(t) - rest(t + 1)), e * (summed + 1)
+        paths.append([shares @ mixed + rest(t + 1), shares @ summed])
+    return np.log(paths)
 
-    def sums(of_weights):
-        total, path = np.zeros(len(shares)), []
-        for ratio in np.exp(np.array([*ratios, of_weights])).T:
-            total = (1 + total) * ratio
-            path.append(np.log(shares @ total))
-        return np.array(path)
 
-    highest = sums(np.array(weight_of_label) - expected)
+CHANGED = [{"temperature": 2.0}, {"temperature": 0.4}, {"offsets": [2, 0, 0, -1]}, {}]
+
+
+@pytest.mark.parametrize("tolerance", [0, 0.1, 1.0])
+@pytest.mark.parametrize("changed", CHANGED)
+def test_evidence_is_the_definition(changed, tolerance):
+    logits, y = drawn(**changed)
+    watched = CalibrationMonitor(tolerance=tolerance).partial_fit(logits, y).trajectory_[1:, 1:]
     # The expected weight is bounded from above; by how little the mean spacing of the grid says.
-    assert (found <= highest + 1e-9).all()
-    assert (found >= sums(np.array(weight_of_label) - expected - 3e-4) - 1e-9).all()
+    assert (watched <= definition(logits, y, tolerance) + 1e-9).all()
+    assert (watched >= definition(logits, y, tolerance, slack=3e-4 if tolerance else 0) - 1e-9).all()
 
 
 def test_single_samples_are_e_values_whatever_temperature_the_null_has():
-    # Of one sample the restarting sum is the mean of its e-values.
+    # After one more sample both are what they were and the stake on it, times its e-values at most.
     logits = drawn(n=20)[0]
     history, past = drawn(seed=1, n=200, offsets=[2, 0, 0, -1])
     before = CalibrationMonitor(tolerance=0.2).partial_fit(history, past)
-    sum_before = np.exp(before.trajectory_[-1, 2])
+    mixed, summed = np.exp(before.trajectory_[-1, 1:])
     for row in logits:
-        after = [np.exp(copy.deepcopy(before).partial_fit(row[None], [label]).trajectory_[-1, 2]) for label in range(K)]
+        after = [copy.deepcopy(before).partial_fit(row[None], [label]).trajectory_[-1, 1:] for label in range(K)]
         for temperature in np.linspace(1 / 1.2, 1.2, 41):
-            assert np.exp(log_softmax(row / temperature)) @ after <= 1 + sum_before + 1e-9
+            expected = np.exp(log_softmax(row / temperature)) @ np.exp(after)
+            assert (expected <= np.array([mixed, 1 + summed]) * (1 + 1e-9)).all()
 
 
 @pytest.mark.parametrize("size", [1, 7, 150])
@@ -190,19 +157,64 @@ def test_false_alarms_are_rare():
     assert max(p_values) <= 1
 
 
-def test_a_late_change_is_seen_sooner_by_restarting():
-    X, y = drawn(n=6000)
-    changed_X, changed_y = drawn(seed=1, n=1500, temperature=2.0)
-    monitor = CalibrationMonitor(average_run_length=10_000).partial_fit(X, y)
+def test_a_late_change_is_seen_as_soon_as_an_early_one():
+    history, changed = drawn(n=20_000, n_classes=10), drawn(seed=1, n=300, temperature=2.0, n_classes=10)
+    monitor = CalibrationMonitor(average_run_length=10_000).partial_fit(*history)
     assert not monitor.alarm_ and not monitor.change_alarm_
     assert monitor.since_ is None
-    while not monitor.change_alarm_:
-        start = monitor.n_samples_ - 6000
-        monitor.partial_fit(changed_X[start : start + 50], changed_y[start : start + 50])
-    assert not monitor.alarm_
-    assert abs(monitor.since_ - 6000) < 100
-    monitor.partial_fit(changed_X[monitor.n_samples_ - 6000 :], changed_y[monitor.n_samples_ - 6000 :])
-    assert monitor.temperature_ == pytest.approx(2.0, rel=0.1)
+    monitor.partial_fit(*changed)
+    assert monitor.alarm_ and monitor.change_alarm_
+    assert abs(monitor.since_ - 20_000) < 100
+    assert monitor.temperature_ == pytest.approx(2.0, rel=0.2)
+    # What a stake costs grows as the logarithm of what came before.
+    assert -np.log(1 + np.log(20_001)) <= monitor.trajectory_[:-1, 1].min()
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_one_tolerance_allows_for_several_temperatures(n_classes):
+    alarms = []
+    for seed in range(20):
+        logits, _ = drawn(seed, n=3000, n_classes=n_classes)
+        temperature = np.where(logits.argmax(1) == 0, 1.1, 1 / 1.1)[:, None]
+        y = (logits / temperature + np.random.default_rng([seed, 1]).gumbel(size=logits.shape)).argmax(1)
+        alarms.append(CalibrationMonitor().partial_fit(logits, y).alarm_)
+    assert not any(alarms)
+
+
+def grouped(seed, n=200, size=4, temperature=1.0):
+    """Frames of scenes, in an order of their own, with one label a scene."""
+    logits, y = drawn(seed, n, temperature)
+    group = np.random.default_rng(seed).permutation(np.repeat(np.arange(n), size))
+    return logits[group], y[group], group
+
+
+def test_copies_in_groups_count_once():
+    X, y, groups = grouped(0, temperature=2.0)
+    rows = np.sort(np.unique(groups, return_index=True)[1])
+    monitor = CalibrationMonitor().partial_fit(X, y, groups=groups)
+    once = CalibrationMonitor().partial_fit(X[rows], y[rows])
+    np.testing.assert_allclose(monitor.trajectory_, once.trajectory_, atol=1e-9)
+    assert (monitor.n_samples_, monitor.since_) == (200, once.since_)
+    assert monitor.gain_ == pytest.approx(once.gain_, abs=1e-9)
+
+
+def test_a_group_has_the_mean_of_its_e_values():
+    history, (X, y) = drawn(n=50, temperature=2.0), drawn(seed=1, n=3)
+    before = CalibrationMonitor().partial_fit(*history)
+    each = [copy.deepcopy(before).partial_fit(X[i : i + 1], y[i : i + 1]).trajectory_[-1, 1:] for i in range(3)]
+    together = copy.deepcopy(before).partial_fit(X, y, groups=["a"] * 3).trajectory_[-1, 1:]
+    np.testing.assert_allclose(together, np.log(np.exp(each).mean(0)), atol=1e-12)
+
+
+@pytest.mark.parametrize("cast", [np.asarray, lambda g: g.astype(float), lambda g: [f"scene {k}" for k in g]])
+def test_a_group_that_comes_back_adds_nothing(cast):
+    X, y, groups = grouped(0)
+    monitor = CalibrationMonitor().partial_fit(X[:400], y[:400], groups=cast(groups[:400]))
+    new = ~np.isin(groups, groups[:400])
+    other = copy.deepcopy(monitor).partial_fit(X[new], y[new], groups=cast(groups[new]))
+    monitor = pickle.loads(pickle.dumps(monitor)).partial_fit(X, y, groups=cast(groups))
+    np.testing.assert_array_equal(monitor.trajectory_, other.trajectory_)
+    assert monitor.partial_fit(X, y, groups=cast(groups)).n_samples_ == other.n_samples_ == 200
 
 
 def test_temperature_is_that_of_a_refit():

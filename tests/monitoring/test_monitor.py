@@ -30,8 +30,8 @@ def facts(monitor):
     return {name: getattr(monitor, name) for name in FITTED}
 
 
-def watch(X, y, estimator=None, **params):
-    return CalibrationMonitor(estimator, **params).partial_fit(X, y)
+def watch(X, y, estimator=None, groups=None, **params):
+    return CalibrationMonitor(estimator, **params).partial_fit(X, y, groups=groups)
 
 
 def same(one, other):
@@ -153,10 +153,65 @@ def test_an_error_keeps_what_was_seen():
         assert facts(monitor) == before
 
 
+CALM = (LOGITS + np.random.default_rng(3).gumbel(size=LOGITS.shape)).argmax(1)
+
+
 def test_fit_forgets():
-    monitor = watch(LOGITS, Y, average_run_length=100).fit(LOGITS[:50], Y[:50])
-    assert facts(monitor) == facts(watch(LOGITS[:50], Y[:50]))
-    assert monitor.set_params(tolerance=0.3).fit(LOGITS, Y).n_samples_ == 600
+    monitor = watch(LOGITS, Y, average_run_length=100).fit(LOGITS[:50], CALM[:50])
+    assert facts(monitor) == facts(watch(LOGITS[:50], CALM[:50]))
+    assert monitor.set_params(tolerance=0.3).fit(LOGITS, CALM).n_samples_ == 600
+
+
+@pytest.mark.parametrize("way", ["itself", "pickle", "file"])
+def test_the_watch_begins_after_held_out_samples(way, tmp_path):
+    monitor = CalibrationMonitor().fit(LOGITS, CALM)
+    assert not monitor.never_true_
+    if way == "pickle":
+        monitor = pickle.loads(pickle.dumps(monitor))
+    elif way == "file":
+        monitor.save(tmp_path / "monitor.safetensors")
+        monitor = skclamp.load(tmp_path / "monitor.safetensors")
+    changed = (LOGITS / 3 + np.random.default_rng(4).gumbel(size=LOGITS.shape)).argmax(1)
+    monitor.partial_fit(LOGITS[:20], [None] * 20).partial_fit(LOGITS, changed)
+    assert facts(monitor) == {**facts(watch(LOGITS, changed)), "n_missing_": 20}
+    assert monitor.alarm_ and not monitor.never_true_
+    assert "were true on 600 labels before the watch, and have changed since: the" in monitor.summary()
+    assert "were never true, or changed before labels could tell" in watch(LOGITS, changed).summary()
+
+
+def test_what_was_never_true_is_another_alarm():
+    with pytest.warns(CalibrationSetWarning, match=r"aren't true on the 600 samples given \(p .*\), before any watch"):
+        monitor = CalibrationMonitor().fit(LOGITS, Y)
+    assert monitor.never_true_ and monitor.alarm_
+    monitor.partial_fit(LOGITS[:10], Y[:10])
+    assert monitor.never_true_ and not monitor.alarm_
+    monitor.partial_fit(LOGITS[10:], Y[10:])
+    assert "were never true, as held-out labels say: the classifier has been over-confident" in monitor.summary()
+    assert not hasattr(watch(LOGITS, Y), "never_true_")
+
+
+def test_a_group_of_the_held_out_samples_adds_nothing_to_the_watch():
+    monitor = CalibrationMonitor().fit(LOGITS, CALM, groups=np.arange(600) // 2)
+    assert monitor.n_samples_ == 300
+    assert monitor.partial_fit(LOGITS, CALM, groups=np.arange(600) // 2 + 200).n_samples_ == 200
+
+
+def test_copies_warn_unless_they_are_groups():
+    thrice = np.repeat(np.arange(40), 3)
+    with pytest.warns(CalibrationSetWarning, match=r"samples are repeated, labels and all: .* Pass groups="):
+        watch(LOGITS[thrice], CALM[thrice])
+    watch(LOGITS[thrice], CALM[thrice], groups=thrice)
+    one_by_one = CalibrationMonitor()
+    with pytest.warns(CalibrationSetWarning, match="samples are repeated"):
+        for row in thrice:
+            one_by_one.partial_fit(LOGITS[[row]], CALM[[row]])
+
+
+def test_equal_probabilities_with_labels_of_their_own_do_not_warn():
+    rng = np.random.default_rng(0)
+    proba = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [1, 0, 0]])[rng.integers(3, size=2000)]
+    y = (np.log(proba + 1e-300) + rng.gumbel(size=proba.shape)).argmax(1)
+    watch(proba, y, response="probabilities")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +228,7 @@ def test_rules_stay_as_they_are(params, message):
     monitor = watch(LOGITS, Y).set_params(**params)
     with pytest.raises(ValueError, match=message):
         monitor.partial_fit(LOGITS, Y)
-    assert monitor.fit(LOGITS, Y).n_samples_ == 600
+    assert monitor.fit(LOGITS[:5], Y[:5]).n_samples_ == 5
 
 
 def test_the_estimator_stays_until_fit(tmp_path):
@@ -327,8 +382,12 @@ def test_parameters_have_rules(params, message):
 def test_messages():
     with pytest.raises(ValueError, match="sample_weight must be left out: weighted likelihoods are none"):
         CalibrationMonitor().partial_fit(LOGITS, Y, sample_weight=np.ones(600))
-    with pytest.raises(TypeError, match="a monitor takes X and y alone; got 'groups'"):
-        CalibrationMonitor().fit(LOGITS, Y, groups=Y)
+    with pytest.raises(TypeError, match="a monitor takes X, y and groups alone; got 'cluster'"):
+        CalibrationMonitor().fit(LOGITS, Y, cluster=Y)
+    with pytest.raises(ValueError, match=r"groups must have shape \(600,\), .* got shape \(599,\)"):
+        watch(LOGITS, Y, groups=Y[1:])
+    with pytest.raises(ValueError, match="groups must name the group of every sample; got nan"):
+        watch(LOGITS, Y, groups=np.where(Y, Y, np.nan))
     with pytest.raises(TypeError, match="got a network alone, Linear: calibrate it first"):
         watch(LOGITS, Y, torch.nn.Linear(3, 3))
     with pytest.raises(ValueError, match="estimator must be fitted: a monitor fits none; got LogisticRegression"):
