@@ -125,7 +125,6 @@ def measured_rows(corrupted, viewed, drifted, adapted):
     n = corrupted.corruption.nunique()
     for what, found in (
         (f"{n} corruptions of CIFAR-10 that others wrote | `NeuralClampingCalibrator`", own.loc["clamping"]),
-        ("the same, the input alone clamped | `NeuralClampingCalibrator(perturbation=...)`", own.loc["input_clamping"]),
         ("the same | batch norm adapted, T", own.loc["batch_norm"]),
         ("CIFAR-10, no shift | `max_views=2`: the mirror image too", plain.loc["cifar10_resnet20"]),
         ("gas sensors that drifted, 150 labels | `CalibratorSelector`", sensors.loc["selector"]),
