@@ -321,6 +321,14 @@ def delays_rows(results):
         yield f"{title} | {of_monitor(results)['delay', change, 'median delay']:.0f}"
 
 
+@table("late delays", "monitor.csv", "labels before | until the alarm of T = 1.4 | of T = 2")
+def late_delays_rows(results):
+    late = of_monitor(results)["late delay"].unstack()
+    for n in (0, 1000, 5000, 20_000):
+        medians = (late.loc[f"after {n}", f"median delay, T = {temperature}"] for temperature in (1.4, 2.0))
+        yield f"{n:,} | {' | '.join(f'{median:.0f}' for median in medians)}"
+
+
 @table("false alarms", "monitor.csv", "no change | ")
 def false_alarms_rows(results):
     found = of_monitor(results)
@@ -331,12 +339,22 @@ def false_alarms_rows(results):
     wide, narrow = (" %, ".join(short(worst, 1) for worst in part.max()) for part in (shares[~sharp], shares[sharp]))
     fitted = ", ".join(f"{undisturbed[f'fitted on {n}']:.0f}" for n in (500, 1000, 2500))
     yield (
-        "streams of 3,000 labels drawn from the probabilities, K = 2, 10, 100, 1,000: alarms at .01, at .05 | "
-        f"at most {wide} %"
+        "streams of 3,000 labels drawn from the probabilities, K = 2, 10, 100, as they are, at an end of the "
+        f"tolerance, or switching between the ends: alarms at .01, at .05 | at most {wide} %"
     )
     yield f"the same, `tolerance=0`, K = 2 and 10 | at most {narrow} %"
     yield f"100 orders of images, T fitted on 500, 1,000, 2,500: alarms | {fitted} %"
     yield f"the same, T fitted on 500, `tolerance=0` | {undisturbed['fitted on 500, sharp']:.0f} %"
+    repeated = found["repeated"].xs("share of alarms", level="measure") * 100
+    yield (
+        "1,000 labels, each three times: alarms without and with `groups` | "
+        f"{repeated['3 times']:.0f}, {repeated['3 times, in groups']:.0f} %"
+    )
+    said = found["never true"].xs("CIFAR-100, LeNet-5", level="setting") * 100
+    yield (
+        "CIFAR-100's LeNet-5 after temperature scaling: `never_true_` of 2,500 held-out images, alarms of the others | "
+        f"{said['share said before the watch']:.0f}, {said['share of alarms']:.0f} %"
+    )
     yield (
         "`average_run_length` of 1,000, 10,000: mean run length, streams cut off at three times that | "
         f"above {lengths['1000']:,}, {lengths['10000']:,}"
