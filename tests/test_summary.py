@@ -68,15 +68,6 @@ def test_features_are_told_apart_from_inputs(parts, words):
     assert words in in_words(nn.Sequential(*parts))
 
 
-def test_a_network_without_normalisation_is_told():
-    calibrator = clamped(perturbation="norm")
-    assert calibrator.verdict_.not_tried == {"norm": "the network has no normalisation layer at all"}
-    assert "inputs stay as they are" in calibrator.summary()
-    bare = nn.Sequential(*NETWORK, nn.BatchNorm1d(4, affine=False)).eval()
-    reason = NeuralClampingCalibrator(bare, perturbation="norm").fit(X, Y).verdict_.not_tried["norm"]
-    assert reason == "the network has no normalisation layer that can be clamped: '3' has no weight of its own"
-
-
 def test_clamping_tells_what_a_refusal_leaves():
     found = clamped(0.0, perturbation="full", optimizer="adam", lr=0.1)
     summary = found.summary()
