@@ -45,10 +45,10 @@ def default_calibrators(logits, random_state):
     ]
     chosen = named(takers(named(suited).items(), logits.calibration, logits.test))
     shape = logits.shape_of_an_input
-    if shape is not None:
+    if shape is not None or logits.has_features_to_clamp:
         chosen["NeuralClampingCalibrator"] = NeuralClampingCalibrator(random_state=random_state)
         # Without candidates it would be the same once more.
-        if views_of(shape):
+        if shape is not None and views_of(shape):
             chosen["NeuralClampingCalibrator, 2 views"] = NeuralClampingCalibrator(
                 max_views=2, random_state=random_state
             )

@@ -18,6 +18,8 @@ from ..base import BaseCalibrator
 from ..clamping._base import BaseClamping
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
+from ..modules import frozen
+from ..modules._norm_layers import find_norm_layers
 
 # An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
 _CHANCE_OF_ACCURACIES = 1e-4
@@ -137,6 +139,15 @@ class SharedLogits:
         batch, _ = next(iter(self.calibration_samples.inputs.batches(1)))
         x, _ = self.backbone.to_device(batch)
         return tuple(x.shape[1:]) if x is not None and x.is_floating_point() else None
+
+    @property
+    def has_features_to_clamp(self):
+        """Whether a torch network has normalisation layers that neural clamping can clamp, whatever its inputs are."""
+        if not self.backbone.in_batches or self.calibration_samples.inputs.is_stream:
+            return False
+        batch, _ = next(iter(self.calibration_samples.inputs.batches(3)))
+        with frozen(self.backbone.module):
+            return bool(find_norm_layers(self.backbone.module, *self.backbone.to_device(batch))[0])
 
     def uncalibrated(self):
         """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""

@@ -11,7 +11,13 @@ from _small_networks import bare_logits, labels_of, snapshot
 from sklearn.metrics import log_loss
 from torch import nn
 
-from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling, VectorScaling
+from skclamp import (
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    TemperatureScaling,
+    VectorScaling,
+    compare_calibrators,
+)
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.modules import ClampedModule
 from skclamp.perturbations import NormPerturbation
@@ -231,3 +237,10 @@ def test_a_network_serves_others_while_its_features_are_clamped():
         server.join()
     assert seen
     assert all(seen)
+
+
+def test_a_comparison_has_it_of_tokens():
+    network, X = problem_of("tokens")
+    y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=12.0)
+    compared = compare_calibrators(network, X[:400], y[:400], X[400:], y[400:])
+    assert "NeuralClampingCalibrator" in compared.calibrators
