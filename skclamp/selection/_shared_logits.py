@@ -146,8 +146,12 @@ class SharedLogits:
         if not self.backbone.in_batches or self.calibration_samples.inputs.is_stream:
             return False
         batch, _ = next(iter(self.calibration_samples.inputs.batches(3)))
+        x, others = self.backbone.to_device(batch)
+        # Clamping asks which of several inputs is perturbed, and nobody says.
+        if x is None and len(others) > 1 and any(entry.is_floating_point() for entry in others.values()):
+            return False
         with frozen(self.backbone.module):
-            return bool(find_norm_layers(self.backbone.module, *self.backbone.to_device(batch))[0])
+            return bool(find_norm_layers(self.backbone.module, x, others)[0])
 
     def uncalibrated(self):
         """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""
