@@ -1,6 +1,6 @@
 """Candidates judged out of fold, beside a baseline: losses go in, and a decision comes out, in numbers and enums."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import chain
 from operator import attrgetter
@@ -152,6 +152,8 @@ class Doubt(Enum):
     LOST_FOLDS = auto()
     CHANCE = auto()
     ANY_TEMPERATURE = auto()
+    CHANCE_GRADIENTS = auto()
+    NO_GAIN_ALONG_GRADIENTS = auto()
 
 
 def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
@@ -192,6 +194,19 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
     verdict = Verdict(not (objections or unheard), mean, error, p_value, **numbers)
     names = list(evidence.names(candidate))
     return Decision(verdict, objections, unheard, evidence.untried(tried), names, len(evidence.losses), n_gains)
+
+
+def keep_by_score(evidence, candidate, p_value, refused):
+    """The decision where the score test of `p_value` keeps a candidate, whose held-out NLL is lower in all.
+
+    `refused` is the decision that folds came to before; what they tried and what not is told as well.
+    """
+    judged = decide(evidence, candidate)
+    tried = refused.verdict.tried | judged.verdict.tried
+    verdict = replace(judged.verdict, accepted=True, p_value=p_value, tried=tried)
+    fitted = {family for name in tried for family in name.split(" + ")}
+    untried = {name: why for name, why in refused.untried.items() if name not in fitted}
+    return judged._replace(verdict=verdict, objections=[], untried=untried, by_score=True)
 
 
 def detectable_gain(standard_error, n_effective, head_starts, level):

@@ -95,8 +95,9 @@ class Verdict:
         class frequencies, the negative mean log-likelihood ratio, and 0, since their test needs none.
     p_value : float
         Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
-        number of candidates or, with "auto", over the candidate's share of the level. Of class frequencies that of
-        universal inference alone.
+        number of candidates or, with "auto", over the candidate's share of the level; where the score test of the
+        gradients kept it, of that, times the number of families. Of class frequencies that of universal inference
+        alone.
     reason : str
         Why a perturbation was kept or refused, or none was tried.
     tried : dict of str to float
@@ -110,7 +111,7 @@ class Verdict:
         is that of the try that kept the perturbation or, if none did, came nearest to it. Of class frequencies all the
         unlabelled samples.
     detectable_gain : float or None
-        Mean gain of held-out NLL per sample, in nats, at which the guard would have kept the perturbation on half of
+        Mean gain of held-out NLL per sample, in nats, at which the folds would have kept the perturbation on half of
         such sets of samples. None where nothing was held out, or no difference was seen.
     folds : list of dict
         What each fold did: "n_samples" held out, the "perturbation" that it learned in "n_epochs" (or, of views, the
@@ -171,6 +172,8 @@ class Decision(NamedTuple):
     names: list[str] = []
     n_candidates: int = 0
     n_gains: int = 0
+    # Whether the score test keeps it, and folds don't speak against it.
+    by_score: bool = False
 
 
 def nothing_tried(reason, value=0.0, needed=0.0, about=None, untried=()):

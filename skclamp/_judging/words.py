@@ -45,6 +45,10 @@ _WORDS = {
     ),
     Doubt.LOST_FOLDS: "it fell in {value} of {needed} folds, needs all",
     Doubt.CHANCE: "chance alone may do as much (Student's p = {value:.2g}, needs below {needed:g})",
+    Doubt.CHANCE_GRADIENTS: "gradients that ask for {about} may be chance (p = {value:.2g}, needs below {needed:g})",
+    Doubt.NO_GAIN_ALONG_GRADIENTS: (
+        "the gradients ask for {about} beyond chance (p = {value:.2g}), but it didn't lower the held-out NLL"
+    ),
     Doubt.ANY_TEMPERATURE: (
         "a temperature chosen for the held-out samples may do as well (evidence against it of {value:.2f} nats, needs "
         "{needed:.2f})"
@@ -121,6 +125,10 @@ def _reason(decision, otherwise):
     spread = f"standard error {verdict.standard_error:.2g}"
     if verdict.accepted:
         where = f"{'each' if decision.n_gains == n_folds else decision.n_gains} of {folds}"
+        if decision.by_score:
+            return (
+                f"Kept: {gain} ({spread}), in {where}, and its gradients are beyond chance (p = {verdict.p_value:.2g})."
+            )
         return f"Kept: {gain} ({spread}), in {where} and beyond chance (p = {verdict.p_value:.2g})."
     objections = "; ".join(map(words_of, decision.objections))
     why = f", which proves nothing: {objections}" if verdict.difference < 0 else ""

@@ -307,6 +307,10 @@ class BaseClamping(BaseCalibrator):
         """Whether held-out samples have to prove what is kept."""
         return True
 
+    def _samples_are_independent(self, problem):
+        """Whether no samples depend on each other, but for those of a group."""
+        return False
+
     @property
     def _searches_blindly(self):
         """Whether nobody asked for a certain perturbation, which would be tried whatever the network knows."""
@@ -346,7 +350,8 @@ class BaseClamping(BaseCalibrator):
             searched = accelerate(searched, self.precision)
         if searched.norm_layers:
             searched = on_private_copies(searched)
-        outcome = search(searched, candidates, tries, learner, guarded=self._guarded, level=level)
+        options = {"guarded": self._guarded, "independent": self._samples_are_independent(searched)}
+        outcome = search(searched, candidates, tries, learner, level=level, **options)
         if not with_views:
             return outcome, one_view()
         learner.progress.begin("views")

@@ -147,14 +147,25 @@ class NeuralClampingCalibrator(BaseClamping):
     there. With ``gamma="auto"`` they are tried at a gamma of 0.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's by Student's test of the paired
-    differences and by universal inference [4]_, both at 2 % over the number of candidates (of "auto" 0.5 % where
-    features are clamped too, and 1.5 % where inputs alone are) and, of "auto" below 1,000 samples, at half of that for
-    each of the two tries. Of two folds each must gain; of more, each of fewer samples, one may well lose by chance.
-    Universal inference looks at the mean of the folds' likelihood ratios: of each the expectation is at most 1 unless
-    the perturbation helps, and so is that of their mean, whatever the folds share. The last T comes from the pooled
-    held-out logits: in sample, many parameters on few samples make it too small. Those of each fold are scaled by the
-    ratio of two temperatures in sample, that of the result and the fold's own, since a fold that stopped earlier leaves
-    logits of another size. Labels are smoothed as Platt's targets are [5]_.
+    differences and by universal inference [4]_, both at 2 % (at 1 % where gradients may speak too, as below) over the
+    number of candidates (of "auto" a quarter of it where features are clamped too, three quarters where inputs alone
+    are) and, of "auto" below 1,000 samples, at half of that for each of the two tries. Of two folds each must gain; of
+    more, each of fewer samples, one may well lose by chance. Universal inference looks at the mean of the folds'
+    likelihood ratios: of each the expectation is at most 1 unless the perturbation helps, and so is that of their mean,
+    whatever the folds share. The last T comes from the pooled held-out logits: in sample, many parameters on few
+    samples make it too small. Those of each fold are scaled by the ratio of two temperatures in sample, that of the
+    result and the fold's own, since a fold that stopped earlier leaves logits of another size. Labels are smoothed as
+    Platt's targets are [5]_.
+
+    Folds learn from a part of the samples. Where they prove nothing, the gradients g_i at the identity of all the
+    samples may: at temperature scaling's T, a family that helps has a mean gradient that isn't zero. What T does is
+    projected out, g_i - c t_i with t_i the slope along log T, and Hotelling's T squared of the mean, whose p value is
+    Bonferroni's over the families that take part, is to pass at half the level; folds then have the other half. On top
+    of that the family, fitted under a weak prior, has to lower the held-out NLL of all folds together. Labels drawn
+    from the probabilities themselves, with a fixed seed, tell c and which samples could decide: a family takes part
+    where these are as many as five equal ones for each of its parameters, and gradients of a group are summed. It is
+    for families of the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at
+    random or groups.
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
     that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 512 samples
@@ -226,6 +237,10 @@ class NeuralClampingCalibrator(BaseClamping):
     @property
     def _guarded(self):
         return self.validation_fraction is not None
+
+    def _samples_are_independent(self, problem):
+        # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
+        return isinstance(self.validation_fraction, Real | str) or "groups" in problem.split_params
 
     @property
     def _searches_blindly(self):

@@ -155,7 +155,7 @@ class _Descent:
             name: (extended, [*state.prior_precisions, prior_precision])
             for extended, (name, (_, prior_precision)) in zip(gradients.extended, state.extensions.items(), strict=True)
         }
-        step = self.solve(own, displacement) if state.identity else None
+        step = self.solve(own, displacement, fitted=not self.settings.weak_prior) if state.identity else None
         before = 0.0 if step is None else step.evidence
         steps = {name: self.solve(block, displacement) for name, block in extended.items()}
         chosen = most_probable(steps, before + _MIN_EVIDENCE)

@@ -39,6 +39,10 @@ class Progress(Callback):
         """How many trainings there are, if all are needed."""
         self.bar_.total = n_trainings * self.max_epochs
 
+    def expect_more(self, n_trainings):
+        """How many come on top of these."""
+        self.bar_.total += n_trainings * self.max_epochs
+
     def begin(self, stage):
         """Name what comes next."""
         self.stage_ = stage

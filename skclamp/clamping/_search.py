@@ -1,22 +1,27 @@
 """The search: candidates are judged out of fold, and the best one is fitted to all the samples."""
 
 import copy
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import nn
 
-from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Evidence, HeldOut, decide
-from .._judging.verdict import Decision, Unheard, Untried, nothing_tried
+from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
+from .._judging.verdict import Decision, Objection, Unheard, Untried, nothing_tried
 from .._judging.words import left_out
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
 from ..perturbations._words import title_of
 from ._problem import Problem
+from ._score import scores_of
 from ._state import Settings, State
 
 # Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
 _SHARE_OF_FEATURES = 0.25
+# Of the families whose gradients are beyond chance, so many of the least p values are fitted.
+_MOST_BY_SCORE = 2
 
 
 @dataclass
@@ -54,18 +59,19 @@ def without_appended_features(candidates):
     return alone if last.features and alone and not alone[0].features and alone[0].perturbation == "auto" else []
 
 
-def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
+def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, independent=False):
     """Judge candidates on the folds, and fit the best one to all the samples.
 
     Neighbours among the candidates should resemble each other. Each try has splits, training and held-out rows, and
     follows where those before it proved nothing; without any, the first candidate is the best. Where `guarded`, the
     best candidate is kept only where held-out samples prove, at `level` over the number of tries, that it beats
-    temperature scaling.
+    temperature scaling; where samples, or their groups, are `independent`, gradients of all may as well.
     """
     if not candidates:
         return Outcome(problem, tries[0] if tries else [])
     learner.progress.expect(sum(map(len, tries)) * len(candidates) + 1)
-    evidence, decision, splits = _judge(problem, candidates, tries, learner, level)
+    scored = guarded and independent and _is_scored(problem, candidates)
+    evidence, decision, splits, candidates = _judge(problem, candidates, tries, learner, level, scored)
     settings = candidates[evidence.best() if evidence else 0]
     if not guarded:
         decision = None
@@ -86,13 +92,76 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL):
     return outcome
 
 
-def _judge(problem, candidates, tries, learner, level):
-    """Evidence of the candidates, the decision, and the splits for views, of the first try that proves something.
+def _judge(problem, candidates, tries, learner, level, scored):
+    """Evidence of the candidates, the decision, the splits for views, and the candidates, of what proves something.
 
-    Where none does, of that which comes nearest to it, and views are searched with the first try's splits.
+    Folds come first, try by try. Where these prove nothing, and it is `scored`, the score test follows, and has the
+    other half of the level; where this can't prove anything, folds have all of it. Of tries that prove nothing it is
+    that which comes nearest to it, and views are searched with the first try's splits.
     """
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
-    early_stopped = len(without_appended_features(candidates) or candidates) == 1
+    n_alone = len(without_appended_features(candidates))
+    early_stopped = (n_alone or len(candidates)) == 1
+    tried = []
+    for splits in tries:
+        evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped)
+        decision = _decided(evidence, level / (1 + scored), len(tries), n_alone)
+        if decision.verdict.accepted:
+            return evidence, decision, splits, candidates
+        tried.append((evidence, decision))
+    if not tried:
+        return None, None, [], candidates
+    scored = scored and not tried[0][1].unheard
+    families, scores = _scores(problem, candidates[0]) if scored else ({}, {})
+    if scored and not scores:
+        tried = [(e, _decided(e, level, len(tries), n_alone)) for e, _ in tried]
+        for (evidence, decision), splits in zip(tried, tries, strict=True):
+            if decision.verdict.accepted:
+                return evidence, decision, splits, candidates
+    evidence, decision = min(tried, key=lambda judged: (not judged[1].verdict.tried, judged[1].verdict.p_value))
+    kept = _judge_by_score(problem, candidates[0], families, scores, tries[-1], learner, level / 2, decision)
+    return kept or (evidence, decision, tries[0], candidates)
+
+
+def _decided(evidence, level, n_tries, n_alone):
+    """The decision on the best candidate; `n_alone` are those of "auto" without features, where a last one has them."""
+    if not n_alone:
+        return decide(evidence, evidence.best(), level, n_tries)
+    # What features win is much or nothing: they leave most of the level to the inputs alone.
+    shares = [(1 - _SHARE_OF_FEATURES) / n_alone] * n_alone + [_SHARE_OF_FEATURES]
+    decision = decide(evidence, evidence.best(), level, n_tries, shares)
+    if evidence.best() == n_alone and not decision.verdict.accepted:
+        # What features win beside the inputs may be chance, and what these do proved.
+        inputs = int(evidence.by_fold(evidence.losses[:-1]).mean(1).argmin())
+        of_inputs = decide(evidence, inputs, level, n_tries, shares)
+        if of_inputs.verdict.accepted:
+            evidence.chosen, decision = inputs, of_inputs
+    return decision
+
+
+def _judge_by_score(problem, settings, families, scores, splits, learner, level, refused):
+    """What `_judge` returns, where gradients speak for a family and folds don't speak against it; else None.
+
+    `refused` is what folds decided; why gradients prove nothing either is added to its objections.
+    """
+    p_values = {name: min(1.0, len(scores) * score.p_value) for name, score in scores.items()}
+    names = sorted(p_values, key=p_values.__getitem__)
+    asked_for = [name for name in names if p_values[name] < level][:_MOST_BY_SCORE]
+    if asked_for:
+        candidates = [_under_weak_prior(settings, name, families[name]) for name in asked_for]
+        learner.progress.expect_more(len(candidates) * len(splits))
+        evidence = _hold_out_on(problem, splits, candidates, learner, len(candidates) == 1)
+        best = evidence.best()
+        if np.average(evidence.losses[best] - evidence.plain, weights=evidence.weight) < 0:
+            return evidence, keep_by_score(evidence, best, p_values[asked_for[best]], refused), splits, candidates
+    if names:
+        reason = Doubt.NO_GAIN_ALONG_GRADIENTS if asked_for else Doubt.CHANCE_GRADIENTS
+        refused.objections.append(Objection(reason, p_values[names[0]], level, names[0]))
+    return None
+
+
+def _hold_out_on(problem, splits, candidates, learner, early_stopped):
+    """Evidence of candidates, each fitted to the training part of each split."""
     quiet = [
         replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
         for settings in candidates
@@ -101,27 +170,27 @@ def _judge(problem, candidates, tries, learner, level):
     def learn(_, train, held_out):
         return hold_out_all(train, held_out, learner.fit_path(train, quiet))
 
-    shares, alone = None, without_appended_features(candidates)
-    if alone:
-        # What features win is much or nothing: they leave most of the level to the inputs alone.
-        shares = [(1 - _SHARE_OF_FEATURES) / len(alone)] * len(alone) + [_SHARE_OF_FEATURES]
-    refused = []
-    for splits in tries:
-        evidence = cross_examine(problem, splits, learn, learner.progress)
-        decision = decide(evidence, evidence.best(), level, len(tries), shares)
-        if shares and not decision.verdict.accepted and evidence.best() == len(alone):
-            # What features win beside the inputs may be chance, and what these do proved.
-            inputs = int(evidence.by_fold(evidence.losses[:-1]).mean(1).argmin())
-            of_inputs = decide(evidence, inputs, level, len(tries), shares)
-            if of_inputs.verdict.accepted:
-                evidence.chosen, decision = inputs, of_inputs
-        if decision.verdict.accepted:
-            return evidence, decision, splits
-        refused.append((evidence, decision))
-    if not refused:
-        return None, None, []
-    nearest = min(refused, key=lambda judged: (not judged[1].verdict.tried, judged[1].verdict.p_value))
-    return *nearest, tries[0]
+    return cross_examine(problem, splits, learn, learner.progress)
+
+
+def _is_scored(problem, candidates):
+    """Whether the first candidate is for the score test: natural steps from the identity, of the inputs' NLL alone."""
+    settings, n_of_inputs = candidates[0], sum(not settings.features for settings in candidates)
+    at_identity = isinstance(settings.init, str) and settings.init == "zeros"
+    plain = not (settings.gamma or settings.penalty) and settings.optimizer in ("auto", "natural")
+    return n_of_inputs == 1 and at_identity and plain and problem.backbone.splits is None
+
+
+def _scores(problem, settings):
+    groups = problem.split_params.get("groups")
+    return scores_of(problem, settings.perturbation, problem.copies if groups is None else np.asarray(groups))
+
+
+def _under_weak_prior(settings, name, family):
+    """The settings that fit one family, for which gradients have spoken."""
+    if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+        settings = replace(settings, perturbation=nn.Sequential(OrderedDict({name: family})))
+    return replace(settings, weak_prior=True)
 
 
 def _refit(outcome, settings, learner):

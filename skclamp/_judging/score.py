@@ -1,0 +1,91 @@
+"""The score test: whether gradients of the loss at the baseline are zero on average, beside a T at its optimum."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from .paired import n_effective
+
+# Samples of equal weight that the test needs for each parameter: of fewer a mean is far from normal.
+_SAMPLES_PER_PARAMETER = 5
+# Of the largest variance in any direction: less is rounding.
+_ROUNDING = 1e-10
+
+
+class Score(NamedTuple):
+    """Hotelling's test of a family's gradients.
+
+    Attributes
+    ----------
+    statistic : float
+        Hotelling's T squared.
+    n_parameters : int
+        Directions that gradients have.
+    n_samples : float
+        How many samples, or groups, of equal weight would tell as much.
+    n_effective : float
+        The same where those whose gradients could be large tell more.
+    """
+
+    statistic: float
+    n_parameters: int
+    n_samples: float
+    n_effective: float
+
+    @classmethod
+    def of(cls, gradients, slopes, drawn, drawn_slopes, weight, groups=None):
+        """From gradients (n, p) of samples' losses, their slopes along log T, and the same under drawn labels.
+
+        These labels are drawn from the baseline's own probabilities, as the null hypothesis has it, and tell what T
+        does to the gradients, and which samples could decide. Neither is to be told by the labels that are tested: of
+        a nearly perfect network a few mistakes would be all there is. `groups` are labels of samples that count as one.
+        """
+        own, slopes = _sums(gradients, slopes, weight, groups)
+        drawn, drawn_slopes = _sums(drawn, drawn_slopes, weight, groups)
+        sizes = np.sqrt((own**2 + drawn**2).sum(0))
+        sizes = np.where(sizes > 0, sizes, 1.0)
+        with_temperature = drawn_slopes @ drawn / max(drawn_slopes @ drawn_slopes, np.finfo(float).tiny)
+        own = (own - np.outer(slopes, with_temperature)) / sizes
+        drawn = (drawn - np.outer(drawn_slopes, with_temperature)) / sizes
+        total, centred = own.sum(0), own - own.mean(0)
+        whitened, n_parameters = _whitening(centred)
+        n = len(own)
+        statistic = (n - 1) / n * float(np.square(total @ whitened).sum())
+        leverages = np.square(drawn @ _whitening(drawn)[0]).sum(1)
+        n_told = float(n_effective(leverages)) if leverages.any() else 0.0
+        weights = weight[weight > 0] if groups is None else np.unique(groups, return_inverse=True)[1]
+        if groups is not None:
+            weights = np.bincount(weights, weight)
+        return cls(statistic, n_parameters, float(n_effective(weights)), n_told)
+
+    @property
+    def takes_part(self):
+        """Whether there are samples enough for so many parameters."""
+        return 0 < self.n_parameters * _SAMPLES_PER_PARAMETER <= min(self.n_effective, self.n_samples)
+
+    @property
+    def p_value(self):
+        """Small where a step from the baseline would lower the loss beyond chance."""
+        n, p = self.n_samples, self.n_parameters
+        return float(stats.f.sf(self.statistic * (n - p) / (p * (n - 1)), p, n - p))
+
+
+def _sums(gradients, slopes, weight, groups):
+    """Weighted gradients and slopes, summed over each group; of samples with weight."""
+    weighted = np.column_stack([gradients, slopes]) * weight[:, None]
+    if groups is None:
+        weighted = weighted[weight > 0]
+    else:
+        _, group = np.unique(groups[weight > 0], return_inverse=True)
+        sums = np.zeros((group.max(initial=-1) + 1, weighted.shape[1]))
+        np.add.at(sums, group, weighted[weight > 0])
+        weighted = sums
+    return weighted[:, :-1], weighted[:, -1]
+
+
+def _whitening(rows):
+    """What makes the sum of the rows' outer products an identity, and the number of directions that they have."""
+    values, vectors = np.linalg.eigh(rows.T @ rows)
+    kept = values > _ROUNDING * max(1.0, values[-1])
+    return vectors[:, kept] / np.sqrt(values[kept]), int(kept.sum())

@@ -1,0 +1,69 @@
+"""The score test, in numbers alone."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from skclamp._judging.score import Score
+
+RNG = np.random.default_rng(0)
+GRADIENTS, DRAWN = RNG.normal(0.1, 1.0, (2, 200, 3)) * [1.0, 100.0, 0.01]
+SLOPES, DRAWN_SLOPES = RNG.normal(size=(2, 200))
+WEIGHT = np.ones(200)
+NONE = np.zeros(200)
+
+
+def test_of_one_parameter_it_is_students():
+    score = Score.of(GRADIENTS[:, :1], NONE, DRAWN[:, :1], NONE, WEIGHT)
+    assert score.p_value == pytest.approx(stats.ttest_1samp(GRADIENTS[:, 0], 0).pvalue)
+    assert (score.n_parameters, score.n_samples) == (1, 200)
+    assert score.takes_part
+
+
+def test_it_knows_no_units_and_no_coordinates():
+    score = Score.of(GRADIENTS, SLOPES, DRAWN, DRAWN_SLOPES, WEIGHT)
+    mix = RNG.normal(size=(3, 3)) * 7.0
+    mixed = Score.of(GRADIENTS @ mix, 3 * SLOPES, DRAWN @ mix, 3 * DRAWN_SLOPES, 5 * WEIGHT)
+    assert mixed.n_parameters == score.n_parameters == 3
+    np.testing.assert_allclose(mixed, score, rtol=1e-6)
+
+
+def test_what_a_temperature_does_is_left_out():
+    redundant = np.column_stack([GRADIENTS[:, 0], 2 * SLOPES]), np.column_stack([DRAWN[:, 0], 2 * DRAWN_SLOPES])
+    score = Score.of(redundant[0], SLOPES, redundant[1], DRAWN_SLOPES, WEIGHT)
+    alone = Score.of(GRADIENTS[:, :1], SLOPES, DRAWN[:, :1], DRAWN_SLOPES, WEIGHT)
+    assert score.n_parameters == 1
+    np.testing.assert_allclose(score, alone, rtol=1e-6)
+    # Of slopes with a mean it takes off what they say of the gradients.
+    tied = Score.of(SLOPES[:, None] + 1 + GRADIENTS[:, :1], SLOPES + 1, DRAWN_SLOPES[:, None], DRAWN_SLOPES, WEIGHT)
+    assert tied.p_value == pytest.approx(stats.ttest_1samp(GRADIENTS[:, 0], 0).pvalue, rel=0.2)
+
+
+def test_groups_and_weights():
+    once = Score.of(GRADIENTS, SLOPES, DRAWN, DRAWN_SLOPES, WEIGHT)
+    three = [np.repeat(part, 3, axis=0) for part in (GRADIENTS, SLOPES, DRAWN, DRAWN_SLOPES, WEIGHT)]
+    np.testing.assert_allclose(Score.of(*three, np.repeat(np.arange(200), 3)), once)
+    assert Score.of(*three).p_value < once.p_value
+    more = [np.concatenate([part, part[:50] + 9]) for part in (GRADIENTS, SLOPES, DRAWN, DRAWN_SLOPES)]
+    absent = np.r_[WEIGHT, np.zeros(50)]
+    np.testing.assert_allclose(Score.of(*more, absent), once)
+    np.testing.assert_allclose(Score.of(*more, absent, np.arange(250)), once)
+    uneven = Score.of(GRADIENTS, SLOPES, DRAWN, DRAWN_SLOPES, np.where(np.arange(200) % 10, 1.0, 50.0))
+    assert uneven.n_samples < 30
+
+
+def test_a_few_samples_that_tell_all_take_no_part():
+    size = np.where(np.arange(200) < 10, 100.0, 1e-3)[:, None]
+    score = Score.of(size * GRADIENTS, SLOPES, size * DRAWN, DRAWN_SLOPES, WEIGHT)
+    assert score.n_effective < 15
+    assert not score.takes_part
+    assert not Score.of(NONE[:, None], NONE, NONE[:, None], NONE, WEIGHT).takes_part
+
+
+def test_level():
+    """Of gradients without a mean, small p values are as rare as they say."""
+    p_values = []
+    for _ in range(400):
+        own, drawn = RNG.normal(size=(2, 100, 6))
+        p_values.append(Score.of(own[:, :5], own[:, 5], drawn[:, :5], drawn[:, 5], WEIGHT[:100]).p_value)
+    assert 0.02 < np.mean(np.less(p_values, 0.05)) < 0.08
