@@ -6,6 +6,7 @@ import numpy as np
 
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
+    area_under_risk_coverage,
     brier_score,
     calibration_refinement,
     classwise_calibration_error,
@@ -71,6 +72,7 @@ THRESHOLDED = {
     "ks, thresholded": partial(ks_calibration_error, threshold=0.5),
 }
 PROPER = {"nll": negative_log_likelihood, "brier": brier_score}
+RANKED = {"aurc": area_under_risk_coverage}
 DECOMPOSED = {
     "calibration, nll": part_of("calibration", "log_loss", "temperature"),
     "calibration, brier": part_of("calibration", "brier"),
@@ -78,10 +80,10 @@ DECOMPOSED = {
     "refinement, brier": part_of("refinement", "brier"),
 }
 ERRORS = {**BINNED, **UNBINNED, **THRESHOLDED}
-METRICS = {**ERRORS, **PROPER, **DECOMPOSED}
+METRICS = {**ERRORS, **PROPER, **RANKED, **DECOMPOSED}
 
 # Which stand for the others in what is done alike for all: labels, weights, formats, bad input.
-REPRESENTATIVES = ["ece", "sce", "sweep", "kde", "nll", "refinement, brier"]
+REPRESENTATIVES = ["ece", "sce", "sweep", "kde", "nll", "aurc", "refinement, brier"]
 
 # How far from calibrated depends on the number of samples, for which weights stand.
 SCALE_MATTERS = {"debiased", "debiased, l1", "debiased, classwise", "kde", "kde, l2", "kde, max"}

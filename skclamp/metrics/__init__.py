@@ -18,6 +18,7 @@ from ._proper_scores import (
     negative_log_likelihood,
     predictive_entropy,
 )
+from ._risk_coverage import RiskCoverageCurve, area_under_risk_coverage, risk_coverage_curve
 from ._scorers import (
     make_calibration_scorer,
     neg_brier_score_scorer,
@@ -31,7 +32,9 @@ __all__ = [
     "CalibrationRefinement",
     "NoiseFloor",
     "PairedTest",
+    "RiskCoverageCurve",
     "adaptive_expected_calibration_error",
+    "area_under_risk_coverage",
     "bootstrap_interval",
     "brier_score",
     "calibration_noise_floor",
@@ -49,6 +52,7 @@ __all__ = [
     "negative_log_likelihood",
     "paired_bootstrap_test",
     "predictive_entropy",
+    "risk_coverage_curve",
     "smooth_calibration_error",
     "sweep_calibration_error",
 ]

@@ -103,10 +103,10 @@ def bootstrap_interval(
     ----------
     metric : callable
         ``metric(y_true, y_proba) -> float``, given column indices for `y_true`. Fix its options with
-        ``functools.partial``. Binned, KS and smooth errors (top-label), the classwise error in bins of equal width and
-        the proper scores of this package are resampled through sums over the samples; its others are computed anew for
-        each replicate without passes over the probabilities where they have bins; other packages' metrics on copies of
-        the rows.
+        ``functools.partial``. Binned, KS and smooth errors (top-label), the classwise error in bins of equal width, the
+        proper scores and the area under the risk-coverage curve of this package are resampled through sums over the
+        samples; its others are computed anew for each replicate without passes over the probabilities where they have
+        bins; other packages' metrics on copies of the rows.
     y_true : array-like of shape (n_samples,)
         Class labels, or column indices.
     y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
@@ -116,9 +116,10 @@ def bootstrap_interval(
     confidence_level : float, default=0.95
         Probability that the interval covers the true value, between 0 and 1.
     method : {"debiased", "percentile", "basic"}, default="debiased"
-        "percentile" takes quantiles of the replicates, "basic" mirrors them at the value. Proper scores have no bias:
-        for them "debiased" is "percentile", as it is for other packages' metrics. For errors that aren't resampled
-        through sums it is "basic", which takes off part of the bias only.
+        "percentile" takes quantiles of the replicates, "basic" mirrors them at the value. Proper scores have no bias,
+        and the area under the risk-coverage curve next to none: for them "debiased" is "percentile", as it is for other
+        packages' metrics. For errors that aren't resampled through sums it is "basic", which takes off part of the bias
+        only.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None

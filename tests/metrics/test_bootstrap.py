@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
+    area_under_risk_coverage,
     bootstrap_interval,
     brier_score,
     classwise_calibration_error,
@@ -42,6 +43,7 @@ REPLICATED = {
     "smooth, fixed": partial(smooth_calibration_error, bandwidth=0.05),
     "nll": negative_log_likelihood,
     "brier": brier_score,
+    "aurc": area_under_risk_coverage,
 }
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, 400)
 
@@ -63,7 +65,7 @@ def check_quantiles(metric, y, proba, weight, tolerance=1e-9, n_resamples=30):
     values = [metric(y, proba, sample_weight=row) for row in weights]
     low, high = np.quantile(values, [0.05, 0.95])
     plain = metric(y, proba, sample_weight=weight)
-    least = -np.inf if metric in (brier_score, negative_log_likelihood) else 0
+    least = -np.inf if metric in (brier_score, negative_log_likelihood, area_under_risk_coverage) else 0
     basic = max(2 * plain - high, least), max(2 * plain - low, least)
     for method, ends in (("percentile", (low, high)), ("basic", basic)):
         interval = bootstrap_interval(

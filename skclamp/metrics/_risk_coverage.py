@@ -1,0 +1,205 @@
+"""The risk-coverage curve: how often the most confident answers are wrong, whatever share of them is given."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import digamma
+
+from ._metric import as_probabilities, declare
+from ._resampling import AnyMetric
+
+# Of the greatest weight: less is no sample of its own.
+_LEAST_WEIGHT = np.finfo(np.float64).eps
+
+
+class RiskCoverageCurve(NamedTuple):
+    """Selective risk over coverage, and the area under it beside those of chance and of the best order.
+
+    Attributes
+    ----------
+    coverages : ndarray of shape (n_points,), dtype float64
+        Share of the samples that are answered, ascending to 1: one point for each distinct confidence.
+    risks : ndarray of shape (n_points,), dtype float64
+        Share of the answered samples that are wrong.
+    thresholds : ndarray of shape (n_points,), dtype float64
+        Least confidence that is answered, descending.
+    area : float
+        Area under the curve (AURC), as :func:`area_under_risk_coverage`.
+    area_by_chance : float
+        Area in expectation where the order says nothing: the error rate.
+    area_at_best : float
+        Area where all wrong answers are the least confident ones.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import risk_coverage_curve
+    >>> curve = risk_coverage_curve([0, 1, 1, 0], [0.2, 0.9, 0.6, 0.55])
+    >>> round(curve.area, 4), curve.area_by_chance, curve.area_at_best
+    (0.0625, 0.25, 0.0625)
+    """
+
+    coverages: np.ndarray
+    risks: np.ndarray
+    thresholds: np.ndarray
+    area: float
+    area_by_chance: float
+    area_at_best: float
+
+
+def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None):
+    """Risk-coverage curve: how often answers are wrong if only the most confident ones are given.
+
+    A sample's answer is its most probable class, and its confidence that class's probability. The risk is the share of
+    wrong answers among those given. Samples of one confidence are answered together.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Class labels, or column indices.
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples; see :func:`area_under_risk_coverage`.
+
+    Returns
+    -------
+    RiskCoverageCurve
+        Named tuple of `coverages`, `risks` and `thresholds`, arrays from the most confident answers on, and of `area`,
+        `area_by_chance` and `area_at_best`, the areas under the curve, under that of a random order, and under the best
+        one that as many errors allow.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`expected_calibration_error`.
+
+    References
+    ----------
+    R. El-Yaniv and Y. Wiener, "On the Foundations of Noise-free Selective Classification", Journal of Machine Learning
+    Research 11, 2010; Y. Geifman and R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> from skclamp.metrics import risk_coverage_curve
+    >>> curve = risk_coverage_curve([0, 1, 0, 1], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.3, 0.7]])
+    >>> curve.coverages, curve.risks, curve.thresholds
+    (array([0.25, 0.5 , 1.  ]), array([0.  , 0.  , 0.25]), array([0.9, 0.8, 0.7]))
+    """
+    proba, wrong = _answers(y_true, y_proba, labels, sample_weight)
+    thresholds, group = _ties(proba)
+    masses = _masses(proba)
+    weights, errors = np.bincount(group, masses), np.bincount(group, masses * wrong)
+    weighs = weights > 0
+    answered = np.cumsum(weights[weighs])
+    risks = np.cumsum(errors[weighs]) / answered
+    n_wrong = errors.sum()
+    best = np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, n_wrong])
+    return RiskCoverageCurve(
+        answered / answered[-1],
+        risks,
+        thresholds[weighs],
+        _area(weights, errors, masses),
+        float(risks[-1]),
+        _area(*best, masses),
+    )
+
+
+def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None):
+    """Area under the risk-coverage curve (AURC): mean selective risk over the coverages 1/n, 2/n, ..., 1.
+
+    It falls with the error rate, and with how well confidence tells right answers from wrong ones: maps that keep the
+    order of all confidences leave it as it is. Random order has the error rate r as its area, in expectation, and the
+    best order about r + (1 - r) log(1 - r); :func:`risk_coverage_curve` tells both exactly for these samples.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Class labels, or column indices.
+    y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+        Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; see :func:`expected_calibration_error`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples. The least positive one stands for one sample, and its multiples for as many of the same
+        confidence.
+
+    Returns
+    -------
+    area : float
+        Between 0 (best) and 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`expected_calibration_error`.
+
+    Notes
+    -----
+    Samples of one confidence come in random order, over which the area is the expectation. Of m samples, e of them
+    wrong, behind a others, E of them wrong, the risks sum up to ``e + (E - e a / m) (H(a + m) - H(a))`` with the
+    harmonic numbers H, which the digamma function continues to weights that aren't whole.
+
+    References
+    ----------
+    Y. Geifman and R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017; Y. Geifman, G. Uziel
+    and R. El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019, section 2 (the area,
+    and its best value).
+
+    Examples
+    --------
+    >>> from skclamp.metrics import area_under_risk_coverage
+    >>> y_proba = [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]]
+    >>> area_under_risk_coverage([0, 1, 0, 0], y_proba)  # risks of 0, 0, 1/3 and 1/4
+    0.14583333333333334
+    """
+    proba, wrong = _answers(y_true, y_proba, labels, sample_weight)
+    return _area_of(wrong, _ties(proba)[1], _masses(proba))
+
+
+def _answers(y_true, y_proba, labels, sample_weight):
+    """Probabilities, and whether each sample's most probable class is wrong."""
+    proba = as_probabilities(y_proba, sample_weight)
+    y_encoded = proba.encode(y_true, labels)
+    return proba, proba.top_label[1] != y_encoded
+
+
+def _ties(proba):
+    """Distinct confidences, descending, and the place of each sample's own among them."""
+
+    def distinct():
+        descending, group = np.unique(-proba.top_label[0], return_inverse=True)
+        return -descending, group
+
+    return proba.kept("distinct confidences", distinct)
+
+
+def _masses(proba):
+    return np.ones(proba.n_samples) if proba.weight is None else proba.weight
+
+
+def _area_of(wrong, group, masses):
+    """Area of samples in groups of one confidence, the most confident group first."""
+    return _area(np.bincount(group, masses), np.bincount(group, masses * wrong), masses)
+
+
+def _area(weights, errors, masses):
+    """Area from the weights of groups and of the wrong answers in each; `masses` are those of the single samples."""
+    unit = max(masses[masses > 0].min(), _LEAST_WEIGHT * masses.max())
+    weighs = weights > 0
+    weights, errors = weights[weighs] / unit, errors[weighs] / unit
+    reached, errors_reached = np.cumsum(weights), np.cumsum(errors)
+    before, errors_before = reached - weights, errors_reached - errors
+    reciprocals = digamma(reached + 1) - digamma(before + 1)
+    risks = errors + (errors_before - errors * before / weights) * reciprocals
+    return float(np.clip(risks.sum() / reached[-1], 0, 1))
+
+
+def _resampled(value, y_encoded, proba, **_):
+    wrong = proba.top_label[1] != y_encoded
+    return AnyMetric(value, partial(_area_of, wrong, _ties(proba)[1]))
+
+
+declare(area_under_risk_coverage, is_error=False, of_event=False, resampled=_resampled)
