@@ -258,6 +258,15 @@ def is_a_test(thing):
     assert test.pvalue < 0.05
 
 
+@row("metrics.RiskCoverageCurve", "metrics.area_under_risk_coverage", "metrics.risk_coverage_curve")
+def ranks_better_than_chance(thing):
+    y, before, _ = before_and_after()
+    curve = skclamp.metrics.risk_coverage_curve(y, before)
+    assert thing in (type(curve), skclamp.metrics.risk_coverage_curve, skclamp.metrics.area_under_risk_coverage)
+    assert curve.area == skclamp.metrics.area_under_risk_coverage(y, before)
+    assert 0 < curve.area_at_best < curve.area < curve.area_by_chance < 0.5
+
+
 @row("metrics.CalibrationRefinement", "metrics.calibration_refinement")
 def splits_a_score(thing):
     y, *probabilities = before_and_after()
@@ -280,6 +289,12 @@ def draws_reliability(thing):
 def draws_a_grid(thing):
     y, before, _ = before_and_after()
     assert len(drawn(thing.from_classes(y, before)).axes_) == 10
+
+
+@row("display.RiskCoverageDisplay")
+def draws_risk_and_coverage(thing):
+    classifier, _, test = cancer()
+    drawn(thing.from_estimator(classifier, *test, target_risk=0.05))
 
 
 @row("display.MonitorDisplay")

@@ -4,5 +4,12 @@ from ._monitor import MonitorDisplay
 from ._perturbation import PerturbationDisplay
 from ._reliability import ReliabilityDisplay
 from ._reliability_grid import ReliabilityGridDisplay
+from ._risk_coverage import RiskCoverageDisplay
 
-__all__ = ["MonitorDisplay", "PerturbationDisplay", "ReliabilityDisplay", "ReliabilityGridDisplay"]
+__all__ = [
+    "MonitorDisplay",
+    "PerturbationDisplay",
+    "ReliabilityDisplay",
+    "ReliabilityGridDisplay",
+    "RiskCoverageDisplay",
+]

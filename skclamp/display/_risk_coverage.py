@@ -1,0 +1,264 @@
+"""RiskCoverageDisplay: how often the most confident answers are wrong, over the share of them that is given."""
+
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
+
+from .._backbones.samples import predict_labelled
+from .._utils.arrays import to_numpy
+from .._utils.parameters import check_number
+from ..metrics import RiskCoverageCurve, risk_coverage_curve
+from ._axes import new_axes, without_frame
+
+_LINE = {"color": "#1d3f66", "linewidth": 1.8}
+_CHANCE = {"color": "black", "linewidth": 1.2, "linestyle": ":"}
+_BEST = {"color": "#7a8594", "linewidth": 1.2, "linestyle": "--"}
+_TARGET = {"color": "#9c2f10", "linewidth": 1.2, "linestyle": "-."}
+_MARK = {"color": "#9c2f10", "marker": "D", "linestyle": "none", "markersize": 6}
+# Between points that lie farther apart, because samples tie, the curve is bent.
+_N_STEPS = 2**9
+
+
+@dataclass(repr=False, eq=False)
+class RiskCoverageDisplay:
+    """Selective risk over coverage: how often answers are wrong if only the most confident ones are given.
+
+    Use :meth:`from_estimator` or :meth:`from_predictions` to make one. The lower the curve, the better confidence tells
+    right answers from wrong ones, whether it is calibrated or not: a random order keeps the error rate at every
+    coverage, and the best order has no errors until only wrong answers are left.
+
+    Parameters
+    ----------
+    curve : RiskCoverageCurve
+        What :func:`skclamp.metrics.risk_coverage_curve` returns.
+    target_risk : float, default=None
+        Height of a line for the risk that is aimed at; None draws none.
+    threshold : float, default=None
+        Confidence above which samples are answered, marked on the curve; None marks none.
+    estimator_name : str, default=None
+        Name shown in the legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The plot.
+    figure_ : matplotlib Figure
+        Figure that holds it.
+    line_ : matplotlib Line2D
+        The curve.
+    mark_ : matplotlib Line2D or None
+        Coverage and risk at the threshold; None where there is no threshold, or nothing lies above it.
+
+    See Also
+    --------
+    skclamp.metrics.area_under_risk_coverage : The area under the curve.
+
+    References
+    ----------
+    R. El-Yaniv and Y. Wiener, "On the Foundations of Noise-free Selective Classification", Journal of Machine Learning
+    Research 11, 2010; Y. Geifman and R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from skclamp.display import RiskCoverageDisplay
+    >>> from skclamp.metrics import risk_coverage_curve
+    >>> y_proba = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
+    >>> display = RiskCoverageDisplay(risk_coverage_curve([0, 0, 0, 1], y_proba), target_risk=0.1).plot()
+    >>> plt.close(display.figure_)
+    """
+
+    curve: RiskCoverageCurve
+    _: KW_ONLY
+    target_risk: float | None = None
+    threshold: float | None = None
+    estimator_name: str | None = None
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y=None, *, name=None, sample_weight=None, **kwargs):
+        """Risk-coverage curve of a fitted classifier on data.
+
+        Parameters
+        ----------
+        estimator : fitted classifier
+            Anything with `predict_proba`: a calibrator, a scikit-learn classifier or pipeline, a skorch net. Its
+            `classes_` name the columns. Of one that abstains, with `is_answered`, the target risk is drawn and the
+            threshold marked, unless others are given.
+        X : array-like, tensor, dict, Dataset or DataLoader
+            Inputs, as the estimator takes them.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out where X brings them.
+        name : str, default=None
+            Name shown in the legend; None takes that of the estimator's class.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+        **kwargs
+            Other parameters of :meth:`from_predictions`, and of the line.
+
+        Returns
+        -------
+        RiskCoverageDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no `predict_proba`.
+        ValueError
+            As :meth:`from_predictions`; if the estimator abstains by `costs`, of which this curve knows nothing.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from skclamp.display import RiskCoverageDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> display = RiskCoverageDisplay.from_estimator(GaussianNB().fit(X, y), X, y, target_risk=0.02)
+        >>> plt.close(display.figure_)
+        """
+        if not hasattr(estimator, "predict_proba"):
+            raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
+        if hasattr(estimator, "is_answered"):
+            if getattr(estimator, "costs", None) is not None:
+                raise ValueError(
+                    f"estimator must have costs=None, as the curve counts wrong labels alike; got {estimator.costs!r}"
+                )
+            kwargs = {"target_risk": estimator.target_risk, "threshold": estimator.threshold_, **kwargs}
+        in_order = sample_weight is not None
+        y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=in_order)
+        classes = getattr(estimator, "classes_", None)
+        return cls.from_predictions(
+            y,
+            y_proba,
+            labels=None if classes is None else to_numpy(classes),
+            name=type(estimator).__name__ if name is None else name,
+            sample_weight=sample_weight,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_proba,
+        *,
+        labels=None,
+        sample_weight=None,
+        target_risk=None,
+        threshold=None,
+        name=None,
+        ax=None,
+        ref_line=True,
+        **kwargs,
+    ):
+        """Risk-coverage curve of predicted probabilities.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            Class labels, or column indices.
+        y_proba : array-like or tensor of shape (n_samples, n_classes) or (n_samples,)
+            Probabilities whose rows sum to 1; of one dimension, those of the second of two classes.
+        labels : array-like of shape (n_classes,), default=None
+            Labels of the columns; see :func:`skclamp.metrics.expected_calibration_error`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+        target_risk : float, default=None
+            Height of a line for the risk that is aimed at; None draws none.
+        threshold : float, default=None
+            Confidence above which samples are answered, marked on the curve; None marks none.
+        name : str, default=None
+            Name shown in the legend.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        ref_line : bool, default=True
+            Whether to draw what a random and the best order would give.
+        **kwargs
+            Of the line, as for ``matplotlib.axes.Axes.plot``.
+
+        Returns
+        -------
+        RiskCoverageDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :func:`skclamp.metrics.risk_coverage_curve`; if `target_risk` is outside [0, 1].
+        ImportError
+            If matplotlib isn't installed.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skclamp.display import RiskCoverageDisplay
+        >>> y_proba = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
+        >>> display = RiskCoverageDisplay.from_predictions([0, 0, 0, 1], y_proba, threshold=0.75)
+        >>> plt.close(display.figure_)
+        """
+        curve = risk_coverage_curve(y_true, y_proba, labels=labels, sample_weight=sample_weight)
+        display = cls(curve, target_risk=target_risk, threshold=threshold, estimator_name=name)
+        return display.plot(ax=ax, ref_line=ref_line, **kwargs)
+
+    def plot(self, *, ax=None, name=None, ref_line=True, **kwargs):
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            Name shown in the legend; None takes `estimator_name`.
+        ref_line : bool, default=True
+            Whether to draw what a random and the best order would give.
+        **kwargs
+            Of the line, as for ``matplotlib.axes.Axes.plot``.
+
+        Returns
+        -------
+        RiskCoverageDisplay
+            The display itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `target_risk` isn't a number in [0, 1].
+        ImportError
+            If matplotlib isn't installed.
+        """
+        if self.target_risk is not None:
+            check_number(self.target_risk, "target_risk", 0, 1, closed="both")
+        curve = self.curve
+        ax = new_axes(figsize=(6, 4.5)) if ax is None else ax
+        error_rate = curve.area_by_chance
+        coverage = np.union1d(curve.coverages, np.arange(1, _N_STEPS + 1) / _N_STEPS)
+        if ref_line:
+            ax.plot([0, 1], [error_rate] * 2, label=f"by chance {error_rate:.4f}", **_CHANCE)
+            best = np.maximum(1 - (1 - error_rate) / coverage, 0)
+            ax.plot(coverage, best, label=f"best order {curve.area_at_best:.4f}", **_BEST)
+        # Of samples that tie, any share holds as many errors of its size as all of them.
+        n_wrong = np.interp(coverage, np.r_[0, curve.coverages], np.r_[0, curve.risks * curve.coverages])
+        name = self.estimator_name if name is None else name
+        label = f"AURC {curve.area:.4f}" if name is None else f"{name}: AURC {curve.area:.4f}"
+        (self.line_,) = ax.plot(coverage, n_wrong / coverage, **{"label": label, **_LINE, **kwargs})
+        if self.target_risk is not None:
+            ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", **_TARGET)
+        self.mark_ = None if self.threshold is None else self._draw_threshold(ax)
+        ax.set(xlabel="coverage", ylabel="selective risk", xlim=(0, 1))
+        # Further curves on these axes may be higher.
+        ax.set_ylim(bottom=0, auto=None)
+        ax.legend(loc="upper left", edgecolor="none", framealpha=0.9, fontsize="small")
+        without_frame(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _draw_threshold(self, ax):
+        """Mark where the confidences above the threshold end; None where there are none."""
+        n_above = np.count_nonzero(self.curve.thresholds > self.threshold)
+        if not n_above:
+            return None
+        coverage, risk = self.curve.coverages[n_above - 1], self.curve.risks[n_above - 1]
+        label = f"above {self.threshold:.4g}: coverage {coverage:.4f}, risk {risk:.4f}"
+        (mark,) = ax.plot(coverage, risk, label=label, **_MARK)
+        return mark

@@ -1,0 +1,156 @@
+"""The display of risk over coverage: what it draws is the curve, chance, the best order, the target and a threshold."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from _metrics import draw, draw_calibrated
+from scipy.integrate import trapezoid
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression, Perceptron
+
+from skclamp.display import RiskCoverageDisplay
+from skclamp.metrics import area_under_risk_coverage, risk_coverage_curve
+
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+def _legend(display):
+    return [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
+def _line(display, label):
+    """Coverages and risks of the line whose label starts so."""
+    return next(line for line in display.ax_.lines if line.get_label().startswith(label)).get_xydata().T
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("k", [2, 5])
+def test_what_is_drawn_is_the_curve(k, weighted):
+    y, proba = draw(300, k)
+    weight = np.random.default_rng(1).integers(4, size=300) if weighted else None
+    curve = risk_coverage_curve(y, proba, sample_weight=weight)
+    display = RiskCoverageDisplay.from_predictions(y, proba, sample_weight=weight, name="guess", color="green")
+    coverage, risk = display.line_.get_xydata().T
+    np.testing.assert_allclose(np.interp(curve.coverages, coverage, risk), curve.risks)
+    assert display.line_.get_color() == "green" and display.mark_ is None
+    assert _legend(display) == [
+        f"by chance {curve.area_by_chance:.4f}",
+        f"best order {curve.area_at_best:.4f}",
+        f"guess: AURC {area_under_risk_coverage(y, proba, sample_weight=weight):.4f}",
+    ]
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("coverage", "selective risk")
+    bare = RiskCoverageDisplay(curve).plot(ref_line=False)
+    assert _legend(bare) == [f"AURC {curve.area:.4f}"]
+
+
+def test_areas_under_the_lines_are_those_told():
+    y, proba = draw(5000)
+    curve = risk_coverage_curve(y, proba)
+    display = RiskCoverageDisplay(curve).plot()
+    for label, area in (("AURC", curve.area), ("best", curve.area_at_best), ("by chance", curve.area_by_chance)):
+        coverage, risk = _line(display, label)
+        assert trapezoid(risk, coverage) == pytest.approx(area, abs=2e-3)
+
+
+def test_between_ties_the_curve_is_that_of_a_random_order():
+    confidence = np.repeat([0.9, 0.6], [2, 8])
+    wrong = np.repeat([0, 1, 0], [2, 4, 4])
+    display = RiskCoverageDisplay.from_predictions(wrong, np.stack([confidence, 1 - confidence], 1))
+    coverage, risk = display.line_.get_xydata().T
+    beyond = coverage > 0.2
+    np.testing.assert_allclose(risk[beyond], (coverage[beyond] - 0.2) / 2 / coverage[beyond], atol=1e-12)
+    np.testing.assert_array_equal(risk[~beyond], 0)
+
+
+def test_target_and_threshold_have_marks():
+    y, proba = draw(300)
+    display = RiskCoverageDisplay.from_predictions(y, proba, target_risk=0.3, threshold=0.8)
+    answered = proba.max(1) > 0.8
+    risk = (proba.argmax(1) != y)[answered].mean()
+    assert display.mark_.get_xydata() == pytest.approx(np.array([[answered.mean(), risk]]))
+    assert _legend(display)[-2:] == [
+        "target risk 0.3",
+        f"above 0.8: coverage {answered.mean():.4f}, risk {risk:.4f}",
+    ]
+    # Strictly above: none is.
+    assert RiskCoverageDisplay.from_predictions(y, proba, threshold=proba.max()).mark_ is None
+
+
+def _selective(model, threshold, costs=None):
+    """What a classifier that abstains has, beside what it abstains around."""
+    own = {name: getattr(model, name) for name in ("predict_proba", "classes_")}
+    return SimpleNamespace(
+        **own,
+        is_answered=lambda X: model.predict_proba(X).max(1) > threshold,
+        threshold_=threshold,
+        target_risk=0.05,
+        costs=costs,
+    )
+
+
+def test_from_estimator_is_from_predictions():
+    X, y = load_iris(return_X_y=True)
+    y = np.array(["setosa", "versicolor", "virginica"])[y]
+    model = LogisticRegression(C=0.1).fit(X, y)
+    weight = np.random.default_rng(0).random(90)
+    display = RiskCoverageDisplay.from_estimator(model, X[60:], y[60:], sample_weight=weight, target_risk=0.1)
+    expected = risk_coverage_curve(y[60:], model.predict_proba(X[60:]), labels=model.classes_, sample_weight=weight)
+    for own, direct in zip(display.curve, expected, strict=True):
+        np.testing.assert_array_equal(own, direct)
+    assert display.estimator_name == "LogisticRegression" and "target risk 0.1" in _legend(display)
+
+
+def test_a_classifier_that_abstains_shows_its_target_and_threshold():
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(C=0.1).fit(X, y)
+    selective = _selective(model, 0.8)
+    display = RiskCoverageDisplay.from_estimator(selective, X, y, name="mine")
+    answered = selective.is_answered(X)
+    risk = (model.predict(X) != y)[answered].mean()
+    assert display.mark_.get_xydata() == pytest.approx(np.array([[answered.mean(), risk]]))
+    assert (display.target_risk, display.threshold, display.estimator_name) == (0.05, 0.8, "mine")
+    assert RiskCoverageDisplay.from_estimator(selective, X, y, target_risk=0.2).target_risk == 0.2
+    assert RiskCoverageDisplay.from_estimator(_selective(model, np.inf), X, y).mark_ is None
+    with pytest.raises(ValueError, match=r"estimator must have costs=None, as the curve counts .*; got \[\[0, 1\]"):
+        RiskCoverageDisplay.from_estimator(_selective(model, 0.8, costs=[[0, 1], [2, 0]]), X, y)
+
+
+def test_several_share_axes():
+    first = RiskCoverageDisplay.from_predictions(*draw_calibrated(300, 3), name="first")
+    low = first.ax_.get_ylim()[1]
+    second = RiskCoverageDisplay.from_predictions(np.zeros(9, int), np.eye(2)[np.ones(9, int)], ax=first.ax_)
+    assert second.ax_ is first.ax_ and second.figure_ is first.figure_
+    assert first.ax_.get_ylim()[0] == 0 and low < 1 < first.ax_.get_ylim()[1]
+
+
+DEGENERATE = [([0], [[0.3, 0.7]]), ([0, 1, 2], np.eye(3)), ([1, 2, 0], np.eye(3)), ([0, 1], [0.5, 0.5])]
+
+
+@pytest.mark.parametrize(("y", "proba"), DEGENERATE)
+def test_degenerate_data_are_drawn_without_a_warning(y, proba):
+    display = RiskCoverageDisplay.from_predictions(y, proba, threshold=0.5)
+    display.figure_.canvas.draw()
+    values = itertools.chain.from_iterable(line.get_ydata() for line in display.ax_.lines)
+    assert all(0 <= value <= 1 for value in values)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"target_risk": 1.5}, ValueError, "target_risk must be .*; got 1.5"),
+        ({"target_risk": "5%"}, TypeError, "target_risk must be .*; got '5%'"),
+        ({"y_proba": np.full((300, 5), 0.1)}, ValueError, "each row must sum to 1"),
+    ],
+)
+def test_refuses_bad_parameters(options, error, match):
+    y, proba = draw(300)
+    with pytest.raises(error, match=match):
+        RiskCoverageDisplay.from_predictions(**{"y_true": y, "y_proba": proba, **options})
+
+
+def test_refuses_what_has_no_probabilities():
+    y, proba = draw(300)
+    with pytest.raises(TypeError, match="estimator must have predict_proba; got Perceptron, which has none"):
+        RiskCoverageDisplay.from_estimator(Perceptron().fit(proba, y), proba, y)
