@@ -30,7 +30,8 @@ class CalibratorComparison:
     Printed, it is a table, the lowest NLL first. "best" has it; those "tied" with the best can't be told from it: of
     them take the simplest, or the fastest. The NLL and the Brier score decide; the ECE is shown with its bootstrap
     interval and its noise floor, below which differences say nothing. Of two classes it is that of the second one's
-    probability, whose mean the table tells. On a terminal the table is broken to its width.
+    probability, whose mean the table tells. The area under the risk-coverage curve (AURC) tells what confidence is good
+    for where the least confident answers aren't given. On a terminal the table is broken to its width.
 
     Parameters
     ----------
@@ -142,8 +143,9 @@ class CalibratorComparison:
         It opens with what was won: accuracy and NLL of the uncalibrated network and of the best calibrator, with
         intervals. Two calibrators' reliability diagrams stand side by side, of the most probable class or of one
         class's probability, in bins of the reader's choice. Then come the wrong answers given with most confidence, the
-        worst classes, a threshold of confidence, the scores, also as CSV, and what neural clamping learned. Of more
-        than 24 classes, the most frequent ones have diagrams of their own, and fewer if the file would be too large.
+        worst classes, a threshold of confidence, risk over coverage, the scores, also as CSV, and what neural clamping
+        learned. Of more than 24 classes, the most frequent ones have diagrams of their own, and fewer if the file would
+        be too large.
 
         The file holds sums over the test set, 20 answers at most of each calibrator with their rows and labels, and 48
         small images where the inputs are images of one or three channels and Pillow is installed, as by
@@ -227,6 +229,7 @@ class CalibratorComparison:
         rows = self.rows
         tied = ["best" if row.name == self.best else "tied" if row.tied else "" for row in rows]
         ece = [f"{100 * row.ece:.2f} [{100 * row.ece_low:.2f}, {100 * row.ece_high:.2f}]" for row in rows]
+        area = [f"{100 * row.aurc:.2f} [{100 * row.aurc_low:.2f}, {100 * row.aurc_high:.2f}]" for row in rows]
         floor = [f"{100 * row.ece_floor:.2f} ({100 * row.ece_floor_quantile:.2f})" for row in rows]
         last = ("SCE %", ".3f", [100 * row.sce for row in rows])
         if self._event is not None:
@@ -245,6 +248,7 @@ class CalibratorComparison:
             ("floor (95 %)", "", floor),
             ("AECE %", ".2f", [100 * row.aece for row in rows]),
             last,
+            ("AURC % [95 %]", "", area),
             ("fit s", ".2f", [None if isnan(row.fit_time) else row.fit_time for row in rows]),
             ("pred. s", ".2f", [row.predict_time for row in rows]),
         ]
@@ -253,7 +257,8 @@ class CalibratorComparison:
         calibration, test = self.network_times
         notes = (
             f"tied: not told from the best by its NLL (paired losses, Tukey's range test, {self.alpha:g}). "
-            "floor: ECE of perfectly calibrated probabilities like these, mean and 95 % quantile. Times of output "
+            "floor: ECE of perfectly calibrated probabilities like these, mean and 95 % quantile. AURC: area under the "
+            "curve of risk over coverage, the mean share of errors among the most confident answers. Times of output "
             f"maps come on top of the network's, {calibration:.2f} s to calibrate and {test:.2f} s to test."
         )
         if self._event is not None:
@@ -323,7 +328,7 @@ def compare_calibrators(
     n_bins : int, default=15
         Bins of the calibration errors.
     n_resamples : int, default=1000
-        Bootstrap replicates for the interval of the ECE.
+        Bootstrap replicates for the intervals of the ECE and the AURC.
     n_draws : int, default=200
         Draws of labels for its noise floor.
     alpha : float, default=0.05

@@ -13,6 +13,7 @@ from .._report.cells import BinnedPredictions, BinnedTest, cells_of, menu_with
 from .._utils.warnings import silenced
 from ..metrics import (
     adaptive_expected_calibration_error,
+    area_under_risk_coverage,
     bootstrap_interval,
     brier_score,
     classwise_calibration_error,
@@ -43,6 +44,8 @@ class CalibratorScores:
     auroc : float
         Area under the ROC curve of the confidence as a sign of right answers: how often a right one is surer than a
         wrong one. NaN if there is only one kind.
+    aurc, aurc_low, aurc_high : float
+        Area under the risk-coverage curve of the most probable class, and its bootstrap interval.
     ece_low, ece_high : float
         Bootstrap interval of the ECE.
     ece_floor, ece_floor_quantile : float
@@ -71,6 +74,9 @@ class CalibratorScores:
     aece: float
     sce: float
     auroc: float
+    aurc: float
+    aurc_low: float
+    aurc_high: float
     nll_difference: float
     nll_difference_se: float
     p_value: float
@@ -107,7 +113,9 @@ class Scoring:
         # Of two classes the most probable one hides much.
         event = proba.of_event()
         ece = partial(expected_calibration_error, n_bins=n_bins)
-        interval = bootstrap_interval(ece, y_encoded, event, n_resamples=self.n_resamples, random_state=self.seed)
+        resampled = {"n_resamples": self.n_resamples, "random_state": self.seed}
+        interval = bootstrap_interval(ece, y_encoded, event, **resampled)
+        area = bootstrap_interval(area_under_risk_coverage, y_encoded, proba, **resampled)
         draws = draw_labels(proba, self.n_draws, check_random_state(self.seed))
         floor = floor_of(ece, event, draws)
         losses = log_losses(proba, y_encoded)
@@ -126,6 +134,9 @@ class Scoring:
             "aece": adaptive_expected_calibration_error(y_encoded, event, n_bins=n_bins),
             "sce": classwise_calibration_error(y_encoded, proba, n_bins=n_bins),
             "auroc": float(roc_auc_score(hits, confidence)) if 0 < hits.sum() < len(hits) else float("nan"),
+            "aurc": area.value,
+            "aurc_low": area.low,
+            "aurc_high": area.high,
         }
         cells = partial(cells_of, menu=self.menu, dtype=y_proba.dtype)
         top_label = cells(confidence, hits, draws == prediction, is_top=True)

@@ -31,6 +31,7 @@ from skclamp import (
 from skclamp.base import BaseCalibrator
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
+    area_under_risk_coverage,
     bootstrap_interval,
     brier_score,
     calibration_noise_floor,
@@ -74,7 +75,10 @@ def test_scores_are_those_of_the_metrics(comparison, data, name):
     proba, y = _direct(name, data), data[3]
     ece = partial(expected_calibration_error, n_bins=10)
     seed = np.random.RandomState(3).randint(2**31 - 1)
-    interval = bootstrap_interval(ece, y, proba, n_resamples=50, random_state=seed)
+    interval, area = (
+        bootstrap_interval(metric, y, proba, n_resamples=50, random_state=seed)
+        for metric in (ece, area_under_risk_coverage)
+    )
     floor = calibration_noise_floor(ece, proba, n_draws=20, random_state=seed)
     row = comparison[name]
     expected = {
@@ -88,6 +92,9 @@ def test_scores_are_those_of_the_metrics(comparison, data, name):
         "ece_floor_quantile": floor.quantile,
         "aece": adaptive_expected_calibration_error(y, proba, n_bins=10),
         "sce": classwise_calibration_error(y, proba, n_bins=10),
+        "aurc": area_under_risk_coverage(y, proba),
+        "aurc_low": area.low,
+        "aurc_high": area.high,
     }
     assert {key: getattr(row, key) for key in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)
     assert row.predict_time > 0 and (row.fit_time > 0 or name == "uncalibrated")
@@ -149,7 +156,8 @@ def test_prints_what_it_holds(comparison):
         )
         assert shown[5:11] == pytest.approx([100 * value for value in percent], abs=0.00501)
         assert shown[11] == pytest.approx(100 * row.sce, abs=0.000501)
-        assert shown[12:] == pytest.approx([row.fit_time, row.predict_time], abs=0.00501)
+        areas = [100 * value for value in (row.aurc, row.aurc_low, row.aurc_high)]
+        assert shown[12:] == pytest.approx([*areas, row.fit_time, row.predict_time], abs=0.00501)
     assert lines[2].split()[5] == "best"
     assert repr(comparison) == str(comparison)
     assert "<table>" in comparison._repr_html_() and "temperature" in comparison._repr_html_()

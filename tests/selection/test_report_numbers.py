@@ -13,6 +13,7 @@ from skclamp.metrics import (
     calibration_noise_floor,
     classwise_calibration_error,
     expected_calibration_error,
+    risk_coverage_curve,
 )
 from skclamp.metrics._binning import Pairs, Probabilities, bin_indices
 from skclamp.selection._scoring import Scoring
@@ -151,6 +152,22 @@ def test_thresholds_show_what_would_have_happened(digits, open_page, threshold):
         assert values == pytest.approx(expected, rel=2e-5, abs=1e-6)
 
 
+def test_risk_over_coverage_is_the_metrics(digits, open_page):
+    comparison, proba, y = digits
+    page = open_page(comparison)
+    choose_threshold(page, 0.5)
+    for left, right in (("uncalibrated", "clamping"), ("bins", "temperature")):
+        choose(page, left=left, right=right)
+        for side, name in (("left", left), ("right", right)):
+            row, curve = comparison[name], risk_coverage_curve(y, proba[name])
+            values, _ = numbers(page.locator(f"#{side}-risk figcaption"))
+            expected = [row.aurc, row.aurc_low, row.aurc_high, curve.area_at_best, curve.area_by_chance]
+            assert values == pytest.approx(expected, rel=1e-9)
+            coverage = (proba[name].max(1) > 0.5).mean()
+            spoken = page.locator(f"#{side}-risk svg").get_attribute("aria-label")
+            assert f"a coverage of {100 * coverage:.2f} %" in spoken
+
+
 def test_scores_can_be_sorted(digits, open_page):
     comparison, _, _ = digits
     page = open_page(comparison)
@@ -172,5 +189,5 @@ def test_scores_can_be_sorted(digits, open_page):
     values, _ = numbers(table.locator("tbody tr").filter(has_text="temperature"))
     expected = [row.nll, row.nll_difference, row.nll_difference_se, row.accuracy, row.brier, row.ece, row.ece_low]
     expected += [row.ece_high, row.ece_floor, row.ece_floor_quantile, row.aece, row.sce, row.auroc]
-    expected += [row.fit_time, row.predict_time]
+    expected += [row.aurc, row.aurc_low, row.aurc_high, row.fit_time, row.predict_time]
     assert values == expected

@@ -201,6 +201,30 @@ function thresholdDiagram(width, points, chosen, words) {
   );
 }
 
+// Risk over coverage, beside those of a random and of the best order.
+function riskDiagram(width, points, chosen, words) {
+  const ticks = roundTicks(1.1 * Math.max(...points.map((point) => point.risk), 0.001));
+  const diagram = area(width, TOP, Math.round(Math.min(width * 0.5, 240)), ticks.at(-1));
+  const line = (own) => path(own.map((point) => [diagram.x(point.coverage), diagram.y(point.risk)]));
+  const errorRate = points.at(-1).risk;
+  const best = Array.from({ length: 51 }, (_, k) => 1 - (errorRate * (50 - k)) / 50).map((coverage) => ({
+    coverage,
+    risk: coverage > 0 ? Math.max(1 - (1 - errorRate) / coverage, 0) : 1,
+  }));
+  const [at, height] = [diagram.x(chosen), diagram.y(errorRate)];
+  return canvasOf(
+    width,
+    diagram.bottom + 42,
+    words.label,
+    yAxis(diagram, ticks, percent),
+    draw("line", { class: "diagonal", x1: diagram.x(0), x2: diagram.x(1), y1: height, y2: height }),
+    draw("path", { class: "expected", d: line([{ coverage: 0, risk: best[0].risk }, ...best]) }),
+    draw("path", { class: "observed", d: line(points) }),
+    xAxis(diagram, "coverage"),
+    draw("line", { class: "cut", x1: at, x2: at, y1: diagram.top, y2: diagram.bottom }),
+  );
+}
+
 const path = (points) => points.map(([x, y], k) => `${k ? "L" : "M"}${x.toFixed(2)} ${y.toFixed(2)}`).join("");
 
 // The ECE with its interval on the noise floor, as one small picture of a row.

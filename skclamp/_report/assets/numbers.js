@@ -151,3 +151,23 @@ function acceptedOf(series, edges, threshold) {
     expected: own.count - own.total,
   };
 }
+
+// Coverage and risk from the most confident answers on, cell by cell.
+function riskPointsOf(series) {
+  let [count, hits] = [0, 0];
+  const points = Array.from(series.count, (_, k) => {
+    const cell = series.count.length - 1 - k;
+    count += series.count[cell];
+    hits += series.hits[cell];
+    return { coverage: count / series.nSamples, risk: 1 - hits / count };
+  });
+  return [{ ...points[0], coverage: 0 }, ...points];
+}
+
+// Area under the risk-coverage curve where all wrong answers come last.
+function bestAreaOf(series) {
+  const nWrong = series.nSamples - sum(series.hits);
+  let total = 0;
+  for (let k = 1; k <= nWrong; k += 1) total += k / (series.nSamples - nWrong + k);
+  return total / series.nSamples;
+}

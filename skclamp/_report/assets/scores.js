@@ -41,6 +41,11 @@ const COLUMNS = [
     cell: (row) => (row.auroc === null ? "–" : tellPercent(row.auroc)),
   },
   {
+    head: "AURC % [95 %]",
+    of: (row) => row.aurc,
+    cell: (row) => [tellPercent(row.aurc), " [", tellPercent(row.aurc_low), ", ", tellPercent(row.aurc_high), "]"],
+  },
+  {
     head: "fit, s",
     of: (row) => row.fit_time ?? -1,
     cell: (row) => (row.fit_time === null ? "before" : tell(row.fit_time, digits(row.fit_time, 2))),

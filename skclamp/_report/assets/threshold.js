@@ -27,6 +27,7 @@ function showThreshold() {
     const plot = make("div", { class: "plot" });
     figure.replaceChildren(caption, plot);
     plot.append(thresholdDiagram(plot.clientWidth, pointsOf(state[side]), threshold, { label }));
+    showRisk(side, own);
   }
   showThresholdTable(threshold);
 }
