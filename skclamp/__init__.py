@@ -2,6 +2,7 @@
 
 from . import nonparametric, scaling
 from ._version import __version__
+from .abstention import SelectiveClassifier
 from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator, NeuralClampingCalibratorCV
 from .deployment import PriorShiftCorrection
 from .monitoring import CalibrationMonitor
@@ -18,6 +19,7 @@ __all__ = [
     "NeuralClampingCalibratorCV",
     "PriorShiftCorrection",
     "REFERENCE_SETTINGS",
+    "SelectiveClassifier",
     "__version__",
     "compare_calibrators",
     "default_candidates",

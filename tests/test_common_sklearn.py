@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skclamp import CalibrationMonitor, TemperatureScaling
+from skclamp import CalibrationMonitor, SelectiveClassifier, TemperatureScaling
 from skclamp.metrics import neg_brier_score_scorer, neg_expected_calibration_error_scorer, neg_log_likelihood_scorer
 
 # A grid of one, where the default's size costs time and shows nothing.
@@ -161,6 +161,14 @@ class Uniform(ClassifierMixin, BaseEstimator):
 @pytest.mark.filterwarnings("ignore:(the probabilities aren't true|samples are repeated):UserWarning")
 @parametrize_with_checks([CalibrationMonitor(Uniform().fit(None, range(25)))])
 def test_scikit_learns_own_checks_of_the_monitor(estimator, check):
+    check(estimator)
+
+
+# Labels that abstain are none of the classes, which the checks look for: at this risk all are answered.
+@quiet
+@pytest.mark.filterwarnings("ignore:Not guaranteed:UserWarning")
+@parametrize_with_checks([SelectiveClassifier(LogisticRegression(), target_risk=0.9, unproven="best")])
+def test_scikit_learns_own_checks_of_the_selective_classifier(estimator, check):
     check(estimator)
 
 

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators
+from skclamp import NeuralClampingCalibrator, SelectiveClassifier, TemperatureScaling, compare_calibrators
 from skclamp.metrics import expected_calibration_error, negative_log_likelihood
 
 ROOMS = "", "metrics", "display", "modules", "losses", "perturbations"
@@ -166,6 +166,20 @@ def learns_new_class_frequencies(thing):
     assert calibrator.adapt(X[rows]).accepted_
     np.testing.assert_allclose(calibrator.priors_, np.bincount(y[rows]) / len(rows), atol=0.04)
     assert nll_of(calibrator, X[rows], y[rows]) < 0.8 * before
+
+
+@row("SelectiveClassifier")
+def keeps_its_promise(thing):
+    """On images that neither network nor calibrator has seen."""
+    (X_cal, y_cal), (X, y) = calibration_and_test(0)
+    calibrator = TemperatureScaling(convolutional_network()).fit(X_cal[:100], y_cal[:100])
+    selective = thing(calibrator, target_risk=0.1).fit(X_cal[100:], y_cal[100:])
+    assert selective.guaranteed_
+    answered = selective.is_answered(X)
+    assert 0.5 < answered.mean() <= 1
+    assert np.mean(selective.predict(X)[answered] != y[answered]) <= 0.1
+    assert (selective.predict(X)[~answered] == -1).all()
+    assert "Guaranteed" in selective.summary()
 
 
 @row("CalibrationMonitor")
@@ -334,6 +348,19 @@ def yields_logits_of_a_network_that_yields_probabilities(thing):
     with torch.no_grad():
         of_probabilities = thing(torch.nn.Sequential(network, torch.nn.Softmax(1)), response="probabilities")(X)
         torch.testing.assert_close(of_probabilities.softmax(1), network(X).softmax(1), rtol=1e-4, atol=1e-6)
+
+
+@row("modules.SelectiveModule")
+def abstains_as_the_classifier_does(thing):
+    (X_cal, y_cal), (X, _) = calibration_and_test(0)
+    calibrator = TemperatureScaling(convolutional_network()).fit(X_cal[:100], y_cal[:100])
+    selective = SelectiveClassifier(calibrator, target_risk=0.01, unproven="best").fit(X_cal[100:], y_cal[100:])
+    assert isinstance(selective.module_, thing)
+    with torch.no_grad():
+        labels = selective.module_.eval()(torch.from_numpy(X))
+    # The module computes in float32.
+    assert (labels.numpy() == selective.predict(X)).mean() > 0.99
+    assert 0 < (labels == -1).sum() < len(X)
 
 
 @row("modules.as_module")

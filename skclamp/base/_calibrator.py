@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from .._backbones.backbone import ArrayBackbone, Opening
-from .._backbones.fingerprint import content_hash
+from .._backbones.fingerprint import content_hash, row_prints
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
@@ -42,6 +42,8 @@ from ._scores import Mapped, Scores, scored
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
+# Rows of the calibration samples that are told again by their hashes.
+_REMEMBERED_ROWS = 16
 # Parameters in which the ranks of a sharded fit may differ.
 _OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 
@@ -431,6 +433,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
         X = samples.X
+        self._rows_seen = row_prints(X, _REMEMBERED_ROWS)
         self._backbone = samples.deployed
         self.classes_ = samples.classes
         if samples.estimator is not None:

@@ -1,0 +1,552 @@
+"""SelectiveClassifier: answers where the risk of its answers is proven, and abstains elsewhere."""
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin, clone
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils import indexable
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.utils.data import Dataset
+
+from .._backbones.backbone import Opening
+from .._backbones.classifier import CalibratorBackbone
+from .._backbones.fingerprint import row_prints
+from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
+from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
+from .._backbones.samples import fit_folds, predict_labelled
+from .._judging.risk import best_unproven, prove
+from .._utils.arrays import to_numpy
+from .._utils.encoding import register
+from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels
+from .._utils.metadata import NO_METADATA, route, router_of
+from .._utils.parameters import Choices
+from .._utils.sklearn_private import Interval, num_samples, take_rows
+from .._utils.warnings import note, one_warning, silenced
+from ..base import BaseCalibrator
+from ..base._around import AroundEstimator, arguments_of
+from ..exceptions import CalibrationSetWarning
+from ..modules import SelectiveModule
+from ..persistence import write
+from ._verdict import RiskVerdict, reason_of
+
+# Of the rows that a calibrator remembers of its own samples, so many that come once among the new ones are no
+# coincidence; where values are few, all come often.
+_TOO_MANY = 0.75
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SelectiveClassifier(ClassifierMixin, AroundEstimator):
+    """Answer only where the risk of the answers is proven to be within a target; abstain elsewhere.
+
+    A sample is answered where its largest probability is above a threshold. `fit` finds the lowest threshold of which
+    held-out samples prove that answers are wrong at most as often as `target_risk` says. This holds for a share of at
+    least `confidence` of all calibration sets that could have been drawn, for inputs like these, whatever the network,
+    and whether or not its probabilities are calibrated. Good probabilities make it answer more.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Whose answers they are: a calibrator of this package, or any classifier of scikit-learn's kind with
+        ``predict_proba``. A fitted one is frozen and shared by reference: give `fit` samples that it hasn't seen. One
+        that isn't fitted is fitted to all the samples; what clones say of samples that they haven't seen, as `cv` folds
+        them, sets the threshold.
+    target_risk : float, default=0.1
+        Bound on the mean loss of answered samples: the share of wrong ones or, with `costs`, the mean cost.
+    confidence : float, default=0.95
+        Probability, over draws of the calibration samples, that the bound holds.
+    costs : array-like of shape (n_classes, n_classes), default=None
+        Cost of each prediction, ``costs[true, predicted]``, in the order of ``classes_``. The class of the least
+        expected cost is predicted, and a threshold is for minus that cost. None costs 1 for a wrong class, and 0 for
+        the right one.
+    abstention_cost : float, default=None
+        What it costs to abstain: a sample isn't answered where its expected cost is that or more (Chow's rule). None
+        abstains for the target's sake alone.
+    abstain_label : object, default="auto"
+        What `predict` returns of samples that aren't answered; no class. "auto" is -1 where classes are numbers, one
+        less than the least where there is a class -1, and "abstain" elsewhere.
+    unproven : {"abstain", "best"}, default="abstain"
+        Where nothing can be proven, abstain from everything, or take the lowest threshold above which the calibration
+        samples' own risk is within the target. The true risk is then above it for about half of all calibration sets.
+    cv : int, cross-validation generator or iterable, default=None
+        Folds for an estimator that isn't fitted: by default five stratified ones, which keep `groups` together.
+
+    Attributes
+    ----------
+    threshold_ : float
+        Samples whose score is above it are answered. A score is the largest probability or, with `costs`, minus the
+        least expected cost. Infinite where none are answered.
+    coverage_ : float
+        Share of the calibration samples that are answered, by weight.
+    guaranteed_ : bool
+        Whether the bound is proven.
+    verdict_ : RiskVerdict
+        What was proven, by which test: ``reason``, ``risk``, ``p_value``, ``n_answered``, ``n_needed`` and others.
+    abstain_label_ : object
+        What `predict` returns of samples that aren't answered.
+    estimator_ : classifier
+        Fitted to all the samples; only where the estimator wasn't fitted.
+    classes_ : ndarray of shape (n_classes,)
+        Names of the classes.
+    n_features_in_ : int
+        Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.
+    module_ : SelectiveModule
+        A torch module from inputs to column indices, -1 where it abstains. The estimator must be a calibrator of this
+        package, or a classifier that `skclamp.modules.as_module` knows.
+
+    See Also
+    --------
+    skclamp.monitoring.RiskMonitor : Watches whether the bound still holds.
+    sklearn.model_selection.TunedThresholdClassifierCV : Tunes the threshold between two classes, without a bound.
+
+    Notes
+    -----
+    The threshold is one of the calibration samples' scores. Given it, the samples above are independent draws of what
+    will be answered, so that the number of wrong ones is binomial, and its tail an exact p value of "the risk is above
+    the target". Such tests go from few answered samples to ever more ([1]_, "fixed sequence testing"), from five starts
+    that share the level 1 - `confidence`. A sequence that reaches the next start takes on that one's share (Wiens'
+    fallback procedure [2]_), so that the probability of any wrong proof is at most the level.
+
+    With costs that aren't 0 and 1 the bound of Hoeffding and Bentkus takes the binomial's place ([1]_). With weights or
+    groups bets do ([3]_): a mixture of ``prod (1 - b w (l - r))`` over eight b, with the loss l, the target r, and the
+    weight w over the largest one, has an expectation of at most 1 where the risk is r or above; one over it is a p
+    value. Weighted losses of a group are summed first, so that a group counts as one. There, a threshold among many
+    scores of a group is only about independent of them.
+
+    The bound speaks of the mean over what is answered, not of each class or each input. It doesn't hold for inputs of
+    another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones.
+
+    References
+    ----------
+    .. [1] A. N. Angelopoulos, S. Bates, E. J. Candès, M. I. Jordan and L. Lei, "Learn then Test: Calibrating
+       Predictive Algorithms to Achieve Risk Control", Annals of Applied Statistics 19, 2025.
+    .. [2] B. L. Wiens, "A fixed sequence Bonferroni procedure for testing multiple endpoints", Pharmaceutical
+       Statistics 2, 2003.
+    .. [3] I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting", Journal of the
+       Royal Statistical Society B 86, 2024.
+    .. [4] Y. Geifman and R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import SelectiveClassifier, TemperatureScaling
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(scale=8.0, size=(3000, 3))
+    >>> y = (logits / 2.0 + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    >>> calibrator = TemperatureScaling().fit(logits[:1000], y[:1000])
+    >>> selective = SelectiveClassifier(calibrator, target_risk=0.05).fit(logits[1000:2000], y[1000:2000])
+    >>> selective.guaranteed_
+    True
+    >>> answered = selective.is_answered(logits[2000:])
+    >>> bool(np.mean(selective.predict(logits[2000:])[answered] != y[2000:][answered]) <= 0.05)
+    True
+    """
+
+    estimator: object = field(default=None, kw_only=False)
+    target_risk: float = 0.1
+    confidence: float = 0.95
+    costs: object = None
+    abstention_cost: float | None = None
+    abstain_label: object = "auto"
+    unproven: str = "abstain"
+    cv: object = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimator": "no_validation",
+        "target_risk": [Interval(Real, None, None, closed="neither")],
+        "confidence": [Interval(Real, 0, 1, closed="neither")],
+        "costs": ["array-like", torch.Tensor, None],
+        "abstention_cost": [Interval(Real, None, None, closed="neither"), None],
+        "abstain_label": "no_validation",
+        "unproven": [Choices("abstain", "best")],
+        "cv": ["cv_object"],
+    }
+
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "module_"})
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        register(cls, arguments_of)
+
+    def fit(self, X, y=None, sample_weight=None, groups=None, **params):
+        """Find the lowest threshold whose risk is proven.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            Inputs of the estimator, of which it hasn't seen any; of one that isn't fitted, an array.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out where X brings them.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the risk, as where some are drawn more often than they come. What the bound takes
+            for possible is the largest one.
+        groups : array-like of shape (n_samples,), default=None
+            Of samples that depend on each other, such as frames of a video or visits of a patient: a name for each of
+            what it belongs to. A group counts as one sample.
+        **params : dict
+            For the ``fit`` of an estimator that isn't fitted, which has the weights as well where it takes any. With
+            scikit-learn's metadata routing all go to whoever requests them.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
+
+        Warns
+        -----
+        CalibrationSetWarning
+            If nothing can be proven: it says how many samples would do; or if the calibrator was fitted to these
+            samples.
+        """
+        with self._kept_on_error(), one_warning():
+            self._validate_params()
+            self._check_estimator()
+            check_samples(X, type(self).__name__)
+            for name in list(vars(self)):
+                if name.endswith("_") or name == "_backbone":
+                    delattr(self, name)
+            fitted = is_frozen(self.estimator)
+            out_of_sample = self._out_of_sample if fitted else self._out_of_fold
+            y, proba = out_of_sample(X, y, sample_weight, groups, params)
+            self.classes_ = np.asarray(self._fitted.classes_)
+            self._costs = self._check_costs()
+            self.abstain_label_ = self._choose_label()
+            y_encoded = encode_labels(y, self.classes_)
+            self._choose_threshold(proba, y_encoded, check_sample_weight(sample_weight, len(y)).numpy(), groups)
+            self._backbone = self._open_backbone()
+            if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
+                validate_data(self, X, skip_check_array=True)
+        return self
+
+    def _check_estimator(self):
+        estimator = self._frozen_part()
+        if estimator is None or isinstance(estimator, torch.nn.Module):
+            what = "None" if estimator is None else f"a network alone, {type(estimator).__name__}"
+            raise TypeError(
+                f"estimator must be a classifier; got {what}: calibrate it first, as by "
+                "TemperatureScaling(network).fit(X, y)"
+            )
+        check_classifier(estimator)
+        if not hasattr(estimator, "predict_proba"):
+            raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
+
+    def _out_of_sample(self, X, y, sample_weight, groups, params):
+        """Labels, and what a fitted estimator says of samples that should be new to it."""
+        given = {"sample_weight": sample_weight, "groups": groups}
+        # Raises for what nobody takes.
+        self._route({name: value for name, value in params.items() if value is not None})
+        in_order = any(value is not None for value in given.values())
+        predicted, y = predict_labelled(self._fitted, "predict_proba", X, y, in_order=in_order)
+        seen = getattr(self._frozen_part(), "_rows_seen", None)
+        prints = row_prints(X)
+        if seen is not None and prints is not None and np.mean((prints == seen[:, None]).sum(1) == 1) >= _TOO_MANY:
+            note(
+                f"X holds the samples that {type(self._frozen_part()).__name__} was fitted to, which flatter it: the "
+                "bound isn't proven for others. Give fit other samples, or an estimator that isn't fitted, which it "
+                "cross-fits",
+                CalibrationSetWarning,
+            )
+        return check_labels(y, beside=("X", X)), predicted
+
+    def _out_of_fold(self, X, y, sample_weight, groups, params):
+        """Labels, and what clones say of samples that weren't among theirs; the estimator is fitted to all."""
+        X = dataset_behind(X)
+        check_no_dataset(X, UNFITTED)
+        y = check_labels(y, beside=("X", X))
+        (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
+        check_same_length(y, num_samples(X), "y")
+        given = {"sample_weight": sample_weight, "groups": groups, **params}
+        metadata = self._route({name: value for name, value in given.items() if value is not None})
+        with silenced():
+            clones, splits = fit_folds(self.estimator, X, y, self._splitter(groups), metadata.given)
+        self.estimator_ = clone(self.estimator).fit(X, y, **metadata.fit)
+        classes = self.estimator_.classes_
+        proba = np.zeros((len(y), len(classes)))
+        for fitted, (_, rows) in zip(clones, splits, strict=True):
+            columns = np.searchsorted(classes, fitted.classes_)
+            proba[np.ix_(rows, columns)] = fitted.predict_proba(take_rows(X, rows))
+        return y, proba
+
+    def _splitter(self, groups):
+        if groups is not None and (self.cv is None or isinstance(self.cv, Integral)):
+            return StratifiedGroupKFold(self.cv or 5)
+        return self.cv
+
+    @property
+    def _fitted(self):
+        """The estimator that predicts."""
+        return self.__dict__.get("estimator_", self._frozen_part())
+
+    def _check_costs(self):
+        """The costs as an array, or None."""
+        costs, low, high, limits = None, 0.0, 1.0, "0 and 1"
+        if self.costs is not None:
+            costs, shape = np.asarray(to_numpy(self.costs, "costs"), dtype=np.float64), (len(self.classes_),) * 2
+            if costs.shape != shape or not np.isfinite(costs).all():
+                got = f"shape {costs.shape}" if costs.shape != shape else "NaN or infinity"
+                raise ValueError(f"costs must be finite, one for each pair of classes, shape {shape}; got {got}")
+            low, high = float(costs.min()), float(costs.max())
+            limits = f"the least and the largest cost, {low:g} and {high:g}"
+        if not low < self.target_risk < high:
+            raise ValueError(f"target_risk must lie between {limits}; got {self.target_risk!r}")
+        return costs
+
+    def _choose_label(self):
+        """What stands for no answer."""
+        numbers, label = self.classes_.dtype.kind in "iuf", self.abstain_label
+        if isinstance(label, str) and label == "auto":
+            label = "abstain"
+            if numbers:
+                label = min(-1, int(np.floor(self.classes_.min())) - 1) if -1 in self.classes_ else -1
+        if label in self.classes_.tolist():
+            raise ValueError(f"abstain_label must be none of the classes {self.classes_.tolist()}; got {label!r}")
+        return label
+
+    def _choose_threshold(self, proba, y_encoded, weight, groups):
+        """Prove a threshold by samples with weight, or find that none can be proven."""
+        columns, scores = self._decide(proba)
+        counted = weight > 0
+        if groups is not None:
+            groups = to_numpy(groups, "groups")
+            check_same_length(groups, len(weight), "groups")
+            groups = np.unique(groups[counted], return_inverse=True)[1]
+        columns, scores, y_encoded, weight = columns[counted], scores[counted], y_encoded[counted], weight[counted]
+        if self._costs is None:
+            losses, target, values = (columns != y_encoded).astype(np.float64), self.target_risk, np.array([0.0, 1.0])
+        else:
+            low, span = self._costs.min(), np.ptp(self._costs)
+            losses, target = (self._costs[y_encoded, columns] - low) / span, (self.target_risk - low) / span
+            values = (self._costs - low) / span
+        options = {"floor": self._floor(), "zero_one": bool(np.isin(values, (0.0, 1.0)).all())}
+        # Equal weights are none.
+        weights = weight if np.ptp(weight) else None
+        answered = prove(scores, losses, target, 1 - self.confidence, weight=weights, groups=groups, **options)
+        guaranteed, self.threshold_ = answered.n_samples > 0, answered.threshold
+        unproven = not guaranteed and self.unproven == "best"
+        if unproven:
+            self.threshold_ = best_unproven(scores, losses, target, weight, options["floor"])
+        chosen = scores > self.threshold_
+        answered = answered._replace(n_samples=int(chosen.sum()))
+        risk = math.nan
+        if chosen.any():
+            risk = float(np.average(losses[chosen], weights=weight[chosen]))
+            risk = risk if self._costs is None else float(self._costs.min() + risk * np.ptp(self._costs))
+        self.coverage_ = float(weight[chosen].sum() / weight.sum())
+        self.guaranteed_ = guaranteed
+        self.verdict_ = RiskVerdict(
+            guaranteed=guaranteed,
+            reason=reason_of(guaranteed, answered, len(scores), risk, self.target_risk, self.confidence, unproven),
+            risk=risk,
+            target_risk=self.target_risk,
+            confidence=self.confidence,
+            n_samples=len(scores),
+            n_answered=answered.n_samples,
+            **{name: getattr(answered, name) for name in ("p_value", "level", "test", "n_needed")},
+        )
+        if not guaranteed:
+            note(self.verdict_.reason, CalibrationSetWarning)
+
+    def _floor(self):
+        """Scores up to this are never answered: it costs more than to abstain."""
+        if self._costs is None:
+            return 0.0 if self.abstention_cost is None else max(0.0, 1.0 - self.abstention_cost)
+        return -math.inf if self.abstention_cost is None else -float(self.abstention_cost)
+
+    def _decide(self, proba):
+        """Column of the prediction, and its score, for each row of probabilities."""
+        if self._costs is None:
+            return proba.argmax(1), proba.max(1)
+        expected = proba @ self._costs
+        return expected.argmin(1), -expected.min(1)
+
+    def predict(self, X):
+        """The predicted class of each sample, or the label that abstains.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As the estimator's ``predict_proba`` takes it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Names of ``classes_``, or ``abstain_label_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X isn't what the estimator takes.
+        """
+        columns, scores = self._decide(self.predict_proba(X))
+        label = np.asarray([self.abstain_label_])
+        alike = (self.classes_.dtype.kind in "iuf") == (label.dtype.kind in "iuf")
+        dtype = np.result_type(self.classes_, label) if alike and self.classes_.dtype.kind in "iufU" else object
+        return np.where(scores > self.threshold_, self.classes_[columns].astype(dtype), label.astype(dtype))
+
+    def is_answered(self, X):
+        """Whether each sample is answered.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As the estimator's ``predict_proba`` takes it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+            True where `predict` names a class.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X isn't what the estimator takes.
+        """
+        return self._decide(self.predict_proba(X))[1] > self.threshold_
+
+    def predict_proba(self, X):
+        """Probabilities of the estimator, of samples that aren't answered too.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As the estimator's ``predict_proba`` takes it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If X isn't what the estimator takes.
+        """
+        check_is_fitted(self)
+        if hasattr(self, "n_features_in_") and not isinstance(X, Dataset) and len(getattr(X, "shape", ())) == 2:
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return self._fitted.predict_proba(X)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Share of all samples that are answered, and rightly.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `fit`.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out where X brings them.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        float
+            Between 0 and the coverage.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            As `predict`; if there are no labels.
+        """
+        check_is_fitted(self)
+        proba, y = predict_labelled(self._fitted, "predict_proba", X, y, in_order=sample_weight is not None)
+        columns, scores = self._decide(proba)
+        right = (scores > self.threshold_) & (self.classes_[columns] == check_labels(y, beside=("X", X)))
+        return float(np.average(right, weights=check_sample_weight(sample_weight, len(right)).numpy()))
+
+    @cached_property
+    def module_(self):
+        """A torch module from inputs to column indices, -1 where it abstains."""
+        check_is_fitted(self)
+        estimator = self._fitted
+        calibrated = (
+            estimator.module_
+            if isinstance(estimator, BaseCalibrator)
+            else self._backbone.as_module(type(estimator).__name__)
+        )
+        return SelectiveModule(calibrated, self.threshold_, self._costs)
+
+    def summary(self):
+        """What was proven, in a sentence or two, and what the estimator says of itself.
+
+        Returns
+        -------
+        str
+            For reading; its words may change.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        return self.verdict_.reason
+
+    def save(self, path):
+        """Write the threshold and its verdict to a file, without the estimator; `skclamp.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The safetensors file to write. One that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        FileNotFoundError
+            If there is no such folder.
+        ImportError
+            If safetensors isn't installed: ``pip install "skclamp[save]"``.
+        """
+        check_is_fitted(self)
+        write(self, path)
+
+    def _open_backbone(self):
+        estimator = self._fitted
+        if isinstance(estimator, BaseCalibrator):
+            return CalibratorBackbone(estimator, "probabilities")
+        return open_backbone(estimator, Opening("probabilities"))
+
+    def _route(self, params):
+        if not params:
+            return NO_METADATA
+        groups = params.get("groups")
+        return route(self._router(groups).add_self_request(self), params, **self._routed_to(groups))
+
+    def get_metadata_routing(self):
+        """Who gets the metadata that `fit` is given.
+
+        Returns
+        -------
+        MetadataRouter
+            An estimator that isn't fitted, and the splitter that folds for it.
+        """
+        return self._router().add_self_request(self)
+
+    def _router(self, groups=None):
+        return router_of(type(self).__name__, **self._routed_to(groups))
+
+    def _routed_to(self, groups=None):
+        return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self._splitter(groups)}
+
+
+register(SelectiveClassifier, arguments_of)

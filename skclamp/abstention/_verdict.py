@@ -1,0 +1,67 @@
+"""RiskVerdict: what was proven of the risk of answered samples, in numbers and in words."""
+
+from dataclasses import dataclass
+
+from .._utils.encoding import register
+
+
+@register
+@dataclass(frozen=True)
+class RiskVerdict:
+    """The decision on a threshold.
+
+    Attributes
+    ----------
+    guaranteed : bool
+        Whether the risk of answered samples is proven to be within the target.
+    reason : str
+        What was proven, by which test, or what is missing.
+    risk : float
+        Mean loss of the answered calibration samples; NaN where none are answered.
+    target_risk, confidence : float
+        What was asked for.
+    p_value, level : float
+        Of the test of the kept threshold, and the part of ``1 - confidence`` that it had; of the threshold that came
+        nearest where nothing is proven.
+    n_samples, n_answered : int
+        Calibration samples with weight, and how many of them are answered.
+    test : {"exact binomial", "Hoeffding-Bentkus", "betting"}
+        For losses of 0 and 1, for other costs, and for weights and groups.
+    n_needed : int or None
+        About how many such samples would prove something; None where no number would.
+    """
+
+    guaranteed: bool
+    reason: str
+    risk: float
+    target_risk: float
+    confidence: float
+    p_value: float
+    level: float
+    n_samples: int
+    n_answered: int
+    test: str
+    n_needed: int | None
+
+    def __str__(self):
+        return self.reason
+
+
+def reason_of(guaranteed, answered, n_samples, risk, target_risk, confidence, unproven):
+    """What a threshold proves, or what is missing, in a sentence or two."""
+    share = f"{answered.n_samples:,} of {n_samples:,}"
+    if guaranteed:
+        return (
+            f"Guaranteed: the risk of what is answered is at most {target_risk:g}, with a confidence of {confidence:g} "
+            f"over calibration sets; {share} calibration samples are answered, with a risk of {risk:.3g} "
+            f"({answered.test} test, p = {answered.p_value:.2g}, needs at most {answered.level:.2g})."
+        )
+    if answered.n_needed is None:
+        more = "no number of such samples would do: even the surest answers have a risk of about that or more"
+    else:
+        more = f"about {answered.n_needed:,} such samples would do, if the risks stay what they seem"
+    instead = f"answered, unproven, are {share}" if unproven else "everything abstains"
+    return (
+        f"Not guaranteed: no threshold keeps the risk within {target_risk:g} beyond chance ({answered.test} test, "
+        f"p = {answered.p_value:.2g} at the best, needs at most {answered.level:.2g}), so that {instead}; {more}."
+    )
