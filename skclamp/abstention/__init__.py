@@ -1,6 +1,5 @@
 """Abstention: classifiers that answer only where their risk is proven to be within a target."""
 
 from ._selective_classifier import SelectiveClassifier
-from ._verdict import RiskVerdict
 
-__all__ = ["RiskVerdict", "SelectiveClassifier"]
+__all__ = ["SelectiveClassifier"]
