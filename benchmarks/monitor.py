@@ -13,6 +13,7 @@ from functools import cache, partial
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
 from tabulate import tabulate
 
 from _data import load_images, load_record
@@ -20,7 +21,7 @@ from _networks import compute_logits, load_resnet
 from _runner import RESULTS, benchmark, record
 from _shifts import darkness
 from _timing import least, measure
-from skclamp import CalibrationMonitor, TemperatureScaling
+from skclamp import CalibrationMonitor, RiskMonitor, TemperatureScaling
 
 PARTS = (
     "false alarms",
@@ -34,9 +35,12 @@ PARTS = (
     "time",
     "memory",
     "chunks",
+    "risk false alarms",
+    "risk delay",
 )
 # Two standard errors of 1,000 streams above alpha.
 FALSE_ALARMS = {0.01: 0.0163, 0.05: 0.0638}
+TARGETS = (0.05, 0.1)
 COLUMNS = ("part", "setting", "measure", "value", "floor")
 # Delays are looked for in chunks, and then label by label in the chunk that alarmed.
 CHUNK = 50
@@ -235,6 +239,52 @@ def chunks(n=2000, n_classes=10):
     yield "largest difference", max(np.abs(end - ends[0]).max() for end in ends[1:]), "<= 1e-09"
 
 
+class AlwaysZero(ClassifierMixin, BaseEstimator):
+    """A selective classifier that answers 0 to everything, so that labels are losses."""
+
+    def __init__(self, target_risk=0.05, costs=None):
+        self.target_risk = target_risk
+        self.costs = costs
+
+    def fit(self, X=None, y=None):
+        self.classes_, self.threshold_ = np.arange(2), 0.0
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X), dtype=int)
+
+    def is_answered(self, X):
+        return np.ones(len(X), dtype=bool)
+
+
+def losses(rng, n, risk):
+    """Inputs, of which nothing depends, and labels."""
+    return np.zeros((n, 1)), (rng.random(n) < risk).astype(int)
+
+
+def risk_false_alarms(target, n_streams, length=3000):
+    """Share of streams whose risk is the target, and whose p value was ever as low."""
+    selective = AlwaysZero(target).fit()
+    streams = (losses(np.random.default_rng(seed), length, target) for seed in range(n_streams))
+    p_values = np.array([RiskMonitor(selective).partial_fit(*stream).p_value_ for stream in streams])
+    for alpha in (0.01, 0.05):
+        yield f"share of p <= {alpha:g}", np.mean(p_values <= alpha), f"<= {alpha:g}"
+
+
+def risk_delay(target, before, n_before, n_streams, longest=5000):
+    """Median number of labels until the alarms of twice the target, after so many of another risk."""
+    selective = AlwaysZero(target).fit()
+    for attribute, floors in (("alarm_", ("<= 300", "<= 0.01")), ("change_alarm_", ("", ""))):
+        delays = []
+        for seed in range(n_streams):
+            rng, monitor = np.random.default_rng(seed), RiskMonitor(selective, average_run_length=10_000)
+            monitor.partial_fit(*losses(rng, n_before, before))
+            if not getattr(monitor, attribute):
+                delays.append(first_alarm(monitor, *losses(rng, longest, 2 * target), attribute))
+        yield f"median delay of {attribute}", np.median(delays), floors[0]
+        yield f"share of {attribute} before", 1 - len(delays) / n_streams, floors[1]
+
+
 def load_logits(data):
     """Logits of clean, dark and noisy test images, and the labels."""
     images, labels = load_images("cifar10_test", data)
@@ -273,6 +323,17 @@ def jobs(n, load, data):
         **{("time", f"K = {k}"): partial(seconds, k, floor) for k, floor in ((10, 15), (1000, 250))},
         ("memory", "K = 10"): partial(memory, n(1_000_000)),
         ("chunks", "1, 7, 1000"): chunks,
+        **{
+            ("risk false alarms", f"target {target:g}"): partial(risk_false_alarms, target, n(300))
+            for target in TARGETS
+        },
+        **{
+            ("risk delay", f"target {target:g}, after {n_before} at {before:g}"): partial(
+                risk_delay, target, before, n_before, n(300)
+            )
+            for target in TARGETS
+            for n_before, before in ((0, target), (1000, target / 2), (1000, target))
+        },
     }
 
 

@@ -362,6 +362,29 @@ def false_alarms_rows(results):
     yield f"the same, `tolerance=0`, 1,000 | above {lengths['1000, sharp']:,}"
 
 
+@table(
+    "risk delays", "monitor.csv", "target, risk before | labels until `alarm_` at twice the target | `change_alarm_`"
+)
+def risk_delays_rows(results):
+    delays = of_monitor(results)["risk delay"].unstack()
+    for target in (0.05, 0.1):
+        for before, told in (
+            (f"0 at {target:g}", "none before"),
+            (f"1000 at {target / 2:g}", f"1,000 labels at {target / 2:g}"),
+            (f"1000 at {target:g}", f"1,000 labels at {target:g}"),
+        ):
+            of_both = delays.loc[f"target {target:g}, after {before}"]
+            medians = (of_both[f"median delay of {name}"] for name in ("alarm_", "change_alarm_"))
+            yield f"{target:g}, {told} | {' | '.join(f'{median:.0f}' for median in medians)}"
+
+
+@table("risk false alarms", "monitor.csv", "target, the risk of 3,000 answered labels | alarms at .01, at .05")
+def risk_false_alarms_rows(results):
+    shares = of_monitor(results)["risk false alarms"].unstack() * 100
+    for target in (0.05, 0.1):
+        yield f"{target:g} | {', '.join(short(share, 1) for share in shares.loc[f'target {target:g}'])} %"
+
+
 @table("monitor cost", "monitor.csv", "cost | ")
 def monitor_cost_rows(results):
     found = of_monitor(results)

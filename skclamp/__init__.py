@@ -5,7 +5,7 @@ from ._version import __version__
 from .abstention import SelectiveClassifier
 from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator, NeuralClampingCalibratorCV
 from .deployment import PriorShiftCorrection
-from .monitoring import CalibrationMonitor
+from .monitoring import CalibrationMonitor, RiskMonitor
 from .nonparametric import *
 from .persistence import load
 from .scaling import *
@@ -19,6 +19,7 @@ __all__ = [
     "NeuralClampingCalibratorCV",
     "PriorShiftCorrection",
     "REFERENCE_SETTINGS",
+    "RiskMonitor",
     "SelectiveClassifier",
     "__version__",
     "compare_calibrators",

@@ -94,7 +94,7 @@ def load(path, estimator=None, *, strict=True, **params):
 
     Returns
     -------
-    BaseCalibrator or CalibrationMonitor
+    BaseCalibrator, SelectiveClassifier, CalibrationMonitor or RiskMonitor
         Fitted: it predicts what the saved one did. It has no ``history_``, and a search no ``cv_results_``. A monitor
         watches on from where the saved one was.
 

@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skclamp import CalibrationMonitor, SelectiveClassifier, TemperatureScaling
+from skclamp import CalibrationMonitor, RiskMonitor, SelectiveClassifier, TemperatureScaling
 from skclamp.metrics import neg_brier_score_scorer, neg_expected_calibration_error_scorer, neg_log_likelihood_scorer
 
 # A grid of one, where the default's size costs time and shows nothing.
@@ -169,6 +169,23 @@ def test_scikit_learns_own_checks_of_the_monitor(estimator, check):
 @pytest.mark.filterwarnings("ignore:Not guaranteed:UserWarning")
 @parametrize_with_checks([SelectiveClassifier(LogisticRegression(), target_risk=0.9, unproven="best")])
 def test_scikit_learns_own_checks_of_the_selective_classifier(estimator, check):
+    check(estimator)
+
+
+class Answering(Uniform):
+    """The same as a selective classifier, which answers the first class to everything."""
+
+    target_risk, costs, threshold_ = 0.99, None, 0.0
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    def is_answered(self, X):
+        return np.ones(len(X), dtype=bool)
+
+
+@parametrize_with_checks([RiskMonitor(Answering().fit(None, range(25)))])
+def test_scikit_learns_own_checks_of_the_monitor_of_risk(estimator, check):
     check(estimator)
 
 

@@ -19,14 +19,14 @@ from sklearn.utils.estimator_checks import check_estimator
 from test_docs import reference
 
 import skclamp
-from skclamp import CalibrationMonitor, NeuralClampingCalibrator, TemperatureScaling
+from skclamp import CalibrationMonitor, NeuralClampingCalibrator, RiskMonitor, TemperatureScaling
 from skclamp.base import BaseCalibrator
 
 X = logits(300)
 Y = labels_of(X)
 
 
-@pytest.mark.parametrize("cls", [BaseCalibrator, CalibrationMonitor, *PUBLIC.values()])
+@pytest.mark.parametrize("cls", [BaseCalibrator, CalibrationMonitor, RiskMonitor, *PUBLIC.values()])
 def test_signature_docstring_and_reference_agree(cls):
     docscrape, documented = pytest.importorskip("numpydoc.docscrape"), {}
     doc = docscrape.ClassDoc(cls)

@@ -189,6 +189,14 @@ def raises_an_alarm(thing):
     assert thing(response="probabilities").partial_fit(before, y).alarm_
 
 
+@row("RiskMonitor")
+def tells_that_answers_are_wrong(thing):
+    classifier, calibration, (X, y) = cancer()
+    selective = skclamp.SelectiveClassifier(classifier, target_risk=0.1).fit(*calibration)
+    assert not thing(selective).partial_fit(X, y).alarm_
+    assert thing(selective).partial_fit(X, 1 - y).alarm_
+
+
 @cache
 def comparison():
     classifier, calibration, test = cancer()

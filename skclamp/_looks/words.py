@@ -64,6 +64,14 @@ def never_true(n, p_value):
     )
 
 
+def never_within(n, p_value, risk, target):
+    """Of held-out samples that a monitor of risk is given first."""
+    return (
+        f"the risk of the {n:,} answered samples given is {risk:.3g}, above the target {target:.3g} (p {p_value:.2g}), "
+        "before any watch: fit the selective classifier anew, on samples like these"
+    )
+
+
 def several_outputs(guess):
     """Of a network that returns more than logits."""
     return (

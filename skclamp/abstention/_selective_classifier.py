@@ -101,7 +101,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
 
     See Also
     --------
-    skclamp.monitoring.RiskMonitor : Watches whether the bound still holds.
+    skclamp.RiskMonitor : Watches whether the bound still holds.
     sklearn.model_selection.TunedThresholdClassifierCV : Tunes the threshold between two classes, without a bound.
 
     Notes

@@ -17,8 +17,8 @@ _LINE = {"color": "#1d3f66", "linewidth": 1.8}
 class MonitorDisplay:
     """Log e-value over samples, with the line at which there is an alarm.
 
-    Use :meth:`from_estimator`, or a monitor's ``plot``, to make one. Evidence that calibration broke makes the line
-    rise; while it holds the line falls, or stays below.
+    Use :meth:`from_estimator`, or a monitor's ``plot``, to make one. Evidence that calibration, or a promised risk,
+    broke makes the line rise; while it holds the line falls, or stays below.
 
     Parameters
     ----------
@@ -45,6 +45,7 @@ class MonitorDisplay:
     See Also
     --------
     skclamp.CalibrationMonitor : What is drawn.
+    skclamp.RiskMonitor : Or this.
 
     References
     ----------
@@ -77,7 +78,7 @@ class MonitorDisplay:
 
         Parameters
         ----------
-        estimator : CalibrationMonitor
+        estimator : CalibrationMonitor or RiskMonitor
             One that has seen samples.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.

@@ -31,15 +31,15 @@ class Alarms:
     changed: bool = False
 
 
-def watch_on(evidence, alarms, limits, log_p, y, sizes):
-    """Evidence and alarms once more samples are in; those given stay as they are."""
+def watch_on(evidence, alarms, limits, samples, sizes):
+    """Evidence and alarms once more samples, arrays with a row each, are in; those given stay as they are."""
     after = copy.copy(evidence)
-    above = after.update(log_p, y, sizes) >= np.reshape(limits, (2, 1))
+    above = after.update(*samples, sizes) >= np.reshape(limits, (2, 1))
     numbers = [evidence.n_samples + int(row.argmax()) + 1 if row.any() else None for row in above]
     first = [known or new for known, new in zip(alarms.first, numbers, strict=True)]
     if alarms.since is not None or not any(first):
         return after, replace(alarms, first=first)
     # However the samples are cut, the start is the likeliest one at the alarm.
     until, sizes = copy.copy(evidence), sizes[: min(filter(None, first)) - evidence.n_samples]
-    until.update(log_p[: sizes.sum()], y[: sizes.sum()], sizes)
+    until.update(*(rows[: sizes.sum()] for rows in samples), sizes)
     return after, Alarms(first, *until.change(limits[0]))

@@ -21,36 +21,26 @@ from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning
-from ..base._around import AroundEstimator, arguments_of
-from ..display import MonitorDisplay
+from ..base._around import arguments_of
 from ..exceptions import CalibrationSetWarning
-from ..persistence import write
-from ._alarms import Alarms, watch_on
-from ._e_process import StartsMixture, best_temperature, of_former
+from ._e_process import CalibrationBets, best_temperature, of_former
+from ._watch import UNSEEN, Watch
 from ._watched import (
     encode_watched,
     group_keys,
     log_odds_of_copies,
-    one_after_another,
     open_watched,
     read_watched,
     refuse_metadata,
 )
 from ._words import sentences
 
-# What nobody may choose in view of the samples, nor change between them.
-_RULES = ("alpha", "tolerance", "average_run_length", "response", "classes")
-# What a watch keeps beside what the user sees.
-_WATCH = ("_alarms", "_backbone", "_evidence", "_held_out", "_latest", "_rules", "_watched")
 # Of copies among the samples; what it bets on is seldom so by chance.
 _MAX_LOG_ODDS = math.log(1000)
-_UNSEEN = (
-    "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
-)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class CalibrationMonitor(AroundEstimator):
+class CalibrationMonitor(Watch):
     """Tells, label by label, whether the calibration of a deployed classifier still holds.
 
     The null hypothesis is that labels are drawn from the classifier's probabilities, recalibrated by temperatures
@@ -174,7 +164,7 @@ class CalibrationMonitor(AroundEstimator):
         "classes": ["array-like", torch.Tensor, None],
     }
 
-    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_watched"})
+    _rule_names = ("alpha", "tolerance", "average_run_length", "response", "classes")
 
     def fit(self, X, y=None, *, groups=None, **params):
         """Forget what was seen, and say of held-out samples whether the probabilities are true before the watch.
@@ -219,14 +209,9 @@ class CalibrationMonitor(AroundEstimator):
         100
         """
         with self._kept_on_error(), one_warning():
-            for name in vars(self).keys() - self.get_params(deep=False).keys():
-                if name.endswith("_") or name in _WATCH:
-                    delattr(self, name)
-            self.partial_fit(X, y, groups=groups, **params)
-            self._held_out, self.never_true_ = True, self._alarms.first[0] is not None
+            self._watch_held_out(X, y, groups, params)
             if self.never_true_:
-                p_value = math.exp(-self._evidence.max_log_e)
-                note(words.never_true(self._evidence.n_samples, p_value), CalibrationSetWarning)
+                note(words.never_true(self.n_samples_, self.p_value_), CalibrationSetWarning)
         return self
 
     def partial_fit(self, X, y=None, *, groups=None, **params):
@@ -279,7 +264,7 @@ class CalibrationMonitor(AroundEstimator):
                 for finding in look_at_width(best, y_encoded, weight, logits.shape[1]):
                     finding.tell()
             log_p = torch.log_softmax(logits.double().cpu(), 1).clamp_(min=LOG_MIN_PROBABILITY).numpy()
-            self._take_on(log_p, y_encoded, keys, int(missing.sum()))
+            self._see(log_p, y_encoded, keys, int(missing.sum()))
         return self
 
     def summary(self):
@@ -308,69 +293,8 @@ class CalibrationMonitor(AroundEstimator):
         on all of them, to 1.9, would win 0.11 nats a label. Bets on class frequencies have won no more than T alone
         would; other changes aren't tested.
         """
-        check_is_fitted(self, msg=_UNSEEN)
+        check_is_fitted(self, msg=UNSEEN)
         return " ".join(sentences(self, self._rules, self._evidence, self._alarms))
-
-    def plot(self, *, ax=None, name=None, **kwargs):
-        """Draw the evidence over samples.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
-        name : str, default=None
-            Name in the legend; None takes that of the estimator's class.
-        **kwargs
-            Of the line, as for ``matplotlib.axes.Axes.plot``.
-
-        Returns
-        -------
-        MonitorDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        NotFittedError
-            Before `partial_fit`.
-        ImportError
-            If matplotlib isn't installed: ``pip install "skclamp[plot]"``.
-        """
-        check_is_fitted(self, msg=_UNSEEN)
-        return MonitorDisplay.from_estimator(self, ax=ax, name=name, **kwargs)
-
-    def save(self, path):
-        """Write what was seen to a file, without the estimator; `skclamp.load` reads it, and the watch goes on.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The safetensors file to write. One that is there is replaced once the new one is complete.
-
-        Raises
-        ------
-        NotFittedError
-            Before `partial_fit`.
-        FileNotFoundError
-            If there is no such folder.
-        ImportError
-            If safetensors isn't installed: ``pip install "skclamp[save]"``.
-        """
-        check_is_fitted(self, msg=_UNSEEN)
-        write(self, path)
-
-    def _validate_params(self):
-        super()._validate_params()
-        for name, value in getattr(self, "_rules", {}).items():
-            if not np.array_equal(getattr(self, name), value):
-                raise ValueError(
-                    f"{name} must stay {value}, with which the samples so far were watched; got "
-                    f"{getattr(self, name)}. fit starts anew"
-                )
-        if hasattr(self, "_watched") and self._watched is not self._frozen_part():
-            raise ValueError(
-                "estimator must stay the one whose probabilities were watched so far; got another "
-                f"{type(self._frozen_part()).__name__}. fit starts a new watch"
-            )
 
     def _open_backbone(self):
         return open_watched(self._frozen_part(), self.response)
@@ -379,11 +303,9 @@ class CalibrationMonitor(AroundEstimator):
         """Start a watch with the classes that the first logits have, and the parameters as they are."""
         n_columns = logits.shape[1]
         self.classes_ = self._names(n_columns)
-        self._evidence, self._alarms = StartsMixture.of_none(self.tolerance, n_columns), Alarms([None, None])
-        self._rules = {name: getattr(self, name) for name in _RULES}
+        self._start(CalibrationBets.of_none(self.tolerance, n_columns))
         if self.classes is not None:
             self._rules["classes"] = to_numpy(self.classes).copy()
-        self._watched = self._frozen_part()
         if self._backbone.guesses_response and look_like_probabilities(logits):
             note(words.probabilities(), CalibrationSetWarning, explains=True)
 
@@ -408,36 +330,12 @@ class CalibrationMonitor(AroundEstimator):
             return np.arange(n_columns)
         return resolve_classes(None, n_columns, classes=self.classes, known=known)
 
-    def _take_on(self, log_p, y, keys, n_missing):
-        """Watch samples with their labels and, where these are given, keys of groups; set what the user sees."""
-        if getattr(self, "_held_out", False):
-            self._evidence, self._alarms = (
-                self._evidence.watch_after(self._alarms.first[0] is None),
-                Alarms([None, None]),
-            )
-            self._held_out, self.n_missing_ = False, 0
-        sizes = np.ones(len(y), dtype=np.int64)
+    def _see(self, log_p, y, keys, n_missing):
+        """Take on samples with their labels and, where these are given, keys of groups."""
         if keys is None:
             self._look_for_copies(log_p, y)
-        else:
-            rows, sizes = one_after_another(keys, self._evidence.groups)
-            log_p, y = log_p[rows], y[rows]
-        # Log e-value, and logarithm of the restarting test's sum, at which there are alarms.
-        limits = -math.log(self._rules["alpha"]), math.log(self._rules["average_run_length"] or math.inf)
-        evidence, alarms = watch_on(self._evidence, self._alarms, limits, log_p, y, sizes)
-        if keys is not None:
-            evidence.groups = np.union1d(evidence.groups, keys)
-        self._evidence, self._alarms = evidence, alarms
-        self.n_samples_ = evidence.n_samples
-        self.n_missing_ = getattr(self, "n_missing_", 0) + n_missing
-        self.trajectory_ = evidence.trajectory
-        self.log_e_value_ = float(evidence.last[1])
-        self.p_value_ = math.exp(-evidence.max_log_e)
-        self.alarm_ = alarms.first[0] is not None
-        if self._rules["average_run_length"] is not None:
-            self.change_alarm_ = alarms.first[1] is not None
-        self.since_ = alarms.since
-        self.temperature_, gain = best_temperature(evidence.totals - alarms.before)
+        self._take_on((log_p, y), keys, {"n_missing_": n_missing})
+        self.temperature_, gain = best_temperature(self._evidence.totals - self._alarms.before)
         self.gain_ = gain / max(1, self.n_samples_ - (self.since_ or 0))
 
     def _look_for_copies(self, log_p, y):
@@ -454,12 +352,6 @@ class CalibrationMonitor(AroundEstimator):
         if self.classes is None:
             self.classes = learned["_rules"]["classes"]
         super()._restore(learned, backbone)
-        self._watched = self._frozen_part()
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        return tags
 
 
 register(CalibrationMonitor, arguments_of)

@@ -14,8 +14,7 @@ def sentences(monitor, rules, evidence, alarms):
         yield f"No label has come yet ({n_missing:,} {were} missing)."
         return
     missing = f" ({n_missing:,} more {were} missing)" if n_missing else ""
-    p_value = f"{monitor.p_value_:.2g}" if monitor.p_value_ >= 1e-300 else "below 1e-300"
-    yield f"{_which(rules, alarms)} {_labels(n)}{missing}: the p value is {p_value}, alpha {rules['alpha']:g}."
+    yield f"{_which(rules, alarms)} {_labels(n)}{missing}: {_level(monitor, rules)}."
     if alarms.since is None:
         yield f"A refit of T, {_won(monitor)}."
         return
@@ -39,6 +38,37 @@ def sentences(monitor, rules, evidence, alarms):
     yield f"The probabilities {start}: {_how(monitor.temperature_, rules['tolerance'])} {when}."
     yield f"A refit of T on {those}, {_won(monitor)}."
     yield _whether_enough(monitor, rules, evidence.totals - alarms.before)
+
+
+def risk_sentences(monitor, rules, evidence, alarms):
+    """Those of a summary of answered samples."""
+    n = monitor.n_samples_
+    others = f"{monitor.n_abstained_:,} abstained, {monitor.n_missing_:,} without a label"
+    if not n:
+        yield f"No label of an answered sample has come yet ({others})."
+        return
+    yield f"{_which(rules, alarms)} {_labels(n)} of answered samples ({others}): {_level(monitor, rules)}."
+    yield f"The risk so far is {monitor.risk_:.3g}, the target {evidence.risk(evidence.target):.3g}."
+    if alarms.since is None:
+        return
+    if all(alarms.first):
+        yield f"{_change_alarm(rules)} after {alarms.first[1]:,}."
+    yield from _what_has_gone(rules, evidence, alarms)
+    if alarms.since:
+        before = evidence.risk(alarms.before[0] / alarms.since)
+        since = evidence.risk((evidence.totals[0] - alarms.before[0]) / (n - alarms.since))
+        yield f"It was {before:.3g} at first, and has been {since:.3g} since about label {alarms.since:,}."
+    elif alarms.changed:
+        yield f"It was within the target on {_labels(evidence.n_before)} before the watch."
+    elif getattr(monitor, "never_true_", False):
+        yield "It was never within the target, as held-out labels say."
+    else:
+        yield "It was never within the target, or left it before labels could tell."
+
+
+def _level(monitor, rules):
+    p_value = f"{monitor.p_value_:.2g}" if monitor.p_value_ >= 1e-300 else "below 1e-300"
+    return f"the p value is {p_value}, alpha {rules['alpha']:g}"
 
 
 def _labels(number):

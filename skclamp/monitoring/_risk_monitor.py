@@ -1,0 +1,297 @@
+"""RiskMonitor: whether the samples that a deployed selective classifier answers are wrong as seldom as promised."""
+
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.utils.data import Dataset
+
+from .._backbones.fingerprint import Digest
+from .._backbones.opening import check_samples, is_frozen
+from .._looks import words
+from .._utils.arrays import to_numpy
+from .._utils.encoding import register
+from .._utils.labels import check_same_length, encode_labels, split_missing
+from .._utils.sklearn_private import Interval
+from .._utils.warnings import note, one_warning
+from ..base._around import arguments_of
+from ..exceptions import CalibrationSetWarning
+from ._risk_bets import RiskBets
+from ._watch import UNSEEN, Watch
+from ._watched import group_keys
+from ._words import risk_sentences
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class RiskMonitor(Watch):
+    """Tells, label by label, whether the risk of the samples that a selective classifier answers keeps to its target.
+
+    The null hypothesis is that, given the past, the expected loss of each answered sample is at most the target. A
+    mixture of larger risks bets against it, from every label on: a change is seen after a long quiet past too. What the
+    mixture has won is an e-value: however often one looks, the probability of a false alarm, ever, is at most `alpha`.
+    Samples that abstain have no loss, and are counted alone. Labels may come late, or never, as long as whether and
+    when they come doesn't depend on what they are.
+
+    Parameters
+    ----------
+    estimator : fitted SelectiveClassifier, default=None
+        Whose answers are watched; shared by reference. A loss is 1 for a wrong label or, with its ``costs``, the cost.
+    target_risk : float, default=None
+        Largest mean loss that is no alarm, above the least loss and below the largest one. None takes that of the
+        estimator.
+    alpha : float, default=0.01
+        Bound on the probability that `alarm_` is ever raised while the null hypothesis holds.
+    average_run_length : float, default=None
+        Mean number of labels between false alarms of a second test, such as 10,000; it raises `change_alarm_`, sooner
+        than `alarm_` after a long past, and some time by chance. None leaves it out.
+
+    Attributes
+    ----------
+    log_e_value_ : float
+        Logarithm of the e-value, the present evidence against the null hypothesis.
+    p_value_ : float
+        One over the largest e-value so far, at most 1: a p value whenever one looks.
+    alarm_ : bool
+        Whether it has been at most `alpha`.
+    never_true_ : bool
+        Whether there was an alarm of the held-out samples that `fit` was given; only after `fit`.
+    change_alarm_ : bool
+        Whether the second test has alarmed; only with `average_run_length`.
+    risk_ : float
+        Mean loss of the answered labels so far; NaN before the first one.
+    n_samples_ : int
+        Labels of answered samples so far, here and below; those of a group count as one.
+    n_abstained_ : int
+        Samples so far that weren't answered, with a label or without.
+    n_missing_ : int
+        Answered samples so far that had no label.
+    since_ : int or None
+        Number of labels before the start of what the first alarm speaks of, as estimated when it was raised; 0 where
+        they don't show, with odds of one to `alpha`, that the risk was within the target before; None without an alarm.
+    trajectory_ : ndarray of shape (n_points, 3)
+        Number of labels, log e-value, and the logarithm of the second test's sum; up to 1,025 points, the last label
+        always among them.
+    classes_ : ndarray of shape (n_classes,)
+        The estimator's.
+    n_features_in_ : int
+        Second dimension of X; not set where X has more than two, or is a dict or a Dataset.
+
+    See Also
+    --------
+    CalibrationMonitor : Watches whether probabilities stay true, abstained samples included.
+    skclamp.display.MonitorDisplay : Draws the evidence over samples.
+
+    Notes
+    -----
+    With the loss l and the target tau on a scale from the least loss, 0, to the largest one, 1, a bet's e-value is
+    ``(1 + (m - 1) l) / (1 + (m - 1) tau)``, which is ``1 + lambda (l - tau)`` with ``lambda = (m - 1) / (1 + (m - 1)
+    tau)``: its expectation is at most 1 where that of l is at most tau ([1]_). Of losses 0 and 1 it is the likelihood
+    ratio of a risk whose odds are m times those of the target. Odds are 1.25, 1.5, 2, 3 and 5 times those; half of the
+    stake is on 2.
+
+    With ``W(t) = 1 / (1 + ln(1 + (t - 1) / 100))``, a part W(t) - W(t + 1) of the stake is put on each bet before label
+    t, as in `CalibrationMonitor`; by Ville's inequality the mixture ever reaches 1 / alpha with a probability of at
+    most alpha. The second test is the same sum with parts of 1, a Shiryaev-Roberts e-detector ([2]_).
+
+    Of a group the mean of its samples' e-values counts, which is one however dependent they are.
+
+    References
+    ----------
+    .. [1] I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting", Journal of the
+       Royal Statistical Society B 86, 2024.
+    .. [2] J. Shin, A. Ramdas and A. Rinaldo, "E-detectors: a nonparametric framework for sequential change detection",
+       New England Journal of Statistics in Data Science 2, 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skclamp import RiskMonitor, SelectiveClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(4000, 2))
+    >>> y = (X[:, 0] + 0.5 * rng.normal(size=4000) > 0).astype(int)
+    >>> classifier = LogisticRegression().fit(X[:500], y[:500])
+    >>> selective = SelectiveClassifier(classifier, target_risk=0.05).fit(X[500:2000], y[500:2000])
+    >>> monitor = RiskMonitor(selective).partial_fit(X[2000:3000], y[2000:3000])
+    >>> monitor.alarm_
+    False
+    >>> now_at_random = rng.integers(2, size=1000)
+    >>> monitor.partial_fit(X[3000:], now_at_random).alarm_
+    True
+    """
+
+    estimator: object = field(default=None, kw_only=False)
+    target_risk: float | None = None
+    alpha: float = 0.01
+    average_run_length: float | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimator": "no_validation",
+        "target_risk": [Interval(Real, None, None, closed="neither"), None],
+        "alpha": [Interval(Real, 0, 1, closed="neither")],
+        "average_run_length": [Interval(Real, 1, None, closed="left"), None],
+    }
+
+    _rule_names = ("target_risk", "alpha", "average_run_length")
+
+    def fit(self, X, y=None, *, groups=None):
+        """Forget what was seen, and say of held-out samples whether the risk is within the target before the watch.
+
+        They should be such as the threshold wasn't fitted to. `never_true_` and a warning tell of an alarm among them,
+        which is false with a probability of at most `alpha`. The first `partial_fit` then begins the watch anew, which
+        knows that the risk was within the target before where these have shown it; until then all attributes speak of
+        these samples.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            As in `partial_fit`.
+        y : array-like of shape (n_samples,)
+            As in `partial_fit`.
+        groups : array-like of shape (n_samples,), default=None
+            As in `partial_fit`.
+
+        Returns
+        -------
+        self : object
+            The monitor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `partial_fit`.
+        """
+        with self._kept_on_error(), one_warning():
+            self._watch_held_out(X, y, groups, {})
+            if self.never_true_:
+                target = self._evidence.risk(self._evidence.target)
+                note(words.never_within(self.n_samples_, self.p_value_, self.risk_, target), CalibrationSetWarning)
+        return self
+
+    def partial_fit(self, X, y=None, *, groups=None):
+        """Watch some more samples; how they are cut into calls makes no difference.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            Inputs, as the estimator's ``predict`` takes them.
+        y : array-like of shape (n_samples,)
+            Class labels, in the order in which they came. None or NaN stands for one that is missing: its sample is
+            skipped, and may come again once the label is there.
+        groups : array-like of shape (n_samples,), default=None
+            Of samples that depend on each other, such as frames of a video or visits of a patient: a name for each of
+            what it belongs to. A group counts as one sample, and adds nothing when it comes back in a later call, so
+            give it whole. None has each sample by itself.
+
+        Returns
+        -------
+        self : object
+            The monitor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, X or y breaks a rule; the message says which. What was seen before is then kept.
+        """
+        with self._kept_on_error(), one_warning():
+            self._validate_params()
+            check_samples(X, type(self).__name__, "partial_fit")
+            self._backbone = self._open_backbone()
+            if y is None:
+                raise ValueError("requires y to be passed, but the target y is None: labels are taken from y alone")
+            if not isinstance(X, Dataset) and (getattr(X, "ndim", None) or np.ndim(X)) == 2:
+                # A table has the columns of the first one.
+                validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
+            labels, missing = split_missing(y, beside=("X", X))
+            answers = to_numpy(self._frozen_part().predict(X))
+            check_same_length(missing, len(answers), "y")
+            # What abstains is none of the classes.
+            answered = np.isin(answers, self._backbone.classes)
+            if not hasattr(self, "_evidence"):
+                self.classes_ = self._backbone.classes
+                self._start(RiskBets.of_none(*self._backbone.scale(self.target_risk)))
+            self._check_scale()
+            counted = answered & ~missing
+            keys = None if groups is None else group_keys(groups, len(answered))[counted]
+            losses = self._backbone.losses(labels[answered[~missing]], answers[counted])
+            skipped = {"n_abstained_": int((~answered).sum()), "n_missing_": int((answered & missing).sum())}
+            self._take_on((losses,), keys, skipped)
+            n_samples = self.n_samples_
+            self.risk_ = self._evidence.risk(self._evidence.totals[0] / n_samples) if n_samples else np.nan
+        return self
+
+    def summary(self):
+        """Whether the risk has left the target, since when, and what it is.
+
+        Returns
+        -------
+        str
+            For reading; its words may change.
+
+        Raises
+        ------
+        NotFittedError
+            Before `partial_fit`.
+        """
+        check_is_fitted(self, msg=UNSEEN)
+        return " ".join(risk_sentences(self, self._rules, self._evidence, self._alarms))
+
+    def _open_backbone(self):
+        return _Answers(self._frozen_part())
+
+    def _check_scale(self):
+        """Raise for another target or other costs than were watched."""
+        watched = self._evidence
+        if self._backbone.scale(self.target_risk) != (watched.target, watched.low, watched.span):
+            raise ValueError(
+                f"estimator must keep its target_risk and costs, with which the samples so far were watched: a target "
+                f"of {watched.risk(watched.target):g}, and losses from {watched.low:g} to {watched.risk(1):g}. fit "
+                "starts a new watch"
+            )
+
+
+class _Answers:
+    """A selective classifier's answers, and their losses."""
+
+    def __init__(self, selective):
+        if not hasattr(selective, "is_answered"):
+            raise TypeError(
+                f"estimator must be a fitted SelectiveClassifier, whose answers are watched; got "
+                f"{type(selective).__name__}"
+            )
+        if not is_frozen(selective):
+            raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(selective).__name__}")
+        self.selective = selective
+        self.classes = to_numpy(selective.classes_)
+        costs = 1.0 - np.eye(2) if selective.costs is None else to_numpy(selective.costs).astype(np.float64)
+        self.low, self.span = float(costs.min()), float(np.ptp(costs))
+        # Of each class and answer; None where any other class is a loss of 1.
+        self.loss_table = None if selective.costs is None else (costs - self.low) / self.span
+
+    def losses(self, y, answers):
+        """Of labels and answers, from 0 to 1."""
+        y, answers = (
+            encode_labels(labels, self.classes) if len(labels) else np.empty(0, dtype=np.int64)
+            for labels in (y, answers)
+        )
+        return (y != answers).astype(np.float64) if self.loss_table is None else self.loss_table[y, answers]
+
+    def scale(self, target_risk):
+        """The target on the scale of losses from 0 to 1, and what takes them to the user's."""
+        risk = self.selective.target_risk if target_risk is None else target_risk
+        if not self.low < risk < self.low + self.span:
+            raise ValueError(
+                f"target_risk must be between the least and the largest loss, {self.low:g} and "
+                f"{self.low + self.span:g}; got {risk}"
+            )
+        return float(risk - self.low) / self.span, self.low, self.span
+
+    def fingerprint(self):
+        """What tells it from another."""
+        estimator = getattr(self.selective, "estimator_", self.selective.estimator)
+        return Digest().arrays(estimator).value([self.classes, float(self.selective.threshold_), self.loss_table]).hex()
+
+
+register(RiskMonitor, arguments_of)

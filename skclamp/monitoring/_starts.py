@@ -1,0 +1,183 @@
+"""The mixture of bets over starting times: what the evidence of any stream of samples keeps, in bounded memory.
+
+Of a stake of 1, ``w_t = W(t) - W(t + 1)`` with ``W(t) = 1 / (1 + ln(1 + (t - 1) / patience))`` is put on a bet before
+sample t, whose e-value e_t has an expectation of at most 1 given the past while the null hypothesis holds: after
+``S <- e_t (S + w_t)``, S and the rest W(t + 1) together are a nonnegative supermartingale that starts at 1. By Ville's
+inequality it ever reaches 1 / alpha with a probability of at most alpha.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+_MAX_POINTS = 1024
+
+
+@dataclass(eq=False, kw_only=True)
+class StartsMixture(ABC):
+    """Sums over the samples so far. An update sets new arrays, so that a shallow copy keeps what was.
+
+    Attributes
+    ----------
+    n_samples : int
+        How many so far, a group counting as one, as everywhere here.
+    totals : ndarray of shape (n_sums,)
+        Sums of what tells when a change began.
+    log_sums : ndarray of shape (2, n_bets)
+        Of each bet, the logarithm of the sum over starts of its products of e-values: with the mixture's weights, and
+        with weights of 1.
+    excess, start, totals_at_start : ndarray of shape (n_bets,), the last (n_bets, n_sums)
+        Of each, what its best start has won, the number of samples before that, and `totals` then.
+    max_log_e, max_log_r : float
+        The largest so far of the mixture, and of the sum with weights of 1.
+    trail, stride : ndarray of shape (n_points, 3), int
+        Number of samples, log e-value and the logarithm of the other sum, at multiples of `stride`.
+    last : ndarray of shape (3,)
+        The same of the last sample.
+    n_before, totals_before : int, ndarray of shape (n_sums,) or float
+        Of held-out samples that were true: number and `totals`.
+    groups : ndarray of shape (n_groups,)
+        Keys of those that have been seen.
+    """
+
+    # The larger, the less of the stake goes on the first samples.
+    patience: ClassVar[float] = 1.0
+
+    n_samples: int
+    totals: np.ndarray
+    log_sums: np.ndarray
+    excess: np.ndarray
+    start: np.ndarray
+    totals_at_start: np.ndarray
+    max_log_e: float
+    max_log_r: float
+    trail: np.ndarray
+    stride: int
+    last: np.ndarray
+    n_before: int
+    totals_before: np.ndarray | float
+    groups: np.ndarray
+
+    @classmethod
+    def before_any(cls, n_bets, n_sums, **own):
+        """Before the first sample; `own` are the fields of a subclass."""
+        first = np.array([0.0, 0.0, -np.inf])
+        return cls(
+            n_samples=0,
+            totals=np.zeros(n_sums),
+            log_sums=np.full((2, n_bets), -np.inf),
+            excess=np.zeros(n_bets),
+            start=np.zeros(n_bets, dtype=np.int64),
+            totals_at_start=np.zeros((n_bets, n_sums)),
+            max_log_e=0.0,
+            max_log_r=-np.inf,
+            trail=first[None],
+            stride=1,
+            last=first,
+            n_before=0,
+            totals_before=0.0,
+            groups=np.empty(0, dtype=np.int64),
+            **own,
+        )
+
+    @abstractmethod
+    def anew(self):
+        """The same before the first sample."""
+
+    @abstractmethod
+    def update(self, *samples):
+        """Take on samples, arrays with a row each, and sizes of groups, whose rows stand one after another.
+
+        Returns the paths of both sums, shape (2, n_groups).
+        """
+
+    @abstractmethod
+    def tells(self, log_odds, best, n_true, true, since):
+        """Whether samples tell with such log odds that the null held before the best start of a bet.
+
+        `n_true` and `true` are the number of those before, and their totals, `since` the totals of the others.
+        """
+
+    def watch_after(self, true):
+        """Before the first sample of a watch that these samples came before; `true` says whether they seemed so."""
+        watch = self.anew()
+        watch.groups = self.groups
+        if true:
+            watch.n_before, watch.totals_before = self.n_samples, self.totals
+        return watch
+
+    @property
+    def trajectory(self):
+        """The trail, and the last sample."""
+        ends = self.trail[-1, 0] == self.n_samples
+        return self.trail.copy() if ends else np.vstack([self.trail, self.last])
+
+    def change(self, log_odds):
+        """Number of samples before the likeliest start of a change, the totals then, and whether the null held before.
+
+        It is 0 unless these samples, or held-out ones, tell with such log odds that the null held: what is seen may
+        always have been so.
+        """
+        best = int(self.excess.argmax())
+        start, at_start = int(self.start[best]), self.totals_at_start[best]
+        n_true, true = self.n_before + start, self.totals_before + at_start
+        if self.tells(log_odds, best, n_true, true, self.totals - at_start):
+            return start, at_start, True
+        return 0, np.zeros_like(at_start), False
+
+    def _bet(self, increments, path):
+        """Take on log e-values (n, n_bets) and totals (n + 1, n_sums); returns the paths of both sums, shape (2, n)."""
+        won = np.cumsum(increments, axis=0)
+        before = np.vstack([np.zeros_like(won[:1]), won[:-1]])
+        number = self.n_samples + np.arange(1, len(won) + 1)
+        stakes = np.stack([_log_stake(number, self.patience), np.zeros(len(won))], axis=1)[..., None] - before[:, None]
+        log_sums = won[:, None] + np.logaddexp.accumulate(np.concatenate([self.log_sums[None], stakes]), axis=0)[1:]
+        self.log_sums = log_sums[-1]
+        lowest, bets = won.argmin(0), np.arange(won.shape[1])
+        floor = won[lowest, bets]
+        anew = floor < -self.excess
+        self.excess = won[-1] + np.maximum(self.excess, -floor)
+        self.start = np.where(anew, self.n_samples + lowest + 1, self.start)
+        self.totals_at_start = np.where(anew[:, None], path[lowest + 1], self.totals_at_start)
+        # Half of the stake is on the last bet.
+        shares = np.full(won.shape[1], 0.5 / max(1, won.shape[1] - 1))
+        shares[-1] = 1 - shares[:-1].sum()
+        peak = log_sums.max(2)
+        of_both = peak + np.log(np.exp(log_sums - peak[..., None]) @ shares)
+        log_e, log_r = np.logaddexp(of_both[:, 0], log_rest(number, self.patience)), of_both[:, 1]
+        self.totals = path[-1].copy()
+        self.n_samples += len(won)
+        self.max_log_e = max(self.max_log_e, float(log_e.max()))
+        self.max_log_r = max(self.max_log_r, float(log_r.max()))
+        self._note(log_e, log_r)
+        return np.stack([log_e, log_r])
+
+    def _note(self, log_e, log_r):
+        """Keep the trail, every second point once it is full."""
+        number = np.arange(self.n_samples - len(log_e) + 1, self.n_samples + 1)
+        points = np.stack([number, log_e, log_r], axis=1)
+        self.last = points[-1].copy()
+        self.trail = np.vstack([self.trail, points[number % self.stride == 0]])
+        while len(self.trail) > _MAX_POINTS:
+            self.stride *= 2
+            self.trail = self.trail[self.trail[:, 0] % self.stride == 0]
+
+
+def log_rest(number, patience):
+    """Logarithm of W after so many samples."""
+    return -np.log1p(np.log(number / patience + 1))
+
+
+def _log_stake(number, patience):
+    """Logarithm of w of each sample."""
+    spread = np.log(np.log1p(1 / (number + (patience - 1))))
+    return spread + log_rest(number - 1, patience) + log_rest(number, patience)
+
+
+def means(rows, firsts, sizes):
+    """Of each group, whose rows stand one after another."""
+    if len(sizes) == len(rows):
+        return rows
+    return np.add.reduceat(rows, firsts, axis=0) / sizes.reshape(-1, *(1,) * (rows.ndim - 1))
