@@ -69,5 +69,7 @@ class RiskBets(StartsMixture):
 
 def _log_likelihood(total, number, rate=None):
     """Of so many losses, as if each were 0 or 1, at a rate or the likeliest one."""
+    # Differences of sums are off by their last bits.
+    total = min(max(total, 0.0), number)
     rate = total / max(1, number) if rate is None else rate
     return xlogy(total, rate) + xlog1py(number - total, -rate)

@@ -94,6 +94,14 @@ def test_costs_are_losses_from_the_least_to_the_largest():
     assert moved.risk_ == pytest.approx(2 * costs.mean() - 1)
 
 
+def test_since_is_told_of_costs_that_do_not_add_up_to_the_last_bit():
+    costs = np.array([[0, 3, 3], [0.1, 0, 3], [3, 3, 0]])
+    y = np.append(np.resize([0, 1, 1], 1002), [2] * 30)
+    monitor = RiskMonitor(selective(target_risk=0.5, costs=costs)).partial_fit(answered(y)[0], y)
+    assert monitor.since_ == 1002
+    assert "It was 0.0667 at first, and has been 3 since about label 1,002." in monitor.summary()
+
+
 def test_single_labels_are_e_values_at_the_target():
     before = watch(losses(0, 200, 0.2))
     mixed, summed = np.exp(before.trajectory_[-1, 1:])
