@@ -4,16 +4,18 @@
     python benchmarks/tables.py --check
 
 A table stands on any page between two comments, of which the first names an entry of `TABLES`; of a ``list-table`` what
-comes before the first row stays. Tables that are files of their own are in `FILES`. The first command writes anew what
-differs, the second fails where anything does.
+comes before the first row stays, and of a block of text its fence or directive. Tables that are files of their own are in
+`FILES`. The first command writes anew what differs, the second fails where anything does.
 """
 
 import argparse
 import re
 from itertools import product
 from pathlib import Path
+from textwrap import indent
 
 import pandas as pd
+from tabulate import tabulate
 
 import _thesis_tables
 import corruptions
@@ -103,6 +105,24 @@ def table(name, files, head):
         return rows
 
     return enter
+
+
+@table("demo", "demo.csv", "calibrator | accuracy, % | NLL, mean of 12 seeds | range")
+def demo_rows(results):
+    """The README's six lines with each seed that they might have."""
+    own = results[results.fog > 0].groupby("calibrator")
+    for name in own.nll.mean().sort_values().index:
+        accuracy, nll = own.get_group(name).accuracy, own.get_group(name).nll
+        yield f"{name} | {accuracy.mean():.1f} | {nll.mean():.3f} | {span(nll, '{:.3f}'.format)}"
+
+
+@table("cameras", "demo.csv", "camera | calibrator | accuracy % | NLL | Brier | ECE % (floor)")
+def cameras_rows(results):
+    """The same with the clear camera, and more scores."""
+    for fog, part in results.groupby("fog"):
+        for name, row in part.groupby("calibrator", sort=False).mean().iterrows():
+            scores = f"{row.accuracy:.1f} | {row.nll:.3f} | {row.brier:.3f} | {row.ece:.1f} ({row.ece_floor:.1f})"
+            yield f"{'fogged' if fog else 'clear'} | {name} | {scores}"
 
 
 @table(
@@ -529,7 +549,13 @@ def rows_of(name):
 def renewed(match):
     """A table and its two comments."""
     head, *rows = rows_of(match["name"])
-    if match["begin"].startswith("<"):
+    first = match["body"].partition("\n")[0]
+    if first == "```":
+        body = f"```\n{tabulate(rows, head, disable_numparse=True)}\n```\n"
+    elif first.startswith(".. code-block::"):
+        kept = match["body"].partition("\n\n")[0]
+        body = f"{kept}\n\n{indent(tabulate(rows, head, disable_numparse=True), '   ')}\n"
+    elif match["begin"].startswith("<"):
         lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in (head, ["---"] * len(head), *rows)]
         body = "\n".join(lines) + "\n"
     else:

@@ -21,7 +21,7 @@ def test_digits_shows_what_it_says(tmp_path, monkeypatch):
     path, lines = tmp_path / "reliability.png", []
     demo = runpy.run_path(str(EXAMPLES / "digits.py"))
     monkeypatch.setitem(demo["main"].__globals__, "print", lambda text: lines.extend(text.splitlines()))
-    demo["main"](["--output", str(path), "--folder", str(tmp_path / "demo")])
+    demo["main"](["--output", str(path)])
     plt.close("all")
     rows = [re.split(r"  +", line.strip()) for line in lines if re.match("(clear|fogged)  ", line)]
     scores = np.array([[float(value) for value in row[2:6]] for row in rows]).reshape(2, 3, 4)

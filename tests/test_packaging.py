@@ -68,5 +68,5 @@ def test_wheel_is_complete(sdist, tmp_path):
     with zipfile.ZipFile(build("wheel", sdist, tmp_path)) as wheel:
         found = {name for name in wheel.namelist() if ".dist-info/" not in name}
         assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
-    assert {"skclamp/py.typed", "skclamp/_report/assets/page.html"} <= found
+    assert {"skclamp/py.typed", "skclamp/_report/assets/page.html", "skclamp/datasets/fogged_digits.npz"} <= found
     assert found == files_below(ROOT, "skclamp")

@@ -24,7 +24,7 @@ import skclamp
 from skclamp import NeuralClampingCalibrator, SelectiveClassifier, TemperatureScaling, compare_calibrators
 from skclamp.metrics import expected_calibration_error, negative_log_likelihood
 
-ROOMS = "", "metrics", "display", "modules", "losses", "perturbations"
+ROOMS = "", "metrics", "display", "modules", "losses", "perturbations", "datasets"
 CONSTANTS = {"REFERENCE_SETTINGS", "__version__"}
 
 
@@ -405,6 +405,18 @@ def weighs_hard_samples(thing):
         logits, target = network(torch.from_numpy(X)), torch.from_numpy(y)
     focal = thing(gamma=2.0)(logits, target) if isinstance(thing, type) else thing(logits, target, gamma=2.0)
     assert 0 < focal < torch.nn.functional.cross_entropy(logits, target)
+
+
+@row("datasets.load_fogged_digits")
+def has_a_network_that_fog_confuses(thing):
+    accuracy = {}
+    for fog in (0, 0.5):
+        data = thing(fog=fog)
+        assert data.X_cal.dtype == np.float32 and data.X_cal.shape == (len(data.y_cal), 1, 8, 8)
+        calibrator = TemperatureScaling(data.network).fit(data.X_cal, data.y_cal)
+        assert calibrator.temperature_ > 1.3 and not data.network.training
+        accuracy[fog] = calibrator.score(data.X_test, data.y_test)
+    assert accuracy[0] > 0.9 > 0.85 > accuracy[0.5]
 
 
 @row("perturbations.AffinePerturbation", "perturbations.ChannelPerturbation", "perturbations.ColorPerturbation")

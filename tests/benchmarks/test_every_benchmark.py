@@ -28,6 +28,7 @@ CASES = {
         *["--methods", "temperature", "vector", "batch_norm", "last_layer", "fine_tuned", "input_clamping", "clamping"],
     ],
     "decision_chart": [],
+    "demo": ["--seeds", "1"],
     "distributed_cost": ["--shapes", "CIFAR", "--fits", "TemperatureScaling", "affine", "--sizes", "60"],
     "distributed_speed": ["--size", "60", "--rounds", "1"],
     "drift": [

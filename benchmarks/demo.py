@@ -1,0 +1,50 @@
+"""The digits of the README without fog and with it, for each `random_state` of neural clamping; and their reliability.
+
+Nothing else is random there.
+
+    python benchmarks/demo.py
+"""
+
+from itertools import product
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from _runner import RESULTS, benchmark, record
+from _scores import evaluate, scaled
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
+from skclamp.datasets import load_fogged_digits
+from skclamp.display import ReliabilityDisplay
+
+CALIBRATORS = ("uncalibrated", "TemperatureScaling", "NeuralClampingCalibrator")
+COLUMNS = ("fog", "calibrator", "seed", "nll", "accuracy", "brier", "ece", "ece_floor")
+
+
+def log_proba(fog, calibrator, seed):
+    """Labels to judge by, and log-probabilities of their images."""
+    data = load_fogged_digits(fog=fog)
+    if calibrator == "uncalibrated":
+        with torch.no_grad():
+            return data.y_test, scaled(data.network(torch.from_numpy(data.X_test)))
+    kinds = {"TemperatureScaling": TemperatureScaling}
+    fitted = kinds.get(calibrator, lambda net: NeuralClampingCalibrator(net, random_state=seed))(data.network)
+    return data.y_test, fitted.fit(data.X_cal, data.y_cal).predict_log_proba(data.X_test)
+
+
+def draw(path, fog=0.5):
+    """Reliability before and after."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 6.4), layout="constrained")
+    for ax, name in zip(axes, ("uncalibrated", "NeuralClampingCalibrator"), strict=True):
+        y, found = log_proba(fog, name, 0)
+        ReliabilityDisplay.from_predictions(y, np.exp(found), n_bins=10, name=name, ax=ax)
+    figure.savefig(path, dpi=80, pil_kwargs={"optimize": True})
+    plt.close(figure)
+
+
+@benchmark
+def main(fogs=(0.0, 0.5), seeds=12, out=RESULTS / "demo.csv", figure=Path("docs/images/before_after.png")):
+    results = record(out, COLUMNS, product(fogs, CALIBRATORS, range(seeds)), lambda *cell: evaluate(*log_proba(*cell)))
+    print(results.groupby(["fog", "calibrator"]).nll.describe().round(3).to_string())
+    draw(figure)
