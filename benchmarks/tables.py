@@ -4,8 +4,8 @@
     python benchmarks/tables.py --check
 
 A table stands on any page between two comments, of which the first names an entry of `TABLES`; of a ``list-table`` what
-comes before the first row stays, and of a block of text its fence or directive. Tables that are files of their own are in
-`FILES`. The first command writes anew what differs, the second fails where anything does.
+comes before the first row stays, and of a block of text its fence or directive. Tables that are files of their own are
+in `FILES`. The first command writes anew what differs, the second fails where anything does.
 """
 
 import argparse
