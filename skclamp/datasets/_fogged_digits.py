@@ -81,7 +81,7 @@ def load_fogged_digits(*, fog=0.5):
     >>> calibrator.score(data.X_test, data.y_test) > 0.9
     True
     """
-    if not isinstance(fog, Real) or not 0 <= fog < 1:
+    if not isinstance(fog, Real) or not 0 <= float(fog) < 1:
         raise ValueError(f"fog must be a number in [0, 1); got {fog!r}")
     images, labels = load_digits(return_X_y=True)
     images = (fog / 2 + (1 - fog) * images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
