@@ -458,6 +458,49 @@ def passes_rows(results, viewed):
     yield f"CIFAR-10 under a shift, 2,500 images | {span(shifted, '{:.0f}'.format)} | "
 
 
+def of_records(results, column):
+    """A column of the results of abstention by target and labels, record and method."""
+    return results.pivot(index=["risk", "n"], columns=["method", "record"], values=column)
+
+
+@table(
+    "abstention",
+    "abstention.csv",
+    "target, labels | promises broken: mean, worst | by the empirical threshold | coverage | MAPIE's | over the best",
+)
+def abstention_rows(results):
+    broken, coverage = of_records(results, "broken") * 100, of_records(results, "coverage")
+    best = of_records(results, "best_coverage")["skclamp"].mean(axis=1)
+    for risk, n in broken.index:
+        shares = (
+            f"{values.mean():.1f}, {values.max():.1f} %"
+            for values in (broken.loc[(risk, n), method] for method in ("skclamp", "empirical"))
+        )
+        own, peer = (coverage.loc[(risk, n), method].mean() for method in ("skclamp", "MAPIE"))
+        told = " | ".join((*shares, short(own), short(peer), short(own / best[risk, n], 2)))
+        yield f"{risk * 100:.0f} %, {n:,} | {told}"
+
+
+@table(
+    "abstention peers",
+    "abstention.csv",
+    "coverage | best | skclamp | MAPIE | its fixed sequence | its split sequence | empirical: no promise",
+)
+def abstention_peers_rows(results):
+    titles = {
+        **NETWORKS,
+        "cifar100_wideresnet-16-4": "CIFAR-100 WideResNet",
+        "cifar100_lenet-5": "CIFAR-100 LeNet-5",
+        "gas_sensors": "gas sensors, perceptron",
+    }
+    part = results[(results.risk == 0.1) & (results.n == 500)]
+    for name, rows in part.groupby("record", sort=False):
+        cells = (f"{short(row.coverage)} ± {short(row.coverage_error)}" for row in rows.itertuples())
+        yield f"{titles[name]} | {short(rows.best_coverage.iloc[0])} | {' | '.join(cells)}"
+    means = part.groupby("method", sort=False)[["coverage", "best_coverage"]].mean()
+    yield f"mean | {short(means.best_coverage.iloc[0])} | {' | '.join(map(short, means.coverage))}"
+
+
 @table("votes", "votes.csv", "temperature scaling | NLL | ECE %")
 def votes_rows(results):
     means = results.groupby("method")[["nll", "ece"]].mean()

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import sklearn
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, SelectiveClassifier, TemperatureScaling, VectorScaling
+from skclamp.display import RiskCoverageDisplay
 from skclamp.exceptions import CalibrationSetWarning
 
 N = 600
@@ -307,6 +309,15 @@ def test_copies_and_files_say_the_same(way, costs, tmp_path):
     assert again.threshold_ == found.threshold_
     with torch.no_grad():
         assert torch.equal(again.module_(torch.from_numpy(X[TEST])), found.module_(torch.from_numpy(X[TEST])))
+
+
+def test_its_curve_shows_target_and_threshold():
+    display = RiskCoverageDisplay.from_estimator(FITTED, X[TEST], Y[TEST])
+    answered = FITTED.is_answered(X[TEST])
+    risk = np.mean(FITTED.predict(X[TEST])[answered] != Y[TEST][answered])
+    assert display.mark_.get_xydata() == pytest.approx(np.array([[answered.mean(), risk]]))
+    assert (display.target_risk, display.threshold) == (0.1, FITTED.threshold_)
+    plt.close(display.figure_)
 
 
 def test_metadata_routing():

