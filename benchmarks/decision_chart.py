@@ -2,7 +2,8 @@
 
     python benchmarks/decision_chart.py --out docs/images/decision.png
 
-All numbers come from files in benchmarks/results: families.csv, views.csv, sample_sizes.csv and choosing.csv. The chart
+All numbers come from files in benchmarks/results: families.csv, features.csv, views.csv,
+two_classes.csv, sample_sizes.csv and choosing.csv. The chart
 is as wide as a telephone, and its colours suit a light page and a dark one.
 """
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from _runner import RESULTS, benchmark
 
-WIDTH, HEIGHT = 3.9, 6.5
+WIDTH, HEIGHT = 3.9, 9.6
 # Boxes bring their own ground, so that the page's may be light or dark; lines are seen on both.
 QUESTION = {"facecolor": "#e3e8ef", "edgecolor": "#6f7b8b"}
 ANSWER = {"facecolor": "#0b3c6f", "edgecolor": "#6f7b8b"}
@@ -22,7 +23,8 @@ LEFT, RIGHT = (0.01, 0.40), (0.51, 0.48)
 SAYS = {"fontsize": 8.5, "color": LINE}
 
 
-LOGITS_ALONE = "only logits or\nprobabilities:\ngo on at the number\nof samples"
+LOGITS_ALONE = "only logits or\nprobabilities:\ngo on at the number\nof classes"
+NOT_TRAINED = "cross-fitted: each sample is\njudged by one that hasn't seen it"
 TWO_VIEWS, KEEPS_ORDER = "NeuralClampingCalibrator\n(max_views=2)", "IntraOrderPreservingCalibration"
 
 
@@ -37,13 +39,20 @@ class Step(NamedTuple):
 
 def steps(folder=RESULTS):
     """The way from top to bottom; what is left at its end has no question."""
-    families, views, sizes, maps = (
-        pd.read_csv(folder / f"{name}.csv") for name in ("families", "views", "sample_sizes", "choosing")
-    )
+    names = ("families", "features", "views", "two_classes", "sample_sizes", "choosing")
+    families, features, views, rare, sizes, maps = (pd.read_csv(folder / f"{name}.csv") for name in names)
     return [
+        Step("Is the classifier\ntrained?", "no", "TemperatureScaling\n(skorch_net, cv=5)", NOT_TRAINED),
         Step("Do you have\nthe network and\nits inputs?", "no", "", LOGITS_ALONE),
+        Step(
+            "Tokens, such as\ntext, that have\nchanged?",
+            "yes",
+            'NeuralClampingCalibrator\n(perturbation="norm")',
+            tokens(features),
+        ),
         Step("Has the input\nchanged: camera,\nlight, sensor?", "yes", "NeuralClampingCalibrator", shifted(families)),
         Step("Images, and may\na prediction cost\ntwo passes?", "yes", TWO_VIEWS, seen(views)),
+        Step("Two classes,\nor rare events?", "yes", "PlattScaling,\nBetaCalibration", two(rare)),
         Step("Fewer than\n1,000 samples?", "yes", "TemperatureScaling", few(sizes)),
         Step("Must no\nprediction\nchange?", "yes", "IntraOrderPreserving\nCalibration", many(maps, KEEPS_ORDER)),
         Step("", "", "CalibratorSelector", many(maps, "CalibratorSelector")),
@@ -64,6 +73,19 @@ def shifted(results):
         f"{len(means)} shifts, 1,000 images:\nNLL × {means.ratio.mean():.2f}, accuracy\n"
         f"+{means.points.min():.1f} to +{means.points.max():.1f} points"
     )
+
+
+def tokens(results):
+    """The same of a clamp of features, over the changes that tokens may suffer."""
+    norm = results.query("network == 'digits_tokens' and family == 'norm' and shift not in ('none', 'drawn')")
+    means = (norm.nll / norm.ts_nll).groupby(norm["shift"]).mean()
+    return f"tokens that changed in {len(means)} ways:\nNLL × {means.min():.2f} to {means.max():.2f}"
+
+
+def two(results):
+    """NLL over temperature scaling's after training with class weights, with few positives."""
+    nll = results.query("training == 'balanced' and share < 0.1").groupby(["positives", "method"]).nll.mean()
+    return f"1 % of positives, trained as half:\nNLL × {nll[30, 'Platt'] / nll[30, 'temperature']:.2f} with 30 of them"
 
 
 def seen(results):

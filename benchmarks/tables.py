@@ -154,6 +154,68 @@ def measured_rows(corrupted, viewed, drifted, adapted):
         yield f"{what} | {found.ratio:.2f} | {found.points:+.1f}"
 
 
+@table(
+    "readers",
+    "corruptions.csv views.csv drift.csv prior_shift.csv sample_sizes.csv two_classes.csv features.csv choosing.csv "
+    "norm_cost.csv monitor.csv abstention.csv",
+    "which of these are you? | you write | measured NLL, temperature scaling's is 1",
+)
+def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps, costs, monitored, selective):
+    """One line and one number for each kind of reader, with its page and its file."""
+    won = [row.split(" | ")[2] for row in measured_rows(corrupted, viewed, drifted, adapted)]
+    few = sized[sized.record == "cifar10_resnet20"].groupby(["method", "n"]).nll.mean()
+    rare = rare.query("training == 'balanced' and positives == 100").groupby(["share", "method"]).nll.mean()
+    tokens = tokens.query("network == 'digits_tokens' and family == 'norm' and shift not in ('none', 'drawn')")
+    many = maps.set_index("method").loc["IntraOrderPreservingCalibration", "WideResNet, 500"]
+    delay = of_monitor(monitored)["delay", "darkness", "median delay"]
+    answered = selective.query("record == 'cifar10_resnet20' and risk == 0.05 and n == 500 and method == 'skclamp'")
+    clamp = "NeuralClampingCalibrator"
+    for what, page, code, value, file in (
+        ("images of a camera that changed", "input_shift", f"{clamp}(net).fit(X, y)", won[0], "corruptions"),
+        ("images, no change", "neural_clamping", f"{clamp}(net, max_views=2).fit(X, y)", won[2], "views"),
+        (
+            *("logits", "choosing", "TemperatureScaling().fit(logits, y)"),
+            *(f"{few['temperature', 500] / few['uncalibrated', 5000]:.2f} of uncalibrated", "sample_sizes"),
+        ),
+        (
+            *("two classes, weighted in training", "two_classes", "PlattScaling(classifier).fit(table, y)"),
+            *(rare[0.3, "Platt"] / rare[0.3, "temperature"], "two_classes"),
+        ),
+        (
+            *("rare events, weighted in training", "two_classes", "BetaCalibration(classifier).fit(table, y)"),
+            *(rare[0.01, "beta"] / rare[0.01, "temperature"], "two_classes"),
+        ),
+        (
+            *("text (Hugging Face)", "text", f"{clamp}(model).fit(dataset)"),
+            *(f"{(tokens.nll / tokens.ts_nll).mean():.2f} on tokens made of digits", "features"),
+        ),
+        (
+            *("a table whose sensors drift", "data", "CalibratorSelector(classifier).fit(table, y)"),
+            *(won[3], "drift"),
+        ),
+        ("many classes", "choosing", "IntraOrderPreservingCalibration(net).fit(X, y)", f"{many} nats", "choosing"),
+        (
+            *("other class frequencies, no labels", "class_frequencies"),
+            *("PriorShiftCorrection(net).fit(X, y).adapt(X_new)", won[5], "prior_shift"),
+        ),
+        (
+            *("labels that come in later", "monitoring", "CalibrationMonitor(calibrator).partial_fit(X, y)"),
+            *(f"alarm after {delay:.0f} labels", "monitor"),
+        ),
+        (
+            *("answers of which few are wrong", "abstention"),
+            "SelectiveClassifier(calibrator, target_risk=0.05).fit(X_new, y_new)",
+            *(f"answers {100 * answered.coverage.iloc[0]:.0f} %", "abstention"),
+        ),
+        (
+            *("a network to deploy", "deployment", 'calibrator.save("calibrator.safetensors")'),
+            *(f"a file of {costs.file_kb.max():.0f} kB", "norm_cost"),
+        ),
+    ):
+        value = value if isinstance(value, str) else f"{value:.2f}"
+        yield f"[{what}](docs/guide/{page}.rst) | `{code}` | [{value}](benchmarks/results/{file}.csv)"
+
+
 def clamped(runs):
     """NLL ratio and points of accuracy of neural clamping."""
     ratio = shift.against_temperature(runs, "auto", "nll", ratio_estimate)
@@ -269,6 +331,29 @@ def features_rows(results):
         kept = ", ".join(str(own.accepted.sum()) for own in families)
         title = "true" if shift_ == "none" else "drawn from softmax(z / T)"
         yield f"{title} | {counts} | {kept} | {worse} | {part.excess.mean():+.5f}"
+
+
+@table("tokens", "features.csv", "tokens are | NLL ratio | accuracy won, points | kept")
+def tokens_rows(results):
+    titles = {"levels_off": "off by four", "levels_reversed": "reversed", "wrong_tokens": "wrong, one in five"}
+    titles |= {"none": "as they were"}
+    for shift_, title in titles.items():
+        own = results[(results.network == "digits_tokens") & (results.family == "norm") & (results["shift"] == shift_)]
+        points = (own.accuracy - own.ts_accuracy).mean()
+        kept = f"{own.accepted.sum()} of {len(own)}"
+        yield f"{title} | {(own.nll / own.ts_nll).mean():.2f} | {points:+.1f} | {kept}"
+
+
+@table(
+    "positives",
+    "two_classes.csv",
+    "positives, share, training | uncalibrated | temperature | Platt | beta | isotonic | true",
+)
+def positives_rows(results):
+    for (share, training, n), part in results.groupby(["share", "training", "positives"]):
+        nll = part.groupby("method").nll.mean()
+        cells = [f"{nll[method]:.3f}" for method in ("uncalibrated", "temperature", "Platt", "beta", "isotonic")]
+        yield " | ".join((f"{n} of {100 * share:.0f} %, {training}", *cells, f"{part.true_nll.mean():.3f}"))
 
 
 @table(
@@ -589,6 +674,12 @@ def rows_of(name):
     return [text.split(" | ") for text in (head, *texts)]
 
 
+def as_rst(cell):
+    """A cell of Markdown: links to pages stay, those to files of results become their names."""
+    cell = re.sub(r"\[([^]]+)\]\(docs/(\S+)\.rst\)", r":doc:`\1 </\2>`", cell)
+    return re.sub(r"\[([^]]+)\]\(benchmarks/results/(\S+)\)", r"\1, `\2`", cell)
+
+
 def renewed(match):
     """A table and its two comments."""
     head, *rows = rows_of(match["name"])
@@ -603,7 +694,9 @@ def renewed(match):
         body = "\n".join(lines) + "\n"
     else:
         kept = re.split(r"^   \* - ", match["body"], maxsplit=1, flags=re.MULTILINE)[0]
-        cells = [f"   {'  ' if n else '* '}- {cell}".rstrip() for row in (head, *rows) for n, cell in enumerate(row)]
+        cells = [
+            f"   {'  ' if n else '* '}- {as_rst(cell)}".rstrip() for row in (head, *rows) for n, cell in enumerate(row)
+        ]
         body = kept + "\n".join(cells) + "\n"
     return match["begin"] + body + match["end"]
 

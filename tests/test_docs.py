@@ -15,8 +15,11 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch.utils.data import TensorDataset
 
+import count
 import skclamp
+import tables
 from skclamp import NeuralClampingCalibrator, NeuralClampingCalibratorCV, TemperatureScaling
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -195,10 +198,30 @@ def test_first_lines_of_readme_and_documentation_are_the_same():
     assert first.strip() == block.strip()
 
 
+@pytest.mark.parametrize(
+    ("what", "value", "floor"), list(count.readme()), ids=lambda value: str(value).replace(" ", "_")
+)
+def test_readme_is_short(what, value, floor):
+    assert 0 < value <= floor, what
+
+
+def test_what_counts_as_a_number():
+    text = "# 1\n\n`2` and [3](4.csv), 5,000 and 6.7 %\n\n```\n8\n```\n<!-- 9 -->\n"
+    assert [value for what, value, _ in count.readme(text) if "numbers" in what] == [4]
+
+
+def test_every_number_of_the_readme_has_its_file():
+    """Generated tables apart, and what isn't measured."""
+    prose = tables.MARKED.sub("", README)
+    assert count.numbers(prose) == []
+    rows = [line for line in README.splitlines() if line.startswith("| [")]
+    assert rows and all(re.fullmatch(r".+ \| \[[^]]+\]\(benchmarks/results/\w+\.csv\) \|", row) for row in rows)
+
+
 def answers():
     """Code of the README's table: what each kind of reader writes."""
     rows = [line.split(" | ") for line in README.splitlines() if line.startswith("| ") and line.count(" | ") == 2]
-    return [code for row in rows for code in re.findall(r"`([^`]+)`", row[0])]
+    return [code for row in rows for code in re.findall(r"`([^`]+)`", row[1])]
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +231,8 @@ def readers(after_readme):
     net, X, y = data.network, data.X_cal, data.y_cal
     with torch.no_grad():
         names["logits"] = net(torch.from_numpy(X))
-    names |= {"net": net, "X": X, "y": y, "table": X.reshape(len(X), -1), "X_new": data.X_test, "y_new": data.y_test}
+    names |= {"net": net, "X": X, "y": y, "X_new": data.X_test, "y_new": data.y_test, "table": X.reshape(len(X), -1)}
+    names |= {"model": net, "dataset": TensorDataset(torch.from_numpy(X), torch.from_numpy(y))}
     names["classifier"] = LogisticRegression(max_iter=1000).fit(names["table"], y)
     names["calibrator"] = skclamp.NeuralClampingCalibrator(net, random_state=0).fit(X, y)
     return names
@@ -220,7 +244,7 @@ def readers(after_readme):
 @pytest.mark.parametrize("code", answers())
 def test_what_the_readme_tells_each_reader_to_write(code, readers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert f"``{code}``" in INDEX
+    assert f"- `{code}`" in INDEX
     eval(compile(code, "README.md", "eval"), dict(readers))
 
 

@@ -96,6 +96,22 @@ def ways():
     yield "predict_proba of a network", entered(lambda: scaling.predict_proba(X)), "9 / 40"
 
 
+def numbers(text):
+    """Numbers in what a reader sees of a Markdown text, code apart."""
+    text = re.sub(r"```.*?```|`[^`]+`|<!--.*?-->|(?<=\])\([^)]*\)", "", text, flags=re.DOTALL)
+    return re.findall(r"\d+(?:[.,]\d+)*", text)
+
+
+def readme(text=None):
+    """(what, value, floor) of README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8") if text is None else text
+    cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.strip("|").split(" | ")]
+    yield "lines of README", len(text.splitlines()), 60
+    yield "words of README, code among them", len(re.findall(r"\S*\w\S*", text)), 600
+    yield "words of its longest cell of a table", max((len(cell.split()) for cell in cells), default=0), 25
+    yield "numbers outside of its code", len(numbers(text)), 20
+
+
 def show(value, floor, what, details=()):
     """Print one number, what it is to be, and what is counted."""
     print(f"{value!s:>12}  {floor!s:>10}  {what}")
@@ -108,6 +124,8 @@ def main():
     show("value", "floor", "what")
     for folder, floor in (("skclamp", 19_500), ("tests", 22_000), ("benchmarks", 6_500)):
         show(n_lines(folder), floor, f"lines of Python in {folder}/")
+    for what, value, floor in readme():
+        show(value, floor, what)
     files = list(parsed())
     what = "of the package's without docstrings, comments, blank lines and imports"
     show(sum(len(rows) for *_, rows in files), 9_800, what)

@@ -90,6 +90,7 @@ CASES = {
         "--resamples",
         "9",
     ],
+    "two_classes": ["--shares", "0.3", "--positives", "30", "--seeds", "1"],
     "views": ["--parts", "nothing", "--repetitions", "1"],
     "votes": ["--tables", "digits", "--seeds", "1"],
 }
