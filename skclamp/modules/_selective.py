@@ -35,6 +35,7 @@ class SelectiveModule(nn.Module):
         self.register_buffer("costs", None if costs is None else torch.from_numpy(np.array(costs, dtype=np.float64)))
 
     def forward(self, *inputs, **named):
+        """Columns of the answers, -1 where there is none."""
         proba = self.calibrated(*inputs, **named).to(torch.float64).softmax(1)
         scores, columns = proba.max(1) if self.costs is None else (-(proba @ self.costs)).max(1)
         return torch.where(scores > self.threshold, columns, -1)
