@@ -3,7 +3,13 @@
 from . import nonparametric, scaling
 from ._version import __version__
 from .abstention import SelectiveClassifier
-from .clamping import REFERENCE_SETTINGS, NeuralClampingCalibrator, NeuralClampingCalibratorCV
+from .clamping import (
+    REFERENCE_SETTINGS,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    ReferenceSummary,
+    reference_summary,
+)
 from .deployment import PriorShiftCorrection
 from .monitoring import CalibrationMonitor, RiskMonitor
 from .nonparametric import *
@@ -19,12 +25,14 @@ __all__ = [
     "NeuralClampingCalibratorCV",
     "PriorShiftCorrection",
     "REFERENCE_SETTINGS",
+    "ReferenceSummary",
     "RiskMonitor",
     "SelectiveClassifier",
     "__version__",
     "compare_calibrators",
     "default_candidates",
     "load",
+    "reference_summary",
     *nonparametric.__all__,
     *scaling.__all__,
 ]

@@ -21,7 +21,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, SelectiveClassifier, TemperatureScaling, compare_calibrators
+from skclamp import (
+    NeuralClampingCalibrator,
+    SelectiveClassifier,
+    TemperatureScaling,
+    compare_calibrators,
+    reference_summary,
+)
 from skclamp.metrics import expected_calibration_error, negative_log_likelihood
 
 ROOMS = "", "metrics", "display", "modules", "losses", "perturbations", "datasets"
@@ -124,6 +130,17 @@ def finds_what_is_wrong_with_the_input(thing):
     assert nll_of(calibrator, *digits()[2]) < 0.6 * nll_of(
         TemperatureScaling(digits()[0]).fit(*digits()[1]), *digits()[2]
     )
+
+
+@row("ReferenceSummary", "reference_summary")
+def tell_of_another_camera(thing):
+    (X_cal, y_cal), (X, _) = calibration_and_test(0)
+    summary = reference_summary(X_cal[300:])
+    assert thing in (type(summary), reference_summary)
+    clamping = NeuralClampingCalibrator(convolutional_network(), perturbation=None, random_state=0)
+    pale = (0.3 * images + np.float32(0.6) for images in (X_cal[:200], X))
+    calibrator = clamping.fit(next(pale), y_cal[:200], X_unlabelled=next(pale), X_reference=summary)
+    assert calibrator.accepted_
 
 
 @row("NeuralClampingCalibratorCV")

@@ -66,6 +66,8 @@ class NetworkBackbone(Backbone):
     scaled: bool | None = None
     # A few of the first inputs, and their logits, until they are compared with a second look.
     _first: tuple | None = None
+    # A perturbation that stays as it is, through which the perturbed input goes before all else.
+    before: nn.Module | None = None
 
     def __init__(self, module, opening, *, classes=None, dtype=None, guesses_response=False):
         self.module = module
@@ -116,6 +118,13 @@ class NetworkBackbone(Backbone):
 
         The first is None where all have names, and none is to be perturbed.
         """
+        x, others = self._split(batch)
+        if self.before is None or x is None:
+            return x, others
+        with torch.no_grad():
+            return self.before(x).to(x.dtype), others
+
+    def _split(self, batch):
         if isinstance(batch, torch.Tensor):
             return self._convert(batch, None, self._scale_of_array), {}
         key = self.module.input_key

@@ -46,6 +46,7 @@ class Unheard(Enum):
     NO_VIEWS_GIVEN = auto()
     NO_VIEWS_KNOWN = auto()
     GUESSES = auto()
+    NO_STATISTICS = auto()
 
 
 class Objection(NamedTuple):

@@ -12,6 +12,9 @@ from .verdict import FamilyReason, Unheard, ViewReason
 WITHOUT_PERTURBATION = "this is temperature scaling"
 BESIDE_VIEWS = "views see the inputs as they are"
 WITHOUT_VIEWS = "a prediction takes one pass"
+# What unlabelled samples taught, where it is kept and where it isn't.
+UNTAUGHT = "this is what unlabelled samples taught"
+WITHOUT_LABELS = "nothing is learned from unlabelled samples"
 
 _TOO_FEW = "other inputs would look the same, for there are too few samples to tell:"
 _WORDS = {
@@ -36,6 +39,7 @@ _WORDS = {
     ViewReason.BETTER_ONE_JOINED: "another view did better",
     ViewReason.BETTER_ONES_ON_FEW: "others did better on {about} samples",
     Unheard.FEW_FOR_THE_GUARD: "the guard needs {needed} samples with weight, got {value}",
+    Unheard.NO_STATISTICS: "the network has no batch norm, whose statistics would tell, and X_reference isn't given",
     Unheard.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
     Unheard.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",
     Unheard.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",

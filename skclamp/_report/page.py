@@ -171,10 +171,13 @@ def _perturbation(name, calibrator, channel_names):
     panels += view_panels(calibrator.views_, calibrator.view_weights_)
     return {
         "name": name,
-        "accepted": calibrator.accepted_,
+        "accepted": calibrator.verdict_.accepted if hasattr(calibrator, "verdict_") else calibrator.accepted_,
         # Another output map takes its place.
         "temperature": None if hasattr(calibrator, "output_") else calibrator.temperature_,
         "verdict": _told(calibrator, "verdict_"),
+        "unlabelledVerdict": _told(calibrator, "unlabelled_verdict_"),
+        "taught": getattr(calibrator, "unlabelled_verdict_", None) is not None
+        and calibrator.unlabelled_verdict_.accepted,
         "viewsVerdict": _told(calibrator, "views_verdict_"),
         "nViews": len(calibrator.views_),
         "panels": [{"title": p.title, "kind": p.kind, **_CONTENTS[p.kind](**p.content)} for p in panels],

@@ -2,5 +2,12 @@
 
 from ._calibrator import REFERENCE_SETTINGS, NeuralClampingCalibrator
 from ._calibrator_cv import NeuralClampingCalibratorCV
+from ._unlabelled import ReferenceSummary, reference_summary
 
-__all__ = ["NeuralClampingCalibrator", "NeuralClampingCalibratorCV", "REFERENCE_SETTINGS"]
+__all__ = [
+    "NeuralClampingCalibrator",
+    "NeuralClampingCalibratorCV",
+    "REFERENCE_SETTINGS",
+    "ReferenceSummary",
+    "reference_summary",
+]

@@ -14,11 +14,22 @@ import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch import nn
+from torch.utils.data import Dataset
 
 from .._backbones.inputs import dataset_behind
-from .._judging.out_of_fold import LEVEL
+from .._backbones.opening import is_frozen
+from .._judging.out_of_fold import LEVEL, MIN_SAMPLES
 from .._judging.verdict import Unheard, nothing_tried
-from .._judging.words import BESIDE_VIEWS, WITHOUT_PERTURBATION, WITHOUT_VIEWS, sentences, verdict_of, words_of
+from .._judging.words import (
+    BESIDE_VIEWS,
+    UNTAUGHT,
+    WITHOUT_LABELS,
+    WITHOUT_PERTURBATION,
+    WITHOUT_VIEWS,
+    sentences,
+    verdict_of,
+    words_of,
+)
 from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
 from .._utils.parameters import Choices
@@ -27,7 +38,7 @@ from .._utils.warnings import note
 from ..base import BaseCalibrator
 from ..base._calibration_map import CalibrationMap
 from ..base._scores import Mapped
-from ..distributed import ALONE
+from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning, UnusedParameterWarning
 from ..modules import ClampedModule, frozen
 from ..modules._norm_layers import with_features_clamped
@@ -42,6 +53,7 @@ from ._progress import Progress
 from ._search import Outcome, search, without_appended_features
 from ._state import Settings, State
 from ._torch_training import resolve_optimizer
+from ._unlabelled import ReferenceSummary, after, joined, judge, learn_without_labels
 from ._views import candidate_views, find_views, one_view
 
 logger = logging.getLogger("skclamp")
@@ -166,6 +178,10 @@ class BaseClamping(BaseCalibrator):
         the reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per
         sample that the guard would have accepted on half of such sets of samples, None where nothing was tried;
         ``folds`` : list of dict, what each fold learned, in how many epochs, and the NLL of what it held out.
+    unlabelled_verdict_ : Verdict
+        What labelled samples found of what `X_unlabelled` taught, against temperature scaling; only where it was given.
+        Its names are "moments", "moments, spectrum" and "features". The verdict of the search then speaks of what that
+        gains on top.
     views_ : list of torch.nn.Module
         The views that a prediction takes; a single ``Identity`` where there are no others.
     view_weights_ : ndarray of shape (n_views,)
@@ -266,6 +282,70 @@ class BaseClamping(BaseCalibrator):
         # A few steps of training may leave T where it began.
         return self.temperature_ if self.refit_temperature else None
 
+    def fit(self, X, y=None, sample_weight=None, *, X_unlabelled=None, X_reference=None, **params):
+        """Learn the perturbation and the temperature on held-out data; the network stays as it is.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+            Inputs of the network, first axis the samples, as `TemperatureScaling.fit` takes them; no stream.
+        y : array-like of shape (n_samples,), default=None
+            Class labels. May be left out where X brings them.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, which count as repetitions.
+        X_unlabelled : array-like, torch.Tensor or torch.utils.data.Dataset, default=None
+            More inputs like those in X, of the new camera, which nobody has labelled. What moves their statistics, and
+            those of the network's features, to what these were is learned from them, in closed form, and kept only
+            where *all* the labelled samples prove that it helps: a hundred do. The search then starts from there.
+        X_reference : array-like, torch.Tensor, Dataset or ReferenceSummary, default=None
+            Inputs as they were before, of the old camera, or what `skclamp.reference_summary` made of them. Without,
+            only batch norm's own statistics tell what was.
+        **params : dict
+            ``groups`` for splitters that go by them, and what `TemperatureScaling.fit` takes.
+
+        Returns
+        -------
+        self : object
+            The fitted calibrator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
+
+        Warns
+        -----
+        CalibrationWarning
+            Of its kinds, see `skclamp.exceptions`.
+        """
+        if X_unlabelled is not None:
+            self._check_unlabelled(X, y)
+        elif X_reference is not None:
+            raise ValueError("X_reference must be left out without X_unlabelled, which it is compared with")
+        self._beside = X_unlabelled, X_reference
+        try:
+            return self._learn(X, y, sample_weight, **params)
+        finally:
+            self.__dict__.pop("_beside", None)
+
+    def _check_unlabelled(self, X, y):
+        """Raise where nothing could judge what unlabelled inputs teach."""
+        if y is None and not isinstance(dataset_behind(X), Dataset):
+            raise ValueError(
+                "y must hold labels beside X_unlabelled: a hundred of them decide whether what the unlabelled inputs "
+                "teach helps; nothing is adapted without such a proof. Got None"
+            )
+        if not self._guarded:
+            raise ValueError(
+                "validation_fraction must not be None with X_unlabelled, since labels are to judge what it teaches"
+            )
+        if not is_frozen(self.estimator):
+            raise ValueError(
+                f"estimator must be fitted with X_unlabelled; got {self.estimator!r}, of which cv makes several"
+            )
+        if current() is not ALONE:
+            raise ValueError("X_unlabelled must be None where samples are sharded")
+
     def _fit(self, samples):
         ranks = samples.shard.ranks
         seed = ranks.all_gather_object(_draw_seed(self.random_state))[0]
@@ -277,12 +357,16 @@ class BaseClamping(BaseCalibrator):
                 # A DataLoader may have another batch size than the parameter.
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
-                if samples.guesses and self._searches_blindly:
+                learner = Learner(generator, progress)
+                taught, problem = self._learn_without_labels(problem, learner)
+                if samples.guesses and self._searches_blindly and taught is None:
                     outcome, views = Outcome(problem, decision=nothing_tried(Unheard.GUESSES)), one_view()
                 else:
-                    outcome, views = self._search_all(problem, Learner(generator, progress))
-                self._tell(outcome.decision, views, progress)
+                    outcome, views = self._search_all(problem, learner)
+                self._tell(outcome.decision, views, progress, taught)
             state, solved, logits = self._with_temperature(problem, outcome, views)
+            if taught is not None:
+                state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
             self._fit_output(solved, logits)
             self._set_fitted(problem, state, views, samples.deployed.module)
             held_out = None if self._has_views else outcome.held_out_loss()
@@ -358,12 +442,46 @@ class BaseClamping(BaseCalibrator):
         options = {"guarded": self._guarded, "by_default": isinstance(self.views, str)}
         return outcome, find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
 
-    def _tell(self, decision, views, progress):
+    def _learn_without_labels(self, problem, learner):
+        """What unlabelled inputs taught and labelled ones have proved, or None; and the problem behind that."""
+        # Inner fits of others have no such inputs.
+        unlabelled, reference = self.__dict__.get("_beside", (None, None))
+        if unlabelled is None:
+            return None, problem
+        learner.progress.begin("unlabelled samples")
+        opened = [None if each is None else self._open_unlabelled(each, problem) for each in (unlabelled, reference)]
+        searched, tries = self._splits_for(problem, [], learner)
+        if not tries:
+            n_samples = problem.n_distinct
+            decision = nothing_tried(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)
+            self.unlabelled_verdict_ = verdict_of(decision, WITHOUT_LABELS)
+            return None, problem
+        options = {"of_inputs": problem.has_floating_inputs and not self._inputs_stay, "generator": learner.generator}
+        candidates = learn_without_labels(searched, *opened, **options)
+        if not candidates:
+            self.unlabelled_verdict_ = verdict_of(nothing_tried(Unheard.NO_STATISTICS), WITHOUT_LABELS)
+            return None, problem
+        decision, name = judge(searched, candidates, tries[-1], LEVEL)
+        self.unlabelled_verdict_ = verdict_of(decision, WITHOUT_LABELS)
+        if not decision.verdict.accepted:
+            return None, problem
+        return candidates[name], after(problem, candidates[name])
+
+    def _open_unlabelled(self, X, problem):
+        """Inputs without labels, as the network takes them; a summary as it is."""
+        if isinstance(X, ReferenceSummary):
+            return X
+        inputs = problem.backbone.open(dataset_behind(X, any_order=True))
+        if getattr(inputs, "is_stream", False):
+            raise TypeError("X_unlabelled and X_reference must be arrays or map-style Datasets; got a stream")
+        return inputs
+
+    def _tell(self, decision, views, progress, taught=None):
         """Set, log and show the verdicts, where a guard decided."""
         if decision is not None:
             # Without a perturbation, but with views, this isn't temperature scaling.
-            beside = views.logits is not None
-            self.verdict_ = verdict_of(decision, BESIDE_VIEWS if beside else WITHOUT_PERTURBATION)
+            otherwise = BESIDE_VIEWS if views.logits is not None else WITHOUT_PERTURBATION
+            self.verdict_ = verdict_of(decision, UNTAUGHT if taught is not None else otherwise)
         if views.decision is not None:
             self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
         for verdict in self._verdicts():
@@ -371,7 +489,8 @@ class BaseClamping(BaseCalibrator):
             progress.judged(verdict)
 
     def _verdicts(self):
-        return [getattr(self, name) for name in ("verdict_", "views_verdict_") if hasattr(self, name)]
+        names = "unlabelled_verdict_", "verdict_", "views_verdict_"
+        return [getattr(self, name) for name in names if hasattr(self, name)]
 
     def _with_temperature(self, problem, outcome, views):
         """The state with its last T, and the problem and the logits that this comes from."""

@@ -61,8 +61,8 @@ class NeuralClampingCalibratorCV(BaseClamping):
         Its parameters.
     best_score_ : float
         Its mean score.
-    {estimator_, temperature_, perturbation_, delta_, accepted_, verdict_, views_, view_weights_, views_verdict_,
-    output_, module_, classes_, n_features_in_, history_, n_iter_, cost_}
+    {estimator_, temperature_, perturbation_, delta_, accepted_, verdict_, unlabelled_verdict_,
+    views_, view_weights_, views_verdict_, output_, module_, classes_, n_features_in_, history_, n_iter_, cost_}
 
     Other Parameters
     ----------------

@@ -71,7 +71,7 @@ class Learner:
         if not problem.norm_layers:
             return replace(state, untried=state.untried | {"norm": without_layers(problem)})
         features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients)
-        beneath = replace(problem, before=nn.Sequential(OrderedDict(parts))) if parts else problem
+        beneath = problem.behind(nn.Sequential(OrderedDict(parts))) if parts else problem
         most = _MOST_STEPS if norm is identity else _LAST_STEPS
         settings = replace(self._with_callbacks(settings), max_epochs=min(settings.max_epochs, most))
         descend(features, beneath, settings, self.generator)

@@ -56,8 +56,6 @@ class Problem:
     split_params: dict = field(default_factory=dict)
     # Labels that samples of equal inputs share, of all; None where that isn't known, or all inputs differ.
     copies: np.ndarray | None = None
-    # A perturbation of the inputs that stays as it is.
-    before: nn.Module | None = None
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
     norm_layers: list[NormLayer] | None = None
     layers_left_out: dict[str, str] = field(default_factory=dict)
@@ -139,10 +137,9 @@ class Problem:
         if not self.shard.size:
             return self.logits
         self.passes.forward += self.shard.size
-        transform = perturbation if self.before is None else Through(self.before, perturbation)
         try:
-            with features_clamped(self.backbone.module, norm_part(transform)):
-                return self.backbone.logits(self.inputs, transform)[0]
+            with features_clamped(self.backbone.module, norm_part(perturbation)):
+                return self.backbone.logits(self.inputs, perturbation)[0]
         except OverflowedLogits as error:
             # At the identity they are finite.
             raise OverflowedLogits(
@@ -203,9 +200,6 @@ class Problem:
         done = 0
         for batch, _ in self.inputs.batches():
             x, others = self.backbone.to_device(batch)
-            if self.before is not None and x is not None:
-                with torch.no_grad():
-                    x = self.before(x).to(x.dtype)
             rows = slice(done, done + len(next(iter(others.values())) if x is None else x))
             done = rows.stop
             y_encoded = self.y_encoded[rows]
@@ -222,6 +216,17 @@ class Problem:
         """Whether there is something that a perturbation can be added to."""
         x = self.example(1)
         return x is not None and x.is_floating_point()
+
+    def behind(self, perturbation):
+        """The same problem on inputs as a perturbation leaves them, which stays as it is."""
+
+        def behind(backbone):
+            backbone = copy.copy(backbone)
+            backbone.before = perturbation if backbone.before is None else Through(backbone.before, perturbation)
+            return backbone
+
+        exact = None if self.exact is None else behind(self.exact)
+        return replace(self, backbone=behind(self.backbone), exact=exact)
 
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""

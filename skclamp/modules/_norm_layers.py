@@ -92,7 +92,7 @@ def with_features_clamped(head, perturbation):
 
 def _take_on_all(network, perturbation):
     """Give the layers of a network weights and biases of their own."""
-    parts = _parts(network)
+    parts = parts_of(network)
     for layer, gain, offset in perturbation.by_layer():
         part = parts.get(layer.name)
         weight, bias = _own(part)
@@ -105,7 +105,7 @@ def _take_on_all(network, perturbation):
         _take_on(part, layer, gain, offset)
 
 
-def _parts(network):
+def parts_of(network):
     """Parts of a network by name, whatever compiles or spreads it."""
     return {name.replace("._orig_mod", ""): part for name, part in unwrapped(network).named_modules()}
 
@@ -191,11 +191,11 @@ def features_clamped(head, perturbation, rows=None):
     if not moved and rows is None:
         yield
         return
-    parts = _parts(head.module)
+    parts = parts_of(head.module)
     with _without_shortcuts(parts), ExitStack() as handles:
         for (layer, gain, offset), places in zip(perturbation.by_layer(), perturbation.places(), strict=True):
             clamp = _clamp(layer, gain.detach(), None if offset is None else offset.detach(), rows, places)
-            handles.enter_context(_attached(parts[layer.name], layer.before, clamp))
+            handles.enter_context(attached(parts[layer.name], layer.before, clamp))
         yield
 
 
@@ -226,7 +226,7 @@ def _clamp(layer, gain, offset, rows, places):
     return clamp
 
 
-def _attached(part, before, change):
+def attached(part, before, change):
     """Have ``change(h)`` for what a layer gives, or for what a child of it takes; the handle that ends it."""
     if before:
         child = part.get_submodule(before)
@@ -268,7 +268,7 @@ def find_norm_layers(head, x, others):
     left_out : dict of str to LayerReason
         The others, by name.
     """
-    norms = {name: part for name, part in _parts(head.module).items() if _looks_like_norm(part)}
+    norms = {name: part for name, part in parts_of(head.module).items() if _looks_like_norm(part)}
     left_out = {}
     for name, part in norms.items():
         if isinstance(part, torch.jit.ScriptModule):
@@ -316,7 +316,7 @@ class _Probe:
         first = next(iter([x, *others.values()][x is None :]))
         self.n_samples, self.device = len(first), first.device
         self.all, self.fewer, self.again = [*range(len(first))], [*range(len(first) - 1)], [0] * len(first)
-        self.parts = _parts(head.module)
+        self.parts = parts_of(head.module)
 
     def logits(self, rows, head=None):
         x, others = self.x, {name: value[rows] for name, value in self.others.items()}
@@ -422,7 +422,7 @@ def _given(part, args, kwargs, before):
         taken.append(h.clone())
         return h
 
-    with _attached(part, before, take):
+    with attached(part, before, take):
         part.forward(*args, **kwargs)
     return taken[0] if taken else None
 

@@ -6,6 +6,7 @@ function showPerturbations() {
       "article",
       { class: "card" },
       make("h3", {}, own.name),
+      ...taughtOf(own),
       make("p", {}, verdictOf(own)),
       ...viewsOf(own),
       ...imagesOf(own.name),
@@ -37,9 +38,17 @@ function viewsOf({ viewsVerdict, nViews }) {
   return [make("p", {}, make("strong", {}, passes), told)];
 }
 
-function verdictOf({ accepted, verdict, temperature, nViews }) {
-  const told = verdict && measured(verdict, "temperature scaling’s");
-  const outcome = nViews > 1 ? "inputs stay as they are" : "this is temperature scaling";
+function taughtOf({ unlabelledVerdict, taught }) {
+  if (unlabelledVerdict === null) return [];
+  const outcome = taught ? "✓ Learned from unlabelled samples." : "Nothing learned from unlabelled samples.";
+  const told = unlabelledVerdict.standard_error > 0 ? measured(unlabelledVerdict, "temperature scaling’s") : "";
+  return [make("p", {}, make("strong", taught ? { class: "fine" } : {}, outcome), told)];
+}
+
+function verdictOf({ accepted, verdict, taught, temperature, nViews }) {
+  const told = verdict && measured(verdict, taught ? "that" : "temperature scaling’s");
+  const plain = taught ? "this is what unlabelled samples taught" : "this is temperature scaling";
+  const outcome = nViews > 1 && !taught ? "inputs stay as they are" : plain;
   const scale = temperature === null ? "" : [" T = ", tell(temperature, digits(temperature, 4)), "."];
   if (accepted)
     return [make("strong", { class: "fine" }, "✓ Kept."), told ?? " It wasn’t asked to prove itself.", scale];

@@ -1,0 +1,366 @@
+"""What samples without labels teach: inputs and features that are as they were, in closed form, which labels judge."""
+
+import copy
+import itertools
+import math
+from collections import OrderedDict
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .._backbones.backbone import Opening
+from .._backbones.inputs import dataset_behind
+from .._backbones.opening import open_backbone
+from .._judging.out_of_fold import HeldOut, decide
+from .._utils.encoding import register
+from ..modules._norm_layers import attached, parts_of, private_copy, with_features_clamped
+from ..perturbations._families import AffinePerturbation, FilterPerturbation
+from ..perturbations._norm import NormPerturbation, norm_part
+from ..perturbations._words import title_of
+from ._problem import with_norm_layers
+from ._search import cross_examine, hold_out
+
+# Widths of a filter that mends a spectrum, and the shortest side of an input that has it.
+_FILTERS = {5: 10, 3: 6}
+# How strongly a filter is held to a unit impulse, and a feature's size to a gain of 1, as parts of what there is.
+_RIDGE, _FLAT = 1e-3, 1e-4
+# Gains beyond that, or below its inverse, mend nothing: the feature is gone.
+_MOST_GAIN = 10.0
+
+
+@register
+class ReferenceSummary(NamedTuple):
+    """What inputs were like before they changed.
+
+    Attributes
+    ----------
+    mean, std : ndarray of shape (n_channels,)
+        Of each channel's entries or, of tables, of each feature.
+    power : ndarray of shape (n_channels, n_frequencies) or None
+        Mean square of the Fourier coefficients by distance from frequency 0, of signals and images.
+    shape : tuple of int
+        Of one input.
+    n_samples : int
+        How many there were.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    power: np.ndarray | None
+    shape: tuple
+    n_samples: int
+
+
+def reference_summary(X, *, integer_scale=None, batch_size=64):
+    """Summarise inputs as they were, in a few kB, for `X_reference` of a later fit.
+
+    Parameters
+    ----------
+    X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
+        Inputs of the network, first axis the samples: of the old camera, such as those of its test set.
+    integer_scale : float, default=None
+        What integer inputs are multiplied by, as that of the calibrator.
+    batch_size : int, default=64
+        Samples at a time.
+
+    Returns
+    -------
+    ReferenceSummary
+        Means and standard deviations of each channel and, of signals and images, their radial power spectrum.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If X isn't what a network takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import reference_summary
+    >>> images = np.random.default_rng(0).normal(size=(50, 3, 8, 8)).astype(np.float32)
+    >>> summary = reference_summary(images)
+    >>> summary.mean.shape, summary.power.shape
+    ((3,), (3, 7))
+    """
+    backbone = open_backbone(nn.Identity(), Opening("logits", None, batch_size=batch_size, integer_scale=integer_scale))
+    return _summary(backbone, [backbone.open(dataset_behind(X, any_order=True))])
+
+
+def _summary(backbone, inputs):
+    """The `ReferenceSummary` of several inputs taken together."""
+    n = 0
+    shape: tuple[int, ...] = ()
+    sums = squares = power = torch.zeros(())
+    for batch, _ in itertools.chain.from_iterable(part.batches() for part in inputs):
+        x, _ = backbone.to_device(batch)
+        n, shape = n + len(x), tuple(x.shape[1:])
+        axes = [0, *range(2, x.ndim)]
+        sums, squares = sums + x.sum(axes, dtype=torch.float64), squares + x.double().square().sum(axes)
+        if x.ndim > 2:
+            spectrum = torch.fft.fftn(x.float(), dim=tuple(range(2, x.ndim)), norm="ortho")
+            power = power + spectrum.abs().square().sum(0, dtype=torch.float64)
+    size = n * math.prod(shape[1:])
+    mean = sums / size
+    std = (squares / size - mean**2).clamp_min(0).sqrt()
+    if len(shape) > 1:
+        # Of what the mean leaves: frequency 0 alone knows of it.
+        power.flatten(1)[:, 0] -= size * mean**2
+        distance = _distances(shape).to(mean.device)
+        counts = distance.flatten().bincount()
+        power = torch.stack([(distance.flatten().bincount(each.flatten()) / counts / n) for each in power])
+    return ReferenceSummary(
+        mean.cpu().numpy(), std.cpu().numpy(), power.cpu().numpy() if len(shape) > 1 else None, shape, n
+    )
+
+
+def _distances(shape):
+    """Distance of each Fourier coefficient from frequency 0, in cycles per shortest side, a whole number."""
+    sides = shape[1:]
+    grids = torch.meshgrid(*[torch.fft.fftfreq(side) for side in sides], indexing="ij")
+    return (torch.stack(grids).square().sum(0).sqrt() * min(sides)).round().long()
+
+
+class Taught(NamedTuple):
+    """What samples without labels teach, and labels have kept.
+
+    Attributes
+    ----------
+    perturbation : torch.nn.Sequential
+        Of inputs, of features, or of both.
+    decision : Decision
+        What the labels say of it and its rivals.
+    """
+
+    perturbation: nn.Sequential
+    decision: object
+
+
+def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator):
+    """Perturbations that bring unlabelled inputs, or a network's features of them, to what these were: by name.
+
+    `unlabelled` are inputs, opened, `reference` a `ReferenceSummary` or inputs, opened, or None. Without one only
+    features of batch norm are known, which keeps statistics of its own.
+    """
+    summary = reference if reference is None or isinstance(reference, ReferenceSummary) else None
+    if reference is not None and summary is None:
+        summary = _summary(problem.backbone, [reference])
+    shuffled = unlabelled.take(torch.randperm(len(unlabelled), generator=generator))
+    found = {}
+    if of_inputs and summary is not None:
+        now = _summary(problem.backbone, [unlabelled, problem.inputs])
+        if now.shape != tuple(summary.shape):
+            raise ValueError(f"X_reference must hold inputs of the shape of X, {now.shape}; got {tuple(summary.shape)}")
+        found["moments"] = nn.Sequential(OrderedDict(affine=_moments(problem, now, summary)))
+        width = next((width for width, side in _FILTERS.items() if min(now.shape[1:], default=0) >= side), None)
+        if width is not None:
+            found["moments, spectrum"] = nn.Sequential(OrderedDict(filter=_spectrum(problem, now, summary, width)))
+    problem = with_norm_layers(problem)
+    targets = _feature_targets(problem, reference)
+    if targets:
+        last = list(found.values())[-1:]
+        found["features"] = nn.Sequential(OrderedDict(norm=_features(problem, shuffled, targets)))
+        for before in last:
+            norm = _features(after(problem, before, logits=problem.logits), shuffled, targets)
+            found[f"{list(found)[-2]}, features"] = nn.Sequential(
+                OrderedDict([*before.named_children(), ("norm", norm)])
+            )
+    return found
+
+
+def _moments(problem, now, before):
+    """Each channel's mean and standard deviation brought to what they were."""
+    x = problem.example(1)
+    affine = AffinePerturbation(now.shape).to(x.device, torch.promote_types(x.dtype, torch.float32))
+    gain = np.where(now.std > 0, before.std / np.maximum(now.std, 1e-12), 1.0)
+    with torch.no_grad():
+        affine.gain.copy_(torch.from_numpy(gain).view_as(affine.gain))
+        affine.offset.copy_(torch.from_numpy(before.mean - gain * now.mean).view_as(affine.offset))
+    return affine
+
+
+def _spectrum(problem, now, before, width):
+    """A symmetric filter, and an offset, that bring each channel's radial spectrum and mean to what they were.
+
+    Least squares of the ratio of amplitudes to 1, over all frequencies but 0; the standard deviation is then exact.
+    """
+    x = problem.example(1)
+    shape, n_axes = now.shape, len(now.shape) - 1
+    found = FilterPerturbation(shape, width).to(x.device, torch.promote_types(x.dtype, torch.float32))
+    half = width // 2
+    taps = list(itertools.product(range(-half, half + 1), repeat=n_axes))
+    orbits = [tuple(sorted(map(abs, tap))) for tap in taps]
+    kinds = sorted(set(orbits))
+    grids = np.meshgrid(*[np.fft.fftfreq(side) for side in shape[1:]], indexing="ij")
+    # What a symmetric filter makes of each frequency, by kinds of its taps.
+    basis = np.zeros((len(kinds), math.prod(shape[1:])))
+    for tap, orbit in zip(taps, orbits, strict=True):
+        phase = sum(grid * step for grid, step in zip(grids, tap, strict=True))
+        basis[kinds.index(orbit)] += np.cos(2 * np.pi * phase).ravel()
+    distance = _distances(shape).numpy().ravel()
+    impulse = np.zeros(len(kinds))
+    impulse[0] = 1.0
+    weights, offsets = [], []
+    for of_now, of_before, *means in zip(now.power, before.power, now.mean, before.mean, strict=True):
+        strength = np.sqrt(of_now[distance] / np.maximum(of_before[distance], 1e-12))
+        rows = (basis * strength)[:, 1:]
+        ridge = _RIDGE * rows.shape[1]
+        kind = np.linalg.solve(rows @ rows.T + ridge * np.eye(len(kinds)), rows.sum(1) + ridge * impulse)
+        made = (kind @ basis) ** 2 * of_now[distance]
+        kind = kind * np.sqrt(of_before[distance].sum() / max(made.sum(), 1e-12))
+        weights.append([kind[kinds.index(orbit)] for orbit in orbits])
+        offsets.append(means[1] - sum(weights[-1]) * means[0])
+    with torch.no_grad():
+        found.weight.copy_(torch.tensor(np.array(weights)).view_as(found.weight))
+        found.offset.copy_(torch.tensor(np.array(offsets)).view_as(found.offset))
+    return found
+
+
+def _feature_targets(problem, reference):
+    """Mean and standard deviation that each layer's output had, by name: batch norm's own, others' of a reference."""
+    parts = parts_of(problem.backbone.module.module)
+    targets = {}
+    for layer in problem.norm_layers or []:
+        part = parts[layer.name]
+        if isinstance(part, _BatchNorm) and part.running_mean is not None:
+            size = part.weight.detach().double().abs()
+            targets[layer.name] = (torch.zeros_like(size) if part.bias is None else part.bias.detach().double()), size
+    others = [layer for layer in problem.norm_layers or [] if layer.name not in targets]
+    if others and reference is not None and not isinstance(reference, ReferenceSummary):
+        for layer, (mean, square) in _passed(problem, reference, others).items():
+            targets[layer.name] = mean, (square - mean**2).clamp_min(0).sqrt()
+    return targets
+
+
+def _features(problem, unlabelled, targets):
+    """A clamp of features that gives each channel the mean and the standard deviation that it had.
+
+    Each batch's own moments do so while they are measured, so that a layer sees what those before it will give.
+    """
+    layers = [layer for layer in problem.norm_layers if layer.name in targets]
+    found = NormPerturbation(layers, problem.layers_left_out)
+    found = found.to(problem.logits.device, torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32))
+    measured = _passed(problem, unlabelled, layers, targets)
+    gains, offsets = [], []
+    for layer in layers:
+        mean, square = measured[layer]
+        gain, offset = _to_target(mean, square, targets[layer.name], layer.has_offset)
+        gains.append(gain)
+        offsets += [offset] if layer.has_offset else []
+    with torch.no_grad():
+        found.gain.copy_(torch.cat(gains))
+        found.offset.copy_(torch.cat([*offsets, torch.zeros(0, dtype=torch.float64, device=found.offset.device)]))
+    return found
+
+
+def _to_target(mean, square, target, has_offset):
+    """Gain and offset that take a mean and a mean square to those of a target; a gain alone takes the latter."""
+    target_mean, target_std = target
+    flat = _FLAT * target_std.square().mean()
+    if not has_offset:
+        old = target_mean**2 + target_std**2
+        return ((old + flat) / (square + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN), None
+    gain = ((target_std**2 + flat) / ((square - mean**2).clamp_min(0) + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN)
+    return gain, target_mean - gain * mean
+
+
+def _passed(problem, inputs, layers, targets=None):
+    """Mean and mean square of each layer's channels over inputs, in one pass; with targets, which it then meets."""
+    backbone = copy.copy(problem.backbone)
+    backbone.module = private_copy(backbone.module)
+    sums = {layer: [0, 0.0, 0.0] for layer in layers}
+
+    def noting(layer):
+        def note(h):
+            first = h.ndim - layer.n_trailing - len(layer.shape)
+            axes = [k for k in range(h.ndim) if not first <= k < first + len(layer.shape)]
+            values = h.double()
+            mean, square = (part.mean(axes).flatten() for part in (values, values.square()))
+            n = h.shape[layer.axis]
+            done, total, squares = sums[layer]
+            sums[layer] = [done + n, total + n * mean, squares + n * square]
+            if targets is None:
+                return h
+            gain, offset = _to_target(mean, square, targets[layer.name], layer.has_offset)
+            h = h * layer.spread(gain.to(h))
+            return h if offset is None else h + layer.spread(offset.to(h))
+
+        return note
+
+    parts = parts_of(backbone.module.module)
+    with ExitStack() as handles:
+        for layer in layers:
+            handles.enter_context(attached(parts[layer.name], layer.before, noting(layer)))
+        backbone.logits(inputs, labelled=False)
+    # Windows of an image and frames of a video are several rows of each.
+    return {layer: (total / n, squares / n) for layer, (n, total, squares) in sums.items()}
+
+
+def after(problem, perturbation, logits=None):
+    """The same problem on a network that sees inputs, and has features, as a perturbation leaves them."""
+    norm, parts = norm_part(perturbation), _input_parts(perturbation)
+    problem = problem.behind(nn.Sequential(*parts)) if parts else replace(problem, backbone=copy.copy(problem.backbone))
+    if norm is not None:
+        problem.backbone.module = with_features_clamped(problem.backbone.module, norm).eval()
+    if logits is None:
+        problem.passes.forward += problem.shard.size
+        logits = problem.backbone.logits(problem.inputs, labelled=False)[0]
+    return replace(problem, logits=logits)
+
+
+def judge(problem, candidates, splits, level):
+    """The decision of labelled samples on perturbations that other samples taught, and the name of the best.
+
+    Nothing of these is fitted to them but T, which is that of the other folds: all the samples judge.
+    """
+    problems = {name: after(problem, perturbation) for name, perturbation in candidates.items()}
+
+    def learn(k, train, held_out):
+        train_rows, rows = map(np.sort, splits[k])
+        seen = []
+        for name, other in problems.items():
+            part, unseen = other.take(train_rows), other.take(rows)
+            temperature = part.solve(smooth=True).temperature
+            told = {"perturbation": name, "n_epochs": 0, "temperature": float(temperature)}
+            losses = -unseen.log_likelihoods(temperature).cpu().numpy()
+            seen.append(HeldOut(losses, temperature, name=name, moved=True, told=told))
+        return hold_out(train, held_out), seen
+
+    evidence = cross_examine(problem, splits, learn)
+    best = evidence.best()
+    return decide(evidence, best, level), list(candidates)[best]
+
+
+def joined(taught, learned):
+    """One perturbation of what samples without labels taught and, after it, what labelled ones did."""
+    norms = [norm for norm in (norm_part(taught), norm_part(learned)) if norm is not None]
+    parts = [part for module in (taught, learned) for part in _input_parts(module)]
+    named = [(f"{title_of(part)}{k or ''}", part) for k, part in enumerate(parts)]
+    return nn.Sequential(OrderedDict([*named, *[("norm", norm) for norm in [_merged(*norms)] if norms]]))
+
+
+def _input_parts(module):
+    if isinstance(module, nn.Sequential):
+        return [part for child in module for part in _input_parts(child)]
+    return [] if isinstance(module, (nn.Identity, NormPerturbation)) else [module]
+
+
+def _merged(first=None, second=None):
+    """One clamp of features in the place of two, one after the other."""
+    if second is None:
+        return first
+    values = {layer.name: (layer, gain, offset) for layer, gain, offset in first.by_layer()}
+    for layer, gain, offset in second.by_layer():
+        _, before, shift = values.get(layer.name, (layer, torch.ones_like(gain), None))
+        moved = offset if shift is None else shift * gain + (0 if offset is None else offset)
+        values[layer.name] = layer, before * gain, moved
+    merged = NormPerturbation([layer for layer, *_ in values.values()], first.left_out).to(first.gain)
+    with torch.no_grad():
+        merged.gain.copy_(torch.cat([gain.flatten() for _, gain, _ in values.values()]))
+        offsets = [offset.flatten() for layer, _, offset in values.values() if layer.has_offset]
+        merged.offset.copy_(torch.cat([*offsets, merged.offset.new_empty(0)]))
+    return merged
