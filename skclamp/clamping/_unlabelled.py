@@ -47,6 +47,13 @@ class ReferenceSummary(NamedTuple):
         Of one input.
     n_samples : int
         How many there were.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import reference_summary
+    >>> reference_summary(np.array([[0.0, 1.0], [2.0, 1.0]])).mean
+    array([1., 1.])
     """
 
     mean: np.ndarray
