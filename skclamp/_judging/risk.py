@@ -8,7 +8,7 @@ from scipy import special, stats
 
 # Tests start at so many places, where ever more errors are allowed, and share the level.
 _STARTS = 5
-# How these numbers of errors spread: from 0 to nearly all that could be allowed.
+# How the numbers of errors of all but the last spread: from 0 to nearly all that could be allowed.
 _SPREAD = 0.8
 # Bets against the null hypothesis, as shares of the largest that can't lose all.
 _BETS = np.array([0.99, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1])
@@ -150,12 +150,15 @@ def _log_e_values(stakes, groups, target):
 
 
 def _starts(n, target, level):
-    """From how many samples on each start's number of errors passes its share of the level; n where none do."""
+    """From how many samples on each start's number of errors passes its share of the level, n where none do; and half.
+
+    Where the surest answers are no surer than others, as where the inputs have drifted, only many prove something.
+    """
     most = max(0.0, stats.binom.ppf(level / _STARTS, n, target))
-    allowed = np.floor((most + 1) ** (_SPREAD * np.arange(_STARTS) / _STARTS) - 1 + 1e-9)
+    allowed = np.floor((most + 1) ** (_SPREAD * np.arange(_STARTS - 1) / _STARTS) - 1 + 1e-9)
     sizes = np.arange(1, n + 1)
     passes = [stats.binom.cdf(k, sizes, target) <= level / _STARTS for k in np.unique(allowed)]
-    return np.array([sizes[passed.argmax()] if passed.any() else n for passed in passes])
+    return np.array([*(sizes[passed.argmax()] if passed.any() else n for passed in passes), math.ceil(n / 2)])
 
 
 def _walk(p_values, levels):
