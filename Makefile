@@ -14,12 +14,12 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test smoke check test-oldest test-processors coverage fuzz mutants bench tables docs lint dist clean help
+.PHONY: install demo test smoke check test-oldest test-processors coverage fuzz mutants bench evidence tables docs lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | smoke | test | check | test-oldest | test-processors | coverage | fuzz | mutants | bench | tables | docs | lint | dist | clean"
+	@echo "make install | demo | smoke | test | check | test-oldest | test-processors | coverage | fuzz | mutants | bench | evidence | tables | docs | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
@@ -71,6 +71,10 @@ test-processors: $(VENV)/installed-test
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)
 	$(BIN)/python benchmarks/speed.py
+
+# Goes on with the files of benchmarks/results where it stopped, for hours; ARGS=--missing only says what they lack.
+evidence: $(VENV)/installed-bench
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py evidence $(DATA_OPTION) $(ARGS)
 
 # The measured tables of the pages, from benchmarks/results; a test fails where one differs.
 tables: $(VENV)/installed-test

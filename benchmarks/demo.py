@@ -2,7 +2,7 @@
 
 Nothing else is random there.
 
-    python benchmarks/demo.py
+    python benchmarks/demo.py --figure docs/images/before_after.png
 """
 
 from itertools import product
@@ -44,7 +44,8 @@ def draw(path, fog=0.5):
 
 
 @benchmark
-def main(fogs=(0.0, 0.5), seeds=12, out=RESULTS / "demo.csv", figure=Path("docs/images/before_after.png")):
+def main(fogs=(0.0, 0.5), seeds=12, out=RESULTS / "demo.csv", figure: Path = None):
     results = record(out, COLUMNS, product(fogs, CALIBRATORS, range(seeds)), lambda *cell: evaluate(*log_proba(*cell)))
     print(results.groupby(["fog", "calibrator"]).nll.describe().round(3).to_string())
-    draw(figure)
+    if figure:
+        draw(figure)

@@ -1,6 +1,7 @@
 """Every benchmark runs at its smallest, on made-up data, and writes the columns that it says."""
 
 import importlib
+import re
 import warnings
 
 import numpy as np
@@ -173,8 +174,30 @@ def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypa
         assert {file: file.read_text(encoding="utf-8") for file in files} == files
 
 
+def test_evidence_says_what_is_missing_and_goes_on(tmp_path, capsys):
+    table, written = tmp_path / "evidence.csv", tmp_path / "votes.csv"
+    table.write_text("file,command\nvotes.csv,votes --tables digits --seeds 1\n", encoding="utf-8")
+    run.evidence(["--missing"], tmp_path, table)
+    assert "votes.csv lacks 12 of 12 runs, hours not measured yet" in capsys.readouterr().out
+    assert not written.exists()
+    run.evidence([], tmp_path, table)
+    whole = written.read_text(encoding="utf-8")
+    written.write_text("".join(whole.splitlines(keepends=True)[:11]), encoding="utf-8")
+    capsys.readouterr()
+    run.evidence(["--missing"], tmp_path, table)
+    assert re.search(r"votes\.csv lacks 2 of 12 runs, [\d.e-]+ hours", capsys.readouterr().out)
+    run.evidence([], tmp_path, table)
+    assert len(written.read_text(encoding="utf-8").splitlines()) == len(whole.splitlines())
+
+
+def test_evidence_names_files_and_benchmarks_that_there_are():
+    rows = pd.read_csv(run.FOLDER / "evidence.csv")
+    assert set(rows.command.str.split().str[0]) <= set(run.benchmarks())
+    assert [name for name in rows.file if not (RESULTS / name).exists()] == []
+
+
 # Tables have no cells to go on with.
-TABLES = ("choosing", "front", "matrix_speed")
+TABLES = ("choosing", "front", "hours", "matrix_speed")
 FILES = [path for path in sorted(RESULTS.glob("*.csv")) if path.stem not in TABLES and "_table" not in path.stem]
 
 
