@@ -1,5 +1,6 @@
 """Silent nonsense: findings, which are numbers, of a misuse that logits and labels show, and no single value."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from scipy.special import betainc
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import n_effective
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
-from .._utils.arrays import row_sum_tolerance
+from .._utils.arrays import drawn_rows, row_sum_tolerance
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, suspect
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from . import words
@@ -19,8 +20,9 @@ from .words import MIN_SAMPLES_PER_PARAMETER
 
 # By the rule of three, so many samples without an error put the error rate below 0.6 % with 95 % confidence.
 MANY_SAMPLES = 500
-# Looks at more samples would cost time and see no more.
-_MAX_ROWS = 1 << 16
+# Looks at more samples would cost time and see no more; nor do they, unless there is something to see, at more than so
+# many, or so many for each class.
+_MAX_ROWS, _FEW_ROWS, _ROWS_PER_CLASS = 1 << 16, 5000, 50
 _MAX_ROWS_FOR_T = 2000
 # The Hungarian method takes time with the cube of the columns.
 _MAX_COLUMNS = 2048
@@ -115,8 +117,10 @@ def diagnose(samples, *, fitted):
     `samples` are `Samples`; `fitted` says whether their estimator was given fitted, so that it may have seen them.
     """
     logits, y_encoded, weight, backbone = samples.logits, samples.y_encoded, samples.weight, samples.backbone
-    findings = _of_classes(logits, y_encoded, weight, samples.classes)
-    n_samples = int((weight > 0).sum())
+    counted = weight > 0
+    n_samples = int(counted.sum())
+    seen = y_encoded if n_samples == len(weight) else y_encoded[counted.to(y_encoded.device)]
+    findings = _of_classes(seen, logits, y_encoded, weight, samples.classes)
     # Folds are fitted without what they calibrate on.
     if fitted and n_samples >= MANY_SAMPLES and not _has_errors(logits, y_encoded, weight):
         findings.append(Finding(words.no_errors, {"n_samples": n_samples}, True, category=TrainingDataWarning))
@@ -127,16 +131,25 @@ def diagnose(samples, *, fitted):
     varies = {"random": words.random_network, "batch": words.coupled_samples}
     if backbone.in_batches and (why := backbone.second_look()):
         findings.append(Finding(varies[why], {}, explains=True))
-    rows = weight.cpu().nonzero()[:, 0]
-    if len(rows) > _MAX_ROWS:
-        rows = rows[_drawn(len(rows), _MAX_ROWS)]
-    if len(rows) < len(y_encoded):
+    few = min(max(_FEW_ROWS, _ROWS_PER_CLASS * logits.shape[1]), _MAX_ROWS)
+    looked, misfits = _look_at_columns(samples, n_samples, few)
+    if misfits and n_samples > few:
+        looked, misfits = _look_at_columns(samples, n_samples, _MAX_ROWS)
+    return findings + misfits, looked
+
+
+def _look_at_columns(samples, n_samples, most):
+    """A look at `most` of the `n_samples` with weight, and findings of columns that fit no labels, or of guesses."""
+    logits, y_encoded, weight, backbone = samples.logits, samples.y_encoded, samples.weight, samples.backbone
+    if min(most, n_samples) < len(y_encoded):
+        rows = drawn_rows(n_samples, most)
+        rows = rows if n_samples == len(y_encoded) else weight.cpu().nonzero()[:, 0][rows]
         on_device = rows.to(y_encoded.device)
         logits, y_encoded, weight = logits[on_device], y_encoded[on_device], weight[rows.to(weight.device)]
     weight = weight.cpu()
     best, labels, weights = logits.argmax(1).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()
-    accuracy = float(np.average(best == labels, weights=weights))
+    accuracy = float(weights @ (best == labels) / weights.sum())
     misfits = []
     # An estimator that knows its classes has them in its order.
     if backbone.classes is None:
@@ -150,19 +163,11 @@ def diagnose(samples, *, fitted):
     if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights):
         numbers = {"accuracy": accuracy, "n": n_effective(weights), "n_classes": logits.shape[1]}
         misfits, guesses = [Finding(words.guesses, numbers, explains=True)], _are_alike(logits, weights)
-    return findings + misfits, Looked(logits, y_encoded, weight, n_samples, accuracy, guesses)
+    return Looked(logits, y_encoded, weight, n_samples, accuracy, guesses), misfits
 
 
-def _drawn(n, most):
-    """Positions of so many of n samples, or of all, drawn the same way each time."""
-    if n <= most:
-        return torch.arange(n)
-    return torch.from_numpy(np.sort(np.random.default_rng(0).choice(n, most, replace=False)))
-
-
-def _of_classes(logits, y_encoded, weight, classes):
-    """Whether all labels, of several samples with weight, are of one class, or flawless ones rarely of some."""
-    seen = y_encoded[(weight > 0).to(y_encoded.device)]
+def _of_classes(seen, logits, y_encoded, weight, classes):
+    """Whether all labels `seen`, of several samples with weight, are of one class, or flawless ones rarely of some."""
     counts = torch.bincount(seen, minlength=len(classes)).cpu().numpy()
     if len(seen) > 1 and counts.max() == len(seen):
         numbers = {"name": classes.tolist()[int(seen[0])], "n_classes": len(classes)}
@@ -196,13 +201,15 @@ def better_order(best, labels, weight):
     # Of fewer errors even flawless mending isn't significant.
     if (best != labels).sum() < -np.log2(_LEVEL):
         return None
-    columns, places = np.unique(np.concatenate([best, labels]), return_inverse=True)
-    best, labels = places.reshape(2, -1)
+    there = np.bincount(best, minlength=labels.max() + 1) > 0
+    there[labels] = True
+    columns, places = np.flatnonzero(there), np.cumsum(there) - 1
     if len(columns) > _MAX_COLUMNS:
         return None
+    best, labels = places[best], places[labels]
     first = np.random.default_rng(0).random(len(best)) < 0.5
-    counts = np.zeros((len(columns), len(columns)))
-    np.add.at(counts, (best[first], labels[first]), weight[first])
+    shape = len(columns), len(columns)
+    counts = np.bincount(best * len(columns) + labels, weight * first, math.prod(shape)).reshape(shape)
     # Each column goes to one label at the best, which bounds the accuracy of every order; most nonsense ends here.
     if counts.max(1).sum() <= _MIN_AGREEMENT * counts.sum():
         return None
@@ -312,7 +319,7 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
     """
     logits, solved = looked.logits, temperature is not None
     if not solved:
-        rows = _drawn(len(looked.y_encoded), _MAX_ROWS_FOR_T)
+        rows = drawn_rows(len(looked.y_encoded), _MAX_ROWS_FOR_T)
         on_device = rows.to(looked.y_encoded.device)
         y_encoded, weight = looked.y_encoded[on_device], looked.weight[rows]
         temperature = solve_temperature(logits[on_device], y_encoded, sample_weight=weight).temperature

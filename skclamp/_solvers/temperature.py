@@ -27,7 +27,7 @@ DEFAULT_BOUNDS = (1e-4, 1e4)
 
 # The first guess comes from this many rows, where there are some times more.
 _SAMPLE_ROWS = 512
-_SAMPLE_RATIO = 4
+_SAMPLE_RATIO = 10
 _SAMPLE_TOLERANCE = 3e-3
 # The estimated error of log T that ends the search, for float64 logits and for others, where rounding leaves no less.
 _TOLERANCE = 1e-11

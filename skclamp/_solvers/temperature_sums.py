@@ -12,9 +12,9 @@ _CHUNK_SIZE = 2**17
 _GPU_CHUNK_SIZE = 2**20
 # Logits up to this many are centred once and kept (32 MB in float64); larger sets are centred anew in each pass.
 _KEPT_SIZE = 2**22
-# Sets of up to this many logits are treated in float64 whatever their dtype: it costs little, and rounding errors of so
-# few don't average out.
-_SMALL_SIZE = 2**16
+# Sets of up to this many logits, and rows, are treated in float64 whatever their dtype: it costs little, and rounding
+# errors of so few don't average out.
+_SMALL_SIZE, _FEW_ROWS = 2**16, 2**11
 # Below this many classes the sums run down the columns of a transposed chunk: long loops in place of many short ones.
 _WIDE = 48
 # Sums over classes become means over rows for at least this many rows at a time.
@@ -48,8 +48,9 @@ class LogitRows:
         ones = torch.ones(1, dtype=torch.float64, device=logits.device)
         self.weight = weight.to(ones)
         self.ranks = ranks
-        self.n_rows, self.total_weight = ranks.sum(torch.stack([ones.sum() * len(y), self.weight.sum()])).tolist()
-        wide = logits.dtype == torch.float64 or self.n_rows * logits.shape[1] <= _SMALL_SIZE
+        self.n_rows, self.total_weight = ranks.sum(torch.stack([len(y) * ones[0], self.weight.sum()])).tolist()
+        small = self.n_rows <= _FEW_ROWS and self.n_rows * logits.shape[1] <= _SMALL_SIZE
+        wide = logits.dtype == torch.float64 or small
         self.dtype = torch.float64 if wide else torch.float32
         self.dim = 0 if logits.shape[1] < _WIDE else 1
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
@@ -129,7 +130,7 @@ class LogitRows:
             table[2:].div_(table[1])
             table[1].log_()
             weighted = weight * table[2]
-            yield table @ torch.stack([weight, weighted, weighted * table[2]], 1)
+            yield (torch.stack([weight, weighted, weighted * table[2]]) @ table.T).T
 
     def _focal(self, beta, gamma):
         for (label, total, first), weight in self._blocks(beta, n_powers=1):

@@ -107,6 +107,13 @@ def has_absent(logits):
     return absent is not None and bool(absent.any())
 
 
+def drawn_rows(n_rows, most):
+    """Positions of so many of some rows, drawn the same way each time; of all where these are no more."""
+    if n_rows <= most:
+        return torch.arange(n_rows)
+    return torch.from_numpy(np.random.default_rng(0).choice(n_rows, most, replace=False, shuffle=False))
+
+
 def is_exporting():
     """Whether torch records what happens to tensors, and can't be asked for their values."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()

@@ -1,7 +1,9 @@
 """AroundEstimator: what stands around an estimator that may be frozen, and keeps what it learned beside."""
 
 import copy
+import inspect
 from contextlib import contextmanager
+from functools import cache
 from html import escape
 from importlib.metadata import PackageNotFoundError, metadata
 from typing import ClassVar
@@ -117,7 +119,10 @@ class AroundEstimator(BaseEstimator):
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
     def _validate_params(self):
-        check_parameters(self._parameter_constraints, super().get_params(deep=False), type(self).__name__)
+        # Defaults are valid, and checks of them all would take a small fit longer than its solve.
+        values = {name: getattr(self, name) for name in _defaults(type(self))}
+        changed = {name: value for name, value in values.items() if value is not _defaults(type(self))[name]}
+        check_parameters(self._parameter_constraints, changed, type(self).__name__)
 
     @contextmanager
     def _kept_on_error(self):
@@ -142,6 +147,11 @@ class AroundEstimator(BaseEstimator):
             raise ValueError(f"{type(self).__name__} doesn't learn {shadowing[0]!r}")
         self.__dict__.update(learned)
         self._backbone = self._open_backbone() if backbone is None else backbone
+
+
+@cache
+def _defaults(cls):
+    return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
 
 
 def arguments_of(calibrator):

@@ -408,14 +408,13 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _score(self, samples, mapped, checks, notes):
         """Scores of what was fitted; class frequencies that it can't set right are told."""
         mapped = mapped.some()
-        before, _ = scored(mapped.raw.to(mapped.logits.device), mapped.y_encoded, mapped.weight)
         calibrated = self._calibrated(mapped.logits.to(torch.float64, copy=True))
-        after, proba = scored(calibrated, mapped.y_encoded, mapped.weight)
-        sums = samples.shard.ranks.sum(torch.stack([before, after]))
+        sums, proba = scored(torch.stack([mapped.raw.to(calibrated), calibrated]), mapped.y_encoded, mapped.weight)
+        sums = samples.shard.ranks.sum(sums)
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
         scores = Scores(before, after, int(sums[1, 4]), mapped.out_of_fold)
         if checks and self._treats_classes_alike and not (notes.explained or notes.puzzled):
-            looked = proba, mapped.y_encoded, mapped.weight, samples.classes
+            looked = proba[1], mapped.y_encoded, mapped.weight, samples.classes
             for finding in look_at_frequencies(*looked, scores.after[2], self._mend_by_class):
                 finding.tell()
         return scores

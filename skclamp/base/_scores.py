@@ -2,14 +2,14 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
+from .._utils.arrays import drawn_rows
 from .._utils.encoding import register
 
 # A look at so many logits, or at so many rows, costs a fit next to nothing, and so does one at a part of the samples;
 # more than so many logits would need memory.
-_FEW_LOGITS, _FEW_ROWS, _PART, _MOST_LOGITS = 1 << 14, 256, 8, 1 << 20
+_FEW_LOGITS, _FEW_ROWS, _PART, _MOST_LOGITS = 1 << 14, 256, 16, 1 << 20
 
 
 class Mapped(NamedTuple):
@@ -36,13 +36,13 @@ class Mapped(NamedTuple):
 
     def some(self):
         """The samples with weight or, of many, some that are drawn the same way each time."""
-        rows, n_classes = self.weight.cpu().nonzero()[:, 0], self.logits.shape[1]
-        part = min(len(rows) // _PART, _MOST_LOGITS // n_classes)
+        counted, n_classes = self.weight.cpu() > 0, self.logits.shape[1]
+        n_rows = int(counted.sum())
+        part = min(n_rows // _PART, _MOST_LOGITS // n_classes)
         most = max(_FEW_LOGITS // n_classes, _FEW_ROWS, part)
-        if len(rows) > most:
-            rows = rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
-        elif len(rows) == len(self.weight):
+        if n_rows == len(self.weight) <= most:
             return self
+        rows = counted.nonzero()[:, 0][drawn_rows(n_rows, most)]
         logits = self.logits[rows.to(self.logits.device)]
         raw = logits if self.raw is self.logits else self.raw[rows.to(self.raw.device)]
         return self._replace(
@@ -87,12 +87,15 @@ def _changed(name, values, form):
 
 
 def scored(logits, y_encoded, weight):
-    """Sums of hits, confidences and NLLs by weight, the weights' own and their number; and the probabilities."""
-    weight = weight.to(logits.device, torch.float64)
-    top, best = logits.max(1)
-    proba = logits - top[:, None]
-    label = proba.gather(1, y_encoded[:, None])[:, 0]
-    total = proba.exp_().sum(1)
-    proba /= total[:, None]
-    terms = torch.stack([(best == y_encoded).double(), 1 / total.double(), total.double().log() - label])
-    return torch.cat([terms @ weight, weight.sum()[None], weight.new_full((1,), len(weight))]).cpu(), proba
+    """Sums of hits, confidences and NLLs by weight, the weights' own and their number; and the probabilities.
+
+    `logits` (2, n, K) are what the estimator and the map say of the same samples; each has a row of sums.
+    """
+    weight = weight.to(logits)
+    top, best = logits.max(2)
+    proba = logits - top[..., None]
+    label = proba.gather(2, y_encoded.expand(2, -1)[..., None])[..., 0]
+    total = proba.exp_().sum(2)
+    proba /= total[..., None]
+    terms = torch.stack([(best == y_encoded).to(weight), 1 / total, total.log() - label, torch.ones_like(total)])
+    return torch.cat([terms @ weight, weight.new_full((1, 2), len(weight))]).T.cpu(), proba
