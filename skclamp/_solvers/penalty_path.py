@@ -15,6 +15,8 @@ _TOLERANCE = 1e-6
 _CLEARLY_WORSE = 1e-3
 # Of samples times squares of classes times regressions: a step's largest array has about as many entries.
 _MAX_SIZE = 2**17
+# Of samples times parameters: where a pass multiplies more, one fold judges, as the fits take seconds each.
+_ALL_FOLDS_SIZE = 2**30
 _MAX_CLASSES = 6
 # Of features: the others of a row are rounded off beside larger ones, which only whitened coordinates bear.
 _LARGEST = 1e6
@@ -33,7 +35,8 @@ class Folds:
     """Regressions without each fold in turn, and those of the fold alone; they go on where they stopped.
 
     `regression` is a subclass of SoftmaxRegression, `data` the tensors that it is called with, of all samples, and
-    `numbers` the number of the fold of each. Folds that hold all the weight, or none, are left out.
+    `numbers` the number of the fold of each. Folds that hold all the weight, or none, are left out. Of large
+    regressions the first fold judges alone.
     """
 
     def __init__(self, regression, data, numbers):
@@ -41,8 +44,10 @@ class Folds:
         self.identity = regression.identity(features.shape[1])
         folds = [torch.from_numpy(numbers == number).to(features.device) for number in range(numbers.max() + 1)]
         folds = [inside for inside in folds if 0 < weight[inside].sum().item() < weight.sum().item()]
-        self.shares = [weight[inside].sum().item() for inside in folds]
         self.parameters = [self.identity] * len(folds)
+        if len(features) * self.identity.size > _ALL_FOLDS_SIZE:
+            folds = folds[:1]
+        self.shares = [weight[inside].sum().item() for inside in folds]
         self._divide(regression, features, y, weight, folds)
 
     def _divide(self, regression, features, y, weight, folds):
@@ -63,7 +68,7 @@ class Folds:
         """
         if len(self.parameters) < 2:
             return default
-        best, chosen = [np.inf] * len(self.parameters), default
+        best, chosen = [np.inf] * len(self.shares), default
         for strength in strengths:
             losses = []
             for loss in self.out_of_fold_losses(penalty_of(strength)):

@@ -21,8 +21,8 @@ from ..exceptions import NotConvergedWarning
 # A ridge on every parameter, too weak to be seen where data speak, keeps the optimum finite and unique where they
 # don't: separable data, missing classes, what a softmax leaves undetermined.
 RIDGE = 1e-6
-# A chunk of features and its logits stay in the second-level cache of a processor's core.
-_CHUNK_SIZE = 2**16
+# So many columns make products of matrices quick, and what is done to each logit stays in a cache.
+_CHUNK_SIZE = 2**18
 _GPU_CHUNK_SIZE = 2**22
 # The Hessian at the start is factored for up to this many parameters.
 _MAX_FACTORED = 460

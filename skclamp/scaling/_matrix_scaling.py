@@ -43,7 +43,8 @@ class OdirScaling(AffineScaling):
         diagonal matrix.
     n_folds : int, default=5
         Folds of the calibration set for the strengths, at least 2; they spread each class and its hard samples evenly,
-        and nothing about them is random.
+        and nothing about them is random. Where n_samples * n_classes^2 is above 10^9 one of them judges alone off the
+        diagonal.
     """
 
     off_diagonal_penalty: float | None = None
