@@ -118,11 +118,15 @@ class AroundEstimator(BaseEstimator):
         """The estimator itself, taken out of scikit-learn's wrapper."""
         return self.estimator.estimator if isinstance(self.estimator, FrozenEstimator) else self.estimator
 
+    @classmethod
+    @cache
+    def _defaults(cls):
+        return [(name, parameter.default) for name, parameter in inspect.signature(cls).parameters.items()]
+
     def _validate_params(self):
-        # Defaults are valid, and checks of them all would take a small fit longer than its solve.
-        values = {name: getattr(self, name) for name in _defaults(type(self))}
-        changed = {name: value for name, value in values.items() if value is not _defaults(type(self))[name]}
-        check_parameters(self._parameter_constraints, changed, type(self).__name__)
+        # Defaults are valid, and checks of them all would take as long as a small fit's solve.
+        given = {name: getattr(self, name) for name, default in self._defaults() if getattr(self, name) is not default}
+        check_parameters(self._parameter_constraints, given, type(self).__name__)
 
     @contextmanager
     def _kept_on_error(self):
@@ -147,11 +151,6 @@ class AroundEstimator(BaseEstimator):
             raise ValueError(f"{type(self).__name__} doesn't learn {shadowing[0]!r}")
         self.__dict__.update(learned)
         self._backbone = self._open_backbone() if backbone is None else backbone
-
-
-@cache
-def _defaults(cls):
-    return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
 
 
 def arguments_of(calibrator):
