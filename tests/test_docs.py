@@ -5,6 +5,7 @@ import doctest
 import importlib
 import inspect
 import io
+import os
 import re
 import textwrap
 from collections import Counter
@@ -30,6 +31,12 @@ PAGES = sorted(page for page in DOCS.rglob("*.rst") if not MADE & set(page.relat
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INDEX = (DOCS / "index.rst").read_text(encoding="utf-8")
+
+# What people ask, and the page that answers it.
+ASKED = {
+    **{"rare event": "guide/two_classes", "ragged text": "guide/text", "out of memory": "guide/troubleshooting"},
+    **{"FastAPI": "guide/deployment", "cross-fitting": "guide/cross_fitting", "refused": "guide/troubleshooting"},
+}
 
 DIRECTIVE = re.compile(r"(?P<indent> *)\.\. (?P<kind>code-block|literalinclude):: (?P<argument>\S+)")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -105,6 +112,7 @@ def test_only_what_needs_other_packages_or_machines_is_left_out():
         "coming_from/nctoolkit.rst",
         "coming_from/netcal.rst",
         "coming_from/torch_uncertainty.rst",
+        "guide/deployment.rst",
         "guide/distributed.rst",
     }
 
@@ -252,3 +260,23 @@ def test_readme_links_to_what_is_there():
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert len(links) > 10
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def linked(page):
+    """Pages that a page links to, its table of contents included, by their names below docs."""
+    text = (DOCS / f"{page}.rst").read_text(encoding="utf-8")
+    targets = re.findall(
+        r":doc:`(?:[^`<]*<)?([^`>]+)>?`|^ +:link: (\S+)$|^   (?:[^:<\n]+ <)?([\w/]+)>?$", text, re.MULTILINE
+    )
+    places = [
+        Path(target) if (target := "".join(each)).startswith("/") else Path("/", page).parent / target
+        for each in targets
+    ]
+    return {name for place in places if (DOCS / f"{(name := os.path.normpath(place).lstrip('/'))}.rst").exists()}
+
+
+@pytest.mark.parametrize(("question", "answer"), ASKED.items())
+def test_answers_are_within_two_clicks_and_name_what_is_asked(question, answer):
+    assert answer in set().union(*map(linked, linked("index")))
+    text = (DOCS / f"{answer}.rst").read_text(encoding="utf-8").lower()
+    assert f"! {question.lower()}" in text

@@ -6,6 +6,7 @@ Build it first, with ``make docs``.
 from pathlib import Path
 
 import pytest
+from test_docs import ASKED
 
 pytestmark = pytest.mark.slow
 
@@ -57,12 +58,24 @@ def test_no_page_is_wider_than_a_telephone(browser):
     assert found == {}
 
 
-@pytest.mark.parametrize("typed", TYPED)
-def test_search_finds_questions_by_the_words_that_people_type(browser, typed):
+def found(browser, typed):
+    """The addresses that the search finds, best first."""
     page = browser.new_page()
     page.goto(f"{(SITE / 'search.html').as_uri()}?q={typed.replace(' ', '+')}")
     page.wait_for_selector("#search-results li a", timeout=20_000)
     page.wait_for_function("document.querySelector('#search-results p').textContent.length > 20")
     hrefs = page.eval_on_selector_all("#search-results li a", "links => links.map(link => link.getAttribute('href'))")
-    assert any("troubleshooting" in href for href in hrefs[:3]), hrefs[:5]
     page.close()
+    return hrefs
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_search_finds_questions_by_the_words_that_people_type(browser, typed):
+    hrefs = found(browser, typed)
+    assert any("troubleshooting" in href for href in hrefs[:3]), hrefs[:5]
+
+
+@pytest.mark.parametrize(("typed", "answer"), ASKED.items())
+def test_search_finds_the_page_that_answers(browser, typed, answer):
+    hrefs = found(browser, typed)
+    assert any(answer in href for href in hrefs[:3]), hrefs[:5]
