@@ -7,6 +7,8 @@ import inspect
 import io
 import os
 import re
+import subprocess
+import sys
 import textwrap
 from collections import Counter
 from functools import cache
@@ -191,13 +193,34 @@ def scores(table):
     return {name: (float(accuracy), float(nll)) for name, accuracy, nll in rows}
 
 
-def test_first_lines_of_the_readme_run_with_the_package_alone_and_print_what_it_says(after_readme):
+def test_first_lines_of_the_readme_run_and_print_what_it_says(after_readme):
     said, printed = scores(README), scores(after_readme[1])
     assert list(said) == list(printed) == ["NeuralClampingCalibrator", "TemperatureScaling", "uncalibrated"]
     for name, (accuracy, nll) in said.items():
         # README has means over seeds.
         assert printed[name] == (pytest.approx(accuracy, abs=1.5), pytest.approx(nll, abs=0.03))
     assert printed["NeuralClampingCalibrator"][1] < 0.5 * printed["TemperatureScaling"][1]
+
+
+# What a Python that has the package alone doesn't have.
+ALONE = """
+from importlib.machinery import PathFinder
+
+found = PathFinder.find_spec
+PathFinder.find_spec = staticmethod(
+    lambda name, *more: None if name.partition(".")[0] in {absent} else found(name, *more)
+)
+{block}
+"""
+
+
+@pytest.mark.slow
+def test_first_lines_of_the_readme_need_the_package_alone(tmp_path):
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    absent = {"PIL", "datasets", "matplotlib", "onnx", "pandas", "polars", "safetensors", "torchvision", "transformers"}
+    code = ALONE.format(absent=absent, block=block)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0 and scores(ran.stdout), ran.stderr
 
 
 def test_first_lines_of_readme_and_documentation_are_the_same():
