@@ -28,8 +28,10 @@ def log_proba(fog, calibrator, seed):
     if calibrator == "uncalibrated":
         with torch.no_grad():
             return data.y_test, scaled(data.network(torch.from_numpy(data.X_test)))
-    kinds = {"TemperatureScaling": TemperatureScaling}
-    fitted = kinds.get(calibrator, lambda net: NeuralClampingCalibrator(net, random_state=seed))(data.network)
+    if calibrator == "TemperatureScaling":
+        fitted = TemperatureScaling(data.network)
+    else:
+        fitted = NeuralClampingCalibrator(data.network, random_state=seed)
     return data.y_test, fitted.fit(data.X_cal, data.y_cal).predict_log_proba(data.X_test)
 
 

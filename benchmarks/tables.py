@@ -42,6 +42,21 @@ MARKED = re.compile(
 )
 
 
+# What a reader has and writes, and where its page and its number are.
+READERS = """\
+images of a camera that changed | NeuralClampingCalibrator(net).fit(X, y) | input_shift | corruptions
+images, no change | NeuralClampingCalibrator(net, max_views=2).fit(X, y) | neural_clamping | views
+logits | TemperatureScaling().fit(logits, y) | choosing | sample_sizes
+two classes, weighted in training | PlattScaling(classifier).fit(table, y) | two_classes | two_classes
+rare events, weighted in training | BetaCalibration(classifier).fit(table, y) | two_classes | two_classes
+text (Hugging Face) | NeuralClampingCalibrator(model).fit(dataset) | text | features
+a table whose sensors drift | CalibratorSelector(classifier).fit(table, y) | data | drift
+many classes | IntraOrderPreservingCalibration(net).fit(X, y) | choosing | choosing
+other class frequencies, no labels | PriorShiftCorrection(net).fit(X, y).adapt(X_new) | class_frequencies | prior_shift
+labels that come in later | CalibrationMonitor(calibrator).partial_fit(X, y) | monitoring | monitor
+few answers may be wrong | SelectiveClassifier(calibrator, target_risk=0.05).fit(X_new, y_new) | abstention | abstention
+a network to deploy | calibrator.save("calibrator.safetensors") | deployment | norm_cost"""
+
 # Of each table the files of results, its head, and what makes its rows of their frames.
 TABLES = {}
 SHIFTS = {
@@ -169,51 +184,23 @@ def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps,
     many = maps.set_index("method").loc["IntraOrderPreservingCalibration", "WideResNet, 500"]
     delay = of_monitor(monitored)["delay", "darkness", "median delay"]
     answered = selective.query("record == 'cifar10_resnet20' and risk == 0.05 and n == 500 and method == 'skclamp'")
-    clamp = "NeuralClampingCalibrator"
-    for what, page, code, value, file in (
-        ("images of a camera that changed", "input_shift", f"{clamp}(net).fit(X, y)", won[0], "corruptions"),
-        ("images, no change", "neural_clamping", f"{clamp}(net, max_views=2).fit(X, y)", won[2], "views"),
-        (
-            *("logits", "choosing", "TemperatureScaling().fit(logits, y)"),
-            *(f"{few['temperature', 500] / few['uncalibrated', 5000]:.2f} of uncalibrated", "sample_sizes"),
-        ),
-        (
-            *("two classes, weighted in training", "two_classes", "PlattScaling(classifier).fit(table, y)"),
-            *(rare[0.3, "Platt"] / rare[0.3, "temperature"], "two_classes"),
-        ),
-        (
-            *("rare events, weighted in training", "two_classes", "BetaCalibration(classifier).fit(table, y)"),
-            *(rare[0.01, "beta"] / rare[0.01, "temperature"], "two_classes"),
-        ),
-        (
-            *("text (Hugging Face)", "text", f"{clamp}(model).fit(dataset)"),
-            *(f"{(tokens.nll / tokens.ts_nll).mean():.2f} on tokens made of digits", "features"),
-        ),
-        (
-            *("a table whose sensors drift", "data", "CalibratorSelector(classifier).fit(table, y)"),
-            *(won[3], "drift"),
-        ),
-        ("many classes", "choosing", "IntraOrderPreservingCalibration(net).fit(X, y)", f"{many} nats", "choosing"),
-        (
-            *("other class frequencies, no labels", "class_frequencies"),
-            *("PriorShiftCorrection(net).fit(X, y).adapt(X_new)", won[5], "prior_shift"),
-        ),
-        (
-            *("labels that come in later", "monitoring", "CalibrationMonitor(calibrator).partial_fit(X, y)"),
-            *(f"alarm after {delay:.0f} labels", "monitor"),
-        ),
-        (
-            *("answers of which few are wrong", "abstention"),
-            "SelectiveClassifier(calibrator, target_risk=0.05).fit(X_new, y_new)",
-            *(f"answers {100 * answered.coverage.iloc[0]:.0f} %", "abstention"),
-        ),
-        (
-            *("a network to deploy", "deployment", 'calibrator.save("calibrator.safetensors")'),
-            *(f"a file of {costs.file_kb.max():.0f} kB", "norm_cost"),
-        ),
-    ):
-        value = value if isinstance(value, str) else f"{value:.2f}"
-        yield f"[{what}](docs/guide/{page}.rst) | `{code}` | [{value}](benchmarks/results/{file}.csv)"
+    numbers = {
+        "images of a camera that changed": won[0],
+        "images, no change": won[2],
+        "logits": f"{few['temperature', 500] / few['uncalibrated', 5000]:.2f} of uncalibrated",
+        "two classes, weighted in training": f"{rare[0.3, 'Platt'] / rare[0.3, 'temperature']:.2f}",
+        "rare events, weighted in training": f"{rare[0.01, 'beta'] / rare[0.01, 'temperature']:.2f}",
+        "text (Hugging Face)": f"{(tokens.nll / tokens.ts_nll).mean():.2f} on tokens made of digits",
+        "a table whose sensors drift": won[3],
+        "many classes": f"{many} nats",
+        "other class frequencies, no labels": won[5],
+        "labels that come in later": f"alarm after {delay:.0f} labels",
+        "few answers may be wrong": f"answers {100 * answered.coverage.iloc[0]:.0f} %",
+        "a network to deploy": f"a file of {costs.file_kb.max():.0f} kB",
+    }
+    for reader in READERS.splitlines():
+        what, code, page, file = reader.split(" | ")
+        yield f"[{what}](docs/guide/{page}.rst) | `{code}` | [{numbers[what]}](benchmarks/results/{file}.csv)"
 
 
 def clamped(runs):
