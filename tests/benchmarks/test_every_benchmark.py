@@ -93,6 +93,10 @@ CASES = {
         "9",
     ],
     "two_classes": ["--shares", "0.3", "--positives", "30", "--seeds", "1"],
+    "unlabelled": [
+        *["--corruptions", "none", "frequencies", "--n-labels", "30", "--draws", "1", "--n-unlabelled", "80"],
+        *["--n-test", "50", "--methods", "temperature", "tent", "taught"],
+    ],
     "views": ["--parts", "nothing", "--repetitions", "1"],
     "votes": ["--tables", "digits", "--seeds", "1"],
 }
