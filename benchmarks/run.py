@@ -1,10 +1,12 @@
 """Run a benchmark by its name: ``python benchmarks/run.py shift`` does as ``python benchmarks/shift.py``.
 
 Without a name it lists them all. With ``evidence`` for a name it goes on with all files of results, in the order of
-evidence.csv, and says of each what it lacks and how many hours that takes, by the runs that it timed (hours.csv):
+evidence.csv, and says of each what it lacks and how many hours of a processor that takes, by the runs that it timed
+(hours.csv):
 
     python benchmarks/run.py evidence --data DIR
     python benchmarks/run.py evidence --data DIR --missing
+    python benchmarks/run.py evidence --data DIR --runs 1
 """
 
 import argparse
@@ -37,28 +39,30 @@ class CountedError(Exception):
     """All runs were asked for, and none was computed."""
 
 
-def lacking(module, arguments):
-    """For each run that a command asks for whether its file lacks it."""
+@contextlib.contextmanager
+def at_most(n_runs, module):
+    """Within, only so many of the runs that a file lacks are computed; yields for each run whether it was lacking."""
     lacks = []
 
     class Asked(ResultFile):
         def __init__(self, path, columns, n_key):
             self.done = set()
-            if Path(path).exists():
+            if n_runs or Path(path).exists():
                 super().__init__(path, columns, n_key)
 
         def __contains__(self, key):
             lacks.append(not super().__contains__(key))
-            return True
+            return not lacks[-1] or sum(lacks) > n_runs
 
-    with (
-        patch.object(_runner, "ResultFile", Asked),
-        patch.object(module, "ResultFile", Asked, create=True),
-        # What a benchmark reads once it has its runs.
-        patch("pandas.read_csv", side_effect=CountedError),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.suppress(CountedError),
-    ):
+    with patch.object(_runner, "ResultFile", Asked), patch.object(module, "ResultFile", Asked, create=True):
+        yield lacks
+
+
+def lacking(module, arguments):
+    """For each run that a command asks for whether its file lacks it."""
+    # What a benchmark reads once it has its runs.
+    stopped = patch("pandas.read_csv", side_effect=CountedError), contextlib.redirect_stdout(io.StringIO())
+    with at_most(0, module) as lacks, stopped[0], stopped[1], contextlib.suppress(CountedError):
         command(module.main, arguments)
     return lacks
 
@@ -67,7 +71,8 @@ def evidence(arguments=None, results=RESULTS, table=FOLDER / "evidence.csv"):
     """Say what each file of results lacks, and compute it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of networks and images")
-    parser.add_argument("--missing", action="store_true", help="compute nothing")
+    parser.add_argument("--runs", type=int, default=sys.maxsize, help="compute at most so many of each file")
+    parser.add_argument("--missing", action="store_const", const=0, dest="runs", help="compute nothing")
     options = parser.parse_args(arguments)
     with open(table, newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
@@ -79,14 +84,16 @@ def evidence(arguments=None, results=RESULTS, table=FOLDER / "evidence.csv"):
             asked += ["--data", options.data]
         lacks = lacking(module, asked)
         print(f"{row['command']}: {path.name} lacks {sum(lacks)} of {len(lacks)} runs, {hours(row, lacks, results)}")
-        if any(lacks) and not options.missing:
-            start = time.perf_counter()
+        if any(lacks) and options.runs:
+            start = time.process_time()
             try:
-                command(module.main, asked)
+                with at_most(options.runs, module):
+                    command(module.main, asked)
             finally:
+                spent = round((time.process_time() - start) / 3600, 5)
                 n_runs = sum(lacks) - sum(lacking(module, asked))
-                spent = {"command": row["command"], "runs": n_runs, "hours": (time.perf_counter() - start) / 3600}
-                ResultFile(results / "hours.csv", spent, len(spent)).append([spent])
+                timed = {"command": row["command"], "runs": n_runs, "hours": spent}
+                ResultFile(results / "hours.csv", timed, len(timed)).append([timed])
 
 
 def hours(row, lacks, results):

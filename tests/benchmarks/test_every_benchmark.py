@@ -191,6 +191,8 @@ def test_evidence_says_what_is_missing_and_goes_on(tmp_path, capsys):
     capsys.readouterr()
     run.evidence(["--missing"], tmp_path, table)
     assert re.search(r"votes\.csv lacks 2 of 12 runs, [\d.e-]+ hours", capsys.readouterr().out)
+    run.evidence(["--runs", "1"], tmp_path, table)
+    assert len(written.read_text(encoding="utf-8").splitlines()) == len(whole.splitlines()) - 1
     run.evidence([], tmp_path, table)
     assert len(written.read_text(encoding="utf-8").splitlines()) == len(whole.splitlines())
 
