@@ -249,6 +249,16 @@ def test_every_number_of_the_readme_has_its_file():
     assert rows and all(re.fullmatch(r".+ \| \[[^]]+\]\(benchmarks/results/\w+\.csv\) \|", row) for row in rows)
 
 
+def test_commands_of_the_readme_are_those_that_there_are():
+    targets = re.findall(r"`make (\w+)`", README)
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert len(targets) >= 4 and [name for name in targets if not re.search(rf"^{name}:", rules, re.MULTILINE)] == []
+    # An sdist has no settings of the CI.
+    if (commands := ROOT / ".ci" / "run").exists():
+        (said,) = re.findall(r"CI runs `([^`]+)`", README)
+        assert said in commands.read_text(encoding="utf-8").splitlines()
+
+
 def answers():
     """Code of the README's table: what each kind of reader writes."""
     rows = [line.split(" | ") for line in README.splitlines() if line.startswith("| ") and line.count(" | ") == 2]
