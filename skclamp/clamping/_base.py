@@ -474,6 +474,12 @@ class BaseClamping(BaseCalibrator):
         inputs = problem.backbone.open(dataset_behind(X, any_order=True))
         if getattr(inputs, "is_stream", False):
             raise TypeError("X_unlabelled and X_reference must be arrays or map-style Datasets; got a stream")
+        x, _ = problem.backbone.to_device(next(iter(inputs.batches(1)))[0])
+        if x is not None and tuple(x.shape[1:]) != problem.input_shape:
+            raise ValueError(
+                f"X_unlabelled and X_reference must hold inputs of the shape of X, {problem.input_shape}; got "
+                f"{tuple(x.shape[1:])}"
+            )
         return inputs
 
     def _tell(self, decision, views, progress, taught=None):

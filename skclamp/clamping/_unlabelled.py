@@ -132,34 +132,20 @@ def _distances(shape):
     return (torch.stack(grids).square().sum(0).sqrt() * min(sides)).round().long()
 
 
-class Taught(NamedTuple):
-    """What samples without labels teach, and labels have kept.
-
-    Attributes
-    ----------
-    perturbation : torch.nn.Sequential
-        Of inputs, of features, or of both.
-    decision : Decision
-        What the labels say of it and its rivals.
-    """
-
-    perturbation: nn.Sequential
-    decision: object
-
-
 def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator):
     """Perturbations that bring unlabelled inputs, or a network's features of them, to what these were: by name.
 
     `unlabelled` are inputs, opened, `reference` a `ReferenceSummary` or inputs, opened, or None. Without one only
     features of batch norm are known, which keeps statistics of its own.
     """
-    summary = reference if reference is None or isinstance(reference, ReferenceSummary) else None
-    if reference is not None and summary is None:
+    summary = reference
+    if reference is not None and not isinstance(reference, ReferenceSummary):
         summary = _summary(problem.backbone, [reference])
-    shuffled = unlabelled.take(torch.randperm(len(unlabelled), generator=generator))
+    # Batches of one class each would have moments of their own.
+    everything = [part.take(torch.randperm(len(part), generator=generator)) for part in (unlabelled, problem.inputs)]
     found = {}
     if of_inputs and summary is not None:
-        now = _summary(problem.backbone, [unlabelled, problem.inputs])
+        now = _summary(problem.backbone, everything)
         if now.shape != tuple(summary.shape):
             raise ValueError(f"X_reference must hold inputs of the shape of X, {now.shape}; got {tuple(summary.shape)}")
         found["moments"] = nn.Sequential(OrderedDict(affine=_moments(problem, now, summary)))
@@ -169,13 +155,11 @@ def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator
     problem = with_norm_layers(problem)
     targets = _feature_targets(problem, reference)
     if targets:
-        last = list(found.values())[-1:]
-        found["features"] = nn.Sequential(OrderedDict(norm=_features(problem, shuffled, targets)))
-        for before in last:
-            norm = _features(after(problem, before, logits=problem.logits), shuffled, targets)
-            found[f"{list(found)[-2]}, features"] = nn.Sequential(
-                OrderedDict([*before.named_children(), ("norm", norm)])
-            )
+        of_inputs_alone = list(found.items())[-1:]
+        found["features"] = nn.Sequential(OrderedDict(norm=_features(problem, everything, targets)))
+        for name, before in of_inputs_alone:
+            norm = _features(after(problem, before, logits=problem.logits), everything, targets)
+            found[f"{name}, features"] = nn.Sequential(OrderedDict([*before.named_children(), ("norm", norm)]))
     return found
 
 
@@ -238,12 +222,12 @@ def _feature_targets(problem, reference):
             targets[layer.name] = (torch.zeros_like(size) if part.bias is None else part.bias.detach().double()), size
     others = [layer for layer in problem.norm_layers or [] if layer.name not in targets]
     if others and reference is not None and not isinstance(reference, ReferenceSummary):
-        for layer, (mean, square) in _passed(problem, reference, others).items():
+        for layer, (mean, square) in _passed(problem, [reference], others).items():
             targets[layer.name] = mean, (square - mean**2).clamp_min(0).sqrt()
     return targets
 
 
-def _features(problem, unlabelled, targets):
+def _features(problem, inputs, targets):
     """A clamp of features that gives each channel the mean and the standard deviation that it had.
 
     Each batch's own moments do so while they are measured, so that a layer sees what those before it will give.
@@ -251,7 +235,7 @@ def _features(problem, unlabelled, targets):
     layers = [layer for layer in problem.norm_layers if layer.name in targets]
     found = NormPerturbation(layers, problem.layers_left_out)
     found = found.to(problem.logits.device, torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32))
-    measured = _passed(problem, unlabelled, layers, targets)
+    measured = _passed(problem, inputs, layers, targets)
     gains, offsets = [], []
     for layer in layers:
         mean, square = measured[layer]
@@ -276,7 +260,7 @@ def _to_target(mean, square, target, has_offset):
 
 
 def _passed(problem, inputs, layers, targets=None):
-    """Mean and mean square of each layer's channels over inputs, in one pass; with targets, which it then meets."""
+    """Mean and mean square of each layer's channels over several inputs, in one pass; with targets, it meets these."""
     backbone = copy.copy(problem.backbone)
     backbone.module = private_copy(backbone.module)
     sums = {layer: [0, 0.0, 0.0] for layer in layers}
@@ -302,7 +286,8 @@ def _passed(problem, inputs, layers, targets=None):
     with ExitStack() as handles:
         for layer in layers:
             handles.enter_context(attached(parts[layer.name], layer.before, noting(layer)))
-        backbone.logits(inputs, labelled=False)
+        for part in inputs:
+            backbone.logits(part, labelled=False)
     # Windows of an image and frames of a video are several rows of each.
     return {layer: (total / n, squares / n) for layer, (n, total, squares) in sums.items()}
 

@@ -241,7 +241,7 @@ WRONG = {
         {"X_reference": np.zeros((5, 3, 9, 9), np.float32)},
         {},
         ValueError,
-        "X_reference must hold inputs of the shape",
+        "X_unlabelled and X_reference must hold inputs of the shape",
     ),
     "alone": ({"X_unlabelled": None}, {}, ValueError, "X_reference must be left out without X_unlabelled"),
 }
