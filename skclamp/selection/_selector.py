@@ -70,6 +70,9 @@ _N_ERRORS_OF_FEW = {10: 3.0, 60: 2.0}
 # With fewer samples of other classes than the most frequent one no number of standard errors is safe: nothing leaves
 # temperature scaling.
 _MIN_OTHERS = 20
+# Of more logits our order-preserving networks, which take most of the time, end at this tolerance: to go on to their
+# own gains nothing on other samples.
+_MANY_LOGITS, _TOLERANCE_OF_MANY = 1 << 18, 1e-6
 
 
 def _bearable_candidates(samples):
@@ -137,7 +140,8 @@ class CalibratorSelector(BaseCalibrator):
         Names and output maps, none of which has an estimator of its own; clones of them are fitted. None is
         `default_candidates()`, of which "vector" and "beta", maps without a penalty, are left out where fewer than five
         samples a parameter are misclassified (Kish's effective number, where they have weights), and "beta" where
-        logits are -inf, as of classes that a sample doesn't have. Candidates that are given all take part.
+        logits are -inf, as of classes that a sample doesn't have. Of more than 2^18 logits "order-preserving" has
+        ``tol=1e-6``, and so has the map after the stack. Candidates that are given all take part.
     scoring : str, callable or None, default=None
         What is best: a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's name for one;
         y holds column indices. None is the negative NLL. A scorer gets the weights of the samples; with scikit-learn's
@@ -259,7 +263,12 @@ class CalibratorSelector(BaseCalibrator):
     def _select(self, samples, told, X):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights; X tells copies."""
         logits, y = samples.logits, samples.y
+        order_preserving = IntraOrderPreservingCalibration()
         names, maps = zip(*(self.candidates or _bearable_candidates(samples)), strict=True)
+        if logits.numel() > _MANY_LOGITS:
+            order_preserving.set_params(tol=_TOLERANCE_OF_MANY)
+            if self.candidates is None:
+                maps = tuple(order_preserving if isinstance(map_, type(order_preserving)) else map_ for map_ in maps)
         log_proba, weight = torch.log_softmax(logits.double(), 1), samples.weight.cpu()
         copies = copies_of(log_proba, weight, X, votes=self.least_probability_ > 0)
         numbers = draw_folds(log_proba, y, weight, self.n_folds, copies)
@@ -269,7 +278,7 @@ class CalibratorSelector(BaseCalibrator):
         stacks = self.stack and len(maps) > 1
         total = (numbers.max() + 1) * (len(maps) + stacks)
         with progress_bar(verbose=self.verbose, total=total, desc="out of fold", unit="fit") as bar:
-            trial = Trial(maps, samples, numbers, IntraOrderPreservingCalibration() if stacks else None, bar)
+            trial = Trial(maps, samples, numbers, order_preserving if stacks else None, bar)
         scores = trial.scores(self._scorer(), told)
         # Copies of several labels are several samples of one fold.
         alike = None if copies is None else copies * logits.shape[1] + y.cpu().numpy()
