@@ -33,7 +33,7 @@ from ..base._around import AroundEstimator, arguments_of
 from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
 from ..persistence import write
-from ._verdict import RiskVerdict, reason_of
+from ._bound import RiskBound, reason_of
 
 # Of the rows that a calibrator remembers of its own samples, so many that come once among the new ones are no
 # coincidence; where values are few, all come often.
@@ -85,7 +85,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         Share of the calibration samples that are answered, by weight.
     guaranteed_ : bool
         Whether the bound is proven.
-    verdict_ : RiskVerdict
+    verdict_ : RiskBound
         What was proven, by which test: ``reason``, ``risk``, ``p_value``, ``n_answered``, ``n_needed`` and others.
     abstain_label_ : object
         What `predict` returns of samples that aren't answered.
@@ -343,7 +343,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             risk = risk if self._costs is None else float(self._costs.min() + risk * np.ptp(self._costs))
         self.coverage_ = float(weight[chosen].sum() / weight.sum())
         self.guaranteed_ = guaranteed
-        self.verdict_ = RiskVerdict(
+        self.verdict_ = RiskBound(
             guaranteed=guaranteed,
             reason=reason_of(guaranteed, answered, len(scores), risk, self.target_risk, self.confidence, unproven),
             risk=risk,

@@ -1,4 +1,4 @@
-"""RiskVerdict: what was proven of the risk of answered samples, in numbers and in words."""
+"""RiskBound: what was proven of the risk of answered samples, in numbers and in words."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from .._utils.encoding import register
 
 @register
 @dataclass(frozen=True)
-class RiskVerdict:
+class RiskBound:
     """The decision on a threshold.
 
     Attributes
