@@ -14,8 +14,8 @@ _SPREAD = 0.8
 _BETS = np.array([0.99, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1])
 # By how many more samples bets need than exact tails do, to start with.
 _BETS_NEED = 1.5
-# Samples from which the risk of some is told, and the most that is asked for.
-_FEW, _MOST = 20, 10**7
+# Samples from which the risk of some is told, the most that is asked for, and how many parts of them are looked at.
+_FEW, _MOST, _PARTS = 20, 10**7, 200
 _ROUNDING = 1e-9
 
 
@@ -35,6 +35,8 @@ class Answered(NamedTuple):
         By which tail: of losses that are 0 or 1, of any within [0, 1], of such with weights or groups.
     n_needed : int or None
         About how many samples of this kind prove something; None where none do.
+    n_eligible : int
+        How many have scores above the floor.
     """
 
     n_samples: int
@@ -43,6 +45,7 @@ class Answered(NamedTuple):
     level: float
     test: str
     n_needed: int | None
+    n_eligible: int = 0
 
 
 def prove(scores, losses, target, level, *, weight=None, groups=None, floor=-math.inf, zero_one=True):
@@ -103,10 +106,10 @@ def prove(scores, losses, target, level, *, weight=None, groups=None, floor=-mat
     needed = _n_needed(risks, ends, len(scores), target, level, per_unit * n / n_units)
     if proven is None:
         nearest = int(p_values.argmin())
-        return Answered(0, math.inf, float(p_values[nearest]), level / len(starts), test, needed)
+        return Answered(0, math.inf, float(p_values[nearest]), level / len(starts), test, needed, n)
     n_answered = int(ends[proven])
     threshold = floor if n_answered == n else float(ordered[n_answered])
-    return Answered(n_answered, threshold, float(p_values[proven]), had, test, needed)
+    return Answered(n_answered, threshold, float(p_values[proven]), had, test, needed, n)
 
 
 def best_unproven(scores, losses, target, weight, floor=-math.inf):
@@ -179,7 +182,8 @@ def _n_needed(risks, ends, n_samples, target, level, per_unit):
     useful = (ends >= min(_FEW, ends[-1] / 4)) & (smoothed < target)
     if not useful.any():
         return None
-    smoothed, shares, n = smoothed[useful], ends[useful] / n_samples, n_samples
+    some = np.unique(np.linspace(0, useful.sum() - 1, _PARTS).astype(np.int64))
+    smoothed, shares, n = smoothed[useful][some], ends[useful][some] / n_samples, n_samples
     while n < _MOST:
         units = np.floor(shares * n / per_unit)
         if (stats.binom.cdf(np.ceil(smoothed * units), units, target) <= level / _STARTS).any():

@@ -7,8 +7,8 @@ from scipy import stats
 
 from .paired import n_effective
 
-# Samples of equal weight that the test needs for each parameter: of fewer a mean is far from normal.
-_SAMPLES_PER_PARAMETER = 5
+# Samples of equal weight that the test needs, and more for each parameter: of fewer a mean is far from normal.
+_SAMPLES, _SAMPLES_PER_PARAMETER = 15, 5
 # Of the largest variance in any direction: less is rounding.
 _ROUNDING = 1e-10
 
@@ -62,7 +62,8 @@ class Score(NamedTuple):
     @property
     def takes_part(self):
         """Whether there are samples enough for so many parameters."""
-        return 0 < self.n_parameters * _SAMPLES_PER_PARAMETER <= min(self.n_effective, self.n_samples)
+        needed = _SAMPLES + self.n_parameters * _SAMPLES_PER_PARAMETER
+        return self.n_parameters > 0 and needed <= min(self.n_effective, self.n_samples)
 
     @property
     def p_value(self):

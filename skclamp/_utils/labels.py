@@ -1,5 +1,7 @@
 """Checks of labels, class names and sample weights, and the warnings they give rise to."""
 
+import hashlib
+
 import numpy as np
 import torch
 from sklearn.utils import column_or_1d
@@ -297,3 +299,19 @@ def encode_targets(y_true, n_columns, labels=None):
     """Column index of each label that a metric is given, int64; `labels` names the columns."""
     y = check_labels(y_true, "y_true")
     return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")
+
+
+def group_keys(groups, n_samples):
+    """A number for each sample's group, the same in every process."""
+    names = to_numpy(groups, "groups")
+    if names.shape != (n_samples,):
+        raise ValueError(f"groups must have shape ({n_samples},), a name or number a sample; got shape {names.shape}")
+    keys = {}
+    for name in dict.fromkeys(names.tolist()):
+        if is_missing(name):
+            raise ValueError(f"groups must name the group of every sample; got {name}")
+        # A column of whole numbers may come as one of floats.
+        text = repr(int(name) if isinstance(name, float) and name.is_integer() else name)
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        keys[name] = int.from_bytes(digest, "little", signed=True)
+    return np.array([keys[name] for name in names.tolist()], dtype=np.int64)

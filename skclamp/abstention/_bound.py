@@ -47,15 +47,23 @@ class RiskBound:
         return self.reason
 
 
-def reason_of(guaranteed, answered, n_samples, risk, target_risk, confidence, unproven):
-    """What a threshold proves, or what is missing, in a sentence or two."""
+# Why what is proven isn't a promise.
+OF_CLONES = "this is proven of clones that hadn't seen the samples, and not of the estimator fitted to all of them"
+SAME_SAMPLES = "the samples had fitted the calibrator, and flatter it"
+
+
+def reason_of(proven, answered, n_samples, risk, target_risk, confidence, unproven, doubt=None):
+    """What a threshold proves, or what is missing, in a sentence or two; `doubt` says why a proof is no promise."""
     share = f"{answered.n_samples:,} of {n_samples:,}"
-    if guaranteed:
+    if proven:
+        promised = "Guaranteed" if doubt is None else f"Not guaranteed, for {doubt}"
         return (
-            f"Guaranteed: the risk of what is answered is at most {target_risk:g}, with a confidence of {confidence:g} "
+            f"{promised}: the risk of what is answered is at most {target_risk:g}, with a confidence of {confidence:g} "
             f"over calibration sets; {share} calibration samples are answered, with a risk of {risk:.3g} "
             f"({answered.test} test, p = {answered.p_value:.2g}, needs at most {answered.level:.2g})."
         )
+    if not answered.n_eligible:
+        return "Not guaranteed: every answer would cost as much as to abstain, so that everything abstains."
     if answered.n_needed is None:
         more = "no number of such samples would do: even the surest answers have a risk of about that or more"
     else:

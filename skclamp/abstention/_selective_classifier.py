@@ -23,7 +23,7 @@ from .._backbones.samples import fit_folds, predict_labelled
 from .._judging.risk import best_unproven, prove
 from .._utils.arrays import to_numpy
 from .._utils.encoding import register
-from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels
+from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, group_keys
 from .._utils.metadata import NO_METADATA, route, router_of
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval, num_samples, take_rows
@@ -33,7 +33,7 @@ from ..base._around import AroundEstimator, arguments_of
 from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
 from ..persistence import write
-from ._bound import RiskBound, reason_of
+from ._bound import OF_CLONES, SAME_SAMPLES, RiskBound, reason_of
 
 # Of the rows that a calibrator remembers of its own samples, so many that come once among the new ones are no
 # coincidence; where values are few, all come often.
@@ -84,7 +84,9 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     coverage_ : float
         Share of the calibration samples that are answered, by weight.
     guaranteed_ : bool
-        Whether the bound is proven.
+        Whether the bound is proven. Never where the estimator wasn't fitted: the threshold is then proven of the
+        clones, and what is fitted to all the samples is seldom worse. Nor where X is found to have fitted the
+        calibrator; of other packages' classifiers that isn't known.
     verdict_ : RiskBound
         What was proven, by which test: ``reason``, ``risk``, ``p_value``, ``n_answered``, ``n_needed`` and others.
     abstain_label_ : object
@@ -93,6 +95,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         Fitted to all the samples; only where the estimator wasn't fitted.
     classes_ : ndarray of shape (n_classes,)
         Names of the classes.
+    costs_ : ndarray of shape (n_classes, n_classes) or None
+        The costs that the threshold is for.
     n_features_in_ : int
         Second dimension of X in `fit`; not set where X has more than two, or is a dict or a Dataset.
     module_ : SelectiveModule
@@ -119,7 +123,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     scores of a group is only about independent of them.
 
     The bound speaks of the mean over what is answered, not of each class or each input. It doesn't hold for inputs of
-    another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones.
+    another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones alone; an
+    estimator that other samples would make quite another, such as a single tree, may break it often.
 
     References
     ----------
@@ -217,12 +222,13 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
                     delattr(self, name)
             fitted = is_frozen(self.estimator)
             out_of_sample = self._out_of_sample if fitted else self._out_of_fold
-            y, proba = out_of_sample(X, y, sample_weight, groups, params)
+            y, proba, doubt = out_of_sample(X, y, sample_weight, groups, params)
             self.classes_ = np.asarray(self._fitted.classes_)
-            self._costs = self._check_costs()
+            self.costs_ = self._check_costs()
             self.abstain_label_ = self._choose_label()
             y_encoded = encode_labels(y, self.classes_)
-            self._choose_threshold(proba, y_encoded, check_sample_weight(sample_weight, len(y)).numpy(), groups)
+            weight = check_sample_weight(sample_weight, len(y)).numpy()
+            self._choose_threshold(proba, y_encoded, weight, groups, doubt)
             self._backbone = self._open_backbone()
             if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
                 validate_data(self, X, skip_check_array=True)
@@ -241,25 +247,28 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
 
     def _out_of_sample(self, X, y, sample_weight, groups, params):
-        """Labels, and what a fitted estimator says of samples that should be new to it."""
+        """Labels, what a fitted estimator says of samples that should be new to it, and what speaks against that."""
         given = {"sample_weight": sample_weight, "groups": groups}
         # Raises for what nobody takes.
         self._route({name: value for name, value in params.items() if value is not None})
         in_order = any(value is not None for value in given.values())
         predicted, y = predict_labelled(self._fitted, "predict_proba", X, y, in_order=in_order)
+        y, doubt = check_labels(y, beside=("X", X)), None
+        check_same_length(y, len(predicted), "y")
         seen = getattr(self._frozen_part(), "_rows_seen", None)
-        prints = row_prints(X)
+        prints = None if seen is None else row_prints(X)
         if seen is not None and prints is not None and np.mean((prints == seen[:, None]).sum(1) == 1) >= _TOO_MANY:
+            doubt = SAME_SAMPLES
             note(
                 f"X holds the samples that {type(self._frozen_part()).__name__} was fitted to, which flatter it: the "
                 "bound isn't proven for others. Give fit other samples, or an estimator that isn't fitted, which it "
                 "cross-fits",
                 CalibrationSetWarning,
             )
-        return check_labels(y, beside=("X", X)), predicted
+        return y, predicted, doubt
 
     def _out_of_fold(self, X, y, sample_weight, groups, params):
-        """Labels, and what clones say of samples that weren't among theirs; the estimator is fitted to all."""
+        """Labels, what clones say of samples that weren't theirs, and that it is of them; the estimator has all."""
         X = dataset_behind(X)
         check_no_dataset(X, UNFITTED)
         y = check_labels(y, beside=("X", X))
@@ -270,12 +279,12 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         with silenced():
             clones, splits = fit_folds(self.estimator, X, y, self._splitter(groups), metadata.given)
         self.estimator_ = clone(self.estimator).fit(X, y, **metadata.fit)
-        classes = self.estimator_.classes_
+        classes = np.asarray(self.estimator_.classes_)
         proba = np.zeros((len(y), len(classes)))
         for fitted, (_, rows) in zip(clones, splits, strict=True):
-            columns = np.searchsorted(classes, fitted.classes_)
+            columns = encode_labels(np.asarray(fitted.classes_), classes)
             proba[np.ix_(rows, columns)] = fitted.predict_proba(take_rows(X, rows))
-        return y, proba
+        return y, proba, OF_CLONES
 
     def _splitter(self, groups):
         if groups is not None and (self.cv is None or isinstance(self.cv, Integral)):
@@ -312,27 +321,25 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             raise ValueError(f"abstain_label must be none of the classes {self.classes_.tolist()}; got {label!r}")
         return label
 
-    def _choose_threshold(self, proba, y_encoded, weight, groups):
-        """Prove a threshold by samples with weight, or find that none can be proven."""
+    def _choose_threshold(self, proba, y_encoded, weight, groups, doubt):
+        """Prove a threshold by samples with weight, or find that none can be proven; whether a doubt stays."""
         columns, scores = self._decide(proba)
         counted = weight > 0
         if groups is not None:
-            groups = to_numpy(groups, "groups")
-            check_same_length(groups, len(weight), "groups")
-            groups = np.unique(groups[counted], return_inverse=True)[1]
+            groups = np.unique(group_keys(groups, len(weight))[counted], return_inverse=True)[1]
         columns, scores, y_encoded, weight = columns[counted], scores[counted], y_encoded[counted], weight[counted]
-        if self._costs is None:
+        if self.costs_ is None:
             losses, target, values = (columns != y_encoded).astype(np.float64), self.target_risk, np.array([0.0, 1.0])
         else:
-            low, span = self._costs.min(), np.ptp(self._costs)
-            losses, target = (self._costs[y_encoded, columns] - low) / span, (self.target_risk - low) / span
-            values = (self._costs - low) / span
+            low, span = self.costs_.min(), np.ptp(self.costs_)
+            losses, target = (self.costs_[y_encoded, columns] - low) / span, (self.target_risk - low) / span
+            values = (self.costs_ - low) / span
         options = {"floor": self._floor(), "zero_one": bool(np.isin(values, (0.0, 1.0)).all())}
         # Equal weights are none.
         weights = weight if np.ptp(weight) else None
         answered = prove(scores, losses, target, 1 - self.confidence, weight=weights, groups=groups, **options)
-        guaranteed, self.threshold_ = answered.n_samples > 0, answered.threshold
-        unproven = not guaranteed and self.unproven == "best"
+        proven, self.threshold_ = answered.n_samples > 0, answered.threshold
+        unproven = not proven and self.unproven == "best"
         if unproven:
             self.threshold_ = best_unproven(scores, losses, target, weight, options["floor"])
         chosen = scores > self.threshold_
@@ -340,12 +347,13 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         risk = math.nan
         if chosen.any():
             risk = float(np.average(losses[chosen], weights=weight[chosen]))
-            risk = risk if self._costs is None else float(self._costs.min() + risk * np.ptp(self._costs))
+            risk = risk if self.costs_ is None else float(self.costs_.min() + risk * np.ptp(self.costs_))
         self.coverage_ = float(weight[chosen].sum() / weight.sum())
-        self.guaranteed_ = guaranteed
+        self.guaranteed_ = proven and doubt is None
+        asked = self.target_risk, self.confidence
         self.verdict_ = RiskBound(
-            guaranteed=guaranteed,
-            reason=reason_of(guaranteed, answered, len(scores), risk, self.target_risk, self.confidence, unproven),
+            guaranteed=self.guaranteed_,
+            reason=reason_of(proven, answered, len(scores), risk, *asked, unproven, doubt),
             risk=risk,
             target_risk=self.target_risk,
             confidence=self.confidence,
@@ -353,20 +361,24 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             n_answered=answered.n_samples,
             **{name: getattr(answered, name) for name in ("p_value", "level", "test", "n_needed")},
         )
-        if not guaranteed:
+        if not proven:
             note(self.verdict_.reason, CalibrationSetWarning)
 
     def _floor(self):
         """Scores up to this are never answered: it costs more than to abstain."""
-        if self._costs is None:
+        if self.costs_ is None and self.abstention_cost is not None and self.abstention_cost <= 0:
+            raise ValueError(
+                f"abstention_cost must be above 0 where a right answer costs nothing; got {self.abstention_cost!r}"
+            )
+        if self.costs_ is None:
             return 0.0 if self.abstention_cost is None else max(0.0, 1.0 - self.abstention_cost)
         return -math.inf if self.abstention_cost is None else -float(self.abstention_cost)
 
     def _decide(self, proba):
         """Column of the prediction, and its score, for each row of probabilities."""
-        if self._costs is None:
+        if self.costs_ is None:
             return proba.argmax(1), proba.max(1)
-        expected = proba @ self._costs
+        expected = proba @ self.costs_
         return expected.argmin(1), -expected.min(1)
 
     def predict(self, X):
@@ -482,7 +494,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             if isinstance(estimator, BaseCalibrator)
             else self._backbone.as_module(type(estimator).__name__)
         )
-        return SelectiveModule(calibrated, self.threshold_, self._costs)
+        return SelectiveModule(calibrated, self.threshold_, self.costs_)
 
     def summary(self):
         """What was proven, in a sentence or two, and what the estimator says of itself.

@@ -414,7 +414,7 @@ class BaseClamping(BaseCalibrator):
         if not candidates and not with_views:
             return Outcome(problem), one_view()
         views = candidate_views(self.views, problem) if with_views else {}
-        level = LEVEL / max(1, bool(candidates) + bool(views))
+        level = LEVEL / max(1, bool(candidates) + bool(views) + hasattr(self, "unlabelled_verdict_"))
         searched, tries = self._splits_for(problem, candidates, learner)
         if any(not (settings.features and settings.perturbation == "norm") for settings in candidates):
             check_differentiable(searched)
@@ -461,7 +461,9 @@ class BaseClamping(BaseCalibrator):
         if not candidates:
             self.unlabelled_verdict_ = verdict_of(nothing_tried(Unheard.NO_STATISTICS), WITHOUT_LABELS)
             return None, problem
-        decision, name = judge(searched, candidates, tries[-1], LEVEL)
+        # The search and the views, where there are any, have their own share.
+        level = LEVEL / (1 + bool(self._candidates()) + (self.max_views > 1))
+        decision, name = judge(searched, candidates, tries[-1], level)
         self.unlabelled_verdict_ = verdict_of(decision, WITHOUT_LABELS)
         if not decision.verdict.accepted:
             return None, problem

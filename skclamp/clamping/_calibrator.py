@@ -163,8 +163,8 @@ class NeuralClampingCalibrator(BaseClamping):
     Bonferroni's over the families that take part, is to pass at half the level; folds then have the other half. On top
     of that the family, fitted under a weak prior, has to lower the held-out NLL of all folds together. Labels drawn
     from the probabilities themselves, with a fixed seed, tell c and which samples could decide: a family takes part
-    where these are as many as five equal ones for each of its parameters, and gradients of a group are summed. It is
-    for families of the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at
+    where these are as many as fifteen equal ones and five for each of its parameters, and gradients of a group are
+    summed. It is for families of the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at
     random or groups.
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0

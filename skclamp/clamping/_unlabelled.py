@@ -5,8 +5,7 @@ import itertools
 import math
 from collections import OrderedDict
 from contextlib import ExitStack
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,7 +33,8 @@ _MOST_GAIN = 10.0
 
 
 @register
-class ReferenceSummary(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class ReferenceSummary:
     """What inputs were like before they changed.
 
     Attributes
@@ -167,11 +167,16 @@ def _moments(problem, now, before):
     """Each channel's mean and standard deviation brought to what they were."""
     x = problem.example(1)
     affine = AffinePerturbation(now.shape).to(x.device, torch.promote_types(x.dtype, torch.float32))
-    gain = np.where(now.std > 0, before.std / np.maximum(now.std, 1e-12), 1.0)
+    gain = _gain(before.std, now.std)
     with torch.no_grad():
         affine.gain.copy_(torch.from_numpy(gain).view_as(affine.gain))
         affine.offset.copy_(torch.from_numpy(before.mean - gain * now.mean).view_as(affine.offset))
     return affine
+
+
+def _gain(before, now):
+    """What takes a size to what it was, within limits: what hardly varies is no measure of anything."""
+    return np.clip(np.divide(before, now, out=np.ones_like(now), where=now > 0), 1 / _MOST_GAIN, _MOST_GAIN)
 
 
 def _spectrum(problem, now, before, width):
@@ -202,7 +207,7 @@ def _spectrum(problem, now, before, width):
         ridge = _RIDGE * rows.shape[1]
         kind = np.linalg.solve(rows @ rows.T + ridge * np.eye(len(kinds)), rows.sum(1) + ridge * impulse)
         made = (kind @ basis) ** 2 * of_now[distance]
-        kind = kind * np.sqrt(of_before[distance].sum() / max(made.sum(), 1e-12))
+        kind = kind * _gain(np.sqrt(of_before[distance].sum()), np.sqrt(made.sum()))
         weights.append([kind[kinds.index(orbit)] for orbit in orbits])
         offsets.append(means[1] - sum(weights[-1]) * means[0])
     with torch.no_grad():

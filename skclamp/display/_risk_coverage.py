@@ -241,7 +241,11 @@ class RiskCoverageDisplay:
         n_wrong = np.interp(coverage, np.r_[0, curve.coverages], np.r_[0, curve.risks * curve.coverages])
         name = self.estimator_name if name is None else name
         label = f"AURC {curve.area:.4f}" if name is None else f"{name}: AURC {curve.area:.4f}"
-        (self.line_,) = ax.plot(coverage, n_wrong / coverage, **{"label": label, **_LINE, **kwargs})
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.lines import Line2D
+
+        style = {"label": label, **_LINE, **normalize_kwargs(kwargs, Line2D)}
+        (self.line_,) = ax.plot(coverage, n_wrong / coverage, **style)
         if self.target_risk is not None:
             ax.axhline(self.target_risk, label=f"target risk {self.target_risk:g}", **_TARGET)
         self.mark_ = None if self.threshold is None else self._draw_threshold(ax)

@@ -9,9 +9,6 @@ from scipy.special import digamma
 from ._metric import as_probabilities, declare
 from ._resampling import AnyMetric
 
-# Of the greatest weight: less is no sample of its own.
-_LEAST_WEIGHT = np.finfo(np.float64).eps
-
 
 class RiskCoverageCurve(NamedTuple):
     """Selective risk over coverage, and the area under it beside those of chance and of the best order.
@@ -101,9 +98,9 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None):
         answered / answered[-1],
         risks,
         thresholds[weighs],
-        _area(weights, errors, masses),
+        _area(weights, errors, _unit(masses)),
         float(risks[-1]),
-        _area(*best, masses),
+        _area(*best, _unit(masses)),
     )
 
 
@@ -123,8 +120,8 @@ def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples. The least positive one stands for one sample, and its multiples for as many of the same
-        confidence.
+        Weights of the samples, of which ratios count. As many samples are answered one by one as equal weights would
+        tell as much (Kish).
 
     Returns
     -------
@@ -156,7 +153,7 @@ def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None
     0.14583333333333334
     """
     proba, wrong = _answers(y_true, y_proba, labels, sample_weight)
-    return _area_of(wrong, _ties(proba)[1], _masses(proba))
+    return _area_of(wrong, _ties(proba)[1], _unit(_masses(proba)), _masses(proba))
 
 
 def _answers(y_true, y_proba, labels, sample_weight):
@@ -180,14 +177,18 @@ def _masses(proba):
     return np.ones(proba.n_samples) if proba.weight is None else proba.weight
 
 
-def _area_of(wrong, group, masses):
+def _unit(masses):
+    """What one sample weighs: the total over the number of equal weights that would tell as much (Kish)."""
+    return (masses**2).sum() / masses.sum()
+
+
+def _area_of(wrong, group, unit, masses):
     """Area of samples in groups of one confidence, the most confident group first."""
-    return _area(np.bincount(group, masses), np.bincount(group, masses * wrong), masses)
+    return _area(np.bincount(group, masses), np.bincount(group, masses * wrong), unit)
 
 
-def _area(weights, errors, masses):
-    """Area from the weights of groups and of the wrong answers in each; `masses` are those of the single samples."""
-    unit = max(masses[masses > 0].min(), _LEAST_WEIGHT * masses.max())
+def _area(weights, errors, unit):
+    """Area from the weights of groups and of the wrong answers in each; `unit` is the weight of one sample."""
     weighs = weights > 0
     weights, errors = weights[weighs] / unit, errors[weighs] / unit
     reached, errors_reached = np.cumsum(weights), np.cumsum(errors)
@@ -199,7 +200,7 @@ def _area(weights, errors, masses):
 
 def _resampled(value, y_encoded, proba, **_):
     wrong = proba.top_label[1] != y_encoded
-    return AnyMetric(value, partial(_area_of, wrong, _ties(proba)[1]))
+    return AnyMetric(value, partial(_area_of, wrong, _ties(proba)[1], _unit(_masses(proba))))
 
 
 declare(area_under_risk_coverage, is_error=False, of_event=False, resampled=_resampled)

@@ -25,17 +25,17 @@ class SelectiveModule(nn.Module):
     tensor([ 1, -1])
     """
 
-    threshold: torch.Tensor
     costs: torch.Tensor | None
 
     def __init__(self, calibrated, threshold, costs=None):
         super().__init__()
         self.calibrated = calibrated
-        self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float64))
+        # A number, which no change of the module's precision rounds.
+        self.threshold = float(threshold)
         self.register_buffer("costs", None if costs is None else torch.from_numpy(np.array(costs, dtype=np.float64)))
 
     def forward(self, *inputs, **named):
         """Columns of the answers, -1 where there is none."""
         proba = self.calibrated(*inputs, **named).to(torch.float64).softmax(1)
-        scores, columns = proba.max(1) if self.costs is None else (-(proba @ self.costs)).max(1)
+        scores, columns = proba.max(1) if self.costs is None else (-(proba @ self.costs.double())).max(1)
         return torch.where(scores > self.threshold, columns, -1)

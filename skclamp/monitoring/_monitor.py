@@ -16,7 +16,7 @@ from .._looks import words
 from .._looks.diagnosis import look_at_width, look_like_probabilities
 from .._utils.arrays import to_numpy
 from .._utils.encoding import register
-from .._utils.labels import resolve_classes
+from .._utils.labels import group_keys, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
@@ -27,7 +27,6 @@ from ._e_process import CalibrationBets, best_temperature, of_former
 from ._watch import UNSEEN, Watch
 from ._watched import (
     encode_watched,
-    group_keys,
     log_odds_of_copies,
     open_watched,
     read_watched,

@@ -13,14 +13,13 @@ from .._backbones.opening import check_samples, is_frozen
 from .._looks import words
 from .._utils.arrays import to_numpy
 from .._utils.encoding import register
-from .._utils.labels import check_same_length, encode_labels, split_missing
+from .._utils.labels import check_same_length, encode_labels, group_keys, split_missing
 from .._utils.sklearn_private import Interval
 from .._utils.warnings import note, one_warning
 from ..base._around import arguments_of
 from ..exceptions import CalibrationSetWarning
 from ._risk_bets import RiskBets
 from ._watch import UNSEEN, Watch
-from ._watched import group_keys
 from ._words import risk_sentences
 
 
@@ -212,6 +211,7 @@ class RiskMonitor(Watch):
             if not hasattr(self, "_evidence"):
                 self.classes_ = self._backbone.classes
                 self._start(RiskBets.of_none(*self._backbone.scale(self.target_risk)))
+                self._threshold = float(self._backbone.selective.threshold_)
             self._check_scale()
             counted = answered & ~missing
             keys = None if groups is None else group_keys(groups, len(answered))[counted]
@@ -242,8 +242,13 @@ class RiskMonitor(Watch):
         return _Answers(self._frozen_part())
 
     def _check_scale(self):
-        """Raise for another target or other costs than were watched."""
+        """Raise for another threshold, another target or other costs than were watched."""
         watched = self._evidence
+        if self._backbone.selective.threshold_ != self._threshold:
+            raise ValueError(
+                f"estimator must keep its threshold_ {self._threshold:g}, by which the samples so far were answered; "
+                f"got {self._backbone.selective.threshold_:g}: it was fitted again. fit starts a new watch"
+            )
         if self._backbone.scale(self.target_risk) != (watched.target, watched.low, watched.span):
             raise ValueError(
                 f"estimator must keep its target_risk and costs, with which the samples so far were watched: a target "
@@ -265,10 +270,11 @@ class _Answers:
             raise ValueError(f"estimator must be fitted: a monitor fits none; got {type(selective).__name__}")
         self.selective = selective
         self.classes = to_numpy(selective.classes_)
-        costs = 1.0 - np.eye(2) if selective.costs is None else to_numpy(selective.costs).astype(np.float64)
+        # What it was fitted with, whatever its parameters are by now.
+        costs = 1.0 - np.eye(2) if selective.costs_ is None else selective.costs_
         self.low, self.span = float(costs.min()), float(np.ptp(costs))
         # Of each class and answer; None where any other class is a loss of 1.
-        self.loss_table = None if selective.costs is None else (costs - self.low) / self.span
+        self.loss_table = None if selective.costs_ is None else (costs - self.low) / self.span
 
     def losses(self, y, answers):
         """Of labels and answers, from 0 to 1."""
@@ -280,7 +286,7 @@ class _Answers:
 
     def scale(self, target_risk):
         """The target on the scale of losses from 0 to 1, and what takes them to the user's."""
-        risk = self.selective.target_risk if target_risk is None else target_risk
+        risk = self.selective.verdict_.target_risk if target_risk is None else target_risk
         if not self.low < risk < self.low + self.span:
             raise ValueError(
                 f"target_risk must be between the least and the largest loss, {self.low:g} and "

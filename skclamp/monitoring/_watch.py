@@ -13,7 +13,7 @@ from ._alarms import Alarms, watch_on
 from ._watched import one_after_another
 
 # What a watch keeps beside what the user sees.
-_KEPT = ("_alarms", "_backbone", "_evidence", "_held_out", "_latest", "_rules", "_watched")
+_KEPT = ("_alarms", "_backbone", "_evidence", "_held_out", "_latest", "_rules", "_threshold", "_watched")
 UNSEEN = "This %(name)s instance has seen no samples yet: it is not fitted. Call 'partial_fit' with samples and labels."
 
 

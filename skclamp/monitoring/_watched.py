@@ -1,6 +1,5 @@
 """What is watched: logits of a classifier's probabilities, and the labels that are there."""
 
-import hashlib
 import zlib
 
 import numpy as np
@@ -12,8 +11,7 @@ from .._backbones.backbone import Opening
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import check_classifier, is_frozen, open_backbone
 from .._backbones.samples import labels_beside
-from .._utils.arrays import to_numpy
-from .._utils.labels import check_same_length, encode_labels, is_missing, split_missing
+from .._utils.labels import check_same_length, encode_labels, split_missing
 from ..base import BaseCalibrator
 
 
@@ -72,22 +70,6 @@ def encode_watched(labels, classes, named):
         raise ValueError(
             f"{error}. Unless labels are column numbers, name the columns by classes=..., a parameter of the monitor"
         ) from error
-
-
-def group_keys(groups, n_samples):
-    """A number for each sample's group, the same in every process."""
-    names = to_numpy(groups, "groups")
-    if names.shape != (n_samples,):
-        raise ValueError(f"groups must have shape ({n_samples},), a name or number a sample; got shape {names.shape}")
-    keys = {}
-    for name in dict.fromkeys(names.tolist()):
-        if is_missing(name):
-            raise ValueError(f"groups must name the group of every sample; got {name}")
-        # A column of whole numbers may come as one of floats.
-        text = repr(int(name) if isinstance(name, float) and name.is_integer() else name)
-        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        keys[name] = int.from_bytes(digest, "little", signed=True)
-    return np.array([keys[name] for name in names.tolist()], dtype=np.int64)
 
 
 def one_after_another(keys, seen):

@@ -45,6 +45,17 @@ def test_wrong_proofs_are_rare(test, n, target):
         assert answered > N_DRAWS / 4
 
 
+@pytest.mark.parametrize("zero_one", [True, False], ids=["exact binomial", "Hoeffding-Bentkus"])
+def test_a_level_that_five_starts_share_is_kept(zero_one):
+    """Where the risk is a bit above the target at whatever threshold, every proof is a wrong one."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(400):
+        losses = (rng.random(300) < 0.205).astype(float)
+        wrong += prove(rng.random(300), losses, 0.2, LEVEL, zero_one=zero_one).n_samples > 0
+    # 1 in 1,000 has more, if the level holds.
+    assert wrong <= 35
+
+
 def test_groups_count_as_one():
     """Samples that come five times prove what they prove once, by bets."""
     rng, wrong, proven = np.random.default_rng(0), 0, {}
@@ -53,7 +64,8 @@ def test_groups_count_as_one():
         copies = {"scores": np.repeat(scores, 5), "losses": np.repeat(losses, 5)}
         once = prove(scores, losses, 0.15, LEVEL, groups=np.arange(300))
         found = prove(**copies, target=0.15, level=LEVEL, groups=np.repeat(np.arange(300), 5))
-        assert found.p_value == pytest.approx(once.p_value) or found.n_samples != 5 * once.n_samples
+        if found.n_samples == 5 * once.n_samples:
+            assert found.p_value == pytest.approx(once.p_value)
         wrong += bool(found.n_samples) and risk_above(max(0.0, found.threshold)) > 0.15
         proven["as one"] = proven.get("as one", 0) + bool(found.n_samples)
         proven["alone"] = proven.get("alone", 0) + bool(prove(**copies, target=0.15, level=LEVEL).n_samples)

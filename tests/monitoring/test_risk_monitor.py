@@ -285,13 +285,16 @@ def test_rules_stay_as_they_are(params, message):
     assert monitor.fit(*answered([1, 0])).n_samples_ == 2
 
 
-def test_the_estimators_target_stays_too():
+def test_what_the_estimator_was_fitted_with_stays():
+    """Parameters that are set without a fit change nothing; another fit ends the watch."""
     own = selective()
     monitor = RiskMonitor(own).partial_fit(*answered([0, 1]))
     own.set_params(target_risk=0.3)
-    with pytest.raises(ValueError, match=r"estimator must keep its target_risk and costs, .* a target of 0\.1, and"):
+    assert monitor.partial_fit(*answered([0, 1])).n_samples_ == 4
+    own.threshold_ += 0.01
+    with pytest.raises(ValueError, match="estimator must keep its threshold_ .* it was fitted again"):
         monitor.partial_fit(*answered([0, 1]))
-    assert monitor.n_samples_ == 2
+    assert monitor.n_samples_ == 4
 
 
 @pytest.mark.parametrize(
