@@ -164,8 +164,8 @@ class NeuralClampingCalibrator(BaseClamping):
     of that the family, fitted under a weak prior, has to lower the held-out NLL of all folds together. Labels drawn
     from the probabilities themselves, with a fixed seed, tell c and which samples could decide: a family takes part
     where these are as many as fifteen equal ones and five for each of its parameters, and gradients of a group are
-    summed. It is for families of the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at
-    random or groups.
+    summed. It is for families of the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and
+    folds drawn at random or groups.
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
     that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 512 samples

@@ -37,7 +37,7 @@ _MOST_GAIN = 10.0
 class ReferenceSummary:
     """What inputs were like before they changed.
 
-    Attributes
+    Parameters
     ----------
     mean, std : ndarray of shape (n_channels,)
         Of each channel's entries or, of tables, of each feature.
