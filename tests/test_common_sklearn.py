@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -175,7 +176,7 @@ def test_scikit_learns_own_checks_of_the_selective_classifier(estimator, check):
 class Answering(Uniform):
     """The same as a selective classifier, which answers the first class to everything."""
 
-    target_risk, costs, threshold_ = 0.99, None, 0.0
+    threshold_, costs_, verdict_ = 0.0, None, SimpleNamespace(target_risk=0.99)
 
     def predict(self, X):
         return self.classes_[self.predict_proba(X).argmax(1)]

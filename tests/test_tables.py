@@ -33,12 +33,12 @@ def test_the_decision_chart_is_drawn_from_the_files():
         (
             ".md",
             "<!-- table by benchmarks/tables.py: delays -->\n\n{}\n<!-- end of table -->\n",
-            "| darkness × .35 | 320 |",
+            "| darkness × .35 | 288 |",
         ),
         (
             ".rst",
             ".. table by benchmarks/tables.py: delays\n\n.. list-table::\n   :header-rows: 1\n\n{}\n.. end of table\n",
-            "   * - darkness × .35\n     - 320",
+            "   * - darkness × .35\n     - 288",
         ),
     ],
 )

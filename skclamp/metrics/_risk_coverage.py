@@ -9,6 +9,9 @@ from scipy.special import digamma
 from ._metric import as_probabilities, declare
 from ._resampling import AnyMetric
 
+# Of the greatest weight: less is no sample of its own.
+_LEAST_WEIGHT = np.finfo(np.float64).eps
+
 
 class RiskCoverageCurve(NamedTuple):
     """Selective risk over coverage, and the area under it beside those of chance and of the best order.
@@ -98,9 +101,9 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None):
         answered / answered[-1],
         risks,
         thresholds[weighs],
-        _area(weights, errors, _unit(masses)),
+        _area(weights, errors, masses),
         float(risks[-1]),
-        _area(*best, _unit(masses)),
+        _area(*best, masses),
     )
 
 
@@ -120,8 +123,8 @@ def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples, of which ratios count. As many samples are answered one by one as equal weights would
-        tell as much (Kish).
+        Weights of the samples. The least positive one stands for one sample, and its multiples for as many of the same
+        confidence.
 
     Returns
     -------
@@ -149,11 +152,11 @@ def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None
     --------
     >>> from skclamp.metrics import area_under_risk_coverage
     >>> y_proba = [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]]
-    >>> area_under_risk_coverage([0, 1, 0, 0], y_proba)  # risks of 0, 0, 1/3 and 1/4
-    0.14583333333333334
+    >>> round(area_under_risk_coverage([0, 1, 0, 0], y_proba), 4)  # risks of 0, 0, 1/3 and 1/4
+    0.1458
     """
     proba, wrong = _answers(y_true, y_proba, labels, sample_weight)
-    return _area_of(wrong, _ties(proba)[1], _unit(_masses(proba)), _masses(proba))
+    return _area_of(wrong, _ties(proba)[1], _masses(proba))
 
 
 def _answers(y_true, y_proba, labels, sample_weight):
@@ -177,18 +180,14 @@ def _masses(proba):
     return np.ones(proba.n_samples) if proba.weight is None else proba.weight
 
 
-def _unit(masses):
-    """What one sample weighs: the total over the number of equal weights that would tell as much (Kish)."""
-    return (masses**2).sum() / masses.sum()
-
-
-def _area_of(wrong, group, unit, masses):
+def _area_of(wrong, group, masses):
     """Area of samples in groups of one confidence, the most confident group first."""
-    return _area(np.bincount(group, masses), np.bincount(group, masses * wrong), unit)
+    return _area(np.bincount(group, masses), np.bincount(group, masses * wrong), masses)
 
 
-def _area(weights, errors, unit):
-    """Area from the weights of groups and of the wrong answers in each; `unit` is the weight of one sample."""
+def _area(weights, errors, masses):
+    """Area from the weights of groups and of the wrong answers in each; `masses` are those of the single samples."""
+    unit = max(masses[masses > 0].min(), _LEAST_WEIGHT * masses.max())
     weighs = weights > 0
     weights, errors = weights[weighs] / unit, errors[weighs] / unit
     reached, errors_reached = np.cumsum(weights), np.cumsum(errors)
@@ -200,7 +199,7 @@ def _area(weights, errors, unit):
 
 def _resampled(value, y_encoded, proba, **_):
     wrong = proba.top_label[1] != y_encoded
-    return AnyMetric(value, partial(_area_of, wrong, _ties(proba)[1], _unit(_masses(proba))))
+    return AnyMetric(value, partial(_area_of, wrong, _ties(proba)[1]))
 
 
 declare(area_under_risk_coverage, is_error=False, of_event=False, resampled=_resampled)
