@@ -69,7 +69,7 @@ test-processors: $(VENV)/installed-test
 	$(BIN)/python tools/processors.py -n $(JOBS) $(ARGS)
 
 bench: $(VENV)/installed-bench
-	$(BIN)/python benchmarks/quality.py $(DATA_OPTION)
+	$(BIN)/python benchmarks/shift.py $(DATA_OPTION) --shifts none --sizes 5000 --out data/none.csv
 	$(BIN)/python benchmarks/speed.py
 
 # Goes on with the files of benchmarks/results where it stopped, for hours; ARGS=--missing only says what they lack.

@@ -119,11 +119,6 @@ TRAINED = {
     "digits_vit": Spec(digits, lambda _: Transformer(Patches(1, 2), 16), 0.5, 40),
     "digits_tokens": Spec(tokens, lambda _: Transformer(nn.Embedding(17, 32), 64), 0.5, 40, jittered),
 }
-KINDS = {
-    **dict.fromkeys(("cifar10_resnet20", "cifar10_resnet32"), "batch norm"),
-    **{"mlp": "layer norm", "cnn": "group norm"},
-    **dict.fromkeys(("vit", "digits_vit", "digits_tokens"), "layer norm"),
-}
 
 
 def load_problem(name, data=None):

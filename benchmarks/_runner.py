@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from tabulate import tabulate
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -122,3 +123,17 @@ def record(path, columns, cells, measure):
             key = dict(zip(columns, cell, strict=False))
             file.append([{**key, **row} for row in ([rows] if isinstance(rows, dict) else rows)])
     return pd.read_csv(path)
+
+
+def show(results, by, values, across=None):
+    """Print means over the runs that agree in `by`, and how many these are; with `across`, a table for each value."""
+    if across is None:
+        groups = results.groupby(by, sort=False, observed=True)
+        means = groups[values].mean()
+        means.insert(0, "runs", groups.size())
+        if "over" in values:
+            means["worst over"] = groups.over.max()
+        print(tabulate(means.reset_index(), headers="keys", showindex=False, floatfmt=".4g"))
+    for value in values if across else ():
+        means = results.pivot_table(value, by, across, sort=False, observed=True)
+        print(f"\n{value}, means\n{tabulate(means, headers='keys', floatfmt='.4g')}")

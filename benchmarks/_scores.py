@@ -39,6 +39,19 @@ def fit_temperature(logits, labels):
     return TemperatureScaling(classes=np.arange(logits.shape[1])).fit(logits, labels).temperature_
 
 
+def beside_temperature(results, key=None):
+    """Results with their NLL as a `ratio` to temperature scaling's, by how much it is `over` that, and `points` won.
+
+    Temperature scaling's scores are the columns `ts_nll` and `ts_accuracy`; with a key, those of the method
+    "temperature" where the key is the same.
+    """
+    if key:
+        plain = results[results.method == "temperature"].set_index(key)[["nll", "accuracy"]]
+        results = results.join(plain.add_prefix("ts_"), on=key, how="inner")
+    gained = {"over": results.nll - results.ts_nll, "points": results.accuracy - results.ts_accuracy}
+    return results.assign(ratio=results.nll / results.ts_nll, **gained)
+
+
 def draw_labels(logits, temperature, seed):
     """Labels from the probabilities at a temperature: nothing is better than these."""
     rng = torch.Generator().manual_seed(seed)

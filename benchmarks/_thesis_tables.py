@@ -63,8 +63,6 @@ EXPLANATION = (
     "of the true error: they may lie below the value, which noise enlarges. In parentheses the noise floor: the mean, "
     "and the 95 % quantile, of a perfectly calibrated classifier's error with these probabilities."
 )
-# In nats: what differs by more is written, for the others would be one line.
-MAX_DIFFERENCE = 0.03
 
 
 def means(results):
@@ -128,82 +126,25 @@ def table(rows):
 
 
 def draw(results, path):
-    """Write the figures that the results suffice for beside `path`; yield their paths."""
-    for part, (ending, function) in FIGURES.items():
-        rows = select(results, part)
-        if rows[TITLES[part][1]].nunique() > 1:
-            target = path.with_name(f"{path.stem}{ending}.png")
-            function(rows).savefig(target, dpi=150)
-            yield target
-
-
-def draw_table(rows):
-    """One line per method: NLL less temperature scaling's, and the ECE over its noise floor; both with intervals."""
-    figure, (left, right) = panels(sharey=True, height=1.2 + 0.3 * len(rows))
-    places, difference = np.arange(len(rows)), rows["nll_difference"]
-    marks = {"fmt": "o", "color": "#0b3c6f", "ms": 4.5, "lw": 1.2}
-    shown = (difference.abs() < MAX_DIFFERENCE).to_numpy()
-    arms = np.abs([difference - rows["nll_difference_low"], rows["nll_difference_high"] - difference])
-    left.axvline(0, color="black", lw=1, zorder=1)
-    left.errorbar(difference[shown], places[shown], xerr=arms[:, shown], **marks)
-    for place, value in zip(places[~shown], difference[~shown], strict=True):
-        left.annotate(f"{value:+.2f}", (0.98, place), xycoords=("axes fraction", "data"), ha="right", va="center")
-    right.barh(places, rows["ece_floor_95"], height=0.8, color="0.88", label="noise floor, 95 %")
-    right.hlines(places, rows["ece_low"], rows["ece_high"], color="#0b3c6f", lw=1.2)
-    right.plot(rows["ece"], places, "o", color="#0b3c6f", ms=4.5, label="ECE, and interval of the true one")
-    left.set_yticks(places, list(map(name_of, rows["label"], rows["epochs"])))
-    left.invert_yaxis()
-    left.locator_params(axis="x", nbins=5)
-    left.set_xlabel("test NLL − temperature scaling's")
-    right.set_xlabel("ECE in %")
-    figure.legend(loc="outside upper right", ncols=2, fontsize=8)
-    return figure
-
-
-def draw_lines(rows, varied, title):
-    """A line for each method and number of epochs: NLL on the left, ECE with its floor on the right."""
-    figure, both = panels()
-    for axes, score in zip(both, ("nll", "ece"), strict=True):
-        for (label, epochs), part in rows.groupby(["label", "epochs"], sort=False, dropna=False):
-            part = part.sort_values(varied)
-            axes.plot(part[varied], part[score], lw=1.2, ms=5, label=name_of(label, epochs), **SIZED[label])
-        axes.set(xlabel=title, ylabel={"nll": "test NLL", "ece": "ECE in %"}[score])
-    usual = rows[rows["label"] == "temperature"].sort_values(varied)
-    both[1].fill_between(usual[varied], 0, usual["ece_floor_95"], color="0.9", label="noise floor, 95 %")
-    figure.legend(*both[1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    return figure
-
-
-def draw_size(rows):
-    figure = draw_lines(rows, "n_calibration", "calibration samples")
-    sizes = sorted(rows["n_calibration"].unique())
-    for axes in figure.axes:
-        axes.set_xscale("log")
-        axes.set_xticks(sizes, sizes)
-        axes.minorticks_off()
-    return figure
-
-
-def panels(*, sharey=False, height=3.4):
+    """Write the figure of the sizes, a line for each method: its NLL, and its ECE above the noise floor."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, height), layout="constrained")
-    both = figure.subplots(1, 2, sharey=sharey)
-    for axes in both:
+    rows = select(results, "size")
+    sizes = sorted(rows["n_calibration"].unique())
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    both = figure.subplots(1, 2)
+    for axes, score, title in zip(both, ("nll", "ece"), ("test NLL", "ECE in %"), strict=True):
+        for (label, epochs), part in rows.groupby(["label", "epochs"], sort=False, dropna=False):
+            name = label if np.isnan(epochs) else f"{label}, {epochs:.0f} epochs"
+            part = part.sort_values("n_calibration")
+            axes.plot(part["n_calibration"], part[score], lw=1.2, ms=5, label=name, **SIZED[label])
+        axes.set(xlabel="calibration samples", ylabel=title, xscale="log")
+        axes.set_xticks(sizes, sizes)
+        axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="0.93")
         axes.set_axisbelow(True)
-    return figure, both
-
-
-def name_of(label, epochs):
-    """A method, with epochs where it has some."""
-    return label if np.isnan(epochs) else f"{label}, {epochs:.0f} epochs"
-
-
-# Endings of their files' names, and what draws them.
-FIGURES = {
-    "table": ("", draw_table),
-    "gamma": ("_gamma", lambda rows: draw_lines(rows, "gamma", "gamma")),
-    "size": ("_size", draw_size),
-}
+    usual = rows[rows["label"] == "temperature"].sort_values("n_calibration")
+    both[1].fill_between(usual["n_calibration"], 0, usual["ece_floor_95"], color="0.9", label="noise floor, 95 %")
+    figure.legend(*both[1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    figure.savefig(path, dpi=150)

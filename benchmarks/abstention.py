@@ -24,11 +24,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tabulate import tabulate
 
 from _data import load_record
 from _networks import compute_logits
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
 from skclamp import SelectiveClassifier, TemperatureScaling
 from skclamp.metrics import risk_coverage_curve
 from small_tables import LATER_BATCHES, load_sensors
@@ -136,11 +135,5 @@ def main(
         return measure(problem(name), risk, n, method, math.ceil(draws / 10) if method == SLOW else draws)
 
     results = record(out, COLUMNS, cells, of_cell).assign(of_best=lambda frame: frame.coverage / frame.best_coverage)
-    for title, column in {
-        "share of draws whose true risk is above the target": "broken",
-        "coverage": "coverage",
-        "coverage over the best that the truth allows": "of_best",
-        "share of draws in which nothing is answered": "silent",
-    }.items():
-        shown = results.pivot_table(column, ["record", "risk", "n"], "method", sort=False)
-        print(f"\n{title}\n{tabulate(shown, headers='keys', floatfmt='.3f')}")
+    # "silent" is the share of draws in which nothing is answered.
+    show(results, ["record", "risk", "n"], ["broken", "coverage", "of_best", "silent"], across="method")

@@ -29,8 +29,8 @@ from _data import load_images, split_off
 from _estimates import resampled_estimate
 from _networks import load_resnet
 from _ratio_figure import draw as draw_ratios
-from _runner import RESULTS, benchmark, record
-from _scores import evaluate, fit_temperature, scaled
+from _runner import RESULTS, benchmark, record, show
+from _scores import beside_temperature, evaluate, fit_temperature, scaled
 from _shifts import CORRUPTIONS, corrupt
 
 NETWORKS = {"cifar10_resnet20": "ResNet-20", "cifar10_resnet32": "ResNet-32"}
@@ -43,7 +43,6 @@ COLUMNS = (
     *("fit_time", "fit_cpu", "predict_time", "predict_cpu", "changed"),
     *("accepted", "families", "n_views", "temperature", "forward", "backward", "excess", "excess_se"),
 )
-BASELINE = "temperature"
 NOISE_AND_BLUR = CORRUPTIONS[:9]
 CHOICES = (*CORRUPTIONS, "noise_and_blur")
 # Marks that differ in shape and in lightness: the figure must do in grey, too.
@@ -86,10 +85,7 @@ def against_temperature(results, whole=True):
     seen = (~results.method.isin(FINE_TUNED)).groupby([results[name] for name in key]).transform("sum")
     if whole:
         results = results[seen == seen.groupby([results[name] for name in key[:-1]]).transform("max")]
-    baseline = results[results.method == BASELINE].set_index(key)[["nll", "accuracy"]]
-    joined = results.join(baseline.add_suffix("_temperature"), on=key, how="inner")
-    joined["ratio"] = joined.nll / joined.nll_temperature
-    joined["points"] = joined.accuracy - joined.accuracy_temperature
+    joined = beside_temperature(results, key)
     for name, order in (("corruption", CORRUPTIONS), ("method", METHODS)):
         found = joined[name].unique()
         joined[name] = pd.Categorical(joined[name], sorted(found, key=[*order, *found].index))
@@ -127,13 +123,6 @@ def mean_over_corruptions(part, column):
     return resampled_estimate(part.groupby("seed")[column].mean())
 
 
-def refused(own):
-    """How many fits kept nothing, and how far their NLL was from temperature scaling's at the most."""
-    refused = own[own.accepted == 0]
-    off = f", off by {refused.excess.abs().max():.0e}" if len(refused) else ""
-    return f"{len(refused)} of {len(own)}{off}"
-
-
 def means_rows(part):
     """A row for each method: scores against temperature scaling's, ECE and its floor, times, weights."""
     rows = []
@@ -144,44 +133,27 @@ def means_rows(part):
                 "method": method,
                 "splits": own.seed.nunique(),
                 "corruptions": own.corruption.nunique(),
-                "NLL": f"{own.nll.mean():.3f}",
                 "NLL ratio": f"{mean_over_corruptions(own, 'ratio'):.3f}",
-                "acc %": f"{own.accuracy.mean():.1f}",
                 "points": f"{mean_over_corruptions(own, 'points'):+.1f}",
                 "ECE % (floor)": f"{own.ece.mean():.2f} ({own.ece_floor.mean():.2f})",
-                "above floor": f"{100 * (own.ece > own.ece_floor_95).mean():.0f} %",
                 "fit": f"{own.fit_cpu.median():.1f}",
                 "predict": f"{own.predict_cpu.median():.1f}",
                 "weights": "changed" if own.changed.any() else "as they were",
                 "worse than temperature": f"{(own.ratio > 1).sum()} of {len(own)}",
                 "by two errors": int((own.excess > 2 * own.excess_se).sum()),
-                "refused": refused(own),
+                "refused": f"{(own.accepted == 0).sum()} of {len(own)}",
             }
         )
     return rows
 
 
-def corruption_rows(part):
-    """A row for each corruption: NLL as a ratio to temperature scaling's, and points of accuracy."""
-    for corruption, own in part.groupby("corruption", observed=True):
-        row = {"corruption": corruption, "splits": own.seed.nunique()}
-        row["TS acc / NLL"] = f"{own.accuracy_temperature.mean():.1f} / {own.nll_temperature.mean():.3f}"
-        for method, scores in own[own.method != BASELINE].groupby("method", observed=True):
-            row[method] = f"{scores.ratio.mean():.3f}, {scores.points.mean():+.1f}"
-        yield row
-
-
 def report(results, whole=True):
     """Print the tables of every network and severity."""
     for title, part in settings_of(against_temperature(results, whole)):
-        print(f"\n{title}: means over corruptions and splits; times in plain passes (processor)")
-        print(tabulate(means_rows(part), headers="keys", disable_numparse=True))
-        if "fine_tuned" in set(part.method):
-            print("\nThe same, noise and blur alone")
-            rows = means_rows(part[part.corruption.isin(NOISE_AND_BLUR)])
-            print(tabulate(rows, headers="keys", disable_numparse=True))
-        print("\nNLL as a ratio to temperature scaling's, points of accuracy")
-        print(tabulate(corruption_rows(part), headers="keys", disable_numparse=True))
+        for what, own in {"": part, ", noise and blur": part[part.corruption.isin(NOISE_AND_BLUR)]}.items():
+            print(f"\n{title}{what}: means over corruptions and splits; times in plain passes (processor)")
+            print(tabulate(means_rows(own), headers="keys", disable_numparse=True))
+        show(part, "corruption", ["ratio", "points"], across="method")
 
 
 def draw(results, path):

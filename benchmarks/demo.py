@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
 from _scores import evaluate, scaled
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.datasets import load_fogged_digits
@@ -48,6 +48,6 @@ def draw(path, fog=0.5):
 @benchmark
 def main(fogs=(0.0, 0.5), seeds=12, out=RESULTS / "demo.csv", figure: Path = None):
     results = record(out, COLUMNS, product(fogs, CALIBRATORS, range(seeds)), lambda *cell: evaluate(*log_proba(*cell)))
-    print(results.groupby(["fog", "calibrator"]).nll.describe().round(3).to_string())
+    show(results, ["fog", "calibrator"], ["nll", "accuracy", "brier", "ece", "ece_floor"])
     if figure:
         draw(figure)

@@ -18,10 +18,9 @@ from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tabulate import tabulate
 
 from _data import split_off
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
 from _scores import facts
 from _timing import measure
 from skclamp import CalibratorSelector, NeuralClampingCalibrator, TemperatureScaling
@@ -109,6 +108,4 @@ def main(
     sensors = cache(lambda: load_sensors(data, iterations))
     cells = [(n, *cell) for n in sizes for cell in product(BATCHES[n], seeds, methods)]
     results = record(out, COLUMNS, () if summary else cells, lambda *cell: run(sensors(), *cell))
-    for score in ("nll", "accuracy"):
-        means = results.pivot_table(score, ["n", "batch"], "method", margins=True, margins_name="all")
-        print(f"\n{score}, means over draws\n{tabulate(means, headers='keys', floatfmt='.3f')}")
+    show(results, ["n", "batch"], ["nll", "accuracy"], across="method")

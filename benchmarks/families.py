@@ -10,11 +10,8 @@ and judged by the others.
 from functools import lru_cache
 from itertools import product
 
-from tabulate import tabulate
-
-from _estimates import paired_estimate
-from _runner import RESULTS, benchmark, record
-from _scores import facts, fit_temperature, nll_and_accuracy, predicted, scaled
+from _runner import RESULTS, benchmark, record, show
+from _scores import beside_temperature, facts, fit_temperature, nll_and_accuracy, predicted, scaled
 from _shifts import SEVEN, SHIFTS
 from shift import KEY, NETWORKS, fit_clamping, image_splits
 
@@ -36,35 +33,8 @@ def measure(split, family, seed):
         **nll_and_accuracy(predicted(clamping, split.inputs[split.test], logits), y),
         **{f"ts_{score}": value for score, value in plain.items()},
         **facts(clamping),
-        **{"relative_time": relative.wall, "reason": clamping.verdict_.reason},
+        "relative_time": relative.wall,
     }
-
-
-def table(results, n="n_calibration", seed="seed"):
-    """One line per network, size, shift and family, beside the best by its name.
-
-    The best is the one with the least mean over the splits, so that chance has a part in how good it looks.
-    """
-    rows = []
-    for setting, own in results.groupby(["network", n, "shift"], sort=False):
-        for family, part in own.groupby("family", sort=False):
-            fraction = part.n_test.iloc[0] / (part.n_test.iloc[0] + setting[1])
-            rows.append(
-                {
-                    **dict(zip(("network", "n", "shift"), setting, strict=True)),
-                    "family": family,
-                    "kept": f"{part.accepted.sum()} of {len(part)}",
-                    "NLL ratio": f"{(part.nll / part.ts_nll).mean():.3f}",
-                    "NLL diff": f"{paired_estimate(part.nll, part.ts_nll, fraction):+.4f}",
-                    "acc points": f"{paired_estimate(part.accuracy, part.ts_accuracy, fraction):+.1f}",
-                    "relative time": f"{part.relative_time.median():.1f}",
-                }
-            )
-        ratios = own.assign(ratio=own.nll / own.ts_nll).pivot(index=seed, columns="family", values="ratio")
-        if "auto" in ratios and len(ratios.columns) > 1:
-            best = ratios.drop(columns="auto").mean().idxmin()
-            rows[-1]["auto less the best"] = f"{paired_estimate(ratios['auto'], ratios[best], fraction):+.3f}, {best}"
-    return tabulate(rows, headers="keys", disable_numparse=True)
 
 
 @benchmark
@@ -83,4 +53,5 @@ def main(
     runs = product(networks, shifts, sizes, range(seed0, seed0 + seeds))
     cells = [(family, *run) for run in runs for family in families]
     results = record(out, COLUMNS, cells, lambda family, *run: measure(split_of(*run), family, run[-1]))
-    print(table(results))
+    values = ["ratio", "over", "points", "accepted", "relative_time"]
+    show(beside_temperature(results), ["network", "n_calibration", "shift", "family"], values)

@@ -15,13 +15,12 @@ from itertools import product
 
 import numpy as np
 import torch
-from tabulate import tabulate
 
 from _data import split_off
 from _networks import compute_logits
-from _norm_networks import KINDS, load_problem
-from _runner import RESULTS, benchmark, record
-from _scores import draw_labels, facts, fit_temperature, nll_and_accuracy, scaled
+from _norm_networks import load_problem
+from _runner import RESULTS, benchmark, record, show
+from _scores import beside_temperature, draw_labels, facts, fit_temperature, nll_and_accuracy, scaled
 from _shifts import defocus
 from _timing import BATCH_SIZE, measure_relative
 from skclamp import NeuralClampingCalibrator
@@ -94,39 +93,6 @@ def measure(problem, logits, shift, n, seed, family):
     }
 
 
-def harm_rows(results):
-    """Without a shift: what was kept, and what that did to others, for each network and all."""
-    groups = [*results.groupby(["family", "shift", "network"], sort=False)]
-    groups += [((*key, "all"), part) for key, part in results.groupby(["family", "shift"], sort=False)]
-    for (family, shift, network), part in groups:
-        kept, refused = part[part.accepted == 1], part[part.accepted == 0]
-        worse = (kept.excess > 0).sum()
-        yield {
-            **{"family": family, "labels": "true" if shift == "none" else shift, "network": network},
-            **{"norm": KINDS.get(network, ""), "accuracy %": f"{part.ts_accuracy.mean():.1f}"},
-            "kept": f"{len(kept)} of {len(part)}, {100 * len(kept) / len(part):.1f} %",
-            "kept and worse": f"{worse}, {100 * worse / len(part):.1f} %",
-            "mean excess NLL": f"{part.excess.mean():+.5f}",
-            "worst": f"{part.excess.max():+.4f}",
-            "where nothing was kept, probabilities off by": f"{refused.difference.max():.0e}",
-            "time": f"{part.relative_time.median():.1f}",
-        }
-
-
-def gain_rows(results):
-    """Under a shift: NLL over temperature scaling's, and points of accuracy."""
-    for (network, shift, n, family), part in results.groupby([*KEY[:3], "family"], sort=False):
-        yield {
-            **{"network": network, "shift": shift, "n": n, "family": family, "splits": len(part)},
-            "TS acc / NLL": f"{part.ts_accuracy.mean():.1f} / {part.ts_nll.mean():.3f}",
-            "NLL ratio": f"{(part.nll / part.ts_nll).mean():.3f}",
-            "points": f"{(part.accuracy - part.ts_accuracy).mean():+.1f}",
-            "kept": f"{part.accepted.sum()} of {len(part)}",
-            "worse by two errors": int((part.excess > 2 * part.excess_se).sum()),
-            "families": ", ".join(sorted(set(part.families.dropna()))),
-        }
-
-
 @benchmark
 def main(
     data=None,
@@ -154,7 +120,8 @@ def main(
         if shift in shifts_of(network) and number < (seeds or N_SEEDS[network]) and not summary
     ]
     results = record(out, COLUMNS, cells, lambda network, shift, *cell: measure(*under(network, shift), shift, *cell))
-    still = results["shift"].isin(NOT_A_SHIFT)
-    for part, rows in ((results[still], harm_rows), (results[~still], gain_rows)):
-        if len(part):
-            print(tabulate(rows(part), headers="keys", disable_numparse=True), "\n")
+    refused = results.accepted == 0
+    # Of what is kept where nothing has shifted, and what probabilities are off by where nothing is kept.
+    results = results.assign(harm=(results.excess > 0) & ~refused, off=results.difference.where(refused))
+    values = ["ts_accuracy", "ts_nll", "ratio", "points", "excess", "accepted", "harm", "off", "relative_time"]
+    show(beside_temperature(results), ["family", "shift", "network", "n"], values)

@@ -1,7 +1,7 @@
 """Corrupted and shifted ImageNet images: clamping against what a user could do instead, with one image of each class.
 
 EfficientNet-Lite0 and a thousand images, five splits: 500 images to calibrate, 500 others to judge. They are shown as
-they are, through a camera or pipeline that is dark, hazy or off in colour (the shifts of imagenet_sample.py), and under
+they are, through a camera or pipeline that is dark, hazy or off in colour (the shifts of _imagenet.py), and under
 three corruptions of the package corrupt-tta, one of weather, of blur and of compression each, chosen before any result.
 
 No class is in both halves. So whatever has parameters of each class (vector and structured matrix scaling, a last layer
@@ -11,8 +11,7 @@ compared has parameters that all classes share: temperature scaling, batch norm 
 neural clamping: of the input alone, of the features alone, and of both.
 
 "drawn" are the images as they are with labels drawn from temperature scaling's probabilities, so that nothing can be
-gained. The order is such that what has been computed is balanced; clamping with two views comes last. Needs the extra
-`bench`.
+gained. The order is such that what has been computed is balanced. Needs the extra `bench`.
 
     python benchmarks/imagenet_corruptions.py --data DIR --out imagenet.csv
     python benchmarks/imagenet_corruptions.py --data DIR --methods temperature clamping --seeds 50 --out few.csv
@@ -26,13 +25,13 @@ from pathlib import Path
 import numpy as np
 
 from _corruption_methods import make_task
+from _imagenet import LITE0, Sample, shifted
 from _networks import compute_logits
 from _runner import RESULTS, benchmark, record
 from _scores import draw_labels, fit_temperature
 from _shifts import corrupt
 from _timing import BATCH_SIZE
 from corruptions import COLUMNS, SEEDS, measure, report
-from imagenet_sample import LITE0, Sample, shifted
 
 # What is done to the images, and the column `severity`: the shifts come in one strength.
 CHANGES = {
@@ -77,13 +76,8 @@ def main(
 ):
     sample = cache(lambda: Sample(data))
     task = lru_cache(maxsize=1)(lambda seed, severity, change, n: task_of(sample(), seed, severity, change, n))
-    late = [method for method in methods if method == "clamping_two_views"]
-    cells = [
-        (seed, CHANGES[change], LITE0, change, n, method)
-        for part in ([method for method in methods if method not in late], late)
-        for seed, change, method in product(seeds, changes, part)
-        if not summary
-    ]
+    cells = product(() if summary else seeds, changes, methods)
+    cells = [(seed, CHANGES[change], LITE0, change, n, method) for seed, change, method in cells]
 
     def run(seed, severity, network, change, n, method):
         return measure(task(seed, severity, change, n), method)

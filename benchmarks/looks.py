@@ -29,6 +29,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 import skclamp
+from _norm_networks import Patches, Transformer
 from _runner import benchmark
 from _timing import measure
 from skclamp.exceptions import CalibrationWarning
@@ -95,27 +96,12 @@ def dropout_in_eval(seed, kind):
     kind(_Dropout().eval()).fit(X, y)
 
 
-class _Transformer(nn.Module):
-    """A small vision transformer: patches of 4 × 4 pixels, two layers."""
-
-    def __init__(self):
-        super().__init__()
-        self.patches = nn.Conv2d(3, 32, 4, 4)
-        self.places = nn.Parameter(0.02 * torch.randn(64, 32))
-        layer = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True)
-        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.head = nn.Linear(32, 10)
-
-    def forward(self, X):
-        return self.head(self.layers(self.patches(X).flatten(2).mT + self.places).mean(1))
-
-
 def untrained(seed):
     """A network that nothing has trained."""
     X, y = _drawn_digits(seed, 200)
     images = functional.interpolate(X.view(-1, 1, 8, 8), scale_factor=4.0).expand(-1, 3, -1, -1).contiguous()
     torch.manual_seed(seed)
-    skclamp.NeuralClampingCalibrator(_Transformer().eval()).fit(images, y)
+    skclamp.NeuralClampingCalibrator(Transformer(Patches(3, 4), 64).eval()).fit(images, y)
 
 
 def frames_of_a_table(seed, times):
@@ -193,13 +179,7 @@ def _perceptron():
     (X, y), _ = _digits()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trained = MLPClassifier(64, max_iter=80, random_state=0).fit(X.numpy(), y)
-    network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    with torch.no_grad():
-        for layer, weight, bias in zip((network[0], network[2]), trained.coefs_, trained.intercepts_, strict=True):
-            layer.weight.copy_(torch.from_numpy(weight.T))
-            layer.bias.copy_(torch.from_numpy(bias))
-    return network.eval()
+        return as_module(MLPClassifier(64, max_iter=80, random_state=0).fit(X.numpy(), y)).float()
 
 
 WORSE = "worse than (one|a single) temperature"

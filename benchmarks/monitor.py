@@ -81,14 +81,19 @@ def repeated(n_streams, in_groups, n_classes=10, n_scenes=1000, times=3):
     yield "share of alarms", np.mean(alarms), f"<= {FALSE_ALARMS[0.01]:.4f}" if in_groups else ""
 
 
+def calibrated_orders(logits, labels, n, n_orders):
+    """For each order of real images a generator, temperature scaling of the first n, and the indices of the others."""
+    for seed in range(n_orders):
+        rng = np.random.default_rng(seed)
+        calibration, rest = np.split(rng.permutation(len(labels)), [n])
+        yield rng, TemperatureScaling().fit(logits[calibration], labels[calibration]), rest
+
+
 def never_true(logits, labels, n_orders, n_calibration=2500):
     """Share of orders of real images where held-out ones tell that temperature scaling isn't enough, and that alarm."""
     said, alarms = [], []
-    for seed in range(n_orders):
-        calibration, held_out, rest = np.split(
-            np.random.default_rng(seed).permutation(len(labels)), [n_calibration, 2 * n_calibration]
-        )
-        calibrator = TemperatureScaling().fit(logits[calibration], labels[calibration])
+    for _, calibrator, others in calibrated_orders(logits, labels, n_calibration, n_orders):
+        held_out, rest = np.split(others, [n_calibration])
         monitor = CalibrationMonitor(calibrator).fit(logits[held_out], labels[held_out])
         said.append(monitor.never_true_)
         alarms.append(monitor.partial_fit(logits[rest], labels[rest]).alarm_)
@@ -100,9 +105,7 @@ def undisturbed(load, n, n_orders, tolerance=0.1):
     """Share of orders of real images that alarm, T having been fitted on some others."""
     (logits, *_), labels = load()
     alarms = []
-    for seed in range(n_orders):
-        calibration, rest = np.split(np.random.default_rng(seed).permutation(len(labels)), [n])
-        calibrator = TemperatureScaling().fit(logits[calibration], labels[calibration])
+    for _, calibrator, rest in calibrated_orders(logits, labels, n, n_orders):
         monitor = CalibrationMonitor(calibrator, tolerance=tolerance)
         alarms.append(monitor.partial_fit(logits[rest], labels[rest]).alarm_)
     yield "share of alarms", np.mean(alarms), "<= 0.05" if tolerance else ""
@@ -125,12 +128,8 @@ def delay(load, change, floor, n_streams, n_calibration=2500):
     (clean, dark, noisy), labels = load()
     seen = {"darkness": dark, "noise": noisy}.get(change, clean)
     found = []
-    for seed in range(n_streams):
-        rng = np.random.default_rng(seed)
-        calibration, rest = np.split(rng.permutation(len(labels)), [n_calibration])
-        calibrator = None
-        if change != "uncalibrated":
-            calibrator = TemperatureScaling().fit(clean[calibration], labels[calibration])
+    for rng, calibrator, rest in calibrated_orders(clean, labels, n_calibration, n_streams):
+        calibrator = None if change == "uncalibrated" else calibrator
         if change == "class frequencies":
             rest = with_other_frequencies(rng, labels, rest)
         found.append(first_alarm(CalibrationMonitor(calibrator), seen[rest], labels[rest]))
@@ -159,10 +158,7 @@ def late_darkness(load, n_streams, n_before=50_000, n_calibration=2500):
     """Median delay of darkness after many labels that the calibrated probabilities of clear images give."""
     (clean, dark, _), labels = load()
     found = []
-    for seed in range(n_streams):
-        rng = np.random.default_rng(seed)
-        calibration, rest = np.split(rng.permutation(len(labels)), [n_calibration])
-        calibrator = TemperatureScaling().fit(clean[calibration], labels[calibration])
+    for rng, calibrator, rest in calibrated_orders(clean, labels, n_calibration, n_streams):
         seen = rng.choice(rest, size=n_before)
         log_p = np.log(calibrator.predict_proba(clean[seen]))
         y = (log_p + rng.gumbel(size=log_p.shape)).argmax(1)

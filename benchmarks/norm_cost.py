@@ -17,12 +17,12 @@ import numpy as np
 from tabulate import tabulate
 
 from _data import load_images
+from _imagenet import LITE0, Sample
 from _networks import compute_logits, load_resnet
 from _runner import RESULTS, benchmark, record
 from _scores import facts
 from _shifts import SHIFTS
 from _timing import measure, measure_relative
-from imagenet_sample import LITE0, Sample
 from skclamp import NeuralClampingCalibrator
 
 FAMILIES = ("affine", "norm", "auto")

@@ -16,11 +16,11 @@ from itertools import product
 
 import numpy as np
 import torch
-from tabulate import tabulate
 
 from _data import load_images
 from _networks import RESNETS, compute_logits, load_resnet
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
+from _scores import beside_temperature
 from _shifts import SEVEN, SHIFTS
 from skclamp import PriorShiftCorrection
 from skclamp.metrics import negative_log_likelihood
@@ -29,8 +29,6 @@ N_JUDGING = 500
 ALPHA = 0.3
 DRAWS = {"classes": 30, "none": 30, **dict.fromkeys((*SEVEN, "noise"), 20)}
 N_MIXED = 40
-# Of temperature scaling's NLL.
-HARMFUL = 1.01
 KEY = ("network", "n_labelled", "n_unlabelled", "change", "seed")
 COLUMNS = (*KEY, *("n", "kept", "nll", "ts_nll", "accuracy", "ts_accuracy", "p_value", "fit_p_value", "inputs_changed"))
 
@@ -99,22 +97,6 @@ def scores(calibrator, X, y):
     return {"nll": round(nll, 6), "accuracy": round(float((proba.argmax(1) == y).mean()), 5)}
 
 
-def table(results):
-    """A row for each network, change and number of images."""
-    groups = results.assign(ratio=results["nll"] / results["ts_nll"]).groupby([*KEY[:-1]], sort=False)
-    frame = groups.agg(
-        draws=("kept", "size"),
-        unlabelled=("n", "mean"),
-        kept=("kept", "sum"),
-        ratio=("ratio", "mean"),
-        harmful=("ratio", lambda own: (own > HARMFUL).sum()),
-        worst=("ratio", "max"),
-        accuracy_before=("ts_accuracy", "mean"),
-        accuracy_after=("accuracy", "mean"),
-    )
-    return tabulate(frame.reset_index().round(4), headers="keys", tablefmt="github", showindex=False)
-
-
 @benchmark
 def main(
     data=None,
@@ -148,4 +130,5 @@ def main(
         for change, n in product(changes, sizes)
         for seed in range(seed0, seed0 + (draws or DRAWS.get(change, N_MIXED)))
     ]
-    print(table(record(out, COLUMNS, () if summary else cells, run)))
+    results = beside_temperature(record(out, COLUMNS, () if summary else cells, run))
+    show(results, [*KEY[:-1]], ["n", "kept", "ratio", "ts_accuracy", "accuracy"])

@@ -22,10 +22,9 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import log_loss
-from tabulate import tabulate
 
 from _data import RECORDS, load_record, split_halves, split_off
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
 from _timing import measure
 from skclamp import CalibratorSelector, default_candidates
 from small_tables import load_sensors
@@ -106,46 +105,6 @@ def compare(scores, labels, calibration, test, response):
         yield {"method": name, "nll": nll, "chosen": chosen, "seconds": spent.cpu}
 
 
-def table(results):
-    """One line per record: NLL less temperature scaling's, and less that of the single map with the least mean."""
-    rows = []
-    for (name, n), part in results.groupby(["record", "n"], sort=False):
-        nll = part.pivot(index="seed", columns="method", values="nll")
-        best = nll.drop(columns=SELECTOR).mean().idxmin()
-        over = nll[SELECTOR] - nll[TEMPERATURE]
-        own = part[part.method == SELECTOR]
-        rows.append(
-            {
-                "record": name,
-                "n": n,
-                "draws": len(nll),
-                "temperature scaling": f"{nll[TEMPERATURE].mean():.4f}",
-                "selector less it": f"{over.mean():+.4f}",
-                "worst draw": f"{over.max():+.4f}",
-                "worst ratio": f"{(nll[SELECTOR] / nll[TEMPERATURE]).max():.3f}",
-                "left it": f"{(own.chosen != TEMPERATURE).mean():.0%}",
-                "best single map": best,
-                "selector less that": f"{(nll[SELECTOR] - nll[best]).mean():+.4f}",
-                "chosen": ", ".join(f"{chosen} {k}" for chosen, k in own.chosen.value_counts().items()),
-                "fit s": f"{own.seconds.median():.1f}",
-            }
-        )
-    return tabulate(rows, headers="keys", disable_numparse=True)
-
-
-def verdict(results):
-    """The worst record and draw against temperature scaling; the mean regret over records."""
-    nll = results.pivot(index=["record", "n", "seed"], columns="method", values="nll")
-    over = nll[SELECTOR] - nll[TEMPERATURE]
-    means = nll.groupby(["record", "n"]).mean()
-    regret = means[SELECTOR] - means.drop(columns=SELECTOR).min(axis=1)
-    return (
-        f"worst record {over.groupby(['record', 'n']).mean().max():+.4f}, worst draw {over.max():+.4f}; mean regret to "
-        f"the best single map of each record {regret.mean():+.4f}, {regret.clip(lower=0).mean():.4f} where gains of "
-        f"stacks count as 0"
-    )
-
-
 @benchmark
 def main(
     data=None,
@@ -160,5 +119,9 @@ def main(
     draw_of = lru_cache(maxsize=1)(lambda name: source(name, data, size, stratify))
     cells = [(name, size, seed) for name, seed in product(records, range(first_seed, first_seed + seeds))]
     results = record(out, COLUMNS, cells, lambda name, _, seed: compare(*draw_of(name)(seed)))
-    print(table(results))
-    print(verdict(results))
+    show(results, ["record", "n"], ["nll"], across="method")
+    nll = results.pivot(index=["record", "n", "seed"], columns="method", values="nll")
+    over = (nll[SELECTOR] - nll[TEMPERATURE]).groupby(["record", "n"], sort=False).agg(["mean", "max"])
+    print(f"\nthe selector's NLL less temperature scaling's\n{over.to_string(float_format='{:+.4f}'.format)}")
+    chosen = results[results.method == SELECTOR].groupby(["record", "n"], sort=False).chosen
+    print(f"\nwhat it chose\n{chosen.value_counts().to_string()}")

@@ -17,13 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from tabulate import tabulate
 
 from _data import load_images, split_off
 from _estimates import paired_estimate, ratio_estimate
 from _networks import compute_logits, load_resnet
 from _ratio_figure import draw as draw_ratios
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
 from _scores import facts, fit_temperature, nll_and_accuracy, predicted, scaled
 from _shifts import SHIFTS
 from _tabular import TABLES, TABULAR_SHIFTS, train_mlp
@@ -34,12 +33,13 @@ from skclamp.metrics import expected_calibration_error
 NETWORKS = {"cifar10_resnet20": "ResNet-20", "cifar10_resnet32": "ResNet-32"}
 METHODS = ("uncalibrated", "temperature", "vector", "auto")
 KEY = ("network", "shift", "n_calibration", "seed")
+COSTS = ("forward", "backward", "relative_time", "relative_cpu")
 COLUMNS = (
     *KEY,
     *("n_test", "method", "nll", "accuracy", "ece"),
-    *("accepted", "families", "temperature", "forward", "backward", "relative_time", "relative_cpu"),
+    *("accepted", "families", "temperature", *COSTS),
 )
-# Tables and the figure show this size, or the nearest.
+# The figure shows this size, or the nearest.
 MAIN_SIZE = 2500
 # Marks that differ in shape and in lightness: the figure must do in grey, too.
 MARKS = {
@@ -116,90 +116,31 @@ def compare(split, seed):
         yield {"n_test": len(y), "method": method, **nll_and_accuracy(log_proba, y), "ece": ece, **what}
 
 
-def in_order(results):
-    """Results in the order of the suite."""
-    results = results.fillna({"families": ""})
-    order = list(dict.fromkeys([*SHIFTS, *TABULAR_SHIFTS]))
-    results["shift"] = pd.Categorical(results["shift"], [shift for shift in order if shift in set(results["shift"])])
-    return results.sort_values([*KEY], kind="stable")
+def by_shift(results):
+    """Each shift's name with its results, in the order of the suite."""
+    for name in dict.fromkeys([*SHIFTS, *TABULAR_SHIFTS]):
+        part = results[results["shift"] == name]
+        if len(part):
+            yield name, part
 
 
-def pair(results):
-    """One row per run: the scores of each method, and what "auto" did, side by side."""
-    key = [*KEY, "n_test"]
-    scores = results.pivot(index=key, columns="method", values=["nll", "accuracy", "ece"])
-    scores.columns = [f"{score} {method}" for score, method in scores.columns]
-    own = results[results["method"] == "auto"].set_index(key)
-    names = ["accepted", "forward", "backward", "relative_time", "relative_cpu"]
-    return scores.join(own[names].astype(float)).join(own["families"]).reset_index()
-
-
-def against_temperature(runs, method, score, estimate=paired_estimate):
+def against_temperature(part, method, score, estimate=paired_estimate):
     """An estimate of a method's score against temperature scaling's over runs that differ in their seed."""
-    n_test, n_calibration = runs["n_test"].iloc[0], runs["n_calibration"].iloc[0]
-    fraction = n_test / (n_test + n_calibration)
-    return estimate(runs[f"{score} {method}"], runs[f"{score} temperature"], fraction)
-
-
-def main_runs(runs):
-    """Those of a network's runs with the size that tables and figures show."""
-    sizes = runs["n_calibration"].unique()
-    return runs[runs["n_calibration"] == min(sizes, key=lambda size: abs(size - MAIN_SIZE))]
-
-
-def by_shift(runs):
-    """Each shift's name with its runs, in the order of the suite."""
-    return runs.groupby("shift", observed=True)
-
-
-def shift_table(runs):
-    """One line per shift, from the runs of one network and size."""
-    return pd.DataFrame(
-        {
-            "shift": shift,
-            "runs": len(part),
-            "TS acc": f"{part['accuracy temperature'].mean():.1f}",
-            "TS NLL": f"{part['nll temperature'].mean():.3f}",
-            "vector": f"{against_temperature(part, 'vector', 'nll', ratio_estimate).mean:.3f}",
-            "NLL ratio": f"{against_temperature(part, 'auto', 'nll', ratio_estimate):.3f}",
-            "NLL diff": f"{against_temperature(part, 'auto', 'nll'):+.4f}",
-            "acc points": f"{against_temperature(part, 'auto', 'accuracy'):+.2f}",
-            "ECE TS → auto": f"{part['ece temperature'].mean():.2f} → {part['ece auto'].mean():.2f}",
-            "kept": f"{part['accepted'].sum():.0f} of {len(part)}",
-            "families": ", ".join(part["families"][part["families"] != ""].value_counts().index[:2]),
-        }
-        for shift, part in by_shift(runs)
-    )
-
-
-def cost_table(runs):
-    """What fits cost: means of passes, medians of times, without shift and with one."""
-    runs = runs.assign(shifted=np.where(runs["shift"] == "none", "no", "yes"))
-    groups = runs.groupby(["network", "n_calibration", "shifted"])
-    costs = groups[["forward", "backward"]].mean().join(groups[["relative_time", "relative_cpu"]].median())
-    return costs.round(1).reset_index()
-
-
-def report(results):
-    """Print every table."""
-    runs = pair(in_order(results))
-    for (network, n), part in runs.groupby(["network", "n_calibration"]):
-        print(f"\n{network}, {n} calibration samples: 'auto' against temperature scaling")
-        print(tabulate(shift_table(part), headers="keys", showindex=False, disable_numparse=True))
-    print("\ncost of a fit: passes over the network (means), time in plain float32 passes (medians; wall, processor)")
-    print(tabulate(cost_table(runs), headers="keys", showindex=False))
+    scores = part.pivot(index="seed", columns="method", values=score)
+    n_test, n_calibration = part["n_test"].iloc[0], part["n_calibration"].iloc[0]
+    return estimate(scores[method], scores["temperature"], n_test / (n_test + n_calibration))
 
 
 def draw(results, path):
     """Draw the networks side by side, a dot with its standard error for each shift."""
-    runs = pair(in_order(results))
     panels = {}
-    for name in [name for name in NETWORKS if name in set(runs["network"])]:
-        parts = list(by_shift(main_runs(runs[runs["network"] == name])))
+    for name in [name for name in NETWORKS if name in set(results["network"])]:
+        own = results[results["network"] == name]
+        size = min(own["n_calibration"], key=lambda size: abs(size - MAIN_SIZE))
+        parts = dict(by_shift(own[own["n_calibration"] == size]))
         panels[NETWORKS[name]] = {
             method: pd.DataFrame(
-                [against_temperature(part, method, "nll", ratio_estimate) for _, part in parts],
-                index=[shift for shift, _ in parts],
+                [against_temperature(part, method, "nll", ratio_estimate) for part in parts.values()], index=[*parts]
             )
             for method in MARKS
         }
@@ -231,6 +172,8 @@ def main(
         split_of = image_splits(data, n_images)
         cells = product(networks, shifts, sizes, seeds)
     results = record(out, COLUMNS, () if summary else cells, lambda *run: compare(split_of(*run), run[-1]))
-    report(results)
+    setting = ["network", "n_calibration", "shift"]
+    show(results, setting, ["nll", "accuracy", "ece"], across="method")
+    show(results[results.method == "auto"], setting, ["accepted", *COSTS])
     if figure:
         draw(results, figure)

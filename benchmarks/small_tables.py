@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
-from tabulate import tabulate
 
 from _data import load_gas_sensors
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
+from _scores import beside_temperature
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp.modules import as_module
 
@@ -74,30 +74,9 @@ def measure(sensors, family, seed):
     return dict(zip(COLUMNS[2:], values, strict=True))
 
 
-def table(results):
-    """One line per family: NLL minus temperature scaling's, at its worst and on average, and what was kept."""
-    results = results.assign(difference=results.nll - results.ts_nll, gained=results.accuracy - results.ts_accuracy)
-    rows = []
-    for family, part in results.groupby("family", sort=False):
-        kept = part[part.accepted == 1]
-        rows.append(
-            {
-                "family": family,
-                "draws": len(part),
-                "kept": len(kept),
-                "worst": f"{part.difference.max():+.4f}",
-                "mean": f"{part.difference.mean():+.4f}",
-                "mean where kept": f"{kept.difference.mean():+.4f}",
-                "points of accuracy where kept": f"{kept.gained.mean():+.1f}",
-                "temperature scaling's mean": f"{part.ts_nll.mean():.4f}",
-            }
-        )
-    return tabulate(rows, headers="keys", disable_numparse=True)
-
-
 @benchmark
 def main(data: Path, draws=300, families=FAMILIES, iterations=200, out=RESULTS / "small_tables.csv"):
     sensors = cache(lambda: load_sensors(data, iterations))
     cells = [(family, seed) for seed, family in product(range(draws), families)]
-    print("NLL minus temperature scaling's, on the rest of the batch")
-    print(table(record(out, COLUMNS, cells, lambda *cell: measure(sensors(), *cell))))
+    results = record(out, COLUMNS, cells, lambda *cell: measure(sensors(), *cell))
+    show(beside_temperature(results), ["family", "accepted"], ["ts_nll", "over", "points"])

@@ -25,11 +25,11 @@ from torch.nn import functional
 
 from _data import load_gas_sensors, load_images, split_halves, split_off
 from _estimates import paired_estimate
+from _imagenet import load_lite0
 from _networks import compute_logits, load_resnet
 from _runner import RESULTS, benchmark, record
-from choosing import BASELINE, COLUMNS, cell
-from imagenet_sample import load_lite0
-from peers import OURS, Split, run_ours
+from choosing import BASELINE, cell
+from peers import OURS, Outcome, Split, run_ours
 from skclamp import CalibratorSelector, default_candidates
 
 # Of the selector's candidates those that take part whatever the samples.
@@ -87,7 +87,7 @@ def sensors(data):
 
 
 NETWORKS = {"CIFAR-10, ResNets": averaged, "CIFAR-10, and features": transferred, "gas sensors": sensors}
-COLUMNS = ("network", *COLUMNS[1:])
+COLUMNS = ("network", "n", "seed", "method", *Outcome._fields)
 
 
 def table(results):

@@ -23,9 +23,11 @@ import sample_sizes
 import shift
 import strong_networks
 import unlabelled
+import views
 from _data import RECORDS
 from _estimates import ratio_estimate
 from _runner import RESULTS
+from _scores import beside_temperature
 from peers import compare, read_records
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -152,12 +154,14 @@ def measured_rows(corrupted, viewed, drifted, adapted):
     own = corruptions.against_temperature(corrupted).query(setting)
     own = own.groupby(["method", "severity", "corruption"], observed=True)[["ratio", "points"]].mean()
     own = own.groupby("method", observed=True).mean()
-    plain = against_one_view(viewed).query("max_views == 2").groupby("network")[["ratio", "points"]].mean()
+    plain = views.beside_one_view(viewed.query("part == 'plain' and max_views == 2"))
+    plain = plain.groupby("network")[["ratio", "points"]].mean()
     sensors = drifted.query("n == 150").groupby("method")[["nll", "accuracy"]].mean()
     sensors["ratio"] = sensors.nll / sensors.nll["temperature"]
     sensors["points"] = sensors.accuracy - sensors.accuracy["temperature"]
     draws = adapted.query("network == 'cifar10_resnet20' and n_unlabelled == 500 and change == 'classes'")
-    adapted = draws.assign(ratio=draws.nll / draws.ts_nll, points=100 * (draws.accuracy - draws.ts_accuracy))
+    # There accuracy is a share.
+    adapted = beside_temperature(draws).assign(points=lambda own: 100 * own.points)
     n = corrupted.corruption.nunique()
     for what, found in (
         (f"{n} corruptions of CIFAR-10 that others wrote | `NeuralClampingCalibrator`", own.loc["clamping"]),
@@ -204,10 +208,10 @@ def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps,
         yield f"[{what}](docs/guide/{page}.rst) | `{code}` | [{numbers[what]}](benchmarks/results/{file}.csv)"
 
 
-def clamped(runs):
+def clamped(part):
     """NLL ratio and points of accuracy of neural clamping."""
-    ratio = shift.against_temperature(runs, "auto", "nll", ratio_estimate)
-    return ratio, shift.against_temperature(runs, "auto", "accuracy")
+    ratio = shift.against_temperature(part, "auto", "nll", ratio_estimate)
+    return ratio, shift.against_temperature(part, "auto", "accuracy")
 
 
 @table(
@@ -217,9 +221,9 @@ def clamped(runs):
     "accuracy won, points",
 )
 def shift_rows(results):
-    runs = shift.pair(shift.in_order(results)).query("network == 'cifar10_resnet20' and n_calibration == 2500")
-    for name, part in shift.by_shift(runs):
-        plain = f"{part['accuracy temperature'].mean():.1f}, {part['nll temperature'].mean():.3f}"
+    for name, part in shift.by_shift(results.query("network == 'cifar10_resnet20' and n_calibration == 2500")):
+        plain = part[part.method == "temperature"]
+        plain = f"{plain.accuracy.mean():.1f}, {plain.nll.mean():.3f}"
         vector = shift.against_temperature(part, "vector", "nll", ratio_estimate)
         ratio, points = clamped(part)
         ratio = f"{ratio.mean:.3f} ± {short(ratio.standard_error)}"
@@ -228,20 +232,13 @@ def shift_rows(results):
 
 @table("tabular", "shift_tabular.csv", "data | NLL ratio | accuracy won, points | kept under drift | kept without")
 def tabular_rows(results):
-    runs = shift.pair(shift.in_order(results))
     titles = {"breast_cancer": "breast cancer", "digits_coarse": "digits of 16 pixels", "digits": "digits"}
     for name, title in titles.items():
-        drifted, steady = (
-            runs[(runs.network == f"{name}_mlp") & (runs["shift"] == kind)] for kind in ("drift", "none")
-        )
-        ratio, points = clamped(drifted)
-        kept = " | ".join(f"{part.accepted.sum():.0f} of {len(part)}" for part in (drifted, steady))
+        own = results[results.network == f"{name}_mlp"]
+        ratio, points = clamped(own[own["shift"] == "drift"])
+        fits = [own[(own["shift"] == kind) & (own.method == "auto")] for kind in ("drift", "none")]
+        kept = " | ".join(f"{part.accepted.sum():.0f} of {len(part)}" for part in fits)
         yield f"{title} | {ratio.mean:.3f} | {points.mean:+.1f} | {kept}"
-
-
-def against_one_view(results):
-    plain = results.query("part == 'plain'")
-    return plain.assign(ratio=plain.nll / plain.nll_temperature, points=plain.accuracy - plain.accuracy_temperature)
 
 
 @table(
@@ -257,7 +254,8 @@ def unlabelled_rows(results):
 
 @table("views", "views.csv", "network | two views | four views")
 def views_rows(results):
-    for network, own in against_one_view(results).groupby("network", sort=False):
+    plain = views.beside_one_view(results.query("part == 'plain'"))
+    for network, own in plain.groupby("network", sort=False):
         parts = [part for _, part in own.groupby("max_views")]
         cells = (f"{short(p.ratio.mean())} ({short(p.ratio.sem())}), {p.points.mean():+.1f}" for p in parts)
         yield " | ".join((NETWORKS[network], *cells))

@@ -2,12 +2,12 @@
 
 A ResNet-20 for CIFAR-100 is calibrated on the 5,000 training images that it hasn't seen and judged by the 10,000 test
 images. Parts: the table of all methods; the ablation (input only, output only, joint); gamma of the focal loss; and the
-size of the calibration set. A Markdown file of tables and the figures are written beside the file of results.
+size of the calibration set. A Markdown file of tables is written beside the file of results.
 
     python benchmarks/thesis.py --data DIR
     python benchmarks/thesis.py --data DIR --parts table --methods uncalibrated temperature clamping
     python benchmarks/thesis.py --data DIR --parts table ablation --epochs 10 --precision bfloat16
-    python benchmarks/thesis.py --summary
+    python benchmarks/thesis.py --summary --figure benchmarks/results/thesis_size.png
 
 The reference's settings take 100 epochs: hours on a few processor cores. Intervals are for the randomness of the test
 images alone; seeds vary what a method draws, and the smaller calibration sets.
@@ -15,6 +15,8 @@ images alone; seeds vary what a method draws, and the smaller calibration sets.
 Y.-C. Tang, "Neural Clamping: Joint Input Perturbation and Temperature Scaling for Neural Network Calibration", thesis,
 2022; published as Tang, Chen and Ho, TMLR 2024.
 """
+
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import bootstrap
@@ -136,6 +138,7 @@ def main(
     n_images: int = None,
     out=RESULTS / "thesis.csv",
     summary=False,
+    figure: Path = None,
 ):
     options = {"methods": methods, "gammas": gammas, "sizes": sizes, "seeds": seeds}
     options |= {"epochs": epochs, "precision": precision}
@@ -145,4 +148,5 @@ def main(
     text = report(results)
     out.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
-    print("\n".join(map(str, draw(results, out))))
+    if figure:
+        draw(results, figure)

@@ -14,9 +14,8 @@ import numpy as np
 from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import log_loss
-from tabulate import tabulate
 
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
 from skclamp import BetaCalibration, IsotonicCalibration, PlattScaling, TemperatureScaling
 from skclamp.metrics import expected_calibration_error
 
@@ -58,6 +57,4 @@ def measure(share, training, seed, positives, method):
 def main(shares: OFFSETS = tuple(OFFSETS), positives=(10, 30, 100, 300), seeds=10, out=RESULTS / "two_classes.csv"):
     cells = product(shares, ("plain", "balanced"), range(seeds), positives, METHODS)
     results = record(out, COLUMNS, cells, measure)
-    for score in ("nll", "ece"):
-        means = results.pivot_table(score, ["share", "training", "positives"], "method")
-        print(f"\n{score}, means over seeds\n{tabulate(means, headers='keys', floatfmt='.4f')}")
+    show(results, ["share", "training", "positives"], ["nll", "ece"], across="method")

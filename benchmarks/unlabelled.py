@@ -25,7 +25,7 @@ from _data import load_images
 from _estimates import resampled_estimate
 from _networks import compute_logits, load_resnet
 from _runner import RESULTS, benchmark, record
-from _scores import facts, fit_temperature, nll_and_accuracy, scaled
+from _scores import beside_temperature, facts, fit_temperature, nll_and_accuracy, scaled
 from _shifts import CORRUPTIONS, corrupt
 from _timing import measure_relative
 from skclamp import NeuralClampingCalibrator
@@ -113,14 +113,7 @@ METHODS = {
 
 def table(results):
     """A row for each number of labels and method: means over corruptions, then over draws; what was kept, and harm."""
-    key = [name for name in KEY if name != "method"]
-    base = results[results.method == "temperature"].set_index(key)[["nll", "accuracy"]].add_suffix("_temperature")
-    joined = results.join(base, on=key, how="inner")
-    joined["ratio"], joined["points"] = (
-        joined.nll / joined.nll_temperature,
-        joined.accuracy - joined.accuracy_temperature,
-    )
-    joined["harm"] = joined.nll - joined.nll_temperature
+    joined = beside_temperature(results, [name for name in KEY if name != "method"])
     joined["images"] = joined.corruption.where(joined.corruption.isin(UNSHIFTED), "corrupted")
     for (images, n_labels, method), own in joined.groupby(["images", "n_labels", "method"], sort=False):
         by_draw = own.groupby("draw")
@@ -132,8 +125,8 @@ def table(results):
             "NLL ratio": f"{resampled_estimate(by_draw['ratio'].mean()):.3f}",
             "points": f"{resampled_estimate(by_draw['points'].mean()):+.1f}",
             "taught": f"{own.taught.sum():.0f}",
-            "worse by more than .02": int((own.harm > 0.02).sum()),
-            "worst": f"{own.harm.max():+.3f}",
+            "worse by more than .02": int((own.over > 0.02).sum()),
+            "worst": f"{own.over.max():+.3f}",
         }
 
 

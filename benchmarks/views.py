@@ -1,8 +1,7 @@
 """Views: several passes a prediction against one, without a shift, under shifts, and where no view can help.
 
 Each cell fits temperature scaling and neural clamping, defaults but for `max_views`, to the same samples and judges
-them on others. In the parts "plain" and "warps", which is the same with turned and enlarged images among the
-candidates, the network, in float32, remembers its logits of images that it has seen, and all cells share them.
+them on others. The part "warps" is "plain" with turned and enlarged images among the candidates.
 
     python benchmarks/views.py --data DIR --out views.csv
     python benchmarks/views.py --data DIR --out views.csv --parts plain --networks cifar10_resnet20 --max-views 2
@@ -16,13 +15,13 @@ from itertools import product
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-from tabulate import tabulate
 from torch import nn
 from torch.nn import functional
 
 from _data import load_images, split_off
 from _networks import load_resnet
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
+from _scores import beside_temperature
 from _shifts import SEVEN, SHIFTS
 from _timing import measure_relative
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
@@ -31,8 +30,8 @@ from skclamp.perturbations import HorizontalFlip, ImageShift
 
 NETWORKS = ("cifar10_resnet20", "cifar10_resnet32", "cifar100_resnet20")
 PARTS = ("plain", "warps", "nothing", "shift", "time")
-# In these the network is asked for the same images again and again.
-REPEATING = ("plain", "warps")
+# Without a shift, in float32.
+UNSHIFTED = ("plain", "warps")
 KEY = ("part", "network", "shift", "n", "seed", "max_views")
 TIMES = ("fit_time", "fit_cpu", "predict_time", "predict_cpu")
 COLUMNS = (
@@ -40,31 +39,6 @@ COLUMNS = (
     *("nll_temperature", "nll", "accuracy_temperature", "accuracy", "perturbed", "n_views", "views", "forward"),
     *TIMES,
 )
-
-
-class Remembering(nn.Module):
-    """A network that computes its logits of an image once, as long as no gradients are asked for."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-        self.logits_of = _Shared()
-
-    def forward(self, x):
-        if torch.is_grad_enabled():
-            return self.network(x)
-        keys = [hash(image.tobytes()) for image in x.detach().contiguous().numpy()]
-        new = [k for k, key in enumerate(keys) if key not in self.logits_of]
-        if new:
-            self.logits_of.update((keys[k], row) for k, row in zip(new, self.network(x[new]), strict=True))
-        return torch.stack([self.logits_of[key] for key in keys])
-
-
-class _Shared(dict):
-    """What copies of a network remember together."""
-
-    def __deepcopy__(self, memo):
-        return self
 
 
 class Warp(nn.Module):
@@ -99,7 +73,7 @@ def candidates():
 
 def cells_of(part, networks, shifts, max_views, seeds, repetitions):
     """Cells of a part: no shift; digits, of which no mirror image is one, and labels drawn from the network; shifts."""
-    if part in REPEATING:
+    if part in UNSHIFTED:
         return [(part, name, "none", 2500, seed, v) for name in networks for v in max_views for seed in seeds]
     if part == "nothing":
         draws = range(seeds[0], seeds[0] + repetitions)
@@ -150,7 +124,7 @@ def measure(problem, part, shift, n, seed, max_views):
         max_views=max_views,
         views=candidates() if part == "warps" else "auto",
         random_state=seed,
-        precision="float32" if part in REPEATING else "auto",
+        precision="float32" if part in UNSHIFTED else "auto",
         **names,
     )
     times = {}
@@ -169,17 +143,10 @@ def measure(problem, part, shift, n, seed, max_views):
     return {**scores, **kept, "forward": clamped.cost_["forward"], **times}
 
 
-def table(results):
-    """One line for each part, network, shift, size and number of views: means over seeds."""
-    results = results.assign(
-        ratio=results.nll / results.nll_temperature,
-        difference=results.nll - results.nll_temperature,
-        points=results.accuracy - results.accuracy_temperature,
-    )
-    grouped = results.groupby([key for key in KEY if key != "seed"], sort=False)
-    means = grouped[["ratio", "difference", "points", "perturbed", "n_views", "forward", *TIMES]].mean()
-    means.insert(0, "seeds", grouped.size())
-    return tabulate(means.reset_index(), headers="keys", showindex=False, floatfmt=".4g")
+def beside_one_view(results):
+    """The results beside temperature scaling's, which has one view."""
+    plain = {"nll_temperature": "ts_nll", "accuracy_temperature": "ts_accuracy"}
+    return beside_temperature(results.rename(columns=plain))
 
 
 @benchmark
@@ -195,16 +162,16 @@ def main(
     summary=False,
 ):
     @cache
-    def problem(name, shift, remember):
+    def problem(name, shift):
         if name == "digits":
             return digits_problem()
         images, labels = load_images(f"{name.partition('_')[0]}_test", data)
-        network = load_resnet(name, data)
-        return Remembering(network).eval() if remember else network, SHIFTS[shift](images), labels
+        return load_resnet(name, data), SHIFTS[shift](images), labels
 
     def run(part, name, shift, *setting):
-        known = "none" if shift == "random labels" else shift
-        return measure(problem(name, known, part in REPEATING), part, shift, *setting)
+        return measure(problem(name, "none" if shift == "random labels" else shift), part, shift, *setting)
 
     cells = [cell for part in parts for cell in cells_of(part, networks, shifts, max_views, seeds, repetitions)]
-    print(table(record(out, COLUMNS, () if summary else cells, run)))
+    results = beside_one_view(record(out, COLUMNS, () if summary else cells, run))
+    values = ["ratio", "over", "points", "perturbed", "n_views", "forward", *TIMES]
+    show(results, [name for name in KEY if name != "seed"], values)

@@ -24,10 +24,9 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
-from tabulate import tabulate
 
 from _data import load_gas_sensors
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
 from skclamp import TemperatureScaling
 from skclamp.metrics import expected_calibration_error, negative_log_likelihood
 
@@ -93,6 +92,4 @@ def main(data=None, tables: TABLES = tuple(TABLES), seeds=20, masked=False, out=
         return
     cells = product(range(FIRST_SEED, FIRST_SEED + seeds), tables, CLASSIFIERS, METHODS)
     results = record(out, COLUMNS, cells, lambda seed, name, *rest: measure(*TABLES[name](data), seed, *rest))
-    for score in ("nll", "ece"):
-        means = results.pivot_table(score, ["table", "classifier"], "method")
-        print(f"\n{score}, means over splits\n{tabulate(means, headers='keys', floatfmt='.3f')}")
+    show(results, ["table", "classifier"], ["nll", "ece"], across="method")

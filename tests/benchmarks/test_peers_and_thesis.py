@@ -11,14 +11,19 @@ from sklearn.linear_model import LogisticRegression
 
 pytest.importorskip("sklearn", minversion="1.8", reason="needs scikit-learn's own temperature scaling")
 
-import peer_metrics
 import speed
 from _networks import CifarResNet, Normalize, without_normalization
 from _peers import PEERS, log_odds, log_p
 from _thesis_methods import Problem, Run, Samples, calibrate
 from _thesis_tables import CIFAR100, GAMMAS, METHODS, REFERENCE
 from skclamp import REFERENCE_SETTINGS, NeuralClampingCalibrator
-from skclamp.metrics import brier_score, expected_calibration_error, predictive_entropy
+from skclamp.metrics import (
+    brier_score,
+    debiased_calibration_error,
+    expected_calibration_error,
+    predictive_entropy,
+    smooth_calibration_error,
+)
 from thesis import COLUMNS, FACTS, evaluate
 
 pytestmark = pytest.mark.slow
@@ -46,20 +51,44 @@ def test_scikit_learns_maps_are_those_of_calibrated_classifier_cv(name, method, 
     np.testing.assert_allclose(alone, whole.predict_proba(scores(proba)), atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("peer", "module"),
-    [
-        ("torchmetrics", "torchmetrics"),
-        ("netcal", "netcal"),
-        ("uncertainty-calibration", "calibration"),
-        ("relplot", "relplot"),
-    ],
-)
-def test_our_metrics_agree_with_a_peer_that_is_there(monkeypatch, peer, module):
-    pytest.importorskip(module)
-    monkeypatch.setattr(peer_metrics, "PEERS", {peer: peer_metrics.PEERS[peer]})
-    for row in peer_metrics.rows(15_000, 5):
-        assert row["difference"] < (1e-3 if "chance" in row["what"] or "as it comes" in row["what"] else 1e-6)
+def overconfident(n_samples=15_000, n_classes=5, seed=0):
+    """Labels, and probabilities of 1.3 times the true logits, away from 0 and 1; 15 bins divide the samples."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(n_samples, n_classes))
+    y = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    return y, 0.9 * softmax(1.3 * logits, axis=1) + 0.1 / n_classes
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "max"])
+def test_calibration_errors_are_those_of_torchmetrics(norm):
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    y, proba = overconfident()
+    tensors, kind = map(torch.from_numpy, (proba, y)), {"num_classes": 5, "n_bins": 15, "norm": norm}
+    theirs = functional.multiclass_calibration_error(*tensors, **kind).item()
+    assert expected_calibration_error(y, proba, norm=norm) == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+@pytest.mark.parametrize(("mode", "their_mode"), [("top-label", "top-label"), ("classwise", "marginal")])
+def test_debiased_errors_are_those_of_uncertainty_calibration(strategy, mode, their_mode):
+    calibration, utils = pytest.importorskip("calibration"), pytest.importorskip("calibration.utils")
+    y, proba = overconfident()
+    scheme = {"uniform": utils.get_equal_prob_bins, "quantile": utils.get_equal_bins}[strategy]
+    theirs = calibration.lower_bound_scaling_ce(proba, y, p=2, num_bins=15, binning_scheme=scheme, mode=their_mode)
+    assert debiased_calibration_error(y, proba, strategy=strategy, mode=mode) == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize("bandwidth", [0.02, 0.05])
+def test_the_smooth_error_is_relplots_on_a_fine_grid(bandwidth):
+    """At a narrow bandwidth: it cuts the kernel off half a unit away."""
+    relplot, (y, proba) = pytest.importorskip("relplot"), overconfident()
+    confidence, hits = relplot.multiclass_logits_to_confidences(proba, y, probs=True)
+    kernel, t = relplot.kernels.ReflectedGaussianKernel(bandwidth), np.linspace(0, 1, 20_001)
+    residual, mass = (
+        kernel.apply(confidence, values, t, eval_points=2 * len(t)) for values in (confidence - hits, np.ones(len(y)))
+    )
+    theirs = np.abs(residual).sum() / mass.sum()
+    assert smooth_calibration_error(y, proba, bandwidth=bandwidth) == pytest.approx(theirs, abs=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:independent is deprecated:DeprecationWarning")

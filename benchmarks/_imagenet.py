@@ -1,35 +1,18 @@
-"""EfficientNet-Lite0 on a thousand real images that a camera or pipeline has changed: half calibrate, half judge.
+"""EfficientNet-Lite0, a thousand real images, one of each ImageNet class, and what cameras and pipelines do to them."""
 
-The folder holds one image of each ImageNet class. For each shift and split, temperature scaling, "auto" and families by
-name are fitted to the calibration images and judged by the others. Needs the extra `bench`.
-
-    python benchmarks/imagenet_sample.py --data DIR
-    python benchmarks/imagenet_sample.py --data DIR --shifts darkness --families auto affine --splits 1
-"""
-
-from functools import cache, lru_cache
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from _networks import Normalize, compute_logits
-from _runner import RESULTS, benchmark, record
+from _networks import Normalize
 from _shifts import jpeg
-from families import measure, table
-from shift import Split
 
 LITE0 = "efficientnet_lite0"
 # Sides that images are resized to and cropped to, and channel statistics, as the network was trained.
 SIDES = (256, 224)
 STATISTICS = ((127 / 255,) * 3, (128 / 255,) * 3)
-FAMILIES = ("auto", "affine", "curve", "color", "filter", "norm")
-COLUMNS = (
-    *("shift", "family", "split", "n", "n_test", "nll", "accuracy", "ts_nll", "ts_accuracy"),
-    *("accepted", "families", "temperature", "forward", "backward", "relative_time", "reason"),
-)
 # On the scale of 0 to 255, rounded and clipped to it afterwards: a bright veil, coloured light, a sensor's noise, JPEG.
 SHIFTS = {
     "none": lambda x: x,
@@ -86,30 +69,3 @@ class Sample:
         order = np.random.default_rng(seed).permutation(len(self.labels))
         half = len(order) // 2
         return order[: min(n, half)], order[half:]
-
-
-@benchmark
-def main(
-    data: Path,
-    shifts: SHIFTS = tuple(SHIFTS),
-    families=FAMILIES,
-    n=500,
-    splits=5,
-    seed0=0,
-    out=RESULTS / "imagenet_sample.csv",
-):
-    sample = cache(lambda: Sample(data))
-
-    @lru_cache(maxsize=1)
-    def under(shift):
-        images = shifted(sample().images, shift)
-        return images, compute_logits(sample().network, images)
-
-    def run(shift, family, seed, n):
-        images, logits = under(shift)
-        split = Split(sample().network, images, logits, sample().labels, *sample().split(seed, n))
-        return measure(split, family, seed)
-
-    axes = product(shifts, range(seed0, seed0 + splits), families)
-    results = record(out, COLUMNS, [(shift, family, seed, n) for shift, seed, family in axes], run)
-    print(table(results.assign(network=LITE0), n="n", seed="split"))
