@@ -90,6 +90,11 @@ def select(results, part):
     return results[usual & method.isin(SIZED)].assign(label=method)
 
 
+def table_means(results):
+    """The rows of the table of calibrators, by method."""
+    return select(means(results), "table").set_index("label")
+
+
 def report(results):
     """All tables, as Markdown."""
     parts = [EXPLANATION]

@@ -5,7 +5,8 @@
 
 A table stands on any page between two comments, of which the first names an entry of `TABLES`; of a ``list-table`` what
 comes before the first row stays, and of a block of text its fence or directive. Tables that are files of their own are
-in `FILES`. The first command writes anew what differs, the second fails where anything does.
+in `FILES`. Numbers in prose, ``:abbr:`VALUE (NAME)```, are those of `_numbers.NUMBERS`. The first command writes anew
+what differs, the second fails where anything does.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import unlabelled
 import views
 from _data import RECORDS
 from _estimates import ratio_estimate
+from _numbers import NUMBERS
 from _runner import RESULTS
 from _scores import beside_temperature
 from peers import compare, read_records
@@ -43,6 +45,7 @@ MARKED = re.compile(
     r"(?P<body>.*?)(?P<end>\n(?:\.\.|<!--) end of table)",
     re.DOTALL,
 )
+NUMBER = re.compile(r"(?<=:abbr:`)(?P<value>[^`(]+) \((?P<name>[^`]+)\)(?=`)")
 
 
 # What a reader has and writes, and where its page and its number are.
@@ -506,10 +509,6 @@ def families_rows(results):
         yield f"{titles.get(name, name)} | {short(means['auto'])} | {best} {short(means[best])}"
 
 
-def thesis_means(results):
-    return _thesis_tables.select(_thesis_tables.means(results), "table").set_index("label")
-
-
 @table("thesis", "thesis.csv", "method | accuracy % | NLL | Brier | ECE % (floor)")
 def thesis_rows(results):
     for method, title in {
@@ -518,7 +517,7 @@ def thesis_rows(results):
         "clamping": "neural clamping, our default",
         "reference": "neural clamping, the authors' settings",
     }.items():
-        row = thesis_means(results).loc[method]
+        row = _thesis_tables.table_means(results).loc[method]
         ece = f"{row['ece']:.2f} ({row['ece_floor']:.2f})"
         yield f"{title} | {row['accuracy']:.2f} | {row['nll']:.4f} | {row['brier']:.4f} | {ece}"
 
@@ -532,7 +531,7 @@ def gammas_rows(results):
 
 @table("passes", "thesis.csv views.csv", "fit | passes forward | backward")
 def passes_rows(results, viewed):
-    own, reference = (thesis_means(results).loc[method] for method in ("clamping", "reference"))
+    own, reference = (_thesis_tables.table_means(results).loc[method] for method in ("clamping", "reference"))
     shifted = viewed.query("part == 'shift' and max_views == 1").forward
     yield f"CIFAR-100, 5,000 images, nothing to find | {own.forward:.1f} | {own.backward:.1f}"
     passes = f"{reference.forward:.0f} | {reference.backward:.0f}"
@@ -698,12 +697,26 @@ def renewed(match):
     return match["begin"] + body + match["end"]
 
 
+def name_of(match):
+    """The name of a number, which lines may break."""
+    return " ".join(match["name"].split())
+
+
+def numbers():
+    """The name and the text of every number that prose may have."""
+    for files, make in NUMBERS.items():
+        for what, text in make(*map(read, files.split())):
+            yield f"{files}: {what}", text
+
+
 def expected():
     """(path, text) of everything that is made here."""
+    known = dict(numbers())
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        if MARKED.search(text):
-            yield page, MARKED.sub(renewed, text)
+        text = MARKED.sub(renewed, text)
+        # Other abbreviations stay as they are.
+        yield page, NUMBER.sub(lambda match: f"{known.get(name_of(match), match['value'])} ({match['name']})", text)
     for name, (source, make) in FILES.items():
         yield RESULTS / name, make(read(source))
 

@@ -21,6 +21,26 @@ def test_every_table_stands_on_a_page():
     assert marked == set(tables.TABLES)
 
 
+def test_every_number_of_a_file_in_prose_is_made_from_it():
+    """Whatever abbreviation names a file of results; and all that are made stand on a page."""
+    texts = [page.read_text("utf-8") for page in tables.PAGES]
+    names = {tables.name_of(match) for text in texts for match in tables.NUMBER.finditer(text)}
+    assert {name for name in names if ".csv" in name} == set(dict(tables.numbers()))
+
+
+def test_a_number_that_differs_is_written_anew(tmp_path, monkeypatch):
+    page = tmp_path / "page.rst"
+    text = "A :abbr:`{} (thesis.csv: NLL of\ntemperature scaling)`, and the :abbr:`ECE (expected calibration error)`.\n"
+    page.write_text(text.format("7"), encoding="utf-8")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(tables, "PAGES", [page])
+    monkeypatch.setattr(tables, "FILES", {})
+    assert tables.main(["--check"]) == 1
+    assert tables.main([]) == 0
+    assert page.read_text(encoding="utf-8") == text.format("1.258")
+    assert tables.main(["--check"]) == 0
+
+
 def test_the_decision_chart_is_drawn_from_the_files():
     image = pytest.importorskip("PIL.Image", reason="reads a PNG file")
     with image.open(ROOT / "docs" / "images" / "decision.png") as chart:

@@ -1,0 +1,118 @@
+"""Numbers that prose names: ``:abbr:`VALUE (FILE: WHAT)``` on a page, which shows where the number is from."""
+
+import pandas as pd
+
+import corruptions
+import shift
+from _estimates import ratio_estimate
+from _scores import beside_temperature
+from _thesis_tables import table_means
+
+# Of each file, or several, what yields the numbers that are made of its frame: what they are, and their text.
+NUMBERS = {}
+
+
+def numbers_of(files):
+    """Enter what yields the numbers of some files."""
+
+    def enter(make):
+        NUMBERS[files] = make
+        return make
+
+    return enter
+
+
+def kept(*fits):
+    """How many of some fits kept what they found."""
+    fits = pd.concat(fits)
+    return f"{fits.sum():.0f} of {len(fits)}"
+
+
+def won(ratios):
+    """On how many of some changes the mean NLL is clearly below temperature scaling's."""
+    return f"{sum(ratio < 0.98 for ratio in ratios)} of {len(ratios)}"
+
+
+@numbers_of("shift.csv views.csv thesis.csv")
+def without_a_shift(shifted, viewed, fitted):
+    shifted = shifted[(shifted["shift"] == "none") & (shifted.method == "auto")]
+    fits = shifted.accepted, viewed[viewed.part == "plain"].perturbed, fitted[fitted.method == "clamping"].accepted
+    yield "fits without a shift that kept a perturbation", kept(*fits)
+
+
+@numbers_of("shift.csv")
+def of_shifts(results):
+    parts = shift.by_shift(results[results["shift"] != "none"])
+    ratios = [shift.against_temperature(part, "auto", "nll", ratio_estimate).mean for _, part in parts]
+    yield "shifts with a lower NLL than temperature scaling's", won(ratios)
+
+
+@numbers_of("features.csv")
+def of_tokens(results):
+    norm = results.query("network == 'digits_tokens' and family == 'norm' and shift not in ('none', 'drawn')")
+    yield "changes of tokens with a lower NLL", won(beside_temperature(norm).groupby("shift").ratio.mean())
+
+
+@numbers_of("prior_shift.csv")
+def of_frequencies(results):
+    yield "draws without a change", kept(results[results.change == "none"].kept)
+    yield "draws of changed images", kept(results[~results.change.isin(["classes", "none"])].kept)
+
+
+@numbers_of("corruptions.csv")
+def of_noise_and_blur(results):
+    """On the split that clamping and fine-tuning both have."""
+    runs = corruptions.against_temperature(results)
+    runs = runs.query("network == 'cifar10_resnet20' and severity == 2 and n_labels == 2500 and seed == 51")
+    ratio = runs[runs.corruption.isin(corruptions.NOISE_AND_BLUR)].groupby("method", observed=True).ratio.mean()
+    yield "NLL ratio of clamping", f"{ratio.clamping:.3f}"
+    yield "NLL ratio of all weights fine-tuned", f"{ratio.fine_tuned:.3f}"
+
+
+@numbers_of("strong_networks.csv")
+def of_strong_networks(results):
+    right = results[results.method == "TemperatureScaling"].groupby("network").accuracy.mean()
+    yield "% right, ResNets", f"{100 * right['CIFAR-10, ResNets']:.0f}"
+    yield "% right, with features", f"{100 * right['CIFAR-10, and features']:.1f}"
+    yield "% right, gas sensors", f"{100 * right['gas sensors']:.0f}"
+    for n in (500, 1000):
+        yield f"mistakes in {n:,}", f"{n * (1 - right['gas sensors']):.0f}"
+    nll = results.query("network == 'gas sensors' and n == 2500").groupby("method").nll.mean()
+    ratios = nll[nll.index.str.startswith("IntraOrderPreserving")] / nll["TemperatureScaling"]
+    yield "NLL ratio, 2,500 samples", f"{ratios.min():.2f} to {ratios.max():.2f}"
+
+
+@numbers_of("sample_sizes.csv")
+def of_few_samples(results):
+    part = results.query("record == 'cifar10_resnet20' and n == 500")
+    nll = part.pivot(index="seed", columns="method", values="nll")
+    yield "draws that are worse than temperature scaling's", kept(nll.selector > nll.temperature)
+
+
+@numbers_of("votes.csv")
+def of_votes(results):
+    nll = results.pivot_table("nll", ["table", "classifier"], "method")
+    yield "NLL above scikit-learn's at the most", f"{(nll.skclamp - nll['scikit-learn']).max():.4f}"
+
+
+@numbers_of("abstention.csv")
+def of_empirical_thresholds(results):
+    own = results.query("risk == 0.05 and n == 500 and method == 'empirical'")
+    yield "promises of 5 % broken, 500 labels", f"{100 * own.broken.mean():.0f}"
+
+
+@numbers_of("views.csv")
+def of_passes(results):
+    forward = results.query("part == 'shift' and max_views == 1").forward
+    yield "passes of a fit under a shift", f"{forward.min():.0f} to {forward.max():.0f}"
+
+
+@numbers_of("thesis.csv")
+def of_the_published_settings(results):
+    rows = table_means(results)
+    for method, title in {"temperature": "of temperature scaling", "reference": "by the authors' settings"}.items():
+        yield f"ECE % {title}", f"{rows.ece[method]:.2f}"
+        yield f"NLL {title}", f"{rows.nll[method]:.3f}"
+        yield f"accuracy % {title}", f"{rows.accuracy[method]:.1f}"
+    yield "passes with nothing to find", f"{rows.forward['clamping']:.1f}"
+    yield "passes by the authors' settings", f"{rows.forward['reference']:.0f}"
