@@ -5,7 +5,7 @@ from hashlib import blake2b
 import numpy as np
 import torch
 
-from .._utils.arrays import to_numpy
+from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.least_probability import LOG_MIN_PROBABILITY, are_zeros
 
 # Relative difference of two samples' log-probabilities that is no more than rounding.
@@ -44,19 +44,20 @@ def copies_of(log_proba, weight, X=None, votes=False):
 
     Copies have equal inputs. Where those aren't arrays, or aren't known (X is None), up to ten samples whose scores are
     equal but for rounding are copies, unless the scores are votes, which tell few samples apart: those that are known
-    as such, and those that look so.
+    as such, and those that look so. `log_proba` may be `ComputedRows`.
     """
     counted = np.flatnonzero(weight.cpu().numpy() > 0)
     if isinstance(X, (np.ndarray, torch.Tensor)) or hasattr(X, "to_numpy"):
         return _equal_inputs(to_numpy(X), counted)
     if votes or not len(counted):
         return None
-    mixed = _mixed(_finite(log_proba), np.arange(log_proba.shape[1]))[counted]
+    parts = log_proba.parts() if isinstance(log_proba, ComputedRows) else [log_proba]
+    mixed = np.concatenate([_mixed(_finite(part), np.arange(part.shape[1])) for part in parts])[counted]
     order = np.argsort(mixed, kind="stable")
     group = np.cumsum(np.r_[False, _apart(mixed[order])])
     size = np.bincount(group)[group]
     copied = (size > 1) & (size <= _MAX_COPIES)
-    if not copied.any() or _are_votes(_finite(log_proba)[counted[order[copied]][:_MAX_TELLING]]):
+    if not copied.any() or _are_votes(_finite(log_proba[counted[order[copied]][:_MAX_TELLING]])):
         return None
     copies = np.arange(len(weight))
     copies[counted[order[copied]]] = counted[order[np.searchsorted(group, group[copied])]]

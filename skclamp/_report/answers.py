@@ -77,9 +77,8 @@ class PageContent:
     date: str
 
 
-def answers_of(y_proba, y_encoded, classes, uncalibrated):
+def answers_of(confidence, prediction, y_encoded, classes, uncalibrated):
     """What a page shows of a calibrator's answers, and of the gain over the `uncalibrated` predictions."""
-    prediction, confidence = y_proba.argmax(1), y_proba.max(1).astype(np.float64)
     hits = prediction == y_encoded
     gains = hits.astype(float) - (uncalibrated == y_encoded)
     wrong = np.flatnonzero(~hits)

@@ -69,17 +69,24 @@ class Cells:
     floors: np.ndarray
 
 
-def cells_of(confidence, hits, drawn, menu, *, dtype, is_top):
-    """Sum up samples.
+@dataclass(frozen=True)
+class Parted:
+    """The cells without what came true: number of each sample's cell, and three of the attributes of `Cells`."""
+
+    cell: np.ndarray
+    place: np.ndarray
+    upper: np.ndarray
+    confidence: np.ndarray
+    count: np.ndarray
+
+
+def part(confidence, menu, *, dtype, is_top):
+    """Part samples by all edges that a menu's bins can have.
 
     Parameters
     ----------
     confidence : ndarray of shape (n_samples,), float64
         Probability of the event.
-    hits : ndarray of shape (n_samples,), bool
-        Whether it came true.
-    drawn : ndarray of shape (n_draws, n_samples), bool
-        The same, drawn from calibrated probabilities.
     menu : Menu
         The bins.
     dtype : dtype
@@ -95,16 +102,25 @@ def cells_of(confidence, hits, drawn, menu, *, dtype, is_top):
     width_cuts = (menu.edges if is_top else menu.bin_edges).astype(dtype).astype(np.float64)
     mass_cuts = ascending[np.concatenate([equal_mass_ranks(n_samples, n, side) for n in menu.counts])]
     cuts = np.union1d(width_cuts, mass_cuts)
-    _, start, of_sample = np.unique(np.searchsorted(cuts, ascending), return_index=True, return_inverse=True)
+    between = np.searchsorted(cuts, ascending)
+    begins = np.r_[True, between[1:] != between[:-1]]
+    start = np.flatnonzero(begins)
     count = np.diff(start, append=n_samples)
     upper = ascending[start + count - 1]
     place = np.searchsorted(menu.edges.astype(dtype), upper)
-    total = np.add.reduceat(ascending, start)
-    cell = np.empty(n_samples, np.intp)
-    cell[order] = of_sample
-    residuals = np.array([np.bincount(cell[row], minlength=len(start)) for row in drawn]) - total
-    floors = _floors(residuals, place, count, menu, side)
-    return Cells(place, upper, total, count, np.bincount(cell[hits], minlength=len(start)), floors)
+    cell = np.empty(n_samples, np.min_scalar_type(len(start)))
+    cell[order] = np.cumsum(begins) - 1
+    return Parted(cell, place, upper, np.add.reduceat(ascending, start), count)
+
+
+def cells_of(parted, hits, drawn, menu, *, is_top):
+    """The cells of samples that `part` has parted, of which `hits` came true, an array of bools.
+
+    `drawn`, of shape (n_draws, n_cells), counts what came true of labels drawn from the probabilities.
+    """
+    floors = _floors(drawn - parted.confidence, parted.place, parted.count, menu, "right" if is_top else "left")
+    hits = np.bincount(parted.cell[hits], minlength=len(parted.count))
+    return Cells(parted.place, parted.upper, parted.confidence, parted.count, hits, floors)
 
 
 def _floors(residuals, place, count, menu, side):

@@ -8,6 +8,8 @@ from scipy.sparse import issparse
 
 # float32's largest number: whatever a network yields. From there on float64's squares and quotients stay finite.
 LARGEST_LOGIT = torch.finfo(torch.float32).max
+# 1 MB of float64 stays in the processor's cache.
+_ENTRIES_OF_A_PART = 1 << 17
 
 
 def to_numpy(values, name="an array"):
@@ -169,6 +171,35 @@ def tensor_of(values, name):
     return tensor_over(values)
 
 
+class ComputedRows:
+    """An array of float64 of which a function computes some rows, from a tensor's, whenever they are read.
+
+    All of them would take several times the memory of the tensor.
+    """
+
+    dtype, ndim = np.dtype(np.float64), 2
+
+    def __init__(self, function, values):
+        self._function, self._values, self.shape = function, values, tuple(values.shape)
+
+    def __getitem__(self, key):
+        """Some rows; of all rows one column, some columns, or an entry of each."""
+        if not isinstance(key, tuple):
+            return self._function(self._values[key])
+        rows, columns = key
+        of_each, start = isinstance(rows, np.ndarray), 0
+        found = np.empty(self.shape[:1] + (() if of_each else np.shape(columns)), order="F")
+        for part in self.parts():
+            place = slice(start, start + len(part))
+            found[place] = part[np.arange(len(part)), columns[place]] if of_each else part[:, columns]
+            start = place.stop
+        return found
+
+    def parts(self):
+        """Yield some rows after the other."""
+        return map(self._function, self._values.split(max(1, _ENTRIES_OF_A_PART // self.shape[1])))
+
+
 def row_sum_tolerance(eps):
     """How far a row's sum may be from 1; float32 and float64 rows may have been half precision once."""
     return max(1e-3, 4 * eps)
@@ -212,6 +243,8 @@ def as_probability_matrix(y_proba):
 
 
 def _as_floating(values, name):
+    if isinstance(values, ComputedRows):
+        return values
     check_dense(values, name)
     if isinstance(values, torch.Tensor):
         if values.is_complex():

@@ -205,6 +205,11 @@ class Probabilities:
             confidence[rows] = chunk[np.arange(len(chunk)), best]
         return confidence, prediction
 
+    @property
+    def dtype(self):
+        """Of the probabilities."""
+        return self._values.dtype
+
     def equal_width_edges(self, n_bins):
         """Edges k/n_bins rounded to the probabilities' dtype, so that a probability of k/n_bins closes bin k in any."""
         n_bins = check_whole_number(n_bins, "n_bins")
@@ -238,11 +243,15 @@ class Probabilities:
         """Yield the pairs of each class: its probability, and whether it is the label."""
         _ = self.top_label  # the pass that checks the values
         for start in range(0, self.n_classes, _BLOCK_OF_CLASSES):
-            columns = _as_native_array(self._values[:, start : start + _BLOCK_OF_CLASSES]).T.astype(
-                np.float64, order="C"
-            )
-            for k, column in enumerate(columns, start):
+            block = np.arange(start, min(start + _BLOCK_OF_CLASSES, self.n_classes))
+            for k, column in zip(block, self.columns(block), strict=True):
                 yield Pairs(column, (y_encoded == k).astype(np.float64), self.weight).above(threshold)
+
+    def columns(self, classes):
+        """Probabilities (float64) of some classes, a contiguous row of each."""
+        values = self._values[:, classes]
+        values = _as_native_array(values) if isinstance(values, torch.Tensor) else values
+        return values.T.astype(np.float64, order="C", copy=False)
 
     def reweighted(self, weight):
         """The same samples under other weights, whose top labels needn't be looked for again."""

@@ -192,7 +192,7 @@ def _area(weights, errors, masses):
     weights, errors = weights[weighs] / unit, errors[weighs] / unit
     reached, errors_reached = np.cumsum(weights), np.cumsum(errors)
     before, errors_before = reached - weights, errors_reached - errors
-    reciprocals = digamma(reached + 1) - digamma(before + 1)
+    reciprocals = np.diff(digamma(np.append(0.0, reached) + 1))
     risks = errors + (errors_before - errors * before / weights) * reciprocals
     return float(np.clip(risks.sum() / reached[-1], 0, 1))
 

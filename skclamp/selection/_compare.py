@@ -14,12 +14,14 @@ from .._judging.splits import copies_of
 from .._report.answers import Answers, answers_of, page_content
 from .._report.figure import draw_comparison
 from .._report.page import page_of
+from .._utils.arrays import ComputedRows
 from .._utils.parameters import check_flag, check_number, check_parameters, check_whole_number
 from .._utils.progress import VERBOSE, progress_bar
 from .._utils.warnings import one_warning
+from ..metrics._binning import Probabilities
 from ._candidates import UNCALIBRATED, default_calibrators, is_fitted, named
 from ._scoring import CalibratorScores, Scoring, compare_losses
-from ._shared_logits import SharedLogits, fit_and_predict, predict_as_it_is, timed
+from ._shared_logits import SharedLogits, fit_and_predict, predict_as_it_is
 
 _WIDTH_OF_NOTES = 120
 
@@ -270,6 +272,10 @@ class CalibratorComparison:
         return notes
 
 
+def _log_softmax(logits):
+    return torch.log_softmax(logits.double(), 1)
+
+
 def _width_of_output():
     """Of the terminal; what is read elsewhere, a file or a notebook's cell, is as wide as it must be."""
     return shutil.get_terminal_size((10**6, 0)).columns
@@ -437,25 +443,27 @@ def _compare(calibrators, scoring, logits, calibration, alpha):
     scored, times, fitted = {}, {}, {}
     answers: dict[str, Answers] = {}
 
-    def score(name, proba):
+    def score(name, y_proba):
+        proba = Probabilities(y_proba)
         scored[name] = scoring(proba)
-        answers[name] = answers_of(proba, scoring.y_encoded, scoring.classes, uncalibrated)
+        confidence, prediction = proba.top_label
+        answers[name] = answers_of(confidence, prediction, scoring.y_encoded, scoring.classes, uncalibrated)
 
-    proba, seconds = timed(logits.uncalibrated)
+    y_proba, seconds = logits.uncalibrated()
     times[UNCALIBRATED] = {"fit_time": 0.0, "predict_time": seconds}
-    uncalibrated = proba.argmax(1)
-    score(UNCALIBRATED, proba)
+    uncalibrated = Probabilities(y_proba).top_label[1]
+    score(UNCALIBRATED, y_proba)
     bar = progress_bar(calibrators.items(), verbose=logits.verbose, unit="calibrator")
     for name, calibrator in bar:
         bar.set_description(name)
         if is_fitted(calibrator):
             fitted[name] = calibrator
-            proba, times[name] = predict_as_it_is(name, calibrator, logits)
+            y_proba, times[name] = predict_as_it_is(name, calibrator, logits)
         else:
-            fitted[name], proba, times[name] = fit_and_predict(calibrator, logits, calibration)
-        score(name, proba)
+            fitted[name], y_proba, times[name] = fit_and_predict(calibrator, logits, calibration)
+        score(name, y_proba)
     X_test = None if logits.estimator is None else logits.X_test
-    copies = copies_of(torch.log_softmax(logits.test.double(), 1), torch.ones(len(logits.test)), X_test)
+    copies = copies_of(ComputedRows(_log_softmax, logits.test), torch.ones(len(logits.test)), X_test)
     if copies is not None:
         # Those of several labels are several samples.
         copies = copies * len(logits.classes) + logits.y_test_encoded

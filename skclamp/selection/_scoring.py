@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
 
 from .._judging.paired import of_groups, ranged_p_values
-from .._report.cells import BinnedPredictions, BinnedTest, cells_of, menu_with
+from .._report.cells import BinnedPredictions, BinnedTest, cells_of, menu_with, part
 from .._utils.warnings import silenced
 from ..metrics import (
     adaptive_expected_calibration_error,
@@ -19,12 +19,15 @@ from ..metrics import (
     classwise_calibration_error,
     expected_calibration_error,
 )
-from ..metrics._binning import Probabilities
-from ..metrics._noise_floor import draw_labels, floor_of
+from ..metrics._binning import bin_indices
+from ..metrics._metric import as_probabilities
+from ..metrics._noise_floor import count_draws
 from ..metrics._proper_scores import log_losses
 
 # Classes with bins of their own, the most frequent ones: what a page has room for.
 _MAX_CLASSES_BINNED = 24
+# Columns of all samples that are in memory at a time.
+_COLUMNS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -109,18 +112,17 @@ class Scoring:
     @silenced()
     def __call__(self, y_proba):
         """What comes of these, as `Scored`."""
-        proba, y_encoded, n_bins = Probabilities(y_proba), self.y_encoded, self.n_bins
+        proba, y_encoded, n_bins = as_probabilities(y_proba), self.y_encoded, self.n_bins
         # Of two classes the most probable one hides much.
         event = proba.of_event()
         ece = partial(expected_calibration_error, n_bins=n_bins)
         resampled = {"n_resamples": self.n_resamples, "random_state": self.seed}
         interval = bootstrap_interval(ece, y_encoded, event, **resampled)
         area = bootstrap_interval(area_under_risk_coverage, y_encoded, proba, **resampled)
-        draws = draw_labels(proba, self.n_draws, check_random_state(self.seed))
-        floor = floor_of(ece, event, draws)
         losses = log_losses(proba, y_encoded)
         confidence, prediction = proba.top_label
         hits = prediction == y_encoded
+        binned, floors = self._bin(proba, event)
         scores = {
             "accuracy": float(hits.mean()),
             "nll": float(losses.mean()),
@@ -129,8 +131,8 @@ class Scoring:
             "ece": interval.value,
             "ece_low": interval.low,
             "ece_high": interval.high,
-            "ece_floor": floor.mean,
-            "ece_floor_quantile": floor.quantile,
+            "ece_floor": float(floors.mean()),
+            "ece_floor_quantile": float(np.quantile(floors, 0.95)),
             "aece": adaptive_expected_calibration_error(y_encoded, event, n_bins=n_bins),
             "sce": classwise_calibration_error(y_encoded, proba, n_bins=n_bins),
             "auroc": float(roc_auc_score(hits, confidence)) if 0 < hits.sum() < len(hits) else float("nan"),
@@ -138,12 +140,34 @@ class Scoring:
             "aurc_low": area.low,
             "aurc_high": area.high,
         }
-        cells = partial(cells_of, menu=self.menu, dtype=y_proba.dtype)
-        top_label = cells(confidence, hits, draws == prediction, is_top=True)
+        return Scored(scores, losses, binned)
+
+    def _bin(self, proba, event):
+        """`BinnedPredictions`, and the ECE under each draw of labels."""
+        confidence, prediction = proba.top_label
+        parts = partial(part, menu=self.menu, dtype=proba.dtype)
+        top_label = parts(confidence, is_top=True)
+        blocks = np.split(self.columns, range(_COLUMNS_AT_ONCE, len(self.columns), _COLUMNS_AT_ONCE))
+        classes = [parts(column, is_top=False) for block in blocks for column in proba.columns(block)]
+        pairs, edges = event.pairs(self.y_encoded), event.equal_width_edges(self.n_bins)
+        table, bins = pairs.table(edges), bin_indices(pairs.confidence, edges)
+        drawn_bins, drawn_top, *drawn = count_draws(
+            proba,
+            self.n_draws,
+            check_random_state(self.seed),
+            [
+                (1 if event.is_event else prediction, bins, self.n_bins),
+                (prediction, top_label.cell, len(top_label.count)),
+                *((k, of_class.cell, len(of_class.count)) for k, of_class in zip(self.columns, classes, strict=True)),
+            ],
+        )
+        floors = np.abs(drawn_bins / np.maximum(table.count, 1) - table.confidence) @ table.share
+        top_label = cells_of(top_label, prediction == self.y_encoded, drawn_top, self.menu, is_top=True)
         classes = [
-            cells(y_proba[:, k].astype(np.float64), y_encoded == k, draws == k, is_top=False) for k in self.columns
+            cells_of(of_class, self.y_encoded == k, counts, self.menu, is_top=False)
+            for k, of_class, counts in zip(self.columns, classes, drawn, strict=True)
         ]
-        return Scored(scores, losses, BinnedPredictions(top_label, classes))
+        return BinnedPredictions(top_label, classes), floors
 
     def binned_test(self, predictions):
         """What a page needs of the test set, from the `BinnedPredictions` of each calibrator by name."""

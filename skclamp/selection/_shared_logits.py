@@ -1,6 +1,8 @@
 """The logits that the calibrators of a comparison share, each set of them computed once."""
 
+import copy
 import time
+from collections import deque
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from .. import scaling
 from .._backbones.backbone import Opening
 from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.samples import cross_fit, read
+from .._utils.arrays import ComputedRows
 from .._utils.labels import check_labels, encode_labels, resolve_classes
 from .._utils.metadata import NO_METADATA
 from .._utils.warnings import note, one_warning
@@ -23,6 +26,8 @@ from ..modules._norm_layers import find_norm_layers
 
 # An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
 _CHANCE_OF_ACCURACIES = 1e-4
+# More probabilities than these 32 MB aren't kept.
+_MOST_AT_ONCE = 1 << 22
 
 
 class SharedLogits:
@@ -154,10 +159,10 @@ class SharedLogits:
             return bool(find_norm_layers(self.backbone.module, x, others)[0])
 
     def uncalibrated(self):
-        """Probabilities of the test set: the classifier's own where it gives any, whatever its scores would make."""
+        """As `_predicted`, of the test set: the classifier's own where it gives any, whatever its scores would make."""
         if not self.backbone.in_batches and hasattr(self.backbone.classifier, "predict_proba"):
-            return self.backbone.classifier.predict_proba(self.X_test)
-        return torch.softmax(self.test.double(), 1).cpu().numpy()
+            return timed(self.backbone.classifier.predict_proba, self.X_test)
+        return _predicted(lambda logits: torch.softmax(logits.double(), 1).cpu().numpy(), self.test)
 
 
 def fit_and_predict(calibrator, logits, calibration):
@@ -179,8 +184,8 @@ def fit_and_predict(calibrator, logits, calibration):
         columns, weight = np.arange(len(logits.classes)), logits.params.get("sample_weight")
         unfitted = clone(calibrator).set_params(estimator=None, response="logits", classes=columns)
         fitted, fit_time = timed(unfitted._learn, logits.calibration, logits.y_cal_encoded, weight, checks=False)
-        proba, predict_time = timed(fitted.predict_proba, logits.test)
-        # From now on it takes the estimator's inputs.
+        # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
+        proba, predict_time = _predicted(copy.copy(fitted).predict_proba, logits.test)
         fitted._rebind(logits.calibration_samples, estimator=estimator, **shared)
     return fitted, proba, {"fit_time": fit_time, "predict_time": predict_time}
 
@@ -206,14 +211,22 @@ def predict_as_it_is(name, calibrator, logits):
             f"{classes.tolist()} for {name!r}"
         )
     if not isinstance(inner, BaseClamping):
-        log_proba, seconds = timed(calibrator.transform_logits, logits.test)
-        proba = np.exp(log_proba)
+        proba, seconds = _predicted(lambda part: np.exp(calibrator.transform_logits(part)), logits.test)
     else:
         X_test = logits.X_test
         if inner.estimator is None:
             X_test = logits.test.double().softmax(1) if inner.response == "probabilities" else logits.test
         proba, seconds = timed(calibrator.predict_proba, X_test)
     return proba, {"fit_time": float("nan"), "predict_time": seconds}
+
+
+def _predicted(predict, logits):
+    """Probabilities of logits, an array or, of many, `ComputedRows`; and the seconds that it takes to compute them."""
+    if logits.numel() <= _MOST_AT_ONCE:
+        return timed(predict, logits)
+    computed = ComputedRows(predict, logits)
+    _, seconds = timed(deque, computed.parts(), 0)
+    return computed, seconds
 
 
 def timed(function, *args, **kwargs):

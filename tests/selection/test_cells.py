@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from skclamp._report.cells import cells_of, equal_mass_ranks, menu_with
+from skclamp._report.cells import cells_of, equal_mass_ranks, menu_with, part
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
     calibration_noise_floor,
@@ -13,7 +13,7 @@ from skclamp.metrics import (
     expected_calibration_error,
 )
 from skclamp.metrics._binning import Pairs, Probabilities, bin_indices, equal_mass_edges
-from skclamp.metrics._noise_floor import draw_labels
+from skclamp.metrics._noise_floor import count_draws, draw_labels
 
 MENU = menu_with(7)
 
@@ -35,13 +35,12 @@ def _problem(kind, n_samples=400):
 def _cells(kind, event):
     """Cells of the most probable class (event None) or of a class, and the pairs that they sum up."""
     proba, y_encoded = _problem(kind)
-    draws = draw_labels(Probabilities(proba), 30, np.random.RandomState(3))
-    if event is None:
-        confidence, hits = proba.max(1).astype(np.float64), proba.argmax(1) == y_encoded
-        drawn = draws == proba.argmax(1)
-    else:
-        confidence, hits, drawn = proba[:, event].astype(np.float64), y_encoded == event, draws == event
-    cells = cells_of(confidence, hits, drawn, MENU, dtype=proba.dtype, is_top=event is None)
+    is_top, column = event is None, proba.argmax(1) if event is None else event
+    confidence = (proba.max(1) if is_top else proba[:, event]).astype(np.float64)
+    hits, parted = y_encoded == column, part(confidence, MENU, dtype=proba.dtype, is_top=is_top)
+    events = [(column, parted.cell, len(parted.count))]
+    (drawn,) = count_draws(Probabilities(proba), 30, np.random.RandomState(3), events)
+    cells = cells_of(parted, hits, drawn, MENU, is_top=is_top)
     return cells, Pairs(confidence, hits.astype(np.float64)), proba
 
 

@@ -3,6 +3,7 @@
 import pickle
 import re
 import sys
+import tracemalloc
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -98,6 +99,35 @@ def test_scores_are_those_of_the_metrics(comparison, data, name):
     }
     assert {key: getattr(row, key) for key in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)
     assert row.predict_time > 0 and (row.fit_time > 0 or name == "uncalibrated")
+
+
+def test_many_probabilities_are_never_in_memory_all_at_once():
+    random = np.random.default_rng(0)
+    logits = 3 * random.standard_normal((4300, 1000), dtype=np.float32)
+    y = (logits / 2 + random.gumbel(size=logits.shape)).argmax(1)
+    few = logits[:200], y[:200]
+    maps = {"temperature": TemperatureScaling(), "fitted": TemperatureScaling(classes=np.arange(1000)).fit(*few)}
+    tracemalloc.start()
+    result = compare_calibrators(
+        None, *few, logits, y, calibrators=maps, classes=np.arange(1000), n_resamples=2, n_draws=2
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < logits.size * 8 / 2
+    proba = maps["fitted"].predict_proba(logits)
+    floor = calibration_noise_floor(
+        expected_calibration_error, proba, n_draws=2, random_state=np.random.RandomState(0).randint(2**31 - 1)
+    )
+    expected = {
+        "accuracy": (proba.argmax(1) == y).mean(),
+        "nll": negative_log_likelihood(y, proba),
+        "brier": brier_score(y, proba),
+        "ece": expected_calibration_error(y, proba),
+        "ece_floor": floor.mean,
+        "sce": classwise_calibration_error(y, proba),
+    }
+    for name in maps:
+        assert {key: getattr(result[name], key) for key in expected} == pytest.approx(expected, rel=1e-9)
 
 
 def test_differences_and_ties_are_those_of_a_paired_test(comparison, data):
