@@ -37,11 +37,16 @@ def load_images(name, data_dir=None):
     return images.float().div_(255), labels.astype(np.int64)
 
 
+def load_problem(name, data_dir=None):
+    """One of the ResNets, its test images, and their labels."""
+    return load_resnet(name, data_dir), *load_images(f"{name.partition('_')[0]}_test", data_dir)
+
+
 def load_record(name, data_dir=None):
     """Float32 logits (or logarithms of recorded probabilities) of 10,000 test images, and their labels."""
     if name in RESNETS:
-        images, labels = load_images(f"{name.partition('_')[0]}_test", data_dir)
-        return compute_logits(load_resnet(name, data_dir), images).numpy(), labels
+        network, images, labels = load_problem(name, data_dir)
+        return compute_logits(network, images).numpy(), labels
     if name not in PROBABILITIES:
         raise ValueError(f"name must be one of {RECORDS}, got {name!r}")
     if data_dir is None:

@@ -15,8 +15,8 @@ from itertools import product
 import torch
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from _data import load_images, split_off
-from _networks import RESNETS, load_resnet
+from _data import load_problem, split_off
+from _networks import RESNETS
 from _runner import RESULTS, benchmark, record, show
 from _shifts import SHIFTS
 from _timing import measure_relative
@@ -96,9 +96,9 @@ def main(
 ):
     @cache
     def problem(name, shift, n):
-        images, labels = load_images("cifar10_test", data)
+        network, images, labels = load_problem(name, data)
         rows, _ = split_off(labels, n, 0)
-        return load_resnet(name, data), SHIFTS[shift](images[rows]), labels[rows]
+        return network, SHIFTS[shift](images[rows]), labels[rows]
 
     cells = product([network], [size], shifts, fits)
     results = record(out, COLUMNS, cells, lambda name, n, shift, what: measure(*problem(name, shift, n), what, epochs))

@@ -2,9 +2,8 @@
 
     python benchmarks/decision_chart.py --out docs/images/decision.png
 
-All numbers come from files in benchmarks/results: families.csv, features.csv, views.csv,
-two_classes.csv, sample_sizes.csv and choosing.csv. The chart
-is as wide as a telephone, and its colours suit a light page and a dark one.
+All numbers come from files in benchmarks/results, which `steps` names. The chart is as wide as a telephone, and its
+colours suit a light page and a dark one.
 """
 
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from _runner import RESULTS, benchmark
+from _scores import beside_temperature
+from views import beside_one_view
 
 WIDTH, HEIGHT = 3.9, 9.6
 # Boxes bring their own ground, so that the page's may be light or dark; lines are seen on both.
@@ -67,8 +68,7 @@ def words(folder=RESULTS):
 def shifted(results):
     """NLL over temperature scaling's, mean over the shifts of their means, and the range of points of accuracy."""
     auto = results[(results.family == "auto") & (results["shift"] != "none")]
-    auto = auto.assign(ratio=auto.nll / auto.ts_nll, points=auto.accuracy - auto.ts_accuracy)
-    means = auto.groupby("shift")[["ratio", "points"]].mean()
+    means = beside_temperature(auto).groupby("shift")[["ratio", "points"]].mean()
     return (
         f"{len(means)} shifts, 1,000 images:\nNLL × {means.ratio.mean():.2f}, accuracy\n"
         f"+{means.points.min():.1f} to +{means.points.max():.1f} points"
@@ -78,7 +78,7 @@ def shifted(results):
 def tokens(results):
     """The same of a clamp of features, over the changes that tokens may suffer."""
     norm = results.query("network == 'digits_tokens' and family == 'norm' and shift not in ('none', 'drawn')")
-    means = (norm.nll / norm.ts_nll).groupby(norm["shift"]).mean()
+    means = beside_temperature(norm).groupby("shift").ratio.mean()
     return f"tokens that changed in {len(means)} ways:\nNLL × {means.min():.2f} to {means.max():.2f}"
 
 
@@ -90,8 +90,7 @@ def two(results):
 
 def seen(results):
     """The same of two views without a shift, over networks."""
-    two = results[(results.part == "plain") & (results.max_views == 2)]
-    two = two.assign(ratio=two.nll / two.nll_temperature, points=two.accuracy - two.accuracy_temperature)
+    two = beside_one_view(results.query("part == 'plain' and max_views == 2"))
     means = two.groupby("network")[["ratio", "points"]].mean()
     return (
         f"no shift: NLL × {means.ratio.min():.2f} to {means.ratio.max():.2f},\n"

@@ -14,8 +14,8 @@ import torch.distributed as dist
 from tabulate import tabulate
 from torch.nn.utils import parameters_to_vector
 
-from _data import load_images
-from _networks import RESNETS, load_resnet
+from _data import load_problem
+from _networks import RESNETS
 from _runner import benchmark
 from _shifts import SHIFTS
 from _timing import measure
@@ -71,8 +71,7 @@ def fit(settings, network, data):
 @benchmark
 def main(data=None, network: RESNETS = "cifar10_resnet20", size=2000, rounds=3):
     dist.init_process_group("gloo")
-    images, labels = load_images("cifar10_test", data)
-    network = load_resnet(network, data)
+    network, images, labels = load_problem(network, data)
     X, y = SHIFTS["darkness"](images[:size]), labels[:size]
     rows = [compare(name, settings, network, (X, y), rounds) for name, settings in SETTINGS.items()]
     # In float64 the many small steps of an optimiser magnify no rounding that one could see.

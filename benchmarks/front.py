@@ -17,8 +17,7 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 
-from _data import load_images
-from _networks import load_resnet
+from _data import load_problem
 from _runner import RESULTS, benchmark
 from _shifts import CORRUPTIONS, corrupt
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
@@ -111,9 +110,8 @@ def main(
     out=RESULTS / "front.csv",
     figure=Path("docs/images/front.png"),
 ):
-    images, labels = load_images("cifar10_test", data)
-    network = load_resnet(NETWORK, data)
-    fitted = {name: fit(network, images, labels, name, n) for name in corruptions}
+    problem = load_problem(NETWORK, data)
+    fitted = {name: fit(*problem, name, n) for name in corruptions}
     rows = pd.DataFrame([{"corruption": name, **scores} for name, (scores, _) in fitted.items()])
     out.parent.mkdir(parents=True, exist_ok=True)
     rows.to_csv(out, index=False)

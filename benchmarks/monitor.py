@@ -16,8 +16,8 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from tabulate import tabulate
 
-from _data import load_images, load_record
-from _networks import compute_logits, load_resnet
+from _data import load_problem, load_record
+from _networks import compute_logits
 from _runner import RESULTS, benchmark, record
 from _shifts import darkness
 from _timing import least, measure
@@ -283,8 +283,7 @@ def risk_delay(target, before, n_before, n_streams, longest=5000):
 
 def load_logits(data):
     """Logits of clean, dark and noisy test images, and the labels."""
-    images, labels = load_images("cifar10_test", data)
-    network = load_resnet("cifar10_resnet20", data)
+    network, images, labels = load_problem("cifar10_resnet20", data)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     versions = images, darkness(images, factor=0.35), (images + 0.1 * noise).clamp_(0, 1)
     return [compute_logits(network, seen).double().numpy() for seen in versions], labels

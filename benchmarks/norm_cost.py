@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from _data import load_images
+from _data import load_problem
 from _imagenet import LITE0, Sample
-from _networks import compute_logits, load_resnet
+from _networks import compute_logits
 from _runner import RESULTS, benchmark, record
 from _scores import facts
 from _shifts import SHIFTS
@@ -83,7 +83,7 @@ def main(
     @cache
     def problem(name):
         if name != LITE0:
-            return load_resnet(name, data), *load_images("cifar10_test", data)
+            return load_problem(name, data)
         sample = Sample(data)
         return sample.network, sample.images.float() / 255, sample.labels
 

@@ -36,8 +36,7 @@ from torch import nn
 from tqdm import tqdm
 
 import skclamp
-from _data import PROBABILITIES, load_gas_sensors, load_images, load_record
-from _networks import compute_logits, load_resnet
+from _data import PROBABILITIES, load_gas_sensors, load_problem, load_record
 from _runner import benchmark
 from _tabular import train
 from _timing import measure
@@ -211,22 +210,20 @@ def call(name, case):
 
 def case_of(problem, seed, data_dir):
     """What a problem's user has."""
+    rng = np.random.default_rng(seed)
+    if problem.model == "logits":
+        logits, labels = _record(problem.data, data_dir)
+        scores = (np.exp(logits), "probabilities") if problem.data in PROBABILITIES else (logits, "auto")
+        return _cut(None, scores[0], labels, rng.permutation(len(labels)), problem.n, scores[1])
     if problem.data in IMAGES:
-        images, labels, logits = _images(problem.data, data_dir)
-        rows = np.random.default_rng(seed).permutation(len(labels))
-        if problem.model == "logits":
-            return _cut(None, logits, labels, rows, problem.n)
-        return _cut(load_resnet(problem.data, data_dir), images, labels, rows[: problem.n + 500], problem.n)
-    if problem.data in PROBABILITIES:
-        logits, labels = load_record(problem.data, data_dir)
-        rows = np.random.default_rng(seed).permutation(len(labels))
-        return _cut(None, np.exp(logits), labels, rows, problem.n, "probabilities")
+        network, images, labels = load_problem(problem.data, data_dir)
+        return _cut(network, images, labels, rng.permutation(len(labels))[: problem.n + 500], problem.n)
     X, y, share = _table(problem.data, data_dir)
     X, X_rest, y, y_rest = train_test_split(X, y, train_size=share, stratify=y, random_state=seed)
     scaler = StandardScaler().fit(X)
     estimator, X_rest = _train(problem.model, scaler.transform(X), y, seed), scaler.transform(X_rest)
     X_rest = X_rest if problem.model in MODELS else X_rest.astype(np.float32)
-    return _cut(estimator, X_rest, y_rest, np.random.default_rng(seed).permutation(len(y_rest)), problem.n)
+    return _cut(estimator, X_rest, y_rest, rng.permutation(len(y_rest)), problem.n)
 
 
 def _cut(estimator, X, y, rows, n, response="auto"):
@@ -235,11 +232,7 @@ def _cut(estimator, X, y, rows, n, response="auto"):
     return Case(estimator, X[:n], y[rows[:n]], X[n:], y[rows[n:]], response)
 
 
-@cache
-def _images(name, data_dir):
-    """Images, labels and logits of the first 6,000."""
-    images, labels = (part[:6000] for part in load_images(f"{name.partition('_')[0]}_test", data_dir))
-    return images, labels, compute_logits(load_resnet(name, data_dir), images).numpy()
+_record = cache(load_record)
 
 
 @cache

@@ -17,8 +17,8 @@ from itertools import product
 import numpy as np
 import torch
 
-from _data import load_images
-from _networks import RESNETS, compute_logits, load_resnet
+from _data import load_problem
+from _networks import RESNETS, compute_logits
 from _runner import RESULTS, benchmark, record, show
 from _scores import beside_temperature
 from _shifts import SEVEN, SHIFTS
@@ -113,8 +113,8 @@ def main(
 ):
     @cache
     def problem():
-        images, labels = load_images(f"{network.partition('_')[0]}_test", data)
-        return load_resnet(network, data), images[:n_images], labels[:n_images]
+        model, images, labels = load_problem(network, data)
+        return model, images[:n_images], labels[:n_images]
 
     @lru_cache(maxsize=2)
     def logits(change):

@@ -17,9 +17,9 @@ import pandas as pd
 from sklearn.base import clone
 
 import skclamp
-from _data import load_images, load_record, split_halves
+from _data import load_problem, load_record, split_halves
 from _estimates import paired_estimate
-from _networks import compute_logits, load_resnet
+from _networks import compute_logits
 from _runner import RESULTS, benchmark, record
 from _scores import nll_and_accuracy, scaled
 from _shifts import darkness
@@ -56,7 +56,7 @@ def load(name, data):
     """Network and images (None where only outputs are needed), logits and labels."""
     if name != DARK:
         return None, None, *load_record(name, data)
-    network, (images, labels) = load_resnet("cifar10_resnet20", data), load_images("cifar10_test", data)
+    network, images, labels = load_problem("cifar10_resnet20", data)
     images = darkness(images)
     return network, images, compute_logits(network, images).numpy(), labels
 

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from _data import load_images, split_off
+from _data import load_problem, split_off
 from _estimates import paired_estimate, ratio_estimate
-from _networks import compute_logits, load_resnet
+from _networks import compute_logits
 from _ratio_figure import draw as draw_ratios
 from _runner import RESULTS, benchmark, record, show
 from _scores import facts, fit_temperature, nll_and_accuracy, predicted, scaled
@@ -64,8 +64,8 @@ def image_splits(data, n_images=None):
 
     @lru_cache(maxsize=1)
     def shifted(name, shift):
-        images, labels = load_images("cifar10_test", data)
-        network, images = load_resnet(name, data), SHIFTS[shift](images[:n_images])
+        network, images, labels = load_problem(name, data)
+        images = SHIFTS[shift](images[:n_images])
         return network, images, compute_logits(network, images), labels[:n_images]
 
     def split(name, shift, n, seed):

@@ -21,9 +21,9 @@ from tabulate import tabulate
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from _corruption_methods import with_statistics_of
-from _data import load_images
+from _data import load_problem
 from _estimates import resampled_estimate
-from _networks import compute_logits, load_resnet
+from _networks import compute_logits
 from _runner import RESULTS, benchmark, record
 from _scores import beside_temperature, facts, fit_temperature, nll_and_accuracy, scaled
 from _shifts import CORRUPTIONS, corrupt
@@ -43,7 +43,7 @@ class Camera:
     """Images of a camera as it was and as it is, and a network."""
 
     def __init__(self, data, corruption, severity, draw, n_unlabelled, n_test):
-        images, labels = load_images("cifar10_test", data)
+        self.network, images, labels = load_problem("cifar10_resnet20", data)
         order = np.random.default_rng(0).permutation(len(labels))
         reference, pool, test = order[:n_unlabelled], order[n_unlabelled : 2 * n_unlabelled], order[-n_test:]
         if corruption == "frequencies":
@@ -54,7 +54,7 @@ class Camera:
             pool, test = (
                 rng.choice(rows, len(rows) // 2, p=weight[rows] / weight[rows].sum()) for rows in (pool, test)
             )
-        self.network, self.reference = load_resnet("cifar10_resnet20", data), images[reference]
+        self.reference = images[reference]
         self.pool, self.test = (
             images[rows] if corruption in UNSHIFTED else corrupt(images[rows], rows, corruption, severity)
             for rows in (pool, test)

@@ -18,8 +18,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
-from _data import load_images, split_off
-from _networks import load_resnet
+from _data import load_problem, split_off
 from _runner import RESULTS, benchmark, record, show
 from _scores import beside_temperature
 from _shifts import SEVEN, SHIFTS
@@ -165,8 +164,8 @@ def main(
     def problem(name, shift):
         if name == "digits":
             return digits_problem()
-        images, labels = load_images(f"{name.partition('_')[0]}_test", data)
-        return load_resnet(name, data), SHIFTS[shift](images), labels
+        network, images, labels = load_problem(name, data)
+        return network, SHIFTS[shift](images), labels
 
     def run(part, name, shift, *setting):
         return measure(problem(name, "none" if shift == "random labels" else shift), part, shift, *setting)

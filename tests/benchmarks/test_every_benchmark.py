@@ -30,7 +30,6 @@ CASES = {
     ],
     "decision_chart": [],
     "demo": ["--seeds", "1"],
-    "distributed_cost": ["--shapes", "CIFAR", "--fits", "TemperatureScaling", "affine", "--sizes", "60"],
     "distributed_speed": ["--size", "60", "--rounds", "1"],
     "drift": [
         "--sizes",
@@ -103,7 +102,7 @@ PACKAGES = {
     "matrix_speed": ["probmetrics"],
 }
 # They print, and write nothing.
-SILENT = ("distributed_cost", "distributed_speed", "ties")
+SILENT = ("distributed_speed", "ties")
 
 
 @pytest.fixture(scope="module")
