@@ -18,7 +18,6 @@ from tqdm import tqdm
 RESULTS = Path(__file__).parent / "results"
 HELP = {
     "data": "folder of networks, images, records of logits and gas_sensor_drift.npz; images are downloaded without it",
-    "n_images": "use the first images only, for a quick look",
     "out": "CSV file, or folder of files, that results are appended to; what it has is left out",
     "quick": "only what needs no files",
     "summary": "compute nothing, show what the file has",

@@ -46,10 +46,9 @@ def main(
     sizes=(1000, 2500),
     seeds=3,
     seed0=50,
-    n_images: int = None,
     out=RESULTS / "families.csv",
 ):
-    split_of = lru_cache(maxsize=1)(image_splits(data, n_images))
+    split_of = lru_cache(maxsize=1)(image_splits(data))
     runs = product(networks, shifts, sizes, range(seed0, seed0 + seeds))
     cells = [(family, *run) for run in runs for family in families]
     results = record(out, COLUMNS, cells, lambda family, *run: measure(split_of(*run), family, run[-1]))

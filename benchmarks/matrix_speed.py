@@ -11,12 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 from tabulate import tabulate
 
-from _peers import PEERS
 from _runner import benchmark
-from peers import OURS, Split, run_ours, run_peer
+from peers import Split, run_in_turns
 
 HEADERS = ("classes", "samples", "ms", "peer's ms", "ratio", "NLL less the peer's")
 FORMATS = ("", "", ".1f", ".1f", ".2f", "+.4f")
@@ -29,11 +27,7 @@ def compare(n_classes, n_samples, repeats):
     logits = rng.normal(scale=3.0, size=(n_samples + N_TEST, n_classes)).astype(np.float32)
     labels = (logits / 2 + np.linspace(0, 1, n_classes) + rng.gumbel(size=logits.shape)).argmax(1)
     split = Split(logits, labels, *np.split(np.arange(len(labels)), [n_samples]))
-    pairs = [
-        (run_ours(clone(OURS["MatrixScaling"]), split), run_peer(PEERS["probmetrics matrix"](), split))
-        for _ in range(repeats)
-    ]
-    ours, theirs = (min(same, key=lambda outcome: outcome.seconds) for same in zip(*pairs, strict=True))
+    ours, theirs = run_in_turns(["MatrixScaling", "probmetrics matrix"], split, repeats).values()
     times = 1e3 * ours.seconds, 1e3 * theirs.seconds, ours.seconds / theirs.seconds
     return n_classes, n_samples, *times, ours.nll - theirs.nll
 

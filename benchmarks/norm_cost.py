@@ -14,12 +14,11 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from _data import load_problem
 from _imagenet import LITE0, Sample
 from _networks import compute_logits
-from _runner import RESULTS, benchmark, record
+from _runner import RESULTS, benchmark, record, show
 from _scores import facts
 from _shifts import SHIFTS
 from _timing import measure, measure_relative
@@ -94,7 +93,4 @@ def main(
         return fit_and_predict(network, SHIFT[shift](images[rows]), labels[rows], seed, family, rounds)
 
     results = record(out, COLUMNS, product(networks, shifts, [n], seeds, families), run)
-    affine = results[results.family == "affine"].set_index([*KEY[:-1]]).relative_cpu.rename("affine_cpu")
-    results = results.join(affine, on=KEY[:-1])
-    results["time over affine's"] = results.pop("relative_cpu") / results.pop("affine_cpu")
-    print(tabulate(results, headers="keys", showindex=False, floatfmt=".3g"))
+    show(results, [*KEY], ["accepted", "forward", "backward", "relative_cpu", "predict_ratio", "file_kb", "memory_mb"])

@@ -107,14 +107,10 @@ def main(
     # Draws with smaller seeds helped to choose the tests.
     seed0=1000,
     draws: int = None,
-    n_images: int = None,
     out=RESULTS / "prior_shift.csv",
     summary=False,
 ):
-    @cache
-    def problem():
-        model, images, labels = load_problem(network, data)
-        return model, images[:n_images], labels[:n_images]
+    problem = cache(lambda: load_problem(network, data))
 
     @lru_cache(maxsize=2)
     def logits(change):

@@ -59,14 +59,14 @@ class Split(NamedTuple):
     test: np.ndarray
 
 
-def image_splits(data, n_images=None):
+def image_splits(data):
     """What gives the split of a network's name, shift, size and seed; a network sees shifted images only once."""
 
     @lru_cache(maxsize=1)
     def shifted(name, shift):
         network, images, labels = load_problem(name, data)
-        images = SHIFTS[shift](images[:n_images])
-        return network, images, compute_logits(network, images), labels[:n_images]
+        images = SHIFTS[shift](images)
+        return network, images, compute_logits(network, images), labels
 
     def split(name, shift, n, seed):
         problem = shifted(name, shift)
@@ -159,7 +159,6 @@ def main(
     seeds=5,
     seed0=0,
     tabular=False,
-    n_images: int = None,
     out=RESULTS / "shift.csv",
     summary=False,
     figure: Path = None,
@@ -169,7 +168,7 @@ def main(
         split_of = tabular_splits()
         cells = [(name, shift, TABLES[name][2], seed) for name, seed, shift in product(TABLES, seeds, TABULAR_SHIFTS)]
     else:
-        split_of = image_splits(data, n_images)
+        split_of = image_splits(data)
         cells = product(networks, shifts, sizes, seeds)
     results = record(out, COLUMNS, () if summary else cells, lambda *run: compare(split_of(*run), run[-1]))
     setting = ["network", "n_calibration", "shift"]

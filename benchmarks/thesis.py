@@ -74,11 +74,11 @@ def runs_of(parts, n_calibration, *, methods, gammas, sizes, seeds, epochs, prec
     return sorted(dict.fromkeys(runs), key=lambda run: run.method in REFERENCE)
 
 
-def cifar100(data, n_images=None):
+def cifar100(data):
     """The CIFAR-100 network, the 5,000 training images that it hasn't seen, and the 10,000 test images."""
     network, parts = load_resnet(CIFAR100, data), []
     for name in ("cifar100_calibration", "cifar100_test"):
-        images, labels = (part[:n_images] for part in load_images(name, data))
+        images, labels = load_images(name, data)
         parts.append(Samples(images, compute_logits(network, images), labels))
     return Problem(network, *parts)
 
@@ -135,14 +135,13 @@ def main(
     epochs=REFERENCE_SETTINGS["max_epochs"],
     precision: PRECISIONS = REFERENCE_SETTINGS["precision"],
     resamples=1000,
-    n_images: int = None,
     out=RESULTS / "thesis.csv",
     summary=False,
     figure: Path = None,
 ):
     options = {"methods": methods, "gammas": gammas, "sizes": sizes, "seeds": seeds}
     options |= {"epochs": epochs, "precision": precision}
-    problem = None if summary else cifar100(data, n_images)
+    problem = None if summary else cifar100(data)
     runs = () if summary else runs_of(parts, len(problem.calibration.labels), **options)
     results = means(record(out, COLUMNS, runs, lambda *run: measure(problem, Run(*run), resamples)))
     text = report(results)
