@@ -146,35 +146,46 @@ def cameras_rows(results):
             yield f"{'fogged' if fog else 'clear'} | {name} | {scores}"
 
 
-@table(
-    "measured",
-    "corruptions.csv views.csv drift.csv prior_shift.csv",
-    "measured on what nothing was fitted to | with | NLL, temperature scaling = 1 | accuracy, points",
-)
-def measured_rows(corrupted, viewed, drifted, adapted):
-    """One line for each kind of reader."""
+def measured(corrupted, viewed, drifted, adapted):
+    """The mean NLL `ratio` to temperature scaling's, and the `points` of accuracy won, of what readers may do."""
     setting = "network == 'cifar10_resnet20' and severity == 2 and n_labels == 2500"
     own = corruptions.against_temperature(corrupted).query(setting)
-    own = own.groupby(["method", "severity", "corruption"], observed=True)[["ratio", "points"]].mean()
+    own = own.groupby(["method", "corruption"], observed=True)[["ratio", "points"]].mean()
     own = own.groupby("method", observed=True).mean()
-    plain = views.beside_one_view(viewed.query("part == 'plain' and max_views == 2"))
-    plain = plain.groupby("network")[["ratio", "points"]].mean()
+    plain = views.beside_one_view(viewed.query("part == 'plain' and max_views == 2 and network == 'cifar10_resnet20'"))
     sensors = drifted.query("n == 150").groupby("method")[["nll", "accuracy"]].mean()
     sensors["ratio"] = sensors.nll / sensors.nll["temperature"]
     sensors["points"] = sensors.accuracy - sensors.accuracy["temperature"]
     draws = adapted.query("network == 'cifar10_resnet20' and n_unlabelled == 500 and change == 'classes'")
     # There accuracy is a share.
-    adapted = beside_temperature(draws).assign(points=lambda own: 100 * own.points)
-    n = corrupted.corruption.nunique()
-    for what, found in (
-        (f"{n} corruptions of CIFAR-10 that others wrote | `NeuralClampingCalibrator`", own.loc["clamping"]),
-        ("the same | batch norm adapted, T", own.loc["batch_norm"]),
-        ("CIFAR-10, no shift | `max_views=2`: the mirror image too", plain.loc["cifar10_resnet20"]),
-        ("gas sensors that drifted, 150 labels | `CalibratorSelector`", sensors.loc["selector"]),
-        ("the same | the network retrained", sensors.loc["retrained"]),
-        ("other class frequencies | `PriorShiftCorrection`", adapted[["ratio", "points"]].mean()),
-    ):
-        yield f"{what} | {found.ratio:.2f} | {found.points:+.1f}"
+    draws = beside_temperature(draws).assign(points=lambda own: 100 * own.points)
+    return {
+        "clamping": own.loc["clamping"],
+        "batch norm": own.loc["batch_norm"],
+        "two views": plain[["ratio", "points"]].mean(),
+        "selector": sensors.loc["selector"],
+        "retrained": sensors.loc["retrained"],
+        "frequencies": draws[["ratio", "points"]].mean(),
+    }
+
+
+@table(
+    "measured",
+    "corruptions.csv views.csv drift.csv prior_shift.csv",
+    "measured on what nothing was fitted to | with | NLL, temperature scaling = 1 | accuracy, points",
+)
+def measured_rows(corrupted, *others):
+    """One line for each kind of reader."""
+    won, n = measured(corrupted, *others), corrupted.corruption.nunique()
+    for name, what in {
+        "clamping": f"{n} corruptions of CIFAR-10 that others wrote | `NeuralClampingCalibrator`",
+        "batch norm": "the same | batch norm adapted, T",
+        "two views": "CIFAR-10, no shift | `max_views=2`: the mirror image too",
+        "selector": "gas sensors that drifted, 150 labels | `CalibratorSelector`",
+        "retrained": "the same | the network retrained",
+        "frequencies": "other class frequencies | `PriorShiftCorrection`",
+    }.items():
+        yield f"{what} | {won[name].ratio:.2f} | {won[name].points:+.1f}"
 
 
 @table(
@@ -185,7 +196,7 @@ def measured_rows(corrupted, viewed, drifted, adapted):
 )
 def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps, costs, monitored, selective):
     """One line and one number for each kind of reader, with its page and its file."""
-    won = [row.split(" | ")[2] for row in measured_rows(corrupted, viewed, drifted, adapted)]
+    won = measured(corrupted, viewed, drifted, adapted)
     few = sized[sized.record == "cifar10_resnet20"].groupby(["method", "n"]).nll.mean()
     rare = rare.query("training == 'balanced' and positives == 100").groupby(["share", "method"]).nll.mean()
     tokens = tokens.query("network == 'digits_tokens' and family == 'norm' and shift not in ('none', 'drawn')")
@@ -193,15 +204,15 @@ def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps,
     delay = of_monitor(monitored)["delay", "darkness", "median delay"]
     answered = selective.query("risk == 0.05 and n == 500 and method == 'skclamp'")
     numbers = {
-        "images of a camera that changed": won[0],
-        "images, no change": won[2],
+        "images of a camera that changed": f"{won['clamping'].ratio:.2f}",
+        "images, no change": f"{won['two views'].ratio:.2f}",
         "logits": f"{few['temperature', 500] / few['uncalibrated', 5000]:.2f} of uncalibrated",
         "two classes, weighted in training": f"{rare[0.3, 'Platt'] / rare[0.3, 'temperature']:.2f}",
         "rare events, weighted in training": f"{rare[0.01, 'beta'] / rare[0.01, 'temperature']:.2f}",
         "text (Hugging Face)": f"{(tokens.nll / tokens.ts_nll).mean():.2f} on tokens made of digits",
-        "a table whose sensors drift": won[3],
+        "a table whose sensors drift": f"{won['selector'].ratio:.2f}",
         "many classes": f"{many} nats",
-        "other class frequencies, no labels": won[5],
+        "other class frequencies, no labels": f"{won['frequencies'].ratio:.2f}",
         "labels that come in later": f"alarm after {delay:.0f} labels",
         "few answers may be wrong": f"answers {100 * answered.coverage.mean():.0f} % on five records",
         "a network to deploy": f"a file of {costs.file_kb.max():.0f} kB",
