@@ -12,7 +12,7 @@ from scipy.special import betainc
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import n_effective
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
-from .._utils.arrays import drawn_rows, row_sum_tolerance
+from .._utils.arrays import drawn_rows, row_sum_tolerance, top_columns
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, suspect
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
 from . import words
@@ -147,7 +147,7 @@ def _look_at_columns(samples, n_samples, most):
         on_device = rows.to(y_encoded.device)
         logits, y_encoded, weight = logits[on_device], y_encoded[on_device], weight[rows.to(weight.device)]
     weight = weight.cpu()
-    best, labels, weights = logits.argmax(1).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
+    best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()
     accuracy = float(weights @ (best == labels) / weights.sum())
     misfits = []
@@ -186,7 +186,7 @@ def _has_errors(logits, y_encoded, weight):
     """Whether a sample with weight has a greater logit than its label's; the first rows tell nearly always."""
     for start in range(0, len(y_encoded), MANY_SAMPLES):
         rows = slice(start, start + MANY_SAMPLES)
-        wrong = logits[rows].argmax(1) != y_encoded[rows]
+        wrong = top_columns(logits[rows]) != y_encoded[rows]
         if (wrong & (weight[rows].to(wrong.device) > 0)).any():
             return True
     return False

@@ -41,16 +41,18 @@ class LogitRows:
     Smoothed, a label has the probability 1 - 1 / (n + 2) and the other classes share the rest, n being the number of
     equally weighted samples that would tell as much. To the NLL that adds beta times a constant, the ``linear_term``;
     focal losses get the same.
+
+    Where a first guess is all that is asked for, float32 will do, and is quicker (`rough`).
     """
 
-    def __init__(self, logits, y, weight, ranks=ALONE, *, smooth=False):
+    def __init__(self, logits, y, weight, ranks=ALONE, *, smooth=False, rough=False):
         self.logits, self.y = logits, y.to(logits.device)
         ones = torch.ones(1, dtype=torch.float64, device=logits.device)
         self.weight = weight.to(ones)
         self.ranks = ranks
         self.n_rows, self.total_weight = ranks.sum(torch.stack([len(y) * ones[0], self.weight.sum()])).tolist()
         small = self.n_rows <= _FEW_ROWS and self.n_rows * logits.shape[1] <= _SMALL_SIZE
-        wide = logits.dtype == torch.float64 or small
+        wide = logits.dtype == torch.float64 or (small and not rough)
         self.dtype = torch.float64 if wide else torch.float32
         self.dim = 0 if logits.shape[1] < _WIDE else 1
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
@@ -74,7 +76,7 @@ class LogitRows:
         weight = self.weight[chosen]
         if not weight.any():
             return None
-        drawn = LogitRows(self.logits[chosen], self.y[chosen], weight)
+        drawn = LogitRows(self.logits[chosen], self.y[chosen], weight, rough=True)
         drawn.linear_term = self.linear_term
         return drawn
 

@@ -414,7 +414,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         before, after = map(tuple, (sums[:, :3] / sums[:, 3:4]).tolist())
         scores = Scores(before, after, int(sums[1, 4]), mapped.out_of_fold)
         if checks and self._treats_classes_alike and not (notes.explained or notes.puzzled):
-            looked = proba[1], mapped.y_encoded, mapped.weight, samples.classes
+            looked = proba, mapped.y_encoded, mapped.weight, samples.classes
             for finding in look_at_frequencies(*looked, scores.after[2], self._mend_by_class):
                 finding.tell()
         return scores

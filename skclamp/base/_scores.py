@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from .._utils.arrays import drawn_rows
+from .._utils.arrays import drawn_rows, top_columns
 from .._utils.encoding import register
 
 # A look at so many logits, or at so many rows, costs a fit next to nothing, and so does one at a part of the samples;
@@ -42,7 +42,8 @@ class Mapped(NamedTuple):
         most = max(_FEW_LOGITS // n_classes, _FEW_ROWS, part)
         if n_rows == len(self.weight) <= most:
             return self
-        rows = counted.nonzero()[:, 0][drawn_rows(n_rows, most)]
+        rows = drawn_rows(n_rows, most)
+        rows = rows if n_rows == len(self.weight) else counted.nonzero()[:, 0][rows]
         logits = self.logits[rows.to(self.logits.device)]
         raw = logits if self.raw is self.logits else self.raw[rows.to(self.raw.device)]
         return self._replace(
@@ -87,15 +88,15 @@ def _changed(name, values, form):
 
 
 def scored(logits, y_encoded, weight):
-    """Sums of hits, confidences and NLLs by weight, the weights' own and their number; and the probabilities.
+    """Sums of hits, confidences and NLLs by weight, the weights' own and their number; and the map's probabilities.
 
     `logits` (2, n, K) are what the estimator and the map say of the same samples; each has a row of sums.
     """
     weight = weight.to(logits)
-    top, best = logits.max(2)
-    proba = logits - top[..., None]
+    best = top_columns(logits)
+    proba = logits - logits.gather(2, best[..., None])
     label = proba.gather(2, y_encoded.expand(2, -1)[..., None])[..., 0]
     total = proba.exp_().sum(2)
-    proba /= total[..., None]
     terms = torch.stack([(best == y_encoded).to(weight), 1 / total, total.log() - label, torch.ones_like(total)])
-    return torch.cat([terms @ weight, weight.new_full((1, 2), len(weight))]).T.cpu(), proba
+    sums = torch.cat([terms @ weight, weight.new_full((1, 2), len(weight))]).T.cpu()
+    return sums, proba[1].div_(total[1, :, None])
