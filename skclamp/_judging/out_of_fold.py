@@ -34,6 +34,8 @@ class HeldOut(NamedTuple):
     logits: Any = None
     # The state of a perturbation, or the logits of each view.
     learned: Any = None
+    # Mean NLL of the training samples, at the same temperature.
+    train_loss: float = np.nan
     # "affine + grid" where it is made of several.
     name: str = ""
     # Whether it is anything else than the baseline.
@@ -93,6 +95,16 @@ class Evidence:
         if self.chosen is not None:
             return self.chosen
         return int(self.by_fold(self.losses).mean(1).argmin())
+
+    def expected(self):
+        """Estimates of the mean NLL of each candidate once it is learned from all the samples.
+
+        What p parameters of least loss lose on other samples, and win on their own n, is p / 2n nats each, to first
+        order: a part of the gap that closes as n grows. A fold tells both, of fewer samples.
+        """
+        gaps = self.by_fold(self.losses) - [[seen.train_loss for seen in self.of(c)] for c in range(len(self.losses))]
+        closed = np.divide([len(rows) for rows in self.folds], 2 * len(self.plain))
+        return (self.by_fold(self.losses) - gaps * closed).mean(1)
 
     def sizes(self):
         """How many samples, or groups, of equal weight would tell as much as each fold's."""

@@ -47,6 +47,7 @@ class Unheard(Enum):
     NO_VIEWS_KNOWN = auto()
     GUESSES = auto()
     NO_STATISTICS = auto()
+    LABELS_TEACH_MORE = auto()
 
 
 class Objection(NamedTuple):

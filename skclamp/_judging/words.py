@@ -40,6 +40,7 @@ _WORDS = {
     ViewReason.BETTER_ONES_ON_FEW: "others did better on {about} samples",
     Unheard.FEW_FOR_THE_GUARD: "the guard needs {needed} samples with weight, got {value}",
     Unheard.NO_STATISTICS: "the network has no batch norm, whose statistics would tell, and X_reference isn't given",
+    Unheard.LABELS_TEACH_MORE: "the labelled samples alone are expected to teach more",
     Unheard.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
     Unheard.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",
     Unheard.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",

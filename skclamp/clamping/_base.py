@@ -50,10 +50,10 @@ from ._acceleration import accelerate
 from ._learner import Learner, check_settings, without_layers
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
-from ._search import Outcome, search, without_appended_features
+from ._search import Outcome, fit_to_all, search, without_appended_features
 from ._state import Settings, State
 from ._torch_training import resolve_optimizer
-from ._unlabelled import ReferenceSummary, after, joined, judge, learn_without_labels
+from ._unlabelled import ReferenceSummary, Start, joined, learn_without_labels, proven_starts
 from ._views import candidate_views, find_views, one_view
 
 logger = logging.getLogger("skclamp")
@@ -358,12 +358,17 @@ class BaseClamping(BaseCalibrator):
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 learner = Learner(generator, progress)
-                taught, problem = self._learn_without_labels(problem, learner)
-                if samples.guesses and self._searches_blindly and taught is None:
-                    outcome, views = Outcome(problem, decision=nothing_tried(Unheard.GUESSES)), one_view()
+                starts = self._starts(problem, learner)
+                if samples.guesses and self._searches_blindly and starts[0].taught is None:
+                    start, outcome, views = (
+                        starts[0],
+                        Outcome(problem, decision=nothing_tried(Unheard.GUESSES)),
+                        one_view(),
+                    )
                 else:
-                    outcome, views = self._search_all(problem, learner)
-                self._tell(outcome.decision, views, progress, taught)
+                    start, outcome, views = self._search_all(starts, learner)
+                problem, taught = start.problem, start.taught
+                self._tell(start, outcome.decision, views, progress)
             state, solved, logits = self._with_temperature(problem, outcome, views)
             if taught is not None:
                 state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
@@ -400,9 +405,12 @@ class BaseClamping(BaseCalibrator):
         """Whether nobody asked for a certain perturbation, which would be tried whatever the network knows."""
         return False
 
-    def _search_all(self, problem, learner):
-        """What the search for a perturbation found, and the views of that, each at its share of the guard's level."""
-        candidates, with_views = self._candidates(), self.max_views > 1
+    def _search_all(self, starts, learner):
+        """The best start, what the search for a perturbation found from there, and the views of that.
+
+        Each has its share of the guard's level.
+        """
+        candidates, with_views, problem = self._candidates(), self.max_views > 1, starts[0].problem
         if not problem.has_floating_inputs:
             # Nothing can be added to integers such as tokens.
             named = [settings for settings in candidates if settings.features or settings.perturbation != "auto"]
@@ -412,9 +420,27 @@ class BaseClamping(BaseCalibrator):
         if not with_views and not isinstance(self.views, str):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         if not candidates and not with_views:
-            return Outcome(problem), one_view()
+            return starts[0], Outcome(problem), one_view()
         views = candidate_views(self.views, problem) if with_views else {}
-        level = LEVEL / max(1, bool(candidates) + bool(views) + hasattr(self, "unlabelled_verdict_"))
+        level = LEVEL / max(1, bool(candidates) + bool(views) + (starts[0].decision is not None))
+        # The same folds and draws for all.
+        drawn = learner.generator.get_state()
+        outcomes = []
+        for start in starts:
+            learner.generator.set_state(drawn)
+            outcomes.append(self._search(start.problem, candidates, learner, level / len(starts)))
+        best = min(range(len(starts)), key=lambda k: outcomes[k].expected_loss()) if len(starts) > 1 else 0
+        outcome = outcomes[best]
+        fit_to_all(outcome, learner)
+        if not with_views:
+            return starts[best], outcome, one_view()
+        learner.progress.begin("views")
+        options = {"guarded": self._guarded, "by_default": isinstance(self.views, str)}
+        found = find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
+        return starts[best], outcome, found
+
+    def _search(self, problem, candidates, learner, level):
+        """What folds say of the candidates on one problem."""
         searched, tries = self._splits_for(problem, candidates, learner)
         if any(not (settings.features and settings.perturbation == "norm") for settings in candidates):
             check_differentiable(searched)
@@ -435,39 +461,29 @@ class BaseClamping(BaseCalibrator):
         if searched.norm_layers:
             searched = on_private_copies(searched)
         options = {"guarded": self._guarded, "independent": self._samples_are_independent(searched)}
-        outcome = search(searched, candidates, tries, learner, level=level, **options)
-        if not with_views:
-            return outcome, one_view()
-        learner.progress.begin("views")
-        options = {"guarded": self._guarded, "by_default": isinstance(self.views, str)}
-        return outcome, find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
+        return search(searched, candidates, tries, learner, level=level, **options)
 
-    def _learn_without_labels(self, problem, learner):
-        """What unlabelled inputs taught and labelled ones have proved, or None; and the problem behind that."""
+    def _starts(self, problem, learner):
+        """Where a search may start: at what unlabelled inputs taught, as far as labelled ones prove it."""
         # Inner fits of others have no such inputs.
         unlabelled, reference = self.__dict__.get("_beside", (None, None))
         if unlabelled is None:
-            return None, problem
+            return [Start(problem)]
         learner.progress.begin("unlabelled samples")
         opened = [None if each is None else self._open_unlabelled(each, problem) for each in (unlabelled, reference)]
         searched, tries = self._splits_for(problem, [], learner)
         if not tries:
             n_samples = problem.n_distinct
-            decision = nothing_tried(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES)
-            self.unlabelled_verdict_ = verdict_of(decision, WITHOUT_LABELS)
-            return None, problem
+            return [Start(problem, nothing_tried(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES))]
         options = {"of_inputs": problem.has_floating_inputs and not self._inputs_stay, "generator": learner.generator}
-        candidates = learn_without_labels(searched, *opened, **options)
-        if not candidates:
-            self.unlabelled_verdict_ = verdict_of(nothing_tried(Unheard.NO_STATISTICS), WITHOUT_LABELS)
-            return None, problem
+        taught = learn_without_labels(searched, *opened, **options)
+        if not taught:
+            return [Start(problem, nothing_tried(Unheard.NO_STATISTICS))]
         # The search and the views, where there are any, have their own share.
-        level = LEVEL / (1 + bool(self._candidates()) + (self.max_views > 1))
-        decision, name = judge(searched, candidates, tries[-1], level)
-        self.unlabelled_verdict_ = verdict_of(decision, WITHOUT_LABELS)
-        if not decision.verdict.accepted:
-            return None, problem
-        return candidates[name], after(problem, candidates[name])
+        candidates = self._candidates()
+        level = LEVEL / (1 + bool(candidates) + (self.max_views > 1))
+        learns_features = any(settings.features for settings in candidates)
+        return proven_starts(problem, searched, taught, tries[-1], level, learns_features=learns_features)
 
     def _open_unlabelled(self, X, problem):
         """Inputs without labels, as the network takes them; a summary as it is."""
@@ -484,12 +500,14 @@ class BaseClamping(BaseCalibrator):
             )
         return inputs
 
-    def _tell(self, decision, views, progress, taught=None):
+    def _tell(self, start, decision, views, progress):
         """Set, log and show the verdicts, where a guard decided."""
+        if start.decision is not None:
+            self.unlabelled_verdict_ = verdict_of(start.decision, WITHOUT_LABELS)
         if decision is not None:
             # Without a perturbation, but with views, this isn't temperature scaling.
             otherwise = BESIDE_VIEWS if views.logits is not None else WITHOUT_PERTURBATION
-            self.verdict_ = verdict_of(decision, UNTAUGHT if taught is not None else otherwise)
+            self.verdict_ = verdict_of(decision, otherwise if start.taught is None else UNTAUGHT)
         if views.decision is not None:
             self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
         for verdict in self._verdicts():
@@ -503,7 +521,7 @@ class BaseClamping(BaseCalibrator):
     def _with_temperature(self, problem, outcome, views):
         """The state with its last T, and the problem and the logits that this comes from."""
         state = outcome.state or State(nn.Identity(), [], 1.0)
-        gamma = getattr(self, "gamma", 0.0) if outcome.settings is None else outcome.settings.gamma
+        gamma = getattr(self, "gamma", 0.0) if outcome.state is None else outcome.settings.gamma
         options = {"gamma": 0.0 if self.refit_temperature or isinstance(gamma, str) else gamma}
         if views.logits is not None:
             problem, logits = views.problem.in_full_precision(), views.logits

@@ -137,14 +137,14 @@ class NeuralClampingCalibratorCV(BaseClamping):
             look_for_torn_copies(problem, [splits], "cv")
         return problem, [splits]
 
-    def _search_all(self, problem, learner):
-        outcome, views = super()._search_all(problem, learner)
+    def _search_all(self, starts, learner):
+        start, outcome, views = super()._search_all(starts, learner)
         evidence = outcome.evidence
         self.cv_results_ = _results(self._candidates(), -evidence.by_fold(evidence.losses))
         self.best_index_ = evidence.best()
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
-        return outcome, views
+        return start, outcome, views
 
     def _sentences(self):
         yield from super()._sentences()

@@ -35,9 +35,10 @@ class Outcome:
     evidence: Evidence | None = None
     # Whether the best one is kept; None without a guard.
     decision: Decision | None = None
-    # What all the samples made of it, and its settings; None where temperature scaling is the outcome.
-    state: State | None = None
+    # Of the best candidate.
     settings: Settings | None = None
+    # What all the samples made of it; None where temperature scaling is the outcome.
+    state: State | None = None
     # What T comes from, samples and the logits of their perturbed inputs: all of them, or those that were held out, out
     # of fold, where folds kept the perturbation.
     problem: Problem | None = None
@@ -52,6 +53,14 @@ class Outcome:
         losses = self.evidence.plain if self.state is None else self.evidence.losses[self.evidence.best()]
         return float(np.average(losses, weights=self.evidence.weight))
 
+    def expected_loss(self):
+        """NLL to expect of what folds have proved, once all the samples teach it, or of what they began at."""
+        if self.evidence is None:
+            return np.nan
+        if self.decision is None or self.decision.verdict.accepted:
+            return self.evidence.expected()[self.evidence.best()]
+        return self.evidence.by_fold(self.evidence.plain).mean()
+
 
 def without_appended_features(candidates):
     """The candidates of "auto" that perturb inputs alone, where the last one clamps features on top; else none."""
@@ -60,7 +69,7 @@ def without_appended_features(candidates):
 
 
 def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, independent=False):
-    """Judge candidates on the folds, and fit the best one to all the samples.
+    """Judge candidates on the folds; `fit_to_all` fits what is kept to all the samples.
 
     Neighbours among the candidates should resemble each other. Each try has splits, training and held-out rows, and
     follows where those before it proved nothing; without any, the first candidate is the best. Where `guarded`, the
@@ -86,10 +95,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
         note(left_out(settings.perturbation, decision.unheard.value), CalibrationSetWarning)
     if evidence:
         _tell_of_divergence(settings, [held_out.learned for held_out in evidence.of(evidence.best())])
-    outcome = Outcome(problem, splits, evidence, decision)
-    if decision is None or decision.verdict.accepted:
-        _refit(outcome, settings, learner)
-    return outcome
+    return Outcome(problem, splits, evidence, decision, settings)
 
 
 def _judge(problem, candidates, tries, learner, level, scored):
@@ -129,6 +135,8 @@ def _decided(evidence, level, n_tries, n_alone):
         return decide(evidence, evidence.best(), level, n_tries)
     # What features win is much or nothing: they leave most of the level to the inputs alone.
     shares = [(1 - _SHARE_OF_FEATURES) / n_alone] * n_alone + [_SHARE_OF_FEATURES]
+    # Many parameters win more by twice the samples than few.
+    evidence.chosen = int(evidence.expected().argmin())
     decision = decide(evidence, evidence.best(), level, n_tries, shares)
     if evidence.best() == n_alone and not decision.verdict.accepted:
         # What features win beside the inputs may be chance, and what these do proved.
@@ -193,9 +201,11 @@ def _under_weak_prior(settings, name, family):
     return replace(settings, weak_prior=True)
 
 
-def _refit(outcome, settings, learner):
+def fit_to_all(outcome, learner):
     """Fit what was kept to all the samples, and tell the outcome what its last T comes from."""
-    problem, evidence = outcome.searched, outcome.evidence
+    problem, evidence, settings = outcome.searched, outcome.evidence, outcome.settings
+    if settings is None or not (outcome.decision is None or outcome.decision.verdict.accepted):
+        return
     start = _warm_start(evidence) if evidence else None
     if start is not None and start.natural:
         settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2))
@@ -207,7 +217,7 @@ def _refit(outcome, settings, learner):
     if not state.identity:
         return
     _tell_of_divergence(settings, [state])
-    outcome.state, outcome.settings = state, settings
+    outcome.state = state
     pooled = outcome.decision is not None and evidence is not None
     # What all the samples make of it has another size of logits than what a fold made.
     temperature = state.temperature_in_sample if pooled else None
@@ -290,11 +300,15 @@ def hold_out(train, held_out, perturbation=None):
     """
     exact = held_out.in_full_precision()
     if perturbation is None:
-        temperature, logits = train.solve(prior=True).temperature, held_out.logits
+        learned_from, options, logits = train.logits, {"prior": True}, held_out.logits
     else:
-        temperature = train.solve(train.logits_under(perturbation), smooth=True).temperature
+        learned_from, options, logits = train.logits_under(perturbation), {"smooth": True}, None
+    temperature = train.solve(learned_from, **options).temperature
+    if logits is None:
         logits = exact.logits_under(perturbation)
-    return HeldOut(-exact.log_likelihoods(temperature, logits).cpu().numpy(), temperature, logits)
+    own = np.average(-train.log_likelihoods(temperature, learned_from).cpu(), weights=train.weight_of_all)
+    losses = -exact.log_likelihoods(temperature, logits).cpu().numpy()
+    return HeldOut(losses, temperature, logits, train_loss=float(own))
 
 
 def _equal(perturbation, other):

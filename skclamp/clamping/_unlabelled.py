@@ -16,12 +16,13 @@ from .._backbones.backbone import Opening
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import open_backbone
 from .._judging.out_of_fold import HeldOut, decide
+from .._judging.verdict import Decision, Objection, Unheard
 from .._utils.encoding import register
 from ..modules._norm_layers import attached, parts_of, private_copy, with_features_clamped
 from ..perturbations._families import AffinePerturbation, FilterPerturbation
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import title_of
-from ._problem import with_norm_layers
+from ._problem import Problem, with_norm_layers
 from ._search import cross_examine, hold_out
 
 # Widths of a filter that mends a spectrum, and the shortest side of an input that has it.
@@ -309,12 +310,23 @@ def after(problem, perturbation, logits=None):
     return replace(problem, logits=logits)
 
 
-def judge(problem, candidates, splits, level):
-    """The decision of labelled samples on perturbations that other samples taught, and the name of the best.
+@dataclass
+class Start:
+    """Where a search starts: the problem behind what unlabelled samples taught, where that is kept."""
 
-    Nothing of these is fitted to them but T, which is that of the other folds: all the samples judge.
+    problem: Problem
+    # On the best of what these taught; None where there are none.
+    decision: Decision | None = None
+    taught: nn.Module | None = None
+
+
+def proven_starts(problem, searched, taught, splits, level, *, learns_features):
+    """What unlabelled samples taught, as far as labelled ones prove it: the best, or a start with nothing of it.
+
+    Nothing of it is fitted to labelled samples but T, which is that of the other folds: all of them judge. Where the
+    search `learns_features`, enough labels teach these better than statistics do: a start without them is the second.
     """
-    problems = {name: after(problem, perturbation) for name, perturbation in candidates.items()}
+    problems = {name: after(searched, perturbation) for name, perturbation in taught.items()}
 
     def learn(k, train, held_out):
         train_rows, rows = map(np.sort, splits[k])
@@ -327,9 +339,26 @@ def judge(problem, candidates, splits, level):
             seen.append(HeldOut(losses, temperature, name=name, moved=True, told=told))
         return hold_out(train, held_out), seen
 
-    evidence = cross_examine(problem, splits, learn)
-    best = evidence.best()
-    return decide(evidence, best, level), list(candidates)[best]
+    evidence = cross_examine(searched, splits, learn)
+    decisions = {name: decide(evidence, k, level) for k, name in enumerate(taught)}
+
+    def start_at(names):
+        best = min(names, key=lambda name: decisions[name].verdict.difference)
+        decision = decisions[best]._replace(n_candidates=len(names))
+        if not decision.verdict.accepted:
+            return Start(problem, decision)
+        return Start(after(problem, taught[best]), decision, taught[best])
+
+    start = start_at(taught)
+    if not learns_features or norm_part(start.taught or nn.Identity()) is None:
+        return [start]
+    of_inputs = [name for name, perturbation in taught.items() if norm_part(perturbation) is None]
+    other = start_at(of_inputs) if of_inputs else Start(problem, start.decision)
+    if other.taught is None:
+        why = Objection(Unheard.LABELS_TEACH_MORE)
+        verdict = replace(start.decision.verdict, accepted=False)
+        other = Start(problem, start.decision._replace(verdict=verdict, unheard=why))
+    return [start, other]
 
 
 def joined(taught, learned):

@@ -168,6 +168,27 @@ def test_the_best_has_the_least_mean_over_folds():
     assert evidence.best() == by_hand.mean(1).argmin()
 
 
+@pytest.mark.parametrize("n_folds", [2, 5])
+def test_what_all_the_samples_will_teach_is_expected(n_folds):
+    """Of linear models with Gaussian errors, whose NLL on other samples is known: folds alone would underrate them."""
+    n, p, rng, errors = 200, 20, np.random.default_rng(0), []
+    for _ in range(300):
+        x, noise = rng.normal(size=(n, p)), rng.normal(size=n)
+        losses, folds, made = np.zeros((1, n)), np.split(np.arange(n), n_folds), []
+        for rows in folds:
+            train = np.setdiff1d(np.arange(n), rows)
+            residuals = noise - x @ np.linalg.lstsq(x[train], noise[train])[0]
+            losses[0, rows] = residuals[rows] ** 2 / 2
+            made.append([MADE._replace(train_loss=float(np.mean(residuals[train] ** 2) / 2))])
+        evidence = Evidence(np.zeros(n), losses, np.ones(n), folds, [0.0] * n_folds, made)
+        risk = (1 + np.sum(np.linalg.lstsq(x, noise)[0] ** 2)) / 2
+        errors.append([evidence.expected()[0] - risk, losses.mean() - risk])
+    (expected, raw), (error, _) = np.mean(errors, axis=0), stats.sem(errors)
+    # Higher orders are left.
+    assert abs(expected) < raw / 2
+    assert raw > 5 * error
+
+
 @pytest.mark.parametrize(("n_folds", "spread"), [(2, 0.05), (2, 1.0), (5, 1.0)])
 def test_half_of_such_samples_show_the_detectable_gain(n_folds, spread):
     """Where Student's test asks for most, and where universal inference does."""

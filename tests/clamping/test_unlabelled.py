@@ -111,6 +111,18 @@ def test_the_labelled_search_goes_on_from_there():
     np.testing.assert_allclose(proba, both.predict_proba(x), atol=1e-5)
 
 
+def test_where_labels_teach_features_better_it_says_so():
+    """Statistics of features alone would win; a search that learns features from labels is expected to win more."""
+    alone = fitted("pale", pool=seen(POOL, "pale"), random_state=1)
+    calibrator = fitted("pale", perturbation="norm", random_state=1)
+    assert alone.unlabelled_verdict_.accepted
+    assert not calibrator.unlabelled_verdict_.accepted
+    assert calibrator.unlabelled_verdict_.tried["features"] < -0.5
+    assert "the labelled samples alone are expected to teach more" in calibrator.unlabelled_verdict_.reason
+    assert calibrator.verdict_.accepted
+    assert log_loss(LABELS[POOL[:N]], calibrator.predict_proba(seen(POOL[:N], "pale"))) < 0.3
+
+
 def test_where_the_search_finds_nothing_more_it_says_what_there_is():
     calibrator = fitted("pale", perturbation="channel")
     assert calibrator.unlabelled_verdict_.accepted
