@@ -11,7 +11,7 @@ from scipy.special import betainc
 
 from .._judging.class_frequencies import ClassMeans
 from .._judging.paired import n_effective
-from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature
+from .._solvers.temperature import DEFAULT_BOUNDS, lies_between, solve_temperature
 from .._utils.arrays import drawn_rows, row_sum_tolerance, top_columns
 from .._utils.warnings import CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, suspect
 from ..exceptions import CalibrationSetWarning, TrainingDataWarning
@@ -321,8 +321,10 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
     if not solved:
         rows = drawn_rows(len(looked.y_encoded), _MAX_ROWS_FOR_T)
         on_device = rows.to(looked.y_encoded.device)
-        y_encoded, weight = looked.y_encoded[on_device], looked.weight[rows]
-        temperature = solve_temperature(logits[on_device], y_encoded, sample_weight=weight).temperature
+        samples = logits[on_device], looked.y_encoded[on_device], looked.weight[rows]
+        # Of one between these nothing is said, wherever it lies.
+        ordinary = lies_between(*samples, _SIGMOID_T, _MAX_T)
+        temperature = 1.0 if ordinary else solve_temperature(*samples[:2], sample_weight=samples[2]).temperature
     findings, enough = [], looked.n_samples >= MIN_SAMPLES_PER_PARAMETER
     # The first row tells nearly always.
     likely = guessed and enough and logits[0].min() >= 0 and logits[0].max() <= 1

@@ -151,6 +151,12 @@ def solve_temperature(
     return TemperatureSolution(temperature, found.loss, rows.n_passes, found.converged, found.at_bound)
 
 
+def lies_between(logits, y, sample_weight, low, high):
+    """Whether the temperature of the least NLL lies between two, for which the convex NLL's slope there is enough."""
+    rows = LogitRows(logits, y, sample_weight)
+    return rows.nll(1 / high).slope < 0 < rows.nll(1 / low).slope
+
+
 def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``."""
     if not solution.at_bound:

@@ -8,20 +8,29 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn import config_context
-from sklearn.isotonic import IsotonicRegression
+from sklearn.isotonic import isotonic_regression
 
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
-from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, joined, softmax_of
+from ._one_vs_rest import LinearMaps, OneVsRestCalibrator, distinct_values, joined, softmax_of
+
+# Probabilities that lie no further apart are one.
+_RESOLUTION = np.finfo(np.float64).resolution
 
 
 def isotonic_knots(proba, hit, weight):
-    """Knots and values of scikit-learn's isotonic regression of hits on probabilities, linear in between."""
-    # What a calibrator was given is checked already.
+    """Knots and values of an isotonic regression of hits on probabilities, linear in between.
+
+    They are those of scikit-learn's IsotonicRegression, whose checks would take most of the time.
+    """
+    knots, total, hits = distinct_values(proba, hit, weight, np.full(len(proba), _RESOLUTION))
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        regression = IsotonicRegression(out_of_bounds="clip").fit(proba, hit, sample_weight=weight)
-    return regression.X_thresholds_, regression.y_thresholds_
+        values = isotonic_regression(hits / total, sample_weight=total)
+    # Of equal values in a row the first and the last are enough.
+    kept = np.ones(len(values), dtype=bool)
+    kept[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
+    return knots[kept], values[kept]
 
 
 @with_shared_docs
