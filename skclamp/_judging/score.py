@@ -11,6 +11,8 @@ from .paired import n_effective
 _SAMPLES, _SAMPLES_PER_PARAMETER = 15, 5
 # Of the largest variance in any direction: less is rounding.
 _ROUNDING = 1e-10
+# A p value next to 1 would outweigh all others.
+_LARGEST = 0.9
 
 
 class Score(NamedTuple):
@@ -70,6 +72,17 @@ class Score(NamedTuple):
         """Small where a step from the baseline would lower the loss beyond chance."""
         n, p = self.n_samples, self.n_parameters
         return float(stats.f.sf(self.statistic * (n - p) / (p * (n - 1)), p, n - p))
+
+
+def combined_p_value(p_values):
+    """One p value of several tests, which may depend on each other, as those of families within families do.
+
+    References
+    ----------
+    Y. Liu and J. Xie, "Cauchy Combination Test: A Powerful Test With Analytic p-Value Calculation Under Arbitrary
+    Dependency Structures", Journal of the American Statistical Association 2020, equation 1.
+    """
+    return float(stats.cauchy.sf(np.mean(stats.cauchy.isf(np.minimum(p_values, _LARGEST)))))
 
 
 def _sums(gradients, slopes, weight, groups):

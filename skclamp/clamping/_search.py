@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
+from .._judging.score import combined_p_value
 from .._judging.verdict import Decision, Objection, Unheard, Untried, nothing_tried
 from .._judging.words import left_out
 from .._utils.warnings import note
@@ -135,16 +136,11 @@ def _decided(evidence, level, n_tries, n_alone):
         return decide(evidence, evidence.best(), level, n_tries)
     # What features win is much or nothing: they leave most of the level to the inputs alone.
     shares = [(1 - _SHARE_OF_FEATURES) / n_alone] * n_alone + [_SHARE_OF_FEATURES]
-    # Many parameters win more by twice the samples than few.
-    evidence.chosen = int(evidence.expected().argmin())
-    decision = decide(evidence, evidence.best(), level, n_tries, shares)
-    if evidence.best() == n_alone and not decision.verdict.accepted:
-        # What features win beside the inputs may be chance, and what these do proved.
-        inputs = int(evidence.by_fold(evidence.losses[:-1]).mean(1).argmin())
-        of_inputs = decide(evidence, inputs, level, n_tries, shares)
-        if of_inputs.verdict.accepted:
-            evidence.chosen, decision = inputs, of_inputs
-    return decision
+    decisions = [decide(evidence, candidate, level, n_tries, shares) for candidate in range(len(shares))]
+    # Many parameters win more by twice the samples than few; but what they win may be chance, where few prove it.
+    promising = np.argsort(evidence.expected())
+    evidence.chosen = next((k for k in promising if decisions[k].verdict.accepted), None)
+    return decisions[evidence.best()]
 
 
 def _judge_by_score(problem, settings, families, scores, splits, learner, level, refused):
@@ -152,19 +148,20 @@ def _judge_by_score(problem, settings, families, scores, splits, learner, level,
 
     `refused` is what folds decided; why gradients prove nothing either is added to its objections.
     """
-    p_values = {name: min(1.0, len(scores) * score.p_value) for name, score in scores.items()}
-    names = sorted(p_values, key=p_values.__getitem__)
-    asked_for = [name for name in names if p_values[name] < level][:_MOST_BY_SCORE]
+    if not scores:
+        return None
+    names = sorted(scores, key=lambda name: scores[name].p_value)
+    p_value = combined_p_value([score.p_value for score in scores.values()])
+    asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level]
     if asked_for:
         candidates = [_under_weak_prior(settings, name, families[name]) for name in asked_for]
         learner.progress.expect_more(len(candidates) * len(splits))
         evidence = _hold_out_on(problem, splits, candidates, learner, len(candidates) == 1)
         best = evidence.best()
         if np.average(evidence.losses[best] - evidence.plain, weights=evidence.weight) < 0:
-            return evidence, keep_by_score(evidence, best, p_values[asked_for[best]], refused), splits, candidates
-    if names:
-        reason = Doubt.NO_GAIN_ALONG_GRADIENTS if asked_for else Doubt.CHANCE_GRADIENTS
-        refused.objections.append(Objection(reason, p_values[names[0]], level, names[0]))
+            return evidence, keep_by_score(evidence, best, p_value, refused), splits, candidates
+    reason = Doubt.NO_GAIN_ALONG_GRADIENTS if asked_for else Doubt.CHANCE_GRADIENTS
+    refused.objections.append(Objection(reason, p_value, level, names[0]))
     return None
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skclamp._judging.score import Score
+from skclamp._judging.score import Score, combined_p_value
 
 RNG = np.random.default_rng(0)
 GRADIENTS, DRAWN = RNG.normal(0.1, 1.0, (2, 200, 3)) * [1.0, 100.0, 0.01]
@@ -67,3 +67,19 @@ def test_level():
         own, drawn = RNG.normal(size=(2, 100, 6))
         p_values.append(Score.of(own[:, :5], own[:, 5], drawn[:, :5], drawn[:, 5], WEIGHT[:100]).p_value)
     assert 0.02 < np.mean(np.less(p_values, 0.05)) < 0.08
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.9, 1.0])
+def test_level_of_several_tests_at_once(correlation):
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 4))
+    p_values = stats.norm.sf(np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own)
+    n_false = sum(combined_p_value(each) < 0.01 for each in p_values)
+    assert stats.binomtest(n_false, 20_000, 0.01).pvalue > 1e-3
+
+
+def test_several_tests_say_more_than_the_surest():
+    assert combined_p_value([0.004]) == pytest.approx(0.004)
+    # Of tests that agree none is counted thrice, and one that sees nothing takes little away.
+    assert combined_p_value([0.004, 0.004, 0.004]) == pytest.approx(0.004)
+    assert combined_p_value([0.004, 1.0]) < 0.0085
