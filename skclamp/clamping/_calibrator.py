@@ -143,8 +143,12 @@ class NeuralClampingCalibrator(BaseClamping):
     a weight of g w and a bias of g c + b, in place of its own w and c. A layer takes part if, on a few samples, other
     weights have just this effect and a sample's gradients are those that it has alone; ``summary()`` says of others why
     not. The network's own layers stay as they are. Predictions take them as they are then, `module_` as they were in
-    the fit. With all the samples features go on from the mean of the folds, while what "auto" put before them stays
-    there. With ``gamma="auto"`` they are tried at a gamma of 0.
+    the fit. Above 1,024 samples a step has the gradients of one half of them anew; of the other half those of the step
+    before, extrapolated by the model, serve. With all the samples features go on from the mean of the folds, while what
+    "auto" put before them stays there. With ``gamma="auto"`` they are tried at a gamma of 0.
+
+    Where two folds share no training samples, their last gradients, extrapolated to the mean of what they learned, tell
+    of all the samples: the first step from there costs no backward pass, and those that follow renew one half each.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's by Student's test of the paired
     differences and by universal inference [4]_, both at 2 % (at 1 % where gradients may speak too, as below) over the
@@ -168,12 +172,12 @@ class NeuralClampingCalibrator(BaseClamping):
     folds drawn at random or groups.
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
-    that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 512 samples
-    of a fold's training part, the best five with 1,024, and of these as many as there are to be views with all, where
-    one joins if an inner split in two gains more than two standard errors, greedily [7]_. On what the folds held out,
-    views are judged against what was kept of the perturbation, so that either can be kept without the other; each
-    verdict then has 1 % in place of 2. Averages are less sure than a single pass: their T comes last [8]_, in the same
-    way as without views.
+    that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 256 samples
+    of a fold's training part, the best five with 512, and of these as many as there are to be views with all, where one
+    joins if an inner split in two gains more than two standard errors, greedily [7]_. On what the folds held out, views
+    are judged against what was kept of the perturbation, so that either can be kept without the other; each verdict
+    then has 1 % in place of 2. Of views that are kept, the weights are those that suit all that was held out.
+    Averages are less sure than a single pass: their T comes last [8]_, in the same way as without views.
 
     References
     ----------

@@ -96,6 +96,12 @@ class Moments:
         """Weighted mean of the gradients' outer products, of shape (n_parameters + 1, n_parameters + 1)."""
         return self.sums[3 + self._order :].view(self._order, self._order) / self.sums[0]
 
+    def moved(self, shift):
+        """What they foresee of gradients elsewhere, the parameters and log T so far from here."""
+        sums, slope = self.sums.clone(), slice(3, 3 + self._order)
+        sums[slope] += sums[slope.stop :].view(self._order, self._order) @ shift
+        return Moments(sums)
+
 
 class WideGradients(NamedTuple):
     """Gradients of the samples of all processes, as they are; each tensor has a row for each sample."""
@@ -106,6 +112,8 @@ class WideGradients(NamedTuple):
     # Of the loss with respect to log T.
     temperature: torch.Tensor
     weight: torch.Tensor
+    # The part of each gradient that is left, where the parameters have moved since, in a model with these curvatures.
+    left: torch.Tensor
     # The weighted mean.
     loss: float
 
@@ -114,13 +122,30 @@ class WideGradients(NamedTuple):
         """Number of equally weighted samples that would tell as much."""
         return (self.weight.sum() ** 2 / self.weight.square().sum()).item()
 
+    def moved(self, shift):
+        """What they foresee of gradients elsewhere, the parameters and log T so far from here."""
+        along = self.factor * (self.rows @ shift[:-1].to(self.rows)) + self.temperature * shift[-1]
+        return self._replace(left=self.left + along)
+
+
+def joined(parts):
+    """Gradients of the samples of all parts, which are Moments or WideGradients at the same parameters."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], Moments):
+        return Moments(sum(part.sums for part in parts))
+    *tensors, losses = zip(*parts, strict=True)
+    weights = [part.weight.sum().item() for part in parts]
+    loss = sum(weight * mean for weight, mean in zip(weights, losses, strict=True)) / sum(weights)
+    return WideGradients._make([*map(torch.cat, tensors), loss])
+
 
 @dataclass
 class Gradients:
     """What one pass over the network says of some samples."""
 
-    # Those of the perturbed inputs, 0 where a whole batch is without weight.
-    logits: torch.Tensor
+    # Those of the perturbed inputs, 0 where a whole batch is without weight; None where no pass has told them.
+    logits: torch.Tensor | None
     # Of the perturbation, and of the perturbation followed by each of the extensions.
     own: Moments | WideGradients
     extended: list
@@ -270,7 +295,7 @@ def _kept(problem, batches, sizes, gammas):
     for gamma in gammas:
         losses, factor = _losses_and_factor(margins, gamma)
         loss = (losses @ weight / weight.sum()).item()
-        yield [WideGradients(kept, factor, factor * slopes, weight, loss) for kept in rows]
+        yield [WideGradients(kept, factor, factor * slopes, weight, torch.ones_like(weight), loss) for kept in rows]
 
 
 # The prior
@@ -497,7 +522,8 @@ class _Design:
         self.scale = root * gradients.factor
         size = slope.norm()
         self.along = slope / size if size > 0 else slope
-        self.slope = root - self.along * (self.along @ root)
+        left = root * gradients.left
+        self.slope = left - self.along * (self.along @ left)
         self.projected = torch.zeros_like(self.width)
         self.projected = self.transposed_times(self.along)
         gram = self._gram()

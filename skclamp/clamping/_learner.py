@@ -56,7 +56,8 @@ class Learner:
             state = self._start(problem, settings)
         else:
             # The gradients, which may be large, are shared.
-            state = replace(copy.deepcopy(replace(start, gradients=None)), gradients=start.gradients)
+            state = copy.deepcopy(replace(start, gradients=None, parts=[]))
+            state = replace(state, gradients=start.gradients, parts=start.parts)
         if not state.identity and not state.extensions:
             return state
         (descend if state.natural else train)(state, problem, self._with_callbacks(settings), self.generator)
@@ -65,14 +66,15 @@ class Learner:
 
     def clamp_features(self, problem, settings, state):
         """A state with a gain and an offset after each normalisation layer, on top of all else, which stays."""
-        parts = [(name, part) for name, part in state.perturbation.named_children() if norm_part(part) is None]
+        others = [(name, part) for name, part in state.perturbation.named_children() if norm_part(part) is None]
         identity = make_perturbation("norm", problem)
         norm = copy.deepcopy(norm_part(state.perturbation)) or identity
         if not problem.norm_layers:
             return replace(state, untried=state.untried | {"norm": without_layers(problem)})
-        features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients)
-        beneath = problem.behind(nn.Sequential(OrderedDict(parts))) if parts else problem
-        most = _MOST_STEPS if norm is identity else _LAST_STEPS
+        parts = [] if norm is identity else state.parts
+        features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients, parts=parts)
+        beneath = problem.behind(nn.Sequential(OrderedDict(others))) if others else problem
+        most = _LAST_STEPS if parts else _MOST_STEPS
         settings = replace(self._with_callbacks(settings), max_epochs=min(settings.max_epochs, most))
         descend(features, beneath, settings, self.generator)
         if not features.perturbs:
@@ -80,7 +82,7 @@ class Learner:
         n_before = len(state.identity) - len(learnable(norm)) * (norm is not identity)
         return replace(
             features,
-            perturbation=nn.Sequential(OrderedDict([*copy.deepcopy(parts), ("norm", norm)])),
+            perturbation=nn.Sequential(OrderedDict([*copy.deepcopy(others), ("norm", norm)])),
             identity=state.identity[:n_before] + features.identity,
             untried=state.untried,
             history=History([*([] if norm_part(state.perturbation) else state.history), *features.history]),
@@ -133,7 +135,7 @@ class Learner:
                 for settings, gradients in zip(
                     following, gradients_of(problem, *place, gammas, wide=leader.wide), strict=True
                 ):
-                    start = replace(leader, extensions={}, gradients=gradients)
+                    start = replace(leader, extensions={}, gradients=gradients, parts=[])
                     clamped = norm_part(leader.perturbation) is not None
                     states.append(self.fit(problem, replace(settings, max_epochs=1, features=clamped), start))
             if features is not None:

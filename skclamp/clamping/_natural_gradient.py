@@ -2,21 +2,23 @@
 
 Each step goes towards where the gradients and a prior meet, and its length is found on a subsample by forward passes
 alone, with T at its optimum at every trial. The way is made on the subsample, and the last steps on all the samples: a
-few such passes do what hundreds of plain gradient steps do.
+few such passes do what hundreds of plain gradient steps do. Where the samples are in parts a step has the gradients of
+one part anew, and of the others what their last ones foresee.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .._judging.verdict import FamilyReason, Untried
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
-from ._evidence_step import gradients_of, most_samples, natural_step, prior_precision_of, wide_step
+from ._evidence_step import gradients_of, joined, most_samples, natural_step, prior_precision_of, wide_step
 from ._problem import Problem
 from ._state import Settings, State, parameters_of
 from ._torch_training import ClampingNet
@@ -57,12 +59,16 @@ def descend(state, problem, settings, generator):
     # What draws in train mode, such as dropout, has no gradients.
     state.perturbation.eval()
     if state.wide and len(problem) > (most := most_samples(n_learnable(state.perturbation))):
-        problem = problem.take(_draw(problem, most, generator))
-    subsampled = problem.n_weighted > _FEW_SAMPLES and not state.prior_precisions
+        problem, state.parts = problem.take(_draw(problem, most, generator)), []
+    many = problem.n_weighted > _FEW_SAMPLES
+    subsampled = many and not state.prior_precisions
+    if not (many and state.parts):
+        halves = torch.randperm(len(problem), generator=generator).tensor_split(2) if many and settings.features else ()
+        state.parts = [(half.sort().values, None) for half in halves] or [(None, None)]
     _measure_priors(state, problem.take(_draw(problem, _SUBSAMPLE_SIZE, generator)), generator)
     lr = 1.0 if settings.lr == "auto" else settings.lr
     net = ClampingNet.around(state, problem, settings, generator, lr=lr)
-    descent = _Descent(state, net.module_.temperature, problem, settings, lr, generator, subsampled)
+    descent = _Descent(state, net.module_.temperature, problem, problem, settings, lr, generator, subsampled)
     datasets = {"dataset_train": net.dataset, "dataset_valid": None}
     with net.training():
         for n_steps in range(1, settings.max_epochs + 1):
@@ -73,22 +79,29 @@ def descend(state, problem, settings, generator):
             if descent.subsampled and (step is None or step.gain < max(step.n_effective_parameters, _SMALLEST_GAIN)):
                 descent.subsampled = False
                 loss, step, others = descent.choose()
-            if step is not None and step.gain >= _SMALLEST_GAIN:
+            little = settings.features and n_steps == 1 and step.evidence < _EVIDENCE_THERE
+            if step is not None and step.gain >= _SMALLEST_GAIN and not little:
                 least = _LAST_GAIN * math.sqrt(step.n_effective)
-                if settings.early_stopped:
+                # What is foreseen of the first step from other places is less sure.
+                foreseen = state.gradients is not None and state.gradients.logits is None
+                if settings.early_stopped and not foreseen:
                     least = max(least, _LAST_PART * step.evidence)
                 # The first one promises what the model at the identity sees, perhaps a tenth of what there is.
                 last = not descent.subsampled and step.gain < least and (n_steps > 1 or not settings.for_guard)
-                length = descent.search(step, lengthen=not last)
+                # Beyond a whole step the samples that it was made on would like what is chance.
+                length = descent.search(step, lengthen=not last and len(state.parts) == 1)
                 moved = length > 0 or descent.subsampled
                 if not moved:
                     descent.note_unmoved(FamilyReason.NO_DESCENT)
                 # A step that the search had to shorten much leads along the floor of a valley, where passes buy little
                 # more; the gradients of few samples span a part of the curvature alone, and all their steps are short.
                 last = last or (length < lr / 2 and not (descent.subsampled or state.wide))
-                descent.subsampled &= length > 0
+                # Gains halve from step to step: fresh samples would find none in the next one.
+                descent.subsampled &= length > 0 and step.gain > 2 * step.n_effective_parameters
             else:
-                if step is not None:
+                if little:
+                    descent.note_unmoved(FamilyReason.LITTLE_EVIDENCE, step.evidence, _EVIDENCE_THERE)
+                elif step is not None:
                     descent.note_unmoved(FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
                 step, length = descent.look(others)
                 moved, last = step is not None, False
@@ -104,7 +117,8 @@ def descend(state, problem, settings, generator):
             if last:
                 break
     state.gradients = None
-    state.temperature_in_sample = descent.temperature_in_sample()
+    state.parts = [(rows, gradients) for rows, gradients in state.parts if gradients is not None]
+    state.in_sample = descent.in_sample()
 
 
 def _draw(problem, n_samples, generator):
@@ -133,6 +147,8 @@ class _Descent:
     # T of the module that is trained.
     temperature: nn.Parameter
     samples: Problem
+    # Those of them that the gradients tell the logits of.
+    seen: Problem
     settings: Settings
     # The first length that is tried, in natural steps; later ones begin where the line search ended the last time.
     lr: float
@@ -167,6 +183,8 @@ class _Descent:
             state.untried[name] = untried
         state.untried.pop(chosen, None)
         if chosen is not None:
+            if not self.subsampled:
+                state.parts = [(None, extended[chosen][0])]
             self.extend(chosen)
             return gradients.own.loss, steps[chosen], {}
         if self.subsampled:
@@ -183,14 +201,16 @@ class _Descent:
         state = self.state
         if state.gradients is not None:
             return state.gradients
-        samples = self.samples
-        if self.subsampled:
-            samples = samples.take(_draw(samples, _SUBSAMPLE_SIZE, self.generator))
+        rows = _draw(self.samples, _SUBSAMPLE_SIZE, self.generator) if self.subsampled else state.parts[0][0]
+        self.seen = samples = self.samples if rows is None else self.samples.take(rows)
         extensions = [extension for extension, _ in state.extensions.values()]
         place = state.perturbation, self.temperature.item()
         (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions, wide=state.wide)
         if not self.subsampled:
-            state.gradients = gradients
+            # The next step renews those of another part.
+            state.parts = [*state.parts[1:], (rows, gradients.own)]
+            own = joined([part for _, part in state.parts if part is not None])
+            gradients = state.gradients = replace(gradients, own=own)
         return gradients
 
     def solve(self, block, displacement, *, fitted=True):
@@ -226,6 +246,7 @@ class _Descent:
             state.extensions, untried = dict(left), dict(state.untried)
             if name is not None:
                 self.extend(name)
+            state.parts = [(None, proposals[name][0])]
             length, evidence = self.search(step, lengthen=True), 0.0
             if length:
                 evidence = self.solve((self.gradients().own, state.prior_precisions), state.displacement).evidence
@@ -240,8 +261,8 @@ class _Descent:
                 state.identity, state.prior_precisions = [], []
             state.gradients, self.step_size, self.end = None, None, None
         state.extensions = {}
-        if state.gradients is not None and state.identity:
-            self.end = parameters_of(state.perturbation), _smooth_temperature(self.samples, state.gradients.logits)
+        if state.gradients is not None and state.gradients.logits is not None and state.identity:
+            self.end = parameters_of(state.perturbation), self.seen.in_sample(state.gradients.logits, smooth=True)
         return None, 0.0
 
     def note_unmoved(self, reason, *numbers):
@@ -253,12 +274,15 @@ class _Descent:
     def search(self, step, *, lengthen):
         """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
         # Other samples than the direction's, where there are any: what these alone would like is not worth having.
-        n_samples = _SUBSAMPLE_TRIAL_SIZE if self.subsampled else _TRIAL_SIZE
-        rows = _draw(self.samples, n_samples, self.generator)
-        samples, gradients, self.state.gradients = self.samples.take(rows), self.state.gradients, None
+        n_samples = _TRIAL_SIZE if len(self.state.parts) == 1 and not self.subsampled else _SUBSAMPLE_TRIAL_SIZE
+        gradients, self.state.gradients = self.state.gradients, None
+        logits = None if gradients is None else gradients.logits
+        pool = self.samples if logits is None else self.seen
+        rows = _draw(pool, n_samples, self.generator)
+        samples, before = pool.take(rows), self.temperature.item()
         start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
-        known = None if gradients is None else self.samples.logits_of(rows, gradients.logits)
+        known = None if logits is None else pool.logits_of(rows, logits)
         tried = {0.0: self.try_at(start, step, samples, known)}
 
         # The prior may hold back, not undo: where a network is nearly perfect its gradients vanish, and with them what
@@ -287,10 +311,14 @@ class _Descent:
         # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
         self.step_size = best or self.step_size
         self.move(start + best * direction, tried[best].temperature)
-        if gradients is not None and self.state.identity:
-            # By what factor the step has changed T, told by the same few samples, so that most noise cancels.
-            factor = _smooth_temperature(samples, tried[best].logits) / _smooth_temperature(samples, tried[0.0].logits)
-            self.end = start + best * direction, _smooth_temperature(self.samples, gradients.logits) * factor
+        if not self.subsampled:
+            shift = F.pad(best * step.direction, (0, 1), value=math.log(tried[best].temperature / before))
+            self.state.parts = [(rows, own and own.moved(shift)) for rows, own in self.state.parts]
+        if logits is not None and self.state.identity:
+            # How the step has changed T and the NLL, told by the same few samples, so that most noise cancels.
+            old, new = (samples.in_sample(tried[length].logits, smooth=True) for length in (0.0, best))
+            temperature, loss = pool.in_sample(logits, smooth=True)
+            self.end = start + best * direction, (temperature * new[0] / old[0], loss + new[1] - old[1])
         return best
 
     def try_at(self, parameters, step, samples, logits=None):
@@ -317,8 +345,8 @@ class _Descent:
             with torch.no_grad():
                 self.temperature.fill_(temperature)
 
-    def temperature_in_sample(self):
-        """T of least smoothed loss of all the samples, where the training has ended where a step has."""
+    def in_sample(self):
+        """T of least smoothed loss of all the samples, and their NLL, where the training has ended where a step has."""
         if self.end is None or not torch.equal(self.end[0], parameters_of(self.state.perturbation)):
             return None
         return self.end[1]
@@ -340,10 +368,6 @@ class _Trial(NamedTuple):
             return gap > 0
         error = (self.losses - other.losses).std().item() / math.sqrt(len(self.losses))
         return gap > max(2 * error, _SMALLEST_GAIN / len(self.losses))
-
-
-def _smooth_temperature(problem, logits):
-    return problem.solve(logits, smooth=True).temperature
 
 
 def most_probable(steps, least):

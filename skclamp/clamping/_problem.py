@@ -168,6 +168,12 @@ class Problem:
             logits, self.y_encoded, sample_weight=self.weight, gamma=gamma, shard=self.shard, **options
         )
 
+    def in_sample(self, logits=None, **options):
+        """The exact temperature of some logits, and their mean NLL there, of labels that aren't smoothed."""
+        temperature = self.solve(logits, **options).temperature
+        losses = -self.log_likelihoods(temperature, logits).cpu()
+        return temperature, float(np.average(losses, weights=self.weight_of_all))
+
     def log_likelihoods(self, temperature, logits=None):
         """Log-probability of each label, of all the samples."""
         own = log_likelihoods(self.logits if logits is None else logits, self.y_encoded, temperature)

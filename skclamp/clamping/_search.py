@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
 from .._judging.score import combined_p_value
@@ -14,10 +15,13 @@ from .._judging.verdict import Decision, Objection, Unheard, Untried, nothing_tr
 from .._judging.words import left_out
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
+from ..perturbations._families import n_learnable
+from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
+from ._evidence_step import Gradients, joined, most_samples
 from ._problem import Problem
 from ._score import scores_of
-from ._state import Settings, State
+from ._state import Settings, State, parameters_of
 
 # Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
 _SHARE_OF_FEATURES = 0.25
@@ -44,8 +48,9 @@ class Outcome:
     # of fold, where folds kept the perturbation.
     problem: Problem | None = None
     logits: torch.Tensor | None = None
-    # Logits of all the samples under the state's perturbation, where they are known.
+    # Logits of all the samples under the state's perturbation, where they are known, and their T, where folds kept it.
     in_sample: torch.Tensor | None = None
+    temperature: float | None = None
 
     def held_out_loss(self):
         """NLL out of fold of what was kept or, of nothing, of temperature scaling; None where none were held out."""
@@ -203,9 +208,11 @@ def fit_to_all(outcome, learner):
     problem, evidence, settings = outcome.searched, outcome.evidence, outcome.settings
     if settings is None or not (outcome.decision is None or outcome.decision.verdict.accepted):
         return
-    start = _warm_start(evidence) if evidence else None
+    start = _warm_start(evidence, outcome.splits) if evidence else None
     if start is not None and start.natural:
-        settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2))
+        # Of inputs' few parameters the mean of the folds is all but there.
+        most, early_stopped = max(1, settings.max_epochs // 2), not settings.features
+        settings = replace(settings, max_epochs=most, early_stopped=early_stopped)
     else:
         # Other optimisers go on from the beginning.
         start = None
@@ -217,13 +224,14 @@ def fit_to_all(outcome, learner):
     outcome.state = state
     pooled = outcome.decision is not None and evidence is not None
     # What all the samples make of it has another size of logits than what a fold made.
-    temperature = state.temperature_in_sample if pooled else None
+    temperature = state.in_sample[0] if pooled and state.in_sample else None
     if not temperature:
         outcome.in_sample = problem.in_full_precision().logits_under(state.perturbation)
     if pooled:
         temperature = temperature or problem.solve(outcome.in_sample, smooth=True).temperature
         held_out = evidence.of(evidence.best())
         outcome.problem, outcome.logits = pooled_logits(problem, evidence.folds, held_out, temperature)
+        outcome.temperature = temperature
     else:
         outcome.problem, outcome.logits = problem, outcome.in_sample
 
@@ -273,7 +281,7 @@ def hold_out_all(train, held_out, states):
     for state in states:
         if state.perturbs:
             twins = (other for other in candidates if _equal(other.learned.perturbation, state.perturbation))
-            seen = next(twins, None) or hold_out(train, held_out, state.perturbation)
+            seen = next(twins, None) or hold_out(train, held_out, state.perturbation, state.in_sample)
         else:
             seen = baseline
         name = title_of(state.perturbation)
@@ -285,27 +293,26 @@ def hold_out_all(train, held_out, states):
         facts = {"name": name, "moved": state.perturbs, "told": told, "untried": state.untried}
         candidates.append(seen._replace(learned=state, **facts))
     if len(candidates) > 2:
-        candidates = [candidate._replace(logits=None) for candidate in candidates]
+        bare = [candidate._replace(logits=None) for candidate in candidates]
+        candidates = [candidate._replace(learned=replace(candidate.learned, parts=[])) for candidate in bare]
     return baseline, candidates
 
 
-def hold_out(train, held_out, perturbation=None):
-    """What held-out samples say of a perturbation at the exact temperature of the training samples.
+def hold_out(train, held_out, perturbation=None, in_sample=None):
+    """What held-out samples say of a perturbation at the temperature of the training samples.
 
-    Under a perturbation the labels are smoothed: parameters that separate the training samples would otherwise promise
-    certainty, which a single held-out mistake refutes.
+    `in_sample` is that and the mean NLL there, where they are known. Under a perturbation the labels are smoothed:
+    parameters that separate the training samples would otherwise promise certainty, which a single held-out mistake
+    refutes.
     """
     exact = held_out.in_full_precision()
     if perturbation is None:
-        learned_from, options, logits = train.logits, {"prior": True}, held_out.logits
+        (temperature, own), logits = train.in_sample(prior=True), held_out.logits
     else:
-        learned_from, options, logits = train.logits_under(perturbation), {"smooth": True}, None
-    temperature = train.solve(learned_from, **options).temperature
-    if logits is None:
+        temperature, own = in_sample or train.in_sample(train.logits_under(perturbation), smooth=True)
         logits = exact.logits_under(perturbation)
-    own = np.average(-train.log_likelihoods(temperature, learned_from).cpu(), weights=train.weight_of_all)
     losses = -exact.log_likelihoods(temperature, logits).cpu().numpy()
-    return HeldOut(losses, temperature, logits, train_loss=float(own))
+    return HeldOut(losses, temperature, logits, train_loss=own)
 
 
 def _equal(perturbation, other):
@@ -313,7 +320,7 @@ def _equal(perturbation, other):
     return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def _warm_start(evidence):
+def _warm_start(evidence, splits):
     """Where to start on all the samples: what the folds agree on, or the best of them.
 
     Folds that chose the same perturbation have their parameters averaged, which is nearly as good as a fit to all their
@@ -322,15 +329,39 @@ def _warm_start(evidence):
     best = evidence.best()
     states = [held_out.learned for held_out in evidence.of(best)]
     differences = evidence.by_fold(evidence.losses[best] - evidence.plain)
-    start = copy.deepcopy(states[int(np.argmin(differences))])
-    parts = [state.perturbation.state_dict() for state in states]
-    forms = [[(name, value.shape) for name, value in part.items()] for part in parts]
+    start = copy.deepcopy(replace(states[int(np.argmin(differences))], parts=[]))
+    learned = [state.perturbation.state_dict() for state in states]
+    forms = [[(name, value.shape) for name, value in values.items()] for values in learned]
     if all(form == forms[0] for form in forms):
         # What counts or flags is the first's.
-        stacks = {name: [part[name] for part in parts] for name in parts[0]}
+        stacks = {name: [values[name] for values in learned] for name in learned[0]}
         means = {n: torch.stack(s).mean(0) if s[0].is_floating_point() else s[0] for n, s in stacks.items()}
         start.perturbation.load_state_dict(means)
+    if parts := _foreseen(start, states, splits, sum(len(rows) for rows in evidence.folds)):
+        start.gradients = Gradients(None, joined([gradients for _, gradients in parts]), [])
+        start.parts, start.extensions = parts, {}
     return start
+
+
+def _foreseen(start, states, splits, n_samples):
+    """The training samples of each fold, and what its last gradients foresee at a start.
+
+    None where folds share some, leave some out, or learned in other families, or the gradients would be too many.
+    """
+    trained = np.sort(np.concatenate([train for train, _ in splits]))
+    blocks = [norm_part(state.perturbation) or state.perturbation for state in (start, *states)]
+    forms = [[(name, p.shape) for name, p in block.named_parameters()] for block in blocks]
+    if not (forms[0] and np.array_equal(trained, np.arange(n_samples)) and all(form == forms[0] for form in forms)):
+        return []
+    if not all(state.parts for state in states) or (start.wide and n_samples > most_samples(n_learnable(blocks[0]))):
+        return []
+    there, *places = [parameters_of(block) for block in blocks]
+    parts = []
+    for state, place, (train, _) in zip(states, places, splits, strict=True):
+        shift = F.pad(there - place, (0, 1), value=np.log(start.temperature / state.temperature)).double()
+        foreseen = joined([gradients.moved(shift) for _, gradients in state.parts])
+        parts.append((torch.as_tensor(np.sort(train)), foreseen))
+    return parts
 
 
 def pooled_logits(problem, folds, held_out, temperature):

@@ -65,10 +65,14 @@ class State:
     diverged: bool = False
     # At these parameters, of all the samples, where a pass told them already.
     gradients: Gradients | None = None
+    # Parts of the samples that share none, of which a step has the gradients of one anew: their positions, None for all
+    # samples, and their last gradients, moved to these parameters, or None.
+    parts: list = field(default_factory=list)
     # Families that were not tried, by name.
     untried: dict[str, Untried] = field(default_factory=dict)
-    # T of least smoothed loss of the samples that natural steps learned from, where they ended, as far as they know.
-    temperature_in_sample: float | None = None
+    # Of the samples that natural steps learned from, where they ended, as far as they know: T of least smoothed loss, and
+    # the mean NLL there.
+    in_sample: tuple[float, float] | None = None
 
     @property
     def displacement(self):

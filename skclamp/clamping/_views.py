@@ -19,7 +19,7 @@ from ._search import cross_examine, hold_out, pooled_logits
 
 # Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as
 # there are views.
-_FIRST_SAMPLES, _SECOND_SAMPLES = 512, 1024
+_FIRST_SAMPLES, _SECOND_SAMPLES = 256, 512
 _FINALISTS = 5
 # Standard errors of its gain that a view has to be ahead by; fewer, and two views can't be told apart.
 _ERRORS = 2.0
@@ -87,27 +87,27 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     if decision is not None:
         return one_view(decision if guarded else None)
     searched, perturbs = outcome.searched, outcome.state is not None
-    perturbation = outcome.state.perturbation if perturbs else nn.Identity()
-    base = outcome.in_sample if perturbs else searched.logits
-    if base is None:
-        base = searched.in_full_precision().logits_under(perturbation)
-    parts: dict[str, list] = {AS_IT_IS: [(np.arange(len(searched)), base)]}
+    exact = searched.in_full_precision()
     if not guarded:
+        perturbation = outcome.state.perturbation if perturbs else nn.Identity()
+        base = outcome.in_sample if perturbs else searched.logits
         chosen, _ = choose_views(searched, perturbation, base, candidates, most, seed)
-        names, weights, logits = _weighed(searched, perturbation, candidates, most, parts, list(chosen))
+        known = {
+            name: exact.logits_under(Through(perturbation, candidates[name])) for name in chosen if name != AS_IT_IS
+        }
+        names, weights, logits = _weighed(searched, most, {AS_IT_IS: base, **known})
         if names == [AS_IT_IS]:
             return one_view()
         shares = weights / weights.sum()
         modules = [candidates.get(name, nn.Identity()) for name in names]
         return Views(modules, shares, None, searched, weighted_sum(logits, shares.tolist()))
+    # What the search has learned in each fold.
+    perturbed = outcome.evidence.of(outcome.evidence.best()) if perturbs else [None] * len(outcome.splits)
+    transforms = [nn.Identity() if seen is None else seen.learned.perturbation for seen in perturbed]
 
     def learn(fold, train, held_out):
-        train, baseline = train.weighted(), None
-        transform, logits = nn.Identity(), train.logits
-        if perturbs:
-            baseline = outcome.evidence.of(outcome.evidence.best())[fold]
-            transform = baseline.learned.perturbation
-            logits = train.logits_under(transform)
+        train, baseline, transform = train.weighted(), perturbed[fold], transforms[fold]
+        logits = train.logits_under(transform) if perturbs else train.logits
         chosen, untried = choose_views(train, transform, logits, candidates, most, seed)
         return _held_out_views(train, held_out, transform, candidates, chosen, untried, baseline)
 
@@ -115,18 +115,24 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     decision = decide(evidence, 0, level)
     if not decision.verdict.accepted:
         return one_view(decision)
-    held_out = evidence.of(0)
-    for rows, seen in zip(evidence.folds, held_out, strict=True):
-        # Without a perturbation what a fold saw is what all the samples see.
-        for name in () if perturbs else seen.learned.keys() - {AS_IT_IS}:
-            parts.setdefault(name, []).append((rows, seen.learned[name]))
+    # Logits of each fold as large as those of what all the samples learned.
+    temperatures = [1.0 if seen is None else seen.temperature for seen in perturbed]
+    held_out = [seen._replace(temperature=t) for seen, t in zip(evidence.of(0), temperatures, strict=True)]
+    temperature = outcome.temperature if perturbs else 1.0
     # Few samples of a fold choose fewer views than all the samples can weigh: what any fold chose is worth a look.
-    names = sorted(
-        dict.fromkeys(name for fold in decision.verdict.folds for name in fold["views"]), key=AS_IT_IS.__ne__
-    )
-    names, weights, _ = _weighed(searched, perturbation, candidates, most, parts, names)
+    names = [AS_IT_IS, *dict.fromkeys(name for fold in decision.verdict.folds for name in fold["views"])]
+    out_of_fold = {}
+    for name in dict.fromkeys(names):
+        parts = []
+        for rows, seen, transform in zip(evidence.folds, held_out, transforms, strict=True):
+            part = seen.learned.get(name)
+            if part is None:
+                part = exact.take(rows).logits_under(Through(transform, candidates[name]))
+            parts.append(seen._replace(logits=part))
+        judging, out_of_fold[name] = pooled_logits(searched, evidence.folds, parts, temperature)
+    names, weights, _ = _weighed(judging, most, out_of_fold)
     modules = [candidates.get(name, nn.Identity()) for name in names]
-    judging, logits = pooled_logits(searched, evidence.folds, held_out, 1 / weights.sum())
+    judging, logits = pooled_logits(searched, evidence.folds, held_out, temperature)
     return Views(modules, weights / weights.sum(), decision, judging, logits)
 
 
@@ -152,19 +158,8 @@ def _held_out_views(train, held_out, perturbation, candidates, chosen, untried, 
     return baseline, [seen._replace(learned=logits, name=name, moved=bool(views), told=told, untried=untried)]
 
 
-def _weighed(problem, perturbation, candidates, most, parts, names):
-    """Names, weights and logits of the views that have a weight; of too many the least goes.
-
-    `parts` are logits that are known, by name, with the rows that they are of.
-    """
-    everything, logits = np.arange(len(problem)), {}
-    for name in names:
-        pieces = list(parts.get(name, ()))
-        rest = np.setdiff1d(everything, np.concatenate([[], *(rows for rows, _ in pieces)]))
-        if len(rest):
-            exact = problem.take(rest).in_full_precision()
-            pieces.append((rest, exact.logits_under(Through(perturbation, candidates[name]))))
-        logits[name] = _joined(problem, everything, pieces)
+def _weighed(problem, most, logits):
+    """Names, weights and logits of the views that have a weight; of too many the least goes."""
     names, weights, used = _with_weight(problem, logits)
     while len(names) > most:
         least = names[int(np.argmin(weights))]

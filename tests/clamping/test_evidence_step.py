@@ -201,7 +201,7 @@ def test_evidence_is_rare_where_nothing_is_to_be_gained(family):
 def test_gradients_that_are_all_zero_give_no_step(wide):
     zeros = torch.zeros(10, dtype=torch.float64)
     if wide:
-        gradients = WideGradients(torch.zeros(10, 40), zeros, zeros, zeros + 1, 0.0)
+        gradients = WideGradients(torch.zeros(10, 40), zeros, zeros, zeros + 1, zeros + 1, 0.0)
         step = wide_step(gradients, torch.zeros(40), torch.ones(40).double())
     else:
         step = natural_step(Moments.of(torch.zeros(10, 4), zeros + 1), torch.zeros(3), [torch.eye(3).double()])
