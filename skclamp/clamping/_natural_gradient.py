@@ -85,7 +85,7 @@ def descend(state, problem, settings, generator):
                 # What is foreseen of the first step from other places is less sure.
                 foreseen = state.gradients is not None and state.gradients.logits is None
                 if settings.early_stopped and not foreseen:
-                    least = max(least, _LAST_PART * step.evidence)
+                    least = max(least, _LAST_PART * step.evidence / len(state.parts))
                 # The first one promises what the model at the identity sees, perhaps a tenth of what there is.
                 last = not descent.subsampled and step.gain < least and (n_steps > 1 or not settings.for_guard)
                 # Beyond a whole step the samples that it was made on would like what is chance.
