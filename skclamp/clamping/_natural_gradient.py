@@ -156,7 +156,7 @@ class _Descent:
     # Whether steps are made on few samples.
     subsampled: bool
     step_size: float | None = None
-    # Where a step has ended, the parameters and T of least smoothed loss there of all the samples.
+    # Where a step has ended, the parameters, and what `in_sample` tells of them.
     end: tuple | None = None
 
     def choose(self):

@@ -70,8 +70,8 @@ class State:
     parts: list = field(default_factory=list)
     # Families that were not tried, by name.
     untried: dict[str, Untried] = field(default_factory=dict)
-    # Of the samples that natural steps learned from, where they ended, as far as they know: T of least smoothed loss, and
-    # the mean NLL there.
+    # Of the samples that natural steps learned from, where these ended, as far as they know: T of least smoothed loss,
+    # and the mean NLL there.
     in_sample: tuple[float, float] | None = None
 
     @property
