@@ -33,6 +33,8 @@ _MAX_RANKS = 16
 _CHUNK_SIZE = 2**17
 # Largest entry of the gradient that ends the search, if the loss hasn't stopped falling before.
 _GRADIENT_TOLERANCE = 1e-7
+# A search that ends at such a fall of the loss, or before, needs no more than float32 tells.
+_NARROW_TOLERANCE = 1e-6
 
 
 def spread_ranks(n_ranks, most):
@@ -162,7 +164,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     max_iter : int, default=1000
         Most iterations of L-BFGS.
     tol : float, default=1e-7
-        Relative fall of the loss within an iteration below which the search ends.
+        Relative fall of the loss within an iteration below which the search ends. From 1e-6 on it goes on in float32.
 
     Attributes
     ----------
@@ -193,7 +195,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
         self.temperature_ = solution.temperature
-        wide = logits.numel() <= self._most_wide
+        wide = logits.numel() <= self._most_wide and self.tol < _NARROW_TOLERANCE
         scaled, absent = self._scale(logits.double() if wide else logits.float())
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
         weight = sample_weight.to(ordered)
