@@ -20,6 +20,7 @@ from tabulate import tabulate
 
 import _thesis_tables
 import corruptions
+import growth
 import sample_sizes
 import shift
 import strong_networks
@@ -617,6 +618,13 @@ def selecting_rows(results):
 def matrix_speed_rows(results):
     for n, row in results.pivot(index="samples", columns="classes", values="ratio").iterrows():
         yield " | ".join((f"{n:,}", *map("{:.1f}".format, row)))
+
+
+@table("growth", "growth.csv", f"slope | {' | '.join(growth.SIZES)}")
+def growth_rows(results):
+    slopes = {key: growth.slope(part) for key, part in results.groupby(["what", "growth"])}
+    for what in growth.MARKS:
+        yield " | ".join((what, *(f"{slopes[what, sizes]:.2f}" for sizes in growth.SIZES)))
 
 
 @table("peers", "records", "method | peer | NLL difference, 500 images | NLL difference, 5,000 images | time ratio")

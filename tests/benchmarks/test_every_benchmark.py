@@ -46,6 +46,7 @@ CASES = {
     "families": [*RESNET, "--shifts", "darkness", "--families", "auto", "affine", *FEW],
     "features": ["--networks", "mlp", "--families", "affine", "--n", "60", "--seeds", "1"],
     "front": ["--corruptions", "fog", "--n", "60"],
+    "growth": ["--growths", "samples, 10 classes", "classes, 2,000 samples", "--most", "5000", "--budget", "0"],
     "guard": ["--networks", "mlp", "--settings", "affine", "--sizes", "50", "--repetitions", "2"],
     "imagenet_corruptions": [
         "--changes",
