@@ -87,7 +87,6 @@ CASES = {
         "--resamples",
         "9",
     ],
-    "ties": ["--sizes", "200", "--draws", "2"],
     "two_classes": ["--shares", "0.3", "--positives", "30", "--seeds", "1"],
     "unlabelled": [
         *["--corruptions", "none", "frequencies", "--n-labels", "30", "--draws", "1", "--n-unlabelled", "80"],
@@ -103,7 +102,7 @@ PACKAGES = {
     "matrix_speed": ["probmetrics"],
 }
 # They print, and write nothing.
-SILENT = ("distributed_speed", "ties")
+SILENT = ("distributed_speed",)
 
 
 @pytest.fixture(scope="module")
