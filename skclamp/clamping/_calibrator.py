@@ -161,15 +161,18 @@ class NeuralClampingCalibrator(BaseClamping):
     result and the fold's own, since a fold that stopped earlier leaves logits of another size. Labels are smoothed as
     Platt's targets are [5]_.
 
+    Of those that pass "auto" keeps that of the least NLL to expect once all the samples teach. A fold tells it: of the
+    gap between its held-out and its training NLL half of the share of samples that it lacks closes, to first order.
+
     Folds learn from a part of the samples. Where they prove nothing, the gradients g_i at the identity of all the
     samples may: at temperature scaling's T, a family that helps has a mean gradient that isn't zero. What T does is
-    projected out, g_i - c t_i with t_i the slope along log T, and Hotelling's T squared of the mean, whose p value is
-    Bonferroni's over the families that take part, is to pass at half the level; folds then have the other half. On top
-    of that the family, fitted under a weak prior, has to lower the held-out NLL of all folds together. Labels drawn
-    from the probabilities themselves, with a fixed seed, tell c and which samples could decide: a family takes part
-    where these are as many as fifteen equal ones and five for each of its parameters, and gradients of a group are
-    summed. It is for families of the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and
-    folds drawn at random or groups.
+    projected out, g_i - c t_i with t_i the slope along log T. The p values of Hotelling's T squared of the mean, one of
+    each family that takes part, are combined by Cauchy's distribution [11]_ and are to pass at half the level; folds
+    then have the other half. On top of that the family of the least p value, or the second, fitted under a weak prior,
+    has to lower the held-out NLL of all folds together. Labels drawn from the probabilities themselves, with a fixed
+    seed, tell c and which samples could decide: a family takes part where these are as many as fifteen equal ones and
+    five for each of its parameters, and gradients of a group are summed. It is for families of the inputs with at most
+    512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups.
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
     that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 256 samples
@@ -194,6 +197,7 @@ class NeuralClampingCalibrator(BaseClamping):
        Quantification under Real-World Conditions", AAAI 2023.
     .. [9] Y. Li et al., "Revisiting Batch Normalization for Practical Domain Adaptation", ICLR workshop 2017.
     .. [10] E. Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
+    .. [11] Y. Liu and J. Xie, "Cauchy Combination Test", Journal of the American Statistical Association 2020.
 
     Examples
     --------
