@@ -20,6 +20,7 @@ LEVEL = 0.02
 MIN_SAMPLES = 100
 # Each of so many folds must gain; of more, each of fewer samples, one may well lose by chance.
 _MAX_UNANIMOUS = 2
+_OF_TRAINING = "n_train", "train_loss"
 # Samples that are drawn to tell what half of them would have shown.
 _N_DRAWS = 1000
 
@@ -34,7 +35,8 @@ class HeldOut(NamedTuple):
     logits: Any = None
     # The state of a perturbation, or the logits of each view.
     learned: Any = None
-    # Mean NLL of the training samples, at the same temperature.
+    # Of the training samples: how many there were, and their mean NLL at the same temperature.
+    n_train: int = 0
     train_loss: float = np.nan
     # "affine + grid" where it is made of several.
     name: str = ""
@@ -99,12 +101,14 @@ class Evidence:
     def expected(self):
         """Estimates of the mean NLL of each candidate once it is learned from all the samples.
 
-        What p parameters of least loss lose on other samples, and win on their own n, is p / 2n nats each, to first
-        order: a part of the gap that closes as n grows. A fold tells both, of fewer samples.
+        To first order p parameters that minimise the loss of m samples have p / 2m nats more than at their optimum on
+        other samples, and as much less on their own. So a gap between both closes by (1 - m / n) / 2 with all n.
         """
-        gaps = self.by_fold(self.losses) - [[seen.train_loss for seen in self.of(c)] for c in range(len(self.losses))]
-        closed = np.divide([len(rows) for rows in self.folds], 2 * len(self.plain))
-        return (self.by_fold(self.losses) - gaps * closed).mean(1)
+        made = [self.of(candidate) for candidate in range(len(self.losses))]
+        n_train, train_losses = ([[getattr(seen, name) for seen in row] for row in made] for name in _OF_TRAINING)
+        held_out = self.by_fold(self.losses)
+        closed = (1 - np.array(n_train) / len(self.plain)) / 2
+        return (held_out - closed * (held_out - train_losses)).mean(1)
 
     def sizes(self):
         """How many samples, or groups, of equal weight would tell as much as each fold's."""

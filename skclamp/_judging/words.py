@@ -40,7 +40,7 @@ _WORDS = {
     ViewReason.BETTER_ONES_ON_FEW: "others did better on {about} samples",
     Unheard.FEW_FOR_THE_GUARD: "the guard needs {needed} samples with weight, got {value}",
     Unheard.NO_STATISTICS: "the network has no batch norm, whose statistics would tell, and X_reference isn't given",
-    Unheard.LABELS_TEACH_MORE: "the labelled samples alone are expected to teach more",
+    Unheard.LABELS_TEACH_MORE: "it helps, but the labelled samples alone are expected to teach more",
     Unheard.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
     Unheard.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",
     Unheard.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",
@@ -111,6 +111,8 @@ def verdict_of(decision, otherwise):
 def _reason(decision, otherwise):
     refused, nothing_was_tried = f"Refused, so {otherwise}", f"Nothing was tried, so {otherwise}"
     verdict = decision.verdict
+    if decision.unheard and decision.unheard.reason is Unheard.LABELS_TEACH_MORE:
+        return f"Passed over, so {otherwise} ({words_of(decision.unheard)})."
     if decision.unheard:
         return f"{refused if verdict.tried else nothing_was_tried} ({words_of(decision.unheard)})."
     n_candidates, n_folds = decision.n_candidates, len(verdict.folds)

@@ -113,7 +113,7 @@ class BaseClamping(BaseCalibrator):
         optimal T, whatever is given here.
     refit_temperature : bool, default=True
         Whether T is solved for exactly at the end: for the NLL, in float32 logits, the perturbation held. Without, T is
-        that of the focal loss; held-out folds compare perturbations at exact temperatures all the same. Where folds
+        that of the focal loss; held-out folds compare perturbations at the T of least NLL all the same. Where folds
         judged the perturbation, the logits are out of fold: each sample's under what its fold, which held it out,
         fitted, scaled by the ratio of the temperatures that suit the result and the fold in sample. There, and where
         natural steps learned without a guard, labels are smoothed to 1 - 1 / (n_samples + 2), so that a few flawless
@@ -202,7 +202,7 @@ class BaseClamping(BaseCalibrator):
     n_features_in_ : int
         ``X.shape[1]``; not set where X has more than two dimensions, or is a Dataset.
     history_ : skorch.history.History
-        Of the final training: one row per epoch.
+        Of the final training: one row per epoch; none where the mean of the folds needs no step.
     n_iter_ : int
         Epochs of the final training.
     cost_ : dict
@@ -295,8 +295,11 @@ class BaseClamping(BaseCalibrator):
             Weights of the samples, which count as repetitions.
         X_unlabelled : array-like, torch.Tensor or torch.utils.data.Dataset, default=None
             More inputs like those in X, of the new camera, which nobody has labelled. What moves their statistics, and
-            those of the network's features, to what these were is learned from them, in closed form, and kept only
-            where *all* the labelled samples prove that it helps: a hundred do. The search then starts from there.
+            those of the network's features, to what these were is learned from them, in closed form, and is a start of
+            the search only where *all* the labelled samples prove that it helps: a hundred do. Where it moves features,
+            and the search may clamp them, it starts a second time, from what inputs' statistics alone have proved or
+            the identity, each time at half the level; what promises the lower NLL once all labelled samples teach is
+            kept, and `unlabelled_verdict_` says so where that is the identity.
         X_reference : array-like, torch.Tensor, Dataset or ReferenceSummary, default=None
             Inputs as they were before, of the old camera, or what `skclamp.reference_summary` made of them. Without,
             only batch norm's own statistics tell what was.
@@ -430,7 +433,8 @@ class BaseClamping(BaseCalibrator):
             learner.generator.set_state(drawn)
             outcomes.append(self._search(start.problem, candidates, learner, level / len(starts)))
         best = min(range(len(starts)), key=lambda k: outcomes[k].expected_loss()) if len(starts) > 1 else 0
-        outcome = outcomes[best]
+        # What the others have learned may be large.
+        (outcome,) = outcomes = outcomes[best : best + 1]
         fit_to_all(outcome, learner)
         if not with_views:
             return starts[best], outcome, one_view()

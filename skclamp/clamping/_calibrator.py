@@ -161,8 +161,8 @@ class NeuralClampingCalibrator(BaseClamping):
     result and the fold's own, since a fold that stopped earlier leaves logits of another size. Labels are smoothed as
     Platt's targets are [5]_.
 
-    Of those that pass "auto" keeps that of the least NLL to expect once all the samples teach. A fold tells it: of the
-    gap between its held-out and its training NLL half of the share of samples that it lacks closes, to first order.
+    Of those that pass "auto" keeps that of the least expected NLL once all n samples teach: the held-out NLL less
+    (1 - m / n) / 2 of its distance from the training NLL, of folds that learn from m, to first order.
 
     Folds learn from a part of the samples. Where they prove nothing, the gradients g_i at the identity of all the
     samples may: at temperature scaling's T, a family that helps has a mean gradient that isn't zero. What T does is

@@ -118,7 +118,8 @@ def descend(state, problem, settings, generator):
                 break
     state.gradients = None
     state.parts = [(rows, gradients) for rows, gradients in state.parts if gradients is not None]
-    state.in_sample = descent.in_sample()
+    # Of parts a trial on a few samples would have to tell what most of them say.
+    state.in_sample = descent.in_sample() if len(state.parts) < 2 else None
 
 
 def _draw(problem, n_samples, generator):
@@ -240,7 +241,7 @@ class _Descent:
         length, or None and 0.
         """
         state, left, temperature = self.state, self.state.extensions, self.temperature.item()
-        identity = state.displacement
+        identity, parts = state.displacement, state.parts
         weak = {name: self.solve(proposal, identity, fitted=False) for name, proposal in proposals.items()}
         for name, step in worth_a_look(weak).items():
             state.extensions, untried = dict(left), dict(state.untried)
@@ -259,7 +260,7 @@ class _Descent:
             if name is not None:
                 delattr(state.perturbation, name)
                 state.identity, state.prior_precisions = [], []
-            state.gradients, self.step_size, self.end = None, None, None
+            state.gradients, state.parts, self.step_size, self.end = None, parts, None, None
         state.extensions = {}
         if state.gradients is not None and state.gradients.logits is not None and state.identity:
             self.end = parameters_of(state.perturbation), self.seen.in_sample(state.gradients.logits, smooth=True)

@@ -36,8 +36,8 @@ class Progress(Callback):
         self.bar_.close()
 
     def expect(self, n_trainings):
-        """How many trainings there are, if all are needed."""
-        self.bar_.total = n_trainings * self.max_epochs
+        """How many trainings are to come, if all are needed."""
+        self.bar_.total = self.bar_.n + n_trainings * self.max_epochs
 
     def expect_more(self, n_trainings):
         """How many come on top of these."""

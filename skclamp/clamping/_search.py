@@ -101,6 +101,11 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
         note(left_out(settings.perturbation, decision.unheard.value), CalibrationSetWarning)
     if evidence:
         _tell_of_divergence(settings, [held_out.learned for held_out in evidence.of(evidence.best())])
+        refused = decision is not None and not decision.verdict.accepted
+        for fold in evidence.held_out:
+            for candidate, held_out in enumerate(fold):
+                if refused or candidate != evidence.best():
+                    held_out.learned.parts = []
     return Outcome(problem, splits, evidence, decision, settings)
 
 
@@ -177,8 +182,12 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped):
         for settings in candidates
     ]
 
+    apart = _share_none(splits, len(problem))
+
     def learn(_, train, held_out):
-        return hold_out_all(train, held_out, learner.fit_path(train, quiet))
+        states = learner.fit_path(train, quiet)
+        # Of folds that share samples gradients foresee nothing, and may be large.
+        return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
 
     return cross_examine(problem, splits, learn, learner.progress)
 
@@ -312,7 +321,7 @@ def hold_out(train, held_out, perturbation=None, in_sample=None):
         temperature, own = in_sample or train.in_sample(train.logits_under(perturbation), smooth=True)
         logits = exact.logits_under(perturbation)
     losses = -exact.log_likelihoods(temperature, logits).cpu().numpy()
-    return HeldOut(losses, temperature, logits, train_loss=own)
+    return HeldOut(losses, temperature, logits, n_train=len(train), train_loss=own)
 
 
 def _equal(perturbation, other):
@@ -343,15 +352,19 @@ def _warm_start(evidence, splits):
     return start
 
 
+def _share_none(splits, n_samples):
+    """Whether each of all the samples is in the training part of one fold."""
+    return np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(n_samples))
+
+
 def _foreseen(start, states, splits, n_samples):
     """The training samples of each fold, and what its last gradients foresee at a start.
 
     None where folds share some, leave some out, or learned in other families, or the gradients would be too many.
     """
-    trained = np.sort(np.concatenate([train for train, _ in splits]))
     blocks = [norm_part(state.perturbation) or state.perturbation for state in (start, *states)]
     forms = [[(name, p.shape) for name, p in block.named_parameters()] for block in blocks]
-    if not (forms[0] and np.array_equal(trained, np.arange(n_samples)) and all(form == forms[0] for form in forms)):
+    if not (forms[0] and _share_none(splits, n_samples) and all(form == forms[0] for form in forms)):
         return []
     if not all(state.parts for state in states) or (start.wide and n_samples > most_samples(n_learnable(blocks[0]))):
         return []

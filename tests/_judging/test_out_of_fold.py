@@ -179,7 +179,7 @@ def test_what_all_the_samples_will_teach_is_expected(n_folds):
             train = np.setdiff1d(np.arange(n), rows)
             learned = np.linalg.lstsq(x[train], noise[train])[0]
             losses[0, rows] = (1 + np.sum(learned**2)) / 2
-            made.append([MADE._replace(train_loss=np.mean((noise - x @ learned)[train] ** 2) / 2)])
+            made.append([MADE._replace(n_train=len(train), train_loss=np.mean((noise - x @ learned)[train] ** 2) / 2)])
         evidence = Evidence(np.zeros(n), losses, np.ones(n), folds, [0.0] * n_folds, made)
         risk = (1 + np.sum(np.linalg.lstsq(x, noise)[0] ** 2)) / 2
         errors.append([evidence.expected()[0] - risk, losses.mean() - risk])

@@ -22,7 +22,7 @@ def last_bar(captured):
 
 
 def test_a_bar_counts_the_epochs_and_shows_what_they_did(capsys):
-    fitted = NeuralClampingCalibrator(convolutional_network(), perturbation="affine", random_state=0, verbose=1)
+    fitted = NeuralClampingCalibrator(convolutional_network(), perturbation="affine", random_state=1, verbose=1)
     fitted.fit(FOGGED, Y)
     captured = capsys.readouterr()
     bar = last_bar(captured)
