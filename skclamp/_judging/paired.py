@@ -12,9 +12,9 @@ def ranged_p_values(differences, weight, best):
 
     Whichever row is the best by chance, the largest difference of all pairs is Tukey's studentized range, exactly where
     the losses' noise is alike and independent from row to row. That it is no larger elsewhere is proven for independent
-    means of unequal variance (Hayter, 1984), and for any other covariance conjectured: of equal rows one was called
-    worse in at most 6.5 % of our simulations at a level of 5 % (``benchmarks/ties.py``). The
-    number of rows is that of those that aren't worse yet, from the largest difference down.
+    means of unequal variance (Hayter, 1984), and for any other covariance conjectured. That of ten equal rows one is
+    called worse no more often than the level says, but for the draws' noise, ``tests/selection/test_report.py`` holds.
+    The number of rows is that of those that aren't worse yet, from the largest difference down.
     """
     means, errors = np.array([student_below_zero(row, weight)[:2] for row in differences]).T
     p_values, effective = np.ones(len(differences)), n_effective(weight)

@@ -22,7 +22,8 @@ _RESOLUTION = np.finfo(np.float64).resolution
 def isotonic_knots(proba, hit, weight):
     """Knots and values of an isotonic regression of hits on probabilities, linear in between.
 
-    They are those of scikit-learn's IsotonicRegression, whose checks would take most of the time.
+    They are those of scikit-learn's IsotonicRegression, whose checks would take most of the time, but that each
+    probability is told from its next lower one: scikit-learn compares it with the least of those that are one.
     """
     knots, total, hits = distinct_values(proba, hit, weight, np.full(len(proba), _RESOLUTION))
     with config_context(assume_finite=True, skip_parameter_validation=True):

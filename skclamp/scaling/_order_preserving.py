@@ -33,8 +33,6 @@ _MAX_RANKS = 16
 _CHUNK_SIZE = 2**17
 # Largest entry of the gradient that ends the search, if the loss hasn't stopped falling before.
 _GRADIENT_TOLERANCE = 1e-7
-# A search that ends at such a fall of the loss, or before, needs no more than float32 tells.
-_NARROW_TOLERANCE = 1e-6
 
 
 def spread_ranks(n_ranks, most):
@@ -164,7 +162,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     max_iter : int, default=1000
         Most iterations of L-BFGS.
     tol : float, default=1e-7
-        Relative fall of the loss within an iteration below which the search ends. From 1e-6 on it goes on in float32.
+        Relative fall of the loss within an iteration below which the search ends.
 
     Attributes
     ----------
@@ -187,15 +185,20 @@ class OrderPreservingCalibrator(BaseCalibrator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
     }
-    # Larger sets of logits are kept and treated in float32.
+    # Larger sets of logits are kept and treated in float32; the selector sets another limit, which clones keep.
     _most_wide = 2**23
     _n_free = 1
+
+    def __sklearn_clone__(self):
+        clone = super().__sklearn_clone__()
+        clone._most_wide = self._most_wide
+        return clone
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
         self.temperature_ = solution.temperature
-        wide = logits.numel() <= self._most_wide and self.tol < _NARROW_TOLERANCE
+        wide = logits.numel() <= self._most_wide
         scaled, absent = self._scale(logits.double() if wide else logits.float())
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
         weight = sample_weight.to(ordered)

@@ -26,8 +26,6 @@ from ..modules._norm_layers import find_norm_layers
 
 # An accuracy that is higher on the calibration set by chance is taken for a cause this rarely.
 _CHANCE_OF_ACCURACIES = 1e-4
-# More probabilities than these 32 MB aren't kept.
-_MOST_AT_ONCE = 1 << 22
 
 
 class SharedLogits:
@@ -50,6 +48,10 @@ class SharedLogits:
     seconds : tuple of float
         What the logits of either set took.
     """
+
+    # More probabilities of a calibrator than these 512 MB aren't kept: whatever reads them predicts anew, some twenty
+    # times until a calibrator is scored.
+    most_kept = 1 << 26
 
     def __init__(self, estimator, shared, X_cal, y_cal, X_test, y_test, params, verbose=0):
         self.estimator, self.shared, self.params, self.verbose = estimator, shared, params, verbose
@@ -159,10 +161,18 @@ class SharedLogits:
             return bool(find_norm_layers(self.backbone.module, x, others)[0])
 
     def uncalibrated(self):
-        """As `_predicted`, of the test set: the classifier's own where it gives any, whatever its scores would make."""
+        """As `predicted`, of the test set: the classifier's own where it gives any, whatever its scores would make."""
         if not self.backbone.in_batches and hasattr(self.backbone.classifier, "predict_proba"):
             return timed(self.backbone.classifier.predict_proba, self.X_test)
-        return _predicted(lambda logits: torch.softmax(logits.double(), 1).cpu().numpy(), self.test)
+        return self.predicted(lambda logits: torch.softmax(logits.double(), 1).cpu().numpy())
+
+    def predicted(self, predict):
+        """The test set's probabilities, an array or, of many, `ComputedRows`; and the seconds that one pass takes."""
+        if self.test.numel() <= self.most_kept:
+            return timed(predict, self.test)
+        computed = ComputedRows(predict, self.test)
+        _, seconds = timed(deque, computed.parts(), 0)
+        return computed, seconds
 
 
 def fit_and_predict(calibrator, logits, calibration):
@@ -185,7 +195,7 @@ def fit_and_predict(calibrator, logits, calibration):
         unfitted = clone(calibrator).set_params(estimator=None, response="logits", classes=columns)
         fitted, fit_time = timed(unfitted._learn, logits.calibration, logits.y_cal_encoded, weight, checks=False)
         # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
-        proba, predict_time = _predicted(copy.copy(fitted).predict_proba, logits.test)
+        proba, predict_time = logits.predicted(copy.copy(fitted).predict_proba)
         fitted._rebind(logits.calibration_samples, estimator=estimator, **shared)
     return fitted, proba, {"fit_time": fit_time, "predict_time": predict_time}
 
@@ -211,22 +221,13 @@ def predict_as_it_is(name, calibrator, logits):
             f"{classes.tolist()} for {name!r}"
         )
     if not isinstance(inner, BaseClamping):
-        proba, seconds = _predicted(lambda part: np.exp(calibrator.transform_logits(part)), logits.test)
+        proba, seconds = logits.predicted(lambda part: np.exp(calibrator.transform_logits(part)))
     else:
         X_test = logits.X_test
         if inner.estimator is None:
             X_test = logits.test.double().softmax(1) if inner.response == "probabilities" else logits.test
         proba, seconds = timed(calibrator.predict_proba, X_test)
     return proba, {"fit_time": float("nan"), "predict_time": seconds}
-
-
-def _predicted(predict, logits):
-    """Probabilities of logits, an array or, of many, `ComputedRows`; and the seconds that it takes to compute them."""
-    if logits.numel() <= _MOST_AT_ONCE:
-        return timed(predict, logits)
-    computed = ComputedRows(predict, logits)
-    _, seconds = timed(deque, computed.parts(), 0)
-    return computed, seconds
 
 
 def timed(function, *args, **kwargs):

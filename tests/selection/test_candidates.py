@@ -9,12 +9,15 @@ from _small_networks import bare_logits, labels_of, logits, perceptron, vectors
 
 from skclamp import (
     CalibratorSelector,
+    EnsembleTemperatureScaling,
+    IntraOrderPreservingCalibration,
     NeuralClampingCalibratorCV,
     TemperatureScaling,
     VectorScaling,
     compare_calibrators,
     default_candidates,
 )
+from skclamp.scaling._order_preserving import GapNetwork
 from skclamp.selection._candidates import default_calibrators
 
 
@@ -27,6 +30,27 @@ def test_default_candidates_are_new_each_time_and_all_take_part():
     assert selector.cv_results_["param_candidate"].tolist() == [*names, "stack", "recalibrated stack"]
     # Of four classes: 1 + 10 (4 + 1) + 3 (10 + 1) of the order-preserving map, 1 + 3 * 4 of beta calibration.
     assert selector.cv_results_["n_parameters"][:-2].tolist() == [1, 3, 84, 8, 8, 13, 20, 20, 20]
+
+
+@pytest.mark.parametrize(("n_samples", "dtype"), [(300, torch.float64), (3000, torch.float32)])
+def test_of_many_logits_the_map_after_the_stack_is_fitted_in_single_precision(n_samples, dtype, monkeypatch):
+    """Of more than 2^18; the same tolerance doesn't narrow a map that is fitted by itself."""
+    dtypes, standardise = [], GapNetwork.standardise
+
+    def looked_at(network, ordered, weight):
+        dtypes.append(ordered.dtype)
+        standardise(network, ordered, weight)
+
+    monkeypatch.setattr(GapNetwork, "standardise", looked_at)
+    Z = logits(n_samples, n_classes=100)
+    y, candidates = (
+        labels_of(Z, temperature=4.0),
+        [("one", TemperatureScaling()), ("two", EnsembleTemperatureScaling())],
+    )
+    CalibratorSelector(candidates=candidates, n_folds=2).fit(Z, y)
+    assert len(dtypes) >= 2 and set(dtypes) == {dtype}
+    IntraOrderPreservingCalibration(tol=1e-6).fit(Z, y)
+    assert dtypes[-1] == torch.float64
 
 
 @pytest.mark.parametrize(

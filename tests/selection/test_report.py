@@ -40,6 +40,7 @@ from skclamp.metrics import (
     expected_calibration_error,
     negative_log_likelihood,
 )
+from skclamp.selection._shared_logits import SharedLogits
 
 MAPS = {"temperature": TemperatureScaling(), "matrix": StructuredMatrixScaling(), "bins": HistogramBinning()}
 FEW = {"n_resamples": 50, "n_draws": 20}
@@ -101,7 +102,8 @@ def test_scores_are_those_of_the_metrics(comparison, data, name):
     assert row.predict_time > 0 and (row.fit_time > 0 or name == "uncalibrated")
 
 
-def test_many_probabilities_are_never_in_memory_all_at_once():
+def test_many_probabilities_are_never_in_memory_all_at_once(monkeypatch):
+    monkeypatch.setattr(SharedLogits, "most_kept", 1 << 22)
     random = np.random.default_rng(0)
     logits = 3 * random.standard_normal((4300, 1000), dtype=np.float32)
     y = (logits / 2 + random.gumbel(size=logits.shape)).argmax(1)
