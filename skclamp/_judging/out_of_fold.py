@@ -110,6 +110,17 @@ class Evidence:
         closed = (1 - np.array(n_train) / len(self.plain)) / 2
         return (held_out - closed * (held_out - train_losses)).mean(1)
 
+    def most_promising(self, candidates):
+        """Which of some candidates promises most, of those within a standard error of the best one's held-out NLL."""
+        best = candidates[int(self.by_fold(self.losses[candidates]).mean(1).argmin())]
+        tied = []
+        for candidate in candidates:
+            differences = self.losses[candidate] - self.losses[best]
+            mean, error, _ = student_below_zero(*of_groups(differences, self.weight, self.groups))
+            tied += [candidate] if candidate == best or mean <= error else []
+        expected = self.expected()
+        return min(tied, key=expected.__getitem__)
+
     def sizes(self):
         """How many samples, or groups, of equal weight would tell as much as each fold's."""
         groups = [None if self.groups is None else self.groups[rows] for rows in self.folds]

@@ -147,8 +147,9 @@ class NeuralClampingCalibrator(BaseClamping):
     before, extrapolated by the model, serve. With all the samples features go on from the mean of the folds, while what
     "auto" put before them stays there. With ``gamma="auto"`` they are tried at a gamma of 0.
 
-    Where two folds share no training samples, their last gradients, extrapolated to the mean of what they learned, tell
-    of all the samples: the first step from there costs no backward pass, and those that follow renew one half each.
+    Where folds share no training samples, their last gradients of features, extrapolated to the mean of what they
+    learned, tell of all the samples: the first step from there costs no backward pass, and those that follow renew one
+    fold's each.
 
     The guard keeps a perturbation where its held-out NLL is below temperature scaling's by Student's test of the paired
     differences and by universal inference [4]_, both at 2 % (at 1 % where gradients may speak too, as below) over the
@@ -161,7 +162,8 @@ class NeuralClampingCalibrator(BaseClamping):
     result and the fold's own, since a fold that stopped earlier leaves logits of another size. Labels are smoothed as
     Platt's targets are [5]_.
 
-    Of those that pass "auto" keeps that of the least expected NLL once all n samples teach: the held-out NLL less
+    Of those that pass, and are within a standard error of the best one's held-out NLL, "auto" keeps that of the least
+    expected NLL once all n samples teach: the held-out NLL less
     (1 - m / n) / 2 of its distance from the training NLL, of folds that learn from m, to first order.
 
     Folds learn from a part of the samples. Where they prove nothing, the gradients g_i at the identity of all the

@@ -74,6 +74,7 @@ def descend(state, problem, settings, generator):
         for n_steps in range(1, settings.max_epochs + 1):
             net.notify("on_epoch_begin", **datasets)
             descent.subsampled &= n_steps <= min(_MAX_SUBSAMPLED_STEPS, settings.max_epochs // 2)
+            foreseen = state.gradients is not None and state.gradients.logits is None
             loss, step, others = descent.choose()
             # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
             if descent.subsampled and (step is None or step.gain < max(step.n_effective_parameters, _SMALLEST_GAIN)):
@@ -83,11 +84,11 @@ def descend(state, problem, settings, generator):
             if step is not None and step.gain >= _SMALLEST_GAIN and not little:
                 least = _LAST_GAIN * math.sqrt(step.n_effective)
                 # What is foreseen of the first step from other places is less sure.
-                foreseen = state.gradients is not None and state.gradients.logits is None
                 if settings.early_stopped and not foreseen:
                     least = max(least, _LAST_PART * step.evidence / len(state.parts))
                 # The first one promises what the model at the identity sees, perhaps a tenth of what there is.
                 last = not descent.subsampled and step.gain < least and (n_steps > 1 or not settings.for_guard)
+                last &= not foreseen
                 # Beyond a whole step the samples that it was made on would like what is chance.
                 length = descent.search(step, lengthen=not last and len(state.parts) == 1)
                 moved = length > 0 or descent.subsampled
@@ -107,6 +108,10 @@ def descend(state, problem, settings, generator):
                 moved, last = step is not None, False
             if not moved:
                 net.history.pop()
+                if foreseen:
+                    # Folds that ended far from each other foresee little.
+                    state.parts = [(rows, None) for rows, _ in state.parts]
+                    continue
                 break
             record = {"train_loss": loss, "temperature": descent.temperature.item(), "gain": step.gain, "step": length}
             for name, value in record.items():

@@ -148,8 +148,9 @@ def _decided(evidence, level, n_tries, n_alone):
     shares = [(1 - _SHARE_OF_FEATURES) / n_alone] * n_alone + [_SHARE_OF_FEATURES]
     decisions = [decide(evidence, candidate, level, n_tries, shares) for candidate in range(len(shares))]
     # Many parameters win more by twice the samples than few; but what they win may be chance, where few prove it.
-    promising = np.argsort(evidence.expected())
-    evidence.chosen = next((k for k in promising if decisions[k].verdict.accepted), None)
+    accepted = [candidate for candidate, decision in enumerate(decisions) if decision.verdict.accepted]
+    if accepted:
+        evidence.chosen = evidence.most_promising(accepted)
     return decisions[evidence.best()]
 
 
@@ -219,9 +220,7 @@ def fit_to_all(outcome, learner):
         return
     start = _warm_start(evidence, outcome.splits) if evidence else None
     if start is not None and start.natural:
-        # Of inputs' few parameters the mean of the folds is all but there.
-        most, early_stopped = max(1, settings.max_epochs // 2), not settings.features
-        settings = replace(settings, max_epochs=most, early_stopped=early_stopped)
+        settings = replace(settings, max_epochs=max(1, settings.max_epochs // 2))
     else:
         # Other optimisers go on from the beginning.
         start = None
@@ -346,7 +345,9 @@ def _warm_start(evidence, splits):
         stacks = {name: [values[name] for values in learned] for name in learned[0]}
         means = {n: torch.stack(s).mean(0) if s[0].is_floating_point() else s[0] for n, s in stacks.items()}
         start.perturbation.load_state_dict(means)
-    if parts := _foreseen(start, states, splits, sum(len(rows) for rows in evidence.folds)):
+    n_samples = sum(len(rows) for rows in evidence.folds)
+    # Inputs' few parameters may go far with all the samples, beyond what folds foresee.
+    if norm_part(start.perturbation) is not None and (parts := _foreseen(start, states, splits, n_samples)):
         start.gradients = Gradients(None, joined([gradients for _, gradients in parts]), [])
         start.parts, start.extensions = parts, {}
     return start
@@ -362,9 +363,11 @@ def _foreseen(start, states, splits, n_samples):
 
     None where folds share some, leave some out, or learned in other families, or the gradients would be too many.
     """
-    blocks = [norm_part(state.perturbation) or state.perturbation for state in (start, *states)]
+    blocks = [norm_part(state.perturbation) for state in (start, *states)]
+    if None in blocks:
+        return []
     forms = [[(name, p.shape) for name, p in block.named_parameters()] for block in blocks]
-    if not (forms[0] and _share_none(splits, n_samples) and all(form == forms[0] for form in forms)):
+    if not (_share_none(splits, n_samples) and all(form == forms[0] for form in forms)):
         return []
     if not all(state.parts for state in states) or (start.wide and n_samples > most_samples(n_learnable(blocks[0]))):
         return []
