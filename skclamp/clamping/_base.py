@@ -202,7 +202,9 @@ class BaseClamping(BaseCalibrator):
     n_features_in_ : int
         ``X.shape[1]``; not set where X has more than two dimensions, or is a Dataset.
     history_ : skorch.history.History
-        Of the final training: one row per epoch; none where the mean of the folds needs no step.
+        Of the final training: one row per epoch; none where the mean of the folds needs no step. The "train_loss" of a
+        natural step is that before it, of the samples that it is made on; of those whose gradients it doesn't renew it
+        is foreseen from their last ones.
     n_iter_ : int
         Epochs of the final training.
     cost_ : dict

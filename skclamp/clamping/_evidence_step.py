@@ -97,9 +97,12 @@ class Moments:
         return self.sums[3 + self._order :].view(self._order, self._order) / self.sums[0]
 
     def moved(self, shift):
-        """What they foresee of gradients elsewhere, the parameters and log T so far from here."""
-        sums, slope = self.sums.clone(), slice(3, 3 + self._order)
-        sums[slope] += sums[slope.stop :].view(self._order, self._order) @ shift
+        """What they foresee of the loss and gradients elsewhere, the parameters and log T so far from here."""
+        sums = self.sums.clone()
+        slope, curvature = sums[3 : 3 + self._order], sums[3 + self._order :].view(self._order, self._order)
+        change = curvature @ shift
+        sums[2] += (slope + change / 2) @ shift
+        slope += change
         return Moments(sums)
 
 
@@ -114,7 +117,7 @@ class WideGradients(NamedTuple):
     weight: torch.Tensor
     # The part of each gradient that is left, where the parameters have moved since, in a model with these curvatures.
     left: torch.Tensor
-    # The weighted mean.
+    # The weighted mean; foreseen where the parameters have moved.
     loss: float
 
     @property
@@ -123,13 +126,14 @@ class WideGradients(NamedTuple):
         return (self.weight.sum() ** 2 / self.weight.square().sum()).item()
 
     def moved(self, shift):
-        """What they foresee of gradients elsewhere, the parameters and log T so far from here."""
+        """What they foresee of the loss and gradients elsewhere, the parameters and log T so far from here."""
         along = self.factor * (self.rows @ shift[:-1].to(self.rows)) + self.temperature * shift[-1]
-        return self._replace(left=self.left + along)
+        rise = ((self.left + along / 2) * along) @ self.weight / self.weight.sum()
+        return self._replace(left=self.left + along, loss=self.loss + rise.item())
 
 
 def joined(parts):
-    """Gradients of the samples of all parts, which are Moments or WideGradients at the same parameters."""
+    """Gradients of the samples of all parts: Moments or WideGradients, told or foreseen at the same parameters."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], Moments):

@@ -28,6 +28,8 @@ _SUBSAMPLE_SIZE = 512
 # Fewer samples are soon gone through, all of them.
 _FEW_SAMPLES = 2 * _SUBSAMPLE_SIZE
 _SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
+# Where these deny what all the samples promise, so many times as many are asked.
+_MORE_TRIALS = 4
 _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
 # At the most so many steps are made on these alone.
 _MAX_SUBSAMPLED_STEPS = 5
@@ -85,12 +87,17 @@ def descend(state, problem, settings, generator):
                 least = _LAST_GAIN * math.sqrt(step.n_effective)
                 # What is foreseen of the first step from other places is less sure.
                 if settings.early_stopped and not foreseen:
+                    # What a step has to add is measured by the pass that the next one costs: of a part of the samples.
                     least = max(least, _LAST_PART * step.evidence / len(state.parts))
                 # The first one promises what the model at the identity sees, perhaps a tenth of what there is.
                 last = not descent.subsampled and step.gain < least and (n_steps > 1 or not settings.for_guard)
                 last &= not foreseen
                 # Beyond a whole step the samples that it was made on would like what is chance.
-                length = descent.search(step, lengthen=not last and len(state.parts) == 1)
+                lengthen = not last and len(state.parts) == 1
+                length = descent.search(step, lengthen=lengthen)
+                if not (length or descent.subsampled or foreseen) and step.gain > step.n_effective_parameters:
+                    # So much is more than chance, which so few samples may hide.
+                    length = descent.search(step, lengthen=lengthen, n_times=_MORE_TRIALS)
                 moved = length > 0 or descent.subsampled
                 if not moved:
                     descent.note_unmoved(FamilyReason.NO_DESCENT)
@@ -277,14 +284,15 @@ class _Descent:
         if not state.perturbs:
             state.untried |= dict.fromkeys(names_of(state.perturbation), Untried(0.0, reason, *numbers))
 
-    def search(self, step, *, lengthen):
+    def search(self, step, *, lengthen, n_times=1):
         """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
-        # Other samples than the direction's, where there are any: what these alone would like is not worth having.
+        # From those whose logits the last pass told, which cost nothing, where there are any. A subsampled step has all
+        # to draw from: what the few samples of its direction alone would like is not worth having.
         n_samples = _TRIAL_SIZE if len(self.state.parts) == 1 and not self.subsampled else _SUBSAMPLE_TRIAL_SIZE
         gradients, self.state.gradients = self.state.gradients, None
         logits = None if gradients is None else gradients.logits
         pool = self.samples if logits is None else self.seen
-        rows = _draw(pool, n_samples, self.generator)
+        rows = _draw(pool, n_times * n_samples, self.generator)
         samples, before = pool.take(rows), self.temperature.item()
         start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
@@ -323,8 +331,8 @@ class _Descent:
         if logits is not None and self.state.identity:
             # How the step has changed T and the NLL, told by the same few samples, so that most noise cancels.
             old, new = (samples.in_sample(tried[length].logits, smooth=True) for length in (0.0, best))
-            temperature, loss = pool.in_sample(logits, smooth=True)
-            self.end = start + best * direction, (temperature * new[0] / old[0], loss + new[1] - old[1])
+            whole = pool.in_sample(logits, smooth=True)
+            self.end = start + best * direction, (whole[0] * new[0] / old[0], whole[1] + new[1] - old[1])
         return best
 
     def try_at(self, parameters, step, samples, logits=None):

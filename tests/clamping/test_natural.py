@@ -297,7 +297,7 @@ def test_dropout_in_a_users_module_is_off():
 
 def test_integer_weights_are_repeated_samples():
     """Up to which samples steps are tried on, and to what weights say of the number of samples."""
-    weight = np.random.default_rng(1).integers(0, 4, len(X))
+    weight = np.random.default_rng(0).integers(0, 4, len(X))
     repeated = np.repeat(np.arange(len(X)), weight)
     found = natural().fit(X, Y, sample_weight=weight)
     expected = natural().fit(X[repeated], Y[repeated])

@@ -95,6 +95,23 @@ def test_it_finds_disturbed_layers_and_nothing_where_nothing_is(name, perturbati
     assert snapshot(network) == before
 
 
+def test_steps_on_halves_foresee_the_loss_and_gain_less_and_less():
+    """Gradients of the half that a step doesn't renew are told from the last ones, as is the loss that it starts at."""
+    network, X = problem_of("table", 1600)
+    y = labels_of(bare_logits(disturbed(network, 0.3), X), temperature=1.0)
+    fits = [
+        NeuralClampingCalibrator(
+            network, perturbation="norm", validation_fraction=None, max_epochs=n, random_state=0
+        ).fit(X, y)
+        for n in (1, 2, 3)
+    ]
+    *losses, _ = [log_loss(y, fit.predict_proba(X)) for fit in fits]
+    assert fits[-1].cost_["backward"] == 1.5
+    np.testing.assert_allclose(fits[-1].history_[1:, "train_loss"], losses, atol=0.05)
+    gains = fits[-1].history_[:, "gain"]
+    assert gains == sorted(gains, reverse=True)
+
+
 def test_auto_puts_it_on_top_of_what_it_learned_of_the_inputs():
     (X, y), (X_test, y_test) = calibration_and_test(0)
     X, X_test = (noisy(0.5 * x + 0.4) for x in (X, X_test))
