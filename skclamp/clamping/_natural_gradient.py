@@ -82,7 +82,7 @@ def descend(state, problem, settings, generator):
             if descent.subsampled and (step is None or step.gain < max(step.n_effective_parameters, _SMALLEST_GAIN)):
                 descent.subsampled = False
                 loss, step, others = descent.choose()
-            little = settings.features and n_steps == 1 and step.evidence < _EVIDENCE_THERE
+            little = settings.features and settings.for_guard and n_steps == 1 and step.evidence < _EVIDENCE_THERE
             if step is not None and step.gain >= _SMALLEST_GAIN and not little:
                 least = _LAST_GAIN * math.sqrt(step.n_effective)
                 # What is foreseen of the first step from other places is less sure.

@@ -187,6 +187,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
     }
     # Larger sets of logits are kept and treated in float32; the selector sets another limit, which clones keep.
     _most_wide = 2**23
+    _not_saved: ClassVar[frozenset] = BaseCalibrator._not_saved | {"_most_wide"}
     _n_free = 1
 
     def __sklearn_clone__(self):
