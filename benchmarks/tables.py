@@ -43,7 +43,7 @@ PAGES = [
 ]
 MARKED = re.compile(
     r"(?P<begin>(?:\.\.|<!--) table by benchmarks/tables\.py: (?P<name>[\w ]+?)(?: -->)?\n\n)"
-    r"(?P<body>.*?)(?P<end>\n(?:\.\.|<!--) end of table)",
+    r"(?P<body>(?:(?! end of table).)*?)(?P<end>\n(?:\.\.|<!--) end of table)",
     re.DOTALL,
 )
 # Not where the markup itself is shown.

@@ -1,5 +1,6 @@
 """The measured tables of the pages are those of the files of results."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ def test_pages_hold_the_tables_of_the_files(capsys):
 def test_every_table_stands_on_a_page():
     marked = {match["name"] for page in tables.PAGES for match in tables.MARKED.finditer(page.read_text("utf-8"))}
     assert marked == set(tables.TABLES)
+
+
+def test_every_comment_that_begins_a_table_has_an_end_of_its_own():
+    for page in tables.PAGES:
+        text = page.read_text("utf-8")
+        n_begun = len(re.findall(r"^(?:\.\.|<!--) table by ", text, re.MULTILINE))
+        assert n_begun == len(tables.MARKED.findall(text)), page
 
 
 def test_every_number_of_a_file_in_prose_is_made_from_it():
