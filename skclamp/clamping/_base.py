@@ -58,6 +58,9 @@ from ._views import candidate_views, find_views, one_view
 
 logger = logging.getLogger("skclamp")
 
+# What `cost_` calls passes over inputs without labels.
+_BESIDE = {"unlabelled_forward": "X_unlabelled", "reference_forward": "X_reference"}
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class BaseClamping(BaseCalibrator):
@@ -208,7 +211,9 @@ class BaseClamping(BaseCalibrator):
     n_iter_ : int
         Epochs of the final training.
     cost_ : dict
-        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average.
+        Passes "forward" and "backward": how often each sample went through the network during `fit`, on average. Where
+        `X_unlabelled` was given also "unlabelled_forward" and "reference_forward": how often each of its inputs did,
+        and each of those of `X_reference`.
     """
 
     loss_eps: float = 0.0
@@ -475,6 +480,7 @@ class BaseClamping(BaseCalibrator):
         unlabelled, reference = self.__dict__.get("_beside", (None, None))
         if unlabelled is None:
             return [Start(problem)]
+        problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
         learner.progress.begin("unlabelled samples")
         opened = [None if each is None else self._open_unlabelled(each, problem) for each in (unlabelled, reference)]
         searched, tries = self._splits_for(problem, [], learner)
@@ -656,9 +662,12 @@ class BaseClamping(BaseCalibrator):
             yield from sentences(verdict)
         if not self._verdicts():
             yield "No guard judged this."
-        passes = " and ".join(f"{n:.3g} {name}" for name, n in self.cost_.items())
+        passes = " and ".join(f"{self.cost_[name]:.3g} {name}" for name in ("forward", "backward"))
         last = f"; epochs on all of them: {self.n_iter_}" if self.n_iter_ else ""
         yield f"The fit took {passes} passes over {self._n_samples:,} samples{last}."
+        beside = [f"{self.cost_[key]:.3g} over {name}" for key, name in _BESIDE.items() if self.cost_.get(key)]
+        if beside:
+            yield f"Beside these there were forward passes without labels: {' and '.join(beside)}."
 
     @property
     def _n_parameters(self):

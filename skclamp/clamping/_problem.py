@@ -28,6 +28,8 @@ class Passes:
 
     forward: int = 0
     backward: int = 0
+    # How often inputs beside these did on average, by what `cost_` calls it.
+    beside: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -186,10 +188,13 @@ class Problem:
         return self.shard.all_gather(losses) * (weight / weight.mean()).to(losses.device)
 
     def cost(self):
-        """Passes over the network, forward and backward: how often each sample went through it on average."""
+        """Passes over the network, forward and backward: how often each sample went through it on average.
+
+        Those of inputs without labels, where there are any, have names of their own.
+        """
         passes = torch.tensor([self.passes.forward, self.passes.backward], dtype=torch.float64)
         forward, backward = (self.shard.ranks.sum(passes) / len(self)).tolist()
-        return {"forward": forward, "backward": backward}
+        return {"forward": forward, "backward": backward, **self.passes.beside}
 
     def targets(self):
         """Column indices and weights, unless these are all 1, on the CPU for a loader."""

@@ -228,6 +228,7 @@ def _feature_targets(problem, reference):
             targets[layer.name] = (torch.zeros_like(size) if part.bias is None else part.bias.detach().double()), size
     others = [layer for layer in problem.norm_layers or [] if layer.name not in targets]
     if others and reference is not None and not isinstance(reference, ReferenceSummary):
+        problem.passes.beside["reference_forward"] += 1
         for layer, (mean, square) in _passed(problem, [reference], others).items():
             targets[layer.name] = mean, (square - mean**2).clamp_min(0).sqrt()
     return targets
@@ -241,6 +242,8 @@ def _features(problem, inputs, targets):
     layers = [layer for layer in problem.norm_layers if layer.name in targets]
     found = NormPerturbation(layers, problem.layers_left_out)
     found = found.to(problem.logits.device, torch.promote_types(problem.backbone.dtype or torch.float32, torch.float32))
+    problem.passes.forward += problem.shard.size
+    problem.passes.beside["unlabelled_forward"] += 1
     measured = _passed(problem, inputs, layers, targets)
     gains, offsets = [], []
     for layer in layers:
