@@ -96,15 +96,6 @@ class Moments:
         """Weighted mean of the gradients' outer products, of shape (n_parameters + 1, n_parameters + 1)."""
         return self.sums[3 + self._order :].view(self._order, self._order) / self.sums[0]
 
-    def moved(self, shift):
-        """What they foresee of the loss and gradients elsewhere, the parameters and log T so far from here."""
-        sums = self.sums.clone()
-        slope, curvature = sums[3 : 3 + self._order], sums[3 + self._order :].view(self._order, self._order)
-        change = curvature @ shift
-        sums[2] += (slope + change / 2) @ shift
-        slope += change
-        return Moments(sums)
-
 
 class WideGradients(NamedTuple):
     """Gradients of the samples of all processes, as they are; each tensor has a row for each sample."""
@@ -133,11 +124,9 @@ class WideGradients(NamedTuple):
 
 
 def joined(parts):
-    """Gradients of the samples of all parts: Moments or WideGradients, told or foreseen at the same parameters."""
+    """WideGradients of the samples of all parts, told or foreseen at the same parameters."""
     if len(parts) == 1:
         return parts[0]
-    if isinstance(parts[0], Moments):
-        return Moments(sum(part.sums for part in parts))
     *tensors, losses = zip(*parts, strict=True)
     weights = [part.weight.sum().item() for part in parts]
     loss = sum(weight * mean for weight, mean in zip(weights, losses, strict=True)) / sum(weights)

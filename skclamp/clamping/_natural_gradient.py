@@ -64,9 +64,11 @@ def descend(state, problem, settings, generator):
         problem, state.parts = problem.take(_draw(problem, most, generator)), []
     many = problem.n_weighted > _FEW_SAMPLES
     subsampled = many and not state.prior_precisions
-    if not (many and state.parts):
-        halves = torch.randperm(len(problem), generator=generator).tensor_split(2) if many and settings.features else ()
-        state.parts = [(half.sort().values, None) for half in halves] or [(None, None)]
+    if not (many and settings.features):
+        state.parts = [(None, None)]
+    elif not state.parts:
+        halves = torch.randperm(len(problem), generator=generator).tensor_split(2)
+        state.parts = [(half.sort().values, None) for half in halves]
     _measure_priors(state, problem.take(_draw(problem, _SUBSAMPLE_SIZE, generator)), generator)
     lr = 1.0 if settings.lr == "auto" else settings.lr
     net = ClampingNet.around(state, problem, settings, generator, lr=lr)
@@ -77,49 +79,16 @@ def descend(state, problem, settings, generator):
             net.notify("on_epoch_begin", **datasets)
             descent.subsampled &= n_steps <= min(_MAX_SUBSAMPLED_STEPS, settings.max_epochs // 2)
             foreseen = state.gradients is not None and state.gradients.logits is None
-            loss, step, others = descent.choose()
-            # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
-            if descent.subsampled and (step is None or step.gain < max(step.n_effective_parameters, _SMALLEST_GAIN)):
-                descent.subsampled = False
-                loss, step, others = descent.choose()
-            little = settings.features and settings.for_guard and n_steps == 1 and step.evidence < _EVIDENCE_THERE
-            if step is not None and step.gain >= _SMALLEST_GAIN and not little:
-                least = _LAST_GAIN * math.sqrt(step.n_effective)
-                # What is foreseen of the first step from other places is less sure.
-                if settings.early_stopped and not foreseen:
-                    # What a step has to add is measured by the pass that the next one costs: of a part of the samples.
-                    least = max(least, _LAST_PART * step.evidence / len(state.parts))
-                # The first one promises what the model at the identity sees, perhaps a tenth of what there is.
-                last = not descent.subsampled and step.gain < least and (n_steps > 1 or not settings.for_guard)
-                last &= not foreseen
-                # Beyond a whole step the samples that it was made on would like what is chance.
-                lengthen = not last and len(state.parts) == 1
-                length = descent.search(step, lengthen=lengthen)
-                if not (length or descent.subsampled or foreseen) and step.gain > step.n_effective_parameters:
-                    # So much is more than chance, which so few samples may hide.
-                    length = descent.search(step, lengthen=lengthen, n_times=_MORE_TRIALS)
-                moved = length > 0 or descent.subsampled
-                if not moved:
-                    descent.note_unmoved(FamilyReason.NO_DESCENT)
-                # A step that the search had to shorten much leads along the floor of a valley, where passes buy little
-                # more; the gradients of few samples span a part of the curvature alone, and all their steps are short.
-                last = last or (length < lr / 2 and not (descent.subsampled or state.wide))
-                # Gains halve from step to step: fresh samples would find none in the next one.
-                descent.subsampled &= length > 0 and step.gain > 2 * step.n_effective_parameters
-            else:
-                if little:
-                    descent.note_unmoved(FamilyReason.LITTLE_EVIDENCE, step.evidence, _EVIDENCE_THERE)
-                elif step is not None:
-                    descent.note_unmoved(FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
-                step, length = descent.look(others)
-                moved, last = step is not None, False
-            if not moved:
+            made = descent.step_on_few() if descent.subsampled else None
+            made = made or descent.step_on_all(first=n_steps == 1, foreseen=foreseen)
+            if made is None:
                 net.history.pop()
-                if foreseen:
-                    # Folds that ended far from each other foresee little.
-                    state.parts = [(rows, None) for rows, _ in state.parts]
-                    continue
-                break
+                if not foreseen:
+                    break
+                # Folds that ended far from each other foresee little.
+                state.parts = [(rows, None) for rows, _ in state.parts]
+                continue
+            loss, step, length, last = made
             record = {"train_loss": loss, "temperature": descent.temperature.item(), "gain": step.gain, "step": length}
             for name, value in record.items():
                 net.history.record(name, value)
@@ -172,6 +141,55 @@ class _Descent:
     # Where a step has ended, the parameters, and what `in_sample` tells of them.
     end: tuple | None = None
 
+    def step_on_few(self):
+        """Make a step that few samples ask for, a new draw; None where it is time to ask all of them.
+
+        The loss before it, the step, its length, and whether it is the last one.
+        """
+        loss, step, _ = self.choose()
+        # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
+        if step is None or step.gain < max(step.n_effective_parameters, _SMALLEST_GAIN):
+            self.subsampled = False
+            return None
+        length = self.search(step)
+        # Gains halve from step to step: fresh samples would find none in the next one.
+        self.subsampled = length > 0 and step.gain > 2 * step.n_effective_parameters
+        return loss, step, length, False
+
+    def step_on_all(self, *, first, foreseen):
+        """Make a step that all the samples ask for; as `step_on_few`, and None where they ask for none."""
+        state, settings, too_little = self.state, self.settings, None
+        loss, step, others = self.choose()
+        # What the model at the identity promises is perhaps a tenth of what there is.
+        blind = first and settings.for_guard
+        if blind and settings.features and step.evidence < _EVIDENCE_THERE:
+            too_little = FamilyReason.LITTLE_EVIDENCE, step.evidence, _EVIDENCE_THERE
+        elif step is not None and step.gain < _SMALLEST_GAIN:
+            too_little = FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN
+        if too_little:
+            self.note_unmoved(*too_little)
+        if too_little or step is None:
+            found = self.look(others)
+            return found and (loss, *found, False)
+        least = _LAST_GAIN * math.sqrt(step.n_effective)
+        if settings.early_stopped:
+            # What a step has to add is measured by the pass that the next one costs: of a part of the samples.
+            least = max(least, _LAST_PART * step.evidence / len(state.parts))
+        # What is foreseen of the first step from other places is less sure.
+        nearly_there = step.gain < least and not (blind or foreseen)
+        # Beyond a whole step the samples that it was made on would like what is chance.
+        length = self.search(step, lengthen=not nearly_there)
+        if not (length or foreseen) and step.gain > step.n_effective_parameters:
+            # So much is more than chance, which so few samples may hide.
+            length = self.search(step, lengthen=not nearly_there, n_times=_MORE_TRIALS)
+        if not length:
+            self.note_unmoved(FamilyReason.NO_DESCENT)
+            return None
+        # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
+        # the gradients of few samples span a part of the curvature alone, and all their steps are short.
+        in_valley = length < self.lr / 2 and not state.wide
+        return loss, step, length, nearly_there or in_valley
+
     def choose(self):
         """The loss, a step or None, and what `look` may look at where that isn't worth much.
 
@@ -196,8 +214,6 @@ class _Descent:
             state.untried[name] = untried
         state.untried.pop(chosen, None)
         if chosen is not None:
-            if not self.subsampled:
-                state.parts = [(None, extended[chosen][0])]
             self.extend(chosen)
             return gradients.own.loss, steps[chosen], {}
         if self.subsampled:
@@ -219,11 +235,12 @@ class _Descent:
         extensions = [extension for extension, _ in state.extensions.values()]
         place = state.perturbation, self.temperature.item()
         (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions, wide=state.wide)
-        if not self.subsampled:
+        if self.settings.features:
             # The next step renews those of another part.
             state.parts = [*state.parts[1:], (rows, gradients.own)]
-            own = joined([part for _, part in state.parts if part is not None])
-            gradients = state.gradients = replace(gradients, own=own)
+            gradients = replace(gradients, own=joined([part for _, part in state.parts if part is not None]))
+        if not self.subsampled:
+            state.gradients = gradients
         return gradients
 
     def solve(self, block, displacement, *, fitted=True):
@@ -250,17 +267,15 @@ class _Descent:
 
         Where gradients are weak, as in the dark, or point nowhere near the optimum, as where images are clipped, that
         model sees a tenth of what is to be gained, and a prior that it fits leaves nothing of that. The step and its
-        length, or None and 0.
+        length, or None.
         """
         state, left, temperature = self.state, self.state.extensions, self.temperature.item()
-        identity, parts = state.displacement, state.parts
-        weak = {name: self.solve(proposal, identity, fitted=False) for name, proposal in proposals.items()}
+        weak = {name: self.solve(proposal, state.displacement, fitted=False) for name, proposal in proposals.items()}
         for name, step in worth_a_look(weak).items():
             state.extensions, untried = dict(left), dict(state.untried)
             if name is not None:
                 self.extend(name)
-            state.parts = [(None, proposals[name][0])]
-            length, evidence = self.search(step, lengthen=True), 0.0
+            length, evidence = self.search(step), 0.0
             if length:
                 evidence = self.solve((self.gradients().own, state.prior_precisions), state.displacement).evidence
             if evidence >= _EVIDENCE_THERE:
@@ -272,11 +287,11 @@ class _Descent:
             if name is not None:
                 delattr(state.perturbation, name)
                 state.identity, state.prior_precisions = [], []
-            state.gradients, state.parts, self.step_size, self.end = None, parts, None, None
+            state.gradients, self.step_size, self.end = None, None, None
         state.extensions = {}
         if state.gradients is not None and state.gradients.logits is not None and state.identity:
             self.end = parameters_of(state.perturbation), self.seen.in_sample(state.gradients.logits, smooth=True)
-        return None, 0.0
+        return None
 
     def note_unmoved(self, reason, *numbers):
         """Note of a perturbation that is still the identity why."""
@@ -284,11 +299,12 @@ class _Descent:
         if not state.perturbs:
             state.untried |= dict.fromkeys(names_of(state.perturbation), Untried(0.0, reason, *numbers))
 
-    def search(self, step, *, lengthen, n_times=1):
+    def search(self, step, *, lengthen=True, n_times=1):
         """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
         # From those whose logits the last pass told, which cost nothing, where there are any. A subsampled step has all
         # to draw from: what the few samples of its direction alone would like is not worth having.
-        n_samples = _TRIAL_SIZE if len(self.state.parts) == 1 and not self.subsampled else _SUBSAMPLE_TRIAL_SIZE
+        in_one = len(self.state.parts) == 1
+        n_samples = _TRIAL_SIZE if in_one and not self.subsampled else _SUBSAMPLE_TRIAL_SIZE
         gradients, self.state.gradients = self.state.gradients, None
         logits = None if gradients is None else gradients.logits
         pool = self.samples if logits is None else self.seen
@@ -313,7 +329,7 @@ class _Descent:
 
         usual = length = self.step_size or self.lr
         if loss(length) < loss(0.0):
-            while lengthen and is_short(length) and loss(2 * length) < loss(length):
+            while lengthen and in_one and is_short(length) and loss(2 * length) < loss(length):
                 length *= 2
         else:
             while length > _SHORTEST_STEP * self.lr and loss(length) >= loss(0.0):
@@ -325,9 +341,8 @@ class _Descent:
         # The gradients' second moments may be off from the curvature, by about the same factor from step to step.
         self.step_size = best or self.step_size
         self.move(start + best * direction, tried[best].temperature)
-        if not self.subsampled:
-            shift = F.pad(best * step.direction, (0, 1), value=math.log(tried[best].temperature / before))
-            self.state.parts = [(rows, own and own.moved(shift)) for rows, own in self.state.parts]
+        shift = F.pad(best * step.direction, (0, 1), value=math.log(tried[best].temperature / before))
+        self.state.parts = [(rows, own and own.moved(shift)) for rows, own in self.state.parts]
         if logits is not None and self.state.identity:
             # How the step has changed T and the NLL, told by the same few samples, so that most noise cancels.
             old, new = (samples.in_sample(tried[length].logits, smooth=True) for length in (0.0, best))

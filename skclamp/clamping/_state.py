@@ -66,7 +66,7 @@ class State:
     # At these parameters, of all the samples, where a pass told them already.
     gradients: Gradients | None = None
     # Parts of the samples that share none, of which a step has the gradients of one anew: their positions, None for all
-    # samples, and their last gradients, moved to these parameters, or None.
+    # samples, and, of features, their last gradients, moved to these parameters; else None.
     parts: list = field(default_factory=list)
     # Families that were not tried, by name.
     untried: dict[str, Untried] = field(default_factory=dict)
