@@ -52,7 +52,8 @@ def accelerate(problem, precision="auto"):
         expected = _run(backbone.module, batch)
         bare = _bare(backbone.module, batch, expected)
         exact = _channels_last(_fused(bare, batch, expected), batch, expected)
-        quick = _autocast(exact, batch) if _wants_bfloat16(precision, backbone) else exact
+        automatic = precision == "auto" and backbone.dtype == torch.float32 and has_bfloat16(backbone.device)
+        quick = _autocast(exact, batch) if automatic or precision == "bfloat16" else exact
     return replace(problem, backbone=_around(backbone, quick), exact=_around(backbone, exact))
 
 
@@ -91,7 +92,9 @@ def _bare(logits, batch, expected):
 
 def _fused(logits, batch, expected):
     """With each convolution and its batch norm in one."""
-    if not any(isinstance(part, _BatchNorm) for part in logits.modules()) or _has_compiled_parts(logits):
+    parts = list(logits.modules())
+    # Hooks would have a compiler make its layers again.
+    if not any(isinstance(part, _BatchNorm) for part in parts) or any(hasattr(part, "_orig_mod") for part in parts):
         return _variant(logits)
     try:
         candidate = _variant(logits, copy.deepcopy(logits.module))
@@ -103,11 +106,6 @@ def _fused(logits, batch, expected):
         return candidate if pairs and _same(candidate, batch, expected) else _variant(logits)
     except Exception:  # noqa: BLE001 - a copy of a network may fail in as many ways as there are networks
         return _variant(logits)
-
-
-def _has_compiled_parts(network):
-    """Whether a compiler has made one of the layers into something that hooks would have it make again."""
-    return any(hasattr(part, "_orig_mod") for part in network.modules())
 
 
 def _fuse(convolution, norm):
@@ -166,12 +164,6 @@ def _autocast(logits, batch):
 def _same(candidate, batch, expected):
     scale = max(1.0, expected.abs().max().item())
     return (_run(candidate, batch) - expected).abs().max().item() <= _FUSED_TOLERANCE * scale
-
-
-def _wants_bfloat16(precision, backbone):
-    if precision == "auto":
-        return backbone.dtype == torch.float32 and has_bfloat16(backbone.device)
-    return precision == "bfloat16"
 
 
 def has_bfloat16(device):

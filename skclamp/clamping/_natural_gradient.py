@@ -199,8 +199,8 @@ class _Descent:
         gradients = self.gradients()
         own = gradients.own, state.prior_precisions
         extended = {
-            name: (extended, [*state.prior_precisions, prior_precision])
-            for extended, (name, (_, prior_precision)) in zip(gradients.extended, state.extensions.items(), strict=True)
+            name: (moments, [*state.prior_precisions, prior_precision])
+            for moments, (name, (_, prior_precision)) in zip(gradients.extended, state.extensions.items(), strict=True)
         }
         step = self.solve(own, displacement, fitted=not self.settings.weak_prior) if state.identity else None
         before = 0.0 if step is None else step.evidence
@@ -213,17 +213,17 @@ class _Descent:
                 untried = untried._replace(reason=FamilyReason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
             state.untried[name] = untried
         state.untried.pop(chosen, None)
+        others: dict = {}
         if chosen is not None:
             self.extend(chosen)
-            return gradients.own.loss, steps[chosen], {}
-        if self.subsampled:
-            return gradients.own.loss, step, {}
-        # What is kept without a verdict needs the evidence at once.
-        if self.settings.for_guard and not (state.wide or displacement.any()):
-            return gradients.own.loss, step, {None: own} if state.identity else extended
-        # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
-        state.extensions.clear()
-        return gradients.own.loss, step, {}
+            step = steps[chosen]
+        elif self.settings.for_guard and not (self.subsampled or state.wide or displacement.any()):
+            # What is kept without a verdict needs the evidence at once.
+            others = {None: own} if state.identity else extended
+        elif not self.subsampled:
+            # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
+            state.extensions.clear()
+        return gradients.own.loss, step, others
 
     def gradients(self):
         """Gradients at the present parameters."""

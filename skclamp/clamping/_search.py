@@ -182,12 +182,11 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped):
         replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
         for settings in candidates
     ]
-
-    apart = _share_none(splits, len(problem))
+    # Of folds that share samples, or leave some out, gradients foresee nothing, and may be large.
+    apart = np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(len(problem)))
 
     def learn(_, train, held_out):
         states = learner.fit_path(train, quiet)
-        # Of folds that share samples gradients foresee nothing, and may be large.
         return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
 
     return cross_examine(problem, splits, learn, learner.progress)
@@ -345,31 +344,24 @@ def _warm_start(evidence, splits):
         stacks = {name: [values[name] for values in learned] for name in learned[0]}
         means = {n: torch.stack(s).mean(0) if s[0].is_floating_point() else s[0] for n, s in stacks.items()}
         start.perturbation.load_state_dict(means)
-    n_samples = sum(len(rows) for rows in evidence.folds)
-    # Inputs' few parameters may go far with all the samples, beyond what folds foresee.
-    if norm_part(start.perturbation) is not None and (parts := _foreseen(start, states, splits, n_samples)):
+    if parts := _foreseen(start, states, splits):
         start.gradients = Gradients(None, joined([gradients for _, gradients in parts]), [])
         start.parts, start.extensions = parts, {}
     return start
 
 
-def _share_none(splits, n_samples):
-    """Whether each of all the samples is in the training part of one fold."""
-    return np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(n_samples))
-
-
-def _foreseen(start, states, splits, n_samples):
+def _foreseen(start, states, splits):
     """The training samples of each fold, and what its last gradients foresee at a start.
 
-    None where folds share some, leave some out, or learned in other families, or the gradients would be too many.
+    None where a fold has left no gradients, as inputs leave none, whose few parameters may go far with all the samples,
+    beyond what folds foresee; where folds clamp other layers; and where the gradients would be too many.
     """
+    if not all(state.parts for state in states):
+        return []
     blocks = [norm_part(state.perturbation) for state in (start, *states)]
-    if None in blocks:
-        return []
     forms = [[(name, p.shape) for name, p in block.named_parameters()] for block in blocks]
-    if not (_share_none(splits, n_samples) and all(form == forms[0] for form in forms)):
-        return []
-    if not all(state.parts for state in states) or (start.wide and n_samples > most_samples(n_learnable(blocks[0]))):
+    n_samples = sum(len(train) for train, _ in splits)
+    if any(form != forms[0] for form in forms) or n_samples > most_samples(n_learnable(blocks[0])):
         return []
     there, *places = [parameters_of(block) for block in blocks]
     parts = []

@@ -246,13 +246,9 @@ def _draw_image(ax, image, names, limits):
         ax.set_yticks(places, names)
         ax.set(xlabel="from", ylabel="to")
     if image.size <= _MAX_NUMBERS:
-        _write_numbers(ax, image, shown)
-
-
-def _write_numbers(ax, image, shown):
-    for (row, column), value in np.ndenumerate(image):
-        dark = shown.norm(value) < 0.5
-        ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        for (row, column), value in np.ndenumerate(image):
+            color = "white" if shown.norm(value) < 0.5 else "black"
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
 
 
 def _draw_curves(ax, x, curves, names):

@@ -272,10 +272,6 @@ class CalibratorComparison:
         return notes
 
 
-def _log_softmax(logits):
-    return torch.log_softmax(logits.double(), 1)
-
-
 def _width_of_output():
     """Of the terminal; what is read elsewhere, a file or a notebook's cell, is as wide as it must be."""
     return shutil.get_terminal_size((10**6, 0)).columns
@@ -463,7 +459,8 @@ def _compare(calibrators, scoring, logits, calibration, alpha):
             fitted[name], y_proba, times[name] = fit_and_predict(calibrator, logits, calibration)
         score(name, y_proba)
     X_test = None if logits.estimator is None else logits.X_test
-    copies = copies_of(ComputedRows(_log_softmax, logits.test), torch.ones(len(logits.test)), X_test)
+    log_proba = ComputedRows(lambda rows: rows.double().log_softmax(1), logits.test)
+    copies = copies_of(log_proba, torch.ones(len(logits.test)), X_test)
     if copies is not None:
         # Those of several labels are several samples.
         copies = copies * len(logits.classes) + logits.y_test_encoded
