@@ -1,6 +1,7 @@
 """What was decided, in words: the reason of every verdict, the sentences of a summary, and what warnings say of it."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,13 +9,21 @@ from .class_frequencies import FrequencyDoubt
 from .out_of_fold import MIN_SAMPLES, Doubt
 from .verdict import FamilyReason, Unheard, ViewReason
 
-# What it is where nothing is kept; of a perturbation, also beside views that are.
-WITHOUT_PERTURBATION = "this is temperature scaling"
-BESIDE_VIEWS = "views see the inputs as they are"
-WITHOUT_VIEWS = "a prediction takes one pass"
-# What unlabelled samples taught, where it is kept and where it isn't.
-UNTAUGHT = "this is what unlabelled samples taught"
-WITHOUT_LABELS = "nothing is learned from unlabelled samples"
+
+class About(NamedTuple):
+    """What a verdict is about: what it is where nothing is kept, who made the candidates, and on what they build."""
+
+    otherwise: str
+    made_by: str = ""
+    on: str = ""
+
+
+WITHOUT_PERTURBATION = About("this is temperature scaling")
+# Where views are kept.
+BESIDE_VIEWS = About("views see the inputs as they are")
+WITHOUT_VIEWS = About("a prediction takes one pass")
+WITHOUT_LABELS = About("nothing is learned from unlabelled samples", "what unlabelled samples teach")
+TAUGHT_WITHOUT_LABELS = About("what unlabelled samples taught stays as it is", on="what unlabelled samples taught")
 
 _TOO_FEW = "other inputs would look the same, for there are too few samples to tell:"
 _WORDS = {
@@ -39,8 +48,10 @@ _WORDS = {
     ViewReason.BETTER_ONE_JOINED: "another view did better",
     ViewReason.BETTER_ONES_ON_FEW: "others did better on {about} samples",
     Unheard.FEW_FOR_THE_GUARD: "the guard needs {needed} samples with weight, got {value}",
-    Unheard.NO_STATISTICS: "the network has no batch norm, whose statistics would tell, and X_reference isn't given",
-    Unheard.LABELS_TEACH_MORE: "it helps, but the labelled samples alone are expected to teach more",
+    Unheard.NO_STATISTICS: (
+        "the network has no batch norm, whose statistics would tell, and X_reference gives none to compare with"
+    ),
+    Unheard.LABELS_TEACH_MORE: "but the labelled samples alone are expected to teach more",
     Unheard.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
     Unheard.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",
     Unheard.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",
@@ -102,18 +113,17 @@ def sentences(verdict):
         yield f"Half of such sets of samples would have shown a gain of {verdict.detectable_gain:.2g} nats per sample."
 
 
-def verdict_of(decision, otherwise):
-    """The verdict that tells a decision; `otherwise` says what it is where nothing is kept."""
+def verdict_of(decision, about):
+    """The verdict that tells a decision, `About` something."""
     not_tried = {name: words_of(why) for name, why in decision.untried.items()}
-    return replace(decision.verdict, reason=_reason(decision, otherwise), not_tried=not_tried)
+    return replace(decision.verdict, reason=_reason(decision, about), not_tried=not_tried)
 
 
-def _reason(decision, otherwise):
-    refused, nothing_was_tried = f"Refused, so {otherwise}", f"Nothing was tried, so {otherwise}"
+def _reason(decision, about):
+    refused, nothing_was_tried = f"Refused, so {about.otherwise}", f"Nothing was tried, so {about.otherwise}"
     verdict = decision.verdict
-    if decision.unheard and decision.unheard.reason is Unheard.LABELS_TEACH_MORE:
-        return f"Passed over, so {otherwise} ({words_of(decision.unheard)})."
-    if decision.unheard:
+    passed_over = decision.unheard and decision.unheard.reason is Unheard.LABELS_TEACH_MORE
+    if decision.unheard and not passed_over:
         return f"{refused if verdict.tried else nothing_was_tried} ({words_of(decision.unheard)})."
     n_candidates, n_folds = decision.n_candidates, len(verdict.folds)
     folds = f"{n_folds} fold{'s' * (n_folds > 1)}"
@@ -126,10 +136,15 @@ def _reason(decision, otherwise):
             return f"{refused}: no view gained beyond chance where it was chosen {why}."
         why = _why_nothing(decision.untried)
         return f"{nothing_was_tried} ({why})." if why else f"{nothing_was_tried}."
-    which = " or ".join(decision.names) + (f", the best of {n_candidates} candidates," if n_candidates > 1 else "")
+    names = " or ".join(decision.names)
+    which = f"{about.made_by} ({names})" if about.made_by else names
+    which += f", the best of {n_candidates} candidates," if n_candidates > 1 else ""
     verb = "lowered" if verdict.difference < 0 else "raised"
     gain = f"{which} {verb} the held-out NLL by {abs(verdict.difference):.2g} nats per sample"
+    gain += f" on top of {about.on}" if about.on else ""
     spread = f"standard error {verdict.standard_error:.2g}"
+    if passed_over:
+        return f"Passed over, so {about.otherwise}: {gain} ({spread}), {words_of(decision.unheard)}."
     if verdict.accepted:
         where = f"{'each' if decision.n_gains == n_folds else decision.n_gains} of {folds}"
         if decision.by_score:

@@ -169,15 +169,19 @@ def _perturbation(name, calibrator, channel_names):
     """What a clamping calibrator learned, and why it kept or refused it."""
     panels = panels_of(calibrator.perturbation_, channel_names, (0.0, 1.0))
     panels += view_panels(calibrator.views_, calibrator.view_weights_)
+    unlabelled = getattr(calibrator, "unlabelled_verdict_", None)
+    taught = unlabelled is not None and unlabelled.accepted
     return {
         "name": name,
-        "accepted": calibrator.verdict_.accepted if hasattr(calibrator, "verdict_") else calibrator.accepted_,
+        # On top of what unlabelled samples taught, which proved itself.
+        "accepted": calibrator.verdict_.accepted
+        if hasattr(calibrator, "verdict_")
+        else calibrator.accepted_ and not taught,
         # Another output map takes its place.
         "temperature": None if hasattr(calibrator, "output_") else calibrator.temperature_,
         "verdict": _told(calibrator, "verdict_"),
-        "unlabelledVerdict": _told(calibrator, "unlabelled_verdict_"),
-        "taught": getattr(calibrator, "unlabelled_verdict_", None) is not None
-        and calibrator.unlabelled_verdict_.accepted,
+        "unlabelledReason": unlabelled and unlabelled.reason,
+        "taught": taught,
         "viewsVerdict": _told(calibrator, "views_verdict_"),
         "nViews": len(calibrator.views_),
         "panels": [{"title": p.title, "kind": p.kind, **_CONTENTS[p.kind](**p.content)} for p in panels],

@@ -22,7 +22,7 @@ from .._judging.out_of_fold import LEVEL, MIN_SAMPLES
 from .._judging.verdict import Unheard, nothing_tried
 from .._judging.words import (
     BESIDE_VIEWS,
-    UNTAUGHT,
+    TAUGHT_WITHOUT_LABELS,
     WITHOUT_LABELS,
     WITHOUT_PERTURBATION,
     WITHOUT_VIEWS,
@@ -385,7 +385,7 @@ class BaseClamping(BaseCalibrator):
             self._fit_output(solved, logits)
             self._set_fitted(problem, state, views, samples.deployed.module)
             held_out = None if self._has_views else outcome.held_out_loss()
-            return Mapped(solved.logits, logits, solved.y_encoded, solved.weight, held_out)
+            return Mapped(solved.raw, logits, solved.y_encoded, solved.weight, held_out)
 
     @property
     def _treats_classes_alike(self):
@@ -482,7 +482,10 @@ class BaseClamping(BaseCalibrator):
             return [Start(problem)]
         problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
         learner.progress.begin("unlabelled samples")
-        opened = [None if each is None else self._open_unlabelled(each, problem) for each in (unlabelled, reference)]
+        opened = (
+            self._open_unlabelled("X_unlabelled", unlabelled, problem),
+            None if reference is None else self._open_unlabelled("X_reference", reference, problem),
+        )
         searched, tries = self._splits_for(problem, [], learner)
         if not tries:
             n_samples = problem.n_distinct
@@ -497,19 +500,24 @@ class BaseClamping(BaseCalibrator):
         learns_features = any(settings.features for settings in candidates)
         return proven_starts(problem, searched, taught, tries[-1], level, learns_features=learns_features)
 
-    def _open_unlabelled(self, X, problem):
+    def _open_unlabelled(self, name, X, problem):
         """Inputs without labels, as the network takes them; a summary as it is."""
         if isinstance(X, ReferenceSummary):
             return X
-        inputs = problem.backbone.open(dataset_behind(X, any_order=True))
-        if getattr(inputs, "is_stream", False):
-            raise TypeError("X_unlabelled and X_reference must be arrays or map-style Datasets; got a stream")
-        x, _ = problem.backbone.to_device(next(iter(inputs.batches(1)))[0])
-        if x is not None and tuple(x.shape[1:]) != problem.input_shape:
-            raise ValueError(
-                f"X_unlabelled and X_reference must hold inputs of the shape of X, {problem.input_shape}; got "
-                f"{tuple(x.shape[1:])}"
-            )
+        try:
+            inputs = problem.backbone.open(dataset_behind(X, any_order=True))
+            if getattr(inputs, "is_stream", False):
+                raise TypeError("inputs without labels must be an array or a map-style Dataset; got a stream")
+            # They are shuffled later: what is wrong is told by its place here.
+            for batch, _ in inputs.batches():
+                x, _ = problem.backbone.to_device(batch)
+                if x is not None and tuple(x.shape[1:]) != problem.input_shape:
+                    raise ValueError(
+                        f"inputs must have the shape of X's, {problem.input_shape}; got {tuple(x.shape[1:])}"
+                    )
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{name}: {error}") from error
         return inputs
 
     def _tell(self, start, decision, views, progress):
@@ -518,8 +526,8 @@ class BaseClamping(BaseCalibrator):
             self.unlabelled_verdict_ = verdict_of(start.decision, WITHOUT_LABELS)
         if decision is not None:
             # Without a perturbation, but with views, this isn't temperature scaling.
-            otherwise = BESIDE_VIEWS if views.logits is not None else WITHOUT_PERTURBATION
-            self.verdict_ = verdict_of(decision, otherwise if start.taught is None else UNTAUGHT)
+            about = BESIDE_VIEWS if views.logits is not None else WITHOUT_PERTURBATION
+            self.verdict_ = verdict_of(decision, about if start.taught is None else TAUGHT_WITHOUT_LABELS)
         if views.decision is not None:
             self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
         for verdict in self._verdicts():

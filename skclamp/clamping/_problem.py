@@ -46,7 +46,7 @@ class Problem:
     # The column of each label.
     y_encoded: torch.Tensor
     weight: torch.Tensor
-    # The network's, at the identity.
+    # The network's, at the identity or behind what samples without labels taught.
     logits: torch.Tensor
     # Which samples these are of those of all processes.
     shard: Shard
@@ -61,6 +61,8 @@ class Problem:
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
     norm_layers: list[NormLayer] | None = None
     layers_left_out: dict[str, str] = field(default_factory=dict)
+    # The network's, before it was taught anything.
+    raw: torch.Tensor = field(kw_only=True)
     # Of the samples of all processes, on the CPU; told once.
     weight_of_all: torch.Tensor = field(kw_only=True)
 
@@ -80,6 +82,7 @@ class Problem:
             shard,
             Passes(forward=shard.size),
             split_params=samples.metadata.guard,
+            raw=samples.logits,
             weight_of_all=shard.all_gather(samples.weight).cpu(),
         )
 
@@ -114,7 +117,7 @@ class Problem:
         copies = None if self.copies is None else self.copies[rows.numpy()]
         shard, rows = self.shard.take(rows)
         on = rows.to(self.y_encoded.device)
-        weight = self.weight[rows.to(self.weight.device)]
+        weight, logits = self.weight[rows.to(self.weight.device)], self.logits[on]
         # A process that has none of them keeps an input for its shape.
         inputs = self.inputs.take(rows if len(rows) else [0])
         return replace(
@@ -123,7 +126,8 @@ class Problem:
             inputs=inputs,
             y_encoded=self.y_encoded[on],
             weight=weight,
-            logits=self.logits[on],
+            logits=logits,
+            raw=logits if self.raw is self.logits else self.raw[on],
             weight_of_all=weight_of_all,
             split_params=split_params,
             copies=copies,

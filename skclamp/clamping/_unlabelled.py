@@ -359,7 +359,7 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
     other = start_at(of_inputs) if of_inputs else Start(problem, start.decision)
     if other.taught is None:
         why = Objection(Unheard.LABELS_TEACH_MORE)
-        verdict = replace(start.decision.verdict, accepted=False)
+        verdict = replace(start.decision.verdict, accepted=False, detectable_gain=None)
         other = Start(problem, start.decision._replace(verdict=verdict, unheard=why))
     return [start, other]
 

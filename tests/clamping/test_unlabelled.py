@@ -1,6 +1,7 @@
 """What samples without labels teach: it is kept where labels prove it, and told; refused where nothing could."""
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, reference_summary
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators, reference_summary
 
 NETWORK = convolutional_network()
 (_, _), (IMAGES, LABELS) = splits()
@@ -60,12 +61,15 @@ def test_what_unlabelled_images_teach_is_kept_where_labels_prove_it(how):
     assert verdict.accepted
     assert calibrator.accepted_
     assert KEPT[how] in verdict.reason
-    assert verdict.reason.startswith("Kept: ")
+    assert verdict.reason.startswith("Kept: what unlabelled samples teach (")
     assert set(verdict.tried) == {"moments", "moments, spectrum", "features", "moments, spectrum, features"}
     assert verdict.n_samples == N
     plain = TemperatureScaling(NETWORK).fit(seen(POOL[:N], how), LABELS[POOL[:N]])
     assert nll(calibrator, how) < nll(plain, how) - 0.1
     assert verdict.reason in calibrator.summary()
+    # What there was before is what the network says.
+    scores = [each.score(seen(POOL[:N], how), LABELS[POOL[:N]]) for each in (plain, calibrator)]
+    assert calibrator.summary().startswith(f"Accuracy {scores[0]:.1%} -> {scores[1]:.1%}, ")
     assert snapshot(NETWORK) == before
 
 
@@ -116,10 +120,16 @@ def test_where_labels_teach_features_better_they_do():
     statistics = fitted("pale", perturbation=None, reference=None, random_state=1)
     calibrator = fitted("pale", perturbation="norm", random_state=1)
     assert statistics.unlabelled_verdict_.accepted
-    assert "features lowered" in statistics.unlabelled_verdict_.reason
+    assert "what unlabelled samples teach (features) lowered" in statistics.unlabelled_verdict_.reason
     verdict = calibrator.unlabelled_verdict_
     assert not verdict.accepted
-    assert verdict.reason.startswith("Passed over")
+    said = (
+        "Passed over, so nothing is learned from unlabelled samples: what unlabelled samples teach (features) lowered"
+    )
+    assert verdict.reason.startswith(said)
+    assert verdict.reason.endswith(", but the labelled samples alone are expected to teach more.")
+    # What was seen needs no word on what would have been.
+    assert f"{verdict.reason} Kept: norm lowered" in calibrator.summary()
     assert verdict.tried["features"] < -0.5
     assert calibrator.verdict_.accepted
     assert nll(calibrator, "pale") < nll(statistics, "pale")
@@ -129,7 +139,8 @@ def test_where_the_search_finds_nothing_more_it_says_what_there_is():
     calibrator = fitted("pale", perturbation="channel")
     assert calibrator.unlabelled_verdict_.accepted
     assert not calibrator.verdict_.accepted
-    assert "so this is what unlabelled samples taught" in calibrator.verdict_.reason
+    assert calibrator.verdict_.reason.startswith("Refused, so what unlabelled samples taught stays as it is: channel ")
+    assert "nats per sample on top of what unlabelled samples taught (standard" in calibrator.verdict_.reason
     alone = fitted("pale")
     x = seen(TEST, "pale")
     np.testing.assert_allclose(calibrator.predict_proba(x), alone.predict_proba(x), rtol=1e-5, atol=1e-7)
@@ -147,6 +158,28 @@ def test_copies_and_files_say_the_same(way, tmp_path):
     np.testing.assert_array_equal(again.predict_proba(x), calibrator.predict_proba(x))
     assert again.unlabelled_verdict_ == calibrator.unlabelled_verdict_
     assert not hasattr(clone(calibrator), "unlabelled_verdict_")
+
+
+def test_reports_tell_what_came_from_where(tmp_path):
+    made = {"taught": fitted("pale"), "on top": fitted("pale", perturbation="channel"), "plain": fitted("none")}
+    comparison = compare_calibrators(
+        NETWORK,
+        seen(POOL[:N], "pale"),
+        LABELS[POOL[:N]],
+        seen(TEST, "pale"),
+        LABELS[TEST],
+        calibrators=made,
+        n_resamples=20,
+        n_draws=20,
+    )
+    comparison.to_html(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for calibrator in made.values():
+        verdict = calibrator.unlabelled_verdict_
+        told = json.dumps(verdict.reason, ensure_ascii=False)
+        assert f'"unlabelledReason":{told},"taught":{json.dumps(verdict.accepted)}' in page
+    # Its own verdict is the only one: labels weren't asked to teach anything.
+    assert '"name":"taught","accepted":false' in page
 
 
 class Stream(IterableDataset):
@@ -283,6 +316,10 @@ def test_few_labels_decide_nothing():
     assert "the guard needs 100 samples with weight, got 99" in calibrator.unlabelled_verdict_.reason
 
 
+WITH_NAN = IMAGES[POOL]
+WITH_NAN[77] = np.nan
+
+
 WRONG = {
     "no labels": ({"y": None}, {}, ValueError, "y must hold labels beside X_unlabelled: a hundred of them decide"),
     "no guard": (
@@ -295,14 +332,15 @@ WRONG = {
         {"X_unlabelled": Stream()},
         {},
         TypeError,
-        "X_unlabelled and X_reference must be arrays .* got a stream",
+        "X_unlabelled: inputs without labels must be an array .* got a stream",
     ),
     "shape": (
         {"X_reference": np.zeros((5, 3, 9, 9), np.float32)},
         {},
         ValueError,
-        "X_unlabelled and X_reference must hold inputs of the shape",
+        r"X_reference: inputs must have the shape of X's, \(3, 8, 8\); got \(3, 9, 9\)",
     ),
+    "NaN": ({"X_unlabelled": WITH_NAN}, {}, ValueError, "X_unlabelled: X must be finite: .* got nan in sample 77, at"),
     "alone": ({"X_unlabelled": None}, {}, ValueError, "X_reference must be left out without X_unlabelled"),
 }
 

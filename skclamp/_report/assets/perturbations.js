@@ -38,24 +38,24 @@ function viewsOf({ viewsVerdict, nViews }) {
   return [make("p", {}, make("strong", {}, passes), told)];
 }
 
-function taughtOf({ unlabelledVerdict, taught }) {
-  if (unlabelledVerdict === null) return [];
-  const outcome = taught ? "✓ Learned from unlabelled samples." : "Nothing learned from unlabelled samples.";
-  const told = unlabelledVerdict.standard_error > 0 ? measured(unlabelledVerdict, "temperature scaling’s") : "";
-  return [make("p", {}, make("strong", taught ? { class: "fine" } : {}, outcome), told)];
+function taughtOf({ unlabelledReason, taught }) {
+  if (unlabelledReason === null) return [];
+  const about = taught ? "✓ Unlabelled samples. " : "Unlabelled samples. ";
+  return [make("p", {}, make("strong", taught ? { class: "fine" } : {}, about), unlabelledReason)];
 }
 
 function verdictOf({ accepted, verdict, taught, temperature, nViews }) {
-  const told = verdict && measured(verdict, taught ? "that" : "temperature scaling’s");
-  const plain = taught ? "this is what unlabelled samples taught" : "this is temperature scaling";
-  const outcome = nViews > 1 && !taught ? "inputs stay as they are" : plain;
+  const told = verdict && measured(verdict, taught ? "that of what these taught" : "temperature scaling’s");
+  const plain = nViews > 1 ? "inputs stay as they are" : "this is temperature scaling";
+  const outcome = taught ? "what unlabelled samples taught stays as it is" : plain;
+  const none = make("strong", {}, taught ? "Nothing on top of it." : "No perturbation.");
   const scale = temperature === null ? "" : [" T = ", tell(temperature, digits(temperature, 4)), "."];
   if (accepted)
     return [make("strong", { class: "fine" }, "✓ Kept."), told ?? " It wasn’t asked to prove itself.", scale];
-  if (verdict === null) return [make("strong", {}, "No perturbation."), " None was asked for.", scale];
+  if (verdict === null) return [none, " None was asked for.", scale];
   if (verdict.standard_error === 0)
     return [
-      make("strong", {}, "No perturbation."),
+      none,
       ` None promised anything on the folds, or there were fewer than 100 samples; ${outcome}.`,
       scale,
     ];
