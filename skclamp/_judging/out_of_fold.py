@@ -92,11 +92,13 @@ class Evidence:
         """What each fold made of a candidate."""
         return [fold[candidate] for fold in self.held_out]
 
+    def lowest(self, candidates):
+        """That of some candidates with the least mean held-out NLL, the mean being over folds."""
+        return min(candidates, key=self.by_fold(self.losses).mean(1).__getitem__)
+
     def best(self):
-        """Index of the candidate with the least mean held-out NLL, the mean being over folds, or of the chosen one."""
-        if self.chosen is not None:
-            return self.chosen
-        return int(self.by_fold(self.losses).mean(1).argmin())
+        """Index of the candidate of least mean held-out NLL, or of the chosen one."""
+        return self.lowest(range(len(self.losses))) if self.chosen is None else self.chosen
 
     def expected(self):
         """Estimates of the mean NLL of each candidate once it is learned from all the samples.
@@ -112,8 +114,7 @@ class Evidence:
 
     def most_promising(self, candidates):
         """Which of some candidates promises most, of those within a standard error of the best one's held-out NLL."""
-        best = candidates[int(self.by_fold(self.losses[candidates]).mean(1).argmin())]
-        tied = []
+        best, tied = self.lowest(candidates), []
         for candidate in candidates:
             differences = self.losses[candidate] - self.losses[best]
             mean, error, _ = student_below_zero(*of_groups(differences, self.weight, self.groups))

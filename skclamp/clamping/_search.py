@@ -147,11 +147,13 @@ def _decided(evidence, level, n_tries, n_alone):
     # What features win is much or nothing: they leave most of the level to the inputs alone.
     shares = [(1 - _SHARE_OF_FEATURES) / n_alone] * n_alone + [_SHARE_OF_FEATURES]
     decisions = [decide(evidence, candidate, level, n_tries, shares) for candidate in range(len(shares))]
+    # Where a fold leaves features as they are, nothing foretells what all the samples make of them, and of T.
+    if any(norm_part(seen.learned.perturbation) is None for seen in evidence.of(n_alone)):
+        decisions.pop()
     # Many parameters win more by twice the samples than few; but what they win may be chance, where few prove it.
     accepted = [candidate for candidate, decision in enumerate(decisions) if decision.verdict.accepted]
-    if accepted:
-        evidence.chosen = evidence.most_promising(accepted)
-    return decisions[evidence.best()]
+    evidence.chosen = evidence.most_promising(accepted) if accepted else evidence.lowest(range(len(decisions)))
+    return decisions[evidence.chosen]
 
 
 def _judge_by_score(problem, settings, families, scores, splits, learner, level, refused):

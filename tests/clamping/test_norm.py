@@ -113,18 +113,25 @@ def test_steps_on_halves_foresee_the_loss_and_gain_less_and_less():
 
 
 def test_auto_puts_it_on_top_of_what_it_learned_of_the_inputs():
-    (X, y), (X_test, y_test) = calibration_and_test(0)
-    X, X_test = (noisy(0.5 * x + 0.4) for x in (X, X_test))
-    fits = [
-        NeuralClampingCalibrator(convolutional_network(), perturbation=p, random_state=0)
-        for p in (None, "affine", "auto")
-    ]
-    losses = [log_loss(y_test, fit.fit(X, y).predict_proba(X_test)) for fit in fits]
+    network, X = problem_of("images", 1200)
+    y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.0)
+    X, test = 0.5 * X + 0.4, slice(900, None)
+    fits = [NeuralClampingCalibrator(network, perturbation=p, random_state=0) for p in (None, "affine", "auto")]
+    losses = [log_loss(y[test], fit.fit(X[:900], y[:900]).predict_proba(X[test])) for fit in fits]
     assert losses == sorted(losses, reverse=True)
     *inputs, features = fits[-1].perturbation_
     assert inputs
     assert isinstance(features, NormPerturbation)
     assert any(name.endswith(" + norm") for name in fits[-1].verdict_.tried)
+
+
+def test_auto_keeps_features_only_where_each_fold_moves_them():
+    X, y = calibration_and_test(0)[0]
+    for n_samples, random_state in ((200, 2), (200, 7), (300, 3)):
+        calibrator = NeuralClampingCalibrator(convolutional_network(), random_state=random_state)
+        calibrator.fit(noisy(0.5 * X + 0.4, sd=0.3)[:n_samples], y[:n_samples])
+        kept = "norm" in dict(calibrator.perturbation_.named_children())
+        assert ["norm" in fold["perturbation"] for fold in calibrator.verdict_.folds] == [kept] * 2
 
 
 @pytest.mark.parametrize(
