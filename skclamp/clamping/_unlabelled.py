@@ -64,13 +64,15 @@ class ReferenceSummary:
     n_samples: int
 
 
-def reference_summary(X, *, integer_scale=None, batch_size=64):
+def reference_summary(X, *, input_key=None, integer_scale=None, batch_size=64):
     """Summarise inputs as they were, in a few kB, for `X_reference` of a later fit.
 
     Parameters
     ----------
-    X : array-like, torch.Tensor, torch.utils.data.Dataset or torch.utils.data.DataLoader
-        Inputs of the network, first axis the samples: of the old camera, such as those of its test set.
+    X : array-like, torch.Tensor, dict, torch.utils.data.Dataset or torch.utils.data.DataLoader
+        Floating-point inputs of the network, first axis the samples: of the old camera, such as those of its test set.
+    input_key : str, default=None
+        The entry of X that is summarised, where it has several, as that of the calibrator.
     integer_scale : float, default=None
         What integer inputs are multiplied by, as that of the calibrator.
     batch_size : int, default=64
@@ -84,7 +86,7 @@ def reference_summary(X, *, integer_scale=None, batch_size=64):
     Raises
     ------
     ValueError, TypeError
-        If X isn't what a network takes.
+        If X isn't what a network takes, or holds integers such as tokens.
 
     Examples
     --------
@@ -95,7 +97,8 @@ def reference_summary(X, *, integer_scale=None, batch_size=64):
     >>> summary.mean.shape, summary.power.shape
     ((3,), (3, 7))
     """
-    backbone = open_backbone(nn.Identity(), Opening("logits", None, batch_size=batch_size, integer_scale=integer_scale))
+    options = {"input_key": input_key, "integer_scale": integer_scale, "batch_size": batch_size}
+    backbone = open_backbone(nn.Identity(), Opening("logits", perturbs=True, **options))
     return _summary(backbone, [backbone.open(dataset_behind(X, any_order=True))])
 
 
@@ -106,6 +109,11 @@ def _summary(backbone, inputs):
     sums = squares = power = torch.zeros(())
     for batch, _ in itertools.chain.from_iterable(part.batches() for part in inputs):
         x, _ = backbone.to_device(batch)
+        if x is None or not x.is_floating_point():
+            raise TypeError(
+                "X must hold floating-point inputs, since integers such as tokens have no moments to compare; got "
+                f"{'a dict of integers' if x is None else x.dtype}"
+            )
         n, shape = n + len(x), tuple(x.shape[1:])
         axes = [0, *range(2, x.ndim)]
         sums, squares = sums + x.sum(axes, dtype=torch.float64), squares + x.double().square().sum(axes)
@@ -140,7 +148,7 @@ def learn_without_labels(problem, unlabelled, reference, *, of_inputs, generator
     features of batch norm are known, which keeps statistics of its own.
     """
     summary = reference
-    if reference is not None and not isinstance(reference, ReferenceSummary):
+    if of_inputs and reference is not None and not isinstance(reference, ReferenceSummary):
         summary = _summary(problem.backbone, [reference])
     # Batches of one class each would have moments of their own.
     everything = [part.take(torch.randperm(len(part), generator=generator)) for part in (unlabelled, problem.inputs)]

@@ -308,6 +308,52 @@ def test_a_summary_is_small_and_of_the_numbers():
     np.testing.assert_allclose(reference_summary(as_bytes, integer_scale=1 / 255).mean, summary.mean, atol=0.01)
 
 
+SUMMARISED = {
+    "one entry": ({"images": IMAGES}, {}),
+    "a named one": ({"images": IMAGES, "sizes": IMAGES[:, :1]}, {"input_key": "images"}),
+    "DataLoader": (DataLoader(TensorDataset(torch.from_numpy(IMAGES)), batch_size=50), {}),
+}
+
+
+@pytest.mark.parametrize("kind", SUMMARISED)
+def test_summaries_take_what_a_calibrator_takes(kind):
+    X, options = SUMMARISED[kind]
+    np.testing.assert_allclose(reference_summary(X, **options).power, reference_summary(IMAGES).power, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("X", "got"),
+    [(np.zeros((9, 4), int), "torch.int64"), ({name: np.zeros((9, 4), int) for name in "ab"}, "a dict of integers")],
+)
+def test_tokens_have_no_moments(X, got):
+    with pytest.raises(TypeError, match=f"X must hold floating-point inputs, .* got {got}"):
+        reference_summary(X)
+
+
+class Masked(nn.Module):
+    """A network of tokens that takes a mask with them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.norm, self.last = nn.Embedding(30, 8), nn.LayerNorm(8), nn.Linear(8, 4)
+
+    def forward(self, input_ids, attention_mask):
+        return self.last((self.norm(self.embedding(input_ids)) * attention_mask[..., None]).mean(1))
+
+
+def test_tokens_may_come_with_a_mask():
+    ids = np.random.default_rng(0).integers(30, size=(500, 5))
+    parts = [
+        {"input_ids": ids[rows], "attention_mask": np.ones_like(ids[rows])}
+        for rows in np.split(np.arange(500), [120, 300])
+    ]
+    calibrator = NeuralClampingCalibrator(Masked().eval(), perturbation=None, classes=range(4), random_state=0)
+    calibrator.fit(parts[0], ids[:120, 0] % 4, X_unlabelled=parts[1], X_reference=parts[2])
+    assert list(calibrator.unlabelled_verdict_.tried) == ["features"]
+    assert calibrator.cost_["reference_forward"] == 1
+
+
 def test_few_labels_decide_nothing():
     calibrator = NeuralClampingCalibrator(NETWORK, perturbation=None, random_state=0)
     pool = seen(POOL, "noise")
