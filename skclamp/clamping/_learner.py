@@ -56,8 +56,7 @@ class Learner:
             state = self._start(problem, settings)
         else:
             # The gradients, which may be large, are shared.
-            state = copy.deepcopy(replace(start, gradients=None, parts=[]))
-            state = replace(state, gradients=start.gradients, parts=start.parts)
+            state = replace(copy.deepcopy(replace(start, gradients=None)), gradients=start.gradients)
         if not state.identity and not state.extensions:
             return state
         (descend if state.natural else train)(state, problem, self._with_callbacks(settings), self.generator)

@@ -15,7 +15,6 @@ from .._judging.verdict import Decision, Objection, Unheard, Untried, nothing_tr
 from .._judging.words import left_out
 from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning, NotConvergedWarning
-from ..perturbations._families import n_learnable
 from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
 from ._evidence_step import Gradients, joined, most_samples
@@ -302,8 +301,7 @@ def hold_out_all(train, held_out, states):
         facts = {"name": name, "moved": state.perturbs, "told": told, "untried": state.untried}
         candidates.append(seen._replace(learned=state, **facts))
     if len(candidates) > 2:
-        bare = [candidate._replace(logits=None) for candidate in candidates]
-        candidates = [candidate._replace(learned=replace(candidate.learned, parts=[])) for candidate in bare]
+        candidates = [seen._replace(logits=None, learned=replace(seen.learned, parts=[])) for seen in candidates]
     return baseline, candidates
 
 
@@ -356,16 +354,13 @@ def _foreseen(start, states, splits):
     """The training samples of each fold, and what its last gradients foresee at a start.
 
     None where a fold has left no gradients, as inputs leave none, whose few parameters may go far with all the samples,
-    beyond what folds foresee; where folds clamp other layers; and where the gradients would be too many.
+    beyond what folds foresee; and where the gradients would be too many.
     """
     if not all(state.parts for state in states):
         return []
-    blocks = [norm_part(state.perturbation) for state in (start, *states)]
-    forms = [[(name, p.shape) for name, p in block.named_parameters()] for block in blocks]
-    n_samples = sum(len(train) for train, _ in splits)
-    if any(form != forms[0] for form in forms) or n_samples > most_samples(n_learnable(blocks[0])):
+    there, *places = [parameters_of(norm_part(state.perturbation)) for state in (start, *states)]
+    if sum(len(train) for train, _ in splits) > most_samples(len(there)):
         return []
-    there, *places = [parameters_of(block) for block in blocks]
     parts = []
     for state, place, (train, _) in zip(states, places, splits, strict=True):
         shift = F.pad(there - place, (0, 1), value=np.log(start.temperature / state.temperature)).double()
