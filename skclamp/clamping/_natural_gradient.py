@@ -83,9 +83,9 @@ def descend(state, problem, settings, generator):
             made = made or descent.step_on_all(first=n_steps == 1, foreseen=foreseen)
             if made is None:
                 net.history.pop()
-                if not foreseen:
+                # Folds that ended far from each other foresee little, though they promise much.
+                if not foreseen or state.gradients is not None:
                     break
-                # Folds that ended far from each other foresee little.
                 state.parts = [(rows, None) for rows, _ in state.parts]
                 continue
             loss, step, length, last = made
