@@ -31,8 +31,6 @@ _FILTERS = {5: 10, 3: 6}
 _RIDGE, _FLAT = 1e-3, 1e-4
 # Gains beyond that, or below its inverse, mend nothing: the feature is gone.
 _MOST_GAIN = 10.0
-# How much what a layer gives now counts against what it gave, where a feature's gain and offset are learned.
-_SHARE_OF_NOW = 0.5
 
 
 @register
@@ -245,7 +243,7 @@ def _feature_targets(problem, reference):
 
 
 def _features(problem, inputs, targets):
-    """A clamp of features that brings each channel's mean and standard deviation back to what they had been.
+    """A clamp of features that gives each channel the mean and the standard deviation that it had.
 
     Each batch's own moments do so while they are measured, so that a layer sees what those before it will give.
     """
@@ -268,23 +266,18 @@ def _features(problem, inputs, targets):
 
 
 def _to_target(mean, square, target, has_offset):
-    """Gain and offset that take a mean and a mean square towards those of a target; a gain alone takes the latter.
-
-    As if others had come with these samples that are as they were (Schneider et al., NeurIPS 2020): each layer leaves
-    less for the next, and what moves moments isn't always what harms.
-    """
+    """Gain and offset that take a mean and a mean square to those of a target; a gain alone takes the latter."""
     target_mean, target_std = target
-    old = target_mean**2 + target_std**2
-    mean, square = torch.lerp(target_mean, mean, _SHARE_OF_NOW), torch.lerp(old, square, _SHARE_OF_NOW)
     flat = _FLAT * target_std.square().mean()
     if not has_offset:
+        old = target_mean**2 + target_std**2
         return ((old + flat) / (square + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN), None
     gain = ((target_std**2 + flat) / ((square - mean**2).clamp_min(0) + flat)).sqrt().clamp(1 / _MOST_GAIN, _MOST_GAIN)
     return gain, target_mean - gain * mean
 
 
 def _passed(problem, inputs, layers, targets=None):
-    """Mean and mean square of each layer's channels over several inputs, in one pass; with targets, clamped."""
+    """Mean and mean square of each layer's channels over several inputs, in one pass; with targets, it meets these."""
     backbone = copy.copy(problem.backbone)
     backbone.module = private_copy(backbone.module)
     sums = {layer: [0, 0.0, 0.0] for layer in layers}
