@@ -194,7 +194,7 @@ def measured_rows(corrupted, *others):
     "readers",
     "corruptions.csv views.csv drift.csv prior_shift.csv sample_sizes.csv two_classes.csv features.csv choosing.csv "
     "norm_cost.csv monitor.csv abstention.csv",
-    "which of these are you? | you write | measured NLL, temperature scaling's is 1",
+    "which of these are you? | you write | measured (a bare number: NLL over temperature scaling's)",
 )
 def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps, costs, monitored, selective):
     """One line and one number for each kind of reader, with its page and its file."""

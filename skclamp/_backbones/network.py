@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._utils.arrays import (
     absent_among,
@@ -238,6 +239,9 @@ class NetworkBackbone(Backbone):
             return None
         x, others, first = self._first
         self._first = ()
+        # Deep in a network this may move so few inputs by little.
+        if any(isinstance(part, _BatchNorm) and part.running_mean is None for part in self.module.modules()):
+            return "batch"
         devices = [self.device] if self.device is not None and self.device.type == "cuda" else []
         with evaluating(self.module), torch.no_grad(), torch.random.fork_rng(devices=devices):
             try:

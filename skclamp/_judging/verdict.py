@@ -86,7 +86,8 @@ class Untried(NamedTuple):
 class Verdict:
     """The decision on a perturbation or, where it says so, on views or class frequencies.
 
-    Views have to beat the single one of what was kept, and class frequencies those of the labelled samples.
+    Views have to beat the single one of what was kept, and class frequencies those of the labelled samples. Where
+    unlabelled samples have taught something that stays, it stands, with a temperature, in temperature scaling's place.
 
     Attributes
     ----------

@@ -57,7 +57,7 @@ _WORDS = {
     Unheard.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",
     Unheard.GUESSES: (
         "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
-        "for by name is tried all the same"
+        "for by name, such as 'affine', is tried all the same"
     ),
     Doubt.LOST_FOLDS: "it fell in {value} of {needed} folds, needs all",
     Doubt.CHANCE: "chance alone may do as much (Student's p = {value:.2g}, needs below {needed:g})",

@@ -129,7 +129,7 @@ class BaseClamping(BaseCalibrator):
         grows by natural steps, and takes no other optimizer.
     max_epochs : int, default=10
         Passes of training over the data: as many with a torch optimiser, unless a callback ends them, and at the most
-        so many natural-gradient steps, 5 of them for features and 3 from the folds' mean. Natural-gradient training
+        so many natural-gradient steps, 5 of them for features and 4 from the folds' mean. Natural-gradient training
         stops by itself when the gradients are no larger than chance makes them. Ctrl-C in the last training, after the
         guard's, keeps the best epoch with a warning; before that, it ends the fit.
     shuffle : bool, default=True
@@ -183,8 +183,8 @@ class BaseClamping(BaseCalibrator):
         ``folds`` : list of dict, what each fold learned, in how many epochs, and the NLL of what it held out.
     unlabelled_verdict_ : Verdict
         What labelled samples found of what `X_unlabelled` taught, against temperature scaling; only where it was given.
-        Its names are "moments", "moments, spectrum" and "features". The verdict of the search then speaks of what that
-        gains on top.
+        Its names are "moments", "moments, spectrum", "features", and those together, as in "moments, features". The
+        verdict of the search then speaks of what that gains on top.
     views_ : list of torch.nn.Module
         The views that a prediction takes; a single ``Identity`` where there are no others.
     view_weights_ : ndarray of shape (n_views,)
@@ -300,16 +300,15 @@ class BaseClamping(BaseCalibrator):
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, which count as repetitions.
-        X_unlabelled : array-like, torch.Tensor or torch.utils.data.Dataset, default=None
-            More inputs like those in X, of the new camera, which nobody has labelled. What moves their statistics, and
-            those of the network's features, to what these were is learned from them, in closed form, and is a start of
-            the search only where *all* the labelled samples prove that it helps: a hundred do. Where it moves features,
-            and the search may clamp them, it starts a second time, from what inputs' statistics alone have proved or
-            the identity, each time at half the level; what promises the lower NLL once all labelled samples teach is
-            kept, and `unlabelled_verdict_` says so where that is the identity.
-        X_reference : array-like, torch.Tensor, Dataset or ReferenceSummary, default=None
-            Inputs as they were before, of the old camera, or what `skclamp.reference_summary` made of them. Without,
-            only batch norm's own statistics tell what was.
+        X_unlabelled : array-like, torch.Tensor, dict, Dataset or DataLoader, default=None
+            More inputs of the new camera, which nobody has labelled; their order and any labels are ignored. What
+            brings back the statistics of the inputs, and of the network's features, is learned from them in closed
+            form. It is kept only where the labelled samples prove that it helps, at least 100 of them. The search then
+            starts there. Where features were moved it starts a second time without that, each time at half the level,
+            and keeps what promises the lower NLL; `unlabelled_verdict_` says which.
+        X_reference : array-like, torch.Tensor, dict, Dataset, DataLoader or ReferenceSummary, default=None
+            Inputs of the old camera, or what `skclamp.reference_summary` made of them. Without it only batch norm's
+            own statistics tell what was.
         **params : dict
             ``groups`` for splitters that go by them, and what `TemperatureScaling.fit` takes.
 
@@ -420,6 +419,7 @@ class BaseClamping(BaseCalibrator):
 
         Each has its share of the guard's level.
         """
+        # All problems differ in what unlabelled inputs taught alone.
         candidates, with_views, problem = self._candidates(), self.max_views > 1, starts[0].problem
         if not problem.has_floating_inputs:
             # Nothing can be added to integers such as tokens.
@@ -447,7 +447,7 @@ class BaseClamping(BaseCalibrator):
             return starts[best], outcome, one_view()
         learner.progress.begin("views")
         options = {"guarded": self._guarded, "by_default": isinstance(self.views, str)}
-        found = find_views(problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
+        found = find_views(starts[best].problem, outcome, views, self.max_views, level, learner.draw_seed(), **options)
         return starts[best], outcome, found
 
     def _search(self, problem, candidates, learner, level):
@@ -489,6 +489,8 @@ class BaseClamping(BaseCalibrator):
         searched, tries = self._splits_for(problem, [], learner)
         if not tries:
             n_samples = problem.n_distinct
+            few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
+            note(few, CalibrationSetWarning)
             return [Start(problem, nothing_tried(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES))]
         options = {"of_inputs": problem.has_floating_inputs and not self._inputs_stay, "generator": learner.generator}
         taught = learn_without_labels(searched, *opened, **options)

@@ -332,7 +332,7 @@ class _Descent:
             while lengthen and in_one and is_short(length) and loss(2 * length) < loss(length):
                 length *= 2
         else:
-            while length > _SHORTEST_STEP * self.lr and loss(length) >= loss(0.0):
+            while length > _SHORTEST_STEP * min(self.lr, 1.0) and loss(length) >= loss(0.0):
                 length /= 2
         best = min(tried, key=loss)
         if not self.subsampled and loss(usual) < math.inf and not tried[best].clearly_below(tried[usual], "penalised"):

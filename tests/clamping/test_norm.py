@@ -156,6 +156,12 @@ def test_it_goes_with_other_options(options):
     assert calibrator.score(X, y) > TemperatureScaling(network).fit(X, y).score(X, y)
 
 
+def test_a_first_step_that_is_far_too_long_is_halved_until_it_helps():
+    network, X = problem_of("table")
+    y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
+    assert NeuralClampingCalibrator(network, perturbation="norm", lr=100.0, random_state=0).fit(X, y).accepted_
+
+
 def test_a_penalty_keeps_it_near_the_identity():
     network, X = problem_of("table")
     y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)

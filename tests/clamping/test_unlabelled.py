@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import skclamp
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators, reference_summary
+from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = convolutional_network()
 (_, _), (IMAGES, LABELS) = splits()
@@ -357,7 +358,8 @@ def test_tokens_may_come_with_a_mask():
 def test_few_labels_decide_nothing():
     calibrator = NeuralClampingCalibrator(NETWORK, perturbation=None, random_state=0)
     pool = seen(POOL, "noise")
-    calibrator.fit(pool[:99], LABELS[POOL[:99]], X_unlabelled=pool[99:], X_reference=IMAGES[REFERENCE])
+    with pytest.warns(CalibrationSetWarning, match="X_unlabelled has no effect: it takes 100 labelled samples"):
+        calibrator.fit(pool[:99], LABELS[POOL[:99]], X_unlabelled=pool[99:], X_reference=IMAGES[REFERENCE])
     assert not calibrator.accepted_
     assert "the guard needs 100 samples with weight, got 99" in calibrator.unlabelled_verdict_.reason
 
