@@ -82,6 +82,11 @@ def test_clamping_tells_what_takes_the_places_of_guard_and_temperature():
     assert "T =" not in summary
 
 
+def test_clamping_tells_no_guard_where_there_was_nothing_to_judge():
+    summary = clamped(perturbation=None, output=TemperatureScaling()).summary()
+    assert "logits pass through TemperatureScaling (1 number). The fit took" in summary
+
+
 def test_a_grid_tells_its_best_row():
     grid = NeuralClampingCalibratorCV(NETWORK, perturbations=[AffinePerturbation((6,))], gammas=[0], random_state=0)
     assert (

@@ -29,8 +29,6 @@ _SCRIPTS = (
 _MAX_PIXELS, _MAX_BARS = 256, 512
 # Of a float32.
 _ROUNDING = 1e-7
-# What the page tells of a guard's verdict.
-_VERDICT = ("accepted", "difference", "standard_error", "p_value")
 
 
 def page_of(comparison, binned, content, *, title, channel_names=None, samples=True, most_bytes=MAX_BYTES):
@@ -169,28 +167,15 @@ def _perturbation(name, calibrator, channel_names):
     """What a clamping calibrator learned, and why it kept or refused it."""
     panels = panels_of(calibrator.perturbation_, channel_names, (0.0, 1.0))
     panels += view_panels(calibrator.views_, calibrator.view_weights_)
-    unlabelled = getattr(calibrator, "unlabelled_verdict_", None)
-    taught = unlabelled is not None and unlabelled.accepted
     return {
         "name": name,
-        # On top of what unlabelled samples taught, which proved itself.
-        "accepted": calibrator.verdict_.accepted
-        if hasattr(calibrator, "verdict_")
-        else calibrator.accepted_ and not taught,
-        # Another output map takes its place.
-        "temperature": None if hasattr(calibrator, "output_") else calibrator.temperature_,
-        "verdict": _told(calibrator, "verdict_"),
-        "unlabelledReason": unlabelled and unlabelled.reason,
-        "taught": taught,
-        "viewsVerdict": _told(calibrator, "views_verdict_"),
-        "nViews": len(calibrator.views_),
+        "learned": " ".join(calibrator._learned_in_words()),
+        "verdicts": [
+            {"about": about, "accepted": verdict.accepted, "reason": verdict.reason}
+            for about, verdict in calibrator._verdicts().items()
+        ],
         "panels": [{"title": p.title, "kind": p.kind, **_CONTENTS[p.kind](**p.content)} for p in panels],
     }
-
-
-def _told(calibrator, name):
-    verdict = getattr(calibrator, name, None)
-    return verdict and {number: getattr(verdict, number) for number in _VERDICT}
 
 
 def _bars(values, names, nothing):

@@ -532,13 +532,14 @@ class BaseClamping(BaseCalibrator):
             self.verdict_ = verdict_of(decision, about if start.taught is None else TAUGHT_WITHOUT_LABELS)
         if views.decision is not None:
             self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
-        for verdict in self._verdicts():
+        for verdict in self._verdicts().values():
             logger.info("%s", verdict.reason)
             progress.judged(verdict)
 
     def _verdicts(self):
-        names = "unlabelled_verdict_", "verdict_", "views_verdict_"
-        return [getattr(self, name) for name in names if hasattr(self, name)]
+        """Those that there are, by what they are about."""
+        names = {"unlabelled samples": "unlabelled_verdict_", "perturbation": "verdict_", "views": "views_verdict_"}
+        return {about: getattr(self, name) for about, name in names.items() if hasattr(self, name)}
 
     def _with_temperature(self, problem, outcome, views):
         """The state with its last T, and the problem and the logits that this comes from."""
@@ -657,10 +658,13 @@ class BaseClamping(BaseCalibrator):
     def _transform_logits(self, logits):
         return self.output_._calibrated(logits) if hasattr(self, "output_") else logits / self.temperature_
 
-    def _sentences(self):
+    def _learned_in_words(self):
+        """What was learned and, where something was that no verdict is about, that it wasn't judged."""
         logits = f"are divided by T = {self.temperature_:.4g}"
         if hasattr(self, "output_"):
-            logits = f"pass through {type(self.output_).__name__} ({self.output_._n_parameters:,} numbers)"
+            n_parameters = self.output_._n_parameters
+            numbers = f"{n_parameters:,} number{'s' * (n_parameters != 1)}"
+            logits = f"pass through {type(self.output_).__name__} ({numbers})"
         if self._has_views:
             shares = zip(titles_of(self.views_), self.view_weights_, strict=True)
             shown = ", ".join(f"{name} {share:.2f}" for name, share in shares)
@@ -668,10 +672,13 @@ class BaseClamping(BaseCalibrator):
             averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
             logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: {in_words(self.perturbation_)}, and logits {logits}."
-        for verdict in self._verdicts():
-            yield from sentences(verdict)
-        if not self._verdicts():
+        if not self._verdicts() and (self.accepted_ or self._has_views):
             yield "No guard judged this."
+
+    def _sentences(self):
+        yield from self._learned_in_words()
+        for verdict in self._verdicts().values():
+            yield from sentences(verdict)
         passes = " and ".join(f"{self.cost_[name]:.3g} {name}" for name in ("forward", "backward"))
         last = f"; epochs on all of them: {self.n_iter_}" if self.n_iter_ else ""
         yield f"The fit took {passes} passes over {self._n_samples:,} samples{last}."

@@ -1,5 +1,6 @@
 """Views wherever a calibrator goes: modules, files, displays, comparisons, searches, other inputs and classifiers."""
 
+import json
 import pickle
 
 import numpy as np
@@ -74,8 +75,8 @@ def test_comparisons_have_a_row_and_a_page(tmp_path):
     comparison = compare_calibrators(NETWORK, *halves, calibrators=clamped, **options)
     comparison.to_html(tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert '"nViews":2' in page
-    assert '"viewsVerdict":{"accepted":true' in page
+    verdict = comparison.calibrators["two"].views_verdict_
+    assert f'{{"about":"views","accepted":true,"reason":{json.dumps(verdict.reason)}}}' in page
 
 
 @pytest.mark.filterwarnings("ignore:perturbation=.* is left out:UserWarning")

@@ -124,12 +124,13 @@ def test_shows_every_perturbation(open_page):
     page = open_page(comparison, width=360)
     cards = page.locator("#perturbations article")
     assert cards.count() == len(calibrators)
-    words = dict(zip(calibrators, cards.locator("> p:not(.note)").all_text_contents(), strict=True))
-    assert words["affine"].startswith("✓ Kept. It wasn’t asked to prove itself. T = ")
-    assert words["plain"].startswith("No perturbation. None was asked for. T = ")
-    verdict = comparison.calibrators["refused"].verdict_
-    assert words["refused"].startswith("Refused.")
-    assert f"{abs(verdict.difference):.4f} ± {verdict.standard_error:.4f}" in words["refused"]
+    said = {name: cards.nth(k).locator("> p:not(.note)").all_text_contents() for k, name in enumerate(calibrators)}
+    fitted = comparison.calibrators
+    assert said["refused"][1:] == [f"Perturbation. {fitted['refused'].verdict_.reason}"]
+    assert [words.count("No guard judged this.") for words in (said["affine"][0], said["plain"][0])] == [1, 0]
+    for name, words in said.items():
+        assert words[0] in fitted[name].summary()
+        assert f"T = {fitted[name].temperature_:.4g}" in words[0]
     full = cards.nth(list(calibrators).index("full"))
     assert full.locator("canvas[role=img]").count() == 3
     matrix, _ = numbers(cards.nth(list(calibrators).index("color")).locator("table"))
@@ -143,9 +144,10 @@ def test_says_that_no_perturbation_was_found(open_page):
     (X_cal, y_cal), (X_test, y_test) = calibration_and_test(0, n_calibration=90)
     calibrators = {"found none": NeuralClampingCalibrator(random_state=0)}
     parts = X_cal, y_cal, X_test, y_test
-    page = open_page(compare_calibrators(convolutional_network(), *parts, calibrators=calibrators, **FEW))
-    words = page.locator("#perturbations article > p").text_content()
-    assert words.startswith("No perturbation. None promised anything on the folds")
+    comparison = compare_calibrators(convolutional_network(), *parts, calibrators=calibrators, **FEW)
+    page = open_page(comparison)
+    words = page.locator("#perturbations article > p").all_text_contents()
+    assert words[1:] == [f"Perturbation. {comparison.calibrators['found none'].verdict_.reason}"]
     assert page.locator("#perturbations img").count() == 0
 
 
