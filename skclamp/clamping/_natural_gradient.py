@@ -78,16 +78,11 @@ def descend(state, problem, settings, generator):
         for n_steps in range(1, settings.max_epochs + 1):
             net.notify("on_epoch_begin", **datasets)
             descent.subsampled &= n_steps <= min(_MAX_SUBSAMPLED_STEPS, settings.max_epochs // 2)
-            foreseen = state.gradients is not None and state.gradients.logits is None
             made = descent.step_on_few() if descent.subsampled else None
-            made = made or descent.step_on_all(first=n_steps == 1, foreseen=foreseen)
+            made = made or descent.step_on_all(first=n_steps == 1)
             if made is None:
                 net.history.pop()
-                # Folds that ended far from each other foresee little, though they promise much.
-                if not foreseen or state.gradients is not None:
-                    break
-                state.parts = [(rows, None) for rows, _ in state.parts]
-                continue
+                break
             loss, step, length, last = made
             record = {"train_loss": loss, "temperature": descent.temperature.item(), "gain": step.gain, "step": length}
             for name, value in record.items():
@@ -156,9 +151,11 @@ class _Descent:
         self.subsampled = length > 0 and step.gain > 2 * step.n_effective_parameters
         return loss, step, length, False
 
-    def step_on_all(self, *, first, foreseen):
+    def step_on_all(self, *, first):
         """Make a step that all the samples ask for; as `step_on_few`, and None where they ask for none."""
         state, settings, too_little = self.state, self.settings, None
+        # By the gradients that folds ended with.
+        foreseen = state.gradients is not None and state.gradients.logits is None
         loss, step, others = self.choose()
         # What the model at the identity promises is perhaps a tenth of what there is.
         blind = first and settings.for_guard
@@ -179,7 +176,11 @@ class _Descent:
         nearly_there = step.gain < least and not (blind or foreseen)
         # Beyond a whole step the samples that it was made on would like what is chance.
         length = self.search(step, lengthen=not nearly_there)
-        if not (length or foreseen) and step.gain > step.n_effective_parameters:
+        if not length and foreseen:
+            # Folds that ended far from each other foresee little, though they promise much.
+            state.parts = [(rows, None) for rows, _ in state.parts]
+            return self.step_on_all(first=first)
+        if not length and step.gain > step.n_effective_parameters:
             # So much is more than chance, which so few samples may hide.
             length = self.search(step, lengthen=not nearly_there, n_times=_MORE_TRIALS)
         if not length:
