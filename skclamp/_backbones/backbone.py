@@ -119,10 +119,13 @@ class ArrayBackbone(Backbone):
         """None: there is no network."""
 
 
-def check_probabilities(scores, name="X"):
-    """Raise unless the rows of (n, K) are distributions, or the entries of (n, 1) or (n,) probabilities."""
+def check_probabilities(scores, name="X", dtype=None):
+    """Raise unless the rows of (n, K) are distributions, or the entries of (n, 1) or (n,) probabilities.
+
+    `dtype` is that of the sums of rows, where it is another.
+    """
     if scores.ndim == 2 and scores.shape[1] > 1:
-        check_probability_rows(scores, name)
+        check_probability_rows(scores, name, dtype)
     else:
         check_unit_interval(scores, name)
 

@@ -11,8 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._utils.arrays import (
     absent_among,
+    as_rows,
     check_logit_range,
-    check_probability_rows,
     first_not_finite,
     has_absent,
     without,
@@ -21,12 +21,12 @@ from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
 from .._utils.warnings import warn_caller
 from ..exceptions import CalibrationSetWarning, ForwardError
-from ..modules import LogitsModule
+from ..modules import LogitsModule, logits_from
 from ..modules._clamped import weighted_sum
 from ..modules._failure import names_taken
 from ..modules._frozen import evaluating
 from ..modules._unwrap import unwrapped
-from .backbone import ArrayBackbone, Backbone, check_device
+from .backbone import ArrayBackbone, Backbone, check_device, check_probabilities
 from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
 
@@ -74,6 +74,8 @@ class NetworkBackbone(Backbone):
         self.module = module
         self.classes = classes
         self.guesses_response = guesses_response
+        # A skorch net may have said so itself.
+        self._declared = "with response='probabilities', " if opening.response == "probabilities" else ""
         self.perturbs = opening.perturbs and not opening.inputs_stay
         self.batch_size, self.verbose = opening.batch_size, opening.verbose
         self.device, own_dtype = place_of(module)
@@ -202,11 +204,8 @@ class NetworkBackbone(Backbone):
                     parts = (self._forward(view(passed_on), others) for view, _ in views)
                     z = weighted_sum(parts, [weight for _, weight in views])
                 else:
-                    z = self._forward(passed_on, others)
-                # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
-                if transform is None and self.module.response == "probabilities":
-                    name = f"the network's output for samples {done}, {done + 1}, ..."
-                    check_probability_rows(z.exp(), name, self.dtype)
+                    # Only of the inputs as given: what a perturbation does says nothing of the user's declaration.
+                    z = self._forward(passed_on, others, first_row=done if transform is None else None)
                 if out is None:
                     if self._first is None and transform is None and not views:
                         # What is compiled for batches of one size would be compiled anew for another.
@@ -280,9 +279,12 @@ class NetworkBackbone(Backbone):
                     CalibrationSetWarning,
                 )
 
-    def _forward(self, x, others):
+    def _forward(self, x, others, first_row=None):
+        """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""
         try:
-            return self.module(x, **others)
+            if first_row is None or self.module.response != "probabilities":
+                return self.module(x, **others)
+            output, n_samples = self.module._yielded(x, **others)
         except ForwardError as error:
             if x is not None and x.is_floating_point() and self.dtype is None and not others:
                 raise TypeError(
@@ -295,6 +297,10 @@ class NetworkBackbone(Backbone):
                 "X must hold floating-point inputs, unless the network embeds integers such as tokens; got integers "
                 f"that the network can't take: {error.__cause__}"
             ) from error.__cause__
+        logits = logits_from(output, "probabilities", n_samples=n_samples)
+        name = f"{self._declared}the network's output for samples {first_row}, {first_row + 1}, ..."
+        check_probabilities(as_rows(output) if output.ndim > 2 else output, name, self.dtype)
+        return logits
 
 
 class ScoresBackbone(NetworkBackbone):

@@ -30,14 +30,14 @@ class _FastLogits(LogitsModule):
         self.memory_format = memory_format
         self.autocast = autocast
 
-    def forward(self, x=None, /, **others):
+    def _yielded(self, x=None, /, **others):
         x = x if x is None else x.contiguous(memory_format=self.memory_format)
         if self.autocast is None:
-            return super().forward(x, **others)
+            return super()._yielded(x, **others)
         device = next(iter([x, *others.values()][x is None :])).device
         with torch.autocast(device.type, self.autocast):
-            logits = super().forward(x, **others)
-        return logits.float()
+            output, n_samples = super()._yielded(x, **others)
+        return output.float(), n_samples
 
 
 def accelerate(problem, precision="auto"):

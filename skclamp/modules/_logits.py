@@ -105,6 +105,11 @@ class LogitsModule(nn.Module):
     @seen_by_exporters
     def forward(self, x=None, /, **others):
         """Logits of shape (n_samples, n_classes); `others` go to the network by name, "x" among them."""
+        output, n_samples = self._yielded(x, **others)
+        return logits_from(output, self.response, n_samples=n_samples)
+
+    def _yielded(self, x=None, /, **others):
+        """What `forward` makes logits of, and of how many samples: the network's output after the nonlinearity."""
         first = [] if x is None else [x]
         if first and self.input_key is not None:
             first, others = [], {self.input_key: x, **others}
@@ -115,7 +120,7 @@ class LogitsModule(nn.Module):
         if self.nonlinearity is not None:
             output = self.nonlinearity(output)
         # An exporter traces a shape where it takes a length for a constant.
-        return logits_from(output, self.response, n_samples=one.shape[0])
+        return output, one.shape[0]
 
     def _output_for(self, first, others):
         """What the network returns; an error of its own says which batch it failed on."""

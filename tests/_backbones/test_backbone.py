@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from skclamp import TemperatureScaling
+from skclamp import NeuralClampingCalibrator, TemperatureScaling
 
 X = vectors()
 
@@ -158,6 +158,21 @@ def test_module_declared_to_yield_probabilities_that_yields_none(last):
     network = perceptron(0, 6, 4, *last)
     with pytest.raises(ValueError, match="the network's output for samples 0, 1, ... must hold probabilities"):
         TemperatureScaling(network, response="probabilities").fit(X, np.zeros(len(X), int))
+
+
+class Signs(nn.Module):
+    """+1 and -1, whose least probability sums to 1."""
+
+    def forward(self, x):
+        return torch.stack([x[:, 0].sign(), -x[:, 0].sign()], 1)
+
+
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
+@pytest.mark.parametrize(("network", "found"), [(Signs(), "-1 to 1"), (perceptron(), "-[0-9.]+ to [0-9.]+")])
+def test_outputs_that_are_no_probabilities_are_told_as_they_are(kind, network, found):
+    rule = "with response='probabilities', the network's output for samples 0, 1, ... must hold probabilities between 0"
+    with pytest.raises(ValueError, match=f"^{rule} and 1; got values from {found}$"):
+        kind(network, response="probabilities").fit(X, np.arange(len(X)) % 2)
 
 
 @pytest.mark.parametrize("flat", [False, True])
