@@ -30,7 +30,7 @@ class CalibrationBets(StartsMixture):
     tolerance : float
         Of the null.
     n_impossible : int
-        How many labels had a probability of 0.
+        How many labels had at most the least probability.
     frequencies : ndarray of shape (2, n_classes)
         Counts of labels and predicted ones, of a memory with an end.
     totals : ndarray of shape (n_sums,)

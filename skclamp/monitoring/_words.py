@@ -2,6 +2,7 @@
 
 import math
 
+from .._utils.least_probability import MIN_PROBABILITY
 from ._bets import LOG_TEMPERATURES
 from ._e_process import gain_of_frequencies
 
@@ -19,7 +20,10 @@ def sentences(monitor, rules, evidence, alarms):
         yield f"A refit of T, {_won(monitor)}."
         return
     if evidence.n_impossible:
-        yield f"Of {_labels(evidence.n_impossible)} so far the probability was 0, which no T undoes."
+        yield (
+            f"Of {_labels(evidence.n_impossible)} so far the probability was at most {MIN_PROBABILITY:.2g} and counts "
+            "as that; if it was 0, no T undoes it."
+        )
     if all(alarms.first):
         yield f"{_change_alarm(rules)} after {alarms.first[1]:,}."
     yield from _what_has_gone(rules, evidence, alarms)
