@@ -82,8 +82,8 @@ def load(path, estimator=None, *, strict=True, **params):
         A file that ``calibrator.save`` wrote.
     estimator : torch.nn.Module, skorch.NeuralNet or fitted scikit-learn classifier, default=None
         What the calibrator was fitted around: the same network, built and loaded as usual. For a classifier that
-        `fit` itself fitted, this is the calibrator's ``estimator_``; for a monitor, what it watches. None for a
-        calibrator, or a monitor, of logits.
+        `fit` itself fitted, this is the calibrator's ``estimator_``; for a SelectiveClassifier, its fitted calibrator;
+        for a monitor, what it watches. None for a calibrator, or a monitor, of logits.
     strict : bool, default=True
         Whether to check that it is the same: of a network, that its layers are of the same classes, with the same
         weights and buffers bit by bit, and its outputs read in the same way; of a classifier, that the arrays in it

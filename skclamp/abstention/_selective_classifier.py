@@ -239,7 +239,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         if estimator is None or isinstance(estimator, torch.nn.Module):
             what = "None" if estimator is None else f"a network alone, {type(estimator).__name__}"
             raise TypeError(
-                f"estimator must be a classifier; got {what}: calibrate it first, as by "
+                f"estimator must be a classifier; got {what}: give a fitted calibrator, such as "
                 "TemperatureScaling(network).fit(X, y)"
             )
         check_classifier(estimator)
@@ -533,6 +533,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         write(self, path)
 
     def _open_backbone(self):
+        # Of one that load is given.
+        self._check_estimator()
         estimator = self._fitted
         if isinstance(estimator, BaseCalibrator):
             return CalibratorBackbone(estimator, "probabilities")

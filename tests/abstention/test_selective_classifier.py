@@ -314,6 +314,8 @@ def test_copies_and_files_say_the_same(way, costs, tmp_path):
     found = selective(costs=costs, target_risk=0.3)
     if way == "file":
         found.save(tmp_path / "selective.safetensors")
+        with pytest.raises(TypeError, match="got a network alone, Sequential: give a fitted calibrator, such as"):
+            skclamp.load(tmp_path / "selective.safetensors", NETWORK)
         again = skclamp.load(tmp_path / "selective.safetensors", CALIBRATOR)
     else:
         again = copy.deepcopy(found) if way == "deepcopy" else pickle.loads(pickle.dumps(found))
