@@ -140,6 +140,17 @@ def test_what_folds_find_is_told_with_its_numbers_and_kept_for_the_summary():
     assert told(StructuredVectorScaling(classes=range(10)), X, y) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "n_samples"), [(VectorScaling, 110), (VectorScaling, 390), (IsotonicCalibration, 400)]
+)
+def test_an_output_map_is_told_what_it_would_be_by_itself(kind, n_samples):
+    X, y = problem(n_samples, 10)
+    X = X.astype(np.float32)
+    (message,) = told(kind(), X, y)
+    (of_output,) = told(NeuralClampingCalibrator(nn.Identity(), perturbation=None, output=kind()), X, y)
+    assert of_output == message.replace(kind.__name__, f"output={kind.__name__}(...)", 1)
+
+
 def test_nothing_is_said_where_samples_are_enough():
     X, y = problem(3000, 10)
     for kind in (VectorScaling, PlattScaling, BetaCalibration, IsotonicCalibration, MatrixScaling):

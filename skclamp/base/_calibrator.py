@@ -157,12 +157,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     # have among themselves.
     _takes_absent = True
 
-    # About how many numbers of each class samples alone have to set; 0 where there are so few that it can't do harm.
-    _n_per_class = 0
-
-    # With so many samples for each of them a map is hardly ever worse than one temperature: nothing is held out to see.
-    _enough_per_number = 10
-
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
 
@@ -263,16 +257,16 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             judged = bool(checks and self._n_per_class and not notes.explained)
             hopeless = judged and is_hopeless(samples.weight, n_classes, self._n_per_class)
             if hopeless:
-                message = words.hopeless(n_samples, n_classes, type(self).__name__)
+                message = words.hopeless(n_samples, n_classes, self._owner)
                 # Of a long fit before it starts.
                 (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
             mapped = self._fit(samples) or Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight)
 
             judged = judged and not hopeless and not notes.explained
-            rival = self._against_temperature(samples) if judged else None
+            rival = self._against_temperature(mapped) if judged else None
             if rival is not None and rival.worse:
-                owner = type(self).__name__
-                message = words.worse_than_temperature(n_samples, self._n_free, rival.loss, rival.of_temperature, owner)
+                losses = rival.loss, rival.of_temperature
+                message = words.worse_than_temperature(n_samples, self._n_free, *losses, self._owner)
                 note(message, CalibrationSetWarning)
             if rival is not None and mapped.out_of_fold is None:
                 mapped = mapped._replace(out_of_fold=rival.loss)
@@ -393,13 +387,13 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
         raise TypeError(f"{type(self).__name__} must implement _fit_logits")
 
-    def _against_temperature(self, samples):
+    def _against_temperature(self, mapped):
         """Whether a map of many numbers is worse than one temperature out of fold; None if that can't be told."""
-        n_classes, enough = samples.logits.shape[1], self._n_per_class * self._enough_per_number
-        if not is_doubtful(samples.weight, n_classes, enough):
+        n_classes, enough = mapped.logits.shape[1], self._n_per_class * self._enough_per_number
+        if not is_doubtful(mapped.weight, n_classes, enough):
             return None
         fresh = self._to_cross_fit().set_params(estimator=None, response="logits", classes=np.arange(n_classes))
-        return against_temperature(fresh, samples.logits, samples.y_encoded, samples.weight)
+        return against_temperature(fresh, mapped.logits, mapped.y_encoded, mapped.weight)
 
     def _to_cross_fit(self):
         """Hook: what is fitted without each fold, unfitted, to be judged in its place."""
@@ -466,7 +460,22 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         for finding in findings:
             finding.tell()
         if not few and looked.n_samples < words.MIN_SAMPLES_PER_PARAMETER * self._n_free:
-            note(words.few_samples(looked.n_samples, self._n_free, type(self).__name__), CalibrationSetWarning)
+            note(words.few_samples(looked.n_samples, self._n_free, self._owner), CalibrationSetWarning)
+
+    @property
+    def _n_per_class(self):
+        """Hook: about how many numbers of each class samples alone have to set; 0 where so few can't do harm."""
+        return 0
+
+    @property
+    def _enough_per_number(self):
+        """Hook: with how many samples for each of them nothing is held out: a temperature is hardly ever better."""
+        return 10
+
+    @property
+    def _owner(self):
+        """Hook: whose parameters samples may be too few for, in words."""
+        return type(self).__name__
 
     @property
     def _solved_temperature(self):

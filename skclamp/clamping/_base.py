@@ -94,7 +94,7 @@ class BaseClamping(BaseCalibrator):
     output : BaseCalibrator, default=None
         A map of logits that takes the temperature's place at the end, such as ``StructuredMatrixScaling()``: a clone of
         it is fitted to the logits of the perturbed inputs. Whether a perturbation is kept is judged with a temperature
-        alone, and the map isn't judged: it may overfit as it would by itself. None is the temperature.
+        alone, and the map isn't judged: it may overfit, and warn, as it would by itself. None is the temperature.
     verbose : int or "auto", default="auto"
         At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. "auto"
         shows it after five seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each
@@ -385,6 +385,22 @@ class BaseClamping(BaseCalibrator):
             self._set_fitted(problem, state, views, samples.deployed.module)
             held_out = None if self._has_views else outcome.held_out_loss()
             return Mapped(solved.raw, logits, solved.y_encoded, solved.weight, held_out)
+
+    @property
+    def _n_per_class(self):
+        return super()._n_per_class if self.output is None else self.output._n_per_class
+
+    @property
+    def _enough_per_number(self):
+        return super()._enough_per_number if self.output is None else self.output._enough_per_number
+
+    @property
+    def _owner(self):
+        return super()._owner if self.output is None else f"output={type(self.output).__name__}(...)"
+
+    def _to_cross_fit(self):
+        # Of a perturbation its guard judges.
+        return self.output_._to_cross_fit()
 
     @property
     def _treats_classes_alike(self):

@@ -165,6 +165,7 @@ def test_an_output_map_is_fitted_to_the_logits_of_the_perturbed_inputs(network, 
     assert not hasattr(given, "classes_")
 
 
+@pytest.mark.filterwarnings("ignore:output=IsotonicCalibration.* is likely worse than one temperature:UserWarning")
 @pytest.mark.parametrize("output", [VectorScaling(), SplineCalibration(), IsotonicCalibration()])
 def test_the_deployed_module_ends_in_the_output_map(network, output):
     calibrator = clamping(network, output=output).fit(X, Y)
