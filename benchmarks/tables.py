@@ -383,20 +383,22 @@ def norm_cost_rows(results):
 @table(
     "imagenet",
     "imagenet.csv",
-    "change | splits | temperature scaling: accuracy %, NLL | batch norm adapted | clamping, input alone",
+    "change | temperature scaling: accuracy %, NLL | batch norm adapted | clamping, input alone | clamping",
 )
 def imagenet_rows(results):
     runs = corruptions.against_temperature(results, whole=False)
     titles = {"none": "none", "darkness": "darkness × 0.25", "haze": "haze", "cast": "colour cast"}
-    titles |= {"fog": "fog, severity 3", "defocus_blur": "defocus blur, severity 3"}
-    for change, title in {**titles, "jpeg_compression": "JPEG, severity 3"}.items():
-        own = runs[runs.corruption == change]
-        means = own.groupby("method", observed=True)[["ratio", "points", "accuracy", "nll"]].mean()
-        plain = f"{means.accuracy['temperature']:.1f}, {means.nll['temperature']:.3f}"
-        cells = (
-            f"{means.ratio[method]:.3f}, {means.points[method]:+.1f}" for method in ("batch_norm", "input_clamping")
-        )
-        yield " | ".join((title, str(own.seed.nunique()), plain, *cells))
+    titles |= {"noise": "noise of sd 25 of 255", "noise_60": "noise of sd 60", "fog": "fog, severity 3"}
+    titles |= {"defocus_blur": "defocus blur, severity 3", "jpeg_compression": "JPEG, severity 3"}
+    for change, title in {**titles, "jpeg_10": "JPEG, quality 10"}.items():
+        by_method = dict(tuple(runs[runs.corruption == change].groupby("method", observed=True)))
+        plain = by_method["temperature"]
+        cells = [f"{plain.accuracy.mean():.1f}, {plain.nll.mean():.3f} ({len(plain)})"]
+        for method in ("batch_norm", "input_clamping", "clamping"):
+            own = by_method.get(method)
+            found = own is not None
+            cells.append(f"{own.ratio.mean():.3f}, {own.points.mean():+.1f} ({len(own)})" if found else "not measured")
+        yield " | ".join((title, *cells))
 
 
 @table("front", "front.csv", "corruption | temperature scaling: accuracy %, NLL | neural clamping: accuracy %, NLL")
