@@ -178,6 +178,7 @@ class Doubt(Enum):
     """What speaks against a candidate that folds have judged."""
 
     LOST_FOLDS = auto()
+    FEATURES_UNMOVED = auto()
     CHANCE = auto()
     ANY_TEMPERATURE = auto()
     CHANCE_GRADIENTS = auto()

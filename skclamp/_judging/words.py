@@ -60,6 +60,7 @@ _WORDS = {
         "for by name, such as 'affine', is tried all the same"
     ),
     Doubt.LOST_FOLDS: "it fell in {value} of {needed} folds, needs all",
+    Doubt.FEATURES_UNMOVED: "features moved in {value} of {needed} folds, needs all",
     Doubt.CHANCE: "chance alone may do as much (Student's p = {value:.2g}, needs below {needed:g})",
     Doubt.CHANCE_GRADIENTS: "gradients that ask for {about} may be chance (p = {value:.2g}, needs below {needed:g})",
     Doubt.NO_GAIN_ALONG_GRADIENTS: (

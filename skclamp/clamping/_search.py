@@ -147,12 +147,16 @@ def _decided(evidence, level, n_tries, n_alone):
     shares = [(1 - _SHARE_OF_FEATURES) / n_alone] * n_alone + [_SHARE_OF_FEATURES]
     decisions = [decide(evidence, candidate, level, n_tries, shares) for candidate in range(len(shares))]
     # Where a fold leaves features as they are, nothing foretells what all the samples make of them, and of T.
-    if any(norm_part(seen.learned.perturbation) is None for seen in evidence.of(n_alone)):
-        decisions.pop()
+    moved = [norm_part(seen.learned.perturbation) is not None for seen in evidence.of(n_alone)]
+    if decisions[-1].verdict.accepted and not all(moved):
+        refused = replace(decisions[-1].verdict, accepted=False)
+        unmoved = Objection(Doubt.FEATURES_UNMOVED, sum(moved), len(moved))
+        decisions[-1] = decisions[-1]._replace(verdict=refused, objections=[unmoved])
     # Many parameters win more by twice the samples than few; but what they win may be chance, where few prove it.
     accepted = [candidate for candidate, decision in enumerate(decisions) if decision.verdict.accepted]
-    evidence.chosen = evidence.most_promising(accepted) if accepted else evidence.lowest(range(len(decisions)))
-    return decisions[evidence.chosen]
+    if accepted:
+        evidence.chosen = evidence.most_promising(accepted)
+    return decisions[evidence.best()]
 
 
 def _judge_by_score(problem, settings, families, scores, splits, learner, level, refused):
