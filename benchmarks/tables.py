@@ -53,6 +53,7 @@ NUMBER = re.compile(r"(?<!``:abbr:`)(?<=:abbr:`)(?P<value>[^`(]+) \((?P<name>[^`
 # What a reader has and writes, and where its page and its number are.
 READERS = """\
 images of a camera that changed | NeuralClampingCalibrator(net).fit(X, y) | input_shift | corruptions
+such images, but 100 labels | NeuralClampingCalibrator(net).fit(X, y, X_unlabelled=U) | neural_clamping | unlabelled
 images, no change | NeuralClampingCalibrator(net, max_views=2).fit(X, y) | neural_clamping | views
 logits | TemperatureScaling().fit(logits, y) | choosing | sample_sizes
 two classes, weighted in training | PlattScaling(classifier).fit(table, y) | two_classes | two_classes
@@ -193,10 +194,10 @@ def measured_rows(corrupted, *others):
 @table(
     "readers",
     "corruptions.csv views.csv drift.csv prior_shift.csv sample_sizes.csv two_classes.csv features.csv choosing.csv "
-    "norm_cost.csv monitor.csv abstention.csv",
+    "norm_cost.csv monitor.csv abstention.csv unlabelled.csv",
     "which of these are you? | you write | measured (a bare number: NLL over temperature scaling's)",
 )
-def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps, costs, monitored, selective):
+def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps, costs, monitored, selective, pooled):
     """One line and one number for each kind of reader, with its page and its file."""
     won = measured(corrupted, viewed, drifted, adapted)
     few = sized[sized.record == "cifar10_resnet20"].groupby(["method", "n"]).nll.mean()
@@ -205,8 +206,10 @@ def readers_rows(corrupted, viewed, drifted, adapted, sized, rare, tokens, maps,
     many = maps.set_index("method").loc["IntraOrderPreservingCalibration", "WideResNet, 500"]
     delay = of_monitor(monitored)["delay", "darkness", "median delay"]
     answered = selective.query("risk == 0.05 and n == 500 and method == 'skclamp'")
+    taught = {(row["images"], row["labels"], row["method"]): row["NLL ratio"] for row in unlabelled.table(pooled)}
     numbers = {
         "images of a camera that changed": f"{won['clamping'].ratio:.2f}",
+        "such images, but 100 labels": f"{float(taught['corrupted', 100, 'taught'].split()[0]):.2f}",
         "images, no change": f"{won['two views'].ratio:.2f}",
         "logits": f"{few['temperature', 500] / few['uncalibrated', 5000]:.2f} of uncalibrated",
         "two classes, weighted in training": f"{rare[0.3, 'Platt'] / rare[0.3, 'temperature']:.2f}",

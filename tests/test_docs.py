@@ -272,7 +272,15 @@ def readers(after_readme):
     net, X, y = data.network, data.X_cal, data.y_cal
     with torch.no_grad():
         names["logits"] = net(torch.from_numpy(X))
-    names |= {"net": net, "X": X, "y": y, "X_new": data.X_test, "y_new": data.y_test, "table": X.reshape(len(X), -1)}
+    names |= {
+        "net": net,
+        "X": X,
+        "y": y,
+        "X_new": data.X_test,
+        "y_new": data.y_test,
+        "U": data.X_test,
+        "table": X.reshape(len(X), -1),
+    }
     names |= {"model": net, "dataset": TensorDataset(torch.from_numpy(X), torch.from_numpy(y))}
     names["classifier"] = LogisticRegression(max_iter=1000).fit(names["table"], y)
     names["calibrator"] = skclamp.NeuralClampingCalibrator(net, random_state=0).fit(X, y)
