@@ -6,6 +6,7 @@ Without, ``groups`` go to the splitters that take them, and all else to the clas
 """
 
 import inspect
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from sklearn import get_config
@@ -54,43 +55,47 @@ def router_of(owner, *, classifier=None, splitter=None, guard=None):
     return router.add(splitter=splitter, method_mapping=calls("fit", "split"))
 
 
-def route(router, params, *, classifier=None, splitter=None, guard=None):
+def route(owner, router, params, **parts):
     """Send metadata by name, none of them None, where they belong; TypeError if nobody takes one.
 
-    With routing enabled, it is an error as well if nobody has said whether the classifier or another part requests one.
+    `parts` are those of `router_of` that a calibrator, the owner, has. With routing enabled, it is an error as well if
+    nobody has said whether the classifier or another part requests one.
     """
     if not routing_enabled():
-        return _by_name(router.owner, params, classifier, {"split": splitter, "guard": guard})
+        return _by_name(owner, params, **parts)
     routed = process_routing(router, "fit", **params)
+    classifier, splitter = parts.get("classifier"), parts.get("splitter")
     taken = router_of(router.owner, classifier=classifier, splitter=splitter).consumes("fit", params)
-    parts = {
+    methods = {
         "fit": ("estimator", "fit"),
         "split": ("splitter", "split"),
         "guard": ("guard", "split"),
         "score": ("scorer", "score"),
     }
-    sent = {name: dict(routed[part][method]) if part in routed else {} for name, (part, method) in parts.items()}
+    sent = {name: dict(routed[part][method]) if part in routed else {} for name, (part, method) in methods.items()}
     return Metadata(given={name: params[name] for name in taken}, **sent)
 
 
-def _by_name(owner, params, classifier, splitters):
+def _by_name(owner, params, classifier=None, **splitters):
     """What goes where without routing."""
     weight = {name: value for name, value in params.items() if name == "sample_weight"}
     groups = {name: value for name, value in params.items() if name == "groups"}
     others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
-    grouped = {part: groups if _takes_groups(splitter) else {} for part, splitter in splitters.items()}
-    if groups and not any(grouped.values()):
+    split, guard = (groups if _takes_groups(splitters.get(part)) else {} for part in ("splitter", "guard"))
+    guarded = hasattr(owner, "validation_fraction")
+    if groups and not split and not guard:
+        where = "" if guarded or "splitter" in splitters else ", where the estimator isn't fitted"
         raise TypeError(
-            f"{owner}.fit takes groups for splitters that go by them, such as GroupKFold: cv where the estimator isn't "
-            "fitted, validation_fraction where neural clamping holds samples out. Pass one of these, as "
-            "validation_fraction=GroupKFold()"
+            f"{type(owner).__name__}.fit takes groups for splitters that go by them: give it one, as "
+            f"{'validation_fraction' if guarded else 'cv'}=GroupKFold(){where}"
         )
     if classifier is None:
         if others:
-            raise TypeError(
-                f"{owner}.fit takes X, y and sample_weight alone where the estimator is fitted; got {sorted(others)}"
-            )
-        return Metadata({}, score=weight, given={}, **grouped)
+            named = inspect.signature(owner.fit).parameters.values()
+            names = [each.name for each in named if each.kind is not each.VAR_KEYWORD]
+            names += ["groups"] if splitters or guarded else []
+            raise TypeError(_untaken(type(owner).__name__, sorted(others), names))
+        return Metadata({}, split, guard, score=weight, given={})
     params = {**weight, **others}
     if weight and not has_fit_parameter(classifier, "sample_weight"):
         warn_caller(
@@ -98,7 +103,15 @@ def _by_name(owner, params, classifier, splitters):
             UnusedWeightWarning,
         )
         params = others
-    return Metadata(params, score=weight, given={**params, **grouped["split"]}, **grouped)
+    return Metadata(params, split, guard, score=weight, given={**params, **split})
+
+
+def _untaken(owner, others, names):
+    """That a ``fit`` takes no arguments but those of these names, and which one may have been meant."""
+    meant = get_close_matches(others[0], names, 1)
+    hint = f". Did you mean {meant[0]}?" if meant else ""
+    known = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{owner}.fit takes {known} alone where the estimator is fitted; got {others}{hint}"
 
 
 def _takes_groups(splitter):

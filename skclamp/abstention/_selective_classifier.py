@@ -544,7 +544,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         if not params:
             return NO_METADATA
         groups = params.get("groups")
-        return route(self._router(groups).add_self_request(self), params, **self._routed_to(groups))
+        return route(self, self._router(groups).add_self_request(self), params, **self._routed_to(groups))
 
     def get_metadata_routing(self):
         """Who gets the metadata that `fit` is given.

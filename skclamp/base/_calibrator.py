@@ -822,7 +822,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
-        return route(self.get_metadata_routing(), params, **self._routed_to())
+        return route(self, self.get_metadata_routing(), params, **self._routed_to())
 
     def get_metadata_routing(self):
         """Who gets the metadata that `fit` is given.

@@ -326,6 +326,34 @@ def test_without_routing_a_typo_is_an_error():
         TemperatureScaling(LogisticRegression()).fit(X, Y, weights=WEIGHT)
 
 
+@pytest.mark.parametrize(
+    ("kind", "mistake", "told"),
+    [
+        (TemperatureScaling, "groups", r"as cv=GroupKFold\(\), where the estimator isn't fitted$"),
+        (NeuralClampingCalibrator, "groups", r"as validation_fraction=GroupKFold\(\)$"),
+        (NeuralClampingCalibratorCV, "groups", r"as cv=GroupKFold\(\)$"),
+        (
+            TemperatureScaling,
+            "weights",
+            r"X, y and sample_weight alone .*'weights'\]. Did you mean sample_weight\?$",
+        ),
+        (
+            NeuralClampingCalibrator,
+            "X_unlabeled",
+            r"X, y, sample_weight, X_unlabelled, X_reference and groups alone .* Did you mean X_unlabelled\?$",
+        ),
+        (
+            NeuralClampingCalibratorCV,
+            "zzz",
+            r"X_reference and groups alone where the estimator is fitted; got \['zzz'\]$",
+        ),
+    ],
+)
+def test_hints_name_what_this_fit_takes(kind, mistake, told):
+    with pytest.raises(TypeError, match=rf"{kind.__name__}.fit takes .*{told}"):
+        kind(perceptron()).fit(X.astype(np.float32), Y, **{mistake: WEIGHT})
+
+
 def test_with_routing_a_classifier_without_weights_needs_no_word(routing):
     """As in CalibratedClassifierCV: what it doesn't take it can't have requested."""
     fitted = TemperatureScaling(KNeighborsClassifier(), cv=3).fit(X, Y, sample_weight=WEIGHT)
