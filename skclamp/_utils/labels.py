@@ -301,15 +301,21 @@ def encode_targets(y_true, n_columns, labels=None):
     return encode_labels(y, resolve_classes(y, n_columns, classes=labels, parameter="labels"), "y_true")
 
 
-def group_keys(groups, n_samples):
-    """A number for each sample's group, the same in every process."""
+def check_groups(groups, n_samples):
+    """Names of the samples' groups, an array; raises unless there is one for each sample."""
     names = to_numpy(groups, "groups")
     if names.shape != (n_samples,):
         raise ValueError(f"groups must have shape ({n_samples},), a name or number a sample; got shape {names.shape}")
-    keys = {}
     for name in dict.fromkeys(names.tolist()):
         if is_missing(name):
             raise ValueError(f"groups must name the group of every sample; got {name}")
+    return names
+
+
+def group_keys(groups, n_samples):
+    """A number for each sample's group, the same in every process."""
+    names, keys = check_groups(groups, n_samples), {}
+    for name in dict.fromkeys(names.tolist()):
         # A column of whole numbers may come as one of floats.
         text = repr(int(name) if isinstance(name, float) and name.is_integer() else name)
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -23,7 +23,14 @@ from .._backbones.samples import fit_folds, predict_labelled
 from .._judging.risk import best_unproven, prove
 from .._utils.arrays import to_numpy
 from .._utils.encoding import register
-from .._utils.labels import check_labels, check_same_length, check_sample_weight, encode_labels, group_keys
+from .._utils.labels import (
+    check_groups,
+    check_labels,
+    check_same_length,
+    check_sample_weight,
+    encode_labels,
+    group_keys,
+)
 from .._utils.metadata import NO_METADATA, route, router_of
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval, num_samples, take_rows
@@ -274,6 +281,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         y = check_labels(y, beside=("X", X))
         (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
         check_same_length(y, num_samples(X), "y")
+        if groups is not None:
+            check_groups(groups, len(y))
         given = {"sample_weight": sample_weight, "groups": groups, **params}
         metadata = self._route({name: value for name, value in given.items() if value is not None})
         with silenced():

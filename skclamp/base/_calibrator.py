@@ -25,7 +25,7 @@ from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_again, absent_among, is_exporting, tensor_of
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
-from .._utils.labels import check_labels, check_sample_weight, encode_labels, resolve_classes
+from .._utils.labels import check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of
 from .._utils.parameters import Choices
@@ -822,7 +822,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             params["sample_weight"] = Shard.of(ranks, len(y)).all_gather(weight).numpy()
         if not is_frozen(self.estimator):
             check_classifier(self.estimator)
-        return route(self, self.get_metadata_routing(), params, **self._routed_to())
+        metadata = route(self, self.get_metadata_routing(), params, **self._routed_to())
+        groups = {**metadata.split, **metadata.guard}.get("groups")
+        if groups is not None and y is not None:
+            check_groups(groups, len(y))
+        return metadata
 
     def get_metadata_routing(self):
         """Who gets the metadata that `fit` is given.

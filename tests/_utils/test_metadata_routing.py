@@ -21,6 +21,7 @@ from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
+    SelectiveClassifier,
     TemperatureScaling,
     VectorScaling,
     compare_calibrators,
@@ -352,6 +353,26 @@ def test_without_routing_a_typo_is_an_error():
 def test_hints_name_what_this_fit_takes(kind, mistake, told):
     with pytest.raises(TypeError, match=rf"{kind.__name__}.fit takes .*{told}"):
         kind(perceptron()).fit(X.astype(np.float32), Y, **{mistake: WEIGHT})
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        TemperatureScaling(LogisticRegression(), cv=GroupKFold(3)),
+        NeuralClampingCalibrator(perceptron(), validation_fraction=GroupKFold(3)),
+        NeuralClampingCalibratorCV(perceptron(), cv=GroupKFold(3)),
+        SelectiveClassifier(LogisticRegression(), target_risk=0.1),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+@pytest.mark.parametrize("enabled", [False, True], ids=["without", "routing"])
+def test_groups_name_the_group_of_every_sample(estimator, enabled):
+    nameless = np.append(np.nan, GROUPS[1:])
+    with sklearn.config_context(enable_metadata_routing=enabled):
+        with pytest.raises(ValueError, match=r"^groups must have shape \(300,\), a name .* got shape \(2,\)$"):
+            estimator.fit(X.astype(np.float32), Y, groups=[1, 2])
+        with pytest.raises(ValueError, match="^groups must name the group of every sample; got nan$"):
+            estimator.fit(X.astype(np.float32), Y, groups=nameless)
 
 
 def test_with_routing_a_classifier_without_weights_needs_no_word(routing):
