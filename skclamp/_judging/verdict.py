@@ -45,6 +45,7 @@ class Unheard(Enum):
     FEW_FOR_VIEWS = auto()
     NO_VIEWS_GIVEN = auto()
     NO_VIEWS_KNOWN = auto()
+    NO_VIEWS_OF_INTEGERS = auto()
     GUESSES = auto()
     NO_STATISTICS = auto()
     LABELS_TEACH_MORE = auto()

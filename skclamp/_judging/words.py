@@ -55,14 +55,17 @@ _WORDS = {
     Unheard.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
     Unheard.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",
     Unheard.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",
+    Unheard.NO_VIEWS_OF_INTEGERS: "no views are known of integers such as tokens",
     Unheard.GUESSES: (
         "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
         "for by name, such as 'affine', is tried all the same"
     ),
     Doubt.LOST_FOLDS: "it fell in {value} of {needed} folds, needs all",
     Doubt.FEATURES_UNMOVED: "features moved in {value} of {needed} folds, needs all",
-    Doubt.CHANCE: "chance alone may do as much (Student's p = {value:.2g}, needs below {needed:g})",
-    Doubt.CHANCE_GRADIENTS: "gradients that ask for {about} may be chance (p = {value:.2g}, needs below {needed:g})",
+    Doubt.CHANCE: (
+        "chance alone may do as much (Student's p = {value:.2g}, adjusted for the tests made, needs below {needed:.2g})"
+    ),
+    Doubt.CHANCE_GRADIENTS: "gradients that ask for {about} may be chance (p = {value:.2g}, needs below {needed:.2g})",
     Doubt.NO_GAIN_ALONG_GRADIENTS: (
         "the gradients ask for {about} beyond chance (p = {value:.2g}), but it didn't lower the held-out NLL"
     ),
@@ -141,7 +144,7 @@ def _reason(decision, about):
     which = f"{about.made_by} ({names})" if about.made_by else names
     which += f", the best of {n_candidates} candidates," if n_candidates > 1 else ""
     verb = "lowered" if verdict.difference < 0 else "raised"
-    gain = f"{which} {verb} the held-out NLL by {abs(verdict.difference):.2g} nats per sample"
+    gain = f"{which} {verb} the held-out NLL by {abs(verdict.difference):.3g} nats per sample"
     gain += f" on top of {about.on}" if about.on else ""
     spread = f"standard error {verdict.standard_error:.2g}"
     if passed_over:
@@ -152,7 +155,7 @@ def _reason(decision, about):
             return (
                 f"Kept: {gain} ({spread}), in {where}, and its gradients are beyond chance (p = {verdict.p_value:.2g})."
             )
-        return f"Kept: {gain} ({spread}), in {where} and beyond chance (p = {verdict.p_value:.2g})."
+        return f"Kept: {gain} ({spread}), in {where} and beyond chance (adjusted p = {verdict.p_value:.2g})."
     objections = "; ".join(map(words_of, decision.objections))
     why = f", which proves nothing: {objections}" if verdict.difference < 0 else ""
     return f"{refused}: {gain} ({spread}, {folds}){why}."

@@ -79,7 +79,8 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     """
     decision = None
     if not candidates and by_default:
-        decision = nothing_tried(Unheard.NO_VIEWS_KNOWN, about=problem.input_shape)
+        reason = Unheard.NO_VIEWS_KNOWN if problem.has_floating_inputs else Unheard.NO_VIEWS_OF_INTEGERS
+        decision = nothing_tried(reason, about=problem.input_shape)
     elif not candidates:
         decision = nothing_tried(Unheard.NO_VIEWS_GIVEN)
     elif problem.n_distinct < MIN_SAMPLES:

@@ -89,6 +89,13 @@ def test_tables_have_no_views_and_lose_no_power(n_features):
     np.testing.assert_array_equal(calibrator.predict_proba(X), one.predict_proba(X))
 
 
+def test_tokens_have_no_views():
+    network = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(40, 3))
+    ids = np.random.default_rng(0).integers(9, size=(150, 10))
+    calibrator = two_views(estimator=network, perturbation=None).fit(ids, np.arange(150) % 3)
+    assert "no views are known of integers such as tokens" in calibrator.views_verdict_.reason
+
+
 def test_below_100_samples_there_are_none():
     calibrator = two_views().fit(X[:99], Y[:99])
     assert "views need 100 samples with weight, got 99" in calibrator.views_verdict_.reason
