@@ -110,9 +110,11 @@ def _summary(backbone, inputs):
     for batch, _ in itertools.chain.from_iterable(part.batches() for part in inputs):
         x, _ = backbone.to_device(batch)
         if x is None or not x.is_floating_point():
+            entry = batch if isinstance(batch, torch.Tensor) else batch.get(backbone.module.input_key)
             raise TypeError(
                 "X must hold floating-point inputs, since integers such as tokens have no moments to compare; got "
-                f"{'a dict of integers' if x is None else x.dtype}"
+                f"{'a dict of integers' if entry is None else entry.dtype}. Of integers that measure something "
+                "integer_scale, such as 1 / 255, makes numbers"
             )
         n, shape = n + len(x), tuple(x.shape[1:])
         axes = [0, *range(2, x.ndim)]

@@ -322,7 +322,11 @@ def test_summaries_take_what_a_calibrator_takes(kind):
 
 @pytest.mark.parametrize(
     ("X", "got"),
-    [(np.zeros((9, 4), int), "torch.int64"), ({name: np.zeros((9, 4), int) for name in "ab"}, "a dict of integers")],
+    [
+        (np.zeros((9, 4), int), "torch.int64"),
+        (np.zeros((9, 4), np.uint8), r"torch.uint8. .* integer_scale, such as 1 / 255"),
+        ({name: np.zeros((9, 4), int) for name in "ab"}, "a dict of integers"),
+    ],
 )
 def test_tokens_have_no_moments(X, got):
     with pytest.raises(TypeError, match=f"X must hold floating-point inputs, .* got {got}"):
