@@ -161,7 +161,7 @@ SEEN = (
     r"all labels are of one class, [^;]+|"
     r"the accuracy before calibration is \S+, on \d+ samples no better than guessing among [^;]+|"
     r"(temperature_|the best temperature of the logits) is \S+, which is extreme; the accuracy is \S+%|"
-    r"\d+ samples are fewer than 20 for [^;]+?|"
+    r"(1 sample is|\d+ samples are) fewer than 20 for [^;]+?|"
     r"\w+ is likely worse than one temperature: (out of fold [^;]+; \d+ samples are few|\d+ samples are)[^;]+?|"
     r"class frequencies are off: [^;]+?)"
 )

@@ -169,10 +169,8 @@ def few_samples(n_samples, n_parameters, owner):
     one = n_parameters == 1
     which = "the parameter" if one else f"each of the {n_parameters} parameters"
     other = "" if one else ", or take a calibrator with fewer, such as TemperatureScaling"
-    return (
-        f"{n_samples} samples are fewer than {MIN_SAMPLES_PER_PARAMETER} for {which} that {owner} fits: collect "
-        f"more{other}"
-    )
+    samples = "1 sample is" if n_samples == 1 else f"{n_samples} samples are"
+    return f"{samples} fewer than {MIN_SAMPLES_PER_PARAMETER} for {which} that {owner} fits: collect more{other}"
 
 
 def worse_than_temperature(n_samples, n_parameters, loss, of_temperature, owner):

@@ -110,9 +110,9 @@ def check_number(value, name, low, high, closed="both"):
     return float(value)
 
 
-def check_grid(values, name, constraints):
+def check_grid(values, name, constraints, owner):
     """Raise unless a grid has values and each is one that the parameter of a single estimator may take."""
     if not len(values):
         raise ValueError(f"{name} must hold at least one value; got an empty grid")
-    for value in values:
-        check_parameters({name: constraints}, {name: value}, "each value of the grid")
+    for place, value in enumerate(values):
+        check_parameters({f"{name}[{place}]": constraints}, {f"{name}[{place}]": value}, owner)

@@ -122,7 +122,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         """The grid, checked, in an order in which neighbours resemble each other."""
         rules = {**NeuralClampingCalibrator._parameter_constraints, "gamma": [GAMMA_RULE]}
         for values, name in _GRIDS.items():
-            check_grid(getattr(self, values), values, rules[name])
+            check_grid(getattr(self, values), values, rules[name], type(self).__name__)
         grid = itertools.product(*(getattr(self, name) for name in _GRIDS))
         rows = [dict(zip(_GRIDS.values(), values, strict=True)) for values in grid]
         return [self._settings(**row, features=row["perturbation"] in ("auto", "norm")) for row in rows]

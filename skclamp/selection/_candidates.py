@@ -116,9 +116,7 @@ def _check_shared(name, calibrator):
 def check_bare(name, calibrator, parameter):
     """Raise unless something is a calibrator without an estimator of its own."""
     if not isinstance(calibrator, BaseCalibrator):
-        raise TypeError(
-            f"{parameter} must be calibrators of skclamp, such as TemperatureScaling(); got {calibrator!r} for {name!r}"
-        )
+        raise TypeError(f"{parameter} must be calibrators of skclamp, such as TemperatureScaling(); got {calibrator!r}")
     if calibrator.estimator is not None:
         raise ValueError(
             f"{parameter} must have estimator=None, since all of them calibrate the same logits; got {calibrator!r} "

@@ -359,6 +359,7 @@ def test_fewer_than_twenty_samples_for_each_parameter():
     assert message.startswith("300 samples are fewer than 20 for each of the 20 parameters that VectorScaling fits")
     logits, y = problem(19, 2, margin=1.0)
     assert "19 samples are fewer than 20 for the parameter" in given(TemperatureScaling(), logits, y)[0][1]
+    assert "1 sample is fewer than 20" in given(TemperatureScaling(), logits[:1], y[:1])[0][1]
     assert given(TemperatureScaling(), *problem(300)) == []
 
 

@@ -366,6 +366,7 @@ def test_numbers_calibrators_of_one_class():
             TypeError,
             r"must be calibrators of skclamp, such as .*; got LogisticR",
         ),
+        ({"calibrators": "x"}, TypeError, r"must be calibrators of skclamp, .*; got 'x'$"),
         ({"calibrators": [TemperatureScaling]}, TypeError, r"must be calibrators of skclamp, .*; got <class"),
         ({"calibrators": {"uncalibrated": TemperatureScaling()}}, ValueError, "must not be named 'uncalibrated'"),
         ({"calibrators": [TemperatureScaling(LogisticRegression())]}, ValueError, "must have estimator=None"),
