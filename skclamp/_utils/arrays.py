@@ -216,10 +216,10 @@ def row_sum_tolerance(eps):
     return max(1e-3, 4 * eps)
 
 
-def check_unit_interval(probabilities, name="X", tolerance=1e-6):
-    """Raise unless the entries of a tensor lie between 0 and 1, rounding errors above 1 aside."""
+def check_unit_interval(probabilities, name="X", tolerance=1e-6, below=1e-6):
+    """Raise unless the entries of a tensor lie between 0 and 1, rounding errors aside, such as those of 1 - p."""
     low, high = probabilities.min().item(), probabilities.max().item()
-    if low < 0 or high > 1 + tolerance:
+    if low < -below or high > 1 + tolerance:
         raise ValueError(f"{name} must hold probabilities between 0 and 1; got values from {low:.6g} to {high:.6g}")
 
 
@@ -279,7 +279,7 @@ def check_probability_chunk(chunk, first_row, tolerance):
         return
     values = tensor_over(chunk)
     check_finite(values, "y_proba", first_row)
-    check_unit_interval(values, "y_proba", tolerance)
+    check_unit_interval(values, "y_proba", tolerance, below=0.0)
     worst = np.abs(total - 1).argmax()
     raise ValueError(
         f"y_proba must hold probabilities: each row must sum to 1; row {first_row + worst} sums to {total[worst]:.6g}"

@@ -43,6 +43,15 @@ def test_rows_that_are_no_distributions(P, message):
         TemperatureScaling(response="probabilities").fit(np.array(P), [0, 1])
 
 
+@pytest.mark.parametrize("estimator", [None, nn.Identity()])
+def test_rounding_errors_of_one_minus_p_are_probabilities(estimator):
+    second = np.linspace(0, 1, 41) - 1e-7
+    P = np.stack([1 - second, second], 1)
+    calibrator = TemperatureScaling(estimator, response="probabilities").fit(P, second > 0.45)
+    proba = calibrator.predict_proba(P)
+    assert ((proba >= 0) & (proba <= 1)).all() and (proba[:, 1] > 0.5).tolist() == (second > 0.5).tolist()
+
+
 # Modules
 
 
