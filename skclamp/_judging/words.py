@@ -10,20 +10,20 @@ from .out_of_fold import MIN_SAMPLES, Doubt
 from .verdict import FamilyReason, Unheard, ViewReason
 
 
-class About(NamedTuple):
-    """What a verdict is about: what it is where nothing is kept, who made the candidates, and on what they build."""
+class Phrases(NamedTuple):
+    """Of a verdict's sentences: what it is where nothing is kept, what made the candidates, and on what they build."""
 
     otherwise: str
     made_by: str = ""
     on: str = ""
 
 
-WITHOUT_PERTURBATION = About("this is temperature scaling")
+WITHOUT_PERTURBATION = Phrases("this is temperature scaling")
 # Where views are kept.
-BESIDE_VIEWS = About("views see the inputs as they are")
-WITHOUT_VIEWS = About("a prediction takes one pass")
-WITHOUT_LABELS = About("nothing is learned from unlabelled samples", "what unlabelled samples teach")
-TAUGHT_WITHOUT_LABELS = About("what unlabelled samples taught stays as it is", on="what unlabelled samples taught")
+BESIDE_VIEWS = Phrases("views see the inputs as they are")
+WITHOUT_VIEWS = Phrases("a prediction takes one pass")
+WITHOUT_LABELS = Phrases("nothing is learned from unlabelled samples", "what unlabelled samples teach")
+TAUGHT_WITHOUT_LABELS = Phrases("what unlabelled samples taught stays as it is", on="what unlabelled samples taught")
 
 _TOO_FEW = "other inputs would look the same, for there are too few samples to tell:"
 _WORDS = {
@@ -117,14 +117,14 @@ def sentences(verdict):
         yield f"Half of such sets of samples would have shown a gain of {verdict.detectable_gain:.2g} nats per sample."
 
 
-def verdict_of(decision, about):
-    """The verdict that tells a decision, `About` something."""
+def verdict_of(decision, phrases):
+    """The verdict that tells a decision in such phrases."""
     not_tried = {name: words_of(why) for name, why in decision.untried.items()}
-    return replace(decision.verdict, reason=_reason(decision, about), not_tried=not_tried)
+    return replace(decision.verdict, reason=_reason(decision, phrases), not_tried=not_tried)
 
 
-def _reason(decision, about):
-    refused, nothing_was_tried = f"Refused, so {about.otherwise}", f"Nothing was tried, so {about.otherwise}"
+def _reason(decision, phrases):
+    refused, nothing_was_tried = f"Refused, so {phrases.otherwise}", f"Nothing was tried, so {phrases.otherwise}"
     verdict = decision.verdict
     passed_over = decision.unheard and decision.unheard.reason is Unheard.LABELS_TEACH_MORE
     if decision.unheard and not passed_over:
@@ -141,14 +141,14 @@ def _reason(decision, about):
         why = _why_nothing(decision.untried)
         return f"{nothing_was_tried} ({why})." if why else f"{nothing_was_tried}."
     names = " or ".join(decision.names)
-    which = f"{about.made_by} ({names})" if about.made_by else names
+    which = f"{phrases.made_by} ({names})" if phrases.made_by else names
     which += f", the best of {n_candidates} candidates," if n_candidates > 1 else ""
     verb = "lowered" if verdict.difference < 0 else "raised"
     gain = f"{which} {verb} the held-out NLL by {abs(verdict.difference):.3g} nats per sample"
-    gain += f" on top of {about.on}" if about.on else ""
+    gain += f" on top of {phrases.on}" if phrases.on else ""
     spread = f"standard error {verdict.standard_error:.2g}"
     if passed_over:
-        return f"Passed over, so {about.otherwise}: {gain} ({spread}), {words_of(decision.unheard)}."
+        return f"Passed over, so {phrases.otherwise}: {gain} ({spread}), {words_of(decision.unheard)}."
     if verdict.accepted:
         where = f"{'each' if decision.n_gains == n_folds else decision.n_gains} of {folds}"
         if decision.by_score:

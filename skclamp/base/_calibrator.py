@@ -221,10 +221,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         CalibrationWarning
             Others of its kind, see `skclamp.exceptions`.
         """
-        return self._learn(X, y, sample_weight, **params)
+        return self._learn(X, y, sample_weight, params)
 
-    def _learn(self, X, y=None, sample_weight=None, *, checks=True, silent=False, **params):
-        """Fit; as part of a fit that has looked at the samples, without `checks`; as one of many trials, silently."""
+    def _learn(self, X, y=None, sample_weight=None, params=None, *, beside=(), checks=True, silent=False):
+        """Fit; as part of a fit that has looked at the samples, without `checks`; as one of many trials, silently.
+
+        `params` are metadata by name, `beside` what `_fit` takes beside the samples.
+        """
+        params = params or {}
         ranks = current()
         with self._kept_on_error(), ranks.fitting(), silenced() if silent else one_warning() as notes:
             self._validate_params()
@@ -260,7 +264,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 message = words.hopeless(n_samples, n_classes, self._owner)
                 # Of a long fit before it starts.
                 (warn_caller if n_classes > MAX_CLASSES else note)(message, CalibrationSetWarning)
-            mapped = self._fit(samples) or Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight)
+            mapped = self._fit(samples, *beside)
+            mapped = mapped or Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight)
 
             judged = judged and not hopeless and not notes.explained
             rival = self._against_temperature(mapped) if judged else None

@@ -327,15 +327,17 @@ class BaseClamping(BaseCalibrator):
         CalibrationWarning
             Of its kinds, see `skclamp.exceptions`.
         """
+        return self._learn(X, y, sample_weight, {"X_unlabelled": X_unlabelled, "X_reference": X_reference, **params})
+
+    def _learn(self, X, y=None, sample_weight=None, params=None, **options):
+        params = params or {}
+        X_unlabelled, X_reference = beside = [params.get(name) for name in _BESIDE.values()]
         if X_unlabelled is not None:
             self._check_unlabelled(X, y)
         elif X_reference is not None:
             raise ValueError("X_reference must be left out without X_unlabelled, which it is compared with")
-        self._beside = X_unlabelled, X_reference
-        try:
-            return self._learn(X, y, sample_weight, **params)
-        finally:
-            self.__dict__.pop("_beside", None)
+        params = {name: value for name, value in params.items() if name not in _BESIDE.values()}
+        return super()._learn(X, y, sample_weight, params, beside=beside, **options)
 
     def _check_unlabelled(self, X, y):
         """Raise where nothing could judge what unlabelled inputs teach."""
@@ -355,7 +357,7 @@ class BaseClamping(BaseCalibrator):
         if current() is not ALONE:
             raise ValueError("X_unlabelled must be None where samples are sharded")
 
-    def _fit(self, samples):
+    def _fit(self, samples, X_unlabelled=None, X_reference=None):
         ranks = samples.shard.ranks
         seed = ranks.all_gather_object(_draw_seed(self.random_state))[0]
         generator = torch.Generator().manual_seed(seed)
@@ -367,7 +369,7 @@ class BaseClamping(BaseCalibrator):
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 learner = Learner(generator, progress)
-                starts = self._starts(problem, learner)
+                starts = self._starts(problem, learner, X_unlabelled, X_reference)
                 if samples.guesses and self._searches_blindly and starts[0].taught is None:
                     start, outcome, views = (
                         starts[0],
@@ -490,17 +492,15 @@ class BaseClamping(BaseCalibrator):
         options = {"guarded": self._guarded, "independent": self._samples_are_independent(searched)}
         return search(searched, candidates, tries, learner, level=level, **options)
 
-    def _starts(self, problem, learner):
+    def _starts(self, problem, learner, X_unlabelled, X_reference):
         """Where a search may start: at what unlabelled inputs taught, as far as labelled ones prove it."""
-        # Inner fits of others have no such inputs.
-        unlabelled, reference = self.__dict__.get("_beside", (None, None))
-        if unlabelled is None:
+        if X_unlabelled is None:
             return [Start(problem)]
         problem.passes.beside = dict.fromkeys(_BESIDE, 0.0)
         learner.progress.begin("unlabelled samples")
         opened = (
-            self._open_unlabelled("X_unlabelled", unlabelled, problem),
-            None if reference is None else self._open_unlabelled("X_reference", reference, problem),
+            self._open_unlabelled("X_unlabelled", X_unlabelled, problem),
+            None if X_reference is None else self._open_unlabelled("X_reference", X_reference, problem),
         )
         searched, tries = self._splits_for(problem, [], learner)
         if not tries:
@@ -544,8 +544,8 @@ class BaseClamping(BaseCalibrator):
             self.unlabelled_verdict_ = verdict_of(start.decision, WITHOUT_LABELS)
         if decision is not None:
             # Without a perturbation, but with views, this isn't temperature scaling.
-            about = BESIDE_VIEWS if views.logits is not None else WITHOUT_PERTURBATION
-            self.verdict_ = verdict_of(decision, about if start.taught is None else TAUGHT_WITHOUT_LABELS)
+            phrases = BESIDE_VIEWS if views.logits is not None else WITHOUT_PERTURBATION
+            self.verdict_ = verdict_of(decision, phrases if start.taught is None else TAUGHT_WITHOUT_LABELS)
         if views.decision is not None:
             self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
         for verdict in self._verdicts().values():

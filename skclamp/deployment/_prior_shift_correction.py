@@ -243,7 +243,8 @@ class PriorShiftCorrection(BaseCalibrator):
                 f"or fit it first; got {self.estimator!r}"
             )
         # Probabilities out of fold would be those of other maps than the deployed one, and look like other inputs.
-        fitted = clone(self.estimator)._learn(X, y, checks=False, **metadata.fit)
+        params = dict(metadata.fit)
+        fitted = clone(self.estimator)._learn(X, y, params.pop("sample_weight", None), params, checks=False)
         reading = read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
         return replace(reading, estimator=fitted)
 

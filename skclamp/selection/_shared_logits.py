@@ -180,7 +180,8 @@ def fit_and_predict(calibrator, logits, calibration):
 
     The calibrator comes unfitted and without an estimator; `calibration` is X_cal and y_cal, for one that perturbs.
     """
-    estimator, shared = logits.estimator, logits.shared
+    estimator, shared, params = logits.estimator, logits.shared, dict(logits.params)
+    weight = params.pop("sample_weight", None)
     if isinstance(calibrator, BaseClamping):
         options = {name: value for name, value in shared.items() if name not in ("cv", "batch_size")}
         if shared["cv"] is not None and not is_frozen(estimator):
@@ -188,11 +189,11 @@ def fit_and_predict(calibrator, logits, calibration):
         if not logits.verbose and calibrator.verbose == "auto":
             options["verbose"] = 0
         unfitted = clone(calibrator).set_params(estimator=estimator, **options)
-        fitted, fit_time = timed(unfitted._learn, *calibration, checks=False, **logits.params)
+        fitted, fit_time = timed(unfitted._learn, *calibration, weight, params, checks=False)
         proba, predict_time = timed(fitted.predict_proba, logits.X_test)
     else:
-        columns, weight = np.arange(len(logits.classes)), logits.params.get("sample_weight")
-        unfitted = clone(calibrator).set_params(estimator=None, response="logits", classes=columns)
+        unfitted = clone(calibrator)
+        unfitted.set_params(estimator=None, response="logits", classes=np.arange(len(logits.classes)))
         fitted, fit_time = timed(unfitted._learn, logits.calibration, logits.y_cal_encoded, weight, checks=False)
         # The copy goes on to take logits, the calibrator itself takes the estimator's inputs from now on.
         proba, predict_time = logits.predicted(copy.copy(fitted).predict_proba)

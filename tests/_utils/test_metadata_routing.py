@@ -325,6 +325,10 @@ def test_without_routing_a_typo_is_an_error():
         TemperatureScaling(perceptron()).fit(X, Y, weights=WEIGHT)
     with pytest.raises(TypeError, match="unexpected keyword argument 'weights'"):
         TemperatureScaling(LogisticRegression()).fit(X, Y, weights=WEIGHT)
+    # Options of fits inside of others are none of the user's.
+    for name in ("checks", "silent", "beside"):
+        with pytest.raises(TypeError, match=rf"TemperatureScaling.fit takes .* \['{name}'\]"):
+            TemperatureScaling(perceptron()).fit(X, Y, **{name: False})
 
 
 @pytest.mark.parametrize(

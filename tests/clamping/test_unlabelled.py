@@ -16,7 +16,13 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators, reference_summary
+from skclamp import (
+    NeuralClampingCalibrator,
+    PriorShiftCorrection,
+    TemperatureScaling,
+    compare_calibrators,
+    reference_summary,
+)
 from skclamp.exceptions import CalibrationSetWarning
 
 NETWORK = convolutional_network()
@@ -72,6 +78,18 @@ def test_what_unlabelled_images_teach_is_kept_where_labels_prove_it(how):
     scores = [each.score(seen(POOL[:N], how), LABELS[POOL[:N]]) for each in (plain, calibrator)]
     assert calibrator.summary().startswith(f"Accuracy {scores[0]:.1%} -> {scores[1]:.1%}, ")
     assert snapshot(NETWORK) == before
+
+
+def test_a_correction_hands_them_to_its_calibrator():
+    pool = seen(POOL, "pale")
+    calibrator = NeuralClampingCalibrator(NETWORK, perturbation=None, random_state=0)
+    corrected = PriorShiftCorrection(calibrator).fit(
+        pool[:N], LABELS[POOL[:N]], X_unlabelled=pool[N:], X_reference=IMAGES[REFERENCE]
+    )
+    assert corrected.estimator_.unlabelled_verdict_.accepted
+    np.testing.assert_array_equal(
+        corrected.estimator_.predict_proba(seen(TEST, "pale")), fitted("pale").predict_proba(seen(TEST, "pale"))
+    )
 
 
 def test_nothing_is_kept_of_images_as_they_were():
@@ -406,7 +424,6 @@ def test_what_is_wrong_is_told_and_nothing_is_lost(name):
     with pytest.raises(error, match=message):
         calibrator.fit(pool[:N], **options)
     assert calibrator.temperature_ == temperature
-    assert not hasattr(calibrator, "_beside")
 
 
 def test_a_classifier_that_is_not_fitted_is_refused():
