@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import sklearn
-import torch
 from _output_maps import PUBLIC
 from _small_networks import bare_logits, labels_of, perceptron
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -26,7 +25,6 @@ from skclamp import (
     VectorScaling,
     compare_calibrators,
 )
-from skclamp._judging.splits import draw_folds
 from skclamp.exceptions import UnusedWeightWarning
 
 RNG = np.random.default_rng(0)
@@ -235,14 +233,13 @@ def test_a_selectors_scorer_gets_what_it_requests(routing):
     logits, costs, notes = bare_logits(NETWORK, X.astype(np.float32)), RNG.random(N_SAMPLES), []
     scorer = noting(notes).set_score_request(costs=True, sample_weight="importance")
     selector(scorer).fit(logits, Y, sample_weight=WEIGHT, costs=costs, importance=2 * WEIGHT)
-    log_proba = torch.log_softmax(torch.as_tensor(logits), 1)
-    folds = draw_folds(log_proba, torch.as_tensor(Y), torch.as_tensor(WEIGHT), 3)
-    for k, (n, weight, of_fold) in enumerate(notes):
-        held = folds == k
-        assert n == held.sum()
+    held_out = [np.flatnonzero(np.isin(costs, of_fold)) for _, _, of_fold in notes]
+    for held, (n, weight, of_fold) in zip(held_out, notes, strict=True):
+        assert n == len(held)
         np.testing.assert_array_equal(weight, 2 * WEIGHT[held])
         np.testing.assert_array_equal(of_fold, costs[held])
     assert len(notes) == 3
+    np.testing.assert_array_equal(np.sort(np.concatenate(held_out)), np.arange(N_SAMPLES))
 
 
 @pytest.mark.parametrize("asked", [True, False])
