@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from _data import split_off
 from _networks import compute_logits
 from _scores import facts, fit_temperature, scaled
-from _timing import BATCH_SIZE, Spent, least, measure
+from _timing import BATCH_SIZE, Spent, at_once, least, measure
 from skclamp import NeuralClampingCalibrator, StructuredMatrixScaling, TemperatureScaling, VectorScaling
 
 STRENGTHS = np.logspace(-4, 1, 6)
@@ -74,7 +74,7 @@ def features_and_logits(network, images):
     features = []
     hook = last_linear(network).register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
     try:
-        logits = compute_logits(network, images, BATCH_SIZE)
+        logits = compute_logits(network, images, at_once(images))
     finally:
         hook.remove()
     return torch.cat(features).numpy(), logits
@@ -96,7 +96,7 @@ def output_only(kind, task):
 def another_network(adapt, task, passes=0):
     """The answer of a method that gives a changed copy of the network and a temperature, after so many plain passes."""
     (network, temperature), fitted = measure(lambda: adapt(task))
-    logits, predicted = measure(lambda: compute_logits(network, task.test.images, BATCH_SIZE))
+    logits, predicted = measure(lambda: compute_logits(network, task.test.images, at_once(task.test.images)))
     times = task.passes(fitted, task.calibration, more=passes), task.passes(predicted, task.test)
     return Answer(scaled(logits, temperature), *times, network, {"temperature": temperature})
 

@@ -22,7 +22,7 @@ from _norm_networks import load_problem
 from _runner import RESULTS, benchmark, record, show
 from _scores import beside_temperature, draw_labels, facts, fit_temperature, nll_and_accuracy, scaled
 from _shifts import defocus
-from _timing import BATCH_SIZE, measure_relative
+from _timing import at_once, measure_relative
 from skclamp import NeuralClampingCalibrator
 
 KEY = ("network", "shift", "n", "seed", "family")
@@ -111,7 +111,7 @@ def main(
     def under(network, shift):
         problem = problem_of(network)
         problem = problem._replace(X=SHIFTS[shift](problem.X))
-        return problem, compute_logits(problem.network, problem.X, BATCH_SIZE)
+        return problem, compute_logits(problem.network, problem.X, at_once(problem.X))
 
     cells = [
         (network, shift, size, seed, family)

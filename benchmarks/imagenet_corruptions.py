@@ -30,7 +30,7 @@ from _networks import compute_logits
 from _runner import RESULTS, benchmark, record
 from _scores import draw_labels, fit_temperature
 from _shifts import corrupt
-from _timing import BATCH_SIZE
+from _timing import at_once
 from corruptions import COLUMNS, SEEDS, measure, report
 
 # What is done to the images, and the column `severity`: the shifts come in one strength.
@@ -57,7 +57,7 @@ def task_of(sample, seed, severity, change, n):
     images, labels, corrupted = sample.images[rows], sample.labels[rows], severity > 1
     if change == "drawn":
         images = shifted(images, "none")
-        logits = compute_logits(sample.network, images, BATCH_SIZE)
+        logits = compute_logits(sample.network, images, at_once(images))
         labels = draw_labels(logits, fit_temperature(logits, labels), seed)
     else:
         images = corrupt(images.float() / 255, rows, change, severity) if corrupted else shifted(images, change)

@@ -21,7 +21,7 @@ from _networks import compute_logits
 from _runner import RESULTS, benchmark, record, show
 from _scores import facts
 from _shifts import SHIFTS
-from _timing import measure, measure_relative
+from _timing import at_once, measure, measure_relative
 from skclamp import NeuralClampingCalibrator
 
 FAMILIES = ("affine", "norm", "auto")
@@ -51,7 +51,7 @@ def peak_mb(function):
 def fit_and_predict(network, images, labels, seed, family, rounds):
     """The row of a family."""
     calibrator = NeuralClampingCalibrator(network, perturbation=family, random_state=seed)
-    size, test = calibrator.batch_size, images[:500]
+    size, test = at_once(images), images[:500]
     _, passes = peak_mb(lambda: compute_logits(network, images, size))
     (_, relative), fit = peak_mb(lambda: measure_relative(lambda: calibrator.fit(images, labels), network, images))
     ways = partial(compute_logits, network, test, size), partial(calibrator.predict_proba, test)

@@ -26,7 +26,7 @@ def main():
             search.fit(X, y)
         tasks = {worker: len(keys) for worker, keys in client.has_what().items()}
         # Whole batches: a network may round a sample differently beside fewer others.
-        images = da.from_array(X_test, chunks=(3 * calibrator.batch_size, -1, -1, -1))
+        images = da.from_array(X_test, chunks=(3 * 64, -1, -1, -1))
         proba = images.map_blocks(
             search.predict_proba, dtype=np.float64, drop_axis=(2, 3), chunks=(images.chunks[0], (10,))
         ).compute()

@@ -64,13 +64,13 @@ def test_every_calibrator_has_it(name):
         calibrator.set_params(verbose="loud").fit(logits(20), np.arange(20) % 4)
 
 
-def test_a_bar_counts_the_batches_of_fit_and_predict(capfd):
+def test_a_bar_counts_the_samples_of_fit_and_predict(capfd):
     calibrator = TemperatureScaling(NETWORK, verbose=1, batch_size=30)
     calibrator.fit(X, Y)
     assert "network: 100%" in (shown := capfd.readouterr().err)
-    assert "10/10" in shown
+    assert "300/300" in shown
     calibrator.predict_proba(DataLoader(Slow(0.0), batch_size=100))
-    assert "3/3" in capfd.readouterr().err
+    assert "300/300" in capfd.readouterr().err
     calibrator.predict_proba(X[:5])
     assert capfd.readouterr() == ("", "")
 

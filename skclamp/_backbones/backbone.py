@@ -35,7 +35,7 @@ class Opening(NamedTuple):
     perturbs: bool = False
     inputs_stay: bool = False
     input_key: str | None = None
-    batch_size: int = 64
+    batch_size: int | str = "auto"
     integer_scale: float | dict | None = None
     verbose: int | str = 0
 

@@ -1,6 +1,7 @@
 """Whatever holds samples becomes batches of a network's inputs: arrays, dicts of arrays, Datasets and streams alike."""
 
 import copy
+import math
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -30,6 +31,10 @@ LABELS = ("labels", "label")
 _BY_COLLATING = "or have a DataLoader pad each batch: DataLoader(dataset, collate_fn=...)"
 # What torch's DataLoader takes only where there are workers. Persistent ones would change the order of an epoch.
 _OF_WORKERS = ("multiprocessing_context", "prefetch_factor", "timeout", "worker_init_fn")
+BATCH_SIZE = 64
+# Numbers of a batch of "auto" on a CPU, 16 images of 224 x 224 in colour: what one layer makes of more neither stays in
+# the caches nor on the heap, whose pages are then mapped anew for each layer.
+_MOST_ON_CPU = 2**22
 UNFITTED = "where the classifier isn't fitted"
 
 
@@ -203,18 +208,20 @@ def _entry(values, name):
     return tensor
 
 
-def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
+def open_inputs(X, *, batch_size="auto", on_cpu=True, of_one_size=False):
     """Wrap what `dataset_behind` returns as ArrayInputs, DatasetInputs or StreamInputs.
 
     Arrays have any rank from two on, first axis the samples. A Dataset holds inputs or (input, label) pairs, inputs
-    being arrays or dicts of arrays. A DataLoader's settings win over `batch_size`; its memory is pinned only where it
-    `may_pin`. Batches that its own collate_fn makes may differ in size, unless all must be `of_one_size`.
+    being arrays or dicts of arrays. A DataLoader's settings win over `batch_size`; its memory isn't pinned where it
+    stays, `on_cpu`. Batches that its own collate_fn makes may differ in size, unless all must be `of_one_size`.
     """
     loading = {"batch_size": batch_size}
+    if batch_size == "auto":
+        loading = {"batch_size": BATCH_SIZE, "most": _MOST_ON_CPU if on_cpu else None}
     if isinstance(X, LoadedDataset):
-        loading, X = {**X.loading, "pin_memory": X.loading["pin_memory"] and may_pin}, X.dataset
+        loading, X = {**X.loading, "pin_memory": X.loading["pin_memory"] and not on_cpu}, X.dataset
     if isinstance(X, NamedArrays):
-        return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"])
+        return ArrayInputs(X.tensors, X.labels, batch_size=loading["batch_size"], most=loading.get("most"))
     if isinstance(X, Dataset):
         kind = StreamInputs if isinstance(X, IterableDataset) else DatasetInputs
         return kind(X, of_one_size=of_one_size, **loading)
@@ -231,21 +238,21 @@ def open_inputs(X, *, batch_size=64, may_pin=False, of_one_size=False):
         )
     if values.numel() == 0:
         raise ValueError(f"X must not be empty: Found array with 0 sample(s); got shape {tuple(values.shape)}")
-    return ArrayInputs(values, batch_size=batch_size)
+    return ArrayInputs(values, **loading)
 
 
 class ArrayInputs:
     """Samples along the first axis of one tensor, or of several by name, which stay where they are and as they are.
 
-    `rows` are the samples that count, in this order; None is all of them. `loading` is what torch's DataLoader is told
-    beside the batch size.
+    `rows` are the samples that count, in this order; None is all of them. `most` is how many numbers a batch may hold,
+    None any. `loading` is what torch's DataLoader is told beside the batch size.
     """
 
     loading: ClassVar[dict] = {}
     is_stream = False
 
-    def __init__(self, values, labels=None, rows=None, batch_size=64):
-        self.values, self.labels, self.rows, self.batch_size = values, labels, rows, batch_size
+    def __init__(self, values, labels=None, rows=None, batch_size=BATCH_SIZE, most=None):
+        self.values, self.labels, self.rows, self.batch_size, self.most = values, labels, rows, batch_size, most
 
     def __len__(self):
         if self.rows is not None:
@@ -256,19 +263,16 @@ class ArrayInputs:
         """The samples at these positions, as a view: folds of a memory map mustn't fill the memory."""
         rows = torch.as_tensor(indices)
         rows = rows if self.rows is None else self.rows[rows]
-        return ArrayInputs(self.values, self.labels, rows, self.batch_size)
+        return ArrayInputs(self.values, self.labels, rows, self.batch_size, self.most)
 
     def at(self, positions):
         """Inputs and labels or None at some positions, a tensor or a slice; copied where they aren't neighbours."""
         rows = positions if self.rows is None else self.rows[positions]
-        labels = None if self.labels is None else self.labels[rows]
-        if isinstance(self.values, dict):
-            return {name: tensor[rows] for name, tensor in self.values.items()}, labels
-        return self.values[rows], labels
+        return _rows_of(self.values, rows), _rows_of(self.labels, rows)
 
     def batches(self, batch_size=None):
         """Yield (inputs, labels or None) in order, each batch checked to be finite; None is the inputs' own size."""
-        batch_size = batch_size or self.batch_size
+        batch_size = batch_size or _at_once(self.values, self.batch_size, self.most)
         for start in range(0, len(self), batch_size):
             inputs, labels = self.at(slice(start, start + batch_size))
             _check_finite(inputs, start)
@@ -287,13 +291,14 @@ class ArrayInputs:
 class _LoadedInputs:
     """Samples of a Dataset, read again each time by a DataLoader of ours, which takes the options `loading` beside.
 
-    `collate_fn` is a loader's own; None is ours, whose batches are `of_one_size` always.
+    `collate_fn` is a loader's own; None is ours, whose batches are `of_one_size` always. `most` is how many numbers a
+    batch may hold, None any.
     """
 
     is_stream = False
 
-    def __init__(self, dataset, *, batch_size=64, collate_fn=None, of_one_size=True, **loading):
-        self.dataset, self.batch_size, self.loading = dataset, batch_size, loading
+    def __init__(self, dataset, *, batch_size=BATCH_SIZE, most=None, collate_fn=None, of_one_size=True, **loading):
+        self.dataset, self.batch_size, self.most, self.loading = dataset, batch_size, most, loading
         self._of_one_size, self._sizes = of_one_size or collate_fn is None, None
         self._collate = _collate if collate_fn is None else _OwnCollate(collate_fn)
 
@@ -313,8 +318,12 @@ class _LoadedInputs:
                 where = "in the collate_fn to one size" if collates else _BY_COLLATING
                 _check_sizes([self._sizes, _sizes(inputs)], where)
             _check_finite(inputs, n_before)
-            yield inputs, labels
-            n_before += len(next(iter(_named(inputs).values())))
+            n_loaded = len(next(iter(_named(inputs).values())))
+            size = _at_once(inputs, n_loaded, None if batch_size else self.most)
+            for start in range(0, n_loaded, size):
+                rows = slice(start, start + size)
+                yield _rows_of(inputs, rows), _rows_of(labels, rows)
+            n_before += n_loaded
 
 
 class StreamInputs(_LoadedInputs):
@@ -476,6 +485,21 @@ def _remedy(value):
 def _named(inputs):
     """Tensors by the names of their entries, None that of inputs without one."""
     return inputs if isinstance(inputs, dict) else {None: inputs}
+
+
+def _at_once(inputs, batch_size, most):
+    """How many of `batch_size` samples hold at most so many numbers, or any, where that is None; a power of two."""
+    if most is None:
+        return batch_size
+    n_each = sum(tensor[:1].numel() for tensor in _named(inputs).values())
+    return min(batch_size, 2 ** int(math.log2(max(1, most // n_each))))
+
+
+def _rows_of(part, rows):
+    """Some rows of a tensor, or of each entry of a dict; None stays None."""
+    if isinstance(part, Mapping):
+        return {name: _rows_of(entry, rows) for name, entry in part.items()}
+    return None if part is None else part[rows]
 
 
 def _called(name):

@@ -112,9 +112,8 @@ class NetworkBackbone(Backbone):
         return None
 
     def open(self, X):
-        # torch warns of pinned memory where there is nowhere to copy it to.
-        may_pin = self.device is not None and self.device.type != "cpu"
-        return open_inputs(X, batch_size=self.batch_size, may_pin=may_pin, of_one_size=self.perturbs)
+        on_cpu = self.device is None or self.device.type == "cpu"
+        return open_inputs(X, batch_size=self.batch_size, on_cpu=on_cpu, of_one_size=self.perturbs)
 
     def to_device(self, batch):
         """A batch of inputs as the network takes it: the input that is perturbed, and a dict of those it takes by name.
@@ -191,8 +190,8 @@ class NetworkBackbone(Backbone):
         module and a weight: the logits are then the weighted sum of those of each module's outputs, in turn.
         """
         n_samples = len(inputs) if hasattr(inputs, "__len__") else None
-        n_batches = None if n_samples is None else -(-n_samples // inputs.batch_size)
-        bar = progress_bar(verbose=0 if n_batches == 1 else self.verbose, total=n_batches, desc="network", unit="batch")
+        is_short = n_samples is not None and n_samples <= inputs.batch_size
+        bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
         out, labels, done = None, [], 0
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
@@ -220,7 +219,7 @@ class NetworkBackbone(Backbone):
                 out[done : done + len(z)] = z
                 done += len(z)
                 labels.append(y)
-                bar.update()
+                bar.update(len(z))
         if out is None:
             raise ValueError("X must not be empty; got a stream without samples")
         check_logits(out[:done])

@@ -78,8 +78,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         entries that have one. None leaves integers, such as tokens, and refuses images of them.
     device : str or torch.device, default=None
         Where a network runs: by default where it is, elsewhere a copy of it.
-    batch_size : int, default=64
-        Samples a forward pass of a network; of a DataLoader its own batch size counts.
+    batch_size : "auto" or int, default="auto"
+        Samples a forward pass of a network; of a DataLoader its own batch size counts. "auto" is 64; on a CPU, which
+        takes longer for many at a time, fewer where they are large, such as 16 images of 224 x 224 in colour.
     least_probability : "auto" or float, default="auto"
         What less counts as wherever a logarithm of probabilities, given or a classifier's, is taken. Votes of 25 trees
         don't tell 0.02 from 0: where the calibration samples hold zeros beside such steps, "auto" takes half of the
@@ -125,7 +126,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     classes: object = None
     cv: object = None
     device: str | torch.device | None = None
-    batch_size: int = 64
+    batch_size: int | str = "auto"
     integer_scale: float | dict[str, float] | None = None
     least_probability: float | str = "auto"
     verbose: int | str = "auto"
@@ -136,7 +137,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         "classes": ["array-like", torch.Tensor, None],
         "cv": ["cv_object"],
         "device": [str, torch.device, None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), Choices("auto")],
         "integer_scale": [Interval(Real, 0, None, closed="neither"), dict, None],
         "least_probability": [Interval(Real, 0, 0.5, closed="left"), Choices("auto")],
         "verbose": VERBOSE,

@@ -156,8 +156,9 @@ class BaseClamping(BaseCalibrator):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of the network while training. "auto" is bfloat16 autocast where the device multiplies it in
         hardware. The last temperature, and all that is predicted, come from the network's own precision.
-    batch_size : int, default=64
-        Samples per forward pass, and per step of a torch optimiser; of a DataLoader its own batch size counts.
+    batch_size : "auto" or int, default="auto"
+        Samples per forward pass, and per step of a torch optimiser; of a DataLoader its own batch size counts. "auto"
+        is 64; on a CPU a forward pass, not a step, takes fewer of large samples, see `skclamp.TemperatureScaling`.
 
     Attributes
     ----------

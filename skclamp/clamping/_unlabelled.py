@@ -64,7 +64,7 @@ class ReferenceSummary:
     n_samples: int
 
 
-def reference_summary(X, *, input_key=None, integer_scale=None, batch_size=64):
+def reference_summary(X, *, input_key=None, integer_scale=None, batch_size="auto"):
     """Summarise inputs as they were, in a few kB, for `X_reference` of a later fit.
 
     Parameters
@@ -75,8 +75,8 @@ def reference_summary(X, *, input_key=None, integer_scale=None, batch_size=64):
         The entry of X that is summarised, where it has several, as that of the calibrator.
     integer_scale : float, default=None
         What integer inputs are multiplied by, as that of the calibrator.
-    batch_size : int, default=64
-        Samples at a time.
+    batch_size : "auto" or int, default="auto"
+        Samples at a time, as that of the calibrator.
 
     Returns
     -------

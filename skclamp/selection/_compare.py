@@ -301,7 +301,7 @@ def compare_calibrators(
     classes=None,
     cv=None,
     device=None,
-    batch_size=64,
+    batch_size="auto",
     integer_scale=None,
 ):
     """Fit calibrators to one set of data, and compare them, and the uncalibrated network, on another.
@@ -349,8 +349,8 @@ def compare_calibrators(
         Splits for a scikit-learn classifier that isn't fitted, which is cross-fitted on the calibration set.
     device : str or torch.device, default=None
         Where a network runs.
-    batch_size : int, default=64
-        Samples a forward pass of a network; neural clamping has its own, and a DataLoader.
+    batch_size : "auto" or int, default="auto"
+        Samples a forward pass of a network, as for every calibrator; neural clamping has its own, and a DataLoader.
     integer_scale : float or dict of str to float, default=None
         What integer inputs are multiplied by, as for every calibrator.
 

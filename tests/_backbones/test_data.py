@@ -355,6 +355,49 @@ def test_a_loaders_batch_size_wins(options):
     np.testing.assert_array_equal(given.predict_proba(X), own.predict_proba(X))
 
 
+def large(x):
+    """Images of 256 x 256, of which sixteen are as many numbers as a pass on a CPU takes by itself."""
+    return x.repeat(1, 1, 32, 32)
+
+
+class OfLarge(Watching):
+    def forward(self, x):
+        return super().forward(x[..., :8, :8])
+
+
+@pytest.mark.parametrize("kind", ["array", "dict", "Dataset"])
+def test_large_samples_pass_a_cpu_few_at_a_time(kind):
+    x = large(X[:40])
+    data = {"array": x, "dict": {"x": x}, "Dataset": TensorDataset(x, Y[:40])}[kind]
+    options, y = (
+        {"random_state": 0, "perturbation": "affine", "validation_fraction": None},
+        Y[:40] if kind != "Dataset" else None,
+    )
+    watching = OfLarge()
+    calibrator = NeuralClampingCalibrator(watching, **options).fit(data, y)
+    calibrator.predict_proba(data)
+    # Four are given once more, and thirty-two are tried.
+    assert watching.sizes - {4, 32} == {16, 8}
+    whole = NeuralClampingCalibrator(OfLarge(), batch_size=40, **options).fit(data, y)
+    np.testing.assert_allclose(calibrator.predict_proba(data), whole.predict_proba(data), atol=1e-5)
+
+
+def test_a_batch_size_that_is_given_counts():
+    watching, x = OfLarge(), large(X[:40])
+    temperature(watching, batch_size=40).fit(x, Y[:40]).predict_proba(x)
+    temperature(watching).fit(DataLoader(TensorDataset(x, Y[:40]), batch_size=40))
+    assert watching.sizes == {40, 4}
+    watching.sizes.clear()
+    temperature(watching).fit(X, Y)
+    assert watching.sizes == {64, N_SAMPLES - 2 * 64, 4}
+
+
+def test_a_step_of_an_optimiser_takes_as_many_whatever_their_size():
+    x = large(X[:70])
+    fitted = adam(OfLarge(), max_epochs=1).fit(x, Y[:70])
+    assert [batch["train_batch_size"] for batch in fitted.history_[0]["batches"]] == [64, 6]
+
+
 def doubled(items):
     """As many networks are fed: what the items hold, and more."""
     inputs, labels = zip(*items, strict=True)
