@@ -23,6 +23,7 @@ from .._utils.sklearn_private import Interval
 from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
 from ..base._scores import Mapped
+from ..clamping._base import BaseClamping
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 from ..metrics._metric import facts_of
@@ -137,15 +138,16 @@ class CalibratorSelector(BaseCalibrator):
     ----------
     {estimator}
     candidates : sequence of (str, BaseCalibrator), default=None
-        Names and output maps, none of which has an estimator of its own; clones of them are fitted. None is
+        Names and output maps, none of which has an estimator of its own; clones of them are fitted. Neural clamping,
+        which perturbs inputs, is none: `compare_calibrators` has it beside them. None is
         `default_candidates()`, of which "vector" and "beta", maps without a penalty, are left out where fewer than five
         samples a parameter are misclassified (Kish's effective number, where they have weights), and "beta" where
         logits are -inf, as of classes that a sample doesn't have. Of more than 2^18 logits "order-preserving" has
         ``tol=1e-6``, and so has the map after the stack. Candidates that are given all take part.
     scoring : str, callable or None, default=None
         What is best: a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's name for one;
-        y holds column indices. None is the negative NLL. A scorer gets the weights of the samples; with scikit-learn's
-        metadata routing, what it requests of what `fit` is given.
+        y holds column indices. None is the negative NLL. Where `fit` is given weights, a scorer must take those of its
+        samples as ``sample_weight``; with scikit-learn's metadata routing it gets what it requests.
     stack : bool, default=True
         Whether the stack competes, as it is and recalibrated.
     one_standard_error : bool, default=False
@@ -181,8 +183,8 @@ class CalibratorSelector(BaseCalibrator):
     Raises
     ------
     ValueError, TypeError
-        If `candidates` is empty, repeats a name, or holds something else than calibrators without an estimator; if a
-        score isn't a finite number.
+        If `candidates` is empty, repeats a name, or holds something else than output maps without an estimator; if a
+        score isn't a finite number, or a scorer takes no weights where there are some.
 
     Warns
     -----
@@ -253,6 +255,7 @@ class CalibratorSelector(BaseCalibrator):
         of_all, told = LabelledLogits(*samples.of_all()), samples.metadata.score
         if "sample_weight" in told and not routing_enabled():
             told = {"sample_weight": of_all.weight.cpu().numpy()}
+            _check_takes_weights(self._scorer())
         has_inputs = self.estimator is not None and samples.shard.ranks is ALONE
         self._select(of_all, told, samples.X if has_inputs else None)
         # It was fitted to raised logits, and takes others.
@@ -349,6 +352,13 @@ def _check_scorer(scoring):
     raise TypeError(f"scoring must be a scorer; got {name}, a metric, not a scorer: use {ours}{maker}({name}, ...)")
 
 
+def _check_takes_weights(scorer):
+    """Raise for a scorer that would fail on the first weights, when all candidates are fitted."""
+    named = [] if scorer is None else signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    if named and not any(each.name == "sample_weight" or each.kind is each.VAR_KEYWORD for each in named):
+        raise TypeError(f"scoring must take sample_weight, since weights are given; got {scorer!r}")
+
+
 def _check_candidates(candidates):
     """Raise unless these are named output maps."""
     if not isinstance(candidates, Sequence) or not len(candidates):
@@ -358,6 +368,11 @@ def _check_candidates(candidates):
         if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
             raise TypeError(f"candidates must hold (name, calibrator) pairs; got {pair!r}")
         check_bare(pair[0], pair[1], "candidates")
+        if isinstance(pair[1], BaseClamping):
+            raise TypeError(
+                "candidates must be maps of the output, since logits alone are given to them: what perturbs inputs is "
+                f"for compare_calibrators; got {pair[1]!r} for {pair[0]!r}"
+            )
         names.append(pair[0])
     if len(set(names)) < len(names) or set(names) & set(_STACKS):
         raise ValueError(

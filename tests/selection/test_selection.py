@@ -8,11 +8,14 @@ from _votes import votes_of_trees
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import make_scorer
 
 from skclamp import (
     CalibratorSelector,
     IntraOrderPreservingCalibration,
     MatrixScaling,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
@@ -340,6 +343,9 @@ def test_the_logits_are_computed_once():
             ValueError,
             "candidates must have estimator=None, .*LogisticRegression.* for 'a'",
         ),
+        # Only its temperature would be applied.
+        ([*TWO, ("n", NeuralClampingCalibrator())], TypeError, "candidates must be maps of the output, .* for 'n'"),
+        ([("n", NeuralClampingCalibratorCV())], TypeError, "candidates must be maps of the output, .* for 'n'"),
         ("temperature", ValueError, "The 'candidates' parameter of CalibratorSelector must be an array-like"),
     ],
 )
@@ -366,6 +372,17 @@ def test_bad_parameters(params, message):
     Z = logits(50)
     with pytest.raises(ValueError, match=message):
         CalibratorSelector(candidates=TWO, **params).fit(Z, labels_of(Z))
+
+
+@pytest.mark.parametrize(
+    "scoring", [lambda calibrator, X, y: calibrator.score(X, y), make_scorer(lambda y, predicted: 0.0)], ids=str
+)
+def test_a_scorer_without_weights_is_told_before_anything_is_fitted(scoring):
+    Z = logits(50)
+    candidates = [("a", TemperatureScaling()), ("b", VectorScaling())]
+    with pytest.raises(TypeError, match="scoring must take sample_weight, since weights are given"):
+        CalibratorSelector(candidates=candidates, scoring=scoring).fit(Z, labels_of(Z), sample_weight=np.ones(50))
+    CalibratorSelector(candidates=candidates, scoring=scoring).fit(Z, labels_of(Z))
 
 
 @pytest.mark.filterwarnings(
