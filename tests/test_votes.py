@@ -74,6 +74,30 @@ def test_what_is_less_likely_stays_so(name):
     assert proba[3] <= proba[2] + 1e-12 or OUTPUT_MAPS[name].changes_predictions
 
 
+@pytest.mark.parametrize("name", SINGLE)
+def test_the_module_takes_zeros_for_the_same(name):
+    calibrator = of_votes(name)
+    deployed = calibrator.module_(torch.from_numpy(VOTES[500:])).softmax(1).detach()
+    np.testing.assert_allclose(deployed, calibrator.predict_proba(VOTES[500:]), atol=1e-6)
+
+
+@pytest.mark.parametrize("least_probability", ["auto", 0.01])
+def test_the_module_of_other_class_frequencies_takes_zeros_for_the_same(least_probability):
+    """Those given, and those that `adapt` has found since an earlier module was made."""
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet([0.5] * 3, 2000)
+    votes, y = rng.multinomial(10, proba) / 10, (proba.cumsum(1) > rng.random((2000, 1))).argmax(1)
+    deployed = votes[1000:][(y[1000:] == 0) | (rng.random(1000) < 0.1)]
+    options = {"response": "probabilities", "least_probability": least_probability}
+    given = PriorShiftCorrection(priors=[0.2, 0.3, 0.5], **options).fit(votes[:1000], y[:1000])
+    adapted = PriorShiftCorrection(**options).fit(votes[:1000], y[:1000])
+    before = adapted.module_
+    assert adapted.adapt(deployed).accepted_ and adapted.module_ is not before
+    for calibrator in (given, adapted):
+        found = calibrator.module_(torch.from_numpy(votes)).softmax(1)
+        np.testing.assert_allclose(found, calibrator.predict_proba(votes), atol=1e-6)
+
+
 PRECISIONS = {
     "float32": lambda votes: votes.astype(np.float32),
     "float16": lambda votes: votes.astype(np.float16),

@@ -71,6 +71,9 @@ class CalibratorBackbone(ClassifierBackbone):
         log_proba, labels = self.classifier._map_rows(torch.log_softmax, X, labelled=labelled)
         return torch.from_numpy(log_proba), labels
 
+    def as_module(self, owner):
+        return self.classifier.module_
+
 
 class PipelineBackbone(NetworkBackbone):
     """A fitted Pipeline that ends in a skorch net: the net's logits of what the transformers make of inputs."""

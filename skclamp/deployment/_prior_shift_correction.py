@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.inputs import dataset_behind
@@ -31,7 +30,6 @@ from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning, InputShiftWarning
-from ..modules import ClampedModule
 from ._priors import estimate_priors, evidence_of_change
 
 # Samples per class, of the labelled ones' frequencies, that join the estimate. Those of 100 classes vary too much
@@ -138,6 +136,8 @@ class PriorShiftCorrection(BaseCalibrator):
 
     priors: object = None
 
+    _arrays = "priors_", "labelled_priors_"
+
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "priors": ["array-like", dict, torch.Tensor, None],
@@ -187,6 +187,7 @@ class PriorShiftCorrection(BaseCalibrator):
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
         self.accepted_, self.verdict_ = verdict.accepted, verdict
+        self.__dict__.pop("module_", None)
         if self._off_by_class:
             warn_caller(self._off_by_class, CalibrationSetWarning)
         elif verdict.inputs_changed and not self._flaw:
@@ -299,23 +300,11 @@ class PriorShiftCorrection(BaseCalibrator):
         return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits
 
     def _transform_logits(self, logits):
-        return _correct(logits, getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift).to(logits))
-
-    @property
-    def _shift(self):
+        priors, labelled = (torch.as_tensor(getattr(self, name)).to(logits) for name in self._arrays)
         # EM leaves no class without any frequency, beyond rounding: an exact 0 is the user's own word.
-        least = MIN_PROBABILITY if self.priors is None else 0.0
-        with np.errstate(divide="ignore"):
-            return np.log(np.maximum(self.priors_, least)) - np.log(self.labelled_priors_)
-
-    @property
-    def module_(self):
-        """An ordinary torch module that yields the logits of ``priors_`` as they are now."""
-        check_is_fitted(self)
-        around = self._corrects_a_calibrator
-        network = self._backbone.classifier.module_ if around else self._backbone.as_module(type(self).__name__)
-        output = _Correction(getattr(self, "temperature_", 1.0), torch.from_numpy(self._shift))
-        return ClampedModule(network, output=output)
+        priors = priors.clamp_min(MIN_PROBABILITY) if self.priors is None else priors
+        shift = priors.log() - labelled.clamp_min(MIN_PROBABILITY).log()
+        return logits / getattr(self, "temperature_", 1.0) + shift
 
     def _sentences(self):
         yield from super()._sentences()
@@ -334,22 +323,6 @@ class PriorShiftCorrection(BaseCalibrator):
     @property
     def _n_free(self):
         return int(hasattr(self, "temperature_"))
-
-
-class _Correction(nn.Module):
-    """The temperature, and what changed frequencies add to logits."""
-
-    def __init__(self, temperature, shift):
-        super().__init__()
-        self.temperature = temperature
-        self.register_buffer("shift", shift)
-
-    def forward(self, logits):
-        return _correct(logits, self.temperature, self.shift)
-
-
-def _correct(logits, temperature, shift):
-    return logits / temperature + shift
 
 
 def _flaw(y_encoded, solution):
