@@ -148,7 +148,7 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     (X,) = indexable(to_numpy(X) if hasattr(X, "detach") else X)
     whole = clone(classifier).fit(X, y, **metadata.fit)
     deployed = open_backbone(whole, opening)
-    classifiers, splits = fit_folds(classifier, X, y, cv, metadata.given)
+    classifiers, splits = fit_folds(classifier, X, y, cv, metadata)
     if opening.perturbs:
         backbone = CrossFittedBackbone(deployed, classifiers, splits, opening)
         inputs = backbone.open(X)
@@ -164,17 +164,16 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     return Reading(logits, y, deployed, deployed, X, X, unseen, whole)
 
 
-def fit_folds(classifier, X, y, cv, params):
+def fit_folds(classifier, X, y, cv, metadata):
     """A clone fitted without each fold, and training and held-out rows of each; each row is held out once."""
     # Without metadata routing groups have an argument of their own.
-    apart = {"groups"} if not routing_enabled() else set()
+    told = {"params": metadata.given} if routing_enabled() else {"params": metadata.fit, **metadata.split}
     results = cross_validate(
         clone(classifier),
         X,
         y,
         cv=cv,
-        params={name: value for name, value in params.items() if name not in apart},
-        **{name: params[name] for name in apart & params.keys()},
+        **told,
         scoring=_unscored,
         return_estimator=True,
         return_indices=True,

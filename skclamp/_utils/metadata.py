@@ -2,7 +2,8 @@
 
 With ``sklearn.set_config(enable_metadata_routing=True)`` metadata go to whoever requests them, and to nobody else: to
 the ``fit`` of a classifier that isn't fitted, to the splitter that folds for it, to that of a guard, to a scorer.
-Without, ``groups`` go to the splitters that take them, and all else to the classifier, the weights where it takes any.
+Without, ``groups`` go to the splitters that take them, those of a calibrator that is fitted inside among them, and all
+else to the classifier, the weights where it takes any.
 """
 
 import inspect
@@ -22,7 +23,8 @@ from .warnings import warn_caller
 class Metadata(NamedTuple):
     """What goes where, dicts of values by name: to the classifier's ``fit``, the splitter, the guard's, the scorer.
 
-    `given` is what goes to classifier or splitter, under the names that the user gave: `cross_validate` takes it so.
+    `given` is what goes to classifier or splitter, under the names that the user gave: with routing enabled,
+    `cross_validate` takes it so.
     """
 
     fit: dict
@@ -83,7 +85,8 @@ def _by_name(owner, params, classifier=None, **splitters):
     others = {name: value for name, value in params.items() if name not in {*weight, *groups}}
     split, guard = (groups if _takes_groups(splitters.get(part)) else {} for part in ("splitter", "guard"))
     guarded = hasattr(owner, "validation_fraction")
-    if groups and not split and not guard:
+    # What folds nothing itself leaves it to the calibrator inside to take groups, or not.
+    if groups and not split and not guard and (splitters or classifier is None):
         where = "" if guarded or "splitter" in splitters else ", where the estimator isn't fitted"
         raise TypeError(
             f"{type(owner).__name__}.fit takes groups for splitters that go by them: give it one, as "
@@ -96,14 +99,16 @@ def _by_name(owner, params, classifier=None, **splitters):
             names += ["groups"] if splitters or guarded else []
             raise TypeError(_untaken(type(owner).__name__, sorted(others), names))
         return Metadata({}, split, guard, score=weight, given={})
-    params = {**weight, **others}
-    if weight and not has_fit_parameter(classifier, "sample_weight"):
+    inside = groups if not splitters or _takes_groups(classifier) else {}
+    told = {**others, **inside}
+    if weight and has_fit_parameter(classifier, "sample_weight"):
+        told |= weight
+    elif weight:
         warn_caller(
             f"{type(classifier).__name__}.fit takes no sample_weight: the weights are used for the calibration alone",
             UnusedWeightWarning,
         )
-        params = others
-    return Metadata(params, split, guard, score=weight, given={**params, **split})
+    return Metadata(told, split, guard, score=weight, given={})
 
 
 def _untaken(owner, others, names):
@@ -115,7 +120,9 @@ def _untaken(owner, others, names):
 
 
 def _takes_groups(splitter):
-    """Whether a splitter goes by ``groups``."""
+    """Whether a splitter goes by ``groups``, or those of a calibrator that isn't fitted do."""
+    if hasattr(splitter, "_routed_to"):
+        return any(map(_takes_groups, splitter._routed_to().values()))
     if not is_splitter(splitter):
         return False
     if hasattr(splitter, "get_metadata_routing"):

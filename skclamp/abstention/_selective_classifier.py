@@ -286,7 +286,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         given = {"sample_weight": sample_weight, "groups": groups, **params}
         metadata = self._route({name: value for name, value in given.items() if value is not None})
         with silenced():
-            clones, splits = fit_folds(self.estimator, X, y, self._splitter(groups), metadata.given)
+            clones, splits = fit_folds(self.estimator, X, y, self._splitter(groups), metadata)
         self.estimator_ = clone(self.estimator).fit(X, y, **metadata.fit)
         classes = np.asarray(self.estimator_.classes_)
         proba = np.zeros((len(y), len(classes)))

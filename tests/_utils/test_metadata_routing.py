@@ -20,6 +20,7 @@ from skclamp import (
     CalibratorSelector,
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
+    PriorShiftCorrection,
     SelectiveClassifier,
     TemperatureScaling,
     VectorScaling,
@@ -303,6 +304,51 @@ def test_without_routing_the_classifier_gets_the_weights_that_it_takes(kind):
     fitted = UNFITTED[kind](LogisticRegression(), 3).fit(X, Y, sample_weight=WEIGHT)
     expected = LogisticRegression().fit(X, Y, sample_weight=WEIGHT)
     np.testing.assert_array_equal(fitted.estimator_.coef_, expected.coef_)
+
+
+class ByGroups:
+    """A splitter that isn't scikit-learn's."""
+
+    def split(self, X, y=None, groups=None):
+        return GroupKFold(3).split(X, y, groups)
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        return 3
+
+
+AROUND_CLAMPING = {
+    "a prior correction": PriorShiftCorrection,
+    "a selective classifier": lambda inner: SelectiveClassifier(inner, target_risk=0.3, cv=3),
+    "a temperature": lambda inner: TemperatureScaling(inner, cv=GroupKFold(4)),
+    "a prior correction in a selective classifier": lambda inner: SelectiveClassifier(
+        PriorShiftCorrection(inner), target_risk=0.3
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::skclamp.exceptions.CalibrationWarning")
+@pytest.mark.parametrize(
+    ("splitter", "enabled"),
+    [(GroupKFold(3), False), (ByGroups(), False), (GroupKFold(3), True)],
+    ids=["without", "without, not scikit-learn's", "routing"],
+)
+@pytest.mark.parametrize("kind", AROUND_CLAMPING)
+def test_groups_reach_the_splitter_of_a_calibrator_inside(kind, splitter, enabled):
+    inner = NeuralClampingCalibrator(NETWORK, max_epochs=1, validation_fraction=splitter, random_state=0)
+    with sklearn.config_context(enable_metadata_routing=enabled):
+        whole = clone(inner).fit(X.astype(np.float32), Y, groups=GROUPS)
+        around = AROUND_CLAMPING[kind](inner).fit(X.astype(np.float32), Y, groups=GROUPS)
+    fitted = getattr(around.estimator_, "estimator_", around.estimator_)
+    assert fitted.verdict_ == whole.verdict_
+
+
+def test_what_a_calibrator_inside_says_of_groups_is_its_own():
+    inside = NeuralClampingCalibrator(NETWORK)
+    with pytest.raises(TypeError, match=r"^NeuralClamping.*fit takes groups .* as validation_fraction=GroupKFold\(\)$"):
+        PriorShiftCorrection(inside).fit(X.astype(np.float32), Y, groups=GROUPS)
+    by_groups = NeuralClampingCalibrator(NETWORK, validation_fraction=GroupKFold(3))
+    with pytest.raises(TypeError, match=r"^TemperatureScaling.fit takes groups .* as cv=GroupKFold\(\)$"):
+        TemperatureScaling(by_groups).fit(X.astype(np.float32), Y, groups=GROUPS)
 
 
 def test_without_routing_the_classifier_gets_all_else():
