@@ -17,6 +17,11 @@ _BETS_NEED = 1.5
 # Samples from which the risk of some is told, the most that is asked for, and how many parts of them are looked at.
 _FEW, _MOST, _PARTS = 20, 10**7, 200
 _ROUNDING = 1e-9
+# Scores tie that differ by this part of the largest one or less, as those of one step of a map may.
+_TIE = 1e-13
+# A threshold is so far above the highest score that isn't answered, of the way to the next one: no rounding takes a
+# sample to its other side, and what lies between is too rare to be of weight in the risk.
+_ABOVE = 0.01
 
 
 class Answered(NamedTuple):
@@ -51,9 +56,9 @@ class Answered(NamedTuple):
 def prove(scores, losses, target, level, *, weight=None, groups=None, floor=-math.inf, zero_one=True):
     """Answer as many as can be proven, by fixed sequences of tests from the few surest samples to ever more of them.
 
-    Given a threshold that is one of the scores, samples above it are independent draws of what will be answered. The
-    level is shared by five starts, and a sequence that comes to the next start takes that one's share on: by Wiens'
-    fallback procedure the probability of any wrong proof is at most the level.
+    Given one of the scores, samples above it are independent draws of what will be answered. The level is shared by
+    five starts, and a sequence that comes to the next start takes that one's share on: by Wiens' fallback procedure the
+    probability of any wrong proof is at most the level.
 
     Parameters
     ----------
@@ -82,8 +87,7 @@ def prove(scores, losses, target, level, *, weight=None, groups=None, floor=-mat
         test = "exact binomial" if zero_one else "Hoeffding-Bentkus"
     if not n:
         return Answered(0, math.inf, 1.0, level / _STARTS, test, None)
-    # A threshold separates equal scores from none.
-    ends = np.append(np.flatnonzero(ordered[:-1] > ordered[1:]) + 1, n)
+    ends = _ends(ordered)
     weight = np.ones(n) if weight is None else weight[order]
     summed, n_units, per_unit = losses[order].cumsum()[ends - 1], n, 1.0
     if test == "exact binomial":
@@ -108,8 +112,7 @@ def prove(scores, losses, target, level, *, weight=None, groups=None, floor=-mat
         nearest = int(p_values.argmin())
         return Answered(0, math.inf, float(p_values[nearest]), level / len(starts), test, needed, n)
     n_answered = int(ends[proven])
-    threshold = floor if n_answered == n else float(ordered[n_answered])
-    return Answered(n_answered, threshold, float(p_values[proven]), had, test, needed, n)
+    return Answered(n_answered, _threshold(ordered, n_answered, floor), float(p_values[proven]), had, test, needed, n)
 
 
 def best_unproven(scores, losses, target, weight, floor=-math.inf):
@@ -117,12 +120,25 @@ def best_unproven(scores, losses, target, weight, floor=-math.inf):
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > floor]
     ordered = scores[order]
-    ends = np.append(np.flatnonzero(ordered[:-1] > ordered[1:]) + 1, len(order))[: len(order)]
+    ends = _ends(ordered)
     within = (losses[order] * weight[order]).cumsum()[ends - 1] <= target * weight[order].cumsum()[ends - 1]
     if not within.any():
         return math.inf
-    n_answered = ends[np.flatnonzero(within)[-1]]
-    return floor if n_answered == len(order) else float(ordered[n_answered])
+    return _threshold(ordered, ends[np.flatnonzero(within)[-1]], floor)
+
+
+def _ends(ordered):
+    """How many of the scores, from the highest down, a threshold can let through: those that tie all, or none."""
+    tie = _TIE * np.abs(ordered).max(initial=0.0)
+    return np.append(np.flatnonzero(ordered[:-1] - ordered[1:] > tie) + 1, len(ordered))[: len(ordered)]
+
+
+def _threshold(ordered, n_answered, floor):
+    """What lets so many of the scores through."""
+    if n_answered == len(ordered):
+        return floor
+    lowest, below = float(ordered[n_answered - 1]), float(ordered[n_answered])
+    return below + _ABOVE * (lowest - below)
 
 
 def _hoeffding_bentkus(summed, n, target):

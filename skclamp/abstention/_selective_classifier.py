@@ -117,11 +117,12 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
 
     Notes
     -----
-    The threshold is one of the calibration samples' scores. Given it, the samples above are independent draws of what
-    will be answered, so that the number of wrong ones is binomial, and its tail an exact p value of "the risk is above
-    the target". Such tests go from few answered samples to ever more ([1]_, "fixed sequence testing"), from five starts
-    that share the level 1 - `confidence`. A sequence that reaches the next start takes on that one's share (Wiens'
-    fallback procedure [2]_), so that the probability of any wrong proof is at most the level.
+    The threshold is at one of the calibration samples' scores. Given it, the samples above are independent draws of
+    what will be answered, so that the number of wrong ones is binomial, and its tail an exact p value of "the risk is
+    above the target". It is a hundredth of the way to the next score higher, lest rounding decide on samples that tie,
+    as at the steps of isotonic calibration. Such tests go from few answered samples to ever more ([1]_, "fixed sequence
+    testing"), from five starts that share the level 1 - `confidence`. A sequence that reaches the next start takes on
+    that one's share (Wiens' fallback procedure [2]_), so that the probability of any wrong proof is at most the level.
 
     With costs that aren't 0 and 1 the bound of Hoeffding and Bentkus takes the binomial's place ([1]_). With weights or
     groups bets do ([3]_): a mixture of ``prod (1 - b w (l - r))`` over eight b, with the loss l, the target r, and the

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ._clamped import ClampedModule
+
 
 class SelectiveModule(nn.Module):
     """Column index of the predicted class, or -1 where it abstains.
@@ -36,6 +38,11 @@ class SelectiveModule(nn.Module):
 
     def forward(self, *inputs, **named):
         """Columns of the answers, -1 where there is none."""
-        proba = self.calibrated(*inputs, **named).to(torch.float64).softmax(1)
+        if isinstance(self.calibrated, ClampedModule):
+            # Rounded, all samples that tie could come to the threshold's other side.
+            logits, _ = self.calibrated.unrounded(*inputs, **named)
+        else:
+            logits = self.calibrated(*inputs, **named)
+        proba = logits.double().softmax(1)
         scores, columns = proba.max(1) if self.costs is None else (-(proba @ self.costs.double())).max(1)
         return torch.where(scores > self.threshold, columns, -1)

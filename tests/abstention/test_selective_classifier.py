@@ -17,7 +17,16 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader, TensorDataset
 
 import skclamp
-from skclamp import NeuralClampingCalibrator, SelectiveClassifier, TemperatureScaling, VectorScaling
+from skclamp import (
+    AccuracyPreservingIsotonic,
+    BayesianBinningIntoQuantiles,
+    HistogramBinning,
+    IsotonicCalibration,
+    NeuralClampingCalibrator,
+    SelectiveClassifier,
+    TemperatureScaling,
+    VectorScaling,
+)
 from skclamp.display import RiskCoverageDisplay
 from skclamp.exceptions import CalibrationSetWarning
 
@@ -107,6 +116,22 @@ def test_the_module_says_the_same(name):
     assert {-1} < set(labels) <= {-1, 0, 1, 2, 3}
     exported = torch.export.export(found.module_, (inputs[:7],)).module()
     np.testing.assert_array_equal(exported(inputs[:7]), labels[:7])
+
+
+@pytest.mark.parametrize("costs", [None, COSTS[:2, :2]], ids=["errors", "costs"])
+@pytest.mark.parametrize(
+    "steps", [IsotonicCalibration, AccuracyPreservingIsotonic, HistogramBinning, BayesianBinningIntoQuantiles]
+)
+def test_the_module_answers_the_same_steps(steps, costs):
+    """Rounding moves all samples of a step at once, past a threshold that is one of the scores."""
+    network, x = perceptron(0, 8, 2), vectors(2000, 8)
+    y = labels_of(bare_logits(network, x), temperature=0.4)
+    found = selective(steps(network).fit(x[:500], y[:500]), x[500:], y[500:], costs=costs, target_risk=0.05)
+    assert found.guaranteed_ and found.coverage_ < 1
+    with torch.no_grad():
+        labels = found.module_.eval()(torch.from_numpy(x[500:])).numpy()
+    np.testing.assert_array_equal(labels, found.predict(x[500:]))
+    assert (labels >= 0).sum() == found.verdict_.n_answered
 
 
 LABELS = {
