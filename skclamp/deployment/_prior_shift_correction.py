@@ -296,24 +296,38 @@ class PriorShiftCorrection(BaseCalibrator):
             if self._off_by_class:
                 note(self._off_by_class, CalibrationSetWarning)
 
+    def _arguments(self):
+        priors = self.priors
+        # A file holds no Series, nor another library's arrays.
+        if hasattr(priors, "items"):
+            priors = dict(priors.items())
+        elif hasattr(priors, "__array__"):
+            priors = to_numpy(priors)
+        return {**super()._arguments(), "priors": priors}
+
     def _mapped_logits(self, logits):
         return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits
 
     def _transform_logits(self, logits):
         priors, labelled = (torch.as_tensor(getattr(self, name)).to(logits) for name in self._arrays)
         # EM leaves no class without any frequency, beyond rounding: an exact 0 is the user's own word.
-        priors = priors.clamp_min(MIN_PROBABILITY) if self.priors is None else priors
+        priors = priors if self._given else priors.clamp_min(MIN_PROBABILITY)
         shift = priors.log() - labelled.clamp_min(MIN_PROBABILITY).log()
         return logits / getattr(self, "temperature_", 1.0) + shift
+
+    @property
+    def _given(self):
+        """Whether the frequencies were given, which parameters that are set after `fit` don't change."""
+        return getattr(self, "accepted_", False) and not hasattr(self, "verdict_")
 
     def _sentences(self):
         yield from super()._sentences()
         if hasattr(self, "verdict_"):
             yield self.verdict_.reason
-        elif not self.accepted_:
-            yield "Class frequencies are those of the labelled samples."
-        else:
+        elif self._given:
             yield "Class frequencies are those given as priors, which nothing has tested."
+        else:
+            yield "Class frequencies are those of the labelled samples."
 
     @property
     def _n_parameters(self):

@@ -351,6 +351,26 @@ def test_copies_and_files_say_the_same(way, costs, tmp_path):
         assert torch.equal(again.module_(torch.from_numpy(X[TEST])), found.module_(torch.from_numpy(X[TEST])))
 
 
+@pytest.mark.parametrize("way", ["itself", "deepcopy", "pickle"])
+@pytest.mark.parametrize("fitted", [True, False], ids=["fitted", "not fitted"])
+def test_an_estimator_that_is_set_waits_for_the_next_fit(way, fitted):
+    found = selective(CALIBRATOR if fitted else TemperatureScaling(NETWORK))
+    assert (found.estimator_ is CALIBRATOR) == fitted
+    answers = found.predict(X[TEST])
+    other = LogisticRegression().fit(X[FIT], (Y[FIT] + 1) % 4)
+    found.set_params(estimator=other)
+    again = {
+        "itself": lambda one: one,
+        "deepcopy": copy.deepcopy,
+        "pickle": lambda one: pickle.loads(pickle.dumps(one)),
+    }
+    found = again[way](found)
+    np.testing.assert_array_equal(found.predict(X[TEST]), answers)
+    with torch.no_grad():
+        assert (found.module_.eval()(torch.from_numpy(X[TEST])).numpy() != answers).mean() < 0.01
+    assert found.fit(X[CAL], (Y[CAL] + 1) % 4).estimator_ is found.estimator
+
+
 def test_its_curve_shows_target_and_threshold():
     display = RiskCoverageDisplay.from_estimator(FITTED, X[TEST], Y[TEST])
     answered = FITTED.is_answered(X[TEST])
