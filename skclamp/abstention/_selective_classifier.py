@@ -99,7 +99,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     abstain_label_ : object
         What `predict` returns of samples that aren't answered.
     estimator_ : classifier
-        Fitted to all the samples; only where the estimator wasn't fitted.
+        Which answers: the estimator itself or, where it wasn't fitted, a clone fitted to all the samples.
     classes_ : ndarray of shape (n_classes,)
         Names of the classes.
     costs_ : ndarray of shape (n_classes, n_classes) or None
@@ -228,10 +228,9 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             for name in list(vars(self)):
                 if name.endswith("_") or name == "_backbone":
                     delattr(self, name)
-            fitted = is_frozen(self.estimator)
-            out_of_sample = self._out_of_sample if fitted else self._out_of_fold
+            out_of_sample = self._out_of_sample if is_frozen(self.estimator) else self._out_of_fold
             y, proba, doubt = out_of_sample(X, y, sample_weight, groups, params)
-            self.classes_ = np.asarray(self._fitted.classes_)
+            self.classes_ = np.asarray(self.estimator_.classes_)
             self.costs_ = self._check_costs()
             self.abstain_label_ = self._choose_label()
             y_encoded = encode_labels(y, self.classes_)
@@ -260,15 +259,16 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         # Raises for what nobody takes.
         self._route({name: value for name, value in params.items() if value is not None})
         in_order = any(value is not None for value in given.values())
-        predicted, y = predict_labelled(self._fitted, "predict_proba", X, y, in_order=in_order)
+        self.estimator_ = self._frozen_part()
+        predicted, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=in_order)
         y, doubt = check_labels(y, beside=("X", X)), None
         check_same_length(y, len(predicted), "y")
-        seen = getattr(self._frozen_part(), "_rows_seen", None)
+        seen = getattr(self.estimator_, "_rows_seen", None)
         prints = None if seen is None else row_prints(X)
         if seen is not None and prints is not None and np.mean((prints == seen[:, None]).sum(1) == 1) >= _TOO_MANY:
             doubt = SAME_SAMPLES
             note(
-                f"X holds the samples that {type(self._frozen_part()).__name__} was fitted to, which flatter it: the "
+                f"X holds the samples that {type(self.estimator_).__name__} was fitted to, which flatter it: the "
                 "bound isn't proven for others. Give fit other samples, or an estimator that isn't fitted, which it "
                 "cross-fits",
                 CalibrationSetWarning,
@@ -300,11 +300,6 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         if groups is not None and (self.cv is None or isinstance(self.cv, Integral)):
             return StratifiedGroupKFold(self.cv or 5)
         return self.cv
-
-    @property
-    def _fitted(self):
-        """The estimator that predicts."""
-        return self.__dict__.get("estimator_", self._frozen_part())
 
     def _check_costs(self):
         """The costs as an array, or None."""
@@ -462,7 +457,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         check_is_fitted(self)
         if hasattr(self, "n_features_in_") and not isinstance(X, Dataset) and len(getattr(X, "shape", ())) == 2:
             validate_data(self, X, reset=False, skip_check_array=True)
-        return self._fitted.predict_proba(X)
+        return self.estimator_.predict_proba(X)
 
     def score(self, X, y=None, sample_weight=None):
         """Share of all samples that are answered, and rightly.
@@ -489,7 +484,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             As `predict`; if there are no labels.
         """
         check_is_fitted(self)
-        proba, y = predict_labelled(self._fitted, "predict_proba", X, y, in_order=sample_weight is not None)
+        proba, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=sample_weight is not None)
         columns, scores = self._decide(proba)
         right = (scores > self.threshold_) & (self.classes_[columns] == check_labels(y, beside=("X", X)))
         return float(np.average(right, weights=check_sample_weight(sample_weight, len(right)).numpy()))
@@ -498,7 +493,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     def module_(self):
         """A torch module from inputs to column indices, -1 where it abstains."""
         check_is_fitted(self)
-        estimator = self._fitted
+        estimator = self.estimator_
         calibrated = (
             estimator.module_
             if isinstance(estimator, BaseCalibrator)
@@ -543,12 +538,13 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         write(self, path)
 
     def _open_backbone(self):
-        # Of one that load is given.
-        self._check_estimator()
-        estimator = self._fitted
-        if isinstance(estimator, BaseCalibrator):
-            return CalibratorBackbone(estimator, "probabilities")
-        return open_backbone(estimator, Opening("probabilities"))
+        if not hasattr(self, "estimator_"):
+            # Of one that load is given.
+            self._check_estimator()
+            self.estimator_ = self._frozen_part()
+        if isinstance(self.estimator_, BaseCalibrator):
+            return CalibratorBackbone(self.estimator_, "probabilities")
+        return open_backbone(self.estimator_, Opening("probabilities"))
 
     def _route(self, params):
         if not params:

@@ -296,8 +296,8 @@ class _Answers:
 
     def fingerprint(self):
         """What tells it from another."""
-        estimator = getattr(self.selective, "estimator_", self.selective.estimator)
-        return Digest().arrays(estimator).value([self.classes, float(self.selective.threshold_), self.loss_table]).hex()
+        rest = [self.classes, float(self.selective.threshold_), self.loss_table]
+        return Digest().arrays(self.selective.estimator_).value(rest).hex()
 
 
 register(RiskMonitor, arguments_of)
