@@ -103,6 +103,36 @@ def test_frequencies_by_the_names_of_classes(kind):
         PriorShiftCorrection(VectorScaling(), priors=by_name).fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    "priors",
+    [
+        pd.Series({"cat": 0.6, "ant": 0.0, "bee": 0.4}),
+        pd.Series([0.4, 0.6, 0.0], index=NAMES[[1, 2, 0]], dtype="Float64"),
+        pd.array([0.0, 0.4, 0.6], dtype="Float64"),
+        [0.0, 0.4, 0.6],
+    ],
+    ids=["Series", "nullable Series in another order", "nullable array", "list"],
+)
+def test_given_frequencies_are_saved_however_they_are_given(priors, tmp_path):
+    X, y = draw(300, [1 / 3] * 3, 1)
+    saved = PriorShiftCorrection(priors=priors, classes=NAMES.tolist()).fit(X, NAMES[y])
+    saved.save(tmp_path / "saved")
+    loaded = skclamp.load(tmp_path / "saved")
+    expected = saved.predict_log_proba(X)
+    assert (expected[:, 0] == -np.inf).all()
+    np.testing.assert_array_equal(loaded.predict_log_proba(X), expected)
+    with pytest.raises(ValueError, match="priors must be None for adapt"):
+        loaded.adapt(X)
+    np.testing.assert_array_equal(loaded.fit(X, NAMES[y]).priors_, saved.priors_)
+
+
+def test_parameters_set_after_the_fit_change_no_prediction():
+    X, y = draw(300, [1 / 3] * 3, 1)
+    fitted = PriorShiftCorrection(priors=[0.0, 0.4, 0.6]).fit(X, y)
+    before = fitted.predict_log_proba(X)
+    np.testing.assert_array_equal(fitted.set_params(priors=None).predict_log_proba(X), before)
+
+
 def test_adapt_takes_no_labels():
     fitted = PriorShiftCorrection(VectorScaling()).fit(X, Y)
     with pytest.raises(TypeError, match="adapt takes no labels"):
