@@ -397,7 +397,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Names of ``classes_``, or ``abstain_label_``.
+            Names of ``classes_``, or ``abstain_label_``; objects where no other type holds both, as with a label of
+            another kind, or NaN beside integers above 2**53.
 
         Raises
         ------
@@ -406,11 +407,10 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the estimator takes.
         """
-        columns, scores = self._decide(self.predict_proba(X))
-        label = np.asarray([self.abstain_label_])
-        alike = (self.classes_.dtype.kind in "iuf") == (label.dtype.kind in "iuf")
-        dtype = np.result_type(self.classes_, label) if alike and self.classes_.dtype.kind in "iufU" else object
-        return np.where(scores > self.threshold_, self.classes_[columns].astype(dtype), label.astype(dtype))
+        columns, answered = self._answers(X)
+        label = np.empty(1, self._dtype_of_answers())
+        label[0] = self.abstain_label_
+        return np.where(answered, self.classes_[columns].astype(label.dtype), label)
 
     def is_answered(self, X):
         """Whether each sample is answered.
@@ -432,7 +432,22 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         ValueError, TypeError
             If X isn't what the estimator takes.
         """
-        return self._decide(self.predict_proba(X))[1] > self.threshold_
+        return self._answers(X)[1]
+
+    def _answers(self, X):
+        """Column of the prediction for each sample, and whether it is answered."""
+        columns, scores = self._decide(self.predict_proba(X))
+        return columns, scores > self.threshold_
+
+    def _dtype_of_answers(self):
+        """What holds the classes and the label that abstains, each as it is."""
+        kind, label = self.classes_.dtype.kind, self.abstain_label_
+        numbers = kind in "iuf" and isinstance(label, Real) and not isinstance(label, bool)
+        if not numbers and not (kind == "U" and isinstance(label, str)):
+            return object
+        dtype = np.result_type(self.classes_, np.asarray([label]))
+        # Large integers would be others as floats.
+        return dtype if self.classes_.astype(dtype).tolist() == self.classes_.tolist() else object
 
     def predict_proba(self, X):
         """Probabilities of the estimator, of samples that aren't answered too.

@@ -204,10 +204,8 @@ class RiskMonitor(Watch):
                 # A table has the columns of the first one.
                 validate_data(self, X, reset=not hasattr(self, "_evidence"), skip_check_array=True)
             labels, missing = split_missing(y, beside=("X", X))
-            answers = to_numpy(self._frozen_part().predict(X))
-            check_same_length(missing, len(answers), "y")
-            # What abstains is none of the classes.
-            answered = np.isin(answers, self._backbone.classes)
+            columns, answered = self._backbone.selective._answers(X)
+            check_same_length(missing, len(answered), "y")
             if not hasattr(self, "_evidence"):
                 self.classes_ = self._backbone.classes
                 self._start(RiskBets.of_none(*self._backbone.scale(self.target_risk)))
@@ -215,7 +213,7 @@ class RiskMonitor(Watch):
             self._check_scale()
             counted = answered & ~missing
             keys = None if groups is None else group_keys(groups, len(answered))[counted]
-            losses = self._backbone.losses(labels[answered[~missing]], answers[counted])
+            losses = self._backbone.losses(labels[answered[~missing]], columns[counted])
             skipped = {"n_abstained_": int((~answered).sum()), "n_missing_": int((answered & missing).sum())}
             self._take_on((losses,), keys, skipped)
             n_samples = self.n_samples_
@@ -276,13 +274,10 @@ class _Answers:
         # Of each class and answer; None where any other class is a loss of 1.
         self.loss_table = None if selective.costs_ is None else (costs - self.low) / self.span
 
-    def losses(self, y, answers):
-        """Of labels and answers, from 0 to 1."""
-        y, answers = (
-            encode_labels(labels, self.classes) if len(labels) else np.empty(0, dtype=np.int64)
-            for labels in (y, answers)
-        )
-        return (y != answers).astype(np.float64) if self.loss_table is None else self.loss_table[y, answers]
+    def losses(self, y, columns):
+        """Of labels and columns of answers, from 0 to 1."""
+        y = encode_labels(y, self.classes) if len(y) else columns
+        return (y != columns).astype(np.float64) if self.loss_table is None else self.loss_table[y, columns]
 
     def scale(self, target_risk):
         """The target on the scale of losses from 0 to 1, and what takes them to the user's."""

@@ -141,6 +141,8 @@ LABELS = {
     "floats": (np.arange(4.0), -1, "f"),
     "strings": (np.array(["a", "b", "c", "d"]), "abstain", "U"),
     "objects": (np.array(["a", "b", "c", "d"], dtype=object), "abstain", "O"),
+    "large numbers": (np.arange(4) + 2**62, -1, "i"),
+    "large numbers without a sign": (np.arange(4).astype(np.uint64) + 2**62, -1, "O"),
 }
 
 
@@ -165,6 +167,30 @@ def test_a_label_of_ones_own_and_booleans():
     assert set(found.predict(X[TEST]).tolist()) == {True, False, "?"}
     with pytest.raises(ValueError, match="abstain_label must be none of the classes .*; got 3"):
         selective(abstain_label=3)
+
+
+OWN_LABELS = {
+    "NaN": (np.arange(4), np.nan, "f"),
+    "NaN beside large numbers": (np.arange(4) + 2**62, np.nan, "O"),
+    "a longer string": (np.array(["a", "b", "c", "d"]), "ask a human", "U"),
+    "a tuple": (np.array(["a", "b", "c", "d"]), ("a", "b"), "O"),
+    "a boolean": (np.array(["a", "b", "c", "d"]), True, "O"),
+    "a boolean beside numbers": (np.arange(4) + 2, True, "O"),
+    "None": (np.arange(4), None, "O"),
+    "a list": (np.arange(4), [1, 2], "O"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_LABELS)
+def test_labels_of_ones_own_leave_the_classes_as_they_are(name):
+    names, label, kind = OWN_LABELS[name]
+    calibrator = TemperatureScaling(NETWORK, classes=names).fit(X[FIT], names[Y[FIT]])
+    found = selective(calibrator, y=names[Y[CAL]], abstain_label=label)
+    predicted, answered = found.predict(X[TEST]), found.is_answered(X[TEST])
+    assert predicted.dtype.kind == kind
+    assert predicted[answered].tolist() == calibrator.predict(X[TEST])[answered].tolist()
+    # By their words: NaN is not itself.
+    assert {str(each) for each in predicted[~answered].tolist()} == {str(label)}
 
 
 # What isn't fitted

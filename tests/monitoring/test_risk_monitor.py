@@ -187,6 +187,14 @@ def test_labels_of_any_kind(names):
     assert monitor.classes_.tolist() == list(names)
 
 
+@pytest.mark.parametrize(("dtype", "label"), [(np.int64, np.nan), (np.uint64, "auto")])
+def test_labels_that_floats_would_merge(dtype, label):
+    names = (np.arange(3) + 2**62).astype(dtype)
+    X, y = answered(losses(0, 200, 0.05))
+    own = selective(names, abstain_label=label)
+    assert same(RiskMonitor(own).partial_fit(X[:, ::-1].copy(), names[2 - y]), watch(y))
+
+
 def test_tensors_datasets_and_tables():
     X, y = answered(losses(0, 50, 0.2))
     expected = RiskMonitor(SELECTIVE).partial_fit(X, y)
