@@ -19,8 +19,9 @@ class CalibrationScorer(BaseScorer):
 
     Made by :func:`make_calibration_scorer`. Of an estimator of two classes, calibration errors of this package get the
     probability of the second, as by scikit-learn's scorers, whatever labels `y` holds: another is not the second. With
-    other metrics and estimators a class that only `y` holds, because a training fold missed it, has probability 0. `y`
-    may be left out where the estimator is a calibrator and X a data set that brings its labels.
+    other metrics and estimators a class that only `y` holds, because a training fold missed it, has probability 0. An
+    estimator of a single class is one of two, even where `y` doesn't tell the other. `y` may be left out where the
+    estimator is a calibrator and X a data set that brings its labels.
     """
 
     fill = 0.0
@@ -35,18 +36,22 @@ class CalibrationScorer(BaseScorer):
         response, y_true = self._response(estimator, X, y_true, in_order=in_order, name="y_true")
         labels = getattr(estimator, "classes_", None)
         facts = facts_of(_innermost(self._score_func))
-        of_second = response.shape[1:] == (2,) and facts is not None and facts.of_event
+        of_event = facts is not None and facts.of_event
         if labels is not None:
             labels, y_true = to_numpy(labels), to_numpy(y_true)
             is_seen = np.isin(y_true, labels)
-            # Where no label is known, that is a mistake, which the metric tells.
-            if is_seen.any() and of_second:
+            # Where none of several labels is known, that is a mistake, which the metric tells.
+            if is_seen.any() and of_event and len(labels) == 2:
                 y_true = np.where(is_seen, y_true, labels[0])
-            elif is_seen.any():
+            elif is_seen.any() or len(labels) == 1:
                 unseen = np.unique(y_true[~is_seen])
+                if len(labels) == 1 and not len(unseen):
+                    # One column would be taken for the second of two classes.
+                    is_number = labels.dtype.kind in "biuf"
+                    unseen = (labels == 0).astype(labels.dtype) if is_number else np.array([f"not {labels[0]}"])
                 response = np.hstack([response, np.full((len(response), len(unseen)), self.fill, response.dtype)])
                 labels = np.concatenate([labels, unseen])
-        if of_second:
+        if of_event and response.shape[1:] == (2,):
             response = response[:, 1]
         return self._sign * self._score_func(y_true, response, labels=labels, **{**self._kwargs, **kwargs})
 

@@ -14,7 +14,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
-from sklearn.model_selection import KFold, cross_val_score, cross_validate
+from sklearn.model_selection import KFold, TimeSeriesSplit, cross_val_score, cross_validate
+from sklearn.tree import DecisionTreeClassifier
 
 from skclamp.metrics import (
     adaptive_expected_calibration_error,
@@ -247,6 +248,26 @@ def test_a_class_that_the_estimator_never_saw_has_probability_zero():
     assert neg_expected_calibration_error_scorer(of_three, np.c_[proba, [0, 0]], [0, 3]) == pytest.approx(-0.1)
     worst = neg_log_likelihood_scorer(model, proba, [0, 2])
     assert worst == pytest.approx((np.log(0.6) + np.log(np.finfo(float).eps)) / 2)
+
+
+@every_scorer
+@pytest.mark.parametrize("classes", [(0, 1), (1, 0), ("a", "b"), (True, False), (7.0, 2.0)], ids=str)
+@pytest.mark.parametrize("places", [[0, 0, 0], [0, 1, 0], [1, 1, 1]], ids=["all known", "some", "none"])
+def test_an_estimator_of_a_single_class_gives_any_other_probability_zero(scorer, classes, places):
+    known, columns = _Fixed(classes[:1]), np.tile([1.0, 0.0], (3, 1))
+    y, order = np.array(classes)[places], np.argsort(classes)
+    expected = scorer(_Fixed(tuple(np.array(classes)[order])), columns[:, order], y)
+    assert scorer(known, np.ones((3, 1)), y) == pytest.approx(expected)
+    assert expected == pytest.approx(0) if not any(places) else expected < -0.3
+
+
+@every_scorer
+def test_training_folds_of_a_single_class(scorer):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 3)), np.r_[np.zeros(150, int), rng.integers(2, size=150)]
+    options = {"cv": TimeSeriesSplit(3), "scoring": scorer, "error_score": "raise"}
+    scores = cross_val_score(DecisionTreeClassifier(max_depth=2), X, y, **options)
+    assert scores[0] == pytest.approx(0) and np.isfinite(scores).all() and (scores[1:] < -0.1).all()
 
 
 @every_scorer
