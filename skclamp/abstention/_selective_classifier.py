@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, clone
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -496,12 +497,15 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            As `predict`; if there are no labels.
+            As `predict`; if there are no labels, not one for each sample, or such of another type.
         """
         check_is_fitted(self)
         proba, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=sample_weight is not None)
         columns, scores = self._decide(proba)
-        right = (scores > self.threshold_) & (self.classes_[columns] == check_labels(y, beside=("X", X)))
+        y, predicted = check_labels(y, beside=("X", X)), self.classes_[columns]
+        # Raises for labels of another kind or number, as any classifier's score does.
+        accuracy_score(y, predicted)
+        right = (scores > self.threshold_) & (predicted == y)
         return float(np.average(right, weights=check_sample_weight(sample_weight, len(right)).numpy()))
 
     @cached_property

@@ -70,6 +70,21 @@ def test_it_answers_above_the_threshold_and_keeps_its_promise():
     assert verdict.reason.startswith("Guaranteed: the risk of what is answered is at most 0.1")
 
 
+def test_score_takes_weights_and_labels_as_any_classifier():
+    weight = np.random.default_rng(0).uniform(size=N)
+    right = FITTED.predict(X[TEST]) == Y[TEST]
+    assert FITTED.score(X[TEST], Y[TEST], sample_weight=weight) == pytest.approx(np.average(right, weights=weight))
+    assert FITTED.score(X[TEST][:1], Y[TEST][:1]) == right[0]
+    assert FITTED.score(X[TEST], np.full(N, 9)) == 0
+    for y, message in (
+        (Y[TEST][:1], "inconsistent numbers of samples"),
+        (Y[TEST][:-1], "inconsistent numbers of samples"),
+        (Y[TEST].astype(str), "mix of|Mix of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            FITTED.score(X[TEST], y)
+
+
 def test_better_probabilities_answer_more():
     """The network's own confidence orders samples worse than its logits' temperature would have them."""
     rng = np.random.default_rng(0)
