@@ -15,7 +15,7 @@ from _sharded_fits import FITS, WEIGHTED, calibration_data
 from _small_networks import convolutional
 from sklearn.model_selection import GroupKFold
 
-from skclamp import NeuralClampingCalibratorCV, TemperatureScaling
+from skclamp import NeuralClampingCalibratorCV, SelectiveClassifier, TemperatureScaling
 from skclamp.distributed import ALONE, current, sharded
 
 pytestmark = pytest.mark.slow
@@ -193,6 +193,13 @@ def test_an_unfitted_classifier_is_refused(group_of_one):
     X, y, _ = calibration_data()
     with sharded(), pytest.raises(ValueError, match="estimator must be fitted where samples are sharded"):
         TemperatureScaling(LogisticRegression()).fit(X.reshape(len(X), -1), y)
+
+
+def test_a_selective_classifier_is_refused(group_of_one):
+    X, y, weight = calibration_data()
+    found = SelectiveClassifier(FITS["temperature"].fit(X, y, weight))
+    with sharded(), pytest.raises(ValueError, match="SelectiveClassifier can't be fitted where samples are sharded"):
+        found.fit(X, y)
 
 
 def test_groups_for_a_splitter_are_refused(group_of_one):

@@ -38,6 +38,7 @@ from .._utils.sklearn_private import Interval, num_samples, take_rows
 from .._utils.warnings import note, one_warning, silenced
 from ..base import BaseCalibrator
 from ..base._around import AroundEstimator, arguments_of
+from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
 from ..persistence import write
@@ -214,7 +215,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter, X or y breaks a rule; the message says which. An earlier fit is then kept.
+            If a parameter, X or y breaks a rule, or samples are sharded; the message says which. An earlier fit is then
+            kept.
 
         Warns
         -----
@@ -222,6 +224,11 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             If nothing can be proven: it says how many samples would do; or if the calibrator was fitted to these
             samples.
         """
+        if current() is not ALONE:
+            raise ValueError(
+                f"{type(self).__name__} can't be fitted where samples are sharded: each process would prove another "
+                "threshold. Fit it outside, to samples of one process"
+            )
         with self._kept_on_error(), one_warning():
             self._validate_params()
             self._check_estimator()
