@@ -1,6 +1,8 @@
 """Checks of arrays: logits, probabilities and their conversion to numpy or torch."""
 
 import math
+from decimal import Decimal
+from numbers import Real
 
 import numpy as np
 import torch
@@ -34,6 +36,33 @@ def _unequal(values):
     rows = values if isinstance(values, (list, tuple, np.ndarray)) else ()
     shapes = {tuple(getattr(row, "shape", (len(row),) if isinstance(row, (list, tuple)) else ())) for row in rows}
     return f"; got rows of shapes {shown_shapes(shapes)}" if len(shapes) > 1 else None
+
+
+def _as_numbers(array):
+    """An array of objects, such as a nullable frame is, as one of numbers, with NaN for what is missing.
+
+    One that holds anything else stays as it is, and so do others.
+    """
+    if array.dtype.kind != "O":
+        return array
+    values = array.ravel().tolist()
+    one_of_each = dict(zip(map(type, values), values, strict=True))
+    others = {kind: value for kind, value in one_of_each.items() if not issubclass(kind, (Real, Decimal, np.bool_))}
+    if any(hasattr(value, "__len__") or not is_missing(value) for value in others.values()):
+        return array
+    if others:
+        values = [math.nan if type(value) in others else value for value in values]
+    numbers = np.array(values).reshape(array.shape)
+    return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+
+
+def is_missing(value):
+    """Whether it is None, NaN or pandas' NA."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        # pandas' NA is neither equal to itself nor not.
+        return True
 
 
 def shown_shapes(shapes):
@@ -174,6 +203,7 @@ def tensor_of(values, name):
     values = to_numpy(values, name)
     if values.dtype.kind == "O" and values.ndim == 1 and (unequal := _unequal(values)):
         raise ValueError(f"{name} must hold numbers in equal rows{unequal}")
+    values = _as_numbers(values)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric and real; got dtype {values.dtype}")
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
@@ -261,7 +291,7 @@ def _as_floating(values, name):
         if values.is_complex():
             raise TypeError(f"{name} must be numeric; got dtype {values.dtype}")
         return values.detach() if values.is_floating_point() else values.double()
-    array = to_numpy(values, name)
+    array = _as_numbers(to_numpy(values, name))
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric; got dtype {array.dtype}")
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)

@@ -8,7 +8,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
 from ..exceptions import CalibrationSetWarning
-from .arrays import to_numpy
+from .arrays import is_missing, to_numpy
 from .warnings import note
 
 # Where the largest weight lies between these, sums of weights and of their squares are neither 0 nor infinite; weights
@@ -85,15 +85,6 @@ def split_missing(y, beside=None):
         missing = np.array([is_missing(label) for label in values.tolist()], dtype=bool)
     there = values[~missing]
     return check_labels(np.array(there.tolist()) if there.dtype.kind == "O" else there), missing
-
-
-def is_missing(label):
-    """Whether it is None, NaN or pandas' NA."""
-    try:
-        return label is None or bool(label != label)
-    except TypeError:
-        # pandas' NA is neither equal to itself nor not.
-        return True
 
 
 def _likely_mistake(y, name, beside):

@@ -1,9 +1,12 @@
 """pandas and polars frames as X, and calibrators behind transformers that yield them (`set_output`)."""
 
 import warnings
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from _small_networks import bare_logits, labels_of, perceptron
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
@@ -107,6 +110,49 @@ def test_columns_that_hold_no_numbers(library):
     ):
         with pytest.raises(TypeError, match="must be numeric and real; got dtype"):
             made.fit(text, Y)
+
+
+OBJECTS = {
+    "nullable": lambda values: pd.DataFrame(values, columns=NAMES).astype("Float64"),
+    "nullable and bool": lambda values: pd.DataFrame(values, columns=NAMES).astype("Float64").assign(a=values[:, 0] > 0),
+    "objects": lambda values: values.astype(object),
+    "decimals": lambda values: np.array([[Decimal(value) for value in row] for row in values.tolist()]),
+}
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+@pytest.mark.parametrize("name", MAKES)
+def test_numbers_are_numbers_as_objects(name, kind):
+    values = X.copy()
+    values[:, 0] = X[:, 0] > 0
+    data = OBJECTS[kind](values)
+    calibrator = MAKES[name]().fit(data, Y)
+    expected = MAKES[name]().fit(values, Y).predict_proba(values)
+    np.testing.assert_allclose(calibrator.predict_proba(data), expected, rtol=0, atol=1e-9)
+    assert calibrator.score(data, Y) == (calibrator.predict(data) == Y).mean()
+
+
+@pytest.mark.parametrize("missing", [pd.NA, None, np.nan], ids=str)
+@pytest.mark.parametrize("name", ["temperature of logits", "temperature of a network", "clamped network"])
+def test_what_is_missing_among_objects_is_told_where(name, missing):
+    objects, nullable, text = X.astype(object), frame("pandas").astype("Float64"), X.astype(object)
+    objects[7, 2], nullable.iloc[7, 2], text[7, 2] = missing, missing, "1.5"
+    for data in (objects, nullable):
+        with pytest.raises(ValueError, match=r"^X must be finite: .* got nan in row 7, column 2$"):
+            MAKES[name]().fit(data, Y)
+    for data in (text, frame("pandas", text)):
+        with pytest.raises(TypeError, match="^X must be numeric and real; got dtype object$"):
+            MAKES[name]().fit(data, Y)
+
+
+def test_whole_numbers_as_objects_stay_whole():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Embedding(5, 2), torch.nn.Flatten(), torch.nn.Linear(6, 4))
+    tokens = np.random.default_rng(0).integers(5, size=(300, 3))
+    y = labels_of(bare_logits(network, tokens))
+    expected = TemperatureScaling(network).fit(tokens, y).temperature_
+    for data in (pd.DataFrame(tokens).astype("Int64"), tokens.astype(object)):
+        assert TemperatureScaling(network).fit(data, y).temperature_ == expected
 
 
 # set_output

@@ -4,6 +4,7 @@ from functools import partial
 from inspect import isfunction, signature
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from _metrics import DECOMPOSED, ERRORS, METRICS, REPRESENTATIVES, draw, draw_calibrated, largest
@@ -43,6 +44,13 @@ def test_order_of_columns_doesnt_matter_where_labels_name_them(name):
 def test_single_precision_is_close(name):
     y, proba = draw()
     assert METRICS[name](y, proba.astype(np.float32)) == pytest.approx(METRICS[name](y, proba), rel=1e-4, abs=1e-5)
+
+
+@of_base
+def test_numbers_are_numbers_as_objects(name):
+    y, proba = draw()
+    for given in (proba.astype(object), pd.DataFrame(proba).astype("Float64")):
+        assert METRICS[name](y, given) == METRICS[name](y, proba)
 
 
 @of_base
@@ -182,6 +190,8 @@ def _with(value, dtype=np.float64):
         (np.zeros((400, 5, 2)), ValueError, r"y_proba must have shape \(n_samples, n_classes\).*shape \(400, 5, 2\)"),
         (0.5, ValueError, r"y_proba must have shape \(n_samples, n_classes\).*got shape \(\)"),
         (np.full((400, 5), "0.2"), TypeError, "y_proba must be numeric; got dtype <U3"),
+        (np.full((400, 5), "0.2", dtype=object), TypeError, "y_proba must be numeric; got dtype object"),
+        (_with(pd.NA, object), ValueError, "y_proba must be finite: .* got nan in row 3, column 1"),
         (np.full((400, 5), 0.2 + 0j), TypeError, "y_proba must be numeric; got dtype complex128"),
     ],
 )
