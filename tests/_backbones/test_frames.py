@@ -114,7 +114,7 @@ def test_columns_that_hold_no_numbers(library):
 
 OBJECTS = {
     "nullable": lambda values: pd.DataFrame(values, columns=NAMES).astype("Float64"),
-    "nullable and bool": lambda values: pd.DataFrame(values, columns=NAMES).astype("Float64").assign(a=values[:, 0] > 0),
+    "nullable and bool": lambda values: OBJECTS["nullable"](values).assign(a=values[:, 0] > 0),
     "objects": lambda values: values.astype(object),
     "decimals": lambda values: np.array([[Decimal(value) for value in row] for row in values.tolist()]),
 }
