@@ -4,6 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
+from html import escape
 from math import isnan
 from pathlib import Path
 
@@ -203,7 +204,7 @@ class CalibratorComparison:
     __repr__ = __str__
 
     def _repr_html_(self):
-        return f"{_tabulated(self._columns(), 'html')}\n<p>{self._notes()}</p>"
+        return f"{_tabulated(self._columns(), 'html')}\n<p>{escape(self._notes(), quote=False)}</p>"
 
     @property
     def _event(self):

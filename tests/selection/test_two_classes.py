@@ -64,6 +64,15 @@ def test_table_and_figure_name_the_event(fraud):
     assert figure.axes[1].get_xlabel() == "ECE of P(fraud) (%)"
 
 
+def test_a_notebook_shows_names_as_they_are():
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(200, 2)), np.array(["0", "1<b>bold & 'so'"])[random.integers(2, size=200)]
+    maps = {"<i>T</i>": TemperatureScaling()}
+    shown = compare_calibrators(None, X[:100], y[:100], X[100:], y[100:], calibrators=maps, **FEW)._repr_html_()
+    assert "<b>" not in shown and "<i>" not in shown and shown.count("1&lt;b&gt;bold &amp; ") == 3
+    assert "Tukey's range test" in shown
+
+
 def test_the_page_opens_with_the_event(fraud, tmp_path):
     data = read_page(fraud[0], tmp_path / "page.html").data
     assert data["classNames"][data["event"]] == "fraud"
