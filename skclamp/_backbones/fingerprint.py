@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
+from .._utils.arrays import to_numpy
 from ..modules import LogitsModule
 from ..modules._unwrap import unwrapped
+from .inputs import LoadedDataset, dataset_behind
 
 
 class Digest:
@@ -97,22 +99,34 @@ def _uncompiled(name):
 
 
 def row_prints(X, most=None):
-    """A hash of the numbers in each row of an array, or in so many of its rows; None of what isn't an array of numbers.
+    """A hash of the numbers in each row of X, or in so many of its rows; None of what isn't rows of numbers.
 
-    Rows of equal numbers have equal hashes, whatever their type.
+    Rows of equal numbers have equal hashes, whatever their type. Of Datasets those of tensors have rows, and their
+    parts: to go through others a second time may take long.
     """
-    if isinstance(X, (Mapping, list, tuple, Dataset)) or not len(getattr(X, "shape", ())):
+    X = _rows_of(dataset_behind(X, any_order=True))
+    listed = isinstance(X, (list, tuple))
+    if isinstance(X, Dataset) or not (listed or len(getattr(X, "shape", ()))):
         return None
-    rows = np.arange(X.shape[0])
+    rows = np.arange(len(X) if listed else X.shape[0])
     if most is not None and len(rows) > most:
         rows = np.linspace(0, len(rows) - 1, most).astype(np.int64)
     try:
-        values = (X.iloc[rows] if hasattr(X, "iloc") else X[rows]) if most is not None else X
-        values = values.detach().cpu() if isinstance(values, torch.Tensor) else values
-        values = np.ascontiguousarray(np.asarray(values, dtype=np.float32))
-    except (TypeError, ValueError):
+        values = [X[row] for row in rows] if listed else X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+        values = np.ascontiguousarray(to_numpy(values), dtype=np.float32)
+    except (RuntimeError, TypeError, ValueError):
         return None
     return np.array([zlib.crc32(row.tobytes()) for row in values], dtype=np.int64)
+
+
+def _rows_of(X):
+    """The inputs in a Dataset of tensors, whoever reads it, or in a part of one; else X itself."""
+    if isinstance(X, LoadedDataset):
+        return _rows_of(X.dataset)
+    if isinstance(X, TensorDataset):
+        return X.tensors[0]
+    whole = _rows_of(X.dataset) if isinstance(X, Subset) else None
+    return whole[X.indices] if isinstance(whole, torch.Tensor) else X
 
 
 def content_hash(value):

@@ -95,7 +95,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     guaranteed_ : bool
         Whether the bound is proven. Never where the estimator wasn't fitted: the threshold is then proven of the
         clones, and what is fitted to all the samples is seldom worse. Nor where X is found to have fitted the
-        calibrator; of other packages' classifiers that isn't known.
+        calibrator. That isn't known of other packages' classifiers, nor looked for in dicts, sparse matrices and
+        Datasets of anything but tensors.
     verdict_ : RiskBound
         What was proven, by which test: ``reason``, ``risk``, ``p_value``, ``n_answered``, ``n_needed`` and others.
     abstain_label_ : object

@@ -5,6 +5,7 @@ import pickle
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 import torch
@@ -14,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import skclamp
 from skclamp import (
@@ -269,6 +270,36 @@ def test_samples_that_fitted_the_calibrator_are_told():
     loaded = pickle.loads(pickle.dumps(CALIBRATOR))
     with pytest.warns(CalibrationSetWarning, match="X holds the samples"):
         selective(loaded, X[FIT], Y[FIT])
+
+
+def _loader(x, y):
+    return DataLoader(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), 50)
+
+
+def _part(x, y):
+    whole = TensorDataset(torch.from_numpy(np.append(x, x, 0)), torch.from_numpy(np.append(y, y)))
+    return Subset(whole, range(len(x), 2 * len(x)))
+
+
+HELD_BY = {
+    "array": lambda x, y: (x, y),
+    "list": lambda x, y: (x.tolist(), y.tolist()),
+    "list of tensors": lambda x, y: (list(torch.from_numpy(x)), y),
+    "table": lambda x, y: (pd.DataFrame(x), y),
+    "Dataset": lambda x, y: (_loader(x, y).dataset, None),
+    "part": lambda x, y: (_part(x, y), None),
+    "DataLoader": lambda x, y: (_loader(x, y), None),
+}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [*((held, held) for held in HELD_BY), *zip(HELD_BY, [*HELD_BY][1:], strict=False)]
+)
+def test_samples_that_fitted_the_calibrator_are_told_whatever_holds_them(one, other):
+    calibrator = TemperatureScaling(NETWORK).fit(*HELD_BY[one](X[FIT], Y[FIT]))
+    with pytest.warns(CalibrationSetWarning, match="X holds the samples that TemperatureScaling was fitted to"):
+        assert not selective(calibrator, *HELD_BY[other](X[FIT], Y[FIT])).guaranteed_
+    assert selective(calibrator, *HELD_BY[other](X[CAL], Y[CAL])).guaranteed_
 
 
 # Weights, groups, costs
