@@ -153,7 +153,10 @@ class MonitorDisplay:
         number, log_e, log_r = trajectory.T
         name = self.estimator_name if name is None else name
         label = "evidence" if name is None else f"evidence against {name}"
-        (self.line_,) = ax.plot(number, log_e, **{"label": label, **_LINE, **kwargs})
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.lines import Line2D
+
+        (self.line_,) = ax.plot(number, log_e, **{"label": label, **_LINE, **normalize_kwargs(kwargs, Line2D)})
         # Monitors that share axes and alpha share the line.
         label = f"alarm at alpha = {alpha:g}"
         if label not in ax.get_legend_handles_labels()[1]:
