@@ -3,6 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from .._backbones.samples import predict_labelled
 from .._utils.arrays import to_numpy
@@ -82,8 +83,8 @@ class RiskCoverageDisplay:
         ----------
         estimator : fitted classifier
             Anything with `predict_proba`: a calibrator, a scikit-learn classifier or pipeline, a skorch net. Its
-            `classes_` name the columns. Of one that abstains, with `is_answered`, the target risk is drawn and the
-            threshold marked, unless others are given.
+            `classes_` name the columns. Of a `SelectiveClassifier` the target risk is drawn and the threshold
+            marked, as it was fitted with, unless others are given.
         X : array-like, tensor, dict, Dataset or DataLoader
             Inputs, as the estimator takes them.
         y : array-like of shape (n_samples,), default=None
@@ -102,8 +103,10 @@ class RiskCoverageDisplay:
 
         Raises
         ------
+        NotFittedError
+            If the estimator isn't fitted.
         TypeError
-            If the estimator has no `predict_proba`.
+            If it has no `predict_proba`.
         ValueError
             As :meth:`from_predictions`; if the estimator abstains by `costs`, of which this curve knows nothing.
 
@@ -120,11 +123,14 @@ class RiskCoverageDisplay:
         if not hasattr(estimator, "predict_proba"):
             raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}, which has none")
         if hasattr(estimator, "is_answered"):
-            if getattr(estimator, "costs", None) is not None:
+            check_is_fitted(estimator)
+            # What it was fitted with, whatever its parameters are by now.
+            if estimator.costs_ is not None:
                 raise ValueError(
-                    f"estimator must have costs=None, as the curve counts wrong labels alike; got {estimator.costs!r}"
+                    "estimator must have costs=None, as the curve counts wrong labels alike; got "
+                    f"{estimator.costs_.tolist()}"
                 )
-            kwargs = {"target_risk": estimator.target_risk, "threshold": estimator.threshold_, **kwargs}
+            kwargs = {"target_risk": estimator.verdict_.target_risk, "threshold": estimator.threshold_, **kwargs}
         in_order = sample_weight is not None
         y_proba, y = predict_labelled(estimator, "predict_proba", X, y, in_order=in_order)
         classes = getattr(estimator, "classes_", None)

@@ -1,15 +1,17 @@
 """The display of risk over coverage: what it draws is the curve, chance, the best order, the target and a threshold."""
 
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from _metrics import draw, draw_calibrated
 from scipy.integrate import trapezoid
+from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Perceptron
 
+from skclamp import SelectiveClassifier
 from skclamp.display import RiskCoverageDisplay
 from skclamp.metrics import area_under_risk_coverage, risk_coverage_curve
 
@@ -78,16 +80,10 @@ def test_target_and_threshold_have_marks():
     assert RiskCoverageDisplay.from_predictions(y, proba, threshold=proba.max()).mark_ is None
 
 
-def _selective(model, threshold, costs=None):
-    """What a classifier that abstains has, beside what it abstains around."""
-    own = {name: getattr(model, name) for name in ("predict_proba", "classes_")}
-    return SimpleNamespace(
-        **own,
-        is_answered=lambda X: model.predict_proba(X).max(1) > threshold,
-        threshold_=threshold,
-        target_risk=0.05,
-        costs=costs,
-    )
+def _selective(model, threshold, *data, **params):
+    selective = SelectiveClassifier(model, **{"target_risk": 0.05, **params}).fit(*data)
+    selective.threshold_ = threshold
+    return selective
 
 
 def test_from_estimator_is_from_predictions():
@@ -105,16 +101,22 @@ def test_from_estimator_is_from_predictions():
 def test_a_classifier_that_abstains_shows_its_target_and_threshold():
     X, y = load_iris(return_X_y=True)
     model = LogisticRegression(C=0.1).fit(X, y)
-    selective = _selective(model, 0.8)
+    selective = _selective(model, 0.8, X, y)
     display = RiskCoverageDisplay.from_estimator(selective, X, y, name="mine")
     answered = selective.is_answered(X)
     risk = (model.predict(X) != y)[answered].mean()
     assert display.mark_.get_xydata() == pytest.approx(np.array([[answered.mean(), risk]]))
     assert (display.target_risk, display.threshold, display.estimator_name) == (0.05, 0.8, "mine")
     assert RiskCoverageDisplay.from_estimator(selective, X, y, target_risk=0.2).target_risk == 0.2
-    assert RiskCoverageDisplay.from_estimator(_selective(model, np.inf), X, y).mark_ is None
-    with pytest.raises(ValueError, match=r"estimator must have costs=None, as the curve counts .*; got \[\[0, 1\]"):
-        RiskCoverageDisplay.from_estimator(_selective(model, 0.8, costs=[[0, 1], [2, 0]]), X, y)
+    assert RiskCoverageDisplay.from_estimator(_selective(model, np.inf, X, y), X, y).mark_ is None
+    by_cost = _selective(model, 0.8, X, y, costs=np.triu(np.ones((3, 3)), 1), target_risk=0.2)
+    with pytest.raises(ValueError, match=r"estimator must have costs=None, as the curve counts .*; got \[\[0\.0, 1\.0"):
+        RiskCoverageDisplay.from_estimator(by_cost, X, y)
+    # What it was fitted with counts, whatever its parameters are by now.
+    selective.set_params(target_risk=0.2, costs=1 - np.eye(3))
+    assert RiskCoverageDisplay.from_estimator(selective, X, y).target_risk == 0.05
+    with pytest.raises(NotFittedError, match="SelectiveClassifier instance is not fitted yet"):
+        RiskCoverageDisplay.from_estimator(clone(selective), X, y)
 
 
 def test_several_share_axes():
