@@ -259,7 +259,7 @@ class _Answers:
     """A selective classifier's answers, and their losses."""
 
     def __init__(self, selective):
-        if not hasattr(selective, "is_answered"):
+        if not hasattr(selective, "_answers"):
             raise TypeError(
                 f"estimator must be a fitted SelectiveClassifier, whose answers are watched; got "
                 f"{type(selective).__name__}"
