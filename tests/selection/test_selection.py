@@ -375,7 +375,9 @@ def test_bad_parameters(params, message):
 
 
 @pytest.mark.parametrize(
-    "scoring", [lambda calibrator, X, y: calibrator.score(X, y), make_scorer(lambda y, predicted: 0.0)], ids=str
+    "scoring",
+    [lambda calibrator, X, y: calibrator.score(X, y), make_scorer(lambda y, predicted: 0.0)],
+    ids=["function", "scorer"],
 )
 def test_a_scorer_without_weights_is_told_before_anything_is_fitted(scoring):
     Z = logits(50)
