@@ -104,29 +104,32 @@ def row_prints(X, most=None):
     Rows of equal numbers have equal hashes, whatever their type. Of Datasets those of tensors have rows, and their
     parts: to go through others a second time may take long.
     """
-    X = _rows_of(dataset_behind(X, any_order=True))
-    listed = isinstance(X, (list, tuple))
-    if isinstance(X, Dataset) or not (listed or len(getattr(X, "shape", ()))):
+    try:
+        values = _some_rows(dataset_behind(X, any_order=True), most)
+        values = None if values is None else np.ascontiguousarray(to_numpy(values), dtype=np.float32)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        # No fit fails for the want of a hash.
         return None
-    rows = np.arange(len(X) if listed else X.shape[0])
+    return None if values is None else np.array([zlib.crc32(row.tobytes()) for row in values], dtype=np.int64)
+
+
+def _some_rows(X, most):
+    """Rows of an array, a list, a Dataset of tensors or a part of one, all or so many; None of what has none."""
+    X = X.dataset if isinstance(X, LoadedDataset) else X
+    sized = isinstance(X, (list, tuple, Subset, TensorDataset))
+    if not sized and (isinstance(X, Dataset) or not len(getattr(X, "shape", ()))):
+        return None
+    rows = np.arange(len(X) if sized else X.shape[0])
     if most is not None and len(rows) > most:
         rows = np.linspace(0, len(rows) - 1, most).astype(np.int64)
-    try:
-        values = [X[row] for row in rows] if listed else X.iloc[rows] if hasattr(X, "iloc") else X[rows]
-        values = np.ascontiguousarray(to_numpy(values), dtype=np.float32)
-    except (RuntimeError, TypeError, ValueError):
+    while isinstance(X, Subset):
+        rows, X = np.array([int(X.indices[row]) for row in rows], dtype=np.int64), X.dataset
+    X = X.tensors[0] if isinstance(X, TensorDataset) else X
+    if isinstance(X, Dataset):
         return None
-    return np.array([zlib.crc32(row.tobytes()) for row in values], dtype=np.int64)
-
-
-def _rows_of(X):
-    """The inputs in a Dataset of tensors, whoever reads it, or in a part of one; else X itself."""
-    if isinstance(X, LoadedDataset):
-        return _rows_of(X.dataset)
-    if isinstance(X, TensorDataset):
-        return X.tensors[0]
-    whole = _rows_of(X.dataset) if isinstance(X, Subset) else None
-    return whole[X.indices] if isinstance(whole, torch.Tensor) else X
+    if isinstance(X, (list, tuple)):
+        return [X[row] for row in rows]
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
 
 
 def content_hash(value):

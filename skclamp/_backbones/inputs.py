@@ -322,7 +322,8 @@ class _LoadedInputs:
             size = _at_once(inputs, n_loaded, None if batch_size else self.most)
             for start in range(0, n_loaded, size):
                 rows = slice(start, start + size)
-                yield _rows_of(inputs, rows), _rows_of(labels, rows)
+                # What isn't one for each sample can't be labels.
+                yield _rows_of(inputs, rows), _rows_of(labels, rows) if _n_rows(labels) == n_loaded else labels
             n_before += n_loaded
 
 
@@ -387,7 +388,11 @@ def joined_labels(parts):
     """Labels of batches as one array; None where there are none, or what is in their place can't be any."""
     if not _are_there(parts) or isinstance(parts[0], Mapping):
         return None
-    return np.concatenate([to_numpy(part) for part in parts])
+    try:
+        return np.concatenate([to_numpy(part) for part in parts])
+    except ValueError:
+        # Several for each sample.
+        return None
 
 
 def _are_there(labels):
@@ -492,7 +497,7 @@ def _at_once(inputs, batch_size, most):
     if most is None:
         return batch_size
     n_each = sum(tensor[:1].numel() for tensor in _named(inputs).values())
-    return min(batch_size, 2 ** int(math.log2(max(1, most // n_each))))
+    return min(batch_size, 2 ** int(math.log2(max(1, most // max(1, n_each)))))
 
 
 def _rows_of(part, rows):

@@ -46,14 +46,17 @@ def _as_numbers(array):
     if array.dtype.kind != "O":
         return array
     values = array.ravel().tolist()
-    one_of_each = dict(zip(map(type, values), values, strict=True))
-    others = {kind: value for kind, value in one_of_each.items() if not issubclass(kind, (Real, Decimal, np.bool_))}
-    if any(hasattr(value, "__len__") or not is_missing(value) for value in others.values()):
+    others = {kind for kind in set(map(type, values)) if not issubclass(kind, (Real, Decimal, np.bool_))}
+    if any(type(value) in others and (hasattr(value, "__len__") or not is_missing(value)) for value in values):
         return array
     if others:
         values = [math.nan if type(value) in others else value for value in values]
-    numbers = np.array(values).reshape(array.shape)
-    return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+    try:
+        numbers = np.array(values).reshape(array.shape)
+        return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+    except (OverflowError, ValueError):
+        # No float holds them.
+        return array
 
 
 def is_missing(value):

@@ -1,6 +1,7 @@
 """Checks of labels, class names and sample weights, and the warnings they give rise to."""
 
 import hashlib
+from numbers import Real
 
 import numpy as np
 import torch
@@ -49,6 +50,8 @@ def check_labels(y, name="y", beside=None):
                 f"{name} must not hold NaN or infinity: Input {name} contains NaN or infinity; got {y[bad[0]]} for "
                 f"sample {bad[0]}"
             )
+    if y.dtype.kind == "O" and all(isinstance(label, (Real, np.bool_)) for label in y):
+        y = np.array(y.tolist())
     # Whole numbers need no look at their kind, which would sort them.
     if not len(y) or y.dtype.kind in "iub":
         return y

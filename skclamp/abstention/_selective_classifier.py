@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -516,9 +515,9 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         right = (scores > self.threshold_) & (predicted == y)
         return float(np.average(right, weights=check_sample_weight(sample_weight, len(right)).numpy()))
 
-    @cached_property
+    @property
     def module_(self):
-        """A torch module from inputs to column indices, -1 where it abstains."""
+        """A torch module from inputs to column indices, -1 where it abstains, of the estimator as it is now."""
         check_is_fitted(self)
         estimator = self.estimator_
         calibrated = (

@@ -187,7 +187,6 @@ class PriorShiftCorrection(BaseCalibrator):
         priors, verdict = self._judge(log_proba)
         self.priors_ = priors if verdict.accepted else self.labelled_priors_
         self.accepted_, self.verdict_ = verdict.accepted, verdict
-        self.__dict__.pop("module_", None)
         if self._off_by_class:
             warn_caller(self._off_by_class, CalibrationSetWarning)
         elif verdict.inputs_changed and not self._flaw:
@@ -298,12 +297,20 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _arguments(self):
         priors = self.priors
-        # A file holds no Series, nor another library's arrays.
+        # A file holds no Series, nor numbers of other libraries.
         if hasattr(priors, "items"):
-            priors = dict(priors.items())
+            priors = {name: float(value) for name, value in priors.items()}
         elif hasattr(priors, "__array__"):
             priors = to_numpy(priors)
+        elif isinstance(priors, (list, tuple)):
+            priors = [float(value) for value in priors]
         return {**super()._arguments(), "priors": priors}
+
+    @property
+    def module_(self):
+        """An ordinary torch module that yields the logits of ``priors_`` as they are now."""
+        check_is_fitted(self)
+        return self._module_around(self._backbone.as_module(type(self).__name__))
 
     def _mapped_logits(self, logits):
         return self._backbone.classifier.transform_logits(logits) if self._corrects_a_calibrator else logits

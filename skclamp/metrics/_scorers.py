@@ -38,12 +38,14 @@ class CalibrationScorer(BaseScorer):
         facts = facts_of(_innermost(self._score_func))
         of_event = facts is not None and facts.of_event
         if labels is not None:
-            labels, y_true = to_numpy(labels), to_numpy(y_true)
+            labels, y_true = (_unboxed(to_numpy(values)) for values in (labels, y_true))
+            # A test fold may hold only the class that a single one lacks.
+            is_kin = (labels.dtype.kind in "biuf") == (y_true.dtype.kind in "biuf")
             is_seen = np.isin(y_true, labels)
             # Where none of several labels is known, that is a mistake, which the metric tells.
             if is_seen.any() and of_event and len(labels) == 2:
                 y_true = np.where(is_seen, y_true, labels[0])
-            elif is_seen.any() or len(labels) == 1:
+            elif is_seen.any() or (len(labels) == 1 and is_kin):
                 unseen = np.unique(y_true[~is_seen])
                 if len(labels) == 1 and not len(unseen):
                     # One column would be taken for the second of two classes.
@@ -64,6 +66,11 @@ class CalibrationScorer(BaseScorer):
         options = "".join(f", {name}={value!r}" for name, value in self._kwargs.items())
         metric = getattr(self._score_func, "__name__", self._score_func)
         return f"make_calibration_scorer({metric}{better}{options})"
+
+
+def _unboxed(labels):
+    """Labels in an array of their own type, where objects hold them."""
+    return np.array(labels.tolist()) if labels.dtype.kind == "O" else labels
 
 
 class LogLikelihoodScorer(CalibrationScorer):

@@ -112,6 +112,8 @@ class ClampedModule(nn.Module):
     """
 
     view_weights: torch.Tensor
+    # Whether what `output` yields in float64 comes in the precision of the network.
+    rounds = True
 
     def __init__(
         self,
@@ -151,24 +153,6 @@ class ClampedModule(nn.Module):
     @seen_by_exporters
     def forward(self, x=None, /, **others):
         """Calibrated logits of shape (n_samples, n_classes); `others` go to the network by name."""
-        calibrated, dtype = self.unrounded(x, **others)
-        return calibrated.to(dtype)
-
-    def unrounded(self, x=None, /, **others):
-        """Calibrated logits, in float64 where `output` yields them, and the dtype that `forward` gives them.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, ...), default=None
-            The input that is perturbed; None where it comes by name.
-        **others : torch.Tensor
-            What the network takes with it by name.
-
-        Returns
-        -------
-        tuple of torch.Tensor of shape (n_samples, n_classes) and torch.dtype
-            Both are float32 at the least.
-        """
         # Without a name of the network's, the input that comes first may be called x.
         key = self.logits.input_key or "x"
         if x is None and key in others:
@@ -177,12 +161,12 @@ class ClampedModule(nn.Module):
             raise TypeError(f"the input that is perturbed must come first, or by its name, input_key={key!r}")
         logits = self.averaged_logits(x, **others)
         if self.output is not None:
-            return self.output(logits.double()), torch.promote_types(logits.dtype, torch.float32)
+            calibrated = self.output(logits.double())
+            return calibrated.to(torch.promote_types(logits.dtype, torch.float32)) if self.rounds else calibrated
         # With an axis of its own, a float32 T promotes logits of half precision; a scalar would be rounded to theirs.
         # What T does to logits of -inf is nothing, and no number: it would have no gradient.
         absent = absent_among(logits) if self.training else None
-        calibrated = absent_again(without(logits, absent) / self.temperature.reshape(1), absent)
-        return calibrated, calibrated.dtype
+        return absent_again(without(logits, absent) / self.temperature.reshape(1), absent)
 
     def averaged_logits(self, x=None, /, **others):
         """The network's logits of a perturbed batch, averaged over the views: what T divides.

@@ -1,5 +1,7 @@
 """SelectiveModule: a calibrated network that answers above a threshold, and abstains elsewhere."""
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
@@ -31,6 +33,10 @@ class SelectiveModule(nn.Module):
 
     def __init__(self, calibrated, threshold, costs=None):
         super().__init__()
+        if isinstance(calibrated, ClampedModule):
+            # Rounded, all samples that tie could come to the threshold's other side.
+            calibrated = copy.copy(calibrated)
+            calibrated.rounds = False
         self.calibrated = calibrated
         # A number, which no change of the module's precision rounds.
         self.threshold = float(threshold)
@@ -38,11 +44,6 @@ class SelectiveModule(nn.Module):
 
     def forward(self, *inputs, **named):
         """Columns of the answers, -1 where there is none."""
-        if isinstance(self.calibrated, ClampedModule):
-            # Rounded, all samples that tie could come to the threshold's other side.
-            logits, _ = self.calibrated.unrounded(*inputs, **named)
-        else:
-            logits = self.calibrated(*inputs, **named)
-        proba = logits.double().softmax(1)
+        proba = self.calibrated(*inputs, **named).double().softmax(1)
         scores, columns = proba.max(1) if self.costs is None else (-(proba @ self.costs.double())).max(1)
         return torch.where(scores > self.threshold, columns, -1)

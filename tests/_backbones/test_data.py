@@ -392,6 +392,21 @@ def test_a_batch_size_that_is_given_counts():
     assert watching.sizes == {64, N_SAMPLES - 2 * 64, 4}
 
 
+@pytest.mark.parametrize(("x", "of"), [(large(X[:40]), OfLarge), (X, Watching)], ids=["large", "small"])
+def test_several_targets_are_left_aside_beside_labels(x, of):
+    targets = Items(lambda i: (x[i], (int(Y[i]), 1)), len(x))
+    found = temperature(of()).fit(targets, Y[: len(x)])
+    assert found.temperature_ == temperature(of()).fit(x, Y[: len(x)]).temperature_
+    with pytest.raises(ValueError, match="y should be a 1d array|X brings no labels"):
+        temperature(of()).fit(targets)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
+def test_samples_without_numbers():
+    found = temperature(nn.Linear(0, 4)).fit({"input": torch.zeros(N_SAMPLES, 0)}, Y)
+    assert np.isfinite(found.temperature_)
+
+
 def test_a_step_of_an_optimiser_takes_as_many_whatever_their_size():
     x = large(X[:70])
     fitted = adam(OfLarge(), max_epochs=1).fit(x, Y[:70])

@@ -155,6 +155,16 @@ def test_whole_numbers_as_objects_stay_whole():
         assert TemperatureScaling(network).fit(data, y).temperature_ == expected
 
 
+@pytest.mark.parametrize(
+    "row",
+    [[np.datetime64("2020-01-01"), np.datetime64("NaT"), 1.0], [1j, complex("nan"), 1.0], [10**400, 1, 2.0]],
+    ids=["dates", "complex", "too large"],
+)
+def test_objects_that_no_float_holds_are_refused(row):
+    with pytest.raises(TypeError, match="X must be numeric and real; got dtype object"):
+        TemperatureScaling().fit(np.array([row] * 300, dtype=object), Y)
+
+
 # set_output
 
 

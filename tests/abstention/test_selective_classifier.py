@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,6 +25,7 @@ from skclamp import (
     HistogramBinning,
     IsotonicCalibration,
     NeuralClampingCalibrator,
+    PriorShiftCorrection,
     SelectiveClassifier,
     TemperatureScaling,
     VectorScaling,
@@ -276,9 +278,9 @@ def _loader(x, y):
     return DataLoader(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), 50)
 
 
-def _part(x, y):
+def _part(x, y, hold=range):
     whole = TensorDataset(torch.from_numpy(np.append(x, x, 0)), torch.from_numpy(np.append(y, y)))
-    return Subset(whole, range(len(x), 2 * len(x)))
+    return Subset(whole, hold(range(len(x), 2 * len(x))))
 
 
 HELD_BY = {
@@ -287,7 +289,13 @@ HELD_BY = {
     "list of tensors": lambda x, y: (list(torch.from_numpy(x)), y),
     "table": lambda x, y: (pd.DataFrame(x), y),
     "Dataset": lambda x, y: (_loader(x, y).dataset, None),
-    "part": lambda x, y: (_part(x, y), None),
+    "part": lambda x, y: (_part(x, y, list), None),
+    "part by a tuple": lambda x, y: (_part(x, y, tuple), None),
+    "part by objects": lambda x, y: (_part(x, y, partial(np.array, dtype=object)), None),
+    "part from behind": lambda x, y: (
+        Subset(_part(x[::-1].copy(), y[::-1].copy(), list), np.arange(len(x))[::-1]),
+        None,
+    ),
     "DataLoader": lambda x, y: (_loader(x, y), None),
 }
 
@@ -300,6 +308,33 @@ def test_samples_that_fitted_the_calibrator_are_told_whatever_holds_them(one, ot
     with pytest.warns(CalibrationSetWarning, match="X holds the samples that TemperatureScaling was fitted to"):
         assert not selective(calibrator, *HELD_BY[other](X[FIT], Y[FIT])).guaranteed_
     assert selective(calibrator, *HELD_BY[other](X[CAL], Y[CAL])).guaranteed_
+
+
+def test_the_module_follows_a_correction_that_adapts():
+    correction = PriorShiftCorrection(NETWORK).fit(X[FIT], Y[FIT])
+    found, outer = selective(correction), PriorShiftCorrection(correction).fit(X[CAL], Y[CAL])
+    before, _ = found.module_, outer.module_
+    assert correction.adapt(X[TEST][Y[TEST] < 2]).accepted_
+    x = torch.from_numpy(X[TEST])
+    with torch.no_grad():
+        np.testing.assert_array_equal(found.module_.eval()(x), found.predict(X[TEST]))
+        assert (before.eval()(x).numpy() != found.predict(X[TEST])).any()
+        proba = outer.module_.eval()(x).softmax(1)
+    np.testing.assert_allclose(proba, outer.predict_proba(X[TEST]), atol=1e-6)
+
+
+def test_hooks_on_the_calibrated_module_run():
+    module, calls = FITTED.module_, []
+    with module.calibrated.register_forward_hook(lambda *_: calls.append(1)), torch.no_grad():
+        module(torch.from_numpy(X[TEST]))
+    assert calls == [1]
+    # The calibrator's own module rounds as ever.
+    assert FITTED.estimator_.module_(torch.from_numpy(X[:2])).dtype == torch.float32
+
+
+def test_labels_as_objects_are_labels():
+    assert FITTED.score(X[TEST], Y[TEST].astype(object)) == FITTED.score(X[TEST], Y[TEST])
+    assert CALIBRATOR.score(X[TEST], Y[TEST].astype(object)) == CALIBRATOR.score(X[TEST], Y[TEST])
 
 
 # Weights, groups, costs

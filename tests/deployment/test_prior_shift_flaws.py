@@ -1,6 +1,7 @@
 """PriorShiftCorrection: what is wrong with the labelled samples' probabilities is not taken for other frequencies."""
 
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -110,8 +111,9 @@ def test_frequencies_by_the_names_of_classes(kind):
         pd.Series([0.4, 0.6, 0.0], index=NAMES[[1, 2, 0]], dtype="Float64"),
         pd.array([0.0, 0.4, 0.6], dtype="Float64"),
         [0.0, 0.4, 0.6],
+        [Decimal("0"), Decimal("0.4"), Decimal("0.6")],
     ],
-    ids=["Series", "nullable Series in another order", "nullable array", "list"],
+    ids=["Series", "nullable Series in another order", "nullable array", "list", "Decimals"],
 )
 def test_given_frequencies_are_saved_however_they_are_given(priors, tmp_path):
     X, y = draw(300, [1 / 3] * 3, 1)

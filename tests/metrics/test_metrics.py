@@ -262,6 +262,15 @@ def test_an_estimator_of_a_single_class_gives_any_other_probability_zero(scorer,
 
 
 @every_scorer
+@pytest.mark.parametrize(("known", "y"), [(0, ["a", "b", "b"]), ("a", [0, 0, 0])])
+@pytest.mark.parametrize("dtype", [None, object])
+def test_a_single_class_of_another_kind_is_refused(scorer, known, y, dtype):
+    estimator = _Fixed(np.array([known], dtype=dtype))
+    with pytest.raises(ValueError, match=r"among the classes|must name the 2 columns"):
+        scorer(estimator, np.ones((3, 1)), np.array(y))
+
+
+@every_scorer
 def test_training_folds_of_a_single_class(scorer):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(300, 3)), np.r_[np.zeros(150, int), rng.integers(2, size=150)]
