@@ -390,7 +390,8 @@ def norm_cost_rows(results):
 )
 def imagenet_rows(results):
     runs = corruptions.against_temperature(results, whole=False)
-    titles = {"none": "none", "darkness": "darkness × 0.25", "haze": "haze", "cast": "colour cast"}
+    titles = {"none": "none", "drawn": "none, labels drawn from softmax(z / T)", "darkness": "darkness × 0.25"}
+    titles |= {"haze": "haze", "cast": "colour cast"}
     titles |= {"noise": "noise of sd 25 of 255", "noise_60": "noise of sd 60", "fog": "fog, severity 3"}
     titles |= {"defocus_blur": "defocus blur, severity 3", "jpeg_compression": "JPEG, severity 3"}
     for change, title in {**titles, "jpeg_10": "JPEG, quality 10"}.items():

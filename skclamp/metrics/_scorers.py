@@ -38,7 +38,8 @@ class CalibrationScorer(BaseScorer):
         facts = facts_of(_innermost(self._score_func))
         of_event = facts is not None and facts.of_event
         if labels is not None:
-            labels, y_true = (_unboxed(to_numpy(values)) for values in (labels, y_true))
+            arrays = map(to_numpy, (labels, y_true))
+            labels, y_true = (np.array(each.tolist()) if each.dtype.kind == "O" else each for each in arrays)
             # A test fold may hold only the class that a single one lacks.
             is_kin = (labels.dtype.kind in "biuf") == (y_true.dtype.kind in "biuf")
             is_seen = np.isin(y_true, labels)
@@ -66,11 +67,6 @@ class CalibrationScorer(BaseScorer):
         options = "".join(f", {name}={value!r}" for name, value in self._kwargs.items())
         metric = getattr(self._score_func, "__name__", self._score_func)
         return f"make_calibration_scorer({metric}{better}{options})"
-
-
-def _unboxed(labels):
-    """Labels in an array of their own type, where objects hold them."""
-    return np.array(labels.tolist()) if labels.dtype.kind == "O" else labels
 
 
 class LogLikelihoodScorer(CalibrationScorer):

@@ -11,7 +11,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from skclamp import CalibratorSelector, StructuredVectorScaling, TemperatureScaling, VectorScaling, compare_calibrators
-from skclamp._judging.paired import Contest
 from skclamp.selection import _selector
 
 CANDIDATES = [("temperature", TemperatureScaling()), ("structured vector", StructuredVectorScaling())]
@@ -68,11 +67,11 @@ def losses_of(comparison, X, y):
 
 def contested(monkeypatch, estimator, X, y, **options):
     """What a selector's contest takes for copies, and how many standard errors it asks for."""
-    given = []
+    given, contest = [], _selector.Contest
 
     def spy(values, shares, baseline, n_errors, copies=None):
         given.append((copies, n_errors))
-        return Contest(values, shares, baseline, n_errors, copies)
+        return contest(values, shares, baseline, n_errors, copies)
 
     monkeypatch.setattr(_selector, "Contest", spy)
     CalibratorSelector(estimator, candidates=CANDIDATES, stack=False, **options).fit(X, y)
