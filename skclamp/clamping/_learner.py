@@ -72,6 +72,8 @@ class Learner:
             return replace(state, untried=state.untried | {"norm": without_layers(problem)})
         parts = [] if norm is identity else state.parts
         features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients, parts=parts)
+        # The one that renews them lets the old ones go.
+        state.gradients, state.parts = None, []
         beneath = problem.behind(nn.Sequential(OrderedDict(others))) if others else problem
         most = _LAST_STEPS if parts else _MOST_STEPS
         settings = replace(self._with_callbacks(settings), max_epochs=min(settings.max_epochs, most))

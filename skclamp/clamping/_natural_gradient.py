@@ -233,12 +233,14 @@ class _Descent:
             return state.gradients
         rows = _draw(self.samples, _SUBSAMPLE_SIZE, self.generator) if self.subsampled else state.parts[0][0]
         self.seen = samples = self.samples if rows is None else self.samples.take(rows)
+        if self.settings.features:
+            # The next step renews those of another part; what is renewed takes as much memory.
+            state.parts = state.parts[1:]
         extensions = [extension for extension, _ in state.extensions.values()]
         place = state.perturbation, self.temperature.item()
         (gradients,) = gradients_of(samples, *place, [self.settings.gamma], extensions, wide=state.wide)
         if self.settings.features:
-            # The next step renews those of another part.
-            state.parts = [*state.parts[1:], (rows, gradients.own)]
+            state.parts = [*state.parts, (rows, gradients.own)]
             gradients = replace(gradients, own=joined([part for _, part in state.parts if part is not None]))
         if not self.subsampled:
             state.gradients = gradients

@@ -351,6 +351,9 @@ def _warm_start(evidence, splits):
     if parts := _foreseen(start, states, splits):
         start.gradients = Gradients(None, joined([gradients for _, gradients in parts]), [])
         start.parts, start.extensions = parts, {}
+        # They may be large, and aren't asked again.
+        for state in states:
+            state.parts = []
     return start
 
 

@@ -206,6 +206,6 @@ FILES = [path for path in sorted(RESULTS.glob("*.csv")) if path.stem not in TABL
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_files_of_results_have_the_columns_of_their_benchmark(path):
     module = {"imagenet": "imagenet_corruptions", "thesis_float32": "thesis", "selecting_stratified": "selecting"}
-    module |= {"depth": "pictures", "shift_tabular": "shift", "warps": "views"}
+    module |= {"depth": "pictures", "shift_tabular": "shift", "warps": "views", "norm_memory": "norm_cost"}
     columns = importlib.import_module(module.get(path.stem, path.stem)).COLUMNS
     assert list(pd.read_csv(path, nrows=1)) == list(columns)
