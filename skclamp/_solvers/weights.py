@@ -85,13 +85,13 @@ def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False, st
     if ranks is not ALONE and shard.total * logits[0].shape[1] * len(logits) <= GATHERED_SIZE:
         logits, ranks = [shard.all_gather(one.double()) for one in logits], ALONE
         y, weight = shard.all_gather(y), shard.all_gather(weight)
-    return _descend(_Objective(_Sums(logits, y, weight, ranks), smooth, strength))
+    return _descend(_Objective(Sums(logits, y, weight, ranks), smooth, strength))
 
 
-class _Sums:
+class Sums:
     """Rows of several inputs' logits, and the means over them that the search asks for."""
 
-    def __init__(self, logits, y, weight, ranks):
+    def __init__(self, logits, y, weight, ranks=ALONE):
         self.logits, self.y, self.ranks = logits, y.to(logits[0].device), ranks
         self.weight = weight.to(self.y.device, torch.float64)
         totals = ranks.sum(torch.stack([self.weight.sum(), self.weight.square().sum()]))

@@ -2,37 +2,14 @@
 
 import inspect
 
-from .. import nonparametric, scaling
-from .._utils.arrays import has_absent
+from .._pooling.candidates import MAPS, takers
 from ..base import BaseCalibrator
 from ..clamping import NeuralClampingCalibrator
 from ..perturbations._views import views_of
 
-# Every map of the output, in the order in which comparisons have them.
-MAPS = [getattr(room, name) for room in (scaling, nonparametric) for name in room.__all__]
 UNCALIBRATED = "uncalibrated"
 # What a comparison has for all of them.
 _SHARED = ("response", "classes", "cv", "device", "integer_scale")
-
-
-def default_candidates():
-    """Output maps for `CalibratorSelector` to choose from: a short list, from few parameters to many.
-
-    The three structured matrices differ in strength: what suits 10 classes is far too strong for 100. "vector" and
-    "beta", which nothing shrinks, take part where at least five samples a parameter are misclassified.
-
-    Returns
-    -------
-    list of (str, BaseCalibrator)
-        Names and unfitted maps.
-
-    Examples
-    --------
-    >>> from skclamp import default_candidates
-    >>> [name for name, _ in default_candidates()][:2]
-    ['temperature', 'ensemble temperature']
-    """
-    return [(name, kind(**params)) for kind in MAPS for name, params in kind._default_candidates.items()]
 
 
 def default_calibrators(logits, random_state):
@@ -53,12 +30,6 @@ def default_calibrators(logits, random_state):
                 max_views=2, random_state=random_state
             )
     return chosen
-
-
-def takers(pairs, *logits):
-    """Of pairs of a name and a calibrator those that take these logits, of which some may be -inf."""
-    absent = any(map(has_absent, logits))
-    return [(name, calibrator) for name, calibrator in pairs if calibrator._takes_absent or not absent]
 
 
 def named(calibrators):

@@ -1,22 +1,24 @@
-"""CalibratorSelector: the output map that does best out of fold, or a stack of several."""
+"""CalibratorSelector: a pool of the output maps that prove themselves out of fold."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import isfunction, signature
-from numbers import Integral
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
-from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer, get_scorer_names
 
-from .._judging.paired import Contest, n_effective, of_groups
+from .._judging.paired import student_below_zero
 from .._judging.splits import copies_of, draw_folds
+from .._pooling.candidates import default_candidates, takers
+from .._pooling.pool import LabelledLogits, Pool, learn_pool, try_out
 from .._utils.docstrings import with_shared_docs
-from .._utils.metadata import calls, routing_enabled
+from .._utils.metadata import calls, of_rows, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
@@ -28,8 +30,7 @@ from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 from ..metrics._metric import facts_of
 from ..scaling import IntraOrderPreservingCalibration, TemperatureScaling
-from ._candidates import check_bare, default_candidates, takers
-from ._trial import LabelledLogits, Stack, Trial
+from ._candidates import check_bare
 
 # The package's scorers, which are objects, by what their names are cut short to.
 _OURS = {
@@ -56,81 +57,29 @@ class _ScorerNames(Choices):
         return f" Did you mean {ours[0]}?" if ours else did_you_mean(value, self.choices)
 
 
-# What the stack is called among the candidates, as it is and with a map that follows it.
-_STACKS = ("stack", "recalibrated stack")
-# How many misclassified samples each parameter takes that nothing but the samples holds: the classifier's right answers
-# are alike, and say hardly more than one would. Logistic regressions need 5 to 10 events per parameter (Vittinghoff and
-# McCulloch, 2007).
-_MIN_MISSES = 5
-# Standard errors by which the best must beat temperature scaling where fewer samples than this are misclassified, or of
-# other classes than the most frequent one: they decide the gain, and so few are alike by chance. Elsewhere it is one.
-# Chosen by how often and how far a map was taken that is worse than temperature scaling, where none is better, as by
-# ``benchmarks/selecting.py --records null-3 null-10 null-rare --size 200`` (and 100, 300, 500, 1000), against what is
-# lost on its other records (docs/guide/choosing.rst).
-_N_ERRORS_OF_FEW = {10: 3.0, 60: 2.0}
-# With fewer samples of other classes than the most frequent one no number of standard errors is safe: nothing leaves
-# temperature scaling.
-_MIN_OTHERS = 20
 # Of more logits our order-preserving networks, which take most of the time, end at this tolerance: to go on to their
 # own gains nothing on other samples. So coarse a search needs no more than float32 tells, in two thirds of the time.
 _MANY_LOGITS, _TOLERANCE_OF_MANY = 1 << 18, 1e-6
 
 
-def _bearable_candidates(samples):
-    """The default ones, without free maps of more parameters than the misclassified samples bear."""
-    n_classes, n_misses = samples.logits.shape[1], _effective(samples, _missed(samples))
-    return [
-        (name, calibrator)
-        for name, calibrator in takers(default_candidates(), samples.logits)
-        if n_misses >= _MIN_MISSES * n_classes * calibrator._n_per_class
-    ]
-
-
-def _missed(samples):
-    return (samples.logits.argmax(1) != samples.y).cpu().numpy()
-
-
-def _effective(samples, rows, copies=None):
-    """Kish's number of some of the samples, copies counted once."""
-    _, weight = of_groups(
-        np.zeros(rows.sum()), samples.weight.cpu().numpy()[rows], copies if copies is None else copies[rows]
-    )
-    return float(n_effective(weight)) if weight.any() else 0.0
-
-
-def _n_errors(samples, copies):
-    """Standard errors by which the best must beat temperature scaling."""
-    y = samples.y.cpu().numpy()
-    others = y != np.bincount(y, samples.weight.cpu().numpy()).argmax()
-    n_missed, n_others = (_effective(samples, rows, copies) for rows in (_missed(samples), others))
-    if n_others < _MIN_OTHERS:
-        return np.inf
-    return next((n_errors for few, n_errors in _N_ERRORS_OF_FEW.items() if min(n_missed, n_others) < few), 1.0)
-
-
 @with_shared_docs
 @dataclass(eq=False, repr=False, kw_only=True)
 class CalibratorSelector(BaseCalibrator):
-    """Chooses among output maps the one that does best out of fold, or a stack of them where that does better still.
+    """Pools output maps, each at the weight that it earns out of fold beyond temperature scaling.
 
-    The network's logits are computed once. Every candidate is fitted without each fold in turn, and judged on the
-    samples of that fold. The stack adds up log-probabilities, ``softmax(sum_j weights_[j] * log p_j)``, with weights
-    of at least 0 and the least negative log-likelihood (NLL) out of fold, drawn a little towards equal ones. A
-    pool of calibrated maps isn't calibrated by itself, so that the stack competes a second time with an
-    order-preserving map after it, fitted out of fold. Both are judged fold by fold as well, with weights and map
-    learned from the other folds. What is chosen is then fitted to all the samples.
+    The network's logits are computed once. Every candidate is fitted without each fold in turn, and asked for the
+    log-probabilities l_j of the samples of that fold. The pool is ``softmax(l_0 + sum_j w_j (l_j - l_0))`` with w of at
+    least 0 and a sum of at most 1. l_0 is temperature scaling. The weights minimise the total negative log-likelihood
+    (NLL) out of fold plus a price, ``sum_j c_j w_j``. The price of a candidate is 3 nats, or two standard deviations of
+    what its gain varies by where nothing is to be gained, if that is more. So what helps comes in smoothly, and where
+    nothing earns its price all weights are exactly 0: the result is temperature scaling to the bit. The same rule
+    decides whether an order-preserving map follows the pool. What was chosen is then fitted to all the samples.
 
-    On few samples the best of many is often so by chance. Where temperature scaling is among the candidates, the first
-    of that class is chosen after all unless the best beats it by more than one standard error of their difference: of
-    the samples' paired losses or, with another `scoring`, of the folds' paired scores. Where fewer than 60 samples are
-    misclassified, or of other classes than the most frequent one, two standard errors are asked, and three where fewer
-    than 10 are misclassified. Where fewer than 20 are of other classes than the most frequent one, nothing but
-    temperature scaling is chosen, since three standard errors too are often passed by chance there. Samples of equal
-    inputs share a fold, and count as one where their labels are equal too; so do samples of equal logits where the
-    inputs aren't arrays or aren't given, unless the logits are those of votes. And by the NLL the better stack is
-    chosen where it does so too and is within one standard error of the best: an average of maps that are nearly as good
-    as each other is safer than any one of them.
+    Temperature scaling has to earn its place too. Where its T gains less than about 5 nats out of fold over the
+    logits as they are, 1 / T is drawn to 1, and it is 1 where T gains nothing.
 
+    Samples that depend on each other, of equal inputs and labels or of one group, share a fold, and count as one. So do
+    samples of equal logits where the inputs aren't arrays or aren't given, unless the logits are those of votes.
     Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
     less than the least that isn't 0. Half of that stands for them, in all that the candidates see.
 
@@ -139,45 +88,38 @@ class CalibratorSelector(BaseCalibrator):
     {estimator}
     candidates : sequence of (str, BaseCalibrator), default=None
         Names and output maps, none of which has an estimator of its own; clones of them are fitted. Neural clamping,
-        which perturbs inputs, is none: `compare_calibrators` has it beside them. None is
-        `default_candidates()`, of which "vector" and "beta", maps without a penalty, are left out where fewer than five
-        samples a parameter are misclassified (Kish's effective number, where they have weights), and "beta" where
-        logits are -inf, as of classes that a sample doesn't have. Of more than 2^18 logits "order-preserving" has
-        ``tol=1e-6``, and so has the map after the stack. Candidates that are given all take part.
+        which perturbs inputs, is none: `compare_calibrators` has it beside them. None is `default_candidates()`, without
+        "beta" where logits are -inf, as of classes that a sample doesn't have. Of more than 2^18 logits
+        "order-preserving" has ``tol=1e-6``, and so has the map after the pool. The first plain `TemperatureScaling`
+        among the candidates is the base; where there is none, one is added.
     scoring : str, callable or None, default=None
-        What is best: a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's name for one;
-        y holds column indices. None is the negative NLL. Where `fit` is given weights, a scorer must take those of its
-        samples as ``sample_weight``; with scikit-learn's metadata routing it gets what it requests.
-    stack : bool, default=True
-        Whether the stack competes, as it is and recalibrated.
-    one_standard_error : bool, default=False
-        Take the fewest parameters among those that are worse than the best by no more than one such standard error, and
-        better than temperature scaling by as much as is asked.
+        None pools by the NLL. With a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's
+        name for one, the single candidate of the best mean score is taken, if it beats temperature scaling by more than
+        one standard error of the folds' paired scores; y holds column indices. Where `fit` is given weights, a scorer
+        must take those of its samples as ``sample_weight``; with scikit-learn's metadata routing it gets what it
+        requests.
     n_folds : int, default=5
         Folds, at least 2: not stratified by class, since class frequencies that all folds shared would flatter maps
-        that learn them; equal samples kept together, drawn the same way whatever the order of the samples.
+        that learn them; dependent samples kept together, drawn the same way whatever the order of the samples.
     {shared_parameters}
 
     Attributes
     ----------
-    best_index_ : int
-        The row of `cv_results_` that was chosen; by the rules above its rank may be above 1.
-    best_params_ : dict
-        Its name, under "candidate"; "stack" or "recalibrated stack" for the stack.
-    best_score_ : float
-        Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise). The same folds chose it:
-        of the best of many it is optimistic.
     best_estimator_ : BaseCalibrator
-        The calibrator of that row, fitted to the logits of all the samples; of probabilities, the logarithms.
+        The pool, fitted to the logits of all the samples (of probabilities, the logarithms); with `scoring`, the
+        candidate that was taken.
+    best_score_ : float
+        Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise). The same folds gave the
+        weights: it is a little optimistic.
     weights_ : ndarray of shape (n_candidates,)
-        Weights of the candidates' log-probabilities; only where a stack was chosen.
+        What each candidate weighs, temperature scaling too. They sum to 1, less what the logits as they are weigh.
     cv_results_ : dict of arrays
-        As GridSearchCV's, one row per candidate and the two stacks last: ``params``, ``param_candidate``,
-        ``n_parameters``, ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold
-        counts by the weight of its samples. ``n_parameters`` counts what the samples set, the knots and heights of a
-        nonparametric map too. ``mean_test_gain`` is the mean score less temperature scaling's, and
-        ``test_gain_standard_error`` the standard error of this paired difference; only where temperature scaling is
-        among the candidates. `cv_results_` and `best_score_` are absent where nothing could be held out.
+        As GridSearchCV's, one row per candidate: ``params``, ``param_candidate``, ``n_parameters``,
+        ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
+        weight of its samples. ``n_parameters`` counts what the samples set, the knots and heights of a nonparametric
+        map too. ``mean_test_gain`` is the mean score less temperature scaling's, and ``price`` what a unit of a
+        candidate's weight costs, in nats of the total NLL; without `scoring` alone. Absent, with `best_score_`, where
+        nothing could be held out.
     {shared_attributes}
 
     Raises
@@ -189,8 +131,7 @@ class CalibratorSelector(BaseCalibrator):
     Warns
     -----
     CalibrationSetWarning
-        If there are no two distinct samples, so that nothing can be held out: the candidate with the fewest
-        parameters is taken.
+        If there are no two distinct samples, so that nothing can be held out: temperature scaling is taken.
 
     See Also
     --------
@@ -198,14 +139,14 @@ class CalibratorSelector(BaseCalibrator):
 
     Notes
     -----
-    Time: each candidate and the map after the stack are fitted ``n_folds`` times, and again if they are used. Memory:
-    the candidates' log-probabilities of all samples at once, in the precision of the logits, if the stack competes.
+    Time: each candidate is fitted ``n_folds`` times, and again if it is used. Memory: the candidates' log-probabilities
+    of all samples at once, in the precision of the logits.
 
     References
     ----------
-    D. H. Wolpert, "Stacked generalization", Neural Networks 5, 1992. L. Breiman, J. Friedman, R. Olshen and C. Stone,
-    "Classification and Regression Trees", 1984, section 3.4.3 (one standard error). R. Ranjan and T. Gneiting,
-    "Combining probability forecasts", Journal of the Royal Statistical Society B 72, 2010 (recalibrating a pool).
+    D. H. Wolpert, "Stacked generalization", Neural Networks 5, 1992. L. Breiman, "Better subset regression using the
+    nonnegative garrote", Technometrics 37, 1995. R. Ranjan and T. Gneiting, "Combining probability forecasts", Journal
+    of the Royal Statistical Society B 72, 2010 (recalibrating a pool).
 
     Examples
     --------
@@ -215,23 +156,18 @@ class CalibratorSelector(BaseCalibrator):
     >>> logits = rng.normal(scale=3.0, size=(1000, 3))
     >>> y = (logits / 2.0 + np.array([0.0, 1.0, 2.0]) + rng.gumbel(size=logits.shape)).argmax(axis=1)
     >>> candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
-    >>> selector = CalibratorSelector(candidates=candidates, stack=False).fit(logits, y)
-    >>> selector.best_params_
-    {'candidate': 'vector'}
+    >>> CalibratorSelector(candidates=candidates).fit(logits, y).weights_.round(1)
+    array([0., 1.])
     """
 
     candidates: Sequence[tuple[str, BaseCalibrator]] | None = None
     scoring: str | Callable | None = None
-    stack: bool = True
-    one_standard_error: bool = False
     n_folds: int = 5
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "candidates": ["array-like", None],
         "scoring": [_ScorerNames(*get_scorer_names()), callable, None],
-        "stack": ["boolean"],
-        "one_standard_error": ["boolean"],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
     }
 
@@ -265,61 +201,53 @@ class CalibratorSelector(BaseCalibrator):
 
     def _select(self, samples, told, X):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights; X tells copies."""
-        logits, y = samples.logits, samples.y
-        order_preserving = IntraOrderPreservingCalibration()
-        names, maps = zip(*(self.candidates or _bearable_candidates(samples)), strict=True)
+        logits, y, weight = samples.logits, samples.y, samples.weight.cpu()
+        names, maps = zip(*(self.candidates or takers(default_candidates(), logits)), strict=True)
+        self._names, recalibration = list(names), IntraOrderPreservingCalibration()
         if logits.numel() > _MANY_LOGITS:
-            order_preserving.set_params(tol=_TOLERANCE_OF_MANY)
-            order_preserving._most_wide = 0
+            recalibration.set_params(tol=_TOLERANCE_OF_MANY)
+            recalibration._most_wide = 0
             if self.candidates is None:
-                maps = tuple(order_preserving if isinstance(map_, type(order_preserving)) else map_ for map_ in maps)
-        log_proba, weight = torch.log_softmax(logits.double(), 1), samples.weight.cpu()
+                maps = tuple(recalibration if isinstance(map_, type(recalibration)) else map_ for map_ in maps)
+        log_proba = torch.log_softmax(logits.double(), 1)
         copies = copies_of(log_proba, weight, X, votes=self.least_probability_ > 0)
         numbers = draw_folds(log_proba, y, weight, self.n_folds, copies)
+        base = next((row for row, map_ in enumerate(maps) if _is_temperature_scaling(map_)), None)
+        if base is None:
+            maps, base = (*maps, TemperatureScaling()), len(maps)
         if not numbers.any():
-            self._take_the_smallest(names, maps, samples)
+            self._take_temperature_scaling(maps[base], base, len(names), samples)
             return
-        stacks = self.stack and len(maps) > 1
-        total = (numbers.max() + 1) * (len(maps) + stacks)
-        with progress_bar(verbose=self.verbose, total=total, desc="out of fold", unit="fit") as bar:
-            trial = Trial(maps, samples, numbers, order_preserving if stacks else None, bar)
-        scores = trial.scores(self._scorer(), told)
+        with progress_bar(
+            verbose=self.verbose, total=(numbers.max() + 1) * len(maps), desc="out of fold", unit="fit"
+        ) as bar:
+            trial = try_out(maps, samples, numbers, bar)
+        shares = np.array([float(weight[fold].sum()) for fold in trial.folds]) / float(weight.sum())
+        if self.scoring is not None:
+            scores = _scores(trial, self._scorer(), told, samples)
+            best = _best(scores, shares, base)
+            self.best_estimator_, self.best_score_ = samples.fit(maps[best]), float(scores[best] @ shares)
+            self.weights_ = np.eye(len(maps))[best][: len(names)]
+            self.cv_results_ = _results(names, trial, scores, shares)
+            return
         # Copies of several labels are several samples of one fold.
-        alike = None if copies is None else copies * logits.shape[1] + y.cpu().numpy()
-        n_errors = _n_errors(samples, alike)
-        # The first map that is temperature scaling.
-        baseline = next((row for row, map_ in enumerate(maps) if isinstance(map_, TemperatureScaling)), None)
-        if self.scoring is None:
-            contest = Contest(-trial.losses, trial.shares, baseline, n_errors, alike)
-        else:
-            contest = Contest(scores, trial.fold_shares, baseline, n_errors)
-        if self.one_standard_error:
-            best = contest.simplest(trial.n_parameters)
-        else:
-            # The stack's weights are those of the least NLL: of other scores it promises nothing.
-            best = contest.best_average(trial.stacks) if self.scoring is None else contest.best()
-        self.best_index_ = best
-        self.cv_results_ = _results([*names, *_STACKS][: len(scores)], trial, scores, contest)
-        self.best_params_ = self.cv_results_["params"][best]
-        self.best_score_ = float(self.cv_results_["mean_test_score"][best])
-        if best < len(maps):
-            chosen = maps[best]
-        else:
-            self.weights_ = weights = trial.weights
-            # Without any weight the stack says the same of all classes, and one map tells it how many there are.
-            used = np.flatnonzero(weights) if weights.any() else [0]
-            last = None if best == len(maps) else FrozenEstimator(trial.fit_recalibration(weights))
-            chosen = Stack(calibrators=[maps[j] for j in used], weights=weights[used], last=last)
-        self.best_estimator_ = samples.fit(chosen)
+        units = None if copies is None else copies * logits.shape[1] + y.cpu().numpy()
+        found = learn_pool(trial, maps, base, samples, units, recalibration)
+        losses = trial.losses(y)
+        weighted = weight.numpy()
+        scores = np.array([-np.average(losses[:, f], axis=1, weights=weighted[f]) for f in map(np.asarray, trial.folds)]).T
+        gains = (scores - scores[base]) @ shares
+        self.best_estimator_ = found.pool
+        self.best_score_ = -float(np.average(found.losses, weights=weighted))
+        self.weights_ = found.weights[: len(names)]
+        self.cv_results_ = _results(names, trial, scores, shares, mean_test_gain=gains, price=found.prices)
 
-    def _take_the_smallest(self, names, maps, samples):
-        fitted = [samples.fit(calibrator) for calibrator in maps]
-        self.best_index_ = int(np.argmin([calibrator._n_parameters for calibrator in fitted]))
-        self.best_estimator_ = fitted[self.best_index_]
-        self.best_params_ = {"candidate": names[self.best_index_]}
+    def _take_temperature_scaling(self, scaling, base, n_candidates, samples):
+        self.best_estimator_ = samples.fit(scaling)
+        self.weights_ = (np.arange(n_candidates) == base).astype(float)
         warn_caller(
-            "the calibration set has no two distinct samples with weight, of which one could be held out: "
-            f"{names[self.best_index_]!r}, which has the fewest parameters, is taken unseen",
+            "the calibration set has no two distinct samples with weight, of which one could be held out: temperature "
+            "scaling is taken unseen",
             CalibrationSetWarning,
         )
 
@@ -333,12 +261,48 @@ class CalibratorSelector(BaseCalibrator):
         return self.best_estimator_._module_around(network)
 
     def _sentences(self):
-        yield f"{type(self).__name__} chose {self.best_params_['candidate']!r}."
-        yield from self.best_estimator_._sentences()
+        chosen = self.best_estimator_
+        if not isinstance(chosen, Pool):
+            yield f"{type(self).__name__} took {self._names[int(self.weights_.argmax())]!r}."
+            yield from chosen._sentences()
+            return
+        by_weight = sorted(zip(self.weights_, self._names, strict=True), reverse=True)
+        shown = ", ".join(f"{name!r} {weight:.2f}" for weight, name in by_weight if weight >= 0.005)
+        rest = 1 - float(self.weights_.sum())
+        parts = [shown] * bool(shown) + [f"the logits as they are {rest:.2f}"] * (rest >= 0.005)
+        last = "" if chosen.last is None else f", followed by an order-preserving map at {chosen.last_weight:.2f}"
+        yield f"{type(self).__name__} pooled {' and '.join(parts)}{last}; T = {chosen.temperature_:.4g}."
 
     @property
     def _n_parameters(self):
         return self.best_estimator_._n_parameters
+
+
+def _is_temperature_scaling(calibrator):
+    return isinstance(calibrator, TemperatureScaling) and not calibrator.gamma
+
+
+def _scores(trial, scorer, metadata, samples):
+    """Scores of each candidate (rows) on each fold (columns); metadata are what the scorer is told."""
+    columns = []
+    for fold, calibrators in zip(trial.folds, trial.fitted, strict=True):
+        held_out, told = samples.take(fold), of_rows(metadata, fold.numpy(), len(fold))
+        y = held_out.y.cpu().numpy()
+        columns.append([_checked_score(scorer(fit, held_out.logits, y, **told)) for fit in calibrators])
+    return np.array(columns).T
+
+
+def _checked_score(score):
+    if not isinstance(score, Real) or not math.isfinite(score):
+        raise ValueError(f"scoring must give a finite number; got {score!r}")
+    return float(score)
+
+
+def _best(scores, shares, base):
+    """Row of the best mean score, if it beats the base's by more than a standard error of folds' paired scores."""
+    best = int((scores @ shares).argmax())
+    gain, error, _ = student_below_zero(scores[best] - scores[base], shares)
+    return best if gain > error else base
 
 
 def _check_scorer(scoring):
@@ -374,25 +338,21 @@ def _check_candidates(candidates):
                 f"for compare_calibrators; got {pair[1]!r} for {pair[0]!r}"
             )
         names.append(pair[0])
-    if len(set(names)) < len(names) or set(names) & set(_STACKS):
-        raise ValueError(
-            f"candidates must have distinct names, and none {' or '.join(map(repr, _STACKS))}; got {names}"
-        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"candidates must have distinct names; got {names}")
 
 
-def _results(names, trial, scores, contest):
+def _results(names, trial, scores, shares, **columns):
     """Scores of candidates in the form of GridSearchCV's ``cv_results_``."""
-    means = scores @ trial.fold_shares
-    gains = {}
-    if contest.baseline is not None:
-        gains = {"mean_test_gain": contest.gains, "test_gain_standard_error": contest.errors}
+    n = len(names)
+    means = scores[:n] @ shares
     return {
         "params": [{"candidate": name} for name in names],
         "param_candidate": np.ma.array(names, dtype=object),
-        "n_parameters": np.array(trial.n_parameters),
-        **{f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])},
+        "n_parameters": np.array(trial.n_parameters[:n]),
+        **{f"split{k}_test_score": scores[:n, k] for k in range(scores.shape[1])},
         "mean_test_score": means,
-        "std_test_score": np.sqrt((scores - means[:, None]) ** 2 @ trial.fold_shares),
+        "std_test_score": np.sqrt((scores[:n] - means[:, None]) ** 2 @ shares),
         "rank_test_score": rankdata(-means, method="min").astype(np.int32),
-        **gains,
+        **{name: column[:n] for name, column in columns.items()},
     }

@@ -1,0 +1,1 @@
+"""Pools of output maps: what each brings beyond temperature scaling, at a price."""

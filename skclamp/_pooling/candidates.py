@@ -1,0 +1,32 @@
+"""The output maps that pools are made of where nobody says."""
+
+from .. import nonparametric, scaling
+from .._utils.arrays import has_absent
+
+# Every map of the output, in the order in which comparisons have them.
+MAPS = [getattr(room, name) for room in (scaling, nonparametric) for name in room.__all__]
+
+
+def default_candidates():
+    """Output maps for `CalibratorSelector` to pool: a short list, from few parameters to many.
+
+    The three structured matrices differ in strength: what suits 10 classes is far too strong for 100.
+
+    Returns
+    -------
+    list of (str, BaseCalibrator)
+        Names and unfitted maps.
+
+    Examples
+    --------
+    >>> from skclamp import default_candidates
+    >>> [name for name, _ in default_candidates()][:2]
+    ['temperature', 'ensemble temperature']
+    """
+    return [(name, kind(**params)) for kind in MAPS for name, params in kind._default_candidates.items()]
+
+
+def takers(pairs, *logits):
+    """Of pairs of a name and a calibrator those that take these logits, of which some may be -inf."""
+    absent = any(map(has_absent, logits))
+    return [(name, calibrator) for name, calibrator in pairs if calibrator._takes_absent or not absent]

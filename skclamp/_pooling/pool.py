@@ -1,0 +1,247 @@
+"""Pool: a temperature, and other output maps at weights that had to earn their price out of fold."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+
+from .._judging.paired import n_effective, of_groups
+from .._solvers.pool import deviations, pooled, solve_pool
+from .._utils.arrays import absent_again, absent_among
+from .._utils.least_probability import LOG_MIN_PROBABILITY
+from .._utils.warnings import silenced
+from ..base import BaseCalibrator
+
+# Squares of T's z score (log T over its standard error) at which the base begins to leave 1 for T, and where it is T.
+# Between these the garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just
+# seen half as much more, whereas a gate costs either twice.
+_SEEN, _CERTAIN = 1.1, 12.0
+
+
+class LabelledLogits(NamedTuple):
+    """Logits (n, K), column indices (n,) and weights (n,)."""
+
+    logits: torch.Tensor
+    y: torch.Tensor
+    weight: torch.Tensor
+
+    def take(self, rows):
+        """Some of them."""
+        return LabelledLogits(*(values[rows.to(values.device)] for values in self))
+
+    def fit(self, calibrator):
+        """Return a clone of an output map, fitted to these."""
+        columns = np.arange(self.logits.shape[1])
+        fitted = clone(calibrator).set_params(response="logits", classes=columns)
+        return fitted._learn(self.logits, self.y.cpu(), self.weight, checks=False)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Pool(BaseCalibrator):
+    """``softmax(l_0 + sum_j w_j (l_j - l_0))`` of maps' log-probabilities; `fit` fits the maps, at the weights given.
+
+    Parameters
+    ----------
+    estimator : None
+        A pool is of logits.
+    calibrators : list of BaseCalibrator
+        The base, a `TemperatureScaling`, and the others.
+    weights : ndarray of shape (n_calibrators - 1,)
+        Those of the others, at least 0 and of a sum of at most 1.
+    share : float, default=1.0
+        Of the base's 1 / T in the inverse temperature; the rest is 1's, which leaves the logits as they are.
+    last : FrozenEstimator, default=None
+        A fitted map of the pooled log-probabilities.
+    last_weight : float, default=0.0
+        What it weighs beside these.
+    """
+
+    calibrators: list
+    weights: np.ndarray
+    share: float = 1.0
+    last: FrozenEstimator | None = None
+    last_weight: float = 0.0
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseCalibrator._parameter_constraints,
+        "calibrators": [list],
+        "weights": [np.ndarray],
+        "share": [float],
+        "last": [FrozenEstimator, None],
+        "last_weight": [float],
+    }
+
+    def _fit_logits(self, logits, y, sample_weight):
+        samples = LabelledLogits(logits, y, sample_weight)
+        self.calibrators_ = [fit if fit.__sklearn_is_fitted__() else samples.fit(fit) for fit in self.calibrators]
+        self.temperature_ = tempered(self.calibrators_[0].temperature_, self.share)
+
+    def _transform_logits(self, logits):
+        base = logits / self.temperature_
+        if not self.weights.any() and self.last is None:
+            return base
+        parts = [base, *(fit._calibrated(logits) for fit in self.calibrators_[1:])]
+        mixed = pooled([log_probabilities(part, logits) for part in parts], self.weights)
+        if self.last is None:
+            return mixed
+        mixed = log_probabilities(mixed, logits)
+        return pooled([mixed, log_probabilities(self.last.estimator._calibrated(mixed), logits)], [self.last_weight])
+
+    @property
+    def _n_parameters(self):
+        last = 0 if self.last is None else self.last.estimator._n_parameters + 1
+        # The base's temperature is here once more.
+        return super()._n_parameters - 1 + len(self.weights) + last
+
+
+def tempered(temperature, share):
+    """Return the temperature whose inverse is a share of another's, the rest of 1."""
+    return temperature if share == 1 else 1 / (share / temperature + 1 - share)
+
+
+def log_probabilities(mapped, logits):
+    """Log-probabilities of mapped logits, none too low for a sum, but -inf where the logits are."""
+    bounded = torch.log_softmax(mapped, 1).clamp_(min=LOG_MIN_PROBABILITY)
+    return absent_again(bounded, absent_among(logits))
+
+
+class Trial(NamedTuple):
+    """What maps say of samples that they weren't fitted to.
+
+    Attributes
+    ----------
+    log_proba : torch.Tensor of shape (n_maps, n_samples, n_classes)
+        Normalised.
+    fitted : list of list of BaseCalibrator
+        For each fold the maps without it.
+    folds : list of torch.Tensor of shape (n_samples,), bool
+        Which samples each fold holds out.
+    """
+
+    log_proba: torch.Tensor
+    fitted: list[list[Any]]
+    folds: list[torch.Tensor]
+
+    def losses(self, y):
+        """NLL of each sample, for each map."""
+        return np.stack([_losses(of_map, y) for of_map in self.log_proba])
+
+    @property
+    def n_parameters(self):
+        """How many numbers each map has learned, at the most."""
+        return [max(fit._n_parameters for fit in fits) for fits in zip(*self.fitted, strict=True)]
+
+
+def try_out(maps, samples, numbers, bar):
+    """Fit maps to `LabelledLogits` without each fold, of which `numbers` has that of each sample, as a `Trial`."""
+    folds, logits = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)], samples.logits
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    log_proba = torch.empty((len(maps), *logits.shape), dtype=dtype, device=logits.device)
+    fitted = []
+    for fold in folds:
+        rows, learning = fold.to(logits.device), samples.take(~fold)
+        fitted.append([])
+        for of_map, calibrator in zip(log_proba, maps, strict=True):
+            # Of weak fits to a part of the samples; that to all of them warns by itself.
+            with silenced():
+                fitted[-1].append(learning.fit(calibrator))
+            bar.update()
+            predicted = torch.from_numpy(fitted[-1][-1].predict_log_proba(logits[rows])).to(log_proba)
+            of_map[rows] = log_probabilities(predicted, logits[rows])
+    return Trial(log_proba, fitted, folds)
+
+
+class Pooled(NamedTuple):
+    """A pool, fitted to all the samples, and what its maps have earned out of fold.
+
+    Attributes
+    ----------
+    pool : Pool
+        Fitted.
+    weights, prices : ndarray of shape (n_maps,)
+        What each map weighs, the base too, and what a unit of that costs, in nats; the base's is free.
+    losses : ndarray of shape (n_samples,)
+        NLL of each sample out of fold, under the pool of these weights.
+    """
+
+    pool: Pool
+    weights: np.ndarray
+    prices: np.ndarray
+    losses: np.ndarray
+
+
+def learn_pool(trial, maps, base, samples, units, recalibration):
+    """Learn weights of maps from what they said out of fold, as `Pooled`.
+
+    `base` is the row of the temperature scaling that the others join. `units` are labels that only dependent samples
+    share, which count as one; None where all are independent. `recalibration` is a map that may follow, where it earns
+    its price too, or None.
+    """
+    weight, logits, y = samples.weight.cpu().numpy(), samples.logits, samples.y
+    total = n_effective(of_groups(weight, weight, units)[1])
+    of_base = trial.log_proba[base]
+    identity = log_probabilities(logits.to(of_base), logits)
+    share = _share(total * np.average(_losses(identity, y) - _losses(of_base, y), weights=weight))
+    if share < 1:
+        of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
+    others = [row for row in range(len(maps)) if row != base]
+    log_proba = [of_base, *(trial.log_proba[row] for row in others)]
+    found, others_prices = _weights(log_proba, samples, units, total)
+    weights, prices = np.zeros(len(maps)), np.zeros(len(maps))
+    weights[others], prices[others] = found, others_prices
+    used = np.flatnonzero(weights)
+    mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
+    losses = _losses(mixed, y)
+    options = {"calibrators": [maps[base], *(maps[row] for row in used)], "weights": weights[used], "share": share}
+    options |= _recalibrated(recalibration, mixed, trial.folds, samples, units, total, losses)
+    pool = samples.fit(Pool(**options))
+    weights[base] = share * (1 - weights.sum())
+    return Pooled(pool, weights, prices, losses)
+
+
+def _share(gain):
+    """Share of the inverse temperature that T earns by its total gain out of fold over T = 1, in nats."""
+    squared = 2 * (gain + 1)
+    if squared <= _SEEN:
+        return 0.0
+    return float(min(1.0, (1 - _SEEN / squared) / (1 - _SEEN / _CERTAIN)))
+
+
+def _weights(log_proba, samples, units, total):
+    """Weights of all but the first, and what a unit of each costs."""
+    weight, spreads = samples.weight.cpu().numpy(), []
+    for other in log_proba[1:]:
+        deviation, share = of_groups(deviations(log_proba[0], other), weight, units)
+        share = share / share.sum()
+        spreads.append(total * np.sqrt(share**2 @ deviation**2))
+    return solve_pool(log_proba, samples.y, samples.weight, total, np.array(spreads))
+
+
+def _recalibrated(recalibration, mixed, folds, samples, units, total, losses):
+    """Parameters of a `Pool` whose pooled probabilities a map follows, if it earns its price; updates the losses."""
+    samples = samples._replace(logits=mixed)
+    with silenced():
+        last = samples.fit(recalibration)
+    in_sample = log_probabilities(torch.from_numpy(last.predict_log_proba(mixed)).to(mixed), mixed)
+    # What gains nothing on its own samples gains nothing on others.
+    if not _weights([mixed, in_sample], samples, units, total)[0].any():
+        return {}
+    followed = torch.empty_like(mixed)
+    for fold in folds:
+        rows = fold.to(mixed.device)
+        with silenced():
+            fitted = samples.take(~fold).fit(recalibration)
+        predicted = torch.from_numpy(fitted.predict_log_proba(mixed[rows])).to(mixed)
+        followed[rows] = log_probabilities(predicted, mixed[rows])
+    (weight,), _ = _weights([mixed, followed], samples, units, total)
+    if not weight:
+        return {}
+    losses[:] = _losses(log_probabilities(pooled([mixed, followed], [weight]), mixed), samples.y)
+    return {"last": FrozenEstimator(last), "last_weight": float(weight)}
+
+
+def _losses(log_proba, y):
+    return -log_proba.double().gather(1, y[:, None])[:, 0].cpu().numpy()
