@@ -394,4 +394,5 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
     # Of two classes, the event.
     worst = 1 if len(classes) == 2 else int(np.abs(mean - share).argmax())
     numbers = {"share": share[worst], "mean": mean[worst], "p_value": test.p_value}
-    return [Finding(words.frequencies, {"name": classes.tolist()[worst], **numbers, "remedy": mend(len(classes))})]
+    remedy = mend(len(classes)) if share[worst] else words.NOTHING_TO_LEARN_FROM
+    return [Finding(words.frequencies, {"name": classes.tolist()[worst], **numbers, "remedy": remedy})]

@@ -2,9 +2,12 @@
 
 import math
 
+import numpy as np
+
 MIN_SAMPLES_PER_PARAMETER = 20
 _MAX_SHOWN = 20
 _NO_CHANCE = 1e-16
+NOTHING_TO_LEARN_FROM = "Without samples of it no calibrator can mend it: collect some"
 
 
 def probabilities():
@@ -40,6 +43,19 @@ def rare_classes(n_samples, few, more):
     )
 
 
+def without_samples(seen):
+    """Of classes that no sample is of; `seen` says which have some."""
+    return f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set"
+
+
+def missing_classes(seen):
+    """Of classes that no sample is of, though the network expects some."""
+    return (
+        f"{without_samples(seen)}, though the network expects some: nothing is learned of them, and their "
+        "probabilities are temperature scaling's. Collect samples of all classes"
+    )
+
+
 def no_errors(n_samples):
     """Of samples that may have trained the network."""
     return (
@@ -60,7 +76,8 @@ def never_true(n, p_value):
     """Of held-out samples that a monitor is given first."""
     return (
         f"the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "
-        "anew, on more samples or by a map with more parameters, such as VectorScaling; summary says how they are off"
+        "anew, on more samples or by a map with more parameters, such as StructuredVectorScaling; summary says how "
+        "they are off"
     )
 
 

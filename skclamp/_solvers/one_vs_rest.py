@@ -7,7 +7,7 @@ import torch
 
 from .softmax_regression import Solution
 
-# Too weak to be seen where data speak; keeps the optimum finite where a class has no sample.
+# Too weak to be seen where data speak; keeps the optimum finite where they don't.
 _RIDGE = 1e-6
 # The terms of so many classes at a time stay near the processor.
 _CHUNK_SIZE = 2**16

@@ -19,7 +19,7 @@ from .._utils.warnings import warn_caller
 from ..exceptions import NotConvergedWarning
 
 # A ridge on every parameter, too weak to be seen where data speak, keeps the optimum finite and unique where they
-# don't: separable data, missing classes, what a softmax leaves undetermined.
+# don't: separable data, what a softmax leaves undetermined.
 RIDGE = 1e-6
 # So many columns make products of matrices quick, and what is done to each logit stays in a cache.
 _CHUNK_SIZE = 2**18

@@ -39,6 +39,7 @@ from ..persistence import write
 from ._around import AroundEstimator, arguments_of
 from ._calibration_map import CalibrationMap
 from ._scores import Mapped, Scores, scored
+from ._seen_classes import SeenClasses
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
@@ -157,6 +158,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     # Whether it takes logits of -inf, as of classes that a sample doesn't have, and gives the others what they would
     # have among themselves.
     _takes_absent = True
+
+    # Whether the map has numbers of each class. `_fit_logits` and `_transform_logits` then see the columns of classes
+    # with samples alone, and temperature scaling sets the probabilities of the others.
+    _learns_by_class = False
 
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
@@ -347,7 +352,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             raise ValueError(
                 f"{type(self).__name__} takes no logits of -inf, as those of classes that a sample doesn't have: what "
                 "it learns of a class would mix samples with and without it. TemperatureScaling, "
-                "EnsembleTemperatureScaling, VectorScaling and StructuredVectorScaling take them, among others"
+                "EnsembleTemperatureScaling and StructuredVectorScaling take them, among others"
             )
         if samples is None:
             return
@@ -387,7 +392,20 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
         What it returns says what the map takes, a `Mapped`; None is the estimator's logits.
         """
-        self._fit_logits(*samples.of_all())
+        data = samples.of_all()
+        if self._learns_by_class:
+            data = self._of_seen_classes(*data)
+        self._fit_logits(*data)
+
+    def _of_seen_classes(self, logits, y, sample_weight):
+        """What is learned from: the samples as they were without the classes that have none, which are remembered."""
+        self._seen = seen = SeenClasses.of(logits, y, sample_weight)
+        self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
+        if seen is None:
+            return logits, y, sample_weight
+        if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, sample_weight):
+            note(words.missing_classes(seen.mask), CalibrationSetWarning)
+        return seen.among(logits, y, sample_weight)
 
     def _fit_logits(self, logits, y, sample_weight):
         """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
@@ -426,8 +444,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _mend_by_class(self, n_classes):
         """Hook: which calibrators set each class right, in words."""
-        maps = "PlattScaling, BetaCalibration" if n_classes == 2 else "StructuredVectorScaling"
-        return f"{type(self).__name__} treats all classes alike, and can't mend it: {maps} and VectorScaling can"
+        maps = "PlattScaling and BetaCalibration" if n_classes == 2 else "StructuredVectorScaling"
+        return f"{type(self).__name__} treats all classes alike, and can't mend it: {maps} can"
 
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
@@ -709,7 +727,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             self._check_absent(absent)
         if self._raises_zeros and self.least_probability_:
             logits = raised(logits, self.least_probability_)
-        mapped = self._transform_logits(logits)
+        seen, transform = getattr(self, "_seen", None), self._transform_logits
+        mapped = transform(logits) if seen is None else seen.mapped(transform, logits)
         return mapped if absent is None else absent_again(mapped, absent)
 
     def _transform_logits(self, logits):
@@ -776,6 +795,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             if name.endswith("_") and isinstance(value, float) and not name.startswith(hidden)
         ]
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
+        if seen := getattr(self, "_seen", None):
+            temperature = f"temperature scaling's (T = {seen.temperature:.4g})"
+            yield f"{words.without_samples(seen.mask)}: their probabilities are {temperature}."
 
     @property
     def _n_parameters(self):

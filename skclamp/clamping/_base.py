@@ -412,7 +412,7 @@ class BaseClamping(BaseCalibrator):
         return self.refit_temperature or not getattr(self, "gamma", 0)
 
     def _mend_by_class(self, n_classes):
-        return f"A temperature can't mend it: {type(self).__name__} with output=VectorScaling() can"
+        return f"A temperature can't mend it: {type(self).__name__} with output=StructuredVectorScaling() can"
 
     @property
     def _inputs_stay(self):

@@ -107,7 +107,7 @@ class PriorShiftCorrection(BaseCalibrator):
     The probabilities of a network that was trained on balanced classes are off class by class where the labelled
     samples' aren't. No temperature mends that. `fit` tests it by the differences between the classes' frequencies and
     mean probabilities (a score test of level 0.01), and `adapt` refuses where it shows. A calibrator that sets each
-    class right passes: ``PriorShiftCorrection(VectorScaling(network))``.
+    class right passes: ``PriorShiftCorrection(StructuredVectorScaling(network))``.
 
     References
     ----------
@@ -264,7 +264,7 @@ class PriorShiftCorrection(BaseCalibrator):
         return self.priors is None and not self._corrects_a_calibrator
 
     def _mend_by_class(self, n_classes):
-        return "Calibrate each class first: PriorShiftCorrection(VectorScaling(estimator))"
+        return "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
 
     def _fit_logits(self, logits, y, sample_weight):
         n_classes, solution = logits.shape[1], None
@@ -283,7 +283,8 @@ class PriorShiftCorrection(BaseCalibrator):
         self.priors_ = self.labelled_priors_ = means / means.sum()
         self._flaw = _flaw(y_encoded, solution)
         chance = 1.0 if self._flaw else ClassMeans.of(np.exp(log_proba), y_encoded, weight).p_value
-        self._off_by_class = _off_by_class(chance)
+        by_class = self._corrects_a_calibrator and self._frozen_part()._learns_by_class
+        self._off_by_class = _off_by_class(chance, by_class)
         self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
 
@@ -357,13 +358,17 @@ def _flaw(y_encoded, solution):
     return "the temperature is at its bound, so that the probabilities say nothing of the classes"
 
 
-def _off_by_class(p_value):
-    """What to do about probabilities that are off class by class, in words; empty if they aren't."""
+def _off_by_class(p_value, by_class):
+    """What to do about probabilities that are off class by class, in words; empty if they aren't.
+
+    `by_class` says that they are those of a map of each class, which something else held too far from the samples.
+    """
     if p_value >= MEANS_LEVEL:
         return ""
+    free = "VectorScaling" if by_class else "StructuredVectorScaling"
     return (
-        f"the probabilities are off class by class (p = {p_value:.2g}): calibrate with VectorScaling, "
-        "PriorShiftCorrection(VectorScaling(estimator)), and adapt that"
+        f"the probabilities are off class by class (p = {p_value:.2g}): calibrate with {free}, "
+        f"PriorShiftCorrection({free}(estimator)), and adapt that"
     )
 
 

@@ -122,7 +122,16 @@ class TemperatureScaling(BaseCalibrator):
 
 
 class TemperatureFirst(BaseCalibrator):
-    """Learns ``temperature_``, and hands on to ``_fit_map(logits, y, sample_weight)``, which returns a `Solution`."""
+    """Learns ``temperature_``, and hands on to ``_fit_map(logits, y, sample_weight)``, which returns a `Solution`.
+
+    Attributes
+    ----------
+    seen_ : ndarray of shape (n_classes,), dtype bool
+        Whether the calibration set holds a sample with weight of each class. Of the others nothing is learned: they have
+        the probabilities of temperature scaling, and what there is of each class, such as a row, is of these alone.
+    """
+
+    _learns_by_class = True
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
