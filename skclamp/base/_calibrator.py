@@ -795,6 +795,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             if name.endswith("_") and isinstance(value, float) and not name.startswith(hidden)
         ]
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
+        yield from self._of_missing_classes()
+
+    def _of_missing_classes(self):
+        """Hook: sentences of `summary` on classes without samples, where there are some."""
         if seen := getattr(self, "_seen", None):
             temperature = f"temperature scaling's (T = {seen.temperature:.4g})"
             yield f"{words.without_samples(seen.mask)}: their probabilities are {temperature}."

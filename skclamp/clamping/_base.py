@@ -694,6 +694,8 @@ class BaseClamping(BaseCalibrator):
 
     def _sentences(self):
         yield from self._learned_in_words()
+        if hasattr(self, "output_"):
+            yield from self.output_._of_missing_classes()
         for verdict in self._verdicts().values():
             yield from sentences(verdict)
         passes = " and ".join(f"{self.cost_[name]:.3g} {name}" for name in ("forward", "backward"))

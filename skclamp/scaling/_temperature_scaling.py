@@ -127,8 +127,8 @@ class TemperatureFirst(BaseCalibrator):
     Attributes
     ----------
     seen_ : ndarray of shape (n_classes,), dtype bool
-        Whether the calibration set holds a sample with weight of each class. Of the others nothing is learned: they have
-        the probabilities of temperature scaling, and what there is of each class, such as a row, is of these alone.
+        Whether the calibration set holds a sample with weight of each class. Nothing is learned of the others:
+        temperature scaling sets their probabilities, and learned arrays have entries of the classes with samples alone.
     """
 
     _learns_by_class = True

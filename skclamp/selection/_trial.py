@@ -189,6 +189,9 @@ class Stack(BaseCalibrator):
         pooled = _stacked(_bounded(torch.stack(parts), logits), self.weights)
         return pooled if self.last is None else self.last.estimator._calibrated(pooled)
 
+    def _of_missing_classes(self):
+        return dict.fromkeys(each for fit in self.calibrators_ for each in fit._of_missing_classes())
+
     @property
     def _n_parameters(self):
         last = 0 if self.last is None else self.last.estimator._n_parameters

@@ -15,6 +15,7 @@ from skclamp import (
     HistogramBinning,
     IsotonicCalibration,
     SplineCalibration,
+    TemperatureScaling,
     VennAbersCalibration,
 )
 from skclamp.exceptions import CalibrationSetWarning
@@ -184,8 +185,7 @@ def test_classes_without_samples_are_left_to_temperature_scaling(make):
     with pytest.warns(CalibrationSetWarning, match="1 of 4 classes have no sample in .*: nothing is learned of them"):
         calibrator = make().fit(Z[few], y[few])
     assert calibrator.seen_.tolist() == [True, True, False, True]
-    with pytest.warns(CalibrationSetWarning, match="class frequencies are off: class 2 is 0.00%.*collect some"):
-        plain = TemperatureScaling().fit(Z[few], y[few])
+    plain = TemperatureScaling().fit(Z[few], y[few])
     np.testing.assert_allclose(calibrator.predict_proba(Z)[:, 2], plain.predict_proba(Z)[:, 2], rtol=1e-9)
 
 
