@@ -180,17 +180,6 @@ def test_what_is_missing_beyond_chance_is_told():
         StructuredVectorScaling().fit(*without(*draw(1500), 3))
 
 
-def test_nothing_is_recommended_for_a_class_without_samples():
-    """Two classes that the network can't tell apart, of which one has none."""
-    rng = np.random.default_rng(0)
-    y = rng.integers(10, size=1500)
-    y[y == 3] = 4
-    told = np.eye(10)[y]
-    told[y == 4, 3] = 1
-    with pytest.warns(CalibrationSetWarning, match="class 3 is 0.00%.*Without samples of it no calibrator can"):
-        TemperatureScaling().fit(4 * told + rng.normal(size=(1500, 10)), y)
-
-
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("make", [StructuredVectorScaling, HistogramBinning])
 def test_what_is_missing_by_chance_is_not_told(make):

@@ -391,8 +391,7 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
         return []
     share = np.bincount(y_encoded, weight, proba.shape[1]) / weight.sum()
     mean = weight @ proba / weight.sum()
-    # Of two classes, the event.
-    worst = 1 if len(classes) == 2 else int(np.abs(mean - share).argmax())
+    # Of two classes, the event; of more, one that has samples, without which nothing mends it.
+    worst = 1 if len(classes) == 2 else int(np.where(share > 0, np.abs(mean - share), 0).argmax())
     numbers = {"share": share[worst], "mean": mean[worst], "p_value": test.p_value}
-    remedy = mend(len(classes)) if share[worst] else words.NOTHING_TO_LEARN_FROM
-    return [Finding(words.frequencies, {"name": classes.tolist()[worst], **numbers, "remedy": remedy})]
+    return [Finding(words.frequencies, {"name": classes.tolist()[worst], **numbers, "remedy": mend(len(classes))})]

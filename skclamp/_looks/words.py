@@ -7,7 +7,6 @@ import numpy as np
 MIN_SAMPLES_PER_PARAMETER = 20
 _MAX_SHOWN = 20
 _NO_CHANCE = 1e-16
-NOTHING_TO_LEARN_FROM = "Without samples of it no calibrator can mend it: collect some"
 
 
 def probabilities():
