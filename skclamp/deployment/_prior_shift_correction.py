@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,14 +15,12 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.samples import read
 from .._judging.class_frequencies import (
-    CHANGE_LEVEL,
     MEANS_LEVEL,
     ClassHistograms,
     ClassMeans,
+    ProbabilityMoments,
     decide_on_frequencies,
 )
-from .._judging.paired import n_effective
-from .._judging.splits import draw_folds
 from .._judging.words import verdict_of_frequencies
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import to_numpy
@@ -30,11 +29,8 @@ from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning, InputShiftWarning
-from ._priors import estimate_priors, evidence_of_change
+from ._priors import estimate_priors
 
-# Samples per class, of the labelled ones' frequencies, that join the estimate. Those of 100 classes vary too much
-# without, and a class that none of the unlabelled samples is of may well come up later.
-_ADDED_PER_CLASS = 3
 # How far from 1 given frequencies may sum.
 _ROUNDING = 1e-6
 
@@ -199,30 +195,23 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _judge(self, log_proba):
         """The verdict on the frequencies that samples suggest."""
-        # Classes mustn't be spread evenly: halves that resemble each other would agree on what is chance.
-        scores, alike = torch.from_numpy(log_proba), torch.zeros(len(log_proba), dtype=torch.int64)
-        judging = draw_folds(scores, alike, torch.ones(len(alike), dtype=torch.float64), 2) == 1
-        priors, change = self._estimate(log_proba), 0.0
-        if judging.any():
-            options = {"n_labelled": self._n_effective, "level": CHANGE_LEVEL / 2}
-            new = self._estimate(log_proba[~judging])
-            change = evidence_of_change(log_proba[judging], self.labelled_priors_, new, **options)
-        histograms = ClassHistograms(*self._histograms)
+        moments, histograms = ProbabilityMoments(*self._moments), ClassHistograms(*self._histograms)
+        n_samples, n_classes = log_proba.shape
+        squared = moments.squared(np.exp(log_proba))
+        priors = estimate_priors(log_proba, moments.mean, strength=moments.strength(squared, n_samples))
+        likelier = logsumexp(log_proba + np.log(priors / moments.mean), axis=1).mean()
         decision = decide_on_frequencies(
-            change,
+            moments.p_value(squared, n_samples),
             histograms.p_value(log_proba, priors),
-            n_judging=int(judging.sum()),
-            n_samples=len(log_proba),
+            # Less what estimates win on their own samples by chance, as in Akaike's criterion.
+            gain=float(likelier - (n_classes - 1) / moments.n_both(n_samples)),
+            n_samples=n_samples,
             n_labelled=self._n_labelled,
-            n_classes=len(priors),
+            n_classes=n_classes,
             n_like=histograms.n_like(priors),
             flaw=self._flaw or self._off_by_class,
         )
         return priors, verdict_of_frequencies(decision)
-
-    def _estimate(self, log_proba):
-        strength = _ADDED_PER_CLASS * log_proba.shape[1]
-        return estimate_priors(log_proba, self.labelled_priors_, strength=strength)
 
     def _validate_params(self):
         super()._validate_params()
@@ -279,12 +268,13 @@ class PriorShiftCorrection(BaseCalibrator):
         self.priors_ = self.labelled_priors_ = np.full(n_classes, 1 / n_classes)
         log_proba = torch.log_softmax(self._transform_logits(logits.double()), 1).cpu().numpy()[counted]
         # What the probabilities imply, and not the labels' frequencies: the difference would pass for a change.
-        means = np.maximum(weight @ np.exp(log_proba) / weight.sum(), MIN_PROBABILITY)
-        self.priors_ = self.labelled_priors_ = means / means.sum()
+        moments = ProbabilityMoments.of(np.exp(log_proba), weight)
+        self._moments = tuple(moments)
+        self.priors_ = self.labelled_priors_ = moments.mean
         self._flaw = _flaw(y_encoded, solution)
         chance = 1.0 if self._flaw else ClassMeans.of(np.exp(log_proba), y_encoded, weight).p_value
         self._off_by_class = _off_by_class(chance)
-        self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
+        self._n_labelled = len(weight)
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
 
     def _remember(self, samples):
