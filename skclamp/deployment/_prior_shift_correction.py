@@ -42,8 +42,8 @@ class PriorShiftCorrection(BaseCalibrator):
 
     `fit` learns a temperature and the old frequencies from labelled samples. `adapt` estimates the new ones from
     unlabelled samples of the deployment, by expectation maximisation (EM) on calibrated probabilities. Inputs that have
-    changed for another reason, such as a darker picture, would mislead it. Two tests therefore guard it. Held-out
-    samples must be likelier with the new frequencies than with any that the labelled samples allow. And each class's
+    changed for another reason, such as a darker picture, would mislead it. Two tests therefore guard it. The mean
+    probabilities must differ from those of the labelled samples by more than the errors of both allow. And each class's
     probability, and the largest one, must be distributed as in a mixture of the labelled samples' classes, as they are
     where the classes look as they did; where they aren't, `adapt` warns. Where a test fails or there are too few
     samples for it, probabilities stay those of `fit`. They do as well, with another warning, where classes aren't as
@@ -75,9 +75,10 @@ class PriorShiftCorrection(BaseCalibrator):
         Whether ``priors_`` are given ones, or such as `adapt` has found and kept.
     verdict_ : Verdict
         What `adapt` decided; only after it. ``accepted`` : bool; ``reason`` : str; ``gain`` : float, how much likelier
-        samples that didn't estimate the new frequencies are with them, in nats per sample; ``p_value`` : float, of the
-        test against frequencies as they were; ``fit_p_value`` : float, of the test that nothing else has changed, and
-        ``inputs_changed`` : bool, whether it rejects that for sure; ``n_samples`` and ``n_labelled`` : int.
+        the samples are with the new frequencies, in nats per sample, less what chance gains (Akaike's criterion);
+        ``p_value`` : float, of the test against frequencies as they were; ``fit_p_value`` : float, of the test that
+        nothing else has changed, and ``inputs_changed`` : bool, whether it rejects that for sure; ``n_samples`` and
+        ``n_labelled`` : int.
     {shared_attributes}
 
     Warns
@@ -96,9 +97,14 @@ class PriorShiftCorrection(BaseCalibrator):
     That the classes look as they did can't be proved, only not be rejected. At least 100 unlabelled samples are asked
     for, and 20 labelled ones a class, 100 in all. Have 500 labelled ones: with 200, a mild change of the inputs that
     comes with one of the frequencies may pass. Draw the unlabelled ones as those come that you predict for: repeated
-    images, frames of one video and sorted files are no such draw. The level of the first test is 0.02. By the second
-    one frequencies are kept where its p-value is above 0.05, and `adapt` warns where it is below 0.001. Three samples
-    a class with the labelled ones' frequencies join the estimate.
+    images, frames of one video and sorted files are no such draw. The level of the first test, Hotelling's of two
+    samples, is 0.01. By the second one frequencies are kept where its p-value is above 0.05, and `adapt` warns where it
+    is below 0.001.
+
+    The labelled samples' mean probabilities have an error too, which more unlabelled samples don't lower. The estimate
+    is shrunk towards them: samples with the labelled ones' frequencies join it, at least one a class. Their number is
+    the concentration of the Dirichlet distribution under which Hotelling's statistic is expected (empirical Bayes),
+    times ``1 + n_unlabelled / n_labelled``.
 
     The probabilities of a network that was trained on balanced classes are off class by class where the labelled
     samples' aren't. No temperature mends that. `fit` tests it by the differences between the classes' frequencies and
@@ -109,8 +115,8 @@ class PriorShiftCorrection(BaseCalibrator):
     ----------
     M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori Probabilities: A
     Simple Procedure", Neural Computation 14, 2002. A. Alexandari, A. Kundaje and A. Shrikumar, "Maximum Likelihood with
-    Bias-Corrected Calibration is Hard-To-Beat at Label Shift Adaptation", ICML 2020. L. Wasserman, A. Ramdas and
-    S. Balakrishnan, "Universal Inference", PNAS 2020.
+    Bias-Corrected Calibration is Hard-To-Beat at Label Shift Adaptation", ICML 2020. H. Hotelling, "The Generalization
+    of Student's Ratio", Annals of Mathematical Statistics 2, 1931.
 
     Examples
     --------
@@ -142,8 +148,7 @@ class PriorShiftCorrection(BaseCalibrator):
     def adapt(self, X, y=None, sample_weight=None):
         """Estimate the class frequencies of unlabelled samples, and use them if two tests let them pass.
 
-        It starts from the labelled samples' frequencies, whatever an earlier call has found. One half of the samples,
-        drawn with a fixed seed, judges what the other estimates; what is kept is then estimated from all.
+        It starts from the labelled samples' frequencies, whatever an earlier call has found.
 
         Parameters
         ----------
