@@ -105,8 +105,8 @@ def main(
     designs: DESIGNS = tuple(DESIGNS),
     sizes=SIZES,
     shifts: SHIFTS = tuple(SHIFTS),
-    # Draws with other designs and sizes helped to choose the test and the estimate.
-    seed0=1000,
+    # Draws with smaller seeds, and with other designs and sizes, helped to choose the test and the estimate.
+    seed0=3000,
     draws=300,
     out=RESULTS / "label_shift.csv",
     summary=False,

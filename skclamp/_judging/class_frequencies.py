@@ -11,6 +11,8 @@ from .out_of_fold import MIN_SAMPLES
 from .paired import n_effective
 from .verdict import SURE_LEVEL, Decision, Objection, Verdict
 
+# Where two classes look alike, estimates that are too far off cost more than such as are too near.
+_CAUTION = 2
 # A statistic that is less above its expectation is as good as none.
 _LEAST_EXCESS = 0.01
 # Where nothing has changed new frequencies pass this rarely; where these alone have, they are refused this rarely.
@@ -190,14 +192,15 @@ class ProbabilityMoments(NamedTuple):
     def strength(self, squared, n_samples):
         """Return how many samples with labels of the old frequencies the estimate of the new ones needs.
 
-        New frequencies have a Dirichlet distribution around the old ones. Its concentration is the one under which
-        `squared` is expected (empirical Bayes). The old mean's error is as large as that of the unlabelled samples
-        where these are as many: their likelihood counts `n_both` times, not `n_samples` times.
+        New frequencies have a Dirichlet distribution around the old ones. Its concentration is twice the one under
+        which `squared` is expected (empirical Bayes), and at least one sample a class. The old mean's error is as large
+        as that of the unlabelled samples where these are as many: their likelihood counts `n_both` times, not
+        `n_samples` times.
         """
         n_classes, n_both = len(self.mean), self.n_both(n_samples)
         spread = float((np.diag(self.covariance) / self.mean).sum())
         concentration = n_both * spread / max(squared - (n_classes - 1), _LEAST_EXCESS) - 1
-        return max(concentration, n_classes) * n_samples / n_both
+        return max(_CAUTION * concentration, n_classes) * n_samples / n_both
 
     def n_both(self, n_samples):
         """Return how many samples would tell as much as `n_samples` if the labelled ones' mean had no error."""

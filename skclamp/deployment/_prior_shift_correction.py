@@ -103,8 +103,8 @@ class PriorShiftCorrection(BaseCalibrator):
 
     The labelled samples' mean probabilities have an error too, which more unlabelled samples don't lower. The estimate
     is shrunk towards them: samples with the labelled ones' frequencies join it, at least one a class. Their number is
-    the concentration of the Dirichlet distribution under which Hotelling's statistic is expected (empirical Bayes),
-    times ``1 + n_unlabelled / n_labelled``.
+    twice the concentration of the Dirichlet distribution under which Hotelling's statistic is expected (empirical
+    Bayes), times ``1 + n_unlabelled / n_labelled``.
 
     The probabilities of a network that was trained on balanced classes are off class by class where the labelled
     samples' aren't. No temperature mends that. `fit` tests it by the differences between the classes' frequencies and
