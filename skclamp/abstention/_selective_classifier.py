@@ -20,7 +20,7 @@ from .._backbones.fingerprint import row_prints
 from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import fit_folds, predict_labelled
-from .._judging.risk import best_unproven, prove
+from .._judging.risk import best_unproven, mean_risk, prove
 from .._utils.arrays import to_numpy
 from .._utils.encoding import register
 from .._utils.labels import (
@@ -125,12 +125,16 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     as at the steps of isotonic calibration. Such tests go from few answered samples to ever more ([1]_, "fixed sequence
     testing"), from five starts that share the level 1 - `confidence`. A sequence that reaches the next start takes on
     that one's share (Wiens' fallback procedure [2]_), so that the probability of any wrong proof is at most the level.
+    Starts among the surest samples may stop at one confident mistake, often a wrong label. So SHARE of the level is for
+    one more start, which the probabilities choose and no label: the largest number of answers that would pass with a
+    probability of .9 if risks were as predicted.
 
     With costs that aren't 0 and 1 the bound of Hoeffding and Bentkus takes the binomial's place ([1]_). With weights or
     groups bets do ([3]_): a mixture of ``prod (1 - b w (l - r))`` over eight b, with the loss l, the target r, and the
     weight w over the largest one, has an expectation of at most 1 where the risk is r or above; one over it is a p
-    value. Weighted losses of a group are summed first, so that a group counts as one. There, a threshold among many
-    scores of a group is only about independent of them.
+    value. A group counts as the mean of ``w (l - r)`` over its answered samples, whatever its size. There, a threshold
+    among many scores of a group is only about independent of them. Groups whose samples share a score, as duplicates
+    do, are answered as one, and keep the exact test: a group's loss is its largest one.
 
     The bound speaks of the mean over what is answered, not of each class or each input. It doesn't hold for inputs of
     another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones alone; an
@@ -198,11 +202,12 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         y : array-like of shape (n_samples,), default=None
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the risk, as where some are drawn more often than they come. What the bound takes
-            for possible is the largest one.
+            Weights of the samples in the risk, as where some are drawn more often than they come. None may come that is
+            heavier than all of these: the bound takes the largest weight for the largest possible one.
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other, such as frames of a video or visits of a patient: a name for each of
-            what it belongs to. A group counts as one sample.
+            what it belongs to. A group counts as the mean of its answered samples, however many: the bound is of the
+            mean over groups with an answer.
         **params : dict
             For the ``fit`` of an estimator that isn't fitted, which has the weights as well where it takes any. With
             scikit-learn's metadata routing all go to whoever requests them.
@@ -347,26 +352,34 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             low, span = self.costs_.min(), np.ptp(self.costs_)
             losses, target = (self.costs_[y_encoded, columns] - low) / span, (self.target_risk - low) / span
             values = (self.costs_ - low) / span
-        options = {"floor": self._floor(), "zero_one": bool(np.isin(values, (0.0, 1.0)).all())}
+        expected = 1 - scores if self.costs_ is None else (-scores - low) / span
+        options = {"floor": self._floor(), "zero_one": bool(np.isin(values, (0.0, 1.0)).all()), "expected": expected}
         # Equal weights are none.
         weights = weight if np.ptp(weight) else None
         answered = prove(scores, losses, target, 1 - self.confidence, weight=weights, groups=groups, **options)
         proven, self.threshold_ = answered.n_samples > 0, answered.threshold
         unproven = not proven and self.unproven == "best"
         if unproven:
-            self.threshold_ = best_unproven(scores, losses, target, weight, options["floor"])
+            self.threshold_ = best_unproven(scores, losses, target, weight, groups, options["floor"])
         chosen = scores > self.threshold_
         answered = answered._replace(n_samples=int(chosen.sum()))
-        risk = math.nan
+        risk = of_samples = math.nan
         if chosen.any():
-            risk = float(np.average(losses[chosen], weights=weight[chosen]))
-            risk = risk if self.costs_ is None else float(self.costs_.min() + risk * np.ptp(self.costs_))
+            shown = groups if groups is None else groups[chosen]
+            risk, of_samples = (mean_risk(losses[chosen], weight[chosen], each) for each in (shown, None))
+            if self.costs_ is not None:
+                risk, of_samples = (float(low + each * span) for each in (risk, of_samples))
         self.coverage_ = float(weight[chosen].sum() / weight.sum())
         self.guaranteed_ = proven and doubt is None
         asked = self.target_risk, self.confidence
         self.verdict_ = RiskBound(
             guaranteed=self.guaranteed_,
-            reason=reason_of(proven, answered, len(scores), risk, *asked, unproven, doubt),
+            reason=reason_of(
+                *(proven, answered, len(scores), risk, *asked, unproven, doubt),
+                of_samples=None if groups is None else of_samples,
+                of_all=mean_risk(losses, weight),
+                target=target,
+            ),
             risk=risk,
             target_risk=self.target_risk,
             confidence=self.confidence,

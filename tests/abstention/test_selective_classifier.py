@@ -351,9 +351,43 @@ def test_weights_and_groups_are_bets():
     some = (np.arange(N) < 400).astype(float)
     assert selective(fit={"sample_weight": some}).verdict_ == selective(x=X[CAL][:400], y=Y[CAL][:400]).verdict_
     twice = np.concatenate([X[CAL], X[CAL]]), np.concatenate([Y[CAL], Y[CAL]])
-    as_one = selective(CALIBRATOR, *twice, target_risk=0.15, fit={"groups": np.tile(np.arange(N), 2)})
-    assert as_one.verdict_.test == "betting"
-    assert as_one.coverage_ < selective(CALIBRATOR, *twice, target_risk=0.15).coverage_
+    as_one = selective(CALIBRATOR, *twice, fit={"groups": np.tile(np.arange(N), 2)})
+    assert (as_one.threshold_, as_one.verdict_.test) == (FITTED.threshold_, "exact binomial")
+    pairs = selective(target_risk=0.15, fit={"groups": np.arange(N) // 2})
+    assert pairs.verdict_.test == "betting"
+    assert 0 < pairs.coverage_ < selective(target_risk=0.15).coverage_
+
+
+def test_a_group_counts_as_the_mean_of_its_answers():
+    """However large it is: many small ones that are wrong are no small risk, a few large ones no large one."""
+    rows = np.flatnonzero(CALIBRATOR.predict_proba(X[CAL]).max(1) > 0.5)
+    x, best = X[CAL][rows], CALIBRATOR.predict(X[CAL][rows])
+    groups = np.concatenate([np.arange(80), np.arange(80, len(rows)) % 100 + 80])
+    small, large = best.copy(), best.copy()
+    small[:80] = (best[:80] + 1) % 4
+    large[np.isin(groups, [80, 81])] = (best[np.isin(groups, [80, 81])] + 1) % 4
+    with pytest.warns(CalibrationSetWarning, match=r"the nearest one at the \d+ surest groups \(betting test"):
+        found = selective(x=x, y=small, target_risk=0.3, fit={"groups": groups})
+    assert not found.guaranteed_ and np.mean(small != best) < 0.3
+    found = selective(x=x, y=large, target_risk=0.1, fit={"groups": groups})
+    assert found.guaranteed_
+    assert found.summary().startswith("Guaranteed: the mean risk of groups with an answer, each counting once, is at")
+
+
+def test_the_risk_of_samples_is_told_where_groups_hide_it():
+    rng, wrong = np.random.default_rng(0), np.arange(200) < 4
+    groups = np.repeat(np.arange(200), np.where(wrong, 50, 2))
+    logits = np.where(np.arange(3) == 0, 6.0, 0.0) + rng.normal(size=(len(groups), 3))
+    calibrator = TemperatureScaling().fit(6.0 * np.eye(3)[np.arange(300) % 3] + rng.normal(size=(300, 3)), np.arange(300) % 3)
+    y = np.where(wrong[groups], 1, calibrator.predict(logits))
+    found = selective(calibrator, logits, y, fit={"groups": groups})
+    assert found.guaranteed_
+    answered = found.is_answered(logits)
+    of_samples, numbers = np.mean(y[answered] == 1), np.bincount(groups[answered], minlength=200)
+    of_groups = (np.bincount(groups[answered], y[answered] == 1, 200) / np.maximum(numbers, 1))[numbers > 0].mean()
+    assert found.verdict_.risk == pytest.approx(of_groups)
+    assert of_groups < 0.1 < of_samples
+    assert f"Sample by sample the risk of what is answered is {of_samples:.3g}, above the target" in found.summary()
 
 
 def test_costs_choose_the_class_and_are_the_risk():
@@ -395,8 +429,12 @@ def test_all_right_and_all_wrong_and_a_single_sample():
     assert right.coverage_ == 1
     assert right.threshold_ == 0
     assert right.is_answered(X[TEST]).all()
-    with pytest.warns(CalibrationSetWarning, match="no number of such samples would do"):
+    with pytest.warns(CalibrationSetWarning, match="no number of such samples would do") as told:
         wrong = selective(y=(best + 1) % 4)
+    assert "Whatever the scores, at least 100% of such samples would have to be abstained from." in str(told[0].message)
+    # Of two thirds at least (2/3 - 1/10) / (1 - 1/10) abstain, in whatever order.
+    with pytest.warns(CalibrationSetWarning, match="at least 63% of such samples"):
+        selective(y=np.where(np.arange(N) % 3, (best + 1) % 4, best))
     with pytest.warns(CalibrationSetWarning, match=r"about \d+ such samples would do"):
         single = selective(x=X[CAL][:1], y=best[:1])
     for found in (wrong, single):
