@@ -12,7 +12,7 @@ _STARTS = 5
 _SPREAD = 0.8
 # One more start of exact tests is where they would pass with this probability by the predicted risk, and its share of
 # the level.
-_POWER, _PREDICTED = 0.9, 0.5
+_POWER, _PREDICTED = 0.9, 0.35
 # Bets against the null hypothesis, as shares of the largest that can't lose all.
 _BETS = np.array([0.99, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1])
 # By how many more samples bets need than exact tails do, to start with.

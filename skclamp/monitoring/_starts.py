@@ -123,8 +123,6 @@ class StartsMixture(ABC):
         best = int(self.excess.argmax())
         start, at_start = int(self.start[best]), self.totals_at_start[best]
         n_true, true = self.n_before + start, self.totals_before + at_start
-        # The best of so many starts is found in hindsight.
-        log_odds += np.log(max(1, self.n_samples))
         if self.tells(log_odds, best, n_true, true, self.totals - at_start):
             return start, at_start, True
         return 0, np.zeros_like(at_start), False

@@ -109,11 +109,11 @@ def test_groups_count_as_the_mean_of_their_answers(sizes):
     rng, wrong, proven = np.random.default_rng(2), 0, 0
     for _ in range(500):
         scores, losses, groups = draw_groups(rng, 300, sizes)
-        found = prove(scores, losses, 0.1, LEVEL, groups=groups)
+        found = prove(scores, losses, 0.2, LEVEL, groups=groups)
         assert found.test == "betting"
         if found.n_samples:
             proven += 1
-            wrong += np.interp(max(0, found.threshold), thresholds, truth) > 0.1
+            wrong += np.interp(max(0, found.threshold), thresholds, truth) > 0.2
     assert proven > 250
     assert wrong <= 0.07 * 500
 
@@ -134,11 +134,11 @@ def test_one_more_start_is_where_predictions_promise_most():
 def test_a_level_is_kept_where_predictions_choose_a_start():
     """The risk is a bit above the target at whatever threshold, and the predictions promise less."""
     rng, wrong = np.random.default_rng(0), 0
-    for _ in range(2000):
+    for _ in range(500):
         losses = (rng.random(300) < 0.202).astype(float)
         wrong += prove(rng.random(300), losses, 0.2, LEVEL, expected=np.full(300, 0.1)).n_samples > 0
     # 1 in 1,000 has more, if the level holds.
-    assert wrong <= 131
+    assert wrong <= 41
 
 
 @pytest.mark.parametrize(
