@@ -64,9 +64,7 @@ class Answered(NamedTuple):
     tried: int = 0
 
 
-def prove(
-    scores, losses, target, level, *, expected=None, weight=None, groups=None, floor=-math.inf, zero_one=True
-):
+def prove(scores, losses, target, level, *, expected=None, weight=None, groups=None, floor=-math.inf, zero_one=True):
     """Answer as many as can be proven, by fixed sequences of tests from the few surest samples to ever more of them.
 
     Given one of the scores, samples above it are independent draws of what will be answered. The level is shared by

@@ -70,7 +70,9 @@ def reason_of(
         )
     if proven:
         promised = "Guaranteed" if doubt is None else f"Not guaranteed, for {doubt}"
-        what = "the mean risk of groups with an answer, each counting once," if grouped else "the risk of what is answered"
+        what = (
+            "the mean risk of groups with an answer, each counting once," if grouped else "the risk of what is answered"
+        )
         return (
             f"{promised}: {what} is at most {target_risk:g}, with a confidence of {confidence:g} "
             f"over calibration sets; {share} calibration samples are answered, with a risk of {risk:.3g} "

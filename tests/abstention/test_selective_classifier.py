@@ -377,8 +377,10 @@ def test_a_group_counts_as_the_mean_of_its_answers():
 def test_the_risk_of_samples_is_told_where_groups_hide_it():
     rng, wrong = np.random.default_rng(0), np.arange(200) < 4
     groups = np.repeat(np.arange(200), np.where(wrong, 50, 2))
-    logits = np.where(np.arange(3) == 0, 6.0, 0.0) + rng.normal(size=(len(groups), 3))
-    calibrator = TemperatureScaling().fit(6.0 * np.eye(3)[np.arange(300) % 3] + rng.normal(size=(300, 3)), np.arange(300) % 3)
+    logits = rng.normal(size=(len(groups), 3))
+    logits[:, 0] += np.where(wrong, 5.0, 8.0)[groups]
+    drawn = 4 * rng.normal(size=(300, 3))
+    calibrator = TemperatureScaling().fit(drawn, (drawn + rng.gumbel(size=drawn.shape)).argmax(1))
     y = np.where(wrong[groups], 1, calibrator.predict(logits))
     found = selective(calibrator, logits, y, fit={"groups": groups})
     assert found.guaranteed_
