@@ -124,8 +124,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     above the target". It is a hundredth of the way to the next score higher, lest rounding decide on samples that tie,
     as at the steps of isotonic calibration. Such tests go from few answered samples to ever more ([1]_, "fixed sequence
     testing"), from up to five starts that share the level 1 - `confidence`. A sequence that reaches the next start
-    takes on that one's share (Wiens' fallback procedure [2]_), so that the probability of any wrong proof is at most the
-    level.
+    takes on that one's share (Wiens' fallback procedure [2]_), so that the probability of any wrong proof is at most
+    the level.
     Starts among the surest samples may stop at one confident mistake, often a wrong label. So .35 of the level is for
     one more start, which the probabilities choose and no label: the largest number of answers that would pass with a
     probability of .9 if risks were as predicted.
