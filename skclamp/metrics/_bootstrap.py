@@ -264,13 +264,13 @@ def paired_bootstrap_test(
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
     samples = [_Sample(metric, y_true, y_proba, labels, sample_weight) for y_proba in (y_proba_1, y_proba_2)]
     check_same_length(np.empty(samples[1].proba.n_samples), samples[0].proba.n_samples, "y_proba_2")
-    forms, random_state = [sample.form for sample in samples], check_random_state(random_state)
-    if all(isinstance(form, MeanScore) for form in forms):
-        scores = forms[0] - forms[1]
+    first, second, random_state = samples[0].form, samples[1].form, check_random_state(random_state)
+    if isinstance(first, MeanScore) and isinstance(second, MeanScore):
+        scores = first - second
         (sums,) = _replicates([scores], samples[0].proba, n_resamples, random_state)
         difference, noise = scores.value, scores.noise(sums)
     else:
-        sums = _replicates(forms, samples[0].proba, n_resamples, random_state)
+        sums = _replicates([first, second], samples[0].proba, n_resamples, random_state)
         (value_1, replicates_1), (value_2, replicates_2) = map(_debiased, samples, sums)
         difference, noise = value_1 - value_2, replicates_1 - replicates_2
         noise -= noise.mean()
