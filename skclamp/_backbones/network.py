@@ -8,6 +8,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from .._utils.arrays import (
     absent_among,
@@ -351,7 +352,13 @@ def place_of(module):
     ValueError if it has no weights yet.
     """
     device = dtype = None
-    for tensor in (*module.parameters(), *module.buffers()):
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
+            raise ValueError(
+                f"estimator must be a trained network; got one whose {name.removeprefix('module.')!r} doesn't exist "
+                "yet: a lazy layer, such as LazyLinear, makes its weights on its first batch, and at random. Run a "
+                "batch through the network, and load its trained weights"
+            )
         if tensor.is_meta:
             raise ValueError(
                 "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: "
