@@ -80,6 +80,8 @@ class Samples(Reading):
         What the user gave beside them, and where it goes.
     guesses : bool
         Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
+    misordered : bool
+        Whether the columns fit the labels in another order.
     """
 
     y_encoded: torch.Tensor
@@ -88,6 +90,7 @@ class Samples(Reading):
     shard: Shard
     metadata: Metadata = NO_METADATA
     guesses: bool = False
+    misordered: bool = False
 
     def of_all(self):
         """Logits, column indices and weights of the samples of all processes."""

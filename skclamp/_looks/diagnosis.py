@@ -101,6 +101,8 @@ class Looked(NamedTuple):
         Weighted, of the samples looked at.
     guesses : bool
         Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
+    misordered : bool
+        Whether the columns fit the labels in another order.
     """
 
     logits: torch.Tensor
@@ -109,6 +111,7 @@ class Looked(NamedTuple):
     n_samples: int
     accuracy: float
     guesses: bool
+    misordered: bool
 
 
 def diagnose(samples, *, fitted):
@@ -150,7 +153,7 @@ def _look_at_columns(samples, n_samples, most):
     best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()
     accuracy = float(weights @ (best == labels) / weights.sum())
-    misfits = []
+    misfits, order = [], None
     # An estimator that knows its classes has them in its order.
     if backbone.classes is None:
         order = better_order(best, labels, weights)
@@ -163,7 +166,7 @@ def _look_at_columns(samples, n_samples, most):
     if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights):
         numbers = {"accuracy": accuracy, "n": n_effective(weights), "n_classes": logits.shape[1]}
         misfits, guesses = [Finding(words.guesses, numbers, explains=True)], _are_alike(logits, weights)
-    return Looked(logits, y_encoded, weight, n_samples, accuracy, guesses), misfits
+    return Looked(logits, y_encoded, weight, n_samples, accuracy, guesses, order is not None), misfits
 
 
 def _of_classes(seen, logits, y_encoded, weight, classes):

@@ -250,13 +250,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             if checks and self._like_probabilities and samples.backbone.guesses_response:
                 note(words.probabilities(), CalibrationSetWarning, explains=True)
             checks = checks and ranks is ALONE
-            looked = self._look_at(samples) if checks else None
+            looked = self._look_at(samples) if checks else self._looked_at_silently(samples)
             absent = absent_among(samples.logits)
             if absent is not None and absent.any():
                 self._check_absent(absent, samples)
             self.least_probability_ = self._least_probability(samples)
             logits = raised(samples.logits, self.least_probability_) if self.least_probability_ else samples.logits
-            samples = replace(samples, logits=logits, guesses=looked is not None and looked.guesses)
+            known = {} if looked is None else {"guesses": looked.guesses, "misordered": looked.misordered}
+            samples = replace(samples, logits=logits, **known)
 
             self._n_samples = samples.shard.total
             judged = bool(checks and self._n_per_class and not notes.explained)
@@ -278,7 +279,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 mapped = mapped._replace(out_of_fold=rival.loss)
             self._scores = None if notes.silent else self._score(samples, mapped, checks, notes)
             self._remember(samples)
-            if looked is not None:
+            if checks and looked is not None:
                 self._look_back(looked, samples, notes, few=hopeless or (rival is not None and rival.worse))
         return self
 
@@ -340,6 +341,13 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         for finding in findings:
             finding.tell()
         return looked
+
+    def _looked_at_silently(self, samples):
+        """What `_look_at` looked at, as part of a fit that has told it, where a perturbation goes by that; or None."""
+        if not self._reads_again or samples.shard.ranks is not ALONE:
+            return None
+        with silenced():
+            return self._look_at(samples)
 
     def _check_absent(self, absent, samples=None):
         """Raise where some logits are -inf and the map takes none, or where those of labels that count are."""

@@ -370,15 +370,15 @@ class BaseClamping(BaseCalibrator):
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 learner = Learner(generator, progress)
-                starts = self._starts(problem, learner, X_unlabelled, X_reference)
-                if samples.guesses and self._searches_blindly and starts[0].taught is None:
-                    start, outcome, views = (
-                        starts[0],
-                        Outcome(problem, decision=nothing_tried(Unheard.GUESSES)),
-                        one_view(),
-                    )
+                if samples.misordered:
+                    start, outcome, views = self._refuse(problem, learner, X_unlabelled is not None)
                 else:
-                    start, outcome, views = self._search_all(starts, learner)
+                    starts = self._starts(problem, learner, X_unlabelled, X_reference)
+                    if samples.guesses and self._searches_blindly and starts[0].taught is None:
+                        nothing = Outcome(problem, decision=nothing_tried(Unheard.GUESSES))
+                        start, outcome, views = starts[0], nothing, one_view()
+                    else:
+                        start, outcome, views = self._search_all(starts, learner)
                 problem, taught = start.problem, start.taught
                 self._tell(start, outcome.decision, views, progress)
             state, solved, logits = self._with_temperature(problem, outcome, views)
@@ -432,6 +432,13 @@ class BaseClamping(BaseCalibrator):
     def _searches_blindly(self):
         """Whether nobody asked for a certain perturbation, which would be tried whatever the network knows."""
         return False
+
+    def _refuse(self, problem, learner, has_unlabelled):
+        """What `_search_all` returns where labels fit the columns in another order: what they teach is nonsense."""
+        decision = nothing_tried(Unheard.ANOTHER_ORDER)
+        problem.passes.beside = dict.fromkeys(_BESIDE, 0.0) if has_unlabelled else {}
+        start = Start(problem, decision if has_unlabelled else None)
+        return start, Outcome(problem, decision=decision), one_view(decision if self.max_views > 1 else None)
 
     def _search_all(self, starts, learner):
         """The best start, what the search for a perturbation found from there, and the views of that.
