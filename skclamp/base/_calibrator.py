@@ -19,7 +19,7 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
 from .._looks import words
-from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, look_like_probabilities
+from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_again, absent_among, is_exporting, tensor_of
@@ -246,9 +246,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
             samples = self._understand(self._read(X, y, metadata, any_order), sample_weight, metadata, ranks)
             n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
-            self._like_probabilities = look_like_probabilities(samples.logits)
-            if checks and self._like_probabilities and samples.backbone.guesses_response:
-                note(words.probabilities(), CalibrationSetWarning, explains=True)
+            total = total_of_probabilities(samples.logits)
+            self._like_probabilities = total > 0
+            if checks and total and samples.backbone.guesses_response:
+                note(words.probabilities(total), CalibrationSetWarning, explains=True)
             checks = checks and ranks is ALONE
             looked = self._look_at(samples) if checks else self._looked_at_silently(samples)
             absent = absent_among(samples.logits)
