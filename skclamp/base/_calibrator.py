@@ -18,6 +18,7 @@ from .._backbones.fingerprint import content_hash, row_prints
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
+from .._backbones.scale import joined
 from .._looks import words
 from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
@@ -443,6 +444,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         X = samples.X
         self._rows_seen = row_prints(X, _REMEMBERED_ROWS)
         self._backbone = samples.deployed
+        self._scale_of_inputs = joined(samples.shard.ranks.all_gather_object(samples.backbone.scale))
+        self._backbone.scale_of_fit = self._scale_of_inputs
         self.classes_ = samples.classes
         if samples.estimator is not None:
             self.estimator_ = samples.estimator
@@ -467,7 +470,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         findings = look_back(
             looked,
             self._solved_temperature,
-            inputs=None if self.estimator is None else samples.backbone.range_of_inputs,
+            inputs=samples.backbone.scale if samples.backbone.in_batches and self.estimator is not None else None,
             guessed=samples.backbone.guesses_response,
             declared=self.response == "logits",
             notes=notes,
@@ -496,6 +499,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _solved_temperature(self):
         """Hook: the temperature where the fit has solved for one, else None."""
         return getattr(self, "temperature_", None)
+
+    def _restore(self, learned, backbone=None):
+        super()._restore(learned, backbone)
+        self._backbone.scale_of_fit = getattr(self, "_scale_of_inputs", None)
 
     # Predicting: open, logits, map.
 
@@ -583,6 +590,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         backbone = ArrayBackbone("logits")
+        backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
         logits, _ = backbone.logits(backbone.open(self._mapped_logits(logits)))
         self._look_at_new(logits)
         return self._transform_rows(torch.log_softmax, logits)
