@@ -45,9 +45,10 @@ from ..modules._norm_layers import with_features_clamped
 from ..perturbations._families import additive_part, family_of
 from ..perturbations._norm import norm_part
 from ..perturbations._views import titles_of
-from ..perturbations._words import in_words
+from ..perturbations._words import in_words, undoing
 from ._acceleration import accelerate
 from ._learner import Learner, check_settings, without_layers
+from ._normalisation import undone_normalisation
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
@@ -382,6 +383,11 @@ class BaseClamping(BaseCalibrator):
                 problem, taught = start.problem, start.taught
                 self._tell(start, outcome.decision, views, progress)
             state, solved, logits = self._with_temperature(problem, outcome, views)
+            alone = samples.shard.ranks is ALONE and problem.backbone.splits is None and problem.n_weighted > 0
+            looks = state.identity and taught is None and alone
+            self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
+            if self._undoes is not None:
+                note(undoing(self._undoes), CalibrationSetWarning, explains=True)
             if taught is not None:
                 state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
             self._fit_output(solved, logits)
@@ -696,6 +702,9 @@ class BaseClamping(BaseCalibrator):
             averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
             logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: {in_words(self.perturbation_)}, and logits {logits}."
+        if getattr(self, "_undoes", None) is not None:
+            sentence = undoing(self._undoes)
+            yield f"{sentence[0].upper()}{sentence[1:]}"
         if not self._verdicts() and (self.accepted_ or self._has_views):
             yield "No guard judged this."
 
