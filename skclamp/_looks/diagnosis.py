@@ -127,8 +127,7 @@ def diagnose(samples, *, fitted):
     seen = y_encoded if n_samples == len(weight) else y_encoded[counted.to(y_encoded.device)]
     findings = _of_classes(seen, logits, y_encoded, weight, samples.classes)
     # Folds are fitted without what they calibrate on.
-    if fitted and n_samples >= MANY_SAMPLES and not _has_errors(logits, y_encoded, weight):
-        findings.append(Finding(words.no_errors, {"n_samples": n_samples}, True, category=TrainingDataWarning))
+    findings += look_for_errors(logits, y_encoded, weight) if fitted else []
     if not backbone.yields_logits:
         return findings, None
     if backbone.guessed_item is not None:
@@ -141,6 +140,15 @@ def diagnose(samples, *, fitted):
     if misfits and n_samples > few:
         looked, misfits = _look_at_columns(samples, n_samples, _MAX_ROWS)
     return findings + misfits, looked
+
+
+def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
+    """Whether there are many samples and no error, as of those that trained a network; to what `purpose` they are."""
+    n_samples = int((weight > 0).sum())
+    if n_samples < MANY_SAMPLES or _has_errors(logits, y_encoded, weight):
+        return []
+    numbers = {"n_samples": n_samples, "purpose": purpose}
+    return [Finding(words.no_errors, numbers, explains=True, category=TrainingDataWarning)]
 
 
 def _look_at_columns(samples, n_samples, most):

@@ -42,10 +42,10 @@ def rare_classes(n_samples, few, more):
     )
 
 
-def no_errors(n_samples):
-    """Of samples that may have trained the network."""
+def no_errors(n_samples, purpose):
+    """Of samples that may have trained the network, and were to serve a purpose."""
     return (
-        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, calibrate "
+        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, {purpose} "
         "on others, since how sure to be of its errors can't be learned from these"
     )
 

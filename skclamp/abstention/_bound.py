@@ -49,18 +49,24 @@ class RiskBound:
 
 # Why what is proven isn't a promise.
 OF_CLONES = "this is proven of clones that hadn't seen the samples, and not of the estimator fitted to all of them"
-SAME_SAMPLES = "the samples had fitted the calibrator, and flatter it"
 
 
-def reason_of(proven, answered, n_samples, risk, target_risk, confidence, unproven, doubt=None):
+def same_samples(share):
+    """Why nothing is promised of samples of which a share had fitted the calibrator."""
+    return f"about {share:.0%} of the samples had fitted the calibrator, and flatter it"
+
+
+def reason_of(proven, answered, n_samples, risk, target_risk, confidence, unproven, doubt=None, n_distinct=None):
     """What a threshold proves, or what is missing, in a sentence or two; `doubt` says why a proof is no promise."""
+    n_distinct = n_distinct or n_samples
+    copies = f" Equal samples count once: {n_distinct:,} are distinct." if n_distinct < n_samples else ""
     share = f"{answered.n_samples:,} of {n_samples:,}"
     if proven:
         promised = "Guaranteed" if doubt is None else f"Not guaranteed, for {doubt}"
         return (
             f"{promised}: the risk of what is answered is at most {target_risk:g}, with a confidence of {confidence:g} "
             f"over calibration sets; {share} calibration samples are answered, with a risk of {risk:.3g} "
-            f"({answered.test} test, p = {answered.p_value:.2g}, needs at most {answered.level:.2g})."
+            f"({answered.test} test, p = {answered.p_value:.2g}, needs at most {answered.level:.2g}).{copies}"
         )
     if not answered.n_eligible:
         return "Not guaranteed: every answer would cost as much as to abstain, so that everything abstains."
@@ -72,4 +78,5 @@ def reason_of(proven, answered, n_samples, risk, target_risk, confidence, unprov
     return (
         f"Not guaranteed: no threshold keeps the risk within {target_risk:g} beyond chance ({answered.test} test, "
         f"p = {answered.p_value:.2g} at the best, needs at most {answered.level:.2g}), so that {instead}; {more}."
+        f"{copies}"
     )

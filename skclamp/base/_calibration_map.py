@@ -6,8 +6,11 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
-# What a fitted calibrator has beside its map: the network, the way to it, and what is fitted.
-_BESIDE = {"estimator", "estimator_", "module_", "_backbone", "calibrators", "candidates", "cv", "cv_results_"}
+# What a fitted calibrator has beside its map: the network, the way to it, what it has seen, and what is fitted.
+_BESIDE = {
+    *("estimator", "estimator_", "module_", "_backbone", "_rows_seen"),
+    *("calibrators", "candidates", "cv", "cv_results_"),
+}
 
 
 class CalibrationMap(nn.Module):

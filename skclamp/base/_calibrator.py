@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from .._backbones.backbone import ArrayBackbone, Opening
-from .._backbones.fingerprint import content_hash, row_prints
+from .._backbones.fingerprint import content_hash
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
@@ -43,8 +43,6 @@ from ._scores import Mapped, Scores, scored
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
-# Rows of the calibration samples that are told again by their hashes.
-_REMEMBERED_ROWS = 16
 # Parameters in which the ranks of a sharded fit may differ.
 _OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 
@@ -144,7 +142,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         "verbose": VERBOSE,
     }
 
-    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "cv_results_", "module_"})
+    # Hashes of rows are no part of what was learned: the file of the calibrator itself may have them beside.
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_rows_seen", "estimator_", "cv_results_", "module_"})
 
     # Whether the map is one of logarithms, which probabilities of 0 don't have.
     _takes_logarithms = True
@@ -442,7 +441,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
         X = samples.X
-        self._rows_seen = row_prints(X, _REMEMBERED_ROWS)
+        self._rows_seen = samples.rows_seen()
         self._backbone = samples.deployed
         self._scale_of_inputs = joined(samples.shard.ranks.all_gather_object(samples.backbone.scale))
         self._backbone.scale_of_fit = self._scale_of_inputs
@@ -805,13 +804,17 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """Hook: how many of them nothing but the samples holds: no penalty, no pooling, no held-out samples."""
         return 0
 
-    def save(self, path):
+    def save(self, path, *, remember=True):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
 
         Parameters
         ----------
         path : str or path-like
             The safetensors file to write. One that is there is replaced once the new one is complete.
+        remember : bool, default=True
+            Whether to write 16 bits of a hash of each calibration sample, in no order, by which `SelectiveClassifier`
+            tells samples that it is given again. Who has a sample can tell by them that it isn't among these or, with
+            a chance of error, that it is. False writes nothing of the samples.
 
         Raises
         ------
@@ -830,7 +833,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             If a parameter, such as callbacks, can't be saved.
         """
         check_is_fitted(self)
-        write(self, path)
+        write(self, path, remember=remember)
 
     def _arguments(self):
         """Hook: what `save` takes for the constructor's arguments, by name."""
