@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold
@@ -45,7 +47,6 @@ from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
 from ..persistence import write
 from ._bound import OF_CLONES, RiskBound, reason_of, same_samples
-from ._units import as_one, joined
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -379,14 +380,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         options = {"floor": self._floor(), "zero_one": bool(np.isin(values, (0.0, 1.0)).all())}
         # Equal weights are none.
         weights = weight if np.ptp(weight) else None
-        units, once = joined(copies, groups), np.arange(len(scores))
-        if units is not None and groups is None and weights is None:
-            # Exact tails need fewer samples than bets do.
-            units, once = as_one(units, scores, losses)
-        options |= {"weight": weights, "groups": units}
-        answered = prove(scores[once], losses[once], target, 1 - self.confidence, **options)
-        if answered.n_needed is not None:
-            answered = answered._replace(n_needed=math.ceil(answered.n_needed * len(scores) / len(once)))
+        options |= {"weight": weights, "groups": _joined(copies, groups)}
+        answered = prove(scores, losses, target, 1 - self.confidence, **options)
         proven, self.threshold_ = answered.n_samples > 0, answered.threshold
         unproven = not proven and self.unproven == "best"
         if unproven:
@@ -629,6 +624,15 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
 
     def _routed_to(self, groups=None):
         return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self._splitter(groups)}
+
+
+def _joined(copies, groups):
+    """What counts once: a number for each sample of what equal samples and groups link; None without either."""
+    if copies is None or groups is None:
+        return groups if copies is None else copies
+    places = copies, copies.max() + 1 + groups
+    links = coo_array((np.ones(len(copies)), places), shape=(places[1].max() + 1,) * 2)
+    return connected_components(links, directed=False)[1][copies]
 
 
 register(SelectiveClassifier, arguments_of)
