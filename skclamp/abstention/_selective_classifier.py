@@ -94,9 +94,9 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         Share of the calibration samples that are answered, by weight.
     guaranteed_ : bool
         Whether the bound is proven. Never where the estimator wasn't fitted: the threshold is then proven of the
-        clones, and what is fitted to all the samples is seldom worse. Nor where X is found to have fitted the
-        calibrator. That isn't known of other packages' classifiers, nor looked for in dicts, sparse matrices and
-        Datasets of anything but tensors.
+        clones, and what is fitted to all the samples is seldom worse. Nor where rows of X are found to have fitted the
+        calibrator, more than chance explains. That isn't known of other packages' classifiers, nor of one that was
+        saved with ``remember=False``.
     verdict_ : RiskBound
         What was proven, by which test: ``reason``, ``risk``, ``p_value``, ``n_answered``, ``n_needed`` and others.
     abstain_label_ : object
@@ -132,6 +132,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     weight w over the largest one, has an expectation of at most 1 where the risk is r or above; one over it is a p
     value. Weighted losses of a group are summed first, so that a group counts as one. There, a threshold among many
     scores of a group is only about independent of them.
+
+    Samples of equal inputs count as one; of equal probabilities, unless these are votes, where the inputs aren't arrays.
 
     The bound speaks of the mean over what is answered, not of each class or each input. It doesn't hold for inputs of
     another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones alone; an
@@ -222,8 +224,10 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         Warns
         -----
         CalibrationSetWarning
-            If nothing can be proven: it says how many samples would do; or if the calibrator was fitted to these
+            If nothing can be proven: it says how many samples would do; or if the calibrator was fitted to some of these
             samples.
+        TrainingDataWarning
+            If a fitted estimator is right on each of 500 samples or more, as on those that trained it.
         """
         if current() is not ALONE:
             raise ValueError(
