@@ -133,7 +133,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     value. Weighted losses of a group are summed first, so that a group counts as one. There, a threshold among many
     scores of a group is only about independent of them.
 
-    Samples of equal inputs count as one; of equal probabilities, unless these are votes, where the inputs aren't arrays.
+    Samples of equal inputs count as one; where the inputs aren't arrays, of equal probabilities that aren't votes.
 
     The bound speaks of the mean over what is answered, not of each class or each input. It doesn't hold for inputs of
     another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones alone; an
@@ -224,8 +224,8 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         Warns
         -----
         CalibrationSetWarning
-            If nothing can be proven: it says how many samples would do; or if the calibrator was fitted to some of these
-            samples.
+            If nothing can be proven: it says how many samples would do; or if the calibrator was fitted to some of
+            these samples.
         TrainingDataWarning
             If a fitted estimator is right on each of 500 samples or more, as on those that trained it.
         """

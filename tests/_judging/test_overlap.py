@@ -27,7 +27,6 @@ def test_no_overlap_is_told_where_there_is_none(name, n_rows, n_seen, halved):
         seen = (prints[n_rows:] >> 16).astype(np.uint16) if halved else prints[n_rows:]
         assert shared_share(prints[:n_rows], seen) == 0
         if name == "normal":
-            share = 0.5
             both = np.append(prints[: n_rows // 2], prints[n_rows : n_rows + (n_rows + 1) // 2])
             if n_rows < 2 * n_seen:
                 assert shared_share(both, seen) == pytest.approx(0.5, abs=0.1)
