@@ -10,7 +10,6 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import ClassifierMixin, clone
-from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -29,6 +28,7 @@ from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.encoding import register
 from .._utils.labels import (
+    accuracy,
     check_groups,
     check_labels,
     check_same_length,
@@ -546,7 +546,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         columns, scores = self._decide(proba)
         y, predicted = check_labels(y, beside=("X", X)), self.classes_[columns]
         # Raises for labels of another kind or number, as any classifier's score does.
-        accuracy_score(y, predicted)
+        accuracy(y, predicted)
         right = (scores > self.threshold_) & (predicted == y)
         return float(np.average(right, weights=check_sample_weight(sample_weight, len(right)).numpy()))
 

@@ -9,7 +9,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, clone
-from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
@@ -26,7 +25,7 @@ from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_again, absent_among, is_exporting, tensor_of
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
-from .._utils.labels import check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
+from .._utils.labels import accuracy, check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of
 from .._utils.parameters import Choices
@@ -639,10 +638,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            As `predict`; if there are no labels, or y aren't those that X brings.
+            As `predict`; if there are no labels, not one for each sample, such of another type, or not those that X
+            brings.
         """
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
-        return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+        return accuracy(y, predicted, sample_weight)
 
     def _predict_labelled(self, method, X, y=None, *, in_order=False, name="y"):
         """What a method says of X, and the labels: y or those that X brings, read in the same pass.

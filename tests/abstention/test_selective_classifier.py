@@ -84,8 +84,9 @@ def test_score_takes_weights_and_labels_as_any_classifier():
         (Y[TEST][:-1], "inconsistent numbers of samples"),
         (Y[TEST].astype(str), "mix of|Mix of"),
     ):
-        with pytest.raises(ValueError, match=message):
-            FITTED.score(X[TEST], y)
+        for fitted in (FITTED, CALIBRATOR):
+            with pytest.raises(ValueError, match=message):
+                fitted.score(X[TEST], y)
 
 
 def test_better_probabilities_answer_more():
