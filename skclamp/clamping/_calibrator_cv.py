@@ -17,7 +17,7 @@ from .._utils.parameters import check_grid
 from ..perturbations._words import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
-from ._splits import look_for_near_copies, look_for_torn_copies, merged, with_copies
+from ._splits import look_for_torn_copies, merged, with_copies
 from ._unlabelled import Start
 
 # Parameters of the CV form, and what each of their values is to a single calibrator.
@@ -132,9 +132,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         drawn = isinstance(self.cv, Integral) and problem.backbone.splits is None
         problem = merged(problem) if drawn else with_copies(problem)
         splits = self._splits(problem)
-        if drawn:
-            look_for_near_copies(problem)
-        else:
+        if not drawn:
             look_for_torn_copies(problem, [splits], "cv")
         return problem, [splits]
 

@@ -9,12 +9,12 @@ import torch
 from scipy.spatial import cKDTree
 from sklearn.model_selection import KFold
 
+from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
 from .._judging.splits import check_disjoint
 from .._utils.arrays import absent_among, without
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
-from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 
 # Below so many samples a half may be too few to learn from.
@@ -26,15 +26,13 @@ _ROUNDINGS, _ROUNDINGS_OF_HALF = 32, 4
 _N_MIXES = 8
 # A few equal rows of a table mislead nobody.
 _MANY_TORN = 0.1
-# Near-copies are looked for among so many samples, by so many entries of each, within classes of so many.
-_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MIN_OF_CLASS = 2000, 100, 128, 10
-# So many times as far as the others of a cluster, of at most so many, is the next sample: in tables, whose columns have
-# units of their own, and in images and sequences, which have one, so that dead pixels weigh nothing. Of gas sensors,
-# where gases are measured again and again, up to 0.4 of the samples look so, of digits and CIFAR's images 0.00; of five
-# or ten frames of a video at least 0.7.
-_FAR, _FAR_OF_ONE_UNIT, _MAX_CLUSTER, _MANY_CLUSTERED = 4.0, 2.0, 20, 0.55
-# Of the distance to others: less is rounding.
-_SAME = 1e-5
+# Near-copies are looked for among so many samples, by so many entries of each.
+_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES = 2000, 100, 128
+# So many times as far as the others of a cluster is the next sample: in tables, whose columns have units of their own,
+# and in images and sequences, which have one, so that dead pixels weigh nothing. Of gas sensors, where gases are measured
+# again and again, up to half of the samples look so, of digits and CIFAR's images 0.00; of five or ten frames of a video
+# at least 0.8. Where so many do, clusters needn't be as clear to be units: what is torn apart counts as proof.
+_FAR, _FAR_OF_ONE_UNIT, _MANY_CLUSTERED, _FAR_OF_UNITS = 2.5, 2.0, 0.6, 1.25
 
 
 def tries_of(validation_fraction, problem, learner):
@@ -114,12 +112,15 @@ def with_copies(problem):
 
 
 def merged(problem):
-    """The same problem with copies of one label as one sample, of their total weight.
+    """The same problem with copies of one label, near-copies too, as the first of them, of their total weight.
 
     Weights count as repetitions: what is to be learned stays the same. Copies of several labels stay several samples,
     and so do those that several classifiers of a cross-fit see.
     """
-    problem = with_copies(problem)
+    return _merged(_with_near_copies(_merged(with_copies(problem))))
+
+
+def _merged(problem):
     if problem.copies is None or problem.backbone.splits is not None:
         return problem
     y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
@@ -188,59 +189,50 @@ def _digests(problem, rows):
     return [int.from_bytes(digest, "little", signed=True) for digest in digests]
 
 
-def look_for_near_copies(problem):
-    """Note samples that come in small clusters, such as frames of a video, which random folds tear apart.
+def _with_near_copies(problem):
+    """The same problem, whose near-copies, such as frames of a video, are copies too; says so where there are any.
 
-    A sample is in one where, of its nearest neighbours within its class, one is far nearer than the next. Columns that
-    are permuted, each by itself, show how often discrete values or few columns make it look so.
+    A few samples tell whether to look for those of all.
     """
     # Numbers of tokens tell no distance.
-    if problem.shard.ranks is not ALONE or len(problem) < _MIN_SEEN or not problem.has_floating_inputs:
-        return
+    if len(problem) < _MIN_SEEN or not problem.has_floating_inputs:
+        return problem
     # Some samples in succession of all, sorted by class and within a class by their logits.
-    y_encoded = problem.y_encoded.cpu()
-    order = np.lexsort([_mixed_logits(problem, 1)[:, 0].cpu().numpy(), y_encoded.numpy()])
+    shard = problem.shard
+    y_encoded = shard.all_gather(problem.y_encoded).cpu().numpy()
+    order = np.lexsort([shard.all_gather(_mixed_logits(problem, 1))[:, 0].cpu().numpy(), y_encoded])
     start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))
-    rows = torch.from_numpy(np.sort(order[start : start + _MAX_SEEN]))
-    (entries, far), y_encoded = _entries(problem, rows), y_encoded[rows]
-    rng = np.random.default_rng(0)
-    seen, by_chance, n_seen = 0, 0, 0
-    for k in y_encoded.unique():
-        part = entries[y_encoded == k]
-        if len(part) >= _MIN_OF_CLASS:
-            permuted = np.column_stack([rng.permutation(column) for column in part.T])
-            seen, by_chance = seen + _n_clustered(part, far), by_chance + _n_clustered(torch.from_numpy(permuted), far)
-            n_seen += len(part)
-    if n_seen >= _MIN_SEEN and seen - by_chance > _MANY_CLUSTERED * n_seen:
-        note(
-            f"{seen / n_seen:.0%} of the samples have others of their class at a fraction of the distance to the rest, "
-            "as frames of a video and altered copies have. Random folds tear these apart, and then prove nothing: give "
-            "fit their groups, and validation_fraction (or cv) a splitter that goes by them, such as GroupKFold()",
-            CalibrationSetWarning,
-        )
+    rows = np.sort(order[start : start + _MAX_SEEN])
+    entries, far = _entries(problem, rows)
+    share, by_chance, n_seen = share_of_near_duplicates(entries, y_encoded[rows], far)
+    if n_seen < _MIN_SEEN or share - by_chance <= _MANY_CLUSTERED:
+        return problem
+    units = clusters(_entries(problem, np.arange(len(problem)))[0], _FAR_OF_UNITS)
+    found = replace(problem, copies=units)
+    note(
+        f"{share:.0%} of the samples have others of their class at a fraction of the distance to the rest, as frames of "
+        f"a video and altered copies have. A cluster of near neighbours counts as one sample, {found.n_distinct} in place "
+        f"of {len(problem)}. Where you know what belongs together, give fit the groups, and validation_fraction (or cv) "
+        "a splitter that goes by them, such as GroupKFold()",
+        CalibrationSetWarning,
+    )
+    return found
 
 
 def _entries(problem, rows):
     """Some entries of each of some inputs, those of tables in units of their deviations, and what is far among them."""
-    flat, columns = [], None
-    for batch, _ in problem.inputs.take(rows).batches():
+    _, rows = problem.shard.take(torch.as_tensor(rows))
+    flat, columns, one_unit = [], None, False
+    for batch, _ in problem.inputs.take(rows).batches() if len(rows) else ():
         x = problem.backbone.to_device(batch)[0]
         one_unit, x = x.ndim > 2, x.reshape(len(x), -1)
         if columns is None:
             drawn = np.random.default_rng(0).permutation(x.shape[1])[:_MAX_ENTRIES]
             columns = torch.from_numpy(np.sort(drawn)).to(x.device)
         flat.append(x[:, columns].detach().float().cpu())
-    entries = torch.cat(flat)
-    if one_unit:
+    told = problem.shard.ranks.all_gather_object((flat, one_unit))
+    entries = torch.cat([part for parts, _ in told for part in parts]).numpy()
+    if any(one_unit for _, one_unit in told):
         return entries, _FAR_OF_ONE_UNIT
     deviations = entries.std(0)
-    return entries / torch.where(deviations > 0, deviations, 1.0), _FAR
-
-
-def _n_clustered(entries, far):
-    """How many samples have a neighbour that is far nearer than the next one."""
-    distances = torch.cdist(entries, entries, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
-    nearest = distances.topk(min(_MAX_CLUSTER, len(entries) // 3), largest=False).values
-    # Rows that differ in columns that weren't drawn alone, or by rounding.
-    apart = nearest[:, :-1] > _SAME * nearest[:, -1:]
-    return int((apart & (nearest[:, 1:] > far * nearest[:, :-1])).any(1).sum())
+    return entries / np.where(deviations > 0, deviations, 1.0), _FAR
