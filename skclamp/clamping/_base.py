@@ -518,7 +518,7 @@ class BaseClamping(BaseCalibrator):
         )
         searched, tries = self._splits_for(problem, [], learner)
         if not tries:
-            n_samples = problem.n_distinct
+            n_samples = searched.n_distinct
             few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
             note(few, CalibrationSetWarning)
             return [Start(problem, nothing_tried(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES))]

@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold
 
 from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
-from .._judging.splits import check_disjoint
+from .._judging.splits import are_categories, check_disjoint
 from .._utils.arrays import absent_among, without
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
@@ -29,9 +29,9 @@ _MANY_TORN = 0.1
 # Near-copies are looked for among so many samples, by so many entries of each.
 _MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES = 2000, 100, 128
 # So many times as far as the others of a cluster is the next sample: in tables, whose columns have units of their own,
-# and in images and sequences, which have one, so that dead pixels weigh nothing. Of gas sensors, where gases are measured
-# again and again, up to half of the samples look so, of digits and CIFAR's images 0.00; of five or ten frames of a video
-# at least 0.8. Where so many do, clusters needn't be as clear to be units: what is torn apart counts as proof.
+# and in images and sequences, which have one, so that dead pixels weigh nothing. Of gas sensors, where gases are
+# measured again and again, up to half of the samples look so, of digits and CIFAR's images 0.00; of five or ten frames
+# of a video at least 0.8. Where so many do, clusters that are less clear are units too: torn apart they would prove.
 _FAR, _FAR_OF_ONE_UNIT, _MANY_CLUSTERED, _FAR_OF_UNITS = 2.5, 2.0, 0.6, 1.25
 
 
@@ -96,7 +96,10 @@ def _given(validation_fraction, problem):
 
 
 def with_copies(problem):
-    """The same problem, and which of its samples, of all processes, are copies of each other."""
+    """The same problem, and which of its samples, of all processes, are copies of each other.
+
+    Equal rows of categories aren't.
+    """
     suspects = _tied(problem)
     _, rows = problem.shard.take(suspects)
     digests = torch.zeros(problem.shard.size, dtype=torch.int64)
@@ -108,7 +111,9 @@ def with_copies(problem):
         return problem
     copies = np.arange(len(problem))
     copies[suspects] = suspects.numpy()[first][number]
-    return replace(problem, copies=copies)
+    found = replace(problem, copies=copies)
+    entries, _, are_all = _entries(problem, np.arange(len(problem)))
+    return problem if are_all and are_categories(entries, found.n_distinct) else found
 
 
 def merged(problem):
@@ -179,14 +184,19 @@ def _digests(problem, rows):
     """Hashes of this process's inputs at some positions."""
     digests = []
     for batch, _ in problem.inputs.take(rows).batches():
-        x, others = problem.backbone.to_device(batch)
-        # Of a cross-fit these are the numbers of folds.
-        others = {} if problem.backbone.splits is not None else others
-        parts = [*([] if x is None else [x]), *(others[name] for name in sorted(others))]
+        parts = _parts(problem, batch)
         parts = [part.detach().cpu().contiguous() for part in parts]
         parts = [part.reshape(len(part), -1).view(torch.uint8).numpy() for part in parts]
         digests += [blake2b(b"".join(map(bytes, row)), digest_size=8).digest() for row in zip(*parts, strict=True)]
     return [int.from_bytes(digest, "little", signed=True) for digest in digests]
+
+
+def _parts(problem, batch):
+    """All that the network takes of a batch, the input that is perturbed first."""
+    x, others = problem.backbone.to_device(batch)
+    # Of a cross-fit these are the numbers of folds.
+    others = {} if problem.backbone.splits is not None else others
+    return [*([] if x is None else [x]), *(others[name] for name in sorted(others))]
 
 
 def _with_near_copies(problem):
@@ -203,36 +213,40 @@ def _with_near_copies(problem):
     order = np.lexsort([shard.all_gather(_mixed_logits(problem, 1))[:, 0].cpu().numpy(), y_encoded])
     start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))
     rows = np.sort(order[start : start + _MAX_SEEN])
-    entries, far = _entries(problem, rows)
-    share, by_chance, n_seen = share_of_near_duplicates(entries, y_encoded[rows], far)
+    entries, one_unit, _ = _entries(problem, rows)
+    far = _FAR_OF_ONE_UNIT if one_unit else _FAR
+    share, by_chance, n_seen = share_of_near_duplicates(_comparable(entries, one_unit), y_encoded[rows], far)
     if n_seen < _MIN_SEEN or share - by_chance <= _MANY_CLUSTERED:
         return problem
-    units = clusters(_entries(problem, np.arange(len(problem)))[0], _FAR_OF_UNITS)
-    found = replace(problem, copies=units)
+    entries, *_ = _entries(problem, np.arange(len(problem)))
+    found = replace(problem, copies=clusters(_comparable(entries, one_unit), _FAR_OF_UNITS))
     note(
-        f"{share:.0%} of the samples have others of their class at a fraction of the distance to the rest, as frames of "
-        f"a video and altered copies have. A cluster of near neighbours counts as one sample, {found.n_distinct} in place "
-        f"of {len(problem)}. Where you know what belongs together, give fit the groups, and validation_fraction (or cv) "
-        "a splitter that goes by them, such as GroupKFold()",
+        f"{share:.0%} of the samples have others of their class at a fraction of the distance to the rest, as frames "
+        "of a video and altered copies have. Each cluster of them counts as one sample, "
+        f"{found.n_distinct} in place of {len(problem)}. Where you know what belongs together, give fit the groups, "
+        "and validation_fraction (or cv) a splitter that goes by them, such as GroupKFold()",
         CalibrationSetWarning,
     )
     return found
 
 
 def _entries(problem, rows):
-    """Some entries of each of some inputs, those of tables in units of their deviations, and what is far among them."""
+    """Some entries of each of some inputs, whether these have one unit, as images have, and whether these are all."""
     _, rows = problem.shard.take(torch.as_tensor(rows))
-    flat, columns, one_unit = [], None, False
+    flat, columns, n_axes = [], None, 0
     for batch, _ in problem.inputs.take(rows).batches() if len(rows) else ():
-        x = problem.backbone.to_device(batch)[0]
-        one_unit, x = x.ndim > 2, x.reshape(len(x), -1)
+        parts = _parts(problem, batch)
+        n_axes, x = parts[0].ndim, torch.cat([part.reshape(len(part), -1) for part in parts], 1)
         if columns is None:
             drawn = np.random.default_rng(0).permutation(x.shape[1])[:_MAX_ENTRIES]
             columns = torch.from_numpy(np.sort(drawn)).to(x.device)
         flat.append(x[:, columns].detach().float().cpu())
-    told = problem.shard.ranks.all_gather_object((flat, one_unit))
-    entries = torch.cat([part for parts, _ in told for part in parts]).numpy()
-    if any(one_unit for _, one_unit in told):
-        return entries, _FAR_OF_ONE_UNIT
-    deviations = entries.std(0)
-    return entries / np.where(deviations > 0, deviations, 1.0), _FAR
+    told = problem.shard.ranks.all_gather_object((flat, n_axes, len(flat) and x.shape[1] <= _MAX_ENTRIES))
+    entries = torch.cat([part for parts, *_ in told for part in parts]).numpy()
+    return entries, max(n_axes for _, n_axes, _ in told) > 2, any(are_all for *_, are_all in told)
+
+
+def _comparable(entries, one_unit):
+    """Entries of tables in units of their deviations; images and sequences have one unit."""
+    deviations = np.ones(1) if one_unit else entries.std(0)
+    return entries / np.where(deviations > 0, deviations, 1.0).astype(entries.dtype)
