@@ -80,7 +80,8 @@ class NeuralClampingCalibrator(BaseClamping):
         be independent: neighbours in time on both sides of a split prove nothing. Where they aren't, a splitter of
         scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
         ``TimeSeriesSplit()``; or an iterable of (train, test) positions, which hold out each sample at most once. Equal
-        inputs share a fold and count as one, as each of the `groups` of `fit` does; near-copies, such as frames, warn.
+        inputs share a fold and count as one, as each of the `groups` of `fit` does; so do near-copies, such as frames,
+        which are told.
     {max_views, device, random_state}
 
     Attributes
