@@ -7,8 +7,6 @@ from sklearn.neighbors import NearestNeighbors
 
 # Larger clusters are parts of the distribution.
 _MAX_SIZE = 20
-# Neighbours are looked for among so many points, which takes time as their square.
-_MAX_AT_ONCE = 20000
 # Fewer points of a class tell little of its density.
 _MIN_OF_CLASS = 10
 
@@ -47,12 +45,9 @@ def clusters(points, far):
     n_points, n_neighbors = len(points), min(_MAX_SIZE, len(points) - 1)
     if not n_neighbors:
         return number.ravel()
-    # Points are sorted: few clusters lie in several parts.
-    parts = np.array_split(np.arange(n_points), -(-n_points // _MAX_AT_ONCE))
-    found = [NearestNeighbors(n_neighbors=n_neighbors).fit(points[part]).kneighbors() for part in parts]
-    neighbors = np.concatenate([part[own] for part, (_, own) in zip(parts, found, strict=True)])
-    # A distance of 0 would be no edge.
-    distances = np.maximum(np.concatenate([distances for distances, _ in found]), np.finfo(float).tiny)
+    # A cluster of so many has a neighbour outside for each point. A distance of 0 would be no edge.
+    distances, neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors()
+    distances = np.maximum(distances, np.finfo(float).tiny)
     ends = np.arange(0, distances.size + 1, n_neighbors)
     tree = minimum_spanning_tree(csr_array((distances.ravel(), neighbors.ravel(), ends), shape=(n_points,) * 2)).tocoo()
     order = np.argsort(tree.data, kind="stable")
