@@ -50,21 +50,38 @@ class RiskBound:
 
 # Why what is proven isn't a promise.
 OF_CLONES = "this is proven of clones that hadn't seen the samples, and not of the estimator fitted to all of them"
-SAME_SAMPLES = "the samples had fitted the calibrator, and flatter it"
+
+
+def same_samples(share):
+    """Why nothing is promised of samples of which a share had fitted the calibrator."""
+    return f"about {share:.0%} of the samples had fitted the calibrator, and flatter it"
 
 
 def reason_of(
-    proven, answered, n_samples, risk, target_risk, confidence, unproven, doubt=None, *, of_samples, of_all, target
+    proven,
+    answered,
+    n_samples,
+    risk,
+    target_risk,
+    confidence,
+    unproven,
+    doubt=None,
+    *,
+    n_distinct,
+    of_samples,
+    of_all,
+    target,
 ):
     """What a threshold proves, or what is missing, in a sentence or two; `doubt` says why a proof is no promise.
 
-    `of_samples` is the risk of answered samples where groups count, None where samples do. `of_all` is that of all
-    samples, and `target` the target, on a scale from the least loss, 0, to the largest one, 1.
+    `n_distinct` is the number of distinct samples. `of_samples` is the risk of answered samples where groups count,
+    None where samples do. `of_all` is that of all samples, and `target` the target, on a scale from the least loss, 0,
+    to the largest one, 1.
     """
     share, grouped = f"{answered.n_samples:,} of {n_samples:,}", of_samples is not None
-    aside = ""
+    aside = f" Equal samples count once: {n_distinct:,} are distinct." if n_distinct < n_samples else ""
     if grouped and of_samples > target_risk:
-        aside = (
+        aside += (
             f" Sample by sample the risk of what is answered is {of_samples:.3g}, above the target: answers in large "
             "groups are wrong more often."
         )

@@ -31,7 +31,7 @@ from skclamp import (
     VectorScaling,
 )
 from skclamp.display import RiskCoverageDisplay
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 
 N = 600
 NETWORK = perceptron(0, 8)
@@ -84,8 +84,9 @@ def test_score_takes_weights_and_labels_as_any_classifier():
         (Y[TEST][:-1], "inconsistent numbers of samples"),
         (Y[TEST].astype(str), "mix of|Mix of"),
     ):
-        with pytest.raises(ValueError, match=message):
-            FITTED.score(X[TEST], y)
+        for fitted in (FITTED, CALIBRATOR):
+            with pytest.raises(ValueError, match=message):
+                fitted.score(X[TEST], y)
 
 
 def test_better_probabilities_answer_more():
@@ -261,16 +262,18 @@ def test_clones_have_their_columns_by_name():
 
 
 def test_samples_that_fitted_the_calibrator_are_told():
-    with pytest.warns(CalibrationSetWarning, match="X holds the samples that TemperatureScaling was fitted to"):
+    with pytest.warns(
+        CalibrationSetWarning, match="X holds samples that TemperatureScaling was fitted to, about 100% of X"
+    ):
         found = selective(x=X[FIT], y=Y[FIT])
     assert not found.guaranteed_
-    assert found.verdict_.reason.startswith("Not guaranteed, for the samples had fitted the calibrator")
+    assert found.verdict_.reason.startswith("Not guaranteed, for about 100% of the samples had fitted the calibrator")
     # In any order and any dtype, among others.
     order = np.random.default_rng(0).permutation(2 * N)
-    with pytest.warns(CalibrationSetWarning, match="X holds the samples"):
+    with pytest.warns(CalibrationSetWarning, match="X holds samples that"):
         selective(x=X[order].astype(np.float64), y=Y[order])
     loaded = pickle.loads(pickle.dumps(CALIBRATOR))
-    with pytest.warns(CalibrationSetWarning, match="X holds the samples"):
+    with pytest.warns(CalibrationSetWarning, match="X holds samples that"):
         selective(loaded, X[FIT], Y[FIT])
 
 
@@ -305,7 +308,9 @@ HELD_BY = {
 )
 def test_samples_that_fitted_the_calibrator_are_told_whatever_holds_them(one, other):
     calibrator = TemperatureScaling(NETWORK).fit(*HELD_BY[one](X[FIT], Y[FIT]))
-    with pytest.warns(CalibrationSetWarning, match="X holds the samples that TemperatureScaling was fitted to"):
+    with pytest.warns(
+        CalibrationSetWarning, match="X holds samples that TemperatureScaling was fitted to, about 100% of X"
+    ):
         assert not selective(calibrator, *HELD_BY[other](X[FIT], Y[FIT])).guaranteed_
     assert selective(calibrator, *HELD_BY[other](X[CAL], Y[CAL])).guaranteed_
 
@@ -427,7 +432,8 @@ def test_where_abstaining_costs_less_it_abstains():
 
 def test_all_right_and_all_wrong_and_a_single_sample():
     best = CALIBRATOR.predict(X[CAL])
-    right = selective(y=best)
+    with pytest.warns(TrainingDataWarning, match="makes no error on the 600 samples .* prove the risk on others"):
+        right = selective(y=best)
     assert right.coverage_ == 1
     assert right.threshold_ == 0
     assert right.is_answered(X[TEST]).all()
