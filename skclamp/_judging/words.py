@@ -60,6 +60,10 @@ _WORDS = {
         "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
         "for by name, such as 'affine', is tried all the same"
     ),
+    Unheard.ANOTHER_ORDER: (
+        "the labels fit the columns in another order, and a perturbation learned from them would turn right answers "
+        "into wrong ones: pass classes=..., a name for each column"
+    ),
     Doubt.LOST_FOLDS: "it fell in {value} of {needed} folds, needs all",
     Doubt.FEATURES_UNMOVED: "features moved in {value} of {needed} folds, needs all",
     Doubt.CHANCE: (
