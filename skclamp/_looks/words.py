@@ -9,18 +9,20 @@ _MAX_SHOWN = 20
 _NO_CHANCE = 1e-16
 
 
-def probabilities():
-    """Of logits that are probabilities."""
+def probabilities(total=1):
+    """Of logits that are probabilities, whose rows sum to 1 or, of percentages, to 100."""
+    what = "probabilities" if total == 1 else "percentages, divide by 100 and"
     return (
-        "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
-        'probabilities, say response="probabilities"; if not, response="logits"'
+        f"X, or what the network makes of it, holds rows that sum to {total}, and is taken for logits: if it is "
+        f'{what}{"," * (total == 1)} say response="probabilities"; if not, response="logits"'
     )
 
 
-def new_probabilities():
-    """Of new logits that are probabilities, where those of the fit weren't."""
+def new_probabilities(total=1):
+    """Of new logits that are probabilities or percentages, where those of the fit weren't."""
+    what = "probabilities" if total == 1 else "percentages"
     return (
-        "the rows given sum to 1, as probabilities do, and are taken for logits, which those of fit were: give "
+        f"the rows given sum to {total}, as {what} do, and are taken for logits, which those of fit were: give "
         'logits, or fit to probabilities with response="probabilities"'
     )
 
@@ -55,10 +57,10 @@ def missing_classes(seen):
     )
 
 
-def no_errors(n_samples):
-    """Of samples that may have trained the network."""
+def no_errors(n_samples, purpose):
+    """Of samples that may have trained the network, and were to serve a purpose."""
     return (
-        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, calibrate "
+        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, {purpose} "
         "on others, since how sure to be of its errors can't be learned from these"
     )
 

@@ -170,7 +170,7 @@ def _pooled_knots(proba, y_encoded, weight):
     n_classes, rows = proba.shape[1], np.arange(len(y_encoded))
     order = np.argsort(proba, axis=None)
     ordered = proba.ravel()[order]
-    n_low = np.searchsorted(ordered, proba[rows, y_encoded].min())
+    n_low = np.searchsorted(ordered, proba[rows, y_encoded].min() - _RESOLUTION)
     order, ordered = order[max(n_low - 1, 0) :], ordered[max(n_low - 1, 0) :]
     hit = np.zeros(proba.size)
     hit[rows * n_classes + y_encoded] = 1

@@ -4,6 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 from _small_networks import labels_of, logits, softmax
+from _votes import votes_of_trees
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
@@ -136,6 +137,17 @@ def test_irm_is_one_isotonic_regression_of_all_probabilities(slope):
     np.testing.assert_allclose(
         calibrator.predict_proba(new), expected / expected.sum(1, keepdims=True), rtol=0, atol=1e-12
     )
+
+
+def test_irm_does_not_tell_apart_what_rounding_does():
+    """The least probabilities of labels come many times, and a constant added to a row rounds them otherwise."""
+    votes, y = votes_of_trees(500)
+    Z = np.log(np.maximum(votes, 0.02))
+    expected = AccuracyPreservingIsotonic().fit(Z, y).predict_proba(Z)
+    for seed in range(6):
+        constants = np.random.default_rng(seed).normal(size=(500, 1))
+        found = AccuracyPreservingIsotonic().fit(Z + constants, y).predict_proba(Z)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [0.01, 3.0, 100.0, 1e4])
