@@ -55,8 +55,8 @@ class Measure:
         """The scale of all that was taken in; None of nothing, and where all of it is 0."""
         if not self.parts:
             return None
-        lows, highs, largest = zip(*self.parts, strict=True)
-        largest = torch.cat(largest)
+        lows, highs, magnitudes = zip(*self.parts, strict=True)
+        largest = torch.cat(magnitudes)
         largest = largest[largest > 0]
         if not len(largest):
             return None
