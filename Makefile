@@ -14,12 +14,12 @@ JOBS ?= 2
 DATA ?= ../shared/data
 DATA_OPTION := $(if $(wildcard $(DATA)),--data $(DATA))
 
-.PHONY: install demo test smoke check test-oldest test-processors coverage fuzz mutants bench evidence tables docs lint dist clean help
+.PHONY: install demo test smoke check test-oldest check-oldest test-processors coverage fuzz mutants bench evidence tables docs lint dist clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make install | demo | smoke | test | check | test-oldest | test-processors | coverage | fuzz | mutants | bench | evidence | tables | docs | lint | dist | clean"
+	@echo "make install | demo | smoke | test | check | test-oldest | check-oldest | test-processors | coverage | fuzz | mutants | bench | evidence | tables | docs | lint | dist | clean"
 
 install: $(VENV)/installed-plot
 
@@ -60,9 +60,14 @@ mutants: $(VENV)/installed-dev
 
 # With the oldest versions that pyproject.toml allows, on the oldest Python.
 OLDEST_PYTHON ?= python3.11
+OLDEST = $(MAKE) test VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
 
 test-oldest:
-	$(MAKE) test ARGS='$(EVERYTHING)' VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt
+	$(OLDEST) ARGS='$(EVERYTHING)'
+
+# Of these tests what CI runs: every public name and calibrator, files and exports.
+check-oldest:
+	$(OLDEST) ARGS='$(wildcard tests/test_smoke.py tests/test_common*.py tests/test_persistence*.py tests/modules)'
 
 # The fast tests as processors of other vector instructions and threads run them; ARGS=tests/_solvers, say.
 test-processors: $(VENV)/installed-test

@@ -60,6 +60,15 @@ def of_frequencies(results):
     yield "draws of changed images", share(results[~results.change.isin(["classes", "none"])].kept)
 
 
+@numbers_of("label_shift.csv")
+def of_label_shifts(results):
+    """Draws that are kept in vain, and shares of those kept after a shift."""
+    null, shifted = results[results["shift"] == "none"], results[results["shift"] != "none"]
+    yield "draws without a change", f"{null.kept.sum()} of {null.draws.sum():,}"
+    yield "% of kept corrections worse", f"{100 * shifted.worse.sum() / shifted.kept.sum():.1f}"
+    yield "% of shifts corrected", f"{100 * shifted.kept.sum() / shifted.draws.sum():.0f}"
+
+
 @numbers_of("corruptions.csv")
 def of_noise_and_blur(results):
     """On the split that clamping and fine-tuning both have."""

@@ -47,7 +47,8 @@ def beside_temperature(results, key=None):
     """
     if key:
         plain = results[results.method == "temperature"].set_index(key)[["nll", "accuracy"]]
-        results = results.join(plain.add_prefix("ts_"), on=key, how="inner")
+        # An inner join of pandas 2.0 changes the order.
+        results = results.join(plain.add_prefix("ts_"), on=key).dropna(subset="ts_nll")
     gained = {"over": results.nll - results.ts_nll, "points": results.accuracy - results.ts_accuracy}
     return results.assign(ratio=results.nll / results.ts_nll, **gained)
 

@@ -9,7 +9,8 @@ then is rightly so, and the share is the guard's power.
     python benchmarks/guard.py
     python benchmarks/guard.py --sizes 100 1000 --repetitions 500 --out guard.csv
     python benchmarks/guard.py --settings auto --sizes 300 1500 --copies 2 4 5 10 --repetitions 100 --out copies.csv
-    python benchmarks/guard.py --settings auto --sizes 300 1500 --copies 5 10 --noise .05 --out frames.csv
+    python benchmarks/guard.py --settings auto --sizes 300 1500 --copies 5 10 --noise .02 .05 .1 --out frames.csv
+    python benchmarks/guard.py --settings auto --sizes 300 --copies 5 10 --noise .05 --shifts affine --gains .045
     python benchmarks/guard.py --networks cnn --settings auto --sizes 300 --shifts affine --gains .024 .045
 """
 

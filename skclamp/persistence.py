@@ -38,10 +38,15 @@ for _kind in (*PERTURBATIONS.values(), NormPerturbation, *VIEWS):
     register(_kind)
 
 
-def write(calibrator, path):
+def write(calibrator, path, *, remember=False):
     """Write a fitted calibrator; see `BaseCalibrator.save`."""
     writer = Writer()
     content = writer.encode_object(calibrator, type(calibrator).__name__)
+    seen = getattr(calibrator, "_rows_seen", None) if remember else None
+    if seen is not None:
+        # The upper halves; a loaded calibrator has these alone.
+        halves = (seen >> np.uint32(16)).astype(np.uint16) if seen.itemsize > 2 else seen
+        content["state"]["_rows_seen"] = writer.encode(halves, f"{type(calibrator).__name__}._rows_seen")
     header = {
         "format": FORMAT,
         "version": __version__,

@@ -29,6 +29,7 @@ collect_ignore_glob = ["*conftest.py"]
 
 # What versions before these say on the way to what they do right; of newer ones it is an error.
 OLD_WARNINGS = [
+    (scipy, "1.12", "Conversion of an array with ndim > 0 to a scalar is deprecated:DeprecationWarning"),
     (scipy, "1.16", r"Values in x were outside bounds:RuntimeWarning:scipy\.optimize\..*"),
     (sklearn, "1.9", r"invalid value encountered in .*divide:RuntimeWarning:sklearn\.linear_model\..*"),
     (sklearn, "1.9", r"The least populated class in y has only .*:UserWarning:sklearn\.model_selection\..*"),

@@ -73,10 +73,10 @@ def test_class_frequencies_that_a_map_cannot_move_are_told(kind):
     classifier, X, y = fraud()
     (message,) = told(kind(classifier), X, y)
     assert message.startswith("class frequencies are off: class 1 is 0.90% of the labels, and has a mean ")
-    assert "VectorScaling" in message
+    assert message.endswith(("PlattScaling and BetaCalibration can", "(StructuredVectorScaling(estimator))"))
 
 
-@pytest.mark.parametrize("kind", [PlattScaling, BetaCalibration, VectorScaling])
+@pytest.mark.parametrize("kind", [PlattScaling, BetaCalibration])
 def test_the_maps_that_the_warning_names_mend_them(kind):
     classifier, X, y = fraud()
     plain = TemperatureScaling(classifier)
@@ -98,8 +98,8 @@ def test_a_network_with_balanced_classes_is_told_to_have_another_output():
     X = X.astype(np.float32)
     options = {"perturbation": None, "random_state": 0}
     (message,) = told(NeuralClampingCalibrator(network, **options), X, y)
-    assert "NeuralClampingCalibrator with output=VectorScaling() can" in message
-    assert told(NeuralClampingCalibrator(network, output=PlattScaling(), **options), X, y) == []
+    assert "NeuralClampingCalibrator with output=StructuredVectorScaling() can" in message
+    assert told(NeuralClampingCalibrator(network, output=StructuredVectorScaling(), **options), X, y) == []
 
 
 def test_rare_classes_that_are_calibrated_are_no_news():
@@ -161,7 +161,8 @@ def test_nothing_is_said_where_samples_are_enough():
     ("kind", "n_samples", "n_classes", "held_out"),
     [
         (VectorScaling, 110, 10, True),
-        (VectorScaling, 200, 10, False),
+        (VectorScaling, 990, 10, True),
+        (VectorScaling, 1000, 10, False),
         (BetaCalibration, 300, 10, False),
         (MatrixScaling, 200, 10, False),
         (IsotonicCalibration, 300, 2, True),

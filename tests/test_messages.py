@@ -245,6 +245,18 @@ def test_networks_without_weights_and_sparse_inputs(kind):
         kind(network).fit(X[:0], y[:0], sample_weight=[])
 
 
+@pytest.mark.parametrize("kind", [TemperatureScaling, NeuralClampingCalibrator])
+@pytest.mark.parametrize("layer", [nn.LazyLinear(4), nn.Sequential(nn.LazyBatchNorm1d(affine=False), nn.Linear(6, 4))])
+def test_a_lazy_network_is_refused_and_stays_as_it_is(kind, layer):
+    _, X, y = table()
+    before, kinds = torch.get_rng_state(), [type(part) for part in layer.modules()]
+    for options in ({}, {"device": "cpu"}):
+        with pytest.raises(ValueError, match="estimator must be a trained network; got one whose .* doesn't exist yet"):
+            kind(layer, **options).fit(X, y)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [type(part) for part in layer.modules()] == kinds
+
+
 def test_scores_of_two_classes_for_more():
     y = np.arange(30) % 3
     rule = (

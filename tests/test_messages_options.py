@@ -194,7 +194,7 @@ def test_a_comparison_on_the_calibration_set(copied):
     for estimator in (network, LogisticRegression().fit(X, y)):
         test = X.copy() if copied else X
         said = warned(CalibrationSetWarning, lambda e=estimator, t=test: compare_calibrators(e, X, y, t, y, **few))
-        assert said.startswith("X_test holds the samples of X_cal: ")
+        assert said.startswith("X_test holds samples of X_cal, about 100% of X_test: ")
 
 
 def test_folds_of_a_generator_are_read_once():

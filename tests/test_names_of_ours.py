@@ -27,7 +27,7 @@ class OurNames(Product):
         return super().forward(x, temperature)
 
 
-@pytest.mark.filterwarnings("ignore:X_test holds the samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 @pytest.mark.parametrize(("key", "usual"), [("x", "first"), ("temperature", "second")])
 def test_inputs_may_have_names_of_ours(key, usual):
     values = IMAGES, np.full_like(IMAGES, 0.5)

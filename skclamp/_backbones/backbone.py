@@ -9,6 +9,7 @@ from torch import nn
 from .._utils.arrays import check_probability_rows, check_scores, check_unit_interval
 from ..modules import LogitsModule, logits_from
 from .inputs import check_no_dataset
+from .scale import Measure, finite_rows, on_another_scale, warn_of_scale
 
 
 class Opening(NamedTuple):
@@ -63,8 +64,10 @@ class Backbone(ABC):
     # Under which names the network takes its inputs, and what is taken of several things that it returns.
     names_taken: Any = None
     guessed_item: Any = None
-    # Range of a network's first inputs, and whether `integer_scale` was for anything in them.
-    range_of_inputs: Any = None
+    # Scale of the first inputs; that of the fit's, which new ones are compared with; and whether `integer_scale` was
+    # for anything in them.
+    scale: Any = None
+    scale_of_fit: Any = None
     scaled: bool | None = False
     # Training and held-out rows of each fold, where each sample goes through the classifier that hasn't seen it.
     splits: Any = None
@@ -84,6 +87,16 @@ class Backbone(ABC):
     @abstractmethod
     def fingerprint(self):
         """What tells the network or classifier from another; None where there is neither."""
+
+    def look_at_scale(self, x):
+        """Measure floating-point inputs or, once fitted, tell that they are on another scale than those of the fit."""
+        if self.scale_of_fit is None:
+            if self.scale is None:
+                measure = Measure()
+                measure.add(x)
+                self.scale = measure.scale()
+        elif (bounds := on_another_scale(x, self.scale_of_fit)) is not None:
+            warn_of_scale(bounds, self.scale_of_fit)
 
     def second_look(self):
         """Why the first inputs have other logits now, "random" or their "batch"; None where not. Asked once."""
@@ -108,8 +121,10 @@ class ArrayBackbone(Backbone):
     def logits(self, scores, *, labelled=False):
         if self.response == "probabilities":
             check_probabilities(scores)
-        elif scores.ndim == 2 and scores.shape[1] > 1:
-            return scores, None
+        else:
+            self.look_at_scale(finite_rows(scores))
+            if scores.ndim == 2 and scores.shape[1] > 1:
+                return scores, None
         return logits_from(scores, self.response, n_samples=len(scores)), None
 
     def as_module(self, owner):

@@ -17,6 +17,7 @@ from .backbone import Backbone, check_probabilities
 from .fingerprint import Digest
 from .inputs import NamedArrays, check_no_dataset
 from .network import NetworkBackbone, on_device, place_of, skorch_logits
+from .scale import finite_rows
 
 
 class ClassifierBackbone(Backbone):
@@ -35,6 +36,7 @@ class ClassifierBackbone(Backbone):
         return X
 
     def logits(self, X, *, labelled=False):
+        self.look_at_scale(finite_rows(X))
         return self.logits_of(getattr(self.classifier, self.method)(X)), None
 
     def logits_of(self, scores):

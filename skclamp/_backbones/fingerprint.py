@@ -1,6 +1,5 @@
 """Hashes that tell networks, classifiers and parameters apart."""
 
-import zlib
 from collections.abc import Mapping
 from functools import partial
 from hashlib import blake2b
@@ -9,12 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset, Subset, TensorDataset
 
-from .._utils.arrays import to_numpy
 from ..modules import LogitsModule
 from ..modules._unwrap import unwrapped
-from .inputs import LoadedDataset, dataset_behind
 
 
 class Digest:
@@ -96,40 +92,6 @@ class Digest:
 
 def _uncompiled(name):
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
-
-
-def row_prints(X, most=None):
-    """A hash of the numbers in each row of X, or in so many of its rows; None of what isn't rows of numbers.
-
-    Rows of equal numbers have equal hashes, whatever their type. Of Datasets those of tensors have rows, and their
-    parts: to go through others a second time may take long.
-    """
-    try:
-        values = _some_rows(dataset_behind(X, any_order=True), most)
-        values = None if values is None else np.ascontiguousarray(to_numpy(values), dtype=np.float32)
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-        # No fit fails for the want of a hash.
-        return None
-    return None if values is None else np.array([zlib.crc32(row.tobytes()) for row in values], dtype=np.int64)
-
-
-def _some_rows(X, most):
-    """Rows of an array, a list, a Dataset of tensors or a part of one, all or so many; None of what has none."""
-    X = X.dataset if isinstance(X, LoadedDataset) else X
-    sized = isinstance(X, (list, tuple, Subset, TensorDataset))
-    if not sized and (isinstance(X, Dataset) or not len(getattr(X, "shape", ()))):
-        return None
-    rows = np.arange(len(X) if sized else X.shape[0])
-    if most is not None and len(rows) > most:
-        rows = np.linspace(0, len(rows) - 1, most).astype(np.int64)
-    while isinstance(X, Subset):
-        rows, X = np.array([int(X.indices[row]) for row in rows], dtype=np.int64), X.dataset
-    X = X.tensors[0] if isinstance(X, TensorDataset) else X
-    if isinstance(X, Dataset):
-        return None
-    if isinstance(X, (list, tuple)):
-        return [X[row] for row in rows]
-    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
 
 
 def content_hash(value):

@@ -24,6 +24,7 @@ from torch.utils.data import (
 )
 
 from .._utils.arrays import check_finite, shown_shapes, tensor_of, to_numpy
+from .rows import record
 
 # What Hugging Face's models call their labels, and their data sets mostly do.
 LABELS = ("labels", "label")
@@ -318,6 +319,7 @@ class _LoadedInputs:
                 where = "in the collate_fn to one size" if collates else _BY_COLLATING
                 _check_sizes([self._sizes, _sizes(inputs)], where)
             _check_finite(inputs, n_before)
+            record(inputs)
             n_loaded = len(next(iter(_named(inputs).values())))
             size = _at_once(inputs, n_loaded, None if batch_size else self.most)
             for start in range(0, n_loaded, size):

@@ -8,6 +8,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from .._utils.arrays import (
     absent_among,
@@ -19,8 +20,7 @@ from .._utils.arrays import (
 )
 from .._utils.parameters import check_number
 from .._utils.progress import progress_bar
-from .._utils.warnings import warn_caller
-from ..exceptions import CalibrationSetWarning, ForwardError
+from ..exceptions import ForwardError
 from ..modules import LogitsModule, logits_from
 from ..modules._clamped import weighted_sum
 from ..modules._failure import names_taken
@@ -29,9 +29,8 @@ from ..modules._unwrap import unwrapped
 from .backbone import ArrayBackbone, Backbone, check_device, check_probabilities
 from .fingerprint import Digest
 from .inputs import joined_labels, open_inputs
+from .scale import Measure, on_another_scale, warn_of_scale
 
-# Inputs on the same scale hardly differ by this factor, bytes and fractions do.
-_FAR_BEYOND = 10
 # How many inputs are given to a network twice, and how far apart their logits may be, of the largest.
 _N_REPEATED = 4
 _SAME = 0.01
@@ -193,11 +192,15 @@ class NetworkBackbone(Backbone):
         is_short = n_samples is not None and n_samples <= inputs.batch_size
         bar = progress_bar(verbose=0 if is_short else self.verbose, total=n_samples, desc="network", unit="sample")
         out, labels, done = None, [], 0
+        measure = Measure() if self.scale is None and self.scale_of_fit is None and transform is None else None
         with bar, evaluating(self.module), torch.no_grad():
             for batch, y in inputs.batches():
                 x, others = self.to_device(batch)
+                seen = x if x is not None else _first_of_floats(others)
                 if out is None:
-                    self._look_at_scale(batch, x)
+                    self._look_at_batch(batch, seen)
+                if measure is not None:
+                    measure.add(seen)
                 passed_on = x if x is None or transform is None else transform(x).to(x.dtype)
                 if views:
                     parts = (self._forward(view(passed_on), others) for view, _ in views)
@@ -223,6 +226,8 @@ class NetworkBackbone(Backbone):
         if out is None:
             raise ValueError("X must not be empty; got a stream without samples")
         check_logits(out[:done])
+        if measure is not None:
+            self.scale = measure.scale()
         return out[:done], joined_labels(labels) if labelled else None
 
     def as_module(self, owner):
@@ -255,8 +260,8 @@ class NetworkBackbone(Backbone):
                 # Some take batches of one size alone.
                 return None
 
-    def _look_at_scale(self, batch, x):
-        """Warn of floating-point inputs that look unscaled, where the first ones were integers that were scaled."""
+    def _look_at_batch(self, batch, x):
+        """Tell whether `integer_scale` is for anything in a batch, and of inputs on another scale than the fit's."""
         # Whether there are integers in the batch that a scale is for.
         if isinstance(batch, torch.Tensor):
             scaled = self._scale_of_array is not None and not batch.is_floating_point()
@@ -264,19 +269,9 @@ class NetworkBackbone(Backbone):
             scaled = any(not batch[name].is_floating_point() for name in self._scales(batch, self.module.input_key))
         if self.scaled is None:
             self.scaled = scaled
-        if x is None or not x.is_floating_point() or not x.numel():
-            return
-        if self.range_of_inputs is None:
-            self.range_of_inputs = x.min().item(), x.max().item()
-        elif self.scaled and not scaled:
-            low, high = x.min().item(), x.max().item()
-            if max(-low, high) > _FAR_BEYOND * max(map(abs, self.range_of_inputs)):
-                first = " to ".join(f"{bound:.4g}" for bound in self.range_of_inputs)
-                warn_caller(
-                    f"X holds floating-point inputs from {low:.4g} to {high:.4g}, which integer_scale isn't applied "
-                    f"to; the integers of fit, scaled, ranged from {first}. Give integers, or scale the inputs",
-                    CalibrationSetWarning,
-                )
+        if (bounds := on_another_scale(x, self.scale_of_fit)) is not None:
+            unscaled = (self.integer_scale is not None) and not scaled
+            warn_of_scale(bounds, self.scale_of_fit, integers=unscaled)
 
     def _forward(self, x, others, first_row=None):
         """Logits of a batch; of a number of its first row, raises unless what is called probabilities are some."""
@@ -328,6 +323,11 @@ class ScoresBackbone(NetworkBackbone):
         """None: there is no network."""
 
 
+def _first_of_floats(entries):
+    """The first entry of floating-point numbers; None without one."""
+    return next((entry for entry in entries.values() if entry.is_floating_point()), None)
+
+
 class OverflowedLogits(ValueError):
     """A network's outputs are NaN, infinite, or too large to be computed with."""
 
@@ -351,7 +351,13 @@ def place_of(module):
     ValueError if it has no weights yet.
     """
     device = dtype = None
-    for tensor in (*module.parameters(), *module.buffers()):
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
+            raise ValueError(
+                f"estimator must be a trained network; got one whose {name.removeprefix('module.')!r} doesn't exist "
+                "yet: a lazy layer, such as LazyLinear, makes its weights on its first batch, and at random. Run a "
+                "batch through the network, and load its trained weights"
+            )
         if tensor.is_meta:
             raise ValueError(
                 "estimator must have its weights in memory; got a network on the meta device, which has shapes alone: "

@@ -24,6 +24,7 @@ from .classifier import CrossFittedBackbone, check_differentiable, of_all_classe
 from .inputs import UNFITTED, check_items, check_no_dataset, dataset_behind, joined_labels, open_inputs
 from .network import skorch_logits
 from .opening import check_classifier, open_backbone
+from .rows import prints_of, recording, row_prints
 
 
 @dataclass(eq=False)
@@ -50,6 +51,8 @@ class Reading:
         Where a fold's classifier doesn't know the class; None where all know all.
     estimator : object
         The clone that was fitted to all of them; None where it was given fitted.
+    prints : ndarray of shape (n_samples,), uint32, or None
+        Hashes of the rows of X; None where it isn't known what these are.
     """
 
     logits: torch.Tensor
@@ -60,6 +63,7 @@ class Reading:
     inputs: Any
     unseen: torch.Tensor | None = None
     estimator: Any = None
+    prints: np.ndarray | None = None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -80,6 +84,8 @@ class Samples(Reading):
         What the user gave beside them, and where it goes.
     guesses : bool
         Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
+    misordered : bool
+        Whether the columns fit the labels in another order.
     """
 
     y_encoded: torch.Tensor
@@ -88,11 +94,18 @@ class Samples(Reading):
     shard: Shard
     metadata: Metadata = NO_METADATA
     guesses: bool = False
+    misordered: bool = False
 
     def of_all(self):
         """Logits, column indices and weights of the samples of all processes."""
         own = self.logits, self.y_encoded, self.weight
         return own if self.shard.ranks is ALONE else tuple(map(self.shard.all_gather, own))
+
+    def rows_seen(self):
+        """Hashes of the rows with weight of the samples of all processes, in no order of theirs; None if unknown."""
+        own = None if self.prints is None else self.prints[self.weight.cpu().numpy() > 0]
+        parts = self.shard.ranks.all_gather_object(own)
+        return None if any(part is None for part in parts) else np.sort(np.concatenate(parts))
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):
@@ -122,9 +135,10 @@ def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y"))
             f"their numbers; got {type(inputs.dataset).__name__}, a stream. Collect its samples first, or use a "
             "calibrator of the outputs alone, such as TemperatureScaling"
         )
-    logits, brought = backbone.logits(inputs, labelled=True)
+    with recording() as recorded:
+        logits, brought = backbone.logits(inputs, labelled=True)
     labels = labels_beside(brought, y, len(logits), names[1])
-    return Reading(logits, labels, backbone, backbone, X, inputs)
+    return Reading(logits, labels, backbone, backbone, X, inputs, prints=prints_of(X, recorded, len(logits)))
 
 
 def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X", "y")):
@@ -152,7 +166,8 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     if opening.perturbs:
         backbone = CrossFittedBackbone(deployed, classifiers, splits, opening)
         inputs = backbone.open(X)
-        return Reading(backbone.logits(inputs)[0], y, backbone, deployed, X, inputs, estimator=whole)
+        logits, prints = backbone.logits(inputs)[0], row_prints(X)
+        return Reading(logits, y, backbone, deployed, X, inputs, estimator=whole, prints=prints)
     held_out = [rows for _, rows in splits]
     parts = [
         _logits_of_all(deployed.classes, open_backbone(fitted, opening), take_rows(X, rows))
@@ -161,7 +176,7 @@ def cross_fit(classifier, opening, X, y, metadata=NO_METADATA, *, cv, names=("X"
     logits = torch.cat(parts)[np.concatenate(held_out).argsort()]
     # A net has an output for each class, whether it has seen any sample of it or not.
     unseen = None if deployed.in_batches else _unseen(deployed.classes, classifiers, splits)
-    return Reading(logits, y, deployed, deployed, X, X, unseen, whole)
+    return Reading(logits, y, deployed, deployed, X, X, unseen, whole, row_prints(X))
 
 
 def fit_folds(classifier, X, y, cv, metadata):

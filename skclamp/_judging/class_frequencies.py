@@ -1,18 +1,22 @@
 """Tests of class frequencies: whether probabilities have the labelled ones, and whether these alone have changed."""
 
-import math
 from enum import Enum, auto
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from .._utils.least_probability import MIN_PROBABILITY
 from .out_of_fold import MIN_SAMPLES
 from .paired import n_effective
 from .verdict import SURE_LEVEL, Decision, Objection, Verdict
 
+# Where two classes look alike, estimates that are too far off cost more than such as are too near.
+_CAUTION = 2
+# A statistic that is less above its expectation is as good as none.
+_LEAST_EXCESS = 0.01
 # Where nothing has changed new frequencies pass this rarely; where these alone have, they are refused this rarely.
-CHANGE_LEVEL = 0.02
+_CHANGE_LEVEL = 0.01
 _FIT_LEVEL = 0.05
 # Where each class is as probable on average as labels have it, this is denied so rarely.
 MEANS_LEVEL = 0.01
@@ -139,21 +143,78 @@ class FrequencyDoubt(Enum):
     FEW_UNLABELLED = auto()
     FEW_LABELLED = auto()
     FEW_OF_FREQUENT_CLASSES = auto()
-    ALL_ALIKE = auto()
     CHANCE = auto()
     INPUTS_MAY_HAVE_CHANGED = auto()
 
 
-def decide_on_frequencies(change, fit_p_value, n_judging, n_samples, n_labelled, n_classes, n_like, flaw):
-    """Whether new class frequencies are used, since these, and nothing else, have changed.
+class ProbabilityMoments(NamedTuple):
+    """Mean and covariance of the labelled samples' probabilities.
 
-    `change` is the log-likelihood ratio of the new frequencies to the old ones, in nats, of all `n_judging` samples
-    that judge them, and `fit_p_value` that of the test that nothing else has changed. `n_samples` are unlabelled; as
-    many as `n_like` labelled ones tell how samples of the new frequencies should look. `flaw` says why the labelled
-    samples' probabilities allow no conclusion, in words; it is empty where they do.
+    Attributes
+    ----------
+    mean : ndarray of shape (n_classes,)
+        It sums to 1.
+    covariance : ndarray of shape (n_classes, n_classes)
+    n_samples : float
+        How many equally weighted samples would tell as much.
     """
-    # A half of the level goes to what the old frequencies may have been.
-    p_value = min(1.0, 2 * math.exp(min(0.0, -change)))
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    n_samples: float
+
+    @classmethod
+    def of(cls, proba, weight):
+        """From probabilities (n, K) of labelled samples and their positive weights."""
+        weight = weight / weight.sum()
+        mean = np.maximum(weight @ proba, MIN_PROBABILITY)
+        mean /= mean.sum()
+        covariance = (proba.T * weight) @ proba - np.outer(mean, mean)
+        return cls(mean, covariance.astype(np.float32), float(n_effective(weight)))
+
+    def squared(self, proba):
+        """Return Hotelling's two-sample T-squared of unlabelled samples' mean, the score statistic of frequencies."""
+        n_samples, n_both = len(proba), self.n_both(len(proba))
+        scatter = self.n_samples * self.covariance + n_samples * np.cov(proba.T, bias=True)
+        # One sample more of each class: a rare class has no normal distribution.
+        covariance = n_both * scatter / max(1.0, self.n_samples + n_samples - 2) + np.eye(len(self.mean))
+        difference = n_both * (proba.mean(0) - self.mean)
+        return float(difference @ np.linalg.solve(covariance, difference))
+
+    def p_value(self, squared, n_samples):
+        """Return the p-value of `squared`, which has the sampling errors of both sides."""
+        total, n_degrees = self.n_samples + n_samples, len(self.mean) - 1
+        free = total - n_degrees - 1
+        if free <= 0:
+            return 1.0
+        return float(stats.f.sf(squared * free / (n_degrees * (total - 2)), n_degrees, free))
+
+    def strength(self, squared, n_samples):
+        """Return how many samples with labels of the old frequencies the estimate of the new ones needs.
+
+        New frequencies have a Dirichlet distribution around the old ones. Its concentration is twice the one under
+        which `squared` is expected (empirical Bayes), and at least one sample a class. The old mean's error is as large
+        as that of the unlabelled samples where these are as many: their likelihood counts `n_both` times, not
+        `n_samples` times.
+        """
+        n_classes, n_both = len(self.mean), self.n_both(n_samples)
+        spread = float((np.diag(self.covariance) / self.mean).sum())
+        concentration = n_both * spread / max(squared - (n_classes - 1), _LEAST_EXCESS) - 1
+        return max(_CAUTION * concentration, n_classes) * n_samples / n_both
+
+    def n_both(self, n_samples):
+        """Return how many samples would tell as much as `n_samples` if the labelled ones' mean had no error."""
+        return n_samples * self.n_samples / (n_samples + self.n_samples)
+
+
+def decide_on_frequencies(p_value, fit_p_value, gain, n_samples, n_labelled, n_classes, n_like, flaw):
+    """Return the decision to use new class frequencies, since these, and nothing else, have changed.
+
+    `p_value` is of the test that they haven't, and `fit_p_value` of that that nothing else has; `gain` is how much
+    likelier samples are with them, in nats per sample. `n_samples` are unlabelled; as many as `n_like` labelled ones
+    tell how samples of the new frequencies should look. `flaw` says why the labelled samples' probabilities allow no
+    conclusion, in words; it is empty where they do.
+    """
     n_needed = max(MIN_SAMPLES, _LABELLED_PER_CLASS * n_classes)
     # The first that fails is told.
     tests = [
@@ -163,14 +224,12 @@ def decide_on_frequencies(change, fit_p_value, n_judging, n_samples, n_labelled,
         (n_samples >= MIN_SAMPLES, Objection(FrequencyDoubt.FEW_UNLABELLED, n_samples, MIN_SAMPLES)),
         (n_labelled >= n_needed, Objection(FrequencyDoubt.FEW_LABELLED, n_labelled, n_needed, n_classes)),
         (n_like >= _MIN_LIKE, Objection(FrequencyDoubt.FEW_OF_FREQUENT_CLASSES, n_like, _MIN_LIKE)),
-        (n_judging > 0, Objection(FrequencyDoubt.ALL_ALIKE)),
-        (p_value < CHANGE_LEVEL, Objection(FrequencyDoubt.CHANCE, p_value, CHANGE_LEVEL, n_judging)),
+        (p_value < _CHANGE_LEVEL, Objection(FrequencyDoubt.CHANCE, p_value, _CHANGE_LEVEL)),
         (fit_p_value > _FIT_LEVEL, Objection(FrequencyDoubt.INPUTS_MAY_HAVE_CHANGED, fit_p_value, _FIT_LEVEL)),
     ]
     objections = [objection for passed, objection in tests if not passed]
-    numbers = {"n_samples": n_samples, "folds": [{"n_samples": n_judging}], "fit_p_value": fit_p_value}
-    gain = change / max(1, n_judging)
-    return Decision(Verdict(not objections, -gain, 0.0, p_value, n_labelled=n_labelled, **numbers), objections)
+    numbers = {"n_samples": n_samples, "n_labelled": n_labelled, "fit_p_value": fit_p_value}
+    return Decision(Verdict(not objections, -gain, 0.0, p_value, **numbers), objections)
 
 
 def _columns(log_proba):

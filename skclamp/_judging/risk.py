@@ -6,10 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-# Tests start at so many places, where ever more errors are allowed, and share the level.
+# Tests start at so many places at most, where ever more errors are allowed, and share the level.
 _STARTS = 5
 # How the numbers of errors of all but the last spread: from 0 to nearly all that could be allowed.
 _SPREAD = 0.8
+# One more start of exact tests is where they would pass with this probability by the predicted risk, and its share of
+# the level.
+_POWER, _PREDICTED = 0.9, 0.35
 # Bets against the null hypothesis, as shares of the largest that can't lose all.
 _BETS = np.array([0.99, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1])
 # By how many more samples bets need than exact tails do, to start with.
@@ -19,6 +22,8 @@ _FEW, _MOST, _PARTS = 20, 10**7, 200
 _ROUNDING = 1e-9
 # Scores tie that differ by this part of the largest one or less, as those of one step of a map may.
 _TIE = 1e-13
+# Equal rows have scores that differ by no more, as batches round.
+_SAME = 1e-6
 # A threshold is so far above the highest score that isn't answered, of the way to the next one: no rounding takes a
 # sample to its other side, and what lies between is too rare to be of weight in the risk.
 _ABOVE = 0.01
@@ -35,13 +40,17 @@ class Answered(NamedTuple):
         Those have scores above it; infinite where nothing is proven.
     p_value, level : float
         Of the test that the risk is above the target, and what it had to be below. Where nothing is proven, of the
-        part that came nearest.
+        start that came nearest.
     test : {"exact binomial", "Hoeffding-Bentkus", "betting"}
         By which tail: of losses that are 0 or 1, of any within [0, 1], of such with weights or groups.
     n_needed : int or None
         About how many samples of this kind prove something; None where none do.
     n_eligible : int
         How many have scores above the floor.
+    n_starts : int
+        At how many places a sequence of tests began.
+    tried : int
+        Where nothing is proven, how many units, samples or groups, the start that came nearest has.
     """
 
     n_samples: int
@@ -51,14 +60,20 @@ class Answered(NamedTuple):
     test: str
     n_needed: int | None
     n_eligible: int = 0
+    n_starts: int = 0
+    tried: int = 0
 
 
-def prove(scores, losses, target, level, *, weight=None, groups=None, floor=-math.inf, zero_one=True):
+def prove(scores, losses, target, level, *, expected=None, weight=None, groups=None, floor=-math.inf, zero_one=True):
     """Answer as many as can be proven, by fixed sequences of tests from the few surest samples to ever more of them.
 
     Given one of the scores, samples above it are independent draws of what will be answered. The level is shared by
-    five starts, and a sequence that comes to the next start takes that one's share on: by Wiens' fallback procedure the
+    the starts, and a sequence that comes to the next start takes that one's share on: by Wiens' fallback procedure the
     probability of any wrong proof is at most the level.
+
+    A group counts as the mean of its answered samples, so that what is proven is the mean over groups with an answer.
+    Groups whose samples share one score are answered as one: losses of 0 and 1 keep the exact test, where a group's is
+    its largest one.
 
     Parameters
     ----------
@@ -66,6 +81,8 @@ def prove(scores, losses, target, level, *, weight=None, groups=None, floor=-mat
         What says how sure an answer is, and its loss in [0, 1].
     target, level : float
         The risk, a mean loss, in (0, 1), and the probability of a wrong proof.
+    expected : ndarray of shape (n_samples,), default=None
+        Losses as predicted without labels, which choose one more start of exact tests. None has none.
     weight : ndarray of shape (n_samples,), default=None
         Positive weights of the samples. None is equal ones.
     groups : ndarray of shape (n_samples,), default=None
@@ -79,9 +96,15 @@ def prove(scores, losses, target, level, *, weight=None, groups=None, floor=-mat
     -------
     Answered
     """
+    n_samples, expected = len(scores), np.zeros(0) if expected is None else expected
+    if groups is not None:
+        groups = np.unique(groups, return_inverse=True)[1]
+        if _share_scores(scores, groups):
+            scores, losses, expected, weight = _one_per_group(scores, losses, expected, weight, groups, zero_one)
+            groups = None
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > floor]
-    ordered, n = scores[order], len(order)
+    ordered, losses, n = scores[order], losses[order], len(order)
     test = "betting"
     if weight is None and groups is None:
         test = "exact binomial" if zero_one else "Hoeffding-Bentkus"
@@ -89,39 +112,53 @@ def prove(scores, losses, target, level, *, weight=None, groups=None, floor=-mat
         return Answered(0, math.inf, 1.0, level / _STARTS, test, None)
     ends = _ends(ordered)
     weight = np.ones(n) if weight is None else weight[order]
-    summed, n_units, per_unit = losses[order].cumsum()[ends - 1], n, 1.0
+    groups = np.arange(n) if groups is None else groups[order]
+    units, per_unit = _n_groups(groups)[ends - 1], 1.0
+    predicted = None
     if test == "exact binomial":
-        p_values = stats.binom.cdf(summed, ends, target)
+        p_values = stats.binom.cdf(losses.cumsum()[ends - 1], ends, target)
+        if len(expected):
+            predicted = _predicted_start(expected[order].cumsum()[ends - 1] / ends, ends, target, _PREDICTED * level)
     elif test == "Hoeffding-Bentkus":
-        p_values = _hoeffding_bentkus(summed, ends, target)
+        p_values = _hoeffding_bentkus(losses.cumsum()[ends - 1], ends, target)
     else:
-        groups = np.arange(n) if groups is None else np.unique(groups[order], return_inverse=True)[1]
-        totals = np.bincount(groups, weight)
-        stakes = weight * (losses[order] - target) / totals.max()
+        stakes = weight * (losses - target) / weight.max()
         p_values = np.exp(-_log_e_values(stakes, groups, target)[ends - 1]).clip(max=1.0)
-        n_units, per_unit = len(totals), _BETS_NEED * totals.max() / totals.mean()
-    # In samples: a unit is a group, or as much weight as the heaviest sample has.
-    starts = np.ceil(_starts(n_units, target, level) * per_unit * n / n_units)
+        per_unit = _BETS_NEED * weight.max() / weight.mean()
     levels = np.zeros(len(ends))
-    starts = np.unique(np.searchsorted(ends, starts.clip(max=n)))
-    levels[starts] = level / len(starts)
+    if predicted is not None:
+        levels[predicted] = _PREDICTED * level
+    shared = level - levels.sum()
+    # In units: samples or groups, or as much weight as the heaviest sample has.
+    starts = np.ceil(_starts(units[-1], target, shared) * per_unit)
+    starts = np.unique(np.searchsorted(units, starts.clip(max=units[-1])))
+    levels[starts] += shared / len(starts)
     proven, had = _walk(p_values, levels)
-    risks = (losses[order] * weight).cumsum()[ends - 1] / weight.cumsum()[ends - 1]
-    needed = _n_needed(risks, ends, len(scores), target, level, per_unit * n / n_units)
+    needed = _n_needed(_risks(losses, weight, groups)[ends - 1], units, n_samples, target, shared, per_unit)
+    starts = np.flatnonzero(levels)
     if proven is None:
-        nearest = int(p_values.argmin())
-        return Answered(0, math.inf, float(p_values[nearest]), level / len(starts), test, needed, n)
+        nearest = starts[(p_values[starts] / levels[starts]).argmin()]
+        had, tried = float(levels[nearest]), int(units[nearest])
+        return Answered(0, math.inf, float(p_values[nearest]), had, test, needed, n, len(starts), tried)
     n_answered = int(ends[proven])
-    return Answered(n_answered, _threshold(ordered, n_answered, floor), float(p_values[proven]), had, test, needed, n)
+    threshold = _threshold(ordered, n_answered, floor)
+    return Answered(n_answered, threshold, float(p_values[proven]), had, test, needed, n, len(starts))
 
 
-def best_unproven(scores, losses, target, weight, floor=-math.inf):
+def mean_risk(losses, weight, groups=None):
+    """Mean loss by weight; of groups, a group counting as the mean of its samples."""
+    groups = np.arange(len(losses)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    return float(_risks(losses, weight, groups)[-1])
+
+
+def best_unproven(scores, losses, target, weight, groups=None, floor=-math.inf):
     """The lowest threshold above which the samples' own risk is within the target; infinite where there is none."""
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > floor]
     ordered = scores[order]
     ends = _ends(ordered)
-    within = (losses[order] * weight[order]).cumsum()[ends - 1] <= target * weight[order].cumsum()[ends - 1]
+    groups = np.arange(len(order)) if groups is None else np.unique(groups[order], return_inverse=True)[1]
+    within = _risks(losses[order], weight[order], groups)[ends - 1] <= target
     if not within.any():
         return math.inf
     return _threshold(ordered, ends[np.flatnonzero(within)[-1]], floor)
@@ -150,34 +187,97 @@ def _hoeffding_bentkus(summed, n, target):
     return np.minimum(hoeffding, bentkus).clip(max=1.0)
 
 
+def _share_scores(scores, groups):
+    """Whether the samples of each group have one score, up to single precision."""
+    order = np.argsort(groups, kind="stable")
+    within = np.diff(groups[order]) == 0
+    return bool((np.abs(np.diff(scores[order]))[within] <= _SAME * np.abs(scores).max(initial=0.0)).all())
+
+
+def _one_per_group(scores, losses, expected, weight, groups, zero_one):
+    """Scores, losses, expected losses and weights of groups that are answered as one; the lowest score is."""
+    counts = np.bincount(groups)
+    lowest, largest = np.full(len(counts), np.inf), np.zeros(len(counts))
+    np.minimum.at(lowest, groups, scores)
+    if len(expected):
+        expected = np.bincount(groups, expected) / counts
+    if weight is not None:
+        total = np.bincount(groups, weight)
+        return lowest, np.bincount(groups, weight * losses) / total, expected, total / counts
+    if zero_one:
+        np.maximum.at(largest, groups, losses)
+        return lowest, largest, expected, None
+    return lowest, np.bincount(groups, losses) / counts, expected, None
+
+
+def _n_groups(groups):
+    """How many groups the first samples are of, up to each."""
+    first = np.zeros(len(groups), dtype=np.int64)
+    first[np.unique(groups, return_index=True)[1]] = 1
+    return first.cumsum()
+
+
+def _means_of_groups(values, groups):
+    """Mean of the values of each sample's group, up to it and before it; 0 where there are none before."""
+    order = np.argsort(groups, kind="stable")
+    firsts = np.flatnonzero(np.append(True, np.diff(groups[order]) > 0))
+    sizes = np.diff(np.append(firsts, len(order)))
+    sums = values[order].cumsum()
+    sums -= np.repeat(sums[firsts] - values[order][firsts], sizes)
+    number = np.arange(1, len(order) + 1) - np.repeat(firsts, sizes)
+    after, before = np.empty(len(order)), np.zeros(len(order))
+    after[order] = sums / number
+    before[order] = np.where(number > 1, (sums - values[order]) / np.maximum(number - 1, 1), 0.0)
+    return after, before
+
+
+def _risks(losses, weight, groups):
+    """Mean loss by weight of the first samples, up to each, a group counting as the mean of its own."""
+    (lost, lost_before), (total, total_before) = (_means_of_groups(each, groups) for each in (losses * weight, weight))
+    return (lost - lost_before).cumsum() / (total - total_before).cumsum()
+
+
 def _log_e_values(stakes, groups, target):
     """Logarithm of what bets that the risk is below the target have won on the first samples, one after another.
 
-    A bet b wins 1 - b v on a group whose stakes, losses less the target, sum to v in [-target, 1 - target]; where the
-    risk is the target or above, that is at most 1 on average, whichever b >= 0. The bets' mean doesn't go by the order.
+    A bet b wins 1 - b v on a group whose stakes, losses less the target, have a mean v in [-target, 1 - target]; where
+    the risk is the target or above, that is at most 1 on average, whichever b >= 0. The bets' mean doesn't go by the
+    order.
     """
-    order = np.argsort(groups, kind="stable")
-    sums = stakes[order].cumsum()
-    first = np.append(True, np.diff(groups[order]) > 0)
-    before_group = np.repeat((sums - stakes[order])[first], np.diff(np.append(np.flatnonzero(first), len(order))))
-    after = np.empty(len(order))
-    after[order] = sums - before_group
-    won = np.empty((len(_BETS), len(order)))
+    after, before = _means_of_groups(stakes, groups)
+    won = np.empty((len(_BETS), len(stakes)))
     for row, bet in zip(won, _BETS / (1 - target), strict=True):
-        row[:] = np.log1p(-bet * after) - np.log1p(-bet * (after - stakes))
+        row[:] = np.log1p(-bet * after) - np.log1p(-bet * before)
     return np.logaddexp.reduce(won.cumsum(1)) - math.log(len(_BETS))
 
 
+def _predicted_start(risks, ends, target, level):
+    """The last end at which the exact test would likely pass if risks were as predicted; None where it nowhere would.
+
+    Sequences that start among the surest samples stop at the first confident mistake, often a wrong label.
+    """
+    most = stats.binom.ppf(level, ends, target)
+    most -= stats.binom.cdf(most, ends, target) > level
+    able = np.flatnonzero(stats.binom.cdf(most, ends, risks.clip(0, 1)) >= _POWER)
+    return int(able[-1]) if len(able) else None
+
+
 def _starts(n, target, level):
-    """From how many samples on each start's number of errors passes its share of the level, n where none do; and half.
+    """From how many samples on each start's number of errors passes its share of the level; and half of the samples.
 
     Where the surest answers are no surer than others, as where the inputs have drifted, only many prove something.
     """
-    most = max(0.0, stats.binom.ppf(level / _STARTS, n, target))
-    allowed = np.floor((most + 1) ** (_SPREAD * np.arange(_STARTS - 1) / _STARTS) - 1 + 1e-9)
     sizes = np.arange(1, n + 1)
-    passes = [stats.binom.cdf(k, sizes, target) <= level / _STARTS for k in np.unique(allowed)]
-    return np.array([*(sizes[passed.argmax()] if passed.any() else n for passed in passes), math.ceil(n / 2)])
+    for n_starts in range(_STARTS, 0, -1):
+        share = level / n_starts
+        most = max(0.0, stats.binom.ppf(share, n, target))
+        allowed = np.floor((most + 1) ** (_SPREAD * np.arange(_STARTS - 1) / _STARTS) - 1 + 1e-9)
+        passes = [stats.binom.cdf(k, sizes, target) <= share for k in np.unique(allowed)]
+        starts = np.unique([*(sizes[passed.argmax()] if passed.any() else n for passed in passes), math.ceil(n / 2)])
+        # Of few samples some starts are the same, so that fewer share the level.
+        if len(starts) >= n_starts:
+            break
+    return starts
 
 
 def _walk(p_values, levels):
@@ -191,18 +291,18 @@ def _walk(p_values, levels):
     return proven, had
 
 
-def _n_needed(risks, ends, n_samples, target, level, per_unit):
+def _n_needed(risks, units, n_samples, target, level, per_unit):
     """About how many samples prove something, if the risks of each part of them stay what they are."""
-    # Of few samples without a loss it isn't known how small the risk is.
-    smoothed = np.maximum(risks, np.minimum(0.5 / (ends + 1), target / 2))
-    useful = (ends >= min(_FEW, ends[-1] / 4)) & (smoothed < target)
+    # Of few units without a loss it isn't known how small the risk is.
+    smoothed = np.maximum(risks, np.minimum(0.5 / (units + 1), target / 2))
+    useful = (units >= min(_FEW, units[-1] / 4)) & (smoothed < target)
     if not useful.any():
         return None
     some = np.unique(np.linspace(0, useful.sum() - 1, _PARTS).astype(np.int64))
-    smoothed, shares, n = smoothed[useful][some], ends[useful][some] / n_samples, n_samples
+    smoothed, shares, n = smoothed[useful][some], units[useful][some] / n_samples, n_samples
     while n < _MOST:
-        units = np.floor(shares * n / per_unit)
-        if (stats.binom.cdf(np.ceil(smoothed * units), units, target) <= level / _STARTS).any():
+        tested = np.floor(shares * n / per_unit)
+        if (stats.binom.cdf(np.ceil(smoothed * tested), tested, target) <= level / _STARTS).any():
             return n
         n = math.ceil(1.1 * n)
     return None

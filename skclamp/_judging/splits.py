@@ -16,6 +16,9 @@ _MAX_COPIES = 10
 _MAX_VOTERS, _MAX_TELLING, _ROUNDING = 500, 1000, 2e-6
 # Equal entries at so many places of inputs make it worth to compare all.
 _N_PLACES = 32
+# Where fewer rows are possible for each sample, equal ones are no copies; but a column of more values than categories
+# have, which tells most of the distinct rows apart, holds numbers.
+_POSSIBLE_PER_ROW, _MAX_CATEGORIES = 1000, 30
 
 
 def draw_folds(log_proba, y, weight, n_folds, copies=None):
@@ -42,9 +45,10 @@ def draw_folds(log_proba, y, weight, n_folds, copies=None):
 def copies_of(log_proba, weight, X=None, votes=False):
     """Labels that only copies share, of the samples with weight; None where all differ.
 
-    Copies have equal inputs. Where those aren't arrays, or aren't known (X is None), up to ten samples whose scores are
-    equal but for rounding are copies, unless the scores are votes, which tell few samples apart: those that are known
-    as such, and those that look so. `log_proba` may be `ComputedRows`.
+    Copies have equal inputs; of rows of categories, which independent samples may share, none are. Where inputs aren't
+    arrays, or aren't known (X is None), up to ten samples whose scores are equal but for rounding are copies, unless
+    the scores are votes, which tell few samples apart: those that are known as such, and those that look so.
+    `log_proba` may be `ComputedRows`.
     """
     counted = np.flatnonzero(weight.cpu().numpy() > 0)
     if isinstance(X, (np.ndarray, torch.Tensor)) or hasattr(X, "to_numpy"):
@@ -66,7 +70,7 @@ def copies_of(log_proba, weight, X=None, votes=False):
 
 def _equal_inputs(inputs, rows):
     """Labels that only some rows of equal inputs share; None where all differ."""
-    inputs, copies = inputs.reshape(len(inputs), -1), np.arange(len(inputs))
+    inputs, copies, counted = inputs.reshape(len(inputs), -1), np.arange(len(inputs)), rows
     for places in (np.random.default_rng(0).permutation(inputs.shape[1])[:_N_PLACES], slice(None)):
         contents = (inputs[row, places] for row in rows)
         # Of objects the bytes are their addresses.
@@ -76,7 +80,19 @@ def _equal_inputs(inputs, rows):
         tied = counts[number] > 1
         leader, rows = rows[first][number][tied], rows[tied]
     copies[rows] = leader
-    return copies if len(rows) else None
+    return copies if len(rows) and not are_categories(inputs[counted], len(np.unique(copies[counted]))) else None
+
+
+def are_categories(columns, n_distinct):
+    """Return whether so few rows are possible that independent ones may well be equal; `n_distinct` of them differ."""
+    n_possible, largest = 1, 1
+    for column in columns.T:
+        values = column.tolist()
+        n_values = len(set(map(repr, values) if columns.dtype.hasobject else values))
+        n_possible, largest = n_possible * n_values, max(largest, n_values)
+        if n_possible >= _POSSIBLE_PER_ROW * len(columns):
+            return False
+    return largest <= max(_MAX_CATEGORIES, n_distinct / 2)
 
 
 def _are_votes(log_proba):

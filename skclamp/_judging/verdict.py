@@ -47,6 +47,7 @@ class Unheard(Enum):
     NO_VIEWS_KNOWN = auto()
     NO_VIEWS_OF_INTEGERS = auto()
     GUESSES = auto()
+    ANOTHER_ORDER = auto()
     NO_STATISTICS = auto()
     LABELS_TEACH_MORE = auto()
 
@@ -96,12 +97,12 @@ class Verdict:
         Whether the perturbation is kept.
     difference, standard_error : float
         Mean held-out NLL of the best candidate minus that of temperature scaling, in nats, and its standard error. Of
-        class frequencies, the negative mean log-likelihood ratio, and 0, since their test needs none.
+        class frequencies, the negative mean log-likelihood ratio of all unlabelled samples, less what chance gains
+        (Akaike's), and 0, since their test needs none.
     p_value : float
         Of the tests against "not below zero", Student's and that of universal inference, the larger one, times the
         number of candidates or, with "auto", over the candidate's share of the level; where the score test of the
-        gradients kept it, of that, times the number of families. Of class frequencies that of universal inference
-        alone.
+        gradients kept it, of that, times the number of families. Of class frequencies, Hotelling's.
     reason : str
         Why a perturbation was kept or refused, or none was tried.
     tried : dict of str to float

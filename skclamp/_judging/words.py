@@ -60,6 +60,10 @@ _WORDS = {
         "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
         "for by name, such as 'affine', is tried all the same"
     ),
+    Unheard.ANOTHER_ORDER: (
+        "the labels fit the columns in another order, and a perturbation learned from them would turn right answers "
+        "into wrong ones: pass classes=..., a name for each column"
+    ),
     Doubt.LOST_FOLDS: "it fell in {value} of {needed} folds, needs all",
     Doubt.FEATURES_UNMOVED: "features moved in {value} of {needed} folds, needs all",
     Doubt.CHANCE: (
@@ -85,11 +89,7 @@ _WORDS = {
         f"{_TOO_FEW} labelled samples of the classes that are frequent now, which say as much as {{value:.0f}} (needs "
         "{needed})"
     ),
-    FrequencyDoubt.ALL_ALIKE: "the samples are all alike, so that none can be held out",
-    FrequencyDoubt.CHANCE: (
-        "chance alone may do as much (p = {value:.2g} on {about:,} samples that didn't estimate the new ones, needs "
-        "below {needed:g})"
-    ),
+    FrequencyDoubt.CHANCE: "chance alone may do as much (p = {value:.2g}, needs below {needed:g})",
     FrequencyDoubt.INPUTS_MAY_HAVE_CHANGED: (
         "the inputs may have changed too, since few mixtures of the classes look like these (p = {value:.2g}, needs "
         "above {needed:g})"
@@ -172,10 +172,9 @@ def _why_nothing(untried):
 def verdict_of_frequencies(decision):
     """The verdict that tells a decision on class frequencies."""
     verdict = decision.verdict
-    n_judging = sum(fold["n_samples"] for fold in verdict.folds)
     reason = (
-        f"Kept: the class frequencies have changed (p = {verdict.p_value:.2g}, on {n_judging:,} samples that didn't "
-        f"estimate them), and {verdict.n_samples:,} show no other change (p = {verdict.fit_p_value:.2g})."
+        f"Kept: the class frequencies have changed (p = {verdict.p_value:.2g}), and {verdict.n_samples:,} unlabelled "
+        f"samples show no other change (p = {verdict.fit_p_value:.2g})."
     )
     if not verdict.accepted:
         why = words_of(decision.objections[0])

@@ -37,6 +37,8 @@ _LEVEL_OF_GUESSES, _DEVIATIONS_OF_GUESSES = 0.05, 1.645
 # Of so many classes, about as frequent as each other, those of an untrained network are told by their order too, where
 # the accuracy is below so many times the most frequent one's share.
 _MIN_CLASSES_IN_ORDER, _LUCKY = 5, 1.5
+# How far from 100 the sum of percentages may be that were rounded to whole ones.
+_ROUNDED_PERCENTAGES = 2.0
 # Of outputs that are guesses, in nats: what they tell of which sample it is. Untrained networks, deep or of one layer,
 # have 0.00 to 0.19 of ten classes; trained ones on inputs upside down, of which they may be wrong on all, 0.7 and more.
 _MIN_INFORMATION = 0.25
@@ -101,6 +103,8 @@ class Looked(NamedTuple):
         Weighted, of the samples looked at.
     guesses : bool
         Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
+    misordered : bool
+        Whether the columns fit the labels in another order.
     """
 
     logits: torch.Tensor
@@ -109,6 +113,7 @@ class Looked(NamedTuple):
     n_samples: int
     accuracy: float
     guesses: bool
+    misordered: bool
 
 
 def diagnose(samples, *, fitted):
@@ -122,8 +127,7 @@ def diagnose(samples, *, fitted):
     seen = y_encoded if n_samples == len(weight) else y_encoded[counted.to(y_encoded.device)]
     findings = _of_classes(seen, logits, y_encoded, weight, samples.classes)
     # Folds are fitted without what they calibrate on.
-    if fitted and n_samples >= MANY_SAMPLES and not _has_errors(logits, y_encoded, weight):
-        findings.append(Finding(words.no_errors, {"n_samples": n_samples}, True, category=TrainingDataWarning))
+    findings += look_for_errors(logits, y_encoded, weight) if fitted else []
     if not backbone.yields_logits:
         return findings, None
     if backbone.guessed_item is not None:
@@ -138,6 +142,15 @@ def diagnose(samples, *, fitted):
     return findings + misfits, looked
 
 
+def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):
+    """Whether there are many samples and no error, as of those that trained a network; to what `purpose` they are."""
+    n_samples = int((weight > 0).sum())
+    if n_samples < MANY_SAMPLES or _has_errors(logits, y_encoded, weight):
+        return []
+    numbers = {"n_samples": n_samples, "purpose": purpose}
+    return [Finding(words.no_errors, numbers, explains=True, category=TrainingDataWarning)]
+
+
 def _look_at_columns(samples, n_samples, most):
     """A look at `most` of the `n_samples` with weight, and findings of columns that fit no labels, or of guesses."""
     logits, y_encoded, weight, backbone = samples.logits, samples.y_encoded, samples.weight, samples.backbone
@@ -150,7 +163,7 @@ def _look_at_columns(samples, n_samples, most):
     best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()
     accuracy = float(weights @ (best == labels) / weights.sum())
-    misfits = []
+    misfits, order = [], None
     # An estimator that knows its classes has them in its order.
     if backbone.classes is None:
         order = better_order(best, labels, weights)
@@ -163,7 +176,7 @@ def _look_at_columns(samples, n_samples, most):
     if not misfits and _are_no_better_than_guesses(accuracy, logits, labels, weights):
         numbers = {"accuracy": accuracy, "n": n_effective(weights), "n_classes": logits.shape[1]}
         misfits, guesses = [Finding(words.guesses, numbers, explains=True)], _are_alike(logits, weights)
-    return Looked(logits, y_encoded, weight, n_samples, accuracy, guesses), misfits
+    return Looked(logits, y_encoded, weight, n_samples, accuracy, guesses, order is not None), misfits
 
 
 def _of_classes(seen, logits, y_encoded, weight, classes):
@@ -331,11 +344,11 @@ def look_back(looked, temperature, *, inputs, guessed, declared, notes):
     if likely and logits.min() >= 0 and logits.max() <= 1 and logits.any():
         # A single sigmoid's output is the second of two columns; several are far too flat for logits.
         single = logits.shape[1] == 2 and not logits[:, 0].any()
-        if (single or temperature < _SIGMOID_T) and not _sum_to_one(logits):
+        if (single or temperature < _SIGMOID_T) and not _sum_to(1, logits):
             return [Finding(words.sigmoid, {"single": single}, explains=True)]
     numbers = {"temperature": temperature, "solved": solved}
     flat = temperature < _DOUBLE_SOFTMAX_T and enough and not notes.explained
-    if flat and not (declared and look_like_probabilities(logits)) and _is_softmax_but_for_a_constant(logits):
+    if flat and not (declared and total_of_probabilities(logits) == 1) and _is_softmax_but_for_a_constant(logits):
         findings.append(Finding(words.double_softmax, {**numbers, "n_classes": logits.shape[1]}, explains=True))
     sharp = temperature < _SHARP_T and looked.accuracy > _NEARLY_ALWAYS
     # A search that ended at a bound has said so; where only this one does, separable samples are no news.
@@ -359,22 +372,28 @@ def _is_softmax_but_for_a_constant(logits):
     return bool(least >= _FAR_FROM_EQUAL)
 
 
-def look_like_probabilities(logits):
-    """Whether all rows are positive numbers that sum to 1, which hardly any row of logits is."""
-    # The first row tells nearly always.
-    if (logits[:1] < 0).any() or not _sum_to_one(logits[:1]):
-        return False
-    return bool((logits >= 0).all()) and _sum_to_one(logits)
+def total_of_probabilities(logits):
+    """1 where all rows are positive numbers that sum to 1, 100 where they are percentages; 0 of other rows.
+
+    Hardly any row of logits sums to 1, and hardly any two to nearly 100.
+    """
+    for total in (1, 100) if len(logits) > 1 else (1,):
+        # The first row tells nearly always.
+        if all((rows >= 0).all() and _sum_to(total, rows) for rows in (logits[:1], logits)):
+            return total
+    return 0
 
 
-def _sum_to_one(logits):
-    return bool(((logits.sum(1) - 1).abs() <= row_sum_tolerance(torch.finfo(logits.dtype).eps)).all())
+def _sum_to(total, logits):
+    """Whether rows do, up to rounding: percentages may be whole ones."""
+    tolerance = row_sum_tolerance(torch.finfo(logits.dtype).eps) if total == 1 else _ROUNDED_PERCENTAGES
+    return bool(((logits.sum(1) - total).abs() <= tolerance).all())
 
 
 def look_at_new(logits):
     """Whether new logits are probabilities, where those of the fit weren't; a row alone may be so by chance."""
-    if len(logits) > 1 and look_like_probabilities(logits[:_MAX_ROWS_FOR_T]):
-        return [Finding(words.new_probabilities, {})]
+    if len(logits) > 1 and (total := total_of_probabilities(logits[:_MAX_ROWS_FOR_T])):
+        return [Finding(words.new_probabilities, {"total": total})]
     return []
 
 
@@ -391,7 +410,7 @@ def look_at_frequencies(proba, y_encoded, weight, classes, nll, mend):
         return []
     share = np.bincount(y_encoded, weight, proba.shape[1]) / weight.sum()
     mean = weight @ proba / weight.sum()
-    # Of two classes, the event.
-    worst = 1 if len(classes) == 2 else int(np.abs(mean - share).argmax())
+    # Of two classes, the event; of more, one that has samples, without which nothing mends it.
+    worst = 1 if len(classes) == 2 else int(np.where(share > 0, np.abs(mean - share), 0).argmax())
     numbers = {"share": share[worst], "mean": mean[worst], "p_value": test.p_value}
     return [Finding(words.frequencies, {"name": classes.tolist()[worst], **numbers, "remedy": mend(len(classes))})]

@@ -15,7 +15,7 @@ _HOPELESS = 5
 # Of more classes a fit takes long, and nothing is held out.
 MAX_CLASSES = 50
 # One of so many folds judges where there are many logits, each where there are few.
-_N_FOLDS, _MANY_LOGITS = 3, 1 << 12
+_N_FOLDS, _MANY_LOGITS = 3, 1 << 14
 # By how many standard errors, and what part of the NLL, a map is worse; and the part that needs no standard error.
 _ERRORS, _PART, _LARGE_PART = 2.0, 0.1, 0.5
 

@@ -2,23 +2,27 @@
 
 import math
 
+import numpy as np
+
 MIN_SAMPLES_PER_PARAMETER = 20
 _MAX_SHOWN = 20
 _NO_CHANCE = 1e-16
 
 
-def probabilities():
-    """Of logits that are probabilities."""
+def probabilities(total=1):
+    """Of logits that are probabilities, whose rows sum to 1 or, of percentages, to 100."""
+    what = "probabilities" if total == 1 else "percentages, divide by 100 and"
     return (
-        "X, or what the network makes of it, holds rows that sum to 1, and is taken for logits: if it is "
-        'probabilities, say response="probabilities"; if not, response="logits"'
+        f"X, or what the network makes of it, holds rows that sum to {total}, and is taken for logits: if it is "
+        f'{what}{"," * (total == 1)} say response="probabilities"; if not, response="logits"'
     )
 
 
-def new_probabilities():
-    """Of new logits that are probabilities, where those of the fit weren't."""
+def new_probabilities(total=1):
+    """Of new logits that are probabilities or percentages, where those of the fit weren't."""
+    what = "probabilities" if total == 1 else "percentages"
     return (
-        "the rows given sum to 1, as probabilities do, and are taken for logits, which those of fit were: give "
+        f"the rows given sum to {total}, as {what} do, and are taken for logits, which those of fit were: give "
         'logits, or fit to probabilities with response="probabilities"'
     )
 
@@ -40,10 +44,23 @@ def rare_classes(n_samples, few, more):
     )
 
 
-def no_errors(n_samples):
-    """Of samples that may have trained the network."""
+def without_samples(seen):
+    """Of classes that no sample is of; `seen` says which have some."""
+    return f"{np.count_nonzero(~seen)} of {len(seen)} classes have no sample in the calibration set"
+
+
+def missing_classes(seen):
+    """Of classes that no sample is of, though the network expects some."""
     return (
-        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, calibrate "
+        f"{without_samples(seen)}, though the network expects some: nothing is learned of them, and their "
+        "probabilities are temperature scaling's. Collect samples of all classes"
+    )
+
+
+def no_errors(n_samples, purpose):
+    """Of samples that may have trained the network, and were to serve a purpose."""
+    return (
+        f"the network makes no error on the {n_samples} samples of the calibration set: if they trained it, {purpose} "
         "on others, since how sure to be of its errors can't be learned from these"
     )
 
@@ -60,7 +77,8 @@ def never_true(n, p_value):
     """Of held-out samples that a monitor is given first."""
     return (
         f"the probabilities aren't true on the {n:,} samples given (p {p_value:.2g}), before any watch: calibrate "
-        "anew, on more samples or by a map with more parameters, such as VectorScaling; summary says how they are off"
+        "anew, on more samples or by a map with more parameters, such as StructuredVectorScaling; summary says how "
+        "they are off"
     )
 
 

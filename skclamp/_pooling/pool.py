@@ -90,6 +90,9 @@ class Pool(BaseCalibrator):
         mixed = log_probabilities(mixed, logits)
         return pooled([mixed, log_probabilities(self.last.estimator._calibrated(mixed), logits)], [self.last_weight])
 
+    def _of_missing_classes(self):
+        return dict.fromkeys(each for fit in self.calibrators_ for each in fit._of_missing_classes())
+
     @property
     def _n_parameters(self):
         last = 0 if self.last is None else self.last.estimator._n_parameters + 1

@@ -5,9 +5,10 @@ Newton's method on arrays (terms, classes, samples): a step costs a few passes, 
 
 import torch
 
+from .._utils.warnings import note_unconverged
 from .softmax_regression import Solution
 
-# Too weak to be seen where data speak; keeps the optimum finite where a class has no sample.
+# Too weak to be seen where data speak; keeps the optimum finite where they don't.
 _RIDGE = 1e-6
 # The terms of so many classes at a time stay near the processor.
 _CHUNK_SIZE = 2**16
@@ -61,7 +62,9 @@ def fit_one_vs_rest(terms, y, sample_weight, *, monotone=False, chunk_size=_CHUN
         target = torch.where(hit, (inside + 1) / (inside + 2), 1 / (weight.sum() - inside + 2))
         fits.append(_fit(x, target, weight / weight.sum(), monotone, max_steps))
     parameters = torch.cat([theta for theta, _, _ in fits]).T.contiguous().cpu().numpy()
-    return Solution(parameters, max(n_steps for _, n_steps, _ in fits), all(fine for _, _, fine in fits))
+    converged = all(fine for _, _, fine in fits)
+    note_unconverged(converged)
+    return Solution(parameters, max(n_steps for _, n_steps, _ in fits), converged)
 
 
 def _fit(x, target, weight, monotone, max_steps):

@@ -7,6 +7,7 @@ Newton's method fits the regressions of all folds in one array.
 import numpy as np
 import torch
 
+from .._utils.warnings import note_unconverged
 from .softmax_regression import JITTERS, RIDGE, MatrixRegression, minimise
 
 # Enough to rank strengths by their out-of-fold losses.
@@ -122,8 +123,9 @@ class SmallFolds(Folds):
                 step[rises], decrement[rises] = step[rises] / 2, decrement[rises] / 2
                 trial = penalised(theta - step)
             theta, loss = theta - step, trial
-            if (decrement <= _LEAST_DECREMENT).all():
+            if converged := (decrement <= _LEAST_DECREMENT).all().item():
                 break
+        note_unconverged(converged)
         return theta
 
     def _losses(self, theta, shares):

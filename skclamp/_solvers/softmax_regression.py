@@ -15,11 +15,10 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from .._utils.arrays import absent_among, without
-from .._utils.warnings import warn_caller
-from ..exceptions import NotConvergedWarning
+from .._utils.warnings import note_unconverged
 
 # A ridge on every parameter, too weak to be seen where data speak, keeps the optimum finite and unique where they
-# don't: separable data, missing classes, what a softmax leaves undetermined.
+# don't: separable data, what a softmax leaves undetermined.
 RIDGE = 1e-6
 # So many columns make products of matrices quick, and what is done to each logit stays in a cache.
 _CHUNK_SIZE = 2**18
@@ -306,6 +305,7 @@ def minimise(regression, penalty=0.0, *, start=None, tolerance=_LOSS_TOLERANCE, 
     parameters = start + unwhiten(found.x).reshape(start.shape)
     if regression.is_small and factored:
         parameters = _polished(penalised, parameters)
+    note_unconverged(found.success)
     return Solution(parameters, found.nfev, found.success)
 
 
@@ -386,12 +386,3 @@ def _near_whitening(penalised, start):
         lambda u: (scale * stretched(u.reshape(start.shape))).ravel(),
         lambda gradient: stretched(scale * gradient.reshape(start.shape)).ravel(),
     )
-
-
-def warn_of_weak_fit(solution):
-    """Warn where the optimiser stopped early; on behalf of a calibrator's ``fit``."""
-    if not solution.converged:
-        warn_caller(
-            f"the loss hadn't converged after {solution.n_evaluations} evaluations; the data may be separable",
-            NotConvergedWarning,
-        )

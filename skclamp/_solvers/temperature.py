@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.optimize import brentq, minimize_scalar
 
-from .._utils.warnings import CAUSES_OF_FLAWLESSNESS, CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note
+from .._utils.warnings import CAUSES_OF_FLAWLESSNESS, CAUSES_OF_LARGE_T, CAUSES_OF_SMALL_T, note, note_unconverged
 from ..distributed import ALONE
 from ..exceptions import NotConvergedWarning
 from .temperature_sums import LogitRows, rows_a_chunk
@@ -145,6 +145,7 @@ def solve_temperature(
     if prior and found.at_bound and found.place >= limits[1]:
         place, loss = _search_with_prior(rows, limits, gamma)
         return TemperatureSolution(_clip(math.exp(-place), *bounds), loss, rows.n_passes, True, True, place < limits[1])
+    note_unconverged(found.converged, "the temperature may be far from its optimum: pass logits as float64")
     temperature = _clip(math.exp(-found.place), *bounds)
     if found.at_bound:
         temperature = min(bounds, key=lambda bound: abs(math.log(bound) + found.place))
@@ -212,8 +213,8 @@ def _search_convex(rows, limits):
 
 
 def _descend(rows, place, limits, tolerance):
-    """Halley steps on log(beta) inside a bracket that each pass narrows."""
-    low, high, reach = -math.inf, math.inf, _FIRST_REACH
+    """Halley steps on log(beta) inside a bracket that each pass narrows; where two don't halve it, it is bisected."""
+    low, high, reach, widths = -math.inf, math.inf, _FIRST_REACH, [math.inf, math.inf]
     for _ in range(_MAX_PASSES):
         point = rows.nll(math.exp(place))
         if point.lag == 0:
@@ -227,9 +228,11 @@ def _descend(rows, place, limits, tolerance):
             return _arrive(point, step, limits)
         if error > abs(step):
             step, reach = math.copysign(max(abs(step), reach), step), min(2 * reach, _MAX_STEP)
-        place = _clip(place + step, *limits)
-        if not low < place < high:
+        # Compared with the ends as they were: unrounded, a place that has been tried may lie between them.
+        place = math.log(rows.representable(math.exp(_clip(place + step, *limits))))
+        if not low < place < high or high - low > widths[-2] / 2:
             place = (max(low, limits[0]) + min(high, limits[1])) / 2
+        widths.append(high - low)
     return _Found(place, point.loss, converged=False)
 
 

@@ -18,6 +18,7 @@ import torch
 from scipy.optimize import nnls
 
 from .._utils.arrays import absent_again, absent_among
+from .._utils.warnings import note_unconverged
 from ..distributed import ALONE
 from .temperature import DEFAULT_BOUNDS, GATHERED_SIZE
 
@@ -203,6 +204,7 @@ def _descend(objective, largest=1 / DEFAULT_BOUNDS[0]):
         point = _search_line(objective, point, step, promised)
         if converged or point.place.sum() > largest:
             break
+    note_unconverged(converged)
     return WeightsSolution(point.place / objective.scale, point.loss, bool(converged))
 
 

@@ -5,8 +5,9 @@ from numbers import Real
 
 import numpy as np
 import torch
+from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from ..exceptions import CalibrationSetWarning
 from .arrays import is_missing, to_numpy
@@ -106,6 +107,13 @@ def check_same_length(y, n_samples, name="y"):
             f"{name} must have one value per sample: X and {name} have inconsistent numbers of samples, "
             f"{n_samples} and {len(y)}"
         )
+
+
+def accuracy(y, predicted, sample_weight=None):
+    """Return scikit-learn's accuracy; labels of another kind than the predicted ones raise in each of its versions."""
+    found = accuracy_score(y, predicted, sample_weight=sample_weight)
+    unique_labels(y, predicted)
+    return float(found)
 
 
 def first_difference(y, others):

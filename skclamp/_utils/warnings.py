@@ -7,6 +7,8 @@ import warnings
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from ..exceptions import NotConvergedWarning
+
 # The package's folder, and what leaves its context managers.
 _NOT_CALLERS = os.path.dirname(os.path.dirname(__file__)) + os.sep, contextlib.__file__
 _SCALE = "X is on another scale than what trained the network"
@@ -67,6 +69,12 @@ def note(message, category, *, explains=False, puzzles=()):
     else:
         notes.append(_Note(message, category, explains, puzzles))
         notes.explained, notes.puzzled = notes.explained or explains, notes.puzzled or bool(puzzles)
+
+
+def note_unconverged(converged, cause="the data may be separable"):
+    """Have it said that a search of the fit that is going on ended early, if one did."""
+    if not converged:
+        note(f"the loss hadn't converged when the solver stopped; {cause}", NotConvergedWarning)
 
 
 def suspect(rarity):

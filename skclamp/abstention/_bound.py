@@ -17,12 +17,13 @@ class RiskBound:
     reason : str
         What was proven, by which test, or what is missing.
     risk : float
-        Mean loss of the answered calibration samples; NaN where none are answered.
+        Mean loss of the answered calibration samples, by weight; with groups the mean over those with an answer, each
+        counting as the mean of its answered samples. NaN where none are answered.
     target_risk, confidence : float
         What was asked for.
     p_value, level : float
-        Of the test of the kept threshold, and the part of ``1 - confidence`` that it had; of the threshold that came
-        nearest where nothing is proven.
+        Of the test of the kept threshold, and the part of ``1 - confidence`` that it had; where nothing is proven, of
+        that start of a sequence of tests which came nearest.
     n_samples, n_answered : int
         Calibration samples with weight, and how many of them are answered.
     test : {"exact binomial", "Hoeffding-Bentkus", "betting"}
@@ -49,27 +50,66 @@ class RiskBound:
 
 # Why what is proven isn't a promise.
 OF_CLONES = "this is proven of clones that hadn't seen the samples, and not of the estimator fitted to all of them"
-SAME_SAMPLES = "the samples had fitted the calibrator, and flatter it"
 
 
-def reason_of(proven, answered, n_samples, risk, target_risk, confidence, unproven, doubt=None):
-    """What a threshold proves, or what is missing, in a sentence or two; `doubt` says why a proof is no promise."""
-    share = f"{answered.n_samples:,} of {n_samples:,}"
+def same_samples(share):
+    """Why nothing is promised of samples of which a share had fitted the calibrator."""
+    return f"about {share:.0%} of the samples had fitted the calibrator, and flatter it"
+
+
+def reason_of(
+    proven,
+    answered,
+    n_samples,
+    risk,
+    target_risk,
+    confidence,
+    unproven,
+    doubt=None,
+    *,
+    n_distinct,
+    of_samples,
+    of_all,
+    target,
+):
+    """What a threshold proves, or what is missing, in a sentence or two; `doubt` says why a proof is no promise.
+
+    `n_distinct` is the number of distinct samples. `of_samples` is the risk of answered samples where groups count,
+    None where samples do. `of_all` is that of all samples, and `target` the target, on a scale from the least loss, 0,
+    to the largest one, 1.
+    """
+    share, grouped = f"{answered.n_samples:,} of {n_samples:,}", of_samples is not None
+    aside = f" Equal samples count once: {n_distinct:,} are distinct." if n_distinct < n_samples else ""
+    if grouped and of_samples > target_risk:
+        aside += (
+            f" Sample by sample the risk of what is answered is {of_samples:.3g}, above the target: answers in large "
+            "groups are wrong more often."
+        )
     if proven:
         promised = "Guaranteed" if doubt is None else f"Not guaranteed, for {doubt}"
+        what = (
+            "the mean risk of groups with an answer, each counting once," if grouped else "the risk of what is answered"
+        )
         return (
-            f"{promised}: the risk of what is answered is at most {target_risk:g}, with a confidence of {confidence:g} "
+            f"{promised}: {what} is at most {target_risk:g}, with a confidence of {confidence:g} "
             f"over calibration sets; {share} calibration samples are answered, with a risk of {risk:.3g} "
-            f"({answered.test} test, p = {answered.p_value:.2g}, needs at most {answered.level:.2g})."
+            f"({answered.test} test, p = {answered.p_value:.2g}, needs at most {answered.level:.2g}).{aside}"
         )
     if not answered.n_eligible:
         return "Not guaranteed: every answer would cost as much as to abstain, so that everything abstains."
     if answered.n_needed is None:
         more = "no number of such samples would do: even the surest answers have a risk of about that or more"
+        if of_all > target and not grouped:
+            least = (of_all - target) / (1 - target)
+            more += f". Whatever the scores, at least {least:.0%} of such samples would have to be abstained from"
     else:
-        more = f"about {answered.n_needed:,} such samples would do, if the risks stay what they seem"
+        enough = f"about {answered.n_needed:,}" if answered.n_needed > n_samples else "some more"
+        more = f"{enough} such samples would do, if the risks stay what they seem"
     instead = f"answered, unproven, are {share}" if unproven else "everything abstains"
+    tests = f"each of {answered.n_starts} sequences of tests" if answered.n_starts > 1 else "the one sequence of tests"
+    tried = f"{answered.tried:,} surest {'groups' if grouped else 'samples'}"
     return (
-        f"Not guaranteed: no threshold keeps the risk within {target_risk:g} beyond chance ({answered.test} test, "
-        f"p = {answered.p_value:.2g} at the best, needs at most {answered.level:.2g}), so that {instead}; {more}."
+        f"Not guaranteed: no threshold keeps the risk within {target_risk:g} beyond chance: {tests} fails where it "
+        f"starts, the nearest one at the {tried} ({answered.test} test, p = {answered.p_value:.2g}, needs at most "
+        f"{answered.level:.2g}), so that {instead}; {more}.{aside}"
     )

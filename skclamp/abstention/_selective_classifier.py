@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.base import ClassifierMixin, clone
-from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -16,14 +17,18 @@ from torch.utils.data import Dataset
 
 from .._backbones.backbone import Opening
 from .._backbones.classifier import CalibratorBackbone
-from .._backbones.fingerprint import row_prints
 from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
+from .._backbones.rows import prints_of, recording
 from .._backbones.samples import fit_folds, predict_labelled
-from .._judging.risk import best_unproven, prove
-from .._utils.arrays import to_numpy
+from .._judging.overlap import shared_share
+from .._judging.risk import best_unproven, mean_risk, prove
+from .._judging.splits import copies_of
+from .._looks.diagnosis import look_for_errors
+from .._utils.arrays import tensor_of, to_numpy
 from .._utils.encoding import register
 from .._utils.labels import (
+    accuracy,
     check_groups,
     check_labels,
     check_same_length,
@@ -41,11 +46,7 @@ from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
 from ..persistence import write
-from ._bound import OF_CLONES, SAME_SAMPLES, RiskBound, reason_of
-
-# Of the rows that a calibrator remembers of its own samples, so many that come once among the new ones are no
-# coincidence; where values are few, all come often.
-_TOO_MANY = 0.75
+from ._bound import OF_CLONES, RiskBound, reason_of, same_samples
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -93,9 +94,9 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         Share of the calibration samples that are answered, by weight.
     guaranteed_ : bool
         Whether the bound is proven. Never where the estimator wasn't fitted: the threshold is then proven of the
-        clones, and what is fitted to all the samples is seldom worse. Nor where X is found to have fitted the
-        calibrator. That isn't known of other packages' classifiers, nor looked for in dicts, sparse matrices and
-        Datasets of anything but tensors.
+        clones, and what is fitted to all the samples is seldom worse. Nor where rows of X are found to have fitted the
+        calibrator, more than chance explains. That isn't known of other packages' classifiers, nor of one that was
+        saved with ``remember=False``.
     verdict_ : RiskBound
         What was proven, by which test: ``reason``, ``risk``, ``p_value``, ``n_answered``, ``n_needed`` and others.
     abstain_label_ : object
@@ -123,14 +124,21 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
     what will be answered, so that the number of wrong ones is binomial, and its tail an exact p value of "the risk is
     above the target". It is a hundredth of the way to the next score higher, lest rounding decide on samples that tie,
     as at the steps of isotonic calibration. Such tests go from few answered samples to ever more ([1]_, "fixed sequence
-    testing"), from five starts that share the level 1 - `confidence`. A sequence that reaches the next start takes on
-    that one's share (Wiens' fallback procedure [2]_), so that the probability of any wrong proof is at most the level.
+    testing"), from up to five starts that share the level 1 - `confidence`. A sequence that reaches the next start
+    takes on that one's share (Wiens' fallback procedure [2]_), so that the probability of any wrong proof is at most
+    the level.
+    Starts among the surest samples may stop at one confident mistake, often a wrong label. So .35 of the level is for
+    one more start, which the probabilities choose and no label: the largest number of answers that would pass with a
+    probability of .9 if risks were as predicted.
 
     With costs that aren't 0 and 1 the bound of Hoeffding and Bentkus takes the binomial's place ([1]_). With weights or
     groups bets do ([3]_): a mixture of ``prod (1 - b w (l - r))`` over eight b, with the loss l, the target r, and the
     weight w over the largest one, has an expectation of at most 1 where the risk is r or above; one over it is a p
-    value. Weighted losses of a group are summed first, so that a group counts as one. There, a threshold among many
-    scores of a group is only about independent of them.
+    value. A group counts as the mean of ``w (l - r)`` over its answered samples, whatever its size. There, a threshold
+    among many scores of a group is only about independent of them. Groups whose samples share a score, as duplicates
+    do, are answered as one, and keep the exact test: a group's loss is its largest one.
+
+    Samples of equal inputs count as one; where the inputs aren't arrays, of equal probabilities that aren't votes.
 
     The bound speaks of the mean over what is answered, not of each class or each input. It doesn't hold for inputs of
     another kind than those of calibration. Where `fit` fitted the estimator, it is proven of the clones alone; an
@@ -198,11 +206,12 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         y : array-like of shape (n_samples,), default=None
             Class labels. May be left out where X brings them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the risk, as where some are drawn more often than they come. What the bound takes
-            for possible is the largest one.
+            Weights of the samples in the risk, as where some are drawn more often than they come. None may come that is
+            heavier than all of these: the bound takes the largest weight for the largest possible one.
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other, such as frames of a video or visits of a patient: a name for each of
-            what it belongs to. A group counts as one sample.
+            what it belongs to. A group counts as the mean of its answered samples, however many: the bound is of the
+            mean over groups with an answer.
         **params : dict
             For the ``fit`` of an estimator that isn't fitted, which has the weights as well where it takes any. With
             scikit-learn's metadata routing all go to whoever requests them.
@@ -221,8 +230,10 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         Warns
         -----
         CalibrationSetWarning
-            If nothing can be proven: it says how many samples would do; or if the calibrator was fitted to these
-            samples.
+            If nothing can be proven: it says how many samples would do; or if the calibrator was fitted to some of
+            these samples.
+        TrainingDataWarning
+            If a fitted estimator is right on each of 500 samples or more, as on those that trained it.
         """
         if current() is not ALONE:
             raise ValueError(
@@ -237,13 +248,20 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
                 if name.endswith("_") or name == "_backbone":
                     delattr(self, name)
             out_of_sample = self._out_of_sample if is_frozen(self.estimator) else self._out_of_fold
-            y, proba, doubt = out_of_sample(X, y, sample_weight, groups, params)
+            y, proba, doubt, prints = out_of_sample(X, y, sample_weight, groups, params)
             self.classes_ = np.asarray(self.estimator_.classes_)
             self.costs_ = self._check_costs()
             self.abstain_label_ = self._choose_label()
             y_encoded = encode_labels(y, self.classes_)
             weight = check_sample_weight(sample_weight, len(y)).numpy()
-            self._choose_threshold(proba, y_encoded, weight, groups, doubt)
+            if prints is not None:
+                doubt = self._look_for_samples_seen(prints[weight > 0]) or doubt
+            if is_frozen(self.estimator):
+                said, labels, weights = (tensor_of(values, "y") for values in (proba, y_encoded, weight))
+                for finding in look_for_errors(said, labels, weights, purpose="prove the risk"):
+                    finding.tell()
+            copies = self._copies(X, proba, weight, prints)
+            self._choose_threshold(proba, y_encoded, weight, copies, groups, doubt)
             self._backbone = self._open_backbone()
             if not isinstance(X, (Dataset, dict)) and len(getattr(X, "shape", None) or np.asarray(X).shape) == 2:
                 validate_data(self, X, skip_check_array=True)
@@ -262,26 +280,47 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             raise TypeError(f"estimator must have predict_proba; got {type(estimator).__name__}: calibrate it first")
 
     def _out_of_sample(self, X, y, sample_weight, groups, params):
-        """Labels, what a fitted estimator says of samples that should be new to it, and what speaks against that."""
+        """Labels, what a fitted estimator says of samples that should be new to it, no doubt, and hashes of them."""
         given = {"sample_weight": sample_weight, "groups": groups}
         # Raises for what nobody takes.
         self._route({name: value for name, value in params.items() if value is not None})
         in_order = any(value is not None for value in given.values())
         self.estimator_ = self._frozen_part()
-        predicted, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=in_order)
-        y, doubt = check_labels(y, beside=("X", X)), None
+        with recording() as recorded:
+            predicted, y = predict_labelled(self.estimator_, "predict_proba", X, y, in_order=in_order)
+        y = check_labels(y, beside=("X", X))
         check_same_length(y, len(predicted), "y")
-        seen = getattr(self.estimator_, "_rows_seen", None)
-        prints = None if seen is None else row_prints(X)
-        if seen is not None and prints is not None and np.mean((prints == seen[:, None]).sum(1) == 1) >= _TOO_MANY:
-            doubt = SAME_SAMPLES
-            note(
-                f"X holds the samples that {type(self.estimator_).__name__} was fitted to, which flatter it: the "
-                "bound isn't proven for others. Give fit other samples, or an estimator that isn't fitted, which it "
-                "cross-fits",
-                CalibrationSetWarning,
-            )
-        return y, predicted, doubt
+        return y, predicted, None, prints_of(dataset_behind(X, any_order=True), recorded, len(y))
+
+    def _look_for_samples_seen(self, prints):
+        """What speaks against a proof by samples of these hashes that fitted a calibrator; None if nothing does."""
+        calibrator, shares = self.estimator_, {}
+        while isinstance(calibrator, BaseCalibrator):
+            seen = getattr(calibrator, "_rows_seen", None)
+            if seen is not None:
+                shares[type(calibrator).__name__] = shared_share(prints, seen)
+            calibrator = calibrator._backbone.classifier
+        name = max(shares, key=shares.__getitem__, default=None)
+        if name is None or not shares[name]:
+            return None
+        note(
+            f"X holds samples that {name} was fitted to, about {shares[name]:.0%} of X, which flatter it: the bound "
+            "isn't proven for others. Give fit other samples, or an estimator that isn't fitted, which it cross-fits",
+            CalibrationSetWarning,
+        )
+        return same_samples(shares[name])
+
+    def _copies(self, X, proba, weight, prints):
+        """Labels that only equal samples share; None where all differ."""
+        X = dataset_behind(X, any_order=True)
+        X = to_numpy(X) if isinstance(X, (list, tuple)) else X
+        log_proba = tensor_of(proba, "y").clamp_min(np.finfo(np.float64).tiny).log()
+        votes = getattr(self.estimator_, "least_probability_", 0.0) > 0
+        copies = copies_of(log_proba, torch.from_numpy(weight), X, votes=votes)
+        if copies is None or prints is None or isinstance(X, (np.ndarray, torch.Tensor)) or hasattr(X, "to_numpy"):
+            return copies
+        # By their scores, which maps of few steps give to others too.
+        return np.unique(np.stack([copies, prints]), axis=1, return_inverse=True)[1].ravel()
 
     def _out_of_fold(self, X, y, sample_weight, groups, params):
         """Labels, what clones say of samples that weren't theirs, and that it is of them; the estimator has all."""
@@ -302,7 +341,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         for fitted, (_, rows) in zip(clones, splits, strict=True):
             columns = encode_labels(np.asarray(fitted.classes_), classes)
             proba[np.ix_(rows, columns)] = fitted.predict_proba(take_rows(X, rows))
-        return y, proba, OF_CLONES
+        return y, proba, OF_CLONES, None
 
     def _splitter(self, groups):
         if groups is not None and (self.cv is None or isinstance(self.cv, Integral)):
@@ -334,10 +373,11 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             raise ValueError(f"abstain_label must be none of the classes {self.classes_.tolist()}; got {label!r}")
         return label
 
-    def _choose_threshold(self, proba, y_encoded, weight, groups, doubt):
+    def _choose_threshold(self, proba, y_encoded, weight, copies, groups, doubt):
         """Prove a threshold by samples with weight, or find that none can be proven; whether a doubt stays."""
         columns, scores = self._decide(proba)
         counted = weight > 0
+        copies = None if copies is None else np.unique(copies[counted], return_inverse=True)[1]
         if groups is not None:
             groups = np.unique(group_keys(groups, len(weight))[counted], return_inverse=True)[1]
         columns, scores, y_encoded, weight = columns[counted], scores[counted], y_encoded[counted], weight[counted]
@@ -347,26 +387,36 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             low, span = self.costs_.min(), np.ptp(self.costs_)
             losses, target = (self.costs_[y_encoded, columns] - low) / span, (self.target_risk - low) / span
             values = (self.costs_ - low) / span
-        options = {"floor": self._floor(), "zero_one": bool(np.isin(values, (0.0, 1.0)).all())}
+        expected = 1 - scores if self.costs_ is None else (-scores - low) / span
+        options = {"floor": self._floor(), "zero_one": bool(np.isin(values, (0.0, 1.0)).all()), "expected": expected}
         # Equal weights are none.
         weights = weight if np.ptp(weight) else None
-        answered = prove(scores, losses, target, 1 - self.confidence, weight=weights, groups=groups, **options)
+        options |= {"weight": weights, "groups": _joined(copies, groups)}
+        answered = prove(scores, losses, target, 1 - self.confidence, **options)
         proven, self.threshold_ = answered.n_samples > 0, answered.threshold
         unproven = not proven and self.unproven == "best"
         if unproven:
-            self.threshold_ = best_unproven(scores, losses, target, weight, options["floor"])
+            self.threshold_ = best_unproven(scores, losses, target, weight, groups, options["floor"])
         chosen = scores > self.threshold_
         answered = answered._replace(n_samples=int(chosen.sum()))
-        risk = math.nan
+        risk = of_samples = math.nan
         if chosen.any():
-            risk = float(np.average(losses[chosen], weights=weight[chosen]))
-            risk = risk if self.costs_ is None else float(self.costs_.min() + risk * np.ptp(self.costs_))
+            shown = groups if groups is None else groups[chosen]
+            risk, of_samples = (mean_risk(losses[chosen], weight[chosen], each) for each in (shown, None))
+            if self.costs_ is not None:
+                risk, of_samples = (float(low + each * span) for each in (risk, of_samples))
         self.coverage_ = float(weight[chosen].sum() / weight.sum())
         self.guaranteed_ = proven and doubt is None
-        asked = self.target_risk, self.confidence
+        asked, n_distinct = (self.target_risk, self.confidence), len(scores) if copies is None else copies.max() + 1
         self.verdict_ = RiskBound(
             guaranteed=self.guaranteed_,
-            reason=reason_of(proven, answered, len(scores), risk, *asked, unproven, doubt),
+            reason=reason_of(
+                *(proven, answered, len(scores), risk, *asked, unproven, doubt),
+                n_distinct=n_distinct,
+                of_samples=None if groups is None else of_samples,
+                of_all=mean_risk(losses, weight),
+                target=target,
+            ),
             risk=risk,
             target_risk=self.target_risk,
             confidence=self.confidence,
@@ -511,7 +561,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         columns, scores = self._decide(proba)
         y, predicted = check_labels(y, beside=("X", X)), self.classes_[columns]
         # Raises for labels of another kind or number, as any classifier's score does.
-        accuracy_score(y, predicted)
+        accuracy(y, predicted)
         right = (scores > self.threshold_) & (predicted == y)
         return float(np.average(right, weights=check_sample_weight(sample_weight, len(right)).numpy()))
 
@@ -593,6 +643,15 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
 
     def _routed_to(self, groups=None):
         return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self._splitter(groups)}
+
+
+def _joined(copies, groups):
+    """What counts once: a number for each sample of what equal samples and groups link; None without either."""
+    if copies is None or groups is None:
+        return groups if copies is None else copies
+    places = copies, copies.max() + 1 + groups
+    links = coo_array((np.ones(len(copies)), places), shape=(places[1].max() + 1,) * 2)
+    return connected_components(links, directed=False)[1][copies]
 
 
 register(SelectiveClassifier, arguments_of)

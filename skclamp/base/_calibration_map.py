@@ -6,8 +6,11 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
-# What a fitted calibrator has beside its map: the network, the way to it, and what is fitted.
-_BESIDE = {"estimator", "estimator_", "module_", "_backbone", "calibrators", "candidates", "cv", "cv_results_"}
+# What a fitted calibrator has beside its map: the network, the way to it, what it has seen, and what is fitted.
+_BESIDE = {
+    *("estimator", "estimator_", "module_", "_backbone", "_rows_seen"),
+    *("calibrators", "candidates", "cv", "cv_results_"),
+}
 
 
 class CalibrationMap(nn.Module):
@@ -19,7 +22,8 @@ class CalibrationMap(nn.Module):
 
     def __init__(self, calibrator):
         super().__init__()
-        self._bare = object.__new__(type(calibrator))
+        self._of = type(calibrator)
+        self._facts = {}
         for name in sorted(vars(calibrator).keys() - _BESIDE):
             value = getattr(calibrator, name)
             if isinstance(value, nn.Module):
@@ -33,7 +37,7 @@ class CalibrationMap(nn.Module):
             elif isinstance(value, list) and all(hasattr(each, "_transform_logits") for each in value):
                 self.add_module(name, nn.ModuleList(map(CalibrationMap, value)))
             else:
-                setattr(self._bare, name, value)
+                self._facts[name] = value
 
     def forward(self, logits):
         """Calibrated logits of the same shape."""
@@ -41,9 +45,11 @@ class CalibrationMap(nn.Module):
 
     def calibrator(self):
         """What has the hook, and for what it learned the buffers and modules as they are now."""
-        twin = object.__new__(type(self._bare))
+        twin = object.__new__(self._of)
         modules = {name: _learned(module) for name, module in self._modules.items()}
-        vars(twin).update(vars(self._bare) | self._buffers | modules)
+        # Attribute by attribute: torch.export of torch 2.6 can't follow vars or unions.
+        for name, value in {**self._facts, **self._buffers, **modules}.items():
+            setattr(twin, name, value)
         return twin
 
 

@@ -9,23 +9,23 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, clone
-from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from .._backbones.backbone import ArrayBackbone, Opening
-from .._backbones.fingerprint import content_hash, row_prints
+from .._backbones.fingerprint import content_hash
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
 from .._backbones.samples import Samples, cross_fit, labels_beside, read, read_labels
+from .._backbones.scale import joined
 from .._looks import words
-from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, look_like_probabilities
+from .._looks.diagnosis import diagnose, look_at_frequencies, look_at_new, look_back, total_of_probabilities
 from .._looks.overfit import MAX_CLASSES, against_temperature, is_doubtful, is_hopeless
 from .._solvers.zeros import least_by_labels
 from .._utils.arrays import absent_again, absent_among, is_exporting, tensor_of
 from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
-from .._utils.labels import check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
+from .._utils.labels import accuracy, check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
 from .._utils.metadata import NO_METADATA, route, router_of
 from .._utils.parameters import Choices
@@ -39,11 +39,10 @@ from ..persistence import write
 from ._around import AroundEstimator, arguments_of
 from ._calibration_map import CalibrationMap
 from ._scores import Mapped, Scores, scored
+from ._seen_classes import SeenClasses
 
 # A float64 chunk of this many entries is 1 MB and stays in the cache from one step to the next.
 _ENTRIES_AT_ONCE = 1 << 17
-# Rows of the calibration samples that are told again by their hashes.
-_REMEMBERED_ROWS = 16
 # Parameters in which the ranks of a sharded fit may differ.
 _OF_EACH_RANK = ("callbacks", "device", "random_state", "verbose")
 
@@ -143,7 +142,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         "verbose": VERBOSE,
     }
 
-    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "estimator_", "cv_results_", "module_"})
+    # Hashes of rows are no part of what was learned: the file of the calibrator itself may have them beside.
+    _not_saved: ClassVar[frozenset] = frozenset({"_backbone", "_rows_seen", "estimator_", "cv_results_", "module_"})
 
     # Whether the map is one of logarithms, which probabilities of 0 don't have.
     _takes_logarithms = True
@@ -157,6 +157,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     # Whether it takes logits of -inf, as of classes that a sample doesn't have, and gives the others what they would
     # have among themselves.
     _takes_absent = True
+
+    # Whether the map has numbers of each class. `_fit_logits` and `_transform_logits` then see the columns of classes
+    # with samples alone, and temperature scaling sets the probabilities of the others.
+    _learns_by_class = False
 
     # Whether the fit reads samples several times, by their numbers, which streams don't have.
     _reads_again = False
@@ -246,17 +250,19 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
             samples = self._understand(self._read(X, y, metadata, any_order), sample_weight, metadata, ranks)
             n_samples, n_classes = int((samples.weight > 0).sum()), samples.logits.shape[1]
-            self._like_probabilities = look_like_probabilities(samples.logits)
-            if checks and self._like_probabilities and samples.backbone.guesses_response:
-                note(words.probabilities(), CalibrationSetWarning, explains=True)
+            total = total_of_probabilities(samples.logits)
+            self._like_probabilities = total > 0
+            if checks and total and samples.backbone.guesses_response:
+                note(words.probabilities(total), CalibrationSetWarning, explains=True)
             checks = checks and ranks is ALONE
-            looked = self._look_at(samples) if checks else None
+            looked = self._look_at(samples) if checks else self._looked_at_silently(samples)
             absent = absent_among(samples.logits)
             if absent is not None and absent.any():
                 self._check_absent(absent, samples)
             self.least_probability_ = self._least_probability(samples)
             logits = raised(samples.logits, self.least_probability_) if self.least_probability_ else samples.logits
-            samples = replace(samples, logits=logits, guesses=looked is not None and looked.guesses)
+            known = {} if looked is None else {"guesses": looked.guesses, "misordered": looked.misordered}
+            samples = replace(samples, logits=logits, **known)
 
             self._n_samples = samples.shard.total
             judged = bool(checks and self._n_per_class and not notes.explained)
@@ -278,7 +284,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 mapped = mapped._replace(out_of_fold=rival.loss)
             self._scores = None if notes.silent else self._score(samples, mapped, checks, notes)
             self._remember(samples)
-            if looked is not None:
+            if checks and looked is not None:
                 self._look_back(looked, samples, notes, few=hopeless or (rival is not None and rival.worse))
         return self
 
@@ -341,13 +347,20 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             finding.tell()
         return looked
 
+    def _looked_at_silently(self, samples):
+        """What `_look_at` looked at, as part of a fit that has told it, where a perturbation goes by that; or None."""
+        if not self._reads_again or samples.shard.ranks is not ALONE:
+            return None
+        with silenced():
+            return self._look_at(samples)
+
     def _check_absent(self, absent, samples=None):
         """Raise where some logits are -inf and the map takes none, or where those of labels that count are."""
         if not self._takes_absent:
             raise ValueError(
                 f"{type(self).__name__} takes no logits of -inf, as those of classes that a sample doesn't have: what "
                 "it learns of a class would mix samples with and without it. TemperatureScaling, "
-                "EnsembleTemperatureScaling, VectorScaling and StructuredVectorScaling take them, among others"
+                "EnsembleTemperatureScaling and StructuredVectorScaling take them, among others"
             )
         if samples is None:
             return
@@ -387,7 +400,20 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
         What it returns says what the map takes, a `Mapped`; None is the estimator's logits.
         """
-        self._fit_logits(*samples.of_all())
+        data = samples.of_all()
+        if self._learns_by_class:
+            data = self._of_seen_classes(*data)
+        self._fit_logits(*data)
+
+    def _of_seen_classes(self, logits, y, sample_weight):
+        """What is learned from: the samples as they were without the classes that have none, which are remembered."""
+        self._seen = seen = SeenClasses.of(logits, y, sample_weight)
+        self.seen_ = np.ones(logits.shape[1], dtype=bool) if seen is None else seen.mask
+        if seen is None:
+            return logits, y, sample_weight
+        if len(seen.columns) > 1 and not seen.are_missing_by_chance(logits, sample_weight):
+            note(words.missing_classes(seen.mask), CalibrationSetWarning)
+        return seen.among(logits, y, sample_weight)
 
     def _fit_logits(self, logits, y, sample_weight):
         """Hook: learn from logits (n, K), column indices (n,) and float64 weights (n,)."""
@@ -426,14 +452,16 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _mend_by_class(self, n_classes):
         """Hook: which calibrators set each class right, in words."""
-        maps = "PlattScaling, BetaCalibration" if n_classes == 2 else "StructuredVectorScaling"
-        return f"{type(self).__name__} treats all classes alike, and can't mend it: {maps} and VectorScaling can"
+        maps = "PlattScaling and BetaCalibration" if n_classes == 2 else "StructuredVectorScaling"
+        return f"{type(self).__name__} treats all classes alike, and can't mend it: {maps} can"
 
     def _remember(self, samples):
         """Take on what predictions need beside what was learned."""
         X = samples.X
-        self._rows_seen = row_prints(X, _REMEMBERED_ROWS)
+        self._rows_seen = samples.rows_seen()
         self._backbone = samples.deployed
+        self._scale_of_inputs = joined(samples.shard.ranks.all_gather_object(samples.backbone.scale))
+        self._backbone.scale_of_fit = self._scale_of_inputs
         self.classes_ = samples.classes
         if samples.estimator is not None:
             self.estimator_ = samples.estimator
@@ -458,7 +486,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         findings = look_back(
             looked,
             self._solved_temperature,
-            inputs=None if self.estimator is None else samples.backbone.range_of_inputs,
+            inputs=samples.backbone.scale if samples.backbone.in_batches and self.estimator is not None else None,
             guessed=samples.backbone.guesses_response,
             declared=self.response == "logits",
             notes=notes,
@@ -487,6 +515,10 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     def _solved_temperature(self):
         """Hook: the temperature where the fit has solved for one, else None."""
         return getattr(self, "temperature_", None)
+
+    def _restore(self, learned, backbone=None):
+        super()._restore(learned, backbone)
+        self._backbone.scale_of_fit = getattr(self, "_scale_of_inputs", None)
 
     # Predicting: open, logits, map.
 
@@ -574,6 +606,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """
         check_is_fitted(self)
         backbone = ArrayBackbone("logits")
+        backbone.scale_of_fit = None if self.estimator is not None else self._backbone.scale_of_fit
         logits, _ = backbone.logits(backbone.open(self._mapped_logits(logits)))
         self._look_at_new(logits)
         return self._transform_rows(torch.log_softmax, logits)
@@ -623,10 +656,11 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            As `predict`; if there are no labels, or y aren't those that X brings.
+            As `predict`; if there are no labels, not one for each sample, such of another type, or not those that X
+            brings.
         """
         predicted, y = self._predict_labelled("predict", X, y, in_order=sample_weight is not None)
-        return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+        return accuracy(y, predicted, sample_weight)
 
     def _predict_labelled(self, method, X, y=None, *, in_order=False, name="y"):
         """What a method says of X, and the labels: y or those that X brings, read in the same pass.
@@ -709,7 +743,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             self._check_absent(absent)
         if self._raises_zeros and self.least_probability_:
             logits = raised(logits, self.least_probability_)
-        mapped = self._transform_logits(logits)
+        seen, transform = getattr(self, "_seen", None), self._transform_logits
+        mapped = transform(logits) if seen is None else seen.mapped(transform, logits)
         return mapped if absent is None else absent_again(mapped, absent)
 
     def _transform_logits(self, logits):
@@ -776,6 +811,13 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             if name.endswith("_") and isinstance(value, float) and not name.startswith(hidden)
         ]
         yield f"{learned}{': ' * bool(scalars)}{', '.join(scalars)}."
+        yield from self._of_missing_classes()
+
+    def _of_missing_classes(self):
+        """Hook: sentences of `summary` on classes without samples, where there are some."""
+        if seen := getattr(self, "_seen", None):
+            temperature = f"temperature scaling's (T = {seen.temperature:.4g})"
+            yield f"{words.without_samples(seen.mask)}: their probabilities are {temperature}."
 
     @property
     def _n_parameters(self):
@@ -788,13 +830,17 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         """Hook: how many of them nothing but the samples holds: no penalty, no pooling, no held-out samples."""
         return 0
 
-    def save(self, path):
+    def save(self, path, *, remember=True):
         """Write what was learned to a file, without the network; `skclamp.load` reads it.
 
         Parameters
         ----------
         path : str or path-like
             The safetensors file to write. One that is there is replaced once the new one is complete.
+        remember : bool, default=True
+            Whether to write 16 bits of a hash of each calibration sample, in no order, by which `SelectiveClassifier`
+            tells samples that it is given again. Who has a sample can tell by them that it isn't among these or, with
+            a chance of error, that it is. False writes nothing of the samples.
 
         Raises
         ------
@@ -813,7 +859,7 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             If a parameter, such as callbacks, can't be saved.
         """
         check_is_fitted(self)
-        write(self, path)
+        write(self, path, remember=remember)
 
     def _arguments(self):
         """Hook: what `save` takes for the constructor's arguments, by name."""

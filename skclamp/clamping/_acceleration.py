@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from ..exceptions import ForwardError
 from ..modules import LogitsModule
 from ..modules._layer_calls import convolutions_before_norms
 from ..modules._unwrap import is_spread, unwrapped
@@ -20,6 +21,8 @@ from ..modules._unwrap import is_spread, unwrapped
 # A fused network may round differently, no more.
 _FUSED_TOLERANCE = 1e-4
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+# What torch raises of a tensor's layout, dtype or gradient, and Python of a layer that is gone: what differs in a copy.
+_OF_A_COPY = (RuntimeError, TypeError, AttributeError)
 
 
 class _FastLogits(LogitsModule):
@@ -96,16 +99,41 @@ def _fused(logits, batch, expected):
     # Hooks would have a compiler make its layers again.
     if not any(isinstance(part, _BatchNorm) for part in parts) or any(hasattr(part, "_orig_mod") for part in parts):
         return _variant(logits)
+    copied = _copied(logits.module)
+    if copied is None:
+        return _variant(logits)
+    candidate = _variant(logits, copied)
+    pairs = _of_a_copy(lambda: convolutions_before_norms(copied, lambda: _run(candidate, batch)))
+    if not pairs:
+        return _variant(logits)
     try:
-        candidate = _variant(logits, copy.deepcopy(logits.module))
-        pairs = convolutions_before_norms(candidate.module, lambda: _run(candidate, batch))
         for convolution, norm in pairs:
             _fuse(convolution, norm)
         _remove(candidate, {norm for _, norm in pairs})
-        candidate.requires_grad_(False)
-        return candidate if pairs and _same(candidate, batch, expected) else _variant(logits)
-    except Exception:  # noqa: BLE001 - a copy of a network may fail in as many ways as there are networks
+    except Exception:  # noqa: BLE001 - weights that something parametrises can't be set, in many ways
         return _variant(logits)
+    candidate.requires_grad_(False)
+    return candidate if _of_a_copy(lambda: _same(candidate, batch, expected)) else _variant(logits)
+
+
+def _copied(module, **layout):
+    """A deep copy of a network, in a layout; None where it holds what can't be copied, such as a lock or a file."""
+    try:
+        copied = copy.deepcopy(module)
+        return copied.to(**layout) if layout else copied
+    except Exception:  # noqa: BLE001 - copying runs what the network's parts say of it, and nothing of its forward
+        return None
+
+
+def _of_a_copy(run):
+    """What running a copy of a network gives; None where it fails as only a copy can, while other errors pass."""
+    try:
+        return run()
+    except _OF_A_COPY as error:
+        # What the network itself raised.
+        if isinstance(error, ForwardError) and not isinstance(error.__cause__, _OF_A_COPY):
+            raise
+        return None
 
 
 def _fuse(convolution, norm):
@@ -133,15 +161,14 @@ def _channels_last(logits, batch, expected):
     memory_format = _CHANNELS_LAST.get(n_axes)
     if memory_format is None or not any(p.ndim == n_axes for p in logits.parameters()):
         return logits
-    try:
-        copied = copy.deepcopy(logits.module).to(memory_format=memory_format)
-        for part in copied.modules():
-            part.register_forward_hook(partial(_keep_layout, memory_format=memory_format))
-        candidate = _variant(logits, copied, memory_format=memory_format)
-        return candidate if _same(candidate, batch, expected) else logits
-    except (RuntimeError, TypeError):
-        # A module may hold a lock, a file, an activation that somebody kept; and `view` asks for rows in order.
+    copied = _copied(logits.module, memory_format=memory_format)
+    if copied is None or any(isinstance(part, torch.jit.ScriptModule) for part in copied.modules()):
         return logits
+    for part in copied.modules():
+        part.register_forward_hook(partial(_keep_layout, memory_format=memory_format))
+    candidate = _variant(logits, copied, memory_format=memory_format)
+    # `view`, for one, asks for rows in order.
+    return candidate if _of_a_copy(lambda: _same(candidate, batch, expected)) else logits
 
 
 def _keep_layout(_module, _inputs, output, *, memory_format: torch.memory_format):
@@ -155,10 +182,7 @@ def _keep_layout(_module, _inputs, output, *, memory_format: torch.memory_format
 def _autocast(logits, batch):
     """Under bfloat16 autocast, where the network can; else as it is."""
     candidate = _variant(logits, autocast=torch.bfloat16)
-    try:
-        return candidate if torch.isfinite(_run(candidate, batch)).all() else logits
-    except RuntimeError:
-        return logits
+    return candidate if _of_a_copy(lambda: torch.isfinite(_run(candidate, batch)).all()) else logits
 
 
 def _same(candidate, batch, expected):

@@ -45,9 +45,10 @@ from ..modules._norm_layers import with_features_clamped
 from ..perturbations._families import additive_part, family_of
 from ..perturbations._norm import norm_part
 from ..perturbations._views import titles_of
-from ..perturbations._words import in_words
+from ..perturbations._words import in_words, undoing
 from ._acceleration import accelerate
 from ._learner import Learner, check_settings, without_layers
+from ._normalisation import undone_normalisation
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
@@ -370,18 +371,23 @@ class BaseClamping(BaseCalibrator):
                 ranks.check_alike(shape_of_an_input=problem.input_shape, batch_size=problem.inputs.batch_size)
             with Progress(0 if ranks.rank else self.verbose, self.max_epochs) as progress:
                 learner = Learner(generator, progress)
-                starts = self._starts(problem, learner, X_unlabelled, X_reference)
-                if samples.guesses and self._searches_blindly and starts[0].taught is None:
-                    start, outcome, views = (
-                        starts[0],
-                        Outcome(problem, decision=nothing_tried(Unheard.GUESSES)),
-                        one_view(),
-                    )
+                if samples.misordered:
+                    start, outcome, views = self._refuse(problem, learner, X_unlabelled is not None)
                 else:
-                    start, outcome, views = self._search_all(starts, learner)
+                    starts = self._starts(problem, learner, X_unlabelled, X_reference)
+                    if samples.guesses and self._searches_blindly and starts[0].taught is None:
+                        nothing = Outcome(problem, decision=nothing_tried(Unheard.GUESSES))
+                        start, outcome, views = starts[0], nothing, one_view()
+                    else:
+                        start, outcome, views = self._search_all(starts, learner)
                 problem, taught = start.problem, start.taught
                 self._tell(start, outcome.decision, views, progress)
             state, solved, logits = self._with_temperature(problem, outcome, views)
+            alone = samples.shard.ranks is ALONE and problem.backbone.splits is None and problem.n_weighted > 0
+            looks = state.identity and taught is None and alone
+            self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
+            if self._undoes is not None:
+                note(undoing(self._undoes), CalibrationSetWarning, explains=True)
             if taught is not None:
                 state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
             self._fit_output(solved, logits)
@@ -412,7 +418,7 @@ class BaseClamping(BaseCalibrator):
         return self.refit_temperature or not getattr(self, "gamma", 0)
 
     def _mend_by_class(self, n_classes):
-        return f"A temperature can't mend it: {type(self).__name__} with output=VectorScaling() can"
+        return f"A temperature can't mend it: {type(self).__name__} with output=StructuredVectorScaling() can"
 
     @property
     def _inputs_stay(self):
@@ -432,6 +438,13 @@ class BaseClamping(BaseCalibrator):
     def _searches_blindly(self):
         """Whether nobody asked for a certain perturbation, which would be tried whatever the network knows."""
         return False
+
+    def _refuse(self, problem, learner, has_unlabelled):
+        """What `_search_all` returns where labels fit the columns in another order: what they teach is nonsense."""
+        decision = nothing_tried(Unheard.ANOTHER_ORDER)
+        problem.passes.beside = dict.fromkeys(_BESIDE, 0.0) if has_unlabelled else {}
+        start = Start(problem, decision if has_unlabelled else None)
+        return start, Outcome(problem, decision=decision), one_view(decision if self.max_views > 1 else None)
 
     def _search_all(self, starts, learner):
         """The best start, what the search for a perturbation found from there, and the views of that.
@@ -505,7 +518,7 @@ class BaseClamping(BaseCalibrator):
         )
         searched, tries = self._splits_for(problem, [], learner)
         if not tries:
-            n_samples = problem.n_distinct
+            n_samples = searched.n_distinct
             few = f"X_unlabelled has no effect: it takes {MIN_SAMPLES} labelled samples to judge it, got {n_samples}"
             note(few, CalibrationSetWarning)
             return [Start(problem, nothing_tried(Unheard.FEW_FOR_THE_GUARD, n_samples, MIN_SAMPLES))]
@@ -689,11 +702,16 @@ class BaseClamping(BaseCalibrator):
             averaged = f"{len(self.views_)} views ({shown}) are averaged and" if several else f"one view ({shown}) are"
             logits = f"of {averaged} {logits.removeprefix('are ')}"
         yield f"{type(self).__name__}: {in_words(self.perturbation_)}, and logits {logits}."
+        if getattr(self, "_undoes", None) is not None:
+            sentence = undoing(self._undoes)
+            yield f"{sentence[0].upper()}{sentence[1:]}"
         if not self._verdicts() and (self.accepted_ or self._has_views):
             yield "No guard judged this."
 
     def _sentences(self):
         yield from self._learned_in_words()
+        if hasattr(self, "output_"):
+            yield from self.output_._of_missing_classes()
         for verdict in self._verdicts().values():
             yield from sentences(verdict)
         passes = " and ".join(f"{self.cost_[name]:.3g} {name}" for name in ("forward", "backward"))

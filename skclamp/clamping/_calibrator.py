@@ -19,7 +19,7 @@ from .._utils.warnings import note
 from ..exceptions import CalibrationSetWarning
 from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
-from ._splits import look_for_near_copies, look_for_torn_copies, merged, tries_of, with_copies
+from ._splits import look_for_torn_copies, merged, tries_of, with_copies
 
 #: The settings of the authors' toolkit. They are for inputs that are normalised already: the learning rate and the
 #: perturbation are in the units of X as given, and images in [0, 1] would be moved much farther.
@@ -80,7 +80,8 @@ class NeuralClampingCalibrator(BaseClamping):
         be independent: neighbours in time on both sides of a split prove nothing. Where they aren't, a splitter of
         scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
         ``TimeSeriesSplit()``; or an iterable of (train, test) positions, which hold out each sample at most once. Equal
-        inputs share a fold and count as one, as each of the `groups` of `fit` does; near-copies, such as frames, warn.
+        inputs share a fold and count as one, as each of the `groups` of `fit` does; so do near-copies, such as frames,
+        which are told.
     {max_views, device, random_state}
 
     Attributes
@@ -261,7 +262,6 @@ class NeuralClampingCalibrator(BaseClamping):
         weighted, drawn = problem.weighted(), isinstance(self.validation_fraction, Real | str)
         if drawn:
             problem = weighted = merged(weighted)
-            look_for_near_copies(weighted)
         elif self._guarded:
             weighted = with_copies(weighted)
         tries = tries_of(self.validation_fraction, problem, learner) if self._guarded or len(candidates) > 1 else []

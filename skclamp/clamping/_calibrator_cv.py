@@ -17,7 +17,8 @@ from .._utils.parameters import check_grid
 from ..perturbations._words import title_of
 from ._base import BaseClamping
 from ._calibrator import GAMMA_RULE, NeuralClampingCalibrator
-from ._splits import look_for_near_copies, look_for_torn_copies, merged, with_copies
+from ._splits import look_for_torn_copies, merged, with_copies
+from ._unlabelled import Start
 
 # Parameters of the CV form, and what each of their values is to a single calibrator.
 _GRIDS = {"perturbations": "perturbation", "penalties": "penalty", "lrs": "lr", "gammas": "gamma"}
@@ -131,9 +132,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         drawn = isinstance(self.cv, Integral) and problem.backbone.splits is None
         problem = merged(problem) if drawn else with_copies(problem)
         splits = self._splits(problem)
-        if drawn:
-            look_for_near_copies(problem)
-        else:
+        if not drawn:
             look_for_torn_copies(problem, [splits], "cv")
         return problem, [splits]
 
@@ -145,6 +144,11 @@ class NeuralClampingCalibratorCV(BaseClamping):
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         return start, outcome, views
+
+    def _refuse(self, problem, learner, has_unlabelled):
+        # The grid's scores are asked for, whatever they are worth.
+        self._search_all([Start(problem)], learner)
+        return super()._refuse(problem, learner, has_unlabelled)
 
     def _sentences(self):
         yield from super()._sentences()

@@ -9,12 +9,12 @@ import torch
 from scipy.spatial import cKDTree
 from sklearn.model_selection import KFold
 
+from .._judging.near_duplicates import clusters, share_of_near_duplicates
 from .._judging.out_of_fold import MIN_SAMPLES
-from .._judging.splits import check_disjoint
+from .._judging.splits import are_categories, check_disjoint
 from .._utils.arrays import absent_among, without
 from .._utils.parameters import is_splitter
 from .._utils.warnings import note
-from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 
 # Below so many samples a half may be too few to learn from.
@@ -26,15 +26,13 @@ _ROUNDINGS, _ROUNDINGS_OF_HALF = 32, 4
 _N_MIXES = 8
 # A few equal rows of a table mislead nobody.
 _MANY_TORN = 0.1
-# Near-copies are looked for among so many samples, by so many entries of each, within classes of so many.
-_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES, _MIN_OF_CLASS = 2000, 100, 128, 10
-# So many times as far as the others of a cluster, of at most so many, is the next sample: in tables, whose columns have
-# units of their own, and in images and sequences, which have one, so that dead pixels weigh nothing. Of gas sensors,
-# where gases are measured again and again, up to 0.4 of the samples look so, of digits and CIFAR's images 0.00; of five
-# or ten frames of a video at least 0.7.
-_FAR, _FAR_OF_ONE_UNIT, _MAX_CLUSTER, _MANY_CLUSTERED = 4.0, 2.0, 20, 0.55
-# Of the distance to others: less is rounding.
-_SAME = 1e-5
+# Near-copies are looked for among so many samples, by so many entries of each.
+_MAX_SEEN, _MIN_SEEN, _MAX_ENTRIES = 2000, 100, 128
+# So many times as far as the others of a cluster is the next sample: in tables, whose columns have units of their own,
+# and in images and sequences, which have one, so that dead pixels weigh nothing. Of gas sensors, where gases are
+# measured again and again, up to half of the samples look so, of digits and CIFAR's images 0.00; of five or ten frames
+# of a video at least 0.8. Where so many do, clusters that are less clear are units too: torn apart they would prove.
+_FAR, _FAR_OF_ONE_UNIT, _MANY_CLUSTERED, _FAR_OF_UNITS = 2.5, 2.0, 0.6, 1.25
 
 
 def tries_of(validation_fraction, problem, learner):
@@ -98,7 +96,10 @@ def _given(validation_fraction, problem):
 
 
 def with_copies(problem):
-    """The same problem, and which of its samples, of all processes, are copies of each other."""
+    """The same problem, and which of its samples, of all processes, are copies of each other.
+
+    Equal rows of categories aren't.
+    """
     suspects = _tied(problem)
     _, rows = problem.shard.take(suspects)
     digests = torch.zeros(problem.shard.size, dtype=torch.int64)
@@ -110,16 +111,21 @@ def with_copies(problem):
         return problem
     copies = np.arange(len(problem))
     copies[suspects] = suspects.numpy()[first][number]
-    return replace(problem, copies=copies)
+    found = replace(problem, copies=copies)
+    entries, _, are_all = _entries(problem, np.arange(len(problem)))
+    return problem if are_all and are_categories(entries, found.n_distinct) else found
 
 
 def merged(problem):
-    """The same problem with copies of one label as one sample, of their total weight.
+    """The same problem with copies of one label, near-copies too, as the first of them, of their total weight.
 
     Weights count as repetitions: what is to be learned stays the same. Copies of several labels stay several samples,
     and so do those that several classifiers of a cross-fit see.
     """
-    problem = with_copies(problem)
+    return _merged(_with_near_copies(_merged(with_copies(problem))))
+
+
+def _merged(problem):
     if problem.copies is None or problem.backbone.splits is not None:
         return problem
     y_encoded = problem.shard.all_gather(problem.y_encoded).cpu().numpy()
@@ -178,69 +184,69 @@ def _digests(problem, rows):
     """Hashes of this process's inputs at some positions."""
     digests = []
     for batch, _ in problem.inputs.take(rows).batches():
-        x, others = problem.backbone.to_device(batch)
-        # Of a cross-fit these are the numbers of folds.
-        others = {} if problem.backbone.splits is not None else others
-        parts = [*([] if x is None else [x]), *(others[name] for name in sorted(others))]
+        parts = _parts(problem, batch)
         parts = [part.detach().cpu().contiguous() for part in parts]
         parts = [part.reshape(len(part), -1).view(torch.uint8).numpy() for part in parts]
         digests += [blake2b(b"".join(map(bytes, row)), digest_size=8).digest() for row in zip(*parts, strict=True)]
     return [int.from_bytes(digest, "little", signed=True) for digest in digests]
 
 
-def look_for_near_copies(problem):
-    """Note samples that come in small clusters, such as frames of a video, which random folds tear apart.
+def _parts(problem, batch):
+    """All that the network takes of a batch, the input that is perturbed first."""
+    x, others = problem.backbone.to_device(batch)
+    # Of a cross-fit these are the numbers of folds.
+    others = {} if problem.backbone.splits is not None else others
+    return [*([] if x is None else [x]), *(others[name] for name in sorted(others))]
 
-    A sample is in one where, of its nearest neighbours within its class, one is far nearer than the next. Columns that
-    are permuted, each by itself, show how often discrete values or few columns make it look so.
+
+def _with_near_copies(problem):
+    """The same problem, whose near-copies, such as frames of a video, are copies too; says so where there are any.
+
+    A few samples tell whether to look for those of all.
     """
     # Numbers of tokens tell no distance.
-    if problem.shard.ranks is not ALONE or len(problem) < _MIN_SEEN or not problem.has_floating_inputs:
-        return
+    if len(problem) < _MIN_SEEN or not problem.has_floating_inputs:
+        return problem
     # Some samples in succession of all, sorted by class and within a class by their logits.
-    y_encoded = problem.y_encoded.cpu()
-    order = np.lexsort([_mixed_logits(problem, 1)[:, 0].cpu().numpy(), y_encoded.numpy()])
+    shard = problem.shard
+    y_encoded = shard.all_gather(problem.y_encoded).cpu().numpy()
+    order = np.lexsort([shard.all_gather(_mixed_logits(problem, 1))[:, 0].cpu().numpy(), y_encoded])
     start = int(np.random.default_rng(0).integers(max(1, len(problem) - _MAX_SEEN + 1)))
-    rows = torch.from_numpy(np.sort(order[start : start + _MAX_SEEN]))
-    (entries, far), y_encoded = _entries(problem, rows), y_encoded[rows]
-    rng = np.random.default_rng(0)
-    seen, by_chance, n_seen = 0, 0, 0
-    for k in y_encoded.unique():
-        part = entries[y_encoded == k]
-        if len(part) >= _MIN_OF_CLASS:
-            permuted = np.column_stack([rng.permutation(column) for column in part.T])
-            seen, by_chance = seen + _n_clustered(part, far), by_chance + _n_clustered(torch.from_numpy(permuted), far)
-            n_seen += len(part)
-    if n_seen >= _MIN_SEEN and seen - by_chance > _MANY_CLUSTERED * n_seen:
-        note(
-            f"{seen / n_seen:.0%} of the samples have others of their class at a fraction of the distance to the rest, "
-            "as frames of a video and altered copies have. Random folds tear these apart, and then prove nothing: give "
-            "fit their groups, and validation_fraction (or cv) a splitter that goes by them, such as GroupKFold()",
-            CalibrationSetWarning,
-        )
+    rows = np.sort(order[start : start + _MAX_SEEN])
+    entries, one_unit, _ = _entries(problem, rows)
+    far = _FAR_OF_ONE_UNIT if one_unit else _FAR
+    share, by_chance, n_seen = share_of_near_duplicates(_comparable(entries, one_unit), y_encoded[rows], far)
+    if n_seen < _MIN_SEEN or share - by_chance <= _MANY_CLUSTERED:
+        return problem
+    entries, *_ = _entries(problem, np.arange(len(problem)))
+    found = replace(problem, copies=clusters(_comparable(entries, one_unit), _FAR_OF_UNITS))
+    note(
+        f"{share:.0%} of the samples have others of their class at a fraction of the distance to the rest, as frames "
+        "of a video and altered copies have. Each cluster of them counts as one sample, "
+        f"{found.n_distinct} in place of {len(problem)}. Where you know what belongs together, give fit the groups, "
+        "and validation_fraction (or cv) a splitter that goes by them, such as GroupKFold()",
+        CalibrationSetWarning,
+    )
+    return found
 
 
 def _entries(problem, rows):
-    """Some entries of each of some inputs, those of tables in units of their deviations, and what is far among them."""
-    flat, columns = [], None
-    for batch, _ in problem.inputs.take(rows).batches():
-        x = problem.backbone.to_device(batch)[0]
-        one_unit, x = x.ndim > 2, x.reshape(len(x), -1)
+    """Some entries of each of some inputs, whether these have one unit, as images have, and whether these are all."""
+    _, rows = problem.shard.take(torch.as_tensor(rows))
+    flat, columns, n_axes = [], None, 0
+    for batch, _ in problem.inputs.take(rows).batches() if len(rows) else ():
+        parts = _parts(problem, batch)
+        n_axes, x = parts[0].ndim, torch.cat([part.reshape(len(part), -1) for part in parts], 1)
         if columns is None:
             drawn = np.random.default_rng(0).permutation(x.shape[1])[:_MAX_ENTRIES]
             columns = torch.from_numpy(np.sort(drawn)).to(x.device)
         flat.append(x[:, columns].detach().float().cpu())
-    entries = torch.cat(flat)
-    if one_unit:
-        return entries, _FAR_OF_ONE_UNIT
-    deviations = entries.std(0)
-    return entries / torch.where(deviations > 0, deviations, 1.0), _FAR
+    told = problem.shard.ranks.all_gather_object((flat, n_axes, len(flat) and x.shape[1] <= _MAX_ENTRIES))
+    entries = torch.cat([part for parts, *_ in told for part in parts]).numpy()
+    return entries, max(n_axes for _, n_axes, _ in told) > 2, any(are_all for *_, are_all in told)
 
 
-def _n_clustered(entries, far):
-    """How many samples have a neighbour that is far nearer than the next one."""
-    distances = torch.cdist(entries, entries, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
-    nearest = distances.topk(min(_MAX_CLUSTER, len(entries) // 3), largest=False).values
-    # Rows that differ in columns that weren't drawn alone, or by rounding.
-    apart = nearest[:, :-1] > _SAME * nearest[:, -1:]
-    return int((apart & (nearest[:, 1:] > far * nearest[:, :-1])).any(1).sum())
+def _comparable(entries, one_unit):
+    """Entries of tables in units of their deviations; images and sequences have one unit."""
+    deviations = np.ones(1) if one_unit else entries.std(0)
+    return entries / np.where(deviations > 0, deviations, 1.0).astype(entries.dtype)

@@ -83,8 +83,8 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         decision = nothing_tried(reason, about=problem.input_shape)
     elif not candidates:
         decision = nothing_tried(Unheard.NO_VIEWS_GIVEN)
-    elif problem.n_distinct < MIN_SAMPLES:
-        decision = nothing_tried(Unheard.FEW_FOR_VIEWS, problem.n_distinct, MIN_SAMPLES)
+    elif outcome.searched.n_distinct < MIN_SAMPLES:
+        decision = nothing_tried(Unheard.FEW_FOR_VIEWS, outcome.searched.n_distinct, MIN_SAMPLES)
     if decision is not None:
         return one_view(decision if guarded else None)
     searched, perturbs = outcome.searched, outcome.state is not None

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,14 +15,12 @@ from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._backbones.samples import read
 from .._judging.class_frequencies import (
-    CHANGE_LEVEL,
     MEANS_LEVEL,
     ClassHistograms,
     ClassMeans,
+    ProbabilityMoments,
     decide_on_frequencies,
 )
-from .._judging.paired import n_effective
-from .._judging.splits import draw_folds
 from .._judging.words import verdict_of_frequencies
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import to_numpy
@@ -30,11 +29,8 @@ from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning, InputShiftWarning
-from ._priors import estimate_priors, evidence_of_change
+from ._priors import estimate_priors
 
-# Samples per class, of the labelled ones' frequencies, that join the estimate. Those of 100 classes vary too much
-# without, and a class that none of the unlabelled samples is of may well come up later.
-_ADDED_PER_CLASS = 3
 # How far from 1 given frequencies may sum.
 _ROUNDING = 1e-6
 
@@ -46,8 +42,8 @@ class PriorShiftCorrection(BaseCalibrator):
 
     `fit` learns a temperature and the old frequencies from labelled samples. `adapt` estimates the new ones from
     unlabelled samples of the deployment, by expectation maximisation (EM) on calibrated probabilities. Inputs that have
-    changed for another reason, such as a darker picture, would mislead it. Two tests therefore guard it. Held-out
-    samples must be likelier with the new frequencies than with any that the labelled samples allow. And each class's
+    changed for another reason, such as a darker picture, would mislead it. Two tests therefore guard it. The mean
+    probabilities must differ from those of the labelled samples by more than the errors of both allow. And each class's
     probability, and the largest one, must be distributed as in a mixture of the labelled samples' classes, as they are
     where the classes look as they did; where they aren't, `adapt` warns. Where a test fails or there are too few
     samples for it, probabilities stay those of `fit`. They do as well, with another warning, where classes aren't as
@@ -79,9 +75,10 @@ class PriorShiftCorrection(BaseCalibrator):
         Whether ``priors_`` are given ones, or such as `adapt` has found and kept.
     verdict_ : Verdict
         What `adapt` decided; only after it. ``accepted`` : bool; ``reason`` : str; ``gain`` : float, how much likelier
-        samples that didn't estimate the new frequencies are with them, in nats per sample; ``p_value`` : float, of the
-        test against frequencies as they were; ``fit_p_value`` : float, of the test that nothing else has changed, and
-        ``inputs_changed`` : bool, whether it rejects that for sure; ``n_samples`` and ``n_labelled`` : int.
+        the samples are with the new frequencies, in nats per sample, less what chance gains (Akaike's criterion);
+        ``p_value`` : float, of the test against frequencies as they were; ``fit_p_value`` : float, of the test that
+        nothing else has changed, and ``inputs_changed`` : bool, whether it rejects that for sure; ``n_samples`` and
+        ``n_labelled`` : int.
     {shared_attributes}
 
     Warns
@@ -100,21 +97,26 @@ class PriorShiftCorrection(BaseCalibrator):
     That the classes look as they did can't be proved, only not be rejected. At least 100 unlabelled samples are asked
     for, and 20 labelled ones a class, 100 in all. Have 500 labelled ones: with 200, a mild change of the inputs that
     comes with one of the frequencies may pass. Draw the unlabelled ones as those come that you predict for: repeated
-    images, frames of one video and sorted files are no such draw. The level of the first test is 0.02. By the second
-    one frequencies are kept where its p-value is above 0.05, and `adapt` warns where it is below 0.001. Three samples
-    a class with the labelled ones' frequencies join the estimate.
+    images, frames of one video and sorted files are no such draw. The level of the first test, Hotelling's of two
+    samples, is 0.01. By the second one frequencies are kept where its p-value is above 0.05, and `adapt` warns where it
+    is below 0.001.
+
+    The labelled samples' mean probabilities have an error too, which more unlabelled samples don't lower. The estimate
+    is shrunk towards them: samples with the labelled ones' frequencies join it, at least one a class. Their number is
+    twice the concentration of the Dirichlet distribution under which Hotelling's statistic is expected (empirical
+    Bayes), times ``1 + n_unlabelled / n_labelled``.
 
     The probabilities of a network that was trained on balanced classes are off class by class where the labelled
     samples' aren't. No temperature mends that. `fit` tests it by the differences between the classes' frequencies and
     mean probabilities (a score test of level 0.01), and `adapt` refuses where it shows. A calibrator that sets each
-    class right passes: ``PriorShiftCorrection(VectorScaling(network))``.
+    class right passes: ``PriorShiftCorrection(StructuredVectorScaling(network))``.
 
     References
     ----------
     M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori Probabilities: A
     Simple Procedure", Neural Computation 14, 2002. A. Alexandari, A. Kundaje and A. Shrikumar, "Maximum Likelihood with
-    Bias-Corrected Calibration is Hard-To-Beat at Label Shift Adaptation", ICML 2020. L. Wasserman, A. Ramdas and
-    S. Balakrishnan, "Universal Inference", PNAS 2020.
+    Bias-Corrected Calibration is Hard-To-Beat at Label Shift Adaptation", ICML 2020. H. Hotelling, "The Generalization
+    of Student's Ratio", Annals of Mathematical Statistics 2, 1931.
 
     Examples
     --------
@@ -146,8 +148,7 @@ class PriorShiftCorrection(BaseCalibrator):
     def adapt(self, X, y=None, sample_weight=None):
         """Estimate the class frequencies of unlabelled samples, and use them if two tests let them pass.
 
-        It starts from the labelled samples' frequencies, whatever an earlier call has found. One half of the samples,
-        drawn with a fixed seed, judges what the other estimates; what is kept is then estimated from all.
+        It starts from the labelled samples' frequencies, whatever an earlier call has found.
 
         Parameters
         ----------
@@ -199,30 +200,23 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _judge(self, log_proba):
         """The verdict on the frequencies that samples suggest."""
-        # Classes mustn't be spread evenly: halves that resemble each other would agree on what is chance.
-        scores, alike = torch.from_numpy(log_proba), torch.zeros(len(log_proba), dtype=torch.int64)
-        judging = draw_folds(scores, alike, torch.ones(len(alike), dtype=torch.float64), 2) == 1
-        priors, change = self._estimate(log_proba), 0.0
-        if judging.any():
-            options = {"n_labelled": self._n_effective, "level": CHANGE_LEVEL / 2}
-            new = self._estimate(log_proba[~judging])
-            change = evidence_of_change(log_proba[judging], self.labelled_priors_, new, **options)
-        histograms = ClassHistograms(*self._histograms)
+        moments, histograms = ProbabilityMoments(*self._moments), ClassHistograms(*self._histograms)
+        n_samples, n_classes = log_proba.shape
+        squared = moments.squared(np.exp(log_proba))
+        priors = estimate_priors(log_proba, moments.mean, strength=moments.strength(squared, n_samples))
+        likelier = logsumexp(log_proba + np.log(priors / moments.mean), axis=1).mean()
         decision = decide_on_frequencies(
-            change,
+            moments.p_value(squared, n_samples),
             histograms.p_value(log_proba, priors),
-            n_judging=int(judging.sum()),
-            n_samples=len(log_proba),
+            # Less what estimates win on their own samples by chance, as in Akaike's criterion.
+            gain=float(likelier - (n_classes - 1) / moments.n_both(n_samples)),
+            n_samples=n_samples,
             n_labelled=self._n_labelled,
-            n_classes=len(priors),
+            n_classes=n_classes,
             n_like=histograms.n_like(priors),
             flaw=self._flaw or self._off_by_class,
         )
         return priors, verdict_of_frequencies(decision)
-
-    def _estimate(self, log_proba):
-        strength = _ADDED_PER_CLASS * log_proba.shape[1]
-        return estimate_priors(log_proba, self.labelled_priors_, strength=strength)
 
     def _validate_params(self):
         super()._validate_params()
@@ -264,7 +258,7 @@ class PriorShiftCorrection(BaseCalibrator):
         return self.priors is None and not self._corrects_a_calibrator
 
     def _mend_by_class(self, n_classes):
-        return "Calibrate each class first: PriorShiftCorrection(VectorScaling(estimator))"
+        return "Calibrate each class first: PriorShiftCorrection(StructuredVectorScaling(estimator))"
 
     def _fit_logits(self, logits, y, sample_weight):
         n_classes, solution = logits.shape[1], None
@@ -279,12 +273,14 @@ class PriorShiftCorrection(BaseCalibrator):
         self.priors_ = self.labelled_priors_ = np.full(n_classes, 1 / n_classes)
         log_proba = torch.log_softmax(self._transform_logits(logits.double()), 1).cpu().numpy()[counted]
         # What the probabilities imply, and not the labels' frequencies: the difference would pass for a change.
-        means = np.maximum(weight @ np.exp(log_proba) / weight.sum(), MIN_PROBABILITY)
-        self.priors_ = self.labelled_priors_ = means / means.sum()
+        moments = ProbabilityMoments.of(np.exp(log_proba), weight)
+        self._moments = tuple(moments)
+        self.priors_ = self.labelled_priors_ = moments.mean
         self._flaw = _flaw(y_encoded, solution)
         chance = 1.0 if self._flaw else ClassMeans.of(np.exp(log_proba), y_encoded, weight).p_value
-        self._off_by_class = _off_by_class(chance)
-        self._n_labelled, self._n_effective = len(weight), float(n_effective(weight))
+        by_class = self._corrects_a_calibrator and self._frozen_part()._learns_by_class
+        self._off_by_class = _off_by_class(chance, by_class)
+        self._n_labelled = len(weight)
         self._histograms = tuple(ClassHistograms.of(log_proba, y_encoded, weight))
 
     def _remember(self, samples):
@@ -357,13 +353,17 @@ def _flaw(y_encoded, solution):
     return "the temperature is at its bound, so that the probabilities say nothing of the classes"
 
 
-def _off_by_class(p_value):
-    """What to do about probabilities that are off class by class, in words; empty if they aren't."""
+def _off_by_class(p_value, by_class):
+    """What to do about probabilities that are off class by class, in words; empty if they aren't.
+
+    `by_class` says that they are those of a map of each class, which something else held too far from the samples.
+    """
     if p_value >= MEANS_LEVEL:
         return ""
+    free = "VectorScaling" if by_class else "StructuredVectorScaling"
     return (
-        f"the probabilities are off class by class (p = {p_value:.2g}): calibrate with VectorScaling, "
-        "PriorShiftCorrection(VectorScaling(estimator)), and adapt that"
+        f"the probabilities are off class by class (p = {p_value:.2g}): calibrate with {free}, "
+        f"PriorShiftCorrection({free}(estimator)), and adapt that"
     )
 
 

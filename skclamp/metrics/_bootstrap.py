@@ -14,7 +14,7 @@ from .._utils.parameters import check_choice, check_number, check_whole_number
 from .._utils.warnings import silenced
 from ._metric import as_probabilities, check_metric, facts_of, options_of
 from ._noise_floor import draw_labels, values_of
-from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, ScaledError, resampling_weights
+from ._resampling import BLOCK_SIZE, AnyMetric, ErrorOfPairs, MeanScore, ScaledError, resampling_weights
 
 # As large an error in so many draws may be noise; so many draws first, which most often tell.
 _N_LARGER, _N_FIRST = 5, 60
@@ -99,6 +99,9 @@ def bootstrap_interval(
     errors under which the value found would be neither too small nor too large, given that the true residuals are the
     sample's times some factor and that the noise is the replicates'.
 
+    A proper score is a mean without bias, but with a long tail where mistakes are few: percentiles then end too low.
+    Its interval is that of the bootstrap-t: a replicate's error counts in units of its own standard error.
+
     Parameters
     ----------
     metric : callable
@@ -116,10 +119,10 @@ def bootstrap_interval(
     confidence_level : float, default=0.95
         Probability that the interval covers the true value, between 0 and 1.
     method : {"debiased", "percentile", "basic"}, default="debiased"
-        "percentile" takes quantiles of the replicates, "basic" mirrors them at the value. Proper scores have no bias,
-        and the area under the risk-coverage curve next to none: for them "debiased" is "percentile", as it is for other
-        packages' metrics. For errors that aren't resampled through sums it is "basic", which takes off part of the bias
-        only.
+        "percentile" takes quantiles of the replicates, "basic" mirrors them at the value. For proper scores "debiased"
+        is the bootstrap-t. The area under the risk-coverage curve has next to no bias: for it "debiased" is
+        "percentile", as it is for other packages' metrics. For errors that aren't resampled through sums it is "basic",
+        which takes off part of the bias only.
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns; see :func:`expected_calibration_error`.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -148,14 +151,16 @@ def bootstrap_interval(
     labels drawn as for :func:`calibration_noise_floor`: in bins of few samples the replicates vary too little to tell.
     Where the lower end would be above 0 that takes up to 199 draws (at 95 %), each about as long as a replicate; they
     end with the fifth such error. None are drawn where it is 0 anyway, for proper scores and for other methods.
-    The upper end bounds the chance of a value as small as the one found relative to that chance for a calibrated
-    classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain proof of
-    calibration.
+    The upper end of an error's interval bounds the chance of a value as small as the one found relative to that chance
+    for a calibrated classifier (CLs): a sample that happens to show less error than mere noise doesn't pass for certain
+    proof of calibration.
+    In a replicate with hardly a mistake the bootstrap-t takes no less than a quarter of the sample's standard error.
 
     References
     ----------
     J. Carpenter, "Test inversion bootstrap confidence intervals", Journal of the Royal Statistical Society B 61, 1999.
     A. L. Read, "Presentation of search results: the CLs technique", Journal of Physics G 28, 2002 (the upper end).
+    P. Hall, "Theoretical comparison of bootstrap confidence intervals", Annals of Statistics 16, 1988 (bootstrap-t).
 
     Examples
     --------
@@ -172,11 +177,14 @@ def bootstrap_interval(
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
     random_state = check_random_state(random_state)
     sample = _Sample(metric, y_true, y_proba, labels, sample_weight)
-    (sums,) = _replicates([sample], n_resamples, random_state)
+    (sums,) = _replicates([sample.form], sample.proba, n_resamples, random_state)
     replicates, value = sample.form.values(sums), sample.form.value
     tail = (1 - confidence_level) / 2
     if method == "debiased" and isinstance(sample.form, ScaledError):
         debiased, low, high = _invert(sample.form, sums, tail)
+    elif method == "debiased" and isinstance(sample.form, MeanScore):
+        noise = np.quantile(sample.form.noise(sums), [1 - tail, tail])
+        debiased, (low, high) = value, np.clip(value - noise, *sample.form.limits)
     else:
         debiased, (low, high) = value, np.quantile(replicates, [tail, 1 - tail])
         if method == "basic" or (method == "debiased" and sample.is_error):
@@ -203,7 +211,7 @@ def paired_bootstrap_test(
     """Test whether two calibrators differ in a metric on the same samples, resampled together.
 
     Calibration errors are debiased first, as in :func:`bootstrap_interval`: of two calibrated classifiers the one with
-    more noise would else look worse. Proper scores tell more: prefer them.
+    more noise would else look worse. Proper scores tell more: prefer them. Their differences have the bootstrap-t.
 
     Parameters
     ----------
@@ -256,10 +264,16 @@ def paired_bootstrap_test(
     _check_parameters(metric, n_resamples, confidence_level, sample_weight)
     samples = [_Sample(metric, y_true, y_proba, labels, sample_weight) for y_proba in (y_proba_1, y_proba_2)]
     check_same_length(np.empty(samples[1].proba.n_samples), samples[0].proba.n_samples, "y_proba_2")
-    sums = _replicates(samples, n_resamples, check_random_state(random_state))
-    (value_1, replicates_1), (value_2, replicates_2) = map(_debiased, samples, sums)
-    difference, noise = value_1 - value_2, replicates_1 - replicates_2
-    noise -= noise.mean()
+    first, second, random_state = samples[0].form, samples[1].form, check_random_state(random_state)
+    if isinstance(first, MeanScore) and isinstance(second, MeanScore):
+        scores = first - second
+        (sums,) = _replicates([scores], samples[0].proba, n_resamples, random_state)
+        difference, noise = scores.value, scores.noise(sums)
+    else:
+        sums = _replicates([first, second], samples[0].proba, n_resamples, random_state)
+        (value_1, replicates_1), (value_2, replicates_2) = map(_debiased, samples, sums)
+        difference, noise = value_1 - value_2, replicates_1 - replicates_2
+        noise -= noise.mean()
     tail = (1 - confidence_level) / 2
     low, high = difference - np.quantile(noise, [1 - tail, tail])
     extreme = {
@@ -304,11 +318,10 @@ class _Sample:
         self.form = AnyMetric(value, of_weight) if form is None else form
 
 
-def _replicates(samples, n_resamples, random_state):
-    """Sums of each sample's form in the same replicates."""
+def _replicates(forms, proba, n_resamples, random_state):
+    """Sums of each form in the same replicates."""
     blocks = [
-        [sample.form.sums(weights) for sample in samples]
-        for weights in resampling_weights(samples[0].proba, n_resamples, random_state)
+        [form.sums(weights) for form in forms] for weights in resampling_weights(proba, n_resamples, random_state)
     ]
     return [np.concatenate(sums) for sums in zip(*blocks, strict=True)]
 

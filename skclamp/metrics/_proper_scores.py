@@ -277,9 +277,13 @@ def brier_losses(proba, y_encoded, scale_by_half="auto"):
         error = chunk.astype(np.float64)
         error[np.arange(len(error)), y_encoded[rows]] -= 1
         distance[rows] = np.einsum("ij,ij->i", error, error)
-    halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
     # Rows whose sums round beyond 1 are no farther than others.
-    return np.minimum(distance, 2) / (2 if halve else 1)
+    return np.minimum(distance, 2) * (_largest_brier(proba, scale_by_half) / 2)
+
+
+def _largest_brier(proba, scale_by_half):
+    halve = proba.n_classes == 2 if scale_by_half == "auto" else scale_by_half
+    return 1 if halve else 2
 
 
 def log_losses(proba, y_encoded):
@@ -292,11 +296,12 @@ def log_losses(proba, y_encoded):
 
 
 def _nll_resampled(value, y_encoded, proba, **_):
-    return MeanScore(value, log_losses(proba, y_encoded))
+    return MeanScore(value, log_losses(proba, y_encoded) - value, proba.weight, (0, -LOG_MIN_PROBABILITY))
 
 
 def _brier_resampled(value, y_encoded, proba, *, scale_by_half, **_):
-    return MeanScore(value, brier_losses(proba, y_encoded, scale_by_half))
+    limits = 0, _largest_brier(proba, scale_by_half)
+    return MeanScore(value, brier_losses(proba, y_encoded, scale_by_half) - value, proba.weight, limits)
 
 
 declare(negative_log_likelihood, is_error=False, of_event=False, resampled=_nll_resampled)

@@ -12,21 +12,49 @@ from ._metric import some_pairs
 
 # Weights of a block of replicates: 32 MB.
 BLOCK_SIZE = 2**22
+_LEAST_RATIO = 1 / 4
 
 
 class MeanScore:
-    """A mean of one value per sample: no bias, and nothing to scale."""
+    """A mean of one value per sample: no bias, nothing to scale, and a standard error in closed form.
 
-    def __init__(self, value, losses):
-        self.value, self._losses = value, losses
+    `residual` are the values less their mean, `weight` those of the samples (None: 1 each), and `limits` what a mean
+    can be at the least and at the most.
+    """
+
+    def __init__(self, value, residual, weight, limits=(-np.inf, np.inf)):
+        self.value, self.limits = value, limits
+        self._residual, self._weight = residual, np.ones(len(residual)) if weight is None else weight
+
+    def __sub__(self, other):
+        """The same of the differences to another's values."""
+        return MeanScore(self.value - other.value, self._residual - other._residual, self._weight)
 
     def sums(self, weights):
-        """Weighted sum of the losses, and sum of the weights."""
-        return np.stack([weights @ self._losses, weights.sum(1)], 1)
+        """Sums of the weights, and of what means and standard errors are made of."""
+        residual, weight = self._residual, self._weight
+        parts = [residual, np.ones(len(residual)), weight, weight * residual, weight * residual**2]
+        return weights @ np.stack(parts, 1)
 
     def values(self, sums):
         """Mean of each weighting."""
-        return sums[:, 0] / sums[:, 1]
+        return self.value + sums[:, 0] / sums[:, 1]
+
+    def noise(self, sums):
+        """Errors of the replicates' means, each over its standard error and times the sample's (bootstrap-t).
+
+        A replicate that has drawn hardly a mistake has next to no standard error: a quarter of the sample's is the
+        least that counts.
+        """
+        error = self._standard_errors(self.sums(self._weight[None]))[0]
+        ratio = np.maximum(self._standard_errors(sums) / error, _LEAST_RATIO) if error > 0 else 1.0
+        return sums[:, 0] / sums[:, 1] / ratio
+
+    def _standard_errors(self, sums):
+        """Those of the means of weightings, each of the samples' own weight times how often they are drawn."""
+        mean = sums[:, 0] / sums[:, 1]
+        squares = sums[:, 4] - 2 * mean * sums[:, 3] + mean**2 * sums[:, 2]
+        return np.sqrt(np.maximum(squares, 0)) / sums[:, 1]
 
 
 class AnyMetric:

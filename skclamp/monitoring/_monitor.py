@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import check_samples
 from .._looks import words
-from .._looks.diagnosis import look_at_width, look_like_probabilities
+from .._looks.diagnosis import look_at_width, total_of_probabilities
 from .._utils.arrays import to_numpy
 from .._utils.encoding import register
 from .._utils.labels import group_keys, resolve_classes
@@ -305,8 +305,8 @@ class CalibrationMonitor(Watch):
         self._start(CalibrationBets.of_none(self.tolerance, n_columns))
         if self.classes is not None:
             self._rules["classes"] = to_numpy(self.classes).copy()
-        if self._backbone.guesses_response and look_like_probabilities(logits):
-            note(words.probabilities(), CalibrationSetWarning, explains=True)
+        if self._backbone.guesses_response and (total := total_of_probabilities(logits)):
+            note(words.probabilities(total), CalibrationSetWarning, explains=True)
 
     def _check_columns(self, logits):
         """Raise for other classes than those that are watched."""

@@ -59,7 +59,7 @@ class RiskMonitor(Watch):
     change_alarm_ : bool
         Whether the second test has alarmed; only with `average_run_length`.
     risk_ : float
-        Mean loss of the answered labels so far; NaN before the first one.
+        Mean loss of the answered labels so far, or of the groups' means; NaN before the first one.
     n_samples_ : int
         Labels of answered samples so far, here and below; those of a group count as one.
     n_abstained_ : int
@@ -181,8 +181,8 @@ class RiskMonitor(Watch):
             skipped, and may come again once the label is there.
         groups : array-like of shape (n_samples,), default=None
             Of samples that depend on each other, such as frames of a video or visits of a patient: a name for each of
-            what it belongs to. A group counts as one sample, and adds nothing when it comes back in a later call, so
-            give it whole. None has each sample by itself.
+            what it belongs to. A group counts as the mean of its answered samples, as in `SelectiveClassifier`, and
+            adds nothing when it comes back in a later call, so give it whole. None has each sample by itself.
 
         Returns
         -------

@@ -1,7 +1,5 @@
 """What is watched: logits of a classifier's probabilities, and the labels that are there."""
 
-import zlib
-
 import numpy as np
 import torch
 from skorch import NeuralNet
@@ -10,6 +8,7 @@ from torch.utils.data import Dataset
 from .._backbones.backbone import Opening
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.opening import check_classifier, is_frozen, open_backbone
+from .._backbones.rows import row_prints
 from .._backbones.samples import labels_beside
 from .._utils.labels import check_same_length, encode_labels, split_missing
 from ..base import BaseCalibrator
@@ -88,7 +87,7 @@ def log_odds_of_copies(log_p, y):
     rows = np.round(log_p, 5)
     unsure = rows.max(1, initial=-np.inf) < 0
     y, log_p = y[unsure], log_p[unsure]
-    prints = np.array([zlib.crc32(row) for row in rows[unsure]])
+    prints = row_prints(rows[unsure])
     order = np.argsort(prints, kind="stable")
     again = np.flatnonzero(np.diff(prints[order]) == 0)
     label, former = y[order[again + 1]], y[order[again]]

@@ -123,5 +123,6 @@ def _whether_enough(monitor, rules, totals):
         return "Bets on class frequencies have won no more than T alone would; other changes aren't tested."
     return (
         f"T alone would not do: the classes have other frequencies than predicted, and bets on them have won "
-        f"{more / n_since:.2g} nats a label more. A map with an offset per class, such as VectorScaling, takes that in."
+        f"{more / n_since:.2g} nats a label more. A map with an offset per class, such as StructuredVectorScaling, "
+        "takes that in."
     )

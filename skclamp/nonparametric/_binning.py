@@ -64,14 +64,12 @@ class HistogramBinning(OneVsRestCalibrator):
     ----------
     maps_ : StepMaps
         Inner edges and heights of the bins, one row per class. An edge belongs to the bin on its left.
-    seen_ : ndarray of shape (n_classes,), dtype bool
-        Whether the calibration set holds a sample of each class; a class without keeps its probability.
     {shared_attributes}
 
     Warns
     -----
     CalibrationSetWarning
-        If the calibration set misses a class.
+        If the calibration set misses a class that the network expects.
 
     See Also
     --------
@@ -127,7 +125,7 @@ class HistogramBinning(OneVsRestCalibrator):
         if self.strategy == "quantile":
             return super()._n_parameters
         # Edges of equally wide bins are no news from the samples.
-        return int(self.seen_.sum()) * self.maps_.values.shape[1]
+        return self.maps_.values.numel()
 
     def _edges(self, columns, y_encoded, weight):
         """Inner edges, one array per class."""
@@ -161,14 +159,12 @@ class BayesianBinningIntoQuantiles(OneVsRestCalibrator):
     ----------
     maps_ : StepMaps
         Inner edges and heights of the averages, one row per class. An edge belongs to the step on its left.
-    seen_ : ndarray of shape (n_classes,), dtype bool
-        Whether the calibration set holds a sample of each class; a class without keeps its probability.
     {shared_attributes}
 
     Warns
     -----
     CalibrationSetWarning
-        If the calibration set misses a class.
+        If the calibration set misses a class that the network expects.
 
     See Also
     --------

@@ -41,7 +41,7 @@ class IsotonicCalibration(OneVsRestCalibrator):
     Each class's probability goes through the monotone function of least squared error to "this class or not", as
     scikit-learn's ``CalibratedClassifierCV(method="isotonic")`` does it; flexible, and prone to overfit small
     calibration sets. The predicted class can change. Where that function is 0 the probability is 2.2e-16, so that
-    losses stay finite; a class without a sample keeps its probability.
+    losses stay finite; a class without a sample has that of temperature scaling.
 
     Parameters
     ----------
@@ -52,14 +52,12 @@ class IsotonicCalibration(OneVsRestCalibrator):
     ----------
     maps_ : LinearMaps
         Knots and values of the functions, one row per class.
-    seen_ : ndarray of shape (n_classes,), dtype bool
-        Whether the calibration set holds a sample of each class.
     {shared_attributes}
 
     Warns
     -----
     CalibrationSetWarning
-        If the calibration set misses a class.
+        If the calibration set misses a class that the network expects.
 
     See Also
     --------
@@ -172,7 +170,7 @@ def _pooled_knots(proba, y_encoded, weight):
     n_classes, rows = proba.shape[1], np.arange(len(y_encoded))
     order = np.argsort(proba, axis=None)
     ordered = proba.ravel()[order]
-    n_low = np.searchsorted(ordered, proba[rows, y_encoded].min())
+    n_low = np.searchsorted(ordered, proba[rows, y_encoded].min() - _RESOLUTION)
     order, ordered = order[max(n_low - 1, 0) :], ordered[max(n_low - 1, 0) :]
     hit = np.zeros(proba.size)
     hit[rows * n_classes + y_encoded] = 1

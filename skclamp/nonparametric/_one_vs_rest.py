@@ -11,9 +11,7 @@ import torch
 
 from .._utils.encoding import register
 from .._utils.least_probability import log_of
-from .._utils.warnings import warn_caller
 from ..base import BaseCalibrator
-from ..exceptions import CalibrationSetWarning
 
 # Beside so many samples one more, which smooths, can just be told from none.
 _MAX_SAMPLES = 1e12
@@ -108,8 +106,13 @@ class OneVsRestCalibrator(BaseCalibrator):
     """What the calibrators by class share.
 
     Subclasses implement ``_fit_class(proba, hit, weight)``, which learns a class's map from its probabilities, whether
-    it is the sample's class, and positive weights; ``_maps`` joins those of all. Or they implement ``_fit_maps``. A
-    class without a sample in the calibration set keeps its probability, for nothing is known of it.
+    it is the sample's class, and positive weights; ``_maps`` joins those of all. Or they implement ``_fit_maps``.
+
+    Attributes
+    ----------
+    seen_ : ndarray of shape (n_classes,), dtype bool
+        Whether the calibration set holds a sample with weight of each class. Nothing is learned of the others:
+        temperature scaling sets their probabilities, and learned arrays have entries of the classes with samples alone.
     """
 
     _n_per_class = 10
@@ -117,6 +120,7 @@ class OneVsRestCalibrator(BaseCalibrator):
     _enough_per_number = 20
     _takes_logarithms = False
     _takes_absent = False
+    _learns_by_class = True
     _group = "bins, isotonic and splines"
     # One class against the rest has as many positive samples as it has.
     _compared_samples = 10
@@ -130,13 +134,6 @@ class OneVsRestCalibrator(BaseCalibrator):
             weight = weight * (_MAX_SAMPLES / weight.sum())
         columns = softmax_of(logits).T.numpy()
         self.maps_ = self._fit_maps(columns, y_encoded, weight)
-        self.seen_ = np.bincount(y_encoded, minlength=len(columns)) > 0
-        if not self.seen_.all():
-            warn_caller(
-                f"{np.count_nonzero(~self.seen_)} of {len(self.seen_)} classes have no sample in the calibration set: "
-                "their probabilities are kept as they are",
-                CalibrationSetWarning,
-            )
 
     def _fit_maps(self, columns, y_encoded, weight):
         """The maps of all classes: a function of probabilities (K, n); columns (K, n) are those of the fit."""
@@ -144,11 +141,8 @@ class OneVsRestCalibrator(BaseCalibrator):
         return joined(self._maps, maps)
 
     def _transform_logits(self, logits):
-        proba = softmax_of(logits)
-        mapped = self.maps_(proba.T).T
-        calibrated = torch.where(torch.from_numpy(self.seen_), mapped, proba)
-        return log_of(calibrated).to(logits.device)
+        return log_of(self.maps_(softmax_of(logits).T).T).to(logits.device)
 
     @property
     def _n_parameters(self):
-        return int(self.maps_.sizes()[self.seen_].sum())
+        return int(self.maps_.sizes().sum())

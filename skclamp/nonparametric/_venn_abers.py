@@ -59,14 +59,12 @@ class VennAbersCalibration(OneVsRestCalibrator):
     ----------
     maps_ : VennAbersMaps
         Distinct probabilities of the calibration set, and p0 and p1 at them, one row per class.
-    seen_ : ndarray of shape (n_classes,), dtype bool
-        Whether the calibration set holds a sample of each class; a class without keeps its probability.
     {shared_attributes}
 
     Warns
     -----
     CalibrationSetWarning
-        If the calibration set misses a class.
+        If the calibration set misses a class that the network expects.
 
     See Also
     --------

@@ -65,3 +65,10 @@ def _reasons(left_out):
     told = [f"{name!r} {reason}" for name, reason in list(left_out.items())[:_MOST_LAYERS]]
     n_more = len(left_out) - len(told)
     return ", ".join([*told, f"and {n_more} more"] if n_more else told)
+
+
+def undoing(name):
+    """What is said of a perturbation that the inverse of a normalisation does as well as."""
+    return (
+        f"the learned perturbation undoes a normalisation: the inverse of {name} does as well. Is X normalised twice?"
+    )

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
 from .._utils.arrays import absent_again, absent_among
 from .._utils.docstrings import with_shared_docs
+from .._utils.warnings import note_unconverged
 from ..base import BaseCalibrator
 
 # Where the search starts, what it takes for none, and when it ends.
@@ -43,7 +44,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     Warns
     -----
     NotConvergedWarning
-        If the NLL still falls beyond the bounds of the temperature, 1e-4 and 1e4.
+        If the NLL still falls beyond the bounds of the temperature, 1e-4 and 1e4, or the solver stops early.
 
     See Also
     --------
@@ -129,9 +130,10 @@ def _fit(logits, y, weight, temperature):
 
     start = [math.log(temperature), *_FIRST_SHARES]
     bounds = [tuple(np.log(DEFAULT_BOUNDS)), *[(0.1 * _MIN_SHARE, None)] * 3]
-    optimum = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=_OPTIONS).x
-    shares = np.where(optimum[1:] < _MIN_SHARE, 0, optimum[1:])
-    return math.exp(optimum[0]), shares / shares.sum()
+    found = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=_OPTIONS)
+    note_unconverged(found.success)
+    shares = np.where(found.x[1:] < _MIN_SHARE, 0, found.x[1:])
+    return math.exp(found.x[0]), shares / shares.sum()
 
 
 def _label_log_proba(logits, y, temperature):

@@ -21,7 +21,7 @@ from .._utils.encoding import register
 from .._utils.parameters import Choices, check_whole_number
 from .._utils.progress import progress_bar
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import warn_caller
+from .._utils.warnings import note_unconverged, warn_caller
 from ..base import BaseCalibrator
 from ..exceptions import NotConvergedWarning
 
@@ -219,6 +219,8 @@ class OrderPreservingCalibrator(BaseCalibrator):
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations, before it converged",
                 NotConvergedWarning,
             )
+        else:
+            note_unconverged(optimum.success, f"raise tol, got {self.tol:g}")
 
     def _transform_logits(self, logits):
         scaled, absent = self._scale(logits)
@@ -310,7 +312,7 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     Warns
     -----
     NotConvergedWarning
-        If the temperature is at its bound, or L-BFGS stops at `max_iter`.
+        If the temperature is at its bound, or L-BFGS stops early, as at `max_iter`.
 
     See Also
     --------
@@ -390,7 +392,7 @@ class ParameterizedTemperatureScaling(OrderPreservingCalibrator):
     Warns
     -----
     NotConvergedWarning
-        If the temperature is at its bound, or L-BFGS stops at `max_iter`.
+        If the temperature is at its bound, or L-BFGS stops early, as at `max_iter`.
 
     See Also
     --------

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._solvers.softmax_regression import warn_of_weak_fit
 from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
@@ -47,7 +46,8 @@ class TemperatureScaling(BaseCalibrator):
     Warns
     -----
     NotConvergedWarning
-        If the loss still falls beyond one of the `bounds`, as it does where all samples are flawless.
+        If the loss still falls beyond one of the `bounds`, as it does where all samples are flawless, or the solver
+        stops early.
 
     See Also
     --------
@@ -122,15 +122,22 @@ class TemperatureScaling(BaseCalibrator):
 
 
 class TemperatureFirst(BaseCalibrator):
-    """Learns ``temperature_``, and hands on to ``_fit_map(logits, y, sample_weight)``, which returns a `Solution`."""
+    """Learns ``temperature_``, and hands on to ``_fit_map(logits, y, sample_weight)``, which returns a `Solution`.
+
+    Attributes
+    ----------
+    seen_ : ndarray of shape (n_classes,), dtype bool
+        Whether the calibration set holds a sample with weight of each class. Nothing is learned of the others:
+        temperature scaling sets their probabilities, and learned arrays have entries of the classes with samples alone.
+    """
+
+    _learns_by_class = True
 
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
         self.temperature_ = solution.temperature
-        fit = self._fit_map(logits.double(), y, sample_weight)
-        warn_of_weak_fit(fit)
-        self.n_iter_ = fit.n_evaluations
+        self.n_iter_ = self._fit_map(logits.double(), y, sample_weight).n_evaluations
 
     @property
     def _n_free(self):

@@ -369,7 +369,7 @@ def compare_calibrators(
     Warns
     -----
     CalibrationSetWarning
-        If `X_test` holds the samples of `X_cal`.
+        If `X_test` holds samples of `X_cal`, in any order.
     TrainingDataWarning
         If a fitted estimator is more often right on `X_cal` than on `X_test`, by Fisher's exact test at 0.01 %: it
         knows `X_cal` from its training, or `X_test` is of another kind.

@@ -251,9 +251,6 @@ class CalibratorSelector(BaseCalibrator):
             CalibrationSetWarning,
         )
 
-    def _transform_logits(self, logits):
-        return self.best_estimator_._transform_logits(logits)
-
     def _calibrated(self, logits):
         return self.best_estimator_._calibrated(logits)
 

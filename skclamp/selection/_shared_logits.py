@@ -13,7 +13,8 @@ from .. import scaling
 from .._backbones.backbone import Opening
 from .._backbones.opening import is_frozen, open_backbone
 from .._backbones.samples import cross_fit, read
-from .._utils.arrays import ComputedRows
+from .._judging.overlap import shared_share
+from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.labels import check_labels, encode_labels, resolve_classes
 from .._utils.metadata import NO_METADATA
 from .._utils.warnings import note, one_warning
@@ -114,12 +115,18 @@ class SharedLogits:
                 looking._look_back(looked, samples, notes)
 
     def _look_for_the_same_samples(self, X_cal, X_test):
-        """A test set that is the calibration set; equal logits tell, but where these are out of fold."""
+        """A test set that is the calibration set, or shares rows with it."""
+        # Of few categories rows don't tell; equal logits do, but where these are out of fold.
         same = X_test is X_cal or torch.equal(self.test, self.calibration)
-        if same and np.array_equal(self.y_cal_encoded, self.y_test_encoded):
+        share = float(same and np.array_equal(self.y_cal_encoded, self.y_test_encoded))
+        seen, prints = self.calibration_samples.prints, self.test_samples.prints
+        if not share and seen is not None and prints is not None:
+            weight = self.params.get("sample_weight")
+            share = shared_share(prints, seen if weight is None else seen[to_numpy(weight) > 0])
+        if share:
             note(
-                "X_test holds the samples of X_cal: the calibrators are compared on what they were fitted to, and the "
-                "more a calibrator overfits the better it looks. Compare on other samples",
+                f"X_test holds samples of X_cal, about {share:.0%} of X_test: the calibrators are compared on what "
+                "they were fitted to, and the more a calibrator overfits the better it looks. Compare on other samples",
                 CalibrationSetWarning,
                 explains=True,
             )

@@ -179,7 +179,7 @@ def test_the_module_exports(fitted):
         torch.testing.assert_close(exported(**tensors), fitted.module_(**tensors), rtol=0, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:X_test holds the samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_comparison():
     names = ["temperature", "natural"]
     maps = {name: make(name).set_params(estimator=None) for name in names}

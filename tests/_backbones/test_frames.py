@@ -195,7 +195,7 @@ def test_a_classifier_fitted_to_a_frame_keeps_its_names(library):
             made.fit(frame(library, X, NAMES[::-1]), Y)
 
 
-@pytest.mark.filterwarnings("ignore:X_test holds the samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_a_comparison_of_frames(library):
     data = frame(library)
     maps = [TemperatureScaling(), NeuralClampingCalibrator(perturbation="affine", random_state=0)]

@@ -14,6 +14,7 @@ from skclamp import (
     REFERENCE_SETTINGS,
     IsotonicCalibration,
     NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
     TemperatureScaling,
     VectorScaling,
     compare_calibrators,
@@ -81,6 +82,45 @@ def test_columns_in_another_order(kind):
     assert message.startswith("the columns may be in another order: the accuracy is 0.")
     assert f"pass classes={[9, *range(9)]}, a name for each column" in message
     assert given(kind(classes=[9, *range(9)]), np.roll(logits, 1, axis=1), y) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"perturbation": "affine"},
+        {"perturbation": "affine", "validation_fraction": None},
+        {"max_views": 2, "views": [nn.Identity(), nn.Tanh()]},
+        {"X_unlabelled": True},
+        {"perturbations": ["affine"], "gammas": [0.0]},
+    ],
+    ids=str,
+)
+def test_labels_that_a_permutation_explains_teach_no_perturbation(options):
+    options = dict(options)
+    logits, y = problem(1000, margin=2.0)
+    network = nn.Linear(10, 10, bias=False)
+    nn.init.eye_(network.weight)
+    X, kind = logits.astype(np.float32), NeuralClampingCalibratorCV if "gammas" in options else NeuralClampingCalibrator
+    beside = {"X_unlabelled": X} if options.pop("X_unlabelled", None) else {}
+    calibrator = kind(network, random_state=0, **options)
+    messages = [message for _, message in given(calibrator, X, (y + 1) % 10, **beside)]
+    assert any("the columns may be in another order" in message for message in messages)
+    assert not calibrator.accepted_ and len(calibrator.views_) == 1
+    assert (calibrator.predict(X) == logits.argmax(1)).all()
+    assert "the labels fit the columns in another order" in calibrator.summary()
+
+
+def test_a_comparison_refuses_them_too():
+    logits, y = problem(1000, margin=2.0)
+    X, wrong = logits.astype(np.float32), (y + 1) % 10
+    network = nn.Linear(10, 10, bias=False)
+    nn.init.eye_(network.weight)
+    clamping = NeuralClampingCalibrator(perturbation="affine", random_state=0)
+    options = {"calibrators": {"clamped": clamping}, "n_resamples": 2, "n_draws": 1}
+    with pytest.warns(CalibrationSetWarning, match="the columns may be in another order"):
+        comparison = compare_calibrators(network, X[:500], wrong[:500], X[500:], wrong[500:], **options)
+    assert "the labels fit the columns in another order" in comparison.calibrators["clamped"].summary()
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 100, 1000])
@@ -352,6 +392,20 @@ def test_probabilities_after_a_fit_to_logits(tmp_path):
         around.predict_proba(logits)
         TemperatureScaling(response="logits").fit(proba, y).predict_proba(proba)
         TemperatureScaling(response="probabilities").fit(proba, y).predict_proba(proba)
+
+
+@pytest.mark.parametrize("decimals", [12, 1, 0])
+def test_percentages_that_are_taken_for_logits(decimals):
+    logits, y = problem()
+    percentages = (100 * torch.softmax(torch.from_numpy(logits), 1)).numpy().round(decimals)
+    ((category, message),) = given(TemperatureScaling(), percentages, y)
+    assert category is CalibrationSetWarning
+    assert message.startswith("X, or what the network makes of it, holds rows that sum to 100, and is taken for logits")
+    assert 'divide by 100 and say response="probabilities"' in message
+    assert not [each for _, each in given(TemperatureScaling(response="logits"), percentages, y) if "sum to" in each]
+    calibrator = TemperatureScaling().fit(logits, y)
+    with pytest.warns(CalibrationSetWarning, match="the rows given sum to 100, as percentages do"):
+        calibrator.predict_proba(percentages)
 
 
 def test_fewer_than_twenty_samples_for_each_parameter():

@@ -187,11 +187,11 @@ def test_what_all_the_samples_will_teach_is_expected(n_folds):
         losses, folds, made = np.zeros((1, n)), np.split(np.arange(n), n_folds), []
         for rows in folds:
             train = np.setdiff1d(np.arange(n), rows)
-            learned = np.linalg.lstsq(x[train], noise[train])[0]
+            learned = np.linalg.lstsq(x[train], noise[train], rcond=None)[0]
             losses[0, rows] = (1 + np.sum(learned**2)) / 2
             made.append([MADE._replace(n_train=len(train), train_loss=np.mean((noise - x @ learned)[train] ** 2) / 2)])
         evidence = Evidence(np.zeros(n), losses, np.ones(n), folds, [0.0] * n_folds, made)
-        risk = (1 + np.sum(np.linalg.lstsq(x, noise)[0] ** 2)) / 2
+        risk = (1 + np.sum(np.linalg.lstsq(x, noise, rcond=None)[0] ** 2)) / 2
         errors.append([evidence.expected()[0] - risk, losses.mean() - risk])
     (expected, raw), (error, _) = np.mean(errors, axis=0), stats.sem(errors)
     # Higher orders are left.

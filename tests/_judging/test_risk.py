@@ -56,21 +56,89 @@ def test_a_level_that_five_starts_share_is_kept(zero_one):
     assert wrong <= 35
 
 
-def test_groups_count_as_one():
-    """Samples that come five times prove what they prove once, by bets."""
+def test_groups_of_one_score_count_as_one():
+    """Samples that come five times prove what they prove once, by the same test."""
     rng, wrong, proven = np.random.default_rng(0), 0, {}
     for _ in range(N_DRAWS):
         scores, losses = draw(rng, 300)
         copies = {"scores": np.repeat(scores, 5), "losses": np.repeat(losses, 5)}
-        once = prove(scores, losses, 0.15, LEVEL, groups=np.arange(300))
+        once = prove(scores, losses, 0.15, LEVEL)
         found = prove(**copies, target=0.15, level=LEVEL, groups=np.repeat(np.arange(300), 5))
-        if found.n_samples == 5 * once.n_samples:
-            assert found.p_value == pytest.approx(once.p_value)
+        assert found.n_samples == once.n_samples
+        assert (found.p_value, found.level, found.test) == (once.p_value, once.level, "exact binomial")
+        assert found.threshold == once.threshold
         wrong += bool(found.n_samples) and risk_above(max(0.0, found.threshold)) > 0.15
         proven["as one"] = proven.get("as one", 0) + bool(found.n_samples)
         proven["alone"] = proven.get("alone", 0) + bool(prove(**copies, target=0.15, level=LEVEL).n_samples)
     assert wrong <= MOST
     assert proven["as one"] < proven["alone"]
+
+
+SIZES = {
+    "equal": lambda rng, wrong: np.full(len(wrong), 4),
+    "unequal": lambda rng, wrong: rng.geometric(0.3, len(wrong)),
+    "large where wrong": lambda rng, wrong: np.where(wrong > 0.5, 20, 1),
+    "small where wrong": lambda rng, wrong: np.where(wrong > 0.2, 1, 8),
+}
+
+
+def draw_groups(rng, n, sizes):
+    """Scores, losses and groups: those of a group have about one score and are wrong with about one probability."""
+    sure = rng.beta(3, 1, n)
+    wrong = np.minimum(1, (1 - sure) * rng.choice([0.2, 2.0], n))
+    groups = np.repeat(np.arange(n), SIZES[sizes](rng, wrong))
+    scores = np.clip(sure[groups] + 0.05 * rng.normal(size=len(groups)), 0, 1)
+    return scores, (rng.random(len(groups)) < wrong[groups]).astype(float), groups
+
+
+def risks_of_groups(scores, losses, groups, thresholds):
+    """Mean over groups with a score above each threshold of the mean loss of their samples there."""
+    found = []
+    for threshold in thresholds:
+        above = scores > threshold
+        number = np.bincount(groups[above])
+        found.append((np.bincount(groups[above], losses[above])[number > 0] / number[number > 0]).mean())
+    return np.array(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", SIZES)
+def test_groups_count_as_the_mean_of_their_answers(sizes):
+    thresholds = np.linspace(0, 0.98, 99)
+    truth = risks_of_groups(*draw_groups(np.random.default_rng(1), 100_000, sizes), thresholds)
+    rng, wrong, proven = np.random.default_rng(2), 0, 0
+    for _ in range(500):
+        scores, losses, groups = draw_groups(rng, 300, sizes)
+        found = prove(scores, losses, 0.2, LEVEL, groups=groups)
+        assert found.test == "betting"
+        if found.n_samples:
+            proven += 1
+            wrong += np.interp(max(0, found.threshold), thresholds, truth) > 0.2
+    assert proven > 250
+    assert wrong <= 0.07 * 500
+
+
+def test_one_more_start_is_where_predictions_promise_most():
+    """A wrong label among the surest samples stops the sequences that start there."""
+    scores, losses = np.linspace(1, 0.99, 1000), np.zeros(1000)
+    losses[[20, 60, 100, 200, 300]] = 1
+    without = prove(scores, losses, 0.02, LEVEL)
+    assert (without.n_samples, without.n_starts) == (0, 4)
+    found = prove(scores, losses, 0.02, LEVEL, expected=1 - scores)
+    assert (found.n_samples, found.n_starts) == (1000, 5)
+    # Where predictions promise nothing, nothing changes.
+    assert prove(scores, losses, 0.02, LEVEL, expected=np.full(1000, 0.02)) == without
+
+
+@pytest.mark.slow
+def test_a_level_is_kept_where_predictions_choose_a_start():
+    """The risk is a bit above the target at whatever threshold, and the predictions promise less."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(500):
+        losses = (rng.random(300) < 0.202).astype(float)
+        wrong += prove(rng.random(300), losses, 0.2, LEVEL, expected=np.full(300, 0.1)).n_samples > 0
+    # 1 in 1,000 has more, if the level holds.
+    assert wrong <= 41
 
 
 @pytest.mark.parametrize(
@@ -87,6 +155,9 @@ def test_what_is_answered(losses, n_answered):
     assert (found.p_value <= found.level) == (n_answered > 0)
     if n_answered == 0:
         assert (found.n_needed is None) == bool(losses[0])
+        # The start that came nearest failed.
+        assert found.p_value > found.level
+        assert found.p_value == pytest.approx(1.0 if losses[0] else 0.8) and 0 < found.tried <= len(losses)
 
 
 def test_equal_scores_are_answered_together():

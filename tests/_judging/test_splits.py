@@ -114,3 +114,14 @@ def test_samples_without_some_class_are_no_copies():
     assert copies_of(torch.log_softmax(Z, 1), weight) is None
     copies = copies_of(torch.log_softmax(Z.repeat(2, 1), 1), torch.ones(1000, dtype=torch.float64))
     np.testing.assert_array_equal(copies, np.tile(np.arange(500), 2))
+
+
+@pytest.mark.parametrize("kind", [float, object])
+def test_equal_rows_of_categories_are_no_copies(kind):
+    rng = np.random.default_rng(0)
+    Z, weight = torch.log_softmax(torch.from_numpy(logits(600)), 1), torch.ones(600, dtype=torch.float64)
+    assert copies_of(Z, weight, rng.integers(0, 4, (600, 3)).astype(kind)) is None
+    # Few columns of numbers.
+    for n_columns in (1, 2, 8):
+        copies = copies_of(Z, weight, np.tile(rng.normal(size=(60, n_columns)), (10, 1)).astype(kind))
+        np.testing.assert_array_equal(copies, np.tile(np.arange(60), 10))

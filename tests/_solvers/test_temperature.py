@@ -8,6 +8,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from skclamp import TemperatureScaling
 from skclamp._solvers.temperature import DEFAULT_BOUNDS, log_likelihoods, solve_temperature
 from skclamp._solvers.temperature_sums import _KEPT_SIZE
 from skclamp.losses import focal_loss
@@ -176,6 +177,17 @@ def test_hard_landscapes_take_few_passes(seed):
     assert found.converged
     assert found.n_passes <= 20
     assert found.at_bound or abs(first_order_gap(logits, y, found.temperature)) < 1e-10
+
+
+@pytest.mark.parametrize("temperature", [60.0, 100.0, 200.0, 300.0, 450.0, 600.0, 800.0])
+@pytest.mark.parametrize("n_classes", [2, 3, 10, 50])
+def test_the_bracket_narrows_where_places_are_rounded(n_classes, temperature):
+    """Two longest steps from T = 57.8 are there and back again, and float32 rounds one end past the other."""
+    for scale in (4.0, 12.0):
+        logits, y = draw(5000, n_classes, temperature=temperature, scale=scale * temperature)
+        calibrator = TemperatureScaling(classes=range(n_classes)).fit(logits.float(), y)
+        assert calibrator.temperature_ == pytest.approx(reference_temperature(logits.float(), y), rel=1e-6)
+        assert calibrator.n_iter_ <= 12
 
 
 def test_a_sample_unlike_the_rest():

@@ -31,7 +31,7 @@ from skclamp import (
     VectorScaling,
 )
 from skclamp.display import RiskCoverageDisplay
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, TrainingDataWarning
 
 N = 600
 NETWORK = perceptron(0, 8)
@@ -84,8 +84,9 @@ def test_score_takes_weights_and_labels_as_any_classifier():
         (Y[TEST][:-1], "inconsistent numbers of samples"),
         (Y[TEST].astype(str), "mix of|Mix of"),
     ):
-        with pytest.raises(ValueError, match=message):
-            FITTED.score(X[TEST], y)
+        for fitted in (FITTED, CALIBRATOR):
+            with pytest.raises(ValueError, match=message):
+                fitted.score(X[TEST], y)
 
 
 def test_better_probabilities_answer_more():
@@ -261,16 +262,18 @@ def test_clones_have_their_columns_by_name():
 
 
 def test_samples_that_fitted_the_calibrator_are_told():
-    with pytest.warns(CalibrationSetWarning, match="X holds the samples that TemperatureScaling was fitted to"):
+    with pytest.warns(
+        CalibrationSetWarning, match="X holds samples that TemperatureScaling was fitted to, about 100% of X"
+    ):
         found = selective(x=X[FIT], y=Y[FIT])
     assert not found.guaranteed_
-    assert found.verdict_.reason.startswith("Not guaranteed, for the samples had fitted the calibrator")
+    assert found.verdict_.reason.startswith("Not guaranteed, for about 100% of the samples had fitted the calibrator")
     # In any order and any dtype, among others.
     order = np.random.default_rng(0).permutation(2 * N)
-    with pytest.warns(CalibrationSetWarning, match="X holds the samples"):
+    with pytest.warns(CalibrationSetWarning, match="X holds samples that"):
         selective(x=X[order].astype(np.float64), y=Y[order])
     loaded = pickle.loads(pickle.dumps(CALIBRATOR))
-    with pytest.warns(CalibrationSetWarning, match="X holds the samples"):
+    with pytest.warns(CalibrationSetWarning, match="X holds samples that"):
         selective(loaded, X[FIT], Y[FIT])
 
 
@@ -305,7 +308,9 @@ HELD_BY = {
 )
 def test_samples_that_fitted_the_calibrator_are_told_whatever_holds_them(one, other):
     calibrator = TemperatureScaling(NETWORK).fit(*HELD_BY[one](X[FIT], Y[FIT]))
-    with pytest.warns(CalibrationSetWarning, match="X holds the samples that TemperatureScaling was fitted to"):
+    with pytest.warns(
+        CalibrationSetWarning, match="X holds samples that TemperatureScaling was fitted to, about 100% of X"
+    ):
         assert not selective(calibrator, *HELD_BY[other](X[FIT], Y[FIT])).guaranteed_
     assert selective(calibrator, *HELD_BY[other](X[CAL], Y[CAL])).guaranteed_
 
@@ -351,9 +356,45 @@ def test_weights_and_groups_are_bets():
     some = (np.arange(N) < 400).astype(float)
     assert selective(fit={"sample_weight": some}).verdict_ == selective(x=X[CAL][:400], y=Y[CAL][:400]).verdict_
     twice = np.concatenate([X[CAL], X[CAL]]), np.concatenate([Y[CAL], Y[CAL]])
-    as_one = selective(CALIBRATOR, *twice, target_risk=0.15, fit={"groups": np.tile(np.arange(N), 2)})
-    assert as_one.verdict_.test == "betting"
-    assert as_one.coverage_ < selective(CALIBRATOR, *twice, target_risk=0.15).coverage_
+    as_one = selective(CALIBRATOR, *twice, fit={"groups": np.tile(np.arange(N), 2)})
+    assert (as_one.threshold_, as_one.verdict_.test) == (FITTED.threshold_, "exact binomial")
+    pairs = selective(target_risk=0.15, fit={"groups": np.arange(N) // 2})
+    assert pairs.verdict_.test == "betting"
+    assert 0 < pairs.coverage_ < selective(target_risk=0.15).coverage_
+
+
+def test_a_group_counts_as_the_mean_of_its_answers():
+    """However large it is: many small ones that are wrong are no small risk, a few large ones no large one."""
+    rows = np.flatnonzero(CALIBRATOR.predict_proba(X[CAL]).max(1) > 0.5)
+    x, best = X[CAL][rows], CALIBRATOR.predict(X[CAL][rows])
+    groups = np.concatenate([np.arange(80), np.arange(80, len(rows)) % 100 + 80])
+    small, large = best.copy(), best.copy()
+    small[:80] = (best[:80] + 1) % 4
+    large[np.isin(groups, [80, 81])] = (best[np.isin(groups, [80, 81])] + 1) % 4
+    with pytest.warns(CalibrationSetWarning, match=r"the nearest one at the \d+ surest groups \(betting test"):
+        found = selective(x=x, y=small, target_risk=0.3, fit={"groups": groups})
+    assert not found.guaranteed_ and np.mean(small != best) < 0.3
+    found = selective(x=x, y=large, target_risk=0.1, fit={"groups": groups})
+    assert found.guaranteed_
+    assert found.summary().startswith("Guaranteed: the mean risk of groups with an answer, each counting once, is at")
+
+
+def test_the_risk_of_samples_is_told_where_groups_hide_it():
+    rng, wrong = np.random.default_rng(0), np.arange(200) < 4
+    groups = np.repeat(np.arange(200), np.where(wrong, 50, 2))
+    logits = rng.normal(size=(len(groups), 3))
+    logits[:, 0] += np.where(wrong, 5.0, 8.0)[groups]
+    drawn = 4 * rng.normal(size=(300, 3))
+    calibrator = TemperatureScaling().fit(drawn, (drawn + rng.gumbel(size=drawn.shape)).argmax(1))
+    y = np.where(wrong[groups], 1, calibrator.predict(logits))
+    found = selective(calibrator, logits, y, fit={"groups": groups})
+    assert found.guaranteed_
+    answered = found.is_answered(logits)
+    of_samples, numbers = np.mean(y[answered] == 1), np.bincount(groups[answered], minlength=200)
+    of_groups = (np.bincount(groups[answered], y[answered] == 1, 200) / np.maximum(numbers, 1))[numbers > 0].mean()
+    assert found.verdict_.risk == pytest.approx(of_groups)
+    assert of_groups < 0.1 < of_samples
+    assert f"Sample by sample the risk of what is answered is {of_samples:.3g}, above the target" in found.summary()
 
 
 def test_costs_choose_the_class_and_are_the_risk():
@@ -391,12 +432,17 @@ def test_where_abstaining_costs_less_it_abstains():
 
 def test_all_right_and_all_wrong_and_a_single_sample():
     best = CALIBRATOR.predict(X[CAL])
-    right = selective(y=best)
+    with pytest.warns(TrainingDataWarning, match="makes no error on the 600 samples .* prove the risk on others"):
+        right = selective(y=best)
     assert right.coverage_ == 1
     assert right.threshold_ == 0
     assert right.is_answered(X[TEST]).all()
-    with pytest.warns(CalibrationSetWarning, match="no number of such samples would do"):
+    with pytest.warns(CalibrationSetWarning, match="no number of such samples would do") as told:
         wrong = selective(y=(best + 1) % 4)
+    assert "Whatever the scores, at least 100% of such samples would have to be abstained from." in str(told[0].message)
+    # Of two thirds at least (2/3 - 1/10) / (1 - 1/10) abstain, in whatever order.
+    with pytest.warns(CalibrationSetWarning, match="at least 63% of such samples"):
+        selective(y=np.where(np.arange(N) % 3, (best + 1) % 4, best))
     with pytest.warns(CalibrationSetWarning, match=r"about \d+ such samples would do"):
         single = selective(x=X[CAL][:1], y=best[:1])
     for found in (wrong, single):

@@ -60,6 +60,7 @@ CASES = {
         "--n",
         "6",
     ],
+    "label_shift": ["--designs", "5 classes", "--sizes", "100x300", "--draws", "1"],
     "looks": ["--only", "three positives", "--draws", "2"],
     "matrix_speed": ["--classes", "2", "--samples", "60", "--repeats", "1"],
     "monitor": ["--parts", "chunks", "time", "--scale", "1000"],

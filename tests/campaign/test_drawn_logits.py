@@ -10,14 +10,15 @@ from _drawn import (
     any_table,
     any_weights,
     generator,
+    seeds,
     sound_labels,
     sound_logits,
     sound_weights,
 )
 from hypothesis import example
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.optimize import brentq, minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from skclamp import (
     AccuracyPreservingIsotonic,
@@ -151,6 +152,37 @@ def test_temperature_scaling_is_what_few_lines_of_scipy_find(table, labels, weig
         with_prior = (minimize_scalar(objective, bounds=(low, low + 1), method="bounded") for low in range(-10, 10))
         best = min(each.fun for each in with_prior)
     assert objective(np.log(calibrator.temperature_)) <= best + 1e-6 * (1 + best)
+
+
+# Where steps once went back and forth.
+@example(n_samples=5000, n_classes=10, temperature=200.0, scale=1.0, dtype="float32", seed=0)
+@cases(
+    15,
+    n_samples=st.integers(50, 6000),
+    n_classes=st.sampled_from([2, 3, 10, 50]),
+    temperature=st.integers(-170, 290).map(lambda hundredths: 10 ** (hundredths / 100)),
+    scale=st.integers(-40, 90).map(lambda hundredths: 10 ** (hundredths / 100)),
+    dtype=st.sampled_from(["float64", "float32"]),
+    seed=seeds(),
+)
+def test_temperatures_of_any_size_are_the_optimum(n_samples, n_classes, temperature, scale, dtype, seed):
+    rng = generator(seed)
+    Z = rng.normal(size=(n_samples, n_classes)) * scale
+    y = (Z + rng.gumbel(size=Z.shape)).argmax(1)
+    Z = (Z * temperature).astype(dtype)
+    with keeping(Z, y, sound=True):
+        calibrator = TemperatureScaling(classes=range(n_classes)).fit(Z, y)
+    exact = Z.astype(np.float64)
+    behind = exact - exact[np.arange(n_samples), y, None]
+    low, high = -np.log(calibrator.bounds)[::-1]
+
+    def slope(place):
+        return (softmax(exact * np.exp(place), axis=1) * behind).sum(1).mean()
+
+    # At neither bound nor, of flawless samples, by a prior.
+    if slope(low) < 0 < slope(high):
+        expected = np.exp(-brentq(slope, low, high, xtol=1e-9))
+        np.testing.assert_allclose(calibrator.temperature_, expected, rtol=1e-5 if dtype == "float64" else 2e-4)
 
 
 CANDIDATES = [("temperature", TemperatureScaling()), ("vector", VectorScaling()), ("bins", HistogramBinning())]

@@ -1,4 +1,4 @@
-"""Copies of a sample prove what it proves once; near-copies are told."""
+"""Copies of a sample prove what it proves once, near-copies too, which are told."""
 
 from hashlib import blake2b
 
@@ -149,6 +149,12 @@ def test_hardly_any_distinct_sample_is_hashed(last, monkeypatch):
     assert 100 <= len(hashed) < 120
 
 
+def test_rows_of_categories_all_count():
+    x = np.random.default_rng(0).integers(0, 3, (600, 4)).astype(np.float32)
+    network = perceptron(n_features=4)
+    assert fitted(x, labels_of(bare_logits(network, x)), network, perturbation="affine").verdict_.n_samples == 600
+
+
 def test_a_splitter_that_tears_copies_apart_is_told():
     rows = np.tile(np.arange(300), 2)
     torn = KFold(2, shuffle=True, random_state=0)
@@ -160,6 +166,30 @@ def test_a_splitter_that_tears_copies_apart_is_told():
 
 
 # Near-copies
+
+
+def frames_of(x, n_frames, jitter):
+    rows = np.tile(np.arange(len(x)), n_frames)
+    noise = np.random.default_rng(0).normal(size=(len(rows), *x.shape[1:])).astype(np.float32)
+    return x[rows] + np.float32(jitter) * noise, Y[rows]
+
+
+@pytest.mark.filterwarnings(f"ignore:.*{NEAR}")
+@pytest.mark.parametrize(("n_frames", "jitter"), [(5, 0.05), (10, 0.1)])
+@pytest.mark.parametrize("seen", [X, SHIFTED], ids=["as it is", "moved"])
+def test_frames_prove_what_one_of_them_does(n_frames, jitter, seen):
+    found = fitted(*frames_of(seen, n_frames, jitter))
+    assert found.accepted_ == (seen is SHIFTED)
+    # Clusters may be near each other, and a frame far from its own.
+    assert 270 <= found.verdict_.n_samples <= 330
+
+
+@pytest.mark.filterwarnings(f"ignore:.*{NEAR}")
+def test_the_cv_form_keeps_frames_together():
+    options = {"perturbations": ["full"], "gammas": [0.0], "random_state": 0}
+    found = NeuralClampingCalibratorCV(NETWORK, **options).fit(*frames_of(X, 5, 0.05))
+    assert 270 <= found.verdict_.n_samples <= 330
+    assert not found.accepted_
 
 
 @pytest.mark.parametrize(("n_frames", "how"), [(2, {}), (5, {"validation_fraction": 0.2})])

@@ -356,3 +356,32 @@ def test_odd_networks_are_clamped_all_the_same(network, precision, caplog):
         calibrator = NeuralClampingCalibrator(network, precision=precision, random_state=0).fit(0.5 * x + 0.3, y)
     assert np.isfinite(calibrator.predict_proba(x)).all()
     assert not caplog.records
+
+
+class FailsInCopies(nn.Module):
+    """Raises an error of its own in a copy, once that is laid out anew."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.network, self.error = convolutional(), error
+
+    def forward(self, x):
+        if not self.network[0].weight.is_contiguous() or not isinstance(self.network[1], nn.BatchNorm2d):
+            raise self.error
+        return self.network(x)
+
+
+@pytest.mark.parametrize("error", [ValueError("of my own"), ZeroDivisionError("of my own"), KeyError("of my own")])
+def test_an_error_of_the_networks_own_passes(error):
+    network, x = FailsInCopies(error).eval(), images(200)
+    y = labels_of(bare_logits(network, x))
+    with pytest.raises((type(error), ValueError), match="of my own") as caught:
+        NeuralClampingCalibrator(network, random_state=0).fit(0.5 * x, y)
+    assert type(error) in (type(caught.value), type(caught.value.__cause__))
+
+
+def test_an_error_that_a_copy_makes_costs_the_copy_alone():
+    network, x = FailsInCopies(RuntimeError("of a layout")).eval(), images(200)
+    y = labels_of(bare_logits(network, x))
+    calibrator = NeuralClampingCalibrator(network, random_state=0).fit(0.5 * x, y)
+    assert np.isfinite(calibrator.predict_proba(x)).all()

@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 from torch.utils.data import DataLoader, TensorDataset
 
 import skclamp
+from label_shift import DESIGNS, SHIFTS, WORSE, corners, measure
 from skclamp import (
     NeuralClampingCalibrator,
     PriorShiftCorrection,
@@ -82,10 +84,36 @@ def test_changed_frequencies_are_found_and_lower_the_nll(fitted, adapted):
     np.testing.assert_allclose(adapted.predict_proba(fresh), corrected / corrected.sum(1, keepdims=True), rtol=1e-9)
 
 
-def test_em_has_converged_with_three_samples_a_class_beside(fitted, adapted):
-    posterior = adapted.predict_proba(DEPLOYED)
-    expected = (posterior.sum(0) + 12 * fitted.labelled_priors_) / (len(DEPLOYED) + 12)
+def test_em_has_converged_with_a_sample_a_class_beside_at_least(fitted, adapted):
+    """As many more as the labelled samples' own error makes of them."""
+    posterior, added = adapted.predict_proba(DEPLOYED), 4 * (1 + len(DEPLOYED) / len(Y))
+    expected = (posterior.sum(0) + added * fitted.labelled_priors_) / (len(DEPLOYED) + added)
     np.testing.assert_allclose(adapted.priors_, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("n_classes", "n_labelled"), [(5, 100), (10, 200)])
+def test_many_unlabelled_samples_prove_nothing_that_few_labelled_ones_do_not(n_classes, n_labelled):
+    design = corners(n_classes, 1.0)
+    correction, kept = PriorShiftCorrection(classes=range(n_classes)), 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        correction.fit(*design.draw(n_labelled, design.priors, rng))
+        kept += correction.adapt(design.draw(5000, design.priors, rng)[0]).accepted_
+    assert kept <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the (inputs have changed|probabilities are off)")
+def test_hardly_any_correction_is_kept_in_vain_or_makes_it_worse():
+    draws = [
+        (shift, *measure(DESIGNS[design], size, shift, seed))
+        for design, size, shift, seed in product(DESIGNS, ("100x5000", "500x2000"), SHIFTS, range(20))
+    ]
+    nulls = [kept for shift, kept, *_ in draws if shift == "none"]
+    assert sum(nulls) <= 0.02 * len(nulls)
+    gains = np.array([gain for shift, kept, _, gain, _ in draws if kept and shift != "none"])
+    assert len(gains) > 0.5 * (len(draws) - len(nulls))
+    assert (gains < -WORSE).mean() <= 0.03
 
 
 def test_adapting_twice_is_adapting_once(fitted, adapted):
@@ -234,13 +262,17 @@ def test_bad_frequencies(priors):
 # Forms of data
 
 
-def test_weights_are_repetitions():
+def test_weights_are_repetitions_that_tell_no_more():
     weight = np.random.default_rng(0).integers(0, 3, len(Y))
     weighted = PriorShiftCorrection(NETWORK).fit(X, Y, sample_weight=weight)
     repeated = PriorShiftCorrection(NETWORK).fit(np.repeat(X, weight, axis=0), np.repeat(Y, weight))
     np.testing.assert_allclose(weighted.labelled_priors_, repeated.labelled_priors_)
-    np.testing.assert_allclose(weighted.adapt(DEPLOYED).priors_, repeated.adapt(DEPLOYED).priors_, atol=1e-9)
-    assert weighted.accepted_
+    assert weighted.adapt(DEPLOYED).accepted_
+    assert weighted.verdict_.p_value > repeated.adapt(DEPLOYED).verdict_.p_value
+    part = PriorShiftCorrection(NETWORK).fit(X[weight > 0], Y[weight > 0]).adapt(DEPLOYED)
+    chosen = PriorShiftCorrection(NETWORK).fit(X, Y, sample_weight=7.0 * (weight > 0)).adapt(DEPLOYED)
+    np.testing.assert_allclose(chosen.priors_, part.priors_, atol=1e-9)
+    assert chosen.verdict_.p_value == pytest.approx(part.verdict_.p_value)
 
 
 @pytest.mark.parametrize("kind", ["Dataset", "labelled Dataset", "shuffled DataLoader"])

@@ -31,7 +31,9 @@ NAMES = np.array(["ant", "bee", "cat"])
 def test_probabilities_that_are_off_class_by_class_are_refused(tmp_path):
     for seed in range(5):
         fitted = PriorShiftCorrection().fit(*draw(300, UNEVEN, seed))
-        with pytest.warns(CalibrationSetWarning, match=r"off class by class \(p = .*PriorShiftCorrection\(VectorSc"):
+        with pytest.warns(
+            CalibrationSetWarning, match=r"off class by class \(p = .*PriorShiftCorrection\(StructuredVectorSc"
+        ):
             fitted.adapt(draw(500, UNEVEN, 100 + seed)[0])
         assert not fitted.accepted_
         assert "off class by class" in fitted.verdict_.reason

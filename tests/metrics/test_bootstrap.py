@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from _metrics import draw, draw_calibrated
+from scipy.special import softmax
 from scipy.stats import norm
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.utils import check_random_state
@@ -120,6 +121,84 @@ def test_proper_scores_have_the_intervals_of_a_mean():
     assert interval.standard_error == pytest.approx(error, rel=0.05)
     assert interval.low == pytest.approx(losses.mean() - 1.96 * error, abs=0.15 * error)
     assert interval.high == pytest.approx(losses.mean() + 1.96 * error, abs=0.15 * error)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHTS, 1e-4 * WEIGHTS], ids=["none", "weights", "small weights"])
+@pytest.mark.parametrize("metric", [negative_log_likelihood, brier_score])
+def test_intervals_of_proper_scores_are_the_bootstrap_ts(metric, weight):
+    y, proba = draw()
+    losses = np.array([metric(y[[i]], proba[[i]]) for i in range(400)])
+    counts, own = resample_counts(y, proba, 200, 3), np.ones(400) if weight is None else weight
+
+    def mean_and_error(count):
+        mean = np.average(losses, weights=count * own)
+        return mean, np.sqrt((count * own**2 * (losses - mean) ** 2).sum()) / (count * own).sum()
+
+    mean, error = mean_and_error(np.ones(400))
+    studentised = [(replicate - mean) / spread for replicate, spread in map(mean_and_error, counts)]
+    options = {"n_resamples": 200, "confidence_level": 0.9, "sample_weight": weight, "random_state": 3}
+    interval = bootstrap_interval(metric, y, proba, **options)
+    expected = mean - error * np.quantile(studentised, [0.95, 0.05])
+    assert (interval.low, interval.high) == pytest.approx(expected, rel=1e-9)
+    # Against a constant the differences' mean and errors are the same, whatever the constant.
+    paired = paired_bootstrap_test(metric, y, proba, np.full_like(proba, 1 / proba.shape[1]), **options)
+    constant = metric(y, np.full_like(proba, 1 / proba.shape[1]))
+    assert (paired.low, paired.high) == pytest.approx(expected - constant, rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", [negative_log_likelihood, brier_score])
+@pytest.mark.parametrize("n", [1, 2, 5, 20])
+def test_intervals_of_few_sure_answers_are_scores(metric, n):
+    """Replicates without the mistake have no standard error; the worst answers have the largest score that there is."""
+    y, worst = np.arange(n) == 0, metric([1], [0.0])
+    for proba in (np.zeros(n), 1.0 - y):
+        interval = bootstrap_interval(metric, y.astype(int), proba, labels=[0, 1], n_resamples=200, random_state=0)
+        assert 0 <= interval.low <= interval.value <= interval.high <= worst
+
+
+def sure_of_two(random, n):
+    """Two classes, and 4 % errors."""
+    second = 1 / (1 + np.exp(-random.normal(scale=14.0, size=n)))
+    return (random.uniform(size=n) < second).astype(int), np.stack([1 - second, second], 1)
+
+
+def ten_classes(random, n):
+    z = random.normal(scale=4.0, size=(n, 10))
+    return (z + random.gumbel(size=z.shape)).argmax(1), softmax(z, axis=1)
+
+
+DESIGNS = {
+    "few errors": (sure_of_two, 300, False),
+    "weights": (sure_of_two, 300, True),
+    "ten classes": (ten_classes, 300, False),
+}
+
+
+def coverage(metric, design, n_draws):
+    """Share of drawn samples whose interval covers the score of a large one."""
+    make, n, weighted = DESIGNS[design]
+    expected = np.mean([metric(*make(np.random.default_rng(seed), 400_000)) for seed in range(5)])
+    ends = []
+    for seed in range(n_draws):
+        random = np.random.default_rng([1, seed])
+        y, proba = make(random, n)
+        weight = random.uniform(0.2, 3, n) ** 2 if weighted else None
+        found = bootstrap_interval(metric, y, proba, sample_weight=weight, random_state=seed)
+        ends.append((found.low, found.high))
+    low, high = np.array(ends).T
+    return np.mean((low <= expected) & (expected <= high))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("metric", "design"),
+    [*((negative_log_likelihood, design) for design in DESIGNS), (brier_score, "few errors")],
+)
+def test_intervals_of_proper_scores_cover_the_truth(metric, design):
+    """Three standard errors about 95 %: of few errors percentiles cover 88 to 92 %."""
+    n_draws = 1000
+    covered = coverage(metric, design, n_draws)
+    assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / n_draws))
 
 
 def test_basic_intervals_end_at_zero_for_errors_alone():
@@ -242,7 +321,9 @@ def test_lower_ends_of_clear_errors_stay():
 @pytest.mark.parametrize("convert", [np.asarray, list])
 def test_foreign_metrics_are_resampled_row_by_row(convert):
     y, proba = draw(k=2)
-    run = partial(bootstrap_interval, y_true=y, y_proba=convert(proba[:, 1]), n_resamples=100, random_state=0)
+    run = partial(
+        bootstrap_interval, y_true=y, y_proba=convert(proba[:, 1]), method="percentile", n_resamples=100, random_state=0
+    )
     assert run(brier_score_loss) == pytest.approx(run(brier_score))
 
 

@@ -133,6 +133,16 @@ def test_since_is_when_the_risk_left_the_target():
     assert watch(losses(0, 300, 0.05)).since_ is None
 
 
+@pytest.mark.parametrize("risk", [0.12, 0.15])
+def test_a_risk_that_was_never_within_the_target_has_no_change(risk):
+    """The likeliest start of so many is found in hindsight."""
+    watched = [watch(losses(seed, 2000, risk)) for seed in range(150)]
+    alarms = [monitor for monitor in watched if monitor.alarm_]
+    assert len(alarms) > 50
+    # 1 in 1,000 has more, if the odds hold.
+    assert sum(monitor.since_ > 0 for monitor in alarms) <= 6
+
+
 @pytest.mark.parametrize("size", [1, 7, 150])
 def test_chunks_make_no_difference(size):
     wrong = losses(0, 300, 0.25)
@@ -176,6 +186,23 @@ def test_a_group_counts_as_one_and_once():
     np.testing.assert_allclose(monitor.trajectory_[1:, 1:], definition(wrong.reshape(-1, 3).mean(1), 0.1), atol=1e-9)
     before = facts(monitor)
     assert facts(monitor.partial_fit(*answered(wrong), groups=groups)) == before
+
+
+def grouped_losses(seed, n, risk):
+    """Losses and groups: one group in ten is large, and wrong four times as often as the others."""
+    rng = np.random.default_rng(seed)
+    large = rng.random(n) < 0.1
+    groups = np.repeat(np.arange(n), np.where(large, 30, rng.integers(1, 4, n)))
+    return rng.random(len(groups)) < (risk / 1.3 * np.where(large, 4, 1))[groups], groups
+
+
+@pytest.mark.slow
+def test_groups_of_unequal_size_count_as_their_means():
+    """Their samples' own risk is above the target where that of the groups is half of it."""
+    half, twice = ([grouped_losses(seed, 400, risk) for seed in range(500)] for risk in (0.05, 0.2))
+    assert np.mean(np.concatenate([wrong for wrong, _ in half])) > 0.1
+    assert np.mean([watch(*each).alarm_ for each in half]) <= 0.01
+    assert np.mean([watch(*each).alarm_ for each in twice]) > 0.95
 
 
 @pytest.mark.parametrize("names", [(0, 1), (-1, 3), ("ant", "bee", "cow"), (False, True), tuple(range(1000))])

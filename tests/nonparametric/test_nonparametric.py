@@ -4,6 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 from _small_networks import labels_of, logits, softmax
+from _votes import votes_of_trees
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
@@ -15,6 +16,7 @@ from skclamp import (
     HistogramBinning,
     IsotonicCalibration,
     SplineCalibration,
+    TemperatureScaling,
     VennAbersCalibration,
 )
 from skclamp.exceptions import CalibrationSetWarning
@@ -137,6 +139,17 @@ def test_irm_is_one_isotonic_regression_of_all_probabilities(slope):
     )
 
 
+def test_irm_does_not_tell_apart_what_rounding_does():
+    """The least probabilities of labels come many times, and a constant added to a row rounds them otherwise."""
+    votes, y = votes_of_trees(500)
+    Z = np.log(np.maximum(votes, 0.02))
+    expected = AccuracyPreservingIsotonic().fit(Z, y).predict_proba(Z)
+    for seed in range(6):
+        constants = np.random.default_rng(seed).normal(size=(500, 1))
+        found = AccuracyPreservingIsotonic().fit(Z + constants, y).predict_proba(Z)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("scale", [0.01, 3.0, 100.0, 1e4])
 def test_irm_keeps_the_order_of_each_row(scale):
     Z = logits(500, 20, scale=scale)
@@ -178,14 +191,14 @@ def test_venn_abers_rounds_to_the_precision():
         VennAbersCalibration,
     ],
 )
-def test_classes_without_samples_keep_their_probability(make):
+def test_classes_without_samples_are_left_to_temperature_scaling(make):
     Z, y = draw()
     few = y != 2
-    with pytest.warns(CalibrationSetWarning, match="1 of 4 classes have no sample in .*: their probabilities are kept"):
+    with pytest.warns(CalibrationSetWarning, match="1 of 4 classes have no sample in .*: nothing is learned of them"):
         calibrator = make().fit(Z[few], y[few])
     assert calibrator.seen_.tolist() == [True, True, False, True]
-    whole = calibrator.predict_proba(Z)[:, 2] / softmax(Z)[:, 2]  # 1 / the sum of the unnormalised row
-    np.testing.assert_allclose(1 / whole, 1 / whole.clip(0.5, 5), rtol=1e-12)
+    plain = TemperatureScaling().fit(Z[few], y[few])
+    np.testing.assert_allclose(calibrator.predict_proba(Z)[:, 2], plain.predict_proba(Z)[:, 2], rtol=1e-9)
 
 
 @pytest.mark.parametrize(

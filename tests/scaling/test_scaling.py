@@ -12,14 +12,23 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from skclamp import (
+    BetaCalibration,
+    DirichletCalibration,
     EnsembleTemperatureScaling,
+    IntraOrderPreservingCalibration,
+    MatrixScaling,
     NeuralClampingCalibrator,
     ParameterizedTemperatureScaling,
+    PlattScaling,
     PriorShiftCorrection,
+    StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
+    VectorScaling,
 )
+from skclamp import _solvers as solvers
 from skclamp.exceptions import CalibrationWarning, NotConvergedWarning
+from skclamp.scaling import _ensemble_temperature_scaling
 
 
 def draw(n_samples=2000, n_classes=5, *, temperature=2.0, scale=3.0, seed=0):
@@ -142,3 +151,33 @@ def test_inputs_of_a_network_must_be_as_wide_as_in_fit():
         calibrator.predict_proba(x[:, :3])
     of_a_dataset = TemperatureScaling(calibrator.estimator).fit(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)))
     np.testing.assert_array_equal(of_a_dataset.predict_proba(x), calibrator.predict_proba(x))
+
+
+LIMITS = {
+    "temperature": (solvers.temperature, "_MAX_PASSES"),
+    "regression": (solvers.softmax_regression, "_MAX_ITERATIONS"),
+    "regressions of small folds": (solvers.penalty_path, "_MAX_STEPS"),
+    "one-vs-rest": (solvers.one_vs_rest.fit_one_vs_rest.__kwdefaults__, "max_steps"),
+    "ensemble": (_ensemble_temperature_scaling._OPTIONS, "maxiter"),
+}
+REGRESSIONS = VectorScaling, StructuredVectorScaling, StructuredMatrixScaling, MatrixScaling, DirichletCalibration
+ONE_VS_REST = PlattScaling, BetaCalibration
+RANKS = ParameterizedTemperatureScaling, IntraOrderPreservingCalibration
+CALIBRATORS = TemperatureScaling, EnsembleTemperatureScaling, PriorShiftCorrection, *REGRESSIONS, *ONE_VS_REST, *RANKS
+SEARCHES = [
+    *(("temperature", make) for make in CALIBRATORS),
+    *(("regression", make) for make in REGRESSIONS),
+    *(("regressions of small folds", make) for make in (MatrixScaling, DirichletCalibration)),
+    *(("one-vs-rest", make) for make in ONE_VS_REST),
+    ("ensemble", EnsembleTemperatureScaling),
+]
+
+
+@pytest.mark.parametrize(("limit", "make"), SEARCHES)
+def test_searches_that_end_early_are_told(limit, make, monkeypatch):
+    place, name = LIMITS[limit]
+    (monkeypatch.setitem if isinstance(place, dict) else monkeypatch.setattr)(place, name, 1)
+    Z, y = draw(300)
+    with pytest.warns(NotConvergedWarning, match="the loss hadn't converged") as caught:
+        make().fit(3 * Z + np.arange(5) ** 2 / 4, y)
+    assert caught[0].filename == __file__

@@ -1,0 +1,102 @@
+"""Hashes of rows, by which samples are told again that nobody keeps."""
+
+import zlib
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+
+import numpy as np
+from scipy.sparse import issparse
+from torch.utils.data import Dataset
+
+from .._utils.arrays import to_numpy
+
+# A chunk of so many entries stays in the cache.
+_ENTRIES_AT_ONCE = 1 << 17
+_RECORD: ContextVar[list | None] = ContextVar("skclamp_rows", default=None)
+
+
+def row_prints(X):
+    """A hash of what is in each row of an array, a list, a frame, or a dict of such, uint32; None of what has no rows.
+
+    Rows of equal numbers have equal hashes, whatever their type. The hash is a sum of products with random numbers of
+    64 bits (multilinear hashing), the upper half of which is kept: others have equal ones with a probability of 2**-32,
+    and so many of its upper bits with that of their number. Zeros at the end, as of padding, leave it as it is.
+    """
+    entries = [X[name] for name in sorted(X, key=str)] if isinstance(X, dict) else [X]
+    try:
+        sums = [_sums(_rows_of(values), seed) for seed, values in enumerate(entries)]
+        return (np.sum(sums, axis=0, dtype=np.uint64) >> np.uint64(32)).astype(np.uint32)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        # No fit fails for the want of a hash.
+        return None
+
+
+@contextmanager
+def recording():
+    """Yield a list that gets the hashes of each batch of a Dataset that is loaded meanwhile."""
+    batches: list = []
+    token = _RECORD.set(batches)
+    try:
+        yield batches
+    finally:
+        _RECORD.reset(token)
+
+
+def record(batch):
+    """Take on the hashes of a batch's rows, where someone records them."""
+    batches = _RECORD.get()
+    if batches is not None:
+        batches.append(row_prints(batch))
+
+
+def prints_of(X, recorded, n_samples):
+    """Hashes of the rows of X, as `dataset_behind` returns it, or those recorded while it was read; None if unknown."""
+    arrays = getattr(X, "tensors", None)
+    if isinstance(X, Dataset) and not isinstance(arrays, dict):
+        known = recorded and all(batch is not None for batch in recorded)
+        prints = np.concatenate(recorded) if known else None
+    else:
+        prints = row_prints(arrays if isinstance(X, Dataset) else X)
+    return prints if prints is not None and len(prints) == n_samples else None
+
+
+def _rows_of(values):
+    """What can be sliced by rows, of numbers or of names."""
+    if issparse(values):
+        return values.tocsr()
+    return values if hasattr(values, "detach") else to_numpy(values)
+
+
+def _sums(values, seed):
+    """Of each row the sum of products, modulo 2**64."""
+    n_columns = int(np.prod(values.shape[1:]))
+    factors, step = _factors(seed, n_columns), max(1, _ENTRIES_AT_ONCE // max(1, n_columns))
+    sums = np.empty(values.shape[0], dtype=np.uint64)
+    for start in range(0, len(sums), step):
+        rows = values[start : start + step]
+        rows = rows.toarray() if issparse(rows) else to_numpy(rows)
+        rows = _words(rows.reshape(len(rows), -1))
+        np.einsum("ij,j->i", rows, factors, out=sums[start : start + step])
+    return sums
+
+
+def _words(rows):
+    """Numbers as the 32 bits of a float, names by a hash of each."""
+    if rows.dtype.kind in "biuf":
+        with np.errstate(over="ignore"):
+            # The sum makes one zero of two.
+            return (rows.astype(np.float32) + np.float32(0)).view(np.uint32)
+    words = np.empty(rows.shape, dtype=np.uint32)
+    for column, out in zip(rows.T, words.T, strict=True):
+        try:
+            out[:] = _words(column.astype(np.float64))
+        except (TypeError, ValueError):
+            names, number = np.unique(column.astype(str), return_inverse=True)
+            out[:] = np.array([zlib.crc32(name.encode()) for name in names.tolist()], dtype=np.uint32)[number]
+    return words
+
+
+@lru_cache(maxsize=8)
+def _factors(seed, n):
+    return np.random.default_rng(seed).integers(2**64, size=n, dtype=np.uint64)

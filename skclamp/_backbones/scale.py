@@ -1,0 +1,122 @@
+"""How large a fit's inputs are, a small record, and whether other inputs are on another scale."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .._utils.encoding import register
+from .._utils.warnings import note
+from ..exceptions import CalibrationSetWarning
+
+# Of more samples the record is of the first.
+_MAX_SAMPLES = 2048
+# So small a share of samples that aren't all 0 may have smaller largest entries than is usual.
+_UNUSUAL = 0.05
+# A single row of a table with fewer entries may be anything.
+_MIN_ENTRIES = 10
+# By which factor all entries are smaller than those of the fit, or a part of them larger than all of it: contrast in
+# fog, and tails that are heavier, do less, and bytes for fractions, or the reverse, more.
+_FAR_BELOW, _FAR_BEYOND, _PART_BEYOND = 30.0, 10.0, 0.2
+# Where a fit had nothing below 0, so large a part is, by more than so much of the largest: noise does less.
+_BELOW_ZERO, _PART_BELOW = 0.2, 0.3
+
+
+@register
+class Scale(NamedTuple):
+    """How large inputs are.
+
+    Attributes
+    ----------
+    low, high : float
+        Of all their entries.
+    usual : float
+        What the largest entry of nearly all samples exceeds, by its magnitude.
+    """
+
+    low: float
+    high: float
+    usual: float
+
+
+class Measure:
+    """Makes the scale of inputs, batch by batch."""
+
+    def __init__(self):
+        self.n_samples, self.parts = 0, []
+
+    def add(self, x):
+        """Take in floating-point inputs, which stay on their device."""
+        if self.n_samples < _MAX_SAMPLES and x is not None and x.is_floating_point() and x.numel():
+            self.n_samples += len(x)
+            self.parts.append((*x.aminmax(), _largest(x)))
+
+    def scale(self):
+        """The scale of all that was taken in; None of nothing, and where all of it is 0."""
+        if not self.parts:
+            return None
+        lows, highs, magnitudes = zip(*self.parts, strict=True)
+        largest = torch.cat(magnitudes)
+        largest = largest[largest > 0]
+        if not len(largest):
+            return None
+        return Scale(float(min(lows)), float(max(highs)), largest.double().quantile(_UNUSUAL).item())
+
+
+def joined(scales):
+    """The scale of inputs of which several processes have a part each."""
+    scales = [scale for scale in scales if scale is not None]
+    if not scales:
+        return None
+    lows, highs, usual = zip(*scales, strict=True)
+    return Scale(min(lows), max(highs), min(usual))
+
+
+def on_another_scale(x, scale):
+    """The range of a batch if it is on another scale than a fit's, by a factor or as what was normalised; else None."""
+    if scale is None or x is None or not x.is_floating_point() or x.numel() < _MIN_ENTRIES:
+        return None
+    low, high = (bound.item() for bound in x.aminmax())
+    largest, beyond = max(-low, high), _FAR_BEYOND * max(-scale.low, scale.high)
+    below = -_BELOW_ZERO * scale.high if scale.low >= 0 else -float("inf")
+    if largest <= beyond and low >= below and largest >= scale.usual / _FAR_BELOW:
+        return None
+    # Background says nothing.
+    n_entries = max(1, int(torch.count_nonzero(x)))
+    if (
+        0 < largest < scale.usual / _FAR_BELOW
+        or int((x.abs() > beyond).sum()) >= _PART_BEYOND * n_entries
+        or int((x < below).sum()) >= _PART_BELOW * n_entries
+    ):
+        return low, high
+    return None
+
+
+def warn_of_scale(bounds, scale, integers=False):
+    """Tell that inputs are on another scale than the fit's, which were integers that were scaled, or not."""
+    given = "floating-point inputs " if integers else ""
+    unscaled = ", which integer_scale isn't applied to" if integers else ""
+    fitted = "the integers of fit, scaled," if integers else "those of fit"
+    mend = "Give integers, or scale the inputs" if integers else "Scale and normalise them as those"
+    note(
+        f"X holds {given}from {bounds[0]:.4g} to {bounds[1]:.4g}{unscaled}, on another scale than in fit: {fitted} "
+        f"ranged from {scale.low:.4g} to {scale.high:.4g}. {mend}",
+        CalibrationSetWarning,
+    )
+
+
+def finite_rows(values):
+    """The first rows of what holds numbers, as floats, with 0 for infinity and NaN; None of anything else."""
+    try:
+        values = values[:_MAX_SAMPLES]
+        values = values if isinstance(values, torch.Tensor) else np.asarray(values)
+        if isinstance(values, np.ndarray):
+            values = torch.from_numpy(np.array(values, dtype=np.float64)) if values.dtype.kind in "fiu" else None
+    except (TypeError, ValueError, LookupError):
+        return None
+    return None if values is None else torch.nan_to_num(values.detach(), 0.0, 0.0, 0.0)
+
+
+def _largest(x):
+    """The largest magnitude of each sample."""
+    return x.reshape(len(x), -1).abs().amax(1)

@@ -1,0 +1,73 @@
+"""Near-duplicates, such as frames of a video: small clusters of points far nearer to each other than to all others."""
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import minimum_spanning_tree
+from sklearn.neighbors import NearestNeighbors
+
+# Larger clusters are parts of the distribution.
+_MAX_SIZE = 20
+# Fewer points of a class tell little of its density.
+_MIN_OF_CLASS = 10
+
+
+def share_of_near_duplicates(points, y, far):
+    """Return the share of points in clusters, each class by itself, that with permuted columns, and how many were seen.
+
+    A cluster is left by a step more than `far` times as long as the longest that holds it together. Columns that are
+    permuted, each by itself, show how often discrete values or few columns make it look so.
+    """
+    rng = np.random.default_rng(0)
+    seen, by_chance, n_seen = 0, 0, 0
+    for k in np.unique(y):
+        part = points[y == k]
+        if len(part) >= _MIN_OF_CLASS:
+            permuted = np.column_stack([rng.permutation(column) for column in part.T])
+            seen, by_chance = seen + _n_clustered(part, far), by_chance + _n_clustered(permuted, far)
+            n_seen += len(part)
+    return (seen / n_seen, by_chance / n_seen, n_seen) if n_seen else (0.0, 0.0, 0)
+
+
+def _n_clustered(points, far):
+    distinct = np.unique(points, axis=0)
+    _, size = np.unique(clusters(distinct, far), return_counts=True)
+    # Equal points differ elsewhere, or are known.
+    return len(points) * float(size[size > 1].sum()) / len(distinct)
+
+
+def clusters(points, far):
+    """Return labels that only points of one cluster share, integers of shape (n_points,).
+
+    Clusters are those of single linkage, the largest of each point that a step more than `far` times as long as its own
+    longest leaves, and that has 20 points at most; any other point is alone. Equal points share a label.
+    """
+    points, number = np.unique(points, axis=0, return_inverse=True)
+    n_points, n_neighbors = len(points), min(_MAX_SIZE, len(points) - 1)
+    if not n_neighbors:
+        return number.ravel()
+    # A cluster of so many has a neighbour outside for each point. A distance of 0 would be no edge.
+    distances, neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors()
+    distances = np.maximum(distances, np.finfo(float).tiny)
+    ends = np.arange(0, distances.size + 1, n_neighbors)
+    tree = minimum_spanning_tree(csr_array((distances.ravel(), neighbors.ravel(), ends), shape=(n_points,) * 2)).tocoo()
+    order = np.argsort(tree.data, kind="stable")
+    labels, root = np.arange(n_points), list(range(n_points))
+    members: list[list] = [[k] for k in root]
+    longest = [0.0] * n_points
+    for *edge, length in zip(*(part[order].tolist() for part in (tree.row, tree.col, tree.data)), strict=True):
+        first, second = (_root_of(k, root) for k in edge)
+        for k in (first, second):
+            if 1 < len(members[k]) <= _MAX_SIZE and length > far * longest[k]:
+                labels[members[k]] = members[k][0]
+        root[second], longest[first] = first, length
+        # Of too large ones the size is enough.
+        joined = members[first] + members[second]
+        members[first] = joined[: _MAX_SIZE + 1]
+    return labels[number.ravel()]
+
+
+def _root_of(k, root):
+    while root[k] != k:
+        root[k] = root[root[k]]
+        k = root[k]
+    return k

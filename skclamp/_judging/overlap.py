@@ -1,0 +1,51 @@
+"""Rows that two sets of samples share, beyond what chance and values that come often explain."""
+
+import math
+
+import numpy as np
+from scipy.special import betainc
+
+# Of an overlap that is none; rows that come equally often are tested by themselves, and all together.
+_LEVEL, _DEVIATIONS = 1e-4, 5
+
+
+def shared_share(prints, seen):
+    """Share of the rows whose hashes are `prints` that are among those `seen`; 0 where that may be by chance.
+
+    Parameters
+    ----------
+    prints : ndarray of shape (n_rows,), uint32
+        Hashes of the rows.
+    seen : ndarray of shape (n_seen,), uint32 or uint16
+        Those of the others, or their upper halves.
+
+    Notes
+    -----
+    Of two sets of m and n independent draws from the same values, of which the second is the larger, let d_i values
+    come i times in the second. Then at most ``m / n * (i + 1) * d_(i + 1)`` of the d_i are expected in the first, as
+    Good and Turing reckon, whatever the values: rows of few categories, or hashes that collide.
+    """
+    rows = prints >> np.uint32(32 - 8 * seen.itemsize)
+    (new, of_new), (old, of_old) = (np.unique(part, return_counts=True) for part in (rows, seen))
+    if len(seen) < len(rows):
+        counts, is_shared, ratio = of_new, np.isin(new, old), len(seen) / len(rows)
+    else:
+        counts, is_shared, ratio = of_old, np.isin(old, new), len(rows) / len(seen)
+    if not is_shared.any() or not _is_more(counts, is_shared, ratio):
+        return 0.0
+    by_chance = len(old) / 256.0**seen.itemsize
+    found = of_new[np.isin(new, old)].sum() / len(rows)
+    return float(max(0.0, found - by_chance) / (1 - by_chance))
+
+
+def _is_more(counts, is_shared, ratio):
+    """Whether more values are shared than twins explain; `counts` says how often each comes in the larger set."""
+    for times in np.unique(counts[is_shared]):
+        n_shared, n_next = (is_shared & (counts == times)).sum(), (counts == times + 1).sum()
+        odds = ratio * (times + 1)
+        if betainc(n_shared, n_next + 1, odds / (1 + odds)) < _LEVEL:
+            return True
+    twins = counts[counts > 1]
+    # A pair that didn't happen to come counts as one that did.
+    spread = math.sqrt(is_shared.sum() + ratio**2 * ((twins**2).sum() + 4))
+    return bool(is_shared.sum() - ratio * twins.sum() > _DEVIATIONS * spread)

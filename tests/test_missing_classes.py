@@ -1,0 +1,199 @@
+"""Classes that the calibration set has no sample of: nothing is learned of them, and temperature scaling speaks."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _export import HOW, check_the_same
+from _output_maps import PUBLIC
+from _small_networks import labels_of
+from sklearn.datasets import load_digits
+from sklearn.naive_bayes import GaussianNB
+
+import skclamp
+from skclamp import (
+    BetaCalibration,
+    CalibratorSelector,
+    DirichletCalibration,
+    HistogramBinning,
+    IsotonicCalibration,
+    MatrixScaling,
+    NeuralClampingCalibrator,
+    PlattScaling,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from skclamp.exceptions import CalibrationSetWarning
+from skclamp.metrics import negative_log_likelihood
+
+BY_CLASS = {name: cls for name, cls in PUBLIC.items() if cls._learns_by_class}
+PARAMETRIC = [
+    BetaCalibration,
+    DirichletCalibration,
+    MatrixScaling,
+    PlattScaling,
+    StructuredMatrixScaling,
+    StructuredVectorScaling,
+    VectorScaling,
+]
+MISSING = "classes have no sample in the calibration set"
+pytestmark = pytest.mark.filterwarnings(
+    f"ignore:.*(is likely worse than|{MISSING}|class frequencies are off|all labels are of one class):UserWarning"
+)
+
+
+def draw(n, n_classes=10, seed=0):
+    """Logits that are too large by two, with a class's offset that maps have to learn, and labels."""
+    rng = np.random.default_rng(seed)
+    logits = 4 * rng.normal(size=(n, n_classes))
+    return logits, labels_of(logits + np.arange(n_classes) % 3, seed=seed + 100)
+
+
+def without(logits, y, missing):
+    """Samples of all other classes."""
+    rows = ~np.isin(y, missing)
+    return logits[rows], y[rows]
+
+
+NEW, Y_NEW = draw(4000, seed=1)
+
+
+def test_who_learns_by_class():
+    assert set(BY_CLASS) == {cls.__name__ for cls in PARAMETRIC} | {
+        "BayesianBinningIntoQuantiles",
+        "HistogramBinning",
+        "IsotonicCalibration",
+        "VennAbersCalibration",
+    }
+
+
+@pytest.mark.parametrize("missing", [[3], [0, 4, 9], list(range(2, 10)), list(range(1, 10))])
+@pytest.mark.parametrize("name", BY_CLASS)
+def test_missing_classes_have_the_probabilities_of_temperature_scaling(name, missing):
+    X, y = without(*draw(1500), missing)
+    calibrator = BY_CLASS[name]().fit(X, y)
+    plain = TemperatureScaling().fit(X, y)
+    proba, expected = calibrator.predict_proba(NEW), plain.predict_proba(NEW)
+    np.testing.assert_allclose(proba[:, missing], expected[:, missing], rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    np.testing.assert_array_equal(np.flatnonzero(~calibrator.seen_), missing)
+    assert f"{len(missing)} of 10 {MISSING}: their probabilities are temperature scaling's" in calibrator.summary()
+
+
+@pytest.mark.parametrize("name", BY_CLASS)
+def test_the_others_are_mapped_as_if_there_were_no_missing_class(name):
+    X, y = without(*draw(1500), [3, 9])
+    kept = np.delete(np.arange(10), [3, 9])
+    alone = BY_CLASS[name](classes=kept).fit(X[:, kept], y).predict_proba(NEW[:, kept])
+    proba = BY_CLASS[name]().fit(X, y).predict_proba(NEW)[:, kept]
+    np.testing.assert_allclose(proba / proba.sum(1, keepdims=True), alone, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", BY_CLASS)
+def test_a_class_whose_samples_all_weigh_nothing_is_missing(name):
+    X, y = draw(1500)
+    weight = np.where(np.isin(y, [3, 5]), 0.0, 1.0)
+    weighted = BY_CLASS[name]().fit(X, y, sample_weight=weight)
+    expected = BY_CLASS[name]().fit(*without(X, y, [3, 5]))
+    np.testing.assert_array_equal(np.flatnonzero(~weighted.seen_), [3, 5])
+    np.testing.assert_allclose(weighted.predict_proba(NEW), expected.predict_proba(NEW), rtol=1e-6)
+
+
+@pytest.mark.parametrize("missing", [[3], [0, 4, 9]])
+@pytest.mark.parametrize("make", [*PARAMETRIC, CalibratorSelector])
+def test_no_map_is_worse_than_temperature_scaling_for_a_missing_class(make, missing):
+    X, y = without(*draw(4000), missing)
+    options = {"candidates": [("temperature", TemperatureScaling()), ("vector", VectorScaling())]}
+    calibrator = make(**(options if make is CalibratorSelector else {})).fit(X, y)
+    plain = TemperatureScaling().fit(X, y)
+    nll, of_temperature = (negative_log_likelihood(Y_NEW, each.predict_proba(NEW)) for each in (calibrator, plain))
+    assert nll <= 1.02 * of_temperature
+
+
+@HOW
+@pytest.mark.parametrize("make", [VectorScaling, PlattScaling, StructuredMatrixScaling])
+def test_modules_leave_them_to_temperature_scaling(make, how, tmp_path):
+    calibrator = make().fit(*without(*draw(1500), [0, 4]))
+    module = calibrator.module_.eval()
+    np.testing.assert_allclose(module(torch.from_numpy(NEW)).softmax(1).numpy(), calibrator.predict_proba(NEW))
+    check_the_same(module, torch.from_numpy(NEW[:100]), how, tmp_path)
+
+
+@pytest.mark.parametrize("make", [VectorScaling, BetaCalibration, IsotonicCalibration, CalibratorSelector])
+def test_files_keep_them(make, tmp_path):
+    calibrator = make().fit(*without(*draw(1500), [0, 4]))
+    calibrator.save(tmp_path / "map")
+    loaded = skclamp.load(tmp_path / "map")
+    np.testing.assert_array_equal(loaded.predict_proba(NEW), calibrator.predict_proba(NEW))
+    assert f"2 of 10 {MISSING}" in loaded.summary()
+
+
+def test_another_fit_forgets_them():
+    calibrator = VectorScaling().fit(*without(*draw(1500), [0, 4]))
+    expected = VectorScaling().fit(*draw(1500)).predict_proba(NEW)
+    np.testing.assert_array_equal(calibrator.fit(*draw(1500)).predict_proba(NEW), expected)
+    assert calibrator.seen_.all()
+    assert MISSING not in calibrator.summary()
+
+
+def test_samples_of_missing_classes_alone():
+    """Logits of -inf leave a sample nothing but classes that nothing is known of."""
+    calibrator = VectorScaling().fit(*without(*draw(1500), [0, 4]))
+    row = np.full((1, 10), -np.inf)
+    row[0, [0, 4]] = 0.0
+    np.testing.assert_allclose(calibrator.predict_proba(row)[0, [0, 4]], 0.5)
+
+
+def test_clamping_with_an_output_map():
+    X, y = without(*draw(1500), [0, 4])
+    calibrator = NeuralClampingCalibrator(perturbation=None, output=VectorScaling()).fit(X, y)
+    np.testing.assert_array_equal(calibrator.predict_proba(NEW), VectorScaling().fit(X, y).predict_proba(NEW))
+    assert f"2 of 10 {MISSING}" in calibrator.summary()
+
+
+def test_cross_fitted_classifiers():
+    """Samples of a class that all weigh nothing train the classifier as it likes, and calibrate nothing."""
+    X, y = load_digits(return_X_y=True)
+    X = X + np.random.default_rng(0).normal(size=X.shape)
+    weight = np.where(y == 3, 0.0, 1.0)[:1000]
+
+    class Unweighted(GaussianNB):
+        def fit(self, X, y):
+            return super().fit(X, y)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = [
+            make(Unweighted(), cv=3).fit(X[:1000], y[:1000], sample_weight=weight)
+            for make in (StructuredVectorScaling, TemperatureScaling)
+        ]
+    proba, plain = (calibrator.predict_proba(X[1000:]) for calibrator in fitted)
+    np.testing.assert_allclose(proba[:, 3], plain[:, 3], rtol=1e-9)
+    assert negative_log_likelihood(y[1000:], proba) <= 1.02 * negative_log_likelihood(y[1000:], plain)
+
+
+def test_what_is_missing_beyond_chance_is_told():
+    with pytest.warns(CalibrationSetWarning, match=f"^1 of 10 {MISSING}, though the network expects some"):
+        StructuredVectorScaling().fit(*without(*draw(1500), 3))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("make", [StructuredVectorScaling, HistogramBinning])
+def test_what_is_missing_by_chance_is_not_told(make):
+    """A hundred classes and few samples, as many data sets have them."""
+    X, y = draw(300 if make is StructuredVectorScaling else 20000, 100)
+    X[:, 7] -= 100
+    calibrator = make().fit(*without(X, y, 7))
+    assert MISSING in calibrator.summary()
+
+
+def test_few_samples_for_the_gains_of_vector_scaling_are_told():
+    """Nine errors say little of twenty numbers."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(10, size=500)
+    logits = 3 * rng.normal(size=(500, 10)) + 12 * np.eye(10)[y]
+    with pytest.warns(CalibrationSetWarning, match="VectorScaling is likely worse than one temperature"):
+        VectorScaling().fit(logits, y)
