@@ -158,9 +158,7 @@ CALIBRATORS = {
     ),
     "class frequencies of a calibrator": Case(lambda: PriorShiftCorrection(VectorScaling()), LOGITS),
     "selector": Case(CalibratorSelector, LOGITS),
-    "selector by one standard error, of a network": Case(
-        lambda: CalibratorSelector(convolutional(), one_standard_error=True, n_folds=3), IMAGES
-    ),
+    "selector of a network": Case(lambda: CalibratorSelector(convolutional(), n_folds=3), IMAGES),
 }
 
 

@@ -103,8 +103,8 @@ FURTHER = {
     "focal temperature": OutputMap(partial(TemperatureScaling, gamma=1.0)),
     "quantile binning": OutputMap(partial(HistogramBinning, strategy="quantile"), **BINS),
     "order-preserving": OutputMap(partial(IntraOrderPreservingCalibration, variant="order-preserving")),
-    "selector by one standard error": OutputMap(
-        partial(CalibratorSelector, candidates=FEW, n_folds=3, one_standard_error=True, scoring=neg_brier_score_scorer),
+    "selector by Brier score": OutputMap(
+        partial(CalibratorSelector, candidates=FEW, n_folds=3, scoring=neg_brier_score_scorer),
         CHOICE,
         n_classes=200,
     ),

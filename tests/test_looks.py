@@ -324,7 +324,7 @@ def test_summaries_begin_with_scores_that_the_metrics_confirm():
 def test_summaries_have_the_loss_out_of_fold_where_there_is_one():
     X, y = problem(400, 4)
     candidates = [("temperature", TemperatureScaling()), ("vector", VectorScaling())]
-    selector = CalibratorSelector(candidates=candidates, stack=False).fit(X, y)
+    selector = CalibratorSelector(candidates=candidates).fit(X, y)
     assert f", {-selector.best_score_:.4g} in the folds that chose it. " in selector.summary()
     assert "out of fold" not in selector.summary()
     few = problem(110, 10)

@@ -296,10 +296,10 @@ FITS = {
     "clamping CV: no shift": clamp_cv(partial(camera, "none", 440), cv=2, **two_families),
     # Selection
     "selector: few": fit("CalibratorSelector", few),
-    "selector: weights, no stack": fit("CalibratorSelector", few, weights, stack=False, n_folds=3),
+    "selector: weights": fit("CalibratorSelector", few, weights, n_folds=3),
     "selector: many": fit("CalibratorSelector", many, n_folds=3),
     "selector: two": fit("CalibratorSelector", two, n_folds=3),
-    "selector: network": fit("CalibratorSelector", few_gain, one_standard_error=True, n_folds=2),
+    "selector: network": fit("CalibratorSelector", few_gain, n_folds=2),
     "comparison": partial(compared, False),
     # After deployment
     "monitor: quiet": partial(watched, true),

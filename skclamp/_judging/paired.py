@@ -1,4 +1,4 @@
-"""Paired losses: Student's test, Tukey's range against the best, contests, and Kish's effective sample size."""
+"""Paired losses: Student's test, Tukey's range against the best, and Kish's effective sample size."""
 
 import numpy as np
 from scipy import stats
@@ -61,51 +61,3 @@ def student_below_zero(differences, weight):
         # Differences so small that their squares vanish.
         return float(mean), 0.0, 1.0
     return float(mean), float(error), float(stats.t.cdf(mean / error, effective - 1))
-
-
-class Contest:
-    """Rows of scores, greater is better, that are paired: of the same samples or of the same folds.
-
-    `values` (n_rows, n_pairs) are scores, and `shares` those of the weight. The row `baseline`, if any, is taken unless
-    another one beats it by more than `n_errors` standard errors of their difference; `gains` and `errors` are each
-    row's mean score less the baseline's, and its standard error. `copies` are labels that only pairs of copies share,
-    which count as one.
-    """
-
-    def __init__(self, values, shares, baseline, n_errors=1.0, copies=None):
-        self.values, self.shares, self.baseline, self.copies = values, shares, baseline, copies
-        self.means = values @ shares
-        self.eligible = np.ones(len(values), dtype=bool)
-        if baseline is not None:
-            self.gains, self.errors = self._gains_over(baseline)
-            # Infinitely many of an error of 0 aren't passed either.
-            with np.errstate(invalid="ignore"):
-                self.eligible = self.gains > n_errors * self.errors
-            self.eligible[baseline] = True
-
-    def best(self):
-        """The row with the best mean of those that beat the baseline, or that."""
-        return int(np.where(self.eligible, self.means, -np.inf).argmax())
-
-    def best_average(self, averages):
-        """The best of the rows that average others, if it is within one standard error of that; else that.
-
-        The best of many is in part so by chance, and an average of those that are nearly as good isn't.
-        """
-        best = self.best()
-        eligible = [row for row in averages if self.eligible[row]]
-        if not eligible:
-            return best
-        average = max(eligible, key=lambda row: self.means[row])
-        gains, errors = self._gains_over(best)
-        return average if -gains[average] <= errors[average] else best
-
-    def simplest(self, n_parameters):
-        """Of the rows within one standard error of that, the one with the fewest parameters."""
-        gains, errors = self._gains_over(self.best())
-        within = np.flatnonzero(self.eligible & (-gains <= errors))
-        return int(min(within, key=lambda row: (n_parameters[row], -self.means[row])))
-
-    def _gains_over(self, row):
-        leads = (of_groups(values - self.values[row], self.shares, self.copies) for values in self.values)
-        return np.array([student_below_zero(*lead)[:2] for lead in leads]).T

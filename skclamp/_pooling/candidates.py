@@ -30,3 +30,13 @@ def takers(pairs, *logits):
     """Of pairs of a name and a calibrator those that take these logits, of which some may be -inf."""
     absent = any(map(has_absent, logits))
     return [(name, calibrator) for name, calibrator in pairs if calibrator._takes_absent or not absent]
+
+
+def following_map():
+    """Return the map that may follow a pool: it bends what no power of the probabilities can.
+
+    To search on to its own tolerance gains nothing on other samples, in three times as long, nor does float64.
+    """
+    following = scaling.IntraOrderPreservingCalibration(tol=1e-5)
+    following._most_wide = 0
+    return following

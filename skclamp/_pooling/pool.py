@@ -201,7 +201,7 @@ def learn_pool(trial, maps, base, samples, units, recalibration):
     options = {"calibrators": [maps[base], *(maps[row] for row in used)], "weights": weights[used], "share": share}
     options |= _recalibrated(recalibration, mixed, trial.folds, samples, units, total, losses)
     pool = samples.fit(Pool(**options))
-    weights[base] = share * (1 - weights.sum())
+    weights[base] = share * max(0.0, 1 - weights.sum())
     return Pooled(pool, weights, prices, losses)
 
 

@@ -347,7 +347,6 @@ class IntraOrderPreservingCalibration(OrderPreservingCalibrator):
     }
 
     _group = "order-preserving"
-    _default_candidates: ClassVar = {"order-preserving": {}}
 
     @property
     def _treats_classes_alike(self):

@@ -15,7 +15,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 
 from .._judging.paired import student_below_zero
 from .._judging.splits import copies_of, draw_folds
-from .._pooling.candidates import default_candidates, takers
+from .._pooling.candidates import default_candidates, following_map, takers
 from .._pooling.pool import LabelledLogits, Pool, learn_pool, try_out
 from .._utils.docstrings import with_shared_docs
 from .._utils.metadata import calls, of_rows, routing_enabled
@@ -29,7 +29,7 @@ from ..clamping._base import BaseClamping
 from ..distributed import ALONE
 from ..exceptions import CalibrationSetWarning
 from ..metrics._metric import facts_of
-from ..scaling import IntraOrderPreservingCalibration, TemperatureScaling
+from ..scaling import TemperatureScaling
 from ._candidates import check_bare
 
 # The package's scorers, which are objects, by what their names are cut short to.
@@ -55,11 +55,6 @@ class _ScorerNames(Choices):
     def meant_by(self, value):
         ours = [scorer for name, scorer in _OURS.items() if name in str(value).lower()]
         return f" Did you mean {ours[0]}?" if ours else did_you_mean(value, self.choices)
-
-
-# Of more logits our order-preserving networks, which take most of the time, end at this tolerance: to go on to their
-# own gains nothing on other samples. So coarse a search needs no more than float32 tells, in two thirds of the time.
-_MANY_LOGITS, _TOLERANCE_OF_MANY = 1 << 18, 1e-6
 
 
 @with_shared_docs
@@ -88,10 +83,9 @@ class CalibratorSelector(BaseCalibrator):
     {estimator}
     candidates : sequence of (str, BaseCalibrator), default=None
         Names and output maps, none of which has an estimator of its own; clones of them are fitted. Neural clamping,
-        which perturbs inputs, is none: `compare_calibrators` has it beside them. None is `default_candidates()`, without
-        "beta" where logits are -inf, as of classes that a sample doesn't have. Of more than 2^18 logits
-        "order-preserving" has ``tol=1e-6``, and so has the map after the pool. The first plain `TemperatureScaling`
-        among the candidates is the base; where there is none, one is added.
+        which perturbs inputs, is none: `compare_calibrators` has it beside them. None is `default_candidates()`,
+        without "beta" where logits are -inf, as of classes that a sample doesn't have. The first plain
+        `TemperatureScaling` among the candidates is the base; where there is none, one is added.
     scoring : str, callable or None, default=None
         None pools by the NLL. With a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's
         name for one, the single candidate of the best mean score is taken, if it beats temperature scaling by more than
@@ -203,12 +197,7 @@ class CalibratorSelector(BaseCalibrator):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights; X tells copies."""
         logits, y, weight = samples.logits, samples.y, samples.weight.cpu()
         names, maps = zip(*(self.candidates or takers(default_candidates(), logits)), strict=True)
-        self._names, recalibration = list(names), IntraOrderPreservingCalibration()
-        if logits.numel() > _MANY_LOGITS:
-            recalibration.set_params(tol=_TOLERANCE_OF_MANY)
-            recalibration._most_wide = 0
-            if self.candidates is None:
-                maps = tuple(recalibration if isinstance(map_, type(recalibration)) else map_ for map_ in maps)
+        self._names = list(names)
         log_proba = torch.log_softmax(logits.double(), 1)
         copies = copies_of(log_proba, weight, X, votes=self.least_probability_ > 0)
         numbers = draw_folds(log_proba, y, weight, self.n_folds, copies)
@@ -232,10 +221,12 @@ class CalibratorSelector(BaseCalibrator):
             return
         # Copies of several labels are several samples of one fold.
         units = None if copies is None else copies * logits.shape[1] + y.cpu().numpy()
-        found = learn_pool(trial, maps, base, samples, units, recalibration)
+        found = learn_pool(trial, maps, base, samples, units, following_map())
         losses = trial.losses(y)
         weighted = weight.numpy()
-        scores = np.array([-np.average(losses[:, f], axis=1, weights=weighted[f]) for f in map(np.asarray, trial.folds)]).T
+        scores = np.array(
+            [-np.average(losses[:, f], axis=1, weights=weighted[f]) for f in map(np.asarray, trial.folds)]
+        ).T
         gains = (scores - scores[base]) @ shares
         self.best_estimator_ = found.pool
         self.best_score_ = -float(np.average(found.losses, weights=weighted))

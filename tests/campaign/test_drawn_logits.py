@@ -194,19 +194,15 @@ SCORINGS = [None, neg_brier_score_scorer]
     table=sound_logits(fewest=2),
     labels=sound_labels(),
     weights=sound_weights(),
-    stack=st.booleans(),
-    frugal=st.booleans(),
     n_folds=st.integers(2, 4),
     n_candidates=st.integers(1, 3),
     scoring=st.sampled_from(SCORINGS),
 )
-def test_selectors_choose_among_sound_logits(table, labels, weights, stack, frugal, n_folds, n_candidates, scoring):
+def test_selectors_choose_among_sound_logits(table, labels, weights, n_folds, n_candidates, scoring):
     n, k = table.shape[0], width(table)
     X, y, weight = table.given(), labels.given(n, k), weights.given(n)
     selector = CalibratorSelector(
         candidates=CANDIDATES[:n_candidates],
-        stack=stack,
-        one_standard_error=frugal,
         n_folds=n_folds,
         scoring=scoring,
         classes=labels.classes(n, k),

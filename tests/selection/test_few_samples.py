@@ -1,4 +1,4 @@
-"""What the selector and the comparison make of copies, and of few mistakes."""
+"""What the selector and the comparison make of copies."""
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from skclamp import CalibratorSelector, StructuredVectorScaling, TemperatureScaling, VectorScaling, compare_calibrators
+from skclamp._pooling.pool import learn_pool
 from skclamp.selection import _selector
 
 CANDIDATES = [("temperature", TemperatureScaling()), ("structured vector", StructuredVectorScaling())]
@@ -19,19 +20,22 @@ FEW = {"n_resamples": 50, "n_draws": 20}
 
 
 def selected(Z, y, **options):
-    return CalibratorSelector(**{"candidates": CANDIDATES, "stack": False, **options}).fit(Z, y)
+    return CalibratorSelector(**{"candidates": CANDIDATES, **options}).fit(Z, y)
 
 
 # Copies
 
 
-def test_copies_count_as_one_in_the_contest():
-    """The standard error of a gain is that of the distinct samples, not half of it."""
-    Z = logits(200)
-    y = labels_of(Z)
-    once, copied = selected(Z, y).cv_results_, selected(Z[COPIES], y[COPIES]).cv_results_
-    # The maps' penalties count samples, and folds are drawn anew.
-    assert copied["test_gain_standard_error"][1] == pytest.approx(once["test_gain_standard_error"][1], rel=0.4)
+def test_copies_count_as_one_in_the_pool():
+    """Four copies of each sample would pay any price."""
+    moved = {1: 0, 4: 0}
+    for seed in range(20):
+        Z = logits(200, seed=seed)
+        y = labels_of(Z, seed=seed)
+        for times in moved:
+            rows = np.tile(np.arange(200), times)
+            moved[times] += bool(selected(Z[rows], y[rows]).weights_[1:].any())
+    assert moved[4] <= moved[1] + 2
 
 
 def test_copies_of_a_test_set_prove_no_more():
@@ -65,16 +69,16 @@ def losses_of(comparison, X, y):
     return [-calibrator.predict_log_proba(X)[np.arange(len(y)), y] for calibrator in comparison.calibrators.values()]
 
 
-def contested(monkeypatch, estimator, X, y, **options):
-    """What a selector's contest takes for copies, and how many standard errors it asks for."""
-    given, contest = [], _selector.Contest
+def units_of(monkeypatch, estimator, X, y, **options):
+    """What a selector takes for samples that depend on each other."""
+    given = []
 
-    def spy(values, shares, baseline, n_errors, copies=None):
-        given.append((copies, n_errors))
-        return contest(values, shares, baseline, n_errors, copies)
+    def spy(*arguments):
+        given.append(arguments[4])
+        return learn_pool(*arguments)
 
-    monkeypatch.setattr(_selector, "Contest", spy)
-    CalibratorSelector(estimator, candidates=CANDIDATES, stack=False, **options).fit(X, y)
+    monkeypatch.setattr(_selector, "learn_pool", spy)
+    CalibratorSelector(estimator, candidates=CANDIDATES, **options).fit(X, y)
     return given[0]
 
 
@@ -87,9 +91,7 @@ def test_votes_that_tie_are_no_copies(n_trees, given, monkeypatch):
     if given == "scores":
         X, calibrator_of, options = forest.predict_proba(X), None, {"response": "probabilities"}
     assert len(np.unique(forest.predict_proba(X) if given == "inputs" else X, axis=0)) < 200
-    copies, n_errors = contested(monkeypatch, calibrator_of, X, y, **options)
-    assert copies is None
-    assert n_errors == 1
+    assert units_of(monkeypatch, calibrator_of, X, y, **options) is None
     maps = {"temperature": TemperatureScaling(), "vector": VectorScaling()}
     found = compare_calibrators(calibrator_of, X[:300], y[:300], X[300:], y[300:], calibrators=maps, **options, **FEW)
     first, second = losses_of(found, X[300:], y[300:])
@@ -102,15 +104,15 @@ def test_copies_are_found_by_their_inputs(monkeypatch):
     """Of votes too, of which many are equal; labels that differ are data."""
     forest, X, y = forest_of(25, 300)
     rows = np.r_[:300, :300]
-    copies, _ = contested(monkeypatch, forest, X[rows], np.r_[y, y[:200], 1 - y[200:]])
+    copies = units_of(monkeypatch, forest, X[rows], np.r_[y, y[:200], 1 - y[200:]])
     assert (copies[300:500] == copies[:200]).all()
     assert len(np.unique(copies)) == 400
     frame = pd.DataFrame(X).assign(name=[f"sample {k % 3}" for k in range(300)])
     frame.columns = frame.columns.astype(str)
     numbers = make_column_transformer(("drop", ["name"]), remainder="passthrough")
     classifier = make_pipeline(numbers, FrozenEstimator(forest)).fit(frame, y)
-    assert len(np.unique(contested(monkeypatch, classifier, frame.iloc[rows], y[rows])[0])) == 300
-    assert contested(monkeypatch, classifier, frame, y)[0] is None
+    assert len(np.unique(units_of(monkeypatch, classifier, frame.iloc[rows], y[rows]))) == 300
+    assert units_of(monkeypatch, classifier, frame, y) is None
 
 
 @pytest.mark.parametrize("labels", ["equal", "others"])
@@ -133,29 +135,3 @@ def test_uneven_copies_have_the_error_of_their_groups(labels):
     error = np.sqrt(share**2 @ (differences - mean) ** 2 * effective / (effective - 1))
     assert other.nll_difference == pytest.approx(mean)
     assert other.nll_difference_se == pytest.approx(error)
-
-
-# Few mistakes
-
-
-@pytest.mark.filterwarnings("ignore::skclamp.exceptions.NotConvergedWarning")
-@pytest.mark.parametrize("kind", ["three classes", "rare"])
-def test_few_mistakes_ask_for_more_standard_errors(kind):
-    """Where labels are temperature scaling's, one standard error is passed by chance now and then."""
-    by_one = 0
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        Z = rng.normal(size=(100, 3)) * 4 if kind == "three classes" else rng.normal([11, 0], [4.5, 1e-3], (200, 2))
-        y = labels_of(Z, 1.7, seed)
-        if len(np.unique(y)) < Z.shape[1]:
-            continue
-        assert (Z.argmax(1) != y).sum() < 60
-        selector = selected(Z, y, classes=np.arange(Z.shape[1]), candidates=[*CANDIDATES, ("vector", VectorScaling())])
-        gains, errors = (selector.cv_results_[name] for name in ("mean_test_gain", "test_gain_standard_error"))
-        n_misses = (Z.argmax(1) != y).sum()
-        by_one += (gains[1:] > errors[1:]).any() and n_misses < 60
-        n_others = (y != np.bincount(y).argmax()).sum()
-        n_errors = np.inf if n_others < 20 else 3 if n_misses < 10 else 2
-        left = selector.best_params_["candidate"] != "temperature"
-        assert left == (gains[1:] > n_errors * errors[1:]).any()
-    assert by_one

@@ -6,7 +6,6 @@ import torch
 from _small_networks import convolutional, images, labels_of, logits, nll
 from _votes import votes_of_trees
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer
 
@@ -58,9 +57,12 @@ def test_the_family_that_drew_the_labels_has_the_weight(family):
     y = drawn_labels(truth_of(family, Z))
     selector = CalibratorSelector(candidates=FAMILIES).fit(Z, y)
     weights = dict(zip(dict(FAMILIES), selector.weights_, strict=True))
-    assert weights[family] > 0.9
+    # A richer map may know as much.
+    assert sum(list(weights.values())[list(weights).index(family) :]) > 0.9
     alone = clone(dict(FAMILIES)[family]).fit(Z, y)
-    np.testing.assert_allclose(selector.predict_proba(Z), alone.predict_proba(Z), atol=0.02)
+    new = logits(20_000, seed=4)
+    y_new = drawn_labels(truth_of(family, new))
+    assert nll(selector.predict_log_proba(new), y_new) < nll(alone.predict_log_proba(new), y_new) + 0.001
 
 
 @pytest.mark.parametrize("given", [None, TWO])
@@ -151,17 +153,20 @@ class Part(BaseCalibrator):
         return logits * torch.from_numpy(self.known_)
 
 
-def test_two_maps_that_know_different_things_are_pooled():
+def test_a_pool_is_the_weighted_sum_of_log_probabilities():
     Z = logits(4000)
-    y = drawn_labels(Z * np.array([1.0, 1.0, 0.5, 0.5]))
-    candidates = [*TWO[:1], ("first", Part(known=(1, 1, 0, 0))), ("no more", Part(known=(1, 0, 0, 0)))]
+    y = drawn_labels(Z * np.array([0.8, 0.8, 0.4, 0.4]))
+    candidates = [*TWO[:1], ("first", Part(known=(1, 1, 0, 0))), ("structured", StructuredVectorScaling())]
     selector = CalibratorSelector(candidates=candidates).fit(Z, y)
-    assert selector.weights_[1] > 0.2 and selector.weights_[0] > 0.2
+    pool = selector.best_estimator_
     np.testing.assert_allclose(selector.weights_.sum(), 1)
     parts = [clone(calibrator).fit(Z, y).predict_log_proba(Z) for _, calibrator in candidates]
-    expected = torch.softmax(torch.as_tensor(np.tensordot(selector.weights_, parts, 1)), 1)
-    np.testing.assert_allclose(selector.predict_proba(Z), expected, atol=1e-12)
-    twin = clone(selector.best_estimator_).fit(Z, y)
+    expected = torch.log_softmax(torch.as_tensor(np.tensordot(selector.weights_, parts, 1)), 1)
+    if pool.last is not None:
+        after = torch.from_numpy(pool.last.estimator.predict_log_proba(expected.numpy()))
+        expected = torch.log_softmax(expected + pool.last_weight * (after - expected), 1)
+    np.testing.assert_allclose(selector.predict_log_proba(Z), expected, atol=1e-9)
+    twin = clone(pool).fit(Z, y)
     np.testing.assert_array_equal(twin.predict_proba(Z), selector.predict_proba(Z))
     deployed = selector.module_(torch.from_numpy(Z)).softmax(1).detach()
     np.testing.assert_allclose(deployed, selector.predict_proba(Z), atol=1e-12)
@@ -197,8 +202,10 @@ def test_votes_are_raised_before_they_are_pooled():
     candidates = [("temperature", TemperatureScaling())]
     selector = CalibratorSelector(candidates=candidates, response="probabilities").fit(votes[:500], y[:500])
     assert selector.least_probability_ == pytest.approx(0.02)
-    alone = TemperatureScaling(response="probabilities").fit(votes[:500], y[:500])
-    np.testing.assert_allclose(selector.predict_proba(votes[500:]), alone.predict_proba(votes[500:]), atol=1e-6)
+    proba = selector.predict_proba(votes[500:])
+    inverse = 1 / selector.best_estimator_.temperature_
+    raised = np.where(votes[500:] == 0, 0.02, votes[500:]) ** inverse
+    np.testing.assert_allclose(proba, raised / raised.sum(1, keepdims=True), rtol=1e-6)
 
 
 def test_another_scoring_takes_the_single_best():
