@@ -28,7 +28,7 @@ MIXES = "has one gain or one offset per class"
 
 # Degenerate sets that a map warns of.
 AT_BOUND = frozenset({"two samples", "all right", "all wrong", "huge logits"})
-UNSEEN_CLASSES = frozenset({"two samples", "one class", "missing class"})
+UNSEEN_CLASSES = frozenset({"two samples", "one class"})
 FEW_SCORES = frozenset({"two samples", "constant logits", "duplicates"})
 
 
