@@ -100,8 +100,8 @@ class TemperatureScaling(BaseCalibrator):
     def _validate_params(self):
         super()._validate_params()
         values = np.asarray(self.bounds)
-        if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] < values[1] < np.inf:
-            raise ValueError(f"bounds must be two finite temperatures, 0 < lowest < highest; got {self.bounds!r}")
+        if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] <= values[1] < np.inf:
+            raise ValueError(f"bounds must be two finite temperatures, 0 < lowest <= highest; got {self.bounds!r}")
 
     def _fit_logits(self, logits, y, sample_weight):
         bounds = tuple(map(float, self.bounds))
