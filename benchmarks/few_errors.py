@@ -11,7 +11,6 @@ ratio of the NLL to the uncalibrated one, over draws.
 from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier

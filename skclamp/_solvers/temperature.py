@@ -50,8 +50,8 @@ _MAX_VALLEYS = 3
 GATHERED_SIZE = 2**16
 _ROOT_TOLERANCE = 1e-10
 # Where errors are few: the scale of a logistic prior on log T, whose slope is at most 1 / 0.2 nats, and the share of
-# Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where smoothing alone keeps it too
-# high; where they lead by little many samples overrule the prior, and smoothing bounds T.
+# Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where smoothing alone keeps it
+# too high; where they lead by little many samples overrule the prior, and smoothing bounds T.
 _PRIOR_SCALE, _PRIOR_SMOOTHING = 0.2, 0.125
 # Errors, and the standard error of log T, with which samples need no prior.
 ENOUGH_ERRORS, _SMALL_ERROR = 10, 0.1
@@ -280,7 +280,7 @@ def _where_labels_lead(loss_at, point, limits):
 
 
 def _prior_strength(rows, found, limits, gamma):
-    """Return the strength of the prior, from 1 for flawless samples to 0 where they determine T: see `solve_temperature`."""
+    """Return the strength of the prior: from 1 for flawless samples to 0 where they determine T."""
     if found.at_bound:
         return float(found.place >= limits[1])
     if rows.linear_term or not found.converged:
@@ -291,7 +291,7 @@ def _prior_strength(rows, found, limits, gamma):
     unknown = 1 - n_effective * information * _SMALL_ERROR**2
     if unknown <= 0:
         return 0.0
-    # The likelihood of a sample that is right by next to nothing is that of an error: at one the strength begins to fall.
+    # The likelihood of a sample that is barely right is that of an error: only beyond one does the strength fall.
     missing = ENOUGH_ERRORS - n_effective * rows.soft_errors(beta)
     return 0.0 if missing <= _ROUNDED else unknown * min(1.0, missing / (ENOUGH_ERRORS - 1))
 
