@@ -69,6 +69,7 @@ CASES = {
     "peers": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "MatrixScaling", *FEW],
     "pictures": ["--n", "60"],
     "prior_shift": ["--changes", "classes", "darkness", "--sizes", "50", "--draws", "1", "--labelled", "100"],
+    "few_errors": ["--records", "drawn, K = 2, T = 1.0", "--errors", "1", "--draws", "1"],
     "sample_sizes": ["--records", "cifar10_resnet20", "--methods", "temperature", "--sizes", "60", "--draws", "1"],
     "selecting": ["--records", "null-3", "--size", "60", "--seeds", "1"],
     "shift": [*RESNET, "--shifts", "none", "darkness", *FEW],

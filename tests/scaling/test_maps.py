@@ -317,8 +317,12 @@ def test_the_uniform_part_bounds_the_loss_of_confident_mistakes():
         (TemperatureScaling(batch_size=0), ValueError, "The 'batch_size' parameter .* Got 0 instead"),
         (TemperatureScaling(classes=["a", "b"]), ValueError, "classes must name the 4 columns of the logits"),
         *(
-            (TemperatureScaling(bounds=bounds), ValueError, "bounds must be two finite temperatures, 0 < lowest < high")
-            for bounds in [(0, 1), (2.0, 1.0), (1, 1), (0.1, np.inf), (np.nan, 1.0), (1.0,), (1, 2, 3), ("a", "b")]
+            (
+                TemperatureScaling(bounds=bounds),
+                ValueError,
+                "bounds must be two finite temperatures, 0 < lowest <=",
+            )
+            for bounds in [(0, 1), (2.0, 1.0), (0.1, np.inf), (np.nan, 1.0), (1.0,), (1, 2, 3), ("a", "b")]
         ),
     ],
 )
