@@ -204,12 +204,12 @@ class QuadraticScaling(OneVsRestScaling):
         z, (low, high) = _log_odds(logits), torch.as_tensor(self.range_).to(logits)
         width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
 
-        def part(z):
-            """The integral of a slope that rises from 0 to 1 over the range."""
-            return width * ((z - low) / width).clamp(0, 1).square() / 2 + (z - high).clamp(min=0)
+        def ramp(beyond):
+            """Integrate a slope that rises from 0 to 1 over the range."""
+            return width * (beyond / width).clamp(0, 1).square() / 2 + (beyond - width).clamp(min=0)
 
-        rising = part(z) - part(torch.zeros_like(low))
-        return [z - rising, rising]
+        # Their sum is z.
+        return [ramp(high) - ramp(high - z), ramp(z - low) - ramp(-low)]
 
     def _ridge(self, terms, y, sample_weight):
         unit, penalty = terms[0].shape[1] / sample_weight.sum().item(), self.penalty
