@@ -4,11 +4,11 @@ Features are drawn, and labels from probabilities that are known. Gradient boost
 they are or with ``class_weight="balanced"``; a number of positives calibrates, with the negatives that come with them,
 and 50,000 samples judge.
 
-With ``--tables``: six tables of scikit-learn, three classifiers, and the maps and selector on the classifiers'
-probabilities. Of a table, 40 % train, 30 % calibrate, and the rest judges.
+With ``--tables``: tables of scikit-learn, three classifiers, and the maps and the selector on their probabilities. 40 %
+of a table train, 30 % calibrate, and the rest judges.
 
     python benchmarks/two_classes.py
-    python benchmarks/two_classes.py --tables
+    python benchmarks/two_classes.py --tables cancer digits diabetes hastie noisy rare --seeds 5
 """
 
 from functools import lru_cache
@@ -44,12 +44,12 @@ METHODS = {"temperature": TemperatureScaling, "Platt": PlattScaling, "beta": Bet
 METHODS |= {"isotonic": IsotonicCalibration, "uncalibrated": None}
 # Features and labels of two classes, by seed.
 TABLES = {
-    "breast cancer": lambda seed: load_breast_cancer(return_X_y=True),
-    "digits, odd or even": lambda seed: thresholded(*load_digits(return_X_y=True), lambda digit: digit % 2),
-    "diabetes, above the median": lambda seed: thresholded(*load_diabetes(return_X_y=True), lambda y: y > 140.5),
-    "Hastie": lambda seed: thresholded(*make_hastie_10_2(8000, random_state=seed), lambda y: y > 0),
-    "noisy labels": lambda seed: make_classification(6000, n_informative=8, flip_y=0.2, random_state=seed),
-    "rare class": lambda seed: make_classification(
+    "cancer": lambda seed: load_breast_cancer(return_X_y=True),
+    "digits": lambda seed: thresholded(*load_digits(return_X_y=True), lambda digit: digit % 2),
+    "diabetes": lambda seed: thresholded(*load_diabetes(return_X_y=True), lambda y: y > 140.5),
+    "hastie": lambda seed: thresholded(*make_hastie_10_2(8000, random_state=seed), lambda y: y > 0),
+    "noisy": lambda seed: make_classification(6000, n_informative=8, flip_y=0.2, random_state=seed),
+    "rare": lambda seed: make_classification(
         10_000, n_informative=8, n_clusters_per_class=3, weights=[0.95], flip_y=0.02, class_sep=0.7, random_state=seed
     ),
 }
@@ -129,13 +129,13 @@ def show_tables(results):
 
 @benchmark
 def main(
-    shares: OFFSETS = tuple(OFFSETS), positives=(10, 30, 100, 300), seeds: int = None, tables=False, out: Path = None
+    shares: OFFSETS = tuple(OFFSETS), positives=(10, 30, 100, 300), tables: TABLES = (), seeds=10, out: Path = None
 ):
     if tables:
-        cells = product(TABLES, CLASSIFIERS, range(seeds or 5), MAPS)
+        cells = product(tables, CLASSIFIERS, range(seeds), MAPS)
         columns = "table", "classifier", "seed", "method", "nll"
         show_tables(record(out or RESULTS / "two_classes_tables.csv", columns, cells, measure_table))
         return
-    cells = product(shares, ("plain", "balanced"), range(seeds or 10), positives, METHODS)
+    cells = product(shares, ("plain", "balanced"), range(seeds), positives, METHODS)
     results = record(out or RESULTS / "two_classes.csv", COLUMNS, cells, measure)
     show(results, ["share", "training", "positives"], ["nll", "ece"], across="method")
