@@ -10,6 +10,9 @@ from .softmax_regression import Solution
 
 # Too weak to be seen where data speak; keeps the optimum finite where a class has no sample.
 _RIDGE = 1e-6
+# Of Platt's smoothing beside a ridge, as in the prior of temperature scaling: of flawless samples, which call for ever
+# steeper scores, the ridge alone holds too little.
+_PART_BESIDE_RIDGE = 0.25
 # The terms of so many classes at a time stay near the processor.
 _CHUNK_SIZE = 2**16
 _MAX_STEPS = 50
@@ -39,7 +42,7 @@ def fit_one_vs_rest(
 ):
     """Coefficients of ``sigmoid(sum_j coef_jk terms_jk + intercept_k)``, the probability that y is class k.
 
-    Without a ridge the targets are Platt's, as if one sample more had come out either way, in place of 0 and 1.
+    The targets are those of `smoothed`: Platt's, or beside a ridge a quarter of the way to them.
 
     Parameters
     ----------
@@ -68,17 +71,21 @@ def fit_one_vs_rest(
     for classes in torch.arange(n_classes, device=y.device).split(max(1, chunk_size // n_samples)):
         x = torch.stack([term[:, classes].T for term in terms])
         x = torch.cat([x, torch.ones_like(x[:1])])
-        hit = y == classes[:, None]
-        target = hit.to(weight)
-        if ridge is None:
-            inside = (target @ weight)[:, None]
-            # Of a class's n+ samples (n+ + 1) / (n+ + 2), and 1 / (n- + 2) of the others.
-            target = torch.where(hit, (inside + 1) / (inside + 2), 1 / (weight.sum() - inside + 2))
+        target = smoothed(y == classes[:, None], weight, 1.0 if ridge is None else _PART_BESIDE_RIDGE)
         fits.append(_fit(x, target, weight / weight.sum(), _RIDGE + (ridge or 0.0), monotone, max_steps))
     parameters = torch.cat([theta for theta, _, _ in fits]).T.contiguous().cpu().numpy()
     converged = all(fine for _, _, fine in fits)
     note_unconverged(converged)
     return Solution(parameters, max(n_steps for _, n_steps, _ in fits), converged)
+
+
+def smoothed(hit, weight, part=_PART_BESIDE_RIDGE):
+    """Targets (classes, samples) in place of 0 and 1, as if a part of one sample more had come out either way.
+
+    With a part of 1 they are Platt's: (n+ + 1) / (n+ + 2) for a class's n+ samples, and 1 / (n- + 2) for the others.
+    """
+    inside = (hit.to(weight) @ weight)[:, None]
+    return torch.where(hit, 1 - part / (inside + 2), part / (weight.sum() - inside + 2))
 
 
 def _fit(x, target, weight, ridge, monotone, max_steps):

@@ -15,8 +15,10 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ._temperature_scaling import TemperatureFirst
 
-# Multiples of the strength that structured vector scaling fixes, K / n.
-_MULTIPLES = 16.0 ** -np.arange(5)
+# Multiples of the strength that structured vector scaling fixes, K / n; and what each has to gain out of fold over the
+# last, in nats of all samples, so that chance rarely leads to the weakest.
+_MULTIPLES = 4.0 ** -np.arange(9)
+_LEAST_GAIN = 0.5
 
 
 class OneVsRestScaling(TemperatureFirst):
@@ -124,14 +126,15 @@ class QuadraticScaling(OneVsRestScaling):
 
         mean log loss + (K / n) * penalty * ((slope_low - 1)^2 + (slope_high - 1)^2 + intercept^2),
 
-    which is convex, and tends to temperature scaling as `penalty` grows.
+    which is convex, and tends to temperature scaling as `penalty` grows. The targets are a quarter of the way to
+    Platt's, without which flawless samples would make the score ever steeper.
 
     Parameters
     ----------
     {estimator}
     penalty : float, default=None
         Strength that draws to temperature scaling, at least 0. None chooses it by cross-validation, for all classes
-        together: the lowest out-of-fold NLL on the way from 1 to weaker ones.
+        together: on the way from 1 to weaker ones, the last that gains half a nat out of fold.
     n_folds : int, default=5
         Folds of the calibration set for the strength, at least 2; nothing about them is random.
     {shared_parameters}
@@ -212,11 +215,13 @@ class QuadraticScaling(OneVsRestScaling):
         return [ramp(high) - ramp(high - z), ramp(z - low) - ramp(-low)]
 
     def _ridge(self, terms, y, sample_weight):
-        unit, penalty = terms[0].shape[1] / sample_weight.sum().item(), self.penalty
+        n_effective, penalty = sample_weight.sum().item(), self.penalty
+        unit = terms[0].shape[1] / n_effective
         if penalty is None:
             log_proba = torch.log_softmax(logsigmoid(sum(terms)), 1)
             folds = OneVsRestFolds(terms, y, sample_weight, draw_folds(log_proba, y, sample_weight, self.n_folds))
-            penalty = folds.walk(_MULTIPLES, lambda multiple: multiple * unit, default=1.0)
+            gain = _LEAST_GAIN / n_effective
+            penalty = folds.walk(_MULTIPLES, lambda multiple: multiple * unit, default=1.0, least_gain=gain)
         self.penalty_ = float(penalty)
         return unit * self.penalty_
 

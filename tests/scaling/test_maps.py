@@ -272,11 +272,14 @@ def test_the_quadratic_is_at_the_penalised_optimum(weighted):
     rising = np.clip(z - low, 0, high - low) ** 2 / (2 * (high - low))
     rising -= low**2 / (2 * (high - low))
     terms = np.stack([z - rising, rising, np.ones_like(z)])
+    n_hits, n = weight @ y, weight.sum()
+    target = np.where(y == 1, 1 - 0.25 / (n_hits + 2), 0.25 / (n - n_hits + 2))
 
     def loss(parameters):
         score = parameters @ terms
         ridge = 2 * 0.5 / weight.sum() * np.sum((parameters - [1, 1, 0]) ** 2)
-        return -weight @ np.where(y, log_expit(score), log_expit(-score)) / weight.sum() + ridge
+        losses = target * log_expit(score) + (1 - target) * log_expit(-score)
+        return -weight @ losses / weight.sum() + ridge
 
     ours = np.array([fitted.slope_low_[1], fitted.slope_high_[1], fitted.intercept_[1]])
     least = minimize(loss, [1.0, 1.0, 0.0], bounds=[(0, None), (0, None), (None, None)], tol=1e-12)
@@ -308,12 +311,24 @@ def test_the_quadratic_wins_where_the_log_odds_are_curved():
     assert losses[0] - true < 0.2 * (losses[1] - true)
 
 
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
+def test_the_quadratic_of_flawless_samples_stays_near_temperature_scaling():
+    """They call for ever steeper scores, of which new samples would show the cost."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 50)
+    margin = np.where(y, 3, -3) + rng.normal(scale=0.5, size=100)
+    expected, log_odds = (
+        np.diff(kind().fit(margin, y).predict_log_proba(margin)) for kind in (TemperatureScaling, QuadraticScaling)
+    )
+    assert (np.abs(log_odds) < 1.5 * np.abs(expected)).all()
+
+
 def test_a_strong_penalty_on_the_quadratic_is_temperature_scaling():
     margin, y = curved(300)
     expected = TemperatureScaling().fit(margin, y).predict_proba(margin)
     strong, chosen = QuadraticScaling(penalty=1e9).fit(margin, y), QuadraticScaling().fit(margin, y)
     np.testing.assert_allclose(strong.predict_proba(margin), expected, atol=1e-6)
-    assert chosen.penalty_ in 16.0 ** -np.arange(5)
+    assert chosen.penalty_ in 4.0 ** -np.arange(9)
     again = QuadraticScaling(penalty=chosen.penalty_).fit(margin, y)
     np.testing.assert_array_equal(again.predict_proba(margin), chosen.predict_proba(margin))
 
