@@ -92,6 +92,7 @@ KNOWN = {
     "IsotonicCalibration": BINS,
     "MatrixScaling": MATRIX,
     "PlattScaling": {"changes_predictions": BY_CLASS},
+    "QuadraticScaling": {"changes_predictions": BY_CLASS},
     "SplineCalibration": {"warns": FEW_SCORES},
     "StructuredMatrixScaling": {"changes_predictions": MIXES},
     "StructuredVectorScaling": {"changes_predictions": MIXES},

@@ -19,7 +19,8 @@ def default_candidates():
     """Output maps for `CalibratorSelector` to choose from: a short list, from few parameters to many.
 
     The three structured matrices differ in strength: what suits 10 classes is far too strong for 100. "vector" and
-    "beta", which nothing shrinks, take part where at least five samples a parameter are misclassified.
+    "beta", which nothing shrinks, take part where at least five samples a parameter are misclassified. "quadratic" is
+    for two classes.
 
     Returns
     -------
@@ -38,11 +39,7 @@ def default_candidates():
 def default_calibrators(logits, random_state):
     """The package's calibrators that suit the number of classes and of samples, by name."""
     n_classes, n_samples = len(logits.classes), len(logits.calibration)
-    suited = [
-        kind()
-        for kind in MAPS
-        if n_classes <= kind._compared_classes and n_samples >= kind._compared_samples * n_classes
-    ]
+    suited = [kind() for kind in MAPS if n_samples >= kind._compared_samples * n_classes]
     chosen = named(takers(named(suited).items(), logits.calibration, logits.test))
     shape = logits.shape_of_an_input
     if shape is not None or logits.has_features_to_clamp:
@@ -56,9 +53,13 @@ def default_calibrators(logits, random_state):
 
 
 def takers(pairs, *logits):
-    """Of pairs of a name and a calibrator those that take these logits, of which some may be -inf."""
-    absent = any(map(has_absent, logits))
-    return [(name, calibrator) for name, calibrator in pairs if calibrator._takes_absent or not absent]
+    """Of pairs of a name and a calibrator those that suit these logits: their classes, and some that may be -inf."""
+    absent, n_classes = any(map(has_absent, logits)), logits[0].shape[1]
+    return [
+        (name, calibrator)
+        for name, calibrator in pairs
+        if n_classes <= calibrator._compared_classes and (calibrator._takes_absent or not absent)
+    ]
 
 
 def named(calibrators):

@@ -176,6 +176,15 @@ def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypa
         assert {file: file.read_text(encoding="utf-8") for file in files} == files
 
 
+def test_maps_of_two_classes_are_measured_on_tables(tmp_path, capsys, monkeypatch):
+    module = importlib.import_module("two_classes")
+    monkeypatch.setattr(module, "CLASSIFIERS", {"logistic regression": module.CLASSIFIERS["logistic regression"]})
+    path = tmp_path / "tables.csv"
+    command(module.main, ["--tables", "cancer", "--seeds", "2", "--out", str(path)])
+    assert "cancer, logistic regression: selector - " in capsys.readouterr().out
+    assert list(pd.read_csv(path).method) == 2 * list(module.MAPS)
+
+
 def test_evidence_says_what_is_missing_and_goes_on(tmp_path, capsys):
     table, written = tmp_path / "evidence.csv", tmp_path / "votes.csv"
     table.write_text("file,command\nvotes.csv,votes --tables digits --seeds 1\n", encoding="utf-8")

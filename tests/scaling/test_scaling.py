@@ -22,6 +22,7 @@ from skclamp import (
     ParameterizedTemperatureScaling,
     PlattScaling,
     PriorShiftCorrection,
+    QuadraticScaling,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
@@ -243,7 +244,7 @@ LIMITS = {
     "ensemble": (_ensemble_temperature_scaling._OPTIONS, "maxiter"),
 }
 REGRESSIONS = VectorScaling, StructuredVectorScaling, StructuredMatrixScaling, MatrixScaling, DirichletCalibration
-ONE_VS_REST = PlattScaling, BetaCalibration
+ONE_VS_REST = PlattScaling, BetaCalibration, QuadraticScaling
 RANKS = ParameterizedTemperatureScaling, IntraOrderPreservingCalibration
 CALIBRATORS = TemperatureScaling, EnsembleTemperatureScaling, PriorShiftCorrection, *REGRESSIONS, *ONE_VS_REST, *RANKS
 SEARCHES = [

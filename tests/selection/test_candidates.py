@@ -27,9 +27,19 @@ def test_default_candidates_are_new_each_time_and_all_take_part():
     assert not set(map(id, calibrators)) & {id(calibrator) for _, calibrator in default_candidates()}
     Z = logits(200)
     selector = CalibratorSelector().fit(Z, labels_of(Z, temperature=4.0))
-    assert selector.cv_results_["param_candidate"].tolist() == [*names, "stack", "recalibrated stack"]
+    of_four = [name for name in names if name != "quadratic"]
+    assert selector.cv_results_["param_candidate"].tolist() == [*of_four, "stack", "recalibrated stack"]
     # Of four classes: 1 + 10 (4 + 1) + 3 (10 + 1) of the order-preserving map, 1 + 3 * 4 of beta calibration.
     assert selector.cv_results_["n_parameters"][:-2].tolist() == [1, 3, 84, 8, 8, 13, 20, 20, 20]
+
+
+def test_quadratic_scaling_is_a_candidate_of_two_classes():
+    rng = np.random.default_rng(0)
+    margin = rng.normal(scale=2.0, size=2000)
+    y = (margin + 0.1 * margin**2 + rng.logistic(size=2000) > 0).astype(int)
+    selector = CalibratorSelector().fit(margin, y)
+    scores = dict(zip(selector.cv_results_["param_candidate"], selector.cv_results_["mean_test_score"], strict=True))
+    assert scores["quadratic"] > scores["temperature"] + 0.003
 
 
 @pytest.mark.parametrize(("n_samples", "dtype"), [(300, torch.float64), (3000, torch.float32)])
@@ -66,8 +76,8 @@ def test_maps_without_a_penalty_take_part_where_enough_samples_are_misclassified
         weight = np.ones(n_samples)
         weight[[0, 10, 20]] = 1000
     selector = CalibratorSelector(stack=False, n_folds=2).fit(Z, y, sample_weight=weight)
-    names = [name for name, _ in default_candidates()]
-    assert selector.cv_results_["param_candidate"].tolist() == [name for name in names if name not in missing]
+    names = [name for name, _ in default_candidates() if name not in {"quadratic", *missing}]
+    assert selector.cv_results_["param_candidate"].tolist() == names
     given = CalibratorSelector(
         candidates=[("temperature", TemperatureScaling()), ("vector", VectorScaling())], stack=False, n_folds=2
     ).fit(Z, y)
