@@ -28,7 +28,6 @@ MIXES = "has one gain or one offset per class"
 
 # Degenerate sets that a map warns of.
 AT_BOUND = frozenset({"two samples", "all right", "all wrong", "huge logits"})
-UNSEEN_CLASSES = frozenset({"two samples", "one class", "missing class"})
 FEW_SCORES = frozenset({"two samples", "constant logits", "duplicates"})
 
 
@@ -73,7 +72,7 @@ PUBLIC = public_calibrators()
 CLAMPING = (skclamp.NeuralClampingCalibrator, skclamp.NeuralClampingCalibratorCV)
 FEW = [("temperature", TemperatureScaling()), ("structured", StructuredVectorScaling()), ("vector", VectorScaling())]
 CHOICE = "may choose a map that does"
-BINS = {"changes_predictions": BY_CLASS, "warns": UNSEEN_CLASSES}
+BINS = {"changes_predictions": BY_CLASS, "warns": frozenset()}
 # A million coefficients, at one strength after the other, take minutes.
 MATRIX = {"changes_predictions": MIXES, "n_classes": 100}
 
@@ -93,6 +92,7 @@ KNOWN = {
     "IsotonicCalibration": BINS,
     "MatrixScaling": MATRIX,
     "PlattScaling": {"changes_predictions": BY_CLASS},
+    "QuadraticScaling": {"changes_predictions": BY_CLASS},
     "SplineCalibration": {"warns": FEW_SCORES},
     "StructuredMatrixScaling": {"changes_predictions": MIXES},
     "StructuredVectorScaling": {"changes_predictions": MIXES},

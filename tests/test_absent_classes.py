@@ -19,6 +19,7 @@ from skclamp import (
     NeuralClampingCalibrator,
     PlattScaling,
     PriorShiftCorrection,
+    QuadraticScaling,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
@@ -297,7 +298,7 @@ def test_a_class_that_a_binary_sample_lacks():
     assert fitted.predict_proba(margin)[0].tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("make", [PlattScaling, BetaCalibration, VennAbersCalibration])
+@pytest.mark.parametrize("make", [PlattScaling, BetaCalibration, QuadraticScaling, VennAbersCalibration])
 def test_what_is_exported_gives_absent_classes_nothing(make):
     """Where nothing can be refused any more."""
     finite, y = np.random.default_rng(0).normal(scale=2, size=(400, 5)), Y[:400]

@@ -25,6 +25,8 @@ PARAMETRIC = {
     "ParameterizedTemperatureScaling": 1 + 5 * (4 + 1) + 5 * (5 + 1) + (5 + 1),
     "PlattScaling": 1 + 2 * 4,
     "PriorShiftCorrection": 1,
+    # Two slopes, an offset and the range of each class.
+    "QuadraticScaling": 1 + 5 * 4,
     "SplineCalibration": 6,
     "StructuredMatrixScaling": 4 * 4 + 4,
     "StructuredVectorScaling": 2 * 4,

@@ -150,7 +150,7 @@ def searches(thing):
 
 
 @row("BayesianBinningIntoQuantiles", "BetaCalibration", "HistogramBinning", "IsotonicCalibration", "PlattScaling")
-@row("SplineCalibration", "VennAbersCalibration")
+@row("QuadraticScaling", "SplineCalibration", "VennAbersCalibration")
 def calibrates_two_classes(thing):
     calibrates(thing, cancer())
 

@@ -112,7 +112,7 @@ def finite_rows(values):
         values = values if isinstance(values, torch.Tensor) else np.asarray(values)
         if isinstance(values, np.ndarray):
             values = torch.from_numpy(np.array(values, dtype=np.float64)) if values.dtype.kind in "fiu" else None
-    except (TypeError, ValueError, LookupError):
+    except (TypeError, ValueError, LookupError, NotImplementedError):
         return None
     return None if values is None else torch.nan_to_num(values.detach(), 0.0, 0.0, 0.0)
 

@@ -11,6 +11,7 @@ def default_candidates():
     """Output maps for `CalibratorSelector` to pool: a short list, from few parameters to many.
 
     The three structured matrices differ in strength: what suits 10 classes is far too strong for 100.
+    "quadratic" is for two classes.
 
     Returns
     -------
@@ -27,9 +28,13 @@ def default_candidates():
 
 
 def takers(pairs, *logits):
-    """Of pairs of a name and a calibrator those that take these logits, of which some may be -inf."""
-    absent = any(map(has_absent, logits))
-    return [(name, calibrator) for name, calibrator in pairs if calibrator._takes_absent or not absent]
+    """Of pairs of a name and a calibrator those that suit these logits: their classes, and some that may be -inf."""
+    absent, n_classes = any(map(has_absent, logits)), logits[0].shape[1]
+    return [
+        (name, calibrator)
+        for name, calibrator in pairs
+        if n_classes <= calibrator._compared_classes and (calibrator._takes_absent or not absent)
+    ]
 
 
 def following_map():

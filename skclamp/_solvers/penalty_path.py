@@ -6,8 +6,10 @@ Newton's method fits the regressions of all folds in one array.
 
 import numpy as np
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .._utils.warnings import note_unconverged
+from .one_vs_rest import fit_one_vs_rest, scores_of, smoothed
 from .softmax_regression import JITTERS, RIDGE, MatrixRegression, minimise
 
 # Enough to rank strengths by their out-of-fold losses.
@@ -43,8 +45,7 @@ class Folds:
     def __init__(self, regression, data, numbers):
         features, y, weight = (values.to(data[0].device) for values in data)
         self.identity = regression.identity(features.shape[1])
-        folds = [torch.from_numpy(numbers == number).to(features.device) for number in range(numbers.max() + 1)]
-        folds = [inside for inside in folds if 0 < weight[inside].sum().item() < weight.sum().item()]
+        folds = _folds_with_weight(numbers, weight)
         self.parameters = [self.identity] * len(folds)
         if len(features) * self.identity.size > _ALL_FOLDS_SIZE:
             folds = folds[:1]
@@ -62,8 +63,8 @@ class Folds:
             self.parameters[i] = found.parameters
             yield share / total * held_out.loss_and_gradient(found.parameters)[0]
 
-    def walk(self, strengths, penalty_of, *, default):
-        """The last of some strengths, from strong to weak, before the out-of-fold loss stops falling.
+    def walk(self, strengths, penalty_of, *, default, least_gain=0.0):
+        """The last of some strengths, from strong to weak, before the out-of-fold loss stops falling by a least gain.
 
         The default is for data of which nothing can be held out.
         """
@@ -76,7 +77,7 @@ class Folds:
                 losses.append(loss)
                 if len(losses) > 1 and sum(losses) > sum(best[: len(losses)]) + _CLEARLY_WORSE:
                     return chosen
-            if sum(losses) >= sum(best):
+            if sum(losses) >= sum(best) - least_gain:
                 return chosen
             best, chosen = losses, strength
         return chosen
@@ -150,6 +151,32 @@ class SmallFolds(Folds):
         hessian.diagonal(dim1=1, dim2=2).add_(2 * ridge)
         step = _solved(hessian, gradient)
         return step, (gradient * step).sum(1)
+
+
+class OneVsRestFolds(Folds):
+    """The same of monotone one-vs-rest regressions, drawn to their start; they begin there each time."""
+
+    def __init__(self, terms, y, weight, numbers):
+        y, weight = y.to(terms[0].device), weight.to(terms[0])
+        classes = torch.arange(terms[0].shape[1], device=y.device)
+        self.data = *terms, smoothed(y == classes[:, None], weight).T, y, weight
+        self.parameters = self.folds = _folds_with_weight(numbers, self.data[-1])
+        self.shares = [self.data[-1][inside].sum().item() for inside in self.folds]
+
+    def out_of_fold_losses(self, penalty):
+        """Those of `Folds`, of the mean class against the rest: of two classes, the NLL."""
+        for inside in self.folds:
+            *terms, _, y, weight = (values[~inside] for values in self.data)
+            parameters = fit_one_vs_rest(terms, y, weight, ridge=penalty, monotone=True).parameters
+            *terms, target, _, weight = (values[inside] for values in self.data)
+            losses = binary_cross_entropy_with_logits(scores_of(parameters, terms), target, reduction="none")
+            yield (weight @ losses.mean(1)).item() / sum(self.shares)
+
+
+def _folds_with_weight(numbers, weight):
+    """Which samples each fold holds, without those that hold no weight, or all."""
+    folds = [torch.from_numpy(numbers == number).to(weight.device) for number in range(numbers.max() + 1)]
+    return [inside for inside in folds if 0 < weight[inside].sum().item() < weight.sum().item()]
 
 
 def _solved(hessian, gradient):

@@ -49,14 +49,18 @@ _MAX_VALLEYS = 3
 # Processes that share up to this many logits gather them (256 kB in float32).
 GATHERED_SIZE = 2**16
 _ROOT_TOLERANCE = 1e-10
-# Where samples are flawless: the scale of a logistic prior on log T, whose slope is at most 1 / 0.35 nats, and the
-# share of Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where smoothing alone
-# keeps it too high; where they lead by little many samples overrule the prior, and smoothing bounds T.
-_PRIOR_SCALE, _PRIOR_SMOOTHING = 0.35, 0.25
+# Where errors are few: the scale of a logistic prior on log T, whose slope is at most 1 / 0.2 nats, and the share of
+# Platt's smoothing that joins it. Where labels lead by much the prior keeps T near 1, where smoothing alone keeps it
+# too high; where they lead by little many samples overrule the prior, and smoothing bounds T.
+_PRIOR_SCALE, _PRIOR_SMOOTHING = 0.2, 0.125
+# Errors, and the standard error of log T, with which samples need no prior.
+ENOUGH_ERRORS, _SMALL_ERROR = 10, 0.1
+# Rounding of a sum of that many.
+_ROUNDED = 1e-9
 # What no network needs that is merely right on few samples.
 _FAR_TOO_FLAT = 0.1
 # Steps on log T between which its optimum is bracketed, and how exactly it is found.
-_PRIOR_STEP, _PRIOR_TOLERANCE = 1.0, 1e-6
+_PRIOR_STEP, _PRIOR_TOLERANCE = 1.0, 1e-8
 
 
 class TemperatureSolution(NamedTuple):
@@ -75,7 +79,7 @@ class TemperatureSolution(NamedTuple):
     at_bound : bool
         Whether the loss still falls beyond the bound that `temperature` is, or would be without a prior.
     by_prior : bool, default=False
-        Whether a prior has kept `temperature` off the lower bound.
+        Whether a prior has a part in `temperature`, as it has where errors are few.
     """
 
     temperature: float
@@ -122,9 +126,11 @@ def solve_temperature(
         targets do: n flawless samples then lead to no T at the bound. Uneven weights count as the number of equal ones
         that tell as much.
     prior : bool, default=False
-        Whether a weak prior of T around 1, and a quarter of what `smooth` adds, join where the optimum is at the lower
-        bound. n flawless samples say that T is small, not how small: at the bound a single mistake of new ones would
-        cost ten thousands of nats. The upper bound needs none: the probabilities there are uniform.
+        Whether a weak prior of T around 1, and an eighth of what `smooth` adds, join where errors are few. n flawless
+        samples say that T is small, not how small: at the bound a single mistake of new ones would cost ten thousands
+        of nats. The prior's strength is 1 there; beyond one error it falls to 0 at ten, and with the information on log
+        T to 0 where that has a standard error of 0.1. The upper bound needs none: the probabilities there are uniform.
+        Nor does what `smooth` bounds.
     grid_rows : int, default=2048
         How many rows, at least, a first look at the valleys of a focal loss takes.
 
@@ -141,10 +147,14 @@ def solve_temperature(
     rows = LogitRows(logits, y, weight, ranks, smooth=smooth)
     low, high = bounds
     limits = math.log(rows.representable(1 / high)), math.log(rows.representable(1 / low))
+    if low == high:
+        return TemperatureSolution(low, rows.focal(math.exp(limits[0]), gamma).loss, rows.n_passes, True, False)
     found = _search_valleys(rows, limits, gamma, grid_rows) if gamma > 0 else _search_convex(rows, limits)
-    if prior and found.at_bound and found.place >= limits[1]:
-        place, loss = _search_with_prior(rows, limits, gamma)
-        return TemperatureSolution(_clip(math.exp(-place), *bounds), loss, rows.n_passes, True, True, place < limits[1])
+    strength = _prior_strength(rows, found, limits, gamma) if prior else 0.0
+    if strength:
+        place, loss = _search_with_prior(rows, limits, gamma, strength, found.place)
+        temperature = _clip(math.exp(-place), *bounds)
+        return TemperatureSolution(temperature, loss, rows.n_passes, True, found.at_bound, place < limits[1])
     note_unconverged(found.converged, "the temperature may be far from its optimum: pass logits as float64")
     temperature = _clip(math.exp(-found.place), *bounds)
     if found.at_bound:
@@ -194,12 +204,13 @@ def log_likelihoods(logits, y, temperature):
 
 
 class _Found(NamedTuple):
-    """Outcome of a search; `place` is log(beta)."""
+    """Outcome of a search; `place` is log(beta), `information` what a sample tells of it where that is known."""
 
     place: float
     loss: float
     converged: bool = True
     at_bound: bool = False
+    information: float | None = None
 
 
 def _search_convex(rows, limits):
@@ -253,7 +264,8 @@ def _arrive(point, step, limits):
     place = _clip(math.log(point.beta) + step, *limits)
     move = math.exp(place) - point.beta
     change = move * (point.slope + move * (point.curvature / 2 + move * point.third / 6))
-    return _Found(place, point.loss + change)
+    information = math.exp(2 * place) * (point.curvature + move * point.third)
+    return _Found(place, point.loss + change, information=information)
 
 
 def _clip(value, low, high):
@@ -267,10 +279,28 @@ def _where_labels_lead(loss_at, point, limits):
     return _Found(limits[1], loss_at(math.exp(limits[1])).loss, at_bound=True)
 
 
-def _search_with_prior(rows, limits, gamma):
+def _prior_strength(rows, found, limits, gamma):
+    """Return the strength of the prior: from 1 for flawless samples to 0 where they determine T."""
+    if found.at_bound:
+        return float(found.place >= limits[1])
+    if rows.linear_term or not found.converged:
+        return 0.0
+    n_effective, beta, information = rows.n_effective, math.exp(found.place), found.information
+    if information is None:
+        information = beta**2 * rows.nll(beta).curvature
+    unknown = 1 - n_effective * information * _SMALL_ERROR**2
+    if unknown <= 0:
+        return 0.0
+    # The likelihood of a sample that is barely right is that of an error: only beyond one does the strength fall.
+    missing = ENOUGH_ERRORS - n_effective * rows.soft_errors(beta)
+    return 0.0 if missing <= _ROUNDED else unknown * min(1.0, missing / (ENOUGH_ERRORS - 1))
+
+
+def _search_with_prior(rows, limits, gamma, strength, optimum):
     """Place where the sum of the smoothed losses less the logarithm of the prior is least, and the mean loss there."""
+    n_effective = rows.n_effective / strength
     # Focal losses of labels that lead hardly fall any more: what is smoothed would soon be most of them.
-    n_effective, lead = rows.n_effective, 0.0 if gamma > 0 else _PRIOR_SMOOTHING * rows.smoothing()
+    lead = 0.0 if gamma > 0 else strength * _PRIOR_SMOOTHING * rows.smoothing()
 
     @cache
     def loss(place):
@@ -281,7 +311,8 @@ def _search_with_prior(rows, limits, gamma):
         return loss(place) + lead * math.exp(place) + 2 * np.logaddexp(half, -half) / n_effective
 
     # At T = 1 the loss and the prior both ask for no more; what is smoothed may, but not for long.
-    grid = np.arange(_clip(-3.0, *limits), limits[1], _PRIOR_STEP).tolist() + [limits[1]]
+    first = _clip(min(-3.0, optimum - _PRIOR_STEP), *limits)
+    grid = sorted({*np.arange(first, limits[1], _PRIOR_STEP).tolist(), optimum, limits[1]})
     best = min(range(len(grid)), key=lambda i: penalised(grid[i]))
     around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     place = grid[best]

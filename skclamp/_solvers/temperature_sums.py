@@ -107,6 +107,19 @@ class LogitRows:
         losses = self.ranks.sum(torch.stack(own)) / self.total_weight
         return [loss + beta * self.linear_term for loss, beta in zip(losses.tolist(), betas, strict=True)]
 
+    def soft_errors(self, beta):
+        """Return the share of errors, in which a label that leads has a part: its best rival's squared odds."""
+        size = rows_a_chunk(self.logits)
+        parts = (
+            weight @ (-2 * beta * (label - self._best_rival(centred, label)).double()).clamp_(max=0.0).exp_()
+            for (centred, label), weight in zip(self.kept or self._centred(), self.weight.split(size), strict=True)
+        )
+        return self._average(parts, shape=())
+
+    def _best_rival(self, centred, label):
+        """Greatest of the other classes' logits, of each row."""
+        return centred.topk(2, self.dim).values.select(self.dim, 1).where(label == 0, 0)
+
     def smoothing(self):
         """By how much a label leads the other classes' mean, times the probability that these are given."""
         size = rows_a_chunk(self.logits)

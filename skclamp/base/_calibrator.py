@@ -168,7 +168,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
     # The group of a page that it is in.
     _group = "others"
 
-    # A comparison of the package's maps has it up to so many classes, from so many samples for each.
+    # Comparisons and selectors have it up to so many classes where nobody names it; comparisons, from so many samples
+    # for each.
     _compared_classes = math.inf
     _compared_samples = 0
 

@@ -3,7 +3,7 @@
 from ._affine import StructuredMatrixScaling, StructuredVectorScaling, VectorScaling
 from ._ensemble_temperature_scaling import EnsembleTemperatureScaling
 from ._matrix_scaling import DirichletCalibration, MatrixScaling
-from ._one_vs_rest_scaling import BetaCalibration, PlattScaling
+from ._one_vs_rest_scaling import BetaCalibration, PlattScaling, QuadraticScaling
 from ._order_preserving import IntraOrderPreservingCalibration, ParameterizedTemperatureScaling
 from ._temperature_scaling import TemperatureScaling
 
@@ -16,6 +16,7 @@ __all__ = [
     "StructuredVectorScaling",
     "VectorScaling",
     "PlattScaling",
+    "QuadraticScaling",
     "BetaCalibration",
     "StructuredMatrixScaling",
     "MatrixScaling",

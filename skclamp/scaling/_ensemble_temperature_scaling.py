@@ -78,7 +78,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
         if solution.by_prior:
-            # Flawless samples would drive this T to its bound as well.
+            # Errors are too few for this T too, and for shares.
             self.temperature_, self.weights_ = solution.temperature, np.array([1.0, 0.0, 0.0])
             return
         logits = logits.double()

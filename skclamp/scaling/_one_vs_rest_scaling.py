@@ -1,20 +1,31 @@
-"""PlattScaling and BetaCalibration: each class calibrated against the rest, then renormalised."""
+"""PlattScaling, QuadraticScaling and BetaCalibration: each class calibrated against the rest, then renormalised."""
 
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
-from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms
+from .._judging.splits import draw_folds
+from .._solvers.one_vs_rest import fit_one_vs_rest, log_odds_terms, scores_of
+from .._solvers.penalty_path import OneVsRestFolds
 from .._utils.docstrings import with_shared_docs
+from .._utils.sklearn_private import Interval
 from ._temperature_scaling import TemperatureFirst
+
+# Multiples of the strength that structured vector scaling fixes, K / n; and what each has to gain out of fold over the
+# last, in nats of all samples, so that chance rarely leads to the weakest.
+_MULTIPLES = 4.0 ** -np.arange(9)
+_LEAST_GAIN = 0.5
 
 
 class OneVsRestScaling(TemperatureFirst):
     """A sigmoid of terms of each class's log-odds at the optimal temperature.
 
-    Subclasses implement ``_terms(logits)``, a list, and name in `_arrays` the attributes of their coefficients and,
-    last, of the offset.
+    Subclasses implement ``_terms(logits)``, a list, and name in `_arrays` the attributes of their coefficients, then of
+    the offset, then of what their terms need. They may have a ``_ridge(terms, y, sample_weight)`` to their start.
     """
 
     _takes_absent = False
@@ -23,15 +34,18 @@ class OneVsRestScaling(TemperatureFirst):
     _monotone = False
 
     def _fit_map(self, logits, y, sample_weight):
-        solution = fit_one_vs_rest(self._terms(logits / self.temperature_), y, sample_weight, monotone=self._monotone)
-        self.__dict__.update(zip(self._arrays, solution.parameters, strict=True))
+        terms = self._terms(logits / self.temperature_)
+        ridge = self._ridge(terms, y, sample_weight)
+        solution = fit_one_vs_rest(terms, y, sample_weight, ridge=ridge, monotone=self._monotone)
+        self.__dict__.update(zip(self._arrays, solution.parameters, strict=False))
         return solution
 
+    def _ridge(self, terms, y, sample_weight):
+        return None
+
     def _transform_logits(self, logits):
-        *coefs, score = (torch.as_tensor(getattr(self, name)).to(logits) for name in self._arrays)
-        for coef, term in zip(coefs, self._terms(logits / self.temperature_), strict=True):
-            score = torch.addcmul(score, coef, term)
-        return logsigmoid(score)
+        terms = self._terms(logits / self.temperature_)
+        return logsigmoid(scores_of([getattr(self, name) for name in self._arrays[: len(terms) + 1]], terms))
 
     @property
     def _n_free(self):
@@ -72,6 +86,7 @@ class PlattScaling(OneVsRestScaling):
     See Also
     --------
     BetaCalibration : Two gains per class.
+    QuadraticScaling : A square beside the gain, and a penalty.
     VectorScaling : One softmax of all classes in place of a sigmoid for each.
 
     References
@@ -95,8 +110,128 @@ class PlattScaling(OneVsRestScaling):
     _arrays = "coef_", "intercept_"
 
     def _terms(self, logits):
-        log_p, log_rest = log_odds_terms(logits)
-        return [log_p - log_rest]
+        return [_log_odds(logits)]
+
+
+@with_shared_docs
+@dataclass(eq=False, repr=False, kw_only=True)
+class QuadraticScaling(OneVsRestScaling):
+    """Quadratic scaling, one class against the rest: a sigmoid of a quadratic of each class's log-odds, renormalised.
+
+    With p = softmax(logits / T), T the optimal temperature, and z = log(p_k / (1 - p_k)), class k gets
+    ``sigmoid(a + b z + c z^2)``, a logistic regression on whether the label is k, and a row is divided by its sum. Of
+    two classes it is one quadratic of the logit. Its slope in z changes linearly over the range that z has on the
+    samples, from one that is at least 0 to another, and stays what it is at either end beyond: the score never falls.
+    Of n samples and K classes it minimises
+
+        mean log loss + (K / n) * penalty * ((slope_low - 1)^2 + (slope_high - 1)^2 + intercept^2),
+
+    which is convex, and tends to temperature scaling as `penalty` grows. The targets are a quarter of the way to
+    Platt's, without which flawless samples would make the score ever steeper.
+
+    Parameters
+    ----------
+    {estimator}
+    penalty : float, default=None
+        Strength that draws to temperature scaling, at least 0. None chooses it by cross-validation, for all classes
+        together: on the way from 1 to weaker ones, the last that gains half a nat out of fold.
+    n_folds : int, default=5
+        Folds of the calibration set for the strength, at least 2; nothing about them is random.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    slope_low_, slope_high_ : ndarrays of shape (n_classes,)
+        Slopes of the score at the least and at the largest log-odds of the samples, at least 0; of equal slopes the
+        score is Platt's.
+    intercept_ : ndarray of shape (n_classes,)
+        The score where z is 0, in nats.
+    range_ : ndarray of shape (2, n_classes)
+        The least and the largest log-odds of samples with weight.
+    penalty_ : float
+        The strength given or chosen.
+    temperature_ : float
+        The optimal T of temperature scaling.
+    n_iter_ : int
+        Newton steps of the class that took most.
+    {shared_attributes}
+
+    Warns
+    -----
+    NotConvergedWarning
+        If the temperature is at its bound, or the solver stops early.
+
+    See Also
+    --------
+    PlattScaling : Without the square.
+    BetaCalibration : Two gains, of the logarithms of p and 1 - p.
+
+    Notes
+    -----
+    Sample weights count as repetitions: n is their sum. The quadratic is what Bayes' rule gives when z is normal in
+    class k, and in the rest, with another variance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclamp import QuadraticScaling
+    >>> rng = np.random.default_rng(0)
+    >>> margin = rng.uniform(-4.0, 4.0, size=5000)  # two classes: the logit of the second
+    >>> y = (margin + margin**2 / 10 + rng.logistic(size=5000) > 0).astype(int)
+    >>> proba = QuadraticScaling().fit(margin, y).predict_proba(np.array([-2.0, 0.0, 2.0]))
+    >>> proba[:, 1].round(1)  # sigmoid(-1.6), sigmoid(0), sigmoid(2.4)
+    array([0.2, 0.5, 0.9])
+    """
+
+    penalty: float | None = None
+    n_folds: int = 5
+
+    _parameter_constraints: ClassVar[dict] = {
+        **OneVsRestScaling._parameter_constraints,
+        "penalty": [Interval(Real, 0, None, closed="left"), None],
+        "n_folds": [Interval(Integral, 2, None, closed="left")],
+    }
+
+    _n_per_class = 0
+    _monotone = True
+    _arrays = "slope_low_", "slope_high_", "intercept_", "range_"
+    _compared_classes = 2
+    _default_candidates: ClassVar = {"quadratic": {}}
+
+    def _fit_map(self, logits, y, sample_weight):
+        log_odds = _log_odds(logits / self.temperature_)[(sample_weight > 0).to(logits.device)]
+        self.range_ = torch.stack([log_odds.amin(0), log_odds.amax(0)]).cpu().numpy()
+        return super()._fit_map(logits, y, sample_weight)
+
+    def _terms(self, logits):
+        z, (low, high) = _log_odds(logits), torch.as_tensor(self.range_).to(logits)
+        width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+
+        def ramp(beyond):
+            """Integrate a slope that rises from 0 to 1 over the range."""
+            return width * (beyond / width).clamp(0, 1).square() / 2 + (beyond - width).clamp(min=0)
+
+        # Their sum is z.
+        return [ramp(high) - ramp(high - z), ramp(z - low) - ramp(-low)]
+
+    def _ridge(self, terms, y, sample_weight):
+        n_effective, penalty = sample_weight.sum().item(), self.penalty
+        unit = terms[0].shape[1] / n_effective
+        if penalty is None:
+            log_proba = torch.log_softmax(logsigmoid(sum(terms)), 1)
+            folds = OneVsRestFolds(terms, y, sample_weight, draw_folds(log_proba, y, sample_weight, self.n_folds))
+            gain = _LEAST_GAIN / n_effective
+            penalty = folds.walk(_MULTIPLES, lambda multiple: multiple * unit, default=1.0, least_gain=gain)
+        self.penalty_ = float(penalty)
+        return unit * self.penalty_
+
+    @property
+    def _n_parameters(self):
+        return 1 + sum(getattr(self, name).size for name in self._arrays)
+
+    @property
+    def _n_free(self):
+        return 1
 
 
 @with_shared_docs
@@ -161,3 +296,8 @@ class BetaCalibration(OneVsRestScaling):
     def _terms(self, logits):
         log_p, log_rest = log_odds_terms(logits)
         return [log_p, -log_rest]
+
+
+def _log_odds(logits):
+    log_p, log_rest = log_odds_terms(logits)
+    return log_p - log_rest

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._solvers.temperature import DEFAULT_BOUNDS, solve_temperature, warn_of_bound
+from .._solvers.temperature import DEFAULT_BOUNDS, ENOUGH_ERRORS, solve_temperature, warn_of_bound
 from .._utils.docstrings import with_shared_docs
 from .._utils.sklearn_private import Interval
 from ..base import BaseCalibrator
@@ -30,9 +30,9 @@ class TemperatureScaling(BaseCalibrator):
         convex: the best of the valleys that a grid on log T shows is taken. Values above 0 make probabilities less
         confident.
     bounds : tuple of two floats, default=(1e-4, 1e4)
-        Least and largest temperature, both positive. T ends at the largest where the labels' logits are on average no
-        higher than the others. Where no label has a lower logit than another class (separable data), the loss falls as
-        long as T does: see Notes.
+        Least and largest temperature, both positive; equal ones fix T. T ends at the largest where the labels' logits
+        are on average no higher than the others. Where no label has a lower logit than another class (separable data),
+        the loss falls as long as T does: see Notes.
     {shared_parameters}
 
     Attributes
@@ -55,10 +55,17 @@ class TemperatureScaling(BaseCalibrator):
 
     Notes
     -----
-    Flawless samples say that T is small, not how small: at the least of the `bounds` a single error on new samples
-    would cost thousands of nats. There alone, log T has a logistic prior around 0 of scale 0.35, and labels are
-    smoothed by a quarter of what Platt does, as if one of 4 (n + 2) were wrong. Where labels lead by much T stays near
-    1; where they lead by little, many samples overrule the prior.
+    How sure to be is learned from errors, of which T needs about ten, however many samples there are. Flawless samples
+    say that T is small, not how small: at the least of the `bounds` a single error on new samples would cost thousands
+    of nats. There log T has a logistic prior around 0 of scale 0.2, and labels are smoothed by an eighth of what Platt
+    does, as if one of 8 (n + 2) were wrong. Where labels lead by much T stays near 1; where they lead by little, many
+    samples overrule the prior.
+
+    With errors, both are multiplied by a strength, ``(1 - 0.01 I) min(1, (10 - e) / 9)``, or by 0 where that is
+    negative. I is the information of all samples on log T at the optimum, so that the first factor is 0 where the
+    standard error of log T is 0.1 or less. e is the number of errors, to which each other sample adds the square of its
+    best other class's probability over that of its label. From ten errors on T is the optimum exactly. Uneven weights
+    count as the number of equal ones that tell as much.
 
     References
     ----------
@@ -100,8 +107,8 @@ class TemperatureScaling(BaseCalibrator):
     def _validate_params(self):
         super()._validate_params()
         values = np.asarray(self.bounds)
-        if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] < values[1] < np.inf:
-            raise ValueError(f"bounds must be two finite temperatures, 0 < lowest < highest; got {self.bounds!r}")
+        if values.shape != (2,) or values.dtype.kind not in "iuf" or not 0 < values[0] <= values[1] < np.inf:
+            raise ValueError(f"bounds must be two finite temperatures, 0 < lowest <= highest; got {self.bounds!r}")
 
     def _fit_logits(self, logits, y, sample_weight):
         bounds = tuple(map(float, self.bounds))
@@ -109,11 +116,20 @@ class TemperatureScaling(BaseCalibrator):
             logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds, prior=True
         )
         warn_of_bound(solution, bounds)
+        self._by_prior = solution.by_prior
         self.temperature_ = solution.temperature
         self.n_iter_ = solution.n_passes
 
     def _transform_logits(self, logits):
         return logits / self.temperature_
+
+    def _sentences(self):
+        yield from super()._sentences()
+        if getattr(self, "_by_prior", False):
+            yield (
+                f"So few errors leave T open, and a prior around 1 has a part in it: T needs {ENOUGH_ERRORS} errors, "
+                "however many samples there are."
+            )
 
     def _module_around(self, network):
         if self.least_probability_:

@@ -15,11 +15,7 @@ _SHARED = ("response", "classes", "cv", "device", "integer_scale")
 def default_calibrators(logits, random_state):
     """The package's calibrators that suit the number of classes and of samples, by name."""
     n_classes, n_samples = len(logits.classes), len(logits.calibration)
-    suited = [
-        kind()
-        for kind in MAPS
-        if n_classes <= kind._compared_classes and n_samples >= kind._compared_samples * n_classes
-    ]
+    suited = [kind() for kind in MAPS if n_samples >= kind._compared_samples * n_classes]
     chosen = named(takers(named(suited).items(), logits.calibration, logits.test))
     shape = logits.shape_of_an_input
     if shape is not None or logits.has_features_to_clamp:

@@ -69,6 +69,7 @@ CASES = {
     "peers": ["--records", "cifar10_resnet20", "--methods", "TemperatureScaling", "MatrixScaling", *FEW],
     "pictures": ["--n", "60"],
     "prior_shift": ["--changes", "classes", "darkness", "--sizes", "50", "--draws", "1", "--labelled", "100"],
+    "few_errors": ["--records", "drawn, K = 2, T = 1.0", "--errors", "1", "--draws", "1"],
     "sample_sizes": ["--records", "cifar10_resnet20", "--methods", "temperature", "--sizes", "60", "--draws", "1"],
     "selecting": ["--records", "null-3", "--size", "60", "--seeds", "1"],
     "shift": [*RESNET, "--shifts", "none", "darkness", *FEW],
@@ -173,6 +174,15 @@ def test_it_runs_and_writes_its_columns(name, folder, tmp_path, capsys, monkeypa
         monkeypatch.setattr("_runner.ResultFile.append", lambda *_: pytest.fail("computed again"))
         command(module.main, arguments)
         assert {file: file.read_text(encoding="utf-8") for file in files} == files
+
+
+def test_maps_of_two_classes_are_measured_on_tables(tmp_path, capsys, monkeypatch):
+    module = importlib.import_module("two_classes")
+    monkeypatch.setattr(module, "CLASSIFIERS", {"logistic regression": module.CLASSIFIERS["logistic regression"]})
+    path = tmp_path / "tables.csv"
+    command(module.main, ["--tables", "cancer", "--seeds", "2", "--out", str(path)])
+    assert "cancer, logistic regression: selector - " in capsys.readouterr().out
+    assert list(pd.read_csv(path).method) == 2 * list(module.MAPS)
 
 
 def test_evidence_says_what_is_missing_and_goes_on(tmp_path, capsys):

@@ -138,20 +138,47 @@ def test_temperature_scaling_is_what_few_lines_of_scipy_find(table, labels, weig
     starts = np.linspace(*bounds, 12)
     tried = [minimize_scalar(loss, bounds=pair, method="bounded") for pair in zip(starts[:-1], starts[1:], strict=True)]
     best, objective = min(each.fun for each in tried), loss
+    optimum = min(tried, key=lambda each: each.fun).x
     if loss(bounds[0]) <= best and loss(bounds[0]) < loss(bounds[1]):
-        # Flawless samples: a logistic prior on log T of scale 0.35 and a quarter of Platt's smoothing join.
-        n_effective = weight.sum() ** 2 / (weight**2).sum()
-        own = logits[np.arange(n), y]
-        lead = np.average(own - (logits.sum(1) - own) / (logits.shape[1] - 1), weights=weight) / (n_effective + 2)
+        strength = 1.0
+    else:
+        strength = 0.0 if loss(bounds[1]) <= best else strength_of_prior(logits, y, weight, np.exp(optimum))
+    if strength:
+        penalty = penalty_of_prior(logits, y, weight, strength, smoothed=gamma == 0)
 
         def objective(log_temperature):
-            half = log_temperature / 0.7
-            prior = 2 * np.logaddexp(half, -half) / n_effective
-            return loss(log_temperature) + lead / 4 * np.exp(-log_temperature) + prior
+            return loss(log_temperature) + penalty(log_temperature)
 
         with_prior = (minimize_scalar(objective, bounds=(low, low + 1), method="bounded") for low in range(-10, 10))
         best = min(each.fun for each in with_prior)
     assert objective(np.log(calibrator.temperature_)) <= best + 1e-6 * (1 + best)
+
+
+def strength_of_prior(logits, y, weight, temperature):
+    """By a standard error of log T and a number of errors that samples need; for the optimal temperature."""
+    n_effective = weight.sum() ** 2 / (weight**2).sum()
+    proba = softmax(logits / temperature, axis=1)
+    scaled = logits / temperature
+    variance = (proba * (scaled - (proba * scaled).sum(1, keepdims=True)) ** 2).sum(1)
+    own, others = scaled[np.arange(len(y)), y], scaled.copy()
+    others[np.arange(len(y)), y] = -np.inf
+    errors = n_effective * np.average(np.exp(np.minimum(0, 2 * (others.max(1) - own))), weights=weight)
+    information = n_effective * np.average(variance, weights=weight)
+    return max(0, 1 - information / 100) * np.clip((10 - errors) / 9, 0, 1)
+
+
+def penalty_of_prior(logits, y, weight, strength, smoothed=True):
+    """What a logistic prior on log T of scale 0.2 and an eighth of Platt's smoothing add to the mean loss."""
+    n_effective = weight.sum() ** 2 / (weight**2).sum()
+    own = logits[np.arange(len(y)), y]
+    lead = np.average(own - (logits.sum(1) - own) / (logits.shape[1] - 1), weights=weight) / (n_effective + 2)
+
+    def penalty(log_temperature):
+        half = log_temperature / 0.4
+        prior = 2 * np.logaddexp(half, -half) / n_effective
+        return strength * (smoothed * lead / 8 * np.exp(-log_temperature) + prior)
+
+    return penalty
 
 
 # Where steps once went back and forth.
@@ -179,9 +206,22 @@ def test_temperatures_of_any_size_are_the_optimum(n_samples, n_classes, temperat
     def slope(place):
         return (softmax(exact * np.exp(place), axis=1) * behind).sum(1).mean()
 
-    # At neither bound nor, of flawless samples, by a prior.
     if slope(low) < 0 < slope(high):
-        expected = np.exp(-brentq(slope, low, high, xtol=1e-9))
+        place = brentq(slope, low, high, xtol=1e-9)
+        weight = np.ones(n_samples)
+        strength = strength_of_prior(exact, y, weight, np.exp(-place))
+        if strength:
+            penalty = penalty_of_prior(exact, y, weight, strength)
+
+            def objective(log_temperature):
+                losses = -log_softmax(exact / np.exp(log_temperature), axis=1)[np.arange(n_samples), y]
+                return losses.mean() + penalty(log_temperature)
+
+            options = {"method": "bounded", "options": {"xatol": 1e-9}}
+            starts = np.arange(-10, 10)
+            found = [minimize_scalar(objective, bounds=(start, start + 1), **options) for start in starts]
+            place = -min(found, key=lambda each: each.fun).x
+        expected = np.exp(-place)
         np.testing.assert_allclose(calibrator.temperature_, expected, rtol=1e-5 if dtype == "float64" else 2e-4)
 
 

@@ -15,6 +15,7 @@ from skclamp import (
     MatrixScaling,
     ParameterizedTemperatureScaling,
     PlattScaling,
+    QuadraticScaling,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
@@ -241,6 +242,97 @@ def test_beta_gains_are_never_negative():
     assert min(lowest) < 0 <= min(*fitted.a_, *fitted.b_)
 
 
+# Quadratic scaling
+
+
+def curved(n_samples, seed=0, curvature=0.15):
+    """Logits of the second of two classes, and labels whose log-odds are a quadratic of them."""
+    rng = np.random.default_rng(seed)
+    margin = rng.normal(scale=2.0, size=n_samples)
+    return margin, (margin + curvature * margin**2 - 0.5 + rng.logistic(size=n_samples) > 0).astype(int)
+
+
+def quadratic_score(fitted, z):
+    """Its slope is linear over the range of the samples, and constant on either side."""
+    low, high = fitted.range_[:, 1]
+    steps = np.linspace(0, z, 20_001)
+    share = np.clip((steps - low) / (high - low), 0, 1)
+    slope = (1 - share) * fitted.slope_low_[1] + share * fitted.slope_high_[1]
+    return fitted.intercept_[1] + np.trapezoid(slope, steps, axis=0)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_the_quadratic_is_at_the_penalised_optimum(weighted):
+    margin, y = curved(400)
+    weight = np.random.default_rng(1).uniform(0.2, 3.0, len(y)) if weighted else np.ones(len(y))
+    fitted = QuadraticScaling(penalty=0.5).fit(margin, y, sample_weight=weight if weighted else None)
+    z = margin / fitted.temperature_
+    low, high = z.min(), z.max()
+    np.testing.assert_allclose(fitted.range_, [[-high, low], [-low, high]])
+    rising = np.clip(z - low, 0, high - low) ** 2 / (2 * (high - low))
+    rising -= low**2 / (2 * (high - low))
+    terms = np.stack([z - rising, rising, np.ones_like(z)])
+    n_hits, n = weight @ y, weight.sum()
+    target = np.where(y == 1, 1 - 0.25 / (n_hits + 2), 0.25 / (n - n_hits + 2))
+
+    def loss(parameters):
+        score = parameters @ terms
+        ridge = 2 * 0.5 / weight.sum() * np.sum((parameters - [1, 1, 0]) ** 2)
+        losses = target * log_expit(score) + (1 - target) * log_expit(-score)
+        return -weight @ losses / weight.sum() + ridge
+
+    ours = np.array([fitted.slope_low_[1], fitted.slope_high_[1], fitted.intercept_[1]])
+    least = minimize(loss, [1.0, 1.0, 0.0], bounds=[(0, None), (0, None), (None, None)], tol=1e-12)
+    assert loss(ours) <= least.fun + 1e-7
+    np.testing.assert_allclose(ours, least.x, atol=2e-3)
+    new = np.array([-30.0, -1.0, 0.0, 2.0, 30.0])
+    expected = quadratic_score(fitted, new / fitted.temperature_)
+    np.testing.assert_allclose(np.diff(fitted.predict_log_proba(new))[:, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("curvature", [-1.0, -0.3, 0.15, 0.5])
+def test_the_quadratic_never_turns_over(curvature):
+    """The free one has its extremum among these samples, or not far from them."""
+    margin, y = curved(2000, curvature=curvature)
+    fitted = QuadraticScaling().fit(margin, y)
+    assert min(*fitted.slope_low_, *fitted.slope_high_) >= 0
+    log_proba = fitted.predict_log_proba(np.r_[-1e30, np.linspace(-50, 50, 2001), 1e30])
+    assert np.isfinite(log_proba).all()
+    assert (np.diff(log_proba[:, 1]) >= -1e-12).all()
+    assert (np.diff(log_proba[:, 0]) <= 1e-12).all()
+
+
+def test_the_quadratic_wins_where_the_log_odds_are_curved():
+    (margin, y), (new, y_new) = curved(4000, curvature=0.07), curved(20_000, seed=1, curvature=0.07)
+    fitted = [kind().fit(margin, y) for kind in (QuadraticScaling, PlattScaling)]
+    losses = [mean_nll(each.predict_log_proba(new), y_new) for each in fitted]
+    z = new + 0.07 * new**2 - 0.5
+    true = -np.where(y_new, log_expit(z), log_expit(-z)).mean()
+    assert losses[0] - true < 0.2 * (losses[1] - true)
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
+def test_the_quadratic_of_flawless_samples_stays_near_temperature_scaling():
+    """They call for ever steeper scores, of which new samples would show the cost."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 50)
+    margin = np.where(y, 3, -3) + rng.normal(scale=0.5, size=100)
+    expected, log_odds = (
+        np.diff(kind().fit(margin, y).predict_log_proba(margin)) for kind in (TemperatureScaling, QuadraticScaling)
+    )
+    assert (np.abs(log_odds) < 1.5 * np.abs(expected)).all()
+
+
+def test_a_strong_penalty_on_the_quadratic_is_temperature_scaling():
+    margin, y = curved(300)
+    expected = TemperatureScaling().fit(margin, y).predict_proba(margin)
+    strong, chosen = QuadraticScaling(penalty=1e9).fit(margin, y), QuadraticScaling().fit(margin, y)
+    np.testing.assert_allclose(strong.predict_proba(margin), expected, atol=1e-6)
+    assert chosen.penalty_ in 4.0 ** -np.arange(9)
+    again = QuadraticScaling(penalty=chosen.penalty_).fit(margin, y)
+    np.testing.assert_array_equal(again.predict_proba(margin), chosen.predict_proba(margin))
+
+
 # Ensemble temperature scaling
 
 
@@ -317,8 +409,12 @@ def test_the_uniform_part_bounds_the_loss_of_confident_mistakes():
         (TemperatureScaling(batch_size=0), ValueError, "The 'batch_size' parameter .* Got 0 instead"),
         (TemperatureScaling(classes=["a", "b"]), ValueError, "classes must name the 4 columns of the logits"),
         *(
-            (TemperatureScaling(bounds=bounds), ValueError, "bounds must be two finite temperatures, 0 < lowest < high")
-            for bounds in [(0, 1), (2.0, 1.0), (1, 1), (0.1, np.inf), (np.nan, 1.0), (1.0,), (1, 2, 3), ("a", "b")]
+            (
+                TemperatureScaling(bounds=bounds),
+                ValueError,
+                "bounds must be two finite temperatures, 0 < lowest <=",
+            )
+            for bounds in [(0, 1), (2.0, 1.0), (0.1, np.inf), (np.nan, 1.0), (1.0,), (1, 2, 3), ("a", "b")]
         ),
     ],
 )

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.utils.data import TensorDataset
 
+import skclamp
 from skclamp import (
     BetaCalibration,
     DirichletCalibration,
@@ -21,6 +22,7 @@ from skclamp import (
     ParameterizedTemperatureScaling,
     PlattScaling,
     PriorShiftCorrection,
+    QuadraticScaling,
     StructuredMatrixScaling,
     StructuredVectorScaling,
     TemperatureScaling,
@@ -135,6 +137,87 @@ def test_each_temperature_that_is_deployed_has_the_prior():
     np.testing.assert_allclose(others[0].predict_proba(X), softmax(X / expected, axis=1), atol=1e-6)
 
 
+def few_errors(n_errors, seed, n_samples=100):
+    """Samples of which so many are errors, and 20,000 new ones of the same network, which is 97 % right."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(30_000, 5))
+    logits[np.arange(30_000), rng.integers(5, size=30_000)] += rng.choice([2.0, 12.0], p=[0.07, 0.93], size=30_000)
+    y = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    right = logits[:10_000].argmax(1) == y[:10_000]
+    rows = np.concatenate([np.flatnonzero(right)[: n_samples - n_errors], np.flatnonzero(~right)[:n_errors]])
+    return logits[rows], y[rows], logits[10_000:], y[10_000:]
+
+
+def nll(temperature, logits, y):
+    return -log_softmax(logits / temperature, axis=1)[np.arange(len(y)), y].mean()
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_errors", range(5))
+def test_few_errors_do_little_harm(n_errors):
+    ratios = []
+    for seed in range(20):
+        X, y, *new = few_errors(n_errors, seed)
+        ratios.append(nll(TemperatureScaling().fit(X, y).temperature_, *new) / nll(1.0, *new))
+    assert np.mean(ratios) < 1.03
+    assert max(ratios) < 1.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_errors_need_no_prior(seed):
+    X, y, *_ = few_errors(10, seed)
+    calibrator = TemperatureScaling().fit(X, y)
+    slope = (softmax(X / calibrator.temperature_, axis=1) * (X - X[np.arange(100), y, None])).sum(1)
+    assert abs(slope.mean()) < 1e-8
+    assert "prior" not in calibrator.summary()
+
+
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("n_errors", range(4))
+def test_the_prior_comes_in_smoothly(n_errors, gamma):
+    """As a label falls behind another class by ever more."""
+    X, y, *_ = few_errors(n_errors, seed=0)
+    rival = np.delete(np.arange(5), y[0])[0]
+
+    def temperature(lag):
+        X[0] = -20.0
+        X[0, [y[0], rival]] = 0.0, lag
+        return TemperatureScaling(gamma=gamma).fit(X, y).temperature_
+
+    lags = np.linspace(-0.5, 0.5, 41)
+    found = np.log([temperature(lag) for lag in lags])
+    assert np.ptp(found) > 0.01
+    assert np.abs(np.diff(found)).max() < 0.06
+    assert temperature(1e-9) == pytest.approx(temperature(-1e-9), rel=1e-3)
+
+
+def test_the_summary_asks_for_errors(tmp_path):
+    X, y, *_ = few_errors(2, seed=0)
+    calibrator = TemperatureScaling().fit(X, y)
+    assert "T needs 10 errors, however many samples there are" in calibrator.summary()
+    calibrator.save(tmp_path / "map")
+    assert skclamp.load(tmp_path / "map").summary() == calibrator.summary()
+
+
+def test_equal_weights_of_any_size_have_the_same_prior():
+    X, y, *_ = few_errors(2, seed=0)
+    expected = TemperatureScaling().fit(X, y).temperature_
+    for unit in (1e-3, 50.0):
+        found = TemperatureScaling().fit(X, y, sample_weight=np.full(100, unit)).temperature_
+        assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("T", [1, 1.7, 50.0])
+def test_equal_bounds_fix_the_temperature(T, gamma):
+    X, y, *_ = few_errors(10, seed=0)
+    calibrator = TemperatureScaling(bounds=(T, T), gamma=gamma).fit(X, y)
+    assert calibrator.temperature_ == T
+    np.testing.assert_allclose(calibrator.predict_log_proba(X), log_softmax(X / T, axis=1), atol=1e-12)
+    TemperatureScaling(bounds=(1, 1)).fit(X, X.argmax(1))
+
+
 def test_bad_bounds_cost_no_forward_pass():
     network, calls = nn.Linear(6, 4), []
     network.register_forward_hook(lambda *_: calls.append(1))
@@ -161,7 +244,7 @@ LIMITS = {
     "ensemble": (_ensemble_temperature_scaling._OPTIONS, "maxiter"),
 }
 REGRESSIONS = VectorScaling, StructuredVectorScaling, StructuredMatrixScaling, MatrixScaling, DirichletCalibration
-ONE_VS_REST = PlattScaling, BetaCalibration
+ONE_VS_REST = PlattScaling, BetaCalibration, QuadraticScaling
 RANKS = ParameterizedTemperatureScaling, IntraOrderPreservingCalibration
 CALIBRATORS = TemperatureScaling, EnsembleTemperatureScaling, PriorShiftCorrection, *REGRESSIONS, *ONE_VS_REST, *RANKS
 SEARCHES = [
