@@ -96,6 +96,7 @@ def test_entries_by_name_stay_as_they_were(settings):
         np.testing.assert_array_equal(values, before[name])
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_comparisons_and_deployed_modules_leave_x_as_it_was():
     network, X, y = posed("images")
     before = X.copy()

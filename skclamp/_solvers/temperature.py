@@ -285,22 +285,22 @@ def _prior_strength(rows, found, limits, gamma):
         return float(found.place >= limits[1])
     if rows.linear_term or not found.converged:
         return 0.0
-    n_effective, beta, information = rows.n_effective, math.exp(found.place), found.information
+    n_samples, beta, information = rows.n_repetitions, math.exp(found.place), found.information
     if information is None:
         information = beta**2 * rows.nll(beta).curvature
-    unknown = 1 - n_effective * information * _SMALL_ERROR**2
+    unknown = 1 - n_samples * information * _SMALL_ERROR**2
     if unknown <= 0:
         return 0.0
     # The likelihood of a sample that is barely right is that of an error: only beyond one does the strength fall.
-    missing = ENOUGH_ERRORS - n_effective * rows.soft_errors(beta)
+    missing = ENOUGH_ERRORS - n_samples * rows.soft_errors(beta)
     return 0.0 if missing <= _ROUNDED else unknown * min(1.0, missing / (ENOUGH_ERRORS - 1))
 
 
 def _search_with_prior(rows, limits, gamma, strength, optimum):
     """Place where the sum of the smoothed losses less the logarithm of the prior is least, and the mean loss there."""
-    n_effective = rows.n_effective / strength
+    n_samples = rows.n_repetitions / strength
     # Focal losses of labels that lead hardly fall any more: what is smoothed would soon be most of them.
-    lead = 0.0 if gamma > 0 else strength * _PRIOR_SMOOTHING * rows.smoothing()
+    lead = 0.0 if gamma > 0 else strength * _PRIOR_SMOOTHING * rows.smoothing(rows.n_repetitions)
 
     @cache
     def loss(place):
@@ -308,7 +308,7 @@ def _search_with_prior(rows, limits, gamma, strength, optimum):
 
     def penalised(place):
         half = place / (2 * _PRIOR_SCALE)
-        return loss(place) + lead * math.exp(place) + 2 * np.logaddexp(half, -half) / n_effective
+        return loss(place) + lead * math.exp(place) + 2 * np.logaddexp(half, -half) / n_samples
 
     # At T = 1 the loss and the prior both ask for no more; what is smoothed may, but not for long.
     first = _clip(min(-3.0, optimum - _PRIOR_STEP), *limits)

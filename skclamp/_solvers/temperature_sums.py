@@ -1,5 +1,6 @@
 """Rows of logits as the searches for a temperature see them: mean losses and their derivatives, a chunk at a time."""
 
+import math
 from itertools import islice
 from typing import NamedTuple
 
@@ -58,12 +59,23 @@ class LogitRows:
         self.kept = list(self._centred()) if logits.numel() <= _KEPT_SIZE else None
         self.scratch = torch.empty(rows_a_chunk(logits) * logits.shape[1], dtype=self.dtype, device=logits.device)
         self.n_passes = 0
-        self.linear_term = self.smoothing() if smooth else 0.0
+        self.linear_term = self.smoothing(self.n_effective) if smooth else 0.0
 
     @property
     def n_effective(self):
         """Number of equally weighted rows, of all processes, that would tell as much."""
         return self.total_weight**2 / self.ranks.sum(self.weight.square().sum()).item()
+
+    @property
+    def n_repetitions(self):
+        """Number of rows, of all processes, where weights are repetitions, whatever their unit.
+
+        The least weight counts as one row, or a tenth of the mean, so that weights next to 0 are no unit.
+        """
+        weighted = self.weight[self.weight > 0]
+        own = weighted.min().item() if len(weighted) else math.inf
+        leasts, counts = zip(*self.ranks.all_gather_object((own, len(weighted))), strict=True)
+        return self.total_weight / max(min(leasts), 0.1 * self.total_weight / sum(counts))
 
     def sample(self, n_rows, least_ratio):
         """Some rows, drawn the same way each time; None where that would save little or weigh nothing."""
@@ -120,15 +132,15 @@ class LogitRows:
         """Greatest of the other classes' logits, of each row."""
         return centred.topk(2, self.dim).values.select(self.dim, 1).where(label == 0, 0)
 
-    def smoothing(self):
-        """By how much a label leads the other classes' mean, times the probability that these are given."""
+    def smoothing(self, n_samples):
+        """By how much a label leads the other classes' mean, times the probability that so many samples leave these."""
         size = rows_a_chunk(self.logits)
         leads = (
             weight @ (label - self._mean_of_others(centred, label)).double()
             for (centred, label), weight in zip(self.kept or self._centred(), self.weight.split(size), strict=True)
         )
         lead = self.ranks.sum(self._total(leads, shape=())).item()
-        return lead / self.total_weight / (self.n_effective + 2)
+        return lead / self.total_weight / (n_samples + 2)
 
     def _mean_of_others(self, centred, label):
         """Mean of the logits of the other classes that each row has."""

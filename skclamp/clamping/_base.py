@@ -384,7 +384,8 @@ class BaseClamping(BaseCalibrator):
                 self._tell(start, outcome.decision, views, progress)
             state, solved, logits = self._with_temperature(problem, outcome, views)
             alone = samples.shard.ranks is ALONE and problem.backbone.splits is None and problem.n_weighted > 0
-            looks = state.identity and taught is None and alone
+            judged = outcome.decision is not None and outcome.decision.verdict.accepted
+            looks = judged and state.identity and taught is None and alone
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)

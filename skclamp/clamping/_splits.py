@@ -248,5 +248,5 @@ def _entries(problem, rows):
 
 def _comparable(entries, one_unit):
     """Entries of tables in units of their deviations; images and sequences have one unit."""
-    deviations = np.ones(1) if one_unit else entries.std(0)
+    deviations = np.ones(1) if one_unit else entries.std(0, dtype=np.float64)
     return entries / np.where(deviations > 0, deviations, 1.0).astype(entries.dtype)

@@ -111,6 +111,7 @@ def test_entries_have_scales_of_their_own(name):
     assert calibrator.integer_scale == {"pixels": SCALE}
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_comparison():
     comparison = compare_calibrators(NETWORK, BYTES, Y, BYTES[1:], Y[1:], integer_scale=SCALE, n_resamples=2, n_draws=2)
     clamped = comparison.calibrators["NeuralClampingCalibrator"]

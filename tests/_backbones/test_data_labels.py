@@ -125,6 +125,7 @@ def test_displays_of_several_and_of_others():
     plt.close("all")
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_comparison():
     maps = {"T": TemperatureScaling(), "clamping": clamping(None)}
     calibration, test = DataLoader(PAIRS, batch_size=50, shuffle=True), TensorDataset(*PAIRS[:100])

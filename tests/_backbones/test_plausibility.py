@@ -410,7 +410,8 @@ def test_percentages_that_are_taken_for_logits(decimals):
 
 def test_fewer_than_twenty_samples_for_each_parameter():
     ((_, message),) = given(VectorScaling(), *problem(300))
-    assert message.startswith("300 samples are fewer than 20 for each of the 20 parameters that VectorScaling fits")
+    assert message.startswith("VectorScaling is likely worse than one temperature: out of fold its NLL is ")
+    assert "and fewer than 20 for each of the 20 parameters that it fits" in message
     logits, y = problem(19, 2, margin=1.0)
     assert "19 samples are fewer than 20 for the parameter" in given(TemperatureScaling(), logits, y)[0][1]
     assert "1 sample is fewer than 20" in given(TemperatureScaling(), logits[:1], y[:1])[0][1]

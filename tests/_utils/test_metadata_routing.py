@@ -277,6 +277,7 @@ def comparison(estimator, params, **options):
     return compare_calibrators(estimator, X, Y, X[::-1], Y[::-1], params=params, **options).calibrators
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 @pytest.mark.parametrize("enabled", [True, False])
 def test_weights_through_a_comparison(enabled):
     with sklearn.config_context(enable_metadata_routing=enabled):
@@ -287,6 +288,7 @@ def test_weights_through_a_comparison(enabled):
         assert abs(calibrator.temperature_ - clone(calibrator).fit(X, Y).temperature_) > 1e-4
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_groups_and_weights_through_a_comparison_of_an_unfitted_classifier(routing):
     classifier = LogisticRegression().set_fit_request(sample_weight=True)
     params = {"sample_weight": WEIGHT, "groups": GROUPS}

@@ -154,28 +154,33 @@ def test_temperature_scaling_is_what_few_lines_of_scipy_find(table, labels, weig
     assert objective(np.log(calibrator.temperature_)) <= best + 1e-6 * (1 + best)
 
 
+def repetitions(weight):
+    weight = weight[weight > 0]
+    return weight.sum() / max(weight.min(), weight.mean() / 10)
+
+
 def strength_of_prior(logits, y, weight, temperature):
     """By a standard error of log T and a number of errors that samples need; for the optimal temperature."""
-    n_effective = weight.sum() ** 2 / (weight**2).sum()
+    n_samples = repetitions(weight)
     proba = softmax(logits / temperature, axis=1)
     scaled = logits / temperature
     variance = (proba * (scaled - (proba * scaled).sum(1, keepdims=True)) ** 2).sum(1)
     own, others = scaled[np.arange(len(y)), y], scaled.copy()
     others[np.arange(len(y)), y] = -np.inf
-    errors = n_effective * np.average(np.exp(np.minimum(0, 2 * (others.max(1) - own))), weights=weight)
-    information = n_effective * np.average(variance, weights=weight)
+    errors = n_samples * np.average(np.exp(np.minimum(0, 2 * (others.max(1) - own))), weights=weight)
+    information = n_samples * np.average(variance, weights=weight)
     return max(0, 1 - information / 100) * np.clip((10 - errors) / 9, 0, 1)
 
 
 def penalty_of_prior(logits, y, weight, strength, smoothed=True):
     """What a logistic prior on log T of scale 0.2 and an eighth of Platt's smoothing add to the mean loss."""
-    n_effective = weight.sum() ** 2 / (weight**2).sum()
+    n_samples = repetitions(weight)
     own = logits[np.arange(len(y)), y]
-    lead = np.average(own - (logits.sum(1) - own) / (logits.shape[1] - 1), weights=weight) / (n_effective + 2)
+    lead = np.average(own - (logits.sum(1) - own) / (logits.shape[1] - 1), weights=weight) / (n_samples + 2)
 
     def penalty(log_temperature):
         half = log_temperature / 0.4
-        prior = 2 * np.logaddexp(half, -half) / n_effective
+        prior = 2 * np.logaddexp(half, -half) / n_samples
         return strength * (smoothed * lead / 8 * np.exp(-log_temperature) + prior)
 
     return penalty

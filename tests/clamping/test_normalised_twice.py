@@ -15,7 +15,7 @@ MEAN, STD = (
 
 
 def told(X, y, network):
-    calibrator = NeuralClampingCalibrator(network, perturbation="affine", validation_fraction=None, random_state=0)
+    calibrator = NeuralClampingCalibrator(network, perturbation="affine", random_state=0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         calibrator.fit(X, y)
@@ -26,7 +26,7 @@ def told(X, y, network):
 def test_a_normalisation_that_a_perturbation_undoes_is_named():
     network, X = convolutional(), (0.5 + 0.2 * images(600)).clip(0, 1).astype(np.float32)
     normalised = (X - MEAN) / STD
-    y = labels_of(bare_logits(network, normalised))
+    y = labels_of(bare_logits(network, normalised), temperature=0.2)
     calibrator, found = told((normalised - MEAN) / STD, y, network)
     assert calibrator.accepted_
     (message,) = found
@@ -37,6 +37,6 @@ def test_a_normalisation_that_a_perturbation_undoes_is_named():
 @pytest.mark.parametrize("shift", [lambda x: 0.5 * x + 0.3, lambda x: 0.4 * x + 0.5])
 def test_a_shift_of_a_camera_hides_none(shift):
     network, X = convolutional(), images(600)
-    calibrator, found = told(shift(X).astype(np.float32), labels_of(bare_logits(network, X)), network)
+    calibrator, found = told(shift(X).astype(np.float32), labels_of(bare_logits(network, X), temperature=0.2), network)
     assert calibrator.accepted_ and not found
     assert "normalised twice" not in calibrator.summary()

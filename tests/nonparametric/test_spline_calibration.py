@@ -57,6 +57,7 @@ def test_predictions_stay_what_they_were(n_classes):
     np.testing.assert_array_equal(calibrator.predict(Z), Z.argmax(1))
 
 
+@pytest.mark.filterwarnings("ignore:X holds .* on another scale than in fit:skclamp.exceptions.CalibrationSetWarning")
 def test_between_and_beyond_the_calibration_set():
     calibrator = SplineCalibration().fit(*draw(n_classes=2))
     odds = np.array([-1e3, -2.345, 0.7, 5.0, 1e3])

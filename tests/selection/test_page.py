@@ -37,6 +37,7 @@ def _tables(data):
     return list(zip(parts, floors, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_the_cells_give_the_scores_of_the_comparison(comparison, data):
     tables, y = iter(_tables(data)), labels_of(logits(N, 3), temperature=1.0)
     edges = np.unique(np.concatenate([*(np.arange(n + 1) / n for n in data["counts"]), data["thresholds"]]))

@@ -102,6 +102,7 @@ def test_scores_are_those_of_the_metrics(comparison, data, name):
     assert row.predict_time > 0 and (row.fit_time > 0 or name == "uncalibrated")
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_many_probabilities_are_never_in_memory_all_at_once(monkeypatch):
     monkeypatch.setattr(SharedLogits, "most_kept", 1 << 22)
     random = np.random.default_rng(0)
@@ -418,6 +419,7 @@ def _of(network, n_samples):
     return X.numpy(), torch.multinomial(proba, 1, generator=torch.Generator().manual_seed(0))[:, 0].numpy()
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_a_stream_is_compared_without_clamping():
     network = torch.nn.Linear(3, 3)
     X, y = _of(network, 90)
@@ -431,6 +433,7 @@ def test_a_stream_is_compared_without_clamping():
     assert "TemperatureScaling" in comparison.calibrators
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_numpys_numbers_are_numbers(tmp_path):
     z, y = _of(torch.nn.Identity(), 90)
     options = {"n_bins": np.int64(10), "n_resamples": np.int32(10), "n_draws": np.int64(10), "alpha": np.float32(0.05)}

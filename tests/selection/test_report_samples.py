@@ -49,6 +49,7 @@ def test_tells_wrong_answers_and_worst_classes(digits, tmp_path):
         assert told == pytest.approx((gains.mean(), sem(gains)))
 
 
+@pytest.mark.filterwarnings("ignore:X_test holds samples of X_cal:skclamp.exceptions.CalibrationSetWarning")
 def test_tells_how_confidence_separates_and_how_sure_the_scores_are(digits, tmp_path):
     comparison, proba, y = digits
     for row in comparison.rows:
