@@ -101,8 +101,15 @@ def compare(scores, labels, calibration, test, response):
         calibrator = clone(calibrator).set_params(response=response, classes=classes)
         fitted, spent = measure(lambda c=calibrator: c.fit(scores[calibration], labels[calibration]))
         nll = log_loss(labels[test], fitted.predict_proba(scores[test]).astype(np.float64), labels=classes)
-        chosen = fitted.best_params_["candidate"] if name == SELECTOR else name
+        chosen = in_words(fitted) if name == SELECTOR else name
         yield {"method": name, "nll": nll, "chosen": chosen, "seconds": spent.cpu}
+
+
+def in_words(selector):
+    """Return the candidates that have weight, the heaviest first, and whether a map follows them."""
+    names, weights = selector.cv_results_["param_candidate"], selector.weights_
+    used = [names[k] for k in np.argsort(-weights, kind="stable") if weights[k]]
+    return " + ".join([*used] or ["uncalibrated"]) + ", followed" * (selector.best_estimator_.last is not None)
 
 
 @benchmark
