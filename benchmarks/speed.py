@@ -1,5 +1,7 @@
 """Speed of temperature scaling and of the metrics against their peers, each as a multiple of one plain torch pass.
 
+Beside them a comparison of all maps, and one image through a clamped calibrator, as a multiple of its ``module_``.
+
     python benchmarks/speed.py
     python benchmarks/speed.py --sizes 5000x10 10000x100 --threads 2 --out speed.csv
 
@@ -7,6 +9,7 @@ Peers that aren't installed (extra ``bench``) are left out with a line. Errors a
 against ours in float64: of temperatures relative, of metrics absolute.
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from torch import nn
 
 from _runner import benchmark
 from _timing import best_time
-from skclamp import TemperatureScaling, metrics
+from skclamp import NeuralClampingCalibrator, TemperatureScaling, compare_calibrators, metrics
 
 COLUMNS = ["what", "size", "method", "ms", "baseline", "ratio", "error"]
 TRUE_TEMPERATURE = 1.7
@@ -98,7 +101,7 @@ def plain_sce(y, proba):
     return (gap.abs().sum() / proba.numel()).item()
 
 
-FIT = "temperature scaling, fit"
+FIT, COMPARISON, PREDICTION = "temperature scaling, fit", "compare_calibrators", "predict_proba, clamped"
 # Each takes labels and float32 logits or probabilities, numpy arrays both; ours comes first.
 CONTESTS = {
     FIT: {"skclamp": fit_ours, "scikit-learn": fit_scikit_learn, "netcal": fit_netcal},
@@ -160,15 +163,44 @@ def contest(what, methods, size):
         times = [(best_time(lambda f=method: f(y, X), budget=0.5), best_time(one_pass, budget=0.5)) for _ in range(4)]
         spent, baseline = np.min(times, axis=0)
         found = float(method(y, X))
-        yield {
-            "what": what,
-            "size": "{} x {}".format(*size),
-            "method": name,
-            "ms": 1e3 * spent,
-            "baseline": "torch.logsumexp" if what == FIT else "torch.max",
-            "ratio": spent / baseline,
-            "error": abs(found / exact - 1) if what == FIT else abs(found - exact),
-        }
+        error = abs(found / exact - 1) if what == FIT else abs(found - exact)
+        named = "torch.logsumexp" if what == FIT else "torch.max"
+        yield _row(what, "{} x {}".format(*size), spent, named, baseline, error, name)
+
+
+def comparison(n_samples=2000, n_classes=10):
+    """A row of a comparison of all maps, on as many samples as it calibrates with."""
+    logits, y = (values.numpy() for values in simulated_logits(2 * n_samples, n_classes))
+    parts = logits[:n_samples], y[:n_samples], logits[n_samples:], y[n_samples:]
+    tensor = torch.from_numpy(parts[2])
+    spent = best_time(lambda: compare_calibrators(None, *parts, verbose=0))
+    baseline = best_time(lambda: tensor.logsumexp(1))
+    return _row(COMPARISON, f"{n_samples} x {n_classes}", spent, "torch.logsumexp", baseline)
+
+
+def prediction():
+    """A row of one image through a calibrator that clamps inputs and features, beside its module's forward pass."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        blocks = [(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()) for _ in range(6)]
+        stem, head = nn.Conv2d(3, 16, 3, padding=1), (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+        network = nn.Sequential(stem, *(layer for block in blocks for layer in block), *head).eval()
+        X, y = torch.rand(300, 3, 32, 32), torch.arange(300) % 10
+    calibrator = NeuralClampingCalibrator(network, perturbation="norm", validation_fraction=None, random_state=0)
+    with warnings.catch_warnings():
+        # The labels are none of the images'.
+        warnings.simplefilter("ignore")
+        module = calibrator.fit(X, y).module_.eval()
+    image = X[:1]
+    with torch.inference_mode():
+        expected, baseline = module(image).softmax(1), best_time(lambda: module(image))
+    error = np.abs(calibrator.predict_proba(image) - expected.numpy()).max()
+    spent = best_time(lambda: calibrator.predict_proba(image))
+    return _row(PREDICTION, "1 image", spent, "module_", baseline, error)
+
+
+def _row(what, size, spent, named, baseline, error=np.nan, method="skclamp"):
+    return dict(zip(COLUMNS, [what, size, method, 1e3 * spent, named, spent / baseline, error], strict=True))
 
 
 @benchmark
@@ -180,6 +212,7 @@ def main(sizes=("5000x10", "10000x100", "50000x1000"), only="", out: Path = None
     }
     sizes = [tuple(map(int, size.split("x"))) for size in sizes]
     rows = [row for what, methods in chosen.items() for size in sizes for row in contest(what, methods, size)]
+    rows += [row() for what, row in {COMPARISON: comparison, PREDICTION: prediction}.items() if only in what]
     print("baseline: one pass of the function named over the same float32 array")
     frame = pd.DataFrame(rows, columns=COLUMNS)
     print(tabulate(frame, headers="keys", showindex=False, floatfmt=("", "", "", ".3g", "", ".2f", ".0e")))

@@ -44,9 +44,9 @@ def write(calibrator, path, *, remember=False):
     content = writer.encode_object(calibrator, type(calibrator).__name__)
     seen = getattr(calibrator, "_rows_seen", None) if remember else None
     if seen is not None:
-        # The upper halves; a loaded calibrator has these alone.
+        # The upper halves, in no order of the samples; a loaded calibrator has these alone.
         halves = (seen >> np.uint32(16)).astype(np.uint16) if seen.itemsize > 2 else seen
-        content["state"]["_rows_seen"] = writer.encode(halves, f"{type(calibrator).__name__}._rows_seen")
+        content["state"]["_rows_seen"] = writer.encode(np.sort(halves), f"{type(calibrator).__name__}._rows_seen")
     header = {
         "format": FORMAT,
         "version": __version__,

@@ -113,6 +113,7 @@ def test_the_comparison_names_the_calibrator_it_is_at(capfd):
     assert "network: 100%" in shown
     assert "temperature: " in shown
     assert "vector: " in shown
+    assert "vector, intervals: " in shown
     with pytest.raises(ValueError, match="The 'verbose' parameter of compare_calibrators must be"):
         compare_calibrators(NETWORK, X[:200], Y[:200], X[200:], Y[200:], verbose=-1, **options)
 

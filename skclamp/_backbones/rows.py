@@ -86,7 +86,7 @@ def _words(rows):
     if rows.dtype.kind in "biuf":
         with np.errstate(over="ignore"):
             # The sum makes one zero of two.
-            return (rows.astype(np.float32) + np.float32(0)).view(np.uint32)
+            return np.add(rows, np.float32(0), dtype=np.float32).view(np.uint32)
     words = np.empty(rows.shape, dtype=np.uint32)
     for column, out in zip(rows.T, words.T, strict=True):
         try:

@@ -102,10 +102,10 @@ class Samples(Reading):
         return own if self.shard.ranks is ALONE else tuple(map(self.shard.all_gather, own))
 
     def rows_seen(self):
-        """Hashes of the rows with weight of the samples of all processes, in no order of theirs; None if unknown."""
+        """Hashes of the rows with weight of the samples of all processes; None if unknown."""
         own = None if self.prints is None else self.prints[self.weight.cpu().numpy() > 0]
         parts = self.shard.ranks.all_gather_object(own)
-        return None if any(part is None for part in parts) else np.sort(np.concatenate(parts))
+        return None if any(part is None for part in parts) else np.concatenate(parts)
 
 
 def read(backbone, X, y=None, *, any_order=False, again=False, names=("X", "y")):

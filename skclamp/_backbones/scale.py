@@ -60,7 +60,8 @@ class Measure:
         largest = largest[largest > 0]
         if not len(largest):
             return None
-        return Scale(float(min(lows)), float(max(highs)), largest.double().quantile(_UNUSUAL).item())
+        usual = np.quantile(largest.cpu().double().numpy(), _UNUSUAL)
+        return Scale(float(min(lows)), float(max(highs)), float(usual))
 
 
 def joined(scales):
@@ -114,7 +115,9 @@ def finite_rows(values):
             values = torch.from_numpy(np.array(values, dtype=np.float64)) if values.dtype.kind in "fiu" else None
     except (TypeError, ValueError, LookupError, NotImplementedError):
         return None
-    return None if values is None else torch.nan_to_num(values.detach(), 0.0, 0.0, 0.0)
+    if values is None or torch.isfinite(values.sum()):
+        return None if values is None else values.detach()
+    return torch.nan_to_num(values.detach(), 0.0, 0.0, 0.0)
 
 
 def _largest(x):

@@ -158,7 +158,8 @@ def _look_at_columns(samples, n_samples, most):
         rows = drawn_rows(n_samples, most)
         rows = rows if n_samples == len(y_encoded) else weight.cpu().nonzero()[:, 0][rows]
         on_device = rows.to(y_encoded.device)
-        logits, y_encoded, weight = logits[on_device], y_encoded[on_device], weight[rows.to(weight.device)]
+        logits, y_encoded = logits.index_select(0, on_device), y_encoded[on_device]
+        weight = weight[rows.to(weight.device)]
     weight = weight.cpu()
     best, labels, weights = top_columns(logits).cpu().numpy(), y_encoded.cpu().numpy(), weight.numpy()
     weights = weights / weights.max()

@@ -136,13 +136,15 @@ def _floors(residuals, place, count, menu, side):
     starts = np.concatenate([np.r_[0, bounds] for bounds in inner])
     ends = np.concatenate([np.r_[bounds, len(place)] for bounds in inner])
     first_bins = np.cumsum([0, *(len(bounds) + 1 for bounds in inner)])[:-1]
-    path = np.pad(np.cumsum(residuals, axis=1), ((0, 0), (1, 0)))
-    gaps = path[:, ends] - path[:, starts]
+    # A row of the draws for each cell: whole rows are quickly taken.
+    path = np.zeros((len(place) + 1, len(residuals)))
+    np.cumsum(residuals.T, axis=0, out=path[1:])
+    gaps = path[ends] - path[starts]
     if side == "right" and count[0] == 1 < n_samples:
         # The first sample counts as calibrated, and no bin of equal mass before it is empty.
-        gaps[:, np.flatnonzero(starts[n_width:] == 0) + n_width] -= residuals[:, :1]
-    errors = np.add.reduceat(np.abs(gaps), first_bins, axis=1) / n_samples
-    return np.stack([errors.mean(0), np.quantile(errors, 0.95, axis=0)], axis=-1).reshape(2, -1, 2)
+        gaps[np.flatnonzero(starts[n_width:] == 0) + n_width] -= residuals[:, 0]
+    errors = np.add.reduceat(np.abs(gaps, out=gaps), first_bins) / n_samples
+    return np.stack([errors.mean(1), np.quantile(errors, 0.95, axis=1)], axis=-1).reshape(2, -1, 2)
 
 
 class BinnedPredictions(NamedTuple):

@@ -6,6 +6,8 @@ sample itself; ``sums(weights)``, an array whose first axis is that of weights o
 ``values(sums)``, the metric of each weighting.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from ._metric import some_pairs
@@ -132,12 +134,28 @@ def resampling_weights(proba, n_resamples, random_state):
 
     Samples without weight are none, and aren't drawn.
     """
-    generator = np.random.default_rng(random_state.randint(2**31 - 1))
-    kept = slice(None) if proba.weight is None else proba.weight > 0
-    n = proba.n_samples if proba.weight is None else np.count_nonzero(proba.weight)
+    seed, weight = random_state.randint(2**31 - 1), proba.weight
+    kept = slice(None) if weight is None else weight > 0
+    n = proba.n_samples if weight is None else np.count_nonzero(weight)
+    generator = None if n_resamples * n <= BLOCK_SIZE else np.random.default_rng(seed)
     step = max(1, BLOCK_SIZE // proba.n_samples)
     for start in range(0, n_resamples, step):
-        weights = np.zeros((min(step, n_resamples - start), proba.n_samples))
-        for row in weights:
-            row[kept] = np.bincount(generator.integers(n, size=n), minlength=n)
-        yield weights if proba.weight is None else weights * proba.weight
+        size = min(step, n_resamples - start)
+        counts = _few_counts(seed, n_resamples, n)[start:][:size] if generator is None else _counts(generator, size, n)
+        weights = np.zeros((size, proba.n_samples))
+        weights[:, kept] = counts
+        yield weights if weight is None else weights * weight
+
+
+def _counts(generator, n_resamples, n):
+    """How often each of n samples is drawn in each replicate."""
+    counts = np.empty((n_resamples, n), np.uint16)
+    for row in counts:
+        row[:] = np.bincount(generator.integers(n, size=n), minlength=n)
+    return counts
+
+
+# Several metrics, of several calibrators, are compared in the same replicates; the last ones take up to 8 MB.
+@lru_cache(maxsize=1)
+def _few_counts(seed, n_resamples, n):
+    return _counts(np.random.default_rng(seed), n_resamples, n)

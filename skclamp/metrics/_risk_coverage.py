@@ -1,6 +1,6 @@
 """The risk-coverage curve: how often the most confident answers are wrong, whatever share of them is given."""
 
-from functools import partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,10 @@ from ._resampling import AnyMetric
 
 # Of the greatest weight: less is no sample of its own.
 _LEAST_WEIGHT = np.finfo(np.float64).eps
+# Weights of resamples of which the areas are computed together: what they need stays in the processor's cache.
+_ENTRIES_AT_ONCE = 2**16
+# How often samples without weights are drawn.
+_COUNTS = np.uint16
 
 
 class RiskCoverageCurve(NamedTuple):
@@ -96,14 +100,14 @@ def risk_coverage_curve(y_true, y_proba, *, labels=None, sample_weight=None):
     answered = np.cumsum(weights[weighs])
     risks = np.cumsum(errors[weighs]) / answered
     n_wrong = errors.sum()
-    best = np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, n_wrong])
+    best = np.array([answered[-1] - n_wrong, n_wrong]), np.array([0.0, 1.0])
     return RiskCoverageCurve(
         answered / answered[-1],
         risks,
         thresholds[weighs],
-        _area(weights, errors, masses),
+        float(_areas(weights, _risks_of(weights, errors), masses)),
         float(risks[-1]),
-        _area(*best, masses),
+        float(_areas(*best, masses)),
     )
 
 
@@ -156,7 +160,9 @@ def area_under_risk_coverage(y_true, y_proba, *, labels=None, sample_weight=None
     0.1458
     """
     proba, wrong = _answers(y_true, y_proba, labels, sample_weight)
-    return _area_of(wrong, _ties(proba)[1], _masses(proba))
+    group, masses = _ties(proba)[1], _masses(proba)
+    weights = np.bincount(group, masses)
+    return float(_areas(weights, _risks_of(weights, np.bincount(group, masses * wrong)), masses))
 
 
 def _answers(y_true, y_proba, labels, sample_weight):
@@ -180,26 +186,56 @@ def _masses(proba):
     return np.ones(proba.n_samples) if proba.weight is None else proba.weight
 
 
-def _area_of(wrong, group, masses):
-    """Area of samples in groups of one confidence, the most confident group first."""
-    return _area(np.bincount(group, masses), np.bincount(group, masses * wrong), masses)
+def _areas(weights, risks, masses):
+    """Areas from the weights of groups and the risk in each, along the last axis; one for each weighting.
+
+    A wrong answer at place p of n counts at the coverages p/n, ..., 1: with H(n) - H(p - 1), of which the mean over
+    the places of its group is a difference of `_left`. `masses` are those of the single samples.
+    """
+    if masses.dtype == _COUNTS and (masses == 1).any(-1).all():
+        reached = np.cumsum(weights, -1, dtype=np.int64)
+        left = _left_of_whole(int(reached[0, -1]))[reached]
+    else:
+        least = np.min(masses, axis=-1, where=masses > 0, initial=masses.max(), keepdims=True)
+        reached = np.cumsum(weights / np.maximum(least, _LEAST_WEIGHT * masses.max(-1, keepdims=True)), -1)
+        left = _left(reached, reached[..., -1:])
+    falls = risks - np.concatenate([risks[..., 1:], np.zeros_like(risks[..., :1])], -1)
+    return np.clip(np.einsum("...g,...g->...", left, falls) / reached[..., -1], 0, 1)
 
 
-def _area(weights, errors, masses):
-    """Area from the weights of groups and of the wrong answers in each; `masses` are those of the single samples."""
-    unit = max(masses[masses > 0].min(), _LEAST_WEIGHT * masses.max())
-    weighs = weights > 0
-    weights, errors = weights[weighs] / unit, errors[weighs] / unit
-    reached, errors_reached = np.cumsum(weights), np.cumsum(errors)
-    before, errors_before = reached - weights, errors_reached - errors
-    reciprocals = np.diff(digamma(np.append(0.0, reached) + 1))
-    risks = errors + (errors_before - errors * before / weights) * reciprocals
-    return float(np.clip(risks.sum() / reached[-1], 0, 1))
+def _left(reached, n):
+    return reached * (digamma(n + 1) - digamma(reached + 1) + 1)
 
 
-def _resampled(value, y_encoded, proba, **_):
-    wrong = proba.top_label[1] != y_encoded
-    return AnyMetric(value, partial(_area_of, wrong, _ties(proba)[1]))
+@lru_cache(maxsize=1)
+def _left_of_whole(n):
+    return _left(np.arange(n + 1.0), n)
 
 
-declare(area_under_risk_coverage, is_error=False, of_event=False, resampled=_resampled)
+def _risks_of(weights, errors):
+    return errors / np.where(weights > 0, weights, 1)
+
+
+class _AreaOfWeights(AnyMetric):
+    """Areas of many weightings, of samples that are put in the order of their confidences once."""
+
+    def __init__(self, value, y_encoded, proba, **_):
+        group = _ties(proba)[1]
+        self.value, self._order = value, np.argsort(group, kind="stable")
+        self._wrong = (proba.top_label[1] != y_encoded)[self._order].astype(np.float64)
+        self._starts = np.flatnonzero(np.diff(group[self._order], prepend=-1))
+        self._dtype = _COUNTS if proba.weight is None else np.float64
+
+    def sums(self, weights):
+        step = max(1, _ENTRIES_AT_ONCE // weights.shape[1])
+        return np.concatenate([self._areas_of(weights[i : i + step]) for i in range(0, len(weights), step)])
+
+    def _areas_of(self, weights):
+        masses = weights.astype(self._dtype).take(self._order, 1)
+        if len(self._starts) == len(self._order):
+            return _areas(masses, self._wrong, masses)
+        weights, errors = (np.add.reduceat(part, self._starts, 1, float) for part in (masses, masses * self._wrong))
+        return _areas(weights, _risks_of(weights, errors), masses)
+
+
+declare(area_under_risk_coverage, is_error=False, of_event=False, resampled=_AreaOfWeights)

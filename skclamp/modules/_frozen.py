@@ -52,8 +52,8 @@ def evaluating(module, parameters=()):
             _HELD.setdefault(id(thing), _Held(thing, flag)).n_holders += 1
     try:
         with _LOCK:
-            # The network's own ``train`` may raise.
-            if parts:
+            # The network's own ``train`` may raise, and takes a while where there are many parts.
+            if any(part.training for part in parts):
                 set_mode(network, False)
             for parameter in parameters:
                 if parameter.requires_grad:
@@ -77,7 +77,8 @@ def _release(thing):
     if not kept.n_holders:
         del _HELD[id(thing)]
         if isinstance(thing, nn.Module):
-            thing.training = kept.flag
+            if thing.training != kept.flag:
+                thing.training = kept.flag
         elif kept.flag:
             thing.requires_grad_(True)
 

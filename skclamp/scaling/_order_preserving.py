@@ -76,7 +76,9 @@ class RankNetwork(nn.Module):
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         sizes = [len(ranks), *hidden_layer_sizes, n_outputs]
         ends = zip(sizes[:-1], sizes[1:], strict=True)
-        layers = [nn.utils.skip_init(nn.Linear, *widths, dtype=torch.float64) for widths in ends]
+        # Torch's skip_init imports sympy, which takes longer than the fit.
+        with torch.random.fork_rng(devices=[]):
+            layers = [nn.Linear(*widths, dtype=torch.float64) for widths in ends]
         self.layers = nn.ModuleList(layers)
         self.by_class = nn.Parameter(torch.zeros(sizes[1], n_class_features, dtype=torch.float64))
         # Hidden units drawn the same way each time, and outputs that change nothing.

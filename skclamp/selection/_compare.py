@@ -458,6 +458,7 @@ def _compare(calibrators, scoring, logits, calibration, alpha):
             y_proba, times[name] = predict_as_it_is(name, calibrator, logits)
         else:
             fitted[name], y_proba, times[name] = fit_and_predict(calibrator, logits, calibration)
+        bar.set_description(f"{name}, intervals")
         score(name, y_proba)
     X_test = None if logits.estimator is None else logits.X_test
     log_proba = ComputedRows(lambda rows: rows.double().log_softmax(1), logits.test)

@@ -21,6 +21,7 @@ from skclamp import (
 from skclamp.exceptions import CalibrationSetWarning
 from skclamp.modules import ClampedModule
 from skclamp.perturbations import NormPerturbation
+from skclamp.perturbations._norm import norm_part
 
 
 def noisy(x, seed=0, sd=0.5):
@@ -230,14 +231,30 @@ def test_it_follows_the_users_network():
     y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
     calibrator = NeuralClampingCalibrator(network, perturbation="norm", random_state=0).fit(X, y)
     module = calibrator.module_
-    # Of a norm, without and with torch's knowledge; of a head that is another.
-    network[1].bias.data.add_(1.0)
-    with torch.no_grad():
-        network[4].weight.mul_(1.5)
-    network[-1] = nn.Linear(24, 4)
-    anew = ClampedModule(network, calibrator.perturbation_, temperature=calibrator.temperature_).eval()
-    expected = anew(torch.as_tensor(X)).softmax(1).detach()
-    np.testing.assert_allclose(calibrator.predict_proba(X), expected, atol=1e-6)
+
+    def another_head():
+        network[-1] = nn.Linear(24, 4)
+
+    changes = [
+        # Of a norm, without and with torch's knowledge.
+        lambda: network[1].bias.data.add_(1.0),
+        lambda: torch.no_grad()(network[4].weight.mul_)(1.5),
+        lambda: setattr(network[1], "eps", 0.5),
+        lambda: network[0].register_forward_hook(lambda part, inputs, output: 2 * output),
+        another_head,
+        lambda: network.load_state_dict({k: 1.5 * v.float() for k, v in network.state_dict().items()}, assign=True),
+        lambda: norm_part(calibrator.perturbation_).gain.data.add_(0.5),
+    ]
+    before = calibrator.predict_proba(X)
+    for change in changes:
+        change()
+        anew = ClampedModule(network, calibrator.perturbation_, temperature=calibrator.temperature_).eval()
+        expected = anew(torch.as_tensor(X)).softmax(1).detach()
+        after = calibrator.predict_proba(X)
+        np.testing.assert_allclose(after, expected, atol=1e-6)
+        assert np.abs(after - before).max() > 1e-3
+        np.testing.assert_array_equal(calibrator.predict_proba(X), after)
+        before = after
     assert calibrator.module_ is module
 
 
