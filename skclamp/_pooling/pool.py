@@ -1,7 +1,7 @@
 """Pool: a temperature, and other output maps at weights that had to earn their price out of fold."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -125,7 +125,7 @@ class Trial(NamedTuple):
     """
 
     log_proba: torch.Tensor
-    fitted: list[list[Any]]
+    fitted: list[list[BaseCalibrator]]
     folds: list[torch.Tensor]
 
     def losses(self, y):
@@ -143,7 +143,7 @@ def try_out(maps, samples, numbers, bar):
     folds, logits = [torch.from_numpy(numbers == k) for k in range(numbers.max() + 1)], samples.logits
     dtype = torch.promote_types(logits.dtype, torch.float32)
     log_proba = torch.empty((len(maps), *logits.shape), dtype=dtype, device=logits.device)
-    fitted = []
+    fitted: list[list[BaseCalibrator]] = []
     for fold in folds:
         rows, learning = fold.to(logits.device), samples.take(~fold)
         fitted.append([])
