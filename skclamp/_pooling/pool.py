@@ -14,6 +14,7 @@ from .._utils.arrays import absent_again, absent_among
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator
+from ..modules import ClampedModule
 
 # Squares of T's z score (log T over its standard error) at which the base begins to leave 1 for T, and where it is T.
 # Between these the garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just
@@ -89,6 +90,11 @@ class Pool(BaseCalibrator):
             return mixed
         mixed = log_probabilities(mixed, logits)
         return pooled([mixed, log_probabilities(self.last.estimator._calibrated(mixed), logits)], [self.last_weight])
+
+    def _module_around(self, network):
+        if self.weights.any() or self.last is not None or self.least_probability_:
+            return super()._module_around(network)
+        return ClampedModule(network, temperature=self.temperature_)
 
     def _of_missing_classes(self):
         return dict.fromkeys(each for fit in self.calibrators_ for each in fit._of_missing_classes())

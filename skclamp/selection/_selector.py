@@ -259,7 +259,9 @@ class CalibratorSelector(BaseCalibrator):
         rest = 1 - float(self.weights_.sum())
         parts = [shown] * bool(shown) + [f"the logits as they are {rest:.2f}"] * (rest >= 0.005)
         last = "" if chosen.last is None else f", followed by an order-preserving map at {chosen.last_weight:.2f}"
-        yield f"{type(self).__name__} pooled {' and '.join(parts)}{last}; T = {chosen.temperature_:.4g}."
+        pooled = f"pooled {' and '.join(parts)}{last}"
+        yield f"{type(self).__name__} {pooled}, by {self._n_samples:,} samples; T = {chosen.temperature_:.4g}."
+        yield from chosen._of_missing_classes()
 
     @property
     def _n_parameters(self):

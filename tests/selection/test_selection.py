@@ -72,7 +72,7 @@ def test_where_nothing_earns_its_price_it_is_temperature_scaling_to_the_bit(give
     selector = CalibratorSelector(candidates=given).fit(Z, y)
     assert selector.weights_.tolist() == [1.0] + [0.0] * (len(selector.weights_) - 1)
     np.testing.assert_array_equal(selector.predict_proba(Z), TemperatureScaling().fit(Z, y).predict_proba(Z))
-    assert "pooled 'temperature' 1.00;" in selector.summary()
+    assert "pooled 'temperature' 1.00, by 300 samples;" in selector.summary()
 
 
 def test_few_draws_of_temperatures_labels_move_any_weight():
