@@ -66,6 +66,7 @@ def test_who_learns_by_class():
         "BayesianBinningIntoQuantiles",
         "HistogramBinning",
         "IsotonicCalibration",
+        "QuadraticScaling",
         "VennAbersCalibration",
     }
 
