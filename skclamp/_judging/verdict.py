@@ -50,6 +50,8 @@ class Unheard(Enum):
     ANOTHER_ORDER = auto()
     NO_STATISTICS = auto()
     LABELS_TEACH_MORE = auto()
+    GRADIENTS_BY_CHANCE = auto()
+    NO_GAIN_FORESEEN = auto()
 
 
 class Objection(NamedTuple):

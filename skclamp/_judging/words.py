@@ -52,6 +52,13 @@ _WORDS = {
         "the network has no batch norm, whose statistics would tell, and X_reference gives none to compare with"
     ),
     Unheard.LABELS_TEACH_MORE: "but the labelled samples alone are expected to teach more",
+    Unheard.GRADIENTS_BY_CHANCE: (
+        "gradients with respect to {about:,} numbers may be chance (p = {value:.2g}, needs at most {needed:g})"
+    ),
+    Unheard.NO_GAIN_FORESEEN: (
+        "the gradients of some samples foresee no gain on others: NLL {value:+.2g} nats per sample, needs below "
+        "{needed:.2g}, where chance may do as much (p = {about:.2g})"
+    ),
     Unheard.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
     Unheard.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",
     Unheard.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",

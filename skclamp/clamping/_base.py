@@ -503,7 +503,8 @@ class BaseClamping(BaseCalibrator):
             searched = accelerate(searched, self.precision)
         if searched.norm_layers:
             searched = on_private_copies(searched)
-        options = {"guarded": self._guarded, "independent": self._samples_are_independent(searched)}
+        independent = self._samples_are_independent(searched)
+        options = {"guarded": self._guarded, "independent": independent, "screened": self._searches_blindly}
         return search(searched, candidates, tries, learner, level=level, **options)
 
     def _starts(self, problem, learner, X_unlabelled, X_reference):

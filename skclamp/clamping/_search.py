@@ -19,7 +19,7 @@ from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
 from ._evidence_step import Gradients, joined, most_samples
 from ._problem import Problem
-from ._score import scores_of
+from ._screen import scores_of, screen_of, with_gradients
 from ._state import Settings, State, parameters_of
 
 # Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
@@ -73,19 +73,30 @@ def without_appended_features(candidates):
     return alone if last.features and alone and not alone[0].features and alone[0].perturbation == "auto" else []
 
 
-def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, independent=False):
+def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, independent=False, screened=False):
     """Judge candidates on the folds; `fit_to_all` fits what is kept to all the samples.
 
     Neighbours among the candidates should resemble each other. Each try has splits, training and held-out rows, and
     follows where those before it proved nothing; without any, the first candidate is the best. Where `guarded`, the
     best candidate is kept only where held-out samples prove, at `level` over the number of tries, that it beats
-    temperature scaling; where samples, or their groups, are `independent`, gradients of all may as well.
+    temperature scaling; where samples, or their groups, are `independent`, gradients of all may as well. Where it is
+    `screened`, nothing is fitted unless gradients at the identity promise something.
     """
     if not candidates:
         return Outcome(problem, tries[0] if tries else [])
+    told, scored = None, guarded and independent and _is_scored(problem, candidates)
+    if tries and (scored or screened):
+        learner.progress.begin("gradients")
+        told, untried = with_gradients(problem, candidates)
+    if told is not None and screened:
+        found = screen_of(told, level)
+        if found.objection:
+            return Outcome(problem, tries[0], decision=_screened_out(found, told.at_identity.families, untried))
+    if told is not None and len(told) == len(problem):
+        problem = told
     learner.progress.expect(sum(map(len, tries)) * len(candidates) + 1)
-    scored = guarded and independent and _is_scored(problem, candidates)
-    evidence, decision, splits, candidates = _judge(problem, candidates, tries, learner, level, scored)
+    evidence, decision, splits, candidates = _judge(problem, candidates, tries, learner, level, scored and told)
+    problem = replace(problem, at_identity=None)
     settings = candidates[evidence.best() if evidence else 0]
     if not guarded:
         decision = None
@@ -108,6 +119,14 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     return Outcome(problem, splits, evidence, decision, settings)
 
 
+def _screened_out(found, families, untried):
+    """The decision where the screen refuses the search."""
+    why = found.objection
+    untried = untried | dict.fromkeys(families, Untried(0.0, *why))
+    decision = nothing_tried(*why, untried=untried)
+    return decision._replace(verdict=replace(decision.verdict, detectable_gain=found.detectable_gain))
+
+
 def _judge(problem, candidates, tries, learner, level, scored):
     """Evidence of the candidates, the decision, the splits for views, and the candidates, of what proves something.
 
@@ -121,14 +140,14 @@ def _judge(problem, candidates, tries, learner, level, scored):
     tried = []
     for splits in tries:
         evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped)
-        decision = _decided(evidence, level / (1 + scored), len(tries), n_alone)
+        decision = _decided(evidence, level / (1 + bool(scored)), len(tries), n_alone)
         if decision.verdict.accepted:
             return evidence, decision, splits, candidates
         tried.append((evidence, decision))
     if not tried:
         return None, None, [], candidates
-    scored = scored and not tried[0][1].unheard
-    families, scores = _scores(problem, candidates[0]) if scored else ({}, {})
+    scored = None if tried[0][1].unheard else scored
+    families, scores = scores_of(scored) if scored else ({}, {})
     if scored and not scores:
         tried = [(e, _decided(e, level, len(tries), n_alone)) for e, _ in tried]
         for (evidence, decision), splits in zip(tried, tries, strict=True):
@@ -203,11 +222,6 @@ def _is_scored(problem, candidates):
     at_identity = isinstance(settings.init, str) and settings.init == "zeros"
     plain = not (settings.gamma or settings.penalty) and settings.optimizer in ("auto", "natural")
     return n_of_inputs == 1 and at_identity and plain and problem.backbone.splits is None
-
-
-def _scores(problem, settings):
-    groups = problem.split_params.get("groups")
-    return scores_of(problem, settings.perturbation, problem.copies if groups is None else np.asarray(groups))
 
 
 def _under_weak_prior(settings, name, family):

@@ -1,0 +1,95 @@
+"""The screen before a search, and the score test after it: what gradients at the identity say of all families at once.
+
+One pass, forward and backward, tells each sample's gradients with respect to the parameters of every family of the
+inputs, and of the clamp of features. The screen can only refuse. The score test may keep what folds can't prove, and
+needs the same under labels that the network itself drew.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .._judging.score import Score
+from .._judging.screen import Screen
+from .._utils.arrays import drawn_rows
+from ..perturbations._families import n_learnable
+from ..perturbations._words import title_of
+from ._evidence_step import MAX_ENTRIES, AtIdentity, Design, wide_gradients_of
+from ._learner import MAX_PARAMETERS, competing_families, make_perturbation
+
+# Of more samples, where parameters aren't fewer, so many are drawn; and entries of a matrix that is kept in float64.
+_MOST_SAMPLES, _MOST_ENTRIES = 4000, 2**25
+
+
+def with_gradients(problem, candidates):
+    """The samples to screen, all or some drawn, with their gradients at the identity; and why families have none.
+
+    None in the place of samples where there is no family.
+    """
+    settings = candidates[0]
+    untried: dict = {}
+    if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+        families, untried = competing_families(problem, settings.penalty)
+    else:
+        families = {title_of(settings.perturbation): make_perturbation(settings.perturbation, problem)}
+    if problem.norm_layers and any(each.features for each in candidates):
+        families["norm"] = make_perturbation("norm", problem)
+    families = {name: family.eval() for name, family in families.items() if n_learnable(family)}
+    if not families:
+        return None, untried
+    n_columns = sum(map(n_learnable, families.values()))
+    most = min(MAX_ENTRIES // n_columns, max(_MOST_SAMPLES, _MOST_ENTRIES // n_columns))
+    if len(problem) > most:
+        problem = problem.take(np.sort(drawn_rows(len(problem), most)))
+    return replace(problem, at_identity=AtIdentity.of(problem, families)), untried
+
+
+def screen_of(problem, level):
+    """What the gradients of some samples say of a search; folds have to prove at `level` what it finds."""
+    gradients = wide_gradients_of(problem)
+    n_columns = gradients.rows.shape[1]
+    size, step = gradients.weight * gradients.factor**2, max(1, _MOST_ENTRIES // n_columns)
+    squares = sum(part.double().square().T @ share for part, share in zip(gradients.rows.split(step), size.split(step)))
+    design = Design(gradients, torch.where(squares > 0, squares, 1.0) * n_columns / gradients.weight.sum())
+    products = design.gram if design.dual else design.block()
+    return Screen.of(products.cpu().numpy(), design.root.cpu().numpy(), n_columns, level, units_of(problem))
+
+
+def units_of(problem):
+    """Labels that samples which count as one share; None where each counts."""
+    groups = problem.split_params.get("groups")
+    return problem.copies if groups is None else np.asarray(groups)
+
+
+def scores_of(problem):
+    """The families of inputs that take part, at the identity, and the tests of their gradients: two dicts by name."""
+    known = problem.at_identity
+    few = [name for name, family in known.families.items() if name != "norm" and n_learnable(family) <= MAX_PARAMETERS]
+    families = {name: known.families[name] for name in few}
+    if not families:
+        return {}, {}
+    exact = problem.in_full_precision()
+    temperature = exact.solve(prior=True).temperature
+    drawn = replace(exact, y_encoded=_drawn_labels(exact, temperature))
+    drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, temperature))
+    told, weight = [], problem.weight_of_all.numpy()
+    for part in (problem, drawn):
+        gradients = wide_gradients_of(part)
+        rows = {name: gradients.rows[:, part.at_identity.columns[name]] for name in families}
+        rows = {name: (own.double() * gradients.factor[:, None]).cpu().numpy() for name, own in rows.items()}
+        told.append((rows, gradients.temperature.cpu().numpy()))
+    (own, slopes), (others, drawn_slopes) = told
+    groups = units_of(problem)
+    scores = {name: Score.of(own[name], slopes, others[name], drawn_slopes, weight, groups) for name in families}
+    scores = {name: score for name, score in scores.items() if score.takes_part}
+    return {name: families[name] for name in scores}, scores
+
+
+def _drawn_labels(problem, temperature):
+    """Columns drawn, with a fixed seed, from the probabilities at the identity; the same on any processes."""
+    shard, logits = problem.shard, problem.logits.double()
+    uniform = torch.rand(shard.total, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    uniform = uniform[shard.start : shard.start + shard.size].to(logits.device)
+    cumulative = (logits / temperature).softmax(1).cumsum(1)
+    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
