@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
+from .._judging.out_of_fold import LEVEL, MAX_UNANIMOUS, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
 from .._judging.score import combined_p_value
 from .._judging.verdict import Decision, Objection, Unheard, Untried, nothing_tried
 from .._judging.words import left_out
@@ -26,6 +26,8 @@ from ._state import Settings, State, parameters_of
 _SHARE_OF_FEATURES = 0.25
 # Of the families whose gradients are beyond chance, so many of the least p values are fitted.
 _MOST_BY_SCORE = 2
+# Steps of a fold, after which few samples are fitted at the cost of others.
+_MOST_STEPS = 5
 
 
 @dataclass
@@ -95,7 +97,8 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     if told is not None and len(told) == len(problem):
         problem = told
     learner.progress.expect(sum(map(len, tries)) * len(candidates) + 1)
-    evidence, decision, splits, candidates = _judge(problem, candidates, tries, learner, level, scored and told)
+    options = {"scored": told if scored else None, "screened": screened}
+    evidence, decision, splits, candidates = _judge(problem, candidates, tries, learner, level, **options)
     problem = replace(problem, at_identity=None)
     settings = candidates[evidence.best() if evidence else 0]
     if not guarded:
@@ -127,30 +130,33 @@ def _screened_out(found, families, untried):
     return decision._replace(verdict=replace(decision.verdict, detectable_gain=found.detectable_gain))
 
 
-def _judge(problem, candidates, tries, learner, level, scored):
+def _judge(problem, candidates, tries, learner, level, *, scored, screened):
     """Evidence of the candidates, the decision, the splits for views, and the candidates, of what proves something.
 
-    Folds come first, try by try. Where these prove nothing, and it is `scored`, the score test follows, and has the
-    other half of the level; where this can't prove anything, folds have all of it. Of tries that prove nothing it is
-    that which comes nearest to it, and views are searched with the first try's splits.
+    Folds come first, try by try; where the search is `screened`, the second follows only where the first gained in each
+    fold. Where these prove nothing the score test follows, of the samples `scored`, and has the other half of the
+    level; where this can't prove anything, folds have all of it. Of tries that prove nothing it is that which comes
+    nearest to it, and views are searched with the first try's splits.
     """
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     n_alone = len(without_appended_features(candidates))
     early_stopped = (n_alone or len(candidates)) == 1
     tried = []
     for splits in tries:
-        evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped)
+        evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped, screened=screened)
         decision = _decided(evidence, level / (1 + bool(scored)), len(tries), n_alone)
         if decision.verdict.accepted:
             return evidence, decision, splits, candidates
         tried.append((evidence, decision))
+        if screened and decision.n_gains < len(splits):
+            break
     if not tried:
         return None, None, [], candidates
     scored = None if tried[0][1].unheard else scored
     families, scores = scores_of(scored) if scored else ({}, {})
     if scored and not scores:
         tried = [(e, _decided(e, level, len(tries), n_alone)) for e, _ in tried]
-        for (evidence, decision), splits in zip(tried, tries, strict=True):
+        for (evidence, decision), splits in zip(tried, tries, strict=False):
             if decision.verdict.accepted:
                 return evidence, decision, splits, candidates
     evidence, decision = min(tried, key=lambda judged: (not judged[1].verdict.tried, judged[1].verdict.p_value))
@@ -200,12 +206,14 @@ def _judge_by_score(problem, settings, families, scores, splits, learner, level,
     return None
 
 
-def _hold_out_on(problem, splits, candidates, learner, early_stopped):
-    """Evidence of candidates, each fitted to the training part of each split."""
+def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screened=False):
+    """Evidence of candidates, each fitted to the training part of each split; of `screened` ones by few steps."""
     quiet = [
         replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
         for settings in candidates
     ]
+    if screened:
+        quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
     # Of folds that share samples, or leave some out, gradients foresee nothing, and may be large.
     apart = np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(len(problem)))
 
@@ -213,7 +221,8 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped):
         states = learner.fit_path(train, quiet)
         return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
 
-    return cross_examine(problem, splits, learn, learner.progress)
+    until_lost = screened and problem.n_distinct >= 2 * MIN_SAMPLES
+    return cross_examine(problem, splits, learn, learner.progress, until_lost=until_lost)
 
 
 def _is_scored(problem, candidates):
@@ -262,12 +271,12 @@ def fit_to_all(outcome, learner):
         outcome.problem, outcome.logits = problem, outcome.in_sample
 
 
-def cross_examine(problem, splits, learn, progress=None):
+def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
     """Evidence of candidates, learned in each fold and judged out of fold.
 
     `learn` takes the number of a fold, its training and its held-out part, both a Problem, to what the held-out part
     says of the baseline, a HeldOut, and of the candidates, a list of them. The splits are training and held-out rows,
-    and no row is held out twice.
+    and no row is held out twice. Of folds that have to gain one and all, those after one that doesn't may be left out.
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
@@ -290,6 +299,11 @@ def cross_examine(problem, splits, learn, progress=None):
             plain_loss, *means = np.average(of_all, axis=1, weights=weight[rows])
             best = int(np.argmin(means))
             progress.held_out(candidates[best], means[best], plain_loss)
+        differences = [np.average(seen.losses - baseline.losses, weights=weight[rows]) for seen in candidates]
+        if until_lost and len(splits) <= MAX_UNANIMOUS and min(differences) >= 0:
+            splits = splits[: k + 1]
+
+            break
     losses = np.zeros((len(folds[0]), len(problem)))
     for (_, rows), candidates in zip(splits, folds, strict=True):
         losses[:, rows] = [candidate.losses for candidate in candidates]
