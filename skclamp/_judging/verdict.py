@@ -47,6 +47,7 @@ class Unheard(Enum):
     NO_VIEWS_KNOWN = auto()
     NO_VIEWS_OF_INTEGERS = auto()
     GUESSES = auto()
+    RANDOM = auto()
     ANOTHER_ORDER = auto()
     NO_STATISTICS = auto()
     LABELS_TEACH_MORE = auto()

@@ -67,6 +67,10 @@ _WORDS = {
         "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
         "for by name, such as 'affine', is tried all the same"
     ),
+    Unheard.RANDOM: (
+        "the network draws at random, so that its gradients and its losses are those of other networks; a perturbation "
+        "that is asked for by name is tried all the same"
+    ),
     Unheard.ANOTHER_ORDER: (
         "the labels fit the columns in another order, and a perturbation learned from them would turn right answers "
         "into wrong ones: pass classes=..., a name for each column"

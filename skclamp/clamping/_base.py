@@ -375,9 +375,10 @@ class BaseClamping(BaseCalibrator):
                     start, outcome, views = self._refuse(problem, learner, X_unlabelled is not None)
                 else:
                     starts = self._starts(problem, learner, X_unlabelled, X_reference)
-                    if samples.guesses and self._searches_blindly and starts[0].taught is None:
-                        nothing = Outcome(problem, decision=nothing_tried(Unheard.GUESSES))
-                        start, outcome, views = starts[0], nothing, one_view()
+                    hopeless = samples.guesses and starts[0].taught is None
+                    if self._searches_blindly and (samples.random or hopeless):
+                        why = Unheard.RANDOM if samples.random else Unheard.GUESSES
+                        start, outcome, views = starts[0], Outcome(problem, decision=nothing_tried(why)), one_view()
                     else:
                         start, outcome, views = self._search_all(starts, learner)
                 problem, taught = start.problem, start.taught

@@ -86,18 +86,18 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     """
     if not candidates:
         return Outcome(problem, tries[0] if tries else [])
-    told, scored = None, guarded and independent and _is_scored(problem, candidates)
-    if tries and (scored or screened):
+    told, plain = None, guarded and _starts_at_identity(problem, candidates)
+    if tries and (plain or screened):
         learner.progress.begin("gradients")
         told, untried = with_gradients(problem, candidates)
     if told is not None and screened:
         found = screen_of(told, level)
+        learner.progress.screened(found.p_value)
         if found.objection:
             return Outcome(problem, tries[0], decision=_screened_out(found, told.at_identity.families, untried))
     if told is not None and len(told) == len(problem):
         problem = told
-    learner.progress.expect(sum(map(len, tries)) * len(candidates) + 1)
-    options = {"scored": told if scored else None, "screened": screened}
+    options = {"scored": told if plain and independent else None, "screened": screened}
     evidence, decision, splits, candidates = _judge(problem, candidates, tries, learner, level, **options)
     problem = replace(problem, at_identity=None)
     settings = candidates[evidence.best() if evidence else 0]
@@ -143,6 +143,7 @@ def _judge(problem, candidates, tries, learner, level, *, scored, screened):
     early_stopped = (n_alone or len(candidates)) == 1
     tried = []
     for splits in tries:
+        learner.progress.expect(len(splits) * len(candidates) + 1)
         evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped, screened=screened)
         decision = _decided(evidence, level / (1 + bool(scored)), len(tries), n_alone)
         if decision.verdict.accepted:
@@ -196,7 +197,7 @@ def _judge_by_score(problem, settings, families, scores, splits, learner, level,
     asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level]
     if asked_for:
         candidates = [_under_weak_prior(settings, name, families[name]) for name in asked_for]
-        learner.progress.expect_more(len(candidates) * len(splits))
+        learner.progress.expect(len(candidates) * len(splits) + 1)
         evidence = _hold_out_on(problem, splits, candidates, learner, len(candidates) == 1)
         best = evidence.best()
         if np.average(evidence.losses[best] - evidence.plain, weights=evidence.weight) < 0:
@@ -225,8 +226,8 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screene
     return cross_examine(problem, splits, learn, learner.progress, until_lost=until_lost)
 
 
-def _is_scored(problem, candidates):
-    """Whether the first candidate is for the score test: natural steps from the identity, of the inputs' NLL alone."""
+def _starts_at_identity(problem, candidates):
+    """Whether the first candidate takes natural steps from the identity, of the inputs' NLL alone."""
     settings, n_of_inputs = candidates[0], sum(not settings.features for settings in candidates)
     at_identity = isinstance(settings.init, str) and settings.init == "zeros"
     plain = not (settings.gamma or settings.penalty) and settings.optimizer in ("auto", "natural")
@@ -251,6 +252,7 @@ def fit_to_all(outcome, learner):
     else:
         # Other optimisers go on from the beginning.
         start = None
+    learner.progress.expect(1)
     learner.progress.begin("all samples")
     state = learner.fit(problem, settings, start)
     if not state.identity:
