@@ -18,6 +18,7 @@ class FamilyReason(Enum):
     LESS_EVIDENCE_THAN_ANOTHER = auto()
     LITTLE_EVIDENCE_THERE = auto()
     LITTLE_GAIN = auto()
+    NO_GAIN_FORESEEN = auto()
     NO_DESCENT = auto()
     TOO_MANY_PARAMETERS = auto()
     TOO_MANY_PARAMETERS_WITH_PENALTY = auto()

@@ -32,6 +32,9 @@ _WORDS = {
     FamilyReason.LESS_EVIDENCE_THAN_ANOTHER: "evidence of {value:.2f} nats, less than that of {about}",
     FamilyReason.LITTLE_EVIDENCE_THERE: "evidence of {value:.2f} nats where its first step led, needs {needed:g}",
     FamilyReason.LITTLE_GAIN: "its first step promises a gain of {value:.2f} nats, needs {needed:g}",
+    FamilyReason.NO_GAIN_FORESEEN: (
+        "gradients of some samples foresee a change of {value:+.2g} nats for others, needs below {needed:.2g}"
+    ),
     FamilyReason.NO_DESCENT: "no step along its gradient lowers the loss",
     FamilyReason.TOO_MANY_PARAMETERS: "{value:,} parameters, at most {needed:,}",
     FamilyReason.TOO_MANY_PARAMETERS_WITH_PENALTY: "{value:,} parameters, at most {needed:,} with a penalty",
@@ -56,8 +59,8 @@ _WORDS = {
         "gradients with respect to {about:,} numbers may be chance (p = {value:.2g}, needs at most {needed:g})"
     ),
     Unheard.NO_GAIN_FORESEEN: (
-        "the gradients of some samples foresee no gain on others: NLL {value:+.2g} nats per sample, needs below "
-        "{needed:.2g}, where chance may do as much (p = {about:.2g})"
+        "gradients of some samples foresee too little of others: {about} changes their NLL by {value:+.2g} nats per "
+        "sample, needs below {needed:.2g}"
     ),
     Unheard.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
     Unheard.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",

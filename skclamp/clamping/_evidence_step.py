@@ -28,6 +28,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from .._judging.screen import forecast
 from .._utils.arrays import absent_among, without
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
@@ -167,12 +168,31 @@ def gradients_of(problem, perturbation, temperature, gammas, extensions=(), *, w
     return [Gradients(logits, own, extended) for own, *extended in collect(problem, batches, sizes, gammas)]
 
 
-def wide_gradients_of(problem):
-    """WideGradients of the NLL of a problem's samples at the identity, of all families that a pass told of."""
+def wide_gradients_of(problem, *names):
+    """WideGradients of the NLL of a problem's samples at the identity, of families that a pass told of; of all."""
     known = problem.at_identity
-    batch = known.batch(problem, nn.Sequential(*known.families.values()))
-    ((gradients,),) = _kept(problem, [batch], [known.gradients.shape[1]], [0.0])
+    families = [known.families[name] for name in names or known.families]
+    batch = known.batch(problem, nn.Sequential(*families))
+    ((gradients,),) = _kept(problem, [batch], [sum(map(n_learnable, families))], [0.0])
     return gradients
+
+
+def products_of(gradients):
+    """WideGradients with parameters of equal size or, where these are more than samples, their products; and weights.
+
+    Weights are square roots, and T's direction is projected out; arrays for `skclamp._judging.screen`.
+    """
+    n_columns, size = gradients.rows.shape[1], gradients.weight * gradients.factor**2
+    step = max(1, _BLOCK // n_columns)
+    pieces = zip(gradients.rows.split(step), size.split(step), strict=True)
+    squares = sum(rows.double().square().T @ share for rows, share in pieces)
+    design = Design(gradients, torch.where(squares > 0, squares, 1.0) * n_columns / gradients.weight.sum())
+    return (design.gram if design.dual else design.block()).cpu().numpy(), design.root.cpu().numpy()
+
+
+def forecast_of(problem, name):
+    """What a family's gradients foresee, as `forecast` has it."""
+    return forecast(*products_of(wide_gradients_of(problem, name)), problem.units)
 
 
 class _Batch(NamedTuple):

@@ -108,6 +108,12 @@ class Problem:
         return np.arange(len(rows)) if self.copies is None else np.unique(self.copies[rows], return_inverse=True)[1]
 
     @property
+    def units(self):
+        """Labels that samples which count as one share: their groups or, without, copies; None where each counts."""
+        groups = self.split_params.get("groups")
+        return self.copies if groups is None else np.asarray(groups)
+
+    @property
     def n_distinct(self):
         """Number of samples that count, copies counted once."""
         return int(self.places.max(initial=-1)) + 1

@@ -15,10 +15,10 @@ from .._judging.screen import Screen
 from .._utils.arrays import drawn_rows
 from ..perturbations._families import n_learnable
 from ..perturbations._words import title_of
-from ._evidence_step import MAX_ENTRIES, AtIdentity, Design, wide_gradients_of
+from ._evidence_step import MAX_ENTRIES, AtIdentity, forecast_of, products_of, wide_gradients_of
 from ._learner import MAX_PARAMETERS, competing_families, make_perturbation
 
-# Of more samples, where parameters aren't fewer, so many are drawn; and entries of a matrix that is kept in float64.
+# Of more samples, where parameters aren't fewer, so many are drawn; and entries of a matrix in float64.
 _MOST_SAMPLES, _MOST_ENTRIES = 4000, 2**25
 
 
@@ -48,18 +48,10 @@ def with_gradients(problem, candidates):
 def screen_of(problem, level):
     """What the gradients of some samples say of a search; folds have to prove at `level` what it finds."""
     gradients = wide_gradients_of(problem)
-    n_columns = gradients.rows.shape[1]
-    size, step = gradients.weight * gradients.factor**2, max(1, _MOST_ENTRIES // n_columns)
-    squares = sum(part.double().square().T @ share for part, share in zip(gradients.rows.split(step), size.split(step)))
-    design = Design(gradients, torch.where(squares > 0, squares, 1.0) * n_columns / gradients.weight.sum())
-    products = design.gram if design.dual else design.block()
-    return Screen.of(products.cpu().numpy(), design.root.cpu().numpy(), n_columns, level, units_of(problem))
-
-
-def units_of(problem):
-    """Labels that samples which count as one share; None where each counts."""
-    groups = problem.split_params.get("groups")
-    return problem.copies if groups is None else np.asarray(groups)
+    found = Screen.of(*products_of(gradients), gradients.rows.shape[1], level, problem.units)
+    if found.may_be_chance:
+        return found
+    return found._replace(forecasts={name: forecast_of(problem, name) for name in problem.at_identity.families})
 
 
 def scores_of(problem):
@@ -80,8 +72,7 @@ def scores_of(problem):
         rows = {name: (own.double() * gradients.factor[:, None]).cpu().numpy() for name, own in rows.items()}
         told.append((rows, gradients.temperature.cpu().numpy()))
     (own, slopes), (others, drawn_slopes) = told
-    groups = units_of(problem)
-    scores = {name: Score.of(own[name], slopes, others[name], drawn_slopes, weight, groups) for name in families}
+    scores = {name: Score.of(own[name], slopes, others[name], drawn_slopes, weight, problem.units) for name in families}
     scores = {name: score for name, score in scores.items() if score.takes_part}
     return {name: families[name] for name in scores}, scores
 

@@ -222,7 +222,7 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screene
         states = learner.fit_path(train, quiet)
         return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
 
-    until_lost = screened and problem.n_distinct >= 2 * MIN_SAMPLES
+    until_lost = False and screened and problem.n_distinct >= 2 * MIN_SAMPLES
     return cross_examine(problem, splits, learn, learner.progress, until_lost=until_lost)
 
 
@@ -282,7 +282,7 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
-    weight, groups = problem.weight_of_all.numpy(), problem.split_params.get("groups")
+    weight = problem.weight_of_all.numpy()
     for k, (train, rows) in enumerate(splits):
         for part, what in ((train, "to train on"), (rows, "held out")):
             if not weight[part].any():
@@ -309,8 +309,7 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
     losses = np.zeros((len(folds[0]), len(problem)))
     for (_, rows), candidates in zip(splits, folds, strict=True):
         losses[:, rows] = [candidate.losses for candidate in candidates]
-    groups = problem.copies if groups is None else np.asarray(groups)
-    return Evidence(plain, losses, judging, [rows for _, rows in splits], least, folds, groups)
+    return Evidence(plain, losses, judging, [rows for _, rows in splits], least, folds, problem.units)
 
 
 def hold_out_all(train, held_out, states):
