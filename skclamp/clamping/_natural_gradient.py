@@ -165,7 +165,7 @@ class _Descent:
         if step is not None and step.gain < _SMALLEST_GAIN:
             too_little = Untried(0.0, FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
         elif blind and settings.features:
-            too_little = foresees_too_little(state.parts[-1][1], self.seen.units)
+            too_little = foresees_too_little(state.parts[-1][1], self.seen.units, 0.0)
         if too_little:
             self.note_unmoved(too_little)
         if too_little or step is None:
@@ -389,10 +389,10 @@ class _Descent:
         return self.end[1]
 
 
-def foresees_too_little(gradients, units):
+def foresees_too_little(gradients, units, n_errors=ERRORS):
     """Why WideGradients of some samples say that a step won't help others; None where it may."""
     foreseen, error = forecast(*products_of(gradients), units)
-    needed = -ERRORS * error
+    needed = -n_errors * error
     return None if foreseen < needed else Untried(foreseen - needed, FamilyReason.NO_GAIN_FORESEEN, foreseen, needed)
 
 

@@ -222,7 +222,7 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screene
         states = learner.fit_path(train, quiet)
         return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
 
-    until_lost = False and screened and problem.n_distinct >= 2 * MIN_SAMPLES
+    until_lost = screened and problem.n_distinct >= 2 * MIN_SAMPLES
     return cross_examine(problem, splits, learn, learner.progress, until_lost=until_lost)
 
 

@@ -155,7 +155,7 @@ class Looks:
         return part
 
     def __call__(self, name, positions=None):
-        """This process's logits of some positions, all by default, under a view."""
+        """Logits of some positions, all by default, under a view; of this process's."""
         rows = self._rows if positions is None else self._rows[positions]
         logits, seen = self._seen[name]
         new = rows[~seen[rows]]
