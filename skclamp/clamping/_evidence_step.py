@@ -207,10 +207,7 @@ class _Batch(NamedTuple):
 
 @dataclass
 class AtIdentity:
-    """Gradients of the margins of this process's samples at the identity, of several families, from one pass.
-
-    Their temperature may be off the optimum of some of the samples: a step has it at its optimum all the same.
-    """
+    """Gradients of the margins of this process's samples at the identity, of several families, from one pass."""
 
     # By name; "norm" is that of the features, and comes first.
     families: dict
@@ -219,12 +216,14 @@ class AtIdentity:
     columns: dict[str, slice]
     margin: torch.Tensor
     temperature: torch.Tensor
+    # The temperatures of the samples of all processes.
+    at: torch.Tensor
     # Which of these samples are meant; None for all of them.
     positions: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, problem, families, temperature=None):
-        """From a pass, in the network's own precision; at temperature scaling's T by default."""
+    def of(cls, problem, families, at):
+        """From a pass, in the network's own precision, `at` a temperature for each sample of all."""
         exact, of_inputs = problem.in_full_precision(), dict(families)
         norm = of_inputs.pop("norm", None)
         ordered = {} if norm is None else {"norm": norm}
@@ -235,14 +234,15 @@ class AtIdentity:
         device, n_samples = problem.logits.device, problem.shard.size
         gradients = torch.zeros(n_samples, ends[-1], device=device)
         margin, slopes = torch.zeros(2, n_samples, dtype=torch.float64, device=device)
-        at, logits = temperature or exact.solve(prior=True).temperature, torch.zeros_like(problem.logits)
-        for batch in _batches_back(exact, perturbation, at, [*of_inputs.values()], logits):
+        here = at[problem.shard.start : problem.shard.start + n_samples, None].to(device)
+        logits = torch.zeros_like(problem.logits)
+        for batch in _batches_back(exact, perturbation, here, [*of_inputs.values()], logits):
             margin[batch.rows], slopes[batch.rows] = batch.margin, batch.temperature
             start = 0
             for part in batch.parameters:
                 gradients[batch.rows, start : start + part.shape[1]] = part
                 start += part.shape[1]
-        return cls(ordered, gradients, columns, margin, slopes)
+        return cls(ordered, gradients, columns, margin, slopes, at)
 
     def take(self, rows):
         """Those of some samples."""
@@ -283,7 +283,10 @@ def _are_equal(part, family):
 
 
 def _batches_back(problem, perturbation, temperature, extensions, logits):
-    """Take the samples with weight through the network and back; `logits` are filled in."""
+    """Take the samples with weight through the network and back; `logits` are filled in.
+
+    The temperature is a number, or a column of numbers, one for each of this process's samples.
+    """
     done, norm = 0, norm_part(perturbation)
     for x, others, y_encoded, weight in problem.labelled_batches():
         n_samples = len(y_encoded)
@@ -301,15 +304,14 @@ def _batches_back(problem, perturbation, temperature, extensions, logits):
             by_features = torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
         with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
-            scaled = (
-                output.detach().to(torch.promote_types(output.dtype, torch.float32)) / temperature
-            ).requires_grad_()
+            at = temperature[rows].to(output.dtype) if isinstance(temperature, torch.Tensor) else temperature
+            scaled = (output.detach().to(torch.promote_types(output.dtype, torch.float32)) / at).requires_grad_()
             margin = margin_of(scaled, y_encoded)
             (slope,) = torch.autograd.grad(margin.sum(), scaled)
             # The only class that a sample has is certain, and what log T does to a logit of -inf is nothing.
             absent = absent_among(scaled.detach())
             slope = slope if absent is None else slope.masked_fill(absent | slope.isnan(), 0.0)
-            slope_of_output = (slope / temperature).to(output.dtype)
+            slope_of_output = (slope / at).to(output.dtype)
             if norm is None:
                 (cotangent,) = torch.autograd.grad(output, perturbed, slope_of_output)
             else:

@@ -165,7 +165,7 @@ class _Descent:
         if step is not None and step.gain < _SMALLEST_GAIN:
             too_little = Untried(0.0, FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
         elif blind and settings.features:
-            too_little = foresees_too_little(state.parts[-1][1], self.seen.units, 0.0)
+            too_little = foresees_too_little(state.gradients.own, self.seen.units, 0.0)
         if too_little:
             self.note_unmoved(too_little)
         if too_little or step is None:

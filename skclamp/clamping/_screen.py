@@ -22,10 +22,11 @@ from ._learner import MAX_PARAMETERS, competing_families, make_perturbation
 _MOST_SAMPLES, _MOST_ENTRIES = 4000, 2**25
 
 
-def with_gradients(problem, candidates):
+def with_gradients(problem, candidates, splits):
     """The samples to screen, all or some drawn, with their gradients at the identity; and why families have none.
 
-    None in the place of samples where there is no family.
+    None in the place of samples where there is no family. Where the parts that folds train on share no sample, each has
+    its own temperature, so that what a fold learns from is told by none of the labels that judge it.
     """
     settings = candidates[0]
     untried: dict = {}
@@ -40,9 +41,20 @@ def with_gradients(problem, candidates):
         return None, untried
     n_columns = sum(map(n_learnable, families.values()))
     most = min(MAX_ENTRIES // n_columns, max(_MOST_SAMPLES, _MOST_ENTRIES // n_columns))
-    if len(problem) > most:
-        problem = problem.take(np.sort(drawn_rows(len(problem), most)))
-    return replace(problem, at_identity=AtIdentity.of(problem, families)), untried
+    exact = problem.in_full_precision()
+    at = torch.full((len(problem),), exact.solve(prior=True).temperature, dtype=torch.float64)
+    for train, _ in splits if are_apart(splits, len(problem)) else ():
+        rows = torch.as_tensor(np.sort(train))
+        at[rows] = exact.take(rows).solve(prior=True).temperature
+    rows = drawn_rows(len(problem), most).sort().values
+    if len(rows) < len(problem):
+        problem = problem.take(rows)
+    return replace(problem, at_identity=AtIdentity.of(problem, families, at[rows])), untried
+
+
+def are_apart(splits, n_samples):
+    """Whether the parts that folds train on share no sample, and leave none out, as halves."""
+    return np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(n_samples))
 
 
 def screen_of(problem, level):
@@ -61,10 +73,8 @@ def scores_of(problem):
     families = {name: known.families[name] for name in few}
     if not families:
         return {}, {}
-    exact = problem.in_full_precision()
-    temperature = exact.solve(prior=True).temperature
-    drawn = replace(exact, y_encoded=_drawn_labels(exact, temperature))
-    drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, temperature))
+    drawn = replace(problem, y_encoded=_drawn_labels(problem, known.at))
+    drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, known.at))
     told, weight = [], problem.weight_of_all.numpy()
     for part in (problem, drawn):
         gradients = wide_gradients_of(part)
@@ -77,10 +87,10 @@ def scores_of(problem):
     return {name: families[name] for name in scores}, scores
 
 
-def _drawn_labels(problem, temperature):
+def _drawn_labels(problem, at):
     """Columns drawn, with a fixed seed, from the probabilities at the identity; the same on any processes."""
     shard, logits = problem.shard, problem.logits.double()
     uniform = torch.rand(shard.total, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    uniform = uniform[shard.start : shard.start + shard.size].to(logits.device)
-    cumulative = (logits / temperature).softmax(1).cumsum(1)
+    uniform, here = (part[shard.start : shard.start + shard.size].to(logits.device) for part in (uniform, at[:, None]))
+    cumulative = (logits / here).softmax(1).cumsum(1)
     return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)

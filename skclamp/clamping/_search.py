@@ -19,7 +19,7 @@ from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
 from ._evidence_step import Gradients, joined, most_samples
 from ._problem import Problem
-from ._screen import scores_of, screen_of, with_gradients
+from ._screen import are_apart, scores_of, screen_of, with_gradients
 from ._state import Settings, State, parameters_of
 
 # Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
@@ -89,7 +89,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     told, plain = None, guarded and _starts_at_identity(problem, candidates)
     if tries and (plain or screened):
         learner.progress.begin("gradients")
-        told, untried = with_gradients(problem, candidates)
+        told, untried = with_gradients(problem, candidates, tries[0])
     if told is not None and screened:
         found = screen_of(told, level)
         learner.progress.screened(found.p_value)
@@ -216,7 +216,10 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screene
     if screened:
         quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
     # Of folds that share samples, or leave some out, gradients foresee nothing, and may be large.
-    apart = np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(len(problem)))
+    apart = are_apart(splits, len(problem))
+    if not apart:
+        # Labels that these hold out tell the temperature of the gradients.
+        problem = replace(problem, at_identity=None)
 
     def learn(_, train, held_out):
         states = learner.fit_path(train, quiet)
