@@ -177,7 +177,7 @@ def wide_gradients_of(problem, *names):
     return gradients
 
 
-def products_of(gradients):
+def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
     """WideGradients with parameters of equal size or, where these are more than samples, their products; and weights.
 
     Weights are square roots, and T's direction is projected out; arrays for `skclamp._judging.screen`.

@@ -29,7 +29,7 @@ _SUBSAMPLE_SIZE = 512
 # Fewer samples are soon gone through, all of them.
 _FEW_SAMPLES = 2 * _SUBSAMPLE_SIZE
 _SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
-# Of fewer than twice as many samples half, which a step that fits them alone pleases less, and no fewer than these.
+# In a fold of fewer than twice as many samples, half of them, whom a step that fits noise pleases less, or these.
 _FEWEST_TRIED = 128
 # Where these deny what all the samples promise, so many times as many are asked.
 _MORE_TRIALS = 4
@@ -165,7 +165,7 @@ class _Descent:
         if step is not None and step.gain < _SMALLEST_GAIN:
             too_little = Untried(0.0, FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
         elif blind and settings.features:
-            too_little = foresees_too_little(state.gradients.own, self.seen.units, 0.0)
+            too_little = foresees_too_little(self.gradients().own, self.seen.units, 0.0)
         if too_little:
             self.note_unmoved(too_little)
         if too_little or step is None:
@@ -315,7 +315,8 @@ class _Descent:
         pool = self.samples if logits is None else self.seen
         n_samples = _SUBSAMPLE_TRIAL_SIZE
         if in_one and not self.subsampled:
-            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(pool) // 2))
+            n_samples = max(_FEWEST_TRIED, len(pool) // 2) if self.settings.for_guard else _TRIAL_SIZE
+            n_samples = min(n_samples, _TRIAL_SIZE)
         rows = _draw(pool, n_times * n_samples, self.generator)
         samples, before = pool.take(rows), self.temperature.item()
         start = parameters_of(self.state.perturbation)

@@ -126,7 +126,7 @@ def _screened_out(found, families, untried):
     """The decision where the screen refuses the search."""
     why = found.objection
     untried = untried | dict.fromkeys(families, Untried(0.0, *why))
-    decision = nothing_tried(*why, untried=untried)
+    decision = nothing_tried(why.reason, why.value, why.needed, why.about, untried)
     return decision._replace(verdict=replace(decision.verdict, detectable_gain=found.detectable_gain))
 
 

@@ -101,11 +101,9 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         return Views(modules, shares, None, searched, weighted_sum(logits, shares.tolist()))
     # What the search has learned in each fold.
     perturbed = outcome.evidence.of(outcome.evidence.best()) if perturbs else [None] * len(outcome.splits)
-    if perturbs:
-        looks = [Looks(exact, seen.learned.perturbation, candidates) for seen in perturbed]
-    else:
-        # What a fold looks at another one holds out.
-        looks = [Looks(exact, nn.Identity(), candidates)] * len(outcome.splits)
+    # Without a perturbation what a fold looks at another one holds out.
+    shared = Looks(exact, nn.Identity(), candidates)
+    looks = [shared if seen is None else Looks(exact, seen.learned.perturbation, candidates) for seen in perturbed]
 
     def learn(fold, train, held_out):
         rows, held_out_rows = map(np.sort, outcome.splits[fold])
