@@ -68,7 +68,7 @@ class Screen(NamedTuple):
         missing = np.quantile(flipped, 1 - LEVEL) - flipped.mean()
         # And log-likelihood ratios of mean g have a variance of 2 g.
         of_folds = 2 * stats.norm.isf(level) ** 2 / n
-        detectable = max(float(missing / strength), of_folds) if flipped.any() else None
+        detectable = float(max(missing / strength, of_folds)) if flipped.any() else None
         return cls(p_value, n_parameters, detectable)
 
     @property

@@ -181,7 +181,7 @@ class BaseClamping(BaseCalibrator):
         ``standard_error`` and ``p_value`` : float, of it; ``tried`` : dict, from each family that a fold fitted
         ("affine + grid" where it appended two) to its own difference; ``not_tried`` : dict, from each other family to
         the reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per
-        sample that the guard would have accepted on half of such sets of samples, None where nothing was tried;
+        sample that the guard, or the gradients before a search, would have shown on half of such sets of samples;
         ``folds`` : list of dict, what each fold learned, in how many epochs, and the NLL of what it held out.
     unlabelled_verdict_ : Verdict
         What labelled samples found of what `X_unlabelled` taught, against temperature scaling; only where it was given.
