@@ -163,7 +163,8 @@ def test_two_prints_the_last_training_after_the_folds(capfd):
 
 
 def test_what_the_folds_did_is_saved(tmp_path):
-    calibrator = NeuralClampingCalibrator(NETWORK, max_views=2, views=[torch.nn.Tanh()], random_state=0).fit(X, Y)
+    settings = {"perturbation": "affine", "max_views": 2, "views": [torch.nn.Tanh()]}
+    calibrator = NeuralClampingCalibrator(NETWORK, **settings, random_state=0).fit(X, Y)
     with pytest.warns(NotSavedWarning, match="views"):
         calibrator.save(tmp_path / "saved")
     loaded = skclamp.load(tmp_path / "saved", NETWORK)

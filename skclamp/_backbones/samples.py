@@ -86,6 +86,8 @@ class Samples(Reading):
         Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
     misordered : bool
         Whether the columns fit the labels in another order.
+    random : bool
+        Whether the network draws in eval mode.
     """
 
     y_encoded: torch.Tensor
@@ -95,6 +97,7 @@ class Samples(Reading):
     metadata: Metadata = NO_METADATA
     guesses: bool = False
     misordered: bool = False
+    random: bool = False
 
     def of_all(self):
         """Logits, column indices and weights of the samples of all processes."""

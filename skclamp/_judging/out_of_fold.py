@@ -19,7 +19,7 @@ LEVEL = 0.02
 # With fewer samples no difference of a plausible size can be told from chance, and the baseline it is.
 MIN_SAMPLES = 100
 # Each of so many folds must gain; of more, each of fewer samples, one may well lose by chance.
-_MAX_UNANIMOUS = 2
+MAX_UNANIMOUS = 2
 _OF_TRAINING = "n_train", "train_loss"
 # Samples that are drawn to tell what half of them would have shown.
 _N_DRAWS = 1000
@@ -200,7 +200,7 @@ def decide(evidence, candidate, level=LEVEL, n_tries=1, shares=None):
     universal, needed = float(np.exp(min(0.0, -log_ratio))) * n_tests, float(np.log(n_tests / level))
     n_folds, n_samples = len(evidence.folds), int(np.count_nonzero(evidence.weight))
     objections, unheard = [], None
-    if n_gains < n_folds <= _MAX_UNANIMOUS:
+    if n_gains < n_folds <= MAX_UNANIMOUS:
         objections.append(Objection(Doubt.LOST_FOLDS, n_gains, n_folds))
     if not student < level:
         objections.append(Objection(Doubt.CHANCE, min(1.0, student), level))
@@ -255,7 +255,7 @@ def detectable_gain(standard_error, n_effective, head_starts, level):
     def majority(gain):
         by_fold = gain + noise
         universal = np.logaddexp.reduce(n * (by_fold - head_starts), axis=1)
-        gained = (by_fold > 0).all(1) | (len(n) > _MAX_UNANIMOUS)
+        gained = (by_fold > 0).all(1) | (len(n) > MAX_UNANIMOUS)
         return np.mean(gained & (by_fold @ shares > student) & (universal > needed)) - 0.5
 
     high = standard_error

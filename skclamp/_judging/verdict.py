@@ -18,6 +18,7 @@ class FamilyReason(Enum):
     LESS_EVIDENCE_THAN_ANOTHER = auto()
     LITTLE_EVIDENCE_THERE = auto()
     LITTLE_GAIN = auto()
+    NO_GAIN_FORESEEN = auto()
     NO_DESCENT = auto()
     TOO_MANY_PARAMETERS = auto()
     TOO_MANY_PARAMETERS_WITH_PENALTY = auto()
@@ -47,9 +48,12 @@ class Unheard(Enum):
     NO_VIEWS_KNOWN = auto()
     NO_VIEWS_OF_INTEGERS = auto()
     GUESSES = auto()
+    RANDOM = auto()
     ANOTHER_ORDER = auto()
     NO_STATISTICS = auto()
     LABELS_TEACH_MORE = auto()
+    GRADIENTS_BY_CHANCE = auto()
+    NO_GAIN_FORESEEN = auto()
 
 
 class Objection(NamedTuple):

@@ -32,6 +32,9 @@ _WORDS = {
     FamilyReason.LESS_EVIDENCE_THAN_ANOTHER: "evidence of {value:.2f} nats, less than that of {about}",
     FamilyReason.LITTLE_EVIDENCE_THERE: "evidence of {value:.2f} nats where its first step led, needs {needed:g}",
     FamilyReason.LITTLE_GAIN: "its first step promises a gain of {value:.2f} nats, needs {needed:g}",
+    FamilyReason.NO_GAIN_FORESEEN: (
+        "gradients of some samples foresee a change of {value:+.2g} nats for others, needs below {needed:.2g}"
+    ),
     FamilyReason.NO_DESCENT: "no step along its gradient lowers the loss",
     FamilyReason.TOO_MANY_PARAMETERS: "{value:,} parameters, at most {needed:,}",
     FamilyReason.TOO_MANY_PARAMETERS_WITH_PENALTY: "{value:,} parameters, at most {needed:,} with a penalty",
@@ -52,6 +55,13 @@ _WORDS = {
         "the network has no batch norm, whose statistics would tell, and X_reference gives none to compare with"
     ),
     Unheard.LABELS_TEACH_MORE: "but the labelled samples alone are expected to teach more",
+    Unheard.GRADIENTS_BY_CHANCE: (
+        "gradients with respect to {about:,} numbers may be chance (p = {value:.2g}, needs at most {needed:g})"
+    ),
+    Unheard.NO_GAIN_FORESEEN: (
+        "gradients of some samples foresee too little of others: {about} changes their NLL by {value:+.2g} nats per "
+        "sample, needs below {needed:.2g}"
+    ),
     Unheard.FEW_FOR_VIEWS: "views need {needed} samples with weight, got {value}",
     Unheard.NO_VIEWS_GIVEN: "views holds none beside the inputs as they are",
     Unheard.NO_VIEWS_KNOWN: "no views are known of inputs of shape {about}: views may be a list of modules",
@@ -59,6 +69,10 @@ _WORDS = {
     Unheard.GUESSES: (
         "the network is no better than guessing, and says much the same of all samples; a perturbation that is asked "
         "for by name, such as 'affine', is tried all the same"
+    ),
+    Unheard.RANDOM: (
+        "the network draws at random, so that its gradients and its losses are those of other networks; a perturbation "
+        "that is asked for by name is tried all the same"
     ),
     Unheard.ANOTHER_ORDER: (
         "the labels fit the columns in another order, and a perturbation learned from them would turn right answers "

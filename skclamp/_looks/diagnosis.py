@@ -105,6 +105,8 @@ class Looked(NamedTuple):
         Whether the logits are those of an untrained network: they say nothing of the labels, and are much alike.
     misordered : bool
         Whether the columns fit the labels in another order.
+    random : bool
+        Whether the network draws in eval mode.
     """
 
     logits: torch.Tensor
@@ -114,6 +116,7 @@ class Looked(NamedTuple):
     accuracy: float
     guesses: bool
     misordered: bool
+    random: bool = False
 
 
 def diagnose(samples, *, fitted):
@@ -133,13 +136,14 @@ def diagnose(samples, *, fitted):
     if backbone.guessed_item is not None:
         findings.append(Finding(words.several_outputs, {"guess": backbone.guessed_item}))
     varies = {"random": words.random_network, "batch": words.coupled_samples}
-    if backbone.in_batches and (why := backbone.second_look()):
+    why = backbone.second_look() if backbone.in_batches else None
+    if why:
         findings.append(Finding(varies[why], {}, explains=True))
     few = min(max(_FEW_ROWS, _ROWS_PER_CLASS * logits.shape[1]), _MAX_ROWS)
     looked, misfits = _look_at_columns(samples, n_samples, few)
     if misfits and n_samples > few:
         looked, misfits = _look_at_columns(samples, n_samples, _MAX_ROWS)
-    return findings + misfits, looked
+    return findings + misfits, looked._replace(random=why == "random")
 
 
 def look_for_errors(logits, y_encoded, weight, purpose="calibrate"):

@@ -262,7 +262,8 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
                 self._check_absent(absent, samples)
             self.least_probability_ = self._least_probability(samples)
             logits = raised(samples.logits, self.least_probability_) if self.least_probability_ else samples.logits
-            known = {} if looked is None else {"guesses": looked.guesses, "misordered": looked.misordered}
+            names = ("guesses", "misordered", "random")
+            known = {} if looked is None else {name: getattr(looked, name) for name in names}
             samples = replace(samples, logits=logits, **known)
 
             self._n_samples = samples.shard.total

@@ -181,7 +181,7 @@ class BaseClamping(BaseCalibrator):
         ``standard_error`` and ``p_value`` : float, of it; ``tried`` : dict, from each family that a fold fitted
         ("affine + grid" where it appended two) to its own difference; ``not_tried`` : dict, from each other family to
         the reason; ``n_samples`` : int, held out, each once; ``detectable_gain`` : float or None, the gain of NLL per
-        sample that the guard would have accepted on half of such sets of samples, None where nothing was tried;
+        sample that the guard, or the gradients before a search, would have shown on half of such sets of samples;
         ``folds`` : list of dict, what each fold learned, in how many epochs, and the NLL of what it held out.
     unlabelled_verdict_ : Verdict
         What labelled samples found of what `X_unlabelled` taught, against temperature scaling; only where it was given.
@@ -375,9 +375,10 @@ class BaseClamping(BaseCalibrator):
                     start, outcome, views = self._refuse(problem, learner, X_unlabelled is not None)
                 else:
                     starts = self._starts(problem, learner, X_unlabelled, X_reference)
-                    if samples.guesses and self._searches_blindly and starts[0].taught is None:
-                        nothing = Outcome(problem, decision=nothing_tried(Unheard.GUESSES))
-                        start, outcome, views = starts[0], nothing, one_view()
+                    hopeless = samples.guesses and starts[0].taught is None
+                    if self._searches_blindly and (samples.random or hopeless):
+                        why = Unheard.RANDOM if samples.random else Unheard.GUESSES
+                        start, outcome, views = starts[0], Outcome(problem, decision=nothing_tried(why)), one_view()
                     else:
                         start, outcome, views = self._search_all(starts, learner)
                 problem, taught = start.problem, start.taught
@@ -504,7 +505,8 @@ class BaseClamping(BaseCalibrator):
             searched = accelerate(searched, self.precision)
         if searched.norm_layers:
             searched = on_private_copies(searched)
-        options = {"guarded": self._guarded, "independent": self._samples_are_independent(searched)}
+        independent = self._samples_are_independent(searched)
+        options = {"guarded": self._guarded, "independent": independent, "screened": self._searches_blindly}
         return search(searched, candidates, tries, learner, level=level, **options)
 
     def _starts(self, problem, learner, X_unlabelled, X_reference):

@@ -74,8 +74,9 @@ class NeuralClampingCalibrator(BaseClamping):
         "norm" on top of them where folds say so. A module that starts as the identity, keeps shapes and treats each
         sample alike is copied. None is temperature scaling.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
-        What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these proved
-        nothing. A number is the part that each holds out, drawn at random, at most a half: 0.5 is two folds, 0.2 five.
+        What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these gained but
+        proved nothing. A number is the part that each holds out, drawn at random, at most a half: 0.5 is two folds, 0.2
+        five.
         None trains on all the data without a guard. Below 100 samples the result is temperature scaling. Samples should
         be independent: neighbours in time on both sides of a split prove nothing. Where they aren't, a splitter of
         scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
@@ -125,6 +126,10 @@ class NeuralClampingCalibrator(BaseClamping):
 
     Notes
     -----
+    Before "auto" searches, a pass at the identity tells each sample's gradients by the parameters of all families.
+    Nothing is fitted unless their sum is longer than those with random signs, at 5 %, and what a ridge regression on
+    four fifths of the samples foresees of the others is a fall of the NLL by 1.2 standard errors, or any at 0.1 %.
+
     A natural-gradient step solves for the parameters with the second moments of the per-sample gradients (the empirical
     Fisher information) and a Gaussian prior around the identity, whose precision for each family is the one with the
     largest evidence [3]_. One pass over the network serves all families, since their gradients are contractions of the

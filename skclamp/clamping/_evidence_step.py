@@ -17,19 +17,25 @@ Interpolation", Neural Computation, 1992, for the precision of the prior.
 """
 
 import math
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from .._judging.screen import forecast
 from .._utils.arrays import absent_among, without
 from ..distributed import ALONE, Shard
 from ..losses import focal_of_margin, margin_of
 from ..modules._norm_layers import features_clamped
 from ..perturbations._families import n_learnable
 from ..perturbations._norm import norm_part
+from ..perturbations._words import title_of
 
 # Gradients that are kept, 512 MB in float32; and rows and columns of the matrix that a step decomposes, in float64.
 MAX_ENTRIES = 2**27
@@ -151,11 +157,42 @@ def gradients_of(problem, perturbation, temperature, gammas, extensions=(), *, w
     extensions are perturbations at the identity, each of which could follow `perturbation`; one that is `wide` has
     them only where it is empty.
     """
-    logits = torch.zeros_like(problem.logits)
-    batches = _batches_back(problem, perturbation, temperature, extensions, logits)
+    known = problem.at_identity
+    if known is not None and known.tells(perturbation, extensions):
+        logits, batches = problem.logits, [known.batch(problem, perturbation, extensions)]
+    else:
+        logits = torch.zeros_like(problem.logits)
+        batches = _batches_back(problem, perturbation, temperature, extensions, logits)
     collect = _kept if wide else _summed
     sizes = [n_learnable(part) for part in (norm_part(perturbation) or perturbation, *extensions)]
     return [Gradients(logits, own, extended) for own, *extended in collect(problem, batches, sizes, gammas)]
+
+
+def wide_gradients_of(problem, *names):
+    """WideGradients of the NLL of a problem's samples at the identity, of families that a pass told of; of all."""
+    known = problem.at_identity
+    families = [known.families[name] for name in names or known.families]
+    batch = known.batch(problem, nn.Sequential(*families))
+    ((gradients,),) = _kept(problem, [batch], [sum(map(n_learnable, families))], [0.0])
+    return gradients
+
+
+def products_of(gradients) -> tuple[np.ndarray, np.ndarray]:
+    """WideGradients with parameters of equal size or, where these are more than samples, their products; and weights.
+
+    Weights are square roots, and T's direction is projected out; arrays for `skclamp._judging.screen`.
+    """
+    n_columns, size = gradients.rows.shape[1], gradients.weight * gradients.factor**2
+    step = max(1, _BLOCK // n_columns)
+    pieces = zip(gradients.rows.split(step), size.split(step), strict=True)
+    squares = sum(rows.double().square().T @ share for rows, share in pieces)
+    design = Design(gradients, torch.where(squares > 0, squares, 1.0) * n_columns / gradients.weight.sum())
+    return (design.gram if design.dual else design.block()).cpu().numpy(), design.root.cpu().numpy()
+
+
+def forecast_of(problem, name):
+    """What a family's gradients foresee, as `forecast` has it."""
+    return forecast(*products_of(wide_gradients_of(problem, name)), problem.units)
 
 
 class _Batch(NamedTuple):
@@ -168,8 +205,88 @@ class _Batch(NamedTuple):
     weight: torch.Tensor
 
 
+@dataclass
+class AtIdentity:
+    """Gradients of the margins of this process's samples at the identity, of several families, from one pass."""
+
+    # By name; "norm" is that of the features, and comes first.
+    families: dict
+    # A row for each sample, and the columns of each family.
+    gradients: torch.Tensor
+    columns: dict[str, slice]
+    margin: torch.Tensor
+    temperature: torch.Tensor
+    # The temperatures of the samples of all processes.
+    at: torch.Tensor
+    # Which of these samples are meant; None for all of them.
+    positions: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, problem, families, at):
+        """From a pass, in the network's own precision, `at` a temperature for each sample of all."""
+        exact, of_inputs = problem.in_full_precision(), dict(families)
+        norm = of_inputs.pop("norm", None)
+        ordered = {} if norm is None else {"norm": norm}
+        perturbation = nn.Sequential(OrderedDict(ordered))
+        ordered |= of_inputs
+        ends = np.cumsum([0, *map(n_learnable, ordered.values())]).tolist()
+        columns = {name: slice(*ends[k : k + 2]) for k, name in enumerate(ordered)}
+        device, n_samples = problem.logits.device, problem.shard.size
+        gradients = torch.zeros(n_samples, ends[-1], device=device)
+        margin, slopes = torch.zeros(2, n_samples, dtype=torch.float64, device=device)
+        here = at[problem.shard.start : problem.shard.start + n_samples, None].to(device)
+        logits = torch.zeros_like(problem.logits)
+        for batch in _batches_back(exact, perturbation, here, [*of_inputs.values()], logits):
+            margin[batch.rows], slopes[batch.rows] = batch.margin, batch.temperature
+            start = 0
+            for part in batch.parameters:
+                gradients[batch.rows, start : start + part.shape[1]] = part
+                start += part.shape[1]
+        return cls(ordered, gradients, columns, margin, slopes, at)
+
+    def take(self, rows):
+        """Those of some samples."""
+        return replace(self, positions=rows if self.positions is None else self.positions[rows])
+
+    def tells(self, perturbation, extensions):
+        """Whether a perturbation, and each of those that may follow it, is made of such families at the identity."""
+        parts = [*_parts(perturbation), *extensions]
+        return all(_are_equal(part, self.families.get(title_of(part))) for part in parts)
+
+    def batch(self, problem, perturbation, extensions=()):
+        """The samples of a problem as `_batches_back` has them."""
+        own = [title_of(part) for part in _parts(perturbation)]
+        parts = [self._taken(*names) for names in (own, *[[title_of(part)] for part in extensions])]
+        margin, temperature = (part[self._rows] for part in (self.margin, self.temperature))
+        return _Batch(slice(0, len(margin)), margin, temperature, parts, problem.weight.to(margin))
+
+    @property
+    def _rows(self):
+        return slice(None) if self.positions is None else self.positions
+
+    def _taken(self, *names):
+        if [*names] == [*self.columns]:
+            return self.gradients[self._rows]
+        parts = [self.gradients[:, self.columns[name]][self._rows] for name in names]
+        return torch.cat([self.gradients[self._rows, :0], *parts], 1) if len(parts) != 1 else parts[0]
+
+
+def _parts(perturbation):
+    return [*perturbation] if isinstance(perturbation, nn.Sequential) else [perturbation]
+
+
+def _are_equal(part, family):
+    if family is None:
+        return False
+    pairs = zip(part.parameters(), family.parameters(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
+
+
 def _batches_back(problem, perturbation, temperature, extensions, logits):
-    """Take the samples with weight through the network and back; `logits` are filled in."""
+    """Take the samples with weight through the network and back; `logits` are filled in.
+
+    The temperature is a number, or a column of numbers, one for each of this process's samples.
+    """
     done, norm = 0, norm_part(perturbation)
     for x, others, y_encoded, weight in problem.labelled_batches():
         n_samples = len(y_encoded)
@@ -181,33 +298,32 @@ def _batches_back(problem, perturbation, temperature, extensions, logits):
             # Detached anew: the identity returns the batch itself, which must not start to record.
             perturbed: Any = None if x is None else perturbation(x).to(x.dtype).detach()
         by_features = None
-        if norm is None:
+        if norm is None or extensions:
             perturbed.requires_grad_()
-        else:
+        if norm is not None:
             by_features = torch.zeros(n_samples, n_learnable(norm), device=y_encoded.device)
         with torch.enable_grad(), features_clamped(problem.backbone.module, norm, by_features):
             output = problem.backbone.module(perturbed, **others)
-            scaled = (
-                output.detach().to(torch.promote_types(output.dtype, torch.float32)) / temperature
-            ).requires_grad_()
+            at = temperature[rows].to(output.dtype) if isinstance(temperature, torch.Tensor) else temperature
+            scaled = (output.detach().to(torch.promote_types(output.dtype, torch.float32)) / at).requires_grad_()
             margin = margin_of(scaled, y_encoded)
             (slope,) = torch.autograd.grad(margin.sum(), scaled)
             # The only class that a sample has is certain, and what log T does to a logit of -inf is nothing.
             absent = absent_among(scaled.detach())
             slope = slope if absent is None else slope.masked_fill(absent | slope.isnan(), 0.0)
-            slope_of_output = (slope / temperature).to(output.dtype)
+            slope_of_output = (slope / at).to(output.dtype)
             if norm is None:
                 (cotangent,) = torch.autograd.grad(output, perturbed, slope_of_output)
             else:
                 output.backward(slope_of_output)
+                cotangent = perturbed.grad if extensions else None
         problem.passes.forward += n_samples
         problem.passes.backward += n_samples
         logits[rows] = output.detach()
-        if norm is not None:
-            own, extended = by_features, []
-        else:
+        own, extended = by_features, []
+        if cotangent is not None:
             seen, cotangent = perturbed.detach(), cotangent.contiguous()
-            own = per_sample_gradients(perturbation, x, cotangent)
+            own = per_sample_gradients(perturbation, x, cotangent) if norm is None else own
             extended = [per_sample_gradients(extension, seen, cotangent) for extension in extensions]
         by_temperature = -(slope * without(scaled.detach(), absent)).sum(1)
         yield _Batch(rows, margin.detach(), by_temperature, [own, *extended], weight)
@@ -477,13 +593,13 @@ def wide_step(gradients, displacement, prior_precision, *, penalty=0.0):
         On the norm of the displacement, of a prior whose diagonal is all ones: away from the identity it is as good as
         a prior of its own.
     """
-    design = _Design(gradients, prior_precision)
+    design = Design(gradients, prior_precision)
     displacement = F.pad(displacement, (0, len(prior_precision) - len(displacement)))
     norm = displacement.norm().item()
     extra = penalty * gradients.n_effective / norm if norm else 0.0
     displacement = design.width * displacement.double().to(design.width.device)
     target = design.times(displacement) - design.slope
-    values, coordinates = design.values, design.coordinates_of(target)
+    (values, _), coordinates = design.eigen, design.coordinates_of(target)
     strength = _first_strength(design.trace(), prior_precision.sum())
     for _ in range(_ITERATIONS):
         before = strength + extra
@@ -499,7 +615,7 @@ def wide_step(gradients, displacement, prior_precision, *, penalty=0.0):
     return Step(way / design.width, gain, evidence, precision, n_effective_parameters, gradients.n_effective)
 
 
-class _Design:
+class Design:
     """Gradients as a regression has its inputs: weighted, log T projected out, whitened by the prior.
 
     Their inner products are the curvature of the loss summed over samples, with T at its optimum for any parameters.
@@ -507,7 +623,7 @@ class _Design:
 
     def __init__(self, gradients, prior_precision):
         weight = gradients.weight
-        root = (weight * (gradients.n_effective / weight.sum())).sqrt()
+        self.root = root = (weight * (gradients.n_effective / weight.sum())).sqrt()
         slope = root * gradients.temperature
         self.rows = gradients.rows
         self.dual = len(self.rows) < self.rows.shape[1]
@@ -519,15 +635,19 @@ class _Design:
         self.slope = left - self.along * (self.along @ left)
         self.projected = torch.zeros_like(self.width)
         self.projected = self.transposed_times(self.along)
-        gram = self._gram()
-        if not gram.isfinite().all():
-            raise _infinite_curvature(gram)
-        values, vectors = torch.linalg.eigh(gram)
-        # Without those that are rounding errors.
-        kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
-        self.values, self.vectors = values[kept], vectors[:, kept]
+        self.gram = self._gram()
+        if not self.gram.isfinite().all():
+            raise _infinite_curvature(self.gram)
 
-    def _block(self, rows=slice(None), columns=slice(None)):
+    @cached_property
+    def eigen(self):
+        """Eigenvalues and eigenvectors of the smaller Gram matrix, without those that are rounding errors."""
+        values, vectors = torch.linalg.eigh(self.gram)
+        kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
+        return values[kept], vectors[:, kept]
+
+    def block(self, rows=slice(None), columns=slice(None)):
+        """Some rows and columns of it."""
         own = self.rows[rows, columns].double() * self.scale[rows, None] / self.width[columns]
         return own.addr_(self.along[rows], self.projected[columns], alpha=-1)
 
@@ -539,32 +659,30 @@ class _Design:
 
     def times(self, vector):
         """Product with a vector."""
-        return torch.cat([self._block(rows=piece) @ vector for piece in self._pieces(0)])
+        return torch.cat([self.block(rows=piece) @ vector for piece in self._pieces(0)])
 
     def transposed_times(self, vector):
         """Product of the transpose with a vector."""
-        return sum(vector[piece] @ self._block(rows=piece) for piece in self._pieces(0))
+        return sum(vector[piece] @ self.block(rows=piece) for piece in self._pieces(0))
 
     def coordinates_of(self, target):
         """Product of the transpose with a vector, along the eigenvectors of the curvature."""
-        if self.dual:
-            return self.values.sqrt() * (target @ self.vectors)
-        return self.transposed_times(target) @ self.vectors
+        values, vectors = self.eigen
+        return values.sqrt() * (target @ vectors) if self.dual else self.transposed_times(target) @ vectors
 
     def parameters_of(self, coordinates):
         """The whitened parameters with such coordinates."""
-        if self.dual:
-            return self.transposed_times(self.vectors @ (coordinates / self.values.sqrt()))
-        return self.vectors @ coordinates
+        values, vectors = self.eigen
+        return self.transposed_times(vectors @ (coordinates / values.sqrt())) if self.dual else vectors @ coordinates
 
     def _gram(self):
         """Inner products of the rows, or of the columns, where these are fewer."""
         total = 0.0
         for piece in self._pieces(1 if self.dual else 0):
-            block = self._block(columns=piece) if self.dual else self._block(rows=piece).T
+            block = self.block(columns=piece) if self.dual else self.block(rows=piece).T
             total = total + block @ block.T
         return total
 
     def trace(self):
         """Of the curvature in the units of the parameters."""
-        return sum((self._block(rows=piece) * self.width).square().sum() for piece in self._pieces(0))
+        return sum((self.block(rows=piece) * self.width).square().sum() for piece in self._pieces(0))

@@ -17,8 +17,8 @@ from .._utils.arrays import absent_among, without
 from ..perturbations._families import PERTURBATIONS, learnable, n_learnable
 from ..perturbations._norm import NormPerturbation, norm_part
 from ..perturbations._words import of_layers
-from ._evidence_step import MAX_ENTRIES, MAX_ORDER, gradients_of, most_samples
-from ._natural_gradient import descend
+from ._evidence_step import MAX_ENTRIES, MAX_ORDER, gradients_of, most_samples, wide_gradients_of
+from ._natural_gradient import descend, foresees_too_little
 from ._state import State
 from ._torch_training import train
 
@@ -70,6 +70,11 @@ class Learner:
         norm = copy.deepcopy(norm_part(state.perturbation)) or identity
         if not problem.norm_layers:
             return replace(state, untried=state.untried | {"norm": without_layers(problem)})
+        if settings.for_guard and problem.at_identity is not None:
+            # What a fold's own samples foresee of each other.
+            too_little = foresees_too_little(wide_gradients_of(problem, "norm"), problem.units)
+            if too_little:
+                return replace(state, untried=state.untried | {"norm": too_little})
         parts = [] if norm is identity else state.parts
         features = replace(_at(norm, identity), temperature=state.temperature, gradients=state.gradients, parts=parts)
         # The one that renews them lets the old ones go.

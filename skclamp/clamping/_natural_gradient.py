@@ -15,10 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from .._judging.screen import ERRORS, forecast
 from .._judging.verdict import FamilyReason, Untried
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
-from ._evidence_step import gradients_of, joined, most_samples, natural_step, prior_precision_of, wide_step
+from ._evidence_step import gradients_of, joined, most_samples, natural_step, prior_precision_of, products_of, wide_step
 from ._problem import Problem
 from ._state import Settings, State, parameters_of
 from ._torch_training import ClampingNet
@@ -28,6 +29,8 @@ _SUBSAMPLE_SIZE = 512
 # Fewer samples are soon gone through, all of them.
 _FEW_SAMPLES = 2 * _SUBSAMPLE_SIZE
 _SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
+# In a fold of fewer than twice as many samples, half of them, whom a step that fits noise pleases less, or these.
+_FEWEST_TRIED = 128
 # Where these deny what all the samples promise, so many times as many are asked.
 _MORE_TRIALS = 4
 _LONGEST_STEP, _SHORTEST_STEP = 16.0, 1 / 16
@@ -159,12 +162,12 @@ class _Descent:
         loss, step, others = self.choose()
         # What the model at the identity promises is perhaps a tenth of what there is.
         blind = first and settings.for_guard
-        if blind and settings.features and step.evidence < _EVIDENCE_THERE:
-            too_little = FamilyReason.LITTLE_EVIDENCE, step.evidence, _EVIDENCE_THERE
-        elif step is not None and step.gain < _SMALLEST_GAIN:
-            too_little = FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN
+        if step is not None and step.gain < _SMALLEST_GAIN:
+            too_little = Untried(0.0, FamilyReason.LITTLE_GAIN, step.gain, _SMALLEST_GAIN)
+        elif blind and settings.features:
+            too_little = foresees_too_little(self.gradients().own, self.seen.units, 0.0)
         if too_little:
-            self.note_unmoved(*too_little)
+            self.note_unmoved(too_little)
         if too_little or step is None:
             found = self.look(others)
             return found and (loss, *found, False)
@@ -184,7 +187,7 @@ class _Descent:
             # So much is more than chance, which so few samples may hide.
             length = self.search(step, lengthen=not nearly_there, n_times=_MORE_TRIALS)
         if not length:
-            self.note_unmoved(FamilyReason.NO_DESCENT)
+            self.note_unmoved(Untried(0.0, FamilyReason.NO_DESCENT))
             return None
         # A step that the search had to shorten much leads along the floor of a valley, where passes buy little more;
         # the gradients of few samples span a part of the curvature alone, and all their steps are short.
@@ -296,21 +299,24 @@ class _Descent:
             self.end = parameters_of(state.perturbation), self.seen.in_sample(state.gradients.logits, smooth=True)
         return None
 
-    def note_unmoved(self, reason, *numbers):
+    def note_unmoved(self, why):
         """Note of a perturbation that is still the identity why."""
         state = self.state
         if not state.perturbs:
-            state.untried |= dict.fromkeys(names_of(state.perturbation), Untried(0.0, reason, *numbers))
+            state.untried |= dict.fromkeys(names_of(state.perturbation), why)
 
     def search(self, step, *, lengthen=True, n_times=1):
         """Move along a step as far as the loss of some samples falls, or no further than usual; the length."""
         # From those whose logits the last pass told, which cost nothing, where there are any. A subsampled step has all
         # to draw from: what the few samples of its direction alone would like is not worth having.
         in_one = len(self.state.parts) == 1
-        n_samples = _TRIAL_SIZE if in_one and not self.subsampled else _SUBSAMPLE_TRIAL_SIZE
         gradients, self.state.gradients = self.state.gradients, None
         logits = None if gradients is None else gradients.logits
         pool = self.samples if logits is None else self.seen
+        n_samples = _SUBSAMPLE_TRIAL_SIZE
+        if in_one and not self.subsampled:
+            n_samples = max(_FEWEST_TRIED, len(pool) // 2) if self.settings.for_guard else _TRIAL_SIZE
+            n_samples = min(n_samples, _TRIAL_SIZE)
         rows = _draw(pool, n_times * n_samples, self.generator)
         samples, before = pool.take(rows), self.temperature.item()
         start = parameters_of(self.state.perturbation)
@@ -382,6 +388,13 @@ class _Descent:
         if self.end is None or not torch.equal(self.end[0], parameters_of(self.state.perturbation)):
             return None
         return self.end[1]
+
+
+def foresees_too_little(gradients, units, n_errors=ERRORS):
+    """Why WideGradients of some samples say that a step won't help others; None where it may."""
+    foreseen, error = forecast(*products_of(gradients), units)
+    needed = -n_errors * error
+    return None if foreseen < needed else Untried(foreseen - needed, FamilyReason.NO_GAIN_FORESEEN, foreseen, needed)
 
 
 class _Trial(NamedTuple):

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,8 @@ class Problem:
     # The normalisation layers that can be clamped, where they were looked for, and why others can't, by name.
     norm_layers: list[NormLayer] | None = None
     layers_left_out: dict[str, str] = field(default_factory=dict)
+    # Gradients of this process's samples at the identity, an `AtIdentity`, where a pass told them.
+    at_identity: Any = None
     # The network's, before it was taught anything.
     raw: torch.Tensor = field(kw_only=True)
     # Of the samples of all processes, on the CPU; told once.
@@ -105,6 +108,12 @@ class Problem:
         return np.arange(len(rows)) if self.copies is None else np.unique(self.copies[rows], return_inverse=True)[1]
 
     @property
+    def units(self):
+        """Labels that samples which count as one share: their groups or, without, copies; None where each counts."""
+        groups = self.split_params.get("groups")
+        return self.copies if groups is None else np.asarray(groups)
+
+    @property
     def n_distinct(self):
         """Number of samples that count, copies counted once."""
         return int(self.places.max(initial=-1)) + 1
@@ -131,6 +140,7 @@ class Problem:
             weight_of_all=weight_of_all,
             split_params=split_params,
             copies=copies,
+            at_identity=self.at_identity and self.at_identity.take(on),
         )
 
     def weighted(self):
@@ -241,7 +251,7 @@ class Problem:
             return backbone
 
         exact = None if self.exact is None else behind(self.exact)
-        return replace(self, backbone=behind(self.backbone), exact=exact)
+        return replace(self, backbone=behind(self.backbone), exact=exact, at_identity=None)
 
     def in_full_precision(self):
         """The same problem on the network in its own precision, for what decides and what is reported."""

@@ -30,18 +30,21 @@ class Progress(Callback):
         return self
 
     def __exit__(self, kind, *error):
-        if kind is None:
-            # Trainings that weren't needed are done as well.
-            self.bar_.update(self.bar_.total - self.bar_.n)
+        if kind is None and self.bar_.n:
+            self.bar_.total = self.bar_.n
+        elif kind is None:
+            # Nothing had to be trained.
+            self.bar_.update(self.bar_.total)
+        self.bar_.refresh()
         self.bar_.close()
 
     def expect(self, n_trainings):
         """How many trainings are to come, if all are needed."""
         self.bar_.total = self.bar_.n + n_trainings * self.max_epochs
 
-    def expect_more(self, n_trainings):
-        """How many come on top of these."""
-        self.bar_.total += n_trainings * self.max_epochs
+    def screened(self, p_value):
+        """What gradients at the identity say."""
+        self._show(**{"p of gradients": f"{p_value:.2g}"})
 
     def begin(self, stage):
         """Name what comes next."""
@@ -71,8 +74,9 @@ class Progress(Callback):
         self._show(loss=f"{net.history[-1, 'train_loss']:.4f}", T=f"{net.history[-1, 'temperature']:.3f}")
 
     def on_train_end(self, net, **kwargs):
-        """The epochs that convergence saved."""
-        self.bar_.update(self.max_epochs - self.n_epochs_)
+        """Take away the epochs that convergence saved."""
+        self.bar_.total = max(self.bar_.n, self.bar_.total - (self.max_epochs - self.n_epochs_))
+        self.bar_.refresh()
         self.n_epochs_ = 0
 
     def _show(self, **values):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .._judging.out_of_fold import LEVEL, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
+from .._judging.out_of_fold import LEVEL, MAX_UNANIMOUS, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
 from .._judging.score import combined_p_value
 from .._judging.verdict import Decision, Objection, Unheard, Untried, nothing_tried
 from .._judging.words import left_out
@@ -19,13 +19,15 @@ from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
 from ._evidence_step import Gradients, joined, most_samples
 from ._problem import Problem
-from ._score import scores_of
+from ._screen import are_apart, scores_of, screen_of, with_gradients
 from ._state import Settings, State, parameters_of
 
 # Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
 _SHARE_OF_FEATURES = 0.25
 # Of the families whose gradients are beyond chance, so many of the least p values are fitted.
 _MOST_BY_SCORE = 2
+# Steps of a fold, after which few samples are fitted at the cost of others.
+_MOST_STEPS = 5
 
 
 @dataclass
@@ -73,19 +75,31 @@ def without_appended_features(candidates):
     return alone if last.features and alone and not alone[0].features and alone[0].perturbation == "auto" else []
 
 
-def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, independent=False):
+def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, independent=False, screened=False):
     """Judge candidates on the folds; `fit_to_all` fits what is kept to all the samples.
 
     Neighbours among the candidates should resemble each other. Each try has splits, training and held-out rows, and
     follows where those before it proved nothing; without any, the first candidate is the best. Where `guarded`, the
     best candidate is kept only where held-out samples prove, at `level` over the number of tries, that it beats
-    temperature scaling; where samples, or their groups, are `independent`, gradients of all may as well.
+    temperature scaling; where samples, or their groups, are `independent`, gradients of all may as well. Where it is
+    `screened`, nothing is fitted unless gradients at the identity promise something.
     """
     if not candidates:
         return Outcome(problem, tries[0] if tries else [])
-    learner.progress.expect(sum(map(len, tries)) * len(candidates) + 1)
-    scored = guarded and independent and _is_scored(problem, candidates)
-    evidence, decision, splits, candidates = _judge(problem, candidates, tries, learner, level, scored)
+    told, plain = None, guarded and _starts_at_identity(problem, candidates)
+    if tries and (plain or screened):
+        learner.progress.begin("gradients")
+        told, untried = with_gradients(problem, candidates, tries[0])
+    if told is not None and screened:
+        found = screen_of(told, level)
+        learner.progress.screened(found.p_value)
+        if found.objection:
+            return Outcome(problem, tries[0], decision=_screened_out(found, told.at_identity.families, untried))
+    if told is not None and len(told) == len(problem):
+        problem = told
+    options = {"scored": told if plain and independent else None, "screened": screened}
+    evidence, decision, splits, candidates = _judge(problem, candidates, tries, learner, level, **options)
+    problem = replace(problem, at_identity=None)
     settings = candidates[evidence.best() if evidence else 0]
     if not guarded:
         decision = None
@@ -108,30 +122,42 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     return Outcome(problem, splits, evidence, decision, settings)
 
 
-def _judge(problem, candidates, tries, learner, level, scored):
+def _screened_out(found, families, untried):
+    """The decision where the screen refuses the search."""
+    why = found.objection
+    untried = untried | dict.fromkeys(families, Untried(0.0, *why))
+    decision = nothing_tried(why.reason, why.value, why.needed, why.about, untried)
+    return decision._replace(verdict=replace(decision.verdict, detectable_gain=found.detectable_gain))
+
+
+def _judge(problem, candidates, tries, learner, level, *, scored, screened):
     """Evidence of the candidates, the decision, the splits for views, and the candidates, of what proves something.
 
-    Folds come first, try by try. Where these prove nothing, and it is `scored`, the score test follows, and has the
-    other half of the level; where this can't prove anything, folds have all of it. Of tries that prove nothing it is
-    that which comes nearest to it, and views are searched with the first try's splits.
+    Folds come first, try by try; where the search is `screened`, the second follows only where the first gained in each
+    fold. Where these prove nothing the score test follows, of the samples `scored`, and has the other half of the
+    level; where this can't prove anything, folds have all of it. Of tries that prove nothing it is that which comes
+    nearest to it, and views are searched with the first try's splits.
     """
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     n_alone = len(without_appended_features(candidates))
     early_stopped = (n_alone or len(candidates)) == 1
     tried = []
     for splits in tries:
-        evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped)
-        decision = _decided(evidence, level / (1 + scored), len(tries), n_alone)
+        learner.progress.expect(len(splits) * len(candidates) + 1)
+        evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped, screened=screened)
+        decision = _decided(evidence, level / (1 + bool(scored)), len(tries), n_alone)
         if decision.verdict.accepted:
             return evidence, decision, splits, candidates
         tried.append((evidence, decision))
+        if screened and decision.n_gains < len(splits):
+            break
     if not tried:
         return None, None, [], candidates
-    scored = scored and not tried[0][1].unheard
-    families, scores = _scores(problem, candidates[0]) if scored else ({}, {})
+    scored = None if tried[0][1].unheard else scored
+    families, scores = scores_of(scored) if scored else ({}, {})
     if scored and not scores:
         tried = [(e, _decided(e, level, len(tries), n_alone)) for e, _ in tried]
-        for (evidence, decision), splits in zip(tried, tries, strict=True):
+        for (evidence, decision), splits in zip(tried, tries, strict=False):
             if decision.verdict.accepted:
                 return evidence, decision, splits, candidates
     evidence, decision = min(tried, key=lambda judged: (not judged[1].verdict.tried, judged[1].verdict.p_value))
@@ -171,7 +197,7 @@ def _judge_by_score(problem, settings, families, scores, splits, learner, level,
     asked_for = [name for name in names[:_MOST_BY_SCORE] if max(p_value, scores[name].p_value) < level]
     if asked_for:
         candidates = [_under_weak_prior(settings, name, families[name]) for name in asked_for]
-        learner.progress.expect_more(len(candidates) * len(splits))
+        learner.progress.expect(len(candidates) * len(splits) + 1)
         evidence = _hold_out_on(problem, splits, candidates, learner, len(candidates) == 1)
         best = evidence.best()
         if np.average(evidence.losses[best] - evidence.plain, weights=evidence.weight) < 0:
@@ -181,33 +207,34 @@ def _judge_by_score(problem, settings, families, scores, splits, learner, level,
     return None
 
 
-def _hold_out_on(problem, splits, candidates, learner, early_stopped):
-    """Evidence of candidates, each fitted to the training part of each split."""
+def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screened=False):
+    """Evidence of candidates, each fitted to the training part of each split; of `screened` ones by few steps."""
     quiet = [
         replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
         for settings in candidates
     ]
+    if screened:
+        quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
     # Of folds that share samples, or leave some out, gradients foresee nothing, and may be large.
-    apart = np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(len(problem)))
+    apart = are_apart(splits, len(problem))
+    if not apart:
+        # Labels that these hold out tell the temperature of the gradients.
+        problem = replace(problem, at_identity=None)
 
     def learn(_, train, held_out):
         states = learner.fit_path(train, quiet)
         return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
 
-    return cross_examine(problem, splits, learn, learner.progress)
+    until_lost = screened and problem.n_distinct >= 2 * MIN_SAMPLES
+    return cross_examine(problem, splits, learn, learner.progress, until_lost=until_lost)
 
 
-def _is_scored(problem, candidates):
-    """Whether the first candidate is for the score test: natural steps from the identity, of the inputs' NLL alone."""
+def _starts_at_identity(problem, candidates):
+    """Whether the first candidate takes natural steps from the identity, of the inputs' NLL alone."""
     settings, n_of_inputs = candidates[0], sum(not settings.features for settings in candidates)
     at_identity = isinstance(settings.init, str) and settings.init == "zeros"
     plain = not (settings.gamma or settings.penalty) and settings.optimizer in ("auto", "natural")
     return n_of_inputs == 1 and at_identity and plain and problem.backbone.splits is None
-
-
-def _scores(problem, settings):
-    groups = problem.split_params.get("groups")
-    return scores_of(problem, settings.perturbation, problem.copies if groups is None else np.asarray(groups))
 
 
 def _under_weak_prior(settings, name, family):
@@ -228,6 +255,7 @@ def fit_to_all(outcome, learner):
     else:
         # Other optimisers go on from the beginning.
         start = None
+    learner.progress.expect(1)
     learner.progress.begin("all samples")
     state = learner.fit(problem, settings, start)
     if not state.identity:
@@ -248,16 +276,16 @@ def fit_to_all(outcome, learner):
         outcome.problem, outcome.logits = problem, outcome.in_sample
 
 
-def cross_examine(problem, splits, learn, progress=None):
+def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
     """Evidence of candidates, learned in each fold and judged out of fold.
 
     `learn` takes the number of a fold, its training and its held-out part, both a Problem, to what the held-out part
     says of the baseline, a HeldOut, and of the candidates, a list of them. The splits are training and held-out rows,
-    and no row is held out twice.
+    and no row is held out twice. Of folds that have to gain one and all, those after one that doesn't may be left out.
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
-    weight, groups = problem.weight_of_all.numpy(), problem.split_params.get("groups")
+    weight = problem.weight_of_all.numpy()
     for k, (train, rows) in enumerate(splits):
         for part, what in ((train, "to train on"), (rows, "held out")):
             if not weight[part].any():
@@ -276,11 +304,15 @@ def cross_examine(problem, splits, learn, progress=None):
             plain_loss, *means = np.average(of_all, axis=1, weights=weight[rows])
             best = int(np.argmin(means))
             progress.held_out(candidates[best], means[best], plain_loss)
+        differences = [np.average(seen.losses - baseline.losses, weights=weight[rows]) for seen in candidates]
+        if until_lost and len(splits) <= MAX_UNANIMOUS and min(differences) >= 0:
+            splits = splits[: k + 1]
+
+            break
     losses = np.zeros((len(folds[0]), len(problem)))
     for (_, rows), candidates in zip(splits, folds, strict=True):
         losses[:, rows] = [candidate.losses for candidate in candidates]
-    groups = problem.copies if groups is None else np.asarray(groups)
-    return Evidence(plain, losses, judging, [rows for _, rows in splits], least, folds, groups)
+    return Evidence(plain, losses, judging, [rows for _, rows in splits], least, folds, problem.units)
 
 
 def hold_out_all(train, held_out, states):

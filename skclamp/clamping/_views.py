@@ -18,9 +18,9 @@ from ._problem import Problem, Through
 from ._search import cross_examine, hold_out, pooled_logits
 
 # Samples that all candidates are looked at with, and how many go on; samples for these, of whom as many go on to all as
-# there are views.
-_FIRST_SAMPLES, _SECOND_SAMPLES = 256, 512
-_FINALISTS = 5
+# may join.
+_FIRST_SAMPLES, _SECOND_SAMPLES = 96, 320
+_FINALISTS = 3
 # Standard errors of its gain that a view has to be ahead by; fewer, and two views can't be told apart.
 _ERRORS = 2.0
 
@@ -90,13 +90,10 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     searched, perturbs = outcome.searched, outcome.state is not None
     exact = searched.in_full_precision()
     if not guarded:
-        perturbation = outcome.state.perturbation if perturbs else nn.Identity()
+        look = Looks(exact, outcome.state.perturbation if perturbs else nn.Identity(), candidates)
         base = outcome.in_sample if perturbs else searched.logits
-        chosen, _ = choose_views(searched, perturbation, base, candidates, most, seed)
-        known = {
-            name: exact.logits_under(Through(perturbation, candidates[name])) for name in chosen if name != AS_IT_IS
-        }
-        names, weights, logits = _weighed(searched, most, {AS_IT_IS: base, **known})
+        chosen, _ = choose_views(searched, look, base, most, seed)
+        names, weights, logits = _weighed(searched, most, chosen)
         if names == [AS_IT_IS]:
             return one_view()
         shares = weights / weights.sum()
@@ -104,13 +101,17 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
         return Views(modules, shares, None, searched, weighted_sum(logits, shares.tolist()))
     # What the search has learned in each fold.
     perturbed = outcome.evidence.of(outcome.evidence.best()) if perturbs else [None] * len(outcome.splits)
-    transforms = [nn.Identity() if seen is None else seen.learned.perturbation for seen in perturbed]
+    # Without a perturbation what a fold looks at another one holds out.
+    shared = Looks(exact, nn.Identity(), candidates)
+    looks = [shared if seen is None else Looks(exact, seen.learned.perturbation, candidates) for seen in perturbed]
 
     def learn(fold, train, held_out):
-        train, baseline, transform = train.weighted(), perturbed[fold], transforms[fold]
-        logits = train.logits_under(transform) if perturbs else train.logits
-        chosen, untried = choose_views(train, transform, logits, candidates, most, seed)
-        return _held_out_views(train, held_out, transform, candidates, chosen, untried, baseline)
+        rows, held_out_rows = map(np.sort, outcome.splits[fold])
+        rows, train = rows[train.nonzero_weight_indices().numpy()], train.weighted()
+        baseline, look = perturbed[fold], looks[fold]
+        logits = train.logits_under(look.perturbation) if perturbs else train.logits
+        chosen, untried = choose_views(train, look.among(rows), logits, most, seed)
+        return _held_out_views(train, held_out, look.among(held_out_rows), chosen, untried, baseline)
 
     evidence = cross_examine(searched, outcome.splits, learn)
     decision = decide(evidence, 0, level)
@@ -125,11 +126,9 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     out_of_fold = {}
     for name in dict.fromkeys(names):
         parts = []
-        for rows, seen, transform in zip(evidence.folds, held_out, transforms, strict=True):
+        for rows, seen, look in zip(evidence.folds, held_out, looks, strict=True):
             part = seen.learned.get(name)
-            if part is None:
-                part = exact.take(rows).logits_under(Through(transform, candidates[name]))
-            parts.append(seen._replace(logits=part))
+            parts.append(seen._replace(logits=look(name, rows) if part is None else part))
         judging, out_of_fold[name] = pooled_logits(searched, evidence.folds, parts, temperature)
     names, weights, _ = _weighed(judging, most, out_of_fold)
     modules = [candidates.get(name, nn.Identity()) for name in names]
@@ -137,18 +136,46 @@ def find_views(problem, outcome, candidates, most, level, seed, *, guarded, by_d
     return Views(modules, weights / weights.sum(), decision, judging, logits)
 
 
-def _held_out_views(train, held_out, perturbation, candidates, chosen, untried, baseline=None):
+class Looks:
+    """Logits of samples under views of the inputs that a perturbation leaves: each is passed once."""
+
+    def __init__(self, problem, perturbation, candidates, rows=None):
+        self.problem, self.perturbation, self.candidates = problem, perturbation, candidates
+        self._seen = {
+            name: (torch.zeros_like(problem.logits), np.zeros(len(problem), dtype=bool)) for name in candidates
+        }
+        self._rows = np.arange(len(problem)) if rows is None else rows
+
+    def among(self, rows):
+        """The same of some of the samples, whose positions are then among these."""
+        part = copy.copy(self)
+        part._rows = self._rows[rows]
+        return part
+
+    def __call__(self, name, positions=None):
+        """Logits of some positions, all by default, under a view; of this process's."""
+        rows = self._rows if positions is None else self._rows[positions]
+        logits, seen = self._seen[name]
+        new = rows[~seen[rows]]
+        if len(new):
+            part = self.problem.take(new).logits_under(Through(self.perturbation, self.candidates[name]))
+            _, places = self.problem.shard.take(torch.from_numpy(new))
+            logits[places.to(logits.device)] = part.to(logits)
+            seen[new] = True
+        return self.problem.logits_of(torch.from_numpy(rows), logits)
+
+
+def _held_out_views(train, held_out, look, chosen, untried, baseline=None):
     """What held-out samples say of one view, and of those that the training samples chose and weigh."""
     exact = held_out.in_full_precision()
     if baseline is None:
         baseline = hold_out(train, held_out)
     elif baseline.logits is None:
-        baseline = baseline._replace(logits=exact.logits_under(perturbation))
+        baseline = baseline._replace(logits=exact.logits_under(look.perturbation))
     names, weights, _ = _with_weight(train, chosen)
     logits = {AS_IT_IS: baseline.logits}
     views = [name for name in names if name != AS_IT_IS]
-    for name in views:
-        logits[name] = exact.logits_under(Through(perturbation, candidates[name]))
+    logits |= {name: look(name) for name in views}
     seen = baseline
     if views:
         averaged = weighted_sum([logits[name] for name in names], (weights / weights.sum()).tolist())
@@ -184,39 +211,26 @@ def _weights(problem, logits):
     ).weights
 
 
-def choose_views(problem, perturbation, base, candidates, most, seed):
+def choose_views(problem, look, base, most, seed):
     """Views that lower the NLL of a problem's perturbed inputs, at most so many, these themselves among them.
 
-    Each sample has weight, and `base` are the logits without a view. Returns logits of this process's samples by the
-    names of the views, the inputs as they are first; and why the other candidates didn't join, an `Untried` each.
+    Each sample has weight, `look` are the `Looks` of these samples, and `base` the logits without a view. Returns
+    logits of this process's samples by the names of the views, the inputs as they are first; and why the other
+    candidates didn't join, an `Untried` each.
     """
     order = np.random.default_rng(seed).permutation(len(problem))
-    names, done = list(candidates), 0
+    names, logits = list(look.candidates), {}
     untried: dict[str, Untried] = {}
-    parts: dict[str, list] = {name: [] for name in names}
-    for size, n_kept in ((_FIRST_SAMPLES, _FINALISTS), (_SECOND_SAMPLES, most), (len(problem), most)):
-        sample, rest = np.sort(order[:size]), np.sort(order[done:size])
-        part = problem.take(rest)
-        for name in names:
-            parts[name].append((rest, part.logits_under(Through(perturbation, candidates[name]))))
-        small = problem.take(sample)
-        logits = {name: _joined(small, sample, parts[name]) for name in names}
+    for size, n_kept in ((_FIRST_SAMPLES, _FINALISTS), (_SECOND_SAMPLES, most - 1), (len(problem), most - 1)):
+        rows = np.sort(order[:size])
+        logits = {name: look(name, rows) for name in names}
         if size >= len(problem):
             break
-        names, done = _screened(small, problem.logits_of(torch.as_tensor(sample), base), logits, most, n_kept), size
+        names = _screened(problem.take(rows), problem.logits_of(torch.as_tensor(rows), base), logits, most, n_kept)
         worse = Untried(np.inf, ViewReason.BETTER_ONES_ON_FEW, about=size)
         untried |= {name: worse for name in logits if name not in names}
     chosen, why_not = _grown(problem, base, logits, most, seed)
     return chosen, untried | why_not
-
-
-def _joined(problem, rows, parts):
-    """Logits of a problem, at ascending `rows` of another, from its parts: rows and this process's logits."""
-    logits = torch.empty_like(problem.logits, dtype=parts[0][1].dtype)
-    for part_rows, part in parts:
-        _, places = problem.shard.take(torch.as_tensor(np.searchsorted(rows, part_rows)))
-        logits[places.to(logits.device)] = part
-    return logits
 
 
 def _screened(problem, base, logits, most, n_kept):

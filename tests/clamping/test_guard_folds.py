@@ -125,8 +125,8 @@ def test_views_are_searched_with_the_splits_of_the_try_that_counts():
 def seen_both_ways(seed):
     """A drifted table whose labels depend on features in both orders, and its network."""
     rng, network, x = np.random.default_rng(seed), perceptron(0, 60), vectors(110, 60, seed)
-    y = labels_of(bare_logits(network, x) + bare_logits(network, x[:, ::-1].copy()), temperature=0.5, seed=seed)
-    return x + np.float32(0.5) * rng.normal(size=60).astype(np.float32), y, network
+    y = labels_of(bare_logits(network, x) + bare_logits(network, x[:, ::-1].copy()), temperature=0.3, seed=seed)
+    return x + np.float32(0.4) * rng.normal(size=60).astype(np.float32), y, network
 
 
 class Backwards(torch.nn.Module):

@@ -69,14 +69,29 @@ def test_families_that_were_not_tried_are_told_with_the_reason():
     weak = fitted(validation_fraction=halves(0)).verdict_.not_tried
     assert weak.pop("norm") == "the network has no normalisation layer at all"
     assert weak.keys() == {"channel", "affine"}
-    assert all(why.startswith("evidence of ") and why.endswith(("needs 3", "needs 1")) for why in weak.values())
+    assert all(why.startswith("gradients with respect to 18 numbers may be chance") for why in weak.values())
+    grid = NeuralClampingCalibratorCV(NETWORK, perturbations=["auto"], gammas=[0.0], random_state=0).fit(X, Y)
+    weak = [why for name, why in grid.verdict_.not_tried.items() if name != "norm"]
+    assert all(why.startswith("evidence of ") and why.endswith(("needs 3", "needs 1")) for why in weak)
 
 
-def test_what_the_data_do_not_ask_for_is_told_in_one_clause():
+def test_what_the_gradients_do_not_ask_for_is_told_with_what_would_have_been_seen():
     calibrator = fitted(validation_fraction=halves(0))
-    none = "Nothing was tried, so this is temperature scaling (none of 2 families is suggested by the data)."
-    assert str(calibrator.verdict_) == calibrator.verdict_.reason == none
-    assert none in calibrator.summary()
+    verdict = calibrator.verdict_
+    found = re.fullmatch(
+        r"Nothing was tried, so this is temperature scaling \(gradients with respect to 18 numbers may be chance "
+        r"\(p = ([\d.]+), needs at most 0.05\)\)\.",
+        verdict.reason,
+    )
+    assert found
+    assert float(found[1]) > 0.05
+    assert str(verdict) == verdict.reason
+    assert 0 < verdict.detectable_gain < 0.1
+    seen = f"Half of such sets of samples would have shown a gain of {verdict.detectable_gain:.2g} nats per sample."
+    assert verdict.reason in calibrator.summary()
+    assert seen in calibrator.summary()
+    # A pass for the logits, and one for the gradients.
+    assert calibrator.cost_ == {"forward": 2, "backward": 1}
 
 
 def test_families_of_images():

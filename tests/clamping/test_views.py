@@ -265,6 +265,6 @@ def test_a_prediction_costs_as_many_passes_as_there_are_views():
 def test_the_cost_counts_what_views_took():
     options = {"precision": "float32", "batch_size": N}
     calibrator = two_views(**options).fit(X, Y)
-    # One for T; in each fold nine candidates on 256 samples, and the flip on all the others.
-    assert calibrator.cost_["forward"] == pytest.approx(1 + 2 * (9 * 256 + N - 256) / N)
+    # One for T; in each fold nine candidates on 96 samples, and the flip on all others, whom the other fold judges.
+    assert calibrator.cost_["forward"] == pytest.approx(1 + (2 * 9 * 96 + N - 2 * 96) / N)
     assert calibrator.cost_["backward"] == 0

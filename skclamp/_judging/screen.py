@@ -1,0 +1,114 @@
+"""The screen: whether gradients at the baseline promise that a search for something better finds anything."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg, stats
+
+from .paired import of_groups
+from .verdict import Objection, Unheard
+
+# Gradients have to be beyond chance at the first level, and what they foresee below zero by so many standard errors; at
+# the second level merely below zero.
+LEVEL, _SURE, ERRORS = 0.05, 0.001, 1.2
+_N_FLIPS, _N_FOLDS = 999, 5
+# Of a ridge regression, as parts of the mean square of a sample's gradient.
+_RIDGES = np.geomspace(3e-4, 3, 5)
+
+
+class Screen(NamedTuple):
+    """What gradients at the baseline say of a search, before any.
+
+    Attributes
+    ----------
+    p_value : float
+        Of the test that their sum is no longer than those with random signs.
+    n_parameters : int
+        How many numbers the gradients are with respect to.
+    detectable_gain : float or None
+        Mean gain of NLL per sample, in nats, that half of such sets of samples would have shown; None where there are
+        no gradients.
+    forecasts : dict of str to (float, float)
+        Of each family, the change of the mean NLL that it foresees, and the standard error; see `forecast`. Nothing
+        where the gradients may be chance.
+    """
+
+    p_value: float
+    n_parameters: int
+    detectable_gain: float | None
+    forecasts: dict[str, tuple[float, float]] = {}
+
+    @property
+    def may_be_chance(self):
+        """Whether the gradients alone refuse the search."""
+        return self.p_value > LEVEL
+
+    @classmethod
+    def of(cls, products, root, n_parameters, level, groups=None):
+        """From the gradients' inner products (n, n) or, where parameters are fewer, the gradients (n, p) themselves.
+
+        Gradients are those of losses, T's direction projected out and each parameter scaled to equal size, times the
+        square roots `root` of the weights. `level` is that at which folds have to prove a gain. `groups` are labels of
+        samples that count as one.
+        """
+        units = _units(groups, len(root))
+        n_units, n, dual = units.max() + 1, np.square(root).sum(), products.shape[1] == len(root)
+
+        def squares(signs):
+            """Squared lengths of the gradients' weighted sums."""
+            signed = signs * root
+            sums = signed @ products
+            return (sums * (signed if dual else sums)).sum(1)
+
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(_N_FLIPS, n_units))
+        flipped, seen = squares(signs[:, units]), squares(np.ones((1, len(root))))[0]
+        p_value = float((1 + np.count_nonzero(flipped >= seen)) / (_N_FLIPS + 1))
+        # A gain g of a step along a parameter of mean curvature adds so many times g to the square.
+        strength = 2 * n * np.square(products if dual else products.T @ products).sum() / max(flipped.mean(), 1e-300)
+        missing = np.quantile(flipped, 1 - LEVEL) - flipped.mean()
+        # And log-likelihood ratios of mean g have a variance of 2 g.
+        of_folds = 2 * stats.norm.isf(level) ** 2 / n
+        detectable = float(max(missing / strength, of_folds)) if flipped.any() else None
+        return cls(p_value, n_parameters, detectable)
+
+    @property
+    def objection(self):
+        """Why a search would be in vain; None where it may not."""
+        if self.may_be_chance:
+            return Objection(Unheard.GRADIENTS_BY_CHANCE, self.p_value, LEVEL, self.n_parameters)
+        n_errors = 0.0 if self.p_value <= _SURE else ERRORS
+        lacks = {name: (mean + n_errors * error, mean) for name, (mean, error) in self.forecasts.items()}
+        name = min(lacks, key=lacks.__getitem__)
+        lack, mean = lacks[name]
+        return None if lack < 0 else Objection(Unheard.NO_GAIN_FORESEEN, mean, mean - lack, name)
+
+
+def forecast(products, root, groups=None):
+    """The change of the mean loss that a step on four fifths of the samples foresees on the others, and its error.
+
+    At the best of several ridges; arguments as those of `Screen.of`.
+    """
+    units, dual, weight = _units(groups, len(root)), products.shape[1] == len(root), np.square(root)
+    fold = np.random.default_rng(0).permutation(units.max() + 1)[units] % _N_FOLDS
+    changes = np.zeros((len(_RIDGES), len(root)))
+    for k in range(_N_FOLDS):
+        out = fold == k
+        across, matrix, sums = products[out], products[~out], root[~out]
+        if dual:
+            across, matrix = across[:, ~out], matrix[:, ~out]
+        else:
+            matrix, sums = matrix.T @ matrix, matrix.T @ sums
+        for row, ridge in zip(changes, _RIDGES * weight.sum(), strict=True):
+            shrunk = matrix + ridge * np.eye(len(matrix))
+            moved = -across @ linalg.solve(shrunk, sums, assume_a="pos", overwrite_a=True)
+            row[out] = (root[out] + moved / 2) * moved
+    means, totals = zip(*[of_groups(row / weight, weight, units) for row in changes], strict=True)
+    foreseen = [np.average(mean, weights=total) for mean, total in zip(means, totals, strict=True)]
+    best = int(np.argmin(foreseen))
+    share = totals[best] / totals[best].sum()
+    return float(foreseen[best]), float(np.sqrt(share**2 @ (means[best] - foreseen[best]) ** 2))
+
+
+def _units(groups, n_samples):
+    """The number of the group of each sample, from 0 on."""
+    return np.arange(n_samples) if groups is None else np.unique(groups, return_inverse=True)[1]

@@ -1,0 +1,96 @@
+"""The screen before a search, and the score test after it: what gradients at the identity say of all families at once.
+
+One pass, forward and backward, tells each sample's gradients with respect to the parameters of every family of the
+inputs, and of the clamp of features. The screen can only refuse. The score test may keep what folds can't prove, and
+needs the same under labels that the network itself drew.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .._judging.score import Score
+from .._judging.screen import Screen
+from .._utils.arrays import drawn_rows
+from ..perturbations._families import n_learnable
+from ..perturbations._words import title_of
+from ._evidence_step import MAX_ENTRIES, AtIdentity, forecast_of, products_of, wide_gradients_of
+from ._learner import MAX_PARAMETERS, competing_families, make_perturbation
+
+# Of more samples, where parameters aren't fewer, so many are drawn; and entries of a matrix in float64.
+_MOST_SAMPLES, _MOST_ENTRIES = 4000, 2**25
+
+
+def with_gradients(problem, candidates, splits):
+    """The samples to screen, all or some drawn, with their gradients at the identity; and why families have none.
+
+    None in the place of samples where there is no family. Where the parts that folds train on share no sample, each has
+    its own temperature, so that what a fold learns from is told by none of the labels that judge it.
+    """
+    settings = candidates[0]
+    untried: dict = {}
+    if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+        families, untried = competing_families(problem, settings.penalty)
+    else:
+        families = {title_of(settings.perturbation): make_perturbation(settings.perturbation, problem)}
+    if problem.norm_layers and any(each.features for each in candidates):
+        families["norm"] = make_perturbation("norm", problem)
+    families = {name: family.eval() for name, family in families.items() if n_learnable(family)}
+    if not families:
+        return None, untried
+    n_columns = sum(map(n_learnable, families.values()))
+    most = min(MAX_ENTRIES // n_columns, max(_MOST_SAMPLES, _MOST_ENTRIES // n_columns))
+    exact = problem.in_full_precision()
+    at = torch.full((len(problem),), exact.solve(prior=True).temperature, dtype=torch.float64)
+    for train, _ in splits if are_apart(splits, len(problem)) else ():
+        rows = torch.as_tensor(np.sort(train))
+        at[rows] = exact.take(rows).solve(prior=True).temperature
+    rows = drawn_rows(len(problem), most).sort().values
+    if len(rows) < len(problem):
+        problem = problem.take(rows)
+    return replace(problem, at_identity=AtIdentity.of(problem, families, at[rows])), untried
+
+
+def are_apart(splits, n_samples):
+    """Whether the parts that folds train on share no sample, and leave none out, as halves."""
+    return np.array_equal(np.sort(np.concatenate([train for train, _ in splits])), np.arange(n_samples))
+
+
+def screen_of(problem, level):
+    """What the gradients of some samples say of a search; folds have to prove at `level` what it finds."""
+    gradients = wide_gradients_of(problem)
+    found = Screen.of(*products_of(gradients), gradients.rows.shape[1], level, problem.units)
+    if found.may_be_chance:
+        return found
+    return found._replace(forecasts={name: forecast_of(problem, name) for name in problem.at_identity.families})
+
+
+def scores_of(problem):
+    """The families of inputs that take part, at the identity, and the tests of their gradients: two dicts by name."""
+    known = problem.at_identity
+    few = [name for name, family in known.families.items() if name != "norm" and n_learnable(family) <= MAX_PARAMETERS]
+    families = {name: known.families[name] for name in few}
+    if not families:
+        return {}, {}
+    drawn = replace(problem, y_encoded=_drawn_labels(problem, known.at))
+    drawn = replace(drawn, at_identity=AtIdentity.of(drawn, families, known.at))
+    told, weight = [], problem.weight_of_all.numpy()
+    for part in (problem, drawn):
+        gradients = wide_gradients_of(part)
+        rows = {name: gradients.rows[:, part.at_identity.columns[name]] for name in families}
+        rows = {name: (own.double() * gradients.factor[:, None]).cpu().numpy() for name, own in rows.items()}
+        told.append((rows, gradients.temperature.cpu().numpy()))
+    (own, slopes), (others, drawn_slopes) = told
+    scores = {name: Score.of(own[name], slopes, others[name], drawn_slopes, weight, problem.units) for name in families}
+    scores = {name: score for name, score in scores.items() if score.takes_part}
+    return {name: families[name] for name in scores}, scores
+
+
+def _drawn_labels(problem, at):
+    """Columns drawn, with a fixed seed, from the probabilities at the identity; the same on any processes."""
+    shard, logits = problem.shard, problem.logits.double()
+    uniform = torch.rand(shard.total, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    uniform, here = (part[shard.start : shard.start + shard.size].to(logits.device) for part in (uniform, at[:, None]))
+    cumulative = (logits / here).softmax(1).cumsum(1)
+    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(1).clamp_max(logits.shape[1] - 1)
