@@ -315,8 +315,8 @@ class _Descent:
         pool = self.samples if logits is None else self.seen
         n_samples = _SUBSAMPLE_TRIAL_SIZE
         if in_one and not self.subsampled:
-            n_samples = max(_FEWEST_TRIED, len(pool) // 2) if self.settings.for_guard else _TRIAL_SIZE
-            n_samples = min(n_samples, _TRIAL_SIZE)
+            screened = self.settings.for_guard and self.seen.at_identity is not None
+            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(pool) // 2)) if screened else _TRIAL_SIZE
         rows = _draw(pool, n_times * n_samples, self.generator)
         samples, before = pool.take(rows), self.temperature.item()
         start = parameters_of(self.state.perturbation)

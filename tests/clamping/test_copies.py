@@ -180,8 +180,9 @@ def frames_of(x, n_frames, jitter):
 def test_frames_prove_what_one_of_them_does(n_frames, jitter, seen):
     found = fitted(*frames_of(seen, n_frames, jitter))
     assert found.accepted_ == (seen is SHIFTED)
-    # Clusters may be near each other, and a frame far from its own.
-    assert 270 <= found.verdict_.n_samples <= 330
+    # Clusters may be near each other, and a frame far from its own. What gradients refuse no sample judges.
+    assert found.verdict_.n_samples == 0 or 270 <= found.verdict_.n_samples <= 330
+    assert found.verdict_.n_samples or not found.accepted_
 
 
 @pytest.mark.filterwarnings(f"ignore:.*{NEAR}")

@@ -170,6 +170,7 @@ def test_a_pool_is_the_weighted_sum_of_log_probabilities():
     np.testing.assert_array_equal(twin.predict_proba(Z), selector.predict_proba(Z))
     deployed = selector.module_(torch.from_numpy(Z)).softmax(1).detach()
     np.testing.assert_allclose(deployed, selector.predict_proba(Z), atol=1e-12)
+    assert any(name.startswith("output.") for name in selector.module_.state_dict())
 
 
 def test_an_order_preserving_map_follows_where_no_power_of_the_probabilities_is_right():
