@@ -49,7 +49,9 @@ def clusters(points, far):
     distances, neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors()
     distances = np.maximum(distances, np.finfo(float).tiny)
     ends = np.arange(0, distances.size + 1, n_neighbors)
-    tree = minimum_spanning_tree(csr_array((distances.ravel(), neighbors.ravel(), ends), shape=(n_points,) * 2)).tocoo()
+    # Older scipys take 32-bit indices alone.
+    indices = neighbors.ravel().astype(np.int32), ends.astype(np.int32)
+    tree = minimum_spanning_tree(csr_array((distances.ravel(), *indices), shape=(n_points,) * 2)).tocoo()
     order = np.argsort(tree.data, kind="stable")
     labels, root = np.arange(n_points), list(range(n_points))
     members: list[list] = [[k] for k in root]
