@@ -189,7 +189,7 @@ def test_what_gradients_learned_without_a_guard_has_plain_labels():
     assert smoothed(perturbed(adam, SHIFTED), Y) > plain * 1.001
 
 
-@pytest.mark.parametrize(("n_samples", "seeds", "rel"), [(200, 1, 1e-6), (2600, 4, 0.005)])
+@pytest.mark.parametrize(("n_samples", "seeds", "rel"), [(200, 1, 1e-6), (2600, 12, 0.005)])
 def test_the_size_of_the_final_logits_costs_no_pass_of_its_own(monkeypatch, n_samples, seeds, rel):
     """A step's trial tells it: exactly where that is of all the samples, and on average where it is of some."""
     x = vectors(n_samples)
