@@ -1,6 +1,6 @@
 """Solves for weights of several logits, none below 0, exactly: Newton's method with an active set.
 
-Stacked maps and averaged views ask the same: at which w >= 0 has ``softmax(sum_j w_j z_j)`` the least mean negative
+Averaged views ask: at which w >= 0 has ``softmax(sum_j w_j z_j)`` the least mean negative
 log-likelihood (NLL)? It is convex in w. A pass over the logits sums its gradient and its Hessian, the mean covariance
 of the inputs z_j under the probabilities; non-negative least squares, which has an active set of its own, gives the
 minimum of the quadratic model.
@@ -55,7 +55,7 @@ class WeightsSolution(NamedTuple):
     converged: bool
 
 
-def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False, strength=0.0):
+def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False):
     """Weights w >= 0 at which ``softmax(sum_j w_j logits[j])`` has the least mean NLL.
 
     Sums are in float64, a chunk of rows at a time. Of inputs that say the same, all weigh the same.
@@ -72,21 +72,19 @@ def solve_weights(logits, y, *, sample_weight=None, shard=None, smooth=False, st
         Which rows these are of those of all processes, of which w is; by default all.
     smooth : bool, default=False
         Whether labels are smoothed as `solve_temperature` does.
-    strength : float, default=0.0
-        To the sum of the NLL over samples, ``strength / 2 * sum((w - 1 / n_inputs)^2)`` is added.
 
     Returns
     -------
     WeightsSolution
-        The global optimum. Where no label has a lower logit than another class, no label is smoothed and `strength` is
-        0, the loss falls without end, and so does the search, unconverged.
+        The global optimum. Where no label has a lower logit than another class, and no label is smoothed, the loss
+        falls without end, and so does the search, unconverged.
     """
     weight = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else sample_weight
     ranks = ALONE if shard is None else shard.ranks
     if ranks is not ALONE and shard.total * logits[0].shape[1] * len(logits) <= GATHERED_SIZE:
         logits, ranks = [shard.all_gather(one.double()) for one in logits], ALONE
         y, weight = shard.all_gather(y), shard.all_gather(weight)
-    return _descend(_Objective(Sums(logits, y, weight, ranks), smooth, strength))
+    return _descend(_Objective(Sums(logits, y, weight, ranks), smooth))
 
 
 class Sums:
@@ -147,11 +145,11 @@ class _Point(NamedTuple):
 class _Objective:
     """The penalised loss over weights times their inputs' spread, in which its curvature at 0 is about 1.
 
-    ``basis`` spans the combinations of inputs that say something. The penalty is ``|rows @ u - targets|^2 / 2`` of
-    scaled weights u.
+    ``basis`` spans the combinations of inputs that say something. The penalty is ``|rows @ u|^2 / 2`` of scaled
+    weights u.
     """
 
-    def __init__(self, sums, smooth, strength):
+    def __init__(self, sums, smooth):
         self.sums = sums
         n, n_classes = len(sums.logits), sums.logits[0].shape[1]
         loss, slopes, covariance = sums(np.zeros(n))
@@ -160,13 +158,9 @@ class _Objective:
         self.linear = -share * slopes
         spread = np.sqrt(covariance.diagonal())
         self.scale = np.where(spread > 0, spread, 1.0)
-        if strength:
-            self.basis, self.rows = np.eye(n), np.diag(np.sqrt(strength / sums.total_weight) / self.scale)
-            self.targets = self.rows @ self.scale / n
-        else:
-            values, vectors = np.linalg.eigh(covariance / self.scale / self.scale[:, None])
-            self.basis, flat = vectors[:, values > _FLAT], vectors[:, values <= _FLAT]
-            self.rows, self.targets = np.sqrt(_FLAT) * flat.T, np.zeros(flat.shape[1])
+        values, vectors = np.linalg.eigh(covariance / self.scale / self.scale[:, None])
+        self.basis, flat = vectors[:, values > _FLAT], vectors[:, values <= _FLAT]
+        self.rows = np.sqrt(_FLAT) * flat.T
         self.start = self._point(np.zeros(n), loss, slopes, covariance)
 
     def __call__(self, place):
@@ -177,7 +171,7 @@ class _Objective:
 
     def _point(self, place, loss, gradient, hessian):
         gradient = (gradient + self.linear) / self.scale
-        off = self.rows @ place - self.targets
+        off = self.rows @ place
         reduced = self.basis.T @ (hessian / self.scale / self.scale[:, None]) @ self.basis
         gradient = self.basis @ (gradient @ self.basis) + off @ self.rows
         return _Point(place, float(loss), float(loss + off @ off / 2), gradient, reduced)
@@ -187,11 +181,11 @@ class _Objective:
         values, vectors = np.linalg.eigh(point.hessian)
         values = np.maximum(values, np.finfo(float).eps * values.max(initial=np.finfo(float).tiny))
         rows = np.sqrt(values)[:, None] * (self.basis @ vectors).T
-        off = self.rows @ point.place - self.targets
+        off = self.rows @ point.place
         slopes = (point.gradient - off @ self.rows) @ self.basis @ vectors
         # As least squares: the rows' squares are the Hessian.
         targets = rows @ point.place - slopes / np.sqrt(values)
-        return nnls(np.vstack([rows, self.rows]), np.concatenate([targets, self.targets]))[0]
+        return nnls(np.vstack([rows, self.rows]), np.concatenate([targets, np.zeros(len(self.rows))]))[0]
 
 
 def _descend(objective, largest=1 / DEFAULT_BOUNDS[0]):

@@ -138,43 +138,6 @@ def test_the_size_of_logits_is_no_matter(scale):
     np.testing.assert_allclose(found.weights * sizes, known.weights, rtol=1e-10)
 
 
-def log_probabilities(logits):
-    return torch.log_softmax(torch.as_tensor(logits).double(), -1)
-
-
-@pytest.mark.parametrize("strength", [0.0, 100.0])
-def test_a_stack_is_drawn_towards_equal_weights(strength):
-    rng = np.random.default_rng(0)
-    logits, y, weight = draw(1, 600)
-    Z = logits[0].numpy()
-    parts = log_probabilities(
-        np.stack([Z, Z * rng.uniform(0.2, 1, 5), Z + rng.normal(size=Z.shape), rng.normal(size=Z.shape)])
-    )
-
-    def loss(weights):
-        ridge = strength / weight.sum().item()
-        return mean_loss(weights, parts, y, weight) + ridge / 2 * ((weights - 1 / 4) ** 2).sum()
-
-    found = solve_weights(parts, y, sample_weight=weight, strength=strength)
-    expected = minimize(loss, np.full(4, 0.25), bounds=[(0, None)] * 4, method="L-BFGS-B", options={"ftol": 1e-14})
-    assert found.converged
-    # It is the optimum: nothing is lower but by rounding.
-    assert loss(found.weights) <= expected.fun + 1e-13
-    np.testing.assert_allclose(found.weights, expected.x, atol=1e-4)
-    assert loss(np.full(4, 0.25)) > loss(found.weights) + 0.01
-
-
-def test_repeated_samples_are_stacked_alike():
-    """So many that they come in chunks, the hard ones last."""
-    logits, y, _ = draw(2, 600)
-    parts = log_probabilities(logits)
-    few = solve_weights(parts, y, strength=10.0).weights
-    rows = parts[0].gather(1, y[:, None])[:, 0].argsort(descending=True).repeat_interleave(80)
-    many = solve_weights(parts[:, rows], y[rows], strength=800.0).weights
-    # Sums of 48,000 rows are rounded by less than 1e-12, and the curvature is above 1e-2.
-    np.testing.assert_allclose(many, few, atol=1e-10)
-
-
 def test_smoothing_keeps_flawless_samples_from_certainty():
     logits, _, _ = draw(2)
     y = logits.sum(0).argmax(1)
