@@ -1,5 +1,6 @@
 """Classes that the calibration set has no sample of: nothing is learned of them, and temperature scaling speaks."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -198,3 +199,12 @@ def test_few_samples_for_the_gains_of_vector_scaling_are_told():
     logits = 3 * rng.normal(size=(500, 10)) + 12 * np.eye(10)[y]
     with pytest.warns(CalibrationSetWarning, match="VectorScaling is likely worse than one temperature"):
         VectorScaling().fit(logits, y)
+
+
+def test_the_state_dict_of_a_module_has_the_classes_seen():
+    first, second = (PlattScaling().fit(*without(*draw(600), missing)) for missing in ([2], [5]))
+    X = draw(20)[0]
+    module = copy.deepcopy(second.module_)
+    module.load_state_dict(first.module_.state_dict())
+    found = module(torch.from_numpy(X)).softmax(1).detach()
+    np.testing.assert_allclose(found[:, 2], first.predict_proba(X)[:, 2], rtol=1e-6)

@@ -11,6 +11,9 @@ from ..modules import LogitsModule, logits_from
 from .inputs import check_no_dataset
 from .scale import Measure, finite_rows, on_another_scale, warn_of_scale
 
+# Rows of logits by which their scale is told.
+_FEWEST_ROWS = 20
+
 
 class Opening(NamedTuple):
     """How an estimator is opened.
@@ -122,10 +125,17 @@ class ArrayBackbone(Backbone):
         if self.response == "probabilities":
             check_probabilities(scores)
         else:
-            self.look_at_scale(finite_rows(scores))
+            self._look_at_spread(finite_rows(scores))
             if scores.ndim == 2 and scores.shape[1] > 1:
                 return scores, None
         return logits_from(scores, self.response, n_samples=len(scores)), None
+
+    def _look_at_spread(self, rows):
+        """Look at the scale of logits: constants added to rows say nothing of it, and a few rows may be anything."""
+        if rows is None or (self.scale_of_fit is not None and len(rows) < _FEWEST_ROWS):
+            return
+        several = rows.ndim == 2 and rows.shape[1] > 1
+        self.look_at_scale(rows - rows.mean(1, keepdim=True) if several else rows)
 
     def as_module(self, owner):
         return LogitsModule(nn.Identity(), response=self.response)

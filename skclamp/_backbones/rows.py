@@ -13,6 +13,8 @@ from .._utils.arrays import to_numpy
 
 # A chunk of so many entries stays in the cache.
 _ENTRIES_AT_ONCE = 1 << 17
+# What stands for every NaN, and from where on a float leaves out whole numbers.
+_NAN, _WHOLE_IN_A_FLOAT = np.uint32(0x7FC00000), np.float32(2**24)
 _RECORD: ContextVar[list | None] = ContextVar("skclamp_rows", default=None)
 
 
@@ -82,21 +84,39 @@ def _sums(values, seed):
 
 
 def _words(rows):
-    """Numbers as the 32 bits of a float, names by a hash of each."""
+    """Numbers as the 32 bits of a float, of large whole ones with what a float leaves; names by a hash of each."""
     if rows.dtype.kind in "biuf":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             # The sum makes one zero of two.
-            return np.add(rows, np.float32(0), dtype=np.float32).view(np.uint32)
+            singles = np.add(rows, np.float32(0), dtype=np.float32)
+            words = singles.view(np.uint32)
+            words[np.isnan(singles)] = _NAN
+            if rows.dtype.kind != "b" and rows.dtype.itemsize >= 4 and rows.dtype != np.float32:
+                large = np.abs(singles) >= _WHOLE_IN_A_FLOAT
+                if large.any():
+                    numbers = rows[large].astype(np.longdouble)
+                    left = np.where(numbers == np.floor(numbers), numbers - singles[large], 0)
+                    words[large] ^= np.nan_to_num(left).astype(np.float32).view(np.uint32) * np.uint32(0x9E3779B1)
+        return words
     words = np.empty(rows.shape, dtype=np.uint32)
     for column, out in zip(rows.T, words.T, strict=True):
         try:
             out[:] = _words(column.astype(np.float64))
         except (TypeError, ValueError):
             names, number = np.unique(column.astype(str), return_inverse=True)
-            out[:] = np.array([zlib.crc32(name.encode()) for name in names.tolist()], dtype=np.uint32)[number]
+            out[:] = np.array([_word_of(name) for name in names.tolist()], dtype=np.uint32)[number]
     return words
+
+
+def _word_of(name):
+    """Word of an entry, by itself: of a number, whatever its neighbours are, as in `_words`."""
+    try:
+        return _words(np.array([float({"True": 1, "False": 0}.get(name, name))]))[0]
+    except ValueError:
+        return np.uint32(zlib.crc32(name.encode()))
 
 
 @lru_cache(maxsize=8)
 def _factors(seed, n):
-    return np.random.default_rng(seed).integers(2**64, size=n, dtype=np.uint64)
+    # The stream of the bit generator itself, which stays the same from one numpy to the next.
+    return np.random.PCG64(seed).random_raw(n)

@@ -6,6 +6,8 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
+from ._seen_classes import SeenClasses
+
 # What a fitted calibrator has beside its map: the network, the way to it, what it has seen, and what is fitted.
 _BESIDE = {
     *("estimator", "estimator_", "module_", "_backbone", "_rows_seen"),
@@ -23,13 +25,18 @@ class CalibrationMap(nn.Module):
     def __init__(self, calibrator):
         super().__init__()
         self._of = type(calibrator)
-        self._facts = {}
+        self._facts, self._tuples = {}, {}
         for name in sorted(vars(calibrator).keys() - _BESIDE):
             value = getattr(calibrator, name)
             if isinstance(value, nn.Module):
                 self.add_module(name, copy.deepcopy(value))
             elif name in calibrator._arrays or isinstance(value, torch.Tensor):
                 self.register_buffer(name, torch.as_tensor(value).detach().clone())
+            elif isinstance(value, SeenClasses):
+                self._tuples[name] = [f"{name}_{field}" for field in SeenClasses._fields]
+                for buffer, part in zip(self._tuples[name], value, strict=True):
+                    kept = part.clone() if isinstance(part, torch.Tensor) else torch.tensor(part, dtype=torch.float64)
+                    self.register_buffer(buffer, kept)
             elif isinstance(value, FrozenEstimator):
                 self.add_module(name, _FrozenMap(value.estimator))
             elif hasattr(value, "_transform_logits"):
@@ -50,6 +57,8 @@ class CalibrationMap(nn.Module):
         # Attribute by attribute: torch.export of torch 2.6 can't follow vars or unions.
         for name, value in {**self._facts, **self._buffers, **modules}.items():
             setattr(twin, name, value)
+        for name, buffers in self._tuples.items():
+            setattr(twin, name, SeenClasses(*(self._buffers[buffer] for buffer in buffers)))
         return twin
 
 

@@ -85,7 +85,8 @@ class CalibratorSelector(BaseCalibrator):
         Names and output maps, none of which has an estimator of its own; clones of them are fitted. Neural clamping,
         which perturbs inputs, is none: `compare_calibrators` has it beside them. None is `default_candidates()`,
         without "beta" where logits are -inf, as of classes that a sample doesn't have. The first plain
-        `TemperatureScaling` among the candidates is the base; where there is none, one is added.
+        `TemperatureScaling` of default bounds among the candidates is the base; where there is none, "temperature
+        scaling" is added at the end.
     scoring : str, callable or None, default=None
         None pools by the NLL. With a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's
         name for one, the single candidate of the best mean score is taken, if it beats temperature scaling by more than
@@ -106,7 +107,8 @@ class CalibratorSelector(BaseCalibrator):
         Its mean score out of fold (the negative mean NLL, unless `scoring` says otherwise). The same folds gave the
         weights: it is a little optimistic.
     weights_ : ndarray of shape (n_candidates,)
-        What each candidate weighs, temperature scaling too. They sum to 1, less what the logits as they are weigh.
+        What each candidate weighs, temperature scaling too, the last where none was among them. They sum to 1, less
+        what the logits as they are weigh.
     cv_results_ : dict of arrays
         As GridSearchCV's, one row per candidate: ``params``, ``param_candidate``, ``n_parameters``,
         ``split*_test_score``, ``mean_test_score``, ``std_test_score`` and ``rank_test_score``. A fold counts by the
@@ -197,15 +199,20 @@ class CalibratorSelector(BaseCalibrator):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights; X tells copies."""
         logits, y, weight = samples.logits, samples.y, samples.weight.cpu()
         names, maps = zip(*(self.candidates or takers(default_candidates(), logits)), strict=True)
+        base = next((row for row, map_ in enumerate(maps) if _is_temperature_scaling(map_)), None)
+        if base is None:
+            names, maps, base = (*names, "temperature scaling"), (*maps, TemperatureScaling()), len(maps)
         self._names = list(names)
         log_proba = torch.log_softmax(logits.double(), 1)
         copies = copies_of(log_proba, weight, X, votes=self.least_probability_ > 0)
         numbers = draw_folds(log_proba, y, weight, self.n_folds, copies)
-        base = next((row for row, map_ in enumerate(maps) if _is_temperature_scaling(map_)), None)
-        if base is None:
-            maps, base = (*maps, TemperatureScaling()), len(maps)
         if not numbers.any():
-            self._take_temperature_scaling(maps[base], base, len(names), samples)
+            self.best_estimator_, self.weights_ = samples.fit(maps[base]), np.eye(len(maps))[base]
+            warn_caller(
+                "the calibration set has no two distinct samples with weight, of which one could be held out: "
+                "temperature scaling is taken unseen",
+                CalibrationSetWarning,
+            )
             return
         with progress_bar(
             verbose=self.verbose, total=(numbers.max() + 1) * len(maps), desc="out of fold", unit="fit"
@@ -216,7 +223,7 @@ class CalibratorSelector(BaseCalibrator):
             scores = _scores(trial, self._scorer(), told, samples)
             best = _best(scores, shares, base)
             self.best_estimator_, self.best_score_ = samples.fit(maps[best]), float(scores[best] @ shares)
-            self.weights_ = np.eye(len(maps))[best][: len(names)]
+            self.weights_ = np.eye(len(maps))[best]
             self.cv_results_ = _results(names, trial, scores, shares)
             return
         # Copies of several labels are several samples of one fold.
@@ -230,17 +237,8 @@ class CalibratorSelector(BaseCalibrator):
         gains = (scores - scores[base]) @ shares
         self.best_estimator_ = found.pool
         self.best_score_ = -float(np.average(found.losses, weights=weighted))
-        self.weights_ = found.weights[: len(names)]
+        self.weights_ = found.weights
         self.cv_results_ = _results(names, trial, scores, shares, mean_test_gain=gains, price=found.prices)
-
-    def _take_temperature_scaling(self, scaling, base, n_candidates, samples):
-        self.best_estimator_ = samples.fit(scaling)
-        self.weights_ = (np.arange(n_candidates) == base).astype(float)
-        warn_caller(
-            "the calibration set has no two distinct samples with weight, of which one could be held out: temperature "
-            "scaling is taken unseen",
-            CalibrationSetWarning,
-        )
 
     def _calibrated(self, logits):
         return self.best_estimator_._calibrated(logits)
@@ -269,7 +267,11 @@ class CalibratorSelector(BaseCalibrator):
 
 
 def _is_temperature_scaling(calibrator):
-    return isinstance(calibrator, TemperatureScaling) and not calibrator.gamma
+    plain = TemperatureScaling()
+    return isinstance(calibrator, TemperatureScaling) and (calibrator.gamma, tuple(calibrator.bounds)) == (
+        0,
+        plain.bounds,
+    )
 
 
 def _scores(trial, scorer, metadata, samples):
@@ -334,15 +336,14 @@ def _check_candidates(candidates):
 
 def _results(names, trial, scores, shares, **columns):
     """Scores of candidates in the form of GridSearchCV's ``cv_results_``."""
-    n = len(names)
-    means = scores[:n] @ shares
+    means = scores @ shares
     return {
         "params": [{"candidate": name} for name in names],
         "param_candidate": np.ma.array(names, dtype=object),
-        "n_parameters": np.array(trial.n_parameters[:n]),
-        **{f"split{k}_test_score": scores[:n, k] for k in range(scores.shape[1])},
+        "n_parameters": np.array(trial.n_parameters),
+        **{f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])},
         "mean_test_score": means,
-        "std_test_score": np.sqrt((scores[:n] - means[:, None]) ** 2 @ shares),
+        "std_test_score": np.sqrt((scores - means[:, None]) ** 2 @ shares),
         "rank_test_score": rankdata(-means, method="min").astype(np.int32),
-        **{name: column[:n] for name, column in columns.items()},
+        **columns,
     }

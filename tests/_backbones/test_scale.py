@@ -145,3 +145,15 @@ def test_logits_and_inputs_by_name():
     named = TemperatureScaling(network).fit({"pixels": PIXELS}, labels_of(bare_logits(network, PIXELS)))
     assert len(told(lambda: named.predict_proba({"pixels": 255 * NEW}))) == 1
     assert told(lambda: named.predict_proba({"pixels": NEW})) == []
+
+
+def test_a_constant_or_a_single_row_of_logits_is_on_no_other_scale():
+    rng = np.random.default_rng(0)
+    logits = 5 * rng.normal(size=(300, 10))
+    calibrator = TemperatureScaling().fit(logits, (logits + rng.gumbel(size=logits.shape)).argmax(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibrator.predict_proba(logits + 1000)
+        calibrator.predict_proba(np.full((1, 10), 0.1))
+    with pytest.warns(CalibrationSetWarning, match="on another scale than in fit"):
+        calibrator.predict_proba(100 * logits)

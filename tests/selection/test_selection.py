@@ -134,8 +134,13 @@ def test_a_base_is_added_where_no_candidate_is_temperature_scaling():
     candidates = [("vector", VectorScaling()), ("focal", TemperatureScaling(gamma=1.0))]
     y = drawn_labels(Z / 2)
     selector = CalibratorSelector(candidates=candidates).fit(Z, y)
-    assert selector.weights_.tolist() == [0.0, 0.0]
-    assert selector.cv_results_["param_candidate"].tolist() == ["vector", "focal"]
+    assert selector.weights_.tolist() == [0.0, 0.0, 1.0]
+    assert selector.cv_results_["param_candidate"].tolist() == ["vector", "focal", "temperature scaling"]
+    assert "pooled 'temperature scaling' 1.00" in selector.summary()
+    fixed = [("one", TemperatureScaling(bounds=(1, 1))), *candidates]
+    single = CalibratorSelector(candidates=fixed, scoring="neg_log_loss").fit(Z, y)
+    assert single.weights_.tolist() == [0.0, 0.0, 0.0, 1.0]
+    assert "took 'temperature scaling'" in single.summary()
     np.testing.assert_array_equal(selector.predict_proba(Z), TemperatureScaling().fit(Z, y).predict_proba(Z))
 
 
@@ -342,7 +347,7 @@ def test_too_few_samples_for_folds():
     Z = np.repeat(logits(1), 20, axis=0)
     with pytest.warns(CalibrationSetWarning, match="no two distinct samples .* temperature scaling is taken unseen"):
         selector = CalibratorSelector(candidates=candidates).fit(Z, np.zeros(20, int))
-    assert selector.weights_.tolist() == [0, 0]
+    assert selector.weights_.tolist() == [0, 0, 1]
     assert not hasattr(selector, "cv_results_")
     assert np.isfinite(selector.predict_proba(Z)).all()
 
