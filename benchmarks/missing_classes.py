@@ -9,10 +9,11 @@ what so few samples do to a map by themselves.
 """
 
 import warnings
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from scipy.special import log_softmax
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
@@ -20,9 +21,10 @@ from tabulate import tabulate
 
 import skclamp
 from _data import load_record
-from _runner import benchmark
+from _runner import RESULTS, benchmark, record
 from skclamp.metrics import negative_log_likelihood
 
+COLUMNS = ("record", "n", "missing", "draw", "map", "ratio")
 MAPS = (
     *("MatrixScaling", "DirichletCalibration", "VectorScaling", "StructuredVectorScaling", "StructuredMatrixScaling"),
     *("PlattScaling", "BetaCalibration", "CalibratorSelector"),
@@ -70,16 +72,21 @@ def main(
     sizes=(200, 500, 1000, 2000, 5000),
     missing=(0, 1, 3),
     draws=10,
+    out=RESULTS / "missing_classes.csv",
 ):
-    table = []
-    for record in records:
-        logits, y = RECORDS[record](data)
-        logits = log_softmax(logits.astype(np.float64), axis=1)
-        for n in [n for n in sizes if n <= len(y) // 2]:
-            for n_missing in missing:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    found = pd.DataFrame([ratios(logits, y, n, n_missing, draw, maps) for draw in range(draws)])
-                cells = {name: f"{found[name].mean():.3f}, {found[name].max():.3f}" for name in found}
-                table.append({"record": record, "n": n, "missing": n_missing, **cells})
-    print(tabulate(table, headers="keys", tablefmt="github"))
+    @cache
+    def scores(name):
+        logits, y = RECORDS[name](data)
+        return log_softmax(logits.astype(np.float64), axis=1), y
+
+    def measure(name, n, n_missing, draw):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = ratios(*scores(name), n, n_missing, draw, maps)
+        return [{"map": each, "ratio": ratio} for each, ratio in found.items()]
+
+    cells = product(records, sizes, missing, range(draws))
+    results = record(out, COLUMNS, (cell for cell in cells if cell[1] <= len(scores(cell[0])[1]) // 2), measure)
+    for value, part in (("means", "mean"), ("largest", "max")):
+        table = results.pivot_table("ratio", ["record", "n", "missing"], "map", part, sort=False)
+        print(f"\nNLL over temperature scaling's, {value}\n{tabulate(table, headers='keys', floatfmt='.3f')}")

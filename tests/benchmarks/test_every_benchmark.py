@@ -63,6 +63,7 @@ CASES = {
     "label_shift": ["--designs", "5 classes", "--sizes", "100x300", "--draws", "1"],
     "looks": ["--only", "three positives", "--draws", "2"],
     "matrix_speed": ["--classes", "2", "--samples", "60", "--repeats", "1"],
+    "missing_classes": ["--records", "digits", "--sizes", "200", "--missing", "1", "--draws", "1"],
     "monitor": ["--parts", "chunks", "time", "--scale", "1000"],
     "norm_cost": ["--shifts", "noise", "--families", "affine", "--n", "60", "--seeds", "51", "--rounds", "1"],
     "ordinary": ["--only", "iris, naive Bayes"],
