@@ -649,7 +649,8 @@ def _joined(copies, groups):
     """What counts once: a number for each sample of what equal samples and groups link; None without either."""
     if copies is None or groups is None:
         return groups if copies is None else copies
-    places = copies, copies.max() + 1 + groups
+    # Older scipys take 32-bit indices alone.
+    places = copies.astype(np.int32), (copies.max() + 1 + groups).astype(np.int32)
     links = coo_array((np.ones(len(copies)), places), shape=(places[1].max() + 1,) * 2)
     return connected_components(links, directed=False)[1][copies]
 
