@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from _output_maps import draw
+from scipy.integrate import trapezoid
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
@@ -258,7 +259,7 @@ def quadratic_score(fitted, z):
     steps = np.linspace(0, z, 20_001)
     share = np.clip((steps - low) / (high - low), 0, 1)
     slope = (1 - share) * fitted.slope_low_[1] + share * fitted.slope_high_[1]
-    return fitted.intercept_[1] + np.trapezoid(slope, steps, axis=0)
+    return fitted.intercept_[1] + trapezoid(slope, steps, axis=0)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
