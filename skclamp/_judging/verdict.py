@@ -52,6 +52,7 @@ class Unheard(Enum):
     ANOTHER_ORDER = auto()
     NO_STATISTICS = auto()
     LABELS_TEACH_MORE = auto()
+    MAPS_DO_AS_WELL = auto()
     GRADIENTS_BY_CHANCE = auto()
     NO_GAIN_FORESEEN = auto()
 

@@ -19,8 +19,9 @@ class Phrases(NamedTuple):
 
 
 WITHOUT_PERTURBATION = Phrases("this is temperature scaling")
-# Where views are kept.
+# Where views are kept, or maps take the temperature's place.
 BESIDE_VIEWS = Phrases("views see the inputs as they are")
+BESIDE_MAPS = Phrases("inputs stay as they are")
 WITHOUT_VIEWS = Phrases("a prediction takes one pass")
 WITHOUT_LABELS = Phrases("nothing is learned from unlabelled samples", "what unlabelled samples teach")
 TAUGHT_WITHOUT_LABELS = Phrases("what unlabelled samples taught stays as it is", on="what unlabelled samples taught")
@@ -55,6 +56,10 @@ _WORDS = {
         "the network has no batch norm, whose statistics would tell, and X_reference gives none to compare with"
     ),
     Unheard.LABELS_TEACH_MORE: "but the labelled samples alone are expected to teach more",
+    Unheard.MAPS_DO_AS_WELL: (
+        "but maps of the network's own logits do as well (behind it they change their held-out NLL by {value:+.2g} "
+        "nats, standard error {needed:.2g})"
+    ),
     Unheard.GRADIENTS_BY_CHANCE: (
         "gradients with respect to {about:,} numbers may be chance (p = {value:.2g}, needs at most {needed:g})"
     ),
@@ -140,7 +145,7 @@ def verdict_of(decision, phrases):
 def _reason(decision, phrases):
     refused, nothing_was_tried = f"Refused, so {phrases.otherwise}", f"Nothing was tried, so {phrases.otherwise}"
     verdict = decision.verdict
-    passed_over = decision.unheard and decision.unheard.reason is Unheard.LABELS_TEACH_MORE
+    passed_over = decision.unheard and decision.unheard.reason in (Unheard.LABELS_TEACH_MORE, Unheard.MAPS_DO_AS_WELL)
     if decision.unheard and not passed_over:
         return f"{refused if verdict.tried else nothing_was_tried} ({words_of(decision.unheard)})."
     n_candidates, n_folds = decision.n_candidates, len(verdict.folds)

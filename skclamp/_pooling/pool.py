@@ -15,6 +15,8 @@ from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator
 from ..modules import ClampedModule
+from ..scaling import TemperatureScaling
+from .candidates import following_map
 
 # Squares of T's z score (log T over its standard error) at which the base begins to leave 1 for T, and where it is T.
 # Between these the garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just
@@ -50,6 +52,8 @@ class Pool(BaseCalibrator):
         A pool is of logits.
     calibrators : list of BaseCalibrator
         The base, a `TemperatureScaling`, and the others.
+    names : list of str
+        Theirs.
     weights : ndarray of shape (n_calibrators - 1,)
         Those of the others, at least 0 and of a sum of at most 1.
     share : float, default=1.0
@@ -61,6 +65,7 @@ class Pool(BaseCalibrator):
     """
 
     calibrators: list
+    names: list
     weights: np.ndarray
     share: float = 1.0
     last: FrozenEstimator | None = None
@@ -69,6 +74,7 @@ class Pool(BaseCalibrator):
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
         "calibrators": [list],
+        "names": [list],
         "weights": [np.ndarray],
         "share": [float],
         "last": [FrozenEstimator, None],
@@ -95,6 +101,17 @@ class Pool(BaseCalibrator):
         if self.weights.any() or self.last is not None or self.least_probability_:
             return super()._module_around(network)
         return ClampedModule(network, temperature=self.temperature_)
+
+    def in_words(self):
+        """Its parts at their weights."""
+        of_base = max(0.0, 1 - float(self.weights.sum()))
+        parts = zip(self.names, (self.share * of_base, *self.weights.tolist()), strict=True)
+        by_weight = sorted(((weight, name) for name, weight in parts), reverse=True)
+        shown = [", ".join(f"{name!r} {weight:.2f}" for weight, name in by_weight if weight >= 0.005)]
+        rest = (1 - self.share) * of_base
+        words = " and ".join([*filter(None, shown), *[f"the logits as they are {rest:.2f}"] * (rest >= 0.005)])
+        last = "" if self.last is None else f", followed by an order-preserving map at {self.last_weight:.2f}"
+        return f"{words}{last}"
 
     def _of_missing_classes(self):
         return dict.fromkeys(each for fit in self.calibrators_ for each in fit._of_missing_classes())
@@ -182,18 +199,19 @@ class Pooled(NamedTuple):
     losses: np.ndarray
 
 
-def learn_pool(trial, maps, base, samples, units, recalibration):
-    """Learn weights of maps from what they said out of fold, as `Pooled`.
+def learn_pool(trial, names, maps, base, samples, units, temperature=None):
+    """Learn weights of named maps from what they said out of fold, as `Pooled`.
 
-    `base` is the row of the temperature scaling that the others join. `units` are labels that only dependent samples
-    share, which count as one; None where all are independent. `recalibration` is a map that may follow, where it earns
-    its price too, or None.
+    `base` is the row of the temperature scaling that the others join; a `temperature` that is known takes its place in
+    the end, and isn't drawn to 1. `units` are labels that only dependent samples share, which count as one; None where
+    all are independent. An order-preserving map follows where it earns its price too.
     """
     weight, logits, y = samples.weight.cpu().numpy(), samples.logits, samples.y
     total = n_effective(of_groups(weight, weight, units)[1])
     of_base = trial.log_proba[base]
     identity = log_probabilities(logits.to(of_base), logits)
-    share = _share(total * np.average(_losses(identity, y) - _losses(of_base, y), weights=weight))
+    gain = total * np.average(_losses(identity, y) - _losses(of_base, y), weights=weight)
+    share = _share(gain) if temperature is None else 1.0
     if share < 1:
         of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
     others = [row for row in range(len(maps)) if row != base]
@@ -204,8 +222,10 @@ def learn_pool(trial, maps, base, samples, units, recalibration):
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     losses = _losses(mixed, y)
-    options = {"calibrators": [maps[base], *(maps[row] for row in used)], "weights": weights[used], "share": share}
-    options |= _recalibrated(recalibration, mixed, trial.folds, samples, units, total, losses)
+    of_pool = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
+    options = {"calibrators": [of_pool, *(maps[row] for row in used)], "names": [names[row] for row in (base, *used)]}
+    options |= {"weights": weights[used], "share": share}
+    options |= _recalibrated(mixed, trial.folds, samples, units, total, losses)
     pool = samples.fit(Pool(**options))
     weights[base] = share * max(0.0, 1 - weights.sum())
     return Pooled(pool, weights, prices, losses)
@@ -229,9 +249,9 @@ def _weights(log_proba, samples, units, total):
     return solve_pool(log_proba, samples.y, samples.weight, total, np.array(spreads))
 
 
-def _recalibrated(recalibration, mixed, folds, samples, units, total, losses):
+def _recalibrated(mixed, folds, samples, units, total, losses):
     """Parameters of a `Pool` whose pooled probabilities a map follows, if it earns its price; updates the losses."""
-    samples = samples._replace(logits=mixed)
+    samples, recalibration = samples._replace(logits=mixed), following_map()
     with silenced():
         last = samples.fit(recalibration)
     in_sample = log_probabilities(torch.from_numpy(last.predict_log_proba(mixed)).to(mixed), mixed)

@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch import nn
 from torch.utils.data import Dataset
@@ -19,8 +18,9 @@ from torch.utils.data import Dataset
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
 from .._judging.out_of_fold import LEVEL, MIN_SAMPLES
-from .._judging.verdict import Unheard, nothing_tried
+from .._judging.verdict import Objection, Unheard, nothing_tried
 from .._judging.words import (
+    BESIDE_MAPS,
     BESIDE_VIEWS,
     TAUGHT_WITHOUT_LABELS,
     WITHOUT_LABELS,
@@ -30,6 +30,7 @@ from .._judging.words import (
     verdict_of,
     words_of,
 )
+from .._pooling.pool import Pool
 from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
 from .._utils.parameters import Choices
@@ -49,6 +50,7 @@ from ..perturbations._words import in_words, undoing
 from ._acceleration import accelerate
 from ._learner import Learner, check_settings, without_layers
 from ._normalisation import undone_normalisation
+from ._output import Judged, judge_output, of_all
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
@@ -92,10 +94,15 @@ class BaseClamping(BaseCalibrator):
         and without the flip; for sequences shifts in time; for tables none. It takes the axes for (channels, height,
         width) and (channels, time). Modules must keep shapes, treat each sample alike, and learn nothing; those given
         are copied.
-    output : BaseCalibrator, default=None
-        A map of logits that takes the temperature's place at the end, such as ``StructuredMatrixScaling()``: a clone of
-        it is fitted to the logits of the perturbed inputs. Whether a perturbation is kept is judged with a temperature
-        alone, and the map isn't judged: it may overfit, and warn, as it would by itself. None is the temperature.
+    output : "auto", BaseCalibrator or None, default="auto"
+        What maps the logits of the perturbed inputs at the end; whether a perturbation is kept is judged with a
+        temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
+        that it wasn't fitted to, as `CalibratorSelector` does; where none earns any, it is the temperature. It takes
+        logits that no label of theirs has moved: those of the folds that held samples out. So without a guard, below
+        100 samples, or with ``refit_temperature=False``, it is the temperature too. A map by name, such as
+        ``StructuredMatrixScaling()``, takes the temperature's place where its NLL on held-out samples is no higher;
+        else it is left out with a warning. Without a guard it isn't judged: it may overfit, and warn, as it would by
+        itself. None is the temperature.
     verbose : int or "auto", default="auto"
         At 1, a progress bar of all the training: epochs, loss, T, and the held-out NLL once the guard knows it. "auto"
         shows it after five seconds, where a terminal or a notebook listens; 0 shows nothing. At 2, a line for each
@@ -195,7 +202,8 @@ class BaseClamping(BaseCalibrator):
         What the guard found of the views, against the single one of what was kept before; only where `max_views` is
         above 1 and a guard was asked for. Its names are those of views.
     output_ : BaseCalibrator
-        The fitted clone of `output`; only where one was given.
+        The fitted pool, or the fitted clone of the `output` that was given; only where one takes the temperature's
+        place.
     module_ : ClampedModule
         Perturbation, network and temperature, or `output_` in its place, as one torch module that yields calibrated
         logits. It shares the network, its weights and its flags: call ``module_.eval()`` before use. Where features are
@@ -226,7 +234,7 @@ class BaseClamping(BaseCalibrator):
     optimizer: str | type[torch.optim.Optimizer] | partial = "auto"
     max_epochs: int = 10
     shuffle: bool = True
-    output: BaseCalibrator | None = None
+    output: str | BaseCalibrator | None = "auto"
     precision: str = "auto"
     random_state: int | np.random.RandomState | None = None
     callbacks: list | None = None
@@ -245,7 +253,7 @@ class BaseClamping(BaseCalibrator):
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
         "precision": [Choices("auto", "float32", "bfloat16")],
-        "output": [BaseCalibrator, None],
+        "output": [Choices("auto"), BaseCalibrator, None],
         "input_key": [str, None],
         "random_state": ["random_state"],
         "callbacks": [list, None],
@@ -280,7 +288,8 @@ class BaseClamping(BaseCalibrator):
                     )
         if not isinstance(self.views, str) and not all(isinstance(view, nn.Module) for view in self.views):
             raise ValueError(f"views must be 'auto' or a list of torch modules; got {self.views!r}")
-        if self.output is not None and (self.output.estimator is not None or self.output.classes is not None):
+        by_name = self._output_by_name
+        if by_name is not None and (by_name.estimator is not None or by_name.classes is not None):
             raise ValueError(
                 "output must have estimator=None and classes=None, since it takes the logits of the perturbed inputs; "
                 f"got {self.output!r}"
@@ -382,32 +391,51 @@ class BaseClamping(BaseCalibrator):
                     else:
                         start, outcome, views = self._search_all(starts, learner)
                 problem, taught = start.problem, start.taught
+                state, solved, logits, judged = self._conclude(problem, outcome, views)
+                if state.identity and self._searches_blindly and views.logits is None and judged is not None:
+                    # Maps of the network's own logits cost less than a perturbation.
+                    plain = self._conclude(problem, replace(outcome, state=None), views)
+                    lead, error = judged.lead_over(plain[-1], outcome.searched.units)
+                    if lead > -error:
+                        outcome = outcome.passed_over(Objection(Unheard.MAPS_DO_AS_WELL, lead, error))
+                        state, solved, logits, judged = plain
+                if judged is not None and judged.output is not None:
+                    self.output_ = judged.output
                 self._tell(start, outcome.decision, views, progress)
-            state, solved, logits = self._with_temperature(problem, outcome, views)
+            held_out = None if views.logits is not None else outcome.held_out_loss()
+            held_out = held_out if judged is None or judged.loss is None else judged.loss
             alone = samples.shard.ranks is ALONE and problem.backbone.splits is None and problem.n_weighted > 0
-            judged = outcome.decision is not None and outcome.decision.verdict.accepted
-            looks = judged and state.identity and taught is None and alone
+            accepted = outcome.decision is not None and outcome.decision.verdict.accepted
+            looks = accepted and state.identity and taught is None and alone
             self._undoes = undone_normalisation(problem.weighted(), state.perturbation) if looks else None
             if self._undoes is not None:
                 note(undoing(self._undoes), CalibrationSetWarning, explains=True)
             if taught is not None:
                 state = replace(state, perturbation=joined(taught, state.perturbation), identity=[*taught.parameters()])
-            self._fit_output(solved, logits)
             self._set_fitted(problem, state, views, samples.deployed.module)
-            held_out = None if self._has_views else outcome.held_out_loss()
             return Mapped(solved.raw, logits, solved.y_encoded, solved.weight, held_out)
 
     @property
+    def _output_by_name(self):
+        """The map that was asked for by name, if there is one."""
+        return None if isinstance(self.output, str) else self.output
+
+    @property
+    def _unjudged_output(self):
+        """That map where no folds judge it, so that it may overfit."""
+        return None if self._guarded else self._output_by_name
+
+    @property
     def _n_per_class(self):
-        return super()._n_per_class if self.output is None else self.output._n_per_class
+        return super()._n_per_class if self._unjudged_output is None else self.output._n_per_class
 
     @property
     def _enough_per_number(self):
-        return super()._enough_per_number if self.output is None else self.output._enough_per_number
+        return super()._enough_per_number if self._unjudged_output is None else self.output._enough_per_number
 
     @property
     def _owner(self):
-        return super()._owner if self.output is None else f"output={type(self.output).__name__}(...)"
+        return super()._owner if self._unjudged_output is None else f"output={type(self.output).__name__}(...)"
 
     def _to_cross_fit(self):
         # Of a perturbation its guard judges.
@@ -415,8 +443,8 @@ class BaseClamping(BaseCalibrator):
 
     @property
     def _treats_classes_alike(self):
-        if self.output is not None:
-            return self.output._treats_classes_alike
+        if hasattr(self, "output_"):
+            return self.output_._treats_classes_alike
         return self.refit_temperature or not getattr(self, "gamma", 0)
 
     def _mend_by_class(self, n_classes):
@@ -431,6 +459,10 @@ class BaseClamping(BaseCalibrator):
     def _guarded(self):
         """Whether held-out samples have to prove what is kept."""
         return True
+
+    def _draws_folds(self, problem):
+        """Whether folds are drawn at random, not the user's."""
+        raise NotImplementedError
 
     def _samples_are_independent(self, problem):
         """Whether no samples depend on each other, but for those of a group."""
@@ -464,7 +496,10 @@ class BaseClamping(BaseCalibrator):
         if not with_views and not isinstance(self.views, str):
             note("views has no effect: max_views=1 leaves room for the input as it is alone", UnusedParameterWarning)
         if not candidates and not with_views:
-            return starts[0], Outcome(problem), one_view()
+            if self.output is None or not self._guarded:
+                return starts[0], Outcome(problem), one_view()
+            searched, tries = self._splits_for(problem, [], learner)
+            return starts[0], Outcome(searched, tries[0] if tries else []), one_view()
         views = candidate_views(self.views, problem) if with_views else {}
         level = LEVEL / max(1, bool(candidates) + bool(views) + (starts[0].decision is not None))
         # The same folds and draws for all.
@@ -561,7 +596,8 @@ class BaseClamping(BaseCalibrator):
             self.unlabelled_verdict_ = verdict_of(start.decision, WITHOUT_LABELS)
         if decision is not None:
             # Without a perturbation, but with views, this isn't temperature scaling.
-            phrases = BESIDE_VIEWS if views.logits is not None else WITHOUT_PERTURBATION
+            phrases = BESIDE_MAPS if hasattr(self, "output_") else WITHOUT_PERTURBATION
+            phrases = phrases if views.logits is None else BESIDE_VIEWS
             self.verdict_ = verdict_of(decision, phrases if start.taught is None else TAUGHT_WITHOUT_LABELS)
         if views.decision is not None:
             self.views_verdict_ = verdict_of(views.decision, WITHOUT_VIEWS)
@@ -596,14 +632,21 @@ class BaseClamping(BaseCalibrator):
         warn_of_bound(solution)
         return replace(state, temperature=solution.temperature), problem, logits
 
-    def _fit_output(self, problem, logits):
-        """Fit a clone of the output map, where there is one, to this process's logits and those of the others."""
-        if self.output is None:
-            return
-        logits, y_encoded = problem.shard.all_gather(logits), problem.shard.all_gather(problem.y_encoded)
-        columns = np.arange(logits.shape[1])
-        output = clone(self.output).set_params(estimator=None, response="logits", classes=columns)
-        self.output_ = output._learn(logits, y_encoded.cpu(), problem.weight_of_all, checks=False)
+    def _conclude(self, problem, outcome, views):
+        """The state with its last T, the problem and the logits that this comes from, and the `Judged` output map."""
+        state, solved, logits = self._with_temperature(problem, outcome, views)
+        asked = self._output_by_name
+        if not self._guarded and asked is not None:
+            return state, solved, logits, Judged(of_all(solved, logits).fit(asked))
+        if not self._guarded or (asked is None and not (self.output and outcome.splits and self.refit_temperature)):
+            return state, solved, logits, None
+        judging = solved, logits
+        if outcome.splits and outcome.state is None and views.logits is None:
+            # The network's own of the samples that were held out, copies merged.
+            judging = outcome.searched.take(np.sort(np.concatenate([rows for _, rows in outcome.splits])))
+            judging = judging, judging.logits
+        splits = () if self._draws_folds(problem) else outcome.splits
+        return state, solved, logits, judge_output(asked, *judging, state.temperature, splits, self.verbose)
 
     def _settings(self, **varied):
         """The settings of one candidate."""
@@ -697,7 +740,9 @@ class BaseClamping(BaseCalibrator):
         if hasattr(self, "output_"):
             n_parameters = self.output_._n_parameters
             numbers = f"{n_parameters:,} number{'s' * (n_parameters != 1)}"
-            logits = f"pass through {type(self.output_).__name__} ({numbers})"
+            is_pool = isinstance(self.output_, Pool)
+            name = f"a pool of maps, {self.output_.in_words()}" if is_pool else type(self.output_).__name__
+            logits = f"pass through {name} ({numbers})"
         if self._has_views:
             shares = zip(titles_of(self.views_), self.view_weights_, strict=True)
             shown = ", ".join(f"{name} {share:.2f}" for name, share in shares)
@@ -734,7 +779,7 @@ class BaseClamping(BaseCalibrator):
     @property
     def _n_free(self):
         # A perturbation has to prove itself on held-out samples or, without a guard, is held by training that ends.
-        return self.output_._n_free if hasattr(self, "output_") else 1
+        return 1 if self._unjudged_output is None else self.output_._n_free
 
 
 def _draw_seed(random_state):

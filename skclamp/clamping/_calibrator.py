@@ -35,6 +35,7 @@ REFERENCE_SETTINGS = {
     "optimizer": partial(torch.optim.SGD, momentum=0.9),
     "lr": 0.01,
     "max_epochs": 100,
+    "output": None,
     "batch_size": 1000,
     "shuffle": True,
     "validation_fraction": None,
@@ -256,15 +257,18 @@ class NeuralClampingCalibrator(BaseClamping):
 
     def _samples_are_independent(self, problem):
         # A splitter without groups, such as KFold() without a shuffle, is for neighbours in time.
-        return isinstance(self.validation_fraction, Real | str) or "groups" in problem.split_params
+        return self._draws_folds(problem) or "groups" in problem.split_params
 
     @property
     def _searches_blindly(self):
         return self._guarded and isinstance(self.perturbation, str) and self.perturbation == "auto"
 
+    def _draws_folds(self, problem):
+        return isinstance(self.validation_fraction, Real | str)
+
     def _splits_for(self, problem, candidates, learner):
         # Folds and draws of samples without weight would say less than of as many others.
-        weighted, drawn = problem.weighted(), isinstance(self.validation_fraction, Real | str)
+        weighted, drawn = problem.weighted(), self._draws_folds(problem)
         if drawn:
             problem = weighted = merged(weighted)
         elif self._guarded:

@@ -128,8 +128,11 @@ class NeuralClampingCalibratorCV(BaseClamping):
         rows = [dict(zip(_GRIDS.values(), values, strict=True)) for values in grid]
         return [self._settings(**row, features=row["perturbation"] in ("auto", "norm")) for row in rows]
 
+    def _draws_folds(self, problem):
+        return isinstance(self.cv, Integral) and problem.backbone.splits is None
+
     def _splits_for(self, problem, candidates, learner):
-        drawn = isinstance(self.cv, Integral) and problem.backbone.splits is None
+        drawn = self._draws_folds(problem)
         problem = merged(problem) if drawn else with_copies(problem)
         splits = self._splits(problem)
         if not drawn:

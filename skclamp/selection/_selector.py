@@ -15,7 +15,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 
 from .._judging.paired import student_below_zero
 from .._judging.splits import copies_of, draw_folds
-from .._pooling.candidates import default_candidates, following_map, takers
+from .._pooling.candidates import default_candidates, takers
 from .._pooling.pool import LabelledLogits, Pool, learn_pool, try_out
 from .._utils.docstrings import with_shared_docs
 from .._utils.metadata import calls, of_rows, routing_enabled
@@ -228,7 +228,7 @@ class CalibratorSelector(BaseCalibrator):
             return
         # Copies of several labels are several samples of one fold.
         units = None if copies is None else copies * logits.shape[1] + y.cpu().numpy()
-        found = learn_pool(trial, maps, base, samples, units, following_map())
+        found = learn_pool(trial, names, maps, base, samples, units)
         losses = trial.losses(y)
         weighted = weight.numpy()
         scores = np.array(
@@ -252,13 +252,8 @@ class CalibratorSelector(BaseCalibrator):
             yield f"{type(self).__name__} took {self._names[int(self.weights_.argmax())]!r}."
             yield from chosen._sentences()
             return
-        by_weight = sorted(zip(self.weights_, self._names, strict=True), reverse=True)
-        shown = ", ".join(f"{name!r} {weight:.2f}" for weight, name in by_weight if weight >= 0.005)
-        rest = 1 - float(self.weights_.sum())
-        parts = [shown] * bool(shown) + [f"the logits as they are {rest:.2f}"] * (rest >= 0.005)
-        last = "" if chosen.last is None else f", followed by an order-preserving map at {chosen.last_weight:.2f}"
-        pooled = f"pooled {' and '.join(parts)}{last}"
-        yield f"{type(self).__name__} {pooled}, by {self._n_samples:,} samples; T = {chosen.temperature_:.4g}."
+        by = f"by {self._n_samples:,} samples; T = {chosen.temperature_:.4g}."
+        yield f"{type(self).__name__} pooled {chosen.in_words()}, {by}"
         yield from chosen._of_missing_classes()
 
     @property

@@ -1,0 +1,103 @@
+"""What takes the temperature's place at the end: a pool of maps, or one by name, that speaks for itself out of fold."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .._judging.paired import of_groups, student_below_zero
+from .._judging.splits import draw_folds
+from .._pooling.candidates import default_candidates, takers
+from .._pooling.pool import LabelledLogits, learn_pool, try_out
+from .._utils.progress import progress_bar
+from .._utils.warnings import note
+from ..base import BaseCalibrator
+from ..exceptions import CalibrationSetWarning
+from ..scaling import TemperatureScaling
+
+_N_FOLDS = 5
+
+
+class Judged(NamedTuple):
+    """What folds say of a map in the temperature's place.
+
+    Attributes
+    ----------
+    output : BaseCalibrator or None
+        Fitted; None where the temperature does as well.
+    losses, weight : ndarray of shape (n_samples,), or None
+        NLL of each sample out of fold under what is kept, and weights; None where nothing could be held out.
+    """
+
+    output: BaseCalibrator | None
+    losses: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
+    @property
+    def loss(self):
+        """Mean NLL out of fold, if known."""
+        return None if self.losses is None else float(np.average(self.losses, weights=self.weight))
+
+    def lead_over(self, other, groups):
+        """Mean of the losses less another's of the same samples, and its standard error."""
+        mean, error, _ = student_below_zero(*of_groups(self.losses - other.losses, self.weight, groups))
+        return mean, error
+
+
+def of_all(problem, logits):
+    """Logits of this process's samples and those of the others, with labels and weights."""
+    shard = problem.shard
+    return LabelledLogits(shard.all_gather(logits), shard.all_gather(problem.y_encoded), problem.weight_of_all)
+
+
+def judge_output(asked, problem, logits, temperature, splits, verbose):
+    """Fit the map in the temperature's place to logits that no label of theirs has moved, and judge it, as `Judged`.
+
+    Where none was `asked` for, it is a pool of the default maps; where one was, a refusal is told. `splits` are
+    training and held-out rows to judge by; where there are none, folds are drawn.
+    """
+    samples = of_all(problem, logits)
+    others = _default_maps(samples.logits) if asked is None else [(type(asked).__name__, asked)]
+    names, maps = zip(("temperature", TemperatureScaling()), *others, strict=True)
+    numbers = _fold_numbers(problem, samples, splits)
+    if not numbers.any():
+        return Judged(None if asked is None else samples.fit(asked))
+    weight = samples.weight.numpy()
+    options = {"verbose": 0 if problem.shard.ranks.rank else verbose, "desc": "output maps", "unit": "fit"}
+    with progress_bar(total=(numbers.max() + 1) * len(maps), **options) as bar:
+        trial = try_out(maps, samples, numbers, bar)
+    if asked is not None:
+        of_temperature, losses = trial.losses(samples.y)
+        plain, loss = (np.average(each, weights=weight) for each in (of_temperature, losses))
+        if loss <= plain:
+            return Judged(samples.fit(asked), losses, weight)
+        note(
+            f"output={names[1]}(...) is left out, and a temperature takes its place: on samples that it wasn't fitted "
+            f"to its NLL is {loss:.4g}, temperature scaling's {plain:.4g}",
+            CalibrationSetWarning,
+        )
+        return Judged(None, of_temperature, weight)
+    units = problem.split_params.get("groups")
+    if units is None and problem.copies is not None:
+        # Copies of several labels are several samples of one fold.
+        units = problem.copies * samples.logits.shape[1] + samples.y.cpu().numpy()
+    found = learn_pool(trial, names, maps, 0, samples, units, temperature)
+    earned = found.weights[1:].any() or found.pool.last is not None
+    return Judged(found.pool if earned else None, found.losses, weight)
+
+
+def _default_maps(logits):
+    """Those of a pool beside temperature scaling."""
+    return [pair for pair in takers(default_candidates(), logits) if not isinstance(pair[1], TemperatureScaling)]
+
+
+def _fold_numbers(problem, samples, splits):
+    """Number of the fold that holds out each sample."""
+    if len(splits) > 1:
+        everyone = np.sort(np.concatenate([rows for _, rows in splits]))
+        numbers = np.zeros(len(everyone), dtype=np.int64)
+        for k, (_, rows) in enumerate(splits):
+            numbers[np.searchsorted(everyone, rows)] = k
+        return numbers
+    log_proba = torch.log_softmax(samples.logits.double(), 1)
+    return draw_folds(log_proba, samples.y, samples.weight, _N_FOLDS, problem.units)
