@@ -2,9 +2,10 @@
 
 The network of `skclamp.datasets.load_fogged_digits`, trained on 300 images, is right about 14 times in 15 and too sure
 of itself. Two calibrators repair that on 600 other images, and 897 more judge them. On the clear camera neural clamping
-finds nothing to do to the images that demonstrably helps, and is temperature scaling. Then the camera fogs up: the
+finds nothing to do to the images that demonstrably helps, and pools maps of the logits. Then the camera fogs up: the
 network, frozen, gets grey images, and the calibrators are fitted anew on what the camera sees now. Temperature scaling
-can only make the network less sure; neural clamping learns what to do to the images, and wins the lost accuracy back.
+can only make the network less sure; neural clamping wins the lost accuracy back, by a change of the images or, where
+held-out images say that this does as well, by maps of the logits.
 
 Prints a table and writes reliability.png. Takes some seconds.
 """
@@ -50,7 +51,7 @@ def main(arguments=None):
     print(tabulate(rows, headers="keys", floatfmt=("", "", ".1f", ".3f", ".3f", ".1f")))
     print("")
     for camera in ("clear", "fogged"):
-        print(f"{camera} camera: {describe(fitted[camera, 'neural clamping'][0])}")
+        print(f"{camera} camera: {fitted[camera, 'neural clamping'][0].verdict_}")
     print(
         "\nNLL (negative log-likelihood) and Brier score decide. The floor is the ECE (expected calibration error) that"
         "\nperfectly calibrated probabilities like these would show on as many samples: its mean, and 95 % quantile."
@@ -77,15 +78,6 @@ def evaluate(model, X, y):
         "ECE %": 100 * error(y, proba),
         "floor %": f"{100 * floor.mean:.1f} ({100 * floor.quantile:.1f})",
     }
-
-
-def describe(calibrator):
-    """What neural clamping decided on held-out parts of the calibration data."""
-    if not calibrator.accepted_:
-        return "no change of the images demonstrably helps, neural clamping is temperature scaling"
-    verdict = calibrator.verdict_
-    gain = f"{verdict.difference:+.3f} ± {verdict.standard_error:.3f}"
-    return f"neural clamping changes the images; NLL on held-out calibration data against temperature scaling {gain}"
 
 
 def draw(fitted, y, path):

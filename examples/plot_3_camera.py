@@ -83,7 +83,7 @@ for light in (noon, evening):
 # Kept, or refused
 # ----------------
 # A perturbation is kept only where it lowers the negative log-likelihood (NLL), beyond doubt, on parts of the
-# calibration data that it wasn't fitted to. Where it is refused, what remains is temperature scaling, exactly.
+# calibration data that it wasn't fitted to. Where it is refused, what remains is what the logits alone allow.
 
 for light, calibrator in clamped.items():
     verdict = calibrator.verdict_

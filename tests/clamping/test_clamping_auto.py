@@ -20,7 +20,7 @@ LABELS = labels_of(bare_logits(NETWORK, vectors(900)))
 
 
 def auto(estimator, **settings):
-    return NeuralClampingCalibrator(estimator, **{"random_state": 0, **settings})
+    return NeuralClampingCalibrator(estimator, **{"output": None, "random_state": 0, **settings})
 
 
 def without_norms(network):

@@ -68,7 +68,7 @@ def test_a_shift_of_the_inputs_is_found_and_the_classifier_stays(name, n_classes
     X, y = samples(1200, n_classes)
     classifier = clone(CLASSIFIERS[name]).fit(X[:300], y[:300])
     shifted, before = X + SHIFT, pickle.dumps(classifier)
-    calibrator = NeuralClampingCalibrator(classifier, random_state=0).fit(shifted[300:800], y[300:800])
+    calibrator = NeuralClampingCalibrator(classifier, output=None, random_state=0).fit(shifted[300:800], y[300:800])
     assert calibrator.accepted_
     assert pickle.dumps(classifier) == before
     alone = TemperatureScaling(classifier).fit(shifted[300:800], y[300:800])
@@ -94,7 +94,7 @@ def test_without_a_perturbation_it_is_temperature_scaling(name, fitted, n_classe
     if fitted:
         classifier.fit(X[:150], y[:150])
     cv = None if fitted else 3
-    found = NeuralClampingCalibrator(classifier, perturbation=None, cv=cv).fit(X[150:], y[150:])
+    found = NeuralClampingCalibrator(classifier, perturbation=None, output=None, cv=cv).fit(X[150:], y[150:])
     expected = TemperatureScaling(classifier, cv=cv).fit(X[150:], y[150:])
     assert found.temperature_ == pytest.approx(expected.temperature_, rel=1e-6)
     np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=0, atol=1e-6)
@@ -191,7 +191,7 @@ def test_what_an_unfitted_classifier_gets_wrong_is_mended(search, optimizer):
     X, y = samples(1200)
     classifier = LinearDiscriminantAnalysis(priors=[0.02, 0.49, 0.49])
     family = {"perturbation": "channel"} if search is NeuralClampingCalibrator else {"perturbations": ["channel"]}
-    settings = {"optimizer": optimizer, "batch_size": 200, "cv": 3, "random_state": 0, **family}
+    settings = {"optimizer": optimizer, "batch_size": 200, "cv": 3, "output": None, "random_state": 0, **family}
     calibrator = search(classifier, **settings).fit(X[:600], y[:600])
     assert calibrator.accepted_
     assert calibrator.estimator is classifier

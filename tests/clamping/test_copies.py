@@ -24,7 +24,7 @@ NEAR = "have others of their class at a fraction of the distance"
 
 def fitted(x=SHIFTED, y=Y, network=NETWORK, groups=None, **settings):
     given = {} if groups is None else {"groups": groups}
-    return NeuralClampingCalibrator(network, random_state=0, **settings).fit(x, y, **given)
+    return NeuralClampingCalibrator(network, output=None, random_state=0, **settings).fit(x, y, **given)
 
 
 def assert_same_verdict(found, expected):
@@ -54,7 +54,7 @@ def test_copies_of_some_samples_have_their_weight():
     """Weights count as repetitions, and uneven ones as fewer samples."""
     weight = 1.0 + np.arange(300) % 3
     rows = np.repeat(np.arange(300), weight.astype(int))
-    expected = NeuralClampingCalibrator(NETWORK, random_state=0).fit(SHIFTED, Y, sample_weight=weight)
+    expected = NeuralClampingCalibrator(NETWORK, output=None, random_state=0).fit(SHIFTED, Y, sample_weight=weight)
     assert_same_verdict(fitted(SHIFTED[rows], Y[rows]), expected)
 
 

@@ -24,7 +24,7 @@ def tabular(n_samples, seed=0, network=NETWORK):
 
 
 def guarded(estimator=NETWORK, **settings):
-    return NeuralClampingCalibrator(estimator, **{"random_state": 0, **settings})
+    return NeuralClampingCalibrator(estimator, **{"output": None, "random_state": 0, **settings})
 
 
 def assert_is_temperature_scaling(calibrator, x, y, sample_weight=None):

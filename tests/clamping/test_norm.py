@@ -15,7 +15,6 @@ from skclamp import (
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
     TemperatureScaling,
-    VectorScaling,
     compare_calibrators,
 )
 from skclamp.exceptions import CalibrationSetWarning
@@ -138,7 +137,8 @@ def test_auto_keeps_features_only_where_each_fold_moves_them():
 @pytest.mark.parametrize(
     "options",
     [
-        {"output": VectorScaling()},
+        {"output": TemperatureScaling()},
+        {"output": None},
         {"gamma": 1.0},
         {"gamma": "auto"},
         {"max_views": 2},

@@ -47,7 +47,7 @@ def seen(rows, how, seed=0):
 
 
 def fitted(how, *, reference=IMAGES[REFERENCE], pool=None, y=LABELS[POOL[:N]], **params):
-    options = {"random_state": 0, "perturbation": None, **params}
+    options = {"random_state": 0, "perturbation": None, "output": None, **params}
     pool = seen(POOL, how) if pool is None else pool
     calibrator = NeuralClampingCalibrator(NETWORK, **options)
     return calibrator.fit(seen(POOL[:N], how), y, X_unlabelled=pool[N:], X_reference=reference)
@@ -82,7 +82,7 @@ def test_what_unlabelled_images_teach_is_kept_where_labels_prove_it(how):
 
 def test_a_correction_hands_them_to_its_calibrator():
     pool = seen(POOL, "pale")
-    calibrator = NeuralClampingCalibrator(NETWORK, perturbation=None, random_state=0)
+    calibrator = NeuralClampingCalibrator(NETWORK, perturbation=None, output=None, random_state=0)
     corrected = PriorShiftCorrection(calibrator).fit(
         pool[:N], LABELS[POOL[:N]], X_unlabelled=pool[N:], X_reference=IMAGES[REFERENCE]
     )
@@ -243,7 +243,7 @@ def test_layer_norms_and_tables_and_tokens_need_inputs_of_before():
     x = vectors(1500, 6)
     y = labels_of(bare_logits(network, x), 0.1)
     moved = x + np.float32(3)
-    calibrator = NeuralClampingCalibrator(network, perturbation=None, random_state=0)
+    calibrator = NeuralClampingCalibrator(network, perturbation=None, output=None, random_state=0)
     calibrator.fit(moved[:400], y[:400], X_unlabelled=moved[400:], X_reference=vectors(500, 6, seed=1))
     assert set(calibrator.unlabelled_verdict_.tried) == {"moments", "features", "moments, features"}
     assert calibrator.accepted_

@@ -18,7 +18,7 @@ Y = labels_of(bare_logits(NETWORK, X))
 
 
 def fitted(x=X, y=Y, network=NETWORK, **settings):
-    return NeuralClampingCalibrator(network, random_state=0, **settings).fit(x, y)
+    return NeuralClampingCalibrator(network, output=None, random_state=0, **settings).fit(x, y)
 
 
 def halves(seed):

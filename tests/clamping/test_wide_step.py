@@ -26,7 +26,7 @@ def fit(table, n_samples=400, **settings):
     """A calibrator, and its NLL on samples that it hasn't seen."""
     network, x, y = table
     weight = settings.pop("sample_weight", None)
-    settings = {"precision": "float32", "random_state": 0, **settings}
+    settings = {"precision": "float32", "output": None, "random_state": 0, **settings}
     calibrator = NeuralClampingCalibrator(network, **settings).fit(x[:n_samples], y[:n_samples], weight)
     return calibrator, nll(calibrator.predict_log_proba(x[-1000:]), y[-1000:])
 
@@ -84,7 +84,9 @@ def test_a_penalty_has_no_room_in_wide_steps(table):
 
 def test_a_grid_of_gammas_shares_the_gradients(table):
     network, x, y = table
-    search = NeuralClampingCalibratorCV(network, perturbations=["channel"], gammas=[0.0, 1.0], random_state=0)
+    search = NeuralClampingCalibratorCV(
+        network, perturbations=["channel"], gammas=[0.0, 1.0], output=None, random_state=0
+    )
     search.fit(x[:400], y[:400])
     assert search.accepted_
     assert is_natural(search)

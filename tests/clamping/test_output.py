@@ -1,0 +1,187 @@
+"""What takes the temperature's place behind a perturbation: the pool of "auto", and maps by name."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _digits import calibration_and_test, convolutional_network, shifted
+from _small_networks import bare_logits, labels_of, perceptron, vectors
+from sklearn.base import clone
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GroupKFold, KFold
+
+from skclamp import (
+    REFERENCE_SETTINGS,
+    CalibratorSelector,
+    NeuralClampingCalibrator,
+    NeuralClampingCalibratorCV,
+    StructuredVectorScaling,
+    TemperatureScaling,
+    VectorScaling,
+    load,
+)
+from skclamp.datasets import load_fogged_digits
+from skclamp.exceptions import CalibrationSetWarning
+
+NETWORK = perceptron()
+X = vectors(700)
+Y = labels_of(bare_logits(NETWORK, X), temperature=1.5)
+# Classes that have become more frequent: a bias of each class mends that, a temperature doesn't.
+BIASED = labels_of(bare_logits(NETWORK, X) + np.array([2.0, 0.0, -1.5, 0.0]), temperature=1.5)
+FOG = load_fogged_digits()
+
+
+def clamping(estimator=NETWORK, **settings):
+    return NeuralClampingCalibrator(estimator, random_state=0, **settings)
+
+
+def nll(calibrator, data):
+    return log_loss(data.y_test, calibrator.predict_proba(data.X_test))
+
+
+def quietly(fit):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationSetWarning)
+        return fit()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_in_fog_it_is_as_good_as_maps_of_the_logits_or_nearly(seed):
+    options = {"estimator": FOG.network, "random_state": seed}
+    found = NeuralClampingCalibrator(**options).fit(FOG.X_cal, FOG.y_cal)
+    alone = quietly(lambda: NeuralClampingCalibrator(**options, output=None).fit(FOG.X_cal, FOG.y_cal))
+    assert alone.accepted_
+    assert not hasattr(alone, "output_")
+    assert nll(found, FOG) < min(0.2, nll(alone, FOG) - 0.02)
+
+
+def test_what_maps_do_as_well_is_passed_over_in_words():
+    found = NeuralClampingCalibrator(FOG.network, random_state=0).fit(FOG.X_cal, FOG.y_cal)
+    assert not found.accepted_
+    said = found.verdict_.reason
+    assert said.startswith("Passed over, so inputs stay as they are: ")
+    assert "but maps of the network's own logits do as well" in said
+    assert said in found.summary()
+    assert found.verdict_.difference < 0
+    selector = CalibratorSelector(FOG.network).fit(FOG.X_cal, FOG.y_cal)
+    np.testing.assert_allclose(found.predict_proba(FOG.X_test), selector.predict_proba(FOG.X_test), atol=1e-6)
+
+
+def test_a_family_by_name_stays_with_the_pool_behind_it():
+    found = clamping(FOG.network, perturbation="affine").fit(FOG.X_cal, FOG.y_cal)
+    assert found.accepted_
+    alone = quietly(lambda: clamping(FOG.network, perturbation="affine", output=None).fit(FOG.X_cal, FOG.y_cal))
+    assert found.temperature_ == alone.temperature_
+    assert nll(found, FOG) < nll(alone, FOG)
+    assert "pass through a pool of maps, " in found.summary()
+
+
+def test_what_no_map_undoes_is_clamped():
+    """A blur of what a convolutional network sees."""
+    network, ((x, y), (x_test, y_test)) = convolutional_network(), calibration_and_test(0)
+    found = clamping(network).fit(shifted(x, "blur"), y)
+    maps = clamping(network, perturbation=None).fit(shifted(x, "blur"), y)
+    assert found.accepted_
+    losses = [log_loss(y_test, each.predict_proba(shifted(x_test, "blur"))) for each in (found, maps)]
+    assert losses[0] < losses[1] - 0.03
+
+
+@pytest.mark.parametrize("perturbation", [None, "auto", "affine"])
+def test_where_nothing_earns_its_price_it_is_temperature_scaling_to_the_bit(perturbation):
+    found = clamping(perturbation=perturbation).fit(X, Y)
+    assert not hasattr(found, "output_")
+    np.testing.assert_array_equal(found.predict_proba(X), TemperatureScaling(NETWORK).fit(X, Y).predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "fold",
+    [{}, {"validation_fraction": 0.2}, {"validation_fraction": KFold(4)}, {"groups": np.arange(700) // 7}],
+    ids=str,
+)
+def test_classes_that_have_become_more_frequent_are_mended(fold):
+    groups = {name: fold[name] for name in fold.keys() & {"groups"}}
+    settings = {"validation_fraction": GroupKFold(5)} if groups else fold
+    found = clamping(**settings).fit(X, BIASED, **groups)
+    assert found.output_.weights.sum() > 0.5
+    plain = TemperatureScaling(NETWORK, verbose=0)
+    quietly(lambda: plain.fit(X, BIASED))
+    assert log_loss(BIASED, found.predict_proba(X)) < log_loss(BIASED, plain.predict_proba(X)) - 0.1
+    assert found.temperature_ == pytest.approx(plain.temperature_, rel=0.02)
+
+
+def test_copies_earn_nothing_of_what_they_are_copies_of():
+    """Ten of each of what a temperature suits."""
+    for seed in range(4):
+        x = vectors(150, seed=seed)
+        y = labels_of(bare_logits(NETWORK, x), temperature=1.5, seed=seed)
+        rows = np.repeat(np.arange(150), 10)
+        distinct, copied = (
+            hasattr(clamping(perturbation=None).fit(x[r], y[r]), "output_") for r in (slice(None), rows)
+        )
+        assert copied <= distinct
+
+
+def test_it_takes_its_pool_everywhere(tmp_path):
+    network, (x, y), new = FOG.network.eval(), (FOG.X_cal, FOG.y_cal), FOG.X_test
+    found = clamping(network, perturbation="affine").fit(x, y)
+    expected = found.predict_proba(new)
+    assert found.accepted_
+    assert found.output_.weights.any()
+    with torch.no_grad():
+        deployed = found.module_.eval()(torch.from_numpy(new)).softmax(1).numpy()
+    np.testing.assert_allclose(deployed, expected, atol=1e-6)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(found)).predict_proba(new), expected)
+    found.save(tmp_path / "found.safetensors")
+    np.testing.assert_array_equal(load(tmp_path / "found.safetensors", network).predict_proba(new), expected)
+    np.testing.assert_array_equal(clone(found).fit(x, y).predict_proba(new), expected)
+
+
+def test_the_cv_form_has_one_too():
+    search = NeuralClampingCalibratorCV(NETWORK, perturbations=["affine"], gammas=[0.0], random_state=0).fit(X, BIASED)
+    assert search.output_.weights.sum() > 0.5
+
+
+@pytest.mark.filterwarnings("ignore:class frequencies are off")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"validation_fraction": None},
+        {"refit_temperature": False},
+        {"output": None},
+        {**REFERENCE_SETTINGS, "max_epochs": 1},
+    ],
+    ids=["no guard", "T as trained", "none", "the reference"],
+)
+def test_without_held_out_logits_of_an_exact_temperature_there_is_none(settings):
+    assert not hasattr(clamping(**settings).fit(X, BIASED), "output_")
+
+
+@pytest.mark.filterwarnings("ignore:class frequencies are off")
+def test_a_hundred_samples_are_the_least():
+    assert not hasattr(clamping(perturbation=None).fit(X[:99], BIASED[:99]), "output_")
+
+
+@pytest.mark.parametrize("n_samples", [60, 400])
+def test_a_map_by_name_stays_where_it_helps(n_samples):
+    output = StructuredVectorScaling()
+    found = quietly(lambda: clamping(output=output).fit(X[:n_samples], BIASED[:n_samples]))
+    assert isinstance(found.output_, StructuredVectorScaling)
+    assert found.output_ is not output
+
+
+def test_a_map_by_name_that_overfits_is_left_out_in_words():
+    with pytest.warns(
+        CalibrationSetWarning, match=r"output=VectorScaling\(\.\.\.\) is left out, .* its NLL is .*, temp"
+    ):
+        found = clamping(output=VectorScaling()).fit(X[:120], Y[:120])
+    assert not hasattr(found, "output_")
+    expected = TemperatureScaling(NETWORK).fit(X[:120], Y[:120]).predict_proba(X)
+    np.testing.assert_array_equal(found.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize("output", ["pool", VectorScaling, 3])
+def test_other_outputs_are_refused(output):
+    with pytest.raises(ValueError, match="'output' parameter of NeuralClampingCalibrator must be"):
+        clamping(output=output).fit(X, Y)
