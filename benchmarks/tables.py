@@ -587,6 +587,7 @@ def abstention_rows(results):
     "coverage | best | skclamp | MAPIE | its fixed sequence | its split sequence | empirical: no promise",
 )
 def abstention_peers_rows(results):
+    methods = ["skclamp", "MAPIE", "MAPIE fixed sequence", "MAPIE split sequence", "empirical"]
     titles = {
         **NETWORKS,
         "cifar100_wideresnet-16-4": "CIFAR-100 WideResNet",
@@ -595,9 +596,10 @@ def abstention_peers_rows(results):
     }
     part = results[(results.risk == 0.1) & (results.n == 500)]
     for name, rows in part.groupby("record", sort=False):
-        cells = (f"{short(row.coverage)} ± {short(row.coverage_error)}" for row in rows.itertuples())
-        yield f"{titles[name]} | {short(rows.best_coverage.iloc[0])} | {' | '.join(cells)}"
-    means = part.groupby("method", sort=False)[["coverage", "best_coverage"]].mean()
+        found = rows.set_index("method").loc[methods]
+        cells = (f"{short(row.coverage)} ± {short(row.coverage_error)}" for row in found.itertuples())
+        yield f"{titles[name]} | {short(found.best_coverage.iloc[0])} | {' | '.join(cells)}"
+    means = part.groupby("method")[["coverage", "best_coverage"]].mean().loc[methods]
     yield f"mean | {short(means.best_coverage.iloc[0])} | {' | '.join(map(short, means.coverage))}"
 
 

@@ -26,7 +26,9 @@ def ranged_p_values(differences, weight, best):
     order = np.argsort(-t, kind="stable")
     # The best is one of them, and so are those that say the same.
     n_rows = len(differences) - np.arange(len(others))
-    stepped = stats.studentized_range.sf(np.sqrt(2) * t[order], n_rows, effective - 1)
+    # Ordinary values beside: of a single one scipy 1.11 makes a number as numpy has deprecated.
+    ranges, sizes = np.append(np.sqrt(2) * t[order], [1, 1]), np.append(n_rows, [2, 2])
+    stepped = stats.studentized_range.sf(ranges, sizes, effective - 1)[:-2]
     p_values[others[order]] = np.maximum.accumulate(stepped.clip(0, 1))
     return means, errors, p_values
 

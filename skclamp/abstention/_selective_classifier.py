@@ -19,7 +19,7 @@ from .._backbones.backbone import Opening
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.inputs import UNFITTED, check_no_dataset, dataset_behind
 from .._backbones.opening import check_classifier, check_samples, is_frozen, open_backbone
-from .._backbones.rows import prints_of, recording
+from .._backbones.rows import prints_of, recording, row_prints
 from .._backbones.samples import fit_folds, predict_labelled
 from .._judging.overlap import shared_share
 from .._judging.risk import best_unproven, mean_risk, prove
@@ -45,6 +45,7 @@ from ..base._around import AroundEstimator, arguments_of
 from ..distributed import ALONE, current
 from ..exceptions import CalibrationSetWarning
 from ..modules import SelectiveModule
+from ..modules._from_sklearn import flat_steps
 from ..persistence import write
 from ._bound import OF_CLONES, RiskBound, reason_of, same_samples
 
@@ -255,7 +256,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
             y_encoded = encode_labels(y, self.classes_)
             weight = check_sample_weight(sample_weight, len(y)).numpy()
             if prints is not None:
-                doubt = self._look_for_samples_seen(prints[weight > 0]) or doubt
+                doubt = self._look_for_samples_seen(X, prints, weight > 0) or doubt
             if is_frozen(self.estimator):
                 said, labels, weights = (tensor_of(values, "y") for values in (proba, y_encoded, weight))
                 for finding in look_for_errors(said, labels, weights, purpose="prove the risk"):
@@ -292,14 +293,21 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         check_same_length(y, len(predicted), "y")
         return y, predicted, None, prints_of(dataset_behind(X, any_order=True), recorded, len(y))
 
-    def _look_for_samples_seen(self, prints):
-        """What speaks against a proof by samples of these hashes that fitted a calibrator; None if nothing does."""
-        calibrator, shares = self.estimator_, {}
-        while isinstance(calibrator, BaseCalibrator):
+    def _look_for_samples_seen(self, X, prints, counted):
+        """What speaks against a proof by samples that fitted a calibrator, known by hashes; None if nothing does."""
+        inner, shares = self.estimator_, {}
+        while inner is not None:
+            *transformers, calibrator = flat_steps(inner)
+            for transformer in transformers:
+                X = transformer.transform(X)
+            # A calibrator has seen rows as its pipeline transforms them.
+            prints = row_prints(X) if transformers else prints
+            if prints is None or not isinstance(calibrator, BaseCalibrator):
+                break
             seen = getattr(calibrator, "_rows_seen", None)
             if seen is not None:
-                shares[type(calibrator).__name__] = shared_share(prints, seen)
-            calibrator = calibrator._backbone.classifier
+                shares[type(calibrator).__name__] = shared_share(prints[counted], seen)
+            inner = calibrator._backbone.classifier
         name = max(shares, key=shares.__getitem__, default=None)
         if name is None or not shares[name]:
             return None

@@ -58,7 +58,9 @@ class CalibrationMap(nn.Module):
         for name, value in {**self._facts, **self._buffers, **modules}.items():
             setattr(twin, name, value)
         for name, buffers in self._tuples.items():
-            setattr(twin, name, SeenClasses._make(self._buffers[buffer] for buffer in buffers))
+            # Nor can it `_make`.
+            parts: list = [self._buffers[buffer] for buffer in buffers]
+            setattr(twin, name, SeenClasses(*parts))
         return twin
 
 

@@ -68,11 +68,12 @@ class SeenClasses(NamedTuple):
         if len(self.columns) == 1:
             return log_proba
         columns, places = self.columns.to(logits.device), self.places.to(logits.device)
-        together = log_proba[:, columns].logsumexp(1, keepdim=True)
-        among = torch.log_softmax(transform(logits[:, columns]), 1) + together
+        # By index_select: torch.export of torch 2.6 takes a slice of all rows for a bound on their number.
+        together = log_proba.index_select(1, columns).logsumexp(1, keepdim=True)
+        among = torch.log_softmax(transform(logits.index_select(1, columns)), 1) + together
         # A sample may have none of these classes.
         among = torch.where(together == -torch.inf, together, among)
-        return torch.cat([among, log_proba], 1)[:, places]
+        return torch.cat([among, log_proba], 1).index_select(1, places)
 
     def are_missing_by_chance(self, logits, weight):
         """Whether none of the missing classes is so probable among these samples that chance leaves it some."""

@@ -52,8 +52,8 @@ class RiskBets(StartsMixture):
         rate = true[0] / max(1, n_true)
         # Two risks, the first one within the target, against a single one.
         two = _log_likelihood(true[0], n_true, min(rate, self.target)) + _log_likelihood(since[0], n_since)
-        # The best of all starts and bets is known in hindsight, their mean isn't.
-        hindsight = self.excess[best] - (self.last[2] - np.log(max(1, self.n_samples)))
+        # The bet's best start is known in hindsight, the mean over starts isn't.
+        hindsight = self.excess[best] - (self.log_sums[1, best] - np.log(max(1, self.n_samples)))
         return two - _log_likelihood(true[0] + since[0], n_true + n_since) >= log_odds + hindsight
 
     def update(self, losses, sizes):

@@ -157,7 +157,7 @@ class AccuracyPreservingIsotonic(BaseCalibrator):
 
     def _transform_logits(self, logits):
         log_proba = torch.log_softmax(logits.cpu(), 1)
-        value = self.map_(log_proba.exp().view(1, -1)).view_as(log_proba)
+        value = self.map_.at(log_proba.exp().view(1, -1)).view_as(log_proba)
         return torch.logaddexp(value.log(), log_proba + math.log(self.slope_)).to(logits.device)
 
 

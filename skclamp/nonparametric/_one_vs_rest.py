@@ -67,7 +67,7 @@ class StepMaps(NamedTuple):
     edges: torch.Tensor
     values: torch.Tensor
 
-    def __call__(self, proba):
+    def at(self, proba):
         """Values at probabilities (K, n) in float64."""
         return self.values.gather(1, torch.searchsorted(self.edges, proba))
 
@@ -86,7 +86,7 @@ class LinearMaps(NamedTuple):
     knots: torch.Tensor
     values: torch.Tensor
 
-    def __call__(self, proba):
+    def at(self, proba):
         """Values at probabilities (K, n) in float64."""
         right = torch.searchsorted(self.knots, proba)
         left = (right - 1).clamp_(min=0)
@@ -141,7 +141,7 @@ class OneVsRestCalibrator(BaseCalibrator):
         return joined(self._maps, maps)
 
     def _transform_logits(self, logits):
-        return log_of(self.maps_(softmax_of(logits).T).T).to(logits.device)
+        return log_of(self.maps_.at(softmax_of(logits).T).T).to(logits.device)
 
     @property
     def _n_parameters(self):

@@ -109,7 +109,7 @@ class SplineCalibration(BaseCalibrator):
     def _transform_logits(self, logits):
         top, odds, others = top_and_others(logits)
         curve = LinearMaps(*(torch.as_tensor(values)[None].to(odds) for values in (self.log_odds_, self.accuracy_)))
-        lead = torch.logit(curve(odds[None])[0]).maximum(others.amax(1) + _LEAD)
+        lead = torch.logit(curve.at(odds[None])[0]).maximum(others.amax(1) + _LEAD)
         return others.scatter(1, top[:, None], lead[:, None])
 
     @property

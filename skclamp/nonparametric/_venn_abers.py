@@ -26,7 +26,7 @@ class VennAbersMaps(NamedTuple):
     p0: torch.Tensor
     p1: torch.Tensor
 
-    def __call__(self, proba):
+    def at(self, proba):
         """Calibrated values of probabilities (K, n) in float64."""
         # A probability that only rounding errors tell from a knot is at the knot. TorchScript takes factors of
         # 1 + SAME and 1 - SAME for one and the same.

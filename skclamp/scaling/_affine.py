@@ -142,7 +142,7 @@ class StructuredScaling(AffineScaling):
         n_classes, n = logits.shape[1], self._n_effective
         log_proba = torch.log_softmax(logits / self.temperature_, 1).add_(float(np.log(n / (n + 1))))
         absent = absent_among(log_proba)
-        uniform = log_proba.new_tensor(-np.log(n_classes * (n + 1)))
+        uniform = log_proba.new_full((), -float(np.log(n_classes * (n + 1))))
         if absent is not None:
             uniform = -((~absent).sum(1, keepdim=True) * (n + 1)).to(log_proba).log()
         return absent_again(torch.logaddexp(log_proba, uniform), absent)

@@ -17,6 +17,7 @@ from .._judging.paired import student_below_zero
 from .._judging.splits import copies_of, draw_folds
 from .._pooling.candidates import default_candidates, takers
 from .._pooling.pool import LabelledLogits, Pool, learn_pool, try_out
+from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.metadata import calls, of_rows, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
@@ -90,9 +91,9 @@ class CalibratorSelector(BaseCalibrator):
     scoring : str, callable or None, default=None
         None pools by the NLL. With a scorer ``(calibrator, logits, y) -> float``, greater is better, or scikit-learn's
         name for one, the single candidate of the best mean score is taken, if it beats temperature scaling by more than
-        one standard error of the folds' paired scores; y holds column indices. Where `fit` is given weights, a scorer
-        must take those of its samples as ``sample_weight``; with scikit-learn's metadata routing it gets what it
-        requests.
+        one standard error of the folds' paired scores; logits and y are arrays, y of column indices. Where `fit` is
+        given weights, a scorer must take those of its samples as ``sample_weight``; with scikit-learn's metadata
+        routing it gets what it requests.
     n_folds : int, default=5
         Folds, at least 2: not stratified by class, since class frequencies that all folds shared would flatter maps
         that learn them; dependent samples kept together, drawn the same way whatever the order of the samples.
@@ -274,8 +275,8 @@ def _scores(trial, scorer, metadata, samples):
     columns = []
     for fold, calibrators in zip(trial.folds, trial.fitted, strict=True):
         held_out, told = samples.take(fold), of_rows(metadata, fold.numpy(), len(fold))
-        y = held_out.y.cpu().numpy()
-        columns.append([_checked_score(scorer(fit, held_out.logits, y, **told)) for fit in calibrators])
+        X, y = to_numpy(held_out.logits), held_out.y.cpu().numpy()
+        columns.append([_checked_score(scorer(fit, X, y, **told)) for fit in calibrators])
     return np.array(columns).T
 
 

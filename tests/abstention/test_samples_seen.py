@@ -8,10 +8,11 @@ import pytest
 import torch
 from _small_networks import bare_logits, labels_of, perceptron, vectors
 from scipy.sparse import csr_matrix
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import skclamp
@@ -87,6 +88,22 @@ def test_what_is_around_a_calibrator_is_told_by_either():
     for rows, name in ((np.r_[:300, 600:900], "TemperatureScaling"), (np.r_[300:900], "PriorShiftCorrection")):
         with pytest.warns(CalibrationSetWarning, match=f"X holds samples that {name} was fitted to, about 50% of X"):
             assert not prove(correction, X[rows], Y[rows]).guaranteed_
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_calibrator_in_a_pipeline_has_seen_what_the_steps_before_it_made(frozen):
+    scaler = StandardScaler().fit(X[900:])
+    classifier = LogisticRegression().fit(scaler.transform(X[900:]), Y[900:])
+    inner = TemperatureScaling(classifier).fit(scaler.transform(X[FIT]), Y[FIT])
+    pipeline = make_pipeline(scaler, FrozenEstimator(inner) if frozen else inner)
+    calibrator = PriorShiftCorrection(FrozenEstimator(pipeline)).fit(X[300:600], Y[300:600])
+    for estimator, name in (pipeline, "TemperatureScaling"), (calibrator, "TemperatureScaling"):
+        with pytest.warns(CalibrationSetWarning, match=f"samples that {name} was fitted to, about 25% of X"):
+            found = SelectiveClassifier(estimator, target_risk=0.4).fit(
+                X[np.r_[:150, 600:1050]], Y[np.r_[:150, 600:1050]]
+            )
+        assert not found.guaranteed_
+    assert SelectiveClassifier(pipeline, target_risk=0.4).fit(X[300:900], Y[300:900]).guaranteed_
 
 
 def test_samples_without_weight_fitted_nothing():

@@ -1,5 +1,7 @@
 """Which samples the guard holds out: by counts alone, or as a splitter says."""
 
+import re
+
 import numpy as np
 import pytest
 import sklearn
@@ -110,20 +112,24 @@ def test_views_are_searched_with_the_splits_of_the_try_that_counts():
         found = two_views(perturbation="affine", penalty=1e-9).fit(seen(IMAGES), IMAGE_LABELS)
         assert found.accepted_ == (seen is moved)
         assert "in each of 2 folds" in found.views_verdict_.reason
-    for seed in range(26, 120):
-        found = fitted(*seen_both_ways(seed), perturbation="auto", max_views=2, views=[Backwards()])
-        if found.accepted_ and "of 5 folds" in found.verdict_.reason:
+    # Fifths alone prove about one draw in five; which ones, the random folds decide.
+    judged = set()
+    for seed in range(40):
+        found = fitted(*seen_both_ways(seed), max_views=2, views=[Backwards()], penalty=1e-9)
+        by_fifths = found.accepted_ and "of 5 folds" in found.verdict_.reason
+        if n_folds := re.search(r"(\d) folds", found.views_verdict_.reason):
+            assert int(n_folds[1]) == (5 if by_fifths else 2)
+            judged.add((found.accepted_, by_fifths))
+        if judged == {(False, False), (True, False), (True, True)}:
             break
-    assert found.accepted_
-    assert "of 5 folds" in found.verdict_.reason
-    assert "5 folds" in found.views_verdict_.reason
+    assert (True, True) in judged
 
 
 def seen_both_ways(seed):
     """A drifted table whose labels depend on features in both orders, and its network."""
     rng, network, x = np.random.default_rng(seed), perceptron(0, 60), vectors(110, 60, seed)
     y = labels_of(bare_logits(network, x) + bare_logits(network, x[:, ::-1].copy()), temperature=0.3, seed=seed)
-    return x + np.float32(0.4) * rng.normal(size=60).astype(np.float32), y, network
+    return x + rng.normal(size=60).astype(np.float32), y, network
 
 
 class Backwards(torch.nn.Module):

@@ -127,8 +127,23 @@ def test_the_labelled_search_goes_on_from_there():
     assert both.verdict_.accepted
     assert both.verdict_.difference < 0
     assert log_loss(LABELS[TEST], both.predict_proba(x)) < log_loss(LABELS[TEST], alone.predict_proba(x)) - 0.1
-    # Two gains and offsets of a layer, one after the other, are one.
-    assert [type(part).__name__ for part in both.perturbation_].count("NormPerturbation") == 1
+    with torch.no_grad():
+        proba = both.module_.eval()(torch.from_numpy(x)).softmax(1)
+    np.testing.assert_allclose(proba, both.predict_proba(x), atol=1e-5)
+
+
+def test_two_gains_and_offsets_of_a_layer_are_one():
+    """Statistics of features win much, and labels more on top."""
+    pool, x = seen(POOL, "pale"), seen(TEST, "pale")
+    labelled, options = (pool[:400], LABELS[POOL[:400]]), {"X_unlabelled": pool[400:]}
+    both, alone = (
+        NeuralClampingCalibrator(NETWORK, perturbation=name, random_state=0).fit(*labelled, **options)
+        for name in ("norm", None)
+    )
+    assert both.unlabelled_verdict_.accepted
+    assert both.verdict_.accepted
+    assert [type(part).__name__ for part in both.perturbation_] == ["NormPerturbation"]
+    assert log_loss(LABELS[TEST], both.predict_proba(x)) < log_loss(LABELS[TEST], alone.predict_proba(x)) - 0.1
     with torch.no_grad():
         proba = both.module_.eval()(torch.from_numpy(x)).softmax(1)
     np.testing.assert_allclose(proba, both.predict_proba(x), atol=1e-5)

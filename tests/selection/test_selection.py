@@ -214,6 +214,22 @@ def test_votes_are_raised_before_they_are_pooled():
     np.testing.assert_allclose(proba, raised / raised.sum(1, keepdims=True), rtol=1e-6)
 
 
+def test_a_scorer_gets_arrays():
+    """As scikit-learn's searches give them, whatever holds the logits."""
+
+    def accuracy(calibrator, logits, y):
+        predicted = calibrator.predict_proba(logits.astype(np.float32)).argmax(axis=1)
+        return np.mean(predicted == y)
+
+    Z = logits(300)
+    y = drawn_labels(truth_of("vector", Z))
+    for given in (Z, torch.from_numpy(Z)):
+        by_name, by_scorer = (
+            CalibratorSelector(candidates=TWO, scoring=s).fit(given, y) for s in ("accuracy", accuracy)
+        )
+        assert by_scorer.best_score_ == by_name.best_score_
+
+
 def test_another_scoring_takes_the_single_best():
     Z = logits(1000)
     y = drawn_labels(truth_of("vector", Z))
