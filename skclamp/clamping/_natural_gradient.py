@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import vector_to_parameters
 
 from .._judging.screen import ERRORS, forecast
 from .._judging.verdict import FamilyReason, Untried
@@ -38,7 +38,7 @@ _SUBSAMPLE_SIZE = 512
 # Fewer samples are soon gone through, all of them.
 _FEW_SAMPLES = 2 * _SUBSAMPLE_SIZE
 _SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
-# In a fold of fewer than twice as many samples, half of them, whom a step that fits noise pleases less, or these.
+# In a fold, and of features, half of fewer samples, whom a step that fits noise pleases less, or these.
 _FEWEST_TRIED = 128
 # Where these deny what all the samples promise, so many times as many are asked.
 _MORE_TRIALS = 4
@@ -138,6 +138,8 @@ class _Descent:
     # Whether steps are made on few samples.
     subsampled: bool
     step_size: float | None = None
+    # Whether the last step was tried on all that it could be tried on.
+    asked_all: bool = False
     # Where a step has ended, the parameters, and what `in_sample` tells of them.
     end: tuple | None = None
 
@@ -184,7 +186,7 @@ class _Descent:
             # Folds that ended far from each other foresee little, though they promise much.
             state.parts = [(rows, None) for rows, _ in state.parts]
             return self.step_on_all(first=first)
-        if not length and step.gain > step.n_effective_parameters:
+        if not length and step.gain > step.n_effective_parameters and not self.asked_all:
             # So much is more than chance, which so few samples may hide.
             length = self.search(step, lengthen=not nearly_there, n_times=_MORE_TRIALS)
         if not length:
@@ -296,9 +298,10 @@ class _Descent:
         pool = self.samples if logits is None else self.seen
         n_samples = _SUBSAMPLE_TRIAL_SIZE
         if in_one and not self.subsampled:
-            screened = self.settings.for_guard and self.seen.at_identity is not None
-            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(pool) // 2)) if screened else _TRIAL_SIZE
+            halved = self.settings.for_guard or self.settings.features
+            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(pool) // 2)) if halved else _TRIAL_SIZE
         rows = _draw(pool, n_times * n_samples, self.generator)
+        self.asked_all = len(rows) == pool.n_weighted
         samples, before = pool.take(rows), self.temperature.item()
         start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
@@ -365,7 +368,7 @@ class _Descent:
                 self.temperature.fill_(temperature)
 
     def in_sample(self):
-        """T of least smoothed loss and NLL of the samples, or of the last part, where training ended where a step has."""
+        """T of least smoothed loss, and the NLL, of the last part of the samples, where the training ended at a step."""
         if self.end is None or not torch.equal(self.end[0], parameters_of(self.state.perturbation)):
             return None
         return self.end[1]
