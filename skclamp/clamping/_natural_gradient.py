@@ -38,7 +38,7 @@ _SUBSAMPLE_SIZE = 512
 # Fewer samples are soon gone through, all of them.
 _FEW_SAMPLES = 2 * _SUBSAMPLE_SIZE
 _SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
-# In a fold, and of features, half of fewer samples, whom a step that fits noise pleases less, or these.
+# In a fold, half of fewer samples, whom a step that fits noise pleases less, or these.
 _FEWEST_TRIED = 128
 # Where these deny what all the samples promise, so many times as many are asked.
 _MORE_TRIALS = 4
@@ -298,8 +298,8 @@ class _Descent:
         pool = self.samples if logits is None else self.seen
         n_samples = _SUBSAMPLE_TRIAL_SIZE
         if in_one and not self.subsampled:
-            halved = self.settings.for_guard or self.settings.features
-            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(pool) // 2)) if halved else _TRIAL_SIZE
+            halved = max(_FEWEST_TRIED, len(pool) // 2) if self.settings.for_guard else _TRIAL_SIZE
+            n_samples = min(_TRIAL_SIZE, halved)
         rows = _draw(pool, n_times * n_samples, self.generator)
         self.asked_all = len(rows) == pool.n_weighted
         samples, before = pool.take(rows), self.temperature.item()
@@ -368,7 +368,7 @@ class _Descent:
                 self.temperature.fill_(temperature)
 
     def in_sample(self):
-        """T of least smoothed loss, and the NLL, of the last part of the samples, where the training ended at a step."""
+        """T of least smoothed loss of the last part of the samples, and the NLL, where the training ended at a step."""
         if self.end is None or not torch.equal(self.end[0], parameters_of(self.state.perturbation)):
             return None
         return self.end[1]

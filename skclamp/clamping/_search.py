@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .._judging.out_of_fold import LEVEL, MAX_UNANIMOUS, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
 from .._judging.score import combined_p_value
+from .._judging.screen import ERRORS
 from .._judging.verdict import Decision, Objection, Unheard, Untried, nothing_tried
 from .._judging.words import left_out
 from .._utils.warnings import note
@@ -134,9 +135,9 @@ def _screened_out(found, families, untried):
 def _judge(problem, candidates, tries, learner, level, *, scored, found):
     """Evidence of the candidates, the decision, the splits for views, and the candidates, of what proves something.
 
-    Folds come first, try by try; where a screen `found` something, the second follows only where the first gained in
-    each fold. Where these prove nothing the score test follows, of the samples `scored`, and has the other half of the
-    level; where this can't prove anything, folds have all of it. What a screen doubts it isn't asked of. Of tries that
+    Folds come first, try by try; where a screen `found` something, the second follows only where the first's gain is
+    beyond its error. Where these prove nothing the score test follows, of the samples `scored`, where the screen is
+    clear, and has the other half of the level; where this can't prove anything, folds have all of it. Of tries that
     prove nothing it is that which comes nearest to it, and views are searched with the first try's splits.
     """
     screened = found is not None
@@ -148,10 +149,11 @@ def _judge(problem, candidates, tries, learner, level, *, scored, found):
         learner.progress.expect(len(splits) * len(candidates) + 1)
         evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped, screened=screened)
         decision = _decided(evidence, level / (1 + bool(scored)), len(tries), n_alone)
-        if decision.verdict.accepted:
+        verdict = decision.verdict
+        if verdict.accepted:
             return evidence, decision, splits, candidates
         tried.append((evidence, decision))
-        if screened and decision.n_gains < len(splits):
+        if screened and not verdict.difference < -ERRORS * verdict.standard_error:
             break
     if not tried:
         return None, None, [], candidates
@@ -228,8 +230,7 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screene
         states = learner.fit_path(at_own_identity(train, known.families) if anew else train, quiet)
         return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
 
-    until_lost = screened and problem.n_distinct >= 2 * MIN_SAMPLES
-    return cross_examine(problem, splits, learn, learner.progress, until_lost=until_lost)
+    return cross_examine(problem, splits, learn, learner.progress, until_lost=screened)
 
 
 def _starts_at_identity(problem, candidates):
@@ -284,7 +285,7 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
 
     `learn` takes the number of a fold, its training and its held-out part, both a Problem, to what the held-out part
     says of the baseline, a HeldOut, and of the candidates, a list of them. The splits are training and held-out rows,
-    and no row is held out twice. Of folds that have to gain one and all, those after one that doesn't may be left out.
+    and no row is held out twice. `until_lost` leaves out the folds after a half, or several parts, that gained nothing.
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
@@ -293,7 +294,7 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
         for part, what in ((train, "to train on"), (rows, "held out")):
             if not weight[part].any():
                 raise ValueError(f"sample_weight must not be zero on all the samples {what}; got zeros in fold {k}")
-    plain, judging, folds, least = np.zeros(len(problem)), np.zeros(len(problem)), [], []
+    (plain, judging), folds, least, gains = np.zeros((2, len(problem))), [], [], []
     for k, (train, rows) in enumerate(splits):
         if progress:
             progress.begin(f"fold {k + 1} of {len(splits)}")
@@ -307,10 +308,10 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
             plain_loss, *means = np.average(of_all, axis=1, weights=weight[rows])
             best = int(np.argmin(means))
             progress.held_out(candidates[best], means[best], plain_loss)
-        differences = [np.average(seen.losses - baseline.losses, weights=weight[rows]) for seen in candidates]
-        if until_lost and len(splits) <= MAX_UNANIMOUS and min(differences) >= 0:
+        gains.append([judging[rows] @ (baseline.losses - seen.losses) for seen in candidates])
+        enough = np.count_nonzero(judging) >= MIN_SAMPLES and (k > 0 or len(splits) <= MAX_UNANIMOUS)
+        if until_lost and enough and np.sum(gains, 0).max() <= 0:
             splits = splits[: k + 1]
-
             break
     losses = np.zeros((len(folds[0]), len(problem)))
     for (_, rows), candidates in zip(splits, folds, strict=True):
