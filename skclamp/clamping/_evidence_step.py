@@ -391,7 +391,7 @@ def _summed(problem, batches, sizes, gammas):
 def _kept(problem, batches, sizes, gammas):
     """WideGradients of the perturbation, and of each extension, for each gamma."""
     shard, device = problem.shard, problem.logits.device
-    if isinstance(batches, list) and shard.size == shard.total:
+    if isinstance(batches, list) and shard.ranks is ALONE:
         # They may be large.
         ((_, margins, slopes, rows, _),) = batches
     else:
