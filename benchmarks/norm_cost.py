@@ -1,19 +1,21 @@
 """What a gain and an offset after each normalisation layer cost: passes, time, memory, a file, and prediction.
 
 Families side by side in one process, on images that are noisy and as they are. "memory" is the peak of a fit above what
-there was before it, less that of plain passes in batches of the same size (Linux alone tells it); prediction's time is
-the median ratio of `predict_proba` to a plain loop over the bare network, in turn.
+there was before it, less that of plain passes, forward and back to the inputs, in batches of the same size (Linux alone
+tells it); prediction's time is the median ratio of `predict_proba` to a plain loop over the bare network, in turn.
 
     python benchmarks/norm_cost.py --data DIR
     python benchmarks/norm_cost.py --data DIR --networks efficientnet_lite0 --shifts noise --families norm --rounds 1
 """
 
+import copy
 import tempfile
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from _data import load_problem
 from _imagenet import LITE0, Sample
@@ -48,11 +50,19 @@ def peak_mb(function):
     return function(), told("VmHWM") - before
 
 
+def back_and_forth(network, images, size):
+    """Plain passes, forward and back to the inputs, in batches."""
+    network = copy.deepcopy(network).requires_grad_(False)
+    for batch in images.split(size):
+        x = batch.clone().requires_grad_()
+        torch.autograd.grad(network(x).sum(), x)
+
+
 def fit_and_predict(network, images, labels, seed, family, rounds):
     """The row of a family."""
     calibrator = NeuralClampingCalibrator(network, perturbation=family, random_state=seed)
     size, test = at_once(images), images[:500]
-    _, passes = peak_mb(lambda: compute_logits(network, images, size))
+    _, passes = peak_mb(lambda: back_and_forth(network, images, size))
     (_, relative), fit = peak_mb(lambda: measure_relative(lambda: calibrator.fit(images, labels), network, images))
     ways = partial(compute_logits, network, test, size), partial(calibrator.predict_proba, test)
     times = np.array([[measure(way)[1].cpu for way in ways] for _ in range(rounds + 1)])[1:]

@@ -72,6 +72,11 @@ class Screen(NamedTuple):
         return cls(p_value, n_parameters, detectable)
 
     @property
+    def is_clear(self):
+        """Whether a gain that some family foresees is beyond its error."""
+        return any(mean < -ERRORS * error for mean, error in self.forecasts.values())
+
+    @property
     def objection(self):
         """Why a search would be in vain; None where it may not."""
         if self.may_be_chance:

@@ -16,7 +16,6 @@ class FamilyReason(Enum):
     SPECIAL_CASE = auto()
     LITTLE_EVIDENCE = auto()
     LESS_EVIDENCE_THAN_ANOTHER = auto()
-    LITTLE_EVIDENCE_THERE = auto()
     LITTLE_GAIN = auto()
     NO_GAIN_FORESEEN = auto()
     NO_DESCENT = auto()

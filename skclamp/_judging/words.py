@@ -31,7 +31,6 @@ _WORDS = {
     FamilyReason.SPECIAL_CASE: "a special case of {about}",
     FamilyReason.LITTLE_EVIDENCE: "evidence of {value:.2f} nats, needs {needed:g}",
     FamilyReason.LESS_EVIDENCE_THAN_ANOTHER: "evidence of {value:.2f} nats, less than that of {about}",
-    FamilyReason.LITTLE_EVIDENCE_THERE: "evidence of {value:.2f} nats where its first step led, needs {needed:g}",
     FamilyReason.LITTLE_GAIN: "its first step promises a gain of {value:.2f} nats, needs {needed:g}",
     FamilyReason.NO_GAIN_FORESEEN: (
         "gradients of some samples foresee a change of {value:+.2g} nats for others, needs below {needed:.2g}"
@@ -115,11 +114,7 @@ _WORDS = {
     ),
 }
 # Where data spoke against a family.
-_WEIGHED = (
-    FamilyReason.LITTLE_EVIDENCE,
-    FamilyReason.LESS_EVIDENCE_THAN_ANOTHER,
-    FamilyReason.LITTLE_EVIDENCE_THERE,
-)
+_WEIGHED = FamilyReason.LITTLE_EVIDENCE, FamilyReason.LESS_EVIDENCE_THAN_ANOTHER
 
 
 def words_of(finding):

@@ -391,15 +391,19 @@ def _summed(problem, batches, sizes, gammas):
 def _kept(problem, batches, sizes, gammas):
     """WideGradients of the perturbation, and of each extension, for each gamma."""
     shard, device = problem.shard, problem.logits.device
-    rows = [torch.zeros(shard.total, size, device=device) for size in sizes]
-    margins, slopes = torch.zeros(2, shard.total, dtype=torch.float64, device=device)
-    for batch in batches:
-        place = slice(shard.start + batch.rows.start, shard.start + batch.rows.stop)
-        margins[place], slopes[place] = batch.margin, batch.temperature
-        for kept, gradients in zip(rows, batch.parameters, strict=True):
-            kept[place] = gradients
-    rows = [shard.ranks.sum(kept) for kept in rows]
-    margins, slopes = shard.ranks.sum(torch.stack([margins, slopes]))
+    if isinstance(batches, list) and shard.ranks is ALONE:
+        # They may be large.
+        ((_, margins, slopes, rows, _),) = batches
+    else:
+        rows = [torch.zeros(shard.total, size, device=device) for size in sizes]
+        margins, slopes = torch.zeros(2, shard.total, dtype=torch.float64, device=device)
+        for batch in batches:
+            place = slice(shard.start + batch.rows.start, shard.start + batch.rows.stop)
+            margins[place], slopes[place] = batch.margin, batch.temperature
+            for kept, gradients in zip(rows, batch.parameters, strict=True):
+                kept[place] = gradients
+        rows = [shard.ranks.sum(kept) for kept in rows]
+        margins, slopes = shard.ranks.sum(torch.stack([margins, slopes]))
     weight = problem.weight_of_all.to(device)
     for gamma in gammas:
         losses, factor = _losses_and_factor(margins, gamma)

@@ -228,13 +228,14 @@ def takes_wide_steps(perturbation, problem, penalty, limited=True):
     return not limited or len(problem) <= most_samples(n_parameters)
 
 
-def competing_families(problem, penalty=0.0):
+def competing_families(problem, penalty=0.0, n_samples=None):
     """The families that "auto" chooses from, at the identity, by name, and why the others are none of them.
 
-    A family competes where the shape of an input allows it and its parameters aren't too many for the samples.
+    A family competes where the shape of an input allows it and its parameters aren't too many for the samples, of which
+    `n_samples` teach them, all by default.
     """
     x = problem.example(1)
-    shape, n_samples, is_table = tuple(x.shape[1:]), len(problem), x.ndim == 2
+    shape, n_samples, is_table = tuple(x.shape[1:]), n_samples or len(problem), x.ndim == 2
     most = MAX_PARAMETERS if is_table else min(MAX_PARAMETERS, n_samples // SAMPLES_PER_PARAMETER)
     made, untried = {}, {}
     if problem.norm_layers == [] or problem.backbone.splits is not None:

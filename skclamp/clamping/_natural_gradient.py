@@ -13,13 +13,22 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import vector_to_parameters
 
 from .._judging.screen import ERRORS, forecast
 from .._judging.verdict import FamilyReason, Untried
 from ..perturbations._families import family_of, learnable, n_learnable
 from ..perturbations._words import names_of
-from ._evidence_step import gradients_of, joined, most_samples, natural_step, prior_precision_of, products_of, wide_step
+from ._evidence_step import (
+    forecast_of,
+    gradients_of,
+    joined,
+    most_samples,
+    natural_step,
+    prior_precision_of,
+    products_of,
+    wide_step,
+)
 from ._problem import Problem
 from ._state import Settings, State, parameters_of
 from ._torch_training import ClampingNet
@@ -29,7 +38,7 @@ _SUBSAMPLE_SIZE = 512
 # Fewer samples are soon gone through, all of them.
 _FEW_SAMPLES = 2 * _SUBSAMPLE_SIZE
 _SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
-# In a fold of fewer than twice as many samples, half of them, whom a step that fits noise pleases less, or these.
+# In a fold, half of fewer samples, whom a step that fits noise pleases less, or these.
 _FEWEST_TRIED = 128
 # Where these deny what all the samples promise, so many times as many are asked.
 _MORE_TRIALS = 4
@@ -45,14 +54,8 @@ _LAST_GAIN = 0.15
 _LAST_PART = 0.25
 # Log Bayes factor that speaks for another family; nats.
 _MIN_EVIDENCE = 3.0
-# The same where a family's first step led, when nothing speaks for any at the identity: the guard has the last word.
-_EVIDENCE_THERE = 1.0
 # Of families whose evidence differs by less, the one with fewer parameters goes first; nats.
 _AS_MUCH_EVIDENCE = 1.0
-# A first step under a weak prior gains half a nat for each parameter by chance. One that gains a whole nat for each, or
-# so many fewer in all, is worth a look at where it leads; so many of these at the most.
-_SHORTFALL = 2.0
-_MOST_LOOKS = 2
 
 
 def descend(state, problem, settings, generator):
@@ -97,8 +100,7 @@ def descend(state, problem, settings, generator):
                 break
     state.gradients = None
     state.parts = [(rows, gradients) for rows, gradients in state.parts if gradients is not None]
-    # Of parts a trial on a few samples would have to tell what most of them say.
-    state.in_sample = descent.in_sample() if len(state.parts) < 2 else None
+    state.in_sample = descent.in_sample()
 
 
 def _draw(problem, n_samples, generator):
@@ -136,6 +138,8 @@ class _Descent:
     # Whether steps are made on few samples.
     subsampled: bool
     step_size: float | None = None
+    # Whether the last step was tried on all that it could be tried on.
+    asked_all: bool = False
     # Where a step has ended, the parameters, and what `in_sample` tells of them.
     end: tuple | None = None
 
@@ -144,7 +148,7 @@ class _Descent:
 
         The loss before it, the step, its length, and whether it is the last one.
         """
-        loss, step, _ = self.choose()
+        loss, step = self.choose()
         # Few fresh samples would like to move even the optimum, by half a nat per parameter that they determine.
         if step is None or step.gain < max(step.n_effective_parameters, _SMALLEST_GAIN):
             self.subsampled = False
@@ -159,7 +163,7 @@ class _Descent:
         state, settings, too_little = self.state, self.settings, None
         # By the gradients that folds ended with.
         foreseen = state.gradients is not None and state.gradients.logits is None
-        loss, step, others = self.choose()
+        loss, step = self.choose()
         # What the model at the identity promises is perhaps a tenth of what there is.
         blind = first and settings.for_guard
         if step is not None and step.gain < _SMALLEST_GAIN:
@@ -169,8 +173,7 @@ class _Descent:
         if too_little:
             self.note_unmoved(too_little)
         if too_little or step is None:
-            found = self.look(others)
-            return found and (loss, *found, False)
+            return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if settings.early_stopped:
             # What a step has to add is measured by the pass that the next one costs: of a part of the samples.
@@ -183,7 +186,7 @@ class _Descent:
             # Folds that ended far from each other foresee little, though they promise much.
             state.parts = [(rows, None) for rows, _ in state.parts]
             return self.step_on_all(first=first)
-        if not length and step.gain > step.n_effective_parameters:
+        if not length and step.gain > step.n_effective_parameters and not self.asked_all:
             # So much is more than chance, which so few samples may hide.
             length = self.search(step, lengthen=not nearly_there, n_times=_MORE_TRIALS)
         if not length:
@@ -195,7 +198,7 @@ class _Descent:
         return loss, step, length, nearly_there or in_valley
 
     def choose(self):
-        """The loss, a step or None, and what `look` may look at where that isn't worth much.
+        """The loss, and a step or None.
 
         The step is that of the perturbation as it is or, where more evidence speaks for it, of one that is extended.
         """
@@ -216,18 +219,29 @@ class _Descent:
             if untried.lack < 0:
                 untried = untried._replace(reason=FamilyReason.LESS_EVIDENCE_THAN_ANOTHER, about=chosen)
             state.untried[name] = untried
+        # Where gradients are weak, as in the dark, or point nowhere near the optimum, as where images are clipped, a
+        # prior that they fit leaves nothing of what there is to gain.
+        if self.settings.for_guard and not (self.subsampled or displacement.any()):
+            if chosen is None and step is None and (chosen := self.foreseen()) is not None:
+                steps[chosen] = self.solve(extended[chosen], displacement, fitted=False)
+            elif step is not None and step.gain < _SMALLEST_GAIN and not state.wide:
+                step = self.solve(own, displacement, fitted=False)
         state.untried.pop(chosen, None)
-        others: dict = {}
         if chosen is not None:
             self.extend(chosen)
             step = steps[chosen]
-        elif self.settings.for_guard and not (self.subsampled or state.wide or displacement.any()):
-            # What is kept without a verdict needs the evidence at once.
-            others = {None: own} if state.identity else extended
         elif not self.subsampled:
             # Families that all the samples didn't ask for won't be asked for again; their gradients cost time.
             state.extensions.clear()
-        return gradients.own.loss, step, others
+        return gradients.own.loss, step
+
+    def foreseen(self):
+        """Name of the extension whose gradients, at the identity, clearly foresee most; None where none does."""
+        if self.seen.at_identity is None:
+            return None
+        forecasts = {name: forecast_of(self.seen, name) for name in self.state.extensions}
+        clear = [name for name, (mean, error) in forecasts.items() if mean < -ERRORS * error]
+        return min(clear, key=lambda name: forecasts[name][0], default=None)
 
     def gradients(self):
         """Gradients at the present parameters."""
@@ -268,37 +282,6 @@ class _Descent:
         state.prior_precisions.append(prior_precision)
         state.identity.extend(p.detach().clone() for p in extension.parameters())
 
-    def look(self, proposals):
-        """A step from the identity to where a family has the evidence that the model at the identity doesn't see.
-
-        Where gradients are weak, as in the dark, or point nowhere near the optimum, as where images are clipped, that
-        model sees a tenth of what is to be gained, and a prior that it fits leaves nothing of that. The step and its
-        length, or None.
-        """
-        state, left, temperature = self.state, self.state.extensions, self.temperature.item()
-        weak = {name: self.solve(proposal, state.displacement, fitted=False) for name, proposal in proposals.items()}
-        for name, step in worth_a_look(weak).items():
-            state.extensions, untried = dict(left), dict(state.untried)
-            if name is not None:
-                self.extend(name)
-            length, evidence = self.search(step), 0.0
-            if length:
-                evidence = self.solve((self.gradients().own, state.prior_precisions), state.displacement).evidence
-            if evidence >= _EVIDENCE_THERE:
-                state.untried.pop(name, None)
-                return step, length
-            self.move(parameters_to_vector(state.identity), temperature)
-            lack = Untried(_EVIDENCE_THERE - evidence, FamilyReason.LITTLE_EVIDENCE_THERE, evidence, _EVIDENCE_THERE)
-            state.untried = untried | dict.fromkeys(names_of(state.perturbation), lack)
-            if name is not None:
-                delattr(state.perturbation, name)
-                state.identity, state.prior_precisions = [], []
-            state.gradients, self.step_size, self.end = None, None, None
-        state.extensions = {}
-        if state.gradients is not None and state.gradients.logits is not None and state.identity:
-            self.end = parameters_of(state.perturbation), self.seen.in_sample(state.gradients.logits, smooth=True)
-        return None
-
     def note_unmoved(self, why):
         """Note of a perturbation that is still the identity why."""
         state = self.state
@@ -315,9 +298,10 @@ class _Descent:
         pool = self.samples if logits is None else self.seen
         n_samples = _SUBSAMPLE_TRIAL_SIZE
         if in_one and not self.subsampled:
-            screened = self.settings.for_guard and self.seen.at_identity is not None
-            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(pool) // 2)) if screened else _TRIAL_SIZE
+            halved = max(_FEWEST_TRIED, len(pool) // 2) if self.settings.for_guard else _TRIAL_SIZE
+            n_samples = min(_TRIAL_SIZE, halved)
         rows = _draw(pool, n_times * n_samples, self.generator)
+        self.asked_all = len(rows) == pool.n_weighted
         samples, before = pool.take(rows), self.temperature.item()
         start = parameters_of(self.state.perturbation)
         direction = step.direction.to(start)
@@ -384,7 +368,7 @@ class _Descent:
                 self.temperature.fill_(temperature)
 
     def in_sample(self):
-        """T of least smoothed loss of all the samples, and their NLL, where the training has ended where a step has."""
+        """T of least smoothed loss of the last part of the samples, and the NLL, where the training ended at a step."""
         if self.end is None or not torch.equal(self.end[0], parameters_of(self.state.perturbation)):
             return None
         return self.end[1]
@@ -421,11 +405,3 @@ def most_probable(steps, least):
     most = max((step.evidence for step in probable.values()), default=0.0)
     as_much = [name for name, step in probable.items() if step.evidence > most - _AS_MUCH_EVIDENCE]
     return min(as_much, key=lambda name: len(probable[name].direction), default=None)
-
-
-def worth_a_look(steps):
-    """Of first steps under a weak prior, by name, those that gain enough; a perturbation's own, None, always is."""
-    surplus = {name: step.gain - step.n_effective_parameters for name, step in steps.items()}
-    best = sorted(steps, key=surplus.__getitem__, reverse=True)
-    enough = [name for name in best if surplus[name] > -_SHORTFALL or name is None]
-    return {name: steps[name] for name in enough[:_MOST_LOOKS]}

@@ -31,7 +31,8 @@ def with_gradients(problem, candidates, splits):
     settings = candidates[0]
     untried: dict = {}
     if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
-        families, untried = competing_families(problem, settings.penalty)
+        n_samples = min(len(train) for train, _ in splits)
+        families, untried = competing_families(problem, settings.penalty, n_samples)
     else:
         families = {title_of(settings.perturbation): make_perturbation(settings.perturbation, problem)}
     if problem.norm_layers and any(each.features for each in candidates):
@@ -50,6 +51,12 @@ def with_gradients(problem, candidates, splits):
     if len(rows) < len(problem):
         problem = problem.take(rows)
     return replace(problem, at_identity=AtIdentity.of(problem, families, at[rows])), untried
+
+
+def at_own_identity(problem, families):
+    """The same problem, with gradients of some families at the temperature of its own samples, from a pass."""
+    at = torch.full((len(problem),), problem.in_full_precision().solve(prior=True).temperature, dtype=torch.float64)
+    return replace(problem, at_identity=AtIdentity.of(problem, families, at))
 
 
 def are_apart(splits, n_samples):

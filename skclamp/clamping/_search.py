@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .._judging.out_of_fold import LEVEL, MAX_UNANIMOUS, MIN_SAMPLES, Doubt, Evidence, HeldOut, decide, keep_by_score
 from .._judging.score import combined_p_value
+from .._judging.screen import ERRORS
 from .._judging.verdict import Decision, Objection, Unheard, Untried, nothing_tried
 from .._judging.words import left_out
 from .._utils.warnings import note
@@ -19,7 +20,7 @@ from ..perturbations._norm import norm_part
 from ..perturbations._words import title_of
 from ._evidence_step import Gradients, joined, most_samples
 from ._problem import Problem
-from ._screen import are_apart, scores_of, screen_of, with_gradients
+from ._screen import are_apart, at_own_identity, scores_of, screen_of, with_gradients
 from ._state import Settings, State, parameters_of
 
 # Of the level of the guard, where "auto" has a clamp of features for a candidate beside inputs alone.
@@ -91,7 +92,7 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
     """
     if not candidates:
         return Outcome(problem, tries[0] if tries else [])
-    told, plain = None, guarded and _starts_at_identity(problem, candidates)
+    told, found, plain = None, None, guarded and _starts_at_identity(problem, candidates)
     if tries and (plain or screened):
         learner.progress.begin("gradients")
         told, untried = with_gradients(problem, candidates, tries[0])
@@ -102,8 +103,9 @@ def search(problem, candidates, tries, learner, *, guarded, level=LEVEL, indepen
             return Outcome(problem, tries[0], decision=_screened_out(found, told.at_identity.families, untried))
     if told is not None and len(told) == len(problem):
         problem = told
-    options = {"scored": told if plain and independent else None, "screened": screened}
-    evidence, decision, splits, candidates = _judge(problem, candidates, tries, learner, level, **options)
+    scored = told if plain and independent else None
+    judged = _judge(problem, candidates, tries, learner, level, scored=scored, found=found)
+    evidence, decision, splits, candidates = judged
     problem = replace(problem, at_identity=None)
     settings = candidates[evidence.best() if evidence else 0]
     if not guarded:
@@ -135,14 +137,15 @@ def _screened_out(found, families, untried):
     return decision._replace(verdict=replace(decision.verdict, detectable_gain=found.detectable_gain))
 
 
-def _judge(problem, candidates, tries, learner, level, *, scored, screened):
+def _judge(problem, candidates, tries, learner, level, *, scored, found):
     """Evidence of the candidates, the decision, the splits for views, and the candidates, of what proves something.
 
-    Folds come first, try by try; where the search is `screened`, the second follows only where the first gained in each
-    fold. Where these prove nothing the score test follows, of the samples `scored`, and has the other half of the
-    level; where this can't prove anything, folds have all of it. Of tries that prove nothing it is that which comes
-    nearest to it, and views are searched with the first try's splits.
+    Folds come first, try by try; where a screen `found` something, the second follows only where the first's gain is
+    beyond its error. Where these prove nothing the score test follows, of the samples `scored`, where the screen is
+    clear, and has the other half of the level; where this can't prove anything, folds have all of it. Of tries that
+    prove nothing it is that which comes nearest to it, and views are searched with the first try's splits.
     """
+    screened = found is not None
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
     n_alone = len(without_appended_features(candidates))
     early_stopped = (n_alone or len(candidates)) == 1
@@ -151,14 +154,15 @@ def _judge(problem, candidates, tries, learner, level, *, scored, screened):
         learner.progress.expect(len(splits) * len(candidates) + 1)
         evidence = _hold_out_on(problem, splits, candidates, learner, early_stopped, screened=screened)
         decision = _decided(evidence, level / (1 + bool(scored)), len(tries), n_alone)
-        if decision.verdict.accepted:
+        verdict = decision.verdict
+        if verdict.accepted:
             return evidence, decision, splits, candidates
         tried.append((evidence, decision))
-        if screened and decision.n_gains < len(splits):
+        if screened and not verdict.difference < -ERRORS * verdict.standard_error:
             break
     if not tried:
         return None, None, [], candidates
-    scored = None if tried[0][1].unheard else scored
+    scored = None if tried[0][1].unheard or (screened and not found.is_clear) else scored
     families, scores = scores_of(scored) if scored else ({}, {})
     if scored and not scores:
         tried = [(e, _decided(e, level, len(tries), n_alone)) for e, _ in tried]
@@ -203,7 +207,7 @@ def _judge_by_score(problem, settings, families, scores, splits, learner, level,
     if asked_for:
         candidates = [_under_weak_prior(settings, name, families[name]) for name in asked_for]
         learner.progress.expect(len(candidates) * len(splits) + 1)
-        evidence = _hold_out_on(problem, splits, candidates, learner, len(candidates) == 1)
+        evidence = _hold_out_on(problem, splits, candidates, learner, len(candidates) == 1, by_score=True)
         best = evidence.best()
         if np.average(evidence.losses[best] - evidence.plain, weights=evidence.weight) < 0:
             return evidence, keep_by_score(evidence, best, p_value, refused), splits, candidates
@@ -212,7 +216,7 @@ def _judge_by_score(problem, settings, families, scores, splits, learner, level,
     return None
 
 
-def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screened=False):
+def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screened=False, by_score=False):
     """Evidence of candidates, each fitted to the training part of each split; of `screened` ones by few steps."""
     quiet = [
         replace(settings, callbacks=None, verbose=0, early_stopped=early_stopped, interruptible=False, for_guard=True)
@@ -221,17 +225,17 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screene
     if screened:
         quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
     # Of folds that share samples, or leave some out, gradients foresee nothing, and may be large.
-    apart = are_apart(splits, len(problem))
-    if not apart:
-        # Labels that these hold out tell the temperature of the gradients.
+    apart, known = are_apart(splits, len(problem)), problem.at_identity
+    # Labels that these hold out tell the temperature of the gradients, which is no matter where these judge.
+    anew = known is not None and not (apart or by_score)
+    if anew:
         problem = replace(problem, at_identity=None)
 
     def learn(_, train, held_out):
-        states = learner.fit_path(train, quiet)
+        states = learner.fit_path(at_own_identity(train, known.families) if anew else train, quiet)
         return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
 
-    until_lost = screened and problem.n_distinct >= 2 * MIN_SAMPLES
-    return cross_examine(problem, splits, learn, learner.progress, until_lost=until_lost)
+    return cross_examine(problem, splits, learn, learner.progress, until_lost=screened)
 
 
 def _starts_at_identity(problem, candidates):
@@ -286,7 +290,7 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
 
     `learn` takes the number of a fold, its training and its held-out part, both a Problem, to what the held-out part
     says of the baseline, a HeldOut, and of the candidates, a list of them. The splits are training and held-out rows,
-    and no row is held out twice. Of folds that have to gain one and all, those after one that doesn't may be left out.
+    and no row is held out twice. `until_lost` leaves out the folds after a half, or several parts, that gained nothing.
     """
     # In the order of the samples, as processes that share them need it.
     splits = [(np.sort(train), np.sort(rows)) for train, rows in splits]
@@ -295,7 +299,7 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
         for part, what in ((train, "to train on"), (rows, "held out")):
             if not weight[part].any():
                 raise ValueError(f"sample_weight must not be zero on all the samples {what}; got zeros in fold {k}")
-    plain, judging, folds, least = np.zeros(len(problem)), np.zeros(len(problem)), [], []
+    (plain, judging), folds, least, gains = np.zeros((2, len(problem))), [], [], []
     for k, (train, rows) in enumerate(splits):
         if progress:
             progress.begin(f"fold {k + 1} of {len(splits)}")
@@ -309,10 +313,10 @@ def cross_examine(problem, splits, learn, progress=None, *, until_lost=False):
             plain_loss, *means = np.average(of_all, axis=1, weights=weight[rows])
             best = int(np.argmin(means))
             progress.held_out(candidates[best], means[best], plain_loss)
-        differences = [np.average(seen.losses - baseline.losses, weights=weight[rows]) for seen in candidates]
-        if until_lost and len(splits) <= MAX_UNANIMOUS and min(differences) >= 0:
+        gains.append([judging[rows] @ (baseline.losses - seen.losses) for seen in candidates])
+        enough = np.count_nonzero(judging) >= MIN_SAMPLES and (k > 0 or len(splits) <= MAX_UNANIMOUS)
+        if until_lost and enough and np.sum(gains, 0).max() <= 0:
             splits = splits[: k + 1]
-
             break
     losses = np.zeros((len(folds[0]), len(problem)))
     for (_, rows), candidates in zip(splits, folds, strict=True):

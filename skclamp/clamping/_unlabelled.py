@@ -360,7 +360,8 @@ def proven_starts(problem, searched, taught, splits, level, *, learns_features):
         decision = decisions[best]._replace(n_candidates=len(names))
         if not decision.verdict.accepted:
             return Start(problem, decision)
-        return Start(after(problem, taught[best]), decision, taught[best])
+        logits = problems[best].logits if len(searched) == len(problem) else None
+        return Start(after(problem, taught[best], logits), decision, taught[best])
 
     start = start_at(taught)
     if not learns_features or norm_part(start.taught or nn.Identity()) is None:

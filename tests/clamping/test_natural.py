@@ -14,7 +14,7 @@ from torch import nn
 from skclamp import NeuralClampingCalibrator, TemperatureScaling
 from skclamp._solvers.temperature import solve_temperature
 from skclamp.clamping._evidence_step import Step
-from skclamp.clamping._natural_gradient import _Trial, most_probable, worth_a_look
+from skclamp.clamping._natural_gradient import _Trial, most_probable
 from skclamp.perturbations import AffinePerturbation, ChannelPerturbation
 
 N_FEATURES = 4
@@ -177,14 +177,6 @@ def step(n_parameters, gain=0.0, evidence=0.0):
 def test_of_as_probable_families_the_smaller_one_goes_first(evidence, chosen):
     steps = {name: step(n_parameters, evidence=nats) for name, (n_parameters, nats) in evidence.items()}
     assert most_probable(steps, 3.0) == chosen
-
-
-def test_steps_that_gain_a_nat_for_each_parameter_or_nearly_are_worth_a_look():
-    steps = {"affine": step(6, gain=4.1), "color": step(12, gain=9.9), "filter": step(27, gain=40.0)}
-    assert [*worth_a_look(steps)] == ["filter", "affine"]
-    assert worth_a_look({"affine": step(6)}) == {}
-    # A perturbation's own always is.
-    assert [*worth_a_look({None: step(6)})] == [None]
 
 
 # The loop is skorch's, whatever the optimiser

@@ -40,7 +40,7 @@ def test_a_gain_is_told_with_its_family_and_the_samples_that_judged():
 
 def test_no_gain_in_one_fold_is_told_whatever_the_mean():
     """A mean difference below 0 with a p value of 1 doesn't stand unexplained."""
-    verdict = fitted(X[:300], Y[:300], perturbation="channel", validation_fraction=halves(10)).verdict_
+    verdict = fitted(X[:300], Y[:300], perturbation="channel", validation_fraction=halves(12)).verdict_
     assert verdict.difference < 0
     assert verdict.p_value == 1
     assert not verdict.accepted
