@@ -329,6 +329,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
+        self._look_at_parameters(samples)
+        findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
+        for finding in findings:
+            finding.tell()
+        return looked
+
+    def _look_at_parameters(self, samples):
+        """Tell which of the parameters these samples leave without effect."""
         unused = {}
         if self.cv is not None and "splitter" not in self._routed_to():
             unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
@@ -344,10 +352,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             )
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
-        findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
-        for finding in findings:
-            finding.tell()
-        return looked
 
     def _looked_at_silently(self, samples):
         """What `_look_at` looked at, as part of a fit that has told it, where a perturbation goes by that; or None."""
