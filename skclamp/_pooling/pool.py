@@ -16,10 +16,10 @@ from .._utils.warnings import silenced
 from ..base import BaseCalibrator
 from ..modules import ClampedModule
 
-# Squares of T's z score (log T over its standard error) at which the base begins to leave 1 for T, and where it is T.
-# Between these the garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just
-# seen half as much more, whereas a gate costs either twice.
-_SEEN, _CERTAIN = 1.1, 12.0
+# Likelihood-ratio statistics of T against 1 at which the base begins to leave 1, and where it is T. Between these the
+# garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just seen half as much
+# more, whereas a gate costs either twice. Statistics out of fold vary more, and cost both.
+_SEEN, _CERTAIN = 1.0, 8.0
 
 
 class LabelledLogits(NamedTuple):
@@ -191,9 +191,9 @@ def learn_pool(trial, maps, base, samples, units, recalibration):
     """
     weight, logits, y = samples.weight.cpu().numpy(), samples.logits, samples.y
     total = n_effective(of_groups(weight, weight, units)[1])
-    of_base = trial.log_proba[base]
-    identity = log_probabilities(logits.to(of_base), logits)
-    share = _share(total * np.average(_losses(identity, y) - _losses(of_base, y), weights=weight))
+    of_base, fitted = trial.log_proba[base], samples.fit(maps[base])
+    identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
+    share = _share(2 * total * np.average(_losses(identity, y) - _losses(scaled, y), weights=weight))
     if share < 1:
         of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
     others = [row for row in range(len(maps)) if row != base]
@@ -204,19 +204,18 @@ def learn_pool(trial, maps, base, samples, units, recalibration):
     used = np.flatnonzero(weights)
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     losses = _losses(mixed, y)
-    options = {"calibrators": [maps[base], *(maps[row] for row in used)], "weights": weights[used], "share": share}
+    options = {"calibrators": [fitted, *(maps[row] for row in used)], "weights": weights[used], "share": share}
     options |= _recalibrated(recalibration, mixed, trial.folds, samples, units, total, losses)
     pool = samples.fit(Pool(**options))
     weights[base] = share * max(0.0, 1 - weights.sum())
     return Pooled(pool, weights, prices, losses)
 
 
-def _share(gain):
-    """Share of the inverse temperature that T earns by its total gain out of fold over T = 1, in nats."""
-    squared = 2 * (gain + 1)
-    if squared <= _SEEN:
+def _share(statistic):
+    """Share of the inverse temperature that T earns by its likelihood-ratio statistic against T = 1."""
+    if statistic <= _SEEN:
         return 0.0
-    return float(min(1.0, (1 - _SEEN / squared) / (1 - _SEEN / _CERTAIN)))
+    return float(min(1.0, (1 - _SEEN / statistic) / (1 - _SEEN / _CERTAIN)))
 
 
 def _weights(log_proba, samples, units, total):

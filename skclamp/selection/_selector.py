@@ -72,8 +72,8 @@ class CalibratorSelector(BaseCalibrator):
     nothing earns its price all weights are exactly 0: the result is temperature scaling to the bit. The same rule
     decides whether an order-preserving map follows the pool. What was chosen is then fitted to all the samples.
 
-    Temperature scaling has to earn its place too. Where its T gains less than about 5 nats out of fold over the
-    logits as they are, 1 / T is drawn to 1, and it is 1 where T gains nothing.
+    Temperature scaling has to earn its place too. Where T gains less than 4 nats in all over the logits as they are,
+    1 / T is drawn to 1, and it is 1 where T gains less than half a nat, as it does by chance.
 
     Samples that depend on each other, of equal inputs and labels or of one of the ``groups`` that `fit` takes, share a
     fold, and count as one. So do samples of equal logits where the inputs aren't arrays or aren't given, unless the
