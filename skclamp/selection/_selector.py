@@ -68,9 +68,10 @@ class CalibratorSelector(BaseCalibrator):
     log-probabilities l_j of the samples of that fold. The pool is ``softmax(l_0 + sum_j w_j (l_j - l_0))`` with w of at
     least 0 and a sum of at most 1. l_0 is temperature scaling. The weights minimise the total negative log-likelihood
     (NLL) out of fold plus a price, ``sum_j c_j w_j``. The price of a candidate is 3 nats, or two standard deviations of
-    what its gain varies by where nothing is to be gained, if that is more. So what helps comes in smoothly, and where
-    nothing earns its price all weights are exactly 0: the result is temperature scaling to the bit. The same rule
-    decides whether an order-preserving map follows the pool. What was chosen is then fitted to all the samples.
+    what its gain varies by where nothing is to be gained, if that is more; one and a half of two classes. So what helps
+    comes in smoothly, and where nothing earns its price all weights are exactly 0: the result is temperature scaling to
+    the bit. The same rule decides whether an order-preserving map follows the pool. What was chosen is then fitted to
+    all the samples.
 
     Temperature scaling has to earn its place too. Where T gains less than 4 nats in all over the logits as they are,
     1 / T is drawn to 1, and it is 1 where T gains less than half a nat, as it does by chance.
