@@ -18,7 +18,8 @@ from ..modules import ClampedModule
 
 # Likelihood-ratio statistics of T against 1 at which the base begins to leave 1, and where it is T. Between these the
 # garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just seen half as much
-# more, whereas a gate costs either twice. Statistics out of fold vary more, and cost both.
+# more, whereas a gate costs either twice. Statistics out of fold vary more, and cost both. What the prior of few errors
+# has drawn to 1 already is not drawn there once more.
 _SEEN, _CERTAIN = 1.0, 8.0
 
 
@@ -193,7 +194,8 @@ def learn_pool(trial, maps, base, samples, units, recalibration):
     total = n_effective(of_groups(weight, weight, units)[1])
     of_base, fitted = trial.log_proba[base], samples.fit(maps[base])
     identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
-    share = _share(2 * total * np.average(_losses(identity, y) - _losses(scaled, y), weights=weight))
+    statistic = 2 * total * np.average(_losses(identity, y) - _losses(scaled, y), weights=weight)
+    share = _share(statistic, fitted._prior_strength)
     if share < 1:
         of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
     others = [row for row in range(len(maps)) if row != base]
@@ -211,11 +213,10 @@ def learn_pool(trial, maps, base, samples, units, recalibration):
     return Pooled(pool, weights, prices, losses)
 
 
-def _share(statistic):
-    """Share of the inverse temperature that T earns by its likelihood-ratio statistic against T = 1."""
-    if statistic <= _SEEN:
-        return 0.0
-    return float(min(1.0, (1 - _SEEN / statistic) / (1 - _SEEN / _CERTAIN)))
+def _share(statistic, prior_strength):
+    """Share of the inverse temperature that T has: what it earns by the statistic, of what a prior has left of it."""
+    earned = 0.0 if statistic <= _SEEN else min(1.0, (1 - _SEEN / statistic) / (1 - _SEEN / _CERTAIN))
+    return float(prior_strength + (1 - prior_strength) * earned)
 
 
 def _weights(log_proba, samples, units, total):

@@ -438,7 +438,7 @@ def _flaw(y_encoded, solution):
         return "the labelled samples are all of one class"
     if solution is None or not solution.at_bound:
         return ""
-    if solution.by_prior:
+    if solution.prior_strength:
         return "the labelled samples are flawless, so that how sure to be can't be learned from them"
     return "the temperature is at its bound, so that the probabilities say nothing of the classes"
 
