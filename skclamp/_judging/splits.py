@@ -4,6 +4,8 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from .._utils.arrays import ComputedRows, to_numpy
 from .._utils.least_probability import LOG_MIN_PROBABILITY, are_zeros
@@ -66,6 +68,16 @@ def copies_of(log_proba, weight, X=None, votes=False):
     copies = np.arange(len(weight))
     copies[counted[order[copied]]] = counted[order[np.searchsorted(group, group[copied])]]
     return copies
+
+
+def joined(copies, groups):
+    """What counts once: a number for each sample of what equal samples and groups link; None without either."""
+    if copies is None or groups is None:
+        return groups if copies is None else copies
+    # Older scipys take 32-bit indices alone.
+    places = copies.astype(np.int32), (copies.max() + 1 + groups).astype(np.int32)
+    links = coo_array((np.ones(len(copies)), places), shape=(places[1].max() + 1,) * 2)
+    return connected_components(links, directed=False)[1][copies]
 
 
 def _equal_inputs(inputs, rows):

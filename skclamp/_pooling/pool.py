@@ -18,10 +18,11 @@ from ..modules import ClampedModule
 from ..scaling import TemperatureScaling
 from .candidates import following_map
 
-# Squares of T's z score (log T over its standard error) at which the base begins to leave 1 for T, and where it is T.
-# Between these the garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just
-# seen half as much more, whereas a gate costs either twice.
-_SEEN, _CERTAIN = 1.1, 12.0
+# Likelihood-ratio statistics of T against 1 at which the base begins to leave 1, and where it is T. Between these the
+# garrote (Breiman, 1995) shrinks: where T is 1 that costs a third of what T does, and where T is just seen half as much
+# more, whereas a gate costs either twice. Statistics out of fold vary more, and cost both. What the prior of few errors
+# has drawn to 1 already is not drawn there once more.
+_SEEN, _CERTAIN = 1.0, 8.0
 
 
 class LabelledLogits(NamedTuple):
@@ -208,10 +209,12 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     """
     weight, logits, y = samples.weight.cpu().numpy(), samples.logits, samples.y
     total = n_effective(of_groups(weight, weight, units)[1])
-    of_base = trial.log_proba[base]
-    identity = log_probabilities(logits.to(of_base), logits)
-    gain = total * np.average(_losses(identity, y) - _losses(of_base, y), weights=weight)
-    share = _share(gain) if temperature is None else 1.0
+    of_base, share = trial.log_proba[base], 1.0
+    if temperature is None:
+        fitted = samples.fit(maps[base])
+        identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
+        statistic = 2 * total * np.average(_losses(identity, y) - _losses(scaled, y), weights=weight)
+        share = _share(statistic, fitted._prior_strength)
     if share < 1:
         of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
     others = [row for row in range(len(maps)) if row != base]
@@ -231,12 +234,10 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     return Pooled(pool, weights, prices, losses)
 
 
-def _share(gain):
-    """Share of the inverse temperature that T earns by its total gain out of fold over T = 1, in nats."""
-    squared = 2 * (gain + 1)
-    if squared <= _SEEN:
-        return 0.0
-    return float(min(1.0, (1 - _SEEN / squared) / (1 - _SEEN / _CERTAIN)))
+def _share(statistic, prior_strength):
+    """Share of the inverse temperature that T has: what it earns by the statistic, of what a prior has left of it."""
+    earned = 0.0 if statistic <= _SEEN else min(1.0, (1 - _SEEN / statistic) / (1 - _SEEN / _CERTAIN))
+    return float(prior_strength + (1 - prior_strength) * earned)
 
 
 def _weights(log_proba, samples, units, total):

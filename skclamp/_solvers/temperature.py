@@ -78,8 +78,8 @@ class TemperatureSolution(NamedTuple):
         Whether the error of log T, as estimated from the last step, is below 1e-11 (1e-9 where logits aren't float64).
     at_bound : bool
         Whether the loss still falls beyond the bound that `temperature` is, or would be without a prior.
-    by_prior : bool, default=False
-        Whether a prior has a part in `temperature`, as it has where errors are few.
+    prior_strength : float, default=0.0
+        Of the prior that has a part in `temperature` where errors are few, up to 1; 0 where it has none.
     """
 
     temperature: float
@@ -87,7 +87,7 @@ class TemperatureSolution(NamedTuple):
     n_passes: int
     converged: bool
     at_bound: bool
-    by_prior: bool = False
+    prior_strength: float = 0.0
 
 
 def solve_temperature(
@@ -154,7 +154,8 @@ def solve_temperature(
     if strength:
         place, loss = _search_with_prior(rows, limits, gamma, strength, found.place)
         temperature = _clip(math.exp(-place), *bounds)
-        return TemperatureSolution(temperature, loss, rows.n_passes, True, found.at_bound, place < limits[1])
+        strength = strength if place < limits[1] else 0.0
+        return TemperatureSolution(temperature, loss, rows.n_passes, True, found.at_bound, strength)
     note_unconverged(found.converged, "the temperature may be far from its optimum: pass logits as float64")
     temperature = _clip(math.exp(-found.place), *bounds)
     if found.at_bound:
@@ -172,7 +173,7 @@ def warn_of_bound(solution, bounds=DEFAULT_BOUNDS):
     """Warn where the loss still falls beyond the temperature that was found; on behalf of a calibrator's ``fit``."""
     if not solution.at_bound:
         return
-    if solution.by_prior:
+    if solution.prior_strength:
         note(
             "temperature_ can't be learned from flawless samples (the data may be separable: hardly a label has a "
             f"lower logit than another class); {solution.temperature:.3g} is what a prior makes of them",

@@ -7,8 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.base import ClassifierMixin, clone
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import indexable
@@ -23,7 +21,7 @@ from .._backbones.rows import prints_of, recording, row_prints
 from .._backbones.samples import fit_folds, predict_labelled
 from .._judging.overlap import shared_share
 from .._judging.risk import best_unproven, mean_risk, prove
-from .._judging.splits import copies_of
+from .._judging.splits import copies_of, joined
 from .._looks.diagnosis import look_for_errors
 from .._utils.arrays import tensor_of, to_numpy
 from .._utils.encoding import register
@@ -399,7 +397,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         options = {"floor": self._floor(), "zero_one": bool(np.isin(values, (0.0, 1.0)).all()), "expected": expected}
         # Equal weights are none.
         weights = weight if np.ptp(weight) else None
-        options |= {"weight": weights, "groups": _joined(copies, groups)}
+        options |= {"weight": weights, "groups": joined(copies, groups)}
         answered = prove(scores, losses, target, 1 - self.confidence, **options)
         proven, self.threshold_ = answered.n_samples > 0, answered.threshold
         unproven = not proven and self.unproven == "best"
@@ -651,16 +649,6 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
 
     def _routed_to(self, groups=None):
         return {} if is_frozen(self.estimator) else {"classifier": self.estimator, "splitter": self._splitter(groups)}
-
-
-def _joined(copies, groups):
-    """What counts once: a number for each sample of what equal samples and groups link; None without either."""
-    if copies is None or groups is None:
-        return groups if copies is None else copies
-    # Older scipys take 32-bit indices alone.
-    places = copies.astype(np.int32), (copies.max() + 1 + groups).astype(np.int32)
-    links = coo_array((np.ones(len(copies)), places), shape=(places[1].max() + 1,) * 2)
-    return connected_components(links, directed=False)[1][copies]
 
 
 register(SelectiveClassifier, arguments_of)

@@ -27,7 +27,7 @@ from .._utils.docstrings import with_shared_docs
 from .._utils.encoding import register
 from .._utils.labels import accuracy, check_groups, check_labels, check_sample_weight, encode_labels, resolve_classes
 from .._utils.least_probability import LOG_MIN_PROBABILITY, least_vote, raised, stand_in_for_zero
-from .._utils.metadata import NO_METADATA, route, router_of
+from .._utils.metadata import NO_METADATA, route, router_of, routing_enabled
 from .._utils.parameters import Choices
 from .._utils.progress import VERBOSE
 from .._utils.sklearn_private import Interval
@@ -206,9 +206,9 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             Weights of the samples, which count as repetitions: what is smoothed or penalised by the number of samples,
             as Platt's targets are, goes by their sum. The largest must lie between 1e-100 and 1e100.
         **params : dict
-            ``groups`` for splitters that go by them: `cv`, and that of a guard; all else is for the ``fit`` of a
-            classifier that isn't fitted. With scikit-learn's metadata routing they, and the weights, go to whoever
-            requests them.
+            ``groups`` for splitters that go by them: `cv`, that of a guard, and a selector's folds; all else is for the
+            ``fit`` of a classifier that isn't fitted. With scikit-learn's metadata routing they, and the weights, go to
+            whoever requests them.
 
         Returns
         -------
@@ -329,6 +329,14 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
 
     def _look_at(self, samples):
         """Tell what looks like a mistake in the parameters and the data; what was looked at, None without a network."""
+        self._look_at_parameters(samples)
+        findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
+        for finding in findings:
+            finding.tell()
+        return looked
+
+    def _look_at_parameters(self, samples):
+        """Tell which of the parameters these samples leave without effect."""
         unused = {}
         if self.cv is not None and "splitter" not in self._routed_to():
             unused["cv"] = "an estimator that is a classifier and isn't fitted, and so fitted without each fold"
@@ -344,10 +352,6 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
             )
         for name, effect in unused.items():
             note(f"{name} has no effect: it is for {effect}", UnusedParameterWarning)
-        findings, looked = diagnose(samples, fitted=self.estimator is not None and samples.estimator is None)
-        for finding in findings:
-            finding.tell()
-        return looked
 
     def _looked_at_silently(self, samples):
         """What `_look_at` looked at, as part of a fit that has told it, where a perturbation goes by that; or None."""
@@ -884,7 +888,20 @@ class BaseCalibrator(ClassifierMixin, AroundEstimator):
         groups = {**metadata.split, **metadata.guard}.get("groups")
         if groups is not None and y is not None:
             check_groups(groups, len(y))
+        torn = "groups" in metadata.guard and "groups" not in metadata.split and "splitter" in self._routed_to()
+        # Splits that are given may go by them.
+        if torn and not hasattr(self.cv, "__iter__"):
+            self._note_torn_groups("cv")
         return metadata
+
+    def _note_torn_groups(self, name):
+        """Tell that folds tear apart what one splitter holds together; with metadata routing the user has said so."""
+        if not routing_enabled():
+            note(
+                f"groups are torn apart by the folds of {name}={getattr(self, name)!r}, which don't go by them: give "
+                "it a splitter that does, such as GroupKFold()",
+                CalibrationSetWarning,
+            )
 
     def get_metadata_routing(self):
         """Who gets the metadata that `fit` is given.

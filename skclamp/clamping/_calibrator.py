@@ -10,13 +10,9 @@ import torch
 from sklearn.model_selection import BaseCrossValidator
 from torch import nn
 
-from .._backbones.opening import is_frozen
 from .._utils.docstrings import with_shared_docs
-from .._utils.metadata import routing_enabled
 from .._utils.parameters import Choices, Splits, is_splitter
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note
-from ..exceptions import CalibrationSetWarning
 from ..perturbations._families import PERTURBATIONS
 from ._base import BaseClamping
 from ._splits import look_for_torn_copies, merged, tries_of, with_copies
@@ -284,18 +280,7 @@ class NeuralClampingCalibrator(BaseClamping):
 
     def _route(self, y, params, *ranks):
         metadata = super()._route(y, params, *ranks)
-        if params.get("groups") is None or routing_enabled():
-            return metadata
-        # Groups, which one splitter takes, are torn apart by other folds.
-        left = []
-        if "groups" not in metadata.guard and isinstance(self.validation_fraction, Real | str):
-            left.append("validation_fraction")
-        if "groups" not in metadata.split and not is_frozen(self.estimator):
-            left.append("cv")
-        for name in left:
-            note(
-                f"groups are torn apart by the folds of {name}={getattr(self, name)!r}, which don't go by them: give "
-                "it a splitter that does, such as GroupKFold()",
-                CalibrationSetWarning,
-            )
+        drawn = isinstance(self.validation_fraction, Real | str)
+        if params.get("groups") is not None and "groups" not in metadata.guard and drawn:
+            self._note_torn_groups("validation_fraction")
         return metadata

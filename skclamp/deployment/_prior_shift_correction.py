@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._backbones.classifier import CalibratorBackbone
 from .._backbones.inputs import dataset_behind
 from .._backbones.opening import is_frozen
-from .._backbones.samples import read
+from .._backbones.samples import Reading, Samples, read
 from .._judging.class_frequencies import (
     MEANS_LEVEL,
     ClassHistograms,
@@ -25,10 +25,12 @@ from .._judging.words import verdict_of_frequencies
 from .._solvers.temperature import solve_temperature, warn_of_bound
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
+from .._utils.labels import resolve_classes
 from .._utils.least_probability import MIN_PROBABILITY
 from .._utils.warnings import note, warn_caller
 from ..base import BaseCalibrator
-from ..exceptions import CalibrationSetWarning, InputShiftWarning
+from ..distributed import Shard
+from ..exceptions import CalibrationSetWarning, InputShiftWarning, UnusedParameterWarning
 from ._priors import estimate_priors
 
 # How far from 1 given frequencies may sum.
@@ -49,7 +51,9 @@ class PriorShiftCorrection(BaseCalibrator):
     samples for it, probabilities stay those of `fit`. They do as well, with another warning, where classes aren't as
     probable on average as the labels have them: see Notes.
 
-    Frequencies that are known go to `priors`; nothing is estimated or tested then.
+    Frequencies that are known go to `priors`; nothing is estimated or tested then. Where the classifier was trained on
+    other frequencies that are known too, since negatives were sampled or classes were weighted, they go to
+    `source_priors`: ``PriorShiftCorrection(classifier, priors=..., source_priors=...).fit(X)`` needs no labels.
 
     Parameters
     ----------
@@ -59,15 +63,19 @@ class PriorShiftCorrection(BaseCalibrator):
         Class frequencies of the deployment, in the order of ``classes_``, that sum to 1; a dict, and a pandas Series,
         are read by the classes' names. A class of frequency 0 gets a probability of 0. None has them estimated by
         `adapt`.
+    source_priors : array-like of shape (n_classes,) or dict, default=None
+        Class frequencies above 0 that the estimator's probabilities are for, as `priors` are given, beside these. With
+        balanced class weights they are ``1 / n_classes`` each. `fit` then learns nothing: it needs no labels, and the
+        estimator must be fitted. None has them learned from the labelled samples, with a temperature.
     {shared_parameters}
 
     Attributes
     ----------
     temperature_ : float
-        The optimal T of temperature scaling; not set around a calibrator.
+        The optimal T of temperature scaling; not set around a calibrator, nor with `source_priors`.
     labelled_priors_ : ndarray of shape (n_classes,)
-        Each class's mean probability on the labelled samples. These are the frequencies that the probabilities are
-        for, and the labels' own where the classes are calibrated.
+        Each class's mean probability on the labelled samples, or `source_priors`. These are the frequencies that the
+        probabilities are for, and the labels' own where the classes are calibrated.
     priors_ : ndarray of shape (n_classes,)
         Frequencies that the probabilities are for: those of the labelled samples, unless `priors` gives others or
         `adapt` has kept its own.
@@ -87,6 +95,8 @@ class PriorShiftCorrection(BaseCalibrator):
         If the temperature is at its bound.
     CalibrationSetWarning
         If `priors` are given, and the probabilities are off class by class.
+    UnusedParameterWarning
+        If `source_priors` are given, and labels or weights that nothing is learned from.
 
     See Also
     --------
@@ -134,15 +144,22 @@ class PriorShiftCorrection(BaseCalibrator):
     array([0.1, 0.1, 0.8])
     >>> calibrator.accepted_
     True
+
+    One positive in a hundred, half of the training samples:
+
+    >>> known = PriorShiftCorrection(priors=[0.99, 0.01], source_priors=[0.5, 0.5], response="probabilities")
+    >>> known.fit([[0.2, 0.8]]).predict_proba([[0.2, 0.8]]).round(3)
+    array([[0.961, 0.039]])
     """
 
     priors: object = None
+    source_priors: object = None
 
     _arrays = "priors_", "labelled_priors_"
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseCalibrator._parameter_constraints,
-        "priors": ["array-like", dict, torch.Tensor, None],
+        **dict.fromkeys(("priors", "source_priors"), ["array-like", dict, torch.Tensor, None]),
     }
 
     def adapt(self, X, y=None, sample_weight=None):
@@ -182,6 +199,8 @@ class PriorShiftCorrection(BaseCalibrator):
             raise TypeError("adapt takes no labels and no weights, only X; labelled samples are for fit")
         if self.priors is not None:
             raise ValueError(f"priors must be None for adapt, which estimates them; got {self.priors!r}")
+        if not hasattr(self, "_moments"):
+            raise ValueError("adapt needs a fit to labelled samples, without source_priors: fit again")
         plain = copy.copy(self)
         plain.__dict__["priors_"] = self.labelled_priors_
         log_proba = plain.predict_log_proba(dataset_behind(X, any_order=True))
@@ -220,8 +239,37 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _validate_params(self):
         super()._validate_params()
-        if self.priors is not None:
-            _check_priors(_values(self.priors))
+        for name in ("priors", "source_priors"):
+            if getattr(self, name) is not None:
+                _check_priors(name, _values(name, getattr(self, name)))
+        if self.source_priors is None:
+            return
+        if self.priors is None:
+            raise ValueError(
+                "priors must be given beside source_priors: the class frequencies of the deployment; got None. Where "
+                "they aren't known, fit to labelled samples without source_priors, and adapt"
+            )
+        if not np.all(_check_priors("source_priors", _values("source_priors", self.source_priors))):
+            raise ValueError(f"source_priors must be above 0 for each class; got {self.source_priors!r}")
+        if not is_frozen(self.estimator):
+            raise ValueError(
+                "estimator must be fitted where source_priors is given, since nothing is learned then: fit it first; "
+                f"got {self.estimator!r}"
+            )
+
+    def _learn(self, X, y=None, sample_weight=None, params=None, **options):
+        if self.source_priors is None:
+            return super()._learn(X, y, sample_weight, params, **options)
+        super()._learn(X, **options)
+        given = {"y": y, "sample_weight": sample_weight, **(params or {})}
+        if unused := [name for name, value in given.items() if value is not None]:
+            warn_caller(
+                f"{' and '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect where source_priors is "
+                "given, since nothing is learned then. Without source_priors, a temperature and the class frequencies "
+                "before are learned from labelled samples",
+                UnusedParameterWarning,
+            )
+        return self
 
     def _open_backbone(self):
         if self._corrects_a_calibrator and is_frozen(self.estimator):
@@ -229,6 +277,10 @@ class PriorShiftCorrection(BaseCalibrator):
         return super()._open_backbone()
 
     def _read(self, X, y, metadata, any_order):
+        if self.source_priors is not None:
+            backbone, X = self._open_backbone(), dataset_behind(X, any_order=True)
+            inputs = backbone.open(X)
+            return Reading(backbone.logits(inputs)[0], np.empty(0), backbone, backbone, X, inputs)
         if not self._corrects_a_calibrator or is_frozen(self.estimator):
             return super()._read(X, y, metadata, any_order)
         if not is_frozen(self._frozen_part().estimator):
@@ -241,6 +293,36 @@ class PriorShiftCorrection(BaseCalibrator):
         fitted = clone(self.estimator)._learn(X, y, params.pop("sample_weight", None), params, checks=False)
         reading = read(CalibratorBackbone(fitted, self.response), X, y, any_order=any_order)
         return replace(reading, estimator=fitted)
+
+    def _understand(self, reading, sample_weight, metadata, ranks):
+        if self.source_priors is None:
+            return super()._understand(reading, sample_weight, metadata, ranks)
+        backbone, (n_samples, n_classes) = reading.backbone, reading.logits.shape
+        # The names that frequencies are given by stand for labels.
+        seen = np.array(list(self.priors.keys())) if hasattr(self.priors, "keys") else np.arange(n_classes)
+        names = {"known": backbone.classes, "likely": backbone.likely_classes}
+        return Samples(
+            **vars(reading),
+            y_encoded=reading.logits.argmax(1),
+            weight=torch.ones(n_samples, dtype=torch.float64),
+            classes=resolve_classes(seen, n_classes, classes=self.classes, **names),
+            shard=Shard.of(ranks, n_samples),
+        )
+
+    def _look_at(self, samples):
+        if self.source_priors is None:
+            return super()._look_at(samples)
+        self._look_at_parameters(samples)
+        return None
+
+    def _least_probability(self, samples):
+        # Without labels nothing says what zeros stand for.
+        if self.source_priors is not None and self.least_probability == "auto":
+            return 0.0
+        return super()._least_probability(samples)
+
+    def _score(self, samples, mapped, checks, notes):
+        return super()._score(samples, mapped, checks, notes) if self.source_priors is None else None
 
     def _routed_to(self):
         routed = super()._routed_to()
@@ -262,6 +344,9 @@ class PriorShiftCorrection(BaseCalibrator):
 
     def _fit_logits(self, logits, y, sample_weight):
         n_classes, solution = logits.shape[1], None
+        if self.source_priors is not None:
+            self.__dict__.pop("_moments", None)
+            return
         if not self._corrects_a_calibrator:
             solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
             warn_of_bound(solution)
@@ -287,20 +372,19 @@ class PriorShiftCorrection(BaseCalibrator):
         super()._remember(samples)
         self.accepted_ = self.priors is not None
         if self.accepted_:
-            self.priors_ = _check_priors(_values(self.priors, self.classes_), len(self.classes_))
-            if self._off_by_class:
-                note(self._off_by_class, CalibrationSetWarning)
+            self.priors_ = self._given_for("priors")
+        if self.source_priors is not None:
+            self.labelled_priors_ = self._given_for("source_priors")
+        elif self.accepted_ and self._off_by_class:
+            note(self._off_by_class, CalibrationSetWarning)
+
+    def _given_for(self, name):
+        """Frequencies that a parameter gives, in the order of the classes."""
+        return _check_priors(name, _values(name, getattr(self, name), self.classes_), len(self.classes_))
 
     def _arguments(self):
-        priors = self.priors
-        # A file holds no Series, nor numbers of other libraries.
-        if hasattr(priors, "items"):
-            priors = {name: float(value) for name, value in priors.items()}
-        elif hasattr(priors, "__array__"):
-            priors = to_numpy(priors)
-        elif isinstance(priors, (list, tuple)):
-            priors = [float(value) for value in priors]
-        return {**super()._arguments(), "priors": priors}
+        given = {name: _in_a_file(getattr(self, name)) for name in ("priors", "source_priors")}
+        return {**super()._arguments(), **given}
 
     @property
     def module_(self):
@@ -324,6 +408,12 @@ class PriorShiftCorrection(BaseCalibrator):
         return getattr(self, "accepted_", False) and not hasattr(self, "verdict_")
 
     def _sentences(self):
+        if self._given and not hasattr(self, "_moments"):
+            yield (
+                f"{type(self).__name__} learned nothing from samples: it multiplies each class's probability by its "
+                "frequency in priors over that in source_priors."
+            )
+            return
         yield from super()._sentences()
         if hasattr(self, "verdict_"):
             yield self.verdict_.reason
@@ -348,7 +438,7 @@ def _flaw(y_encoded, solution):
         return "the labelled samples are all of one class"
     if solution is None or not solution.at_bound:
         return ""
-    if solution.by_prior:
+    if solution.prior_strength:
         return "the labelled samples are flawless, so that how sure to be can't be learned from them"
     return "the temperature is at its bound, so that the probabilities say nothing of the classes"
 
@@ -367,7 +457,16 @@ def _off_by_class(p_value, by_class):
     )
 
 
-def _values(priors, classes=None):
+def _in_a_file(priors):
+    """Return frequencies as a file can hold them: no Series, nor numbers of other libraries."""
+    if hasattr(priors, "items"):
+        return {name: float(value) for name, value in priors.items()}
+    if hasattr(priors, "__array__"):
+        return to_numpy(priors)
+    return [float(value) for value in priors] if isinstance(priors, (list, tuple)) else priors
+
+
+def _values(name, priors, classes=None):
     """Frequencies in the order of the classes, where they are given by these."""
     if not hasattr(priors, "items"):
         return priors
@@ -375,11 +474,11 @@ def _values(priors, classes=None):
     if classes is None:
         return list(by_class.values())
     if set(by_class) != set(classes.tolist()):
-        raise ValueError(f"priors must have a frequency for each of the classes {classes.tolist()}; got {by_class}")
-    return [by_class[name] for name in classes.tolist()]
+        raise ValueError(f"{name} must have a frequency for each of the classes {classes.tolist()}; got {by_class}")
+    return [by_class[each] for each in classes.tolist()]
 
 
-def _check_priors(priors, n_classes=None):
+def _check_priors(name, priors, n_classes=None):
     """Frequencies as an array that sums to 1; raises unless they are such, one for each class."""
     try:
         values = np.array(to_numpy(priors), dtype=np.float64)
@@ -388,5 +487,5 @@ def _check_priors(priors, n_classes=None):
     expected = "one per class" if n_classes is None else f"one for each of {n_classes} classes"
     whole = values.ndim == 1 and values.size and (values >= 0).all() and abs(values.sum() - 1) <= _ROUNDING
     if not whole or n_classes not in (None, len(values)):
-        raise ValueError(f"priors must be frequencies of at least 0, {expected}, that sum to 1; got {priors!r}")
+        raise ValueError(f"{name} must be frequencies of at least 0, {expected}, that sum to 1; got {priors!r}")
     return values / values.sum()

@@ -77,7 +77,7 @@ class EnsembleTemperatureScaling(BaseCalibrator):
     def _fit_logits(self, logits, y, sample_weight):
         solution = solve_temperature(logits, y, sample_weight=sample_weight, prior=True)
         warn_of_bound(solution)
-        if solution.by_prior:
+        if solution.prior_strength:
             # Errors are too few for this T too, and for shares.
             self.temperature_, self.weights_ = solution.temperature, np.array([1.0, 0.0, 0.0])
             return

@@ -116,7 +116,7 @@ class TemperatureScaling(BaseCalibrator):
             logits, y, sample_weight=sample_weight, gamma=self.gamma, bounds=bounds, prior=True
         )
         warn_of_bound(solution, bounds)
-        self._by_prior = solution.by_prior
+        self._prior_strength = solution.prior_strength
         self.temperature_ = solution.temperature
         self.n_iter_ = solution.n_passes
 
@@ -125,7 +125,7 @@ class TemperatureScaling(BaseCalibrator):
 
     def _sentences(self):
         yield from super()._sentences()
-        if getattr(self, "_by_prior", False):
+        if getattr(self, "_prior_strength", 0.0):
             yield (
                 f"So few errors leave T open, and a prior around 1 has a part in it: T needs {ENOUGH_ERRORS} errors, "
                 "however many samples there are."

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.model_selection import GroupKFold
 
 from .._judging.paired import student_below_zero
-from .._judging.splits import copies_of, draw_folds
+from .._judging.splits import copies_of, draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
 from .._pooling.pool import LabelledLogits, Pool, learn_pool, try_out
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
+from .._utils.labels import group_keys
 from .._utils.metadata import calls, of_rows, routing_enabled
 from .._utils.parameters import Choices, did_you_mean
 from .._utils.progress import progress_bar
@@ -67,17 +69,19 @@ class CalibratorSelector(BaseCalibrator):
     log-probabilities l_j of the samples of that fold. The pool is ``softmax(l_0 + sum_j w_j (l_j - l_0))`` with w of at
     least 0 and a sum of at most 1. l_0 is temperature scaling. The weights minimise the total negative log-likelihood
     (NLL) out of fold plus a price, ``sum_j c_j w_j``. The price of a candidate is 3 nats, or two standard deviations of
-    what its gain varies by where nothing is to be gained, if that is more. So what helps comes in smoothly, and where
-    nothing earns its price all weights are exactly 0: the result is temperature scaling to the bit. The same rule
-    decides whether an order-preserving map follows the pool. What was chosen is then fitted to all the samples.
+    what its gain varies by where nothing is to be gained, if that is more; one and a half of two classes. So what helps
+    comes in smoothly, and where nothing earns its price all weights are exactly 0: the result is temperature scaling to
+    the bit. The same rule decides whether an order-preserving map follows the pool. What was chosen is then fitted to
+    all the samples.
 
-    Temperature scaling has to earn its place too. Where its T gains less than about 5 nats out of fold over the
-    logits as they are, 1 / T is drawn to 1, and it is 1 where T gains nothing.
+    Temperature scaling has to earn its place too. Where T gains less than 4 nats in all over the logits as they are,
+    1 / T is drawn to 1, and it is 1 where T gains less than half a nat, as it does by chance.
 
-    Samples that depend on each other, of equal inputs and labels or of one group, share a fold, and count as one. So do
-    samples of equal logits where the inputs aren't arrays or aren't given, unless the logits are those of votes.
-    Probabilities of exactly 0, such as those of a class for which no tree of a forest votes, tell only that they are
-    less than the least that isn't 0. Half of that stands for them, in all that the candidates see.
+    Samples that depend on each other, of equal inputs and labels or of one of the ``groups`` that `fit` takes, share a
+    fold, and count as one. So do samples of equal logits where the inputs aren't arrays or aren't given, unless the
+    logits are those of votes. Probabilities of exactly 0, such as those of a class for which no tree of a forest votes,
+    tell only that they are less than the least that isn't 0. Half of that stands for them, in all that the candidates
+    see.
 
     Parameters
     ----------
@@ -175,6 +179,10 @@ class CalibratorSelector(BaseCalibrator):
         router, scorer = super()._router(), self._scorer()
         return router if scorer is None else router.add(scorer=scorer, method_mapping=calls("fit", "score"))
 
+    def _routed_to(self):
+        # Its own folds, which go by groups where there are some.
+        return {**super()._routed_to(), "guard": GroupKFold(self.n_folds)}
+
     def _scorer(self):
         return None if self.scoring is None else get_scorer(self.scoring)
 
@@ -190,13 +198,16 @@ class CalibratorSelector(BaseCalibrator):
             told = {"sample_weight": of_all.weight.cpu().numpy()}
             _check_takes_weights(self._scorer())
         has_inputs = self.estimator is not None and samples.shard.ranks is ALONE
-        self._select(of_all, told, samples.X if has_inputs else None)
+        groups = samples.metadata.guard.get("groups")
+        if groups is not None:
+            groups = np.unique(group_keys(groups, len(samples.logits)), return_inverse=True)[1]
+        self._select(of_all, told, samples.X if has_inputs else None, groups)
         # It was fitted to raised logits, and takes others.
         self.best_estimator_.least_probability_ = self.least_probability_
         loss = -self.best_score_ if self.scoring is None and hasattr(self, "best_score_") else None
         return Mapped(samples.logits, samples.logits, samples.y_encoded, samples.weight, loss)
 
-    def _select(self, samples, told, X):
+    def _select(self, samples, told, X, groups):
         """Fit, score and choose; scorers are `told` what they request or, without routing, weights; X tells copies."""
         logits, y, weight = samples.logits, samples.y, samples.weight.cpu()
         names, maps = zip(*(self.candidates or takers(default_candidates(), logits)), strict=True)
@@ -206,7 +217,8 @@ class CalibratorSelector(BaseCalibrator):
         self._names = list(names)
         log_proba = torch.log_softmax(logits.double(), 1)
         copies = copies_of(log_proba, weight, X, votes=self.least_probability_ > 0)
-        numbers = draw_folds(log_proba, y, weight, self.n_folds, copies)
+        dependent = joined(copies, groups)
+        numbers = draw_folds(log_proba, y, weight, self.n_folds, dependent)
         if not numbers.any():
             self.best_estimator_, self.weights_ = samples.fit(maps[base]), np.eye(len(maps))[base]
             warn_caller(
@@ -228,7 +240,8 @@ class CalibratorSelector(BaseCalibrator):
             self.cv_results_ = _results(names, trial, scores, shares)
             return
         # Copies of several labels are several samples of one fold.
-        units = None if copies is None else copies * logits.shape[1] + y.cpu().numpy()
+        of_labels = groups is None and copies is not None
+        units = copies * logits.shape[1] + y.cpu().numpy() if of_labels else dependent
         found = learn_pool(trial, names, maps, base, samples, units)
         losses = trial.losses(y)
         weighted = weight.numpy()

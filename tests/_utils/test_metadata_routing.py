@@ -129,7 +129,9 @@ def test_an_alias_is_what_the_caller_calls_it(routing):
 def test_groups_reach_the_splitter(kind, routing):
     fitted = UNFITTED[kind](LogisticRegression(), GroupKFold(3)).fit(X, Y, groups=GROUPS)
     splits = list(GroupKFold(3).split(X, Y, GROUPS))
-    expected = UNFITTED[kind](LogisticRegression(), splits).fit(X, Y)
+    # A selector's own folds go by them too.
+    given = {"groups": GROUPS} if kind == "selector" else {}
+    expected = UNFITTED[kind](LogisticRegression(), splits).fit(X, Y, **given)
     np.testing.assert_array_equal(fitted.predict_proba(X), expected.predict_proba(X))
     other = UNFITTED[kind](LogisticRegression(), 3).fit(X, Y)
     assert np.abs(fitted.predict_proba(X) - other.predict_proba(X)).max() > 0
@@ -411,6 +413,7 @@ def test_hints_name_what_this_fit_takes(kind, mistake, told):
         NeuralClampingCalibrator(perceptron(), validation_fraction=GroupKFold(3)),
         NeuralClampingCalibratorCV(perceptron(), cv=GroupKFold(3)),
         SelectiveClassifier(LogisticRegression(), target_risk=0.1),
+        CalibratorSelector(perceptron()),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )

@@ -7,11 +7,13 @@ import warnings
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from _export import HOW, check_the_same
 from _small_networks import nll
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader, TensorDataset
 
 import skclamp
@@ -23,7 +25,7 @@ from skclamp import (
     TemperatureScaling,
     VectorScaling,
 )
-from skclamp.exceptions import InputShiftWarning
+from skclamp.exceptions import InputShiftWarning, UnusedParameterWarning
 
 EVEN, UNEVEN = [0.25] * 4, [0.7, 0.1, 0.1, 0.1]
 
@@ -126,6 +128,95 @@ def test_the_order_of_the_samples_does_not_matter(fitted, adapted):
     order = np.random.default_rng(0).permutation(len(DEPLOYED))
     np.testing.assert_allclose(fitted.adapt(DEPLOYED[order]).priors_, adapted.priors_, rtol=1e-9)
     assert fitted.verdict_.p_value == pytest.approx(adapted.verdict_.p_value)
+
+
+# What is known without labels
+
+
+def forms(frequencies):
+    """What users give frequencies as, by the classes' names or in their order."""
+    by_name = {str(k): value for k, value in enumerate(frequencies)}
+    return [frequencies, np.array(frequencies), torch.tensor(frequencies), by_name, pd.Series(by_name)[::-1]]
+
+
+@pytest.mark.parametrize("form", range(5))
+def test_known_frequencies_of_training_need_no_labels(form):
+    """Classes weighted to be even in training: the odds of the true frequencies come back."""
+    priors, source = forms(UNEVEN)[form], forms(EVEN)[-form - 1]
+    known = PriorShiftCorrection(NETWORK, priors=priors, source_priors=source, classes=list("0123")).fit(X[:3])
+    plain = torch.softmax(NETWORK(torch.from_numpy(DEPLOYED)).detach().double(), 1).numpy()
+    expected = plain * UNEVEN / EVEN
+    expected /= expected.sum(1, keepdims=True)
+    np.testing.assert_allclose(known.predict_proba(DEPLOYED), expected, rtol=1e-6)
+    assert nll(np.log(expected), TRUTH) < nll(np.log(plain), TRUTH)
+    np.testing.assert_allclose(known.priors_, UNEVEN)
+    np.testing.assert_allclose(known.labelled_priors_, EVEN)
+    assert known.accepted_ and not hasattr(known, "temperature_")
+    assert known.summary().startswith("PriorShiftCorrection learned nothing from samples: it multiplies")
+    module = torch.softmax(known.module_(torch.from_numpy(DEPLOYED)), 1).detach().numpy()
+    np.testing.assert_allclose(module, expected, rtol=1e-4)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(known)).predict_proba(X), known.predict_proba(X))
+
+
+def test_negatives_that_were_sampled_come_back(tmp_path):
+    """Of 20,000 samples all positives train a classifier, and one negative in 50."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40_000, 3))
+    y = (rng.random(len(X)) < 1 / (1 + np.exp(5 - 2 * X[:, 0]))).astype(int)
+    kept = np.flatnonzero((y[:20_000] == 1) | (rng.random(20_000) < 0.02))
+    classifier = LogisticRegression().fit(X[kept], y[kept])
+    options = {"priors": [50 / 51, 1 / 51], "source_priors": [0.5, 0.5]}
+    known = PriorShiftCorrection(classifier, **options).fit(X[:1])
+    log_proba = known.predict_log_proba(X[20_000:])
+    assert nll(log_proba, y[20_000:]) < 1.01 * nll(
+        LogisticRegression().fit(X[:20_000], y[:20_000]).predict_log_proba(X[20_000:]), y[20_000:]
+    )
+    for of_scores, scores in (("logits", classifier.decision_function), ("probabilities", classifier.predict_proba)):
+        of_arrays = PriorShiftCorrection(**options, response=of_scores).fit(scores(X[:5]))
+        np.testing.assert_allclose(of_arrays.predict_log_proba(scores(X[20_000:])), log_proba, rtol=1e-9, atol=1e-12)
+    known.save(tmp_path / "known.safetensors")
+    loaded = skclamp.load(tmp_path / "known.safetensors", estimator=classifier)
+    np.testing.assert_array_equal(loaded.predict_log_proba(X[20_000:]), log_proba)
+    fitted = TemperatureScaling(classifier).fit(X[kept], y[kept])
+    inside = PriorShiftCorrection(fitted, **options).fit(X[:1])
+    np.testing.assert_allclose(np.diff(inside.transform_logits(np.zeros((1, 2)))), np.log([[1 / 50]]), rtol=1e-9)
+
+
+def test_labels_beside_known_frequencies_are_told(fitted):
+    given = {"priors": UNEVEN, "source_priors": EVEN}
+    with pytest.warns(UnusedParameterWarning, match="y has no effect where source_priors is given"):
+        known = PriorShiftCorrection(NETWORK, **given).fit(X, Y)
+    np.testing.assert_array_equal(
+        known.predict_proba(X), PriorShiftCorrection(NETWORK, **given).fit(X).predict_proba(X)
+    )
+    again = fitted.set_params(**given).fit(X[:2])
+    np.testing.assert_array_equal(again.predict_proba(X), known.predict_proba(X))
+    with pytest.raises(ValueError, match="adapt needs a fit to labelled samples"):
+        again.set_params(priors=None, source_priors=None).adapt(DEPLOYED)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"source_priors": EVEN}, "priors must be given beside source_priors"),
+        ({"priors": EVEN, "source_priors": [0.5, 0.5, 0, 0]}, "source_priors must be above 0 for each class"),
+        (
+            {"priors": EVEN, "source_priors": [0.5, 0.5]},
+            "source_priors must be frequencies of at least 0, one for each",
+        ),
+        ({"priors": EVEN, "source_priors": [1, 1, 1, 1]}, "source_priors must be frequencies"),
+        (
+            {"priors": EVEN, "source_priors": dict(zip("abcd", EVEN, strict=True))},
+            "source_priors must have a frequency",
+        ),
+        ({"priors": EVEN, "source_priors": EVEN, "estimator": LogisticRegression()}, "estimator must be fitted"),
+    ],
+)
+def test_frequencies_of_training_that_tell_nothing_are_refused(fitted, params, message):
+    before = fitted.predict_proba(X)
+    with pytest.raises(ValueError, match=message):
+        fitted.set_params(**params).fit(X)
+    np.testing.assert_array_equal(fitted.set_params(estimator=NETWORK).predict_proba(X), before)
 
 
 # What is refused

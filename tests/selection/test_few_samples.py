@@ -19,8 +19,8 @@ COPIES = np.tile(np.arange(200), 4)
 FEW = {"n_resamples": 50, "n_draws": 20}
 
 
-def selected(Z, y, **options):
-    return CalibratorSelector(**{"candidates": CANDIDATES, **options}).fit(Z, y)
+def selected(Z, y, groups=None, **options):
+    return CalibratorSelector(**{"candidates": CANDIDATES, **options}).fit(Z, y, groups=groups)
 
 
 # Copies
@@ -36,6 +36,52 @@ def test_copies_count_as_one_in_the_pool():
             rows = np.tile(np.arange(200), times)
             moved[times] += bool(selected(Z[rows], y[rows]).weights_[1:].any())
     assert moved[4] <= moved[1] + 2
+
+
+def grouped(seed, shifts, copies=10):
+    """Logits and labels of 200 recordings, and each recording's frames, which differ by noise, with their groups."""
+    rng = np.random.default_rng(seed)
+    Z = rng.normal(0, 3, (200, 5))
+    y = (Z / 1.7 + shifts + rng.gumbel(size=Z.shape)).argmax(1)
+    frames = rng.permutation(np.repeat(np.arange(200), copies))
+    return Z, y, Z[frames] + rng.normal(0, 1e-3, (len(frames), 5)), frames
+
+
+@pytest.mark.parametrize("name", [int, str])
+def test_a_group_counts_as_one_in_the_pool(name):
+    shifts = [0, 0.5, 1, 0, -1]
+    Z, y, frames_of, frames = grouped(0, shifts)
+    once = selected(Z, y)
+    fitted = selected(frames_of, y[frames], groups=frames.astype(name))
+    np.testing.assert_allclose(fitted.weights_, once.weights_, atol=0.2)
+    assert once.weights_[1] > 0.5
+    assert fitted.best_score_ == pytest.approx(once.best_score_, abs=0.01)
+    assert selected(frames_of, y[frames]).best_score_ > once.best_score_ + 0.05
+
+
+def test_groups_of_frames_pay_no_price():
+    """Eight frames of each recording would pay any price, and be the same in all folds."""
+    moved = {True: 0, False: 0}
+    for seed in range(6):
+        _, y, Z, frames = grouped(seed, 0, copies=8)
+        for known in moved:
+            calibrator = selected(Z, y[frames], groups=frames if known else None)
+            moved[known] += bool(calibrator.weights_[1:].any())
+    assert moved[True] <= 1 < 5 <= moved[False]
+
+
+def test_groups_of_several_labels_share_a_fold_with_their_copies(monkeypatch):
+    Z, y = logits(300, seed=0), labels_of(logits(300, seed=0))
+    groups, seen = np.arange(300) // 3, []
+    monkeypatch.setattr(_selector, "try_out", lambda maps, samples, numbers, bar: seen.append(numbers) or 1 / 0)
+    # Sample 0 comes again, in the last group.
+    rows = np.r_[np.arange(299), 0]
+    with pytest.raises(ZeroDivisionError):
+        selected(Z[rows], y[rows], groups=groups)
+    (numbers,) = seen
+    assert all(len(set(numbers[groups == group])) == 1 for group in range(100))
+    assert numbers[0] == numbers[299]
+    assert len(set(numbers)) == 5
 
 
 def test_copies_of_a_test_set_prove_no_more():

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer
 
+from selecting import NULLS, null_logits
 from skclamp import (
     CalibratorSelector,
     MatrixScaling,
@@ -84,6 +85,23 @@ def test_few_draws_of_temperatures_labels_move_any_weight():
     assert n_moved <= 8
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:all labels are of one class:skclamp.exceptions.CalibrationSetWarning")
+@pytest.mark.filterwarnings("ignore:temperature_ can't be learned:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", NULLS)
+def test_all_candidates_leave_most_drawn_nulls_to_temperature_scaling(name):
+    classes, harms, n_moved = np.arange(NULLS[name][0]), [], 0
+    for seed in range(50, 75):
+        Z, y, fit, test = null_logits(name, seed, 200)
+        selector, plain = (
+            kind(classes=classes).fit(Z[fit], y[fit]) for kind in (CalibratorSelector, TemperatureScaling)
+        )
+        harms.append(np.subtract(*(nll(each.predict_log_proba(Z[test]), y[test]) for each in (selector, plain))))
+        n_moved += selector.weights_[1:].any()
+    assert n_moved <= 5
+    assert np.mean(harms) <= 0.001
+
+
 def test_logits_that_are_calibrated_stay_as_they_are():
     """Where T gains less than it costs the base is the identity; a clear gain is T's, to the bit."""
     temperatures = []
@@ -95,6 +113,25 @@ def test_logits_that_are_calibrated_stay_as_they_are():
     wide = 3 * logits(200)
     found, alone = (kind.fit(wide, drawn_labels(wide / 3)) for kind in (CalibratorSelector(), TemperatureScaling()))
     assert found.best_estimator_.temperature_ == alone.temperature_
+
+
+@pytest.mark.parametrize(("temperature", "over"), [(1.0, "uncalibrated"), (1.5, "scaled"), (2.0, "scaled")])
+def test_the_base_costs_little_where_errors_are_few(temperature, over):
+    """Of 200 samples some ten are errors: the mean of 40 draws lies within 0.001 of what is right."""
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(50, 200, 10))
+    lead = 1 + rng.gamma(4, 3, size=Z.shape[:2])
+    Z[rng.integers(10, size=lead.shape)[..., None] == np.arange(10)] += lead.ravel()
+    y = (Z + rng.gumbel(size=Z.shape)).argmax(2)
+    Z, new, y_new, found = temperature * Z, temperature * Z[40:].reshape(-1, 10), y[40:].ravel(), []
+    for draw, labels in zip(Z[:40], y, strict=False):
+        options = {"classes": range(10)}
+        selector = CalibratorSelector(candidates=TWO[:1], **options).fit(draw, labels)
+        other = (
+            new if over == "uncalibrated" else TemperatureScaling(**options).fit(draw, labels).predict_log_proba(new)
+        )
+        found.append(nll(selector.predict_log_proba(new), y_new) - nll(log_softmax(other).numpy(), y_new))
+    assert np.mean(found) <= 0.001
 
 
 def test_scores_are_those_of_maps_fitted_without_the_fold():
