@@ -108,7 +108,7 @@ FURTHER = {
         CHOICE,
         n_classes=200,
     ),
-    "clamping without perturbation": OutputMap(partial(NeuralClampingCalibrator, perturbation=None)),
+    "clamping without perturbation": OutputMap(partial(NeuralClampingCalibrator, perturbation=None, output=None)),
 }
 
 OUTPUT_MAPS = {

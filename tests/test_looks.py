@@ -97,9 +97,10 @@ def test_a_network_with_balanced_classes_is_told_to_have_another_output():
         network.weight[0] = network.bias[0] = 0
     X = X.astype(np.float32)
     options = {"perturbation": None, "random_state": 0}
-    (message,) = told(NeuralClampingCalibrator(network, **options), X, y)
+    (message,) = told(NeuralClampingCalibrator(network, output=None, **options), X, y)
     assert "NeuralClampingCalibrator with output=StructuredVectorScaling() can" in message
-    assert told(NeuralClampingCalibrator(network, output=StructuredVectorScaling(), **options), X, y) == []
+    for output in (StructuredVectorScaling(), "auto"):
+        assert told(NeuralClampingCalibrator(network, output=output, **options), X, y) == []
 
 
 def test_rare_classes_that_are_calibrated_are_no_news():
@@ -147,7 +148,8 @@ def test_an_output_map_is_told_what_it_would_be_by_itself(kind, n_samples):
     X, y = problem(n_samples, 10)
     X = X.astype(np.float32)
     (message,) = told(kind(), X, y)
-    (of_output,) = told(NeuralClampingCalibrator(nn.Identity(), perturbation=None, output=kind()), X, y)
+    unjudged = {"perturbation": None, "validation_fraction": None}
+    (of_output,) = told(NeuralClampingCalibrator(nn.Identity(), output=kind(), **unjudged), X, y)
     assert of_output == message.replace(kind.__name__, f"output={kind.__name__}(...)", 1)
 
 

@@ -204,16 +204,17 @@ class OrderPreservingCalibrator(BaseCalibrator):
         wide = logits.numel() <= self._most_wide
         scaled, absent = self._scale(logits.double() if wide else logits.float())
         ordered, order = scaled.sort(dim=1, descending=True, stable=True)
-        weight = sample_weight.to(ordered)
+        total = sample_weight.sum()
+        weight = (sample_weight / total).to(ordered)
         network = self._network(ordered.shape[1], self._checked_sizes())
         network.standardise(ordered, weight)
         network.to(ordered)
         rank = (order == y[:, None]).int().argmax(1)
         absent = None if absent is None else absent.gather(1, order)
-        parts = ordered, rank, weight / weight.sum(), self._by_class(scaled), absent
+        parts = ordered, rank, weight, self._by_class(scaled), absent
         size = max(1, _CHUNK_SIZE // ordered.shape[1])
         chunks = list(zip(*(repeat(None) if part is None else part.split(size) for part in parts), strict=False))
-        optimum = self._minimise(network, chunks, self.alpha / weight.sum().item())
+        optimum = self._minimise(network, chunks, self.alpha / total.item())
         self.rank_network_ = network.double()
         self.n_iter_ = optimum.nit
         if optimum.status == 1:
@@ -240,6 +241,7 @@ class OrderPreservingCalibrator(BaseCalibrator):
         parameters = list(network.parameters())
         like = parameters_to_vector(parameters).detach()
 
+        @torch.enable_grad()
         def objective(vector):
             vector_to_parameters(torch.from_numpy(vector).to(like), parameters)
             for parameter in parameters:

@@ -21,7 +21,7 @@ Y = labels_of(bare_logits(NETWORK, FLOATS - 2), 1.0)
 
 CALIBRATORS = {
     "temperature": TemperatureScaling,
-    "natural": lambda network, **options: NeuralClampingCalibrator(network, random_state=0, **options),
+    "natural": lambda network, **options: NeuralClampingCalibrator(network, output=None, random_state=0, **options),
     "Adam": lambda network, **options: NeuralClampingCalibrator(
         network,
         perturbation="full",

@@ -222,7 +222,7 @@ def test_the_criterion_says_what_the_net_yields(criterion):
     fitted = make_pipeline(StandardScaler(), given).fit(X_TRAIN, y)
     scores = fitted.predict_proba(X_VAL)
     expected = TemperatureScaling(response="probabilities").fit(scores, Y_VAL)
-    for calibrator in (TemperatureScaling(fitted), NeuralClampingCalibrator(fitted, perturbation=None)):
+    for calibrator in (TemperatureScaling(fitted), NeuralClampingCalibrator(fitted, perturbation=None, output=None)):
         found = calibrator.fit(X_VAL, Y_VAL).predict_proba(X_VAL)
         np.testing.assert_allclose(found, expected.predict_proba(scores), atol=1e-3)
     said = TemperatureScaling(fitted, response="probabilities").fit(X_VAL, Y_VAL)

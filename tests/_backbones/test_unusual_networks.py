@@ -62,7 +62,10 @@ PROBLEMS = {"images": (convolutional, images(300)), "vectors": (perceptron, vect
 SETTINGS = {
     "temperature": (TemperatureScaling, {}),
     # What torch has traced hides its layers from a clamp of features.
-    "natural": (NeuralClampingCalibrator, {"perturbation": "affine", "random_state": 0, "precision": "float32"}),
+    "natural": (
+        NeuralClampingCalibrator,
+        {"perturbation": "affine", "output": None, "random_state": 0, "precision": "float32"},
+    ),
     "adam": (
         NeuralClampingCalibrator,
         {

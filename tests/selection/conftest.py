@@ -17,7 +17,7 @@ def digits():
     calibrators = {
         "temperature": TemperatureScaling(),
         "bins": HistogramBinning(),
-        "clamping": NeuralClampingCalibrator(random_state=0),
+        "clamping": NeuralClampingCalibrator(output=None, random_state=0),
     }
     comparison = compare_calibrators(
         network, X_cal, y_cal, X_test, y_test, calibrators=calibrators, n_bins=12, random_state=SEED, **FEW

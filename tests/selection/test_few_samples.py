@@ -120,7 +120,7 @@ def units_of(monkeypatch, estimator, X, y, **options):
     given = []
 
     def spy(*arguments):
-        given.append(arguments[4])
+        given.append(arguments[5])
         return learn_pool(*arguments)
 
     monkeypatch.setattr(_selector, "learn_pool", spy)

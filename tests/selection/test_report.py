@@ -55,7 +55,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def comparison(data):
-    calibrators = {**MAPS, "clamping": NeuralClampingCalibrator(random_state=0)}
+    calibrators = {**MAPS, "clamping": NeuralClampingCalibrator(output=None, random_state=0)}
     return compare_calibrators(
         convolutional_network(), *data, calibrators=calibrators, n_bins=10, random_state=3, **FEW
     )
@@ -68,7 +68,7 @@ def _direct(name, data):
     if name == "uncalibrated":
         with torch.no_grad():
             return torch.softmax(network(torch.as_tensor(X_test)).double(), 1).numpy()
-    calibrator = NeuralClampingCalibrator(random_state=0) if name == "clamping" else clone(MAPS[name])
+    calibrator = NeuralClampingCalibrator(output=None, random_state=0) if name == "clamping" else clone(MAPS[name])
     return calibrator.set_params(estimator=network).fit(X_cal, y_cal).predict_proba(X_test)
 
 

@@ -24,7 +24,6 @@ from skclamp import (
     CalibratorComparison,
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
-    VectorScaling,
     compare_calibrators,
 )
 from skclamp._report.page import _bars, _image, page_of
@@ -146,7 +145,7 @@ def test_tells_what_was_refused_not_tried_and_not_asked_for(tmp_path):
         "refused": NeuralClampingCalibrator(random_state=0),
         "grid": NeuralClampingCalibratorCV(gammas=(0.0,), random_state=0),
         "not asked for": NeuralClampingCalibrator(perturbation=None),
-        "with a map": NeuralClampingCalibrator(random_state=0, output=VectorScaling()),
+        "with a map": NeuralClampingCalibrator(random_state=0, output=TemperatureScaling()),
     }
     found, fitted = _perturbations(calibrators, tmp_path, shift="none", n=300)
     few, few_fitted = _perturbations({"few": NeuralClampingCalibrator(random_state=0)}, tmp_path, n=90)
