@@ -24,6 +24,7 @@ from skclamp import (
     CalibratorComparison,
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
+    TemperatureScaling,
     compare_calibrators,
 )
 from skclamp._report.page import _bars, _image, page_of
