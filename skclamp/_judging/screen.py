@@ -104,7 +104,8 @@ def forecast(products, root, groups=None):
         else:
             matrix, sums = matrix.T @ matrix, matrix.T @ sums
         for row, ridge in zip(changes, _RIDGES * weight.sum(), strict=True):
-            shrunk = matrix + ridge * np.eye(len(matrix))
+            shrunk = matrix.copy()
+            shrunk.flat[:: len(matrix) + 1] += ridge
             moved = -across @ linalg.solve(shrunk, sums, assume_a="pos", overwrite_a=True)
             row[out] = (root[out] + moved / 2) * moved
     means, totals = zip(*[of_groups(row / weight, weight, units) for row in changes], strict=True)

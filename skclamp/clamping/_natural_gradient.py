@@ -38,7 +38,7 @@ _SUBSAMPLE_SIZE = 512
 # Fewer samples are soon gone through, all of them.
 _FEW_SAMPLES = 2 * _SUBSAMPLE_SIZE
 _SUBSAMPLE_TRIAL_SIZE, _TRIAL_SIZE = 256, 512
-# In a fold, half of fewer samples, whom a step that fits noise pleases less, or these.
+# In a fold of fewer than twice as many samples, half of them, whom a step that fits noise pleases less, or these.
 _FEWEST_TRIED = 128
 # Where these deny what all the samples promise, so many times as many are asked.
 _MORE_TRIALS = 4
@@ -173,6 +173,8 @@ class _Descent:
         if too_little:
             self.note_unmoved(too_little)
         if too_little or step is None:
+            if state.identity and state.gradients is not None and state.gradients.logits is not None:
+                self.end = parameters_of(state.perturbation), self.seen.in_sample(state.gradients.logits, smooth=True)
             return None
         least = _LAST_GAIN * math.sqrt(step.n_effective)
         if settings.early_stopped:
@@ -298,8 +300,8 @@ class _Descent:
         pool = self.samples if logits is None else self.seen
         n_samples = _SUBSAMPLE_TRIAL_SIZE
         if in_one and not self.subsampled:
-            halved = max(_FEWEST_TRIED, len(pool) // 2) if self.settings.for_guard else _TRIAL_SIZE
-            n_samples = min(_TRIAL_SIZE, halved)
+            halved = self.settings.for_guard and (self.settings.features or self.seen.at_identity is not None)
+            n_samples = min(_TRIAL_SIZE, max(_FEWEST_TRIED, len(pool) // 2)) if halved else _TRIAL_SIZE
         rows = _draw(pool, n_times * n_samples, self.generator)
         self.asked_all = len(rows) == pool.n_weighted
         samples, before = pool.take(rows), self.temperature.item()

@@ -28,16 +28,7 @@ def with_gradients(problem, candidates, splits):
     None in the place of samples where there is no family. Where the parts that folds train on share no sample, each has
     its own temperature, so that what a fold learns from is told by none of the labels that judge it.
     """
-    settings = candidates[0]
-    untried: dict = {}
-    if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
-        n_samples = min(len(train) for train, _ in splits)
-        families, untried = competing_families(problem, settings.penalty, n_samples)
-    else:
-        families = {title_of(settings.perturbation): make_perturbation(settings.perturbation, problem)}
-    if problem.norm_layers and any(each.features for each in candidates):
-        families["norm"] = make_perturbation("norm", problem)
-    families = {name: family.eval() for name, family in families.items() if n_learnable(family)}
+    families, untried = _families(problem, candidates, min(len(train) for train, _ in splits))
     if not families:
         return None, untried
     n_columns = sum(map(n_learnable, families.values()))
@@ -53,8 +44,21 @@ def with_gradients(problem, candidates, splits):
     return replace(problem, at_identity=AtIdentity.of(problem, families, at[rows])), untried
 
 
-def at_own_identity(problem, families):
-    """The same problem, with gradients of some families at the temperature of its own samples, from a pass."""
+def _families(problem, candidates, n_samples):
+    """The families that so many samples of a problem may teach, by name, and why others are none of them."""
+    settings, untried = candidates[0], {}
+    if isinstance(settings.perturbation, str) and settings.perturbation == "auto":
+        families, untried = competing_families(problem, settings.penalty, n_samples)
+    else:
+        families = {title_of(settings.perturbation): make_perturbation(settings.perturbation, problem)}
+    if problem.norm_layers and any(each.features for each in candidates):
+        families["norm"] = make_perturbation("norm", problem)
+    return {name: family.eval() for name, family in families.items() if n_learnable(family)}, untried
+
+
+def at_own_identity(problem, candidates):
+    """The same problem, with gradients of families at the temperature of its own samples, from a pass."""
+    families, _ = _families(problem, candidates, len(problem))
     at = torch.full((len(problem),), problem.in_full_precision().solve(prior=True).temperature, dtype=torch.float64)
     return replace(problem, at_identity=AtIdentity.of(problem, families, at))
 

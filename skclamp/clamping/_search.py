@@ -140,10 +140,10 @@ def _screened_out(found, families, untried):
 def _judge(problem, candidates, tries, learner, level, *, scored, found):
     """Evidence of the candidates, the decision, the splits for views, and the candidates, of what proves something.
 
-    Folds come first, try by try; where a screen `found` something, the second follows only where the first's gain is
-    beyond its error. Where these prove nothing the score test follows, of the samples `scored`, where the screen is
-    clear, and has the other half of the level; where this can't prove anything, folds have all of it. Of tries that
-    prove nothing it is that which comes nearest to it, and views are searched with the first try's splits.
+    Folds come first, try by try; where a screen `found` something, the second follows only where each fold of the first
+    gained, and all beyond their error. Where these prove nothing the score test follows, of the samples `scored`, where
+    the screen is clear, and has the other half of the level; where this can't prove anything, folds have all of it. Of
+    tries that prove nothing it is that which comes nearest to it, and views are searched with the first try's splits.
     """
     screened = found is not None
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.
@@ -158,7 +158,8 @@ def _judge(problem, candidates, tries, learner, level, *, scored, found):
         if verdict.accepted:
             return evidence, decision, splits, candidates
         tried.append((evidence, decision))
-        if screened and not verdict.difference < -ERRORS * verdict.standard_error:
+        is_clear = verdict.difference < -ERRORS * verdict.standard_error
+        if screened and not (is_clear and decision.n_gains == len(splits)):
             break
     if not tried:
         return None, None, [], candidates
@@ -225,14 +226,14 @@ def _hold_out_on(problem, splits, candidates, learner, early_stopped, *, screene
     if screened:
         quiet = [replace(settings, max_epochs=min(settings.max_epochs, _MOST_STEPS)) for settings in quiet]
     # Of folds that share samples, or leave some out, gradients foresee nothing, and may be large.
-    apart, known = are_apart(splits, len(problem)), problem.at_identity
+    apart = are_apart(splits, len(problem))
     # Labels that these hold out tell the temperature of the gradients, which is no matter where these judge.
-    anew = known is not None and not (apart or by_score)
+    anew = problem.at_identity is not None and not (apart or by_score)
     if anew:
         problem = replace(problem, at_identity=None)
 
     def learn(_, train, held_out):
-        states = learner.fit_path(at_own_identity(train, known.families) if anew else train, quiet)
+        states = learner.fit_path(at_own_identity(train, quiet) if anew else train, quiet)
         return hold_out_all(train, held_out, states if apart else [replace(state, parts=[]) for state in states])
 
     return cross_examine(problem, splits, learn, learner.progress, until_lost=screened)
