@@ -56,7 +56,7 @@ _WORDS = {
     ),
     Unheard.LABELS_TEACH_MORE: "but the labelled samples alone are expected to teach more",
     Unheard.MAPS_DO_AS_WELL: (
-        "but maps of the network's own logits do as well (behind it they change their held-out NLL by {value:+.2g} "
+        "but maps of the network's own logits do as well (with it their held-out NLL changes by {value:+.2g} "
         "nats, standard error {needed:.2g})"
     ),
     Unheard.GRADIENTS_BY_CHANCE: (
