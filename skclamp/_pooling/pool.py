@@ -226,10 +226,9 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     mixed = log_probabilities(pooled(log_proba, found), logits) if len(used) else of_base
     losses = _losses(mixed, y)
     of_pool = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
-    options = {"calibrators": [of_pool, *(maps[row] for row in used)], "names": [names[row] for row in (base, *used)]}
-    options |= {"weights": weights[used], "share": share}
-    options |= _recalibrated(mixed, trial.folds, samples, units, total, losses)
-    pool = samples.fit(Pool(**options))
+    calibrators, names = [of_pool, *(maps[row] for row in used)], [names[row] for row in (base, *used)]
+    last = _recalibrated(mixed, trial.folds, samples, units, total, losses)
+    pool = samples.fit(Pool(calibrators=calibrators, names=names, weights=weights[used], share=share, **last))
     weights[base] = share * max(0.0, 1 - weights.sum())
     return Pooled(pool, weights, prices, losses)
 

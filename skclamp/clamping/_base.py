@@ -50,7 +50,7 @@ from ..perturbations._words import in_words, undoing
 from ._acceleration import accelerate
 from ._learner import Learner, check_settings, without_layers
 from ._normalisation import undone_normalisation
-from ._output import Judged, judge_output, of_all
+from ._output import MAX_CLASSES, Judged, judge_output, of_all
 from ._problem import Problem, check_differentiable, on_private_copies, with_norm_layers
 from ._progress import Progress
 from ._search import Outcome, fit_to_all, search, without_appended_features
@@ -99,7 +99,8 @@ class BaseClamping(BaseCalibrator):
         temperature alone. "auto" pools the temperature with other maps, each at the weight that it earns on samples
         that it wasn't fitted to, as `CalibratorSelector` does; where none earns any, it is the temperature. It takes
         logits that no label of theirs has moved: those of the folds that held samples out. So without a guard, below
-        100 samples, or with ``refit_temperature=False``, it is the temperature too. A map by name, such as
+        100 samples, or with ``refit_temperature=False``, it is the temperature too; and of more than 200 classes, where
+        maps take minutes and win next to nothing. A map by name, such as
         ``StructuredMatrixScaling()``, takes the temperature's place where its NLL on held-out samples is no higher;
         else it is left out with a warning. Without a guard it isn't judged: it may overfit, and warn, as it would by
         itself. None is the temperature.
@@ -180,7 +181,8 @@ class BaseClamping(BaseCalibrator):
     delta_ : ndarray of one input's shape
         What is added to every input; only where the perturbation does nothing else ("full", "channel", or none).
     accepted_ : bool
-        Whether a perturbation was kept.
+        Whether a perturbation was kept: what "auto" found has to beat temperature scaling and, by more than a standard
+        error, what `output` makes of the network's own logits.
     verdict_ : Verdict
         What the guard found; only where one was asked for. ``accepted`` : bool, which is False below 100 samples;
         ``reason`` : str, why a perturbation was kept or refused, or none was tried; ``difference`` : float, of held-out
@@ -392,12 +394,14 @@ class BaseClamping(BaseCalibrator):
                         start, outcome, views = self._search_all(starts, learner)
                 problem, taught = start.problem, start.taught
                 state, solved, logits, judged = self._conclude(problem, outcome, views)
-                if state.identity and self._searches_blindly and views.logits is None and judged is not None:
-                    # Maps of the network's own logits cost less than a perturbation.
+                decision, pools = outcome.decision, judged is not None and self._output_by_name is None
+                alone = self._searches_blindly and views.logits is None
+                if pools and alone and decision is not None and decision.verdict.accepted:
+                    # What nobody asked for has to gain beyond what maps of the network's own logits do.
                     plain = self._conclude(problem, replace(outcome, state=None), views)
                     lead, error = judged.lead_over(plain[-1], outcome.searched.units)
                     if lead > -error:
-                        outcome = outcome.passed_over(Objection(Unheard.MAPS_DO_AS_WELL, lead, error))
+                        outcome = outcome.passed_over(decision, Objection(Unheard.MAPS_DO_AS_WELL, lead, error))
                         state, solved, logits, judged = plain
                 if judged is not None and judged.output is not None:
                     self.output_ = judged.output
@@ -427,11 +431,13 @@ class BaseClamping(BaseCalibrator):
 
     @property
     def _n_per_class(self):
-        return super()._n_per_class if self._unjudged_output is None else self.output._n_per_class
+        unjudged = self._unjudged_output
+        return super()._n_per_class if unjudged is None else unjudged._n_per_class
 
     @property
     def _enough_per_number(self):
-        return super()._enough_per_number if self._unjudged_output is None else self.output._enough_per_number
+        unjudged = self._unjudged_output
+        return super()._enough_per_number if unjudged is None else unjudged._enough_per_number
 
     @property
     def _owner(self):
@@ -638,7 +644,8 @@ class BaseClamping(BaseCalibrator):
         asked = self._output_by_name
         if not self._guarded and asked is not None:
             return state, solved, logits, Judged(of_all(solved, logits).fit(asked))
-        if not self._guarded or (asked is None and not (self.output and outcome.splits and self.refit_temperature)):
+        pools = self.output is not None and outcome.splits and self.refit_temperature and logits.shape[1] <= MAX_CLASSES
+        if not self._guarded or (asked is None and not pools):
             return state, solved, logits, None
         judging = solved, logits
         if outcome.splits and outcome.state is None and views.logits is None:

@@ -54,7 +54,8 @@ class NeuralClampingCalibrator(BaseClamping):
     the network. Perturbation and T minimise, on the
     calibration set, the mean focal loss plus `penalty` times the distance of the perturbation's parameters from the
     identity. With its defaults it picks the family of the perturbation, proves on held-out folds that it beats
-    temperature scaling, and is temperature scaling where it doesn't. `REFERENCE_SETTINGS` are the authors'.
+    temperature scaling, and leaves the inputs as they are where it doesn't; a pool of output maps takes the
+    temperature's place where it earns that, see `output`. `REFERENCE_SETTINGS` are the authors'.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ class NeuralClampingCalibrator(BaseClamping):
         no cost in prediction. It is the one for integers, such as tokens, to which nothing can be added. "auto" appends
         families of the inputs that the gradients ask for, one after another, to a table of many features one alone; and
         "norm" on top of them where folds say so. A module that starts as the identity, keeps shapes and treats each
-        sample alike is copied. None is temperature scaling.
+        sample alike is copied. None leaves the inputs as they are; with ``output=None`` that is temperature scaling.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
         What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these gained but
         proved nothing. A number is the part that each holds out, drawn at random, at most a half: 0.5 is two folds, 0.2

@@ -15,6 +15,8 @@ from ..base import BaseCalibrator
 from ..exceptions import CalibrationSetWarning
 from ..scaling import TemperatureScaling
 
+# Of more classes no map is pooled unasked.
+MAX_CLASSES = 200
 _N_FOLDS = 5
 
 

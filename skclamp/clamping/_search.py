@@ -61,10 +61,10 @@ class Outcome:
         losses = self.evidence.plain if self.state is None else self.evidence.losses[self.evidence.best()]
         return float(np.average(losses, weights=self.evidence.weight))
 
-    def passed_over(self, why):
-        """The same where what was kept isn't taken after all."""
-        verdict = replace(self.decision.verdict, accepted=False)
-        return replace(self, state=None, decision=self.decision._replace(verdict=verdict, unheard=why))
+    def passed_over(self, decision, why):
+        """The same where what a decision has kept isn't taken after all."""
+        verdict = replace(decision.verdict, accepted=False)
+        return replace(self, state=None, decision=decision._replace(verdict=verdict, unheard=why))
 
     def expected_loss(self):
         """NLL to expect of what folds have proved, once all the samples teach it, or of what they began at."""
