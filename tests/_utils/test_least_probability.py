@@ -57,7 +57,7 @@ def test_clamping_without_a_perturbation_is_temperature_scaling(perceptron, drif
     _, (X, y), (X_test, _) = drift
     assert (perceptron.predict_proba(X) < EPS).any()
     scaled = TemperatureScaling(perceptron).fit(X, y)
-    clamped = NeuralClampingCalibrator(perceptron, perturbation=None).fit(X, y)
+    clamped = NeuralClampingCalibrator(perceptron, perturbation=None, output=None).fit(X, y)
     assert clamped.temperature_ == pytest.approx(scaled.temperature_, rel=1e-9)
     np.testing.assert_allclose(clamped.predict_proba(X_test), scaled.predict_proba(X_test), rtol=1e-9)
     deployed = clamped.module_.eval()(torch.from_numpy(X_test)).softmax(1)

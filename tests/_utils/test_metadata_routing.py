@@ -69,7 +69,7 @@ UNFITTED = {
         classifier, candidates=[("a", TemperatureScaling()), ("b", VectorScaling())], cv=cv
     ),
     "clamping, chosen": lambda classifier, cv: NeuralClampingCalibratorCV(
-        classifier, cv=cv, perturbations=["affine"], gammas=[0.0], random_state=0
+        classifier, cv=cv, perturbations=["affine"], gammas=[0.0], output=None, random_state=0
     ),
 }
 

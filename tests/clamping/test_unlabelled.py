@@ -137,7 +137,7 @@ def test_two_gains_and_offsets_of_a_layer_are_one():
     pool, x = seen(POOL, "pale"), seen(TEST, "pale")
     labelled, options = (pool[:400], LABELS[POOL[:400]]), {"X_unlabelled": pool[400:]}
     both, alone = (
-        NeuralClampingCalibrator(NETWORK, perturbation=name, random_state=0).fit(*labelled, **options)
+        NeuralClampingCalibrator(NETWORK, perturbation=name, output=None, random_state=0).fit(*labelled, **options)
         for name in ("norm", None)
     )
     assert both.unlabelled_verdict_.accepted
