@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 
 from .._judging.paired import n_effective, of_groups
 from .._solvers.pool import deviations, pooled, solve_pool
-from .._utils.arrays import absent_again, absent_among
+from .._utils.arrays import absent_again, absent_among, without
 from .._utils.least_probability import LOG_MIN_PROBABILITY
 from .._utils.warnings import silenced
 from ..base import BaseCalibrator
@@ -213,8 +213,8 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     if temperature is None:
         fitted = samples.fit(maps[base])
         identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
-        statistic = 2 * total * np.average(_losses(identity, y) - _losses(scaled, y), weights=weight)
-        share = _share(statistic, fitted._prior_strength)
+        gain = np.average(_losses(identity, y) - _losses(scaled, y), weights=weight)
+        share = _share(2 * gain * _n_telling(scaled, y, weight, units), fitted._prior_strength)
     if share < 1:
         of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
     others = [row for row in range(len(maps)) if row != base]
@@ -231,6 +231,19 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     pool = samples.fit(Pool(calibrators=calibrators, names=names, weights=weights[used], share=share, **last))
     weights[base] = share * max(0.0, 1 - weights.sum())
     return Pooled(pool, weights, prices, losses)
+
+
+def _n_telling(log_proba, y, weight, units):
+    """Number of independent samples that would tell as much of T: fewer where slopes along log T agree within units."""
+    n, seen = n_effective(weight), log_proba.double()
+    slopes = (
+        weight
+        * (seen.gather(1, y[:, None])[:, 0] - (seen.exp() * without(seen, absent_among(seen))).sum(1)).cpu().numpy()
+    )
+    means, totals = of_groups(slopes / np.where(weight > 0, weight, 1.0), weight, units)
+    total = n_effective(totals)
+    inflation = np.square(means * totals).sum() / max(np.square(slopes).sum(), np.finfo(float).tiny)
+    return float(np.clip(n / max(inflation, 1.0), total, n))
 
 
 def _share(statistic, prior_strength):

@@ -296,11 +296,13 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         inner, shares = self.estimator_, {}
         while inner is not None:
             *transformers, calibrator = flat_steps(inner)
+            if not isinstance(calibrator, BaseCalibrator):
+                break
             for transformer in transformers:
                 X = transformer.transform(X)
             # A calibrator has seen rows as its pipeline transforms them.
             prints = row_prints(X) if transformers else prints
-            if prints is None or not isinstance(calibrator, BaseCalibrator):
+            if prints is None:
                 break
             seen = getattr(calibrator, "_rows_seen", None)
             if seen is not None:

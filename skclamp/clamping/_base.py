@@ -35,7 +35,7 @@ from .._solvers.temperature import warn_of_bound
 from .._utils.least_probability import raised
 from .._utils.parameters import Choices
 from .._utils.sklearn_private import Interval
-from .._utils.warnings import note
+from .._utils.warnings import note, silenced
 from ..base import BaseCalibrator
 from ..base._calibration_map import CalibrationMap
 from ..base._scores import Mapped
@@ -393,16 +393,17 @@ class BaseClamping(BaseCalibrator):
                     else:
                         start, outcome, views = self._search_all(starts, learner)
                 problem, taught = start.problem, start.taught
-                state, solved, logits, judged = self._conclude(problem, outcome, views)
-                decision, pools = outcome.decision, judged is not None and self._output_by_name is None
-                alone = self._searches_blindly and views.logits is None
-                if pools and alone and decision is not None and decision.verdict.accepted:
+                state, solved, logits, judged = self._conclude(problem, outcome, views, learner)
+                decision, pools = outcome.decision, judged is not None and judged.losses is not None
+                unasked = self._searches_blindly and self._output_by_name is None and views.logits is None
+                if pools and unasked and decision is not None and decision.verdict.accepted:
                     # What nobody asked for has to gain beyond what maps of the network's own logits do.
-                    plain = self._conclude(problem, replace(outcome, state=None), views)
-                    lead, error = judged.lead_over(plain[-1], outcome.searched.units)
+                    with silenced():
+                        *_, plain = self._conclude(problem, replace(outcome, state=None), views, learner)
+                    lead, error = judged.lead_over(plain)
                     if lead > -error:
                         outcome = outcome.passed_over(decision, Objection(Unheard.MAPS_DO_AS_WELL, lead, error))
-                        state, solved, logits, judged = plain
+                        (state, solved, logits), judged = self._with_temperature(problem, outcome, views), plain
                 if judged is not None and judged.output is not None:
                     self.output_ = judged.output
                 self._tell(start, outcome.decision, views, progress)
@@ -442,6 +443,10 @@ class BaseClamping(BaseCalibrator):
     @property
     def _owner(self):
         return super()._owner if self._unjudged_output is None else f"output={type(self.output).__name__}(...)"
+
+    @property
+    def _held_out(self):
+        return "in the folds that chose it" if hasattr(self, "output_") else super()._held_out
 
     def _to_cross_fit(self):
         # Of a perturbation its guard judges.
@@ -638,7 +643,7 @@ class BaseClamping(BaseCalibrator):
         warn_of_bound(solution)
         return replace(state, temperature=solution.temperature), problem, logits
 
-    def _conclude(self, problem, outcome, views):
+    def _conclude(self, problem, outcome, views, learner):
         """The state with its last T, the problem and the logits that this comes from, and the `Judged` output map."""
         state, solved, logits = self._with_temperature(problem, outcome, views)
         asked = self._output_by_name
@@ -648,9 +653,11 @@ class BaseClamping(BaseCalibrator):
         if not self._guarded or (asked is None and not pools):
             return state, solved, logits, None
         judging = solved, logits
-        if outcome.splits and outcome.state is None and views.logits is None:
-            # The network's own of the samples that were held out, copies merged.
-            judging = outcome.searched.take(np.sort(np.concatenate([rows for _, rows in outcome.splits])))
+        if outcome.state is None and views.logits is None:
+            # The network's own, copies merged; of folds that are given those that they hold out.
+            judging = self._splits_for(problem, [], learner)[0] if outcome.searched is problem else outcome.searched
+            if outcome.splits:
+                judging = judging.take(np.sort(np.concatenate([rows for _, rows in outcome.splits])))
             judging = judging, judging.logits
         splits = () if self._draws_folds(problem) else outcome.splits
         return state, solved, logits, judge_output(asked, *judging, state.temperature, splits, self.verbose)

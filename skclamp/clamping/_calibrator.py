@@ -72,15 +72,14 @@ class NeuralClampingCalibrator(BaseClamping):
         "norm" on top of them where folds say so. A module that starts as the identity, keeps shapes and treats each
         sample alike is copied. None leaves the inputs as they are; with ``output=None`` that is temperature scaling.
     validation_fraction : float, "auto", splitter, iterable or None, default="auto"
-        What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these gained but
-        proved nothing. A number is the part that each holds out, drawn at random, at most a half: 0.5 is two folds, 0.2
-        five.
-        None trains on all the data without a guard. Below 100 samples the result is temperature scaling. Samples should
-        be independent: neighbours in time on both sides of a split prove nothing. Where they aren't, a splitter of
-        scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``, which doesn't shuffle, or
-        ``TimeSeriesSplit()``; or an iterable of (train, test) positions, which hold out each sample at most once. Equal
-        inputs share a fold and count as one, as each of the `groups` of `fit` does; so do near-copies, such as frames,
-        which are told.
+        What the folds of the guard hold out. "auto" is two folds and, below 1,000 samples, five where these gained
+        beyond their error but proved nothing. A number is the part that each holds out, drawn at random, at most a
+        half: 0.5 is two folds, 0.2 five. None trains on all the data without a guard. Below 100 samples the result is
+        temperature scaling. Samples should be independent: neighbours in time on both sides of a split prove nothing.
+        Where they aren't, a splitter of scikit-learn says what is held out, such as ``GroupKFold()``, ``KFold()``,
+        which doesn't shuffle, or ``TimeSeriesSplit()``; or an iterable of (train, test) positions, which hold out each
+        sample at most once. Equal inputs share a fold and count as one, as each of the `groups` of `fit` does; so do
+        near-copies, such as frames, which are told.
     {max_views, device, random_state}
 
     Attributes
@@ -133,9 +132,9 @@ class NeuralClampingCalibrator(BaseClamping):
     largest evidence [3]_. One pass over the network serves all families, since their gradients are contractions of the
     same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20; of
     several within one nat of it, the one with the fewest parameters. A model at the identity may see a tenth of what is
-    to be gained. So where a fold of the guard finds nothing there, it takes the first steps of the two most promising
-    families under a weak prior, one after the other, and goes on with one that has a nat of evidence where it led.
-    Above 512 parameters of one family the step is a ridge regression on the per-sample gradients themselves: one
+    to be gained. So where a fold of the guard has evidence for no family there, it takes the first step, under a weak
+    prior, of the family whose gradients foresee most within the fold, if that is clear: by 1.2 standard errors. Above
+    512 parameters of one family the step is a ridge regression on the per-sample gradients themselves: one
     eigendecomposition of the smaller of their two Gram matrices gives evidence and direction, for a diagonal prior.
 
     Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer, and g at 1 and b at 0 at the
@@ -170,15 +169,15 @@ class NeuralClampingCalibrator(BaseClamping):
     expected NLL once all n samples teach: the held-out NLL less
     (1 - m / n) / 2 of its distance from the training NLL, of folds that learn from m, to first order.
 
-    Folds learn from a part of the samples. Where they prove nothing, the gradients g_i at the identity of all the
-    samples may: at temperature scaling's T, a family that helps has a mean gradient that isn't zero. What T does is
-    projected out, g_i - c t_i with t_i the slope along log T. The p values of Hotelling's T squared of the mean, one of
-    each family that takes part, are combined by Cauchy's distribution [11]_ and are to pass at half the level; folds
-    then have the other half. On top of that the family of the least p value, or the second, fitted under a weak prior,
-    has to lower the held-out NLL of all folds together. Labels drawn from the probabilities themselves, with a fixed
-    seed, tell c and which samples could decide: a family takes part where these are as many as fifteen equal ones and
-    five for each of its parameters, and gradients of a group are summed. It is for families of the inputs with at most
-    512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups.
+    Folds learn from a part of the samples. Where they prove nothing, but gradients clearly foresee a gain, those of all
+    the samples at the identity, g_i, may: at temperature scaling's T, a family that helps has a mean gradient that
+    isn't zero. What T does is projected out, g_i - c t_i with t_i the slope along log T. The p values of Hotelling's T
+    squared of the mean, one of each family that takes part, are combined by Cauchy's distribution [11]_ and are to pass
+    at half the level; folds then have the other half. On top of that the family of the least p value, or the second,
+    fitted under a weak prior, has to lower the held-out NLL of all folds together. Labels drawn from the probabilities
+    themselves, with a fixed seed, tell c and which samples could decide: a family takes part where these are as many as
+    fifteen equal ones and five for each of its parameters, and gradients of a group are summed. It is for families of
+    the inputs with at most 512 parameters, natural steps, gamma=0 and penalty=0, and folds drawn at random or groups.
 
     With views the probabilities are ``softmax(sum_v a_v f(view_v(perturbation(x))) / T)``, with weights a of at least 0
     that sum to 1. The weights a / T minimise the NLL, a convex problem [6]_. Candidates are looked at with 256 samples

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .._judging.paired import of_groups, student_below_zero
-from .._judging.splits import draw_folds
+from .._judging.splits import draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
 from .._pooling.pool import LabelledLogits, learn_pool, try_out
 from .._utils.progress import progress_bar
@@ -28,21 +28,24 @@ class Judged(NamedTuple):
     output : BaseCalibrator or None
         Fitted; None where the temperature does as well.
     losses, weight : ndarray of shape (n_samples,), or None
-        NLL of each sample out of fold under what is kept, and weights; None where nothing could be held out.
+        NLL of each sample out of fold under what is kept, and weights; None where nothing was held out.
+    units : ndarray of shape (n_samples,), or None
+        Labels of samples that count as one; None where each counts.
     """
 
     output: BaseCalibrator | None
     losses: np.ndarray | None = None
     weight: np.ndarray | None = None
+    units: np.ndarray | None = None
 
     @property
     def loss(self):
         """Mean NLL out of fold, if known."""
         return None if self.losses is None else float(np.average(self.losses, weights=self.weight))
 
-    def lead_over(self, other, groups):
+    def lead_over(self, other):
         """Mean of the losses less another's of the same samples, and its standard error."""
-        mean, error, _ = student_below_zero(*of_groups(self.losses - other.losses, self.weight, groups))
+        mean, error, _ = student_below_zero(*of_groups(self.losses - other.losses, self.weight, self.units))
         return mean, error
 
 
@@ -55,16 +58,24 @@ def of_all(problem, logits):
 def judge_output(asked, problem, logits, temperature, splits, verbose):
     """Fit the map in the temperature's place to logits that no label of theirs has moved, and judge it, as `Judged`.
 
-    Where none was `asked` for, it is a pool of the default maps; where one was, a refusal is told. `splits` are
-    training and held-out rows to judge by; where there are none, folds are drawn.
+    Where none was `asked` for, it is a pool of the default maps; where one was, a refusal is told. Maps are fitted to
+    what all but one of the `splits`, training and held-out rows, hold out; where there are none, folds are drawn.
     """
     samples = of_all(problem, logits)
     others = _default_maps(samples.logits) if asked is None else [(type(asked).__name__, asked)]
     names, maps = zip(("temperature", TemperatureScaling()), *others, strict=True)
     numbers = _fold_numbers(problem, samples, splits)
     if not numbers.any():
-        return Judged(None if asked is None else samples.fit(asked))
-    weight = samples.weight.numpy()
+        if asked is not None:
+            note(
+                f"output={names[1]}(...) is left out, and a temperature takes its place: the folds hold out one part, "
+                "which leaves none to judge it by. Have it unjudged with NeuralClampingCalibrator's "
+                "validation_fraction=None",
+                CalibrationSetWarning,
+            )
+        return Judged(None)
+    weight, groups = samples.weight.numpy(), problem.split_params.get("groups")
+    dependent = joined(problem.copies, None if groups is None else np.unique(groups, return_inverse=True)[1])
     options = {"verbose": 0 if problem.shard.ranks.rank else verbose, "desc": "output maps", "unit": "fit"}
     with progress_bar(total=(numbers.max() + 1) * len(maps), **options) as bar:
         trial = try_out(maps, samples, numbers, bar)
@@ -72,20 +83,19 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
         of_temperature, losses = trial.losses(samples.y)
         plain, loss = (np.average(each, weights=weight) for each in (of_temperature, losses))
         if loss <= plain:
-            return Judged(samples.fit(asked), losses, weight)
+            return Judged(samples.fit(asked), losses, weight, dependent)
         note(
             f"output={names[1]}(...) is left out, and a temperature takes its place: on samples that it wasn't fitted "
             f"to its NLL is {loss:.4g}, temperature scaling's {plain:.4g}",
             CalibrationSetWarning,
         )
-        return Judged(None, of_temperature, weight)
-    units = problem.split_params.get("groups")
-    if units is None and problem.copies is not None:
-        # Copies of several labels are several samples of one fold.
-        units = problem.copies * samples.logits.shape[1] + samples.y.cpu().numpy()
+        return Judged(None, of_temperature, weight, dependent)
+    # Copies of several labels are several samples of one fold.
+    of_labels = groups is None and dependent is not None
+    units = dependent * samples.logits.shape[1] + samples.y.cpu().numpy() if of_labels else dependent
     found = learn_pool(trial, names, maps, 0, samples, units, temperature)
     earned = found.weights[1:].any() or found.pool.last is not None
-    return Judged(found.pool if earned else None, found.losses, weight)
+    return Judged(found.pool if earned else None, found.losses, weight, dependent)
 
 
 def _default_maps(logits):
@@ -95,7 +105,7 @@ def _default_maps(logits):
 
 def _fold_numbers(problem, samples, splits):
     """Number of the fold that holds out each sample."""
-    if len(splits) > 1:
+    if splits:
         everyone = np.sort(np.concatenate([rows for _, rows in splits]))
         numbers = np.zeros(len(everyone), dtype=np.int64)
         for k, (_, rows) in enumerate(splits):

@@ -141,9 +141,10 @@ def _judge(problem, candidates, tries, learner, level, *, scored, found):
     """Evidence of the candidates, the decision, the splits for views, and the candidates, of what proves something.
 
     Folds come first, try by try; where a screen `found` something, the second follows only where each fold of the first
-    gained, and all beyond their error. Where these prove nothing the score test follows, of the samples `scored`, where
-    the screen is clear, and has the other half of the level; where this can't prove anything, folds have all of it. Of
-    tries that prove nothing it is that which comes nearest to it, and views are searched with the first try's splits.
+    gained, and all beyond their error. Where these prove nothing the score test follows, of the samples `scored`, and
+    has the other half of the level, which stays unspent where the screen isn't clear: labels that judge have told that.
+    Where it can't prove anything, folds have all of the level. Of tries that prove nothing it is that which comes
+    nearest to it, and views are searched with the first try's splits.
     """
     screened = found is not None
     # Candidates that compete are compared at their best; a single one has to beat temperature scaling, no more.

@@ -96,7 +96,7 @@ class PriorShiftCorrection(BaseCalibrator):
     CalibrationSetWarning
         If `priors` are given, and the probabilities are off class by class.
     UnusedParameterWarning
-        If `source_priors` are given, and labels or weights that nothing is learned from.
+        If `source_priors` are given, and weights that nothing is learned from. Labels are ignored.
 
     See Also
     --------
@@ -261,7 +261,8 @@ class PriorShiftCorrection(BaseCalibrator):
         if self.source_priors is None:
             return super()._learn(X, y, sample_weight, params, **options)
         super()._learn(X, **options)
-        given = {"y": y, "sample_weight": sample_weight, **(params or {})}
+        # Pipelines and searches hand on labels in any case.
+        given = {"sample_weight": sample_weight, **(params or {})}
         if unused := [name for name, value in given.items() if value is not None]:
             warn_caller(
                 f"{' and '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect where source_priors is "
@@ -270,6 +271,11 @@ class PriorShiftCorrection(BaseCalibrator):
                 UnusedParameterWarning,
             )
         return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.source_priors is None
+        return tags
 
     def _open_backbone(self):
         if self._corrects_a_calibrator and is_frozen(self.estimator):
@@ -299,7 +305,8 @@ class PriorShiftCorrection(BaseCalibrator):
             return super()._understand(reading, sample_weight, metadata, ranks)
         backbone, (n_samples, n_classes) = reading.backbone, reading.logits.shape
         # The names that frequencies are given by stand for labels.
-        seen = np.array(list(self.priors.keys())) if hasattr(self.priors, "keys") else np.arange(n_classes)
+        named = next((each for each in (self.priors, self.source_priors) if hasattr(each, "keys")), None)
+        seen = np.arange(n_classes) if named is None else np.array(list(named.keys()))
         names = {"known": backbone.classes, "likely": backbone.likely_classes}
         return Samples(
             **vars(reading),

@@ -145,7 +145,7 @@ class StructuredScaling(AffineScaling):
         uniform = log_proba.new_full((), -float(np.log(n_classes * (n + 1))))
         if absent is not None:
             uniform = -((~absent).sum(1, keepdim=True) * (n + 1)).to(log_proba).log()
-        return absent_again(torch.logaddexp(log_proba, uniform), absent)
+        return absent_again(torch.stack(torch.broadcast_tensors(log_proba, uniform)).logsumexp(0), absent)
 
 
 @with_shared_docs

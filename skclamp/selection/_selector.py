@@ -181,7 +181,7 @@ class CalibratorSelector(BaseCalibrator):
 
     def _routed_to(self):
         # Its own folds, which go by groups where there are some.
-        return {**super()._routed_to(), "guard": GroupKFold(self.n_folds)}
+        return {**super()._routed_to(), "guard": GroupKFold()}
 
     def _scorer(self):
         return None if self.scoring is None else get_scorer(self.scoring)
@@ -222,8 +222,8 @@ class CalibratorSelector(BaseCalibrator):
         if not numbers.any():
             self.best_estimator_, self.weights_ = samples.fit(maps[base]), np.eye(len(maps))[base]
             warn_caller(
-                "the calibration set has no two distinct samples with weight, of which one could be held out: "
-                "temperature scaling is taken unseen",
+                "the calibration set has no two distinct samples (or groups) with weight, of which one could be held "
+                "out: temperature scaling is taken unseen",
                 CalibrationSetWarning,
             )
             return

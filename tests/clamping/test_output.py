@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from _small_networks import bare_logits, labels_of, perceptron, vectors
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold, KFold
+from torch import nn
 
 from skclamp import (
     REFERENCE_SETTINGS,
     CalibratorSelector,
+    IsotonicCalibration,
     NeuralClampingCalibrator,
     NeuralClampingCalibratorCV,
     StructuredVectorScaling,
@@ -23,7 +26,7 @@ from skclamp import (
     load,
 )
 from skclamp.datasets import load_fogged_digits
-from skclamp.exceptions import CalibrationSetWarning
+from skclamp.exceptions import CalibrationSetWarning, NotConvergedWarning
 
 NETWORK = perceptron()
 X = vectors(700)
@@ -163,10 +166,36 @@ def test_a_hundred_samples_are_the_least():
     assert not hasattr(clamping(perturbation=None).fit(X[:99], BIASED[:99]), "output_")
 
 
+@pytest.mark.parametrize("output", ["auto", StructuredVectorScaling()], ids=["auto", "by name"])
+def test_where_one_part_is_held_out_nothing_is_left_to_judge_by(output):
+    """Folds within that part would put neighbours in time on both sides."""
+    settings = {"validation_fraction": [(np.arange(350), np.arange(350, 700))]}
+    x, y = X.copy(), BIASED.copy()
+    x[501], y[501] = x[500], y[500]
+    found = quietly(lambda: clamping(output=output, **settings).fit(x + np.float32(0.8), y))
+    assert found.accepted_
+    assert not hasattr(found, "output_")
+    if output != "auto":
+        with pytest.warns(
+            CalibrationSetWarning, match=r"is left out, .*: the folds hold out one part, which leaves none"
+        ):
+            clamping(output=output, **settings).fit(x + np.float32(0.8), y)
+
+
+def test_two_parts_of_three_are_held_out_copies_among_them():
+    """What counts as one is told of what is held out alone."""
+    x, y = X.copy(), BIASED.copy()
+    x[501], y[501] = x[500], y[500]
+    splits = [(np.arange(350), np.arange(350, 500)), (np.arange(500), np.arange(500, 700))]
+    for seen in (x, x + np.float32(0.8)):
+        found = quietly(lambda seen=seen: clamping(validation_fraction=splits).fit(seen, y))
+        assert found.verdict_.n_samples in (0, 350)
+
+
 @pytest.mark.parametrize("n_samples", [60, 400])
 def test_a_map_by_name_stays_where_it_helps(n_samples):
     output = StructuredVectorScaling()
-    found = quietly(lambda: clamping(output=output).fit(X[:n_samples], BIASED[:n_samples]))
+    found = quietly(lambda: clamping(perturbation=None, output=output).fit(X[:n_samples], BIASED[:n_samples]))
     assert isinstance(found.output_, StructuredVectorScaling)
     assert found.output_ is not output
 
@@ -179,6 +208,30 @@ def test_a_map_by_name_that_overfits_is_left_out_in_words():
     assert not hasattr(found, "output_")
     expected = TemperatureScaling(NETWORK).fit(X[:120], Y[:120]).predict_proba(X)
     np.testing.assert_array_equal(found.predict_proba(X), expected)
+
+
+def test_copies_are_judged_as_what_they_are_copies_of():
+    """Below a hundred samples too, where copies on both sides would speak for whatever is steep."""
+    for seed in range(6):
+        x = vectors(40, seed=seed)
+        y = labels_of(bare_logits(NETWORK, x), temperature=1.5, seed=seed)
+        kept = []
+        for n_copies in (1, 20):
+            found, tiled = clamping(output=IsotonicCalibration()), (np.tile(x, (n_copies, 1)), np.tile(y, n_copies))
+            kept.append(hasattr(quietly(partial(found.fit, *tiled)), "output_"))
+        assert kept[0] == kept[1]
+
+
+def test_of_what_is_not_taken_nothing_is_told():
+    """Without the perturbation T would be at its bound, but it is kept."""
+    torch.manual_seed(2)
+    network, rng = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 4)), np.random.RandomState(2)
+    x = vectors(2000, 10, seed=2)
+    y = labels_of(bare_logits(network, x), temperature=1 / 3)
+    x = x + 2.5 * np.sign(rng.randn(10)).astype(np.float32)
+    with pytest.warns(NotConvergedWarning, match="temperature_ is at the bound"):
+        NeuralClampingCalibrator(network, perturbation=None, output=None).fit(x, y)
+    assert NeuralClampingCalibrator(network, random_state=0).fit(x, y).accepted_
 
 
 @pytest.mark.parametrize("output", ["pool", VectorScaling, 3])

@@ -14,6 +14,7 @@ from _export import HOW, check_the_same
 from _small_networks import nll
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils import get_tags
 from torch.utils.data import DataLoader, TensorDataset
 
 import skclamp
@@ -182,10 +183,16 @@ def test_negatives_that_were_sampled_come_back(tmp_path):
     np.testing.assert_allclose(np.diff(inside.transform_logits(np.zeros((1, 2)))), np.log([[1 / 50]]), rtol=1e-9)
 
 
-def test_labels_beside_known_frequencies_are_told(fitted):
+def test_labels_beside_known_frequencies_are_ignored_and_weights_told(fitted):
+    """Pipelines and searches hand labels on in any case."""
     given = {"priors": UNEVEN, "source_priors": EVEN}
-    with pytest.warns(UnusedParameterWarning, match="y has no effect where source_priors is given"):
-        known = PriorShiftCorrection(NETWORK, **given).fit(X, Y)
+    known = PriorShiftCorrection(NETWORK, **given).fit(X, Y)
+    with pytest.warns(UnusedParameterWarning, match="sample_weight has no effect where source_priors is given"):
+        PriorShiftCorrection(NETWORK, **given).fit(X, Y, sample_weight=np.ones(len(X)))
+    assert not get_tags(known).target_tags.required
+    named = PriorShiftCorrection(NETWORK, priors=UNEVEN, source_priors=dict(zip("abcd", EVEN, strict=True))).fit(X)
+    assert named.classes_.tolist() == list("abcd")
+    np.testing.assert_array_equal(named.predict_proba(X), known.predict_proba(X))
     np.testing.assert_array_equal(
         known.predict_proba(X), PriorShiftCorrection(NETWORK, **given).fit(X).predict_proba(X)
     )
@@ -206,7 +213,7 @@ def test_labels_beside_known_frequencies_are_told(fitted):
         ),
         ({"priors": EVEN, "source_priors": [1, 1, 1, 1]}, "source_priors must be frequencies"),
         (
-            {"priors": EVEN, "source_priors": dict(zip("abcd", EVEN, strict=True))},
+            {"priors": dict(zip("wxyz", EVEN, strict=True)), "source_priors": dict(zip("abcd", EVEN, strict=True))},
             "source_priors must have a frequency",
         ),
         ({"priors": EVEN, "source_priors": EVEN, "estimator": LogisticRegression()}, "estimator must be fitted"),

@@ -70,6 +70,15 @@ def test_groups_of_frames_pay_no_price():
     assert moved[True] <= 1 < 5 <= moved[False]
 
 
+@pytest.mark.parametrize("n_groups", [2, 3, 5, 10])
+def test_few_groups_that_say_nothing_leave_temperature_scaling(n_groups):
+    """Hospitals whose patients are like any others: what is plain without groups stays plain."""
+    Z = logits(1000, 5, seed=3)
+    y = labels_of(Z, temperature=2.5, seed=3)
+    found, plain = selected(Z, y, groups=np.arange(1000) % n_groups), TemperatureScaling().fit(Z, y)
+    assert found.best_estimator_.temperature_ == pytest.approx(plain.temperature_, rel=0.05)
+
+
 def test_groups_of_several_labels_share_a_fold_with_their_copies(monkeypatch):
     Z, y = logits(300, seed=0), labels_of(logits(300, seed=0))
     groups, seen = np.arange(300) // 3, []
