@@ -148,7 +148,9 @@ CLAMPING = {
     name: KNOWN_CLAMPING.get(name, Clamping(cls)) for name, cls in PUBLIC.items() if issubclass(cls, CLAMPING)
 } | {
     "clamping with an output map": Clamping(partial(MOVED, output=StructuredVectorScaling())),
-    "guarded natural steps": Clamping(partial(NeuralClampingCalibrator, random_state=0), "halves and batches"),
+    "guarded natural steps": Clamping(
+        partial(NeuralClampingCalibrator, output=None, random_state=0), "halves and batches"
+    ),
 }
 
 
