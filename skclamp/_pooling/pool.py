@@ -235,15 +235,12 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
 
 def _n_telling(log_proba, y, weight, units):
     """Number of independent samples that would tell as much of T: fewer where slopes along log T agree within units."""
-    n, seen = n_effective(weight), log_proba.double()
-    slopes = (
-        weight
-        * (seen.gather(1, y[:, None])[:, 0] - (seen.exp() * without(seen, absent_among(seen))).sum(1)).cpu().numpy()
-    )
-    means, totals = of_groups(slopes / np.where(weight > 0, weight, 1.0), weight, units)
-    total = n_effective(totals)
-    inflation = np.square(means * totals).sum() / max(np.square(slopes).sum(), np.finfo(float).tiny)
-    return float(np.clip(n / max(inflation, 1.0), total, n))
+    n, told = n_effective(weight), without(log_proba.double(), absent_among(log_proba))
+    expected = (log_proba.double().exp() * told).sum(1)
+    slopes = (told.gather(1, y[:, None])[:, 0] - expected).cpu().numpy()
+    means, totals = of_groups(slopes, weight, units)
+    inflation = np.square(means * totals).sum() / max(np.square(weight * slopes).sum(), np.finfo(float).tiny)
+    return float(np.clip(n / max(inflation, 1.0), n_effective(totals), n))
 
 
 def _share(statistic, prior_strength):

@@ -44,7 +44,9 @@ class Judged(NamedTuple):
         return None if self.losses is None else float(np.average(self.losses, weights=self.weight))
 
     def lead_over(self, other):
-        """Mean of the losses less another's of the same samples, and its standard error."""
+        """Mean of the losses less another's of the same samples, and its standard error; -inf beside none."""
+        if other.losses is None:
+            return -np.inf, 0.0
         mean, error, _ = student_below_zero(*of_groups(self.losses - other.losses, self.weight, self.units))
         return mean, error
 
