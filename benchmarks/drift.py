@@ -52,13 +52,8 @@ def selector(draw):
     return CalibratorSelector(draw.network, classes=draw.classes).fit(*draw.new)
 
 
-def clamping(draw, **parameters):
-    parameters = {"random_state": draw.seed, "classes": draw.classes, **parameters}
-    return NeuralClampingCalibrator(draw.network, **parameters).fit(*draw.new)
-
-
-def clamping_selector(draw):
-    return clamping(draw, output=CalibratorSelector())
+def clamping(draw):
+    return NeuralClampingCalibrator(draw.network, random_state=draw.seed, classes=draw.classes).fit(*draw.new)
 
 
 def retrained(draw):
@@ -72,9 +67,7 @@ def new_model(draw):
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(*draw.new)
 
 
-METHODS = {
-    method.__name__: method for method in (temperature, selector, clamping, clamping_selector, retrained, new_model)
-}
+METHODS = {method.__name__: method for method in (temperature, selector, clamping, retrained, new_model)}
 
 
 def run(sensors, n, number, seed, method):
