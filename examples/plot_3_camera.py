@@ -59,7 +59,8 @@ for _ in range(100):
 # --------------------------
 # Each calibrator sees 300 labelled pictures of the light that it is for; the network isn't trained again. Vector
 # scaling, a gain and a bias for each class, stands for what can be done to the outputs alone. In the evening it wins
-# accuracy back, too; but it takes no look whether that is needed, and on so few pictures it overfits.
+# accuracy back, too; but it takes no look whether that is needed, and on so few pictures it overfits. To see what the
+# perturbation does, neural clamping has a temperature alone behind it here (``output=None``), no pool of output maps.
 
 from skclamp import NeuralClampingCalibrator, TemperatureScaling, VectorScaling
 from skclamp.metrics import negative_log_likelihood
@@ -69,7 +70,7 @@ for light in (noon, evening):
     calibrators = {
         "temperature scaling": TemperatureScaling(network),
         "vector scaling": VectorScaling(network),
-        "neural clamping": NeuralClampingCalibrator(network, random_state=0),
+        "neural clamping": NeuralClampingCalibrator(network, output=None, random_state=0),
     }
     for name, calibrator in calibrators.items():
         proba = calibrator.fit(light(X_cal), y_cal).predict_proba(light(X_test))
@@ -83,7 +84,7 @@ for light in (noon, evening):
 # Kept, or refused
 # ----------------
 # A perturbation is kept only where it lowers the negative log-likelihood (NLL), beyond doubt, on parts of the
-# calibration data that it wasn't fitted to. Where it is refused, what remains is what the logits alone allow.
+# calibration data that it wasn't fitted to. Where it is refused, what remains is temperature scaling.
 
 for light, calibrator in clamped.items():
     verdict = calibrator.verdict_

@@ -339,8 +339,10 @@ def test_summaries_have_the_loss_out_of_fold_where_there_is_one():
     X = vectors(400)
     y = np.random.default_rng(0).permutation(bare_logits(network, X).argmax(1))
     y[:300] = bare_logits(network, X)[:300].argmax(1)
-    clamped = NeuralClampingCalibrator(network, random_state=0).fit(X + 2, y)
-    assert " out of fold. NeuralClampingCalibrator: inputs " in clamped.summary()
+    clamped = NeuralClampingCalibrator(network, random_state=0)
+    assert " in the folds that chose it. NeuralClampingCalibrator: inputs " in clamped.fit(X + 2, y).summary()
+    clamped.set_params(output=None)
+    assert " out of fold. NeuralClampingCalibrator: inputs " in clamped.fit(X + 2, y).summary()
     assert "out of fold" not in TemperatureScaling(network).fit(X, y).summary()
 
 

@@ -176,7 +176,7 @@ def resnet(data_dir):
 
 
 @pytest.mark.slow
-def test_it_looks_where_a_first_step_leads_before_it_tries_nothing(resnet):
+def test_where_a_fold_has_evidence_for_no_family_it_takes_a_step_that_gradients_foresee(resnet):
     network, images, labels = without_norms(resnet[0]), *resnet[1:]
     # Clipped, so that gradients at the identity say little: in a fold of draw 2 no family has evidence there.
     bright = np.minimum(images + np.float32(0.25), 1)
@@ -187,7 +187,8 @@ def test_it_looks_where_a_first_step_leads_before_it_tries_nothing(resnet):
             assert fitted.accepted_
             nlls.append(scores(fitted, bright[1000:], labels[1000:])[0])
     plain = scores(temperature_scaling(network).fit(bright[:1000], labels[:1000]), bright[1000:], labels[1000:])[0]
-    assert max(found) < 0.9 * plain
+    assert max(found) < 0.95 * plain
+    assert np.mean(found) < 0.9 * plain
     assert np.mean(found) < np.mean(named) + 0.02 * plain
 
 
