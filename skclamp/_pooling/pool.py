@@ -55,7 +55,7 @@ class Pool(BaseCalibrator):
         The base, a `TemperatureScaling`, and the others.
     names : list of str
         Theirs.
-    weights : ndarray of shape (n_calibrators - 1,)
+    weights : list of float
         Those of the others, at least 0 and of a sum of at most 1.
     share : float, default=1.0
         Of the base's 1 / T in the inverse temperature; the rest is 1's, which leaves the logits as they are.
@@ -67,7 +67,7 @@ class Pool(BaseCalibrator):
 
     calibrators: list
     names: list
-    weights: np.ndarray
+    weights: list
     share: float = 1.0
     last: FrozenEstimator | None = None
     last_weight: float = 0.0
@@ -76,7 +76,7 @@ class Pool(BaseCalibrator):
         **BaseCalibrator._parameter_constraints,
         "calibrators": [list],
         "names": [list],
-        "weights": [np.ndarray],
+        "weights": [list],
         "share": [float],
         "last": [FrozenEstimator, None],
         "last_weight": [float],
@@ -89,7 +89,7 @@ class Pool(BaseCalibrator):
 
     def _transform_logits(self, logits):
         base = logits / self.temperature_
-        if not self.weights.any() and self.last is None:
+        if not self.weights and self.last is None:
             return base
         parts = [base, *(fit._calibrated(logits) for fit in self.calibrators_[1:])]
         mixed = pooled([log_probabilities(part, logits) for part in parts], self.weights)
@@ -99,14 +99,14 @@ class Pool(BaseCalibrator):
         return pooled([mixed, log_probabilities(self.last.estimator._calibrated(mixed), logits)], [self.last_weight])
 
     def _module_around(self, network):
-        if self.weights.any() or self.last is not None or self.least_probability_:
+        if self.weights or self.last is not None or self.least_probability_:
             return super()._module_around(network)
         return ClampedModule(network, temperature=self.temperature_)
 
     def in_words(self):
         """Its parts at their weights."""
-        of_base = max(0.0, 1 - float(self.weights.sum()))
-        parts = zip(self.names, (self.share * of_base, *self.weights.tolist()), strict=True)
+        of_base = max(0.0, 1 - sum(self.weights))
+        parts = zip(self.names, (self.share * of_base, *self.weights), strict=True)
         by_weight = sorted(((weight, name) for name, weight in parts), reverse=True)
         shown = [", ".join(f"{name!r} {weight:.2f}" for weight, name in by_weight if weight >= 0.005)]
         rest = (1 - self.share) * of_base
@@ -228,7 +228,8 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     of_pool = maps[base] if temperature is None else TemperatureScaling(bounds=(temperature, temperature))
     calibrators, names = [of_pool, *(maps[row] for row in used)], [names[row] for row in (base, *used)]
     last = _recalibrated(mixed, trial.folds, samples, units, total, losses)
-    pool = samples.fit(Pool(calibrators=calibrators, names=names, weights=weights[used], share=share, **last))
+    pool = Pool(calibrators=calibrators, names=names, weights=weights[used].tolist(), share=share, **last)
+    pool = samples.fit(pool)
     weights[base] = share * max(0.0, 1 - weights.sum())
     return Pooled(pool, weights, prices, losses)
 

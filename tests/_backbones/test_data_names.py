@@ -84,7 +84,9 @@ KINDS = {
 EXACT = {"precision": "float32", "random_state": 0}
 CALIBRATORS = {
     "temperature": TemperatureScaling,
-    "natural": lambda network, **key: NeuralClampingCalibrator(network, perturbation="affine", **EXACT, **key),
+    "natural": lambda network, **key: NeuralClampingCalibrator(
+        network, perturbation="affine", output=None, **EXACT, **key
+    ),
     "Adam": lambda network, **key: NeuralClampingCalibrator(
         network, perturbation="affine", optimizer="adam", validation_fraction=None, **EXACT, **key
     ),

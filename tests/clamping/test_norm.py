@@ -229,7 +229,7 @@ def test_what_features_have_no_use_of_is_refused(name, options, message):
 def test_it_follows_the_users_network():
     network, X = problem_of("table")
     y = labels_of(bare_logits(disturbed(network, 0.6), X), temperature=1.5)
-    calibrator = NeuralClampingCalibrator(network, perturbation="norm", random_state=0).fit(X, y)
+    calibrator = NeuralClampingCalibrator(network, perturbation="norm", output=None, random_state=0).fit(X, y)
     module = calibrator.module_
 
     def another_head():

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import skclamp
-from skclamp import NeuralClampingCalibratorCV, StructuredVectorScaling, compare_calibrators
+from skclamp import NeuralClampingCalibratorCV, TemperatureScaling, compare_calibrators
 from skclamp.display import PerturbationDisplay
 from skclamp.perturbations import ImageShift
 
@@ -26,7 +26,7 @@ def test_transform_logits_takes_averages():
 
 
 def test_an_output_map_takes_averages():
-    calibrator = two_views(output=StructuredVectorScaling()).fit(X, Y)
+    calibrator = two_views(output=TemperatureScaling()).fit(X, Y)
     with torch.no_grad():
         deployed = calibrator.module_.eval()(torch.from_numpy(X_TEST)).softmax(1)
     np.testing.assert_allclose(deployed, calibrator.predict_proba(X_TEST), atol=1e-6)
