@@ -71,7 +71,8 @@ def skorch_pipeline(names):
     score, test = names["neg_log_likelihood_scorer"], (names["X_test"], names["y_test"])
     nll = {name: -score(way, *test) for name, way in names["ways"].items()}
     assert nll["around, cross-fitted"] < nll["around, fitted"] < nll["uncalibrated"]
-    assert nll["last step"] < nll["around, fitted"] + 0.01
+    # Behind a network that is its own there are maps beside the temperature.
+    assert nll["last step"] < nll["around, fitted"] - 0.01
 
 
 def conformal_sets(names):
@@ -94,7 +95,9 @@ def perturbation(names):
 def monitoring(names):
     assert names["day"] > 8 and names["monitor"].p_value_ <= 0.01
     assert "were never true, or changed before labels could tell" in names["monitor"].summary()
-    assert names["refitted"].verdict_.difference < 0
+    # By the images or, as here, by maps of the logits that do as well.
+    assert names["refitted"].verdict_.difference < -0.3
+    assert names["refitted"].accepted_ or names["refitted"].output_.weights
     assert names["after"].p_value_ > 0.1 and names["without"].alarm_
 
 

@@ -126,7 +126,7 @@ def calibrates_a_network(thing):
 @row("NeuralClampingCalibrator")
 def finds_what_is_wrong_with_the_input(thing):
     calibrator = calibrates(thing, digits(), random_state=0)
-    assert calibrator.verdict_.tried
+    assert calibrator.accepted_ or calibrator.output_.weights
     assert nll_of(calibrator, *digits()[2]) < 0.6 * nll_of(
         TemperatureScaling(digits()[0]).fit(*digits()[1]), *digits()[2]
     )

@@ -133,9 +133,9 @@ class NeuralClampingCalibrator(BaseClamping):
     same input gradients. "auto" appends the family with the most evidence as long as that is a Bayes factor of 20; of
     several within one nat of it, the one with the fewest parameters. A model at the identity may see a tenth of what is
     to be gained. So where a fold of the guard has evidence for no family there, it takes the first step, under a weak
-    prior, of the family whose gradients foresee most within the fold, if that is clear: by 1.2 standard errors. Above
-    512 parameters of one family the step is a ridge regression on the per-sample gradients themselves: one
-    eigendecomposition of the smaller of their two Gram matrices gives evidence and direction, for a diagonal prior.
+    prior, of the family whose gradients foresee the greatest gain within the fold, if any do. Above 512 parameters of
+    one family the step is a ridge regression on the per-sample gradients themselves: one eigendecomposition of the
+    smaller of their two Gram matrices gives evidence and direction, for a diagonal prior.
 
     Features are clamped as ``h <- g h + b``, with h the output of a normalisation layer, and g at 1 and b at 0 at the
     identity [9]_ [10]_. One backward pass of the sum of all log-likelihoods l_i gives each sample's gradients: dl_i/db

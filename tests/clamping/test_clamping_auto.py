@@ -187,8 +187,7 @@ def test_where_a_fold_has_evidence_for_no_family_it_takes_a_step_that_gradients_
             assert fitted.accepted_
             nlls.append(scores(fitted, bright[1000:], labels[1000:])[0])
     plain = scores(temperature_scaling(network).fit(bright[:1000], labels[:1000]), bright[1000:], labels[1000:])[0]
-    assert max(found) < 0.95 * plain
-    assert np.mean(found) < 0.9 * plain
+    assert max(found) < 0.9 * plain
     assert np.mean(found) < np.mean(named) + 0.02 * plain
 
 
