@@ -73,7 +73,7 @@ class Screen(NamedTuple):
 
     @property
     def is_clear(self):
-        """Whether a gain that some family foresees is beyond its error."""
+        """Return whether a gain that some family foresees is beyond its error."""
         return any(mean < -ERRORS * error for mean, error in self.forecasts.values())
 
     @property

@@ -71,7 +71,7 @@ def copies_of(log_proba, weight, X=None, votes=False):
 
 
 def joined(copies, groups):
-    """What counts once: a number for each sample of what equal samples and groups link; None without either."""
+    """Return a number for each sample, shared by what equal samples and groups link; None without either."""
     if copies is None or groups is None:
         return groups if copies is None else copies
     # Older scipys take 32-bit indices alone.

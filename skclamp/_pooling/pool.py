@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from .._judging.paired import n_effective, of_groups
+from .._judging.splits import joined
 from .._solvers.pool import deviations, pooled, solve_pool
 from .._utils.arrays import absent_again, absent_among, without
 from .._utils.least_probability import LOG_MIN_PROBABILITY
@@ -200,6 +201,16 @@ class Pooled(NamedTuple):
     losses: np.ndarray
 
 
+def units_of(samples, copies, groups):
+    """Return labels that only what counts once shares: groups with their copies, or copies of one label; or None.
+
+    Copies of several labels are several samples of one fold.
+    """
+    if groups is None and copies is not None:
+        return copies * samples.logits.shape[1] + samples.y.cpu().numpy()
+    return joined(copies, groups)
+
+
 def learn_pool(trial, names, maps, base, samples, units, temperature=None):
     """Learn weights of named maps from what they said out of fold, as `Pooled`.
 
@@ -214,7 +225,10 @@ def learn_pool(trial, names, maps, base, samples, units, temperature=None):
         fitted = samples.fit(maps[base])
         identity, scaled = (log_probabilities(logits.to(of_base) / t, logits) for t in (1, fitted.temperature_))
         gain = np.average(_losses(identity, y) - _losses(scaled, y), weights=weight)
-        share = _share(2 * gain * _n_telling(scaled, y, weight, units), fitted._prior_strength)
+        statistic = max(_SEEN, 2 * gain * _n_telling(scaled, y, weight, units))
+        earned = min(1.0, (1 - _SEEN / statistic) / (1 - _SEEN / _CERTAIN))
+        # Of what a prior has left of T.
+        share = float(fitted._prior_strength + (1 - fitted._prior_strength) * earned)
     if share < 1:
         of_base = log_probabilities(pooled([identity, of_base], [share]), logits)
     others = [row for row in range(len(maps)) if row != base]
@@ -242,12 +256,6 @@ def _n_telling(log_proba, y, weight, units):
     means, totals = of_groups(slopes, weight, units)
     inflation = np.square(means * totals).sum() / max(np.square(weight * slopes).sum(), np.finfo(float).tiny)
     return float(np.clip(n / max(inflation, 1.0), n_effective(totals), n))
-
-
-def _share(statistic, prior_strength):
-    """Share of the inverse temperature that T has: what it earns by the statistic, of what a prior has left of it."""
-    earned = 0.0 if statistic <= _SEEN else min(1.0, (1 - _SEEN / statistic) / (1 - _SEEN / _CERTAIN))
-    return float(prior_strength + (1 - prior_strength) * earned)
 
 
 def _weights(log_proba, samples, units, total):

@@ -292,7 +292,7 @@ class SelectiveClassifier(ClassifierMixin, AroundEstimator):
         return y, predicted, None, prints_of(dataset_behind(X, any_order=True), recorded, len(y))
 
     def _look_for_samples_seen(self, X, prints, counted):
-        """What speaks against a proof by samples that fitted a calibrator, known by hashes; None if nothing does."""
+        """Return what speaks against a proof by samples that fitted a calibrator, known by hashes, or None."""
         inner, shares = self.estimator_, {}
         while inner is not None:
             *transformers, calibrator = flat_steps(inner)

@@ -471,10 +471,6 @@ class BaseClamping(BaseCalibrator):
         """Whether held-out samples have to prove what is kept."""
         return True
 
-    def _draws_folds(self, problem):
-        """Whether folds are drawn at random, not the user's."""
-        raise NotImplementedError
-
     def _samples_are_independent(self, problem):
         """Whether no samples depend on each other, but for those of a group."""
         return False

@@ -260,6 +260,7 @@ class NeuralClampingCalibrator(BaseClamping):
         return self._guarded and isinstance(self.perturbation, str) and self.perturbation == "auto"
 
     def _draws_folds(self, problem):
+        """Return whether folds are drawn at random, not the user's."""
         return isinstance(self.validation_fraction, Real | str)
 
     def _splits_for(self, problem, candidates, learner):

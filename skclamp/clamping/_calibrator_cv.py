@@ -129,6 +129,7 @@ class NeuralClampingCalibratorCV(BaseClamping):
         return [self._settings(**row, features=row["perturbation"] in ("auto", "norm")) for row in rows]
 
     def _draws_folds(self, problem):
+        """Return whether folds are drawn at random, not the user's."""
         return isinstance(self.cv, Integral) and problem.backbone.splits is None
 
     def _splits_for(self, problem, candidates, learner):

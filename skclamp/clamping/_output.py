@@ -8,7 +8,7 @@ import torch
 from .._judging.paired import of_groups, student_below_zero
 from .._judging.splits import draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
-from .._pooling.pool import LabelledLogits, learn_pool, try_out
+from .._pooling.pool import LabelledLogits, learn_pool, try_out, units_of
 from .._utils.progress import progress_bar
 from .._utils.warnings import note
 from ..base import BaseCalibrator
@@ -21,7 +21,7 @@ _N_FOLDS = 5
 
 
 class Judged(NamedTuple):
-    """What folds say of a map in the temperature's place.
+    """A map in the temperature's place, as folds judge it.
 
     Attributes
     ----------
@@ -77,7 +77,8 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
             )
         return Judged(None)
     weight, groups = samples.weight.numpy(), problem.split_params.get("groups")
-    dependent = joined(problem.copies, None if groups is None else np.unique(groups, return_inverse=True)[1])
+    groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    dependent = joined(problem.copies, groups)
     options = {"verbose": 0 if problem.shard.ranks.rank else verbose, "desc": "output maps", "unit": "fit"}
     with progress_bar(total=(numbers.max() + 1) * len(maps), **options) as bar:
         trial = try_out(maps, samples, numbers, bar)
@@ -92,16 +93,13 @@ def judge_output(asked, problem, logits, temperature, splits, verbose):
             CalibrationSetWarning,
         )
         return Judged(None, of_temperature, weight, dependent)
-    # Copies of several labels are several samples of one fold.
-    of_labels = groups is None and dependent is not None
-    units = dependent * samples.logits.shape[1] + samples.y.cpu().numpy() if of_labels else dependent
-    found = learn_pool(trial, names, maps, 0, samples, units, temperature)
+    found = learn_pool(trial, names, maps, 0, samples, units_of(samples, problem.copies, groups), temperature)
     earned = found.weights[1:].any() or found.pool.last is not None
     return Judged(found.pool if earned else None, found.losses, weight, dependent)
 
 
 def _default_maps(logits):
-    """Those of a pool beside temperature scaling."""
+    """Return the maps of a pool beside temperature scaling."""
     return [pair for pair in takers(default_candidates(), logits) if not isinstance(pair[1], TemperatureScaling)]
 
 

@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold
 from .._judging.paired import student_below_zero
 from .._judging.splits import copies_of, draw_folds, joined
 from .._pooling.candidates import default_candidates, takers
-from .._pooling.pool import LabelledLogits, Pool, learn_pool, try_out
+from .._pooling.pool import LabelledLogits, Pool, learn_pool, try_out, units_of
 from .._utils.arrays import to_numpy
 from .._utils.docstrings import with_shared_docs
 from .._utils.labels import group_keys
@@ -217,8 +217,7 @@ class CalibratorSelector(BaseCalibrator):
         self._names = list(names)
         log_proba = torch.log_softmax(logits.double(), 1)
         copies = copies_of(log_proba, weight, X, votes=self.least_probability_ > 0)
-        dependent = joined(copies, groups)
-        numbers = draw_folds(log_proba, y, weight, self.n_folds, dependent)
+        numbers = draw_folds(log_proba, y, weight, self.n_folds, joined(copies, groups))
         if not numbers.any():
             self.best_estimator_, self.weights_ = samples.fit(maps[base]), np.eye(len(maps))[base]
             warn_caller(
@@ -239,10 +238,7 @@ class CalibratorSelector(BaseCalibrator):
             self.weights_ = np.eye(len(maps))[best]
             self.cv_results_ = _results(names, trial, scores, shares)
             return
-        # Copies of several labels are several samples of one fold.
-        of_labels = groups is None and copies is not None
-        units = copies * logits.shape[1] + y.cpu().numpy() if of_labels else dependent
-        found = learn_pool(trial, names, maps, base, samples, units)
+        found = learn_pool(trial, names, maps, base, samples, units_of(samples, copies, groups))
         losses = trial.losses(y)
         weighted = weight.numpy()
         scores = np.array(
